@@ -1,0 +1,41 @@
+"""pushforward: normalizing flows. Learn a density, evaluate it exactly, sample from it, trust the numbers.
+
+The public names are imported when they are first used, so that ``import pushforward`` and the shell's ``--help`` do
+not wait for PyTorch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from . import transforms as transforms
+    from .distributions.flow import Flow as Flow
+    from .zoo import iaf as iaf
+    from .zoo import maf as maf
+    from .zoo import realnvp as realnvp
+
+_HOMES = {
+    "Flow": "distributions.flow",
+    "iaf": "zoo",
+    "maf": "zoo",
+    "realnvp": "zoo",
+}
+_MODULES = ("transforms",)
+
+__all__ = ["__version__", *_HOMES, *_MODULES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    if name in _MODULES:
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

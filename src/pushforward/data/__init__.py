@@ -1,0 +1,1 @@
+"""Data: tables, images, toys and targets."""

@@ -1,0 +1,1 @@
+"""Densities: flows and autoregressive models."""

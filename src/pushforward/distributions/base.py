@@ -1,0 +1,94 @@
+"""What every density can do, and the base distribution of flows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..described import Described
+
+
+class Density(Described):
+    """A density p(x | context) over events of a fixed shape: exact ``log_prob`` and ``sample``.
+
+    Calling it gives ``log_prob``, because DistributedDataParallel, FSDP and ``torch.compile`` wrap ``forward``.
+    Concrete densities give ``log_prob`` and ``sample``.
+    """
+
+    event_shape: torch.Size
+    context_features: int = 0
+
+    def forward(self, x: Tensor, context: Tensor | None = None, **kwargs: Any) -> Tensor:
+        return self.log_prob(x, context, **kwargs)
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """log p(x | context) in nats, of shape ``(*batch,)``."""
+        raise NotImplementedError
+
+    def sample(
+        self,
+        shape: Sequence[int] = (),
+        context: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
+    ) -> Tensor:
+        """Draws of shape ``(*shape, *context batch, *event)``, without gradients."""
+        raise NotImplementedError
+
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Sets data-dependent parameters from a batch, where there are any."""
+
+    def _check(self, x: Tensor | None, context: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        """Shapes at the border; nothing here looks at values."""
+        if context is None and self.context_features:
+            raise ValueError(f"context is missing, but the flow was built with context={self.context_features}")
+        if context is not None:
+            if not self.context_features:
+                raise ValueError(f"context has shape {tuple(context.shape)}, but the flow was built with context=0")
+            if context.dim() == 0 or context.shape[-1] != self.context_features:
+                raise ValueError(
+                    f"context has {context.shape[-1] if context.dim() else 0} features, "
+                    f"but the flow was built with context={self.context_features}"
+                )
+        if x is None:
+            return x, context
+        batch, event = x.shape[: x.dim() - len(self.event_shape)], x.shape[x.dim() - len(self.event_shape) :]
+        if x.dim() < len(self.event_shape) or event != self.event_shape:
+            raise ValueError(f"x has shape {tuple(x.shape)}, but an event of this flow has {tuple(self.event_shape)}")
+        if context is not None and context.shape[:-1] != batch:
+            try:
+                full = torch.broadcast_shapes(batch, context.shape[:-1])
+            except RuntimeError:
+                raise ValueError(
+                    f"x has batch shape {tuple(batch)} and context {tuple(context.shape[:-1])}: they do not broadcast"
+                ) from None
+            x = x.expand(*full, *event)
+        return x, context
+
+
+class StandardNormal(Described):
+    r"""N(0, I) over events of the given shape, the usual base of a flow.
+
+    .. math:: \log p(z) = -\tfrac12 \lVert z \rVert^2 - \tfrac{m}{2} \log 2\pi
+
+    Args:
+        event_shape: Shape of one event.
+    """
+
+    def __init__(self, event_shape: Sequence[int]) -> None:
+        super().__init__()
+        self.event_shape = torch.Size(event_shape)
+        self.constant = -0.5 * math.log(2 * math.pi) * math.prod(self.event_shape)
+        self.register_buffer("loc", torch.zeros(()), persistent=False)  # says which dtype and device to draw on
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        return z.square().flatten(-len(self.event_shape)).sum(-1) * -0.5 + self.constant
+
+    def sample(self, shape: Sequence[int], generator: torch.Generator | None = None, temperature: float = 1.0) -> Tensor:
+        like = {"dtype": self.loc.dtype, "device": self.loc.device}
+        return torch.randn(*shape, *self.event_shape, generator=generator, **like) * temperature

@@ -1,0 +1,107 @@
+"""A flow: a transform from data to noise and the density that it pulls back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..transforms.base import Compose, Transform
+from .base import Density, StandardNormal
+from .view import DensityView
+
+
+class Flow(Density):
+    r"""The density of x when f(x) follows the base.
+
+    .. math:: \log p(x) = \log p(f(x)) + \log|\det J_f(x)|
+
+    Args:
+        transform: f, from data to noise.
+        base: The distribution of z: an event shape or a module with ``log_prob``, ``sample`` and ``event_shape``.
+        event_shape: Shape of one x; the base's where it is not given.
+        context: Features of the context, 0 for none.
+
+    Reference:
+        Lecture: "Log likelihood", "Change of variable theorem (CoV)".
+    """
+
+    def __init__(
+        self,
+        transform: Transform,
+        base: nn.Module | Sequence[int] | int,
+        *,
+        event_shape: Sequence[int] | None = None,
+        context: int = 0,
+    ) -> None:
+        super().__init__()
+        if not isinstance(base, nn.Module):
+            base = StandardNormal((base,) if isinstance(base, int) else base)
+        self.transform, self.base = transform, base
+        self.event_shape = torch.Size(base.event_shape if event_shape is None else event_shape)
+        self.context_features = context
+        if len(self.event_shape) != transform.event_dim:
+            raise ValueError(
+                f"event_shape is {tuple(self.event_shape)}, but the transform takes events of "
+                f"{transform.event_dim} dimensions"
+            )
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None, t: float | Tensor | None = None) -> Tensor:
+        """log p(x | context) in nats; with ``t``, of the density p(x, t) on the way (continuous flows, 0 <= t <= 1).
+
+        Raises:
+            ValueError: shapes do not fit, or ``t`` is given and no part of the flow is continuous.
+        """
+        x, context = self._check(x, context)
+        z, logdet = self._transform(t)(x, context)
+        return self.base.log_prob(z) + logdet
+
+    @torch.no_grad()
+    def sample(
+        self,
+        shape: Sequence[int] = (),
+        context: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
+        t: float | Tensor | None = None,
+    ) -> Tensor:
+        """Draws of shape ``(*shape, *context batch, *event)``; ``temperature`` scales the base's noise."""
+        z, context = self._noise(shape, context, generator, temperature)
+        return self._transform(t).inverse(z, context)[0]
+
+    def rsample_and_log_prob(
+        self, shape: Sequence[int] = (), context: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Draws and their log-densities in one pass, differentiable with respect to parameters and context."""
+        z, context = self._noise(shape, context, generator, 1.0)
+        x, logdet = self.transform.inverse(z, context)
+        return x, self.base.log_prob(z) - logdet
+
+    def condition(self, context: Tensor | None = None) -> DensityView:
+        """This density given a context, as a ``torch.distributions.Distribution``."""
+        self._check(None, context)
+        return DensityView(self, context)
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
+        x, context = self._check(x, context)
+        self.transform.initialize(x, context)
+
+    def compile(self, **options) -> Flow:  # type: ignore[override]
+        """Compiles the transform block by block: equal blocks share their code. Returns the flow itself."""
+        blocks = self.transform.transforms if isinstance(self.transform, Compose) else [self.transform]
+        for block in blocks:
+            nn.Module.compile(block, **options)
+        return self
+
+    def _transform(self, t: float | Tensor | None) -> Transform:
+        return self.transform if t is None else self.transform.at(t)
+
+    def _noise(
+        self, shape: Sequence[int], context: Tensor | None, generator: torch.Generator | None, temperature: float
+    ) -> tuple[Tensor, Tensor | None]:
+        _, context = self._check(None, context)
+        batch = torch.Size(shape) if context is None else torch.Size(shape) + context.shape[:-1]
+        return self.base.sample(batch, generator, temperature), context

@@ -1,0 +1,1 @@
+"""Parameter networks: nothing invertible lives here."""

@@ -1,0 +1,1 @@
+"""Pure tensor functions: the numerics below transforms and networks."""

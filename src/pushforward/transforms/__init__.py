@@ -1,0 +1,29 @@
+"""Invertible maps with log-determinants."""
+
+from .autoregressive import Autoregressive as Autoregressive
+from .base import Compose as Compose
+from .base import Inverse as Inverse
+from .base import Transform as Transform
+from .coupling import Alternate as Alternate
+from .coupling import Coupling as Coupling
+from .coupling import Half as Half
+from .coupling import Split as Split
+from .elementwise import Asinh as Asinh
+from .elementwise import Atanh as Atanh
+from .elementwise import Columns as Columns
+from .elementwise import Elementwise as Elementwise
+from .elementwise import Exp as Exp
+from .elementwise import Identity as Identity
+from .elementwise import InverseSoftplus as InverseSoftplus
+from .elementwise import LeakyReLU as LeakyReLU
+from .elementwise import Log as Log
+from .elementwise import Logit as Logit
+from .elementwise import Sigmoid as Sigmoid
+from .elementwise import Softplus as Softplus
+from .elementwise import Tanh as Tanh
+from .linear import Diagonal as Diagonal
+from .linear import Permutation as Permutation
+from .normalization import ActNorm as ActNorm
+from .normalization import Standardize as Standardize
+from .scalar import Affine as Affine
+from .scalar import Scalar as Scalar

@@ -1,0 +1,132 @@
+"""The one abstraction: a differentiable, invertible map with its log-determinant; composition and inversion of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from ..described import Described
+
+
+class Transform(Described):
+    r"""A differentiable, invertible map f from data x to noise z, with g = f⁻¹.
+
+    Concrete transforms are final: compose them, don't subclass them. ``forward`` and ``inverse`` return the value and
+    the log-determinant of the Jacobian *of that direction*, summed over the event. Both take inputs of shape
+    ``(*batch, *event)`` with any batch shape, and a context of shape ``(*batch, features)`` or broadcastable to it.
+
+    Reference:
+        Lecture: "Change of variable theorem (CoV)".
+    """
+
+    event_dim: int = 1  # trailing dimensions of one event: 1 for a row, 3 for an image
+
+    @property
+    def out_event_dim(self) -> int:
+        """Trailing dimensions of one event of z; differs from ``event_dim`` only where a map flattens."""
+        return self.event_dim
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """z = f(x) and log|det df/dx|, the latter of the batch's shape."""
+        raise NotImplementedError
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """x = g(z) and log|det dg/dz|, the latter of the batch's shape."""
+        raise NotImplementedError
+
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Sets data-dependent parameters from a batch x, where there are any, and returns f(x)."""
+        return self(x, context)[0]
+
+    def at(self, t: float | Tensor) -> Transform:
+        """The map from p(x, t) to the base, for transforms that run in continuous time.
+
+        Raises:
+            ValueError: nothing in this transform depends on time.
+        """
+        raise ValueError(f"t={t!r}, but {type(self).__name__} is discrete: only continuous flows have a density at t")
+
+
+class Compose(Transform):
+    r"""f = f_K ∘ … ∘ f_1: the first transform of the list meets the data, the last one makes the noise.
+
+    .. math:: \log|\det J_f| = \sum_k \log|\det J_{f_k}|
+
+    Args:
+        transforms: The transforms, in the order from data to noise.
+
+    Raises:
+        ValueError: the list is empty, or neighbours disagree about the dimensions of an event.
+
+    Reference:
+        Lecture: "Log likelihood" of a composition.
+    """
+
+    def __init__(self, transforms: Sequence[Transform]) -> None:
+        super().__init__()
+        if not transforms:
+            raise ValueError("transforms is empty: Compose needs at least one")
+        for first, second in zip(transforms, transforms[1:], strict=False):
+            if first.out_event_dim != second.event_dim:
+                raise ValueError(
+                    f"{type(first).__name__} ends with events of {first.out_event_dim} dimensions, "
+                    f"but {type(second).__name__} takes {second.event_dim}"
+                )
+        self.transforms = nn.ModuleList(transforms)
+        self.event_dim = transforms[0].event_dim
+
+    @property
+    def out_event_dim(self) -> int:
+        return self.transforms[-1].out_event_dim
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        x, total = self.transforms[0](x, context)
+        for transform in self.transforms[1:]:
+            x, logdet = transform(x, context)
+            total = total + logdet
+        return x, total
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        z, total = self.transforms[-1].inverse(z, context)
+        for transform in reversed(self.transforms[:-1]):
+            z, logdet = transform.inverse(z, context)
+            total = total + logdet
+        return z, total
+
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        for transform in self.transforms:
+            x = transform.initialize(x, context)
+        return x
+
+    def at(self, t: float | Tensor) -> Transform:
+        parts = list(self.transforms)
+        timed = [i for i, part in enumerate(parts) if type(part).at is not Transform.at]
+        if not timed:
+            return super().at(t)
+        for i in timed:
+            parts[i] = parts[i].at(t)
+        return Compose(parts)
+
+
+class Inverse(Transform):
+    """The same map, run the other way: ``Inverse(Autoregressive(...))`` is an inverse autoregressive flow (IAF).
+
+    Args:
+        transform: The transform whose directions are exchanged.
+    """
+
+    def __init__(self, transform: Transform) -> None:
+        super().__init__()
+        self.transform = transform
+        self.event_dim = transform.out_event_dim
+
+    @property
+    def out_event_dim(self) -> int:
+        return self.transform.event_dim
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.transform.inverse(x, context)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.transform(z, context)

@@ -1,0 +1,239 @@
+"""Maps that act on each number alone: the Jacobian is diagonal, its log-determinant a sum over the event."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .base import Transform
+
+
+def sum_event(values: Tensor, event_dim: int) -> Tensor:
+    """Sums the trailing ``event_dim`` dimensions; the batch's shape is left."""
+    return values.flatten(-event_dim).sum(-1) if event_dim else values
+
+
+class Elementwise(Transform):
+    """z_j = f(x_j) with one fixed, monotone f. Subclasses give f, its inverse g, and log f'.
+
+    Args:
+        event_dim: Trailing dimensions of one event.
+
+    Reference:
+        Lecture: "Jacobian structure", case 2.
+    """
+
+    def __init__(self, event_dim: int = 1) -> None:
+        super().__init__()
+        self.event_dim = event_dim
+
+    def f(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def g(self, z: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def log_slope(self, x: Tensor, z: Tensor) -> Tensor:
+        """log f'(x), written with whichever of x and z = f(x) is the stabler."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        z = self.f(x)
+        return z, sum_event(self.log_slope(x, z), self.event_dim)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        x = self.g(z)
+        return x, -sum_event(self.log_slope(x, z), self.event_dim)
+
+
+class Identity(Elementwise):
+    """z = x."""
+
+    def f(self, x: Tensor) -> Tensor:
+        return x
+
+    g = f
+
+    def log_slope(self, x: Tensor, z: Tensor) -> Tensor:
+        return torch.zeros_like(x)
+
+
+class Exp(Elementwise):
+    """z = exp(x), from the real line to the positive half."""
+
+    def f(self, x: Tensor) -> Tensor:
+        return x.exp()
+
+    def g(self, z: Tensor) -> Tensor:
+        return z.log()
+
+    def log_slope(self, x: Tensor, z: Tensor) -> Tensor:
+        return x
+
+
+class Log(Elementwise):
+    """z = log(x), for positive data."""
+
+    def f(self, x: Tensor) -> Tensor:
+        return x.log()
+
+    def g(self, z: Tensor) -> Tensor:
+        return z.exp()
+
+    def log_slope(self, x: Tensor, z: Tensor) -> Tensor:
+        return -z
+
+
+class Softplus(Elementwise):
+    """z = log(1 + exp(x)), from the real line to the positive half, the identity for large x."""
+
+    def f(self, x: Tensor) -> Tensor:
+        return F.softplus(x, threshold=1e9)
+
+    def g(self, z: Tensor) -> Tensor:
+        return z + torch.log(-torch.expm1(-z))  # log(exp(z) - 1) without overflow
+
+    def log_slope(self, x: Tensor, z: Tensor) -> Tensor:
+        return F.logsigmoid(x)
+
+
+class InverseSoftplus(Elementwise):
+    """z = log(exp(x) - 1), for positive data; the identity for large x."""
+
+    def f(self, x: Tensor) -> Tensor:
+        return x + torch.log(-torch.expm1(-x))
+
+    def g(self, z: Tensor) -> Tensor:
+        return F.softplus(z, threshold=1e9)
+
+    def log_slope(self, x: Tensor, z: Tensor) -> Tensor:
+        return -F.logsigmoid(z)
+
+
+class Sigmoid(Elementwise):
+    """z = 1 / (1 + exp(-x)), from the real line to (0, 1)."""
+
+    def f(self, x: Tensor) -> Tensor:
+        return x.sigmoid()
+
+    def g(self, z: Tensor) -> Tensor:
+        return z.logit()
+
+    def log_slope(self, x: Tensor, z: Tensor) -> Tensor:
+        return F.logsigmoid(x) + F.logsigmoid(-x)
+
+
+class Logit(Elementwise):
+    """z = log(x / (1 - x)), for data in (0, 1)."""
+
+    def f(self, x: Tensor) -> Tensor:
+        return x.logit()
+
+    def g(self, z: Tensor) -> Tensor:
+        return z.sigmoid()
+
+    def log_slope(self, x: Tensor, z: Tensor) -> Tensor:
+        return -F.logsigmoid(z) - F.logsigmoid(-z)
+
+
+class Tanh(Elementwise):
+    """z = tanh(x), from the real line to (-1, 1)."""
+
+    def f(self, x: Tensor) -> Tensor:
+        return x.tanh()
+
+    def g(self, z: Tensor) -> Tensor:
+        return z.atanh()
+
+    def log_slope(self, x: Tensor, z: Tensor) -> Tensor:
+        return _log_sech_squared(x)
+
+
+class Atanh(Elementwise):
+    """z = artanh(x), for data in (-1, 1)."""
+
+    def f(self, x: Tensor) -> Tensor:
+        return x.atanh()
+
+    def g(self, z: Tensor) -> Tensor:
+        return z.tanh()
+
+    def log_slope(self, x: Tensor, z: Tensor) -> Tensor:
+        return -_log_sech_squared(z)
+
+
+class Asinh(Elementwise):
+    """z = arsinh(x): linear near zero, logarithmic far out, for heavy tails of both signs."""
+
+    def f(self, x: Tensor) -> Tensor:
+        return x.asinh()
+
+    def g(self, z: Tensor) -> Tensor:
+        return z.sinh()
+
+    def log_slope(self, x: Tensor, z: Tensor) -> Tensor:
+        return -_log_cosh(z)
+
+
+class LeakyReLU(Elementwise):
+    """z = x for x >= 0, slope · x below.
+
+    Args:
+        slope: The slope below zero, positive.
+        event_dim: Trailing dimensions of one event.
+    """
+
+    def __init__(self, slope: float = 0.1, event_dim: int = 1) -> None:
+        super().__init__(event_dim)
+        if not slope > 0:
+            raise ValueError(f"slope must be positive to be invertible, got slope={slope}")
+        self.slope = slope
+
+    def f(self, x: Tensor) -> Tensor:
+        return torch.where(x < 0, x * self.slope, x)
+
+    def g(self, z: Tensor) -> Tensor:
+        return torch.where(z < 0, z / self.slope, z)
+
+    def log_slope(self, x: Tensor, z: Tensor) -> Tensor:
+        return torch.where(x < 0, math.log(self.slope), 0.0).to(x.dtype)
+
+
+class Columns(Transform):
+    """Another elementwise map for every column of a row: what mixed tables need.
+
+    Args:
+        maps: One transform of ``event_dim`` 0 per feature, from data to noise.
+
+    Raises:
+        ValueError: the list is empty or a map's ``event_dim`` is not 0.
+    """
+
+    def __init__(self, maps: Sequence[Transform]) -> None:
+        super().__init__()
+        if not maps or any(m.event_dim != 0 for m in maps):
+            raise ValueError("maps must hold one transform with event_dim=0 for every column, and at least one")
+        self.maps = nn.ModuleList(maps)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return _stack([m(column) for m, column in zip(self.maps, x.unbind(-1), strict=True)])
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return _stack([m.inverse(column) for m, column in zip(self.maps, z.unbind(-1), strict=True)])
+
+
+def _stack(results: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    values, logdets = zip(*results, strict=True)
+    return torch.stack(values, -1), torch.stack(logdets, -1).sum(-1)
+
+
+def _log_cosh(x: Tensor) -> Tensor:
+    return x.abs() + F.softplus(-2 * x.abs()) - math.log(2)
+
+
+def _log_sech_squared(x: Tensor) -> Tensor:
+    return -2 * _log_cosh(x)

@@ -1,0 +1,92 @@
+"""Shifts and scales that are set from data: once and for all (Standardize), or as a start for training (ActNorm)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from .base import Transform
+
+
+class Standardize(Transform):
+    r"""z = (x - loc) / scale, with constants that are not trained.
+
+    It keeps a flow's densities in the data's own units: :math:`\log|\det| = -\sum_j \log \mathrm{scale}_j`.
+
+    Args:
+        loc: The mean, of the event's shape.
+        scale: The standard deviation, positive, of the event's shape.
+
+    Raises:
+        ValueError: shapes differ, or a scale is not positive.
+    """
+
+    def __init__(self, loc: Tensor | Sequence[float] | float, scale: Tensor | Sequence[float] | float) -> None:
+        super().__init__()
+        loc, scale = torch.as_tensor(loc), torch.as_tensor(scale)
+        loc, scale = (v if v.is_floating_point() else v.to(torch.get_default_dtype()) for v in (loc, scale))
+        if loc.shape != scale.shape:
+            raise ValueError(f"loc has shape {tuple(loc.shape)}, but scale has {tuple(scale.shape)}")
+        if not bool((scale > 0).all()):
+            raise ValueError(f"scale must be positive everywhere, got a minimum of {float(scale.min())}")
+        self.event_dim = loc.dim()
+        self.register_buffer("loc", loc.clone())
+        self.register_buffer("scale", scale.clone())
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return (x - self.loc) / self.scale, self._logdet(x, -1.0)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return z * self.scale + self.loc, self._logdet(z, 1.0)
+
+    def _logdet(self, x: Tensor, sign: float) -> Tensor:
+        return (sign * self.scale.log().sum()).expand(x.shape[: x.dim() - self.event_dim])
+
+
+class ActNorm(Transform):
+    r"""z = (x + bias) · exp(log_scale) per feature (rows) or per channel (images), trained like any parameter.
+
+    Starts as the identity; ``initialize(x)`` sets it so that this batch comes out with mean 0 and variance 1. Nothing
+    happens behind the caller's back in ``forward``.
+
+    Args:
+        features: Features of a row, or channels of an image.
+        event_dim: 1 for rows, 3 for images of shape (C, H, W).
+
+    Raises:
+        ValueError: ``features`` is below 1 or ``event_dim`` is neither 1 nor 3.
+
+    Reference:
+        Kingma, Dhariwal (2018), Glow, arXiv:1807.03039. Lecture: "Glow samples".
+    """
+
+    def __init__(self, features: int, event_dim: int = 1) -> None:
+        super().__init__()
+        if features < 1 or event_dim not in (1, 3):
+            raise ValueError(f"features must be at least 1 and event_dim 1 or 3, got {features} and {event_dim}")
+        self.event_dim = event_dim
+        shape = (features,) if event_dim == 1 else (features, 1, 1)
+        self.bias = nn.Parameter(torch.zeros(shape))
+        self.log_scale = nn.Parameter(torch.zeros(shape))
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return (x + self.bias) * self.log_scale.exp(), self._logdet(x, 1.0)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return z * (-self.log_scale).exp() - self.bias, self._logdet(z, -1.0)
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        rows = x.unsqueeze(0).flatten(0, -self.event_dim - 1)  # (n, C) or (n, C, H, W)
+        rows = rows.transpose(0, 1).flatten(1)  # (C, everything else)
+        spread = rows.std(1, correction=0).clamp_min(1e-6)
+        self.bias.copy_(-rows.mean(1).view_as(self.bias))
+        self.log_scale.copy_(-spread.log().view_as(self.log_scale))
+        return self.forward(x)[0]
+
+    def _logdet(self, x: Tensor, sign: float) -> Tensor:
+        places = math.prod(x.shape[x.dim() - self.event_dim + 1 :])  # H · W for images, 1 for rows
+        return (sign * places * self.log_scale.sum()).expand(x.shape[: x.dim() - self.event_dim])

@@ -1,0 +1,90 @@
+"""Recipes: functions that return a ready flow with defaults that work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .distributions.flow import Flow
+from .nets.made import MADE
+from .nets.mlp import MLP
+from .transforms.autoregressive import Autoregressive
+from .transforms.base import Compose, Inverse, Transform
+from .transforms.coupling import Alternate, Coupling
+from .transforms.linear import Permutation
+from .transforms.scalar import Affine, Scalar
+
+
+def maf(features: int, *, context: int = 0, layers: int = 5, hidden: Sequence[int] = (128, 128)) -> Flow:
+    """Masked autoregressive flow: the density in one pass, sampling feature by feature.
+
+    Args:
+        features: Features of a row.
+        context: Features of the context, 0 for none.
+        layers: Autoregressive transforms; every second one runs through the features in reverse.
+        hidden: Widths of the hidden layers of each network.
+
+    Raises:
+        ValueError: a size is not positive, or a hidden layer is too narrow for the features.
+
+    Reference:
+        Papamakarios, Pavlakou, Murray (2017), arXiv:1705.07057. Lecture: "Gaussian autoregressive NF".
+    """
+    return Flow(Compose(_autoregressive(features, context, layers, hidden, Affine())), features, context=context)
+
+
+def iaf(features: int, *, context: int = 0, layers: int = 5, hidden: Sequence[int] = (128, 128)) -> Flow:
+    """Inverse autoregressive flow: sampling in one pass, the density of given data feature by feature.
+
+    Args and errors as for :func:`maf`.
+
+    Reference:
+        Kingma et al. (2016), arXiv:1606.04934.
+    """
+    parts = _autoregressive(features, context, layers, hidden, Affine())
+    return Flow(Compose([Inverse(part) for part in reversed(parts)]), features, context=context)
+
+
+def realnvp(features: int, *, context: int = 0, layers: int = 8, hidden: Sequence[int] = (128, 128)) -> Flow:
+    """Affine couplings over alternating halves of the features: one pass in both directions.
+
+    Args:
+        features: Features of a row.
+        context: Features of the context, 0 for none.
+        layers: Couplings.
+        hidden: Widths of the hidden layers of each network.
+
+    Raises:
+        ValueError: a size is not positive.
+
+    Reference:
+        Dinh, Sohl-Dickstein, Bengio (2017), arXiv:1605.08803. Lecture: "RealNVP".
+    """
+    return Flow(Compose(_couplings(features, context, layers, hidden, Affine())), features, context=context)
+
+
+def _autoregressive(
+    features: int, context: int, layers: int, hidden: Sequence[int], scalar: Scalar
+) -> list[Transform]:
+    _check(features=features, layers=layers)
+    parts: list[Transform] = []
+    for layer in range(layers):
+        if layer:
+            parts.append(Permutation(range(features - 1, -1, -1)))
+        parts.append(Autoregressive(MADE(features, scalar.num_params, context=context, hidden=hidden), scalar))
+    return parts
+
+
+def _couplings(features: int, context: int, layers: int, hidden: Sequence[int], scalar: Scalar) -> list[Transform]:
+    _check(features=features, layers=layers)
+    parts: list[Transform] = []
+    for layer in range(layers):
+        split = Alternate(features, swap=layer % 2 == 1)
+        net = MLP(split.kept, split.moved, scalar.num_params, context=context, hidden=hidden)
+        parts.append(Coupling(split, net, scalar))
+    return parts
+
+
+def _check(**sizes: int) -> None:
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name} must be at least 1, got {name}={size}")
