@@ -68,7 +68,7 @@ def describe(value: Any) -> Any:
         return value if math.isfinite(value) else {"float": str(value)}
     if isinstance(value, Tensor):
         return {"tensor": value.detach().cpu().tolist(), "dtype": str(value.dtype).removeprefix("torch.")}
-    if isinstance(value, list | tuple | torch.Size | nn.ModuleList):
+    if isinstance(value, list | tuple | range | nn.ModuleList):
         return [describe(item) for item in value]
     if isinstance(value, dict):
         return {"dict": {str(key): describe(item) for key, item in value.items()}}
