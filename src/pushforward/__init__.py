@@ -14,12 +14,14 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from . import transforms as transforms
     from .distributions.flow import Flow as Flow
+    from .objectives import ForwardKL as ForwardKL
     from .zoo import iaf as iaf
     from .zoo import maf as maf
     from .zoo import realnvp as realnvp
 
 _HOMES = {
     "Flow": "distributions.flow",
+    "ForwardKL": "objectives",
     "iaf": "zoo",
     "maf": "zoo",
     "realnvp": "zoo",
