@@ -4,6 +4,7 @@ from .autoregressive import Autoregressive as Autoregressive
 from .base import Compose as Compose
 from .base import Inverse as Inverse
 from .base import Transform as Transform
+from .convolution import Conv1x1 as Conv1x1
 from .coupling import Alternate as Alternate
 from .coupling import Coupling as Coupling
 from .coupling import Half as Half
@@ -21,8 +22,13 @@ from .elementwise import Logit as Logit
 from .elementwise import Sigmoid as Sigmoid
 from .elementwise import Softplus as Softplus
 from .elementwise import Tanh as Tanh
+from .linear import PLU as PLU
+from .linear import QR as QR
 from .linear import Diagonal as Diagonal
+from .linear import Linear as Linear
+from .linear import Matrix as Matrix
 from .linear import Permutation as Permutation
+from .linear import Triangular as Triangular
 from .normalization import ActNorm as ActNorm
 from .normalization import Standardize as Standardize
 from .scalar import Affine as Affine

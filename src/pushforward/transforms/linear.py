@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..numerics.matrices import reflect, solve_rows, starting_matrix, triangle, with_log_diagonal
 from .base import Transform
 
 
@@ -60,3 +63,235 @@ class Diagonal(Transform):
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return (z - self.shift) * (-self.log_scale).exp(), (-self.log_scale.sum()).expand(z.shape[:-1])
+
+
+class Matrix(Transform):
+    r"""z = W x with a square W of which the subclasses know a cheap log-determinant and a cheap inverse.
+
+    Costs per row are stated by each subclass; :math:`\log|\det|` depends on the parameters alone.
+    """
+
+    def weight(self) -> Tensor:
+        """W itself, (m, m): what a 1x1 convolution needs."""
+        raise NotImplementedError
+
+    def log_abs_det(self) -> Tensor:
+        """log|det W|, a scalar."""
+        raise NotImplementedError
+
+    def apply_weight(self, x: Tensor) -> Tensor:
+        """W x for every row of x, (n, m)."""
+        raise NotImplementedError
+
+    def solve(self, z: Tensor) -> Tensor:
+        """W⁻¹ z for every row of z, (n, m)."""
+        raise NotImplementedError
+
+    def arguments(self) -> dict[str, Any]:
+        """The size stands for the matrix, whose factors are stored as tensors."""
+        arguments = super().arguments()
+        weight = arguments["weight"]
+        return {**arguments, "weight": weight if isinstance(weight, int) else len(weight)}
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return _by_rows(self.apply_weight, x), self.log_abs_det().expand(x.shape[:-1])
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return _by_rows(self.solve, z), (-self.log_abs_det()).expand(z.shape[:-1])
+
+
+class Linear(Matrix):
+    r"""z = W x with a full W: the log-determinant and the inverse cost O(m^3), once for a whole batch.
+
+    Args:
+        weight: The W to start from, (m, m), or m for a random rotation.
+
+    Raises:
+        ValueError: W is not square or is singular.
+
+    Reference:
+        Lecture: "Linear normalizing flows".
+    """
+
+    def __init__(self, weight: int | Tensor) -> None:
+        super().__init__()
+        self.matrix = nn.Parameter(starting_matrix(weight))
+
+    def weight(self) -> Tensor:
+        return self.matrix
+
+    def log_abs_det(self) -> Tensor:
+        return torch.linalg.slogdet(self.matrix).logabsdet
+
+    def apply_weight(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.matrix)
+
+    def solve(self, z: Tensor) -> Tensor:
+        return torch.linalg.solve(self.matrix, z.mT).mT
+
+
+class Triangular(Matrix):
+    r"""z = T x with a triangular T and a positive diagonal, kept as logarithms.
+
+    .. math:: \log|\det| = \sum_j \log T_{jj}
+
+    O(m) for the log-determinant, O(m^2) for either direction. Starts as the identity.
+
+    Args:
+        weight: The T to start from, (m, m), or m for the identity.
+        lower: Lower triangular (z_j reads x_1 … x_j), or upper.
+
+    Raises:
+        ValueError: T is not square, has entries on the wrong side, or a diagonal that is not positive.
+
+    Reference:
+        Lecture: "Jacobian structure", case 3; "Linear normalizing flows", triangular matrix.
+    """
+
+    def __init__(self, weight: int | Tensor, lower: bool = True) -> None:
+        super().__init__()
+        start = starting_matrix(weight, random=False)
+        self.lower = lower
+        side = "lower" if lower else "upper"
+        if not torch.equal(start, start.tril() if lower else start.triu()):
+            raise ValueError(f"weight must be {side} triangular, but it has entries on the other side of the diagonal")
+        if not bool((start.diagonal() > 0).all()):
+            raise ValueError(f"weight must have a positive diagonal, got a minimum of {float(start.diagonal().min())}")
+        self.factors = nn.Parameter(with_log_diagonal(start))
+
+    def weight(self) -> Tensor:
+        return triangle(self.factors, self.lower)
+
+    def log_abs_det(self) -> Tensor:
+        return self.factors.diagonal().sum()
+
+    def apply_weight(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight())
+
+    def solve(self, z: Tensor) -> Tensor:
+        return solve_rows(self.weight(), z, lower=self.lower)
+
+
+class PLU(Matrix):
+    r"""z = P L U x: a fixed permutation, a unit lower and an upper triangular matrix.
+
+    .. math:: \log|\det W| = \sum_j \log|U_{jj}|
+
+    O(m) for the log-determinant, O(m^2) for either direction; nothing is inverted. W is decomposed once, afterwards
+    the factors are trained. The lecture's diagonals are positive; then only half of all W could be reached, so the
+    signs of U's diagonal are kept as they come out of the decomposition and are not trained (as Glow does).
+    ``factors`` holds L below the diagonal, log|U_jj| on it and U above it.
+
+    Args:
+        weight: The W to start from, (m, m), or m for a random rotation.
+
+    Raises:
+        ValueError: W is not square or is singular.
+
+    Reference:
+        Kingma, Dhariwal (2018), Glow, arXiv:1807.03039. Lecture: "Matrix decompositions".
+    """
+
+    def __init__(self, weight: int | Tensor) -> None:
+        super().__init__()
+        start = starting_matrix(weight)
+        P, L, U = torch.linalg.lu(start.double())
+        factors = L.tril(-1) + with_log_diagonal(U)
+        self.factors = nn.Parameter(factors.to(start.dtype))
+        self.register_buffer("order", P.argmax(1))  # (P y)_i = y_{order[i]}
+        self.register_buffer("back", self.order.argsort())
+        self.register_buffer("sign", U.diagonal().sign().to(start.dtype))
+
+    def lower(self) -> Tensor:
+        return self.factors.tril(-1) + torch.eye(len(self.sign), dtype=self.sign.dtype, device=self.sign.device)
+
+    def upper(self) -> Tensor:
+        return triangle(self.factors, lower=False, sign=self.sign)
+
+    def weight(self) -> Tensor:
+        return (self.lower() @ self.upper()).index_select(0, self.order)
+
+    def log_abs_det(self) -> Tensor:
+        return self.factors.diagonal().sum()
+
+    def apply_weight(self, x: Tensor) -> Tensor:
+        return F.linear(F.linear(x, self.upper()), self.lower()).index_select(-1, self.order)
+
+    def solve(self, z: Tensor) -> Tensor:
+        y = solve_rows(self.lower(), z.index_select(-1, self.back), lower=True)
+        return solve_rows(self.upper(), y, lower=False)
+
+
+class QR(Matrix):
+    r"""z = Q R x with an orthogonal Q and an upper triangular R of positive diagonal, kept as logarithms.
+
+    .. math:: \log|\det W| = \sum_j \log R_{jj}
+
+    O(m) for the log-determinant, O(m^2) per row for either direction, since :math:`Q^{-1} = Q^\top`. W is decomposed
+    once, afterwards the factors are trained and Q stays orthogonal. ``factors`` holds R above the diagonal, log R_jj
+    on it, and below it what makes Q:
+
+    - ``"householder"``: the vectors v_j (with a 1 on the diagonal) of :math:`Q = H_1 \cdots H_m S`,
+      :math:`H_j = I - 2 v_j v_j^\top / \lVert v_j \rVert^2`, S a fixed diagonal of signs;
+    - ``"exponential"``: A of :math:`Q = \exp(A - A^\top) Q_0` with the Q_0 of the decomposition, A = 0 at the start.
+
+    Args:
+        weight: The W to start from, (m, m), or m for a random rotation.
+        orthogonal: How Q is parametrised: ``"householder"`` or ``"exponential"``.
+
+    Raises:
+        ValueError: W is not square or is singular, or ``orthogonal`` is unknown.
+
+    Reference:
+        Hoogeboom, van den Berg, Welling (2019), Emerging convolutions, arXiv:1901.11137. Lecture: "Matrix
+        decompositions".
+    """
+
+    def __init__(self, weight: int | Tensor, orthogonal: str = "householder") -> None:
+        super().__init__()
+        if orthogonal not in ("householder", "exponential"):
+            raise ValueError(f"orthogonal must be 'householder' or 'exponential', got orthogonal={orthogonal!r}")
+        start = starting_matrix(weight)
+        self.orthogonal = orthogonal
+        vectors = torch.geqrf(start.double()).a.tril(-1)
+        Q = reflect(vectors, torch.eye(len(start), dtype=torch.float64))
+        R = Q.mT @ start.double()
+        sign = R.diagonal().sign()
+        householder = orthogonal == "householder"
+        factors = with_log_diagonal((sign[:, None] * R).triu()) + (vectors if householder else 0.0)
+        self.factors = nn.Parameter(factors.to(start.dtype))
+        self.register_buffer("fixed", (sign if householder else Q * sign).to(start.dtype))  # S, or Q_0
+
+    def rotate(self, columns: Tensor) -> Tensor:
+        """Q times a matrix of columns, (m, n)."""
+        below = self.factors.tril(-1)
+        if self.orthogonal == "householder":
+            return reflect(below, self.fixed[:, None] * columns)
+        return torch.linalg.matrix_exp(below - below.mT) @ (self.fixed @ columns)
+
+    def rotate_back(self, columns: Tensor) -> Tensor:
+        """Qᵀ times a matrix of columns, (m, n)."""
+        below = self.factors.tril(-1)
+        if self.orthogonal == "householder":
+            return self.fixed[:, None] * reflect(below, columns, transposed=True)
+        return self.fixed.mT @ (torch.linalg.matrix_exp(below.mT - below) @ columns)
+
+    def upper(self) -> Tensor:
+        return triangle(self.factors, lower=False)
+
+    def weight(self) -> Tensor:
+        return self.rotate(self.upper())
+
+    def log_abs_det(self) -> Tensor:
+        return self.factors.diagonal().sum()
+
+    def apply_weight(self, x: Tensor) -> Tensor:
+        return self.rotate(self.upper() @ x.mT).mT
+
+    def solve(self, z: Tensor) -> Tensor:
+        return torch.linalg.solve_triangular(self.upper(), self.rotate_back(z.mT), upper=True).mT
+
+
+def _by_rows(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """A function of (n, m) applied to (*batch, m)."""
+    return function(x.reshape(x.shape[:-1].numel(), x.shape[-1])).reshape(x.shape)
