@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from . import testing as testing
     from . import transforms as transforms
     from .distributions.flow import Flow as Flow
     from .objectives import ForwardKL as ForwardKL
@@ -26,7 +27,10 @@ _HOMES = {
     "maf": "zoo",
     "realnvp": "zoo",
 }
-_MODULES = ("transforms",)
+_MODULES = (
+    "testing",
+    "transforms",
+)
 
 __all__ = ["__version__", *_HOMES, *_MODULES]
 

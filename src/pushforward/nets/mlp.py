@@ -49,8 +49,8 @@ class MLP(Described):
         h = F.linear(x, self.weights[0], self.biases[0])
         if self.context_weight is not None:
             h = h + F.linear(context, self.context_weight)
-        for weight, bias in zip(self.weights[1:], self.biases[1:], strict=True):
-            h = F.linear(F.relu(h), weight, bias)
+        for k in range(1, len(self.weights)):  # indices, not slices: torch.export cannot slice a ParameterList
+            h = F.linear(F.relu(h), self.weights[k], self.biases[k])
         return h.unflatten(-1, (self.num_params, self.outputs)).movedim(-2, 0)
 
 

@@ -92,7 +92,7 @@ class Softplus(Elementwise):
     """z = log(1 + exp(x)), from the real line to the positive half, the identity for large x."""
 
     def f(self, x: Tensor) -> Tensor:
-        return F.softplus(x, threshold=1e9)
+        return -F.logsigmoid(-x)  # finite gradients however large x is
 
     def g(self, z: Tensor) -> Tensor:
         return z + torch.log(-torch.expm1(-z))  # log(exp(z) - 1) without overflow
@@ -108,7 +108,7 @@ class InverseSoftplus(Elementwise):
         return x + torch.log(-torch.expm1(-x))
 
     def g(self, z: Tensor) -> Tensor:
-        return F.softplus(z, threshold=1e9)
+        return -F.logsigmoid(-z)  # finite gradients however large z is
 
     def log_slope(self, x: Tensor, z: Tensor) -> Tensor:
         return -F.logsigmoid(z)
@@ -200,7 +200,7 @@ class LeakyReLU(Elementwise):
         return torch.where(z < 0, z / self.slope, z)
 
     def log_slope(self, x: Tensor, z: Tensor) -> Tensor:
-        return torch.where(x < 0, math.log(self.slope), 0.0).to(x.dtype)
+        return torch.zeros_like(x).masked_fill(x < 0, math.log(self.slope))
 
 
 class Columns(Transform):

@@ -1,0 +1,373 @@
+"""Public checks for transforms and flows of your own: every claim of a log-determinant is put against autodiff.
+
+Each check raises :class:`CheckError` with one sentence on what is wrong, or returns a small :class:`Report`. Every
+flow starts as the identity, where a wrong log-determinant is easily right by chance: call :func:`randomize` first.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from .described import build, describe
+from .distributions.base import Density
+from .distributions.flow import Flow
+from .transforms.base import Inverse, Transform
+
+TOLERANCES = {torch.float32: 1e-4, torch.float64: 1e-9}
+"""The largest allowed |got - expected| / (1 + |expected|), by dtype; it covers transforms of moderate condition."""
+
+_ROWS = 6  # enough for the batch shapes (), (5,) and (2, 3)
+_JACOBIANS = 3  # rows whose Jacobian is computed, in each direction
+
+
+class CheckError(AssertionError):
+    """A transform or a flow does not do what it says; the message says what and by how much."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a check found where all is well.
+
+    Attributes:
+        structure: The Jacobian of ``forward``: ``"diagonal"``, ``"triangular"`` or ``"full"``. Lecture: "Jacobian
+            structure", "Venn diagram for Normalizing flows".
+        permuted: Whether rows and columns of the Jacobian must be reordered to see that structure.
+        round_trip_error: Largest |g(f(x)) - x| / (1 + |x|), and the same for f(g(z)).
+        logdet_error: Largest |logdet - log|det J|| / (1 + |log|det J||), both directions, against float64 autodiff.
+        unused: Names of parameters that no gradient reaches.
+        saves: Whether ``describe`` and ``build`` carry it, so that ``pf.save`` can write it.
+    """
+
+    structure: str
+    permuted: bool
+    round_trip_error: float
+    logdet_error: float
+    unused: tuple[str, ...]
+    saves: bool
+
+
+@torch.no_grad()
+def randomize(module: nn.Module, scale: float = 0.5, seed: int = 0) -> nn.Module:
+    """Adds seeded noise to every parameter, so that a flow is no longer the identity. Returns the module.
+
+    Args:
+        module: Anything with parameters; changed in place.
+        scale: Standard deviation of the noise, divided by the square root of a matrix's columns.
+        seed: Seed of the noise; the global generator is left alone.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in module.parameters():
+        noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+        fan_in = parameter[0].numel() if parameter.dim() > 1 else 1
+        parameter.add_((noise * scale / max(fan_in, 1) ** 0.5).to(parameter))
+    return module
+
+
+def check_transform(
+    transform: Transform, x: Tensor, context: Tensor | None = None, *, tolerance: float | None = None
+) -> Report:
+    r"""Checks everything that a transform promises, at the points x.
+
+    Both directions: shapes, dtype and finiteness; :math:`g(f(x)) = x`; :math:`\log|\det J|` against autodiff in
+    float64; opposite log-determinants; equal results for the batch shapes (), (5,), (2, 3); contexts that broadcast;
+    finite gradients for x, context and parameters. Then ``deepcopy``, ``state_dict``, ``describe`` and ``build``.
+
+    Args:
+        transform: The transform, on the dtype of x.
+        x: Points on its domain, ``(*batch, *event)``, float32 or float64.
+        context: ``(*batch, features)`` or broadcastable to it.
+        tolerance: Instead of the dtype's in ``TOLERANCES``, for instance that of an ODE solver.
+
+    Raises:
+        CheckError: a promise is broken.
+        ValueError: x has another dtype or too few dimensions.
+    """
+    case = _Case.of(transform, x, context, tolerance)
+    with torch.no_grad():
+        z, _ = _check_results(case)
+    back = replace(case, transform=Inverse(transform), name=f"{type(transform).__name__}.inverse", x=z)
+    errors = [_check_direction(one) for one in (case, back)]
+    structure, permuted = jacobian_structure(_jacobians(case))
+    used = _check_gradients(case) | _check_gradients(back)
+    _check_copies(case)
+    return Report(
+        structure=structure,
+        permuted=permuted,
+        round_trip_error=max(round_trip for round_trip, _ in errors),
+        logdet_error=max(logdet for _, logdet in errors),
+        unused=tuple(name for name, p in transform.named_parameters() if p.requires_grad and id(p) not in used),
+        saves=_check_description(transform, lambda t: t(case.x, case.context)[0]),
+    )
+
+
+def check_flow(
+    flow: Density, x: Tensor, context: Tensor | None = None, *, tolerance: float | None = None
+) -> Report | None:
+    r"""Checks everything that a flow promises, at the points x: its transform's promises, and the density's.
+
+    :math:`\log p(x) = \log p(f(x)) + \log|\det J_f|`; shapes of ``log_prob`` and ``sample``; the density that
+    ``rsample_and_log_prob`` gives is that of ``log_prob``; ``condition`` is a ``torch.distributions.Distribution``;
+    ``describe`` and ``build`` give the same density back. Densities without a transform are checked as far as they go.
+
+    Args:
+        flow: The flow or autoregressive model, on the dtype of x.
+        x: Points, ``(*batch, *event)``.
+        context: ``(*batch, features)`` or broadcastable to it.
+        tolerance: As for :func:`check_transform`.
+
+    Returns:
+        The report on the flow's transform; ``None`` for a density without one.
+
+    Raises:
+        CheckError: a promise is broken.
+    """
+    if not isinstance(flow, Flow):
+        _check_density(flow, x, context, tolerance or _tolerance(next(flow.parameters()).dtype))
+        return None
+    report = check_transform(flow.transform, x, context, tolerance=tolerance)
+    tolerance = tolerance or _tolerance(x.dtype)
+    log_prob = _check_density(flow, x, context, tolerance)
+    with torch.no_grad():
+        case = _Case.of(flow.transform, x, context, tolerance)
+        z, logdet = flow.transform(case.x, case.context)
+        want = flow.base.log_prob(z) + logdet
+        _close("Flow.log_prob", "base.log_prob(f(x)) + logdet", log_prob.reshape(want.shape), want, tolerance)
+    _check_reparameterised(flow, context, tolerance)
+    return report
+
+
+def jacobian_structure(jacobian: Tensor) -> tuple[str, bool]:
+    """``"diagonal"``, ``"triangular"`` or ``"full"``, and whether rows and columns had to be reordered to see it.
+
+    A square matrix can be made triangular by reordering exactly if rows with a single entry can be taken away one by
+    one, each with its column, until nothing is left.
+
+    Args:
+        jacobian: ``(..., m, m)``; an entry counts as soon as any of the matrices has it.
+    """
+    magnitude = jacobian.abs().flatten(0, -3).amax(0) if jacobian.dim() > 2 else jacobian.abs()
+    pattern = magnitude > magnitude.max() * 64 * torch.finfo(magnitude.dtype).eps
+    for name, permuted, fits in (
+        ("diagonal", False, not (pattern & ~torch.eye(len(pattern), dtype=torch.bool)).any()),
+        ("diagonal", True, bool((pattern.sum(0) == 1).all() and (pattern.sum(1) == 1).all())),
+        ("triangular", False, not pattern.triu(1).any() or not pattern.tril(-1).any()),
+    ):
+        if fits:
+            return name, permuted
+    while len(pattern):
+        single = (pattern.sum(1) == 1).nonzero()
+        if not len(single):
+            return "full", False
+        row = int(single[0])
+        column = int(pattern[row].nonzero()[0])
+        pattern = _without(_without(pattern, row).T, column).T
+    return "triangular", True
+
+
+def _without(matrix: Tensor, row: int) -> Tensor:
+    return torch.cat([matrix[:row], matrix[row + 1 :]])
+
+
+@dataclass(frozen=True)
+class _Case:
+    """One direction of a transform, and the rows it is checked on."""
+
+    transform: Transform
+    name: str
+    x: Tensor  # (n, *event), n >= 6
+    context: Tensor | None  # (n, features)
+    tolerance: float
+
+    @staticmethod
+    def of(transform: Transform, x: Tensor, context: Tensor | None, tolerance: float | None) -> _Case:
+        if x.dim() < transform.event_dim:
+            raise ValueError(f"x has {x.dim()} dimensions, but an event of the transform has {transform.event_dim}")
+        batch = x.shape[: x.dim() - transform.event_dim]
+        tolerance = tolerance or _tolerance(x.dtype)
+        if context is not None:
+            batch = torch.broadcast_shapes(batch, context.shape[:-1])
+            context = context.expand(*batch, context.shape[-1]).reshape(-1, context.shape[-1])
+            x = x.expand(*batch, *x.shape[x.dim() - transform.event_dim :])
+        x = x.reshape(-1, *x.shape[x.dim() - transform.event_dim :]).detach()
+        take = torch.arange(max(len(x), _ROWS), device=x.device) % len(x)
+        context = context if context is None else context[take].detach()
+        return _Case(transform, f"{type(transform).__name__}.forward", x[take], context, tolerance)
+
+    def rows(self, select: slice | Tensor | int) -> tuple[Tensor, Tensor | None]:
+        return self.x[select], None if self.context is None else self.context[select]
+
+
+def _tolerance(dtype: torch.dtype) -> float:
+    if dtype not in TOLERANCES:
+        raise ValueError(f"x has dtype {dtype}, but checks run in float32 or float64")
+    return TOLERANCES[dtype]
+
+
+def _close(name: str, what: str, got: Tensor, want: Tensor, tolerance: float) -> float:
+    """The largest scaled difference; an error where it is above the tolerance or no number."""
+    got, want = got.detach().double(), want.detach().double()
+    error = (got - want).abs() / (1 + want.abs())
+    worst = float(error.max()) if error.numel() else 0.0
+    if not worst <= tolerance:
+        i = int(error.nan_to_num(nan=torch.inf).argmax())
+        raise CheckError(
+            f"{name}: differs from {what}: {float(got.reshape(-1)[i]):.6g} instead of "
+            f"{float(want.reshape(-1)[i]):.6g} (scaled error {worst:.2g}, tolerance {tolerance:.2g})"
+        )
+    return worst
+
+
+def _require(condition: bool, sentence: str) -> None:
+    if not condition:
+        raise CheckError(sentence)
+
+
+def _check_results(case: _Case) -> tuple[Tensor, Tensor]:
+    """Shapes, dtype and finiteness of one call."""
+    result = case.transform(case.x, case.context)
+    _require(isinstance(result, tuple) and len(result) == 2, f"{case.name} must return (value, logdet)")
+    z, logdet = result
+    for what, tensor in (("value", z), ("log-determinant", logdet)):
+        _require(tensor.dtype == case.x.dtype, f"{case.name}: the {what} is {tensor.dtype}, but x is {case.x.dtype}")
+        _require(bool(tensor.isfinite().all()), f"{case.name}: the {what} is not finite everywhere")
+    batch = z.shape[: z.dim() - case.transform.out_event_dim]
+    _require(batch == case.x.shape[:1], f"{case.name}: x has batch shape {tuple(case.x.shape[:1])}, but the value has "
+             f"shape {tuple(z.shape)} with events of {case.transform.out_event_dim} dimensions")  # fmt: skip
+    _require(
+        logdet.shape == batch,
+        f"{case.name}: the log-determinant has shape {tuple(logdet.shape)}, but the batch has {tuple(batch)}",
+    )
+    return z, logdet
+
+
+def _check_direction(case: _Case) -> tuple[float, float]:
+    """Everything about one direction; returns the errors of the round trip and of the log-determinant."""
+    with torch.no_grad():
+        z, logdet = _check_results(case)
+        x, opposite = case.transform.inverse(z, case.context)
+        round_trip = _close(case.name, "x after the round trip", x, case.x, case.tolerance)
+        _close(case.name, "minus the other direction's log-determinant", logdet, -opposite, case.tolerance)
+        _check_batches(case, z, logdet)
+    want = torch.linalg.slogdet(_jacobians(case)).logabsdet
+    return round_trip, _close(case.name, "log|det J| of autodiff", logdet[:_JACOBIANS], want, case.tolerance)
+
+
+def _jacobians(case: _Case) -> Tensor:
+    """(rows, m, m): Jacobians of the first rows by autodiff, in float64 whatever the dtype of x."""
+    exact = copy.deepcopy(case.transform).double()
+
+    def jacobian(row: int) -> Tensor:
+        x, context = case.rows(row)
+        context = None if context is None else context.double()
+        matrix = torch.autograd.functional.jacobian(lambda v: exact(v, context)[0], x.double())
+        return matrix.reshape(-1, x.numel())
+
+    matrices = torch.stack([jacobian(row) for row in range(_JACOBIANS)])
+    _require(
+        matrices.shape[-1] == matrices.shape[-2], f"{case.name}: the Jacobian has shape {tuple(matrices.shape[1:])}"
+    )
+    return matrices
+
+
+def _check_batches(case: _Case, z: Tensor, logdet: Tensor) -> None:
+    """The same rows in another batch shape give the same results; a context may broadcast."""
+    event = case.x.shape[1:]
+    for shape in ((), (5,), (2, 3)):
+        n = int(torch.Size(shape).numel())
+        x, context = case.rows(slice(n))
+        context = None if context is None else context.reshape(*shape, context.shape[-1])
+        got, got_logdet = case.transform(x.reshape(*shape, *event), context)
+        what = f"its own rows at batch shape {shape}"
+        _require(got_logdet.shape == shape, f"{case.name}: log-determinant of shape {tuple(got_logdet.shape)} at "
+                 f"batch shape {shape}")  # fmt: skip
+        _close(case.name, what, got, z[:n].reshape(got.shape), case.tolerance)
+        _close(case.name, what, got_logdet, logdet[:n].reshape(shape), case.tolerance)
+    if case.context is not None:
+        x, one = case.x[:5], case.context[0]
+        want = case.transform(x, one.expand(5, -1))
+        for got in (case.transform(x, one), case.transform(x, one[None])):
+            _close(case.name, "itself when a context broadcasts", got[0], want[0], case.tolerance)
+            _close(case.name, "itself when a context broadcasts", got[1], want[1], case.tolerance)
+
+
+def _check_gradients(case: _Case) -> set[int]:
+    """Finite gradients of value and log-determinant; returns the ids of the parameters that they reach."""
+    wanted = {"x": case.x.clone().requires_grad_()}
+    if case.context is not None:
+        wanted["context"] = case.context.clone().requires_grad_()
+    z, logdet = case.transform(wanted["x"], wanted.get("context"))
+    wanted |= {name: p for name, p in case.transform.named_parameters() if p.requires_grad}
+    weights = torch.linspace(0.5, 1.5, z.numel(), dtype=z.dtype, device=z.device).reshape(z.shape)
+    loss = (z * weights).sum() + logdet.sum()
+    gradients = torch.autograd.grad(loss, list(wanted.values()), allow_unused=True)
+    reached = {name: g for name, g in zip(wanted, gradients, strict=True) if g is not None}
+    _require("x" in reached, f"{case.name}: no gradient reaches x")
+    for name, gradient in reached.items():
+        _require(bool(gradient.isfinite().all()), f"{case.name}: the gradient of {name} is not finite")
+    return {id(wanted[name]) for name in reached}
+
+
+@torch.no_grad()
+def _check_copies(case: _Case) -> None:
+    """A deep copy, and a scrambled copy that loads the state, give bit-identical results."""
+    want = case.transform(case.x, case.context)[0]
+    twin = copy.deepcopy(case.transform)
+    _require(torch.equal(twin(case.x, case.context)[0], want), f"{case.name}: a deepcopy gives another result")
+    randomize(twin, seed=1)
+    twin.load_state_dict(case.transform.state_dict())
+    _require(torch.equal(twin(case.x, case.context)[0], want), f"{case.name}: state_dict does not restore the result")
+
+
+def _check_description(module: nn.Module, result) -> bool:
+    """Whether describe and build carry the module; an error where they do, but to another result."""
+    try:
+        twin = build(describe(module))
+    except TypeError:
+        return False
+    state = module.state_dict()
+    for tensor in [*module.parameters(), *module.buffers()]:
+        if tensor.is_floating_point():
+            twin.to(tensor.dtype)
+            break
+    twin.load_state_dict(state)
+    with torch.no_grad():
+        same = torch.equal(result(twin), result(module))
+    _require(same, f"{type(module).__name__}: build(describe(...)) with the same state gives another result")
+    return True
+
+
+def _check_density(flow: Density, x: Tensor, context: Tensor | None, tolerance: float) -> Tensor:
+    """log_prob, samples, the torch view and the description of any density; returns log p(x)."""
+    name = type(flow).__name__
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        log_prob = flow.log_prob(x, context)
+        batch = x.shape[: x.dim() - len(flow.event_shape)]
+        conditions = torch.Size() if context is None else context.shape[:-1]
+        want = torch.broadcast_shapes(batch, conditions)
+        _require(log_prob.shape == want, f"{name}.log_prob has shape {tuple(log_prob.shape)}, not {tuple(want)}")
+        _close(f"{name}.forward", "log_prob", flow(x, context), log_prob, 0.0)
+        for shape in ((), (4,), (2, 3)):
+            drawn = flow.sample(shape, context, generator=torch.Generator().manual_seed(0))
+            want = torch.Size(shape) + conditions + flow.event_shape
+            _require(drawn.shape == want, f"{name}.sample({shape}) has shape {tuple(drawn.shape)}, not {tuple(want)}")
+            _require(bool(drawn.isfinite().all()), f"{name}.sample({shape}) is not finite")
+        view = flow.condition(context)
+        _require(isinstance(view, torch.distributions.Distribution), f"{name}.condition is no torch Distribution")
+        _close(f"{name}.condition", "log_prob", view.log_prob(x), log_prob, tolerance)
+        _require(view.sample((2,)).shape == (2, *conditions, *flow.event_shape), f"{name}.condition: shape of sample")
+    _require(_check_description(flow, lambda f: f.log_prob(x, context)), f"{name}: describe cannot carry it")
+    return log_prob
+
+
+def _check_reparameterised(flow: Flow, context: Tensor | None, tolerance: float) -> None:
+    """The samples' own log-density is log_prob's, and depends on the parameters."""
+    drawn, log_prob = flow.rsample_and_log_prob((4,), context, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        want = flow.log_prob(drawn, context)
+    _close("Flow.rsample_and_log_prob", "log_prob of its own samples", log_prob, want, tolerance)
+    trained = any(p.requires_grad for p in flow.transform.parameters())
+    _require(drawn.requires_grad == trained, "Flow.rsample_and_log_prob: no gradient reaches the samples")

@@ -1,0 +1,203 @@
+"""One contract for everything: what every transform and every recipe promises, checked over a dict of them all.
+
+Parameters are randomised, because every flow starts as the identity, where wrong log-determinants look right.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor
+
+import pushforward as pf
+from pushforward import transforms as T
+from pushforward import zoo
+from pushforward.nets.made import MADE
+from pushforward.nets.mlp import MLP
+from pushforward.testing import check_flow, check_transform, randomize
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+HIDDEN = (12, 12)
+
+
+def normal(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+DOMAINS: dict[str, Callable[[Tensor], Tensor]] = {
+    "real": lambda x: x,
+    "positive": torch.exp,
+    "unit": torch.sigmoid,
+    "symmetric": torch.tanh,
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A constructor ``make(features, context)``, and what is expected of what it makes."""
+
+    make: Callable[[int, int], T.Transform]
+    structure: str  # of the Jacobian at 5 features
+    domain: str = "real"
+    conditional: bool = False  # whether it can take a context
+    tolerance: float | None = None
+
+
+def coupling(split: Callable[[int], T.Split], scalar: Callable[[], T.Scalar]) -> Callable[[int, int], T.Transform]:
+    def make(features: int, context: int) -> T.Transform:
+        parts, kind = split(features), scalar()
+        return T.Coupling(parts, MLP(parts.kept, parts.moved, kind.num_params, context=context, hidden=HIDDEN), kind)
+
+    return make
+
+
+def autoregressive(scalar: Callable[[], T.Scalar]) -> Callable[[int, int], T.Transform]:
+    def make(features: int, context: int) -> T.Transform:
+        kind = scalar()
+        return T.Autoregressive(MADE(features, kind.num_params, context=context, hidden=HIDDEN), kind)
+
+    return make
+
+
+def order(features: int) -> list[int]:
+    return torch.randperm(features, generator=torch.Generator().manual_seed(3)).tolist()
+
+
+TRANSFORMS: dict[str, Entry] = {
+    "Identity": Entry(lambda m, c: T.Identity(), "diagonal"),
+    "Exp": Entry(lambda m, c: T.Exp(), "diagonal"),
+    "Log": Entry(lambda m, c: T.Log(), "diagonal", "positive"),
+    "Softplus": Entry(lambda m, c: T.Softplus(), "diagonal"),
+    "InverseSoftplus": Entry(lambda m, c: T.InverseSoftplus(), "diagonal", "positive"),
+    "Sigmoid": Entry(lambda m, c: T.Sigmoid(), "diagonal"),
+    "Logit": Entry(lambda m, c: T.Logit(), "diagonal", "unit"),
+    "Tanh": Entry(lambda m, c: T.Tanh(), "diagonal"),
+    "Atanh": Entry(lambda m, c: T.Atanh(), "diagonal", "symmetric"),
+    "Asinh": Entry(lambda m, c: T.Asinh(), "diagonal"),
+    "LeakyReLU": Entry(lambda m, c: T.LeakyReLU(0.3), "diagonal"),
+    "Columns": Entry(lambda m, c: T.Columns([T.Asinh(0) if j % 2 else T.Softplus(0) for j in range(m)]), "diagonal"),
+    "Standardize": Entry(lambda m, c: T.Standardize(normal(m), normal(m, seed=1).exp()), "diagonal"),
+    "ActNorm": Entry(lambda m, c: T.ActNorm(m), "diagonal"),
+    "Diagonal": Entry(lambda m, c: T.Diagonal(m), "diagonal"),
+    "Permutation": Entry(lambda m, c: T.Permutation(order(m)), "diagonal"),
+    "Coupling Half Affine": Entry(coupling(T.Half, T.Affine), "triangular", conditional=True),
+    "Coupling Half swapped": Entry(coupling(lambda m: T.Half(m, swap=True), T.Affine), "triangular", conditional=True),
+    "Coupling Alternate": Entry(coupling(T.Alternate, T.Affine), "triangular", conditional=True),
+    "Autoregressive Affine": Entry(autoregressive(T.Affine), "triangular", conditional=True),
+    "Inverse": Entry(lambda m, c: T.Inverse(autoregressive(T.Affine)(m, c)), "triangular", conditional=True),
+    "Compose": Entry(
+        lambda m, c: T.Compose(
+            [
+                autoregressive(T.Affine)(m, c),
+                T.Permutation(range(m)[::-1]),
+                autoregressive(T.Affine)(m, c),
+                T.Diagonal(m),
+            ]
+        ),
+        "full",
+        conditional=True,
+    ),
+}
+
+RECIPES: dict[str, Callable[..., pf.Flow]] = {
+    "maf": lambda m, c: pf.maf(m, context=c, layers=3, hidden=HIDDEN),
+    "iaf": lambda m, c: pf.iaf(m, context=c, layers=3, hidden=HIDDEN),
+    "realnvp": lambda m, c: pf.realnvp(m, context=c, layers=3, hidden=HIDDEN),
+}
+ONE_PASS = ("maf", "realnvp")  # recipes whose density is one pass: they compile to a single graph
+UNBOUNDED = [name for name, entry in TRANSFORMS.items() if entry.domain == "real" and name not in ("Exp",)]
+
+NOT_TRANSFORMS = {"Transform", "Elementwise", "Scalar", "Affine", "Split", "Half", "Alternate"}
+
+
+def build(entry: Entry, features: int, context: int, dtype: torch.dtype) -> T.Transform:
+    return randomize(entry.make(features, context).to(dtype))
+
+
+def test_every_public_transform_is_under_contract() -> None:
+    covered = {name.split()[0] for name in TRANSFORMS}
+    public = {name for name, value in vars(T).items() if inspect.isclass(value) and name[0].isupper()}
+    assert public - NOT_TRANSFORMS == covered
+
+
+def test_every_recipe_is_under_contract() -> None:
+    recipes = {
+        n for n, f in vars(zoo).items() if inspect.isfunction(f) and f.__module__ == zoo.__name__ and n[0] != "_"
+    }
+    assert recipes == {name.split()[0] for name in RECIPES}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("features", [1, 2, 5])
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_transform(name: str, features: int, dtype: str) -> None:
+    entry = TRANSFORMS[name]
+    transform = build(entry, features, 0, DTYPES[dtype])
+    x = DOMAINS[entry.domain](normal(6, features)).to(DTYPES[dtype])
+    report = check_transform(transform, x, tolerance=entry.tolerance)
+    assert report.structure == (entry.structure if features == 5 else report.structure)
+    assert report.saves
+    if features > 1:  # with one feature, weights of features that are not there see no gradient
+        assert report.unused == ()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("features", [1, 2, 5])
+@pytest.mark.parametrize("name", [name for name, entry in TRANSFORMS.items() if entry.conditional])
+def test_transform_with_context(name: str, features: int, dtype: str) -> None:
+    entry = TRANSFORMS[name]
+    transform = build(entry, features, 3, DTYPES[dtype])
+    x, context = normal(6, features, dtype=DTYPES[dtype]), normal(6, 3, dtype=DTYPES[dtype], seed=2)
+    check_transform(transform, x, context, tolerance=entry.tolerance)
+    moved = transform(x, context)[0] - transform(x, context + 1)[0]
+    assert moved.abs().sum() > 0
+
+
+@pytest.mark.parametrize("name", UNBOUNDED)
+def test_gradients_far_outside(name: str) -> None:
+    transform = build(TRANSFORMS[name], 2, 0, torch.float32)
+    x = torch.tensor([[1e6, -1e6], [-1e6, 1e6], [0.0, 0.0]], requires_grad=True)
+    z, logdet = transform(x)
+    wanted = [x, *transform.parameters()]
+    for gradient in torch.autograd.grad(z.sum() + logdet.sum(), wanted, allow_unused=True):
+        assert gradient is None or gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("context", [0, 3])
+@pytest.mark.parametrize("features", [1, 2, 5])
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipe(name: str, features: int, context: int, dtype: str) -> None:
+    flow = randomize(RECIPES[name](features, context).to(DTYPES[dtype]))
+    x = normal(6, features, dtype=DTYPES[dtype])
+    given = normal(6, 3, dtype=DTYPES[dtype], seed=2) if context else None
+    check_flow(flow, x, given)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipe_starts_close_to_the_identity(name: str) -> None:
+    x = normal(6, 5, dtype=torch.float32)
+    z, logdet = RECIPES[name](5, 0).transform(x)
+    assert torch.allclose(z.sort(-1).values, x.sort(-1).values, atol=1e-4)  # up to a reversal of the features
+    assert torch.allclose(logdet, torch.zeros(6), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ONE_PASS)
+def test_density_is_one_graph(name: str) -> None:
+    torch.compiler.reset()
+    flow = randomize(RECIPES[name](5, 3))
+    compiled = torch.compile(flow, fullgraph=True, backend="eager")
+    x, context = normal(6, 5, dtype=torch.float32), normal(6, 3, dtype=torch.float32)
+    assert torch.allclose(compiled(x, context), flow(x, context), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ONE_PASS)
+def test_density_exports(name: str) -> None:
+    flow = randomize(RECIPES[name](5, 3))
+    x, context = normal(6, 5, dtype=torch.float32), normal(6, 3, dtype=torch.float32)
+    exported = torch.export.export(flow, (x, context)).module()
+    assert torch.allclose(exported(x, context), flow(x, context), atol=1e-5)
