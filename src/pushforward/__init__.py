@@ -14,6 +14,8 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from . import testing as testing
     from . import transforms as transforms
+    from .checkpoint import load as load
+    from .checkpoint import save as save
     from .distributions.flow import Flow as Flow
     from .objectives import ForwardKL as ForwardKL
     from .zoo import iaf as iaf
@@ -24,8 +26,10 @@ _HOMES = {
     "Flow": "distributions.flow",
     "ForwardKL": "objectives",
     "iaf": "zoo",
+    "load": "checkpoint",
     "maf": "zoo",
     "realnvp": "zoo",
+    "save": "checkpoint",
 }
 _MODULES = (
     "testing",

@@ -1,0 +1,238 @@
+"""A saved model is a directory: ``config.json`` says how to build it, ``model.safetensors`` holds its tensors.
+
+Nothing in it can run: the config names classes that are already imported, the weights are plain arrays. A digest over
+both files tells a damaged model from a sound one, and what a config asks for is bounded by the size of its weights
+before anything is allocated.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import pkgutil
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from . import __version__
+from .described import Described, build, describe
+from .files import replace_directory, temporary_sibling, write_file
+
+FORMAT = 1
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+MAX_CONFIG_BYTES = 64 * 2**20
+FREE_ELEMENTS = 2**26  # what building may allocate however small the weights are: index sets, masks
+
+
+class CheckpointError(ValueError):
+    """A saved model, or training state, that is damaged, incomplete or of another kind."""
+
+
+def save(model: Described, path: str | Path, *, extra: dict[str, Any] | None = None) -> None:
+    """Writes a model as a directory; one that holds a model already is replaced in one step.
+
+    Args:
+        model: A flow or any other described module, on any device.
+        path: The directory.
+        extra: Anything that JSON can hold, to be read back with :func:`load_extra`.
+
+    Raises:
+        TypeError: the model, or something inside it, is not ``Described``; or ``extra`` is not JSON.
+        ValueError: ``path`` exists and is not a model, or the model mixes precisions.
+    """
+    if not isinstance(model, Described):
+        raise TypeError(f"model must be a flow or another described module, got {type(model).__name__}")
+    path = Path(path).resolve()
+    if path.exists() and not _may_replace(path):
+        raise ValueError(f"{path} exists and is not a saved model: choose another path, or remove it first")
+    state = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.state_dict().items()}
+    config = {
+        "format": FORMAT,
+        "pushforward": __version__,
+        "model": describe(model),
+        "dtype": _dtype_name(state),
+        "extra": {} if extra is None else extra,
+    }
+    text = _canonical(config)  # before anything is written: a bad ``extra`` leaves no trace
+    with temporary_sibling(path) as folder:
+        write_file(folder / WEIGHTS, safetensors.torch.save(state))
+        config["sha256"] = _digest(text, folder / WEIGHTS)
+        write_file(folder / CONFIG, json.dumps(config, indent=1).encode())
+        replace_directory(folder, path)
+
+
+def load(path: str | Path, *, device: str | torch.device = "cpu") -> Any:
+    """Reads a model that :func:`save` wrote, in evaluation mode; its ``log_prob`` is the same bit for bit.
+
+    Args:
+        path: The directory.
+        device: Where the model goes.
+
+    Raises:
+        CheckpointError: a file is missing, damaged, or does not fit the other; one sentence that names it.
+    """
+    config = _read_config(Path(path))
+    weights = Path(path) / WEIGHTS
+    state = _read_weights(weights)
+    if config.get("sha256") != _digest(_canonical({k: v for k, v in config.items() if k != "sha256"}), weights):
+        raise CheckpointError(f"{path} is damaged: {CONFIG} and {WEIGHTS} are not as they were saved (wrong checksum)")
+    model = _build(config, Path(path) / CONFIG, sum(tensor.numel() for tensor in state.values()))
+    _compare(model.state_dict(), state, weights)
+    model.load_state_dict(state)
+    return model.to(device).eval()
+
+
+def load_extra(path: str | Path) -> dict[str, Any]:
+    """What was given to :func:`save` as ``extra``, without reading the weights.
+
+    Raises:
+        CheckpointError: the config is missing or damaged.
+    """
+    return _read_config(Path(path))["extra"]
+
+
+def _may_replace(path: Path) -> bool:
+    """An empty directory, or one that this library wrote: other programs use the same two file names."""
+    if not path.is_dir():
+        return False
+    if not any(path.iterdir()):
+        return True
+    try:
+        return "pushforward" in _parse(path / CONFIG)
+    except CheckpointError:
+        return False
+
+
+def _dtype_name(state: dict[str, Tensor]) -> str:
+    names = sorted({str(t.dtype).removeprefix("torch.") for t in state.values() if t.is_floating_point()})
+    if len(names) > 1:
+        raise ValueError(
+            f"model mixes {' and '.join(names)}: convert it to one of them before saving, with model.to(...)"
+        )
+    return names[0] if names else "float32"
+
+
+def _canonical(config: dict[str, Any]) -> bytes:
+    try:
+        text = json.dumps(config, sort_keys=True, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise type(error)(f"extra cannot be written as JSON: {error}") from None
+    if len(text) > MAX_CONFIG_BYTES:
+        raise ValueError(f"{CONFIG} would hold {len(text)} bytes, and at most {MAX_CONFIG_BYTES} are read back")
+    return text
+
+
+def _digest(text: bytes, weights: Path) -> str:
+    with weights.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.sha256(text)).hexdigest()
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    """The JSON object in a file."""
+    if not path.is_file():  # a pipe or a device would be read for ever
+        raise CheckpointError(f"{path} is missing: {path.parent} is not a saved model")
+    try:
+        if path.stat().st_size > MAX_CONFIG_BYTES:
+            raise ValueError(f"it has more than {MAX_CONFIG_BYTES} bytes")
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError, OSError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from None
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} is damaged: it should hold a JSON object, got {type(content).__name__}")
+    return content
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    if not path.is_dir():
+        raise CheckpointError(f"{path} is not a saved model: there is no such directory")
+    config = _parse(path / CONFIG)
+    version = config.get("format")
+    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
+        raise CheckpointError(f"{path / CONFIG} is damaged: format should be a number, got {version!r:.50}")
+    if version > FORMAT:
+        raise CheckpointError(
+            f"{path / CONFIG} has format {version}, and this pushforward ({__version__}) reads up to {FORMAT}: "
+            f"install the version that wrote it, {config.get('pushforward')!r:.50}, or a newer one"
+        )
+    if not isinstance(config.get("extra"), dict) or not isinstance(config.get("dtype"), str):
+        raise CheckpointError(f"{path / CONFIG} is damaged: it has no 'extra' object or no 'dtype'")
+    return config
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise CheckpointError(f"{path} is missing")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except Exception as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from None
+
+
+def _build(config: dict[str, Any], path: Path, elements: int) -> Described:
+    """The model of a config, freshly initialised; whatever goes wrong inside is the config's fault."""
+    _import_all()
+    try:
+        with torch.random.fork_rng(devices=[]), _BoundedMemory(FREE_ELEMENTS + 16 * elements):
+            model = build(config.get("model"))
+            if not isinstance(model, Described):
+                raise ValueError(f"'model' should describe a module, got {type(model).__name__}")
+            return model.to(getattr(torch, config["dtype"]))
+    except (Exception, RecursionError) as error:
+        raise CheckpointError(f"{path} describes a model that cannot be built: {error}") from None
+
+
+def _compare(expected: dict[str, Tensor], found: dict[str, Tensor], path: Path) -> None:
+    missing, unexpected = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+    if missing or unexpected:
+        what = f"lacks the tensor {missing[0]!r}" if missing else f"has an unexpected tensor {unexpected[0]!r}"
+        raise CheckpointError(f"{path} does not fit {CONFIG}: it {what}")
+    for name, tensor in expected.items():
+        for kind in ("shape", "dtype"):
+            want, got = getattr(tensor, kind), getattr(found[name], kind)
+            if want != got:
+                raise CheckpointError(f"{path} does not fit {CONFIG}: {name!r} has {kind} {got}, expected {want}")
+
+
+def _import_all() -> None:
+    """Every class that a config may name has to be registered, which importing its module does."""
+    for room in ("transforms", "nets", "distributions"):
+        package = importlib.import_module(f".{room}", __package__)
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f".{room}.{module.name}", __package__)
+
+
+class _BoundedMemory(TorchDispatchMode):
+    """Refuses an operation before it allocates, once all results together exceed a number of elements.
+
+    Each operation is tried on the meta device first, where tensors have shapes and no memory.
+    """
+
+    def __init__(self, elements: int) -> None:
+        super().__init__()
+        self.left = elements
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if not func._schema.is_mutable and not func.is_view:
+            self.left -= _elements(func, args, kwargs)
+            if self.left < 0:
+                raise ValueError("it is far larger than its weights")
+        return func(*args, **kwargs)
+
+
+def _elements(func: Any, args: Any, kwargs: Any) -> int:
+    """How many numbers an operation would return."""
+    args, kwargs = tree_map_only(Tensor, lambda tensor: tensor.to("meta"), (args, kwargs))
+    if any(argument.name == "device" for argument in func._schema.arguments):
+        kwargs = {**kwargs, "device": "meta"}
+    try:
+        return sum(t.numel() for t in tree_leaves(func(*args, **kwargs)) if isinstance(t, Tensor))
+    except Exception:  # it looks at values, which meta tensors do not have, or it will fail for real as well
+        return 0

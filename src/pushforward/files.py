@@ -1,0 +1,70 @@
+"""Writing to disk so that a crash at any moment leaves the old content or the new one, never half of either."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Writes a file and waits until the disk has it."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def temporary_sibling(path: Path) -> Iterator[Path]:
+    """A new directory beside ``path``, on the same disk, so that a rename can move it there; removed afterwards."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def replace_directory(new: Path, path: Path) -> None:
+    """Puts ``new`` in the place of ``path`` in one step; what was there goes to ``new``.
+
+    Files of the old directory that have no namesake in the new one are kept.
+    """
+    _sync_directory(new)
+    if not path.exists() or not any(path.iterdir()):
+        os.rename(new, path)
+    else:
+        _exchange(new, path)
+        for entry in new.iterdir():
+            if not (path / entry.name).exists():
+                os.rename(entry, path / entry.name)
+    _sync_directory(path.parent)
+
+
+def _exchange(first: Path, second: Path) -> None:
+    """Swaps two directories: in one system call where Linux and the file system offer it, else in three renames."""
+    at_fdcwd, rename_exchange = -100, 2
+    if sys.platform == "linux":
+        rename = getattr(ctypes.CDLL(None), "renameat2", None)
+        if rename and rename(at_fdcwd, os.fsencode(first), at_fdcwd, os.fsencode(second), rename_exchange) == 0:
+            return
+    aside = first.with_name(first.name + ".old")
+    os.rename(second, aside)
+    os.rename(first, second)
+    os.rename(aside, first)
+
+
+def _sync_directory(path: Path) -> None:
+    if os.name == "posix":  # elsewhere a directory cannot be opened, nor needs to be
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
