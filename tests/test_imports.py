@@ -1,0 +1,91 @@
+"""Importing changes nothing for anybody else, and data flows one way: no file imports from a floor above it."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import pushforward
+
+ROOT = Path(pushforward.__file__).parent
+
+# From the maths up to the doors. Files of one floor may use each other.
+FLOORS = (
+    ("described", "files", "numerics"),
+    ("nets",),
+    ("transforms",),
+    ("data",),
+    ("distributions",),
+    ("zoo", "objectives", "diagnostics", "plot", "target", "testing", "cite"),
+    ("checkpoint",),
+    ("report",),
+    ("training",),
+    ("estimator", "cli", "__main__"),
+)
+LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
+FILES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
+
+
+def python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def rooms_imported_by(path: Path) -> set[str]:
+    """The first folders or files of the package that a file imports from, wherever in it the import stands."""
+    package = ("pushforward", *path.parent.parts)
+    rooms: set[str] = set()
+    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            parts = [*package[: len(package) - node.level + 1], *(node.module or "").split(".")]
+            parts = [part for part in parts if part]
+            rooms |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pushforward."):
+            rooms.add(node.module.split(".")[1])  # type: ignore[union-attr]
+    return {room for room in rooms if not room.startswith("__")}
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_no_file_imports_from_a_floor_above(path: Path) -> None:
+    here = path.parts[0].removesuffix(".py")
+    assert here in LEVEL, f"{path}: which floor is this on? Add it to FLOORS"
+    above = {room for room in rooms_imported_by(path) if LEVEL.get(room, len(FLOORS)) > LEVEL[here]}
+    assert not above, f"{path} imports from {sorted(above)}, which live above it"
+
+
+def test_importing_the_package_does_not_import_torch() -> None:
+    code = "import sys, pushforward; print(sorted({'torch', 'numpy', 'polars', 'matplotlib'} & set(sys.modules)))"
+    assert python(code) == "[]"
+
+
+def test_importing_everything_changes_nothing_global() -> None:
+    code = """
+import random, warnings
+import numpy as np, torch
+def state():
+    return (
+        torch.get_default_dtype(), torch.is_grad_enabled(), torch.are_deterministic_algorithms_enabled(),
+        torch.get_num_threads(), torch.get_float32_matmul_precision(), torch.backends.cudnn.benchmark,
+        torch.distributions.Distribution._validate_args, torch.random.get_rng_state().tolist(),
+        str(np.random.get_state()), np.geterr(), random.getstate(), list(warnings.filters),
+    )
+before = state()
+import pushforward as pf
+for name in pf.__all__:
+    if name not in ('FlowDensity', 'ConditionalFlowDensity'):  # these import scikit-learn, which adds warning filters
+        getattr(pf, name)
+print([i for i, (a, b) in enumerate(zip(before, state())) if a != b])
+"""
+    assert python(code) == "[]"
+
+
+def test_every_public_name_is_there() -> None:
+    for name in pushforward.__all__:
+        assert getattr(pushforward, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = pushforward.nonsense
