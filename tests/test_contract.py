@@ -84,6 +84,12 @@ TRANSFORMS: dict[str, Entry] = {
     "ActNorm": Entry(lambda m, c: T.ActNorm(m), "diagonal"),
     "Diagonal": Entry(lambda m, c: T.Diagonal(m), "diagonal"),
     "Permutation": Entry(lambda m, c: T.Permutation(order(m)), "diagonal"),
+    "Linear": Entry(lambda m, c: T.Linear(m), "full"),
+    "Triangular lower": Entry(lambda m, c: T.Triangular(m), "triangular"),
+    "Triangular upper": Entry(lambda m, c: T.Triangular(m, lower=False), "triangular"),
+    "PLU": Entry(lambda m, c: T.PLU(m), "full"),
+    "QR householder": Entry(lambda m, c: T.QR(m), "full"),
+    "QR exponential": Entry(lambda m, c: T.QR(m, orthogonal="exponential"), "full"),
     "Coupling Half Affine": Entry(coupling(T.Half, T.Affine), "triangular", conditional=True),
     "Coupling Half swapped": Entry(coupling(lambda m: T.Half(m, swap=True), T.Affine), "triangular", conditional=True),
     "Coupling Alternate": Entry(coupling(T.Alternate, T.Affine), "triangular", conditional=True),
@@ -103,6 +109,16 @@ TRANSFORMS: dict[str, Entry] = {
     ),
 }
 
+# Transforms of images: a constructor, the shape of an event, and the structure of the Jacobian.
+IMAGES: dict[str, tuple[Callable[[], T.Transform], tuple[int, int, int], str]] = {
+    "ActNorm": (lambda: T.ActNorm(3, event_dim=3), (3, 2, 4), "diagonal"),
+    "Tanh": (lambda: T.Tanh(event_dim=3), (3, 2, 4), "diagonal"),
+    "Standardize": (lambda: T.Standardize(normal(1, 2, 2), normal(1, 2, 2).exp()), (1, 2, 2), "diagonal"),
+    "Conv1x1 full": (lambda: T.Conv1x1(3, parametrisation="full"), (3, 2, 4), "full"),
+    "Conv1x1 plu": (lambda: T.Conv1x1(3, parametrisation="plu"), (3, 2, 4), "full"),
+    "Conv1x1 qr": (lambda: T.Conv1x1(3, parametrisation="qr"), (3, 2, 4), "full"),
+}
+
 RECIPES: dict[str, Callable[..., pf.Flow]] = {
     "maf": lambda m, c: pf.maf(m, context=c, layers=3, hidden=HIDDEN),
     "iaf": lambda m, c: pf.iaf(m, context=c, layers=3, hidden=HIDDEN),
@@ -111,7 +127,7 @@ RECIPES: dict[str, Callable[..., pf.Flow]] = {
 ONE_PASS = ("maf", "realnvp")  # recipes whose density is one pass: they compile to a single graph
 UNBOUNDED = [name for name, entry in TRANSFORMS.items() if entry.domain == "real" and name not in ("Exp",)]
 
-NOT_TRANSFORMS = {"Transform", "Elementwise", "Scalar", "Affine", "Split", "Half", "Alternate"}
+NOT_TRANSFORMS = {"Transform", "Elementwise", "Matrix", "Scalar", "Affine", "Split", "Half", "Alternate"}
 
 
 def build(entry: Entry, features: int, context: int, dtype: torch.dtype) -> T.Transform:
@@ -119,7 +135,7 @@ def build(entry: Entry, features: int, context: int, dtype: torch.dtype) -> T.Tr
 
 
 def test_every_public_transform_is_under_contract() -> None:
-    covered = {name.split()[0] for name in TRANSFORMS}
+    covered = {name.split()[0] for name in [*TRANSFORMS, *IMAGES]}
     public = {name for name, value in vars(T).items() if inspect.isclass(value) and name[0].isupper()}
     assert public - NOT_TRANSFORMS == covered
 
@@ -143,6 +159,15 @@ def test_transform(name: str, features: int, dtype: str) -> None:
     assert report.saves
     if features > 1:  # with one feature, weights of features that are not there see no gradient
         assert report.unused == ()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", IMAGES)
+def test_transform_of_images(name: str, dtype: str) -> None:
+    make, shape, structure = IMAGES[name]
+    transform = randomize(make().to(DTYPES[dtype]))
+    report = check_transform(transform, normal(6, *shape, dtype=DTYPES[dtype]))
+    assert (report.structure, report.unused, report.saves) == (structure, (), True)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

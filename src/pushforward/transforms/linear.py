@@ -260,21 +260,24 @@ class QR(Matrix):
         householder = orthogonal == "householder"
         factors = with_log_diagonal((sign[:, None] * R).triu()) + (vectors if householder else 0.0)
         self.factors = nn.Parameter(factors.to(start.dtype))
-        self.register_buffer("fixed", (sign if householder else Q * sign).to(start.dtype))  # S, or Q_0
+        self.register_buffer("sign", sign.to(start.dtype))  # S
+        # Q_0 = H_1 … H_m S is kept as its vectors: orthogonal to machine precision in whatever dtype it is moved to
+        self.register_buffer("vectors", None if householder else vectors.to(start.dtype))
 
     def rotate(self, columns: Tensor) -> Tensor:
         """Q times a matrix of columns, (m, n)."""
         below = self.factors.tril(-1)
         if self.orthogonal == "householder":
-            return reflect(below, self.fixed[:, None] * columns)
-        return torch.linalg.matrix_exp(below - below.mT) @ (self.fixed @ columns)
+            return reflect(below, self.sign[:, None] * columns)
+        return torch.linalg.matrix_exp(below - below.mT) @ reflect(self.vectors, self.sign[:, None] * columns)
 
     def rotate_back(self, columns: Tensor) -> Tensor:
         """Qᵀ times a matrix of columns, (m, n)."""
         below = self.factors.tril(-1)
         if self.orthogonal == "householder":
-            return self.fixed[:, None] * reflect(below, columns, transposed=True)
-        return self.fixed.mT @ (torch.linalg.matrix_exp(below.mT - below) @ columns)
+            return self.sign[:, None] * reflect(below, columns, transposed=True)
+        turned = torch.linalg.matrix_exp(below.mT - below) @ columns
+        return self.sign[:, None] * reflect(self.vectors, turned, transposed=True)
 
     def upper(self) -> Tensor:
         return triangle(self.factors, lower=False)
