@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from .zoo import iaf as iaf
     from .zoo import maf as maf
     from .zoo import realnvp as realnvp
+    from .zoo_images import glow as glow
 
 _HOMES = {
     "Flow": "distributions.flow",
     "ForwardKL": "objectives",
+    "glow": "zoo_images",
     "iaf": "zoo",
     "load": "checkpoint",
     "maf": "zoo",

@@ -12,6 +12,7 @@ from .transforms.base import Compose, Inverse, Transform
 from .transforms.coupling import Alternate, Coupling
 from .transforms.linear import Permutation
 from .transforms.scalar import Affine, Scalar
+from .zoo_images import image_realnvp
 
 
 def maf(features: int, *, context: int = 0, layers: int = 5, hidden: Sequence[int] = (128, 128)) -> Flow:
@@ -44,14 +45,19 @@ def iaf(features: int, *, context: int = 0, layers: int = 5, hidden: Sequence[in
     return Flow(Compose([Inverse(part) for part in reversed(parts)]), features, context=context)
 
 
-def realnvp(features: int, *, context: int = 0, layers: int = 8, hidden: Sequence[int] = (128, 128)) -> Flow:
+def realnvp(
+    features: int | Sequence[int], *, context: int = 0, layers: int = 8, hidden: Sequence[int] = (128, 128)
+) -> Flow:
     """Affine couplings over alternating halves of the features: one pass in both directions.
 
+    For images the partitioning is the paper's: checkerboards, a squeeze, channels, half of which is factored out, as
+    long as both sides can be halved to 4 pixels and twice at most; then checkerboards.
+
     Args:
-        features: Features of a row.
+        features: Features of a row, or the shape (C, H, W) of an image.
         context: Features of the context, 0 for none.
-        layers: Couplings.
-        hidden: Widths of the hidden layers of each network.
+        layers: Couplings; for images on each scale, half over checkerboards and half over channels.
+        hidden: Widths of the hidden layers of each network; for images one width, once per residual block.
 
     Raises:
         ValueError: a size is not positive.
@@ -59,12 +65,12 @@ def realnvp(features: int, *, context: int = 0, layers: int = 8, hidden: Sequenc
     Reference:
         Dinh, Sohl-Dickstein, Bengio (2017), arXiv:1605.08803. Lecture: "RealNVP".
     """
+    if not isinstance(features, int):
+        return image_realnvp(features, context=context, layers=layers, hidden=hidden)
     return Flow(Compose(_couplings(features, context, layers, hidden, Affine())), features, context=context)
 
 
-def _autoregressive(
-    features: int, context: int, layers: int, hidden: Sequence[int], scalar: Scalar
-) -> list[Transform]:
+def _autoregressive(features: int, context: int, layers: int, hidden: Sequence[int], scalar: Scalar) -> list[Transform]:
     _check(features=features, layers=layers)
     parts: list[Transform] = []
     for layer in range(layers):

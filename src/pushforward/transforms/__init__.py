@@ -22,6 +22,8 @@ from .elementwise import Logit as Logit
 from .elementwise import Sigmoid as Sigmoid
 from .elementwise import Softplus as Softplus
 from .elementwise import Tanh as Tanh
+from .image_splits import Channel as Channel
+from .image_splits import Checkerboard as Checkerboard
 from .linear import PLU as PLU
 from .linear import QR as QR
 from .linear import Diagonal as Diagonal
@@ -29,7 +31,10 @@ from .linear import Linear as Linear
 from .linear import Matrix as Matrix
 from .linear import Permutation as Permutation
 from .linear import Triangular as Triangular
+from .multiscale import Multiscale as Multiscale
+from .multiscale import Squeeze as Squeeze
 from .normalization import ActNorm as ActNorm
 from .normalization import Standardize as Standardize
+from .reversible import Reversible as Reversible
 from .scalar import Affine as Affine
 from .scalar import Scalar as Scalar
