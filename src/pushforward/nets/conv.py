@@ -1,0 +1,157 @@
+"""Convolutional parameter networks of image couplings: same size out as in, parameters first, zero at the start.
+
+Weights and activations lie in memory with the channels last, which is what convolution kernels prefer; shapes are the
+usual (*batch, C, H, W).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..described import Described
+
+
+class ConvNet(Described):
+    r"""3x3, then 1x1, then 3x3 convolutions, as in Glow: ``(*batch, inputs, H, W)`` to
+    ``(num_params, *batch, outputs, H, W)``.
+
+    The context enters the first layer through weights of its own, the same at every pixel. Starts at exactly zero.
+
+    Args:
+        inputs: Channels that are read.
+        outputs: Channels that get parameters.
+        num_params: Parameters for each number of them.
+        context: Features of the context.
+        hidden: Channels of the hidden layers; with none, a single 3x3 convolution is left.
+
+    Raises:
+        ValueError: a width is below 1.
+
+    Reference:
+        Kingma, Dhariwal (2018), Glow, arXiv:1807.03039.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, num_params: int, *, context: int = 0, hidden: Sequence[int] = (128, 128)
+    ) -> None:
+        super().__init__()
+        widths = [inputs, *hidden, outputs * num_params]
+        _check_widths(widths)
+        last = len(widths) - 2
+        self.num_params = num_params
+        self.layers = nn.ModuleList(
+            conv(a, b, 3 if layer in (0, last) else 1, zero=layer == last)
+            for layer, (a, b) in enumerate(pairwise(widths))
+        )
+        self.context = ContextBias(context, widths[1], zero=last == 0) if context else None
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        batch, h = x.shape[:-3], as_images(x)
+        h = self.layers[0](h)
+        if self.context is not None:
+            h = h + self.context(context, batch)
+        for layer in self.layers[1:]:
+            h = layer(F.relu(h, inplace=True))
+        return params_first(h, batch, self.num_params)
+
+
+class ResidualConvNet(Described):
+    r"""Residual blocks h + conv(relu(conv(relu(h)))) of 3x3 convolutions, and a zero exit, as in RealNVP.
+
+    Shapes and context as for :class:`ConvNet`.
+
+    Args:
+        inputs: Channels that are read.
+        outputs: Channels that get parameters.
+        num_params: Parameters for each number of them.
+        context: Features of the context.
+        hidden: The width of the trunk, once for every residual block.
+        moved: Parameters are set to zero, which is the identity, where this mask of shape (H, W) is 0.
+
+    Raises:
+        ValueError: a width is below 1, or the blocks differ in width.
+
+    Reference:
+        Dinh, Sohl-Dickstein, Bengio (2017), arXiv:1605.08803. He et al. (2016), arXiv:1603.05027.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        num_params: int,
+        *,
+        context: int = 0,
+        hidden: Sequence[int] = (64, 64),
+        moved: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        _check_widths([inputs, *hidden, outputs * num_params])
+        if len(set(hidden)) != 1:
+            raise ValueError(f"hidden must name one width, once per residual block, got hidden={tuple(hidden)}")
+        width = hidden[0]
+        self.num_params = num_params
+        self.entry = conv(inputs, width, 3)
+        self.blocks = nn.ModuleList(nn.ModuleList([conv(width, width, 3), conv(width, width, 3)]) for _ in hidden)
+        self.exit = conv(width, outputs * num_params, 3, zero=True)
+        self.context = ContextBias(context, width) if context else None
+        self.register_buffer("moved", moved, persistent=False)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        batch, h = x.shape[:-3], as_images(x)
+        h = self.entry(h)
+        if self.context is not None:
+            h = h + self.context(context, batch)
+        for first, second in self.blocks:
+            h = h + second(F.relu(first(F.relu(h)), inplace=True))
+        h = self.exit(F.relu(h))
+        return params_first(h if self.moved is None else h * self.moved, batch, self.num_params)
+
+
+class ContextBias(Described):
+    """A bias of every channel from the context, ``(*batch or broadcastable, context)`` to ``(n, channels, 1, 1)``.
+
+    Args:
+        context: Features of the context.
+        channels: Channels of the image it is added to.
+        zero: Start at zero instead of PyTorch's default.
+    """
+
+    def __init__(self, context: int, channels: int, *, zero: bool = False) -> None:
+        super().__init__()
+        weight = nn.Linear(context, channels, bias=False).weight
+        self.weight = nn.Parameter(torch.zeros_like(weight)) if zero else weight
+
+    def forward(self, context: Tensor, batch: Sequence[int]) -> Tensor:
+        bias = F.linear(context, self.weight)
+        return as_images(bias.expand(*batch, -1)[..., None, None])
+
+
+def conv(inputs: int, outputs: int, kernel: int, *, zero: bool = False) -> nn.Conv2d:
+    """A convolution that keeps the size of the image; ``zero`` starts it at exactly zero."""
+    layer = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
+    if zero:
+        nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer.to(memory_format=torch.channels_last)
+
+
+def as_images(x: Tensor) -> Tensor:
+    """(*batch, C, H, W) to (n, C, H, W)."""
+    return x if x.dim() == 4 else x.unsqueeze(0).flatten(0, -4)
+
+
+def params_first(h: Tensor, batch: Sequence[int], num_params: int) -> Tensor:
+    """(n, num_params · C, H, W) to (num_params, *batch, C, H, W), as a view."""
+    h = h.unflatten(1, (num_params, -1)).movedim(1, 0)
+    return h if len(batch) == 1 else h.reshape(num_params, *batch, *h.shape[2:])
+
+
+def _check_widths(widths: Sequence[int]) -> None:
+    if min(widths) < 1:
+        raise ValueError(f"channels must be at least 1 everywhere, got {tuple(widths)} from input to output")

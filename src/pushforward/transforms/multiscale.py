@@ -1,0 +1,145 @@
+"""Multi-scale flows of images: squeeze, move, let half of the channels go, repeat on a quarter of the pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..nets.conv import as_images
+from .base import Transform
+
+
+class Squeeze(Transform):
+    r"""(C, H, W) to (4C, H/2, W/2): every 2 x 2 block of pixels becomes 4 channels. :math:`\log|\det| = 0`.
+
+    Args:
+        shape: (C, H, W) of the event, if it is to be checked at once.
+
+    Raises:
+        ValueError: the height or the width of ``shape`` is odd.
+
+    Reference:
+        Dinh, Sohl-Dickstein, Bengio (2017), arXiv:1605.08803.
+    """
+
+    event_dim = 3
+
+    def __init__(self, shape: Sequence[int] | None = None) -> None:
+        super().__init__()
+        if shape is not None:
+            check_squeezes(shape, 1)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        *batch, c, h, w = x.shape
+        blocks = as_images(x).reshape(-1, c, h // 2, 2, w // 2, 2).permute(0, 2, 4, 1, 3, 5)
+        z = blocks.reshape(-1, h // 2, w // 2, 4 * c).permute(0, 3, 1, 2)  # the channels lie last in memory
+        return z.view(*batch, *z.shape[1:]) if len(batch) != 1 else z, x.new_zeros(batch)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        *batch, c, h, w = z.shape
+        blocks = as_images(z).permute(0, 2, 3, 1).reshape(-1, h, w, c // 4, 2, 2).permute(0, 3, 1, 4, 2, 5)
+        return blocks.reshape(*batch, c // 4, 2 * h, 2 * w), z.new_zeros(batch)
+
+
+def check_squeezes(shape: Sequence[int], times: int, argument: str = "levels") -> None:
+    """Whether an image can be halved that often.
+
+    Raises:
+        ValueError: it cannot, or the shape is none of an image; the sentence says how often it can.
+    """
+    if len(shape) != 3 or min(shape) < 1:
+        raise ValueError(f"shape must be (channels, height, width), got {tuple(shape)}")
+    possible = 0
+    while all(side % 2 ** (possible + 1) == 0 for side in shape[1:]):
+        possible += 1
+    if times > possible:
+        multiple = 2**times
+        height, width = (-(-side // multiple) * multiple for side in shape[1:])
+        raise ValueError(
+            f"an image of {shape[1]} x {shape[2]} can be halved {possible} times, but {argument}={times} was asked "
+            f"for: use {argument}={possible} at most, or resize the images to {height} x {width}"
+        )
+
+
+class Multiscale(Transform):
+    r"""Levels of transforms; after each but the last, half of the channels leaves and is done, the rest goes on.
+
+    The half that leaves, b, is first standardised given the half that stays, a, by a learned prior (a coupling):
+    :math:`p(x) = p(z_a)\, p(z_b \mid a) \ldots`. z is one row: the coarsest piece first, all pieces flattened.
+
+    Args:
+        levels: A transform of images for each level, its squeeze included.
+        priors: For each level but the last, a transform of its result before the second half of the channels leaves.
+        pieces: (C, H, W) of what leaves after each level; for the last level, of its whole result.
+
+    Raises:
+        ValueError: the three lists do not fit together.
+
+    Reference:
+        Dinh, Sohl-Dickstein, Bengio (2017), arXiv:1605.08803; Kingma, Dhariwal (2018), arXiv:1807.03039.
+    """
+
+    event_dim = 3
+    out_event_dim = 1
+
+    def __init__(
+        self, levels: Sequence[Transform], priors: Sequence[Transform], pieces: Sequence[Sequence[int]]
+    ) -> None:
+        super().__init__()
+        if not len(levels) == len(priors) + 1 == len(pieces):
+            raise ValueError(
+                f"{len(levels)} levels need one prior less and as many pieces, got {len(priors)} and {len(pieces)}"
+            )
+        self.levels, self.priors = nn.ModuleList(levels), nn.ModuleList(priors)
+        self.pieces = [torch.Size(piece) for piece in pieces]
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        batch = x.shape[:-3]
+        x, context = _flat_batch(x, 3, batch, context)
+        total, pieces = x.new_zeros(len(x)), []
+        for level, prior in zip(self.levels, self.priors, strict=False):
+            x, logdet = level(x, context)
+            x, prior_logdet = prior(x, context)
+            x, leaves = x.tensor_split(2, 1)
+            pieces.append(leaves.flatten(1))
+            total = total + logdet + prior_logdet
+        x, logdet = self.levels[-1](x, context)
+        z = torch.cat([x.flatten(1), *reversed(pieces)], 1)
+        return z.reshape(*batch, z.shape[1]), (total + logdet).reshape(batch)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        batch = z.shape[:-1]
+        z, context = _flat_batch(z, 1, batch, context)
+        shapes = self.pieces[::-1]
+        pieces = [p.unflatten(1, s) for p, s in zip(z.split([s.numel() for s in shapes], 1), shapes, strict=True)]
+        x, total = self.levels[-1].inverse(_channels_last(pieces[0]), context)
+        for level, prior, piece in zip(self.levels[-2::-1], reversed(self.priors), pieces[1:], strict=False):
+            x, prior_logdet = prior.inverse(_channels_last(torch.cat([x, piece], 1)), context)
+            x, logdet = level.inverse(x, context)
+            total = total + logdet + prior_logdet
+        return x.reshape(*batch, *x.shape[1:]), total.reshape(batch)
+
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        batch = x.shape[:-3]
+        h, flat = _flat_batch(x, 3, batch, context)
+        for level, prior in zip(self.levels, self.priors, strict=False):
+            h = prior.initialize(level.initialize(h, flat), flat).tensor_split(2, 1)[0]
+        self.levels[-1].initialize(h, flat)
+        return self.forward(x, context)[0]
+
+
+def _flat_batch(
+    x: Tensor, event_dim: int, batch: Sequence[int], context: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """One batch dimension for x, (n, *event), and for the context."""
+    if len(batch) == 1:
+        return x, context
+    if context is not None:
+        context = context.expand(*batch, context.shape[-1]).unsqueeze(0).flatten(0, -2)
+    return x.unsqueeze(0).flatten(0, -event_dim - 1), context
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
