@@ -10,7 +10,6 @@ from .nets.mlp import MLP
 from .transforms.autoregressive import Autoregressive
 from .transforms.base import Compose, Inverse, Transform
 from .transforms.coupling import Alternate, Coupling
-from .transforms.linear import Permutation
 from .transforms.scalar import Affine, Scalar
 from .zoo_images import image_realnvp
 
@@ -72,12 +71,13 @@ def realnvp(
 
 def _autoregressive(features: int, context: int, layers: int, hidden: Sequence[int], scalar: Scalar) -> list[Transform]:
     _check(features=features, layers=layers)
-    parts: list[Transform] = []
-    for layer in range(layers):
-        if layer:
-            parts.append(Permutation(range(features - 1, -1, -1)))
-        parts.append(Autoregressive(MADE(features, scalar.num_params, context=context, hidden=hidden), scalar))
-    return parts
+    backwards = range(features - 1, -1, -1)
+    return [
+        Autoregressive(
+            MADE(features, scalar.num_params, context=context, hidden=hidden), scalar, backwards if layer % 2 else None
+        )
+        for layer in range(layers)
+    ]
 
 
 def _couplings(features: int, context: int, layers: int, hidden: Sequence[int], scalar: Scalar) -> list[Transform]:

@@ -9,61 +9,111 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..described import Described
-from .mlp import _uniform
+from ..numerics.incremental import ScalarMap, invert, plan
+from ..numerics.layout import planes, unplanes
+from ..numerics.masked_linear import blocks, mask, staircase
+from ..numerics.perceptron import perceptron
+from .mlp import uniform
 
 
 class MADE(Described):
     r"""Maps ``(*batch, features)`` and a context to parameters ``(num_params, *batch, features)``, masked.
 
-    Every unit has a degree; it reads units of at most its own degree, and the parameters of the feature of rank j read
-    hidden units of degree below j. Units are sorted by degree, so every mask is block lower triangular. The context
-    has degree 0 and reaches every output. Starts at exactly zero.
+    Every unit has a degree; it reads units of at most its own degree, and the parameters of feature j (counted from 0)
+    read hidden units of degree at most j, where the input feature j has degree j + 1. Units are sorted by degree, so
+    every mask is block lower triangular, and only the blocks are stored and multiplied. The context has degree 0 and
+    reaches every output. Starts at exactly zero.
 
     Args:
         features: Features of a row, in their natural order.
         num_params: Parameters for each feature.
         context: Features of the context.
         hidden: Widths of the hidden layers; each must hold every degree.
+        residual: Whether the hidden layers after the first add in pairs to what they read.
 
     Raises:
-        ValueError: ``features`` is below 1, or a hidden layer is too narrow to see every feature.
+        ValueError: a size is below 1, a hidden layer is too narrow to see every feature, or ``residual`` is asked of
+            an even number of layers or of unequal widths.
 
     Reference:
         Germain et al. (2015), MADE, arXiv:1502.03509. Lecture: "Autoregressive MLP".
     """
 
     def __init__(
-        self, features: int, num_params: int, *, context: int = 0, hidden: Sequence[int] = (128, 128)
+        self,
+        features: int,
+        num_params: int,
+        *,
+        context: int = 0,
+        hidden: Sequence[int] = (128, 128),
+        residual: bool = False,
     ) -> None:
         super().__init__()
-        if features < 1:
-            raise ValueError(f"features must be at least 1, got features={features}")
-        lowest = 0 if context else 1
-        needed = features - lowest
-        if min(hidden, default=needed) < max(needed, 1):
-            raise ValueError(
-                f"hidden={tuple(hidden)} is too narrow: with features={features} and context={context} every hidden "
-                f"layer needs at least {max(needed, 1)} units, or some features would silently be ignored"
-            )
-        self.features, self.num_params = features, num_params
-        degrees = [torch.arange(1, features + 1)]
-        degrees += [torch.arange(n).mul(needed).div(n, rounding_mode="floor") + lowest if needed else torch.zeros(n, dtype=torch.long) for n in hidden]
-        degrees.append(torch.arange(features).repeat(num_params))
-        pairs = list(zip(degrees, degrees[1:], strict=False))
-        self.weights = nn.ParameterList(_uniform(len(b), len(a)) for a, b in pairs)
-        self.biases = nn.ParameterList(nn.Parameter(torch.zeros(len(b))) for _, b in pairs)
-        self.context_weight = _uniform(len(degrees[1]), context) if context else None
-        for k, (a, b) in enumerate(pairs):
-            self.register_buffer(f"mask_{k}", (b[:, None] >= a[None, :]).float(), persistent=False)
-        with torch.no_grad():
-            self.weights[-1].zero_()
-            if len(pairs) == 1 and self.context_weight is not None:
-                self.context_weight.zero_()
+        hidden = tuple(hidden)
+        _check(features, num_params, context, hidden, residual)
+        self.features, self.num_params, self.residual = features, num_params, residual
+        degrees = _degrees(features, num_params, context, hidden)
+        pairs = list(zip(degrees[1:], degrees, strict=False))  # what writes, what it reads
+        self.layers = tuple(staircase(rows, columns) for rows, columns in pairs)
+        self.plan = plan(degrees[:-1], num_params, residual)
+        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
+        for k, (stairs, (rows, columns)) in enumerate(zip(self.layers, pairs, strict=True)):
+            weight = torch.zeros(stairs.size)
+            if stairs is not self.layers[-1]:
+                for step, block in blocks(stairs, weight):
+                    bound = max(step.columns, 1) ** -0.5
+                    block.uniform_(-bound, bound)
+            self.weights.append(nn.Parameter(weight))
+            self.biases.append(nn.Parameter(torch.zeros(stairs.rows)))
+            self.register_buffer(f"mask_{k}", mask(stairs, rows, columns), persistent=False)
+        self.context_weight = uniform(self.layers[0].rows, context, zero=not hidden) if context else None
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        h = F.linear(x, self.weights[0] * self.mask_0, self.biases[0])
-        if self.context_weight is not None:
-            h = h + F.linear(context, self.context_weight)
-        for k in range(1, len(self.weights)):
-            h = F.linear(F.relu(h), self.weights[k] * getattr(self, f"mask_{k}"), self.biases[k])
-        return h.unflatten(-1, (self.num_params, self.features)).movedim(-2, 0)
+        batch = x.shape[:-1]
+        out = perceptron(x.reshape(-1, self.features), self.layers, self._params(batch, context), self.residual)
+        return out.view(self.features, self.num_params, *batch).movedim(0, -1)
+
+    def invert(self, z: Tensor, scalar_inverse: ScalarMap, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """x and log dx/dz per feature, where z_j = scalar(x_j; params_j(x_1 … x_{j-1}, context)).
+
+        Args:
+            z: ``(*batch, features)``.
+            scalar_inverse: The inverse of the scalar map, as :meth:`Scalar.inverse`.
+            context: The context, broadcastable to the batch.
+        """
+        batch = z.shape[:-1]
+        x, log_slope = invert(planes(z), self.plan, self.layers, self._params(batch, context), scalar_inverse)
+        return unplanes(x, batch), unplanes(log_slope, batch)
+
+    def _params(self, batch: torch.Size, context: Tensor | None) -> list[Tensor]:
+        """Masked weights and biases in turn; the context is part of the first bias."""
+        params = []
+        for k, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            params += [weight * getattr(self, f"mask_{k}"), bias]
+        if self.context_weight is not None and context is not None:
+            start = F.linear(context, self.context_weight, self.biases[0])
+            params[1] = start.expand(*batch, start.shape[-1]).reshape(-1, start.shape[-1])
+        return params
+
+
+def _degrees(features: int, num_params: int, context: int, hidden: tuple[int, ...]) -> list[list[int]]:
+    """Degrees of the input, of each hidden layer (spread evenly) and of the parameters of one feature after another."""
+    lowest = 0 if context else 1
+    kinds = max(features - lowest, 1)  # degrees lowest … features - 1
+    degrees = [list(range(1, features + 1))]
+    degrees += [[lowest + unit * kinds // units for unit in range(units)] for units in hidden]
+    degrees.append([j for j in range(features) for _ in range(num_params)])
+    return degrees
+
+
+def _check(features: int, num_params: int, context: int, hidden: tuple[int, ...], residual: bool) -> None:
+    if features < 1 or num_params < 1 or context < 0:
+        raise ValueError(f"features and num_params must be at least 1, got {features} and {num_params}")
+    needed = max(features - (0 if context else 1), 1)
+    if min(hidden, default=needed) < needed:
+        raise ValueError(
+            f"hidden={hidden} is too narrow: with features={features} and context={context} every hidden layer "
+            f"needs at least {needed} units, or some features would silently be ignored"
+        )
+    if residual and (len(hidden) % 2 == 0 or len(set(hidden)) > 1):
+        raise ValueError(f"residual=True needs an odd number of hidden layers of one width, got hidden={hidden}")

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..described import Described
+from ..numerics.masked_linear import full
+from ..numerics.perceptron import perceptron
 
 
 class MLP(Described):
@@ -23,38 +25,51 @@ class MLP(Described):
         num_params: Parameters for each of them.
         context: Features of the context.
         hidden: Widths of the hidden layers.
+        residual: Whether the hidden layers after the first add in pairs to what they read.
 
     Raises:
-        ValueError: a width is below 1.
+        ValueError: a width is below 1, or ``residual`` is asked of an even number of layers or of unequal widths.
     """
 
     def __init__(
-        self, inputs: int, outputs: int, num_params: int, *, context: int = 0, hidden: Sequence[int] = (128, 128)
+        self,
+        inputs: int,
+        outputs: int,
+        num_params: int,
+        *,
+        context: int = 0,
+        hidden: Sequence[int] = (128, 128),
+        residual: bool = False,
     ) -> None:
         super().__init__()
         if min(hidden, default=1) < 1:
             raise ValueError(f"hidden layers must have at least 1 unit each, got hidden={tuple(hidden)}")
-        self.outputs, self.num_params = outputs, num_params
+        if residual and (len(hidden) % 2 == 0 or len(set(hidden)) > 1):
+            raise ValueError(f"residual=True needs an odd number of hidden layers of one width, got hidden={hidden}")
+        self.inputs, self.outputs, self.num_params, self.residual = inputs, outputs, num_params, residual
         widths = [inputs, *hidden, outputs * num_params]
-        pairs = list(zip(widths, widths[1:], strict=False))
-        self.weights = nn.ParameterList(_uniform(b, a) for a, b in pairs)
-        self.biases = nn.ParameterList(nn.Parameter(torch.zeros(b)) for _, b in pairs)
-        self.context_weight = _uniform(widths[1], context) if context else None
-        with torch.no_grad():
-            self.weights[-1].zero_()
-            if len(widths) == 2 and self.context_weight is not None:
-                self.context_weight.zero_()
+        self.layers = tuple(full(rows, columns) for columns, rows in zip(widths, widths[1:], strict=False))
+        last = len(self.layers) - 1
+        self.weights = nn.ParameterList(
+            uniform(stairs.rows, stairs.columns, zero=k == last) for k, stairs in enumerate(self.layers)
+        )
+        self.biases = nn.ParameterList(nn.Parameter(torch.zeros(stairs.rows)) for stairs in self.layers)
+        self.context_weight = uniform(widths[1], context, zero=last == 0) if context else None
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        h = F.linear(x, self.weights[0], self.biases[0])
-        if self.context_weight is not None:
-            h = h + F.linear(context, self.context_weight)
-        for k in range(1, len(self.weights)):  # indices, not slices: torch.export cannot slice a ParameterList
-            h = F.linear(F.relu(h), self.weights[k], self.biases[k])
-        return h.unflatten(-1, (self.num_params, self.outputs)).movedim(-2, 0)
+        batch = x.shape[:-1]
+        params = [
+            value for pair in zip(self.weights, self.biases, strict=True) for value in (pair[0].flatten(), pair[1])
+        ]
+        if self.context_weight is not None and context is not None:
+            start = F.linear(context, self.context_weight, self.biases[0])
+            params[1] = start.expand(*batch, start.shape[-1]).reshape(-1, start.shape[-1])
+        n = batch.numel()
+        out = perceptron(x.reshape(n, self.inputs), self.layers, params, self.residual)
+        return out.view(self.outputs, self.num_params, *batch).movedim(0, -1)
 
 
-def _uniform(rows: int, columns: int) -> nn.Parameter:
-    """PyTorch's own default for linear layers: uniform within 1/sqrt(fan-in)."""
-    bound = columns**-0.5 if columns else 0.0
+def uniform(rows: int, columns: int, *, zero: bool = False) -> nn.Parameter:
+    """PyTorch's own default for linear layers, uniform within 1/sqrt(fan-in); or zeros."""
+    bound = 0.0 if zero or not columns else columns**-0.5
     return nn.Parameter(torch.empty(rows, columns).uniform_(-bound, bound))

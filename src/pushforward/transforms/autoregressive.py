@@ -2,36 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from ..nets.made import MADE
+from ..numerics.layout import planes, unplanes
 from .base import Transform
 from .scalar import Scalar
 
 
 class Autoregressive(Transform):
-    r"""z_j = h(x_j; theta_j(x_{1:j-1}, c)): f in one pass, g feature by feature.
+    r"""z_j = h(x_j; theta_j(x_{1:j-1}, c)): f in one pass, g feature by feature, each hidden unit computed once.
 
     Args:
         net: The masked network that gives the parameters.
         scalar: The scalar map that moves each feature.
+        ordering: The order in which features are taken, a permutation of 0 … features-1; natural where not given.
+
+    Raises:
+        ValueError: ``ordering`` is no permutation of the network's features.
 
     Reference:
         Papamakarios, Pavlakou, Murray (2017), arXiv:1705.07057. Lecture: "Gaussian autoregressive NF".
     """
 
-    def __init__(self, net: MADE, scalar: Scalar) -> None:
+    def __init__(self, net: MADE, scalar: Scalar, ordering: Sequence[int] | None = None) -> None:
         super().__init__()
+        if net.num_params != scalar.num_params:
+            raise ValueError(f"net gives {net.num_params} parameters per feature, but scalar takes {scalar.num_params}")
+        if ordering is not None and sorted(int(j) for j in ordering) != list(range(net.features)):
+            raise ValueError(f"ordering must be a permutation of 0 to {net.features - 1}, got {list(ordering)}")
         self.net, self.scalar = net, scalar
+        order = None if ordering is None else torch.as_tensor(list(ordering))
+        self.register_buffer("order", order, persistent=False)
+        self.register_buffer("back", None if order is None else order.argsort(), persistent=False)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        x = _take(x, self.order)
         z, log_slope = self.scalar(x, self.net(x, context))
-        return z, log_slope.sum(-1)
+        return _take(z, self.back), log_slope.sum(-1)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        x = torch.zeros_like(z)
-        for j in range(z.shape[-1]):
-            value, log_slope = self.scalar.inverse(z, self.net(x, context))
-            x = torch.cat([x[..., :j], value[..., j : j + 1], x[..., j + 1 :]], -1)
-        return x, log_slope.sum(-1)
+        x, log_slope = self.net.invert(_take(z, self.order), self.scalar.inverse, context)
+        return _take(x, self.back), log_slope.sum(-1)
+
+    def extra_repr(self) -> str:
+        return f"parallel: forward (density); sequential: inverse (sampling), {self.net.features} steps"
+
+
+def _take(x: Tensor, order: Tensor | None) -> Tensor:
+    """The features in the given order, feature-first in memory."""
+    rows = planes(x)
+    return unplanes(rows if order is None else rows.index_select(0, order), x.shape[:-1])
