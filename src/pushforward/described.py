@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,10 @@ class Described(nn.Module):
 
     registry: ClassVar[dict[str, type[Described]]] = {}
     _arguments: dict[str, Any]
+
+    if TYPE_CHECKING:  # parameters, buffers and submodules are attributes that only nn.Module knows of
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

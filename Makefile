@@ -1,0 +1,46 @@
+# Every target sets itself up: a virtual environment in .venv, the install with the extras it needs, then the job.
+#
+#   make demo               from a real table to a density, samples and a report; DATA=my.csv for your own table
+#   make test               the whole test suite
+#   make lint | docs | bench
+#
+# PYTHON=python3.12 picks the interpreter (3.11 or newer), PYTEST="-k contract" passes options to pytest.
+
+PYTHON ?= python3
+PYTEST ?=
+DATA ?=
+BIN := .venv/bin
+
+.PHONY: demo test lint docs bench clean
+.DEFAULT_GOAL := demo
+
+demo: .venv/demo.stamp
+	$(BIN)/pushforward demo $(if $(DATA),"$(DATA)")
+
+test: .venv/dev.stamp
+	$(BIN)/python -m pytest $(PYTEST)
+
+lint: .venv/dev.stamp
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+docs: .venv/docs.stamp
+	$(BIN)/sphinx-build --fail-on-warning --keep-going -q -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+bench: .venv/bench.stamp
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf .venv docs/_build demo dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
+
+# A stamp says that the extra of its name is installed; a changed pyproject.toml installs again.
+.venv/%.stamp: pyproject.toml | .venv/bin/pip
+	$(BIN)/pip install --quiet --editable ".[$*]"
+	@touch $@
+
+.venv/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "pushforward needs Python 3.11 or newer, but $(PYTHON) is older: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv .venv
