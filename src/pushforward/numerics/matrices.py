@@ -40,7 +40,7 @@ def triangle(factors: Tensor, lower: bool, sign: Tensor | None = None) -> Tensor
     """The triangular matrix with diagonal sign · exp(diagonal of factors) and one side of ``factors``."""
     diagonal = factors.diagonal().exp()
     diagonal = diagonal if sign is None else diagonal * sign
-    return (factors.tril(-1) if lower else factors.triu(1)) + diagonal.diag()
+    return torch.diagonal_scatter(factors.tril() if lower else factors.triu(), diagonal)
 
 
 def solve_rows(matrix: Tensor, rows: Tensor, *, lower: bool) -> Tensor:

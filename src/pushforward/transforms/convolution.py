@@ -78,6 +78,5 @@ class Conv1x1(Transform):
 
 
 def _mix(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """A 1x1 convolution of (*batch, c, h, w)."""
-    images = x.unsqueeze(0).flatten(0, -4) if x.dim() != 4 else x
-    return F.conv2d(images, weight[:, :, None, None], bias).view(x.shape)
+    """A 1x1 convolution of (*batch, c, h, w), as the matrix product that it is when channels lie last in memory."""
+    return F.linear(x.movedim(-3, -1), weight, bias).movedim(-1, -3)

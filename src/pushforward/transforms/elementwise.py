@@ -14,7 +14,7 @@ from .base import Transform
 
 def sum_event(values: Tensor, event_dim: int) -> Tensor:
     """Sums the trailing ``event_dim`` dimensions; the batch's shape is left."""
-    return values.flatten(-event_dim).sum(-1) if event_dim else values
+    return values.sum(tuple(range(-event_dim, 0))) if event_dim else values
 
 
 class Elementwise(Transform):

@@ -209,7 +209,8 @@ class PLU(Matrix):
         return triangle(self.factors, lower=False, sign=self.sign)
 
     def weight(self) -> Tensor:
-        return (self.lower() @ self.upper()).index_select(0, self.order)
+        upper = self.upper()
+        return torch.addmm(upper, self.factors.tril(-1), upper).index_select(0, self.order)  # (I + L') U
 
     def log_abs_det(self) -> Tensor:
         return self.factors.diagonal().sum()

@@ -52,7 +52,8 @@ class Affine(Scalar):
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         mu, s = self._mu_and_s(params)
-        return (x - mu) * (-s).exp(), -s
+        log_slope = -s
+        return (x - mu) * log_slope.exp(), log_slope
 
     def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         mu, s = self._mu_and_s(params)
