@@ -1,0 +1,169 @@
+"""Writes the report: one HTML file that holds its figures, style and script, and needs no network."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import torch
+from markupsafe import Markup
+from torch import Tensor
+
+from .. import __version__
+from ..data.schema import Column, Schema
+from ..data.table import write_atomically
+from ..distributions.base import Density
+from . import measure, sections
+from .blocks import Section
+from .model import Model
+from .subject import Subject
+
+
+def write_report(
+    path: str | os.PathLike[str],
+    flow: Density,
+    data: Any,
+    *,
+    columns: Sequence[str],
+    train: Any = None,
+    context: Any = None,
+    train_context: Any = None,
+    history: Sequence[Mapping[str, Any]] = (),
+    summary: Mapping[str, Any] | None = None,
+    command: str = "",
+    title: str = "",
+    seed: int = 0,
+    schema: Schema | Sequence[Mapping[str, Any]] | None = None,
+    row_numbers: Sequence[int] | None = None,
+    samples: int = 4000,
+) -> dict[str, Any]:
+    """Measures a flow on held-out rows and writes what it found as one offline HTML file.
+
+    The file is written whole or not at all, and is the same, byte for byte, for the same arguments.
+
+    Args:
+        path: The HTML file.
+        flow: The density.
+        data: Held-out rows (n, features), in the data's own units.
+        columns: Names of the columns.
+        train: Training rows, for the Gaussian baseline, percentiles and the gap to the held-out rows.
+        context: Contexts (n, context features) of the held-out rows, for a conditional flow.
+        train_context: Contexts of the training rows.
+        history: Records of the training: ``step``, ``epoch``, ``seconds``, ``train_loss``, ``validation_loss``, ``lr``.
+        summary: Labels and values to show in the overview.
+        command: What reproduces the report, to be copied from it.
+        title: The heading.
+        seed: Of everything that is drawn.
+        schema: The table's :class:`~pushforward.data.schema.Schema`, with which whole and rounded numbers are scored
+            by their cells; or a mapping per column (``name``, ``kind``, …) to show in the data summary.
+        row_numbers: Where the held-out rows stand in the user's file; 0, 1, 2, … where it is not given.
+        samples: Rows drawn from the flow.
+
+    Returns:
+        The numbers of the report, by section, as JSON.
+
+    Raises:
+        ValueError: shapes or names do not fit, or a row is not finite.
+    """
+    data = _rows("data", data, columns)
+    train = None if train is None else _rows("train", train, columns)
+    context = _context("context", context, data)
+    train_context = None if train is None else _context("train_context", train_context, train)
+    table = schema if isinstance(schema, Schema) else None
+    said = [_said(column) for column in table.columns] if table else [dict(column) for column in schema or ()]
+    model = Model(flow, table, seed)
+    evidence = measure.gather(
+        model, data, train=train, context=context, train_context=train_context, samples=samples, seed=seed
+    )
+    subject = Subject(
+        model=model,
+        columns=[str(name) for name in columns],
+        integer=_integer_columns(data, columns, said),
+        evidence=evidence,
+        context=context,
+        history=[dict(row) for row in history],
+        summary=dict(summary or {}),
+        schema=said,
+        row_numbers=list(range(len(data))) if row_numbers is None else [int(n) for n in row_numbers],
+        command=command,
+        seed=seed,
+    )
+    parts = sections.all_sections(subject)
+    numbers = finite({part.id: part.numbers for part in parts if part.numbers})
+    text = render(title or "What the flow learnt", parts, numbers)
+    write_atomically(Path(path), lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    return numbers
+
+
+def render(title: str, parts: Sequence[Section], numbers: Mapping[str, Any]) -> str:
+    """The HTML text. Whatever comes from the data is escaped by the template."""
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_asset), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template("template.html").render(
+        title=title,
+        sections=parts,
+        numbers=numbers,
+        version=__version__,
+        style=Markup(_asset("style.css")),
+        script=Markup(_asset("script.js")),
+    )
+
+
+def finite(value: Any) -> Any:
+    """The same JSON with None for every number that is not finite."""
+    if isinstance(value, Mapping):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _asset(name: str) -> str:
+    return (resources.files(__package__) / name).read_text(encoding="utf-8")
+
+
+def _rows(name: str, values: Any, columns: Sequence[str]) -> Tensor:
+    rows = torch.as_tensor(values).detach().cpu().double()
+    if rows.dim() != 2 or len(rows) == 0:
+        raise ValueError(f"{name} must have shape (n, features) with n >= 1, got {tuple(rows.shape)}")
+    if rows.shape[1] != len(columns):
+        raise ValueError(f"{name} has {rows.shape[1]} columns, but columns has {len(columns)} names")
+    bad = (~rows.isfinite()).any(1).nonzero()
+    if len(bad):
+        raise ValueError(f"{name} must be finite, but row {int(bad[0])} is not (and {len(bad) - 1} more)")
+    return rows
+
+
+def _context(name: str, values: Any, rows: Tensor) -> Tensor | None:
+    if values is None:
+        return None
+    context = torch.as_tensor(values).detach().cpu()
+    if context.dim() != 2 or len(context) != len(rows):
+        raise ValueError(f"{name} must have shape ({len(rows)}, context features), got {tuple(context.shape)}")
+    return context
+
+
+def _said(column: Column) -> dict[str, Any]:
+    """What a reader wants to know of a column's schema."""
+    said: dict[str, Any] = {"name": column.name, "kind": column.kind, "first transform": column.first}
+    if column.step:
+        said["step"] = column.step
+    if column.bounds is not None:
+        said["bounds"] = column.bounds
+    return said
+
+
+def _integer_columns(data: Tensor, columns: Sequence[str], schema: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Columns of whole numbers: what the schema says, or what the data looks like."""
+    if schema:
+        kinds = {str(column.get("name")): column.get("kind") for column in schema}
+        return [j for j, name in enumerate(columns) if kinds.get(str(name)) == "integer"]
+    return [j for j in range(data.shape[1]) if bool((data[:, j] == data[:, j].round()).all())]

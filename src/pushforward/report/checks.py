@@ -1,0 +1,106 @@
+"""The sections that judge the flow: likelihood, confidence, latents."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import plot
+from . import findings, prose
+from .blocks import Beside, Cell, Column, Figure, Section, Table, Text
+from .figures import to_svg
+from .measure import ks_bound, mean_and_error
+from .subject import Subject
+from .words import number, percent, plus_minus
+
+
+def likelihood(s: Subject) -> Section:
+    """The flow beside the Gaussian, and the spread of log-densities."""
+    mean, error, _ = s.held_out
+    own, own_error = mean_and_error(s.evidence.sample_log_prob)
+    numbers: dict[str, Any] = {"flow": mean, "flow_error": error, "own_samples": own, "own_samples_error": own_error}
+    rows = [_likelihood_row("the flow", mean, error, len(s.evidence.data) - s.held_out[2])]
+    blocks: list[Any] = []
+    if s.comparison is not None:
+        c = s.comparison
+        rows.append(_likelihood_row("full-covariance Gaussian", c.gaussian, c.gaussian_error, c.rows))
+        rows.append(_likelihood_row("difference, row by row", c.difference, c.difference_error, c.rows))
+        numbers |= {"gaussian": c.gaussian, "gaussian_error": c.gaussian_error}
+        numbers |= {"difference": c.difference, "difference_error": c.difference_error, "compared_rows": c.rows}
+        blocks.append(Text(_comparison_words(s)))
+    if s.evidence.train_log_prob is not None:
+        known, known_error = mean_and_error(s.evidence.train_log_prob)
+        rows.append(_likelihood_row("the flow, on training rows", known, known_error, len(s.evidence.train_log_prob)))
+        numbers |= {"train": known, "train_error": known_error}
+    heads = [Column("model", False), Column("log-likelihood, nats per row"), Column("rows")]
+    caption = "Mean log-likelihood ± its standard error."
+    blocks.append(Table("likelihoods", caption, heads, rows, sortable=False))
+    finite = s.evidence.log_prob[s.evidence.log_prob.isfinite()]
+    if len(finite):
+        alt = f"Histogram of log-densities: held-out rows average {number(mean)} nats, the flow's own {number(own)}."
+        svg = to_svg(plot.densities(finite, s.evidence.sample_log_prob), "densities", alt)
+        blocks.append(Figure(svg, prose.DENSITIES))
+    return Section("likelihood", "How well it fits", blocks, numbers)
+
+
+def _likelihood_row(name: str, mean: float, error: float, rows: int) -> list[Cell]:
+    return [Cell(name, name), Cell(plus_minus(mean, error), mean), Cell(f"{rows:,}", rows)]
+
+
+def _comparison_words(s: Subject) -> str:
+    verdict, c = findings.against_gaussian(s), s.comparison
+    assert verdict is not None
+    assert c is not None
+    given = ""
+    if s.context is not None:
+        given = " Its mean follows the context linearly." if c.conditional else " It does not see the context."
+    return (
+        f"{verdict.text} The Gaussian is fitted to {c.fitted_to}.{given} The difference is taken row by row, so that "
+        "its error is that of the difference, not of the two means."
+    )
+
+
+def calibration(s: Subject) -> Section:
+    """Do the flow's regions of 10 % to 90 % hold that share of the held-out rows?"""
+    levels, covered, error = (s.coverage[key] for key in ("levels", "covered", "error"))
+    holds = [f"{100 * a:.0f} % region holds {percent(b)}" for a, b in zip(levels, covered, strict=True)]
+    given = "" if s.context is None else " Each row is compared with draws for its own context."
+    says = (
+        "The flow claims to know where, say, half of all rows are: in the smallest region that holds half of its "
+        f"probability. Are half of the held-out rows there? {findings.calibrated(s).text}{given}"
+    )
+    rows = [
+        [Cell(f"{100 * a:.0f} %", a), Cell(percent(b), b), Cell(f"± {percent(e)}", e)]
+        for a, b, e in zip(levels, covered, error, strict=True)
+    ]
+    heads = [Column("region of"), Column("holds"), Column("standard error")]
+    table = Table("coverage-table", "Share of held-out rows per region.", heads, rows, sortable=False)
+    svg = to_svg(plot.coverage(levels, covered, error), "coverage", "Coverage: " + "; ".join(holds) + ".")
+    blocks = [Text(says), Beside([Figure(svg, prose.COVERAGE), table])]
+    return Section("calibration", "Is its confidence right?", blocks, s.coverage)
+
+
+def latents(s: Subject) -> Section | None:
+    """Are the latents of the held-out rows standard normal?"""
+    verdict = findings.normal(s)
+    if verdict is None or s.evidence.latent is None:
+        return None
+    rows = [
+        [
+            Cell(f"z{j}", j),
+            Cell(number(z["mean"], 3), z["mean"]),
+            Cell(number(z["sd"], 4), z["sd"]),
+            Cell(f"{z['ks']:.3f}", z["ks"]),
+        ]
+        for j, z in enumerate(s.normality, 1)
+    ]
+    heads = [Column("latent", False), Column("mean (0)"), Column("sd (1)"), Column("K-S distance (0)")]
+    bound = ks_bound(len(s.evidence.latent), 1)
+    caption = f"K-S: Kolmogorov-Smirnov; by chance a dimension stays below {bound:.3f} nineteen times in twenty."
+    alt = "Quantiles of the latents against those of the standard normal; on the dashed diagonal they agree."
+    says = (
+        "The flow was trained to turn the rows into independent standard normal noise, z = f(x). If it succeeded, "
+        f"z tells nothing any more about the row it came from. {verdict.text}"
+    )
+    figure = Figure(to_svg(plot.qq(s.evidence.latent), "qq", alt), prose.QUANTILES)
+    blocks = [Text(says), Beside([figure, Table("latents-table", caption, heads, rows)])]
+    return Section("latents", "Is the noise really noise?", blocks, {"dimensions": s.normality})

@@ -1,0 +1,83 @@
+"""What the numbers amount to, each finding one graded sentence."""
+
+from __future__ import annotations
+
+import math
+
+from .blocks import Verdict
+from .measure import ks_bound, mean_and_error
+from .subject import Subject
+from .words import count, factor, percent, plus_minus
+
+
+def all_findings(s: Subject) -> list[Verdict]:
+    """The findings of the overview, those that apply."""
+    found = [against_gaussian(s), calibrated(s), normal(s), overfitted(s), without_density(s)]
+    return [verdict for verdict in found if verdict is not None]
+
+
+def against_gaussian(s: Subject) -> Verdict | None:
+    c = s.comparison
+    if c is None:
+        return None
+    size = f"{plus_minus(abs(c.difference), c.difference_error)} nats per row"
+    if c.difference > 2 * c.difference_error:
+        gain = f"it gives a typical row {factor(c.difference)} the density"
+        text = f"The flow explains the held-out rows better than a full-covariance Gaussian, by {size}: {gain}."
+        return Verdict("good", text)
+    if c.difference < -2 * c.difference_error:
+        text = f"The flow explains the held-out rows worse than a full-covariance Gaussian, by {size}."
+        return Verdict("poor", text)
+    return Verdict("fair", f"The flow is not clearly better or worse than a full-covariance Gaussian ({size}).")
+
+
+def calibrated(s: Subject) -> Verdict:
+    """Looks at the worst of nine levels, whose gap exceeds 2.8 standard errors about once in fifty times by chance."""
+    gaps = [abs(a - b) for a, b in zip(s.coverage["covered"], s.coverage["levels"], strict=True)]
+    worst = max(range(len(gaps)), key=lambda i: gaps[i])
+    level, covered, error = (s.coverage[key][worst] for key in ("levels", "covered", "error"))
+    words = f"the region that should hold {100 * level:.0f} % of rows holds {percent(covered)} of the held-out ones"
+    if gaps[worst] <= 2.8 * error:
+        return Verdict(
+            "good", f"Its confidence is right: even where it is furthest off, {words}, which chance explains."
+        )
+    if gaps[worst] <= 0.02:
+        return Verdict("good", f"Its confidence is nearly right: where it is furthest off, {words}.")
+    side = "larger" if covered > level else "smaller"
+    grade = "fair" if gaps[worst] < 0.06 else "poor"
+    return Verdict(grade, f"Its confidence is not quite right: {words}, so the region is {side} than it should be.")
+
+
+def normal(s: Subject) -> Verdict | None:
+    if not s.normality or s.evidence.latent is None:
+        return None
+    distance, bound = max(z["ks"] for z in s.normality), ks_bound(len(s.evidence.latent), len(s.normality))
+    of = count(len(s.normality), "latent dimension")
+    words = f"the distribution of the worst of {of} is off by {percent(distance)} at most"
+    if distance <= bound:
+        return Verdict("good", f"The latents look like standard normal noise: {words}, which chance explains.")
+    if distance < 0.05:
+        return Verdict("fair", f"The latents are close to standard normal noise, not exactly so: {words}.")
+    return Verdict("poor", f"The latents are not standard normal noise: {words} (chance: {percent(bound)}).")
+
+
+def overfitted(s: Subject) -> Verdict | None:
+    known = s.evidence.train_log_prob
+    if known is None or not bool(known.isfinite().all()) or not math.isfinite(s.held_out[0]):
+        return None
+    mean, error = mean_and_error(known)
+    gap, spread = mean - s.held_out[0], math.hypot(error, s.held_out[1])
+    if gap <= 2 * spread:
+        return Verdict("good", "Held-out rows fare as well as the rows it was trained on: no overfitting is seen.")
+    text = f"Rows it was trained on get {plus_minus(gap, spread)} nats more than held-out ones: it overfits somewhat."
+    small = s.comparison is not None and gap < 0.5 * max(s.comparison.difference, 0)
+    return Verdict("fair" if small else "poor", text)
+
+
+def without_density(s: Subject) -> Verdict | None:
+    missing = s.held_out[2]
+    if not missing:
+        return None
+    verb = "gets" if missing == 1 else "get"
+    rows = count(missing, "held-out row")
+    return Verdict("poor", f"{rows} {verb} no density at all from the flow, and the means here leave such rows out.")

@@ -1,0 +1,107 @@
+"""The flow as the report asks it: rows of the table in, log-densities and latents out; rows of the table drawn."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..data.baseline import Gaussian
+from ..data.dequantise import Cells, cell_log_density
+from ..data.schema import Schema
+from ..distributions.base import Density, StandardNormal
+
+
+class Model:
+    """A density and, where it is known, the schema of its table; everything comes back as float64 on the CPU.
+
+    Args:
+        flow: The density.
+        schema: The columns. Whole and rounded numbers are then scored by their cells and samples snapped to the grid.
+        seed: Of the points within cells.
+    """
+
+    def __init__(self, flow: Density, schema: Schema | None = None, seed: int = 0) -> None:
+        self.flow, self.schema, self.seed = flow, schema, seed
+        self.cells = Cells(schema) if schema is not None and schema.has_cells else None
+        self.device, self.dtype = _home(flow)
+
+    @torch.no_grad()
+    def log_prob(self, rows: Tensor, context: Tensor | None = None, points: int = 16) -> Tensor:
+        """Log-densities (n,) in nats of rows (n, features); -inf where the flow gives no number.
+
+        Where columns hold whole or rounded numbers it is the average over each row's cell, from ``points`` points.
+        """
+        return self._score(self._at_home, rows, context, points)
+
+    @torch.no_grad()
+    def sample(self, n: int, context: Tensor | None, generator: torch.Generator) -> Tensor:
+        """Rows (n, features); one for each context where there are contexts."""
+        if context is None:
+            sizes = [min(2048, n - start) for start in range(0, n, 2048)]
+            drawn = torch.cat([self.flow.sample((size,), generator=generator).double().cpu() for size in sizes])
+        else:
+            drawn = _in_chunks(lambda c, _: self.flow.sample((), self._move(c), generator=generator), context, None)
+        return self.snap(drawn)
+
+    def snap(self, rows: Tensor) -> Tensor:
+        """The rows where the data can be: whole numbers whole."""
+        if self.schema is None:
+            return rows
+        columns = [column.snap(values.numpy()) for column, values in zip(self.schema.columns, rows.T, strict=True)]
+        return torch.stack([torch.as_tensor(values, dtype=torch.float64) for values in columns], 1)
+
+    @torch.no_grad()
+    def latent(self, rows: Tensor, context: Tensor | None) -> Tensor | None:
+        """z = f(x) of shape (n, dimensions), at a random point of each row's cell; None for a model without latents."""
+        transform = getattr(self.flow, "transform", None)
+        if transform is None or not isinstance(getattr(self.flow, "base", None), StandardNormal):
+            return None
+
+        def run(x: Tensor, c: Tensor | None) -> Tensor:
+            return transform(self._move(x), self._move(c))[0].flatten(1)
+
+        return _in_chunks(run, self._spread(rows), context)
+
+    def gaussian(self, rows: Tensor, context: Tensor | None) -> Callable[[Tensor, Tensor | None], Tensor]:
+        """Scores of a Gaussian that is fitted to other rows, on the same footing as those of the flow."""
+        fitted = Gaussian(self._spread(rows), context)
+        return lambda x, c: self._score(fitted, x, c, 16)
+
+    def _score(self, log_prob: Callable[..., Tensor], rows: Tensor, context: Tensor | None, points: int) -> Tensor:
+        if self.cells is not None and self.schema is not None:
+            return cell_log_density(log_prob, self.schema, rows, context, samples=points, seed=self.seed)[0]
+        values = _in_chunks(log_prob, rows, context)
+        return values.masked_fill(values.isnan(), -math.inf)
+
+    def _spread(self, rows: Tensor) -> Tensor:
+        """A random point of each row's cell; the rows themselves where no column has cells."""
+        if self.cells is None:
+            return rows
+        generator = torch.Generator().manual_seed(self.seed)
+        return self.cells(rows, torch.rand(rows.shape, generator=generator, dtype=rows.dtype))
+
+    def _at_home(self, rows: Tensor, context: Tensor | None) -> Tensor:
+        return self.flow.log_prob(self._move(rows), self._move(context)).double().cpu()
+
+    def _move(self, values: Any) -> Any:
+        return None if values is None else values.to(self.device, self.dtype)
+
+
+def _in_chunks(function: Callable[..., Tensor], x: Tensor, context: Tensor | None, size: int = 2048) -> Tensor:
+    parts = []
+    for start in range(0, len(x), size):
+        part = slice(start, start + size)
+        parts.append(function(x[part], None if context is None else context[part]).double().cpu())
+    return torch.cat(parts)
+
+
+def _home(flow: Density) -> tuple[torch.device, torch.dtype]:
+    """Where the flow lives: the device and the floating dtype of its first tensor."""
+    for tensor in (*flow.parameters(), *flow.buffers()):
+        if tensor.is_floating_point():
+            return tensor.device, tensor.dtype
+    return torch.device("cpu"), torch.get_default_dtype()

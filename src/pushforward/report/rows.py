@@ -1,0 +1,73 @@
+"""The sections that show rows: the least likely of the data, and new ones that the flow invents."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from .. import plot
+from . import measure, prose
+from .blocks import Cell, Column, Section, Table, Text
+from .subject import Subject
+from .words import number
+
+SHOWN_COLUMNS = 30
+
+
+def unlikely(s: Subject, most: int = 12) -> Section:
+    """The least likely held-out rows, with the changes that would help most."""
+    order = s.evidence.log_prob.argsort(stable=True)[:most]
+    rows, density = s.evidence.data[order], s.evidence.log_prob[order]
+    reference = s.evidence.data if s.evidence.train is None else s.evidence.train
+    gains, values = measure.repairs(s.model, rows, reference, None if s.context is None else s.context[order])
+    known = s.evidence.train_log_prob
+    percentiles = 100 * (1 - measure.denser_share(s.evidence.sample_log_prob if known is None else known, density))
+    body, numbers = [], []
+    for i, index in enumerate(order.tolist()):
+        row, percentile = s.row_numbers[index], float(percentiles[i])
+        reasons = _reasons(s, rows[i], gains[i], values[i])
+        cells = [Cell(str(row), row), Cell(number(float(density[i])), float(density[i]))]
+        cells += [Cell(f"{percentile:.2f}", percentile), Cell(reasons, float(gains[i].max()))]
+        body.append(cells + [s.cell(rows[i, j], j) for j in _shown(s)])
+        numbers.append({"row": row, "log_density": float(density[i]), "percentile": percentile, "why": reasons})
+    than = "the flow's own rows" if known is None else "the training rows"
+    says = (
+        "These held-out rows are the least dense. The percentile says how many in a hundred of "
+        f"{than} are less dense still. {prose.REASONS}"
+    )
+    heads = [Column("row"), Column("log-density"), Column("percentile"), Column("what makes it unlikely", True, True)]
+    heads += [Column(s.columns[j]) for j in _shown(s)]
+    caption = f"The headings sort; the reasons sort by their largest gain.{_left_out(s)}"
+    blocks = [Text(says), Table("unlikely-rows", caption, heads, body)]
+    return Section("unlikely", "The least likely rows", blocks, {"rows": numbers})
+
+
+def _reasons(s: Subject, row: Tensor, gains: Tensor, values: Tensor) -> str:
+    """The one or two columns whose change would raise the log-density most."""
+    said = []
+    for j in gains.argsort(descending=True).tolist()[:2]:
+        if float(gains[j]) < 1:
+            break
+        now, then = s.cell(row[j], j).text, s.cell(values[j], j).text
+        said.append(f"{plot.short(s.columns[j], 40)} {then} instead of {now}: +{number(float(gains[j]), 3)} nats")
+    return "; ".join(said) or "no single column: the combination of them is rare"
+
+
+def samples(s: Subject, most: int = 10) -> Section:
+    """The first few rows that the flow drew."""
+    heads = [Column("log-density"), *(Column(s.columns[j]) for j in _shown(s))]
+    body = []
+    for row, density in zip(s.evidence.samples[:most], s.evidence.sample_log_prob[:most].tolist(), strict=True):
+        body.append([Cell(number(density), density), *(s.cell(row[j], j) for j in _shown(s))])
+    given = "" if s.context is None else " Each was drawn for the context of a held-out row."
+    says = f"The first {len(body)} rows that the flow drew from noise, not chosen.{given}"
+    caption = f"Rows drawn from the flow.{_left_out(s)}"
+    return Section("samples", "Rows it invents", [Text(says), Table("sampled-rows", caption, heads, body)])
+
+
+def _shown(s: Subject) -> range:
+    return range(min(len(s.columns), SHOWN_COLUMNS))
+
+
+def _left_out(s: Subject) -> str:
+    left = len(s.columns) - SHOWN_COLUMNS
+    return f" The last {left} columns are left out." if left > 0 else ""

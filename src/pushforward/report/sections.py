@@ -1,0 +1,192 @@
+"""The sections of the report, one function each: sentences for everybody, figures and tables for who wants more."""
+
+from __future__ import annotations
+
+import math
+import platform
+from typing import Any
+
+import matplotlib
+import numpy as np
+import torch
+
+from .. import __version__, plot
+from . import checks, findings, prose, rows
+from .blocks import Cell, Code, Column, Details, Facts, Figure, Section, Table, Text
+from .figures import to_svg
+from .subject import Subject
+from .words import count, listing, number, plain, plus_minus, seconds, whole
+
+SHOWN_MARGINALS, SHOWN_CORNER = 32, 5
+
+
+def all_sections(s: Subject) -> list[Section]:
+    """Every section that applies to this flow and this data, in reading order."""
+    makers = (
+        overview,
+        table,
+        training,
+        checks.likelihood,
+        marginals,
+        pairs,
+        checks.calibration,
+        checks.latents,
+        rows.unlikely,
+        rows.samples,
+        cost,
+        limits,
+    )
+    return [section for section in (make(s) for make in makers) if section is not None]
+
+
+def overview(s: Subject) -> Section:
+    """What was fitted and how well, in plain sentences."""
+    (mean, error, missing), (n, d) = s.held_out, s.evidence.data.shape
+    says = (
+        f"A normalizing flow was fitted to a table of {count(d, 'column')}: a formula that says how common or rare any "
+        "row would be, and that can invent new ones. This page judges it on "
+        f"{count(n, 'row')} that were held out. On average such a row has a log-density of {plus_minus(mean, error)} "
+        "nats (the mean and its standard error; higher is better, and the zero depends on the units of the columns)."
+    )
+    facts = [("Held-out log-likelihood", plus_minus(mean, error), "nats per row")]
+    if s.comparison is not None:
+        c = s.comparison
+        facts.append(("Above a Gaussian by", plus_minus(c.difference, c.difference_error), "nats per row"))
+    facts.append(("Held-out rows", f"{n:,}", f"of {count(d, 'column')}"))
+    facts += [(label, plain(value), "") for label, value in s.summary.items()]
+    primer = Details("What is a flow, and what is a nat?", [Text(text) for text in prose.PRIMER])
+    numbers = {"rows": n, "columns": list(s.columns), "mean_log_likelihood": mean}
+    numbers |= {"standard_error": error, "not_finite": missing}
+    return Section("overview", "In short", [Text(says), Facts(facts), findings.all_findings(s), primer], numbers)
+
+
+def table(s: Subject) -> Section:
+    """The columns: what they are and where they lie."""
+    data, known = s.evidence.data, {str(column.get("name")): column for column in s.schema}
+    statistics = ("minimum", "median", "maximum", "mean", "sd")
+    extra = list(
+        dict.fromkeys(key for column in s.schema for key in column if key not in (*statistics, "name", "kind"))
+    )
+    quantiles = np.quantile(data.numpy(), [0.0, 0.5, 1.0], axis=0)
+    body = []
+    for j, name in enumerate(s.columns):
+        said = known.get(name, {})
+        kind = str(said.get("kind", "integer" if j in s.integer else "continuous"))
+        values = [*quantiles[:, j].tolist(), float(data[:, j].mean()), float(data[:, j].std(correction=0))]
+        cells = [Cell(name, name), Cell(kind, kind), *(Cell(number(v), v) for v in values)]
+        body.append(cells + [Cell(plain(said.get(key)), str(said.get(key))) for key in extra])
+    heads = [Column("column", False), Column("kind", False), *map(Column, statistics)]
+    heads += [Column(str(key).replace("_", " "), False) for key in extra]
+    says = f"{count(len(data), 'held-out row')} of {count(len(s.columns), 'column')}."
+    if s.evidence.train is not None:
+        says += f" The flow was trained on {count(len(s.evidence.train), 'row')}."
+    if s.context is not None:
+        features = count(s.context.shape[-1], "number")
+        says += f" The flow is conditional: each row comes with a context of {features} that it is told."
+    return Section("data", "The data", [Text(says), Table("columns", "The held-out rows by column.", heads, body)])
+
+
+def training(s: Subject) -> Section | None:
+    """The curves, with the best epoch."""
+    if not any(_is_number(row.get("train_loss")) for row in s.history):
+        return None
+    last = s.history[-1]
+    numbers: dict[str, Any] = {"steps": last.get("step"), "seconds": last.get("seconds")}
+    says = (
+        f"The loss is the mean negative log-likelihood: lower is better. {whole(last.get('step', 0))} steps were taken."
+    )
+    alt = "Training loss against the step."
+    validated = [row for row in s.history if _is_number(row.get("validation_loss"))]
+    if validated:
+        best = min(validated, key=lambda row: row["validation_loss"])
+        numbers |= {"best_step": best["step"], "best_epoch": best.get("epoch"), "best_loss": best["validation_loss"]}
+        epoch = f" (epoch {plain(best['epoch'])})" if _is_number(best.get("epoch")) else ""
+        says += (
+            f" On rows held back from training the loss was lowest at step {whole(best['step'])}{epoch}, with "
+            f"{number(best['validation_loss'])} nats."
+        )
+        alt = f"Training and validation loss against the step; the latter is lowest at step {whole(best['step'])}."
+    figure = Figure(to_svg(plot.curves(s.history), "curves", alt), prose.CURVES)
+    return Section("training", "Training", [Text(says), figure], numbers)
+
+
+def marginals(s: Subject) -> Section:
+    """Each column's histogram, data and flow."""
+    shown = list(range(min(len(s.columns), SHOWN_MARGINALS)))
+    figure = plot.marginals(
+        s.evidence.data[:, shown],
+        s.evidence.samples[:, shown],
+        columns=[s.columns[j] for j in shown],
+        integer=[j for j in s.integer if j in shown],
+    )
+    left = len(s.columns) - len(shown)
+    note = f" The last {count(left, 'column')} are left out." if left else ""
+    alt = f"Histograms of {count(len(shown), 'column')}: held-out rows filled, rows of the flow as outlines."
+    caption = (
+        "Filled: held-out rows. Outline: rows drawn from the flow. The middle 99 % of the values are shown." + note
+    )
+    says = "Column by column, the rows that the flow invents should be spread like the real ones."
+    return Section("marginals", "Each column alone", [Text(says), Figure(to_svg(figure, "marginals", alt), caption)])
+
+
+def pairs(s: Subject) -> Section | None:
+    """The corner plot of the first few columns."""
+    if len(s.columns) < 2:
+        return None
+    shown = list(range(min(len(s.columns), SHOWN_CORNER)))
+    names = [plot.short(name, 40) for name in s.columns]
+    exact = len(s.columns) == 2 and s.context is None
+    figure = plot.corner(
+        s.evidence.data[:, shown],
+        s.evidence.samples[:, shown],
+        columns=[s.columns[j] for j in shown],
+        integer=[j for j in s.integer if j in shown],
+        log_density=(lambda at: s.model.log_prob(torch.from_numpy(at)).numpy()) if exact else None,
+    )
+    how = "computed exactly" if exact else "estimated from the flow's own rows"
+    caption = (
+        f"Dots: up to 500 held-out rows. Lines: the regions that hold 50 % and 90 % of the flow's probability, {how}. "
+        "About one dot in ten should lie outside the outer line."
+    )
+    left = names[len(shown) :]
+    if left:
+        listed = listing(left if len(left) <= 12 else [*left[:12], f"{len(left) - 12} more"])
+        caption += f" Shown are the first {len(shown)} columns; left out: {listed}."
+    alt = f"Scatter plots of held-out rows for every pair of {listing(names[: len(shown)])}, with the flow's contours."
+    says = "Pair by pair, the lines of the flow should follow the cloud of real rows: bends, gaps, ridges and all."
+    return Section("pairs", "Columns together", [Text(says), Figure(to_svg(figure, "corner", alt), caption)])
+
+
+def cost(s: Subject) -> Section:
+    """What it took, and how to do it again."""
+    parameters = sum(p.numel() for p in s.model.flow.parameters())
+    facts = [("Parameters", whole(parameters), "")]
+    last = s.history[-1] if s.history else {}
+    for key, label, show in (
+        ("step", "Training steps", whole),
+        ("epoch", "Epochs", plain),
+        ("seconds", "Training", seconds),
+    ):
+        if _is_number(last.get(key)):
+            facts.append((label, show(last[key]), ""))
+    facts += [
+        ("pushforward", __version__, ""),
+        ("PyTorch", torch.__version__, ""),
+        ("Python", platform.python_version(), ""),
+        ("NumPy", np.__version__, ""),
+        ("matplotlib", matplotlib.__version__, ""),
+        ("Seed of this page", str(s.seed), ""),
+    ]
+    blocks: list[Any] = [Facts(facts)]
+    if s.command:
+        blocks += [Text("The command that makes it again:"), Code(s.command)]
+    return Section("cost", "Cost, versions, and how to repeat it", blocks, {"parameters": parameters})
+
+
+def limits(s: Subject) -> Section:
+    """What the reader should not conclude."""
+    return Section("limits", "What these numbers do not say", [Text(text) for text in prose.LIMITS])
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

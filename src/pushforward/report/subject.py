@@ -1,0 +1,57 @@
+"""What the report is about: the flow, its held-out rows, and what was measured on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from torch import Tensor
+
+from . import measure
+from .blocks import Cell
+from .model import Model
+from .words import number, whole
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Everything that the sections draw from; what takes computing is computed once."""
+
+    model: Model
+    columns: Sequence[str]
+    integer: Sequence[int]
+    evidence: measure.Evidence
+    context: Tensor | None
+    history: Sequence[dict[str, Any]]
+    summary: dict[str, Any]
+    schema: Sequence[dict[str, Any]]
+    row_numbers: Sequence[int]
+    command: str
+    seed: int
+
+    @cached_property
+    def comparison(self) -> measure.Comparison | None:
+        return measure.compare_with_gaussian(self.model, self.evidence, self.seed)
+
+    @cached_property
+    def held_out(self) -> tuple[float, float, int]:
+        """Mean log-likelihood, its standard error, and how many rows have no finite one and are left out of both."""
+        finite = self.evidence.log_prob[self.evidence.log_prob.isfinite()]
+        mean, error = measure.mean_and_error(finite)
+        return mean, error, len(self.evidence.log_prob) - len(finite)
+
+    @cached_property
+    def coverage(self) -> dict[str, list[float]]:
+        return measure.coverage(self.evidence.level, self.evidence.draws)
+
+    @cached_property
+    def normality(self) -> list[dict[str, float]]:
+        """Per latent dimension; empty for a model without latents."""
+        return [] if self.evidence.latent is None else measure.normality(self.evidence.latent)
+
+    def cell(self, value: Any, column: int) -> Cell:
+        """A value of a column, as a cell of a table."""
+        value = float(value)
+        return Cell(whole(value) if column in self.integer else number(value), value)
