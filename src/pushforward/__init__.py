@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from . import diagnostics as diagnostics
     from . import testing as testing
     from . import transforms as transforms
     from .checkpoint import load as load
     from .checkpoint import save as save
     from .distributions.flow import Flow as Flow
     from .objectives import ForwardKL as ForwardKL
+    from .objectives import ReverseKL as ReverseKL
+    from .zoo import ffjord as ffjord
     from .zoo import iaf as iaf
     from .zoo import maf as maf
     from .zoo import realnvp as realnvp
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "Flow": "distributions.flow",
     "ForwardKL": "objectives",
+    "ReverseKL": "objectives",
+    "ffjord": "zoo",
     "glow": "zoo_images",
     "iaf": "zoo",
     "load": "checkpoint",
@@ -34,6 +39,7 @@ _HOMES = {
     "save": "checkpoint",
 }
 _MODULES = (
+    "diagnostics",
     "testing",
     "transforms",
 )
