@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .distributions.flow import Flow
+from .nets.field import MLPField
 from .nets.made import MADE
 from .nets.mlp import MLP
 from .transforms.autoregressive import Autoregressive
 from .transforms.base import Compose, Inverse, Transform
+from .transforms.continuous import Continuous
 from .transforms.coupling import Alternate, Coupling
 from .transforms.scalar import Affine, Scalar
 from .zoo_images import image_realnvp
@@ -67,6 +69,38 @@ def realnvp(
     if not isinstance(features, int):
         return image_realnvp(features, context=context, layers=layers, hidden=hidden)
     return Flow(Compose(_couplings(features, context, layers, hidden, Affine())), features, context=context)
+
+
+def ffjord(
+    features: int,
+    *,
+    context: int = 0,
+    hidden: Sequence[int] = (64, 64),
+    solver: str = "dopri5",
+    rtol: float = 1e-5,
+    atol: float = 1e-5,
+    trace: str = "auto",
+) -> Flow:
+    """Continuous-in-time flow: a field that carries data to noise; both directions solve a differential equation.
+
+    Args:
+        features: Features of a row.
+        context: Features of the context, 0 for none.
+        hidden: Widths of the field's hidden layers; up to two of them make the exact trace nearly free.
+        solver: "dopri5", "tsit5" or "bosh3".
+        rtol: Relative tolerance of a step.
+        atol: Absolute tolerance of a step.
+        trace: "auto", "closed", "exact" or "hutchinson".
+
+    Raises:
+        ValueError: a size is not positive, or a name is unknown.
+
+    Reference:
+        Grathwohl et al. (2019), FFJORD, arXiv:1810.01367. Lecture: "FFJORD density estimation".
+    """
+    _check(features=features)
+    field = MLPField(features, context=context, hidden=hidden)
+    return Flow(Continuous(field, solver=solver, rtol=rtol, atol=atol, trace=trace), features, context=context)
 
 
 def _autoregressive(features: int, context: int, layers: int, hidden: Sequence[int], scalar: Scalar) -> list[Transform]:

@@ -4,6 +4,7 @@ from .autoregressive import Autoregressive as Autoregressive
 from .base import Compose as Compose
 from .base import Inverse as Inverse
 from .base import Transform as Transform
+from .continuous import Continuous as Continuous
 from .convolution import Conv1x1 as Conv1x1
 from .coupling import Alternate as Alternate
 from .coupling import Coupling as Coupling

@@ -1,0 +1,202 @@
+r"""Solving dz/dt = f(z, t) with error control for every row.
+
+A row never sees its neighbours: it has its own time, step size and error control, and it leaves the batch when it has
+arrived. So a result does not depend on what else is in the batch, and a row that cannot be solved ends alone.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .solve import Field, Method, Observer, Outcome, Rates, Status, Step
+from .tableau import Tableau
+
+SAFETY, SMALLEST, LARGEST = 0.9, 0.2, 10.0  # the next step is predicted with care, and never changes too wildly
+AFTER_OVERFLOW = 0.1  # where the error is not even a number, the step shrinks by this
+CROWDED = 8  # arrived rows leave once they are an eighth of the batch: moving the others has its price too
+
+
+@torch.no_grad()
+def adaptive(
+    field: Field,
+    z: Tensor,
+    context: Tensor | None,
+    t0: Tensor,
+    span: Tensor,
+    *,
+    tableau: Tableau,
+    rtol: float,
+    atol: float,
+    max_steps: int,
+    observe: Observer | None = None,
+) -> Outcome:
+    r"""Steps as long as the estimated error of each of them is within the tolerance.
+
+    A step is accepted when the root mean square over features of error / (atol + rtol max(|z|, \|z_next|)) is at
+    most 1; sizes follow a proportional-integral controller.
+
+    Args:
+        field: The field.
+        z: Where to start, ``(n, features)``.
+        context: What the field is told besides, ``(n, c)``, or None.
+        t0: When to start, ``(n, 1)``.
+        span: t1 - t0, ``(n, 1)``.
+        tableau: The method; it must have an error estimate.
+        rtol: Relative tolerance of a step.
+        atol: Absolute tolerance of a step.
+        max_steps: Attempts, accepted or not, before a row is given up.
+        observe: Called with every accepted step.
+
+    Reference:
+        Hairer, Norsett, Wanner (1993), Solving Ordinary Differential Equations I, section II.4; the controller: Hairer,
+        Wanner (1996), volume II, section IV.2.
+    """
+    tolerance = Tolerance(max(rtol, 4 * torch.finfo(z.dtype).eps), atol, z.shape[1])
+    solve = _Solve(field, z, context, t0, span, tableau, tolerance)
+    for _ in range(max_steps):
+        if not len(solve.z):
+            break
+        solve.attempt(observe)
+        solve.retire()
+    return solve.outcome()
+
+
+class Tolerance:
+    """The scale by which errors are measured.
+
+    Args:
+        rtol: Relative tolerance.
+        atol: Absolute tolerance.
+        features: The length of a row.
+    """
+
+    def __init__(self, rtol: float, atol: float, features: int) -> None:
+        self.rtol, self.atol, self.root = rtol, atol, features**0.5
+
+    def norm(self, error: Tensor, size: Tensor) -> Tensor:
+        """The root mean square of error / (atol + rtol size) of every row, ``(m, 1)``."""
+        return torch.linalg.vector_norm(error / (size * self.rtol + self.atol), dim=1, keepdim=True) / self.root
+
+
+class _Solve:
+    """The rows that are still on their way (``index`` says which), and the results of those that are not."""
+
+    MOVING = ("index", "z", "context", "t0", "span", "slope", "integrand", "start", "length", "previous", "finite")
+
+    def __init__(
+        self,
+        field: Field,
+        z: Tensor,
+        context: Tensor | None,
+        t0: Tensor,
+        span: Tensor,
+        tableau: Tableau,
+        tolerance: Tolerance,
+    ) -> None:
+        self.field, self.tableau, self.tolerance = field, tableau, tolerance
+        self.method = Method(tableau, z)
+        self.resolution = torch.finfo(z.dtype).eps
+        self.z, self.context, self.t0, self.span = z, context, t0, span
+        self.index = torch.arange(len(z), device=z.device)
+        self.slope, self.integrand = field(t0, z, context)
+        self.start, self.previous = torch.zeros_like(t0), torch.full_like(t0, 1e-4)
+        self.length = self._first_length()
+        self.finished = torch.full_like(z, torch.nan)
+        self.status = torch.full_like(self.index, int(Status.MAX_STEPS))
+        self.accepted, self.rejected = torch.zeros_like(self.index), torch.zeros_like(self.index)
+        self.finite = torch.ones_like(t0, dtype=torch.bool)
+        bad = ~(z.isfinite() & self.slope.isfinite()).all(1)
+        if bool(bad.any()):
+            self._leave(bad, torch.full_like(self.index, int(Status.NOT_FINITE)))
+
+    def attempt(self, observe: Observer | None) -> None:
+        """One step of every row; those whose error is within the tolerance move on."""
+        left = 1 - self.start
+        length = torch.minimum(self.length, left)  # lands on the end; rows that are there already stand still
+        states, increments, rates, integrand = self.method.stages(
+            self.field,
+            torch.addcmul(self.t0, self.start, self.span),
+            length * self.span,
+            self.z,
+            (self.slope, self.integrand),
+            self.context,
+        )
+        error = self.method.combine(increments, self.method.e, torch.zeros_like(self.z))
+        ratio = self.tolerance.norm(error, torch.maximum(self.z.abs(), states[-1].abs()))
+        moved = (ratio <= 1) & (left > 0)
+        count = self._count(moved[:, 0], left[:, 0] > 0)
+        everyone = count == len(moved)
+        if observe is not None and count:
+            observe(self._taken(length, states, integrand, None if everyone else moved[:, 0]))
+        self.length = length * self._growth(ratio)
+        after = torch.where(length < left, self.start + length, 1.0)
+        self._advance(None if everyone else moved, states[-1], rates, after, ratio)
+
+    def retire(self) -> None:
+        """Rows that have arrived, or whose steps became too small to move, leave the batch."""
+        arrived = self.start[:, 0] >= 1
+        stuck = ~arrived & (self.length[:, 0] < self.resolution)
+        leaving, lost = torch.stack([(arrived | stuck).sum(), stuck.sum()]).tolist()
+        if lost or (leaving and leaving * CROWDED >= len(arrived)):
+            reason = torch.where(self.finite[:, 0], int(Status.STEP_TOO_SMALL), int(Status.NOT_FINITE))
+            self._leave(arrived | stuck, torch.where(arrived, int(Status.REACHED), reason))
+
+    def outcome(self) -> Outcome:
+        """Everything, when no row is left or the steps are used up."""
+        arrived = self.start[:, 0] >= 1
+        self._leave(arrived, torch.zeros_like(self.index))
+        attempts = self.accepted + self.rejected
+        evaluations = 2 + (self.tableau.stages - 1) * attempts  # 2: the first slope, and the guess of the first step
+        return Outcome(self.finished, self.status, self.accepted, self.rejected, evaluations)
+
+    def _first_length(self) -> Tensor:
+        """A first step by the size of z, of its slope, and of how fast the slope changes (Hairer et al., II.4)."""
+        size, slope = self.z.abs(), self.slope * self.span
+        tiny = torch.finfo(self.z.dtype).tiny
+        z_norm, slope_norm = self.tolerance.norm(self.z, size), self.tolerance.norm(slope, size)
+        guess = (0.01 * z_norm / slope_norm.clamp_min(tiny)).clamp(1e-6, 1)
+        ahead = self.field(torch.addcmul(self.t0, guess, self.span), torch.addcmul(self.z, guess, slope), self.context)[
+            0
+        ]
+        bend = self.tolerance.norm(ahead * self.span - slope, size) / guess
+        length = (0.01 / torch.maximum(slope_norm, bend).clamp_min(tiny)) ** (1 / (self.tableau.order + 1))
+        return torch.minimum(100 * guess, length).clamp(max=1).nan_to_num(1e-3)
+
+    def _growth(self, ratio: Tensor) -> Tensor:
+        """The factor of the next step: proportional to this error, damped by the one before."""
+        self.finite = ratio.isfinite()
+        damping = 0.2 / self.tableau.order
+        power = 1 / self.tableau.order - 0.75 * damping
+        factor = SAFETY * ratio.clamp_min(1e-10) ** -power * self.previous**damping
+        return torch.where(self.finite, factor.clamp(SMALLEST, LARGEST), AFTER_OVERFLOW)
+
+    def _advance(self, moved: Tensor | None, z: Tensor, rates: Rates, start: Tensor, ratio: Tensor) -> None:
+        new = {"z": z, "slope": rates[0], "integrand": rates[1], "start": start, "previous": ratio.clamp_min(1e-4)}
+        for name, value in new.items():
+            if moved is not None and value is not None:
+                value = torch.where(moved if value.dim() > 1 else moved[:, 0], value, getattr(self, name))
+            setattr(self, name, value)
+
+    def _count(self, moved: Tensor, going: Tensor) -> int:
+        self.accepted.index_add_(0, self.index, moved.long())
+        self.rejected.index_add_(0, self.index, (going & ~moved).long())
+        return int(moved.sum())
+
+    def _taken(self, length: Tensor, states: Tensor, integrand: Tensor | None, moved: Tensor | None) -> Step:
+        """The step as those rows took it that moved."""
+        rows = None if len(self.index) == len(self.status) else self.index
+        if moved is None:
+            return Step(rows, self.start, length, states, integrand)
+        chosen = moved.nonzero()[:, 0]
+        integrand = None if integrand is None else integrand.index_select(1, chosen)
+        return Step(self.index[chosen], self.start[chosen], length[chosen], states.index_select(1, chosen), integrand)
+
+    def _leave(self, leaving: Tensor, status: Tensor) -> None:
+        gone, stay = leaving.nonzero()[:, 0], (~leaving).nonzero()[:, 0]
+        index, status = self.index[gone], status[gone]
+        self.status[index] = status
+        self.finished[index] = torch.where((status == Status.REACHED)[:, None], self.z[gone], torch.nan)
+        for name in self.MOVING:
+            value = getattr(self, name)
+            setattr(self, name, None if value is None else value[stay])
