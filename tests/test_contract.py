@@ -15,7 +15,7 @@ from torch import Tensor
 
 import pushforward as pf
 from pushforward import transforms as T
-from pushforward import zoo
+from pushforward.nets.conv import ResidualConvNet
 from pushforward.nets.made import MADE
 from pushforward.nets.mlp import MLP
 from pushforward.testing import check_flow, check_transform, randomize
@@ -109,14 +109,37 @@ TRANSFORMS: dict[str, Entry] = {
     ),
 }
 
-# Transforms of images: a constructor, the shape of an event, and the structure of the Jacobian.
-IMAGES: dict[str, tuple[Callable[[], T.Transform], tuple[int, int, int], str]] = {
-    "ActNorm": (lambda: T.ActNorm(3, event_dim=3), (3, 2, 4), "diagonal"),
-    "Tanh": (lambda: T.Tanh(event_dim=3), (3, 2, 4), "diagonal"),
-    "Standardize": (lambda: T.Standardize(normal(1, 2, 2), normal(1, 2, 2).exp()), (1, 2, 2), "diagonal"),
-    "Conv1x1 full": (lambda: T.Conv1x1(3, parametrisation="full"), (3, 2, 4), "full"),
-    "Conv1x1 plu": (lambda: T.Conv1x1(3, parametrisation="plu"), (3, 2, 4), "full"),
-    "Conv1x1 qr": (lambda: T.Conv1x1(3, parametrisation="qr"), (3, 2, 4), "full"),
+
+def image_coupling(split: T.Split, moved: Tensor | None = None) -> Callable[[int], T.Transform]:
+    def make(context: int) -> T.Transform:
+        kept, out = (2, 2) if moved is not None else (split.kept, split.moved)
+        net = ResidualConvNet(kept, out, 2, context=context, hidden=(4,), moved=moved)
+        return T.Coupling(split, net, T.Affine(2.0))
+
+    return make
+
+
+def multiscale(context: int) -> T.Transform:
+    levels = [T.Squeeze(), T.Conv1x1(2)]
+    prior = image_coupling(T.Channel(4))(context)
+    return T.Multiscale(levels, [prior], [(2, 2, 2), (2, 2, 2)])
+
+
+checkerboard = T.Checkerboard(2, 3)
+
+# Transforms of images: a constructor that takes the context, the shape of an event, and the structure of the Jacobian.
+IMAGES: dict[str, tuple[Callable[[int], T.Transform], tuple[int, int, int], str]] = {
+    "ActNorm": (lambda c: T.ActNorm(3, event_dim=3), (3, 2, 4), "diagonal"),
+    "Tanh": (lambda c: T.Tanh(event_dim=3), (3, 2, 4), "diagonal"),
+    "Standardize": (lambda c: T.Standardize(normal(1, 2, 2), normal(1, 2, 2).exp()), (1, 2, 2), "diagonal"),
+    "Conv1x1 full": (lambda c: T.Conv1x1(3, parametrisation="full"), (3, 2, 4), "full"),
+    "Conv1x1 plu": (lambda c: T.Conv1x1(3, parametrisation="plu"), (3, 2, 4), "full"),
+    "Conv1x1 qr": (lambda c: T.Conv1x1(3, parametrisation="qr"), (3, 2, 4), "full"),
+    "Squeeze": (lambda c: T.Squeeze(), (2, 4, 2), "diagonal"),
+    "Coupling Channel": (image_coupling(T.Channel(3)), (3, 2, 2), "triangular"),
+    "Coupling Checkerboard": (image_coupling(checkerboard, 1 - checkerboard.mask), (2, 2, 3), "triangular"),
+    "Reversible": (lambda c: T.Reversible([T.Conv1x1(3), image_coupling(T.Channel(3))(c)]), (3, 2, 2), "full"),
+    "Multiscale": (multiscale, (1, 4, 4), "full"),
 }
 
 RECIPES: dict[str, Callable[..., pf.Flow]] = {
@@ -124,10 +147,30 @@ RECIPES: dict[str, Callable[..., pf.Flow]] = {
     "iaf": lambda m, c: pf.iaf(m, context=c, layers=3, hidden=HIDDEN),
     "realnvp": lambda m, c: pf.realnvp(m, context=c, layers=3, hidden=HIDDEN),
 }
+IMAGE_RECIPES: dict[str, tuple[Callable[[int], pf.Flow], tuple[int, int, int]]] = {
+    "glow": (lambda c: pf.glow((1, 4, 4), context=c, levels=2, steps=1, hidden=4), (1, 4, 4)),
+    "glow reversible": (
+        lambda c: pf.glow((1, 4, 4), context=c, levels=2, steps=2, hidden=4, reversible=True),
+        (1, 4, 4),
+    ),
+    "realnvp images": (lambda c: pf.realnvp((1, 8, 8), context=c, layers=2, hidden=(4,)), (1, 8, 8)),
+    "realnvp odd": (lambda c: pf.realnvp((2, 3, 5), context=c, layers=2, hidden=(4,)), (2, 3, 5)),
+}
 ONE_PASS = ("maf", "realnvp")  # recipes whose density is one pass: they compile to a single graph
 UNBOUNDED = [name for name, entry in TRANSFORMS.items() if entry.domain == "real" and name not in ("Exp",)]
 
-NOT_TRANSFORMS = {"Transform", "Elementwise", "Matrix", "Scalar", "Affine", "Split", "Half", "Alternate"}
+NOT_TRANSFORMS = {
+    "Transform",
+    "Elementwise",
+    "Matrix",
+    "Scalar",
+    "Affine",
+    "Split",
+    "Half",
+    "Alternate",
+    "Channel",
+    "Checkerboard",
+}
 
 
 def build(entry: Entry, features: int, context: int, dtype: torch.dtype) -> T.Transform:
@@ -141,10 +184,8 @@ def test_every_public_transform_is_under_contract() -> None:
 
 
 def test_every_recipe_is_under_contract() -> None:
-    recipes = {
-        n for n, f in vars(zoo).items() if inspect.isfunction(f) and f.__module__ == zoo.__name__ and n[0] != "_"
-    }
-    assert recipes == {name.split()[0] for name in RECIPES}
+    recipes = {name for name, home in pf._HOMES.items() if home in ("zoo", "zoo_images")}
+    assert recipes == {name.split()[0] for name in [*RECIPES, *IMAGE_RECIPES]}
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -162,11 +203,13 @@ def test_transform(name: str, features: int, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("context", [0, 3])
 @pytest.mark.parametrize("name", IMAGES)
-def test_transform_of_images(name: str, dtype: str) -> None:
+def test_transform_of_images(name: str, context: int, dtype: str) -> None:
     make, shape, structure = IMAGES[name]
-    transform = randomize(make().to(DTYPES[dtype]))
-    report = check_transform(transform, normal(6, *shape, dtype=DTYPES[dtype]))
+    transform = randomize(make(context).to(DTYPES[dtype]))
+    given = normal(6, context, dtype=DTYPES[dtype], seed=2) if context else None
+    report = check_transform(transform, normal(6, *shape, dtype=DTYPES[dtype]), given)
     assert (report.structure, report.unused, report.saves) == (structure, (), True)
 
 
@@ -201,6 +244,18 @@ def test_recipe(name: str, features: int, context: int, dtype: str) -> None:
     x = normal(6, features, dtype=DTYPES[dtype])
     given = normal(6, 3, dtype=DTYPES[dtype], seed=2) if context else None
     check_flow(flow, x, given)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("context", [0, 3])
+@pytest.mark.parametrize("name", IMAGE_RECIPES)
+def test_recipe_for_images(name: str, context: int, dtype: str) -> None:
+    make, shape = IMAGE_RECIPES[name]
+    flow = randomize(make(context).to(DTYPES[dtype]))
+    given = normal(6, context, dtype=DTYPES[dtype], seed=2) if context else None
+    report = check_flow(flow, normal(6, *shape, dtype=DTYPES[dtype]), given)
+    assert report is not None
+    assert report.unused == ()
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -15,16 +15,16 @@ ROOT = Path(pushforward.__file__).parent
 
 # From the maths up to the doors. Files of one floor may use each other.
 FLOORS = (
-    ("described", "files", "numerics"),
+    ("described", "files", "bundle", "numerics"),
     ("nets",),
     ("transforms",),
     ("data",),
     ("distributions",),
-    ("zoo", "objectives", "diagnostics", "plot", "target", "testing", "cite"),
+    ("zoo", "zoo_images", "objectives", "diagnostics", "modes", "plot", "target", "testing", "cite"),
     ("checkpoint",),
     ("report",),
     ("training",),
-    ("estimator", "cli", "__main__"),
+    ("estimator", "arguments", "commands", "cli", "__main__"),
 )
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 FILES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

@@ -59,14 +59,14 @@ def randomize(module: nn.Module, scale: float = 0.5, seed: int = 0) -> nn.Module
 
     Args:
         module: Anything with parameters; changed in place.
-        scale: Standard deviation of the noise, divided by the square root of a matrix's columns.
+        scale: Standard deviation of the noise, divided by the fourth root of a parameter's number of entries (for a
+            square matrix that is the square root of its columns).
         seed: Seed of the noise; the global generator is left alone.
     """
     generator = torch.Generator().manual_seed(seed)
     for parameter in module.parameters():
         noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-        fan_in = parameter[0].numel() if parameter.dim() > 1 else 1
-        parameter.add_((noise * scale / max(fan_in, 1) ** 0.5).to(parameter))
+        parameter.add_((noise * scale / max(parameter.numel(), 1) ** 0.25).to(parameter))
     return module
 
 
