@@ -131,3 +131,12 @@ def test_images_work_too():
     flow = pf.Flow(Compose([Standardize(torch.zeros(1, 2, 2), torch.ones(1, 2, 2))]), (1, 2, 2))
     result = importance(flow, lambda x: -0.5 * (x - 9).square().flatten(1).sum(1), n=500)
     assert "a mode is missed" in result.verdict
+
+
+def test_bits_per_dim_of_uniform_images_is_the_logarithm_of_the_levels():
+    density = torch.zeros(3)  # uniform on [0, 1]^16
+    torch.testing.assert_close(pf.diagnostics.bits_per_dim(density, (1, 4, 4)), torch.full((3,), 8.0))
+    probability = torch.tensor([-16 * math.log(256)])
+    torch.testing.assert_close(pf.diagnostics.bits_per_dim(probability, (1, 4, 4), levels=1), torch.tensor([8.0]))
+    with pytest.raises(ValueError, match="levels"):
+        pf.diagnostics.bits_per_dim(density, (1, 4, 4), levels=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -157,3 +158,29 @@ def _verdict(n: int, ess: float, k: float, missed: float, unseen: float) -> tupl
     close = "The flow is close to the target" if ess > 0.5 * n and k <= 0.5 else "Usable with its weights"
     modes = "missed modes were not searched for" if math.isnan(missed) else "no missed mode was found"
     return True, f"{close}: {ess:.0f} effective draws of {n}, k-hat {k:.2f}, {modes}."
+
+
+def bits_per_dim(log_prob: Tensor, shape: Sequence[int], levels: int = 256) -> Tensor:
+    r"""Bits per dimension of images, the usual unit for comparing image models.
+
+    .. math:: -\frac{\log p(x)}{D \log 2} + \log_2 \mathrm{levels}
+
+    Args:
+        log_prob: In nats: log-densities of images scaled to [0, 1]; with ``levels=1``, probabilities of discrete
+            images or densities of images in whole grey levels.
+        shape: Shape of one image; D is its product.
+        levels: Grey levels that [0, 1] stands for.
+
+    Returns:
+        Bits per dimension, of the shape of ``log_prob``.
+
+    Raises:
+        ValueError: ``levels`` or a size is below 1.
+
+    Reference:
+        Theis, van den Oord, Bethge (2016), A note on the evaluation of generative models, arXiv:1511.01844.
+    """
+    dimensions = math.prod(shape)
+    if dimensions < 1 or levels < 1:
+        raise ValueError(f"shape must be positive and levels at least 1, got shape={tuple(shape)} and levels={levels}")
+    return -log_prob / (dimensions * math.log(2)) + math.log2(levels)

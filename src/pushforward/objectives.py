@@ -44,6 +44,10 @@ class Objective(nn.Module):
         """The loss of every row, or of every draw: what validation averages, and whose spread gives its error."""
         raise NotImplementedError
 
+    def explain(self, *inputs: Any) -> str:
+        """A sentence on why the loss of these inputs is not finite, for the error that ends a training; may be empty."""
+        return ""
+
 
 class ForwardKL(Objective):
     r"""Maximum likelihood: KL(data ‖ flow) up to the entropy of the data, which the flow cannot change.
@@ -127,24 +131,26 @@ class ReverseKL(Objective):
         )  # of forward in training: the annealing's clock
 
     def forward(self, n: int) -> Tensor:
-        """The estimate from n draws, a scalar in nats.
-
-        Raises:
-            ValueError: the target is not finite at one of the draws.
-        """
+        """The estimate from n draws, a scalar in nats; not finite where the target is not at one of them."""
         x, log_q = self.flow.rsample_and_log_prob((n,))
         if self.estimator == "path" and torch.is_grad_enabled():
             stopped = {name: parameter.detach() for name, parameter in self.flow.named_parameters()}
             log_q = torch.func.functional_call(self.flow, stopped, (x,))
-        log_pi = evaluate(self.log_density, x, self.chunk)
-        check_finite(log_pi, x)
-        return (log_q - self._beta() * log_pi).mean()
+        return (log_q - self._beta() * evaluate(self.log_density, x, self.chunk)).mean()
 
     @torch.no_grad()
     def held_out(self, n: int) -> Tensor:
         """log q(x) - log pi(x) of n fresh draws, of shape ``(n,)``, in nats; never annealed."""
         x, log_q = self.flow.rsample_and_log_prob((n,))
         return log_q - evaluate(self.log_density, x, self.chunk)
+
+    def explain(self, n: int) -> str:
+        x = self.flow.sample((n,))
+        try:
+            check_finite(evaluate(self.log_density, x, self.chunk).detach(), x)
+        except ValueError as error:
+            return str(error)
+        return ""
 
     def _beta(self) -> Tensor | float:
         if not (self.anneal and torch.is_grad_enabled()):
