@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .distributions.flow import Flow as Flow
     from .objectives import ForwardKL as ForwardKL
     from .objectives import ReverseKL as ReverseKL
+    from .training.fit import fit as fit
     from .zoo import ffjord as ffjord
     from .zoo import iaf as iaf
     from .zoo import maf as maf
@@ -31,6 +32,7 @@ _HOMES = {
     "ForwardKL": "objectives",
     "ReverseKL": "objectives",
     "ffjord": "zoo",
+    "fit": "training.fit",
     "glow": "zoo_images",
     "iaf": "zoo",
     "load": "checkpoint",

@@ -7,31 +7,23 @@ before anything is allocated.
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import json
 import pkgutil
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from . import __version__
+from .bundle import CheckpointError as CheckpointError
+from .bundle import read_config, read_tensors, write_bundle
 from .described import Described, build, describe
-from .files import replace_directory, temporary_sibling, write_file
 
 FORMAT = 1
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
-MAX_CONFIG_BYTES = 64 * 2**20
 FREE_ELEMENTS = 2**26  # what building may allocate however small the weights are: index sets, masks
-
-
-class CheckpointError(ValueError):
-    """A saved model, or training state, that is damaged, incomplete or of another kind."""
 
 
 def save(model: Described, path: str | Path, *, extra: dict[str, Any] | None = None) -> None:
@@ -51,7 +43,7 @@ def save(model: Described, path: str | Path, *, extra: dict[str, Any] | None = N
     path = Path(path).resolve()
     if path.exists() and not _may_replace(path):
         raise ValueError(f"{path} exists and is not a saved model: choose another path, or remove it first")
-    state = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.state_dict().items()}
+    state = model.state_dict()
     config = {
         "format": FORMAT,
         "pushforward": __version__,
@@ -59,12 +51,7 @@ def save(model: Described, path: str | Path, *, extra: dict[str, Any] | None = N
         "dtype": _dtype_name(state),
         "extra": {} if extra is None else extra,
     }
-    text = _canonical(config)  # before anything is written: a bad ``extra`` leaves no trace
-    with temporary_sibling(path) as folder:
-        write_file(folder / WEIGHTS, safetensors.torch.save(state))
-        config["sha256"] = _digest(text, folder / WEIGHTS)
-        write_file(folder / CONFIG, json.dumps(config, indent=1).encode())
-        replace_directory(folder, path)
+    write_bundle(path, "model", config, state)
 
 
 def load(path: str | Path, *, device: str | torch.device = "cpu") -> Any:
@@ -77,13 +64,11 @@ def load(path: str | Path, *, device: str | torch.device = "cpu") -> Any:
     Raises:
         CheckpointError: a file is missing, damaged, or does not fit the other; one sentence that names it.
     """
-    config = _read_config(Path(path))
-    weights = Path(path) / WEIGHTS
-    state = _read_weights(weights)
-    if config.get("sha256") != _digest(_canonical({k: v for k, v in config.items() if k != "sha256"}), weights):
-        raise CheckpointError(f"{path} is damaged: {CONFIG} and {WEIGHTS} are not as they were saved (wrong checksum)")
-    model = _build(config, Path(path) / CONFIG, sum(tensor.numel() for tensor in state.values()))
-    _compare(model.state_dict(), state, weights)
+    path = Path(path)
+    config = _config(path)
+    state = read_tensors(path, "model", config)
+    model = _build(config, path / "config.json", sum(tensor.numel() for tensor in state.values()))
+    _compare(model.state_dict(), state, path / "model.safetensors")
     model.load_state_dict(state)
     return model.to(device).eval()
 
@@ -94,7 +79,7 @@ def load_extra(path: str | Path) -> dict[str, Any]:
     Raises:
         CheckpointError: the config is missing or damaged.
     """
-    return _read_config(Path(path))["extra"]
+    return _config(Path(path))["extra"]
 
 
 def _may_replace(path: Path) -> bool:
@@ -104,7 +89,7 @@ def _may_replace(path: Path) -> bool:
     if not any(path.iterdir()):
         return True
     try:
-        return "pushforward" in _parse(path / CONFIG)
+        return "pushforward" in read_config(path)
     except CheckpointError:
         return False
 
@@ -118,61 +103,19 @@ def _dtype_name(state: dict[str, Tensor]) -> str:
     return names[0] if names else "float32"
 
 
-def _canonical(config: dict[str, Any]) -> bytes:
-    try:
-        text = json.dumps(config, sort_keys=True, allow_nan=False).encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise type(error)(f"extra cannot be written as JSON: {error}") from None
-    if len(text) > MAX_CONFIG_BYTES:
-        raise ValueError(f"{CONFIG} would hold {len(text)} bytes, and at most {MAX_CONFIG_BYTES} are read back")
-    return text
-
-
-def _digest(text: bytes, weights: Path) -> str:
-    with weights.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.sha256(text)).hexdigest()
-
-
-def _parse(path: Path) -> dict[str, Any]:
-    """The JSON object in a file."""
-    if not path.is_file():  # a pipe or a device would be read for ever
-        raise CheckpointError(f"{path} is missing: {path.parent} is not a saved model")
-    try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise ValueError(f"it has more than {MAX_CONFIG_BYTES} bytes")
-        content = json.loads(path.read_bytes())
-    except (ValueError, RecursionError, OSError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from None
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} is damaged: it should hold a JSON object, got {type(content).__name__}")
-    return content
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    if not path.is_dir():
-        raise CheckpointError(f"{path} is not a saved model: there is no such directory")
-    config = _parse(path / CONFIG)
+def _config(path: Path) -> dict[str, Any]:
+    config, file = read_config(path), path / "config.json"
     version = config.get("format")
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
-        raise CheckpointError(f"{path / CONFIG} is damaged: format should be a number, got {version!r:.50}")
+        raise CheckpointError(f"{file} is damaged: format should be a number, got {version!r:.50}")
     if version > FORMAT:
         raise CheckpointError(
-            f"{path / CONFIG} has format {version}, and this pushforward ({__version__}) reads up to {FORMAT}: "
+            f"{file} has format {version}, and this pushforward ({__version__}) reads up to {FORMAT}: "
             f"install the version that wrote it, {config.get('pushforward')!r:.50}, or a newer one"
         )
     if not isinstance(config.get("extra"), dict) or not isinstance(config.get("dtype"), str):
-        raise CheckpointError(f"{path / CONFIG} is damaged: it has no 'extra' object or no 'dtype'")
+        raise CheckpointError(f"{file} is damaged: it has no 'extra' object or no 'dtype'")
     return config
-
-
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise CheckpointError(f"{path} is missing")
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except Exception as error:
-        raise CheckpointError(f"{path} is damaged: {error}") from None
 
 
 def _build(config: dict[str, Any], path: Path, elements: int) -> Described:
@@ -192,12 +135,12 @@ def _compare(expected: dict[str, Tensor], found: dict[str, Tensor], path: Path) 
     missing, unexpected = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     if missing or unexpected:
         what = f"lacks the tensor {missing[0]!r}" if missing else f"has an unexpected tensor {unexpected[0]!r}"
-        raise CheckpointError(f"{path} does not fit {CONFIG}: it {what}")
+        raise CheckpointError(f"{path} does not fit config.json: it {what}")
     for name, tensor in expected.items():
         for kind in ("shape", "dtype"):
             want, got = getattr(tensor, kind), getattr(found[name], kind)
             if want != got:
-                raise CheckpointError(f"{path} does not fit {CONFIG}: {name!r} has {kind} {got}, expected {want}")
+                raise CheckpointError(f"{path} does not fit config.json: {name!r} has {kind} {got}, expected {want}")
 
 
 def _import_all() -> None:

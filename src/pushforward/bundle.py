@@ -1,0 +1,91 @@
+"""A directory with JSON and tensors under one digest: saved models and states of training are such bundles.
+
+Nothing in it can run: JSON, and plain arrays in the safetensors format. The digest covers both files, so a damaged
+bundle is told from a sound one; it guards against accidents, not against forgery.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from torch import Tensor
+
+from .files import replace_directory, temporary_sibling, write_file
+
+MAX_CONFIG_BYTES = 64 * 2**20
+
+
+class CheckpointError(ValueError):
+    """A saved model, or a state of training, that is damaged, incomplete or of another kind."""
+
+
+def write_bundle(path: Path, name: str, config: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    """Writes ``config.json`` and ``<name>.safetensors`` to a directory, replacing it in one step.
+
+    Raises:
+        TypeError, ValueError: the config is no JSON.
+        OSError: the disk is full, the place is not writable.
+    """
+    text = _canonical(config)  # before anything is written: a bad config leaves no trace
+    weights = safetensors.torch.save({k: t.detach().cpu().clone().contiguous() for k, t in tensors.items()})
+    digest = hashlib.sha256(text + weights).hexdigest()
+    with temporary_sibling(path) as folder:
+        write_file(folder / f"{name}.safetensors", weights)
+        write_file(folder / "config.json", json.dumps({**config, "sha256": digest}, indent=1).encode())
+        replace_directory(folder, path)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The JSON object of a bundle, unverified.
+
+    Raises:
+        CheckpointError: it is missing, too large, or no JSON object.
+    """
+    file = path / "config.json"
+    if not path.is_dir():
+        raise CheckpointError(f"{path} is not a saved model: there is no such directory")
+    if not file.is_file():  # a pipe or a device would be read for ever
+        raise CheckpointError(f"{file} is missing: {path} is not a saved model")
+    try:
+        if file.stat().st_size > MAX_CONFIG_BYTES:
+            raise ValueError(f"it has more than {MAX_CONFIG_BYTES} bytes")
+        content = json.loads(file.read_bytes())
+    except (ValueError, RecursionError, OSError) as error:
+        raise CheckpointError(f"{file} cannot be read: {error}") from None
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{file} is damaged: it should hold a JSON object, got {type(content).__name__}")
+    return content
+
+
+def read_tensors(path: Path, name: str, config: dict[str, Any]) -> dict[str, Tensor]:
+    """The tensors of a bundle, once the digest has been found right.
+
+    Raises:
+        CheckpointError: they are missing or damaged.
+    """
+    file = path / f"{name}.safetensors"
+    if not file.is_file():
+        raise CheckpointError(f"{file} is missing")
+    try:
+        weights = file.read_bytes()
+        tensors = safetensors.torch.load(weights)
+        text = _canonical({key: value for key, value in config.items() if key != "sha256"})
+    except Exception as error:  # safetensors has errors of its own, and passes on those of PyTorch
+        raise CheckpointError(f"{file} is damaged: {error}") from None
+    if config.get("sha256") != hashlib.sha256(text + weights).hexdigest():
+        raise CheckpointError(f"{file} and config.json are not as they were saved: one of them is damaged")
+    return tensors
+
+
+def _canonical(config: dict[str, Any]) -> bytes:
+    try:
+        text = json.dumps(config, sort_keys=True, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise type(error)(f"the config cannot be written as JSON: {error}") from None
+    if len(text) > MAX_CONFIG_BYTES:
+        raise ValueError(f"the config has {len(text)} bytes, and at most {MAX_CONFIG_BYTES} can be read back")
+    return text

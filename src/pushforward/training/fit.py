@@ -1,0 +1,194 @@
+"""The door to training: :func:`fit` reads its arguments and returns a :class:`Result`; the loop itself is next door."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..distributions.base import Density
+from ..objectives import ForwardKL, Objective
+from .batches import Batches, Draws, gather
+from .distributed import Ranks, joined
+from .loop import Training, TrainingError
+from .monitor import Monitor
+from .schedule import Settings, plan
+from .state import Store
+
+
+@dataclass
+class Result:
+    """What :func:`fit` returns: the trained flow, with its best weights, and how training went.
+
+    Attributes:
+        flow: The flow that was given, trained in place.
+        objective: What was minimised.
+        history: One dict for each validation: step, epoch, seconds, train_loss, validation_loss, lr. Losses in nats.
+        best_step: The step whose weights the flow has.
+        best_validation_loss: The held-out loss of these weights in nats, None without validation.
+        validation_se: Its standard error.
+        steps: Steps that were taken.
+        seconds: Wall-clock time, of all runs that were resumed together.
+        skipped_steps: Steps left out because the loss or the gradient was not finite.
+        interrupted: Whether Ctrl-C ended the training.
+        train_index: Which rows of x were trained on.
+        validation_index: Which rows of x were held out.
+    """
+
+    flow: Density = field(repr=False)
+    objective: Objective = field(repr=False)
+    history: list[dict[str, Any]] = field(repr=False)
+    best_step: int
+    best_validation_loss: float | None
+    validation_se: float | None
+    steps: int
+    seconds: float
+    skipped_steps: int
+    interrupted: bool
+    train_index: Tensor | None = field(repr=False)
+    validation_index: Tensor | None = field(repr=False)
+
+
+def fit(
+    flow_or_objective: Density | Objective,
+    x: Tensor | None = None,
+    context: Tensor | None = None,
+    *,
+    validation: float | Tensor | tuple[Tensor, Tensor] | None = 0.1,
+    epochs: int | None = None,
+    steps: int | None = None,
+    budget: float | None = None,
+    batch_size: int = 512,
+    lr: float = 1e-3,
+    patience: int | None = None,
+    seed: int = 0,
+    device: str | torch.device = "auto",
+    compile: bool = False,
+    initialize: bool = True,
+    clip: float = 5.0,
+    ema: float = 0.0,
+    validate_every: int | None = None,
+    checkpoint: str | Path | None = None,
+    checkpoint_every: int = 1000,
+    resume: str | bool = "auto",
+    progress: bool = True,
+    metrics: str | Path | None = None,
+) -> Result:
+    """Trains a flow in place, by maximum likelihood or by another objective, and leaves it with its best weights.
+
+    The best weights are those with the lowest held-out loss. The seed fixes the result bit for bit on one machine,
+    except with a ``budget``; the caller's random numbers are left alone.
+
+    Args:
+        flow_or_objective: A flow (trained by :class:`ForwardKL`) or an objective.
+        x: Rows, ``(n, *event)``; None for objectives that draw their own samples.
+        context: The context of each row, ``(n, context features)``.
+        validation: A fraction of the rows to hold out (of many rows, 20,000 at most), or held-out rows, or a pair of
+            rows and contexts; 0 or None for none, and then the last weights are the best.
+        epochs: How often to go through the rows. Give at most one of ``epochs``, ``steps`` and ``budget``; by default
+            5,000 steps, or as many as 5 epochs need, but at most 200 epochs.
+        steps: How many mini-batches to learn from.
+        budget: How many seconds to train for; the learning rate follows the time.
+        batch_size: The largest number of rows, or the number of draws, in a step.
+        lr: The largest learning rate, after the warm-up.
+        patience: Validations without improvement after which to stop; None goes on to the end.
+        seed: Seeds the split, the shuffling and all random numbers of the objective.
+        device: ``"auto"`` takes a GPU where there is one. The flow stays there.
+        compile: Compile the flow first, which pays in long runs.
+        initialize: Set data-dependent parameters from the first batch; False to go on from trained weights.
+        clip: The largest norm of a gradient; longer ones are shortened.
+        ema: Decay of an exponential moving average of the weights, which is then what is validated and kept; 0 for
+            none, 0.999 averages about a thousand steps.
+        validate_every: Steps between two validations; by default one an epoch or oftener, in a tenth of the time.
+        checkpoint: A directory for the state of training; a run that was killed goes on from there bit for bit.
+        checkpoint_every: Steps between two states; the last two are kept.
+        resume: ``"auto"`` continues where a state exists and else starts afresh, True insists on a state, False
+            starts afresh and removes old states.
+        progress: Show a bar with loss and remaining time, if there is a terminal.
+        metrics: A file for the history, one JSON object a line.
+
+    Raises:
+        ValueError: an argument is out of range or does not fit the flow; the sentence names it.
+        TrainingError: the loss is not finite again and again; the flow has its best weights so far.
+        CheckpointError: the states in ``checkpoint`` belong to another run, or there are none and ``resume=True``.
+    """
+    settings = Settings(batch_size, lr, patience, clip, ema, seed, checkpoint_every, validate_every)
+    objective = flow_or_objective if isinstance(flow_or_objective, Objective) else ForwardKL(flow_or_objective)
+    if not any(p.requires_grad for p in objective.parameters()):
+        raise ValueError("flow_or_objective has no parameters to train")
+    where = _device(device)
+    objective.to(where)
+    with joined(where) as ranks, torch.random.fork_rng([where] if where.type == "cuda" else []):
+        source, train_index, validation_index = _source(objective, x, context, validation, settings, ranks)
+        schedule = plan(lr, epochs, steps, budget, source.steps_per_epoch)
+        if compile:
+            objective.flow.compile()
+        run = Training(objective, source, schedule, settings, ranks)
+        store = Store(checkpoint, run.identity(), ranks)
+        state = store.resume(resume)
+        if state is not None:
+            run.restore(*state)
+        elif initialize and objective.uses_data:
+            objective.flow.initialize(*source.batch(0))
+        run.start()
+        monitor = Monitor(schedule, progress and ranks.rank == 0, metrics if ranks.rank == 0 else None, run.at.history)
+        interrupted = False
+        try:
+            run.loop(store, monitor)
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            monitor.close()
+            run.keep_best()
+    return _result(run, interrupted, train_index, validation_index)
+
+
+def _result(run: Training, interrupted: bool, train_index: Tensor | None, validation_index: Tensor | None) -> Result:
+    at = run.at
+    if run.source.held_out and at.best_loss is None:
+        raise TrainingError(
+            "the held-out loss was never finite, so there are no best weights: the flow gives some held-out rows no "
+            "density at all"
+        )
+    return Result(
+        flow=run.objective.flow,
+        objective=run.objective,
+        history=at.history,
+        best_step=at.best_step,
+        best_validation_loss=at.best_loss,
+        validation_se=at.best_error,
+        steps=at.step,
+        seconds=at.seconds,
+        skipped_steps=at.skipped,
+        interrupted=interrupted,
+        train_index=train_index,
+        validation_index=validation_index,
+    )
+
+
+def _source(
+    objective: Objective, x: Any, context: Any, validation: Any, settings: Settings, ranks: Ranks
+) -> tuple[Batches | Draws, Tensor | None, Tensor | None]:
+    """What the steps learn from, and the indices of the trained and the held-out rows."""
+    name, size = type(objective).__name__, settings.batch_size
+    if objective.uses_data:
+        if x is None:
+            raise ValueError(f"x is missing: {name} learns from rows")
+        return gather(objective.flow, x, context, validation, batch_size=size, seed=settings.seed, ranks=ranks)
+    if x is not None or context is not None:
+        raise ValueError(f"x and context must be left out: {name} draws its own samples")
+    if validation is not None and not isinstance(validation, int | float):
+        raise ValueError(f"validation must be a number or None, since {name} draws its own samples")
+    return Draws(bool(validation), batch_size=size, ranks=ranks), None, None
+
+
+def _device(device: str | torch.device) -> torch.device:
+    if device != "auto":
+        return torch.device(device)
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))

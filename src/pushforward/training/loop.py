@@ -1,0 +1,244 @@
+"""The training loop, from one step to the next; :func:`pushforward.fit` is its door.
+
+A step is a forward pass, a backward pass and one fused update. The host waits for the device only every ``WATCH``
+steps, when it looks at the losses: until then a step that is not finite is skipped on the device itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..objectives import Objective
+from .batches import Batches, Draws, mix
+from .distributed import Ranks
+from .monitor import Monitor
+from .schedule import Schedule, Settings, validation_interval
+from .state import Position, Store
+
+WATCH = 10  # steps between two looks at the losses
+SKIPS = 10  # steps in a row that were not finite, after which the weights are rolled back
+ROLLBACKS = 3  # roll-backs after which training gives up
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on: losses or gradients are not finite, again and again."""
+
+
+class Training:
+    """One run. All that changes while it runs is ``at``, the weights, the optimiser and two small counters.
+
+    Args:
+        objective: What is minimised.
+        source: Gives the inputs of each step, and those that are held out.
+        schedule: Length and learning rate.
+        settings: The other numbers.
+        ranks: The processes that train together.
+    """
+
+    def __init__(
+        self, objective: Objective, source: Batches | Draws, schedule: Schedule, settings: Settings, ranks: Ranks
+    ) -> None:
+        self.objective, self.source, self.schedule = objective, source, schedule
+        self.settings, self.ranks = settings, ranks
+        self.parameters = [p for p in objective.parameters() if p.requires_grad]
+        self.device = self.parameters[0].device
+        self.optimizer = torch.optim.Adam(self.parameters, lr=settings.lr, fused=True)
+        self.sums = torch.zeros(3, device=self.device)  # of losses, of good steps, of bad ones: since the validation
+        self.in_a_row = torch.zeros((), device=self.device)  # bad steps
+        self.best: dict[str, Tensor] = {}
+        self.average: list[Tensor] = []
+        self.at = Position()
+        self.every = settings.validate_every or validation_interval(
+            schedule, source.size, source.held_out_size, source.steps_per_epoch
+        )
+
+    def loop(self, store: Store, monitor: Monitor) -> None:
+        """Trains until the schedule ends, or validation has not improved for long enough."""
+        at, progress = self.at, self._tick()
+        if not at.history:
+            self._validate(monitor)
+        while progress < 1 and not self._stale():
+            self._step(self.schedule.rate(at.step, progress) * 0.5**at.rollbacks)
+            at.step += 1
+            progress = self._tick()
+            if at.step % WATCH == 0:
+                self._watch(monitor)
+            if at.step % self.every == 0 or progress >= 1:
+                self._validate(monitor)
+            if at.step % self.settings.checkpoint_every == 0 or progress >= 1 or self._stale():
+                store.write(at, self.tensors())
+
+    def _step(self, rate: float) -> None:
+        """One update; if the loss or the gradient is not finite, none at all."""
+        self._seed(self.at.step)
+        loss = self.loss(*self.source.batch(self.at.step))
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.settings.clip)
+        loss = self.ranks.mean(loss.detach())
+        good = (loss + norm).isfinite().float()
+        self.optimizer.param_groups[0]["lr"] = rate
+        self.optimizer.found_inf = 1 - good  # type: ignore[attr-defined]  # the fused kernel then changes nothing
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.sums += torch.stack([loss.nan_to_num(0.0, 0.0, 0.0).float(), good, 1 - good])
+        self.in_a_row = (self.in_a_row + 1) * (1 - good)
+        if self.average:
+            torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - self.settings.ema)
+
+    def _watch(self, monitor: Monitor) -> None:
+        """Looks at the losses; goes back to the best weights if none was finite lately."""
+        total, good, _ = self.sums.tolist()
+        monitor.show(self.at.step, self.at.seconds, total / good if good else None, self.at.best_loss)
+        if self.in_a_row < SKIPS:
+            return
+        self.at.rollbacks += 1
+        if self.at.rollbacks > ROLLBACKS:
+            raise TrainingError(
+                f"training gave up at step {self.at.step}: {SKIPS} losses or gradients in a row were not finite, even "
+                f"after {ROLLBACKS} returns to earlier weights with a smaller learning rate; look for extreme values "
+                f"in the data, or give lr below {self.settings.lr}"
+            )
+        self.objective.load_state_dict(self.best)
+        self.optimizer.state.clear()
+        self._start_average()
+        self.in_a_row.zero_()
+
+    def _validate(self, monitor: Monitor) -> None:
+        """The held-out loss, the best weights, and a line of history."""
+        at, per_epoch = self.at, self.source.steps_per_epoch
+        total, good, bad = self.sums.tolist()
+        self.sums.zero_()
+        at.skipped += int(bad)
+        train = total / good if good else None
+        with self._averaged():
+            loss, error = self._held_out()
+            self._compare(train, loss, error)
+        line = {
+            "step": at.step,
+            "epoch": at.step / per_epoch if per_epoch else None,
+            "seconds": at.seconds,
+            "train_loss": train,
+            "validation_loss": loss if loss is not None and math.isfinite(loss) else None,
+            "lr": self.optimizer.param_groups[0]["lr"],
+        }
+        at.history.append(line)
+        monitor.record(line)
+
+    def _compare(self, train: float | None, loss: float | None, error: float | None) -> None:
+        """Keeps the weights if they are the best; without held-out rows the last with finite losses are."""
+        at = self.at
+        if loss is None:
+            better = train is not None
+        else:
+            better = math.isfinite(loss) and (at.best_loss is None or loss < at.best_loss)
+        if not better:
+            at.stale += 1
+            return
+        self.best = self._copy()
+        at.best_step, at.best_loss, at.best_error, at.stale = at.step, loss, error, 0
+
+    @torch.no_grad()
+    def _held_out(self) -> tuple[float | None, float | None]:
+        """Mean and standard error of the held-out losses, over all processes; always with the same random numbers."""
+        if not self.source.held_out:
+            return None, None
+        self._seed(-1)
+        self.objective.eval()
+        sums = torch.zeros(3, dtype=torch.float64, device=self.device)
+        for inputs in self.source.held_out[self.ranks.rank :: self.ranks.count]:
+            losses = self.objective.held_out(*inputs).double()
+            sums += torch.stack([torch.ones_like(losses), losses, losses.square()]).sum(-1)
+        self.objective.train()
+        number, total, squares = (self.ranks.mean(sums) * self.ranks.count).tolist()
+        mean = total / number
+        return mean, math.sqrt(max(squares / number - mean**2, 0.0) / max(number - 1, 1))
+
+    @contextlib.contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """Inside, the flow has its averaged weights, if an average is kept."""
+        current = [p.detach().clone() for p in self.parameters] if self.average else []
+        self._assign(self.average)
+        yield
+        self._assign(current)
+
+    @torch.no_grad()
+    def _assign(self, values: list[Tensor]) -> None:
+        for parameter, value in zip(self.parameters, values, strict=False):
+            parameter.copy_(value)
+
+    def _copy(self) -> dict[str, Tensor]:
+        return {name: tensor.detach().clone() for name, tensor in self.objective.state_dict().items()}
+
+    def _start_average(self) -> None:
+        self.average = [p.detach().clone() for p in self.parameters] if self.settings.ema else []
+
+    def _seed(self, step: int) -> None:
+        """Random numbers depend on seed, step and process alone, so that nothing about them has to be stored."""
+        seed = mix(self.settings.seed, step, self.ranks.rank, 2)
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+
+    def _tick(self) -> float:
+        """The fraction of the run that is over."""
+        self.at.seconds = time.monotonic() - self.started
+        progress = self.schedule.progress(self.at.step, self.at.seconds)
+        return progress if self.schedule.budget is None else self.ranks.first(progress, self.device)
+
+    def _stale(self) -> bool:
+        return self.settings.patience is not None and self.at.stale >= self.settings.patience
+
+    # Before and after the loop.
+
+    def start(self) -> None:
+        """Makes ready for the first step, or for the next one after :meth:`restore`."""
+        self.loss = self.ranks.wrap(self.objective)  # from here on all processes have the same weights
+        self.objective.train()
+        if not self.at.history:
+            self.best = self._copy()
+            self._start_average()
+        self.started = time.monotonic() - self.at.seconds
+
+    def keep_best(self) -> None:
+        """Gives the flow its best weights."""
+        self.objective.load_state_dict(self.best)
+        self.objective.eval()
+
+    def identity(self) -> dict[str, Any]:
+        """What tells this run from others, for the states on disk."""
+        settings, shapes = self.settings, {k: list(v.shape) for k, v in self.objective.state_dict().items()}
+        own = {"objective": type(self.objective).__name__, "seed": settings.seed, "ema": settings.ema}
+        return {**own, **self.source.identity(), "weights": shapes}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors that change during a run, for the states on disk."""
+        groups: dict[str, dict[Any, Tensor]] = {
+            "model": self.objective.state_dict(),
+            "best": self.best,
+            "average": dict(enumerate(self.average)),
+            "loop": {"sums": self.sums, "in_a_row": self.in_a_row},
+            **{f"adam.{i}": self.optimizer.state[p] for i, p in enumerate(self.parameters)},
+        }
+        return {f"{name}.{key}": value for name, group in groups.items() for key, value in group.items()}
+
+    def restore(self, at: Position, tensors: dict[str, Tensor]) -> None:
+        """Takes up a run where :meth:`tensors` and its position were stored."""
+
+        def group(name: str) -> dict[str, Tensor]:
+            start = f"{name}."
+            return {k.removeprefix(start): v.to(self.device) for k, v in tensors.items() if k.startswith(start)}
+
+        self.at, self.best = at, group("best")
+        self.objective.load_state_dict(group("model"))
+        average = group("average")
+        self.average = [average[str(i)] for i in range(len(average))]
+        self.sums, self.in_a_row = tensors["loop.sums"].to(self.device), tensors["loop.in_a_row"].to(self.device)
+        for i, parameter in enumerate(self.parameters):
+            self.optimizer.state[parameter] = group(f"adam.{i}")

@@ -1,0 +1,112 @@
+"""The state of a training run on disk: written whole or not at all, the last two kept, continued bit for bit."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..bundle import CheckpointError, read_config, read_tensors, write_bundle
+from .distributed import Ranks
+
+FORMAT = 1
+KEPT = 2
+
+
+@dataclass
+class Position:
+    """Where a run is, apart from its tensors; exactly this is the JSON of a checkpoint."""
+
+    step: int = 0
+    seconds: float = 0.0
+    best_step: int = 0
+    best_loss: float | None = None
+    best_error: float | None = None
+    stale: int = 0  # validations since the best one
+    skipped: int = 0
+    rollbacks: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Store:
+    """A directory of states, ``step-00001000`` and so on, each with ``config.json`` and ``state.safetensors``.
+
+    Args:
+        folder: The directory, made if need be; None keeps no states.
+        identity: What tells this run from another one; a state of another run is not continued.
+        ranks: The processes that train together: the first one writes.
+    """
+
+    def __init__(self, folder: str | Path | None, identity: dict[str, Any], ranks: Ranks) -> None:
+        self.folder = None if folder is None else Path(folder).resolve()
+        self.identity, self.writer = identity, ranks.rank == 0
+
+    def resume(self, resume: str | bool) -> tuple[Position, dict[str, Tensor]] | None:
+        """The state to go on from, or None to start afresh: see :func:`pushforward.fit`."""
+        if resume not in ("auto", True, False):
+            raise ValueError(f"resume must be 'auto', True or False, got resume={resume!r}")
+        if resume is False:
+            self._clear()
+        state = None if resume is False else self._read()
+        if resume is True and state is None:
+            raise CheckpointError(f"there is no state of training to resume in checkpoint={self.folder}")
+        return state
+
+    def write(self, position: Position, tensors: dict[str, Tensor]) -> None:
+        """Writes a state and removes all but the last two. What the disk refuses is a warning: training goes on."""
+        if self.folder is None or not self.writer:
+            return
+        config = {"format": FORMAT, "identity": self.identity, "position": asdict(position)}
+        try:
+            write_bundle(self.folder / f"step-{position.step:08d}", "state", config, tensors)
+        except OSError as error:
+            warnings.warn(f"the state of training was not saved, training goes on: {error}", stacklevel=2)
+        for old in [*self._states()[:-KEPT], *self._fragments()]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    def _read(self) -> tuple[Position, dict[str, Tensor]] | None:
+        """The last state that is sound, None where there is none.
+
+        Raises:
+            CheckpointError: there are states and all are damaged, or the last one belongs to another run.
+        """
+        failure = None
+        for path in reversed(self._states()):
+            try:
+                config = read_config(path)
+                tensors = read_tensors(path, "state", config)
+            except CheckpointError as error:
+                failure = error
+                warnings.warn(f"a damaged state of training is left out: {error}", stacklevel=2)
+                continue
+            self._check(path, config)
+            return Position(**config["position"]), tensors
+        if failure is not None:
+            raise failure
+        return None
+
+    def _clear(self) -> None:
+        for path in [*self._states(), *self._fragments()] if self.writer else []:
+            shutil.rmtree(path, ignore_errors=True)
+
+    def _states(self) -> list[Path]:
+        return [] if self.folder is None else sorted(self.folder.glob("step-*"))
+
+    def _fragments(self) -> list[Path]:
+        """What killed processes left half written."""
+        return [] if self.folder is None else list(self.folder.glob(".step-*.tmp"))
+
+    def _check(self, path: Path, config: dict[str, Any]) -> None:
+        if config.get("format") != FORMAT:
+            raise CheckpointError(f"{path} has format {config.get('format')}, and this pushforward reads {FORMAT}")
+        for name, value in self.identity.items():
+            found = config.get("identity", {}).get(name)
+            if found != value:
+                raise CheckpointError(
+                    f"{path} is the state of another run: its {name} is {found!r:.60}, here it is {value!r:.60}; "
+                    "give another directory, or start afresh with resume=False"
+                )
