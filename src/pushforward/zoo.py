@@ -11,7 +11,7 @@ from .nets.mlp import MLP
 from .transforms.autoregressive import Autoregressive
 from .transforms.base import Compose, Inverse, Transform
 from .transforms.continuous import Continuous
-from .transforms.coupling import Alternate, Coupling
+from .transforms.coupling import Coupling, Half
 from .transforms.scalar import Affine, Scalar
 from .zoo_images import image_realnvp
 
@@ -118,7 +118,7 @@ def _couplings(features: int, context: int, layers: int, hidden: Sequence[int], 
     _check(features=features, layers=layers)
     parts: list[Transform] = []
     for layer in range(layers):
-        split = Alternate(features, swap=layer % 2 == 1)
+        split = Half(features, swap=layer % 2 == 1)
         net = MLP(split.kept, split.moved, scalar.num_params, context=context, hidden=hidden)
         parts.append(Coupling(split, net, scalar))
     return parts

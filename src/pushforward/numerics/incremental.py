@@ -54,6 +54,8 @@ class _Sweep:
         self.weights = [dense(stairs, weight) for stairs, weight in zip(layers, params[::2], strict=True)]
         self.biases = [bias.t() if bias.dim() == 2 else bias[:, None] for bias in params[1::2]]
         self.read = [weight.new_empty(weight.shape[1], n) for weight in self.weights]
+        for units, counts in zip(self.read, plan.below, strict=True):
+            units[counts[-1] :] = 0  # units that no feature reads are never computed, but gradients multiply them by 0
         self.streams = [weight.new_empty(weight.shape[0], n) for weight in self.weights[:-1] if plan.residual]
 
     def _rows(self, k: int, first: int, last: int) -> slice:

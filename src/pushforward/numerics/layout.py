@@ -1,4 +1,4 @@
-"""Feature-first memory: a batch of rows as contiguous planes ``(features, n)``.
+"""How tensors lie in memory, and when fused functions have to stand back.
 
 Rows keep the shape ``(*batch, features)`` everywhere; couplings and autoregressive transforms hand each other tensors
 whose memory is feature-first, so that every feature is contiguous over the batch and taking some features is a view.
@@ -6,12 +6,19 @@ whose memory is feature-first, so that every feature is contiguous over the batc
 
 from __future__ import annotations
 
+import torch
 from torch import Size, Tensor
+
+
+def plain_operations() -> bool:
+    """Whether something looks into the operations (torch.compile, export, torch.func): fused functions then give way
+    to the plain formula, which a compiler fuses itself and which every transformation understands."""
+    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
 
 
 def planes(x: Tensor) -> Tensor:
     """``(*batch, features)`` as contiguous ``(features, n)``; free where the memory is feature-first already."""
-    return x.movedim(-1, 0).reshape(x.shape[-1], -1).contiguous()
+    return x.movedim(-1, 0).reshape(x.shape[-1], x.shape[:-1].numel()).contiguous()
 
 
 def unplanes(x: Tensor, batch: Size) -> Tensor:

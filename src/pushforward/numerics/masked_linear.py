@@ -94,9 +94,8 @@ def linear_into(out: Tensor, stairs: Staircase, weight: Tensor, bias: Tensor, x:
     return out
 
 
-def linear_transposed(stairs: Staircase, weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
-    """The same, transposed: (rows, n), so that every output is contiguous over the batch."""
-    out = x.new_empty(stairs.rows, len(x))
+def linear_into_transposed(out: Tensor, stairs: Staircase, weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
+    """The same, transposed, into ``out`` of shape (rows, n): every output is then contiguous over the batch."""
     columns = bias.t() if bias.dim() == 2 else bias[:, None]
     for step, block in blocks(stairs, weight):
         rows = slice(step.first, step.last)
@@ -104,9 +103,8 @@ def linear_transposed(stairs: Staircase, weight: Tensor, bias: Tensor, x: Tensor
     return out
 
 
-def grad_input(stairs: Staircase, weight: Tensor, grad: Tensor) -> Tensor:
-    """grad W for grad of shape (n, rows): the widest step writes, the narrower ones add."""
-    out = grad.new_empty(len(grad), stairs.columns)
+def grad_input(stairs: Staircase, weight: Tensor, grad: Tensor, out: Tensor) -> Tensor:
+    """grad W into ``out``, for grad of shape (n, rows): the widest step writes, the narrower ones add."""
     written = 0
     for step, block in reversed(list(blocks(stairs, weight))):
         part = grad[:, step.first : step.last]

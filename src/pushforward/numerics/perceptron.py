@@ -6,13 +6,18 @@ backward pass multiplies no zeros and leaves no gradients of them, and autograd 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .masked_linear import Staircase, grad_input, grad_weight, linear, linear_into, linear_transposed
+from .layout import plain_operations
+from .masked_linear import Staircase, grad_input, grad_weight, linear, linear_into, linear_into_transposed
+from .scratch import scratch
+
+_CHUNK = 1024  # rows at a time without gradients
 
 
 def perceptron(x: Tensor, layers: tuple[Staircase, ...], params: list[Tensor], residual: bool = False) -> Tensor:
@@ -29,16 +34,11 @@ def perceptron(x: Tensor, layers: tuple[Staircase, ...], params: list[Tensor], r
         params: Flat weights and biases in turn: w1, b1, w2, b2, …; b1 may also be ``(n, units)``, one for each row.
         residual: Whether hidden layers after the first come in residual pairs.
     """
-    if not torch.is_grad_enabled() and not torch.compiler.is_compiling() and not _transformed():
-        return _run(x, layers, params, residual)[0]
-    if torch.compiler.is_compiling() or _transformed():
+    if plain_operations():
         return _plain(x, layers, params, residual)
-    return _Perceptron.apply(x, layers, residual, *params)
-
-
-def _transformed() -> bool:
-    """Whether torch.func is at work (vmap, jvp, …), which takes plain operations only."""
-    return torch._C._are_functorch_transforms_active()
+    if torch.is_grad_enabled():
+        return _Perceptron.apply(x, layers, residual, *params)
+    return _infer(x, layers, params, residual)
 
 
 def _plain(x: Tensor, layers: tuple[Staircase, ...], params: list[Tensor], residual: bool) -> Tensor:
@@ -55,26 +55,48 @@ def _plain(x: Tensor, layers: tuple[Staircase, ...], params: list[Tensor], resid
 
 
 def _run(
-    x: Tensor, layers: tuple[Staircase, ...], params: list[Tensor] | tuple[Tensor, ...], residual: bool
-) -> tuple[Tensor, list[Tensor]]:
-    """The outputs, and what each layer read."""
+    x: Tensor,
+    layers: tuple[Staircase, ...],
+    params: Sequence[Tensor],
+    residual: bool,
+    out: Tensor,
+    empty: Callable[..., Tensor],
+) -> list[Tensor]:
+    """Writes the transposed outputs into ``out``; gives what each layer read, in memory from ``empty``."""
     read = [x]
     stream = x
     for k, stairs in enumerate(layers[:-1]):
-        h = linear_into(x.new_empty(len(x), stairs.rows), stairs, params[2 * k], params[2 * k + 1], read[-1])
+        h = linear_into(empty(k, x, len(x), stairs.rows), stairs, params[2 * k], params[2 * k + 1], read[-1])
         if residual and k % 2 == 0:
             stream = h = h if k == 0 else h.add_(stream)
             read.append(h.relu())
         else:
             read.append(h.relu_())
-    last = 2 * (len(layers) - 1)
-    return linear_transposed(layers[-1], params[last], params[last + 1], read[-1]), read
+    linear_into_transposed(out, layers[-1], params[-2], params[-1], read[-1])
+    return read
+
+
+def _infer(x: Tensor, layers: tuple[Staircase, ...], params: Sequence[Tensor], residual: bool) -> Tensor:
+    """The outputs, some rows at a time in scratch memory, so that hidden units take no memory that grows with n."""
+    out = x.new_empty(layers[-1].rows, len(x))
+    bias = params[1]
+    for start in range(0, len(x), _CHUNK):
+        rows = slice(start, start + _CHUNK)
+        if bias.dim() == 2:
+            params = [params[0], bias[rows], *params[2:]]
+        _run(x[rows], layers, params, residual, out[:, rows], scratch)
+    return out
+
+
+def _fresh(slot: int, like: Tensor, *shape: int) -> Tensor:
+    return like.new_empty(shape)
 
 
 class _Perceptron(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, layers: tuple[Staircase, ...], residual: bool, *params: Tensor) -> Tensor:
-        out, read = _run(x, layers, params, residual)
+        out = x.new_empty(layers[-1].rows, len(x))
+        read = _run(x, layers, params, residual, out, _fresh)
         ctx.save_for_backward(*params, *read)
         ctx.layers, ctx.residual = layers, residual
         return out
@@ -91,14 +113,17 @@ class _Perceptron(torch.autograd.Function):
             if ctx.needs_input_grad[3 + 2 * k]:
                 grads[2 * k] = grad_weight(layers[k], grad, read[k])
             if ctx.needs_input_grad[4 + 2 * k]:
-                grads[2 * k + 1] = grad if params[2 * k + 1].dim() == 2 else grad.sum(0)
+                grads[2 * k + 1] = grad.clone() if params[2 * k + 1].dim() == 2 else grad.sum(0)
             if k == 0:
                 break
-            grad = _rectified(grad_input(layers[k], params[2 * k], grad), read[k])
+            into = scratch(k, grad, len(grad), layers[k].columns)
+            grad = _rectified(grad_input(layers[k], params[2 * k], grad, into), read[k])
             if residual and k % 2 == 1:  # what left the stream for a block comes back to it
                 grad = grad if stream is None else grad.add_(stream)
                 stream = grad
-        grad_x = grad_input(layers[0], params[0], grad) if ctx.needs_input_grad[0] else None
+        grad_x = None
+        if ctx.needs_input_grad[0]:
+            grad_x = grad_input(layers[0], params[0], grad, grad.new_empty(len(grad), layers[0].columns))
         return grad_x, None, None, *grads
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..described import Described
+from ..numerics.layout import planes, unplanes
 from .base import Transform
 from .elementwise import sum_event
 from .scalar import Scalar
@@ -41,11 +42,13 @@ class Half(Split):
         self.kept = features - self.moved
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = unplanes(planes(x), x.shape[:-1])
         first, second = x[..., : self.cut], x[..., self.cut :]
         return (second, first) if self.swap else (first, second)
 
     def join(self, kept: Tensor, moved: Tensor) -> Tensor:
-        return torch.cat([moved, kept] if self.swap else [kept, moved], -1)
+        parts = [planes(moved), planes(kept)] if self.swap else [planes(kept), planes(moved)]
+        return unplanes(torch.cat(parts), kept.shape[:-1])
 
 
 class Alternate(Split):
@@ -68,10 +71,12 @@ class Alternate(Split):
         self.register_buffer("back", torch.argsort(torch.cat([kept, moved])), persistent=False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = unplanes(planes(x), x.shape[:-1])
         return x[..., self.start :: 2], x[..., 1 - self.start :: 2]
 
     def join(self, kept: Tensor, moved: Tensor) -> Tensor:
-        return torch.cat([kept, moved], -1).index_select(-1, self.back)
+        joined = torch.cat([planes(kept), planes(moved)]).index_select(0, self.back)
+        return unplanes(joined, kept.shape[:-1])
 
 
 class Coupling(Transform):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..described import Described
+from ..numerics import affine
 
 
 class Scalar(Described):
@@ -51,14 +52,7 @@ class Affine(Scalar):
         self.limit = limit
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        mu, s = self._mu_and_s(params)
-        log_slope = -s
-        return (x - mu) * log_slope.exp(), log_slope
+        return affine.forward(x, params[0], params[1], self.limit)
 
     def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        mu, s = self._mu_and_s(params)
-        return z * s.exp() + mu, s
-
-    def _mu_and_s(self, params: Tensor) -> tuple[Tensor, Tensor]:
-        mu, raw = params.unbind(0)
-        return mu, raw / (1 + raw.abs() / self.limit)
+        return affine.inverse(z, params[0], params[1], self.limit)
