@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from . import transforms as transforms
     from .checkpoint import load as load
     from .checkpoint import save as save
+    from .constrain import constrain as constrain
+    from .constrain import laplace as laplace
     from .distributions.flow import Flow as Flow
+    from .estimator import ConditionalFlowDensity as ConditionalFlowDensity
+    from .estimator import FlowDensity as FlowDensity
     from .objectives import ForwardKL as ForwardKL
     from .objectives import ReverseKL as ReverseKL
     from .training.fit import fit as fit
@@ -28,13 +32,17 @@ if TYPE_CHECKING:
     from .zoo_images import glow as glow
 
 _HOMES = {
+    "ConditionalFlowDensity": "estimator",
     "Flow": "distributions.flow",
+    "FlowDensity": "estimator",
     "ForwardKL": "objectives",
     "ReverseKL": "objectives",
     "ffjord": "zoo",
     "fit": "training.fit",
     "glow": "zoo_images",
+    "constrain": "constrain",
     "iaf": "zoo",
+    "laplace": "constrain",
     "load": "checkpoint",
     "maf": "zoo",
     "realnvp": "zoo",

@@ -1,0 +1,96 @@
+"""``pushforward compare``: which of two models gives the same rows the higher likelihood, and how sure that is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..data.errors import InputError, listed
+from .console import Console, aligned, mean_and_error
+from .held_out import encode_held_out
+from .learn import Rows
+from .model import TableModel
+
+
+def run(
+    first_path: Path,
+    second_path: Path,
+    data: Path,
+    console: Console,
+    *,
+    samples: int | None = None,
+    seed: int = 0,
+    drop_missing: bool = False,
+    device: str = "cpu",
+) -> dict[str, Any]:
+    """The paired difference of two models' log-likelihoods over the rows that neither was trained on.
+
+    Raises:
+        InputError: the models do not describe the same columns, or the table does not fit them.
+    """
+    models = [TableModel.load(path, device) for path in (first_path, second_path)]
+    _check(models)
+    encoded = [encode_held_out(model, data, console, drop_missing) for model in models]
+    common = np.intersect1d(encoded[0][1], encoded[1][1])
+    if len(common) < 2:
+        raise InputError(f"{data}: the two models have {len(common)} held-out rows in common, and 2 are needed")
+    samples = samples or 16
+    scores = []
+    for model, (rows, numbers) in zip(models, encoded, strict=True):
+        shared: Rows = rows[np.searchsorted(numbers, common)]
+        scores.append(model.log_density(shared.x, shared.context, samples=samples, seed=seed)[0])
+    summary = _summarise(scores, models, samples)
+    for line in _describe(summary):
+        console.say(line)
+    return summary
+
+
+def _check(models: list[TableModel]) -> None:
+    first, second = models
+    only = set(first.schema.names) ^ set(second.schema.names)
+    if only:
+        raise InputError(
+            f"{first.path} and {second.path} describe different columns ({listed(sorted(only))} are in one only), "
+            "so their densities cannot be compared"
+        )
+    cells = [{c.name: (c.step, c.atom) for c in model.schema.columns} for model in models]
+    different = [name for name in cells[0] if cells[0][name] != cells[1][name]]
+    if different:
+        raise InputError(
+            f"{first.path} and {second.path} see values of {different[0]!r} as cells of different widths, "
+            "so their densities cannot be compared; fit both to the same rows"
+        )
+
+
+def _summarise(scores: list[np.ndarray], models: list[TableModel], samples: int) -> dict[str, Any]:
+    difference, error = mean_and_error(scores[0] - scores[1])
+    means = [mean_and_error(score) for score in scores]
+    return {
+        "rows": len(scores[0]),
+        "models": [
+            {"model": str(m.path), "log_likelihood": mean, "standard_error": se}
+            for m, (mean, se) in zip(models, means, strict=True)
+        ],
+        "difference": difference,
+        "standard_error": error,
+        "better": None if not abs(difference) > 2 * error else str(models[0 if difference > 0 else 1].path),
+        "cell_samples": samples if models[0].schema.has_cells else None,
+    }
+
+
+def _describe(summary: dict[str, Any]) -> list[str]:
+    lines = aligned(
+        [
+            *((m["model"], f"{m['log_likelihood']:.4f} ± {m['standard_error']:.4f}") for m in summary["models"]),
+            ("difference, row by row", f"{summary['difference']:.4f} ± {summary['standard_error']:.4f}"),
+        ],
+        indent="",
+    )
+    verdict = (
+        f"{summary['better']} is the better one"
+        if summary["better"]
+        else "no clear difference: it is within two standard errors"
+    )
+    return [f"log-likelihood over {summary['rows']:,} rows that neither was trained on, nats a row", *lines, verdict]

@@ -1,0 +1,54 @@
+"""``pushforward demo``: the whole job on a real table, into one folder."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from ..data.errors import InputError
+from . import fit, report, sample, score
+from .console import Console
+
+
+def run(data: Path | None, output: Path, console: Console, *, budget: float, seed: int, flow: str) -> dict[str, Any]:
+    """Fits a flow, scores the table, samples as many rows again, and writes the report.
+
+    Raises:
+        InputError: there is no table, or it cannot be used; says why.
+    """
+    data = data or bundled_table()
+    output.mkdir(parents=True, exist_ok=True)
+    model = output / "model"
+    names = {kind: output / name for kind, name in FILES.items()}
+    options = fit.FitOptions(flow=flow, budget=budget, seed=seed, drop_missing=True, leave_text=True)
+    command = f"pushforward fit {data} -o {model} --flow {flow} --budget {budget:g} --seed {seed}"
+    console.say(f"1. {command}")
+    summary = fit.run(data, model, options, console, command)
+    console.say(f"\n2. pushforward score {model} {data} -o {names['scores']}")
+    scored = score.run(model, data, names["scores"], console, drop_missing=True)
+    console.say(f"\n3. pushforward sample {model} -n {scored['rows']} -o {names['samples']}")
+    sample.run(model, scored["rows"], names["samples"], {}, console, seed=seed)
+    console.say(f"\n4. pushforward report {model} {data} -o {names['report']}")
+    report.run(model, data, names["report"], console, seed=seed, drop_missing=True)
+    return {"fit": summary, "score": scored, **{kind: str(path) for kind, path in names.items()}}
+
+
+FILES = {"scores": "scores.parquet", "samples": "samples.parquet", "report": "report.html"}
+
+
+def bundled_table() -> Path:
+    """The diamonds table (53,940 real prices and sizes) inside the plotting package plotnine, which is not imported.
+
+    Raises:
+        InputError: the package is not installed.
+    """
+    package = importlib.util.find_spec("plotnine")
+    for folder in package.submodule_search_locations or [] if package else []:
+        path = Path(folder) / "data" / "diamonds.csv"
+        if path.exists():
+            return path
+    raise InputError(
+        "the demo's table ships inside plotnine, which is not installed: pip install 'pushforward[demo]', "
+        "or give a table of your own: pushforward demo DATA"
+    )

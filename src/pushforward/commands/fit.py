@@ -1,0 +1,242 @@
+"""``pushforward fit``: from a table to a saved density, with a summary of how good it is."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .. import checkpoint
+from ..data.baseline import Gaussian
+from ..data.dequantise import cell_log_density
+from ..data.errors import InputError, listed
+from ..data.table import Table, read_table
+from ..distributions.flow import Flow
+from ..recipes import flow_by_name
+from ..training.fit import fit as train
+from .console import Console, aligned, plain
+from .learn import DequantisedKL, Rows, against, fingerprint, in_data_units, spread
+from .model import PERCENTS, TableModel
+from .prepare import Prepared, choose_columns, prepare
+
+KEPT_ROWS = 1000  # held-out rows that are saved with the model, for reports without the data
+QUANTILE_ROWS = 10_000  # training rows that percentiles are measured on
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """What the user may choose; the meaning of each is in the shell's help."""
+
+    flow: str = "nsf"
+    layers: int | None = None
+    hidden: Sequence[int] | None = None
+    columns: Sequence[str] = ()
+    given: Sequence[str] = ()
+    bounds: dict[str, tuple[float, float]] = field(default_factory=dict)
+    drop_missing: bool = False
+    leave_text: bool = False
+    seed: int = 0
+    epochs: int | None = None
+    steps: int | None = None
+    budget: float | None = None
+    batch_size: int = 512
+    lr: float = 1e-3
+    patience: int | None = None
+    samples: int = 16
+    device: str = "auto"
+    compile: bool = False
+    checkpoint_every: int | None = None
+    resume: bool = False
+    metrics: Path | None = None
+
+
+def run(data: Path, output: Path, options: FitOptions, console: Console, command: str) -> dict[str, Any]:
+    """Fits, measures and saves; returns the summary that was saved with the model."""
+    _check_output(output)
+    started = time.perf_counter()
+    table = read_table(data)
+    for note in table.notes:
+        console.note(note)
+    columns = choose_columns(table, options.columns, options.given, console, options.leave_text)
+    rows = prepare(table, columns, options.given, options.bounds, options.drop_missing, options.seed, console)
+    for line in describe_data(table, rows):
+        console.say(line)
+    flow = _flow(options, rows)
+    flow = in_data_units(flow, rows.schema, spread(rows.train, rows.schema, options.seed))
+    result = _train(flow, rows, output, options, console)
+    if int(os.environ.get("RANK", "0")):
+        return {}  # under torchrun, one process measures and saves
+    summary = _measure(flow, rows, options)
+    summary |= {"seconds": round(time.perf_counter() - started, 1), **_training_facts(result)}
+    model = TableModel(output, flow, rows.schema, _facts(flow, table, rows, result, summary, options, command))
+    checkpoint.save(flow, output, extra=plain(model.facts))
+    for line in describe_fit(summary, flow, options):
+        console.say(line)
+    console.say(f"saved {output}")
+    return summary
+
+
+def _check_output(output: Path) -> None:
+    if output.suffix.lower() in (".csv", ".parquet", ".html", ".json"):
+        raise InputError(f"{output}: a model is a folder; give a name without an ending")
+    if output.exists() and not output.is_dir():
+        raise InputError(f"{output}: is a file; a model is a folder, choose another name")
+    if output.is_dir() and any(output.iterdir()):
+        try:
+            checkpoint.load_extra(output)
+        except ValueError:
+            raise InputError(f"{output}: is a folder with other files in it; choose another name") from None
+    if not output.absolute().parent.is_dir():
+        raise InputError(f"{output}: the folder {output.parent} does not exist; create it first")
+
+
+def _flow(options: FitOptions, rows: Prepared) -> Flow:
+    sizes = {"context": rows.schema.context_features, "layers": options.layers, "hidden": options.hidden}
+    try:
+        return flow_by_name(options.flow, len(rows.schema.columns), seed=options.seed, **sizes)
+    except ValueError as error:
+        raise InputError(f"--flow {options.flow}: {error}") from None
+
+
+def _train(flow: Any, rows: Prepared, output: Path, options: FitOptions, console: Console) -> Any:
+    objective = DequantisedKL(flow, rows.schema)
+    keep_state = options.resume or options.checkpoint_every is not None
+    try:
+        return train(
+            objective,
+            rows.train.x,
+            rows.train.context,
+            validation=_pair(rows.val),
+            epochs=options.epochs,
+            steps=options.steps,
+            budget=options.budget,
+            batch_size=min(options.batch_size, len(rows.train)),
+            lr=options.lr,
+            patience=options.patience,
+            seed=options.seed,
+            device=options.device,
+            compile=options.compile,
+            checkpoint=output.with_name(output.name + ".training") if keep_state else None,
+            checkpoint_every=options.checkpoint_every or 1000,
+            resume="auto" if options.resume else False,
+            metrics=options.metrics,
+            progress=console.talks and sys.stderr.isatty(),
+        )
+    except (ValueError, TypeError) as error:
+        raise InputError(str(error)) from error
+
+
+def _pair(rows: Rows) -> Any:
+    return rows.x if rows.context is None else (rows.x, rows.context)
+
+
+def _measure(flow: Any, rows: Prepared, options: FitOptions) -> dict[str, Any]:
+    gaussian = Gaussian(spread(rows.train, rows.schema, options.seed), rows.train.context)
+    summary = {
+        "training_rows": len(rows.train),
+        "validation_rows": len(rows.val),
+        "columns": rows.schema.names,
+        "given": rows.schema.given_names,
+        "flow": options.flow,
+        "parameters": sum(p.numel() for p in flow.parameters()),
+        "held_out": against(flow, gaussian, rows.schema, rows.test, options.samples, options.seed),
+    }
+    if not math.isfinite(summary["held_out"]["log_likelihood"]):
+        summary["warning"] = "some held-out rows have no density under the flow: train longer, or report this"
+    return summary
+
+
+def _training_facts(result: Any) -> dict[str, Any]:
+    names = ("steps", "best_step", "best_validation_loss", "validation_se", "seconds", "skipped_steps", "interrupted")
+    return {"training": {name: getattr(result, name) for name in names}}
+
+
+def _facts(
+    flow: Any, table: Table, rows: Prepared, result: Any, summary: dict[str, Any], options: FitOptions, command: str
+) -> dict[str, Any]:
+    """What is saved beside the flow."""
+    here = next(flow.parameters()).device
+    some = rows.train[:: max(len(rows.train) // QUANTILE_ROWS, 1)]
+    context = None if some.context is None else some.context.to(here)
+    scores, _ = cell_log_density(flow, rows.schema, some.x.to(here), context, samples=options.samples)
+    kept = rows.test[:KEPT_ROWS]
+    return {
+        "kind": "table",
+        "schema": rows.schema.to_json(),
+        "quantiles": np.quantile(scores.clamp_min(-1e30).numpy(), PERCENTS / 100).tolist(),
+        "history": [dict(row) for row in result.history],
+        "summary": summary,
+        "command": command,
+        "data": table.path.name,
+        "seed": options.seed,
+        "samples": options.samples,
+        "held_out": {"x": kept.x.tolist(), "context": None if kept.context is None else kept.context.tolist()},
+        "rows": None if rows.whole is None else len(rows.whole),
+        "fingerprint": None if rows.whole is None else fingerprint(rows.whole),
+        "torch": torch.__version__,
+    }
+
+
+def describe_data(table: Table, rows: Prepared) -> list[str]:
+    """The table as the model sees it, for people."""
+    schema = rows.schema
+    total = len(rows.train) + len(rows.val) + len(rows.test)
+    lines = [
+        f"{table.path.name}: {total:,} rows, {len(schema.columns)} columns"
+        + (f", given {listed(schema.given_names)}" if schema.given else ""),
+        f"{len(rows.train):,} rows to train on, {len(rows.val):,} to tell when to stop, {len(rows.test):,} held out",
+        "",
+    ]
+    cells = [("column", "kind", "from", "to", "first transform")]
+    for c in schema.columns:
+        kind = c.kind
+        if c.step and c.step != 1:
+            kind += f" to {c.step:g}"
+        if c.atom is not None:
+            kind += f" at {c.atom[0]:g}"
+        cells.append((c.name, kind, f"{c.minimum:g}", f"{c.maximum:g}", first_transform(c)))
+    lines += aligned(cells)
+    if schema.has_cells:
+        lines += ["", "integer, rounded and inflated values are cells: their density is the average over the cell"]
+    return [*lines, ""]
+
+
+def first_transform(c: Any) -> str:
+    """A column's first transform as a formula."""
+    if c.first == "none":
+        return "-"
+    if c.first == "logit":
+        return f"logit between {c.bounds[0]:g} and {c.bounds[1]:g}"
+    if c.first == "log":
+        return "log" if c.loc == 0 else f"log(x + {-c.loc:g})"
+    return f"arsinh((x - {c.loc:g}) / {c.scale:g})"
+
+
+def describe_fit(summary: dict[str, Any], flow: Any, options: FitOptions) -> list[str]:
+    """How good the fit is, for people."""
+    held = summary["held_out"]
+    lines = aligned(
+        [
+            ("held-out log-likelihood, nats a row", f"{held['log_likelihood']:.4f} ± {held['standard_error']:.4f}"),
+            (
+                "  of a full-covariance Gaussian",
+                f"{held['gaussian_log_likelihood']:.4f} ± {held['gaussian_standard_error']:.4f}",
+            ),
+            ("  the flow's gain, row by row", f"{held['gain']:.4f} ± {held['gain_standard_error']:.4f}"),
+        ],
+        indent="",
+    )
+    if held["cell_samples"]:
+        lines.append(f"(each row's cell is averaged over {held['cell_samples']} points)")
+    if "warning" in summary:
+        lines.append(f"warning: {summary['warning']}")
+    size = f"{options.flow}, {summary['parameters']:,} parameters"
+    return [*lines, f"{size}, {summary['seconds']:.0f} s"]

@@ -1,0 +1,156 @@
+"""From a table to a trained model: rows are divided, columns described, the flow built, trained and measured."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from ..data.dequantise import Cells, cell_log_density
+from ..data.errors import InputError
+from ..data.front import front
+from ..data.schema import Schema
+from ..data.table import Table
+from ..distributions.base import Density
+from ..distributions.flow import Flow
+from ..objectives import Objective
+from ..transforms.base import Compose
+from .console import mean_and_error
+
+MIN_ROWS = 50
+HELD_OUT = 0.1  # of the rows for early stopping, and as many again for the reported figures
+
+
+class DequantisedKL(Objective):
+    """Maximum likelihood of rows that are spread over their cells, with fresh noise in every batch.
+
+    Args:
+        flow: The density that is trained.
+        schema: The columns.
+    """
+
+    def __init__(self, flow: Density, schema: Schema) -> None:
+        super().__init__(flow)
+        self.cells = Cells(schema)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """The mean negative log-likelihood in nats, a scalar."""
+        return self.held_out(x, context).mean()
+
+    def held_out(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """-log p of every row at one point of its cell, of shape ``(*batch,)``, in nats."""
+        return -self.flow(self.cells(x, torch.rand_like(x)), context)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Encoded rows: ``x`` of shape (n, features) in float64, and their context or None."""
+
+    x: Tensor
+    context: Tensor | None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, index: Any) -> Rows:
+        return Rows(self.x[index], None if self.context is None else self.context[index])
+
+
+def divide(table: Table, seed: int) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """The rows to train on, to stop by, and to report on: the file's own division, or one by the seed.
+
+    Raises:
+        InputError: there are too few rows.
+    """
+    if table.splits:
+        train = table.splits["train"]
+        given = [table.splits[name] for name in ("val", "test") if name in table.splits]
+        if len(given) == 2:
+            return train, given[0], given[1]
+        order = np.random.default_rng(seed).permutation(train.height)
+        cut = max(round(HELD_OUT * train.height), 1)
+        if given:
+            return train[order[cut:]], train[order[:cut]], given[0]
+        return _cut(train, seed)
+    return _cut(table.frame, seed)
+
+
+def held_out_order(rows: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Row numbers (from 0) to train on, to stop by and to report on."""
+    order = np.random.default_rng(seed).permutation(rows)
+    cut = max(round(HELD_OUT * rows), 1)
+    return np.sort(order[2 * cut :]), np.sort(order[cut : 2 * cut]), np.sort(order[:cut])
+
+
+def _cut(frame: pl.DataFrame, seed: int) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    train, val, test = (frame[rows] for rows in held_out_order(frame.height, seed))
+    return train, val, test
+
+
+def refuse_few_rows(rows: int, columns: int, source: str) -> None:
+    """Refuses a table that is too small to fit and to check a density.
+
+    Raises:
+        InputError: says how many rows there are, and how many are needed.
+    """
+    needed = max(MIN_ROWS, 5 * columns)
+    if rows < needed:
+        raise InputError(f"{source}: has {rows} usable rows, and {columns} columns need at least {needed}")
+
+
+def in_data_units(flow: Flow, schema: Schema, x: Tensor) -> Flow:
+    """The recipe's flow behind the table's first transforms: a density in the units of the table.
+
+    Args:
+        flow: A flow over standardised rows.
+        schema: The columns.
+        x: Training rows spread over their cells, float64.
+    """
+    inner = flow.transform
+    rest = list(inner.transforms) if isinstance(inner, Compose) else [inner]
+    return Flow(Compose([*front(schema, x), *rest]), flow.base, context=flow.context_features)
+
+
+def spread(rows: Rows, schema: Schema, seed: int) -> Tensor:
+    """The rows at one random point of their cells each; as they are where no column has cells."""
+    generator = torch.Generator().manual_seed(seed)
+    return Cells(schema)(rows.x, torch.rand(rows.x.shape, generator=generator, dtype=rows.x.dtype))
+
+
+def against(
+    flow: Flow, gaussian: Callable[..., Tensor], schema: Schema, rows: Rows, samples: int, seed: int
+) -> dict[str, Any]:
+    """Held-out log-likelihood of the flow and of a Gaussian, at the same points of the same cells."""
+    here = next(flow.parameters()).device
+    context = None if rows.context is None else rows.context.to(here)
+    options: dict[str, Any] = {"samples": samples, "seed": seed}
+    ours, error = cell_log_density(flow, schema, rows.x.to(here), context, **options)
+    theirs, _ = cell_log_density(gaussian, schema, rows.x, rows.context, **options)
+    mean, se = mean_and_error(ours)
+    gaussian_mean, gaussian_se = mean_and_error(theirs)
+    gain, gain_se = mean_and_error(ours - theirs)
+    return {
+        "rows": len(rows),
+        "log_likelihood": mean,
+        "standard_error": se,
+        "gaussian_log_likelihood": gaussian_mean,
+        "gaussian_standard_error": gaussian_se,
+        "gain": gain,
+        "gain_standard_error": gain_se,
+        "cell_samples": samples if schema.has_cells else None,
+        "cell_error": float(error.mean()) if schema.has_cells else None,
+    }
+
+
+def fingerprint(rows: Rows) -> str:
+    """A digest of encoded rows: tells whether a file is the one that a model was fitted to."""
+    digest = hashlib.sha256(np.ascontiguousarray(rows.x.numpy()).tobytes())
+    if rows.context is not None:
+        digest.update(np.ascontiguousarray(rows.context.numpy()).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,129 @@
+"""A saved model of a table: the flow, the schema of its columns, and what scoring and reporting need beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from .. import checkpoint
+from ..data.dequantise import cell_log_density
+from ..data.errors import InputError, listed
+from ..data.schema import Schema
+from ..distributions.flow import Flow
+
+PERCENTS = np.linspace(0.0, 100.0, 1001)
+
+
+@dataclass(frozen=True)
+class TableModel:
+    """A density over the rows of a table.
+
+    Args:
+        path: Where it is saved.
+        flow: The density, in the table's own units.
+        schema: The columns.
+        facts: Everything else that was saved: ``quantiles``, ``history``, ``summary``, ``split``, ``held_out``, …
+    """
+
+    path: Path
+    flow: Flow
+    schema: Schema
+    facts: dict[str, Any]
+
+    @classmethod
+    def load(cls, path: str | Path, device: str = "cpu") -> TableModel:
+        """Reads a model that ``pushforward fit`` wrote.
+
+        Raises:
+            InputError: there is none at ``path``, or it is damaged.
+        """
+        path = Path(path)
+        if not path.exists():
+            raise InputError(f"{path}: there is no such model; make one with: pushforward fit DATA -o {path}")
+        if not path.is_dir():
+            raise InputError(f"{path}: is a file; a model is a folder written by: pushforward fit DATA -o MODEL")
+        try:
+            facts = checkpoint.load_extra(path)
+            if not isinstance(facts, Mapping) or facts.get("kind") != "table":
+                raise InputError(f"{path}: holds a flow, but no table model; score it from Python with pf.load")
+            schema = Schema.from_json(facts["schema"])
+            flow = checkpoint.load(path)
+        except InputError:
+            raise
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            reason = str(error).splitlines()[0].removeprefix(f"{path}: ") if str(error) else type(error).__name__
+            raise InputError(f"{path}: is no model that can be read: {reason}") from None
+        return cls(path, flow.to(device), schema, dict(facts))
+
+    @property
+    def quantiles(self) -> np.ndarray:
+        """Log-densities of the training rows at ``PERCENTS`` of them."""
+        return np.asarray(self.facts["quantiles"], dtype=float)
+
+    def log_density(
+        self, x: Tensor, context: Tensor | None, *, samples: int = 16, seed: int = 0
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Log-density of every row and its standard error, in nats."""
+        x, context = self._here(x), self._here(context)
+        value, error = cell_log_density(self.flow, self.schema, x, context, samples=samples, seed=seed)
+        return value.numpy(), error.numpy()
+
+    def percentile(self, log_density: np.ndarray) -> np.ndarray:
+        """Per cent of the training rows that are less likely."""
+        return np.interp(log_density, self.quantiles, PERCENTS)
+
+    def sample(self, n: int, given: Mapping[str, Any], seed: int, temperature: float = 1.0) -> pl.DataFrame:
+        """n rows, drawn with the given columns held fixed; those columns come first.
+
+        Raises:
+            InputError: a given column is missing or unknown, or its value is not one the model knows.
+        """
+        fixed = self._given_frame(given)
+        context = self._here(self.schema.context(fixed, "--given"))
+        generator = torch.Generator(next(self.flow.parameters()).device).manual_seed(seed)
+        parts = []
+        for start in range(0, n, 8192):
+            shape = (min(8192, n - start),)
+            only = None if context is None else context[0]
+            parts.append(self.flow.sample(shape, only, generator=generator, temperature=temperature).cpu())
+        rows = self.schema.decode(torch.cat(parts))
+        return pl.concat([fixed.select(pl.all().repeat_by(n).explode()), rows], how="horizontal") if given else rows
+
+    def _given_frame(self, given: Mapping[str, Any]) -> pl.DataFrame:
+        known = {column.name: column for column in self.schema.given}
+        unknown = [name for name in given if name not in known]
+        if unknown:
+            what = f"conditioned on {listed(known)}" if known else "not conditioned on any column"
+            raise InputError(f"--given {unknown[0]}: the model {self.path} is {what}")
+        missing = [name for name in known if name not in given]
+        if missing:
+            raise InputError(
+                f"the model {self.path} is conditioned on {listed(known)}; give a value for {listed(missing)}, "
+                f"as in --given {missing[0]}={_example(known[missing[0]])}"
+            )
+        values: dict[str, Any] = {}
+        for name, text in given.items():
+            if known[name].categories:
+                values[name] = str(text)
+                continue
+            try:
+                values[name] = float(text)
+            except ValueError:
+                raise InputError(f"--given {name}={text}: {name!r} takes a number") from None
+            if not np.isfinite(values[name]):
+                raise InputError(f"--given {name}={text}: {name!r} takes a finite number")
+        return pl.DataFrame({name: [values[name]] for name in known})
+
+    def _here(self, x: Tensor | None) -> Tensor | None:
+        return None if x is None else x.to(next(self.flow.parameters()).device)
+
+
+def _example(given: Any) -> str:
+    return given.categories[0] if given.categories else f"{given.mean:.3g}"

@@ -1,0 +1,99 @@
+"""``pushforward report``: one HTML file about a saved model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..data.table import check_output
+from ..report.build import write_report
+from .console import Console
+from .fit import first_transform
+from .held_out import encode_held_out, saved_held_out
+from .learn import spread
+from .model import TableModel
+
+
+def run(
+    model_path: Path,
+    data: Path | None,
+    output: Path,
+    console: Console,
+    *,
+    seed: int = 0,
+    drop_missing: bool = False,
+    title: str | None = None,
+) -> dict[str, Any]:
+    """Writes the report on held-out rows: those of a file, or those that were saved with the model.
+
+    Raises:
+        InputError: the model or the table cannot be used; says why.
+    """
+    check_output(output, (".html", ".htm"))
+    model = TableModel.load(model_path)
+    if data is None:
+        rows, numbers = saved_held_out(model), None
+    else:
+        rows, numbers = encode_held_out(model, data, console, drop_missing)
+    x = spread(rows, model.schema, seed)
+    source = data.name if data is not None else str(model.facts.get("data", model_path.name))
+    numbers_found = write_report(
+        output,
+        model.flow,
+        x,
+        columns=model.schema.names,
+        context=rows.context,
+        history=model.facts.get("history", []),
+        summary=overview(model, source),
+        command=f"{model.facts.get('command', '')}\n{console_command(model_path, data, output)}".strip(),
+        title=title or f"The density of {source}",
+        seed=seed,
+        schema=[_column(column) for column in model.schema.columns],
+        **({} if numbers is None else {"row_numbers": [int(n) for n in numbers]}),
+    )
+    console.say(f"{len(rows):,} held-out rows")
+    console.say(f"saved {output}")
+    return {"rows": len(rows), "output": str(output), "report": numbers_found}
+
+
+def console_command(model: Path, data: Path | None, output: Path) -> str:
+    """The command that writes this report again."""
+    return " ".join(["pushforward report", str(model), *([str(data)] if data else []), "-o", str(output)])
+
+
+def overview(model: TableModel, source: str) -> dict[str, Any]:
+    """Labels and values for the top of the report."""
+    summary = model.facts["summary"]
+    held = summary["held_out"]
+    facts = {
+        "data": source,
+        "training rows": summary["training_rows"],
+        "columns": ", ".join(model.schema.names),
+        "flow": f"{summary['flow']}, {summary['parameters']:,} parameters",
+        "held-out log-likelihood, nats a row": _with_error(held, "log_likelihood", "standard_error"),
+        "full-covariance Gaussian": _with_error(held, "gaussian_log_likelihood", "gaussian_standard_error"),
+        "gain over the Gaussian": _with_error(held, "gain", "gain_standard_error"),
+        "time to fit, seconds": summary["seconds"],
+    }
+    if model.schema.given:
+        facts["given"] = ", ".join(model.schema.given_names)
+    if held["cell_samples"]:
+        facts["whole and rounded numbers"] = f"cells, averaged over {held['cell_samples']} points each"
+    return facts
+
+
+def _with_error(held: dict[str, Any], value: str, error: str) -> str:
+    if held[value] is None:
+        return "not finite"
+    return f"{held[value]:.4f} ± {held[error] if held[error] is not None else float('nan'):.4f}"
+
+
+def _column(column: Any) -> dict[str, Any]:
+    kind = f"{column.kind} to {column.step:g}" if column.step and column.step != 1 else column.kind
+    return {
+        "name": column.name,
+        "kind": kind,
+        "minimum": column.minimum,
+        "maximum": column.maximum,
+        "first transform": first_transform(column),
+    }

@@ -1,0 +1,225 @@
+"""Learns a column's description from its training rows: grid, atom, bounds, and the first transform it needs.
+
+Each choice is made only where the data ask for it, and is written in the schema for everybody to read:
+
+- *grid*: all values are whole multiples of a step, and most of them occur more than once;
+- *atom*: one value makes up a twentieth of the rows of a column that has no grid ("zero-inflated");
+- *bounds*: stated by the user, or all values lie in (0, 1) and come near both ends;
+- *first transform*: whichever of x, log x and arsinh x makes the column likeliest under a Gaussian of its own, if that
+  gains at least ``GAIN`` nats a row over leaving it alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+import polars as pl
+
+from .errors import InputError
+from .numbers import to_numbers
+from .schema import Column, Schema, learn_given
+
+GAIN = 0.1  # nats a row that a first transform must bring
+ATOM = 0.05  # share of rows that makes one value an atom
+QUANTILES = 33
+
+
+def learn_schema(
+    frame: pl.DataFrame,
+    names: list[str],
+    given: list[str],
+    source: str,
+    bounds: Mapping[str, tuple[float, float]] | None = None,
+) -> Schema:
+    """The schema of a table's training rows, which must be finite and numeric in ``names``.
+
+    Raises:
+        InputError: a column is constant, repeats another one, or leaves its stated bounds.
+    """
+    bounds = bounds or {}
+    values = to_numbers(frame, names)
+    columns = tuple(
+        learn_column(name, values[:, j], source, bounds.get(name), float32=frame[name].dtype == pl.Float32)
+        for j, name in enumerate(names)
+    )
+    _refuse_copies(values, columns, source)
+    return Schema(columns, learn_given(frame, given, source))
+
+
+def learn_column(
+    name: str, x: np.ndarray, source: str, bounds: tuple[float, float] | None = None, *, float32: bool = False
+) -> Column:
+    """Describes one column from its values.
+
+    Args:
+        name: The column's name.
+        x: Its values, float64, finite.
+        source: The file's name, for the errors.
+        bounds: The open interval that the user says the values lie in.
+        float32: Whether the values went through float32, which blurs grids.
+
+    Raises:
+        InputError: the column is constant, or a value lies outside the stated bounds.
+    """
+    lowest, highest = float(x.min()), float(x.max())
+    if lowest == highest:
+        raise InputError(
+            f"{source}: column {name!r} is constant ({lowest:g} in every row), so it has no density; "
+            "leave it out with --columns"
+        )
+    column = Column(
+        name,
+        minimum=lowest,
+        maximum=highest,
+        quantiles=tuple(np.quantile(x, np.linspace(0, 1, QUANTILES), method="nearest").tolist()),
+        integer=bool((x == np.round(x)).all()),
+    )
+    column = _find_cells(column, x, float32)
+    column = _set_bounds(column, x, source, bounds)
+    return choose_first(column, _middles(column, x))
+
+
+def _find_cells(column: Column, x: np.ndarray, float32: bool) -> Column:
+    unique, counts = np.unique(x, return_counts=True)
+    step, decimals = _grid(unique, float32) if column.integer or len(unique) <= 0.5 * len(x) else (0.0, 0)
+    if step:
+        kind = "integer" if column.integer else "rounded"
+        return dataclasses.replace(column, kind=kind, step=step, origin=float(unique[0]), decimals=decimals)
+    most = int(counts.argmax())
+    if counts[most] < ATOM * len(x) or counts[most] < 5 or len(unique) < 3:
+        return column
+    return dataclasses.replace(column, kind="inflated", atom=_atom(unique, most, float(x.std())))
+
+
+def _grid(unique: np.ndarray, float32: bool) -> tuple[float, int]:
+    """The largest step that explains every value, and the decimals to write; (0, 0) where there is none."""
+    gaps = unique - unique[0]
+    blur = (6e-8 if float32 else 1e-15) * np.abs(unique).max() * 4
+    for decimals in range(7):
+        scaled = gaps * 10.0**decimals
+        if np.abs(scaled - np.round(scaled)).max() <= max(blur * 10.0**decimals, 1e-9) < 0.1:
+            step = int(np.gcd.reduce(np.round(scaled).astype(np.int64))) / 10.0**decimals
+            return step, _decimals(unique[0], max(decimals, 0), float32)
+    return 0.0, 0
+
+
+def _decimals(origin: float, decimals: int, float32: bool) -> int:
+    """Decimals that write both the step and the grid's origin."""
+    for more in range(decimals, 10):
+        if abs(round(origin, more) - origin) <= (1e-6 if float32 else 1e-12) * max(abs(origin), 1.0):
+            return more
+    return 10
+
+
+def _atom(unique: np.ndarray, place: int, spread: float) -> tuple[float, float, float]:
+    """The cell of an atom: outside the other values at an end of the range, narrow where it stands among them."""
+    value = float(unique[place])
+    if place == 0:
+        return value, -0.1 * spread, 0.1 * spread
+    if place == len(unique) - 1:
+        return value, 0.0, 0.1 * spread
+    width = min(0.02 * spread, float(np.diff(unique[place - 1 : place + 2]).min()))
+    return value, -0.5 * width, width
+
+
+def _set_bounds(column: Column, x: np.ndarray, source: str, bounds: tuple[float, float] | None) -> Column:
+    if bounds is None:
+        near_both = ((x < 0.01).mean() >= 0.005) and ((x > 0.99).mean() >= 0.005)
+        inside = column.minimum > 0 and column.maximum < 1
+        return (
+            dataclasses.replace(column, bounds=(0.0, 1.0)) if near_both and inside and not column.has_cells else column
+        )
+    low, high = bounds
+    closed = column.step > 0  # a cell has room beside the value on a bound
+    outside = np.flatnonzero((x < low) | (x > high) if closed else (x <= low) | (x >= high))
+    if column.atom is not None:
+        outside = outside[x[outside] != column.atom[0]]
+    if len(outside):
+        value, row = x[outside[0]], outside[0] + 1
+        where = "on its bound" if value in bounds else "outside its bounds"
+        raise InputError(
+            f"{source}: column {column.name!r}, row {row}: {value:g} lies {where} {low:g} and {high:g}; "
+            f"widen them with --bounds {column.name}=LOW,HIGH"
+        )
+    return dataclasses.replace(column, bounds=(float(low), float(high)))
+
+
+def _support(column: Column) -> tuple[float, float]:
+    """The ends of the cells of every value inside the bounds."""
+    assert column.bounds is not None
+    low, high = column.bounds
+    margin = 0.5 * column.step
+    below = -column.atom[1] if column.atom is not None and column.atom[0] <= low else 0.0
+    above = column.atom[1] + column.atom[2] if column.atom is not None and column.atom[0] >= high else 0.0
+    return low - margin - below, high + margin + above
+
+
+def _outward(value: float, towards: float) -> float:
+    """The nearest float32 on the far side of a value."""
+    near = np.float32(value)
+    beyond = near >= value if towards > 0 else near <= value
+    return float(near if beyond else np.nextafter(near, np.float32(towards)))
+
+
+def _middles(column: Column, x: np.ndarray) -> np.ndarray:
+    """The middle of each value's cell: what stands for the value when first transforms are compared."""
+    if column.atom is None:
+        return x
+    value, low, width = column.atom
+    return np.where(x == value, value + low + 0.5 * width, x)
+
+
+def choose_first(column: Column, x: np.ndarray) -> Column:
+    """The column with its first transform; ``x`` holds the middles of the cells.
+
+    Each candidate is scored by the Gaussian log-likelihood of f(x), brought back to the units of x by the mean
+    log-slope of f. Constants that all candidates share are left out.
+    """
+    if column.bounds is not None:
+        low, high = _support(column)
+        loc = _outward(low, -np.inf)  # the flow keeps its constants in float32: never inside the support
+        return dataclasses.replace(column, first="logit", loc=loc, scale=_outward(high - loc, np.inf))
+    candidates = {("none", 0.0, 1.0): -np.log(x.std())}
+    lowest_edge = column.minimum - 0.5 * column.step
+    if column.atom is not None and column.atom[0] == column.minimum:
+        lowest_edge = column.atom[0] + column.atom[1]
+    shift = _log_shift(column, lowest_edge)
+    if shift is not None:
+        y = np.log(x - shift)
+        candidates["log", shift, 1.0] = -np.log(y.std()) - y.mean()
+    quarter, middle, three_quarters = np.quantile(x, [0.25, 0.5, 0.75])
+    spread = max(three_quarters - quarter, 1e-3 * x.std())
+    u = (x - middle) / spread
+    candidates["asinh", middle, spread] = -np.log(np.arcsinh(u).std()) - 0.5 * np.log1p(u * u).mean() - np.log(spread)
+    best = max(candidates, key=candidates.__getitem__)
+    if candidates[best] - candidates["none", 0.0, 1.0] < GAIN:
+        return column
+    first, loc, scale = best
+    return dataclasses.replace(column, first=first, loc=float(loc), scale=float(scale))
+
+
+def _log_shift(column: Column, lowest_edge: float) -> float | None:
+    """Where the logarithm starts: at 0 for positive columns, one cell below 0 for columns that begin at 0."""
+    if lowest_edge > 0:
+        return 0.0
+    if column.minimum < 0:
+        return None
+    if column.step > 0:
+        return -column.step
+    return column.atom[1] * 2 if column.atom is not None and column.atom[0] == 0 else None
+
+
+def _refuse_copies(values: np.ndarray, columns: tuple[Column, ...], source: str) -> None:
+    smooth = [j for j, column in enumerate(columns) if not column.has_cells]
+    if len(smooth) < 2:
+        return
+    correlation = np.abs(np.corrcoef(values[:, smooth], rowvar=False)) - np.eye(len(smooth))
+    a, b = np.unravel_index(correlation.argmax(), correlation.shape)
+    if correlation[a, b] > 1 - 1e-12:
+        first, second = sorted((smooth[a], smooth[b]))
+        raise InputError(
+            f"{source}: column {columns[second].name!r} is a copy of {columns[first].name!r} up to shift and scale, so "
+            "together they have no density; leave one of them out with --columns"
+        )

@@ -1,0 +1,251 @@
+"""Tables on disk: CSV, Parquet, Arrow and NumPy files in, CSV and Parquet out, written whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from .errors import InputError, listed
+
+MISSING = ["", "NA", "N/A", "NULL", "null", "NaN", "nan", "?"]  # what a CSV writes where there is nothing
+SPLITS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as it was read.
+
+    Args:
+        path: Where it came from.
+        frame: All rows; the training rows where the file divides itself.
+        splits: ``train``, ``val``, ``test`` of an ``.npz`` that has them, else empty.
+        notes: What the reader should know about how the file was read.
+    """
+
+    path: Path
+    frame: pl.DataFrame
+    splits: dict[str, pl.DataFrame] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def held_out(self) -> Table:
+        """The rows that a divided file sets apart for testing; the whole table where it is not divided."""
+        if not self.splits:
+            return self
+        name = "test" if "test" in self.splits else "val"
+        note = f"{self.path.name} is divided into {listed(self.splits)}: the rows of {name!r} are used"
+        return Table(self.path, self.splits[name], notes=(*self.notes, note))
+
+
+def read_table(path: str | Path) -> Table:
+    """Reads a table by its file's ending.
+
+    Raises:
+        InputError: the file is missing, empty, unreadable, or has no table in it.
+    """
+    path = Path(path)
+    read = _READERS.get(_ending(path))
+    if read is None:
+        raise InputError(f"{path}: cannot tell what it holds from its ending; expected one of {', '.join(_READERS)}")
+    if not path.exists():
+        raise InputError(f"{path}: there is no such file")
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder, expected a file ({', '.join(_READERS)})")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path}: the file is empty")
+    try:
+        table = read(path)
+    except InputError:
+        raise
+    except PermissionError:
+        raise InputError(f"{path}: may not be read; check its permissions") from None
+    except Exception as error:  # whatever a reader says about a broken file
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path}: cannot be read as {_ending(path)[1:]}: {reason}") from None
+    if table.frame.width == 0:
+        raise InputError(f"{path}: has no columns")
+    if table.frame.height == 0:
+        raise InputError(f"{path}: has column names but no rows")
+    return table
+
+
+def write_table(frame: pl.DataFrame, path: str | Path) -> None:
+    """Writes CSV or Parquet, as the ending says; a reader never sees half a file."""
+    path = Path(path)
+    write = frame.write_parquet if path.suffix.lower() == ".parquet" else frame.write_csv
+    write_atomically(path, write)
+
+
+def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+    """Calls ``write(temporary path)`` and renames the result to ``path``."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_output(path: str | Path, endings: tuple[str, ...] = (".csv", ".parquet")) -> Path:
+    """Refuses an output that could not be written, before any work is done for it.
+
+    Raises:
+        InputError: the ending is not one of ``endings``, the folder does not exist, or the path is a folder itself.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in endings:
+        raise InputError(f"{path}: the ending says the format; expected {' or '.join(endings)}")
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder, expected a file name")
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"{path}: the folder {path.parent} does not exist; create it first")
+    return path
+
+
+def _ending(path: Path) -> str:
+    name = path.name.lower()
+    return ".csv.gz" if name.endswith(".csv.gz") else Path(name).suffix
+
+
+def _read_csv(path: Path) -> Table:
+    header, first, separator = _peek(path)
+    repeated = [name for name, count in Counter(header).items() if name and count > 1]
+    if repeated:
+        raise InputError(f"{path}: the column name {repeated[0]!r} appears more than once; rename one of them")
+    headless = all(_is_number(name) for name in header)
+    options = {
+        "separator": separator,
+        "has_header": not headless,
+        "decimal_comma": separator == ";" and any("," in cell and _is_number(cell.replace(",", ".")) for cell in first),
+        "null_values": MISSING,
+        "infer_schema_length": None,
+    }
+    try:
+        frame = pl.read_csv(path, **options)
+    except pl.exceptions.PolarsError as error:
+        raise InputError(_csv_fault(path, len(header), separator, error)) from None
+    if headless:
+        frame.columns = [f"x{j}" for j in range(1, frame.width + 1)]
+        return Table(
+            path, frame, notes=(f"{path.name} has no line of column names: they are called x1 to x{frame.width}",)
+        )
+    blank = [j for j, name in enumerate(header, 1) if not name.strip()]
+    if len(blank) == 1 and blank[0] == 1:  # the index that pandas writes
+        frame = frame.drop(frame.columns[0])
+        return Table(path, frame, notes=(f"{path.name}: the first column has no name and was taken for a row index",))
+    if blank:
+        raise InputError(f"{path}: column {blank[0]} has no name; give it one")
+    return Table(path, frame.rename(dict(zip(frame.columns, (name.strip() for name in header), strict=True))))
+
+
+def _peek(path: Path) -> tuple[list[str], list[str], str]:
+    """Column names, the first row's cells and the separator."""
+    with _open_text(path) as lines:
+        text = lines.readline()
+        counts = {mark: text.count(mark) for mark in (",", ";", "\t")}
+        separator = max(counts, key=counts.__getitem__) if any(counts.values()) else ","
+        if path.suffix.lower() == ".tsv":
+            separator = "\t"
+        header = next(csv.reader([text], delimiter=separator), [])
+        first = next(csv.reader(lines, delimiter=separator), [])
+    if not any(name.strip() for name in header):
+        raise InputError(f"{path}: its first line is blank; expected the column names")
+    return [name.strip() for name in header], first, separator
+
+
+def _open_text(path: Path):
+    if path.suffix.lower() == ".gz":
+        import gzip
+
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline="", errors="replace")
+    return path.open(encoding="utf-8-sig", newline="", errors="replace")
+
+
+def _csv_fault(path: Path, width: int, separator: str, error: Exception) -> str:
+    if "utf-8" in str(error).lower() or "utf8" in str(error).lower():
+        return f"{path}: is not UTF-8 text; save it again as UTF-8"
+    with _open_text(path) as lines:
+        for row, cells in enumerate(csv.reader(lines, delimiter=separator)):
+            if row and cells and len(cells) > width:
+                return (
+                    f"{path}: row {row} has {len(cells)} cells, but the first line names {width} columns; mend that row"
+                )
+    return f"{path}: cannot be read as CSV: {str(error).splitlines()[0]}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _read_npy(path: Path) -> Table:
+    return Table(path, _array_frame(path, np.load(path, allow_pickle=False)))
+
+
+def _read_npz(path: Path) -> Table:
+    with np.load(path, allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    names = next((arrays.pop(key) for key in ("columns", "names") if key in arrays), None)
+    names = None if names is None else [str(name) for name in names]
+    if "train" in arrays:
+        splits = {SPLITS[k]: _array_frame(path, v, names, k) for k, v in arrays.items() if k in SPLITS}
+        for split, frame in splits.items():
+            if frame.columns != splits["train"].columns:
+                raise InputError(
+                    f"{path}: {split!r} has {frame.width} columns, but 'train' has {splits['train'].width}; "
+                    "they must be the same"
+                )
+        return Table(path, splits["train"], splits)
+    if len(arrays) != 1:
+        raise InputError(
+            f"{path}: holds {len(arrays)} arrays ({listed(arrays)}); expected one table, or 'train', 'val' and 'test'"
+        )
+    ((name, array),) = arrays.items()
+    return Table(path, _array_frame(path, array, names, name))
+
+
+def _array_frame(path: Path, array: np.ndarray, names: list[str] | None = None, key: str = "") -> pl.DataFrame:
+    what = f"{path}: the array {key!r}" if key else f"{path}: the array"
+    if array.dtype.names:
+        return pl.DataFrame({name: array[name] for name in array.dtype.names})
+    if array.ndim == 1:
+        array = array[:, None]
+    if array.ndim != 2:
+        raise InputError(f"{what} has shape {array.shape}; a table has two dimensions, rows and columns")
+    if array.dtype.kind not in "fiub":
+        raise InputError(f"{what} holds {array.dtype} values; expected numbers")
+    names = names or [f"x{j}" for j in range(1, array.shape[1] + 1)]
+    if len(names) != array.shape[1]:
+        raise InputError(f"{what} has {array.shape[1]} columns, but {len(names)} names are given for them")
+    return pl.DataFrame({name: array[:, j].astype(array.dtype.newbyteorder("=")) for j, name in enumerate(names)})
+
+
+def _read_parquet(path: Path) -> Table:
+    return Table(path, pl.read_parquet(path))
+
+
+def _read_arrow(path: Path) -> Table:
+    return Table(path, pl.read_ipc(path))
+
+
+_READERS: dict[str, Callable[[Path], Table]] = {
+    ".csv": _read_csv,
+    ".tsv": _read_csv,
+    ".csv.gz": _read_csv,
+    ".parquet": _read_parquet,
+    ".arrow": _read_arrow,
+    ".feather": _read_arrow,
+    ".ipc": _read_arrow,
+    ".npy": _read_npy,
+    ".npz": _read_npz,
+}
