@@ -6,6 +6,8 @@ import torch
 
 import pushforward as pf
 from pushforward.checkpoint import load_extra
+from pushforward.transforms import Compose, Standardize
+from pushforward.transforms.precision import Precision
 
 
 def random_flow(recipe=pf.maf, features=3, **options):
@@ -26,3 +28,15 @@ def test_a_loaded_model_has_the_same_density_bit_for_bit(tmp_path):
         assert not loaded.training
         assert load_extra(tmp_path / "model") == {"columns": ["a", "b", "c"]}
         assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+def test_tensors_of_another_precision_keep_it(tmp_path):
+    scale = Standardize(torch.tensor([1e9, 0.0], dtype=torch.float64), torch.tensor([1.0, 2.0], dtype=torch.float64))
+    inner = random_flow(pf.realnvp, 2)
+    flow = pf.Flow(Compose([scale, Precision(), inner.transform]), 2)
+    x = torch.tensor([[1e9 + 0.25, 1.0]], dtype=torch.float64)
+    pf.save(flow, tmp_path / "model")
+    loaded = pf.load(tmp_path / "model")
+    assert torch.equal(loaded(x), flow(x))
+    assert loaded.transform.transforms[0].loc.dtype == torch.float64
+    assert next(loaded.parameters()).dtype == torch.float32

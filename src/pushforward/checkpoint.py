@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from . import __version__
 from .bundle import CheckpointError as CheckpointError
 from .bundle import read_config, read_tensors, write_bundle
-from .described import Described, build, describe
+from .described import Described, build, describe, dtype_named
 
 FORMAT = 1
 FREE_ELEMENTS = 2**26  # what building may allocate however small the weights are: index sets, masks
@@ -36,7 +36,8 @@ def save(model: Described, path: str | Path, *, extra: dict[str, Any] | None = N
 
     Raises:
         TypeError: the model, or something inside it, is not ``Described``; or ``extra`` is not JSON.
-        ValueError: ``path`` exists and is not a model, or the model mixes precisions.
+        ValueError: ``path`` exists and is not a model.
+        OSError: the disk is full, or the place is not writable; what was there before is still there.
     """
     if not isinstance(model, Described):
         raise TypeError(f"model must be a flow or another described module, got {type(model).__name__}")
@@ -44,11 +45,13 @@ def save(model: Described, path: str | Path, *, extra: dict[str, Any] | None = N
     if path.exists() and not _may_replace(path):
         raise ValueError(f"{path} exists and is not a saved model: choose another path, or remove it first")
     state = model.state_dict()
+    dtype, others = _dtypes(model, state)
     config = {
         "format": FORMAT,
         "pushforward": __version__,
         "model": describe(model),
-        "dtype": _dtype_name(state),
+        "dtype": dtype,
+        "other_dtypes": others,
         "extra": {} if extra is None else extra,
     }
     write_bundle(path, "model", config, state)
@@ -94,13 +97,11 @@ def _may_replace(path: Path) -> bool:
         return False
 
 
-def _dtype_name(state: dict[str, Tensor]) -> str:
-    names = sorted({str(t.dtype).removeprefix("torch.") for t in state.values() if t.is_floating_point()})
-    if len(names) > 1:
-        raise ValueError(
-            f"model mixes {' and '.join(names)}: convert it to one of them before saving, with model.to(...)"
-        )
-    return names[0] if names else "float32"
+def _dtypes(model: Described, state: dict[str, Tensor]) -> tuple[str, dict[str, str]]:
+    """The precision of the parameters, and that of every tensor that has another one."""
+    names = {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in state.items()}
+    main = next((str(p.dtype).removeprefix("torch.") for p in model.parameters()), "float32")
+    return main, {name: dtype for name, dtype in names.items() if dtype != main}
 
 
 def _config(path: Path) -> dict[str, Any]:
@@ -113,8 +114,9 @@ def _config(path: Path) -> dict[str, Any]:
             f"{file} has format {version}, and this pushforward ({__version__}) reads up to {FORMAT}: "
             f"install the version that wrote it, {config.get('pushforward')!r:.50}, or a newer one"
         )
-    if not isinstance(config.get("extra"), dict) or not isinstance(config.get("dtype"), str):
-        raise CheckpointError(f"{file} is damaged: it has no 'extra' object or no 'dtype'")
+    for key, kind in (("extra", dict), ("dtype", str), ("other_dtypes", dict)):
+        if not isinstance(config.get(key), kind):
+            raise CheckpointError(f"{file} is damaged: {key!r} is missing or of the wrong kind")
     return config
 
 
@@ -126,7 +128,11 @@ def _build(config: dict[str, Any], path: Path, elements: int) -> Described:
             model = build(config.get("model"))
             if not isinstance(model, Described):
                 raise ValueError(f"'model' should describe a module, got {type(model).__name__}")
-            return model.to(getattr(torch, config["dtype"]))
+            model.to(dtype_named(config["dtype"]))
+            tensors = model.state_dict(keep_vars=True)
+            for name, dtype in config["other_dtypes"].items():
+                tensors[name].data = tensors[name].data.to(dtype_named(dtype))
+            return model
     except (Exception, RecursionError) as error:
         raise CheckpointError(f"{path} describes a model that cannot be built: {error}") from None
 

@@ -38,7 +38,7 @@ class Described(nn.Module):
 
     def arguments(self) -> dict[str, Any]:
         """The constructor arguments that rebuild this module; its tensors are stored apart."""
-        return self._arguments
+        return self.__dict__.get("_arguments", {})  # a class without a constructor takes none
 
 
 def _name(cls: type) -> str:
@@ -97,7 +97,7 @@ def build(description: Any) -> Any:
     if "float" in description:
         return float(description["float"])
     if "tensor" in description:
-        return torch.tensor(description["tensor"], dtype=_dtype(description.get("dtype")))
+        return torch.tensor(description["tensor"], dtype=dtype_named(description.get("dtype")))
     if "dict" in description:
         return {key: build(item) for key, item in description["dict"].items()}
     if "type" in description:
@@ -108,7 +108,12 @@ def build(description: Any) -> Any:
     raise ValueError(f"not a description: keys {sorted(description)}")
 
 
-def _dtype(name: Any) -> torch.dtype:
+def dtype_named(name: Any) -> torch.dtype:
+    """The dtype called so: ``float32`` and the like.
+
+    Raises:
+        ValueError: there is none.
+    """
     dtype = getattr(torch, str(name), None)
     if not isinstance(dtype, torch.dtype):
         raise ValueError(f"unknown dtype {name!r}")

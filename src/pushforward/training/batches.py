@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..distributions.base import Density
+from ..transforms.precision import Precision
 from .distributed import Ranks
 
 MAX_HELD_OUT = 20_000  # enough for a standard error of 1/140 of the spread; more rows train better than they test
@@ -41,9 +42,12 @@ class Rows:
                 total = zlib.crc32(part.cpu().contiguous().view(torch.uint8).numpy().data, total)
         return total
 
-    def to(self, like: Tensor) -> Rows:
-        """On the device and in the precision of another tensor."""
-        return Rows(self.x.to(like), None if self.context is None else self.context.to(like))
+    def to_flow(self, flow: Density) -> Rows:
+        """On the device of a flow and in its precision; where it has a :class:`Precision`, that rounds x itself."""
+        like = next(flow.parameters())
+        rounds = any(isinstance(module, Precision) for module in flow.modules())
+        x = self.x.to(like.device) if rounds else self.x.to(like)
+        return Rows(x, None if self.context is None else self.context.to(like))
 
 
 def check_rows(flow: Density, x: Any, context: Any = None, name: str = "x") -> Rows:
@@ -170,14 +174,13 @@ def gather(
     ranks: Ranks,
 ) -> tuple[Batches, Tensor, Tensor | None]:
     """The batches of ``fit``'s arguments on the device of the flow, and the indices of trained and held-out rows."""
-    like = next(flow.parameters())
-    rows = check_rows(flow, x, context).to(like)
+    rows = check_rows(flow, x, context).to_flow(flow)
     if validation is None or isinstance(validation, int | float):
         train, index = split(len(rows), validation or 0, seed)
-        held_out = Rows(*rows.pick(index.to(like.device))) if len(index) else None
+        held_out = Rows(*rows.pick(index.to(rows.x.device))) if len(index) else None
     else:
         held_x, held_context = validation if isinstance(validation, tuple | list) else (validation, None)
-        held_out = check_rows(flow, held_x, held_context, "validation").to(like)
+        held_out = check_rows(flow, held_x, held_context, "validation").to_flow(flow)
         train, index = split(len(rows), 0, seed)
     return Batches(rows, train, held_out, batch_size=batch_size, seed=seed, ranks=ranks), train, index
 
