@@ -7,7 +7,7 @@ Okabe and Ito, which people with any colour vision can tell apart.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,7 @@ def marginals(
     samples: Any = None,
     *,
     columns: Sequence[str] | None = None,
-    integer: Iterable[int] = (),
+    steps: Mapping[int, float] | None = None,
     bins: int = 40,
     across: int = 4,
 ) -> Figure:
@@ -59,7 +59,8 @@ def marginals(
         data: Rows (n, features).
         samples: Rows (m, features) of the model, or None.
         columns: Names of the columns.
-        integer: Indices of columns of whole numbers; where they span few values each value gets its own bar.
+        steps: For columns whose values lie on a grid, the distance of its values (1 for whole numbers), by index:
+            each value then gets its own bar, or each few.
         bins: Bars of a continuous column.
         across: Figures per row.
     """
@@ -67,10 +68,9 @@ def marginals(
     across = max(1, min(across, len(names)))
     down = math.ceil(len(names) / across)
     figure = Figure(figsize=(2.4 * across + 0.2, 1.75 * down + 0.35), layout="constrained")
-    whole = set(integer)
     for j, name in enumerate(names):
         axes = _clean(figure.add_subplot(down, across, j + 1))
-        edges = bin_edges(data[:, j], whole=j in whole, bins=bins)
+        edges = bin_edges(data[:, j], step=(steps or {}).get(j, 0.0), bins=bins)
         _histogram(axes, data[:, j], None if samples is None else samples[:, j], edges)
         axes.set_title(short(name, 26), fontsize=SMALL, parse_math=False)
     _legend(figure, samples is not None)
@@ -82,7 +82,7 @@ def corner(
     samples: Any = None,
     *,
     columns: Sequence[str] | None = None,
-    integer: Iterable[int] = (),
+    steps: Mapping[int, float] | None = None,
     log_density: Any = None,
     mass: Sequence[float] = (0.5, 0.9),
     points: int = 500,
@@ -93,17 +93,17 @@ def corner(
         data: Rows (n, features); the first ``points`` of them are drawn.
         samples: Rows (m, features) of the model, or None.
         columns: Names of the columns.
-        integer: Indices of columns of whole numbers.
+        steps: For columns whose values lie on a grid, the distance of its values, by index.
         log_density: For two columns, a function of rows (k, 2) that gives exact log-densities for the contours;
             without it the contours come from the samples, smoothed.
         mass: Share of the model's rows that lies within each contour.
         points: Dots per panel.
     """
     data, samples, names = _rows(data), None if samples is None else _rows(samples), _names(data, columns)
-    size, whole = len(names), set(integer)
+    size = len(names)
     side = 2.6 if size < 3 else 1.75
     figure = Figure(figsize=(side * size + 0.5, side * size + 0.5), layout="constrained")
-    edges = [bin_edges(data[:, j], whole=j in whole, bins=30) for j in range(size)]
+    edges = [bin_edges(data[:, j], step=(steps or {}).get(j, 0.0), bins=30) for j in range(size)]
     for row in range(size):
         for column in range(row + 1):
             axes = _clean(figure.add_subplot(size, size, row * size + column + 1))
@@ -189,17 +189,18 @@ def short(name: str, length: int) -> str:
     return name if len(name) <= length else name[: length - 1] + "…"
 
 
-def bin_edges(values: Any, *, whole: bool = False, bins: int = 40, most: int = 60) -> np.ndarray:
+def bin_edges(values: Any, *, step: float = 0.0, bins: int = 40, most: int = 60) -> np.ndarray:
     """Edges that show the bulk of the values: 99 in 100 of them, and a margin.
 
-    Whole numbers that span at most ``most`` values get one bin each, centred on them.
+    Values on a grid get one bin each, centred on them, or one for every few where there are more than ``most``.
     """
     values = np.asarray(values, dtype=float)
     low, high = np.quantile(values, [0.005, 0.995]) if len(values) >= 200 else (values.min(), values.max())
-    if whole:
-        low, high = math.floor(low), math.ceil(high)
-        step = math.ceil((high - low + 1) / most)
-        return np.arange(low - 0.5, high + step + 0.5, step)
+    if step > 0:
+        low = values.min() + np.floor((low - values.min()) / step) * step  # on the grid
+        count = math.floor((high - low) / step + 0.5) + 1
+        width = step * math.ceil(count / most)
+        return low - 0.5 * step + width * np.arange(math.ceil(count * step / width - 1e-9) + 1)
     pad = 0.06 * (high - low) or 0.5 * max(abs(high), 1.0)
     return np.linspace(low - pad, high + pad, bins + 1)
 
@@ -318,9 +319,9 @@ def _legend(figure: Figure, samples: bool, dots: bool = False) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    handles: list[Any] = [Patch(color=DATA, alpha=0.4, lw=0, label="data")]
-    if dots:
-        handles.append(Line2D([], [], color=DATA, marker="o", ls="none", ms=3, label="rows of the data"))
+    dot, patch = Line2D([], [], color=DATA, marker="o", ls="none", ms=3), Patch(color=DATA, alpha=0.4, lw=0)
+    handles: list[Any] = [dot if dots else patch]
+    handles[0].set_label("data")
     if samples:
         handles.append(Line2D([], [], color=MODEL, lw=1.5, label="the flow"))
     figure.legend(handles=handles, loc="outside upper right", ncols=3, frameon=False, fontsize=SMALL)

@@ -6,11 +6,13 @@ import json
 import math
 import re
 
+import numpy as np
 import pytest
 import torch
 from scipy import stats
 
 import pushforward as pf
+from pushforward.data.schema import Column, Schema
 from pushforward.report.build import write_report
 from pushforward.transforms import Compose, Standardize
 
@@ -104,3 +106,123 @@ def test_the_numbers_inside_the_page_are_those_returned(written) -> None:
     inside = re.search(r'<script type="application/json" id="numbers">(.*?)</script>', html, re.S)
     assert inside is not None
     assert json.loads(inside[1]) == json.loads(json.dumps(numbers))
+
+
+def _assert_no_gaps(html: str, numbers: dict) -> None:
+    """No NaN where a number should be, in words, figures or JSON."""
+    json.dumps(numbers, allow_nan=False)
+    assert not re.findall(r"[^a-zA-Z](?:nan|NaN|inf|Infinity)[^a-zA-Z]", html)
+    assert len(html) < 3_000_000
+
+
+@pytest.mark.parametrize(("features", "rows"), [(1, 20), (2, 20), (1, 300), (30, 400), (40, 20)])
+def test_any_number_of_columns_and_few_rows(tmp_path, features: int, rows: int) -> None:
+    x = curved(rows, features, seed=3)
+    flow = flow_for(x) if features < 40 else pf.realnvp(features, layers=2, hidden=(16,))
+    path = tmp_path / "report.html"
+    numbers = write_report(path, flow, x, columns=[f"c{j}" for j in range(features)], samples=300)
+    html = path.read_text(encoding="utf-8")
+    _assert_no_gaps(html, numbers)
+    assert ("corner-" in html) == (features > 1)
+    assert ('class="animation"' in html) == (features == 2)
+    assert ("left out" in html) == (features > 5)
+    assert ("gaussian" in numbers["likelihood"]) == (rows // 2 > features + 1)
+
+
+def test_one_row_is_enough_to_write_a_page(tmp_path) -> None:
+    numbers = write_report(tmp_path / "r.html", pf.maf(2, layers=1), [[0.5, 1.0]], columns=["a", "b"], samples=50)
+    _assert_no_gaps((tmp_path / "r.html").read_text(encoding="utf-8"), numbers)
+
+
+def test_the_same_arguments_give_the_same_bytes(tmp_path) -> None:
+    x = curved(60, 2, seed=4)
+    flow = flow_for(x)
+    for name in ("first", "second"):
+        write_report(tmp_path / name, flow, x, columns=["a", "b"], samples=200, seed=5)
+    write_report(tmp_path / "other", flow, x, columns=["a", "b"], samples=200, seed=6)
+    first, second, other = ((tmp_path / name).read_bytes() for name in ("first", "second", "other"))
+    assert first == second
+    assert first != other
+
+
+def test_without_training_rows_the_gaussian_is_compared_on_the_half_it_did_not_see(tmp_path) -> None:
+    x = curved(100, 2, seed=5)
+    numbers = write_report(tmp_path / "r.html", flow_for(x), x, columns=["a", "b"], samples=200)
+    assert numbers["likelihood"]["compared_rows"] == 50
+    assert "one half of the held-out rows" in (tmp_path / "r.html").read_text(encoding="utf-8")
+
+
+def test_a_conditional_flow_is_judged_within_each_context(tmp_path) -> None:
+    generator = torch.Generator().manual_seed(6)
+    context = 5 * torch.randn(300, 1, generator=generator)
+    x = context + torch.randn(300, 2, generator=generator)
+    flow = flow_for(x, context=1)
+
+    class Exact(pf.Flow):  # x - c is standard normal
+        def log_prob(self, x, context=None, t=None):
+            return self.base.log_prob(x - context)
+
+        def sample(self, shape=(), context=None, *, generator=None, temperature=1.0, t=None):
+            return context + torch.randn(*context.shape[:-1], 2, generator=generator)
+
+    exact = Exact(flow.transform, flow.base, context=1)
+    numbers = write_report(
+        tmp_path / "r.html",
+        exact,
+        x,
+        columns=["a", "b"],
+        context=context,
+        train=x,
+        train_context=context,
+        samples=30_000,
+    )
+    calibration, likelihood = numbers["calibration"], numbers["likelihood"]
+    for nominal, covered, error in zip(*(calibration[key] for key in ("levels", "covered", "error")), strict=True):
+        assert abs(covered - nominal) < 3.5 * error
+    assert abs(likelihood["difference"]) < 0.05  # the Gaussian's mean follows the context, too
+    _assert_no_gaps((tmp_path / "r.html").read_text(encoding="utf-8"), numbers)
+
+
+def test_rows_without_a_density_are_counted_and_left_out(tmp_path) -> None:
+    x = curved(50, 1, seed=7)
+    x[3] = -1.0
+    flow = pf.Flow(Compose([pf.transforms.Log(), Standardize([2.0], [0.5])]), 1)
+    numbers = write_report(tmp_path / "r.html", flow, x, columns=["a"], samples=100)
+    assert numbers["overview"]["not_finite"] == 1
+    assert math.isfinite(numbers["overview"]["mean_log_likelihood"])
+    assert numbers["unlikely"]["rows"][0]["row"] == 3
+    html = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "1 held-out row gets no density" in html
+    json.dumps(numbers, allow_nan=False)
+
+
+def test_whole_numbers_are_scored_by_their_cells_and_sampled_whole(tmp_path) -> None:
+    schema = Schema((Column("count", kind="integer", step=1.0, integer=True),))
+    x = torch.randint(2, 7, (200, 1), generator=torch.Generator().manual_seed(8)).double()
+    flow = pf.Flow(Compose([Standardize([4.0], [0.7])]), 1)
+    numbers = write_report(tmp_path / "r.html", flow, x, columns=["count"], schema=schema, samples=200)
+    cells = stats.norm.cdf((x.numpy() + 0.5 - 4) / 0.7) - stats.norm.cdf((x.numpy() - 0.5 - 4) / 0.7)
+    assert numbers["likelihood"]["flow"] == pytest.approx(float(np.log(cells).mean()), abs=0.02)  # 16 points a cell
+    middle = float(stats.norm.logpdf(x.numpy(), 4, 0.7).mean())
+    assert abs(numbers["likelihood"]["flow"] - middle) > 0.1
+    sampled = re.search(r'<table id="sampled-rows".*?</table>', (tmp_path / "r.html").read_text(), re.S)
+    assert sampled is not None
+    keys = [float(key) for key in re.findall(r'data-key="([^"]+)"', sampled[0])][1::2]
+    assert keys == [round(key) for key in keys]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"columns": ["a"]}, "data has 2 columns, but columns has 1 names"),
+        ({"data": torch.full((3, 2), math.nan)}, "data must be finite, but row 0 is not"),
+        ({"data": torch.zeros(2)}, r"data must have shape \(n, features\)"),
+        ({"context": torch.zeros(2, 1)}, r"context must have shape \(3, context features\)"),
+        ({"row_numbers": [1]}, "row_numbers has 1 entries, but data has 3 rows"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_named_and_nothing_is_written(tmp_path, change: dict, says: str) -> None:
+    arguments = {"data": torch.zeros(3, 2), "columns": ["a", "b"]} | change
+    with pytest.raises(ValueError, match=says):
+        write_report(tmp_path / "r.html", pf.maf(2), **arguments)
+    assert list(tmp_path.iterdir()) == []

@@ -74,6 +74,9 @@ def write_report(
     train = None if train is None else _rows("train", train, columns)
     context = _context("context", context, data)
     train_context = None if train is None else _context("train_context", train_context, train)
+    numbers = list(range(len(data)) if row_numbers is None else map(int, row_numbers))
+    if len(numbers) != len(data):
+        raise ValueError(f"row_numbers has {len(numbers)} entries, but data has {len(data)} rows")
     table = schema if isinstance(schema, Schema) else None
     said = [_said(column) for column in table.columns] if table else [dict(column) for column in schema or ()]
     model = Model(flow, table, seed)
@@ -83,21 +86,21 @@ def write_report(
     subject = Subject(
         model=model,
         columns=[str(name) for name in columns],
-        integer=_integer_columns(data, columns, said),
+        steps=_steps(data, columns, said),
         evidence=evidence,
         context=context,
         history=[dict(row) for row in history],
         summary=dict(summary or {}),
         schema=said,
-        row_numbers=list(range(len(data))) if row_numbers is None else [int(n) for n in row_numbers],
+        row_numbers=numbers,
         command=command,
         seed=seed,
     )
     parts = sections.all_sections(subject)
-    numbers = finite({part.id: part.numbers for part in parts if part.numbers})
-    text = render(title or "What the flow learnt", parts, numbers)
+    shown = finite({part.id: part.numbers for part in parts if part.numbers})
+    text = render(title or "What the flow learnt", parts, shown)
     write_atomically(Path(path), lambda temporary: temporary.write_text(text, encoding="utf-8"))
-    return numbers
+    return shown
 
 
 def render(title: str, parts: Sequence[Section], numbers: Mapping[str, Any]) -> str:
@@ -161,9 +164,11 @@ def _said(column: Column) -> dict[str, Any]:
     return said
 
 
-def _integer_columns(data: Tensor, columns: Sequence[str], schema: Sequence[Mapping[str, Any]]) -> list[int]:
-    """Columns of whole numbers: what the schema says, or what the data looks like."""
+def _steps(data: Tensor, columns: Sequence[str], schema: Sequence[Mapping[str, Any]]) -> dict[int, float]:
+    """The distance of values in columns that lie on a grid: what the schema says, or 1 where all are whole numbers."""
     if schema:
-        kinds = {str(column.get("name")): column.get("kind") for column in schema}
-        return [j for j, name in enumerate(columns) if kinds.get(str(name)) == "integer"]
-    return [j for j in range(data.shape[1]) if bool((data[:, j] == data[:, j].round()).all())]
+        said = {str(column.get("name")): column for column in schema}
+        grid = {j: said.get(str(name), {}) for j, name in enumerate(columns)}
+        steps = {j: float(c.get("step") or (c.get("kind") == "integer")) for j, c in grid.items()}
+        return {j: step for j, step in steps.items() if step > 0}
+    return {j: 1.0 for j in range(data.shape[1]) if bool((data[:, j] == data[:, j].round()).all())}

@@ -10,7 +10,7 @@ from .blocks import Beside, Cell, Column, Figure, Section, Table, Text
 from .figures import to_svg
 from .measure import ks_bound, mean_and_error
 from .subject import Subject
-from .words import number, percent, plus_minus
+from .words import fixed, number, percent, plus_minus
 
 
 def likelihood(s: Subject) -> Section:
@@ -60,16 +60,16 @@ def _comparison_words(s: Subject) -> str:
 
 
 def calibration(s: Subject) -> Section:
-    """Do the flow's regions of 10 % to 90 % hold that share of the held-out rows?"""
+    """Do the flow's regions of 10% to 90% hold that share of the held-out rows?"""
     levels, covered, error = (s.coverage[key] for key in ("levels", "covered", "error"))
-    holds = [f"{100 * a:.0f} % region holds {percent(b)}" for a, b in zip(levels, covered, strict=True)]
+    holds = [f"{100 * a:.0f}% region holds {percent(b)}" for a, b in zip(levels, covered, strict=True)]
     given = "" if s.context is None else " Each row is compared with draws for its own context."
     says = (
         "The flow claims to know where, say, half of all rows are: in the smallest region that holds half of its "
         f"probability. Are half of the held-out rows there? {findings.calibrated(s).text}{given}"
     )
     rows = [
-        [Cell(f"{100 * a:.0f} %", a), Cell(percent(b), b), Cell(f"± {percent(e)}", e)]
+        [Cell(f"{100 * a:.0f}%", a), Cell(percent(b), b), Cell(f"± {percent(e)}", e)]
         for a, b, e in zip(levels, covered, error, strict=True)
     ]
     heads = [Column("region of"), Column("holds"), Column("standard error")]
@@ -87,9 +87,9 @@ def latents(s: Subject) -> Section | None:
     rows = [
         [
             Cell(f"z{j}", j),
-            Cell(number(z["mean"], 3), z["mean"]),
-            Cell(number(z["sd"], 4), z["sd"]),
-            Cell(f"{z['ks']:.3f}", z["ks"]),
+            Cell(fixed(z["mean"], 3), z["mean"]),
+            Cell(fixed(z["sd"], 3), z["sd"]),
+            Cell(fixed(z["ks"], 3), z["ks"]),
         ]
         for j, z in enumerate(s.normality, 1)
     ]

@@ -36,7 +36,7 @@ def calibrated(s: Subject) -> Verdict:
     gaps = [abs(a - b) for a, b in zip(s.coverage["covered"], s.coverage["levels"], strict=True)]
     worst = max(range(len(gaps)), key=lambda i: gaps[i])
     level, covered, error = (s.coverage[key][worst] for key in ("levels", "covered", "error"))
-    words = f"the region that should hold {100 * level:.0f} % of rows holds {percent(covered)} of the held-out ones"
+    words = f"the region that should hold {100 * level:.0f}% of rows holds {percent(covered)} of the held-out ones"
     if gaps[worst] <= 2.8 * error:
         return Verdict(
             "good", f"Its confidence is right: even where it is furthest off, {words}, which chance explains."
@@ -56,7 +56,7 @@ def normal(s: Subject) -> Verdict | None:
     words = f"the distribution of the worst of {of} is off by {percent(distance)} at most"
     if distance <= bound:
         return Verdict("good", f"The latents look like standard normal noise: {words}, which chance explains.")
-    if distance < 0.05:
+    if distance < 0.1:
         return Verdict("fair", f"The latents are close to standard normal noise, not exactly so: {words}.")
     return Verdict("poor", f"The latents are not standard normal noise: {words} (chance: {percent(bound)}).")
 

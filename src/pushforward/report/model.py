@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +12,7 @@ from ..data.baseline import Gaussian
 from ..data.dequantise import Cells, cell_log_density
 from ..data.schema import Schema
 from ..distributions.base import Density, StandardNormal
+from ..transforms.precision import Precision
 
 
 class Model:
@@ -28,6 +28,8 @@ class Model:
         self.flow, self.schema, self.seed = flow, schema, seed
         self.cells = Cells(schema) if schema is not None and schema.has_cells else None
         self.device, self.dtype = _home(flow)
+        takes_double = any(isinstance(module, Precision) for module in flow.modules()) and self.device.type != "mps"
+        self.rows_dtype = torch.float64 if takes_double else self.dtype
 
     @torch.no_grad()
     def log_prob(self, rows: Tensor, context: Tensor | None = None, points: int = 16) -> Tensor:
@@ -44,7 +46,7 @@ class Model:
             sizes = [min(2048, n - start) for start in range(0, n, 2048)]
             drawn = torch.cat([self.flow.sample((size,), generator=generator).double().cpu() for size in sizes])
         else:
-            drawn = _in_chunks(lambda c, _: self.flow.sample((), self._move(c), generator=generator), context, None)
+            drawn = _in_chunks(lambda c, _: self.flow.sample((), self.given(c), generator=generator), context, None)
         return self.snap(drawn)
 
     def snap(self, rows: Tensor) -> Tensor:
@@ -62,7 +64,7 @@ class Model:
             return None
 
         def run(x: Tensor, c: Tensor | None) -> Tensor:
-            return transform(self._move(x), self._move(c))[0].flatten(1)
+            return transform(self.rows(x), self.given(c))[0].flatten(1)
 
         return _in_chunks(run, self._spread(rows), context)
 
@@ -85,10 +87,15 @@ class Model:
         return self.cells(rows, torch.rand(rows.shape, generator=generator, dtype=rows.dtype))
 
     def _at_home(self, rows: Tensor, context: Tensor | None) -> Tensor:
-        return self.flow.log_prob(self._move(rows), self._move(context)).double().cpu()
+        return self.flow.log_prob(self.rows(rows), self.given(context)).double().cpu()
 
-    def _move(self, values: Any) -> Any:
-        return None if values is None else values.to(self.device, self.dtype)
+    def rows(self, rows: Tensor) -> Tensor:
+        """Rows where the flow is, in the precision that it takes."""
+        return rows.to(self.device, self.rows_dtype)
+
+    def given(self, context: Tensor | None) -> Tensor | None:
+        """Contexts where the flow is, in the precision of its parameters."""
+        return None if context is None else context.to(self.device, self.dtype)
 
 
 def _in_chunks(function: Callable[..., Tensor], x: Tensor, context: Tensor | None, size: int = 2048) -> Tensor:
@@ -100,7 +107,7 @@ def _in_chunks(function: Callable[..., Tensor], x: Tensor, context: Tensor | Non
 
 
 def _home(flow: Density) -> tuple[torch.device, torch.dtype]:
-    """Where the flow lives: the device and the floating dtype of its first tensor."""
+    """Where the flow lives: the device and the precision of its first tensor."""
     for tensor in (*flow.parameters(), *flow.buffers()):
         if tensor.is_floating_point():
             return tensor.device, tensor.dtype

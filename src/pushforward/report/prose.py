@@ -44,5 +44,11 @@ QUANTILES = (
 
 REASONS = (
     "The reason is found by trying: one column at a time is set to typical values, and the changes that raise the "
-    "log-density most are named, with the gain in nats."
+    "log-density most are named, with the gain in nats. Where no single change helps, it is said what lies far out."
+)
+
+JOURNEY = (
+    "Move the slider to carry points of plain noise through the flow until they are rows of the table. Nothing is torn "
+    "or glued on the way: neighbours stay neighbours, which is why every step can be taken back, and why the density "
+    "can be followed exactly."
 )

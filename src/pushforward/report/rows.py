@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
+import torch
 from torch import Tensor
 
 from .. import plot
 from . import measure, prose
 from .blocks import Cell, Column, Section, Table, Text
 from .subject import Subject
-from .words import number
+from .words import fixed, listing, number
 
 SHOWN_COLUMNS = 30
 
@@ -24,8 +27,8 @@ def unlikely(s: Subject, most: int = 12) -> Section:
     body, numbers = [], []
     for i, index in enumerate(order.tolist()):
         row, percentile = s.row_numbers[index], float(percentiles[i])
-        reasons = _reasons(s, rows[i], gains[i], values[i])
-        cells = [Cell(str(row), row), Cell(number(float(density[i])), float(density[i]))]
+        reasons = _reasons(s, rows[i], gains[i], values[i], reference)
+        cells = [Cell(str(row), row), Cell(fixed(float(density[i])), float(density[i]))]
         cells += [Cell(f"{percentile:.2f}", percentile), Cell(reasons, float(gains[i].max()))]
         body.append(cells + [s.cell(rows[i, j], j) for j in _shown(s)])
         numbers.append({"row": row, "log_density": float(density[i]), "percentile": percentile, "why": reasons})
@@ -35,29 +38,40 @@ def unlikely(s: Subject, most: int = 12) -> Section:
         f"{than} are less dense still. {prose.REASONS}"
     )
     heads = [Column("row"), Column("log-density"), Column("percentile"), Column("what makes it unlikely", True, True)]
-    heads += [Column(s.columns[j]) for j in _shown(s)]
+    heads += [Column(plot.short(s.columns[j], 40)) for j in _shown(s)]
     caption = f"The headings sort; the reasons sort by their largest gain.{_left_out(s)}"
     blocks = [Text(says), Table("unlikely-rows", caption, heads, body)]
     return Section("unlikely", "The least likely rows", blocks, {"rows": numbers})
 
 
-def _reasons(s: Subject, row: Tensor, gains: Tensor, values: Tensor) -> str:
-    """The one or two columns whose change would raise the log-density most."""
+def _reasons(s: Subject, row: Tensor, gains: Tensor, values: Tensor, reference: Tensor) -> str:
+    """The one or two columns whose change would raise the log-density most; or where the row lies far out."""
     said = []
     for j in gains.argsort(descending=True).tolist()[:2]:
         if float(gains[j]) < 1:
             break
         now, then = s.cell(row[j], j).text, s.cell(values[j], j).text
         said.append(f"{plot.short(s.columns[j], 40)} {then} instead of {now}: +{number(float(gains[j]), 3)} nats")
-    return "; ".join(said) or "no single column: the combination of them is rare"
+    if said:
+        return "; ".join(said)
+    below, above = (reference < row).double().mean(0), (reference > row).double().mean(0)
+    far = [j for j in torch.minimum(below, above).argsort().tolist()[:2] if min(below[j], above[j]) < 0.01]
+    ends = [f"{plot.short(s.columns[j], 40)} is among the {_end(below[j], above[j])}" for j in far]
+    return f"several columns together: {listing(ends)}" if ends else "no single column: the combination is rare"
+
+
+def _end(below: Tensor, above: Tensor) -> str:
+    """``highest 0.1%``."""
+    side, share = ("lowest", float(below)) if below < above else ("highest", float(above))
+    return f"{side} {max(math.ceil(1000 * share) / 10, 0.1):g}%"
 
 
 def samples(s: Subject, most: int = 10) -> Section:
     """The first few rows that the flow drew."""
-    heads = [Column("log-density"), *(Column(s.columns[j]) for j in _shown(s))]
+    heads = [Column("log-density"), *(Column(plot.short(s.columns[j], 40)) for j in _shown(s))]
     body = []
     for row, density in zip(s.evidence.samples[:most], s.evidence.sample_log_prob[:most].tolist(), strict=True):
-        body.append([Cell(number(density), density), *(s.cell(row[j], j) for j in _shown(s))])
+        body.append([Cell(fixed(density), density), *(s.cell(row[j], j) for j in _shown(s))])
     given = "" if s.context is None else " Each was drawn for the context of a held-out row."
     says = f"The first {len(body)} rows that the flow drew from noise, not chosen.{given}"
     caption = f"Rows drawn from the flow.{_left_out(s)}"

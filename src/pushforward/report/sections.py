@@ -12,7 +12,8 @@ import torch
 
 from .. import __version__, plot
 from . import checks, findings, prose, rows
-from .blocks import Cell, Code, Column, Details, Facts, Figure, Section, Table, Text
+from .animation import frames
+from .blocks import Animation, Cell, Code, Column, Details, Facts, Figure, Section, Table, Text
 from .figures import to_svg
 from .subject import Subject
 from .words import count, listing, number, plain, plus_minus, seconds, whole
@@ -33,6 +34,7 @@ def all_sections(s: Subject) -> list[Section]:
         checks.latents,
         rows.unlikely,
         rows.samples,
+        journey,
         cost,
         limits,
     )
@@ -71,7 +73,7 @@ def table(s: Subject) -> Section:
     body = []
     for j, name in enumerate(s.columns):
         said = known.get(name, {})
-        kind = str(said.get("kind", "integer" if j in s.integer else "continuous"))
+        kind = str(said.get("kind", "integer" if j in s.steps else "continuous"))
         values = [*quantiles[:, j].tolist(), float(data[:, j].mean()), float(data[:, j].std(correction=0))]
         cells = [Cell(name, name), Cell(kind, kind), *(Cell(number(v), v) for v in values)]
         body.append(cells + [Cell(plain(said.get(key)), str(said.get(key))) for key in extra])
@@ -117,14 +119,12 @@ def marginals(s: Subject) -> Section:
         s.evidence.data[:, shown],
         s.evidence.samples[:, shown],
         columns=[s.columns[j] for j in shown],
-        integer=[j for j in s.integer if j in shown],
+        steps=s.steps,
     )
     left = len(s.columns) - len(shown)
     note = f" The last {count(left, 'column')} are left out." if left else ""
     alt = f"Histograms of {count(len(shown), 'column')}: held-out rows filled, rows of the flow as outlines."
-    caption = (
-        "Filled: held-out rows. Outline: rows drawn from the flow. The middle 99 % of the values are shown." + note
-    )
+    caption = "Filled: held-out rows. Outline: rows drawn from the flow. The middle 99% of the values are shown." + note
     says = "Column by column, the rows that the flow invents should be spread like the real ones."
     return Section("marginals", "Each column alone", [Text(says), Figure(to_svg(figure, "marginals", alt), caption)])
 
@@ -140,12 +140,12 @@ def pairs(s: Subject) -> Section | None:
         s.evidence.data[:, shown],
         s.evidence.samples[:, shown],
         columns=[s.columns[j] for j in shown],
-        integer=[j for j in s.integer if j in shown],
+        steps=s.steps,
         log_density=(lambda at: s.model.log_prob(torch.from_numpy(at)).numpy()) if exact else None,
     )
     how = "computed exactly" if exact else "estimated from the flow's own rows"
     caption = (
-        f"Dots: up to 500 held-out rows. Lines: the regions that hold 50 % and 90 % of the flow's probability, {how}. "
+        f"Dots: up to 500 held-out rows. Lines: the regions that hold 50% and 90% of the flow's probability, {how}. "
         "About one dot in ten should lie outside the outer line."
     )
     left = names[len(shown) :]
@@ -155,6 +155,18 @@ def pairs(s: Subject) -> Section | None:
     alt = f"Scatter plots of held-out rows for every pair of {listing(names[: len(shown)])}, with the flow's contours."
     says = "Pair by pair, the lines of the flow should follow the cloud of real rows: bends, gaps, ridges and all."
     return Section("pairs", "Columns together", [Text(says), Figure(to_svg(figure, "corner", alt), caption)])
+
+
+def journey(s: Subject) -> Section | None:
+    """For two columns: noise becomes data, layer by layer, under a slider."""
+    data = frames(s.model, s.evidence.data, s.context, s.columns, s.seed)
+    if data is None:
+        return None
+    shade = "" if data["densities"] is None else " The shade behind them is the exact density at that moment."
+    caption = (
+        f"{count(len(data['hues']), 'point')}, each in the colour of the sixth of the noise that it started in.{shade}"
+    )
+    return Section("journey", "From noise to data", [Text(prose.JOURNEY), Animation(data, caption)])
 
 
 def cost(s: Subject) -> Section:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,7 +12,7 @@ from torch import Tensor
 from . import measure
 from .blocks import Cell
 from .model import Model
-from .words import number, whole
+from .words import decimals_of, fixed, number, step_decimals
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Subject:
 
     model: Model
     columns: Sequence[str]
-    integer: Sequence[int]
+    steps: Mapping[int, float]
     evidence: measure.Evidence
     context: Tensor | None
     history: Sequence[dict[str, Any]]
@@ -52,6 +52,16 @@ class Subject:
         return [] if self.evidence.latent is None else measure.normality(self.evidence.latent)
 
     def cell(self, value: Any, column: int) -> Cell:
-        """A value of a column, as a cell of a table."""
-        value = float(value)
-        return Cell(whole(value) if column in self.integer else number(value), value)
+        """A value of a column as a cell of a table, with the decimals of its grid or those that its spread asks for."""
+        value, places = float(value), self.decimals[column]
+        return Cell(fixed(value, places) if abs(value) >= 10.0**-places or value == 0 else number(value, 3), value)
+
+    @cached_property
+    def decimals(self) -> list[int]:
+        """Decimals that are worth showing, per column."""
+        spreads = self.evidence.data.std(0, correction=0).tolist()
+        steps = [self.steps.get(j) for j in range(len(spreads))]
+        return [
+            decimals_of(spread) if step is None else step_decimals(step)
+            for spread, step in zip(spreads, steps, strict=True)
+        ]

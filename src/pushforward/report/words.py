@@ -35,8 +35,23 @@ def plus_minus(value: float, error: float) -> str:
     return _minus(f"{value:,.{decimals}f} ± {error:,.{decimals}f}")
 
 
+def fixed(value: float, decimals: int = 2) -> str:
+    """A number with so many decimals, for columns of a table; a dash where it is not finite."""
+    return _minus(f"{value:,.{decimals}f}") if math.isfinite(value) else number(value)
+
+
+def decimals_of(spread: float) -> int:
+    """The decimals that show a hundredth or so of a spread."""
+    return min(max(2 - math.floor(math.log10(spread)), 0), 8) if spread > 0 else 2
+
+
+def step_decimals(step: float) -> int:
+    """The decimals that multiples of a step need: 0 for 1, 2 for 0.05."""
+    return next((places for places in range(8) if math.isclose(step, round(step, places), rel_tol=1e-9)), 8)
+
+
 def percent(share: float, digits: int = 1) -> str:
-    return f"{100 * share:.{digits}f} %"
+    return f"{100 * share:.{digits}f}%"
 
 
 def factor(nats: float) -> str:

@@ -1,0 +1,123 @@
+"""From noise to data for flows of two columns: where the same points stand, and the density, after every layer."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.ticker import MaxNLocator
+from torch import Tensor
+
+from ..distributions.base import StandardNormal
+from ..distributions.flow import Flow
+from ..transforms.base import Compose, Transform
+from ..transforms.elementwise import Columns, Elementwise
+from ..transforms.linear import Permutation
+from ..transforms.normalization import Standardize
+from ..transforms.precision import Precision
+from .model import Model
+
+POINTS, GRID, MOST_FRAMES, TIMES = 700, 56, 24, 21
+_FRONT = (Standardize, Columns, Elementwise, Precision)  # what only changes units
+
+
+def frames(
+    model: Model, data: Tensor, context: Tensor | None, columns: Sequence[str], seed: int
+) -> dict[str, Any] | None:
+    """What the page's script draws, or None where the flow is not one of two columns.
+
+    Points and densities of all frames share one set of axes, in the data's units: layers that only change the units
+    are applied to every frame.
+    """
+    flow = model.flow
+    if not isinstance(flow, Flow) or tuple(flow.event_shape) != (2,) or not isinstance(flow.base, StandardNormal):
+        return None
+    generator = torch.Generator(model.device).manual_seed(seed)
+    z = flow.base.sample((POINTS,), generator)
+    given = None if context is None else model.given(context[torch.arange(POINTS) % len(context)])
+    stages = _on_the_way(flow)
+    points = torch.stack([_carry(transform, z, given) for _, transform in stages])  # (frames, POINTS, 2)
+    low, high = _box(points, data)
+    densities = None if context is not None else [_density(model, stage, low, high) for _, stage in stages]
+    return {
+        "labels": [label for label, _ in stages],
+        "columns": list(columns),
+        "ticks": [_ticks(float(a), float(b)) for a, b in zip(low, high, strict=True)],
+        "points": ((points - low) / (high - low) * 1000).clamp(-500, 1500).round().int().flatten(1).tolist(),
+        "hues": _sectors(z).tolist(),
+        "grid": GRID,
+        "densities": densities,
+    }
+
+
+def _on_the_way(flow: Flow) -> list[tuple[str, Transform]]:
+    """Labels and the maps from p(x) on the way to the base, from all noise to all data."""
+    try:
+        times = np.linspace(0, 1, TIMES)
+        return [(f"t = {t:.2f}", flow.transform.at(float(t))) for t in times]
+    except ValueError:  # discrete: frames are layers
+        return _after_each_layer(flow.transform)
+
+
+def _after_each_layer(transform: Transform) -> list[tuple[str, Transform]]:
+    parts = _flat(transform)
+    front = next((i for i, part in enumerate(parts) if not isinstance(part, _FRONT)), len(parts))
+    carries, order = [], torch.arange(2)  # which column of the data each coordinate behind part k stands for
+    for part in parts:
+        carries.append(order)
+        if isinstance(part, Permutation):
+            order = order[part.order.cpu()]
+    cuts = [k for k in range(front, len(parts)) if not isinstance(parts[k], Permutation)]
+    stages = [Compose([*parts[:front], Permutation(order)])]
+    stages += [Compose([*parts[:front], Permutation(carries[k]), *parts[k:]]) for k in reversed(cuts)]
+    labels = ["noise", *(f"after {k} of {len(cuts)} layers" for k in range(1, len(cuts))), "data"]
+    keep = np.unique(np.linspace(0, len(stages) - 1, min(len(stages), MOST_FRAMES)).round().astype(int))
+    device = next((tensor.device for tensor in (*transform.parameters(), *transform.buffers())), "cpu")
+    return [(labels[k], stages[k].to(device)) for k in keep]
+
+
+def _flat(transform: Transform) -> list[Transform]:
+    if isinstance(transform, Compose):
+        return [part for inner in transform.transforms for part in _flat(inner)]
+    return [transform]
+
+
+@torch.no_grad()
+def _carry(transform: Transform, z: Tensor, context: Tensor | None) -> Tensor:
+    return transform.inverse(z, context)[0].double().cpu()
+
+
+@torch.no_grad()
+def _density(model: Model, transform: Transform, low: Tensor, high: Tensor) -> str:
+    """The square root of the density on a grid, from 0 to 255 of its largest value, row by row from the top, base64."""
+    x, y = (torch.linspace(float(a), float(b), GRID, dtype=torch.float64) for a, b in zip(low, high, strict=True))
+    rows = torch.stack(torch.meshgrid(x, y.flip(0), indexing="xy"), -1).reshape(-1, 2)
+    z, logdet = transform(model.rows(rows))
+    log_density = (model.flow.base.log_prob(z) + logdet).double().cpu().nan_to_num(nan=-torch.inf)  # type: ignore[operator]
+    height = (0.5 * (log_density - log_density.max())).exp().nan_to_num(nan=0.0)
+    return base64.b64encode((255 * height).round().byte().numpy().tobytes()).decode()
+
+
+def _box(points: Tensor, data: Tensor) -> tuple[Tensor, Tensor]:
+    """Axes that hold the data and, where they are not far off, the points of every frame."""
+    share = torch.tensor([0.01, 0.99], dtype=torch.float64)
+    low, high = data.quantile(share, 0)
+    room = (high - low).clamp_min(1e-9)
+    reach = torch.stack([frame.quantile(share, 0) for frame in (points[0], *points)])  # (frames, 2, 2)
+    low = torch.minimum(low, torch.maximum(reach[:, 0].min(0).values, low - room))
+    high = torch.maximum(high, torch.minimum(reach[:, 1].max(0).values, high + room))
+    return low - 0.12 * (high - low), high + 0.12 * (high - low)
+
+
+def _ticks(low: float, high: float) -> list[tuple[float, str]]:
+    places = [v for v in MaxNLocator(5).tick_values(low, high) if low < v < high]
+    return [(round(1000 * (v - low) / (high - low)), f"{v:g}") for v in places]
+
+
+def _sectors(z: Tensor) -> Tensor:
+    """Which sixth of the noise's plane each point starts in: its colour, for the whole journey."""
+    angle = torch.atan2(z[:, 1], z[:, 0]) / (2 * torch.pi) + 0.5
+    return (angle * 6).floor().clamp(0, 5).int().cpu()

@@ -1,0 +1,172 @@
+"""The report in a real browser: no error, no network, tables that sort, a slider that moves the picture, a keyboard."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import pushforward as pf
+from pushforward.report.build import write_report
+from pushforward.transforms import Compose, Standardize
+
+pytestmark = pytest.mark.browser
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+DRIVER = shutil.which("chromedriver")
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--window-size=1200,900",
+)
+NAMES = ["<script>document.title='hacked'</script>", "<img src=x onerror=alert(1)>"]
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    if CHROMIUM is None or DRIVER is None:
+        pytest.skip("no chromium with chromedriver on this machine")
+    webdriver = pytest.importorskip("selenium.webdriver")
+    folder = tmp_path_factory.mktemp("browser")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (*FLAGS, f"--user-data-dir={folder / 'profile'}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    driver.get(_write(folder).as_uri())
+    yield driver
+    driver.quit()
+
+
+def _write(folder: Path) -> Path:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(300, 2, generator=generator) @ torch.tensor([[2.0, 1.0], [0.0, 0.5]]) + 5
+    torch.manual_seed(0)
+    body = pf.realnvp(2, layers=4, hidden=(16,)).transform
+    flow = pf.Flow(Compose([Standardize(x.mean(0), x.std(0)), *body.transforms]), 2)
+    with torch.no_grad():  # away from the identity, so that the frames differ
+        for parameter in flow.parameters():
+            parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
+    history = [{"step": step, "train_loss": 3.0 / (step + 1), "validation_loss": 3.5 / (step + 1)} for step in range(9)]
+    write_report(folder / "report.html", flow, x, columns=NAMES, history=history, samples=500)
+    return folder / "report.html"
+
+
+def test_nothing_fails_and_names_stay_text(page: Any) -> None:
+    assert page.get_log("browser") == []
+    assert page.title == "What the flow learnt"
+    heads = page.find_elements("css selector", "#sampled-rows th button")
+    assert [head.text.rstrip("\u00a0↕") for head in heads][1:] == NAMES
+    assert page.execute_script("return document.images.length") == 0
+
+
+def test_nothing_is_fetched(page: Any) -> None:
+    assert page.execute_script("return performance.getEntriesByType('resource').map(r => r.name)") == []
+    linked = "document.querySelectorAll('[src],[href]'), e => e.getAttribute('src') || e.getAttribute('href')"
+    addresses = page.execute_script(f"return Array.from({linked})")
+    assert addresses
+    assert all(address.startswith(("#", "data:")) for address in addresses)
+
+
+def test_every_figure_and_control_has_a_name_and_every_link_a_target(page: Any) -> None:
+    nameless = (
+        "return [...document.querySelectorAll('svg,canvas,input')].filter(e => !e.getAttribute('aria-label')).length"
+    )
+    assert page.execute_script(nameless) == 0
+    lost = (
+        "return [...document.querySelectorAll('a')].filter(a => !document.querySelector(a.getAttribute('href'))).length"
+    )
+    assert page.execute_script(lost) == 0
+
+
+def test_the_table_sorts_both_ways_and_says_so(page: Any) -> None:
+    head = page.find_elements("css selector", "#unlikely-rows th")[1]
+    button = head.find_element("tag name", "button")
+
+    def densities() -> list[float]:
+        cells = page.find_elements("css selector", "#unlikely-rows tbody td:nth-child(2)")
+        return [float(cell.get_attribute("data-key")) for cell in cells]
+
+    page.execute_script("arguments[0].click()", button)
+    assert head.get_attribute("aria-sort") == "ascending"
+    assert densities() == sorted(densities())
+    page.execute_script("arguments[0].click()", button)
+    assert head.get_attribute("aria-sort") == "descending"
+    assert densities() == sorted(densities(), reverse=True)
+    assert len(set(densities())) > 1
+
+
+def test_the_slider_moves_the_picture_by_keyboard(page: Any) -> None:
+    slider = page.find_element("css selector", ".animation input")
+    picture = "return document.querySelector('.animation canvas').toDataURL()"
+    first, label = page.execute_script(picture), page.find_element("css selector", ".animation output").text
+    assert label == "noise"
+    slider.send_keys("\ue010")  # End
+    last = page.execute_script(picture)
+    assert page.find_element("css selector", ".animation output").text == "data"
+    assert last != first
+    slider.send_keys("\ue011")  # Home
+    assert page.execute_script(picture) == first
+
+
+def test_play_moves_the_slider(page: Any) -> None:
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    slider = page.find_element("css selector", ".animation input")
+    page.execute_script("document.querySelector('.play').click()")
+    WebDriverWait(page, 5, poll_frequency=0.05).until(lambda _: float(slider.get_attribute("value")) > 10)
+    page.execute_script("document.querySelector('.play').click()")
+    assert page.find_element("css selector", ".play").text == "Play"
+
+
+def test_the_keyboard_reaches_the_skip_link_the_sections_and_every_control(page: Any) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    page.execute_script("document.activeElement.blur(); window.scrollTo(0, 0)")
+    page.execute_script("getSelection().removeAllRanges(); document.body.tabIndex = -1; document.body.focus()")
+    reached = []
+    for _ in range(80):
+        page.switch_to.active_element.send_keys(Keys.TAB)
+        reached.append(page.execute_script("const e = document.activeElement; return e.className || e.localName"))
+        if reached[-1] == "play":
+            break
+    assert reached[0] == "skip"
+    assert {"a", "summary", "button", "play"} <= set(reached)
+    page.switch_to.active_element.send_keys(Keys.TAB)
+    assert page.switch_to.active_element.get_attribute("type") == "range"
+
+
+def test_dark_and_light_have_readable_contrast(page: Any) -> None:
+    for theme in ("light", "dark"):
+        features = [{"name": "prefers-color-scheme", "value": theme}]
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        for selector in ("p", "figcaption", "figure svg text", "nav a", "td", ".facts dt"):
+            assert _contrast(page, selector) >= 4.5, f"{selector} in {theme}"
+
+
+def _contrast(page: Any, selector: str) -> float:
+    """WCAG contrast of an element's text with the page behind it."""
+    script = """
+        const e = document.querySelector(arguments[0]), style = getComputedStyle(e);
+        const panel = e.closest('.facts div') || document.body;
+        const text = e instanceof SVGElement ? style.fill : style.color;
+        return [text, getComputedStyle(panel).backgroundColor].map(c => c.match(/[\\d.]+/g).slice(0, 3).map(Number));
+    """
+    text, paper = (_luminance(colour) for colour in page.execute_script(script, selector))
+    return (max(text, paper) + 0.05) / (min(text, paper) + 0.05)
+
+
+def _luminance(colour: list[float]) -> float:
+    linear = [c / 255 / 12.92 if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in colour]
+    return sum(weight * value for weight, value in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
