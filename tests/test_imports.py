@@ -25,7 +25,7 @@ FLOORS = (
         "zoo_images",
         "recipes",
         "objectives",
-        "constrain",
+        "supports",
         "diagnostics",
         "modes",
         "plot",

@@ -17,17 +17,18 @@ if TYPE_CHECKING:
     from . import transforms as transforms
     from .checkpoint import load as load
     from .checkpoint import save as save
-    from .constrain import constrain as constrain
-    from .constrain import laplace as laplace
     from .distributions.flow import Flow as Flow
     from .estimator import ConditionalFlowDensity as ConditionalFlowDensity
     from .estimator import FlowDensity as FlowDensity
     from .objectives import ForwardKL as ForwardKL
     from .objectives import ReverseKL as ReverseKL
+    from .supports import constrain as constrain
+    from .supports import laplace as laplace
     from .training.fit import fit as fit
     from .zoo import ffjord as ffjord
     from .zoo import iaf as iaf
     from .zoo import maf as maf
+    from .zoo import nsf as nsf
     from .zoo import realnvp as realnvp
     from .zoo_images import glow as glow
 
@@ -40,11 +41,12 @@ _HOMES = {
     "ffjord": "zoo",
     "fit": "training.fit",
     "glow": "zoo_images",
-    "constrain": "constrain",
+    "constrain": "supports",
     "iaf": "zoo",
-    "laplace": "constrain",
+    "laplace": "supports",
     "load": "checkpoint",
     "maf": "zoo",
+    "nsf": "zoo",
     "realnvp": "zoo",
     "save": "checkpoint",
 }

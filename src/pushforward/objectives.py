@@ -45,7 +45,7 @@ class Objective(nn.Module):
         raise NotImplementedError
 
     def explain(self, *inputs: Any) -> str:
-        """A sentence on why the loss of these inputs is not finite, for the error that ends a training; may be empty."""
+        """Why the loss of such inputs is not finite, in a sentence for the error that ends a training; may be empty."""
         return ""
 
 

@@ -4,6 +4,13 @@ from .autoregressive import Autoregressive as Autoregressive
 from .base import Compose as Compose
 from .base import Inverse as Inverse
 from .base import Transform as Transform
+from .constrained import Above as Above
+from .constrained import Below as Below
+from .constrained import Between as Between
+from .constrained import Blocks as Blocks
+from .constrained import Ordered as Ordered
+from .constrained import StickBreaking as StickBreaking
+from .constrained import support as support
 from .continuous import Continuous as Continuous
 from .convolution import Conv1x1 as Conv1x1
 from .coupling import Alternate as Alternate
@@ -36,6 +43,8 @@ from .multiscale import Multiscale as Multiscale
 from .multiscale import Squeeze as Squeeze
 from .normalization import ActNorm as ActNorm
 from .normalization import Standardize as Standardize
+from .normalization import Whiten as Whiten
 from .reversible import Reversible as Reversible
 from .scalar import Affine as Affine
 from .scalar import Scalar as Scalar
+from .scalar import Spline as Spline

@@ -46,6 +46,42 @@ class Standardize(Transform):
         return (sign * self.scale.log().sum()).expand(x.shape[: x.dim() - self.event_dim])
 
 
+class Whiten(Transform):
+    r"""z = L⁻¹ (x - loc): what has mean loc and covariance L Lᵀ comes out white. Constants that are not trained.
+
+    .. math:: \log|\det| = -\sum_j \log L_{jj}
+
+    Args:
+        loc: The mean, ``(features,)``.
+        factor: L, lower triangular with a positive diagonal, ``(features, features)``: a Cholesky factor.
+
+    Raises:
+        ValueError: shapes do not fit, or the diagonal is not positive.
+    """
+
+    def __init__(self, loc: Tensor | Sequence[float], factor: Tensor | Sequence[Sequence[float]]) -> None:
+        super().__init__()
+        loc = torch.as_tensor(loc)
+        factor = torch.as_tensor(factor, dtype=loc.dtype).tril()
+        if loc.dim() != 1 or factor.shape != (len(loc), len(loc)):
+            raise ValueError(f"loc has shape {tuple(loc.shape)}, but factor has {tuple(factor.shape)}")
+        if not bool((factor.diagonal() > 0).all()):
+            raise ValueError(f"factor must have a positive diagonal, got a minimum of {float(factor.diagonal().min())}")
+        self.register_buffer("loc", loc.clone())
+        self.register_buffer("factor", factor.clone())
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        rows = (x - self.loc).unsqueeze(-1)
+        z = torch.linalg.solve_triangular(self.factor, rows, upper=False).squeeze(-1)
+        return z, -self._log_diagonal().expand(x.shape[:-1])
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return z @ self.factor.T + self.loc, self._log_diagonal().expand(z.shape[:-1])
+
+    def _log_diagonal(self) -> Tensor:
+        return self.factor.diagonal().log().sum()
+
+
 class ActNorm(Transform):
     r"""z = (x + bias) · exp(log_scale) per feature (rows) or per channel (images), trained like any parameter.
 

@@ -1,0 +1,60 @@
+"""Flows carried to a constrained space, and the Laplace approximation that they start from."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch.distributions import Gamma, constraints
+
+import pushforward as pf
+from pushforward.testing import check_transform
+
+
+def test_draws_obey_the_constraints_and_densities_integrate_to_one():
+    flow = pf.constrain(pf.realnvp(3, layers=1), (constraints.positive, 1), (constraints.simplex, 3))
+    x, log_q = flow.rsample_and_log_prob((100,))
+    assert x.shape == (100, 4)
+    assert (x > 0).all()
+    torch.testing.assert_close(x[:, 1:].sum(1), torch.ones(100))
+    torch.testing.assert_close(flow.log_prob(x), log_q, atol=1e-4, rtol=1e-4)
+
+
+def test_the_constrained_flow_shares_its_parameters_and_can_be_saved(tmp_path):
+    inner = pf.realnvp(2, layers=2, hidden=(8,))
+    flow = pf.constrain(inner, (constraints.interval(-1.0, 1.0), 2))
+    assert {id(p) for p in flow.parameters()} == {id(p) for p in inner.parameters()}
+    pf.save(flow, tmp_path / "model")
+    x = flow.sample((5,))
+    assert torch.equal(pf.load(tmp_path / "model").log_prob(x), flow.log_prob(x))
+    assert copy.deepcopy(flow).event_shape == flow.event_shape
+
+
+def test_laplace_of_a_gaussian_is_exact():
+    mean = torch.tensor([3.0, -2.0], dtype=torch.float64)
+    covariance = torch.tensor([[2.0, 0.9], [0.9, 0.5]], dtype=torch.float64)
+    target = torch.distributions.MultivariateNormal(mean, covariance).log_prob
+    whiten = pf.laplace(target, 2, dtype=torch.float64)
+    torch.testing.assert_close(whiten.loc, mean, atol=1e-4, rtol=0)
+    torch.testing.assert_close(whiten.factor @ whiten.factor.T, covariance, atol=1e-6, rtol=0)
+    wide = pf.laplace(target, 2, dtype=torch.float64, widen=3.0)
+    torch.testing.assert_close(wide.factor @ wide.factor.T, 9 * covariance, atol=1e-5, rtol=0)
+
+
+def test_laplace_on_a_support_works_in_the_free_coordinates():
+    gamma = Gamma(torch.tensor(5.0), torch.tensor(2.0), validate_args=False)
+    supported = pf.transforms.support((constraints.positive, 2))
+    start = pf.laplace(lambda x: gamma.log_prob(x).sum(-1), 2, supported)
+    check_transform(start.double(), torch.rand(6, 2, dtype=torch.float64) + 0.5)
+    x, _ = start.inverse(torch.zeros(2, dtype=torch.float64))
+    torch.testing.assert_close(x, torch.full((2,), 2.5, dtype=torch.float64), atol=1e-3, rtol=0)  # the mode of log x
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match=r"3 free features \(a simplex of K has K - 1\), but the flow has 4"):
+        pf.constrain(pf.realnvp(4), (constraints.simplex, 4))
+    with pytest.raises(ValueError, match="only rows can be constrained"):
+        pf.constrain(pf.realnvp((1, 4, 4)), (constraints.positive, 4))
+    with pytest.raises(ValueError, match="does not fall off"):
+        pf.laplace(lambda x: 0 * x.sum(-1), 2)
