@@ -12,7 +12,7 @@ from .transforms.autoregressive import Autoregressive
 from .transforms.base import Compose, Inverse, Transform
 from .transforms.continuous import Continuous
 from .transforms.coupling import Coupling, Half
-from .transforms.scalar import Affine, Scalar
+from .transforms.scalar import Affine, Scalar, Spline
 from .zoo_images import image_realnvp
 
 

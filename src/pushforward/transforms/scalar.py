@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..described import Described
-from ..numerics import affine
+from ..numerics import affine, spline_fused
 
 
 class Scalar(Described):
@@ -56,3 +56,32 @@ class Affine(Scalar):
 
     def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         return affine.inverse(z, params[0], params[1], self.limit)
+
+
+class Spline(Scalar):
+    """Monotone rational-quadratic spline on [-bound, bound], the identity outside.
+
+    Args:
+        bins: K, the number of bins; 3K - 1 parameters for each feature.
+        bound: Where the linear tails begin.
+
+    Raises:
+        ValueError: ``bins`` is below 2 or ``bound`` is not positive.
+
+    Reference:
+        Durkan, Bekasov, Murray, Papamakarios (2019), Neural Spline Flows, arXiv:1906.04032.
+    """
+
+    def __init__(self, bins: int = 8, bound: float = 5.0) -> None:
+        super().__init__()
+        if bins < 2:
+            raise ValueError(f"bins must be at least 2, got bins={bins}")
+        if not bound > 0:
+            raise ValueError(f"bound must be positive, got bound={bound}")
+        self.bins, self.bound, self.num_params = bins, float(bound), 3 * bins - 1
+
+    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        return spline_fused.forward(x, params, self.bound)
+
+    def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        return spline_fused.inverse(z, params, self.bound)

@@ -1,0 +1,86 @@
+r"""Monotone rational-quadratic splines with linear tails, as plain differentiable operations.
+
+Inside [-bound, bound] the map is, on bin k with widths w, heights h and knot slopes d,
+
+.. math:: y = y_k + \frac{h_k (s t^2 + d_k t (1-t))}{s + (d_{k+1} + d_k - 2 s)\, t (1-t)},\qquad
+          t = (x - x_k) / w_k,\quad s = h_k / w_k
+
+and outside it is the identity; the outermost slopes are 1, so the slope is continuous everywhere. Parameters come
+first: K unnormalised widths, K heights, K - 1 inner slopes; all zero give the identity.
+
+This is the formula that compilers fuse and that the fused version in :mod:`.spline_fused` is tested against.
+
+Reference:
+    Durkan, Bekasov, Murray, Papamakarios (2019), Neural Spline Flows, arXiv:1906.04032, equations 4 to 8;
+    Gregory, Delbourgo (1982).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+MIN_SLOPE = 1e-3
+SLOPE_SHIFT = math.log(math.expm1(1 - MIN_SLOPE))  # softplus(SLOPE_SHIFT) + MIN_SLOPE = 1: a zero parameter is slope 1
+
+
+def min_share(bins: int) -> float:
+    """The least share of the interval that a bin takes, in width and in height."""
+    return 1e-2 / bins
+
+
+def forward(x: Tensor, params: Tensor, bound: float) -> tuple[Tensor, Tensor]:
+    """y and log dy/dx, both of the shape of x; ``params`` is ``(3K - 1, *x.shape)``."""
+    inside = x.abs() < bound
+    clamped = x.clamp(-bound, bound)  # clamp, compute, then where: the tails must not make NaN gradients
+    left, width, bottom, height, d0, d1 = _bin(clamped, params, bound, search=0)
+    y, log_slope = bin_map((clamped - left) / width, width, bottom, height, d0, d1)
+    return torch.where(inside, y, x), torch.where(inside, log_slope, 0.0)
+
+
+def inverse(y: Tensor, params: Tensor, bound: float) -> tuple[Tensor, Tensor]:
+    """x and log dx/dy, both of the shape of y."""
+    inside = y.abs() < bound
+    clamped = y.clamp(-bound, bound)
+    left, width, bottom, height, d0, d1 = _bin(clamped, params, bound, search=1)
+    t = bin_root((clamped - bottom) / height, height / width, d0, d1)
+    _, log_slope = bin_map(t, width, bottom, height, d0, d1)
+    return torch.where(inside, left + width * t, y), torch.where(inside, -log_slope, 0.0)
+
+
+def bin_map(t: Tensor, width: Tensor, bottom: Tensor, height: Tensor, d0: Tensor, d1: Tensor) -> tuple[Tensor, Tensor]:
+    """Equations 4 and 5 within a bin, with one logarithm."""
+    s, tu = height / width, t * (1 - t)
+    denominator = s + (d0 + d1 - 2 * s) * tu
+    y = bottom + height * (s * t * t + d0 * tu) / denominator
+    slope = (s / denominator).square() * (d1 * t * t + 2 * s * tu + d0 * (1 - t).square())
+    return y, slope.log()
+
+
+def bin_root(eta: Tensor, s: Tensor, d0: Tensor, d1: Tensor) -> Tensor:
+    """t from the height's share eta: the root 2c / (-b - sqrt(disc)) of equation 6, which never cancels."""
+    delta = d0 + d1 - 2 * s
+    a, b, c = (s - d0) + eta * delta, d0 - eta * delta, -s * eta
+    disc = (b * b - 4 * a * c).clamp_min(0)
+    return (2 * c / (-b - disc.sqrt())).clamp(0, 1)
+
+
+def _bin(v: Tensor, params: Tensor, bound: float, search: int) -> tuple[Tensor, ...]:
+    """Left edge, width, bottom, height and the two slopes of the bin that holds v (``search`` 0: in x, 1: in y)."""
+    bins = (len(params) + 1) // 3
+    floor = min_share(bins)
+    raw = params[: 2 * bins].unflatten(0, (2, bins))
+    sizes = 2 * bound * (floor + (1 - bins * floor) * raw.softmax(1))  # (2, K, *shape): widths and heights
+    ends = sizes.cumsum(1) - bound
+    index = (v >= ends[search, :-1]).sum(0, keepdim=True)  # 0 … K-1
+    pair = index.expand(2, *index.shape)
+    size = sizes.gather(1, pair).squeeze(1)
+    start = ends.gather(1, pair).squeeze(1) - size
+    slopes = MIN_SLOPE + F.softplus(params[2 * bins :] + SLOPE_SHIFT)
+    ones = torch.ones_like(v).unsqueeze(0)
+    slopes = torch.cat([ones, slopes, ones])  # the tails have slope 1
+    d0, d1 = slopes.gather(0, index).squeeze(0), slopes.gather(0, index + 1).squeeze(0)
+    return start[0], size[0], start[1], size[1], d0, d1

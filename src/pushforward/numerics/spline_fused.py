@@ -1,0 +1,196 @@
+r"""The spline of :mod:`.spline` in few passes over memory, with its gradient written out.
+
+A spline's time goes into passes over the 3K - 1 parameter planes. Here the planes are ``(features, 3K - 1, n)``, so each
+is contiguous over the batch; there is one exponential, the normalisation of widths and heights waits until one bin of K
+has been picked, and only two of the K - 1 slopes meet a softplus. The gradient with respect to all parameters follows
+from six numbers per point.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from . import spline
+from .layout import plain_operations, planes, unplanes
+
+
+def forward(x: Tensor, params: Tensor, bound: float) -> tuple[Tensor, Tensor]:
+    """y and log dy/dx, both of the shape of x; ``params`` is ``(3K - 1, *x.shape)``."""
+    return _map(x, params, bound, spline.forward, inverse=False)
+
+
+def inverse(y: Tensor, params: Tensor, bound: float) -> tuple[Tensor, Tensor]:
+    """x and log dx/dy, both of the shape of y."""
+    return _map(y, params, bound, spline.inverse, inverse=True)
+
+
+def _map(v: Tensor, params: Tensor, bound: float, plain: Any, inverse: bool) -> tuple[Tensor, Tensor]:
+    if plain_operations() or v.dim() == 0 or v.dtype not in (torch.float32, torch.float64):
+        return plain(v, params, bound)
+    batch = v.shape[:-1]
+    flat = params.movedim(-1, 0).reshape(v.shape[-1], len(params), batch.numel()).contiguous()
+    if torch.is_grad_enabled():
+        out, log_slope = _Spline.apply(planes(v), flat, bound, inverse)
+    else:
+        out, log_slope = _evaluate(planes(v), flat, bound, inverse)[:2]
+    return unplanes(out, batch), unplanes(log_slope, batch)
+
+
+class _Bin(NamedTuple):
+    """The bin of every point, each field ``(features, n)``."""
+
+    index: Tensor  # (features, 1, n)
+    left: Tensor
+    width: Tensor
+    bottom: Tensor
+    height: Tensor
+    d0: Tensor
+    d1: Tensor
+    raw_slopes: Tensor  # (features, 2, n)
+
+
+def _evaluate(v: Tensor, params: Tensor, bound: float, inverse: bool) -> tuple[Tensor, ...]:
+    """The result and its log-slope, and for the gradient t, the bin, exponentials and their sums."""
+    inside = v.abs() < bound
+    clamped = v.clamp(-bound, bound)
+    found, powers, total = _find(clamped, params, bound, int(inverse))
+    _, left, width, bottom, height, d0, d1, _ = found
+    if inverse:
+        t = spline.bin_root((clamped - bottom).div_(height), height / width, d0, d1)
+        value = torch.addcmul(left, width, t)
+        log_slope = spline.bin_map(t, width, bottom, height, d0, d1)[1].neg_()
+    else:
+        t = (clamped - left).div_(width)
+        value, log_slope = spline.bin_map(t, width, bottom, height, d0, d1)
+    return torch.where(inside, value, v), log_slope.mul_(inside), t, inside, found, powers, total
+
+
+def _find(v: Tensor, params: Tensor, bound: float, search: int) -> tuple[_Bin, Tensor, Tensor]:
+    """The bin of every point of v, ``(features, n)``, among the widths (``search`` 0) or the heights (1)."""
+    features, count, n = params.shape
+    bins = (count + 1) // 3
+    floor = spline.min_share(bins)
+    raw = params[:, : 2 * bins].view(features, 2, bins, n)
+    powers = (raw - raw.amax(2, keepdim=True)).exp_()
+    total = powers.sum(2, keepdim=True)  # a share is floor + (1 - K floor) power / total
+    ends = torch.add(powers, total, alpha=floor / (1 - bins * floor))
+    unit = (2 * bound * (1 - bins * floor)) / total  # length of one unit of power
+    for k in range(1, bins):
+        ends[:, :, k] += ends[:, :, k - 1]
+    goal = (v + bound) / unit[:, search, 0]
+    index = (goal[:, None] >= ends[:, search, :-1]).sum(1, keepdim=True)
+    pair = index[:, None].expand(features, 2, 1, n)
+    size = torch.add(powers.gather(2, pair), total, alpha=floor / (1 - bins * floor)).mul_(unit)
+    start = ends.gather(2, pair).mul_(unit).sub_(size).sub_(bound)
+    inner = params[:, 2 * bins :]
+    around = torch.cat([index - 1, index], 1)
+    if bins > 1:
+        raw_slopes = inner.gather(1, around.clamp(0, bins - 2)).add_(spline.SLOPE_SHIFT)
+    else:
+        raw_slopes = params.new_zeros(features, 2, n)
+    slopes = torch.nn.functional.softplus(raw_slopes).add_(spline.MIN_SLOPE)
+    slopes.masked_fill_((around < 0) | (around > bins - 2), 1.0)  # the tails have slope 1
+    found = _Bin(
+        index, start[:, 0, 0], size[:, 0, 0], start[:, 1, 0], size[:, 1, 0], slopes[:, 0], slopes[:, 1], raw_slopes
+    )
+    return found, powers, total
+
+
+class _Spline(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, v: Tensor, params: Tensor, bound: float, inverse: bool) -> tuple[Tensor, Tensor]:
+        value, log_slope, t, inside, found, powers, total = _evaluate(v, params, bound, inverse)
+        ctx.save_for_backward(v, params, t, inside, *found, powers, total)
+        ctx.bound, ctx.inverse = bound, inverse
+        return value, log_slope
+
+    @staticmethod
+    def backward(ctx: Any, value_grad: Tensor, slope_grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        v, params, t, inside, *rest = ctx.saved_tensors
+        if torch.is_grad_enabled():  # somebody differentiates the gradient: plain operations can
+            plain = spline.inverse if ctx.inverse else spline.forward
+            outputs = plain(v, params.transpose(0, 1), ctx.bound)
+            grads = torch.autograd.grad(outputs, (v, params), (value_grad, slope_grad), create_graph=True)
+            return *grads, None, None
+        found, powers, total = _Bin(*rest[:-2]), rest[-2], rest[-1]
+        value_in, slope_in = value_grad * inside, slope_grad * inside
+        v_grad, point_grads = _point_grads(t, found, value_in, slope_in, ctx.inverse)
+        params_grad = _params_grad(params, found, powers, total, point_grads, ctx.bound)
+        return torch.where(inside, v_grad, value_grad), params_grad, None, None
+
+
+def _point_grads(
+    t: Tensor, found: _Bin, value_grad: Tensor, slope_grad: Tensor, inverse: bool
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Gradients of the argument and of left, width, bottom, height, d0, d1 at every point.
+
+    Derivatives of y and l = log dy/dx with respect to t, s = h / w, d0, d1 and h; the inverse x(y) has
+    dx = (dy - y_p dp) / y_x and -l follows x, so its gradient is the forward one with other weights.
+    """
+    width, height, d0, d1 = found.width, found.height, found.d0, found.d1
+    s, u = height / width, 1 - t
+    tu = t * u
+    delta = d0 + d1 - 2 * s
+    den = s + delta * tu
+    rho = (s * t * t + d0 * tu) / den  # (y - bottom) / height
+    q = d1 * t * t + 2 * s * tu + d0 * u * u  # dy/dx = s² q / den²
+    bend = 1 - 2 * t
+    dl_dt = (2 * (d1 * t + s * bend - d0 * u)) / q - 2 * delta * bend / den
+    dy_dx = (s / den).square() * q
+    if inverse:
+        slope_grad = -slope_grad
+        whole = torch.addcdiv(value_grad, slope_grad * dl_dt, width)  # what reaches x: directly, and through -l
+        argument_grad = whole / dy_dx
+        value_grad = -argument_grad
+    two_tu = 2 * tu / den
+    factor = value_grad * height * tu / den  # dy/dd0 = h tu (1 - rho) / den, dy/dd1 = -h tu rho / den
+    d0_grad = factor * (1 - rho) + slope_grad * (u * u / q - two_tu)
+    d1_grad = slope_grad * (t * t / q - two_tu) - factor * rho
+    s_grad = value_grad * height * (t * t - rho * (1 - 2 * tu)) / den
+    s_grad += slope_grad * (2 / s + 2 * tu / q - 2 * (1 - 2 * tu) / den)
+    t_grad = value_grad * dy_dx * width + slope_grad * dl_dt
+    if not inverse:
+        argument_grad = t_grad / width
+    left_grad = -t_grad / width
+    width_grad = -(t_grad * t + s_grad * s) / width
+    height_grad = value_grad * rho + s_grad / width
+    return argument_grad, (left_grad, width_grad, value_grad, height_grad, d0_grad, d1_grad)
+
+
+def _params_grad(
+    params: Tensor, found: _Bin, powers: Tensor, total: Tensor, point_grads: tuple[Tensor, ...], bound: float
+) -> Tensor:
+    """The gradient of all 3K - 1 planes from the six gradients of the bin at every point."""
+    features, count, n = params.shape
+    bins = (count + 1) // 3
+    floor = spline.min_share(bins)
+    left_grad, width_grad, bottom_grad, height_grad, d0_grad, d1_grad = point_grads
+    grad = params.new_zeros(features, count, n)
+    # An edge moves with every size before it: size k gets edge_grad if k < index, size_grad if k = index, else 0.
+    edge_grad = torch.stack([left_grad, bottom_grad], 1)[:, :, None]
+    size_grad = torch.stack([width_grad, height_grad], 1)[:, :, None]
+    least = 2 * bound * floor
+    start = torch.stack([found.left, found.bottom], 1)[:, :, None] + bound
+    start.sub_(found.index[:, None] * start.new_tensor(least))
+    size = torch.stack([found.width, found.height], 1)[:, :, None] - least
+    mean = edge_grad * start + size_grad * size  # the softmax's mean of the gradient, times 2 bound (1 - K floor)
+    scale = (2 * bound * (1 - bins * floor)) / total
+    before = torch.arange(bins, device=params.device)[:, None] < found.index  # (features, K, n)
+    sizes = grad[:, : 2 * bins].view(features, 2, bins, n)
+    torch.where(before[:, None], edge_grad * scale - mean / total, -mean / total, out=sizes)
+    pair = found.index[:, None].expand(features, 2, 1, n)
+    sizes.scatter_add_(2, pair, size_grad * scale)
+    sizes.mul_(powers)
+    if bins > 1:
+        inner = grad[:, 2 * bins :]
+        through = torch.sigmoid(found.raw_slopes)
+        inner.scatter_add_(
+            1, (found.index - 1).clamp_min(0), (d0_grad * through[:, 0] * (found.index[:, 0] > 0))[:, None]
+        )
+        inner.scatter_add_(
+            1, found.index.clamp_max(bins - 2), (d1_grad * through[:, 1] * (found.index[:, 0] < bins - 1))[:, None]
+        )
+    return grad
