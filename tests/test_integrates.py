@@ -14,6 +14,7 @@ FLOWS = {
     "maf": lambda m: pf.maf(m, layers=2, hidden=HIDDEN),
     "iaf": lambda m: pf.iaf(m, layers=2, hidden=HIDDEN),
     "realnvp": lambda m: pf.realnvp(m, layers=4, hidden=HIDDEN),
+    "ffjord": lambda m: pf.ffjord(m, hidden=HIDDEN),
 }
 
 
