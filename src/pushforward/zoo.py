@@ -103,6 +103,37 @@ def ffjord(
     return Flow(Continuous(field, solver=solver, rtol=rtol, atol=atol, trace=trace), features, context=context)
 
 
+def nsf(
+    features: int,
+    *,
+    context: int = 0,
+    layers: int = 5,
+    hidden: Sequence[int] = (128, 128),
+    bins: int = 8,
+    bound: float = 5.0,
+    coupling: bool = False,
+) -> Flow:
+    """Neural spline flow: the transforms of :func:`maf`, or with ``coupling`` of :func:`realnvp`, with splines.
+
+    Args:
+        features: Features of a row.
+        context: Features of the context, 0 for none.
+        layers: Transforms.
+        hidden: Widths of the hidden layers of each network.
+        bins: Bins of each spline.
+        bound: Splines act on [-bound, bound] and leave the rest as it is.
+        coupling: Whether both directions take one pass.
+
+    Raises:
+        ValueError: a size is not positive, ``bins`` is below 2, or a hidden layer is too narrow for the features.
+
+    Reference:
+        Durkan, Bekasov, Murray, Papamakarios (2019), Neural Spline Flows, arXiv:1906.04032.
+    """
+    parts = _couplings if coupling else _autoregressive
+    return Flow(Compose(parts(features, context, layers, hidden, Spline(bins, bound))), features, context=context)
+
+
 def _autoregressive(features: int, context: int, layers: int, hidden: Sequence[int], scalar: Scalar) -> list[Transform]:
     _check(features=features, layers=layers)
     backwards = range(features - 1, -1, -1)

@@ -1,6 +1,6 @@
 r"""The spline of :mod:`.spline` in few passes over memory, with its gradient written out.
 
-A spline's time goes into passes over the 3K - 1 parameter planes. Here the planes are ``(features, 3K - 1, n)``, so each
+A spline's time goes into passes over the 3K - 1 parameter planes. Here they are ``(features, 3K - 1, n)``, so each
 is contiguous over the batch; there is one exponential, the normalisation of widths and heights waits until one bin of K
 has been picked, and only two of the K - 1 slopes meet a softplus. The gradient with respect to all parameters follows
 from six numbers per point.
