@@ -7,6 +7,8 @@ import math
 import sys
 from typing import Any
 
+import numpy as np
+
 
 class Console:
     """Prints lines for people, or keeps quiet and prints one JSON object at the end.
@@ -63,6 +65,7 @@ def aligned(rows: list[tuple[str, ...]], indent: str = "  ") -> list[str]:
 
 
 def mean_and_error(values: Any) -> tuple[float, float]:
-    """Mean and its standard error over rows; the error is NaN for a single row."""
-    n = len(values)
-    return float(values.mean()), float(values.std()) / math.sqrt(n) if n > 1 else math.nan
+    """Mean and its standard error over rows; the error is NaN for a single row, or where a value is not finite."""
+    values = np.asarray(values)
+    n, mean = len(values), float(values.mean())
+    return mean, float(values.std(ddof=1)) / math.sqrt(n) if n > 1 and math.isfinite(mean) else math.nan

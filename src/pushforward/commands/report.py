@@ -8,9 +8,7 @@ from typing import Any
 from ..data.table import check_output
 from ..report.build import write_report
 from .console import Console
-from .fit import first_transform
 from .held_out import encode_held_out, saved_held_out
-from .learn import spread
 from .model import TableModel
 
 
@@ -35,12 +33,11 @@ def run(
         rows, numbers = saved_held_out(model), None
     else:
         rows, numbers = encode_held_out(model, data, console, drop_missing)
-    x = spread(rows, model.schema, seed)
     source = data.name if data is not None else str(model.facts.get("data", model_path.name))
     numbers_found = write_report(
         output,
         model.flow,
-        x,
+        rows.x,
         columns=model.schema.names,
         context=rows.context,
         history=model.facts.get("history", []),
@@ -48,7 +45,7 @@ def run(
         command=f"{model.facts.get('command', '')}\n{console_command(model_path, data, output)}".strip(),
         title=title or f"The density of {source}",
         seed=seed,
-        schema=[_column(column) for column in model.schema.columns],
+        schema=model.schema,
         **({} if numbers is None else {"row_numbers": [int(n) for n in numbers]}),
     )
     console.say(f"{len(rows):,} held-out rows")
@@ -86,14 +83,3 @@ def _with_error(held: dict[str, Any], value: str, error: str) -> str:
     if held[value] is None:
         return "not finite"
     return f"{held[value]:.4f} ± {held[error] if held[error] is not None else float('nan'):.4f}"
-
-
-def _column(column: Any) -> dict[str, Any]:
-    kind = f"{column.kind} to {column.step:g}" if column.step and column.step != 1 else column.kind
-    return {
-        "name": column.name,
-        "kind": kind,
-        "minimum": column.minimum,
-        "maximum": column.maximum,
-        "first transform": first_transform(column),
-    }

@@ -87,6 +87,7 @@ def score_table(
         "scored": len(x),
         "log_likelihood": mean,
         "standard_error": se,
+        "median": float(np.median(value)),
         "below_1_percent": float((columns["percentile"] < 1).mean()),
         "impossible": int(np.isneginf(value).sum()),
         "cell_samples": samples if model.schema.has_cells else None,
@@ -111,8 +112,9 @@ def describe(scores: pl.DataFrame, summary: dict[str, Any], table: Table) -> lis
     mean, se = summary["log_likelihood"], summary["standard_error"]
     spread = "" if math.isnan(se) else f" ± {se:.4f}"
     lines = [
-        f"{table.path.name}: {summary['scored']:,} rows, {mean:.4f}{spread} nats a row",
-        f"{summary['below_1_percent']:.1%} of them are less likely than all but 1% of the training rows",
+        f"{table.path.name}: {summary['scored']:,} rows",
+        f"log-density: median {summary['median']:.4f}, mean {mean:.4f}{spread} nats",
+        f"{summary['below_1_percent']:.1%} of the rows are below the first percentile of the training rows",
     ]
     if summary["cell_samples"]:
         lines.append(

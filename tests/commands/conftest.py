@@ -1,0 +1,55 @@
+"""A small mixed table, and two models of it, fitted by the shell program itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from pushforward import cli
+
+QUICK = ["--flow", "maf", "--layers", "2", "--hidden", "16", "--steps", "200", "--lr", "0.01", "--quiet"]
+
+
+def mixed_table(rows: int = 600, seed: int = 0) -> pl.DataFrame:
+    """Sizes, prices, counts and a colour, all of which hang together."""
+    rng = np.random.default_rng(seed)
+    size = rng.gamma(3.0, 1.0, rows)
+    return pl.DataFrame(
+        {
+            "size": size,
+            "price": np.round(np.exp(4 + np.log(size) + 0.3 * rng.normal(size=rows))),
+            "count": rng.poisson(size),
+            "colour": rng.choice(["red", "green", "blue"], rows),
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``table.csv``, an unconditional model ``plain`` and a model ``given`` the colour."""
+    folder = tmp_path_factory.mktemp("workshop")
+    table = folder / "table.csv"
+    mixed_table().write_csv(table)
+    assert cli.main(["fit", str(table), "-o", str(folder / "plain"), "--columns", "size,price,count", *QUICK]) == 0
+    assert cli.main(["fit", str(table), "-o", str(folder / "given"), "--given", "colour", *QUICK]) == 0
+    return folder
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """Runs a command with ``--json`` in this process, checks its exit code, and gives its result."""
+
+    def command(*arguments: Any, code: int = 0) -> Any:
+        capsys.readouterr()
+        found = cli.main([*map(str, arguments), "--json"])
+        out, err = capsys.readouterr()
+        assert found == code, err
+        return json.loads(out)
+
+    return command

@@ -1,0 +1,225 @@
+"""The shell's commands on a small table: what they write, what they say, and that it is right."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from conftest import QUICK, mixed_table
+
+import pushforward as pf
+from pushforward import cli
+from pushforward.commands.learn import held_out_order
+from pushforward.commands.model import TableModel
+
+Run = Callable[..., Any]
+
+
+def test_fit_reports_the_flow_beside_a_gaussian(tmp_path: Path, workshop: Path, run: Run) -> None:
+    summary = run("fit", workshop / "table.csv", "-o", tmp_path / "m", "--columns", "size,price,count", *QUICK[:-1])
+    held = summary["held_out"]
+    assert (summary["training_rows"], summary["validation_rows"], held["rows"]) == (480, 60, 60)
+    assert held["gain"] == pytest.approx(held["log_likelihood"] - held["gaussian_log_likelihood"])
+    assert held["gain"] > 2 * held["gain_standard_error"] > 0
+    assert summary["training"]["steps"] == 200
+
+
+def test_fit_is_the_same_again(tmp_path: Path, workshop: Path, run: Run) -> None:
+    run("fit", workshop / "table.csv", "-o", tmp_path / "m", "--columns", "size,price,count", *QUICK)
+    first, second = (pf.load(path).state_dict() for path in (workshop / "plain", tmp_path / "m"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_fit_says_what_it_did(tmp_path: Path, workshop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "m"
+    assert cli.main(["fit", str(workshop / "table.csv"), "-o", str(output), "--given", "colour", *QUICK[:-1]]) == 0
+    said = capsys.readouterr().out
+    assert "600 rows, 3 columns, given colour" in said
+    assert "full-covariance Gaussian" in said
+    assert f"saved {output}" in said
+
+
+def test_scores_are_log_densities_in_the_data_s_units(tmp_path: Path, workshop: Path, run: Run) -> None:
+    run("fit", workshop / "table.csv", "-o", tmp_path / "m", "--columns", "size", *QUICK)
+    grid = pl.DataFrame({"size": np.linspace(0.001, 40, 4001)})
+    grid.write_parquet(tmp_path / "grid.parquet")
+    run("score", tmp_path / "m", tmp_path / "grid.parquet", "-o", tmp_path / "s.parquet")
+    scores = pl.read_parquet(tmp_path / "s.parquet")
+    assert scores.columns == ["log_density", "percentile"]
+    mass = np.trapezoid(np.exp(scores["log_density"].to_numpy()), grid["size"].to_numpy())
+    assert mass == pytest.approx(1.0, abs=0.03)
+    assert scores["log_density"].to_numpy() == pytest.approx(
+        pf.load(tmp_path / "m")(torch.tensor(grid.to_numpy())).detach().numpy()
+    )
+
+
+def test_percentiles_are_those_of_the_training_rows(tmp_path: Path, workshop: Path, run: Run) -> None:
+    summary = run("score", workshop / "plain", workshop / "table.csv", "-o", tmp_path / "s.csv")
+    scores = pl.read_csv(tmp_path / "s.csv")
+    assert scores.columns == ["log_density", "percentile", "standard_error"]
+    assert scores.height == summary["rows"] == 600
+    assert scores["percentile"].mean() == pytest.approx(50, abs=3)
+    assert scores.sort("log_density")["percentile"].is_sorted()
+
+
+def test_columns_are_found_by_name(tmp_path: Path, workshop: Path, run: Run) -> None:
+    shuffled = mixed_table().select("colour", pl.lit("more").alias("extra"), "count", "price", "size")
+    shuffled.write_csv(tmp_path / "t.csv")
+    run("score", workshop / "given", workshop / "table.csv", "-o", tmp_path / "a.parquet")
+    notes = run("score", workshop / "given", tmp_path / "t.csv", "-o", tmp_path / "b.parquet")["notes"]
+    assert pl.read_parquet(tmp_path / "a.parquet").equals(pl.read_parquet(tmp_path / "b.parquet"))
+    assert any("does not use extra" in note for note in notes)
+
+
+def test_rows_with_gaps_keep_their_place(tmp_path: Path, workshop: Path, run: Run) -> None:
+    table = mixed_table().with_columns(pl.when(pl.int_range(pl.len()) == 2).then(None).otherwise("size").alias("size"))
+    table.write_csv(tmp_path / "t.csv")
+    arguments = ("score", workshop / "plain", tmp_path / "t.csv", "-o", tmp_path / "s.csv")
+    assert "row 3: a missing value" in run(*arguments, code=2)["error"]
+    assert not (tmp_path / "s.csv").exists()
+    assert run(*arguments, "--drop-missing")["scored"] == 599
+    scores = pl.read_csv(tmp_path / "s.csv")
+    assert scores["log_density"].is_null().arg_true().to_list() == [2]
+    fit = run("fit", tmp_path / "t.csv", "-o", tmp_path / "m", "--columns", "size", "--drop-missing", *QUICK)
+    assert "1 rows with missing" in fit["notes"][0]
+
+
+def test_the_column_that_was_spoilt_is_the_one_to_blame(tmp_path: Path, workshop: Path, run: Run) -> None:
+    table = mixed_table().with_columns(
+        pl.when(pl.int_range(pl.len()) == 5).then(400).otherwise(pl.col("count")).alias("count")
+    )
+    table.write_csv(tmp_path / "t.csv")
+    run("score", workshop / "plain", tmp_path / "t.csv", "-o", tmp_path / "s.parquet", "--explain")
+    scores = pl.read_parquet(tmp_path / "s.parquet")
+    assert scores["log_density"].arg_min() == 5
+    row = scores.row(5, named=True)
+    assert row["unlikely_because"] == "count"
+    assert row["would_fit"] < 30
+    assert row["gain_count"] > 10 > row["gain_size"]
+    explained = scores["unlikely_because"].is_not_null()
+    assert (explained == (scores["percentile"] <= 5)).all()
+
+
+def test_samples_look_like_the_table(tmp_path: Path, workshop: Path, run: Run) -> None:
+    arguments = ("sample", workshop / "given", "-n", 2000, "--given", "colour=red")
+    run(*arguments, "-o", tmp_path / "r.csv")
+    rows = pl.read_csv(tmp_path / "r.csv")
+    assert rows.columns == ["colour", "size", "price", "count"]
+    assert rows["colour"].unique().to_list() == ["red"]
+    assert rows["price"].dtype == rows["count"].dtype == pl.Int64
+    truth = mixed_table(5000, seed=1)
+    for name in ("size", "price"):
+        assert rows[name].median() == pytest.approx(truth[name].median(), rel=0.25)
+    run(*arguments, "-o", tmp_path / "again.csv")
+    assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "r.csv").read_bytes()
+    run(*arguments, "-o", tmp_path / "other.csv", "--seed", 1)
+    assert (tmp_path / "other.csv").read_bytes() != (tmp_path / "r.csv").read_bytes()
+
+
+def test_compare_takes_rows_that_neither_model_saw(workshop: Path, run: Run) -> None:
+    result = run("compare", workshop / "plain", workshop / "given", workshop / "table.csv")
+    assert result["rows"] == len(held_out_order(600, 0)[2]) == 60
+    first, second = (model["log_likelihood"] for model in result["models"])
+    assert result["difference"] == pytest.approx(first - second)
+    assert 0 < result["standard_error"] < max(model["standard_error"] for model in result["models"])
+    assert run("compare", workshop / "plain", workshop / "plain", workshop / "table.csv")["better"] is None
+
+
+def test_compare_refuses_other_columns(tmp_path: Path, workshop: Path, run: Run) -> None:
+    run("fit", workshop / "table.csv", "-o", tmp_path / "m", "--columns", "size,count", *QUICK)
+    error = run("compare", workshop / "plain", tmp_path / "m", workshop / "table.csv", code=2)["error"]
+    assert "price" in error
+
+
+def test_report_with_and_without_the_data(tmp_path: Path, workshop: Path, run: Run) -> None:
+    result = run("report", workshop / "given", workshop / "table.csv", "-o", tmp_path / "a.html")
+    assert result["rows"] == 60
+    assert run("report", workshop / "given", "-o", tmp_path / "b.html")["rows"] == 60
+    for name in ("a.html", "b.html"):
+        text = (tmp_path / name).read_text()
+        assert "price" in text
+        assert "pushforward fit" in text
+
+
+def test_info_is_what_fit_saved(workshop: Path, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    found = run("info", workshop / "plain")
+    assert found["command"].startswith("pushforward fit")
+    assert [column["kind"] for column in found["schema"]["columns"]] == ["continuous", "integer", "integer"]
+    assert cli.main(["info", str(workshop / "plain")]) == 0
+    assert "log" in capsys.readouterr().out
+
+
+def test_a_divided_file_is_used_as_it_is_divided(tmp_path: Path, run: Run) -> None:
+    rng = np.random.default_rng(0)
+    parts = {name: rng.normal(size=(n, 2)) for name, n in (("train", 300), ("val", 50), ("test", 70))}
+    np.savez(tmp_path / "t.npz", **parts)
+    summary = run("fit", tmp_path / "t.npz", "-o", tmp_path / "m", *QUICK)
+    assert (summary["training_rows"], summary["validation_rows"], summary["held_out"]["rows"]) == (300, 50, 70)
+    run("score", tmp_path / "m", tmp_path / "t.npz", "-o", tmp_path / "s.csv")
+    assert pl.read_csv(tmp_path / "s.csv").height == 70
+
+
+def test_bounded_columns_stay_inside(tmp_path: Path, run: Run) -> None:
+    rng = np.random.default_rng(0)
+    pl.DataFrame({"share": rng.beta(0.4, 0.6, 500), "x": rng.normal(size=500)}).write_csv(tmp_path / "t.csv")
+    run("fit", tmp_path / "t.csv", "-o", tmp_path / "m", "--bounds", "share=0,1", *QUICK)
+    run("sample", tmp_path / "m", "-n", 2000, "-o", tmp_path / "r.parquet")
+    share = pl.read_parquet(tmp_path / "r.parquet")["share"]
+    assert share.is_between(0, 1).all()
+    pl.DataFrame({"share": [0.5, 1.5], "x": [0.0, 0.0]}).write_csv(tmp_path / "far.csv")
+    run("score", tmp_path / "m", tmp_path / "far.csv", "-o", tmp_path / "s.parquet")
+    scores = pl.read_parquet(tmp_path / "s.parquet")
+    assert np.isfinite(scores["log_density"][0])
+    assert scores["log_density"][1] == -np.inf
+    assert scores["percentile"][1] == 0
+
+
+def test_training_is_resumed_where_a_state_exists(tmp_path: Path, workshop: Path, run: Run) -> None:
+    arguments = ("fit", workshop / "table.csv", "--columns", "size,price,count", *QUICK)
+    run(*arguments, "-o", tmp_path / "m", "--checkpoint-every", 20, "--resume")
+    assert (tmp_path / "m.training").is_dir()
+    lines = tmp_path / "metrics.jsonl"
+    run(*arguments, "-o", tmp_path / "m", "--checkpoint-every", 20, "--resume", "--metrics", lines)
+    first, second = (pf.load(path).state_dict() for path in (workshop / "plain", tmp_path / "m"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_wide_tables_get_wide_layers(tmp_path: Path, run: Run) -> None:
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "t.npy", rng.normal(size=(800, 150)))
+    run("fit", tmp_path / "t.npy", "-o", tmp_path / "m", "--flow", "maf", "--layers", "1", "--steps", "1", "--quiet")
+    assert TableModel.load(tmp_path / "m").flow.event_shape == (150,)
+
+
+def test_demo_does_the_whole_job(tmp_path: Path, run: Run) -> None:
+    mixed_table().write_csv(tmp_path / "t.csv")
+    result = run("demo", tmp_path / "t.csv", "-o", tmp_path / "demo", "--budget", "1s", "--flow", "maf")
+    assert {path.name for path in (tmp_path / "demo").iterdir()} == {
+        "model",
+        "scores.parquet",
+        "samples.parquet",
+        "report.html",
+    }
+    assert result["fit"]["columns"] == ["size", "price", "count"]
+    assert "colour" in result["notes"][0]
+
+
+def test_a_process_of_its_own(tmp_path: Path, workshop: Path) -> None:
+    command = [sys.executable, "-m", "pushforward", "score", workshop / "plain", workshop / "table.csv", "--json"]
+    done = subprocess.run(
+        [*map(str, command), "-o", str(tmp_path / "s.csv")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["rows"] == 600
+    code = "import sys; from pushforward.cli import main; c = main(['--help']); print(c, 'torch' in sys.modules)"
+    helped = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert helped.stdout.splitlines()[-1] == "0 False"
+    assert "Fit" in helped.stdout or "fit" in helped.stdout
