@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..described import Described
+from ..numerics.ode.network import Network, logistic_form
 from .mlp import uniform
 
 
@@ -77,3 +78,10 @@ class MLPField(Described):
     def _first(self, t: Tensor, z: Tensor, context: Tensor | None) -> Tensor:
         a = F.linear(torch.cat([z, t.expand(*z.shape[:-1], 1)], -1), self.weights[0], self.biases[0])
         return a if self.context_weight is None else a + F.linear(context, self.context_weight)
+
+    def logistic_form(self, context: Tensor | None) -> tuple[Network, Tensor] | None:
+        """The same field for :func:`pushforward.numerics.ode.network.follow`, if it has two hidden layers."""
+        network, start = logistic_form(self.weights, self.biases, self.features)
+        return network, start if self.context_weight is None else torch.addmm(
+            start, context, 2 * self.context_weight.t()
+        )

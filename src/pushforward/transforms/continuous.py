@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from ..numerics import trace as traces
-from ..numerics.ode.adaptive import adaptive
-from ..numerics.ode.gradient import RowData, quadrature, replay
-from ..numerics.ode.solve import Outcome, Status, Step, fixed
+from ..numerics.ode.gradient import RowData, discrete
+from ..numerics.ode.method import Status
+from ..numerics.ode.network import follow as network_follow
+from ..numerics.ode.solve import Solver
 from ..numerics.ode.tableau import TABLEAUS
 from .base import Transform
 
@@ -108,8 +109,7 @@ class Continuous(Transform):
         if not (rtol >= 0 and atol >= 0 and rtol + atol > 0):
             raise ValueError(f"rtol and atol must not be negative, nor both 0, got rtol={rtol}, atol={atol}")
         self.field, self.time, self.event_dim = field, time, event_dim
-        self.tableau, self.rtol, self.atol = TABLEAUS[solver], rtol, atol
-        self.steps, self.max_steps = steps, max_steps
+        self.solver = Solver(TABLEAUS[solver], rtol, atol, max_steps, steps)
         self.trace, self.probes, self.noise = trace, probes, noise
         self.gradient, self.checkpoint = gradient, checkpoint
 
@@ -177,62 +177,18 @@ class Continuous(Transform):
             accepted=outcome.accepted.view(batch),
             rejected=outcome.rejected.view(batch),
             evaluations=outcome.evaluations.view(batch),
-            max_steps=self.max_steps,
+            max_steps=self.solver.max_steps,
         )
 
     def _follow(self, z, data, t0, span, event, kind):
+        """The end, the estimates of the log-determinant (probes, n), and the outcome."""
+        if self.gradient == "discrete" and kind in (None, "closed") and getattr(self.field, "logistic_form", None):
+            network, start = self.field.logistic_form(data.context)
+            end, logdet, outcome = network_follow(network, start, self.solver, z, t0, span)
+            return end, logdet[None], outcome
         slope = self._slope(event)
         integrand = None if kind is None else self._integrand(slope, kind)
-        steps: list[Step] = []
-        grad = torch.is_grad_enabled()
-        estimates = None
-
-        def add(step: Step) -> None:
-            nonlocal estimates
-            context, probes = data.of(step.rows)
-            rows = slice(None) if step.rows is None else step.rows
-            h = step.length * span[rows]
-            t = t0[rows] + step.start * span[rows]
-            integral = quadrature(integrand, self.tableau, t, h, step.states, context, probes)
-            if estimates is None:
-                estimates = integral.new_zeros(len(integral), len(z))
-            if step.rows is None:
-                estimates += integral
-            else:
-                estimates.index_add_(1, step.rows, integral)
-
-        observe = (lambda step: steps.append(step._replace(states=None))) if grad else (add if integrand else None)
-        outcome = self._outcome(
-            lambda t, z, c: (slope(t, z, c), None), z.detach(), data.context, t0.detach(), span.detach(), observe
-        )
-        end = outcome.z
-        if grad:
-            end, estimates = replay(
-                slope, integrand, self.tableau, steps, z, data, t0, span, checkpoint=self.checkpoint
-            )
-        if integrand and estimates is None:
-            estimates = z.new_zeros(1, len(z))
-        lost = outcome.status != Status.REACHED
-        end = torch.where(lost[:, None], torch.nan, end)
-        if estimates is not None:
-            estimates = torch.where(lost, torch.nan, estimates)
-        return end, estimates, outcome
-
-    def _outcome(self, field, z, context, t0, span, observe) -> Outcome:
-        if self.steps is not None:
-            return fixed(field, z, context, t0, span, tableau=self.tableau, steps=self.steps, observe=observe)
-        return adaptive(
-            field,
-            z,
-            context,
-            t0,
-            span,
-            tableau=self.tableau,
-            rtol=self.rtol,
-            atol=self.atol,
-            max_steps=self.max_steps,
-            observe=observe,
-        )
+        return discrete(slope, integrand, self.solver, z, data, t0, span, checkpoint=self.checkpoint)
 
     def _slope(self, event) -> Callable:
         if len(event) == 1:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .solve import Field, Method, Observer, Outcome, Rates, Status, Step
+from .method import Field, Method, Observer, Outcome, Rates, Status, Step
 from .tableau import Tableau
 
 SAFETY, SMALLEST, LARGEST = 0.9, 0.2, 10.0  # the next step is predicted with care, and never changes too wildly
@@ -24,7 +24,6 @@ def adaptive(
     context: Tensor | None,
     t0: Tensor,
     span: Tensor,
-    *,
     tableau: Tableau,
     rtol: float,
     atol: float,
@@ -37,16 +36,11 @@ def adaptive(
     most 1; sizes follow a proportional-integral controller.
 
     Args:
-        field: The field.
-        z: Where to start, ``(n, features)``.
-        context: What the field is told besides, ``(n, c)``, or None.
-        t0: When to start, ``(n, 1)``.
-        span: t1 - t0, ``(n, 1)``.
+        field, z, context, t0, span, observe: As in :meth:`.solve.Solver.solve`.
         tableau: The method; it must have an error estimate.
         rtol: Relative tolerance of a step.
         atol: Absolute tolerance of a step.
         max_steps: Attempts, accepted or not, before a row is given up.
-        observe: Called with every accepted step.
 
     Reference:
         Hairer, Norsett, Wanner (1993), Solving Ordinary Differential Equations I, section II.4; the controller: Hairer,
@@ -100,7 +94,7 @@ class _Solve:
         self.z, self.context, self.t0, self.span = z, context, t0, span
         self.index = torch.arange(len(z), device=z.device)
         self.slope, self.integrand = field(t0, z, context)
-        self.start, self.previous = torch.zeros_like(t0), torch.full_like(t0, 1e-4)
+        self.start, self.previous = torch.zeros_like(t0), torch.ones_like(t0)
         self.length = self._first_length()
         self.finished = torch.full_like(z, torch.nan)
         self.status = torch.full_like(self.index, int(Status.MAX_STEPS))
@@ -151,7 +145,11 @@ class _Solve:
         return Outcome(self.finished, self.status, self.accepted, self.rejected, evaluations)
 
     def _first_length(self) -> Tensor:
-        """A first step by the size of z, of its slope, and of how fast the slope changes (Hairer et al., II.4)."""
+        """A first step by the size of z, of its slope, and of how fast the slope changes.
+
+        As in Hairer et al., II.4, whose factor of 1/100 below the root is left out: a first step that is too long costs
+        one attempt, one that is too short costs several steps until the size has grown.
+        """
         size, slope = self.z.abs(), self.slope * self.span
         tiny = torch.finfo(self.z.dtype).tiny
         z_norm, slope_norm = self.tolerance.norm(self.z, size), self.tolerance.norm(slope, size)
@@ -160,13 +158,13 @@ class _Solve:
             0
         ]
         bend = self.tolerance.norm(ahead * self.span - slope, size) / guess
-        length = (0.01 / torch.maximum(slope_norm, bend).clamp_min(tiny)) ** (1 / (self.tableau.order + 1))
+        length = torch.maximum(slope_norm, bend).clamp_min(tiny) ** (-1 / (self.tableau.order + 1))
         return torch.minimum(100 * guess, length).clamp(max=1).nan_to_num(1e-3)
 
     def _growth(self, ratio: Tensor) -> Tensor:
         """The factor of the next step: proportional to this error, damped by the one before."""
         self.finite = ratio.isfinite()
-        damping = 0.2 / self.tableau.order
+        damping = 0.1 / self.tableau.order
         power = 1 / self.tableau.order - 0.75 * damping
         factor = SAFETY * ratio.clamp_min(1e-10) ** -power * self.previous**damping
         return torch.where(self.finite, factor.clamp(SMALLEST, LARGEST), AFTER_OVERFLOW)

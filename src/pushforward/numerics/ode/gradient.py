@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint as recompute
 
-from .solve import Step
+from .method import Outcome, Status, Step
+from .solve import Solver
 from .tableau import Tableau
 
 # The field alone, f(t, z, context), and what is integrated along the path: g(t, z, context, extra) -> (quantities, m).
@@ -30,6 +31,71 @@ class RowData:
             return self.context, self.probes
         context = None if self.context is None else self.context[rows]
         return context, None if self.probes is None else self.probes[:, rows]
+
+
+def discrete(
+    slope: Slope,
+    integrand: Integrand | None,
+    solver: Solver,
+    z: Tensor,
+    data: RowData,
+    t0: Tensor,
+    span: Tensor,
+    *,
+    checkpoint: bool = True,
+) -> tuple[Tensor, Tensor | None, Outcome]:
+    """Follows a field; its gradients are those of the numerical solution, exactly.
+
+    Args:
+        slope: The field.
+        integrand: What is integrated along the path, or None.
+        solver: How.
+        z: Where to start, ``(n, features)``.
+        data: Context and probes of the rows.
+        t0: When to start, ``(n, 1)``.
+        span: t1 - t0, ``(n, 1)``.
+        checkpoint: Keep only the beginning of each step and compute its stages again in the backward pass.
+
+    Returns:
+        The end ``(n, features)`` and the integrals ``(quantities, n)``, NaN for rows that did not arrive; and what the
+        solve says.
+    """
+    if torch.is_grad_enabled():
+        steps: list[Step] = []
+        outcome = _solve(slope, solver, z, data, t0, span, lambda step: steps.append(step._replace(states=None)))
+        end, total = replay(slope, integrand, solver.tableau, steps, z, data, t0, span, checkpoint=checkpoint)
+    else:
+        running = _Total(z, data, t0, span)
+        observe = None if integrand is None else lambda step: running.add(step, integrand, solver.tableau)
+        outcome = _solve(slope, solver, z, data, t0, span, observe)
+        end, total = outcome.z, running.total
+    lost = outcome.status != Status.REACHED
+    if integrand is not None:
+        total = torch.where(lost, torch.nan, z.new_zeros(1, len(z)) if total is None else total)
+    return torch.where(lost[:, None], torch.nan, end), total, outcome
+
+
+def _solve(slope, solver, z, data, t0, span, observe):
+    z, t0, span = z.detach(), t0.detach(), span.detach()
+    return solver.solve(lambda t, z, c: (slope(t, z, c), None), z, data.context, t0, span, observe)
+
+
+class _Total:
+    def __init__(self, z, data, t0, span):
+        self.n, self.data, self.t0, self.span = len(z), data, t0, span
+        self.total = None
+
+    def add(self, step, integrand, tableau):
+        rows = slice(None) if step.rows is None else step.rows
+        h = step.length * self.span[rows]
+        t = self.t0[rows] + step.start * self.span[rows]
+        integral = quadrature(integrand, tableau, t, h, step.states, *self.data.of(step.rows))
+        if self.total is None:
+            self.total = integral.new_zeros(len(integral), self.n)
+        if step.rows is None:
+            self.total += integral
+        else:
+            self.total.index_add_(1, rows, integral)
 
 
 def quadrature(integrand: Integrand, tableau: Tableau, t, h, states, context, probes):

@@ -1,95 +1,57 @@
-r"""Solving dz/dt = f(z, t) for a batch of rows with steps of a given number; what every solver shares.
-
-Time runs over *fractions* s of the interval: t = t0 + s (t1 - t0) with s from 0 to 1. Both directions of time are then
-the same code, and the end is met exactly.
-"""
+"""The solver: a method with its tolerances, or with a given number of equal steps."""
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from .adaptive import adaptive
+from .method import Field, Method, Observer, Outcome, Status, Step
 from .tableau import Tableau
-
-# What a field says of a place: dz/dt, (m, features), and perhaps an integrand (m,) that is wanted along the way.
-Rates = tuple[Tensor, Tensor | None]
-# field(t, z, context) with t (m, 1), z (m, features), context (m, c) or None.
-Field = Callable[[Tensor, Tensor, Tensor | None], Rates]
-
-
-class Status(enum.IntEnum):
-    """How a row's solve ended."""
-
-    REACHED = 0
-    MAX_STEPS = 1
-    NOT_FINITE = 2
-    STEP_TOO_SMALL = 3
-
-
-class Step(NamedTuple):
-    """One accepted step of m rows."""
-
-    rows: Tensor | None  # (m,) which rows took it; None: all of them, in order
-    start: Tensor  # (m, 1) where it began, as a fraction of the interval
-    length: Tensor  # (m, 1) its length, as a fraction of the interval
-    states: Tensor  # (stages, m, features) z at the stages
-    integrand: Tensor | None  # (stages, m) what rode along
-
-
-Observer = Callable[[Step], None]
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """Where every row arrived, and at what price; rows that did not arrive are NaN."""
+class Solver:
+    """How equations are solved.
 
-    z: Tensor  # (n, features)
-    status: Tensor  # (n,) of Status
-    accepted: Tensor  # (n,) steps
-    rejected: Tensor  # (n,) steps
-    evaluations: Tensor  # (n,) of the field
+    Args:
+        tableau: The method.
+        rtol: Relative tolerance of a step.
+        atol: Absolute tolerance of a step.
+        max_steps: Attempted steps after which a row is given up.
+        steps: So many equal steps in place of adaptive ones.
+    """
 
+    tableau: Tableau
+    rtol: float = 1e-5
+    atol: float = 1e-5
+    max_steps: int = 1000
+    steps: int | None = None
 
-class Method:
-    """A tableau whose coefficients are tensors of the dtype and on the device of the solve."""
+    def solve(
+        self,
+        field: Field,
+        z: Tensor,
+        context: Tensor | None,
+        t0: Tensor,
+        span: Tensor,
+        observe: Observer | None = None,
+    ) -> Outcome:
+        """Follows the field from (t0, z) to t0 + span, without gradients.
 
-    def __init__(self, tableau: Tableau, like: Tensor) -> None:
-        self.tableau = tableau
-        self.a = [like.new_tensor(row) for row in tableau.a]
-        self.b, self.e = like.new_tensor(tableau.b), like.new_tensor(tableau.e)
-
-    def stages(
-        self, field: Field, t: Tensor, h: Tensor, z: Tensor, first: Rates, context: Tensor | None
-    ) -> tuple[Tensor, Tensor, Rates, Tensor | None]:
-        """Evaluates the field at all stages of a step of length h from (t, z), where its rates are ``first``.
-
-        Returns:
-            The stages' states and increments h k, both ``(stages, m, features)``, the rates at the last stage, and the
-            integrand at the stages, ``(stages, m)``, or None.
+        Args:
+            field: The field.
+            z: Where to start, ``(n, features)``.
+            context: What the field is told besides, ``(n, c)``, or None.
+            t0: When to start, ``(n, 1)``.
+            span: t1 - t0, ``(n, 1)``.
+            observe: Called with every accepted step.
         """
-        states = z.new_empty(self.tableau.stages, *z.shape)
-        increments = torch.empty_like(states)
-        states[0], rates, integrand = z, first, [first[1]]
-        torch.mul(first[0], h, out=increments[0])
-        for i in range(1, self.tableau.stages):
-            self.combine(increments[:i], self.a[i], z, out=states[i])
-            rates = field(torch.add(t, h, alpha=self.tableau.c[i]), states[i], context)
-            torch.mul(rates[0], h, out=increments[i])
-            integrand.append(rates[1])
-        together = None if integrand[0] is None else torch.stack(integrand)
-        return states, increments, rates, together
-
-    @staticmethod
-    def combine(increments: Tensor, weights: Tensor, z: Tensor, out: Tensor | None = None) -> Tensor:
-        """z + sum_i weights_i increments_i: one pass over memory, as a matrix-vector product."""
-        columns = increments.view(len(weights), -1).t()
-        flat = None if out is None else out.view(-1)
-        return torch.addmv(z.reshape(-1), columns, weights, out=flat).view_as(z)
+        if self.steps is not None:
+            return fixed(field, z, context, t0, span, self.tableau, self.steps, observe)
+        return adaptive(field, z, context, t0, span, self.tableau, self.rtol, self.atol, self.max_steps, observe)
 
 
 @torch.no_grad()
@@ -99,7 +61,6 @@ def fixed(
     context: Tensor | None,
     t0: Tensor,
     span: Tensor,
-    *,
     tableau: Tableau,
     steps: int,
     observe: Observer | None = None,
@@ -107,14 +68,9 @@ def fixed(
     """Equal steps, as many as the caller says, from t0 to t0 + span.
 
     Args:
-        field: The field.
-        z: Where to start, ``(n, features)``.
-        context: What the field is told besides, ``(n, c)``, or None.
-        t0: When to start, ``(n, 1)``.
-        span: t1 - t0, ``(n, 1)``.
+        field, z, context, t0, span, observe: As in :meth:`Solver.solve`.
         tableau: The method.
         steps: How many steps.
-        observe: Called with every step.
     """
     method, length = Method(tableau, z), torch.full_like(t0, 1 / steps)
     rates = None
