@@ -1,0 +1,130 @@
+r"""A field of two tanh layers: its solve, its exact divergence and the gradient of both, written out by hand.
+
+On a processor half of such a field's time goes into tanh, and most of what automatic differentiation does for a step
+is book-keeping. Here the network is first written with the logistic function, which is several times faster:
+
+.. math:: \tanh(a) = 2\,\sigma(2a) - 1 \quad\Rightarrow\quad
+          f = V_3\,s_2 + \beta_3,\quad s_2 = \sigma(V_2 s_1 + \beta_2),\quad s_1 = \sigma(V_1 [z, t] + \mathrm{start})
+
+With slopes p = s (1 - s) the Jacobian is V_3 diag(p_2) V_2 diag(p_1) V_1, and its trace costs one matrix product:
+
+.. math:: \mathrm{tr} J = p_2^T M p_1, \qquad M = V_2 \circ (V_1 V_3)^T
+
+All gradients are those of the discrete solution, exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .gradient import RowData, replay
+from .method import Outcome, Status, Step
+from .solve import Solver
+from .sweep import Network, Sweep
+
+
+def logistic_form(weights: Sequence[Tensor], biases: Sequence[Tensor], features: int) -> tuple[Network, Tensor]:
+    """A perceptron with tanh that reads [z, t], as a :class:`Network` and the start of its first layer."""
+    first, second, third = 2 * weights[0], 4 * weights[1], 2 * weights[2]
+    second_bias = 2 * (biases[1] - weights[1].sum(1))
+    third_bias = biases[2] - weights[2].sum(1)
+    trace = second * (first[:, :features] @ third).t()
+    return Network(first, second, second_bias, third, third_bias, trace), 2 * biases[0]
+
+
+def follow(
+    network: Network, start: Tensor, solver: Solver, z: Tensor, t0: Tensor, span: Tensor
+) -> tuple[Tensor, Tensor, Outcome]:
+    """Follows the network's field from (t0, z) to t0 + span.
+
+    Args:
+        network: The field.
+        start: Of its first layer: ``(h1,)``, or ``(n, h1)`` where a context changes it.
+        solver: How.
+        z: ``(n, features)``.
+        t0, span: ``(n, 1)``.
+
+    Returns:
+        The end ``(n, features)`` and the integral of the divergence ``(n,)``, both differentiable and NaN for rows
+        that did not arrive; and what the solve says.
+    """
+    report: list[Outcome] = []
+    end, logdet = _Follow.apply(solver, report, z, t0, span, start, *network)
+    return end, logdet, report[0]
+
+
+class _Follow(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        solver: Solver,
+        report: list[Outcome],
+        z: Tensor,
+        t0: Tensor,
+        span: Tensor,
+        start: Tensor,
+        *parts: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        network, record = Network(*parts), any(ctx.needs_input_grad)
+        logdet, weights = z.new_zeros(len(z)), z.new_tensor(solver.tableau.b)
+        steps: list[Step] = []
+
+        def observe(step: Step) -> None:
+            integral = (weights @ step.integrand) * step.length[:, 0]
+            if step.rows is None:
+                logdet.add_(integral)
+            else:
+                logdet.index_add_(0, step.rows, integral)
+            if record:
+                steps.append(step._replace(integrand=None))
+
+        shared = start.dim() == 1
+        field = (lambda t, z, _: network.rates(t, z, start)) if shared else network.rates
+        outcome = solver.solve(field, z, None if shared else start, t0, span, observe)
+        report.append(outcome)
+        lost = outcome.status != Status.REACHED
+        ctx.save_for_backward(z, t0, span, start, *parts)
+        ctx.solver, ctx.steps, ctx.lost = solver, steps, lost
+        return outcome.z, torch.where(lost, torch.nan, logdet * span[:, 0])
+
+    @staticmethod
+    def backward(ctx: Any, end_grad: Tensor, logdet_grad: Tensor) -> tuple[Tensor | None, ...]:
+        end_grad = torch.where(ctx.lost[:, None], 0, end_grad)
+        logdet_grad = torch.where(ctx.lost, 0, logdet_grad)
+        if torch.is_grad_enabled():  # somebody wants second derivatives: leave them to autograd
+            return None, None, *_replayed(ctx, end_grad, logdet_grad)
+        _, t0, span, start, *parts = ctx.saved_tensors
+        timed = ctx.needs_input_grad[3] or ctx.needs_input_grad[4]
+        network, tableau = Network(*parts), ctx.solver.tableau
+        sweep = Sweep(tableau, network, start, end_grad, logdet_grad, t0, span, timed=timed)
+        for step in reversed(ctx.steps):
+            sweep.back(step)
+        return None, None, *sweep.gradients()
+
+
+def _replayed(ctx: Any, end_grad: Tensor, logdet_grad: Tensor) -> list[Tensor | None]:
+    """The gradient as a differentiable function: takes the steps again under autograd."""
+    inputs = ctx.saved_tensors
+    z, t0, span, start, *parts = inputs
+    network = Network(*parts)
+    context = start.expand(len(z), -1)
+    end, logdet = replay(
+        network.slope,
+        lambda t, z, context, _: network.divergence(t, z, context)[None],
+        ctx.solver.tableau,
+        ctx.steps,
+        z,
+        RowData(context, None),
+        t0,
+        span,
+        checkpoint=False,
+    )
+    wanted = [v for v in inputs if v.requires_grad]
+    grads = iter(
+        torch.autograd.grad((end, logdet[0]), wanted, (end_grad, logdet_grad), create_graph=True, allow_unused=True)
+    )
+    return [next(grads) if v.requires_grad else None for v in inputs]
