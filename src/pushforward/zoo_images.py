@@ -51,8 +51,8 @@ def glow(
     stages: list[Transform] = []
     for level in range(levels):
         channels = 2 ** (level + 2) * shape[0]
-        parts = [part for _ in range(steps) for part in _glow_step(channels, context, hidden)]
-        stages.append(Compose([Squeeze(), Reversible(parts) if reversible else Compose(parts)]))
+        parts = [_glow_step(channels, context, hidden) for _ in range(steps)]
+        stages.append(Compose([Squeeze(), *([Reversible(parts)] if reversible else parts)]))
     return _multiscale(stages, shape, context, squeezes=levels)
 
 
@@ -87,10 +87,10 @@ def _multiscale(stages: Sequence[Transform], shape: Sequence[int], context: int,
     return Flow(Multiscale(stages, priors, pieces), features, event_shape=shape, context=context)
 
 
-def _glow_step(channels: int, context: int, hidden: int) -> list[Transform]:
+def _glow_step(channels: int, context: int, hidden: int) -> Transform:
     split, scalar = Channel(channels), Affine(LIMIT)
     net = ConvNet(split.kept, split.moved, scalar.num_params, context=context, hidden=(hidden, hidden))
-    return [Conv1x1(channels, normalize=True), Coupling(split, net, scalar)]
+    return Compose([Conv1x1(channels, normalize=True), Coupling(split, net, scalar)])
 
 
 def _checkerboards(C: int, H: int, W: int, context: int, count: int, hidden: Sequence[int]) -> list[Transform]:

@@ -69,7 +69,7 @@ class Flow(Density):
     ) -> Tensor:
         """Draws of shape ``(*shape, *context batch, *event)``; ``temperature`` scales the base's noise."""
         z, context = self._noise(shape, context, generator, temperature)
-        return self._transform(t).inverse(z, context)[0]
+        return self._transform(t).generate(z, context)
 
     def rsample_and_log_prob(
         self, shape: Sequence[int] = (), context: Tensor | None = None, *, generator: torch.Generator | None = None
@@ -93,7 +93,7 @@ class Flow(Density):
         """Compiles the transform block by block: equal blocks share their code. Returns the flow itself."""
         blocks = self.transform.transforms if isinstance(self.transform, Compose) else [self.transform]
         for block in blocks:
-            nn.Module.compile(block, **options)
+            block.compile(**options)
         return self
 
     def _transform(self, t: float | Tensor | None) -> Transform:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..nets.conv import as_images
 from .base import Transform
 
 
@@ -32,15 +33,11 @@ class Squeeze(Transform):
             check_squeezes(shape, 1)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        *batch, c, h, w = x.shape
-        blocks = as_images(x).reshape(-1, c, h // 2, 2, w // 2, 2).permute(0, 2, 4, 1, 3, 5)
-        z = blocks.reshape(-1, h // 2, w // 2, 4 * c).permute(0, 3, 1, 2)  # the channels lie last in memory
-        return z.view(*batch, *z.shape[1:]) if len(batch) != 1 else z, x.new_zeros(batch)
+        z = F.pixel_unshuffle(x, 2)
+        return _channels_last(z) if z.dim() == 4 else z, x.new_zeros(x.shape[:-3])
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        *batch, c, h, w = z.shape
-        blocks = as_images(z).permute(0, 2, 3, 1).reshape(-1, h, w, c // 4, 2, 2).permute(0, 3, 1, 4, 2, 5)
-        return blocks.reshape(*batch, c // 4, 2 * h, 2 * w), z.new_zeros(batch)
+        return F.pixel_shuffle(z, 2), z.new_zeros(z.shape[:-3])
 
 
 def check_squeezes(shape: Sequence[int], times: int, argument: str = "levels") -> None:
@@ -94,6 +91,7 @@ class Multiscale(Transform):
             )
         self.levels, self.priors = nn.ModuleList(levels), nn.ModuleList(priors)
         self.pieces = [torch.Size(piece) for piece in pieces]
+        self._inverses: list[Any] | None = None
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         batch = x.shape[:-3]
@@ -114,12 +112,22 @@ class Multiscale(Transform):
         z, context = _flat_batch(z, 1, batch, context)
         shapes = self.pieces[::-1]
         pieces = [p.unflatten(1, s) for p, s in zip(z.split([s.numel() for s in shapes], 1), shapes, strict=True)]
-        x, total = self.levels[-1].inverse(_channels_last(pieces[0]), context)
-        for level, prior, piece in zip(self.levels[-2::-1], reversed(self.priors), pieces[1:], strict=False):
+        inverses = self._inverses or [level.inverse for level in self.levels]
+        x, total = inverses[-1](_channels_last(pieces[0]), context)
+        for inverse, prior, piece in zip(inverses[-2::-1], reversed(self.priors), pieces[1:], strict=True):
             x, prior_logdet = prior.inverse(_channels_last(torch.cat([x, piece], 1)), context)
-            x, logdet = level.inverse(x, context)
+            x, logdet = inverse(x, context)
             total = total + logdet + prior_logdet
         return x.reshape(*batch, *x.shape[1:]), total.reshape(batch)
+
+    def compile(self, **options: Any) -> None:  # type: ignore[override]
+        """Compiles every level in both directions, one graph each."""
+        for level in self.levels:
+            level.compile(**options)
+        self._inverses = [torch.compile(level.inverse, **options) for level in self.levels]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_inverses": None}  # compiled code belongs to this very object
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         batch = x.shape[:-3]

@@ -32,12 +32,14 @@ class Reversible(Transform):
 
     def __init__(self, transforms: Sequence[Transform]) -> None:
         super().__init__()
-        self.chain = Compose(transforms)
+        parts = [part for t in transforms for part in (t.transforms if isinstance(t, Compose) else [t])]
+        self.chain = Compose(parts)
         self.event_dim = self.chain.event_dim
 
     def arguments(self) -> dict[str, Any]:
         return {"transforms": list(self.chain.transforms)}
 
+    @torch.compiler.disable
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         if not torch.is_grad_enabled():
             return self.chain(x, context)
