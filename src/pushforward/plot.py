@@ -36,8 +36,8 @@ def curves(history: Sequence[Mapping[str, Any]]) -> Figure:
         axes.plot([step], [loss], "o", ms=8, mfc="none", mec=MODEL, mew=2, label=f"best, at step {step:,.0f}")
     both = np.concatenate([train[:, 1], validation[:, 1]])
     if len(both):
-        low, high = both.min(), np.quantile(both, 0.97)  # the first steps may tower over all the others
-        axes.set_ylim(low - 0.08 * (high - low) - 1e-3, high + 0.15 * (high - low) + 1e-3)
+        low, high = both.min(), np.quantile(both, 0.85)  # the first steps may tower over all the others
+        axes.set_ylim(low - 0.15 * (high - low) - 1e-3, high + 0.6 * (high - low) + 1e-3)
         axes.legend(frameon=False, fontsize=SMALL)
     axes.set_xlabel("step", fontsize=SMALL)
     axes.set_ylabel("loss, nats per row", fontsize=SMALL)

@@ -74,9 +74,11 @@ def run(data: Path, output: Path, options: FitOptions, console: Console, command
     result = _train(flow, rows, output, options, console)
     if int(os.environ.get("RANK", "0")):
         return {}  # under torchrun, one process measures and saves
-    summary = _measure(flow, rows, options)
+    gaussian = Gaussian(spread(rows.train, rows.schema, options.seed), rows.train.context)
+    summary = _measure(flow, gaussian, rows, options)
     summary |= {"seconds": round(time.perf_counter() - started, 1), **_training_facts(result)}
-    model = TableModel(output, flow, rows.schema, _facts(flow, table, rows, result, summary, options, command))
+    facts = _facts(flow, table, rows, result, summary, options, command) | {"gaussian": gaussian.to_json()}
+    model = TableModel(output, flow, rows.schema, facts)
     checkpoint.save(flow, output, extra=plain(model.facts))
     for line in describe_fit(summary, flow, options):
         console.say(line)
@@ -138,8 +140,7 @@ def _pair(rows: Rows) -> Any:
     return rows.x if rows.context is None else (rows.x, rows.context)
 
 
-def _measure(flow: Any, rows: Prepared, options: FitOptions) -> dict[str, Any]:
-    gaussian = Gaussian(spread(rows.train, rows.schema, options.seed), rows.train.context)
+def _measure(flow: Any, gaussian: Gaussian, rows: Prepared, options: FitOptions) -> dict[str, Any]:
     summary = {
         "training_rows": len(rows.train),
         "validation_rows": len(rows.val),

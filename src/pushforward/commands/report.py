@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ..data.baseline import Gaussian
 from ..data.table import check_output
 from ..report.build import write_report
 from .console import Console
@@ -46,6 +47,9 @@ def run(
         title=title or f"The density of {source}",
         seed=seed,
         schema=model.schema,
+        gaussian=Gaussian.from_json(model.facts["gaussian"]) if "gaussian" in model.facts else None,
+        percentile=model.percentile,
+        timings=True,
         **({} if numbers is None else {"row_numbers": [int(n) for n in numbers]}),
     )
     console.say(f"{len(rows):,} held-out rows")
@@ -63,23 +67,13 @@ def overview(model: TableModel, source: str) -> dict[str, Any]:
     summary = model.facts["summary"]
     held = summary["held_out"]
     facts = {
-        "data": source,
-        "training rows": summary["training_rows"],
-        "columns": ", ".join(model.schema.names),
-        "flow": f"{summary['flow']}, {summary['parameters']:,} parameters",
-        "held-out log-likelihood, nats a row": _with_error(held, "log_likelihood", "standard_error"),
-        "full-covariance Gaussian": _with_error(held, "gaussian_log_likelihood", "gaussian_standard_error"),
-        "gain over the Gaussian": _with_error(held, "gain", "gain_standard_error"),
-        "time to fit, seconds": summary["seconds"],
+        "Data": source,
+        "Training rows": summary["training_rows"],
+        "Flow": summary["flow"],
+        "Time to fit": f"{summary['seconds']:.0f} s",
     }
     if model.schema.given:
-        facts["given"] = ", ".join(model.schema.given_names)
+        facts["Given"] = ", ".join(model.schema.given_names)
     if held["cell_samples"]:
-        facts["whole and rounded numbers"] = f"cells, averaged over {held['cell_samples']} points each"
+        facts["Whole and rounded numbers"] = "averaged over their cells"
     return facts
-
-
-def _with_error(held: dict[str, Any], value: str, error: str) -> str:
-    if held[value] is None:
-        return "not finite"
-    return f"{held[value]:.4f} ± {held[error] if held[error] is not None else float('nan'):.4f}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,6 +38,16 @@ class Gaussian:
         z = torch.linalg.solve_triangular(self.cholesky, centred.flatten(0, -2).T, upper=False)
         constant = self.cholesky.diagonal().log().sum() + 0.5 * len(self.cholesky) * math.log(2 * math.pi)
         return (-0.5 * z.square().sum(0) - constant).view(x.shape[:-1])
+
+    def to_json(self) -> dict[str, Any]:
+        """What :meth:`from_json` makes it from again."""
+        return {"weights": self.weights.tolist(), "cholesky": self.cholesky.tolist()}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Gaussian:
+        made = cls.__new__(cls)
+        made.weights, made.cholesky = (torch.tensor(values[k], dtype=torch.float64) for k in ("weights", "cholesky"))
+        return made
 
     @staticmethod
     def _design(x: Tensor, context: Tensor | None) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from ..data.table import write_atomically
 from ..distributions.base import Density
 from . import measure, sections
 from .blocks import Section
-from .model import Model
+from .model import LogProb, Model
 from .subject import Subject
 
 
@@ -41,10 +41,13 @@ def write_report(
     schema: Schema | Sequence[Mapping[str, Any]] | None = None,
     row_numbers: Sequence[int] | None = None,
     samples: int = 4000,
+    timings: bool = False,
+    gaussian: LogProb | None = None,
+    percentile: Callable[[Any], Any] | None = None,
 ) -> dict[str, Any]:
     """Measures a flow on held-out rows and writes what it found as one offline HTML file.
 
-    The file is written whole or not at all, and is the same, byte for byte, for the same arguments.
+    The file is written whole or not at all and, without ``timings``, is the same byte for byte for the same arguments.
 
     Args:
         path: The HTML file.
@@ -63,6 +66,10 @@ def write_report(
             by their cells; or a mapping per column (``name``, ``kind``, …) to show in the data summary.
         row_numbers: Where the held-out rows stand in the user's file; 0, 1, 2, … where it is not given.
         samples: Rows drawn from the flow.
+        timings: Whether to say how long scoring and sampling took; two pages are then no longer the same bytes.
+        gaussian: Log-densities (rows, context) of a Gaussian that was fitted to the training rows, where these are no
+            longer at hand.
+        percentile: Likewise, from log-densities (k,) to percentiles among the training rows.
 
     Returns:
         The numbers of the report, by section, as JSON.
@@ -95,6 +102,9 @@ def write_report(
         row_numbers=numbers,
         command=command,
         seed=seed,
+        timings=timings,
+        gaussian=gaussian,
+        percentile=percentile,
     )
     parts = sections.all_sections(subject)
     shown = finite({part.id: part.numbers for part in parts if part.numbers})
@@ -155,13 +165,15 @@ def _context(name: str, values: Any, rows: Tensor) -> Tensor | None:
 
 
 def _said(column: Column) -> dict[str, Any]:
-    """What a reader wants to know of a column's schema."""
-    said: dict[str, Any] = {"name": column.name, "kind": column.kind, "first transform": column.first}
-    if column.step:
-        said["step"] = column.step
-    if column.bounds is not None:
-        said["bounds"] = column.bounds
-    return said
+    """What a reader wants to know of a column's schema; the training rows' range is the model's own memory of them."""
+    said: dict[str, Any] = {"name": column.name, "kind": column.kind, "step": column.step}
+    if column.step not in (0, 1):
+        said["kind"] = f"{column.kind} to {column.step:g}"
+    if column.atom is not None:
+        said["kind"] = f"{column.kind} at {column.atom[0]:g}"
+    first = "none" if column.first == "none" else "arsinh" if column.first == "asinh" else column.first
+    bounds = "" if column.bounds is None else f" between {column.bounds[0]:g} and {column.bounds[1]:g}"
+    return said | {"first transform": first + bounds}
 
 
 def _steps(data: Tensor, columns: Sequence[str], schema: Sequence[Mapping[str, Any]]) -> dict[int, float]:

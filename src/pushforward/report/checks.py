@@ -25,7 +25,12 @@ def likelihood(s: Subject) -> Section:
         rows.append(_likelihood_row("full-covariance Gaussian", c.gaussian, c.gaussian_error, c.rows))
         rows.append(_likelihood_row("difference, row by row", c.difference, c.difference_error, c.rows))
         numbers |= {"gaussian": c.gaussian, "gaussian_error": c.gaussian_error}
-        numbers |= {"difference": c.difference, "difference_error": c.difference_error, "compared_rows": c.rows}
+        numbers |= {
+            "difference": c.difference,
+            "difference_error": c.difference_error,
+            "compared_rows": c.rows,
+            "better": c.better,
+        }
         blocks.append(Text(_comparison_words(s)))
     if s.evidence.train_log_prob is not None:
         known, known_error = mean_and_error(s.evidence.train_log_prob)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from .model import Model
+from ..data.baseline import Gaussian
+from .model import LogProb, Model
 
 LEVELS = tuple(level / 10 for level in range(1, 10))
+DRAWS = 99  # per context
 
 
 @dataclass(frozen=True)
@@ -24,11 +27,12 @@ class Evidence:
         sample_log_prob: Their log-densities (m,), nats.
         level: For held-out rows, the share of the flow's own rows (of the same context) that are denser; uniform on
             [0, 1] if the flow is exact.
-        draws: Draws that each level was measured against.
+        draws: Draws that the levels share; infinite where every row has draws of its own.
         train: Training rows, or None.
         train_log_prob: Log-densities of (at most 5000 of) them, or None.
         context, train_context: Their contexts, or None.
         latent: z = f(x) of the held-out rows (n, dimensions), or None for a model without latents.
+        seconds: What it took to score the held-out rows, and to draw and score the flow's own.
     """
 
     data: Tensor
@@ -36,12 +40,13 @@ class Evidence:
     samples: Tensor
     sample_log_prob: Tensor
     level: Tensor
-    draws: int
+    draws: float
     context: Tensor | None
     train: Tensor | None
     train_context: Tensor | None
     train_log_prob: Tensor | None
     latent: Tensor | None
+    seconds: tuple[float, float]
 
 
 def gather(
@@ -56,24 +61,42 @@ def gather(
 ) -> Evidence:
     """Runs the flow over the held-out rows, the training rows and rows of its own."""
     generator = torch.Generator(model.device).manual_seed(seed)
+    started = time.perf_counter()
     log_prob = model.log_prob(data, context)
-    drawn, drawn_log_prob, level, draws = _draw(model, context, log_prob, samples, generator)
-    train_log_prob = None
-    if train is not None and (train_context is None) == (context is None):
-        train_log_prob = model.log_prob(train[:5000], None if train_context is None else train_context[:5000])
+    scored = time.perf_counter()
+    if context is None:
+        drawn, drawn_log_prob, level = _against_own_rows(model, log_prob, samples, generator)
+    else:
+        drawn, drawn_log_prob, level = _against_own_context(model, context, log_prob, samples, seed, generator)
+    drawn_at = time.perf_counter()
     return Evidence(
         data=data,
         log_prob=log_prob,
         samples=drawn,
         sample_log_prob=drawn_log_prob,
         level=level,
-        draws=draws,
+        draws=math.inf if context is not None else len(drawn),
         context=context,
         train=train,
         train_context=train_context,
-        train_log_prob=train_log_prob,
+        train_log_prob=_training_log_prob(model, train, train_context, context is None, seed),
         latent=model.latent(data, context),
+        seconds=(scored - started, drawn_at - scored),
     )
+
+
+def _training_log_prob(
+    model: Model, train: Tensor | None, context: Tensor | None, unconditional: bool, seed: int
+) -> Tensor | None:
+    if train is None or (context is None) != unconditional:
+        return None
+    some = shuffled(len(train), seed)[:5000]
+    return model.log_prob(train[some], None if context is None else context[some])
+
+
+def shuffled(n: int, seed: int) -> Tensor:
+    """The numbers below n in an order by the seed: rows of a file may be sorted, so the first few are not typical."""
+    return torch.randperm(n, generator=torch.Generator().manual_seed(seed))
 
 
 def mean_and_error(values: Tensor) -> tuple[float, float]:
@@ -92,32 +115,44 @@ class Comparison:
     gaussian_error: float
     difference: float
     difference_error: float
+    better: float  # share of rows that are denser under the flow
 
 
-def compare_with_gaussian(model: Model, evidence: Evidence, seed: int = 0) -> Comparison | None:
-    """Fits the Gaussian to the training rows, or to one half of the held-out rows and compares on the other half.
+def compare_with_gaussian(
+    model: Model, evidence: Evidence, seed: int = 0, gaussian: LogProb | None = None
+) -> Comparison | None:
+    """Compares with a Gaussian that is given, or fitted to the training rows, or to one half of the held-out rows.
 
-    Returns None where there are too few rows for a covariance, or a column does not vary.
+    In the last case the comparison is on the other half. Returns None where there are too few rows for a covariance,
+    or a column does not vary.
     """
     test = torch.arange(len(evidence.data))
     fitted_to, given, words = evidence.train, evidence.train_context, "the training rows"
-    if fitted_to is None:
-        order = torch.randperm(len(test), generator=torch.Generator().manual_seed(seed))
+    if gaussian is None and fitted_to is None:
+        order = shuffled(len(test), seed)
         half, test = order[: len(test) // 2], order[len(test) // 2 :]
         fitted_to, given = evidence.data[half], None if evidence.context is None else evidence.context[half]
         words = "one half of the held-out rows and compared on the other half"
-    context = None if given is None or evidence.context is None else evidence.context[test]
-    given = None if context is None else given
-    features = fitted_to.shape[1] + (0 if given is None else given.shape[1])
-    if len(fitted_to) <= features + 1 or bool((fitted_to.std(0) == 0).any()):
+    conditional = evidence.context is not None and (gaussian is not None or given is not None)
+    if gaussian is None and fitted_to is not None:
+        gaussian = _fit_gaussian(model, fitted_to, given if conditional else None)
+    if gaussian is None:
         return None
-    baseline = model.gaussian(fitted_to, given)(evidence.data[test], context)
-    flow = evidence.log_prob[test]
+    context = evidence.context[test] if conditional and evidence.context is not None else None
+    baseline, flow = model.score(gaussian, evidence.data[test], context), evidence.log_prob[test]
     finite = flow.isfinite() & baseline.isfinite()
     if not bool(finite.any()):
         return None
-    difference = mean_and_error((flow - baseline)[finite])
-    return Comparison(int(finite.sum()), words, given is not None, *mean_and_error(baseline[finite]), *difference)
+    gain = (flow - baseline)[finite]
+    better = float((gain > 0).double().mean())
+    return Comparison(len(gain), words, conditional, *mean_and_error(baseline[finite]), *mean_and_error(gain), better)
+
+
+def _fit_gaussian(model: Model, rows: Tensor, context: Tensor | None) -> LogProb | None:
+    features = rows.shape[1] + (0 if context is None else context.shape[1])
+    if len(rows) <= features + 1 or bool((rows.std(0) == 0).any()):
+        return None
+    return Gaussian(model.spread(rows), context)
 
 
 def coverage(level: Tensor, samples: int) -> dict[str, list[float]]:
@@ -185,28 +220,35 @@ def repairs(
     return torch.stack(gains, 1), torch.stack(values, 1)
 
 
-def _draw(
-    model: Model, context: Tensor | None, log_prob: Tensor, samples: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor, int]:
-    """Rows of the flow, their log-densities, the level of each held-out row, and how many draws that rests on."""
-    if context is None:
-        drawn = model.sample(samples, None, generator)
-        drawn_log_prob = model.log_prob(drawn)
-        return drawn, drawn_log_prob, denser_share(drawn_log_prob, log_prob), samples
-    # With contexts, every row is compared with draws for its own context: fewer rows, then.
-    rows = min(len(context), 400)
-    each = max(samples // rows, 50)
-    repeated = context[:rows].repeat_interleave(each, 0)  # (rows · each, context features)
+def _against_own_rows(
+    model: Model, log_prob: Tensor, samples: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows of the flow, their log-densities, and the level of each held-out row among them."""
+    drawn = model.sample(samples, None, generator)
+    drawn_log_prob = model.log_prob(drawn)
+    return drawn, drawn_log_prob, denser_share(drawn_log_prob, log_prob)
+
+
+def _against_own_context(
+    model: Model, context: Tensor, log_prob: Tensor, samples: int, seed: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The same with contexts: some rows, each compared with draws for its own context.
+
+    The rank of an exact model's row among K draws is uniform on 0 … K: with K = 99, coverage at 10 %, 20 %, … is exact.
+    """
+    rows = shuffled(len(context), seed)[: max(samples // 10, 20)]
+    repeated = context[rows].repeat_interleave(DRAWS, 0)  # (rows · DRAWS, context features)
     drawn = model.sample(len(repeated), repeated, generator)
     drawn_log_prob = model.log_prob(drawn, repeated, points=4)
-    level = [denser_share(own, at[None]) for own, at in zip(drawn_log_prob.view(rows, each), log_prob, strict=False)]
-    keep = torch.randperm(len(drawn), generator=torch.Generator().manual_seed(0))[:samples]
-    return drawn[keep], drawn_log_prob[keep], torch.cat(level), each * rows
+    own = drawn_log_prob.view(len(rows), DRAWS)
+    level = torch.cat([denser_share(theirs, log_prob[row, None]) for theirs, row in zip(own, rows, strict=True)])
+    keep = shuffled(len(drawn), seed)[:samples]
+    return drawn[keep], drawn_log_prob[keep], level
 
 
 def denser_share(reference: Tensor, values: Tensor) -> Tensor:
-    """For each value, the share of the reference that is larger; ties count half."""
+    """For each value, the share of the reference that is larger, as its rank among them: ties count half."""
     ordered = reference.sort().values
     at_least = len(ordered) - torch.searchsorted(ordered, values)
     above = len(ordered) - torch.searchsorted(ordered, values, right=True)
-    return (at_least + above) / (2 * len(ordered))
+    return (0.5 * (at_least + above) + 0.5) / (len(ordered) + 1)

@@ -8,11 +8,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..data.baseline import Gaussian
 from ..data.dequantise import Cells, cell_log_density
 from ..data.schema import Schema
 from ..distributions.base import Density, StandardNormal
 from ..transforms.precision import Precision
+
+LogProb = Callable[[Tensor, Tensor | None], Tensor]
 
 
 class Model:
@@ -37,7 +38,7 @@ class Model:
 
         Where columns hold whole or rounded numbers it is the average over each row's cell, from ``points`` points.
         """
-        return self._score(self._at_home, rows, context, points)
+        return self.score(self._at_home, rows, context, points)
 
     @torch.no_grad()
     def sample(self, n: int, context: Tensor | None, generator: torch.Generator) -> Tensor:
@@ -66,20 +67,16 @@ class Model:
         def run(x: Tensor, c: Tensor | None) -> Tensor:
             return transform(self.rows(x), self.given(c))[0].flatten(1)
 
-        return _in_chunks(run, self._spread(rows), context)
+        return _in_chunks(run, self.spread(rows), context)
 
-    def gaussian(self, rows: Tensor, context: Tensor | None) -> Callable[[Tensor, Tensor | None], Tensor]:
-        """Scores of a Gaussian that is fitted to other rows, on the same footing as those of the flow."""
-        fitted = Gaussian(self._spread(rows), context)
-        return lambda x, c: self._score(fitted, x, c, 16)
-
-    def _score(self, log_prob: Callable[..., Tensor], rows: Tensor, context: Tensor | None, points: int) -> Tensor:
+    def score(self, log_prob: LogProb, rows: Tensor, context: Tensor | None, points: int = 16) -> Tensor:
+        """Log-densities of rows under any density, on the same footing as those of the flow."""
         if self.cells is not None and self.schema is not None:
             return cell_log_density(log_prob, self.schema, rows, context, samples=points, seed=self.seed)[0]
         values = _in_chunks(log_prob, rows, context)
         return values.masked_fill(values.isnan(), -math.inf)
 
-    def _spread(self, rows: Tensor) -> Tensor:
+    def spread(self, rows: Tensor) -> Tensor:
         """A random point of each row's cell; the rows themselves where no column has cells."""
         if self.cells is None:
             return rows

@@ -22,26 +22,34 @@ def unlikely(s: Subject, most: int = 12) -> Section:
     rows, density = s.evidence.data[order], s.evidence.log_prob[order]
     reference = s.evidence.data if s.evidence.train is None else s.evidence.train
     gains, values = measure.repairs(s.model, rows, reference, None if s.context is None else s.context[order])
-    known = s.evidence.train_log_prob
-    percentiles = 100 * (1 - measure.denser_share(s.evidence.sample_log_prob if known is None else known, density))
+    percentiles, than = _percentiles(s, density)
     body, numbers = [], []
     for i, index in enumerate(order.tolist()):
-        row, percentile = s.row_numbers[index], float(percentiles[i])
+        row, percentile = s.row_numbers[index], percentiles[i]
         reasons = _reasons(s, rows[i], gains[i], values[i], reference)
         cells = [Cell(str(row), row), Cell(fixed(float(density[i])), float(density[i]))]
         cells += [Cell(f"{percentile:.2f}", percentile), Cell(reasons, float(gains[i].max()))]
         body.append(cells + [s.cell(rows[i, j], j) for j in _shown(s)])
         numbers.append({"row": row, "log_density": float(density[i]), "percentile": percentile, "why": reasons})
-    than = "the flow's own rows" if known is None else "the training rows"
     says = (
         "These held-out rows are the least dense. The percentile says how many in a hundred of "
         f"{than} are less dense still. {prose.REASONS}"
     )
     heads = [Column("row"), Column("log-density"), Column("percentile"), Column("what makes it unlikely", True, True)]
     heads += [Column(plot.short(s.columns[j], 40)) for j in _shown(s)]
-    caption = f"The headings sort; the reasons sort by their largest gain.{_left_out(s)}"
+    caption = f"Rows are counted from 0. The headings sort; reasons sort by their largest gain.{_left_out(s)}"
     blocks = [Text(says), Table("unlikely-rows", caption, heads, body)]
     return Section("unlikely", "The least likely rows", blocks, {"rows": numbers})
+
+
+def _percentiles(s: Subject, density: Tensor) -> tuple[list[float], str]:
+    """How many in a hundred are less dense, and of what: training rows where they are known."""
+    if s.percentile is not None:
+        return [float(p) for p in s.percentile(density.numpy())], "the training rows"
+    known = s.evidence.train_log_prob
+    ordered = (s.evidence.sample_log_prob if known is None else known).sort().values
+    below = 100 * torch.searchsorted(ordered, density) / len(ordered)
+    return below.tolist(), "the flow's own rows" if known is None else "the training rows"
 
 
 def _reasons(s: Subject, row: Tensor, gains: Tensor, values: Tensor, reference: Tensor) -> str:

@@ -15,6 +15,7 @@ from . import checks, findings, prose, rows
 from .animation import frames
 from .blocks import Animation, Cell, Code, Column, Details, Facts, Figure, Section, Table, Text
 from .figures import to_svg
+from .measure import DRAWS, shuffled
 from .subject import Subject
 from .words import count, listing, number, plain, plus_minus, seconds, whole
 
@@ -67,7 +68,7 @@ def table(s: Subject) -> Section:
     data, known = s.evidence.data, {str(column.get("name")): column for column in s.schema}
     statistics = ("minimum", "median", "maximum", "mean", "sd")
     extra = list(
-        dict.fromkeys(key for column in s.schema for key in column if key not in (*statistics, "name", "kind"))
+        dict.fromkeys(key for column in s.schema for key in column if key not in (*statistics, "name", "kind", "step"))
     )
     quantiles = np.quantile(data.numpy(), [0.0, 0.5, 1.0], axis=0)
     body = []
@@ -137,7 +138,7 @@ def pairs(s: Subject) -> Section | None:
     names = [plot.short(name, 40) for name in s.columns]
     exact = len(s.columns) == 2 and s.context is None
     figure = plot.corner(
-        s.evidence.data[:, shown],
+        s.evidence.data[shuffled(len(s.evidence.data), s.seed)][:, shown],
         s.evidence.samples[:, shown],
         columns=[s.columns[j] for j in shown],
         steps=s.steps,
@@ -181,6 +182,11 @@ def cost(s: Subject) -> Section:
     ):
         if _is_number(last.get(key)):
             facts.append((label, show(last[key]), ""))
+    if s.timings:
+        score, draw = s.evidence.seconds
+        facts.append(("Scoring the held-out rows", seconds(score), f"for {len(s.evidence.data):,}"))
+        drawn = len(s.evidence.samples) if s.context is None else len(s.evidence.level) * DRAWS
+        facts.append(("Drawing and scoring its own", seconds(draw), f"for {drawn:,}"))
     facts += [
         ("pushforward", __version__, ""),
         ("PyTorch", torch.__version__, ""),

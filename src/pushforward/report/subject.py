@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from . import measure
 from .blocks import Cell
-from .model import Model
+from .model import LogProb, Model
 from .words import decimals_of, fixed, number, step_decimals
 
 
@@ -30,10 +30,13 @@ class Subject:
     row_numbers: Sequence[int]
     command: str
     seed: int
+    timings: bool = False
+    gaussian: LogProb | None = None
+    percentile: Callable[[Any], Any] | None = None
 
     @cached_property
     def comparison(self) -> measure.Comparison | None:
-        return measure.compare_with_gaussian(self.model, self.evidence, self.seed)
+        return measure.compare_with_gaussian(self.model, self.evidence, self.seed, self.gaussian)
 
     @cached_property
     def held_out(self) -> tuple[float, float, int]:
