@@ -177,6 +177,7 @@ def score(
         drop_missing: Give rows with missing or infinite values no score, instead of refusing the table.
     """
     from .commands import score as command
+    from .commands.device import device_named
 
     console = _console(json, quiet)
     if not 0 <= explain_below <= 100:
@@ -191,7 +192,7 @@ def score(
             seed=seed,
             drop_missing=drop_missing,
             explain_below=explain_below if explain else None,
-            device=command.no_grad_device(device),
+            device=device_named(device),
         )
     )
 
@@ -218,10 +219,10 @@ def sample(
         temperature: Below 1, rows closer to the most typical ones; 1 samples the density itself.
     """
     from .commands import sample as command
-    from .commands.score import no_grad_device
+    from .commands.device import device_named
 
     console = _console(json, quiet)
-    where = no_grad_device(device)
+    where = device_named(device)
     fixed = assignments("--given", given or [])
     console.result(command.run(model, n, output, fixed, console, seed=seed, temperature=temperature, device=where))
 
@@ -271,10 +272,10 @@ def compare(
         data: The table. Of a file that the models were fitted to, their common held-out rows are used.
     """
     from .commands import compare as command
-    from .commands.score import no_grad_device
+    from .commands.device import device_named
 
     console = _console(json, quiet)
-    where = no_grad_device(device)
+    where = device_named(device)
     console.result(
         command.run(model, other, data, console, samples=samples, seed=seed, drop_missing=drop_missing, device=where)
     )

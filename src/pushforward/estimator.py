@@ -127,14 +127,14 @@ class FlowDensity(_FlowEstimator):
             ValueError: X is no finite table with at least 4 rows, a column is constant, or a parameter does not fit.
         """
         X = validate_data(self, X, dtype=np.float64, ensure_min_samples=4)
-        self._train(torch.tensor(X), None)
+        self._train(torch.tensor(np.ascontiguousarray(X)), None)
         return self
 
     def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
         """log p(x) of every row, in nats, of shape ``(n,)``."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, reset=False)
-        return self._log_prob(torch.tensor(X), None)
+        return self._log_prob(torch.tensor(np.ascontiguousarray(X)), None)
 
     def score(self, X: ArrayLike, y: Any = None) -> float:
         """The mean log-likelihood of the rows of X, in nats."""
@@ -165,7 +165,7 @@ class ConditionalFlowDensity(_FlowEstimator):
             ValueError: X or y is not finite, they have different lengths, y is constant, or a parameter does not fit.
         """
         X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True, ensure_min_samples=4)
-        x = torch.tensor(X)
+        x = torch.tensor(np.ascontiguousarray(X))
         self.context_mean_ = x.mean(0)
         spread = x.std(0)
         self.context_scale_ = torch.where(spread > 0, spread, 1.0)  # a constant column tells nothing, and harms nothing
@@ -181,7 +181,7 @@ class ConditionalFlowDensity(_FlowEstimator):
         targets = torch.tensor(np.asarray(y, dtype=np.float64)).reshape(len(y), -1)
         if targets.shape[1] != self.flow_.event_shape[0]:
             raise ValueError(f"y has {targets.shape[1]} targets, but it had {self.flow_.event_shape[0]} when fitted")
-        return self._log_prob(targets, self._context(torch.tensor(X)))
+        return self._log_prob(targets, self._context(torch.tensor(np.ascontiguousarray(X))))
 
     def score(self, X: ArrayLike, y: ArrayLike) -> float:
         """The mean of log p(y | x) over the rows, in nats."""
@@ -192,7 +192,9 @@ class ConditionalFlowDensity(_FlowEstimator):
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, reset=False)
         generator = torch.Generator().manual_seed(_seed(random_state))
-        draws = self.flow_.sample((n,), self._context(torch.tensor(X)), generator=generator).numpy()
+        draws = self.flow_.sample(
+            (n,), self._context(torch.tensor(np.ascontiguousarray(X))), generator=generator
+        ).numpy()
         return draws[..., 0] if self.single_target_ else draws
 
     def _context(self, x: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from ..distributions.flow import Flow
 from ..recipes import flow_by_name
 from ..training.fit import fit as train
 from .console import Console, aligned, plain
+from .device import device_named
 from .learn import DequantisedKL, Rows, against, fingerprint, in_data_units, spread
 from .model import PERCENTS, TableModel
 from .prepare import Prepared, choose_columns, prepare
@@ -61,6 +62,7 @@ class FitOptions:
 def run(data: Path, output: Path, options: FitOptions, console: Console, command: str) -> dict[str, Any]:
     """Fits, measures and saves; returns the summary that was saved with the model."""
     _check_output(output)
+    device_named(options.device)
     started = time.perf_counter()
     table = read_table(data)
     for note in table.notes:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import torch
 
 from ..data.errors import InputError, listed
 from ..data.table import Table, check_output, read_table, write_table
@@ -132,14 +131,3 @@ def _short(value: Any) -> str:
     if value is None:
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def no_grad_device(name: str) -> str:
-    """The device that a name stands for: ``auto`` is the GPU where there is one."""
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError):
-        raise InputError(f"--device {name}: there is no such device here; use cpu") from None
-    return name

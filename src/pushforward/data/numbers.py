@@ -25,8 +25,9 @@ def require_columns(frame: pl.DataFrame, names: Sequence[str], source: str, flag
 
 
 def is_text(column: pl.Series) -> bool:
-    """Whether a column holds something other than numbers."""
-    return not (column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null))
+    """Whether a column holds something other than numbers; one that holds nothing at all does not."""
+    numeric = column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null)
+    return not numeric and column.null_count() < len(column)
 
 
 def numeric_names(frame: pl.DataFrame) -> list[str]:

@@ -1,0 +1,22 @@
+"""Where a command computes."""
+
+from __future__ import annotations
+
+import torch
+
+from ..data.errors import InputError
+
+
+def device_named(name: str) -> str:
+    """The device that a name stands for: ``auto`` is the GPU where there is one.
+
+    Raises:
+        InputError: there is no such device here.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError):  # PyTorch asserts that it was built for a GPU
+        raise InputError(f"--device {name}: there is no such device here; use cpu") from None
+    return name

@@ -1,0 +1,114 @@
+"""The scikit-learn doors: the estimator contract, pipelines, grid searches, cloning and pickling."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.decomposition import PCA
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import pushforward as pf
+
+RNG = np.random.default_rng(0)
+X = np.column_stack([RNG.normal(size=300), 100 + 20 * RNG.normal(size=300)])
+QUICK = {"flow": "maf", "layers": 2, "hidden": (16,), "steps": 40, "lr": 0.01}
+
+
+@parametrize_with_checks([pf.FlowDensity("maf", layers=1, hidden=(16,), steps=2)])
+def test_the_estimator_contract(estimator: pf.FlowDensity, check) -> None:
+    check(estimator)
+
+
+def test_densities_are_in_the_units_of_the_data() -> None:
+    model = pf.FlowDensity(**QUICK).fit(X[:, 1:])
+    grid = np.linspace(-100, 300, 4001)[:, None]
+    assert np.trapezoid(np.exp(model.score_samples(grid)), grid[:, 0]) == pytest.approx(1, abs=1e-3)
+    assert model.score(X[:, 1:]) == pytest.approx(model.score_samples(X[:, 1:]).mean())
+    assert model.score(X[:, 1:]) == pytest.approx(-np.log(20 * np.sqrt(2 * np.pi * np.e)), abs=0.15)
+    assert model.sample(4000).mean() == pytest.approx(100, abs=4)
+
+
+def test_the_seed_fixes_everything() -> None:
+    first, second = (pf.FlowDensity(**QUICK).fit(X) for _ in range(2))
+    assert np.array_equal(first.score_samples(X), second.score_samples(X))
+    assert np.array_equal(first.sample(3), second.sample(3))
+    assert not np.array_equal(first.sample(3), first.sample(3, random_state=1))
+    state = torch.random.get_rng_state()
+    pf.FlowDensity(**QUICK, random_state=np.random.RandomState(1)).fit(X).sample(2)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_pipelines_grid_searches_and_cloning() -> None:
+    pipeline = make_pipeline(StandardScaler(), PCA(2), pf.FlowDensity(**QUICK)).fit(X)
+    assert pipeline.score_samples(X).shape == (300,)
+    assert np.isfinite(cross_val_score(pf.FlowDensity(**QUICK), X, cv=2)).all()
+    search = GridSearchCV(pf.FlowDensity(**QUICK), {"lr": [1e-9, 0.01]}, cv=2).fit(np.exp(X / X.std(0)))
+    assert search.best_params_ == {"lr": 0.01}
+    copy = clone(search.best_estimator_)
+    assert copy.get_params() == search.best_estimator_.get_params()
+    assert not hasattr(copy, "flow_")
+
+
+def test_joblib_keeps_the_fitted_estimator(tmp_path: Path) -> None:
+    model = pf.FlowDensity(**QUICK).fit(X)
+    joblib.dump(model, tmp_path / "m.joblib")
+    assert np.array_equal(joblib.load(tmp_path / "m.joblib").score_samples(X), model.score_samples(X))
+    pf.save(model.flow_, tmp_path / "m")
+    assert np.array_equal(pf.load(tmp_path / "m")(torch.tensor(X)).detach().numpy(), model.score_samples(X))
+
+
+def test_conditional_densities_follow_their_condition() -> None:
+    x = RNG.normal(size=(600, 2))
+    y = 10 + 3 * x[:, 0] + 0.5 * RNG.normal(size=600)
+    model = pf.ConditionalFlowDensity(**(QUICK | {"steps": 200})).fit(x[:500], y[:500])
+    assert model.score_samples(x[500:], y[500:]).shape == (100,)
+    assert model.score(x[500:], y[500:]) > model.score(x[500:][::-1], y[500:]) + 1
+    draws = model.sample(np.array([[-1.0, 0.0], [1.0, 0.0]]), 500)
+    assert draws.shape == (500, 2)
+    assert draws.mean(0) == pytest.approx([7, 13], abs=0.8)
+    both = pf.ConditionalFlowDensity(**QUICK).fit(x, np.column_stack([y, -y + RNG.normal(size=600)]))
+    assert both.sample(x[:5], 3).shape == (3, 5, 2)
+    search = GridSearchCV(pf.ConditionalFlowDensity(**QUICK), {"lr": [1e-9, 0.01]}, cv=2).fit(x, y)
+    assert search.best_params_ == {"lr": 0.01}
+
+
+@pytest.mark.parametrize(
+    ("attempt", "sentence"),
+    [
+        (lambda: pf.FlowDensity("mafia").fit(X), "there is no flow 'mafia'; choose one of nsf"),
+        (lambda: pf.FlowDensity("maf", hidden=(1,)).fit(np.hstack([X, X**2])), "too narrow"),
+        (lambda: pf.FlowDensity("ffjord", layers=2).fit(X), "ffjord has no layers"),
+        (lambda: pf.FlowDensity("maf", steps=0).fit(X), "steps"),
+        (lambda: pf.FlowDensity("maf").fit(np.ones((20, 2))), "column 0 is constant"),
+        (lambda: pf.FlowDensity("maf").fit(np.full((20, 2), np.nan)), "NaN"),
+        (lambda: pf.FlowDensity(**QUICK).fit(X).score_samples(X[:, :1]), "1 features"),
+        (lambda: pf.FlowDensity(**QUICK).score_samples(X), "not fitted"),
+        (lambda: pf.ConditionalFlowDensity(**QUICK).fit(X, X[:5, 0]), "inconsistent numbers of samples"),
+        (lambda: pf.ConditionalFlowDensity(**QUICK).fit(X, X).score_samples(X, X[:, 0]), "1 targets, but it had 2"),
+    ],
+)
+def test_wrong_use_is_refused_with_a_sentence(attempt, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        attempt()
+
+
+def test_without_scikit_learn_the_rest_works() -> None:
+    code = """
+import sys; sys.modules["sklearn"] = None
+import pushforward as pf
+pf.maf(2)
+try: pf.FlowDensity
+except ImportError as error: print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "pip install 'pushforward[sklearn]'" in done.stdout
