@@ -58,9 +58,7 @@ class MLP(Described):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         batch = x.shape[:-1]
-        params = [
-            value for pair in zip(self.weights, self.biases, strict=True) for value in (pair[0].flatten(), pair[1])
-        ]
+        params = [value for pair in zip(self.weights, self.biases, strict=True) for value in pair]
         if self.context_weight is not None and context is not None:
             start = F.linear(context, self.context_weight, self.biases[0])
             params[1] = start.expand(*batch, start.shape[-1]).reshape(-1, start.shape[-1])

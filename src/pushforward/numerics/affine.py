@@ -16,31 +16,37 @@ from torch import Tensor
 from .layout import plain_operations
 
 
-def forward(x: Tensor, mu: Tensor, raw: Tensor, limit: float) -> tuple[Tensor, Tensor]:
-    """z and log dz/dx = -s, of the shape of x."""
+def forward(x: Tensor, params: Tensor, limit: float) -> tuple[Tensor, Tensor]:
+    """z and log dz/dx = -s, of the shape of x; ``params`` holds mu and r, ``(2, *x.shape)``."""
     if plain_operations():
-        s = raw / (1 + raw.abs() / limit)
-        return (x - mu) * (-s).exp(), -s
-    return _Forward.apply(x, mu, raw, limit) if torch.is_grad_enabled() else _forward(x, mu, raw, limit)[:2]
+        s = _s(params[1], limit)
+        return (x - params[0]) * (-s).exp(), -s
+    return _Forward.apply(x, params, limit) if torch.is_grad_enabled() else _forward(x, params, limit)[:2]
 
 
-def inverse(z: Tensor, mu: Tensor, raw: Tensor, limit: float) -> tuple[Tensor, Tensor]:
+def inverse(z: Tensor, params: Tensor, limit: float) -> tuple[Tensor, Tensor]:
     """x and log dx/dz = s, of the shape of z."""
     if plain_operations():
-        s = raw / (1 + raw.abs() / limit)
-        return z * s.exp() + mu, s
-    return _Inverse.apply(z, mu, raw, limit) if torch.is_grad_enabled() else _inverse(z, mu, raw, limit)[:2]
+        s = _s(params[1], limit)
+        return z * s.exp() + params[0], s
+    return _Inverse.apply(z, params, limit) if torch.is_grad_enabled() else _inverse(z, params, limit)[:2]
 
 
-def _forward(x: Tensor, mu: Tensor, raw: Tensor, limit: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    denominator = raw.abs().div_(-limit).sub_(1)  # -(1 + |r| / limit), so that the quotient is -s
+def _s(raw: Tensor, limit: float) -> Tensor:
+    return raw / (1 + raw.abs() / limit)
+
+
+def _forward(x: Tensor, params: Tensor, limit: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    mu, raw = params
+    denominator = raw.abs().mul_(-1 / limit).sub_(1)  # -(1 + |r| / limit), so that the quotient is -s
     log_slope = raw / denominator
     scale = log_slope.exp()
     return (x - mu).mul_(scale), log_slope, scale, denominator
 
 
-def _inverse(z: Tensor, mu: Tensor, raw: Tensor, limit: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    denominator = raw.abs().div_(limit).add_(1)
+def _inverse(z: Tensor, params: Tensor, limit: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    mu, raw = params
+    denominator = raw.abs().mul_(1 / limit).add_(1)
     log_slope = raw / denominator
     scale = log_slope.exp()
     return torch.addcmul(mu, z, scale), log_slope, scale, denominator
@@ -48,37 +54,42 @@ def _inverse(z: Tensor, mu: Tensor, raw: Tensor, limit: float) -> tuple[Tensor, 
 
 class _Forward(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, mu: Tensor, raw: Tensor, limit: float) -> tuple[Tensor, Tensor]:
-        z, log_slope, scale, denominator = _forward(x, mu, raw, limit)
-        ctx.save_for_backward(x, mu, raw, z, scale, denominator)
+    def forward(ctx: Any, x: Tensor, params: Tensor, limit: float) -> tuple[Tensor, Tensor]:
+        z, log_slope, scale, denominator = _forward(x, params, limit)
+        ctx.save_for_backward(x, params, z, scale, denominator)
         ctx.limit = limit
         return z, log_slope
 
     @staticmethod
     def backward(ctx: Any, z_grad: Tensor, slope_grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        x, mu, raw, z, scale, denominator = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            s = raw / (1 + raw.abs() / ctx.limit)
-            scale, z, denominator = (-s).exp(), (x - mu) * (-s).exp(), -(1 + raw.abs() / ctx.limit)
+        x, params, z, scale, denominator = ctx.saved_tensors
+        if torch.is_grad_enabled():  # somebody differentiates the gradient: what was saved must carry a graph
+            denominator = -(1 + params[1].abs() / ctx.limit)
+            scale = (params[1] / denominator).exp()
+            z = (x - params[0]) * scale
+            x_grad = z_grad * scale
+            return x_grad, torch.stack([-x_grad, -(slope_grad + z_grad * z) / denominator**2]), None
         x_grad = z_grad * scale
-        raw_grad = torch.addcmul(slope_grad, z_grad, z) / (-denominator * denominator)  # d log_slope / dr = -1 / den²
-        return x_grad, -x_grad, raw_grad, None
+        grad = torch.empty_like(params)
+        torch.neg(x_grad, out=grad[0])
+        raw_grad = torch.addcmul(slope_grad, z_grad, z, out=grad[1])
+        raw_grad.div_(denominator.square().neg_())  # d log_slope / dr = -1 / denominator²
+        return x_grad, grad, None
 
 
 class _Inverse(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, z: Tensor, mu: Tensor, raw: Tensor, limit: float) -> tuple[Tensor, Tensor]:
-        x, log_slope, scale, denominator = _inverse(z, mu, raw, limit)
-        ctx.save_for_backward(z, raw, scale, denominator)
+    def forward(ctx: Any, z: Tensor, params: Tensor, limit: float) -> tuple[Tensor, Tensor]:
+        x, log_slope, scale, denominator = _inverse(z, params, limit)
+        ctx.save_for_backward(z, params, scale, denominator)
         ctx.limit = limit
         return x, log_slope
 
     @staticmethod
     def backward(ctx: Any, x_grad: Tensor, slope_grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        z, raw, scale, denominator = ctx.saved_tensors
+        z, params, scale, denominator = ctx.saved_tensors
         if torch.is_grad_enabled():
-            denominator = 1 + raw.abs() / ctx.limit
-            scale = (raw / denominator).exp()
+            denominator = 1 + params[1].abs() / ctx.limit
+            scale = (params[1] / denominator).exp()
         z_grad = x_grad * scale
-        raw_grad = torch.addcmul(slope_grad, z_grad, z) / (denominator * denominator)
-        return z_grad, x_grad, raw_grad, None
+        return z_grad, torch.stack([x_grad, (slope_grad + z_grad * z) / (denominator * denominator)]), None

@@ -175,7 +175,7 @@ class _Invert(torch.autograd.Function):
         deltas = sweep.pull_back(x_grad, dx_dparams, through_params)
         grads: list[Tensor | None] = [None] * len(params)
         for k, (stairs, delta, read) in enumerate(zip(layers, deltas, sweep.read, strict=True)):
-            grads[2 * k] = grad_weight(stairs, delta.t(), read.t())
+            grads[2 * k] = grad_weight(stairs, params[2 * k], delta.t(), read.t())
             grads[2 * k + 1] = delta.t() if params[2 * k + 1].dim() == 2 else delta.sum(1)
         return torch.addcmul(through_z, dx_dz, x_grad), None, None, None, *grads
 

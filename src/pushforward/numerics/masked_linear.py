@@ -2,13 +2,14 @@
 
 The units of a masked network are sorted by degree, so every mask is a staircase: row i reads the columns up to some
 count that grows with i. A staircase is cut into a few steps of rows that share one count; only the entries within the
-steps are stored, one step after the other in a flat tensor, and only they are multiplied.
+steps are stored, one step after the other in a flat tensor, and only they are multiplied. A matrix without zeros is one step and
+may be passed as a matrix.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -62,11 +63,19 @@ def mask(stairs: Staircase, row_degrees: Sequence[int], column_degrees: Sequence
     return torch.cat([reads[s.first : s.last, : s.columns].flatten() for s in stairs.steps]).float()
 
 
-def blocks(stairs: Staircase, weight: Tensor) -> Iterator[tuple[Step, Tensor]]:
-    """The steps with their parts of the flat weight, as matrices."""
-    for step in stairs.steps:
-        rows = step.last - step.first
-        yield step, weight[step.offset : step.offset + rows * step.columns].view(rows, step.columns)
+def blocks(stairs: Staircase, weight: Tensor) -> list[tuple[Step, Tensor]]:
+    """The steps with their parts of the flat weight, as matrices; a matrix is its own only step."""
+    if weight.dim() == 2:
+        return [(stairs.steps[0], weight)]
+    return [
+        (
+            step,
+            weight[step.offset : step.offset + (step.last - step.first) * step.columns].view(
+                step.last - step.first, step.columns
+            ),
+        )
+        for step in stairs.steps
+    ]
 
 
 def dense(stairs: Staircase, weight: Tensor) -> Tensor:
@@ -88,6 +97,8 @@ def linear(stairs: Staircase, weight: Tensor, bias: Tensor, x: Tensor) -> Tensor
 
 def linear_into(out: Tensor, stairs: Staircase, weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
     """The same, written into ``out`` of shape (n, rows)."""
+    if len(stairs.steps) == 1 and stairs.steps[0].columns == x.shape[1]:
+        return torch.addmm(bias, x, weight.view(stairs.rows, stairs.columns).t(), out=out)
     for step, block in blocks(stairs, weight):
         rows = slice(step.first, step.last)
         torch.addmm(bias[..., rows], x[:, : step.columns], block.t(), out=out[:, rows])
@@ -105,8 +116,10 @@ def linear_into_transposed(out: Tensor, stairs: Staircase, weight: Tensor, bias:
 
 def grad_input(stairs: Staircase, weight: Tensor, grad: Tensor, out: Tensor) -> Tensor:
     """grad W into ``out``, for grad of shape (n, rows): the widest step writes, the narrower ones add."""
+    if weight.dim() == 2:
+        return torch.mm(grad, weight, out=out)
     written = 0
-    for step, block in reversed(list(blocks(stairs, weight))):
+    for step, block in reversed(blocks(stairs, weight)):
         part = grad[:, step.first : step.last]
         if not written:
             written = step.columns
@@ -117,9 +130,11 @@ def grad_input(stairs: Staircase, weight: Tensor, grad: Tensor, out: Tensor) -> 
     return out
 
 
-def grad_weight(stairs: Staircase, grad: Tensor, x: Tensor) -> Tensor:
-    """gradᵀ x within the steps, flat like the weight."""
-    out = grad.new_empty(stairs.size)
+def grad_weight(stairs: Staircase, weight: Tensor, grad: Tensor, x: Tensor) -> Tensor:
+    """gradᵀ x within the steps, of the shape of the weight."""
+    if weight.dim() == 2:
+        return torch.mm(grad.t(), x)
+    out = torch.empty_like(weight)
     for step, block in blocks(stairs, out):
         torch.mm(grad[:, step.first : step.last].t(), x[:, : step.columns], out=block)
     return out

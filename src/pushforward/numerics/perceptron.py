@@ -111,7 +111,7 @@ class _Perceptron(torch.autograd.Function):
         grad, stream = grad_out.t(), None
         for k in range(len(layers) - 1, -1, -1):
             if ctx.needs_input_grad[3 + 2 * k]:
-                grads[2 * k] = grad_weight(layers[k], grad, read[k])
+                grads[2 * k] = grad_weight(layers[k], params[2 * k], grad, read[k])
             if ctx.needs_input_grad[4 + 2 * k]:
                 grads[2 * k + 1] = grad.clone() if params[2 * k + 1].dim() == 2 else grad.sum(0)
             if k == 0:

@@ -52,10 +52,10 @@ class Affine(Scalar):
         self.limit = limit
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        return affine.forward(x, params[0], params[1], self.limit)
+        return affine.forward(x, params, self.limit)
 
     def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        return affine.inverse(z, params[0], params[1], self.limit)
+        return affine.inverse(z, params, self.limit)
 
 
 class Spline(Scalar):

@@ -25,6 +25,7 @@ from .gradient import RowData, replay
 from .method import Outcome, Status, Step
 from .solve import Solver
 from .sweep import Network, Sweep
+from .tableau import Tableau
 
 
 def logistic_form(weights: Sequence[Tensor], biases: Sequence[Tensor], features: int) -> tuple[Network, Tensor]:
@@ -37,7 +38,7 @@ def logistic_form(weights: Sequence[Tensor], biases: Sequence[Tensor], features:
 
 
 def follow(
-    network: Network, start: Tensor, solver: Solver, z: Tensor, t0: Tensor, span: Tensor
+    network: Network, start: Tensor, solver: Solver, z: Tensor, t0: Tensor, span: Tensor, *, trace: bool = True
 ) -> tuple[Tensor, Tensor, Outcome]:
     """Follows the network's field from (t0, z) to t0 + span.
 
@@ -47,13 +48,14 @@ def follow(
         solver: How.
         z: ``(n, features)``.
         t0, span: ``(n, 1)``.
+        trace: Whether the integral of the divergence is wanted; zeros take its place otherwise.
 
     Returns:
         The end ``(n, features)`` and the integral of the divergence ``(n,)``, both differentiable and NaN for rows
         that did not arrive; and what the solve says.
     """
     report: list[Outcome] = []
-    end, logdet = _Follow.apply(solver, report, z, t0, span, start, *network)
+    end, logdet = _Follow.apply(solver, trace, report, z, t0, span, start, *network)
     return end, logdet, report[0]
 
 
@@ -62,6 +64,7 @@ class _Follow(torch.autograd.Function):
     def forward(
         ctx: Any,
         solver: Solver,
+        trace: bool,
         report: list[Outcome],
         z: Tensor,
         t0: Tensor,
@@ -69,41 +72,47 @@ class _Follow(torch.autograd.Function):
         start: Tensor,
         *parts: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        network, record = Network(*parts), any(ctx.needs_input_grad)
-        logdet, weights = z.new_zeros(len(z)), z.new_tensor(solver.tableau.b)
-        steps: list[Step] = []
-
-        def observe(step: Step) -> None:
-            integral = (weights @ step.integrand) * step.length[:, 0]
-            if step.rows is None:
-                logdet.add_(integral)
-            else:
-                logdet.index_add_(0, step.rows, integral)
-            if record:
-                steps.append(step._replace(integrand=None))
-
-        shared = start.dim() == 1
-        field = (lambda t, z, _: network.rates(t, z, start)) if shared else network.rates
-        outcome = solver.solve(field, z, None if shared else start, t0, span, observe)
+        network, record = Network(*parts), _Record(z, solver.tableau, keep=any(ctx.needs_input_grad))
+        rates = network.rates if trace else lambda t, z, start: (network.slope(t, z, start), None)
+        observe = record.add if trace or record.keep else None
+        if start.dim() == 1:  # the same for all rows: nothing that has to follow them
+            outcome = solver.solve(lambda t, z, _: rates(t, z, start), z, None, t0, span, observe)
+        else:
+            outcome = solver.solve(rates, z, start, t0, span, observe)
         report.append(outcome)
         lost = outcome.status != Status.REACHED
         ctx.save_for_backward(z, t0, span, start, *parts)
-        ctx.solver, ctx.steps, ctx.lost = solver, steps, lost
-        return outcome.z, torch.where(lost, torch.nan, logdet * span[:, 0])
+        ctx.tableau, ctx.steps, ctx.lost = solver.tableau, record.steps, lost
+        return outcome.z, torch.where(lost, torch.nan, record.integral * span[:, 0])
 
     @staticmethod
     def backward(ctx: Any, end_grad: Tensor, logdet_grad: Tensor) -> tuple[Tensor | None, ...]:
         end_grad = torch.where(ctx.lost[:, None], 0, end_grad)
         logdet_grad = torch.where(ctx.lost, 0, logdet_grad)
         if torch.is_grad_enabled():  # somebody wants second derivatives: leave them to autograd
-            return None, None, *_replayed(ctx, end_grad, logdet_grad)
+            return None, None, None, *_replayed(ctx, end_grad, logdet_grad)
         _, t0, span, start, *parts = ctx.saved_tensors
-        timed = ctx.needs_input_grad[3] or ctx.needs_input_grad[4]
-        network, tableau = Network(*parts), ctx.solver.tableau
-        sweep = Sweep(tableau, network, start, end_grad, logdet_grad, t0, span, timed=timed)
+        timed = ctx.needs_input_grad[4] or ctx.needs_input_grad[5]
+        sweep = Sweep(ctx.tableau, Network(*parts), start, end_grad, logdet_grad, t0, span, timed=timed)
         for step in reversed(ctx.steps):
             sweep.back(step)
-        return None, None, *sweep.gradients()
+        return None, None, None, *sweep.gradients()
+
+
+class _Record:
+    """The integral of the divergence, in units of the interval, and the steps if a gradient will want them."""
+
+    def __init__(self, z: Tensor, tableau: Tableau, *, keep: bool) -> None:
+        self.weights, self.integral = z.new_tensor(tableau.b), z.new_zeros(len(z))
+        self.keep, self.steps = keep, []
+
+    def add(self, step: Step) -> None:
+        if step.integrand is not None:
+            part = (self.weights @ step.integrand) * step.length[:, 0]
+            rows = slice(None) if step.rows is None else step.rows
+            self.integral[rows] += part
+        if self.keep:
+            self.steps.append(step._replace(integrand=None))
 
 
 def _replayed(ctx: Any, end_grad: Tensor, logdet_grad: Tensor) -> list[Tensor | None]:
@@ -115,7 +124,7 @@ def _replayed(ctx: Any, end_grad: Tensor, logdet_grad: Tensor) -> list[Tensor | 
     end, logdet = replay(
         network.slope,
         lambda t, z, context, _: network.divergence(t, z, context)[None],
-        ctx.solver.tableau,
+        ctx.tableau,
         ctx.steps,
         z,
         RowData(context, None),
