@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     from . import transforms as transforms
     from .checkpoint import load as load
     from .checkpoint import save as save
+    from .citation import cite as cite
     from .distributions.flow import Flow as Flow
     from .estimator import ConditionalFlowDensity as ConditionalFlowDensity
     from .estimator import FlowDensity as FlowDensity
     from .objectives import ForwardKL as ForwardKL
     from .objectives import ReverseKL as ReverseKL
+    from .objectives_continuous import FlowMatching as FlowMatching
+    from .objectives_continuous import RegularisedLikelihood as RegularisedLikelihood
     from .supports import constrain as constrain
     from .supports import laplace as laplace
     from .training.fit import fit as fit
@@ -36,8 +39,11 @@ _HOMES = {
     "ConditionalFlowDensity": "estimator",
     "Flow": "distributions.flow",
     "FlowDensity": "estimator",
+    "FlowMatching": "objectives_continuous",
     "ForwardKL": "objectives",
+    "RegularisedLikelihood": "objectives_continuous",
     "ReverseKL": "objectives",
+    "cite": "citation",
     "ffjord": "zoo",
     "fit": "training.fit",
     "glow": "zoo_images",

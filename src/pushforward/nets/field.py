@@ -44,7 +44,8 @@ class MLPField(Described):
         super().__init__()
         if min(features, *hidden, 1) < 1:
             raise ValueError(f"features and hidden must be at least 1, got features={features}, hidden={tuple(hidden)}")
-        self.features, self.closed_form = features, len(hidden) <= 2
+        self.features = features
+        self.closed_form, self.two_layers = len(hidden) <= 2, len(hidden) == 2
         widths = [features + 1, *hidden, features]
         pairs = list(pairwise(widths))
         self.weights = nn.ParameterList(uniform(b, a) for a, b in pairs)
@@ -79,8 +80,8 @@ class MLPField(Described):
         a = F.linear(torch.cat([z, t.expand(*z.shape[:-1], 1)], -1), self.weights[0], self.biases[0])
         return a if self.context_weight is None else a + F.linear(context, self.context_weight)
 
-    def logistic_form(self, context: Tensor | None) -> tuple[Network, Tensor] | None:
-        """The same field for :func:`pushforward.numerics.ode.network.follow`, if it has two hidden layers."""
+    def logistic_form(self, context: Tensor | None) -> tuple[Network, Tensor]:
+        """A field of two hidden layers as :func:`pushforward.numerics.ode.network.follow` takes it."""
         network, start = logistic_form(self.weights, self.biases, self.features)
         return network, start if self.context_weight is None else torch.addmm(
             start, context, 2 * self.context_weight.t()

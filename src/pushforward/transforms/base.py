@@ -35,6 +35,10 @@ class Transform(Described):
         """x = g(z) and log|det dg/dz|, the latter of the batch's shape."""
         raise NotImplementedError
 
+    def generate(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """x = g(z) alone: for sampling, where a log-determinant may be the dearer part."""
+        return self.inverse(z, context)[0]
+
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Sets data-dependent parameters from a batch x, where there are any, and returns f(x)."""
         return self(x, context)[0]
@@ -93,6 +97,11 @@ class Compose(Transform):
             z, logdet = transform.inverse(z, context)
             total = total + logdet
         return z, total
+
+    def generate(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        for transform in reversed(self.transforms):
+            z = transform.generate(z, context)
+        return z
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         for transform in self.transforms:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 from ..numerics import trace as traces
+from ..numerics.ode.adjoint import adjoint
 from ..numerics.ode.gradient import RowData, discrete
-from ..numerics.ode.method import Status
-from ..numerics.ode.network import follow as network_follow
+from ..numerics.ode.method import Outcome, Status
+from ..numerics.ode.network import follow
 from ..numerics.ode.solve import Solver
 from ..numerics.ode.tableau import TABLEAUS
 from .base import Transform
@@ -32,13 +34,15 @@ class Solution:
     """What a solve found, one entry for each row of the batch, and what it took."""
 
     z: Tensor  # (*batch, *event) the end; NaN where it was not reached
-    logdet: Tensor | None  # (*batch,) log|det dz/dx| in nats, if it was asked for
-    standard_error: Tensor | None  # (*batch,) of logdet, where it was estimated with probes
-    status: Tensor  # (*batch,) of pushforward.numerics.ode.solve.Status; 0 is success
+    status: Tensor  # (*batch,) of pushforward.numerics.ode.method.Status; 0 is success
     accepted: Tensor  # (*batch,) steps
     rejected: Tensor  # (*batch,) steps
     evaluations: Tensor  # (*batch,) of the field
-    max_steps: int = 0
+    max_steps: int
+    logdet: Tensor | None = None  # (*batch,) log|det dz/dx| in nats
+    standard_error: Tensor | None = None  # (*batch,) of logdet, where it was estimated with probes
+    kinetic: Tensor | None = None  # (*batch,) the integral of |f|^2
+    jacobian: Tensor | None = None  # (*batch,) the integral of |J v|^2, in expectation that of |J|_F^2
 
     @property
     def message(self) -> str:
@@ -54,18 +58,21 @@ class Continuous(Transform):
     .. math:: \log|\det \partial z(t_1) / \partial z(t_0)| = \int_{t_0}^{t_1} \mathrm{tr}\,
               \frac{\partial f}{\partial z}(z(t), t)\, dt
 
+    Every row has steps of its own, so its result does not depend on the rest of the batch. A row that cannot be solved
+    becomes NaN, with a warning if its input was finite.
+
     Args:
-        field: Any module ``(t, z, context=None) -> dz/dt`` that treats rows independently.
+        field: Any module ``(t, z, context=None) -> dz/dt`` that treats rows independently; t has the dimensions of z.
         solver: "dopri5", "tsit5" or "bosh3", which choose their steps; or, with ``steps``, also "euler", "midpoint" and
             "rk4".
         rtol: Relative tolerance of a step.
         atol: Absolute tolerance of a step.
         steps: So many equal steps in place of adaptive ones.
-        max_steps: Attempted steps after which a row is given up; its results are NaN, and a warning says so.
+        max_steps: Attempted steps after which a row is given up.
         trace: "closed" (fields with a closed form), "exact" (one product for each feature), "hutchinson" (an unbiased
             estimate), or "auto": the first of these that is affordable.
-        probes: Of Hutchinson's estimator.
-        noise: Of its probes: "rademacher", "gaussian" or "orthogonal".
+        probes: Number of Hutchinson's probes.
+        noise: Their kind: "rademacher", "gaussian" or "orthogonal".
         gradient: "discrete", exact for the numerical solution, or "adjoint", which solves a second equation backwards.
         checkpoint: Keep only the beginning of each step for the backward pass (discrete gradient).
         time: The time of x; 1 is the data. ``at(t)`` is this transform with another one.
@@ -101,35 +108,57 @@ class Continuous(Transform):
         _one_of("trace", trace, ("auto", "closed", "exact", "hutchinson"))
         _one_of("noise", noise, ("rademacher", "gaussian", "orthogonal"))
         _one_of("gradient", gradient, ("discrete", "adjoint"))
+        _at_least_one(steps=steps, max_steps=max_steps, probes=probes, event_dim=event_dim)
         if steps is None and not TABLEAUS[solver].adaptive:
             raise ValueError(f"solver={solver!r} does not choose its steps: say how many, for example steps=20")
-        for name, value in {"steps": steps, "max_steps": max_steps, "probes": probes, "event_dim": event_dim}.items():
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {name}={value}")
         if not (rtol >= 0 and atol >= 0 and rtol + atol > 0):
             raise ValueError(f"rtol and atol must not be negative, nor both 0, got rtol={rtol}, atol={atol}")
+        if trace == "closed" and not getattr(field, "closed_form", False):
+            raise ValueError(f"trace='closed', but the divergence of {type(field).__name__} has no closed form")
         self.field, self.time, self.event_dim = field, time, event_dim
         self.solver = Solver(TABLEAUS[solver], rtol, atol, max_steps, steps)
         self.trace, self.probes, self.noise = trace, probes, noise
         self.gradient, self.checkpoint = gradient, checkpoint
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._checked(self.solve(x, context, self.time, 0.0))
+        solution = self._solve(x, context, self.time, 0.0)
+        return solution.z, solution.logdet
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._checked(self.solve(z, context, 0.0, self.time))
+        solution = self._solve(z, context, 0.0, self.time)
+        return solution.z, solution.logdet
+
+    def generate(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        return self._solve(z, context, 0.0, self.time, logdet=False).z
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        return self.solve(x, context, self.time, 0.0, logdet=False).z
+        return self._solve(x, context, self.time, 0.0, logdet=False).z
 
     def at(self, t: float | Tensor) -> Continuous:
-        """The map from p(x, t) to the base: the same field, from ``t`` to 0.
+        """The map from p(x, t) to the base: the same field and parameters, from ``t`` to 0.
 
         Args:
             t: A number, or a tensor that broadcasts against the batch.
         """
         return Continuous(**{**self.arguments(), "time": t})
 
+    def path(self, x: Tensor, times: Sequence[float], context: Tensor | None = None) -> Tensor:
+        """Where x, given at ``times[0]``, is at each of the times: ``(len(times), *batch, *event)``.
+
+        Args:
+            x: ``(*batch, *event)``.
+            times: Times in the order in which they are visited.
+            context: ``(*batch or broadcastable, c)``.
+        """
+        places = [x]
+        for before, after in pairwise(times):
+            places.append(self._solve(places[-1], context, before, after, logdet=False).z)
+        return torch.stack(places)
+
+    def compile(self, *args: object, **options: object) -> None:
+        """Does nothing: how many steps there are depends on the data, which no compiled graph can follow."""
+
+    @torch.compiler.disable
     def solve(
         self,
         x: Tensor,
@@ -138,10 +167,11 @@ class Continuous(Transform):
         t1: float | Tensor = 0.0,
         *,
         logdet: bool = True,
+        energies: bool = False,
         probes: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Solution:
-        """Follows the field from (t0, x) to t1.
+        """Follows the field from (t0, x) to t1, and says how it went.
 
         Args:
             x: ``(*batch, *event)``.
@@ -149,83 +179,103 @@ class Continuous(Transform):
             t0: When to start: a number, or a tensor that broadcasts against the batch.
             t1: When to end.
             logdet: Whether the log-determinant is wanted.
+            energies: Whether the integrals of the field's kinetic energy and squared Jacobian norm are wanted.
             probes: Noise for Hutchinson's estimator, ``(K, *batch, *event)``; drawn from ``generator`` if missing.
             generator: Where the noise comes from; PyTorch's default one if missing.
         """
         batch, event = x.shape[: x.dim() - self.event_dim], x.shape[x.dim() - self.event_dim :]
         n, features = math.prod(batch), math.prod(event)
         z = x.reshape(n, features)
-        start, end = (_per_row(t, x, batch) for t in (t0, t1))
         kind = self._trace(features) if logdet else None
-        if kind == "hutchinson":
-            if probes is None:
-                probes = traces.draw_probes(self.noise, self.probes, z, generator=generator)
+        if probes is None and (kind == "hutchinson" or energies):
+            probes = traces.draw_probes(self.noise, self.probes, z, generator=generator)
+        if probes is not None:
             probes = probes.reshape(len(probes), n, features)
-        else:
-            probes = None
         if context is not None:
             context = context.expand(*batch, context.shape[-1]).reshape(n, context.shape[-1])
-        end_z, estimates, outcome = self._follow(z, RowData(context, probes), start, end - start, event, kind)
-        error = None
+        start, end = (torch.as_tensor(t, dtype=x.dtype, device=x.device).expand(batch).reshape(n, 1) for t in (t0, t1))
+        follow = self._by_network if self._has_network(kind, energies) else self._by_field
+        arrived, integrals, outcome = follow(z, RowData(context, probes), start, end - start, event, kind, energies)
+        return self._solution(x.shape, batch, arrived, integrals, outcome, kind, energies)
+
+    def _solve(self, *args, **options) -> Solution:
+        solution = self.solve(*args, **options)
+        unexpected = (solution.status != Status.REACHED) & args[0].flatten(-self.event_dim).isfinite().all(-1)
+        if bool(unexpected.any()):
+            warnings.warn(solution.message, RuntimeWarning, stacklevel=3)
+        return solution
+
+    def _trace(self, features: int) -> str:
+        if self.trace != "auto":
+            return self.trace
+        closed = getattr(self.field, "closed_form", False)
+        return "closed" if closed else "exact" if features <= EXACT_UP_TO else "hutchinson"
+
+    def _has_network(self, kind: str | None, energies: bool) -> bool:
+        """Whether the hand-written solve of a two-layer field applies."""
+        two_layers = getattr(self.field, "two_layers", False)
+        return two_layers and kind in (None, "closed") and not energies and self.gradient == "discrete"
+
+    def _by_network(self, z, data, t0, span, event, kind, energies) -> tuple[Tensor, Tensor | None, Outcome]:
+        network, start = self.field.logistic_form(data.context)
+        arrived, logdet, outcome = follow(network, start, self.solver, z, t0, span, trace=kind is not None)
+        return arrived, logdet[None], outcome
+
+    def _by_field(self, z, data, t0, span, event, kind, energies) -> tuple[Tensor, Tensor | None, Outcome]:
+        slope = self._slope(event)
+        wanted = self._integrands(slope, kind, energies)
+        integrand = (lambda *place: torch.cat([one(*place) for one in wanted])) if wanted else None
+        if self.gradient == "adjoint" and torch.is_grad_enabled():
+            return adjoint(slope, integrand, self.solver, z, data, t0, span, tuple(self.field.parameters()))
+        return discrete(slope, integrand, self.solver, z, data, t0, span, checkpoint=self.checkpoint)
+
+    def _slope(self, event: torch.Size) -> Callable:
+        if len(event) == 1:
+            return self.field
+        ones = (1,) * len(event)
+
+        def slope(t: Tensor, z: Tensor, context: Tensor | None) -> Tensor:
+            return self.field(t.view(-1, *ones), z.unflatten(1, event), context).flatten(1)
+
+        return slope
+
+    def _integrands(self, slope: Callable, kind: str | None, energies: bool) -> list[Callable]:
+        """What is integrated along the path: each maps (t, z, context, probes) to ``(quantities, m)``."""
+
+        def at(t: Tensor, context: Tensor | None) -> Callable[[Tensor], Tensor]:
+            return lambda z: slope(t, z, context)
+
+        choices = {
+            "closed": lambda t, z, c, v: self.field.divergence(t, z, c)[None],
+            "exact": lambda t, z, c, v: traces.exact(at(t, c), z)[None],
+            "hutchinson": lambda t, z, c, v: traces.quadratic_forms(at(t, c), z, v),
+        }
+        wanted = [] if kind is None else [choices[kind]]
+        if energies:
+            wanted.append(lambda t, z, c, v: slope(t, z, c).square().sum(1)[None])
+            wanted.append(lambda t, z, c, v: traces.squared_products(at(t, c), z, v).mean(0, keepdim=True))
+        return wanted
+
+    def _solution(self, shape, batch, arrived, integrals, outcome, kind, energies) -> Solution:
+        parts = {}
+        if energies:
+            # Integrals run with the sign of time; an energy does not.
+            parts = {"kinetic": integrals[-2].abs().view(batch), "jacobian": integrals[-1].abs().view(batch)}
+            integrals = integrals[:-2]
+        if kind is not None:
+            parts["logdet"] = integrals.mean(0).view(batch)
         if kind == "hutchinson":
-            error = traces.standard_error(estimates.detach(), self.noise, features).view(batch)
+            features = math.prod(shape[len(batch) :])
+            parts["standard_error"] = traces.standard_error(integrals.detach(), self.noise, features).view(batch)
         return Solution(
-            z=end_z.view(x.shape),
-            logdet=None if estimates is None else estimates.mean(0).view(batch),
-            standard_error=error,
+            z=arrived.view(shape),
             status=outcome.status.view(batch),
             accepted=outcome.accepted.view(batch),
             rejected=outcome.rejected.view(batch),
             evaluations=outcome.evaluations.view(batch),
             max_steps=self.solver.max_steps,
+            **parts,
         )
-
-    def _follow(self, z, data, t0, span, event, kind):
-        """The end, the estimates of the log-determinant (probes, n), and the outcome."""
-        if self.gradient == "discrete" and kind in (None, "closed") and getattr(self.field, "logistic_form", None):
-            network, start = self.field.logistic_form(data.context)
-            end, logdet, outcome = network_follow(network, start, self.solver, z, t0, span)
-            return end, logdet[None], outcome
-        slope = self._slope(event)
-        integrand = None if kind is None else self._integrand(slope, kind)
-        return discrete(slope, integrand, self.solver, z, data, t0, span, checkpoint=self.checkpoint)
-
-    def _slope(self, event) -> Callable:
-        if len(event) == 1:
-            return self.field
-        ones = (1,) * (len(event) - 1)
-
-        def slope(t: Tensor, z: Tensor, context: Tensor | None) -> Tensor:
-            return self.field(t.view(-1, 1, *ones), z.unflatten(1, event), context).flatten(1)
-
-        return slope
-
-    def _integrand(self, slope, kind):
-        def integrand(t, z, context, probes):
-            if kind == "closed":
-                return self.field.divergence(t, z, context)[None]
-            field = lambda z: slope(t, z, context)  # noqa: E731
-            if kind == "exact":
-                return traces.exact(field, z)[None]
-            return traces.quadratic_forms(field, z, probes)
-
-        return integrand
-
-    def _trace(self, features: int) -> str:
-        closed = getattr(self.field, "closed_form", False)
-        if self.trace != "auto":
-            if self.trace == "closed" and not closed:
-                raise ValueError(
-                    f"trace='closed', but {type(self.field).__name__} has no closed form of its divergence"
-                )
-            return self.trace
-        return "closed" if closed else "exact" if features <= EXACT_UP_TO else "hutchinson"
-
-    @staticmethod
-    def _checked(solution: Solution) -> tuple[Tensor, Tensor]:
-        if solution.message:
-            warnings.warn(solution.message, RuntimeWarning, stacklevel=3)
-        return solution.z, solution.logdet
 
 
 def _one_of(name: str, value: str, known) -> None:
@@ -233,6 +283,7 @@ def _one_of(name: str, value: str, known) -> None:
         raise ValueError(f"{name} must be one of {', '.join(known)}, got {name}={value!r}")
 
 
-def _per_row(t: float | Tensor, x: Tensor, batch: torch.Size) -> Tensor:
-    t = torch.as_tensor(t, dtype=x.dtype, device=x.device)
-    return t.expand(batch).reshape(-1, 1)
+def _at_least_one(**numbers: int | None) -> None:
+    for name, value in numbers.items():
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be at least 1, got {name}={value}")
