@@ -31,7 +31,8 @@ FLOORS = (
         "plot",
         "target",
         "testing",
-        "cite",
+        "citation",
+        "papers",
     ),
     ("checkpoint",),
     ("report",),
@@ -96,8 +97,9 @@ print([i for i, (a, b) in enumerate(zip(before, state())) if a != b])
     assert python(code) == "[]"
 
 
-def test_every_public_name_is_there() -> None:
-    for name in pushforward.__all__:
-        assert getattr(pushforward, name) is not None
+def test_every_public_name_is_there_and_no_module_hides_it() -> None:
+    for name in [*pushforward.__all__, *pushforward.__all__]:  # twice: the first time may import a file of that name
+        value = getattr(pushforward, name)
+        assert (type(value) is type(ast)) == (name in pushforward._MODULES), f"{name} is {value}"
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = pushforward.nonsense

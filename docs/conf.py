@@ -1,0 +1,22 @@
+"""Sphinx configuration: MyST pages, furo, the API from docstrings. Warnings are errors in `make docs`."""
+
+from pushforward import __version__
+
+project = "pushforward"
+author = "The pushforward developers"
+copyright = "2026, The pushforward developers"
+version = release = __version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = "pushforward"
+
+myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist"]
+myst_heading_anchors = 3
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+napoleon_custom_sections = [("Reference", "Reference"), ("Units", "Units")]
+napoleon_use_ivar = True
+napoleon_use_rtype = False

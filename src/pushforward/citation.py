@@ -1,0 +1,78 @@
+"""Which papers stand behind a model: the BibTeX of the parts that it is made of."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import TextIO
+
+from torch import nn
+
+from .papers import PAPERS
+
+ALWAYS = ("rezende2015variational", "papamakarios2021normalizing")
+"""Normalizing flows as such: the paper that named them for densities, and the review."""
+
+PARTS: dict[str, tuple[str, ...]] = {
+    "ActNorm": ("kingma2018glow",),
+    "Autoregressive": ("papamakarios2017masked",),
+    "Channel": ("dinh2017density",),
+    "Checkerboard": ("dinh2017density",),
+    "Continuous": ("chen2018neural", "grathwohl2019ffjord"),
+    "Conv1x1": ("kingma2018glow",),
+    "Coupling": ("dinh2015nice", "dinh2017density"),
+    "FlowMatching": ("lipman2023flow",),
+    "MADE": ("germain2015made",),
+    "MaskedConv": ("vandenoord2016pixel",),
+    "Multiscale": ("dinh2017density",),
+    "PLU": ("kingma2018glow",),
+    "QR": ("hoogeboom2019emerging",),
+    "ResidualConvNet": ("he2016identity",),
+    "Reversible": ("gomez2017reversible",),
+    "Spline": ("durkan2019neural",),
+    "Squeeze": ("dinh2017density",),
+}
+"""Class names and the papers they come from; see also :func:`_papers_of` for what depends on options."""
+
+SOLVERS = {
+    "dopri5": "dormand1980family",
+    "tsit5": "tsitouras2011runge",
+    "bosh3": "bogacki1989pair",
+}
+
+
+def cite(model: nn.Module, file: TextIO | None = None) -> None:
+    """Prints the BibTeX entries of the papers behind a flow, a transform or an objective.
+
+    Args:
+        model: Any module of this library, or one that contains such modules.
+        file: Where to print; standard output by default.
+    """
+    print(bibliography(model), file=sys.stdout if file is None else file)
+
+
+def bibliography(model: nn.Module) -> str:
+    """The BibTeX entries that :func:`cite` prints, in order of their year and key."""
+    keys = set(ALWAYS)
+    for module in model.modules():
+        keys.update(_papers_of(module))
+    return "\n\n".join(PAPERS[key] for key in sorted(keys, key=_year_and_key))
+
+
+def _papers_of(module: nn.Module) -> Iterator[str]:
+    name = type(module).__name__
+    yield from PARTS.get(name, ())
+    if name == "Inverse" and type(getattr(module, "transform", None)).__name__ == "Autoregressive":
+        yield "kingma2016improved"
+    if name == "ReverseKL" and getattr(module, "estimator", None) == "path":
+        yield "roeder2017sticking"
+    if name == "Continuous":
+        arguments = module.arguments()  # type: ignore[operator]
+        yield from (SOLVERS[solver] for solver in [arguments.get("solver")] if solver in SOLVERS)
+        if arguments.get("trace") == "hutchinson":
+            yield "hutchinson1990stochastic"
+
+
+def _year_and_key(key: str) -> tuple[str, str]:
+    digits = "".join(character for character in key if character.isdigit())
+    return digits, key

@@ -1,0 +1,57 @@
+"""The papers behind a model."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import pytest
+
+import pushforward as pf
+from pushforward import transforms
+from pushforward.citation import ALWAYS, PARTS, SOLVERS, bibliography
+from pushforward.papers import PAPERS
+
+
+def keys(model) -> set[str]:
+    return set(re.findall(r"@\w+\{(\w+),", bibliography(model)))
+
+
+def test_every_paper_that_is_named_is_there_and_well_formed() -> None:
+    named = {*ALWAYS, *SOLVERS.values(), *(key for papers in PARTS.values() for key in papers)}
+    assert named <= set(PAPERS)
+    for key, entry in PAPERS.items():
+        assert entry.count("{") == entry.count("}"), key
+        assert re.search(r"author\s*=.*title\s*=.*year\s*=\s*\{" + key.strip("abcdefghijklmnopqrstuvwxyz"), entry, re.S)
+
+
+@pytest.mark.parametrize(
+    ("flow", "expected"),
+    [
+        (lambda: pf.maf(3, layers=1), {"papamakarios2017masked", "germain2015made"}),
+        (lambda: pf.iaf(3, layers=1), {"papamakarios2017masked", "germain2015made", "kingma2016improved"}),
+        (lambda: pf.realnvp(3, layers=2), {"dinh2015nice", "dinh2017density"}),
+        (lambda: pf.nsf(3, layers=1), {"papamakarios2017masked", "germain2015made", "durkan2019neural"}),
+        (lambda: pf.ffjord(3), {"chen2018neural", "grathwohl2019ffjord", "dormand1980family"}),
+        (lambda: transforms.QR(3), {"hoogeboom2019emerging"}),
+        (lambda: transforms.Identity(), set()),
+    ],
+    ids=["maf", "iaf", "realnvp", "nsf", "ffjord", "QR", "Identity"],
+)
+def test_a_model_cites_its_parts(flow, expected: set[str]) -> None:
+    assert keys(flow()) == expected | set(ALWAYS)
+
+
+def test_hutchinson_is_cited_where_he_is_used() -> None:
+    assert "hutchinson1990stochastic" in keys(pf.ffjord(3, trace="hutchinson"))
+
+
+def test_an_objective_cites_its_flow_and_its_estimator() -> None:
+    objective = pf.ReverseKL(pf.realnvp(2, layers=1), lambda x: -x.square().sum(-1), estimator="path")
+    assert {"dinh2017density", "roeder2017sticking"} <= keys(objective)
+
+
+def test_cite_prints() -> None:
+    out = io.StringIO()
+    pf.cite(pf.maf(2, layers=1), file=out)
+    assert out.getvalue().startswith("@inproceedings{germain2015made")
