@@ -126,15 +126,13 @@ class FlowDensity(_FlowEstimator):
         Raises:
             ValueError: X is no finite table with at least 4 rows, a column is constant, or a parameter does not fit.
         """
-        X = validate_data(self, X, dtype=np.float64, ensure_min_samples=4)
-        self._train(torch.tensor(np.ascontiguousarray(X)), None)
+        self._train(_tensor(validate_data(self, X, dtype=np.float64, ensure_min_samples=4)), None)
         return self
 
     def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
         """log p(x) of every row, in nats, of shape ``(n,)``."""
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
-        return self._log_prob(torch.tensor(np.ascontiguousarray(X)), None)
+        return self._log_prob(_tensor(validate_data(self, X, dtype=np.float64, reset=False)), None)
 
     def score(self, X: ArrayLike, y: Any = None) -> float:
         """The mean log-likelihood of the rows of X, in nats."""
@@ -164,24 +162,20 @@ class ConditionalFlowDensity(_FlowEstimator):
         Raises:
             ValueError: X or y is not finite, they have different lengths, y is constant, or a parameter does not fit.
         """
-        X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True, ensure_min_samples=4)
-        x = torch.tensor(np.ascontiguousarray(X))
+        x, targets, self.single_target_ = self._pair(X, y, ensure_min_samples=4)
         self.context_mean_ = x.mean(0)
         spread = x.std(0)
         self.context_scale_ = torch.where(spread > 0, spread, 1.0)  # a constant column tells nothing, and harms nothing
-        self.single_target_ = y.ndim == 1
-        targets = torch.tensor(np.asarray(y, dtype=np.float64)).reshape(len(y), -1)
         self._train(targets, self._context(x))
         return self
 
     def score_samples(self, X: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
         """log p(y | x) of every row, in nats, of shape ``(n,)``."""
         check_is_fitted(self)
-        X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True, reset=False)
-        targets = torch.tensor(np.asarray(y, dtype=np.float64)).reshape(len(y), -1)
+        x, targets, _ = self._pair(X, y, reset=False)
         if targets.shape[1] != self.flow_.event_shape[0]:
             raise ValueError(f"y has {targets.shape[1]} targets, but it had {self.flow_.event_shape[0]} when fitted")
-        return self._log_prob(targets, self._context(torch.tensor(np.ascontiguousarray(X))))
+        return self._log_prob(targets, self._context(x))
 
     def score(self, X: ArrayLike, y: ArrayLike) -> float:
         """The mean of log p(y | x) over the rows, in nats."""
@@ -190,12 +184,15 @@ class ConditionalFlowDensity(_FlowEstimator):
     def sample(self, X: ArrayLike, n: int = 1, random_state: Any = 0) -> NDArray[np.float64]:
         """n draws of y for every row of X: ``(n, rows)``, or ``(n, rows, targets)`` if y had two dimensions."""
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        x = _tensor(validate_data(self, X, dtype=np.float64, reset=False))
         generator = torch.Generator().manual_seed(_seed(random_state))
-        draws = self.flow_.sample(
-            (n,), self._context(torch.tensor(np.ascontiguousarray(X))), generator=generator
-        ).numpy()
+        draws = self.flow_.sample((n,), self._context(x), generator=generator).numpy()
         return draws[..., 0] if self.single_target_ else draws
+
+    def _pair(self, X: ArrayLike, y: ArrayLike, **options: Any) -> tuple[Tensor, Tensor, bool]:
+        """Checked rows of shape (n, features), targets of shape (n, targets), and whether y had one dimension."""
+        rows, targets = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True, **options)
+        return _tensor(rows), _tensor(targets).reshape(len(rows), -1), targets.ndim == 1
 
     def _context(self, x: Tensor) -> Tensor:
         return (x - self.context_mean_) / self.context_scale_
@@ -205,6 +202,11 @@ class ConditionalFlowDensity(_FlowEstimator):
         tags.target_tags.required = True
         tags.target_tags.multi_output = True
         return tags
+
+
+def _tensor(values: Any) -> Tensor:
+    """A copy in float64, whatever the strides and flags of the array."""
+    return torch.tensor(np.ascontiguousarray(values, dtype=np.float64))
 
 
 def _seed(random_state: Any) -> int:

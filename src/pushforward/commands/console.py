@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,7 @@ def plain(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | str) else str(value)
 
 
-def aligned(rows: list[tuple[str, ...]], indent: str = "  ") -> list[str]:
+def aligned(rows: Sequence[tuple[str, ...]], indent: str = "  ") -> list[str]:
     """Rows of text in columns of equal width."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     return [

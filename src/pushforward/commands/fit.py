@@ -24,7 +24,7 @@ from ..recipes import flow_by_name
 from ..training.fit import fit as train
 from .console import Console, aligned, plain
 from .device import device_named
-from .learn import DequantisedKL, Rows, against, fingerprint, in_data_units, spread
+from .learn import DequantisedKL, Rows, against, fingerprint, held_out_order, in_data_units, spread
 from .model import PERCENTS, TableModel
 from .prepare import Prepared, choose_columns, prepare
 
@@ -103,9 +103,15 @@ def _check_output(output: Path) -> None:
 
 
 def _flow(options: FitOptions, rows: Prepared) -> Flow:
-    sizes = {"context": rows.schema.context_features, "layers": options.layers, "hidden": options.hidden}
     try:
-        return flow_by_name(options.flow, len(rows.schema.columns), seed=options.seed, **sizes)
+        return flow_by_name(
+            options.flow,
+            len(rows.schema.columns),
+            context=rows.schema.context_features,
+            layers=options.layers,
+            hidden=options.hidden,
+            seed=options.seed,
+        )
     except ValueError as error:
         raise InputError(f"--flow {options.flow}: {error}") from None
 
@@ -170,7 +176,6 @@ def _facts(
     some = rows.train[:: max(len(rows.train) // QUANTILE_ROWS, 1)]
     context = None if some.context is None else some.context.to(here)
     scores, _ = cell_log_density(flow, rows.schema, some.x.to(here), context, samples=options.samples)
-    kept = rows.test[:KEPT_ROWS]
     return {
         "kind": "table",
         "schema": rows.schema.to_json(),
@@ -181,11 +186,21 @@ def _facts(
         "data": table.path.name,
         "seed": options.seed,
         "samples": options.samples,
-        "held_out": {"x": kept.x.tolist(), "context": None if kept.context is None else kept.context.tolist()},
+        "held_out": _kept(rows, options),
         "rows": None if rows.whole is None else len(rows.whole),
         "fingerprint": None if rows.whole is None else fingerprint(rows.whole),
         "torch": torch.__version__,
     }
+
+
+def _kept(rows: Prepared, options: FitOptions) -> dict[str, Any]:
+    """Some held-out rows, for reports without the data: any, not the first, because files may be sorted."""
+    chosen = np.sort(np.random.default_rng(options.seed).permutation(len(rows.test))[:KEPT_ROWS])
+    kept, numbers = rows.test[chosen], None
+    if rows.whole is not None and not options.drop_missing:
+        numbers = held_out_order(len(rows.whole), options.seed)[2][chosen].tolist()  # in the file, from 0
+    context = None if kept.context is None else kept.context.tolist()
+    return {"x": kept.x.tolist(), "context": context, "numbers": numbers}
 
 
 def describe_data(table: Table, rows: Prepared) -> list[str]:

@@ -71,8 +71,9 @@ class TableModel:
         self, x: Tensor, context: Tensor | None, *, samples: int = 16, seed: int = 0
     ) -> tuple[np.ndarray, np.ndarray]:
         """Log-density of every row and its standard error, in nats."""
-        x, context = self._here(x), self._here(context)
-        value, error = cell_log_density(self.flow, self.schema, x, context, samples=samples, seed=seed)
+        here = next(self.flow.parameters()).device
+        context = None if context is None else context.to(here)
+        value, error = cell_log_density(self.flow, self.schema, x.to(here), context, samples=samples, seed=seed)
         return value.numpy(), error.numpy()
 
     def percentile(self, log_density: np.ndarray) -> np.ndarray:
@@ -86,12 +87,13 @@ class TableModel:
             InputError: a given column is missing or unknown, or its value is not one the model knows.
         """
         fixed = self._given_frame(given)
-        context = self._here(self.schema.context(fixed, "--given"))
-        generator = torch.Generator(next(self.flow.parameters()).device).manual_seed(seed)
+        context = self.schema.context(fixed, "--given")
+        here = next(self.flow.parameters()).device
+        generator = torch.Generator(here).manual_seed(seed)
         parts = []
         for start in range(0, n, 8192):
             shape = (min(8192, n - start),)
-            only = None if context is None else context[0]
+            only = None if context is None else context[0].to(here)
             parts.append(self.flow.sample(shape, only, generator=generator, temperature=temperature).cpu())
         rows = self.schema.decode(torch.cat(parts))
         return pl.concat([fixed.select(pl.all().repeat_by(n).explode()), rows], how="horizontal") if given else rows
@@ -120,9 +122,6 @@ class TableModel:
             if not np.isfinite(values[name]):
                 raise InputError(f"--given {name}={text}: {name!r} takes a finite number")
         return pl.DataFrame({name: [values[name]] for name in known})
-
-    def _here(self, x: Tensor | None) -> Tensor | None:
-        return None if x is None else x.to(next(self.flow.parameters()).device)
 
 
 def _example(given: Any) -> str:

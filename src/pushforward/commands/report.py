@@ -31,7 +31,7 @@ def run(
     check_output(output, (".html", ".htm"))
     model = TableModel.load(model_path)
     if data is None:
-        rows, numbers = saved_held_out(model), None
+        rows, numbers = saved_held_out(model), model.facts["held_out"].get("numbers")
     else:
         rows, numbers = encode_held_out(model, data, console, drop_missing)
     source = data.name if data is not None else str(model.facts.get("data", model_path.name))
@@ -50,7 +50,7 @@ def run(
         gaussian=Gaussian.from_json(model.facts["gaussian"]) if "gaussian" in model.facts else None,
         percentile=model.percentile,
         timings=True,
-        **({} if numbers is None else {"row_numbers": [int(n) for n in numbers]}),
+        row_numbers=None if numbers is None else list(numbers),
     )
     console.say(f"{len(rows):,} held-out rows")
     console.say(f"saved {output}")

@@ -32,6 +32,12 @@ class Cells(nn.Module):
         schema: The columns.
     """
 
+    low: Tensor
+    width: Tensor
+    atom: Tensor
+    atom_low: Tensor
+    atom_width: Tensor
+
     def __init__(self, schema: Schema) -> None:
         super().__init__()
         columns = schema.columns
@@ -43,7 +49,7 @@ class Cells(nn.Module):
         self.register_buffer("atom_width", torch.tensor([a[2] for a in atoms], dtype=torch.float64))
 
     def forward(self, x: Tensor, u: Tensor) -> Tensor:
-        at_atom = x == self.atom.to(x.dtype)
+        at_atom = x.eq(self.atom.to(x.dtype))
         low = torch.where(at_atom, self.atom_low, self.low)
         width = torch.where(at_atom, self.atom_width, self.width)
         return x + low.to(x.dtype) + width.to(x.dtype) * u

@@ -120,7 +120,7 @@ def _read_csv(path: Path) -> Table:
     if repeated:
         raise InputError(f"{path}: the column name {repeated[0]!r} appears more than once; rename one of them")
     headless = all(_is_number(name) for name in header)
-    options = {
+    options: dict[str, Any] = {
         "separator": separator,
         "has_header": not headless,
         "decimal_comma": separator == ";" and any("," in cell and _is_number(cell.replace(",", ".")) for cell in first),
