@@ -55,7 +55,7 @@ def read_config(path: Path) -> dict[str, Any]:
             raise ValueError(f"it has more than {MAX_CONFIG_BYTES} bytes")
         content = json.loads(file.read_bytes())
     except (ValueError, RecursionError, OSError) as error:
-        raise CheckpointError(f"{file} cannot be read: {error}") from None
+        raise CheckpointError(f"{file} cannot be read: {str(error)[:200]}") from None
     if not isinstance(content, dict):
         raise CheckpointError(f"{file} is damaged: it should hold a JSON object, got {type(content).__name__}")
     return content
@@ -75,7 +75,7 @@ def read_tensors(path: Path, name: str, config: dict[str, Any]) -> dict[str, Ten
         tensors = safetensors.torch.load(weights)
         text = _canonical({key: value for key, value in config.items() if key != "sha256"})
     except Exception as error:  # safetensors has errors of its own, and passes on those of PyTorch
-        raise CheckpointError(f"{file} is damaged: {error}") from None
+        raise CheckpointError(f"{file} is damaged: {str(error)[:200]}") from None
     if config.get("sha256") != hashlib.sha256(text + weights).hexdigest():
         raise CheckpointError(f"{file} and config.json are not as they were saved: one of them is damaged")
     return tensors

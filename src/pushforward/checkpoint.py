@@ -23,7 +23,9 @@ from .bundle import read_config, read_tensors, write_bundle
 from .described import Described, build, describe, dtype_named
 
 FORMAT = 1
+TOO_LARGE = "it is far larger than its weights"
 FREE_ELEMENTS = 2**26  # what building may allocate however small the weights are: index sets, masks
+FREE_SIZES = 2**20  # what all sizes in a config may add up to, likewise
 
 
 def save(model: Described, path: str | Path, *, extra: dict[str, Any] | None = None) -> None:
@@ -124,6 +126,8 @@ def _build(config: dict[str, Any], path: Path, elements: int) -> Described:
     """The model of a config, freshly initialised; whatever goes wrong inside is the config's fault."""
     _import_all()
     try:
+        if _sizes(config.get("model")) > FREE_SIZES + 4 * elements:
+            raise ValueError(TOO_LARGE)
         with torch.random.fork_rng(devices=[]), _BoundedMemory(FREE_ELEMENTS + 16 * elements):
             model = build(config.get("model"))
             if not isinstance(model, Described):
@@ -134,7 +138,8 @@ def _build(config: dict[str, Any], path: Path, elements: int) -> Described:
                 tensors[name].data = tensors[name].data.to(dtype_named(dtype))
             return model
     except (Exception, RecursionError) as error:
-        raise CheckpointError(f"{path} describes a model that cannot be built: {error}") from None
+        reason = str(error).partition("\n")[0][:200] or type(error).__name__
+        raise CheckpointError(f"{path} describes a model that cannot be built: {reason}") from None
 
 
 def _compare(expected: dict[str, Tensor], found: dict[str, Tensor], path: Path) -> None:
@@ -157,6 +162,16 @@ def _import_all() -> None:
             importlib.import_module(f".{room}.{module.name}", __package__)
 
 
+def _sizes(value: Any) -> int:
+    """The sum of the integers in a description: widths and the like, but not lists of indices."""
+    if isinstance(value, dict):
+        return sum(_sizes(item) for item in value.values())
+    if isinstance(value, list):
+        indices = all(isinstance(item, int) and 0 <= item < len(value) for item in value)
+        return 0 if indices else sum(_sizes(item) for item in value)
+    return abs(value) if isinstance(value, int) else 0
+
+
 class _BoundedMemory(TorchDispatchMode):
     """Refuses an operation before it allocates, once all results together exceed a number of elements.
 
@@ -172,7 +187,7 @@ class _BoundedMemory(TorchDispatchMode):
         if not func._schema.is_mutable and not func.is_view:
             self.left -= _elements(func, args, kwargs)
             if self.left < 0:
-                raise ValueError("it is far larger than its weights")
+                raise ValueError(TOO_LARGE)
         return func(*args, **kwargs)
 
 

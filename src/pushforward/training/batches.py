@@ -182,7 +182,8 @@ def gather(
         held_x, held_context = validation if isinstance(validation, tuple | list) else (validation, None)
         held_out = check_rows(flow, held_x, held_context, "validation").to_flow(flow)
         train, index = split(len(rows), 0, seed)
-    return Batches(rows, train, held_out, batch_size=batch_size, seed=seed, ranks=ranks), train, index
+    batches = Batches(rows, train, held_out, batch_size=batch_size, seed=seed, ranks=ranks)
+    return batches, train, index if len(index) else None
 
 
 def mix(*numbers: int) -> int:

@@ -36,7 +36,7 @@ class Result:
         skipped_steps: Steps left out because the loss or the gradient was not finite.
         interrupted: Whether Ctrl-C ended the training.
         train_index: Which rows of x were trained on.
-        validation_index: Which rows of x were held out.
+        validation_index: Which rows of x were held out, None if none of them.
     """
 
     flow: Density = field(repr=False)

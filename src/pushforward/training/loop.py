@@ -103,12 +103,16 @@ class Training:
             raise TrainingError(
                 f"training gave up at step {self.at.step}: {SKIPS} losses or gradients in a row were not finite, even "
                 f"after {ROLLBACKS} returns to earlier weights with a smaller learning rate; look for extreme values "
-                f"in the data, or give lr below {self.settings.lr}"
+                f"in the data, or give lr below {self.settings.lr}. {self._explain()}".rstrip()
             )
         self.objective.load_state_dict(self.best)
         self.optimizer.state.clear()
         self._start_average()
         self.in_a_row.zero_()
+
+    @torch.no_grad()
+    def _explain(self) -> str:
+        return self.objective.explain(*self.source.batch(self.at.step))
 
     def _validate(self, monitor: Monitor) -> None:
         """The held-out loss, the best weights, and a line of history."""

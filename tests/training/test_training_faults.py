@@ -1,0 +1,263 @@
+"""What training survives: non-finite steps, Ctrl-C, kill -9, and disks that refuse."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+
+import pushforward as pf
+from pushforward.bundle import CheckpointError, read_config
+from pushforward.objectives import Objective
+from pushforward.training.batches import Batches
+from pushforward.training.loop import TrainingError
+
+
+def rows(n=400):
+    return torch.randn(n, 2, generator=torch.Generator().manual_seed(1)) * 2 + 1
+
+
+def small_flow():
+    torch.manual_seed(0)
+    return pf.realnvp(2, layers=2, hidden=(8,))
+
+
+def weights(flow):
+    return torch.cat([p.detach().flatten() for p in flow.parameters()])
+
+
+class Faulty(Objective):
+    """Maximum likelihood whose loss, or gradient, is not finite in some of its calls."""
+
+    def __init__(self, flow, bad, gradient=False):
+        super().__init__(flow)
+        self.bad, self.gradient, self.calls = bad, gradient, 0
+
+    def forward(self, x, context=None):
+        loss = -self.flow(x, context).mean()
+        self.calls += 1
+        if not self.bad(self.calls):
+            return loss
+        if self.gradient:  # a finite loss with an infinite slope
+            return loss + (weights_of(self) * 0).sum().sqrt()
+        return loss * float("nan")
+
+    def held_out(self, x, context=None):
+        return -self.flow(x, context)
+
+    def explain(self, *inputs):
+        return "It is the test's fault."
+
+
+def weights_of(objective):
+    return torch.cat([p.flatten() for p in objective.flow.parameters()])
+
+
+@pytest.mark.parametrize("gradient", [False, True])
+def test_steps_that_are_not_finite_are_skipped_and_counted(gradient):
+    objective = Faulty(small_flow(), lambda call: call % 5 == 2, gradient)
+    result = pf.fit(objective, rows(), steps=50, lr=1e-2)
+    assert result.skipped_steps == 10
+    assert result.best_validation_loss < result.history[0]["validation_loss"]
+    assert weights(objective.flow).isfinite().all()
+
+
+def test_a_skipped_step_changes_nothing():
+    skipping, plain = small_flow(), small_flow()
+    pf.fit(Faulty(skipping, lambda call: call > 3), rows(), steps=10, validation=None)
+    pf.fit(Faulty(plain, lambda call: False), rows(), steps=10, validation=None, batch_size=512)
+    assert not torch.equal(weights(skipping), weights(plain))
+    alone = small_flow()
+    pf.fit(Faulty(alone, lambda call: call > 3), rows(), steps=10, validation=None, validate_every=3)
+    assert torch.equal(weights(skipping), weights(alone))
+
+
+def test_many_bad_steps_in_a_row_roll_back_and_go_on_with_smaller_steps():
+    objective = Faulty(small_flow(), lambda call: 25 <= call < 42)
+    result = pf.fit(objective, rows(), steps=100, lr=1e-2, validate_every=10)
+    assert result.skipped_steps == 17
+    rates = {line["step"]: line["lr"] for line in result.history}
+    assert rates[50] < 0.6 * rates[20]
+    assert result.best_step > 42
+
+
+def test_training_gives_up_after_repeated_rollbacks_and_keeps_the_best_weights():
+    flow = small_flow()
+    objective = Faulty(flow, lambda call: call > 20)
+    with pytest.raises(TrainingError, match=r"gave up at step 60: .* give lr below 0.01. It is the test's fault.$"):
+        pf.fit(objective, rows(), steps=100, lr=1e-2, validate_every=10)
+    expected = small_flow()
+    pf.fit(Faulty(expected, lambda call: call > 20), rows(), steps=100, lr=1e-2, validate_every=10, patience=1)
+    assert torch.equal(weights(flow), weights(expected))
+
+
+def test_a_held_out_loss_that_is_never_finite_is_an_error():
+    class Nowhere(Faulty):
+        def held_out(self, x, context=None):
+            return super().held_out(x, context) + float("inf")
+
+    with pytest.raises(TrainingError, match="the held-out loss was never finite"):
+        pf.fit(Nowhere(small_flow(), lambda call: False), rows(), steps=5)
+
+
+def test_ctrl_c_keeps_the_best_weights_and_returns():
+    def interrupt(call):
+        if call == 31:
+            os.kill(os.getpid(), signal.SIGINT)
+        return False
+
+    result = pf.fit(Faulty(small_flow(), interrupt), rows(), steps=10**6, lr=1e-2, validate_every=10)
+    assert result.interrupted
+    assert 30 <= result.steps < 40
+    assert result.best_step in (10, 20, 30)
+    held_out = -result.flow.log_prob(rows()[result.validation_index]).mean()
+    torch.testing.assert_close(held_out.item(), result.best_validation_loss, rtol=1e-5, atol=0)
+
+
+class Killed(Exception):
+    pass
+
+
+def killed_at(step, monkeypatch):
+    batch = Batches.batch
+
+    def dies(self, at):
+        if at == step:
+            raise Killed
+        return batch(self, at)
+
+    monkeypatch.setattr(Batches, "batch", dies)
+
+
+@pytest.mark.parametrize(("cut", "ema"), [(20, 0.0), (27, 0.9)])
+def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path, monkeypatch, cut, ema):
+    options = {"steps": 40, "batch_size": 64, "validate_every": 7, "ema": ema}
+    straight = small_flow()
+    expected = pf.fit(straight, rows(), **options)
+    options |= {"checkpoint": tmp_path, "checkpoint_every": 10, "metrics": tmp_path / "metrics.jsonl"}
+    killed_at(cut, monkeypatch)
+    with pytest.raises(Killed):
+        pf.fit(small_flow(), rows(), **options)
+    monkeypatch.undo()
+    resumed = small_flow()
+    result = pf.fit(resumed, rows(), **options)
+    assert torch.equal(weights(resumed), weights(straight))
+    keys = ("step", "train_loss", "validation_loss", "lr")
+    assert [[line[k] for k in keys] for line in result.history] == [
+        [line[k] for k in keys] for line in expected.history
+    ]
+    assert sorted(p.name for p in tmp_path.glob("*step*")) == ["step-00000030", "step-00000040"]
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == len(result.history)
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path):
+    first, again = small_flow(), small_flow()
+    pf.fit(first, rows(), steps=10, checkpoint=tmp_path)
+    result = pf.fit(again, rows(), steps=10, checkpoint=tmp_path, resume=True)
+    assert result.steps == 10
+    assert torch.equal(weights(first), weights(again))
+
+
+def test_the_state_of_another_run_is_refused_unless_it_is_removed(tmp_path):
+    pf.fit(small_flow(), rows(), steps=5, checkpoint=tmp_path)
+    with pytest.raises(CheckpointError, match="state of another run: its seed is 0, here it is 1"):
+        pf.fit(small_flow(), rows(), steps=5, checkpoint=tmp_path, seed=1)
+    with pytest.raises(CheckpointError, match="its checksum is"):
+        pf.fit(small_flow(), rows() + 1, steps=5, checkpoint=tmp_path)
+    pf.fit(small_flow(), rows(), steps=4, checkpoint=tmp_path, seed=1, resume=False)
+    assert [p.name for p in tmp_path.iterdir()] == ["step-00000004"]
+
+
+def test_a_damaged_state_is_left_out_for_the_one_before(tmp_path):
+    pf.fit(small_flow(), rows(), steps=20, checkpoint=tmp_path, checkpoint_every=10)
+    file = tmp_path / "step-00000020" / "state.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.warns(UserWarning, match="a damaged state of training is left out"):
+        result = pf.fit(small_flow(), rows(), steps=20, checkpoint=tmp_path, checkpoint_every=10)
+    assert result.steps == 20
+    for state in tmp_path.iterdir():
+        (state / "config.json").write_text("{")
+    with (
+        pytest.warns(UserWarning, match="a damaged state"),
+        pytest.raises(CheckpointError, match=r"config.json cannot be read"),
+    ):
+        pf.fit(small_flow(), rows(), steps=20, checkpoint=tmp_path)
+
+
+@pytest.mark.parametrize("fault", ["full disk", "a file in the way", "removed"])
+def test_a_disk_that_refuses_costs_the_state_and_not_the_training(tmp_path, monkeypatch, fault):
+    folder, expected = tmp_path / "state", small_flow()
+    pf.fit(expected, rows(), steps=20)
+    if fault == "a file in the way":
+        folder.write_text("")
+    elif fault == "full disk":
+        monkeypatch.setattr("pushforward.bundle.write_file", refuse)
+    else:
+        monkeypatch.setattr("pushforward.bundle.replace_directory", lambda new, path: os.rename(folder / "gone", path))
+    flow = small_flow()
+    with pytest.warns(UserWarning, match="the state of training was not saved, training goes on"):
+        pf.fit(flow, rows(), steps=20, checkpoint=folder, checkpoint_every=10)
+    assert torch.equal(weights(flow), weights(expected))
+    assert not folder.is_dir() or list(folder.iterdir()) == []
+
+
+def refuse(path, content):
+    raise OSError(28, "No space left on device", str(path))
+
+
+def test_metrics_that_cannot_be_written_are_given_up(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.warns(UserWarning, match="the metrics are no longer written, training goes on"):
+        result = pf.fit(small_flow(), rows(), steps=10, metrics=tmp_path / "file" / "metrics.jsonl")
+    assert result.steps == 10
+
+
+SCRIPT = """
+import sys, torch, pushforward as pf
+torch.manual_seed(0)
+flow = pf.realnvp(2, layers=2, hidden=(8,))
+x = torch.randn(400, 2, generator=torch.Generator().manual_seed(1)) * 2 + 1
+print("ready", flush=True)
+pf.fit(flow, x, steps=400, checkpoint=sys.argv[1], checkpoint_every=5)
+pf.save(flow, sys.argv[2])
+"""
+
+
+def test_kill_9_at_any_moment_leaves_a_state_to_go_on_from(tmp_path):
+    state, model = tmp_path / "state", tmp_path / "model"
+    moments, steps = random.Random(0), [0]
+    for _ in range(3):
+        run = subprocess.Popen([sys.executable, "-c", SCRIPT, state, model], stdout=subprocess.PIPE)
+        assert run.stdout.readline() == b"ready\n"
+        time.sleep(0.2 + moments.random() * 0.3)
+        run.kill()
+        run.wait()
+        run.stdout.close()
+        states = sorted(Path(state).glob("step-*"))
+        steps.append(read_config(states[-1])["position"]["step"] if states else 0)
+        assert steps[-1] >= steps[-2]  # at most the interval since the last state is lost
+    assert steps[-1] > 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # no state is damaged
+        resumed = small_flow()
+        pf.fit(resumed, rows(), steps=400, checkpoint=state, checkpoint_every=5)
+    straight = small_flow()
+    pf.fit(straight, rows(), steps=400)
+    assert torch.equal(weights(resumed), weights(straight))
+    assert not list(state.glob(".*"))
+
+
+def test_an_old_state_is_found_wherever_the_process_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pf.fit(small_flow(), rows(), steps=5, checkpoint="state")
+    shutil.move("state", "moved")
+    assert pf.fit(small_flow(), rows(), steps=5, checkpoint="moved", resume=True).steps == 5
