@@ -149,6 +149,20 @@ def test_report_with_and_without_the_data(tmp_path: Path, workshop: Path, run: R
         assert "pushforward fit" in text
 
 
+def test_a_report_without_the_data_shows_any_of_the_held_out_rows_under_their_numbers(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pushforward.commands.fit.KEPT_ROWS", 20)
+    values = np.linspace(0, 1, 900) ** 2  # sorted, as files often are
+    pl.DataFrame({"x": values}).write_csv(tmp_path / "t.csv")
+    run("fit", tmp_path / "t.csv", "-o", tmp_path / "m", *QUICK)
+    rows = run("report", tmp_path / "m", "-o", tmp_path / "r.html")["report"]["unlikely"]["rows"]
+    kept = TableModel.load(tmp_path / "m").facts["held_out"]
+    assert [values[n] for n in kept["numbers"]] == pytest.approx([row[0] for row in kept["x"]])
+    assert max(kept["numbers"]) > 450
+    assert {row["row"] for row in rows} <= set(kept["numbers"])
+
+
 def test_info_is_what_fit_saved(workshop: Path, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     found = run("info", workshop / "plain")
     assert found["command"].startswith("pushforward fit")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import time
@@ -17,15 +16,16 @@ import torch
 from .. import checkpoint
 from ..data.baseline import Gaussian
 from ..data.dequantise import cell_log_density
-from ..data.errors import InputError, listed
+from ..data.errors import InputError
 from ..data.table import Table, read_table
 from ..distributions.flow import Flow
 from ..recipes import flow_by_name
 from ..training.fit import fit as train
-from .console import Console, aligned, plain
+from .console import Console, plain
+from .describe import describe_data, describe_held_out
 from .device import device_named
 from .learn import DequantisedKL, Rows, against, fingerprint, held_out_order, in_data_units, spread
-from .model import PERCENTS, TableModel
+from .model import PERCENTS
 from .prepare import Prepared, choose_columns, prepare
 
 KEPT_ROWS = 1000  # held-out rows that are saved with the model, for reports without the data
@@ -79,11 +79,12 @@ def run(data: Path, output: Path, options: FitOptions, console: Console, command
     gaussian = Gaussian(spread(rows.train, rows.schema, options.seed), rows.train.context)
     summary = _measure(flow, gaussian, rows, options)
     summary |= {"seconds": round(time.perf_counter() - started, 1), **_training_facts(result)}
-    facts = _facts(flow, table, rows, result, summary, options, command) | {"gaussian": gaussian.to_json()}
-    model = TableModel(output, flow, rows.schema, facts)
-    checkpoint.save(flow, output, extra=plain(model.facts))
-    for line in describe_fit(summary, flow, options):
+    facts = _facts(flow, table, rows, result, options)
+    facts |= {"summary": summary, "gaussian": gaussian.to_json(), "command": command}
+    checkpoint.save(flow, output, extra=plain(facts))
+    for line in describe_held_out(summary["held_out"]):
         console.say(line)
+    console.say(f"{options.flow}, {summary['parameters']:,} parameters, {summary['seconds']:.0f} s")
     console.say(f"saved {output}")
     return summary
 
@@ -148,8 +149,8 @@ def _pair(rows: Rows) -> Any:
     return rows.x if rows.context is None else (rows.x, rows.context)
 
 
-def _measure(flow: Any, gaussian: Gaussian, rows: Prepared, options: FitOptions) -> dict[str, Any]:
-    summary = {
+def _measure(flow: Flow, gaussian: Gaussian, rows: Prepared, options: FitOptions) -> dict[str, Any]:
+    return {
         "training_rows": len(rows.train),
         "validation_rows": len(rows.val),
         "columns": rows.schema.names,
@@ -158,9 +159,6 @@ def _measure(flow: Any, gaussian: Gaussian, rows: Prepared, options: FitOptions)
         "parameters": sum(p.numel() for p in flow.parameters()),
         "held_out": against(flow, gaussian, rows.schema, rows.test, options.samples, options.seed),
     }
-    if not math.isfinite(summary["held_out"]["log_likelihood"]):
-        summary["warning"] = "some held-out rows have no density under the flow: train longer, or report this"
-    return summary
 
 
 def _training_facts(result: Any) -> dict[str, Any]:
@@ -168,9 +166,7 @@ def _training_facts(result: Any) -> dict[str, Any]:
     return {"training": {name: getattr(result, name) for name in names}}
 
 
-def _facts(
-    flow: Any, table: Table, rows: Prepared, result: Any, summary: dict[str, Any], options: FitOptions, command: str
-) -> dict[str, Any]:
+def _facts(flow: Flow, table: Table, rows: Prepared, result: Any, options: FitOptions) -> dict[str, Any]:
     """What is saved beside the flow."""
     here = next(flow.parameters()).device
     some = rows.train[:: max(len(rows.train) // QUANTILE_ROWS, 1)]
@@ -181,8 +177,6 @@ def _facts(
         "schema": rows.schema.to_json(),
         "quantiles": np.quantile(scores.clamp_min(-1e30).numpy(), PERCENTS / 100).tolist(),
         "history": [dict(row) for row in result.history],
-        "summary": summary,
-        "command": command,
         "data": table.path.name,
         "seed": options.seed,
         "samples": options.samples,
@@ -197,64 +191,7 @@ def _kept(rows: Prepared, options: FitOptions) -> dict[str, Any]:
     """Some held-out rows, for reports without the data: any, not the first, because files may be sorted."""
     chosen = np.sort(np.random.default_rng(options.seed).permutation(len(rows.test))[:KEPT_ROWS])
     kept, numbers = rows.test[chosen], None
-    if rows.whole is not None and not options.drop_missing:
-        numbers = held_out_order(len(rows.whole), options.seed)[2][chosen].tolist()  # in the file, from 0
+    if rows.whole is not None:
+        numbers = rows.numbers[held_out_order(len(rows.whole), options.seed)[2][chosen]].tolist()
     context = None if kept.context is None else kept.context.tolist()
     return {"x": kept.x.tolist(), "context": context, "numbers": numbers}
-
-
-def describe_data(table: Table, rows: Prepared) -> list[str]:
-    """The table as the model sees it, for people."""
-    schema = rows.schema
-    total = len(rows.train) + len(rows.val) + len(rows.test)
-    lines = [
-        f"{table.path.name}: {total:,} rows, {len(schema.columns)} columns"
-        + (f", given {listed(schema.given_names)}" if schema.given else ""),
-        f"{len(rows.train):,} rows to train on, {len(rows.val):,} to tell when to stop, {len(rows.test):,} held out",
-        "",
-    ]
-    cells = [("column", "kind", "from", "to", "first transform")]
-    for c in schema.columns:
-        kind = c.kind
-        if c.step and c.step != 1:
-            kind += f" to {c.step:g}"
-        if c.atom is not None:
-            kind += f" at {c.atom[0]:g}"
-        cells.append((c.name, kind, f"{c.minimum:g}", f"{c.maximum:g}", first_transform(c)))
-    lines += aligned(cells)
-    if schema.has_cells:
-        lines += ["", "integer, rounded and inflated values are cells: their density is the average over the cell"]
-    return [*lines, ""]
-
-
-def first_transform(c: Any) -> str:
-    """A column's first transform as a formula."""
-    if c.first == "none":
-        return "-"
-    if c.first == "logit":
-        return f"logit between {c.bounds[0]:g} and {c.bounds[1]:g}"
-    if c.first == "log":
-        return "log" if c.loc == 0 else f"log(x + {-c.loc:g})"
-    return f"arsinh((x - {c.loc:g}) / {c.scale:g})"
-
-
-def describe_fit(summary: dict[str, Any], flow: Any, options: FitOptions) -> list[str]:
-    """How good the fit is, for people."""
-    held = summary["held_out"]
-    lines = aligned(
-        [
-            ("held-out log-likelihood, nats a row", f"{held['log_likelihood']:.4f} ± {held['standard_error']:.4f}"),
-            (
-                "  of a full-covariance Gaussian",
-                f"{held['gaussian_log_likelihood']:.4f} ± {held['gaussian_standard_error']:.4f}",
-            ),
-            ("  the flow's gain, row by row", f"{held['gain']:.4f} ± {held['gain_standard_error']:.4f}"),
-        ],
-        indent="",
-    )
-    if held["cell_samples"]:
-        lines.append(f"(each row's cell is averaged over {held['cell_samples']} points)")
-    if "warning" in summary:
-        lines.append(f"warning: {summary['warning']}")
-    size = f"{options.flow}, {summary['parameters']:,} parameters"
-    return [*lines, f"{size}, {summary['seconds']:.0f} s"]

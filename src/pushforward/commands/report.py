@@ -9,7 +9,7 @@ from ..data.baseline import Gaussian
 from ..data.table import check_output
 from ..report.build import write_report
 from .console import Console
-from .held_out import encode_held_out, saved_held_out
+from .held_out import held_out_rows, saved_held_out
 from .model import TableModel
 
 
@@ -30,10 +30,8 @@ def run(
     """
     check_output(output, (".html", ".htm"))
     model = TableModel.load(model_path)
-    if data is None:
-        rows, numbers = saved_held_out(model), model.facts["held_out"].get("numbers")
-    else:
-        rows, numbers = encode_held_out(model, data, console, drop_missing)
+    held = saved_held_out(model) if data is None else held_out_rows(model, data, console, drop_missing)
+    rows, train = held.rows, held.train
     source = data.name if data is not None else str(model.facts.get("data", model_path.name))
     numbers_found = write_report(
         output,
@@ -50,7 +48,9 @@ def run(
         gaussian=Gaussian.from_json(model.facts["gaussian"]) if "gaussian" in model.facts else None,
         percentile=model.percentile,
         timings=True,
-        row_numbers=None if numbers is None else list(numbers),
+        train=None if train is None else train.x,
+        train_context=None if train is None else train.context,
+        row_numbers=None if held.numbers is None else held.numbers.tolist(),
     )
     console.say(f"{len(rows):,} held-out rows")
     console.say(f"saved {output}")

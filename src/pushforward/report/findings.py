@@ -22,7 +22,7 @@ def against_gaussian(s: Subject) -> Verdict | None:
         return None
     size = f"{plus_minus(abs(c.difference), c.difference_error)} nats per row"
     if c.difference > 2 * c.difference_error:
-        gain = f"it gives a typical row {factor(c.difference)} the density, and {percent(c.better, 0)} of the rows more"
+        gain = f"it gives a typical row {factor(c.difference)} the density, and {percent(c.better)} of the rows more"
         text = f"The flow explains the held-out rows better than a full-covariance Gaussian, by {size}: {gain}."
         return Verdict("good", text)
     if c.difference < -2 * c.difference_error:

@@ -67,7 +67,7 @@ def gather(
     if context is None:
         drawn, drawn_log_prob, level = _against_own_rows(model, log_prob, samples, generator)
     else:
-        drawn, drawn_log_prob, level = _against_own_context(model, context, log_prob, samples, seed, generator)
+        drawn, drawn_log_prob, level = _against_own_context(model, data, context, samples, seed, generator)
     drawn_at = time.perf_counter()
     return Evidence(
         data=data,
@@ -230,7 +230,7 @@ def _against_own_rows(
 
 
 def _against_own_context(
-    model: Model, context: Tensor, log_prob: Tensor, samples: int, seed: int, generator: torch.Generator
+    model: Model, data: Tensor, context: Tensor, samples: int, seed: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The same with contexts: some rows, each compared with draws for its own context.
 
@@ -240,8 +240,9 @@ def _against_own_context(
     repeated = context[rows].repeat_interleave(DRAWS, 0)  # (rows · DRAWS, context features)
     drawn = model.sample(len(repeated), repeated, generator)
     drawn_log_prob = model.log_prob(drawn, repeated, points=4)
+    log_prob = model.log_prob(data[rows], context[rows], points=4)  # few points are biased low: in both alike
     own = drawn_log_prob.view(len(rows), DRAWS)
-    level = torch.cat([denser_share(theirs, log_prob[row, None]) for theirs, row in zip(own, rows, strict=True)])
+    level = torch.cat([denser_share(theirs, at[None]) for theirs, at in zip(own, log_prob, strict=True)])
     keep = shuffled(len(drawn), seed)[:samples]
     return drawn[keep], drawn_log_prob[keep], level
 
