@@ -13,7 +13,7 @@ from ..numerics.incremental import ScalarMap, invert, plan
 from ..numerics.layout import planes, unplanes
 from ..numerics.masked_linear import blocks, mask, staircase
 from ..numerics.perceptron import perceptron
-from .mlp import uniform
+from .mlp import entries, uniform
 
 
 class MADE(Described):
@@ -88,7 +88,7 @@ class MADE(Described):
     def _params(self, batch: torch.Size, context: Tensor | None) -> list[Tensor]:
         """Masked weights and biases in turn; the context is part of the first bias."""
         params = []
-        for k, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+        for k, (weight, bias) in enumerate(zip(entries(self.weights), entries(self.biases), strict=True)):
             params += [weight * getattr(self, f"mask_{k}"), bias]
         if self.context_weight is not None and context is not None:
             start = F.linear(context, self.context_weight, self.biases[0])

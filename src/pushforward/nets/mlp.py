@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -48,7 +49,7 @@ class MLP(Described):
             raise ValueError(f"residual=True needs an odd number of hidden layers of one width, got hidden={hidden}")
         self.inputs, self.outputs, self.num_params, self.residual = inputs, outputs, num_params, residual
         widths = [inputs, *hidden, outputs * num_params]
-        self.layers = tuple(full(rows, columns) for columns, rows in zip(widths, widths[1:], strict=False))
+        self.layers = tuple(full(rows, columns) for columns, rows in pairwise(widths))
         last = len(self.layers) - 1
         self.weights = nn.ParameterList(
             uniform(stairs.rows, stairs.columns, zero=k == last) for k, stairs in enumerate(self.layers)
@@ -58,13 +59,18 @@ class MLP(Described):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         batch = x.shape[:-1]
-        params = [value for pair in zip(self.weights, self.biases, strict=True) for value in pair]
+        params = [value for pair in zip(entries(self.weights), entries(self.biases), strict=True) for value in pair]
         if self.context_weight is not None and context is not None:
             start = F.linear(context, self.context_weight, self.biases[0])
             params[1] = start.expand(*batch, start.shape[-1]).reshape(-1, start.shape[-1])
         n = batch.numel()
         out = perceptron(x.reshape(n, self.inputs), self.layers, params, self.residual)
         return out.view(self.outputs, self.num_params, *batch).movedim(0, -1)
+
+
+def entries(parameters: nn.ParameterList) -> Iterable[Tensor]:
+    """The parameters of a list without its lookups by name, which take longer than a small matrix product."""
+    return parameters._parameters.values()  # type: ignore[return-value]
 
 
 def uniform(rows: int, columns: int, *, zero: bool = False) -> nn.Parameter:

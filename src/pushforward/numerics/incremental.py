@@ -128,9 +128,8 @@ class _Sweep:
         """The gradient through the rectifier after layer k and, in a residual stream, along the stream."""
         grad = grads[k + 1][rows]
         grad.mul_(self.read[k + 1][rows] > 0)
-        if self.plan.residual and k % 2 == 0:
-            if k + 2 < len(self.weights) - 1:
-                grad += grads[k + 3][rows]
+        if self.plan.residual and k % 2 == 0 and k + 2 < len(self.weights) - 1:
+            grad += grads[k + 3][rows]
 
 
 def invert(
@@ -181,7 +180,7 @@ class _Invert(torch.autograd.Function):
 
 
 def _scalar_grads(ctx: Any, x: Tensor, z: Tensor, params: list[Tensor], slope_grad: Tensor) -> tuple[Tensor, ...]:
-    """dx/dz and dx/dparams, and the gradients of z and of the parameters through the log-slopes, all features at once."""
+    """dx/dz and dx/dparams, and the gradients of z and of the parameters through the log-slopes, for all features."""
     with torch.no_grad():
         out = perceptron(x, ctx.layers, params, ctx.sweep.plan.residual)
     with torch.enable_grad():

@@ -16,6 +16,11 @@ def plain_operations() -> bool:
     return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
 
 
+def feature_first(x: Tensor) -> Tensor:
+    """The same tensor with its last dimension outermost in memory; free where it is so already."""
+    return x.movedim(-1, 0).contiguous().movedim(0, -1)
+
+
 def planes(x: Tensor) -> Tensor:
     """``(*batch, features)`` as contiguous ``(features, n)``; free where the memory is feature-first already."""
     return x.movedim(-1, 0).reshape(x.shape[-1], x.shape[:-1].numel()).contiguous()

@@ -2,8 +2,8 @@
 
 The units of a masked network are sorted by degree, so every mask is a staircase: row i reads the columns up to some
 count that grows with i. A staircase is cut into a few steps of rows that share one count; only the entries within the
-steps are stored, one step after the other in a flat tensor, and only they are multiplied. A matrix without zeros is one step and
-may be passed as a matrix.
+steps are stored, one step after the other in a flat tensor, and only they are multiplied. A matrix without zeros is one
+step and may be passed as a matrix.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Step(NamedTuple):
 
 
 class Staircase(NamedTuple):
-    """The pattern of a block lower triangular matrix of ``rows`` by ``columns``, ``size`` of whose entries are stored."""
+    """The pattern of a block lower triangular matrix, ``rows`` by ``columns``, ``size`` of whose entries are stored."""
 
     rows: int
     columns: int

@@ -79,6 +79,9 @@ def _run(
 def _infer(x: Tensor, layers: tuple[Staircase, ...], params: Sequence[Tensor], residual: bool) -> Tensor:
     """The outputs, some rows at a time in scratch memory, so that hidden units take no memory that grows with n."""
     out = x.new_empty(layers[-1].rows, len(x))
+    if len(x) <= _CHUNK:
+        _run(x, layers, params, residual, out, scratch)
+        return out
     bias = params[1]
     for start in range(0, len(x), _CHUNK):
         rows = slice(start, start + _CHUNK)

@@ -13,23 +13,26 @@ import threading
 import torch
 from torch import Tensor
 
-_LARGEST = 1 << 24  # bytes that a thread keeps per buffer; larger requests are allocated afresh
+_LARGEST = 1 << 22  # numbers in one buffer; larger requests are allocated afresh
+_MOST = 16  # buffers that a thread keeps
 
 
 class _Buffers(threading.local):
     def __init__(self) -> None:
-        self.of: dict[int, Tensor] = {}
+        self.of: dict[tuple[int, tuple[int, ...], torch.dtype], Tensor] = {}
 
 
 _buffers = _Buffers()
 
 
 def scratch(slot: int, like: Tensor, *shape: int) -> Tensor:
-    """An uninitialised tensor of the dtype and device of ``like``; the next call with this slot overwrites it."""
-    size = math.prod(shape) * like.element_size()
-    if like.device.type != "cpu" or size > _LARGEST:
+    """An uninitialised tensor of the dtype and device of ``like``; the next call with this slot may overwrite it."""
+    if like.device.type != "cpu" or math.prod(shape) > _LARGEST:
         return like.new_empty(shape)
-    kept = _buffers.of.get(slot)
-    if kept is None or len(kept) < size:
-        kept = _buffers.of[slot] = torch.empty(size, dtype=torch.uint8)
-    return kept[:size].view(like.dtype).view(shape)
+    key = (slot, shape, like.dtype)
+    kept = _buffers.of.get(key)
+    if kept is None:
+        if len(_buffers.of) >= _MOST:
+            _buffers.of.clear()
+        kept = _buffers.of[key] = like.new_empty(shape)
+    return kept

@@ -48,6 +48,8 @@ def quadratic_forms(field: Vector, z: Tensor, probes: Tensor) -> Tensor:
         Hutchinson (1990). Lecture: "Hutchinson's trace estimator".
     """
 
+    z = z.contiguous()  # forward mode takes no expanded tensors
+
     def form(v: Tensor) -> Tensor:
         v = v.expand_as(z)
         return (jvp(field, (z,), (v,))[1] * v).sum(-1)
@@ -58,6 +60,7 @@ def quadratic_forms(field: Vector, z: Tensor, probes: Tensor) -> Tensor:
 
 def squared_products(field: Vector, z: Tensor, probes: Tensor) -> Tensor:
     r"""||J v||^2 for every probe and row, ``(K, n)``: its expectation is the squared Frobenius norm of J."""
+    z = z.contiguous()
     return vmap(lambda v: jvp(field, (z,), (v.expand_as(z),))[1].square().sum(-1))(probes)
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..described import Described
-from ..numerics.layout import planes, unplanes
+from ..numerics.layout import feature_first
 from .base import Transform
 from .elementwise import sum_event
 from .scalar import Scalar
@@ -42,17 +42,17 @@ class Half(Split):
         self.kept = features - self.moved
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        x = unplanes(planes(x), x.shape[:-1])
+        x = feature_first(x)
         first, second = x[..., : self.cut], x[..., self.cut :]
         return (second, first) if self.swap else (first, second)
 
     def join(self, kept: Tensor, moved: Tensor) -> Tensor:
-        parts = [planes(moved), planes(kept)] if self.swap else [planes(kept), planes(moved)]
-        return unplanes(torch.cat(parts), kept.shape[:-1])
+        parts = [moved, kept] if self.swap else [kept, moved]
+        return torch.cat([part.movedim(-1, 0) for part in parts]).movedim(0, -1)
 
 
 class Alternate(Split):
-    """Every other feature of a row is kept: the even positions, or the odd ones with ``swap``. A single feature is moved.
+    """Every other feature of a row is kept: the even positions, or with ``swap`` the odd ones. A single one is moved.
 
     Args:
         features: Features of a row.
@@ -71,12 +71,12 @@ class Alternate(Split):
         self.register_buffer("back", torch.argsort(torch.cat([kept, moved])), persistent=False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        x = unplanes(planes(x), x.shape[:-1])
+        x = feature_first(x)
         return x[..., self.start :: 2], x[..., 1 - self.start :: 2]
 
     def join(self, kept: Tensor, moved: Tensor) -> Tensor:
-        joined = torch.cat([planes(kept), planes(moved)]).index_select(0, self.back)
-        return unplanes(joined, kept.shape[:-1])
+        joined = torch.cat([kept.movedim(-1, 0), moved.movedim(-1, 0)])
+        return joined.index_select(0, self.back).movedim(0, -1)
 
 
 class Coupling(Transform):
