@@ -25,6 +25,7 @@ FLOORS = (
         "zoo_images",
         "recipes",
         "objectives",
+        "objectives_continuous",
         "supports",
         "diagnostics",
         "modes",
@@ -36,7 +37,7 @@ FLOORS = (
     ),
     ("checkpoint",),
     ("report",),
-    ("training",),
+    ("training", "target_fit"),
     ("estimator", "arguments", "commands", "cli", "__main__"),
 )
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
@@ -95,6 +96,16 @@ for name in pf.__all__:
 print([i for i, (a, b) in enumerate(zip(before, state())) if a != b])
 """
     assert python(code) == "[]"
+
+
+def test_importing_everything_does_not_import_the_compiler() -> None:
+    code = """
+import sys, pushforward as pf
+for name in pf.__all__:
+    getattr(pf, name)
+print([name for name in ('torch._dynamo', 'torch._inductor') if name in sys.modules])
+"""
+    assert python(code) == "[]"  # it takes a second, which every command of the shell would wait for
 
 
 def test_every_public_name_is_there_and_no_module_hides_it() -> None:

@@ -27,13 +27,17 @@ if TYPE_CHECKING:
     from .objectives_continuous import RegularisedLikelihood as RegularisedLikelihood
     from .supports import constrain as constrain
     from .supports import laplace as laplace
+    from .target_fit import fit_target as fit_target
     from .training.fit import fit as fit
     from .zoo import ffjord as ffjord
     from .zoo import iaf as iaf
+    from .zoo import made as made
     from .zoo import maf as maf
     from .zoo import nsf as nsf
     from .zoo import realnvp as realnvp
     from .zoo_images import glow as glow
+    from .zoo_images import pixelcnn as pixelcnn
+    from .zoo_images import pixels as pixels
 
 _HOMES = {
     "ConditionalFlowDensity": "estimator",
@@ -46,13 +50,17 @@ _HOMES = {
     "cite": "citation",
     "ffjord": "zoo",
     "fit": "training.fit",
+    "fit_target": "target_fit",
     "glow": "zoo_images",
     "constrain": "supports",
     "iaf": "zoo",
     "laplace": "supports",
     "load": "checkpoint",
+    "made": "zoo",
     "maf": "zoo",
     "nsf": "zoo",
+    "pixelcnn": "zoo_images",
+    "pixels": "zoo_images",
     "realnvp": "zoo",
     "save": "checkpoint",
 }

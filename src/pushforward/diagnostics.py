@@ -56,10 +56,12 @@ class Importance:
         points = (torch.arange(n, dtype=cumulative.dtype, device=cumulative.device) + start) / n
         return self.draws[torch.searchsorted(cumulative, points).clamp(max=len(self.draws) - 1)]
 
-    def summary(self) -> dict[str, float | int | bool | str]:
-        """The numbers and the sentence, without the draws: what a report or a JSON file takes."""
-        names = ("ess", "khat", "log_z", "log_z_se", "kl", "missed", "trusted", "verdict")
-        return {"n": len(self.draws), **{name: getattr(self, name) for name in names}}
+    def summary(self) -> dict[str, float | int | bool | str | None]:
+        """The numbers and the sentence, without the draws, as JSON can hold them: None for what is not finite."""
+        names = ("ess", "khat", "log_z", "log_z_se", "kl", "missed")
+        numbers = {name: getattr(self, name) for name in names}
+        finite = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+        return {"n": len(self.draws), **finite, "trusted": self.trusted, "verdict": self.verdict}
 
 
 @torch.no_grad()

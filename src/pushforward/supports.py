@@ -93,17 +93,15 @@ def laplace(
     u = torch.randn(starts, features, generator=torch.Generator().manual_seed(0), **like)
     u[0] = 0.0
     mode = _climb(height, u)
-    hessian = torch.autograd.functional.hessian(lambda v: height(v[None])[0], mode)
-    values, vectors = torch.linalg.eigh((hessian + hessian.T) / 2)
-    scale = widen / values.abs().clamp_min(1e-8).sqrt()
-    _, upper = torch.linalg.qr((vectors * scale).T)  # (V s)(V s)^T = R^T R
+    scales, vectors = _curvature(height, mode)
+    _, upper = torch.linalg.qr((widen * vectors * scales).T)  # (V s)(V s)^T = R^T R
     factor = upper.T * upper.diagonal().sign()
     whiten = Whiten(mode, factor)
     return Compose([outer, whiten]) if supported is not None else whiten
 
 
 def _climb(height: LogDensity, u: Tensor) -> Tensor:
-    """The highest point that any row reaches: Adam while it is rough, then L-BFGS on the best row."""
+    """The highest point that any row reaches: all climb by Adam while it is rough, then the best one by Newton."""
     u = u.clone().requires_grad_()
     adam = torch.optim.Adam([u], 0.1)
     for step in range(500):
@@ -112,23 +110,34 @@ def _climb(height: LogDensity, u: Tensor) -> Tensor:
         (-height(u).nan_to_num(0.0, 0.0, 0.0)).sum().backward()
         u.grad.nan_to_num_(0.0, 0.0, 0.0)  # type: ignore[union-attr]
         adam.step()
+    u = u.detach()
     with torch.no_grad():
         heights = height(u).nan_to_num(-torch.inf, -torch.inf)
-        if not bool(heights.isfinite().any()):
-            raise ValueError(
-                f"log_density is not finite where {len(u)} climbs from N(0, I) end: rescale the parameters"
-            )
-        best = u[heights.argmax()].detach().clone()
-    u = best.clone().requires_grad_()
-    lbfgs = torch.optim.LBFGS([u], max_iter=200, tolerance_grad=1e-7, line_search_fn="strong_wolfe")
+    if not bool(heights.isfinite().any()):
+        raise ValueError(f"log_density is not finite where {len(u)} climbs from N(0, I) end: rescale the parameters")
+    return _newton(height, u[heights.argmax()])
 
-    def closure() -> Tensor:
-        lbfgs.zero_grad()
-        loss = -height(u[None])[0]
-        loss.backward()
-        return loss
 
-    lbfgs.step(closure)  # type: ignore[arg-type]
-    with torch.no_grad():
-        better = bool(height(u[None]) >= height(best[None]))
-    return u.detach() if better else best
+def _newton(height: LogDensity, u: Tensor, iterations: int = 50) -> Tensor:
+    """Newton's method with the curvatures' absolute values, so that it always climbs, and halved steps."""
+    for _ in range(iterations):
+        scales, vectors = _curvature(height, u)
+        start = u.clone().requires_grad_()
+        value = height(start[None])[0]
+        (gradient,) = torch.autograd.grad(value, start)
+        step = vectors @ (scales.square() * (vectors.T @ gradient))
+        with torch.no_grad():
+            sizes = 0.5 ** torch.arange(20, dtype=u.dtype)
+            heights = height(u + sizes[:, None] * step).nan_to_num(-torch.inf)
+        best = heights.argmax()
+        if not heights[best] > value.detach():
+            break
+        u = u + sizes[best] * step
+    return u
+
+
+def _curvature(height: LogDensity, u: Tensor) -> tuple[Tensor, Tensor]:
+    """Standard deviations along the principal axes of the Gaussian with the target's curvature, and these axes."""
+    hessian = torch.autograd.functional.hessian(lambda v: height(v[None])[0], u)
+    values, vectors = torch.linalg.eigh((hessian + hessian.T) / 2)
+    return values.abs().clamp_min(1e-8).rsqrt(), vectors

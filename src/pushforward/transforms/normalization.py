@@ -71,15 +71,15 @@ class Whiten(Transform):
         self.register_buffer("factor", factor.clone())
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        rows = (x - self.loc).unsqueeze(-1)
-        z = torch.linalg.solve_triangular(self.factor, rows, upper=False).squeeze(-1)
-        return z, -self._log_diagonal().expand(x.shape[:-1])
+        rows = (x - self.loc.to(x.dtype)).unsqueeze(-1)
+        z = torch.linalg.solve_triangular(self.factor.to(x.dtype), rows, upper=False).squeeze(-1)
+        return z, self._logdet(x, -1.0)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return z @ self.factor.T + self.loc, self._log_diagonal().expand(z.shape[:-1])
+        return z @ self.factor.to(z.dtype).T + self.loc.to(z.dtype), self._logdet(z, 1.0)
 
-    def _log_diagonal(self) -> Tensor:
-        return self.factor.diagonal().log().sum()
+    def _logdet(self, x: Tensor, sign: float) -> Tensor:
+        return (sign * self.factor.diagonal().log().sum()).to(x.dtype).expand(x.shape[:-1])
 
 
 class ActNorm(Transform):
