@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .distributions.flow import Flow
+from .distributions.pixelcnn import PixelCNN
 from .nets.conv import ConvNet, ResidualConvNet
 from .transforms.base import Compose, Transform
 from .transforms.convolution import Conv1x1
 from .transforms.coupling import Coupling
+from .transforms.dequantise import Dequantise, UnitLogit, VariationalDequantise
 from .transforms.image_splits import Channel, Checkerboard
 from .transforms.multiscale import Multiscale, Squeeze, check_squeezes
 from .transforms.normalization import ActNorm
@@ -54,6 +56,48 @@ def glow(
         parts = [_glow_step(channels, context, hidden) for _ in range(steps)]
         stages.append(Compose([Squeeze(), *([Reversible(parts)] if reversible else parts)]))
     return _multiscale(stages, shape, context, squeezes=levels)
+
+
+def pixelcnn(
+    shape: Sequence[int],
+    *,
+    levels: int = 256,
+    hidden: int = 64,
+    layers: int = 8,
+    context: int = 0,
+    conditional: str = "categorical",
+) -> PixelCNN:
+    """The autoregressive CNN, for images of whole numbers; arguments and errors as for :class:`PixelCNN`.
+
+    The exact probability in one pass; sampling number by number.
+    """
+    return PixelCNN(shape, levels=levels, hidden=hidden, layers=layers, context=context, conditional=conditional)
+
+
+def pixels(
+    flow: Flow, *, levels: int = 256, alpha: float | None = 0.05, dequantise: str = "uniform", hidden: int = 32
+) -> Flow:
+    """A flow of real-valued images as a model of images of whole numbers, whose preprocessing is part of it.
+
+    x is dequantised, scaled to [0, 1), and unbounded by a logit. ``log_prob`` is then a lower bound, with one draw of
+    the noise, of the log-probability of the discrete image: ``bits_per_dim(log_prob, shape, levels=1)``.
+
+    Args:
+        flow: The flow; its modules are shared, not copied.
+        levels: x holds whole numbers from 0 to levels - 1.
+        alpha: Of :class:`UnitLogit`; None leaves [0, 1) as it is.
+        dequantise: ``"uniform"``, or ``"variational"`` for learnt noise.
+        hidden: Channels of the network of learnt noise.
+
+    Raises:
+        ValueError: an argument is out of range, or ``dequantise`` is unknown.
+    """
+    if dequantise not in ("uniform", "variational"):
+        raise ValueError(f"dequantise must be 'uniform' or 'variational', got dequantise={dequantise!r}")
+    shape = flow.event_shape
+    first = Dequantise(levels) if dequantise == "uniform" else VariationalDequantise(shape, levels, hidden)
+    parts = [first, *([] if alpha is None else [UnitLogit(alpha)]), flow.transform]
+    return Flow(Compose(parts), flow.base, event_shape=shape, context=flow.context_features)
 
 
 def image_realnvp(shape: Sequence[int], *, context: int, layers: int, hidden: Sequence[int]) -> Flow:

@@ -17,6 +17,9 @@ from .coupling import Alternate as Alternate
 from .coupling import Coupling as Coupling
 from .coupling import Half as Half
 from .coupling import Split as Split
+from .dequantise import Dequantise as Dequantise
+from .dequantise import UnitLogit as UnitLogit
+from .dequantise import VariationalDequantise as VariationalDequantise
 from .elementwise import Asinh as Asinh
 from .elementwise import Atanh as Atanh
 from .elementwise import Columns as Columns

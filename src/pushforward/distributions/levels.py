@@ -1,0 +1,102 @@
+"""Conditionals of one number with the levels 0 … K-1, given parameters of shape ``(num_params, *x.shape)``."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..described import Described
+
+
+class Levels(Described):
+    """A distribution over 0 … levels-1 with ``num_params`` parameters; all zero is its starting point."""
+
+    num_params: int
+    levels: int
+
+    def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
+        """log P(x) in nats, of the shape of x (integers)."""
+        raise NotImplementedError
+
+    def sample(self, params: Tensor, generator: torch.Generator | None, temperature: float) -> Tensor:
+        """Draws of shape ``params.shape[1:]``, int64."""
+        raise NotImplementedError
+
+
+class CategoricalLevels(Levels):
+    """One logit for every level; starts uniform. ``temperature`` divides the logits.
+
+    Args:
+        levels: K, from 2 to 256.
+    """
+
+    def __init__(self, levels: int) -> None:
+        super().__init__()
+        self.levels = self.num_params = levels
+
+    def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
+        return -F.cross_entropy(params.movedim(0, -1).flatten(0, -2), x.flatten(), reduction="none").view(x.shape)
+
+    def sample(self, params: Tensor, generator: torch.Generator | None, temperature: float) -> Tensor:
+        return _draw(params, generator, temperature)
+
+
+class LogisticLevels(Levels):
+    r"""A mixture of logistic distributions cut into K bins; the outermost bins take the tails. Its parameters do not
+    grow with K, and near levels are near.
+
+    .. math:: P(x) = \sum_k w_k \left[ \sigma\!\left(\tfrac{x^+ - \mu_k}{s_k}\right) -
+              \sigma\!\left(\tfrac{x^- - \mu_k}{s_k}\right) \right]
+
+    on the scale on which 0 … K-1 is [-1, 1], where :math:`x^\pm` are the edges of the bin of x. The start spreads the
+    components evenly.
+
+    Args:
+        levels: K, from 2 to 256.
+        mixtures: Components.
+
+    Reference:
+        Salimans, Karpathy, Chen, Kingma (2017), PixelCNN++, arXiv:1701.05517.
+    """
+
+    def __init__(self, levels: int, mixtures: int = 10) -> None:
+        super().__init__()
+        if mixtures < 1:
+            raise ValueError(f"mixtures must be at least 1, got mixtures={mixtures}")
+        self.levels, self.num_params = levels, 3 * mixtures
+        self.register_buffer("centres", torch.linspace(-1, 1, mixtures + 2)[1:-1], persistent=False)
+
+    def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
+        log_weights, mean, log_scale = self._components(params)
+        centred = x * (2 / (self.levels - 1)) - 1 - mean
+        half, precision = 1 / (self.levels - 1), (-log_scale).exp()
+        upper, lower = (centred + half) * precision, (centred - half) * precision
+        inside = _log_difference(upper, lower)
+        log_bin = torch.where(
+            x == 0, F.logsigmoid(upper), torch.where(x == self.levels - 1, F.logsigmoid(-lower), inside)
+        )
+        return torch.logsumexp(log_weights + log_bin, 0)
+
+    def sample(self, params: Tensor, generator: torch.Generator | None, temperature: float) -> Tensor:
+        log_weights, mean, log_scale = self._components(params)
+        which = _draw(log_weights, generator, temperature)[None]
+        mean, log_scale = mean.gather(0, which)[0], log_scale.gather(0, which)[0]
+        u = torch.rand(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device).clamp(1e-5, 1 - 1e-5)
+        x = mean + temperature * log_scale.exp() * u.logit()
+        return ((x + 1) * ((self.levels - 1) / 2)).round().clamp(0, self.levels - 1).long()
+
+    def _components(self, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        weights, mean, log_scale = params.chunk(3)
+        centres = self.centres.view(-1, *[1] * (params.dim() - 1))
+        return weights.log_softmax(0), mean + centres, (log_scale - 1).clamp(-7.0, 3.0)
+
+
+def _log_difference(upper: Tensor, lower: Tensor) -> Tensor:
+    """log(sigmoid(u) - sigmoid(l)) for u > l, as a product, which cancels nothing."""
+    return F.logsigmoid(upper) + F.logsigmoid(-lower) + torch.log(-torch.expm1(lower - upper))
+
+
+def _draw(logits: Tensor, generator: torch.Generator | None, temperature: float) -> Tensor:
+    probabilities = (logits / temperature).softmax(0).movedim(0, -1)
+    return torch.multinomial(probabilities.flatten(0, -2), 1, generator=generator).view(logits.shape[1:])

@@ -1,0 +1,126 @@
+"""The autoregressive CNN: the exact probability of images with a few hundred levels, and sampling pixel by pixel."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..nets.pixel_steps import PixelSteps
+from ..nets.pixelcnn import PixelNet, as_batch
+from .base import Density
+from .levels import CategoricalLevels, Levels, LogisticLevels
+
+
+class PixelCNN(Density):
+    r"""A distribution of images of whole numbers, each given all before it in raster order (red, green, blue).
+
+    .. math:: \log P(x \mid c) = \sum_j \log P(x_j \mid x_{1:j-1}, c)
+
+    ``log_prob`` takes one pass. Sampling goes number by number and recomputes only what a new one changes.
+
+    Args:
+        shape: (C, H, W) of the images.
+        levels: Numbers run from 0 to levels - 1; 2 to 256.
+        hidden: Channels of the network's two stacks.
+        layers: Residual blocks.
+        context: Features of the context, 0 for none.
+        conditional: ``"categorical"``, or ``"logistic"`` for a discretised mixture of logistic distributions.
+
+    Raises:
+        ValueError: a size is out of range, or the conditional is unknown.
+
+    Reference:
+        van den Oord et al. (2016), arXiv:1606.05328. Lecture: "Autoregressive CNN".
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        *,
+        levels: int = 256,
+        hidden: int = 64,
+        layers: int = 8,
+        context: int = 0,
+        conditional: str = "categorical",
+    ) -> None:
+        super().__init__()
+        if len(shape) != 3 or min(shape) < 1:
+            raise ValueError(f"shape must be (channels, height, width), got {tuple(shape)}")
+        if not 2 <= levels <= 256:
+            raise ValueError(f"levels must be from 2 to 256, got levels={levels}")
+        if conditional not in ("categorical", "logistic"):
+            raise ValueError(f"conditional must be 'categorical' or 'logistic', got conditional={conditional!r}")
+        self.event_shape = torch.Size(shape)
+        self.context_features = context
+        self.conditional: Levels = (CategoricalLevels if conditional == "categorical" else LogisticLevels)(levels)
+        self.net = PixelNet(shape[0], self.conditional.num_params, hidden=hidden, layers=layers, context=context)
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """log P(x | context) in nats; x holds whole numbers from 0 to levels - 1, in any dtype.
+
+        Raises:
+            ValueError: shapes do not fit.
+        """
+        x, context = self._check(x, context)
+        x, context, batch = as_batch(x, context)
+        log_prob = self.conditional.log_prob(x.long(), self.net(self._scaled(x), context))
+        return log_prob.flatten(1).sum(1).view(batch)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        shape: Sequence[int] = (),
+        context: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
+    ) -> Tensor:
+        """Draws of shape ``(*shape, *context batch, C, H, W)``, whole numbers in the model's dtype."""
+        _, context = self._check(None, context)
+        batch = torch.Size(shape) if context is None else torch.Size(shape) + context.shape[:-1]
+        x = self.net.head.weight.new_zeros(*batch, *self.event_shape)
+        images, context, _ = as_batch(x, context)
+        return self._fill(images, context, generator, temperature).view(x.shape)
+
+    def _fill(self, x: Tensor, context: Tensor | None, generator: torch.Generator | None, temperature: float) -> Tensor:
+        steps = PixelSteps(self.net, x, context)
+        channels, height, width = self.event_shape
+        for i in range(height):
+            steps.begin_row(i)
+            for j in range(width):
+                for channel in range(channels):
+                    params = steps.params(i, j)[..., channel]
+                    value = self.conditional.sample(params, generator, temperature).to(x.dtype)
+                    x[:, channel, i, j] = value
+                    steps.fill(i, j, channel, self._scaled(value))
+                steps.begin_pixel()
+        return x
+
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Checks that x holds whole numbers in range; there is nothing to set.
+
+        Raises:
+            ValueError: a number is below 0, above levels - 1, or not whole.
+        """
+        check_levels(x, self.conditional.levels)
+
+    def _scaled(self, x: Tensor) -> Tensor:
+        return x.to(self.net.head.weight.dtype) * (2 / (self.conditional.levels - 1)) - 1
+
+
+def check_levels(x: Tensor, levels: int) -> None:
+    """Whether x holds whole numbers from 0 to levels - 1.
+
+    Raises:
+        ValueError: it does not; the sentence says what was found.
+    """
+    if math.prod(x.shape) == 0:
+        return
+    low, high = (float(v) for v in x.aminmax())
+    if not (low >= 0 and high <= levels - 1):
+        raise ValueError(f"x holds numbers from {low:g} to {high:g}, but levels={levels} allows 0 to {levels - 1}")
+    if x.is_floating_point() and not bool((x == x.floor()).all()):
+        raise ValueError("x holds numbers that are not whole: give images as uint8, not scaled to [0, 1]")

@@ -1,0 +1,73 @@
+"""The network of the autoregressive CNN number by number: a new pixel recomputes only what it changes.
+
+When a row begins, the stack that looks above is run once for that row. Along the row each pixel then costs matrix
+products over its own hidden units; what its neighbour to the left had is remembered. A whole image so costs about the
+arithmetic of one parallel pass for each colour, in place of one whole pass for every number.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .pixelcnn import FIRST, AcrossConv, PixelNet
+
+
+class PixelSteps:
+    """Gives the parameters of one number after the other, in raster order.
+
+    Args:
+        net: The network.
+        x: The image that is being filled, ``(n, C, H, W)`` in [-1, 1]; read only where it is filled.
+        context: ``(n, features)`` or None.
+    """
+
+    def __init__(self, net: PixelNet, x: Tensor, context: Tensor | None) -> None:
+        self.net, self.context = net, context
+        self.padded = F.pad(x, (FIRST - 1, 0, FIRST, 0))  # rows above and pixels to the left of the image are zero
+        hidden = net.exit.weight.shape[0]
+        self.rows = [x.new_zeros(len(x), hidden, 1, x.shape[-1]) for _ in net.blocks]  # relu(v) of the row above
+        self.enter, self.exit, self.head = map(_matrix, (net.enter_across, net.exit, net.head))
+        self.blocks = [(_matrix(block.across), _matrix(block.mix)) for block in net.blocks]
+
+    def fill(self, i: int, j: int, channel: int, value: Tensor) -> None:
+        """Writes the number at row i, column j."""
+        self.padded[:, channel, i + FIRST, j + FIRST - 1] = value
+
+    def begin_row(self, i: int) -> None:
+        """Runs the stack that looks above for row i, and forgets the pixels of the row before."""
+        net = self.net
+        v = net.enter_above.row(self.padded[:, :, i : i + FIRST, FIRST - 1 :])
+        self.given = [net.enter_link(F.relu(v)).squeeze(2)]
+        for k, block in enumerate(net.blocks):
+            read = F.relu(v)
+            v = v + block.above.row(torch.cat([self.rows[k], read], 2))
+            self.rows[k] = read
+            self.given.append(block.given(v, self.context).squeeze(2))
+        self.given = [g.permute(2, 0, 1).contiguous() for g in self.given]  # (W, n, channels)
+        self.left = [torch.zeros_like(read[..., 0, 0]) for read in self.rows]
+        self.current = self.left
+
+    def begin_pixel(self) -> None:
+        """Goes on to the next pixel of the row."""
+        self.left = self.current
+
+    def params(self, i: int, j: int) -> Tensor:
+        """Parameters (num_params, n, C) of pixel (i, j), right for every colour whose predecessors are filled."""
+        window = self.padded[:, :, i + FIRST, j : j + FIRST]  # (n, C, taps)
+        h = torch.addmm(self.given[0][j], window.transpose(1, 2).flatten(1), self.enter[0]) + self.enter[1]
+        current = []
+        for k, (across, mix) in enumerate(self.blocks):
+            current.append(F.relu(h))
+            seen = torch.cat([self.left[k], current[-1]], 1)
+            a, b = torch.addmm(self.given[k + 1][j], seen, across[0]).add_(across[1]).chunk(2, 1)
+            h = h + torch.addmm(mix[1], a.tanh() * b.sigmoid(), mix[0])
+        self.current = current
+        h = F.relu(torch.addmm(self.exit[1], F.relu(h), self.exit[0]))
+        return self.net.split(torch.addmm(self.head[1], h, self.head[0]))
+
+
+def _matrix(layer: AcrossConv) -> tuple[Tensor, Tensor]:
+    """The masked weight as (taps · inputs, outputs), and the bias."""
+    return (layer.weight * layer.mask).permute(2, 1, 0).flatten(0, 1).contiguous(), layer.bias
