@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..numerics.eager import eager
 from .base import Compose, Transform
 from .coupling import Coupling
 from .elementwise import sum_event
@@ -39,7 +40,7 @@ class Reversible(Transform):
     def arguments(self) -> dict[str, Any]:
         return {"transforms": list(self.chain.transforms)}
 
-    @torch.compiler.disable
+    @eager
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         if not torch.is_grad_enabled():
             return self.chain(x, context)
