@@ -36,7 +36,8 @@ class CategoricalLevels(Levels):
         self.levels = self.num_params = levels
 
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
-        return -F.cross_entropy(params.movedim(0, -1).flatten(0, -2), x.flatten(), reduction="none").view(x.shape)
+        logits = params.movedim(0, 2).flatten(0, 1)  # (n · C, K, H, W): for the network's own output a view
+        return -F.cross_entropy(logits, x.flatten(0, 1), reduction="none").view(x.shape)
 
     def sample(self, params: Tensor, generator: torch.Generator | None, temperature: float) -> Tensor:
         return _draw(params, generator, temperature)
