@@ -9,8 +9,7 @@ import numpy as np
 
 from ..data.errors import InputError, listed
 from .console import Console, aligned, mean_and_error
-from .held_out import encode_held_out
-from .learn import Rows
+from .held_out import held_out_rows
 from .model import TableModel
 
 
@@ -32,14 +31,14 @@ def run(
     """
     models = [TableModel.load(path, device) for path in (first_path, second_path)]
     _check(models)
-    encoded = [encode_held_out(model, data, console, drop_missing) for model in models]
-    common = np.intersect1d(encoded[0][1], encoded[1][1])
+    encoded = [held_out_rows(model, data, console, drop_missing) for model in models]
+    common = np.intersect1d(encoded[0].numbers, encoded[1].numbers)
     if len(common) < 2:
         raise InputError(f"{data}: the two models have {len(common)} held-out rows in common, and 2 are needed")
     samples = samples or 16
     scores = []
-    for model, (rows, numbers) in zip(models, encoded, strict=True):
-        shared: Rows = rows[np.searchsorted(numbers, common)]
+    for model, held in zip(models, encoded, strict=True):
+        shared = held.rows[np.isin(held.numbers, common)]
         scores.append(model.log_density(shared.x, shared.context, samples=samples, seed=seed)[0])
     summary = _summarise(scores, models, samples)
     for line in _describe(summary):

@@ -190,8 +190,7 @@ def _facts(flow: Flow, table: Table, rows: Prepared, result: Any, options: FitOp
 def _kept(rows: Prepared, options: FitOptions) -> dict[str, Any]:
     """Some held-out rows, for reports without the data: any, not the first, because files may be sorted."""
     chosen = np.sort(np.random.default_rng(options.seed).permutation(len(rows.test))[:KEPT_ROWS])
-    kept, numbers = rows.test[chosen], None
-    if rows.whole is not None:
-        numbers = rows.numbers[held_out_order(len(rows.whole), options.seed)[2][chosen]].tolist()
+    kept = rows.test[chosen]
+    numbers = chosen if rows.whole is None else rows.numbers[held_out_order(len(rows.whole), options.seed)[2][chosen]]
     context = None if kept.context is None else kept.context.tolist()
-    return {"x": kept.x.tolist(), "context": context, "numbers": numbers}
+    return {"x": kept.x.tolist(), "context": context, "numbers": numbers.tolist()}

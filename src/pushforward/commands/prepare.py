@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import polars as pl
 
 from ..data.errors import InputError, listed
@@ -24,7 +25,8 @@ class Prepared:
     train: Rows
     val: Rows
     test: Rows
-    whole: Rows | None  # all rows in the file's order; None where the file divides itself
+    whole: Rows | None  # all usable rows in the file's order; None where the file divides itself
+    numbers: np.ndarray  # where the usable rows stand in the file, from 0
 
 
 def choose_columns(
@@ -54,7 +56,7 @@ def choose_columns(
             console.note(f"{source}: {listed(left)} hold text and are left out")
     if not names:
         raise InputError(f"{source}: no column is left to model; it has {listed(frame.columns)}")
-    refuse_text(frame, names, source)
+    refuse_text(frame, names, source, given)
     return names
 
 
@@ -77,9 +79,10 @@ def prepare(
     stray = [name for name in bounds if name not in columns]
     if stray:
         raise InputError(f"--bounds: {stray[0]!r} is not among the modelled columns {listed(columns)}")
-    numbers = [*columns, *(name for name in given if not is_text(table.frame[name]))]
-    text = [name for name in given if name not in numbers]
-    table = _complete(table, numbers, text, drop_missing, console)
+    numeric = [*columns, *(name for name in given if not is_text(table.frame[name]))]
+    text = [name for name in given if name not in numeric]
+    numbers = np.flatnonzero(usable_rows(table.frame, numeric, text))
+    table = _complete(table, numeric, text, drop_missing, console)
     refuse_few_rows(table.frame.height, len(columns), source)
     # supports, grids and categories from all rows, so that every row can be encoded; all else from the training rows
     everything = pl.concat(table.splits.values()) if table.splits else table.frame
@@ -87,7 +90,7 @@ def prepare(
     train, val, test = divide(table, seed)
     train_rows, val_rows, test_rows = (Rows(*schema.encode(frame, source)) for frame in (train, val, test))
     whole = None if table.splits else Rows(*schema.encode(table.frame, source))
-    return Prepared(schema, train_rows, val_rows, test_rows, whole)
+    return Prepared(schema, train_rows, val_rows, test_rows, whole, numbers)
 
 
 def _complete(table: Table, numbers: list[str], text: list[str], drop: bool, console: Console) -> Table:

@@ -50,7 +50,7 @@ def run(
         timings=True,
         train=None if train is None else train.x,
         train_context=None if train is None else train.context,
-        row_numbers=None if held.numbers is None else held.numbers.tolist(),
+        row_numbers=held.numbers.tolist(),
     )
     console.say(f"{len(rows):,} held-out rows")
     console.say(f"saved {output}")

@@ -35,7 +35,7 @@ def numeric_names(frame: pl.DataFrame) -> list[str]:
     return [name for name in frame.columns if not is_text(frame[name])]
 
 
-def refuse_text(frame: pl.DataFrame, names: Sequence[str], source: str) -> None:
+def refuse_text(frame: pl.DataFrame, names: Sequence[str], source: str, given: Sequence[str] = ()) -> None:
     """Refuses columns that hold no numbers.
 
     Raises:
@@ -56,7 +56,7 @@ def refuse_text(frame: pl.DataFrame, names: Sequence[str], source: str) -> None:
         raise InputError(
             f"{source}: {holds.format(listed(text))} {_contents(frame[text[0]])}, and only numbers have a density; "
             + (f"leave them out with --columns {','.join(rest)}" if rest else "no numeric column is left")
-            + f", or condition on them with --given {','.join(text)}"
+            + f", or condition on them with --given {','.join([*given, *text])}"
         )
 
 

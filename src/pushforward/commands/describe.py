@@ -1,0 +1,74 @@
+"""Tables and fits in lines for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..data.errors import listed
+from ..data.schema import Column, Schema
+from ..data.table import Table
+from .console import aligned
+from .prepare import Prepared
+
+
+def describe_data(table: Table, rows: Prepared) -> list[str]:
+    """The table as the model sees it."""
+    schema, total = rows.schema, len(rows.train) + len(rows.val) + len(rows.test)
+    given = f", given {listed(schema.given_names)}" if schema.given else ""
+    return [
+        f"{table.path.name}: {total:,} rows, {len(schema.columns)} columns{given}",
+        f"{len(rows.train):,} rows to train on, {len(rows.val):,} to tell when to stop, {len(rows.test):,} held out",
+        "",
+        *describe_columns(schema),
+        "",
+    ]
+
+
+def describe_columns(schema: Schema) -> list[str]:
+    """What each column was taken for."""
+    cells = [("column", "kind", "from", "to", "first transform")]
+    cells += [(c.name, kind(c), f"{c.minimum:g}", f"{c.maximum:g}", first_transform(c)) for c in schema.columns]
+    lines = aligned(cells)
+    for given in schema.given:
+        lines.append(f"  given {given.name}: {listed(given.categories) if given.categories else 'a number'}")
+    if schema.has_cells:
+        lines += ["", "integer, rounded and inflated values are cells: their density is the average over the cell"]
+    return lines
+
+
+def kind(column: Column) -> str:
+    """A column's kind with its step or its atom."""
+    if column.atom is not None:
+        return f"{column.kind} at {column.atom[0]:g}"
+    return f"{column.kind} to {column.step:g}" if column.step not in (0, 1) else column.kind
+
+
+def first_transform(column: Column) -> str:
+    """A column's first transform as a formula."""
+    if column.first == "logit" and column.bounds is not None:
+        return f"logit between {column.bounds[0]:g} and {column.bounds[1]:g}"
+    if column.first == "log":
+        return "log" if column.loc == 0 else f"log(x + {-column.loc:.4g})"
+    return f"arsinh((x - {column.loc:.4g}) / {column.scale:.4g})" if column.first == "asinh" else "-"
+
+
+def describe_held_out(held: dict[str, Any]) -> list[str]:
+    """How good a fit is."""
+    lines = aligned(
+        [
+            ("held-out log-likelihood, nats a row", _with_error(held, "")),
+            ("  of a full-covariance Gaussian", _with_error(held, "gaussian_")),
+            ("  the flow's gain, row by row", _with_error(held, "gain_")),
+        ],
+        indent="",
+    )
+    if held["cell_samples"]:
+        lines.append(f"(each row's cell is averaged over {held['cell_samples']} points)")
+    return lines
+
+
+def _with_error(held: dict[str, Any], name: str) -> str:
+    value = held["gain" if name == "gain_" else f"{name}log_likelihood"]
+    if value is None or value in (float("inf"), -float("inf")):
+        return "not finite: some held-out rows have no density"
+    return f"{value:.4f} ± {held[f'{name}standard_error']:.4f}"
