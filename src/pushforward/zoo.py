@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .distributions.autoregressive import AutoregressiveModel
+from .distributions.conditional import Bernoulli, Categorical, Gaussian, Mixture
 from .distributions.flow import Flow
 from .nets.field import MLPField
 from .nets.made import MADE
@@ -132,6 +134,42 @@ def nsf(
     """
     parts = _couplings if coupling else _autoregressive
     return Flow(Compose(parts(features, context, layers, hidden, Spline(bins, bound))), features, context=context)
+
+
+def made(
+    features: int,
+    *,
+    context: int = 0,
+    hidden: Sequence[int] = (128, 128),
+    conditional: str = "gaussian",
+    classes: int | None = None,
+    components: int = 8,
+) -> AutoregressiveModel:
+    """An autoregressive model: an exact density in one pass, no latent space.
+
+    Args:
+        features: Features of a row.
+        context: Features of the context, 0 for none.
+        hidden: Widths of the hidden layers.
+        conditional: ``"gaussian"``, ``"mixture"`` (of Gaussians), ``"bernoulli"`` (0 or 1) or ``"categorical"``.
+        classes: Values 0 … classes-1 of a categorical feature.
+        components: Gaussians in a mixture.
+
+    Raises:
+        ValueError: ``conditional`` is unknown, ``classes`` is missing or superfluous, or a size does not fit.
+
+    Reference:
+        Germain et al. (2015), MADE, arXiv:1502.03509. Lecture: "Autoregressive MLP".
+    """
+    kinds = {"gaussian": Gaussian, "mixture": Mixture, "bernoulli": Bernoulli, "categorical": Categorical}
+    if conditional not in kinds:
+        raise ValueError(f"conditional must be one of {', '.join(kinds)}, got conditional={conditional!r}")
+    if (classes is None) == (conditional == "categorical"):
+        raise ValueError(f"classes is for conditional='categorical', got conditional={conditional!r} and {classes=}")
+    sizes = {"mixture": components, "categorical": classes}
+    part = kinds[conditional](*([sizes[conditional]] if conditional in sizes else []))
+    net = MADE(features, part.num_params, context=context, hidden=hidden, inputs=part.inputs)
+    return AutoregressiveModel(net, part, context=context)
 
 
 def _autoregressive(features: int, context: int, layers: int, hidden: Sequence[int], scalar: Scalar) -> list[Transform]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..described import Described
+from .view import DensityView
 
 
 class Density(Described):
@@ -39,6 +40,11 @@ class Density(Described):
     ) -> Tensor:
         """Draws of shape ``(*shape, *context batch, *event)``, without gradients."""
         raise NotImplementedError
+
+    def condition(self, context: Tensor | None = None) -> DensityView:
+        """This density given a context, as a ``torch.distributions.Distribution``."""
+        self._check(None, context)
+        return DensityView(self, context)
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Sets data-dependent parameters from a batch, where there are any."""
@@ -89,6 +95,8 @@ class StandardNormal(Described):
     def log_prob(self, z: Tensor) -> Tensor:
         return z.square().flatten(-len(self.event_shape)).sum(-1) * -0.5 + self.constant
 
-    def sample(self, shape: Sequence[int], generator: torch.Generator | None = None, temperature: float = 1.0) -> Tensor:
+    def sample(
+        self, shape: Sequence[int], generator: torch.Generator | None = None, temperature: float = 1.0
+    ) -> Tensor:
         like = {"dtype": self.loc.dtype, "device": self.loc.device}
         return torch.randn(*shape, *self.event_shape, generator=generator, **like) * temperature

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from ..transforms.base import Compose, Transform
 from .base import Density, StandardNormal
-from .view import DensityView
 
 
 class Flow(Density):
@@ -78,11 +77,6 @@ class Flow(Density):
         z, context = self._noise(shape, context, generator, 1.0)
         x, logdet = self.transform.inverse(z, context)
         return x, self.base.log_prob(z) - logdet
-
-    def condition(self, context: Tensor | None = None) -> DensityView:
-        """This density given a context, as a ``torch.distributions.Distribution``."""
-        self._check(None, context)
-        return DensityView(self, context)
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..described import Described
-from ..numerics.incremental import ScalarMap, invert, plan
+from ..numerics.incremental import Feature, ScalarMap, generate, invert, plan
 from ..numerics.layout import planes, unplanes
 from ..numerics.masked_linear import blocks, mask, staircase
 from ..numerics.perceptron import perceptron
@@ -30,6 +30,7 @@ class MADE(Described):
         context: Features of the context.
         hidden: Widths of the hidden layers; each must hold every degree.
         residual: Whether the hidden layers after the first add in pairs to what they read.
+        inputs: Numbers that are read for each feature; x is then ``(*batch, features · inputs)``.
 
     Raises:
         ValueError: a size is below 1, a hidden layer is too narrow to see every feature, or ``residual`` is asked of
@@ -47,12 +48,13 @@ class MADE(Described):
         context: int = 0,
         hidden: Sequence[int] = (128, 128),
         residual: bool = False,
+        inputs: int = 1,
     ) -> None:
         super().__init__()
         hidden = tuple(hidden)
         _check(features, num_params, context, hidden, residual)
-        self.features, self.num_params, self.residual = features, num_params, residual
-        degrees = _degrees(features, num_params, context, hidden)
+        self.features, self.num_params, self.residual, self.inputs = features, num_params, residual, inputs
+        degrees = _degrees(features, num_params, context, hidden, inputs)
         pairs = list(zip(degrees[1:], degrees, strict=False))  # what writes, what it reads
         self.layers = tuple(staircase(rows, columns) for rows, columns in pairs)
         self.plan = plan(degrees[:-1], num_params, residual)
@@ -70,7 +72,12 @@ class MADE(Described):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         batch = x.shape[:-1]
-        out = perceptron(x.reshape(-1, self.features), self.layers, self._params(batch, context), self.residual)
+        out = perceptron(
+            x.reshape(batch.numel(), self.features * self.inputs),
+            self.layers,
+            self._params(batch, context),
+            self.residual,
+        )
         return out.view(self.features, self.num_params, *batch).movedim(0, -1)
 
     def invert(self, z: Tensor, scalar_inverse: ScalarMap, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -85,6 +92,11 @@ class MADE(Described):
         x, log_slope = invert(planes(z), self.plan, self.layers, self._params(batch, context), scalar_inverse)
         return unplanes(x, batch), unplanes(log_slope, batch)
 
+    def generate(self, batch: torch.Size, feature: Feature, context: Tensor | None = None) -> None:
+        """Runs through the features, each hidden unit computed once: ``feature(j, params)`` gets the parameters
+        ``(num_params, n)`` of feature j for the n rows of the batch and gives what the network reads of it."""
+        generate(batch.numel(), self.plan, self.layers, self._params(batch, context), feature)
+
     def _params(self, batch: torch.Size, context: Tensor | None) -> list[Tensor]:
         """Masked weights and biases in turn; the context is part of the first bias."""
         params = []
@@ -96,11 +108,11 @@ class MADE(Described):
         return params
 
 
-def _degrees(features: int, num_params: int, context: int, hidden: tuple[int, ...]) -> list[list[int]]:
+def _degrees(features: int, num_params: int, context: int, hidden: tuple[int, ...], inputs: int = 1) -> list[list[int]]:
     """Degrees of the input, of each hidden layer (spread evenly) and of the parameters of one feature after another."""
     lowest = 0 if context else 1
     kinds = max(features - lowest, 1)  # degrees lowest … features - 1
-    degrees = [list(range(1, features + 1))]
+    degrees = [[j + 1 for j in range(features) for _ in range(inputs)]]
     degrees += [[lowest + unit * kinds // units for unit in range(units)] for units in hidden]
     degrees.append([j for j in range(features) for _ in range(num_params)])
     return degrees

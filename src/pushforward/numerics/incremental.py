@@ -21,6 +21,7 @@ from .masked_linear import Staircase, dense, grad_weight
 from .perceptron import perceptron
 
 ScalarMap = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+Feature = Callable[[int, Tensor], Tensor]
 
 
 class Plan(NamedTuple):
@@ -29,13 +30,14 @@ class Plan(NamedTuple):
 
     below: tuple[tuple[int, ...], ...]
     blocks: tuple[tuple[int, int], ...]
+    features: int
     num_params: int
     residual: bool
 
 
 def plan(degrees: Sequence[Sequence[int]], num_params: int, residual: bool, most_rows: int = 128) -> Plan:
     """The plan for the sorted degrees of the input and each hidden layer; a block holds about ``most_rows`` units."""
-    features = len(degrees[0])
+    features = degrees[0][-1]
     below = tuple(tuple(bisect_left(layer, d) for d in range(features + 1)) for layer in degrees)
     blocks, first = [], 0
     for last in range(1, features + 1):
@@ -43,11 +45,11 @@ def plan(degrees: Sequence[Sequence[int]], num_params: int, residual: bool, most
         if last == features or units > most_rows or (last - first) * num_params >= 2 * most_rows:
             blocks.append((first, last))
             first = last
-    return Plan(below, tuple(blocks), num_params, residual)
+    return Plan(below, tuple(blocks), features, num_params, residual)
 
 
 class _Sweep:
-    """What each layer reads, after the rectifier, and in ``solve`` and ``pull_back`` the two ways through it."""
+    """What each layer reads, after the rectifier, with the two ways through: ``solve`` and ``pull_back``."""
 
     def __init__(self, plan: Plan, layers: Sequence[Staircase], params: Sequence[Tensor], n: int) -> None:
         self.plan, self.n = plan, n
@@ -64,21 +66,30 @@ class _Sweep:
             return slice(first * self.plan.num_params, last * self.plan.num_params)
         return slice(self.plan.below[k + 1][first], self.plan.below[k + 1][last])
 
-    def solve(self, z: Tensor, scalar_inverse: ScalarMap) -> tuple[Tensor, Tensor]:
-        """x and the log-slopes dx/dz, both ``(features, n)``."""
-        x, log_slope = self.read[0], torch.empty_like(z)
+    def solve(self, feature: Feature) -> None:
+        """Feature by feature; ``feature(j, params)`` gives what the network reads of feature j."""
+        width = len(self.read[0]) // self.plan.features
         for first, last in self.plan.blocks:
-            out = z.new_empty((last - first) * self.plan.num_params, self.n)
+            out = self.read[0].new_empty((last - first) * self.plan.num_params, self.n)
             targets = [*self.read[1:], out]
             for k, weight in enumerate(self.weights):  # what the block reads from everything before it
                 rows, seen = self._rows(k, first, last), self.plan.below[k][first]
                 target = out if k == len(self.weights) - 1 else targets[k][rows]
                 torch.addmm(self.biases[k][rows], weight[rows, :seen], self.read[k][:seen], out=target)
             for j in range(first, last):
-                params = self._advance(first, j, out)
-                value, slope = scalar_inverse(z[j, :, None], params[..., None])
-                x[j], log_slope[j] = value[:, 0], slope[:, 0]
-        return x, log_slope
+                self.read[0][j * width : (j + 1) * width] = feature(j, self._advance(first, j, out))
+
+    def invert(self, z: Tensor, scalar_inverse: ScalarMap) -> tuple[Tensor, Tensor]:
+        """x and the log-slopes dx/dz, both ``(features, n)``."""
+        log_slope = torch.empty_like(z)
+
+        def feature(j: int, params: Tensor) -> Tensor:
+            value, slope = scalar_inverse(z[j, :, None], params[..., None])
+            log_slope[j] = slope[:, 0]
+            return value[:, 0]
+
+        self.solve(feature)
+        return self.read[0], log_slope
 
     def _advance(self, first: int, j: int, out: Tensor) -> Tensor:
         """Finishes the units of degree j and the parameters of feature j with what lies within the block."""
@@ -152,14 +163,20 @@ def invert(
     """
     if torch.is_grad_enabled():
         return _Invert.apply(z, plan, layers, scalar_inverse, *params)
-    return _Sweep(plan, layers, params, z.shape[1]).solve(z, scalar_inverse)
+    return _Sweep(plan, layers, params, z.shape[1]).invert(z, scalar_inverse)
+
+
+def generate(n: int, plan: Plan, layers: tuple[Staircase, ...], params: list[Tensor], feature: Feature) -> None:
+    """Runs through the features of n rows: ``feature(j, params)`` gets the parameters ``(num_params, n)`` of feature j
+    and gives what the network reads of it, ``(inputs per feature, n)``."""
+    _Sweep(plan, layers, params, n).solve(feature)
 
 
 class _Invert(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, z: Tensor, plan: Plan, layers: Any, scalar_inverse: ScalarMap, *params: Tensor) -> Any:
         sweep = _Sweep(plan, layers, params, z.shape[1])
-        x, log_slope = sweep.solve(z, scalar_inverse)
+        x, log_slope = sweep.invert(z, scalar_inverse)
         ctx.save_for_backward(z, *params)
         ctx.sweep, ctx.layers, ctx.scalar_inverse = sweep, layers, scalar_inverse
         return x.clone(), log_slope

@@ -1,0 +1,76 @@
+"""Autoregressive models: a product of conditionals whose parameters come from one masked network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..nets.made import MADE
+from .base import Density
+from .conditional import Conditional
+
+
+class AutoregressiveModel(Density):
+    r"""p(x | c) as a product of conditionals.
+
+    .. math:: \log p(x \mid c) = \sum_j \log p(x_j \mid x_{1:j-1}, c)
+
+    The density takes one pass of the network; sampling goes feature by feature and computes each hidden unit once.
+
+    Args:
+        net: The masked network; it reads ``conditional.inputs`` numbers for each feature.
+        conditional: The density of one feature given its parameters.
+        context: Features of the context, 0 for none.
+
+    Raises:
+        ValueError: the network and the conditional do not fit.
+
+    Reference:
+        Germain et al. (2015), MADE, arXiv:1502.03509. Lecture: "Autoregressive MLP".
+    """
+
+    def __init__(self, net: MADE, conditional: Conditional, *, context: int = 0) -> None:
+        super().__init__()
+        if (net.num_params, net.inputs) != (conditional.num_params, conditional.inputs):
+            raise ValueError(
+                f"net reads {net.inputs} and gives {net.num_params} numbers per feature, but the conditional gives "
+                f"{conditional.inputs} and takes {conditional.num_params}"
+            )
+        self.net, self.conditional = net, conditional
+        self.event_shape, self.context_features = torch.Size((net.features,)), context
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """log p(x | context) in nats; for discrete conditionals the logarithm of a probability.
+
+        Raises:
+            ValueError: shapes do not fit, or a value is outside the conditional's support.
+        """
+        x, context = self._check(x, context)
+        if not torch.compiler.is_compiling():
+            self.conditional.check(x)
+        read = self.conditional.encode(x).movedim(0, -1).flatten(-2)
+        return self.conditional.log_prob(x, self.net(read, context)).sum(-1)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        shape: Sequence[int] = (),
+        context: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
+    ) -> Tensor:
+        """Draws of shape ``(*shape, *context batch, features)``; ``temperature`` scales Gaussians' spread and divides
+        logits."""
+        _, context = self._check(None, context)
+        batch = torch.Size(shape) if context is None else torch.Size(shape) + context.shape[:-1]
+        drawn: list[Tensor] = []
+
+        def feature(j: int, params: Tensor) -> Tensor:
+            drawn.append(self.conditional.sample(params, generator, temperature))
+            return self.conditional.encode(drawn[-1])
+
+        self.net.generate(batch, feature, context)
+        return torch.stack(drawn, -1).view(*batch, self.net.features)

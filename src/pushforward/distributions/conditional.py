@@ -1,0 +1,174 @@
+"""Conditionals of autoregressive models: the density of one feature given ``num_params`` numbers.
+
+Parameters come first: ``params`` is ``(num_params, *x.shape)``. ``encode`` is what the network reads of a feature.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..described import Described
+
+_HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
+
+
+class Conditional(Described):
+    """log p(x_j | params) in nats, and draws of x_j."""
+
+    num_params: int
+    inputs: int = 1  # numbers that the network reads for each feature
+
+    def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
+        """Of the shape of x."""
+        raise NotImplementedError
+
+    def sample(self, params: Tensor, generator: torch.Generator | None, temperature: float) -> Tensor:
+        """Draws of the shape of one parameter."""
+        raise NotImplementedError
+
+    def encode(self, x: Tensor) -> Tensor:
+        """``(inputs, *x.shape)``."""
+        return x[None]
+
+    def check(self, x: Tensor) -> None:
+        """Refuses values outside the support."""
+
+
+class Gaussian(Conditional):
+    r"""N(mu, sigma²) with a softly clamped log sigma, symmetric about 0; all-zero parameters are N(0, 1).
+
+    Args:
+        limit: The bound of the log-scale.
+
+    Reference:
+        Lecture: "Gaussian autoregressive model".
+    """
+
+    num_params = 2
+
+    def __init__(self, limit: float = 7.0) -> None:
+        super().__init__()
+        self.limit = limit
+
+    def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
+        log_sigma = _soft_clamp(params[1], self.limit)
+        return -0.5 * ((x - params[0]) * (-log_sigma).exp()).square() - log_sigma - _HALF_LOG_TWO_PI
+
+    def sample(self, params: Tensor, generator: torch.Generator | None, temperature: float) -> Tensor:
+        noise = _normal(params[0], generator)
+        return params[0] + temperature * noise * _soft_clamp(params[1], self.limit).exp()
+
+
+class Mixture(Conditional):
+    r"""A mixture of Gaussians, :math:`\sum_k w_k N(\mu_k, \sigma_k^2)`; all-zero parameters spread means over [-2, 2].
+
+    Args:
+        components: K, at least 1.
+        limit: The bound of the log-scales.
+
+    Raises:
+        ValueError: ``components`` is below 1.
+
+    Reference:
+        Uria, Murray, Larochelle (2013), RNADE, arXiv:1306.0186.
+    """
+
+    def __init__(self, components: int = 8, limit: float = 7.0) -> None:
+        super().__init__()
+        if components < 1:
+            raise ValueError(f"components must be at least 1, got components={components}")
+        self.components, self.limit, self.num_params = components, limit, 3 * components
+        self.register_buffer("spread", torch.linspace(-2, 2, components) if components > 1 else torch.zeros(1))
+
+    def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
+        log_weight, mu, log_sigma = self._read(params)
+        normal = -0.5 * ((x - mu) * (-log_sigma).exp()).square() - log_sigma - _HALF_LOG_TWO_PI
+        return (log_weight + normal).logsumexp(0)
+
+    def sample(self, params: Tensor, generator: torch.Generator | None, temperature: float) -> Tensor:
+        log_weight, mu, log_sigma = self._read(params)
+        which = _gumbel_argmax(log_weight, generator)[None]
+        mu, log_sigma = mu.gather(0, which)[0], log_sigma.gather(0, which)[0]
+        return mu + temperature * _normal(mu, generator) * log_sigma.exp()
+
+    def _read(self, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        logits, mu, raw = params.chunk(3)
+        spread = self.spread.view(-1, *[1] * (params.dim() - 1))
+        return logits.log_softmax(0), mu + spread, _soft_clamp(raw, self.limit)
+
+
+class Bernoulli(Conditional):
+    """x in {0, 1} with logit params[0].
+
+    Reference:
+        Germain et al. (2015), MADE, arXiv:1502.03509.
+    """
+
+    num_params = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
+        return x * params[0] - F.softplus(params[0])
+
+    def sample(self, params: Tensor, generator: torch.Generator | None, temperature: float) -> Tensor:
+        probability = (params[0] / temperature).sigmoid()
+        return torch.bernoulli(probability, generator=generator)
+
+    def check(self, x: Tensor) -> None:
+        if not bool(((x == 0) | (x == 1)).all()):
+            raise ValueError(f"x must be 0 or 1 for a Bernoulli conditional, got values from {x.min()} to {x.max()}")
+
+
+class Categorical(Conditional):
+    """x in {0, …, classes - 1} with one logit for each class; the network reads it one-hot.
+
+    Args:
+        classes: At least 2.
+
+    Raises:
+        ValueError: ``classes`` is below 2.
+    """
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        if classes < 2:
+            raise ValueError(f"classes must be at least 2, got classes={classes}")
+        self.classes = self.num_params = self.inputs = classes
+
+    def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
+        return params.log_softmax(0).gather(0, x.long()[None])[0]
+
+    def sample(self, params: Tensor, generator: torch.Generator | None, temperature: float) -> Tensor:
+        return _gumbel_argmax(params / temperature, generator).to(params.dtype)
+
+    def encode(self, x: Tensor) -> Tensor:
+        classes = torch.arange(self.classes, device=x.device).view(-1, *[1] * x.dim())
+        return (x[None] == classes).to(x.dtype if x.is_floating_point() else torch.get_default_dtype())
+
+    def check(self, x: Tensor) -> None:
+        if not bool(((x >= 0) & (x < self.classes) & (x == x.floor())).all()):
+            raise ValueError(
+                f"x must hold whole numbers from 0 to {self.classes - 1} (classes={self.classes}), "
+                f"got values from {x.min()} to {x.max()}"
+            )
+
+
+def _soft_clamp(raw: Tensor, limit: float) -> Tensor:
+    return raw / (1 + raw.abs() / limit)
+
+
+def _normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
+    return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
+
+
+def _gumbel_argmax(logits: Tensor, generator: torch.Generator | None) -> Tensor:
+    """A draw of the index along dimension 0 (Gumbel 1954): argmax of logits + Gumbel noise."""
+    uniform = torch.rand(logits.shape, generator=generator, dtype=logits.dtype, device=logits.device)
+    tiny = torch.finfo(logits.dtype).tiny
+    return (logits - (-uniform.clamp_min(tiny).log()).log()).argmax(0)
