@@ -14,7 +14,11 @@ FLOWS = {
     "maf": lambda m: pf.maf(m, layers=2, hidden=HIDDEN),
     "iaf": lambda m: pf.iaf(m, layers=2, hidden=HIDDEN),
     "realnvp": lambda m: pf.realnvp(m, layers=4, hidden=HIDDEN),
+    "nsf": lambda m: pf.nsf(m, layers=2, hidden=HIDDEN),
+    "nsf coupling": lambda m: pf.nsf(m, layers=3, hidden=HIDDEN, coupling=True),
     "ffjord": lambda m: pf.ffjord(m, hidden=HIDDEN),
+    "made gaussian": lambda m: pf.made(m, hidden=HIDDEN),
+    "made mixture": lambda m: pf.made(m, hidden=HIDDEN, conditional="mixture", components=3),
 }
 
 
@@ -43,3 +47,36 @@ def test_two_dimensions(name: str, seed: int) -> None:
     with torch.no_grad():
         total = (flow.log_prob(grid).exp() * torch.outer(weight, weight).flatten()).sum()
     assert abs(float(total) - 1) < 1e-3
+
+
+DISCRETE = {
+    "made bernoulli": (lambda: pf.made(6, hidden=HIDDEN, conditional="bernoulli"), 2, (6,)),
+    "made categorical": (lambda: pf.made(4, hidden=HIDDEN, conditional="categorical", classes=3), 3, (4,)),
+    "pixelcnn": (lambda: pf.pixelcnn((1, 2, 2), levels=3, hidden=8, layers=1), 3, (1, 2, 2)),
+}
+
+
+@pytest.mark.parametrize("name", DISCRETE)
+def test_probabilities_of_all_values_add_up(name: str) -> None:
+    make, levels, shape = DISCRETE[name]
+    model = randomize(make().double())
+    every = torch.cartesian_prod(*[torch.arange(levels, dtype=torch.float64)] * torch.Size(shape).numel())
+    with torch.no_grad():
+        total = model.log_prob(every.reshape(-1, *shape)).exp().sum()
+    assert abs(float(total) - 1) < 1e-9
+
+
+@pytest.mark.parametrize("name", ["glow", "realnvp"])
+def test_image_recipes(name: str) -> None:
+    """An image of two pixels or of one channel of 2 x 2, by importance sampling from a wide normal: 4 numbers."""
+    shape = (1, 2, 2)
+    flow = pf.glow(shape, levels=1, steps=1, hidden=4) if name == "glow" else pf.realnvp(shape, layers=2, hidden=(4,))
+    flow = randomize(flow.double(), scale=0.2)
+    generator = torch.Generator().manual_seed(0)
+    x = 1.5 * torch.randn(200_000, *shape, generator=generator, dtype=torch.float64)
+    proposal = torch.distributions.Normal(0.0, 1.5).log_prob(x).flatten(1).sum(1)
+    with torch.no_grad():
+        weights = (flow.log_prob(x) - proposal).exp()
+    error = float(weights.std()) / len(weights) ** 0.5
+    assert error < 0.02
+    assert abs(float(weights.mean()) - 1) < 4 * error
