@@ -1,0 +1,112 @@
+"""Everything that the documentation shows is run: Python blocks, shell commands, and the doctests of the source.
+
+Blocks of one page share their names, in order. Blocks marked ``python`` and ``pycon`` run, and of those marked ``sh``
+the lines that begin with ``pushforward``; ``text`` is only shown.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import doctest
+import importlib
+import importlib.util
+import io
+import pkgutil
+import re
+import shlex
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+
+import pushforward
+from pushforward.cli import main
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+BLOCK = re.compile(r"^```(python|pycon|sh)\n(.*?)^```$", re.M | re.S)
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    return BLOCK.findall(page.read_text())
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the tables that the pages speak of, small enough to be quick."""
+    plotnine = importlib.util.find_spec("plotnine")
+    assert plotnine is not None
+    assert plotnine.submodule_search_locations is not None
+    table = Path(plotnine.submodule_search_locations[0]) / "data" / "diamonds.csv"
+    rows = pl.read_csv(table).sample(1500, seed=0)
+    rows.write_csv(tmp_path / "diamonds.csv")
+    rows.select(["carat", "depth", "table", "price"]).write_csv(tmp_path / "my.csv")
+    shuffled = rows.sample(200, seed=1).with_columns(pl.lit("new").alias("shop"))
+    shuffled.select(sorted(shuffled.columns)).write_csv(tmp_path / "shuffled.csv")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run_shell(block: str) -> None:
+    for line in block.replace("\\\n", " ").splitlines():
+        arguments = shlex.split(line, comments=True)
+        if arguments[:1] == ["pushforward"]:
+            short = re.sub(r"--budget \S+", "--steps 40", shlex.join(arguments[1:]))
+            out = io.StringIO()
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+                code = main(shlex.split(short))
+            assert code == 0, f"{line}\n{out.getvalue()}"
+
+
+def run_doctest(block: str, names: dict[str, object], page: Path) -> None:
+    test = doctest.DocTestParser().get_doctest(block, names, page.name, str(page), 0)
+    out = io.StringIO()
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    runner.run(test, out=out.write, clear_globs=False)
+    names.update(test.globs)
+    assert runner.failures == 0, out.getvalue()
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda p: str(p.relative_to(ROOT)))
+def test_page(page: Path, workplace: Path) -> None:
+    names: dict[str, object] = {"__name__": "__docs__"}
+    state = torch.random.get_rng_state()
+    for kind, block in blocks(page):
+        if kind == "sh":
+            run_shell(block)
+        elif kind == "pycon":
+            run_doctest(block, names, page)
+        else:
+            with contextlib.redirect_stdout(io.StringIO()):
+                exec(compile(block, str(page), "exec"), names)
+    torch.random.set_rng_state(state)
+
+
+def test_every_page_is_in_the_contents() -> None:
+    contents = (ROOT / "docs" / "index.md").read_text()
+    for page in (ROOT / "docs").rglob("*.md"):
+        name = str(page.relative_to(ROOT / "docs").with_suffix(""))
+        assert name == "index" or re.search(rf"^{re.escape(name)}$", contents, re.M), f"{name} is in no toctree"
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    reference = (ROOT / "docs" / "api.md").read_text()
+    missing = [name for name in pushforward._HOMES if not re.search(rf"\b{name}\b", reference)]
+    assert missing == []
+
+
+def modules() -> list[str]:
+    found = pkgutil.walk_packages(pushforward.__path__, "pushforward.")
+    return sorted(module.name for module in found if not module.name.endswith("__main__"))
+
+
+def test_doctests_of_the_source() -> None:
+    failures = {}
+    for name in modules():
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            failed, _ = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
+        if failed:
+            failures[name] = out.getvalue()
+    assert failures == {}
