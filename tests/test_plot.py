@@ -80,6 +80,14 @@ def test_the_quantiles_of_normal_noise_lie_on_the_diagonal() -> None:
     assert np.abs(pooled.get_xdata() - pooled.get_ydata())[middle].max() < 0.1
 
 
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.25, "0.25"), (4500, "4500"), (-1.6e6, "\u22121.6\u00d710⁶"), (3e-7, "3\u00d710⁻⁷")]
+)
+def test_labels_of_axes_say_their_numbers_in_full(value: float, text: str) -> None:
+    axes = plot.densities([value, value + abs(value)], [value]).axes[0]
+    assert axes.xaxis.get_major_formatter()(value) == text
+
+
 @pytest.mark.parametrize("features", [1, 2, 3])
 def test_marginals_and_corner_have_a_panel_for_each_column_and_pair(features: int) -> None:
     rows = ROWS[:, :features]

@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from . import diagnostics as diagnostics
+    from . import plot as plot
     from . import testing as testing
     from . import transforms as transforms
     from .checkpoint import load as load
@@ -66,6 +67,7 @@ _HOMES = {
 }
 _MODULES = (
     "diagnostics",
+    "plot",
     "testing",
     "transforms",
 )

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 DATA, MODEL, BEST, INK, FAINT = "#0072b2", "#d55e00", "#009e73", "#000000", "#808080"
 SMALL = 8.5  # points, the size of figure text
@@ -296,8 +296,19 @@ def _names(data: np.ndarray, columns: Sequence[str] | None) -> list[str]:
 def _clean(axes: Axes) -> Axes:
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=SMALL - 1)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(FuncFormatter(_tick))
     axes.patch.set_visible(False)
     return axes
+
+
+def _tick(value: float, position: int | None = None) -> str:
+    """``0.25``, ``4500``, ``1.6×10⁶``: each label says its number in full, without an offset beside the axis."""
+    mantissa, _, exponent = f"{value:.5g}".replace("-", "\u2212").partition("e")
+    if not exponent:
+        return mantissa
+    power = int(exponent.replace("\u2212", "-").replace("+", ""))
+    return f"{mantissa}\u00d710{str(power).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
 
 
 def _outer_labels(axes: Axes, names: list[str], row: int, column: int, size: int) -> None:

@@ -211,6 +211,45 @@ def test_whole_numbers_are_scored_by_their_cells_and_sampled_whole(tmp_path) -> 
     assert keys == [round(key) for key in keys]
 
 
+def test_another_model_is_compared_row_by_row(tmp_path) -> None:
+    x = curved(200, 2, seed=9)
+    flow, other = flow_for(x), pf.Flow(Standardize(x.mean(0), 2 * x.std(0)), 2)
+    rival = {"<the wide one>": lambda rows, context: other.log_prob(rows.float())}
+    numbers = write_report(tmp_path / "r.html", flow, x, columns=["a", "b"], samples=200, against=rival)
+    shown = numbers["likelihood"]["against"]["<the wide one>"]
+    lead = (flow(x) - other(x)).detach().double()
+    assert shown["difference"] == pytest.approx(float(lead.mean()), abs=1e-5)
+    assert shown["difference_error"] == pytest.approx(float(lead.std()) / math.sqrt(200), rel=1e-4)
+    html = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "better than &lt;the wide one&gt;" in html
+
+
+def test_a_continuous_flow_shows_its_way_in_time(tmp_path) -> None:
+    torch.manual_seed(0)
+    x = curved(60, 2, seed=10)
+    body = pf.ffjord(2, hidden=(8,), rtol=1e-3, atol=1e-3)
+    with torch.no_grad():  # away from the identity
+        for parameter in body.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape))
+    flow = pf.Flow(Compose([Standardize(x.mean(0), x.std(0)), body.transform]), 2)
+    write_report(tmp_path / "r.html", flow, x, columns=["a", "b"], samples=100)
+    found = re.search(r'class="frames">(.*?)</script>', (tmp_path / "r.html").read_text(encoding="utf-8"), re.S)
+    assert found is not None
+    frames = json.loads(found[1])
+    assert (frames["labels"][0], frames["labels"][-1]) == ("t = 0.00", "t = 1.00")
+    assert len(frames["labels"]) == len(frames["points"]) == len(frames["densities"]) == 21
+    assert frames["points"][0] != frames["points"][-1]
+
+
+def test_a_model_without_latents_has_no_section_about_them(tmp_path) -> None:
+    torch.manual_seed(0)
+    x = torch.randint(0, 2, (60, 3), generator=torch.Generator().manual_seed(11)).float()
+    model = pf.made(3, conditional="bernoulli", hidden=(16,))
+    numbers = write_report(tmp_path / "r.html", model, x, columns=["a", "b", "c"], samples=100)
+    assert "latents" not in numbers
+    assert numbers["likelihood"]["flow"] == pytest.approx(float(model(x).detach().mean()), abs=1e-5)
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [

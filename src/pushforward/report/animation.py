@@ -81,7 +81,7 @@ def _after_each_layer(transform: Transform) -> list[tuple[str, Transform]]:
 
 def _flat(transform: Transform) -> list[Transform]:
     if isinstance(transform, Compose):
-        return [part for inner in transform.transforms for part in _flat(inner)]
+        return [part for inner in transform.transforms for part in _flat(inner)]  # type: ignore[arg-type]
     return [transform]
 
 

@@ -44,6 +44,7 @@ def write_report(
     timings: bool = False,
     gaussian: LogProb | None = None,
     percentile: Callable[[Any], Any] | None = None,
+    against: Mapping[str, LogProb] | None = None,
 ) -> dict[str, Any]:
     """Measures a flow on held-out rows and writes what it found as one offline HTML file.
 
@@ -70,6 +71,7 @@ def write_report(
         gaussian: Log-densities (rows, context) of a Gaussian that was fitted to the training rows, where these are no
             longer at hand.
         percentile: Likewise, from log-densities (k,) to percentiles among the training rows.
+        against: Names and log-densities (rows, context) of other models to compare with, row by row.
 
     Returns:
         The numbers of the report, by section, as JSON.
@@ -84,9 +86,10 @@ def write_report(
     numbers = list(range(len(data)) if row_numbers is None else map(int, row_numbers))
     if len(numbers) != len(data):
         raise ValueError(f"row_numbers has {len(numbers)} entries, but data has {len(data)} rows")
-    table = schema if isinstance(schema, Schema) else None
-    said = [_said(column) for column in table.columns] if table else [dict(column) for column in schema or ()]
-    model = Model(flow, table, seed)
+    if isinstance(schema, Schema):
+        said, model = [_said(column) for column in schema.columns], Model(flow, schema, seed)
+    else:
+        said, model = [dict(column) for column in schema or ()], Model(flow, seed=seed)
     evidence = measure.gather(
         model, data, train=train, context=context, train_context=train_context, samples=samples, seed=seed
     )
@@ -105,6 +108,7 @@ def write_report(
         timings=timings,
         gaussian=gaussian,
         percentile=percentile,
+        rivals=dict(against or {}),
     )
     parts = sections.all_sections(subject)
     shown = finite({part.id: part.numbers for part in parts if part.numbers})

@@ -32,6 +32,14 @@ def likelihood(s: Subject) -> Section:
             "better": c.better,
         }
         blocks.append(Text(_comparison_words(s)))
+    for name, (theirs, lead) in s.against.items():
+        rows.append(_likelihood_row(name, *theirs, len(s.evidence.data)))
+        rows.append(_likelihood_row(f"the flow's lead over {name}, row by row", *lead, len(s.evidence.data)))
+        numbers.setdefault("against", {})[name] = {
+            "mean": theirs[0],
+            "difference": lead[0],
+            "difference_error": lead[1],
+        }
     if s.evidence.train_log_prob is not None:
         known, known_error = mean_and_error(s.evidence.train_log_prob)
         rows.append(_likelihood_row("the flow, on training rows", known, known_error, len(s.evidence.train_log_prob)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
+from typing import Any
 
 import matplotlib
 from markupsafe import Markup, escape
@@ -55,7 +56,7 @@ def _draw(figure: Figure, name: str) -> str:
     # Explicit None for every key: no date, no version, no links to other places.
     metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     buffer = io.StringIO()
-    settings = {"svg.fonttype": "none", "svg.hashsalt": name, "axes.unicode_minus": True}
+    settings: Any = {"svg.fonttype": "none", "svg.hashsalt": name, "axes.unicode_minus": True}
     with matplotlib.rc_context(settings), warnings.catch_warnings():
         # Names of columns are text in the SVG: the reader's browser has the glyphs that matplotlib's font lacks.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from")

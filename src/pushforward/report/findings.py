@@ -12,7 +12,7 @@ from .words import count, factor, percent, plus_minus
 
 def all_findings(s: Subject) -> list[Verdict]:
     """The findings of the overview, those that apply."""
-    found = [against_gaussian(s), calibrated(s), normal(s), overfitted(s), without_density(s)]
+    found = [against_gaussian(s), *against_rivals(s), calibrated(s), normal(s), overfitted(s), without_density(s)]
     return [verdict for verdict in found if verdict is not None]
 
 
@@ -29,6 +29,19 @@ def against_gaussian(s: Subject) -> Verdict | None:
         text = f"The flow explains the held-out rows worse than a full-covariance Gaussian, by {size}."
         return Verdict("poor", text)
     return Verdict("fair", f"The flow is not clearly better or worse than a full-covariance Gaussian ({size}).")
+
+
+def against_rivals(s: Subject) -> list[Verdict]:
+    said = []
+    for name, (_, (lead, error)) in s.against.items():
+        size = f"{plus_minus(abs(lead), error)} nats per row"
+        if abs(lead) <= 2 * error:
+            said.append(Verdict("fair", f"It is not clearly better or worse than {name} ({size})."))
+        elif lead > 0:
+            said.append(Verdict("good", f"It explains the held-out rows better than {name}, by {size}."))
+        else:
+            said.append(Verdict("poor", f"It explains the held-out rows worse than {name}, by {size}."))
+    return said
 
 
 def calibrated(s: Subject) -> Verdict:

@@ -148,6 +148,14 @@ def compare_with_gaussian(
     return Comparison(len(gain), words, conditional, *mean_and_error(baseline[finite]), *mean_and_error(gain), better)
 
 
+def compare_with(evidence: Evidence, theirs: Tensor) -> tuple[tuple[float, float], tuple[float, float]] | None:
+    """Mean and error of another model's log-densities of the held-out rows, and of ours minus theirs, row by row."""
+    finite = evidence.log_prob.isfinite() & theirs.isfinite()
+    if not bool(finite.any()):
+        return None
+    return mean_and_error(theirs[finite]), mean_and_error((evidence.log_prob - theirs)[finite])
+
+
 def _fit_gaussian(model: Model, rows: Tensor, context: Tensor | None) -> LogProb | None:
     features = rows.shape[1] + (0 if context is None else context.shape[1])
     if len(rows) <= features + 1 or bool((rows.std(0) == 0).any()):
@@ -155,7 +163,7 @@ def _fit_gaussian(model: Model, rows: Tensor, context: Tensor | None) -> LogProb
     return Gaussian(model.spread(rows), context)
 
 
-def coverage(level: Tensor, samples: int) -> dict[str, list[float]]:
+def coverage(level: Tensor, samples: float) -> dict[str, list[float]]:
     """Share of rows within the highest-density region of each nominal level, and its error if the flow were exact."""
     n = len(level)
     return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -33,10 +33,19 @@ class Subject:
     timings: bool = False
     gaussian: LogProb | None = None
     percentile: Callable[[Any], Any] | None = None
+    rivals: Mapping[str, LogProb] = field(default_factory=dict)
 
     @cached_property
     def comparison(self) -> measure.Comparison | None:
         return measure.compare_with_gaussian(self.model, self.evidence, self.seed, self.gaussian)
+
+    @cached_property
+    def against(self) -> dict[str, tuple[tuple[float, float], tuple[float, float]]]:
+        """For every rival: mean and error of its log-likelihood, and of the flow's lead over it, row by row."""
+        rows, context = self.evidence.data, self.context
+        scores = {name: self.model.score(rival, rows, context) for name, rival in self.rivals.items()}
+        found = {name: measure.compare_with(self.evidence, theirs) for name, theirs in scores.items()}
+        return {name: result for name, result in found.items() if result is not None}
 
     @cached_property
     def held_out(self) -> tuple[float, float, int]:
