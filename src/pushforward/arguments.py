@@ -77,20 +77,20 @@ def assignments(flag: str, texts: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def bounds(texts: Sequence[str]) -> dict[str, tuple[float, float]]:
-    """COLUMN=LOW,HIGH of each text.
+def bounds(texts: Sequence[str]) -> dict[str, tuple[float, float | None]]:
+    """COLUMN=LOW,HIGH of each text; COLUMN=LOW, has no upper end.
 
     Raises:
         InputError: a text is none, or LOW is not below HIGH.
     """
-    found: dict[str, tuple[float, float]] = {}
+    found: dict[str, tuple[float, float | None]] = {}
     for text in texts:
         name, _, interval = text.partition("=")
         try:
-            low, high = (float(end) for end in interval.split(","))
+            low, high = (float(end) if end.strip() else math.inf for end in interval.split(","))
         except ValueError:
             low = high = math.nan
-        if not (name and low < high and math.isfinite(high - low)):
-            raise InputError(f"--bounds {text}: expected COLUMN=LOW,HIGH with LOW below HIGH")
-        found[name.strip()] = (low, high)
+        if not (name and math.isfinite(low) and low < high):
+            raise InputError(f"--bounds {text}: expected COLUMN=LOW,HIGH with LOW below HIGH, or COLUMN=LOW,")
+        found[name.strip()] = (low, high if math.isfinite(high) else None)
     return found

@@ -108,7 +108,7 @@ def fit(
         hidden: Widths of its hidden layers, as in 128,128.
         columns: Columns to model, as in price,carat; without it, all but the given ones.
         given: Columns to condition on: the density is that of the others given these. Text is allowed here.
-        bounds_: An interval that a column stays in, as in share=0,1. May be repeated.
+        bounds_: An interval that a column stays in, as in share=0,1 (or weight=0, for no upper end). May be repeated.
         epochs: Passes over the training rows.
         steps: Batches to train on.
         budget: Time for the training, as in 90s, 5m or 1h.
@@ -155,7 +155,7 @@ def score(
     *,
     output: Annotated[Path, Parameter(name=["--output", "-o"])],
     explain: Annotated[bool, Parameter(negative="")] = False,
-    explain_below: float = 5.0,
+    explain_below: float | None = None,
     drop_missing: DropMissing = False,
     samples: Samples = None,
     seed: Seed = 0,
@@ -173,14 +173,16 @@ def score(
         output: The scores: a .csv or .parquet file.
         explain: Add what makes a row unlikely: the column to blame, the value that would fit, and for every column by
             how many nats the row would be likelier with the best other value there.
-        explain_below: Explain the rows up to this percentile.
+        explain_below: Explain the rows up to this percentile, instead of 5.
         drop_missing: Give rows with missing or infinite values no score, instead of refusing the table.
     """
     from .commands import score as command
     from .commands.device import device_named
 
     console = _console(json, quiet)
-    if not 0 <= explain_below <= 100:
+    if explain and explain_below is None:
+        explain_below = 5.0
+    if explain_below is not None and not 0 <= explain_below <= 100:
         raise InputError(f"--explain-below {explain_below:g}: expected a percentile, 0 to 100")
     console.result(
         command.run(
@@ -191,7 +193,7 @@ def score(
             samples=samples,
             seed=seed,
             drop_missing=drop_missing,
-            explain_below=explain_below if explain else None,
+            explain_below=explain_below,
             device=device_named(device),
         )
     )

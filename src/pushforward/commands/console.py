@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +21,8 @@ class Console:
     """
 
     def __init__(self, as_json: bool = False, quiet: bool = False) -> None:
-        self.as_json, self.quiet = as_json, quiet
+        first = os.environ.get("RANK", "0") == "0"  # under torchrun, one process speaks
+        self.as_json, self.quiet = as_json and first, quiet or not first
         self.notes: list[str] = []
 
     @property

@@ -45,11 +45,13 @@ def kind(column: Column) -> str:
 
 def first_transform(column: Column) -> str:
     """A column's first transform as a formula."""
-    if column.first == "logit" and column.bounds is not None:
-        return f"logit between {column.bounds[0]:g} and {column.bounds[1]:g}"
+    if column.first == "logit":
+        return f"logit from {column.loc:.4g} to {column.loc + column.scale:.4g}"
     if column.first == "log":
-        return "log" if column.loc == 0 else f"log(x + {-column.loc:.4g})"
-    return f"arsinh((x - {column.loc:.4g}) / {column.scale:.4g})" if column.first == "asinh" else "-"
+        return "log" if column.loc == 0 else f"log(x {-column.loc:+.4g})"
+    if column.first == "softplus":
+        return f"inverse softplus above {column.loc:.4g}"
+    return f"arsinh((x {-column.loc:+.4g}) / {column.scale:.4g})" if column.first == "asinh" else "-"
 
 
 def describe_held_out(held: dict[str, Any]) -> list[str]:

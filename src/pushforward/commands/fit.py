@@ -41,7 +41,7 @@ class FitOptions:
     hidden: Sequence[int] | None = None
     columns: Sequence[str] = ()
     given: Sequence[str] = ()
-    bounds: dict[str, tuple[float, float]] = field(default_factory=dict)
+    bounds: dict[str, tuple[float, float | None]] = field(default_factory=dict)
     drop_missing: bool = False
     leave_text: bool = False
     seed: int = 0
@@ -76,6 +76,10 @@ def run(data: Path, output: Path, options: FitOptions, console: Console, command
     result = _train(flow, rows, output, options, console)
     if int(os.environ.get("RANK", "0")):
         return {}  # under torchrun, one process measures and saves
+    if result.interrupted:
+        console.note("stopped by Ctrl-C: the best weights so far are saved")
+    if result.skipped_steps:
+        console.note(f"{result.skipped_steps} batches were skipped because their loss was not finite")
     gaussian = Gaussian(spread(rows.train, rows.schema, options.seed), rows.train.context)
     summary = _measure(flow, gaussian, rows, options)
     summary |= {"seconds": round(time.perf_counter() - started, 1), **_training_facts(result)}
@@ -98,7 +102,9 @@ def _check_output(output: Path) -> None:
         try:
             checkpoint.load_extra(output)
         except ValueError:
-            raise InputError(f"{output}: is a folder with other files in it; choose another name") from None
+            raise InputError(
+                f"{output}: is a folder with other files in it, or a damaged model; choose another name, or remove it"
+            ) from None
     if not output.absolute().parent.is_dir():
         raise InputError(f"{output}: the folder {output.parent} does not exist; create it first")
 

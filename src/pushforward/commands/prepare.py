@@ -64,7 +64,7 @@ def prepare(
     table: Table,
     columns: Sequence[str],
     given: Sequence[str],
-    bounds: dict[str, tuple[float, float]],
+    bounds: dict[str, tuple[float, float | None]],
     drop_missing: bool,
     seed: int,
     console: Console,

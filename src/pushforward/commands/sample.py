@@ -32,7 +32,15 @@ def run(
         raise InputError(f"-n {n}: expected at least 1 row")
     if not 0 < temperature < float("inf"):
         raise InputError(f"--temperature {temperature}: expected a positive number; 1 samples the density itself")
-    rows = TableModel.load(model_path, device).sample(n, given, seed, temperature)
+    model = TableModel.load(model_path, device)
+    rows = model.sample(n, given, seed, temperature)
+    for column in model.schema.columns:
+        below = int((rows[column.name] < 0).sum()) if column.minimum >= 0 else 0
+        if below:
+            console.note(
+                f"{below:,} of {n:,} rows have a negative {column.name!r}, which no training row has; "
+                f"a model fitted with --bounds {column.name}={'0' if column.step else 'LOW'}, gives none"
+            )
     write_table(rows, output)
     console.say(f"{n:,} rows of {rows.width} columns")
     shown = [tuple(rows.columns)] + [tuple(_short(v) for v in row) for row in rows.head(3).iter_rows()]

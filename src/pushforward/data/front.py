@@ -9,12 +9,17 @@ import torch
 from torch import Tensor
 
 from ..transforms.base import Compose, Transform
-from ..transforms.elementwise import Asinh, Columns, Identity, Log, Logit
+from ..transforms.elementwise import Asinh, Columns, Identity, InverseSoftplus, Log, Logit
 from ..transforms.normalization import Standardize
 from ..transforms.precision import Precision
 from .schema import Column, Schema
 
-_FIRST: dict[str, type[Transform]] = {"log": Log, "asinh": Asinh, "logit": Logit}
+_FIRST: dict[str, type[Transform]] = {
+    "log": Log,
+    "asinh": Asinh,
+    "softplus": InverseSoftplus,
+    "logit": Logit,
+}
 
 
 def front(schema: Schema, x: Tensor) -> list[Transform]:

@@ -5,25 +5,28 @@ Each choice is made only where the data ask for it, and is written in the schema
 - *grid*: all values are whole multiples of a step, and most of them occur more than once;
 - *atom*: one value makes up a twentieth of the rows of a column that has no grid ("zero-inflated");
 - *bounds*: stated by the user, or all values lie in (0, 1) and come near both ends;
-- *first transform*: whichever of x, log x and arsinh x makes the column likeliest under a Gaussian of its own, if that
-  gains at least ``GAIN`` nats a row over leaving it alone.
+- *first transform*: see ``first.py``.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 
 import numpy as np
 import polars as pl
 
-from .errors import InputError
+from .errors import InputError, listed
+from .first import choose_first
 from .numbers import to_numbers
 from .schema import Column, Schema, learn_given
 
-GAIN = 0.1  # nats a row that a first transform must bring
 ATOM = 0.05  # share of rows that makes one value an atom
 QUANTILES = 33
+FLAT = 1e-11  # least eigenvalue of a correlation matrix that rounding in float64 does not explain
+
+Bounds = tuple[float, float | None]  # an open interval; None for no upper end
 
 
 def learn_schema(
@@ -31,12 +34,12 @@ def learn_schema(
     names: list[str],
     given: list[str],
     source: str,
-    bounds: Mapping[str, tuple[float, float]] | None = None,
+    bounds: Mapping[str, Bounds] | None = None,
 ) -> Schema:
     """The schema of a table's training rows, which must be finite and numeric in ``names``.
 
     Raises:
-        InputError: a column is constant, repeats another one, or leaves its stated bounds.
+        InputError: a column is constant, follows from others, or leaves its stated bounds.
     """
     bounds = bounds or {}
     values = to_numbers(frame, names)
@@ -44,12 +47,12 @@ def learn_schema(
         learn_column(name, values[:, j], source, bounds.get(name), float32=frame[name].dtype == pl.Float32)
         for j, name in enumerate(names)
     )
-    _refuse_copies(values, columns, source)
+    _refuse_relations(values, columns, source)
     return Schema(columns, learn_given(frame, given, source))
 
 
 def learn_column(
-    name: str, x: np.ndarray, source: str, bounds: tuple[float, float] | None = None, *, float32: bool = False
+    name: str, x: np.ndarray, source: str, bounds: Bounds | None = None, *, float32: bool = False
 ) -> Column:
     """Describes one column from its values.
 
@@ -124,14 +127,14 @@ def _atom(unique: np.ndarray, place: int, spread: float) -> tuple[float, float, 
     return value, -0.5 * width, width
 
 
-def _set_bounds(column: Column, x: np.ndarray, source: str, bounds: tuple[float, float] | None) -> Column:
+def _set_bounds(column: Column, x: np.ndarray, source: str, bounds: Bounds | None) -> Column:
     if bounds is None:
         near_both = ((x < 0.01).mean() >= 0.005) and ((x > 0.99).mean() >= 0.005)
         inside = column.minimum > 0 and column.maximum < 1
         return (
             dataclasses.replace(column, bounds=(0.0, 1.0)) if near_both and inside and not column.has_cells else column
         )
-    low, high = bounds
+    low, high = bounds[0], math.inf if bounds[1] is None else bounds[1]
     closed = column.step > 0  # a cell has room beside the value on a bound
     outside = np.flatnonzero((x < low) | (x > high) if closed else (x <= low) | (x >= high))
     if column.atom is not None:
@@ -143,24 +146,7 @@ def _set_bounds(column: Column, x: np.ndarray, source: str, bounds: tuple[float,
             f"{source}: column {column.name!r}, row {row}: {value:g} lies {where} {low:g} and {high:g}; "
             f"widen them with --bounds {column.name}=LOW,HIGH"
         )
-    return dataclasses.replace(column, bounds=(float(low), float(high)))
-
-
-def _support(column: Column) -> tuple[float, float]:
-    """The ends of the cells of every value inside the bounds."""
-    assert column.bounds is not None
-    low, high = column.bounds
-    margin = 0.5 * column.step
-    below = -column.atom[1] if column.atom is not None and column.atom[0] <= low else 0.0
-    above = column.atom[1] + column.atom[2] if column.atom is not None and column.atom[0] >= high else 0.0
-    return low - margin - below, high + margin + above
-
-
-def _outward(value: float, towards: float) -> float:
-    """The nearest float32 on the far side of a value."""
-    near = np.float32(value)
-    beyond = near >= value if towards > 0 else near <= value
-    return float(near if beyond else np.nextafter(near, np.float32(towards)))
+    return dataclasses.replace(column, bounds=(float(low), None if bounds[1] is None else float(high)))
 
 
 def _middles(column: Column, x: np.ndarray) -> np.ndarray:
@@ -171,55 +157,16 @@ def _middles(column: Column, x: np.ndarray) -> np.ndarray:
     return np.where(x == value, value + low + 0.5 * width, x)
 
 
-def choose_first(column: Column, x: np.ndarray) -> Column:
-    """The column with its first transform; ``x`` holds the middles of the cells.
-
-    Each candidate is scored by the Gaussian log-likelihood of f(x), brought back to the units of x by the mean
-    log-slope of f. Constants that all candidates share are left out.
-    """
-    if column.bounds is not None:
-        low, high = _support(column)
-        loc = _outward(low, -np.inf)  # the flow keeps its constants in float32: never inside the support
-        return dataclasses.replace(column, first="logit", loc=loc, scale=_outward(high - loc, np.inf))
-    candidates = {("none", 0.0, 1.0): -np.log(x.std())}
-    lowest_edge = column.minimum - 0.5 * column.step
-    if column.atom is not None and column.atom[0] == column.minimum:
-        lowest_edge = column.atom[0] + column.atom[1]
-    shift = _log_shift(column, lowest_edge)
-    if shift is not None:
-        y = np.log(x - shift)
-        candidates["log", shift, 1.0] = -np.log(y.std()) - y.mean()
-    quarter, middle, three_quarters = np.quantile(x, [0.25, 0.5, 0.75])
-    spread = max(three_quarters - quarter, 1e-3 * x.std())
-    u = (x - middle) / spread
-    candidates["asinh", middle, spread] = -np.log(np.arcsinh(u).std()) - 0.5 * np.log1p(u * u).mean() - np.log(spread)
-    best = max(candidates, key=candidates.__getitem__)
-    if candidates[best] - candidates["none", 0.0, 1.0] < GAIN:
-        return column
-    first, loc, scale = best
-    return dataclasses.replace(column, first=first, loc=float(loc), scale=float(scale))
-
-
-def _log_shift(column: Column, lowest_edge: float) -> float | None:
-    """Where the logarithm starts: at 0 for positive columns, one cell below 0 for columns that begin at 0."""
-    if lowest_edge > 0:
-        return 0.0
-    if column.minimum < 0:
-        return None
-    if column.step > 0:
-        return -column.step
-    return column.atom[1] * 2 if column.atom is not None and column.atom[0] == 0 else None
-
-
-def _refuse_copies(values: np.ndarray, columns: tuple[Column, ...], source: str) -> None:
+def _refuse_relations(values: np.ndarray, columns: tuple[Column, ...], source: str) -> None:
+    """Refuses continuous columns that lie on a line or a plane: the density on it would be infinite."""
     smooth = [j for j, column in enumerate(columns) if not column.has_cells]
     if len(smooth) < 2:
         return
-    correlation = np.abs(np.corrcoef(values[:, smooth], rowvar=False)) - np.eye(len(smooth))
-    a, b = np.unravel_index(correlation.argmax(), correlation.shape)
-    if correlation[a, b] > 1 - 1e-12:
-        first, second = sorted((smooth[a], smooth[b]))
-        raise InputError(
-            f"{source}: column {columns[second].name!r} is a copy of {columns[first].name!r} up to shift and scale, so "
-            "together they have no density; leave one of them out with --columns"
-        )
+    smallest, direction = (part[..., 0] for part in np.linalg.eigh(np.corrcoef(values[:, smooth], rowvar=False)))
+    if smallest > FLAT:
+        return
+    names = [columns[j].name for j, weight in zip(smooth, direction, strict=True) if abs(weight) > 0.01]
+    raise InputError(
+        f"{source}: columns {listed(names)} determine each other (a sum of multiples of them is constant), so together "
+        "they have no density; leave one of them out with --columns"
+    )

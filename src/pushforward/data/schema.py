@@ -28,8 +28,8 @@ class Column:
         origin: One value of the grid.
         decimals: Decimals that the grid's values need.
         atom: For ``inflated``: (value, low, width): rows that hold the value are spread over value + low + [0, width).
-        bounds: The open interval that the values lie in, where one was stated or found.
-        first: The column's first transform: ``none``, ``log``, ``asinh`` or ``logit``.
+        bounds: The open interval that the values lie in, where one was stated or found; None for no upper end.
+        first: The column's first transform: ``none``, ``log``, ``asinh``, ``softplus`` or ``logit``.
         loc, scale: The first transform sees (x - loc) / scale.
         minimum, maximum: Of the training rows.
         quantiles: Of the training rows, evenly spaced in probability.
@@ -42,7 +42,7 @@ class Column:
     origin: float = 0.0
     decimals: int = 0
     atom: tuple[float, float, float] | None = None
-    bounds: tuple[float, float] | None = None
+    bounds: tuple[float, float | None] | None = None
     first: str = "none"
     loc: float = 0.0
     scale: float = 1.0

@@ -1,0 +1,92 @@
+"""Chooses a column's first transform: whichever makes the column likeliest under a Gaussian of its own.
+
+A candidate f is scored by the Gaussian log-likelihood of f(x), brought back to the units of x by the mean log-slope of
+f; constants that all share are left out. Without bounds, a column is left alone unless log x or arsinh x gains at least
+``GAIN`` nats a row. Bounds ask for a transform that ends there: logit between two, log or inverse softplus above one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from .schema import Column
+
+GAIN = 0.1  # nats a row that a first transform must bring where none is needed
+
+Scored = tuple[float, tuple[str, float, float]]  # nats a row; name, loc and scale
+
+
+def choose_first(column: Column, x: np.ndarray) -> Column:
+    """The column with its first transform.
+
+    Args:
+        column: The column with its cells and bounds.
+        x: Its values, each in the middle of its cell.
+    """
+    if column.bounds is None:
+        alone = float(-np.log(x.std()))
+        gain, best = max([*_logarithm(column, x), _arsinh(x)])
+        if gain - alone < GAIN:
+            return column
+    elif column.bounds[1] is None:
+        loc = _outward(_lowest_edge(column, column.bounds[0]), -np.inf)
+        _, best = max(_log(x, loc), _inverse_softplus(x, loc))
+    else:
+        loc = _outward(_lowest_edge(column, column.bounds[0]), -np.inf)
+        best = ("logit", loc, _outward(_highest_edge(column, column.bounds[1]) - loc, np.inf))
+    first, loc, scale = best
+    return dataclasses.replace(column, first=first, loc=float(loc), scale=float(scale))
+
+
+def _log(x: np.ndarray, loc: float) -> Scored:
+    y = np.log(x - loc)
+    return float(-np.log(y.std()) - y.mean()), ("log", loc, 1.0)
+
+
+def _arsinh(x: np.ndarray) -> Scored:
+    quarter, middle, three_quarters = np.quantile(x, [0.25, 0.5, 0.75])
+    scale = max(three_quarters - quarter, 1e-3 * x.std())
+    u = (x - middle) / scale
+    slope = -0.5 * np.log1p(u * u).mean() - np.log(scale)
+    return float(-np.log(np.arcsinh(u).std()) + slope), ("asinh", middle, scale)
+
+
+def _inverse_softplus(x: np.ndarray, loc: float) -> Scored:
+    scale = float(np.float32(x.std()))
+    u = (x - loc) / scale
+    y = u + np.log(-np.expm1(-u))
+    slope = np.logaddexp(0.0, -y).mean() - np.log(scale)
+    return float(-np.log(y.std()) + slope), ("softplus", loc, scale)
+
+
+def _logarithm(column: Column, x: np.ndarray) -> list[Scored]:
+    """The logarithm, where it can start: at 0 for positive columns, one cell below 0 for columns that begin at 0."""
+    if _lowest_edge(column, column.minimum) > 0:
+        return [_log(x, 0.0)]
+    if column.minimum < 0:
+        return []
+    if column.step > 0:
+        return [_log(x, -column.step)]
+    return [_log(x, column.atom[1] * 2)] if column.atom is not None and column.atom[0] == 0 else []
+
+
+def _lowest_edge(column: Column, low: float) -> float:
+    """The lower end of the cells of values down to ``low``."""
+    if column.atom is not None and column.atom[0] <= max(low, column.minimum):
+        low = min(low, column.atom[0] + column.atom[1])
+    return low - 0.5 * column.step
+
+
+def _highest_edge(column: Column, high: float) -> float:
+    if column.atom is not None and column.atom[0] >= min(high, column.maximum):
+        high = max(high, column.atom[0] + column.atom[1] + column.atom[2])
+    return high + 0.5 * column.step
+
+
+def _outward(value: float, towards: float) -> float:
+    """The nearest float32 on the far side of a value: flows keep their constants in float32."""
+    near = np.float32(value)
+    beyond = near >= value if towards > 0 else near <= value
+    return float(near if beyond else np.nextafter(near, np.float32(towards)))
