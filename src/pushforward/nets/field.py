@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -35,23 +36,29 @@ class MLPField(Described):
         features: Features of a row.
         context: Features of the context, 0 for none.
         hidden: Widths of the hidden layers.
+        scale: Multiplies the first layer at the start: above 1 for densities with fine structure in few features.
 
     Raises:
-        ValueError: a width is below 1.
+        ValueError: a width is below 1, or the scale is not positive.
     """
 
-    def __init__(self, features: int, *, context: int = 0, hidden: Sequence[int] = (64, 64)) -> None:
+    def __init__(
+        self, features: int, *, context: int = 0, hidden: Sequence[int] = (64, 64), scale: float = 1.0
+    ) -> None:
         super().__init__()
         if min(features, *hidden, 1) < 1:
             raise ValueError(f"features and hidden must be at least 1, got features={features}, hidden={tuple(hidden)}")
+        if not scale > 0:
+            raise ValueError(f"scale must be positive, got scale={scale}")
         self.features = features
         self.closed_form, self.two_layers = len(hidden) <= 2, len(hidden) == 2
         widths = [features + 1, *hidden, features]
         pairs = list(pairwise(widths))
-        self.weights = nn.ParameterList(uniform(b, a) for a, b in pairs)
-        self.biases = nn.ParameterList(nn.Parameter(torch.zeros(b)) for _, b in pairs)
+        self.weights: Any = nn.ParameterList(uniform(b, a) for a, b in pairs)
+        self.biases: Any = nn.ParameterList(nn.Parameter(torch.zeros(b)) for _, b in pairs)
         self.context_weight = uniform(widths[1], context) if context else None
         with torch.no_grad():
+            self.weights[0].mul_(scale)
             self.weights[-1].zero_()
             if not hidden and self.context_weight is not None:
                 self.context_weight.zero_()
@@ -76,13 +83,130 @@ class MLPField(Described):
         h2 = tanh(F.linear(h1, self.weights[1], self.biases[1]))
         return ((1 - h2 * h2) * F.linear(1 - h1 * h1, self.weights[1] * (first @ last).t())).sum(-1)
 
-    def _first(self, t: Tensor, z: Tensor, context: Tensor | None) -> Tensor:
+    def _first(self, t: Tensor, z: Tensor, context: Any) -> Tensor:
         a = F.linear(torch.cat([z, t.expand(*z.shape[:-1], 1)], -1), self.weights[0], self.biases[0])
         return a if self.context_weight is None else a + F.linear(context, self.context_weight)
 
-    def logistic_form(self, context: Tensor | None) -> tuple[Network, Tensor]:
+    def logistic_form(self, context: Any) -> tuple[Network, Tensor]:
         """A field of two hidden layers as :func:`pushforward.numerics.ode.network.follow` takes it."""
         network, start = logistic_form(self.weights, self.biases, self.features)
         return network, start if self.context_weight is None else torch.addmm(
             start, context, 2 * self.context_weight.t()
         )
+
+
+class ResidualField(Described):
+    r"""A residual network that reads z, t and the context; it can be deep.
+
+    .. math:: h \leftarrow W [z, t] + V c + b,\quad h \leftarrow h + B \tanh(A \tanh(h)) \text{ per block},\quad
+              dz/dt = W_{\mathrm{out}} \tanh(h)
+
+    Args:
+        features: Features of a row.
+        context: Features of the context, 0 for none.
+        hidden: Width of the blocks.
+        blocks: How many.
+
+    Raises:
+        ValueError: a size is below 1.
+    """
+
+    def __init__(self, features: int, *, context: int = 0, hidden: int = 64, blocks: int = 2) -> None:
+        super().__init__()
+        if min(features, hidden, blocks) < 1:
+            raise ValueError(f"sizes must be at least 1, got features={features}, hidden={hidden}, blocks={blocks}")
+        self.first = nn.Linear(features + 1, hidden)
+        self.context_weight = uniform(hidden, context) if context else None
+        self.inner = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(blocks))
+        self.outer = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(blocks))
+        self.last = zero_(nn.Linear(hidden, features))
+
+    def forward(self, t: Tensor, z: Tensor, context: Tensor | None = None) -> Tensor:
+        h = self.first(torch.cat([z, t.expand(*z.shape[:-1], 1)], -1))
+        if self.context_weight is not None:
+            h = h + F.linear(context, self.context_weight)  # type: ignore[arg-type]
+        for inner, outer in zip(self.inner, self.outer, strict=True):
+            h = h + outer(tanh(inner(tanh(h))))
+        return self.last(tanh(h))
+
+
+class SquashField(Described):
+    r"""FFJORD's own field: layers whose output is gated and shifted by time and context (concat-squash).
+
+    .. math:: h_{l+1} = (W_l h_l + b_l) \circ \sigma(G_l [t, c] + g_l) + B_l [t, c], \quad h_l \leftarrow \tanh(h_l)
+
+    Args:
+        features: Features of a row.
+        context: Features of the context, 0 for none.
+        hidden: Widths of the hidden layers.
+
+    Raises:
+        ValueError: a width is below 1.
+
+    Reference:
+        Grathwohl et al. (2019), FFJORD, arXiv:1810.01367, section 4 and its code.
+    """
+
+    def __init__(self, features: int, *, context: int = 0, hidden: Sequence[int] = (64, 64)) -> None:
+        super().__init__()
+        if min(features, *hidden, 1) < 1:
+            raise ValueError(f"features and hidden must be at least 1, got features={features}, hidden={tuple(hidden)}")
+        pairs = list(pairwise([features, *hidden, features]))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairs)
+        self.gates = nn.ModuleList(nn.Linear(1 + context, b) for _, b in pairs)
+        self.shifts = nn.ModuleList(nn.Linear(1 + context, b, bias=False) for _, b in pairs)
+        zero_(self.layers[-1])
+        zero_(self.shifts[-1])
+
+    def forward(self, t: Tensor, z: Tensor, context: Tensor | None = None) -> Tensor:
+        told = t.expand(*z.shape[:-1], 1)
+        if context is not None:
+            told = torch.cat([told, context.expand(*z.shape[:-1], context.shape[-1])], -1)
+        h = z
+        for i, (layer, gate, shift) in enumerate(zip(self.layers, self.gates, self.shifts, strict=True)):
+            h = layer(tanh(h) if i else h) * torch.sigmoid(gate(told)) + shift(told)
+        return h
+
+
+class ConvField(Described):
+    r"""A convolutional field for images ``(n, C, H, W)``: time is one more channel of every layer.
+
+    Args:
+        channels: C.
+        context: Features of the context, which shift the channels of every hidden layer; 0 for none.
+        hidden: Channels of the hidden layers.
+        kernel: The size of the kernels, odd.
+
+    Raises:
+        ValueError: a size is below 1, or the kernel is even.
+    """
+
+    event_dim = 3
+
+    def __init__(self, channels: int, *, context: int = 0, hidden: Sequence[int] = (32, 32), kernel: int = 3) -> None:
+        super().__init__()
+        if min(channels, *hidden, kernel) < 1 or kernel % 2 == 0:
+            raise ValueError(
+                f"sizes must be at least 1 and kernel odd, got channels={channels}, hidden={tuple(hidden)}, "
+                f"kernel={kernel}"
+            )
+        pairs = list(pairwise([channels, *hidden, channels]))
+        self.layers = nn.ModuleList(nn.Conv2d(a + 1, b, kernel, padding=kernel // 2) for a, b in pairs)
+        self.shifts = nn.ModuleList(nn.Linear(context, b, bias=False) for b in hidden) if context else None
+        zero_(self.layers[-1])
+
+    def forward(self, t: Tensor, z: Tensor, context: Tensor | None = None) -> Tensor:
+        h, time = z, t.expand(-1, 1, *z.shape[2:])
+        for i, layer in enumerate(self.layers):
+            h = layer(torch.cat([tanh(h) if i else h, time], 1))
+            if self.shifts is not None and i < len(self.shifts):
+                h = h + self.shifts[i](context)[:, :, None, None]
+        return h
+
+
+def zero_(layer: nn.Module) -> nn.Module:
+    """Sets all parameters of a layer to zero: a field that ends with it starts as the identity."""
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.zero_()
+    return layer

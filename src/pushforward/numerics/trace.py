@@ -7,6 +7,7 @@ estimate is then a smooth function, and its error is one number for each row.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -81,7 +82,7 @@ def draw_probes(kind: str, count: int, like: Tensor, *, generator: torch.Generat
         ValueError: an unknown kind, or more orthogonal probes than features.
     """
     n, features = like.shape
-    options = {"dtype": like.dtype, "device": like.device, "generator": generator}
+    options: dict[str, Any] = {"dtype": like.dtype, "device": like.device, "generator": generator}
     if kind == "rademacher":
         return torch.randint(0, 2, (count, n, features), **options) * 2 - 1
     if kind == "gaussian":

@@ -7,11 +7,13 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..numerics import trace as traces
+from ..numerics.eager import eager
 from ..numerics.ode.adjoint import adjoint
 from ..numerics.ode.gradient import RowData, discrete
 from ..numerics.ode.method import Outcome, Status
@@ -76,7 +78,7 @@ class Continuous(Transform):
         gradient: "discrete", exact for the numerical solution, or "adjoint", which solves a second equation backwards.
         checkpoint: Keep only the beginning of each step for the backward pass (discrete gradient).
         time: The time of x; 1 is the data. ``at(t)`` is this transform with another one.
-        event_dim: Trailing dimensions of one event.
+        event_dim: Trailing dimensions of one event; the field's own, or 1, if missing.
 
     Raises:
         ValueError: an unknown name, a tolerance or a number that is not positive, or ``steps`` is missing.
@@ -101,7 +103,7 @@ class Continuous(Transform):
         gradient: str = "discrete",
         checkpoint: bool = True,
         time: float | Tensor = 1.0,
-        event_dim: int = 1,
+        event_dim: int | None = None,
     ) -> None:
         super().__init__()
         _one_of("solver", solver, TABLEAUS)
@@ -115,18 +117,20 @@ class Continuous(Transform):
             raise ValueError(f"rtol and atol must not be negative, nor both 0, got rtol={rtol}, atol={atol}")
         if trace == "closed" and not getattr(field, "closed_form", False):
             raise ValueError(f"trace='closed', but the divergence of {type(field).__name__} has no closed form")
-        self.field, self.time, self.event_dim = field, time, event_dim
+        self.field: Any = field
+        self.time = time
+        self.event_dim = getattr(field, "event_dim", 1) if event_dim is None else event_dim
         self.solver = Solver(TABLEAUS[solver], rtol, atol, max_steps, steps)
         self.trace, self.probes, self.noise = trace, probes, noise
         self.gradient, self.checkpoint = gradient, checkpoint
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         solution = self._solve(x, context, self.time, 0.0)
-        return solution.z, solution.logdet
+        return solution.z, solution.logdet  # type: ignore[return-value]
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         solution = self._solve(z, context, 0.0, self.time)
-        return solution.z, solution.logdet
+        return solution.z, solution.logdet  # type: ignore[return-value]
 
     def generate(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         return self._solve(z, context, 0.0, self.time, logdet=False).z
@@ -158,7 +162,7 @@ class Continuous(Transform):
     def compile(self, *args: object, **options: object) -> None:
         """Does nothing: how many steps there are depends on the data, which no compiled graph can follow."""
 
-    @torch.compiler.disable
+    @eager
     def solve(
         self,
         x: Tensor,

@@ -95,7 +95,7 @@ class _Back:
         self.data, self.omega, self.parameters = RowData(context, probes), omega, parameters
         self.parameter_grads = [torch.zeros_like(p) if p.requires_grad else None for p in parameters]
         wanted = context is not None and context.requires_grad
-        self.context_grad = torch.zeros_like(context) if wanted else None
+        self.context_grad = torch.zeros_like(context) if wanted else None  # type: ignore[arg-type]
 
     def solve(self, end: Tensor, a: Tensor, t1: Tensor, span: Tensor) -> tuple[Tensor, Tensor]:
         """a and z at the start. The equation is linear in (a, omega): each row is solved in units of its gradient."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -74,7 +74,8 @@ class Method:
         """
         states = z.new_empty(self.tableau.stages, *z.shape)
         increments = torch.empty_like(states)
-        states[0], rates, integrand = z, first, [first[1]]
+        integrand: list[Any] = [first[1]]
+        states[0], rates = z, first
         torch.mul(first[0], h, out=increments[0])
         for i in range(1, self.tableau.stages):
             self.combine(increments[:i], self.a[i], z, out=states[i])

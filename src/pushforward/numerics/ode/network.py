@@ -104,7 +104,8 @@ class _Record:
 
     def __init__(self, z: Tensor, tableau: Tableau, *, keep: bool) -> None:
         self.weights, self.integral = z.new_tensor(tableau.b), z.new_zeros(len(z))
-        self.keep, self.steps = keep, []
+        self.keep = keep
+        self.steps: list[Step] = []
 
     def add(self, step: Step) -> None:
         if step.integrand is not None:

@@ -1,0 +1,362 @@
+"""Continuous flows: exact densities at every time, gradients against differences, traces, and rows that stand alone."""
+
+import math
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+import pushforward as pf
+from pushforward.nets.field import ConvField, MLPField, ResidualField, SquashField
+from pushforward.numerics.ode.method import Status
+from pushforward.testing import randomize
+from pushforward.transforms import Continuous
+
+TIGHT = {"rtol": 1e-10, "atol": 1e-10}
+
+
+def normal(*shape, seed=0, dtype=torch.float64):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def field(features=3, context=0, hidden=(12, 12), kind=MLPField):
+    return randomize(kind(features, context=context, hidden=hidden).double(), scale=1.5)
+
+
+class Linear(nn.Module):
+    """dz/dt = A z + b t, whose density is known at every time."""
+
+    closed_form = True
+
+    def __init__(self, features=3):
+        super().__init__()
+        self.a = nn.Parameter(0.7 * normal(features, features, seed=5))
+        self.b = nn.Parameter(normal(features, seed=6))
+
+    def forward(self, t, z, context=None):
+        return z @ self.a.t() + self.b * t
+
+    def divergence(self, t, z, context=None):
+        return self.a.trace().expand(z.shape[:-1])
+
+
+# ---- the density ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("t", [0.0, 0.3, 0.7, 1.0])
+@pytest.mark.parametrize("trace", ["closed", "exact"])
+def test_gaussian_at_every_time(t, trace):
+    linear = Linear()
+    flow = pf.Flow(Continuous(linear, trace=trace, **TIGHT), 3).double()
+    x = normal(5, 3)
+    # (z, s, 1) with s = t is a linear system: its matrix exponential holds the map and the mean
+    system = torch.zeros(5, 5, dtype=torch.float64)
+    system[:3, :3], system[:3, 3], system[3, 4] = linear.a.detach(), linear.b.detach(), 1
+    moved = torch.matrix_exp(system * t)
+    mean, scale = moved[:3, 4], moved[:3, :3]
+    want = torch.distributions.MultivariateNormal(mean, scale @ scale.t()).log_prob(x)
+    torch.testing.assert_close(flow.log_prob(x, t=t), want, rtol=0, atol=1e-8)
+    drawn = flow.sample((4000,), t=t)
+    torch.testing.assert_close(drawn.mean(0), mean, rtol=0, atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "hidden"),
+    [(MLPField, ()), (MLPField, (9,)), (MLPField, (9, 7)), (MLPField, (5, 6, 7)), (SquashField, (8,))],
+)
+@pytest.mark.parametrize("context", [0, 2])
+def test_logdet_is_that_of_the_jacobian(kind, hidden, context):
+    transform = Continuous(field(3, context, hidden, kind), steps=20)
+    x, c = normal(2, 3), normal(2, context, seed=1) if context else None
+    _, logdet = transform(x, c)
+    for i in range(2):
+        one = None if c is None else c[i : i + 1]
+        jacobian = torch.autograd.functional.jacobian(lambda row, one=one: transform(row[None], one)[0][0], x[i])
+        assert float((jacobian.det().log() - logdet[i]).detach()) == pytest.approx(0, abs=1e-5)
+
+
+def test_residual_and_convolutional_fields_are_flows():
+    for module, x in (
+        (ResidualField(3, context=2), normal(4, 3)),
+        (ConvField(2, context=2, hidden=(3,)), normal(4, 2, 4, 4)),
+    ):
+        transform = Continuous(randomize(module.double()), steps=12)
+        c = normal(4, 2, seed=1)
+        z, logdet = transform(x, c)
+        back, opposite = transform.inverse(z, c)
+        torch.testing.assert_close(back, x, rtol=0, atol=1e-7)
+        torch.testing.assert_close(logdet, -opposite, rtol=0, atol=1e-7)
+        jacobian = torch.autograd.functional.jacobian(lambda row, c=c, f=transform: f(row[None], c[:1])[0][0], x[0])
+        m = x[0].numel()
+        assert float((jacobian.reshape(m, m).det().log() - logdet[0]).detach()) == pytest.approx(0, abs=1e-6)
+        assert (z - x).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("solver", ["bosh3", "dopri5", "tsit5"])
+def test_there_and_back(solver):
+    transform = Continuous(field(), solver=solver, rtol=1e-7, atol=1e-7)
+    x = normal(20, 3)
+    z, logdet = transform(x)
+    back, opposite = transform.inverse(z)
+    torch.testing.assert_close(back, x, rtol=0, atol=1e-5)
+    torch.testing.assert_close(opposite, -logdet, rtol=0, atol=1e-5)
+    torch.testing.assert_close(transform.generate(z), back, rtol=0, atol=1e-12)
+
+
+def test_a_new_flow_is_nearly_the_identity_and_a_tensor_time_gives_each_row_its_own():
+    flow = pf.ffjord(3)
+    x = normal(4, 3, dtype=torch.float32)
+    torch.testing.assert_close(flow.transform(x)[0], x)
+    transform = Continuous(field(), **TIGHT)
+    times = torch.tensor([0.0, 0.2, 0.9, 1.0], dtype=torch.float64)
+    together = transform.at(times)(normal(4, 3))
+    for i, t in enumerate(times.tolist()):
+        z, logdet = transform.at(t)(normal(4, 3)[i])
+        torch.testing.assert_close(together[0][i], z, rtol=0, atol=1e-9)
+        torch.testing.assert_close(together[1][i], logdet, rtol=0, atol=1e-9)
+    assert transform.at(0.2).field is transform.field
+
+
+def test_path_visits_the_times():
+    transform = Continuous(field(), **TIGHT)
+    z = normal(4, 3)
+    path = transform.path(z, [0.0, 0.5, 1.0])
+    torch.testing.assert_close(path[0], z)
+    torch.testing.assert_close(path[1], transform.at(0.5).inverse(z)[0], rtol=0, atol=1e-8)
+    torch.testing.assert_close(path[2], transform.inverse(z)[0], rtol=0, atol=1e-8)
+
+
+# ---- rows -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hidden", [(12, 12), (12,)])
+def test_log_prob_does_not_depend_on_the_batch(hidden):
+    flow = pf.ffjord(3, hidden=hidden).double()
+    randomize(flow, scale=3.0)
+    x = normal(30, 3)
+    x[4], x[9] = math.nan, 1e6
+    together = flow.log_prob(x)
+    for i in range(0, 30, 5):
+        torch.testing.assert_close(together[i : i + 1], flow.log_prob(x[i : i + 1]), rtol=0, atol=1e-6)
+    torch.testing.assert_close(together[9:10], flow.log_prob(x[9:10]), rtol=1e-6, atol=0)
+    assert together.isnan().nonzero().flatten().tolist() == [4]
+
+
+def test_a_bad_row_leaves_the_gradients_of_the_others_alone():
+    transform = Continuous(field())
+    x = normal(5, 3)
+    x[2] = math.nan
+    x.requires_grad_()
+    good = [0, 1, 3, 4]
+    transform(x)[1][good].sum().backward()
+    grads = [p.grad.clone() for p in transform.parameters()]
+    transform.zero_grad()
+    transform(x.detach()[good])[1].sum().backward()
+    for got, parameter in zip(grads, transform.parameters(), strict=True):
+        torch.testing.assert_close(got, parameter.grad, rtol=1e-9, atol=1e-9)
+    assert x.grad[2].tolist() == [0, 0, 0]
+
+
+class Stiff(nn.Module):
+    def forward(self, t, z, context=None):
+        return -1e8 * (z - torch.cos(t))
+
+
+def test_a_stiff_field_ends_with_a_status_and_a_sentence():
+    transform = Continuous(Stiff(), max_steps=20)
+    x = normal(3, 2)
+    with torch.no_grad():
+        solution = transform.solve(x)
+    assert solution.status.tolist() == [Status.MAX_STEPS] * 3
+    assert solution.message == (
+        "of 3 rows, 3 used up max_steps=20 (the field is stiff there, or the tolerance very tight): "
+        "their results are NaN"
+    )
+    with pytest.warns(RuntimeWarning, match="used up max_steps=20"):
+        z, logdet = transform(x)
+    assert z.isnan().all()
+    assert logdet.isnan().all()
+
+
+def test_nan_in_is_nan_out_without_a_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        z, logdet = Continuous(field())(torch.full((2, 3), math.nan, dtype=torch.float64))
+    assert z.isnan().all()
+    assert logdet.isnan().all()
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (5,), (2, 3)])
+def test_batch_shapes(shape):
+    transform = Continuous(field(3, 2))
+    z, logdet = transform(normal(*shape, 3), normal(2))
+    assert z.shape == (*shape, 3)
+    assert logdet.shape == shape
+    assert transform.inverse(z, normal(2))[1].shape == shape
+
+
+# ---- gradients ------------------------------------------------------------------------------------------------
+
+
+def outputs(transform, x, c, t1, t0, probes=None):
+    solution = transform.solve(x, c, t1, t0, probes=probes)
+    return solution.z, solution.logdet
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        TIGHT,
+        {"steps": 2},
+        {"steps": 2, "solver": "rk4"},
+        {"steps": 1, "trace": "exact"},
+        {"steps": 2, "solver": "midpoint", "trace": "exact", "checkpoint": False},
+        {"steps": 1, "trace": "hutchinson"},
+        {"steps": 40, "gradient": "adjoint"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("end", ["number", "rows"])
+def test_gradients_against_differences(options, end):
+    transform = Continuous(field(2, 2, (6, 5)), **options)
+    x, c = normal(3, 2).requires_grad_(), normal(3, 2, seed=1).requires_grad_()
+    shape = () if end == "number" else (3,)
+    t1 = torch.full(shape, 0.9, dtype=torch.float64, requires_grad=True)
+    t0 = torch.full(shape, 0.1, dtype=torch.float64, requires_grad=True)
+    probes = normal(2, 3, 2, seed=3)
+    parameters = list(transform.parameters())
+
+    def function(x, c, t1, t0, *parameters):
+        return outputs(transform, x, c, t1, t0, probes)
+
+    assert torch.autograd.gradcheck(
+        function, (x, c, t1, t0, *parameters), eps=1e-5, atol=1e-6, rtol=1e-5, fast_mode=True
+    )
+
+
+@pytest.mark.parametrize("context", [0, 2])
+def test_written_out_gradients_equal_automatic_ones(context):
+    module = field(3, context, (8, 7))
+    x = normal(40, 3).requires_grad_()
+    c = normal(40, context, seed=1).requires_grad_() if context else None
+    inputs = [x, *([c] if context else []), *module.parameters()]
+    grads = []
+    for options in ({}, {"trace": "exact"}):
+        solution = Continuous(module, **options).solve(x, c)
+        loss = (solution.z.sin() * solution.logdet[:, None]).sum()
+        grads.append(torch.autograd.grad(loss, inputs))
+    for written, automatic in zip(*grads, strict=True):
+        torch.testing.assert_close(written, automatic, rtol=1e-9, atol=1e-9)
+
+
+def test_second_derivatives():
+    transform = Continuous(field(2, 0, (6, 6)), steps=2)
+    x = normal(2, 2).requires_grad_()
+    assert torch.autograd.gradgradcheck(lambda x: transform(x)[1], (x,))
+
+
+def test_adjoint_agrees_with_the_discrete_gradient_to_the_tolerance():
+    module = field(3, 2)
+    inputs = [normal(6, 3).requires_grad_(), normal(6, 2, seed=1).requires_grad_(), *module.parameters()]
+    grads = []
+    for gradient in ("discrete", "adjoint"):
+        z, logdet = Continuous(module, gradient=gradient, rtol=1e-9, atol=1e-9)(*inputs[:2])
+        grads.append(torch.autograd.grad((z.square().sum(1) - 1e-4 * logdet).sum(), inputs))
+    for discrete, adjoint in zip(*grads, strict=True):
+        torch.testing.assert_close(discrete, adjoint, rtol=1e-5, atol=1e-6)
+
+
+# ---- the trace ------------------------------------------------------------------------------------------------
+
+
+def test_hutchinson_is_unbiased_within_its_standard_error():
+    module = field()
+    x = normal(1, 3).expand(1000, 3)
+    exact = Continuous(module)(x[:1])[1]
+    solution = Continuous(module, trace="hutchinson", probes=4).solve(x, generator=torch.Generator().manual_seed(0))
+    errors = (solution.logdet - exact).detach()
+    assert abs(float(errors.mean())) < 4 * float(errors.std()) / math.sqrt(1000)
+    claimed = solution.standard_error.square().mean().sqrt()
+    assert float(claimed / errors.square().mean().sqrt()) == pytest.approx(1, abs=0.2)
+
+
+def test_a_full_frame_of_orthogonal_probes_is_exact():
+    module = field()
+    solution = Continuous(module, trace="hutchinson", probes=3, noise="orthogonal").solve(normal(5, 3))
+    torch.testing.assert_close(solution.logdet, Continuous(module, trace="exact")(normal(5, 3))[1])
+    assert solution.standard_error.abs().max() == 0
+
+
+def test_noise_is_an_argument_and_nothing_is_kept():
+    transform = Continuous(field(), trace="hutchinson")
+    x, probes = normal(5, 3), normal(1, 5, 3, seed=2)
+    before = set(vars(transform))
+    first = transform.solve(x, probes=probes).logdet
+    transform(x)
+    torch.testing.assert_close(transform.solve(x, probes=probes).logdet, first)
+    draws = [transform.solve(x, generator=torch.Generator().manual_seed(s)).logdet for s in (0, 0, 1)]
+    assert torch.equal(draws[0], draws[1])
+    assert not torch.equal(draws[0], draws[2])
+    assert set(vars(transform)) == before
+
+
+def test_auto_chooses_what_is_affordable():
+    assert Continuous(MLPField(100))._trace(100) == "closed"
+    assert Continuous(MLPField(3, hidden=(4, 4, 4)))._trace(3) == "exact"
+    assert Continuous(SquashField(500))._trace(500) == "hutchinson"
+
+
+# ---- the class ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"solver": "rk5"}, "solver must be one of"),
+        ({"solver": "rk4"}, "say how many"),
+        ({"rtol": -1.0}, "rtol and atol"),
+        ({"rtol": 0.0, "atol": 0.0}, "rtol and atol"),
+        ({"trace": "guess"}, "trace must be one of"),
+        ({"noise": "uniform"}, "noise must be one of"),
+        ({"gradient": "none"}, "gradient must be one of"),
+        ({"max_steps": 0}, "max_steps must be at least 1"),
+        ({"trace": "closed"}, "has no closed form"),
+    ],
+)
+def test_wrong_arguments_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        Continuous(SquashField(3), **options)
+
+
+def test_compiling_changes_nothing():
+    flow = randomize(pf.ffjord(3, hidden=(8, 8)))
+    x = normal(5, 3, dtype=torch.float32)
+    before = flow(x)
+    assert torch.equal(flow.compile()(x), before)
+
+
+def test_float32_is_close_to_float64():
+    flow = randomize(pf.ffjord(3, hidden=(8, 8)).double(), scale=1.5)
+    x = normal(50, 3)
+    exact = flow.log_prob(x)
+    assert flow.float().log_prob(x.float()).dtype == torch.float32
+    torch.testing.assert_close(flow.log_prob(x.float()).double(), exact, rtol=1e-4, atol=3e-4)
+
+
+def test_torchdiffeq_agrees_on_a_dozen_fields():
+    torchdiffeq = pytest.importorskip("torchdiffeq", reason="torchdiffeq, the oracle, is not installed")
+    for seed in range(12):
+        kind = (MLPField, SquashField)[seed % 2]
+        module = randomize(kind(3, hidden=(8, 8)).double(), scale=2.0, seed=seed)
+        x = normal(4, 3, seed=seed)
+        with torch.no_grad():
+            want = torchdiffeq.odeint(
+                lambda t, z, f=module: f(t.expand(4, 1), z),
+                x,
+                torch.tensor([1.0, 0.0], dtype=torch.float64),
+                rtol=1e-9,
+                atol=1e-9,
+            )[-1]
+            got = Continuous(module, rtol=1e-9, atol=1e-9).solve(x).z
+        torch.testing.assert_close(got, want, rtol=0, atol=1e-7)
