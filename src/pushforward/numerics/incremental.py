@@ -109,7 +109,7 @@ class _Sweep:
         )
         return params.addmm_(self.weights[-1][j * p : (j + 1) * p, inside], self.read[-1][inside])
 
-    def pull_back(self, x_grad: Tensor, dx: Tensor, log_slope_grad: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    def pull_back(self, x_grad: Tensor, dx: Tensor, log_slope_grad: Tensor) -> list[Tensor]:
         """The gradient's way back through the steps, last feature first.
 
         Args:

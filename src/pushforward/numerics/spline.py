@@ -61,11 +61,21 @@ def bin_map(t: Tensor, width: Tensor, bottom: Tensor, height: Tensor, d0: Tensor
 
 
 def bin_root(eta: Tensor, s: Tensor, d0: Tensor, d1: Tensor) -> Tensor:
-    """t from the height's share eta: the root 2c / (-b - sqrt(disc)) of equation 6, which never cancels."""
+    """t from the height's share eta: the root 2c / (-b - sqrt(disc)) of equation 6, then two Newton steps.
+
+    That form of the root never cancels, but with steep slopes the discriminant itself may; the steps mend it.
+    """
     delta = d0 + d1 - 2 * s
     a, b, c = (s - d0) + eta * delta, d0 - eta * delta, -s * eta
     disc = (b * b - 4 * a * c).clamp_min(0)
-    return (2 * c / (-b - disc.sqrt())).clamp(0, 1)
+    t = (2 * c / (-b - disc.sqrt())).clamp(0, 1)
+    for _ in range(2):
+        u = 1 - t
+        tu = t * u
+        denominator = s + delta * tu
+        excess = (s * t * t + d0 * tu) - eta * denominator  # (rho(t) - eta) · denominator
+        t = (t - excess * denominator / (s * (d1 * t * t + 2 * s * tu + d0 * u * u))).clamp(0, 1)
+    return t
 
 
 def _bin(v: Tensor, params: Tensor, bound: float, search: int) -> tuple[Tensor, ...]:

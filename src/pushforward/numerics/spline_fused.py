@@ -42,7 +42,7 @@ def _map(v: Tensor, params: Tensor, bound: float, plain: Any, inverse: bool) -> 
 class _Bin(NamedTuple):
     """The bin of every point, each field ``(features, n)``."""
 
-    index: Tensor  # (features, 1, n)
+    index: Tensor  # type: ignore[assignment]  # (features, 1, n)
     left: Tensor
     width: Tensor
     bottom: Tensor
@@ -52,7 +52,7 @@ class _Bin(NamedTuple):
     raw_slopes: Tensor  # (features, 2, n)
 
 
-def _evaluate(v: Tensor, params: Tensor, bound: float, inverse: bool) -> tuple[Tensor, ...]:
+def _evaluate(v: Tensor, params: Tensor, bound: float, inverse: bool) -> tuple[Any, ...]:
     """The result and its log-slope, and for the gradient t, the bin, exponentials and their sums."""
     inside = v.abs() < bound
     clamped = v.clamp(-bound, bound)

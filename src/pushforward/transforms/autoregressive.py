@@ -20,16 +20,32 @@ class Autoregressive(Transform):
         net: The masked network that gives the parameters.
         scalar: The scalar map that moves each feature.
         ordering: The order in which features are taken, a permutation of 0 … features-1; natural where not given.
+        inversion: ``"incremental"``, feature by feature; or, for very wide events and small batches, ``"jacobi"``:
+            whole passes that update all features at once, x ← h⁻¹(z; theta(x)). After k passes the first k features
+            are exact, so at most ``features`` passes are needed; they stop when no feature changes by more than
+            ``tolerance`` · max(1, abs(x)). With gradients the incremental way is taken.
+        tolerance: When the Jacobi passes stop; 0 stops when nothing changes at all, which is exact.
 
     Raises:
-        ValueError: ``ordering`` is no permutation of the network's features.
+        ValueError: ``ordering`` is no permutation of the network's features, or ``inversion`` is unknown.
 
     Reference:
         Papamakarios, Pavlakou, Murray (2017), arXiv:1705.07057. Lecture: "Gaussian autoregressive NF".
     """
 
-    def __init__(self, net: MADE, scalar: Scalar, ordering: Sequence[int] | None = None) -> None:
+    def __init__(
+        self,
+        net: MADE,
+        scalar: Scalar,
+        ordering: Sequence[int] | None = None,
+        *,
+        inversion: str = "incremental",
+        tolerance: float = 0.0,
+    ) -> None:
         super().__init__()
+        if inversion not in ("incremental", "jacobi"):
+            raise ValueError(f"inversion must be 'incremental' or 'jacobi', got inversion={inversion!r}")
+        self.inversion, self.tolerance = inversion, tolerance
         if net.num_params != scalar.num_params:
             raise ValueError(f"net gives {net.num_params} parameters per feature, but scalar takes {scalar.num_params}")
         if ordering is not None and sorted(int(j) for j in ordering) != list(range(net.features)):
@@ -45,8 +61,22 @@ class Autoregressive(Transform):
         return _take(z, self.back), log_slope.sum(-1)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        x, log_slope = self.net.invert(_take(z, self.order), self.scalar.inverse, context)
+        z = _take(z, self.order)
+        if self.inversion == "jacobi" and not torch.is_grad_enabled():
+            x, log_slope = self._jacobi(z, context)
+        else:
+            x, log_slope = self.net.invert(z, self.scalar.inverse, context)
         return _take(x, self.back), log_slope.sum(-1)
+
+    def _jacobi(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        x = torch.zeros_like(z)
+        for _ in range(self.net.features):
+            before = x
+            x, log_slope = self.scalar.inverse(z, self.net(before, context))
+            change = (x - before).abs() > self.tolerance * x.abs().clamp_min(1)  # false for NaN: it changes no more
+            if not bool(change.any()):
+                break
+        return x, log_slope
 
     def extra_repr(self) -> str:
         return f"parallel: forward (density); sequential: inverse (sampling), {self.net.features} steps"

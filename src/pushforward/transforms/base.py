@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -71,13 +73,13 @@ class Compose(Transform):
         super().__init__()
         if not transforms:
             raise ValueError("transforms is empty: Compose needs at least one")
-        for first, second in zip(transforms, transforms[1:], strict=False):
+        for first, second in pairwise(transforms):
             if first.out_event_dim != second.event_dim:
                 raise ValueError(
                     f"{type(first).__name__} ends with events of {first.out_event_dim} dimensions, "
                     f"but {type(second).__name__} takes {second.event_dim}"
                 )
-        self.transforms = nn.ModuleList(transforms)
+        self.transforms: Any = nn.ModuleList(transforms)  # Any: the list forgets what it holds
         self.event_dim = transforms[0].event_dim
 
     @property
@@ -109,7 +111,7 @@ class Compose(Transform):
         return x
 
     def at(self, t: float | Tensor) -> Transform:
-        parts = list(self.transforms)
+        parts: list[Transform] = list(self.transforms)
         timed = [i for i, part in enumerate(parts) if type(part).at is not Transform.at]
         if not timed:
             return super().at(t)
@@ -139,3 +141,6 @@ class Inverse(Transform):
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self.transform(z, context)
+
+    def extra_repr(self) -> str:
+        return "forward and inverse are exchanged"

@@ -63,7 +63,7 @@ def discrete(
     """
     if torch.is_grad_enabled():
         steps: list[Step] = []
-        outcome = _solve(slope, solver, z, data, t0, span, lambda step: steps.append(step._replace(states=None)))
+        outcome = _solve(slope, solver, z, data, t0, span, lambda step: steps.append(step._replace(states=None)))  # type: ignore[arg-type]
         end, total = replay(slope, integrand, solver.tableau, steps, z, data, t0, span, checkpoint=checkpoint)
     else:
         running = _Running(integrand, solver.tableau, data, t0, span)
@@ -156,6 +156,7 @@ class _Running:
         rows = slice(None) if step.rows is None else step.rows
         span = self.span[rows]
         t, h = self.t0[rows] + step.start * span, step.length * span
+        assert self.integrand is not None
         integral = quadrature(self.integrand, self.tableau, t, h, step.states, *self.data.of(step.rows))
         self.total = _add(self.total, integral, step.rows, len(self.t0))
 

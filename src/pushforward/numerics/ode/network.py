@@ -73,7 +73,7 @@ class _Follow(torch.autograd.Function):
         *parts: Tensor,
     ) -> tuple[Tensor, Tensor]:
         network, record = Network(*parts), _Record(z, solver.tableau, keep=any(ctx.needs_input_grad))
-        rates = network.rates if trace else lambda t, z, start: (network.slope(t, z, start), None)
+        rates: Any = network.rates if trace else lambda t, z, start: (network.slope(t, z, start), None)
         observe = record.add if trace or record.keep else None
         if start.dim() == 1:  # the same for all rows: nothing that has to follow them
             outcome = solver.solve(lambda t, z, _: rates(t, z, start), z, None, t0, span, observe)
@@ -122,9 +122,11 @@ def _replayed(ctx: Any, end_grad: Tensor, logdet_grad: Tensor) -> list[Tensor | 
     z, t0, span, start, *parts = inputs
     network = Network(*parts)
     context = start.expand(len(z), -1)
+    slope: Any = network.slope  # takes a context that is never missing
+    divergence: Any = network.divergence
     end, logdet = replay(
-        network.slope,
-        lambda t, z, context, _: network.divergence(t, z, context)[None],
+        slope,
+        lambda t, z, context, _: divergence(t, z, context)[None],
         ctx.tableau,
         ctx.steps,
         z,
@@ -133,6 +135,7 @@ def _replayed(ctx: Any, end_grad: Tensor, logdet_grad: Tensor) -> list[Tensor | 
         span,
         checkpoint=False,
     )
+    assert logdet is not None
     wanted = [v for v in inputs if v.requires_grad]
     grads = iter(
         torch.autograd.grad((end, logdet[0]), wanted, (end_grad, logdet_grad), create_graph=True, allow_unused=True)

@@ -189,6 +189,7 @@ class Sweep:
         c = h.new_tensor([self.tableau.c[i] for i in self.order])
         by_time = (adjoints.v1 @ self.network.first[:, -1]).view(self.used, -1)
         k = torch.addmm(self.network.third_bias, stages.s2, self.network.third.t())
+        assert adjoints.div is not None
         increments = (k * adjoints.k).sum(1).view(self.used, -1).sum(0) + adjoints.div.view(-1, len(h)).sum(0)
         by_h = (increments / h[:, 0] + c @ by_time)[:, None]
         by_t = by_time.sum(0)[:, None]

@@ -1,0 +1,59 @@
+"""Block-triangular weights: patterns, products and gradients against the dense matrix."""
+
+import pytest
+import torch
+
+from pushforward.numerics.masked_linear import (
+    dense,
+    full,
+    grad_input,
+    grad_weight,
+    linear,
+    linear_into,
+    linear_into_transposed,
+    mask,
+    staircase,
+)
+
+ROWS = [0, 0, 1, 1, 1, 2, 4, 4, 5, 5]
+COLUMNS = [0, 1, 1, 2, 3, 3, 5]
+
+
+@pytest.mark.parametrize("least_rows", [1, 3, 100])
+def test_pattern_is_the_mask(least_rows):
+    stairs = staircase(ROWS, COLUMNS, least_rows)
+    got = dense(stairs, mask(stairs, ROWS, COLUMNS))
+    expected = torch.tensor(ROWS)[:, None] >= torch.tensor(COLUMNS)[None, :]
+    torch.testing.assert_close(got, expected.float())
+
+
+def test_fewer_entries_than_the_matrix():
+    degrees = [i // 12 for i in range(516)]
+    assert staircase(degrees, degrees).size < 0.65 * 516 * 516
+
+
+@pytest.mark.parametrize("least_rows", [1, 3, 100])
+@pytest.mark.parametrize("per_row_bias", [False, True])
+def test_products_and_gradients(least_rows, per_row_bias):
+    torch.manual_seed(0)
+    stairs = staircase(ROWS, COLUMNS, least_rows)
+    weight = torch.randn(stairs.size, dtype=torch.float64) * mask(stairs, ROWS, COLUMNS)
+    x = torch.randn(6, len(COLUMNS), dtype=torch.float64)
+    bias = torch.randn(*([6] if per_row_bias else []), len(ROWS), dtype=torch.float64)
+    matrix = dense(stairs, weight)
+    expected = x @ matrix.T + bias
+    torch.testing.assert_close(linear(stairs, weight, bias, x), expected)
+    torch.testing.assert_close(linear_into(torch.empty_like(expected), stairs, weight, bias, x), expected)
+    transposed = linear_into_transposed(torch.empty_like(expected.T.contiguous()), stairs, weight, bias, x)
+    torch.testing.assert_close(transposed.T, expected)
+    grad = torch.randn_like(expected)
+    torch.testing.assert_close(grad_input(stairs, weight, grad, torch.empty_like(x)), grad @ matrix)
+    torch.testing.assert_close(
+        dense(stairs, grad_weight(stairs, weight, grad, x) * mask(stairs, ROWS, COLUMNS)),
+        (grad.T @ x) * dense(stairs, mask(stairs, ROWS, COLUMNS)),
+    )
+
+
+def test_a_matrix_passes_whole():
+    x, matrix, bias = torch.randn(5, 3), torch.randn(4, 3), torch.randn(4)
+    torch.testing.assert_close(linear_into(torch.empty(5, 4), full(4, 3), matrix, bias, x), x @ matrix.T + bias)
