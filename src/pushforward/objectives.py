@@ -152,6 +152,8 @@ class ReverseKL(Objective):
             return str(error)
         return ""
 
+    calls: Tensor
+
     def _beta(self) -> Tensor | float:
         if not (self.anneal and torch.is_grad_enabled()):
             return 1.0

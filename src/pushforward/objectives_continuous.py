@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -116,11 +118,11 @@ class RegularisedLikelihood(Objective):
             x, logdet = part(x, context)
             log_prob = log_prob + logdet
         solution = continuous.solve(x, context, continuous.time, 0.0, energies=True)
-        z, log_prob = solution.z, log_prob + solution.logdet
+        z, log_prob = solution.z, log_prob + solution.logdet  # type: ignore[operator]
         for part in after:
             z, logdet = part(z, context)
             log_prob = log_prob + logdet
-        penalty = self.kinetic * solution.kinetic + self.jacobian * solution.jacobian
+        penalty = self.kinetic * solution.kinetic + self.jacobian * solution.jacobian  # type: ignore[operator]
         return (penalty - log_prob - self.flow.base.log_prob(z)).mean()
 
     def held_out(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -128,13 +130,13 @@ class RegularisedLikelihood(Objective):
         return -self.flow(x, context)
 
 
-def split_at_continuous(flow: Flow) -> tuple[list[Transform], Continuous, list[Transform]]:
+def split_at_continuous(flow: Any) -> tuple[list[Transform], Continuous, list[Transform]]:
     """The transforms before a flow's continuous one, that one, and those after it.
 
     Raises:
         ValueError: the flow has none, or several.
     """
-    parts = list(flow.transform.transforms) if isinstance(flow.transform, Compose) else [flow.transform]
+    parts: list[Any] = list(flow.transform.transforms) if isinstance(flow.transform, Compose) else [flow.transform]
     places = [i for i, part in enumerate(parts) if isinstance(part, Continuous)]
     if len(places) != 1:
         raise ValueError(f"flow must have exactly one Continuous transform, but it has {len(places)}")

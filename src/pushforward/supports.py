@@ -81,7 +81,7 @@ def laplace(
         TypeError: ``log_density`` is no function of a batch.
         ValueError: ``log_density`` is not what it has to be, or no climb ends at a finite height.
     """
-    like = {"dtype": dtype or torch.get_default_dtype()}
+    like: dict[str, Any] = {"dtype": dtype or torch.get_default_dtype()}
     outer = supported or Identity()
     event = outer.inverse(torch.zeros(features, **like))[0].shape
     check_target(Flow(outer, features, event_shape=event).to(**like), log_density)

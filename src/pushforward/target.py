@@ -147,7 +147,7 @@ def _check_fall(flow: Flow, log_density: LogDensity, generator: torch.Generator)
     Looks along the axes and along random directions of the noise z, where the target is
     :math:`\log\tilde\pi(g(z)) + \log|\det J_g(z)|`. What overflows there is no evidence and passes.
     """
-    like = {"dtype": _like(flow).dtype, "device": _like(flow).device}
+    like: dict[str, Any] = {"dtype": _like(flow).dtype, "device": _like(flow).device}
     size = math.prod(flow.base.event_shape)
     axes = torch.eye(size, **like)[:64]
     rays = torch.nn.functional.normalize(torch.randn(64, size, generator=generator, **like), dim=-1)

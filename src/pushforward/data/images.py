@@ -56,7 +56,8 @@ def read_images(path: str | Path, *, resize: int | tuple[int, int] | None = None
         images = _idx(path)
     else:
         raise InputError(f"{path} is no folder, .npy, .npz or idx file: put pictures into a folder and name the folder")
-    return images if resize is None else _resized(images, _size(resize))
+    size = _size(resize)
+    return images if size is None else _resized(images, size)
 
 
 def write_grid(path: str | Path, images: Tensor, *, columns: int | None = None, border: int = 1) -> None:
@@ -122,10 +123,10 @@ def _picture(path: Path, size: tuple[int, int] | None) -> Tensor:
         raise InputError(f"{path} has 16 bits or more for each pixel (mode {image.mode}): convert it to 8 bits")
     if "A" in image.mode or "transparency" in image.info:
         raise InputError(f"{path} has an alpha channel (mode {image.mode}): flatten it onto a background first")
-    image = image.convert("L" if image.mode in ("1", "L") else "RGB")
+    picture = image.convert("L" if image.mode in ("1", "L") else "RGB")
     if size is not None:
-        image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)  # averages over what it shrinks
-    array = np.array(image)
+        picture = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR)  # averages over what it shrinks
+    array = np.array(picture)
     return torch.from_numpy(array).unsqueeze(0) if array.ndim == 2 else torch.from_numpy(array).permute(2, 0, 1)
 
 

@@ -49,7 +49,7 @@ class Density(Described):
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Sets data-dependent parameters from a batch, where there are any."""
 
-    def _check(self, x: Tensor | None, context: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    def _check(self, x: Tensor | None, context: Tensor | None) -> tuple[Any, Tensor | None]:
         """Shapes at the border; nothing here looks at values."""
         if context is None and self.context_features:
             raise ValueError(f"context is missing, but the flow was built with context={self.context_features}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,8 +38,10 @@ class Flow(Density):
         super().__init__()
         if not isinstance(base, nn.Module):
             base = StandardNormal((base,) if isinstance(base, int) else base)
-        self.transform, self.base = transform, base
-        self.event_shape = torch.Size(base.event_shape if event_shape is None else event_shape)
+        self.transform = transform
+        self.base: Any = base  # whatever has log_prob, sample and event_shape
+        shape: Any = self.base.event_shape if event_shape is None else event_shape
+        self.event_shape = torch.Size(shape)
         self.context_features = context
         if len(self.event_shape) != transform.event_dim:
             raise ValueError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ class DensityView(Distribution):
         context: The context, or None.
     """
 
-    arg_constraints: dict[str, Any] = {}
+    arg_constraints: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, density: Density, context: Tensor | None = None) -> None:
         self.density, self.context = density, context
@@ -35,10 +35,10 @@ class DensityView(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         return self.density(value, self.context)
 
-    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
+    def sample(self, sample_shape: Any = ()) -> Tensor:
         return self.density.sample(sample_shape, self.context)
 
-    def rsample(self, sample_shape: Any = torch.Size()) -> Tensor:
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
         if not self.has_rsample:
             raise NotImplementedError(f"{type(self.density).__name__} is discrete or has no reparameterised samples")
         return self.density.rsample_and_log_prob(sample_shape, self.context)[0]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -97,7 +98,7 @@ class ResidualConvNet(Described):
         width = hidden[0]
         self.num_params = num_params
         self.entry = conv(inputs, width, 3)
-        self.blocks = nn.ModuleList(nn.ModuleList([conv(width, width, 3), conv(width, width, 3)]) for _ in hidden)
+        self.blocks: Any = nn.ModuleList(nn.ModuleList([conv(width, width, 3), conv(width, width, 3)]) for _ in hidden)
         self.exit = conv(width, outputs * num_params, 3, zero=True)
         self.context = ContextBias(context, width) if context else None
         self.register_buffer("moved", moved, persistent=False)
@@ -137,8 +138,9 @@ def conv(inputs: int, outputs: int, kernel: int, *, zero: bool = False) -> nn.Co
     layer = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
     if zero:
         nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer.to(memory_format=torch.channels_last)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def as_images(x: Tensor) -> Tensor:

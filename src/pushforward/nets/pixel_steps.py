@@ -7,11 +7,13 @@ arithmetic of one parallel pass for each colour, in place of one whole pass for 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .pixelcnn import FIRST, AcrossConv, PixelNet
+from .pixelcnn import FIRST, PixelNet
 
 
 class PixelSteps:
@@ -24,12 +26,13 @@ class PixelSteps:
     """
 
     def __init__(self, net: PixelNet, x: Tensor, context: Tensor | None) -> None:
-        self.net, self.context = net, context
+        self.net: Any = net
+        self.context = context
         self.padded = F.pad(x, (FIRST - 1, 0, FIRST, 0))  # rows above and pixels to the left of the image are zero
         hidden = net.exit.weight.shape[0]
         self.rows = [x.new_zeros(len(x), hidden, 1, x.shape[-1]) for _ in net.blocks]  # relu(v) of the row above
         self.enter, self.exit, self.head = map(_matrix, (net.enter_across, net.exit, net.head))
-        self.blocks = [(_matrix(block.across), _matrix(block.mix)) for block in net.blocks]
+        self.blocks = [(_matrix(block.across), _matrix(block.mix)) for block in self.net.blocks]
 
     def fill(self, i: int, j: int, channel: int, value: Tensor) -> None:
         """Writes the number at row i, column j."""
@@ -68,6 +71,6 @@ class PixelSteps:
         return self.net.split(torch.addmm(self.head[1], h, self.head[0]))
 
 
-def _matrix(layer: AcrossConv) -> tuple[Tensor, Tensor]:
+def _matrix(layer: Any) -> tuple[Tensor, Tensor]:
     """The masked weight as (taps · inputs, outputs), and the bias."""
     return (layer.weight * layer.mask).permute(2, 1, 0).flatten(0, 1).contiguous(), layer.bias

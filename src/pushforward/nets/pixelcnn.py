@@ -153,7 +153,7 @@ class PixelNet(Described):
         self.exit = AcrossConv(hidden, hidden, 1, colours)
         self.head = AcrossConv(hidden, num_params * colours, 1, colours)  # colours outermost: all of red first
         nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         v = self.enter_above(x)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -56,7 +57,8 @@ class Identity(Elementwise):
     def f(self, x: Tensor) -> Tensor:
         return x
 
-    g = f
+    def g(self, z: Tensor) -> Tensor:
+        return z
 
     def log_slope(self, x: Tensor, z: Tensor) -> Tensor:
         return torch.zeros_like(x)
@@ -217,7 +219,7 @@ class Columns(Transform):
         super().__init__()
         if not maps or any(m.event_dim != 0 for m in maps):
             raise ValueError("maps must hold one transform with event_dim=0 for every column, and at least one")
-        self.maps = nn.ModuleList(maps)
+        self.maps: Any = nn.ModuleList(maps)  # Any: the list forgets what it holds
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return _stack([m(column) for m, column in zip(self.maps, x.unbind(-1), strict=True)])

@@ -89,7 +89,8 @@ class Multiscale(Transform):
             raise ValueError(
                 f"{len(levels)} levels need one prior less and as many pieces, got {len(priors)} and {len(pieces)}"
             )
-        self.levels, self.priors = nn.ModuleList(levels), nn.ModuleList(priors)
+        self.levels: Any = nn.ModuleList(levels)  # Any: the lists forget what they hold
+        self.priors: Any = nn.ModuleList(priors)
         self.pieces = [torch.Size(piece) for piece in pieces]
         self._inverses: list[Any] | None = None
 
