@@ -21,7 +21,7 @@ from .transforms.base import Inverse, Transform
 __all__ = ["TOLERANCES", "CheckError", "Report", "check_flow", "check_transform", "jacobian_structure", "randomize"]
 
 TOLERANCES = {torch.float32: 1e-4, torch.float64: 1e-9}
-"""The largest allowed |got - expected| / (1 + |expected|), by dtype; it covers transforms of moderate condition."""
+"""The largest allowed ``|got - expected| / (1 + |expected|)``, by dtype; it covers transforms of moderate condition."""
 
 _ROWS = 6  # enough for the batch shapes (), (5,) and (2, 3)
 _JACOBIANS = 2  # rows whose Jacobian is computed, in each direction
@@ -39,8 +39,8 @@ class Report:
         structure: The Jacobian of ``forward``: ``"diagonal"``, ``"triangular"`` or ``"full"``. Lecture: "Jacobian
             structure", "Venn diagram for Normalizing flows".
         permuted: Whether rows and columns of the Jacobian must be reordered to see that structure.
-        round_trip_error: Largest |g(f(x)) - x| / (1 + |x|), and the same for f(g(z)).
-        logdet_error: Largest |logdet - log|det J|| / (1 + |log|det J||), both directions, against float64 autodiff.
+        round_trip_error: Largest ``|g(f(x)) - x| / (1 + |x|)``, and the same for ``f(g(z))``.
+        logdet_error: Largest ``|logdet - L| / (1 + |L|)`` for ``L = log|det J|`` by autodiff in float64, both directions.
         unused: Names of parameters that no gradient reaches.
         saves: Whether ``describe`` and ``build`` carry it, so that ``pf.save`` can write it.
     """
