@@ -40,7 +40,7 @@ class Report:
             structure", "Venn diagram for Normalizing flows".
         permuted: Whether rows and columns of the Jacobian must be reordered to see that structure.
         round_trip_error: Largest ``|g(f(x)) - x| / (1 + |x|)``, and the same for ``f(g(z))``.
-        logdet_error: Largest ``|logdet - L| / (1 + |L|)`` for ``L = log|det J|`` by autodiff in float64, both directions.
+        logdet_error: Largest ``|logdet - L| / (1 + |L|)`` for ``L = log|det J|`` of autodiff in float64, either way.
         unused: Names of parameters that no gradient reaches.
         saves: Whether ``describe`` and ``build`` carry it, so that ``pf.save`` can write it.
     """
