@@ -30,7 +30,7 @@ docs: .venv/docs.stamp
 	@echo "docs/_build/html/index.html"
 
 bench: .venv/bench.stamp
-	$(BIN)/python -m benchmarks
+	$(BIN)/python benchmarks/speed.py
 
 clean:
 	rm -rf .venv docs/_build demo dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
