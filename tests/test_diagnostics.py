@@ -71,6 +71,17 @@ def test_a_missed_mode_is_seen_although_the_weights_look_fine():
     assert "a mode is missed" in result.verdict
 
 
+def test_a_few_heavy_draws_are_not_trusted():
+    """Ten of 2000 draws have all the weight, so their tail looks harmless."""
+
+    def target(x):
+        top = x[:, 0] >= x[:, 0].topk(10).values[-1]
+        return normal(0, 1).log_prob(x) + torch.where(top, 20.0, 0.0)
+
+    result = importance(normal(0, 1), target, starts=0)
+    assert not result.trusted
+
+
 def test_references_show_a_missed_region_without_a_search():
     references = normal(12, 1).sample((50,))
     result = importance(normal(0, 1), mixture, starts=0, references=references)

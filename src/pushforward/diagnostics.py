@@ -157,6 +157,11 @@ def _verdict(n: int, ess: float, k: float, missed: float, unseen: float) -> tupl
             f"Do not trust this fit: the tail of the importance weights is too heavy (k-hat {k:.2f}, above "
             f"{limit:.2f} for {n} draws); train longer or take a more flexible flow."
         )
+    if ess < max(100.0, 0.01 * n):  # fewer, and a handful of draws decides everything
+        return False, (
+            f"Do not trust this fit: the weights leave {ess:.0f} effective draws of {n}, so a few draws decide every "
+            "estimate; train longer, anneal the target or take a more flexible flow."
+        )
     close = "The flow is close to the target" if ess > 0.5 * n and k <= 0.5 else "Usable with its weights"
     modes = "missed modes were not searched for" if math.isnan(missed) else "no missed mode was found"
     return True, f"{close}: {ess:.0f} effective draws of {n}, k-hat {k:.2f}, {modes}."

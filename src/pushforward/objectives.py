@@ -103,6 +103,7 @@ class ReverseKL(Objective):
     """
 
     uses_data = False
+    calls: Tensor
 
     def __init__(
         self,
@@ -151,8 +152,6 @@ class ReverseKL(Objective):
         except ValueError as error:
             return str(error)
         return ""
-
-    calls: Tensor
 
     def _beta(self) -> Tensor | float:
         if not (self.anneal and torch.is_grad_enabled()):

@@ -16,7 +16,9 @@ from .recipes import flow_by_name
 from .supports import constrain, laplace
 from .target import LogDensity
 from .training.fit import Result, fit
+from .transforms.base import Compose
 from .transforms.constrained import support
+from .transforms.normalization import Standardize
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,8 +106,9 @@ def fit_target(
         flow = flow_by_name(flow, free, layers=layers, hidden=_wide_enough(hidden, free), seed=seed)
     if start == "laplace":
         flow = constrain(flow, laplace(log_density, free, supported, widen=widen, dtype=dtype))
-    elif supported is not None:
-        flow = constrain(flow, supported)
+    else:
+        wide = Standardize(torch.zeros(free, dtype=dtype), torch.full((free,), widen, dtype=dtype))
+        flow = constrain(flow, Compose([supported, wide]) if supported is not None else wide)
     objective = ReverseKL(flow.to(dtype), log_density, estimator, anneal=anneal)
     result = fit(
         objective,

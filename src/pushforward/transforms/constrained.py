@@ -6,6 +6,7 @@ All run from data to noise: x obeys the constraint, z is free. :func:`support` b
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from .base import Transform
-from .elementwise import Elementwise, Identity, Log, Logit
+from .elementwise import Elementwise, Identity, Log
 
 
 class Above(Elementwise):
@@ -63,7 +64,11 @@ class Below(Elementwise):
 
 
 class Between(Elementwise):
-    """z = logit((x - low) / (high - low)), for data between two bounds.
+    r"""Data between two bounds: :math:`x = \mathrm{low} + (\mathrm{high} - \mathrm{low})\,\Phi(z)`.
+
+    With the normal distribution function, normal noise is uniform between the bounds, and a density that does not
+    vanish there has the tails of a normal in z. Under a logit it would have exponential ones, which no flow from a
+    normal base matches, and importance weights without a variance.
 
     Args:
         low: The lower bound.
@@ -81,13 +86,13 @@ class Between(Elementwise):
         self.low, self.width = low, high - low
 
     def f(self, x: Tensor) -> Tensor:
-        return ((x - self.low) / self.width).logit()
+        return torch.special.ndtri((x - self.low) / self.width)
 
     def g(self, z: Tensor) -> Tensor:
-        return self.low + self.width * z.sigmoid()
+        return self.low + self.width * torch.special.ndtr(z)
 
     def log_slope(self, x: Tensor, z: Tensor) -> Tensor:
-        return -F.logsigmoid(z) - F.logsigmoid(-z) - torch.log(x.new_tensor(self.width))
+        return 0.5 * z.square() + 0.5 * math.log(2 * math.pi) - math.log(self.width)
 
 
 class Ordered(Transform):
@@ -155,7 +160,7 @@ class Blocks(Transform):
             raise ValueError(f"got {len(maps)} maps for {len(sizes)} sizes and {len(noise_sizes)} noise_sizes")
         if any(part.event_dim != 1 for part in maps) or min(*sizes, *noise_sizes) < 1:
             raise ValueError(f"every block needs a transform of rows and a positive size, got sizes {list(sizes)}")
-        self.maps = nn.ModuleList(maps)
+        self.maps: Any = nn.ModuleList(maps)  # Any: the list forgets what it holds
         self.sizes, self.noise_sizes = list(sizes), list(noise_sizes)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -208,7 +213,7 @@ def _from_constraint(constraint: Any) -> Transform:
     if constraint in (constraints.positive, constraints.nonnegative):
         return Log()
     if constraint is constraints.unit_interval:
-        return Logit()
+        return Between(0.0, 1.0)
     kinds = type(constraints.greater_than(0.0)), type(constraints.greater_than_eq(0.0))
     if isinstance(constraint, kinds):
         return Above(float(constraint.lower_bound))
