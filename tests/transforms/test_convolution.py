@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pushforward.described import build, describe
-from pushforward.transforms import ActNorm, Conv1x1
+from pushforward.transforms import ActNorm, AutoregressiveConv, Conv1x1, EmergingConv
 
 
 def randomise(module: torch.nn.Module) -> torch.nn.Module:
@@ -52,3 +52,31 @@ def test_a_1x1_convolution_is_described_by_its_channels():
 def test_an_unknown_parametrisation_is_refused():
     with pytest.raises(ValueError, match="full, plu, qr"):
         Conv1x1(3, parametrisation="lu")
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_an_autoregressive_convolution_is_triangular_in_its_order(reverse):
+    conv = randomise(AutoregressiveConv(2, 3, reverse=reverse)).double()
+    x = torch.randn(2, 3, 4, dtype=torch.float64)
+    jacobian = torch.func.jacrev(lambda v: conv(v)[0])(x)  # (c, h, w, c, h, w); raster order has the channels last
+    matrix = jacobian.permute(1, 2, 0, 4, 5, 3).reshape(24, 24)
+    assert torch.equal(matrix, matrix.triu() if reverse else matrix.tril())
+    torch.testing.assert_close(conv(x)[1], torch.linalg.slogdet(matrix).logabsdet)
+
+
+@pytest.mark.parametrize(("channels", "size", "shape"), [(3, 3, (2, 5)), (1, 5, (4, 3)), (2, 1, (2, 2))])
+def test_an_emerging_convolution_is_inverted_exactly_and_sees_all_around(channels, size, shape):
+    conv = randomise(EmergingConv(channels, size)).double()
+    x = torch.randn(2, 3, channels, *shape, dtype=torch.float64)
+    z, logdet = conv(x)
+    back, back_logdet = conv.inverse(z)
+    torch.testing.assert_close(back, x)
+    torch.testing.assert_close(back_logdet, -logdet)
+    torch.testing.assert_close(logdet[0, 0], autodiff_logdet(conv, x[0, 0]))
+    jacobian = torch.func.jacrev(lambda v: conv(v)[0])(x[0, 0])
+    assert (jacobian[:, 0, 0, :, 0, 0] != 0).all()  # every channel reaches every channel at the pixel itself
+
+
+def test_an_even_kernel_is_refused():
+    with pytest.raises(ValueError, match="size=4"):
+        EmergingConv(3, size=4)

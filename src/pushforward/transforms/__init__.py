@@ -12,7 +12,9 @@ from .constrained import Ordered as Ordered
 from .constrained import StickBreaking as StickBreaking
 from .constrained import support as support
 from .continuous import Continuous as Continuous
+from .convolution import AutoregressiveConv as AutoregressiveConv
 from .convolution import Conv1x1 as Conv1x1
+from .convolution import EmergingConv as EmergingConv
 from .coupling import Alternate as Alternate
 from .coupling import Coupling as Coupling
 from .coupling import Half as Half
