@@ -63,11 +63,17 @@ def train(model: pf.Flow, images: Tensor, *, minutes: float, batch: int, lr: flo
 
 
 @torch.no_grad()
-def evaluate(model: pf.Flow, images: Tensor) -> tuple[float, float]:
-    """Mean bits/dim over all images and its standard error."""
+def evaluate(model: pf.Flow, images: Tensor) -> dict[str, float]:
+    """Mean bits/dim over all images, its standard error, and the median and the worst image."""
     log_prob = torch.cat([model(part) for part in images.split(100)])
     bits = pf.diagnostics.bits_per_dim(log_prob, images.shape[1:], levels=1).double()
-    return float(bits.mean()), float(bits.std() / len(bits) ** 0.5)
+    figures = {
+        "test_bits_per_dim": bits.mean(),
+        "standard_error": bits.std() / len(bits) ** 0.5,
+        "median": bits.median(),
+        "worst_image": bits.max(),
+    }
+    return {name: round(float(value), 4) for name, value in figures.items()}
 
 
 def main() -> None:
@@ -89,7 +95,7 @@ def main() -> None:
     model.initialize(images[torch.randperm(len(images))[:512]])
     result = train(model, images, minutes=options.minutes, batch=options.batch, lr=options.lr)
     model.eval()
-    bits, error = evaluate(model, test)
+    figures = evaluate(model, test)
     started = time.monotonic()
     samples = model.sample((64,), generator=torch.Generator().manual_seed(options.seed))
     seconds = time.monotonic() - started
@@ -100,8 +106,7 @@ def main() -> None:
     write_grid(options.out / f"{name}.png", samples)
     result = {
         "model": options.model,
-        "test_bits_per_dim": round(bits, 4),
-        "standard_error": round(error, 4),
+        **figures,
         "bound": "lower bound, one draw of the noise" if isinstance(model, pf.Flow) else "exact",
         "train_minutes": options.minutes,
         **result,

@@ -17,7 +17,7 @@ from .transforms.normalization import ActNorm
 from .transforms.reversible import Reversible
 from .transforms.scalar import Affine
 
-LIMIT = 2.0  # of an image coupling's log-scale: dozens of them follow one another
+LIMIT = 1.0  # of an image coupling's log-scale: dozens follow one another, and an odd image must not explode
 
 
 def glow(

@@ -1,0 +1,69 @@
+"""The masked network leaks nothing, sees everything before, and gives the same number by number."""
+
+import pytest
+import torch
+
+from pushforward.nets.pixel_steps import PixelSteps
+from pushforward.nets.pixelcnn import AcrossConv, PixelNet
+from pushforward.testing import randomize
+
+
+def network(colours, context=0):
+    return randomize(PixelNet(colours, 2, hidden=12, layers=2, context=context)).double()
+
+
+def raster_jacobian(net, shape):
+    """|d params / d x| summed over parameters, both in raster order with the colours innermost."""
+    x = torch.rand(1, *shape, dtype=torch.float64) * 2 - 1
+    jacobian = torch.autograd.functional.jacobian(net, x)[:, 0, ..., 0, :, :, :].abs().sum(0)
+    size = x.numel()
+    return jacobian.permute(1, 2, 0, 4, 5, 3).reshape(size, size)
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 4), (3, 3, 4)])
+def test_no_number_depends_on_itself_or_a_later_one(shape):
+    jacobian = raster_jacobian(network(shape[0]), shape)
+    assert jacobian.triu().max() == 0
+
+
+def test_there_is_no_blind_spot():
+    jacobian = raster_jacobian(network(1), (1, 5, 6))
+    earlier = torch.ones_like(jacobian).tril(-1).bool()
+    assert (jacobian[earlier] > 0).all()
+
+
+def test_colours_of_a_pixel_follow_one_another():
+    jacobian = raster_jacobian(network(3), (3, 1, 1))
+    assert jacobian[1, 0] > 0  # green sees red
+    assert jacobian[2, 0] > 0  # blue sees red
+    assert jacobian[2, 1] > 0  # and green
+
+
+def test_context_reaches_every_number():
+    net = network(3, context=2)
+    x, context = torch.zeros(1, 3, 2, 2, dtype=torch.float64), torch.zeros(1, 2, dtype=torch.float64)
+    jacobian = torch.autograd.functional.jacobian(lambda c: net(x, c), context)
+    assert (jacobian.abs().sum((0, -1, -2)) > 0).all()
+
+
+@pytest.mark.parametrize("colours", [1, 3])
+def test_number_by_number_equals_the_parallel_pass(colours):
+    net = network(colours, context=2)
+    x = torch.rand(2, colours, 4, 3, dtype=torch.float64) * 2 - 1
+    context = torch.randn(2, 2, dtype=torch.float64)
+    expected = net(x, context)
+    steps = PixelSteps(net, torch.zeros_like(x), context)
+    for i in range(4):
+        steps.begin_row(i)
+        for j in range(3):
+            for c in range(colours):
+                torch.testing.assert_close(steps.params(i, j)[..., c], expected[:, :, c, i, j])
+                steps.fill(i, j, c, x[:, c, i, j])
+            steps.begin_pixel()
+
+
+def test_fewer_channels_than_colours_are_refused():
+    with pytest.raises(ValueError, match="3 colour channels"):
+        AcrossConv(2, 6, 2, 3)
+    with pytest.raises(ValueError, match="layers=0"):
+        PixelNet(1, 2, layers=0)

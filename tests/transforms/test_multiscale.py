@@ -1,0 +1,94 @@
+"""Squeezing, factoring out, and the flows of images that are made of it."""
+
+import copy
+
+import pytest
+import torch
+
+import pushforward as pf
+from pushforward.testing import check_flow, randomize
+from pushforward.transforms import Squeeze
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 4), (3, 4, 4)])
+def test_the_log_determinant_of_glow_is_that_of_autodiff(shape):
+    flow = randomize(pf.glow(shape, levels=2, steps=2, hidden=8)).double()
+    x = torch.rand(6, *shape, dtype=torch.float64)
+    flow.initialize(x)
+    assert check_flow(flow, x).logdet_error < 1e-10
+
+
+def test_24_steps_are_inverted_in_float32_and_the_check_reports_it():
+    flow = randomize(pf.glow((3, 8, 8), levels=3, steps=8, hidden=16), scale=0.2)
+    x = torch.rand(6, 3, 8, 8)
+    flow.initialize(x)
+    assert check_flow(flow, x, tolerance=1e-3).round_trip_error < 1e-3
+
+
+@pytest.mark.parametrize("recipe", [pf.glow, pf.realnvp])
+def test_the_latent_is_one_row_and_comes_back_exactly(recipe):
+    flow = randomize(recipe((1, 8, 16), **({"levels": 2, "steps": 1} if recipe is pf.glow else {"hidden": (8,)})))
+    flow, z = flow.double(), torch.randn(5, 128, dtype=torch.float64)
+    x = flow.transform.inverse(z)[0]
+    assert x.shape == (5, 1, 8, 16)
+    torch.testing.assert_close(flow.transform(x)[0], z)
+
+
+def test_squeezing_turns_blocks_of_pixels_into_channels():
+    x = torch.arange(16.0).view(1, 4, 4)
+    z = Squeeze()(x)[0]
+    assert torch.equal(z[:, 0, 0], torch.tensor([0.0, 1.0, 4.0, 5.0]))
+    assert torch.equal(Squeeze().inverse(z)[0], x)
+
+
+def test_initialising_standardises_the_activations():
+    flow = pf.glow((1, 8, 8), levels=2, steps=2, hidden=8)
+    x = torch.rand(200, 1, 8, 8) * 50 + 1000
+    assert flow(x).mean() < -1e5
+    flow.initialize(x)
+    z = flow.transform(x)[0]
+    assert z.abs().mean() < 2
+    assert flow(x).mean() > -1000
+
+
+def test_the_temperature_scales_the_spread_of_samples():
+    flow = pf.glow((1, 4, 4), levels=1, steps=1, hidden=8)
+    cold, warm = (flow.sample((500,), temperature=t).std() for t in (0.5, 1.0))
+    assert cold / warm == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize("recipe", [pf.glow, pf.realnvp])
+def test_classes_condition_every_level(recipe):
+    flow = recipe(
+        (1, 8, 8), context=3, **({"levels": 2, "steps": 1, "hidden": 4} if recipe is pf.glow else {"hidden": (4,)})
+    )
+    flow = randomize(flow)
+    x, one_hot = torch.rand(1, 8, 8), torch.eye(3)
+    assert flow(x, one_hot).unique().numel() == 3
+    assert flow.sample((2,), one_hot).shape == (2, 3, 1, 8, 8)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # the compiler's own look at its inputs
+def test_compiling_changes_nothing_and_copies_are_not_tied_to_it():
+    flow = randomize(pf.glow((1, 4, 4), levels=2, steps=1, hidden=4))
+    x, z = torch.rand(3, 1, 4, 4), torch.randn(3, 16)
+    expected, expected_x = flow(x), flow.transform.inverse(z)[0]
+    flow.compile(backend="eager")
+    torch.testing.assert_close(flow(x), expected)
+    torch.testing.assert_close(flow.transform.inverse(z)[0], expected_x)
+    twin = randomize(copy.deepcopy(flow))
+    assert not torch.allclose(twin.transform.inverse(z)[0], expected_x)
+
+
+def test_shapes_that_cannot_be_squeezed_are_refused_with_the_mend():
+    with pytest.raises(ValueError, match=r"28 x 28 can be halved 2 times, but levels=3.*levels=2 at most.*32 x 32"):
+        pf.glow((1, 28, 28))
+    with pytest.raises(ValueError, match=r"7 x 6 can be halved 0 times"):
+        Squeeze((1, 7, 6))
+    with pytest.raises(ValueError, match=r"\(channels, height, width\)"):
+        pf.glow((28, 28))
+
+
+def test_odd_images_work_where_nothing_is_squeezed():
+    flow = randomize(pf.realnvp((1, 5, 7), hidden=(8,))).double()
+    assert check_flow(flow, torch.rand(6, 1, 5, 7, dtype=torch.float64)) is not None
