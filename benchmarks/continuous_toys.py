@@ -2,9 +2,9 @@
 
     python benchmarks/continuous_toys.py checkerboard --matching 60 --likelihood 120
 
-Flow matching first (cheap steps, optimal coupling, so that solves are cheap), exact maximum likelihood afterwards; seconds of each are
-arguments. Prints one line of JSON: the mean negative log-likelihood of 50,000 fresh points with its standard error, the
-entropy, their difference, and the integral of the density over a grid.
+Flow matching first (cheap steps; the optimal coupling makes later solves cheap), exact maximum likelihood afterwards;
+the seconds of each are arguments. Prints one line of JSON: the mean negative log-likelihood of 20,000 fresh points with
+its standard error, the entropy, their difference, and the integral of the density over a grid.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def log_prob(flow, x):
     return torch.cat([flow.log_prob(part) for part in x.split(10_000)])
 
 
-def mass(flow, half=6.0, places=361):
+def mass(flow, half=5.0, places=221):
     """The integral of the density over a square, by the midpoint rule."""
     width = 2 * half / places
     line = torch.arange(places) * width - half + width / 2
@@ -61,10 +61,10 @@ def main():
     flow = pf.Flow(pf.transforms.Continuous(field, rtol=5e-4, atol=5e-4), 2)
     name = options.name
     matching = train(pf.FlowMatching(flow, "optimal"), name, options.matching, 256, 6e-3, generator)
-    test = toy.sample(name, 50_000, generator=torch.Generator().manual_seed(2))
+    test = toy.sample(name, 20_000, generator=torch.Generator().manual_seed(2))
     after_matching = -float(log_prob(flow, test).mean())
     likelihood = train(pf.ForwardKL(flow), name, options.likelihood, options.batch, 2e-3, generator)
-    exact = pf.transforms.Continuous(flow.transform.field, rtol=1e-6, atol=1e-6)
+    exact = pf.transforms.Continuous(flow.transform.field, rtol=1e-5, atol=1e-5)
     flow.transform = exact
     losses = -log_prob(flow, test)
     with torch.no_grad():
@@ -81,7 +81,7 @@ def main():
         "steps": [matching, likelihood],
         "seconds": [options.matching, options.likelihood],
         "hidden": options.hidden,
-        "evaluations_at_1e-6": round(evaluations, 1),
+        "evaluations": round(evaluations, 1),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "date": time.strftime("%Y-%m-%d"),

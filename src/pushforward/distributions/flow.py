@@ -73,6 +73,13 @@ class Flow(Density):
         z, context = self._noise(shape, context, generator, temperature)
         return self._transform(t).generate(z, context)
 
+    @torch.no_grad()
+    def path(self, x: Tensor, times: Sequence[float], context: Tensor | None = None) -> Tensor:
+        """Where x, which is at t = 1, is at each of the times (continuous flows): ``(len(times), *batch, *event)``."""
+        x, context = self._check(x, context)
+        z = self.transform(x, context)[0]
+        return torch.stack([self.transform.at(t).generate(z, context) for t in times])
+
     def rsample_and_log_prob(
         self, shape: Sequence[int] = (), context: Tensor | None = None, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:

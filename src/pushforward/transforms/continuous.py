@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -145,19 +144,6 @@ class Continuous(Transform):
             t: A number, or a tensor that broadcasts against the batch.
         """
         return Continuous(**{**self.arguments(), "time": t})
-
-    def path(self, x: Tensor, times: Sequence[float], context: Tensor | None = None) -> Tensor:
-        """Where x, given at ``times[0]``, is at each of the times: ``(len(times), *batch, *event)``.
-
-        Args:
-            x: ``(*batch, *event)``.
-            times: Times in the order in which they are visited.
-            context: ``(*batch or broadcastable, c)``.
-        """
-        places = [x]
-        for before, after in pairwise(times):
-            places.append(self._solve(places[-1], context, before, after, logdet=False).z)
-        return torch.stack(places)
 
     def compile(self, *args: object, **options: object) -> None:
         """Does nothing: how many steps there are depends on the data, which no compiled graph can follow."""
