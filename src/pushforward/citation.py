@@ -21,16 +21,20 @@ PARTS: dict[str, tuple[str, ...]] = {
     "Continuous": ("chen2018neural", "grathwohl2019ffjord"),
     "Conv1x1": ("kingma2018glow",),
     "Coupling": ("dinh2015nice", "dinh2017density"),
+    "Dequantise": ("theis2016note",),
+    "EmergingConv": ("hoogeboom2019emerging",),
     "FlowMatching": ("lipman2023flow",),
     "MADE": ("germain2015made",),
-    "MaskedConv": ("vandenoord2016pixel",),
     "Multiscale": ("dinh2017density",),
     "PLU": ("kingma2018glow",),
+    "PixelNet": ("vandenoord2016pixel", "vandenoord2016conditional"),
     "QR": ("hoogeboom2019emerging",),
     "ResidualConvNet": ("he2016identity",),
+    "RegularisedLikelihood": ("finlay2020train",),
     "Reversible": ("gomez2017reversible",),
     "Spline": ("durkan2019neural",),
     "Squeeze": ("dinh2017density",),
+    "VariationalDequantise": ("ho2019flow",),
 }
 """Class names and the papers they come from; see also :func:`_papers_of` for what depends on options."""
 

@@ -92,6 +92,23 @@ _ENTRIES = r"""
   eprint    = {1601.06759}, archiveprefix = {arXiv}
 }
 
+@inproceedings{theis2016note,
+  author    = {Theis, Lucas and van den Oord, A{\"a}ron and Bethge, Matthias},
+  title     = {A note on the evaluation of generative models},
+  booktitle = {International Conference on Learning Representations},
+  year      = {2016},
+  eprint    = {1511.01844}, archiveprefix = {arXiv}
+}
+
+@inproceedings{vandenoord2016conditional,
+  author    = {van den Oord, A{\"a}ron and Kalchbrenner, Nal and Vinyals, Oriol and Espeholt, Lasse and Graves, Alex and
+               Kavukcuoglu, Koray},
+  title     = {Conditional image generation with {PixelCNN} decoders},
+  booktitle = {Advances in Neural Information Processing Systems},
+  year      = {2016},
+  eprint    = {1606.05328}, archiveprefix = {arXiv}
+}
+
 @inproceedings{dinh2017density,
   author    = {Dinh, Laurent and Sohl-Dickstein, Jascha and Bengio, Samy},
   title     = {Density estimation using {Real NVP}},
@@ -156,12 +173,29 @@ _ENTRIES = r"""
   eprint    = {1810.01367}, archiveprefix = {arXiv}
 }
 
+@inproceedings{ho2019flow,
+  author    = {Ho, Jonathan and Chen, Xi and Srinivas, Aravind and Duan, Yan and Abbeel, Pieter},
+  title     = {{Flow++}: Improving flow-based generative models with variational dequantization and architecture
+               design},
+  booktitle = {International Conference on Machine Learning},
+  year      = {2019},
+  eprint    = {1902.00275}, archiveprefix = {arXiv}
+}
+
 @inproceedings{hoogeboom2019emerging,
   author    = {Hoogeboom, Emiel and van den Berg, Rianne and Welling, Max},
   title     = {Emerging convolutions for generative normalizing flows},
   booktitle = {International Conference on Machine Learning},
   year      = {2019},
   eprint    = {1901.11137}, archiveprefix = {arXiv}
+}
+
+@inproceedings{finlay2020train,
+  author    = {Finlay, Chris and Jacobsen, J{\"o}rn-Henrik and Nurbekyan, Levon and Oberman, Adam M.},
+  title     = {How to train your neural {ODE}: The world of {Jacobian} and kinetic regularization},
+  booktitle = {International Conference on Machine Learning},
+  year      = {2020},
+  eprint    = {2002.02798}, archiveprefix = {arXiv}
 }
 
 @article{papamakarios2021normalizing,
