@@ -196,6 +196,19 @@ def test_bounded_columns_stay_inside(tmp_path: Path, run: Run) -> None:
     assert scores["percentile"][1] == 0
 
 
+def test_a_column_bounded_below_stays_above(tmp_path: Path, run: Run) -> None:
+    rng = np.random.default_rng(0)
+    table = {"n": rng.poisson(0.7, 500), "x": rng.normal(size=500)}
+    pl.DataFrame(table).write_csv(tmp_path / "t.csv")
+    sample = ("-n", 2000, "-o", tmp_path / "r.parquet", "--temperature", 2)
+    run("fit", tmp_path / "t.csv", "-o", tmp_path / "free", *QUICK)
+    assert "a negative 'n', which no training row has" in str(run("sample", tmp_path / "free", *sample)["notes"])
+    assert pl.read_parquet(tmp_path / "r.parquet")["n"].min() < 0
+    run("fit", tmp_path / "t.csv", "-o", tmp_path / "bounded", "--bounds", "n=0,", *QUICK)
+    assert run("sample", tmp_path / "bounded", *sample)["notes"] == []
+    assert pl.read_parquet(tmp_path / "r.parquet")["n"].min() == 0
+
+
 def test_training_is_resumed_where_a_state_exists(tmp_path: Path, workshop: Path, run: Run) -> None:
     arguments = ("fit", workshop / "table.csv", "--columns", "size,price,count", *QUICK)
     run(*arguments, "-o", tmp_path / "m", "--checkpoint-every", 20, "--resume")
