@@ -48,6 +48,14 @@ def replace_directory(new: Path, path: Path) -> None:
     _sync_directory(path.parent)
 
 
+def remove_directory(path: Path) -> None:
+    """Removes a directory under another name, so that nobody meets half of it."""
+    doomed = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    with contextlib.suppress(OSError):
+        os.rename(path, doomed)
+        shutil.rmtree(doomed)
+
+
 def _exchange(first: Path, second: Path) -> None:
     """Swaps two directories: in one system call where Linux and the file system offer it, else in three renames."""
     at_fdcwd, rename_exchange = -100, 2

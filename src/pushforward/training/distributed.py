@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
+import atexit
 import os
-from collections.abc import Iterator
 
 import torch
 import torch.distributed as dist
@@ -13,9 +12,14 @@ from torch.nn.parallel import DistributedDataParallel
 
 
 class Ranks:
-    """The processes that train together; alone, everything here does nothing."""
+    """The processes that train together; alone, everything here does nothing.
 
-    def __init__(self) -> None:
+    Args:
+        device: Where this process trains.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
         self.together = dist.is_available() and dist.is_initialized()
         self.rank = dist.get_rank() if self.together else 0
         self.count = dist.get_world_size() if self.together else 1
@@ -32,23 +36,28 @@ class Ranks:
             value /= self.count
         return value
 
-    def first(self, value: float, device: torch.device) -> float:
+    def agree(self, value: float, what: str) -> None:
+        """Raises ``ValueError`` on every process whose value is not that of the first one."""
+        if self.first(value) != value:
+            raise ValueError(f"process {self.rank} has not the same {what} as process 0")
+
+    def first(self, value: float) -> float:
         """The value of the first process, for what they might measure differently: time."""
         if not self.together:
             return value
-        shared = torch.tensor(value, dtype=torch.float64, device=device)
+        shared = torch.tensor(value, dtype=torch.float64, device=self.device)
         dist.broadcast(shared, 0)
         return float(shared)
 
 
-@contextlib.contextmanager
-def joined(device: torch.device) -> Iterator[Ranks]:
-    """Joins the processes that ``torchrun`` started, unless the caller has done so already."""
-    start = int(os.environ.get("WORLD_SIZE", "1")) > 1 and "MASTER_ADDR" in os.environ and not dist.is_initialized()
-    if start:
+def join(device: torch.device) -> Ranks:
+    """Joins the processes that ``torchrun`` started, unless the caller has done so already.
+
+    They stay together until the interpreter ends: a second start at the same address could meet what is left of the
+    first one, and wait for ever.
+    """
+    launched = int(os.environ.get("WORLD_SIZE", "1")) > 1 and "MASTER_ADDR" in os.environ
+    if launched and not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield Ranks()
-    finally:
-        if start:
-            dist.destroy_process_group()
+        atexit.register(dist.destroy_process_group)
+    return Ranks(device)

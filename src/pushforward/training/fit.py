@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..bundle import CheckpointError
 from ..distributions.base import Density
 from ..objectives import ForwardKL, Objective
 from .batches import Batches, Draws, gather
-from .distributed import Ranks, joined
+from .distributed import Ranks, join
 from .loop import Training, TrainingError
 from .monitor import Monitor
 from .schedule import Settings, plan
@@ -115,6 +116,12 @@ def fit(
         ValueError: an argument is out of range or does not fit the flow; the sentence names it.
         TrainingError: the loss is not finite again and again; the flow has its best weights so far.
         CheckpointError: the states in ``checkpoint`` belong to another run, or there are none and ``resume=True``.
+
+    Example:
+        >>> import torch, pushforward as pf
+        >>> result = pf.fit(pf.realnvp(2, layers=2, hidden=(16,)), torch.randn(500, 2), steps=50)
+        >>> result.steps, len(result.validation_index)
+        (50, 50)
     """
     settings = Settings(batch_size, lr, patience, clip, ema, seed, checkpoint_every, validate_every)
     objective = flow_or_objective if isinstance(flow_or_objective, Objective) else ForwardKL(flow_or_objective)
@@ -122,17 +129,15 @@ def fit(
         raise ValueError("flow_or_objective has no parameters to train")
     where = _device(device)
     objective.to(where)
-    with joined(where) as ranks, torch.random.fork_rng([where] if where.type == "cuda" else []):
+    ranks = join(where)
+    with torch.random.fork_rng([where] if where.type == "cuda" else []):
         source, train_index, validation_index = _source(objective, x, context, validation, settings, ranks)
         schedule = plan(lr, epochs, steps, budget, source.steps_per_epoch)
         if compile:
             objective.flow.compile()
         run = Training(objective, source, schedule, settings, ranks)
-        store = Store(checkpoint, run.identity(), ranks)
-        state = store.resume(resume)
-        if state is not None:
-            run.restore(*state)
-        elif initialize and objective.uses_data:
+        store = _resume(run, checkpoint, resume)
+        if initialize and objective.uses_data and not run.at.history:
             objective.flow.initialize(*source.batch(0))
         run.start()
         monitor = Monitor(schedule, progress and ranks.rank == 0, metrics if ranks.rank == 0 else None, run.at.history)
@@ -184,6 +189,24 @@ def _source(
     if validation is not None and not isinstance(validation, int | float):
         raise ValueError(f"validation must be a number or None, since {name} draws its own samples")
     return Draws(bool(validation), batch_size=size, ranks=ranks), None, None
+
+
+def _resume(run: Training, checkpoint: str | Path | None, resume: str | bool) -> Store:
+    """The states on disk; the run goes on from one of them if it should."""
+    ranks = run.ranks
+    identity = run.identity() if checkpoint is not None or ranks.together else {}
+    ranks.agree(identity.get("checksum", 0), "rows")
+    store = Store(checkpoint, identity, ranks)
+    state = store.resume(resume)
+    ranks.agree(0 if state is None else state[0].step, f"states in checkpoint={checkpoint}")
+    if state is not None:
+        try:
+            run.restore(*state)
+        except (KeyError, RuntimeError) as error:
+            raise CheckpointError(
+                f"the state in checkpoint={checkpoint} does not fit this run: {error!s:.200}"
+            ) from None
+    return store
 
 
 def _device(device: str | torch.device) -> torch.device:

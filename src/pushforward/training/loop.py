@@ -188,13 +188,13 @@ class Training:
         seed = mix(self.settings.seed, step, self.ranks.rank, 2)
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
-            torch.cuda.manual_seed(seed)
+            torch.cuda.default_generators[self.device.index].manual_seed(seed)
 
     def _tick(self) -> float:
         """The fraction of the run that is over."""
         self.at.seconds = time.monotonic() - self.started
         progress = self.schedule.progress(self.at.step, self.at.seconds)
-        return progress if self.schedule.budget is None else self.ranks.first(progress, self.device)
+        return progress if self.schedule.budget is None else self.ranks.first(progress)
 
     def _stale(self) -> bool:
         return self.settings.patience is not None and self.at.stale >= self.settings.patience

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from ..bundle import CheckpointError, read_config, read_tensors, write_bundle
+from ..files import remove_directory
 from .distributed import Ranks
 
 FORMAT = 1
@@ -50,7 +51,7 @@ class Store:
         if resume not in ("auto", True, False):
             raise ValueError(f"resume must be 'auto', True or False, got resume={resume!r}")
         if resume is False:
-            self._clear()
+            self._remove(self._states() if self.writer else [])
         state = None if resume is False else self._read()
         if resume is True and state is None:
             raise CheckpointError(f"there is no state of training to resume in checkpoint={self.folder}")
@@ -65,8 +66,7 @@ class Store:
             write_bundle(self.folder / f"step-{position.step:08d}", "state", config, tensors)
         except OSError as error:
             warnings.warn(f"the state of training was not saved, training goes on: {error}", stacklevel=2)
-        for old in [*self._states()[:-KEPT], *self._fragments()]:
-            shutil.rmtree(old, ignore_errors=True)
+        self._remove(self._states()[:-KEPT])
 
     def _read(self) -> tuple[Position, dict[str, Tensor]] | None:
         """The last state that is sound, None where there is none.
@@ -84,21 +84,20 @@ class Store:
                 warnings.warn(f"a damaged state of training is left out: {error}", stacklevel=2)
                 continue
             self._check(path, config)
-            return Position(**config["position"]), tensors
+            return _position(path, config), tensors
         if failure is not None:
             raise failure
         return None
 
-    def _clear(self) -> None:
-        for path in [*self._states(), *self._fragments()] if self.writer else []:
+    def _remove(self, states: list[Path]) -> None:
+        """Removes states, and what killed processes left half written or half removed."""
+        for path in states:
+            remove_directory(path)
+        for path in [] if self.folder is None else self.folder.glob(".step-*.tmp"):
             shutil.rmtree(path, ignore_errors=True)
 
     def _states(self) -> list[Path]:
         return [] if self.folder is None else sorted(self.folder.glob("step-*"))
-
-    def _fragments(self) -> list[Path]:
-        """What killed processes left half written."""
-        return [] if self.folder is None else list(self.folder.glob(".step-*.tmp"))
 
     def _check(self, path: Path, config: dict[str, Any]) -> None:
         if config.get("format") != FORMAT:
@@ -110,3 +109,10 @@ class Store:
                     f"{path} is the state of another run: its {name} is {found!r:.60}, here it is {value!r:.60}; "
                     "give another directory, or start afresh with resume=False"
                 )
+
+
+def _position(path: Path, config: dict[str, Any]) -> Position:
+    try:
+        return Position(**config["position"])
+    except (KeyError, TypeError):
+        raise CheckpointError(f"{path / 'config.json'} is damaged: its 'position' is not that of a run") from None
