@@ -68,7 +68,7 @@ def demo(
 
 @app.command(sort_key=2)
 def fit(
-    data: Path,
+    data: Path | None = None,
     *,
     output: Annotated[Path, Parameter(name=["--output", "-o"])],
     flow: str = "nsf",
@@ -89,12 +89,16 @@ def fit(
     checkpoint_every: int | None = None,
     resume: Annotated[bool, Parameter(negative="")] = False,
     metrics: Path | None = None,
+    target: str | None = None,
+    dim: int | None = None,
+    support: str | None = None,
+    anneal: int = 0,
     device: Device = "auto",
     compile: Annotated[bool, Parameter(negative="")] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Learn the density of a table and save it.
+    """Learn the density of a table and save it; or, with --target, a sampler of a density known up to a constant.
 
     One tenth of the rows tells when to stop, another tenth is held out for the figures that are printed; an .npz file
     with arrays train, val and test is used as it is divided. Without --epochs, --steps or --budget, it trains on about
@@ -118,11 +122,17 @@ def fit(
         checkpoint_every: Save the state of the training every so many steps, beside the model, in MODEL.training.
         resume: Go on from MODEL.training where it exists; start afresh where it does not.
         metrics: A file for the training's progress, one JSON object a line.
+        target: Instead of a table, a log-density in Python, as module:function: it maps (n, D) to (n,), in nats.
+        dim: D, how many numbers the target takes.
+        support: Where they live, as in real:9,positive:1; kinds are real, positive, unit, simplex and ordered.
+        anneal: Steps over which the target comes in, for one with several modes.
         compile: Compile the flow first: slower to start, faster to train.
     """
     from .commands import fit as command
 
     console = _console(json, quiet)
+    if (data is None) == (target is None):
+        raise InputError("give a table, as in: pushforward fit DATA -o MODEL, or a density by --target, and not both")
     options = command.FitOptions(
         flow=flow,
         layers=layers,
@@ -145,7 +155,12 @@ def fit(
         resume=resume,
         metrics=metrics,
     )
-    console.result(command.run(data, output, options, console, _command_line))
+    if target is not None:
+        from .commands.fit_target import TargetOptions, run
+
+        console.result(run(TargetOptions(target, dim, support, anneal), output, options, console, _command_line))
+    elif data is not None:
+        console.result(command.run(data, output, options, console, _command_line))
 
 
 @app.command(sort_key=3)

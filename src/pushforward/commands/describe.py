@@ -69,6 +69,20 @@ def describe_held_out(held: dict[str, Any]) -> list[str]:
     return lines
 
 
+def describe_target(target: dict[str, Any]) -> list[tuple[str, str]]:
+    """How well a flow fits a density known up to a constant: labels and values."""
+
+    def shown(name: str, digits: int) -> str:
+        return "not finite" if target[name] is None else f"{target[name]:,.{digits}f}"
+
+    return [
+        ("log Z, nats", f"{shown('log_z', 4)} ± {shown('log_z_se', 4)}"),
+        ("Effective draws", f"{shown('ess', 0)} of {target['n']:,}"),
+        ("k-hat", shown("khat", 2)),
+        ("Verdict", target["verdict"]),
+    ]
+
+
 def _with_error(held: dict[str, Any], name: str) -> str:
     value = held["gain" if name == "gain_" else f"{name}log_likelihood"]
     if value is None or value in (float("inf"), -float("inf")):

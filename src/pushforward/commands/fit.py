@@ -61,7 +61,7 @@ class FitOptions:
 
 def run(data: Path, output: Path, options: FitOptions, console: Console, command: str) -> dict[str, Any]:
     """Fits, measures and saves; returns the summary that was saved with the model."""
-    _check_output(output)
+    check_output(output)
     device_named(options.device)
     started = time.perf_counter()
     table = read_table(data)
@@ -93,7 +93,7 @@ def run(data: Path, output: Path, options: FitOptions, console: Console, command
     return summary
 
 
-def _check_output(output: Path) -> None:
+def check_output(output: Path) -> None:
     if output.suffix.lower() in (".csv", ".parquet", ".html", ".json"):
         raise InputError(f"{output}: a model is a folder; give a name without an ending")
     if output.exists() and not output.is_dir():

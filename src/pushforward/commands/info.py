@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .console import Console, aligned
-from .describe import describe_columns, describe_held_out
+from .describe import describe_columns, describe_held_out, describe_target
 from .model import TableModel
 
 
@@ -29,6 +29,9 @@ def run(model_path: Path, console: Console) -> dict[str, Any]:
     ):
         console.say(line)
     console.say()
+    if "target" in summary:
+        for line in [*aligned(describe_target(summary["target"]), indent=""), ""]:
+            console.say(line)
     for line in [*describe_columns(model.schema), "", *describe_held_out(summary["held_out"])]:
         console.say(line)
     kept = ("summary", "schema", "command", "data", "seed", "samples", "torch")

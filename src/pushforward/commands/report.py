@@ -9,6 +9,7 @@ from ..data.baseline import Gaussian
 from ..data.table import check_output
 from ..report.build import write_report
 from .console import Console
+from .describe import describe_target
 from .held_out import held_out_rows, saved_held_out
 from .model import TableModel
 
@@ -72,6 +73,9 @@ def overview(model: TableModel, source: str) -> dict[str, Any]:
         "Flow": summary["flow"],
         "Time to fit": f"{summary['seconds']:.0f} s",
     }
+    if "target" in summary:  # fitted to a log-density, not to a table
+        del facts["Training rows"]
+        facts |= dict(describe_target(summary["target"]))
     if model.schema.given:
         facts["Given"] = ", ".join(model.schema.given_names)
     if held["cell_samples"]:
