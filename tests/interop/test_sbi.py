@@ -1,0 +1,46 @@
+"""A flow as sbi's density estimator, with the real library: neural posterior and likelihood estimation."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # the library's own, on import
+    inference = pytest.importorskip("sbi.inference", reason="sbi is not installed")
+
+pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore")]
+
+
+def simulate(n):
+    theta = torch.randn(n, 2)
+    return theta, theta + 0.5 * torch.randn(n, 2)
+
+
+def test_the_estimator_keeps_the_shapes_of_sbi():
+    from pushforward.interop.sbi import density_estimator
+
+    theta, x = simulate(100)
+    estimator = density_estimator("maf", layers=2, hidden=(16,))(theta, x)
+    assert estimator.loss(theta, x).shape == (100,)
+    assert estimator.log_prob(theta[None], x).shape == (1, 100)
+    assert estimator.log_prob(torch.randn(7, 1, 2), x[:1]).shape == (7, 1)
+    draws, log_prob = estimator.sample_and_log_prob((6,), x[:3])
+    assert draws.shape == estimator.sample((6,), x[:3]).shape == (6, 3, 2)
+    torch.testing.assert_close(log_prob, estimator.log_prob(draws, x[:3]), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_npe_finds_a_gaussian_posterior():
+    from pushforward.interop.sbi import density_estimator
+
+    torch.manual_seed(0)
+    prior = torch.distributions.MultivariateNormal(torch.zeros(2), torch.eye(2))
+    trainer = inference.NPE(prior, density_estimator=density_estimator("maf", layers=2, hidden=(32,)))
+    trainer.append_simulations(*simulate(4000)).train(max_num_epochs=60, show_train_summary=False)
+    observed = torch.tensor([[1.0, -0.5]])
+    draws = trainer.build_posterior().sample((3000,), x=observed, show_progress_bars=False)
+    torch.testing.assert_close(draws.mean(0), observed[0] / 1.25, atol=0.1, rtol=0)  # precision 1 + 4
+    torch.testing.assert_close(draws.std(0), torch.full((2,), 0.2**0.5), atol=0.08, rtol=0)
