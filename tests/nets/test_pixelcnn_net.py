@@ -1,5 +1,7 @@
 """The masked network leaks nothing, sees everything before, and gives the same number by number."""
 
+import math
+
 import pytest
 import torch
 
@@ -13,10 +15,16 @@ def network(colours, context=0):
 
 
 def raster_jacobian(net, shape):
-    """|d params / d x| summed over parameters, both in raster order with the colours innermost."""
-    x = torch.rand(1, *shape, dtype=torch.float64) * 2 - 1
-    jacobian = torch.autograd.functional.jacobian(net, x)[:, 0, ..., 0, :, :, :].abs().sum(0)
-    size = x.numel()
+    """|d params / d x| summed over parameters, both in raster order with the colours innermost.
+
+    Summed over several x too: a unit may be switched off at one of them.
+    """
+    generator = torch.Generator().manual_seed(0)
+    size = math.prod(shape)
+    jacobian = torch.zeros(*shape, *shape, dtype=torch.float64)
+    for _ in range(8):
+        x = torch.rand(1, *shape, dtype=torch.float64, generator=generator) * 2 - 1
+        jacobian += torch.autograd.functional.jacobian(net, x)[:, 0, ..., 0, :, :, :].abs().sum(0)
     return jacobian.permute(1, 2, 0, 4, 5, 3).reshape(size, size)
 
 

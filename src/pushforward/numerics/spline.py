@@ -61,7 +61,7 @@ def bin_map(t: Tensor, width: Tensor, bottom: Tensor, height: Tensor, d0: Tensor
 
 
 def bin_root(eta: Tensor, s: Tensor, d0: Tensor, d1: Tensor) -> Tensor:
-    """t from the height's share eta: the root 2c / (-b - sqrt(disc)) of equation 6, then two Newton steps.
+    """t from the height's share eta: the root 2c / (-b - sqrt(disc)) of equation 6, then three Newton steps.
 
     That form of the root never cancels, but with steep slopes the discriminant itself may; the steps mend it.
     """
@@ -69,7 +69,7 @@ def bin_root(eta: Tensor, s: Tensor, d0: Tensor, d1: Tensor) -> Tensor:
     a, b, c = (s - d0) + eta * delta, d0 - eta * delta, -s * eta
     disc = (b * b - 4 * a * c).clamp_min(0)
     t = (2 * c / (-b - disc.sqrt())).clamp(0, 1)
-    for _ in range(2):
+    for _ in range(3):
         u = 1 - t
         tu = t * u
         denominator = s + delta * tu
