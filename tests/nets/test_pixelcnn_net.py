@@ -11,6 +11,7 @@ from pushforward.testing import randomize
 
 
 def network(colours, context=0):
+    torch.manual_seed(0)
     return randomize(PixelNet(colours, 2, hidden=12, layers=2, context=context)).double()
 
 
