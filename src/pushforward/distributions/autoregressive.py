@@ -64,8 +64,7 @@ class AutoregressiveModel(Density):
     ) -> Tensor:
         """Draws of shape ``(*shape, *context batch, features)``; ``temperature`` scales Gaussians' spread and divides
         logits."""
-        _, context = self._check(None, context)
-        batch = torch.Size(shape) if context is None else torch.Size(shape) + context.shape[:-1]
+        batch = self._batch_of_draws(shape, context)
         drawn: list[Tensor] = []
 
         def feature(j: int, params: Tensor) -> Tensor:

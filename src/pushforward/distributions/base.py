@@ -49,6 +49,11 @@ class Density(Described):
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Sets data-dependent parameters from a batch, where there are any."""
 
+    def _batch_of_draws(self, shape: Sequence[int], context: Tensor | None) -> torch.Size:
+        """``(*shape, *context batch)``, the batch shape of what :meth:`sample` returns, for a context that fits."""
+        self._check(None, context)
+        return torch.Size(shape) if context is None else torch.Size(shape) + context.shape[:-1]
+
     def _check(self, x: Tensor | None, context: Tensor | None) -> tuple[Any, Tensor | None]:
         """Shapes at the border; nothing here looks at values."""
         if context is None and self.context_features:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..described import Described
+from ..numerics.affine import soft_clamp
 
 _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
@@ -55,12 +56,12 @@ class Gaussian(Conditional):
         self.limit = limit
 
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
-        log_sigma = _soft_clamp(params[1], self.limit)
+        log_sigma = soft_clamp(params[1], self.limit)
         return -0.5 * ((x - params[0]) * (-log_sigma).exp()).square() - log_sigma - _HALF_LOG_TWO_PI
 
     def sample(self, params: Tensor, generator: torch.Generator | None, temperature: float) -> Tensor:
         noise = _normal(params[0], generator)
-        return params[0] + temperature * noise * _soft_clamp(params[1], self.limit).exp()
+        return params[0] + temperature * noise * soft_clamp(params[1], self.limit).exp()
 
 
 class Mixture(Conditional):
@@ -98,7 +99,7 @@ class Mixture(Conditional):
     def _read(self, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         logits, mu, raw = params.chunk(3)
         spread = self.spread.view(-1, *[1] * (params.dim() - 1))
-        return logits.log_softmax(0), mu + spread, _soft_clamp(raw, self.limit)
+        return logits.log_softmax(0), mu + spread, soft_clamp(raw, self.limit)
 
 
 class Bernoulli(Conditional):
@@ -157,10 +158,6 @@ class Categorical(Conditional):
                 f"x must hold whole numbers from 0 to {self.classes - 1} (classes={self.classes}), "
                 f"got values from {x.min()} to {x.max()}"
             )
-
-
-def _soft_clamp(raw: Tensor, limit: float) -> Tensor:
-    return raw / (1 + raw.abs() / limit)
 
 
 def _normal(like: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -106,6 +106,5 @@ class Flow(Density):
     def _noise(
         self, shape: Sequence[int], context: Tensor | None, generator: torch.Generator | None, temperature: float
     ) -> tuple[Tensor, Tensor | None]:
-        _, context = self._check(None, context)
-        batch = torch.Size(shape) if context is None else torch.Size(shape) + context.shape[:-1]
+        batch = self._batch_of_draws(shape, context)
         return self.base.sample(batch, generator, temperature), context

@@ -79,8 +79,7 @@ class PixelCNN(Density):
         temperature: float = 1.0,
     ) -> Tensor:
         """Draws of shape ``(*shape, *context batch, C, H, W)``, whole numbers in the model's dtype."""
-        _, context = self._check(None, context)
-        batch = torch.Size(shape) if context is None else torch.Size(shape) + context.shape[:-1]
+        batch = self._batch_of_draws(shape, context)
         x = self.net.head.weight.new_zeros(*batch, *self.event_shape)
         images, context, _ = as_batch(x, context)
         return self._fill(images, context, generator, temperature).view(x.shape)

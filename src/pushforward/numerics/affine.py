@@ -19,7 +19,7 @@ from .layout import plain_operations
 def forward(x: Tensor, params: Tensor, limit: float) -> tuple[Tensor, Tensor]:
     """z and log dz/dx = -s, of the shape of x; ``params`` holds mu and r, ``(2, *x.shape)``."""
     if plain_operations():
-        s = _s(params[1], limit)
+        s = soft_clamp(params[1], limit)
         return (x - params[0]) * (-s).exp(), -s
     return _Forward.apply(x, params, limit) if torch.is_grad_enabled() else _forward(x, params, limit)[:2]
 
@@ -27,12 +27,13 @@ def forward(x: Tensor, params: Tensor, limit: float) -> tuple[Tensor, Tensor]:
 def inverse(z: Tensor, params: Tensor, limit: float) -> tuple[Tensor, Tensor]:
     """x and log dx/dz = s, of the shape of z."""
     if plain_operations():
-        s = _s(params[1], limit)
+        s = soft_clamp(params[1], limit)
         return z * s.exp() + params[0], s
     return _Inverse.apply(z, params, limit) if torch.is_grad_enabled() else _inverse(z, params, limit)[:2]
 
 
-def _s(raw: Tensor, limit: float) -> Tensor:
+def soft_clamp(raw: Tensor, limit: float) -> Tensor:
+    """s = r / (1 + |r| / limit): within (-limit, limit), symmetric about 0, of slope 1 there."""
     return raw / (1 + raw.abs() / limit)
 
 
