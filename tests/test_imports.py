@@ -38,7 +38,7 @@ FLOORS = (
     ("checkpoint",),
     ("report",),
     ("training", "target_fit"),
-    ("estimator", "interop", "arguments", "commands", "cli", "__main__"),
+    ("estimator", "interop", "arguments", "commands", "shell", "cli", "__main__"),
 )
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 FILES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

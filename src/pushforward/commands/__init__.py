@@ -1,1 +1,1 @@
-"""What each command of the shell does. ``cli.py`` holds their arguments and help texts, and imports these on demand."""
+"""What each command of the shell does. ``shell/`` holds their arguments and help texts, and imports these on demand."""

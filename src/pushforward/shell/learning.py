@@ -1,0 +1,132 @@
+"""The commands that learn: ``demo`` and ``fit``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from ..arguments import bounds, names, seconds, widths
+from ..data.errors import InputError
+from .options import Device, DropMissing, Json, Quiet, Samples, Seed, console_for, typed
+
+
+def demo(
+    data: Path | None = None,
+    *,
+    output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("demo"),
+    budget: str = "60s",
+    flow: str = "nsf",
+    seed: Seed = 0,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """The whole job on a real table: fit, score, sample, report.
+
+    Args:
+        data: Your own table; without it, the diamonds table that ships inside plotnine.
+        output: The folder that everything is written to.
+        budget: Time for the training, as in 60s or 5m.
+        flow: Which flow to fit; see `pushforward fit --help`.
+    """
+    from ..commands import demo as command
+
+    console = console_for(json, quiet)
+    console.result(command.run(data, output, console, budget=seconds("--budget", budget), seed=seed, flow=flow))
+
+
+def fit(
+    data: Path | None = None,
+    *,
+    output: Annotated[Path, Parameter(name=["--output", "-o"])],
+    flow: str = "nsf",
+    layers: int | None = None,
+    hidden: str | None = None,
+    columns: str | None = None,
+    given: str | None = None,
+    drop_missing: DropMissing = False,
+    bounds_: Annotated[list[str] | None, Parameter(name="--bounds", negative="")] = None,
+    seed: Seed = 0,
+    epochs: int | None = None,
+    steps: int | None = None,
+    budget: str | None = None,
+    patience: int | None = None,
+    batch_size: int = 512,
+    lr: float = 1e-3,
+    samples: Samples = None,
+    checkpoint_every: int | None = None,
+    resume: Annotated[bool, Parameter(negative="")] = False,
+    metrics: Path | None = None,
+    target: str | None = None,
+    dim: int | None = None,
+    support: str | None = None,
+    anneal: int = 0,
+    device: Device = "auto",
+    compile: Annotated[bool, Parameter(negative="")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Learn the density of a table and save it; or, with --target, a sampler of a density known up to a constant.
+
+    One tenth of the rows tells when to stop, another tenth is held out for the figures that are printed; an .npz file
+    with arrays train, val and test is used as it is divided. Without --epochs, --steps or --budget, it trains on about
+    5,000 batches.
+
+    Args:
+        data: The table.
+        output: The model: a folder that is written, or replaced.
+        flow: nsf (the best density), nsf-coupling (quick to sample too), maf, iaf, realnvp, or ffjord (slow, smooth).
+        layers: Layers of the flow; more fit better and run slower.
+        hidden: Widths of its hidden layers, as in 128,128.
+        columns: Columns to model, as in price,carat; without it, all but the given ones.
+        given: Columns to condition on: the density is that of the others given these. Text is allowed here.
+        bounds_: An interval that a column stays in, as in share=0,1 (or weight=0, for no upper end). May be repeated.
+        epochs: Passes over the training rows.
+        steps: Batches to train on.
+        budget: Time for the training, as in 90s, 5m or 1h.
+        patience: Stop after so many validations without an improvement.
+        batch_size: Rows in a batch.
+        lr: The learning rate.
+        checkpoint_every: Save the state of the training every so many steps, beside the model, in MODEL.training.
+        resume: Go on from MODEL.training where it exists; start afresh where it does not.
+        metrics: A file for the training's progress, one JSON object a line.
+        target: Instead of a table, a log-density in Python, as module:function: it maps (n, D) to (n,), in nats.
+        dim: D, how many numbers the target takes.
+        support: Where they live, as in real:9,positive:1; kinds are real, positive, unit, simplex and ordered.
+        anneal: Steps over which the target comes in, for one with several modes.
+        compile: Compile the flow first: slower to start, faster to train.
+    """
+    from ..commands import fit as command
+
+    console = console_for(json, quiet)
+    if (data is None) == (target is None):
+        raise InputError("give a table, as in: pushforward fit DATA -o MODEL, or a density by --target, and not both")
+    options = command.FitOptions(
+        flow=flow,
+        layers=layers,
+        hidden=widths(hidden),
+        columns=names("--columns", columns),
+        given=names("--given", given),
+        bounds=bounds(bounds_ or []),
+        drop_missing=drop_missing,
+        seed=seed,
+        epochs=epochs,
+        steps=steps,
+        budget=None if budget is None else seconds("--budget", budget),
+        batch_size=batch_size,
+        lr=lr,
+        patience=patience,
+        samples=16 if samples is None else samples,
+        device=device,
+        compile=compile,
+        checkpoint_every=checkpoint_every,
+        resume=resume,
+        metrics=metrics,
+    )
+    if target is not None:
+        from ..commands.fit_target import TargetOptions, run
+
+        console.result(run(TargetOptions(target, dim, support, anneal), output, options, console, typed()))
+    elif data is not None:
+        console.result(command.run(data, output, options, console, typed()))
