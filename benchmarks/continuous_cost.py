@@ -46,7 +46,7 @@ def traces(batch: int = 128, hidden: int = 128) -> None:
     """Eight equal steps, so that all do the same work but for the trace; "none" is the solve alone."""
     for features in (2, 8, 32, 128, 512):
         field, x = bent(features, hidden), torch.randn(batch, features, generator=torch.Generator().manual_seed(1))
-        row = {"features": features, "batch": batch, "hidden": hidden}
+        row: dict[str, float] = {"features": features, "batch": batch, "hidden": hidden}
         solve = Continuous(field, steps=8)
         row["none_ms"] = round(median_ms(lambda s=solve, x=x: s.solve(x, logdet=False)), 2)
         for trace in ("closed", "hutchinson", "exact"):

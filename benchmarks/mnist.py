@@ -18,10 +18,12 @@ import time
 from pathlib import Path
 
 import torch
+from measure.results import processor
 from torch import Tensor
 
 import pushforward as pf
 from pushforward.data.images import read_images, write_grid
+from pushforward.distributions.base import Density
 
 PLACES = ["data/mnist", "/usr/share/dataset-fashion-mnist", "/usr/share/mnist"]
 MODELS = {
@@ -40,7 +42,7 @@ def find(folder: str | None, kind: str) -> Path:
     raise SystemExit(f"no {kind}-images-idx3-ubyte(.gz) in {folder or ', '.join(PLACES)}: name its folder with --data")
 
 
-def train(model: pf.Flow, images: Tensor, *, minutes: float, batch: int, lr: float) -> dict[str, float]:
+def train(model: Density, images: Tensor, *, minutes: float, batch: int, lr: float) -> dict[str, float]:
     """Adam; the learning rate rises over the first fiftieth of the time and falls with a cosine to the end of it."""
     optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
     start, budget, steps, seen, recent = time.monotonic(), minutes * 60, 0, 0, math.nan
@@ -63,7 +65,7 @@ def train(model: pf.Flow, images: Tensor, *, minutes: float, batch: int, lr: flo
 
 
 @torch.no_grad()
-def evaluate(model: pf.Flow, images: Tensor) -> dict[str, float]:
+def evaluate(model: Density, images: Tensor) -> dict[str, float]:
     """Mean bits/dim over all images, its standard error, and the median and the worst image."""
     log_prob = torch.cat([model(part) for part in images.split(100)])
     bits = pf.diagnostics.bits_per_dim(log_prob, images.shape[1:], levels=1).double()
@@ -93,7 +95,7 @@ def main() -> None:
     images, test = (read_images(find(options.data, kind)) for kind in ("train", "t10k"))
     model = MODELS[options.model](images.shape[1:], options.steps, options.hidden)
     model.initialize(images[torch.randperm(len(images))[:512]])
-    result = train(model, images, minutes=options.minutes, batch=options.batch, lr=options.lr)
+    trained = train(model, images, minutes=options.minutes, batch=options.batch, lr=options.lr)
     model.eval()
     figures = evaluate(model, test)
     started = time.monotonic()
@@ -109,7 +111,7 @@ def main() -> None:
         **figures,
         "bound": "lower bound, one draw of the noise" if isinstance(model, pf.Flow) else "exact",
         "train_minutes": options.minutes,
-        **result,
+        **trained,
         "batch": options.batch,
         "lr": options.lr,
         "parameters": sum(p.numel() for p in model.parameters()),
@@ -117,17 +119,11 @@ def main() -> None:
         "data": find(options.data, "t10k").name,
         "test_images": len(test),
         "date": today,
-        "hardware": f"{platform.machine()} {_processor()}, {torch.get_num_threads()} threads",
+        "hardware": f"{platform.machine()} {processor()}, {torch.get_num_threads()} threads",
         "torch": torch.__version__,
     }
     (options.out / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
 if __name__ == "__main__":

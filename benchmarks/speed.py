@@ -1,103 +1,94 @@
-"""Milliseconds of density, training step and sampling, next to zuko where it is installed, at the same sizes.
+"""Milliseconds of density, training step and sampling at standard sizes, next to every peer that has the family.
 
-    python benchmarks/speed.py [--features 43] [--batch 512] [--rounds 5] [--only maf]
+    python benchmarks/speed.py [--families maf,nsf] [--jobs density,train,sample] [--batch 512] [--compiled] [--quick]
 
-The contestants take turns, so that a machine that slows down slows down all of them; the table holds medians and the
-ratio to pushforward. Results depend on the machine: quote ratios of one run, and the line that names the hardware.
+The contestants take turns; the tables hold medians, with the ratio to pushforward. Ratios travel from machine to
+machine better than times do.
 """
 
 from __future__ import annotations
 
 import argparse
-import platform
-import statistics
-import time
-from collections.abc import Callable
+from dataclasses import asdict
 
-import torch
-from torch import Tensor, nn
-
-import pushforward as pf
-
-try:
-    import zuko
-except ImportError:
-    zuko = None
-
-Job = Callable[[], object]
+from measure import plots, results
+from measure.models import JOBS
+from measure.sizes import SMALL, STANDARD, Size
+from measure.subjects import BUILDERS, EAGER, OURS, subjects
+from measure.timing import Times, interleaved
 
 
-def contestants(features: int) -> dict[str, dict[str, Callable[[], nn.Module]]]:
-    """Name of the family, then name of the library, to a constructor; the same layers and widths on both sides."""
-    families: dict[str, dict[str, Callable[[], nn.Module]]] = {
-        "maf": {"pushforward": lambda: pf.maf(features, layers=5, hidden=(512, 512))},
-        "realnvp": {"pushforward": lambda: pf.realnvp(features, layers=8, hidden=(128, 128))},
-        "nsf": {"pushforward": lambda: pf.nsf(features, layers=5, hidden=(512, 512), bins=8)},
-        "nsf-coupling": {"pushforward": lambda: pf.nsf(features, layers=8, hidden=(128, 128), bins=8, coupling=True)},
+def race(family: str, size: Size, jobs: list[str], libraries: list[str], budget: float) -> list[results.Row]:
+    """One row of results for each library and job."""
+    contestants = subjects(family, size, libraries)
+    rows: list[results.Row] = []
+    for job in jobs:
+        able = {each.library: each.jobs[job] for each in contestants if job in each.jobs}
+        for library, times in interleaved(able, budget).items():
+            parameters = next(each.parameters for each in contestants if each.library == library)
+            rows.append(row(family, job, library, times) | {"parameters": parameters, **asdict(size)})
+        print(family, job, results.ratios(medians(rows, family, job), OURS), flush=True)
+    return rows
+
+
+def row(family: str, job: str, library: str, times: Times) -> results.Row:
+    return {"family": family, "job": job, "library": library, "ms": times.median} | {
+        f"ms_{name}": getattr(times, name) for name in ("low", "high", "turns", "first")
     }
-    if zuko is not None:
-        hidden = {"hidden_features": (512, 512)}
-        families["maf"]["zuko"] = lambda: zuko.flows.MAF(features, transforms=5, **hidden)
-        families["nsf"]["zuko"] = lambda: zuko.flows.NSF(features, transforms=5, bins=8, **hidden)
-        families["realnvp"]["zuko"] = lambda: zuko.flows.NICE(features, transforms=8, hidden_features=(128, 128))
-    return families
 
 
-def jobs(flow: nn.Module, x: Tensor) -> dict[str, Job]:
-    """Density without gradients, one step of Adam, and as many samples as there are rows in x."""
-    ours = isinstance(flow, pf.Flow)
-    log_prob = flow.log_prob if ours else lambda v: flow().log_prob(v)
-    draw = flow.sample if ours else lambda shape: flow().sample(shape)
-    optimizer = torch.optim.Adam(flow.parameters(), lr=1e-4, fused=True)
-
-    def density() -> None:
-        with torch.no_grad():
-            log_prob(x)
-
-    def train() -> None:
-        optimizer.zero_grad()
-        (-log_prob(x).mean()).backward()
-        optimizer.step()
-
-    def sample() -> None:
-        with torch.no_grad():
-            draw((len(x),))
-
-    return {"density": density, "train": train, "sample": sample}
+def medians(rows: list[results.Row], family: str, job: str) -> dict[str, float]:
+    return {each["library"]: each["ms"] for each in rows if (each["family"], each["job"]) == (family, job)}
 
 
-def milliseconds(job: Job) -> float:
-    start = time.perf_counter()
-    job()
-    return 1e3 * (time.perf_counter() - start)
+def overview(rows: list[results.Row], job: str) -> str:
+    """A line for each family: all medians of one job."""
+    families = list(dict.fromkeys(each["family"] for each in rows))
+    libraries = [name for name in BUILDERS if any(each["library"] == name for each in rows)]
+    lines = []
+    for family in families:
+        found = results.ratios(medians(rows, family, job), OURS)
+        lines.append({"ms": family} | {library: found.get(library) for library in libraries})
+    return results.table(lines)
+
+
+def picture(rows: list[results.Row], jobs: list[str]):
+    families = list(dict.fromkeys(each["family"] for each in rows))
+    figure, axes = plots.panels(len(families), len(jobs), height=1.9)
+    for line, family in zip(axes, families, strict=True):
+        for panel, job in zip(line, jobs, strict=True):
+            plots.bars(panel, medians(rows, family, job), f"{family}: {job}", "ms")
+    return figure
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--features", type=int, default=43)
-    parser.add_argument("--batch", type=int, default=512)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only")
+    parser.add_argument("--families", default=",".join(STANDARD))
+    parser.add_argument("--jobs", default=",".join(JOBS))
+    parser.add_argument("--libraries", help="by default all that are installed; ours compiled only with --compiled")
+    parser.add_argument("--compiled", action="store_true", help="also time ours after flow.compile()")
+    parser.add_argument("--batch", type=int, help="rows, in place of the standard size's")
+    parser.add_argument("--features", type=int, help="features, in place of the standard size's")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--budget", type=float, default=4.0, help="seconds for one job of one family")
+    parser.add_argument("--quick", action="store_true", help="small models")
+    parser.add_argument("--name", help="of the result files")
     options = parser.parse_args()
-    torch.manual_seed(0)
-    x = torch.randn(options.batch, options.features)
-    machine = f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
-    versions = f"torch {torch.__version__}, zuko {getattr(zuko, '__version__', 'not installed')}"
-    print(f"{machine}, {versions}: {options.features} features, batch {options.batch}, float32, medians in ms")
-    for family, makers in contestants(options.features).items():
-        if options.only not in (None, family):
-            continue
-        work = {library: jobs(make(), x) for library, make in makers.items()}
-        for task in ("density", "train", "sample"):
-            times: dict[str, list[float]] = {library: [] for library in work}
-            for turn in range(options.rounds + 1):
-                for library, own in work.items():
-                    taken = milliseconds(own[task])
-                    if turn:  # the first is to warm up
-                        times[library].append(taken)
-            medians = {library: statistics.median(values) for library, values in times.items()}
-            ratios = [f"{name} {value:.2f} ({value / medians['pushforward']:.2f}x)" for name, value in medians.items()]
-            print(f"{family:13} {task:8} " + "  ".join(ratios), flush=True)
+    jobs = options.jobs.split(",")
+    libraries = options.libraries.split(",") if options.libraries else list(BUILDERS if options.compiled else EAGER)
+    changes = {key: value for key in ("batch", "features", "device") if (value := getattr(options, key)) is not None}
+    rows: list[results.Row] = []
+    sizes = {}
+    for family in options.families.split(","):
+        sizes[family] = (SMALL if options.quick else STANDARD)[family].but(**changes)
+        rows += race(family, sizes[family], jobs, libraries, options.budget)
+    tables = {job: overview(rows, job) for job in jobs}
+    tables["Sizes"] = results.table([{"family": family, "size": str(size)} for family, size in sizes.items()])
+    name = (
+        options.name or ("speed" if options.device == "cpu" else f"speed-{options.device}") + "-quick" * options.quick
+    )
+    title = "Milliseconds of one call, and how many times ours a peer takes"
+    results.write(name, title, tables, rows, figure=picture(rows, jobs))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,124 @@
+"""Costs that no other process on the machine can change: matrix-product FLOPs, operators, bytes kept for the backward.
+
+FLOPs are by PyTorch's own formulas (``torch.utils.flop_counter``) with the in-place product added, which its counter
+leaves out. All is counted where PyTorch dispatches, so what hand-written autograd functions do counts too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from .models import Job
+
+aten = torch.ops.aten
+FORMULAS: dict[Any, Callable[..., int]] = {
+    **flop_registry,
+    aten.addmm_: lambda *args, **kwargs: flop_registry[aten.addmm](*args, **kwargs),
+    aten.baddbmm_: lambda *args, **kwargs: flop_registry[aten.baddbmm](*args, **kwargs),
+}
+VIEWS = {"view", "t", "transpose", "permute", "expand", "slice", "select", "detach", "alias", "unsqueeze", "squeeze"}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one call: FLOPs of matrix products and convolutions, operators that are no views, bytes for the backward."""
+
+    flops: int
+    operators: int
+    saved_bytes: int
+
+
+@dataclass
+class Product:
+    """One matrix product or convolution of a call: its FLOPs, how often it ran, and the operator with its arguments."""
+
+    flops: int
+    count: int
+    operator: Any
+    args: Any
+    kwargs: Any
+
+    def again(self) -> Job:
+        """The same work on other numbers."""
+        args, kwargs = _filled(self.args), dict(_filled(self.kwargs))
+        return lambda: self.operator(*args, **kwargs)
+
+
+def cost(job: Job, module: nn.Module) -> Cost:
+    """Of the second call, after a seed; the first may fill caches. The module's own parameters are not counted."""
+    job()
+    own = {p.untyped_storage().data_ptr() for p in module.parameters()}
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    torch.manual_seed(0)
+    with saved_tensors_hooks(pack, lambda tensor: tensor), _Dispatched() as seen:
+        job()
+    return Cost(sum(each.flops * each.count for each in seen.products.values()), seen.operators, sum(kept.values()))
+
+
+def products(job: Job) -> list[Product]:
+    """Every matrix product and convolution of a call, equal ones together."""
+    job()
+    with _Dispatched() as seen:
+        job()
+    return list(seen.products.values())
+
+
+class _Dispatched(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.operators = 0
+        self.products: dict[Any, Product] = {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        self.operators += func._overloadpacket.__name__ not in VIEWS
+        formula = FORMULAS.get(func._overloadpacket)
+        if formula is not None:
+            rest = {name: value for name, value in kwargs.items() if name != "out"}
+            flops = formula(*args, **rest, out_val=result)
+            layout = func, _layout(args), _layout(kwargs)
+            kept = self.products.setdefault(layout, Product(flops, 0, *layout))
+            kept.count += 1
+        return result
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What decides how fast a product of tensors is."""
+
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    dtype: torch.dtype
+    device: torch.device
+
+
+def _layout(value: Any) -> Any:
+    """The arguments with layouts in place of tensors, hashable."""
+    if isinstance(value, Tensor):
+        return Layout(tuple(value.shape), value.stride(), value.dtype, value.device)
+    if isinstance(value, dict):
+        return tuple((name, _layout(entry)) for name, entry in value.items())
+    return tuple(map(_layout, value)) if isinstance(value, list | tuple) else value
+
+
+def _filled(value: Any) -> Any:
+    """The arguments with new tensors in place of layouts."""
+    if isinstance(value, Layout):
+        return torch.empty_strided(value.shape, value.stride, dtype=value.dtype, device=value.device).normal_()
+    return tuple(map(_filled, value)) if isinstance(value, tuple) else value

@@ -1,0 +1,55 @@
+"""A fair clock: contestants take turns, so that a machine that slows down slows down all of them."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .models import Job
+
+TURN = 2e-3  # short jobs are repeated until a turn takes about so many seconds
+
+
+@dataclass(frozen=True)
+class Times:
+    """Milliseconds of one call: the median over the turns, the quartiles, and the very first call."""
+
+    median: float
+    low: float
+    high: float
+    turns: int
+    first: float
+
+
+def seconds(job: Job, repeats: int = 1) -> float:
+    """Of one call, on average."""
+    start = time.perf_counter()
+    for _ in range(repeats):
+        job()
+    return (time.perf_counter() - start) / repeats
+
+
+def interleaved(jobs: Mapping[str, Job], budget: float = 3.0, least: int = 3, most: int = 30) -> dict[str, Times]:
+    """A B C A B C … for about ``budget`` seconds, at least ``least`` and at most ``most`` turns.
+
+    Before that every job runs twice: the first call may compile, the second says how often a turn repeats the job.
+    """
+    first = {name: seconds(job) for name, job in jobs.items()}
+    warm = {name: seconds(job) for name, job in jobs.items()}
+    repeats = {name: max(1, math.ceil(TURN / max(taken, 1e-6))) for name, taken in warm.items()}
+    a_round = sum(max(taken, TURN) for taken in warm.values())
+    turns = min(max(round(budget / a_round), least), most)
+    taken: dict[str, list[float]] = {name: [] for name in jobs}
+    for _ in range(turns):
+        for name, job in jobs.items():
+            taken[name].append(seconds(job, repeats[name]))
+    return {name: _times(values, first[name]) for name, values in taken.items()}
+
+
+def _times(values: list[float], first: float) -> Times:
+    ms = [1e3 * value for value in values]
+    low, _, high = statistics.quantiles(ms, n=4, method="inclusive") if len(ms) > 1 else ms * 3
+    return Times(statistics.median(ms), low, high, len(ms), 1e3 * first)
