@@ -50,8 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(2, f"{' '.join(str(error).split())} Help: pushforward {_first(arguments)}--help", arguments)
     except InputError as error:
         return _fail(2, str(error), arguments)
-    except KeyboardInterrupt:
-        return _fail(1, "stopped; nothing was written", arguments)
+    except KeyboardInterrupt as stop:
+        return _fail(1, str(stop) or "stopped; nothing was written", arguments)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more at exit
         return 1

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from ..data.errors import InputError
 
 
 def device_named(name: str) -> str:
-    """The device that a name stands for: ``auto`` is the GPU where there is one.
+    """The device that a name stands for: ``auto`` is the GPU where there is one, under torchrun each process its own.
 
     Raises:
         InputError: there is no such device here.
     """
     if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError):  # PyTorch asserts that it was built for a GPU

@@ -14,6 +14,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from ..data.schema import Schema
 from .model import TableModel
 
 POINTS = 4  # points per cell: gains matter in whole nats
@@ -49,8 +50,13 @@ def explain(model: TableModel, x: Tensor, context: Tensor | None, rows: np.ndarr
     }
     for j, column in enumerate(columns):
         everywhere[f"gain_{column.name}"] = _place(len(x), rows, gains[:, j].tolist())
-    kinds = {"unlikely_because": pl.String}
-    return pl.DataFrame(everywhere, schema={name: kinds.get(name, pl.Float64) for name in everywhere})
+    return pl.DataFrame(everywhere, schema=explained_columns(model.schema))
+
+
+def explained_columns(schema: Schema) -> dict[str, type[pl.DataType]]:
+    """Names and kinds of the columns that :func:`explain` returns."""
+    gains = {f"gain_{name}": pl.Float64 for name in schema.names}
+    return {"unlikely_because": pl.String, "would_fit": pl.Float64, **gains}
 
 
 def _best(

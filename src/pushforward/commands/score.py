@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,14 @@ import numpy as np
 import polars as pl
 
 from ..data.errors import InputError, listed
+from ..data.large import LargeRows, open_large
+from ..data.parquet import Piece
 from ..data.table import Table, check_output, read_table, write_table
-from .console import Console, aligned, mean_and_error
-from .explain import explain
+from . import score_stream
+from .console import Console, aligned
+from .explain import explain, explained_columns
 from .model import TableModel
-
-SHOWN = 5  # least likely rows on the screen
+from .tally import Tally
 
 
 def run(
@@ -35,15 +39,50 @@ def run(
     Raises:
         InputError: the model or the table cannot be used; says why.
     """
-    check_output(output)
     if samples is not None and samples < 1:
         raise InputError(f"--samples {samples}: expected at least 1")
+    if output.suffix:
+        check_output(output)
     model = TableModel.load(model_path, device)
+    large = open_large(data, model.schema.text_names)
+    if large is not None:
+        return _run_large(model, large, output, console, samples, seed, drop_missing, explain_below)
+    check_output(output)
     table = read_table(data).held_out()
     samples = samples or int(model.facts.get("samples", 16))
-    scores, summary = score_table(model, table, console, samples, seed, drop_missing, explain_below)
+    scores, tally = score_table(model, table, console, samples, seed, drop_missing, explain_below)
     write_table(scores, output)
-    for line in describe(scores, summary, table):
+    median = float(np.median(scores["log_density"].drop_nulls().to_numpy()))
+    return conclude(tally, median, model, samples, table.path.name, output, console)
+
+
+def _run_large(
+    model: TableModel,
+    source: LargeRows,
+    output: Path,
+    console: Console,
+    samples: int | None,
+    seed: int,
+    drop_missing: bool,
+    explain_below: float | None,
+) -> dict[str, Any]:
+    """The same for a table that is read in pieces; the first process of torchrun returns the summary."""
+    note_extra(model, source.columns, str(source.path), console)
+    samples = samples or int(model.facts.get("samples", 16))
+    score = partial(
+        score_frame, model, samples=samples, seed=seed, drop_missing=drop_missing, explain_below=explain_below
+    )
+    asked = {"samples": samples, "seed": seed, "explain_below": explain_below}
+    found = score_stream.run(model, source, output, console, score, asked)
+    return {} if found is None else conclude(*found, model, samples, source.path.name, output, console)
+
+
+def conclude(
+    tally: Tally, median: float, model: TableModel, samples: int, name: str, output: Path, console: Console
+) -> dict[str, Any]:
+    """Says what was found and where it was saved; returns the summary."""
+    summary = tally.summary(median, samples if model.schema.has_cells else None)
+    for line in describe(summary, tally.worst, name):
         console.say(line)
     console.say(f"saved {output}")
     return {**summary, "output": str(output)}
@@ -57,41 +96,59 @@ def score_table(
     seed: int,
     drop_missing: bool = False,
     explain_below: float | None = None,
-) -> tuple[pl.DataFrame, dict[str, Any]]:
+) -> tuple[pl.DataFrame, Tally]:
     """One row of scores per row of the table, in its order; rows with missing values get none."""
     for note in table.notes:
         console.note(note)
     source, frame = str(table.path), table.frame
     model.schema.check(frame, source)
-    extra = model.schema.extra_names(frame)
+    note_extra(model, frame.columns, source, console)
+    scores = score_frame(model, Piece(frame, source, 0), samples, seed, drop_missing, explain_below)
+    tally = Tally()
+    tally.add(scores)
+    if not tally.scored:
+        raise InputError(f"{source}: no row has a value in every column of the model")
+    if tally.scored < tally.rows:
+        console.note(f"{source}: {tally.rows - tally.scored:,} rows with missing or infinite values get no score")
+    return scores, tally
+
+
+def note_extra(model: TableModel, columns: Sequence[str], source: str, console: Console) -> None:
+    """Says which columns of a table the model does not use."""
+    extra = model.schema.extra_names(columns)
     if extra:
         console.note(f"{source}: the model does not use {listed(extra)}")
-    usable = model.schema.usable(frame) if drop_missing else np.ones(frame.height, bool)
-    if not usable.any():
-        raise InputError(f"{source}: no row has a value in every column of the model")
-    if not usable.all():
-        console.note(f"{source}: {int((~usable).sum()):,} rows with missing or infinite values get no score")
-    x, context = model.schema.encode(frame.filter(usable), source)
+
+
+def score_frame(
+    model: TableModel, piece: Piece, samples: int, seed: int, drop_missing: bool, explain_below: float | None
+) -> pl.DataFrame:
+    """The scores of some rows, in their order: log-density, percentile, and what else was asked for.
+
+    Raises:
+        InputError: a value is missing and ``drop_missing`` is not set, or is not one that the model knows.
+    """
+    usable = model.schema.usable(piece.frame) if drop_missing else np.ones(piece.frame.height, bool)
+    frame = piece.frame if usable.all() else piece.frame.filter(usable)
+    if not len(frame):
+        return pl.DataFrame(schema=_columns(model, explain_below)).clear(piece.frame.height)
+    x, context = model.schema.encode(frame, piece.source, piece.first)
     value, error = model.log_density(x, context, samples=samples, seed=seed)
     columns = {"log_density": value, "percentile": model.percentile(value)}
     if model.schema.has_cells:
         columns["standard_error"] = error
-    scores = pl.DataFrame(columns)
+    scores = pl.DataFrame(columns)  # the columns of _columns
     if explain_below is not None:
         rows = np.flatnonzero(columns["percentile"] <= explain_below)
         scores = scores.hstack(explain(model, x, context, rows, seed=seed))
-    mean, se = mean_and_error(value)
-    summary = {
-        "rows": frame.height,
-        "scored": len(x),
-        "log_likelihood": mean,
-        "standard_error": se,
-        "median": float(np.median(value)),
-        "below_1_percent": float((columns["percentile"] < 1).mean()),
-        "impossible": int(np.isneginf(value).sum()),
-        "cell_samples": samples if model.schema.has_cells else None,
-    }
-    return _with_gaps(scores, usable), summary
+    return _with_gaps(scores, usable)
+
+
+def _columns(model: TableModel, explain_below: float | None) -> dict[str, Any]:
+    """Names and kinds of the columns of scores."""
+    names = ["log_density", "percentile", *(["standard_error"] if model.schema.has_cells else [])]
+    explained = {} if explain_below is None else explained_columns(model.schema)
+    return {**dict.fromkeys(names, pl.Float64), **explained}
 
 
 def _with_gaps(scores: pl.DataFrame, usable: np.ndarray) -> pl.DataFrame:
@@ -106,12 +163,12 @@ def _with_gaps(scores: pl.DataFrame, usable: np.ndarray) -> pl.DataFrame:
     )
 
 
-def describe(scores: pl.DataFrame, summary: dict[str, Any], table: Table) -> list[str]:
+def describe(summary: dict[str, Any], worst: pl.DataFrame, name: str) -> list[str]:
     """The summary, and the least likely rows, for people."""
     mean, se = summary["log_likelihood"], summary["standard_error"]
     spread = "" if math.isnan(se) else f" ± {se:.4f}"
     lines = [
-        f"{table.path.name}: {summary['scored']:,} rows",
+        f"{name}: {summary['scored']:,} rows",
         f"log-density: median {summary['median']:.4f}, mean {mean:.4f}{spread} nats",
         f"{summary['below_1_percent']:.1%} of the rows are below the first percentile of the training rows",
     ]
@@ -121,7 +178,6 @@ def describe(scores: pl.DataFrame, summary: dict[str, Any], table: Table) -> lis
         )
     if summary["impossible"]:
         lines.append(f"{summary['impossible']:,} rows lie where the model has no density (log_density is -inf)")
-    worst = scores.with_row_index("row", offset=1).drop_nulls("log_density").sort("log_density").head(SHOWN)
     shown = [c for c in ("row", "log_density", "percentile", "unlikely_because", "would_fit") if c in worst.columns]
     values = [tuple(shown)] + [tuple(_short(v) for v in row) for row in worst.select(shown).iter_rows()]
     return [*lines, "", "the least likely rows", *aligned(values), ""]

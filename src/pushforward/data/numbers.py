@@ -74,8 +74,8 @@ def usable_rows(frame: pl.DataFrame, numbers: Sequence[str], text: Sequence[str]
     return usable
 
 
-def refuse_gaps(frame: pl.DataFrame, numbers: Sequence[str], text: Sequence[str], source: str) -> None:
-    """Refuses missing and infinite values.
+def refuse_gaps(frame: pl.DataFrame, numbers: Sequence[str], text: Sequence[str], source: str, first: int = 0) -> None:
+    """Refuses missing and infinite values in rows of which the first has the number ``first`` in its file, from 0.
 
     Raises:
         InputError: names the first bad column, its first bad row, and how to leave such rows out.
@@ -83,15 +83,15 @@ def refuse_gaps(frame: pl.DataFrame, numbers: Sequence[str], text: Sequence[str]
     for name in numbers:
         values = to_numbers(frame, [name])[:, 0]
         bad = np.flatnonzero(~np.isfinite(values))
-        if len(bad) == frame.height:
+        if len(bad) == frame.height and not first:
             raise InputError(f"{source}: column {name!r} has no value in any row; leave it out with --columns")
         if len(bad):
             what = "an infinite value" if np.isinf(values[bad[0]]) else "a missing value"
-            _refuse_gap(source, name, bad, what)
+            _refuse_gap(source, name, bad + first, what)
     for name in text:
         bad = np.flatnonzero(frame[name].is_null().to_numpy())
         if len(bad):
-            _refuse_gap(source, name, bad, "a missing value")
+            _refuse_gap(source, name, bad + first, "a missing value")
 
 
 def _refuse_gap(source: str, name: str, bad: np.ndarray, what: str) -> None:

@@ -104,6 +104,11 @@ class Schema:
         return [given.name for given in self.given]
 
     @property
+    def text_names(self) -> list[str]:
+        """The given columns that hold text."""
+        return [given.name for given in self.given if given.categories]
+
+    @property
     def context_features(self) -> int:
         return sum(given.width for given in self.given)
 
@@ -136,26 +141,31 @@ class Schema:
         require_columns(frame, [*self.names, *self.given_names], source)
         refuse_text(frame, self._kinds()[0], source)
 
-    def extra_names(self, frame: pl.DataFrame) -> list[str]:
+    def extra_names(self, columns: Sequence[str]) -> list[str]:
         """Columns of a table that the model does not use."""
         known = {*self.names, *self.given_names}
-        return [name for name in frame.columns if name not in known]
+        return [name for name in columns if name not in known]
 
-    def encode(self, frame: pl.DataFrame, source: str) -> tuple[Tensor, Tensor | None]:
+    def encode(self, frame: pl.DataFrame, source: str, first: int = 0) -> tuple[Tensor, Tensor | None]:
         """x of shape (rows, features) in float64 and the context of shape (rows, context features), or None.
+
+        Args:
+            frame: The rows.
+            source: Their file, for the errors.
+            first: The number of the first row in the file, from 0, for the errors.
 
         Raises:
             InputError: a column is missing, a value is missing or infinite, a category was not seen in training.
         """
         self.check(frame, source)
-        refuse_gaps(frame, *self._kinds(), source)
-        return torch.from_numpy(to_numbers(frame, self.names)), self.context(frame, source)
+        refuse_gaps(frame, *self._kinds(), source, first)
+        return torch.from_numpy(to_numbers(frame, self.names)), self.context(frame, source, first)
 
-    def context(self, frame: pl.DataFrame, source: str) -> Tensor | None:
+    def context(self, frame: pl.DataFrame, source: str, first: int = 0) -> Tensor | None:
         """The given columns as float32 features, or None where the model has none."""
         if not self.given:
             return None
-        parts = [_features(frame[given.name], given, source) for given in self.given]
+        parts = [_features(frame[given.name], given, source, first) for given in self.given]
         return torch.from_numpy(np.concatenate(parts, 1)).float()
 
     def decode(self, x: Tensor) -> pl.DataFrame:
@@ -170,7 +180,7 @@ class Schema:
 
     def _kinds(self) -> tuple[list[str], list[str]]:
         numbers = self.names + [given.name for given in self.given if not given.categories]
-        return numbers, [given.name for given in self.given if given.categories]
+        return numbers, self.text_names
 
 
 def learn_given(frame: pl.DataFrame, names: Sequence[str], source: str) -> tuple[Given, ...]:
@@ -200,7 +210,7 @@ def _learn_given(column: pl.Series, source: str) -> Given:
     return Given(name, categories)
 
 
-def _features(column: pl.Series, given: Given, source: str) -> np.ndarray:
+def _features(column: pl.Series, given: Given, source: str, first: int) -> np.ndarray:
     if not given.categories:
         return (to_numbers(column.to_frame(), [given.name]) - given.mean) / given.scale
     text = column.cast(pl.String)
@@ -208,7 +218,7 @@ def _features(column: pl.Series, given: Given, source: str) -> np.ndarray:
     if len(unseen):
         row = int(unseen[0])
         raise InputError(
-            f"{source}: column {given.name!r}, row {row + 1}: {text[row]!r} was not among the training rows; "
+            f"{source}: column {given.name!r}, row {first + row + 1}: {text[row]!r} was not among the training rows; "
             f"the model knows {listed(given.categories)}"
         )
     return np.column_stack([(text == category).to_numpy() for category in given.categories]).astype(np.float64)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from .csv_form import csv_form, open_text
 from .errors import InputError, listed
 
 MISSING = ["", "NA", "N/A", "NULL", "null", "NaN", "nan", "?"]  # what a CSV writes where there is nothing
@@ -88,6 +88,8 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         write(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -115,77 +117,32 @@ def _ending(path: Path) -> str:
 
 
 def _read_csv(path: Path) -> Table:
-    header, first, separator = _peek(path)
-    repeated = [name for name, count in Counter(header).items() if name and count > 1]
-    if repeated:
-        raise InputError(f"{path}: the column name {repeated[0]!r} appears more than once; rename one of them")
-    headless = all(_is_number(name) for name in header)
+    form = csv_form(path)
     options: dict[str, Any] = {
-        "separator": separator,
-        "has_header": not headless,
-        "decimal_comma": separator == ";" and any("," in cell and _is_number(cell.replace(",", ".")) for cell in first),
+        "separator": form.separator,
+        "has_header": not form.headless,
+        "decimal_comma": form.decimal_comma,
         "null_values": MISSING,
         "infer_schema_length": None,
     }
     try:
         frame = pl.read_csv(path, **options)
     except pl.exceptions.PolarsError as error:
-        raise InputError(_csv_fault(path, len(header), separator, error)) from None
-    if headless:
-        frame.columns = [f"x{j}" for j in range(1, frame.width + 1)]
-        return Table(
-            path, frame, notes=(f"{path.name} has no line of column names: they are called x1 to x{frame.width}",)
-        )
-    blank = [j for j, name in enumerate(header, 1) if not name.strip()]
-    if len(blank) == 1 and blank[0] == 1:  # the index that pandas writes
-        frame = frame.drop(frame.columns[0])
-        return Table(path, frame, notes=(f"{path.name}: the first column has no name and was taken for a row index",))
-    if blank:
-        raise InputError(f"{path}: column {blank[0]} has no name; give it one")
-    return Table(path, frame.rename(dict(zip(frame.columns, (name.strip() for name in header), strict=True))))
-
-
-def _peek(path: Path) -> tuple[list[str], list[str], str]:
-    """Column names, the first row's cells and the separator."""
-    with _open_text(path) as lines:
-        text = lines.readline()
-        counts = {mark: text.count(mark) for mark in (",", ";", "\t")}
-        separator = max(counts, key=counts.__getitem__) if any(counts.values()) else ","
-        if path.suffix.lower() == ".tsv":
-            separator = "\t"
-        header = next(csv.reader([text], delimiter=separator), [])
-        first = next(csv.reader(lines, delimiter=separator), [])
-    if not any(name.strip() for name in header):
-        raise InputError(f"{path}: its first line is blank; expected the column names")
-    return [name.strip() for name in header], first, separator
-
-
-def _open_text(path: Path):
-    if path.suffix.lower() == ".gz":
-        import gzip
-
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline="", errors="replace")
-    return path.open(encoding="utf-8-sig", newline="", errors="replace")
+        raise InputError(_csv_fault(path, len(form.header), form.separator, error)) from None
+    frame = frame.rename(dict(zip(frame.columns, form.all_names, strict=True)))
+    return Table(path, frame.select(form.names), notes=form.notes(path.name))
 
 
 def _csv_fault(path: Path, width: int, separator: str, error: Exception) -> str:
     if "utf-8" in str(error).lower() or "utf8" in str(error).lower():
         return f"{path}: is not UTF-8 text; save it again as UTF-8"
-    with _open_text(path) as lines:
+    with open_text(path) as lines:
         for row, cells in enumerate(csv.reader(lines, delimiter=separator)):
             if row and cells and len(cells) > width:
                 return (
                     f"{path}: row {row} has {len(cells)} cells, but the first line names {width} columns; mend that row"
                 )
     return f"{path}: cannot be read as CSV: {str(error).splitlines()[0]}"
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _read_npy(path: Path) -> Table:

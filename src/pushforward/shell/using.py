@@ -32,8 +32,10 @@ def score(
     and standard_error where whole or rounded numbers make the density an average over cells.
 
     Args:
-        data: The table; its columns are found by name, in any order.
-        output: The scores: a .csv or .parquet file.
+        data: The table, or a folder or 'pattern' of Parquet files; its columns are found by name, in any order. What is
+            larger than memory is read in pieces, and shared by the processes of torchrun.
+        output: The scores: a .csv or .parquet file; or, of a table that is read in pieces, a folder of Parquet files.
+            Such scores are gathered in SCORES.parts, and a run that was interrupted goes on from there.
         explain: Add what makes a row unlikely: the column to blame, the value that would fit, and for every column by
             how many nats the row would be likelier with the best other value there.
         explain_below: Explain the rows up to this percentile, instead of 5.

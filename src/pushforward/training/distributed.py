@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -40,6 +41,13 @@ class Ranks:
         """Raises ``ValueError`` on every process whose value is not that of the first one."""
         if self.first(value) != value:
             raise ValueError(f"process {self.rank} has not the same {what} as process 0")
+
+    def wait(self) -> None:
+        """Returns when all processes have come here, however long that takes."""
+        if self.together:
+            patient = dist.new_group(backend="gloo", timeout=timedelta(days=30))
+            dist.barrier(patient)
+            dist.destroy_process_group(patient)
 
     def first(self, value: float) -> float:
         """The value of the first process, for what they might measure differently: time."""

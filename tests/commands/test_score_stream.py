@@ -1,0 +1,210 @@
+"""Scoring tables larger than memory: the same scores as in one piece, resumed after a kill, shared by two processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+import torch.distributed as dist
+
+from pushforward import cli
+from pushforward.commands import parts
+from pushforward.commands.tally import Tally, median_of
+from pushforward.data import large
+
+ROWS = 1000
+
+
+@pytest.fixture
+def folder(tmp_path: Path, workshop: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder ``rows`` of three files with row groups of 130 rows, and the same rows as ``rows.csv``."""
+    monkeypatch.setattr(parts, "SIZE", 180)
+    table = pl.read_csv(workshop / "table.csv").sample(ROWS, with_replacement=True, seed=5)
+    (tmp_path / "rows" / "later").mkdir(parents=True)
+    for i, name in enumerate(("a.parquet", "b.parquet", "later/c.parquet")):
+        pq.write_table(table[i * 350 : (i + 1) * 350].to_arrow(), tmp_path / "rows" / name, row_group_size=130)
+    for name in ("_metadata.parquet", ".hidden.parquet", "notes.txt"):
+        (tmp_path / "rows" / name).write_text("not data")
+    table.write_csv(tmp_path / "rows.csv")
+    return tmp_path
+
+
+@pytest.fixture
+def whole(folder: Path, workshop: Path, run) -> tuple[pl.DataFrame, dict]:
+    """The scores of the same rows in one piece, and their summary."""
+    summary = run("score", workshop / "given", folder / "rows.csv", "-o", folder / "whole.parquet")
+    return pl.read_parquet(folder / "whole.parquet"), summary
+
+
+def close(found: pl.DataFrame, expected: pl.DataFrame) -> None:
+    assert found.columns == expected.columns
+    np.testing.assert_allclose(found.to_numpy(), expected.to_numpy(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["rows", "rows/**/*.parquet"])
+@pytest.mark.parametrize("output", ["s.parquet", "s.csv", "s"])
+def test_a_folder_has_the_scores_of_the_table_in_one_piece(folder, workshop, run, whole, name, output):
+    summary = run("score", workshop / "given", folder / name, "-o", folder / output)
+    path = folder / output
+    close(pl.read_csv(path) if path.suffix == ".csv" else pl.read_parquet(path), whole[0])
+    for key in ("rows", "scored", "log_likelihood", "standard_error", "median", "below_1_percent", "impossible"):
+        assert summary[key] == pytest.approx(whole[1][key], rel=1e-4), key
+    assert not (folder / f"{output}.parts").exists()
+    if not path.suffix:
+        assert sorted(p.name for p in path.iterdir()) == [f"part-{i:05d}.parquet" for i in range(6)]
+        run("score", workshop / "given", folder / name, "-o", path)  # replaces the folder of scores
+
+
+def test_a_large_csv_is_read_in_pieces_too(folder, workshop, run, whole, monkeypatch):
+    monkeypatch.setattr(large, "LARGE_CSV", 0)
+    monkeypatch.setattr("pushforward.data.csv_rows.BLOCK", 4096)
+    run("score", workshop / "given", folder / "rows.csv", "-o", folder / "s.parquet")
+    close(pl.read_parquet(folder / "s.parquet"), whole[0])
+
+
+def test_a_large_parquet_file_is_read_in_pieces_too(folder, workshop, run, whole, monkeypatch):
+    pl.read_csv(folder / "rows.csv").write_parquet(folder / "one.parquet")
+    monkeypatch.setattr(large, "LARGE_PARQUET", 0)
+    run("score", workshop / "given", folder / "one.parquet", "-o", folder / "s")
+    close(pl.read_parquet(folder / "s"), whole[0])
+
+
+def test_explanations_and_gaps_are_where_they_belong(folder, workshop, run):
+    table = pl.read_csv(folder / "rows.csv").with_columns(
+        size=pl.when(pl.int_range(pl.len()).is_between(200, 620)).then(None).otherwise("size")
+    )
+    table.write_csv(folder / "gaps.csv")
+    (folder / "gaps").mkdir()
+    pq.write_table(table.to_arrow(), folder / "gaps" / "a.parquet", row_group_size=100)
+    options = ["--explain-below", "20", "--drop-missing"]
+    run("score", workshop / "plain", folder / "gaps.csv", "-o", folder / "a.parquet", *options)
+    summary = run("score", workshop / "plain", folder / "gaps", "-o", folder / "b.parquet", *options)
+    expected, found = pl.read_parquet(folder / "a.parquet"), pl.read_parquet(folder / "b.parquet")
+    assert found.schema == expected.schema
+    assert found["log_density"].is_null().to_list() == table["size"].is_null().to_list()
+    assert found["unlikely_because"].to_list() == expected["unlikely_because"].to_list()
+    assert any("421 rows with missing" in note for note in summary["notes"])
+
+
+def test_a_fault_is_named_by_file_and_row_and_the_parts_before_it_are_kept(folder, workshop, run):
+    path = folder / "rows" / "b.parquet"
+    table = pl.read_parquet(path).with_columns(size=pl.when(pl.int_range(pl.len()) == 300).then(None).otherwise("size"))
+    pq.write_table(table.to_arrow(), path, row_group_size=130)
+    arguments = ["score", workshop / "plain", folder / "rows", "-o", folder / "s.parquet"]
+    error = run(*arguments, code=2)["error"]
+    assert f"{path}: column 'size', row 301: a missing value" in error
+    made = sorted((folder / "s.parquet.parts").glob("part-*"))
+    assert len(made) == 3
+    before = [file.stat().st_mtime_ns for file in made]
+    summary = run(*arguments, "--drop-missing")
+    assert any("3 of 6 parts are there already" in note for note in summary["notes"])
+    assert summary["scored"] == ROWS - 1
+    assert len(before) == 3
+
+
+def test_parts_of_another_run_are_not_taken_for_this_one(folder, workshop, run, monkeypatch):
+    arguments = ["score", workshop / "given", folder / "rows", "-o", folder / "s.parquet"]
+    monkeypatch.setattr("pushforward.commands.score_stream._finish", lambda *_: (_ for _ in ()).throw(OSError("full")))
+    run(*arguments, code=1)
+    monkeypatch.undo()
+    monkeypatch.setattr(parts, "SIZE", 180)
+    summary = run(*arguments, "--seed", "7")
+    assert any("held the parts of another run" in note for note in summary["notes"])
+    expected = run("score", workshop / "given", folder / "rows.csv", "-o", folder / "t.parquet", "--seed", "7")
+    assert summary["log_likelihood"] == pytest.approx(expected["log_likelihood"], rel=1e-5)
+
+
+def test_a_damaged_part_is_made_again(folder, workshop, run, whole, monkeypatch):
+    arguments = ["score", workshop / "given", folder / "rows", "-o", folder / "s.parquet"]
+    monkeypatch.setattr("pushforward.commands.score_stream._finish", lambda *_: (_ for _ in ()).throw(OSError("full")))
+    run(*arguments, code=1)
+    monkeypatch.undo()
+    monkeypatch.setattr(parts, "SIZE", 180)
+    part = folder / "s.parquet.parts" / "part-00002.parquet"
+    part.write_bytes(part.read_bytes()[:-20])
+    summary = run(*arguments)
+    assert any("5 of 6 parts are there already" in note for note in summary["notes"])
+    close(pl.read_parquet(folder / "s.parquet"), whole[0])
+
+
+REFUSED = {
+    "an empty folder": (lambda f: (f / "none").mkdir(), "{}/none", "{}/s", "there is no .parquet file in it"),
+    "no match": (lambda f: None, "{}/no*.parquet", "{}/s", "matches no file"),
+    "inside the input": (lambda f: None, "{}/rows", "{}/rows/s", "lies in"),
+    "the input": (lambda f: None, "{}/rows", "{}/rows", "folder with other files in it"),
+    "in the way": (lambda f: (f / "s.parts").mkdir(), "{}/rows", "{}/s", "is in the way"),
+    "cut off": (
+        lambda f: (f / "rows/b.parquet").write_bytes((f / "rows/b.parquet").read_bytes()[:-9]),
+        "{}/rows",
+        "{}/s",
+        "b.parquet: cannot be read as parquet",
+    ),
+    "an odd column": (
+        lambda f: pl.read_parquet(f / "rows/b.parquet").drop("size").write_parquet(f / "rows/b.parquet"),
+        "{}/rows",
+        "{}/s",
+        "b.parquet: has no column 'size'",
+    ),
+    "text": (
+        lambda f: pl.read_parquet(f / "rows/a.parquet").cast({"size": pl.String}).write_parquet(f / "rows/a.parquet"),
+        "{}/rows",
+        "{}/s",
+        "a.parquet: column size holds text",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_scored_is_refused_in_one_sentence(folder, workshop, run, case):
+    spoil, data, output, sentence = REFUSED[case]
+    spoil(folder)
+    arguments = ["score", workshop / "plain", data.replace("{}", str(folder)), "-o", output.replace("{}", str(folder))]
+    error = run(*arguments, code=2)["error"]
+    assert sentence in error
+    assert "\n" not in error
+
+
+@pytest.mark.skipif(not (hasattr(os, "fork") and dist.is_gloo_available()), reason="needs fork and gloo")
+def test_kill_9_loses_no_finished_part_and_two_processes_share_the_rows(folder, workshop):
+    command = [sys.executable, Path(__file__).with_name("stream_faults.py"), workshop / "given", folder]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=200)
+    assert run.returncode == 0, run.stderr + "".join(log.read_text() for log in folder.glob("*.log"))
+    straight = pl.read_parquet(folder / "straight.parquet")
+    assert pl.read_parquet(folder / "killed.parquet").equals(straight)
+    assert pl.read_parquet(folder / "shared.parquet").equals(straight)
+
+
+@pytest.mark.parametrize("n", [1, 2, 999, 5000])
+def test_figures_of_pieces_are_those_of_the_whole(n, monkeypatch):
+    monkeypatch.setattr("pushforward.commands.tally.ENOUGH", 50)
+    monkeypatch.setattr("pushforward.commands.tally.BINS", 7)
+    values = np.round(np.random.default_rng(n).normal(size=n) * 10.0 ** np.random.default_rng(1).integers(-3, 9, n), 2)
+    values[n // 2 :: 3] = values[0]
+    pieces = np.array_split(values, 7)
+    assert median_of(lambda: pieces) == np.median(values)
+    impossible = np.concatenate([values, np.full(n + 1, -np.inf)])
+    assert median_of(lambda: np.array_split(impossible, 3)) == -np.inf
+    tally = Tally()
+    for piece in pieces:
+        tally.add(pl.DataFrame({"log_density": piece, "percentile": np.full(len(piece), 50.0)}))
+    summary = tally.summary(0.0, None)
+    assert summary["log_likelihood"] == pytest.approx(values.mean(), rel=1e-9)
+    if n > 1:
+        assert summary["standard_error"] == pytest.approx(values.std(ddof=1) / np.sqrt(n), rel=1e-9)
+    worst = tally.worst["row"].to_list()
+    assert values[np.array(worst) - 1].tolist() == np.sort(values)[: len(worst)].tolist()
+
+
+def test_the_shell_says_what_a_stopped_run_leaves(folder, workshop, capsys, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pushforward.commands.score.score_frame", stop)
+    assert cli.main(["score", str(workshop / "plain"), str(folder / "rows"), "-o", str(folder / "s.csv")]) == 1
+    assert f"the parts so far are in {folder}/s.csv.parts, the same command goes on" in capsys.readouterr().err
