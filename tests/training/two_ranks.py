@@ -32,6 +32,19 @@ class Draws(Objective):
         return log_q + x.square().sum(-1) / 2
 
 
+class Stream:
+    """The same rows as a stream, in pieces that end inside batches."""
+
+    rows = 400
+
+    def read(self, epoch, start):
+        order = torch.randperm(400, generator=torch.Generator().manual_seed(epoch))
+        yield from ((piece, None) for piece in rows()[order][start:].split(90))
+
+    def identity(self):
+        return 1
+
+
 def flow():
     torch.manual_seed(0)
     model = pf.realnvp(2, layers=2, hidden=(8,))
@@ -50,16 +63,18 @@ def weights(model):
 
 def run(folder: Path) -> dict:
     """What each process does; the paths are the same for both."""
-    model, drawn, timed = flow(), flow(), flow()
+    model, drawn, timed, streamed = flow(), flow(), flow(), flow()
     disk = {"metrics": folder / "metrics.jsonl", "checkpoint": folder / "state", "checkpoint_every": 10}
     result = pf.fit(model, rows(), **OPTIONS, **disk)
     pf.fit(Draws(drawn), **OPTIONS)
+    pf.fit(streamed, Stream(), validation=rows()[:100], **OPTIONS | {"batch_size": 50})
     budget = pf.fit(timed, rows(), budget=0.3, progress=False)
     return {
         "weights": weights(model),
         "losses": torch.tensor([line["validation_loss"] for line in result.history]),
         "train": torch.tensor([line["train_loss"] for line in result.history[1:]]),
         "drawn": weights(drawn),
+        "streamed": weights(streamed),
         "timed": weights(timed),
         "steps": torch.tensor(budget.steps),
     }
@@ -95,7 +110,7 @@ def main(folder: Path) -> None:
     model = flow()
     pf.ForwardKL(model)(rows()[:64]).backward()
     joint["gradient"] = torch.cat([p.grad.flatten() for p in model.parameters()])
-    for name in ("gradient", "losses", "train", "weights"):
+    for name in ("gradient", "losses", "train", "weights", "streamed"):
         torch.testing.assert_close(first[name], joint[name], rtol=1e-4, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
     for name in ("metrics.jsonl", "state/step-00000020/config.json"):
         assert (folder / name).stat().st_size > 0

@@ -13,11 +13,12 @@ from .prepare import Prepared
 
 def describe_data(table: Table, rows: Prepared) -> list[str]:
     """The table as the model sees it."""
-    schema, total = rows.schema, len(rows.train) + len(rows.val) + len(rows.test)
+    schema, total = rows.schema, rows.training_rows + len(rows.val) + len(rows.test)
     given = f", given {listed(schema.given_names)}" if schema.given else ""
     return [
         f"{table.path.name}: {total:,} rows, {len(schema.columns)} columns{given}",
-        f"{len(rows.train):,} rows to train on, {len(rows.val):,} to tell when to stop, {len(rows.test):,} held out",
+        f"{rows.training_rows:,} rows to train on, {len(rows.val):,} to tell when to stop, {len(rows.test):,} held out",
+        *([] if rows.stream is None else [f"read in pieces; columns learnt from {len(rows.train):,} of them"]),
         "",
         *describe_columns(schema),
         "",

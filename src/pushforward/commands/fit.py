@@ -17,7 +17,7 @@ from .. import checkpoint
 from ..data.baseline import Gaussian
 from ..data.dequantise import cell_log_density
 from ..data.errors import InputError
-from ..data.table import Table, read_table
+from ..data.table import Table
 from ..distributions.flow import Flow
 from ..recipes import flow_by_name
 from ..training.fit import fit as train
@@ -27,6 +27,7 @@ from .device import device_named
 from .learn import DequantisedKL, Rows, against, fingerprint, held_out_order, in_data_units, spread
 from .model import PERCENTS
 from .prepare import Prepared, choose_columns, prepare
+from .prepare_large import prepare_large, read_rows
 
 KEPT_ROWS = 1000  # held-out rows that are saved with the model, for reports without the data
 QUANTILE_ROWS = 10_000  # training rows that percentiles are measured on
@@ -57,6 +58,7 @@ class FitOptions:
     checkpoint_every: int | None = None
     resume: bool = False
     metrics: Path | None = None
+    stream: bool = False
 
 
 def run(data: Path, output: Path, options: FitOptions, console: Console, command: str) -> dict[str, Any]:
@@ -64,11 +66,12 @@ def run(data: Path, output: Path, options: FitOptions, console: Console, command
     check_output(output)
     device_named(options.device)
     started = time.perf_counter()
-    table = read_table(data)
+    table, source = read_rows(data, options.stream)
     for note in table.notes:
         console.note(note)
     columns = choose_columns(table, options.columns, options.given, console, options.leave_text)
-    rows = prepare(table, columns, options.given, options.bounds, options.drop_missing, options.seed, console)
+    wishes = (columns, options.given, options.bounds, options.drop_missing, options.seed, console)
+    rows = prepare(table, *wishes) if source is None else prepare_large(source, table.frame, *wishes)
     for line in describe_data(table, rows):
         console.say(line)
     flow = _flow(options, rows)
@@ -129,13 +132,13 @@ def _train(flow: Any, rows: Prepared, output: Path, options: FitOptions, console
     try:
         return train(
             objective,
-            rows.train.x,
-            rows.train.context,
+            rows.train.x if rows.stream is None else rows.stream,
+            rows.train.context if rows.stream is None else None,
             validation=_pair(rows.val),
             epochs=options.epochs,
             steps=options.steps,
             budget=options.budget,
-            batch_size=min(options.batch_size, len(rows.train)),
+            batch_size=min(options.batch_size, rows.training_rows),
             lr=options.lr,
             patience=options.patience,
             seed=options.seed,
@@ -157,7 +160,7 @@ def _pair(rows: Rows) -> Any:
 
 def _measure(flow: Flow, gaussian: Gaussian, rows: Prepared, options: FitOptions) -> dict[str, Any]:
     return {
-        "training_rows": len(rows.train),
+        "training_rows": rows.training_rows,
         "validation_rows": len(rows.val),
         "columns": rows.schema.names,
         "given": rows.schema.given_names,
@@ -197,6 +200,10 @@ def _kept(rows: Prepared, options: FitOptions) -> dict[str, Any]:
     """Some held-out rows, for reports without the data: any, not the first, because files may be sorted."""
     chosen = np.sort(np.random.default_rng(options.seed).permutation(len(rows.test))[:KEPT_ROWS])
     kept = rows.test[chosen]
-    numbers = chosen if rows.whole is None else rows.numbers[held_out_order(len(rows.whole), options.seed)[2][chosen]]
+    numbers = chosen
+    if rows.stream is not None:
+        numbers = rows.numbers[chosen]
+    elif rows.whole is not None:
+        numbers = rows.numbers[held_out_order(len(rows.whole), options.seed)[2][chosen]]
     context = None if kept.context is None else kept.context.tolist()
     return {"x": kept.x.tolist(), "context": context, "numbers": numbers.tolist()}

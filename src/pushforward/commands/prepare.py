@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,6 +12,7 @@ from ..data.errors import InputError, listed
 from ..data.learn import learn_schema
 from ..data.numbers import is_text, refuse_gaps, refuse_text, require_columns, usable_rows
 from ..data.schema import Schema
+from ..data.shuffle import ShuffledRows
 from ..data.table import Table
 from .console import Console
 from .learn import Rows, divide, refuse_few_rows
@@ -22,11 +23,16 @@ class Prepared:
     """Encoded rows to train on, to stop by and to report on, and the schema that encoded them."""
 
     schema: Schema
-    train: Rows
+    train: Rows  # of a stream, a sample
     val: Rows
     test: Rows
-    whole: Rows | None  # all usable rows in the file's order; None where the file divides itself
-    numbers: np.ndarray  # where the usable rows stand in the file, from 0
+    whole: Rows | None  # all usable rows in the file's order; None where the file divides itself, and of a stream
+    numbers: np.ndarray  # where the usable rows stand in the file, from 0; of a stream, the rows of test
+    stream: ShuffledRows | None = None  # the rows to train on, where they do not fit in memory
+
+    @property
+    def training_rows(self) -> int:
+        return len(self.train) if self.stream is None else self.stream.rows
 
 
 def choose_columns(
@@ -75,10 +81,7 @@ def prepare(
         InputError: the table cannot be fitted as it is; says why and how to mend it.
     """
     source = str(table.path)
-    require_columns(table.frame, list(bounds), source, "--bounds")
-    stray = [name for name in bounds if name not in columns]
-    if stray:
-        raise InputError(f"--bounds: {stray[0]!r} is not among the modelled columns {listed(columns)}")
+    require_modelled(table.frame, bounds, columns, source)
     numeric = [*columns, *(name for name in given if not is_text(table.frame[name]))]
     text = [name for name in given if name not in numeric]
     numbers = np.flatnonzero(usable_rows(table.frame, numeric, text))
@@ -91,6 +94,14 @@ def prepare(
     train_rows, val_rows, test_rows = (Rows(*schema.encode(frame, source)) for frame in (train, val, test))
     whole = None if table.splits else Rows(*schema.encode(table.frame, source))
     return Prepared(schema, train_rows, val_rows, test_rows, whole, numbers)
+
+
+def require_modelled(frame: pl.DataFrame, bounds: Iterable[str], columns: Sequence[str], source: str) -> None:
+    """Refuses bounds of columns that are not there, or not modelled."""
+    require_columns(frame, list(bounds), source, "--bounds")
+    stray = [name for name in bounds if name not in columns]
+    if stray:
+        raise InputError(f"--bounds: {stray[0]!r} is not among the modelled columns {listed(columns)}")
 
 
 def _complete(table: Table, numbers: list[str], text: list[str], drop: bool, console: Console) -> Table:

@@ -112,18 +112,19 @@ def _log_mean(log_p: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _row_shifts(x: Tensor, seed: int) -> Tensor:
-    """A number in [0, 1) for every entry, from a hash (splitmix64) of its whole row and the seed."""
+    """A number in [0, 1) for every entry, from a hash of its whole row and the seed."""
     bits = x.detach().double().cpu().numpy().view(np.uint64)
     with np.errstate(over="ignore"):
         key = np.full(len(bits), np.uint64(seed % 2**64))
         for column in bits.T:
-            key = _mix(key ^ column)
+            key = splitmix64(key ^ column)
         places = np.arange(1, bits.shape[1] + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-        mixed = _mix(key[:, None] + places)
+        mixed = splitmix64(key[:, None] + places)
     return torch.from_numpy((mixed >> np.uint64(11)).astype(np.float64) / 2.0**53).to(x)
 
 
-def _mix(key: np.ndarray) -> np.ndarray:
+def splitmix64(key: np.ndarray) -> np.ndarray:
+    """A hash of numbers of 64 bits; neighbours have unrelated values."""
     key = key + np.uint64(0x9E3779B97F4A7C15)
     key = (key ^ (key >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     key = (key ^ (key >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

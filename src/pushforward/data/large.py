@@ -50,7 +50,8 @@ def parquet_files(path: Path) -> list[Path]:
     else:
         files = [Path(name) for name in glob.glob(str(path), recursive=True) if _is_data(Path(Path(name).name))]
     if not files:
-        raise InputError(f"{path}: there is no .parquet file in it" if path.is_dir() else f"{path}: matches no file")
+        folder = f"{path}: is a folder, expected a file, or a folder with .parquet files in it"
+        raise InputError(folder if path.is_dir() else f"{path}: matches no file")
     return sorted(files)
 
 

@@ -100,15 +100,17 @@ class ParquetRows:
             yield from self.read_group(place, start - before, min(stop - before, group.rows), columns)
             start, place = before + group.rows, place + 1
 
-    def read_group(self, place: int, start: int, stop: int, columns: Sequence[str] | None = None) -> Iterator[Piece]:
-        """Rows ``start`` to ``stop`` of one row group, in pieces."""
+    def read_group(
+        self, place: int, start: int, stop: int, columns: Sequence[str] | None = None, *, size: int = PIECE
+    ) -> Iterator[Piece]:
+        """Rows ``start`` to ``stop`` of one row group, in pieces that end at multiples of ``size``."""
         group = self.groups[place]
         file = self.files[group.file]
         with _reading(file) as parquet:
             present = None if columns is None else [name for name in columns if name in parquet.schema_arrow.names]
             options: dict[str, Any] = {"row_groups": [group.place], "columns": present, "use_threads": False}
             row = 0
-            for batch in parquet.iter_batches(PIECE, **options):
+            for batch in parquet.iter_batches(size, **options):
                 low, high = max(start - row, 0), min(stop - row, batch.num_rows)
                 if low < high:
                     yield Piece(_frame(batch.slice(low, high - low), file), str(file), group.first + row + low)

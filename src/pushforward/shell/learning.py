@@ -64,6 +64,7 @@ def fit(
     anneal: int = 0,
     device: Device = "auto",
     compile: Annotated[bool, Parameter(negative="")] = False,
+    stream: Annotated[bool, Parameter(negative="")] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -74,7 +75,8 @@ def fit(
     5,000 batches.
 
     Args:
-        data: The table.
+        data: The table, or a folder or 'pattern' of Parquet files. Parquet files larger than memory are read in pieces:
+            columns are learnt from a sample, and rows are shuffled in a buffer.
         output: The model: a folder that is written, or replaced.
         flow: nsf (the best density), nsf-coupling (quick to sample too), maf, iaf, realnvp, or ffjord (slow, smooth).
         layers: Layers of the flow; more fit better and run slower.
@@ -96,6 +98,7 @@ def fit(
         support: Where they live, as in real:9,positive:1; kinds are real, positive, unit, simplex and ordered.
         anneal: Steps over which the target comes in, for one with several modes.
         compile: Compile the flow first: slower to start, faster to train.
+        stream: Read Parquet files in pieces even where they would fit in memory.
     """
     from ..commands import fit as command
 
@@ -123,6 +126,7 @@ def fit(
         checkpoint_every=checkpoint_every,
         resume=resume,
         metrics=metrics,
+        stream=stream,
     )
     if target is not None:
         from ..commands.fit_target import TargetOptions, run

@@ -30,6 +30,9 @@ class Rows:
         parts = (self.x,) if self.context is None else (self.x, self.context)
         return tuple(part.index_select(0, index) for part in parts)
 
+    def slice(self, start: int, stop: int) -> tuple[Tensor, ...]:
+        return (self.x[start:stop],) if self.context is None else (self.x[start:stop], self.context[start:stop])
+
     def chunks(self, size: int) -> list[tuple[Tensor, ...]]:
         parts = [self.x.split(size)] if self.context is None else [self.x.split(size), self.context.split(size)]
         return list(zip(*parts, strict=True))
@@ -163,6 +166,12 @@ class Draws:
         return {"batch": self.size}
 
 
+def held_out_rows(flow: Density, validation: Any) -> Rows:
+    """The held-out rows that ``fit`` was given, alone or with their contexts."""
+    x, context = validation if isinstance(validation, tuple | list) else (validation, None)
+    return check_rows(flow, x, context, "validation").to_flow(flow)
+
+
 def gather(
     flow: Density,
     x: Any,
@@ -179,8 +188,7 @@ def gather(
         train, index = split(len(rows), validation or 0, seed)
         held_out = Rows(*rows.pick(index.to(rows.x.device))) if len(index) else None
     else:
-        held_x, held_context = validation if isinstance(validation, tuple | list) else (validation, None)
-        held_out = check_rows(flow, held_x, held_context, "validation").to_flow(flow)
+        held_out = held_out_rows(flow, validation)
         train, index = split(len(rows), 0, seed)
     batches = Batches(rows, train, held_out, batch_size=batch_size, seed=seed, ranks=ranks)
     return batches, train, index if len(index) else None

@@ -13,12 +13,13 @@ from torch import Tensor
 from ..bundle import CheckpointError
 from ..distributions.base import Density
 from ..objectives import ForwardKL, Objective
-from .batches import Batches, Draws, gather
+from .batches import Batches, Draws, gather, held_out_rows
 from .distributed import Ranks, join
 from .loop import Training, TrainingError
 from .monitor import Monitor
 from .schedule import Settings, plan
 from .state import Store
+from .stream import Stream, StreamBatches
 
 
 @dataclass
@@ -56,7 +57,7 @@ class Result:
 
 def fit(
     flow_or_objective: Density | Objective,
-    x: Tensor | None = None,
+    x: Tensor | Stream | None = None,
     context: Tensor | None = None,
     *,
     validation: float | Tensor | tuple[Tensor, Tensor] | None = 0.1,
@@ -86,7 +87,8 @@ def fit(
 
     Args:
         flow_or_objective: A flow (trained by :class:`ForwardKL`) or an objective.
-        x: Rows, ``(n, *event)``; None for objectives that draw their own samples.
+        x: Rows, ``(n, *event)``; None for objectives that draw their own samples; or a
+            :class:`~pushforward.training.stream.Stream` of rows with their contexts, which do not fit in memory.
         context: The context of each row, ``(n, context features)``.
         validation: A fraction of the rows to hold out (of many rows, 20,000 at most), or held-out rows, or a pair of
             rows and contexts; 0 or None for none, and then the last weights are the best.
@@ -177,18 +179,30 @@ def _result(run: Training, interrupted: bool, train_index: Tensor | None, valida
 
 def _source(
     objective: Objective, x: Any, context: Any, validation: Any, settings: Settings, ranks: Ranks
-) -> tuple[Batches | Draws, Tensor | None, Tensor | None]:
+) -> tuple[Batches | StreamBatches | Draws, Tensor | None, Tensor | None]:
     """What the steps learn from, and the indices of the trained and the held-out rows."""
     name, size = type(objective).__name__, settings.batch_size
     if objective.uses_data:
         if x is None:
             raise ValueError(f"x is missing: {name} learns from rows")
+        if isinstance(x, Stream):
+            return _streamed(objective, x, context, validation, size, ranks), None, None
         return gather(objective.flow, x, context, validation, batch_size=size, seed=settings.seed, ranks=ranks)
     if x is not None or context is not None:
         raise ValueError(f"x and context must be left out: {name} draws its own samples")
     if validation is not None and not isinstance(validation, int | float):
         raise ValueError(f"validation must be a number or None, since {name} draws its own samples")
     return Draws(bool(validation), batch_size=size, ranks=ranks), None, None
+
+
+def _streamed(objective: Objective, x: Stream, context: Any, validation: Any, size: int, ranks: Ranks) -> StreamBatches:
+    """The batches of a stream; its held-out rows are given apart, since it cannot be divided."""
+    if context is not None:
+        raise ValueError("context must be left out: a stream gives the context of its rows itself")
+    if isinstance(validation, int | float) and validation:
+        raise ValueError(f"a stream is not divided: give held-out rows, or None, instead of validation={validation}")
+    held_out = None if not isinstance(validation, Tensor | tuple | list) else held_out_rows(objective.flow, validation)
+    return StreamBatches(x, objective.flow, held_out, batch_size=size, ranks=ranks)
 
 
 def _resume(run: Training, checkpoint: str | Path | None, resume: str | bool) -> Store:

@@ -21,6 +21,7 @@ from .distributed import Ranks
 from .monitor import Monitor
 from .schedule import Schedule, Settings, validation_interval
 from .state import Position, Store
+from .stream import StreamBatches
 
 WATCH = 10  # steps between two looks at the losses
 SKIPS = 10  # steps in a row that were not finite, after which the weights are rolled back
@@ -43,7 +44,12 @@ class Training:
     """
 
     def __init__(
-        self, objective: Objective, source: Batches | Draws, schedule: Schedule, settings: Settings, ranks: Ranks
+        self,
+        objective: Objective,
+        source: Batches | StreamBatches | Draws,
+        schedule: Schedule,
+        settings: Settings,
+        ranks: Ranks,
     ) -> None:
         self.objective, self.source, self.schedule = objective, source, schedule
         self.settings, self.ranks = settings, ranks

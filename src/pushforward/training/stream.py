@@ -1,0 +1,88 @@
+"""Mini-batches of rows that do not fit in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from ..distributions.base import Density
+from .batches import Rows
+from .distributed import Ranks
+
+
+@runtime_checkable
+class Stream(Protocol):
+    """Training rows that are read anew in every epoch, each time in another order.
+
+    Attributes:
+        rows: How many there are in an epoch.
+    """
+
+    rows: int
+
+    def read(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """The rows of an epoch in its order, from row ``start`` on, some at a time, and their context or None.
+
+        The order depends on the epoch alone, so that a resumed run sees the rows that it would have seen.
+        """
+        ...
+
+    def identity(self) -> int:
+        """A number that tells these rows in this order from others."""
+        ...
+
+
+class StreamBatches:
+    """Mini-batches of a stream, with the interface of :class:`~pushforward.training.batches.Batches`.
+
+    Every process reads the whole stream and keeps its share of every batch, so that several processes learn from the
+    batches that one would learn from.
+
+    Args:
+        stream: The rows.
+        flow: Rows are brought to its device and its precision.
+        held_out: Rows for validation, or None.
+        batch_size: The largest number of rows in a batch.
+        ranks: The processes that train together.
+    """
+
+    def __init__(self, stream: Stream, flow: Density, held_out: Rows | None, *, batch_size: int, ranks: Ranks) -> None:
+        self.stream, self.flow, self.ranks = stream, flow, ranks
+        self.steps_per_epoch = -(-stream.rows // batch_size)
+        self.size = stream.rows // self.steps_per_epoch
+        if self.size < ranks.count:
+            raise ValueError(f"a batch has {self.size} rows, too few for {ranks.count} processes: raise batch_size")
+        self.held_out = [] if held_out is None else held_out.chunks(batch_size)
+        self.held_out_size = 0 if held_out is None else len(held_out)
+        self._next = -1
+        self._pieces: Iterator[tuple[Tensor, Tensor | None]] = iter(())
+        self._piece, self._used = Rows(torch.empty(0)), 0
+
+    def batch(self, step: int) -> tuple[Tensor, ...]:
+        """The inputs of the objective in a step, on this process."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        if step != self._next or place == 0:
+            self._pieces = self.stream.read(epoch, place * self.size)
+            self._piece, self._used = Rows(torch.empty(0)), 0
+        self._next = step + 1
+        joint = self._take(self.size)
+        count = self.ranks.count
+        return tuple(part[self.ranks.rank :: count][: self.size // count] for part in joint)
+
+    def _take(self, rows: int) -> list[Tensor]:
+        """The next rows of the stream."""
+        parts: list[tuple[Tensor, ...]] = []
+        while rows:
+            if self._used == len(self._piece):
+                self._piece, self._used = Rows(*next(self._pieces)).to_flow(self.flow), 0
+            end = min(self._used + rows, len(self._piece))
+            parts.append(self._piece.slice(self._used, end))
+            rows, self._used = rows - (end - self._used), end
+        return [torch.cat(part) if len(part) > 1 else part[0] for part in zip(*parts, strict=True)]
+
+    def identity(self) -> dict[str, int]:
+        """What a state of training has to agree with to be continued on these rows."""
+        return {"rows": self.stream.rows, "batch": self.size, "checksum": self.stream.identity()}
