@@ -2,7 +2,8 @@
 #
 #   make demo               from a real table to a density, samples and a report; DATA=my.csv for your own table
 #   make test               the whole test suite
-#   make lint | docs | bench
+#   make lint | docs
+#   make bench              every benchmark against every peer, about 40 minutes; QUICK=1 for a look in 5
 #
 # PYTHON=python3.12 picks the interpreter (3.11 or newer), PYTEST="-k contract" passes options to pytest.
 
@@ -30,7 +31,7 @@ docs: .venv/docs.stamp
 	@echo "docs/_build/html/index.html"
 
 bench: .venv/bench.stamp
-	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/all.py $(if $(QUICK),--quick)
 
 clean:
 	rm -rf .venv docs/_build demo dist .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -1,6 +1,6 @@
 """Milliseconds of density, training step and sampling at standard sizes, next to every peer that has the family.
 
-    python benchmarks/speed.py [--families maf,nsf] [--jobs density,train,sample] [--batch 512] [--compiled] [--quick]
+    python benchmarks/speed.py [--families maf,nsf] [--jobs density,train,sample] [--sizes standard] [--compiled]
 
 The contestants take turns; the tables hold medians, with the ratio to pushforward. Ratios travel from machine to
 machine better than times do.
@@ -13,7 +13,7 @@ from dataclasses import asdict
 
 from measure import plots, results
 from measure.models import JOBS
-from measure.sizes import SMALL, STANDARD, Size
+from measure.sizes import SIZES, STANDARD, Size
 from measure.subjects import BUILDERS, EAGER, OURS, subjects
 from measure.timing import Times, interleaved
 
@@ -67,12 +67,11 @@ def main() -> None:
     parser.add_argument("--jobs", default=",".join(JOBS))
     parser.add_argument("--libraries", help="by default all that are installed; ours compiled only with --compiled")
     parser.add_argument("--compiled", action="store_true", help="also time ours after flow.compile()")
-    parser.add_argument("--batch", type=int, help="rows, in place of the standard size's")
-    parser.add_argument("--features", type=int, help="features, in place of the standard size's")
+    parser.add_argument("--batch", type=int, help="rows, in place of the size's")
+    parser.add_argument("--features", type=int, help="features, in place of the size's")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--budget", type=float, default=4.0, help="seconds for one job of one family")
-    parser.add_argument("--quick", action="store_true", help="small models")
-    parser.add_argument("--name", help="of the result files")
+    parser.add_argument("--sizes", choices=SIZES, default="standard", help="row: one row at a time; large: 65,536 rows")
     options = parser.parse_args()
     jobs = options.jobs.split(",")
     libraries = options.libraries.split(",") if options.libraries else list(BUILDERS if options.compiled else EAGER)
@@ -80,13 +79,11 @@ def main() -> None:
     rows: list[results.Row] = []
     sizes = {}
     for family in options.families.split(","):
-        sizes[family] = (SMALL if options.quick else STANDARD)[family].but(**changes)
+        sizes[family] = SIZES[options.sizes][family].but(**changes)
         rows += race(family, sizes[family], jobs, libraries, options.budget)
     tables = {job: overview(rows, job) for job in jobs}
     tables["Sizes"] = results.table([{"family": family, "size": str(size)} for family, size in sizes.items()])
-    name = (
-        options.name or ("speed" if options.device == "cpu" else f"speed-{options.device}") + "-quick" * options.quick
-    )
+    name = "-".join(["speed", options.sizes, *([] if options.device == "cpu" else [options.device])])
     title = "Milliseconds of one call, and how many times ours a peer takes"
     results.write(name, title, tables, rows, figure=picture(rows, jobs))
 

@@ -79,6 +79,18 @@ def ratios(medians: Mapping[str, float], against: str) -> dict[str, str]:
     }
 
 
+def _path(name: str) -> Path:
+    folder = Path(os.environ.get("BENCH_RESULTS", RESULTS))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{datetime.date.today().isoformat()}-{name}"
+
+
+def earlier(name: str) -> list[Row]:
+    """The rows of today's file of this name, if there is one."""
+    path = _path(name).with_suffix(".json")
+    return json.loads(path.read_text())["rows"] if path.exists() else []
+
+
 def write(
     name: str,
     title: str,
@@ -89,14 +101,11 @@ def write(
     figure: Figure | None = None,
 ) -> Path:
     """``results/DATE-name.md``, ``.json`` and, with a figure, ``.png``; a rerun on one day replaces them."""
-    folder = Path(os.environ.get("BENCH_RESULTS", RESULTS))
-    folder.mkdir(parents=True, exist_ok=True)
-    date, where = datetime.date.today().isoformat(), machine()
-    path = folder / f"{date}-{name}"
+    path, where = _path(name), machine()
     command = shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
     versions = ", ".join(f"{library} {version}" for library, version in where["versions"].items())
     lines = [
-        f"# {title}, {date}",
+        f"# {title}, {datetime.date.today()}",
         "",
         f"`{command}`; {where['processor']}, {where['cores']} cores, {where['threads']} threads, "
         f"{where['memory_gb']} GB, {where['gpu'] or 'no GPU'}, {where['system']}; {versions}; float32.",
@@ -107,7 +116,14 @@ def write(
         figure.savefig(path.with_suffix(".png"), dpi=120, bbox_inches="tight")
         lines += ["", f"![{title}]({path.name}.png)"]
     path.with_suffix(".md").write_text("\n".join(lines) + "\n")
-    document = {"title": title, "date": date, "command": command, "machine": where, "notes": notes, "rows": list(rows)}
+    document = {
+        "title": title,
+        "date": datetime.date.today().isoformat(),
+        "command": command,
+        "machine": where,
+        "notes": notes,
+        "rows": list(rows),
+    }
     path.with_suffix(".json").write_text(json.dumps(document, indent=1) + "\n")
     print(f"{path}.md", flush=True)
     return path

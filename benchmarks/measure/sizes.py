@@ -39,10 +39,21 @@ STANDARD = {
     "glow": Size(features=3, side=32, hidden=(128, 128), layers=8, batch=16),
     "cnf": Size(hidden=(128, 128), layers=1),
 }
-SMALL = {  # for a look in a few minutes
-    **{family: Size(hidden=(128, 128), layers=3, batch=256) for family in STANDARD},
+QUICK = {  # for a look in a few minutes
+    **dict.fromkeys(STANDARD, Size(hidden=(128, 128), layers=3, batch=256)),
     "glow": Size(features=3, side=16, hidden=(32, 32), layers=2, batch=8),
     "cnf": Size(features=8, hidden=(64, 64), layers=1, batch=256),
+}
+LARGE = {  # many rows of few features
+    **dict.fromkeys(STANDARD, Size(features=8, hidden=(128, 128), layers=3, batch=65_536)),
+    "glow": Size(features=3, side=8, hidden=(32, 32), layers=2, batch=2_048),
+    "cnf": Size(features=8, hidden=(64, 64), layers=1, batch=65_536),
+}
+SIZES = {
+    "standard": STANDARD,
+    "quick": QUICK,
+    "large": LARGE,
+    "row": {family: size.but(batch=1) for family, size in STANDARD.items()},
 }
 LEVELS = 3  # of Glow
 BOUND = 5.0  # of splines

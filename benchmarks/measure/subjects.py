@@ -25,7 +25,24 @@ BUILDERS: dict[str, Callable[[str, Size], Any]] = {
     "torchdiffeq-adjoint": ode_peers.torchdiffeq,
     "diffrax": jax_peers.diffrax,
 }
+ROWS = ("maf", "iaf", "nsf", "nsf-coupling", "realnvp")
+FAMILIES = {
+    OURS: (*ROWS, "glow", "cnf"),
+    COMPILED: (*ROWS, "glow", "cnf"),
+    "zuko": (*ROWS, "cnf"),
+    "nflows": ROWS,
+    "normflows": ("iaf", "realnvp", "glow"),
+    "flowjax": ROWS,
+    "torchdiffeq": ("cnf",),
+    "torchdiffeq-adjoint": ("cnf",),
+    "diffrax": ("cnf",),
+}
 EAGER = tuple(name for name in BUILDERS if name != COMPILED)
+
+
+def families_of(library: str) -> tuple[str, ...]:
+    """What it can do here: nothing where it is not installed."""
+    return FAMILIES[library] if installed(library) else ()
 
 
 def installed(library: str) -> bool:
@@ -34,7 +51,7 @@ def installed(library: str) -> bool:
 
 def model(library: str, family: str, size: Size) -> TorchModel | JaxModel | None:
     """The library's model with seeded weights; None where the library has no such family or is not installed."""
-    if not installed(library):
+    if family not in families_of(library):
         return None
     torch.manual_seed(0)
     built = BUILDERS[library](family, size)

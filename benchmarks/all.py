@@ -1,0 +1,65 @@
+"""Runs every benchmark that needs no data, one after the other, and says how long each took.
+
+    python benchmarks/all.py             # about 40 minutes on two cores
+    python benchmarks/all.py --quick     # about 5 minutes: small models, few sizes
+
+Each script writes its own dated result files; one that fails does not stop the rest, but the exit code tells. With a
+GPU the standard sizes are also raced there. On a machine that does other work, only ratios and counts mean anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+QUICK = (
+    "operation_counts.py",
+    "speed.py --sizes quick --budget 0.7",
+    "floors.py --sizes quick",
+    "growth.py --families maf,cnf --most 32 --budget 0.3",
+    "memory.py --families realnvp --batch 2048",
+    "startup.py --families realnvp --rounds 1",
+)
+FULL = (
+    "operation_counts.py",
+    "speed.py --compiled",
+    "speed.py --sizes row --budget 2",
+    "speed.py --sizes large",
+    "growth.py",
+    "memory.py",
+    "startup.py",
+    "floors.py",
+    "floors.py --sizes row",
+)
+GPU = ("speed.py --compiled --device cuda", "speed.py --sizes large --device cuda")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    options = parser.parse_args()
+    commands = QUICK if options.quick else FULL + (GPU if torch.cuda.is_available() else ())
+    folder = Path(__file__).parent
+    took: dict[str, float] = {}
+    failed: list[str] = []
+    for command in commands:
+        print(f"== {command}", flush=True)
+        start = time.monotonic()
+        script, *arguments = command.split()
+        done = subprocess.run([sys.executable, "-W", "ignore", str(folder / script), *arguments])
+        took[command] = time.monotonic() - start
+        if done.returncode:
+            failed.append(command)
+    for command, seconds in took.items():
+        print(f"{seconds:7.0f} s  {command}{'  FAILED' if command in failed else ''}")
+    print(f"{sum(took.values()) / 60:7.1f} minutes altogether")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""Real tables and images as rows that every library can learn: standardised, with the way back to the data's units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pushforward.data.images import read_images
+
+DATA = ("protein", "bsds300", "mnist")
+LAMBDA = 1e-6  # of the logit of pixels, as in the MAF paper (arXiv:1705.07057)
+
+
+@dataclass
+class Rows:
+    """Standardised rows; ``nats(log_prob)`` of test rows is in the units of the data."""
+
+    train: Tensor
+    validation: Tensor
+    test: Tensor
+    volume: float  # log of the volume by which standardising shrank space
+
+    @property
+    def features(self) -> int:
+        return self.train.shape[1]
+
+
+def load(name: str, path: Path, seed: int = 0) -> Rows:
+    """``protein``: an .npz with ``train``, ``val``, ``test``; ``bsds300``: a folder with three .npy files; ``mnist``: a
+    folder with the idx files, whose pixels are dequantised once and taken to logits (the last 10,000 training images
+    are for validation)."""
+    match name:
+        case "protein":
+            with np.load(path) as file:
+                parts = [file[part] for part in ("train", "val", "test")]
+        case "bsds300":
+            parts = [np.load(path / f"{part}.npy") for part in ("train", "val", "test")]
+        case "mnist":
+            return _standardised(*_mnist(path, seed))
+        case _:
+            raise ValueError(f"there are no rows called {name!r}: protein, bsds300 or mnist")
+    return _standardised(*(torch.as_tensor(part, dtype=torch.float32) for part in parts))
+
+
+def _standardised(train: Tensor, validation: Tensor, test: Tensor) -> Rows:
+    mean, spread = train.double().mean(0), train.double().std(0).clamp_min(1e-6)
+    parts = [((part - mean) / spread).float() for part in (train, validation, test)]
+    return Rows(parts[0], parts[1], parts[2], volume=-float(spread.log().sum()))
+
+
+def _mnist(folder: Path, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    train, test = (read_images(_idx(folder, kind)).flatten(1) for kind in ("train", "t10k"))
+
+    def logits(images: Tensor) -> Tensor:
+        shares = (images + torch.rand(images.shape, generator=generator)) / 256
+        return (LAMBDA + (1 - 2 * LAMBDA) * shares).logit()
+
+    train = logits(train)
+    return train[:-10_000], train[-10_000:], logits(test)
+
+
+def _idx(folder: Path, kind: str) -> Path:
+    names = [f"{kind}-images-idx3-ubyte{ending}" for ending in ("", ".gz")]
+    return next((folder / name for name in names if (folder / name).exists()), folder / names[0])

@@ -1,0 +1,153 @@
+"""One protocol for peers: Adam whose rate falls with a cosine to the end of the budget; the best weights count."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .held_out import Rows
+from .jax_peers import JaxModel
+from .models import TorchModel
+
+LOOKS = (
+    0.02,
+    0.05,
+    0.1,
+    0.2,
+    0.3,
+    0.4,
+    0.5,
+    0.6,
+    0.7,
+    0.8,
+    0.9,
+    1.0,
+)  # at the validation rows, in shares of the budget
+PART = 2_000  # rows that are evaluated at once
+Curve = list[tuple[float, float]]  # seconds, mean log-density of the validation rows
+
+
+@dataclass
+class Trained:
+    """How a run went; ``test`` holds the log-densities of the test rows, under the weights that were best."""
+
+    curve: Curve
+    test: Tensor
+    steps: int
+    parameters: int
+    seconds: float
+    note: str = ""
+
+
+@dataclass
+class Protocol:
+    budget: float
+    lr: float = 1e-3
+    batch: int = 512
+    seed: int = 0
+
+
+@dataclass
+class _Best:
+    """The weights with the best validation rows so far."""
+
+    look: Callable[[], float]
+    copy: Callable[[], Any]
+    curve: Curve = field(default_factory=list)
+    value: float = -math.inf
+    weights: Any = None
+
+    def compare(self, seconds: float) -> None:
+        found = self.look()
+        self.curve.append((seconds, found))
+        if found > self.value or self.weights is None:
+            self.value, self.weights = found, self.copy()
+
+
+def train_torch(model: TorchModel, rows: Rows, protocol: Protocol) -> Trained:
+    module, log_prob = model.module, model.log_prob
+    optimizer = torch.optim.Adam(module.parameters(), lr=protocol.lr, fused=True)
+
+    @torch.no_grad()
+    def evaluate(x: Tensor) -> Tensor:
+        return torch.cat([log_prob(part) for part in x.split(PART)])
+
+    def step(batch: Tensor, rate: float) -> None:
+        optimizer.param_groups[0]["lr"] = rate
+        optimizer.zero_grad()
+        (-log_prob(batch).mean()).backward()
+        optimizer.step()
+
+    best = _Best(lambda: float(evaluate(rows.validation).mean()), lambda: copy.deepcopy(module.state_dict()))
+    steps, seconds, note = _run(step, best, rows, protocol)
+    module.load_state_dict(best.weights)
+    return Trained(best.curve, evaluate(rows.test), steps, _size(module), seconds, note)
+
+
+def train_jax(model: JaxModel, rows: Rows, protocol: Protocol) -> Trained:
+    """The same; compiling is part of the budget."""
+    import equinox as eqx
+    import jax
+    import jax.numpy as jnp
+    import jax.random as jr
+    import optax
+
+    optimizer = optax.scale_by_adam()
+    state = {"weights": model.parameters, "moments": optimizer.init(model.parameters)}
+    density = eqx.filter_jit(lambda weights, x: model.log_prob(weights, x, jr.key(0)))
+
+    @eqx.filter_jit
+    def update(weights, moments, x, rate):
+        gradient = jax.grad(lambda weights: -model.log_prob(weights, x, jr.key(0)).mean())(weights)
+        change, moments = optimizer.update(gradient, moments, weights)
+        return eqx.apply_updates(weights, jax.tree.map(lambda value: -rate * value, change)), moments
+
+    def step(batch: Tensor, rate: float) -> None:
+        found = update(state["weights"], state["moments"], jnp.asarray(batch.numpy()), jnp.float32(rate))
+        state["weights"], state["moments"] = jax.block_until_ready(found)
+
+    def evaluate(x: Tensor, weights: Any) -> Tensor:
+        padded = torch.cat([x, x[: -len(x) % PART]])  # parts of one size: compiled once
+        parts = [torch.from_numpy(jax.device_get(density(weights, jnp.asarray(p.numpy())))) for p in padded.split(PART)]
+        return torch.cat(parts)[: len(x)]
+
+    best = _Best(lambda: float(evaluate(rows.validation, state["weights"]).mean()), lambda: state["weights"])
+    steps, seconds, note = _run(step, best, rows, protocol)
+    count = sum(leaf.size for leaf in jax.tree.leaves(model.parameters))
+    return Trained(best.curve, evaluate(rows.test, best.weights), steps, count, seconds, note)
+
+
+def _run(step: Callable[[Tensor, float], None], best: _Best, rows: Rows, protocol: Protocol) -> tuple[int, float, str]:
+    """Steps and seconds until the budget is spent; an error of the library ends the run and is noted."""
+    batches, start, steps, looks = _batches(rows.train, protocol), time.monotonic(), 0, list(LOOKS)
+    try:
+        while (used := (time.monotonic() - start) / protocol.budget) < 1:
+            if used >= looks[0]:
+                best.compare(time.monotonic() - start)
+                looks = [look for look in looks if look > used]
+            step(next(batches), protocol.lr * 0.5 * (1 + math.cos(math.pi * used)))
+            steps += 1
+    except (AssertionError, RuntimeError, ValueError) as error:
+        return steps, time.monotonic() - start, f"stopped by {type(error).__name__}: {error!s:.80}"
+    seconds = time.monotonic() - start
+    best.compare(seconds)
+    return steps, seconds, ""
+
+
+def _batches(x: Tensor, protocol: Protocol) -> Iterator[Tensor]:
+    """Shuffled batches of one size, epoch after epoch."""
+    generator = torch.Generator().manual_seed(protocol.seed)
+    while True:
+        order = torch.randperm(len(x), generator=generator)
+        yield from (x[part] for part in order.split(protocol.batch) if len(part) == protocol.batch)
+
+
+def _size(module: torch.nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
