@@ -6,7 +6,7 @@ If a change is meant to cost more, or makes something cheaper: ``python benchmar
 import operation_counts
 import pytest
 import torch
-from measure.operations import cost
+from measure.operations import HAS_ONEDNN, cost
 from torch import nn
 
 from pushforward.nets.made import MADE
@@ -61,3 +61,10 @@ def test_products_of_hand_written_functions_are_counted():
     found = cost(lambda: Twice.apply(module[0] * 1).sum().backward(), module)
     assert found.flops == 3 * (2 * 8 * 3 * 5)
     assert found.saved_bytes == weight.nbytes
+
+
+@pytest.mark.skipif(not HAS_ONEDNN, reason="this PyTorch was built without oneDNN")
+def test_products_of_onednn_are_counted():
+    x, weight = torch.randn(8, 3), torch.randn(5, 3)
+    found = cost(lambda: torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], ""), nn.Identity())
+    assert found.flops == 2 * 8 * 3 * 5

@@ -1,7 +1,8 @@
 """Costs that no other process on the machine can change: matrix-product FLOPs, operators, bytes kept for the backward.
 
-FLOPs are by PyTorch's own formulas (``torch.utils.flop_counter``) with the in-place product added, which its counter
-leaves out. All is counted where PyTorch dispatches, so what hand-written autograd functions do counts too.
+FLOPs are by PyTorch's own formulas (``torch.utils.flop_counter``), with those products added that its counter leaves
+out: in-place ones and oneDNN's. All is counted where PyTorch dispatches, so what hand-written autograd functions do
+counts too.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ FORMULAS: dict[Any, Callable[..., int]] = {
     aten.addmm_: lambda *args, **kwargs: flop_registry[aten.addmm](*args, **kwargs),
     aten.baddbmm_: lambda *args, **kwargs: flop_registry[aten.baddbmm](*args, **kwargs),
 }
+HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+if HAS_ONEDNN:  # x Wᵀ for W of shape (outputs, inputs), by oneDNN
+    FORMULAS[torch.ops.mkldnn._linear_pointwise] = lambda x, weight, *rest, **names: 2 * x.numel() * weight.shape[0]
 VIEWS = {"view", "t", "transpose", "permute", "expand", "slice", "select", "detach", "alias", "unsqueeze", "squeeze"}
 
 
@@ -50,6 +54,15 @@ class Product:
         """The same work on other numbers."""
         args, kwargs = _filled(self.args), dict(_filled(self.kwargs))
         return lambda: self.operator(*args, **kwargs)
+
+    def by_onednn(self) -> Job | None:
+        """The same product of two matrices by oneDNN, which on some processors is twice as fast as MKL."""
+        pair = [value for value in self.args if isinstance(value, Layout)][-2:]
+        plain = self.operator._overloadpacket in (aten.mm, aten.addmm, aten.addmm_)
+        if not (HAS_ONEDNN and plain) or any(of.dtype != torch.float32 or of.device.type != "cpu" for of in pair):
+            return None
+        a, b = map(_filled, pair)
+        return lambda: torch.ops.mkldnn._linear_pointwise(a, b.t(), None, "none", [], "")
 
 
 def cost(job: Job, module: nn.Module) -> Cost:
