@@ -11,50 +11,51 @@ import torch
 from scipy import stats
 
 from pushforward import plot
+from pushforward.plot import tables
 
 ROWS = np.random.default_rng(0).normal(size=(3000, 3))
 
 
 def test_bins_of_whole_numbers_hold_one_value_each() -> None:
     values = np.repeat([2.0, 3.0, 5.0], [50, 30, 20])
-    edges = plot.bin_edges(values, step=1.0)
+    edges = tables.bin_edges(values, step=1.0)
     assert edges.tolist() == [1.5, 2.5, 3.5, 4.5, 5.5]
     assert np.histogram(values, edges)[0].tolist() == [50, 30, 0, 20]
 
 
 def test_bins_of_a_wide_grid_are_whole_steps_and_even() -> None:
     values = np.round(np.random.default_rng(1).uniform(0, 50, 5000), 1)
-    edges = plot.bin_edges(values, step=0.1)
+    edges = tables.bin_edges(values, step=0.1)
     steps = np.diff(edges) / 0.1
     assert np.allclose(steps, np.round(steps))
     assert len(edges) <= 62
 
 
 def test_bins_show_the_bulk_and_not_the_outlier() -> None:
-    edges = plot.bin_edges(np.append(ROWS[:, 0], 1e6))
+    edges = tables.bin_edges(np.append(ROWS[:, 0], 1e6))
     assert -6 < edges[0] < -2 < 2 < edges[-1] < 6
 
 
 def test_a_constant_column_has_bins_around_it() -> None:
-    edges = plot.bin_edges(np.full(50, 7.0))
+    edges = tables.bin_edges(np.full(50, 7.0))
     assert edges[0] < 7 < edges[-1]
 
 
 def test_contours_hold_their_share_of_a_gaussian() -> None:
     x = np.linspace(-5, 5, 200)
     density = np.exp(-0.5 * (x[:, None] ** 2 + x**2))
-    (half,) = plot.mass_levels(density, [0.5])
+    (half,) = tables.mass_levels(density, [0.5])
     assert density.max() * 0.5 == pytest.approx(half, rel=0.03)  # the half-mass disc of N(0, I) ends at half its peak
 
 
 def test_contours_of_nothing_are_none() -> None:
-    assert plot.mass_levels(np.zeros((5, 5)), [0.5, 0.9]) == []
-    assert plot.mass_levels(np.full((5, 5), np.nan), [0.5]) == []
+    assert tables.mass_levels(np.zeros((5, 5)), [0.5, 0.9]) == []
+    assert tables.mass_levels(np.full((5, 5), np.nan), [0.5]) == []
 
 
 def test_the_smoothed_density_is_close_to_the_true_one() -> None:
     edges = [np.linspace(-4, 4, 31)] * 2
-    x, y, density = plot.smooth_density(*np.random.default_rng(2).normal(size=(2, 20_000)), edges)
+    x, y, density = tables.smooth_density(*np.random.default_rng(2).normal(size=(2, 20_000)), edges)
     area = (x[1] - x[0]) * (y[1] - y[0])
     truth = stats.norm.pdf(x)[None] * stats.norm.pdf(y)[:, None]
     assert np.abs(density / density.sum() / area - truth).max() < 0.015

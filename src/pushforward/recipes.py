@@ -9,6 +9,8 @@ import torch
 
 from . import zoo
 from .distributions.flow import Flow
+from .distributions.mixed import Categories
+from .nets.made import MADE
 
 FLOWS: dict[str, tuple[str, dict[str, Any]]] = {
     "nsf": ("nsf", {}),
@@ -59,3 +61,18 @@ def flow_by_name(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return make(features, context=context, **options)
+
+
+def categories_by_size(classes: Sequence[int], *, context: int = 0, seed: int = 0) -> Categories:
+    """A fresh density of categories; the caller's random numbers are left alone.
+
+    Args:
+        classes: Categories of each column.
+        context: Features of the context, 0 for none.
+        seed: Of the weights.
+    """
+    width = max(WIDTH, len(classes))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = MADE(len(classes), max(classes), context=context, hidden=(width, width), inputs=max(classes))
+    return Categories(net, classes, context=context)

@@ -61,16 +61,25 @@ CASES = {
         "'val' has 3 columns, but 'train' has 2",
     ),
     # the values
-    "text columns": (
-        good,
+    "only text": (lambda f: csv(f, k=["u", "v"] * 40, l=["w"] * 80), FIT, "no column of numbers is left to model"),
+    "names of their own": (
+        lambda f: csv(f, a=A, k=[f"id{i}" for i in range(80)]),
         FIT,
-        "column k holds text, and only numbers have a density; leave them out with --columns a,b",
+        "column 'k' holds 80 different values in 80 rows; leave it out with --columns, or group them",
     ),
+    "one text": (lambda f: csv(f, a=A, k=["u"] * 80), FIT, "column 'k' is 'u' in every row; leave it out with"),
+    "spoilt given": (text_in(6), FIT + "--given a", "or take it for a category with --categories"),
     "one bad cell": (text_in(6), FIT, "column 'a', row 7: 'abc' is not a number"),
     "missing": (spoilt(4, None), FIT, "column 'a', row 5: a missing value; leave such rows out with --drop-missing"),
     "infinite": (spoilt(4, float("inf")), FIT, "column 'a', row 5: an infinite value"),
     "all missing": (lambda f: csv(f, a=A, b=[None] * 80), FIT, "column 'b' has no value in any row"),
-    "dates": (lambda f: csv(f, a=A, d=["2024-01-31"] * 80), FIT + "--columns a,d", "column d holds"),
+    "dates": (
+        lambda f: pl.DataFrame({"a": A, "d": np.datetime64("2024-01-01") + np.arange(80)}).write_parquet(
+            f / "t.parquet"
+        ),
+        "fit {}/t.parquet -o {}/m",
+        "column 'd' holds Date values, which are neither numbers nor text",
+    ),
     "constant": (lambda f: csv(f, a=A, b=[3.0] * 80), FIT, "column 'b' is constant (3 in every row)"),
     "copy": (lambda f: csv(f, a=A, b=2 * A + 1), FIT, "columns a, b determine each other"),
     "few rows": (lambda f: csv(f, a=A[:9], b=B[:9]), FIT, "has 9 usable rows, and 2 columns need at least 50"),
@@ -84,7 +93,7 @@ CASES = {
     "many texts": (
         lambda f: csv(f, a=np.tile(A, 3), k=[f"id{i}" for i in range(240)]),
         FIT + "--given k",
-        "240 different texts",
+        "column 'k' holds 240 different values, and a category may have 200",
     ),
     # the arguments
     "no command": (good, "fot", 'Unknown command "fot"'),
@@ -98,7 +107,7 @@ CASES = {
     ),
     "twice": (good, FIT + "--columns a,a", "--columns: 'a' is named twice"),
     "both": (good, FIT + "--columns a,k --given k", "modelled or conditioned on, not both"),
-    "nothing left": (good, FIT + "--given a,b,k", "no column is left to model"),
+    "nothing left": (good, FIT + "--given a,b,k", "no column of numbers is left to model"),
     "empty name": (good, FIT + "--columns a,,b", "expected column names with commas"),
     "unknown flow": (
         good,
@@ -114,7 +123,10 @@ CASES = {
     "no rate": (good, FIT + "--columns a,b --lr -1", "lr"),
     "no device": (good, FIT + "--columns a,b --device cuda:77", "--device cuda:77"),
     "bounds form": (good, FIT + "--columns a,b --bounds a=1,0", "expected COLUMN=LOW,HIGH"),
-    "bounds stray": (good, FIT + "--columns a --bounds b=-9,9", "'b' is not among the modelled columns a"),
+    "bounds stray": (good, FIT + "--columns a --bounds b=-9,9", "'b' is not among the modelled columns of numbers, a"),
+    "bounds of a name": (good, FIT + "--bounds k=0,1", "'k' is not among the modelled columns of numbers, a, b"),
+    "no category": (good, FIT + "--categories c", "has no column 'c' (asked for by --categories)"),
+    "category stray": (good, FIT + "--columns a --categories k", "'k' is not among the columns of the model, a"),
     "model ending": (good, "fit {}/t.csv -o {}/m.csv", "a model is a folder"),
     "other folder": (
         lambda f: (good(f), (f / "m").mkdir(), write("m/x", "x")(f)),

@@ -227,7 +227,8 @@ def test_wide_tables_get_wide_layers(tmp_path: Path, run: Run) -> None:
 
 
 def test_demo_does_the_whole_job(tmp_path: Path, run: Run) -> None:
-    mixed_table().write_csv(tmp_path / "t.csv")
+    names = pl.Series("name", [f"n{row}" for row in range(600)])
+    mixed_table().with_columns(names).write_csv(tmp_path / "t.csv")
     result = run("demo", tmp_path / "t.csv", "-o", tmp_path / "demo", "--budget", "1s", "--flow", "maf")
     assert {path.name for path in (tmp_path / "demo").iterdir()} == {
         "model",
@@ -235,8 +236,8 @@ def test_demo_does_the_whole_job(tmp_path: Path, run: Run) -> None:
         "samples.parquet",
         "report.html",
     }
-    assert result["fit"]["columns"] == ["size", "price", "count"]
-    assert "colour" in result["notes"][0]
+    assert result["fit"]["columns"] == ["size", "price", "count", "colour"]
+    assert "name hold too many different texts" in result["notes"][0]
 
 
 def test_a_process_of_its_own(tmp_path: Path, workshop: Path) -> None:

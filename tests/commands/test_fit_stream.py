@@ -68,7 +68,7 @@ def test_a_killed_stream_goes_on_bit_for_bit(folder, run, monkeypatch):
 @pytest.mark.parametrize(
     ("data", "options", "sentence"),
     [
-        ("rows/0.parquet", ["--columns", "size,colour"], "column colour holds text"),
+        ("rows/0.parquet", ["--bounds", "colour=0,1"], "'colour' is not among the modelled columns of numbers"),
         ("rows", ["--columns", "size", "--given", "nothing"], "has no column 'nothing'"),
         ("rows", ["--columns", "size", "--bounds", "price=0,"], "'price' is not among the modelled columns"),
         ("rows", ["--columns", "size,price", "--bounds", "size=0,1"], "lies outside its bounds 0 and 1"),

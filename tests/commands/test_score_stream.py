@@ -134,7 +134,12 @@ def test_a_damaged_part_is_made_again(folder, workshop, run, whole, monkeypatch)
 
 
 REFUSED = {
-    "an empty folder": (lambda f: (f / "none").mkdir(), "{}/none", "{}/s", "expected a file, or a folder with .parquet files"),
+    "an empty folder": (
+        lambda f: (f / "none").mkdir(),
+        "{}/none",
+        "{}/s",
+        "expected a file, or a folder with .parquet files",
+    ),
     "no match": (lambda f: None, "{}/no*.parquet", "{}/s", "matches no file"),
     "inside the input": (lambda f: None, "{}/rows", "{}/rows/s", "lies in"),
     "the input": (lambda f: None, "{}/rows", "{}/rows", "folder with other files in it"),
@@ -155,7 +160,7 @@ REFUSED = {
         lambda f: pl.read_parquet(f / "rows/a.parquet").cast({"size": pl.String}).write_parquet(f / "rows/a.parquet"),
         "{}/rows",
         "{}/s",
-        "a.parquet: column size holds text",
+        "a.parquet: column 'size' holds text",
     ),
 }
 

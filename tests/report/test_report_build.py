@@ -12,7 +12,8 @@ import torch
 from scipy import stats
 
 import pushforward as pf
-from pushforward.data.schema import Column, Schema
+from pushforward.data.columns import Column
+from pushforward.data.schema import Schema
 from pushforward.report.build import write_report
 from pushforward.transforms import Compose, Standardize
 

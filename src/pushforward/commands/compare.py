@@ -54,6 +54,13 @@ def _check(models: list[TableModel]) -> None:
             f"{first.path} and {second.path} describe different columns ({listed(sorted(only))} are in one only), "
             "so their densities cannot be compared"
         )
+    names = [{c.name: c.categories for c in model.schema.columns} for model in models]
+    different = [name for name in names[0] if names[0][name] != names[1][name]]
+    if different:
+        raise InputError(
+            f"{first.path} and {second.path} know different categories of {different[0]!r}, or only one takes it for a "
+            "category, so their densities cannot be compared; fit both to the same rows"
+        )
     cells = [{c.name: (c.step, c.atom) for c in model.schema.columns} for model in models]
     different = [name for name in cells[0] if cells[0][name] != cells[1][name]]
     if different:

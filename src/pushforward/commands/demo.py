@@ -21,7 +21,7 @@ def run(data: Path | None, output: Path, console: Console, *, budget: float, see
     output.mkdir(parents=True, exist_ok=True)
     model = output / "model"
     names = {kind: output / name for kind, name in FILES.items()}
-    options = fit.FitOptions(flow=flow, budget=budget, seed=seed, drop_missing=True, leave_text=True)
+    options = fit.FitOptions(flow=flow, budget=budget, seed=seed, drop_missing=True, leave_unfit=True)
     command = f"pushforward fit {data} -o {model} --flow {flow} --budget {budget:g} --seed {seed}"
     console.say(f"1. {command}")
     summary = fit.run(data, model, options, console, command)

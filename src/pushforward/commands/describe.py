@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..data.columns import Column
 from ..data.errors import listed
-from ..data.schema import Column, Schema
+from ..data.schema import Schema
 from ..data.table import Table
 from .console import aligned
 from .prepare import Prepared
@@ -28,8 +29,9 @@ def describe_data(table: Table, rows: Prepared) -> list[str]:
 def describe_columns(schema: Schema) -> list[str]:
     """What each column was taken for."""
     cells = [("column", "kind", "from", "to", "first transform")]
-    cells += [(c.name, kind(c), f"{c.minimum:g}", f"{c.maximum:g}", first_transform(c)) for c in schema.columns]
+    cells += [(c.name, kind(c), *_range(c), first_transform(c)) for c in schema.columns]
     lines = aligned(cells)
+    lines += [f"  {c.name}: {listed(c.categories)}" for c in schema.columns if c.categories]
     for given in schema.given:
         lines.append(f"  given {given.name}: {listed(given.categories) if given.categories else 'a number'}")
     if schema.has_cells:
@@ -38,10 +40,16 @@ def describe_columns(schema: Schema) -> list[str]:
 
 
 def kind(column: Column) -> str:
-    """A column's kind with its step or its atom."""
+    """A column's kind with its step, its atom or its number of categories."""
+    if column.categories:
+        return f"category, {len(column.categories)}"
     if column.atom is not None:
         return f"{column.kind} at {column.atom[0]:g}"
     return f"{column.kind} to {column.step:g}" if column.step not in (0, 1) else column.kind
+
+
+def _range(column: Column) -> tuple[str, str]:
+    return ("-", "-") if column.categories else (f"{column.minimum:g}", f"{column.maximum:g}")
 
 
 def first_transform(column: Column) -> str:

@@ -18,15 +18,15 @@ from ..data.baseline import Gaussian
 from ..data.dequantise import cell_log_density
 from ..data.errors import InputError
 from ..data.table import Table
-from ..distributions.flow import Flow
-from ..recipes import flow_by_name
+from ..distributions.base import Density
 from ..training.fit import fit as train
+from .build import density
 from .console import Console, plain
 from .describe import describe_data, describe_held_out
 from .device import device_named
-from .learn import DequantisedKL, Rows, against, fingerprint, held_out_order, in_data_units, spread
+from .learn import DequantisedKL, Rows, against, fingerprint, held_out_order, spread
 from .model import PERCENTS
-from .prepare import Prepared, choose_columns, prepare
+from .prepare import Prepared, Wishes, choose_columns, prepare
 from .prepare_large import prepare_large, read_rows
 
 KEPT_ROWS = 1000  # held-out rows that are saved with the model, for reports without the data
@@ -42,9 +42,10 @@ class FitOptions:
     hidden: Sequence[int] | None = None
     columns: Sequence[str] = ()
     given: Sequence[str] = ()
+    categories: Sequence[str] = ()
     bounds: dict[str, tuple[float, float | None]] = field(default_factory=dict)
     drop_missing: bool = False
-    leave_text: bool = False
+    leave_unfit: bool = False
     seed: int = 0
     epochs: int | None = None
     steps: int | None = None
@@ -69,13 +70,12 @@ def run(data: Path, output: Path, options: FitOptions, console: Console, command
     table, source = read_rows(data, options.stream)
     for note in table.notes:
         console.note(note)
-    columns = choose_columns(table, options.columns, options.given, console, options.leave_text)
-    wishes = (columns, options.given, options.bounds, options.drop_missing, options.seed, console)
-    rows = prepare(table, *wishes) if source is None else prepare_large(source, table.frame, *wishes)
+    columns = choose_columns(table, options.columns, options.given, options.categories, console, options.leave_unfit)
+    wishes = Wishes(columns, options.given, options.categories, options.bounds, options.drop_missing, options.seed)
+    rows = prepare(table, wishes, console) if source is None else prepare_large(source, table.frame, wishes, console)
     for line in describe_data(table, rows):
         console.say(line)
-    flow = _flow(options, rows)
-    flow = in_data_units(flow, rows.schema, spread(rows.train, rows.schema, options.seed))
+    flow = _density(options, rows)
     result = _train(flow, rows, output, options, console)
     if int(os.environ.get("RANK", "0")):
         return {}  # under torchrun, one process measures and saves
@@ -83,7 +83,7 @@ def run(data: Path, output: Path, options: FitOptions, console: Console, command
         console.note("stopped by Ctrl-C: the best weights so far are saved")
     if result.skipped_steps:
         console.note(f"{result.skipped_steps} batches were skipped because their loss was not finite")
-    gaussian = Gaussian(spread(rows.train, rows.schema, options.seed), rows.train.context)
+    gaussian = Gaussian(spread(rows.train, rows.schema, options.seed), rows.train.context, rows.schema.classes)
     summary = _measure(flow, gaussian, rows, options)
     summary |= {"seconds": round(time.perf_counter() - started, 1), **_training_facts(result)}
     facts = _facts(flow, table, rows, result, options)
@@ -112,16 +112,10 @@ def check_output(output: Path) -> None:
         raise InputError(f"{output}: the folder {output.parent} does not exist; create it first")
 
 
-def _flow(options: FitOptions, rows: Prepared) -> Flow:
+def _density(options: FitOptions, rows: Prepared) -> Density:
+    seed, x = options.seed, spread(rows.train, rows.schema, options.seed)
     try:
-        return flow_by_name(
-            options.flow,
-            len(rows.schema.columns),
-            context=rows.schema.context_features,
-            layers=options.layers,
-            hidden=options.hidden,
-            seed=options.seed,
-        )
+        return density(rows.schema, x, flow=options.flow, layers=options.layers, hidden=options.hidden, seed=seed)
     except ValueError as error:
         raise InputError(f"--flow {options.flow}: {error}") from None
 
@@ -158,7 +152,7 @@ def _pair(rows: Rows) -> Any:
     return rows.x if rows.context is None else (rows.x, rows.context)
 
 
-def _measure(flow: Flow, gaussian: Gaussian, rows: Prepared, options: FitOptions) -> dict[str, Any]:
+def _measure(flow: Density, gaussian: Gaussian, rows: Prepared, options: FitOptions) -> dict[str, Any]:
     return {
         "training_rows": rows.training_rows,
         "validation_rows": len(rows.val),
@@ -175,7 +169,7 @@ def _training_facts(result: Any) -> dict[str, Any]:
     return {"training": {name: getattr(result, name) for name in names}}
 
 
-def _facts(flow: Flow, table: Table, rows: Prepared, result: Any, options: FitOptions) -> dict[str, Any]:
+def _facts(flow: Density, table: Table, rows: Prepared, result: Any, options: FitOptions) -> dict[str, Any]:
     """What is saved beside the flow."""
     here = next(flow.parameters()).device
     some = rows.train[:: max(len(rows.train) // QUANTILE_ROWS, 1)]

@@ -17,8 +17,9 @@ from torch.distributions import constraints
 
 from .. import checkpoint
 from ..data.baseline import Gaussian
+from ..data.columns import Column
 from ..data.errors import InputError, listed
-from ..data.schema import Column, Schema
+from ..data.schema import Schema
 from ..data.table import write_table
 from ..target_fit import TargetFit, fit_target
 from ..training.loop import TrainingError

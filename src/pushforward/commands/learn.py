@@ -14,13 +14,10 @@ from torch import Tensor
 
 from ..data.dequantise import Cells, cell_log_density
 from ..data.errors import InputError
-from ..data.front import front
 from ..data.schema import Schema
 from ..data.table import Table
 from ..distributions.base import Density
-from ..distributions.flow import Flow
 from ..objectives import Objective
-from ..transforms.base import Compose
 from .console import mean_and_error
 
 MIN_ROWS = 50
@@ -105,19 +102,6 @@ def refuse_few_rows(rows: int, columns: int, source: str) -> None:
         raise InputError(f"{source}: has {rows} usable rows, and {columns} columns need at least {needed}")
 
 
-def in_data_units(flow: Flow, schema: Schema, x: Tensor) -> Flow:
-    """The recipe's flow behind the table's first transforms: a density in the units of the table.
-
-    Args:
-        flow: A flow over standardised rows.
-        schema: The columns.
-        x: Training rows spread over their cells, float64.
-    """
-    inner = flow.transform
-    rest = list(inner.transforms) if isinstance(inner, Compose) else [inner]
-    return Flow(Compose([*front(schema, x), *rest]), flow.base, context=flow.context_features)
-
-
 def spread(rows: Rows, schema: Schema, seed: int) -> Tensor:
     """The rows at one random point of their cells each; as they are where no column has cells."""
     generator = torch.Generator().manual_seed(seed)
@@ -125,7 +109,7 @@ def spread(rows: Rows, schema: Schema, seed: int) -> Tensor:
 
 
 def against(
-    flow: Flow, gaussian: Callable[..., Tensor], schema: Schema, rows: Rows, samples: int, seed: int
+    flow: Density, gaussian: Callable[..., Tensor], schema: Schema, rows: Rows, samples: int, seed: int
 ) -> dict[str, Any]:
     """Held-out log-likelihood of the flow and of a Gaussian, at the same points of the same cells."""
     here = next(flow.parameters()).device

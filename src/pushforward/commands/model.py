@@ -16,7 +16,7 @@ from .. import checkpoint
 from ..data.dequantise import cell_log_density
 from ..data.errors import InputError, listed
 from ..data.schema import Schema
-from ..distributions.flow import Flow
+from ..distributions.base import Density
 
 PERCENTS = np.linspace(0.0, 100.0, 1001)
 
@@ -33,7 +33,7 @@ class TableModel:
     """
 
     path: Path
-    flow: Flow
+    flow: Density
     schema: Schema
     facts: dict[str, Any]
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import polars as pl
 
+from ..data.categories import learn_category
 from ..data.errors import InputError, listed
 from ..data.learn import learn_schema
-from ..data.numbers import is_text, refuse_gaps, refuse_text, require_columns, usable_rows
+from ..data.numbers import holds_names, is_text, refuse_gaps, refuse_spoilt, require_columns, usable_rows
 from ..data.schema import Schema
 from ..data.shuffle import ShuffledRows
 from ..data.table import Table
@@ -35,16 +36,33 @@ class Prepared:
         return len(self.train) if self.stream is None else self.stream.rows
 
 
+@dataclass(frozen=True)
+class Wishes:
+    """What the user says of a table; the meaning of each is in the shell's help."""
+
+    columns: Sequence[str]
+    given: Sequence[str] = ()
+    categories: Sequence[str] = ()
+    bounds: Mapping[str, tuple[float, float | None]] = field(default_factory=dict)
+    drop_missing: bool = False
+    seed: int = 0
+
+
 def choose_columns(
-    table: Table, columns: Sequence[str], given: Sequence[str], console: Console, leave_text: bool = False
+    table: Table,
+    columns: Sequence[str],
+    given: Sequence[str],
+    categories: Sequence[str],
+    console: Console,
+    leave_unfit: bool = False,
 ) -> list[str]:
     """The columns to model: those asked for, or all that are not conditioned on.
 
     Raises:
-        InputError: a column is missing, named twice, or holds text.
+        InputError: a column is missing, named twice, or numbers but for a few cells; or no numbers are left.
     """
     frame, source = table.frame, str(table.path)
-    for flag, names in (("--columns", columns), ("--given", given)):
+    for flag, names in (("--columns", columns), ("--given", given), ("--categories", categories)):
         require_columns(frame, names, source, flag)
         twice = [name for name in dict.fromkeys(names) if list(names).count(name) > 1]
         if twice:
@@ -55,53 +73,63 @@ def choose_columns(
             f"{both[0]!r} is in --columns and in --given; a column is modelled or conditioned on, not both"
         )
     names = list(columns) or [name for name in frame.columns if name not in given]
-    if leave_text and not columns:
-        left = [name for name in names if is_text(frame[name])]
+    if leave_unfit and not columns:
+        left = [name for name in names if holds_names(frame[name]) and not _is_category(frame[name])]
         names = [name for name in names if name not in left]
         if left:
-            console.note(f"{source}: {listed(left)} hold text and are left out")
-    if not names:
-        raise InputError(f"{source}: no column is left to model; it has {listed(frame.columns)}")
-    refuse_text(frame, names, source, given)
+            console.note(f"{source}: {listed(left)} hold too many different texts to be categories, and are left out")
+    if all(name in categories or holds_names(frame[name]) for name in names):
+        raise InputError(f"{source}: no column of numbers is left to model; it has {listed(frame.columns)}")
+    refuse_spoilt(frame, [name for name in [*names, *given] if name not in categories], source)
     return names
 
 
-def prepare(
-    table: Table,
-    columns: Sequence[str],
-    given: Sequence[str],
-    bounds: dict[str, tuple[float, float | None]],
-    drop_missing: bool,
-    seed: int,
-    console: Console,
-) -> Prepared:
+def _is_category(column: pl.Series) -> bool:
+    try:
+        learn_category(column.drop_nulls(), "")
+    except InputError:
+        return False
+    return True
+
+
+def prepare(table: Table, wishes: Wishes, console: Console) -> Prepared:
     """Rows and schema for a fit.
 
     Raises:
         InputError: the table cannot be fitted as it is; says why and how to mend it.
     """
     source = str(table.path)
-    require_modelled(table.frame, bounds, columns, source)
-    numeric = [*columns, *(name for name in given if not is_text(table.frame[name]))]
-    text = [name for name in given if name not in numeric]
-    numbers = np.flatnonzero(usable_rows(table.frame, numeric, text))
-    table = _complete(table, numeric, text, drop_missing, console)
-    refuse_few_rows(table.frame.height, len(columns), source)
+    numeric, named = kinds(table.frame, wishes, source)
+    numbers = np.flatnonzero(usable_rows(table.frame, numeric, named))
+    table = _complete(table, numeric, named, wishes.drop_missing, console)
+    refuse_few_rows(table.frame.height, len(wishes.columns), source)
     # supports, grids and categories from all rows, so that every row can be encoded; all else from the training rows
     everything = pl.concat(table.splits.values()) if table.splits else table.frame
-    schema = learn_schema(everything, list(columns), list(given), source, bounds)
-    train, val, test = divide(table, seed)
+    schema = learn_schema(everything, wishes.columns, wishes.given, source, wishes.bounds, wishes.categories)
+    train, val, test = divide(table, wishes.seed)
     train_rows, val_rows, test_rows = (Rows(*schema.encode(frame, source)) for frame in (train, val, test))
     whole = None if table.splits else Rows(*schema.encode(table.frame, source))
     return Prepared(schema, train_rows, val_rows, test_rows, whole, numbers)
 
 
-def require_modelled(frame: pl.DataFrame, bounds: Iterable[str], columns: Sequence[str], source: str) -> None:
-    """Refuses bounds of columns that are not there, or not modelled."""
-    require_columns(frame, list(bounds), source, "--bounds")
-    stray = [name for name in bounds if name not in columns]
+def kinds(frame: pl.DataFrame, wishes: Wishes, source: str) -> tuple[list[str], list[str]]:
+    """The columns that hold numbers, and those whose values are names; refuses wishes about other columns."""
+    require_columns(frame, list(wishes.bounds), source, "--bounds")
+    columns, given, categories = wishes.columns, wishes.given, wishes.categories
+    named = [name for name in columns if name in categories or holds_names(frame[name])]
+    named += [name for name in given if name in categories or is_text(frame[name])]
+    numbers = [name for name in [*columns, *given] if name not in named]
+    _refuse_stray(
+        "--bounds", wishes.bounds, "modelled columns of numbers", [name for name in columns if name in numbers]
+    )
+    _refuse_stray("--categories", categories, "columns of the model", [*columns, *given])
+    return numbers, named
+
+
+def _refuse_stray(flag: str, names: Iterable[str], what: str, known: Sequence[str]) -> None:
+    stray = [name for name in names if name not in known]
     if stray:
-        raise InputError(f"--bounds: {stray[0]!r} is not among the modelled columns {listed(columns)}")
+        raise InputError(f"{flag}: {stray[0]!r} is not among the {what}, {listed(known)}")
 
 
 def _complete(table: Table, numbers: list[str], text: list[str], drop: bool, console: Console) -> Table:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +10,13 @@ import polars as pl
 from ..data.errors import InputError
 from ..data.large import is_many, open_parquet
 from ..data.learn import learn_schema
-from ..data.numbers import is_text
 from ..data.parquet import ParquetRows
 from ..data.shuffle import ShuffledRows
 from ..data.survey import Division, survey
 from ..data.table import Table, read_table
 from .console import Console
 from .learn import HELD_OUT, MOST_HELD_OUT, Rows, refuse_few_rows
-from .prepare import Prepared, require_modelled
+from .prepare import Prepared, Wishes, kinds
 
 LARGE = 50_000_000  # cells of a table that is read in pieces: in memory it would take some 2 GiB
 
@@ -51,34 +49,23 @@ def read_rows(data: Path, stream: bool) -> tuple[Table, ParquetRows | None]:
         raise InputError(f"{data}: its files have not the same columns: {str(error).splitlines()[0]}") from None
 
 
-def prepare_large(
-    source: ParquetRows,
-    head: pl.DataFrame,
-    columns: Sequence[str],
-    given: Sequence[str],
-    bounds: dict[str, tuple[float, float | None]],
-    drop_missing: bool,
-    seed: int,
-    console: Console,
-) -> Prepared:
+def prepare_large(source: ParquetRows, head: pl.DataFrame, wishes: Wishes, console: Console) -> Prepared:
     """Reads all rows once: for the schema, the held-out rows, and how many there are to train on.
 
     Raises:
         InputError: the table cannot be fitted as it is; says why and how to mend it.
     """
-    require_modelled(head, bounds, columns, str(source.path))
-    text = [name for name in given if is_text(head[name])]
-    numbers = [*columns, *(name for name in given if name not in text)]
-    division = Division(source.rows, seed, min(HELD_OUT, MOST_HELD_OUT / source.rows))
-    found = survey(source, division, numbers, text, drop_missing)
-    if found.unusable:
-        console.note(f"{source.path}: {found.unusable:,} rows with missing or infinite values are left out")
-    refuse_few_rows(source.rows - found.unusable, len(columns), str(source.path))
     name = str(source.path)
+    numbers, named = kinds(head, wishes, name)
+    division = Division(source.rows, wishes.seed, min(HELD_OUT, MOST_HELD_OUT / source.rows))
+    found = survey(source, division, numbers, named, wishes.drop_missing)
+    if found.unusable:
+        console.note(f"{name}: {found.unusable:,} rows with missing or infinite values are left out")
+    refuse_few_rows(source.rows - found.unusable, len(wishes.columns), name)
     everything = pl.concat([found.sample, found.val, found.test, found.witnesses], how="vertical_relaxed")
-    schema = learn_schema(everything, list(columns), list(given), name, bounds)
+    schema = learn_schema(everything, wishes.columns, wishes.given, name, wishes.bounds, wishes.categories)
     sample, val, test = (Rows(*schema.encode(frame, name)) for frame in (found.sample, found.val, found.test))
-    stream = ShuffledRows(source, schema, division, found.kept, seed)
+    stream = ShuffledRows(source, schema, division, found.kept, wishes.seed)
     if not (len(val) and len(test) and len(sample)):
         raise InputError(f"{name}: has too few rows to be read in pieces")
     return Prepared(schema, sample, val, test, None, np.asarray(found.test_numbers), stream)

@@ -34,7 +34,7 @@ def run(
         raise InputError(f"--temperature {temperature}: expected a positive number; 1 samples the density itself")
     model = TableModel.load(model_path, device)
     rows = model.sample(n, given, seed, temperature)
-    for column in model.schema.columns:
+    for column in model.schema.numeric.columns:
         below = int((rows[column.name] < 0).sum()) if column.minimum >= 0 else 0
         if below:
             console.note(

@@ -110,6 +110,8 @@ def score_table(
         raise InputError(f"{source}: no row has a value in every column of the model")
     if tally.scored < tally.rows:
         console.note(f"{source}: {tally.rows - tally.scored:,} rows with missing or infinite values get no score")
+    if unseen := model.schema.unseen(frame):
+        console.note(f"{source}: no training row has such a {listed(unseen)}: log_density is -inf there")
     return scores, tally
 
 

@@ -1,12 +1,15 @@
-"""The density to beat: one Gaussian with a full covariance, its mean linear in the context where there is one."""
+"""The density to beat: one Gaussian with a full covariance, its mean linear in the context and the categories."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from ..numerics.indicators import indicators
 
 
 class Gaussian:
@@ -15,14 +18,19 @@ class Gaussian:
     .. math:: \log p(x \mid c) = -\tfrac12 \lVert L^{-1} (x - \mu(c)) \rVert^2 - \log\det L - \tfrac m2 \log 2\pi,
               \quad S = L L^\top
 
+    Columns of categories k have independent frequencies, :math:`\sum_j \log p(k_j)`, and belong to c for the others.
+
     Args:
-        x: Rows of shape ``(n, m)``.
+        x: Rows of shape ``(n, m)``; at least one column holds numbers.
         context: Contexts of shape ``(n, c)``, or None.
+        classes: For every column, how many categories it has; 0 for numbers. All hold numbers where it is empty.
     """
 
-    def __init__(self, x: Tensor, context: Tensor | None = None) -> None:
-        x = x.double()
-        design = self._design(x, context)
+    def __init__(self, x: Tensor, context: Tensor | None = None, classes: Sequence[int] = ()) -> None:
+        self.classes = list(classes) or [0] * x.shape[-1]
+        x, names = self._divide(x.double())
+        self.frequencies = self._frequencies(names)
+        design = self._design(names, context)
         # gelsd copes with the indicators of a category, which add up to the constant column
         self.weights = torch.linalg.lstsq(design, x, driver="gelsd").solution
         residual = x - design @ self.weights
@@ -34,22 +42,46 @@ class Gaussian:
 
     def __call__(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """log p(x | context) in nats, of shape ``(*batch,)``."""
-        centred = x.double() - self._design(x, context) @ self.weights
+        x, names = self._divide(x.double())
+        centred = x - self._design(names, context) @ self.weights
         z = torch.linalg.solve_triangular(self.cholesky, centred.flatten(0, -2).T, upper=False)
         constant = self.cholesky.diagonal().log().sum() + 0.5 * len(self.cholesky) * math.log(2 * math.pi)
-        return (-0.5 * z.square().sum(0) - constant).view(x.shape[:-1])
+        frequency = indicators(names, self._sizes) * self.frequencies  # one entry in each category is not 0
+        parts = [part.sum(-1).log() for part in frequency.split(self._sizes, -1)] if self._sizes else []
+        return sum(parts, (-0.5 * z.square().sum(0) - constant).view(x.shape[:-1]))
 
     def to_json(self) -> dict[str, Any]:
         """What :meth:`from_json` makes it from again."""
-        return {"weights": self.weights.tolist(), "cholesky": self.cholesky.tolist()}
+        tensors = {name: getattr(self, name).tolist() for name in ("weights", "cholesky", "frequencies")}
+        return {**tensors, "classes": self.classes}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Gaussian:
         made = cls.__new__(cls)
         made.weights, made.cholesky = (torch.tensor(values[k], dtype=torch.float64) for k in ("weights", "cholesky"))
+        made.frequencies = torch.tensor(values.get("frequencies", []), dtype=torch.float64)
+        made.classes = list(values.get("classes", [0] * len(made.cholesky)))
         return made
 
-    @staticmethod
-    def _design(x: Tensor, context: Tensor | None) -> Tensor:
-        ones = torch.ones(*x.shape[:-1], 1, dtype=torch.float64)
-        return ones if context is None else torch.cat([ones, context.double().expand(*x.shape[:-1], -1)], -1)
+    @property
+    def _sizes(self) -> list[int]:
+        return [size for size in self.classes if size]
+
+    def _frequencies(self, names: Tensor) -> Tensor:
+        """Each category counted half a time more than it occurs, so that none is impossible."""
+        counts = [
+            indicators(codes[:, None], [size]).sum(0) + 0.5 for codes, size in zip(names.T, self._sizes, strict=True)
+        ]
+        return torch.cat([count / count.sum() for count in counts]) if counts else torch.zeros(0, dtype=torch.float64)
+
+    def _divide(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The numbers, and the codes of the categories."""
+        named = torch.tensor(self.classes, device=x.device) > 0
+        return x[..., ~named], x[..., named]
+
+    def _design(self, names: Tensor, context: Tensor | None) -> Tensor:
+        batch = names.shape[:-1]
+        parts = [torch.ones(*batch, 1, dtype=torch.float64), indicators(names, self._sizes)]
+        if context is not None:
+            parts.append(context.double().expand(*batch, -1))
+        return torch.cat(parts, -1)

@@ -11,7 +11,7 @@ import dataclasses
 
 import numpy as np
 
-from .schema import Column
+from .columns import Column
 
 GAIN = 0.1  # nats a row that a first transform must bring where none is needed
 

@@ -12,7 +12,8 @@ from ..transforms.base import Compose, Transform
 from ..transforms.elementwise import Asinh, Columns, Identity, InverseSoftplus, Log, Logit
 from ..transforms.normalization import Standardize
 from ..transforms.precision import Precision
-from .schema import Column, Schema
+from .columns import Column
+from .schema import Schema
 
 _FIRST: dict[str, type[Transform]] = {
     "log": Log,
@@ -26,7 +27,7 @@ def front(schema: Schema, x: Tensor) -> list[Transform]:
     """The transforms that come before the recipe's own, from data to standardised float32 numbers.
 
     Args:
-        schema: The columns.
+        schema: The columns, all of them numbers.
         x: Training rows spread over their cells, float64, of shape ``(n, features)``.
     """
     parts: list[Transform] = []

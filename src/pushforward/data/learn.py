@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import polars as pl
 
+from .categories import learn_category, learn_given
+from .columns import Column
 from .errors import InputError, listed
 from .first import choose_first
-from .numbers import to_numbers
-from .schema import Column, Schema, learn_given
+from .numbers import holds_names, to_numbers
+from .schema import Schema
 
 ATOM = 0.05  # share of rows that makes one value an atom
 QUANTILES = 33
@@ -31,24 +33,36 @@ Bounds = tuple[float, float | None]  # an open interval; None for no upper end
 
 def learn_schema(
     frame: pl.DataFrame,
-    names: list[str],
-    given: list[str],
+    names: Sequence[str],
+    given: Sequence[str],
     source: str,
     bounds: Mapping[str, Bounds] | None = None,
+    categories: Collection[str] = (),
 ) -> Schema:
-    """The schema of a table's training rows, which must be finite and numeric in ``names``.
+    """The schema of a table's training rows, in which nothing may be missing.
+
+    Args:
+        frame: The rows.
+        names: The columns to model.
+        given: The columns to condition on.
+        source: The file's name, for the errors.
+        bounds: Open intervals that the user says columns lie in.
+        categories: Columns that are modelled as categories though they may hold numbers; text always is.
 
     Raises:
         InputError: a column is constant, follows from others, or leaves its stated bounds.
     """
     bounds = bounds or {}
-    values = to_numbers(frame, names)
-    columns = tuple(
-        learn_column(name, values[:, j], source, bounds.get(name), float32=frame[name].dtype == pl.Float32)
-        for j, name in enumerate(names)
-    )
-    _refuse_relations(values, columns, source)
-    return Schema(columns, learn_given(frame, given, source))
+
+    def learn(column: pl.Series) -> Column:
+        if column.name in categories or holds_names(column):
+            return learn_category(column, source)
+        values = to_numbers(frame, [column.name])[:, 0]
+        return learn_column(column.name, values, source, bounds.get(column.name), float32=column.dtype == pl.Float32)
+
+    schema = Schema(tuple(learn(frame[name]) for name in names), learn_given(frame, given, source, categories))
+    _refuse_relations(to_numbers(frame, schema.numeric.names), schema.numeric.columns, source)
+    return schema
 
 
 def learn_column(

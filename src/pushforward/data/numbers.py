@@ -30,34 +30,41 @@ def is_text(column: pl.Series) -> bool:
     return not numeric and column.null_count() < len(column)
 
 
-def numeric_names(frame: pl.DataFrame) -> list[str]:
-    """The columns that hold numbers."""
-    return [name for name in frame.columns if not is_text(frame[name])]
+def holds_names(column: pl.Series) -> bool:
+    """Whether the values of a column are names, text or truth values, and no numbers."""
+    return is_text(column) or column.dtype == pl.Boolean
 
 
-def refuse_text(frame: pl.DataFrame, names: Sequence[str], source: str, given: Sequence[str] = ()) -> None:
-    """Refuses columns that hold no numbers.
+def refuse_spoilt(frame: pl.DataFrame, names: Sequence[str], source: str) -> None:
+    """Refuses columns of text that are numbers but for a few cells.
 
     Raises:
-        InputError: names every such column; a number column spoilt by a few cells is named with its first bad row.
+        InputError: names the column and its first bad row.
     """
-    text = [name for name in names if is_text(frame[name])]
-    for name in text:
+    for name in names:
         bad = _bad_cells(frame[name])
-        if len(bad) and len(bad) <= 0.5 * frame.height:
+        if len(bad) and len(bad) <= 0.5 * (frame.height - frame[name].null_count()):
             row = int(bad[0])
             raise InputError(
-                f"{source}: column {name!r}, row {row + 1}: {frame[name][row]!r} is not a number"
-                f"{_more(len(bad))}; correct it, or leave the column out with --columns"
+                f"{source}: column {name!r}, row {row + 1}: {frame[name][row]!r} is not a number{_more(len(bad))}; "
+                "correct it, leave the column out with --columns, or take it for a category with --categories"
             )
-    if text:
-        rest = [name for name in names if name not in text]
-        holds = "column {} holds" if len(text) == 1 else "columns {} hold"
-        raise InputError(
-            f"{source}: {holds.format(listed(text))} {_contents(frame[text[0]])}, and only numbers have a density; "
-            + (f"leave them out with --columns {','.join(rest)}" if rest else "no numeric column is left")
-            + f", or condition on them with --given {','.join([*given, *text])}"
-        )
+
+
+def refuse_text(frame: pl.DataFrame, names: Sequence[str], source: str) -> None:
+    """Refuses text, dates and the like where the model has numbers.
+
+    Raises:
+        InputError: names the first such column, and its first bad row.
+    """
+    for name in names:
+        if is_text(frame[name]):
+            bad, what = _bad_cells(frame[name]), f"column {name!r} holds {_contents(frame[name])}"
+            if len(bad):
+                what = (
+                    f"column {name!r}, row {bad[0] + 1}: {frame[name][int(bad[0])]!r} is not a number{_more(len(bad))}"
+                )
+            raise InputError(f"{source}: {what}, and numbers are expected there; correct it")
 
 
 def to_numbers(frame: pl.DataFrame, names: Sequence[str]) -> np.ndarray:
@@ -70,8 +77,14 @@ def usable_rows(frame: pl.DataFrame, numbers: Sequence[str], text: Sequence[str]
     """Which rows have a finite number, or some text, in every named column."""
     usable = np.isfinite(to_numbers(frame, numbers)).all(1)
     for name in text:
-        usable &= frame[name].is_not_null().to_numpy()
+        usable &= _has_name(frame[name])
     return usable
+
+
+def _has_name(column: pl.Series) -> np.ndarray:
+    """Which values of a category are there."""
+    there = column.is_not_null()
+    return (there & column.is_finite().fill_null(False) if column.dtype.is_float() else there).to_numpy()
 
 
 def refuse_gaps(frame: pl.DataFrame, numbers: Sequence[str], text: Sequence[str], source: str, first: int = 0) -> None:
@@ -89,7 +102,7 @@ def refuse_gaps(frame: pl.DataFrame, numbers: Sequence[str], text: Sequence[str]
             what = "an infinite value" if np.isinf(values[bad[0]]) else "a missing value"
             _refuse_gap(source, name, bad + first, what)
     for name in text:
-        bad = np.flatnonzero(frame[name].is_null().to_numpy())
+        bad = np.flatnonzero(~_has_name(frame[name]))
         if len(bad):
             _refuse_gap(source, name, bad + first, "a missing value")
 

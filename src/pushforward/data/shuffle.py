@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from .errors import InputError
-from .numbers import usable_rows
 from .parquet import ParquetRows
 from .schema import Schema
 from .survey import CHUNK, Division
@@ -108,8 +107,7 @@ class ShuffledRows:
             lanes[group] = chunk + 1, pieces
         frame = piece.frame
         parts = self.division.parts(self.source.starts[group] + chunk * CHUNK, frame.height)
-        numbers = [name for name in names if name not in self.schema.text_names]
-        chosen = frame.filter((parts > 1) & usable_rows(frame, numbers, self.schema.text_names))
+        chosen = frame.filter((parts > 1) & self.schema.usable(frame))
         if len(chosen) != self.kept[group][chunk]:
             raise InputError(f"{piece.source}: was changed while it was read")
         return self.schema.encode(chosen, piece.source, piece.first) if len(chosen) else self._nothing()

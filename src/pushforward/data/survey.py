@@ -10,15 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import polars as pl
 
+from .categories import HOLDS_TEXT, MAX_CATEGORIES
 from .dequantise import splitmix64
 from .errors import InputError
 from .numbers import refuse_gaps, refuse_text, require_columns, to_numbers, usable_rows
 from .parquet import ParquetRows, Piece
-from .schema import MAX_CATEGORIES
 
 CHUNK = 16_384  # rows that are shuffled as one
 SAMPLE = 200_000  # training rows that the columns are learnt from
@@ -79,7 +80,7 @@ def survey(
         source: The rows.
         division: Which of them are held out.
         numbers: The columns of numbers that are used.
-        text: The columns of text that are used.
+        text: The columns of text, or of other values that are names, that are used.
         drop_missing: Whether rows with missing values are left out.
 
     Raises:
@@ -118,7 +119,8 @@ def _checked(
     if not drop_missing and not usable.all():
         refuse_gaps(frame, numbers, text, piece.source, piece.first)
     try:
-        return frame.select(*numbers, *(pl.col(name).cast(pl.String) for name in text)), usable
+        plain = [pl.col(name).cast(pl.String) if frame[name].dtype in HOLDS_TEXT else pl.col(name) for name in text]
+        return frame.select(*numbers, *plain), usable
     except pl.exceptions.PolarsError:
         raise InputError(f"{piece.source}: columns {', '.join(text)}: expected text") from None
 
@@ -129,7 +131,7 @@ class _Witnesses:
     def __init__(self, numbers: Sequence[str], text: Sequence[str]) -> None:
         self.numbers, self.text = list(numbers), list(text)
         self.best: dict[tuple[str, str], float] = {}
-        self.rows: dict[tuple[str, str], pl.DataFrame] = {}
+        self.rows: dict[tuple[str, Any], pl.DataFrame] = {}
 
     def see(self, frame: pl.DataFrame) -> None:
         if not frame.height:
@@ -146,7 +148,7 @@ class _Witnesses:
             known = [key[1] for key in self.rows if key[0] == name]
             new = frame.filter(~pl.col(name).is_in(known)).unique(name, keep="first", maintain_order=True)
             for row in range(min(new.height, MAX_CATEGORIES + 1 - len(known))):
-                self.rows[name, str(new[name][row])] = new[row]
+                self.rows[name, new[name][row]] = new[row]
 
     def frame(self) -> pl.DataFrame:
         return pl.concat(self.rows.values(), how="vertical_relaxed") if self.rows else pl.DataFrame()

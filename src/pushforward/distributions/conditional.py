@@ -92,7 +92,7 @@ class Mixture(Conditional):
 
     def sample(self, params: Tensor, generator: torch.Generator | None, temperature: float) -> Tensor:
         log_weight, mu, log_sigma = self._read(params)
-        which = _gumbel_argmax(log_weight, generator)[None]
+        which = draw_index(log_weight, generator)[None]
         mu, log_sigma = mu.gather(0, which)[0], log_sigma.gather(0, which)[0]
         return mu + temperature * _normal(mu, generator) * log_sigma.exp()
 
@@ -146,7 +146,7 @@ class Categorical(Conditional):
         return params.log_softmax(0).gather(0, x.long()[None])[0]
 
     def sample(self, params: Tensor, generator: torch.Generator | None, temperature: float) -> Tensor:
-        return _gumbel_argmax(params / temperature, generator).to(params.dtype)
+        return draw_index(params / temperature, generator).to(params.dtype)
 
     def encode(self, x: Tensor) -> Tensor:
         classes = torch.arange(self.classes, device=x.device).view(-1, *[1] * x.dim())
@@ -164,7 +164,7 @@ def _normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
     return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
 
 
-def _gumbel_argmax(logits: Tensor, generator: torch.Generator | None) -> Tensor:
+def draw_index(logits: Tensor, generator: torch.Generator | None) -> Tensor:
     """A draw of the index along dimension 0 (Gumbel 1954): argmax of logits + Gumbel noise."""
     uniform = torch.rand(logits.shape, generator=generator, dtype=logits.dtype, device=logits.device)
     tiny = torch.finfo(logits.dtype).tiny

@@ -15,7 +15,8 @@ from markupsafe import Markup
 from torch import Tensor
 
 from .. import __version__
-from ..data.schema import Column, Schema
+from ..data.columns import Column
+from ..data.schema import Schema
 from ..data.table import write_atomically
 from ..distributions.base import Density
 from . import measure, sections
@@ -171,6 +172,8 @@ def _context(name: str, values: Any, rows: Tensor) -> Tensor | None:
 def _said(column: Column) -> dict[str, Any]:
     """What a reader wants to know of a column's schema; the training rows' range is the model's own memory of them."""
     said: dict[str, Any] = {"name": column.name, "kind": column.kind, "step": column.step}
+    if column.categories:
+        return said | {"kind": f"category, {len(column.categories)}"}
     if column.step not in (0, 1):
         said["kind"] = f"{column.kind} to {column.step:g}"
     if column.atom is not None:

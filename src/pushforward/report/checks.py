@@ -66,6 +66,8 @@ def _comparison_words(s: Subject) -> str:
     given = ""
     if s.context is not None:
         given = " Its mean follows the context linearly." if c.conditional else " It does not see the context."
+    if s.labels:
+        given += " Categories have their frequencies in it, independently, and the mean of the numbers follows them."
     return (
         f"{verdict.text} The Gaussian is fitted to {c.fitted_to}.{given} The difference is taken row by row, so that "
         "its error is that of the difference, not of the two means."
@@ -110,8 +112,9 @@ def latents(s: Subject) -> Section | None:
     bound = ks_bound(len(s.evidence.latent), 1)
     caption = f"K-S: Kolmogorov-Smirnov; by chance a dimension stays below {bound:.3f} nineteen times in twenty."
     alt = "Quantiles of the latents against those of the standard normal; on the dashed diagonal they agree."
+    what = "the numbers of a row, given its categories," if s.labels else "the rows"
     says = (
-        "The flow was trained to turn the rows into independent standard normal noise, z = f(x). If it succeeded, "
+        f"The flow was trained to turn {what} into independent standard normal noise, z = f(x). If it succeeded, "
         f"z tells nothing any more about the row it came from. {verdict.text}"
     )
     figure = Figure(to_svg(plot.qq(s.evidence.latent), "qq", alt), prose.QUANTILES)

@@ -11,15 +11,15 @@ import matplotlib
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
-from .. import plot
+from ..plot import style
 
 # Colours become the page's variables, so that a figure is right on a dark page and on a light one.
 _COLOURS = {
-    plot.DATA: "var(--data)",
-    plot.MODEL: "var(--model)",
-    plot.BEST: "var(--best)",
-    plot.INK: "var(--ink)",
-    plot.FAINT: "var(--faint)",
+    style.DATA: "var(--data)",
+    style.MODEL: "var(--model)",
+    style.BEST: "var(--best)",
+    style.INK: "var(--ink)",
+    style.FAINT: "var(--faint)",
     "#ffffff": "var(--paper)",
 }
 

@@ -157,10 +157,11 @@ def compare_with(evidence: Evidence, theirs: Tensor) -> tuple[tuple[float, float
 
 
 def _fit_gaussian(model: Model, rows: Tensor, context: Tensor | None) -> LogProb | None:
-    features = rows.shape[1] + (0 if context is None else context.shape[1])
-    if len(rows) <= features + 1 or bool((rows.std(0) == 0).any()):
+    features = rows.shape[1] + sum(model.classes) + (0 if context is None else context.shape[1])
+    numbers = rows[:, [j for j in range(rows.shape[1]) if not model.classes or not model.classes[j]]]
+    if len(rows) <= features + 1 or bool((numbers.std(0) == 0).any()):
         return None
-    return Gaussian(model.spread(rows), context)
+    return Gaussian(model.spread(rows), context, model.classes)
 
 
 def coverage(level: Tensor, samples: float) -> dict[str, list[float]]:
@@ -194,38 +195,6 @@ def ks_distance(values: Tensor) -> float:
     n = len(values)
     step = torch.arange(n, dtype=cdf.dtype) / n
     return float(torch.maximum(cdf - step, step + 1 / n - cdf).max())
-
-
-def repairs(
-    model: Model, rows: Tensor, reference: Tensor, context: Tensor | None = None, candidates: int = 33
-) -> tuple[Tensor, Tensor]:
-    """How much denser each row would be with one column changed: a plain reason why it is unlikely.
-
-    For every column in turn the row's value is replaced by typical ones (``candidates`` quantiles of the reference
-    rows); the best counts.
-
-    Args:
-        model: The density.
-        rows: Rows (r, features) to explain.
-        reference: Rows (n, features) whose values are typical.
-        context: Contexts (r, context features) of the rows.
-        candidates: Values tried per column.
-
-    Returns:
-        The gain in log-density, nats, and the value that gives it, both (r, features). A gain is at least 0.
-    """
-    context = None if context is None else context.repeat_interleave(candidates, 0)
-    ranks = torch.linspace(0.01, 0.99, candidates, dtype=torch.float64).mul(len(reference) - 1).round().long()
-    before = model.log_prob(rows, None if context is None else context[::candidates], points=4)
-    gains, values = [], []
-    for column in range(rows.shape[1]):
-        tried = reference[:, column].sort().values[ranks]
-        changed = rows.repeat_interleave(candidates, 0)  # row 1 with every candidate, then row 2, …
-        changed[:, column] = tried.repeat(len(rows))
-        after, best = model.log_prob(changed, context, points=4).view(len(rows), -1).max(1)
-        gains.append((after - before).nan_to_num(nan=0.0, posinf=math.inf).clamp_min(0))
-        values.append(tried[best])
-    return torch.stack(gains, 1), torch.stack(values, 1)
 
 
 def _against_own_rows(

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..data.dequantise import Cells, cell_log_density
 from ..data.schema import Schema
 from ..distributions.base import Density, StandardNormal
+from ..distributions.mixed import Mixed
 from ..transforms.precision import Precision
 
 LogProb = Callable[[Tensor, Tensor | None], Tensor]
@@ -31,6 +32,12 @@ class Model:
         self.device, self.dtype = _home(flow)
         takes_double = any(isinstance(module, Precision) for module in flow.modules()) and self.device.type != "mps"
         self.rows_dtype = torch.float64 if takes_double else self.dtype
+
+    @property
+    def classes(self) -> tuple[int, ...]:
+        """For every column, how many categories it has; empty where no column has any."""
+        found = () if self.schema is None else self.schema.classes
+        return found if any(found) else ()
 
     @torch.no_grad()
     def log_prob(self, rows: Tensor, context: Tensor | None = None, points: int = 16) -> Tensor:
@@ -60,12 +67,16 @@ class Model:
     @torch.no_grad()
     def latent(self, rows: Tensor, context: Tensor | None) -> Tensor | None:
         """z = f(x) of shape (n, dimensions), at a random point of each row's cell; None for a model without latents."""
-        transform = getattr(self.flow, "transform", None)
-        if transform is None or not isinstance(getattr(self.flow, "base", None), StandardNormal):
+        inner = self.flow.numbers if isinstance(self.flow, Mixed) else self.flow
+        transform = getattr(inner, "transform", None)
+        if transform is None or not isinstance(getattr(inner, "base", None), StandardNormal):
             return None
 
         def run(x: Tensor, c: Tensor | None) -> Tensor:
-            return transform(self.rows(x), self.given(c))[0].flatten(1)
+            x, given = self.rows(x), self.given(c)
+            if isinstance(self.flow, Mixed):
+                _, x, given = self.flow.divide(x, given)
+            return transform(x, given)[0].flatten(1)
 
         return _in_chunks(run, self.spread(rows), context)
 

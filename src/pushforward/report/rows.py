@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from .. import plot
-from . import measure, prose
+from . import prose
 from .blocks import Cell, Column, Section, Table, Text
+from .reasons import POINTS, repairs, typical_values
 from .subject import Subject
 from .words import fixed, listing, number
 
@@ -21,7 +22,12 @@ def unlikely(s: Subject, most: int = 12) -> Section:
     order = s.evidence.log_prob.argsort(stable=True)[:most]
     rows, density = s.evidence.data[order], s.evidence.log_prob[order]
     reference = s.evidence.data if s.evidence.train is None else s.evidence.train
-    gains, values = measure.repairs(s.model, rows, reference, None if s.context is None else s.context[order])
+    gains, values = repairs(
+        lambda x, c: s.model.log_prob(x, c, points=POINTS),
+        rows,
+        typical_values(s.model.schema, reference),
+        None if s.context is None else s.context[order],
+    )
     percentiles, than = _percentiles(s, density)
     body, numbers = [], []
     for i, index in enumerate(order.tolist()):
@@ -36,7 +42,7 @@ def unlikely(s: Subject, most: int = 12) -> Section:
         f"{than} are less dense still. {prose.REASONS}"
     )
     heads = [Column("row"), Column("log-density"), Column("percentile"), Column("what makes it unlikely", True, True)]
-    heads += [Column(plot.short(s.columns[j], 40)) for j in _shown(s)]
+    heads += _heads(s)
     caption = f"Rows are counted from 0. The headings sort; reasons sort by their largest gain.{_left_out(s)}"
     blocks = [Text(says), Table("unlikely-rows", caption, heads, body)]
     return Section("unlikely", "The least likely rows", blocks, {"rows": numbers})
@@ -63,7 +69,8 @@ def _reasons(s: Subject, row: Tensor, gains: Tensor, values: Tensor, reference: 
     if said:
         return "; ".join(said)
     below, above = (reference < row).double().mean(0), (reference > row).double().mean(0)
-    far = [j for j in torch.minimum(below, above).argsort().tolist()[:2] if min(below[j], above[j]) < 0.01]
+    outer = [j for j in torch.minimum(below, above).argsort().tolist() if j in s.numbers][:2]
+    far = [j for j in outer if min(below[j], above[j]) < 0.01]
     ends = [f"{plot.short(s.columns[j], 40)} is among the {_end(below[j], above[j])}" for j in far]
     return f"several columns together: {listing(ends)}" if ends else "no single column: the combination is rare"
 
@@ -76,7 +83,7 @@ def _end(below: Tensor, above: Tensor) -> str:
 
 def samples(s: Subject, most: int = 10) -> Section:
     """The first few rows that the flow drew."""
-    heads = [Column("log-density"), *(Column(plot.short(s.columns[j], 40)) for j in _shown(s))]
+    heads = [Column("log-density"), *_heads(s)]
     body = []
     for row, density in zip(s.evidence.samples[:most], s.evidence.sample_log_prob[:most].tolist(), strict=True):
         body.append([Cell(fixed(density), density), *(s.cell(row[j], j) for j in _shown(s))])
@@ -84,6 +91,10 @@ def samples(s: Subject, most: int = 10) -> Section:
     says = f"The first {len(body)} rows that the flow drew from noise, not chosen.{given}"
     caption = f"Rows drawn from the flow.{_left_out(s)}"
     return Section("samples", "Rows it invents", [Text(says), Table("sampled-rows", caption, heads, body)])
+
+
+def _heads(s: Subject) -> list[Column]:
+    return [Column(plot.short(s.columns[j], 40), j in s.numbers) for j in _shown(s)]
 
 
 def _shown(s: Subject) -> range:

@@ -71,12 +71,14 @@ def table(s: Subject) -> Section:
         dict.fromkeys(key for column in s.schema for key in column if key not in (*statistics, "name", "kind", "step"))
     )
     quantiles = np.quantile(data.numpy(), [0.0, 0.5, 1.0], axis=0)
+    blank = [Cell("", math.inf)] * len(statistics)
     body = []
     for j, name in enumerate(s.columns):
         said = known.get(name, {})
         kind = str(said.get("kind", "integer" if j in s.steps else "continuous"))
         values = [*quantiles[:, j].tolist(), float(data[:, j].mean()), float(data[:, j].std(correction=0))]
-        cells = [Cell(name, name), Cell(kind, kind), *(Cell(number(v), v) for v in values)]
+        cells = [Cell(name, name), Cell(kind, kind)]
+        cells += blank if j in s.labels else [Cell(number(v), v) for v in values]
         body.append(cells + [Cell(plain(said.get(key)), str(said.get(key))) for key in extra])
     heads = [Column("column", False), Column("kind", False), *map(Column, statistics)]
     heads += [Column(str(key).replace("_", " "), False) for key in extra]
@@ -121,27 +123,29 @@ def marginals(s: Subject) -> Section:
         s.evidence.samples[:, shown],
         columns=[s.columns[j] for j in shown],
         steps=s.steps,
+        labels=s.labels,
     )
     left = len(s.columns) - len(shown)
     note = f" The last {count(left, 'column')} are left out." if left else ""
     alt = f"Histograms of {count(len(shown), 'column')}: held-out rows filled, rows of the flow as outlines."
-    caption = "Filled: held-out rows. Outline: rows drawn from the flow. The middle 99% of the values are shown." + note
+    bulk = f"The middle 99% of the values are shown{', of categories the commonest' if s.labels else ''}."
+    caption = f"Filled: held-out rows. Outline: rows drawn from the flow. {bulk}{note}"
     says = "Column by column, the rows that the flow invents should be spread like the real ones."
     return Section("marginals", "Each column alone", [Text(says), Figure(to_svg(figure, "marginals", alt), caption)])
 
 
 def pairs(s: Subject) -> Section | None:
     """The corner plot of the first few columns."""
-    if len(s.columns) < 2:
+    if len(s.numbers) < 2:
         return None
-    shown = list(range(min(len(s.columns), SHOWN_CORNER)))
-    names = [plot.short(name, 40) for name in s.columns]
+    shown = s.numbers[:SHOWN_CORNER]
+    names = [plot.short(s.columns[j], 40) for j in s.numbers]
     exact = len(s.columns) == 2 and s.context is None
     figure = plot.corner(
         s.evidence.data[shuffled(len(s.evidence.data), s.seed)][:, shown],
         s.evidence.samples[:, shown],
         columns=[s.columns[j] for j in shown],
-        steps=s.steps,
+        steps={place: s.steps[j] for place, j in enumerate(shown) if j in s.steps},
         log_density=(lambda at: s.model.log_prob(torch.from_numpy(at)).numpy()) if exact else None,
     )
     how = "computed exactly" if exact else "estimated from the flow's own rows"
@@ -152,7 +156,7 @@ def pairs(s: Subject) -> Section | None:
     left = names[len(shown) :]
     if left:
         listed = listing(left if len(left) <= 12 else [*left[:12], f"{len(left) - 12} more"])
-        caption += f" Shown are the first {len(shown)} columns; left out: {listed}."
+        caption += f" Shown are the first {len(shown)} columns of numbers; left out: {listed}."
     alt = f"Scatter plots of held-out rows for every pair of {listing(names[: len(shown)])}, with the flow's contours."
     says = "Pair by pair, the lines of the flow should follow the cloud of real rows: bends, gaps, ridges and all."
     return Section("pairs", "Columns together", [Text(says), Figure(to_svg(figure, "corner", alt), caption)])

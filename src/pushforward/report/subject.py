@@ -35,6 +35,17 @@ class Subject:
     percentile: Callable[[Any], Any] | None = None
     rivals: Mapping[str, LogProb] = field(default_factory=dict)
 
+    @property
+    def labels(self) -> dict[int, tuple[str, ...]]:
+        """The names of the categories of every column that has some."""
+        columns = () if self.model.schema is None else self.model.schema.columns
+        return {j: column.categories for j, column in enumerate(columns) if column.categories}
+
+    @property
+    def numbers(self) -> list[int]:
+        """The columns that hold numbers."""
+        return [j for j in range(len(self.columns)) if j not in self.labels]
+
     @cached_property
     def comparison(self) -> measure.Comparison | None:
         return measure.compare_with_gaussian(self.model, self.evidence, self.seed, self.gaussian)
@@ -66,6 +77,9 @@ class Subject:
     def cell(self, value: Any, column: int) -> Cell:
         """A value of a column as a cell of a table, with the decimals of its grid or those that its spread asks for."""
         value, places = float(value), self.decimals[column]
+        if column in self.labels:
+            name = self.labels[column][int(value)] if value >= 0 else "(unknown)"
+            return Cell(name, name)
         return Cell(fixed(value, places) if abs(value) >= 10.0**-places or value == 0 else number(value, 3), value)
 
     @cached_property

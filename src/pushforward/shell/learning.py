@@ -45,6 +45,7 @@ def fit(
     hidden: str | None = None,
     columns: str | None = None,
     given: str | None = None,
+    categories: str | None = None,
     drop_missing: DropMissing = False,
     bounds_: Annotated[list[str] | None, Parameter(name="--bounds", negative="")] = None,
     seed: Seed = 0,
@@ -81,8 +82,9 @@ def fit(
         flow: nsf (the best density), nsf-coupling (quick to sample too), maf, iaf, realnvp, or ffjord (slow, smooth).
         layers: Layers of the flow; more fit better and run slower.
         hidden: Widths of its hidden layers, as in 128,128.
-        columns: Columns to model, as in price,carat; without it, all but the given ones.
-        given: Columns to condition on: the density is that of the others given these. Text is allowed here.
+        columns: Columns to model, as in price,carat; without it, all but the given ones. Text becomes categories.
+        given: Columns to condition on: the density is that of the others given these.
+        categories: Columns whose numbers are names, as in zip,rooms: categories, as text always is.
         bounds_: An interval that a column stays in, as in share=0,1 (or weight=0, for no upper end). May be repeated.
         epochs: Passes over the training rows.
         steps: Batches to train on.
@@ -111,6 +113,7 @@ def fit(
         hidden=widths(hidden),
         columns=names("--columns", columns),
         given=names("--given", given),
+        categories=names("--categories", categories),
         bounds=bounds(bounds_ or []),
         drop_missing=drop_missing,
         seed=seed,

@@ -1,0 +1,180 @@
+"""Categories and numbers together: exact probabilities of names, and a flow for the numbers given them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..nets.made import MADE
+from ..numerics.indicators import indicators
+from .base import Density
+from .conditional import draw_index
+
+
+class Categories(Density):
+    r"""Several categories, each given those before it; column j takes the codes 0 … ``classes[j]`` - 1.
+
+    .. math:: \log p(k \mid c) = \sum_j \log p(k_j \mid k_{1:j-1}, c)
+
+    A code outside its range has probability 0.
+
+    Args:
+        net: The masked network: it reads ``max(classes)`` numbers for each column and gives as many logits.
+        classes: Categories of each column, at least 2.
+        context: Features of the context, 0 for none.
+
+    Raises:
+        ValueError: the network does not fit the classes, or a column has fewer than 2.
+
+    Reference:
+        Germain et al. (2015), MADE, arXiv:1502.03509. Lecture: "Autoregressive MLP".
+    """
+
+    def __init__(self, net: MADE, classes: Sequence[int], *, context: int = 0) -> None:
+        super().__init__()
+        classes = tuple(classes)
+        if min(classes, default=0) < 2:
+            raise ValueError(f"classes must hold at least 2 for every column, got classes={classes}")
+        if (net.features, net.num_params, net.inputs) != (len(classes), max(classes), max(classes)):
+            raise ValueError(
+                f"net has {net.features} features with {net.inputs} inputs and {net.num_params} parameters each, "
+                f"but classes={classes} takes {len(classes)} with {max(classes)} and {max(classes)}"
+            )
+        self.net, self.classes = net, classes
+        self.event_shape, self.context_features = torch.Size((len(classes),)), context
+        beyond = torch.arange(max(classes))[:, None] >= torch.tensor(classes)  # (most classes, columns)
+        self.register_buffer("barred", torch.zeros(beyond.shape).masked_fill(beyond, -math.inf), persistent=False)
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """log p(x | context) in nats, the logarithm of a probability; -inf for a code outside its range.
+
+        Raises:
+            ValueError: shapes do not fit.
+        """
+        x, context = self._check(x, context)
+        read = indicators(x, [len(self.barred)] * len(self.classes), self.barred.dtype)
+        log_p = self._log_probabilities(self.net(read, context))
+        known = (x >= 0) & (x < len(self.barred)) & (x == x.floor())
+        found = log_p.gather(0, x.where(known, 0).long()[None])[0]
+        return found.masked_fill(~known, -math.inf).sum(-1)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        shape: Sequence[int] = (),
+        context: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
+    ) -> Tensor:
+        """Codes of shape ``(*shape, *context batch, columns)``; ``temperature`` divides the logits."""
+        batch = self._batch_of_draws(shape, context)
+        drawn: list[Tensor] = []
+
+        def column(j: int, logits: Tensor) -> Tensor:
+            drawn.append(draw_index(logits / temperature + self.barred[:, j, None], generator).to(logits.dtype))
+            return indicators(drawn[-1][:, None], [len(self.barred)], logits.dtype).t()
+
+        self.net.generate(batch, column, context)
+        return torch.stack(drawn, -1).view(*batch, len(self.classes))
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Starts at the frequencies in a batch of codes, each counted half a time more than it occurs."""
+        x, _ = self._check(x, context)
+        counts = indicators(x, [len(self.barred)] * len(self.classes)).flatten(0, -2).sum(0) + 0.5
+        self.net.biases[-1].copy_((counts / (x[..., 0].numel() + 1)).log())
+
+    def _log_probabilities(self, logits: Tensor) -> Tensor:
+        """``(most classes, *batch, columns)``, normalised over the classes that a column has."""
+        barred = self.barred.view(len(self.barred), *[1] * (logits.dim() - 2), len(self.classes))
+        return (logits + barred).log_softmax(0)
+
+
+class Mixed(Density):
+    r"""A density over rows of categories and numbers, the numbers given the categories.
+
+    .. math:: \log p(k, x \mid c) = \log p(k \mid c) + \log p(x \mid k, c)
+
+    The measure counts the categories and is Lebesgue's on the numbers: summed over all categories and integrated over
+    the numbers, the density is 1. Events are rows in the order of ``classes``, categories by their codes.
+
+    Args:
+        categories: The density of the codes, in their order among the columns.
+        numbers: The density of the numbers; its context is c, then one indicator for each category of each column.
+        classes: For every column, how many categories it has; 0 for numbers.
+
+    Raises:
+        ValueError: the two densities do not fit the classes, or each other.
+    """
+
+    def __init__(self, categories: Categories, numbers: Density, classes: Sequence[int]) -> None:
+        super().__init__()
+        classes, context = tuple(classes), categories.context_features
+        sizes = tuple(size for size in classes if size)
+        if sizes != categories.classes or tuple(numbers.event_shape) != (len(classes) - len(sizes),):
+            raise ValueError(
+                f"classes={classes} has categories {sizes} and {len(classes) - len(sizes)} columns of numbers, but "
+                f"categories has classes={categories.classes} and numbers has events of {tuple(numbers.event_shape)}"
+            )
+        if numbers.context_features != context + sum(sizes):
+            raise ValueError(
+                f"numbers must take context={context + sum(sizes)}, {context} features of the context and "
+                f"{sum(sizes)} indicators, but it takes {numbers.context_features}"
+            )
+        self.categories, self.numbers, self.classes = categories, numbers, classes
+        self.event_shape, self.context_features = torch.Size((len(classes),)), context
+        named = torch.tensor(classes) > 0
+        self.register_buffer("names_at", named.nonzero()[:, 0], persistent=False)
+        self.register_buffer("numbers_at", (~named).nonzero()[:, 0], persistent=False)
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """log p(x | context) in nats; -inf for a code outside its range.
+
+        Raises:
+            ValueError: shapes do not fit.
+        """
+        x, context = self._check(x, context)
+        codes, numbers, given = self.divide(x, context)
+        return self.categories.log_prob(codes, context) + self.numbers.log_prob(numbers, given)
+
+    def divide(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """The codes, the numbers, and the context of the numbers."""
+        codes = x[..., self.names_at]
+        return codes, x[..., self.numbers_at], self._given(codes, context)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        shape: Sequence[int] = (),
+        context: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
+    ) -> Tensor:
+        """Draws of shape ``(*shape, *context batch, columns)``; ``temperature`` goes to both parts."""
+        codes = self.categories.sample(shape, context, generator=generator, temperature=temperature)
+        given = self._given(codes, context)
+        numbers = self.numbers.sample((), given, generator=generator, temperature=temperature)
+        x = numbers.new_empty(*numbers.shape[:-1], len(self.classes))
+        x[..., self.names_at], x[..., self.numbers_at] = codes.to(x.dtype), numbers
+        return x
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
+        x, context = self._check(x, context)
+        codes, numbers, given = self.divide(x, context)
+        self.categories.initialize(codes, context)
+        self.numbers.initialize(numbers, given)
+
+    def compile(self, **options) -> Mixed:  # type: ignore[override]
+        """Compiles the density of the numbers. Returns the density itself."""
+        self.numbers.compile(**options)
+        return self
+
+    def _given(self, codes: Tensor, context: Tensor | None) -> Tensor:
+        features = indicators(codes, self.categories.classes, self.categories.barred.dtype)
+        return features if context is None else torch.cat([context.expand(*codes.shape[:-1], -1), features], -1)

@@ -1,0 +1,13 @@
+"""Figures: training curves, marginals, pairs, Q-Q and coverage. Each function returns a matplotlib ``Figure``.
+
+Drawn with matplotlib's object interface alone: no pyplot, no window, no global setting changes. Colours are those of
+Okabe and Ito, which people with any colour vision can tell apart.
+"""
+
+from .checks import coverage as coverage
+from .checks import curves as curves
+from .checks import densities as densities
+from .checks import qq as qq
+from .style import short as short
+from .tables import corner as corner
+from .tables import marginals as marginals

@@ -1,0 +1,122 @@
+"""How training went, and what the model says of held-out rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from .style import DATA, FAINT, MODEL, SMALL, clean, legend, rows_of
+from .tables import histogram
+
+
+def curves(history: Sequence[Mapping[str, Any]]) -> Figure:
+    """Training and validation loss against the step, with the best validation loss marked.
+
+    Args:
+        history: One mapping per record with ``step`` and, where they were measured, ``train_loss`` and
+            ``validation_loss`` (mean negative log-likelihoods, nats per row).
+    """
+    figure = Figure(figsize=(7.2, 3.2), layout="constrained")
+    axes = clean(figure.add_subplot())
+    train, validation = _series(history, "train_loss"), _series(history, "validation_loss")
+    axes.plot(*_thin(train).T, color=FAINT, lw=1, label="training rows")
+    if len(validation):
+        axes.plot(*_thin(validation).T, color=DATA, lw=1.8, label="held-back rows (validation)")
+        step, loss = validation[validation[:, 1].argmin()]
+        axes.plot([step], [loss], "o", ms=8, mfc="none", mec=MODEL, mew=2, label=f"best, at step {step:,.0f}")
+    both = np.concatenate([train[:, 1], validation[:, 1]])
+    if len(both):
+        low, high = both.min(), np.quantile(both, 0.85)  # the first steps may tower over all the others
+        axes.set_ylim(low - 0.15 * (high - low) - 1e-3, high + 0.6 * (high - low) + 1e-3)
+        axes.legend(frameon=False, fontsize=SMALL)
+    axes.set_xlabel("step", fontsize=SMALL)
+    axes.set_ylabel("loss, nats per row", fontsize=SMALL)
+    return figure
+
+
+def qq(latent: Any, *, lines: int = 12) -> Figure:
+    """Quantiles of latents against those of N(0, 1): all dimensions pooled, and each of the first few thinly.
+
+    Args:
+        latent: Latents (n, dimensions).
+        lines: At most so many dimensions are drawn on their own.
+    """
+    latent = rows_of(latent)
+    figure = Figure(figsize=(4.2, 4.0), layout="constrained")
+    axes = clean(figure.add_subplot())
+    axes.axline((0, 0), slope=1, color=FAINT, lw=1, ls="--")
+    for column in latent.T[:lines] if latent.shape[1] > 1 else ():
+        axes.plot(*_normal_quantiles(column), color=DATA, lw=0.7, alpha=0.45)
+    axes.plot(*_normal_quantiles(latent.ravel()), color=MODEL, lw=2, label="all dimensions together")
+    axes.plot([], [], color=DATA, lw=0.9, label="single dimensions" if latent.shape[1] > 1 else "_")
+    axes.plot([], [], color=FAINT, lw=1, ls="--", label="perfect agreement")
+    axes.legend(frameon=False, fontsize=SMALL, loc="upper left")
+    axes.set_xlabel("quantile of the standard normal", fontsize=SMALL)
+    axes.set_ylabel("quantile of the latents", fontsize=SMALL)
+    axes.set_xlim(-4, 4)
+    axes.set_ylim(-5, 5)
+    return figure
+
+
+def coverage(levels: Any, covered: Any, error: Any) -> Figure:
+    """Share of rows inside the model's highest-density regions against the share that should be there.
+
+    Args:
+        levels: Nominal levels between 0 and 1.
+        covered: Observed share at each level.
+        error: Standard error of each share if the model were exact; the band is twice that.
+    """
+    levels, covered, error = (100 * np.asarray(v, dtype=float) for v in (levels, covered, error))
+    figure = Figure(figsize=(4.2, 4.0), layout="constrained")
+    axes = clean(figure.add_subplot())
+    axes.fill_between(levels, levels - 2 * error, levels + 2 * error, color=FAINT, alpha=0.25, lw=0, label="± 2 s.e.")
+    axes.plot([0, 100], [0, 100], color=FAINT, lw=1, ls="--", label="perfect calibration")
+    axes.plot(levels, covered, "o-", color=MODEL, ms=5, lw=1.8, label="held-out rows")
+    axes.legend(frameon=False, fontsize=SMALL, loc="upper left")
+    axes.set_xlabel("region that should hold …% of rows", fontsize=SMALL)
+    axes.set_ylabel("… and holds this % of held-out rows", fontsize=SMALL)
+    axes.set_xlim(0, 100)
+    axes.set_ylim(0, 100)
+    return figure
+
+
+def densities(held_out: Any, sampled: Any) -> Figure:
+    """Log-densities of held-out rows (filled) and of the model's own rows (outline).
+
+    Args:
+        held_out: Log-densities (n,), nats.
+        sampled: Log-densities (m,) of rows drawn from the model, nats.
+    """
+    held_out, sampled = np.asarray(held_out, dtype=float), np.asarray(sampled, dtype=float)
+    figure = Figure(figsize=(7.2, 2.7), layout="constrained")
+    axes = clean(figure.add_subplot())
+    low, high = np.quantile(np.concatenate([held_out, sampled]), [0.005, 1.0])
+    pad = 0.03 * (high - low) + 1e-6
+    histogram(axes, held_out, sampled, np.linspace(low - pad, high + pad, 61))
+    axes.set_xlabel("log-density of a row, nats", fontsize=SMALL)
+    legend(figure, True)
+    return figure
+
+
+def _normal_quantiles(values: np.ndarray, most: int = 160) -> tuple[np.ndarray, np.ndarray]:
+    """Theoretical and empirical quantiles at evenly spread normal quantiles within the sample's reach."""
+    import torch
+
+    n = len(values)
+    edge = float(torch.special.ndtri(torch.tensor(1 - 0.5 / n, dtype=torch.float64)))
+    theory = np.linspace(-edge, edge, min(most, n))
+    share = torch.special.ndtr(torch.from_numpy(theory)).numpy()
+    return theory, np.quantile(values, share)
+
+
+def _series(history: Sequence[Mapping[str, Any]], key: str) -> np.ndarray:
+    pairs = [(row["step"], row[key]) for row in history if row.get(key) is not None and math.isfinite(row[key])]
+    return np.asarray(pairs, dtype=float).reshape(-1, 2)
+
+
+def _thin(series: np.ndarray, most: int = 600) -> np.ndarray:
+    return series[:: max(1, math.ceil(len(series) / most))]

@@ -1,0 +1,68 @@
+r"""Why is a row unlikely? By how many nats each column, alone, could make it likelier.
+
+.. math:: \mathrm{gain}_j(x) = \max_v \log p(x_{-j}, x_j = v) - \log p(x)
+
+v runs over typical values: evenly spaced quantiles of a column of numbers, every value of a category. A large gain says
+that the other columns are fine and this one does not fit them. Gains are differences of log-densities in the same
+units, so they compare across columns; where several columns are odd together, no single gain is large.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..data.schema import Schema
+from .model import LogProb
+
+POINTS = 4  # points per cell: gains matter in whole nats
+CANDIDATES = 33  # values tried per column of numbers
+BATCH = 65_536  # candidate rows that are scored at once
+
+
+def repairs(
+    log_prob: LogProb, rows: Tensor, candidates: Sequence[Tensor], context: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """How much denser each row would be with one column changed.
+
+    Args:
+        log_prob: Log-densities (n,) in nats of rows (n, features) and contexts.
+        rows: Rows (r, features) to explain.
+        candidates: For every column, the values to try.
+        context: Contexts (r, context features) of the rows.
+
+    Returns:
+        The gain in log-density, nats, and the value that gives it, both (r, features). A gain is at least 0, and
+        infinite where a row had no density and would have one.
+    """
+    before = log_prob(rows, context)
+    tried = [_best(log_prob, rows, column, values, context) for column, values in enumerate(candidates)]
+    gains = [(after - before).nan_to_num(nan=0.0, posinf=math.inf).clamp_min(0) for after, _ in tried]
+    return torch.stack(gains, 1), torch.stack([values for _, values in tried], 1)
+
+
+def _best(
+    log_prob: LogProb, rows: Tensor, column: int, values: Tensor, context: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """The largest log-density over the values of one column, and the value that has it, both (r,)."""
+    scores = []
+    for part in torch.arange(len(rows)).split(max(BATCH // len(values), 1)):
+        changed = rows[part].repeat_interleave(len(values), 0)  # row 1 with every value, then row 2, …
+        changed[:, column] = values.repeat(len(part))
+        given = None if context is None else context[part].repeat_interleave(len(values), 0)
+        scores.append(log_prob(changed, given).view(len(part), -1))
+    best, place = torch.cat(scores).max(1)
+    return best, values[place]
+
+
+def typical_values(schema: Schema | None, reference: Tensor) -> list[Tensor]:
+    """For every column, the values to try: those of the schema, or quantiles of reference rows (n, features)."""
+    ranks = torch.linspace(0.01, 0.99, CANDIDATES, dtype=torch.float64).mul(len(reference) - 1).round().long()
+    known = [()] * reference.shape[1] if schema is None else [column.quantiles for column in schema.columns]
+    return [
+        torch.tensor(values, dtype=torch.float64).unique() if values else column.sort().values[ranks].unique()
+        for values, column in zip(known, reference.T, strict=True)
+    ]
