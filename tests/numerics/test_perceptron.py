@@ -20,8 +20,8 @@ def network(hidden, per_row_bias=False, rows=7):
         params.append(torch.randn(stairs.size, dtype=torch.float64) * mask(stairs, outputs, inputs))
         params.append(torch.randn(stairs.rows, dtype=torch.float64))
     if per_row_bias:
-        params[1] = torch.randn(rows, layers[0].rows, dtype=torch.float64)
-    x = torch.randn(rows, 3, dtype=torch.float64)
+        params[1] = torch.randn(layers[0].rows, rows, dtype=torch.float64)
+    x = torch.randn(3, rows, dtype=torch.float64)
     return [v.requires_grad_() for v in [x, *params]], tuple(layers)
 
 
@@ -64,7 +64,7 @@ def test_results_do_not_lie_in_scratch_memory():
 
 def test_torch_func_sees_plain_operations():
     (x, *params), layers = network((9,))
-    jacobian = torch.func.vmap(torch.func.jacrev(lambda row: perceptron(row[None], layers, params)[:, 0]))(x)
+    jacobian = torch.func.vmap(torch.func.jacrev(lambda row: perceptron(row[:, None], layers, params)[:, 0]))(x.t())
     assert jacobian.shape == (7, 6, 3)
     assert jacobian[:, :2].abs().max() == 0  # the first feature's parameters see no feature
     assert jacobian[:, 4:, :2].abs().max() > 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..described import Described
@@ -13,7 +12,7 @@ from ..numerics.incremental import Feature, ScalarMap, generate, invert, plan
 from ..numerics.layout import planes, unplanes
 from ..numerics.masked_linear import blocks, mask, staircase
 from ..numerics.perceptron import perceptron
-from .mlp import entries, uniform
+from .mlp import context_bias, entries, uniform
 
 
 class MADE(Described):
@@ -72,12 +71,7 @@ class MADE(Described):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         batch = x.shape[:-1]
-        out = perceptron(
-            x.reshape(batch.numel(), self.features * self.inputs),
-            self.layers,
-            self._params(batch, context),
-            self.residual,
-        )
+        out = perceptron(planes(x), self.layers, self._params(batch, context), self.residual)
         return out.view(self.features, self.num_params, *batch).movedim(0, -1)
 
     def invert(self, z: Tensor, scalar_inverse: ScalarMap, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -103,8 +97,7 @@ class MADE(Described):
         for k, (weight, bias) in enumerate(zip(entries(self.weights), entries(self.biases), strict=True)):
             params += [weight * getattr(self, f"mask_{k}"), bias]
         if self.context_weight is not None and context is not None:
-            start = F.linear(context, self.context_weight, self.biases[0])
-            params[1] = start.expand(*batch, start.shape[-1]).reshape(-1, start.shape[-1])
+            params[1] = context_bias(context, self.context_weight, self.biases[0], batch)
         return params
 
 

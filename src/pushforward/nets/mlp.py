@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..described import Described
+from ..numerics.layout import planes
 from ..numerics.masked_linear import full
 from ..numerics.perceptron import perceptron
 
@@ -61,11 +62,16 @@ class MLP(Described):
         batch = x.shape[:-1]
         params = [value for pair in zip(entries(self.weights), entries(self.biases), strict=True) for value in pair]
         if self.context_weight is not None and context is not None:
-            start = F.linear(context, self.context_weight, self.biases[0])
-            params[1] = start.expand(*batch, start.shape[-1]).reshape(-1, start.shape[-1])
-        n = batch.numel()
-        out = perceptron(x.reshape(n, self.inputs), self.layers, params, self.residual)
+            params[1] = context_bias(context, self.context_weight, self.biases[0], batch)
+        out = perceptron(planes(x), self.layers, params, self.residual)
         return out.view(self.outputs, self.num_params, *batch).movedim(0, -1)
+
+
+def context_bias(context: Tensor, weight: Tensor, bias: Tensor, batch: torch.Size) -> Tensor:
+    """The first layer's bias with the context in it: ``(units, n)``, or ``(units,)`` for one context of the batch."""
+    if context.shape[:-1].numel() == 1:
+        return F.linear(context.reshape(-1), weight, bias)
+    return torch.addmm(bias[:, None], weight, planes(context.expand(*batch, context.shape[-1])))
 
 
 def entries(parameters: nn.ParameterList) -> Iterable[Tensor]:

@@ -38,7 +38,7 @@ def soft_clamp(raw: Tensor, limit: float) -> Tensor:
 
 
 def _forward(x: Tensor, params: Tensor, limit: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    mu, raw = params
+    mu, raw = params.unbind()
     denominator = raw.abs().mul_(-1 / limit).sub_(1)  # -(1 + |r| / limit), so that the quotient is -s
     log_slope = raw / denominator
     scale = log_slope.exp()
@@ -46,7 +46,7 @@ def _forward(x: Tensor, params: Tensor, limit: float) -> tuple[Tensor, Tensor, T
 
 
 def _inverse(z: Tensor, params: Tensor, limit: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    mu, raw = params
+    mu, raw = params.unbind()
     denominator = raw.abs().mul_(1 / limit).add_(1)
     log_slope = raw / denominator
     scale = log_slope.exp()

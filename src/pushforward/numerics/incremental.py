@@ -11,14 +11,17 @@ The gradient runs the same steps backwards, at the same price. Everything here h
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from .masked_linear import Staircase, dense, grad_weight
+from .masked_linear import Staircase, by_row, dense, grad_weight
 from .perceptron import perceptron
+from .products import product_plus
+from .scratch import fresh, scratch
 
 ScalarMap = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 Feature = Callable[[int, Tensor], Tensor]
@@ -51,14 +54,25 @@ def plan(degrees: Sequence[Sequence[int]], num_params: int, residual: bool, most
 class _Sweep:
     """What each layer reads, after the rectifier, with the two ways through: ``solve`` and ``pull_back``."""
 
-    def __init__(self, plan: Plan, layers: Sequence[Staircase], params: Sequence[Tensor], n: int) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        layers: Sequence[Staircase],
+        params: Sequence[Tensor],
+        n: int,
+        empty: Callable[..., Tensor] = scratch,
+    ) -> None:
         self.plan, self.n = plan, n
-        self.weights = [dense(stairs, weight) for stairs, weight in zip(layers, params[::2], strict=True)]
-        self.biases = [bias.t() if bias.dim() == 2 else bias[:, None] for bias in params[1::2]]
-        self.read = [weight.new_empty(weight.shape[1], n) for weight in self.weights]
+        self.biases = [by_row(bias) for bias in params[1::2]]
+        self.weights, self.read, self.streams = [], [], []
+        for k, (stairs, weight) in enumerate(zip(layers, params[::2], strict=True)):
+            matrix = empty(("weight", k), weight, stairs.rows, stairs.columns)
+            self.weights.append(dense(stairs, weight, out=matrix))
+            self.read.append((empty if k else fresh)(("read", k), weight, stairs.columns, n))
+            if plan.residual and k < len(layers) - 1:
+                self.streams.append(empty(("stream", k), weight, stairs.rows, n))
         for units, counts in zip(self.read, plan.below, strict=True):
             units[counts[-1] :] = 0  # units that no feature reads are never computed, but gradients multiply them by 0
-        self.streams = [weight.new_empty(weight.shape[0], n) for weight in self.weights[:-1] if plan.residual]
 
     def _rows(self, k: int, first: int, last: int) -> slice:
         """The rows of weight k that belong to the features, or degrees, first to last (exclusive)."""
@@ -68,46 +82,46 @@ class _Sweep:
 
     def solve(self, feature: Feature) -> None:
         """Feature by feature; ``feature(j, params)`` gives what the network reads of feature j."""
-        width = len(self.read[0]) // self.plan.features
+        inputs = self.read[0].split(len(self.read[0]) // self.plan.features)
         for first, last in self.plan.blocks:
-            out = self.read[0].new_empty((last - first) * self.plan.num_params, self.n)
-            targets = [*self.read[1:], out]
-            for k, weight in enumerate(self.weights):  # what the block reads from everything before it
-                rows, seen = self._rows(k, first, last), self.plan.below[k][first]
-                target = out if k == len(self.weights) - 1 else targets[k][rows]
-                torch.addmm(self.biases[k][rows], weight[rows, :seen], self.read[k][:seen], out=target)
-            for j in range(first, last):
-                self.read[0][j * width : (j + 1) * width] = feature(j, self._advance(first, j, out))
+            for j, params in zip(range(first, last), self._steps(first, last), strict=True):
+                inputs[j].copy_(feature(j, params))
 
     def invert(self, z: Tensor, scalar_inverse: ScalarMap) -> tuple[Tensor, Tensor]:
         """x and the log-slopes dx/dz, both ``(features, n)``."""
-        log_slope = torch.empty_like(z)
+        column, log_slopes = z.unsqueeze(-1).unbind(), []
 
         def feature(j: int, params: Tensor) -> Tensor:
-            value, slope = scalar_inverse(z[j, :, None], params[..., None])
-            log_slope[j] = slope[:, 0]
-            return value[:, 0]
+            value, log_slope = scalar_inverse(column[j], params.unsqueeze(-1))
+            log_slopes.append(log_slope)
+            return value.view(1, -1)
 
         self.solve(feature)
-        return self.read[0], log_slope
+        return self.read[0], torch.cat(log_slopes, 1).t().contiguous()
 
-    def _advance(self, first: int, j: int, out: Tensor) -> Tensor:
-        """Finishes the units of degree j and the parameters of feature j with what lies within the block."""
-        for k, weight in enumerate(self.weights[:-1]):
-            rows, inside = self._rows(k, j, j + 1), slice(self.plan.below[k][first], self.plan.below[k][j + 1])
-            target = self.read[k + 1][rows]
-            target.addmm_(weight[rows, inside], self.read[k][inside])
-            if self.plan.residual and k % 2 == 0:
-                if k:
-                    target += self.streams[k - 2][rows]
-                self.streams[k][rows] = target
-            target.relu_()
-        p = self.plan.num_params
-        params, inside = (
-            out[(j - first) * p : (j - first + 1) * p],
-            slice(self.plan.below[-1][first], self.plan.below[-1][j + 1]),
-        )
-        return params.addmm_(self.weights[-1][j * p : (j + 1) * p, inside], self.read[-1][inside])
+    def _steps(self, first: int, last: int) -> Iterator[Tensor]:
+        """The parameters of each feature of the block in turn; the feature must be known when the next are asked for."""
+        plan, params = self.plan, self.read[0].new_empty((last - first) * self.plan.num_params, self.n)
+        steps = []
+        for k, weight in enumerate(self.weights):
+            rows, before = self._rows(k, first, last), plan.below[k][first]
+            target = params if k == len(self.weights) - 1 else self.read[k + 1][rows]
+            product_plus(self.biases[k][rows], weight[rows, :before], self.read[k][:before], out=target)
+            heights = [r.stop - r.start for r in (self._rows(k, j, j + 1) for j in range(first, last))]
+            parts, read = weight[rows, before:].split(heights), self.read[k][before:]
+            known = [count - before for count in plan.below[k][first + 1 : last + 1]]
+            streams = self.streams[k][rows].split(heights) if plan.residual and k < len(self.streams) else parts
+            steps.append(zip(target.split(heights), parts, repeat(read), known, streams))
+        for layers in zip(*steps, strict=True):
+            stream = None
+            for k, (target, part, read, known, kept) in enumerate(layers):
+                target.addmm_(part.narrow(1, 0, known), read.narrow(0, 0, known))
+                if k == len(layers) - 1:
+                    yield target
+                    break
+                if plan.residual and k % 2 == 0:
+                    stream = kept.copy_(target if stream is None else target.add_(stream))
+                target.relu_()
 
     def pull_back(self, x_grad: Tensor, dx: Tensor, log_slope_grad: Tensor) -> list[Tensor]:
         """The gradient's way back through the steps, last feature first.
@@ -158,7 +172,7 @@ def invert(
         z: ``(features, n)``, contiguous.
         plan: From :func:`plan`.
         layers: The pattern of each weight; the last layer's rows hold the parameters of one feature after another.
-        params: Flat weights and biases in turn; the first bias may be one for each row, ``(n, units)``.
+        params: Flat weights and biases in turn; the first bias may be one for each column, ``(units, n)``.
         scalar_inverse: Maps z ``(*shape)`` and parameters ``(num_params, *shape)`` to x and log dx/dz.
     """
     if torch.is_grad_enabled():
@@ -175,7 +189,7 @@ def generate(n: int, plan: Plan, layers: tuple[Staircase, ...], params: list[Ten
 class _Invert(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, z: Tensor, plan: Plan, layers: Any, scalar_inverse: ScalarMap, *params: Tensor) -> Any:
-        sweep = _Sweep(plan, layers, params, z.shape[1])
+        sweep = _Sweep(plan, layers, params, z.shape[1], fresh)
         x, log_slope = sweep.invert(z, scalar_inverse)
         ctx.save_for_backward(z, *params)
         ctx.sweep, ctx.layers, ctx.scalar_inverse = sweep, layers, scalar_inverse
@@ -186,13 +200,13 @@ class _Invert(torch.autograd.Function):
     def backward(ctx: Any, x_grad: Tensor, slope_grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         z, *params = ctx.saved_tensors
         sweep, layers = ctx.sweep, ctx.layers
-        dx_dz, dx_dparams, through_z, through_params = _scalar_grads(ctx, sweep.read[0].t(), z, params, slope_grad)
+        dx_dz, dx_dparams, through_z, through_params = _scalar_grads(ctx, sweep.read[0], z, params, slope_grad)
         x_grad = x_grad.clone(memory_format=torch.contiguous_format)
         deltas = sweep.pull_back(x_grad, dx_dparams, through_params)
         grads: list[Tensor | None] = [None] * len(params)
         for k, (stairs, delta, read) in enumerate(zip(layers, deltas, sweep.read, strict=True)):
-            grads[2 * k] = grad_weight(stairs, params[2 * k], delta.t(), read.t())
-            grads[2 * k + 1] = delta.t() if params[2 * k + 1].dim() == 2 else delta.sum(1)
+            grads[2 * k] = grad_weight(stairs, params[2 * k], delta, read)
+            grads[2 * k + 1] = delta if params[2 * k + 1].dim() == 2 else delta.sum(1)
         return torch.addcmul(through_z, dx_dz, x_grad), None, None, None, *grads
 
 

@@ -13,7 +13,12 @@ from torch import Size, Tensor
 def plain_operations() -> bool:
     """Whether something looks into the operations (torch.compile, export, torch.func): fused functions then give way
     to the plain formula, which a compiler fuses itself and which every transformation understands."""
-    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+    return torch.compiler.is_compiling() or transformed()
+
+
+def transformed() -> bool:
+    """Whether a transformation of torch.func (vmap, jvp, jacrev, ...) is under way."""
+    return torch._C._are_functorch_transforms_active()
 
 
 def feature_first(x: Tensor) -> Tensor:

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from .products import differentiable_product, product, product_plus
 
 
 class Step(NamedTuple):
@@ -78,63 +79,53 @@ def blocks(stairs: Staircase, weight: Tensor) -> list[tuple[Step, Tensor]]:
     ]
 
 
-def dense(stairs: Staircase, weight: Tensor) -> Tensor:
-    """The whole matrix, zeros included."""
-    matrix = weight.new_zeros(stairs.rows, stairs.columns)
+def dense(stairs: Staircase, weight: Tensor, out: Tensor | None = None) -> Tensor:
+    """The whole matrix, zeros included; in the memory of ``out`` where given."""
+    matrix = weight.new_zeros(stairs.rows, stairs.columns) if out is None else out.zero_()
     for step, block in blocks(stairs, weight):
         matrix[step.first : step.last, : step.columns] = block
     return matrix
 
 
 def linear(stairs: Staircase, weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
-    """x Wᵀ + b for x of shape (n, columns); ``bias`` is (rows,) or (n, rows). Differentiable to any order."""
+    """W x + b for x of shape (columns, n); ``bias`` is (rows,) or (rows, n). Differentiable to any order."""
+    bias = by_row(bias)
     parts = [
-        F.linear(x[:, : step.columns], block) + bias[..., step.first : step.last]
+        differentiable_product(block, x[: step.columns]) + bias[step.first : step.last]
         for step, block in blocks(stairs, weight)
     ]
-    return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def linear_into(out: Tensor, stairs: Staircase, weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
-    """The same, written into ``out`` of shape (n, rows)."""
-    if len(stairs.steps) == 1 and stairs.steps[0].columns == x.shape[1]:
-        return torch.addmm(bias, x, weight.view(stairs.rows, stairs.columns).t(), out=out)
+def linear_into(out: Tensor | None, stairs: Staircase, weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
+    """The same without a graph, written into ``out``, which only a single step can do without."""
+    bias = by_row(bias)
+    if out is None:
+        return product_plus(bias, weight.view(stairs.rows, -1), x[: stairs.steps[0].columns])
     for step, block in blocks(stairs, weight):
         rows = slice(step.first, step.last)
-        torch.addmm(bias[..., rows], x[:, : step.columns], block.t(), out=out[:, rows])
+        product_plus(bias[rows], block, x[: step.columns], out=out[rows])
     return out
 
 
-def linear_into_transposed(out: Tensor, stairs: Staircase, weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
-    """The same, transposed, into ``out`` of shape (rows, n): every output is then contiguous over the batch."""
-    columns = bias.t() if bias.dim() == 2 else bias[:, None]
-    for step, block in blocks(stairs, weight):
-        rows = slice(step.first, step.last)
-        torch.addmm(columns[rows], block, x[:, : step.columns].t(), out=out[rows])
-    return out
+def by_row(bias: Tensor) -> Tensor:
+    """A bias for each row, (rows, 1) or (rows, n)."""
+    return bias if bias.dim() == 2 else bias[:, None]
 
 
-def grad_input(stairs: Staircase, weight: Tensor, grad: Tensor, out: Tensor) -> Tensor:
-    """grad W into ``out``, for grad of shape (n, rows): the widest step writes, the narrower ones add."""
-    if weight.dim() == 2:
-        return torch.mm(grad, weight, out=out)
-    written = 0
-    for step, block in reversed(blocks(stairs, weight)):
-        part = grad[:, step.first : step.last]
-        if not written:
-            written = step.columns
-            torch.mm(part, block, out=out[:, :written])
-            out[:, written:] = 0
-        elif step.columns:
-            out[:, : step.columns].addmm_(part, block)
+def grad_input(stairs: Staircase, weight: Tensor, grad: Tensor) -> Tensor:
+    """Wᵀ grad for grad of shape (rows, n), without a graph: the widest step writes, the narrower ones add."""
+    (widest, block), *others = reversed(blocks(stairs, weight))
+    out = product(block.t(), grad[widest.first : widest.last])
+    if widest.columns < stairs.columns:
+        out = torch.cat([out, out.new_zeros(stairs.columns - widest.columns, out.shape[1])])
+    for step, block in others:
+        if step.columns:
+            out[: step.columns] += product(block.t(), grad[step.first : step.last])
     return out
 
 
 def grad_weight(stairs: Staircase, weight: Tensor, grad: Tensor, x: Tensor) -> Tensor:
-    """gradᵀ x within the steps, of the shape of the weight."""
-    if weight.dim() == 2:
-        return torch.mm(grad.t(), x)
-    out = torch.empty_like(weight)
-    for step, block in blocks(stairs, out):
-        torch.mm(grad[:, step.first : step.last].t(), x[:, : step.columns], out=block)
-    return out
+    """grad xᵀ within the steps, of the shape of the weight, without a graph."""
+    parts = [product(grad[s.first : s.last], x[: s.columns].t()) for s in stairs.steps]
+    return parts[0].view_as(weight) if len(parts) == 1 else torch.cat([part.view(-1) for part in parts])

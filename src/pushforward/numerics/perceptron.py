@@ -14,14 +14,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .layout import plain_operations
-from .masked_linear import Staircase, grad_input, grad_weight, linear, linear_into, linear_into_transposed
-from .scratch import scratch
+from .masked_linear import Staircase, grad_input, grad_weight, linear, linear_into
+from .scratch import fresh, scratch
 
-_CHUNK = 1024  # rows at a time without gradients
+_CHUNK = 1024  # columns at a time without gradients
 
 
 def perceptron(x: Tensor, layers: tuple[Staircase, ...], params: list[Tensor], residual: bool = False) -> Tensor:
-    r"""The network's outputs, transposed: ``(outputs, n)``.
+    r"""The network's outputs, ``(outputs, n)``: everything here has the batch last.
 
     .. math:: h_1 = W_1 x + b_1,\quad h_{k+1} = W_{k+1} \max(h_k, 0) + b_{k+1}
 
@@ -29,9 +29,9 @@ def perceptron(x: Tensor, layers: tuple[Staircase, ...], params: list[Tensor], r
     :math:`h_{k+2} = h_k + W_{k+2} \max(W_{k+1} \max(h_k, 0) + b_{k+1}, 0) + b_{k+2}`.
 
     Args:
-        x: Inputs, ``(n, inputs)``.
+        x: Inputs, ``(inputs, n)``.
         layers: The pattern of each weight.
-        params: Flat weights and biases in turn: w1, b1, w2, b2, …; b1 may also be ``(n, units)``, one for each row.
+        params: Flat weights and biases in turn: w1, b1, w2, b2, …; b1 may also be ``(units, n)``, one for each column of x.
         residual: Whether hidden layers after the first come in residual pairs.
     """
     if plain_operations():
@@ -51,7 +51,7 @@ def _plain(x: Tensor, layers: tuple[Staircase, ...], params: list[Tensor], resid
             inner = linear(*layer, F.relu(h))
         else:
             h = h + linear(*layer, F.relu(inner))
-    return linear(*pairs[-1], F.relu(h) if len(pairs) > 1 else x).t()
+    return linear(*pairs[-1], F.relu(h) if len(pairs) > 1 else x)
 
 
 def _run(
@@ -59,47 +59,44 @@ def _run(
     layers: tuple[Staircase, ...],
     params: Sequence[Tensor],
     residual: bool,
-    out: Tensor,
+    out: Tensor | None,
     empty: Callable[..., Tensor],
-) -> list[Tensor]:
-    """Writes the transposed outputs into ``out``; gives what each layer read, in memory from ``empty``."""
+) -> tuple[Tensor, list[Tensor]]:
+    """The outputs, in ``out`` where given, and what each layer read, in memory from ``empty``."""
     read = [x]
     stream = x
     for k, stairs in enumerate(layers[:-1]):
-        h = linear_into(empty(k, x, len(x), stairs.rows), stairs, params[2 * k], params[2 * k + 1], read[-1])
+        into = empty(k, x, stairs.rows, x.shape[1]) if len(stairs.steps) > 1 else None
+        h = linear_into(into, stairs, params[2 * k], params[2 * k + 1], read[-1])
         if residual and k % 2 == 0:
             stream = h = h if k == 0 else h.add_(stream)
             read.append(h.relu())
         else:
             read.append(h.relu_())
-    linear_into_transposed(out, layers[-1], params[-2], params[-1], read[-1])
-    return read
+    if out is None and len(layers[-1].steps) > 1:
+        out = x.new_empty(layers[-1].rows, x.shape[1])
+    return linear_into(out, layers[-1], params[-2], params[-1], read[-1]), read
 
 
 def _infer(x: Tensor, layers: tuple[Staircase, ...], params: Sequence[Tensor], residual: bool) -> Tensor:
-    """The outputs, some rows at a time in scratch memory, so that hidden units take no memory that grows with n."""
-    out = x.new_empty(layers[-1].rows, len(x))
-    if len(x) <= _CHUNK:
-        _run(x, layers, params, residual, out, scratch)
-        return out
+    """The outputs, some columns at a time in scratch memory, so that hidden units take no memory that grows with n."""
+    n = x.shape[1]
+    if n <= _CHUNK:
+        return _run(x, layers, params, residual, None, scratch)[0]
+    out = x.new_empty(layers[-1].rows, n)
     bias = params[1]
-    for start in range(0, len(x), _CHUNK):
-        rows = slice(start, start + _CHUNK)
+    for start in range(0, n, _CHUNK):
+        some = slice(start, start + _CHUNK)
         if bias.dim() == 2:
-            params = [params[0], bias[rows], *params[2:]]
-        _run(x[rows], layers, params, residual, out[:, rows], scratch)
+            params = [params[0], bias[:, some], *params[2:]]
+        _run(x[:, some].contiguous(), layers, params, residual, out[:, some], scratch)
     return out
-
-
-def _fresh(slot: int, like: Tensor, *shape: int) -> Tensor:
-    return like.new_empty(shape)
 
 
 class _Perceptron(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, layers: tuple[Staircase, ...], residual: bool, *params: Tensor) -> Tensor:
-        out = x.new_empty(layers[-1].rows, len(x))
-        read = _run(x, layers, params, residual, out, _fresh)
+        out, read = _run(x, layers, params, residual, None, fresh)
         ctx.save_for_backward(*params, *read)
         ctx.layers, ctx.residual = layers, residual
         return out
@@ -111,22 +108,19 @@ class _Perceptron(torch.autograd.Function):
         if torch.is_grad_enabled():  # somebody differentiates the gradient: plain operations can
             return _plain_backward(ctx, read[0], layers, params, residual, grad_out)
         grads: list[Tensor | None] = [None] * len(params)
-        grad, stream = grad_out.t(), None
+        grad, stream = grad_out, None
         for k in range(len(layers) - 1, -1, -1):
             if ctx.needs_input_grad[3 + 2 * k]:
                 grads[2 * k] = grad_weight(layers[k], params[2 * k], grad, read[k])
             if ctx.needs_input_grad[4 + 2 * k]:
-                grads[2 * k + 1] = grad.clone() if params[2 * k + 1].dim() == 2 else grad.sum(0)
+                grads[2 * k + 1] = grad.clone() if params[2 * k + 1].dim() == 2 else grad.sum(1)
             if k == 0:
                 break
-            into = scratch(k, grad, len(grad), layers[k].columns)
-            grad = _rectified(grad_input(layers[k], params[2 * k], grad, into), read[k])
+            grad = _rectified(grad_input(layers[k], params[2 * k], grad), read[k])
             if residual and k % 2 == 1:  # what left the stream for a block comes back to it
                 grad = grad if stream is None else grad.add_(stream)
                 stream = grad
-        grad_x = None
-        if ctx.needs_input_grad[0]:
-            grad_x = grad_input(layers[0], params[0], grad, grad.new_empty(len(grad), layers[0].columns))
+        grad_x = grad_input(layers[0], params[0], grad) if ctx.needs_input_grad[0] else None
         return grad_x, None, None, *grads
 
 

@@ -14,18 +14,23 @@ import torch
 from torch import Tensor
 
 _LARGEST = 1 << 22  # numbers in one buffer; larger requests are allocated afresh
-_MOST = 16  # buffers that a thread keeps
+_MOST = 32  # buffers that a thread keeps
 
 
 class _Buffers(threading.local):
     def __init__(self) -> None:
-        self.of: dict[tuple[int, tuple[int, ...], torch.dtype], Tensor] = {}
+        self.of: dict[tuple[object, tuple[int, ...], torch.dtype], Tensor] = {}
 
 
 _buffers = _Buffers()
 
 
-def scratch(slot: int, like: Tensor, *shape: int) -> Tensor:
+def fresh(slot: object, like: Tensor, *shape: int) -> Tensor:
+    """An uninitialised tensor of its own, for what has to last: the other choice where a function takes either."""
+    return like.new_empty(shape)
+
+
+def scratch(slot: object, like: Tensor, *shape: int) -> Tensor:
     """An uninitialised tensor of the dtype and device of ``like``; the next call with this slot may overwrite it."""
     if like.device.type != "cpu" or math.prod(shape) > _LARGEST:
         return like.new_empty(shape)

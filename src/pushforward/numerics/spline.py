@@ -46,36 +46,50 @@ def inverse(y: Tensor, params: Tensor, bound: float) -> tuple[Tensor, Tensor]:
     inside = y.abs() < bound
     clamped = y.clamp(-bound, bound)
     left, width, bottom, height, d0, d1 = _bin(clamped, params, bound, search=1)
-    t = bin_root((clamped - bottom) / height, height / width, d0, d1)
-    _, log_slope = bin_map(t, width, bottom, height, d0, d1)
-    return torch.where(inside, left + width * t, y), torch.where(inside, -log_slope, 0.0)
+    x, log_slope, _ = bin_inverse(clamped, left, width, bottom, height, d0, d1)
+    return torch.where(inside, x, y), torch.where(inside, log_slope, 0.0)
 
 
 def bin_map(t: Tensor, width: Tensor, bottom: Tensor, height: Tensor, d0: Tensor, d1: Tensor) -> tuple[Tensor, Tensor]:
-    """Equations 4 and 5 within a bin, with one logarithm."""
-    s, tu = height / width, t * (1 - t)
-    denominator = s + (d0 + d1 - 2 * s) * tu
-    y = bottom + height * (s * t * t + d0 * tu) / denominator
-    slope = (s / denominator).square() * (d1 * t * t + 2 * s * tu + d0 * (1 - t).square())
-    return y, slope.log()
+    """Equations 4 and 5 within a bin, with one logarithm: y and log dy/dx."""
+    s = height / width
+    rise, denominator, steepness = _terms(t, s, d0, d1)
+    return bottom + height * rise / denominator, ((s / denominator).square() * steepness).log()
 
 
-def bin_root(eta: Tensor, s: Tensor, d0: Tensor, d1: Tensor) -> Tensor:
-    """t from the height's share eta: the root 2c / (-b - sqrt(disc)) of equation 6, then three Newton steps.
+def bin_inverse(
+    y: Tensor, left: Tensor, width: Tensor, bottom: Tensor, height: Tensor, d0: Tensor, d1: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """x, log dx/dy and t = (x - left) / width within a bin: the root 2c / (-b - sqrt(disc)) of equation 6, then Newton steps.
 
-    That form of the root never cancels, but with steep slopes the discriminant itself may; the steps mend it.
+    That form of the root never cancels, but with steep slopes the discriminant itself may. Single precision is
+    therefore solved in double, where one step mends what is left; in double precision three do.
     """
-    delta = d0 + d1 - 2 * s
-    a, b, c = (s - d0) + eta * delta, d0 - eta * delta, -s * eta
-    disc = (b * b - 4 * a * c).clamp_min(0)
-    t = (2 * c / (-b - disc.sqrt())).clamp(0, 1)
-    for _ in range(3):
-        u = 1 - t
-        tu = t * u
-        denominator = s + delta * tu
-        excess = (s * t * t + d0 * tu) - eta * denominator  # (rho(t) - eta) · denominator
-        t = (t - excess * denominator / (s * (d1 * t * t + 2 * s * tu + d0 * u * u))).clamp(0, 1)
-    return t
+    single = y.dtype != torch.float64
+    eta, s = (y - bottom) / height, height / width
+    if single:
+        eta, s, d0, d1 = eta.double(), s.double(), d0.double(), d1.double()
+    b = torch.addcmul(d0, eta, d0 + d1 - 2 * s, value=-1)  # a t² + b t - c = 0 with a = s - b and c = s eta
+    c = s * eta
+    t = (2 * c / (b + torch.addcmul(b * b, s - b, c, value=4).clamp_min(0).sqrt())).clamp(0, 1)
+    for _ in range(1 if single else 3):
+        rise, denominator, steepness = _terms(t, s, d0, d1)
+        excess = torch.addcmul(rise, eta, denominator, value=-1)
+        t = (t - excess * denominator / (s * steepness)).clamp(0, 1)
+    _, denominator, steepness = _terms(t, s, d0, d1)
+    log_slope = -((s / denominator).square() * steepness).log()
+    t = t.to(y.dtype)
+    return torch.addcmul(left, width, t), log_slope.to(y.dtype), t
+
+
+def _terms(t: Tensor, s: Tensor, d0: Tensor, d1: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Numerator and denominator of (y - bottom) / height, and dy/dx · denominator² / s²."""
+    u = 1 - t
+    tu, st = t * u, s * t
+    rise = torch.addcmul(st * t, d0, tu)
+    denominator = torch.addcmul(s, d0 + d1 - 2 * s, tu)
+    steepness = torch.addcmul(torch.addcmul(2 * st * u, d1 * t, t), d0 * u, u)
+    return rise, denominator, steepness
 
 
 def _bin(v: Tensor, params: Tensor, bound: float, search: int) -> tuple[Tensor, ...]:

@@ -59,9 +59,7 @@ def _evaluate(v: Tensor, params: Tensor, bound: float, inverse: bool) -> tuple[A
     found, powers, total = _find(clamped, params, bound, int(inverse))
     _, left, width, bottom, height, d0, d1, _ = found
     if inverse:
-        t = spline.bin_root((clamped - bottom).div_(height), height / width, d0, d1)
-        value = torch.addcmul(left, width, t)
-        log_slope = spline.bin_map(t, width, bottom, height, d0, d1)[1].neg_()
+        value, log_slope, t = spline.bin_inverse(clamped, left, width, bottom, height, d0, d1)
     else:
         t = (clamped - left).div_(width)
         value, log_slope = spline.bin_map(t, width, bottom, height, d0, d1)
@@ -73,30 +71,27 @@ def _find(v: Tensor, params: Tensor, bound: float, search: int) -> tuple[_Bin, T
     features, count, n = params.shape
     bins = (count + 1) // 3
     floor = spline.min_share(bins)
-    raw = params[:, : 2 * bins].view(features, 2, bins, n)
+    raw, inner = params.split([2 * bins, bins - 1], 1)
+    raw = raw.view(features, 2, bins, n)
     powers = (raw - raw.amax(2, keepdim=True)).exp_()
     total = powers.sum(2, keepdim=True)  # a share is floor + (1 - K floor) power / total
-    ends = torch.add(powers, total, alpha=floor / (1 - bins * floor))
+    least = floor / (1 - bins * floor)
     unit = (2 * bound * (1 - bins * floor)) / total  # length of one unit of power
-    for k in range(1, bins):
-        ends[:, :, k] += ends[:, :, k - 1]
-    goal = (v + bound) / unit[:, search, 0]
-    index = (goal[:, None] >= ends[:, search, :-1]).sum(1, keepdim=True)
-    pair = index[:, None].expand(features, 2, 1, n)
-    size = torch.add(powers.gather(2, pair), total, alpha=floor / (1 - bins * floor)).mul_(unit)
+    ends = torch.add(powers, total, alpha=least).cumsum(2)
+    goal = (v + bound).unsqueeze(1).div_(unit.select(1, search))
+    index = (goal >= ends.select(1, search).narrow(1, 0, bins - 1)).sum(1, keepdim=True)
+    pair = index.unsqueeze(1).expand(features, 2, 1, n)
+    size = torch.add(powers.gather(2, pair), total, alpha=least).mul_(unit)
     start = ends.gather(2, pair).mul_(unit).sub_(size).sub_(bound)
-    inner = params[:, 2 * bins :]
     around = torch.cat([index - 1, index], 1)
     if bins > 1:
         raw_slopes = inner.gather(1, around.clamp(0, bins - 2)).add_(spline.SLOPE_SHIFT)
     else:
         raw_slopes = params.new_zeros(features, 2, n)
     slopes = torch.nn.functional.softplus(raw_slopes).add_(spline.MIN_SLOPE)
-    slopes.masked_fill_((around < 0) | (around > bins - 2), 1.0)  # the tails have slope 1
-    found = _Bin(
-        index, start[:, 0, 0], size[:, 0, 0], start[:, 1, 0], size[:, 1, 0], slopes[:, 0], slopes[:, 1], raw_slopes
-    )
-    return found, powers, total
+    slopes.masked_fill_((around < 0).logical_or_(around > bins - 2), 1.0)  # the tails have slope 1
+    (left, bottom), (width, height) = start.squeeze(2).unbind(1), size.squeeze(2).unbind(1)
+    return _Bin(index, left, width, bottom, height, *slopes.unbind(1), raw_slopes), powers, total
 
 
 class _Spline(torch.autograd.Function):

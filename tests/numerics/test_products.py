@@ -1,0 +1,57 @@
+"""Products by either library: the same values, gradients and second derivatives, and NaN stays where it is."""
+
+import pytest
+import torch
+
+from pushforward.numerics import products
+from pushforward.numerics.products import differentiable_product, product, product_plus
+
+
+@pytest.fixture(params=[1, 1 << 62], ids=["oneDNN", "BLAS"])
+def least(request, monkeypatch):
+    monkeypatch.setattr(products, "_LEAST", request.param)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_values(least, transposed):
+    torch.manual_seed(0)
+    a, b = torch.randn(30, 50), torch.randn(50, 20)
+    if transposed:
+        a, b = a.t().contiguous().t(), b.t().contiguous().t()
+    exact = a.double() @ b.double()
+    torch.testing.assert_close(product(a, b).double(), exact, rtol=0, atol=2e-5)
+    bias = torch.randn(30, 1)
+    torch.testing.assert_close(product_plus(bias, a, b).double(), exact + bias, rtol=0, atol=2e-5)
+    out = torch.empty(30, 40)[:, 5:25]
+    assert product_plus(bias, a, b, out=out) is out
+    torch.testing.assert_close(out.double(), exact + bias, rtol=0, atol=2e-5)
+
+
+def test_part_of_a_larger_matrix(least):
+    torch.manual_seed(0)
+    a, b = torch.randn(40, 70), torch.randn(60, 35)
+    torch.testing.assert_close(product(a[5:, :50], b[:50, 3:]), a[5:, :50] @ b[:50, 3:], rtol=0, atol=2e-5)
+
+
+def test_gradients(least):
+    torch.manual_seed(0)
+    a, b = torch.randn(6, 5, requires_grad=True), torch.randn(5, 4, requires_grad=True)
+    loss = differentiable_product(a, b).square().sum()
+    got = torch.autograd.grad(loss, (a, b), create_graph=True)
+    expected = torch.autograd.grad((a @ b).square().sum(), (a, b), create_graph=True)
+    torch.testing.assert_close(got, expected)
+    second = [torch.autograd.grad(sum(g.square().sum() for g in grads), (a, b)) for grads in (got, expected)]
+    torch.testing.assert_close(*second, rtol=1e-5, atol=1e-4)  # float32 sums of squares of tens
+
+
+def test_nan_and_infinity_stay_in_their_column(least):
+    a, b = torch.randn(30, 50), torch.randn(50, 20)
+    b[7, 3], b[1, 4] = torch.nan, torch.inf
+    bad = ~product(a, b).isfinite()
+    assert bad[:, 3:5].all()
+    assert not bad[:, :3].any() and not bad[:, 5:].any()
+
+
+def test_torch_func(least):
+    a, b = torch.randn(6, 5), torch.randn(3, 5, 4)
+    torch.testing.assert_close(torch.func.vmap(lambda m: differentiable_product(a, m))(b), a @ b)
