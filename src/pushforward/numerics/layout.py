@@ -21,6 +21,13 @@ def transformed() -> bool:
     return torch._C._are_functorch_transforms_active()
 
 
+def plain_for_ever() -> bool:
+    """Whether what looks into the operations can do nothing with operators of our own: torch.func and torch.export,
+    whose programs have to run where this package is not."""
+    exporting = getattr(torch.compiler, "is_exporting", None)  # since PyTorch 2.7
+    return transformed() or exporting is None or exporting()
+
+
 def feature_first(x: Tensor) -> Tensor:
     """The same tensor with its last dimension outermost in memory; free where it is so already."""
     return x.movedim(-1, 0).contiguous().movedim(0, -1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -56,6 +57,23 @@ def staircase(row_degrees: Sequence[int], column_degrees: Sequence[int], least_r
 def full(rows: int, columns: int) -> Staircase:
     """The pattern without zeros: one step."""
     return Staircase(rows, columns, (Step(0, rows, columns, 0),), rows * columns)
+
+
+def flatten(stairs: Staircase) -> list[int]:
+    """The pattern as plain numbers."""
+    return [stairs.rows, stairs.columns, len(stairs.steps), *(number for step in stairs.steps for number in step)]
+
+
+@lru_cache
+def unflatten(numbers: tuple[int, ...]) -> tuple[Staircase, ...]:
+    """The patterns from one :func:`flatten` after another."""
+    patterns, at = [], 0
+    while at < len(numbers):
+        rows, columns, count = numbers[at : at + 3]
+        steps = tuple(Step(*numbers[i : i + 4]) for i in range(at + 3, at + 3 + 4 * count, 4))
+        patterns.append(Staircase(rows, columns, steps, sum((s.last - s.first) * s.columns for s in steps)))
+        at += 3 + 4 * count
+    return tuple(patterns)
 
 
 def mask(stairs: Staircase, row_degrees: Sequence[int], column_degrees: Sequence[int]) -> Tensor:

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .layout import plain_operations
-from .masked_linear import Staircase, grad_input, grad_weight, linear, linear_into
+from .layout import plain_for_ever, plain_operations
+from .masked_linear import Staircase, flatten, grad_input, grad_weight, linear, linear_into, unflatten
 from .scratch import fresh, scratch
 
 _CHUNK = 1024  # columns at a time without gradients
@@ -34,6 +34,9 @@ def perceptron(x: Tensor, layers: tuple[Staircase, ...], params: list[Tensor], r
         params: Flat weights and biases in turn: w1, b1, w2, b2, …; b1 may also be ``(units, n)``, one for each column of x.
         residual: Whether hidden layers after the first come in residual pairs.
     """
+    if torch.compiler.is_dynamo_compiling() and not plain_for_ever():
+        pattern = [number for stairs in layers for number in flatten(stairs)]
+        return _OPERATOR(x, params, pattern, residual)[0]  # type: ignore[no-any-return]
     if plain_operations():
         return _plain(x, layers, params, residual)
     if torch.is_grad_enabled():
@@ -107,21 +110,35 @@ class _Perceptron(torch.autograd.Function):
         params, read = ctx.saved_tensors[: 2 * len(layers)], ctx.saved_tensors[2 * len(layers) :]
         if torch.is_grad_enabled():  # somebody differentiates the gradient: plain operations can
             return _plain_backward(ctx, read[0], layers, params, residual, grad_out)
-        grads: list[Tensor | None] = [None] * len(params)
-        grad, stream = grad_out, None
-        for k in range(len(layers) - 1, -1, -1):
-            if ctx.needs_input_grad[3 + 2 * k]:
-                grads[2 * k] = grad_weight(layers[k], params[2 * k], grad, read[k])
-            if ctx.needs_input_grad[4 + 2 * k]:
-                grads[2 * k + 1] = grad.clone() if params[2 * k + 1].dim() == 2 else grad.sum(1)
-            if k == 0:
-                break
-            grad = _rectified(grad_input(layers[k], params[2 * k], grad), read[k])
-            if residual and k % 2 == 1:  # what left the stream for a block comes back to it
-                grad = grad if stream is None else grad.add_(stream)
-                stream = grad
-        grad_x = grad_input(layers[0], params[0], grad) if ctx.needs_input_grad[0] else None
+        needs_x, _, _, *needed = ctx.needs_input_grad
+        grad_x, grads = _pull_back(grad_out, layers, params, read, residual, needs_x, needed)
         return grad_x, None, None, *grads
+
+
+def _pull_back(
+    grad: Tensor,
+    layers: Sequence[Staircase],
+    params: Sequence[Tensor],
+    read: Sequence[Tensor],
+    residual: bool,
+    needs_x: bool,
+    needed: Sequence[bool],
+) -> tuple[Tensor | None, list[Tensor | None]]:
+    """The gradients of x and of those parameters that need one."""
+    grads: list[Tensor | None] = [None] * len(params)
+    stream = None
+    for k in range(len(layers) - 1, -1, -1):
+        if needed[2 * k]:
+            grads[2 * k] = grad_weight(layers[k], params[2 * k], grad, read[k])
+        if needed[2 * k + 1]:
+            grads[2 * k + 1] = grad.clone() if params[2 * k + 1].dim() == 2 else grad.sum(1)
+        if k == 0:
+            break
+        grad = _rectified(grad_input(layers[k], params[2 * k], grad), read[k])
+        if residual and k % 2 == 1:  # what left the stream for a block comes back to it
+            grad = grad if stream is None else grad.add_(stream)
+            stream = grad
+    return grad_input(layers[0], params[0], grad) if needs_x else None, grads
 
 
 def _rectified(grad: Tensor, h: Tensor) -> Tensor:
@@ -139,3 +156,51 @@ def _plain_backward(ctx: Any, x: Tensor, layers, params, residual: bool, grad_ou
     for i, grad in zip(needed, found, strict=True):
         grads[i] = grad
     return tuple(grads)
+
+
+# For torch.compile the network is one operator that it does not look into: the products are at full rate as they are.
+
+
+@torch.library.custom_op("pushforward::perceptron", mutates_args=())
+def _operator(x: Tensor, params: list[Tensor], pattern: list[int], residual: bool) -> list[Tensor]:
+    out, read = _run(x, unflatten(tuple(pattern)), params, residual, None, fresh)
+    return [out, *read[1:]]
+
+
+@_operator.register_fake
+def _shapes(x: Tensor, params: list[Tensor], pattern: list[int], residual: bool) -> list[Tensor]:
+    layers = unflatten(tuple(pattern))
+    return [x.new_empty(stairs.rows, x.shape[1]) for stairs in (layers[-1], *layers[:-1])]
+
+
+@torch.library.custom_op("pushforward::perceptron_backward", mutates_args=())
+def _operator_backward(
+    grad: Tensor, params: list[Tensor], read: list[Tensor], pattern: list[int], residual: bool
+) -> list[Tensor]:
+    grad_x, grads = _pull_back(
+        grad.contiguous(), unflatten(tuple(pattern)), params, read, residual, True, [True] * len(params)
+    )
+    return [grad_x, *grads]  # type: ignore[list-item]
+
+
+@_operator_backward.register_fake
+def _backward_shapes(
+    grad: Tensor, params: list[Tensor], read: list[Tensor], pattern: list[int], residual: bool
+) -> list[Tensor]:
+    return [torch.empty_like(read[0]), *(torch.empty_like(param) for param in params)]
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
+    x, params, ctx.pattern, ctx.residual = inputs
+    ctx.params = len(params)
+    ctx.save_for_backward(*params, x, *output[1:])
+
+
+def _backward(ctx: Any, grads: list[Tensor]) -> tuple[Any, ...]:
+    params, read = ctx.saved_tensors[: ctx.params], ctx.saved_tensors[ctx.params :]
+    grad_x, *found = _operator_backward(grads[0], list(params), list(read), ctx.pattern, ctx.residual)
+    return grad_x, found, None, None
+
+
+_operator.register_autograd(_backward, setup_context=_keep)
+_OPERATOR: Callable[..., Any] = torch.ops.pushforward.perceptron
