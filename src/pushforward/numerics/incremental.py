@@ -100,7 +100,7 @@ class _Sweep:
         return self.read[0], torch.cat(log_slopes, 1).t().contiguous()
 
     def _steps(self, first: int, last: int) -> Iterator[Tensor]:
-        """The parameters of each feature of the block in turn; the feature must be known when the next are asked for."""
+        """The parameters of each feature of the block in turn; a feature must be known before the next is asked for."""
         plan, params = self.plan, self.read[0].new_empty((last - first) * self.plan.num_params, self.n)
         steps = []
         for k, weight in enumerate(self.weights):

@@ -31,7 +31,8 @@ def perceptron(x: Tensor, layers: tuple[Staircase, ...], params: list[Tensor], r
     Args:
         x: Inputs, ``(inputs, n)``.
         layers: The pattern of each weight.
-        params: Flat weights and biases in turn: w1, b1, w2, b2, …; b1 may also be ``(units, n)``, one for each column of x.
+        params: Flat weights and biases in turn: w1, b1, w2, b2, …; b1 may also be ``(units, n)``,
+            one for each column of x.
         residual: Whether hidden layers after the first come in residual pairs.
     """
     if torch.compiler.is_dynamo_compiling() and not plain_for_ever():

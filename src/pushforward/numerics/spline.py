@@ -60,10 +60,11 @@ def bin_map(t: Tensor, width: Tensor, bottom: Tensor, height: Tensor, d0: Tensor
 def bin_inverse(
     y: Tensor, left: Tensor, width: Tensor, bottom: Tensor, height: Tensor, d0: Tensor, d1: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """x, log dx/dy and t = (x - left) / width within a bin: the root 2c / (-b - sqrt(disc)) of equation 6, then Newton steps.
+    """x, log dx/dy and t = (x - left) / width within a bin.
 
-    That form of the root never cancels, but with steep slopes the discriminant itself may. Single precision is
-    therefore solved in double, where one step mends what is left; in double precision three do.
+    t starts at the root 2c / (-b - sqrt(disc)) of equation 6 and is then mended by Newton steps: that form never
+    cancels, but with steep slopes the discriminant itself may. Single precision is solved in double, where one step
+    mends what is left; in double precision three do.
     """
     single = y.dtype != torch.float64
     eta, s = (y - bottom) / height, height / width

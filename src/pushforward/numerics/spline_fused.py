@@ -90,8 +90,8 @@ def _find(v: Tensor, params: Tensor, bound: float, search: int) -> tuple[_Bin, T
         raw_slopes = params.new_zeros(features, 2, n)
     slopes = torch.nn.functional.softplus(raw_slopes).add_(spline.MIN_SLOPE)
     slopes.masked_fill_((around < 0).logical_or_(around > bins - 2), 1.0)  # the tails have slope 1
-    (left, bottom), (width, height) = start.squeeze(2).unbind(1), size.squeeze(2).unbind(1)
-    return _Bin(index, left, width, bottom, height, *slopes.unbind(1), raw_slopes), powers, total
+    (left, bottom), (width, height), (d0, d1) = (v.unbind(1) for v in (start.squeeze(2), size.squeeze(2), slopes))
+    return _Bin(index, left, width, bottom, height, d0, d1, raw_slopes), powers, total
 
 
 class _Spline(torch.autograd.Function):
