@@ -2,8 +2,8 @@
 
     python benchmarks/memory.py [--families maf,nsf] [--batch 4096]
 
-The tables hold how far a call rises above what the process held before it (its second call; on Linux) and in brackets
-the whole process at its largest, libraries and compilers included.
+The tables hold how far a call rises above what the process held before it (on Linux; freed memory is given back at
+once; flowjax and diffrax compile for each size, which counts) and in brackets the whole process at its largest.
 """
 
 from __future__ import annotations

@@ -102,7 +102,8 @@ def write(
 ) -> Path:
     """``results/DATE-name.md``, ``.json`` and, with a figure, ``.png``; a rerun on one day replaces them."""
     path, where = _path(name), machine()
-    command = shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    arguments = [Path(argument).name if Path(argument).exists() else argument for argument in sys.argv[1:]]
+    command = shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *arguments])
     versions = ", ".join(f"{library} {version}" for library, version in where["versions"].items())
     lines = [
         f"# {title}, {datetime.date.today()}",

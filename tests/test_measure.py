@@ -1,0 +1,77 @@
+"""The benchmarks' own tools: contestants take turns, result files say what they must, floors run the same products."""
+
+import json
+import math
+
+import pytest
+import torch
+from measure import results, timing
+from measure.operations import products
+
+
+def test_contestants_take_turns_and_the_medians_are_theirs(monkeypatch):
+    now, calls = [0.0], []
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
+
+    def job(name, duration):
+        def run():
+            calls.append(name)
+            now[0] += duration * (10 if calls.count(name) == 1 else 1)  # the first call compiles
+
+        return run
+
+    found = timing.interleaved({"a": job("a", 0.004), "b": job("b", 0.012)}, budget=0.08, least=3, most=9)
+    assert calls == ["a", "b"] * (2 + 5)  # two rounds to warm up; five of 16 ms fill the budget
+    assert (found["a"].median, found["b"].median) == pytest.approx((4, 12))
+    assert (found["a"].first, found["b"].first) == pytest.approx((40, 120))
+    assert found["a"].turns == 5
+
+
+def test_short_jobs_are_repeated_within_a_turn(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
+    calls = []
+
+    def job():
+        calls.append(None)
+        now[0] += timing.TURN / 8
+
+    found = timing.interleaved({"a": job}, budget=1.0, most=4)["a"]
+    assert len(calls) == 2 + 4 * 8
+    assert found.median == pytest.approx(1e3 * timing.TURN / 8)
+
+
+def test_a_result_file_holds_rows_machine_and_command(tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCH_RESULTS", str(tmp_path))
+    secret = tmp_path / "rows.npz"
+    secret.touch()
+    monkeypatch.setattr("sys.argv", ["/somewhere/speed.py", "--data", str(secret)])
+    path = results.write("trial", "A trial", {"Times": results.table([{"ms": 1.5}])}, [{"ms": 1.5}], notes="Twice.")
+    document = json.loads(path.with_suffix(".json").read_text())
+    assert document["command"] == "python benchmarks/speed.py --data rows.npz"
+    assert document["machine"]["versions"]["torch"] == torch.__version__
+    assert results.earlier("trial") == document["rows"] == [{"ms": 1.5}]
+    assert "Twice." in path.with_suffix(".md").read_text()
+
+
+def test_ratios_are_to_the_reference():
+    assert results.ratios({"ours": 2.0, "peer": 5.0}, "ours") == {"ours": "2", "peer": "5 (2.50x)"}
+    assert results.ratios({"peer": 5.0}, "ours") == {"peer": "5"}
+
+
+def test_products_can_be_run_again():
+    a, b, grown = torch.randn(6, 4), torch.randn(5, 4), torch.zeros(6, 5)
+
+    def job():
+        torch.mm(a, b.t())
+        torch.mm(a, b.t())
+        grown.addmm_(a, b.t())
+
+    plain, added = products(job)
+    assert (plain.count, added.count) == (2, 1)
+    assert plain.flops == added.flops == 2 * math.prod((6, 4, 5))
+    assert plain.again()().shape == (6, 5)
+    other = plain.by_onednn()
+    if other is None:
+        pytest.skip("this PyTorch was built without oneDNN")
+    assert other().shape == (6, 5)
