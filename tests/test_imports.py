@@ -24,6 +24,7 @@ FLOORS = (
         "zoo",
         "zoo_images",
         "recipes",
+        "recipes_images",
         "objectives",
         "objectives_continuous",
         "supports",

@@ -58,6 +58,18 @@ def widths(text: str | None) -> list[int] | None:
     return found
 
 
+def height_and_width(flag: str, text: str) -> tuple[int, int]:
+    """The size of an image: one side, or height,width.
+
+    Raises:
+        InputError: it is none.
+    """
+    sides = text.replace("x", ",").split(",")
+    if not (1 <= len(sides) <= 2 and all(side.strip().isdecimal() and int(side) for side in sides)):
+        raise InputError(f"{flag} {text}: expected a side in pixels, or height,width, as in 28 or 28,32")
+    return int(sides[0]), int(sides[-1])
+
+
 def assignments(flag: str, texts: Sequence[str]) -> dict[str, str]:
     """COLUMN=VALUE pairs; several may stand in one text, with commas between them.
 

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from picture_files import QUICK as QUICK_IMAGES
+from picture_files import halves
 
 from pushforward import cli
 
@@ -38,6 +40,21 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     mixed_table().write_csv(table)
     assert cli.main(["fit", str(table), "-o", str(folder / "plain"), "--columns", "size,price,count", *QUICK]) == 0
     assert cli.main(["fit", str(table), "-o", str(folder / "given"), "--given", "colour", *QUICK]) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``images.npz`` (classes in it) and models of it: ``glow``, ``given`` the class, ``pixelcnn``."""
+    folder = tmp_path_factory.mktemp("gallery")
+    images, labels = halves()
+    np.savez(folder / "images.npz", images=images, labels=labels)
+    data = str(folder / "images.npz")
+    assert cli.main(["fit", data, "-o", str(folder / "glow"), *QUICK_IMAGES]) == 0
+    assert cli.main(["fit", data, "-o", str(folder / "given"), "--given", "class", *QUICK_IMAGES, "--lr", "0.01"]) == 0
+    assert (
+        cli.main(["fit", data, "-o", str(folder / "pixelcnn"), "--flow", "pixelcnn", "--bits", "2", *QUICK_IMAGES]) == 0
+    )
     return folder
 
 

@@ -39,6 +39,18 @@ def test_sampling_never_runs_the_whole_network(monkeypatch):
     assert model.sample((2,)).shape == (2, 1, 4, 4)
 
 
+def test_completing_keeps_what_is_given_and_follows_the_conditional():
+    model = randomize(pf.pixelcnn((1, 2, 1), levels=2, hidden=6, layers=1), scale=1.0)
+    x = torch.tensor([1, 0]).view(1, 1, 2, 1)
+    ends = model.complete(x.expand(20_000, 1, 2, 1), 1, generator=torch.Generator().manual_seed(0))
+    assert (ends[:, 0, 0] == 1).all()
+    log_prob = model(torch.stack([x[0], torch.ones_like(x[0])])).detach()
+    assert ends[:, 0, 1].mean() == pytest.approx(float(log_prob.softmax(0)[1]), abs=0.015)
+    assert torch.equal(model.complete(x, 2), x.float())
+    with pytest.raises(ValueError, match="rows must be from 0 to 2, got rows=3"):
+        model.complete(x, 3)
+
+
 def test_it_meets_the_contract_of_densities():
     model = randomize(pf.pixelcnn((3, 2, 3), levels=5, hidden=6, layers=1, context=2))
     check_flow(model, torch.randint(0, 5, (6, 3, 2, 3)).float(), torch.randn(6, 2))

@@ -10,7 +10,7 @@ import numpy as np
 from ..data.errors import InputError, listed
 from .console import Console, aligned, mean_and_error
 from .held_out import held_out_rows
-from .model import TableModel
+from .model import TableModel, kind_of
 
 
 def run(
@@ -29,6 +29,12 @@ def run(
     Raises:
         InputError: the models do not describe the same columns, or the table does not fit them.
     """
+    if samples is not None and samples < 1:
+        raise InputError(f"--samples {samples}: expected at least 1")
+    if kind_of(first_path) == "image":
+        from .images import compare
+
+        return compare.run((first_path, second_path), data, console, samples=samples, seed=seed, device=device)
     models = [TableModel.load(path, device) for path in (first_path, second_path)]
     _check(models)
     encoded = [held_out_rows(model, data, console, drop_missing) for model in models]

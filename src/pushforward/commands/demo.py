@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.errors import InputError
+from ..data.images import is_images
 from . import fit, report, sample, score
 from .console import Console
 
@@ -18,6 +19,8 @@ def run(data: Path | None, output: Path, console: Console, *, budget: float, see
         InputError: there is no table, or it cannot be used; says why.
     """
     data = data or bundled_table()
+    if is_images(data):
+        raise InputError(f"{data}: the demo takes a table; for images: pushforward fit {data} -o MODEL")
     output.mkdir(parents=True, exist_ok=True)
     model = output / "model"
     names = {kind: output / name for kind, name in FILES.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from ..data.columns import Column
@@ -90,6 +91,11 @@ def describe_target(target: dict[str, Any]) -> list[tuple[str, str]]:
         ("k-hat", shown("khat", 2)),
         ("Verdict", target["verdict"]),
     ]
+
+
+def report_command(model: Path, data: Path | None, output: Path) -> str:
+    """The command that writes this report again."""
+    return " ".join(["pushforward report", str(model), *([str(data)] if data else []), "-o", str(output)])
 
 
 def _with_error(held: dict[str, Any], name: str) -> str:

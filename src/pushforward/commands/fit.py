@@ -17,8 +17,11 @@ from .. import checkpoint
 from ..data.baseline import Gaussian
 from ..data.dequantise import cell_log_density
 from ..data.errors import InputError
+from ..data.shuffle import ShuffledRows
 from ..data.table import Table
 from ..distributions.base import Density
+from ..objectives import Objective
+from ..training.fit import Result
 from ..training.fit import fit as train
 from .build import density
 from .console import Console, plain
@@ -76,16 +79,13 @@ def run(data: Path, output: Path, options: FitOptions, console: Console, command
     for line in describe_data(table, rows):
         console.say(line)
     flow = _density(options, rows)
-    result = _train(flow, rows, output, options, console)
+    train_rows = rows.train if rows.stream is None else rows.stream
+    result = train_on(DequantisedKL(flow, rows.schema), train_rows, rows.val, output, options, console)
     if int(os.environ.get("RANK", "0")):
         return {}  # under torchrun, one process measures and saves
-    if result.interrupted:
-        console.note("stopped by Ctrl-C: the best weights so far are saved")
-    if result.skipped_steps:
-        console.note(f"{result.skipped_steps} batches were skipped because their loss was not finite")
     gaussian = Gaussian(spread(rows.train, rows.schema, options.seed), rows.train.context, rows.schema.classes)
     summary = _measure(flow, gaussian, rows, options)
-    summary |= {"seconds": round(time.perf_counter() - started, 1), **_training_facts(result)}
+    summary |= {"seconds": round(time.perf_counter() - started, 1), **training_facts(result)}
     facts = _facts(flow, table, rows, result, options)
     facts |= {"summary": summary, "gaussian": gaussian.to_json(), "command": command}
     checkpoint.save(flow, output, extra=plain(facts))
@@ -120,24 +120,38 @@ def _density(options: FitOptions, rows: Prepared) -> Density:
         raise InputError(f"--flow {options.flow}: {error}") from None
 
 
-def _train(flow: Any, rows: Prepared, output: Path, options: FitOptions, console: Console) -> Any:
-    objective = DequantisedKL(flow, rows.schema)
+def train_on(
+    objective: Objective,
+    rows: Rows | ShuffledRows,
+    val: Rows,
+    output: Path,
+    options: FitOptions,
+    console: Console,
+    clip: float = 5.0,
+) -> Result:
+    """Trains as the options say, with the state of the training beside the model.
+
+    Raises:
+        InputError: an option is out of range, or the loss is not finite again and again.
+    """
     keep_state = options.resume or options.checkpoint_every is not None
+    x, context, count = (rows.x, rows.context, len(rows)) if isinstance(rows, Rows) else (rows, None, rows.rows)
     try:
-        return train(
+        result = train(
             objective,
-            rows.train.x if rows.stream is None else rows.stream,
-            rows.train.context if rows.stream is None else None,
-            validation=_pair(rows.val),
+            x,
+            context,
+            validation=val.x if val.context is None else (val.x, val.context),
             epochs=options.epochs,
             steps=options.steps,
             budget=options.budget,
-            batch_size=min(options.batch_size, rows.training_rows),
+            batch_size=min(options.batch_size, count),
             lr=options.lr,
             patience=options.patience,
             seed=options.seed,
             device=options.device,
             compile=options.compile,
+            clip=clip,
             checkpoint=output.with_name(output.name + ".training") if keep_state else None,
             checkpoint_every=options.checkpoint_every or 1000,
             resume="auto" if options.resume else False,
@@ -146,10 +160,11 @@ def _train(flow: Any, rows: Prepared, output: Path, options: FitOptions, console
         )
     except (ValueError, TypeError) as error:
         raise InputError(str(error)) from error
-
-
-def _pair(rows: Rows) -> Any:
-    return rows.x if rows.context is None else (rows.x, rows.context)
+    if result.interrupted:
+        console.note("stopped by Ctrl-C: the best weights so far are saved")
+    if result.skipped_steps:
+        console.note(f"{result.skipped_steps} batches were skipped because their loss was not finite")
+    return result
 
 
 def _measure(flow: Density, gaussian: Gaussian, rows: Prepared, options: FitOptions) -> dict[str, Any]:
@@ -164,7 +179,8 @@ def _measure(flow: Density, gaussian: Gaussian, rows: Prepared, options: FitOpti
     }
 
 
-def _training_facts(result: Any) -> dict[str, Any]:
+def training_facts(result: Result) -> dict[str, Any]:
+    """What a summary keeps of a training."""
     names = ("steps", "best_step", "best_validation_loss", "validation_se", "seconds", "skipped_steps", "interrupted")
     return {"training": {name: getattr(result, name) for name in names}}
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from .console import Console, aligned
 from .describe import describe_columns, describe_held_out, describe_target
-from .model import TableModel
+from .model import TableModel, kind_of
 
 
 def run(model_path: Path, console: Console) -> dict[str, Any]:
@@ -16,6 +16,10 @@ def run(model_path: Path, console: Console) -> dict[str, Any]:
     Raises:
         InputError: there is no model there.
     """
+    if kind_of(model_path) == "image":
+        from .images import info
+
+        return info.run(model_path, console)
     model = TableModel.load(model_path)
     facts = model.facts
     summary = facts["summary"]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
@@ -18,7 +18,41 @@ from ..data.errors import InputError, listed
 from ..data.schema import Schema
 from ..distributions.base import Density
 
+M = TypeVar("M")
+KINDS = {"table": "a model of a table", "image": "a model of images"}
 PERCENTS = np.linspace(0.0, 100.0, 1001)
+
+
+def kind_of(path: Path) -> str | None:
+    """What a saved model describes, ``table`` or ``image``; None where there is none to be read."""
+    try:
+        facts = checkpoint.load_extra(path)
+    except (OSError, ValueError):
+        return None
+    return str(facts.get("kind")) if isinstance(facts, Mapping) else None
+
+
+def load_saved(path: Path, kind: str, device: str, make: Callable[[Any, dict[str, Any]], M]) -> M:
+    """``make(flow, facts)`` of a saved model of a kind.
+
+    Raises:
+        InputError: there is none at ``path``, it is damaged, or of another kind.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: there is no such model; make one with: pushforward fit DATA -o {path}")
+    if not path.is_dir():
+        raise InputError(f"{path}: is a file; a model is a folder written by: pushforward fit DATA -o MODEL")
+    try:
+        facts = checkpoint.load_extra(path)
+        if facts.get("kind") != kind:
+            found = KINDS.get(str(facts.get("kind")), "a flow for Python's pf.load")
+            raise InputError(f"{path}: holds {found}, and {KINDS[kind]} is needed")
+        return make(checkpoint.load(path).to(device), dict(facts))
+    except InputError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = str(error).splitlines()[0].removeprefix(f"{path}: ") if str(error) else type(error).__name__
+        raise InputError(f"{path}: is no model that can be read: {reason}") from None
 
 
 @dataclass(frozen=True)
@@ -45,22 +79,9 @@ class TableModel:
             InputError: there is none at ``path``, or it is damaged.
         """
         path = Path(path)
-        if not path.exists():
-            raise InputError(f"{path}: there is no such model; make one with: pushforward fit DATA -o {path}")
-        if not path.is_dir():
-            raise InputError(f"{path}: is a file; a model is a folder written by: pushforward fit DATA -o MODEL")
-        try:
-            facts = checkpoint.load_extra(path)
-            if not isinstance(facts, Mapping) or facts.get("kind") != "table":
-                raise InputError(f"{path}: holds a flow, but no table model; score it from Python with pf.load")
-            schema = Schema.from_json(facts["schema"])
-            flow = checkpoint.load(path)
-        except InputError:
-            raise
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            reason = str(error).splitlines()[0].removeprefix(f"{path}: ") if str(error) else type(error).__name__
-            raise InputError(f"{path}: is no model that can be read: {reason}") from None
-        return cls(path, flow.to(device), schema, dict(facts))
+        return load_saved(
+            path, "table", device, lambda flow, facts: cls(path, flow, Schema.from_json(facts["schema"]), facts)
+        )
 
     @property
     def quantiles(self) -> np.ndarray:

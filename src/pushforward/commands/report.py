@@ -9,9 +9,9 @@ from ..data.baseline import Gaussian
 from ..data.table import check_output
 from ..report.build import write_report
 from .console import Console
-from .describe import describe_target
+from .describe import describe_target, report_command
 from .held_out import held_out_rows, saved_held_out
-from .model import TableModel
+from .model import TableModel, kind_of
 
 
 def run(
@@ -30,6 +30,10 @@ def run(
         InputError: the model or the table cannot be used; says why.
     """
     check_output(output, (".html", ".htm"))
+    if kind_of(model_path) == "image":
+        from .images import report
+
+        return report.run(model_path, data, output, console, seed=seed, title=title)
     model = TableModel.load(model_path)
     held = saved_held_out(model) if data is None else held_out_rows(model, data, console, drop_missing)
     rows, train = held.rows, held.train
@@ -42,7 +46,7 @@ def run(
         context=rows.context,
         history=model.facts.get("history", []),
         summary=overview(model, source),
-        command=f"{model.facts.get('command', '')}\n{console_command(model_path, data, output)}".strip(),
+        command=f"{model.facts.get('command', '')}\n{report_command(model_path, data, output)}".strip(),
         title=title or f"The density of {source}",
         seed=seed,
         schema=model.schema,
@@ -56,11 +60,6 @@ def run(
     console.say(f"{len(rows):,} held-out rows")
     console.say(f"saved {output}")
     return {"rows": len(rows), "output": str(output), "report": numbers_found}
-
-
-def console_command(model: Path, data: Path | None, output: Path) -> str:
-    """The command that writes this report again."""
-    return " ".join(["pushforward report", str(model), *([str(data)] if data else []), "-o", str(output)])
 
 
 def overview(model: TableModel, source: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from ..data.errors import InputError
 from ..data.table import check_output, write_table
 from .console import Console, aligned
-from .model import TableModel
+from .model import TableModel, kind_of
 
 
 def run(
@@ -27,11 +27,15 @@ def run(
     Raises:
         InputError: an argument or the model cannot be used; says why.
     """
-    check_output(output)
     if n < 1:
         raise InputError(f"-n {n}: expected at least 1 row")
     if not 0 < temperature < float("inf"):
         raise InputError(f"--temperature {temperature}: expected a positive number; 1 samples the density itself")
+    if kind_of(model_path) == "image":
+        from .images import sample
+
+        return sample.run(model_path, n, output, given, console, seed=seed, temperature=temperature, device=device)
+    check_output(output)
     model = TableModel.load(model_path, device)
     rows = model.sample(n, given, seed, temperature)
     for column in model.schema.numeric.columns:

@@ -18,7 +18,7 @@ from ..data.table import Table, check_output, read_table, write_table
 from . import score_stream
 from .console import Console, aligned
 from .explain import explain, explained_columns
-from .model import TableModel
+from .model import TableModel, kind_of
 from .tally import Tally
 
 
@@ -43,6 +43,11 @@ def run(
         raise InputError(f"--samples {samples}: expected at least 1")
     if output.suffix:
         check_output(output)
+    if kind_of(model_path) == "image":
+        from .images import score
+
+        _refuse_for_images(explain_below, drop_missing)
+        return score.run(model_path, data, output, console, samples=samples, seed=seed, device=device)
     model = TableModel.load(model_path, device)
     large = open_large(data, model.schema.text_names)
     if large is not None:
@@ -86,6 +91,12 @@ def conclude(
         console.say(line)
     console.say(f"saved {output}")
     return {**summary, "output": str(output)}
+
+
+def _refuse_for_images(explain_below: float | None, drop_missing: bool) -> None:
+    for flag, given in (("--explain", explain_below is not None), ("--drop-missing", drop_missing)):
+        if given:
+            raise InputError(f"{flag}: belongs to a table, and the model is one of images")
 
 
 def score_table(

@@ -50,7 +50,7 @@ def parquet_files(path: Path) -> list[Path]:
     else:
         files = [Path(name) for name in glob.glob(str(path), recursive=True) if _is_data(Path(Path(name).name))]
     if not files:
-        folder = f"{path}: is a folder, expected a file, or a folder with .parquet files in it"
+        folder = f"{path}: is a folder, expected a file, or a folder with .parquet files or pictures in it"
         raise InputError(folder if path.is_dir() else f"{path}: matches no file")
     return sorted(files)
 

@@ -84,12 +84,41 @@ class PixelCNN(Density):
         images, context, _ = as_batch(x, context)
         return self._fill(images, context, generator, temperature).view(x.shape)
 
-    def _fill(self, x: Tensor, context: Tensor | None, generator: torch.Generator | None, temperature: float) -> Tensor:
-        steps = PixelSteps(self.net, x, context)
+    @torch.no_grad()
+    def complete(
+        self,
+        x: Tensor,
+        rows: int,
+        context: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
+    ) -> Tensor:
+        """x with all below its first ``rows`` rows drawn anew, given these: ``(*batch, C, H, W)``.
+
+        Raises:
+            ValueError: ``rows`` is not from 0 to H, or shapes do not fit.
+        """
+        if not 0 <= rows <= self.event_shape[1]:
+            raise ValueError(f"rows must be from 0 to {self.event_shape[1]}, got rows={rows}")
+        x, context = self._check(x, context)
+        images, context, _ = as_batch(x.to(self.net.head.weight.dtype), context)
+        return self._fill(images.clone(), context, generator, temperature, rows).view(x.shape)
+
+    def _fill(
+        self,
+        x: Tensor,
+        context: Tensor | None,
+        generator: torch.Generator | None,
+        temperature: float,
+        known: int = 0,
+    ) -> Tensor:
+        """Fills x below its first ``known`` rows."""
+        steps = PixelSteps(self.net, self._scaled(x), context)
         channels, height, width = self.event_shape
         for i in range(height):
             steps.begin_row(i)
-            for j in range(width):
+            for j in range(width if i >= known else 0):
                 for channel in range(channels):
                     params = steps.params(i, j)[..., channel]
                     value = self.conditional.sample(params, generator, temperature).to(x.dtype)

@@ -8,6 +8,8 @@ from .checks import coverage as coverage
 from .checks import curves as curves
 from .checks import densities as densities
 from .checks import qq as qq
+from .images import bits as bits
+from .images import levels as levels
 from .style import short as short
 from .tables import corner as corner
 from .tables import marginals as marginals

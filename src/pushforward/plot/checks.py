@@ -13,19 +13,20 @@ from .style import DATA, FAINT, MODEL, SMALL, clean, legend, rows_of
 from .tables import histogram
 
 
-def curves(history: Sequence[Mapping[str, Any]]) -> Figure:
+def curves(history: Sequence[Mapping[str, Any]], *, unit: str = "nats per row") -> Figure:
     """Training and validation loss against the step, with the best validation loss marked.
 
     Args:
         history: One mapping per record with ``step`` and, where they were measured, ``train_loss`` and
-            ``validation_loss`` (mean negative log-likelihoods, nats per row).
+            ``validation_loss`` (mean negative log-likelihoods).
+        unit: What the losses are measured in.
     """
     figure = Figure(figsize=(7.2, 3.2), layout="constrained")
     axes = clean(figure.add_subplot())
     train, validation = _series(history, "train_loss"), _series(history, "validation_loss")
-    axes.plot(*_thin(train).T, color=FAINT, lw=1, label="training rows")
+    axes.plot(*_thin(train).T, color=FAINT, lw=1, label="training data")
     if len(validation):
-        axes.plot(*_thin(validation).T, color=DATA, lw=1.8, label="held-back rows (validation)")
+        axes.plot(*_thin(validation).T, color=DATA, lw=1.8, label="held back (validation)")
         step, loss = validation[validation[:, 1].argmin()]
         axes.plot([step], [loss], "o", ms=8, mfc="none", mec=MODEL, mew=2, label=f"best, at step {step:,.0f}")
     both = np.concatenate([train[:, 1], validation[:, 1]])
@@ -34,7 +35,7 @@ def curves(history: Sequence[Mapping[str, Any]]) -> Figure:
         axes.set_ylim(low - 0.15 * (high - low) - 1e-3, high + 0.6 * (high - low) + 1e-3)
         axes.legend(frameon=False, fontsize=SMALL)
     axes.set_xlabel("step", fontsize=SMALL)
-    axes.set_ylabel("loss, nats per row", fontsize=SMALL)
+    axes.set_ylabel(f"loss, {unit}", fontsize=SMALL)
     return figure
 
 

@@ -19,6 +19,17 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """A PNG as a data address, what it shows in words, its caption, and its width in pixels of the page."""
+
+    address: str
+    alt: str
+    caption: str
+    width: int
+    kind: str = "picture"
+
+
+@dataclass(frozen=True)
 class Column:
     """A table column: its heading, whether its cells are numbers, and whether it takes running text."""
 

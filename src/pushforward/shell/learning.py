@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from ..arguments import bounds, names, seconds, widths
+from ..arguments import bounds, height_and_width, names, seconds, widths
 from ..data.errors import InputError
 from .options import Device, DropMissing, Json, Quiet, Samples, Seed, console_for, typed
 
@@ -40,7 +40,7 @@ def fit(
     data: Path | None = None,
     *,
     output: Annotated[Path, Parameter(name=["--output", "-o"])],
-    flow: str = "nsf",
+    flow: str | None = None,
     layers: int | None = None,
     hidden: str | None = None,
     columns: str | None = None,
@@ -53,12 +53,16 @@ def fit(
     steps: int | None = None,
     budget: str | None = None,
     patience: int | None = None,
-    batch_size: int = 512,
-    lr: float = 1e-3,
+    batch_size: int | None = None,
+    lr: float | None = None,
     samples: Samples = None,
     checkpoint_every: int | None = None,
     resume: Annotated[bool, Parameter(negative="")] = False,
     metrics: Path | None = None,
+    resize: str | None = None,
+    levels: int | None = None,
+    bits: int | None = None,
+    scales: int | None = None,
     target: str | None = None,
     dim: int | None = None,
     support: str | None = None,
@@ -69,32 +73,40 @@ def fit(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Learn the density of a table and save it; or, with --target, a sampler of a density known up to a constant.
+    """Learn the density of a table or of images; or, with --target, a sampler of a density known up to a constant.
 
-    One tenth of the rows tells when to stop, another tenth is held out for the figures that are printed; an .npz file
-    with arrays train, val and test is used as it is divided. Without --epochs, --steps or --budget, it trains on about
-    5,000 batches.
+    Images are a folder of pictures, a .npy or .npz of uint8, or an MNIST-style idx file. One tenth of the rows or
+    images tells when to stop, another tenth is held out for the figures that are printed; an .npz file with arrays
+    train, val and test is used as it is divided. Without --epochs, --steps or --budget, it trains on about 5,000
+    batches.
 
     Args:
-        data: The table, or a folder or 'pattern' of Parquet files. Parquet files larger than memory are read in pieces:
-            columns are learnt from a sample, and rows are shuffled in a buffer.
+        data: The table, a folder or 'pattern' of Parquet files, or the images. Parquet files larger than memory are
+            read in pieces: columns are learnt from a sample, and rows are shuffled in a buffer.
         output: The model: a folder that is written, or replaced.
-        flow: nsf (the best density), nsf-coupling (quick to sample too), maf, iaf, realnvp, or ffjord (slow, smooth).
-        layers: Layers of the flow; more fit better and run slower.
-        hidden: Widths of its hidden layers, as in 128,128.
+        flow: nsf (the best density, and the default), nsf-coupling (quick to sample too), maf, iaf, realnvp, or ffjord
+            (slow, smooth). For images glow (the default where it can halve them), realnvp, or pixelcnn (the fewest
+            bits, slow to sample).
+        layers: Layers of the flow, for glow on each scale; more fit better and run slower.
+        hidden: Widths of its hidden layers, as in 128,128; for images one width.
         columns: Columns to model, as in price,carat; without it, all but the given ones. Text becomes categories.
-        given: Columns to condition on: the density is that of the others given these.
+        given: Columns to condition on: the density is that of the others given these. For images, class: the folder
+            that each lies in, the array labels of the .npz, or the idx file of labels.
         categories: Columns whose numbers are names, as in zip,rooms: categories, as text always is.
         bounds_: An interval that a column stays in, as in share=0,1 (or weight=0, for no upper end). May be repeated.
         epochs: Passes over the training rows.
         steps: Batches to train on.
         budget: Time for the training, as in 90s, 5m or 1h.
         patience: Stop after so many validations without an improvement.
-        batch_size: Rows in a batch.
-        lr: The learning rate.
+        batch_size: Rows in a batch [default: 512, images 64].
+        lr: The learning rate [default: 0.001, images 0.003].
         checkpoint_every: Save the state of the training every so many steps, beside the model, in MODEL.training.
         resume: Go on from MODEL.training where it exists; start afresh where it does not.
         metrics: A file for the training's progress, one JSON object a line.
+        resize: For images: the side that each is brought to, or height,width.
+        levels: For images: pixels hold whole numbers from 0 to this, less one [default: 256].
+        bits: For images: keep the first so many of the 8 bits of every number.
+        scales: For glow: how often the image is halved [default: up to 3 times, from its size].
         target: Instead of a table, a log-density in Python, as module:function: it maps (n, D) to (n,), in nats.
         dim: D, how many numbers the target takes.
         support: Where they live, as in real:9,positive:1; kinds are real, positive, unit, simplex and ordered.
@@ -103,12 +115,13 @@ def fit(
         stream: Read Parquet files in pieces even where they would fit in memory.
     """
     from ..commands import fit as command
+    from ..data.images import is_images
 
     console = console_for(json, quiet)
     if (data is None) == (target is None):
         raise InputError("give a table, as in: pushforward fit DATA -o MODEL, or a density by --target, and not both")
     options = command.FitOptions(
-        flow=flow,
+        flow=flow or "nsf",
         layers=layers,
         hidden=widths(hidden),
         columns=names("--columns", columns),
@@ -120,8 +133,8 @@ def fit(
         epochs=epochs,
         steps=steps,
         budget=None if budget is None else seconds("--budget", budget),
-        batch_size=batch_size,
-        lr=lr,
+        batch_size=512 if batch_size is None else batch_size,
+        lr=1e-3 if lr is None else lr,
         patience=patience,
         samples=16 if samples is None else samples,
         device=device,
@@ -131,6 +144,16 @@ def fit(
         metrics=metrics,
         stream=stream,
     )
+    size = None if resize is None else height_and_width("--resize", resize)
+    if data is not None and is_images(data):
+        from ..commands.images import fit as images
+
+        wishes = images.ImageOptions(flow, batch_size, lr, size, levels, bits, scales)
+        console.result(images.run(data, output, wishes, options, console, typed()))
+        return
+    for flag, value in (("--resize", resize), ("--levels", levels), ("--bits", bits), ("--scales", scales)):
+        if value is not None:
+            raise InputError(f"{flag}: belongs to images, and {data or '--target'} is none")
     if target is not None:
         from ..commands.fit_target import TargetOptions, run
 

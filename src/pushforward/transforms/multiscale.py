@@ -40,7 +40,15 @@ class Squeeze(Transform):
         return F.pixel_shuffle(z, 2), z.new_zeros(z.shape[:-3])
 
 
-def check_squeezes(shape: Sequence[int], times: int, argument: str = "levels") -> None:
+def possible_squeezes(shape: Sequence[int]) -> int:
+    """How often height and width of (C, H, W) can both be halved."""
+    times = 0
+    while all(side % 2 ** (times + 1) == 0 for side in shape[1:]):
+        times += 1
+    return times
+
+
+def check_squeezes(shape: Sequence[int], times: int) -> None:
     """Whether an image can be halved that often.
 
     Raises:
@@ -48,15 +56,14 @@ def check_squeezes(shape: Sequence[int], times: int, argument: str = "levels") -
     """
     if len(shape) != 3 or min(shape) < 1:
         raise ValueError(f"shape must be (channels, height, width), got {tuple(shape)}")
-    possible = 0
-    while all(side % 2 ** (possible + 1) == 0 for side in shape[1:]):
-        possible += 1
+    possible = possible_squeezes(shape)
     if times > possible:
         multiple = 2**times
         height, width = (-(-side // multiple) * multiple for side in shape[1:])
+        fewer = f"use levels={possible} at most, or " if possible else ""
         raise ValueError(
-            f"an image of {shape[1]} x {shape[2]} can be halved {possible} times, but {argument}={times} was asked "
-            f"for: use {argument}={possible} at most, or resize the images to {height} x {width}"
+            f"an image of {shape[1]} x {shape[2]} can be halved {possible} times, but levels={times} was asked for: "
+            f"{fewer}resize the images to {height} x {width}"
         )
 
 

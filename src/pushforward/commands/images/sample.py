@@ -1,0 +1,83 @@
+"""``pushforward sample`` of images: a PNG with all of them, or their numbers."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ...data.errors import InputError, listed
+from ...data.images import write_grid
+from ...data.table import check_output, write_atomically
+from ..console import Console
+from .model import GIVEN, ImageModel
+
+
+def run(
+    model_path: Path,
+    n: int,
+    output: Path,
+    given: dict[str, str],
+    console: Console,
+    *,
+    seed: int,
+    temperature: float,
+    device: str,
+) -> dict[str, Any]:
+    """Draws n images and writes them; returns a summary.
+
+    Raises:
+        InputError: an argument or the model cannot be used; says why.
+    """
+    check_output(output, (".png", ".npy", ".npz"))
+    model = ImageModel.load(model_path, device)
+    labels = _labels(model, n, given)
+    images = model.density(seed).sample(n, model.context(labels), temperature)
+    ending = output.suffix.lower()
+    if ending == ".png":
+        write_grid(output, full_range(images, model.levels))
+    else:
+        arrays = {"images": images.numpy()} | ({} if labels is None else {"labels": np.array(labels)})
+        write_atomically(output, lambda path: path.write_bytes(_numpy(arrays, ending)))
+    _, height, width = model.shape
+    console.say(f"{n:,} images of {height} x {width}" + (_told(labels, given) if labels else ""))
+    console.say(f"saved {output}")
+    return {"images": n, "shape": list(model.shape), "given": given, "seed": seed, "output": str(output)}
+
+
+def _labels(model: ImageModel, n: int, given: dict[str, str]) -> list[str] | None:
+    """The class of every image: the one that was asked for, or all in turn."""
+    odd = [name for name in given if name != GIVEN or not model.classes]
+    if odd:
+        what = f"conditioned on {GIVEN}" if model.classes else "not conditioned on anything"
+        raise InputError(f"--given {odd[0]}: the model {model.path} is {what}")
+    if not model.classes:
+        return None
+    if GIVEN not in given:
+        return [model.classes[k % len(model.classes)] for k in range(n)]
+    if given[GIVEN] not in model.classes:
+        raise InputError(
+            f"--given {GIVEN}={given[GIVEN]}: the model {model.path} knows the classes {listed(model.classes)}"
+        )
+    return [given[GIVEN]] * n
+
+
+def _told(labels: list[str], given: dict[str, str]) -> str:
+    return f" of class {labels[0]}" if given else f", classes in turn: {listed(dict.fromkeys(labels))}"
+
+
+def full_range(images: Tensor, levels: int) -> Tensor:
+    """Numbers from 0 to levels - 1 as the 0 to 255 of a picture."""
+    return (images.float() * (255 / (levels - 1))).round().byte()
+
+
+def _numpy(arrays: dict[str, Any], ending: str) -> bytes:
+    buffer = io.BytesIO()
+    if ending == ".npy":
+        np.save(buffer, arrays["images"])
+    else:
+        np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()

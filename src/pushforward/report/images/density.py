@@ -1,0 +1,119 @@
+"""A density of images as commands and reports ask it: whole numbers in, log-probabilities and latents out, and back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from ...diagnostics import bits_per_dim
+from ...distributions.base import Density
+from ...distributions.flow import Flow
+from ...distributions.pixelcnn import PixelCNN
+from ...transforms.base import Compose
+from ...transforms.multiscale import Multiscale
+
+NUMBERS = 2**23  # that the largest activation of one pass may have
+
+
+class ImageDensity:
+    """Images are (n, C, H, W), uint8, on the CPU, and so are contexts (n, features); log-probabilities are float64.
+
+    Args:
+        flow: The density, of whole numbers.
+        levels: They run from 0 to levels - 1.
+        seed: Of the noise within levels, and of everything that is drawn.
+    """
+
+    def __init__(self, flow: Density, levels: int, seed: int = 0) -> None:
+        self.flow, self.levels, self.seed = flow, levels, seed
+        self.device = next(flow.parameters()).device
+        self.exact = not isinstance(flow, Flow)
+
+    @torch.no_grad()
+    def log_prob(self, images: Tensor, context: Tensor | None = None, draws: int = 1) -> Tensor:
+        r"""log P of every image (n,) in nats: exact, or for a flow the lower bound by so many draws of the noise.
+
+        .. math:: \log P(x) \ge \mathbb{E} \log \frac1K \sum_{k=1}^K \frac{p(x + u_k)}{q(u_k \mid x)}
+
+        It is -inf where the flow gives no number. Reference: Burda, Grosse, Salakhutdinov (2016), arXiv:1509.00519.
+        """
+
+        def run(x: Tensor, c: Tensor | None) -> Tensor:
+            found = [self.flow.log_prob(x, c).double() for _ in range(1 if self.exact else draws)]
+            return torch.stack(found).nan_to_num(nan=-math.inf).logsumexp(0) - math.log(len(found))
+
+        return self._in_chunks(run, images, context)
+
+    def bits(self, log_prob: Tensor) -> Tensor:
+        """Bits per dimension of log-probabilities."""
+        return bits_per_dim(log_prob, self.flow.event_shape, levels=1)
+
+    @torch.no_grad()
+    def sample(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
+        """n images; with contexts, one for each."""
+        generator = torch.Generator(self.device).manual_seed(self.seed)
+        parts = []
+        for start in range(0, n, size := self._size()):
+            given = None if context is None else context[start : start + size].to(self.device)
+            shape = (min(size, n - start),) if given is None else ()
+            parts.append(self.flow.sample(shape, given, generator=generator, temperature=temperature))
+        return self._whole(torch.cat(parts))
+
+    @torch.no_grad()
+    def encode(self, images: Tensor, context: Tensor | None = None) -> Tensor:
+        """z = f(x + u) of a flow, (n, D)."""
+        transform = self._flow().transform
+        return self._in_chunks(lambda x, c: transform(x, c)[0], images, context).float()
+
+    @torch.no_grad()
+    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """The images of latents (n, D) of a flow."""
+        return self._whole(self._in_chunks(self._flow().transform.generate, z, context))
+
+    @torch.no_grad()
+    def complete(self, images: Tensor, rows: int, context: Tensor | None = None) -> Tensor:
+        """The images with all below their first rows drawn anew, by an autoregressive model."""
+        assert isinstance(self.flow, PixelCNN)
+        given = None if context is None else context.to(self.device)
+        generator = torch.Generator(self.device).manual_seed(self.seed)
+        return self._whole(self.flow.complete(images.to(self.device), rows, given, generator=generator))
+
+    @property
+    def coarsest(self) -> int | None:
+        """How many of a multi-scale flow's latents, the first ones, are of its coarsest scale."""
+        transform = self._flow().transform
+        parts = transform.transforms if isinstance(transform, Compose) else [transform]
+        pieces = [part.pieces for part in parts if isinstance(part, Multiscale) and len(part.pieces) > 1]
+        return pieces[0][-1].numel() if pieces else None
+
+    def _flow(self) -> Flow:
+        if not isinstance(self.flow, Flow):
+            raise TypeError(f"{type(self.flow).__name__} has no latents")
+        return self.flow
+
+    def _whole(self, x: Tensor) -> Tensor:
+        return x.clamp(0, self.levels - 1).nan_to_num(0).to(torch.uint8).cpu()
+
+    def _size(self, values: int = 16) -> int:
+        """Images in one pass: some dozen channels of them, or so many values of every number."""
+        return max(1, min(256, NUMBERS // (self.flow.event_shape.numel() * values)))
+
+    def _in_chunks(self, run: Callable[[Tensor, Tensor | None], Tensor], x: Tensor, context: Tensor | None) -> Tensor:
+        size = self._size(max(self.levels, 16) if self.exact else 16)
+        parts = []
+        with self._seeded():
+            for start in range(0, len(x), size):
+                given = None if context is None else context[start : start + size].to(self.device)
+                parts.append(run(x[start : start + size].to(self.device), given).cpu())
+        return torch.cat(parts)
+
+    @contextmanager
+    def _seeded(self) -> Iterator[None]:
+        """Dequantisation draws from the global generators, which the caller gets back as they were."""
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(self.seed)
+            yield

@@ -1,0 +1,61 @@
+"""What the numbers amount to, each finding one graded sentence."""
+
+from __future__ import annotations
+
+import math
+
+from ..blocks import Verdict
+from ..measure import mean_and_error
+from ..words import count, percent, plus_minus, whole
+from .evidence import ImageSubject, RoundTrip
+
+
+def all_findings(s: ImageSubject) -> list[Verdict]:
+    """The findings of the overview, those that apply."""
+    found = [against_independent(s), came_back(s.round_trip), overfitted(s), without_probability(s)]
+    return [verdict for verdict in found if verdict is not None]
+
+
+def against_independent(s: ImageSubject) -> Verdict | None:
+    gain, error = ((s.baseline or {}).get(name) for name in ("gain", "gain_standard_error"))
+    if gain is None or error is None:
+        return None
+    size = f"{plus_minus(abs(gain), error)} bits per dimension"
+    if gain > 2 * error:
+        return Verdict("good", f"It beats a model of independent pixels by {size}: it has learnt what goes together.")
+    if gain < -2 * error:
+        return Verdict("poor", f"It is worse than a model of independent pixels, by {size}: train it longer.")
+    return Verdict("fair", f"It is not clearly better or worse than a model of independent pixels ({size}).")
+
+
+def came_back(trip: RoundTrip | None) -> Verdict | None:
+    """Whether images survive the map and its inverse."""
+    if trip is None:
+        return None
+    of = f"{whole(trip.images.numel())} numbers of {count(len(trip.images), 'image')}"
+    if trip.same == 1:
+        return Verdict("good", f"The map is invertible in practice: all {of} came back from the latents as they were.")
+    grade = "fair" if trip.same > 0.999 and trip.furthest <= 1 else "poor"
+    return Verdict(
+        grade, f"Of {of}, {percent(1 - trip.same, 3)} came back changed, by {count(trip.furthest, 'level')} at most."
+    )
+
+
+def overfitted(s: ImageSubject) -> Verdict | None:
+    if s.train_log_prob is None or not bool(s.train_log_prob.isfinite().all()):
+        return None
+    mean, error = mean_and_error(s.density.bits(s.train_log_prob))
+    gap, spread = s.mean_bits[0] - mean, math.hypot(error, s.mean_bits[1])
+    if not gap > 2 * spread:
+        return Verdict("good", "Held-out images fare as well as those it was trained on: no overfitting is seen.")
+    text = f"Images it was trained on take {plus_minus(gap, spread)} bits per dimension less: it overfits somewhat."
+    return Verdict("fair" if gap < 0.05 * mean else "poor", text)
+
+
+def without_probability(s: ImageSubject) -> Verdict | None:
+    missing = s.mean_bits[2]
+    if not missing:
+        return None
+    verb = "gets" if missing == 1 else "get"
+    text = f"{count(missing, 'held-out image')} {verb} no probability at all, and the means here leave such images out."
+    return Verdict("poor", text)
