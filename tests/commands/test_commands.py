@@ -149,6 +149,18 @@ def test_report_with_and_without_the_data(tmp_path: Path, workshop: Path, run: R
         assert "pushforward fit" in text
 
 
+def test_a_report_against_another_model_is_their_comparison(tmp_path: Path, workshop: Path, run: Run) -> None:
+    models, data = (workshop / "given", workshop / "plain"), workshop / "table.csv"
+    compared = run("compare", *models, data)
+    found = run("report", models[0], data, "-o", tmp_path / "r.html", "--against", models[1])
+    theirs = found["report"]["likelihood"]["against"][str(models[1])]
+    assert theirs["difference"] == pytest.approx(compared["difference"])
+    assert theirs["difference_error"] == pytest.approx(compared["standard_error"])
+    assert f"--against {models[1]}" in (tmp_path / "r.html").read_text()
+    error = run("report", models[0], "-o", tmp_path / "b.html", "--against", models[1], code=2)["error"]
+    assert "give the table too" in error
+
+
 def test_a_report_without_the_data_shows_any_of_the_held_out_rows_under_their_numbers(
     tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

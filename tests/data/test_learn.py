@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 import torch
 
+from pushforward.data.dequantise import Cells
 from pushforward.data.errors import InputError
 from pushforward.data.front import front
 from pushforward.data.learn import learn_column, learn_schema
@@ -55,8 +56,7 @@ def test_samples_go_back_to_where_data_can_be() -> None:
     tenths = learn_column("a", np.round(NORMAL, 1), "t.csv")
     assert tenths.snap(np.array([0.1234, -0.07])).tolist() == [0.1, -0.1]
     rain = learn_column("a", RAIN, "t.csv")
-    assert rain.atom is not None
-    below = rain.atom[1] / 2  # the middle of the atom's cell
+    below = rain.atoms[0][1] / 2  # the middle of the atom's cell
     assert rain.snap(np.array([below, 1.25])).tolist() == [0.0, 1.25]
 
 
@@ -123,3 +123,33 @@ def test_columns_that_determine_each_other_have_no_density_together() -> None:
         learn_schema(frame, ["a", "b", "c"], [], "t.csv")
     with pytest.raises(InputError, match="columns a, b, d determine each other"):
         learn_schema(frame, ["a", "b", "d"], [], "t.csv")
+
+
+@pytest.mark.parametrize("level", [0.0, 1e9, 1e12, 1e15])
+def test_columns_far_from_zero_are_standardised(level: float) -> None:
+    x = torch.from_numpy(level + 1e4 * NORMAL)[:, None]
+    z, logdet = Compose(front(learn_schema(pl.DataFrame({"a": x[:, 0].numpy()}), ["a"], [], "t.csv"), x))(x)
+    assert z.dtype == torch.float32
+    assert abs(float(z.mean())) < 0.02
+    assert float(z.std()) == pytest.approx(1.0, abs=0.01)
+    assert float(logdet[0]) == pytest.approx(-np.log(1e4 * NORMAL.std()), abs=1e-3)
+
+
+def test_every_value_that_stands_out_is_an_atom() -> None:
+    values = np.clip(0.7 + 0.4 * NORMAL, 0.0, 1.0)
+    column = learn_column("a", values, "t.csv")
+    assert [value for value, _, _ in column.atoms] == [0.0, 1.0]
+    schema = Schema((column,))
+    x = torch.from_numpy(values)[:, None]
+    spread = Cells(schema)(x, torch.rand(x.shape, dtype=torch.float64))
+    inside = (values > 0) & (values < 1)
+    assert (spread[values == 0] < 0).all()
+    assert (spread[values == 1] >= 1).all()
+    assert torch.equal(spread[inside], x[inside])
+    assert np.array_equal(schema.decode(spread)["a"].to_numpy(), values)
+
+
+@pytest.mark.parametrize("scale", [1e300, 1e-310])
+def test_numbers_beyond_single_precision_are_refused(scale: float) -> None:
+    with pytest.raises(InputError, match="single precision"):
+        learn_column("a", scale * NORMAL, "t.csv")

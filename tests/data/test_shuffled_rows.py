@@ -124,5 +124,5 @@ def test_files_that_change_are_noticed(tmp_path):
 def test_a_column_that_is_text_in_one_file_is_refused(tmp_path):
     source = write(tmp_path, table())
     pl.read_parquet(tmp_path / "1.parquet").cast({"b": pl.String}).write_parquet(tmp_path / "1.parquet")
-    with pytest.raises(InputError, match=r"1.parquet: column b holds text"):
+    with pytest.raises(InputError, match=r"1.parquet: column 'b' holds text"):
         surveyed(source)

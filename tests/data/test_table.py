@@ -30,6 +30,20 @@ def test_every_format_gives_the_same_table(tmp_path: Path, name: str) -> None:
     assert [p.name for p in tmp_path.iterdir()] == [name]  # no temporary file is left
 
 
+def test_bars_separate_too(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a|b\n1|2\n3|4\n")
+    assert read_table(tmp_path / "t.csv").frame.equals(pl.DataFrame({"a": [1, 3], "b": [2, 4]}))
+
+
+def test_blank_lines_are_no_rows_but_lines_of_commas_are(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a,b\n\n1,2\n\n3,4\n\n")
+    table = read_table(tmp_path / "t.csv")
+    assert table.frame.equals(pl.DataFrame({"a": [1, 3], "b": [2, 4]}))
+    assert "blank lines" in table.notes[0]
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n,\n3,4\n")
+    assert read_table(tmp_path / "t.csv").frame.height == 3
+
+
 def test_semicolons_and_decimal_commas(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("a;b\n1,5;2\n2,5;3\n")
     assert read_table(tmp_path / "t.csv").frame.equals(pl.DataFrame({"a": [1.5, 2.5], "b": [2, 3]}))

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..data.errors import InputError, listed
 from .console import Console, aligned, mean_and_error
-from .held_out import held_out_rows
+from .held_out import held_out_of_all
 from .model import TableModel, kind_of
 
 
@@ -36,24 +36,25 @@ def run(
 
         return compare.run((first_path, second_path), data, console, samples=samples, seed=seed, device=device)
     models = [TableModel.load(path, device) for path in (first_path, second_path)]
-    _check(models)
-    encoded = [held_out_rows(model, data, console, drop_missing) for model in models]
-    common = np.intersect1d(encoded[0].numbers, encoded[1].numbers)
-    if len(common) < 2:
-        raise InputError(f"{data}: the two models have {len(common)} held-out rows in common, and 2 are needed")
+    refuse_unlike(*models)
     samples = samples or 16
-    scores = []
-    for model, held in zip(models, encoded, strict=True):
-        shared = held.rows[np.isin(held.numbers, common)]
-        scores.append(model.log_density(shared.x, shared.context, samples=samples, seed=seed)[0])
+    scores = [
+        model.log_density(held.rows.x, held.rows.context, samples=samples, seed=seed)[0]
+        for model, held in zip(models, held_out_of_all(models, data, console, drop_missing), strict=True)
+    ]
     summary = _summarise(scores, models, samples)
     for line in _describe(summary):
         console.say(line)
     return summary
 
 
-def _check(models: list[TableModel]) -> None:
-    first, second = models
+def refuse_unlike(first: TableModel, second: TableModel) -> None:
+    """Refuses two models whose densities are not of the same thing.
+
+    Raises:
+        InputError: they describe different columns, or different cells or categories of them.
+    """
+    models = (first, second)
     only = set(first.schema.names) ^ set(second.schema.names)
     if only:
         raise InputError(
@@ -67,7 +68,7 @@ def _check(models: list[TableModel]) -> None:
             f"{first.path} and {second.path} know different categories of {different[0]!r}, or only one takes it for a "
             "category, so their densities cannot be compared; fit both to the same rows"
         )
-    cells = [{c.name: (c.step, c.atom) for c in model.schema.columns} for model in models]
+    cells = [{c.name: (c.step, c.atoms) for c in model.schema.columns} for model in models]
     different = [name for name in cells[0] if cells[0][name] != cells[1][name]]
     if different:
         raise InputError(

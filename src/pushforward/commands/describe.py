@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +46,8 @@ def kind(column: Column) -> str:
     """A column's kind with its step, its atom or its number of categories."""
     if column.categories:
         return f"category, {len(column.categories)}"
-    if column.atom is not None:
-        return f"{column.kind} at {column.atom[0]:g}"
+    if column.atoms:
+        return f"{column.kind} at {listed((f'{value:g}' for value, _, _ in column.atoms), 3)}"
     return f"{column.kind} to {column.step:g}" if column.step not in (0, 1) else column.kind
 
 
@@ -93,9 +95,11 @@ def describe_target(target: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def report_command(model: Path, data: Path | None, output: Path) -> str:
+def report_command(model: Path, data: Path | None, output: Path, against: Sequence[Path] = ()) -> str:
     """The command that writes this report again."""
-    return " ".join(["pushforward report", str(model), *([str(data)] if data else []), "-o", str(output)])
+    rivals = [word for path in against for word in ("--against", str(path))]
+    rows = [] if data is None else [str(data)]
+    return shlex.join(["pushforward", "report", str(model), *rows, "-o", str(output), *rivals])
 
 
 def _with_error(held: dict[str, Any], name: str) -> str:

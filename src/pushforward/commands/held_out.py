@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from ..data.errors import InputError
 from ..data.table import Table, read_table
 from .console import Console
 from .learn import Rows, fingerprint, held_out_order
@@ -51,6 +54,23 @@ def held_out_rows(model: TableModel, data: Path, console: Console, drop_missing:
         console.note(f"{data}: {model.path} was fitted to this file; its {len(chosen):,} held-out rows are used")
         return HeldOut(rows[chosen], numbers[chosen], rows[train_rows])
     return HeldOut(rows, numbers)
+
+
+def held_out_of_all(
+    models: Sequence[TableModel], data: Path, console: Console, drop_missing: bool = False
+) -> list[HeldOut]:
+    """The rows of a file that none of several models was trained on, as each of them encodes them.
+
+    Raises:
+        InputError: the file does not fit a model, or fewer than two rows are left.
+    """
+    found = [held_out_rows(model, data, console, drop_missing) for model in models]
+    common = functools.reduce(np.intersect1d, [held.numbers for held in found])
+    if len(common) < 2:
+        paths = " and ".join(str(model.path) for model in models)
+        raise InputError(f"{data}: {paths} have {len(common)} held-out rows in common, and 2 are needed")
+    shared = [np.isin(held.numbers, common) for held in found]
+    return [HeldOut(held.rows[at], held.numbers[at], held.train) for held, at in zip(found, shared, strict=True)]
 
 
 def saved_held_out(model: TableModel) -> HeldOut:

@@ -43,7 +43,7 @@ def run(
         if below:
             console.note(
                 f"{below:,} of {n:,} rows have a negative {column.name!r}, which no training row has; "
-                f"a model fitted with --bounds {column.name}={'0' if column.step else 'LOW'}, gives none"
+                f"a model fitted with --bounds {column.name}={'0' if column.has_cells else 'LOW'}, gives none"
             )
     write_table(rows, output)
     console.say(f"{n:,} rows of {rows.width} columns")

@@ -14,12 +14,13 @@ class Column:
 
     Args:
         name: Its name in the table.
-        kind: ``continuous``, ``integer``, ``rounded`` (values on a grid), ``inflated`` (one value stands out) or
+        kind: ``continuous``, ``integer``, ``rounded`` (values on a grid), ``inflated`` (some values stand out) or
             ``category`` (encoded as its place in ``categories``).
         step: Distance of the grid's values, 0 where there is no grid.
         origin: One value of the grid.
         decimals: Decimals that the grid's values need.
-        atom: For ``inflated``: (value, low, width): rows that hold the value are spread over value + low + [0, width).
+        atoms: For ``inflated``, (value, low, width) of each: rows that hold the value are spread over value + low +
+            [0, width).
         bounds: The open interval that the values lie in, where one was stated or found; None for no upper end.
         first: The column's first transform: ``none``, ``log``, ``asinh``, ``softplus`` or ``logit``.
         loc, scale: The first transform sees (x - loc) / scale.
@@ -35,7 +36,7 @@ class Column:
     step: float = 0.0
     origin: float = 0.0
     decimals: int = 0
-    atom: tuple[float, float, float] | None = None
+    atoms: tuple[tuple[float, float, float], ...] = ()
     bounds: tuple[float, float | None] | None = None
     first: str = "none"
     loc: float = 0.0
@@ -50,7 +51,7 @@ class Column:
     @property
     def has_cells(self) -> bool:
         """Whether values of this column are cells of a width above 0, and its density is averaged over them."""
-        return self.step > 0 or self.atom is not None
+        return self.step > 0 or len(self.atoms) > 0
 
     def snap(self, values: np.ndarray) -> np.ndarray:
         """Puts samples back where data can be: on the grid, on the atom, inside the bounds."""
@@ -58,8 +59,7 @@ class Column:
             values = np.round(np.round((values - self.origin) / self.step) * self.step + self.origin, self.decimals)
             if self.bounds is not None:
                 values = np.clip(values, *self.bounds)
-        if self.atom is not None:
-            value, low, width = self.atom
+        for value, low, width in self.atoms:
             values = np.where((values >= value + low) & (values < value + low + width), value, values)
         return values
 

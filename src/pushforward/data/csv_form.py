@@ -16,7 +16,7 @@ class CsvForm:
 
     Args:
         header: The cells of the first line.
-        separator: Comma, semicolon or tab, whichever is the most frequent.
+        separator: Comma, semicolon, tab or bar, whichever is the most frequent.
         headless: Whether the first line holds numbers already.
         decimal_comma: Whether numbers are written as in 1,5.
         indexed: Whether the first column is a row index, as pandas writes it.
@@ -86,12 +86,14 @@ def _peek(path: Path) -> tuple[list[str], list[str], str]:
     """Column names, the first row's cells and the separator."""
     with open_text(path) as lines:
         text = lines.readline()
-        counts = {mark: text.count(mark) for mark in (",", ";", "\t")}
+        counts = {mark: text.count(mark) for mark in (",", ";", "\t", "|")}
         separator = max(counts, key=counts.__getitem__) if any(counts.values()) else ","
         if path.suffix.lower() == ".tsv":
             separator = "\t"
         header = next(csv.reader([text], delimiter=separator), [])
         first = next(csv.reader(lines, delimiter=separator), [])
+    if "\ufffd" in text:
+        raise InputError(f"{path}: is not UTF-8 text; save it again as UTF-8")
     if not any(name.strip() for name in header):
         raise InputError(f"{path}: its first line is blank; expected the column names")
     return [name.strip() for name in header], first, separator

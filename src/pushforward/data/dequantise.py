@@ -34,24 +34,23 @@ class Cells(nn.Module):
 
     low: Tensor
     width: Tensor
-    atom: Tensor
-    atom_low: Tensor
-    atom_width: Tensor
+    atoms: Tensor
 
     def __init__(self, schema: Schema) -> None:
         super().__init__()
         columns = schema.columns
-        atoms = [c.atom or (math.nan, 0.0, 0.0) for c in columns]
+        most = max((len(c.atoms) for c in columns), default=0)
+        atoms = [[*c.atoms, *[(math.nan, 0.0, 0.0)] * (most - len(c.atoms))] for c in columns]
         self.register_buffer("low", torch.tensor([-0.5 * c.step for c in columns], dtype=torch.float64))
         self.register_buffer("width", torch.tensor([c.step for c in columns], dtype=torch.float64))
-        self.register_buffer("atom", torch.tensor([a[0] for a in atoms], dtype=torch.float64))
-        self.register_buffer("atom_low", torch.tensor([a[1] for a in atoms], dtype=torch.float64))
-        self.register_buffer("atom_width", torch.tensor([a[2] for a in atoms], dtype=torch.float64))
+        table = torch.tensor(atoms, dtype=torch.float64).view(len(columns), most, 3)
+        self.register_buffer("atoms", table.permute(1, 2, 0).contiguous())  # (atoms of a column, 3, columns)
 
     def forward(self, x: Tensor, u: Tensor) -> Tensor:
-        at_atom = x.eq(self.atom.to(x.dtype))
-        low = torch.where(at_atom, self.atom_low, self.low)
-        width = torch.where(at_atom, self.atom_width, self.width)
+        low, width = self.low, self.width
+        for value, atom_low, atom_width in self.atoms:
+            at_atom = x.eq(value.to(x.dtype))
+            low, width = torch.where(at_atom, atom_low, low), torch.where(at_atom, atom_width, width)
         return x + low.to(x.dtype) + width.to(x.dtype) * u
 
 

@@ -69,19 +69,18 @@ def _logarithm(column: Column, x: np.ndarray) -> list[Scored]:
         return []
     if column.step > 0:
         return [_log(x, -column.step)]
-    return [_log(x, column.atom[1] * 2)] if column.atom is not None and column.atom[0] == 0 else []
+    return [_log(x, low * 2) for value, low, _ in column.atoms if value == 0]
 
 
 def _lowest_edge(column: Column, low: float) -> float:
     """The lower end of the cells of values down to ``low``."""
-    if column.atom is not None and column.atom[0] <= max(low, column.minimum):
-        low = min(low, column.atom[0] + column.atom[1])
+    low = min([low, *(value + below for value, below, _ in column.atoms if value <= max(low, column.minimum))])
     return low - 0.5 * column.step
 
 
 def _highest_edge(column: Column, high: float) -> float:
-    if column.atom is not None and column.atom[0] >= min(high, column.maximum):
-        high = max(high, column.atom[0] + column.atom[1] + column.atom[2])
+    ends = [value + below + width for value, below, width in column.atoms if value >= min(high, column.maximum)]
+    high = max([high, *ends])
     return high + 0.5 * column.step
 
 

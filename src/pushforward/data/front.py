@@ -34,8 +34,18 @@ def front(schema: Schema, x: Tensor) -> list[Transform]:
     if any(column.first != "none" for column in schema.columns):
         parts.append(Columns([_first(column) for column in schema.columns]))
         x = parts[0](x)[0]
-    parts.append(Standardize(x.mean(0).float(), x.std(0).float()))
-    parts.append(Precision())
+    return [*parts, *_standardize(x), Precision()]
+
+
+def _standardize(x: Tensor) -> list[Transform]:
+    """Mean 0 and variance 1; where float32 is too coarse for the means (1e12 ± 1, say), once more for what is left."""
+    parts: list[Transform] = [Standardize(x.mean(0).float(), x.std(0).float())]
+    for _ in range(2):
+        x = parts[-1](x)[0]
+        rest = x.mean(0)
+        if bool((rest.abs() < 0.01).all()):
+            break
+        parts.append(Standardize(rest.float(), torch.ones_like(rest).float()))
     return parts
 
 

@@ -3,7 +3,7 @@
 Each choice is made only where the data ask for it, and is written in the schema for everybody to read:
 
 - *grid*: all values are whole multiples of a step, and most of them occur more than once;
-- *atom*: one value makes up a twentieth of the rows of a column that has no grid ("zero-inflated");
+- *atoms*: values that make up a fiftieth of the rows each, in a column that has no grid ("zero-inflated");
 - *bounds*: stated by the user, or all values lie in (0, 1) and come near both ends;
 - *first transform*: see ``first.py``.
 """
@@ -24,8 +24,9 @@ from .first import choose_first
 from .numbers import holds_names, to_numbers
 from .schema import Schema
 
-ATOM = 0.05  # share of rows that makes one value an atom
+ATOM = 0.02  # share of rows that makes a value an atom
 QUANTILES = 33
+LARGEST = 1e30  # flows compute in float32, whose numbers end at 3e38; squares of differences must fit in float64
 FLAT = 1e-11  # least eigenvalue of a correlation matrix that rounding in float64 does not explain
 
 Bounds = tuple[float, float | None]  # an open interval; None for no upper end
@@ -81,6 +82,11 @@ def learn_column(
         InputError: the column is constant, or a value lies outside the stated bounds.
     """
     lowest, highest = float(x.min()), float(x.max())
+    if max(-lowest, highest) > LARGEST or 0 < highest - lowest < 1 / LARGEST:
+        raise InputError(
+            f"{source}: column {name!r} runs from {lowest:g} to {highest:g}, outside of what single precision holds; "
+            "change its units"
+        )
     if lowest == highest:
         raise InputError(
             f"{source}: column {name!r} is constant ({lowest:g} in every row), so it has no density; "
@@ -104,10 +110,11 @@ def _find_cells(column: Column, x: np.ndarray, float32: bool) -> Column:
     if step:
         kind = "integer" if column.integer else "rounded"
         return dataclasses.replace(column, kind=kind, step=step, origin=float(unique[0]), decimals=decimals)
-    most = int(counts.argmax())
-    if counts[most] < ATOM * len(x) or counts[most] < 5 or len(unique) < 3:
+    often = np.flatnonzero((counts >= ATOM * len(x)) & (counts >= 5))
+    if not len(often) or len(unique) < 3:
         return column
-    return dataclasses.replace(column, kind="inflated", atom=_atom(unique, most, float(x.std())))
+    atoms = tuple(_atom(unique, int(place), float(x.std())) for place in often)
+    return dataclasses.replace(column, kind="inflated", atoms=atoms)
 
 
 def _grid(unique: np.ndarray, float32: bool) -> tuple[float, int]:
@@ -151,8 +158,7 @@ def _set_bounds(column: Column, x: np.ndarray, source: str, bounds: Bounds | Non
     low, high = bounds[0], math.inf if bounds[1] is None else bounds[1]
     closed = column.step > 0  # a cell has room beside the value on a bound
     outside = np.flatnonzero((x < low) | (x > high) if closed else (x <= low) | (x >= high))
-    if column.atom is not None:
-        outside = outside[x[outside] != column.atom[0]]
+    outside = outside[~np.isin(x[outside], [value for value, _, _ in column.atoms])]
     if len(outside):
         value, row = x[outside[0]], outside[0] + 1
         where = "on its bound" if value in bounds else "outside its bounds"
@@ -165,10 +171,9 @@ def _set_bounds(column: Column, x: np.ndarray, source: str, bounds: Bounds | Non
 
 def _middles(column: Column, x: np.ndarray) -> np.ndarray:
     """The middle of each value's cell: what stands for the value when first transforms are compared."""
-    if column.atom is None:
-        return x
-    value, low, width = column.atom
-    return np.where(x == value, value + low + 0.5 * width, x)
+    for value, low, width in column.atoms:
+        x = np.where(x == value, value + low + 0.5 * width, x)
+    return x
 
 
 def _refuse_relations(values: np.ndarray, columns: tuple[Column, ...], source: str) -> None:

@@ -42,6 +42,11 @@ def refuse_spoilt(frame: pl.DataFrame, names: Sequence[str], source: str) -> Non
         InputError: names the column and its first bad row.
     """
     for name in names:
+        if (signed := _signed_number(frame[name])) is not None:
+            raise InputError(
+                f"{source}: column {name!r}, row {signed + 1}: {frame[name][signed]!r} is a number with marks; write "
+                "it without them, leave the column out with --columns, or take it for a category with --categories"
+            )
         bad = _bad_cells(frame[name])
         if len(bad) and len(bad) <= 0.5 * (frame.height - frame[name].null_count()):
             row = int(bad[0])
@@ -122,6 +127,17 @@ def _bad_cells(column: pl.Series) -> np.ndarray:
     if column.dtype != pl.String:
         return np.array([], dtype=int)
     return np.flatnonzero((column.cast(pl.Float64, strict=False).is_null() & column.is_not_null()).to_numpy())
+
+
+def _signed_number(column: pl.Series) -> int | None:
+    """The first cell of a column whose text is mostly numbers with thousands separators, units of money or per cent."""
+    if column.dtype != pl.String or not len(_bad_cells(column)):
+        return None
+    plain = column.str.replace_all(r"[\s,'_$€£¥%]", "").cast(pl.Float64, strict=False)
+    if plain.is_null().sum() - column.null_count() > 0.5 * (len(column) - column.null_count()):
+        return None
+    marked = column.cast(pl.Float64, strict=False).is_null() & plain.is_not_null()
+    return int(marked.arg_max() or 0) if marked.sum() > 0.5 * (len(column) - column.null_count()) else None
 
 
 def _contents(column: pl.Series) -> str:

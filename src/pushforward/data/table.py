@@ -130,13 +130,29 @@ def _read_csv(path: Path) -> Table:
     except pl.exceptions.PolarsError as error:
         raise InputError(_csv_fault(path, len(form.header), form.separator, error)) from None
     frame = frame.rename(dict(zip(frame.columns, form.all_names, strict=True)))
-    return Table(path, frame.select(form.names), notes=form.notes(path.name))
+    frame, notes = _without_blank_lines(frame, path)
+    return Table(path, frame.select(form.names), notes=(*form.notes(path.name), *notes))
+
+
+def _without_blank_lines(frame: pl.DataFrame, path: Path) -> tuple[pl.DataFrame, list[str]]:
+    """The rows of a file with several columns, where a line with nothing on it is no row."""
+    empty = frame.select(pl.all_horizontal(pl.all().is_null())).to_series()
+    if frame.width < 2 or not empty.any():
+        return frame, []
+    with open_text(path) as lines:
+        blank = sum(not line.strip() for line in lines)
+    if blank < empty.sum():  # others hold separators: rows without a value
+        return frame, []
+    return frame.filter(~empty), [f"{path.name}: {int(empty.sum()):,} blank lines are left out"]
 
 
 def _csv_fault(path: Path, width: int, separator: str, error: Exception) -> str:
     if "utf-8" in str(error).lower() or "utf8" in str(error).lower():
         return f"{path}: is not UTF-8 text; save it again as UTF-8"
     with open_text(path) as lines:
+        if lines.readline().startswith("#"):
+            return f"{path}: its first line is a comment; remove it, so that the first line names the columns"
+        lines.seek(0)
         for row, cells in enumerate(csv.reader(lines, delimiter=separator)):
             if row and cells and len(cells) > width:
                 return (

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .. import __version__
 from ..data.columns import Column
+from ..data.errors import listed
 from ..data.schema import Schema
 from ..data.table import write_atomically
 from ..distributions.base import Density
@@ -45,7 +46,7 @@ def write_report(
     timings: bool = False,
     gaussian: LogProb | None = None,
     percentile: Callable[[Any], Any] | None = None,
-    against: Mapping[str, LogProb] | None = None,
+    against: Mapping[str, LogProb | Any] | None = None,
 ) -> dict[str, Any]:
     """Measures a flow on held-out rows and writes what it found as one offline HTML file.
 
@@ -72,7 +73,8 @@ def write_report(
         gaussian: Log-densities (rows, context) of a Gaussian that was fitted to the training rows, where these are no
             longer at hand.
         percentile: Likewise, from log-densities (k,) to percentiles among the training rows.
-        against: Names and log-densities (rows, context) of other models to compare with, row by row.
+        against: Names of other models to compare with, row by row, and their log-densities: functions of (rows,
+            context), or their values (n,) for the held-out rows.
 
     Returns:
         The numbers of the report, by section, as JSON.
@@ -109,7 +111,7 @@ def write_report(
         timings=timings,
         gaussian=gaussian,
         percentile=percentile,
-        rivals=dict(against or {}),
+        rivals={str(name): _rival(name, theirs, data) for name, theirs in (against or {}).items()},
     )
     parts = sections.all_sections(subject)
     shown = finite({part.id: part.numbers for part in parts if part.numbers})
@@ -169,6 +171,15 @@ def _context(name: str, values: Any, rows: Tensor) -> Tensor | None:
     return context
 
 
+def _rival(name: str, log_prob: LogProb | Any, rows: Tensor) -> LogProb | Tensor:
+    if callable(log_prob):
+        return log_prob
+    values = torch.as_tensor(log_prob).detach().cpu().double()
+    if values.shape != rows.shape[:1]:
+        raise ValueError(f"against[{name!r}] must have shape ({len(rows)},), got {tuple(values.shape)}")
+    return values
+
+
 def _said(column: Column) -> dict[str, Any]:
     """What a reader wants to know of a column's schema; the training rows' range is the model's own memory of them."""
     said: dict[str, Any] = {"name": column.name, "kind": column.kind, "step": column.step}
@@ -176,8 +187,8 @@ def _said(column: Column) -> dict[str, Any]:
         return said | {"kind": f"category, {len(column.categories)}"}
     if column.step not in (0, 1):
         said["kind"] = f"{column.kind} to {column.step:g}"
-    if column.atom is not None:
-        said["kind"] = f"{column.kind} at {column.atom[0]:g}"
+    if column.atoms:
+        said["kind"] = f"{column.kind} at {listed(f'{value:g}' for value, _, _ in column.atoms)}"
     first = "none" if column.first == "none" else "arsinh" if column.first == "asinh" else column.first
     bounds = "" if column.bounds is None else f" between {column.bounds[0]:g} and {column.bounds[1]:g}"
     return said | {"first transform": first + bounds}

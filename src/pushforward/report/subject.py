@@ -33,7 +33,7 @@ class Subject:
     timings: bool = False
     gaussian: LogProb | None = None
     percentile: Callable[[Any], Any] | None = None
-    rivals: Mapping[str, LogProb] = field(default_factory=dict)
+    rivals: Mapping[str, LogProb | Tensor] = field(default_factory=dict)
 
     @property
     def labels(self) -> dict[int, tuple[str, ...]]:
@@ -54,7 +54,10 @@ class Subject:
     def against(self) -> dict[str, tuple[tuple[float, float], tuple[float, float]]]:
         """For every rival: mean and error of its log-likelihood, and of the flow's lead over it, row by row."""
         rows, context = self.evidence.data, self.context
-        scores = {name: self.model.score(rival, rows, context) for name, rival in self.rivals.items()}
+        scores = {
+            name: rival if isinstance(rival, Tensor) else self.model.score(rival, rows, context)
+            for name, rival in self.rivals.items()
+        }
         found = {name: measure.compare_with(self.evidence, theirs) for name, theirs in scores.items()}
         return {name: result for name, result in found.items() if result is not None}
 

@@ -16,6 +16,7 @@ def report(
     *,
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("report.html"),
     title: str | None = None,
+    against: Annotated[list[Path] | None, Parameter(negative="")] = None,
     drop_missing: DropMissing = False,
     seed: Seed = 0,
     json: Json = False,
@@ -28,11 +29,16 @@ def report(
             that were saved with the model.
         output: The report: an .html file.
         title: Its heading.
+        against: Another model of the same columns, to compare with row by row on DATA. May be repeated.
     """
     from ..commands import report as command
 
     console = console_for(json, quiet)
-    console.result(command.run(model, data, output, console, seed=seed, drop_missing=drop_missing, title=title))
+    console.result(
+        command.run(
+            model, data, output, console, seed=seed, drop_missing=drop_missing, title=title, against=against or []
+        )
+    )
 
 
 def compare(

@@ -1,56 +1,23 @@
-"""Public checks for transforms and flows of your own: every claim of a log-determinant is put against autodiff.
-
-Each check raises :class:`CheckError` with one sentence on what is wrong, or returns a small :class:`Report`. Every
-flow starts as the identity, where a wrong log-determinant is easily right by chance: call :func:`randomize` first.
-"""
+"""What the checks look at, one promise each: results, Jacobians, batches, gradients, copies, densities."""
 
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from .described import build, describe
-from .distributions.base import Density
-from .distributions.flow import Flow
-from .numerics.structure import jacobian_structure
-from .transforms.base import Inverse, Transform
-
-__all__ = ["TOLERANCES", "CheckError", "Report", "check_flow", "check_transform", "jacobian_structure", "randomize"]
+from ..described import build, describe
+from ..distributions.base import Density
+from ..distributions.flow import Flow
+from ..transforms.base import Transform
 
 TOLERANCES = {torch.float32: 1e-4, torch.float64: 1e-9}
 """The largest allowed ``|got - expected| / (1 + |expected|)``, by dtype; it covers transforms of moderate condition."""
 
 _ROWS = 6  # enough for the batch shapes (), (5,) and (2, 3)
 _JACOBIANS = 2  # rows whose Jacobian is computed, in each direction
-
-
-class CheckError(AssertionError):
-    """A transform or a flow does not do what it says; the message says what and by how much."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a check found where all is well.
-
-    Attributes:
-        structure: The Jacobian of ``forward``: ``"diagonal"``, ``"triangular"`` or ``"full"``. Lecture: "Jacobian
-            structure", "Venn diagram for Normalizing flows".
-        permuted: Whether rows and columns of the Jacobian must be reordered to see that structure.
-        round_trip_error: Largest ``|g(f(x)) - x| / (1 + |x|)``, and the same for ``f(g(z))``.
-        logdet_error: Largest ``|logdet - L| / (1 + |L|)`` for ``L = log|det J|`` of autodiff in float64, either way.
-        unused: Names of parameters that no gradient reaches.
-        saves: Whether ``describe`` and ``build`` carry it, so that ``pf.save`` can write it.
-    """
-
-    structure: str
-    permuted: bool
-    round_trip_error: float
-    logdet_error: float
-    unused: tuple[str, ...]
-    saves: bool
 
 
 @torch.no_grad()
@@ -70,83 +37,12 @@ def randomize(module: nn.Module, scale: float = 0.5, seed: int = 0) -> nn.Module
     return module
 
 
-@torch.random.fork_rng(devices=[])  # rebuilding modules and torch's views draw from the global generator
-def check_transform(
-    transform: Transform, x: Tensor, context: Tensor | None = None, *, tolerance: float | None = None
-) -> Report:
-    r"""Checks everything that a transform promises, at the points x.
-
-    Both directions: shapes, dtype and finiteness; :math:`g(f(x)) = x`; :math:`\log|\det J|` against autodiff in
-    float64; opposite log-determinants; equal results for the batch shapes (), (5,), (2, 3); contexts that broadcast;
-    finite gradients for x, context and parameters. Then ``deepcopy``, ``state_dict``, ``describe`` and ``build``.
-
-    Args:
-        transform: The transform, on the dtype of x.
-        x: Points on its domain, ``(*batch, *event)``, float32 or float64.
-        context: ``(*batch, features)`` or broadcastable to it.
-        tolerance: Instead of the dtype's in ``TOLERANCES``, for instance that of an ODE solver.
-
-    Raises:
-        CheckError: a promise is broken.
-        ValueError: x has another dtype or too few dimensions.
-    """
-    case = _Case.of(transform, x, context, tolerance)
-    with torch.no_grad():
-        z, _ = _check_results(case)
-    back = replace(case, transform=Inverse(transform), name=f"{type(transform).__name__}.inverse", x=z)
-    found = [_check_direction(one) for one in (case, back)]
-    structure, permuted = jacobian_structure(_jacobians(case))
-    reached = found[0].reached | found[1].reached
-    _check_copies(case)
-    return Report(
-        structure=structure,
-        permuted=permuted,
-        round_trip_error=max(direction.round_trip_error for direction in found),
-        logdet_error=max(direction.logdet_error for direction in found),
-        unused=tuple(name for name, p in transform.named_parameters() if p.requires_grad and id(p) not in reached),
-        saves=_check_description(transform, lambda t: t(case.x, case.context)[0]),
-    )
-
-
-@torch.random.fork_rng(devices=[])
-def check_flow(
-    flow: Density, x: Tensor, context: Tensor | None = None, *, tolerance: float | None = None
-) -> Report | None:
-    r"""Checks everything that a flow promises, at the points x: its transform's promises, and the density's.
-
-    :math:`\log p(x) = \log p(f(x)) + \log|\det J_f|`; shapes of ``log_prob`` and ``sample``; the density that
-    ``rsample_and_log_prob`` gives is that of ``log_prob``; ``condition`` is a ``torch.distributions.Distribution``;
-    ``describe`` and ``build`` give the same density back. Densities without a transform are checked as far as they go.
-
-    Args:
-        flow: The flow or autoregressive model, on the dtype of x.
-        x: Points, ``(*batch, *event)``.
-        context: ``(*batch, features)`` or broadcastable to it.
-        tolerance: As for :func:`check_transform`.
-
-    Returns:
-        The report on the flow's transform; ``None`` for a density without one.
-
-    Raises:
-        CheckError: a promise is broken.
-    """
-    if not isinstance(flow, Flow):
-        _check_density(flow, x, context, tolerance or _tolerance(next(flow.parameters()).dtype))
-        return None
-    report = check_transform(flow.transform, x, context, tolerance=tolerance)
-    tolerance = tolerance or _tolerance(x.dtype)
-    log_prob = _check_density(flow, x, context, tolerance)
-    with torch.no_grad():
-        case = _Case.of(flow.transform, x, context, tolerance)
-        z, logdet = flow.transform(case.x, case.context)
-        want = (flow.base.log_prob(z) + logdet)[: log_prob.numel()]
-        _close("Flow.log_prob", "base.log_prob(f(x)) + logdet", log_prob.reshape(-1), want, tolerance)
-    _check_reparameterised(flow, context, tolerance)
-    return report
+class CheckError(AssertionError):
+    """A transform or a flow does not do what it says; the message says what and by how much."""
 
 
 @dataclass(frozen=True)
-class _Case:
+class Case:
     """One direction of a transform, and the rows it is checked on."""
 
     transform: Transform
@@ -156,11 +52,11 @@ class _Case:
     tolerance: float
 
     @staticmethod
-    def of(transform: Transform, x: Tensor, context: Tensor | None, tolerance: float | None) -> _Case:
+    def of(transform: Transform, x: Tensor, context: Tensor | None, tolerance: float | None) -> Case:
         if x.dim() < transform.event_dim:
             raise ValueError(f"x has {x.dim()} dimensions, but an event of the transform has {transform.event_dim}")
         batch = x.shape[: x.dim() - transform.event_dim]
-        tolerance = tolerance or _tolerance(x.dtype)
+        tolerance = tolerance or tolerance_of(x.dtype)
         if context is not None:
             batch = torch.broadcast_shapes(batch, context.shape[:-1])
             context = context.expand(*batch, context.shape[-1]).reshape(-1, context.shape[-1])
@@ -168,19 +64,19 @@ class _Case:
         x = x.reshape(-1, *x.shape[x.dim() - transform.event_dim :]).detach()
         take = torch.arange(max(len(x), _ROWS), device=x.device) % len(x)
         context = context if context is None else context[take].detach()
-        return _Case(transform, f"{type(transform).__name__}.forward", x[take], context, tolerance)
+        return Case(transform, f"{type(transform).__name__}.forward", x[take], context, tolerance)
 
     def rows(self, select: slice | Tensor | int) -> tuple[Tensor, Tensor | None]:
         return self.x[select], None if self.context is None else self.context[select]
 
 
-def _tolerance(dtype: torch.dtype) -> float:
+def tolerance_of(dtype: torch.dtype) -> float:
     if dtype not in TOLERANCES:
         raise ValueError(f"x has dtype {dtype}, but checks run in float32 or float64")
     return TOLERANCES[dtype]
 
 
-def _close(name: str, what: str, got: Tensor, want: Tensor, tolerance: float) -> float:
+def close(name: str, what: str, got: Tensor, want: Tensor, tolerance: float) -> float:
     """The largest scaled difference; an error where it is above the tolerance or no number."""
     got, want = got.detach().double(), want.detach().double()
     error = (got - want).abs() / (1 + want.abs())
@@ -199,7 +95,7 @@ def _require(condition: bool, sentence: str) -> None:
         raise CheckError(sentence)
 
 
-def _check_results(case: _Case) -> tuple[Tensor, Tensor]:
+def check_results(case: Case) -> tuple[Tensor, Tensor]:
     """Shapes, dtype and finiteness of one call."""
     result = case.transform(case.x, case.context)
     _require(isinstance(result, tuple) and len(result) == 2, f"{case.name} must return (value, logdet)")
@@ -224,21 +120,21 @@ class _Direction:
     reached: set[int]  # ids of the parameters that gradients reach
 
 
-def _check_direction(case: _Case) -> _Direction:
+def check_direction(case: Case) -> _Direction:
     """Everything about one direction, cheap checks first."""
     with torch.no_grad():
-        z, logdet = _check_results(case)
+        z, logdet = check_results(case)
         x, opposite = case.transform.inverse(z, case.context)
-        round_trip = _close(case.name, "x after the round trip", x, case.x, case.tolerance)
-        _close(case.name, "minus the other direction's log-determinant", logdet, -opposite, case.tolerance)
+        round_trip = close(case.name, "x after the round trip", x, case.x, case.tolerance)
+        close(case.name, "minus the other direction's log-determinant", logdet, -opposite, case.tolerance)
         _check_batches(case, z, logdet)
     reached = _check_gradients(case)
-    want = torch.linalg.slogdet(_jacobians(case)).logabsdet
-    logdet_error = _close(case.name, "log|det J| of autodiff", logdet[:_JACOBIANS], want, case.tolerance)
+    want = torch.linalg.slogdet(jacobians(case)).logabsdet
+    logdet_error = close(case.name, "log|det J| of autodiff", logdet[:_JACOBIANS], want, case.tolerance)
     return _Direction(round_trip, logdet_error, reached)
 
 
-def _jacobians(case: _Case) -> Tensor:
+def jacobians(case: Case) -> Tensor:
     """(rows, m, m): Jacobians of the first rows by autodiff, in float64 whatever the dtype of x."""
     exact = copy.deepcopy(case.transform).double()
 
@@ -255,7 +151,7 @@ def _jacobians(case: _Case) -> Tensor:
     return matrices
 
 
-def _check_batches(case: _Case, z: Tensor, logdet: Tensor) -> None:
+def _check_batches(case: Case, z: Tensor, logdet: Tensor) -> None:
     """The same rows in another batch shape give the same results; a context may broadcast."""
     event = case.x.shape[1:]
     for shape in ((), (5,), (2, 3)):
@@ -266,17 +162,17 @@ def _check_batches(case: _Case, z: Tensor, logdet: Tensor) -> None:
         what = f"its own rows at batch shape {shape}"
         _require(got_logdet.shape == shape, f"{case.name}: log-determinant of shape {tuple(got_logdet.shape)} at "
                  f"batch shape {shape}")  # fmt: skip
-        _close(case.name, what, got, z[:n].reshape(got.shape), case.tolerance)
-        _close(case.name, what, got_logdet, logdet[:n].reshape(shape), case.tolerance)
+        close(case.name, what, got, z[:n].reshape(got.shape), case.tolerance)
+        close(case.name, what, got_logdet, logdet[:n].reshape(shape), case.tolerance)
     if case.context is not None:
         x, one = case.x[:5], case.context[0]
         want = case.transform(x, one.expand(5, -1))
         for got in (case.transform(x, one), case.transform(x, one[None])):
-            _close(case.name, "itself when a context broadcasts", got[0], want[0], case.tolerance)
-            _close(case.name, "itself when a context broadcasts", got[1], want[1], case.tolerance)
+            close(case.name, "itself when a context broadcasts", got[0], want[0], case.tolerance)
+            close(case.name, "itself when a context broadcasts", got[1], want[1], case.tolerance)
 
 
-def _check_gradients(case: _Case) -> set[int]:
+def _check_gradients(case: Case) -> set[int]:
     """Finite gradients of value and log-determinant; returns the ids of the parameters that they reach."""
     wanted = {"x": case.x.clone().requires_grad_()}
     if case.context is not None:
@@ -294,7 +190,7 @@ def _check_gradients(case: _Case) -> set[int]:
 
 
 @torch.no_grad()
-def _check_copies(case: _Case) -> None:
+def check_copies(case: Case) -> None:
     """A deep copy, and a scrambled copy that loads the state, give bit-identical results."""
     want = case.transform(case.x, case.context)[0]
     twin = copy.deepcopy(case.transform)
@@ -304,7 +200,7 @@ def _check_copies(case: _Case) -> None:
     _require(torch.equal(twin(case.x, case.context)[0], want), f"{case.name}: state_dict does not restore the result")
 
 
-def _check_description(module: nn.Module, result) -> bool:
+def check_description(module: nn.Module, result) -> bool:
     """Whether describe and build carry the module; an error where they do, but to another result."""
     try:
         twin = build(describe(module))
@@ -322,7 +218,7 @@ def _check_description(module: nn.Module, result) -> bool:
     return True
 
 
-def _check_density(flow: Density, x: Tensor, context: Tensor | None, tolerance: float) -> Tensor:
+def check_density(flow: Density, x: Tensor, context: Tensor | None, tolerance: float) -> Tensor:
     """log_prob, samples, the torch view and the description of any density; returns log p(x)."""
     name = type(flow).__name__
     with torch.no_grad():
@@ -331,7 +227,7 @@ def _check_density(flow: Density, x: Tensor, context: Tensor | None, tolerance: 
         conditions = torch.Size() if context is None else context.shape[:-1]
         want = torch.broadcast_shapes(batch, conditions)
         _require(log_prob.shape == want, f"{name}.log_prob has shape {tuple(log_prob.shape)}, not {tuple(want)}")
-        _close(f"{name}.forward", "log_prob", flow(x, context), log_prob, 0.0)
+        close(f"{name}.forward", "log_prob", flow(x, context), log_prob, 0.0)
         for shape in ((), (4,), (2, 3)):
             drawn = flow.sample(shape, context, generator=torch.Generator().manual_seed(0))
             want = torch.Size(shape) + conditions + flow.event_shape
@@ -339,17 +235,17 @@ def _check_density(flow: Density, x: Tensor, context: Tensor | None, tolerance: 
             _require(bool(drawn.isfinite().all()), f"{name}.sample({shape}) is not finite")
         view = flow.condition(context)
         _require(isinstance(view, torch.distributions.Distribution), f"{name}.condition is no torch Distribution")
-        _close(f"{name}.condition", "log_prob", view.log_prob(x), log_prob, tolerance)
+        close(f"{name}.condition", "log_prob", view.log_prob(x), log_prob, tolerance)
         _require(view.sample((2,)).shape == (2, *conditions, *flow.event_shape), f"{name}.condition: shape of sample")
-    _require(_check_description(flow, lambda f: f.log_prob(x, context)), f"{name}: describe cannot carry it")
+    _require(check_description(flow, lambda f: f.log_prob(x, context)), f"{name}: describe cannot carry it")
     return log_prob
 
 
-def _check_reparameterised(flow: Flow, context: Tensor | None, tolerance: float) -> None:
+def check_reparameterised(flow: Flow, context: Tensor | None, tolerance: float) -> None:
     """The samples' own log-density is log_prob's, and depends on the parameters."""
     drawn, log_prob = flow.rsample_and_log_prob((4,), context, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         want = flow.log_prob(drawn, context)
-    _close("Flow.rsample_and_log_prob", "log_prob of its own samples", log_prob, want, tolerance)
+    close("Flow.rsample_and_log_prob", "log_prob of its own samples", log_prob, want, tolerance)
     trained = any(p.requires_grad for p in flow.transform.parameters())
     _require(drawn.requires_grad == trained, "Flow.rsample_and_log_prob: no gradient reaches the samples")
