@@ -47,7 +47,7 @@ def to_svg(figure: Figure, name: str, alt: str) -> Markup:
     width, height = figure.get_size_inches() * 72
     opening = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.1f} {height:.1f}" role="img" '
-        f'aria-label="{escape(alt)}" style="max-width:{width * 1.35:.0f}px">'
+        f'aria-label="{escape(alt)}" style="min-width:{width * 1.05:.0f}px;max-width:{width * 1.35:.0f}px">'
     )
     return Markup(opening + re.sub(r"\s*\n\s*", "\n", body))
 
