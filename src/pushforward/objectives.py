@@ -33,6 +33,9 @@ class Objective(nn.Module):
     """
 
     uses_data: ClassVar[bool] = True
+    calls_flow: ClassVar[bool] = (
+        False  # whether losses are computed by ``self.flow(x, context)`` and nothing else of it
+    )
 
     def __init__(self, flow: Density) -> None:
         super().__init__()
@@ -60,6 +63,8 @@ class ForwardKL(Objective):
     Reference:
         Lecture: "Forward KL for NF".
     """
+
+    calls_flow = True
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """The mean negative log-likelihood in nats, a scalar."""

@@ -15,6 +15,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 import pushforward as pf
 from pushforward.objectives import Objective
+from pushforward.training import fit
+from pushforward.training.sharding import divided
 
 OPTIONS = {"steps": 20, "lr": 1e-2, "batch_size": 64, "validate_every": 5, "progress": False}
 
@@ -53,6 +55,11 @@ def flow():
     return model
 
 
+def spline_flow():
+    torch.manual_seed(1)
+    return pf.nsf(2, layers=2, hidden=(8,), bins=4)
+
+
 def rows():
     return torch.randn(400, 2, generator=torch.Generator().manual_seed(1)) * 2 + 1
 
@@ -77,7 +84,33 @@ def run(folder: Path) -> dict:
         "streamed": weights(streamed),
         "timed": weights(timed),
         "steps": torch.tensor(budget.steps),
+        **run_divided(folder),
     }
+
+
+def run_divided(folder: Path) -> dict:
+    """Training with divided weights, stopped after 15 steps and resumed."""
+    shares = []
+
+    def watched(objective, device):
+        copy = divided(objective, device)
+        mine, every = (
+            sum(n) for n in zip(*((p.to_local().numel(), p.numel()) for p in copy.parameters()), strict=True)
+        )
+        shares.append(mine / every)
+        return copy
+
+    fit.divided = watched
+    disk = {"checkpoint": folder / "divided", "checkpoint_every": 15, "shard": True, "ema": 0.5}
+    for steps in (15, 20):
+        model = spline_flow()
+        result = pf.fit(model, rows(), **OPTIONS | disk | {"steps": steps})
+    assert result.steps == 20
+    assert type(model) is pf.Flow
+    assert all(0.4 < share < 0.6 for share in shares), shares
+    pf.save(model, folder / f"model{os.environ.get('RANK', '')}")
+    losses = torch.tensor([line["validation_loss"] for line in result.history])
+    return {"divided": weights(model), "divided_losses": losses, "times_divided": torch.tensor(len(shares))}
 
 
 def gradient(rank: int) -> torch.Tensor:
@@ -110,11 +143,12 @@ def main(folder: Path) -> None:
     model = flow()
     pf.ForwardKL(model)(rows()[:64]).backward()
     joint["gradient"] = torch.cat([p.grad.flatten() for p in model.parameters()])
-    for name in ("gradient", "losses", "train", "weights", "streamed"):
+    for name in ("gradient", "losses", "train", "weights", "streamed", "divided", "divided_losses"):
         torch.testing.assert_close(first[name], joint[name], rtol=1e-4, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
     for name in ("metrics.jsonl", "state/step-00000020/config.json"):
         assert (folder / name).stat().st_size > 0
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == len(first["losses"])
+    assert first["times_divided"] == 2
     print("two processes learn what one learns")
 
 

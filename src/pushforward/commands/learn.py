@@ -33,6 +33,8 @@ class DequantisedKL(Objective):
         schema: The columns.
     """
 
+    calls_flow = True
+
     def __init__(self, flow: Density, schema: Schema) -> None:
         super().__init__(flow)
         self.cells = Cells(schema)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import atexit
+import inspect
 import os
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+
+from .sharding import share_weights
 
 
 class Ranks:
@@ -17,17 +21,29 @@ class Ranks:
 
     Args:
         device: Where this process trains.
+        shard: Whether they divide the weights between them, see :mod:`pushforward.training.sharding`.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, shard: bool = False) -> None:
         self.device = device
         self.together = dist.is_available() and dist.is_initialized()
         self.rank = dist.get_rank() if self.together else 0
         self.count = dist.get_world_size() if self.together else 1
+        self.shard = shard and self.together
 
     def wrap(self, objective: nn.Module) -> nn.Module:
         """The objective whose backward pass averages the gradients over the processes."""
-        return DistributedDataParallel(objective) if self.together else objective
+        if not self.together or self.shard:
+            return objective
+        share_weights(objective)  # once: buffers are masks and constants, which need not be sent in every step
+        known = inspect.signature(DistributedDataParallel).parameters
+        option = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+        options: dict[str, Any] = {option: False}
+        return DistributedDataParallel(objective, **options)
+
+    def share(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        """This process's rows of a batch, where all processes have to work on every batch together."""
+        return tuple(part[self.rank :: self.count] for part in inputs) if self.shard else inputs
 
     def mean(self, value: Tensor) -> Tensor:
         """The mean over the processes, the same on all of them."""
@@ -58,7 +74,7 @@ class Ranks:
         return float(shared)
 
 
-def join(device: torch.device) -> Ranks:
+def join(device: torch.device, shard: bool = False) -> Ranks:
     """Joins the processes that ``torchrun`` started, unless the caller has done so already.
 
     They stay together until the interpreter ends: a second start at the same address could meet what is left of the
@@ -68,4 +84,4 @@ def join(device: torch.device) -> Ranks:
     if launched and not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
         atexit.register(dist.destroy_process_group)
-    return Ranks(device)
+    return Ranks(device, shard)

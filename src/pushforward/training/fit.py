@@ -18,6 +18,7 @@ from .distributed import Ranks, join
 from .loop import Training, TrainingError
 from .monitor import Monitor
 from .schedule import Settings, plan
+from .sharding import divided
 from .state import Store
 from .stream import Stream, StreamBatches
 
@@ -79,6 +80,7 @@ def fit(
     resume: str | bool = "auto",
     progress: bool = True,
     metrics: str | Path | None = None,
+    shard: bool = False,
 ) -> Result:
     """Trains a flow in place, by maximum likelihood or by another objective, and leaves it with its best weights.
 
@@ -113,6 +115,8 @@ def fit(
             starts afresh and removes old states.
         progress: Show a bar with loss and remaining time, if there is a terminal.
         metrics: A file for the history, one JSON object a line.
+        shard: Where several processes train together, divide weights, gradients and optimiser between them (FSDP2)
+            instead of keeping all on each (DDP): for models that do not fit on one device.
 
     Raises:
         ValueError: an argument is out of range or does not fit the flow; the sentence names it.
@@ -131,16 +135,19 @@ def fit(
         raise ValueError("flow_or_objective has no parameters to train")
     where = _device(device)
     objective.to(where)
-    ranks = join(where)
+    ranks = join(where, shard)
+    if ranks.shard and compile:
+        raise ValueError("shard=True and compile=True cannot be combined: leave one of them out")
     with torch.random.fork_rng([where] if where.type == "cuda" else []):
         source, train_index, validation_index = _source(objective, x, context, validation, settings, ranks)
         schedule = plan(lr, epochs, steps, budget, source.steps_per_epoch)
         if compile:
             objective.flow.compile()
-        run = Training(objective, source, schedule, settings, ranks)
-        store = _resume(run, checkpoint, resume)
-        if initialize and objective.uses_data and not run.at.history:
+        if initialize and objective.uses_data:
             objective.flow.initialize(*source.batch(0))
+        trained = divided(objective, where) if ranks.shard else objective
+        run = Training(trained, source, schedule, settings, ranks)
+        store = _resume(run, checkpoint, resume)
         run.start()
         monitor = Monitor(schedule, progress and ranks.rank == 0, metrics if ranks.rank == 0 else None, run.at.history)
         interrupted = False
@@ -150,11 +157,17 @@ def fit(
             interrupted = True
         finally:
             monitor.close()
-            run.keep_best()
-    return _result(run, interrupted, train_index, validation_index)
+            run.keep_best(objective)
+    return _result(run, objective, interrupted, train_index, validation_index)
 
 
-def _result(run: Training, interrupted: bool, train_index: Tensor | None, validation_index: Tensor | None) -> Result:
+def _result(
+    run: Training,
+    objective: Objective,
+    interrupted: bool,
+    train_index: Tensor | None,
+    validation_index: Tensor | None,
+) -> Result:
     at = run.at
     if run.source.held_out and at.best_loss is None:
         raise TrainingError(
@@ -162,8 +175,8 @@ def _result(run: Training, interrupted: bool, train_index: Tensor | None, valida
             "density at all"
         )
     return Result(
-        flow=run.objective.flow,
-        objective=run.objective,
+        flow=objective.flow,
+        objective=objective,
         history=at.history,
         best_step=at.best_step,
         best_validation_loss=at.best_loss,

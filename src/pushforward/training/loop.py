@@ -20,6 +20,7 @@ from .batches import Batches, Draws, mix
 from .distributed import Ranks
 from .monitor import Monitor
 from .schedule import Schedule, Settings, validation_interval
+from .sharding import divided_like, whole
 from .state import Position, Store
 from .stream import StreamBatches
 
@@ -86,7 +87,7 @@ class Training:
         self._seed(self.at.step)
         loss = self.loss(*self.source.batch(self.at.step))
         loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.settings.clip)
+        norm = whole(nn.utils.clip_grad_norm_(self.parameters, self.settings.clip))
         loss = self.ranks.mean(loss.detach())
         good = (loss + norm).isfinite().float()
         self.optimizer.param_groups[0]["lr"] = rate
@@ -162,8 +163,11 @@ class Training:
         self._seed(-1)
         self.objective.eval()
         sums = torch.zeros(3, dtype=torch.float64, device=self.device)
-        for inputs in self.source.held_out[self.ranks.rank :: self.ranks.count]:
-            losses = self.objective.held_out(*inputs).double()
+        held_out = (
+            self.source.held_out if self.ranks.shard else self.source.held_out[self.ranks.rank :: self.ranks.count]
+        )
+        for inputs in held_out:
+            losses = self.objective.held_out(*self.ranks.share(inputs)).double()
             sums += torch.stack([torch.ones_like(losses), losses, losses.square()]).sum(-1)
         self.objective.train()
         number, total, squares = (self.ranks.mean(sums) * self.ranks.count).tolist()
@@ -216,10 +220,10 @@ class Training:
             self._start_average()
         self.started = time.monotonic() - self.at.seconds
 
-    def keep_best(self) -> None:
-        """Gives the flow its best weights."""
-        self.objective.load_state_dict(self.best)
-        self.objective.eval()
+    def keep_best(self, objective: Objective) -> None:
+        """Gives the flow of an objective, this run's own or the one it is a copy of, the best weights."""
+        objective.load_state_dict({name: whole(tensor) for name, tensor in self.best.items()})
+        objective.eval()
 
     def identity(self) -> dict[str, Any]:
         """What tells this run from others, for the states on disk."""
@@ -236,19 +240,23 @@ class Training:
             "loop": {"sums": self.sums, "in_a_row": self.in_a_row},
             **{f"adam.{i}": self.optimizer.state[p] for i, p in enumerate(self.parameters)},
         }
-        return {f"{name}.{key}": value for name, group in groups.items() for key, value in group.items()}
+        return {f"{name}.{key}": whole(value) for name, group in groups.items() for key, value in group.items()}
 
     def restore(self, at: Position, tensors: dict[str, Tensor]) -> None:
         """Takes up a run where :meth:`tensors` and its position were stored."""
 
         def group(name: str) -> dict[str, Tensor]:
-            start = f"{name}."
-            return {k.removeprefix(start): v.to(self.device) for k, v in tensors.items() if k.startswith(start)}
+            names = sorted(
+                key for key in tensors if key.startswith(f"{name}.")
+            )  # for dividing, in the same order on all
+            return {key.removeprefix(f"{name}."): tensors[key].to(self.device) for key in names}
 
-        self.at, self.best = at, group("best")
-        self.objective.load_state_dict(group("model"))
+        like = self.objective.state_dict()
+        self.at, self.best = at, {name: divided_like(value, like[name]) for name, value in group("best").items()}
+        self.objective.load_state_dict({name: divided_like(v, like[name]) for name, v in group("model").items()})
         average = group("average")
-        self.average = [average[str(i)] for i in range(len(average))]
+        self.average = [divided_like(average[str(i)], self.parameters[i]) for i in range(len(average))]
         self.sums, self.in_a_row = tensors["loop.sums"].to(self.device), tensors["loop.in_a_row"].to(self.device)
         for i, parameter in enumerate(self.parameters):
-            self.optimizer.state[parameter] = group(f"adam.{i}")
+            moments = group(f"adam.{i}")
+            self.optimizer.state[parameter] = {name: divided_like(v, parameter) for name, v in moments.items()}
