@@ -39,7 +39,7 @@ def ways(part: Product) -> list[Job]:
 
 def floor(parts: list[Product]) -> float:
     """Seconds of all products of a call, each by itself and the faster way."""
-    return sum(part.count * min(best(way, turns=3) for way in ways(part)) for part in parts)
+    return sum(part.count * min(best(way, turns=3) for way in ways(part)) for part in parts if part.flops)
 
 
 def lines(family: str, size: Size, rate: float) -> list[results.Row]:

@@ -52,8 +52,8 @@ def main() -> None:
     rows = []
     for family in options.families.split(","):
         rows += measured(family, options.batch // 16 if STANDARD[family].side else options.batch)
-    tables = {job: overview(rows, job) for job in JOBS}
-    results.write("memory", "Memory of one call, and of the whole process", tables, rows)
+        tables = {job: overview(rows, job) for job in JOBS}
+        results.write("memory", "Memory of one call, and of the whole process", tables, rows)
 
 
 if __name__ == "__main__":

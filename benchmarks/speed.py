@@ -78,12 +78,16 @@ def main() -> None:
     changes = {key: value for key in ("batch", "features", "device") if (value := getattr(options, key)) is not None}
     rows: list[results.Row] = []
     sizes = {}
+    name = "-".join(["speed", options.sizes, *([] if options.device == "cpu" else [options.device])])
     for family in options.families.split(","):
         sizes[family] = SIZES[options.sizes][family].but(**changes)
         rows += race(family, sizes[family], jobs, libraries, options.budget)
+        write(name, rows, jobs, sizes)
+
+
+def write(name: str, rows: list[results.Row], jobs: list[str], sizes: dict[str, Size]) -> None:
     tables = {job: overview(rows, job) for job in jobs}
     tables["Sizes"] = results.table([{"family": family, "size": str(size)} for family, size in sizes.items()])
-    name = "-".join(["speed", options.sizes, *([] if options.device == "cpu" else [options.device])])
     title = "Milliseconds of one call, and how many times ours a peer takes"
     results.write(name, title, tables, rows, figure=picture(rows, jobs))
 

@@ -11,7 +11,7 @@ from measure.operations import products
 
 def test_contestants_take_turns_and_the_medians_are_theirs(monkeypatch):
     now, calls = [0.0], []
-    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(timing, "clock", lambda: now[0])
 
     def job(name, duration):
         def run():
@@ -27,9 +27,17 @@ def test_contestants_take_turns_and_the_medians_are_theirs(monkeypatch):
     assert found["a"].turns == 5
 
 
+def test_a_job_that_fails_is_left_out(capsys):
+    def broken():
+        raise RuntimeError("no such kernel\nand more")
+
+    assert list(timing.interleaved({"a": lambda: None, "b": broken}, most=1)) == ["a"]
+    assert capsys.readouterr().out == "b failed: RuntimeError: no such kernel\n"
+
+
 def test_short_jobs_are_repeated_within_a_turn(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(timing, "clock", lambda: now[0])
     calls = []
 
     def job():

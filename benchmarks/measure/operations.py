@@ -62,7 +62,15 @@ class Product:
         if not (HAS_ONEDNN and plain) or any(of.dtype != torch.float32 or of.device.type != "cpu" for of in pair):
             return None
         a, b = map(_filled, pair)
-        return lambda: torch.ops.mkldnn._linear_pointwise(a, b.t(), None, "none", [], "")
+
+        def job() -> Tensor:
+            return torch.ops.mkldnn._linear_pointwise(a, b.t(), None, "none", [], "")
+
+        try:
+            job()
+        except RuntimeError:  # a layout that it does not take
+            return None
+        return job
 
 
 def cost(job: Job, module: nn.Module) -> Cost:

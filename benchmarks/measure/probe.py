@@ -10,10 +10,11 @@ import resource
 import subprocess
 import sys
 import tempfile
-import time
 import warnings
 from pathlib import Path
 from typing import Any
+
+from .clock import clock
 
 RETURNED = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}  # freed memory goes back at once
 
@@ -38,9 +39,9 @@ def ask(*question: str) -> Any:
 
 
 def import_seconds(module: str) -> dict[str, float]:
-    start = time.perf_counter()
+    start = clock()
     importlib.import_module(module)
-    return {"seconds": time.perf_counter() - start}
+    return {"seconds": clock() - start}
 
 
 def first_calls(library: str, family: str, sizes: str) -> dict[str, float]:
@@ -50,10 +51,10 @@ def first_calls(library: str, family: str, sizes: str) -> dict[str, float]:
     from .timing import seconds
 
     assert library in BUILDERS
-    size, start = of.SIZES[sizes][family], time.perf_counter()
+    size, start = of.SIZES[sizes][family], clock()
     found = subject(library, family, size)
     assert found is not None
-    built = time.perf_counter() - start
+    built = clock() - start
     return {
         "build": built,
         "first density": seconds(found.jobs["density"]),

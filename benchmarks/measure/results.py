@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 
+from .clock import CPU
+
 RESULTS = Path(__file__).parent.parent / "results"
 LIBRARIES = ("zuko", "nflows", "normflows", "flowjax", "torchdiffeq", "diffrax", "jax", "numpy")
 Row = dict[str, Any]
@@ -37,6 +39,7 @@ def machine() -> Row:
         "threads": torch.get_num_threads(),
         "memory_gb": _memory(),
         "gpu": gpu,
+        "clock": "processor time" if CPU else "wall time",
         "system": f"{platform.system()} {platform.release()}",
         "versions": versions,
     }
@@ -109,7 +112,8 @@ def write(
         f"# {title}, {datetime.date.today()}",
         "",
         f"`{command}`; {where['processor']}, {where['cores']} cores, {where['threads']} threads, "
-        f"{where['memory_gb']} GB, {where['gpu'] or 'no GPU'}, {where['system']}; {versions}; float32.",
+        f"{where['memory_gb']} GB, {where['gpu'] or 'no GPU'}, {where['system']}; "
+        f"{versions}; float32; {where['clock']}.",
         *(["", notes] if notes else []),
         *(line for heading, text in tables.items() for line in ("", f"## {heading}", "", text)),
     ]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import statistics
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from .clock import clock
 from .models import Job
 
 TURN = 2e-3  # short jobs are repeated until a turn takes about so many seconds
@@ -26,22 +26,29 @@ class Times:
 
 def seconds(job: Job, repeats: int = 1) -> float:
     """Of one call, on average."""
-    start = time.perf_counter()
+    start = clock()
     for _ in range(repeats):
         job()
-    return (time.perf_counter() - start) / repeats
+    return (clock() - start) / repeats
 
 
 def interleaved(jobs: Mapping[str, Job], budget: float = 3.0, least: int = 3, most: int = 30) -> dict[str, Times]:
-    """A B C A B C … for about ``budget`` seconds, at least ``least`` and at most ``most`` turns.
+    """A B C A B C … for about ``budget`` seconds, ``least`` to ``most`` turns, or a single one of slow jobs.
 
-    Before that every job runs twice: the first call may compile, the second says how often a turn repeats the job.
+    Before that every job runs twice: the first call may compile, the second says how often a turn repeats the job. A
+    job that fails is named and left out.
     """
-    first = {name: seconds(job) for name, job in jobs.items()}
+    jobs, first = dict(jobs), {}
+    for name, job in list(jobs.items()):
+        try:
+            first[name] = seconds(job)
+        except Exception as error:  # whatever a library raises, the others still race
+            print(f"{name} failed: {type(error).__name__}: {str(error).strip().splitlines()[0]:.150}", flush=True)
+            del jobs[name]
     warm = {name: seconds(job) for name, job in jobs.items()}
     repeats = {name: max(1, math.ceil(TURN / max(taken, 1e-6))) for name, taken in warm.items()}
     a_round = sum(max(taken, TURN) for taken in warm.values())
-    turns = min(max(round(budget / a_round), least), most)
+    turns = min(max(round(budget / a_round), least if a_round < 3 * budget else 1), most)
     taken: dict[str, list[float]] = {name: [] for name in jobs}
     for _ in range(turns):
         for name, job in jobs.items():

@@ -47,6 +47,7 @@ def _worth_onednn(a: Tensor, b: Tensor) -> bool:
         and a.dtype == b.dtype == torch.float32
         and a.device.type == "cpu"
         and _HAS_ONEDNN
+        and not torch.compiler.is_compiling()  # the compiler takes this operator with constant weights only
     )
 
 

@@ -1,0 +1,14 @@
+"""The clock of all benchmarks; it imports nothing heavy, so that imports can be timed."""
+
+from __future__ import annotations
+
+import os
+import time
+
+CPU = os.environ.get("BENCH_CLOCK") == "cpu"
+
+
+def clock() -> float:
+    """Wall time; with ``BENCH_CLOCK=cpu`` what the process has computed for, which other processes do not change much:
+    for one thread on a busy machine."""
+    return time.process_time() if CPU else time.perf_counter()
