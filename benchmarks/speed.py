@@ -3,13 +3,12 @@
     python benchmarks/speed.py [--families maf,nsf] [--jobs density,train,sample] [--sizes standard] [--compiled]
 
 The contestants take turns; the tables hold medians, with the ratio to pushforward. Ratios travel from machine to
-machine better than times do.
+machine better than times do. Families that ran earlier on the same day and machine stay in the result file.
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
 
 from measure import plots, results
 from measure.models import JOBS
@@ -26,7 +25,7 @@ def race(family: str, size: Size, jobs: list[str], libraries: list[str], budget:
         able = {each.library: each.jobs[job] for each in contestants if job in each.jobs}
         for library, times in interleaved(able, budget).items():
             parameters = next(each.parameters for each in contestants if each.library == library)
-            rows.append(row(family, job, library, times) | {"parameters": parameters, **asdict(size)})
+            rows.append(row(family, job, library, times) | {"parameters": parameters, "size": str(size)})
         print(family, job, results.ratios(medians(rows, family, job), OURS), flush=True)
     return rows
 
@@ -76,18 +75,19 @@ def main() -> None:
     jobs = options.jobs.split(",")
     libraries = options.libraries.split(",") if options.libraries else list(BUILDERS if options.compiled else EAGER)
     changes = {key: value for key in ("batch", "features", "device") if (value := getattr(options, key)) is not None}
-    rows: list[results.Row] = []
-    sizes = {}
+    families = options.families.split(",")
     name = "-".join(["speed", options.sizes, *([] if options.device == "cpu" else [options.device])])
-    for family in options.families.split(","):
-        sizes[family] = SIZES[options.sizes][family].but(**changes)
-        rows += race(family, sizes[family], jobs, libraries, options.budget)
-        write(name, rows, jobs, sizes)
+    rows = [each for each in results.earlier(name) if each["family"] not in families]
+    for family in families:
+        size = SIZES[options.sizes][family].but(**changes)
+        rows += race(family, size, jobs, libraries, options.budget)
+        write(name, rows, jobs)
 
 
-def write(name: str, rows: list[results.Row], jobs: list[str], sizes: dict[str, Size]) -> None:
+def write(name: str, rows: list[results.Row], jobs: list[str]) -> None:
     tables = {job: overview(rows, job) for job in jobs}
-    tables["Sizes"] = results.table([{"family": family, "size": str(size)} for family, size in sizes.items()])
+    sizes = {each["family"]: each["size"] for each in rows}
+    tables["Sizes"] = results.table([{"family": family, "size": size} for family, size in sizes.items()])
     title = "Milliseconds of one call, and how many times ours a peer takes"
     results.write(name, title, tables, rows, figure=picture(rows, jobs))
 

@@ -89,9 +89,10 @@ def _path(name: str) -> Path:
 
 
 def earlier(name: str) -> list[Row]:
-    """The rows of today's file of this name, if there is one."""
+    """The rows of today's file of this name, if there is one, from the same machine, versions, threads and clock."""
     path = _path(name).with_suffix(".json")
-    return json.loads(path.read_text())["rows"] if path.exists() else []
+    document = json.loads(path.read_text()) if path.exists() else {}
+    return document["rows"] if document.get("machine") == machine() else []
 
 
 def write(

@@ -5,6 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
+import pushforward as pf
 from pushforward.numerics import perceptron as module
 from pushforward.numerics.masked_linear import mask, staircase
 from pushforward.numerics.perceptron import perceptron
@@ -68,3 +69,13 @@ def test_torch_func_sees_plain_operations():
     assert jacobian.shape == (7, 6, 3)
     assert jacobian[:, :2].abs().max() == 0  # the first feature's parameters see no feature
     assert jacobian[:, 4:, :2].abs().max() > 0
+
+
+def test_inference_mode_leaves_nothing_behind():
+    flow, x = pf.maf(5, layers=2, hidden=(37, 37)), torch.randn(11, 5)  # sizes of its own: fresh scratch memory
+    with torch.inference_mode():
+        before = flow.log_prob(x)
+        flow.sample((11,))
+    with torch.no_grad():
+        assert torch.equal(flow.log_prob(x), before)
+        assert flow.sample((11,)).shape == (11, 5)

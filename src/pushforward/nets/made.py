@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from ..described import Described
 from ..numerics.incremental import Feature, ScalarMap, generate, invert, plan
-from ..numerics.layout import planes, unplanes
+from ..numerics.layout import plain_operations, planes, unplanes
 from ..numerics.masked_linear import blocks, mask, staircase
 from ..numerics.perceptron import perceptron
+from ..numerics.scratch import scratch
 from .mlp import context_bias, entries, uniform
 
 
@@ -92,10 +93,12 @@ class MADE(Described):
         generate(batch.numel(), self.plan, self.layers, self._params(batch, context), feature)
 
     def _params(self, batch: torch.Size, context: Tensor | None) -> list[Tensor]:
-        """Masked weights and biases in turn; the context is part of the first bias."""
-        params = []
+        """Masked weights and biases in turn; the context is part of the first bias. Without gradients the weights lie
+        in scratch memory: mapping a megabyte anew takes longer than to multiply a row by it."""
+        params, lasting = [], torch.is_grad_enabled() or plain_operations()
         for k, (weight, bias) in enumerate(zip(entries(self.weights), entries(self.biases), strict=True)):
-            params += [weight * getattr(self, f"mask_{k}"), bias]
+            into = None if lasting else scratch(("masked", k), weight, *weight.shape)
+            params += [torch.mul(weight, getattr(self, f"mask_{k}"), out=into), bias]
         if self.context_weight is not None and context is not None:
             params[1] = context_bias(context, self.context_weight, self.biases[0], batch)
         return params

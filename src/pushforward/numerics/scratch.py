@@ -39,5 +39,6 @@ def scratch(slot: object, like: Tensor, *shape: int) -> Tensor:
     if kept is None:
         if len(_buffers.of) >= _MOST:
             _buffers.of.clear()
-        kept = _buffers.of[key] = like.new_empty(shape)
+        with torch.inference_mode(False):  # a buffer made in inference mode could not be written outside it
+            kept = _buffers.of[key] = like.new_empty(shape)
     return kept
