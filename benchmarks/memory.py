@@ -49,8 +49,9 @@ def main() -> None:
     parser.add_argument("--families", default=",".join(STANDARD))
     parser.add_argument("--batch", type=int, default=4096, help="rows; of images a sixteenth")
     options = parser.parse_args()
-    rows = []
-    for family in options.families.split(","):
+    families = options.families.split(",")
+    rows = [row for row in results.earlier("memory") if row["family"] not in families]
+    for family in families:
         rows += measured(family, options.batch // 16 if STANDARD[family].side else options.batch)
         tables = {job: overview(rows, job) for job in JOBS}
         results.write("memory", "Memory of one call, and of the whole process", tables, rows)
