@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import doctest
+import gzip
 import importlib
 import importlib.util
 import io
@@ -16,9 +17,11 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
+from PIL import Image
 
 import pushforward
 from pushforward.cli import main
@@ -34,7 +37,7 @@ def blocks(page: Path) -> list[tuple[str, str]]:
 
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the tables that the pages speak of, small enough to be quick."""
+    """A folder with the tables and images that the pages speak of, small enough to be quick."""
     plotnine = importlib.util.find_spec("plotnine")
     assert plotnine is not None
     assert plotnine.submodule_search_locations is not None
@@ -44,8 +47,22 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     rows.select(["carat", "depth", "table", "price"]).write_csv(tmp_path / "my.csv")
     shuffled = rows.sample(200, seed=1).with_columns(pl.lit("new").alias("shop"))
     shuffled.select(sorted(shuffled.columns)).write_csv(tmp_path / "shuffled.csv")
+    _draw_pictures(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def _draw_pictures(folder: Path) -> None:
+    """MNIST-style files, and a folder with a folder for each of two classes, of noise."""
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 8, 8)).astype(np.uint8)
+    for name in ("train", "t10k"):
+        sizes = b"".join(size.to_bytes(4, "big") for size in pixels.shape)
+        content = bytes([0, 0, 8, 3]) + sizes + pixels.tobytes()
+        (folder / f"{name}-images-idx3-ubyte.gz").write_bytes(gzip.compress(content))
+    for k, picture in enumerate(pixels):
+        path = folder / "photos" / ("cat", "dog")[k % 2] / f"{k:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(path)
 
 
 def run_shell(block: str) -> None:

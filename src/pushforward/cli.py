@@ -17,7 +17,7 @@ from .shell.learning import demo, fit
 from .shell.options import command_line
 from .shell.using import sample, score
 
-HELP = """Learn the density of a table, score its rows, draw new ones, and report.
+HELP = """Learn the density of a table or of images, score its rows, draw new ones, and report.
 
 A typical afternoon:
 
@@ -26,7 +26,8 @@ A typical afternoon:
     pushforward sample model -n 1000 -o rows.csv
     pushforward report model -o report.html
 
-Tables are CSV, Parquet, Arrow or NumPy files. Log-densities are in nats, in the table's own units.
+Tables are CSV, Parquet, Arrow or NumPy files, and log-densities are in nats, in the table's own units. Images are
+folders of pictures, NumPy or MNIST-style idx files.
 """
 
 app = App(name="pushforward", help=HELP, version=__version__)

@@ -120,6 +120,7 @@ MODEL_CASES = {
     "exact": (GOOD, "score {m}/pixelcnn {}/d.npy -o {}/s.csv --samples 4", "are exact and take no samples"),
     "scores": (GOOD, "score {m}/glow {}/d.npy -o {}/s.png", "expected .csv or .parquet"),
     "samples": (GOOD, "sample {m}/glow -n 4 -o {}/s.csv", "expected .png or .npy or .npz"),
+    "no model": (GOOD, "sample {}/none -n 4 -o {}/s.png", "there is no such model"),
     "none": (GOOD, "sample {m}/glow -n 0 -o {}/s.png", "-n 0"),
     "given": (GOOD, "sample {m}/glow -n 4 -o {}/s.png --given class=1", "is not conditioned on anything"),
     "other": (GOOD, "sample {m}/given -n 4 -o {}/s.png --given size=1", "is conditioned on class"),

@@ -217,3 +217,13 @@ def test_a_flow_without_parameters_is_refused():
     flow = small_flow().requires_grad_(False)
     with pytest.raises(ValueError, match="no parameters to train"):
         pf.fit(flow, rows(), steps=1)
+
+
+def test_images_may_be_bytes():
+    images = torch.randint(0, 4, (40, 1, 2, 2), dtype=torch.uint8)
+    results = []
+    for x in (images, images.float()):
+        torch.manual_seed(0)
+        model = pf.pixelcnn((1, 2, 2), levels=4, hidden=4, layers=1)
+        results.append(pf.fit(model, x, steps=5, progress=False).best_validation_loss)
+    assert results[0] == results[1]

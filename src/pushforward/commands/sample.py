@@ -35,8 +35,8 @@ def run(
         from .images import sample
 
         return sample.run(model_path, n, output, given, console, seed=seed, temperature=temperature, device=device)
-    check_output(output)
     model = TableModel.load(model_path, device)
+    check_output(output)
     rows = model.sample(n, given, seed, temperature)
     for column in model.schema.numeric.columns:
         below = int((rows[column.name] < 0).sum()) if column.minimum >= 0 else 0

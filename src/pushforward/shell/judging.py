@@ -25,7 +25,7 @@ def report(
     """Write what was learnt, and how well, as one HTML file to share.
 
     Args:
-        data: Rows to report on: of the file that was fitted, the held-out ones are used; without it, the held-out rows
+        data: Rows or images to report on: of the file that was fitted, the held-out ones are used; without it, those
             that were saved with the model.
         output: The report: an .html file.
         title: Its heading.
@@ -43,7 +43,7 @@ def report(
 
 def compare(
     model: Model,
-    other: Annotated[Path, Parameter(help="Another model of the same columns.")],
+    other: Annotated[Path, Parameter(help="Another model of the same columns, or images.")],
     data: Path,
     *,
     drop_missing: DropMissing = False,
@@ -53,10 +53,10 @@ def compare(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Which of two models gives a table's rows the higher likelihood, row by row, with its standard error.
+    """Which of two models gives the same rows or images the higher likelihood, one by one, with its standard error.
 
     Args:
-        data: The table. Of a file that the models were fitted to, their common held-out rows are used.
+        data: The table or the images. Of a file that the models were fitted to, their common held-out rows are used.
     """
     from ..commands import compare as command
     from ..commands.device import device_named
@@ -69,7 +69,7 @@ def compare(
 
 
 def info(model: Model, *, json: Json = False) -> None:
-    """What a model is: its table, its columns, how good it is, and the command that made it."""
+    """What a model is: its data, its columns, how good it is, and the command that made it."""
     from ..commands import info as command
 
     console = console_for(json)

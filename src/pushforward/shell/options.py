@@ -15,7 +15,8 @@ Seed = Annotated[int, Parameter(help="Fixes everything that is drawn at random."
 Device = Annotated[str, Parameter(help="cpu, cuda, or auto: the GPU where there is one.")]
 DropMissing = Annotated[bool, Parameter(negative="", help="Leave out rows with missing or infinite values.")]
 Samples = Annotated[
-    int | None, Parameter(help="Points that each whole or rounded number's cell is averaged over [default: 16].")
+    int | None,
+    Parameter(help="Points that each whole or rounded number's cell is averaged over [default: 16, images 1]."),
 ]
 
 command_line = ContextVar("command_line", default="pushforward")

@@ -26,10 +26,11 @@ def score(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """The log-density of every row of a table, and its percentile among the training rows.
+    """The log-density of every row of a table, or of every image, and its percentile among the training data.
 
     Writes one row of scores per row of the table, in its order: log_density (nats, in the table's units), percentile,
-    and standard_error where whole or rounded numbers make the density an average over cells.
+    and standard_error where whole or rounded numbers make the density an average over cells. Of images: the file or
+    number of each, log_density, bits_per_dim and percentile.
 
     Args:
         data: The table, or a folder or 'pattern' of Parquet files; its columns are found by name, in any order. What is
@@ -76,12 +77,14 @@ def sample(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Draw new rows from a model.
+    """Draw new rows, or images, from a model.
 
     Args:
-        n: How many rows.
-        output: The rows: a .csv or .parquet file.
-        given: The value of a column that the model is conditioned on, as in cut=Ideal. May be repeated.
+        n: How many.
+        output: The rows: a .csv or .parquet file. Images: a .png with all of them, a .npy, or a .npz with their
+            classes.
+        given: The value of a column that the model is conditioned on, as in cut=Ideal. May be repeated. Of images, as
+            in class=3; without it, all classes in turn.
         temperature: Below 1, rows closer to the most typical ones; 1 samples the density itself.
     """
     from ..commands import sample as command

@@ -78,9 +78,11 @@ def check_rows(flow: Density, x: Any, context: Any = None, name: str = "x") -> R
 
 def _check_values(values: Any, name: str) -> Tensor:
     values = torch.as_tensor(values).detach()
+    if values.dtype == torch.uint8:  # images
+        values = values.float()
     if values.dim() < 2 or not values.is_floating_point():
         raise ValueError(
-            f"{name} must be floating-point rows, (n, features) or (n, *event), "
+            f"{name} must be floating-point rows, (n, features) or (n, *event), or images of uint8, "
             f"got {values.dtype} of shape {tuple(values.shape)}"
         )
     bad = (~values.flatten(1).isfinite().all(1)).nonzero()

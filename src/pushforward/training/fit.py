@@ -89,8 +89,8 @@ def fit(
 
     Args:
         flow_or_objective: A flow (trained by :class:`ForwardKL`) or an objective.
-        x: Rows, ``(n, *event)``; None for objectives that draw their own samples; or a
-            :class:`~pushforward.training.stream.Stream` of rows with their contexts, which do not fit in memory.
+        x: Rows, ``(n, *event)``, floating-point, or images of uint8; None for objectives that draw their own samples;
+            or a :class:`~pushforward.training.stream.Stream` of rows with their contexts, which do not fit in memory.
         context: The context of each row, ``(n, context features)``.
         validation: A fraction of the rows to hold out (of many rows, 20,000 at most), or held-out rows, or a pair of
             rows and contexts; 0 or None for none, and then the last weights are the best.
