@@ -6,7 +6,7 @@ import math
 
 from ..blocks import Verdict
 from ..measure import mean_and_error
-from ..words import count, percent, plus_minus, whole
+from ..words import count, plus_minus, whole
 from .evidence import ImageSubject, RoundTrip
 
 
@@ -35,10 +35,13 @@ def came_back(trip: RoundTrip | None) -> Verdict | None:
     of = f"{whole(trip.images.numel())} numbers of {count(len(trip.images), 'image')}"
     if trip.same == 1:
         return Verdict("good", f"The map is invertible in practice: all {of} came back from the latents as they were.")
-    grade = "fair" if trip.same > 0.999 and trip.furthest <= 1 else "poor"
-    return Verdict(
-        grade, f"Of {of}, {percent(1 - trip.same, 3)} came back changed, by {count(trip.furthest, 'level')} at most."
-    )
+    changed = f"{whole(round((1 - trip.same) * trip.images.numel()))} came back changed, by "
+    if trip.same > 0.999 and trip.furthest <= 1:
+        text = (
+            f"Of {of}, {changed}1 level: their noise lay so near to the edge of a level that rounding tipped them over."
+        )
+        return Verdict("good", text)
+    return Verdict("poor", f"Of {of}, {changed}{count(trip.furthest, 'level')} at most.")
 
 
 def overfitted(s: ImageSubject) -> Verdict | None:

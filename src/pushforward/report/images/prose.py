@@ -1,9 +1,9 @@
 """Paragraphs of the report of a model of images that do not depend on the data."""
 
 BITS = (
-    "A model that gives an image the probability P can store it in -log2 P bits. Divided by the numbers of the image, "
-    "that is bits per dimension: 8 would be no compression at all of 8-bit pixels, and what independent pixels need is "
-    "the value to beat."
+    "A model that gives an image the probability P can store it in log₂(1/P) bits. Divided by the numbers of the "
+    "image, that is bits per dimension: 8 would be no compression at all of 8-bit pixels, and what independent pixels "
+    "need is the value to beat."
 )
 
 BOUND = (
