@@ -41,7 +41,7 @@ class _FlowEstimator(DensityMixin, BaseEstimator):
         epochs: int | None = None,
         steps: int | None = None,
         batch_size: int = 512,
-        lr: float = 1e-3,
+        lr: float = 3e-3,
         validation: float = 0.1,
         patience: int | None = None,
         device: str = "auto",

@@ -119,6 +119,8 @@ def linear_into(out: Tensor | None, stairs: Staircase, weight: Tensor, bias: Ten
     """The same without a graph, written into ``out``, which only a single step can do without."""
     bias = by_row(bias)
     if out is None:
+        if weight.dim() == 2:
+            return product_plus(bias, weight, x)
         return product_plus(bias, weight.view(stairs.rows, -1), x[: stairs.steps[0].columns])
     for step, block in blocks(stairs, weight):
         rows = slice(step.first, step.last)
@@ -133,6 +135,8 @@ def by_row(bias: Tensor) -> Tensor:
 
 def grad_input(stairs: Staircase, weight: Tensor, grad: Tensor) -> Tensor:
     """Wᵀ grad for grad of shape (rows, n), without a graph: the widest step writes, the narrower ones add."""
+    if weight.dim() == 2:
+        return product(weight.t(), grad)
     (widest, block), *others = reversed(blocks(stairs, weight))
     out = product(block.t(), grad[widest.first : widest.last])
     if widest.columns < stairs.columns:
@@ -145,5 +149,7 @@ def grad_input(stairs: Staircase, weight: Tensor, grad: Tensor) -> Tensor:
 
 def grad_weight(stairs: Staircase, weight: Tensor, grad: Tensor, x: Tensor) -> Tensor:
     """grad xᵀ within the steps, of the shape of the weight, without a graph."""
+    if weight.dim() == 2:
+        return product(grad, x.t())
     parts = [product(grad[s.first : s.last], x[: s.columns].t()) for s in stairs.steps]
     return parts[0].view_as(weight) if len(parts) == 1 else torch.cat([part.view(-1) for part in parts])

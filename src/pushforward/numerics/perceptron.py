@@ -162,19 +162,26 @@ def _plain_backward(ctx: Any, x: Tensor, layers, params, residual: bool, grad_ou
 # For torch.compile the network is one operator that it does not look into: the products are at full rate as they are.
 
 
-@torch.library.custom_op("pushforward::perceptron", mutates_args=())
+_LIBRARY = torch.library.Library("pushforward", "DEF")
+_LIBRARY.define("perceptron(Tensor x, Tensor[] params, int[] pattern, bool residual) -> Tensor[]")
+_LIBRARY.define(
+    "perceptron_backward(Tensor grad, Tensor[] params, Tensor[] read, int[] pattern, bool residual) -> Tensor[]"
+)
+
+
+@torch.library.impl(_LIBRARY, "perceptron", "CompositeExplicitAutograd")
 def _operator(x: Tensor, params: list[Tensor], pattern: list[int], residual: bool) -> list[Tensor]:
     out, read = _run(x, unflatten(tuple(pattern)), params, residual, None, fresh)
     return [out, *read[1:]]
 
 
-@_operator.register_fake
+@torch.library.register_fake("pushforward::perceptron", lib=_LIBRARY)
 def _shapes(x: Tensor, params: list[Tensor], pattern: list[int], residual: bool) -> list[Tensor]:
     layers = unflatten(tuple(pattern))
     return [x.new_empty(stairs.rows, x.shape[1]) for stairs in (layers[-1], *layers[:-1])]
 
 
-@torch.library.custom_op("pushforward::perceptron_backward", mutates_args=())
+@torch.library.impl(_LIBRARY, "perceptron_backward", "CompositeExplicitAutograd")
 def _operator_backward(
     grad: Tensor, params: list[Tensor], read: list[Tensor], pattern: list[int], residual: bool
 ) -> list[Tensor]:
@@ -184,7 +191,7 @@ def _operator_backward(
     return [grad_x, *grads]  # type: ignore[list-item]
 
 
-@_operator_backward.register_fake
+@torch.library.register_fake("pushforward::perceptron_backward", lib=_LIBRARY)
 def _backward_shapes(
     grad: Tensor, params: list[Tensor], read: list[Tensor], pattern: list[int], residual: bool
 ) -> list[Tensor]:
@@ -199,9 +206,11 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
 
 def _backward(ctx: Any, grads: list[Tensor]) -> tuple[Any, ...]:
     params, read = ctx.saved_tensors[: ctx.params], ctx.saved_tensors[ctx.params :]
-    grad_x, *found = _operator_backward(grads[0], list(params), list(read), ctx.pattern, ctx.residual)
+    grad_x, *found = torch.ops.pushforward.perceptron_backward(
+        grads[0], list(params), list(read), ctx.pattern, ctx.residual
+    )
     return grad_x, found, None, None
 
 
-_operator.register_autograd(_backward, setup_context=_keep)
+torch.library.register_autograd("pushforward::perceptron", _backward, setup_context=_keep, lib=_LIBRARY)
 _OPERATOR: Callable[..., Any] = torch.ops.pushforward.perceptron

@@ -17,19 +17,20 @@ from .layout import transformed
 
 _LEAST = 1 << 20  # multiplications in a product that is worth the start
 _HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+_ONEDNN: Any = torch.ops.mkldnn._linear_pointwise.default if _HAS_ONEDNN else None
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:
     """a b for two matrices, without a graph."""
     if _worth_onednn(a, b):
-        return torch.ops.mkldnn._linear_pointwise(a, b.t(), None, "none", [], "")
+        return _ONEDNN(a, b.t(), None, "none", [], "")
     return torch.mm(a, b)
 
 
 def product_plus(bias: Tensor, a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
     """a b + bias, without a graph; written into ``out`` where given."""
     if _worth_onednn(a, b):
-        whole = product(a, b)
+        whole = _ONEDNN(a, b.t(), None, "none", [], "")
         return whole.add_(bias) if out is None else torch.add(whole, bias, out=out)
     return torch.addmm(bias, a, b, out=out)
 

@@ -99,7 +99,7 @@ def fit(
         budget: Time for the training, as in 90s, 5m or 1h.
         patience: Stop after so many validations without an improvement.
         batch_size: Rows in a batch [default: 512, images 64].
-        lr: The learning rate [default: 0.001, images 0.003].
+        lr: The learning rate [default: 0.003, with --target 0.001].
         checkpoint_every: Save the state of the training every so many steps, beside the model, in MODEL.training.
         resume: Go on from MODEL.training where it exists; start afresh where it does not.
         metrics: A file for the training's progress, one JSON object a line.
@@ -134,7 +134,7 @@ def fit(
         steps=steps,
         budget=None if budget is None else seconds("--budget", budget),
         batch_size=512 if batch_size is None else batch_size,
-        lr=1e-3 if lr is None else lr,
+        lr=lr if lr is not None else 1e-3 if target else 3e-3,
         patience=patience,
         samples=16 if samples is None else samples,
         device=device,

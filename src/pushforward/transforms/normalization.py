@@ -71,9 +71,9 @@ class Whiten(Transform):
         self.register_buffer("factor", factor.clone())
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        rows = (x - self.loc.to(x.dtype)).unsqueeze(-1)
-        z = torch.linalg.solve_triangular(self.factor.to(x.dtype), rows, upper=False).squeeze(-1)
-        return z, self._logdet(x, -1.0)
+        rows = (x - self.loc.to(x.dtype)).reshape(-1, len(self.loc))
+        z = torch.linalg.solve_triangular(self.factor.to(x.dtype), rows.t(), upper=False)
+        return z.t().reshape(x.shape), self._logdet(x, -1.0)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return z @ self.factor.to(z.dtype).T + self.loc.to(z.dtype), self._logdet(z, 1.0)
