@@ -44,6 +44,21 @@ def test_error_of_a_field_at_rest_is_the_mean_squared_velocity():
     assert losses.mean().item() == pytest.approx(5, rel=0.05)
 
 
+@pytest.mark.parametrize(("late", "mean"), [(1.0, 1 / 2), (2.0, 2 / 3)])
+def test_late_times_are_closer_to_the_data(late, mean):
+    class Clock(nn.Module):
+        def forward(self, t, z, context=None):
+            self.seen = t
+            return torch.zeros_like(z)
+
+    flow = pf.Flow(Continuous(Clock()), 2)
+    for loss in (pf.FlowMatching(flow, late=late), pf.FlowMatching(flow, late=late).held_out):
+        loss(normal(20_000, 2))
+        seen = flow.transform.field.seen
+        assert float(seen.mean()) == pytest.approx(mean, abs=0.01)  # E[1 - u^late] = late / (late + 1)
+        assert 0 <= float(seen.min()) < float(seen.max()) <= 1
+
+
 def test_preprocessing_comes_before_the_lines():
     field = Continuous(Towards(torch.zeros(2)))
     flow = pf.Flow(Compose([Standardize(torch.tensor([5.0, 5.0]), torch.ones(2)), field]), 2)
@@ -128,5 +143,7 @@ def test_wrong_arguments_are_named():
         pf.FlowMatching(flow, "random")
     with pytest.raises(ValueError, match="context_cost"):
         pf.FlowMatching(flow, context_cost=-1.0)
+    with pytest.raises(ValueError, match="late must be positive"):
+        pf.FlowMatching(flow, late=0.0)
     with pytest.raises(ValueError, match="kinetic"):
         pf.RegularisedLikelihood(flow, kinetic=-1.0)

@@ -24,6 +24,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "Dequantise": ("theis2016note",),
     "EmergingConv": ("hoogeboom2019emerging",),
     "FlowMatching": ("lipman2023flow",),
+    "FourierField": ("tancik2020fourier",),
     "MADE": ("germain2015made",),
     "Multiscale": ("dinh2017density",),
     "PLU": ("kingma2018glow",),

@@ -33,6 +33,15 @@ _ENTRIES = r"""
   year    = {1990}
 }
 
+@inproceedings{tancik2020fourier,
+  author    = {Tancik, Matthew and Srinivasan, Pratul P. and Mildenhall, Ben and Fridovich-Keil, Sara and
+               Raghavan, Nithin and Singhal, Utkarsh and Ramamoorthi, Ravi and Barron, Jonathan T. and Ng, Ren},
+  title     = {Fourier features let networks learn high frequency functions in low dimensional domains},
+  booktitle = {Advances in Neural Information Processing Systems},
+  year      = {2020},
+  eprint    = {2006.10739}, archiveprefix = {arXiv}
+}
+
 @article{tsitouras2011runge,
   author  = {Tsitouras, Charalampos},
   title   = {{Runge-Kutta} pairs of order 5(4) satisfying only the first column simplifying assumption},

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from .distributions.autoregressive import AutoregressiveModel
 from .distributions.conditional import Bernoulli, Categorical, Gaussian, Mixture
 from .distributions.flow import Flow
-from .nets.field import MLPField
+from .nets.field import FourierField, MLPField
 from .nets.made import MADE
 from .nets.mlp import MLP
 from .transforms.autoregressive import Autoregressive
@@ -78,6 +78,7 @@ def ffjord(
     *,
     context: int = 0,
     hidden: Sequence[int] = (64, 64),
+    frequencies: int = 0,
     solver: str = "dopri5",
     rtol: float = 1e-5,
     atol: float = 1e-5,
@@ -89,6 +90,8 @@ def ffjord(
         features: Features of a row.
         context: Features of the context, 0 for none.
         hidden: Widths of the field's hidden layers; up to two of them make the exact trace nearly free.
+        frequencies: So many random waves of x that the field reads besides x, for fine structure in few features
+            (:class:`~pushforward.nets.field.FourierField`): its trace takes one product for each feature.
         solver: "dopri5", "tsit5" or "bosh3".
         rtol: Relative tolerance of a step.
         atol: Absolute tolerance of a step.
@@ -101,7 +104,13 @@ def ffjord(
         Grathwohl et al. (2019), FFJORD, arXiv:1810.01367. Lecture: "FFJORD density estimation".
     """
     _check(features=features)
-    field = MLPField(features, context=context, hidden=hidden)
+    if frequencies < 0:
+        raise ValueError(f"frequencies must not be negative, got frequencies={frequencies}")
+    field: MLPField | FourierField = (
+        FourierField(features, context=context, hidden=hidden, frequencies=frequencies)
+        if frequencies
+        else MLPField(features, context=context, hidden=hidden)
+    )
     return Flow(Continuous(field, solver=solver, rtol=rtol, atol=atol, trace=trace), features, context=context)
 
 

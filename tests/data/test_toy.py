@@ -27,6 +27,33 @@ def test_entropy(name):
     assert float(estimate) == pytest.approx(toy.ENTROPIES[name], abs=0.1)
 
 
+def curve(name):
+    """Points, spread evenly over the toy before its noise is added; and the noise's standard deviation."""
+    u = (torch.arange(1200, dtype=torch.float64) + 0.5) / 1200
+    around = torch.stack([(2 * math.pi * u).cos(), (2 * math.pi * u).sin()], 1)
+    half = torch.stack([(math.pi * u).cos(), (math.pi * u).sin()], 1)
+    turn = 1.5 * math.pi * (1 + 2 * u[:, None])
+    return {
+        "8gaussians": (4 / math.sqrt(2) * around[75::150], 0.5 / math.sqrt(2)),
+        "circles": (torch.cat([3 * around, 1.5 * around]), 0.24),
+        "moons": (2 * torch.cat([half, torch.tensor([1, 0.5]) - half]) + torch.tensor([-1, -0.2]), 0.2),
+        "rings": (torch.cat([around * radius for radius in (0.75, 1.5, 2.25, 3.0)]), 0.08),
+        "swissroll": (turn * torch.cat([turn.cos(), turn.sin()], 1) / 5, 0.2),
+    }[name]
+
+
+@pytest.mark.parametrize("name", ["8gaussians", "circles", "moons", "rings", "swissroll"])
+def test_entropy_by_integration(name):
+    """-∫ p log p with p a sum of Gaussians along the curve, over squares narrower than the noise."""
+    points, noise = curve(name)
+    width = 0.7 * noise
+    ticks = torch.arange(-4.8, 4.8, width, dtype=torch.float64)
+    x, y = (torch.exp(-0.5 * ((ticks[:, None] - points[:, k]) / noise) ** 2) for k in (0, 1))
+    p = x @ y.t() / (2 * math.pi * noise**2 * len(points))
+    assert float(p.sum()) * width**2 == pytest.approx(1, abs=1e-4)
+    assert float(-p.xlogy(p).sum()) * width**2 == pytest.approx(toy.ENTROPIES[name], abs=1e-3)
+
+
 def test_an_unknown_name_is_refused():
     with pytest.raises(ValueError, match="name must be one of 8gaussians"):
         toy.sample("spiral", 3)

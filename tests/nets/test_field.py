@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pushforward.described import build, describe
-from pushforward.nets.field import ConvField, MLPField, ResidualField, SquashField, tanh
+from pushforward.nets.field import ConvField, FourierField, MLPField, ResidualField, SquashField, tanh
 from pushforward.testing import randomize
 
 FIELDS = {
@@ -12,6 +12,8 @@ FIELDS = {
     "linear": lambda c: MLPField(3, context=c, hidden=()),
     "residual": lambda c: ResidualField(3, context=c, hidden=8),
     "squash": lambda c: SquashField(3, context=c, hidden=(8, 8)),
+    "fourier": lambda c: FourierField(3, context=c, hidden=(8, 8), frequencies=5),
+    "fourier, no hidden layer": lambda c: FourierField(3, context=c, hidden=(), frequencies=5),
     "conv": lambda c: ConvField(3, context=c, hidden=(4, 4)),
 }
 
@@ -53,6 +55,8 @@ def test_tanh_is_tanh():
         lambda: MLPField(2, scale=0.0),
         lambda: SquashField(2, hidden=(0,)),
         lambda: ResidualField(2, blocks=0),
+        lambda: FourierField(2, frequencies=0),
+        lambda: FourierField(2, scale=-1.0),
         lambda: ConvField(1, kernel=2),
     ],
 )

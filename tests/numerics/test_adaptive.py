@@ -1,5 +1,6 @@
 """Adaptive solving: tolerances are met, rows are alone, and nothing hangs."""
 
+import itertools
 import math
 
 import pytest
@@ -29,7 +30,7 @@ def test_error_falls_with_the_tolerance_over_six_decades(solver):
         outcome = solve(lambda t, z: -z * z * t.cos(), z, 0.0, 3.0, solver, **tolerance)
         errors.append(float((outcome.z - exact).abs().max()))
         evaluations.append(int(outcome.evaluations.max()))
-    assert all(error < 50 * 10.0**-power for error, power in zip(errors, (3, 5, 7, 9), strict=True))
+    assert all(error < 20 * 10.0**-power for error, power in zip(errors, (3, 5, 7, 9), strict=True))
     assert evaluations == sorted(evaluations)
     assert errors[0] > 1e4 * errors[-1]
 
@@ -42,7 +43,7 @@ def test_reversing_the_limits_returns_to_the_start():
 
     there = solve(field, z, 0.0, 1.5, rtol=1e-8, atol=1e-8).z
     back = solve(field, there, 1.5, 0.0, rtol=1e-8, atol=1e-8).z
-    assert (back - z).abs().max() < 1e-6
+    assert (back - z).abs().max() < 1e-7  # ten tolerances: errors of some dozen steps, there and back
     assert (there - z).abs().max() > 0.1
 
 
@@ -107,11 +108,30 @@ def test_max_steps_is_a_status_not_a_hang():
     assert outcome.z.isnan().all()
 
 
+def blindness(tableau):
+    """How many times its estimate the error of a step can be that has a jump of the field inside.
+
+    A unit jump at the fraction s of a step is seen by the stages behind it: the step makes sum b_i of it where 1 - s is
+    right, and the estimate is sum e_i, over those stages. No smoothness means no order, whatever the tolerance.
+    """
+    worst = 0.0
+    for left, right in itertools.pairwise(sorted(set(tableau.c))):
+        behind = [i for i, c in enumerate(tableau.c) if c >= right]
+        seen, estimate = (abs(sum(weights[i] for i in behind)) for weights in (tableau.b, tableau.e))
+        worst = max(worst, *(abs(seen - (1 - s)) / estimate for s in (left, right)))
+    return worst
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_jump_in_time_is_passed_or_named(dtype):
+@pytest.mark.parametrize("solver", ["bosh3", "dopri5", "tsit5"])
+@pytest.mark.parametrize("jump", [0.111, 0.37, 0.5])
+def test_a_jump_in_time_is_passed_with_the_error_that_the_estimate_lets_through(dtype, solver, jump):
     z = column(0.0, 1.0, dtype=dtype)
-    outcome = solve(lambda t, z: torch.where(t < 0.37, 0.0, 10.0).expand_as(z), z)
-    torch.testing.assert_close(outcome.z, z + 6.3, rtol=0, atol=1e-2)
+    outcome = solve(lambda t, z: torch.where(t < jump, 0.0, 10.0).expand_as(z), z, solver=solver, rtol=1e-6, atol=1e-6)
+    end = z + 10 * (1 - jump)
+    bound = blindness(TABLEAUS[solver]) * 1e-6 * (1 + float(end.max()))  # one step has the jump inside
+    rounding = 100 * torch.finfo(dtype).eps * float(end.max())
+    torch.testing.assert_close(outcome.z, end, rtol=0, atol=bound + rounding)
     assert int(outcome.rejected.min()) > 0
 
 

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 import pushforward as pf
-from pushforward.nets.field import ConvField, MLPField, ResidualField, SquashField
+from pushforward.nets.field import ConvField, FourierField, MLPField, ResidualField, SquashField
 from pushforward.numerics.ode.method import Status
-from pushforward.testing import randomize
+from pushforward.testing import check_flow, randomize
 from pushforward.transforms import Continuous
 
 TIGHT = {"rtol": 1e-10, "atol": 1e-10}
@@ -21,7 +21,13 @@ def normal(*shape, seed=0, dtype=torch.float64):
 
 
 def field(features=3, context=0, hidden=(12, 12), kind=MLPField):
-    return randomize(kind(features, context=context, hidden=hidden).double(), scale=1.5)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return randomize(kind(features, context=context, hidden=hidden).double(), scale=1.5)
+
+
+def waves(features=3, context=0, hidden=(8,)):
+    return FourierField(features, context=context, hidden=hidden, frequencies=4, scale=0.3)
 
 
 class Linear(nn.Module):
@@ -63,7 +69,14 @@ def test_gaussian_at_every_time(t, trace):
 
 @pytest.mark.parametrize(
     ("kind", "hidden"),
-    [(MLPField, ()), (MLPField, (9,)), (MLPField, (9, 7)), (MLPField, (5, 6, 7)), (SquashField, (8,))],
+    [
+        (MLPField, ()),
+        (MLPField, (9,)),
+        (MLPField, (9, 7)),
+        (MLPField, (5, 6, 7)),
+        (SquashField, (8,)),
+        (waves, (8,)),
+    ],
 )
 @pytest.mark.parametrize("context", [0, 2])
 def test_logdet_is_that_of_the_jacobian(kind, hidden, context):
@@ -74,6 +87,16 @@ def test_logdet_is_that_of_the_jacobian(kind, hidden, context):
         one = None if c is None else c[i : i + 1]
         jacobian = torch.autograd.functional.jacobian(lambda row, one=one: transform(row[None], one)[0][0], x[i])
         assert float((jacobian.det().log() - logdet[i]).detach()) == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("context", [0, 2])
+def test_ffjord_of_waves_keeps_every_promise_of_a_flow(context):
+    torch.manual_seed(0)
+    flow = randomize(pf.ffjord(2, context=context, hidden=(8, 8), frequencies=6).double(), scale=0.2)
+    c = normal(6, context, seed=1) if context else None
+    check_flow(flow, normal(6, 2), c, tolerance=1e-3)
+    with pytest.raises(ValueError, match="frequencies must not be negative, got frequencies=-1"):
+        pf.ffjord(2, frequencies=-1)
 
 
 def test_residual_and_convolutional_fields_are_flows():
@@ -99,8 +122,8 @@ def test_there_and_back(solver):
     x = normal(20, 3)
     z, logdet = transform(x)
     back, opposite = transform.inverse(z)
-    torch.testing.assert_close(back, x, rtol=0, atol=1e-5)
-    torch.testing.assert_close(opposite, -logdet, rtol=0, atol=1e-5)
+    torch.testing.assert_close(back, x, rtol=0, atol=2e-6)  # twenty tolerances: those of a dozen or more steps add up
+    torch.testing.assert_close(opposite, -logdet, rtol=0, atol=2e-6)
     torch.testing.assert_close(transform.generate(z), back, rtol=0, atol=1e-12)
 
 
@@ -194,6 +217,49 @@ def test_batch_shapes(shape):
     assert z.shape == (*shape, 3)
     assert logdet.shape == shape
     assert transform.inverse(z, normal(2))[1].shape == shape
+
+
+# ---- equal steps ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("solver", "steps", "trace"),
+    [("euler", 200, "closed"), ("midpoint", 40, "closed"), ("rk4", 20, "exact"), ("dopri5", 8, "closed")],
+)
+def test_step_doubling_tells_the_error_of_equal_steps(solver, steps, trace):
+    module, x = field(), normal(50, 3)
+    with torch.no_grad():
+        exact = Continuous(module, rtol=1e-12, atol=1e-12).solve(x)
+        transform = Continuous(module, solver=solver, steps=steps, trace=trace)
+        solution, plain = transform.solve(x, error=True), transform.solve(x)
+    for got, true in (
+        (solution.error, (solution.z - exact.z).abs().amax(1)),
+        (solution.logdet_error, (solution.logdet - exact.logdet).abs()),
+    ):
+        assert got.shape == (50,)
+        assert true.median() > 1e-8
+        assert float((got - true).abs().median() / true.median()) < 0.1
+    assert torch.equal(plain.z, solution.z)
+    assert plain.error is None
+    assert plain.logdet_error is None
+    ratio = solution.evaluations / plain.evaluations
+    assert float(ratio[0]) == pytest.approx(3, abs=0.05)  # half the step: twice the work besides
+
+
+def test_step_doubling_uses_the_same_probes_and_keeps_gradients():
+    transform = Continuous(field(), steps=16, trace="hutchinson")
+    solution = transform.solve(normal(5, 3), error=True)
+    assert solution.logdet_error.max() < 1e-4  # the spread of the estimate itself is thousands of times that
+    solution.logdet.sum().backward()
+    assert all(p.grad is not None for p in transform.parameters())
+    bare = transform.solve(normal(5, 3), logdet=False, error=True)
+    assert bare.logdet_error is None
+    assert bare.error.shape == (5,)
+
+
+def test_adaptive_steps_have_no_error_by_doubling():
+    with pytest.raises(ValueError, match="error=True is for equal steps"):
+        Continuous(field()).solve(normal(5, 3), error=True)
 
 
 # ---- gradients ------------------------------------------------------------------------------------------------
@@ -336,12 +402,22 @@ def test_compiling_changes_nothing():
     assert torch.equal(flow.compile()(x), before)
 
 
-def test_float32_is_close_to_float64():
-    flow = randomize(pf.ffjord(3, hidden=(8, 8)).double(), scale=1.5)
-    x = normal(50, 3)
-    exact = flow.log_prob(x)
-    assert flow.float().log_prob(x.float()).dtype == torch.float32
-    torch.testing.assert_close(flow.log_prob(x.float()).double(), exact, rtol=1e-4, atol=3e-4)
+def test_float32_differs_from_float64_by_rounding_where_the_steps_are_equal():
+    module, x = field(hidden=(8, 8)), normal(50, 3)
+    exact = pf.Flow(Continuous(module, steps=20), 3).double().log_prob(x)
+    flow = pf.Flow(Continuous(module, steps=20), 3).float()
+    assert flow.log_prob(x.float()).dtype == torch.float32
+    torch.testing.assert_close(flow.log_prob(x.float()).double(), exact, rtol=1e-5, atol=1e-5)
+
+
+def test_float32_is_as_accurate_as_float64_where_the_steps_adapt():
+    """Rounding can tip a step over its tolerance: then both are within the solver's error, not within rounding."""
+    module, x = field(hidden=(8, 8)), normal(50, 3)
+    exact = pf.Flow(Continuous(module, **TIGHT), 3).log_prob(x)
+    error = (pf.Flow(Continuous(module), 3).log_prob(x) - exact).abs()
+    error32 = (pf.Flow(Continuous(module), 3).float().log_prob(x.float()) - exact).abs()
+    assert error.mean() > 1e-6
+    assert error32.mean() < 1.1 * error.mean() + 1e-5
 
 
 def test_torchdiffeq_agrees_on_a_dozen_fields():

@@ -6,6 +6,7 @@ rows must not see each other. Every field here starts at exactly zero: the flow 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -165,6 +166,65 @@ class SquashField(Described):
         h = z
         for i, (layer, gate, shift) in enumerate(zip(self.layers, self.gates, self.shifts, strict=True)):
             h = layer(tanh(h) if i else h) * torch.sigmoid(gate(told)) + shift(told)
+        return h
+
+
+class FourierField(Described):
+    r"""A perceptron that reads z and t through waves as well: for densities with fine structure in few features.
+
+    .. math:: h_0 = [z, t, \sin(B z), \cos(B z), \sin(\pi k t), \cos(\pi k t)]_{k = 1..4},\quad
+              h_{l+1} = \mathrm{silu}(W_{l+1} h_l + b_{l+1}) \;(+\, V c \text{ at first}),\quad
+              dz/dt = W_{L+1} h_L + b_{L+1}
+
+    A perceptron on z alone learns fine structure last; sines and cosines of random directions bring it near. The
+    directions and frequencies B are drawn from a normal distribution and trained with the rest.
+
+    Args:
+        features: Features of a row.
+        context: Features of the context, 0 for none.
+        hidden: Widths of the hidden layers.
+        frequencies: Rows of B.
+        scale: Their standard deviation at the start: about the inverse of the finest structure's width.
+
+    Raises:
+        ValueError: a size is below 1, or the scale is not positive.
+
+    Reference:
+        Tancik et al. (2020), Fourier features let networks learn high frequency functions, arXiv:2006.10739.
+    """
+
+    TIMES = 4  # waves in t
+
+    def __init__(
+        self,
+        features: int,
+        *,
+        context: int = 0,
+        hidden: Sequence[int] = (128, 128),
+        frequencies: int = 64,
+        scale: float = 2.0,
+    ) -> None:
+        super().__init__()
+        if min(features, frequencies, *hidden, 1) < 1:
+            got = f"features={features}, frequencies={frequencies}, hidden={tuple(hidden)}"
+            raise ValueError(f"features, frequencies and hidden must be at least 1, got {got}")
+        if not scale > 0:
+            raise ValueError(f"scale must be positive, got scale={scale}")
+        self.directions = nn.Parameter(scale * torch.randn(frequencies, features))
+        self.register_buffer("turns", math.pi * torch.arange(1.0, self.TIMES + 1))
+        widths = [features + 1 + 2 * (frequencies + self.TIMES), *hidden, features]
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
+        self.context_weight = uniform(widths[1], context, zero=not hidden) if context else None
+        zero_(self.layers[-1])
+
+    def forward(self, t: Tensor, z: Tensor, context: Tensor | None = None) -> Tensor:
+        t = t.expand(*z.shape[:-1], 1)
+        space, time = F.linear(z, self.directions), t * self.turns
+        h = self.layers[0](torch.cat([z, t, space.sin(), space.cos(), time.sin(), time.cos()], -1))
+        if self.context_weight is not None:
+            h = h + F.linear(context, self.context_weight)  # type: ignore[arg-type]
+        for layer in self.layers[1:]:
+            h = layer(F.silu(h))
         return h
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,40 +17,12 @@ from ..numerics.ode.adjoint import adjoint
 from ..numerics.ode.gradient import RowData, discrete
 from ..numerics.ode.method import Outcome, Status
 from ..numerics.ode.network import follow
-from ..numerics.ode.solve import Solver
+from ..numerics.ode.solve import Solver, doubling_error
 from ..numerics.ode.tableau import TABLEAUS
 from .base import Transform
+from .solution import Solution
 
 EXACT_UP_TO = 64  # features up to which trace="auto" is exact for a field without a closed form
-
-FAILURES = {
-    Status.MAX_STEPS: "used up max_steps={max_steps} (the field is stiff there, or the tolerance very tight)",
-    Status.NOT_FINITE: "met values that are not finite",
-    Status.STEP_TOO_SMALL: "needed steps below the resolution of the numbers (a jump or a pole in the field)",
-}
-
-
-@dataclass(frozen=True)
-class Solution:
-    """What a solve found, one entry for each row of the batch, and what it took."""
-
-    z: Tensor  # (*batch, *event) the end; NaN where it was not reached
-    status: Tensor  # (*batch,) of pushforward.numerics.ode.method.Status; 0 is success
-    accepted: Tensor  # (*batch,) steps
-    rejected: Tensor  # (*batch,) steps
-    evaluations: Tensor  # (*batch,) of the field
-    max_steps: int
-    logdet: Tensor | None = None  # (*batch,) log|det dz/dx| in nats
-    standard_error: Tensor | None = None  # (*batch,) of logdet, where it was estimated with probes
-    kinetic: Tensor | None = None  # (*batch,) the integral of |f|^2
-    jacobian: Tensor | None = None  # (*batch,) the integral of |J v|^2, in expectation that of |J|_F^2
-
-    @property
-    def message(self) -> str:
-        """One sentence about the rows that did not arrive; empty when all did."""
-        lost = [(status, int((self.status == status).sum())) for status in FAILURES]
-        parts = [f"{count} {FAILURES[status].format(max_steps=self.max_steps)}" for status, count in lost if count]
-        return f"of {self.status.numel()} rows, {'; '.join(parts)}: their results are NaN" if parts else ""
 
 
 class Continuous(Transform):
@@ -158,6 +130,7 @@ class Continuous(Transform):
         *,
         logdet: bool = True,
         energies: bool = False,
+        error: bool = False,
         probes: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Solution:
@@ -170,9 +143,16 @@ class Continuous(Transform):
             t1: When to end.
             logdet: Whether the log-determinant is wanted.
             energies: Whether the integrals of the field's kinetic energy and squared Jacobian norm are wanted.
+            error: Whether the error of equal steps is to be estimated, from a second solve with twice as many (which
+                costs twice as much again).
             probes: Noise for Hutchinson's estimator, ``(K, *batch, *event)``; drawn from ``generator`` if missing.
             generator: Where the noise comes from; PyTorch's default one if missing.
+
+        Raises:
+            ValueError: ``error`` is asked of steps that adapt.
         """
+        if error and self.solver.steps is None:
+            raise ValueError("error=True is for equal steps (steps=...): adaptive ones keep theirs below rtol and atol")
         batch, event = x.shape[: x.dim() - self.event_dim], x.shape[x.dim() - self.event_dim :]
         n, features = math.prod(batch), math.prod(event)
         z = x.reshape(n, features)
@@ -186,7 +166,19 @@ class Continuous(Transform):
         start, end = (torch.as_tensor(t, dtype=x.dtype, device=x.device).expand(batch).reshape(n, 1) for t in (t0, t1))
         follow = self._by_network if self._has_network(kind, energies) else self._by_field
         arrived, integrals, outcome = follow(z, RowData(context, probes), start, end - start, event, kind, energies)
-        return self._solution(x.shape, batch, arrived, integrals, outcome, kind, energies)
+        solution = self._solution(x.shape, batch, arrived, integrals, outcome, kind, energies)
+        return self._with_error(solution, x, context, (t0, t1), probes) if error else solution
+
+    def _with_error(self, solution: Solution, x: Tensor, context: Any, times: tuple, probes: Any) -> Solution:
+        """The solution with its errors, by step doubling."""
+        finer = Continuous(**{**self.arguments(), "steps": 2 * (self.solver.steps or 0)})
+        with torch.no_grad():
+            fine = finer.solve(x, context, *times, logdet=solution.logdet is not None, probes=probes)
+        error = doubling_error(self.solver.tableau, solution.z.detach(), fine.z).flatten(-self.event_dim).amax(-1)
+        known: dict[str, Any] = {"error": error, "evaluations": solution.evaluations + fine.evaluations}
+        if solution.logdet is not None:
+            known["logdet_error"] = doubling_error(self.solver.tableau, solution.logdet.detach(), fine.logdet)  # type: ignore[arg-type]
+        return replace(solution, **known)
 
     def _solve(self, *args, **options) -> Solution:
         solution = self.solve(*args, **options)

@@ -90,3 +90,22 @@ def fixed(
         rejected=torch.zeros_like(count),
         evaluations=count * (tableau.stages - tableau.adaptive) + tableau.adaptive,
     )
+
+
+def doubling_error(tableau: Tableau, coarse: Tensor, fine: Tensor) -> Tensor:
+    r"""The error of a result of equal steps, estimated from one with twice as many steps.
+
+    .. math:: |z_h - z| \approx \frac{2^p}{2^p - 1}\, |z_h - z_{h/2}|
+
+    for a method of order p, whose error is a multiple of h^p up to higher terms.
+
+    Args:
+        tableau: The method.
+        coarse: The result, of any shape.
+        fine: The same with twice the steps.
+
+    Reference:
+        Hairer, Norsett, Wanner (1993), Solving Ordinary Differential Equations I, section II.4 (Richardson).
+    """
+    factor = 2**tableau.order
+    return (coarse - fine).abs() * (factor / (factor - 1))
