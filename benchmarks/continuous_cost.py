@@ -1,7 +1,8 @@
 """What a continuous flow costs and how accurate it is.
 
     python benchmarks/continuous_cost.py traces       # time of a log-density against features, for each kind of trace
-    python benchmarks/continuous_cost.py precision    # error and evaluations against tolerance, six decades
+    python benchmarks/continuous_cost.py precision --plot precision.png   # error and evaluations against tolerance
+    python benchmarks/continuous_cost.py contexts     # what the price of context distance does to optimal coupling
 
 Prints JSON, one line for each measurement. Times are medians of single calls with the threads PyTorch has.
 """
@@ -12,11 +13,14 @@ import argparse
 import json
 import statistics
 import time
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
 import pushforward as pf
 from pushforward.nets.field import MLPField
+from pushforward.objectives_continuous import optimal_partners
 from pushforward.transforms import Continuous
 
 
@@ -44,7 +48,7 @@ def median_ms(call, rounds: int = 3) -> float:
 @torch.no_grad()
 def traces(batch: int = 128, hidden: int = 128) -> None:
     """Eight equal steps, so that all do the same work but for the trace; "none" is the solve alone."""
-    for features in (2, 8, 32, 128, 512):
+    for features in (2, 4, 8, 16, 32, 64, 128, 256, 512):
         field, x = bent(features, hidden), torch.randn(batch, features, generator=torch.Generator().manual_seed(1))
         row: dict[str, float] = {"features": features, "batch": batch, "hidden": hidden}
         solve = Continuous(field, steps=8)
@@ -57,8 +61,9 @@ def traces(batch: int = 128, hidden: int = 128) -> None:
 
 
 @torch.no_grad()
-def precision() -> None:
-    """Errors of log p against a solve at 1e-11, in float64, for each adaptive solver."""
+def precision() -> list[dict]:
+    """Errors of log p against a solve at 1e-11, in float64, for each adaptive solver over six decades of tolerance."""
+    rows = []
     flow = pf.Flow(Continuous(bent(8, 64), rtol=1e-11, atol=1e-11), 8).double()
     x = 1.5 * torch.randn(200, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     field, exact = flow.transform.field, flow.log_prob(x)
@@ -78,6 +83,61 @@ def precision() -> None:
                 "log_prob_error_max": float(f"{error.max():.2e}"),
                 "round_trip_max": float(f"{(back - x).abs().max():.2e}"),
             }
+            rows.append(row)
+            print(json.dumps(row | context()), flush=True)
+    return rows
+
+
+def plot(rows: list[dict], path: str) -> None:
+    """Work against precision, and precision against what was asked for."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    work, asked = figure.subplots(1, 2, sharey=True)
+    for solver in dict.fromkeys(row["solver"] for row in rows):
+        mine = [row for row in rows if row["solver"] == solver]
+        error, back = ([row[key] for row in mine] for key in ("log_prob_error_mean", "round_trip_max"))
+        tolerance = [row["tolerance"] for row in mine]
+        work.loglog([row["evaluations"] for row in mine], error, "o-", label=solver)
+        (line,) = asked.loglog(tolerance, error, "o-", label=f"{solver}, mean error of log p")
+        asked.loglog(tolerance, back, "--", color=line.get_color(), label=f"{solver}, largest round trip")
+    asked.loglog(tolerance, tolerance, ":", color="grey", label="the tolerance itself")
+    work.set(xlabel="evaluations of the field for one row", ylabel="error")
+    asked.set(xlabel="tolerance of a step")
+    for axes in (work, asked):
+        axes.legend(fontsize=8)
+        axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=130)
+
+
+def contexts(batch: int = 256, batches: int = 60, bins: int = 16) -> None:
+    """How much shorter paths become, and how much the noise then says about its context, which it should not.
+
+    The context is an angle. It tells where x is (``informative``), or nothing about it.
+    """
+    for informative in (True, False):
+        for cost in (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 1000.0):
+            generator = torch.Generator().manual_seed(0)
+            lengths, angles, noises = [], [], []
+            for _ in range(batches):
+                angle, other = 2 * torch.pi * torch.rand(2, batch, generator=generator)
+                place = angle if informative else other
+                x, z = torch.randn(2, batch, 2, generator=generator)
+                x = 0.3 * x + 2 * torch.stack([place.cos(), place.sin()], 1)
+                told = torch.stack([angle.cos(), angle.sin()], 1)
+                before = (x - z).square().sum(1).mean()
+                z = z[optimal_partners(x, z, told, cost)]
+                lengths.append(float((x - z).square().sum(1).mean() / before))
+                angles.append(angle)
+                noises.append(z)
+            sector = (torch.cat(angles) / (2 * torch.pi) * bins).long().clamp(max=bins - 1)
+            means = torch.stack([torch.cat(noises)[sector == k].mean(0) for k in range(bins)])
+            row = {
+                "informative": informative,
+                "context_cost": cost,
+                "squared_length": round(statistics.mean(lengths), 3),
+                "noise_explained_by_context": round(float(means.square().mean()) - bins / (batch * batches), 4),
+            }
             print(json.dumps(row | context()), flush=True)
 
 
@@ -87,5 +147,10 @@ def context() -> dict:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("traces", "precision"))
-    {"traces": traces, "precision": precision}[parser.parse_args().what]()
+    parser.add_argument("what", choices=("traces", "precision", "contexts"))
+    parser.add_argument("--plot", metavar="FILE", help="where to draw the precision")
+    options = parser.parse_args()
+    measurements: dict[str, Callable[[], Any]] = {"traces": traces, "precision": precision, "contexts": contexts}
+    rows = measurements[options.what]()
+    if options.plot and rows:
+        plot(rows, options.plot)

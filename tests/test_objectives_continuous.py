@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import pushforward as pf
+from pushforward.nets.field import MLPField
 from pushforward.objectives_continuous import optimal_partners
 from pushforward.testing import randomize
 from pushforward.transforms import Compose, Continuous, Standardize
@@ -117,6 +118,36 @@ def test_regularised_likelihood_adds_the_energies():
     assert (solution.jacobian > 0).all()
     priced.backward()
     assert all(p.grad is not None for p in flow.parameters())
+
+
+def test_the_gradient_of_the_prices_is_that_of_their_integrals():
+    torch.manual_seed(0)
+    flow = pf.Flow(Continuous(randomize(MLPField(2, hidden=(5,)).double(), scale=1.5), steps=2), 2)
+    objective, x = pf.RegularisedLikelihood(flow, kinetic=0.7, jacobian=0.3), normal(4, 2).double()
+
+    def loss(*parameters):
+        torch.manual_seed(1)  # the same signs v in every call
+        return objective(x)
+
+    assert torch.autograd.gradcheck(loss, tuple(flow.parameters()), eps=1e-5, atol=1e-6, rtol=1e-5, fast_mode=True)
+
+
+def test_a_price_makes_the_trained_field_slower_and_flatter():
+    spent = []
+    for price in (0.0, 1.0):
+        torch.manual_seed(0)
+        flow = pf.Flow(Continuous(MLPField(2, hidden=(12,)), steps=4), 2)
+        objective = pf.RegularisedLikelihood(flow, kinetic=price, jacobian=price)
+        optimizer = torch.optim.Adam(flow.parameters(), lr=0.02)
+        for _ in range(40):
+            optimizer.zero_grad()
+            objective(normal(64, 2) * 0.3 + 1).backward()
+            optimizer.step()
+        with torch.no_grad():
+            solution = flow.transform.solve(normal(64, 2) * 0.3 + 1, energies=True)
+        spent.append((float(solution.kinetic.mean()), float(solution.jacobian.mean())))
+    assert spent[1][0] < 0.8 * spent[0][0]
+    assert spent[1][1] < 0.8 * spent[0][1]
 
 
 def test_energies_of_a_linear_field():

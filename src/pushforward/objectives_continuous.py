@@ -143,7 +143,8 @@ def split_at_continuous(flow: Any) -> tuple[list[Transform], Continuous, list[Tr
     Raises:
         ValueError: the flow has none, or several.
     """
-    parts: list[Any] = list(flow.transform.transforms) if isinstance(flow.transform, Compose) else [flow.transform]
+    whole = getattr(flow, "transform", None)  # densities of another kind have none
+    parts: list[Any] = list(whole.transforms) if isinstance(whole, Compose) else [whole]
     places = [i for i, part in enumerate(parts) if isinstance(part, Continuous)]
     if len(places) != 1:
         raise ValueError(f"flow must have exactly one Continuous transform, but it has {len(places)}")

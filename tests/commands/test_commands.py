@@ -231,6 +231,40 @@ def test_training_is_resumed_where_a_state_exists(tmp_path: Path, workshop: Path
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+def test_flow_matching_from_the_shell(tmp_path: Path, workshop: Path, run: Run) -> None:
+    """Matching learns nearly the density that likelihood does, and its report does not call the loss a likelihood."""
+    flow = ["--flow", "ffjord", "--hidden", "32,32", "--columns", "size,price", "--lr", "0.01", "--steps", "200"]
+    model = tmp_path / "matched"
+    summary = run("fit", workshop / "table.csv", "-o", model, *flow, "--objective", "matching")
+    assert summary["objective"] == "matching"
+    assert summary["held_out"]["gain"] > 0.05  # the two columns are not jointly Gaussian
+    page = tmp_path / "report.html"
+    run("report", model, "-o", page)
+    html = page.read_text()
+    assert "squared error of the field (flow matching)" in html
+    assert "mean negative log-likelihood" not in html
+    assert 'class="animation"' in html
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--objective", "matching"], "--objective matching: is for continuous flows, not for nsf; add --flow ffjord"),
+        (
+            ["--objective", "matching", "--flow", "ffjord", "--categories", "count"],
+            "--objective matching: is for columns of numbers, and 'count' hold categories",
+        ),
+        (["--objective", "luck"], "--objective luck: choose one of likelihood, matching"),
+    ],
+)
+def test_an_objective_that_does_not_fit_is_refused(
+    flags: list[str], message: str, tmp_path: Path, workshop: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["fit", str(workshop / "table.csv"), "-o", str(tmp_path / "m"), "--columns", "size,count", *flags]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "m").exists()
+
+
 def test_wide_tables_get_wide_layers(tmp_path: Path, run: Run) -> None:
     rng = np.random.default_rng(0)
     np.save(tmp_path / "t.npy", rng.normal(size=(800, 150)))

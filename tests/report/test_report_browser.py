@@ -10,6 +10,7 @@ import torch
 
 import pushforward as pf
 from pushforward.report.build import write_report
+from pushforward.testing import randomize
 from pushforward.transforms import Compose, Standardize
 
 pytestmark = pytest.mark.browser
@@ -21,6 +22,14 @@ NAMES = ["<script>document.title='hacked'</script>", "<img src=x onerror=alert(1
 def page(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     browser.get(_write(tmp_path_factory.mktemp("page")).as_uri())
     return browser
+
+
+def _write_continuous(folder: Path) -> Path:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(300, 2, generator=generator) * torch.tensor([2.0, 0.5]) + 5
+    flow = pf.Flow(Compose([Standardize(x.mean(0), x.std(0)), pf.ffjord(2, hidden=(8, 8)).transform]), 2)
+    write_report(folder / "continuous.html", randomize(flow, scale=1.5), x, columns=["a", "b"], samples=300)
+    return folder / "continuous.html"
 
 
 def _write(folder: Path) -> Path:
@@ -102,6 +111,22 @@ def test_play_moves_the_slider(page: Any) -> None:
     WebDriverWait(page, 5, poll_frequency=0.05).until(lambda _: float(slider.get_attribute("value")) > 10)
     page.execute_script("document.querySelector('.play').click()")
     assert page.find_element("css selector", ".play").text == "Play"
+
+
+def test_a_continuous_flow_runs_through_time(page: Any, tmp_path: Path) -> None:
+    first_page = page.current_url
+    page.get(_write_continuous(tmp_path).as_uri())
+    slider = page.find_element("css selector", ".animation input")
+    picture = "return document.querySelector('.animation canvas').toDataURL()"
+    seen = {}
+    for key in ("\ue011", "\ue00e", "\ue010"):  # Home, Page Up, End
+        slider.send_keys(key)
+        seen[page.find_element("css selector", ".animation output").text] = page.execute_script(picture)
+    assert next(iter(seen)) == "t = 0.00"
+    assert list(seen)[-1] == "t = 1.00"
+    assert len(set(seen.values())) == len(seen) == 3
+    assert page.get_log("browser") == []
+    page.get(first_page)
 
 
 def test_the_keyboard_reaches_the_skip_link_the_sections_and_every_control(page: Any) -> None:

@@ -16,7 +16,7 @@ import torch
 from .. import checkpoint
 from ..data.baseline import Gaussian
 from ..data.dequantise import cell_log_density
-from ..data.errors import InputError
+from ..data.errors import InputError, listed
 from ..data.shuffle import ShuffledRows
 from ..data.table import Table
 from ..distributions.base import Density
@@ -27,7 +27,7 @@ from .build import density
 from .console import Console, plain
 from .describe import describe_data, describe_held_out
 from .device import device_named
-from .learn import DequantisedKL, Rows, against, fingerprint, held_out_order, spread
+from .learn import OBJECTIVES, Rows, against, fingerprint, held_out_order, spread
 from .model import PERCENTS
 from .prepare import Prepared, Wishes, choose_columns, prepare
 from .prepare_large import prepare_large, read_rows
@@ -41,6 +41,7 @@ class FitOptions:
     """What the user may choose; the meaning of each is in the shell's help."""
 
     flow: str = "nsf"
+    objective: str = "likelihood"
     layers: int | None = None
     hidden: Sequence[int] | None = None
     columns: Sequence[str] = ()
@@ -80,7 +81,7 @@ def run(data: Path, output: Path, options: FitOptions, console: Console, command
         console.say(line)
     flow = _density(options, rows)
     train_rows = rows.train if rows.stream is None else rows.stream
-    result = train_on(DequantisedKL(flow, rows.schema), train_rows, rows.val, output, options, console)
+    result = train_on(_objective(flow, rows, options), train_rows, rows.val, output, options, console)
     if int(os.environ.get("RANK", "0")):
         return {}  # under torchrun, one process measures and saves
     gaussian = Gaussian(spread(rows.train, rows.schema, options.seed), rows.train.context, rows.schema.classes)
@@ -167,6 +168,24 @@ def train_on(
     return result
 
 
+def _objective(flow: Density, rows: Prepared, options: FitOptions) -> Objective:
+    if options.objective not in OBJECTIVES:
+        raise InputError(f"--objective {options.objective}: choose one of {', '.join(OBJECTIVES)}")
+    named = [column.name for column in rows.schema.columns if column.categories]
+    if named and options.objective == "matching":
+        raise InputError(f"--objective matching: is for columns of numbers, and {listed(named)} hold categories")
+    try:
+        return OBJECTIVES[options.objective](flow, rows.schema)
+    except ValueError:
+        raise InputError(
+            f"--objective {options.objective}: is for continuous flows, not for {options.flow}; add --flow ffjord"
+        ) from None
+
+
+def _pair(rows: Rows) -> Any:
+    return rows.x if rows.context is None else (rows.x, rows.context)
+
+
 def _measure(flow: Density, gaussian: Gaussian, rows: Prepared, options: FitOptions) -> dict[str, Any]:
     return {
         "training_rows": rows.training_rows,
@@ -174,6 +193,7 @@ def _measure(flow: Density, gaussian: Gaussian, rows: Prepared, options: FitOpti
         "columns": rows.schema.names,
         "given": rows.schema.given_names,
         "flow": options.flow,
+        "objective": options.objective,
         "parameters": sum(p.numel() for p in flow.parameters()),
         "held_out": against(flow, gaussian, rows.schema, rows.test, options.samples, options.seed),
     }
@@ -195,7 +215,7 @@ def _facts(flow: Density, table: Table, rows: Prepared, result: Any, options: Fi
         "kind": "table",
         "schema": rows.schema.to_json(),
         "quantiles": np.quantile(scores.clamp_min(-1e30).numpy(), PERCENTS / 100).tolist(),
-        "history": [dict(row) for row in result.history],
+        "history": [{**row, "objective": options.objective} for row in result.history],
         "data": table.path.name,
         "seed": options.seed,
         "samples": options.samples,

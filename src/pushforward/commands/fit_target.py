@@ -58,6 +58,8 @@ def run(target: TargetOptions, output: Path, options: FitOptions, console: Conso
         InputError: an argument or the target cannot be used; says why.
     """
     check_output(output)
+    if options.objective != "likelihood":
+        raise InputError("--objective: belongs to a table, and --target learns without one")
     for flag, value in (("--epochs", options.epochs), ("--columns", options.columns), ("--given", options.given)):
         if value:
             raise InputError(f"{flag}: belongs to a table, and --target learns without one")

@@ -17,7 +17,9 @@ from ..data.errors import InputError
 from ..data.schema import Schema
 from ..data.table import Table
 from ..distributions.base import Density
+from ..distributions.flow import Flow
 from ..objectives import Objective
+from ..objectives_continuous import FlowMatching
 from .console import mean_and_error
 
 MIN_ROWS = 50
@@ -46,6 +48,28 @@ class DequantisedKL(Objective):
     def held_out(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """-log p of every row at one point of its cell, of shape ``(*batch,)``, in nats."""
         return -self.flow(self.cells(x, torch.rand_like(x)), context)
+
+
+class DequantisedMatching(FlowMatching):
+    """Flow matching of rows that are spread over their cells, with fresh noise in every batch.
+
+    Args:
+        flow: The continuous flow that is trained.
+        schema: The columns.
+    """
+
+    def __init__(self, flow: Flow, schema: Schema) -> None:
+        super().__init__(flow)
+        self.cells = Cells(schema)
+
+    def _errors(self, x: Tensor, context: Tensor | None, spread: bool) -> Tensor:
+        return super()._errors(self.cells(x, torch.rand_like(x)), context, spread)
+
+
+OBJECTIVES: dict[str, Callable[[Any, Schema], Objective]] = {
+    "likelihood": DequantisedKL,
+    "matching": DequantisedMatching,
+}
 
 
 @dataclass(frozen=True)

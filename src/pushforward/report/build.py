@@ -60,7 +60,8 @@ def write_report(
         train: Training rows, for the Gaussian baseline, percentiles and the gap to the held-out rows.
         context: Contexts (n, context features) of the held-out rows, for a conditional flow.
         train_context: Contexts of the training rows.
-        history: Records of the training: ``step``, ``epoch``, ``seconds``, ``train_loss``, ``validation_loss``, ``lr``.
+        history: Records of the training: ``step``, ``epoch``, ``seconds``, ``train_loss``, ``validation_loss``, ``lr``;
+            ``objective`` where it is ``"matching"``.
         summary: Labels and values to show in the overview.
         command: What reproduces the report, to be copied from it.
         title: The heading.

@@ -97,9 +97,11 @@ def training(s: Subject) -> Section | None:
         return None
     last = s.history[-1]
     numbers: dict[str, Any] = {"steps": last.get("step"), "seconds": last.get("seconds")}
-    says = (
-        f"The loss is the mean negative log-likelihood: lower is better. {whole(last.get('step', 0))} steps were taken."
+    matching = last.get("objective") == "matching"
+    loss, unit = (
+        ("squared error of the field (flow matching)", "") if matching else ("negative log-likelihood", " nats")
     )
+    says = f"The loss is the mean {loss}: lower is better. {whole(last.get('step', 0))} steps were taken."
     alt = "Training loss against the step."
     validated = [row for row in s.history if _is_number(row.get("validation_loss"))]
     if validated:
@@ -108,10 +110,10 @@ def training(s: Subject) -> Section | None:
         epoch = f" (epoch {plain(best['epoch'])})" if _is_number(best.get("epoch")) else ""
         says += (
             f" On rows held back from training the loss was lowest at step {whole(best['step'])}{epoch}, with "
-            f"{number(best['validation_loss'])} nats."
+            f"{number(best['validation_loss'])}{unit}."
         )
         alt = f"Training and validation loss against the step; the latter is lowest at step {whole(best['step'])}."
-    figure = Figure(to_svg(plot.curves(s.history), "curves", alt), prose.CURVES)
+    figure = Figure(to_svg(plot.curves(s.history, unit="squared error per feature" if matching else "nats per row"), "curves", alt), prose.CURVES)
     return Section("training", "Training", [Text(says), figure], numbers)
 
 
