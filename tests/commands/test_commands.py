@@ -252,7 +252,7 @@ def test_flow_matching_from_the_shell(tmp_path: Path, workshop: Path, run: Run) 
         (["--objective", "matching"], "--objective matching: is for continuous flows, not for nsf; add --flow ffjord"),
         (
             ["--objective", "matching", "--flow", "ffjord", "--categories", "count"],
-            "--objective matching: is for columns of numbers, and 'count' hold categories",
+            "--objective matching: is for columns of numbers, not for the categories of count",
         ),
         (["--objective", "luck"], "--objective luck: choose one of likelihood, matching"),
     ],
@@ -260,7 +260,10 @@ def test_flow_matching_from_the_shell(tmp_path: Path, workshop: Path, run: Run) 
 def test_an_objective_that_does_not_fit_is_refused(
     flags: list[str], message: str, tmp_path: Path, workshop: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["fit", str(workshop / "table.csv"), "-o", str(tmp_path / "m"), "--columns", "size,count", *flags]) == 2
+    assert (
+        cli.main(["fit", str(workshop / "table.csv"), "-o", str(tmp_path / "m"), "--columns", "size,count", *flags])
+        == 2
+    )
     assert message in capsys.readouterr().err
     assert not (tmp_path / "m").exists()
 

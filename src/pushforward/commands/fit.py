@@ -173,7 +173,7 @@ def _objective(flow: Density, rows: Prepared, options: FitOptions) -> Objective:
         raise InputError(f"--objective {options.objective}: choose one of {', '.join(OBJECTIVES)}")
     named = [column.name for column in rows.schema.columns if column.categories]
     if named and options.objective == "matching":
-        raise InputError(f"--objective matching: is for columns of numbers, and {listed(named)} hold categories")
+        raise InputError(f"--objective matching: is for columns of numbers, not for the categories of {listed(named)}")
     try:
         return OBJECTIVES[options.objective](flow, rows.schema)
     except ValueError:

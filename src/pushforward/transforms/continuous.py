@@ -22,7 +22,7 @@ from ..numerics.ode.tableau import TABLEAUS
 from .base import Transform
 from .solution import Solution
 
-EXACT_UP_TO = 64  # features up to which trace="auto" is exact for a field without a closed form
+EXACT_UP_TO = 32  # features up to which trace="auto" is exact without a closed form: there it costs about ten probes
 
 
 class Continuous(Transform):
