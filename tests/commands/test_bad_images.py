@@ -94,6 +94,7 @@ CASES = {
     "columns": (GOOD, FIT + "--columns a", "--columns: belongs to a table"),
     "bounds": (GOOD, FIT + "--bounds a=0,1", "--bounds: belongs to a table"),
     "missing": (GOOD, FIT + "--drop-missing", "--drop-missing: belongs to a table"),
+    "objective": (GOOD, FIT + "--objective matching", "--objective: belongs to a table"),
     "given": (GOOD, FIT + "--given colour", "images are conditioned on their class: --given class"),
     "no class": (GOOD, FIT + "--given class", "has none: give every class a folder"),
     "one class": (archive(images=IMAGES, y=LABELS * 0), ARCHIVE + "--given class", "has only one, '0'"),

@@ -113,7 +113,10 @@ def training(s: Subject) -> Section | None:
             f"{number(best['validation_loss'])}{unit}."
         )
         alt = f"Training and validation loss against the step; the latter is lowest at step {whole(best['step'])}."
-    figure = Figure(to_svg(plot.curves(s.history, unit="squared error per feature" if matching else "nats per row"), "curves", alt), prose.CURVES)
+    figure = Figure(
+        to_svg(plot.curves(s.history, unit="squared error per feature" if matching else "nats per row"), "curves", alt),
+        prose.CURVES,
+    )
     return Section("training", "Training", [Text(says), figure], numbers)
 
 

@@ -127,6 +127,8 @@ def _refuse_table_options(options: FitOptions) -> None:
             raise InputError(f"{flag}: belongs to a table, and the data are images")
     if options.drop_missing:
         raise InputError("--drop-missing: belongs to a table, and the data are images")
+    if options.objective != "likelihood":
+        raise InputError("--objective: belongs to a table, and the data are images")
     if options.given not in ((), [], [GIVEN]):
         raise InputError(f"--given {','.join(options.given)}: images are conditioned on their class: --given {GIVEN}")
 
