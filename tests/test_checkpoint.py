@@ -247,10 +247,21 @@ MODULES = [{"type": "Flow", "arguments": {}}, {"type": []}, {"type": "Described"
 ODD = st.sampled_from([*SCALARS, *LISTS, *MODULES])
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.fixture(scope="module")
+def saved_models(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    pf.save(random_flow(), folder / "maf")
+    pf.save(random_flow(pf.nsf, bins=4), folder / "nsf")
+    pf.save(pf.made(3, hidden=(8,), conditional="categorical", classes=4), folder / "made")
+    pf.save(pf.pixelcnn((1, 3, 3), levels=4, hidden=4, layers=2), folder / "pixelcnn")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["maf", "nsf", "made", "pixelcnn"])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_no_mutation_of_a_config_gets_further_than_an_error(saved, tmp_path, data):
-    shutil.copytree(saved, tmp_path / "model", dirs_exist_ok=True)
+def test_no_mutation_of_a_config_gets_further_than_an_error(saved_models, tmp_path, name, data):
+    shutil.copytree(saved_models / name, tmp_path / "model", dirs_exist_ok=True)
 
     def mutate(config, weights):
         original = copy.deepcopy(config)

@@ -6,12 +6,14 @@ import json
 import os
 import shlex
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 
 from cyclopts import App, CycloptsError
 
 from . import __version__
 from .data.errors import InputError
+from .files import NotSaved, reason
 from .shell.judging import compare, info, report
 from .shell.learning import demo, fit
 from .shell.options import command_line
@@ -46,7 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command_line.set(shlex.join(["pushforward", *arguments]))
     try:
         command, bound, _ = app.parse_args(arguments, exit_on_error=False, print_error=False)
-        command(*bound.args, **bound.kwargs)
+        with warnings.catch_warnings():
+            warnings.showwarning = _note
+            command(*bound.args, **bound.kwargs)
     except CycloptsError as error:
         return _fail(2, f"{' '.join(str(error).split())} Help: pushforward {_first(arguments)}--help", arguments)
     except InputError as error:
@@ -56,9 +60,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more at exit
         return 1
+    except NotSaved as error:
+        return _fail(1, str(error), arguments)
     except Exception as error:
         if os.environ.get("PUSHFORWARD_TRACEBACK"):
             raise
+        if isinstance(error, OSError) and error.filename:
+            return _fail(1, f"{error.filename}: {reason(error)}", arguments)
         sentence = f"{type(error).__name__}: {error}".splitlines()[0]
         return _fail(1, f"{sentence} (PUSHFORWARD_TRACEBACK=1 shows where)", arguments)
     return 0
@@ -69,6 +77,11 @@ def _fail(code: int, sentence: str, arguments: Sequence[str]) -> int:
     if "--json" in arguments:
         print(json.dumps({"error": sentence}))
     return code
+
+
+def _note(message: Warning | str, *_: object, **__: object) -> None:
+    """A warning as a line for people, without the line of code that it comes from."""
+    print(f"note: {str(message).splitlines()[0]}", file=sys.stderr, flush=True)
 
 
 def _first(arguments: Sequence[str]) -> str:

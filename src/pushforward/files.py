@@ -12,12 +12,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
+class NotSaved(Exception):
+    """A model is not where it should be; the sentence says where it is instead, or that it is lost."""
+
+
 def write_file(path: Path, content: bytes) -> None:
     """Writes a file and waits until the disk has it."""
     with path.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def reason(error: OSError) -> str:
+    """What the system says, without numbers: ``no space left on device``."""
+    return (error.strerror or str(error) or type(error).__name__).splitlines()[0].lower()
 
 
 @contextlib.contextmanager

@@ -31,6 +31,7 @@ from .learn import OBJECTIVES, Rows, against, fingerprint, held_out_order, sprea
 from .model import PERCENTS
 from .prepare import Prepared, Wishes, choose_columns, prepare
 from .prepare_large import prepare_large, read_rows
+from .rescue import save
 
 KEPT_ROWS = 1000  # held-out rows that are saved with the model, for reports without the data
 QUANTILE_ROWS = 10_000  # training rows that percentiles are measured on
@@ -64,6 +65,7 @@ class FitOptions:
     resume: bool = False
     metrics: Path | None = None
     stream: bool = False
+    shard: bool = False
 
 
 def run(data: Path, output: Path, options: FitOptions, console: Console, command: str) -> dict[str, Any]:
@@ -89,7 +91,7 @@ def run(data: Path, output: Path, options: FitOptions, console: Console, command
     summary |= {"seconds": round(time.perf_counter() - started, 1), **training_facts(result)}
     facts = _facts(flow, table, rows, result, options)
     facts |= {"summary": summary, "gaussian": gaussian.to_json(), "command": command}
-    checkpoint.save(flow, output, extra=plain(facts))
+    save(flow, output, plain(facts))
     for line in describe_held_out(summary["held_out"]):
         console.say(line)
     console.say(f"{options.flow}, {summary['parameters']:,} parameters, {summary['seconds']:.0f} s")
@@ -157,6 +159,7 @@ def train_on(
             checkpoint_every=options.checkpoint_every or 1000,
             resume="auto" if options.resume else False,
             metrics=options.metrics,
+            shard=options.shard,
             progress=console.talks and sys.stderr.isatty(),
         )
     except (ValueError, TypeError) as error:

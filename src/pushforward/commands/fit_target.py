@@ -15,7 +15,6 @@ import polars as pl
 import torch
 from torch.distributions import constraints
 
-from .. import checkpoint
 from ..data.baseline import Gaussian
 from ..data.columns import Column
 from ..data.errors import InputError, listed
@@ -29,6 +28,7 @@ from .describe import describe_held_out, describe_target
 from .fit import FitOptions, check_output
 from .learn import Rows, against
 from .model import PERCENTS
+from .rescue import save
 
 SUPPORTS: dict[str, Any] = {
     "real": constraints.real,
@@ -73,7 +73,7 @@ def run(target: TargetOptions, output: Path, options: FitOptions, console: Conso
     draws = _write_draws(fitted, output)
     summary, facts = _measure(fitted, target, options)
     summary["seconds"] = round(time.perf_counter() - started, 1)
-    checkpoint.save(fitted.flow, output, extra=plain({**facts, "summary": summary, "command": command}))
+    save(fitted.flow, output, plain({**facts, "summary": summary, "command": command}))
     for line in [*aligned(describe_target(summary["target"]), indent=""), "", *describe_held_out(summary["held_out"])]:
         console.say(line)
     console.say(f"saved {output} and {draws}")

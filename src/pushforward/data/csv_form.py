@@ -9,6 +9,8 @@ from pathlib import Path
 
 from .errors import InputError
 
+MOST_COLUMNS = 100_000
+
 
 @dataclass(frozen=True)
 class CsvForm:
@@ -53,7 +55,11 @@ def csv_form(path: Path) -> CsvForm:
     Raises:
         InputError: the first line is blank, names a column twice, or leaves one without a name.
     """
+    if not path.is_file():  # a pipe would be waited for
+        raise InputError(f"{path}: there is no such file")
     header, first, separator = _peek(path)
+    if len(header) > MOST_COLUMNS:
+        raise InputError(f"{path}: has {len(header):,} columns, more than {MOST_COLUMNS:,}; keep those that matter")
     repeated = [name for name, count in Counter(header).items() if name and count > 1]
     headless = all(is_number(name) for name in header)
     if repeated and not headless:

@@ -14,6 +14,7 @@ import polars as pl
 
 from .csv_form import csv_form, open_text
 from .errors import InputError, listed
+from .parquet import ParquetRows, checked_frame
 
 MISSING = ["", "NA", "N/A", "NULL", "null", "NaN", "nan", "?"]  # what a CSV writes where there is nothing
 SPLITS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
@@ -66,7 +67,7 @@ def read_table(path: str | Path) -> Table:
         raise
     except PermissionError:
         raise InputError(f"{path}: may not be read; check its permissions") from None
-    except Exception as error:  # whatever a reader says about a broken file
+    except (Exception, pl.exceptions.PanicException) as error:  # whatever a reader says about a broken file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path}: cannot be read as {_ending(path)[1:]}: {reason}") from None
     if table.frame.width == 0:
@@ -162,11 +163,12 @@ def _csv_fault(path: Path, width: int, separator: str, error: Exception) -> str:
 
 
 def _read_npy(path: Path) -> Table:
-    return Table(path, _array_frame(path, np.load(path, allow_pickle=False)))
+    with path.open("rb") as file:
+        return Table(path, _array_frame(path, np.load(file, allow_pickle=False)))
 
 
 def _read_npz(path: Path) -> Table:
-    with np.load(path, allow_pickle=False) as archive:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         arrays = {name: archive[name] for name in archive.files}
     names = next((arrays.pop(key) for key in ("columns", "names") if key in arrays), None)
     names = None if names is None else [str(name) for name in names]
@@ -204,11 +206,15 @@ def _array_frame(path: Path, array: np.ndarray, names: list[str] | None = None, 
 
 
 def _read_parquet(path: Path) -> Table:
-    return Table(path, pl.read_parquet(path))
+    rows = ParquetRows(path, [path])
+    return Table(path, pl.concat([piece.frame for piece in rows.read(0, rows.rows)]))
 
 
 def _read_arrow(path: Path) -> Table:
-    return Table(path, pl.read_ipc(path))
+    import pyarrow as pa
+
+    with pa.OSFile(str(path)) as file, pa.ipc.open_file(file) as reader:
+        return Table(path, checked_frame(reader.read_all(), path))
 
 
 _READERS: dict[str, Callable[[Path], Table]] = {

@@ -71,6 +71,7 @@ def fit(
     device: Device = "auto",
     compile: Annotated[bool, Parameter(negative="")] = False,
     stream: Annotated[bool, Parameter(negative="")] = False,
+    shard: Annotated[bool, Parameter(negative="")] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -115,6 +116,8 @@ def fit(
         anneal: Steps over which the target comes in, for one with several modes.
         compile: Compile the flow first: slower to start, faster to train.
         stream: Read Parquet files in pieces even where they would fit in memory.
+        shard: Under torchrun, divide weights, gradients and optimiser between the processes (FSDP2), for models that
+            are too large for one.
     """
     from ..commands import fit as command
     from ..data.images import is_images
@@ -146,6 +149,7 @@ def fit(
         resume=resume,
         metrics=metrics,
         stream=stream,
+        shard=shard,
     )
     size = None if resize is None else height_and_width("--resize", resize)
     if data is not None and is_images(data):

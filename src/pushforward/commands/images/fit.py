@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from ... import checkpoint
 from ...data.errors import InputError
 from ...data.independent import IndependentPixels
 from ...data.pictures import Pictures, read_pictures
@@ -27,6 +26,7 @@ from ..device import device_named
 from ..fit import FitOptions, check_output, train_on, training_facts
 from ..learn import Rows
 from ..model import PERCENTS
+from ..rescue import save
 from .held_out import Division, divide
 from .model import GIVEN, one_hot, packed
 
@@ -109,7 +109,7 @@ def run(
         "summary": summary,
         "command": command,
     }
-    checkpoint.save(flow, output, extra=plain(facts))
+    save(flow, output, plain(facts))
     for line in describe_held_out(held):
         console.say(line)
     console.say(f"{name}, {summary['parameters']:,} parameters, {summary['seconds']:.0f} s")
