@@ -56,7 +56,7 @@ class FitOptions:
     steps: int | None = None
     budget: float | None = None
     batch_size: int = 512
-    lr: float = 3e-3
+    lr: float = 1e-3
     patience: int | None = None
     samples: int = 16
     device: str = "auto"

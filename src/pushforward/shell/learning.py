@@ -102,7 +102,7 @@ def fit(
         budget: Time for the training, as in 90s, 5m or 1h.
         patience: Stop after so many validations without an improvement.
         batch_size: Rows in a batch [default: 512, images 64].
-        lr: The learning rate [default: 0.003, with --target 0.001].
+        lr: The learning rate [default: 0.003 for tables by splines and for images, else 0.001].
         checkpoint_every: Save the state of the training every so many steps, beside the model, in MODEL.training.
         resume: Go on from MODEL.training where it exists; start afresh where it does not.
         metrics: A file for the training's progress, one JSON object a line.
@@ -121,6 +121,7 @@ def fit(
     """
     from ..commands import fit as command
     from ..data.images import is_images
+    from ..recipes import learning_rate
 
     console = console_for(json, quiet)
     if (data is None) == (target is None):
@@ -140,7 +141,7 @@ def fit(
         steps=steps,
         budget=None if budget is None else seconds("--budget", budget),
         batch_size=512 if batch_size is None else batch_size,
-        lr=lr if lr is not None else 1e-3 if target else 3e-3,
+        lr=lr if lr is not None else 1e-3 if target else learning_rate(flow or "nsf"),
         patience=patience,
         samples=16 if samples is None else samples,
         device=device,
