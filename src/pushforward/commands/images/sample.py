@@ -38,7 +38,9 @@ def run(
     images = model.density(seed).sample(n, model.context(labels), temperature)
     ending = output.suffix.lower()
     if ending == ".png":
-        write_grid(output, full_range(images, model.levels))
+        in_turn = bool(labels) and not given and 4 <= len(model.classes) <= 16
+        columns = len(model.classes) if in_turn else None  # every class has its column then
+        write_grid(output, full_range(images, model.levels), columns=columns)
     else:
         arrays = {"images": images.numpy()} | ({} if labels is None else {"labels": np.array(labels)})
         write_atomically(output, lambda path: path.write_bytes(_numpy(arrays, ending)))
