@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..described import Described
+from ..numerics.eager import eager
 from ..numerics.incremental import Feature, ScalarMap, generate, invert, plan
 from ..numerics.layout import plain_operations, planes, unplanes
 from ..numerics.masked_linear import blocks, mask, staircase
@@ -75,8 +76,11 @@ class MADE(Described):
         out = perceptron(planes(x), self.layers, self._params(batch, context), self.residual)
         return out.view(self.features, self.num_params, *batch).movedim(0, -1)
 
+    @eager
     def invert(self, z: Tensor, scalar_inverse: ScalarMap, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """x and log dx/dz per feature, where z_j = scalar(x_j; params_j(x_1 … x_{j-1}, context)).
+
+        Runs outside compiled graphs: a compiler would unroll every feature's step.
 
         Args:
             z: ``(*batch, features)``.
@@ -87,6 +91,7 @@ class MADE(Described):
         x, log_slope = invert(planes(z), self.plan, self.layers, self._params(batch, context), scalar_inverse)
         return unplanes(x, batch), unplanes(log_slope, batch)
 
+    @eager
     def generate(self, batch: torch.Size, feature: Feature, context: Tensor | None = None) -> None:
         """Runs through the features, each hidden unit computed once: ``feature(j, params)`` gets the parameters
         ``(num_params, n)`` of feature j for the n rows of the batch and gives what the network reads of it."""
