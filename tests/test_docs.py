@@ -1,7 +1,8 @@
 """Everything that the documentation shows is run: Python blocks, shell commands, and the doctests of the source.
 
 Blocks of one page share their names, in order. Blocks marked ``python`` and ``pycon`` run, and of those marked ``sh``
-the lines that begin with ``pushforward``; ``text`` is only shown.
+the lines that begin with ``pushforward``; ``text`` is only shown. Cells (``{code-cell} python``) run here as well, and
+once more when the pages are built, for their output.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from pushforward.cli import main
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
-BLOCK = re.compile(r"^```(python|pycon|sh)\n(.*?)^```$", re.M | re.S)
+BLOCK = re.compile(r"^```(?:\{code-cell\} )?(python|pycon|sh)\n(.*?)^```$", re.M | re.S)
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
