@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..described import Described
+from .mlp import has_context
 
 
 class ConvNet(Described):
@@ -49,7 +50,7 @@ class ConvNet(Described):
             conv(a, b, 3 if layer in (0, last) else 1, zero=layer == last)
             for layer, (a, b) in enumerate(pairwise(widths))
         )
-        self.context = ContextBias(context, widths[1], zero=last == 0) if context else None
+        self.context = ContextBias(context, widths[1], zero=last == 0) if has_context(context) else None
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         batch, h = x.shape[:-3], as_images(x)
@@ -100,7 +101,7 @@ class ResidualConvNet(Described):
         self.entry = conv(inputs, width, 3)
         self.blocks: Any = nn.ModuleList(nn.ModuleList([conv(width, width, 3), conv(width, width, 3)]) for _ in hidden)
         self.exit = conv(width, outputs * num_params, 3, zero=True)
-        self.context = ContextBias(context, width) if context else None
+        self.context = ContextBias(context, width) if has_context(context) else None
         self.register_buffer("moved", moved, persistent=False)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..described import Described
 from ..numerics.ode.network import Network, logistic_form
-from .mlp import uniform
+from .mlp import has_context, uniform
 
 
 def tanh(a: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ class MLPField(Described):
         pairs = list(pairwise(widths))
         self.weights: Any = nn.ParameterList(uniform(b, a) for a, b in pairs)
         self.biases: Any = nn.ParameterList(nn.Parameter(torch.zeros(b)) for _, b in pairs)
-        self.context_weight = uniform(widths[1], context) if context else None
+        self.context_weight = uniform(widths[1], context) if has_context(context) else None
         with torch.no_grad():
             self.weights[0].mul_(scale)
             self.weights[-1].zero_()
@@ -117,7 +117,7 @@ class ResidualField(Described):
         if min(features, hidden, blocks) < 1:
             raise ValueError(f"sizes must be at least 1, got features={features}, hidden={hidden}, blocks={blocks}")
         self.first = nn.Linear(features + 1, hidden)
-        self.context_weight = uniform(hidden, context) if context else None
+        self.context_weight = uniform(hidden, context) if has_context(context) else None
         self.inner = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(blocks))
         self.outer = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(blocks))
         self.last = zero_(nn.Linear(hidden, features))
@@ -214,7 +214,7 @@ class FourierField(Described):
         self.register_buffer("turns", math.pi * torch.arange(1.0, self.TIMES + 1))
         widths = [features + 1 + 2 * (frequencies + self.TIMES), *hidden, features]
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
-        self.context_weight = uniform(widths[1], context, zero=not hidden) if context else None
+        self.context_weight = uniform(widths[1], context, zero=not hidden) if has_context(context) else None
         zero_(self.layers[-1])
 
     def forward(self, t: Tensor, z: Tensor, context: Tensor | None = None) -> Tensor:
@@ -252,7 +252,7 @@ class ConvField(Described):
             )
         pairs = list(pairwise([channels, *hidden, channels]))
         self.layers = nn.ModuleList(nn.Conv2d(a + 1, b, kernel, padding=kernel // 2) for a, b in pairs)
-        self.shifts = nn.ModuleList(nn.Linear(context, b, bias=False) for b in hidden) if context else None
+        self.shifts = nn.ModuleList(nn.Linear(context, b, bias=False) for b in hidden) if has_context(context) else None
         zero_(self.layers[-1])
 
     def forward(self, t: Tensor, z: Tensor, context: Tensor | None = None) -> Tensor:

@@ -14,7 +14,7 @@ from ..numerics.layout import plain_operations, planes, unplanes
 from ..numerics.masked_linear import blocks, mask, staircase
 from ..numerics.perceptron import perceptron
 from ..numerics.scratch import scratch
-from .mlp import context_bias, entries, uniform
+from .mlp import context_bias, entries, has_context, uniform
 
 
 class MADE(Described):
@@ -69,7 +69,7 @@ class MADE(Described):
             self.weights.append(nn.Parameter(weight))
             self.biases.append(nn.Parameter(torch.zeros(stairs.rows)))
             self.register_buffer(f"mask_{k}", mask(stairs, rows, columns), persistent=False)
-        self.context_weight = uniform(self.layers[0].rows, context, zero=not hidden) if context else None
+        self.context_weight = uniform(self.layers[0].rows, context, zero=not hidden) if has_context(context) else None
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         batch = x.shape[:-1]
@@ -120,9 +120,9 @@ def _degrees(features: int, num_params: int, context: int, hidden: tuple[int, ..
 
 
 def _check(features: int, num_params: int, context: int, hidden: tuple[int, ...], residual: bool) -> None:
-    if features < 1 or num_params < 1 or context < 0:
+    if features < 1 or num_params < 1:
         raise ValueError(f"features and num_params must be at least 1, got {features} and {num_params}")
-    needed = max(features - (0 if context else 1), 1)
+    needed = max(features - (0 if has_context(context) else 1), 1)
     if min(hidden, default=needed) < needed:
         raise ValueError(
             f"hidden={hidden} is too narrow: with features={features} and context={context} every hidden layer "

@@ -30,7 +30,8 @@ class MLP(Described):
         residual: Whether the hidden layers after the first add in pairs to what they read.
 
     Raises:
-        ValueError: a width is below 1, or ``residual`` is asked of an even number of layers or of unequal widths.
+        ValueError: a width is below 1, ``context`` is negative, or ``residual`` is asked of an even number of layers or
+            of unequal widths.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class MLP(Described):
             uniform(stairs.rows, stairs.columns, zero=k == last) for k, stairs in enumerate(self.layers)
         )
         self.biases = nn.ParameterList(nn.Parameter(torch.zeros(stairs.rows)) for stairs in self.layers)
-        self.context_weight = uniform(widths[1], context, zero=last == 0) if context else None
+        self.context_weight = uniform(widths[1], context, zero=last == 0) if has_context(context) else None
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         batch = x.shape[:-1]
@@ -65,6 +66,13 @@ class MLP(Described):
             params[1] = context_bias(context, self.context_weight, self.biases[0], batch)
         out = perceptron(planes(x), self.layers, params, self.residual)
         return out.view(self.outputs, self.num_params, *batch).movedim(0, -1)
+
+
+def has_context(context: int) -> bool:
+    """Whether a network of so many context features has any; a ValueError for a number below 0."""
+    if context < 0:
+        raise ValueError(f"context must be at least 0, got context={context}")
+    return context > 0
 
 
 def context_bias(context: Tensor, weight: Tensor, bias: Tensor, batch: torch.Size) -> Tensor:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..described import Described
+from .mlp import has_context
 
 FIRST = 7  # rows, columns and taps of the first convolutions
 WIDTH = 3  # columns of the others above; they see 2 rows, and 2 taps along the row
@@ -106,7 +107,7 @@ class Block(Described):
         self.above = AboveConv(hidden, hidden, 2, WIDTH)
         self.across = AcrossConv(hidden, 2 * hidden, 2, colours, copies=2)
         self.link = nn.Conv2d(hidden, 2 * hidden, 1, bias=False)
-        self.context = nn.Linear(context, 2 * hidden, bias=False) if context else None
+        self.context = nn.Linear(context, 2 * hidden, bias=False) if has_context(context) else None
         self.mix = AcrossConv(hidden, hidden, 1, colours)
 
     def forward(self, v: Tensor, h: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
