@@ -106,7 +106,15 @@ def test_a_held_out_loss_that_is_never_finite_is_an_error():
         pf.fit(Nowhere(small_flow(), lambda call: False), rows(), steps=5)
 
 
-def test_ctrl_c_keeps_the_best_weights_and_returns():
+@pytest.fixture
+def heard():
+    """SIGINT interrupts, also where the tests run in the background of a shell that has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_keeps_the_best_weights_and_returns(heard):
     def interrupt(call):
         if call == 31:
             os.kill(os.getpid(), signal.SIGINT)
