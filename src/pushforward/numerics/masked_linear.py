@@ -37,7 +37,7 @@ class Staircase(NamedTuple):
     size: int
 
 
-def staircase(row_degrees: Sequence[int], column_degrees: Sequence[int], least_rows: int = 96) -> Staircase:
+def staircase(row_degrees: Sequence[int], column_degrees: Sequence[int], least_rows: int = 128) -> Staircase:
     """The pattern in which a row reads the columns of at most its own degree; both degrees are sorted.
 
     Rows of one degree stay in one step, and a step has at least ``least_rows`` rows where there are so many: thinner
