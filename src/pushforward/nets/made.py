@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import index
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +53,8 @@ class MADE(Described):
         inputs: int = 1,
     ) -> None:
         super().__init__()
-        hidden = tuple(hidden)
+        features, num_params, context, inputs = map(index, (features, num_params, context, inputs))
+        hidden = tuple(map(index, hidden))  # a forged file may hold tensors here, and tensors count very slowly
         _check(features, num_params, context, hidden, residual)
         self.features, self.num_params, self.residual, self.inputs = features, num_params, residual, inputs
         degrees = _degrees(features, num_params, context, hidden, inputs)
