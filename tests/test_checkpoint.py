@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -279,3 +280,19 @@ def test_no_mutation_of_a_config_gets_further_than_an_error(saved_models, tmp_pa
 
     forge(tmp_path / "model", mutate)
     assert "\n" not in outcome(tmp_path / "model")[1]
+
+
+def test_a_tensor_in_the_place_of_a_size_keeps_nobody_waiting(tmp_path):
+    pf.save(pf.pixelcnn((1, 3, 3), levels=4, hidden=4, layers=2), tmp_path / "model")
+
+    def mutate(config, weights):
+        for *path, key in [path for path in places(config) if path and path[-1] == "hidden"]:
+            inner = config
+            for step in path:
+                inner = inner[step]
+            inner[key] = {"tensor": [10**6], "dtype": "int64"}
+
+    forge(tmp_path / "model", mutate)
+    start = time.process_time()
+    assert outcome(tmp_path / "model")[0] is None
+    assert time.process_time() - start < 30

@@ -25,6 +25,7 @@ from .described import Described, build, describe, dtype_named
 FORMAT = 1
 TOO_LARGE = "it is far larger than its weights"
 FREE_ELEMENTS = 2**26  # what building may allocate however small the weights are: index sets, masks
+FREE_OPERATIONS = 20_000  # that building any model may take
 FREE_SIZES = 2**20  # what all sizes in a config may add up to, likewise
 
 
@@ -128,7 +129,10 @@ def _build(config: dict[str, Any], path: Path, elements: int) -> Described:
     try:
         if _sizes(config.get("model")) > FREE_SIZES + 4 * elements:
             raise ValueError(TOO_LARGE)
-        with torch.random.fork_rng(devices=[]), _BoundedMemory(FREE_ELEMENTS + 16 * elements):
+        with (
+            torch.random.fork_rng(devices=[]),
+            _Bounded(FREE_ELEMENTS + 16 * elements, FREE_OPERATIONS + 16 * elements),
+        ):
             model = build(config.get("model"))
             if not isinstance(model, Described):
                 raise ValueError(f"'model' should describe a module, got {type(model).__name__}")
@@ -172,18 +176,22 @@ def _sizes(value: Any) -> int:
     return abs(value) if isinstance(value, int) else 0
 
 
-class _BoundedMemory(TorchDispatchMode):
-    """Refuses an operation before it allocates, once all results together exceed a number of elements.
+class _Bounded(TorchDispatchMode):
+    """Refuses an operation before it allocates, once all results together exceed a number of elements, and once there
+    were so many operations that the file, not the model, must be at fault: tensors in the place of sizes count slowly.
 
     Each operation is tried on the meta device first, where tensors have shapes and no memory.
     """
 
-    def __init__(self, elements: int) -> None:
+    def __init__(self, elements: int, operations: int) -> None:
         super().__init__()
-        self.left = elements
+        self.left, self.operations = elements, operations
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        self.operations -= 1
+        if self.operations < 0:
+            raise ValueError(TOO_LARGE)
         if not func._schema.is_mutable and not func.is_view:
             self.left -= _elements(func, args, kwargs)
             if self.left < 0:
