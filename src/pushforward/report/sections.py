@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-import platform
 from typing import Any
 
-import matplotlib
 import numpy as np
 import torch
 
-from .. import __version__, plot
+from .. import plot
 from . import checks, findings, prose, rows
 from .animation import frames
-from .blocks import Animation, Cell, Code, Column, Details, Facts, Figure, Section, Table, Text
+from .blocks import Animation, Cell, Column, Details, Facts, Figure, Section, Table, Text
+from .cost import cost_section, is_number
 from .figures import to_svg
 from .measure import DRAWS, shuffled
 from .subject import Subject
@@ -93,7 +92,7 @@ def table(s: Subject) -> Section:
 
 def training(s: Subject) -> Section | None:
     """The curves, with the best epoch."""
-    if not any(_is_number(row.get("train_loss")) for row in s.history):
+    if not any(is_number(row.get("train_loss")) for row in s.history):
         return None
     last = s.history[-1]
     numbers: dict[str, Any] = {"steps": last.get("step"), "seconds": last.get("seconds")}
@@ -103,11 +102,11 @@ def training(s: Subject) -> Section | None:
     )
     says = f"The loss is the mean {loss}: lower is better. {whole(last.get('step', 0))} steps were taken."
     alt = "Training loss against the step."
-    validated = [row for row in s.history if _is_number(row.get("validation_loss"))]
+    validated = [row for row in s.history if is_number(row.get("validation_loss"))]
     if validated:
         best = min(validated, key=lambda row: row["validation_loss"])
         numbers |= {"best_step": best["step"], "best_epoch": best.get("epoch"), "best_loss": best["validation_loss"]}
-        epoch = f" (epoch {plain(best['epoch'])})" if _is_number(best.get("epoch")) else ""
+        epoch = f" (epoch {plain(best['epoch'])})" if is_number(best.get("epoch")) else ""
         says += (
             f" On rows held back from training the loss was lowest at step {whole(best['step'])}{epoch}, with "
             f"{number(best['validation_loss'])}{unit}."
@@ -181,39 +180,15 @@ def journey(s: Subject) -> Section | None:
 
 def cost(s: Subject) -> Section:
     """What it took, and how to do it again."""
-    parameters = sum(p.numel() for p in s.model.flow.parameters())
-    facts = [("Parameters", whole(parameters), "")]
-    last = s.history[-1] if s.history else {}
-    for key, label, show in (
-        ("step", "Training steps", whole),
-        ("epoch", "Epochs", plain),
-        ("seconds", "Training", seconds),
-    ):
-        if _is_number(last.get(key)):
-            facts.append((label, show(last[key]), ""))
+    timings = []
     if s.timings:
         score, draw = s.evidence.seconds
-        facts.append(("Scoring the held-out rows", seconds(score), f"for {len(s.evidence.data):,}"))
+        timings.append(("Scoring the held-out rows", seconds(score), f"for {len(s.evidence.data):,}"))
         drawn = len(s.evidence.samples) if s.context is None else len(s.evidence.level) * DRAWS
-        facts.append(("Drawing and scoring its own", seconds(draw), f"for {drawn:,}"))
-    facts += [
-        ("pushforward", __version__, ""),
-        ("PyTorch", torch.__version__, ""),
-        ("Python", platform.python_version(), ""),
-        ("NumPy", np.__version__, ""),
-        ("matplotlib", matplotlib.__version__, ""),
-        ("Seed of this page", str(s.seed), ""),
-    ]
-    blocks: list[Any] = [Facts(facts)]
-    if s.command:
-        blocks += [Text("The command that makes it again:"), Code(s.command)]
-    return Section("cost", "Cost, versions, and how to repeat it", blocks, {"parameters": parameters})
+        timings.append(("Drawing and scoring its own", seconds(draw), f"for {drawn:,}"))
+    return cost_section(s.model.flow, s.history, timings, s.seed, s.command)
 
 
 def limits(s: Subject) -> Section:
     """What the reader should not conclude."""
     return Section("limits", "What these numbers do not say", [Text(text) for text in prose.LIMITS])
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

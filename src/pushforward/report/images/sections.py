@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import base64
 import math
-import platform
 from collections import Counter
 from typing import Any
 
-import matplotlib
-import numpy as np
 import torch
 from torch import Tensor
 
-from ... import __version__, plot
+from ... import plot
 from ...data.images import png
 from .. import prose
-from ..blocks import Cell, Code, Column, Facts, Figure, Picture, Section, Table, Text
+from ..blocks import Cell, Column, Facts, Figure, Picture, Section, Table, Text
+from ..cost import cost_section
 from ..figures import to_svg
 from ..measure import mean_and_error
 from ..words import count, fixed, number, plain, plus_minus, seconds, whole
@@ -258,26 +256,12 @@ def values(s: ImageSubject) -> Section:
 
 def cost(s: ImageSubject) -> Section:
     """What it took, and how to do it again."""
-    parameters = sum(p.numel() for p in s.density.flow.parameters())
-    facts = [("Parameters", whole(parameters), "")]
-    last = s.history[-1] if s.history else {}
-    for key, label, show in (
-        ("step", "Training steps", whole),
-        ("epoch", "Epochs", plain),
-        ("seconds", "Training", seconds),
-    ):
-        if last.get(key) is not None:
-            facts.append((label, show(last[key]), ""))
+    timings = []
     if s.timings:
-        facts.append(("Scoring", seconds(s.seconds[0]), f"for {len(s.images):,} images"))
-        facts.append(("Drawing", seconds(s.seconds[1]), f"for {len(s.samples):,} images"))
-    versions = {"pushforward": __version__, "PyTorch": torch.__version__, "Python": platform.python_version()}
-    versions |= {"NumPy": np.__version__, "matplotlib": matplotlib.__version__, "Seed of this page": str(s.seed)}
-    facts += [(name, version, "") for name, version in versions.items()]
-    blocks: list[Any] = [Facts(facts)]
-    if s.command:
-        blocks += [Text("The command that makes it again:"), Code(s.command)]
-    return Section("cost", "Cost, versions, and how to repeat it", blocks, {"parameters": parameters})
+        score, draw = s.seconds
+        timings.append(("Scoring", seconds(score), f"for {len(s.images):,} images"))
+        timings.append(("Drawing", seconds(draw), f"for {len(s.samples):,} images"))
+    return cost_section(s.density.flow, s.history, timings, s.seed, s.command)
 
 
 def limits(s: ImageSubject) -> Section:
