@@ -92,13 +92,18 @@ def densities(held_out: Any, sampled: Any) -> Figure:
         held_out: Log-densities (n,), nats.
         sampled: Log-densities (m,) of rows drawn from the model, nats.
     """
+    return compared(held_out, sampled, (0.005, 1.0), 60, "log-density of a row, nats")
+
+
+def compared(held_out: Any, sampled: Any, reach: tuple[float, float], bins: int, label: str) -> Figure:
+    """One histogram of held-out values (filled) and of the model's own (outline), between two quantiles of both."""
     held_out, sampled = np.asarray(held_out, dtype=float), np.asarray(sampled, dtype=float)
     figure = Figure(figsize=(7.2, 2.7), layout="constrained")
     axes = clean(figure.add_subplot())
-    low, high = np.quantile(np.concatenate([held_out, sampled]), [0.005, 1.0])
+    low, high = np.quantile(np.concatenate([held_out, sampled]), reach)
     pad = 0.03 * (high - low) + 1e-6
-    histogram(axes, held_out, sampled, np.linspace(low - pad, high + pad, 61))
-    axes.set_xlabel("log-density of a row, nats", fontsize=SMALL)
+    histogram(axes, held_out, sampled, np.linspace(low - pad, high + pad, bins + 1))
+    axes.set_xlabel(label, fontsize=SMALL)
     legend(figure, True)
     return figure
 

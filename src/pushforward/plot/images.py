@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
+from .checks import compared
 from .style import SMALL, clean, legend
 from .tables import histogram
 
@@ -19,15 +20,7 @@ def bits(held_out: Any, sampled: Any) -> Figure:
         held_out: Bits per dimension (n,).
         sampled: Bits per dimension (m,) of images drawn from the model.
     """
-    held_out, sampled = np.asarray(held_out, dtype=float), np.asarray(sampled, dtype=float)
-    figure = Figure(figsize=(7.2, 2.7), layout="constrained")
-    axes = clean(figure.add_subplot())
-    low, high = np.quantile(np.concatenate([held_out, sampled]), [0.0, 0.995])
-    pad = 0.03 * (high - low) + 1e-6
-    histogram(axes, held_out, sampled, np.linspace(low - pad, high + pad, 41))
-    axes.set_xlabel("bits per dimension of an image", fontsize=SMALL)
-    legend(figure, True)
-    return figure
+    return compared(held_out, sampled, (0.0, 0.995), 40, "bits per dimension of an image")
 
 
 def levels(data: Any, samples: Any, count: int) -> Figure:
