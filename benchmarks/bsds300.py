@@ -1,10 +1,17 @@
-"""Natural image patches, BSDS300: test log-likelihood of one flow after a stated time.
+"""Natural image patches, BSDS300: test log-likelihood of one flow after a stated number of steps.
 
-    python benchmarks/bsds300.py FOLDER --minutes 30
+    python benchmarks/bsds300.py FOLDER
 
-FOLDER holds train.npy, val.npy and test.npy: rows of 63 numbers, already scaled (Papamakarios et al. 2017, section 4).
-The flow whitens by the training rows' own covariance, then takes two affine autoregressive layers, which follow the
-contrast of a patch, and four of splines. Nothing else is tuned.
+FOLDER holds train.npy, val.npy and test.npy: patches of 8 by 8 pixels, already scaled, their mean subtracted and the
+last pixel, minus the sum of the others, left out: rows of 63 numbers (Papamakarios et al. 2017, section 4).
+
+A patch mirrored or turned is nearly as natural as before, so the flow learns from every training patch in its eight
+positions, each of them a linear map of the 63 numbers with determinant 1. Without that it overfits 200,000 rows within
+minutes.
+Validation and test rows are left as they are, and the weights with the best validation are the ones that are tested.
+
+The flow whitens by the covariance of its training rows, then takes two affine autoregressive layers, which follow the
+contrast of a patch, and four of splines. The number of steps is chosen to take less than 30 minutes of one core.
 """
 
 from __future__ import annotations
@@ -13,6 +20,7 @@ import argparse
 import datetime
 import json
 import platform
+import time
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +31,16 @@ from torch import Tensor
 import pushforward as pf
 from pushforward.transforms import Compose, Whiten
 
+SIDE = 8
 HIDDEN = (256, 256)
+BINS = 4
+
+
+def positions(rows: Tensor) -> Tensor:
+    """The patches of these rows in all eight positions: mirrored left to right, top to bottom, transposed, or not."""
+    patches = torch.cat([rows, -rows.sum(1, keepdim=True)], 1).view(-1, SIDE, SIDE)
+    turned = [square.flip(mirrored) for square in (patches, patches.mT) for mirrored in ((), (2,), (1,), (1, 2))]
+    return torch.cat([square.reshape(len(rows), -1)[:, :-1] for square in turned])
 
 
 def build(rows: Tensor) -> pf.Flow:
@@ -32,15 +49,16 @@ def build(rows: Tensor) -> pf.Flow:
     whiten = Whiten(exact.mean(0).float(), torch.linalg.cholesky(torch.cov(exact.T)).float())
     features = rows.shape[1]
     affine = pf.maf(features, layers=2, hidden=HIDDEN).transform.transforms
-    splines = pf.nsf(features, layers=4, hidden=HIDDEN).transform.transforms
+    splines = pf.nsf(features, layers=4, hidden=HIDDEN, bins=BINS).transform.transforms
     return pf.Flow(Compose([whiten, *affine, *splines]), features)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--minutes", type=float, default=30.0)
-    parser.add_argument("--lr", type=float, default=1.5e-3)
+    parser.add_argument("--steps", type=int, default=28_000)
+    parser.add_argument("--batch-size", type=int, default=512)
+    parser.add_argument("--lr", type=float, default=5e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
@@ -49,26 +67,40 @@ def main() -> None:
     train, validation, test = (
         torch.from_numpy(np.load(options.folder / f"{part}.npy")).float() for part in ("train", "val", "test")
     )
-    flow = build(train)
+    started = time.process_time()
+    rows = positions(train)
+    flow = build(rows)
     trained = pf.fit(
-        flow, train, validation=validation[:4000], budget=60 * options.minutes, lr=options.lr, initialize=False
+        flow,
+        rows,
+        validation=validation[:4000],
+        steps=options.steps,
+        batch_size=options.batch_size,
+        lr=options.lr,
+        seed=options.seed,
+        initialize=False,
     )
+    seconds = time.process_time() - started
     with torch.no_grad():
         log_prob = torch.cat([flow.log_prob(part) for part in test.split(2000)]).double()
     today = datetime.date.today().isoformat()
     result = {
         "test_nats": round(float(log_prob.mean()), 3),
         "standard_error": round(float(log_prob.std()) / len(log_prob) ** 0.5, 3),
-        "minutes": options.minutes,
+        "cpu_seconds": round(seconds),
         "steps": trained.steps,
+        "best_step": trained.best_step,
+        "batch_size": options.batch_size,
         "lr": options.lr,
+        "seed": options.seed,
         "parameters": sum(p.numel() for p in flow.parameters()),
-        "curve": [
-            (round(line["seconds"]), round(-line["validation_loss"], 2))
+        "curve": [  # step, nats of the training rows in all positions, nats of the validation rows
+            (line["step"], line["train_loss"] and round(-line["train_loss"], 2), round(-line["validation_loss"], 2))
             for line in trained.history
             if line["validation_loss"] is not None
         ],
         "training_rows": len(train),
+        "positions": len(rows) // len(train),
         "date": today,
         "hardware": f"{platform.machine()} {processor()}, {torch.get_num_threads()} threads",
         "torch": torch.__version__,
