@@ -45,13 +45,13 @@ def test_products_and_gradients(least_rows, per_row_bias):
     torch.testing.assert_close(linear(stairs, weight, bias, x), expected)
     torch.testing.assert_close(linear_into(torch.empty_like(expected), stairs, weight, bias, x), expected)
     grad = torch.randn_like(expected)
-    torch.testing.assert_close(grad_input(stairs, weight, grad), matrix.T @ grad)
+    torch.testing.assert_close(grad_input(stairs, weight, grad, torch.empty_like(x)), matrix.T @ grad)
     torch.testing.assert_close(
-        dense(stairs, grad_weight(stairs, weight, grad, x) * mask(stairs, ROWS, COLUMNS)),
+        dense(stairs, grad_weight(stairs, grad, x, torch.empty_like(weight)) * mask(stairs, ROWS, COLUMNS)),
         (grad @ x.T) * dense(stairs, mask(stairs, ROWS, COLUMNS)),
     )
 
 
 def test_a_matrix_passes_whole():
     x, matrix, bias = torch.randn(3, 5), torch.randn(4, 3), torch.randn(4)
-    torch.testing.assert_close(linear_into(None, full(4, 3), matrix, bias, x), matrix @ x + bias[:, None])
+    torch.testing.assert_close(linear_into(torch.empty(4, 5), full(4, 3), matrix, bias, x), matrix @ x + bias[:, None])

@@ -10,11 +10,10 @@ from torch import Tensor, nn
 
 from ..described import Described
 from ..numerics.eager import eager
-from ..numerics.incremental import Feature, ScalarMap, generate, invert, plan
-from ..numerics.layout import plain_operations, planes, unplanes
-from ..numerics.masked_linear import blocks, mask, staircase
+from ..numerics.incremental import Feature, InvertibleMap, generate, invert, plan, solve
+from ..numerics.layout import planes, unplanes
+from ..numerics.masked_linear import blocks, mask, masked, staircase
 from ..numerics.perceptron import perceptron
-from ..numerics.scratch import scratch
 from .mlp import context_bias, entries, has_context, uniform
 
 
@@ -75,23 +74,32 @@ class MADE(Described):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         batch = x.shape[:-1]
-        out = perceptron(planes(x), self.layers, self._params(batch, context), self.residual)
+        masks = [getattr(self, f"mask_{k}") for k in range(len(self.layers))]
+        out = perceptron(planes(x), self.layers, self._raw(batch, context), self.residual, masks)
         return out.view(self.features, self.num_params, *batch).movedim(0, -1)
 
     @eager
-    def invert(self, z: Tensor, scalar_inverse: ScalarMap, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def invert(self, z: Tensor, scalar: InvertibleMap, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """x and log dx/dz per feature, where z_j = scalar(x_j; params_j(x_1 … x_{j-1}, context)).
 
         Runs outside compiled graphs: a compiler would unroll every feature's step.
 
         Args:
             z: ``(*batch, features)``.
-            scalar_inverse: The inverse of the scalar map, as :meth:`Scalar.inverse`.
+            scalar: The scalar map, a :class:`~pushforward.transforms.Scalar`.
             context: The context, broadcastable to the batch.
         """
         batch = z.shape[:-1]
-        x, log_slope = invert(planes(z), self.plan, self.layers, self._params(batch, context), scalar_inverse)
+        x, log_slope = invert(planes(z), self.plan, self.layers, self._params(batch, context), scalar)
         return unplanes(x, batch), unplanes(log_slope, batch)
+
+    @eager
+    def solve(self, z: Tensor, scalar: InvertibleMap, context: Tensor | None = None) -> Tensor:
+        """The x of :meth:`invert` alone, without gradients."""
+        batch = z.shape[:-1]
+        with torch.no_grad():
+            x = solve(planes(z), self.plan, self.layers, self._params(batch, context), scalar)
+        return unplanes(x, batch)
 
     @eager
     def generate(self, batch: torch.Size, feature: Feature, context: Tensor | None = None) -> None:
@@ -99,15 +107,18 @@ class MADE(Described):
         ``(num_params, n)`` of feature j for the n rows of the batch and gives what the network reads of it."""
         generate(batch.numel(), self.plan, self.layers, self._params(batch, context), feature)
 
-    def _params(self, batch: torch.Size, context: Tensor | None) -> list[Tensor]:
-        """Masked weights and biases in turn; the context is part of the first bias. Without gradients the weights lie
-        in scratch memory: mapping a megabyte anew takes longer than to multiply a row by it."""
-        params, lasting = [], torch.is_grad_enabled() or plain_operations()
-        for k, (weight, bias) in enumerate(zip(entries(self.weights), entries(self.biases), strict=True)):
-            into = None if lasting else scratch(("masked", k), weight, *weight.shape)
-            params += [torch.mul(weight, getattr(self, f"mask_{k}"), out=into), bias]
+    def _raw(self, batch: torch.Size, context: Tensor | None) -> list[Tensor]:
+        """Weights as they are stored and biases in turn; the context is part of the first bias."""
+        params = [value for pair in zip(entries(self.weights), entries(self.biases), strict=True) for value in pair]
         if self.context_weight is not None and context is not None:
             params[1] = context_bias(context, self.context_weight, self.biases[0], batch)
+        return params
+
+    def _params(self, batch: torch.Size, context: Tensor | None) -> list[Tensor]:
+        """The same with masked weights."""
+        params = self._raw(batch, context)
+        for k in range(len(self.layers)):
+            params[2 * k] = masked(params[2 * k], getattr(self, f"mask_{k}"), slot=k)
         return params
 
 

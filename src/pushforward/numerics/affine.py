@@ -32,6 +32,14 @@ def inverse(z: Tensor, params: Tensor, limit: float) -> tuple[Tensor, Tensor]:
     return _Inverse.apply(z, params, limit) if torch.is_grad_enabled() else _inverse(z, params, limit)[:2]
 
 
+def solve(z: Tensor, params: Tensor, limit: float, out: Tensor) -> None:
+    """x alone, without a graph, into ``out``."""
+    mu, raw = params.unbind()
+    scale = raw.abs().mul_(1 / limit).add_(1)
+    torch.div(raw, scale, out=scale).exp_()
+    torch.addcmul(mu, z, scale, out=out)
+
+
 def soft_clamp(raw: Tensor, limit: float) -> Tensor:
     """s = r / (1 + |r| / limit): within (-limit, limit), symmetric about 0, of slope 1 there."""
     return raw / (1 + raw.abs() / limit)

@@ -12,19 +12,28 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from itertools import repeat
-from typing import Any, NamedTuple
+from contextlib import contextmanager
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from .masked_linear import Staircase, by_row, dense, grad_weight
 from .perceptron import perceptron
-from .products import product_plus
-from .scratch import fresh, scratch
+from .products import product
+from .scratch import keep, take
 
-ScalarMap = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 Feature = Callable[[int, Tensor], Tensor]
+Step = Callable[[int, Tensor, Tensor], Any]
+Block = Callable[[int, int, Tensor], Any]
+
+
+class InvertibleMap(Protocol):
+    """Moves one number given parameters; see :class:`pushforward.transforms.Scalar`."""
+
+    def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]: ...
+
+    def solve(self, z: Tensor, params: Tensor, out: Tensor) -> None: ...
 
 
 class Plan(NamedTuple):
@@ -51,28 +60,64 @@ def plan(degrees: Sequence[Sequence[int]], num_params: int, residual: bool, most
     return Plan(below, tuple(blocks), features, num_params, residual)
 
 
-class _Sweep:
-    """What each layer reads, after the rectifier, with the two ways through: ``solve`` and ``pull_back``."""
+class _Target(NamedTuple):
+    """What one layer computes for one feature: ``rows += weight @ read``, and where a residual stream is kept."""
 
-    def __init__(
-        self,
-        plan: Plan,
-        layers: Sequence[Staircase],
-        params: Sequence[Tensor],
-        n: int,
-        empty: Callable[..., Tensor] = scratch,
-    ) -> None:
-        self.plan, self.n = plan, n
-        self.biases = [by_row(bias) for bias in params[1::2]]
-        self.weights, self.read, self.streams = [], [], []
-        for k, (stairs, weight) in enumerate(zip(layers, params[::2], strict=True)):
-            matrix = empty(("weight", k), weight, stairs.rows, stairs.columns)
-            self.weights.append(dense(stairs, weight, out=matrix))
-            self.read.append((empty if k else fresh)(("read", k), weight, stairs.columns, n))
-            if plan.residual and k < len(layers) - 1:
-                self.streams.append(empty(("stream", k), weight, stairs.rows, n))
+    rows: Tensor
+    weight: Tensor
+    read: Tensor
+    stream: Tensor
+
+
+class _Sweep:
+    """What each layer reads, after the rectifier, with the two ways through: ``solve`` and ``pull_back``.
+
+    A step is a dozen operations on a few rows, so the views that they work on are made once, with the memory.
+    """
+
+    def __init__(self, plan: Plan, layers: Sequence[Staircase], like: Tensor, n: int) -> None:
+        self.plan, self.layers, self.n = plan, layers, n
+        self.weights = [like.new_zeros(stairs.rows, stairs.columns) for stairs in layers]
+        self.read = [like.new_empty(stairs.columns, n) for stairs in layers]
         for units, counts in zip(self.read, plan.below, strict=True):
             units[counts[-1] :] = 0  # units that no feature reads are never computed, but gradients multiply them by 0
+        streams = [like.new_empty(stairs.rows, n) for stairs in layers[:-1]] if plan.residual else self.read[1:]
+        heights = [last - first for first, last in plan.blocks]
+        self.out = like.new_empty(max(heights, default=0) * plan.num_params, n)
+        self.outer: list[list[tuple[Tensor, Tensor, Tensor, slice]]] = []
+        self.inner: list[list[tuple[_Target, ...]]] = []
+        for first, last in plan.blocks:
+            outer, inner = [], []
+            for k, weight in enumerate(self.weights):
+                rows, before = self._rows(k, first, last), plan.below[k][first]
+                last_layer = k == len(layers) - 1
+                target = self.out[: rows.stop - rows.start] if last_layer else self.read[k + 1][rows]
+                outer.append((target, weight[rows, :before], self.read[k][:before], rows))
+                heights = [r.stop - r.start for r in (self._rows(k, j, j + 1) for j in range(first, last))]
+                parts, read = weight[rows, before:].split(heights), self.read[k][before:]
+                known = [count - before for count in plan.below[k][first + 1 : last + 1]]
+                kept = parts if last_layer else streams[k][rows].split(heights)
+                inner.append(
+                    [
+                        _Target(part, matrix.narrow(1, 0, count), read.narrow(0, 0, count), stream)
+                        for part, matrix, count, stream in zip(target.split(heights), parts, known, kept, strict=True)
+                    ]
+                )
+            self.outer.append(outer)
+            self.inner.append(list(zip(*inner, strict=True)))
+
+    def numbers(self) -> int:
+        """How many numbers lie in its memory."""
+        return sum(tensor.numel() for tensor in (*self.weights, *self.read, self.out)) * (
+            2 if self.plan.residual else 1
+        )
+
+    def load(self, params: Sequence[Tensor]) -> _Sweep:
+        """Takes the network's parameters, flat weights and biases in turn."""
+        for stairs, weight, matrix in zip(self.layers, params[::2], self.weights, strict=True):
+            dense(stairs, weight, out=matrix)
+        self.biases = [by_row(bias) for bias in params[1::2]]
+        return self
 
     def _rows(self, k: int, first: int, last: int) -> slice:
         """The rows of weight k that belong to the features, or degrees, first to last (exclusive)."""
@@ -80,48 +125,45 @@ class _Sweep:
             return slice(first * self.plan.num_params, last * self.plan.num_params)
         return slice(self.plan.below[k + 1][first], self.plan.below[k + 1][last])
 
-    def solve(self, feature: Feature) -> None:
-        """Feature by feature; ``feature(j, params)`` gives what the network reads of feature j."""
+    def solve(self, step: Step, block: Block | None = None) -> None:
+        """Feature by feature: ``step(j, params, out)`` writes what the network reads of feature j into ``out``;
+        ``block(first, last, params)`` sees the parameters of a block of features once all of them are known."""
         inputs = self.read[0].split(len(self.read[0]) // self.plan.features)
-        for first, last in self.plan.blocks:
-            for j, params in zip(range(first, last), self._steps(first, last), strict=True):
-                inputs[j].copy_(feature(j, params))
+        for (first, last), outer, inner in zip(self.plan.blocks, self.outer, self.inner, strict=True):
+            for bias, (target, weight, read, span) in zip(self.biases, outer, strict=True):
+                product(weight, read, out=target).add_(bias[span])
+            if self.plan.residual:
+                self._residual_steps(first, inner, inputs, step)
+            else:
+                for j, (*hidden, final) in enumerate(inner, first):
+                    for rows, weight, read, _ in hidden:
+                        rows.addmm_(weight, read).relu_()
+                    step(j, final.rows.addmm_(final.weight, final.read), inputs[j])
+            if block is not None:
+                block(first, last, outer[-1][0])
 
-    def invert(self, z: Tensor, scalar_inverse: ScalarMap) -> tuple[Tensor, Tensor]:
-        """x and the log-slopes dx/dz, both ``(features, n)``."""
-        column, log_slopes = z.unsqueeze(-1).unbind(), []
-
-        def feature(j: int, params: Tensor) -> Tensor:
-            value, log_slope = scalar_inverse(column[j], params.unsqueeze(-1))
-            log_slopes.append(log_slope)
-            return value.view(1, -1)
-
-        self.solve(feature)
-        return self.read[0], torch.cat(log_slopes, 1).t().contiguous()
-
-    def _steps(self, first: int, last: int) -> Iterator[Tensor]:
-        """The parameters of each feature of the block in turn; a feature must be known before the next is asked for."""
-        plan, params = self.plan, self.read[0].new_empty((last - first) * self.plan.num_params, self.n)
-        steps = []
-        for k, weight in enumerate(self.weights):
-            rows, before = self._rows(k, first, last), plan.below[k][first]
-            target = params if k == len(self.weights) - 1 else self.read[k + 1][rows]
-            product_plus(self.biases[k][rows], weight[rows, :before], self.read[k][:before], out=target)
-            heights = [r.stop - r.start for r in (self._rows(k, j, j + 1) for j in range(first, last))]
-            parts, read = weight[rows, before:].split(heights), self.read[k][before:]
-            known = [count - before for count in plan.below[k][first + 1 : last + 1]]
-            streams = self.streams[k][rows].split(heights) if plan.residual and k < len(self.streams) else parts
-            steps.append(zip(target.split(heights), parts, repeat(read), known, streams))
-        for layers in zip(*steps, strict=True):
+    def _residual_steps(
+        self, first: int, inner: list[tuple[_Target, ...]], inputs: Sequence[Tensor], step: Step
+    ) -> None:
+        for j, (*hidden, final) in enumerate(inner, first):
             stream = None
-            for k, (target, part, read, known, kept) in enumerate(layers):
-                target.addmm_(part.narrow(1, 0, known), read.narrow(0, 0, known))
-                if k == len(layers) - 1:
-                    yield target
-                    break
-                if plan.residual and k % 2 == 0:
-                    stream = kept.copy_(target if stream is None else target.add_(stream))
-                target.relu_()
+            for k, (rows, weight, read, kept) in enumerate(hidden):
+                rows.addmm_(weight, read)
+                if k % 2 == 0:
+                    stream = kept.copy_(rows if stream is None else rows.add_(stream))
+                rows.relu_()
+            step(j, final.rows.addmm_(final.weight, final.read), inputs[j])
+
+    def invert(self, z: Tensor, scalar: InvertibleMap) -> tuple[Tensor, Tensor]:
+        """x and the log-slopes dx/dz, both ``(features, n)``; x lies in the memory of the sweep."""
+        log_slopes = []
+
+        def block(first: int, last: int, params: Tensor) -> None:
+            planes = params.view(last - first, self.plan.num_params, self.n).permute(1, 2, 0)
+            log_slopes.append(scalar.inverse(z[first:last].t(), planes)[1].t())
+
+        self.solve(_inverse_step(z, scalar), block)
+        return self.read[0], torch.cat(log_slopes)
 
     def pull_back(self, x_grad: Tensor, dx: Tensor, log_slope_grad: Tensor) -> list[Tensor]:
         """The gradient's way back through the steps, last feature first.
@@ -157,12 +199,30 @@ class _Sweep:
             grad += grads[k + 3][rows]
 
 
+def _inverse_step(z: Tensor, scalar: InvertibleMap) -> Step:
+    column = z.unsqueeze(-1).unbind()
+
+    def step(j: int, params: Tensor, out: Tensor) -> None:
+        scalar.solve(column[j], params.unsqueeze(-1), out.view(-1, 1))
+
+    return step
+
+
+@contextmanager
+def _sweep(n: int, plan: Plan, layers: tuple[Staircase, ...], params: Sequence[Tensor]) -> Iterator[_Sweep]:
+    """A sweep with these parameters for one use: the one that this thread kept from the last such use, or a new one."""
+    like = params[0]
+    key = (plan, layers, n, like.dtype, like.device)
+    sweep = take(key)
+    if sweep is None:
+        with torch.inference_mode(False), torch.no_grad():
+            sweep = _Sweep(plan, layers, like, n)
+    yield sweep.load(params)
+    keep(key, sweep, sweep.numbers())
+
+
 def invert(
-    z: Tensor,
-    plan: Plan,
-    layers: tuple[Staircase, ...],
-    params: list[Tensor],
-    scalar_inverse: ScalarMap,
+    z: Tensor, plan: Plan, layers: tuple[Staircase, ...], params: list[Tensor], scalar: InvertibleMap
 ) -> tuple[Tensor, Tensor]:
     """x and the log-slopes dx/dz with z_j = scalar(x_j; params_j(x_1 … x_{j-1})), all ``(features, n)``.
 
@@ -173,26 +233,36 @@ def invert(
         plan: From :func:`plan`.
         layers: The pattern of each weight; the last layer's rows hold the parameters of one feature after another.
         params: Flat weights and biases in turn; the first bias may be one for each column, ``(units, n)``.
-        scalar_inverse: Maps z ``(*shape)`` and parameters ``(num_params, *shape)`` to x and log dx/dz.
+        scalar: Moves z ``(*shape)`` given parameters ``(num_params, *shape)``.
     """
     if torch.is_grad_enabled():
-        return _Invert.apply(z, plan, layers, scalar_inverse, *params)
-    return _Sweep(plan, layers, params, z.shape[1]).invert(z, scalar_inverse)
+        return _Invert.apply(z, plan, layers, scalar, *params)
+    with _sweep(z.shape[1], plan, layers, params) as sweep:
+        x, log_slope = sweep.invert(z, scalar)
+        return x.clone(), log_slope
+
+
+def solve(z: Tensor, plan: Plan, layers: tuple[Staircase, ...], params: list[Tensor], scalar: InvertibleMap) -> Tensor:
+    """The x of :func:`invert` alone, without gradients."""
+    with _sweep(z.shape[1], plan, layers, params) as sweep:
+        sweep.solve(_inverse_step(z, scalar))
+        return sweep.read[0].clone()
 
 
 def generate(n: int, plan: Plan, layers: tuple[Staircase, ...], params: list[Tensor], feature: Feature) -> None:
-    """Runs through the features of n rows: ``feature(j, params)`` gets the parameters ``(num_params, n)`` of feature j
-    and gives what the network reads of it, ``(inputs per feature, n)``."""
-    _Sweep(plan, layers, params, n).solve(feature)
+    """Runs through the features of n rows: ``feature(j, params)`` gets the parameters ``(num_params, n)`` of feature j,
+    valid during the call, and gives what the network reads of it, ``(inputs per feature, n)``."""
+    with _sweep(n, plan, layers, params) as sweep:
+        sweep.solve(lambda j, theta, out: out.copy_(feature(j, theta)))
 
 
 class _Invert(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, z: Tensor, plan: Plan, layers: Any, scalar_inverse: ScalarMap, *params: Tensor) -> Any:
-        sweep = _Sweep(plan, layers, params, z.shape[1], fresh)
-        x, log_slope = sweep.invert(z, scalar_inverse)
+    def forward(ctx: Any, z: Tensor, plan: Plan, layers: Any, scalar: InvertibleMap, *params: Tensor) -> Any:
+        sweep = _Sweep(plan, layers, params[0], z.shape[1]).load(params)
+        x, log_slope = sweep.invert(z, scalar)
         ctx.save_for_backward(z, *params)
-        ctx.sweep, ctx.layers, ctx.scalar_inverse = sweep, layers, scalar_inverse
+        ctx.sweep, ctx.layers, ctx.scalar = sweep, layers, scalar
         return x.clone(), log_slope
 
     @staticmethod
@@ -205,7 +275,7 @@ class _Invert(torch.autograd.Function):
         deltas = sweep.pull_back(x_grad, dx_dparams, through_params)
         grads: list[Tensor | None] = [None] * len(params)
         for k, (stairs, delta, read) in enumerate(zip(layers, deltas, sweep.read, strict=True)):
-            grads[2 * k] = grad_weight(stairs, params[2 * k], delta, read)
+            grads[2 * k] = grad_weight(stairs, delta, read, torch.empty_like(params[2 * k]))
             grads[2 * k + 1] = delta if params[2 * k + 1].dim() == 2 else delta.sum(1)
         return torch.addcmul(through_z, dx_dz, x_grad), None, None, None, *grads
 
@@ -217,7 +287,7 @@ def _scalar_grads(ctx: Any, x: Tensor, z: Tensor, params: list[Tensor], slope_gr
     with torch.enable_grad():
         z = z.detach().requires_grad_()
         theta = out.view(len(z), -1, z.shape[1]).requires_grad_()  # (features, num_params, n)
-        value, log_slope = ctx.scalar_inverse(z.t(), theta.permute(1, 2, 0))
+        value, log_slope = ctx.scalar.inverse(z.t(), theta.permute(1, 2, 0))
         value_grads = torch.autograd.grad(value, (z, theta), torch.ones_like(value), retain_graph=True)
         slope_grads = torch.autograd.grad(log_slope, (z, theta), slope_grad.t(), materialize_grads=True)
     return *value_grads, *(grad.contiguous() for grad in slope_grads)

@@ -30,14 +30,20 @@ def plain_for_ever() -> bool:
 
 def feature_first(x: Tensor) -> Tensor:
     """The same tensor with its last dimension outermost in memory; free where it is so already."""
+    if x.dim() == 2:  # the common case: fewer views
+        return x.t().contiguous().t()
     return x.movedim(-1, 0).contiguous().movedim(0, -1)
 
 
 def planes(x: Tensor) -> Tensor:
     """``(*batch, features)`` as contiguous ``(features, n)``; free where the memory is feature-first already."""
+    if x.dim() == 2:
+        return x.t().contiguous()
     return x.movedim(-1, 0).reshape(x.shape[-1], x.shape[:-1].numel()).contiguous()
 
 
 def unplanes(x: Tensor, batch: Size) -> Tensor:
     """The inverse of :func:`planes`; always a view."""
+    if len(batch) == 1:
+        return x.t()
     return x.view(x.shape[0], *batch).movedim(0, -1)

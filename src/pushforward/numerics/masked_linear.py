@@ -16,7 +16,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .products import differentiable_product, product, product_plus
+from .layout import plain_operations
+from .products import add_product, differentiable_product, product
+from .scratch import scratch
 
 
 class Step(NamedTuple):
@@ -29,34 +31,50 @@ class Step(NamedTuple):
 
 
 class Staircase(NamedTuple):
-    """The pattern of a block lower triangular matrix, ``rows`` by ``columns``, ``size`` of whose entries are stored."""
+    """The pattern of a block lower triangular matrix, ``rows`` by ``columns``; only its steps are stored."""
 
     rows: int
     columns: int
     steps: tuple[Step, ...]
-    size: int
+    heights: tuple[int, ...]
+    sizes: tuple[int, ...]
+
+    @classmethod
+    def of(cls, rows: int, columns: int, steps: Sequence[Step]) -> Staircase:
+        heights = tuple(step.last - step.first for step in steps)
+        sizes = tuple(height * step.columns for height, step in zip(heights, steps, strict=True))
+        return cls(rows, columns, tuple(steps), heights, sizes)
+
+    @property
+    def size(self) -> int:
+        """How many entries are stored."""
+        return sum(self.sizes)
 
 
-def staircase(row_degrees: Sequence[int], column_degrees: Sequence[int], least_rows: int = 128) -> Staircase:
+def staircase(
+    row_degrees: Sequence[int], column_degrees: Sequence[int], least_rows: int = 96, least_saved: int = 4096
+) -> Staircase:
     """The pattern in which a row reads the columns of at most its own degree; both degrees are sorted.
 
     Rows of one degree stay in one step, and a step has at least ``least_rows`` rows where there are so many: thinner
-    ones skip more zeros but multiply at a lower rate.
+    ones skip more zeros but multiply at a lower rate. Nor does a step end where that would save few zeros.
     """
     steps, first, offset, rows = [], 0, 0, len(row_degrees)
     for row in range(1, rows + 1):
         ends_degree = row == rows or row_degrees[row] != row_degrees[row - 1]
-        if row == rows or (ends_degree and row - first >= least_rows and rows - row >= least_rows):
-            columns = bisect_right(column_degrees, row_degrees[row - 1])
+        columns = bisect_right(column_degrees, row_degrees[row - 1]) if ends_degree else 0
+        saved = (row - first) * (len(column_degrees) - columns)
+        wide = row - first >= least_rows and rows - row >= least_rows
+        if row == rows or (ends_degree and wide and saved >= least_saved):
             steps.append(Step(first, row, columns, offset))
             offset += (row - first) * columns
             first = row
-    return Staircase(rows, len(column_degrees), tuple(steps), offset)
+    return Staircase.of(rows, len(column_degrees), steps)
 
 
 def full(rows: int, columns: int) -> Staircase:
     """The pattern without zeros: one step."""
-    return Staircase(rows, columns, (Step(0, rows, columns, 0),), rows * columns)
+    return Staircase.of(rows, columns, [Step(0, rows, columns, 0)])
 
 
 def flatten(stairs: Staircase) -> list[int]:
@@ -70,8 +88,8 @@ def unflatten(numbers: tuple[int, ...]) -> tuple[Staircase, ...]:
     patterns, at = [], 0
     while at < len(numbers):
         rows, columns, count = numbers[at : at + 3]
-        steps = tuple(Step(*numbers[i : i + 4]) for i in range(at + 3, at + 3 + 4 * count, 4))
-        patterns.append(Staircase(rows, columns, steps, sum((s.last - s.first) * s.columns for s in steps)))
+        steps = [Step(*numbers[i : i + 4]) for i in range(at + 3, at + 3 + 4 * count, 4)]
+        patterns.append(Staircase.of(rows, columns, steps))
         at += 3 + 4 * count
     return tuple(patterns)
 
@@ -84,22 +102,32 @@ def mask(stairs: Staircase, row_degrees: Sequence[int], column_degrees: Sequence
 
 def blocks(stairs: Staircase, weight: Tensor) -> list[tuple[Step, Tensor]]:
     """The steps with their parts of the flat weight, as matrices; a matrix is its own only step."""
+    return list(zip(stairs.steps, matrices(stairs, weight), strict=True))
+
+
+def matrices(stairs: Staircase, weight: Tensor) -> list[Tensor]:
+    """The parts of the flat weight, as matrices."""
     if weight.dim() == 2:
-        return [(stairs.steps[0], weight)]
-    return [
-        (
-            step,
-            weight[step.offset : step.offset + (step.last - step.first) * step.columns].view(
-                step.last - step.first, step.columns
-            ),
-        )
-        for step in stairs.steps
-    ]
+        return [weight]
+    parts = weight.split(stairs.sizes) if len(stairs.sizes) > 1 else (weight,)
+    return [part.view(step.last - step.first, step.columns) for part, step in zip(parts, stairs.steps, strict=True)]
+
+
+def masked(weight: Tensor, mask: Tensor, slot: int) -> Tensor:
+    """weight · mask; without gradients in scratch memory, one buffer for each slot."""
+    if plain_operations() or torch.is_grad_enabled():
+        return weight * mask
+    return torch.mul(weight, mask, out=scratch(("masked", slot), weight, *weight.shape))
+
+
+def by_step(stairs: Staircase, rows: Tensor) -> Sequence[Tensor]:
+    """The rows that belong to each step."""
+    return rows.split(stairs.heights) if len(stairs.heights) > 1 else (rows,)
 
 
 def dense(stairs: Staircase, weight: Tensor, out: Tensor | None = None) -> Tensor:
-    """The whole matrix, zeros included; in the memory of ``out`` where given."""
-    matrix = weight.new_zeros(stairs.rows, stairs.columns) if out is None else out.zero_()
+    """The whole matrix, zeros included; in ``out`` where given, whose zeros are there already."""
+    matrix = weight.new_zeros(stairs.rows, stairs.columns) if out is None else out
     for step, block in blocks(stairs, weight):
         matrix[step.first : step.last, : step.columns] = block
     return matrix
@@ -115,17 +143,13 @@ def linear(stairs: Staircase, weight: Tensor, bias: Tensor, x: Tensor) -> Tensor
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def linear_into(out: Tensor | None, stairs: Staircase, weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
-    """The same without a graph, written into ``out``, which only a single step can do without."""
-    bias = by_row(bias)
-    if out is None:
-        if weight.dim() == 2:
-            return product_plus(bias, weight, x)
-        return product_plus(bias, weight.view(stairs.rows, -1), x[: stairs.steps[0].columns])
-    for step, block in blocks(stairs, weight):
-        rows = slice(step.first, step.last)
-        product_plus(bias[rows], block, x[: step.columns], out=out[rows])
-    return out
+def linear_into(out: Tensor, stairs: Staircase, weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
+    """The same without a graph, written into ``out``."""
+    if weight.dim() == 2:
+        return product(weight, x, out=out).add_(by_row(bias))
+    for step, block, part in zip(stairs.steps, matrices(stairs, weight), by_step(stairs, out), strict=True):
+        product(block, x.narrow(0, 0, step.columns), out=part)
+    return out.add_(by_row(bias))
 
 
 def by_row(bias: Tensor) -> Tensor:
@@ -133,23 +157,25 @@ def by_row(bias: Tensor) -> Tensor:
     return bias if bias.dim() == 2 else bias[:, None]
 
 
-def grad_input(stairs: Staircase, weight: Tensor, grad: Tensor) -> Tensor:
-    """Wᵀ grad for grad of shape (rows, n), without a graph: the widest step writes, the narrower ones add."""
+def grad_input(stairs: Staircase, weight: Tensor, grad: Tensor, out: Tensor) -> Tensor:
+    """Wᵀ grad for grad of shape (rows, n), without a graph, in ``out``: the last step, which is the widest, writes,
+    the others add."""
     if weight.dim() == 2:
-        return product(weight.t(), grad)
-    (widest, block), *others = reversed(blocks(stairs, weight))
-    out = product(block.t(), grad[widest.first : widest.last])
+        return product(weight.t(), grad, out=out)
+    *others, (widest, block, part) = zip(stairs.steps, matrices(stairs, weight), by_step(stairs, grad), strict=True)
+    product(block.t(), part, out=out.narrow(0, 0, widest.columns))
     if widest.columns < stairs.columns:
-        out = torch.cat([out, out.new_zeros(stairs.columns - widest.columns, out.shape[1])])
-    for step, block in others:
+        out[widest.columns :] = 0
+    for step, block, part in others:
         if step.columns:
-            out[: step.columns] += product(block.t(), grad[step.first : step.last])
+            add_product(out.narrow(0, 0, step.columns), block.t(), part)
     return out
 
 
-def grad_weight(stairs: Staircase, weight: Tensor, grad: Tensor, x: Tensor) -> Tensor:
-    """grad xᵀ within the steps, of the shape of the weight, without a graph."""
-    if weight.dim() == 2:
-        return product(grad, x.t())
-    parts = [product(grad[s.first : s.last], x[: s.columns].t()) for s in stairs.steps]
-    return parts[0].view_as(weight) if len(parts) == 1 else torch.cat([part.view(-1) for part in parts])
+def grad_weight(stairs: Staircase, grad: Tensor, x: Tensor, out: Tensor) -> Tensor:
+    """grad xᵀ within the steps, without a graph, in ``out``, which has the shape of the weight."""
+    if out.dim() == 2:
+        return product(grad, x.t(), out=out)
+    for step, part, block in zip(stairs.steps, by_step(stairs, grad), matrices(stairs, out), strict=True):
+        product(part, x.narrow(0, 0, step.columns).t(), out=block)
+    return out

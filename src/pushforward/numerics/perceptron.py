@@ -14,13 +14,31 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .layout import plain_for_ever, plain_operations
-from .masked_linear import Staircase, flatten, grad_input, grad_weight, linear, linear_into, unflatten
-from .scratch import fresh, scratch
+from .masked_linear import (
+    Staircase,
+    by_row,
+    by_step,
+    flatten,
+    grad_input,
+    grad_weight,
+    linear,
+    linear_into,
+    matrices,
+    unflatten,
+)
+from .products import product
+from .scratch import keep, recycled, scratch, take
 
 _CHUNK = 1024  # columns at a time without gradients
 
 
-def perceptron(x: Tensor, layers: tuple[Staircase, ...], params: list[Tensor], residual: bool = False) -> Tensor:
+def perceptron(
+    x: Tensor,
+    layers: tuple[Staircase, ...],
+    params: list[Tensor],
+    residual: bool = False,
+    masks: Sequence[Tensor] = (),
+) -> Tensor:
     r"""The network's outputs, ``(outputs, n)``: everything here has the batch last.
 
     .. math:: h_1 = W_1 x + b_1,\quad h_{k+1} = W_{k+1} \max(h_k, 0) + b_{k+1}
@@ -34,15 +52,24 @@ def perceptron(x: Tensor, layers: tuple[Staircase, ...], params: list[Tensor], r
         params: Flat weights and biases in turn: w1, b1, w2, b2, …; b1 may also be ``(units, n)``,
             one for each column of x.
         residual: Whether hidden layers after the first come in residual pairs.
+        masks: What to multiply each weight by, of its shape; nothing where not given.
     """
     if torch.compiler.is_dynamo_compiling() and not plain_for_ever():
         pattern = [number for stairs in layers for number in flatten(stairs)]
-        return _OPERATOR(x, params, pattern, residual)[0]  # type: ignore[no-any-return]
+        return _OPERATOR(x, _masked(params, masks), pattern, residual)[0]  # type: ignore[no-any-return]
     if plain_operations():
-        return _plain(x, layers, params, residual)
+        return _plain(x, layers, _masked(params, masks), residual)
     if torch.is_grad_enabled():
-        return _Perceptron.apply(x, layers, residual, *params)
-    return _infer(x, layers, params, residual)
+        return _Perceptron.apply(x, layers, residual, masks, *params)
+    return _infer(x, layers, params, residual, masks)
+
+
+def _masked(params: Sequence[Tensor], masks: Sequence[Tensor]) -> list[Tensor]:
+    """The parameters with masked weights."""
+    params = list(params)
+    for k, mask in enumerate(masks):
+        params[2 * k] = params[2 * k] * mask
+    return params
 
 
 def _plain(x: Tensor, layers: tuple[Staircase, ...], params: list[Tensor], residual: bool) -> Tensor:
@@ -59,87 +86,151 @@ def _plain(x: Tensor, layers: tuple[Staircase, ...], params: list[Tensor], resid
 
 
 def _run(
-    x: Tensor,
-    layers: tuple[Staircase, ...],
-    params: Sequence[Tensor],
-    residual: bool,
-    out: Tensor | None,
-    empty: Callable[..., Tensor],
+    x: Tensor, layers: tuple[Staircase, ...], params: Sequence[Tensor], residual: bool
 ) -> tuple[Tensor, list[Tensor]]:
-    """The outputs, in ``out`` where given, and what each layer read, in memory from ``empty``."""
+    """The outputs and what each layer read, in memory that may stay."""
     read = [x]
     stream = x
-    for k, stairs in enumerate(layers[:-1]):
-        into = empty(k, x, stairs.rows, x.shape[1]) if len(stairs.steps) > 1 else None
-        h = linear_into(into, stairs, params[2 * k], params[2 * k + 1], read[-1])
+    for k, stairs in enumerate(layers):
+        h = recycled(x, stairs.rows, x.shape[1])
+        linear_into(h, stairs, params[2 * k], params[2 * k + 1], read[-1])
+        if k == len(layers) - 1:
+            break
         if residual and k % 2 == 0:
             stream = h = h if k == 0 else h.add_(stream)
-            read.append(h.relu())
+            read.append(torch.relu(h))
         else:
             read.append(h.relu_())
-    if out is None and len(layers[-1].steps) > 1:
-        out = x.new_empty(layers[-1].rows, x.shape[1])
-    return linear_into(out, layers[-1], params[-2], params[-1], read[-1]), read
+    return h, read
 
 
-def _infer(x: Tensor, layers: tuple[Staircase, ...], params: Sequence[Tensor], residual: bool) -> Tensor:
+def _infer(
+    x: Tensor, layers: tuple[Staircase, ...], params: Sequence[Tensor], residual: bool, masks: Sequence[Tensor]
+) -> Tensor:
     """The outputs, some columns at a time in scratch memory, so that hidden units take no memory that grows with n."""
     n = x.shape[1]
-    if n <= _CHUNK:
-        return _run(x, layers, params, residual, None, scratch)[0]
     out = x.new_empty(layers[-1].rows, n)
     bias = params[1]
-    for start in range(0, n, _CHUNK):
-        some = slice(start, start + _CHUNK)
-        if bias.dim() == 2:
-            params = [params[0], bias[:, some], *params[2:]]
-        _run(x[:, some].contiguous(), layers, params, residual, out[:, some], scratch)
+    for start in range(0, n, _CHUNK) if n > _CHUNK else (0,):
+        part, into = x, out
+        if n > _CHUNK:
+            some = slice(start, start + _CHUNK)
+            part, into = x[:, some], out[:, some]
+            if bias.dim() == 2:
+                params = [params[0], bias[:, some], *params[2:]]
+        key = ("perceptron", layers, residual, len(masks), part.shape[1], x.dtype, x.device)
+        workspace = take(key)
+        if workspace is None:
+            with torch.inference_mode(False), torch.no_grad():
+                workspace = _Workspace(layers, residual, len(masks) > 0, part)
+        workspace.run(part, params, masks, into)
+        keep(key, workspace, workspace.numbers)
     return out
+
+
+class _Workspace:
+    """Memory for a pass without gradients, with its views made once: a small network is mostly starts of operators."""
+
+    def __init__(self, layers: tuple[Staircase, ...], residual: bool, has_masks: bool, like: Tensor) -> None:
+        n = like.shape[1]
+        self.layers, self.residual = layers, residual
+        self.x = like.new_empty(layers[0].columns, n)
+        self.hidden = [like.new_empty(stairs.rows, n) for stairs in layers[:-1]]
+        self.rectified = [torch.empty_like(h) if residual and k % 2 == 0 else h for k, h in enumerate(self.hidden)]
+        self.weights = [like.new_empty(stairs.size) for stairs in layers] if has_masks else []
+        self.matrices = [matrices(stairs, weight) for stairs, weight in zip(layers, self.weights, strict=False)]
+        self.rows = [by_step(stairs, h) for stairs, h in zip(layers, self.hidden, strict=False)]
+        self.reads = [
+            [read.narrow(0, 0, step.columns) for step in stairs.steps]
+            for stairs, read in zip(layers, [self.x, *self.rectified], strict=True)
+        ]
+        self.numbers = sum(t.numel() for t in (self.x, *self.weights, *self.hidden, *self.rectified))
+
+    def run(self, x: Tensor, params: Sequence[Tensor], masks: Sequence[Tensor], out: Tensor) -> None:
+        """Writes the network's outputs into ``out``."""
+        first: Sequence[Tensor] = [x]
+        if len(self.layers[0].steps) > 1:
+            self.x.copy_(x)
+            first = self.reads[0]
+        elif self.layers[0].steps[0].columns < len(x):
+            first = [x.narrow(0, 0, self.layers[0].steps[0].columns)]
+        stream: Tensor | None = None
+        for k, stairs in enumerate(self.layers):
+            last = k == len(self.layers) - 1
+            if masks:
+                torch.mul(params[2 * k], masks[k], out=self.weights[k])
+            blocks = self.matrices[k] if masks else matrices(stairs, params[2 * k])
+            h = out if last else self.hidden[k]
+            rows = by_step(stairs, out) if last else self.rows[k]
+            for block, read, part in zip(blocks, self.reads[k] if k else first, rows, strict=True):
+                product(block, read, out=part)
+            h.add_(by_row(params[2 * k + 1]))
+            if last:
+                return
+            if self.residual and k % 2 == 0:
+                stream = h if stream is None else h.add_(stream)
+                torch.clamp_min(h, 0, out=self.rectified[k])
+            else:
+                h.relu_()
 
 
 class _Perceptron(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, layers: tuple[Staircase, ...], residual: bool, *params: Tensor) -> Tensor:
-        out, read = _run(x, layers, params, residual, None, fresh)
-        ctx.save_for_backward(*params, *read)
-        ctx.layers, ctx.residual = layers, residual
+    def forward(
+        ctx: Any, x: Tensor, layers: tuple[Staircase, ...], residual: bool, masks: Sequence[Tensor], *params: Tensor
+    ) -> Tensor:
+        used = list(params)
+        for k, mask in enumerate(masks):
+            used[2 * k] = torch.mul(params[2 * k], mask, out=recycled(mask, *mask.shape))
+        out, read = _run(x, layers, used, residual)
+        ctx.save_for_backward(*used[::2], *read)
+        ctx.layers, ctx.residual, ctx.masks, ctx.params = layers, residual, masks, params
         return out
 
     @staticmethod
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        layers, residual = ctx.layers, ctx.residual
-        params, read = ctx.saved_tensors[: 2 * len(layers)], ctx.saved_tensors[2 * len(layers) :]
+        layers, residual, masks, params = ctx.layers, ctx.residual, ctx.masks, ctx.params
+        saved = ctx.saved_tensors
+        weights, read = saved[: len(layers)], saved[len(layers) :]
         if torch.is_grad_enabled():  # somebody differentiates the gradient: plain operations can
-            return _plain_backward(ctx, read[0], layers, params, residual, grad_out)
-        needs_x, _, _, *needed = ctx.needs_input_grad
-        grad_x, grads = _pull_back(grad_out, layers, params, read, residual, needs_x, needed)
-        return grad_x, None, None, *grads
+            return _plain_backward(ctx, read[0], params, grad_out)
+        needs_x, _, _, _, *needed = ctx.needs_input_grad
+        grad_x, grads = _pull_back(grad_out, layers, weights, params[1::2], read, residual, needs_x, needed)
+        for k, mask in enumerate(masks):
+            if grads[2 * k] is not None:
+                grads[2 * k].mul_(mask)  # type: ignore[union-attr]
+        return grad_x, None, None, None, *grads
 
 
 def _pull_back(
     grad: Tensor,
     layers: Sequence[Staircase],
-    params: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
     read: Sequence[Tensor],
     residual: bool,
     needs_x: bool,
     needed: Sequence[bool],
 ) -> tuple[Tensor | None, list[Tensor | None]]:
-    """The gradients of x and of those parameters that need one."""
-    grads: list[Tensor | None] = [None] * len(params)
+    """The gradients of x and of those parameters, weights and biases in turn, that need one."""
+    grads: list[Tensor | None] = [None] * (2 * len(layers))
     stream = None
     for k in range(len(layers) - 1, -1, -1):
         if needed[2 * k]:
-            grads[2 * k] = grad_weight(layers[k], params[2 * k], grad, read[k])
+            into = recycled(grad, *weights[k].shape)
+            grads[2 * k] = grad_weight(layers[k], grad, read[k], into)
         if needed[2 * k + 1]:
-            grads[2 * k + 1] = grad.clone() if params[2 * k + 1].dim() == 2 else grad.sum(1)
+            grads[2 * k + 1] = grad.clone() if biases[k].dim() == 2 else grad.sum(1)
         if k == 0:
             break
-        grad = _rectified(grad_input(layers[k], params[2 * k], grad), read[k])
+        into = scratch(("gradient", k), grad, layers[k].columns, grad.shape[1])
+        grad = _rectified(grad_input(layers[k], weights[k], grad, into), read[k])
         if residual and k % 2 == 1:  # what left the stream for a block comes back to it
             grad = grad if stream is None else grad.add_(stream)
             stream = grad
-    return grad_input(layers[0], params[0], grad) if needs_x else None, grads
+    if not needs_x:
+        return None, grads
+    return grad_input(layers[0], weights[0], grad, recycled(grad, *read[0].shape)), grads
 
 
 def _rectified(grad: Tensor, h: Tensor) -> Tensor:
@@ -147,12 +238,11 @@ def _rectified(grad: Tensor, h: Tensor) -> Tensor:
     return torch.ops.aten.threshold_backward.grad_input(grad, h, 0, grad_input=grad)
 
 
-def _plain_backward(ctx: Any, x: Tensor, layers, params, residual: bool, grad_out: Tensor) -> tuple[Tensor | None, ...]:
+def _plain_backward(ctx: Any, x: Tensor, params: Sequence[Tensor], grad_out: Tensor) -> tuple[Tensor | None, ...]:
     needed = [i for i, need in enumerate(ctx.needs_input_grad) if need]
-    inputs = (x, None, None, *params)
-    found = torch.autograd.grad(
-        _plain(x, layers, params, residual), [inputs[i] for i in needed], grad_out, create_graph=True, allow_unused=True
-    )
+    inputs: tuple[Any, ...] = (x, None, None, None, *params)
+    out = _plain(x, ctx.layers, _masked(params, ctx.masks), ctx.residual)
+    found = torch.autograd.grad(out, [inputs[i] for i in needed], grad_out, create_graph=True, allow_unused=True)
     grads: list[Tensor | None] = [None] * len(inputs)
     for i, grad in zip(needed, found, strict=True):
         grads[i] = grad
@@ -171,7 +261,7 @@ _LIBRARY.define(
 
 @torch.library.impl(_LIBRARY, "perceptron", "CompositeExplicitAutograd")
 def _operator(x: Tensor, params: list[Tensor], pattern: list[int], residual: bool) -> list[Tensor]:
-    out, read = _run(x, unflatten(tuple(pattern)), params, residual, None, fresh)
+    out, read = _run(x, unflatten(tuple(pattern)), params, residual)
     return [out, *read[1:]]
 
 
@@ -185,9 +275,8 @@ def _shapes(x: Tensor, params: list[Tensor], pattern: list[int], residual: bool)
 def _operator_backward(
     grad: Tensor, params: list[Tensor], read: list[Tensor], pattern: list[int], residual: bool
 ) -> list[Tensor]:
-    grad_x, grads = _pull_back(
-        grad.contiguous(), unflatten(tuple(pattern)), params, read, residual, True, [True] * len(params)
-    )
+    layers, needed = unflatten(tuple(pattern)), [True] * len(params)
+    grad_x, grads = _pull_back(grad.contiguous(), layers, params[::2], params[1::2], read, residual, True, needed)
     return [grad_x, *grads]  # type: ignore[list-item]
 
 

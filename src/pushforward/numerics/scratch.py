@@ -1,36 +1,41 @@
-"""Scratch memory for values that do not outlive one function.
+"""Memory on the CPU that is used again, because mapping megabytes anew costs more than computing in them.
 
-Hidden units of megabytes that are mapped, used once and unmapped cost more in page faults than in arithmetic (a fifth
-of a masked flow's density pass). On the CPU each thread keeps a few such buffers instead; nothing in them survives a
-call, and no tensor that leaves a function lies in them.
+Page faults were a fifth of a masked flow's density pass and of its training step. So each thread keeps a few buffers:
+``scratch`` for values that do not outlive one function, ``recycled`` for values that do, whose memory is used again
+once nothing refers to it any more.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 import threading
+from collections.abc import Hashable
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 _LARGEST = 1 << 22  # numbers in one buffer; larger requests are allocated afresh
-_MOST = 32  # buffers that a thread keeps
+_SMALLEST = 1 << 15  # numbers below which the allocator does well enough
+_MOST = 32  # scratch buffers that a thread keeps
+_MOST_THINGS = 8  # that a thread keeps
+_MOST_BYTES = 1 << 27  # in recycled buffers of a thread
 
 
 class _Buffers(threading.local):
     def __init__(self) -> None:
-        self.of: dict[tuple[object, tuple[int, ...], torch.dtype], Tensor] = {}
+        self.of: dict[Hashable, Tensor] = {}
+        self.recycled: dict[tuple[int, torch.dtype], list[np.ndarray]] = {}
+        self.bytes = 0
+        self.kept: dict[Hashable, Any] = {}
 
 
 _buffers = _Buffers()
 
 
-def fresh(slot: object, like: Tensor, *shape: int) -> Tensor:
-    """An uninitialised tensor of its own, for what has to last: the other choice where a function takes either."""
-    return like.new_empty(shape)
-
-
-def scratch(slot: object, like: Tensor, *shape: int) -> Tensor:
+def scratch(slot: Hashable, like: Tensor, *shape: int) -> Tensor:
     """An uninitialised tensor of the dtype and device of ``like``; the next call with this slot may overwrite it."""
     if like.device.type != "cpu" or math.prod(shape) > _LARGEST:
         return like.new_empty(shape)
@@ -42,3 +47,56 @@ def scratch(slot: object, like: Tensor, *shape: int) -> Tensor:
         with torch.inference_mode(False):  # a buffer made in inference mode could not be written outside it
             kept = _buffers.of[key] = like.new_empty(shape)
     return kept
+
+
+def recycled(like: Tensor, *shape: int) -> Tensor:
+    """An uninitialised tensor that may go anywhere and stay, in memory that no tensor refers to any more.
+
+    Every buffer is an array that a tensor's storage holds a reference to as long as it lives, whoever has it: a graph,
+    a gradient, a view. An array with no reference but ours is free.
+    """
+    size = math.prod(shape)
+    if not _SMALLEST <= size <= _LARGEST or like.device.type != "cpu" or like.dtype not in _RECYCLABLE:
+        return like.new_empty(shape)
+    arrays = _buffers.recycled.setdefault((size, like.dtype), [])
+    for array in arrays:
+        if sys.getrefcount(array) == _UNUSED:
+            return torch.from_numpy(array).view(shape)
+    if _buffers.bytes + size * like.itemsize > _MOST_BYTES:
+        _buffers.recycled.clear()  # what is still in use lives on without us
+        _buffers.bytes = 0
+        arrays = _buffers.recycled.setdefault((size, like.dtype), [])
+    arrays.append(torch.empty(size, dtype=like.dtype).numpy())
+    _buffers.bytes += size * like.itemsize
+    return torch.from_numpy(arrays[-1]).view(shape)
+
+
+def keep(key: Hashable, thing: Any, numbers: int) -> None:
+    """Keeps a thing that was costly to prepare until the same thread takes it, or has kept some others since.
+
+    Args:
+        key: What to :func:`take` it by.
+        thing: What is kept.
+        numbers: How many numbers lie in its memory; where there are too many it is not kept.
+    """
+    if numbers > 2 * _LARGEST:
+        return
+    _buffers.kept[key] = thing
+    while len(_buffers.kept) > _MOST_THINGS:
+        del _buffers.kept[next(iter(_buffers.kept))]
+
+
+def take(key: Hashable) -> Any:
+    """What this thread kept under the key, or None; nobody else gets it meanwhile."""
+    return _buffers.kept.pop(key, None)
+
+
+def _unused() -> int:
+    """The references that the loop above counts of an array that only the list holds."""
+    for array in [np.empty(1)]:
+        return sys.getrefcount(array)
+    raise AssertionError
+
+
+_UNUSED = _unused()
+_RECYCLABLE = (torch.float32, torch.float64)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..nets.made import MADE
-from ..numerics.layout import planes, unplanes
+from ..numerics.layout import plain_operations, planes, unplanes
 from .base import Transform
 from .scalar import Scalar
 
@@ -56,17 +57,22 @@ class Autoregressive(Transform):
         self.register_buffer("back", None if order is None else order.argsort(), persistent=False)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        x = _take(x, self.order)
+        x = _take(x, self.order, self.back)
         z, log_slope = self.scalar(x, self.net(x, context))
-        return _take(z, self.back), log_slope.sum(-1)
+        return _take(z, self.back, self.order), log_slope.sum(-1)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        z = _take(z, self.order)
+        z = _take(z, self.order, self.back)
         if self.inversion == "jacobi" and not torch.is_grad_enabled():
             x, log_slope = self._jacobi(z, context)
         else:
-            x, log_slope = self.net.invert(z, self.scalar.inverse, context)
-        return _take(x, self.back), log_slope.sum(-1)
+            x, log_slope = self.net.invert(z, self.scalar, context)
+        return _take(x, self.back, self.order), log_slope.sum(-1)
+
+    def generate(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        if self.inversion == "jacobi" or torch.is_grad_enabled():
+            return self.inverse(z, context)[0]
+        return _take(self.net.solve(_take(z, self.order, self.back), self.scalar, context), self.back, self.order)
 
     def _jacobi(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         x = torch.zeros_like(z)
@@ -82,7 +88,23 @@ class Autoregressive(Transform):
         return f"parallel: forward (density); sequential: inverse (sampling), {self.net.features} steps"
 
 
-def _take(x: Tensor, order: Tensor | None) -> Tensor:
-    """The features in the given order, feature-first in memory."""
+def _take(x: Tensor, order: Tensor | None, back: Tensor | None) -> Tensor:
+    """The features in the given order, which ``back`` undoes; feature-first in memory."""
     rows = planes(x)
-    return unplanes(rows if order is None else rows.index_select(0, order), x.shape[:-1])
+    if order is None or back is None:
+        return unplanes(rows, x.shape[:-1])
+    taken = rows.index_select(0, order) if plain_operations() else _Reordered.apply(rows, order, back)
+    return unplanes(taken, x.shape[:-1])
+
+
+class _Reordered(torch.autograd.Function):
+    """Rows in another order. The gradient only undoes it, where that of a selection in general adds up."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, order: Tensor, back: Tensor) -> Tensor:
+        ctx.order, ctx.back = order, back
+        return rows.index_select(0, order)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        return _Reordered.apply(grad, ctx.back, ctx.order), None, None

@@ -42,12 +42,13 @@ class Half(Split):
         self.kept = features - self.moved
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        x = feature_first(x)
-        first, second = x[..., : self.cut], x[..., self.cut :]
+        first, second = feature_first(x).tensor_split((self.cut,), -1)
         return (second, first) if self.swap else (first, second)
 
     def join(self, kept: Tensor, moved: Tensor) -> Tensor:
         parts = [moved, kept] if self.swap else [kept, moved]
+        if kept.dim() == 2:
+            return torch.cat([part.t() for part in parts]).t()
         return torch.cat([part.movedim(-1, 0) for part in parts]).movedim(0, -1)
 
 

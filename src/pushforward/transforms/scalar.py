@@ -25,6 +25,10 @@ class Scalar(Described):
         """x and log dx/dz, both of the shape of z."""
         raise NotImplementedError
 
+    def solve(self, z: Tensor, params: Tensor, out: Tensor) -> None:
+        """x alone, without gradients, into ``out``: one step of an autoregressive map's inverse."""
+        out.copy_(self.inverse(z, params)[0])
+
 
 class Affine(Scalar):
     r"""z = (x - mu) · exp(-s) with a log-scale s that is softly clamped to (-limit, limit), symmetric about 0.
@@ -56,6 +60,9 @@ class Affine(Scalar):
 
     def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         return affine.inverse(z, params, self.limit)
+
+    def solve(self, z: Tensor, params: Tensor, out: Tensor) -> None:
+        affine.solve(z, params, self.limit, out)
 
 
 class Spline(Scalar):
