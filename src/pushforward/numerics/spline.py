@@ -60,7 +60,21 @@ def bin_map(t: Tensor, width: Tensor, bottom: Tensor, height: Tensor, d0: Tensor
 def bin_inverse(
     y: Tensor, left: Tensor, width: Tensor, bottom: Tensor, height: Tensor, d0: Tensor, d1: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """x, log dx/dy and t = (x - left) / width within a bin.
+    """x, log dx/dy and t = (x - left) / width within a bin."""
+    t, s, d0, d1 = _root(y, width, bottom, height, d0, d1)
+    _, denominator, steepness = _terms(t, s, d0, d1)
+    log_slope = -((s / denominator).square() * steepness).log()
+    t = t.to(y.dtype)
+    return torch.addcmul(left, width, t), log_slope.to(y.dtype), t
+
+
+def bin_solve(y: Tensor, left: Tensor, width: Tensor, bottom: Tensor, height: Tensor, d0: Tensor, d1: Tensor) -> Tensor:
+    """The x of :func:`bin_inverse` alone."""
+    return torch.addcmul(left, width, _root(y, width, bottom, height, d0, d1)[0].to(y.dtype))
+
+
+def _root(y: Tensor, width: Tensor, bottom: Tensor, height: Tensor, d0: Tensor, d1: Tensor) -> tuple[Tensor, ...]:
+    """t, and s, d0 and d1 in the precision that it was found in.
 
     t starts at the root 2c / (-b - sqrt(disc)) of equation 6 and is then mended by Newton steps: that form never
     cancels, but with steep slopes the discriminant itself may. Single precision is solved in double, where one step
@@ -77,10 +91,7 @@ def bin_inverse(
         rise, denominator, steepness = _terms(t, s, d0, d1)
         excess = torch.addcmul(rise, eta, denominator, value=-1)
         t = (t - excess * denominator / (s * steepness)).clamp(0, 1)
-    _, denominator, steepness = _terms(t, s, d0, d1)
-    log_slope = -((s / denominator).square() * steepness).log()
-    t = t.to(y.dtype)
-    return torch.addcmul(left, width, t), log_slope.to(y.dtype), t
+    return t, s, d0, d1
 
 
 def _terms(t: Tensor, s: Tensor, d0: Tensor, d1: Tensor) -> tuple[Tensor, Tensor, Tensor]:

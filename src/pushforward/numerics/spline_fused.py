@@ -27,11 +27,28 @@ def inverse(y: Tensor, params: Tensor, bound: float) -> tuple[Tensor, Tensor]:
     return _map(y, params, bound, spline.inverse, inverse=True)
 
 
+def solve(y: Tensor, params: Tensor, bound: float, out: Tensor) -> None:
+    """x alone, without a graph, into ``out``."""
+    if y.dim() == 0 or y.dtype not in (torch.float32, torch.float64):
+        out.copy_(spline.inverse(y, params, bound)[0])
+        return
+    flat, inside = _flat(y, params), y.abs() < bound
+    clamped = planes(y.clamp(-bound, bound))
+    found, _, _ = _find(clamped, flat, bound, 1)
+    x = spline.bin_solve(clamped, found.left, found.width, found.bottom, found.height, found.d0, found.d1)
+    torch.where(inside, unplanes(x, y.shape[:-1]), y, out=out)
+
+
+def _flat(v: Tensor, params: Tensor) -> Tensor:
+    """The parameters as ``(features, 3K - 1, n)``."""
+    return params.movedim(-1, 0).reshape(v.shape[-1], len(params), v.shape[:-1].numel()).contiguous()
+
+
 def _map(v: Tensor, params: Tensor, bound: float, plain: Any, inverse: bool) -> tuple[Tensor, Tensor]:
     if plain_operations() or v.dim() == 0 or v.dtype not in (torch.float32, torch.float64):
         return plain(v, params, bound)
     batch = v.shape[:-1]
-    flat = params.movedim(-1, 0).reshape(v.shape[-1], len(params), batch.numel()).contiguous()
+    flat = _flat(v, params)
     if torch.is_grad_enabled():
         out, log_slope = _Spline.apply(planes(v), flat, bound, inverse)
     else:

@@ -92,3 +92,6 @@ class Spline(Scalar):
 
     def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         return spline_fused.inverse(z, params, self.bound)
+
+    def solve(self, z: Tensor, params: Tensor, out: Tensor) -> None:
+        spline_fused.solve(z, params, self.bound, out)
