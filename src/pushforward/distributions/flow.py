@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..transforms.base import Compose, Transform
+from ..transforms.base import Transform
 from .base import Density, StandardNormal
 
 
@@ -94,10 +94,12 @@ class Flow(Density):
         self.transform.initialize(x, context)
 
     def compile(self, **options) -> Flow:  # type: ignore[override]
-        """Compiles the transform block by block: equal blocks share their code. Returns the flow itself."""
-        blocks = self.transform.transforms if isinstance(self.transform, Compose) else [self.transform]
-        for block in blocks:
-            block.compile(**options)
+        """Compiles the transform, a few neighbours to a graph; graphs that look alike share their code.
+
+        Returns:
+            The flow itself.
+        """
+        self.transform.compile(**options)
         return self
 
     def _transform(self, t: float | Tensor | None) -> Transform:

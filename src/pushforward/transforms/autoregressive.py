@@ -34,6 +34,8 @@ class Autoregressive(Transform):
         Papamakarios, Pavlakou, Murray (2017), arXiv:1705.07057. Lecture: "Gaussian autoregressive NF".
     """
 
+    compiles_inverse = False
+
     def __init__(
         self,
         net: MADE,
@@ -52,6 +54,7 @@ class Autoregressive(Transform):
         if ordering is not None and sorted(int(j) for j in ordering) != list(range(net.features)):
             raise ValueError(f"ordering must be a permutation of 0 to {net.features - 1}, got {list(ordering)}")
         self.net, self.scalar = net, scalar
+        self.compiles_together = scalar.compiles_together
         order = None if ordering is None else torch.as_tensor(list(ordering))
         self.register_buffer("order", order, persistent=False)
         self.register_buffer("back", None if order is None else order.argsort(), persistent=False)

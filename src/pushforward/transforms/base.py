@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..described import Described
@@ -23,6 +24,8 @@ class Transform(Described):
     """
 
     event_dim: int = 1  # trailing dimensions of one event: 1 for a row, 3 for an image
+    compiles_inverse: bool = True  # false where g goes step by step, which no compiled graph should unroll
+    compiles_together: int = 4  # transforms that may share one compiled graph with this one; the simpler, the more
 
     @property
     def out_event_dim(self) -> int:
@@ -81,29 +84,58 @@ class Compose(Transform):
                 )
         self.transforms: Any = nn.ModuleList(transforms)  # Any: the list forgets what it holds
         self.event_dim = transforms[0].event_dim
+        self._compiled: list[Any] | None = None
 
     @property
     def out_event_dim(self) -> int:
         return self.transforms[-1].out_event_dim
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        x, total = self.transforms[0](x, context)
-        for transform in self.transforms[1:]:
+        first, *rest = self._compiled or self.transforms
+        x, total = first(x, context)
+        for transform in rest:
             x, logdet = transform(x, context)
             total = total + logdet
         return x, total
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        z, total = self.transforms[-1].inverse(z, context)
-        for transform in reversed(self.transforms[:-1]):
+        *rest, last = self._compiled or self.transforms
+        z, total = last.inverse(z, context)
+        for transform in reversed(rest):
             z, logdet = transform.inverse(z, context)
             total = total + logdet
         return z, total
 
     def generate(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        for transform in reversed(self.transforms):
+        for transform in reversed(self._compiled or self.transforms):
             z = transform.generate(z, context)
         return z
+
+    def compile(self, **options: Any) -> None:  # type: ignore[override]
+        """Compiles neighbours together, a few to a graph, in both directions; graphs that look alike share their code.
+
+        One graph for each transform would spend as much on entering graphs as a small network takes; one graph for
+        all of them would take as long to compile as the flow is deep.
+        """
+        parts: list[list[Any]] = [[]]
+        for transform in self.transforms:
+            own = type(transform).compile is not nn.Module.compile  # knows better how to compile itself
+            if own or len(parts[-1]) >= min(part.compiles_together for part in (*parts[-1], transform)):
+                parts.append([])
+            if own:
+                transform.compile(**options)
+                parts[-1] = [transform]
+                parts.append([])
+            else:
+                parts[-1].append(transform)
+        self._compiled = [
+            part[0] if type(part[0]).compile is not nn.Module.compile else _Compiled(part, options)
+            for part in parts
+            if part
+        ]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_compiled": None}  # compiled code belongs to this very object
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         for transform in self.transforms:
@@ -118,6 +150,20 @@ class Compose(Transform):
         for i in timed:
             parts[i] = parts[i].at(t)
         return Compose(parts)
+
+
+class _Compiled:
+    """Some transforms that follow each other as one graph in either direction."""
+
+    def __init__(self, transforms: Sequence[Transform], options: dict[str, Any]) -> None:
+        part = Compose(transforms)
+        self.forward = torch.compile(part.forward, **options)
+        both = all(transform.compiles_inverse for transform in transforms)
+        self.inverse = torch.compile(part.inverse, **options) if both else part.inverse
+        self.generate = torch.compile(part.generate, **options) if both else part.generate
+
+    def __call__(self, x: Tensor, context: Tensor | None = None) -> Any:
+        return self.forward(x, context)
 
 
 class Inverse(Transform):

@@ -98,6 +98,7 @@ class Coupling(Transform):
         super().__init__()
         self.split, self.net, self.scalar = split, net, scalar
         self.event_dim = split.event_dim
+        self.compiles_together = scalar.compiles_together
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self._couple(self.scalar.forward, x, context)

@@ -16,6 +16,7 @@ class Scalar(Described):
     """A strictly increasing map of one number, given ``num_params`` numbers; both directions return log-slopes."""
 
     num_params: int
+    compiles_together: int = 4  # see Transform
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """z and log dz/dx, both of the shape of x."""
@@ -48,6 +49,7 @@ class Affine(Scalar):
     """
 
     num_params = 2
+    compiles_together = 8
 
     def __init__(self, limit: float = 5.0) -> None:
         super().__init__()

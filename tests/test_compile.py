@@ -1,0 +1,70 @@
+"""``flow.compile()``: the same numbers and gradients in both directions, whatever is compiled together."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+
+import pushforward as pf
+from pushforward.testing import randomize
+
+pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
+
+
+def realnvp(layers):
+    return pf.realnvp(5, layers=layers, hidden=(8,))
+
+
+def around_a_continuous_one():
+    """The middle one compiles itself, by doing nothing."""
+    parts = [realnvp(2).transform, pf.ffjord(5, hidden=(8,)).transform, realnvp(2).transform]
+    return pf.Flow(pf.transforms.Compose(parts), 5)
+
+
+FLOWS = {
+    "realnvp": lambda: realnvp(9),
+    "nsf-coupling": lambda: pf.nsf(5, layers=5, hidden=(8,), coupling=True, context=2),
+    "maf": lambda: pf.maf(5, layers=3, hidden=(8,)),
+    "iaf": lambda: pf.iaf(5, layers=2, hidden=(8,)),
+    "around a continuous one": around_a_continuous_one,
+}
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_same_values_and_gradients(name):
+    torch.compiler.reset()
+    torch.manual_seed(0)
+    flow = randomize(FLOWS[name]())
+    x, context = torch.randn(7, 5), torch.randn(7, 2) if flow.context_features else None
+
+    def results():
+        flow.zero_grad()
+        loss = flow.log_prob(x, context).mean()
+        loss.backward()
+        drawn = flow.sample((1,), context, generator=torch.Generator().manual_seed(1))
+        return loss.detach(), drawn, *flow.transform.inverse(x, context), [p.grad.clone() for p in flow.parameters()]
+
+    eager = results()
+    keys = list(flow.state_dict())
+    assert flow.compile(backend="aot_eager") is flow
+    torch.testing.assert_close(results(), eager, rtol=1e-4, atol=1e-5)
+    assert list(flow.state_dict()) == keys
+
+
+def test_copies_are_not_tied_to_compiled_code():
+    torch.compiler.reset()
+    flow = randomize(realnvp(3))
+    x = torch.randn(3, 5)
+    flow.compile(backend="eager")
+    before = flow(x)
+    twin, thawed = randomize(copy.deepcopy(flow)), pickle.loads(pickle.dumps(flow))
+    assert not torch.allclose(twin(x), before)
+    torch.testing.assert_close(thawed(x), before)
+
+
+def test_neighbours_share_a_graph(monkeypatch):
+    graphs = []
+    monkeypatch.setattr(torch, "compile", lambda function, **options: graphs.append(function) or function)
+    realnvp(9).compile()
+    assert len(graphs) == 2 * 3  # eight couplings and one, in three directions
