@@ -40,10 +40,18 @@ def test_same_values_and_gradients(name):
 
     def results():
         flow.zero_grad()
+        with torch.no_grad():
+            inferred = flow.log_prob(x, context)
         loss = flow.log_prob(x, context).mean()
         loss.backward()
         drawn = flow.sample((1,), context, generator=torch.Generator().manual_seed(1))
-        return loss.detach(), drawn, *flow.transform.inverse(x, context), [p.grad.clone() for p in flow.parameters()]
+        return (
+            inferred,
+            loss.detach(),
+            drawn,
+            *flow.transform.inverse(x, context),
+            [p.grad.clone() for p in flow.parameters()],
+        )
 
     eager = results()
     keys = list(flow.state_dict())

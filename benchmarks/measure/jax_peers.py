@@ -133,18 +133,18 @@ def jax_subject(library: str, model: JaxModel, size: Size) -> Subject:
         draws, log_q = model.reverse(parameters, key, size.batch)
         return (log_q + 0.5 * ((draws - 1) ** 2).sum(-1)).mean()
 
-    @eqx.filter_jit
     def step(parameters, moments, key, x):
         key, used = jr.split(key)
         gradient = jax.grad(loss)(parameters, x, used)
         updates, moments = optimizer.update(gradient, moments, parameters)
         return eqx.apply_updates(parameters, updates), moments, key
 
+    compiled_step: Any = eqx.filter_jit(step)
     density = eqx.filter_jit(model.log_prob)
     sample = eqx.filter_jit(lambda parameters, key: model.sample(parameters, key, size.batch))
 
     def train() -> None:
-        state[:] = jax.block_until_ready(step(*state, x))
+        state[:] = jax.block_until_ready(compiled_step(*state, x))
 
     parameters = sum(leaf.size for leaf in jax.tree.leaves(model.parameters))
     jobs = {

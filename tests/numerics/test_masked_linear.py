@@ -9,8 +9,9 @@ from pushforward.numerics.masked_linear import (
     grad_input,
     grad_weight,
     linear,
-    linear_into,
     mask,
+    products_into,
+    rectify,
     staircase,
 )
 
@@ -43,7 +44,9 @@ def test_products_and_gradients(least_rows, per_row_bias):
     matrix = dense(stairs, weight)
     expected = matrix @ x + (bias if per_row_bias else bias[:, None])
     torch.testing.assert_close(linear(stairs, weight, bias, x), expected)
-    torch.testing.assert_close(linear_into(torch.empty_like(expected), stairs, weight, bias, x), expected)
+    products = products_into(torch.empty_like(expected), stairs, weight, x)
+    torch.testing.assert_close(products, matrix @ x)
+    torch.testing.assert_close(rectify(products, bias), expected.relu())
     grad = torch.randn_like(expected)
     torch.testing.assert_close(grad_input(stairs, weight, grad, torch.empty_like(x)), matrix.T @ grad)
     torch.testing.assert_close(
@@ -54,4 +57,13 @@ def test_products_and_gradients(least_rows, per_row_bias):
 
 def test_a_matrix_passes_whole():
     x, matrix, bias = torch.randn(3, 5), torch.randn(4, 3), torch.randn(4)
-    torch.testing.assert_close(linear_into(torch.empty(4, 5), full(4, 3), matrix, bias, x), matrix @ x + bias[:, None])
+    torch.testing.assert_close(linear(full(4, 3), matrix, bias, x), matrix @ x + bias[:, None])
+    torch.testing.assert_close(products_into(torch.empty(4, 5), full(4, 3), matrix, x), matrix @ x)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_rectifying_in_one_pass(dtype):
+    h, bias = torch.randn(40, 300).to(dtype), torch.randn(40).to(dtype)
+    h[3, 4] = torch.nan
+    expected = (h + bias[:, None]).relu()
+    torch.testing.assert_close(rectify(h.clone(), bias), expected, equal_nan=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -143,13 +143,23 @@ def linear(stairs: Staircase, weight: Tensor, bias: Tensor, x: Tensor) -> Tensor
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def linear_into(out: Tensor, stairs: Staircase, weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
-    """The same without a graph, written into ``out``."""
+def products_into(out: Tensor, stairs: Staircase, weight: Tensor, x: Tensor) -> Tensor:
+    """W x without a graph, written into ``out``."""
     if weight.dim() == 2:
-        return product(weight, x, out=out).add_(by_row(bias))
+        return product(weight, x, out=out)
     for step, block, part in zip(stairs.steps, matrices(stairs, weight), by_step(stairs, out), strict=True):
         product(block, x.narrow(0, 0, step.columns), out=part)
-    return out.add_(by_row(bias))
+    return out
+
+
+def rectify(h: Tensor, bias: Tensor) -> Tensor:
+    """max(h + bias, 0) in place, without a graph."""
+    if _ADD_RELU is None or h.device.type != "cpu" or h.dtype not in (torch.float32, torch.float64):
+        return h.add_(by_row(bias)).relu_()
+    return _ADD_RELU(h, by_row(bias))  # type: ignore[no-any-return]
+
+
+_ADD_RELU: Any = getattr(torch.ops.aten, "_add_relu_", None)  # one pass over memory in place of two
 
 
 def by_row(bias: Tensor) -> Tensor:

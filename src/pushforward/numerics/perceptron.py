@@ -22,8 +22,9 @@ from .masked_linear import (
     grad_input,
     grad_weight,
     linear,
-    linear_into,
     matrices,
+    products_into,
+    rectify,
     unflatten,
 )
 from .products import product
@@ -56,7 +57,9 @@ def perceptron(
     """
     if torch.compiler.is_dynamo_compiling() and not plain_for_ever():
         pattern = [number for stairs in layers for number in flatten(stairs)]
-        return _OPERATOR(x, _masked(params, masks), pattern, residual)[0]  # type: ignore[no-any-return]
+        if torch.is_grad_enabled():
+            return _OPERATOR(x, _masked(params, masks), pattern, residual)[0]  # type: ignore[no-any-return]
+        return _INFERENCE(x, params, list(masks), pattern, residual)  # type: ignore[no-any-return]
     if plain_operations():
         return _plain(x, layers, _masked(params, masks), residual)
     if torch.is_grad_enabled():
@@ -93,14 +96,16 @@ def _run(
     stream = x
     for k, stairs in enumerate(layers):
         h = recycled(x, stairs.rows, x.shape[1])
-        linear_into(h, stairs, params[2 * k], params[2 * k + 1], read[-1])
+        products_into(h, stairs, params[2 * k], read[-1])
+        bias = params[2 * k + 1]
         if k == len(layers) - 1:
-            break
-        if residual and k % 2 == 0:
+            h.add_(by_row(bias))
+        elif residual and k % 2 == 0:
+            h.add_(by_row(bias))
             stream = h = h if k == 0 else h.add_(stream)
             read.append(torch.relu(h))
         else:
-            read.append(h.relu_())
+            read.append(rectify(h, bias))
     return h, read
 
 
@@ -164,14 +169,15 @@ class _Workspace:
             rows = by_step(stairs, out) if last else self.rows[k]
             for block, read, part in zip(blocks, self.reads[k] if k else first, rows, strict=True):
                 product(block, read, out=part)
-            h.add_(by_row(params[2 * k + 1]))
+            bias = params[2 * k + 1]
             if last:
-                return
-            if self.residual and k % 2 == 0:
+                h.add_(by_row(bias))
+            elif self.residual and k % 2 == 0:
+                h.add_(by_row(bias))
                 stream = h if stream is None else h.add_(stream)
                 torch.clamp_min(h, 0, out=self.rectified[k])
             else:
-                h.relu_()
+                rectify(h, bias)
 
 
 class _Perceptron(torch.autograd.Function):
@@ -259,6 +265,23 @@ _LIBRARY.define(
 )
 
 
+_LIBRARY.define(
+    "perceptron_inference(Tensor x, Tensor[] params, Tensor[] masks, int[] pattern, bool residual) -> Tensor"
+)
+
+
+@torch.library.impl(_LIBRARY, "perceptron_inference", "CompositeExplicitAutograd")
+def _inference(x: Tensor, params: list[Tensor], masks: list[Tensor], pattern: list[int], residual: bool) -> Tensor:
+    return _infer(x, unflatten(tuple(pattern)), params, residual, masks)
+
+
+@torch.library.register_fake("pushforward::perceptron_inference", lib=_LIBRARY)
+def _inference_shape(
+    x: Tensor, params: list[Tensor], masks: list[Tensor], pattern: list[int], residual: bool
+) -> Tensor:
+    return x.new_empty(unflatten(tuple(pattern))[-1].rows, x.shape[1])
+
+
 @torch.library.impl(_LIBRARY, "perceptron", "CompositeExplicitAutograd")
 def _operator(x: Tensor, params: list[Tensor], pattern: list[int], residual: bool) -> list[Tensor]:
     out, read = _run(x, unflatten(tuple(pattern)), params, residual)
@@ -303,3 +326,4 @@ def _backward(ctx: Any, grads: list[Tensor]) -> tuple[Any, ...]:
 
 torch.library.register_autograd("pushforward::perceptron", _backward, setup_context=_keep, lib=_LIBRARY)
 _OPERATOR: Callable[..., Any] = torch.ops.pushforward.perceptron
+_INFERENCE: Callable[..., Any] = torch.ops.pushforward.perceptron_inference
