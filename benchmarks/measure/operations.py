@@ -141,5 +141,7 @@ def _layout(value: Any) -> Any:
 def _filled(value: Any) -> Any:
     """The arguments with new tensors in place of layouts."""
     if isinstance(value, Layout):
-        return torch.empty_strided(value.shape, value.stride, dtype=value.dtype, device=value.device).normal_()
+        extent = 1 + sum((size - 1) * step for size, step in zip(value.shape, value.stride, strict=True))
+        numbers = torch.randn(extent, dtype=value.dtype, device=value.device)  # elements may share a place: expanded
+        return numbers.as_strided(value.shape, value.stride)
     return tuple(map(_filled, value)) if isinstance(value, tuple) else value

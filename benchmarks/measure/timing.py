@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,10 +34,11 @@ def seconds(job: Job, repeats: int = 1) -> float:
 
 
 def interleaved(jobs: Mapping[str, Job], budget: float = 3.0, least: int = 3, most: int = 30) -> dict[str, Times]:
-    """A B C A B C … for about ``budget`` seconds, ``least`` to ``most`` turns, or a single one of slow jobs.
+    """A B C, C A B, … for about ``budget`` seconds, ``least`` to ``most`` turns, or a single one of slow jobs.
 
-    Before that every job runs twice: the first call may compile, the second says how often a turn repeats the job. A
-    job that fails is named and left out.
+    Every turn has an order of its own, for threads of the one before may still be spinning. Before that every job runs
+    twice: the first call may compile, the second says how often a turn repeats the job. A job that fails is named and
+    left out.
     """
     jobs, first = dict(jobs), {}
     for name, job in list(jobs.items()):
@@ -50,9 +52,11 @@ def interleaved(jobs: Mapping[str, Job], budget: float = 3.0, least: int = 3, mo
     a_round = sum(max(taken, TURN) for taken in warm.values())
     turns = min(max(round(budget / a_round), least if a_round < 3 * budget else 1), most)
     taken: dict[str, list[float]] = {name: [] for name in jobs}
+    order, shuffle = list(jobs), random.Random(0).shuffle
     for _ in range(turns):
-        for name, job in jobs.items():
-            taken[name].append(seconds(job, repeats[name]))
+        shuffle(order)
+        for name in order:
+            taken[name].append(seconds(jobs[name], repeats[name]))
     return {name: _times(values, first[name]) for name, values in taken.items()}
 
 
