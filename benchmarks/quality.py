@@ -4,7 +4,8 @@
     python benchmarks/quality.py --data bsds300 FOLDER --budget 1800 --family maf --hidden 512,512
 
 Peers: Adam at 1e-3 with a cosine over the budget, batches of 512, standardised rows, the weights with the best
-validation rows. Ours: ``pf.fit`` with its defaults. The budget pays for everything, validation and compilers included.
+validation rows. Ours: ``pf.fit`` with its defaults and the recipe's own learning rate, as from the shell. The budget
+pays for everything, validation and compilers included.
 Libraries that ran earlier on the same day with the same data, family and budget stay in the result file.
 """
 
@@ -24,14 +25,21 @@ from measure.subjects import OURS, families_of, model
 from measure.training import PART, Protocol, Trained, train_jax, train_torch
 
 import pushforward as pf
+from pushforward.recipes import learning_rate
 
 LIBRARIES = {"ours": OURS, "zuko": "zuko", "nflows": "nflows", "normflows": "normflows", "flowjax": "flowjax"}
 
 
-def train_ours(flow: Any, rows: Rows, protocol: Protocol, compile: bool) -> Trained:
-    """With the defaults of :func:`pushforward.fit`; its history is the curve."""
+def train_ours(flow: Any, family: str, rows: Rows, protocol: Protocol, compile: bool) -> Trained:
+    """With the defaults of :func:`pushforward.fit` and the recipe's learning rate; its history is the curve."""
     result = pf.fit(
-        flow, rows.train, validation=rows.validation, budget=protocol.budget, seed=protocol.seed, compile=compile
+        flow,
+        rows.train,
+        validation=rows.validation,
+        budget=protocol.budget,
+        lr=learning_rate(family),
+        seed=protocol.seed,
+        compile=compile,
     )
     losses = [(line["seconds"], line["validation_loss"]) for line in result.history]
     curve = [(seconds, -loss) for seconds, loss in losses if loss is not None]
@@ -46,7 +54,7 @@ def run(library: str, family: str, size: Size, rows: Rows, protocol: Protocol, c
     if isinstance(built, JaxModel):
         trained = train_jax(built, rows, protocol)
     elif library == OURS:
-        trained = train_ours(built.module, rows, protocol, compile)
+        trained = train_ours(built.module, family, rows, protocol, compile)
     else:
         trained = train_torch(built, rows, protocol)
     test = trained.test.double() + rows.volume
