@@ -80,6 +80,15 @@ def test_compiling_changes_nothing_and_copies_are_not_tied_to_it():
     assert not torch.allclose(twin.transform.inverse(z)[0], expected_x)
 
 
+def test_every_level_is_one_graph():
+    torch.compiler.reset()
+    graphs = []
+    flow = pf.glow((1, 8, 8), levels=2, steps=6, hidden=4)
+    with torch.no_grad():
+        flow.compile(backend=lambda graph, inputs: graphs.append(graph) or graph.forward)(torch.rand(3, 1, 8, 8))
+    assert len(graphs) == 2
+
+
 def test_shapes_that_cannot_be_squeezed_are_refused_with_the_mend():
     with pytest.raises(ValueError, match=r"28 x 28 can be halved 2 times, but levels=3.*levels=2 at most.*32 x 32"):
         pf.glow((1, 28, 28))

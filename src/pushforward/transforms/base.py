@@ -117,22 +117,19 @@ class Compose(Transform):
         One graph for each transform would spend as much on entering graphs as a small network takes; one graph for
         all of them would take as long to compile as the flow is deep.
         """
-        parts: list[list[Any]] = [[]]
+        self._compiled, part = [], []
         for transform in self.transforms:
             own = type(transform).compile is not nn.Module.compile  # knows better how to compile itself
-            if own or len(parts[-1]) >= min(part.compiles_together for part in (*parts[-1], transform)):
-                parts.append([])
+            if part and (own or len(part) >= min(each.compiles_together for each in (*part, transform))):
+                self._compiled.append(_Compiled(part, options))
+                part = []
             if own:
                 transform.compile(**options)
-                parts[-1] = [transform]
-                parts.append([])
+                self._compiled.append(transform)
             else:
-                parts[-1].append(transform)
-        self._compiled = [
-            part[0] if type(part[0]).compile is not nn.Module.compile else _Compiled(part, options)
-            for part in parts
-            if part
-        ]
+                part.append(transform)
+        if part:
+            self._compiled.append(_Compiled(part, options))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_compiled": None}  # compiled code belongs to this very object

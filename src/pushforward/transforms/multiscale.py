@@ -131,7 +131,7 @@ class Multiscale(Transform):
     def compile(self, **options: Any) -> None:  # type: ignore[override]
         """Compiles every level in both directions, one graph each."""
         for level in self.levels:
-            level.compile(**options)
+            nn.Module.compile(level, **options)  # as a whole, where a composition by itself takes a few steps at a time
         self._inverses = [torch.compile(level.inverse, **options) for level in self.levels]
 
     def __getstate__(self) -> dict[str, Any]:
