@@ -117,7 +117,8 @@ class Compose(Transform):
         One graph for each transform would spend as much on entering graphs as a small network takes; one graph for
         all of them would take as long to compile as the flow is deep.
         """
-        self._compiled, part = [], []
+        part: list[Any] = []
+        self._compiled = []
         for transform in self.transforms:
             own = type(transform).compile is not nn.Module.compile  # knows better how to compile itself
             if part and (own or len(part) >= min(each.compiles_together for each in (*part, transform))):
