@@ -25,22 +25,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from measure.held_out import positions
 from measure.results import processor
 from torch import Tensor
 
 import pushforward as pf
 from pushforward.transforms import Compose, Whiten
 
-SIDE = 8
 HIDDEN = (256, 256)
 BINS = 4
-
-
-def positions(rows: Tensor) -> Tensor:
-    """The patches of these rows in all eight positions: mirrored left to right, top to bottom, transposed, or not."""
-    patches = torch.cat([rows, -rows.sum(1, keepdim=True)], 1).view(-1, SIDE, SIDE)
-    turned = [square.flip(mirrored) for square in (patches, patches.mT) for mirrored in ((), (2,), (1,), (1, 2))]
-    return torch.cat([square.reshape(len(rows), -1)[:, :-1] for square in turned])
 
 
 def build(rows: Tensor) -> pf.Flow:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import pushforward as pf
+from pushforward.numerics import perceptron
 from pushforward.testing import randomize
 
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
@@ -31,8 +32,11 @@ FLOWS = {
 }
 
 
+@pytest.mark.parametrize("full_rate", [True, False])
 @pytest.mark.parametrize("name", FLOWS)
-def test_same_values_and_gradients(name):
+def test_same_values_and_gradients(name, full_rate, monkeypatch):
+    """Where PyTorch's products are at full rate the compiler looks into the networks, elsewhere they are operators."""
+    monkeypatch.setattr(perceptron, "full_rate", lambda: full_rate)
     torch.compiler.reset()
     torch.manual_seed(0)
     flow = randomize(FLOWS[name]())

@@ -1,4 +1,5 @@
-"""Real tables and images as rows that every library can learn: standardised, with the way back to the data's units."""
+"""Real tables and images as rows that every library can learn: standardised or whitened, with the way back to the
+data's units."""
 
 from __future__ import annotations
 
@@ -12,17 +13,20 @@ from torch import Tensor
 from pushforward.data.images import read_images
 
 DATA = ("protein", "bsds300", "mnist")
+PARTS = ("train", "val", "test")
+SIDE = 8  # pixels of a patch
+LOOKED_AT = 5_000  # validation patches
 LAMBDA = 1e-6  # of the logit of pixels, as in the MAF paper (arXiv:1705.07057)
 
 
 @dataclass
 class Rows:
-    """Standardised rows; ``nats(log_prob)`` of test rows is in the units of the data."""
+    """Rows on one scale; a log-density of theirs plus ``volume`` is in the units of the data."""
 
     train: Tensor
     validation: Tensor
     test: Tensor
-    volume: float  # log of the volume by which standardising shrank space
+    volume: float  # log of the volume by which this shrank space
 
     @property
     def features(self) -> int:
@@ -30,15 +34,16 @@ class Rows:
 
 
 def load(name: str, path: Path, seed: int = 0) -> Rows:
-    """``protein``: an .npz with ``train``, ``val``, ``test``; ``bsds300``: a folder with three .npy files; ``mnist``: a
-    folder with the idx files, whose pixels are dequantised once and taken to logits (the last 10,000 training images
-    are for validation)."""
+    """``protein``: an .npz with ``train``, ``val``, ``test``; ``bsds300``: a folder with three .npy files, whose
+    training patches count in all eight :func:`positions` and whose covariance is made the identity; ``mnist``: a folder
+    with the idx files, whose pixels are dequantised once and taken to logits (the last 10,000 training images are for
+    validation)."""
     match name:
         case "protein":
             with np.load(path) as file:
-                parts = [file[part] for part in ("train", "val", "test")]
+                parts = [file[part] for part in PARTS]
         case "bsds300":
-            parts = [np.load(path / f"{part}.npy") for part in ("train", "val", "test")]
+            return _whitened(*(torch.from_numpy(np.load(path / f"{part}.npy")).float() for part in PARTS))
         case "mnist":
             return _standardised(*_mnist(path, seed))
         case _:
@@ -50,6 +55,26 @@ def _standardised(train: Tensor, validation: Tensor, test: Tensor) -> Rows:
     mean, spread = train.double().mean(0), train.double().std(0).clamp_min(1e-6)
     parts = [((part - mean) / spread).float() for part in (train, validation, test)]
     return Rows(parts[0], parts[1], parts[2], volume=-float(spread.log().sum()))
+
+
+def positions(rows: Tensor) -> Tensor:
+    """Patches of 8 by 8 pixels in all eight positions: mirrored left to right, top to bottom, transposed, or not.
+
+    A row holds 63 pixels; the last one is minus their sum. Each position is a linear map of determinant 1 or -1.
+    """
+    patches = torch.cat([rows, -rows.sum(1, keepdim=True)], 1).view(-1, SIDE, SIDE)
+    turned = [square.flip(mirrored) for square in (patches, patches.mT) for mirrored in ((), (2,), (1,), (1, 2))]
+    return torch.cat([square.reshape(len(rows), -1)[:, :-1] for square in turned])
+
+
+def _whitened(train: Tensor, validation: Tensor, test: Tensor) -> Rows:
+    train = positions(train)
+    mean, root = train.double().mean(0), torch.linalg.cholesky(torch.cov(train.double().T))
+    parts = [
+        torch.linalg.solve_triangular(root, (part.double() - mean).T, upper=False).T.float().contiguous()
+        for part in (train, validation[:LOOKED_AT], test)
+    ]
+    return Rows(parts[0], parts[1], parts[2], volume=-float(root.diagonal().log().sum()))
 
 
 def _mnist(folder: Path, seed: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,10 +1,10 @@
-"""One protocol for peers: Adam whose rate falls with a cosine to the end of the budget; the best weights count."""
+"""One protocol for peers, which is that of :func:`pushforward.fit`: Adam with a short warm-up, a rate that falls with a
+cosine to the end of the budget, gradients of a bounded norm; the weights with the best validation rows count."""
 
 from __future__ import annotations
 
 import copy
 import math
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .clock import clock
 from .held_out import Rows
 from .jax_peers import JaxModel
 from .models import TorchModel
@@ -31,6 +32,8 @@ LOOKS = (
     1.0,
 )  # at the validation rows, in shares of the budget
 PART = 2_000  # rows that are evaluated at once
+WARMUP = 50  # steps
+CLIP = 5.0  # the largest norm of a gradient
 Curve = list[tuple[float, float]]  # seconds, mean log-density of the validation rows
 
 
@@ -73,7 +76,8 @@ class _Best:
 
 def train_torch(model: TorchModel, rows: Rows, protocol: Protocol) -> Trained:
     module, log_prob = model.module, model.log_prob
-    optimizer = torch.optim.Adam(module.parameters(), lr=protocol.lr, fused=True)
+    parameters = list(module.parameters())
+    optimizer = torch.optim.Adam(parameters, lr=protocol.lr, fused=True)
 
     @torch.no_grad()
     def evaluate(x: Tensor) -> Tensor:
@@ -83,6 +87,7 @@ def train_torch(model: TorchModel, rows: Rows, protocol: Protocol) -> Trained:
         optimizer.param_groups[0]["lr"] = rate
         optimizer.zero_grad()
         (-log_prob(batch).mean()).backward()
+        torch.nn.utils.clip_grad_norm_(parameters, CLIP)
         optimizer.step()
 
     best = _Best(lambda: float(evaluate(rows.validation).mean()), lambda: copy.deepcopy(module.state_dict()))
@@ -99,7 +104,7 @@ def train_jax(model: JaxModel, rows: Rows, protocol: Protocol) -> Trained:
     import jax.random as jr
     import optax
 
-    optimizer = optax.scale_by_adam()
+    optimizer = optax.chain(optax.clip_by_global_norm(CLIP), optax.scale_by_adam())
     state = {"weights": model.parameters, "moments": optimizer.init(model.parameters)}
     density = eqx.filter_jit(lambda weights, x: model.log_prob(weights, x, jr.key(0)))
 
@@ -126,17 +131,18 @@ def train_jax(model: JaxModel, rows: Rows, protocol: Protocol) -> Trained:
 
 def _run(step: Callable[[Tensor, float], None], best: _Best, rows: Rows, protocol: Protocol) -> tuple[int, float, str]:
     """Steps and seconds until the budget is spent; an error of the library ends the run and is noted."""
-    batches, start, steps, looks = _batches(rows.train, protocol), time.monotonic(), 0, list(LOOKS)
+    batches, start, steps, looks = _batches(rows.train, protocol), clock(), 0, list(LOOKS)
     try:
-        while (used := (time.monotonic() - start) / protocol.budget) < 1:
+        while (used := (clock() - start) / protocol.budget) < 1:
             if used >= looks[0]:
-                best.compare(time.monotonic() - start)
+                best.compare(clock() - start)
                 looks = [look for look in looks if look > used]
-            step(next(batches), protocol.lr * 0.5 * (1 + math.cos(math.pi * used)))
+            warm = min(1.0, (steps + 1) / WARMUP)
+            step(next(batches), protocol.lr * warm * 0.5 * (1 + math.cos(math.pi * used)))
             steps += 1
     except (AssertionError, RuntimeError, ValueError) as error:
-        return steps, time.monotonic() - start, f"stopped by {type(error).__name__}: {error!s:.80}"
-    seconds = time.monotonic() - start
+        return steps, clock() - start, f"stopped by {type(error).__name__}: {error!s:.80}"
+    seconds = clock() - start
     best.compare(seconds)
     return steps, seconds, ""
 

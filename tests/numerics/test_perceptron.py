@@ -31,7 +31,7 @@ def network(hidden, per_row_bias=False, rows=7):
 def test_fused_equals_plain(hidden, residual, per_row_bias):
     (x, *params), layers = network(hidden, per_row_bias)
     fused = perceptron(x, layers, params, residual)
-    plain = module._plain(x, layers, params, residual)
+    plain = module.plain_perceptron(x, layers, params, residual)
     torch.testing.assert_close(fused, plain)
     weights = torch.randn_like(plain)
     got = torch.autograd.grad((fused * weights).sum(), [x, *params])

@@ -14,7 +14,7 @@ from ..numerics.incremental import Feature, InvertibleMap, generate, invert, pla
 from ..numerics.layout import planes, unplanes
 from ..numerics.masked_linear import blocks, mask, masked, staircase
 from ..numerics.perceptron import perceptron
-from .mlp import context_bias, entries, has_context, uniform
+from .mlp import alternating, has_context, uniform
 
 
 class MADE(Described):
@@ -60,6 +60,7 @@ class MADE(Described):
         pairs = list(zip(degrees[1:], degrees, strict=False))  # what writes, what it reads
         self.layers = tuple(staircase(rows, columns) for rows, columns in pairs)
         self.plan = plan(degrees[:-1], num_params, residual)
+        self._masks = [f"mask_{k}" for k in range(len(self.layers))]
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
         for k, (stairs, (rows, columns)) in enumerate(zip(self.layers, pairs, strict=True)):
             weight = torch.zeros(stairs.size)
@@ -69,13 +70,12 @@ class MADE(Described):
                     block.uniform_(-bound, bound)
             self.weights.append(nn.Parameter(weight))
             self.biases.append(nn.Parameter(torch.zeros(stairs.rows)))
-            self.register_buffer(f"mask_{k}", mask(stairs, rows, columns), persistent=False)
+            self.register_buffer(self._masks[k], mask(stairs, rows, columns), persistent=False)
         self.context_weight = uniform(self.layers[0].rows, context, zero=not hidden) if has_context(context) else None
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         batch = x.shape[:-1]
-        masks = [getattr(self, f"mask_{k}") for k in range(len(self.layers))]
-        out = perceptron(planes(x), self.layers, self._raw(batch, context), self.residual, masks)
+        out = perceptron(planes(x), self.layers, self.raw(batch, context), self.residual, self.masks())
         return out.view(self.features, self.num_params, *batch).movedim(0, -1)
 
     @eager
@@ -107,18 +107,19 @@ class MADE(Described):
         ``(num_params, n)`` of feature j for the n rows of the batch and gives what the network reads of it."""
         generate(batch.numel(), self.plan, self.layers, self._params(batch, context), feature)
 
-    def _raw(self, batch: torch.Size, context: Tensor | None) -> list[Tensor]:
+    def raw(self, batch: torch.Size, context: Tensor | None) -> list[Tensor]:
         """Weights as they are stored and biases in turn; the context is part of the first bias."""
-        params = [value for pair in zip(entries(self.weights), entries(self.biases), strict=True) for value in pair]
-        if self.context_weight is not None and context is not None:
-            params[1] = context_bias(context, self.context_weight, self.biases[0], batch)
-        return params
+        return alternating(self, batch, context)
+
+    def masks(self) -> list[Tensor]:
+        """What multiplies the weights, of their shapes."""
+        return [self._buffers[name] for name in self._masks]  # type: ignore[misc]
 
     def _params(self, batch: torch.Size, context: Tensor | None) -> list[Tensor]:
-        """The same with masked weights."""
-        params = self._raw(batch, context)
-        for k in range(len(self.layers)):
-            params[2 * k] = masked(params[2 * k], getattr(self, f"mask_{k}"), slot=k)
+        """The same as :meth:`raw` with masked weights."""
+        params = self.raw(batch, context)
+        for k, ones in enumerate(self.masks()):
+            params[2 * k] = masked(params[2 * k], ones, slot=k)
         return params
 
 

@@ -61,11 +61,16 @@ class MLP(Described):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         batch = x.shape[:-1]
-        params = [value for pair in zip(entries(self.weights), entries(self.biases), strict=True) for value in pair]
-        if self.context_weight is not None and context is not None:
-            params[1] = context_bias(context, self.context_weight, self.biases[0], batch)
-        out = perceptron(planes(x), self.layers, params, self.residual)
+        out = perceptron(planes(x), self.layers, self.raw(batch, context), self.residual)
         return out.view(self.outputs, self.num_params, *batch).movedim(0, -1)
+
+    def raw(self, batch: torch.Size, context: Tensor | None) -> list[Tensor]:
+        """Weights and biases in turn; the context is part of the first bias."""
+        return alternating(self, batch, context)
+
+    def masks(self) -> list[Tensor]:
+        """What multiplies the weights: nothing."""
+        return []
 
 
 def has_context(context: int) -> bool:
@@ -80,6 +85,14 @@ def context_bias(context: Tensor, weight: Tensor, bias: Tensor, batch: torch.Siz
     if context.shape[:-1].numel() == 1:
         return F.linear(context.reshape(-1), weight, bias)
     return torch.addmm(bias[:, None], weight, planes(context.expand(*batch, context.shape[-1])))
+
+
+def alternating(net: Described, batch: torch.Size, context: Tensor | None) -> list[Tensor]:
+    """A network's weights as they are stored and its biases in turn; the context is part of the first bias."""
+    params = [value for pair in zip(entries(net.weights), entries(net.biases), strict=True) for value in pair]
+    if net.context_weight is not None and context is not None:
+        params[1] = context_bias(context, net.context_weight, net.biases[0], batch)
+    return params
 
 
 def entries(parameters: nn.ParameterList) -> Iterable[Tensor]:

@@ -19,17 +19,27 @@ from .layout import plain_operations
 def forward(x: Tensor, params: Tensor, limit: float) -> tuple[Tensor, Tensor]:
     """z and log dz/dx = -s, of the shape of x; ``params`` holds mu and r, ``(2, *x.shape)``."""
     if plain_operations():
-        s = soft_clamp(params[1], limit)
-        return (x - params[0]) * (-s).exp(), -s
+        return plain_forward(x, params, limit)
     return _Forward.apply(x, params, limit) if torch.is_grad_enabled() else _forward(x, params, limit)[:2]
 
 
 def inverse(z: Tensor, params: Tensor, limit: float) -> tuple[Tensor, Tensor]:
     """x and log dx/dz = s, of the shape of z."""
     if plain_operations():
-        s = soft_clamp(params[1], limit)
-        return z * s.exp() + params[0], s
+        return plain_inverse(z, params, limit)
     return _Inverse.apply(z, params, limit) if torch.is_grad_enabled() else _inverse(z, params, limit)[:2]
+
+
+def plain_forward(x: Tensor, params: Tensor, limit: float) -> tuple[Tensor, Tensor]:
+    """:func:`forward` for compilers and transformations."""
+    s = soft_clamp(params[1], limit)
+    return (x - params[0]) * (-s).exp(), -s
+
+
+def plain_inverse(z: Tensor, params: Tensor, limit: float) -> tuple[Tensor, Tensor]:
+    """:func:`inverse` for compilers and transformations."""
+    s = soft_clamp(params[1], limit)
+    return z * s.exp() + params[0], s
 
 
 def solve(z: Tensor, params: Tensor, limit: float, out: Tensor) -> None:

@@ -27,7 +27,7 @@ from .masked_linear import (
     rectify,
     unflatten,
 )
-from .products import product
+from .products import full_rate, product
 from .scratch import keep, recycled, scratch, take
 
 _CHUNK = 1024  # columns at a time without gradients
@@ -56,18 +56,19 @@ def perceptron(
         masks: What to multiply each weight by, of its shape; nothing where not given.
     """
     if torch.compiler.is_dynamo_compiling() and not plain_for_ever():
-        pattern = [number for stairs in layers for number in flatten(stairs)]
-        if torch.is_grad_enabled():
-            return _OPERATOR(x, _masked(params, masks), pattern, residual)[0]  # type: ignore[no-any-return]
-        return _INFERENCE(x, params, list(masks), pattern, residual)  # type: ignore[no-any-return]
+        training, pattern = torch.is_grad_enabled(), [number for stairs in layers for number in flatten(stairs)]
+        if training and not full_rate():
+            return _OPERATOR(x, masked_params(params, masks), pattern, residual)[0]  # type: ignore[no-any-return]
+        if not training and (not full_rate() or x.shape[1] > _CHUNK):
+            return _INFERENCE(x, params, list(masks), pattern, residual)  # type: ignore[no-any-return]
     if plain_operations():
-        return _plain(x, layers, _masked(params, masks), residual)
+        return plain_perceptron(x, layers, masked_params(params, masks), residual)
     if torch.is_grad_enabled():
         return _Perceptron.apply(x, layers, residual, masks, *params)
-    return _infer(x, layers, params, residual, masks)
+    return _inference(x, params, masks, layers, residual)
 
 
-def _masked(params: Sequence[Tensor], masks: Sequence[Tensor]) -> list[Tensor]:
+def masked_params(params: Sequence[Tensor], masks: Sequence[Tensor]) -> list[Tensor]:
     """The parameters with masked weights."""
     params = list(params)
     for k, mask in enumerate(masks):
@@ -75,7 +76,7 @@ def _masked(params: Sequence[Tensor], masks: Sequence[Tensor]) -> list[Tensor]:
     return params
 
 
-def _plain(x: Tensor, layers: tuple[Staircase, ...], params: list[Tensor], residual: bool) -> Tensor:
+def plain_perceptron(x: Tensor, layers: tuple[Staircase, ...], params: list[Tensor], residual: bool) -> Tensor:
     pairs = list(zip(layers, params[::2], params[1::2], strict=True))
     h = linear(*pairs[0], x)
     for k, layer in enumerate(pairs[1:-1]):
@@ -88,17 +89,26 @@ def _plain(x: Tensor, layers: tuple[Staircase, ...], params: list[Tensor], resid
     return linear(*pairs[-1], F.relu(h) if len(pairs) > 1 else x)
 
 
-def _run(
-    x: Tensor, layers: tuple[Staircase, ...], params: Sequence[Tensor], residual: bool
-) -> tuple[Tensor, list[Tensor]]:
-    """The outputs and what each layer read, in memory that may stay."""
+def masked_into(params: Sequence[Tensor], masks: Sequence[Tensor]) -> list[Tensor]:
+    """The same without a graph, in memory that may stay."""
+    params = list(params)
+    for k, mask in enumerate(masks):
+        params[2 * k] = torch.mul(params[2 * k], mask, out=recycled(mask, *mask.shape))
+    return params
+
+
+def run(
+    x: Tensor, layers: tuple[Staircase, ...], params: Sequence[Tensor], residual: bool, out: Tensor
+) -> list[Tensor]:
+    """Writes the outputs into ``out``; what each layer read, in memory that may stay."""
     read = [x]
     stream = x
     for k, stairs in enumerate(layers):
-        h = recycled(x, stairs.rows, x.shape[1])
+        last = k == len(layers) - 1
+        h = out if last else recycled(x, stairs.rows, x.shape[1])
         products_into(h, stairs, params[2 * k], read[-1])
         bias = params[2 * k + 1]
-        if k == len(layers) - 1:
+        if last:
             h.add_(by_row(bias))
         elif residual and k % 2 == 0:
             h.add_(by_row(bias))
@@ -106,15 +116,20 @@ def _run(
             read.append(torch.relu(h))
         else:
             read.append(rectify(h, bias))
-    return h, read
+    return read
 
 
-def _infer(
-    x: Tensor, layers: tuple[Staircase, ...], params: Sequence[Tensor], residual: bool, masks: Sequence[Tensor]
-) -> Tensor:
-    """The outputs, some columns at a time in scratch memory, so that hidden units take no memory that grows with n."""
+def infer(
+    x: Tensor,
+    layers: tuple[Staircase, ...],
+    params: Sequence[Tensor],
+    residual: bool,
+    masks: Sequence[Tensor],
+    out: Tensor,
+) -> None:
+    """Writes the outputs into ``out``, some columns at a time in scratch memory, so that hidden units take no memory
+    that grows with n."""
     n = x.shape[1]
-    out = x.new_empty(layers[-1].rows, n)
     bias = params[1]
     for start in range(0, n, _CHUNK) if n > _CHUNK else (0,):
         part, into = x, out
@@ -130,6 +145,13 @@ def _infer(
                 workspace = _Workspace(layers, residual, len(masks) > 0, part)
         workspace.run(part, params, masks, into)
         keep(key, workspace, workspace.numbers)
+
+
+def _inference(
+    x: Tensor, params: Sequence[Tensor], masks: Sequence[Tensor], layers: tuple[Staircase, ...], residual: bool
+) -> Tensor:
+    out = x.new_empty(layers[-1].rows, x.shape[1])
+    infer(x, layers, params, residual, masks, out)
     return out
 
 
@@ -185,10 +207,9 @@ class _Perceptron(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, layers: tuple[Staircase, ...], residual: bool, masks: Sequence[Tensor], *params: Tensor
     ) -> Tensor:
-        used = list(params)
-        for k, mask in enumerate(masks):
-            used[2 * k] = torch.mul(params[2 * k], mask, out=recycled(mask, *mask.shape))
-        out, read = _run(x, layers, used, residual)
+        used = masked_into(params, masks)
+        out = recycled(x, layers[-1].rows, x.shape[1])
+        read = run(x, layers, used, residual, out)
         ctx.save_for_backward(*used[::2], *read)
         ctx.layers, ctx.residual, ctx.masks, ctx.params = layers, residual, masks, params
         return out
@@ -201,42 +222,43 @@ class _Perceptron(torch.autograd.Function):
         if torch.is_grad_enabled():  # somebody differentiates the gradient: plain operations can
             return _plain_backward(ctx, read[0], params, grad_out)
         needs_x, _, _, _, *needed = ctx.needs_input_grad
-        grad_x, grads = _pull_back(grad_out, layers, weights, params[1::2], read, residual, needs_x, needed)
-        for k, mask in enumerate(masks):
-            if grads[2 * k] is not None:
-                grads[2 * k].mul_(mask)  # type: ignore[union-attr]
+        grad_x = recycled(grad_out, *read[0].shape) if needs_x else None
+        grads = pull_back(grad_out, layers, weights, params[1::2], read, residual, grad_x, needed, masks)
         return grad_x, None, None, None, *grads
 
 
-def _pull_back(
+def pull_back(
     grad: Tensor,
     layers: Sequence[Staircase],
     weights: Sequence[Tensor],
     biases: Sequence[Tensor],
     read: Sequence[Tensor],
     residual: bool,
-    needs_x: bool,
+    into: Tensor | None,
     needed: Sequence[bool],
-) -> tuple[Tensor | None, list[Tensor | None]]:
-    """The gradients of x and of those parameters, weights and biases in turn, that need one."""
+    masks: Sequence[Tensor] = (),
+) -> list[Tensor | None]:
+    """Writes the gradient of x where it is wanted; the gradients of those parameters, weights and biases in turn, that
+    need one."""
     grads: list[Tensor | None] = [None] * (2 * len(layers))
     stream = None
     for k in range(len(layers) - 1, -1, -1):
         if needed[2 * k]:
-            into = recycled(grad, *weights[k].shape)
-            grads[2 * k] = grad_weight(layers[k], grad, read[k], into)
+            grads[2 * k] = grad_weight(layers[k], grad, read[k], recycled(grad, *weights[k].shape))
+            if masks:
+                grads[2 * k].mul_(masks[k])  # type: ignore[union-attr]
         if needed[2 * k + 1]:
             grads[2 * k + 1] = grad.clone() if biases[k].dim() == 2 else grad.sum(1)
         if k == 0:
             break
-        into = scratch(("gradient", k), grad, layers[k].columns, grad.shape[1])
-        grad = _rectified(grad_input(layers[k], weights[k], grad, into), read[k])
+        below = scratch(("gradient", k), grad, layers[k].columns, grad.shape[1])
+        grad = _rectified(grad_input(layers[k], weights[k], grad, below), read[k])
         if residual and k % 2 == 1:  # what left the stream for a block comes back to it
             grad = grad if stream is None else grad.add_(stream)
             stream = grad
-    if not needs_x:
-        return None, grads
-    return grad_input(layers[0], weights[0], grad, recycled(grad, *read[0].shape)), grads
+    if into is not None:
+        grad_input(layers[0], weights[0], grad, into)
+    return grads
 
 
 def _rectified(grad: Tensor, h: Tensor) -> Tensor:
@@ -247,7 +269,7 @@ def _rectified(grad: Tensor, h: Tensor) -> Tensor:
 def _plain_backward(ctx: Any, x: Tensor, params: Sequence[Tensor], grad_out: Tensor) -> tuple[Tensor | None, ...]:
     needed = [i for i, need in enumerate(ctx.needs_input_grad) if need]
     inputs: tuple[Any, ...] = (x, None, None, None, *params)
-    out = _plain(x, ctx.layers, _masked(params, ctx.masks), ctx.residual)
+    out = plain_perceptron(x, ctx.layers, masked_params(params, ctx.masks), ctx.residual)
     found = torch.autograd.grad(out, [inputs[i] for i in needed], grad_out, create_graph=True, allow_unused=True)
     grads: list[Tensor | None] = [None] * len(inputs)
     for i, grad in zip(needed, found, strict=True):
@@ -255,7 +277,9 @@ def _plain_backward(ctx: Any, x: Tensor, params: Sequence[Tensor], grad_out: Ten
     return tuple(grads)
 
 
-# For torch.compile the network is one operator that it does not look into: the products are at full rate as they are.
+# Where PyTorch's products are not at full rate, and for many rows without gradients, the network is one operator that
+# torch.compile does not look into: compiled code knows neither oneDNN's products nor scratch memory. Elsewhere the
+# compiler makes the biases, rectifiers and sums around the products into a few passes.
 
 
 _LIBRARY = torch.library.Library("pushforward", "DEF")
@@ -271,8 +295,8 @@ _LIBRARY.define(
 
 
 @torch.library.impl(_LIBRARY, "perceptron_inference", "CompositeExplicitAutograd")
-def _inference(x: Tensor, params: list[Tensor], masks: list[Tensor], pattern: list[int], residual: bool) -> Tensor:
-    return _infer(x, unflatten(tuple(pattern)), params, residual, masks)
+def _inferred(x: Tensor, params: list[Tensor], masks: list[Tensor], pattern: list[int], residual: bool) -> Tensor:
+    return _inference(x, params, masks, unflatten(tuple(pattern)), residual)
 
 
 @torch.library.register_fake("pushforward::perceptron_inference", lib=_LIBRARY)
@@ -284,8 +308,9 @@ def _inference_shape(
 
 @torch.library.impl(_LIBRARY, "perceptron", "CompositeExplicitAutograd")
 def _operator(x: Tensor, params: list[Tensor], pattern: list[int], residual: bool) -> list[Tensor]:
-    out, read = _run(x, unflatten(tuple(pattern)), params, residual)
-    return [out, *read[1:]]
+    layers = unflatten(tuple(pattern))
+    out = recycled(x, layers[-1].rows, x.shape[1])
+    return [out, *run(x, layers, params, residual, out)[1:]]
 
 
 @torch.library.register_fake("pushforward::perceptron", lib=_LIBRARY)
@@ -299,7 +324,8 @@ def _operator_backward(
     grad: Tensor, params: list[Tensor], read: list[Tensor], pattern: list[int], residual: bool
 ) -> list[Tensor]:
     layers, needed = unflatten(tuple(pattern)), [True] * len(params)
-    grad_x, grads = _pull_back(grad.contiguous(), layers, params[::2], params[1::2], read, residual, True, needed)
+    grad_x = recycled(grad, *read[0].shape)
+    grads = pull_back(grad.contiguous(), layers, params[::2], params[1::2], read, residual, grad_x, needed)
     return [grad_x, *grads]  # type: ignore[list-item]
 
 

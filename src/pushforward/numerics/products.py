@@ -32,6 +32,11 @@ _HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn,
 _ONEDNN: Any = torch.ops.mkldnn._linear_pointwise.default if _HAS_ONEDNN and not _made_by_intel() else None
 
 
+def full_rate() -> bool:
+    """Whether PyTorch's own products are as fast as any on this processor."""
+    return _ONEDNN is None
+
+
 def product(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
     """a b for two matrices, without a graph; written into ``out`` where given."""
     if _worth_onednn(a, b):

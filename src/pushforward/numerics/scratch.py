@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 _LARGEST = 1 << 22  # numbers in one buffer; larger requests are allocated afresh
-_SMALLEST = 1 << 15  # numbers below which the allocator does well enough
+_SMALLEST = 1 << 14  # numbers below which the allocator does well enough
 _MOST = 32  # scratch buffers that a thread keeps
 _MOST_THINGS = 8  # that a thread keeps
 _MOST_BYTES = 1 << 27  # in recycled buffers of a thread

@@ -13,6 +13,8 @@ from ..numerics.layout import plain_operations, planes, unplanes
 from .base import Transform
 from .scalar import Scalar
 
+ALL = slice(None)
+
 
 class Autoregressive(Transform):
     r"""z_j = h(x_j; theta_j(x_{1:j-1}, c)): f in one pass, g feature by feature, each hidden unit computed once.
@@ -61,6 +63,9 @@ class Autoregressive(Transform):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x = _take(x, self.order, self.back)
+        if self.scalar.fused and not plain_operations():
+            z, logdet = self.scalar.drive(self.net, x, context, ALL, ALL)
+            return _take(z, self.back, self.order), logdet
         z, log_slope = self.scalar(x, self.net(x, context))
         return _take(z, self.back, self.order), log_slope.sum(-1)
 

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from ..described import Described
-from ..numerics.layout import feature_first
+from ..nets.mlp import MLP
+from ..numerics.layout import feature_first, plain_operations
 from .base import Transform
 from .elementwise import sum_event
 from .scalar import Scalar
@@ -16,6 +17,7 @@ class Split(Described):
     """Divides an event into a part that is kept and a part that is moved, and joins them again."""
 
     event_dim: int = 1
+    rows: tuple[slice, slice] | None = None  # the kept and the moved features of a row, where they are slices
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         raise NotImplementedError
@@ -40,6 +42,8 @@ class Half(Split):
         self.swap = swap and features > 1
         self.moved = self.cut if self.swap else features - self.cut
         self.kept = features - self.moved
+        first, second = slice(0, self.cut), slice(self.cut, features)
+        self.rows = (second, first) if self.swap else (first, second)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         first, second = feature_first(x).tensor_split((self.cut,), -1)
@@ -69,6 +73,7 @@ class Alternate(Split):
         moved = torch.arange(1 - start, features, 2)
         self.kept, self.moved = len(kept), len(moved)
         self.start = start
+        self.rows = (slice(start, None, 2), slice(1 - start, None, 2))
         self.register_buffer("back", torch.argsort(torch.cat([kept, moved])), persistent=False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -99,14 +104,17 @@ class Coupling(Transform):
         self.split, self.net, self.scalar = split, net, scalar
         self.event_dim = split.event_dim
         self.compiles_together = scalar.compiles_together
+        self._rows = split.rows if scalar.fused and isinstance(net, MLP) else None
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._couple(self.scalar.forward, x, context)
+        return self._couple(self.scalar.forward, x, context, inverse=False)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._couple(self.scalar.inverse, z, context)
+        return self._couple(self.scalar.inverse, z, context, inverse=True)
 
-    def _couple(self, scalar_map, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _couple(self, scalar_map, x: Tensor, context: Tensor | None, inverse: bool) -> tuple[Tensor, Tensor]:
+        if self._rows is not None and not plain_operations():
+            return self.scalar.drive(self.net, x, context, *self._rows, inverse)
         kept, moved = self.split(x)
         moved, log_slope = scalar_map(moved, self.net(kept, context))
         return self.split.join(kept, moved), sum_event(log_slope, self.event_dim)

@@ -6,16 +6,21 @@ x. All-zero parameters give the identity.
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from ..described import Described
 from ..numerics import affine, spline_fused
+from ..numerics.affine_layer import Layer, affine_layer
+from ..numerics.layout import planes, unplanes
 
 
 class Scalar(Described):
     """A strictly increasing map of one number, given ``num_params`` numbers; both directions return log-slopes."""
 
     num_params: int
+    fused: bool = False  # whether there is :meth:`drive`
     compiles_together: int = 4  # see Transform
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
@@ -29,6 +34,13 @@ class Scalar(Described):
     def solve(self, z: Tensor, params: Tensor, out: Tensor) -> None:
         """x alone, without gradients, into ``out``: one step of an autoregressive map's inverse."""
         out.copy_(self.inverse(z, params)[0])
+
+    def drive(
+        self, net: Any, x: Tensor, context: Tensor | None, read: slice, moved: slice, inverse: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """The rows x with the features ``moved`` through this map, or its inverse, whose parameters the network gives
+        from the features ``read``; and the log-determinant. One function for both."""
+        raise NotImplementedError
 
 
 class Affine(Scalar):
@@ -49,6 +61,7 @@ class Affine(Scalar):
     """
 
     num_params = 2
+    fused = True
     compiles_together = 8
 
     def __init__(self, limit: float = 5.0) -> None:
@@ -65,6 +78,14 @@ class Affine(Scalar):
 
     def solve(self, z: Tensor, params: Tensor, out: Tensor) -> None:
         affine.solve(z, params, self.limit, out)
+
+    def drive(
+        self, net: Any, x: Tensor, context: Tensor | None, read: slice, moved: slice, inverse: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        batch = x.shape[:-1]
+        layer = Layer(read, moved, net.layers, net.residual, self.limit, inverse)
+        z, logdet = affine_layer(planes(x), layer, net.raw(batch, context), net.masks())
+        return unplanes(z, batch), logdet.view(batch)
 
 
 class Spline(Scalar):

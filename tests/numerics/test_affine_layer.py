@@ -1,0 +1,106 @@
+"""The network and its affine map as one function: against the two by themselves, in both directions."""
+
+import pytest
+import torch
+
+from pushforward.nets.made import MADE
+from pushforward.nets.mlp import MLP
+from pushforward.numerics.affine_layer import Layer, affine_layer, plain_layer
+from pushforward.numerics.layout import planes
+from pushforward.testing import randomize
+from pushforward.transforms import Affine
+
+FEATURES, ALL = 5, slice(None)
+ROWS = {
+    "first half": (slice(0, 2), slice(2, 5)),
+    "second half": (slice(2, 5), slice(0, 2)),
+    "alternate": (slice(1, None, 2), slice(0, None, 2)),
+    "nothing to read": (slice(0, 0), slice(0, 5)),
+    "autoregressive": (ALL, ALL),
+}
+
+
+def layer_of(rows, inverse=False, residual=False, context=0):
+    """A layer with its network, in double precision and away from the identity."""
+    torch.manual_seed(0)
+    read, moved = ROWS[rows]
+    hidden = (8, 8, 8) if residual else (8, 8)
+    if rows == "autoregressive":
+        net = MADE(FEATURES, 2, hidden=hidden, residual=residual, context=context)
+    else:
+        sizes = [len(range(*each.indices(FEATURES))) for each in (read, moved)]
+        net = MLP(*sizes, 2, hidden=hidden, residual=residual, context=context)
+    randomize(net.double())
+    return net, Layer(read, moved, net.layers, residual, 3.0, inverse)
+
+
+def run(net, layer, x, context=None):
+    return affine_layer(planes(x), layer, net.raw(x.shape[:-1], context), net.masks())
+
+
+def two_functions(net, layer, x, context=None):
+    """The network, then the map."""
+    scalar = Affine(layer.limit)
+    moved, log_slope = (scalar.inverse if layer.inverse else scalar.forward)(
+        x[:, layer.moved], net(x[:, layer.read], context)
+    )
+    z = x.clone()
+    z[:, layer.moved] = moved
+    return z.t(), log_slope.sum(-1)
+
+
+CASES = [(rows, inverse) for rows in ROWS for inverse in (False, True) if not (rows == "autoregressive" and inverse)]
+
+
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("context", [0, 2])
+@pytest.mark.parametrize(("rows", "inverse"), CASES)
+def test_equals_the_network_and_then_the_map(rows, inverse, context, residual):
+    net, layer = layer_of(rows, inverse, residual, context)
+    x = torch.randn(7, FEATURES, dtype=torch.float64, requires_grad=True)
+    c = torch.randn(7, context, dtype=torch.float64, requires_grad=True) if context else None
+    inputs = [x, *net.parameters(), *([c] if context else [])]
+    inputs = [each for each in inputs if each.numel()]
+    got, expected = run(net, layer, x, c), two_functions(net, layer, x, c)
+    torch.testing.assert_close(got, expected)
+    weights = torch.randn_like(got[0]), torch.randn_like(got[1])
+    grads = [torch.autograd.grad(out, inputs, weights) for out in (got, expected)]
+    torch.testing.assert_close(*grads)
+    with torch.no_grad():
+        torch.testing.assert_close(run(net, layer, x, c), expected)
+
+
+@pytest.mark.parametrize(("rows", "inverse"), CASES)
+def test_second_derivatives(rows, inverse):
+    net, layer = layer_of(rows, inverse)
+    x = torch.randn(3, FEATURES, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(lambda x: run(net, layer, x), x)
+    params = [p for p in net.parameters() if p.numel()]
+    first = torch.autograd.grad(run(net, layer, x)[0].square().sum(), [x, *params], create_graph=True)
+    second = torch.autograd.grad(sum(each.square().sum() for each in first), params, allow_unused=True)
+    plain = plain_layer(planes(x), layer, net.raw(x.shape[:-1], None), net.masks())[0]
+    first = torch.autograd.grad(plain.square().sum(), [x, *params], create_graph=True)
+    torch.testing.assert_close(
+        second, torch.autograd.grad(sum(each.square().sum() for each in first), params, allow_unused=True)
+    )
+
+
+def test_only_what_needs_a_gradient_gets_one():
+    net, layer = layer_of("first half")
+    net.weights[1].requires_grad_(False)
+    z, logdet = run(net, layer, torch.randn(4, FEATURES, dtype=torch.float64))
+    (z.sum() + logdet.sum()).backward()
+    assert net.weights[1].grad is None
+    assert all(p.grad is not None for p in net.parameters() if p.requires_grad)
+
+
+def test_results_and_graphs_do_not_lie_in_memory_that_the_next_call_overwrites():
+    net, layer = layer_of("first half")
+    x, y = torch.randn(2, 4, FEATURES, dtype=torch.float64, requires_grad=True).unbind()
+    first = run(net, layer, x)
+    kept = [each.clone() for each in first]
+    run(net, layer, y)
+    torch.testing.assert_close(list(first), kept)
+    (alone,) = torch.autograd.grad(sum(each.sum() for each in run(net, layer, x)), x)
+    (late,) = torch.autograd.grad(sum(each.sum() for each in first), x)
+    torch.testing.assert_close(late, alone)
