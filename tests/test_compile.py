@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import pushforward as pf
-from pushforward.numerics import perceptron
+from pushforward import numerics
 from pushforward.testing import randomize
 
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")
@@ -32,11 +32,13 @@ FLOWS = {
 }
 
 
-@pytest.mark.parametrize("full_rate", [True, False])
+@pytest.mark.parametrize("products", ["BLAS", "oneDNN"])
 @pytest.mark.parametrize("name", FLOWS)
-def test_same_values_and_gradients(name, full_rate, monkeypatch):
-    """Where PyTorch's products are at full rate the compiler looks into the networks, elsewhere they are operators."""
-    monkeypatch.setattr(perceptron, "full_rate", lambda: full_rate)
+def test_same_values_and_gradients(name, products, monkeypatch):
+    """Where oneDNN multiplies faster than PyTorch's own library, its products are an operator of ours."""
+    if products == "oneDNN" and numerics.products._HAS_ONEDNN:
+        monkeypatch.setattr(numerics.products, "_LEAST", 1)
+        monkeypatch.setattr(numerics.products, "_ONEDNN", torch.ops.mkldnn._linear_pointwise.default)
     torch.compiler.reset()
     torch.manual_seed(0)
     flow = randomize(FLOWS[name]())

@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
+
+from pushforward.numerics.workspace import Workspace
 
 from .models import Job
 
@@ -74,8 +77,9 @@ class Product:
 
 
 def cost(job: Job, module: nn.Module) -> Cost:
-    """Of the second call, after a seed; the first may fill caches. The module's own parameters are not counted."""
-    job()
+    """Of the second call, after a seed; the first may fill caches. The module's own parameters are not counted, the
+    workspaces of networks are."""
+    lent = _lent(job)
     own = {p.untyped_storage().data_ptr() for p in module.parameters()}
     kept: dict[int, int] = {}
 
@@ -86,9 +90,35 @@ def cost(job: Job, module: nn.Module) -> Cost:
         return tensor
 
     torch.manual_seed(0)
-    with saved_tensors_hooks(pack, lambda tensor: tensor), _Dispatched() as seen:
+    with _Dispatched() as seen:
         job()
-    return Cost(sum(each.flops * each.count for each in seen.products.values()), seen.operators, sum(kept.values()))
+    with saved_tensors_hooks(pack, lambda tensor: tensor):
+        job()
+    flops = sum(each.flops * each.count for each in seen.products.values())
+    return Cost(flops, seen.operators, lent + sum(kept.values()))
+
+
+def _lent(job: Job) -> int:
+    """Bytes of the workspaces that wait when the way back begins."""
+    run, pull_back, release = Workspace.run, Workspace.pull_back, Workspace.release
+    lent: dict[int, int] = {}
+    waiting: list[int] = []
+
+    def running(space: Workspace, *args: Any) -> None:
+        lent[id(space)] = space.numbers * space.x.itemsize
+        run(space, *args)
+
+    def pulling(space: Workspace, *args: Any, **names: Any) -> Any:
+        waiting.append(sum(lent.values()))
+        return pull_back(space, *args, **names)
+
+    def released(space: Workspace) -> None:
+        lent.pop(id(space))
+        release(space)
+
+    with mock.patch.multiple(Workspace, run=running, pull_back=pulling, release=released):
+        job()
+    return max(waiting, default=0)
 
 
 def products(job: Job) -> list[Product]:

@@ -5,7 +5,7 @@ import torch
 
 from pushforward.nets.made import MADE
 from pushforward.nets.mlp import MLP
-from pushforward.numerics.affine_layer import Layer, affine_layer, plain_layer
+from pushforward.numerics.affine_layer import Layer, Order, affine_layer, plain_layer
 from pushforward.numerics.layout import planes
 from pushforward.testing import randomize
 from pushforward.transforms import Affine
@@ -18,6 +18,7 @@ ROWS = {
     "nothing to read": (slice(0, 0), slice(0, 5)),
     "autoregressive": (ALL, ALL),
 }
+ORDER = torch.tensor([3, 0, 4, 1, 2])
 
 
 def layer_of(rows, inverse=False, residual=False, context=0):
@@ -70,6 +71,26 @@ def test_equals_the_network_and_then_the_map(rows, inverse, context, residual):
         torch.testing.assert_close(run(net, layer, x, c), expected)
 
 
+def test_an_order_of_the_rows():
+    net, layer = layer_of("autoregressive")
+    x = torch.randn(7, FEATURES, dtype=torch.float64, requires_grad=True)
+    order = Order(ORDER, ORDER.argsort())
+    inputs = [x, *net.parameters()]
+
+    def ordered(x, grad=True):
+        with torch.set_grad_enabled(grad):
+            return affine_layer(planes(x), layer, net.raw(x.shape[:-1], None), net.masks(), order)
+
+    z, logdet = run(net, layer, x[:, ORDER])
+    expected = z[order.back], logdet
+    weights = torch.randn_like(z), torch.randn_like(logdet)
+    torch.testing.assert_close(ordered(x), expected)
+    torch.testing.assert_close(ordered(x, grad=False), expected)
+    grads = [torch.autograd.grad(out, inputs, weights) for out in (ordered(x), expected)]
+    torch.testing.assert_close(*grads)
+    assert torch.autograd.gradgradcheck(ordered, x)
+
+
 @pytest.mark.parametrize(("rows", "inverse"), CASES)
 def test_second_derivatives(rows, inverse):
     net, layer = layer_of(rows, inverse)
@@ -83,6 +104,31 @@ def test_second_derivatives(rows, inverse):
     torch.testing.assert_close(
         second, torch.autograd.grad(sum(each.square().sum() for each in first), params, allow_unused=True)
     )
+
+
+@pytest.mark.parametrize(("rows", "inverse"), CASES)
+def test_no_rows_at_all(rows, inverse):
+    net, layer = layer_of(rows, inverse)
+    x = torch.empty(0, FEATURES, dtype=torch.float64, requires_grad=True)
+    z, logdet = run(net, layer, x)
+    assert z.shape == (FEATURES, 0)
+    assert logdet.shape == (0,)
+    (z.sum() + logdet.sum()).backward()
+    assert all((p.grad == 0).all() for p in net.parameters())
+    with torch.no_grad():
+        assert run(net, layer, x)[1].shape == (0,)
+
+
+def test_the_way_back_can_be_gone_twice():
+    """The memory of the first way back is lent to others meanwhile."""
+    for rows in ("first half", "autoregressive"):
+        net, layer = layer_of(rows)
+        x, y = torch.randn(2, 4, FEATURES, dtype=torch.float64, requires_grad=True).unbind()
+        z, logdet = run(net, layer, x)
+        loss = z.square().sum() + logdet.sum()
+        once = torch.autograd.grad(loss, [x, *net.parameters()], retain_graph=True)
+        run(net, layer, y)[0].sum().backward()
+        torch.testing.assert_close(torch.autograd.grad(loss, [x, *net.parameters()]), once)
 
 
 def test_only_what_needs_a_gradient_gets_one():

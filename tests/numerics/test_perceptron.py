@@ -46,6 +46,15 @@ def test_second_derivatives():
     assert torch.autograd.gradgradcheck(lambda *p: perceptron(x, layers, list(p)).square(), params, atol=1e-6)
 
 
+def test_the_way_back_can_be_gone_twice():
+    """The memory of the first way back is lent to others meanwhile."""
+    (x, *params), layers = network((9, 9))
+    loss = perceptron(x, layers, params).square().sum()
+    once = torch.autograd.grad(loss, [x, *params], retain_graph=True)
+    perceptron(x + 1, layers, params).sum().backward()
+    torch.testing.assert_close(torch.autograd.grad(loss, [x, *params]), once)
+
+
 def test_chunks_without_gradients(monkeypatch):
     (x, *params), layers = network((9, 9), per_row_bias=True)
     with torch.no_grad():

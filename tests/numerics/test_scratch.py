@@ -74,9 +74,19 @@ def test_a_kept_thing_is_lent_to_one_at_a_time():
     keep("key", "thing", 1)
     assert take("key") == "thing"
     assert take("key") is None
+    keep("key", "first", 1)
+    keep("key", "second", 1)
+    assert {take("key"), take("key"), take("key")} == {"first", "second", None}
     keep("key", "thing", 1 << 40)
     assert take("key") is None  # too large to keep
     for k in range(100):
         keep(k, k, 1)
     assert take(0) is None
     assert take(99) == 99
+
+
+def test_kept_things_are_bounded_in_number_and_in_size():
+    for k in range(10):
+        keep(k, k, scratch._MOST_NUMBERS // 8)
+    assert sum(take(k) is not None for k in range(10)) == 8
+    assert (scratch._buffers.numbers, scratch._buffers.things) == (0, 0)

@@ -1,8 +1,9 @@
 r"""A parameter network and the affine map that it drives, as one differentiable function: an affine flow's whole layer.
 
 The rows that the network reads and the rows that are moved are two slices of the planes of x, ``(features, n)``: two
-parts in a coupling, twice all of them in an autoregressive layer. One function, because a small layer is mostly starts
-of operators and nodes of a graph: the network's outputs are never kept, and the result is written into place.
+parts in a coupling, twice all of them, in some order, in an autoregressive layer. One function, because a small layer
+is mostly starts of operators and nodes of a graph: the network's outputs are never kept, and results are written into
+place.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ import torch
 from torch import Tensor
 
 from . import affine
-from .masked_linear import Staircase
-from .perceptron import infer, masked_into, masked_params, plain_perceptron, pull_back, run
-from .scratch import recycled, scratch
+from .masked_linear import Staircase, by_step
+from .perceptron import infer, plain_gradients, plain_perceptron
+from .scratch import keep, on, recycled, take
+from .workspace import Workspace, hooked, workspace
 
 
 class Layer(NamedTuple):
@@ -33,7 +35,16 @@ class Layer(NamedTuple):
     inverse: bool
 
 
-def affine_layer(x: Tensor, layer: Layer, params: list[Tensor], masks: Sequence[Tensor] = ()) -> tuple[Tensor, Tensor]:
+class Order(NamedTuple):
+    """In which order the network takes the rows, and what undoes that."""
+
+    order: Tensor
+    back: Tensor
+
+
+def affine_layer(
+    x: Tensor, layer: Layer, params: list[Tensor], masks: Sequence[Tensor] = (), order: Order | None = None
+) -> tuple[Tensor, Tensor]:
     """z (features, n) and log|det dz/dx| (n,); with ``layer.inverse`` the other way.
 
     Args:
@@ -42,92 +53,129 @@ def affine_layer(x: Tensor, layer: Layer, params: list[Tensor], masks: Sequence[
         params: The network's flat weights and biases in turn, as for :func:`~.perceptron.perceptron`; its outputs are
             mu and the raw log-scale of one moved row after the other.
         masks: What to multiply each weight by; nothing where not given.
+        order: The order of the rows, where all are read and moved.
     """
     if torch.is_grad_enabled():
-        return _Layer.apply(x, layer, masks, *params)
-    out = scratch("parameters", x, layer.layers[-1].rows, x.shape[1])
-    infer(x[layer.read], layer.layers, params, layer.residual, masks, out)
-    z = torch.empty_like(x)
-    log_slope, _, _ = _move(x, out, z, layer)
-    return z, log_slope.sum(0)
+        return _Layer.apply(x, layer, masks, order, *params)
+    z = x.clone() if order is None else x.index_select(0, order.order)
+    outputs = _parameters(layer, x)
+    infer(z[layer.read], layer.layers, params, layer.residual, masks, outputs.all)
+    logdet, _, _ = _move(z[layer.moved], outputs, layer)
+    outputs.release()
+    return (z if order is None else z.index_select(0, order.back)), logdet
 
 
-def _move(x: Tensor, out: Tensor, z: Tensor, layer: Layer) -> tuple[Tensor, Tensor, Tensor]:
-    """Writes z; the log-slopes, in the memory of ``out``, the slopes and the denominators, ``(moved, n)``."""
-    mu, raw = out.view(-1, 2, out.shape[1]).unbind(1)
+class _Parameters:
+    """Memory for mu and the raw log-scales of the moved rows, or for their gradients."""
+
+    def __init__(self, key: Any, layer: Layer, like: Tensor, n: int) -> None:
+        self.key = key
+        with torch.inference_mode(False), torch.no_grad():
+            self.all = like.new_empty(layer.layers[-1].rows, n)
+            self.mu, self.raw = self.all.view(len(self.all) // 2, 2, n).unbind(1)
+            self.rows = by_step(layer.layers[-1], self.all)
+
+    def release(self) -> None:
+        keep(self.key, self, self.all.numel())
+
+
+def _parameters(layer: Layer, like: Tensor) -> _Parameters:
+    key = ("parameters", layer.layers[-1], like.shape[1], *on(like))
+    kept = take(key)
+    return _Parameters(key, layer, like, like.shape[1]) if kept is None else kept
+
+
+def _move(rows: Tensor, params: _Parameters, layer: Layer) -> tuple[Tensor, Tensor, Tensor]:
+    """Moves the rows in place; the log-determinants, the slopes and the denominators of the log-slopes."""
+    mu, raw = params.mu, params.raw
     sign = 1 if layer.inverse else -1
-    denominator = raw.abs().mul_(sign / layer.limit).add_(sign)
+    denominator = torch.rsub(raw.abs(), sign, alpha=-sign / layer.limit)  # so that the quotient is s or -s
     log_slope = torch.div(raw, denominator, out=raw)
     scale = log_slope.exp()
-    if layer.read != layer.moved:
-        z[layer.read] = x[layer.read]
-    target, start = z[layer.moved], x[layer.moved]
     if layer.inverse:
-        torch.addcmul(mu, start, scale, out=target)
+        torch.addcmul(mu, rows, scale, out=rows)
     else:
-        torch.sub(start, mu, out=target).mul_(scale)
-    return log_slope, scale, denominator
+        rows.sub_(mu).mul_(scale)
+    return log_slope.sum(0), scale, denominator
 
 
 class _Layer(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, layer: Layer, masks: Sequence[Tensor], *params: Tensor) -> tuple[Tensor, Tensor]:
-        out = scratch("parameters", x, layer.layers[-1].rows, x.shape[1])
-        used = masked_into(params, masks)
-        read = run(x[layer.read], layer.layers, used, layer.residual, out)
-        z = recycled(x, *x.shape)
-        log_slope, scale, denominator = _move(x, out, z, layer)
-        ctx.save_for_backward(x, z, *params)
-        ctx.layer, ctx.masks, ctx.kept = layer, masks, (used[::2], read, scale, denominator)
-        return z, log_slope.sum(0)
+    def forward(
+        ctx: Any, x: Tensor, layer: Layer, masks: Sequence[Tensor], order: Order | None, *params: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        space, outputs = _run(x, layer, masks, order, params)
+        z = recycled(x, *x.shape).copy_(x if order is None else space.x)
+        logdet, scale, denominator = _move(z[layer.moved], outputs, layer)
+        outputs.release()
+        ctx.save_for_backward(x, z, scale, denominator, *params)  # z in the network's order
+        ctx.space, ctx.fixed = None if hooked() else space, (layer, masks, order)
+        if ctx.space is None:
+            space.release()
+        return (z if order is None else z.index_select(0, order.back)), logdet
 
     @staticmethod
     def backward(ctx: Any, z_grad: Tensor, logdet_grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        x, z, *params = ctx.saved_tensors
-        layer, masks = ctx.layer, ctx.masks
+        x, z, scale, denominator, *params = ctx.saved_tensors
+        layer, masks, order = ctx.fixed
+        needs_x, _, _, _, *needed = ctx.needs_input_grad
         if torch.is_grad_enabled():  # somebody differentiates the gradient: plain operations can
-            return _plain_backward(ctx, x, params, (z_grad, logdet_grad))
-        weights, read, scale, denominator = ctx.kept
-        grad = scratch("parameters", x, layer.layers[-1].rows, x.shape[1])
-        mu_grad, raw_grad = grad.view(-1, 2, grad.shape[1]).unbind(1)
-        x_grad = recycled(x, *x.shape)
-        moved_grad = z_grad[layer.moved]
-        through = torch.mul(moved_grad, scale, out=x_grad[layer.moved])  # d z / d x = scale
-        if layer.inverse:
-            mu_grad.copy_(moved_grad)
-            torch.addcmul(logdet_grad, through, x[layer.moved], out=raw_grad).div_(denominator.square())
+
+            def plain(x: Tensor, *params: Tensor) -> tuple[Tensor, Tensor]:
+                return plain_layer(x, layer, params, masks, order)
+
+            found = plain_gradients(plain, (x, *params), (needs_x, *needed), (z_grad, logdet_grad))
+            return found[0], None, None, None, *found[1:]
+        space, ctx.space = ctx.space, None
+        if space is None:  # once more through one graph: others may have the memory by now
+            space, outputs = _run(x, layer, masks, order, params)
         else:
-            torch.neg(through, out=mu_grad)
-            torch.addcmul(logdet_grad, moved_grad, z[layer.moved], out=raw_grad).div_(denominator.square().neg_())
-        needs_x, _, _, *needed = ctx.needs_input_grad
-        alone = layer.read != layer.moved
-        into = None
-        if needs_x:
-            into = x_grad[layer.read] if alone else scratch("read gradient", x, *x.shape)
-        grads = pull_back(grad, layer.layers, weights, params[1::2], read, layer.residual, into, needed, masks)
-        if into is not None:
-            x_grad[layer.read] += z_grad[layer.read] if alone else into
-        return x_grad if needs_x else None, None, None, *grads
+            outputs = _parameters(layer, x)
+        x_grad = recycled(x, *x.shape)
+        if order is None:
+            x_grad.copy_(z_grad)
+        else:
+            torch.index_select(z_grad, 0, order.order, out=x_grad)
+        rows = x_grad[layer.moved]
+        if layer.inverse:
+            outputs.mu.copy_(rows)
+            rows.mul_(scale)  # d z / d x = scale
+            torch.addcmul(logdet_grad, rows, x[layer.moved], out=outputs.raw)
+        else:
+            torch.addcmul(logdet_grad.neg(), rows, z[layer.moved], value=-1, out=outputs.raw)
+            torch.neg(rows.mul_(scale), out=outputs.mu)
+        outputs.raw.div_(denominator).div_(denominator)
+        into = x_grad[layer.read] if needs_x else None
+        grads = space.pull_back(outputs.all, params, masks, needed, into, outputs.rows, add=True)
+        outputs.release()
+        space.release()
+        if order is not None and needs_x:
+            x_grad = x_grad.index_select(0, order.back)
+        return x_grad if needs_x else None, None, None, None, *grads
 
 
-def _plain_backward(
-    ctx: Any, x: Tensor, params: Sequence[Tensor], grads_out: tuple[Tensor, Tensor]
-) -> tuple[Tensor | None, ...]:
-    needed = [i for i, need in enumerate(ctx.needs_input_grad) if need]
-    inputs: tuple[Any, ...] = (x, None, None, *params)
-    outputs = plain_layer(x, ctx.layer, list(params), ctx.masks)
-    found = torch.autograd.grad(outputs, [inputs[i] for i in needed], grads_out, create_graph=True, allow_unused=True)
-    grads: list[Tensor | None] = [None] * len(inputs)
-    for i, grad in zip(needed, found, strict=True):
-        grads[i] = grad
-    return tuple(grads)
+def _run(
+    x: Tensor, layer: Layer, masks: Sequence[Tensor], order: Order | None, params: Sequence[Tensor]
+) -> tuple[Workspace, _Parameters]:
+    """The network's pass: its workspace and its outputs."""
+    space, outputs = workspace(layer.layers, layer.residual, masks, x, x.shape[1]), _parameters(layer, x)
+    if order is None:
+        space.x.copy_(x[layer.read])
+    else:
+        torch.index_select(x, 0, order.order, out=space.x)
+    space.run(params, masks, outputs.all, outputs.rows)
+    return space, outputs
 
 
-def plain_layer(x: Tensor, layer: Layer, params: list[Tensor], masks: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+def plain_layer(
+    x: Tensor, layer: Layer, params: Sequence[Tensor], masks: Sequence[Tensor], order: Order | None = None
+) -> tuple[Tensor, Tensor]:
     """The same of operations that can be differentiated any number of times."""
-    out = plain_perceptron(x[layer.read], layer.layers, masked_params(params, masks), layer.residual)
-    theta = out.view(-1, 2, out.shape[1]).transpose(0, 1)
+    x = x if order is None else x.index_select(0, order.order)
+    out = plain_perceptron(x[layer.read], layer.layers, params, layer.residual, masks)
+    theta = out.unflatten(0, (len(out) // 2, 2)).transpose(0, 1)
     scalar_map = affine.plain_inverse if layer.inverse else affine.plain_forward
     moved, log_slope = scalar_map(x[layer.moved], theta, layer.limit)
     rows = torch.arange(len(x), device=x.device)[layer.moved]
-    return x.index_copy(0, rows, moved), log_slope.sum(0)
+    z = x.index_copy(0, rows, moved)
+    return (z if order is None else z.index_select(0, order.back)), log_slope.sum(0)

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from functools import lru_cache
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
@@ -30,25 +31,39 @@ class Step(NamedTuple):
     offset: int
 
 
-class Staircase(NamedTuple):
+@dataclass(frozen=True, eq=True)
+class Staircase:
     """The pattern of a block lower triangular matrix, ``rows`` by ``columns``; only its steps are stored."""
 
     rows: int
     columns: int
     steps: tuple[Step, ...]
-    heights: tuple[int, ...]
-    sizes: tuple[int, ...]
+    heights: tuple[int, ...] = field(init=False, compare=False, repr=False)
+    sizes: tuple[int, ...] = field(init=False, compare=False, repr=False)
+    size: int = field(init=False, compare=False, repr=False)  # how many entries are stored
+    number: int = field(init=False, compare=False, repr=False)  # its hash: patterns are looked up in every pass
+
+    def __post_init__(self) -> None:
+        heights = tuple(step.last - step.first for step in self.steps)
+        sizes = tuple(height * step.columns for height, step in zip(heights, self.steps, strict=True))
+        found = {"heights": heights, "sizes": sizes, "size": sum(sizes)}
+        for name, value in (found | {"number": hash((self.rows, self.columns, self.steps))}).items():
+            object.__setattr__(self, name, value)
+
+    def __hash__(self) -> int:
+        return self.number
+
+    def __deepcopy__(self, memo: Any) -> Staircase:
+        return self
 
     @classmethod
     def of(cls, rows: int, columns: int, steps: Sequence[Step]) -> Staircase:
-        heights = tuple(step.last - step.first for step in steps)
-        sizes = tuple(height * step.columns for height, step in zip(heights, steps, strict=True))
-        return cls(rows, columns, tuple(steps), heights, sizes)
+        """The pattern; equal ones are one object, so that comparing them takes no time."""
+        made = cls(rows, columns, tuple(steps))
+        return _KNOWN.setdefault((rows, columns, made.steps), made)
 
-    @property
-    def size(self) -> int:
-        """How many entries are stored."""
-        return sum(self.sizes)
+
+_KNOWN: WeakValueDictionary[Any, Staircase] = WeakValueDictionary()
 
 
 def staircase(
@@ -75,23 +90,6 @@ def staircase(
 def full(rows: int, columns: int) -> Staircase:
     """The pattern without zeros: one step."""
     return Staircase.of(rows, columns, [Step(0, rows, columns, 0)])
-
-
-def flatten(stairs: Staircase) -> list[int]:
-    """The pattern as plain numbers."""
-    return [stairs.rows, stairs.columns, len(stairs.steps), *(number for step in stairs.steps for number in step)]
-
-
-@lru_cache
-def unflatten(numbers: tuple[int, ...]) -> tuple[Staircase, ...]:
-    """The patterns from one :func:`flatten` after another."""
-    patterns, at = [], 0
-    while at < len(numbers):
-        rows, columns, count = numbers[at : at + 3]
-        steps = [Step(*numbers[i : i + 4]) for i in range(at + 3, at + 3 + 4 * count, 4)]
-        patterns.append(Staircase.of(rows, columns, steps))
-        at += 3 + 4 * count
-    return tuple(patterns)
 
 
 def mask(stairs: Staircase, row_degrees: Sequence[int], column_degrees: Sequence[int]) -> Tensor:
@@ -143,15 +141,6 @@ def linear(stairs: Staircase, weight: Tensor, bias: Tensor, x: Tensor) -> Tensor
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def products_into(out: Tensor, stairs: Staircase, weight: Tensor, x: Tensor) -> Tensor:
-    """W x without a graph, written into ``out``."""
-    if weight.dim() == 2:
-        return product(weight, x, out=out)
-    for step, block, part in zip(stairs.steps, matrices(stairs, weight), by_step(stairs, out), strict=True):
-        product(block, x.narrow(0, 0, step.columns), out=part)
-    return out
-
-
 def rectify(h: Tensor, bias: Tensor) -> Tensor:
     """max(h + bias, 0) in place, without a graph."""
     if _ADD_RELU is None or h.device.type != "cpu" or h.dtype not in (torch.float32, torch.float64):
@@ -167,18 +156,35 @@ def by_row(bias: Tensor) -> Tensor:
     return bias if bias.dim() == 2 else bias[:, None]
 
 
-def grad_input(stairs: Staircase, weight: Tensor, grad: Tensor, out: Tensor) -> Tensor:
-    """Wᵀ grad for grad of shape (rows, n), without a graph, in ``out``: the last step, which is the widest, writes,
-    the others add."""
-    if weight.dim() == 2:
-        return product(weight.t(), grad, out=out)
-    *others, (widest, block, part) = zip(stairs.steps, matrices(stairs, weight), by_step(stairs, grad), strict=True)
-    product(block.t(), part, out=out.narrow(0, 0, widest.columns))
-    if widest.columns < stairs.columns:
-        out[widest.columns :] = 0
-    for step, block, part in others:
+def grad_input(
+    stairs: Staircase,
+    turned: Sequence[Tensor],
+    parts: Sequence[Tensor],
+    out: Tensor,
+    columns: Sequence[Tensor] | None = None,
+    add: bool = False,
+) -> Tensor:
+    """Wᵀ grad without a graph, in ``out``: the last step, which is the widest, writes, the others add.
+
+    Args:
+        stairs: The pattern of W.
+        turned: The transposed matrices of the steps.
+        parts: The gradient by step.
+        out: Where to write.
+        columns: The rows of ``out`` that each step reads, where somebody has these views already.
+        add: Whether to add to what is in ``out`` already.
+    """
+    columns = columns or [out.narrow(0, 0, step.columns) for step in stairs.steps]
+    *others, (widest, block, part, into) = zip(stairs.steps, turned, parts, columns, strict=True)
+    if add:
+        add_product(into, block, part)
+    else:
+        product(block, part, out=into)
+        if widest.columns < stairs.columns:
+            out[widest.columns :] = 0
+    for step, block, part, into in others:
         if step.columns:
-            add_product(out.narrow(0, 0, step.columns), block.t(), part)
+            add_product(into, block, part)
     return out
 
 

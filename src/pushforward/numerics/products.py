@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .layout import transformed
+from .layout import plain_for_ever
 
 
 def _made_by_intel() -> bool:
@@ -30,11 +30,6 @@ def _made_by_intel() -> bool:
 _LEAST = 1 << 20  # multiplications in a product that is worth the start
 _HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 _ONEDNN: Any = torch.ops.mkldnn._linear_pointwise.default if _HAS_ONEDNN and not _made_by_intel() else None
-
-
-def full_rate() -> bool:
-    """Whether PyTorch's own products are as fast as any on this processor."""
-    return _ONEDNN is None
 
 
 def product(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
@@ -54,9 +49,9 @@ def add_product(total: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
 def differentiable_product(a: Tensor, b: Tensor) -> Tensor:
     """a b for two matrices, differentiable to any order and open to ``torch.func`` and ``torch.compile``."""
-    if transformed() or not _worth_onednn(a, b):
+    if not _worth_onednn(a, b) or plain_for_ever():
         return torch.mm(a, b)
-    return _Product.apply(a, b)
+    return _PRODUCT(a, b)  # type: ignore[no-any-return]
 
 
 def _worth_onednn(a: Tensor, b: Tensor) -> bool:
@@ -65,17 +60,28 @@ def _worth_onednn(a: Tensor, b: Tensor) -> bool:
         and a.shape[0] * a.shape[1] * b.shape[1] >= _LEAST
         and a.dtype == b.dtype == torch.float32
         and a.device.type == "cpu"
-        and not torch.compiler.is_compiling()  # the compiler takes this operator with constant weights only
     )
 
 
-class _Product(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
-        ctx.save_for_backward(a, b)
-        return product(a, b)
+# One operator, because the compiler takes oneDNN's with constant weights only.
+_LIBRARY = torch.library.Library("pushforward", "DEF")
+_LIBRARY.define("product(Tensor a, Tensor b) -> Tensor")
+_LIBRARY.impl("product", product, "CompositeExplicitAutograd")
+_PRODUCT: Any = torch.ops.pushforward.product
 
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        a, b = ctx.saved_tensors
-        return differentiable_product(grad, b.t()), differentiable_product(a.t(), grad)
+
+@torch.library.register_fake("pushforward::product", lib=_LIBRARY)
+def _shape(a: Tensor, b: Tensor) -> Tensor:
+    return a.new_empty(a.shape[0], b.shape[1])
+
+
+def _keep(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+    a, b = ctx.saved_tensors
+    return differentiable_product(grad, b.t()), differentiable_product(a.t(), grad)
+
+
+torch.library.register_autograd("pushforward::product", _backward, setup_context=_keep, lib=_LIBRARY)

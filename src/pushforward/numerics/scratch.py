@@ -20,7 +20,8 @@ from torch import Tensor
 _LARGEST = 1 << 22  # numbers in one buffer; larger requests are allocated afresh
 _SMALLEST = 1 << 14  # numbers below which the allocator does well enough
 _MOST = 32  # scratch buffers that a thread keeps
-_MOST_THINGS = 8  # that a thread keeps
+_MOST_THINGS = 64  # that a thread keeps
+_MOST_NUMBERS = 1 << 25  # in the memory of these things
 _MOST_BYTES = 1 << 27  # in recycled buffers of a thread
 
 
@@ -29,7 +30,8 @@ class _Buffers(threading.local):
         self.of: dict[Hashable, Tensor] = {}
         self.recycled: dict[tuple[int, torch.dtype], list[np.ndarray]] = {}
         self.bytes = 0
-        self.kept: dict[Hashable, Any] = {}
+        self.kept: dict[Hashable, list[tuple[Any, int]]] = {}
+        self.numbers = self.things = 0
 
 
 _buffers = _Buffers()
@@ -71,24 +73,44 @@ def recycled(like: Tensor, *shape: int) -> Tensor:
     return torch.from_numpy(arrays[-1]).view(shape)
 
 
+def on(like: Tensor) -> tuple[Hashable, ...]:
+    """What has to agree for memory of one tensor to serve another: dtype, device and, on a GPU, the stream."""
+    if like.device.type != "cuda":
+        return like.dtype, like.device
+    return like.dtype, like.device, torch.cuda.current_stream(like.device).cuda_stream
+
+
 def keep(key: Hashable, thing: Any, numbers: int) -> None:
-    """Keeps a thing that was costly to prepare until the same thread takes it, or has kept some others since.
+    """Keeps a thing that was costly to prepare until the same thread takes it, or has kept many others since.
 
     Args:
-        key: What to :func:`take` it by.
+        key: What to :func:`take` it by; several things may have one key.
         thing: What is kept.
         numbers: How many numbers lie in its memory; where there are too many it is not kept.
     """
     if numbers > 2 * _LARGEST:
         return
-    _buffers.kept[key] = thing
-    while len(_buffers.kept) > _MOST_THINGS:
-        del _buffers.kept[next(iter(_buffers.kept))]
+    kept = _buffers.kept
+    things = kept.pop(key, [])  # what was used last goes last
+    things.append((thing, numbers))
+    kept[key] = things
+    _buffers.numbers += numbers
+    _buffers.things += 1
+    while _buffers.numbers > _MOST_NUMBERS or _buffers.things > _MOST_THINGS:
+        take(next(iter(kept)))
 
 
 def take(key: Hashable) -> Any:
     """What this thread kept under the key, or None; nobody else gets it meanwhile."""
-    return _buffers.kept.pop(key, None)
+    things = _buffers.kept.get(key)
+    if things is None:
+        return None
+    thing, numbers = things.pop()
+    if not things:
+        del _buffers.kept[key]
+    _buffers.numbers -= numbers
+    _buffers.things -= 1
+    return thing
 
 
 def _unused() -> int:

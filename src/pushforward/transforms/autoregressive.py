@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..nets.made import MADE
+from ..numerics.affine_layer import Order
 from ..numerics.layout import plain_operations, planes, unplanes
 from .base import Transform
 from .scalar import Scalar
@@ -62,10 +63,10 @@ class Autoregressive(Transform):
         self.register_buffer("back", None if order is None else order.argsort(), persistent=False)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        x = _take(x, self.order, self.back)
         if self.scalar.fused and not plain_operations():
-            z, logdet = self.scalar.drive(self.net, x, context, ALL, ALL)
-            return _take(z, self.back, self.order), logdet
+            order = None if self.order is None else Order(self.order, self.back)
+            return self.scalar.drive(self.net, x, context, ALL, ALL, order=order)
+        x = _take(x, self.order, self.back)
         z, log_slope = self.scalar(x, self.net(x, context))
         return _take(z, self.back, self.order), log_slope.sum(-1)
 

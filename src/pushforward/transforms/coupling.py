@@ -114,7 +114,7 @@ class Coupling(Transform):
 
     def _couple(self, scalar_map, x: Tensor, context: Tensor | None, inverse: bool) -> tuple[Tensor, Tensor]:
         if self._rows is not None and not plain_operations():
-            return self.scalar.drive(self.net, x, context, *self._rows, inverse)
+            return self.scalar.drive(self.net, x, context, *self._rows, inverse=inverse)
         kept, moved = self.split(x)
         moved, log_slope = scalar_map(moved, self.net(kept, context))
         return self.split.join(kept, moved), sum_event(log_slope, self.event_dim)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..described import Described
 from ..numerics import affine, spline_fused
-from ..numerics.affine_layer import Layer, affine_layer
+from ..numerics.affine_layer import Layer, Order, affine_layer
 from ..numerics.layout import planes, unplanes
 
 
@@ -36,10 +36,18 @@ class Scalar(Described):
         out.copy_(self.inverse(z, params)[0])
 
     def drive(
-        self, net: Any, x: Tensor, context: Tensor | None, read: slice, moved: slice, inverse: bool = False
+        self,
+        net: Any,
+        x: Tensor,
+        context: Tensor | None,
+        read: slice,
+        moved: slice,
+        *,
+        inverse: bool = False,
+        order: Order | None = None,
     ) -> tuple[Tensor, Tensor]:
         """The rows x with the features ``moved`` through this map, or its inverse, whose parameters the network gives
-        from the features ``read``; and the log-determinant. One function for both."""
+        from the features ``read``, in some order; and the log-determinant. One function for both."""
         raise NotImplementedError
 
 
@@ -80,11 +88,19 @@ class Affine(Scalar):
         affine.solve(z, params, self.limit, out)
 
     def drive(
-        self, net: Any, x: Tensor, context: Tensor | None, read: slice, moved: slice, inverse: bool = False
+        self,
+        net: Any,
+        x: Tensor,
+        context: Tensor | None,
+        read: slice,
+        moved: slice,
+        *,
+        inverse: bool = False,
+        order: Order | None = None,
     ) -> tuple[Tensor, Tensor]:
         batch = x.shape[:-1]
         layer = Layer(read, moved, net.layers, net.residual, self.limit, inverse)
-        z, logdet = affine_layer(planes(x), layer, net.raw(batch, context), net.masks())
+        z, logdet = affine_layer(planes(x), layer, net.raw(batch, context), net.masks(), order)
         return unplanes(z, batch), logdet.view(batch)
 
 
