@@ -18,6 +18,9 @@ from .transforms.scalar import Affine, Scalar, Spline
 from .zoo_images import image_realnvp
 
 
+MAF_LIMIT = 2.0  # of a layer's log-scales: wider ones learn unstably and give single rows thousands of nats too few
+
+
 def maf(features: int, *, context: int = 0, layers: int = 5, hidden: Sequence[int] = (128, 128)) -> Flow:
     """Masked autoregressive flow: the density in one pass, sampling feature by feature.
 
@@ -33,7 +36,8 @@ def maf(features: int, *, context: int = 0, layers: int = 5, hidden: Sequence[in
     Reference:
         Papamakarios, Pavlakou, Murray (2017), arXiv:1705.07057. Lecture: "Gaussian autoregressive NF".
     """
-    return Flow(Compose(_autoregressive(features, context, layers, hidden, Affine())), features, context=context)
+    parts = _autoregressive(features, context, layers, hidden, Affine(MAF_LIMIT))
+    return Flow(Compose(parts), features, context=context)
 
 
 def iaf(features: int, *, context: int = 0, layers: int = 5, hidden: Sequence[int] = (128, 128)) -> Flow:
