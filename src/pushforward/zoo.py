@@ -17,8 +17,9 @@ from .transforms.coupling import Coupling, Half
 from .transforms.scalar import Affine, Scalar, Spline
 from .zoo_images import image_realnvp
 
-
-MAF_LIMIT = 2.0  # of a layer's log-scales: wider ones learn unstably and give single rows thousands of nats too few
+# A MAF's log-scales are bounded by 10 over all layers, and by 5 in each: with wider bounds it learns unstably, and gives
+# single rows thousands of nats too few.
+TOTAL_LOG_SCALE, LAYER_LOG_SCALE = 10.0, 5.0
 
 
 def maf(features: int, *, context: int = 0, layers: int = 5, hidden: Sequence[int] = (128, 128)) -> Flow:
@@ -36,7 +37,9 @@ def maf(features: int, *, context: int = 0, layers: int = 5, hidden: Sequence[in
     Reference:
         Papamakarios, Pavlakou, Murray (2017), arXiv:1705.07057. Lecture: "Gaussian autoregressive NF".
     """
-    parts = _autoregressive(features, context, layers, hidden, Affine(MAF_LIMIT))
+    _check(features=features, layers=layers)
+    limit = min(LAYER_LOG_SCALE, TOTAL_LOG_SCALE / layers)
+    parts = _autoregressive(features, context, layers, hidden, Affine(limit))
     return Flow(Compose(parts), features, context=context)
 
 

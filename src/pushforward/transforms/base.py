@@ -10,6 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from ..described import Described
+from ..numerics.layout import plain_operations
+
+# Rows that are taken at once where nobody wants gradients, so that what lies between two passes stays in the cache.
+PART = 4096
+COMPILED_PART = 1024
 
 
 class Transform(Described):
@@ -91,6 +96,15 @@ class Compose(Transform):
         return self.transforms[-1].out_event_dim
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return _in_parts(self._forward, x, context, self.event_dim, PART)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return _in_parts(self._inverse, z, context, self.out_event_dim, PART)
+
+    def generate(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        return _in_parts(self._generate, z, context, self.out_event_dim, PART)
+
+    def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         first, *rest = self._compiled or self.transforms
         x, total = first(x, context)
         for transform in rest:
@@ -98,7 +112,7 @@ class Compose(Transform):
             total = total + logdet
         return x, total
 
-    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         *rest, last = self._compiled or self.transforms
         z, total = last.inverse(z, context)
         for transform in reversed(rest):
@@ -106,7 +120,7 @@ class Compose(Transform):
             total = total + logdet
         return z, total
 
-    def generate(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+    def _generate(self, z: Tensor, context: Tensor | None) -> Tensor:
         for transform in reversed(self._compiled or self.transforms):
             z = transform.generate(z, context)
         return z
@@ -155,13 +169,32 @@ class _Compiled:
 
     def __init__(self, transforms: Sequence[Transform], options: dict[str, Any]) -> None:
         part = Compose(transforms)
-        self.forward = torch.compile(part.forward, **options)
-        both = all(transform.compiles_inverse for transform in transforms)
-        self.inverse = torch.compile(part.inverse, **options) if both else part.inverse
-        self.generate = torch.compile(part.generate, **options) if both else part.generate
+        self.event_dims = part.event_dim, part.out_event_dim
+        self.maps = [torch.compile(part.forward, **options), part.inverse, part.generate]
+        if all(transform.compiles_inverse for transform in transforms):
+            self.maps[1:] = [torch.compile(each, **options) for each in self.maps[1:]]
 
     def __call__(self, x: Tensor, context: Tensor | None = None) -> Any:
-        return self.forward(x, context)
+        return _in_parts(self.maps[0], x, context, self.event_dims[0], COMPILED_PART)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> Any:
+        return _in_parts(self.maps[1], z, context, self.event_dims[1], COMPILED_PART)
+
+    def generate(self, z: Tensor, context: Tensor | None = None) -> Any:
+        return _in_parts(self.maps[2], z, context, self.event_dims[1], COMPILED_PART)
+
+
+def _in_parts(function: Any, x: Tensor, context: Tensor | None, event_dim: int, rows: int) -> Any:
+    """A map of rows that know nothing of each other, some at a time where nobody wants gradients."""
+    if torch.is_grad_enabled() or plain_operations() or x.dim() != event_dim + 1 or len(x) <= rows:
+        return function(x, context)
+    parts: Sequence[Any] = x.split(rows)
+    whole = context is None or context.shape[:-1] != x.shape[:1]
+    contexts = [context] * len(parts) if whole else context.split(rows)  # type: ignore[union-attr]
+    found = [function(part, c) for part, c in zip(parts, contexts, strict=True)]
+    if isinstance(found[0], Tensor):
+        return torch.cat(found)
+    return tuple(torch.cat(each) for each in zip(*found, strict=True))
 
 
 class Inverse(Transform):
