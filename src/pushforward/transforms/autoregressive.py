@@ -58,12 +58,13 @@ class Autoregressive(Transform):
             raise ValueError(f"ordering must be a permutation of 0 to {net.features - 1}, got {list(ordering)}")
         self.net, self.scalar = net, scalar
         self.compiles_together = scalar.compiles_together
+        self._fused = scalar.fused and isinstance(net, MADE)  # other networks are called as they are
         order = None if ordering is None else torch.as_tensor(list(ordering))
         self.register_buffer("order", order, persistent=False)
         self.register_buffer("back", None if order is None else order.argsort(), persistent=False)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        if self.scalar.fused and not plain_operations():
+        if self._fused and not plain_operations():
             order = None if self.order is None else Order(self.order, self.back)
             return self.scalar.drive(self.net, x, context, ALL, ALL, order=order)
         x = _take(x, self.order, self.back)
