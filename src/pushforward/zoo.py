@@ -17,9 +17,9 @@ from .transforms.coupling import Coupling, Half
 from .transforms.scalar import Affine, Scalar, Spline
 from .zoo_images import image_realnvp
 
-# A MAF's log-scales are bounded by 10 over all its layers, and by 5 in each: with wider bounds it learns unstably, and
-# gives single rows thousands of nats too few.
-TOTAL_LOG_SCALE, LAYER_LOG_SCALE = 10.0, 5.0
+# A MAF's log-scales are bounded by 15 over all its layers, and by 5 in each: with wider bounds it can give single rows
+# thousands of nats too few.
+TOTAL_LOG_SCALE, LAYER_LOG_SCALE = 15.0, 5.0
 
 
 def maf(features: int, *, context: int = 0, layers: int = 5, hidden: Sequence[int] = (128, 128)) -> Flow:
@@ -29,7 +29,7 @@ def maf(features: int, *, context: int = 0, layers: int = 5, hidden: Sequence[in
         features: Features of a row.
         context: Features of the context, 0 for none.
         layers: Autoregressive transforms; every second one runs through the features in reverse. Together they bound
-            the log-scales by 10.
+            the log-scales by 15.
         hidden: Widths of the hidden layers of each network.
 
     Raises:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.utils.checkpoint
 
 from pushforward.nets.made import MADE
 from pushforward.nets.mlp import MLP
@@ -150,3 +151,23 @@ def test_results_and_graphs_do_not_lie_in_memory_that_the_next_call_overwrites()
     (alone,) = torch.autograd.grad(sum(each.sum() for each in run(net, layer, x)), x)
     (late,) = torch.autograd.grad(sum(each.sum() for each in first), x)
     torch.testing.assert_close(late, alone)
+
+
+@pytest.mark.parametrize("rows", ["first half", "autoregressive"])
+def test_with_saved_tensors_in_other_hands_no_graph_holds_a_workspace(rows):
+    """As torch.utils.checkpoint does, to save memory: the way back runs the network again."""
+    net, layer = layer_of(rows)
+    x = torch.randn(7, FEATURES, dtype=torch.float64, requires_grad=True)
+    inputs = [x, *net.parameters()]
+
+    def loss(x):
+        z, logdet = run(net, layer, x)
+        return z.square().sum() + logdet.sum(), z.grad_fn
+
+    expected = torch.autograd.grad(loss(x)[0], inputs)
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: t.clone(), lambda t: t):
+        value, node = loss(x)
+    assert node.space is None
+    torch.testing.assert_close(torch.autograd.grad(value, inputs), expected)
+    value, _ = torch.utils.checkpoint.checkpoint(loss, x, use_reentrant=False)
+    torch.testing.assert_close(torch.autograd.grad(value, inputs), expected)
