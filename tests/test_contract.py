@@ -95,6 +95,7 @@ TRANSFORMS: dict[str, Entry] = {
     "Tanh": Entry(lambda m, c: T.Tanh(), "diagonal"),
     "Atanh": Entry(lambda m, c: T.Atanh(), "diagonal", "symmetric"),
     "Asinh": Entry(lambda m, c: T.Asinh(), "diagonal"),
+    "LogTails": Entry(lambda m, c: T.LogTails(0.5), "diagonal"),
     "LeakyReLU": Entry(lambda m, c: T.LeakyReLU(0.3), "diagonal"),
     "Columns": Entry(lambda m, c: T.Columns([T.Asinh(0) if j % 2 else T.Softplus(0) for j in range(m)]), "diagonal"),
     "Standardize": Entry(lambda m, c: T.Standardize(normal(m), normal(m, seed=1).exp()), "diagonal"),

@@ -20,7 +20,7 @@ FLOWS: dict[str, tuple[str, dict[str, Any]]] = {
     "realnvp": ("realnvp", {}),
     "ffjord": ("ffjord", {}),
 }
-RATES = {"nsf": 3e-3, "nsf-coupling": 3e-3}  # learning rates that were better than 1e-3 on tables
+RATES = {"maf": 3e-3, "nsf": 3e-3, "nsf-coupling": 3e-3}  # learning rates that were better than 1e-3 on tables
 WIDTH = 128  # of hidden layers, where nobody chose one and the features are fewer
 
 

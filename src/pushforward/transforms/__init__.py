@@ -32,6 +32,7 @@ from .elementwise import InverseSoftplus as InverseSoftplus
 from .elementwise import LeakyReLU as LeakyReLU
 from .elementwise import Log as Log
 from .elementwise import Logit as Logit
+from .elementwise import LogTails as LogTails
 from .elementwise import Sigmoid as Sigmoid
 from .elementwise import Softplus as Softplus
 from .elementwise import Tanh as Tanh

@@ -30,7 +30,7 @@ class Transform(Described):
 
     event_dim: int = 1  # trailing dimensions of one event: 1 for a row, 3 for an image
     compiles_inverse: bool = True  # false where g goes step by step, which no compiled graph should unroll
-    compiles_together: int = 4  # transforms that may share one compiled graph with this one; the simpler, the more
+    compiles_together: int = 4  # so many transforms like this one fill a compiled graph; the simpler, the more
 
     @property
     def out_event_dim(self) -> int:
@@ -135,7 +135,7 @@ class Compose(Transform):
         self._compiled = []
         for transform in self.transforms:
             own = type(transform).compile is not nn.Module.compile  # knows better how to compile itself
-            if part and (own or len(part) >= min(each.compiles_together for each in (*part, transform))):
+            if part and (own or sum(1 / each.compiles_together for each in (*part, transform)) > 1 + 1e-9):
                 self._compiled.append(_Compiled(part, options))
                 part = []
             if own:

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..numerics import tails
 from .base import Transform
 
 
@@ -179,6 +180,36 @@ class Asinh(Elementwise):
 
     def log_slope(self, x: Tensor, z: Tensor) -> Tensor:
         return -_log_cosh(z)
+
+
+class LogTails(Transform):
+    r"""The identity within a bound, logarithmic beyond it: single far rows stay in reach of the layers that follow.
+
+    .. math:: z = x \text{ where } |x| \le b,\quad z = \pm b\,(1 + \log(|x| / b)) \text{ beyond}
+
+    Args:
+        bound: b, where the tails begin.
+        event_dim: Trailing dimensions of one event.
+
+    Raises:
+        ValueError: ``bound`` is not positive.
+    """
+
+    compiles_together = 64
+
+    def __init__(self, bound: float = 5.0, event_dim: int = 1) -> None:
+        super().__init__()
+        if not bound > 0:
+            raise ValueError(f"bound must be positive, got bound={bound}")
+        self.bound, self.event_dim = float(bound), event_dim
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        z, log_slope = tails.tame(x, self.bound)
+        return z, sum_event(log_slope, self.event_dim)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        x, log_slope = tails.untame(z, self.bound)
+        return x, sum_event(log_slope, self.event_dim)
 
 
 class LeakyReLU(Elementwise):
