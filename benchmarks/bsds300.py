@@ -30,7 +30,8 @@ from measure.results import processor
 from torch import Tensor
 
 import pushforward as pf
-from pushforward.transforms import Compose, Whiten
+from pushforward.nets.made import MADE
+from pushforward.transforms import Affine, Autoregressive, Compose, Whiten
 
 HIDDEN = (256, 256)
 BINS = 4
@@ -41,7 +42,10 @@ def build(rows: Tensor) -> pf.Flow:
     exact = rows.double()
     whiten = Whiten(exact.mean(0).float(), torch.linalg.cholesky(torch.cov(exact.T)).float())
     features = rows.shape[1]
-    affine = pf.maf(features, layers=2, hidden=HIDDEN).transform.transforms[::2]  # without the tails between them
+    affine = [
+        Autoregressive(MADE(features, 2, hidden=HIDDEN), Affine(), order)
+        for order in (None, range(features - 1, -1, -1))
+    ]
     splines = pf.nsf(features, layers=4, hidden=HIDDEN, bins=BINS).transform.transforms
     return pf.Flow(Compose([whiten, *affine, *splines]), features)
 

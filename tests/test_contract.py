@@ -67,10 +67,10 @@ def coupling(split: Callable[[int], T.Split], scalar: Callable[[], T.Scalar]) ->
     return make
 
 
-def autoregressive(scalar: Callable[[], T.Scalar]) -> Callable[[int, int], T.Transform]:
+def autoregressive(scalar: Callable[[], T.Scalar], tails=None) -> Callable[[int, int], T.Transform]:
     def make(features: int, context: int) -> T.Transform:
         kind = scalar()
-        return T.Autoregressive(MADE(features, kind.num_params, context=context, hidden=HIDDEN), kind)
+        return T.Autoregressive(MADE(features, kind.num_params, context=context, hidden=HIDDEN), kind, tails=tails)
 
     return make
 
@@ -120,6 +120,8 @@ TRANSFORMS: dict[str, Entry] = {
     "Coupling Spline": Entry(coupling(T.Half, T.Spline), "triangular", conditional=True),
     "Autoregressive Spline": Entry(autoregressive(T.Spline), "triangular", conditional=True),
     "Autoregressive Affine": Entry(autoregressive(T.Affine), "triangular", conditional=True),
+    "Autoregressive tails": Entry(autoregressive(T.Affine, tails=0.5), "triangular", conditional=True),
+    "Autoregressive Spline tails": Entry(autoregressive(T.Spline, tails=0.5), "triangular", conditional=True),
     "Continuous dopri5": Entry(continuous(), "full", conditional=True, tolerance=1e-3),
     "Continuous fixed": Entry(
         continuous(solver="rk4", steps=2, trace="exact"), "full", conditional=True, tolerance=1e-3

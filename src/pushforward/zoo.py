@@ -14,19 +14,18 @@ from .transforms.autoregressive import Autoregressive
 from .transforms.base import Compose, Inverse, Transform
 from .transforms.continuous import Continuous
 from .transforms.coupling import Coupling, Half
-from .transforms.elementwise import LogTails
 from .transforms.scalar import Affine, Scalar, Spline
 from .zoo_images import image_realnvp
 
 # A MAF's log-scales are bounded by 15 over all its layers, and by 5 in each, and tails between the layers are tamed:
 # otherwise single far rows meet narrow scales in layer after layer, and lose thousands of nats.
-TOTAL_LOG_SCALE, LAYER_LOG_SCALE = 15.0, 5.0
+TOTAL_LOG_SCALE, LAYER_LOG_SCALE, TAILS = 15.0, 5.0, 5.0
 
 
 def maf(features: int, *, context: int = 0, layers: int = 5, hidden: Sequence[int] = (128, 128)) -> Flow:
     """Masked autoregressive flow: the density in one pass, sampling feature by feature.
 
-    After every layer :class:`~pushforward.transforms.LogTails` keep far rows in reach of the next.
+    Logarithmic tails after every layer (:class:`~pushforward.transforms.LogTails`) keep far rows in reach of the next.
 
     Args:
         features: Features of a row.
@@ -43,8 +42,8 @@ def maf(features: int, *, context: int = 0, layers: int = 5, hidden: Sequence[in
     """
     _check(features=features, layers=layers)
     limit = min(LAYER_LOG_SCALE, TOTAL_LOG_SCALE / layers)
-    parts = _autoregressive(features, context, layers, hidden, Affine(limit))
-    return Flow(Compose([part for layer in parts for part in (layer, LogTails())]), features, context=context)
+    parts = _autoregressive(features, context, layers, hidden, Affine(limit), tails=TAILS)
+    return Flow(Compose(parts), features, context=context)
 
 
 def iaf(features: int, *, context: int = 0, layers: int = 5, hidden: Sequence[int] = (128, 128)) -> Flow:
@@ -192,15 +191,16 @@ def made(
     return AutoregressiveModel(net, part, context=context)
 
 
-def _autoregressive(features: int, context: int, layers: int, hidden: Sequence[int], scalar: Scalar) -> list[Transform]:
+def _autoregressive(
+    features: int, context: int, layers: int, hidden: Sequence[int], scalar: Scalar, tails: float | None = None
+) -> list[Transform]:
     _check(features=features, layers=layers)
     backwards = range(features - 1, -1, -1)
-    return [
-        Autoregressive(
-            MADE(features, scalar.num_params, context=context, hidden=hidden), scalar, backwards if layer % 2 else None
-        )
-        for layer in range(layers)
-    ]
+    parts: list[Transform] = []
+    for layer in range(layers):
+        net = MADE(features, scalar.num_params, context=context, hidden=hidden)
+        parts.append(Autoregressive(net, scalar, backwards if layer % 2 else None, tails=tails))
+    return parts
 
 
 def _couplings(features: int, context: int, layers: int, hidden: Sequence[int], scalar: Scalar) -> list[Transform]:

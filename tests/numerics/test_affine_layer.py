@@ -8,6 +8,7 @@ from pushforward.nets.made import MADE
 from pushforward.nets.mlp import MLP
 from pushforward.numerics.affine_layer import Layer, Order, affine_layer, plain_layer
 from pushforward.numerics.layout import planes
+from pushforward.numerics.tails import tame
 from pushforward.testing import randomize
 from pushforward.transforms import Affine
 
@@ -72,8 +73,10 @@ def test_equals_the_network_and_then_the_map(rows, inverse, context, residual):
         torch.testing.assert_close(run(net, layer, x, c), expected)
 
 
-def test_an_order_of_the_rows():
+@pytest.mark.parametrize("tails", [None, 0.7])
+def test_an_order_of_the_rows(tails):
     net, layer = layer_of("autoregressive")
+    layer = layer._replace(tails=tails)
     x = torch.randn(7, FEATURES, dtype=torch.float64, requires_grad=True)
     order = Order(ORDER, ORDER.argsort())
     inputs = [x, *net.parameters()]
@@ -130,6 +133,26 @@ def test_the_way_back_can_be_gone_twice():
         once = torch.autograd.grad(loss, [x, *net.parameters()], retain_graph=True)
         run(net, layer, y)[0].sum().backward()
         torch.testing.assert_close(torch.autograd.grad(loss, [x, *net.parameters()]), once)
+
+
+def test_tails_after_the_map():
+    net, layer = layer_of("autoregressive")
+    x = torch.randn(7, FEATURES, dtype=torch.float64, requires_grad=True)
+    inputs = [x, *net.parameters()]
+
+    def apart():
+        z, logdet = run(net, layer, x)
+        z, log_slope = tame(z, 0.7)
+        return z, logdet + log_slope.sum(0)
+
+    expected, got = apart(), run(net, layer._replace(tails=0.7), x)
+    assert (got[0].abs() > 0.7).any()
+    torch.testing.assert_close(got, expected)
+    weights = torch.randn_like(got[0]), torch.randn_like(got[1])
+    torch.testing.assert_close(*(torch.autograd.grad(out, inputs, weights) for out in (got, expected)))
+    with torch.no_grad():
+        torch.testing.assert_close(run(net, layer._replace(tails=0.7), x), expected)
+    assert torch.autograd.gradgradcheck(lambda x: run(net, layer._replace(tails=0.7), x), x)
 
 
 def test_only_what_needs_a_gradient_gets_one():

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from . import affine
+from . import affine, tails
 from .masked_linear import Staircase, by_step
 from .perceptron import infer, plain_gradients, plain_perceptron
 from .scratch import keep, on, recycled, take
@@ -25,6 +25,7 @@ class Layer(NamedTuple):
     """What does not change from call to call.
 
     ``read`` and ``moved`` are the rows that the network reads and those that it moves; ``limit`` bounds log-scales.
+    With ``tails``, which have no inverse here, the moved rows go through :func:`~.tails.tame` at the end.
     """
 
     read: slice
@@ -33,6 +34,7 @@ class Layer(NamedTuple):
     residual: bool
     limit: float
     inverse: bool
+    tails: float | None = None
 
 
 class Order(NamedTuple):
@@ -60,9 +62,9 @@ def affine_layer(
     z = x.clone() if order is None else x.index_select(0, order.order)
     outputs = _parameters(layer, x)
     infer(z[layer.read], layer.layers, params, layer.residual, masks, outputs.all)
-    logdet, _, _ = _move(z[layer.moved], outputs, layer)
+    rows, logdet, _ = _move(z[layer.moved], outputs, layer)
     outputs.release()
-    return (z if order is None else z.index_select(0, order.back)), logdet
+    return _whole(z, rows, layer, order), logdet
 
 
 class _Parameters:
@@ -85,18 +87,28 @@ def _parameters(layer: Layer, like: Tensor) -> _Parameters:
     return _Parameters(key, layer, like, like.shape[1]) if kept is None else kept
 
 
-def _move(rows: Tensor, params: _Parameters, layer: Layer) -> tuple[Tensor, Tensor, Tensor]:
-    """Moves the rows in place; the log-determinants, the slopes and the denominators of the log-slopes."""
+def _move(rows: Tensor, params: _Parameters, layer: Layer) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Moves the rows in place, and if there are tails tames them elsewhere; the result, the log-determinants, and what
+    the way back needs: slopes, denominators of the log-slopes, and of the tails a and the clamped rows."""
     mu, raw = params.mu, params.raw
     sign = 1 if layer.inverse else -1
-    denominator = torch.rsub(raw.abs(), sign, alpha=-sign / layer.limit)  # so that the quotient is s or -s
-    log_slope = torch.div(raw, denominator, out=raw)
-    scale = log_slope.exp()
+    denominator = torch.abs(raw, out=recycled(raw, *raw.shape)).mul_(sign / layer.limit).add_(sign)
+    log_slope = torch.div(raw, denominator, out=raw)  # s or -s
+    scale = torch.exp(log_slope, out=recycled(raw, *raw.shape))
     if layer.inverse:
         torch.addcmul(mu, rows, scale, out=rows)
     else:
         rows.sub_(mu).mul_(scale)
-    return log_slope.sum(0), scale, denominator
+    if layer.tails is None:
+        return rows, log_slope.sum(0), [scale, denominator]
+    tamed, log, a, clamped = tails.tame_rows(rows, layer.tails)
+    return tamed, log_slope.sub_(log).sum(0), [scale, denominator, a, clamped]
+
+
+def _whole(z: Tensor, rows: Tensor, layer: Layer, order: Order | None) -> Tensor:
+    """All rows of the result, in their own order: those of z, or of tamed rows, which are all."""
+    z = z if layer.tails is None else rows
+    return z if order is None else z.index_select(0, order.back)
 
 
 class _Layer(torch.autograd.Function):
@@ -106,18 +118,20 @@ class _Layer(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         space, outputs = _run(x, layer, masks, order, params)
         z = recycled(x, *x.shape).copy_(x if order is None else space.x)
-        logdet, scale, denominator = _move(z[layer.moved], outputs, layer)
+        rows, logdet, kept = _move(z[layer.moved], outputs, layer)
         outputs.release()
-        ctx.save_for_backward(x, z, scale, denominator, *params)  # z in the network's order
+        ctx.save_for_backward(x, z, *kept, *params)  # z in the network's order, its tails not tamed
         ctx.space, ctx.fixed = None if hooked() else space, (layer, masks, order)
         if ctx.space is None:
             space.release()
-        return (z if order is None else z.index_select(0, order.back)), logdet
+        return _whole(z, rows, layer, order), logdet
 
     @staticmethod
     def backward(ctx: Any, z_grad: Tensor, logdet_grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        x, z, scale, denominator, *params = ctx.saved_tensors
         layer, masks, order = ctx.fixed
+        x, z, scale, denominator, *params = ctx.saved_tensors
+        if layer.tails is not None:
+            a, clamped, *params = params
         needs_x, _, _, _, *needed = ctx.needs_input_grad
         if torch.is_grad_enabled():  # somebody differentiates the gradient: plain operations can
 
@@ -137,6 +151,8 @@ class _Layer(torch.autograd.Function):
         else:
             torch.index_select(z_grad, 0, order.order, out=x_grad)
         rows = x_grad[layer.moved]
+        if layer.tails is not None:
+            tails.pull_back(rows, logdet_grad, a, clamped, layer.tails)
         if layer.inverse:
             outputs.mu.copy_(rows)
             rows.mul_(scale)  # d z / d x = scale
@@ -177,5 +193,8 @@ def plain_layer(
     scalar_map = affine.plain_inverse if layer.inverse else affine.plain_forward
     moved, log_slope = scalar_map(x[layer.moved], theta, layer.limit)
     rows = torch.arange(len(x), device=x.device)[layer.moved]
+    if layer.tails is not None:
+        moved, more = tails.tame(moved, layer.tails)
+        log_slope = log_slope + more
     z = x.index_copy(0, rows, moved)
     return (z if order is None else z.index_select(0, order.back)), log_slope.sum(0)

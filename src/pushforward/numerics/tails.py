@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from .layout import plain_operations
+from .scratch import recycled
 
 
 def tame(x: Tensor, bound: float) -> tuple[Tensor, Tensor]:
@@ -21,7 +22,10 @@ def tame(x: Tensor, bound: float) -> tuple[Tensor, Tensor]:
     if plain_operations():
         log = (x.abs().clamp_min(bound) / bound).log()
         return x.clamp(-bound, bound) * (1 + log), -log
-    return _Tame.apply(x, bound) if torch.is_grad_enabled() else _tame(x, bound)[:2]
+    if torch.is_grad_enabled():
+        return _Tame.apply(x, bound)
+    z, log, _, _ = tame_rows(x, bound)
+    return z, log.neg_()
 
 
 def untame(z: Tensor, bound: float) -> tuple[Tensor, Tensor]:
@@ -30,24 +34,34 @@ def untame(z: Tensor, bound: float) -> tuple[Tensor, Tensor]:
     return z.clamp(-bound, bound) * log.exp(), log
 
 
-def _tame(x: Tensor, bound: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    a = x.abs().clamp_min_(bound).mul_(1 / bound)
-    log, clamped = a.log(), x.clamp(-bound, bound)
-    return torch.addcmul(clamped, clamped, log), log.neg_(), a, clamped
+def tame_rows(x: Tensor, bound: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """z, log a, a and the clamped x, without a graph, in memory that may stay."""
+    a, log, clamped, z = (torch.empty_like(x) if x.dim() != 2 else recycled(x, *x.shape) for _ in range(4))
+    torch.abs(x, out=a).clamp_min_(bound).mul_(1 / bound)
+    torch.log(a, out=log)
+    torch.clamp(x, -bound, bound, out=clamped)
+    return torch.addcmul(clamped, clamped, log, out=z), log, a, clamped
+
+
+def pull_back(grad: Tensor, slope_grad: Tensor, a: Tensor, clamped: Tensor, bound: float) -> Tensor:
+    """The gradient of x from those of z, in whose place it comes, and of log dz/dx; without a graph."""
+    beyond = torch.mul(clamped, a > 1)  # d log a / d x = x̄ / (b² a) beyond the bound, and 0 within
+    return torch.addcmul(grad, slope_grad, beyond, value=-(bound**-2), out=grad).div_(a)
 
 
 class _Tame(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, bound: float) -> tuple[Tensor, Tensor]:
-        z, log_slope, a, clamped = _tame(x, bound)
+        z, log, a, clamped = tame_rows(x, bound)
         ctx.save_for_backward(x, a, clamped)
         ctx.bound = bound
-        return z, log_slope
+        return z, log.neg_()
 
     @staticmethod
     def backward(ctx: Any, z_grad: Tensor, slope_grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
         x, a, clamped = ctx.saved_tensors
-        if torch.is_grad_enabled():  # somebody differentiates the gradient: what was saved must carry a graph
-            a = x.abs().clamp_min(ctx.bound) / ctx.bound
-        sign = torch.where(a > 1, clamped, 0.0)  # d log a / d x = sign / (b² a)
-        return torch.addcmul(z_grad, slope_grad, sign, value=-(ctx.bound**-2)) / a, None
+        if not torch.is_grad_enabled():
+            return pull_back(z_grad.clone(), slope_grad, a, clamped, ctx.bound), None
+        a = x.abs().clamp_min(ctx.bound) / ctx.bound  # somebody differentiates the gradient: a must carry a graph
+        beyond = torch.where(a > 1, clamped, 0.0)
+        return torch.addcmul(z_grad, slope_grad, beyond, value=-(ctx.bound**-2)) / a, None

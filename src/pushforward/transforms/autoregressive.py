@@ -11,6 +11,7 @@ from torch import Tensor
 from ..nets.made import MADE
 from ..numerics.affine_layer import Order
 from ..numerics.layout import plain_operations, planes, unplanes
+from ..numerics.tails import tame, untame
 from .base import Transform
 from .scalar import Scalar
 
@@ -29,9 +30,11 @@ class Autoregressive(Transform):
             are exact, so at most ``features`` passes are needed; they stop when no feature changes by more than
             ``tolerance`` · max(1, abs(x)). With gradients the incremental way is taken.
         tolerance: When the Jacobi passes stop; 0 stops when nothing changes at all, which is exact.
+        tails: Where :class:`LogTails` begin that follow at the end, as one function with the rest; none by default.
 
     Raises:
-        ValueError: ``ordering`` is no permutation of the network's features, or ``inversion`` is unknown.
+        ValueError: ``ordering`` is no permutation of the network's features, ``inversion`` is unknown, or ``tails``
+            is not positive.
 
     Reference:
         Papamakarios, Pavlakou, Murray (2017), arXiv:1705.07057. Lecture: "Gaussian autoregressive NF".
@@ -47,11 +50,14 @@ class Autoregressive(Transform):
         *,
         inversion: str = "incremental",
         tolerance: float = 0.0,
+        tails: float | None = None,
     ) -> None:
         super().__init__()
         if inversion not in ("incremental", "jacobi"):
             raise ValueError(f"inversion must be 'incremental' or 'jacobi', got inversion={inversion!r}")
-        self.inversion, self.tolerance = inversion, tolerance
+        if tails is not None and not tails > 0:
+            raise ValueError(f"tails must be positive, got tails={tails}")
+        self.inversion, self.tolerance, self.tails = inversion, tolerance, tails
         if net.num_params != scalar.num_params:
             raise ValueError(f"net gives {net.num_params} parameters per feature, but scalar takes {scalar.num_params}")
         if ordering is not None and sorted(int(j) for j in ordering) != list(range(net.features)):
@@ -66,23 +72,33 @@ class Autoregressive(Transform):
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         if self._fused and not plain_operations():
             order = None if self.order is None else Order(self.order, self.back)
-            return self.scalar.drive(self.net, x, context, ALL, ALL, order=order)
+            return self.scalar.drive(self.net, x, context, ALL, ALL, order=order, tails=self.tails)
         x = _take(x, self.order, self.back)
         z, log_slope = self.scalar(x, self.net(x, context))
+        if self.tails is not None:
+            z, more = tame(z, self.tails)
+            log_slope = log_slope + more
         return _take(z, self.back, self.order), log_slope.sum(-1)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         z = _take(z, self.order, self.back)
+        more: Tensor | None = None
+        if self.tails is not None:
+            z, more = untame(z, self.tails)
         if self.inversion == "jacobi" and not torch.is_grad_enabled():
             x, log_slope = self._jacobi(z, context)
         else:
             x, log_slope = self.net.invert(z, self.scalar, context)
+        log_slope = log_slope if more is None else log_slope + more
         return _take(x, self.back, self.order), log_slope.sum(-1)
 
     def generate(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         if self.inversion == "jacobi" or torch.is_grad_enabled():
             return self.inverse(z, context)[0]
-        return _take(self.net.solve(_take(z, self.order, self.back), self.scalar, context), self.back, self.order)
+        z = _take(z, self.order, self.back)
+        if self.tails is not None:
+            z, _ = untame(z, self.tails)
+        return _take(self.net.solve(z, self.scalar, context), self.back, self.order)
 
     def _jacobi(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         x = torch.zeros_like(z)

@@ -45,9 +45,11 @@ class Scalar(Described):
         *,
         inverse: bool = False,
         order: Order | None = None,
+        tails: float | None = None,
     ) -> tuple[Tensor, Tensor]:
         """The rows x with the features ``moved`` through this map, or its inverse, whose parameters the network gives
-        from the features ``read``, in some order; and the log-determinant. One function for both."""
+        from the features ``read``, in some order, and
+        through tails; and the log-determinant. One function for all."""
         raise NotImplementedError
 
 
@@ -97,9 +99,10 @@ class Affine(Scalar):
         *,
         inverse: bool = False,
         order: Order | None = None,
+        tails: float | None = None,
     ) -> tuple[Tensor, Tensor]:
         batch = x.shape[:-1]
-        layer = Layer(read, moved, net.layers, net.residual, self.limit, inverse)
+        layer = Layer(read, moved, net.layers, net.residual, self.limit, inverse, tails)
         z, logdet = affine_layer(planes(x), layer, net.raw(batch, context), net.masks(), order)
         return unplanes(z, batch), logdet.view(batch)
 
