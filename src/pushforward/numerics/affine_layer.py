@@ -17,7 +17,7 @@ from torch import Tensor
 from . import affine, tails
 from .masked_linear import Staircase, by_step
 from .perceptron import infer, plain_gradients, plain_perceptron
-from .scratch import keep, on, recycled, take
+from .scratch import keep, on, recycled, scratch, take
 from .workspace import Workspace, hooked, workspace
 
 
@@ -62,9 +62,9 @@ def affine_layer(
     z = x.clone() if order is None else x.index_select(0, order.order)
     outputs = _parameters(layer, x)
     infer(z[layer.read], layer.layers, params, layer.residual, masks, outputs.all)
-    rows, logdet, _ = _move(z[layer.moved], outputs, layer)
+    logdet = _move_only(z[layer.moved], outputs, layer)
     outputs.release()
-    return _whole(z, rows, layer, order), logdet
+    return (z if order is None else z.index_select(0, order.back)), logdet
 
 
 class _Parameters:
@@ -87,28 +87,42 @@ def _parameters(layer: Layer, like: Tensor) -> _Parameters:
     return _Parameters(key, layer, like, like.shape[1]) if kept is None else kept
 
 
+def _move_only(rows: Tensor, params: _Parameters, layer: Layer) -> Tensor:
+    """Moves the rows in place, with their tails; the log-determinants."""
+    mu, raw = params.mu, params.raw
+    scale = scratch("scale", rows, *rows.shape)
+    log_slope = torch.div(raw, _denominator(raw, layer, scale), out=raw)  # s or -s
+    _affine(rows, mu, torch.exp(log_slope, out=scale), layer)
+    if layer.tails is not None:
+        log_slope.sub_(tails.tame_(rows, layer.tails))
+    return log_slope.sum(0)
+
+
 def _move(rows: Tensor, params: _Parameters, layer: Layer) -> tuple[Tensor, Tensor, list[Tensor]]:
     """Moves the rows in place, and if there are tails tames them elsewhere; the result, the log-determinants, and what
     the way back needs: slopes, denominators of the log-slopes, and of the tails a and the clamped rows."""
     mu, raw = params.mu, params.raw
-    sign = 1 if layer.inverse else -1
-    denominator = torch.abs(raw, out=recycled(raw, *raw.shape)).mul_(sign / layer.limit).add_(sign)
-    log_slope = torch.div(raw, denominator, out=raw)  # s or -s
+    denominator = _denominator(raw, layer, recycled(raw, *raw.shape))
+    log_slope = torch.div(raw, denominator, out=raw)
     scale = torch.exp(log_slope, out=recycled(raw, *raw.shape))
-    if layer.inverse:
-        torch.addcmul(mu, rows, scale, out=rows)
-    else:
-        rows.sub_(mu).mul_(scale)
+    _affine(rows, mu, scale, layer)
     if layer.tails is None:
         return rows, log_slope.sum(0), [scale, denominator]
     tamed, log, a, clamped = tails.tame_rows(rows, layer.tails)
     return tamed, log_slope.sub_(log).sum(0), [scale, denominator, a, clamped]
 
 
-def _whole(z: Tensor, rows: Tensor, layer: Layer, order: Order | None) -> Tensor:
-    """All rows of the result, in their own order: those of z, or of tamed rows, which are all."""
-    z = z if layer.tails is None else rows
-    return z if order is None else z.index_select(0, order.back)
+def _denominator(raw: Tensor, layer: Layer, out: Tensor) -> Tensor:
+    """What the raw log-scale is divided by: 1 + |r| / limit, or minus that, for -s."""
+    sign = 1 if layer.inverse else -1
+    return torch.abs(raw, out=out).mul_(sign / layer.limit).add_(sign)
+
+
+def _affine(rows: Tensor, mu: Tensor, scale: Tensor, layer: Layer) -> None:
+    if layer.inverse:
+        torch.addcmul(mu, rows, scale, out=rows)
+    else:
+        rows.sub_(mu).mul_(scale)
 
 
 class _Layer(torch.autograd.Function):
@@ -124,7 +138,8 @@ class _Layer(torch.autograd.Function):
         ctx.space, ctx.fixed = None if hooked() else space, (layer, masks, order)
         if ctx.space is None:
             space.release()
-        return _whole(z, rows, layer, order), logdet
+        whole = z if layer.tails is None else rows  # tails are of all rows
+        return (whole if order is None else whole.index_select(0, order.back)), logdet
 
     @staticmethod
     def backward(ctx: Any, z_grad: Tensor, logdet_grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]

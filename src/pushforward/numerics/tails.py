@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .layout import plain_operations
-from .scratch import recycled
+from .scratch import recycled, scratch
 
 
 def tame(x: Tensor, bound: float) -> tuple[Tensor, Tensor]:
@@ -32,6 +32,14 @@ def untame(z: Tensor, bound: float) -> tuple[Tensor, Tensor]:
     """x and log dx/dz = log a, of the shape of z."""
     log = z.abs().clamp_min(bound) / bound - 1
     return z.clamp(-bound, bound) * log.exp(), log
+
+
+def tame_(x: Tensor, bound: float) -> Tensor:
+    """z in the place of x, and log a in scratch memory, without a graph."""
+    log = torch.abs(x, out=scratch("tails", x, *x.shape)).clamp_min_(bound).mul_(1 / bound).log_()
+    x.clamp_(-bound, bound)
+    x.addcmul_(x, log)
+    return log
 
 
 def tame_rows(x: Tensor, bound: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
