@@ -100,6 +100,7 @@ def picture(rows: list[results.Row], title: str):
         top = max(late)
         axes.set_ylim(min(late) - 0.02 * abs(top), top + 0.02 * abs(top))
     axes.set_xscale("log")
+    axes.set_xlim(left=max(row["seconds"] for row in rows) / 200)
     plots.legend(figure, [[axes]])
     return figure
 
@@ -135,7 +136,10 @@ def main() -> None:
         same = (library, line["lr"])
         lines = [*(other for other in lines if (other["library"], other["lr"]) != same), line]
         lines.sort(key=lambda line: -line["test nats"])
-        shown = [{key: value for key, value in line.items() if key != "curve"} for line in lines]
+        shown = [
+            {key: f"{value:.3f}" if key == "test nats" else value for key, value in line.items() if key != "curve"}
+            for line in lines
+        ]
         title = f"{options.data}: log-likelihood after {options.budget:g} seconds, {options.family}"
         notes = f"{len(rows.train):,} training rows of {rows.features} features, {size}; test nats in the data's units"
         results.write(

@@ -82,3 +82,14 @@ def test_neighbours_share_a_graph(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda function, **options: graphs.append(function) or function)
     realnvp(9).compile()
     assert len(graphs) == 2 * 3  # eight couplings and one, in three directions
+
+
+def test_many_flows_of_a_process_are_compiled(monkeypatch):
+    """PyTorch compiles one code eight times and then runs it eagerly, without a word."""
+    config = torch._dynamo.config
+    name = next(n for n in ("fail_on_recompile_limit_hit", "fail_on_cache_limit_hit") if hasattr(config, n))
+    torch.compiler.reset()
+    with config.patch({name: True}):
+        for features in range(2, 13):
+            flow = pf.realnvp(features, layers=2, hidden=(4,)).compile(backend="eager")
+            flow.log_prob(torch.randn(3, features)).sum().backward()

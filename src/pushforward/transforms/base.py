@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from types import FunctionType, MethodType
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from ..described import Described
 from ..numerics.layout import plain_operations
 
 # Rows that are taken at once where nobody wants gradients, so that what lies between two passes stays in the cache.
-PART = 4096
+PART = 16384
 COMPILED_PART = 1024
 
 
@@ -133,10 +134,11 @@ class Compose(Transform):
         """
         part: list[Any] = []
         self._compiled = []
+        functions = [_copied(function) for function in (Compose._forward, Compose._inverse, Compose._generate)]
         for transform in self.transforms:
             own = type(transform).compile is not nn.Module.compile  # knows better how to compile itself
             if part and (own or sum(1 / each.compiles_together for each in (*part, transform)) > 1 + 1e-9):
-                self._compiled.append(_Compiled(part, options))
+                self._compiled.append(_Compiled(part, functions, options))
                 part = []
             if own:
                 transform.compile(**options)
@@ -144,7 +146,7 @@ class Compose(Transform):
             else:
                 part.append(transform)
         if part:
-            self._compiled.append(_Compiled(part, options))
+            self._compiled.append(_Compiled(part, functions, options))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_compiled": None}  # compiled code belongs to this very object
@@ -167,12 +169,14 @@ class Compose(Transform):
 class _Compiled:
     """Some transforms that follow each other as one graph in either direction."""
 
-    def __init__(self, transforms: Sequence[Transform], options: dict[str, Any]) -> None:
+    def __init__(self, transforms: Sequence[Transform], functions: Sequence[Any], options: dict[str, Any]) -> None:
         part = Compose(transforms)
         self.event_dims = part.event_dim, part.out_event_dim
-        self.maps = [torch.compile(part.forward, **options), part.inverse, part.generate]
-        if all(transform.compiles_inverse for transform in transforms):
-            self.maps[1:] = [torch.compile(each, **options) for each in self.maps[1:]]
+        both = all(transform.compiles_inverse for transform in transforms)
+        forward, *others = (MethodType(function, part) for function in functions)
+        self.maps = [torch.compile(forward, **options), *others]
+        if both:
+            self.maps[1:] = [torch.compile(each, **options) for each in others]
 
     def __call__(self, x: Tensor, context: Tensor | None = None) -> Any:
         return _in_parts(self.maps[0], x, context, self.event_dims[0], COMPILED_PART)
@@ -182,6 +186,14 @@ class _Compiled:
 
     def generate(self, z: Tensor, context: Tensor | None = None) -> Any:
         return _in_parts(self.maps[2], z, context, self.event_dims[1], COMPILED_PART)
+
+
+def _copied(function: Any) -> Any:
+    """The same function with code of its own: PyTorch keeps eight compiled versions of one code, so that with a shared
+    one the third or fourth flow of a process would silently stay eager."""
+    copy = FunctionType(function.__code__.replace(), function.__globals__, function.__name__, function.__defaults__)
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return copy
 
 
 def _in_parts(function: Any, x: Tensor, context: Tensor | None, event_dim: int, rows: int) -> Any:
