@@ -85,7 +85,7 @@ def test_neighbours_share_a_graph(monkeypatch):
 
 
 def test_many_flows_of_a_process_are_compiled(monkeypatch):
-    """PyTorch compiles one code eight times and then runs it eagerly, without a word."""
+    """PyTorch compiles one code eight times; then it runs it eagerly and writes a line into a log."""
     config = torch._dynamo.config
     name = next(n for n in ("fail_on_recompile_limit_hit", "fail_on_cache_limit_hit") if hasattr(config, n))
     torch.compiler.reset()

@@ -190,7 +190,7 @@ class _Compiled:
 
 def _copied(function: Any) -> Any:
     """The same function with code of its own: PyTorch keeps eight compiled versions of one code, so that with a shared
-    one the third or fourth flow of a process would silently stay eager."""
+    one the third or fourth flow of a process would stay eager, with no more than a line in a log."""
     copy = FunctionType(function.__code__.replace(), function.__globals__, function.__name__, function.__defaults__)
     copy.__kwdefaults__ = function.__kwdefaults__
     return copy
