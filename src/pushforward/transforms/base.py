@@ -175,6 +175,7 @@ class _Compiled:
         both = all(transform.compiles_inverse for transform in transforms)
         forward, *others = (MethodType(function, part) for function in functions)
         self.maps = [torch.compile(forward, **options), *others]
+        self.back = COMPILED_PART if both else PART  # rows at a time on the way back
         if both:
             self.maps[1:] = [torch.compile(each, **options) for each in others]
 
@@ -182,18 +183,16 @@ class _Compiled:
         return _in_parts(self.maps[0], x, context, self.event_dims[0], COMPILED_PART)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Any:
-        return _in_parts(self.maps[1], z, context, self.event_dims[1], COMPILED_PART)
+        return _in_parts(self.maps[1], z, context, self.event_dims[1], self.back)
 
     def generate(self, z: Tensor, context: Tensor | None = None) -> Any:
-        return _in_parts(self.maps[2], z, context, self.event_dims[1], COMPILED_PART)
+        return _in_parts(self.maps[2], z, context, self.event_dims[1], self.back)
 
 
 def _copied(function: Any) -> Any:
     """The same function with code of its own: PyTorch keeps eight compiled versions of one code, so that with a shared
     one the third or fourth flow of a process would stay eager, with no more than a line in a log."""
-    copy = FunctionType(function.__code__.replace(), function.__globals__, function.__name__, function.__defaults__)
-    copy.__kwdefaults__ = function.__kwdefaults__
-    return copy
+    return FunctionType(function.__code__.replace(), function.__globals__, function.__name__, function.__defaults__)
 
 
 def _in_parts(function: Any, x: Tensor, context: Tensor | None, event_dim: int, rows: int) -> Any:
