@@ -14,15 +14,12 @@ from __future__ import annotations
 
 import argparse
 import math
-import time
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import torch
 from measure import plots, results
-from measure.clock import CPU, clock
+from measure.clock import fit_on_clock
 from measure.held_out import DATA, Rows, load
 from measure.jax_peers import JaxModel
 from measure.sizes import Size
@@ -37,9 +34,7 @@ LIBRARIES = {"ours": OURS, "zuko": "zuko", "nflows": "nflows", "normflows": "nor
 
 def train_ours(flow: Any, rows: Rows, protocol: Protocol, compile: bool) -> Trained:
     """With the defaults of :func:`pushforward.fit`; its history is the curve."""
-    with ExitStack() as stack:
-        if CPU:  # ``fit`` counts wall time
-            stack.enter_context(mock.patch.object(time, "monotonic", clock))
+    with fit_on_clock():
         result = pf.fit(
             flow,
             rows.train,
