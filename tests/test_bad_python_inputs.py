@@ -34,6 +34,7 @@ CASES = {
     "inversion": (lambda: Autoregressive(MADE(3, 2, hidden=(8,)), Affine(), inversion="newton"), "inversion"),
     "net and map disagree": (lambda: Autoregressive(MADE(3, 2, hidden=(8,)), Spline(4)), "parameters"),
     "permutation": (lambda: Permutation([0, 2]), "order"),
+    "permutation of a number": (lambda: Permutation(5), "order"),
     "split of nothing": (lambda: Half(0), "features"),
     "conditional": (lambda: pf.made(3, conditional="poisson"), "conditional"),
     "classes are missing": (lambda: pf.made(3, conditional="categorical"), "classes"),

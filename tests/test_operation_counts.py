@@ -11,7 +11,7 @@ from torch import nn
 
 from pushforward.nets.made import MADE
 from pushforward.numerics import affine, spline_fused
-from pushforward.transforms import coupling
+from pushforward.transforms import base, coupling
 
 
 @pytest.mark.parametrize("family", operation_counts.SIZES)
@@ -39,7 +39,7 @@ def test_a_training_step_that_keeps_every_intermediate_is_caught(monkeypatch):
 
 
 def test_a_training_step_in_small_pieces_is_caught(monkeypatch):
-    for module in (coupling, affine):
+    for module in (base, coupling, affine):
         monkeypatch.setattr(module, "plain_operations", lambda: True)
     found = operation_counts.regressions("realnvp")
     assert any("realnvp train" in line and "operators" in line for line in found)

@@ -38,7 +38,8 @@ def flowjax(family: str, size: Size) -> JaxModel | None:
     }
     if family not in makers:
         return None
-    options: dict[str, Any] = {"transformer": RationalQuadraticSpline(knots=size.bins, interval=BOUND)}
+    # it counts the knots within the interval, and its splines have slopes of their own at the two ends
+    options: dict[str, Any] = {"transformer": RationalQuadraticSpline(knots=size.bins - 1, interval=BOUND)}
     flow = makers[family](
         jr.key(0),
         base_dist=Normal(jnp.zeros(size.features)),

@@ -18,6 +18,8 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from pushforward.numerics import affine_chain
+from pushforward.numerics.affine_chain import Kept
 from pushforward.numerics.workspace import Workspace
 
 from .models import Job
@@ -99,7 +101,7 @@ def cost(job: Job, module: nn.Module) -> Cost:
 
 
 def _lent(job: Job) -> int:
-    """Bytes of the workspaces that wait when the way back begins."""
+    """Bytes of the workspaces, and of what chains of couplings keep with them, that wait when the way back begins."""
     run, pull_back, release = Workspace.run, Workspace.pull_back, Workspace.release
     lent: dict[int, int] = {}
     waiting: list[int] = []
@@ -116,7 +118,14 @@ def _lent(job: Job) -> int:
         lent.pop(id(space))
         release(space)
 
-    with mock.patch.multiple(Workspace, run=running, pull_back=pulling, release=released):
+    def keeping(space: Workspace, before: Tensor, *own: Tensor) -> Kept:  # what was before is another workspace's
+        lent[id(space)] += sum(tensor.nbytes for tensor in own)
+        return Kept(space, before, *own)
+
+    with (
+        mock.patch.multiple(Workspace, run=running, pull_back=pulling, release=released),
+        mock.patch.object(affine_chain, "Kept", keeping),
+    ):
         job()
     return max(waiting, default=0)
 

@@ -1,40 +1,26 @@
-"""The network and its affine map as one function: against the two by themselves, in both directions."""
+"""A masked network and its affine map as one function: against the two by themselves."""
 
 import pytest
 import torch
 import torch.utils.checkpoint
 
 from pushforward.nets.made import MADE
-from pushforward.nets.mlp import MLP
 from pushforward.numerics.affine_layer import Layer, Order, affine_layer, plain_layer
 from pushforward.numerics.layout import planes
 from pushforward.numerics.tails import tame
 from pushforward.testing import randomize
 from pushforward.transforms import Affine
 
-FEATURES, ALL = 5, slice(None)
-ROWS = {
-    "first half": (slice(0, 2), slice(2, 5)),
-    "second half": (slice(2, 5), slice(0, 2)),
-    "alternate": (slice(1, None, 2), slice(0, None, 2)),
-    "nothing to read": (slice(0, 0), slice(0, 5)),
-    "autoregressive": (ALL, ALL),
-}
+FEATURES = 5
 ORDER = torch.tensor([3, 0, 4, 1, 2])
 
 
-def layer_of(rows, inverse=False, residual=False, context=0):
+def layer_of(residual=False, context=0):
     """A layer with its network, in double precision and away from the identity."""
     torch.manual_seed(0)
-    read, moved = ROWS[rows]
-    hidden = (8, 8, 8) if residual else (8, 8)
-    if rows == "autoregressive":
-        net = MADE(FEATURES, 2, hidden=hidden, residual=residual, context=context)
-    else:
-        sizes = [len(range(*each.indices(FEATURES))) for each in (read, moved)]
-        net = MLP(*sizes, 2, hidden=hidden, residual=residual, context=context)
+    net = MADE(FEATURES, 2, hidden=(8, 8, 8) if residual else (8, 8), residual=residual, context=context)
     randomize(net.double())
-    return net, Layer(read, moved, net.layers, residual, 3.0, inverse)
+    return net, Layer(net.layers, residual, 3.0)
 
 
 def run(net, layer, x, context=None):
@@ -43,23 +29,14 @@ def run(net, layer, x, context=None):
 
 def two_functions(net, layer, x, context=None):
     """The network, then the map."""
-    scalar = Affine(layer.limit)
-    moved, log_slope = (scalar.inverse if layer.inverse else scalar.forward)(
-        x[:, layer.moved], net(x[:, layer.read], context)
-    )
-    z = x.clone()
-    z[:, layer.moved] = moved
+    z, log_slope = Affine(layer.limit)(x, net(x, context))
     return z.t(), log_slope.sum(-1)
-
-
-CASES = [(rows, inverse) for rows in ROWS for inverse in (False, True) if not (rows == "autoregressive" and inverse)]
 
 
 @pytest.mark.parametrize("residual", [False, True])
 @pytest.mark.parametrize("context", [0, 2])
-@pytest.mark.parametrize(("rows", "inverse"), CASES)
-def test_equals_the_network_and_then_the_map(rows, inverse, context, residual):
-    net, layer = layer_of(rows, inverse, residual, context)
+def test_equals_the_network_and_then_the_map(context, residual):
+    net, layer = layer_of(residual, context)
     x = torch.randn(7, FEATURES, dtype=torch.float64, requires_grad=True)
     c = torch.randn(7, context, dtype=torch.float64, requires_grad=True) if context else None
     inputs = [x, *net.parameters(), *([c] if context else [])]
@@ -75,7 +52,7 @@ def test_equals_the_network_and_then_the_map(rows, inverse, context, residual):
 
 @pytest.mark.parametrize("tails", [None, 0.7])
 def test_an_order_of_the_rows(tails):
-    net, layer = layer_of("autoregressive")
+    net, layer = layer_of()
     layer = layer._replace(tails=tails)
     x = torch.randn(7, FEATURES, dtype=torch.float64, requires_grad=True)
     order = Order(ORDER, ORDER.argsort())
@@ -95,9 +72,8 @@ def test_an_order_of_the_rows(tails):
     assert torch.autograd.gradgradcheck(ordered, x)
 
 
-@pytest.mark.parametrize(("rows", "inverse"), CASES)
-def test_second_derivatives(rows, inverse):
-    net, layer = layer_of(rows, inverse)
+def test_second_derivatives():
+    net, layer = layer_of()
     x = torch.randn(3, FEATURES, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradgradcheck(lambda x: run(net, layer, x), x)
     params = [p for p in net.parameters() if p.numel()]
@@ -110,9 +86,8 @@ def test_second_derivatives(rows, inverse):
     )
 
 
-@pytest.mark.parametrize(("rows", "inverse"), CASES)
-def test_no_rows_at_all(rows, inverse):
-    net, layer = layer_of(rows, inverse)
+def test_no_rows_at_all():
+    net, layer = layer_of()
     x = torch.empty(0, FEATURES, dtype=torch.float64, requires_grad=True)
     z, logdet = run(net, layer, x)
     assert z.shape == (FEATURES, 0)
@@ -125,18 +100,17 @@ def test_no_rows_at_all(rows, inverse):
 
 def test_the_way_back_can_be_gone_twice():
     """The memory of the first way back is lent to others meanwhile."""
-    for rows in ("first half", "autoregressive"):
-        net, layer = layer_of(rows)
-        x, y = torch.randn(2, 4, FEATURES, dtype=torch.float64, requires_grad=True).unbind()
-        z, logdet = run(net, layer, x)
-        loss = z.square().sum() + logdet.sum()
-        once = torch.autograd.grad(loss, [x, *net.parameters()], retain_graph=True)
-        run(net, layer, y)[0].sum().backward()
-        torch.testing.assert_close(torch.autograd.grad(loss, [x, *net.parameters()]), once)
+    net, layer = layer_of()
+    x, y = torch.randn(2, 4, FEATURES, dtype=torch.float64, requires_grad=True).unbind()
+    z, logdet = run(net, layer, x)
+    loss = z.square().sum() + logdet.sum()
+    once = torch.autograd.grad(loss, [x, *net.parameters()], retain_graph=True)
+    run(net, layer, y)[0].sum().backward()
+    torch.testing.assert_close(torch.autograd.grad(loss, [x, *net.parameters()]), once)
 
 
 def test_tails_after_the_map():
-    net, layer = layer_of("autoregressive")
+    net, layer = layer_of()
     x = torch.randn(7, FEATURES, dtype=torch.float64, requires_grad=True)
     inputs = [x, *net.parameters()]
 
@@ -156,7 +130,7 @@ def test_tails_after_the_map():
 
 
 def test_only_what_needs_a_gradient_gets_one():
-    net, layer = layer_of("first half")
+    net, layer = layer_of()
     net.weights[1].requires_grad_(False)
     z, logdet = run(net, layer, torch.randn(4, FEATURES, dtype=torch.float64))
     (z.sum() + logdet.sum()).backward()
@@ -165,7 +139,7 @@ def test_only_what_needs_a_gradient_gets_one():
 
 
 def test_results_and_graphs_do_not_lie_in_memory_that_the_next_call_overwrites():
-    net, layer = layer_of("first half")
+    net, layer = layer_of()
     x, y = torch.randn(2, 4, FEATURES, dtype=torch.float64, requires_grad=True).unbind()
     first = run(net, layer, x)
     kept = [each.clone() for each in first]
@@ -176,10 +150,9 @@ def test_results_and_graphs_do_not_lie_in_memory_that_the_next_call_overwrites()
     torch.testing.assert_close(late, alone)
 
 
-@pytest.mark.parametrize("rows", ["first half", "autoregressive"])
-def test_with_saved_tensors_in_other_hands_no_graph_holds_a_workspace(rows):
+def test_with_saved_tensors_in_other_hands_no_graph_holds_a_workspace():
     """As torch.utils.checkpoint does, to save memory: the way back runs the network again."""
-    net, layer = layer_of(rows)
+    net, layer = layer_of()
     x = torch.randn(7, FEATURES, dtype=torch.float64, requires_grad=True)
     inputs = [x, *net.parameters()]
 

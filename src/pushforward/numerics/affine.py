@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from .layout import plain_operations
+from .masked_linear import Staircase, by_step
+from .scratch import keep, on, take
 
 
 def forward(x: Tensor, params: Tensor, limit: float) -> tuple[Tensor, Tensor]:
@@ -42,10 +44,38 @@ def plain_inverse(z: Tensor, params: Tensor, limit: float) -> tuple[Tensor, Tens
     return z * s.exp() + params[0], s
 
 
+class Parameters:
+    """Memory for mu and r of some rows, as a network writes them, or for their gradients; with all its views."""
+
+    def __init__(self, key: Any, last: Staircase, like: Tensor) -> None:
+        self.key, n = key, like.shape[1]
+        with torch.inference_mode(False), torch.no_grad():
+            self.all = like.new_empty(last.rows, n)
+            self.mu, self.raw = self.all.view(last.rows // 2, 2, n).unbind(1)
+            self.rows = by_step(last, self.all)
+
+    def release(self) -> None:
+        """Gives the memory back: others may overwrite it."""
+        keep(self.key, self, self.all.numel())
+
+
+def parameters(last: Staircase, like: Tensor) -> Parameters:
+    """Memory for what a network with this last layer gives for columns like these: some that was released, or new."""
+    key = ("parameters", last, like.shape[1], *on(like))
+    kept = take(key)
+    return Parameters(key, last, like) if kept is None else kept
+
+
+def denominator(raw: Tensor, limit: float, inverse: bool, out: Tensor | None = None) -> Tensor:
+    """What r is divided by for the log-slope: 1 + |r| / limit, which gives s, or minus that, for -s."""
+    sign = 1 if inverse else -1
+    return torch.abs(raw, out=out).mul_(sign / limit).add_(sign)
+
+
 def solve(z: Tensor, params: Tensor, limit: float, out: Tensor) -> None:
     """x alone, without a graph, into ``out``."""
     mu, raw = params.unbind()
-    scale = raw.abs().mul_(1 / limit).add_(1)
+    scale = denominator(raw, limit, inverse=True)
     torch.div(raw, scale, out=scale).exp_()
     torch.addcmul(mu, z, scale, out=out)
 
@@ -57,58 +87,58 @@ def soft_clamp(raw: Tensor, limit: float) -> Tensor:
 
 def _forward(x: Tensor, params: Tensor, limit: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     mu, raw = params.unbind()
-    denominator = raw.abs().mul_(-1 / limit).sub_(1)  # -(1 + |r| / limit), so that the quotient is -s
-    log_slope = raw / denominator
+    divisor = denominator(raw, limit, inverse=False)
+    log_slope = raw / divisor
     scale = log_slope.exp()
-    return (x - mu).mul_(scale), log_slope, scale, denominator
+    return (x - mu).mul_(scale), log_slope, scale, divisor
 
 
 def _inverse(z: Tensor, params: Tensor, limit: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     mu, raw = params.unbind()
-    denominator = raw.abs().mul_(1 / limit).add_(1)
-    log_slope = raw / denominator
+    divisor = denominator(raw, limit, inverse=True)
+    log_slope = raw / divisor
     scale = log_slope.exp()
-    return torch.addcmul(mu, z, scale), log_slope, scale, denominator
+    return torch.addcmul(mu, z, scale), log_slope, scale, divisor
 
 
 class _Forward(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, params: Tensor, limit: float) -> tuple[Tensor, Tensor]:
-        z, log_slope, scale, denominator = _forward(x, params, limit)
-        ctx.save_for_backward(x, params, z, scale, denominator)
+        z, log_slope, scale, divisor = _forward(x, params, limit)
+        ctx.save_for_backward(x, params, z, scale, divisor)
         ctx.limit = limit
         return z, log_slope
 
     @staticmethod
     def backward(ctx: Any, z_grad: Tensor, slope_grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        x, params, z, scale, denominator = ctx.saved_tensors
+        x, params, z, scale, divisor = ctx.saved_tensors
         if torch.is_grad_enabled():  # somebody differentiates the gradient: what was saved must carry a graph
-            denominator = -(1 + params[1].abs() / ctx.limit)
-            scale = (params[1] / denominator).exp()
+            divisor = -(1 + params[1].abs() / ctx.limit)
+            scale = (params[1] / divisor).exp()
             z = (x - params[0]) * scale
             x_grad = z_grad * scale
-            return x_grad, torch.stack([-x_grad, -(slope_grad + z_grad * z) / denominator**2]), None
+            return x_grad, torch.stack([-x_grad, -(slope_grad + z_grad * z) / divisor**2]), None
         x_grad = z_grad * scale
         grad = torch.empty_like(params)
         torch.neg(x_grad, out=grad[0])
         raw_grad = torch.addcmul(slope_grad, z_grad, z, out=grad[1])
-        raw_grad.div_(denominator.square().neg_())  # d log_slope / dr = -1 / denominator²
+        raw_grad.div_(divisor.square().neg_())  # d log_slope / dr = -1 / divisor²
         return x_grad, grad, None
 
 
 class _Inverse(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, z: Tensor, params: Tensor, limit: float) -> tuple[Tensor, Tensor]:
-        x, log_slope, scale, denominator = _inverse(z, params, limit)
-        ctx.save_for_backward(z, params, scale, denominator)
+        x, log_slope, scale, divisor = _inverse(z, params, limit)
+        ctx.save_for_backward(z, params, scale, divisor)
         ctx.limit = limit
         return x, log_slope
 
     @staticmethod
     def backward(ctx: Any, x_grad: Tensor, slope_grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        z, params, scale, denominator = ctx.saved_tensors
+        z, params, scale, divisor = ctx.saved_tensors
         if torch.is_grad_enabled():
-            denominator = 1 + params[1].abs() / ctx.limit
-            scale = (params[1] / denominator).exp()
+            divisor = 1 + params[1].abs() / ctx.limit
+            scale = (params[1] / divisor).exp()
         z_grad = x_grad * scale
-        return z_grad, torch.stack([x_grad, (slope_grad + z_grad * z) / (denominator * denominator)]), None
+        return z_grad, torch.stack([x_grad, (slope_grad + z_grad * z) / (divisor * divisor)]), None

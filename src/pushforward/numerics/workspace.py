@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .masked_linear import Staircase, by_row, by_step, grad_input, grad_weight, matrices, rectify
+from .masked_linear import Staircase, by_row, by_step, grad_input, matrices, rectify
 from .products import product
 from .scratch import keep, on, recycled, take
 
@@ -100,12 +100,10 @@ class Workspace:
             stairs, weight, bias = self.layers[k], params[2 * k], params[2 * k + 1]
             if needed[2 * k]:
                 new = recycled(weight, *weight.shape)
-                if masks:
-                    for part, read, block in zip(parts, reads_turned[k], below.blocks[k], strict=True):
-                        product(part, read, out=block)
-                    grads[2 * k] = torch.mul(below.weights[k], masks[k], out=new)
-                else:
-                    grads[2 * k] = grad_weight(stairs, grad, self.rectified[k - 1] if k else self.x, new)
+                blocks = below.blocks[k] if masks else matrices(stairs, new)
+                for part, read, block in zip(parts, reads_turned[k], blocks, strict=True):
+                    product(part, read, out=block)
+                grads[2 * k] = torch.mul(below.weights[k], masks[k], out=new) if masks else new
             if needed[2 * k + 1]:
                 grads[2 * k + 1] = grad.clone() if bias.dim() == 2 else grad.sum(1)
             out = below.hidden[k - 1] if k else into

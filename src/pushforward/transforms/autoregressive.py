@@ -9,13 +9,11 @@ import torch
 from torch import Tensor
 
 from ..nets.made import MADE
-from ..numerics.affine_layer import Order
+from ..numerics.affine_layer import Layer, Order, affine_layer
 from ..numerics.layout import plain_operations, planes, unplanes
 from ..numerics.tails import tame, untame
 from .base import Transform
-from .scalar import Scalar
-
-ALL = slice(None)
+from .scalar import Affine, Scalar
 
 
 class Autoregressive(Transform):
@@ -64,15 +62,18 @@ class Autoregressive(Transform):
             raise ValueError(f"ordering must be a permutation of 0 to {net.features - 1}, got {list(ordering)}")
         self.net, self.scalar = net, scalar
         self.compiles_together = scalar.compiles_together
-        self._fused = scalar.fused and isinstance(net, MADE)  # other networks are called as they are
+        self._fused = isinstance(scalar, Affine) and isinstance(net, MADE)  # others are called as they are
         order = None if ordering is None else torch.as_tensor(list(ordering))
         self.register_buffer("order", order, persistent=False)
         self.register_buffer("back", None if order is None else order.argsort(), persistent=False)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         if self._fused and not plain_operations():
+            net, batch = self.net, x.shape[:-1]
+            layer = Layer(net.layers, net.residual, self.scalar.limit, self.tails)
             order = None if self.order is None else Order(self.order, self.back)
-            return self.scalar.drive(self.net, x, context, ALL, ALL, order=order, tails=self.tails)
+            z, logdet = affine_layer(planes(x), layer, net.raw(batch, context), net.masks(), order)
+            return unplanes(z, batch), logdet.view(batch)
         x = _take(x, self.order, self.back)
         z, log_slope = self.scalar(x, self.net(x, context))
         if self.tails is not None:

@@ -54,6 +54,11 @@ class Transform(Described):
         """Sets data-dependent parameters from a batch x, where there are any, and returns f(x)."""
         return self(x, context)[0]
 
+    def joined(self, following: Transform) -> Any:
+        """A map that is this one and then another, as one function; None where there is nothing better than calling
+        one after the other. It has ``__call__``, ``inverse``, ``generate`` and ``joined`` like a transform."""
+        return None
+
     def at(self, t: float | Tensor) -> Transform:
         """The map from p(x, t) to the base, for transforms that run in continuous time.
 
@@ -91,6 +96,7 @@ class Compose(Transform):
         self.transforms: Any = nn.ModuleList(transforms)  # Any: the list forgets what it holds
         self.event_dim = transforms[0].event_dim
         self._compiled: list[Any] | None = None
+        self._joined: tuple[list[Transform], list[Any]] | None = None  # transforms, and these with neighbours joined
 
     @property
     def out_event_dim(self) -> int:
@@ -105,8 +111,19 @@ class Compose(Transform):
     def generate(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         return _in_parts(self._generate, z, context, self.out_event_dim, PART)
 
+    def _maps(self) -> Any:
+        """What is called one after the other."""
+        if self._compiled is not None:
+            return self._compiled
+        if plain_operations() or any(map(_observed, self.transforms)):
+            return self.transforms
+        now = list(self.transforms)
+        if self._joined is None or self._joined[0] != now:
+            self._joined = now, _joined(now)
+        return self._joined[1]
+
     def _forward(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        first, *rest = self._compiled or self.transforms
+        first, *rest = self._maps()
         x, total = first(x, context)
         for transform in rest:
             x, logdet = transform(x, context)
@@ -114,7 +131,7 @@ class Compose(Transform):
         return x, total
 
     def _inverse(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        *rest, last = self._compiled or self.transforms
+        *rest, last = self._maps()
         z, total = last.inverse(z, context)
         for transform in reversed(rest):
             z, logdet = transform.inverse(z, context)
@@ -122,7 +139,7 @@ class Compose(Transform):
         return z, total
 
     def _generate(self, z: Tensor, context: Tensor | None) -> Tensor:
-        for transform in reversed(self._compiled or self.transforms):
+        for transform in reversed(self._maps()):
             z = transform.generate(z, context)
         return z
 
@@ -149,7 +166,7 @@ class Compose(Transform):
             self._compiled.append(_Compiled(part, functions, options))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_compiled": None}  # compiled code belongs to this very object
+        return {**super().__getstate__(), "_compiled": None, "_joined": None}  # they belong to this very object
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         for transform in self.transforms:
@@ -164,6 +181,29 @@ class Compose(Transform):
         for i in timed:
             parts[i] = parts[i].at(t)
         return Compose(parts)
+
+
+def _joined(transforms: Sequence[Transform]) -> list[Any]:
+    """The transforms, neighbours joined where they can be."""
+    maps: list[Any] = []
+    for transform in transforms:
+        both = maps[-1].joined(transform) if maps else None
+        if both is None:
+            maps.append(transform)
+        else:
+            maps[-1] = both
+    return maps
+
+
+def _observed(module: Any) -> bool:
+    """Whether somebody has to know when this very module is called: hooks, as FSDP2 has them, or compiled code."""
+    return bool(
+        module._forward_pre_hooks
+        or module._forward_hooks
+        or module._backward_pre_hooks
+        or module._backward_hooks
+        or module._compiled_call_impl
+    )
 
 
 class _Compiled:

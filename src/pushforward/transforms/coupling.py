@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from ..described import Described
 from ..nets.mlp import MLP
-from ..numerics.layout import feature_first, plain_operations
+from ..numerics.affine_chain import Chain, Link, affine_chain
+from ..numerics.layout import feature_first, plain_operations, planes, unplanes
 from .base import Transform
 from .elementwise import sum_event
-from .scalar import Scalar
+from .scalar import Affine, Scalar
 
 
 class Split(Described):
@@ -104,17 +108,55 @@ class Coupling(Transform):
         self.split, self.net, self.scalar = split, net, scalar
         self.event_dim = split.event_dim
         self.compiles_together = scalar.compiles_together
-        self._rows = split.rows if scalar.fused and isinstance(net, MLP) else None
+        # what is kept and what is moved, where network and map are one function; other networks are called as they are
+        self._parts = split.rows if isinstance(scalar, Affine) and isinstance(net, MLP) else None
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._couple(self.scalar.forward, x, context, inverse=False)
+        return self._couple(x, context, inverse=False)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._couple(self.scalar.inverse, z, context, inverse=True)
+        return self._couple(z, context, inverse=True)
 
-    def _couple(self, scalar_map, x: Tensor, context: Tensor | None, inverse: bool) -> tuple[Tensor, Tensor]:
-        if self._rows is not None and not plain_operations():
-            return self.scalar.drive(self.net, x, context, *self._rows, inverse=inverse)
+    def joined(self, following: Transform) -> Couplings | None:
+        return None if self._parts is None else Couplings([self], self._parts).joined(following)
+
+    def _couple(self, x: Tensor, context: Tensor | None, inverse: bool) -> tuple[Tensor, Tensor]:
+        if self._parts is not None and not plain_operations():
+            return Couplings([self], self._parts).run(x, context, inverse)
         kept, moved = self.split(x)
+        scalar_map = self.scalar.inverse if inverse else self.scalar.forward
         moved, log_slope = scalar_map(moved, self.net(kept, context))
         return self.split.join(kept, moved), sum_event(log_slope, self.event_dim)
+
+
+class Couplings:
+    """Affine couplings of the same two parts of a row, one after the other, as one function."""
+
+    def __init__(self, couplings: Sequence[Any], parts: tuple[slice, slice]) -> None:
+        self.couplings, self.parts = couplings, parts
+
+    def __call__(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.run(x, context, inverse=False)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.run(z, context, inverse=True)
+
+    def generate(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.run(z, context, inverse=True)[0]
+
+    def joined(self, following: Transform) -> Couplings | None:
+        """These and then another one; None if that is no coupling of the same two parts."""
+        if not isinstance(following, Coupling) or following._parts not in (self.parts, self.parts[::-1]):
+            return None
+        return Couplings([*self.couplings, following], self.parts)
+
+    def run(self, x: Tensor, context: Tensor | None, inverse: bool) -> tuple[Tensor, Tensor]:
+        batch = x.shape[:-1]
+        links: list[Link] = []
+        params: list[Tensor] = []
+        for coupling in reversed(self.couplings) if inverse else self.couplings:
+            net, moved = coupling.net, int(coupling._parts == self.parts)
+            links.append(Link(net.layers, net.residual, coupling.scalar.limit, moved))
+            params += net.raw(batch, context)
+        z, logdet = affine_chain(planes(x), Chain(self.parts, tuple(links), inverse), params)
+        return unplanes(z, batch), logdet.view(batch)

@@ -30,7 +30,8 @@ class Permutation(Transform):
         super().__init__()
         order = torch.as_tensor(order, dtype=torch.long)
         if order.dim() != 1 or not torch.equal(order.sort().values, torch.arange(len(order))) or len(order) == 0:
-            raise ValueError(f"order must be a permutation of 0 to {max(len(order) - 1, 0)}, got {order.tolist()}")
+            last = max(order.numel() - 1, 0)
+            raise ValueError(f"order must be a permutation of 0 to {last}, one after the other, got {order.tolist()}")
         self.register_buffer("order", order)
         self.register_buffer("back", order.argsort())
 

@@ -6,21 +6,16 @@ x. All-zero parameters give the identity.
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
 
 from ..described import Described
 from ..numerics import affine, spline_fused
-from ..numerics.affine_layer import Layer, Order, affine_layer
-from ..numerics.layout import planes, unplanes
 
 
 class Scalar(Described):
     """A strictly increasing map of one number, given ``num_params`` numbers; both directions return log-slopes."""
 
     num_params: int
-    fused: bool = False  # whether there is :meth:`drive`
     compiles_together: int = 4  # see Transform
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
@@ -34,23 +29,6 @@ class Scalar(Described):
     def solve(self, z: Tensor, params: Tensor, out: Tensor) -> None:
         """x alone, without gradients, into ``out``: one step of an autoregressive map's inverse."""
         out.copy_(self.inverse(z, params)[0])
-
-    def drive(
-        self,
-        net: Any,
-        x: Tensor,
-        context: Tensor | None,
-        read: slice,
-        moved: slice,
-        *,
-        inverse: bool = False,
-        order: Order | None = None,
-        tails: float | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """The rows x with the features ``moved`` through this map, or its inverse, whose parameters the network gives
-        from the features ``read``, in some order, and
-        through tails; and the log-determinant. One function for all."""
-        raise NotImplementedError
 
 
 class Affine(Scalar):
@@ -71,7 +49,6 @@ class Affine(Scalar):
     """
 
     num_params = 2
-    fused = True
     compiles_together = 8
 
     def __init__(self, limit: float = 5.0) -> None:
@@ -88,23 +65,6 @@ class Affine(Scalar):
 
     def solve(self, z: Tensor, params: Tensor, out: Tensor) -> None:
         affine.solve(z, params, self.limit, out)
-
-    def drive(
-        self,
-        net: Any,
-        x: Tensor,
-        context: Tensor | None,
-        read: slice,
-        moved: slice,
-        *,
-        inverse: bool = False,
-        order: Order | None = None,
-        tails: float | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        batch = x.shape[:-1]
-        layer = Layer(read, moved, net.layers, net.residual, self.limit, inverse, tails)
-        z, logdet = affine_layer(planes(x), layer, net.raw(batch, context), net.masks(), order)
-        return unplanes(z, batch), logdet.view(batch)
 
 
 class Spline(Scalar):
