@@ -7,7 +7,8 @@ Peers: Adam at ``--lr`` with a warm-up and a cosine over the budget, gradients o
 weights with the best validation rows: what ``pf.fit`` does. Ours: ``pf.fit`` with its defaults and the recipe's own
 learning rate, as from the shell. The budget pays for everything, validation and compilers included; with
 ``BENCH_CLOCK=cpu`` it is of computing time.
-Runs of the same day with the same data, family and budget stay in the result file, one for each library and rate.
+Runs of the same day with the same data, family and budget stay in the result file, one for each library, family of
+ours and rate.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ def run(library: str, family: str, size: Size, rows: Rows, protocol: Protocol, c
     test = trained.test.double() + rows.volume
     return {
         "library": library,
+        "family": family,
         "lr": f"{protocol.lr:g}",
         "test nats": round(float(test.mean()), 4),
         "standard error": round(float(test.std()) / math.sqrt(len(test)), 4),
@@ -72,6 +74,11 @@ def run(library: str, family: str, size: Size, rows: Rows, protocol: Protocol, c
         "note": trained.note or ("compiled" if compile and library == OURS else ""),
         "curve": [(seconds, value + rows.volume) for seconds, value in trained.curve],
     }
+
+
+def _run(line: results.Row) -> tuple[str, str, str]:
+    """What a later run replaces."""
+    return line["library"], line["family"], line["lr"]
 
 
 def picture(rows: list[results.Row], title: str):
@@ -113,6 +120,9 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=1e-3, help="of the peers; ours is the recipe's own")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--compile", action="store_true", help="ours compiled")
+    parser.add_argument(
+        "--ours", help="our family, where it is not the peers': nsf-linear, with matrices between layers"
+    )
     options = parser.parse_args()
     rows = load(options.data, options.path, options.seed)
     hidden = tuple(map(int, options.hidden.split(","))) if options.hidden else (max(128, rows.features),) * 2
@@ -124,12 +134,12 @@ def main() -> None:
         if options.family not in families_of(library):
             print(f"{library} is not installed, or has no {options.family}", flush=True)
             continue
-        rate = learning_rate(options.family) if library == OURS else options.lr
+        family = options.ours if library == OURS and options.ours else options.family
+        rate = learning_rate(family) if library == OURS else options.lr
         protocol = Protocol(options.budget, lr=rate, seed=options.seed)
-        line = run(library, options.family, size, rows, protocol, options.compile)
+        line = run(library, family, size, rows, protocol, options.compile)
         print({key: value for key, value in line.items() if key != "curve"}, flush=True)
-        same = (library, line["lr"])
-        lines = [*(other for other in lines if (other["library"], other["lr"]) != same), line]
+        lines = [*(other for other in lines if _run(other) != _run(line)), line]
         lines.sort(key=lambda line: -line["test nats"])
         shown = [
             {key: f"{value:.3f}" if key == "test nats" else value for key, value in line.items() if key != "curve"}

@@ -26,6 +26,7 @@ def around_a_continuous_one():
 FLOWS = {
     "realnvp": lambda: realnvp(9),
     "nsf-coupling": lambda: pf.nsf(5, layers=5, hidden=(8,), coupling=True, context=2),
+    "nsf-linear": lambda: pf.nsf(5, layers=3, hidden=(8,), linear=True, context=2),
     "maf": lambda: pf.maf(5, layers=3, hidden=(8,)),
     "iaf": lambda: pf.iaf(5, layers=2, hidden=(8,)),
     "around a continuous one": around_a_continuous_one,

@@ -32,8 +32,9 @@ def _flow(family: str, size: Size) -> pf.Flow:
             return pf.maf(size.features, **deep)
         case "iaf":
             return pf.iaf(size.features, **deep)
-        case "nsf" | "nsf-coupling":
-            return pf.nsf(size.features, bins=size.bins, coupling=family == "nsf-coupling", **deep)
+        case "nsf" | "nsf-coupling" | "nsf-linear":
+            coupling, linear = family == "nsf-coupling", family == "nsf-linear"
+            return pf.nsf(size.features, bins=size.bins, coupling=coupling, linear=linear, **deep)
         case "realnvp":
             return pf.realnvp(size.features, **deep)
         case "glow":

@@ -15,12 +15,18 @@ from .nets.made import MADE
 FLOWS: dict[str, tuple[str, dict[str, Any]]] = {
     "nsf": ("nsf", {}),
     "nsf-coupling": ("nsf", {"coupling": True}),
+    "nsf-linear": ("nsf", {"linear": True}),
     "maf": ("maf", {}),
     "iaf": ("iaf", {}),
     "realnvp": ("realnvp", {}),
     "ffjord": ("ffjord", {}),
 }
-RATES = {"maf": 3e-3, "nsf": 3e-3, "nsf-coupling": 3e-3}  # learning rates that were better than 1e-3 on tables
+RATES = {
+    "maf": 3e-3,
+    "nsf": 3e-3,
+    "nsf-coupling": 3e-3,
+    "nsf-linear": 3e-3,
+}  # learning rates that were better than 1e-3 on tables
 WIDTH = 128  # of hidden layers, where nobody chose one and the features are fewer
 
 

@@ -14,6 +14,7 @@ from .transforms.autoregressive import Autoregressive
 from .transforms.base import Compose, Inverse, Transform
 from .transforms.continuous import Continuous
 from .transforms.coupling import Coupling, Half
+from .transforms.linear import PLU
 from .transforms.scalar import Affine, Scalar, Spline
 from .zoo_images import image_realnvp
 
@@ -133,6 +134,7 @@ def nsf(
     bins: int = 8,
     bound: float = 5.0,
     coupling: bool = False,
+    linear: bool = False,
 ) -> Flow:
     """Neural spline flow: the transforms of :func:`maf`, or with ``coupling`` of :func:`realnvp`, with splines.
 
@@ -144,6 +146,8 @@ def nsf(
         bins: Bins of each spline.
         bound: Splines act on [-bound, bound] and leave the rest as it is.
         coupling: Whether both directions take one pass.
+        linear: Whether a trained matrix :class:`~pushforward.transforms.PLU`, at first a random rotation, mixes the
+            features between any two transforms. Worth it where no feature stands for itself, as with pixels.
 
     Raises:
         ValueError: a size is not positive, ``bins`` is below 2, or a hidden layer is too narrow for the features.
@@ -151,8 +155,11 @@ def nsf(
     Reference:
         Durkan, Bekasov, Murray, Papamakarios (2019), Neural Spline Flows, arXiv:1906.04032.
     """
-    parts = _couplings if coupling else _autoregressive
-    return Flow(Compose(parts(features, context, layers, hidden, Spline(bins, bound))), features, context=context)
+    make = _couplings if coupling else _autoregressive
+    parts = make(features, context, layers, hidden, Spline(bins, bound))
+    if linear:
+        parts = [parts[0], *(part for layer in parts[1:] for part in (PLU(features), layer))]
+    return Flow(Compose(parts), features, context=context)
 
 
 def made(
