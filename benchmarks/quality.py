@@ -120,9 +120,7 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=1e-3, help="of the peers; ours is the recipe's own")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--compile", action="store_true", help="ours compiled")
-    parser.add_argument(
-        "--ours", help="our family, where it is not the peers': nsf-linear, with matrices between layers"
-    )
+    parser.add_argument("--ours", help="our family, where it is not the peers': maf-linear or nsf-linear")
     options = parser.parse_args()
     rows = load(options.data, options.path, options.seed)
     hidden = tuple(map(int, options.hidden.split(","))) if options.hidden else (max(128, rows.features),) * 2

@@ -18,6 +18,7 @@ FLOWS = {
     "nsf": lambda m: pf.nsf(m, layers=2, hidden=HIDDEN),
     "nsf coupling": lambda m: pf.nsf(m, layers=3, hidden=HIDDEN, coupling=True),
     "nsf linear": lambda m: pf.nsf(m, layers=3, hidden=HIDDEN, linear=True),
+    "maf linear": lambda m: pf.maf(m, layers=3, hidden=HIDDEN, linear=True),
     "ffjord": lambda m: pf.ffjord(m, hidden=HIDDEN),
     "made gaussian": lambda m: pf.made(m, hidden=HIDDEN),
     "made mixture": lambda m: pf.made(m, hidden=HIDDEN, conditional="mixture", components=3),

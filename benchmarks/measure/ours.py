@@ -28,8 +28,8 @@ def compiled(family: str, size: Size) -> TorchModel:
 def _flow(family: str, size: Size) -> pf.Flow:
     deep: dict[str, Any] = {"layers": size.layers, "hidden": size.hidden}
     match family:
-        case "maf":
-            return pf.maf(size.features, **deep)
+        case "maf" | "maf-linear":
+            return pf.maf(size.features, linear=family == "maf-linear", **deep)
         case "iaf":
             return pf.iaf(size.features, **deep)
         case "nsf" | "nsf-coupling" | "nsf-linear":

@@ -27,7 +27,7 @@ BUILDERS: dict[str, Callable[[str, Size], Any]] = {
 }
 ROWS = ("maf", "iaf", "nsf", "nsf-coupling", "realnvp")
 FAMILIES = {
-    OURS: (*ROWS, "nsf-linear", "glow", "cnf"),
+    OURS: (*ROWS, "maf-linear", "nsf-linear", "glow", "cnf"),
     COMPILED: (*ROWS, "glow", "cnf"),
     "zuko": (*ROWS, "cnf"),
     "nflows": ROWS,

@@ -95,7 +95,7 @@ class FlowDensity(_FlowEstimator):
     Columns are standardised inside; log-densities are in nats, in the units of X. All columns are taken for continuous.
 
     Args:
-        flow: ``nsf``, ``nsf-coupling``, ``nsf-linear``, ``maf``, ``iaf``, ``realnvp`` or ``ffjord``.
+        flow: ``nsf``, ``nsf-coupling``, ``nsf-linear``, ``maf``, ``maf-linear``, ``iaf``, ``realnvp`` or ``ffjord``.
         layers: Layers of the flow; the recipe's default where it is None.
         hidden: Widths of the hidden layers.
         epochs: Passes over the rows. Without ``epochs`` and ``steps``, about 5,000 batches; ask for few where

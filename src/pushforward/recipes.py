@@ -17,6 +17,7 @@ FLOWS: dict[str, tuple[str, dict[str, Any]]] = {
     "nsf-coupling": ("nsf", {"coupling": True}),
     "nsf-linear": ("nsf", {"linear": True}),
     "maf": ("maf", {}),
+    "maf-linear": ("maf", {"linear": True}),
     "iaf": ("iaf", {}),
     "realnvp": ("realnvp", {}),
     "ffjord": ("ffjord", {}),

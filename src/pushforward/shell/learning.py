@@ -86,9 +86,9 @@ def fit(
         data: The table, a folder or 'pattern' of Parquet files, or the images. Parquet files larger than memory are
             read in pieces: columns are learnt from a sample, and rows are shuffled in a buffer.
         output: The model: a folder that is written, or replaced.
-        flow: nsf (the best density, and the default), nsf-coupling (quick to sample too), nsf-linear (columns that are
-            like pixels), maf, iaf, realnvp, or ffjord (slow, smooth). For images glow (the default where it can halve
-            them), realnvp, or pixelcnn (the fewest bits, slow to sample).
+        flow: nsf (the best density, and the default), nsf-coupling (quick to sample too), maf, iaf, realnvp, or ffjord
+            (slow, smooth); nsf-linear and maf-linear mix the columns between their layers, as suits pixels. For images
+            glow (the default where it can halve them), realnvp, or pixelcnn (the fewest bits, slow to sample).
         objective: likelihood, or for ffjord also matching: many times quicker a step, and the same exact density after.
         layers: Layers of the flow, for glow on each scale; more fit better and run slower.
         hidden: Widths of its hidden layers, as in 128,128; for images one width.
