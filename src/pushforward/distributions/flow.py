@@ -53,10 +53,15 @@ class Flow(Density):
         """log p(x | context) in nats; with ``t``, of the density p(x, t) on the way (continuous flows, 0 <= t <= 1).
 
         Raises:
-            ValueError: shapes do not fit, or ``t`` is given and no part of the flow is continuous.
+            ValueError: shapes, number types or devices do not fit, or ``t`` is given and no part of the flow is
+                continuous.
         """
         x, context = self._check(x, context)
-        z, logdet = self._transform(t)(x, context)
+        try:
+            z, logdet = self._transform(t)(x, context)
+        except RuntimeError:
+            self._check_kinds(x=x, context=context)
+            raise
         return self.base.log_prob(z) + logdet
 
     @torch.no_grad()
@@ -101,6 +106,18 @@ class Flow(Density):
         """
         self.transform.compile(**options)
         return self
+
+    def _check_kinds(self, **given: Tensor | None) -> None:
+        """What may be behind an error of PyTorch's: some flows take other number types, so nothing looks before."""
+        for name, tensor in given.items():
+            for kind in ("dtype", "device"):
+                own = {getattr(parameter, kind) for parameter in self.parameters()}
+                if tensor is not None and own and getattr(tensor, kind) not in own:
+                    names = ", ".join(sorted(map(str, own)))
+                    raise ValueError(
+                        f"{name} has {kind}={getattr(tensor, kind)}, but the flow's parameters have {names}: "
+                        f"convert one of them with .to(...)"
+                    )
 
     def _transform(self, t: float | Tensor | None) -> Transform:
         return self.transform if t is None else self.transform.at(t)
