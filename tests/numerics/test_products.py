@@ -7,11 +7,11 @@ from pushforward.numerics import products
 from pushforward.numerics.products import add_product, differentiable_product, product
 
 
-@pytest.fixture(params=[1, 1 << 62], ids=["oneDNN", "BLAS"])
+@pytest.fixture(params=[1, None], ids=["oneDNN", "BLAS"])
 def least(request, monkeypatch):
+    if request.param is not None and not products._HAS_ONEDNN:
+        pytest.skip("this PyTorch was built without oneDNN")
     monkeypatch.setattr(products, "_LEAST", request.param)
-    if products._HAS_ONEDNN:
-        monkeypatch.setattr(products, "_ONEDNN", torch.ops.mkldnn._linear_pointwise.default)
 
 
 @pytest.mark.parametrize("transposed", [False, True])
@@ -57,3 +57,16 @@ def test_nan_and_infinity_stay_in_their_column(least):
 def test_torch_func(least):
     a, b = torch.randn(6, 5), torch.randn(3, 5, 4)
     torch.testing.assert_close(torch.func.vmap(lambda m: differentiable_product(a, m))(b), a @ b)
+
+
+@pytest.mark.parametrize(
+    ("maker", "family", "expected"),
+    [("GenuineIntel", 6, None), ("AuthenticAMD", 25, 1 << 24), ("AuthenticAMD", 26, 1 << 20), ("", 0, None)],
+)
+def test_the_library_depends_on_the_processor(maker, family, expected, tmp_path, monkeypatch):
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(f"processor\t: 0\nvendor_id\t: {maker}\ncpu family\t: {family}\nmodel\t\t: 17\n")
+    monkeypatch.setattr(products, "Path", lambda path: cpuinfo if path == "/proc/cpuinfo" else None)
+    assert products._least() == expected
+    cpuinfo.unlink()
+    assert products._least() is None
