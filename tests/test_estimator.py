@@ -18,6 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import pushforward as pf
+from pushforward.recipes import FLOWS, learning_rate
 
 RNG = np.random.default_rng(0)
 X = np.column_stack([RNG.normal(size=300), 100 + 20 * RNG.normal(size=300)])
@@ -112,3 +113,9 @@ except ImportError as error: print(error)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "pip install 'pushforward[sklearn]'" in done.stdout
+
+
+def test_variants_of_a_flow_learn_at_the_rate_of_their_family():
+    rates = {name: learning_rate(name) for name in FLOWS}
+    assert rates["maf"] == rates["maf-linear"] == rates["nsf"] == rates["nsf-coupling"] == rates["nsf-linear"] == 3e-3
+    assert rates["realnvp"] == learning_rate("glow") == 1e-3

@@ -14,7 +14,7 @@ from pushforward.numerics.layout import planes
 from pushforward.testing import randomize
 from pushforward.transforms import Affine
 
-FEATURES, CONTEXT, BATCH = 5, 2, 7
+FEATURES, CONTEXT, BATCH = 5, 2, 6
 HALVES, EQUAL = (slice(0, 2), slice(2, 5)), (slice(0, 2), slice(2, 4))
 PARTS = {
     "halves": HALVES,
@@ -36,6 +36,11 @@ CASES = [
     if parts != "nothing to read" or 0 not in MOVED[moved]
 ]
 every_case = pytest.mark.parametrize(("parts", "moved", "inverse"), CASES)
+
+
+@pytest.fixture(autouse=True, params=[1, 2], ids=["whole", "in blocks"])
+def count(request, monkeypatch):
+    monkeypatch.setattr(module, "blocks", lambda like, multiplications, n: 1 if n % request.param else request.param)
 
 
 def features(parts):

@@ -70,3 +70,32 @@ def test_the_library_depends_on_the_processor(maker, family, expected, tmp_path,
     assert products._least() == expected
     cpuinfo.unlink()
     assert products._least() is None
+
+
+def test_products_of_blocks():
+    torch.manual_seed(0)
+    a, b, grad = torch.randn(4, 5), torch.randn(5, 6), torch.randn(4, 6)
+    cut = [each.view(-1, 3, 2).transpose(0, 1).contiguous() for each in (b, grad)]
+    whole = product(a, cut[0], out=torch.empty(3, 4, 2))
+    torch.testing.assert_close(whole.transpose(0, 1).reshape(4, 6), a @ b)
+    add_product(whole, a, cut[0])
+    torch.testing.assert_close(whole.transpose(0, 1).reshape(4, 6), 2 * (a @ b))
+    torch.testing.assert_close(product(cut[1], cut[0].mT, out=torch.empty(4, 5)), grad @ b.t())
+
+
+@pytest.mark.parametrize(
+    ("least", "rows", "n", "dtype", "expected"),
+    [
+        (1 << 24, 128, 512, torch.float32, 4),
+        (1 << 24, 128, 510, torch.float32, 1),
+        (1 << 24, 128, 64, torch.float32, 1),
+        (1 << 24, 128, 65_536, torch.float32, 1),
+        (1 << 24, 128, 512, torch.float64, 1),
+        (None, 128, 512, torch.float32, 1),
+        (1 << 20, 128, 512, torch.float32, 1),
+    ],
+)
+def test_columns_are_cut_where_blas_multiplies_for_several_threads(least, rows, n, dtype, expected, monkeypatch):
+    monkeypatch.setattr(products, "_LEAST", least)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    assert products.blocks(torch.empty(0, dtype=dtype), rows * rows * n, n) == expected

@@ -16,6 +16,7 @@ from torch import Tensor
 from .layout import plain_operations
 from .masked_linear import Staircase, by_step
 from .scratch import keep, on, take
+from .workspace import Columns, plane
 
 
 def forward(x: Tensor, params: Tensor, limit: float) -> tuple[Tensor, Tensor]:
@@ -47,11 +48,11 @@ def plain_inverse(z: Tensor, params: Tensor, limit: float) -> tuple[Tensor, Tens
 class Parameters:
     """Memory for mu and r of some rows, as a network writes them, or for their gradients; with all its views."""
 
-    def __init__(self, key: Any, last: Staircase, like: Tensor) -> None:
-        self.key, n = key, like.shape[1]
+    def __init__(self, key: Any, last: Staircase, like: Tensor, columns: Columns) -> None:
+        self.key = key
         with torch.inference_mode(False), torch.no_grad():
-            self.all = like.new_empty(last.rows, n)
-            self.mu, self.raw = self.all.view(last.rows // 2, 2, n).unbind(1)
+            self.all = plane(like, last.rows, columns)
+            self.mu, self.raw = self.all.unflatten(-2, (last.rows // 2, 2)).unbind(-2)
             self.rows = by_step(last, self.all)
 
     def release(self) -> None:
@@ -59,11 +60,11 @@ class Parameters:
         keep(self.key, self, self.all.numel())
 
 
-def parameters(last: Staircase, like: Tensor) -> Parameters:
-    """Memory for what a network with this last layer gives for columns like these: some that was released, or new."""
-    key = ("parameters", last, like.shape[1], *on(like))
+def parameters(last: Staircase, like: Tensor, columns: Columns) -> Parameters:
+    """Memory for what a network with this last layer gives for so many columns: some that was released, or new."""
+    key = ("parameters", last, columns, *on(like))
     kept = take(key)
-    return Parameters(key, last, like) if kept is None else kept
+    return Parameters(key, last, like, columns) if kept is None else kept
 
 
 def denominator(raw: Tensor, limit: float, inverse: bool, out: Tensor | None = None) -> Tensor:

@@ -16,8 +16,9 @@ from torch import Tensor
 from . import affine
 from .masked_linear import Staircase
 from .perceptron import plain_gradients, plain_perceptron
+from .products import blocks
 from .scratch import recycled, scratch
-from .workspace import Workspace, hooked, workspace
+from .workspace import Columns, Workspace, hooked, workspace
 
 _ACTIVATIONS = 1 << 20  # of a layer, at a time where nobody wants gradients
 
@@ -75,20 +76,20 @@ class Kept(NamedTuple):
 
 def _run(x: Tensor, z: Tensor, chain: Chain, params: Sequence[Tensor], kept: list[Kept] | None = None) -> Tensor:
     """Writes z and gives the log-determinants; fills ``kept`` where somebody wants to go back."""
-    links = chain.links
-    now, ends = ([rows[part] for part in chain.parts] for rows in (x, z))
-    heights = [len(now[link.moved]) for link in links]
-    log_slopes = scratch("log slopes", x, sum(heights), x.shape[1])
-    space, done = _workspace(links[0], x), None  # of this turn and of the last one
+    links, columns = chain.links, _columns(x, chain, params)
+    now, ends = (_parts(rows, chain, columns) for rows in (x, z))
+    heights = [now[link.moved].shape[-2] for link in links]
+    log_slopes = scratch("log slopes", x, *columns[:-1], sum(heights), columns[-1])
+    space, done = _workspace(links[0], x, columns), None  # of this turn and of the last one
     space.x.copy_(now[1 - links[0].moved])
-    turns = zip(links, [*links[1:], None], _by_link(params, links), log_slopes.split(heights), strict=True)
+    turns = zip(links, [*links[1:], None], _by_link(params, links), log_slopes.split(heights, -2), strict=True)
     for link, following, these, log_slope in turns:
-        outputs, rows, read = affine.parameters(link.layers[-1], x), now[link.moved], space
+        outputs, rows, read = affine.parameters(link.layers[-1], x, columns), now[link.moved], space
         read.run(these, (), outputs.all, outputs.rows)
         if following is None:
             after = ends[link.moved]
         else:
-            space = _workspace(following, x)
+            space = _workspace(following, x, columns)
             if following.moved != link.moved:
                 after = space.x
             else:
@@ -111,11 +112,27 @@ def _run(x: Tensor, z: Tensor, chain: Chain, params: Sequence[Tensor], kept: lis
         space.release()
     stays = 1 - links[-1].moved
     ends[stays].copy_(now[stays])
-    return log_slopes.sum(0)
+    return log_slopes.sum(-2).view(-1)
 
 
-def _workspace(link: Link, like: Tensor) -> Workspace:
-    return workspace(link.layers, link.residual, (), like, like.shape[1])
+def _columns(x: Tensor, chain: Chain, params: Sequence[Tensor]) -> Columns:
+    """(n,), or (blocks, columns of a block) where the columns are cut."""
+    n, largest = x.shape[1], max(stairs.size for link in chain.links for stairs in link.layers)
+    count = blocks(x, largest * n, n)
+    if count == 1 or any(bias.dim() == 2 for bias in params[1::2]):  # a bias for each column is not cut
+        return (n,)
+    return count, n // count
+
+
+def _parts(rows: Tensor, chain: Chain, columns: Columns) -> list[Tensor]:
+    """The two parts of the rows, with columns like these."""
+    if len(columns) == 2:
+        rows = rows.view(len(rows), *columns).transpose(0, 1)
+    return [rows[..., part, :] for part in chain.parts]
+
+
+def _workspace(link: Link, like: Tensor, columns: Columns) -> Workspace:
+    return workspace(link.layers, link.residual, (), like, columns)
 
 
 def _by_link(values: Sequence[Any], links: Sequence[Link]) -> list[Any]:
@@ -154,16 +171,18 @@ class _Chain(torch.autograd.Function):
         if kept is None:  # once more through one graph: others may have the memory by now
             kept = []
             _run(x, torch.empty_like(z), chain, params, kept)
-        x_grad = recycled(x, *x.shape).copy_(z_grad)
-        links = chain.links
-        part_grads, now = ([rows[part] for part in chain.parts] for rows in (x_grad, z))
+        links, columns = chain.links, kept[0].space.columns
+        now = _parts(z, chain, columns)
+        part_grads = [recycled(x, *part.shape).copy_(part) for part in _parts(z_grad, chain, columns)]
         slope_grad = logdet_grad if chain.inverse else logdet_grad.neg()
+        if len(columns) == 2:
+            slope_grad = slope_grad.view(columns[0], 1, columns[1])
         grads: list[Tensor | None] = []
         done: Workspace | None = None
         turns = list(zip(links, _by_link(params, links), _by_link(needed, links), strict=True))
         for k, (link, these, wanted) in reversed(list(enumerate(turns))):
             one = kept.pop()
-            outputs, grad = affine.parameters(link.layers[-1], x), part_grads[link.moved]
+            outputs, grad = affine.parameters(link.layers[-1], x, columns), part_grads[link.moved]
             if chain.inverse:
                 outputs.mu.copy_(grad)
                 torch.addcmul(slope_grad, grad.mul_(one.scale), one.before, out=outputs.raw)
@@ -180,7 +199,12 @@ class _Chain(torch.autograd.Function):
             done = one.space  # what it read is what the coupling before it moved
         if done is not None:
             done.release()
-        return x_grad if needs_x else None, None, *grads
+        if not needs_x:
+            return None, None, *grads
+        x_grad = recycled(x, *x.shape)
+        for part, part_grad in zip(_parts(x_grad, chain, columns), part_grads, strict=True):
+            part.copy_(part_grad)
+        return x_grad, None, *grads
 
 
 def plain_chain(x: Tensor, chain: Chain, params: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

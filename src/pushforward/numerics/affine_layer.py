@@ -52,7 +52,7 @@ def affine_layer(
     if torch.is_grad_enabled():
         return _Layer.apply(x, layer, masks, order, *params)
     z = x.clone() if order is None else x.index_select(0, order.order)
-    outputs = affine.parameters(layer.layers[-1], x)
+    outputs = affine.parameters(layer.layers[-1], x, (x.shape[1],))
     infer(z, layer.layers, params, layer.residual, masks, outputs.all)
     logdet = _move_only(z, outputs, layer)
     outputs.release()
@@ -117,7 +117,7 @@ class _Layer(torch.autograd.Function):
         if space is None:  # once more through one graph: others may have the memory by now
             space, outputs = _run(x, layer, masks, order, params)
         else:
-            outputs = affine.parameters(layer.layers[-1], x)
+            outputs = affine.parameters(layer.layers[-1], x, (x.shape[1],))
         x_grad = recycled(x, *x.shape)
         if order is None:
             x_grad.copy_(z_grad)
@@ -140,8 +140,8 @@ def _run(
     x: Tensor, layer: Layer, masks: Sequence[Tensor], order: Order | None, params: Sequence[Tensor]
 ) -> tuple[Workspace, affine.Parameters]:
     """The network's pass: its workspace and its outputs."""
-    space = workspace(layer.layers, layer.residual, masks, x, x.shape[1])
-    outputs = affine.parameters(layer.layers[-1], x)
+    space = workspace(layer.layers, layer.residual, masks, x, (x.shape[1],))
+    outputs = affine.parameters(layer.layers[-1], x, (x.shape[1],))
     if order is None:
         space.x.copy_(x)
     else:

@@ -120,7 +120,7 @@ def masked(weight: Tensor, mask: Tensor, slot: int) -> Tensor:
 
 def by_step(stairs: Staircase, rows: Tensor) -> Sequence[Tensor]:
     """The rows that belong to each step."""
-    return rows.split(stairs.heights) if len(stairs.heights) > 1 else (rows,)
+    return rows.split(stairs.heights, -2) if len(stairs.heights) > 1 else (rows,)
 
 
 def dense(stairs: Staircase, weight: Tensor, out: Tensor | None = None) -> Tensor:
@@ -174,14 +174,14 @@ def grad_input(
         columns: The rows of ``out`` that each step reads, where somebody has these views already.
         add: Whether to add to what is in ``out`` already.
     """
-    columns = columns or [out.narrow(0, 0, step.columns) for step in stairs.steps]
+    columns = columns or [out.narrow(-2, 0, step.columns) for step in stairs.steps]
     *others, (widest, block, part, into) = zip(stairs.steps, turned, parts, columns, strict=True)
     if add:
         add_product(into, block, part)
     else:
         product(block, part, out=into)
         if widest.columns < stairs.columns:
-            out[widest.columns :] = 0
+            out[..., widest.columns :, :] = 0
     for step, block, part, into in others:
         if step.columns:
             add_product(into, block, part)

@@ -92,7 +92,7 @@ def infer(
             part, into = x[:, some], out[:, some]
             if bias.dim() == 2:
                 params = [params[0], bias[:, some], *params[2:]]
-        space = workspace(layers, residual, masks, x, part.shape[1])
+        space = workspace(layers, residual, masks, x, (part.shape[1],))
         space.x.copy_(part)
         space.run(params, masks, into)
         space.release()
@@ -103,7 +103,7 @@ class _Perceptron(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, layers: tuple[Staircase, ...], residual: bool, masks: Sequence[Tensor], *params: Tensor
     ) -> Tensor:
-        space = workspace(layers, residual, masks, x, x.shape[1])
+        space = workspace(layers, residual, masks, x, (x.shape[1],))
         space.x.copy_(x)
         out = recycled(x, layers[-1].rows, x.shape[1])
         space.run(params, masks, out)
@@ -127,7 +127,7 @@ class _Perceptron(torch.autograd.Function):
             return grad_x, None, None, None, *grads
         space, ctx.space = ctx.space, None
         if space is None:  # once more through one graph: others may have the memory by now
-            space = workspace(layers, residual, masks, x, x.shape[1])
+            space = workspace(layers, residual, masks, x, (x.shape[1],))
             space.x.copy_(x)
             space.run(params, masks, x.new_empty(grad_out.shape))
         grad_x = recycled(x, *x.shape) if needs_x else None

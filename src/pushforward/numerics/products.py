@@ -39,7 +39,12 @@ _ONEDNN: Any = torch.ops.mkldnn._linear_pointwise.default if _HAS_ONEDNN else No
 
 
 def product(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
-    """a b for two matrices, without a graph; written into ``out`` where given."""
+    """a b for two matrices, without a graph; written into ``out`` where given. For :func:`blocks` of columns, b
+    ``(blocks, k, n)``, it is a b of each block, and where a is ``(blocks, m, k)`` too the sum over them."""
+    if b.dim() == 3:
+        if a.dim() == 3:
+            return torch.sum(torch.bmm(a, b), 0, out=out)
+        return torch.bmm(a.expand(len(b), -1, -1), b, out=out)
     if _worth_onednn(a, b):
         whole = _ONEDNN(a, b.t(), None, "none", [], "")
         return whole if out is None else out.copy_(whole)
@@ -47,7 +52,9 @@ def product(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
 
 
 def add_product(total: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """Adds a b to ``total`` in place, without a graph."""
+    """Adds a b to ``total`` in place, without a graph; b and ``total`` may be blocks."""
+    if b.dim() == 3:
+        return total.baddbmm_(a.expand(len(b), -1, -1), b)
     if _worth_onednn(a, b):
         return total.add_(_ONEDNN(a, b.t(), None, "none", [], ""))
     return total.addmm_(a, b)
@@ -58,6 +65,24 @@ def differentiable_product(a: Tensor, b: Tensor) -> Tensor:
     if not _worth_onednn(a, b) or plain_for_ever():
         return torch.mm(a, b)
     return _PRODUCT(a, b)  # type: ignore[no-any-return]
+
+
+def blocks(like: Tensor, multiplications: int, n: int) -> int:
+    """Into how many blocks to cut the n columns of a chain of networks, whose largest product has so many
+    multiplications: one for each thread, or 1.
+
+    MKL gives each thread some rows of a product, so each reads all columns of what the other threads wrote last; a
+    product of blocks gives each thread columns of its own, from the first layer to the last. On a Zen 4 with two
+    threads a layer of 128 units and 512 columns takes 97 microseconds in blocks and 127 without, and 131 and 250 while
+    the two cores share no cache.
+    """
+    threads = torch.get_num_threads()
+    if _LEAST is None or n % threads or not _BLOCKS <= multiplications < _LEAST:
+        return 1
+    return threads if like.dtype == torch.float32 and like.device.type == "cpu" else 1
+
+
+_BLOCKS = 1 << 22  # multiplications in a product that is worth its start for each block
 
 
 def _worth_onednn(a: Tensor, b: Tensor) -> bool:

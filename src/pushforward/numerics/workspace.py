@@ -17,26 +17,28 @@ from .products import product
 from .scratch import keep, on, recycled, take
 
 Views = list[list[Tensor]]
+Columns = tuple[int, ...]  # (n,), or (blocks, n)
 
 
 class Workspace:
-    """What one network needs for n columns: its input, masked weights and activations.
+    """What one network needs for some columns: its input, masked weights and activations.
 
+    Its planes are (rows, n), or (blocks, rows, n) where ``columns`` is (blocks, n) in place of (n,).
     With ``residual``, hidden layers after the first come in pairs that add to what they read.
     """
 
     def __init__(
-        self, key: Any, layers: tuple[Staircase, ...], residual: bool, has_masks: bool, like: Tensor, n: int
+        self, key: Any, layers: tuple[Staircase, ...], residual: bool, has_masks: bool, like: Tensor, columns: Columns
     ) -> None:
-        self.key, self.layers, self.residual, self.n = key, layers, residual, n
-        self.x = like.new_empty(layers[0].columns, n)
-        self.hidden = [like.new_empty(stairs.rows, n) for stairs in layers[:-1]]
+        self.key, self.layers, self.residual, self.columns = key, layers, residual, columns
+        self.x = plane(like, layers[0].columns, columns)
+        self.hidden = [plane(like, stairs.rows, columns) for stairs in layers[:-1]]
         self.rectified = [torch.empty_like(h) if residual and k % 2 == 0 else h for k, h in enumerate(self.hidden)]
         self.weights = [like.new_empty(stairs.size) for stairs in layers] if has_masks else []
         self.matrices = [matrices(stairs, weight) for stairs, weight in zip(layers, self.weights, strict=False)]
         self.rows = [by_step(stairs, h) for stairs, h in zip(layers, self.hidden, strict=False)]
         self.reads: Views = [
-            [read.narrow(0, 0, step.columns) for step in stairs.steps]
+            [read.narrow(-2, 0, step.columns) for step in stairs.steps]
             for stairs, read in zip(layers, [self.x, *self.rectified], strict=True)
         ]
         apart = [h for h, below in zip(self.rectified, self.hidden, strict=True) if h is not below]
@@ -88,7 +90,7 @@ class Workspace:
         if self.turned is None:
             self.turned = (
                 [[block.t() for block in blocks] for blocks in self.matrices],
-                [[read.t() for read in reads] for reads in self.reads],
+                [[read.mT for read in reads] for reads in self.reads],
             )
         weights_turned, reads_turned = self.turned
         key = ("gradients", *self.key)
@@ -105,7 +107,7 @@ class Workspace:
                     product(part, read, out=block)
                 grads[2 * k] = torch.mul(below.weights[k], masks[k], out=new) if masks else new
             if needed[2 * k + 1]:
-                grads[2 * k + 1] = grad.clone() if bias.dim() == 2 else grad.sum(1)
+                grads[2 * k + 1] = grad.clone() if bias.dim() == 2 else _sum_of_columns(grad)
             out = below.hidden[k - 1] if k else into
             if out is None:
                 break
@@ -125,15 +127,20 @@ class Workspace:
 
 
 def workspace(
-    layers: tuple[Staircase, ...], residual: bool, masks: Sequence[Tensor], like: Tensor, n: int
+    layers: tuple[Staircase, ...], residual: bool, masks: Sequence[Tensor], like: Tensor, columns: Columns
 ) -> Workspace:
     """A workspace for one pass, one that was released or a new one."""
-    key = ("workspace", layers, residual, bool(masks), n, *on(like))
+    key = ("workspace", layers, residual, bool(masks), columns, *on(like))
     kept = take(key)
     if kept is None:
         with torch.inference_mode(False), torch.no_grad():
-            kept = Workspace(key, layers, residual, bool(masks), like, n)
+            kept = Workspace(key, layers, residual, bool(masks), like, columns)
     return kept  # type: ignore[no-any-return]
+
+
+def plane(like: Tensor, rows: int, columns: Columns) -> Tensor:
+    """Memory for so many rows of these columns."""
+    return like.new_empty(*columns[:-1], rows, columns[-1])
 
 
 def hooked() -> bool:
@@ -154,11 +161,15 @@ class _Gradients:
             self.weights = [like.new_empty(weight.shape) for weight in of.weights]
             self.rows = [by_step(stairs, h) for stairs, h in zip(of.layers, self.hidden, strict=False)]
             self.columns = [
-                [h.narrow(0, 0, step.columns) for step in stairs.steps]
+                [h.narrow(-2, 0, step.columns) for step in stairs.steps]
                 for stairs, h in zip(of.layers[1:], self.hidden, strict=True)
             ]
             self.blocks = [matrices(stairs, weight) for stairs, weight in zip(of.layers, self.weights, strict=False)]
         self.numbers = sum(t.numel() for t in (*self.hidden, *self.weights))
+
+
+def _sum_of_columns(plane: Tensor) -> Tensor:
+    return plane.sum(1) if plane.dim() == 2 else plane.sum((0, 2))
 
 
 def _rectified(grad: Tensor, h: Tensor) -> Tensor:
