@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .layout import plain_operations
-from .products import add_product, differentiable_product, product
+from .products import add_product, differentiable_product, product, worth_onednn
 from .scratch import scratch
 
 
@@ -139,6 +139,17 @@ def linear(stairs: Staircase, weight: Tensor, bias: Tensor, x: Tensor) -> Tensor
         for step, block in blocks(stairs, weight)
     ]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def linear_by_row(stairs: Staircase, weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
+    """:func:`linear` with the batch first, x and the result, for a weight without steps."""
+    return torch.addmm(bias.t(), x, weight.view(stairs.rows, stairs.columns).t())
+
+
+def goes_by_row(stairs: Staircase, weight: Tensor, x: Tensor) -> bool:
+    """Whether :func:`linear_by_row` can and should take the place of :func:`linear` for as many columns as x has."""
+    whole = stairs.size == stairs.rows * stairs.columns
+    return whole and not worth_onednn(stairs.size * x.shape[1], weight, x)
 
 
 def rectify(h: Tensor, bias: Tensor) -> Tensor:

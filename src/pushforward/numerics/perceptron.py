@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .layout import plain_operations
-from .masked_linear import Staircase, linear
+from .masked_linear import Staircase, goes_by_row, linear, linear_by_row
 from .scratch import recycled
 from .workspace import hooked, workspace
 
@@ -62,15 +62,20 @@ def plain_perceptron(
     """The same of operations that anybody can look into."""
     weights = [w * mask for w, mask in zip(params[::2], masks, strict=True)] if masks else params[::2]
     pairs = list(zip(layers, weights, params[1::2], strict=True))
-    h = linear(*pairs[0], x)
+    # a compiler has no other need of the batch last, and MKL shares out products by the batch where it is first
+    by_row = torch.compiler.is_compiling() and all(goes_by_row(stairs, w, x) for stairs, w, _ in pairs)
+    apply = linear_by_row if by_row else linear
+    h = apply(*pairs[0], x.t() if by_row else x)
     for k, layer in enumerate(pairs[1:-1]):
         if not residual:
-            h = linear(*layer, F.relu(h))
+            h = apply(*layer, F.relu(h))
         elif k % 2 == 0:
-            inner = linear(*layer, F.relu(h))
+            inner = apply(*layer, F.relu(h))
         else:
-            h = h + linear(*layer, F.relu(inner))
-    return linear(*pairs[-1], F.relu(h)) if len(pairs) > 1 else h
+            h = h + apply(*layer, F.relu(inner))
+    if len(pairs) > 1:
+        h = apply(*pairs[-1], F.relu(h))
+    return h.t() if by_row else h
 
 
 def infer(

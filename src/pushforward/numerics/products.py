@@ -85,13 +85,17 @@ def blocks(like: Tensor, multiplications: int, n: int) -> int:
 _BLOCKS = 1 << 22  # multiplications in a product that is worth its start for each block
 
 
-def _worth_onednn(a: Tensor, b: Tensor) -> bool:
+def worth_onednn(multiplications: int, *factors: Tensor) -> bool:
+    """Whether a product that has so many multiplications goes to oneDNN."""
     return (
         _LEAST is not None
-        and a.shape[0] * a.shape[1] * b.shape[1] >= _LEAST
-        and a.dtype == b.dtype == torch.float32
-        and a.device.type == "cpu"
+        and multiplications >= _LEAST
+        and all(factor.dtype == torch.float32 and factor.device.type == "cpu" for factor in factors)
     )
+
+
+def _worth_onednn(a: Tensor, b: Tensor) -> bool:
+    return _LEAST is not None and worth_onednn(a.numel() * b.size(1), a, b)
 
 
 # One operator, because the compiler takes oneDNN's with constant weights only.
