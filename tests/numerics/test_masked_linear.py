@@ -3,16 +3,18 @@
 import pytest
 import torch
 
+from pushforward.numerics import products
 from pushforward.numerics.masked_linear import (
+    add_rectified,
     by_step,
     dense,
     full,
     grad_input,
     grad_weight,
+    layer,
     linear,
     mask,
     matrices,
-    rectify,
     staircase,
 )
 
@@ -45,7 +47,6 @@ def test_products_and_gradients(least_rows, per_row_bias):
     matrix = dense(stairs, weight)
     expected = matrix @ x + (bias if per_row_bias else bias[:, None])
     torch.testing.assert_close(linear(stairs, weight, bias, x), expected)
-    torch.testing.assert_close(rectify(matrix @ x, bias), expected.relu())
     grad = torch.randn_like(expected)
     turned = [block.t() for block in matrices(stairs, weight)]
     got = grad_input(stairs, turned, by_step(stairs, grad), torch.empty_like(x))
@@ -54,6 +55,22 @@ def test_products_and_gradients(least_rows, per_row_bias):
         dense(stairs, grad_weight(stairs, grad, x, torch.empty_like(weight)) * mask(stairs, ROWS, COLUMNS)),
         (grad @ x.T) * dense(stairs, mask(stairs, ROWS, COLUMNS)),
     )
+
+
+@pytest.mark.parametrize("least", [products._NEVER, 200, 1], ids=["all in place", "some", "none"])
+@pytest.mark.parametrize("rectified", [False, True])
+@pytest.mark.parametrize("per_row_bias", [False, True])
+def test_layers_whoever_multiplies(least, rectified, per_row_bias, monkeypatch):
+    monkeypatch.setattr(products, "_WORTH", products.Worth(new=least if products._HAS_ONEDNN else products._NEVER))
+    torch.manual_seed(0)
+    stairs = staircase(ROWS, COLUMNS, 1, least_saved=1)
+    assert len(stairs.steps) > 2
+    weight = torch.randn(stairs.size) * mask(stairs, ROWS, COLUMNS)
+    x, bias = torch.randn(len(COLUMNS), 20), torch.randn(len(ROWS), *([20] if per_row_bias else []))
+    reads, out = [x[: step.columns] for step in stairs.steps], torch.empty(len(ROWS), 20)
+    layer(stairs, matrices(stairs, weight), reads, by_step(stairs, out), out, bias, rectified)
+    expected = dense(stairs, weight) @ x + (bias if per_row_bias else bias[:, None])
+    torch.testing.assert_close(out, expected.relu() if rectified else expected)
 
 
 def test_a_matrix_passes_whole():
@@ -66,4 +83,5 @@ def test_rectifying_in_one_pass(dtype):
     h, bias = torch.randn(40, 300).to(dtype), torch.randn(40).to(dtype)
     h[3, 4] = torch.nan
     expected = (h + bias[:, None]).relu()
-    torch.testing.assert_close(rectify(h.clone(), bias), expected, equal_nan=True)
+    torch.testing.assert_close(add_rectified(h, bias[:, None], out=torch.empty_like(h)), expected, equal_nan=True)
+    torch.testing.assert_close(add_rectified(h, bias[:, None], out=h), expected, equal_nan=True)

@@ -4,18 +4,19 @@ import pytest
 import torch
 
 from pushforward.numerics import products
-from pushforward.numerics.products import add_product, differentiable_product, product
+from pushforward.numerics.products import add_product, differentiable_product, new_product, product, summed_product
 
 
-@pytest.fixture(params=[1, None], ids=["oneDNN", "BLAS"])
-def least(request, monkeypatch):
-    if request.param is not None and not products._HAS_ONEDNN:
+@pytest.fixture(params=["oneDNN", "BLAS"])
+def by(request, monkeypatch):
+    if request.param == "oneDNN" and not products._HAS_ONEDNN:
         pytest.skip("this PyTorch was built without oneDNN")
-    monkeypatch.setattr(products, "_LEAST", request.param)
+    worth = products.Worth(new=1, summed=1, placed=1) if request.param == "oneDNN" else products.Worth()
+    monkeypatch.setattr(products, "_WORTH", worth)
 
 
 @pytest.mark.parametrize("transposed", [False, True])
-def test_values(least, transposed):
+def test_values(by, transposed):
     torch.manual_seed(0)
     a, b = torch.randn(30, 50), torch.randn(50, 20)
     if transposed:
@@ -28,13 +29,24 @@ def test_values(least, transposed):
     torch.testing.assert_close(add_product(out, a, b).double(), 2 * exact, rtol=0, atol=4e-5)
 
 
-def test_part_of_a_larger_matrix(least):
+def test_products_in_new_memory_and_sums(by):
+    torch.manual_seed(0)
+    a, b = torch.randn(30, 50), torch.randn(50, 20)
+    exact = a.double() @ b.double()
+    torch.testing.assert_close(summed_product(a, b, torch.empty(30, 20)).double(), exact, rtol=0, atol=2e-5)
+    new = new_product(a, b)
+    assert (new is None) == (products.Worth() == products._WORTH)
+    if new is not None:
+        torch.testing.assert_close(new.double(), exact, rtol=0, atol=2e-5)
+
+
+def test_part_of_a_larger_matrix(by):
     torch.manual_seed(0)
     a, b = torch.randn(40, 70), torch.randn(60, 35)
     torch.testing.assert_close(product(a[5:, :50], b[:50, 3:]), a[5:, :50] @ b[:50, 3:], rtol=0, atol=2e-5)
 
 
-def test_gradients(least):
+def test_gradients(by):
     torch.manual_seed(0)
     a, b = torch.randn(6, 5, requires_grad=True), torch.randn(5, 4, requires_grad=True)
     loss = differentiable_product(a, b).square().sum()
@@ -45,7 +57,7 @@ def test_gradients(least):
     torch.testing.assert_close(*second, rtol=1e-5, atol=1e-4)  # float32 sums of squares of tens
 
 
-def test_nan_and_infinity_stay_in_their_column(least):
+def test_nan_and_infinity_stay_in_their_column(by):
     a, b = torch.randn(30, 50), torch.randn(50, 20)
     b[7, 3], b[1, 4] = torch.nan, torch.inf
     bad = ~product(a, b).isfinite()
@@ -54,22 +66,23 @@ def test_nan_and_infinity_stay_in_their_column(least):
     assert not bad[:, 5:].any()
 
 
-def test_torch_func(least):
+def test_torch_func(by):
     a, b = torch.randn(6, 5), torch.randn(3, 5, 4)
     torch.testing.assert_close(torch.func.vmap(lambda m: differentiable_product(a, m))(b), a @ b)
 
 
 @pytest.mark.parametrize(
     ("maker", "family", "expected"),
-    [("GenuineIntel", 6, None), ("AuthenticAMD", 25, 1 << 24), ("AuthenticAMD", 26, 1 << 20), ("", 0, None)],
+    [("GenuineIntel", 6, "nowhere"), ("AuthenticAMD", 25, "zen 4"), ("AuthenticAMD", 26, "zen 5"), ("", 0, "nowhere")],
 )
 def test_the_library_depends_on_the_processor(maker, family, expected, tmp_path, monkeypatch):
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text(f"processor\t: 0\nvendor_id\t: {maker}\ncpu family\t: {family}\nmodel\t\t: 17\n")
     monkeypatch.setattr(products, "Path", lambda path: cpuinfo if path == "/proc/cpuinfo" else None)
-    assert products._least() == expected
+    worth = {"nowhere": products.Worth(), "zen 4": products._ZEN_4, "zen 5": products._ZEN_5}
+    assert products._worth() == worth[expected]
     cpuinfo.unlink()
-    assert products._least() is None
+    assert products._worth() == products.Worth()
 
 
 def test_products_of_blocks():
@@ -80,22 +93,23 @@ def test_products_of_blocks():
     torch.testing.assert_close(whole.transpose(0, 1).reshape(4, 6), a @ b)
     add_product(whole, a, cut[0])
     torch.testing.assert_close(whole.transpose(0, 1).reshape(4, 6), 2 * (a @ b))
-    torch.testing.assert_close(product(cut[1], cut[0].mT, out=torch.empty(4, 5)), grad @ b.t())
+    torch.testing.assert_close(summed_product(cut[1], cut[0].mT, out=torch.empty(4, 5)), grad @ b.t())
+    assert new_product(a, cut[0]) is None
 
 
 @pytest.mark.parametrize(
-    ("least", "rows", "n", "dtype", "expected"),
+    ("worth", "rows", "n", "dtype", "expected"),
     [
-        (1 << 24, 128, 512, torch.float32, 4),
-        (1 << 24, 128, 510, torch.float32, 1),
-        (1 << 24, 128, 64, torch.float32, 1),
-        (1 << 24, 128, 65_536, torch.float32, 1),
-        (1 << 24, 128, 512, torch.float64, 1),
-        (None, 128, 512, torch.float32, 1),
-        (1 << 20, 128, 512, torch.float32, 1),
+        (products._ZEN_4, 128, 512, torch.float32, 4),
+        (products._ZEN_4, 128, 510, torch.float32, 1),
+        (products._ZEN_4, 128, 64, torch.float32, 1),
+        (products._ZEN_4, 128, 65_536, torch.float32, 1),
+        (products._ZEN_4, 128, 512, torch.float64, 1),
+        (products._ZEN_5, 128, 512, torch.float32, 1),
+        (products.Worth(), 128, 512, torch.float32, 1),
     ],
 )
-def test_columns_are_cut_where_blas_multiplies_for_several_threads(least, rows, n, dtype, expected, monkeypatch):
-    monkeypatch.setattr(products, "_LEAST", least)
+def test_columns_are_cut_where_blas_multiplies_for_several_threads(worth, rows, n, dtype, expected, monkeypatch):
+    monkeypatch.setattr(products, "_WORTH", worth)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
     assert products.blocks(torch.empty(0, dtype=dtype), rows * rows * n, n) == expected

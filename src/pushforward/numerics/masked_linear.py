@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .layout import plain_operations
-from .products import add_product, differentiable_product, product, worth_onednn
+from .products import add_product, by_column, differentiable_product, new_product, product, summed_product
 from .scratch import scratch
 
 
@@ -146,20 +146,55 @@ def linear_by_row(stairs: Staircase, weight: Tensor, bias: Tensor, x: Tensor) ->
     return torch.addmm(bias.t(), x, weight.view(stairs.rows, stairs.columns).t())
 
 
-def goes_by_row(stairs: Staircase, weight: Tensor, x: Tensor) -> bool:
-    """Whether :func:`linear_by_row` can and should take the place of :func:`linear` for as many columns as x has."""
-    whole = stairs.size == stairs.rows * stairs.columns
-    return whole and not worth_onednn(stairs.size * x.shape[1], weight, x)
+def goes_by_row(stairs: Staircase, columns: int) -> bool:
+    """Whether :func:`linear_by_row` can and should take the place of :func:`linear` for so many columns."""
+    return stairs.size == stairs.rows * stairs.columns and not by_column(stairs.size * columns)
 
 
-def rectify(h: Tensor, bias: Tensor) -> Tensor:
-    """max(h + bias, 0) in place, without a graph."""
+def layer(
+    stairs: Staircase,
+    weights: Sequence[Tensor],
+    reads: Sequence[Tensor],
+    parts: Sequence[Tensor],
+    out: Tensor,
+    bias: Tensor,
+    rectified: bool,
+) -> None:
+    """Writes W x + b, or max(W x + b, 0) where ``rectified``, into ``out`` without a graph.
+
+    Args:
+        stairs: The pattern of W.
+        weights: Its matrices by step.
+        reads: What of x each step reads.
+        parts: The rows of ``out`` by step.
+        out: All of them.
+        bias: b, (rows,) or (rows, n).
+        rectified: Whether negative numbers become 0.
+    """
+    finish, bias = (add_rectified if rectified else torch.add), by_row(bias)
+    placed = []
+    for step, weight, read, part in zip(stairs.steps, weights, reads, parts, strict=True):
+        new = new_product(weight, read)
+        if new is None:
+            product(weight, read, out=part)
+            placed.append((step, part))
+        else:
+            finish(new, bias[step.first : step.last], out=part)
+    if len(placed) == len(parts):
+        finish(out, bias, out=out)
+    else:
+        for step, part in placed:
+            finish(part, bias[step.first : step.last], out=part)
+
+
+def add_rectified(h: Tensor, bias: Tensor, out: Tensor) -> Tensor:
+    """max(h + bias, 0) without a graph, in ``out``, which may be h."""
     if _ADD_RELU is None or h.device.type != "cpu" or h.dtype not in (torch.float32, torch.float64):
-        return h.add_(by_row(bias)).relu_()
-    return _ADD_RELU(h, by_row(bias))  # type: ignore[no-any-return]
+        return torch.add(h, bias, out=out).relu_()
+    return _ADD_RELU(h, bias, out=out)  # type: ignore[no-any-return]
 
 
-_ADD_RELU: Any = getattr(torch.ops.aten, "_add_relu_", None)  # one pass over memory in place of two
+_ADD_RELU: Any = getattr(getattr(torch.ops.aten, "_add_relu", None), "out", None)  # one pass over memory, not two
 
 
 def by_row(bias: Tensor) -> Tensor:
@@ -202,7 +237,7 @@ def grad_input(
 def grad_weight(stairs: Staircase, grad: Tensor, x: Tensor, out: Tensor) -> Tensor:
     """grad xᵀ within the steps, without a graph, in ``out``, which has the shape of the weight."""
     if out.dim() == 2:
-        return product(grad, x.t(), out=out)
+        return summed_product(grad, x.t(), out)
     for step, part, block in zip(stairs.steps, by_step(stairs, grad), matrices(stairs, out), strict=True):
-        product(part, x.narrow(0, 0, step.columns).t(), out=block)
+        summed_product(part, x.narrow(0, 0, step.columns).t(), block)
     return out

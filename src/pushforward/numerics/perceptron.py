@@ -63,7 +63,7 @@ def plain_perceptron(
     weights = [w * mask for w, mask in zip(params[::2], masks, strict=True)] if masks else params[::2]
     pairs = list(zip(layers, weights, params[1::2], strict=True))
     # a compiler has no other need of the batch last, and MKL shares out products by the batch where it is first
-    by_row = torch.compiler.is_compiling() and all(goes_by_row(stairs, w, x) for stairs, w, _ in pairs)
+    by_row = torch.compiler.is_compiling() and all(goes_by_row(stairs, x.shape[1]) for stairs in layers)
     apply = linear_by_row if by_row else linear
     h = apply(*pairs[0], x.t() if by_row else x)
     for k, layer in enumerate(pairs[1:-1]):

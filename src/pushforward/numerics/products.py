@@ -2,67 +2,97 @@
 
 PyTorch hands float32 products on the CPU to MKL, which on processors of other makers than its own keeps to half the
 width of AVX-512. The oneDNN library in the same build does not: on an EPYC whose units are as wide as that, Zen 5, it
-multiplies 512 x 512 matrices at 480 GFLOP/s where MKL reaches 215. On a Zen 4, whose units are half as wide, it is a
-tenth faster. oneDNN takes some ten microseconds to start and does not write where it is told, so products that are
-too small to gain stay with MKL. So does everything on a Xeon, where both reach 420, other types and devices, and builds
-without oneDNN.
+multiplies 512 x 512 matrices at 480 GFLOP/s where MKL reaches 215. On a Zen 4, whose units are half as wide, each wins
+somewhere. On a Xeon both reach 420, and MKL starts sooner and writes where it is told. So who multiplies depends on the
+processor, on what becomes of the product and on its size: oneDNN takes some ten microseconds to start and always gives
+new memory. Other types and devices, and builds without oneDNN, stay with PyTorch's own choice.
 """
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from .layout import plain_for_ever
 
+_NEVER = 1 << 62
 
-def _least() -> int | None:
-    """Multiplications in a product that is worth oneDNN's start on this processor; None where no product is."""
+
+class Worth(NamedTuple):
+    """From how many multiplications on a product by oneDNN takes less time."""
+
+    new: int = _NEVER  # one that may lie in new memory,
+    largest: int = _NEVER  # of at most so many numbers, because new pages cost more than any product
+    summed: int = _NEVER  # the gradient of a weight, a sum over all columns
+    placed: int = _NEVER  # one that is written into place, or added there
+    cut: range = range(0)  # multiplications for which columns are best cut into blocks
+
+
+_ZEN_4 = Worth(new=1 << 22, largest=1 << 19, summed=1 << 24, cut=range(1 << 22, 1 << 24))
+_ZEN_5 = Worth(new=1 << 20, summed=1 << 20, placed=1 << 20)
+
+
+def _worth() -> Worth:
+    """What holds for this processor."""
     try:
         first = Path("/proc/cpuinfo").read_text()[:4096]
     except OSError:  # not Linux
-        return None
+        return Worth()
     family = re.search(r"^cpu family\s*: (\d+)$", first, re.MULTILINE)
     if "AuthenticAMD" not in first or family is None:
-        return None
-    return 1 << 20 if int(family[1]) >= _ZEN_5 else 1 << 24
+        return Worth()
+    return _ZEN_5 if int(family[1]) >= 26 else _ZEN_4
 
 
-_ZEN_5 = 26
 _HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-_LEAST = _least() if _HAS_ONEDNN else None
+_WORTH = _worth() if _HAS_ONEDNN else Worth()
 _ONEDNN: Any = torch.ops.mkldnn._linear_pointwise.default if _HAS_ONEDNN else None
 
 
 def product(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
     """a b for two matrices, without a graph; written into ``out`` where given. For :func:`blocks` of columns, b
-    ``(blocks, k, n)``, it is a b of each block, and where a is ``(blocks, m, k)`` too the sum over them."""
+    ``(blocks, k, n)``, it is a b of each block."""
     if b.dim() == 3:
-        if a.dim() == 3:
-            return torch.sum(torch.bmm(a, b), 0, out=out)
         return torch.bmm(a.expand(len(b), -1, -1), b, out=out)
-    if _worth_onednn(a, b):
-        whole = _ONEDNN(a, b.t(), None, "none", [], "")
+    if _suits_onednn(_WORTH.placed, a, b):
+        whole = _by_onednn(a, b)
         return whole if out is None else out.copy_(whole)
     return torch.mm(a, b) if out is None else torch.mm(a, b, out=out)
+
+
+def new_product(a: Tensor, b: Tensor) -> Tensor | None:
+    """a b in new memory, without a graph, where that takes less time than in place; else None."""
+    if b.dim() == 2 and _suits_onednn(_WORTH.new, a, b) and a.size(0) * b.size(1) <= _WORTH.largest:
+        return _by_onednn(a, b)
+    return None
+
+
+def summed_product(a: Tensor, b: Tensor, out: Tensor) -> Tensor:
+    """a b for (m, n) and (n, k), a sum over all of many columns n, without a graph, in ``out``; of blocks also the sum
+    over them."""
+    if a.dim() == 3:
+        return torch.sum(torch.bmm(a, b), 0, out=out)
+    if _suits_onednn(_WORTH.summed, a, b):
+        return out.copy_(_by_onednn(a, b))
+    return torch.mm(a, b, out=out)
 
 
 def add_product(total: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """Adds a b to ``total`` in place, without a graph; b and ``total`` may be blocks."""
     if b.dim() == 3:
         return total.baddbmm_(a.expand(len(b), -1, -1), b)
-    if _worth_onednn(a, b):
-        return total.add_(_ONEDNN(a, b.t(), None, "none", [], ""))
+    if _suits_onednn(_WORTH.placed, a, b):
+        return total.add_(_by_onednn(a, b))
     return total.addmm_(a, b)
 
 
 def differentiable_product(a: Tensor, b: Tensor) -> Tensor:
     """a b for two matrices, differentiable to any order and open to ``torch.func`` and ``torch.compile``."""
-    if not _worth_onednn(a, b) or plain_for_ever():
+    if not _suits_onednn(_WORTH.new, a, b) or plain_for_ever():
         return torch.mm(a, b)
     return _PRODUCT(a, b)  # type: ignore[no-any-return]
 
@@ -77,31 +107,34 @@ def blocks(like: Tensor, multiplications: int, n: int) -> int:
     the two cores share no cache.
     """
     threads = torch.get_num_threads()
-    if _LEAST is None or n % threads or not _BLOCKS <= multiplications < _LEAST:
+    if multiplications not in _WORTH.cut or n % threads:
         return 1
     return threads if like.dtype == torch.float32 and like.device.type == "cpu" else 1
 
 
-_BLOCKS = 1 << 22  # multiplications in a product that is worth its start for each block
+def by_column(multiplications: int) -> bool:
+    """Whether compilers should leave products that have so many multiplications with the batch last, for oneDNN. MKL
+    shares out products best where it is first."""
+    return multiplications >= _WORTH.placed
 
 
-def worth_onednn(multiplications: int, *factors: Tensor) -> bool:
-    """Whether a product that has so many multiplications goes to oneDNN."""
+def _suits_onednn(least: int, a: Tensor, b: Tensor) -> bool:
     return (
-        _LEAST is not None
-        and multiplications >= _LEAST
-        and all(factor.dtype == torch.float32 and factor.device.type == "cpu" for factor in factors)
+        least != _NEVER
+        and a.numel() * b.size(1) >= least
+        and a.dtype == b.dtype == torch.float32
+        and a.device.type == "cpu"
     )
 
 
-def _worth_onednn(a: Tensor, b: Tensor) -> bool:
-    return _LEAST is not None and worth_onednn(a.numel() * b.size(1), a, b)
+def _by_onednn(a: Tensor, b: Tensor) -> Tensor:
+    return _ONEDNN(a, b.t(), None, "none", [], "")  # type: ignore[no-any-return]
 
 
 # One operator, because the compiler takes oneDNN's with constant weights only.
 _LIBRARY = torch.library.Library("pushforward", "DEF")
 _LIBRARY.define("product(Tensor a, Tensor b) -> Tensor")
-_LIBRARY.impl("product", product, "CompositeExplicitAutograd")
+_LIBRARY.impl("product", _by_onednn, "CompositeExplicitAutograd")
 _PRODUCT: Any = torch.ops.pushforward.product
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .masked_linear import Staircase, by_row, by_step, grad_input, matrices, rectify
-from .products import product
+from .masked_linear import Staircase, by_step, grad_input, layer, matrices
+from .products import summed_product
 from .scratch import keep, on, recycled, take
 
 Views = list[list[Tensor]]
@@ -56,17 +56,11 @@ class Workspace:
                 torch.mul(params[2 * k], masks[k], out=self.weights[k])
             blocks = self.matrices[k] if masks else matrices(stairs, params[2 * k])
             h, parts = (out, rows or by_step(stairs, out)) if last else (self.hidden[k], self.rows[k])
-            for block, read, part in zip(blocks, self.reads[k], parts, strict=True):
-                product(block, read, out=part)
-            bias = params[2 * k + 1]
-            if last:
-                h.add_(by_row(bias))
-            elif self.residual and k % 2 == 0:
-                h.add_(by_row(bias))
+            streams = self.residual and not last and k % 2 == 0
+            layer(stairs, blocks, self.reads[k], parts, h, params[2 * k + 1], rectified=not (last or streams))
+            if streams:
                 stream = h if stream is None else h.add_(stream)
                 torch.clamp_min(h, 0, out=self.rectified[k])
-            else:
-                rectify(h, bias)
 
     def pull_back(
         self,
@@ -104,7 +98,7 @@ class Workspace:
                 new = recycled(weight, *weight.shape)
                 blocks = below.blocks[k] if masks else matrices(stairs, new)
                 for part, read, block in zip(parts, reads_turned[k], blocks, strict=True):
-                    product(part, read, out=block)
+                    summed_product(part, read, block)
                 grads[2 * k] = torch.mul(below.weights[k], masks[k], out=new) if masks else new
             if needed[2 * k + 1]:
                 grads[2 * k + 1] = grad.clone() if bias.dim() == 2 else _sum_of_columns(grad)
