@@ -59,7 +59,7 @@ def test_chunks_without_gradients(monkeypatch):
     (x, *params), layers = network((9, 9), per_row_bias=True)
     with torch.no_grad():
         whole = perceptron(x, layers, params)
-        monkeypatch.setattr(module, "_CHUNK", 3)
+        monkeypatch.setattr(module, "_ACTIVATIONS", 3 * layers[0].rows)
         torch.testing.assert_close(perceptron(x, layers, params), whole)
 
 

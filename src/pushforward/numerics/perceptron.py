@@ -18,7 +18,7 @@ from .masked_linear import Staircase, goes_by_row, linear, linear_by_row
 from .scratch import recycled
 from .workspace import hooked, workspace
 
-_CHUNK = 1024  # columns at a time without gradients
+_ACTIVATIONS = 1 << 19  # of the first layer, at a time without gradients
 
 
 def perceptron(
@@ -88,12 +88,12 @@ def infer(
 ) -> None:
     """Writes the outputs into ``out`` without a graph, some columns at a time, so that hidden units take no memory that
     grows with n."""
-    n = x.shape[1]
+    n, most = x.shape[1], max(_ACTIVATIONS // layers[0].rows, 1)
     bias = params[1]
-    for start in range(0, n, _CHUNK) if n > _CHUNK else (0,):
+    for start in range(0, n, most) if n > most else (0,):
         part, into = x, out
-        if n > _CHUNK:
-            some = slice(start, start + _CHUNK)
+        if n > most:
+            some = slice(start, start + most)
             part, into = x[:, some], out[:, some]
             if bias.dim() == 2:
                 params = [params[0], bias[:, some], *params[2:]]
