@@ -23,7 +23,7 @@ _NEVER = 1 << 62
 
 
 class Worth(NamedTuple):
-    """From how many multiplications on a product by oneDNN takes less time."""
+    """What takes less time on a processor: from how many multiplications on oneDNN does, for each kind of product."""
 
     new: int = _NEVER  # one that may lie in new memory,
     largest: int = _NEVER  # of at most so many numbers, because new pages cost more than any product
@@ -53,15 +53,14 @@ _WORTH = _worth() if _HAS_ONEDNN else Worth()
 _ONEDNN: Any = torch.ops.mkldnn._linear_pointwise.default if _HAS_ONEDNN else None
 
 
-def product(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
-    """a b for two matrices, without a graph; written into ``out`` where given. For :func:`blocks` of columns, b
-    ``(blocks, k, n)``, it is a b of each block."""
+def product(a: Tensor, b: Tensor, out: Tensor) -> Tensor:
+    """a b for two matrices, without a graph, in ``out``. For :func:`blocks` of columns, b ``(blocks, k, n)``, it is a b
+    of each block."""
     if b.dim() == 3:
         return torch.bmm(a.expand(len(b), -1, -1), b, out=out)
     if _suits_onednn(_WORTH.placed, a, b):
-        whole = _by_onednn(a, b)
-        return whole if out is None else out.copy_(whole)
-    return torch.mm(a, b) if out is None else torch.mm(a, b, out=out)
+        return out.copy_(_by_onednn(a, b))
+    return torch.mm(a, b, out=out)
 
 
 def new_product(a: Tensor, b: Tensor) -> Tensor | None:
