@@ -167,3 +167,25 @@ def test_with_saved_tensors_in_other_hands_no_graph_holds_a_workspace():
     torch.testing.assert_close(torch.autograd.grad(value, inputs), expected)
     value, _ = torch.utils.checkpoint.checkpoint(loss, x, use_reentrant=False)
     torch.testing.assert_close(torch.autograd.grad(value, inputs), expected)
+
+
+@pytest.mark.parametrize("order", [None, Order(ORDER, ORDER.argsort())])
+def test_tails_that_nothing_reaches(order):
+    net, layer = layer_of()
+    x = torch.randn(7, FEATURES, dtype=torch.float64, requires_grad=True)
+    inputs = [x, *net.parameters()]
+
+    def with_tails(bound):
+        return affine_layer(planes(x), layer._replace(tails=bound), net.raw(x.shape[:-1], None), net.masks(), order)
+
+    expected, got = with_tails(None), with_tails(1e3)
+    assert expected[0].abs().max() < 1e3
+    torch.testing.assert_close(got, expected)
+    weights = torch.randn_like(got[0]), torch.randn_like(got[1])
+    torch.testing.assert_close(*(torch.autograd.grad(out, inputs, weights) for out in (got, expected)))
+    with torch.no_grad():
+        torch.testing.assert_close(with_tails(1e3), expected)
+        x[0, 0] = torch.nan
+        assert with_tails(1e3)[0].isnan().any()
+    y = torch.randn(3, FEATURES, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(lambda y: run(net, layer._replace(tails=1e3), y), y)

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..described import Described
+from ..numerics.layout import image_layout
 from .mlp import has_context
 
 
@@ -150,8 +151,8 @@ def as_images(x: Tensor) -> Tensor:
 
 
 def params_first(h: Tensor, batch: Sequence[int], num_params: int) -> Tensor:
-    """(n, num_params · C, H, W) to (num_params, *batch, C, H, W), as a view."""
-    h = h.unflatten(1, (num_params, -1)).movedim(1, 0)
+    """(n, num_params · C, H, W) to (num_params, *batch, C, H, W), in the layout of images."""
+    h = image_layout(h).unflatten(1, (num_params, -1)).movedim(1, 0)
     return h if len(batch) == 1 else h.reshape(num_params, *batch, *h.shape[2:])
 
 

@@ -65,20 +65,20 @@ def _move_only(rows: Tensor, params: affine.Parameters, layer: Layer) -> Tensor:
     scale = scratch("scale", rows, *rows.shape)
     log_slope = torch.div(raw, affine.denominator(raw, layer.limit, False, scale), out=raw)
     rows.sub_(mu).mul_(torch.exp(log_slope, out=scale))
-    if layer.tails is not None:
+    if layer.tails is not None and not tails.all_within(rows, layer.tails):
         log_slope.sub_(tails.tame_(rows, layer.tails))
     return log_slope.sum(0)
 
 
 def _move(rows: Tensor, params: affine.Parameters, layer: Layer) -> tuple[Tensor, Tensor, list[Tensor]]:
     """Moves the rows in place, and if there are tails tames them elsewhere; the result, the log-determinants, and what
-    the way back needs: slopes, denominators of the log-slopes, and of the tails a and the clamped rows."""
+    the way back needs: slopes, denominators of the log-slopes, and of tails that are reached a and the clamped rows."""
     mu, raw = params.mu, params.raw
     denominator = affine.denominator(raw, layer.limit, False, recycled(raw, *raw.shape))
     log_slope = torch.div(raw, denominator, out=raw)
     scale = torch.exp(log_slope, out=recycled(raw, *raw.shape))
     rows.sub_(mu).mul_(scale)
-    if layer.tails is None:
+    if layer.tails is None or tails.all_within(rows, layer.tails):
         return rows, log_slope.sum(0), [scale, denominator]
     tamed, log, a, clamped = tails.tame_rows(rows, layer.tails)
     return tamed, log_slope.sub_(log).sum(0), [scale, denominator, a, clamped]
@@ -94,7 +94,7 @@ class _Layer(torch.autograd.Function):
         rows, logdet, kept = _move(z, outputs, layer)
         outputs.release()
         ctx.save_for_backward(x, z, *kept, *params)  # z in the network's order, its tails not tamed
-        ctx.space, ctx.fixed = None if hooked() else space, (layer, masks, order)
+        ctx.space, ctx.fixed, ctx.kept = None if hooked() else space, (layer, masks, order), len(kept)
         if ctx.space is None:
             space.release()
         return (rows if order is None else rows.index_select(0, order.back)), logdet
@@ -102,9 +102,8 @@ class _Layer(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, z_grad: Tensor, logdet_grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         layer, masks, order = ctx.fixed
-        x, z, scale, denominator, *params = ctx.saved_tensors
-        if layer.tails is not None:
-            a, clamped, *params = params
+        x, z, *saved = ctx.saved_tensors
+        (scale, denominator, *tamed), params = saved[: ctx.kept], saved[ctx.kept :]
         needs_x, _, _, _, *needed = ctx.needs_input_grad
         if torch.is_grad_enabled():  # somebody differentiates the gradient: plain operations can
 
@@ -123,7 +122,8 @@ class _Layer(torch.autograd.Function):
             x_grad.copy_(z_grad)
         else:
             torch.index_select(z_grad, 0, order.order, out=x_grad)
-        if layer.tails is not None:
+        if layer.tails is not None and tamed:
+            a, clamped = tamed
             tails.pull_back(x_grad, logdet_grad, a, clamped, layer.tails)
         torch.addcmul(logdet_grad.neg(), x_grad, z, value=-1, out=outputs.raw).div_(denominator).div_(denominator)
         torch.neg(x_grad.mul_(scale), out=outputs.mu)  # d z / d x = scale

@@ -2,6 +2,9 @@
 
 Rows keep the shape ``(*batch, features)`` everywhere; couplings and autoregressive transforms hand each other tensors
 whose memory is feature-first, so that every feature is contiguous over the batch and taking some features is a view.
+Images keep the shape ``(*batch, C, H, W)``, and on the CPU their memory is channel-first for the same reason: taking
+half of the channels is a view, and elementwise operations run along the pixels, not along a handful of channels.
+Convolutions want the channels last and get a copy, which costs less.
 """
 
 from __future__ import annotations
@@ -47,3 +50,16 @@ def unplanes(x: Tensor, batch: Size) -> Tensor:
     if len(batch) == 1:
         return x.t()
     return x.view(x.shape[0], *batch).movedim(0, -1)
+
+
+def by_channel(x: Tensor) -> bool:
+    """Whether images are handed on with their channels first in memory. Compilers make what is elementwise part of the
+    copies anyway, and on a GPU every copy is a start of a kernel: there the channels are last."""
+    return x.device.type == "cpu" and not plain_operations()
+
+
+def image_layout(x: Tensor) -> Tensor:
+    """The same images ``(n, C, H, W)`` as they are handed on; free where their memory is so already."""
+    if by_channel(x):
+        return x.movedim(1, 0).contiguous().movedim(0, 1)
+    return x.contiguous(memory_format=torch.channels_last)

@@ -173,18 +173,18 @@ def layer(
     """
     finish, bias = (add_rectified if rectified else torch.add), by_row(bias)
     placed = []
-    for step, weight, read, part in zip(stairs.steps, weights, reads, parts, strict=True):
+    for weight, read, part, b in zip(weights, reads, parts, by_step(stairs, bias), strict=True):
         new = new_product(weight, read)
         if new is None:
             product(weight, read, out=part)
-            placed.append((step, part))
+            placed.append((part, b))
         else:
-            finish(new, bias[step.first : step.last], out=part)
+            finish(new, b, out=part)
     if len(placed) == len(parts):
         finish(out, bias, out=out)
     else:
-        for step, part in placed:
-            finish(part, bias[step.first : step.last], out=part)
+        for part, b in placed:
+            finish(part, b, out=part)
 
 
 def add_rectified(h: Tensor, bias: Tensor, out: Tensor) -> Tensor:

@@ -37,10 +37,11 @@ def with_log_diagonal(matrix: Tensor) -> Tensor:
 
 
 def triangle(factors: Tensor, lower: bool, sign: Tensor | None = None) -> Tensor:
-    """The triangular matrix with diagonal sign · exp(diagonal of factors) and one side of ``factors``."""
-    diagonal = factors.diagonal().exp()
+    """The triangular matrices, (*batch, m, m), with diagonal sign · exp(diagonal of factors) and one side of
+    ``factors``."""
+    diagonal = factors.diagonal(dim1=-2, dim2=-1).exp()
     diagonal = diagonal if sign is None else diagonal * sign
-    return torch.diagonal_scatter(factors.tril() if lower else factors.triu(), diagonal)
+    return torch.diagonal_scatter(factors.tril() if lower else factors.triu(), diagonal, dim1=-2, dim2=-1)
 
 
 def solve_rows(matrix: Tensor, rows: Tensor, *, lower: bool) -> Tensor:

@@ -32,7 +32,7 @@ class Worth(NamedTuple):
     cut: range = range(0)  # multiplications for which columns are best cut into blocks
 
 
-_ZEN_4 = Worth(new=1 << 22, largest=1 << 20, summed=1 << 24, cut=range(1 << 22, 1 << 24))
+_ZEN_4 = Worth(new=1 << 20, largest=1 << 20, summed=1 << 24, cut=range(1 << 22, 1 << 24))
 _ZEN_5 = Worth(new=1 << 20, summed=1 << 20, placed=1 << 20)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from types import FunctionType, MethodType
 from typing import Any
@@ -115,9 +115,11 @@ class Compose(Transform):
         """What is called one after the other."""
         if self._compiled is not None:
             return self._compiled
-        if plain_operations() or any(map(_observed, self.transforms)):
+        if plain_operations():
             return self.transforms
-        now = list(self.transforms)
+        now = _flat(self.transforms)
+        if any(map(_observed, now)):
+            return self.transforms
         if self._joined is None or self._joined[0] != now:
             self._joined = now, _joined(now)
         return self._joined[1]
@@ -181,6 +183,17 @@ class Compose(Transform):
         for i in timed:
             parts[i] = parts[i].at(t)
         return Compose(parts)
+
+
+def _flat(transforms: Iterable[Transform]) -> list[Transform]:
+    """The transforms, with those of compositions among them in their place."""
+    found: list[Transform] = []
+    for transform in transforms:
+        if type(transform) is Compose and transform._compiled is None and not _observed(transform):
+            found += _flat(transform.transforms)
+        else:
+            found.append(transform)
+    return found
 
 
 def _joined(transforms: Sequence[Transform]) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..numerics.layout import by_channel
 from .coupling import Split
 
 
@@ -35,11 +36,14 @@ class Channel(Split):
         self.kept = channels - self.moved
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        first, second = x[..., : self.cut, :, :], x[..., self.cut :, :, :]
+        first, second = x.split((self.cut, x.shape[-3] - self.cut), -3)
         return (second, first) if self.swap else (first, second)
 
     def join(self, kept: Tensor, moved: Tensor) -> Tensor:
-        return torch.cat([moved, kept] if self.swap else [kept, moved], -3)
+        parts = [moved, kept] if self.swap else [kept, moved]
+        if not by_channel(kept):
+            return torch.cat(parts, -3)
+        return torch.cat([part.movedim(-3, 0) for part in parts]).movedim(0, -3)
 
 
 class Checkerboard(Split):

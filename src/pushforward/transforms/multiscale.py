@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..numerics.layout import image_layout
 from .base import Transform
 
 
@@ -34,7 +35,7 @@ class Squeeze(Transform):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         z = F.pixel_unshuffle(x, 2)
-        return _channels_last(z) if z.dim() == 4 else z, x.new_zeros(x.shape[:-3])
+        return image_layout(z) if z.dim() == 4 else z, x.new_zeros(x.shape[:-3])
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return F.pixel_shuffle(z, 2), z.new_zeros(z.shape[:-3])
@@ -121,9 +122,9 @@ class Multiscale(Transform):
         shapes = self.pieces[::-1]
         pieces = [p.unflatten(1, s) for p, s in zip(z.split([s.numel() for s in shapes], 1), shapes, strict=True)]
         inverses = self._inverses or [level.inverse for level in self.levels]
-        x, total = inverses[-1](_channels_last(pieces[0]), context)
+        x, total = inverses[-1](image_layout(pieces[0]), context)
         for inverse, prior, piece in zip(inverses[-2::-1], reversed(self.priors), pieces[1:], strict=True):
-            x, prior_logdet = prior.inverse(_channels_last(torch.cat([x, piece], 1)), context)
+            x, prior_logdet = prior.inverse(image_layout(torch.cat([x, piece], 1)), context)
             x, logdet = inverse(x, context)
             total = total + logdet + prior_logdet
         return x.reshape(*batch, *x.shape[1:]), total.reshape(batch)
@@ -155,7 +156,3 @@ def _flat_batch(
     if context is not None:
         context = context.expand(*batch, context.shape[-1]).unsqueeze(0).flatten(0, -2)
     return x.unsqueeze(0).flatten(0, -event_dim - 1), context
-
-
-def _channels_last(x: Tensor) -> Tensor:
-    return x.contiguous(memory_format=torch.channels_last)
