@@ -132,13 +132,14 @@ def dense(stairs: Staircase, weight: Tensor, out: Tensor | None = None) -> Tenso
 
 
 def linear(stairs: Staircase, weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
-    """W x + b for x of shape (columns, n); ``bias`` is (rows,) or (rows, n). Differentiable to any order."""
+    """W x + b for x of shape (columns, n), or for blocks (blocks, columns, n); ``bias`` is (rows,), or (rows, n) for
+    all blocks. Differentiable to any order."""
     bias = by_row(bias)
     parts = [
-        differentiable_product(block, x[: step.columns]) + bias[step.first : step.last]
+        differentiable_product(block, x[..., : step.columns, :]) + bias[step.first : step.last]
         for step, block in blocks(stairs, weight)
     ]
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+    return parts[0] if len(parts) == 1 else torch.cat(parts, -2)
 
 
 def linear_by_row(stairs: Staircase, weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:

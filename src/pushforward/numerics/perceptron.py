@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .layout import plain_operations
+from .layout import plain_for_ever, plain_operations
 from .masked_linear import Staircase, goes_by_row, linear, linear_by_row
+from .products import blocks
 from .scratch import recycled
 from .workspace import hooked, workspace
 
@@ -62,10 +63,12 @@ def plain_perceptron(
     """The same of operations that anybody can look into."""
     weights = [w * mask for w, mask in zip(params[::2], masks, strict=True)] if masks else params[::2]
     pairs = list(zip(layers, weights, params[1::2], strict=True))
+    count, n = _compiled_blocks(x, layers, params), x.shape[1]
     # a compiler has no other need of the batch last, and MKL shares out products by the batch where it is first
-    by_row = torch.compiler.is_compiling() and all(goes_by_row(stairs, x.shape[1]) for stairs in layers)
+    by_row = count == 1 and torch.compiler.is_compiling() and all(goes_by_row(stairs, n) for stairs in layers)
     apply = linear_by_row if by_row else linear
-    h = apply(*pairs[0], x.t() if by_row else x)
+    h = x.t() if by_row else x if count == 1 else x.unflatten(1, (count, n // count)).transpose(0, 1)
+    h = apply(*pairs[0], h)
     for k, layer in enumerate(pairs[1:-1]):
         if not residual:
             h = apply(*layer, F.relu(h))
@@ -75,7 +78,14 @@ def plain_perceptron(
             h = h + apply(*layer, F.relu(inner))
     if len(pairs) > 1:
         h = apply(*pairs[-1], F.relu(h))
-    return h.t() if by_row else h
+    return h.t() if by_row else h if count == 1 else h.transpose(0, 1).flatten(1)
+
+
+def _compiled_blocks(x: Tensor, layers: Sequence[Staircase], params: Sequence[Tensor]) -> int:
+    """Into how many :func:`~.products.blocks` a compiled network should cut the columns of x."""
+    if not torch.compiler.is_compiling() or plain_for_ever() or any(bias.dim() == 2 for bias in params[1::2]):
+        return 1
+    return blocks(x, max(stairs.size for stairs in layers) * x.shape[1], x.shape[1])
 
 
 def infer(

@@ -50,6 +50,7 @@ def _worth() -> Worth:
 
 _HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 _WORTH = _worth() if _HAS_ONEDNN else Worth()
+_THREADS = torch.get_num_threads()  # at first; compilers cannot ask
 _ONEDNN: Any = torch.ops.mkldnn._linear_pointwise.default if _HAS_ONEDNN else None
 
 
@@ -90,7 +91,10 @@ def add_product(total: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
 
 def differentiable_product(a: Tensor, b: Tensor) -> Tensor:
-    """a b for two matrices, differentiable to any order and open to ``torch.func`` and ``torch.compile``."""
+    """a b for two matrices, differentiable to any order and open to ``torch.func`` and ``torch.compile``; of each of
+    the :func:`blocks` b."""
+    if b.dim() == 3:
+        return torch.bmm(a.expand(len(b), -1, -1), b)
     if not _suits_onednn(_WORTH.placed, a, b) or plain_for_ever():
         return torch.mm(a, b)  # what a compiler fuses around it saves more than oneDNN does on a Zen 4
     return _PRODUCT(a, b)  # type: ignore[no-any-return]
@@ -105,8 +109,8 @@ def blocks(like: Tensor, multiplications: int, n: int) -> int:
     threads a layer of 128 units and 512 columns takes 97 microseconds in blocks and 127 without, and 131 and 250 while
     the two cores share no cache.
     """
-    threads = torch.get_num_threads()
-    if multiplications not in _WORTH.cut or n % threads:
+    threads = _THREADS if torch.compiler.is_compiling() else torch.get_num_threads()
+    if not _WORTH.cut.start <= multiplications < _WORTH.cut.stop or n % threads:
         return 1
     return threads if like.dtype == torch.float32 and like.device.type == "cpu" else 1
 
