@@ -101,3 +101,33 @@ def test_monotone_invertible_and_finite_in_float32(seed, bins, spread, bound):
         low = function(argument.double() - units, exact, bound)[0] - units
         high = function(argument.double() + units, exact, bound)[0] + units
         assert ((low <= result) & (result <= high)).all()
+
+
+@pytest.mark.parametrize("bins", [2, 3, 8])
+@pytest.mark.parametrize("spread", [0.0, 2.0, 30.0])
+def test_one_by_one_equals_all_at_once(bins, spread, monkeypatch):
+    """Few numbers are solved in plain Python."""
+    y, params = (each.detach() for each in draw(bins, (200, 1), spread))
+    y[:4, 0] = torch.tensor([BOUND, -BOUND, 1e300, -torch.inf])
+    found = []
+    for few in (0, 1000):
+        monkeypatch.setattr(spline_fused, "_FEW", few)
+        out = torch.full_like(y, torch.nan)
+        spline_fused.solve(y, params, BOUND, out)
+        found.append(out)
+    torch.testing.assert_close(spline.forward(found[1], params, BOUND)[0], y, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(found[1], found[0], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+def test_one_by_one_what_is_not_finite(bad):
+    y, params = (each.detach() for each in draw(4, (11, 1), 1.0))
+    y.clamp_(-BOUND + 1, BOUND - 1)
+    params[torch.arange(11), torch.arange(11), 0] = bad
+    out, expected = torch.empty_like(y), spline.inverse(y, params, BOUND)[0]
+    spline_fused.solve(y, params, BOUND, out)
+    torch.testing.assert_close(out.isfinite(), expected.isfinite())
+    torch.testing.assert_close(out[out.isfinite()], expected[out.isfinite()], rtol=1e-6, atol=1e-6)
+    y[0] = torch.nan
+    spline_fused.solve(y, params, BOUND, out)
+    assert out[0].isnan()

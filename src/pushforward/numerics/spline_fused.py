@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from . import spline
+from . import spline, spline_number
 from .layout import plain_operations, planes, unplanes
+
+_FEW = 16  # numbers that take less time one by one
 
 
 def forward(x: Tensor, params: Tensor, bound: float) -> tuple[Tensor, Tensor]:
@@ -32,11 +34,24 @@ def solve(y: Tensor, params: Tensor, bound: float, out: Tensor) -> None:
     if y.dim() == 0 or y.dtype not in (torch.float32, torch.float64):
         out.copy_(spline.inverse(y, params, bound)[0])
         return
+    if y.numel() <= _FEW and y.device.type == "cpu" and _solve_numbers(y, params, bound, out):
+        return
     flat, inside = _flat(y, params), y.abs() < bound
     clamped = planes(y.clamp(-bound, bound))
     found, _, _ = _find(clamped, flat, bound, 1)
     x = spline.bin_solve(clamped, found.left, found.width, found.bottom, found.height, found.d0, found.d1)
     torch.where(inside, unplanes(x, y.shape[:-1]), y, out=out)
+
+
+def _solve_numbers(y: Tensor, params: Tensor, bound: float, out: Tensor) -> bool:
+    """:func:`solve` number by number; whether it could be done, for Python refuses what tensors make infinite."""
+    columns = params.reshape(len(params), -1).t().tolist()
+    try:
+        found = [spline_number.solve(v, column, bound) for v, column in zip(y.flatten().tolist(), columns, strict=True)]
+    except ArithmeticError:
+        return False
+    out.copy_(torch.tensor(found, dtype=out.dtype).view_as(out))
+    return True
 
 
 def _flat(v: Tensor, params: Tensor) -> Tensor:
