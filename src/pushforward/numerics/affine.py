@@ -8,6 +8,7 @@ record ten.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -76,9 +77,17 @@ def denominator(raw: Tensor, limit: float, inverse: bool, out: Tensor | None = N
 def solve(z: Tensor, params: Tensor, limit: float, out: Tensor) -> None:
     """x alone, without a graph, into ``out``."""
     mu, raw = params.unbind()
-    scale = denominator(raw, limit, inverse=True)
-    torch.div(raw, scale, out=scale).exp_()
+    bound = _constant(limit, z.dtype, z.device)  # a tensor, for to make one of a number takes longer than its sum
+    scale = raw.abs().add_(bound)
+    torch.div(raw, scale, out=scale).mul_(bound).exp_()  # s = limit r / (limit + |r|)
     torch.addcmul(mu, z, scale, out=out)
+
+
+@functools.lru_cache(maxsize=64)
+def _constant(number: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The number as a tensor without dimensions."""
+    with torch.inference_mode(False):
+        return torch.tensor(number, dtype=dtype, device=device)
 
 
 def soft_clamp(raw: Tensor, limit: float) -> Tensor:

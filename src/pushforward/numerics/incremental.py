@@ -20,7 +20,7 @@ from torch import Tensor
 
 from .masked_linear import Staircase, by_row, dense, grad_weight
 from .perceptron import perceptron
-from .products import product
+from .products import new_product, product
 from .scratch import keep, take
 
 Feature = Callable[[int, Tensor], Tensor]
@@ -84,6 +84,7 @@ class _Sweep:
         streams = [like.new_empty(stairs.rows, n) for stairs in layers[:-1]] if plan.residual else self.read[1:]
         heights = [last - first for first, last in plan.blocks]
         self.out = like.new_empty(max(heights, default=0) * plan.num_params, n)
+        self.inputs = self.read[0].split(len(self.read[0]) // plan.features)
         self.outer: list[list[tuple[Tensor, Tensor, Tensor, slice]]] = []
         self.inner: list[list[tuple[_Target, ...]]] = []
         for first, last in plan.blocks:
@@ -105,6 +106,9 @@ class _Sweep:
                 )
             self.outer.append(outer)
             self.inner.append(list(zip(*inner, strict=True)))
+        # of each feature: its parameters, (num_params, n, 1), and what the network reads of it, (n · inputs, 1)
+        finals = [final.rows for inner in self.inner for *_, final in inner]
+        self.columns = [(rows.unsqueeze(-1), read.view(-1, 1)) for rows, read in zip(finals, self.inputs, strict=True)]
 
     def numbers(self) -> int:
         """How many numbers lie in its memory."""
@@ -128,10 +132,11 @@ class _Sweep:
     def solve(self, step: Step, block: Block | None = None) -> None:
         """Feature by feature: ``step(j, params, out)`` writes what the network reads of feature j into ``out``;
         ``block(first, last, params)`` sees the parameters of a block of features once all of them are known."""
-        inputs = self.read[0].split(len(self.read[0]) // self.plan.features)
+        inputs = self.inputs
         for (first, last), outer, inner in zip(self.plan.blocks, self.outer, self.inner, strict=True):
             for bias, (target, weight, read, span) in zip(self.biases, outer, strict=True):
-                product(weight, read, out=target).add_(bias[span])
+                new = new_product(weight, read)
+                torch.add(product(weight, read, out=target) if new is None else new, bias[span], out=target)
             if self.plan.residual:
                 self._residual_steps(first, inner, inputs, step)
             else:
@@ -162,8 +167,21 @@ class _Sweep:
             planes = params.view(last - first, self.plan.num_params, self.n).permute(1, 2, 0)
             log_slopes.append(scalar.inverse(z[first:last].t(), planes)[1].t())
 
-        self.solve(_inverse_step(z, scalar), block)
+        self.solve(self._inverse_step(z, scalar), block)
         return self.read[0], torch.cat(log_slopes)
+
+    def solve_only(self, z: Tensor, scalar: InvertibleMap) -> Tensor:
+        """x alone, in the memory of the sweep."""
+        self.solve(self._inverse_step(z, scalar))
+        return self.read[0]
+
+    def _inverse_step(self, z: Tensor, scalar: InvertibleMap) -> Step:
+        numbers = z.unsqueeze(-1).unbind()
+
+        def step(j: int, params: Tensor, out: Tensor) -> None:
+            scalar.solve(numbers[j], *self.columns[j])
+
+        return step
 
     def pull_back(self, x_grad: Tensor, dx: Tensor, log_slope_grad: Tensor) -> list[Tensor]:
         """The gradient's way back through the steps, last feature first.
@@ -197,15 +215,6 @@ class _Sweep:
         grad.mul_(self.read[k + 1][rows] > 0)
         if self.plan.residual and k % 2 == 0 and k + 2 < len(self.weights) - 1:
             grad += grads[k + 3][rows]
-
-
-def _inverse_step(z: Tensor, scalar: InvertibleMap) -> Step:
-    column = z.unsqueeze(-1).unbind()
-
-    def step(j: int, params: Tensor, out: Tensor) -> None:
-        scalar.solve(column[j], params.unsqueeze(-1), out.view(-1, 1))
-
-    return step
 
 
 @contextmanager
@@ -245,8 +254,7 @@ def invert(
 def solve(z: Tensor, plan: Plan, layers: tuple[Staircase, ...], params: list[Tensor], scalar: InvertibleMap) -> Tensor:
     """The x of :func:`invert` alone, without gradients."""
     with _sweep(z.shape[1], plan, layers, params) as sweep:
-        sweep.solve(_inverse_step(z, scalar))
-        return sweep.read[0].clone()
+        return sweep.solve_only(z, scalar).clone()
 
 
 def generate(n: int, plan: Plan, layers: tuple[Staircase, ...], params: list[Tensor], feature: Feature) -> None:
