@@ -49,7 +49,7 @@ def test_same_values_and_gradients(name, products, monkeypatch):
     if products == "oneDNN" and numerics.products._HAS_ONEDNN:
         worth = numerics.products.Worth(new=1, summed=1, placed=1)
     elif products == "blocks":
-        worth = numerics.products.Worth(cut=range(1, 1 << 62))
+        worth = numerics.products.Worth(compiled=range(1, 1 << 62))
         monkeypatch.setattr(numerics.products, "_THREADS", 7)
     monkeypatch.setattr(numerics.products, "_WORTH", worth)
     torch.compiler.reset()
@@ -80,7 +80,7 @@ def test_same_values_and_gradients(name, products, monkeypatch):
 
 
 def test_a_network_in_blocks_is_compiled_to_their_products(monkeypatch):
-    monkeypatch.setattr(numerics.products, "_WORTH", numerics.products.Worth(cut=range(1, 1 << 62)))
+    monkeypatch.setattr(numerics.products, "_WORTH", numerics.products.Worth(compiled=range(1, 1 << 62)))
     monkeypatch.setattr(numerics.products, "_THREADS", 3)
     torch.compiler.reset()
     graphs = []

@@ -30,9 +30,12 @@ class Worth(NamedTuple):
     summed: int = _NEVER  # the gradient of a weight, a sum over all columns
     placed: int = _NEVER  # one that is written into place, or added there
     cut: range = range(0)  # multiplications for which columns are best cut into blocks
+    compiled: range = range(0)  # the same where a compiler leaves the products to MKL
 
 
-_ZEN_4 = Worth(new=1 << 20, largest=1 << 20, summed=1 << 24, cut=range(1 << 22, 1 << 24))
+_ZEN_4 = Worth(
+    new=1 << 19, largest=1 << 20, summed=1 << 24, cut=range(1 << 22, 1 << 24), compiled=range(1 << 22, 1 << 28)
+)
 _ZEN_5 = Worth(new=1 << 20, summed=1 << 20, placed=1 << 20)
 
 
@@ -109,8 +112,9 @@ def blocks(like: Tensor, multiplications: int, n: int) -> int:
     threads a layer of 128 units and 512 columns takes 97 microseconds in blocks and 127 without, and 131 and 250 while
     the two cores share no cache.
     """
-    threads = _THREADS if torch.compiler.is_compiling() else torch.get_num_threads()
-    if not _WORTH.cut.start <= multiplications < _WORTH.cut.stop or n % threads:
+    compiling = torch.compiler.is_compiling()
+    threads, cut = (_THREADS, _WORTH.compiled) if compiling else (torch.get_num_threads(), _WORTH.cut)
+    if not cut.start <= multiplications < cut.stop or n % threads:
         return 1
     return threads if like.dtype == torch.float32 and like.device.type == "cpu" else 1
 
