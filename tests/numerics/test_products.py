@@ -117,3 +117,13 @@ def test_columns_are_cut_where_blas_multiplies_for_several_threads(worth, rows, 
     monkeypatch.setattr(products, "_WORTH", worth)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
     assert products.blocks(torch.empty(0, dtype=dtype), rows * rows * n, n) == expected
+
+
+@pytest.mark.skipif(not products._HAS_ONEDNN, reason="this PyTorch was built without oneDNN")
+def test_many_columns_have_a_bound_of_their_own(monkeypatch):
+    monkeypatch.setattr(products, "_WORTH", products.Worth(wide=1 << 10))
+    a, b = torch.randn(3, 4), torch.randn(4, 512)
+    torch.testing.assert_close(new_product(a, b), a @ b)
+    assert new_product(a, b[:, :511]) is None
+    monkeypatch.setattr(products, "_WORTH", products.Worth(wide=1 << 13))
+    assert new_product(a, b) is None

@@ -8,7 +8,6 @@ record ten.
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import torch
@@ -70,24 +69,36 @@ def parameters(last: Staircase, like: Tensor, columns: Columns) -> Parameters:
 
 def denominator(raw: Tensor, limit: float, inverse: bool, out: Tensor | None = None) -> Tensor:
     """What r is divided by for the log-slope: 1 + |r| / limit, which gives s, or minus that, for -s."""
-    sign = 1 if inverse else -1
-    return torch.abs(raw, out=out).mul_(sign / limit).add_(sign)
+    sign = 1.0 if inverse else -1.0
+    return torch.abs(raw, out=out).mul_(_constant(sign / limit, raw)).add_(_constant(sign, raw))
 
 
 def solve(z: Tensor, params: Tensor, limit: float, out: Tensor) -> None:
     """x alone, without a graph, into ``out``."""
     mu, raw = params.unbind()
-    bound = _constant(limit, z.dtype, z.device)  # a tensor, for to make one of a number takes longer than its sum
+    bound = _constant(limit, z)
     scale = raw.abs().add_(bound)
     torch.div(raw, scale, out=scale).mul_(bound).exp_()  # s = limit r / (limit + |r|)
     torch.addcmul(mu, z, scale, out=out)
 
 
-@functools.lru_cache(maxsize=64)
-def _constant(number: float, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The number as a tensor without dimensions."""
+def _constant(number: float, like: Tensor) -> Any:
+    """The number as a tensor without dimensions, on the CPU, which is what operators first make of it: on small tensors
+    that takes longer than the sum. In half precision it would be rounded, and stays a number."""
+    key = (number, like.dtype)
+    found = _CONSTANTS.get(key)
+    if found is not None:
+        return found
+    if like.dtype not in (torch.float32, torch.float64) or len(_CONSTANTS) >= 64:
+        return number
     with torch.inference_mode(False):
-        return torch.tensor(number, dtype=dtype, device=device)
+        found = torch.tensor(number, dtype=like.dtype)
+    if type(found) is Tensor:  # and none that somebody's dispatch mode made
+        _CONSTANTS[key] = found
+    return found
+
+
+_CONSTANTS: dict[tuple[float, torch.dtype], Tensor] = {}
 
 
 def soft_clamp(raw: Tensor, limit: float) -> Tensor:

@@ -95,8 +95,10 @@ def _run(x: Tensor, z: Tensor, chain: Chain, params: Sequence[Tensor], kept: lis
             else:
                 after = rows.new_empty(rows.shape)
                 now[1 - link.moved] = space.x.copy_(read.x)
-        denominator = affine.denominator(outputs.raw, link.limit, chain.inverse, recycled(rows, *rows.shape))
-        scale = torch.exp(torch.div(outputs.raw, denominator, out=log_slope), out=recycled(rows, *rows.shape))
+        memory = scratch("slopes", x, *rows.shape) if kept is None else recycled(rows, *rows.shape)
+        denominator = affine.denominator(outputs.raw, link.limit, chain.inverse, memory)
+        memory = denominator if kept is None else recycled(rows, *rows.shape)
+        scale = torch.exp(torch.div(outputs.raw, denominator, out=log_slope), out=memory)
         if chain.inverse:
             torch.addcmul(outputs.mu, rows, scale, out=after)
         else:

@@ -200,7 +200,7 @@ _ADD_RELU: Any = getattr(getattr(torch.ops.aten, "_add_relu", None), "out", None
 
 def by_row(bias: Tensor) -> Tensor:
     """A bias for each row, (rows, 1) or (rows, n)."""
-    return bias if bias.dim() == 2 else bias[:, None]
+    return bias if bias.dim() == 2 else bias.unsqueeze(1)
 
 
 def grad_input(

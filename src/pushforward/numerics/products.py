@@ -26,6 +26,7 @@ class Worth(NamedTuple):
     """What takes less time on a processor: from how many multiplications on oneDNN does, for each kind of product."""
 
     new: int = _NEVER  # one that may lie in new memory,
+    wide: int = _NEVER  # the same of at least 512 columns,
     largest: int = _NEVER  # of at most so many numbers, because new pages cost more than any product
     summed: int = _NEVER  # the gradient of a weight, a sum over all columns
     placed: int = _NEVER  # one that is written into place, or added there
@@ -34,9 +35,14 @@ class Worth(NamedTuple):
 
 
 _ZEN_4 = Worth(
-    new=1 << 19, largest=1 << 20, summed=1 << 24, cut=range(1 << 22, 1 << 24), compiled=range(1 << 22, 1 << 28)
+    new=1 << 22,
+    wide=1 << 19,
+    largest=1 << 20,
+    summed=1 << 24,
+    cut=range(1 << 22, 1 << 24),
+    compiled=range(1 << 22, 1 << 28),
 )
-_ZEN_5 = Worth(new=1 << 20, summed=1 << 20, placed=1 << 20)
+_ZEN_5 = Worth(new=1 << 20, wide=1 << 20, summed=1 << 20, placed=1 << 20)
 
 
 def _worth() -> Worth:
@@ -69,7 +75,8 @@ def product(a: Tensor, b: Tensor, out: Tensor) -> Tensor:
 
 def new_product(a: Tensor, b: Tensor) -> Tensor | None:
     """a b in new memory, without a graph, where that takes less time than in place; else None."""
-    if b.dim() == 2 and _suits_onednn(_WORTH.new, a, b) and a.size(0) * b.size(1) <= _WORTH.largest:
+    least = _WORTH.wide if b.size(-1) >= 512 else _WORTH.new
+    if b.dim() == 2 and _suits_onednn(least, a, b) and a.size(0) * b.size(1) <= _WORTH.largest:
         return _by_onednn(a, b)
     return None
 
