@@ -11,7 +11,7 @@ minutes.
 Validation and test rows are left as they are, and the weights with the best validation are the ones that are tested.
 
 The flow whitens by the covariance of its training rows, then takes two affine autoregressive layers, which follow the
-contrast of a patch, and four of splines. The number of steps is chosen to take less than 30 minutes of one core;
+contrast of a patch, and four of splines. The number of steps is chosen to take about 30 minutes of one core;
 ``BENCH_CLOCK=cpu`` counts computing time, of which other work beside it changes little.
 """
 
