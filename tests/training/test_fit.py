@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 import pushforward as pf
 from pushforward.objectives import Objective
+from pushforward.training import loop
 
 
 def rows(n=400, seed=1):
@@ -118,11 +121,20 @@ def test_patience_stops_early():
     assert result.steps == result.best_step + 20 < 3000
 
 
-def test_a_budget_is_kept_and_the_rate_follows_it():
-    started = time.monotonic()
+@pytest.mark.parametrize("tick", [1 / 256, 1 / 128])
+def test_a_budget_is_kept_and_the_rate_follows_it(monkeypatch, tick):
+    readings = itertools.count(1000.0, tick)  # a clock that advances so much whenever it is read
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: next(readings)))
     result = pf.fit(small_flow(), rows(), budget=0.5, batch_size=64, validate_every=10)
-    assert 0.5 <= result.seconds < time.monotonic() - started + 0.01 < 3
+    assert result.seconds == 0.5
+    assert result.steps == 0.5 / tick - 1  # the clock is read before every step, and at last in place of one
     assert result.history[-1]["lr"] < 0.1 * max(line["lr"] for line in result.history)
+
+
+def test_a_budget_is_of_wall_time():
+    started = time.monotonic()
+    result = pf.fit(small_flow(), rows(), budget=0.3, batch_size=64)
+    assert 0.3 <= result.seconds <= time.monotonic() - started
 
 
 def test_epochs_are_passes_through_the_rows():
