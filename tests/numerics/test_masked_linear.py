@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from pushforward.numerics import products
 from pushforward.numerics.masked_linear import (
@@ -28,6 +29,26 @@ def test_pattern_is_the_mask(least_rows):
     got = dense(stairs, mask(stairs, ROWS, COLUMNS))
     expected = torch.tensor(ROWS)[:, None] >= torch.tensor(COLUMNS)[None, :]
     torch.testing.assert_close(got, expected.float())
+
+
+def test_equal_masks_are_one_tensor_as_long_as_somebody_has_it():
+    stairs = staircase(ROWS, COLUMNS)
+    first = mask(stairs, ROWS, COLUMNS)
+    with torch.inference_mode():
+        assert mask(stairs, ROWS, COLUMNS) is first
+    assert mask(stairs, ROWS, [0] * len(COLUMNS)) is not first
+    with torch.device("meta"):
+        assert mask(stairs, ROWS, COLUMNS).is_meta
+    with FakeTensorMode():
+        assert isinstance(mask(stairs, ROWS, COLUMNS), FakeTensor)
+    assert mask(stairs, ROWS, COLUMNS) is first
+
+
+def test_a_mask_made_in_inference_mode_serves_outside():
+    stairs = staircase(ROWS, COLUMNS, least_rows=1)
+    with torch.inference_mode():
+        made = mask(stairs, ROWS, COLUMNS)
+    assert not made.is_inference()
 
 
 def test_fewer_entries_than_the_matrix():

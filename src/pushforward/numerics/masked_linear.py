@@ -93,9 +93,23 @@ def full(rows: int, columns: int) -> Staircase:
 
 
 def mask(stairs: Staircase, row_degrees: Sequence[int], column_degrees: Sequence[int]) -> Tensor:
-    """Ones where a stored entry is allowed, zeros where a step juts out over the exact staircase."""
-    reads = torch.tensor(column_degrees)[None, :] <= torch.tensor(row_degrees)[:, None]
-    return torch.cat([reads[s.first : s.last, : s.columns].flatten() for s in stairs.steps]).float()
+    """Ones where a stored entry is allowed, zeros where a step juts out over the exact staircase.
+
+    Equal masks are one tensor: the layers of a flow mostly have the same, and one stays in the processor's cache.
+    """
+    like = torch.empty(0)  # of the default device; of another type where somebody only simulates
+    key = (stairs, tuple(row_degrees), tuple(column_degrees), like.device)
+    if type(like) is Tensor and (found := _MASKS.get(key)) is not None:
+        return found
+    with torch.inference_mode(False):
+        reads = torch.tensor(column_degrees)[None, :] <= torch.tensor(row_degrees)[:, None]
+        made = torch.cat([reads[s.first : s.last, : s.columns].flatten() for s in stairs.steps]).float()
+    if type(made) is Tensor:
+        _MASKS[key] = made
+    return made
+
+
+_MASKS: WeakValueDictionary[Any, Tensor] = WeakValueDictionary()
 
 
 def blocks(stairs: Staircase, weight: Tensor) -> list[tuple[Step, Tensor]]:
