@@ -20,7 +20,7 @@ from torch import Tensor
 
 from .masked_linear import Staircase, by_row, dense, grad_weight
 from .perceptron import perceptron
-from .products import new_product, product
+from .products import goes_anew, new_product, product
 from .scratch import keep, take
 
 Feature = Callable[[int, Tensor], Tensor]
@@ -85,7 +85,7 @@ class _Sweep:
         heights = [last - first for first, last in plan.blocks]
         self.out = like.new_empty(max(heights, default=0) * plan.num_params, n)
         self.inputs = self.read[0].split(len(self.read[0]) // plan.features)
-        self.outer: list[list[tuple[Tensor, Tensor, Tensor, slice]]] = []
+        self.outer: list[list[tuple[Tensor, Tensor, Tensor, slice, bool]]] = []
         self.inner: list[list[tuple[_Target, ...]]] = []
         for first, last in plan.blocks:
             outer, inner = [], []
@@ -93,7 +93,8 @@ class _Sweep:
                 rows, before = self._rows(k, first, last), plan.below[k][first]
                 last_layer = k == len(layers) - 1
                 target = self.out[: rows.stop - rows.start] if last_layer else self.read[k + 1][rows]
-                outer.append((target, weight[rows, :before], self.read[k][:before], rows))
+                read = self.read[k][:before]
+                outer.append((target, weight[rows, :before], read, rows, goes_anew(len(target), read)))
                 heights = [r.stop - r.start for r in (self._rows(k, j, j + 1) for j in range(first, last))]
                 parts, read = weight[rows, before:].split(heights), self.read[k][before:]
                 known = [count - before for count in plan.below[k][first + 1 : last + 1]]
@@ -134,9 +135,9 @@ class _Sweep:
         ``block(first, last, params)`` sees the parameters of a block of features once all of them are known."""
         inputs = self.inputs
         for (first, last), outer, inner in zip(self.plan.blocks, self.outer, self.inner, strict=True):
-            for bias, (target, weight, read, span) in zip(self.biases, outer, strict=True):
-                new = new_product(weight, read)
-                torch.add(product(weight, read, out=target) if new is None else new, bias[span], out=target)
+            for bias, (target, weight, read, span, anew) in zip(self.biases, outer, strict=True):
+                found = new_product(weight, read) if anew else product(weight, read, out=target)
+                torch.add(found, bias[span], out=target)
             if self.plan.residual:
                 self._residual_steps(first, inner, inputs, step)
             else:

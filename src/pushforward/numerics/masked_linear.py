@@ -174,6 +174,7 @@ def layer(
     out: Tensor,
     bias: Tensor,
     rectified: bool,
+    anew: Sequence[bool],
 ) -> None:
     """Writes W x + b, or max(W x + b, 0) where ``rectified``, into ``out`` without a graph.
 
@@ -185,21 +186,16 @@ def layer(
         out: All of them.
         bias: b, (rows,) or (rows, n).
         rectified: Whether negative numbers become 0.
+        anew: Which steps' products :func:`go anew <.products.goes_anew>`.
     """
     finish, bias = (add_rectified if rectified else torch.add), by_row(bias)
-    placed = []
-    for weight, read, part, b in zip(weights, reads, parts, by_step(stairs, bias), strict=True):
-        new = new_product(weight, read)
-        if new is None:
+    if True not in anew:
+        for weight, read, part in zip(weights, reads, parts, strict=True):
             product(weight, read, out=part)
-            placed.append((part, b))
-        else:
-            finish(new, b, out=part)
-    if len(placed) == len(parts):
         finish(out, bias, out=out)
-    else:
-        for part, b in placed:
-            finish(part, b, out=part)
+        return
+    for weight, read, part, b, new in zip(weights, reads, parts, by_step(stairs, bias), anew, strict=True):
+        finish(new_product(weight, read) if new else product(weight, read, out=part), b, out=part)
 
 
 def add_rectified(h: Tensor, bias: Tensor, out: Tensor) -> Tensor:

@@ -73,12 +73,17 @@ def product(a: Tensor, b: Tensor, out: Tensor) -> Tensor:
     return torch.mm(a, b, out=out)
 
 
-def new_product(a: Tensor, b: Tensor) -> Tensor | None:
-    """a b in new memory, without a graph, where that takes less time than in place; else None."""
-    least = _WORTH.wide if b.size(-1) >= 512 else _WORTH.new
-    if b.dim() == 2 and _suits_onednn(least, a, b) and a.size(0) * b.size(1) <= _WORTH.largest:
-        return _by_onednn(a, b)
-    return None
+def goes_anew(rows: int, b: Tensor) -> bool:
+    """Whether a product of a matrix of so many rows and b takes less time in new memory than in place."""
+    inner, columns = b.shape[-2:]
+    least = _WORTH.wide if columns >= 512 else _WORTH.new
+    fits = least != _NEVER and rows * inner * columns >= least and rows * columns <= _WORTH.largest
+    return fits and b.dim() == 2 and b.dtype == torch.float32 and b.device.type == "cpu"
+
+
+def new_product(a: Tensor, b: Tensor) -> Tensor:
+    """a b in new memory, without a graph, for those that :func:`goes_anew`."""
+    return _by_onednn(a, b)
 
 
 def summed_product(a: Tensor, b: Tensor, out: Tensor) -> Tensor:

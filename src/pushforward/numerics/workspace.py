@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .masked_linear import Staircase, by_step, grad_input, layer, matrices
-from .products import summed_product
+from .products import goes_anew, summed_product
 from .scratch import keep, on, recycled, take
 
 Views = list[list[Tensor]]
@@ -41,6 +41,10 @@ class Workspace:
             [read.narrow(-2, 0, step.columns) for step in stairs.steps]
             for stairs, read in zip(layers, [self.x, *self.rectified], strict=True)
         ]
+        self.anew = [
+            [goes_anew(height, read) for height, read in zip(stairs.heights, reads, strict=True)]
+            for stairs, reads in zip(layers, self.reads, strict=True)
+        ]
         apart = [h for h, below in zip(self.rectified, self.hidden, strict=True) if h is not below]
         self.numbers = sum(t.numel() for t in (self.x, *self.weights, *self.hidden, *apart))  # in its memory
         self.turned: tuple[Views, Views] | None = None  # the weights and what they read, transposed
@@ -57,7 +61,8 @@ class Workspace:
             blocks = self.matrices[k] if masks else matrices(stairs, params[2 * k])
             h, parts = (out, rows or by_step(stairs, out)) if last else (self.hidden[k], self.rows[k])
             streams = self.residual and not last and k % 2 == 0
-            layer(stairs, blocks, self.reads[k], parts, h, params[2 * k + 1], rectified=not (last or streams))
+            rectified = not (last or streams)
+            layer(stairs, blocks, self.reads[k], parts, h, params[2 * k + 1], rectified, self.anew[k])
             if streams:
                 stream = h if stream is None else h.add_(stream)
                 torch.clamp_min(h, 0, out=self.rectified[k])
