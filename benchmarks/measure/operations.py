@@ -18,8 +18,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from pushforward.numerics import affine_chain
-from pushforward.numerics.affine_chain import Kept
+from pushforward.numerics.affine_chain import Memory
 from pushforward.numerics.workspace import Workspace
 
 from .models import Job
@@ -118,13 +117,15 @@ def _lent(job: Job) -> int:
         lent.pop(id(space))
         release(space)
 
-    def keeping(space: Workspace, before: Tensor, *own: Tensor) -> Kept:  # what was before is another workspace's
-        lent[id(space)] += sum(tensor.nbytes for tensor in own)
-        return Kept(space, before, *own)
+    def chained(memory: Memory, x: Tensor, *args: Any) -> Tensor:
+        spaces = {id(turn.space): turn.space.numbers for turn in memory.turns}  # which are counted by themselves
+        lent[id(memory)] = (memory.numbers - sum(spaces.values())) * x.itemsize
+        return run_chain(memory, x, *args)
 
+    run_chain = Memory.run
     with (
         mock.patch.multiple(Workspace, run=running, pull_back=pulling, release=released),
-        mock.patch.object(affine_chain, "Kept", keeping),
+        mock.patch.object(Memory, "run", chained),
     ):
         job()
     return max(waiting, default=0)

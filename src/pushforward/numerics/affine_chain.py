@@ -8,6 +8,7 @@ small couplings are mostly starts of operators and nodes of a graph.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate, islice
 from typing import Any, NamedTuple
 
 import torch
@@ -17,8 +18,8 @@ from . import affine
 from .masked_linear import Staircase
 from .perceptron import plain_gradients, plain_perceptron
 from .products import blocks
-from .scratch import recycled, scratch
-from .workspace import Columns, Workspace, hooked, workspace
+from .scratch import keep, on, recycled, take
+from .workspace import Columns, Workspace, hooked, plane, workspace
 
 _ACTIVATIONS = 1 << 20  # of a layer, at a time where nobody wants gradients
 
@@ -64,57 +65,154 @@ def affine_chain(x: Tensor, chain: Chain, params: list[Tensor]) -> tuple[Tensor,
     return z, torch.cat(logdets)
 
 
-class Kept(NamedTuple):
-    """What the way back needs of a coupling: its network's pass, the moved rows before, their slopes, and the
-    denominators of the log-slopes."""
+class Turn(NamedTuple):
+    """One coupling's part of a chain and what it works in: the moved rows before and after, the denominators of their
+    log-slopes, these, and the slopes."""
 
+    link: Link
+    params: slice
+    read: Tensor
     space: Workspace
+    outputs: affine.Parameters
     before: Tensor
-    scale: Tensor
+    after: Tensor
     denominator: Tensor
+    log_slope: Tensor
+    scale: Tensor
 
 
-def _run(x: Tensor, z: Tensor, chain: Chain, params: Sequence[Tensor], kept: list[Kept] | None = None) -> Tensor:
-    """Writes z and gives the log-determinants; fills ``kept`` where somebody wants to go back."""
-    links, columns = chain.links, _columns(x, chain, params)
-    now, ends = (_parts(rows, chain, columns) for rows in (x, z))
-    heights = [now[link.moved].shape[-2] for link in links]
-    log_slopes = scratch("log slopes", x, *columns[:-1], sum(heights), columns[-1])
-    space, done = _workspace(links[0], x, columns), None  # of this turn and of the last one
-    space.x.copy_(now[1 - links[0].moved])
-    turns = zip(links, [*links[1:], None], _by_link(params, links), log_slopes.split(heights, -2), strict=True)
-    for link, following, these, log_slope in turns:
-        outputs, rows, read = affine.parameters(link.layers[-1], x, columns), now[link.moved], space
-        read.run(these, (), outputs.all, outputs.rows)
-        if following is None:
-            after = ends[link.moved]
-        else:
-            space = _workspace(following, x, columns)
-            if following.moved != link.moved:
-                after = space.x
+class Memory:
+    """What a chain works in, with all its views. A turn mostly writes where the next one's network reads.
+
+    Args:
+        key: What to keep it by.
+        chain: The chain.
+        like: Rows that it is for.
+        columns: (n,), or (blocks, n of a block).
+        keeps: Whether everything stays for the way back. If not, turns write over what the ones before them left.
+    """
+
+    def __init__(self, key: Any, chain: Chain, like: Tensor, columns: Columns, keeps: bool) -> None:
+        self.key, self.chain, self.columns = key, chain, columns
+        links = chain.links
+        sizes = [len(range(*part.indices(len(like)))) for part in chain.parts]
+        heights = [sizes[link.moved] for link in links]
+        ends = list(accumulate((2 * len(link.layers) for link in links), initial=0))
+        found: dict[Any, Any] = {}
+
+        def once(key: Any, make: Any, *args: Any) -> Any:
+            if key not in found:
+                found[key] = make(*args)
+            return found[key]
+
+        def rows(*key: Any) -> Any:
+            return once(key, plane, like, key[-1], columns)
+
+        spaces = [
+            once(("space", k if keeps else k % 2, link[:2]), workspace, link.layers, link.residual, (), like, columns)
+            for k, link in enumerate(links)
+        ]
+        self.log_slopes = rows("log slopes", sum(heights))
+        log_slopes = self.log_slopes.split_with_sizes(heights, -2)
+        now = [spaces[0].x, spaces[0].x]
+        now[links[0].moved] = rows("first", heights[0])
+        self.first, self.turns = tuple(now), []
+        for k, (link, space, height) in enumerate(zip(links, spaces, heights, strict=True)):
+            read, before = now[1 - link.moved], now[link.moved]
+            follows = k + 1 < len(links) and links[k + 1].moved != link.moved
+            after = spaces[k + 1].x if follows else rows("after", k, height)
+            now[1 - link.moved], now[link.moved] = space.x, after
+            outputs = once(("outputs", link.layers[-1]), affine.parameters, link.layers[-1], like, columns)
+            denominator = rows("denominator", k if keeps else None, height)
+            scale = rows("scale", k, height) if keeps else denominator
+            own = slice(ends[k], ends[k + 1])
+            slopes = denominator, log_slopes[k], scale
+            self.turns.append(Turn(link, own, read, space, outputs, before, after, *slopes))
+        self.last = tuple(now)
+        self.grads = [rows("gradient", side, size) for side, size in enumerate(sizes)] if keeps else []
+        self.numbers = sum(_numbers(each) for each in found.values())
+
+    def run(self, x: Tensor, z: Tensor, params: Sequence[Tensor]) -> Tensor:
+        """Writes z and gives the log-determinants."""
+        inverse = self.chain.inverse
+        self.load(x, self.first)
+        for link, own, read, space, outputs, before, after, denominator, log_slope, scale in self.turns:
+            if read is not space.x:
+                space.x.copy_(read)
+            space.run(params[own], (), outputs.all, outputs.rows)
+            affine.denominator(outputs.raw, link.limit, inverse, denominator)
+            torch.exp(torch.div(outputs.raw, denominator, out=log_slope), out=scale)
+            if inverse:
+                torch.addcmul(outputs.mu, before, scale, out=after)
             else:
-                after = rows.new_empty(rows.shape)
-                now[1 - link.moved] = space.x.copy_(read.x)
-        memory = scratch("slopes", x, *rows.shape) if kept is None else recycled(rows, *rows.shape)
-        denominator = affine.denominator(outputs.raw, link.limit, chain.inverse, memory)
-        memory = denominator if kept is None else recycled(rows, *rows.shape)
-        scale = torch.exp(torch.div(outputs.raw, denominator, out=log_slope), out=memory)
-        if chain.inverse:
-            torch.addcmul(outputs.mu, rows, scale, out=after)
-        else:
-            torch.sub(rows, outputs.mu, out=after).mul_(scale)
-        outputs.release()
-        now[link.moved] = after
-        if kept is not None:
-            kept.append(Kept(read, rows, scale, denominator))
-        elif done is not None:
-            done.release()
-        done = read  # the next turn mostly moves what this one read
+                torch.sub(before, outputs.mu, out=after).mul_(scale)
+        self.store(self.last, z)
+        return self.log_slopes.sum(-2).view(-1)
+
+    def pull_back(
+        self, z_grad: Tensor, logdet_grad: Tensor, params: Sequence[Tensor], needed: Sequence[bool], into: Tensor | None
+    ) -> list[Tensor | None]:
+        """The gradients of those parameters that are ``needed``, after :meth:`run`; writes that of x ``into`` where it
+        is wanted."""
+        inverse, grads = self.chain.inverse, self.grads
+        self.load(z_grad, grads)
+        slope_grad = logdet_grad if inverse else logdet_grad.neg()
+        if len(self.columns) == 2:
+            slope_grad = slope_grad.view(self.columns[0], 1, self.columns[1])
+        found: list[Tensor | None] = []
+        for turn in reversed(self.turns):
+            outputs, grad = turn.outputs, grads[turn.link.moved]
+            if inverse:
+                outputs.mu.copy_(grad)
+                torch.addcmul(slope_grad, grad.mul_(turn.scale), turn.before, out=outputs.raw)
+            else:
+                torch.addcmul(slope_grad, grad, turn.after, value=-1, out=outputs.raw)
+                torch.neg(grad.mul_(turn.scale), out=outputs.mu)
+            outputs.raw.div_(turn.denominator).div_(turn.denominator)
+            read = None if into is None and turn is self.turns[0] else grads[1 - turn.link.moved]
+            own = params[turn.params], (), needed[turn.params]
+            found[:0] = turn.space.pull_back(outputs.all, *own, read, outputs.rows, add=True)
+        if into is not None:
+            self.store(grads, into)
+        return found
+
+    def load(self, rows: Tensor, parts: Sequence[Tensor]) -> None:
+        """Copies rows to where their parts lie."""
+        for part, own in zip(parts, self._parts(rows), strict=True):
+            part.copy_(own)
+
+    def store(self, parts: Sequence[Tensor], rows: Tensor) -> None:
+        """Copies parts to where the rows lie."""
+        for part, own in zip(parts, self._parts(rows), strict=True):
+            own.copy_(part)
+
+    def _parts(self, rows: Tensor) -> list[Tensor]:
+        if len(self.columns) == 2:
+            rows = rows.view(len(rows), *self.columns).transpose(0, 1)
+        return [rows[..., part, :] for part in self.chain.parts]
+
+    def release(self) -> None:
+        """Gives the memory back: the next pass like this one may overwrite it."""
+        keep(self.key, self, self.numbers)
+
+
+def _numbers(thing: Any) -> int:
+    """How many numbers lie in a tensor, in outputs or in a workspace."""
+    if isinstance(thing, Workspace):
+        return thing.numbers
+    return (thing.all if isinstance(thing, affine.Parameters) else thing).numel()  # type: ignore[no-any-return]
+
+
+def _memory(x: Tensor, chain: Chain, params: Sequence[Tensor], keeps: bool) -> Memory:
+    """Memory for one pass, some that was released or new."""
+    columns = _columns(x, chain, params)
+    parts = tuple((part.start, part.stop, part.step) for part in chain.parts)
+    key = ("chain", len(x), parts, chain.links, chain.inverse, columns, keeps, *on(x))
+    kept = take(key)
     if kept is None:
-        space.release()
-    stays = 1 - links[-1].moved
-    ends[stays].copy_(now[stays])
-    return log_slopes.sum(-2).view(-1)
+        with torch.inference_mode(False), torch.no_grad():
+            kept = Memory(key, chain, x, columns, keeps)
+    return kept  # type: ignore[no-any-return]
 
 
 def _columns(x: Tensor, chain: Chain, params: Sequence[Tensor]) -> Columns:
@@ -126,40 +224,27 @@ def _columns(x: Tensor, chain: Chain, params: Sequence[Tensor]) -> Columns:
     return count, n // count
 
 
-def _parts(rows: Tensor, chain: Chain, columns: Columns) -> list[Tensor]:
-    """The two parts of the rows, with columns like these."""
-    if len(columns) == 2:
-        rows = rows.view(len(rows), *columns).transpose(0, 1)
-    return [rows[..., part, :] for part in chain.parts]
-
-
-def _workspace(link: Link, like: Tensor, columns: Columns) -> Workspace:
-    return workspace(link.layers, link.residual, (), like, columns)
-
-
-def _by_link(values: Sequence[Any], links: Sequence[Link]) -> list[Any]:
-    """What belongs to the parameters of each coupling."""
-    found, first = [], 0
-    for link in links:
-        last = first + 2 * len(link.layers)
-        found.append(values[first:last])
-        first = last
-    return found
+def _run(x: Tensor, z: Tensor, chain: Chain, params: Sequence[Tensor]) -> Tensor:
+    """Writes z and gives the log-determinants; nothing stays."""
+    memory = _memory(x, chain, params, keeps=False)
+    logdet = memory.run(x, z, params)
+    memory.release()
+    return logdet
 
 
 class _Chain(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, chain: Chain, *params: Tensor) -> tuple[Tensor, Tensor]:
         z = recycled(x, *x.shape)
-        kept: list[Kept] | None = None if hooked() else []
-        logdet = _run(x, z, chain, params, kept)
-        ctx.save_for_backward(x, z, *params)
-        ctx.chain, ctx.kept = chain, kept
+        memory = None if hooked() else _memory(x, chain, params, keeps=True)
+        logdet = _run(x, z, chain, params) if memory is None else memory.run(x, z, params)
+        ctx.save_for_backward(x, *params)
+        ctx.chain, ctx.memory = chain, memory
         return z, logdet
 
     @staticmethod
     def backward(ctx: Any, z_grad: Tensor, logdet_grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        x, z, *params = ctx.saved_tensors
+        x, *params = ctx.saved_tensors
         chain: Chain = ctx.chain
         needs_x, _, *needed = ctx.needs_input_grad
         if torch.is_grad_enabled():  # somebody differentiates the gradient: plain operations can
@@ -169,51 +254,22 @@ class _Chain(torch.autograd.Function):
 
             found = plain_gradients(plain, (x, *params), (needs_x, *needed), (z_grad, logdet_grad))
             return found[0], None, *found[1:]
-        kept, ctx.kept = ctx.kept, None
-        if kept is None:  # once more through one graph: others may have the memory by now
-            kept = []
-            _run(x, torch.empty_like(z), chain, params, kept)
-        links, columns = chain.links, kept[0].space.columns
-        now = _parts(z, chain, columns)
-        part_grads = [recycled(x, *part.shape).copy_(part) for part in _parts(z_grad, chain, columns)]
-        slope_grad = logdet_grad if chain.inverse else logdet_grad.neg()
-        if len(columns) == 2:
-            slope_grad = slope_grad.view(columns[0], 1, columns[1])
-        grads: list[Tensor | None] = []
-        done: Workspace | None = None
-        turns = list(zip(links, _by_link(params, links), _by_link(needed, links), strict=True))
-        for k, (link, these, wanted) in reversed(list(enumerate(turns))):
-            one = kept.pop()
-            outputs, grad = affine.parameters(link.layers[-1], x, columns), part_grads[link.moved]
-            if chain.inverse:
-                outputs.mu.copy_(grad)
-                torch.addcmul(slope_grad, grad.mul_(one.scale), one.before, out=outputs.raw)
-            else:
-                torch.addcmul(slope_grad, grad, now[link.moved], value=-1, out=outputs.raw)
-                torch.neg(grad.mul_(one.scale), out=outputs.mu)
-            outputs.raw.div_(one.denominator).div_(one.denominator)
-            into = part_grads[1 - link.moved] if k or needs_x else None
-            grads[:0] = one.space.pull_back(outputs.all, these, (), wanted, into, outputs.rows, add=True)
-            outputs.release()
-            now[link.moved] = one.before
-            if done is not None:
-                done.release()
-            done = one.space  # what it read is what the coupling before it moved
-        if done is not None:
-            done.release()
-        if not needs_x:
-            return None, None, *grads
-        x_grad = recycled(x, *x.shape)
-        for part, part_grad in zip(_parts(x_grad, chain, columns), part_grads, strict=True):
-            part.copy_(part_grad)
+        memory, ctx.memory = ctx.memory, None
+        if memory is None:  # once more through one graph: others may have the memory by now
+            memory = _memory(x, chain, params, keeps=True)
+            memory.run(x, torch.empty_like(x), params)
+        x_grad = recycled(x, *x.shape) if needs_x else None
+        grads = memory.pull_back(z_grad, logdet_grad, params, needed, x_grad)
+        memory.release()
         return x_grad, None, *grads
 
 
 def plain_chain(x: Tensor, chain: Chain, params: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """The same of operations that can be differentiated any number of times."""
     scalar_map = affine.plain_inverse if chain.inverse else affine.plain_forward
-    now, logdet = [x[part] for part in chain.parts], x.new_zeros(x.shape[1])
-    for link, these in zip(chain.links, _by_link(params, chain.links), strict=True):
+    now, logdet, rest = [x[part] for part in chain.parts], x.new_zeros(x.shape[1]), iter(params)
+    for link in chain.links:
+        these = list(islice(rest, 2 * len(link.layers)))
         out = plain_perceptron(now[1 - link.moved], link.layers, these, link.residual)
         theta = out.unflatten(0, (len(out) // 2, 2)).transpose(0, 1)
         now[link.moved], log_slope = scalar_map(now[link.moved], theta, link.limit)

@@ -93,7 +93,7 @@ def keep(key: Hashable, thing: Any, numbers: int) -> None:
         thing: What is kept.
         numbers: How many numbers lie in its memory; where there are too many it is not kept.
     """
-    if numbers > 2 * _LARGEST:
+    if numbers > _MOST_NUMBERS // 2:
         return
     kept = _buffers.kept
     things = kept.pop(key, [])  # what was used last goes last
