@@ -108,6 +108,7 @@ class Memory:
         def rows(*key: Any) -> Any:
             return once(key, plane, like, key[-1], columns)
 
+        # Without a way back two workspaces in turns are enough: a turn may write over what the one before it read.
         spaces = [
             once(("space", k if keeps else k % 2, link[:2]), workspace, link.layers, link.residual, (), like, columns)
             for k, link in enumerate(links)
