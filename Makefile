@@ -3,7 +3,7 @@
 #   make demo               from a real table to a density, samples and a report; DATA=my.csv for your own table
 #   make test               the whole test suite
 #   make lint | docs
-#   make bench              every benchmark against every peer, about 30 minutes; QUICK=1 for a look in 5
+#   make bench              every benchmark against every peer, about 40 minutes; QUICK=1 for a look in 5
 #
 # PYTHON=python3.12 picks the interpreter (3.11 or newer), PYTEST="-k contract" passes options to pytest.
 

@@ -1,6 +1,6 @@
 """Runs every benchmark that needs no data, one after the other, and says how long each took.
 
-    python benchmarks/all.py             # 30 minutes on two cores
+    python benchmarks/all.py             # 40 minutes on two cores
     python benchmarks/all.py --quick     # about 5 minutes: small models, few sizes
 
 Each script writes its own dated result files; one that fails does not stop the rest, but the exit code tells. With a
