@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..described import Described
+from ..transforms.elementwise import sum_event
 from .view import DensityView
 
 
@@ -94,12 +95,11 @@ class StandardNormal(Described):
     def __init__(self, event_shape: Sequence[int]) -> None:
         super().__init__()
         self.event_shape = torch.Size(event_shape)
-        self.dims = tuple(range(-len(self.event_shape), 0))
         self.constant = -0.5 * math.log(2 * math.pi) * math.prod(self.event_shape)
         self.register_buffer("loc", torch.zeros(()), persistent=False)  # says which dtype and device to draw on
 
     def log_prob(self, z: Tensor) -> Tensor:
-        return torch.rsub(z.square().sum(self.dims), self.constant, alpha=0.5)  # constant - sum / 2
+        return torch.rsub(sum_event(z.square(), len(self.event_shape)), self.constant, alpha=0.5)  # constant - sum / 2
 
     def sample(
         self, shape: Sequence[int], generator: torch.Generator | None = None, temperature: float = 1.0

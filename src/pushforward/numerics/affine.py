@@ -54,10 +54,11 @@ class Parameters:
             self.all = plane(like, last.rows, columns)
             self.mu, self.raw = self.all.unflatten(-2, (last.rows // 2, 2)).unbind(-2)
             self.rows = by_step(last, self.all)
+        self.numbers = self.all.numel()
 
     def release(self) -> None:
         """Gives the memory back: others may overwrite it."""
-        keep(self.key, self, self.all.numel())
+        keep(self.key, self, self.numbers)
 
 
 def parameters(last: Staircase, like: Tensor, columns: Columns) -> Parameters:

@@ -131,7 +131,7 @@ class Memory:
             self.turns.append(Turn(link, own, read, space, outputs, before, after, *slopes))
         self.last = tuple(now)
         self.grads = [rows("gradient", side, size) for side, size in enumerate(sizes)] if keeps else []
-        self.numbers = sum(_numbers(each) for each in found.values())
+        self.numbers = sum(each.numel() if isinstance(each, Tensor) else each.numbers for each in found.values())
 
     def run(self, x: Tensor, z: Tensor, params: Sequence[Tensor]) -> Tensor:
         """Writes z and gives the log-determinants."""
@@ -195,13 +195,6 @@ class Memory:
     def release(self) -> None:
         """Gives the memory back: the next pass like this one may overwrite it."""
         keep(self.key, self, self.numbers)
-
-
-def _numbers(thing: Any) -> int:
-    """How many numbers lie in a tensor, in outputs or in a workspace."""
-    if isinstance(thing, Workspace):
-        return thing.numbers
-    return (thing.all if isinstance(thing, affine.Parameters) else thing).numel()  # type: ignore[no-any-return]
 
 
 def _memory(x: Tensor, chain: Chain, params: Sequence[Tensor], keeps: bool) -> Memory:

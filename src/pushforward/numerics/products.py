@@ -69,7 +69,7 @@ def product(a: Tensor, b: Tensor, out: Tensor) -> Tensor:
     if b.dim() == 3:
         return torch.bmm(a.expand(len(b), -1, -1), b, out=out)
     if _suits_onednn(_WORTH.placed, a, b):
-        return out.copy_(_by_onednn(a, b))
+        return out.copy_(new_product(a, b))
     return torch.mm(a, b, out=out)
 
 
@@ -77,13 +77,13 @@ def goes_anew(rows: int, b: Tensor) -> bool:
     """Whether a product of a matrix of so many rows and b takes less time in new memory than in place."""
     inner, columns = b.shape[-2:]
     least = _WORTH.wide if columns >= 512 else _WORTH.new
-    fits = least != _NEVER and rows * inner * columns >= least and rows * columns <= _WORTH.largest
-    return fits and b.dim() == 2 and b.dtype == torch.float32 and b.device.type == "cpu"
+    fits = b.dim() == 2 and rows * columns <= _WORTH.largest
+    return fits and _is_worth_it(least, rows * inner * columns, b)
 
 
 def new_product(a: Tensor, b: Tensor) -> Tensor:
-    """a b in new memory, without a graph, for those that :func:`goes_anew`."""
-    return _by_onednn(a, b)
+    """a b by oneDNN, in new memory and without a graph, for two float32 matrices on the CPU."""
+    return _ONEDNN(a, b.t(), None, "none", [], "")  # type: ignore[no-any-return]
 
 
 def summed_product(a: Tensor, b: Tensor, out: Tensor) -> Tensor:
@@ -92,7 +92,7 @@ def summed_product(a: Tensor, b: Tensor, out: Tensor) -> Tensor:
     if a.dim() == 3:
         return torch.sum(torch.bmm(a, b), 0, out=out)
     if _suits_onednn(_WORTH.summed, a, b):
-        return out.copy_(_by_onednn(a, b))
+        return out.copy_(new_product(a, b))
     return torch.mm(a, b, out=out)
 
 
@@ -101,7 +101,7 @@ def add_product(total: Tensor, a: Tensor, b: Tensor) -> Tensor:
     if b.dim() == 3:
         return total.baddbmm_(a.expand(len(b), -1, -1), b)
     if _suits_onednn(_WORTH.placed, a, b):
-        return total.add_(_by_onednn(a, b))
+        return total.add_(new_product(a, b))
     return total.addmm_(a, b)
 
 
@@ -138,22 +138,17 @@ def by_column(multiplications: int) -> bool:
 
 
 def _suits_onednn(least: int, a: Tensor, b: Tensor) -> bool:
-    return (
-        least != _NEVER
-        and a.numel() * b.size(1) >= least
-        and a.dtype == b.dtype == torch.float32
-        and a.device.type == "cpu"
-    )
+    return least != _NEVER and a.dtype == torch.float32 and _is_worth_it(least, a.numel() * b.size(1), b)
 
 
-def _by_onednn(a: Tensor, b: Tensor) -> Tensor:
-    return _ONEDNN(a, b.t(), None, "none", [], "")  # type: ignore[no-any-return]
+def _is_worth_it(least: int, multiplications: int, like: Tensor) -> bool:
+    return multiplications >= least and like.dtype == torch.float32 and like.device.type == "cpu"
 
 
 # One operator, because the compiler takes oneDNN's with constant weights only.
 _LIBRARY = torch.library.Library("pushforward", "DEF")
 _LIBRARY.define("product(Tensor a, Tensor b) -> Tensor")
-_LIBRARY.impl("product", _by_onednn, "CompositeExplicitAutograd")
+_LIBRARY.impl("product", new_product, "CompositeExplicitAutograd")
 _PRODUCT: Any = torch.ops.pushforward.product
 
 
