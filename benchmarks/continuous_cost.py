@@ -20,7 +20,7 @@ import torch
 
 import pushforward as pf
 from pushforward.nets.field import MLPField
-from pushforward.objectives_continuous import optimal_partners
+from pushforward.objectives.continuous import optimal_partners
 from pushforward.transforms import Continuous
 
 

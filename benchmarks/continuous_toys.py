@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 import pushforward as pf
-from pushforward.data import toy
+from pushforward.testing import toy
 from pushforward.transforms import Continuous
 
 LR, MUON_LR, WARM = 3e-3, 0.02, 100  # WARM: steps until the learning rate is at its height

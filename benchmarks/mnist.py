@@ -22,8 +22,8 @@ from measure.results import processor
 from torch import Tensor
 
 import pushforward as pf
-from pushforward.data.images import read_images, write_grid
 from pushforward.distributions.base import Density
+from pushforward.images.formats import read_images, write_grid
 
 PLACES = ["data/mnist", "/usr/share/dataset-fashion-mnist", "/usr/share/mnist"]
 MODELS = {

@@ -23,7 +23,7 @@ import torch
 from posterior_models import POSTERIORS
 
 import pushforward as pf
-from pushforward.data import targets
+from pushforward.testing import targets
 
 DRAWS = 20_000
 MEAN, SD, KHAT = 0.1, 0.1, 0.7  # the bars

@@ -28,7 +28,7 @@ from measure.subjects import OURS, families_of, model
 from measure.training import PART, Protocol, Trained, train_jax, train_torch
 
 import pushforward as pf
-from pushforward.recipes import learning_rate
+from pushforward.recipes.by_name import learning_rate
 
 LIBRARIES = {"ours": OURS, "zuko": "zuko", "nflows": "nflows", "normflows": "normflows", "flowjax": "flowjax"}
 

@@ -55,7 +55,7 @@ def child(arguments: list[str]) -> None:
     import pyarrow.parquet  # noqa: F401
     import torch  # noqa: F401
 
-    from pushforward import cli
+    from pushforward.cli import app as cli
 
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")  # VmHWM starts again

@@ -3,8 +3,8 @@
     python benchmarks/startup.py [--families realnvp,cnf] [--rounds 3]
 
 Each number comes from processes of its own, which take turns; medians. PyTorch's own import is listed by itself: the
-libraries on top of it cannot be faster. ``pushforward`` imports nothing until a name is used, ``pushforward.zoo`` what
-a flow needs. Compilers start with empty caches.
+libraries on top of it cannot be faster. ``pushforward`` imports nothing until a name is used,
+``pushforward.recipes.tables`` what a flow needs. Compilers start with empty caches.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from measure.probe import ask
 from measure.subjects import BUILDERS, families_of, installed
 
 PEERS = ("zuko", "nflows.flows", "normflows", "torchdiffeq", "jax", "flowjax.flows", "diffrax")
-MODULES = ("torch", "pushforward", "pushforward.zoo", *PEERS)
+MODULES = ("torch", "pushforward", "pushforward.recipes.tables", *PEERS)
 
 
 def medians(questions: list[tuple[str, ...]], rounds: int) -> list[results.Row]:

@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 
 import pushforward as pf
-from pushforward.objectives import Objective
+from pushforward.objectives.divergences import Objective
 from pushforward.training.distributed import Ranks
 from pushforward.training.sharding import divided
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pushforward.arguments import assignments, bounds, names, seconds, widths
-from pushforward.data.errors import InputError
+from pushforward.cli.arguments import assignments, bounds, names, seconds, widths
+from pushforward.tables.errors import InputError
 
 
 def test_values_mean_what_they_look_like() -> None:

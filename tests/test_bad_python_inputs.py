@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import pushforward as pf
-from pushforward.checkpoint import CheckpointError
 from pushforward.nets.made import MADE
+from pushforward.saving.checkpoint import CheckpointError
 from pushforward.transforms import Affine, Autoregressive, Half, Permutation, Spline
 
 X = torch.randn(60, 3)

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import pushforward as pf
-from pushforward.checkpoint import CheckpointError, load_extra
+from pushforward.saving.checkpoint import CheckpointError, load_extra
 from pushforward.transforms import Compose, Standardize
 from pushforward.transforms.precision import Precision
 

@@ -9,8 +9,8 @@ import pytest
 
 import pushforward as pf
 from pushforward import transforms
-from pushforward.citation import ALWAYS, PARTS, SOLVERS, bibliography
-from pushforward.papers import PAPERS
+from pushforward.citation.cite import ALWAYS, PARTS, SOLVERS, bibliography
+from pushforward.citation.papers import PAPERS
 
 
 def keys(model) -> set[str]:

@@ -25,7 +25,7 @@ import torch
 from PIL import Image
 
 import pushforward
-from pushforward.cli import main
+from pushforward.cli.app import main
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])

@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import pushforward as pf
-from pushforward.recipes import FLOWS, learning_rate
+from pushforward.recipes.by_name import FLOWS, learning_rate
 
 RNG = np.random.default_rng(0)
 X = np.column_stack([RNG.normal(size=300), 100 + 20 * RNG.normal(size=300)])

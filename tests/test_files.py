@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from pushforward import files
+from pushforward.saving import files
 
 
 @pytest.mark.parametrize("one_call", [True, False])

@@ -15,31 +15,17 @@ ROOT = Path(pushforward.__file__).parent
 
 # From the maths up to the doors. Files of one floor may use each other.
 FLOORS = (
-    ("described", "files", "bundle", "numerics"),
+    ("saving", "numerics"),
     ("nets",),
     ("transforms",),
-    ("data",),
-    ("distributions",),
-    (
-        "zoo",
-        "zoo_images",
-        "recipes",
-        "recipes_images",
-        "objectives",
-        "objectives_continuous",
-        "supports",
-        "diagnostics",
-        "modes",
-        "plot",
-        "target",
-        "testing",
-        "citation",
-        "papers",
-    ),
-    ("checkpoint",),
+    ("tables.schema", "tables.formats", "tables.stream", "tables.errors", "tables.baselines", "images.formats"),
+    ("distributions", "images"),
+    ("recipes", "plot", "testing", "citation"),
+    ("objectives",),
+    ("diagnostics",),
     ("report",),
-    ("training", "target_fit"),
-    ("estimator", "interop", "arguments", "commands", "shell", "cli", "__main__"),
+    ("training", "posterior"),
+    ("interop", "commands", "cli", "__main__"),
 )
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 FILES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 import pushforward as pf
-from pushforward.data import toy
-from pushforward.testing import randomize
+from pushforward.testing import randomize, toy
 
 HIDDEN = (12, 12)
 FLOWS = {

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import pushforward as pf
-from pushforward.objectives import Objective
+from pushforward.objectives.divergences import Objective
 
 
 def test_forward_kl_is_the_mean_negative_log_likelihood():

@@ -8,7 +8,7 @@ from torch import nn
 
 import pushforward as pf
 from pushforward.nets.field import MLPField
-from pushforward.objectives_continuous import optimal_partners
+from pushforward.objectives.continuous import optimal_partners
 from pushforward.testing import randomize
 from pushforward.transforms import Compose, Continuous, Standardize
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import pushforward as pf
-from pushforward.target import check_target
+from pushforward.objectives.target import check_target
 
 
 def good(x):

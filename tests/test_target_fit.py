@@ -7,7 +7,7 @@ import torch
 from torch.distributions import Gamma, constraints
 
 import pushforward as pf
-from pushforward.data import targets
+from pushforward.testing import targets
 
 
 def test_a_posterior_is_fitted_in_its_own_space():

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pushforward.data.images import read_images
+from pushforward.images.formats import read_images
 
 DATA = ("protein", "bsds300", "mnist")
 PARTS = ("train", "val", "test")

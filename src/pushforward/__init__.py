@@ -16,54 +16,54 @@ if TYPE_CHECKING:
     from . import plot as plot
     from . import testing as testing
     from . import transforms as transforms
-    from .checkpoint import load as load
-    from .checkpoint import save as save
-    from .citation import cite as cite
+    from .citation.cite import cite as cite
     from .distributions.flow import Flow as Flow
-    from .estimator import ConditionalFlowDensity as ConditionalFlowDensity
-    from .estimator import FlowDensity as FlowDensity
-    from .objectives import ForwardKL as ForwardKL
-    from .objectives import ReverseKL as ReverseKL
-    from .objectives_continuous import FlowMatching as FlowMatching
-    from .objectives_continuous import RegularisedLikelihood as RegularisedLikelihood
-    from .supports import constrain as constrain
-    from .supports import laplace as laplace
-    from .target_fit import fit_target as fit_target
+    from .interop.sklearn import ConditionalFlowDensity as ConditionalFlowDensity
+    from .interop.sklearn import FlowDensity as FlowDensity
+    from .objectives.continuous import FlowMatching as FlowMatching
+    from .objectives.continuous import RegularisedLikelihood as RegularisedLikelihood
+    from .objectives.divergences import ForwardKL as ForwardKL
+    from .objectives.divergences import ReverseKL as ReverseKL
+    from .posterior.constrain import constrain as constrain
+    from .posterior.constrain import laplace as laplace
+    from .posterior.fit_target import fit_target as fit_target
+    from .recipes.images import glow as glow
+    from .recipes.images import pixelcnn as pixelcnn
+    from .recipes.images import pixels as pixels
+    from .recipes.tables import ffjord as ffjord
+    from .recipes.tables import iaf as iaf
+    from .recipes.tables import made as made
+    from .recipes.tables import maf as maf
+    from .recipes.tables import nsf as nsf
+    from .recipes.tables import realnvp as realnvp
+    from .saving.checkpoint import load as load
+    from .saving.checkpoint import save as save
     from .training.fit import fit as fit
-    from .zoo import ffjord as ffjord
-    from .zoo import iaf as iaf
-    from .zoo import made as made
-    from .zoo import maf as maf
-    from .zoo import nsf as nsf
-    from .zoo import realnvp as realnvp
-    from .zoo_images import glow as glow
-    from .zoo_images import pixelcnn as pixelcnn
-    from .zoo_images import pixels as pixels
 
 _HOMES = {
-    "ConditionalFlowDensity": "estimator",
+    "ConditionalFlowDensity": "interop.sklearn",
     "Flow": "distributions.flow",
-    "FlowDensity": "estimator",
-    "FlowMatching": "objectives_continuous",
-    "ForwardKL": "objectives",
-    "RegularisedLikelihood": "objectives_continuous",
-    "ReverseKL": "objectives",
-    "cite": "citation",
-    "ffjord": "zoo",
+    "FlowDensity": "interop.sklearn",
+    "FlowMatching": "objectives.continuous",
+    "ForwardKL": "objectives.divergences",
+    "RegularisedLikelihood": "objectives.continuous",
+    "ReverseKL": "objectives.divergences",
+    "cite": "citation.cite",
+    "ffjord": "recipes.tables",
     "fit": "training.fit",
-    "fit_target": "target_fit",
-    "glow": "zoo_images",
-    "constrain": "supports",
-    "iaf": "zoo",
-    "laplace": "supports",
-    "load": "checkpoint",
-    "made": "zoo",
-    "maf": "zoo",
-    "nsf": "zoo",
-    "pixelcnn": "zoo_images",
-    "pixels": "zoo_images",
-    "realnvp": "zoo",
-    "save": "checkpoint",
+    "fit_target": "posterior.fit_target",
+    "glow": "recipes.images",
+    "constrain": "posterior.constrain",
+    "iaf": "recipes.tables",
+    "laplace": "posterior.constrain",
+    "load": "saving.checkpoint",
+    "made": "recipes.tables",
+    "maf": "recipes.tables",
+    "nsf": "recipes.tables",
+    "pixelcnn": "recipes.images",
+    "pixels": "recipes.images",
+    "realnvp": "recipes.tables",
+    "save": "saving.checkpoint",
 }
 _MODULES = (
     "diagnostics",

@@ -13,7 +13,7 @@ import pytest
 from picture_files import QUICK as QUICK_IMAGES
 from picture_files import halves
 
-from pushforward import cli
+from pushforward.cli import app as cli
 
 QUICK = ["--flow", "maf", "--layers", "2", "--hidden", "16", "--steps", "200", "--lr", "0.01", "--quiet"]
 

@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from pushforward import cli
+from pushforward.cli import app as cli
 from pushforward.commands import parts
 
 

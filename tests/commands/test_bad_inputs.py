@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pushforward import cli
+from pushforward.cli import app as cli
 
 RNG = np.random.default_rng(0)
 A, B = RNG.normal(size=80), RNG.normal(size=80)

@@ -16,7 +16,7 @@ import torch
 from conftest import QUICK, mixed_table
 
 import pushforward as pf
-from pushforward import cli
+from pushforward.cli import app as cli
 from pushforward.commands.learn import held_out_order
 from pushforward.commands.model import TableModel
 
@@ -296,7 +296,7 @@ def test_a_process_of_its_own(tmp_path: Path, workshop: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["rows"] == 600
-    code = "import sys; from pushforward.cli import main; c = main(['--help']); print(c, 'torch' in sys.modules)"
+    code = "import sys; from pushforward.cli.app import main; c = main(['--help']); print(c, 'torch' in sys.modules)"
     helped = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert helped.stdout.splitlines()[-1] == "0 False"
     assert "Fit" in helped.stdout or "fit" in helped.stdout

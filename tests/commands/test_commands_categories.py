@@ -31,7 +31,7 @@ def flats(rows: int = 900, seed: int = 0) -> pl.DataFrame:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from pushforward import cli
+    from pushforward.cli import app as cli
 
     folder = tmp_path_factory.mktemp("flats")
     flats().write_csv(folder / "flats.csv")

@@ -14,7 +14,7 @@ from picture_files import BRIEF, QUICK, folder_of, halves
 from PIL import Image
 
 import pushforward as pf
-from pushforward import cli
+from pushforward.cli import app as cli
 
 
 def test_fit_reports_bits_per_dimension_beside_independent_pixels(run, gallery: Path, tmp_path: Path) -> None:

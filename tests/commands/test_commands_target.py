@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from pushforward import cli
+from pushforward.cli import app as cli
 
 Run = Callable[..., Any]
 QUICK = ("--flow", "realnvp", "--layers", "4", "--steps", "200", "--batch-size", "128", "--lr", "2e-3")

@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 import pushforward as pf
-from pushforward import cli
+from pushforward.cli import app as cli
 from pushforward.commands import parts
 from pushforward.training.batches import Batches
 

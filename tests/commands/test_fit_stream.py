@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import pushforward as pf
-from pushforward.data import shuffle, survey
+from pushforward.tables.stream import shuffle, survey
 from pushforward.training.stream import StreamBatches
 
 QUICK = ["--flow", "maf", "--layers", "2", "--hidden", "16", "--steps", "200", "--lr", "0.01"]

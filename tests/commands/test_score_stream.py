@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch.distributed as dist
 
-from pushforward import cli
+from pushforward.cli import app as cli
 from pushforward.commands import parts
 from pushforward.commands.tally import Tally, median_of
-from pushforward.data import large
+from pushforward.tables.stream import large
 
 ROWS = 1000
 
@@ -63,7 +63,7 @@ def test_a_folder_has_the_scores_of_the_table_in_one_piece(folder, workshop, run
 
 def test_a_large_csv_is_read_in_pieces_too(folder, workshop, run, whole, monkeypatch):
     monkeypatch.setattr(large, "LARGE_CSV", 0)
-    monkeypatch.setattr("pushforward.data.csv_rows.BLOCK", 4096)
+    monkeypatch.setattr("pushforward.tables.formats.csv_rows.BLOCK", 4096)
     run("score", workshop / "given", folder / "rows.csv", "-o", folder / "s.parquet")
     close(pl.read_parquet(folder / "s.parquet"), whole[0])
 

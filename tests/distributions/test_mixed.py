@@ -13,7 +13,7 @@ from torch import Tensor
 import pushforward as pf
 from pushforward.distributions.mixed import Categories, Mixed
 from pushforward.nets.made import MADE
-from pushforward.recipes import categories_by_size
+from pushforward.recipes.by_name import categories_by_size
 from pushforward.testing import randomize
 
 CLASSES = (3, 0, 2)  # a category, a number, a category

@@ -24,11 +24,11 @@ import atheris
 
 with atheris.instrument_imports(include=["pushforward"]):
     import pushforward as pf
-    from pushforward.bundle import CheckpointError
-    from pushforward.data.csv_rows import CsvRows
-    from pushforward.data.errors import InputError
-    from pushforward.data.large import open_parquet
-    from pushforward.data.table import read_table
+    from pushforward.saving.bundle import CheckpointError
+    from pushforward.tables.errors import InputError
+    from pushforward.tables.formats.csv_rows import CsvRows
+    from pushforward.tables.formats.table import read_table
+    from pushforward.tables.stream.large import open_parquet
 
 import numpy as np
 import polars as pl

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from pushforward.described import build, describe
 from pushforward.nets.field import ConvField, FourierField, MLPField, ResidualField, SquashField, tanh
+from pushforward.saving.config import build, describe
 from pushforward.testing import randomize
 
 FIELDS = {

@@ -12,9 +12,9 @@ import torch
 from scipy import stats
 
 import pushforward as pf
-from pushforward.data.columns import Column
-from pushforward.data.schema import Schema
 from pushforward.report.build import write_report
+from pushforward.tables.schema.columns import Column
+from pushforward.tables.schema.schema import Schema
 from pushforward.transforms import Compose, Standardize
 
 HOSTILE = ["<script>alert(1)</script>", "$price_$", "x" * 200, "größe 价格", '"quoted" & {{ 1 + 1 }}']

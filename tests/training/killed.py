@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 import pushforward as pf
-from pushforward.bundle import read_config, read_tensors
+from pushforward.saving.bundle import read_config, read_tensors
 
 OPTIONS = {"steps": 400, "lr": 1e-2, "batch_size": 128, "progress": False}
 

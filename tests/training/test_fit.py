@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import pushforward as pf
-from pushforward.objectives import Objective
+from pushforward.objectives.divergences import Objective
 from pushforward.training import loop
 
 

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 import pushforward as pf
-from pushforward.bundle import CheckpointError, read_config, read_tensors, write_bundle
-from pushforward.objectives import Objective
+from pushforward.objectives.divergences import Objective
+from pushforward.saving.bundle import CheckpointError, read_config, read_tensors, write_bundle
 from pushforward.training.batches import Batches
 from pushforward.training.loop import TrainingError
 
@@ -216,9 +216,11 @@ def test_a_disk_that_refuses_costs_the_state_and_not_the_training(tmp_path, monk
     if fault == "a file in the way":
         folder.write_text("")
     elif fault == "full disk":
-        monkeypatch.setattr("pushforward.bundle.write_file", refuse)
+        monkeypatch.setattr("pushforward.saving.bundle.write_file", refuse)
     else:
-        monkeypatch.setattr("pushforward.bundle.replace_directory", lambda new, path: os.rename(folder / "gone", path))
+        monkeypatch.setattr(
+            "pushforward.saving.bundle.replace_directory", lambda new, path: os.rename(folder / "gone", path)
+        )
     flow = small_flow()
     with pytest.warns(UserWarning, match="the state of training was not saved, training goes on"):
         pf.fit(flow, rows(), steps=20, checkpoint=folder, checkpoint_every=10)

@@ -14,7 +14,7 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 import pushforward as pf
-from pushforward.objectives import Objective
+from pushforward.objectives.divergences import Objective
 from pushforward.training import fit
 from pushforward.training.sharding import divided
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pushforward.described import build, describe
+from pushforward.saving.config import build, describe
 from pushforward.transforms import ActNorm, AutoregressiveConv, Conv1x1, EmergingConv
 
 

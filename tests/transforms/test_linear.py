@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from pushforward.described import build, describe
 from pushforward.numerics.matrices import reflect
+from pushforward.saving.config import build, describe
 from pushforward.transforms import PLU, QR, Diagonal, Linear, Permutation, Triangular
 
 MATRICES = {

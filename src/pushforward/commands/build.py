@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ..data.front import front
-from ..data.schema import Schema
 from ..distributions.base import Density
 from ..distributions.flow import Flow
 from ..distributions.mixed import Mixed
-from ..recipes import categories_by_size, flow_by_name
+from ..recipes.by_name import categories_by_size, flow_by_name
+from ..tables.schema.preprocessing import front
+from ..tables.schema.schema import Schema
 from ..transforms.base import Compose
 
 

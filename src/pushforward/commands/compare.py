@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.errors import InputError, listed
+from ..tables.errors import InputError, listed
 from .console import Console, aligned, mean_and_error
 from .held_out import held_out_of_all
 from .model import TableModel, kind_of

@@ -6,8 +6,8 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-from ..data.errors import InputError
-from ..data.images import is_images
+from ..images.formats import is_images
+from ..tables.errors import InputError
 from . import fit, report, sample, score
 from .console import Console
 

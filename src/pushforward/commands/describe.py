@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..data.columns import Column
-from ..data.errors import listed
-from ..data.schema import Schema
-from ..data.table import Table
+from ..tables.errors import listed
+from ..tables.formats.table import Table
+from ..tables.schema.columns import Column
+from ..tables.schema.schema import Schema
 from .console import aligned
 from .prepare import Prepared
 

@@ -6,7 +6,7 @@ import os
 
 import torch
 
-from ..data.errors import InputError
+from ..tables.errors import InputError
 
 
 def device_named(name: str) -> str:

@@ -10,8 +10,8 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from ..data.schema import Schema
 from ..report.reasons import POINTS, repairs, typical_values
+from ..tables.schema.schema import Schema
 from .model import TableModel
 
 

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from .. import checkpoint
-from ..data.baseline import Gaussian
-from ..data.dequantise import cell_log_density
-from ..data.errors import InputError, listed
-from ..data.shuffle import ShuffledRows
-from ..data.table import Table
 from ..distributions.base import Density
-from ..objectives import Objective
+from ..objectives.divergences import Objective
+from ..saving import checkpoint
+from ..tables.baselines import Gaussian
+from ..tables.errors import InputError, listed
+from ..tables.formats.table import Table
+from ..tables.schema.cells import cell_log_density
+from ..tables.stream.shuffle import ShuffledRows
 from ..training.fit import Result
 from ..training.fit import fit as train
 from .build import density

@@ -15,12 +15,12 @@ import polars as pl
 import torch
 from torch.distributions import constraints
 
-from ..data.baseline import Gaussian
-from ..data.columns import Column
-from ..data.errors import InputError, listed
-from ..data.schema import Schema
-from ..data.table import write_table
-from ..target_fit import TargetFit, fit_target
+from ..posterior.fit_target import TargetFit, fit_target
+from ..tables.baselines import Gaussian
+from ..tables.errors import InputError, listed
+from ..tables.formats.table import write_table
+from ..tables.schema.columns import Column
+from ..tables.schema.schema import Schema
 from ..training.loop import TrainingError
 from ..transforms.constrained import Ordered
 from .console import Console, aligned, plain

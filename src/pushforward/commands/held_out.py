@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..data.errors import InputError
-from ..data.table import Table, read_table
+from ..tables.errors import InputError
+from ..tables.formats.table import Table, read_table
 from .console import Console
 from .learn import Rows, fingerprint, held_out_order
 from .model import TableModel

@@ -12,14 +12,14 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from ..data.dequantise import Cells, cell_log_density
-from ..data.errors import InputError
-from ..data.schema import Schema
-from ..data.table import Table
 from ..distributions.base import Density
 from ..distributions.flow import Flow
-from ..objectives import Objective
-from ..objectives_continuous import FlowMatching
+from ..objectives.continuous import FlowMatching
+from ..objectives.divergences import Objective
+from ..tables.errors import InputError
+from ..tables.formats.table import Table
+from ..tables.schema.cells import Cells, cell_log_density
+from ..tables.schema.schema import Schema
 from .console import mean_and_error
 
 MIN_ROWS = 50

@@ -12,11 +12,11 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from .. import checkpoint
-from ..data.dequantise import cell_log_density
-from ..data.errors import InputError, listed
-from ..data.schema import Schema
 from ..distributions.base import Density
+from ..saving import checkpoint
+from ..tables.errors import InputError, listed
+from ..tables.schema.cells import cell_log_density
+from ..tables.schema.schema import Schema
 
 M = TypeVar("M")
 KINDS = {"table": "a model of a table", "image": "a model of images"}

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ..data.errors import InputError
-from ..data.large import LargeRows
-from ..data.parquet import Piece
-from ..data.table import write_atomically, write_table
-from ..files import remove_directory, write_file
+from ..saving.files import remove_directory, write_file
+from ..tables.errors import InputError
+from ..tables.formats.parquet import Piece
+from ..tables.formats.table import write_atomically, write_table
+from ..tables.stream.large import LargeRows
 
 SIZE = 100_000  # rows of a part
 PLAN = "plan.json"

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import polars as pl
 
-from ..data.categories import learn_category
-from ..data.errors import InputError, listed
-from ..data.learn import learn_schema
-from ..data.numbers import holds_names, is_text, refuse_gaps, refuse_spoilt, require_columns, usable_rows
-from ..data.schema import Schema
-from ..data.shuffle import ShuffledRows
-from ..data.table import Table
+from ..tables.errors import InputError, listed
+from ..tables.formats.table import Table
+from ..tables.schema.categories import learn_category
+from ..tables.schema.infer import learn_schema
+from ..tables.schema.numbers import holds_names, is_text, refuse_gaps, refuse_spoilt, require_columns, usable_rows
+from ..tables.schema.schema import Schema
+from ..tables.stream.shuffle import ShuffledRows
 from .console import Console
 from .learn import Rows, divide, refuse_few_rows
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from ..data.errors import InputError
-from ..data.large import is_many, open_parquet
-from ..data.learn import learn_schema
-from ..data.parquet import ParquetRows
-from ..data.shuffle import ShuffledRows
-from ..data.survey import Division, survey
-from ..data.table import Table, read_table
+from ..tables.errors import InputError
+from ..tables.formats.parquet import ParquetRows
+from ..tables.formats.table import Table, read_table
+from ..tables.schema.infer import learn_schema
+from ..tables.stream.large import is_many, open_parquet
+from ..tables.stream.shuffle import ShuffledRows
+from ..tables.stream.survey import Division, survey
 from .console import Console
 from .learn import HELD_OUT, MOST_HELD_OUT, Rows, refuse_few_rows
 from .prepare import Prepared, Wishes, kinds

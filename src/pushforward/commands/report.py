@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..data.baseline import Gaussian
-from ..data.errors import InputError
-from ..data.table import check_output
 from ..report.build import write_report
+from ..tables.baselines import Gaussian
+from ..tables.errors import InputError
+from ..tables.formats.table import check_output
 from .compare import refuse_unlike
 from .console import Console
 from .describe import describe_target, report_command

@@ -6,9 +6,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from .. import checkpoint
-from ..described import Described
-from ..files import NotSaved, reason
+from ..saving import checkpoint
+from ..saving.config import Described
+from ..saving.files import NotSaved, reason
 
 
 def save(model: Described, path: Path, facts: dict[str, Any]) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..data.errors import InputError
-from ..data.table import check_output, write_table
+from ..tables.errors import InputError
+from ..tables.formats.table import check_output, write_table
 from .console import Console, aligned
 from .model import TableModel, kind_of
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ..data.errors import InputError, listed
-from ..data.large import LargeRows, open_large
-from ..data.parquet import Piece
-from ..data.table import Table, check_output, read_table, write_table
+from ..tables.errors import InputError, listed
+from ..tables.formats.parquet import Piece
+from ..tables.formats.table import Table, check_output, read_table, write_table
+from ..tables.stream.large import LargeRows, open_large
 from . import score_stream
 from .console import Console, aligned
 from .explain import explain, explained_columns

@@ -10,10 +10,10 @@ from typing import Any
 import polars as pl
 from tqdm import tqdm
 
-from ..bundle import read_config
-from ..data.errors import InputError
-from ..data.large import LargeRows
-from ..data.table import check_output
+from ..saving.bundle import read_config
+from ..tables.errors import InputError
+from ..tables.formats.table import check_output
+from ..tables.stream.large import LargeRows
 from ..training.distributed import join
 from .console import Console
 from .model import TableModel

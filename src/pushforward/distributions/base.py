@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..described import Described
+from ..saving.config import Described
 from ..transforms.elementwise import sum_event
 from .view import DensityView
 

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..described import Described
 from ..numerics.affine import soft_clamp
+from ..saving.config import Described
 
 _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 

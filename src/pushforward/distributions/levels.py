@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..described import Described
+from ..saving.config import Described
 
 
 class Levels(Described):

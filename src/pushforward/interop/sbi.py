@@ -10,8 +10,8 @@ from sbi.neural_nets.estimators.base import ConditionalDensityEstimator
 from torch import Tensor, nn
 
 from ..distributions.flow import Flow
-from ..recipes import flow_by_name
-from ..supports import constrain
+from ..posterior.constrain import constrain
+from ..recipes.by_name import flow_by_name
 from ..transforms.normalization import Standardize
 
 

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..described import Described
 from ..numerics.layout import image_layout
+from ..saving.config import Described
 from .mlp import has_context
 
 

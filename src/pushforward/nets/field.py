@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..described import Described
 from ..numerics.ode.network import Network, logistic_form
+from ..saving.config import Described
 from .mlp import has_context, uniform
 
 

@@ -8,12 +8,12 @@ from operator import index
 import torch
 from torch import Tensor, nn
 
-from ..described import Described
 from ..numerics.eager import eager
 from ..numerics.incremental import Feature, InvertibleMap, generate, invert, plan, solve
 from ..numerics.layout import planes, unplanes
 from ..numerics.masked_linear import blocks, mask, masked, staircase
 from ..numerics.perceptron import perceptron
+from ..saving.config import Described
 from .mlp import alternating, has_context, uniform
 
 

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..described import Described
 from ..numerics.layout import planes
 from ..numerics.masked_linear import full
 from ..numerics.perceptron import perceptron
+from ..saving.config import Described
 
 
 class MLP(Described):

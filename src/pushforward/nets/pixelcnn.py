@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..described import Described
+from ..saving.config import Described
 from .mlp import has_context
 
 FIRST = 7  # rows, columns and taps of the first convolutions

@@ -15,11 +15,11 @@ from markupsafe import Markup
 from torch import Tensor
 
 from .. import __version__
-from ..data.columns import Column
-from ..data.errors import listed
-from ..data.schema import Schema
-from ..data.table import write_atomically
 from ..distributions.base import Density
+from ..tables.errors import listed
+from ..tables.formats.table import write_atomically
+from ..tables.schema.columns import Column
+from ..tables.schema.schema import Schema
 from . import measure, sections
 from .blocks import Section
 from .model import LogProb, Model
@@ -66,8 +66,8 @@ def write_report(
         command: What reproduces the report, to be copied from it.
         title: The heading.
         seed: Of everything that is drawn.
-        schema: The table's :class:`~pushforward.data.schema.Schema`, with which whole and rounded numbers are scored
-            by their cells; or a mapping per column (``name``, ``kind``, …) to show in the data summary.
+        schema: The table's ``Schema``, with which whole and rounded numbers are scored by their cells;
+            or a mapping per column (``name``, ``kind``, …) to show in the data summary.
         row_numbers: Where the held-out rows stand in the user's file; 0, 1, 2, … where it is not given.
         samples: Rows drawn from the flow.
         timings: Whether to say how long scoring and sampling took; two pages are then no longer the same bytes.

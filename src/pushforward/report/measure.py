@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..data.baseline import Gaussian
+from ..tables.baselines import Gaussian
 from .model import LogProb, Model
 
 LEVELS = tuple(level / 10 for level in range(1, 10))

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..data.dequantise import Cells, cell_log_density
-from ..data.schema import Schema
 from ..distributions.base import Density, StandardNormal
 from ..distributions.mixed import Mixed
+from ..tables.schema.cells import Cells, cell_log_density
+from ..tables.schema.schema import Schema
 from ..transforms.precision import Precision
 
 LogProb = Callable[[Tensor, Tensor | None], Tensor]

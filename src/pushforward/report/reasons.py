@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..data.schema import Schema
+from ..tables.schema.schema import Schema
 from .model import LogProb
 
 POINTS = 4  # points per cell: gains matter in whole nats

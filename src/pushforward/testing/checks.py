@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..described import build, describe
 from ..distributions.base import Density
 from ..distributions.flow import Flow
+from ..saving.config import build, describe
 from ..transforms.base import Transform
 
 TOLERANCES = {torch.float32: 1e-4, torch.float64: 1e-9}

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..bundle import CheckpointError
 from ..distributions.base import Density
-from ..objectives import ForwardKL, Objective
+from ..objectives.divergences import ForwardKL, Objective
+from ..saving.bundle import CheckpointError
 from .batches import Batches, Draws, gather, held_out_rows
 from .distributed import Ranks, join
 from .loop import Training, TrainingError

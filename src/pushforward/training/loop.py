@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..objectives import Objective
+from ..objectives.divergences import Objective
 from .batches import Batches, Draws, mix
 from .distributed import Ranks
 from .monitor import Monitor

@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from ..objectives import Objective
+from ..objectives.divergences import Objective
 from ..transforms.base import Compose
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ..bundle import CheckpointError, read_config, read_tensors, write_bundle
-from ..files import remove_directory
+from ..saving.bundle import CheckpointError, read_config, read_tensors, write_bundle
+from ..saving.files import remove_directory
 from .distributed import Ranks
 
 FORMAT = 1

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..described import Described
 from ..numerics.layout import plain_operations
+from ..saving.config import Described
 
 # Rows that are taken at once where nobody wants gradients, so that what lies between two passes stays in the cache.
 PART = 16384

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..described import Described
 from ..nets.mlp import MLP
 from ..numerics.affine_chain import Chain, Link, affine_chain
 from ..numerics.layout import feature_first, plain_operations, planes, unplanes
+from ..saving.config import Described
 from .base import Transform
 from .elementwise import sum_event
 from .scalar import Affine, Scalar

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..described import Described
 from ..numerics import affine, spline_fused
+from ..saving.config import Described
 
 
 class Scalar(Described):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...data.errors import InputError
+from ...tables.errors import InputError
 from ..console import Console, aligned, mean_and_error
 from .held_out import held_out_images
 from .model import ImageModel

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...data.errors import InputError
-from ...data.independent import IndependentPixels
-from ...data.pictures import Pictures, read_pictures
 from ...diagnostics import bits_per_dim
 from ...distributions.base import Density
-from ...objectives import ForwardKL
-from ...recipes_images import IMAGE_FLOWS, default_image_flow, image_flow_by_name
+from ...images.baselines import IndependentPixels
+from ...images.labelled import Pictures, read_pictures
+from ...objectives.divergences import ForwardKL
+from ...recipes.images_by_name import IMAGE_FLOWS, default_image_flow, image_flow_by_name
 from ...report.images.density import ImageDensity
+from ...tables.errors import InputError
 from ...transforms.multiscale import possible_squeezes
 from ..console import Console, aligned, mean_and_error, plain
 from ..device import device_named

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ...data.errors import InputError
-from ...data.pictures import Pictures
+from ...images.labelled import Pictures
+from ...tables.errors import InputError
 from ..console import Console
 from .model import ImageModel
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ...data.errors import listed
+from ...tables.errors import listed
 from ..console import Console, aligned
 from .fit import describe_held_out
 from .model import GIVEN, ImageModel

@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...data.errors import InputError, listed
-from ...data.pictures import Pictures, read_pictures
 from ...diagnostics import bits_per_dim
 from ...distributions.base import Density
+from ...images.labelled import Pictures, read_pictures
 from ...report.images.density import ImageDensity
+from ...tables.errors import InputError, listed
 from ..console import Console
 from ..model import PERCENTS, load_saved
 

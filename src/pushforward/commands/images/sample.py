@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ...data.errors import InputError, listed
-from ...data.images import write_grid
-from ...data.table import check_output, write_atomically
+from ...images.formats import write_grid
+from ...tables.errors import InputError, listed
+from ...tables.formats.table import check_output, write_atomically
 from ..console import Console
 from .model import GIVEN, ImageModel
 

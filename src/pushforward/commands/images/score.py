@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ...data.errors import InputError
-from ...data.table import check_output, write_table
+from ...tables.errors import InputError
+from ...tables.formats.table import check_output, write_table
 from ..console import Console, aligned, mean_and_error
 from .model import GIVEN, ImageModel
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ...data.table import write_atomically
 from ...distributions.base import Density
+from ...tables.formats.table import write_atomically
 from ..build import finite, render
 from .density import ImageDensity
 from .evidence import ImageSubject, gather

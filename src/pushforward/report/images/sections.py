@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ... import plot
-from ...data.images import png
+from ...images.formats import png
 from .. import prose
 from ..blocks import Cell, Column, Facts, Figure, Picture, Section, Table, Text
 from ..cost import cost_section

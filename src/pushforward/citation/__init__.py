@@ -1,0 +1,1 @@
+"""The papers behind what was used."""

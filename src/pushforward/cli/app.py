@@ -1,0 +1,88 @@
+"""The shell program: its commands, and what becomes of an error. Their arguments are in ``shell/``."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+
+from cyclopts import App, CycloptsError
+
+from .. import __version__
+from ..saving.files import NotSaved, reason
+from ..tables.errors import InputError
+from .judging import compare, info, report
+from .learning import demo, fit
+from .options import command_line
+from .using import sample, score
+
+HELP = """Learn the density of a table or of images, score its rows, draw new ones, and report.
+
+A typical afternoon:
+
+    pushforward fit sales.csv -o model
+    pushforward score model sales.csv -o scores.csv
+    pushforward sample model -n 1000 -o rows.csv
+    pushforward report model -o report.html
+
+Tables are CSV, Parquet, Arrow or NumPy files, and log-densities are in nats, in the table's own units. Images are
+folders of pictures, NumPy or MNIST-style idx files.
+"""
+
+app = App(name="pushforward", help=HELP, version=__version__)
+COMMANDS: tuple[Callable[..., None], ...] = (demo, fit, score, sample, report, compare, info)
+for place, command in enumerate(COMMANDS):
+    app.command(command, sort_key=place)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Returns:
+        0 when it is done, 2 when the input or the arguments are wrong, 1 for anything else; never a traceback.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    command_line.set(shlex.join(["pushforward", *arguments]))
+    try:
+        command, bound, _ = app.parse_args(arguments, exit_on_error=False, print_error=False)
+        with warnings.catch_warnings():
+            warnings.showwarning = _note
+            command(*bound.args, **bound.kwargs)
+    except CycloptsError as error:
+        return _fail(2, f"{' '.join(str(error).split())} Help: pushforward {_first(arguments)}--help", arguments)
+    except InputError as error:
+        return _fail(2, str(error), arguments)
+    except KeyboardInterrupt as stop:
+        return _fail(1, str(stop) or "stopped; nothing was written", arguments)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more at exit
+        return 1
+    except NotSaved as error:
+        return _fail(1, str(error), arguments)
+    except Exception as error:
+        if os.environ.get("PUSHFORWARD_TRACEBACK"):
+            raise
+        if isinstance(error, OSError) and error.filename:
+            return _fail(1, f"{error.filename}: {reason(error)}", arguments)
+        sentence = f"{type(error).__name__}: {error}".splitlines()[0]
+        return _fail(1, f"{sentence} (PUSHFORWARD_TRACEBACK=1 shows where)", arguments)
+    return 0
+
+
+def _fail(code: int, sentence: str, arguments: Sequence[str]) -> int:
+    print(f"pushforward: {sentence}", file=sys.stderr)
+    if "--json" in arguments:
+        print(json.dumps({"error": sentence}))
+    return code
+
+
+def _note(message: Warning | str, *_: object, **__: object) -> None:
+    """A warning as a line for people, without the line of code that it comes from."""
+    print(f"note: {str(message).splitlines()[0]}", file=sys.stderr, flush=True)
+
+
+def _first(arguments: Sequence[str]) -> str:
+    return f"{arguments[0]} " if arguments and arguments[0] in app else ""

@@ -1,0 +1,108 @@
+"""Values as they are typed in a shell: durations, lists of names, assignments. Each is refused by its flag."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+from ..tables.errors import InputError
+
+_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+
+def seconds(flag: str, text: str) -> float:
+    """Seconds of a duration such as 90s, 5m, 1.5h or 120.
+
+    Raises:
+        InputError: it is none, or not positive.
+    """
+    match = re.fullmatch(r"\s*([0-9.]+)\s*([a-z]*)\s*", text.lower())
+    try:
+        value = float(match[1]) * _UNITS[match[2]] if match else math.nan
+    except (ValueError, KeyError):
+        value = math.nan
+    if not value > 0:
+        raise InputError(f"{flag} {text}: expected a time such as 90s, 5m or 1h")
+    return value
+
+
+def names(flag: str, text: str | None) -> list[str]:
+    """Names between commas.
+
+    Raises:
+        InputError: one of them is empty.
+    """
+    if text is None:
+        return []
+    found = [name.strip() for name in text.split(",")]
+    if not all(found):
+        raise InputError(f"{flag} {text!r}: expected column names with commas between them")
+    return found
+
+
+def widths(text: str | None) -> list[int] | None:
+    """Widths of hidden layers, as in 128,128.
+
+    Raises:
+        InputError: one of them is no positive number.
+    """
+    if text is None:
+        return None
+    try:
+        found = [int(part) for part in text.split(",")]
+    except ValueError:
+        found = []
+    if not found or min(found) < 1:
+        raise InputError(f"--hidden {text}: expected positive whole numbers with commas between them, as in 128,128")
+    return found
+
+
+def height_and_width(flag: str, text: str) -> tuple[int, int]:
+    """The size of an image: one side, or height,width.
+
+    Raises:
+        InputError: it is none.
+    """
+    sides = text.replace("x", ",").split(",")
+    if not (1 <= len(sides) <= 2 and all(side.strip().isdecimal() and int(side) for side in sides)):
+        raise InputError(f"{flag} {text}: expected a side in pixels, or height,width, as in 28 or 28,32")
+    return int(sides[0]), int(sides[-1])
+
+
+def assignments(flag: str, texts: Sequence[str]) -> dict[str, str]:
+    """COLUMN=VALUE pairs; several may stand in one text, with commas between them.
+
+    Raises:
+        InputError: a text is no assignment, or a column is given twice.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        parts = text.split(",")
+        for part in parts if all("=" in part for part in parts) else [text]:
+            name, equals, value = (piece.strip() for piece in part.partition("="))
+            if not (equals and name and value):
+                raise InputError(f"{flag} {text}: expected COLUMN=VALUE")
+            if name in found:
+                raise InputError(f"{flag} {text}: {name!r} is given twice")
+            found[name] = value
+    return found
+
+
+def bounds(texts: Sequence[str]) -> dict[str, tuple[float, float | None]]:
+    """COLUMN=LOW,HIGH of each text; COLUMN=LOW, has no upper end.
+
+    Raises:
+        InputError: a text is none, or LOW is not below HIGH.
+    """
+    found: dict[str, tuple[float, float | None]] = {}
+    for text in texts:
+        name, _, interval = text.partition("=")
+        try:
+            low, high = (float(end) if end.strip() else math.inf for end in interval.split(","))
+        except ValueError:
+            low = high = math.nan
+        if not (name and math.isfinite(low) and low < high):
+            raise InputError(f"--bounds {text}: expected COLUMN=LOW,HIGH with LOW below HIGH, or COLUMN=LOW,")
+        found[name.strip()] = (low, high if math.isfinite(high) else None)
+    return found

@@ -1,0 +1,170 @@
+"""The commands that learn: ``demo`` and ``fit``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from ..tables.errors import InputError
+from .arguments import bounds, height_and_width, names, seconds, widths
+from .options import Device, DropMissing, Json, Quiet, Samples, Seed, console_for, typed
+
+
+def demo(
+    data: Path | None = None,
+    *,
+    output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("demo"),
+    budget: str = "60s",
+    flow: str = "nsf",
+    seed: Seed = 0,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """The whole job on a real table: fit, score, sample, report.
+
+    Args:
+        data: Your own table; without it, the diamonds table that ships inside plotnine.
+        output: The folder that everything is written to.
+        budget: Time for the training, as in 60s or 5m.
+        flow: Which flow to fit; see `pushforward fit --help`.
+    """
+    from ..commands import demo as command
+
+    console = console_for(json, quiet)
+    console.result(command.run(data, output, console, budget=seconds("--budget", budget), seed=seed, flow=flow))
+
+
+def fit(
+    data: Path | None = None,
+    *,
+    output: Annotated[Path, Parameter(name=["--output", "-o"])],
+    flow: str | None = None,
+    objective: str = "likelihood",
+    layers: int | None = None,
+    hidden: str | None = None,
+    columns: str | None = None,
+    given: str | None = None,
+    categories: str | None = None,
+    drop_missing: DropMissing = False,
+    bounds_: Annotated[list[str] | None, Parameter(name="--bounds", negative="")] = None,
+    seed: Seed = 0,
+    epochs: int | None = None,
+    steps: int | None = None,
+    budget: str | None = None,
+    patience: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    samples: Samples = None,
+    checkpoint_every: int | None = None,
+    resume: Annotated[bool, Parameter(negative="")] = False,
+    metrics: Path | None = None,
+    resize: str | None = None,
+    levels: int | None = None,
+    bits: int | None = None,
+    scales: int | None = None,
+    target: str | None = None,
+    dim: int | None = None,
+    support: str | None = None,
+    anneal: int = 0,
+    device: Device = "auto",
+    compile: Annotated[bool, Parameter(negative="")] = False,
+    stream: Annotated[bool, Parameter(negative="")] = False,
+    shard: Annotated[bool, Parameter(negative="")] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Learn the density of a table or of images; or, with --target, a sampler of a density known up to a constant.
+
+    Images are a folder of pictures, a .npy or .npz of uint8, or an MNIST-style idx file. One tenth of the rows or
+    images tells when to stop, another tenth is held out for the figures that are printed; an .npz file with arrays
+    train, val and test is used as it is divided. Without --epochs, --steps or --budget, it trains on about 5,000
+    batches.
+
+    Args:
+        data: The table, a folder or 'pattern' of Parquet files, or the images. Parquet files larger than memory are
+            read in pieces: columns are learnt from a sample, and rows are shuffled in a buffer.
+        output: The model: a folder that is written, or replaced.
+        flow: nsf (the best density, and the default), nsf-coupling (quick to sample too), maf, iaf, realnvp, or ffjord
+            (slow, smooth); nsf-linear and maf-linear mix the columns between their layers, as suits pixels. For images
+            glow (the default where it can halve them), realnvp, or pixelcnn (the fewest bits, slow to sample).
+        objective: likelihood, or for ffjord also matching: many times quicker a step, and the same exact density after.
+        layers: Layers of the flow, for glow on each scale; more fit better and run slower.
+        hidden: Widths of its hidden layers, as in 128,128; for images one width.
+        columns: Columns to model, as in price,carat; without it, all but the given ones. Text becomes categories.
+        given: Columns to condition on: the density is that of the others given these. For images, class: the folder
+            that each lies in, the array labels of the .npz, or the idx file of labels.
+        categories: Columns whose numbers are names, as in zip,rooms: categories, as text always is.
+        bounds_: An interval that a column stays in, as in share=0,1 (or weight=0, for no upper end). May be repeated.
+        epochs: Passes over the training rows.
+        steps: Batches to train on.
+        budget: Time for the training, as in 90s, 5m or 1h.
+        patience: Stop after so many validations without an improvement.
+        batch_size: Rows in a batch [default: 512, images 64].
+        lr: The learning rate [default: 0.003 for tables by splines and for images, else 0.001].
+        checkpoint_every: Save the state of the training every so many steps, beside the model, in MODEL.training.
+        resume: Go on from MODEL.training where it exists; start afresh where it does not.
+        metrics: A file for the training's progress, one JSON object a line.
+        resize: For images: the side that each is brought to, or height,width.
+        levels: For images: pixels hold whole numbers from 0 to this, less one [default: 256].
+        bits: For images: keep the first so many of the 8 bits of every number.
+        scales: For glow: how often the image is halved [default: up to 3 times, from its size].
+        target: Instead of a table, a log-density in Python, as module:function: it maps (n, D) to (n,), in nats.
+        dim: D, how many numbers the target takes.
+        support: Where they live, as in real:9,positive:1; kinds are real, positive, unit, simplex and ordered.
+        anneal: Steps over which the target comes in, for one with several modes.
+        compile: Compile the flow first: slower to start, faster to train.
+        stream: Read Parquet files in pieces even where they would fit in memory.
+        shard: Under torchrun, divide weights, gradients and optimiser between the processes (FSDP2), for models that
+            are too large for one.
+    """
+    from ..commands import fit as command
+    from ..images.formats import is_images
+    from ..recipes.by_name import learning_rate
+
+    console = console_for(json, quiet)
+    if (data is None) == (target is None):
+        raise InputError("give a table, as in: pushforward fit DATA -o MODEL, or a density by --target, and not both")
+    options = command.FitOptions(
+        flow=flow or "nsf",
+        objective=objective,
+        layers=layers,
+        hidden=widths(hidden),
+        columns=names("--columns", columns),
+        given=names("--given", given),
+        categories=names("--categories", categories),
+        bounds=bounds(bounds_ or []),
+        drop_missing=drop_missing,
+        seed=seed,
+        epochs=epochs,
+        steps=steps,
+        budget=None if budget is None else seconds("--budget", budget),
+        batch_size=512 if batch_size is None else batch_size,
+        lr=lr if lr is not None else 1e-3 if target else learning_rate(flow or "nsf"),
+        patience=patience,
+        samples=16 if samples is None else samples,
+        device=device,
+        compile=compile,
+        checkpoint_every=checkpoint_every,
+        resume=resume,
+        metrics=metrics,
+        stream=stream,
+        shard=shard,
+    )
+    size = None if resize is None else height_and_width("--resize", resize)
+    if data is not None and is_images(data):
+        from ..commands.images import fit as images
+
+        wishes = images.ImageOptions(flow, batch_size, lr, size, levels, bits, scales)
+        console.result(images.run(data, output, wishes, options, console, typed()))
+        return
+    for flag, value in (("--resize", resize), ("--levels", levels), ("--bits", bits), ("--scales", scales)):
+        if value is not None:
+            raise InputError(f"{flag}: belongs to images, and {data or '--target'} is none")
+    if target is not None:
+        from ..commands.fit_target import TargetOptions, run
+
+        console.result(run(TargetOptions(target, dim, support, anneal), output, options, console, typed()))
+    elif data is not None:
+        console.result(command.run(data, output, options, console, typed()))

@@ -1,0 +1,96 @@
+"""The commands that use a model: ``score`` and ``sample``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from ..tables.errors import InputError
+from .arguments import assignments
+from .options import Device, DropMissing, Json, Model, Quiet, Samples, Seed, console_for
+
+
+def score(
+    model: Model,
+    data: Path,
+    *,
+    output: Annotated[Path, Parameter(name=["--output", "-o"])],
+    explain: Annotated[bool, Parameter(negative="")] = False,
+    explain_below: float | None = None,
+    drop_missing: DropMissing = False,
+    samples: Samples = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """The log-density of every row of a table, or of every image, and its percentile among the training data.
+
+    Writes one row of scores per row of the table, in its order: log_density (nats, in the table's units), percentile,
+    and standard_error where whole or rounded numbers make the density an average over cells. Of images: the file or
+    number of each, log_density, bits_per_dim and percentile.
+
+    Args:
+        data: The table, or a folder or 'pattern' of Parquet files; its columns are found by name, in any order. What is
+            larger than memory is read in pieces, and shared by the processes of torchrun.
+        output: The scores: a .csv or .parquet file; or, of a table that is read in pieces, a folder of Parquet files.
+            Such scores are gathered in SCORES.parts, and a run that was interrupted goes on from there.
+        explain: Add what makes a row unlikely: the column to blame, the value that would fit, and for every column by
+            how many nats the row would be likelier with the best other value there.
+        explain_below: Explain the rows up to this percentile, instead of 5.
+        drop_missing: Give rows with missing or infinite values no score, instead of refusing the table.
+    """
+    from ..commands import score as command
+    from ..commands.device import device_named
+
+    console = console_for(json, quiet)
+    if explain and explain_below is None:
+        explain_below = 5.0
+    if explain_below is not None and not 0 <= explain_below <= 100:
+        raise InputError(f"--explain-below {explain_below:g}: expected a percentile, 0 to 100")
+    console.result(
+        command.run(
+            model,
+            data,
+            output,
+            console,
+            samples=samples,
+            seed=seed,
+            drop_missing=drop_missing,
+            explain_below=explain_below,
+            device=device_named(device),
+        )
+    )
+
+
+def sample(
+    model: Model,
+    *,
+    n: Annotated[int, Parameter(name=["-n", "--rows"])],
+    output: Annotated[Path, Parameter(name=["--output", "-o"])],
+    given: Annotated[list[str] | None, Parameter(negative="")] = None,
+    seed: Seed = 0,
+    temperature: float = 1.0,
+    device: Device = "auto",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Draw new rows, or images, from a model.
+
+    Args:
+        n: How many.
+        output: The rows: a .csv or .parquet file. Images: a .png with all of them, a .npy, or a .npz with their
+            classes.
+        given: The value of a column that the model is conditioned on, as in cut=Ideal. May be repeated. Of images, as
+            in class=3; without it, all classes in turn.
+        temperature: Below 1, rows closer to the most typical ones; 1 samples the density itself.
+    """
+    from ..commands import sample as command
+    from ..commands.device import device_named
+
+    console = console_for(json, quiet)
+    where = device_named(device)
+    fixed = assignments("--given", given or [])
+    console.result(command.run(model, n, output, fixed, console, seed=seed, temperature=temperature, device=where))

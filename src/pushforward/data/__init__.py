@@ -1,1 +1,0 @@
-"""Data: tables, images, toys and targets."""

@@ -1,0 +1,193 @@
+"""How far a fitted flow can be trusted: importance weights against a target, their tail, and modes that it misses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..distributions.flow import Flow
+from ..numerics.pareto import khat
+from ..objectives.target import LogDensity, check_finite, evaluate
+from .modes import missed_mass
+
+
+@dataclass(frozen=True, eq=False)
+class Importance:
+    r"""What n draws of a flow say about a target :math:`\tilde\pi = Z \pi`, by the weights :math:`w = \tilde\pi / q`.
+
+    Attributes:
+        draws: The flow's draws, ``(n, *event)``.
+        log_weights: log w of each, ``(n,)``, in nats.
+        ess: Effective sample size :math:`(\sum w)^2 / \sum w^2`, from 1 to n.
+        khat: Shape of the weights' upper tail; see :func:`pushforward.numerics.pareto.khat`.
+        log_z: Estimate of log Z, in nats.
+        log_z_se: Its standard error, in nats; believe it where k-hat is good.
+        kl: Estimate of KL(flow ‖ pi) in nats.
+        missed: The share of pi's mass that was found where the flow has none, from 0 to 1; NaN where nobody looked.
+        trusted: Whether estimates from these weights can be used.
+        verdict: One sentence on why, or why not.
+    """
+
+    draws: Tensor
+    log_weights: Tensor
+    ess: float
+    khat: float
+    log_z: float
+    log_z_se: float
+    kl: float
+    missed: float
+    trusted: bool
+    verdict: str
+
+    def resample(self, n: int | None = None, *, generator: torch.Generator | None = None) -> Tensor:
+        """Draws of pi: n of the flow's draws, each taken in proportion to its weight (systematic resampling).
+
+        Args:
+            n: How many; the nearest whole number to the effective sample size where it is not given.
+            generator: Source of the randomness.
+        """
+        n = max(1, round(self.ess)) if n is None else n
+        cumulative = self.log_weights.double().softmax(0).cumsum(0)
+        start = torch.rand((), generator=generator, dtype=cumulative.dtype, device=cumulative.device)
+        points = (torch.arange(n, dtype=cumulative.dtype, device=cumulative.device) + start) / n
+        return self.draws[torch.searchsorted(cumulative, points).clamp(max=len(self.draws) - 1)]
+
+    def summary(self) -> dict[str, float | int | bool | str | None]:
+        """The numbers and the sentence, without the draws, as JSON can hold them: None for what is not finite."""
+        names = ("ess", "khat", "log_z", "log_z_se", "kl", "missed")
+        numbers = {name: getattr(self, name) for name in names}
+        finite = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+        return {"n": len(self.draws), **finite, "trusted": self.trusted, "verdict": self.verdict}
+
+
+@torch.no_grad()
+def importance(
+    flow: Flow,
+    log_density: LogDensity,
+    n: int = 10_000,
+    *,
+    references: Tensor | None = None,
+    starts: int = 60,
+    chunk: int = 4096,
+    generator: torch.Generator | None = None,
+) -> Importance:
+    """Weighs n draws of a flow against a target and says whether the fit can be trusted.
+
+    The weights alone cannot see a mode in which the flow never draws. So the target is also climbed from ``starts``
+    points spread far beyond the flow's draws (2 to 32 times), and the mass around every peak is estimated where the
+    flow has none. This finds modes whose basin such a climb can reach; it proves nothing about narrow, remote ones. If
+    you know points where the target has mass (draws of a sampler, say), give them as ``references``.
+
+    Args:
+        flow: The fitted flow, without a context.
+        log_density: Maps ``(n, *event)`` to ``(n,)``: log pi(x) + constant, in nats.
+        n: Draws.
+        references: Points ``(m, *event)`` where pi is known to have mass.
+        starts: Points to climb from; 0 for no search.
+        chunk: Rows of one call of the flow and the target.
+        generator: Source of the randomness.
+
+    Returns:
+        The weights, what follows from them, and a verdict.
+
+    Raises:
+        TypeError: ``log_density`` is no function of a batch.
+        ValueError: n is below 1, or ``log_density`` gives NaN, infinity or another shape.
+    """
+    if n < 1 or starts < 0:
+        raise ValueError(f"n must be at least 1 and starts at least 0, got n={n} and starts={starts}")
+    pieces = [_weigh(flow, log_density, min(chunk, n - i), generator) for i in range(0, n, chunk)]
+    draws, log_weights = (torch.cat(parts) for parts in zip(*pieces, strict=True))
+    lw = log_weights.double()
+    log_z = float(lw.logsumexp(0) - math.log(n))
+    share = (lw - lw.logsumexp(0)).exp()  # w / sum w
+    ess = float(1 / share.square().sum()) if math.isfinite(log_z) else 0.0
+    missed = missed_mass(flow, log_density, log_z, math.log(n), starts, generator) if ess else math.nan
+    unseen = 0.0 if references is None else _unseen(flow, log_density, references, log_z + math.log(n))
+    k = khat(lw)
+    trusted, verdict = _verdict(n, ess, k, missed, unseen)
+    return Importance(
+        draws=draws,
+        log_weights=log_weights,
+        ess=ess,
+        khat=k,
+        log_z=log_z,
+        log_z_se=float(share.std() * n**0.5) if n > 1 and ess else math.inf,
+        kl=float(log_z - lw.mean()),
+        missed=missed,
+        trusted=trusted,
+        verdict=verdict,
+    )
+
+
+def _weigh(flow: Flow, log_density: LogDensity, n: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    x, log_q = flow.rsample_and_log_prob((n,), generator=generator)
+    log_pi = evaluate(log_density, x)
+    check_finite(log_pi.masked_fill(log_pi == -math.inf, 0.0), x)  # a density may be zero, its logarithm -inf
+    return x, log_pi - log_q
+
+
+def _unseen(flow: Flow, log_density: LogDensity, references: Tensor, limit: float) -> float:
+    """The share of references so far under the target that n draws of the flow meet none like them."""
+    excess = evaluate(log_density, references) - flow.log_prob(references)
+    return float((~(excess <= limit)).double().mean())  # NaN: outside of the flow's support
+
+
+def _verdict(n: int, ess: float, k: float, missed: float, unseen: float) -> tuple[bool, str]:
+    """Whether to trust the weights, in one sentence; the limit is that of Vehtari et al. (2024), arXiv:1507.02646."""
+    limit = min(0.7, 1 - 1 / math.log10(n)) if n > 1 else 0.0
+    if not ess:
+        return False, "Do not trust this fit: the target is zero at every draw of the flow."
+    if missed >= 0.01:
+        return False, (
+            f"Do not trust this fit: about {missed:.0%} of the target's mass lies in a region where the flow puts "
+            "almost none, so a mode is missed; anneal the target, start from a wider flow, or fit to draws."
+        )
+    if unseen >= 0.01:
+        return False, (
+            f"Do not trust this fit: at {unseen:.0%} of the reference points the target has far more mass than the "
+            "flow, so a region is missed; anneal the target, start from a wider flow, or fit to draws."
+        )
+    if not k <= limit:
+        return False, (
+            f"Do not trust this fit: the tail of the importance weights is too heavy (k-hat {k:.2f}, above "
+            f"{limit:.2f} for {n} draws); train longer or take a more flexible flow."
+        )
+    if ess < max(100.0, 0.01 * n):  # fewer, and a handful of draws decides everything
+        return False, (
+            f"Do not trust this fit: the weights leave {ess:.0f} effective draws of {n}, so a few draws decide every "
+            "estimate; train longer, anneal the target or take a more flexible flow."
+        )
+    close = "The flow is close to the target" if ess > 0.5 * n and k <= 0.5 else "Usable with its weights"
+    modes = "missed modes were not searched for" if math.isnan(missed) else "no missed mode was found"
+    return True, f"{close}: {ess:.0f} effective draws of {n}, k-hat {k:.2f}, {modes}."
+
+
+def bits_per_dim(log_prob: Tensor, shape: Sequence[int], levels: int = 256) -> Tensor:
+    r"""Bits per dimension of images, the usual unit for comparing image models.
+
+    .. math:: -\frac{\log p(x)}{D \log 2} + \log_2 \mathrm{levels}
+
+    Args:
+        log_prob: In nats: log-densities of images scaled to [0, 1]; with ``levels=1``, probabilities of discrete
+            images or densities of images in whole grey levels.
+        shape: Shape of one image; D is its product.
+        levels: Grey levels that [0, 1] stands for.
+
+    Returns:
+        Bits per dimension, of the shape of ``log_prob``.
+
+    Raises:
+        ValueError: ``levels`` or a size is below 1.
+
+    Reference:
+        Theis, van den Oord, Bethge (2016), A note on the evaluation of generative models, arXiv:1511.01844.
+    """
+    dimensions = math.prod(shape)
+    if dimensions < 1 or levels < 1:
+        raise ValueError(f"shape must be positive and levels at least 1, got shape={tuple(shape)} and levels={levels}")
+    return -log_prob / (dimensions * math.log(2)) + math.log2(levels)

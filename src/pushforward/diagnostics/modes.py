@@ -1,0 +1,113 @@
+"""Modes of a target that a flow misses: climbs in the space of the noise, and the mass around the peaks they reach.
+
+By the duality of flows a target can be seen as a density of z, where the flow itself is N(0, I): log pi~(g(z)) +
+log|det J_g(z)|. There every scale is about one, every support is the whole space, and a missed mode is a peak far
+from zero.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..distributions.flow import Flow
+from ..objectives.target import LogDensity
+
+Height = Callable[[Tensor], Tensor]
+TEMPERATURES = (2.0, 4.0, 8.0, 16.0, 32.0)  # how many times farther out than the flow's own draws the climbs start
+PEAKS = 16  # at most so many are weighed
+
+
+@torch.no_grad()
+def missed_mass(
+    flow: Flow,
+    log_density: LogDensity,
+    log_z: float,
+    margin: float,
+    starts: int,
+    generator: torch.Generator | None = None,
+) -> float:
+    """The share of the target's mass found around peaks where the flow has less than exp(-margin) of its due.
+
+    Args:
+        flow: The fitted flow.
+        log_density: The target, up to a constant.
+        log_z: What the flow's own draws say about log Z, in nats.
+        margin: From which excess of log pi over log q on a point counts as missed, in nats: log n for n draws, say.
+        starts: Climbs.
+        generator: Source of the randomness.
+
+    Returns:
+        Found mass / (found mass + Z), from 0 to 1: what was found, so a lower bound. NaN where nobody can look: without
+        climbs, or because the target has no gradient.
+    """
+
+    def height(z: Tensor) -> Tensor:
+        x, logdet = flow.transform.inverse(z)
+        return log_density(x) + logdet
+
+    def excess(z: Tensor, value: Tensor) -> Tensor:
+        return (value - flow.base.log_prob(z) - log_z).nan_to_num(-math.inf)
+
+    z = flow.base.sample((starts,), generator)
+    with torch.enable_grad():
+        if not starts or not height(z.requires_grad_()).requires_grad:
+            return math.nan
+    reach = z.new_tensor(TEMPERATURES).repeat(math.ceil(starts / len(TEMPERATURES)))[:starts]
+    reach = reach.view(-1, *[1] * (z.dim() - 1))
+    z = _climb(height, z.detach() * reach, 0.1 * reach)
+    value = height(z)
+    missed = excess(z, value) > margin
+    peaks: list[tuple[Tensor, Tensor]] = []  # with the factor L of each precision L L^T
+    masses = [-math.inf]
+    for i in value.nan_to_num(-math.inf).argsort(descending=True).tolist():
+        seen = any(float(((z[i] - peak).flatten() @ factor).norm()) < 3 for peak, factor in peaks)
+        if missed[i] and not seen and len(peaks) < PEAKS:
+            peaks.append((z[i], _precision_factor(height, z[i])))
+            draws, log_draw = _around(*peaks[-1], generator)
+            value_there = height(draws)
+            weights = torch.where(excess(draws, value_there) > margin, value_there - log_draw, -math.inf)
+            masses.append(float(weights.double().logsumexp(0)) - math.log(len(draws)))
+    found = float(torch.tensor(masses, dtype=torch.float64).logsumexp(0))
+    return float(torch.tensor(found - log_z, dtype=torch.float64).sigmoid())
+
+
+def _gradient(height: Height, z: Tensor) -> Tensor:
+    with torch.enable_grad():
+        z = z.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(height(z).sum(), z)
+    return gradient.nan_to_num(0.0, 0.0, 0.0)  # what cannot be climbed stays where it is
+
+
+def _climb(height: Height, z: Tensor, reach: Tensor, steps: int = 200) -> Tensor:
+    """Adam, with a step that falls from ``reach`` of each row to a hundredth of it: far first, then to the point."""
+    mean, square = torch.zeros_like(z), torch.zeros_like(z)
+    for step in range(1, steps + 1):
+        gradient = _gradient(height, z)
+        mean = 0.9 * mean + 0.1 * gradient
+        square = 0.99 * square + 0.01 * gradient.square()
+        slope = mean / (1 - 0.9**step) / ((square / (1 - 0.99**step)).sqrt() + 1e-12)
+        z = z + reach * 0.01 ** (step / steps) * slope
+    return z
+
+
+def _precision_factor(height: Height, z: Tensor) -> Tensor:
+    """L with L L^T = minus the Hessian at a peak, by differences of gradients; made positive where it is not."""
+    m = z.numel()
+    h = torch.finfo(z.dtype).eps ** (1 / 3)
+    shifts = h * torch.eye(m, dtype=z.dtype, device=z.device).view(m, *z.shape)
+    gradients = _gradient(height, torch.cat([z + shifts, z - shifts])).view(2, m, m)
+    precision = (gradients[1] - gradients[0]) / (2 * h)
+    values, vectors = torch.linalg.eigh((precision + precision.T) / 2)
+    return vectors * values.clamp_min(1e-2).sqrt()
+
+
+def _around(peak: Tensor, factor: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    """256 draws around a peak, half as wide again as its Gaussian approximation, and their log-densities."""
+    noise = torch.randn(256, peak.numel(), generator=generator, dtype=peak.dtype, device=peak.device)
+    x = peak + 1.5 * torch.linalg.solve(factor.T, noise.T).T.view(-1, *peak.shape)  # factor^-T noise
+    log_scale = math.log(1.5 * math.sqrt(2 * math.pi)) * peak.numel() - torch.linalg.slogdet(factor)[1]
+    return x, -0.5 * noise.square().sum(1) - log_scale

@@ -1,0 +1,1 @@
+"""Images: files that hold them, and densities of them."""

@@ -1,0 +1,238 @@
+"""Images from files, as uint8 tensors (N, C, H, W): folders of pictures, NumPy arrays, MNIST's idx files; PNG grids."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import math
+import os
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from ..tables.errors import InputError
+
+PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
+IDX = {1: "labels", 3: "images"}  # what uint8 arrays of so many dimensions are called in the error messages
+UNREADABLE = (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile)  # what NumPy says of broken files
+
+
+def is_images(path: str | Path) -> bool:
+    """Whether a path is of images: a folder of pictures, a picture, an idx file, a NumPy file of 3 or 4 dimensions."""
+    path = Path(path)
+    if path.is_dir():
+        return bool(_pictures_in(path))
+    if "idx3-ubyte" in path.name or path.suffix.lower() in PICTURES:
+        return True
+    if path.suffix not in (".npy", ".npz") or not path.is_file():
+        return False
+    try:
+        loaded = np.load(path, allow_pickle=False, mmap_mode="r")
+        arrays = [loaded] if isinstance(loaded, np.ndarray) else (loaded[key] for key in loaded.files)
+        return any(array.ndim in (3, 4) for array in arrays)
+    except UNREADABLE:
+        return False
+
+
+def read_images(path: str | Path, *, resize: int | tuple[int, int] | None = None, key: str | None = None) -> Tensor:
+    """Reads images as a uint8 tensor (N, C, H, W), grey (C = 1) or RGB (C = 3).
+
+    Args:
+        path: A folder of pictures (in the order of their names; where it has none, those of its folders), a ``.npy``
+            or ``.npz`` of uint8 arrays (N, H, W), (N, H, W, C) or (N, C, H, W), or an MNIST-style idx file, gzipped or
+            not.
+        resize: The size that every picture is brought to: a side, or (height, width).
+        key: The array of an ``.npz``; the only one, ``images``, ``x`` or ``train`` where it is not given.
+
+    Raises:
+        InputError: the file is missing, damaged or of a kind that is not read; one sentence.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path} does not exist")
+    if path.is_dir():
+        return _stack(picture_paths(path), _size(resize))
+    if path.suffix in (".npy", ".npz"):
+        images = channels_first(_numpy(path, key), path)
+    elif "idx" in path.name:
+        images = torch.from_numpy(read_idx(path, 3)).unsqueeze(1)
+    else:
+        raise InputError(f"{path} is no folder, .npy, .npz or idx file: put pictures into a folder and name the folder")
+    return resized(images, resize)
+
+
+def picture_paths(folder: Path) -> list[Path]:
+    """The pictures of a folder, or where it has none those of its folders, in the order of their names.
+
+    Raises:
+        InputError: there are none.
+    """
+    paths = _pictures_in(folder)
+    if not paths:
+        raise InputError(f"{folder} holds no pictures ({', '.join(sorted(PICTURES))})")
+    return paths
+
+
+def _pictures_in(folder: Path) -> list[Path]:
+    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURES)
+    if paths:
+        return paths
+    inner = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith((".", "__")))
+    return [path for each in inner for path in sorted(each.iterdir()) if path.suffix.lower() in PICTURES]
+
+
+def write_grid(path: str | Path, images: Tensor, *, columns: int | None = None, border: int = 1) -> None:
+    """Writes images (N, C, H, W) as one PNG: rows of equal pictures on a grey ground.
+
+    Args:
+        path: Where the PNG goes.
+        images: uint8, or whole numbers from 0 to 255 in another dtype.
+        columns: Pictures in one row; about a square where it is not given.
+        border: Pixels between pictures.
+
+    Raises:
+        ValueError: ``images`` has another shape.
+    """
+    content, path = png(images, columns=columns, border=border), Path(path)
+    partial = path.with_name(path.name + ".part")
+    partial.write_bytes(content)
+    os.replace(partial, path)  # whole or not at all
+
+
+def png(images: Tensor, *, columns: int | None = None, border: int = 1) -> bytes:
+    """What :func:`write_grid` writes.
+
+    Raises:
+        ValueError: ``images`` has another shape.
+    """
+    if images.dim() != 4 or images.shape[1] not in (1, 3) or not len(images):
+        raise ValueError(f"images must have shape (N, 1 or 3, H, W), got {tuple(images.shape)}")
+    pixels = images.detach().cpu().clamp(0, 255).to(torch.uint8)
+    count, channels, height, width = pixels.shape
+    columns = min(columns or math.ceil(math.sqrt(count)), count)
+    rows = math.ceil(count / columns)
+    ground = torch.full((channels, rows * (height + border) + border, columns * (width + border) + border), 128).byte()
+    for k, picture in enumerate(pixels):
+        top, left = (k // columns) * (height + border) + border, (k % columns) * (width + border) + border
+        ground[:, top : top + height, left : left + width] = picture
+    array, buffer = ground.permute(1, 2, 0).numpy(), io.BytesIO()
+    Image.fromarray(array.squeeze(2) if channels == 1 else array).save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def _size(resize: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    size = (resize, resize) if isinstance(resize, int) else resize
+    if size is not None and min(size) < 1:
+        raise InputError(f"resize must be at least 1 pixel, got {size[0]} x {size[1]}")
+    return size
+
+
+def _stack(paths: list[Path], size: tuple[int, int] | None) -> Tensor:
+    pictures = [_picture(path, size) for path in paths]
+    colours = max(picture.shape[0] for picture in pictures)  # grey pictures among coloured ones become coloured
+    pictures = [picture.expand(colours, -1, -1) for picture in pictures]
+    for path, picture in zip(paths, pictures, strict=True):
+        if picture.shape != pictures[0].shape:
+            (_, h, w), (_, H, W) = picture.shape, pictures[0].shape
+            raise InputError(
+                f"{path} is {h} x {w}, but {paths[0].name} is {H} x {W}: bring them to one size with "
+                f"--resize {min(h, w, H, W)}"
+            )
+    return torch.stack(pictures)
+
+
+def _picture(path: Path, size: tuple[int, int] | None) -> Tensor:
+    try:
+        with Image.open(path) as image:
+            image.load()
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, zlib.error) as error:
+        raise InputError(f"{path} cannot be read as a picture ({error}): remove it or save it again") from None
+    if image.mode.startswith("I") or image.mode == "F":
+        raise InputError(f"{path} has 16 bits or more for each pixel (mode {image.mode}): convert it to 8 bits")
+    if "A" in image.mode or "transparency" in image.info:
+        raise InputError(f"{path} has an alpha channel (mode {image.mode}): flatten it onto a background first")
+    picture = image.convert("L" if image.mode in ("1", "L") else "RGB")
+    if size is not None:
+        picture = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR)  # averages over what it shrinks
+    array = np.array(picture)
+    return torch.from_numpy(array).unsqueeze(0) if array.ndim == 2 else torch.from_numpy(array).permute(2, 0, 1)
+
+
+def _numpy(path: Path, key: str | None = None) -> np.ndarray:
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        keys = loaded.files
+        found = [key] if key else (keys if len(keys) == 1 else [k for k in ("images", "x", "train") if k in keys][:1])
+        if not found or found[0] not in keys:
+            raise InputError(f"{path} holds the arrays {', '.join(keys)}: name the one with the images")
+        return loaded[found[0]]
+    except UNREADABLE as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path} cannot be read as a NumPy file: {error}") from None
+
+
+def channels_first(array: np.ndarray, path: Path) -> Tensor:
+    """An array (N, H, W), (N, H, W, C) or (N, C, H, W) as images (N, C, H, W).
+
+    Raises:
+        InputError: its numbers or its shape are not those of images.
+    """
+    if array.dtype != np.uint8:
+        what = "scaled to whole numbers" if array.dtype.kind == "f" else "brought to 8 bits"
+        raise InputError(
+            f"{path} has shape {array.shape} and holds {array.dtype}: images must be {what} from 0 to 255 and "
+            "stored as uint8 (a table has two dimensions, rows and columns)"
+        )
+    if array.ndim == 3:
+        array = array[:, None]
+    elif array.ndim == 4 and array.shape[3] in (1, 3) and array.shape[1] not in (1, 3):
+        array = array.transpose(0, 3, 1, 2)
+    if array.ndim != 4 or array.shape[1] not in (1, 3) or not array.size:
+        mend = ": drop the alpha channel" if array.ndim == 4 and 4 in (array.shape[1], array.shape[3]) else ""
+        raise InputError(
+            f"{path} has shape {array.shape}, but images are (N, H, W), (N, H, W, 3) or (N, 3, H, W){mend}"
+        )
+    return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def read_idx(path: Path, dimensions: int) -> np.ndarray:
+    """The uint8 array of an MNIST-style file: images have three dimensions, labels have one.
+
+    Raises:
+        InputError: it is damaged, or of another kind.
+    """
+    try:
+        raw = path.read_bytes()
+        raw = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path} cannot be unpacked ({error}): fetch it again") from None
+    what, header = IDX[dimensions], 4 * (1 + dimensions)
+    if len(raw) < header or raw[:4] != bytes([0, 0, 8, dimensions]):
+        raise InputError(
+            f"{path} is no idx file of uint8 {what}: its first four bytes should be 00 00 08 0{dimensions}"
+        )
+    shape = [int.from_bytes(raw[at : at + 4]) for at in range(4, header, 4)]
+    if len(raw) != header + math.prod(shape) or not math.prod(shape):
+        of = f" of {' x '.join(map(str, shape[1:]))}" if shape[1:] else ""
+        raise InputError(
+            f"{path} should hold {shape[0]} {what}{of}, which is {header + math.prod(shape)} bytes, but has "
+            f"{len(raw)}: fetch it again"
+        )
+    return np.frombuffer(raw, np.uint8, offset=header).reshape(shape).copy()
+
+
+def resized(images: Tensor, resize: int | tuple[int, int] | None) -> Tensor:
+    """Images (N, C, H, W) brought to a side, or to (height, width); as they are where it is None."""
+    size = _size(resize)
+    if size is None:
+        return images
+    scaled = torch.nn.functional.interpolate(images.float(), size, mode="bilinear", antialias=True)
+    return scaled.round().clamp(0, 255).to(torch.uint8)

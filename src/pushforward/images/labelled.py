@@ -1,0 +1,178 @@
+"""Sets of images as the shell reads them: pixels, a name for every image, its class where the files say one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..tables.errors import InputError, listed
+from .formats import UNREADABLE, channels_first, picture_paths, read_idx, read_images, resized
+
+IMAGE_KEYS = ("images", "x", "X", "data")
+LABEL_KEYS = ("labels", "y", "label", "classes")
+SPLIT_KEYS = {
+    split: [(split, f"{split}_labels"), (f"x_{split}", f"y_{split}"), (f"{split}_images", f"{split}_labels")]
+    for split in ("train", "val", "test")
+}
+"""Arrays of a divided ``.npz`` with their labels, as Keras, MedMNIST and this program name them."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Images of one size.
+
+    Args:
+        path: Where they came from.
+        images: (n, C, H, W), uint8.
+        names: The file of each, or its number in the file, from 0.
+        labels: The class of each, or None where the files say none.
+        splits: ``train``, ``val`` and ``test`` of a file that divides itself; it is then the training images itself.
+    """
+
+    path: Path
+    images: Tensor
+    names: Sequence[str]
+    labels: Sequence[str] | None = None
+    splits: dict[str, Pictures] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: np.ndarray) -> Pictures:
+        """Some of the images, undivided."""
+        labels = None if self.labels is None else [self.labels[i] for i in index]
+        return Pictures(self.path, self.images[torch.from_numpy(index)], [self.names[i] for i in index], labels)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        _, channels, height, width = self.images.shape
+        return channels, height, width
+
+    @property
+    def classes(self) -> list[str]:
+        """The different labels, in their order: as numbers where all of them are."""
+        found = set(self.labels or ()).union(*(part.labels or () for part in self.splits.values()))
+        return sorted(found, key=(int if all(label.isdecimal() for label in found) else str))
+
+    def held_out(self) -> Pictures:
+        """The images that a divided file sets apart for testing; all of them where it is not divided."""
+        return self.splits.get("test") or self.splits.get("val") or self
+
+    def with_bits(self, bits: int | None) -> Pictures:
+        """The first so many of every number's 8 bits; as it is where that is None."""
+        if bits is None:
+            return self
+        splits = {name: part.with_bits(bits) for name, part in self.splits.items()}
+        return replace(self, images=self.images >> (8 - bits), splits=splits)
+
+    def check_levels(self, levels: int, option: str) -> None:
+        """Refuses numbers above levels - 1.
+
+        Raises:
+            InputError: names the first such image and its largest number.
+        """
+        for part in (self, *self.splits.values()):
+            most = part.images.flatten(1).amax(1).int()  # 256 is no uint8
+            above = (most >= levels).nonzero().flatten()
+            if len(above):
+                value = int(most[above[0]])
+                raise InputError(
+                    f"{self.path}: image {part.names[int(above[0])]} holds {value}, but {option} allows 0 to "
+                    f"{levels - 1}: use --levels {max(value + 1, int(most.max()) + 1)}, or --bits to keep fewer of the "
+                    "8 bits of every number"
+                )
+
+    def fingerprint(self) -> str:
+        """A digest of pixels and labels: tells whether a file is the one that a model was fitted to."""
+        digest = hashlib.sha256(self.images.contiguous().numpy().tobytes())
+        digest.update("\n".join(self.labels or ()).encode())
+        return digest.hexdigest()
+
+
+def read_pictures(path: str | Path, *, resize: tuple[int, int] | None = None) -> Pictures:
+    """Reads images with their names and, where there are any, their classes.
+
+    Classes are the folders in a folder without pictures of its own, the array ``labels`` or ``y`` of an ``.npz``, or
+    the labels file beside an idx file of images.
+
+    Args:
+        path: What :func:`~pushforward.images.formats.read_images` takes, or an ``.npz`` that divides itself.
+        resize: (height, width) that every image is brought to.
+
+    Raises:
+        InputError: the file is missing, damaged or of a kind that is not read; one sentence.
+    """
+    path = Path(path)
+    if path.suffix == ".npz" and path.is_file():
+        return _archive(path, resize)
+    images = read_images(path, resize=resize)
+    if path.is_dir():
+        files = picture_paths(path)
+        labels = None if files[0].parent == path else [file.parent.name for file in files]
+        return Pictures(path, images, [file.relative_to(path).as_posix() for file in files], labels)
+    return _numbered(path, images, _idx_labels(path))
+
+
+def _archive(path: Path, resize: tuple[int, int] | None) -> Pictures:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except UNREADABLE as error:
+        raise InputError(f"{path} cannot be read as a NumPy file: {error}") from None
+    splits = {}
+    for split, pairs in SPLIT_KEYS.items():
+        for key, labels_key in pairs:
+            if key in arrays:
+                splits[split] = _arrays(path, arrays[key], arrays.get(labels_key), resize)
+    if "train" in splits:
+        first = splits["train"]
+        odd = [name for name, part in splits.items() if part.shape != first.shape]
+        if odd:
+            raise InputError(
+                f"{path}: the images of {odd[0]!r} are {_size(splits[odd[0]])}, but those of 'train' {_size(first)}: "
+                "bring them to one size with --resize"
+            )
+        return replace(first, splits=splits if len(splits) > 1 else {})
+    candidates = [key for key, array in arrays.items() if array.ndim in (3, 4)]
+    found = [key for key in IMAGE_KEYS if key in candidates] or (candidates if len(candidates) == 1 else [])
+    if not found:
+        raise InputError(f"{path} holds the arrays {listed(arrays)}: name the one with the images 'images'")
+    labels = next((arrays[key] for key in LABEL_KEYS if key in arrays and key != found[0]), None)
+    return _arrays(path, arrays[found[0]], labels, resize)
+
+
+def _arrays(path: Path, images: np.ndarray, labels: Any, resize: tuple[int, int] | None) -> Pictures:
+    return _numbered(path, resized(channels_first(images, path), resize), labels)
+
+
+def _numbered(path: Path, images: Tensor, labels: np.ndarray | None) -> Pictures:
+    names = [str(number) for number in range(len(images))]
+    if labels is None:
+        return Pictures(path, images, names)
+    if labels.size != len(images):
+        raise InputError(f"{path}: there are {labels.size} labels for {len(images)} images; there must be one for each")
+    if labels.dtype.kind not in "iubUS":
+        raise InputError(f"{path}: the labels are {labels.dtype}; classes are whole numbers or names")
+    return Pictures(path, images, names, [str(label) for label in labels.flatten().tolist()])
+
+
+def _idx_labels(path: Path) -> np.ndarray | None:
+    """The labels file beside an idx file of images: ``train-labels-idx1-ubyte`` for ``train-images-idx3-ubyte``."""
+    name = path.name.replace("images", "labels").replace("idx3", "idx1").removesuffix(".gz")
+    if "idx" not in name or name == path.name.removesuffix(".gz"):
+        return None
+    beside = (path.with_name(name + ending) for ending in ("", ".gz"))
+    file = next((file for file in beside if file.is_file()), None)
+    return None if file is None else read_idx(file, 1)
+
+
+def _size(pictures: Pictures) -> str:
+    return " x ".join(map(str, pictures.shape))

@@ -1,0 +1,184 @@
+"""Objectives of continuous flows: flow matching, and maximum likelihood with a regularised field."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..distributions.flow import Flow
+from ..transforms.base import Compose, Transform
+from ..transforms.continuous import Continuous
+from ..transforms.elementwise import sum_event
+from .divergences import Objective
+
+
+class FlowMatching(Objective):
+    r"""Regresses the field on straight lines from noise z to data x; no differential equation is solved.
+
+    .. math:: \mathcal{L} = \mathbb{E}_{t, z, x} \frac{1}{m} \left\lVert f(z_t, t \mid c) - (x - z) \right\rVert^2,
+              \qquad z_t = (1 - t)\, z + t\, x
+
+    The flow that is trained is the same one as by likelihood, and has its exact likelihood afterwards. With
+    ``coupling="optimal"`` the noise of a batch is shared out among its data so that the lines are short in total
+    (which makes paths straighter and solves cheaper). Every draw and every datum is used exactly once, and x keeps its
+    context. With a context, the noise first belongs to the contexts at random, and giving it to another context costs
+    the distance between the two: the noise of each context stays close to normal.
+
+    Args:
+        flow: A flow with one :class:`~pushforward.transforms.Continuous` transform.
+        coupling: ``"independent"`` or ``"optimal"`` (needs SciPy).
+        context_cost: The price of context distance for ``"optimal"``, in units of the mean distance from z to x.
+        late: Times are 1 - u^late with u uniform on (0, 1]: above 1, more of them are close to the data, where a
+            density with fine structure needs a field of fine structure. The best field is the same for all.
+
+    Raises:
+        ValueError: the flow has not exactly one continuous transform, or an argument is out of range.
+        ImportError: SciPy is missing.
+
+    Reference:
+        Lipman et al. (2023), arXiv:2210.02747; Tong et al. (2024), arXiv:2302.00482; with contexts: Cheng, Schwing
+        (2025), arXiv:2503.10636.
+    """
+
+    def __init__(
+        self, flow: Flow, coupling: str = "independent", *, context_cost: float = 10.0, late: float = 1.0
+    ) -> None:
+        super().__init__(flow)
+        split_at_continuous(flow)
+        if coupling not in ("independent", "optimal"):
+            raise ValueError(f'coupling must be "independent" or "optimal", got coupling={coupling!r}')
+        if not context_cost >= 0:
+            raise ValueError(f"context_cost must not be negative, got context_cost={context_cost}")
+        if not late > 0:
+            raise ValueError(f"late must be positive, got late={late}")
+        if coupling == "optimal":
+            _assignment()
+        self.coupling, self.context_cost, self.late = coupling, context_cost, late
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """The mean squared error of the field, a scalar; times are spread evenly over the batch."""
+        return self._errors(x, context, spread=True).mean()
+
+    def held_out(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """The squared error of every row at a time and a noise of its own, ``(*batch,)``."""
+        return self._errors(x, context, spread=False)
+
+    def _errors(self, x: Tensor, context: Tensor | None, spread: bool) -> Tensor:
+        x, context = self.flow._check(x, context)
+        before, continuous, after = split_at_continuous(self.flow)
+        batch = x.shape[: x.dim() - len(self.flow.event_shape)]
+        for part in before:
+            x = part(x, context)[0]
+        z = self.flow.base.sample(batch)
+        for part in reversed(after):
+            z = part.inverse(z, context)[0]
+        n, event = batch.numel(), x.shape[len(batch) :]
+        x, z = x.reshape(n, *event), z.reshape(n, *event)
+        if context is not None:
+            context = context.expand(*batch, context.shape[-1]).reshape(n, context.shape[-1])
+        if self.coupling == "optimal" and n > 1:
+            z = z[optimal_partners(x, z, context, self.context_cost)]
+        t = torch.rand(n, *(1,) * len(event), dtype=x.dtype, device=x.device)
+        if spread:  # one time in each n-th of the interval: the same expectation, less variance
+            t = (torch.arange(n, device=x.device).view_as(t) + t) / n
+        t = 1 - (1 - t) ** self.late
+        error = continuous.field(t, torch.lerp(z, x, t), context) - (x - z)
+        return sum_event(error.square(), len(event)).view(batch) / event.numel()
+
+
+class RegularisedLikelihood(Objective):
+    r"""Maximum likelihood with a price on fast and on bent paths (RNODE): fields that are cheap to solve.
+
+    .. math:: \mathcal{L} = -\frac{1}{n} \sum_i \log p(x_i \mid c_i)
+              + \frac{1}{n} \sum_i \int_0^1 \alpha \lVert f(z_i(t), t) \rVert^2
+              + \beta \lVert J_i(t)\, v_i \rVert^2\, dt
+
+    with random signs v, so that the last term is the squared Frobenius norm of the Jacobian in expectation.
+
+    Args:
+        flow: A flow with one :class:`~pushforward.transforms.Continuous` transform.
+        kinetic: alpha.
+        jacobian: beta.
+
+    Raises:
+        ValueError: the flow has not exactly one continuous transform, or a price is negative.
+
+    Reference:
+        Finlay et al. (2020), How to train your neural ODE, arXiv:2002.02798.
+    """
+
+    def __init__(self, flow: Flow, *, kinetic: float = 0.01, jacobian: float = 0.01) -> None:
+        super().__init__(flow)
+        split_at_continuous(flow)
+        if not (kinetic >= 0 and jacobian >= 0):
+            raise ValueError(f"prices must not be negative, got kinetic={kinetic}, jacobian={jacobian}")
+        self.kinetic, self.jacobian = kinetic, jacobian
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """The mean penalised negative log-likelihood in nats, a scalar."""
+        x, context = self.flow._check(x, context)
+        before, continuous, after = split_at_continuous(self.flow)
+        log_prob: Tensor | float = 0.0
+        for part in before:
+            x, logdet = part(x, context)
+            log_prob = log_prob + logdet
+        solution = continuous.solve(x, context, continuous.time, 0.0, energies=True)
+        z, log_prob = solution.z, log_prob + solution.logdet  # type: ignore[operator]
+        for part in after:
+            z, logdet = part(z, context)
+            log_prob = log_prob + logdet
+        penalty = self.kinetic * solution.kinetic + self.jacobian * solution.jacobian  # type: ignore[operator]
+        return (penalty - log_prob - self.flow.base.log_prob(z)).mean()
+
+    def held_out(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """-log p(x | context) of every row, without the penalty, ``(*batch,)``, in nats."""
+        return -self.flow(x, context)
+
+
+def split_at_continuous(flow: Any) -> tuple[list[Transform], Continuous, list[Transform]]:
+    """The transforms before a flow's continuous one, that one, and those after it.
+
+    Raises:
+        ValueError: the flow has none, or several.
+    """
+    whole = getattr(flow, "transform", None)  # densities of another kind have none
+    parts: list[Any] = list(whole.transforms) if isinstance(whole, Compose) else [whole]
+    places = [i for i, part in enumerate(parts) if isinstance(part, Continuous)]
+    if len(places) != 1:
+        raise ValueError(f"flow must have exactly one Continuous transform, but it has {len(places)}")
+    place = places[0]
+    return parts[:place], parts[place], parts[place + 1 :]
+
+
+def optimal_partners(x: Tensor, z: Tensor, context: Tensor | None = None, context_cost: float = 10.0) -> Tensor:
+    r"""The permutation that gives each x the z with the least total squared distance.
+
+    .. math:: \min_\pi \sum_i \lVert x_i - z_{\pi(i)} \rVert^2
+              + \gamma \lVert c_i - c_{\pi(i)} \rVert^2
+
+    Args:
+        x: Data, ``(n, *event)``.
+        z: Noise, ``(n, *event)``, of which z_i belongs to c_i at first.
+        context: ``(n, c)``, or None.
+        context_cost: gamma, relative to the mean of the first distance over that of the second.
+
+    Returns:
+        ``(n,)``, a permutation.
+    """
+    with torch.no_grad():
+        cost = torch.cdist(x.flatten(1), z.flatten(1)).square()
+        if context is not None:
+            apart = torch.cdist(context, context).square()
+            scale = cost.mean() / apart.mean().clamp_min(torch.finfo(apart.dtype).tiny)
+            cost = cost + context_cost * scale * apart
+    return torch.as_tensor(_assignment()(cost.cpu().numpy())[1], device=x.device)
+
+
+def _assignment():
+    try:
+        from scipy.optimize import linear_sum_assignment
+    except ImportError:
+        raise ImportError('coupling="optimal" needs SciPy: pip install scipy') from None
+    return linear_sum_assignment

@@ -1,0 +1,165 @@
+"""What training minimises: each objective holds a density and turns a batch, or a number of draws, into one loss.
+
+To write another one, derive from :class:`Objective` and give two methods. Either the objective learns from data::
+
+    class Mine(Objective):
+        def forward(self, x, context=None): ...   # the scalar loss of a batch, a mean in nats
+        def held_out(self, x, context=None): ...  # the loss of every row, (*batch,): validation averages it
+
+or it draws its own samples, says ``uses_data = False``, and takes their number in place of the batch:
+``forward(n)`` and ``held_out(n)``, the latter with one loss for each draw.
+
+Random numbers come from PyTorch's default generators: ``fit`` seeds them, and gives them back to the caller as they
+were. It also sets them to the same state before each validation, so that two validations differ by the weights alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ..distributions.base import Density
+from ..distributions.flow import Flow
+from .target import LogDensity, check_finite, check_target, evaluate
+
+
+class Objective(nn.Module):
+    """A loss to minimise over the parameters of a density, whose gradients come through ``forward`` (so DDP is right).
+
+    Args:
+        flow: The density that is trained.
+    """
+
+    uses_data: ClassVar[bool] = True
+    calls_flow: ClassVar[bool] = (
+        False  # whether losses are computed by ``self.flow(x, context)`` and nothing else of it
+    )
+
+    def __init__(self, flow: Density) -> None:
+        super().__init__()
+        if not isinstance(flow, Density):
+            raise TypeError(f"flow must be a density (a Flow, say), got {type(flow).__name__}")
+        self.flow = flow
+
+    def held_out(self, *inputs: Any, **options: Any) -> Tensor:
+        """The loss of every row, or of every draw: what validation averages, and whose spread gives its error."""
+        raise NotImplementedError
+
+    def explain(self, *inputs: Any) -> str:
+        """Why the loss of such inputs is not finite, in a sentence for the error that ends a training; may be empty."""
+        return ""
+
+
+class ForwardKL(Objective):
+    r"""Maximum likelihood: KL(data ‖ flow) up to the entropy of the data, which the flow cannot change.
+
+    .. math:: \mathcal{L} = -\frac{1}{n} \sum_i \log p(x_i \mid c_i)
+
+    Args:
+        flow: The density that is trained.
+
+    Reference:
+        Lecture: "Forward KL for NF".
+    """
+
+    calls_flow = True
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """The mean negative log-likelihood in nats, a scalar."""
+        return -self.flow(x, context).mean()
+
+    def held_out(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """-log p(x | context) of every row, of shape ``(*batch,)``, in nats."""
+        return -self.flow(x, context)
+
+
+class ReverseKL(Objective):
+    r"""KL(flow ‖ pi) up to log Z, for a density pi known up to a constant: learning without data.
+
+    .. math:: \mathcal{L} = \mathbb{E}_{p(z)}\left[\log p(z) - \log|\det J_g(z)| - \beta \log\tilde\pi(g(z))\right]
+              = \mathrm{KL}(p_\theta \,\Vert\, \pi) - \log Z \quad (\beta = 1)
+
+    The gradient of log q(g(z)) has two parts: through the draw, and through the parameters of q itself. The second is
+    zero on average, but not in one batch. ``"path"`` leaves it out: it costs one density pass more, and its variance
+    vanishes where the flow equals the target. ``"reparameterised"`` keeps both, in one pass.
+
+    Recipes that sample in one pass fit here: ``nsf(coupling=True)``, ``realnvp``, ``iaf``. The density of given x is
+    sequential for ``iaf``, so there ``"path"`` costs more than elsewhere.
+
+    Args:
+        flow: The flow that is trained, without a context.
+        log_density: Maps ``(n, *event)`` to ``(n,)``: log pi(x) + constant, in nats, differentiable.
+        estimator: ``"path"`` or ``"reparameterised"``.
+        anneal: Training calls over which beta rises linearly to 1, so that the flow meets a flattened target first
+            and finds modes before it settles on them; 0 for none.
+        chunk: Rows of one call of ``log_density``; a larger n is evaluated piece by piece. None for no limit.
+        check: Look at ``log_density`` once, now, on a few draws.
+
+    Raises:
+        TypeError: ``flow`` has no reparameterised samples, or ``log_density`` is no function of a batch.
+        ValueError: an argument is out of range, or ``log_density`` is not what it has to be; see
+            :func:`pushforward.objectives.target.check_target`.
+
+    Reference:
+        Roeder, Wu, Duvenaud (2017), Sticking the landing, arXiv:1703.09194; Vaitl et al. (2022), Path-gradient
+        estimators for continuous normalizing flows, arXiv:2206.09016. Lecture: "Reverse KL for flow model".
+    """
+
+    uses_data = False
+    calls: Tensor
+
+    def __init__(
+        self,
+        flow: Flow,
+        log_density: LogDensity,
+        estimator: str = "path",
+        *,
+        anneal: int = 0,
+        chunk: int | None = None,
+        check: bool = True,
+    ) -> None:
+        super().__init__(flow)
+        if not hasattr(flow, "rsample_and_log_prob"):
+            raise TypeError(f"flow must have reparameterised samples, which a {type(flow).__name__} has not")
+        if flow.context_features:
+            raise ValueError(f"flow was built with context={flow.context_features}, but a target has no context")
+        if estimator not in ("path", "reparameterised"):
+            raise ValueError(f'estimator must be "path" or "reparameterised", got {estimator!r}')
+        if anneal < 0 or (chunk is not None and chunk < 1):
+            raise ValueError(f"anneal must be at least 0 and chunk at least 1, got {anneal} and {chunk}")
+        if check:
+            check_target(flow, log_density)
+        self.log_density, self.estimator, self.anneal, self.chunk = log_density, estimator, anneal, chunk
+        self.register_buffer(
+            "calls", torch.zeros((), dtype=torch.long)
+        )  # of forward in training: the annealing's clock
+
+    def forward(self, n: int) -> Tensor:
+        """The estimate from n draws, a scalar in nats; not finite where the target is not at one of them."""
+        x, log_q = self.flow.rsample_and_log_prob((n,))
+        if self.estimator == "path" and torch.is_grad_enabled():
+            stopped = {name: parameter.detach() for name, parameter in self.flow.named_parameters()}
+            log_q = torch.func.functional_call(self.flow, stopped, (x,))
+        return (log_q - self._beta() * evaluate(self.log_density, x, self.chunk)).mean()
+
+    @torch.no_grad()
+    def held_out(self, n: int) -> Tensor:
+        """log q(x) - log pi(x) of n fresh draws, of shape ``(n,)``, in nats; never annealed."""
+        x, log_q = self.flow.rsample_and_log_prob((n,))
+        return log_q - evaluate(self.log_density, x, self.chunk)
+
+    def explain(self, n: int) -> str:
+        x = self.flow.sample((n,))
+        try:
+            check_finite(evaluate(self.log_density, x, self.chunk).detach(), x)
+        except ValueError as error:
+            return str(error)
+        return ""
+
+    def _beta(self) -> Tensor | float:
+        if not (self.anneal and torch.is_grad_enabled()):
+            return 1.0
+        self.calls += 1
+        return (self.calls / self.anneal).clamp(max=1.0)

@@ -1,0 +1,172 @@
+"""The border to a user's log-density: what it has to be, looked at once, and its evaluation in pieces.
+
+A target is any function of a batch ``(n, *event)`` that returns log pi(x) + constant in nats, of shape ``(n,)``,
+through PyTorch operations.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..distributions.flow import Flow
+
+LogDensity = Callable[[Tensor], Tensor]
+
+
+def check_target(flow: Flow, log_density: LogDensity, *, differentiable: bool = True) -> None:
+    """Looks at a log-density on a few draws of the flow, without touching anybody's random numbers.
+
+    Args:
+        flow: The flow that is to be fitted to it.
+        log_density: Maps ``(n, *event)`` to ``(n,)``, in nats, up to a constant.
+        differentiable: Whether its gradient is needed.
+
+    Raises:
+        TypeError: it does not return a tensor, or fails on a batch.
+        ValueError: its values have another shape, are not finite, do not let gradients through, depend on the other
+            rows of the batch, or do not fall off far out (then pi has no normalising constant).
+    """
+    generator = torch.Generator(_like(flow).device).manual_seed(0)
+    x = flow.sample((16,), generator=generator).requires_grad_(differentiable)
+    value = _call(log_density, x)
+    _check_shape(value, x)
+    check_finite(value, x)
+    if differentiable:
+        _check_gradient(value, x)
+    with torch.no_grad():
+        _check_rows(log_density, x.detach(), value.detach())
+        _check_fall(flow, log_density, generator)
+
+
+def check_finite(value: Tensor, x: Tensor, what: str = "log_density") -> None:
+    """Names the first row whose value is not finite.
+
+    Raises:
+        ValueError: there is one.
+    """
+    good = value.isfinite()
+    if bool(good.all()):
+        return
+    bad = int((~good).nonzero()[0])
+    place = [round(v, 4) for v in x[bad].detach().flatten()[:8].tolist()]
+    raise ValueError(
+        f"the {what} is {value[bad].item()} at x = {place}, and not finite for {int((~good).sum())} of {len(good)} "
+        "draws: make it finite on the whole space, or state its support with pushforward.constrain"
+    )
+
+
+def evaluate(log_density: LogDensity, x: Tensor, chunk: int | None = None) -> Tensor:
+    """log pi of every row; with ``chunk``, of so many rows at a time, so that only one piece's graph is in memory."""
+    if chunk is None or len(x) <= chunk:
+        value = log_density(x)
+    elif torch.is_grad_enabled() and x.requires_grad:
+        value = _InPieces.apply(x, log_density, chunk)
+    else:
+        value = torch.cat([log_density(piece) for piece in x.split(chunk)])
+    if value.shape != x.shape[:1]:
+        _check_shape(value, x)
+    return value
+
+
+class _InPieces(torch.autograd.Function):
+    """Takes each piece's gradient right after its value, so that no two graphs exist at once."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, log_density: LogDensity, chunk: int) -> Tensor:  # type: ignore[override]
+        values, gradients = [], []
+        for piece in x.detach().split(chunk):
+            piece = piece.clone().requires_grad_()
+            with torch.enable_grad():
+                value = log_density(piece)
+                gradients.append(torch.autograd.grad(value.sum(), piece)[0])
+            values.append(value.detach())
+        ctx.save_for_backward(torch.cat(gradients))
+        return torch.cat(values)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        (gradient,) = ctx.saved_tensors
+        return grad.view(-1, *[1] * (gradient.dim() - 1)) * gradient, None, None
+
+
+def _call(log_density: LogDensity, x: Tensor) -> Tensor:
+    try:
+        return log_density(x)
+    except Exception as error:
+        try:
+            single = log_density(x[0])
+        except Exception:
+            single = None
+        hint = "it takes one x at a time, so wrap it as torch.func.vmap(log_density)" if single is not None else error
+        raise TypeError(
+            f"log_density fails on a batch of shape {tuple(x.shape)}: {hint}",
+        ) from error
+
+
+def _check_shape(value: Tensor, x: Tensor) -> None:
+    if not isinstance(value, Tensor):
+        raise TypeError(f"log_density must return a tensor of shape ({len(x)},), got {type(value).__name__}")
+    if value.shape != x.shape[:1]:
+        raise ValueError(
+            f"log_density must map x of shape {tuple(x.shape)} to shape ({len(x)},), one number for each row, "
+            f"got {tuple(value.shape)}: sum over the event, not over the batch, and squeeze what is left"
+        )
+
+
+def _check_gradient(value: Tensor, x: Tensor) -> None:
+    gradient = torch.autograd.grad(value.sum(), x, allow_unused=True)[0] if value.requires_grad else None
+    if gradient is None:
+        raise ValueError(
+            "log_density returns values without a gradient: compute them from its argument by PyTorch operations, "
+            "without numpy, .item(), .detach() or no_grad"
+        )
+    check_finite(gradient.flatten(1).sum(1), x, "gradient of log_density")
+
+
+def _check_rows(log_density: LogDensity, x: Tensor, value: Tensor) -> None:
+    """A row's value must not depend on its batch: the flow would be fitted to something that is no density."""
+    for part in (slice(0, 1), slice(5, 8)):
+        alone = log_density(x[part])
+        _check_shape(alone, x[part])
+        if not torch.allclose(alone, value[part], rtol=1e-3, atol=1e-3):
+            raise ValueError(
+                f"log_density gives {alone.tolist()} for rows that it gives {value[part].tolist()} within a larger "
+                "batch: each row's value must depend on that row alone"
+            )
+
+
+def _check_fall(flow: Flow, log_density: LogDensity, generator: torch.Generator) -> None:
+    r"""Far out a density has to fall: on cones faster than r^-m, along a ridge faster than 1/r.
+
+    Looks along the axes and along random directions of the noise z, where the target is
+    :math:`\log\tilde\pi(g(z)) + \log|\det J_g(z)|`. What overflows there is no evidence and passes.
+    """
+    like: dict[str, Any] = {"dtype": _like(flow).dtype, "device": _like(flow).device}
+    size = math.prod(flow.base.event_shape)
+    axes = torch.eye(size, **like)[:64]
+    rays = torch.nn.functional.normalize(torch.randn(64, size, generator=generator, **like), dim=-1)
+    directions = torch.cat([axes, -axes, rays])
+    power = torch.cat([torch.ones(2 * len(axes), **like), torch.full((64,), float(size), **like)])
+    heights = []
+    for r in (1e2, 1e3, 1e4):
+        x, logdet = flow.transform.inverse((r * directions).view(-1, *flow.base.event_shape))
+        heights.append(log_density(x) + logdet + power * math.log(r))
+    first, second = heights[1] - heights[0], heights[2] - heights[1]
+    grows = (first > 0) & (second >= 0.9 * first) & second.isfinite()  # what grows ever more slowly may still turn
+    if bool(grows.any()):
+        raise ValueError(
+            f"log_density does not fall off far out (in {int(grows.sum())} of {len(grows)} directions), so it has no "
+            "normalising constant: add a proper prior, or pass check=False if you know that it has one"
+        )
+
+
+def _like(flow: Flow) -> Tensor:
+    """Any tensor of the flow, for its dtype and device."""
+    tensors = itertools.chain(flow.parameters(), flow.buffers())
+    return next((tensor for tensor in tensors if tensor.is_floating_point()), torch.empty(0))

@@ -1,0 +1,1 @@
+"""Flows fitted to densities known up to a constant."""

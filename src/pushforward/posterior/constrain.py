@@ -1,0 +1,143 @@
+"""Flows in the space of the user's parameters, and near their target from the start."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..distributions.flow import Flow
+from ..objectives.target import LogDensity, check_target
+from ..transforms.base import Compose, Transform
+from ..transforms.constrained import Blocks, support
+from ..transforms.elementwise import Identity
+from ..transforms.normalization import Whiten
+
+
+def constrain(flow: Flow, *blocks: tuple[Any, int] | Transform) -> Flow:
+    """The same flow, carried to a constrained space: draws obey the constraints, densities are in their units.
+
+    Args:
+        flow: A flow over rows; its parameters are shared, not copied.
+        blocks: For each block of the row its constraint from ``torch.distributions.constraints`` (or a transform:
+            ``pf.transforms.Ordered()``) and its number of features; or one transform, from the constrained row to the
+            flow's own, such as :func:`laplace` gives.
+
+    Returns:
+        The flow of the constrained rows. Densities on a simplex are with respect to its first K - 1 coordinates.
+
+    Raises:
+        ValueError: the blocks do not add up to the flow's features, or a constraint has no map.
+
+    Example:
+        >>> import pushforward as pf
+        >>> from torch.distributions import constraints
+        >>> flow = pf.constrain(pf.realnvp(3), (constraints.positive, 1), (constraints.simplex, 3))
+        >>> flow.event_shape
+        torch.Size([4])
+    """
+    outer = blocks[0] if len(blocks) == 1 and isinstance(blocks[0], Transform) else support(*blocks)  # type: ignore[arg-type]
+    if flow.transform.event_dim != 1:
+        raise ValueError(f"flow has events of shape {tuple(flow.event_shape)}, but only rows can be constrained")
+    if isinstance(outer, Blocks) and sum(outer.noise_sizes) != flow.event_shape[0]:
+        raise ValueError(
+            f"the blocks have {sum(outer.noise_sizes)} free features (a simplex of K has K - 1), but the flow has "
+            f"{flow.event_shape[0]}"
+        )
+    features = outer.inverse(torch.zeros(flow.event_shape))[0].shape
+    inner = list(flow.transform.transforms) if isinstance(flow.transform, Compose) else [flow.transform]
+    return Flow(Compose([outer, *inner]), flow.base, event_shape=features, context=flow.context_features)
+
+
+def laplace(
+    log_density: LogDensity,
+    features: int,
+    supported: Transform | None = None,
+    *,
+    starts: int = 8,
+    widen: float = 1.0,
+    dtype: torch.dtype | None = None,
+) -> Transform:
+    r"""The Laplace approximation of a target as a transform: its highest mode goes to 0, its curvature there to I.
+
+    .. math:: z = L^{-1} (u - u^*),\quad L L^\top = \mathrm{widen}^2 \left(-\nabla^2 \log\tilde\pi(u^*)\right)^{-1}
+
+    with u the free coordinates of x. A flow behind it starts where the target is, on its scale: training then learns
+    only what is not Gaussian.
+
+    Args:
+        log_density: Maps ``(n, *event)`` to ``(n,)``, in nats, up to a constant.
+        features: Features of u, the flow's own.
+        supported: From x to u, as :func:`pushforward.transforms.support` gives; None where x is free.
+        starts: Climbs, from points of N(0, I); the highest end counts. The same points in every call.
+        widen: Factor on the scale; above 1 for a start that covers more.
+        dtype: Of the computation and of the result; PyTorch's default where it is not given.
+
+    Returns:
+        The transform from x to z, for :func:`constrain`.
+
+    Raises:
+        TypeError: ``log_density`` is no function of a batch.
+        ValueError: ``log_density`` is not what it has to be, or no climb ends at a finite height.
+    """
+    like: dict[str, Any] = {"dtype": dtype or torch.get_default_dtype()}
+    outer = supported or Identity()
+    event = outer.inverse(torch.zeros(features, **like))[0].shape
+    check_target(Flow(outer, features, event_shape=event).to(**like), log_density)
+
+    def height(u: Tensor) -> Tensor:
+        x, logdet = outer.inverse(u)
+        return log_density(x) + logdet
+
+    u = torch.randn(starts, features, generator=torch.Generator().manual_seed(0), **like)
+    u[0] = 0.0
+    mode = _climb(height, u)
+    scales, vectors = _curvature(height, mode)
+    _, upper = torch.linalg.qr((widen * vectors * scales).T)  # (V s)(V s)^T = R^T R
+    factor = upper.T * upper.diagonal().sign()
+    whiten = Whiten(mode, factor)
+    return Compose([outer, whiten]) if supported is not None else whiten
+
+
+def _climb(height: LogDensity, u: Tensor) -> Tensor:
+    """The highest point that any row reaches: all climb by Adam while it is rough, then the best one by Newton."""
+    u = u.clone().requires_grad_()
+    adam = torch.optim.Adam([u], 0.1)
+    for step in range(500):
+        adam.param_groups[0]["lr"] = 0.1 * (1 - step / 500)
+        adam.zero_grad()
+        (-height(u).nan_to_num(0.0, 0.0, 0.0)).sum().backward()
+        u.grad.nan_to_num_(0.0, 0.0, 0.0)  # type: ignore[union-attr]
+        adam.step()
+    u = u.detach()
+    with torch.no_grad():
+        heights = height(u).nan_to_num(-torch.inf, -torch.inf)
+    if not bool(heights.isfinite().any()):
+        raise ValueError(f"log_density is not finite where {len(u)} climbs from N(0, I) end: rescale the parameters")
+    return _newton(height, u[heights.argmax()])
+
+
+def _newton(height: LogDensity, u: Tensor, iterations: int = 50) -> Tensor:
+    """Newton's method with the curvatures' absolute values, so that it always climbs, and halved steps."""
+    for _ in range(iterations):
+        scales, vectors = _curvature(height, u)
+        start = u.clone().requires_grad_()
+        value = height(start[None])[0]
+        (gradient,) = torch.autograd.grad(value, start)
+        step = vectors @ (scales.square() * (vectors.T @ gradient))
+        with torch.no_grad():
+            sizes = 0.5 ** torch.arange(20, dtype=u.dtype)
+            heights = height(u + sizes[:, None] * step).nan_to_num(-torch.inf)
+        best = heights.argmax()
+        if not heights[best] > value.detach():
+            break
+        u = u + sizes[best] * step
+    return u
+
+
+def _curvature(height: LogDensity, u: Tensor) -> tuple[Tensor, Tensor]:
+    """Standard deviations along the principal axes of the Gaussian with the target's curvature, and these axes."""
+    hessian = torch.autograd.functional.hessian(lambda v: height(v[None])[0], u)
+    values, vectors = torch.linalg.eigh((hessian + hessian.T) / 2)
+    return values.abs().clamp_min(1e-8).rsqrt(), vectors

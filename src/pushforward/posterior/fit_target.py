@@ -1,0 +1,131 @@
+"""From a log-density to a sampler in one call: start, fit, and a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..diagnostics import Importance, importance
+from ..distributions.flow import Flow
+from ..objectives.divergences import ReverseKL
+from ..objectives.target import LogDensity
+from ..recipes.by_name import flow_by_name
+from ..training.fit import Result, fit
+from ..transforms.base import Compose
+from ..transforms.constrained import support
+from ..transforms.normalization import Standardize
+from .constrain import constrain, laplace
+
+
+@dataclass(frozen=True, eq=False)
+class TargetFit:
+    """What :func:`fit_target` returns.
+
+    Attributes:
+        flow: The fitted flow, in the space of the parameters.
+        importance: Effective sample size, k-hat, log Z with its error, and the verdict.
+        result: How training went.
+    """
+
+    flow: Flow
+    importance: Importance
+    result: Result
+
+
+def fit_target(
+    log_density: LogDensity,
+    features: int,
+    *,
+    blocks: Sequence[tuple[Any, int]] = (),
+    flow: str | Flow = "realnvp",
+    layers: int | None = None,
+    hidden: Sequence[int] | None = (32, 32),
+    start: str = "laplace",
+    widen: float = 1.0,
+    anneal: int = 0,
+    estimator: str = "path",
+    steps: int | None = None,
+    budget: float | None = None,
+    batch_size: int = 256,
+    lr: float = 2e-3,
+    seed: int = 0,
+    draws: int = 10_000,
+    dtype: torch.dtype = torch.float64,
+    device: str | torch.device = "auto",
+    checkpoint: str | Path | None = None,
+    resume: str | bool = "auto",
+    progress: bool = True,
+) -> TargetFit:
+    """Fits a flow to a density known up to a constant, and says whether the fit can be trusted.
+
+    Args:
+        log_density: Maps ``(n, features)`` to ``(n,)``: log pi(x) + constant, in nats, differentiable.
+        features: Features of a row of x.
+        blocks: The support: for each block of the row its constraint and its size; empty where x is free.
+        flow: The name of a recipe, or a fresh flow over the free features.
+        layers: Of the recipe; its default where it is None.
+        hidden: Of the recipe; posteriors are smooth, and narrow networks fit them.
+        start: ``"laplace"``: the flow starts as the Gaussian of the highest mode's place and curvature.
+            ``"normal"``: as the standard normal of the free features.
+        widen: Factor on the scale of the start.
+        anneal: Steps over which the target's power rises to 1; for targets with several modes.
+        estimator: ``"path"`` or ``"reparameterised"``; see :class:`pushforward.ReverseKL`.
+        steps: Steps of training; at most one of ``steps`` and ``budget``.
+        budget: Seconds of training.
+        batch_size: Draws in a step.
+        lr: The largest learning rate.
+        seed: Of the weights, of training and of the diagnostics.
+        draws: Draws that are weighed in the end.
+        dtype: Of the flow and of x.
+        device: ``"auto"`` takes a GPU where there is one.
+        checkpoint: A directory for the state of training, as for :func:`pushforward.fit`.
+        resume: As for :func:`pushforward.fit`.
+        progress: Show a bar.
+
+    Raises:
+        TypeError: ``log_density`` is no function of a batch.
+        ValueError: an argument is out of range, or ``log_density`` is not what it has to be.
+
+    Example:
+        >>> import pushforward as pf
+        >>> fitted = pf.fit_target(lambda x: -0.5 * x.square().sum(-1), 2, steps=20, progress=False)
+        >>> fitted.importance.trusted
+        True
+    """
+    if start not in ("laplace", "normal") or not widen > 0:
+        raise ValueError(f'start must be "laplace" or "normal" and widen positive, got {start!r} and {widen}')
+    supported = support(*blocks) if blocks else None
+    if supported is not None and sum(supported.sizes) != features:
+        raise ValueError(f"the blocks have {sum(supported.sizes)} features, but features={features}")
+    free = features if supported is None else sum(supported.noise_sizes)
+    if isinstance(flow, str):
+        flow = flow_by_name(flow, free, layers=layers, hidden=_wide_enough(hidden, free), seed=seed)
+    if start == "laplace":
+        flow = constrain(flow, laplace(log_density, free, supported, widen=widen, dtype=dtype))
+    else:
+        wide = Standardize(torch.zeros(free, dtype=dtype), torch.full((free,), widen, dtype=dtype))
+        flow = constrain(flow, Compose([supported, wide]) if supported is not None else wide)
+    objective = ReverseKL(flow.to(dtype), log_density, estimator, anneal=anneal)
+    result = fit(
+        objective,
+        steps=2000 if steps is None and budget is None else steps,
+        budget=budget,
+        batch_size=batch_size,
+        lr=lr,
+        seed=seed,
+        device=device,
+        checkpoint=checkpoint,
+        resume=resume,
+        progress=progress,
+    )
+    generator = torch.Generator(next(flow.parameters()).device).manual_seed(seed)
+    return TargetFit(flow, importance(flow, log_density, draws, generator=generator), result)
+
+
+def _wide_enough(hidden: Sequence[int] | None, features: int) -> Sequence[int] | None:
+    """A masked network needs a unit for every feature."""
+    return None if hidden is None else tuple(max(width, features) for width in hidden)

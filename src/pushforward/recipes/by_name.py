@@ -1,0 +1,87 @@
+"""Recipes by name, with widths that fit: what the shell and the scikit-learn estimators build flows with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from ..distributions.flow import Flow
+from ..distributions.mixed import Categories
+from ..nets.made import MADE
+from . import tables as zoo
+
+FLOWS: dict[str, tuple[str, dict[str, Any]]] = {
+    "nsf": ("nsf", {}),
+    "nsf-coupling": ("nsf", {"coupling": True}),
+    "nsf-linear": ("nsf", {"linear": True}),
+    "maf": ("maf", {}),
+    "maf-linear": ("maf", {"linear": True}),
+    "iaf": ("iaf", {}),
+    "realnvp": ("realnvp", {}),
+    "ffjord": ("ffjord", {}),
+}
+RATES = {"maf": 3e-3, "nsf": 3e-3}  # of a recipe and all its variants, better than 1e-3 on tables
+WIDTH = 128  # of hidden layers, where nobody chose one and the features are fewer
+
+
+def learning_rate(name: str) -> float:
+    """The learning rate that suits a table and the flow of this name."""
+    recipe, _ = FLOWS.get(name, (name, {}))
+    return RATES.get(recipe, 1e-3)
+
+
+def flow_by_name(
+    name: str,
+    features: int,
+    *,
+    context: int = 0,
+    layers: int | None = None,
+    hidden: Sequence[int] | None = None,
+    seed: int = 0,
+) -> Flow:
+    """A fresh flow; the caller's random numbers are left alone.
+
+    Args:
+        name: One of ``FLOWS``.
+        features: Features of a row.
+        context: Features of the context, 0 for none.
+        layers: Layers; the recipe's default where it is None.
+        hidden: Widths of the hidden layers; where it is None, the recipe's default or the features, if these are more.
+        seed: Of the weights.
+
+    Raises:
+        ValueError: the name is unknown, or a size does not fit.
+    """
+    if name not in FLOWS:
+        raise ValueError(f"there is no flow {name!r}; choose one of {', '.join(FLOWS)}")
+    recipe, options = FLOWS[name]
+    make: Callable[..., Flow] = getattr(zoo, recipe)
+    options = dict(options)
+    if layers is not None:
+        if recipe == "ffjord":
+            raise ValueError("ffjord has no layers; choose the widths of its field with hidden")
+        options["layers"] = layers
+    if hidden is not None:
+        options["hidden"] = tuple(hidden)
+    elif features > WIDTH and recipe != "ffjord":
+        options["hidden"] = (features, features)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make(features, context=context, **options)
+
+
+def categories_by_size(classes: Sequence[int], *, context: int = 0, seed: int = 0) -> Categories:
+    """A fresh density of categories; the caller's random numbers are left alone.
+
+    Args:
+        classes: Categories of each column.
+        context: Features of the context, 0 for none.
+        seed: Of the weights.
+    """
+    width = max(WIDTH, len(classes))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = MADE(len(classes), max(classes), context=context, hidden=(width, width), inputs=max(classes))
+    return Categories(net, classes, context=context)

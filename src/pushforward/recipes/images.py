@@ -1,0 +1,161 @@
+"""Recipes for images (C, H, W): Glow, and RealNVP with the paper's partitioning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..distributions.flow import Flow
+from ..distributions.pixelcnn import PixelCNN
+from ..nets.conv import ConvNet, ResidualConvNet
+from ..transforms.base import Compose, Transform
+from ..transforms.convolution import Conv1x1
+from ..transforms.coupling import Coupling
+from ..transforms.dequantise import Dequantise, UnitLogit, VariationalDequantise
+from ..transforms.image_splits import Channel, Checkerboard
+from ..transforms.multiscale import Multiscale, Squeeze, check_squeezes
+from ..transforms.normalization import ActNorm
+from ..transforms.reversible import Reversible
+from ..transforms.scalar import Affine
+
+LIMIT = 1.0  # of an image coupling's log-scale: dozens follow one another, and an odd image must not explode
+
+
+def glow(
+    shape: Sequence[int],
+    *,
+    context: int = 0,
+    levels: int = 3,
+    steps: int = 8,
+    hidden: int = 128,
+    reversible: bool = False,
+) -> Flow:
+    """Glow: on each level a squeeze, then steps of ActNorm, invertible 1x1 convolution and affine coupling.
+
+    A density of real-valued images, best about as large as 1; wrap it with :func:`pushforward.pixels` for images of
+    whole numbers. One pass in either direction. With ``context`` it is conditional, for classes as one-hot vectors.
+
+    Args:
+        shape: (C, H, W) of the images; H and W must be multiples of 2^levels.
+        context: Features of the context, 0 for none.
+        levels: Scales; after each but the last, half of the channels is factored out.
+        steps: Steps on each level.
+        hidden: Channels of the coupling networks.
+        reversible: Recompute activations in the backward pass, so that memory does not grow with ``steps``.
+
+    Raises:
+        ValueError: a size is not positive, or the image cannot be squeezed ``levels`` times.
+
+    Reference:
+        Kingma, Dhariwal (2018), Glow, arXiv:1807.03039. Lecture: "Glow samples".
+    """
+    _check(levels=levels, steps=steps, hidden=hidden)
+    check_squeezes(shape, levels)
+    stages: list[Transform] = []
+    for level in range(levels):
+        channels = 2 ** (level + 2) * shape[0]
+        parts = [_glow_step(channels, context, hidden) for _ in range(steps)]
+        stages.append(Compose([Squeeze(), *([Reversible(parts)] if reversible else parts)]))
+    return _multiscale(stages, shape, context, squeezes=levels)
+
+
+def pixelcnn(
+    shape: Sequence[int],
+    *,
+    levels: int = 256,
+    hidden: int = 64,
+    layers: int = 8,
+    context: int = 0,
+    conditional: str = "categorical",
+) -> PixelCNN:
+    """The autoregressive CNN, for images of whole numbers; arguments and errors as for :class:`PixelCNN`.
+
+    The exact probability in one pass; sampling number by number.
+    """
+    return PixelCNN(shape, levels=levels, hidden=hidden, layers=layers, context=context, conditional=conditional)
+
+
+def pixels(
+    flow: Flow, *, levels: int = 256, alpha: float | None = 0.05, dequantise: str = "uniform", hidden: int = 32
+) -> Flow:
+    """A flow of real-valued images as a model of images of whole numbers, whose preprocessing is part of it.
+
+    x is dequantised, scaled to [0, 1), and unbounded by a logit. ``log_prob`` is then a lower bound, with one draw of
+    the noise, of the log-probability of the discrete image: ``bits_per_dim(log_prob, shape, levels=1)``.
+
+    Args:
+        flow: The flow; its modules are shared, not copied.
+        levels: x holds whole numbers from 0 to levels - 1.
+        alpha: Of :class:`UnitLogit`; None leaves [0, 1) as it is.
+        dequantise: ``"uniform"``, or ``"variational"`` for learnt noise.
+        hidden: Channels of the network of learnt noise.
+
+    Raises:
+        ValueError: an argument is out of range, or ``dequantise`` is unknown.
+    """
+    if dequantise not in ("uniform", "variational"):
+        raise ValueError(f"dequantise must be 'uniform' or 'variational', got dequantise={dequantise!r}")
+    shape = flow.event_shape
+    first = Dequantise(levels) if dequantise == "uniform" else VariationalDequantise(shape, levels, hidden)
+    parts = [first, *([] if alpha is None else [UnitLogit(alpha)]), flow.transform]
+    return Flow(Compose(parts), flow.base, event_shape=shape, context=flow.context_features)
+
+
+def image_realnvp(shape: Sequence[int], *, context: int, layers: int, hidden: Sequence[int]) -> Flow:
+    """RealNVP with the paper's partitioning: checkerboards, squeeze, channels, half factored out."""
+    _check(layers=layers)
+    check_squeezes(shape, 0)
+    C, H, W = shape
+    stages: list[Transform] = []
+    squeezes = 0
+    while min(H, W) >= 8 and H % 2 == W % 2 == 0 and squeezes < 2:
+        parts = _checkerboards(C, H, W, context, (layers + 1) // 2, hidden)
+        parts += [Squeeze(), *_channels(4 * C, context, layers // 2, hidden)]
+        stages.append(Compose(parts))
+        C, H, W, squeezes = 2 * C, H // 2, W // 2, squeezes + 1
+    stages.append(Compose(_checkerboards(C, H, W, context, (layers + 1) // 2, hidden)))
+    return _multiscale(stages, shape, context, squeezes=squeezes)
+
+
+def _multiscale(stages: Sequence[Transform], shape: Sequence[int], context: int, squeezes: int) -> Flow:
+    """Stages, each but the last followed by a learned prior of the half that leaves."""
+    C, H, W = shape
+    priors: list[Transform] = []
+    pieces = []
+    for _ in range(len(stages) - 1):
+        C, H, W = 2 * C, H // 2, W // 2  # of each half
+        net = ConvNet(C, C, Affine.num_params, context=context, hidden=())
+        priors.append(Coupling(Channel(2 * C), net, Affine(LIMIT)))
+        pieces.append((C, H, W))
+    pieces.append((4 * C, H // 2, W // 2) if squeezes == len(stages) else (C, H, W))
+    features = shape[0] * shape[1] * shape[2]
+    return Flow(Multiscale(stages, priors, pieces), features, event_shape=shape, context=context)
+
+
+def _glow_step(channels: int, context: int, hidden: int) -> Transform:
+    split, scalar = Channel(channels), Affine(LIMIT)
+    net = ConvNet(split.kept, split.moved, scalar.num_params, context=context, hidden=(hidden, hidden))
+    return Compose([Conv1x1(channels, normalize=True), Coupling(split, net, scalar)])
+
+
+def _checkerboards(C: int, H: int, W: int, context: int, count: int, hidden: Sequence[int]) -> list[Transform]:
+    parts: list[Transform] = []
+    for layer in range(count):
+        split, scalar = Checkerboard(H, W, swap=layer % 2 == 1), Affine(LIMIT)
+        net = ResidualConvNet(C, C, scalar.num_params, context=context, hidden=hidden, moved=1 - split.mask)
+        parts += [ActNorm(C, event_dim=3), Coupling(split, net, scalar)]
+    return parts
+
+
+def _channels(C: int, context: int, count: int, hidden: Sequence[int]) -> list[Transform]:
+    parts: list[Transform] = []
+    for layer in range(count):
+        split, scalar = Channel(C, swap=layer % 2 == 1), Affine(LIMIT)
+        net = ResidualConvNet(split.kept, split.moved, scalar.num_params, context=context, hidden=hidden)
+        parts += [ActNorm(C, event_dim=3), Coupling(split, net, scalar)]
+    return parts
+
+
+def _check(**sizes: int) -> None:
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name} must be at least 1, got {name}={size}")

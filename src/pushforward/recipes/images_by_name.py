@@ -1,0 +1,73 @@
+"""Models of images by name, with sizes that fit: what the shell builds them with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from ..distributions.base import Density
+from ..transforms.multiscale import possible_squeezes
+from . import images as zoo_images
+from . import tables as zoo
+
+IMAGE_FLOWS = {"glow": (8, 64), "realnvp": (6, 32), "pixelcnn": (6, 32)}
+"""For images: layers and their width where nobody chose."""
+
+
+def image_flow_by_name(
+    name: str,
+    shape: Sequence[int],
+    *,
+    levels: int = 256,
+    context: int = 0,
+    scales: int | None = None,
+    layers: int | None = None,
+    hidden: Sequence[int] | None = None,
+    seed: int = 0,
+) -> Density:
+    """A fresh model of images of whole numbers from 0 to levels - 1; the caller's random numbers are left alone.
+
+    Args:
+        name: One of ``IMAGE_FLOWS``.
+        shape: (C, H, W).
+        levels: How many values a number has.
+        context: Features of the context, 0 for none.
+        scales: How often Glow halves the image; by default up to three times, as long as a side keeps 4 pixels.
+        layers: Glow's steps on each scale, RealNVP's layers, PixelCNN's residual blocks.
+        hidden: The one width of the networks.
+        seed: Of the weights.
+
+    Raises:
+        ValueError: the name is unknown, or a size does not fit.
+    """
+    if name not in IMAGE_FLOWS:
+        raise ValueError(f"there is no image flow {name!r}; choose one of {', '.join(IMAGE_FLOWS)}")
+    if scales is not None and name != "glow":
+        raise ValueError(f"scales are chosen for glow only, but the flow is {name}")
+    if hidden is not None and len(hidden) != 1:
+        raise ValueError(f"image flows have one width, as in hidden=64, got {','.join(map(str, hidden))}")
+    depth, width = IMAGE_FLOWS[name]
+    depth, width = layers or depth, hidden[0] if hidden else width
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if name == "pixelcnn":
+            return zoo_images.pixelcnn(shape, levels=levels, context=context, hidden=width, layers=depth)
+        if name == "realnvp":
+            return zoo_images.pixels(
+                zoo.realnvp(shape, context=context, layers=depth, hidden=(width, width)), levels=levels
+            )
+        scales = default_scales(shape) if scales is None else scales
+        flow = zoo_images.glow(shape, context=context, levels=scales, steps=depth, hidden=width)
+        return zoo_images.pixels(flow, levels=levels)
+
+
+def default_image_flow(shape: Sequence[int]) -> str:
+    """Glow where the image can be halved, RealNVP where a side is odd."""
+    return "glow" if possible_squeezes(shape) else "realnvp"
+
+
+def default_scales(shape: Sequence[int]) -> int:
+    """How often Glow halves an image where nobody chose."""
+    roomy = [times for times in (1, 2, 3) if times <= possible_squeezes(shape) and min(shape[1:]) >= 4 * 2**times]
+    return max(roomy, default=1)

@@ -1,0 +1,233 @@
+"""Recipes: functions that return a ready flow with defaults that work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..distributions.autoregressive import AutoregressiveModel
+from ..distributions.conditional import Bernoulli, Categorical, Gaussian, Mixture
+from ..distributions.flow import Flow
+from ..nets.field import FourierField, MLPField
+from ..nets.made import MADE
+from ..nets.mlp import MLP
+from ..transforms.autoregressive import Autoregressive
+from ..transforms.base import Compose, Inverse, Transform
+from ..transforms.continuous import Continuous
+from ..transforms.coupling import Coupling, Half
+from ..transforms.linear import PLU
+from ..transforms.scalar import Affine, Scalar, Spline
+from .images import image_realnvp
+
+# A MAF's log-scales are bounded by 15 over all its layers, and by 5 in each, and tails between the layers are tamed:
+# otherwise single far rows meet narrow scales in layer after layer, and lose thousands of nats.
+TOTAL_LOG_SCALE, LAYER_LOG_SCALE, TAILS = 15.0, 5.0, 5.0
+
+
+def maf(
+    features: int, *, context: int = 0, layers: int = 5, hidden: Sequence[int] = (128, 128), linear: bool = False
+) -> Flow:
+    """Masked autoregressive flow: the density in one pass, sampling feature by feature.
+
+    Logarithmic tails after every layer (:class:`~pushforward.transforms.LogTails`) keep far rows in reach of the next.
+
+    Args:
+        features: Features of a row.
+        context: Features of the context, 0 for none.
+        layers: Autoregressive transforms; every second one runs through the features in reverse. Together they bound
+            the log-scales by 15.
+        hidden: Widths of the hidden layers of each network.
+        linear: Whether a trained matrix :class:`~pushforward.transforms.PLU`, at first a random rotation, mixes the
+            features between any two transforms: slower steps, and mostly a better density.
+
+    Raises:
+        ValueError: a size is not positive, or a hidden layer is too narrow for the features.
+
+    Reference:
+        Papamakarios, Pavlakou, Murray (2017), arXiv:1705.07057. Lecture: "Gaussian autoregressive NF".
+    """
+    _check(features=features, layers=layers)
+    limit = min(LAYER_LOG_SCALE, TOTAL_LOG_SCALE / layers)
+    parts = _autoregressive(features, context, layers, hidden, Affine(limit), tails=TAILS)
+    return Flow(Compose(_mixed(parts, features) if linear else parts), features, context=context)
+
+
+def iaf(features: int, *, context: int = 0, layers: int = 5, hidden: Sequence[int] = (128, 128)) -> Flow:
+    """Inverse autoregressive flow: sampling in one pass, the density of given data feature by feature.
+
+    Args and errors as for :func:`maf`, without ``linear``.
+
+    Reference:
+        Kingma et al. (2016), arXiv:1606.04934.
+    """
+    parts = _autoregressive(features, context, layers, hidden, Affine())
+    return Flow(Compose([Inverse(part) for part in reversed(parts)]), features, context=context)
+
+
+def realnvp(
+    features: int | Sequence[int], *, context: int = 0, layers: int = 8, hidden: Sequence[int] = (128, 128)
+) -> Flow:
+    """Affine couplings over alternating halves of the features: one pass in both directions.
+
+    For images the partitioning is the paper's: checkerboards, a squeeze, channels, half of which is factored out, as
+    long as both sides can be halved to 4 pixels and twice at most; then checkerboards.
+
+    Args:
+        features: Features of a row, or the shape (C, H, W) of an image.
+        context: Features of the context, 0 for none.
+        layers: Couplings; for images on each scale, half over checkerboards and half over channels.
+        hidden: Widths of the hidden layers of each network; for images one width, once per residual block.
+
+    Raises:
+        ValueError: a size is not positive.
+
+    Reference:
+        Dinh, Sohl-Dickstein, Bengio (2017), arXiv:1605.08803. Lecture: "RealNVP".
+    """
+    if not isinstance(features, int):
+        return image_realnvp(features, context=context, layers=layers, hidden=hidden)
+    return Flow(Compose(_couplings(features, context, layers, hidden, Affine())), features, context=context)
+
+
+def ffjord(
+    features: int,
+    *,
+    context: int = 0,
+    hidden: Sequence[int] = (64, 64),
+    frequencies: int = 0,
+    solver: str = "dopri5",
+    rtol: float = 1e-5,
+    atol: float = 1e-5,
+    trace: str = "auto",
+) -> Flow:
+    """Continuous-in-time flow: a field that carries data to noise; both directions solve a differential equation.
+
+    Args:
+        features: Features of a row.
+        context: Features of the context, 0 for none.
+        hidden: Widths of the field's hidden layers; up to two of them make the exact trace nearly free.
+        frequencies: So many random waves of x that the field reads besides x, for fine structure in few features
+            (:class:`~pushforward.nets.field.FourierField`): its trace takes one product for each feature.
+        solver: "dopri5", "tsit5" or "bosh3".
+        rtol: Relative tolerance of a step.
+        atol: Absolute tolerance of a step.
+        trace: "auto", "closed", "exact" or "hutchinson".
+
+    Raises:
+        ValueError: a size is not positive, or a name is unknown.
+
+    Reference:
+        Grathwohl et al. (2019), FFJORD, arXiv:1810.01367. Lecture: "FFJORD density estimation".
+    """
+    _check(features=features)
+    if frequencies < 0:
+        raise ValueError(f"frequencies must not be negative, got frequencies={frequencies}")
+    field: MLPField | FourierField = (
+        FourierField(features, context=context, hidden=hidden, frequencies=frequencies)
+        if frequencies
+        else MLPField(features, context=context, hidden=hidden)
+    )
+    return Flow(Continuous(field, solver=solver, rtol=rtol, atol=atol, trace=trace), features, context=context)
+
+
+def nsf(
+    features: int,
+    *,
+    context: int = 0,
+    layers: int = 5,
+    hidden: Sequence[int] = (128, 128),
+    bins: int = 8,
+    bound: float = 5.0,
+    coupling: bool = False,
+    linear: bool = False,
+) -> Flow:
+    """Neural spline flow: the transforms of :func:`maf`, or with ``coupling`` of :func:`realnvp`, with splines.
+
+    Args:
+        features: Features of a row.
+        context: Features of the context, 0 for none.
+        layers: Transforms.
+        hidden: Widths of the hidden layers of each network.
+        bins: Bins of each spline.
+        bound: Splines act on [-bound, bound] and leave the rest as it is.
+        coupling: Whether both directions take one pass.
+        linear: Whether a trained matrix :class:`~pushforward.transforms.PLU`, at first a random rotation, mixes the
+            features between any two transforms. Worth it where no feature stands for itself, as with pixels.
+
+    Raises:
+        ValueError: a size is not positive, ``bins`` is below 2, or a hidden layer is too narrow for the features.
+
+    Reference:
+        Durkan, Bekasov, Murray, Papamakarios (2019), Neural Spline Flows, arXiv:1906.04032.
+    """
+    make = _couplings if coupling else _autoregressive
+    parts = make(features, context, layers, hidden, Spline(bins, bound))
+    return Flow(Compose(_mixed(parts, features) if linear else parts), features, context=context)
+
+
+def made(
+    features: int,
+    *,
+    context: int = 0,
+    hidden: Sequence[int] = (128, 128),
+    conditional: str = "gaussian",
+    classes: int | None = None,
+    components: int = 8,
+) -> AutoregressiveModel:
+    """An autoregressive model: an exact density in one pass, no latent space.
+
+    Args:
+        features: Features of a row.
+        context: Features of the context, 0 for none.
+        hidden: Widths of the hidden layers.
+        conditional: ``"gaussian"``, ``"mixture"`` (of Gaussians), ``"bernoulli"`` (0 or 1) or ``"categorical"``.
+        classes: Values 0 … classes-1 of a categorical feature.
+        components: Gaussians in a mixture.
+
+    Raises:
+        ValueError: ``conditional`` is unknown, ``classes`` is missing or superfluous, or a size does not fit.
+
+    Reference:
+        Germain et al. (2015), MADE, arXiv:1502.03509. Lecture: "Autoregressive MLP".
+    """
+    kinds = {"gaussian": Gaussian, "mixture": Mixture, "bernoulli": Bernoulli, "categorical": Categorical}
+    if conditional not in kinds:
+        raise ValueError(f"conditional must be one of {', '.join(kinds)}, got conditional={conditional!r}")
+    if (classes is None) == (conditional == "categorical"):
+        raise ValueError(f"classes is for conditional='categorical', got conditional={conditional!r} and {classes=}")
+    sizes = {"mixture": components, "categorical": classes}
+    part = kinds[conditional](*([sizes[conditional]] if conditional in sizes else []))
+    net = MADE(features, part.num_params, context=context, hidden=hidden, inputs=part.inputs)
+    return AutoregressiveModel(net, part, context=context)
+
+
+def _autoregressive(
+    features: int, context: int, layers: int, hidden: Sequence[int], scalar: Scalar, tails: float | None = None
+) -> list[Transform]:
+    _check(features=features, layers=layers)
+    backwards = range(features - 1, -1, -1)
+    parts: list[Transform] = []
+    for layer in range(layers):
+        net = MADE(features, scalar.num_params, context=context, hidden=hidden)
+        parts.append(Autoregressive(net, scalar, backwards if layer % 2 else None, tails=tails))
+    return parts
+
+
+def _couplings(features: int, context: int, layers: int, hidden: Sequence[int], scalar: Scalar) -> list[Transform]:
+    _check(features=features, layers=layers)
+    parts: list[Transform] = []
+    for layer in range(layers):
+        split = Half(features, swap=layer % 2 == 1)
+        net = MLP(split.kept, split.moved, scalar.num_params, context=context, hidden=hidden)
+        parts.append(Coupling(split, net, scalar))
+    return parts
+
+
+def _mixed(layers: Sequence[Transform], features: int) -> list[Transform]:
+    """The layers with a trained matrix between any two."""
+    return [layers[0], *(part for layer in layers[1:] for part in (PLU(features), layer))]
+
+
+def _check(**sizes: int) -> None:
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name} must be at least 1, got {name}={size}")

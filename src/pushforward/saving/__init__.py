@@ -1,0 +1,1 @@
+"""Models as files: a description in JSON and tensors, never a pickle."""

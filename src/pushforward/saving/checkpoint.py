@@ -1,0 +1,210 @@
+"""A saved model is a directory: ``config.json`` says how to build it, ``model.safetensors`` holds its tensors.
+
+Nothing in it can run: the config names classes that are already imported, the weights are plain arrays. A digest over
+both files tells a damaged model from a sound one, and what a config asks for is bounded by the size of its weights
+before anything is allocated.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from .. import __version__
+from .bundle import CheckpointError as CheckpointError
+from .bundle import read_config, read_tensors, write_bundle
+from .config import Described, build, describe, dtype_named
+
+FORMAT = 1
+TOO_LARGE = "it is far larger than its weights"
+FREE_ELEMENTS = 2**26  # what building may allocate however small the weights are: index sets, masks
+FREE_OPERATIONS = 20_000  # that building any model may take
+FREE_SIZES = 2**20  # what all sizes in a config may add up to, likewise
+
+
+def save(model: Described, path: str | Path, *, extra: dict[str, Any] | None = None) -> None:
+    """Writes a model as a directory; one that holds a model already is replaced in one step.
+
+    Args:
+        model: A flow or any other described module, on any device.
+        path: The directory.
+        extra: Anything that JSON can hold, to be read back with :func:`load_extra`.
+
+    Raises:
+        TypeError: the model, or something inside it, is not ``Described``; or ``extra`` is not JSON.
+        ValueError: ``path`` exists and is not a model.
+        OSError: the disk is full, or the place is not writable; what was there before is still there.
+    """
+    if not isinstance(model, Described):
+        raise TypeError(f"model must be a flow or another described module, got {type(model).__name__}")
+    path = Path(path).resolve()
+    if path.exists() and not _may_replace(path):
+        raise ValueError(f"{path} exists and is not a saved model: choose another path, or remove it first")
+    state = model.state_dict()
+    dtype, others = _dtypes(model, state)
+    config = {
+        "format": FORMAT,
+        "pushforward": __version__,
+        "model": describe(model),
+        "dtype": dtype,
+        "other_dtypes": others,
+        "extra": {} if extra is None else extra,
+    }
+    write_bundle(path, "model", config, state)
+
+
+def load(path: str | Path, *, device: str | torch.device = "cpu") -> Any:
+    """Reads a model that :func:`save` wrote, in evaluation mode; its ``log_prob`` is the same bit for bit.
+
+    Args:
+        path: The directory.
+        device: Where the model goes.
+
+    Raises:
+        CheckpointError: a file is missing, damaged, or does not fit the other; one sentence that names it.
+    """
+    path = Path(path)
+    config = _config(path)
+    state = read_tensors(path, "model", config)
+    model = _build(config, path / "config.json", sum(tensor.numel() for tensor in state.values()))
+    _compare(model.state_dict(), state, path / "model.safetensors")
+    model.load_state_dict(state)
+    return model.to(device).eval()
+
+
+def load_extra(path: str | Path) -> dict[str, Any]:
+    """What was given to :func:`save` as ``extra``, without reading the weights.
+
+    Raises:
+        CheckpointError: the config is missing or damaged.
+    """
+    return _config(Path(path))["extra"]
+
+
+def _may_replace(path: Path) -> bool:
+    """An empty directory, or one that this library wrote: other programs use the same two file names."""
+    if not path.is_dir():
+        return False
+    if not any(path.iterdir()):
+        return True
+    try:
+        return "pushforward" in read_config(path)
+    except CheckpointError:
+        return False
+
+
+def _dtypes(model: Described, state: dict[str, Tensor]) -> tuple[str, dict[str, str]]:
+    """The precision of the parameters, and that of every tensor that has another one."""
+    names = {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in state.items()}
+    main = next((str(p.dtype).removeprefix("torch.") for p in model.parameters()), "float32")
+    return main, {name: dtype for name, dtype in names.items() if dtype != main}
+
+
+def _config(path: Path) -> dict[str, Any]:
+    config, file = read_config(path), path / "config.json"
+    version = config.get("format")
+    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
+        raise CheckpointError(f"{file} is damaged: format should be a number, got {version!r:.50}")
+    if version > FORMAT:
+        raise CheckpointError(
+            f"{file} has format {version}, and this pushforward ({__version__}) reads up to {FORMAT}: "
+            f"install the version that wrote it, {config.get('pushforward')!r:.50}, or a newer one"
+        )
+    for key, kind in (("extra", dict), ("dtype", str), ("other_dtypes", dict)):
+        if not isinstance(config.get(key), kind):
+            raise CheckpointError(f"{file} is damaged: {key!r} is missing or of the wrong kind")
+    return config
+
+
+def _build(config: dict[str, Any], path: Path, elements: int) -> Described:
+    """The model of a config, freshly initialised; whatever goes wrong inside is the config's fault."""
+    _import_all()
+    try:
+        if _sizes(config.get("model")) > FREE_SIZES + 4 * elements:
+            raise ValueError(TOO_LARGE)
+        with (
+            torch.random.fork_rng(devices=[]),
+            _Bounded(FREE_ELEMENTS + 16 * elements, FREE_OPERATIONS + 16 * elements),
+        ):
+            model = build(config.get("model"))
+            if not isinstance(model, Described):
+                raise ValueError(f"'model' should describe a module, got {type(model).__name__}")
+            model.to(dtype_named(config["dtype"]))
+            tensors = model.state_dict(keep_vars=True)
+            for name, dtype in config["other_dtypes"].items():
+                tensors[name].data = tensors[name].data.to(dtype_named(dtype))
+            return model
+    except (Exception, RecursionError) as error:
+        reason = str(error).partition("\n")[0][:200] or type(error).__name__
+        raise CheckpointError(f"{path} describes a model that cannot be built: {reason}") from None
+
+
+def _compare(expected: dict[str, Tensor], found: dict[str, Tensor], path: Path) -> None:
+    missing, unexpected = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+    if missing or unexpected:
+        what = f"lacks the tensor {missing[0]!r}" if missing else f"has an unexpected tensor {unexpected[0]!r}"
+        raise CheckpointError(f"{path} does not fit config.json: it {what}")
+    for name, tensor in expected.items():
+        for kind in ("shape", "dtype"):
+            want, got = getattr(tensor, kind), getattr(found[name], kind)
+            if want != got:
+                raise CheckpointError(f"{path} does not fit config.json: {name!r} has {kind} {got}, expected {want}")
+
+
+def _import_all() -> None:
+    """Every class that a config may name has to be registered, which importing its module does."""
+    for room in ("transforms", "nets", "distributions"):
+        package = importlib.import_module(f"pushforward.{room}")
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"pushforward.{room}.{module.name}")
+
+
+def _sizes(value: Any) -> int:
+    """The sum of the integers in a description: widths and the like, but not lists of indices."""
+    if isinstance(value, dict):
+        return sum(_sizes(item) for item in value.values())
+    if isinstance(value, list):
+        indices = all(isinstance(item, int) and 0 <= item < len(value) for item in value)
+        return 0 if indices else sum(_sizes(item) for item in value)
+    return abs(value) if isinstance(value, int) else 0
+
+
+class _Bounded(TorchDispatchMode):
+    """Refuses an operation before it allocates, once all results together exceed a number of elements, and once there
+    were so many operations that the file, not the model, must be at fault: tensors in the place of sizes count slowly.
+
+    Each operation is tried on the meta device first, where tensors have shapes and no memory.
+    """
+
+    def __init__(self, elements: int, operations: int) -> None:
+        super().__init__()
+        self.left, self.operations = elements, operations
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        self.operations -= 1
+        if self.operations < 0:
+            raise ValueError(TOO_LARGE)
+        if not func._schema.is_mutable and not func.is_view:
+            self.left -= _elements(func, args, kwargs)
+            if self.left < 0:
+                raise ValueError(TOO_LARGE)
+        return func(*args, **kwargs)
+
+
+def _elements(func: Any, args: Any, kwargs: Any) -> int:
+    """How many numbers an operation would return."""
+    args, kwargs = tree_map_only(Tensor, lambda tensor: tensor.to("meta"), (args, kwargs))
+    if any(argument.name == "device" for argument in func._schema.arguments):
+        kwargs = {**kwargs, "device": "meta"}
+    try:
+        return sum(t.numel() for t in tree_leaves(func(*args, **kwargs)) if isinstance(t, Tensor))
+    except Exception:  # it looks at values, which meta tensors do not have, or it will fail for real as well
+        return 0

@@ -1,0 +1,1 @@
+"""Tables: what their columns are, files that hold them, and densities of their rows."""

@@ -1,0 +1,105 @@
+"""How a CSV file is laid out, from its first two lines: column names, separator, decimal mark."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import InputError
+
+MOST_COLUMNS = 100_000
+
+
+@dataclass(frozen=True)
+class CsvForm:
+    """The layout of a CSV file.
+
+    Args:
+        header: The cells of the first line.
+        separator: Comma, semicolon, tab or bar, whichever is the most frequent.
+        headless: Whether the first line holds numbers already.
+        decimal_comma: Whether numbers are written as in 1,5.
+        indexed: Whether the first column is a row index, as pandas writes it.
+    """
+
+    header: list[str]
+    separator: str
+    headless: bool
+    decimal_comma: bool
+    indexed: bool
+
+    @property
+    def all_names(self) -> list[str]:
+        """A name for every column, the index too."""
+        return [f"x{j}" for j in range(1, len(self.header) + 1)] if self.headless else self.header
+
+    @property
+    def names(self) -> list[str]:
+        """The columns of the table."""
+        return self.all_names[1:] if self.indexed else self.all_names
+
+    def notes(self, name: str) -> tuple[str, ...]:
+        """What the reader should know about how the file ``name`` is read."""
+        if self.headless:
+            return (f"{name} has no line of column names: they are called x1 to x{len(self.header)}",)
+        if self.indexed:
+            return (f"{name}: the first column has no name and was taken for a row index",)
+        return ()
+
+
+def csv_form(path: Path) -> CsvForm:
+    """Looks at the first two lines of a CSV file.
+
+    Raises:
+        InputError: the first line is blank, names a column twice, or leaves one without a name.
+    """
+    if not path.is_file():  # a pipe would be waited for
+        raise InputError(f"{path}: there is no such file")
+    header, first, separator = _peek(path)
+    if len(header) > MOST_COLUMNS:
+        raise InputError(f"{path}: has {len(header):,} columns, more than {MOST_COLUMNS:,}; keep those that matter")
+    repeated = [name for name, count in Counter(header).items() if name and count > 1]
+    headless = all(is_number(name) for name in header)
+    if repeated and not headless:
+        raise InputError(f"{path}: the column name {repeated[0]!r} appears more than once; rename one of them")
+    blank = [j for j, name in enumerate(header, 1) if not name]
+    if blank and blank != [1]:
+        raise InputError(f"{path}: column {blank[0]} has no name; give it one")
+    comma = separator == ";" and any("," in cell and is_number(cell.replace(",", ".")) for cell in first)
+    return CsvForm(header, separator, headless, comma, indexed=bool(blank))
+
+
+def open_text(path: Path):
+    """A text file, compressed or not; bytes that are not UTF-8 are replaced."""
+    if path.suffix.lower() == ".gz":
+        import gzip
+
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline="", errors="replace")
+    return path.open(encoding="utf-8-sig", newline="", errors="replace")
+
+
+def is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _peek(path: Path) -> tuple[list[str], list[str], str]:
+    """Column names, the first row's cells and the separator."""
+    with open_text(path) as lines:
+        text = lines.readline()
+        counts = {mark: text.count(mark) for mark in (",", ";", "\t", "|")}
+        separator = max(counts, key=counts.__getitem__) if any(counts.values()) else ","
+        if path.suffix.lower() == ".tsv":
+            separator = "\t"
+        header = next(csv.reader([text], delimiter=separator), [])
+        first = next(csv.reader(lines, delimiter=separator), [])
+    if "\ufffd" in text:
+        raise InputError(f"{path}: is not UTF-8 text; save it again as UTF-8")
+    if not any(name.strip() for name in header):
+        raise InputError(f"{path}: its first line is blank; expected the column names")
+    return [name.strip() for name in header], first, separator

@@ -1,0 +1,58 @@
+"""The first transforms of a table's flow: from the data's own units to standardised numbers, as part of the flow.
+
+With them inside, log-densities are in the data's units and a saved model needs nothing else to score a table.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ...transforms.base import Compose, Transform
+from ...transforms.elementwise import Asinh, Columns, Identity, InverseSoftplus, Log, Logit
+from ...transforms.normalization import Standardize
+from ...transforms.precision import Precision
+from .columns import Column
+from .schema import Schema
+
+_FIRST: dict[str, type[Transform]] = {
+    "log": Log,
+    "asinh": Asinh,
+    "softplus": InverseSoftplus,
+    "logit": Logit,
+}
+
+
+def front(schema: Schema, x: Tensor) -> list[Transform]:
+    """The transforms that come before the recipe's own, from data to standardised float32 numbers.
+
+    Args:
+        schema: The columns, all of them numbers.
+        x: Training rows spread over their cells, float64, of shape ``(n, features)``.
+    """
+    parts: list[Transform] = []
+    if any(column.first != "none" for column in schema.columns):
+        parts.append(Columns([_first(column) for column in schema.columns]))
+        x = parts[0](x)[0]
+    return [*parts, *_standardize(x), Precision()]
+
+
+def _standardize(x: Tensor) -> list[Transform]:
+    """Mean 0 and variance 1; where float32 is too coarse for the means (1e12 ± 1, say), once more for what is left."""
+    parts: list[Transform] = [Standardize(x.mean(0).float(), x.std(0).float())]
+    for _ in range(2):
+        x = parts[-1](x)[0]
+        rest = x.mean(0)
+        if bool((rest.abs() < 0.01).all()):
+            break
+        parts.append(Standardize(rest.float(), torch.ones_like(rest).float()))
+    return parts
+
+
+def _first(column: Column) -> Transform:
+    if column.first == "none":
+        return Identity(event_dim=0)
+    f = _FIRST[column.first](event_dim=0)
+    if column.loc == 0.0 and column.scale == 1.0:
+        return f
+    return Compose([Standardize(torch.tensor(column.loc), torch.tensor(column.scale)), f])

@@ -1,0 +1,117 @@
+"""The rows of Parquet files in a new order every epoch, in memory that does not grow with the files.
+
+Chunks of 16,384 rows are taken in turns from eight row groups in random order, gathered in a buffer and shuffled there.
+So a batch has rows of eight places of the table, even where the files are sorted. The order depends on the seed and the
+epoch alone, and can be entered anywhere: how many rows every chunk has to train on is known from the first pass.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..formats.parquet import ParquetRows
+from ..schema.schema import Schema
+from .survey import CHUNK, Division
+
+LANES = 8  # row groups that are read in turns
+BUFFER_CELLS = 2**24  # numbers in the buffer: 128 MiB
+EMITTED = 65_536  # rows that leave the buffer at once
+
+
+class ShuffledRows:
+    """Encoded training rows, read from the disk in every epoch.
+
+    Args:
+        source: The files.
+        schema: The columns, which encode the rows.
+        division: Which rows are held out.
+        kept: For every chunk of every row group, how many rows there are to train on.
+        seed: Of the order.
+    """
+
+    def __init__(
+        self, source: ParquetRows, schema: Schema, division: Division, kept: list[np.ndarray], seed: int
+    ) -> None:
+        self.source, self.schema, self.division, self.kept, self.seed = source, schema, division, kept, seed
+        self.rows = int(sum(int(counts.sum()) for counts in kept))
+        self.buffer = max(BUFFER_CELLS // (len(schema.columns) + schema.context_features), CHUNK)
+
+    def read(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """The rows of an epoch in its order, from row ``start`` on, some at a time: x in float64, and the context."""
+        lanes: dict[int, tuple[int, Iterator[Any]]] = {}
+        for number, chunks in enumerate(self._buffers(epoch)):
+            rows = sum(int(self.kept[group][chunk]) for group, chunk in chunks)
+            if start >= rows:
+                start -= rows
+                continue
+            parts = [self._chunk(lanes, group, chunk) for group, chunk in chunks]
+            x = torch.cat([x for x, _ in parts])
+            context = torch.cat([c for _, c in parts if c is not None]) if self.schema.given else None
+            del parts
+            order = torch.from_numpy(np.random.default_rng((self.seed % 2**64, epoch, number, 1)).permutation(rows))
+            for index in order[start:].split(EMITTED):
+                yield x[index], None if context is None else context[index]
+            start = 0
+
+    def identity(self) -> int:
+        """A number that tells these rows in this order from others."""
+        text = json.dumps([self.source.sizes, self.schema.to_json(), self.rows, self.buffer, LANES, CHUNK])
+        return zlib.crc32(text.encode())
+
+    def _buffers(self, epoch: int) -> Iterator[list[tuple[int, int]]]:
+        """The chunks of an epoch as (row group, chunk), in the order of reading, so many as fill the buffer."""
+        chunks: list[tuple[int, int]] = []
+        rows = 0
+        for group, chunk in self._order(epoch):
+            chunks.append((group, chunk))
+            rows += int(self.kept[group][chunk])
+            if rows >= self.buffer:
+                yield chunks
+                chunks, rows = [], 0
+        if chunks:
+            yield chunks
+
+    def _order(self, epoch: int) -> Iterator[tuple[int, int]]:
+        """All chunks: those of a row group in their order, in turns with those of others."""
+        waiting = np.random.default_rng((self.seed % 2**64, epoch, 0)).permutation(len(self.kept)).tolist()[::-1]
+        lanes: list[Iterator[tuple[int, int]]] = []
+        while lanes or waiting:
+            while waiting and len(lanes) < LANES:
+                group = waiting.pop()
+                lanes.append(iter([(group, chunk) for chunk in range(len(self.kept[group]))]))
+            for lane in list(lanes):
+                step = next(lane, None)
+                if step is None:
+                    lanes.remove(lane)
+                else:
+                    yield step
+
+    def _chunk(
+        self, lanes: dict[int, tuple[int, Iterator[Any]]], group: int, chunk: int
+    ) -> tuple[Tensor, Tensor | None]:
+        """The encoded training rows of a chunk, from the reading of its row group that is under way, or a new one."""
+        rows, names = self.source.groups[group].rows, [*self.schema.names, *self.schema.given_names]
+        place, pieces = lanes.pop(group, (-1, iter(())))
+        if place != chunk:
+            pieces = self.source.read_group(group, chunk * CHUNK, rows, names, size=CHUNK)
+        piece = next(pieces)
+        if (chunk + 1) * CHUNK < rows:
+            lanes[group] = chunk + 1, pieces
+        frame = piece.frame
+        parts = self.division.parts(self.source.starts[group] + chunk * CHUNK, frame.height)
+        chosen = frame.filter((parts > 1) & self.schema.usable(frame))
+        if len(chosen) != self.kept[group][chunk]:
+            raise InputError(f"{piece.source}: was changed while it was read")
+        return self.schema.encode(chosen, piece.source, piece.first) if len(chosen) else self._nothing()
+
+    def _nothing(self) -> tuple[Tensor, Tensor | None]:
+        context = torch.zeros(0, self.schema.context_features) if self.schema.given else None
+        return torch.zeros(0, len(self.schema.columns), dtype=torch.float64), context

@@ -1,0 +1,154 @@
+"""The first pass over a long table: held-out rows, a sample to learn the columns from, and how many rows there are.
+
+Every row gets a number in [0, 1) from a hash of its place and the seed: the lowest are held out, the next tell when to
+stop, the next are the sample. Rows that decide what a column is join the sample: those with its extremes, its first
+value that is not whole, and the first of every category. So supports, whole numbers and categories are right for all
+rows; grids, atoms, scales and first transforms are as good as the sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from ..errors import InputError
+from ..formats.parquet import ParquetRows, Piece
+from ..schema.categories import HOLDS_TEXT, MAX_CATEGORIES
+from ..schema.cells import splitmix64
+from ..schema.numbers import refuse_gaps, refuse_text, require_columns, to_numbers, usable_rows
+
+CHUNK = 16_384  # rows that are shuffled as one
+SAMPLE = 200_000  # training rows that the columns are learnt from
+
+
+@dataclass(frozen=True)
+class Division:
+    """Which rows are held out, by their numbers alone.
+
+    Args:
+        rows: How many there are.
+        seed: Of the hash.
+        share: Of the rows held out for figures, and as many again to tell when to stop.
+    """
+
+    rows: int
+    seed: int
+    share: float
+
+    def parts(self, start: int, count: int) -> np.ndarray:
+        """For rows from ``start`` on: 0 held out, 1 to stop by, 2 to train on and sampled, 3 to train on."""
+        places = np.arange(start, start + count, dtype=np.uint64)
+        with np.errstate(over="ignore"):
+            bits = splitmix64(splitmix64(places) ^ splitmix64(np.array([self.seed % 2**64], dtype=np.uint64)))
+        sampled = min(1.0, 2 * self.share + SAMPLE / self.rows)
+        return np.searchsorted([self.share, 2 * self.share, sampled], (bits >> np.uint64(11)) / 2.0**53, side="right")
+
+
+@dataclass
+class Survey:
+    """What the first pass found.
+
+    Attributes:
+        sample: Training rows.
+        witnesses: Rows that decide what a column is.
+        val: Rows to stop by.
+        test: Held-out rows.
+        test_numbers: Their numbers, from 0.
+        kept: For every chunk of every row group, how many rows there are to train on.
+        unusable: Rows with missing or infinite values.
+    """
+
+    sample: pl.DataFrame = field(default_factory=pl.DataFrame)
+    witnesses: pl.DataFrame = field(default_factory=pl.DataFrame)
+    val: pl.DataFrame = field(default_factory=pl.DataFrame)
+    test: pl.DataFrame = field(default_factory=pl.DataFrame)
+    test_numbers: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    kept: list[np.ndarray] = field(default_factory=list)
+    unusable: int = 0
+
+
+def survey(
+    source: ParquetRows, division: Division, numbers: Sequence[str], text: Sequence[str], drop_missing: bool
+) -> Survey:
+    """Reads every row once.
+
+    Args:
+        source: The rows.
+        division: Which of them are held out.
+        numbers: The columns of numbers that are used.
+        text: The columns of text, or of other values that are names, that are used.
+        drop_missing: Whether rows with missing values are left out.
+
+    Raises:
+        InputError: a column is missing in a file or holds something else there; a value is missing.
+    """
+    found, witnesses, names = Survey(), _Witnesses(numbers, text), [*numbers, *text]
+    taken: list[list[pl.DataFrame]] = [[], [], []]
+    test_numbers = []
+    for place, group in enumerate(source.groups):
+        kept = np.zeros(-(-group.rows // CHUNK), dtype=np.int64)
+        row = 0
+        for piece in source.read_group(place, 0, group.rows, names):
+            frame, usable = _checked(piece, numbers, text, drop_missing)
+            parts = division.parts(source.starts[place] + row, frame.height)
+            found.unusable += int((~usable).sum())
+            kept += np.bincount((row + np.flatnonzero(usable & (parts > 1))) // CHUNK, minlength=len(kept))
+            for part in range(3):
+                taken[part].append(frame.filter(usable & (parts == part)))
+            test_numbers.append(source.starts[place] + row + np.flatnonzero(usable & (parts == 0)))
+            witnesses.see(frame if usable.all() else frame.filter(usable))
+            row += frame.height
+        found.kept.append(kept)
+    found.test, found.val, found.sample = (pl.concat(frames, how="vertical_relaxed") for frames in taken)
+    found.witnesses, found.test_numbers = witnesses.frame(), np.concatenate(test_numbers)
+    return found
+
+
+def _checked(
+    piece: Piece, numbers: Sequence[str], text: Sequence[str], drop_missing: bool
+) -> tuple[pl.DataFrame, np.ndarray]:
+    """The columns in order, numbers as float64 unless they are float32, and which rows have a value in all of them."""
+    frame = piece.frame
+    require_columns(frame, [*numbers, *text], piece.source)
+    refuse_text(frame, numbers, piece.source)
+    usable = usable_rows(frame, numbers, text)
+    if not drop_missing and not usable.all():
+        refuse_gaps(frame, numbers, text, piece.source, piece.first)
+    try:
+        plain = [pl.col(name).cast(pl.String) if frame[name].dtype in HOLDS_TEXT else pl.col(name) for name in text]
+        return frame.select(*numbers, *plain), usable
+    except pl.exceptions.PolarsError:
+        raise InputError(f"{piece.source}: columns {', '.join(text)}: expected text") from None
+
+
+class _Witnesses:
+    """Rows with the extremes of every column, its first value that is not whole, and the first of every category."""
+
+    def __init__(self, numbers: Sequence[str], text: Sequence[str]) -> None:
+        self.numbers, self.text = list(numbers), list(text)
+        self.best: dict[tuple[str, str], float] = {}
+        self.rows: dict[tuple[str, Any], pl.DataFrame] = {}
+
+    def see(self, frame: pl.DataFrame) -> None:
+        if not frame.height:
+            return
+        values = to_numbers(frame, self.numbers)
+        for name, x in zip(self.numbers, values.T, strict=True):
+            for kind, row in (("low", int(x.argmin())), ("high", int(x.argmax()))):
+                height = -x[row] if kind == "low" else x[row]
+                if height > self.best.get((name, kind), -np.inf):
+                    self.best[name, kind], self.rows[name, kind] = height, frame[row]
+            if (name, "broken") not in self.rows and len(broken := np.flatnonzero(x != np.round(x))):
+                self.rows[name, "broken"] = frame[int(broken[0])]
+        for name in self.text:
+            known = [key[1] for key in self.rows if key[0] == name]
+            new = frame.filter(~pl.col(name).is_in(known)).unique(name, keep="first", maintain_order=True)
+            for row in range(min(new.height, MAX_CATEGORIES + 1 - len(known))):
+                self.rows[name, new[name][row]] = new[row]
+
+    def frame(self) -> pl.DataFrame:
+        return pl.concat(self.rows.values(), how="vertical_relaxed") if self.rows else pl.DataFrame()

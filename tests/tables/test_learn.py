@@ -1,0 +1,155 @@
+"""What a column is taken for: its grid, its atom, its bounds, its first transform."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from pushforward.tables.errors import InputError
+from pushforward.tables.schema.cells import Cells
+from pushforward.tables.schema.infer import learn_column, learn_schema
+from pushforward.tables.schema.preprocessing import front
+from pushforward.tables.schema.schema import Schema
+from pushforward.testing import check_transform
+from pushforward.transforms import Compose
+
+RNG = np.random.default_rng(0)
+NORMAL = RNG.normal(size=2000)
+COUNTS = RNG.poisson(3.0, 2000).astype(float)
+RAIN = np.where(RNG.random(2000) < 0.3, 0.0, RNG.gamma(2.0, 1.0, 2000))
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "step", "first"),
+    [
+        (NORMAL, "continuous", 0.0, "none"),
+        (NORMAL + 1e6, "continuous", 0.0, "none"),
+        (np.round(10 * NORMAL), "integer", 1.0, "none"),
+        (5 * np.round(10 * NORMAL), "integer", 5.0, "none"),
+        (np.round(NORMAL, 1), "rounded", 0.1, "none"),
+        (0.25 * np.round(10 * NORMAL) + 0.1, "rounded", 0.25, "none"),
+        (np.exp(3 * NORMAL), "continuous", 0.0, "log"),
+        (np.round(np.exp(7 + 2 * NORMAL)), "integer", 1.0, "log"),
+        (RNG.standard_t(1.5, 2000), "continuous", 0.0, "asinh"),
+        (RNG.beta(0.5, 0.5, 2000), "continuous", 0.0, "logit"),
+        (RNG.gamma(2.0, 1.0, 2000), "continuous", 0.0, "log"),
+        (RAIN, "inflated", 0.0, "log"),
+        (RNG.integers(0, 2, 2000).astype(float), "integer", 1.0, "none"),
+    ],
+)
+def test_columns_are_recognised(values: np.ndarray, kind: str, step: float, first: str) -> None:
+    column = learn_column("a", values, "t.csv")
+    assert (column.kind, column.step, column.first) == (kind, pytest.approx(step), first)
+
+
+def test_grids_survive_float32() -> None:
+    values = np.round(NORMAL, 2).astype(np.float32).astype(float)
+    assert learn_column("a", values, "t.npy", float32=True).step == pytest.approx(0.01)
+    assert learn_column("a", NORMAL.astype(np.float32).astype(float), "t.npy", float32=True).step == 0
+
+
+def test_samples_go_back_to_where_data_can_be() -> None:
+    tenths = learn_column("a", np.round(NORMAL, 1), "t.csv")
+    assert tenths.snap(np.array([0.1234, -0.07])).tolist() == [0.1, -0.1]
+    rain = learn_column("a", RAIN, "t.csv")
+    below = rain.atoms[0][1] / 2  # the middle of the atom's cell
+    assert rain.snap(np.array([below, 1.25])).tolist() == [0.0, 1.25]
+
+
+@pytest.mark.parametrize(
+    ("values", "interval"),
+    [(RNG.random(500), (0, 1)), (COUNTS, (0, 30)), (COUNTS, (0, None)), (RNG.gamma(2.0, 1.0, 500), (0, None))],
+    ids=["share", "counts", "open counts", "weights"],
+)
+def test_stated_bounds_hold_for_every_sample(values: np.ndarray, interval: tuple[float, float | None]) -> None:
+    column = learn_column("a", values, "t.csv", interval)
+    assert column.first in (["logit"] if interval[1] else ["softplus", "log"])
+    first = front(Schema((column,)), torch.from_numpy(values)[:, None])[0]
+    x = first.inverse(torch.tensor([[-30.0], [0.0], [30.0]], dtype=torch.float64))[0].numpy()
+    snapped = column.snap(x)
+    assert interval[0] <= snapped.min()
+    assert interval[1] is None or snapped.max() <= interval[1]
+
+
+def test_first_transforms_are_exact_maps_in_data_units() -> None:
+    table = {"a": NORMAL, "b": np.exp(3 * NORMAL[::-1]), "c": RNG.beta(0.5, 0.5, 2000), "d": RNG.standard_t(1.5, 2000)}
+    schema = learn_schema(pl.DataFrame(table), list(table), [], "t.csv")
+    assert [column.first for column in schema.columns] == ["none", "log", "logit", "asinh"]
+    x = torch.from_numpy(np.column_stack(list(table.values())))
+    maps = Compose(front(schema, x)).double()  # float64 throughout, for the comparison with autodiff
+    check_transform(maps, x[:50])
+    z = maps(x)[0]
+    torch.testing.assert_close(z.mean(0), torch.zeros(4, dtype=z.dtype), atol=1e-5, rtol=0)
+    torch.testing.assert_close(z.std(0), torch.ones(4, dtype=z.dtype), atol=1e-5, rtol=0)
+
+
+def test_large_offsets_keep_their_digits() -> None:
+    seconds = 1.7e9 + 100 * NORMAL
+    schema = learn_schema(pl.DataFrame({"a": seconds}), ["a"], [], "t.csv")
+    x = torch.from_numpy(seconds)[:, None]
+    maps = Compose(front(schema, x))
+    z, _ = maps(x)
+    assert z.dtype == torch.float32
+    torch.testing.assert_close(maps.inverse(z)[0], x, atol=1e-3, rtol=0)
+
+
+def test_a_schema_is_json() -> None:
+    frame = pl.DataFrame({"a": NORMAL, "n": COUNTS, "rain": RAIN, "k": ["u", "v"] * 1000, "g": NORMAL**2})
+    schema = learn_schema(frame, ["a", "n", "rain"], ["k", "g"], "t.csv", {"a": (-9.0, 9.0)})
+    assert Schema.from_json(json.loads(json.dumps(schema.to_json()))) == schema
+
+
+def test_columns_are_found_by_name_and_samples_come_back_as_a_table() -> None:
+    frame = pl.DataFrame({"a": NORMAL, "n": COUNTS, "k": ["u", "v"] * 1000})
+    schema = learn_schema(frame, ["a", "n"], ["k"], "t.csv")
+    x, context = schema.encode(frame, "t.csv")
+    shuffled, again = schema.encode(frame.select("k", "n", pl.lit(7).alias("more"), "a"), "t.csv")
+    assert torch.equal(x, shuffled)
+    assert context is not None
+    assert torch.equal(context, again)
+    assert context[:2].tolist() == [[1, 0], [0, 1]]
+    rows = schema.decode(x + 0.2)
+    assert rows.schema == {"a": pl.Float64, "n": pl.Int64}
+    assert rows["n"].to_list() == COUNTS.astype(int).tolist()
+
+
+def test_columns_that_determine_each_other_have_no_density_together() -> None:
+    frame = pl.DataFrame({"a": NORMAL, "b": NORMAL[::-1], "c": 2 * NORMAL + 1, "d": NORMAL - 3 * NORMAL[::-1]})
+    with pytest.raises(InputError, match="columns a, c determine each other"):
+        learn_schema(frame, ["a", "b", "c"], [], "t.csv")
+    with pytest.raises(InputError, match="columns a, b, d determine each other"):
+        learn_schema(frame, ["a", "b", "d"], [], "t.csv")
+
+
+@pytest.mark.parametrize("level", [0.0, 1e9, 1e12, 1e15])
+def test_columns_far_from_zero_are_standardised(level: float) -> None:
+    x = torch.from_numpy(level + 1e4 * NORMAL)[:, None]
+    z, logdet = Compose(front(learn_schema(pl.DataFrame({"a": x[:, 0].numpy()}), ["a"], [], "t.csv"), x))(x)
+    assert z.dtype == torch.float32
+    assert abs(float(z.mean())) < 0.02
+    assert float(z.std()) == pytest.approx(1.0, abs=0.01)
+    assert float(logdet[0]) == pytest.approx(-np.log(1e4 * NORMAL.std()), abs=1e-3)
+
+
+def test_every_value_that_stands_out_is_an_atom() -> None:
+    values = np.clip(0.7 + 0.4 * NORMAL, 0.0, 1.0)
+    column = learn_column("a", values, "t.csv")
+    assert [value for value, _, _ in column.atoms] == [0.0, 1.0]
+    schema = Schema((column,))
+    x = torch.from_numpy(values)[:, None]
+    spread = Cells(schema)(x, torch.rand(x.shape, dtype=torch.float64))
+    inside = (values > 0) & (values < 1)
+    assert (spread[values == 0] < 0).all()
+    assert (spread[values == 1] >= 1).all()
+    assert torch.equal(spread[inside], x[inside])
+    assert np.array_equal(schema.decode(spread)["a"].to_numpy(), values)
+
+
+@pytest.mark.parametrize("scale", [1e300, 1e-310])
+def test_numbers_beyond_single_precision_are_refused(scale: float) -> None:
+    with pytest.raises(InputError, match="single precision"):
+        learn_column("a", scale * NORMAL, "t.csv")
