@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from types import FunctionType, MethodType
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
@@ -54,10 +54,19 @@ class Transform(Described):
         """Sets data-dependent parameters from a batch x, where there are any, and returns f(x)."""
         return self(x, context)[0]
 
+    def initialize_inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """The same for the inverse: sets data-dependent parameters from a batch z and returns g(z)."""
+        return self.generate(z, context)
+
     def joined(self, following: Transform) -> Any:
         """A map that is this one and then another, as one function; None where there is nothing better than calling
         one after the other. It has ``__call__``, ``inverse``, ``generate`` and ``joined`` like a transform."""
         return None
+
+    @property
+    def continuous(self) -> bool:
+        """Whether :meth:`at` is defined: the transform, or a part of it, runs in continuous time."""
+        return type(self).at is not Transform.at
 
     def at(self, t: float | Tensor) -> Transform:
         """The map from p(x, t) to the base, for transforms that run in continuous time.
@@ -101,6 +110,22 @@ class Compose(Transform):
     @property
     def out_event_dim(self) -> int:
         return self.transforms[-1].out_event_dim
+
+    def __len__(self) -> int:
+        return len(self.transforms)
+
+    def __iter__(self) -> Iterator[Transform]:
+        return iter(self.transforms)
+
+    @overload
+    def __getitem__(self, index: int) -> Transform: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Compose: ...
+
+    def __getitem__(self, index: int | slice) -> Transform:
+        """One of the transforms, or for a slice the composition of several; they are shared, not copied."""
+        return Compose(list(self.transforms)[index]) if isinstance(index, slice) else self.transforms[index]
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return _in_parts(self._forward, x, context, self.event_dim, PART)
@@ -175,14 +200,17 @@ class Compose(Transform):
             x = transform.initialize(x, context)
         return x
 
+    def initialize_inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        for transform in reversed(self.transforms):
+            z = transform.initialize_inverse(z, context)
+        return z
+
+    @property
+    def continuous(self) -> bool:
+        return any(part.continuous for part in self)
+
     def at(self, t: float | Tensor) -> Transform:
-        parts: list[Transform] = list(self.transforms)
-        timed = [i for i, part in enumerate(parts) if type(part).at is not Transform.at]
-        if not timed:
-            return super().at(t)
-        for i in timed:
-            parts[i] = parts[i].at(t)
-        return Compose(parts)
+        return Compose([part.at(t) if part.continuous else part for part in self]) if self.continuous else super().at(t)
 
 
 def _flat(transforms: Iterable[Transform]) -> list[Transform]:
@@ -282,6 +310,25 @@ class Inverse(Transform):
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self.transform(z, context)
+
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.transform.initialize_inverse(x, context)
+
+    def initialize_inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.transform.initialize(z, context)
+
+    @property
+    def continuous(self) -> bool:
+        return self.transform.continuous
+
+    def at(self, t: float | Tensor) -> Transform:
+        """The map from p(x, t) to the base. Time runs backwards inside: t here is 1 - t there."""
+        inner = self.transform
+        if isinstance(inner, Inverse):
+            return inner.transform.at(t)
+        if isinstance(inner, Compose):
+            return Compose([Inverse(part) for part in reversed(list(inner))]).at(t)
+        return Compose([inner.at(1 - t), self])
 
     def extra_repr(self) -> str:
         return "forward and inverse are exchanged"

@@ -74,6 +74,12 @@ class Conv1x1(Transform):
             self.norm.initialize(x)
         return self.forward(x)[0]
 
+    @torch.no_grad()
+    def initialize_inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        if self.norm is not None:
+            self.norm.initialize_inverse(self.norm(self.inverse(z)[0])[0])
+        return self.inverse(z)[0]
+
     def joined(self, following: Transform) -> ImageSteps | None:
         return ImageSteps([self]).joined(following) if ImageSteps.can_build(self) else None
 

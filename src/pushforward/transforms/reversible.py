@@ -53,6 +53,9 @@ class Reversible(Transform):
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         return self.chain.initialize(x, context)
 
+    def initialize_inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.chain.initialize_inverse(z, context)
+
 
 class _Recompute(torch.autograd.Function):
     """z and logdet of a chain; ``backward`` walks the chain from z back to x."""
