@@ -208,6 +208,8 @@ MODELS: dict[str, tuple[Callable[[int], Density], Callable[[Tensor], Tensor]]] =
         lambda c: pf.made(5, context=c, hidden=HIDDEN, conditional="categorical", classes=3),
         lambda x: (x * 2).round().clamp(0, 2),
     ),
+    "gmm": (lambda c: pf.gmm(5, context=c, components=3), lambda x: x),
+    "gmm diagonal": (lambda c: pf.gmm(5, context=c, components=3, covariance="diagonal"), lambda x: x),
     "pixelcnn": (
         lambda c: pf.pixelcnn((1, 2, 3), levels=4, hidden=8, layers=1, context=c),
         lambda x: (x[:, [0, 1, 2, 3, 4, 0]] * 2).round().clamp(0, 3).view(-1, 1, 2, 3),
@@ -244,7 +246,9 @@ def test_every_public_transform_is_under_contract() -> None:
 
 
 def test_every_recipe_is_under_contract() -> None:
-    recipes = {name for name, home in pf._HOMES.items() if home in ("zoo", "zoo_images") and name != "pixels"}
+    recipes = {
+        name for name, home in pf._HOMES.items() if home in ("recipes.tables", "recipes.images") and name != "pixels"
+    }
     assert recipes == {name.split()[0] for name in [*RECIPES, *IMAGE_RECIPES, *MODELS]}
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .recipes.images import pixelcnn as pixelcnn
     from .recipes.images import pixels as pixels
     from .recipes.tables import ffjord as ffjord
+    from .recipes.tables import gmm as gmm
     from .recipes.tables import iaf as iaf
     from .recipes.tables import made as made
     from .recipes.tables import maf as maf
@@ -53,6 +54,7 @@ _HOMES = {
     "fit": "training.fit",
     "fit_target": "posterior.fit_target",
     "glow": "recipes.images",
+    "gmm": "recipes.tables",
     "constrain": "posterior.constrain",
     "iaf": "recipes.tables",
     "laplace": "posterior.constrain",

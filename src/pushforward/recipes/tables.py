@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ..distributions.autoregressive import AutoregressiveModel
 from ..distributions.conditional import Bernoulli, Categorical, Gaussian, Mixture
 from ..distributions.flow import Flow
+from ..distributions.mixture import GaussianMixture
 from ..nets.field import FourierField, MLPField
 from ..nets.made import MADE
 from ..nets.mlp import MLP
@@ -198,6 +199,31 @@ def made(
     part = kinds[conditional](*([sizes[conditional]] if conditional in sizes else []))
     net = MADE(features, part.num_params, context=context, hidden=hidden, inputs=part.inputs)
     return AutoregressiveModel(net, part, context=context)
+
+
+def gmm(features: int, *, context: int = 0, components: int = 8, covariance: str = "full") -> GaussianMixture:
+    """A mixture of Gaussians, to be fitted by expectation maximisation: ``pf.gmm(3, components=5).fit(x)``.
+
+    Args:
+        features: Features of a row.
+        context: Features of the context, 0 for none; p(x | context) is the exact conditional of a joint mixture.
+        components: Gaussians.
+        covariance: ``"full"`` or ``"diagonal"``.
+
+    Raises:
+        ValueError: a size is not positive, or ``covariance`` is unknown.
+
+    Reference:
+        Dempster, Laird, Rubin (1977), Maximum likelihood from incomplete data via the EM algorithm.
+
+    Example:
+        >>> import torch, pushforward as pf
+        >>> x = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
+        >>> mixture = pf.gmm(3, components=2).fit(x)
+        >>> mixture.conditional([0]).sample((5,), x[0, :1]).shape
+        torch.Size([5, 2])
+    """
+    return GaussianMixture(features, components, covariance=covariance, context=context)
 
 
 def _autoregressive(

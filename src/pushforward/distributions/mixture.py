@@ -1,0 +1,295 @@
+"""Mixtures of Gaussians, fitted by expectation maximisation: exact densities, marginals and conditionals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..numerics.matrices import triangle, with_log_diagonal
+from .base import Density
+from .conditional import draw_index
+
+FLOOR = 1e-6  # of a component's variances, in those of the rows
+
+
+class GaussianMixture(Density):
+    r"""A mixture of Gaussians over rows, given a context by exact conditioning.
+
+    .. math:: p(y) = \sum_k w_k N(y;\, \mu_k, \Sigma_k),\quad \Sigma_k^{-1} = A_k^\top A_k,\quad
+              p(x \mid c) = p(c, x) / p(c) \text{ with } y = (c, x)
+
+    The A_k are lower triangular with a positive diagonal, kept as logarithms, so that :math:`z = A_k (y - \mu_k)` is
+    white, and its first entries are those of the marginal of c. :meth:`fit` finds all of them by expectation
+    maximisation; they are also parameters like any other, which gradients train. A new mixture is standard normal,
+    its centres a little apart.
+
+    Args:
+        features: Features of a row.
+        components: Gaussians, at least 1.
+        covariance: ``"full"``, or ``"diagonal"`` for independent features within each component.
+        context: Features of the context, 0 for none.
+
+    Raises:
+        ValueError: a size is not positive, or ``covariance`` is unknown.
+
+    Reference:
+        Dempster, Laird, Rubin (1977), Maximum likelihood from incomplete data via the EM algorithm.
+    """
+
+    def __init__(self, features: int, components: int = 8, *, covariance: str = "full", context: int = 0) -> None:
+        super().__init__()
+        if features < 1 or components < 1 or context < 0:
+            raise ValueError(
+                "features and components must be at least 1 and context at least 0, "
+                f"got features={features}, components={components} and context={context}"
+            )
+        if covariance not in ("full", "diagonal"):
+            raise ValueError(f"covariance must be 'full' or 'diagonal', got covariance={covariance!r}")
+        self.event_shape, self.context_features = torch.Size((features,)), context
+        self.covariance, size = covariance, context + features
+        self.logits = nn.Parameter(torch.zeros(components))
+        self.loc = nn.Parameter(0.1 * torch.randn(components, size))
+        shape = (components, size, size) if covariance == "full" else (components, size)
+        self.factors = nn.Parameter(torch.zeros(shape))  # A, with log A_jj on its diagonal
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """log p(x | context) in nats, of shape ``(*batch,)``.
+
+        Raises:
+            ValueError: shapes do not fit.
+        """
+        x, context = self._check(x, context)
+        if context is None:
+            return self.joint(x).logsumexp(-1)
+        y = torch.cat([context.expand(*x.shape[:-1], -1), x], -1)
+        return self.joint(y).logsumexp(-1) - self.joint(y, self.context_features).logsumexp(-1)
+
+    def joint(self, y: Tensor, columns: int | None = None) -> Tensor:
+        """log w_k + log N_k of the first ``columns`` of (context, x), all by default: ``(*batch, components)``."""
+        columns = self.loc.shape[1] if columns is None else columns
+        white = self._white(y, columns)  # (*batch, K, columns)
+        scale = self.scale_logs()[:, :columns].sum(-1) - 0.5 * columns * math.log(2 * math.pi)
+        return self.logits.log_softmax(0) + scale - 0.5 * white.square().sum(-1)
+
+    def scale_logs(self) -> Tensor:
+        """log A_jj of every component, ``(components, features)``."""
+        return self.factors.diagonal(dim1=-2, dim2=-1) if self.covariance == "full" else self.factors
+
+    def precision_factors(self) -> Tensor:
+        """A of every component, ``(components, features, features)``."""
+        return triangle(self.factors, lower=True) if self.covariance == "full" else self.factors.exp().diag_embed()
+
+    def covariances(self) -> Tensor:
+        r""":math:`\Sigma_k` of (context, x), ``(components, features, features)``."""
+        A = self.precision_factors()
+        L = torch.linalg.solve_triangular(A, torch.eye(A.shape[-1], dtype=A.dtype, device=A.device), upper=False)
+        return L @ L.mT
+
+    @torch.no_grad()
+    def sample(
+        self,
+        shape: Sequence[int] = (),
+        context: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
+    ) -> Tensor:
+        """Draws of shape ``(*shape, *context batch, features)``; ``temperature`` scales each component's spread."""
+        batch, known = self._batch_of_draws(shape, context), self.context_features
+        log_weight = self.logits.log_softmax(0).expand(*batch, -1)
+        if context is not None:
+            log_weight = self.joint(context, known).expand(*batch, -1)
+        which = draw_index(log_weight.movedim(-1, 0), generator)  # (*batch,)
+        noise = torch.randn(*batch, self.loc.shape[1] - known, generator=generator, dtype=self.loc.dtype,
+                            device=self.loc.device) * temperature  # fmt: skip
+        if context is not None:
+            white = self._white(context.expand(*batch, -1), known)
+            noise = torch.cat([white.gather(-2, which[..., None, None].expand(*batch, 1, known))[..., 0, :], noise], -1)
+        A = self.precision_factors()[which]
+        y = torch.linalg.solve_triangular(A, noise[..., None], upper=False)[..., 0]
+        return (y + self.loc[which])[..., known:]
+
+    def marginal(self, columns: Sequence[int]) -> GaussianMixture:
+        """The density of some features, in the order given; without a context.
+
+        Raises:
+            ValueError: the mixture has a context, or ``columns`` does not name some of its features once each.
+        """
+        return self._reordered(columns, 0)
+
+    def conditional(self, given: Sequence[int]) -> GaussianMixture:
+        """The density of all other features with those in ``given`` as its context.
+
+        Raises:
+            ValueError: the mixture has a context, or ``given`` does not name some, not all, of its features once each.
+        """
+        others = [j for j in range(self.event_shape[0]) if j not in set(given)]
+        if not others:
+            raise ValueError(f"given={list(given)} leaves none of the {self.event_shape[0]} features")
+        return self._reordered([*given, *others], len(given))
+
+    @torch.no_grad()
+    def fit(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        *,
+        weight: Tensor | None = None,
+        prior: float = 0.0,
+        tolerance: float = 1e-4,
+        max_steps: int = 200,
+        seed: int = 0,
+    ) -> GaussianMixture:
+        r"""Expectation maximisation from centres that are spread out (k-means++), in float64.
+
+        With a prior of strength nu, each covariance is drawn towards the rows' own variances, shrunk to a component's
+        share: :math:`\Sigma_k = (S_k + \nu K^{-2/m} D) / (n_k + \nu)`, which keeps components of few rows from
+        collapsing.
+
+        Args:
+            x: Rows, ``(n, features)``.
+            context: Their contexts, ``(n, context features)``.
+            weight: What each row counts, ``(n,)``; 1 for all by default.
+            prior: nu, in rows.
+            tolerance: Stops when a step brings less than this, in nats a row.
+            max_steps: Most steps.
+            seed: Of the centres.
+
+        Returns:
+            The mixture itself.
+
+        Raises:
+            ValueError: shapes do not fit, there are fewer rows than components, or values are not finite.
+
+        Reference:
+            Fraley, Raftery (2007), Bayesian regularization for normal mixture estimation and model-based clustering.
+        """
+        x, context = self._check(x, context)
+        y = x if context is None else torch.cat([context.expand(*x.shape[:-1], -1), x], -1)
+        y = y.reshape(-1, y.shape[-1]).double()
+        weight = torch.ones(len(y)) if weight is None else torch.as_tensor(weight)
+        weight = weight.reshape(-1).to(y)
+        self._check_rows(y, weight)
+        loc, scale = _moments(y, weight)
+        twin = GaussianMixture(y.shape[1], len(self.logits), covariance=self.covariance).to(y)
+        twin._maximise_until_flat((y - loc) / scale, weight, prior, tolerance, max_steps, seed)
+        self.logits.copy_(twin.logits)
+        self.loc.copy_(twin.loc * scale + loc)
+        self.factors.copy_(_per_unit(twin, scale))
+        return self
+
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
+        """A few steps of :meth:`fit`, as a start for training by gradients."""
+        self.fit(x, context, prior=1.0, max_steps=20)
+
+    def _white(self, y: Tensor, columns: int) -> Tensor:
+        away = y[..., None, :columns] - self.loc[:, :columns]
+        if self.covariance == "diagonal":
+            return away * self.factors[:, :columns].exp()
+        A = self.precision_factors()[:, :columns, :columns]
+        return torch.einsum("kij,...kj->...ki", A, away)
+
+    def _check_rows(self, y: Tensor, weight: Tensor) -> None:
+        if len(y) < len(self.logits):
+            raise ValueError(f"x has {len(y)} rows, too few for {len(self.logits)} components")
+        if len(weight) != len(y) or not bool((weight >= 0).all() and weight.sum() > 0):
+            raise ValueError(
+                f"weight must hold a number of at least 0 for each of the {len(y)} rows, not all of them 0"
+            )
+        if not bool(y.isfinite().all()):
+            raise ValueError("x or context holds values that are not finite")
+
+    def _maximise_until_flat(
+        self, y: Tensor, weight: Tensor, prior: float, tolerance: float, max_steps: int, seed: int
+    ) -> None:
+        """EM on standardised rows."""
+        generator = torch.Generator().manual_seed(seed)
+        shares = _nearest(y, _spread_centres(y, weight, len(self.logits), generator))
+        before = -math.inf
+        for _ in range(max_steps):
+            self._maximise(y, shares * weight[:, None], prior)
+            joint = self.joint(y)
+            log_prob = joint.logsumexp(-1)
+            shares, now = (joint - log_prob[:, None]).exp(), float((log_prob * weight).sum() / weight.sum())
+            if abs(now - before) < tolerance:
+                break
+            before = now
+
+    def _maximise(self, y: Tensor, shares: Tensor, prior: float) -> None:
+        """The M step: weights, centres and spreads of rows that belong to the components in shares."""
+        counts, rest = shares.sum(0).clamp_min(1e-8), prior * len(self.logits) ** (-2 / y.shape[1])
+        self.logits.copy_((counts / counts.sum()).log())
+        self.loc.copy_(shares.T @ y / counts[:, None])
+        for k, share in enumerate(shares.T):
+            away = y - self.loc[k]
+            spread = (away * share[:, None]).T @ away
+            variances = torch.full_like(away[0], FLOOR)  # of standardised rows
+            cov = (spread + rest * torch.eye(len(spread)).to(y)) / (counts[k] + prior) + variances.diag()
+            if self.covariance == "diagonal":
+                self.factors[k] = -0.5 * cov.diagonal().log()
+            else:
+                L = torch.linalg.cholesky(cov)
+                A = torch.linalg.solve_triangular(L, torch.eye(len(L)).to(L), upper=False)
+                self.factors[k] = with_log_diagonal(A.tril())
+
+    def _reordered(self, columns: Sequence[int], context: int) -> GaussianMixture:
+        """The mixture of some columns, of which the first belong to the context."""
+        order, features = [int(j) for j in columns], self.event_shape[0]
+        if self.context_features:
+            raise ValueError("a mixture with a context has no marginals or conditionals of its own")
+        if not order or len(set(order)) < len(order) or not set(order) <= set(range(features)):
+            raise ValueError(f"columns must name some of the features 0 to {features - 1} once each, got {order}")
+        new = GaussianMixture(len(order) - context, len(self.logits), covariance=self.covariance, context=context)
+        new = new.to(self.loc)
+        with torch.no_grad():
+            new.logits.copy_(self.logits)
+            new.loc.copy_(self.loc[:, order])
+            if self.covariance == "diagonal":
+                new.factors.copy_(self.factors[:, order])
+                return new
+            L = torch.linalg.cholesky(self.covariances()[:, order][:, :, order])
+            A = torch.linalg.solve_triangular(L, torch.eye(len(order)).to(L), upper=False)
+            new.factors.copy_(torch.stack([with_log_diagonal(a.tril()) for a in A]))
+        return new
+
+
+def _moments(y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Means and standard deviations; 1 for constant columns."""
+    share = (weight / weight.sum())[:, None]
+    loc = (y * share).sum(0)
+    scale = ((y - loc).square() * share).sum(0).sqrt()
+    return loc, torch.where(scale > 0, scale, 1.0)
+
+
+def _per_unit(mixture: GaussianMixture, scale: Tensor) -> Tensor:
+    """The factors of standardised rows, for rows in their own units."""
+    if mixture.covariance == "diagonal":
+        return mixture.factors - scale.log()
+    return torch.stack([with_log_diagonal(A / scale) for A in mixture.precision_factors()])
+
+
+def _spread_centres(y: Tensor, weight: Tensor, number: int, generator: torch.Generator) -> Tensor:
+    """Rows far from each other: greedy k-means++ (Arthur, Vassilvitskii 2007) and ten rounds of Lloyd's algorithm."""
+    tries = 2 + int(math.log(number))
+    near, chance = torch.full_like(weight, math.inf), weight
+    centres = y.new_zeros(0, y.shape[1])
+    for _ in range(number):
+        chance = chance if bool(chance.sum() > 0) else weight
+        rows = torch.multinomial(chance.cpu(), tries, replacement=True, generator=generator).to(y.device)
+        nearer = torch.minimum(near, torch.cdist(y[rows], y).square())  # (tries, n)
+        best = int((nearer * weight).sum(-1).argmin())
+        centres, near = torch.cat([centres, y[rows[best], None]]), nearer[best]
+        chance = weight * near
+    for _ in range(10):
+        shares = _nearest(y, centres) * weight[:, None]
+        counts = shares.sum(0)[:, None]
+        centres = torch.where(counts > 0, shares.T @ y / counts.clamp_min(1e-300), centres)
+    return centres
+
+
+def _nearest(y: Tensor, centres: Tensor) -> Tensor:
+    """1 for the centre nearest to each row and 0 for the others, ``(n, centres)``."""
+    return torch.nn.functional.one_hot(torch.cdist(y, centres).argmin(-1), len(centres)).to(y)
