@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ import polars as pl
 
 from ..errors import InputError, listed
 from .csv_form import csv_form, open_text
+from .frames import array_columns, refuse_empty
 from .parquet import ParquetRows, checked_frame
+from .values import series, with_missing
 
 MISSING = ["", "NA", "N/A", "NULL", "null", "NaN", "nan", "?"]  # what a CSV writes where there is nothing
 SPLITS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
@@ -70,11 +72,9 @@ def read_table(path: str | Path) -> Table:
     except (Exception, pl.exceptions.PanicException) as error:  # whatever a reader says about a broken file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path}: cannot be read as {_ending(path)[1:]}: {reason}") from None
-    if table.frame.width == 0:
-        raise InputError(f"{path}: has no columns")
-    if table.frame.height == 0:
-        raise InputError(f"{path}: has column names but no rows")
-    return table
+    refuse_empty(table.frame, str(path))
+    splits = {name: with_missing(frame) for name, frame in table.splits.items()}
+    return replace(table, frame=with_missing(table.frame), splits=splits)
 
 
 def write_table(frame: pl.DataFrame, path: str | Path) -> None:
@@ -191,18 +191,7 @@ def _read_npz(path: Path) -> Table:
 
 def _array_frame(path: Path, array: np.ndarray, names: list[str] | None = None, key: str = "") -> pl.DataFrame:
     what = f"{path}: the array {key!r}" if key else f"{path}: the array"
-    if array.dtype.names:
-        return pl.DataFrame({name: array[name] for name in array.dtype.names})
-    if array.ndim == 1:
-        array = array[:, None]
-    if array.ndim != 2:
-        raise InputError(f"{what} has shape {array.shape}; a table has two dimensions, rows and columns")
-    if array.dtype.kind not in "fiub":
-        raise InputError(f"{what} holds {array.dtype} values; expected numbers")
-    names = names or [f"x{j}" for j in range(1, array.shape[1] + 1)]
-    if len(names) != array.shape[1]:
-        raise InputError(f"{what} has {array.shape[1]} columns, but {len(names)} names are given for them")
-    return pl.DataFrame({name: array[:, j].astype(array.dtype.newbyteorder("=")) for j, name in enumerate(names)})
+    return pl.DataFrame([series(name, values, what) for name, values in array_columns(array, names, what)])
 
 
 def _read_parquet(path: Path) -> Table:

@@ -1,0 +1,205 @@
+"""Frames of every library: the same rows in, the same kind of frame out, and nothing changed on the way."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from pushforward.tables.errors import InputError
+from pushforward.tables.formats.frames import FrameKind, read_frame
+
+EXPECTED = pl.DataFrame({"a": [1.5, None, -3.0], "b": [1, 2, 3], "c": ["x", None, "y"]})
+RAW = {"a": [1.5, float("nan"), -3.0], "b": [1, 2, 3], "c": ["x", "", "y"]}
+FRAMES: dict[str, Callable[[], Any]] = {
+    "polars": lambda: pl.DataFrame(RAW),
+    "polars lazy": lambda: pl.LazyFrame(RAW),
+    "pandas": lambda: pd.DataFrame(RAW),
+    "pyarrow": lambda: pa.table(RAW),
+    "pyarrow batch": lambda: pa.RecordBatch.from_pydict(RAW),
+    "dict": lambda: {**RAW, "a": np.array(RAW["a"])},
+}
+
+
+@pytest.mark.parametrize("library", FRAMES)
+def test_every_library_gives_the_same_rows_and_gets_its_own_kind_back(library: str) -> None:
+    native = FRAMES[library]()
+    frame, kind = read_frame(native)
+    assert frame.equals(EXPECTED)
+    assert kind == FrameKind(library)
+    back = kind.native(frame)
+    assert type(back) is type(native)
+    assert read_frame(back)[0].equals(EXPECTED)
+
+
+@pytest.mark.parametrize("library", FRAMES)
+def test_the_frame_that_came_is_not_modified(library: str) -> None:
+    native, same = FRAMES[library](), FRAMES[library]()
+    read_frame(native)
+    assert repr(native) == repr(same) or library == "polars lazy"
+    assert library != "pandas" or native.equals(same)
+
+
+@pytest.mark.parametrize("library", FRAMES)
+def test_only_the_columns_asked_for_are_read(library: str) -> None:
+    assert read_frame(FRAMES[library](), columns=["c", "a", "z"])[0].columns == ["a", "c"]
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "expected"),
+    [
+        (pd.array([1, None], dtype="Int64"), pl.Int64, [1, None]),
+        (pd.array([1.5, None], dtype="Float64"), pl.Float64, [1.5, None]),
+        (pd.array([True, None], dtype="boolean"), pl.Boolean, [True, None]),
+        (pd.array(["a", pd.NA], dtype="string"), pl.String, ["a", None]),
+        (pd.array([1, None], dtype="float32[pyarrow]"), pl.Float32, [1.0, None]),
+        (pd.Categorical(["b", None, "a"]), pl.Categorical, ["b", None, "a"]),
+        (pd.Categorical(["lo", "hi"], ["lo", "hi"], ordered=True), pl.Enum(["lo", "hi"]), ["lo", "hi"]),
+        (pd.Categorical([3, 10], ordered=True), pl.Enum(["3", "10"]), ["3", "10"]),
+        (pd.Categorical([3, 10]), pl.Categorical, ["3", "10"]),
+        (pd.cut(pd.Series([1.0, 2.0]), [0, 1, 2]), pl.Enum(["(0, 1]", "(1, 2]"]), ["(0, 1]", "(1, 2]"]),
+        (pd.to_datetime(["2020-01-01", None]), pl.Datetime("us"), [dt.datetime(2020, 1, 1), None]),
+        (pd.to_timedelta(["1s", None]), pl.Duration("us"), [dt.timedelta(seconds=1), None]),
+        (pd.period_range("2020-01", periods=1, freq="M"), pl.Datetime("us"), [dt.datetime(2020, 1, 1)]),
+        (pd.arrays.SparseArray([0.0, np.nan]), pl.Float64, [0.0, None]),
+        ([pd.NA, pd.NaT, None, float("nan"), 1.5], pl.Float64, [None, None, None, None, 1.5]),
+        ([Decimal("1.20"), None], pl.Decimal(3, 2), [Decimal("1.20"), None]),
+        ([2**70, None, 1], pl.Float64, [2.0**70, None, 1.0]),
+        ([dt.date(2020, 1, 1), None], pl.Date, [dt.date(2020, 1, 1), None]),
+        (["a", 1, None], pl.String, ["a", "1", None]),
+        ([uuid.UUID(int=1)], pl.String, ["00000000-0000-0000-0000-000000000001"]),
+    ],
+)
+def test_columns_of_pandas(values: Any, dtype: Any, expected: list[Any]) -> None:
+    column = pd.Series(values, dtype=object) if isinstance(values, list) else pd.Series(values)
+    frame, _ = read_frame(pd.DataFrame({"x": column}))
+    assert frame["x"].dtype.base_type() == dtype.base_type()
+    assert frame["x"].dtype == dtype or not isinstance(dtype, pl.Enum | pl.Decimal)
+    assert frame["x"].to_list() == expected
+
+
+def test_time_zones_stay() -> None:
+    column = pd.Series(pd.to_datetime(["2020-01-01", None]), name="x").dt.tz_localize("Europe/Berlin")
+    frame, kind = read_frame(pd.DataFrame({"x": column}))
+    assert frame["x"].dtype.time_zone == "Europe/Berlin"  # type: ignore[attr-defined]
+    pd.testing.assert_series_equal(kind.native(frame)["x"], column)
+
+
+def test_categories_go_back_to_pandas_with_their_order() -> None:
+    native = pd.DataFrame(
+        {"o": pd.Categorical(["lo", "hi"], ["lo", "hi"], ordered=True), "u": pd.Categorical(["a", "b"])}
+    )
+    frame, kind = read_frame(native)
+    back = kind.native(frame)
+    assert back["o"].cat.ordered
+    assert list(back["o"].cat.categories) == ["lo", "hi"]
+    assert not back["u"].cat.ordered
+
+
+def test_names_that_are_numbers_and_the_index_go_back_to_pandas() -> None:
+    native = pd.DataFrame(np.arange(4.0).reshape(2, 2), index=["p", "q"])
+    frame, kind = read_frame(native)
+    assert frame.columns == ["0", "1"]
+    pd.testing.assert_frame_equal(kind.native(frame, native), native, check_column_type=False)
+
+
+@pytest.mark.parametrize(
+    ("array", "expected"),
+    [
+        (np.array([1.0, np.nan]), [1.0, None]),
+        (np.array([1, 2], dtype=">i4"), [1, 2]),
+        (np.array([1.5], dtype=np.float16), [1.5]),
+        (np.array([1.5], dtype=np.longdouble), [1.5]),
+        (np.array(["a", ""]), ["a", None]),
+        (np.array(["2020-01-01T05", "NaT"], dtype="datetime64[h]"), [dt.datetime(2020, 1, 1, 5), None]),
+        (np.array(["2020-01-01", "NaT"], dtype="datetime64[D]"), [dt.date(2020, 1, 1), None]),
+        (np.ma.masked_array([1.0, 2.0], [False, True]), [1.0, None]),
+        (np.array([], dtype="m8[ns]"), []),
+    ],
+)
+def test_columns_of_numpy(array: np.ndarray, expected: list[Any]) -> None:
+    table = {"x": array} if len(array) else {"x": np.append(array, np.timedelta64("NaT", "ns"))}
+    assert read_frame(table)[0]["x"].to_list() == (expected or [None])
+
+
+def test_arrays_of_two_dimensions_and_of_records() -> None:
+    array = np.array([[1.0, 2.0], [3.0, np.nan]])
+    frame, kind = read_frame(array, names=["u", "v"])
+    assert frame.equals(pl.DataFrame({"u": [1.0, 3.0], "v": [2.0, None]}))
+    np.testing.assert_array_equal(kind.native(frame), array)
+    assert read_frame(array)[0].columns == ["x1", "x2"]
+    records = np.array([(1.5, 2)], dtype=[("u", "f8"), ("v", "i4")])
+    frame, kind = read_frame(records)
+    assert frame.to_dict(as_series=False) == {"u": [1.5], "v": [2]}
+    assert kind.native(frame).dtype.names == ("u", "v")
+
+
+def test_anything_that_speaks_arrow_and_single_series() -> None:
+    reader = pa.table(RAW).to_reader()
+    assert read_frame(reader)[0].equals(EXPECTED)
+    frame, kind = read_frame(pd.Series([1.0, 2.0], name="a"))
+    assert frame.equals(pl.DataFrame({"a": [1.0, 2.0]}))
+    assert kind == FrameKind("pandas")
+
+
+def test_arrow_dictionaries_in_chunks() -> None:
+    chunks = [pa.array(["a", None]).dictionary_encode(), pa.array(["b"]).dictionary_encode()]
+    assert read_frame(pa.table({"x": pa.chunked_array(chunks)}))[0]["x"].to_list() == ["a", None, "b"]
+
+
+@pytest.mark.parametrize(
+    "make", [pd.DataFrame, pl.DataFrame, pa.table, dict], ids=["pandas", "polars", "pyarrow", "dict"]
+)
+@pytest.mark.parametrize(
+    ("values", "what"), [([[1], [2]], "lists"), ([{"p": 1}, {"p": 2}], "dicts"), ([b"a", b"b"], "bytes")]
+)
+def test_columns_of_objects_are_one_sentence(make: Callable[[Any], Any], values: list[Any], what: str) -> None:
+    with pytest.raises(
+        InputError, match=rf"^the table: column 'x' holds {what}; a column holds numbers, text.*leave it out"
+    ):
+        read_frame(make({"a": [1, 2], "x": values}))
+    assert read_frame(make({"a": [1, 2], "x": values}), columns=["a"])[0].columns == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("table", "sentence"),
+    [
+        (7, "expected a frame of pandas, Polars or pyarrow.*got int"),
+        ([[1, 2]], "got list"),
+        ({}, "has no columns"),
+        (pd.DataFrame({"a": []}), "has column names but no rows"),
+        ({"a": [1, 2], "b": [1]}, "different numbers of rows: 'a' has 2, 'b' has 1"),
+        ({"a": 3}, "column 'a' is 3; expected its values"),
+        ({"a": "text"}, "column 'a' is 'text'; expected its values"),
+        ({"a": np.zeros((2, 2))}, r"column 'a' has shape \(2, 2\)"),
+        ({"a": [1 + 2j]}, "column 'a' holds values of type complex"),
+        ({"a": [object()]}, "column 'a' holds values of type object"),
+        (pl.DataFrame({"a": [object()]}), "column 'a' holds values of type object"),
+        (np.zeros((2, 2, 2)), "has shape"),
+        (np.zeros((2, 2), dtype=complex), "holds complex128 values"),
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), "two columns are called 'a'"),
+        (pa.table([[1], [2]], names=["a", "a"]), "two columns are called 'a'"),
+        (pd.DataFrame([[1, 2]], columns=[1, "1"]), "two columns are called '1'"),
+    ],
+)
+def test_what_is_no_table_is_one_sentence(table: Any, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        read_frame(table)
+
+
+def test_names_for_an_array_must_be_as_many_as_its_columns() -> None:
+    with pytest.raises(InputError, match="has 2 columns, but 1 names"):
+        read_frame(np.zeros((3, 2)), names=["a"])
+
+
+def test_a_library_that_is_not_installed_is_named() -> None:
+    with pytest.raises(InputError, match="frame of cudf, which is not installed"):
+        FrameKind("cudf").native(EXPECTED)
