@@ -210,6 +210,10 @@ MODELS: dict[str, tuple[Callable[[int], Density], Callable[[Tensor], Tensor]]] =
     ),
     "gmm": (lambda c: pf.gmm(5, context=c, components=3), lambda x: x),
     "gmm diagonal": (lambda c: pf.gmm(5, context=c, components=3, covariance="diagonal"), lambda x: x),
+    "anyorder": (
+        lambda c: pf.anyorder(5, context=c, hidden=HIDDEN, classes=[None, 3, None, 2, None]),
+        lambda x: torch.cat([x[:, :1], (x[:, 1:2] > 0).to(x), x[:, 2:3], (x[:, 3:4] > 0).to(x), x[:, 4:]], -1),
+    ),
     "pixelcnn": (
         lambda c: pf.pixelcnn((1, 2, 3), levels=4, hidden=8, layers=1, context=c),
         lambda x: (x[:, [0, 1, 2, 3, 4, 0]] * 2).round().clamp(0, 3).view(-1, 1, 2, 3),

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .posterior.constrain import constrain as constrain
     from .posterior.constrain import laplace as laplace
     from .posterior.fit_target import fit_target as fit_target
+    from .recipes.anyorder import anyorder as anyorder
     from .recipes.images import glow as glow
     from .recipes.images import pixelcnn as pixelcnn
     from .recipes.images import pixels as pixels
@@ -49,6 +50,7 @@ _HOMES = {
     "ForwardKL": "objectives.divergences",
     "RegularisedLikelihood": "objectives.continuous",
     "ReverseKL": "objectives.divergences",
+    "anyorder": "recipes.anyorder",
     "cite": "citation.cite",
     "ffjord": "recipes.tables",
     "fit": "training.fit",

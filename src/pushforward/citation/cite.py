@@ -15,6 +15,7 @@ ALWAYS = ("rezende2015variational", "papamakarios2021normalizing")
 
 PARTS: dict[str, tuple[str, ...]] = {
     "ActNorm": ("kingma2018glow",),
+    "AnyOrder": ("uria2014deep", "hoogeboom2022autoregressive", "strauss2021arbitrary"),
     "Autoregressive": ("papamakarios2017masked",),
     "Channel": ("dinh2017density",),
     "Checkerboard": ("dinh2017density",),

@@ -52,6 +52,31 @@ _ENTRIES = r"""
   year    = {2011}
 }
 
+@inproceedings{uria2014deep,
+  author    = {Uria, Benigno and Murray, Iain and Larochelle, Hugo},
+  title     = {A deep and tractable density estimator},
+  booktitle = {International Conference on Machine Learning},
+  year      = {2014},
+  eprint    = {1310.1757}, archiveprefix = {arXiv}
+}
+
+@inproceedings{hoogeboom2022autoregressive,
+  author    = {Hoogeboom, Emiel and Gritsenko, Alexey A. and Bastings, Jasmijn and Poole, Ben and
+               van den Berg, Rianne and Salimans, Tim},
+  title     = {Autoregressive diffusion models},
+  booktitle = {International Conference on Learning Representations},
+  year      = {2022},
+  eprint    = {2110.02037}, archiveprefix = {arXiv}
+}
+
+@inproceedings{strauss2021arbitrary,
+  author    = {Strauss, Ryan R. and Oliva, Junier B.},
+  title     = {Arbitrary conditional distributions with energy},
+  booktitle = {Advances in Neural Information Processing Systems},
+  year      = {2021},
+  eprint    = {2102.04426}, archiveprefix = {arXiv}
+}
+
 @inproceedings{dinh2015nice,
   author    = {Dinh, Laurent and Krueger, David and Bengio, Yoshua},
   title     = {{NICE}: Non-linear independent components estimation},

@@ -23,6 +23,7 @@ class Density(Described):
 
     event_shape: torch.Size
     context_features: int = 0
+    takes_missing: bool = False  # whether NaN stands for an entry that was not observed
 
     def forward(self, x: Tensor, context: Tensor | None = None, **kwargs: Any) -> Tensor:
         return self.log_prob(x, context, **kwargs)

@@ -59,7 +59,7 @@ def check_rows(flow: Density, x: Any, context: Any = None, name: str = "x") -> R
     Raises:
         ValueError: a shape does not fit the flow, or a value is not a finite floating-point number.
     """
-    x = _check_values(x, name)
+    x = _check_values(x, name, missing=flow.takes_missing)
     if x.shape[1:] != flow.event_shape:
         raise ValueError(f"{name} has rows of shape {tuple(x.shape[1:])}, but the flow has {tuple(flow.event_shape)}")
     features = flow.context_features
@@ -76,7 +76,7 @@ def check_rows(flow: Density, x: Any, context: Any = None, name: str = "x") -> R
     return Rows(x, context)
 
 
-def _check_values(values: Any, name: str) -> Tensor:
+def _check_values(values: Any, name: str, *, missing: bool = False) -> Tensor:
     values = torch.as_tensor(values).detach()
     if values.dtype == torch.uint8:  # images
         values = values.float()
@@ -85,9 +85,11 @@ def _check_values(values: Any, name: str) -> Tensor:
             f"{name} must be floating-point rows, (n, features) or (n, *event), or images of uint8, "
             f"got {values.dtype} of shape {tuple(values.shape)}"
         )
-    bad = (~values.flatten(1).isfinite().all(1)).nonzero()
+    fine = values.isfinite() | values.isnan() if missing else values.isfinite()
+    bad = (~fine.flatten(1).all(1)).nonzero()
     if len(bad):
-        raise ValueError(f"{name} has {len(bad)} rows with NaN or infinite values, the first is row {int(bad[0])}")
+        kind = "infinite" if missing else "NaN or infinite"
+        raise ValueError(f"{name} has {len(bad)} rows with {kind} values, the first is row {int(bad[0])}")
     return values
 
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from ..distributions.base import Density
-from ..objectives.divergences import ForwardKL, Objective
+from ..objectives.anyorder import likelihood
+from ..objectives.divergences import Objective
 from ..saving.bundle import CheckpointError
 from .batches import Batches, Draws, gather, held_out_rows
 from .distributed import Ranks, join
@@ -88,7 +89,7 @@ def fit(
     except with a ``budget``; the caller's random numbers are left alone.
 
     Args:
-        flow_or_objective: A flow (trained by :class:`ForwardKL`) or an objective.
+        flow_or_objective: A density (trained by maximum likelihood) or an objective.
         x: Rows, ``(n, *event)``, floating-point, or images of uint8; None for objectives that draw their own samples;
             or a :class:`~pushforward.training.stream.Stream` of rows with their contexts, which do not fit in memory.
         context: The context of each row, ``(n, context features)``.
@@ -130,7 +131,7 @@ def fit(
         (50, 50)
     """
     settings = Settings(batch_size, lr, patience, clip, ema, seed, checkpoint_every, validate_every)
-    objective = flow_or_objective if isinstance(flow_or_objective, Objective) else ForwardKL(flow_or_objective)
+    objective = flow_or_objective if isinstance(flow_or_objective, Objective) else likelihood(flow_or_objective)
     if not any(p.requires_grad for p in objective.parameters()):
         raise ValueError("flow_or_objective has no parameters to train")
     where = _device(device)

@@ -1,0 +1,288 @@
+"""One model of every conditional: the density of any entries of a row given any others."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from ..nets.subset import SubsetNet
+from ..numerics.indicators import indicators
+from ..numerics.tails import tame, untame
+from ..transforms.scalar import Affine, Spline
+from .base import Density
+
+TAILS = 5.0  # standard deviations beyond which a number is taken on a logarithmic scale
+LOG_SCALE = 7.0  # the bound of a conditional's log-scale
+_HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
+
+
+class AnyOrder(Density):
+    r"""p(any entries | any others): one network reads the known entries and which they are.
+
+    Of every other entry it gives the one-dimensional conditional: a number is a scalar map of a standard normal (a
+    scale and shift, then a spline), a category has logits. A row has the density
+
+    .. math:: \log p(x \mid c) = \sum_j \log p(x_j \mid x_{1:j-1}, c)
+
+    along the order of its entries, NaN left out: NaN stands for an entry that was not observed, and is integrated out.
+    Every such sum is a density, but sums along two orders agree only as far as the network has learnt them to; so
+    log p(a) + log p(b | a) is exactly log p(a, b) where a comes before b.
+
+    Numbers are standardised, and beyond 5 standard deviations taken on a logarithmic scale. Trained with
+    :class:`~pushforward.objectives.anyorder.AnyOrderLikelihood`, which :func:`pushforward.fit` takes for it by itself.
+
+    Args:
+        net: The network; it reads two numbers of a number, ``classes[j]`` of a category, and gives the parameters.
+        classes: For every entry, how many categories it has, codes 0 … classes[j] - 1; 0 or None for a number.
+        bins: Bins of each spline.
+        bound: Splines act on [-bound, bound] and leave the rest as it is.
+        context: Features of the context, 0 for none.
+
+    Raises:
+        ValueError: the network does not fit the classes.
+
+    Reference:
+        Uria, Murray, Larochelle (2014), A deep and tractable density estimator, arXiv:1310.1757; Hoogeboom et al.
+        (2022), Autoregressive diffusion models, arXiv:2110.02037; Strauss, Oliva (2021), Arbitrary conditional
+        distributions with energy, arXiv:2102.04426.
+    """
+
+    takes_missing = True
+
+    def __init__(
+        self,
+        net: SubsetNet,
+        classes: Sequence[int | None],
+        *,
+        bins: int = 8,
+        bound: float = 5.0,
+        context: int = 0,
+    ) -> None:
+        super().__init__()
+        self.affine, self.spline = Affine(LOG_SCALE), Spline(bins, bound)
+        self.classes = tuple(int(size or 0) for size in classes)
+        outputs = [len(rows) for rows in net.rows]
+        if outputs != self.sizes(self.classes, bins)[1]:
+            raise ValueError(f"net gives {outputs} parameters, but classes={self.classes} and bins={bins} take others")
+        self.net, self.context_features = net, context
+        self.event_shape = torch.Size((len(self.classes),))
+        self._numbers = [j for j, size in enumerate(self.classes) if not size]
+        ends = [0, *itertools.accumulate(size or 2 for size in self.classes)]
+        self._rows_read = [slice(start, stop) for start, stop in pairwise(ends)]
+        entry = [j for j, size in enumerate(self.classes) for _ in range(size or 2)]  # that each input belongs to
+        self.register_buffer("entry", torch.tensor(entry), persistent=False)
+        self.register_buffer("loc", torch.zeros(len(self.classes)))
+        self.register_buffer("scale", torch.ones(len(self.classes)))
+
+    @staticmethod
+    def sizes(classes: Iterable[int | None], bins: int) -> tuple[list[int], list[int]]:
+        """How many numbers a network reads of each entry, and how many parameters it gives."""
+        classes = list(classes)
+        return [size or 2 for size in classes], [size or 3 * bins + 1 for size in classes]
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None, *, given: Tensor | None = None) -> Tensor:
+        """log p(the other observed entries | the given ones, context) in nats, of shape ``(*batch,)``.
+
+        Args:
+            x: ``(*batch, features)``; NaN where an entry was not observed.
+            context: The context, broadcastable to the batch.
+            given: Which entries to condition on, bool of shape ``(features,)`` or ``(*batch, features)``.
+
+        Raises:
+            ValueError: shapes do not fit.
+        """
+        x, context = self._check(x, context)
+        known = self._mask(given, x)
+        batch, x, known = x.shape[:-1], x.reshape(-1, len(self.classes)), known.reshape(-1, len(self.classes))
+        v, read, context = *self._read(x), self._rows(context, batch)
+        seen, known, total = ~x.isnan(), known.t(), x.new_zeros(len(x))
+        for j in range(len(self.classes)):
+            params = self.net.params(self.net(read * known[self.entry], context), j)
+            wanted = seen[:, j] & ~known[j]
+            total = total + torch.where(wanted, self._entry(j, v[j], params), 0.0)
+            known = torch.cat([known[:j], (known[j] | seen[:, j])[None], known[j + 1 :]])
+        return total.view(batch)
+
+    def entries(self, x: Tensor, known: Tensor, context: Tensor | None = None) -> Tensor:
+        """log p(x_j | the known entries, context) of every entry j on its own: all in one pass of the network.
+
+        Args:
+            x: ``(*batch, features)``; NaN where an entry was not observed.
+            known: Which entries are conditioned on, bool of shape ``(*batch, features)``.
+            context: The context, broadcastable to the batch.
+
+        Returns:
+            ``(*batch, features)`` in nats; 0 where an entry is known or was not observed.
+        """
+        x, context = self._check(x, context)
+        known = self._mask(known, x)
+        batch, x, known = x.shape[:-1], x.reshape(-1, len(self.classes)), known.reshape(-1, len(self.classes))
+        v, read = self._read(x)
+        params = self.net.params(self.net(read * known.t()[self.entry], self._rows(context, batch)))
+        found = self._all(v, params)
+        return torch.where(~x.isnan() & ~known, found.t(), 0.0).view(*batch, len(self.classes))
+
+    @torch.no_grad()
+    def sample(
+        self,
+        shape: Sequence[int] = (),
+        context: Tensor | None = None,
+        *,
+        given: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
+    ) -> Tensor:
+        """Draws of shape ``(*shape, *context batch, features)``.
+
+        Args:
+            shape: How many draws for each row.
+            context: The context, one for each row of ``given`` or broadcastable to it.
+            given: ``(*batch, features)``: rows whose NaN entries are drawn given the others, which stay.
+            generator: Of the random numbers.
+            temperature: Scales the noise behind numbers and divides logits.
+        """
+        if given is None:
+            given = torch.full(self.event_shape, math.nan, dtype=self.loc.dtype, device=self.loc.device)
+        given, context = self._check(given, context)
+        x = given.expand(*shape, *given.shape)
+        z = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+        return self.fill(x, z, context, temperature=temperature)[0]
+
+    @torch.no_grad()
+    def fill(
+        self,
+        x: Tensor,
+        z: Tensor,
+        context: Tensor | None = None,
+        *,
+        order: Sequence[int] | None = None,
+        temperature: float = 1.0,
+    ) -> tuple[Tensor, Tensor]:
+        """Carries standard normal noise to the entries that are missing: one map from noise to the holes of each row.
+
+        Args:
+            x: ``(*batch, features)``; NaN where an entry is to be filled.
+            z: Noise of the shape of x; read where x is NaN.
+            context: The context, broadcastable to the batch.
+            order: In which order holes are filled; that of the entries where not given.
+            temperature: Scales the noise behind numbers and divides logits.
+
+        Returns:
+            The rows without holes, and log p(what was filled | what was known) along the order, ``(*batch,)``; it is
+            the density of the draws where the temperature is 1.
+        """
+        x, context = self._check(x, context)
+        batch, x = x.shape[:-1], x.reshape(-1, len(self.classes)).clone()
+        z, context = z.reshape(x.shape), self._rows(context, batch)
+        holes, log_q = x.isnan(), x.new_zeros(len(x))
+        read = self._read(x)[1] * ~holes.t()[self.entry]
+        for j in range(len(self.classes)) if order is None else order:
+            rows = holes[:, j].nonzero()[:, 0]
+            if not len(rows):
+                continue
+            some = slice(None) if len(rows) == len(x) else rows
+            params = self.net.params(self.net(read[:, some], None if context is None else context[some]), j)
+            v, log_p = self._draw(j, z[some, j], params, temperature)
+            x[some, j] = torch.addcmul(self.loc[j], self.scale[j], v)
+            log_q[some] += log_p
+            read[self._rows_read[j], some] = self._inputs(j, v)
+        return x.view(*batch, -1), log_q.view(batch)
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Means and deviations of the observed numbers, and the frequencies of the categories."""
+        x, _ = self._check(x, context)
+        x = x.reshape(-1, len(self.classes))
+        for j, size in enumerate(self.classes):
+            seen = x[~x[:, j].isnan(), j]
+            if size:
+                counts = indicators(seen[:, None], [size]).sum(0) + 0.5
+                rows = self.net.rows[j]
+                self.net.biases[-1][rows.start : rows.stop] = (counts / counts.sum()).log().to(self.loc)
+            elif len(seen) > 1 and float(seen.std()) > 0:
+                self.loc[j], self.scale[j] = seen.mean(), seen.std()
+
+    def _mask(self, mask: Tensor | None, x: Tensor) -> Tensor:
+        """``mask`` over the batch of x, without the entries that are NaN."""
+        if mask is None:
+            return torch.zeros_like(x, dtype=torch.bool)
+        if mask.dtype != torch.bool or mask.shape[-1:] != self.event_shape:
+            raise ValueError(
+                f"given must be bool of shape ({len(self.classes)},) or (*batch, {len(self.classes)}), "
+                f"got {mask.dtype} of shape {tuple(mask.shape)}"
+            )
+        try:
+            return mask.expand(x.shape) & ~x.isnan()
+        except RuntimeError:
+            raise ValueError(
+                f"given has shape {tuple(mask.shape)}, which does not broadcast to {tuple(x.shape)}"
+            ) from None
+
+    def _rows(self, context: Tensor | None, batch: torch.Size) -> Tensor | None:
+        return None if context is None else context.expand(*batch, -1).reshape(-1, context.shape[-1])
+
+    def _read(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The entries ``(features, n)``, numbers standardised, and what the network reads of them ``(inputs, n)``."""
+        filled = x.where(~x.isnan(), self.loc).t()
+        v = ((filled - self.loc[:, None]) / self.scale[:, None]).contiguous()  # categories stay as they are
+        return v, torch.cat([self._inputs(j, row) for j, row in enumerate(v)])
+
+    def _inputs(self, j: int, v: Tensor) -> Tensor:
+        """What the network reads of entry j, ``(inputs of j, n)``."""
+        if self.classes[j]:
+            return indicators(v[:, None], [self.classes[j]], v.dtype).t()
+        return torch.stack([tame(v, TAILS)[0], torch.ones_like(v)])
+
+    def _all(self, v: Tensor, params: Tensor) -> Tensor:
+        """log-densities of all entries, ``(features, n)``; numbers together."""
+        parts: dict[int, Tensor] = {}
+        for j, size in enumerate(self.classes):
+            if size:
+                rows = self.net.rows[j]
+                parts[j] = self._category(size, v[j], params[rows.start : rows.stop])
+        if self._numbers:
+            where = [row for j in self._numbers for row in self.net.rows[j]]
+            own = params if len(where) == len(params) else params[where]
+            found = self._number(v if len(where) == len(params) else v[self._numbers], own)
+            parts |= {j: found[k] - self.scale[j].log() for k, j in enumerate(self._numbers)}
+        return torch.stack([parts[j] for j in range(len(self.classes))])
+
+    def _entry(self, j: int, v: Tensor, params: Tensor) -> Tensor:
+        """log-densities of entry j alone, ``(n,)``."""
+        if self.classes[j]:
+            return self._category(self.classes[j], v, params)
+        return self._number(v[None], params)[0] - self.scale[j].log()
+
+    def _number(self, v: Tensor, params: Tensor) -> Tensor:
+        """log-densities of standardised numbers ``(numbers, n)``."""
+        params = params.view(len(v), -1, v.shape[1]).movedim(0, -1)  # (parameters, n, numbers)
+        t, slope = tame(v.t(), TAILS)
+        t, more = self.affine(t, params[:2])
+        z, most = self.spline(t, params[2:])
+        return (-0.5 * z.square() - _HALF_LOG_TWO_PI + slope + more + most).t()
+
+    @staticmethod
+    def _category(size: int, code: Tensor, logits: Tensor) -> Tensor:
+        """log-probabilities of codes ``(n,)``; -inf for one outside the range."""
+        known = (code >= 0) & (code < size) & (code == code.floor())
+        found = logits.log_softmax(0).gather(0, code.where(known, 0).long()[None])[0]
+        return found.masked_fill(~known, -math.inf)
+
+    def _draw(self, j: int, z: Tensor, params: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+        """Entry j from noise, standardised where it is a number, and its log-density in x; both ``(n,)``."""
+        if self.classes[j]:
+            logits = params / temperature
+            u = 0.5 * torch.erfc(-z * math.sqrt(0.5))
+            code = (u >= logits.softmax(0).cumsum(0)[:-1]).sum(0).to(z.dtype)
+            return code, self._category(self.classes[j], code, params)
+        z = z[:, None] * temperature
+        t, slope = self.spline.inverse(z, params[2:, :, None])
+        t, more = self.affine.inverse(t, params[:2, :, None])
+        v, most = untame(t, TAILS)
+        log_p = -0.5 * z.square() - _HALF_LOG_TWO_PI - slope - more - most - self.scale[j].log()
+        return v[:, 0], log_p[:, 0]

@@ -1,0 +1,92 @@
+"""The network of any-order models: it reads some entries of a row and which they are, and describes all the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..saving.config import Described
+from .mlp import has_context, uniform
+
+
+class SubsetNet(Described):
+    r"""A residual network from the entries that are known to the parameters of any entry that is not.
+
+    .. math:: h_0 = W_0\,[x \odot m,\, m] + W_c\,c + b_0,\quad
+              h_{k+1} = h_k + B_k \max(A_k \max(h_k, 0) + a_k, 0) + b_k,\quad \theta_j = H_j \max(h, 0) + \beta_j
+
+    A number is read as its value and 1, a category as its indicators, and what is not known as zeros. The heads
+    :math:`H_j` start at zero. The batch is the last dimension everywhere.
+
+    Args:
+        inputs: For every entry, how many numbers are read of it.
+        outputs: For every entry, how many parameters it has.
+        context: Features of the context.
+        hidden: Width of the network, then the widths of the inner layers of each residual block.
+        layers: Residual blocks.
+
+    Raises:
+        ValueError: a size is below 1.
+
+    Reference:
+        He et al. (2016), arXiv:1603.05027; Uria, Murray, Larochelle (2014), A deep and tractable density estimator,
+        arXiv:1310.1757.
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        *,
+        context: int = 0,
+        hidden: Sequence[int] = (128, 128),
+        layers: int = 2,
+    ) -> None:
+        super().__init__()
+        hidden = tuple(hidden)
+        if min((*inputs, *outputs, *hidden, layers), default=0) < 1 or not hidden:
+            raise ValueError(f"sizes must be at least 1, got hidden={hidden}, layers={layers} and inputs={inputs}")
+        width, inner = hidden[0], hidden[1:] or hidden
+        self.blocks = [[*inner, width]] * layers
+        self.rows = [range(sum(outputs[:j]), sum(outputs[: j + 1])) for j in range(len(outputs))]
+        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
+        self._add(width, sum(inputs))
+        for sizes in self.blocks:
+            for rows, columns in zip(sizes, [width, *sizes], strict=False):
+                self._add(rows, columns)
+        self._add(sum(outputs), width, zero=True)
+        self.context_weight = uniform(width, context) if has_context(context) else None
+
+    def _add(self, rows: int, columns: int, *, zero: bool = False) -> None:
+        self.weights.append(uniform(rows, columns, zero=zero))
+        self.biases.append(nn.Parameter(torch.zeros(rows)))
+
+    def forward(self, read: Tensor, context: Tensor | None = None) -> Tensor:
+        """What the heads read, ``(width, n)``.
+
+        Args:
+            read: The entries as they are read, zeros where an entry is not known, ``(sum of inputs, n)``.
+            context: ``(n, context features)`` or None.
+        """
+        h = torch.addmm(self.biases[0][:, None], self.weights[0], read)
+        if self.context_weight is not None and context is not None:
+            h = torch.addmm(h, self.context_weight, context.t())
+        k = 1
+        for sizes in self.blocks:
+            change = h
+            for _ in sizes:
+                change = torch.addmm(self.biases[k][:, None], self.weights[k], change.relu())
+                k += 1
+            h = h + change
+        return F.relu(h)
+
+    def params(self, h: Tensor, entry: int | None = None) -> Tensor:
+        """The parameters of one entry, or of all of them one after another: ``(parameters, n)``."""
+        weight, bias = self.weights[-1], self.biases[-1]
+        if entry is not None:
+            rows = self.rows[entry]
+            weight, bias = weight[rows.start : rows.stop], bias[rows.start : rows.stop]
+        return torch.addmm(bias[:, None], weight, h)

@@ -1,0 +1,59 @@
+"""Training of any-order models: random subsets are shown, and all that is hidden is predicted at once."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..distributions.anyorder import AnyOrder
+from ..distributions.base import Density
+from .divergences import ForwardKL, Objective
+
+
+class AnyOrderLikelihood(Objective):
+    r"""The negative log-likelihood averaged over all orders, estimated from one random subset of each row.
+
+    .. math:: \mathcal{L} = -\mathbb{E}_{t \sim U\{0, \dots, s-1\}}\, \mathbb{E}_{|K| = t}\,
+              \frac{s}{s-t} \sum_{j \notin K} \log p(x_j \mid x_K)
+
+    for the s observed entries of a row. Sizes of subsets are stratified over the batch.
+
+    Args:
+        flow: The any-order model that is trained.
+
+    Raises:
+        TypeError: ``flow`` is another density.
+
+    Reference:
+        Uria, Murray, Larochelle (2014), arXiv:1310.1757; Hoogeboom et al. (2022), arXiv:2110.02037, equation 5.
+    """
+
+    def __init__(self, flow: AnyOrder) -> None:
+        if not isinstance(flow, AnyOrder):
+            raise TypeError(f"flow must be an any-order model (pf.anyorder), got {type(flow).__name__}")
+        super().__init__(flow)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """The mean loss in nats, a scalar."""
+        return self.held_out(x, context).mean()
+
+    def held_out(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """An unbiased estimate of every row's loss, ``(*batch,)``, in nats."""
+        known, weight = _subsets(~x.isnan())
+        return -self.flow.entries(x, known, context).sum(-1) * weight
+
+
+def likelihood(density: Density) -> Objective:
+    """What maximises the likelihood of rows under a density."""
+    return AnyOrderLikelihood(density) if isinstance(density, AnyOrder) else ForwardKL(density)
+
+
+def _subsets(seen: Tensor) -> tuple[Tensor, Tensor]:
+    """Which of the observed entries are shown, and by what their losses are weighted: s / (s - t)."""
+    count = seen.sum(-1)
+    n = max(count.numel(), 1)
+    steps = torch.arange(n, device=seen.device) + torch.rand(n, device=seen.device)
+    size = (steps.view(count.shape) / n * count).floor().clamp(max=count - 1)  # -1 of an empty row shows nothing
+    chance = torch.rand(seen.shape, device=seen.device).masked_fill(~seen, 2.0)
+    known = seen & (chance.argsort(-1).argsort(-1) < size[..., None])
+    return known, count / (count - size).clamp_min(1)

@@ -1,0 +1,51 @@
+"""The recipe of the model that answers for any entries given any others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..distributions.anyorder import AnyOrder
+from ..nets.subset import SubsetNet
+
+
+def anyorder(
+    features: int,
+    *,
+    context: int = 0,
+    hidden: Sequence[int] = (128, 128),
+    layers: int = 2,
+    bins: int = 8,
+    classes: Sequence[int | None] | None = None,
+) -> AnyOrder:
+    """One model of every conditional p(any entries | any others), exact along an order; NaN stands for unobserved.
+
+    Trained by :func:`pushforward.fit` on random subsets; rows may have NaN.
+
+    Args:
+        features: Features of a row.
+        context: Features of the context, 0 for none.
+        hidden: Width of the network, then the widths of the inner layers of each residual block.
+        layers: Residual blocks.
+        bins: Bins of each number's spline.
+        classes: For every feature, its number of categories, or None for a number; all are numbers by default.
+
+    Raises:
+        ValueError: a size is not positive, or ``classes`` does not have one entry for each feature, or has one below 2.
+
+    Reference:
+        Uria, Murray, Larochelle (2014), arXiv:1310.1757; Hoogeboom et al. (2022), arXiv:2110.02037.
+
+    Example:
+        >>> import torch, pushforward as pf
+        >>> density = pf.anyorder(3, classes=[None, 4, None])
+        >>> density.log_prob(torch.tensor([0.5, 3.0, torch.nan])).shape
+        torch.Size([])
+    """
+    if features < 1:
+        raise ValueError(f"features must be at least 1, got features={features}")
+    sizes = [size or 0 for size in classes] if classes is not None else [0] * features
+    if len(sizes) != features or any(size < 0 or size == 1 for size in sizes):
+        raise ValueError(f"classes must hold at least 2, or None, for each of {features} features, got {classes}")
+    inputs, outputs = AnyOrder.sizes(sizes, bins)
+    net = SubsetNet(inputs, outputs, context=context, hidden=hidden, layers=layers)
+    return AnyOrder(net, sizes, bins=bins, context=context)
