@@ -6,6 +6,7 @@ import datetime as dt
 import uuid
 from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pytest
 
 from pushforward.tables.errors import InputError
-from pushforward.tables.formats.frames import FrameKind, read_frame
+from pushforward.tables.formats.frames import from_frame, is_path, to_frame
 
 EXPECTED = pl.DataFrame({"a": [1.5, None, -3.0], "b": [1, 2, 3], "c": ["x", None, "y"]})
 RAW = {"a": [1.5, float("nan"), -3.0], "b": [1, 2, 3], "c": ["x", "", "y"]}
@@ -32,25 +33,25 @@ FRAMES: dict[str, Callable[[], Any]] = {
 @pytest.mark.parametrize("library", FRAMES)
 def test_every_library_gives_the_same_rows_and_gets_its_own_kind_back(library: str) -> None:
     native = FRAMES[library]()
-    frame, kind = read_frame(native)
+    frame, kind = from_frame(native)
     assert frame.equals(EXPECTED)
-    assert kind == FrameKind(library)
-    back = kind.native(frame)
+    assert kind == library
+    back = to_frame(frame, kind)
     assert type(back) is type(native)
-    assert read_frame(back)[0].equals(EXPECTED)
+    assert from_frame(back)[0].equals(EXPECTED)
 
 
 @pytest.mark.parametrize("library", FRAMES)
 def test_the_frame_that_came_is_not_modified(library: str) -> None:
     native, same = FRAMES[library](), FRAMES[library]()
-    read_frame(native)
+    from_frame(native)
     assert repr(native) == repr(same) or library == "polars lazy"
     assert library != "pandas" or native.equals(same)
 
 
 @pytest.mark.parametrize("library", FRAMES)
 def test_only_the_columns_asked_for_are_read(library: str) -> None:
-    assert read_frame(FRAMES[library](), columns=["c", "a", "z"])[0].columns == ["a", "c"]
+    assert from_frame(FRAMES[library](), columns=["c", "a", "z"])[0].columns == ["a", "c"]
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,7 @@ def test_only_the_columns_asked_for_are_read(library: str) -> None:
 )
 def test_columns_of_pandas(values: Any, dtype: Any, expected: list[Any]) -> None:
     column = pd.Series(values, dtype=object) if isinstance(values, list) else pd.Series(values)
-    frame, _ = read_frame(pd.DataFrame({"x": column}))
+    frame, _ = from_frame(pd.DataFrame({"x": column}))
     assert frame["x"].dtype.base_type() == dtype.base_type()
     assert frame["x"].dtype == dtype or not isinstance(dtype, pl.Enum | pl.Decimal)
     assert frame["x"].to_list() == expected
@@ -88,17 +89,17 @@ def test_columns_of_pandas(values: Any, dtype: Any, expected: list[Any]) -> None
 
 def test_time_zones_stay() -> None:
     column = pd.Series(pd.to_datetime(["2020-01-01", None]), name="x").dt.tz_localize("Europe/Berlin")
-    frame, kind = read_frame(pd.DataFrame({"x": column}))
+    frame, kind = from_frame(pd.DataFrame({"x": column}))
     assert frame["x"].dtype.time_zone == "Europe/Berlin"  # type: ignore[attr-defined]
-    pd.testing.assert_series_equal(kind.native(frame)["x"], column)
+    pd.testing.assert_series_equal(to_frame(frame, kind)["x"], column)
 
 
 def test_categories_go_back_to_pandas_with_their_order() -> None:
     native = pd.DataFrame(
         {"o": pd.Categorical(["lo", "hi"], ["lo", "hi"], ordered=True), "u": pd.Categorical(["a", "b"])}
     )
-    frame, kind = read_frame(native)
-    back = kind.native(frame)
+    frame, kind = from_frame(native)
+    back = to_frame(frame, kind)
     assert back["o"].cat.ordered
     assert list(back["o"].cat.categories) == ["lo", "hi"]
     assert not back["u"].cat.ordered
@@ -106,9 +107,10 @@ def test_categories_go_back_to_pandas_with_their_order() -> None:
 
 def test_names_that_are_numbers_and_the_index_go_back_to_pandas() -> None:
     native = pd.DataFrame(np.arange(4.0).reshape(2, 2), index=["p", "q"])
-    frame, kind = read_frame(native)
+    frame, kind = from_frame(native)
     assert frame.columns == ["0", "1"]
-    pd.testing.assert_frame_equal(kind.native(frame, native), native, check_column_type=False)
+    assert kind == "pandas numbered"
+    pd.testing.assert_frame_equal(to_frame(frame, kind, native), native, check_column_type=False)
 
 
 @pytest.mark.parametrize(
@@ -127,32 +129,32 @@ def test_names_that_are_numbers_and_the_index_go_back_to_pandas() -> None:
 )
 def test_columns_of_numpy(array: np.ndarray, expected: list[Any]) -> None:
     table = {"x": array} if len(array) else {"x": np.append(array, np.timedelta64("NaT", "ns"))}
-    assert read_frame(table)[0]["x"].to_list() == (expected or [None])
+    assert from_frame(table)[0]["x"].to_list() == (expected or [None])
 
 
 def test_arrays_of_two_dimensions_and_of_records() -> None:
     array = np.array([[1.0, 2.0], [3.0, np.nan]])
-    frame, kind = read_frame(array, names=["u", "v"])
+    frame, kind = from_frame(array, names=["u", "v"])
     assert frame.equals(pl.DataFrame({"u": [1.0, 3.0], "v": [2.0, None]}))
-    np.testing.assert_array_equal(kind.native(frame), array)
-    assert read_frame(array)[0].columns == ["x1", "x2"]
+    np.testing.assert_array_equal(to_frame(frame, kind), array)
+    assert from_frame(array)[0].columns == ["x1", "x2"]
     records = np.array([(1.5, 2)], dtype=[("u", "f8"), ("v", "i4")])
-    frame, kind = read_frame(records)
+    frame, kind = from_frame(records)
     assert frame.to_dict(as_series=False) == {"u": [1.5], "v": [2]}
-    assert kind.native(frame).dtype.names == ("u", "v")
+    assert to_frame(frame, kind).dtype.names == ("u", "v")
 
 
 def test_anything_that_speaks_arrow_and_single_series() -> None:
     reader = pa.table(RAW).to_reader()
-    assert read_frame(reader)[0].equals(EXPECTED)
-    frame, kind = read_frame(pd.Series([1.0, 2.0], name="a"))
+    assert from_frame(reader)[0].equals(EXPECTED)
+    frame, kind = from_frame(pd.Series([1.0, 2.0], name="a"))
     assert frame.equals(pl.DataFrame({"a": [1.0, 2.0]}))
-    assert kind == FrameKind("pandas")
+    assert kind == "pandas"
 
 
 def test_arrow_dictionaries_in_chunks() -> None:
     chunks = [pa.array(["a", None]).dictionary_encode(), pa.array(["b"]).dictionary_encode()]
-    assert read_frame(pa.table({"x": pa.chunked_array(chunks)}))[0]["x"].to_list() == ["a", None, "b"]
+    assert from_frame(pa.table({"x": pa.chunked_array(chunks)}))[0]["x"].to_list() == ["a", None, "b"]
 
 
 @pytest.mark.parametrize(
@@ -165,15 +167,13 @@ def test_columns_of_objects_are_one_sentence(make: Callable[[Any], Any], values:
     with pytest.raises(
         InputError, match=rf"^the table: column 'x' holds {what}; a column holds numbers, text.*leave it out"
     ):
-        read_frame(make({"a": [1, 2], "x": values}))
-    assert read_frame(make({"a": [1, 2], "x": values}), columns=["a"])[0].columns == ["a"]
+        from_frame(make({"a": [1, 2], "x": values}))
+    assert from_frame(make({"a": [1, 2], "x": values}), columns=["a"])[0].columns == ["a"]
 
 
 @pytest.mark.parametrize(
     ("table", "sentence"),
     [
-        (7, "expected a frame of pandas, Polars or pyarrow.*got int"),
-        ([[1, 2]], "got list"),
         ({}, "has no columns"),
         (pd.DataFrame({"a": []}), "has column names but no rows"),
         ({"a": [1, 2], "b": [1]}, "different numbers of rows: 'a' has 2, 'b' has 1"),
@@ -192,14 +192,25 @@ def test_columns_of_objects_are_one_sentence(make: Callable[[Any], Any], values:
 )
 def test_what_is_no_table_is_one_sentence(table: Any, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
-        read_frame(table)
+        from_frame(table)
+
+
+@pytest.mark.parametrize(("table", "what"), [(7, "int"), ([[1, 2]], "list"), (None, "NoneType")])
+def test_what_is_no_frame_is_a_type_error(table: Any, what: str) -> None:
+    with pytest.raises(TypeError, match=f"expected a frame of pandas, Polars or pyarrow.*got {what}"):
+        from_frame(table)
 
 
 def test_names_for_an_array_must_be_as_many_as_its_columns() -> None:
     with pytest.raises(InputError, match="has 2 columns, but 1 names"):
-        read_frame(np.zeros((3, 2)), names=["a"])
+        from_frame(np.zeros((3, 2)), names=["a"])
 
 
-def test_a_library_that_is_not_installed_is_named() -> None:
-    with pytest.raises(InputError, match="frame of cudf, which is not installed"):
-        FrameKind("cudf").native(EXPECTED)
+def test_a_library_that_is_not_installed_leaves_polars() -> None:
+    assert to_frame(EXPECTED, "cudf").equals(EXPECTED)
+
+
+def test_paths_are_told_from_frames() -> None:
+    assert is_path("t.csv")
+    assert is_path(Path("t.csv"))
+    assert not is_path({"a": [1]})

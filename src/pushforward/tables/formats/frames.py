@@ -7,7 +7,7 @@ In every library NaN, None, NaT, ``pd.NA`` and the empty string mean that a valu
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -16,103 +16,92 @@ import polars as pl
 from ..errors import InputError, listed
 from .values import refuse_objects, series, with_missing
 
-
-@dataclass(frozen=True)
-class FrameKind:
-    """Which kind of frame a table came as; plain values, so that a saved model can keep them.
-
-    Args:
-        library: ``polars``, ``polars lazy``, ``pandas``, ``pyarrow``, ``pyarrow batch``, ``dict``, ``numpy``,
-            ``numpy records``, or any other library that narwhals knows by this name.
-        numbered: Whether the columns were called by whole numbers, as in a pandas frame made of an array.
-    """
-
-    library: str = "polars"
-    numbered: bool = False
-
-    def native(self, frame: pl.DataFrame, like: Any = None) -> Any:
-        """A Polars frame as this kind of frame.
-
-        Args:
-            frame: The rows.
-            like: A pandas frame whose index these rows get, where they are its rows one by one.
-
-        Raises:
-            InputError: the library is not installed here.
-        """
-        try:
-            return self._native(frame, like)
-        except ImportError as error:
-            raise InputError(
-                f"the rows belong into a frame of {self.library}, which is not installed: {error}"
-            ) from None
-
-    def _native(self, frame: pl.DataFrame, like: Any) -> Any:
-        match self.library:
-            case "polars":
-                return frame
-            case "polars lazy":
-                return frame.lazy()
-            case "pandas":
-                return self._pandas(frame, like)
-            case "pyarrow":
-                return frame.to_arrow()
-            case "pyarrow batch":
-                return _batch(frame.to_arrow())
-            case "dict":
-                return {self._name(name): frame[name].to_numpy() for name in frame.columns}
-            case "numpy":
-                return frame.to_numpy()
-            case "numpy records":
-                return frame.to_numpy(structured=True)
-        import narwhals.stable.v2 as nw
-
-        return nw.from_arrow(frame, backend=self.library).to_native()  # type: ignore[arg-type]
-
-    def _pandas(self, frame: pl.DataFrame, like: Any) -> Any:
-        made = frame.to_pandas()
-        if self.numbered:
-            made.columns = [self._name(name) for name in made.columns]
-        index = getattr(like, "index", None)
-        if index is not None and not callable(index) and len(index) == len(made):
-            made.index = index
-        return made
-
-    def _name(self, name: str) -> str | int:
-        return int(name) if self.numbered and name.isdecimal() else name
+NUMBERED = " numbered"  # ends the kind of a frame whose columns are called by whole numbers
 
 
-def read_frame(
-    table: Any, columns: Iterable[str] | None = None, names: Sequence[str] | None = None, source: str = "the table"
-) -> tuple[pl.DataFrame, FrameKind]:
+def is_path(table: Any) -> bool:
+    """Whether a table is named by its path, rather than given as a frame."""
+    return isinstance(table, str | PathLike)
+
+
+def from_frame(
+    table: Any, name: str = "the table", *, columns: Iterable[str] | None = None, names: Sequence[str] | None = None
+) -> tuple[pl.DataFrame, str]:
     """Reads a frame of any library.
 
     Args:
         table: A frame of pandas, Polars (lazy ones too), pyarrow (a table or a record batch) or any library that
             narwhals or Arrow's C interface know; a mapping from names to columns; an array of two dimensions or of
             records.
+        name: What the errors call it.
         columns: The columns to read, where others do not matter; those that the frame lacks are passed over.
         names: The columns' names, for an array [default: x1, x2, …].
-        source: What the errors call the frame.
 
     Returns:
-        The rows, and the kind of frame that they came in.
+        The rows, and the kind of frame that they came in, for :func:`to_frame`: plain text, which a model can save.
 
     Raises:
-        InputError: it is no frame, has no rows, or has a column of lists, dicts or other objects; says which.
+        TypeError: it is no frame.
+        InputError: it has no rows, or a column of lists, dicts or other objects; says which.
     """
-    kind, found = _columns(table, names, source)
-    found = [(str(name), values) for name, values in found]
-    _refuse_repeated([name for name, _ in found], source)
+    kind, found = _columns(table, names, name)
+    found = [(str(called), values) for called, values in found]
+    _refuse_repeated([called for called, _ in found], name)
     wanted = None if columns is None else set(columns)
-    made = [series(name, values, source) for name, values in found if wanted is None or name in wanted]
+    made = [series(called, values, name) for called, values in found if wanted is None or called in wanted]
     if len({len(column) for column in made}) > 1:
         lengths = listed(f"{column.name!r} has {len(column)}" for column in made)
-        raise InputError(f"{source}: its columns have different numbers of rows: {lengths}")
+        raise InputError(f"{name}: its columns have different numbers of rows: {lengths}")
     frame = with_missing(pl.DataFrame(made))
-    refuse_objects(frame, frame.columns, source)
-    refuse_empty(frame, source)
+    refuse_objects(frame, frame.columns, name)
+    refuse_empty(frame, name)
     return frame, kind
+
+
+def to_frame(frame: pl.DataFrame, kind: str, like: Any = None) -> Any:
+    """A Polars frame as one of the kind that :func:`from_frame` found; as it is where that library is not installed.
+
+    Args:
+        frame: The rows.
+        kind: ``polars``, ``polars lazy``, ``pandas``, ``pyarrow``, ``pyarrow batch``, ``dict``, ``numpy``,
+            ``numpy records``, or another library that narwhals knows by this name.
+        like: A pandas frame whose index these rows get, where they are its rows one by one.
+    """
+    library, numbered = kind.removesuffix(NUMBERED), kind.endswith(NUMBERED)
+    names = [int(name) if numbered and name.isdecimal() else name for name in frame.columns]
+    match library:
+        case "polars":
+            return frame
+        case "polars lazy":
+            return frame.lazy()
+        case "pyarrow":
+            return frame.to_arrow()
+        case "pyarrow batch":
+            return _batch(frame.to_arrow())
+        case "dict":
+            return {name: column.to_numpy() for name, column in zip(names, frame.get_columns(), strict=True)}
+        case "numpy" | "numpy records":
+            return frame.to_numpy(structured=library != "numpy")
+    try:
+        return _pandas(frame, names, like) if library == "pandas" else _narwhals(frame, library)
+    except ImportError:
+        return frame
+
+
+def _pandas(frame: pl.DataFrame, names: Sequence[str | int], like: Any) -> Any:
+    import pandas as pd
+
+    made = frame.to_pandas()
+    made.columns = pd.Index(names)
+    if isinstance(like, pd.DataFrame) and len(like) == len(made):
+        made.index = like.index
+    return made
+
+
+def _narwhals(frame: pl.DataFrame, library: Any) -> Any:
+    import narwhals.stable.v2 as nw
+
+    return nw.from_arrow(frame, backend=library).to_native()
 
 
 def refuse_empty(frame: pl.DataFrame, source: str) -> None:
@@ -148,13 +137,12 @@ def array_columns(array: np.ndarray, names: Sequence[str] | None, source: str) -
     yield from ((name, array[:, j]) for j, name in enumerate(names))
 
 
-def _columns(table: Any, names: Sequence[str] | None, source: str) -> tuple[FrameKind, list[tuple[Any, Any]]]:
+def _columns(table: Any, names: Sequence[str] | None, source: str) -> tuple[str, list[tuple[Any, Any]]]:
     """The kind of a frame, and its columns by name as its library has them."""
     if isinstance(table, np.ndarray):
-        kind = FrameKind("numpy records" if table.dtype.names else "numpy")
-        return kind, list(array_columns(table, names, source))
+        return "numpy records" if table.dtype.names else "numpy", list(array_columns(table, names, source))
     if isinstance(table, Mapping):
-        return FrameKind("dict", _are_numbers(table)), list(table.items())
+        return "dict" + _numbered(table), list(table.items())
     import narwhals.stable.v2 as nw
 
     try:
@@ -165,37 +153,38 @@ def _columns(table: Any, names: Sequence[str] | None, source: str) -> tuple[Fram
     if isinstance(frame, nw.Series):
         frame = frame.to_frame()
     if isinstance(frame, nw.LazyFrame):
-        library = "polars lazy" if frame.implementation.is_polars() else "polars"
         made = frame.collect("polars").to_native()
-        return FrameKind(library), [(column.name, column) for column in made.get_columns()]
+        return "polars lazy" if frame.implementation.is_polars() else "polars", [
+            (column.name, column) for column in made.get_columns()
+        ]
     if isinstance(frame, nw.DataFrame):
         return _frame_columns(frame)
     if hasattr(table, "__arrow_c_stream__") or hasattr(table, "__arrow_c_array__"):
         import pyarrow as pa
 
-        library = "pyarrow batch" if isinstance(table, pa.RecordBatch) else "pyarrow"
         made = pa.table(table)
-        return FrameKind(library), list(zip(made.column_names, made.columns, strict=True))
-    raise InputError(
+        kind = "pyarrow batch" if isinstance(table, pa.RecordBatch) else "pyarrow"
+        return kind, list(zip(made.column_names, made.columns, strict=True))
+    raise TypeError(
         f"{source}: expected a frame of pandas, Polars or pyarrow, a dict of columns, a two-dimensional array, or the "
         f"path of a file; got {type(table).__name__}"
     )
 
 
-def _frame_columns(frame: Any) -> tuple[FrameKind, list[tuple[Any, Any]]]:
+def _frame_columns(frame: Any) -> tuple[str, list[tuple[Any, Any]]]:
     native, library = frame.to_native(), frame.implementation
     if library.is_polars():
-        return FrameKind(), [(column.name, column) for column in native.get_columns()]
+        return "polars", [(column.name, column) for column in native.get_columns()]
     if library.is_pandas():
-        kind = FrameKind("pandas", _are_numbers(native.columns))
-        return kind, [(name, native.iloc[:, j]) for j, name in enumerate(native.columns)]
+        return "pandas" + _numbered(native.columns), [
+            (name, native.iloc[:, j]) for j, name in enumerate(native.columns)
+        ]
     made = frame.to_arrow()
-    return FrameKind(library.value), list(zip(made.column_names, made.columns, strict=True))
+    return library.value, list(zip(made.column_names, made.columns, strict=True))
 
 
-def _are_numbers(names: Iterable[Any]) -> bool:
-    names = list(names)
-    return bool(names) and all(isinstance(name, int | np.integer) for name in names)
+def _numbered(names: Iterable[Any]) -> str:
+    return NUMBERED if all(isinstance(name, int | np.integer) for name in names) else ""
 
 
 def _refuse_repeated(names: Sequence[str], source: str) -> None:
