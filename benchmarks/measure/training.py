@@ -55,6 +55,7 @@ class Protocol:
     lr: float = 1e-3
     batch: int = 512
     seed: int = 0
+    steps: int | None = None  # the run's length in place of the budget
 
 
 @dataclass
@@ -133,7 +134,7 @@ def _run(step: Callable[[Tensor, float], None], best: _Best, rows: Rows, protoco
     """Steps and seconds until the budget is spent; an error of the library ends the run and is noted."""
     batches, start, steps, looks = _batches(rows.train, protocol), clock(), 0, list(LOOKS)
     try:
-        while (used := (clock() - start) / protocol.budget) < 1:
+        while (used := _used(protocol, steps, clock() - start)) < 1:
             if used >= looks[0]:
                 best.compare(clock() - start)
                 looks = [look for look in looks if look > used]
@@ -145,6 +146,10 @@ def _run(step: Callable[[Tensor, float], None], best: _Best, rows: Rows, protoco
     seconds = clock() - start
     best.compare(seconds)
     return steps, seconds, ""
+
+
+def _used(protocol: Protocol, steps: int, seconds: float) -> float:
+    return steps / protocol.steps if protocol.steps else seconds / protocol.budget
 
 
 def _batches(x: Tensor, protocol: Protocol) -> Iterator[Tensor]:

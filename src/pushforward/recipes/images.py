@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
+
 from ..distributions.flow import Flow
 from ..distributions.pixelcnn import PixelCNN
 from ..nets.conv import ConvNet, ResidualConvNet
@@ -16,6 +18,7 @@ from ..transforms.multiscale import Multiscale, Squeeze, check_squeezes
 from ..transforms.normalization import ActNorm
 from ..transforms.reversible import Reversible
 from ..transforms.scalar import Affine
+from .placement import placed
 
 LIMIT = 1.0  # of an image coupling's log-scale: dozens follow one another, and an odd image must not explode
 
@@ -28,6 +31,8 @@ def glow(
     steps: int = 8,
     hidden: int = 128,
     reversible: bool = False,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
 ) -> Flow:
     """Glow: on each level a squeeze, then steps of ActNorm, invertible 1x1 convolution and affine coupling.
 
@@ -41,6 +46,8 @@ def glow(
         steps: Steps on each level.
         hidden: Channels of the coupling networks.
         reversible: Recompute activations in the backward pass, so that memory does not grow with ``steps``.
+        device: Where the weights stand; PyTorch's default where it is None.
+        dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
 
     Raises:
         ValueError: a size is not positive, or the image cannot be squeezed ``levels`` times.
@@ -55,7 +62,7 @@ def glow(
         channels = 2 ** (level + 2) * shape[0]
         parts = [_glow_step(channels, context, hidden) for _ in range(steps)]
         stages.append(Compose([Squeeze(), *([Reversible(parts)] if reversible else parts)]))
-    return _multiscale(stages, shape, context, squeezes=levels)
+    return placed(_multiscale(stages, shape, context, squeezes=levels), device, dtype)
 
 
 def pixelcnn(
@@ -66,12 +73,16 @@ def pixelcnn(
     layers: int = 8,
     context: int = 0,
     conditional: str = "categorical",
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
 ) -> PixelCNN:
-    """The autoregressive CNN, for images of whole numbers; arguments and errors as for :class:`PixelCNN`.
+    """The autoregressive CNN, for images of whole numbers; arguments and errors as for :class:`PixelCNN`, on ``device``
+    and in ``dtype``.
 
     The exact probability in one pass; sampling number by number.
     """
-    return PixelCNN(shape, levels=levels, hidden=hidden, layers=layers, context=context, conditional=conditional)
+    model = PixelCNN(shape, levels=levels, hidden=hidden, layers=layers, context=context, conditional=conditional)
+    return placed(model, device, dtype)
 
 
 def pixels(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
+
 from ..distributions.autoregressive import AutoregressiveModel
 from ..distributions.conditional import Bernoulli, Categorical, Gaussian, Mixture
 from ..distributions.flow import Flow
@@ -18,14 +20,23 @@ from ..transforms.coupling import Coupling, Half
 from ..transforms.linear import PLU
 from ..transforms.scalar import Affine, Scalar, Spline
 from .images import image_realnvp
+from .placement import placed
 
-# A MAF's log-scales are bounded by 15 over all its layers, and by 5 in each, and tails between the layers are tamed:
-# otherwise single far rows meet narrow scales in layer after layer, and lose thousands of nats.
+# Log-scales of affine layers are bounded by 15 over all of them, and by 5 in each. Otherwise single far rows meet
+# narrow scales in layer after layer and lose thousands of nats, and in single precision a RealNVP with random weights
+# is not inverted at all. A MAF also has its tails tamed between the layers.
 TOTAL_LOG_SCALE, LAYER_LOG_SCALE, TAILS = 15.0, 5.0, 5.0
 
 
 def maf(
-    features: int, *, context: int = 0, layers: int = 5, hidden: Sequence[int] = (128, 128), linear: bool = False
+    features: int,
+    *,
+    context: int = 0,
+    layers: int = 5,
+    hidden: Sequence[int] = (128, 128),
+    linear: bool = False,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
 ) -> Flow:
     """Masked autoregressive flow: the density in one pass, sampling feature by feature.
 
@@ -39,6 +50,8 @@ def maf(
         hidden: Widths of the hidden layers of each network.
         linear: Whether a trained matrix :class:`~pushforward.transforms.PLU`, at first a random rotation, mixes the
             features between any two transforms: slower steps, and mostly a better density.
+        device: Where the weights stand; PyTorch's default where it is None.
+        dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
 
     Raises:
         ValueError: a size is not positive, or a hidden layer is too narrow for the features.
@@ -47,12 +60,19 @@ def maf(
         Papamakarios, Pavlakou, Murray (2017), arXiv:1705.07057. Lecture: "Gaussian autoregressive NF".
     """
     _check(features=features, layers=layers)
-    limit = min(LAYER_LOG_SCALE, TOTAL_LOG_SCALE / layers)
-    parts = _autoregressive(features, context, layers, hidden, Affine(limit), tails=TAILS)
-    return Flow(Compose(_mixed(parts, features) if linear else parts), features, context=context)
+    parts = _autoregressive(features, context, layers, hidden, _affine(layers), tails=TAILS)
+    return _flow(_mixed(parts, features) if linear else parts, features, context, device, dtype)
 
 
-def iaf(features: int, *, context: int = 0, layers: int = 5, hidden: Sequence[int] = (128, 128)) -> Flow:
+def iaf(
+    features: int,
+    *,
+    context: int = 0,
+    layers: int = 5,
+    hidden: Sequence[int] = (128, 128),
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> Flow:
     """Inverse autoregressive flow: sampling in one pass, the density of given data feature by feature.
 
     Args and errors as for :func:`maf`, without ``linear``.
@@ -61,11 +81,17 @@ def iaf(features: int, *, context: int = 0, layers: int = 5, hidden: Sequence[in
         Kingma et al. (2016), arXiv:1606.04934.
     """
     parts = _autoregressive(features, context, layers, hidden, Affine())
-    return Flow(Compose([Inverse(part) for part in reversed(parts)]), features, context=context)
+    return _flow([Inverse(part) for part in reversed(parts)], features, context, device, dtype)
 
 
 def realnvp(
-    features: int | Sequence[int], *, context: int = 0, layers: int = 8, hidden: Sequence[int] = (128, 128)
+    features: int | Sequence[int],
+    *,
+    context: int = 0,
+    layers: int = 8,
+    hidden: Sequence[int] = (128, 128),
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
 ) -> Flow:
     """Affine couplings over alternating halves of the features: one pass in both directions.
 
@@ -75,8 +101,11 @@ def realnvp(
     Args:
         features: Features of a row, or the shape (C, H, W) of an image.
         context: Features of the context, 0 for none.
-        layers: Couplings; for images on each scale, half over checkerboards and half over channels.
+        layers: Couplings, which together bound the log-scales by 15; for images on each scale, half over checkerboards
+            and half over channels.
         hidden: Widths of the hidden layers of each network; for images one width, once per residual block.
+        device: Where the weights stand; PyTorch's default where it is None.
+        dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
 
     Raises:
         ValueError: a size is not positive.
@@ -85,8 +114,8 @@ def realnvp(
         Dinh, Sohl-Dickstein, Bengio (2017), arXiv:1605.08803. Lecture: "RealNVP".
     """
     if not isinstance(features, int):
-        return image_realnvp(features, context=context, layers=layers, hidden=hidden)
-    return Flow(Compose(_couplings(features, context, layers, hidden, Affine())), features, context=context)
+        return placed(image_realnvp(features, context=context, layers=layers, hidden=hidden), device, dtype)
+    return _flow(_couplings(features, context, layers, hidden, _affine(layers)), features, context, device, dtype)
 
 
 def ffjord(
@@ -99,6 +128,8 @@ def ffjord(
     rtol: float = 1e-5,
     atol: float = 1e-5,
     trace: str = "auto",
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
 ) -> Flow:
     """Continuous-in-time flow: a field that carries data to noise; both directions solve a differential equation.
 
@@ -112,6 +143,8 @@ def ffjord(
         rtol: Relative tolerance of a step.
         atol: Absolute tolerance of a step.
         trace: "auto", "closed", "exact" or "hutchinson".
+        device: Where the weights stand; PyTorch's default where it is None.
+        dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
 
     Raises:
         ValueError: a size is not positive, or a name is unknown.
@@ -127,7 +160,9 @@ def ffjord(
         if frequencies
         else MLPField(features, context=context, hidden=hidden)
     )
-    return Flow(Continuous(field, solver=solver, rtol=rtol, atol=atol, trace=trace), features, context=context)
+    return _flow(
+        [Continuous(field, solver=solver, rtol=rtol, atol=atol, trace=trace)], features, context, device, dtype
+    )
 
 
 def nsf(
@@ -140,6 +175,8 @@ def nsf(
     bound: float = 5.0,
     coupling: bool = False,
     linear: bool = False,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
 ) -> Flow:
     """Neural spline flow: the transforms of :func:`maf`, or with ``coupling`` of :func:`realnvp`, with splines.
 
@@ -153,6 +190,8 @@ def nsf(
         coupling: Whether both directions take one pass.
         linear: Whether a trained matrix :class:`~pushforward.transforms.PLU`, at first a random rotation, mixes the
             features between any two transforms. Worth it where no feature stands for itself, as with pixels.
+        device: Where the weights stand; PyTorch's default where it is None.
+        dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
 
     Raises:
         ValueError: a size is not positive, ``bins`` is below 2, or a hidden layer is too narrow for the features.
@@ -162,7 +201,7 @@ def nsf(
     """
     make = _couplings if coupling else _autoregressive
     parts = make(features, context, layers, hidden, Spline(bins, bound))
-    return Flow(Compose(_mixed(parts, features) if linear else parts), features, context=context)
+    return _flow(_mixed(parts, features) if linear else parts, features, context, device, dtype)
 
 
 def made(
@@ -173,6 +212,8 @@ def made(
     conditional: str = "gaussian",
     classes: int | None = None,
     components: int = 8,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
 ) -> AutoregressiveModel:
     """An autoregressive model: an exact density in one pass, no latent space.
 
@@ -183,6 +224,8 @@ def made(
         conditional: ``"gaussian"``, ``"mixture"`` (of Gaussians), ``"bernoulli"`` (0 or 1) or ``"categorical"``.
         classes: Values 0 … classes-1 of a categorical feature.
         components: Gaussians in a mixture.
+        device: Where the weights stand; PyTorch's default where it is None.
+        dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
 
     Raises:
         ValueError: ``conditional`` is unknown, ``classes`` is missing or superfluous, or a size does not fit.
@@ -198,7 +241,22 @@ def made(
     sizes = {"mixture": components, "categorical": classes}
     part = kinds[conditional](*([sizes[conditional]] if conditional in sizes else []))
     net = MADE(features, part.num_params, context=context, hidden=hidden, inputs=part.inputs)
-    return AutoregressiveModel(net, part, context=context)
+    return placed(AutoregressiveModel(net, part, context=context), device, dtype)
+
+
+def _flow(
+    parts: Sequence[Transform],
+    features: int,
+    context: int,
+    device: torch.device | str | None,
+    dtype: torch.dtype | None,
+) -> Flow:
+    return placed(Flow(Compose(parts), features, context=context), device, dtype)
+
+
+def _affine(layers: int) -> Affine:
+    """The scalar map of each of so many layers, with log-scales bounded over all of them."""
+    return Affine(min(LAYER_LOG_SCALE, TOTAL_LOG_SCALE / layers))
 
 
 def gmm(features: int, *, context: int = 0, components: int = 8, covariance: str = "full") -> GaussianMixture:

@@ -1,0 +1,266 @@
+"""Which architecture learns most per second and per step: trials of recipes' parts on many real tables, next to peers.
+
+    python benchmarks/architectures.py FILE.npz FILE.csv FOLDER ... --trials nsf,nsf+lu,nflows --budget 20
+    python benchmarks/architectures.py FILE.npz ... --trials nsf,nflows --steps 1000
+
+A trial is a name and options joined by ``+``: ``nsf``, ``nsf-coupling``, ``maf`` or ``realnvp``, with ``lu`` (a trained
+matrix, at first a random rotation), ``idlu`` (at first a random order) or ``shuffle`` (random orders) between layers,
+``residual``, ``bias`` (random biases at the start), ``scaled`` (logits of widths and heights over the root of the
+width), ``bins16``, ``bound8``, ``layers8``, ``hidden256``, ``depth3``, ``batch256``, ``rate1e-2``. Peers: ``nflows``
+(coupling splines with LU, random permutations and residual networks, as in the paper), ``zuko``, ``flowjax``.
+
+All train by one loop (``measure/training.py``). With ``OMP_NUM_THREADS=1 BENCH_CLOCK=cpu`` the budget is computing time
+of the process, which a busy machine disturbs little. Lines are appended to ``--output``, JSON each;
+``--table FILE`` prints them as a table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import math
+import re
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from measure.held_out import PARTS, Rows, _standardised
+from measure.jax_peers import JaxModel, flowjax
+from measure.models import TorchModel
+from measure.sizes import Size
+from measure.torch_peers import zuko
+from measure.training import Protocol, train_jax, train_torch
+from torch import Tensor, nn
+
+import pushforward as pf
+from pushforward.nets.made import MADE
+from pushforward.nets.mlp import MLP
+from pushforward.transforms import PLU, Affine, Autoregressive, Compose, Coupling, Half, Permutation, Spline
+
+MOST = 200_000  # training rows
+
+
+def table(path: Path) -> np.ndarray:
+    """The numbers of a table; columns of few values are left out, rounded ones are spread over their cells."""
+    if path.suffix == ".csv":
+        with path.open(newline="") as file:
+            _, *lines = list(csv.reader(file))
+        columns = [column for column in zip(*lines, strict=True) if _is_number(column)]
+        values = np.array(columns, dtype=float).T
+    else:
+        with np.load(path) as file:
+            values = file["X"].astype(float)
+    return _spread(values)
+
+
+def _is_number(column: tuple[str, ...]) -> bool:
+    try:
+        return all(math.isfinite(float(cell)) for cell in column)
+    except ValueError:
+        return False
+
+
+def _spread(values: np.ndarray) -> np.ndarray:
+    random, kept = np.random.default_rng(0), []
+    for column in values.T:
+        found = np.unique(column)
+        if len(found) < 20:
+            continue
+        cell = np.diff(found).min() if len(found) < len(column) / 2 else 0.0
+        kept.append(column + cell * random.random(len(column)))
+    return np.stack(kept, 1)
+
+
+def rows(path: Path) -> Rows:
+    """80 % of a table to train on, 10 % each to validate and to test; or a file or folder with such parts."""
+    if path.is_dir():
+        parts = [np.load(path / f"{part}.npy", mmap_mode="r")[:MOST] for part in PARTS]
+        parts[1], parts[2] = parts[1][:4000], parts[2][:10_000]
+    elif path.suffix == ".npz" and "train" in (file := np.load(path)):
+        parts = [file[part] for part in PARTS]
+    else:
+        values = table(path)
+        order = np.random.default_rng(1).permutation(len(values))
+        parts = np.split(values[order], [int(0.8 * len(values)), int(0.9 * len(values))])
+    return _standardised(*(torch.tensor(np.array(part), dtype=torch.float32) for part in parts))
+
+
+class Scaled(nn.Module):
+    """A network whose first 2K parameters are divided by the root of its width: nflows' scaling."""
+
+    def __init__(self, net: Any, bins: int, width: int) -> None:
+        super().__init__()
+        self.net, self.num_params = net, net.num_params
+        self.register_buffer("scale", torch.tensor([width**-0.5] * (2 * bins) + [1.0] * (bins - 1)))
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        params = self.net(x, context)
+        return params * self.scale.view(-1, *[1] * (params.dim() - 1))
+
+
+def ours(trial: str, features: int) -> TorchModel:
+    name, *options = trial.split("+")
+    number = {k: float(v) for k, v in (re.fullmatch(r"([a-z]+)([\d.e-]+)?", o).groups() for o in options) if v}
+    coupling = name in ("nsf-coupling", "realnvp")
+    layers, bins, bound = (int(number.get("layers", 5)), int(number.get("bins", 8)), number.get("bound", 5.0))
+    depth, width = (
+        int(number.get("depth", 3 if "residual" in options else 2)),
+        int(number.get("hidden", max(128, features))),
+    )
+    deep: dict[str, Any] = {"hidden": (width,) * depth, "residual": "residual" in options}
+    scalar = Spline(bins, bound) if name.startswith("nsf") else Affine(min(5.0, 15.0 / layers))
+    parts: list[Any] = []
+    for layer in range(layers):
+        if layer and "lu" in options:
+            parts.append(PLU(features))
+        if layer and "idlu" in options:
+            parts += [Permutation(torch.randperm(features)), PLU(torch.eye(features))]
+        if layer and "shuffle" in options:
+            parts.append(Permutation(torch.randperm(features)))
+        turned = layer % 2 == 1 and not {"lu", "shuffle", "idlu"} & set(options)
+        if coupling:
+            split = Half(features, swap=layer % 2 == 1)
+            net = MLP(split.kept, split.moved, scalar.num_params, **deep)
+            parts.append(Coupling(split, Scaled(net, bins, width) if "scaled" in options else net, scalar))
+        else:
+            net = MADE(features, scalar.num_params, **deep)
+            parts.append(
+                Autoregressive(
+                    net, scalar, range(features - 1, -1, -1) if turned else None, tails=5.0 if name == "maf" else None
+                )
+            )
+            if "scaled" in options:
+                parts[-1].net = Scaled(net, bins, width)
+        if "bias" in options:
+            for bias, weight in zip(list(net.biases)[:-1], [features, *(width,) * depth], strict=False):
+                nn.init.uniform_(bias, -(weight**-0.5), weight**-0.5)
+        if "wide" in options:
+            for bias in list(net.biases)[:1]:
+                nn.init.uniform_(bias, -1.0, 1.0)
+    flow = pf.Flow(Compose(parts), features)
+    return TorchModel(flow, flow.log_prob, None, None)
+
+
+def nflows(trial: str, features: int) -> TorchModel:
+    """Durkan et al. (2019): random permutation and LU, coupling spline with a residual network, and a last LU."""
+    from nflows import distributions, flows, transforms
+    from nflows.nn.nets import ResidualNet
+
+    number = {k: float(v) for k, v in re.findall(r"\+([a-z]+)([\d.e-]+)", trial)}
+    width, parts = int(number.get("hidden", max(128, features))), []
+
+    def mix() -> list[Any]:
+        return [transforms.RandomPermutation(features), transforms.LULinear(features, identity_init=True)]
+
+    for layer in range(int(number.get("layers", 5))):
+        parts += [
+            *mix(),
+            transforms.PiecewiseRationalQuadraticCouplingTransform(
+                (torch.arange(features) + layer) % 2,
+                lambda inputs, outputs: ResidualNet(inputs, outputs, width, num_blocks=2),
+                num_bins=int(number.get("bins", 8)),
+                tails="linear",
+                tail_bound=number.get("bound", 5.0),
+            ),
+        ]
+    flow = flows.Flow(transforms.CompositeTransform([*parts, *mix()]), distributions.StandardNormal([features]))
+    return TorchModel(flow, flow.log_prob, None, None)
+
+
+def run(path: Path, trial: str, options: argparse.Namespace, seed: int) -> dict[str, Any]:
+    data = rows(path)
+    torch.manual_seed(seed)
+    family = trial.split("+")[0]
+    size = Size(data.features, (max(128, data.features),) * 2, 5)
+    if family == "nflows":
+        model: Any = nflows(trial, data.features)
+    elif family == "zuko":
+        model = zuko("nsf", size)
+    elif family == "flowjax":
+        model = flowjax("nsf", size)
+    else:
+        model = ours(trial, data.features)
+    found = re.search(r"\+rate([\d.e-]+)", trial)
+    rate = float(found[1]) if found else options.rate
+    protocol = Protocol(
+        options.budget,
+        lr=rate,
+        seed=seed,
+        steps=options.steps,
+        batch=int(re.search(r"\+batch(\d+)|$", trial)[1] or 512),
+    )
+    protocol.batch = min(protocol.batch, len(data.train) // 2)
+    trained = train_jax(model, data, protocol) if isinstance(model, JaxModel) else train_torch(model, data, protocol)
+    return {
+        "data": path.stem,
+        "rows": len(data.train),
+        "features": data.features,
+        "trial": trial,
+        "rate": rate,
+        "budget": options.steps or options.budget,
+        "unit": "steps" if options.steps else "seconds",
+        "seed": seed,
+        "test": round(float(trained.test.double().mean()), 4),
+        "error": round(float(trained.test.std()) / len(trained.test) ** 0.5, 4),
+        "validation": round(max(value for _, value in trained.curve), 4),
+        "steps": trained.steps,
+        "seconds": round(trained.seconds, 1),
+        "note": trained.note,
+    }
+
+
+def shown(lines: list[dict[str, Any]]) -> str:
+    """A table a budget: rows are data sets, columns trials, cells test nats; the last line is the mean difference."""
+    parts = []
+    for unit, budget in sorted({(line["unit"], line["budget"]) for line in lines}):
+        chosen = [line for line in lines if (line["unit"], line["budget"]) == (unit, budget)]
+        trials = list(dict.fromkeys(f"{line['trial']} {line['rate']:g}" for line in chosen))
+        cells: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        for line in chosen:
+            cells[f"{line['data']} ({line['rows']} x {line['features']})"][f"{line['trial']} {line['rate']:g}"].append(
+                line["test"]
+            )
+        first = trials[0]
+        out = [f"\n**{budget:g} {unit}**\n", f"| | {' | '.join(trials)} |", "|---" * (len(trials) + 1) + "|"]
+        for name, row in cells.items():
+            out.append(f"| {name} | " + " | ".join(f"{np.mean(row[t]):.3f}" if t in row else "" for t in trials) + " |")
+        means = []
+        for trial in trials:
+            both = [
+                np.mean(row[trial]) - np.mean(row[first]) for row in cells.values() if trial in row and first in row
+            ]
+            means.append(f"{np.mean(both):+.3f} ({sum(d > 0 for d in both)}/{len(both)})" if both else "")
+        out.append(f"| mean gain (wins) | {' | '.join(means)} |")
+        parts.append("\n".join(out))
+    return "\n".join(parts)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("paths", type=Path, nargs="*")
+    parser.add_argument("--trials", default="nsf,nsf-coupling,nflows")
+    parser.add_argument("--budget", type=float, default=20.0)
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--rate", type=float, default=3e-3)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--output", type=Path, default=Path("architectures.jsonl"))
+    parser.add_argument("--table", type=Path, nargs="*", help="print the table of such files")
+    options = parser.parse_args()
+    if options.table:
+        print(shown([json.loads(line) for path in options.table for line in path.read_text().splitlines()]))
+        return
+    torch.set_num_threads(1)
+    for path in options.paths:
+        for seed in range(options.seeds):
+            for trial in options.trials.split(","):
+                line = json.dumps(run(path, trial, options, seed))
+                print(line, flush=True)
+                with options.output.open("a") as file:
+                    file.write(line + "\n")
+
+
+if __name__ == "__main__":
+    main()
