@@ -94,6 +94,7 @@ class Scaled(nn.Module):
     def __init__(self, net: Any, bins: int, width: int) -> None:
         super().__init__()
         self.net, self.num_params = net, net.num_params
+        self.scale: Tensor
         self.register_buffer("scale", torch.tensor([width**-0.5] * (2 * bins) + [1.0] * (bins - 1)))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -101,9 +102,14 @@ class Scaled(nn.Module):
         return params * self.scale.view(-1, *[1] * (params.dim() - 1))
 
 
+def numbers(trial: str) -> dict[str, float]:
+    """The options of a trial that carry a number."""
+    return {name: float(value) for name, value in re.findall(r"\+([a-z]+)([\d.]+(?:e-\d+)?)", trial)}
+
+
 def ours(trial: str, features: int) -> TorchModel:
     name, *options = trial.split("+")
-    number = {k: float(v) for k, v in (re.fullmatch(r"([a-z]+)([\d.e-]+)?", o).groups() for o in options) if v}
+    number = numbers(trial)
     coupling = name in ("nsf-coupling", "realnvp")
     layers, bins, bound = (int(number.get("layers", 5)), int(number.get("bins", 8)), number.get("bound", 5.0))
     depth, width = (
@@ -123,7 +129,7 @@ def ours(trial: str, features: int) -> TorchModel:
         turned = layer % 2 == 1 and not {"lu", "shuffle", "idlu"} & set(options)
         if coupling:
             split = Half(features, swap=layer % 2 == 1)
-            net = MLP(split.kept, split.moved, scalar.num_params, **deep)
+            net: Any = MLP(split.kept, split.moved, scalar.num_params, **deep)
             parts.append(Coupling(split, Scaled(net, bins, width) if "scaled" in options else net, scalar))
         else:
             net = MADE(features, scalar.num_params, **deep)
@@ -149,7 +155,7 @@ def nflows(trial: str, features: int) -> TorchModel:
     from nflows import distributions, flows, transforms
     from nflows.nn.nets import ResidualNet
 
-    number = {k: float(v) for k, v in re.findall(r"\+([a-z]+)([\d.e-]+)", trial)}
+    number = numbers(trial)
     width, parts = int(number.get("hidden", max(128, features))), []
 
     def mix() -> list[Any]:
@@ -183,16 +189,10 @@ def run(path: Path, trial: str, options: argparse.Namespace, seed: int) -> dict[
         model = flowjax("nsf", size)
     else:
         model = ours(trial, data.features)
-    found = re.search(r"\+rate([\d.e-]+)", trial)
-    rate = float(found[1]) if found else options.rate
-    protocol = Protocol(
-        options.budget,
-        lr=rate,
-        seed=seed,
-        steps=options.steps,
-        batch=int(re.search(r"\+batch(\d+)|$", trial)[1] or 512),
-    )
-    protocol.batch = min(protocol.batch, len(data.train) // 2)
+    number = numbers(trial)
+    rate = number.get("rate", options.rate)
+    batch = min(int(number.get("batch", 512)), len(data.train) // 2)
+    protocol = Protocol(options.budget, lr=rate, seed=seed, steps=options.steps, batch=batch)
     trained = train_jax(model, data, protocol) if isinstance(model, JaxModel) else train_torch(model, data, protocol)
     return {
         "data": path.stem,
