@@ -244,7 +244,12 @@ def places(value, path=()):
 
 SCALARS = [None, True, -1, 0, 2, 10**6, 10**12, 2**63, 10**300, 1e308, "", "x", "float16"]
 LISTS = [[], [[]], [10**6] * 50, {}, {"dict": []}, {"tensor": "x"}, {"tensor": [10**6], "dtype": "int64"}]
-MODULES = [{"type": "Flow", "arguments": {}}, {"type": []}, {"type": "Described"}, {"type": "Compose", "arguments": []}]
+MODULES = [
+    {"type": "Flow", "arguments": {}},
+    {"type": []},
+    {"type": "Configurable"},
+    {"type": "Compose", "arguments": []},
+]
 ODD = st.sampled_from([*SCALARS, *LISTS, *MODULES])
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ..saving import checkpoint
-from ..saving.config import Described
+from ..saving.config import Configurable
 from ..saving.files import NotSaved, reason
 
 
-def save(model: Described, path: Path, facts: dict[str, Any]) -> None:
+def save(model: Configurable, path: Path, facts: dict[str, Any]) -> None:
     """Saves a model; where its place refuses it, in the folder for temporary files.
 
     Raises:

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..saving.config import Described
+from ..saving.config import Configurable
 from ..transforms.elementwise import sum_event
 from .view import DensityView
 
 
-class Density(Described):
+class Density(Configurable):
     """A density p(x | context) over events of a fixed shape: exact ``log_prob`` and ``sample``.
 
     Calling it gives ``log_prob``, because DistributedDataParallel, FSDP and ``torch.compile`` wrap ``forward``.
@@ -84,7 +84,7 @@ class Density(Described):
         return x, context
 
 
-class StandardNormal(Described):
+class StandardNormal(Configurable):
     r"""N(0, I) over events of the given shape, the usual base of a flow.
 
     .. math:: \log p(z) = -\tfrac12 \lVert z \rVert^2 - \tfrac{m}{2} \log 2\pi

@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..numerics.affine import soft_clamp
-from ..saving.config import Described
+from ..saving.config import Configurable
 
 _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
-class Conditional(Described):
+class Conditional(Configurable):
     """log p(x_j | params) in nats, and draws of x_j."""
 
     num_params: int

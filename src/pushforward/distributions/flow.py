@@ -49,6 +49,10 @@ class Flow(Density):
                 f"{transform.event_dim} dimensions"
             )
 
+    def arguments(self) -> dict[str, Any]:
+        own = {"event_shape": list(self.event_shape), "context": self.context_features}
+        return {"transform": self.transform, "base": self.base, **own}
+
     def log_prob(self, x: Tensor, context: Tensor | None = None, t: float | Tensor | None = None) -> Tensor:
         """log p(x | context) in nats; with ``t``, of the density p(x, t) on the way (continuous flows, 0 <= t <= 1).
 

@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..saving.config import Described
+from ..saving.config import Configurable
 
 
-class Levels(Described):
+class Levels(Configurable):
     """A distribution over 0 … levels-1 with ``num_params`` parameters; all zero is its starting point."""
 
     num_params: int

@@ -15,11 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..numerics.layout import image_layout
-from ..saving.config import Described
+from ..saving.config import Configurable
 from .mlp import has_context
 
 
-class ConvNet(Described):
+class ConvNet(Configurable):
     r"""3x3, then 1x1, then 3x3 convolutions, as in Glow: ``(*batch, inputs, H, W)`` to
     ``(num_params, *batch, outputs, H, W)``.
 
@@ -63,7 +63,7 @@ class ConvNet(Described):
         return params_first(h, batch, self.num_params)
 
 
-class ResidualConvNet(Described):
+class ResidualConvNet(Configurable):
     r"""Residual blocks h + conv(relu(conv(relu(h)))) of 3x3 convolutions, and a zero exit, as in RealNVP.
 
     Shapes and context as for :class:`ConvNet`.
@@ -116,7 +116,7 @@ class ResidualConvNet(Described):
         return params_first(h if self.moved is None else h * self.moved, batch, self.num_params)
 
 
-class ContextBias(Described):
+class ContextBias(Configurable):
     """A bias of every channel from the context, ``(*batch or broadcastable, context)`` to ``(n, channels, 1, 1)``.
 
     Args:

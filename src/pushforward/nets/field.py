@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..numerics.ode.network import Network, logistic_form
-from ..saving.config import Described
+from ..saving.config import Configurable
 from .mlp import has_context, uniform
 
 
@@ -25,7 +25,7 @@ def tanh(a: Tensor) -> Tensor:
     return torch.sigmoid(2 * a) * 2 - 1
 
 
-class MLPField(Described):
+class MLPField(Configurable):
     r"""A perceptron of tanh layers that reads z, t and the context.
 
     .. math:: h_1 = \tanh(W_1 [z, t] + V c + b_1),\quad h_{l+1} = \tanh(W_{l+1} h_l + b_{l+1}),\quad
@@ -96,7 +96,7 @@ class MLPField(Described):
         )
 
 
-class ResidualField(Described):
+class ResidualField(Configurable):
     r"""A residual network that reads z, t and the context; it can be deep.
 
     .. math:: h \leftarrow W [z, t] + V c + b,\quad h \leftarrow h + B \tanh(A \tanh(h)) \text{ per block},\quad
@@ -131,7 +131,7 @@ class ResidualField(Described):
         return self.last(tanh(h))
 
 
-class SquashField(Described):
+class SquashField(Configurable):
     r"""FFJORD's own field: layers whose output is gated and shifted by time and context (concat-squash).
 
     .. math:: h_{l+1} = (W_l h_l + b_l) \circ \sigma(G_l [t, c] + g_l) + B_l [t, c], \quad h_l \leftarrow \tanh(h_l)
@@ -169,7 +169,7 @@ class SquashField(Described):
         return h
 
 
-class FourierField(Described):
+class FourierField(Configurable):
     r"""A perceptron that reads z and t through waves as well: for densities with fine structure in few features.
 
     .. math:: h_0 = [z, t, \sin(B z), \cos(B z), \sin(\pi k t), \cos(\pi k t)]_{k = 1..4},\quad
@@ -228,7 +228,7 @@ class FourierField(Described):
         return h
 
 
-class ConvField(Described):
+class ConvField(Configurable):
     r"""A convolutional field for images ``(n, C, H, W)``: time is one more channel of every layer.
 
     Args:

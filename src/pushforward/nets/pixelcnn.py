@@ -12,14 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..saving.config import Described
+from ..saving.config import Configurable
 from .mlp import has_context
 
 FIRST = 7  # rows, columns and taps of the first convolutions
 WIDTH = 3  # columns of the others above; they see 2 rows, and 2 taps along the row
 
 
-class AboveConv(Described):
+class AboveConv(Configurable):
     """A convolution over rows up to the current one, or strictly above it.
 
     Args:
@@ -46,7 +46,7 @@ class AboveConv(Described):
         return F.conv2d(window, self.weight, self.bias, padding=(0, self.columns // 2))
 
 
-class AcrossConv(Described):
+class AcrossConv(Configurable):
     """A convolution along the row over the pixels to the left and, masked by colour, the current one.
 
     Channels in and out fall into ``colours`` groups, in turn red, green and blue. At the current pixel a group sees the
@@ -90,7 +90,7 @@ def groups(channels: int, colours: int) -> Tensor:
     return torch.arange(channels) * colours // channels
 
 
-class Block(Described):
+class Block(Configurable):
     r"""One residual step of both stacks: v looks above, h along the row and at v.
 
     .. math:: v' = v + A\,\mathrm{relu}(v),\quad (a, b) = C\,\mathrm{relu}(h) + L\,\mathrm{relu}(v') + K c,\quad
@@ -121,7 +121,7 @@ class Block(Described):
         return link if self.context is None else link + self.context(context)[..., None, None]
 
 
-class PixelNet(Described):
+class PixelNet(Configurable):
     r"""Maps images in [-1, 1], ``(n, C, H, W)``, to parameters ``(num_params, n, C, H, W)``, all in one pass.
 
     The parameters of a number depend on earlier numbers and the context alone. They start at exactly zero.

@@ -61,7 +61,7 @@ def glow(
     for level in range(levels):
         channels = 2 ** (level + 2) * shape[0]
         parts = [_glow_step(channels, context, hidden) for _ in range(steps)]
-        stages.append(Compose([Squeeze(), *([Reversible(parts)] if reversible else parts)]))
+        stages.append((Reversible if reversible else Compose)([Squeeze(), *parts]))
     return placed(_multiscale(stages, shape, context, squeezes=levels), device, dtype)
 
 

@@ -2,7 +2,7 @@
 
 Nothing in it can run: the config names classes that are already imported, the weights are plain arrays. A digest over
 both files tells a damaged model from a sound one, and what a config asks for is bounded by the size of its weights
-before anything is allocated.
+before anything is allocated. docs/saved_models.md specifies the format.
 """
 
 from __future__ import annotations
@@ -20,44 +20,41 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from .. import __version__
 from .bundle import CheckpointError as CheckpointError
 from .bundle import read_config, read_tensors, write_bundle
-from .config import Described, build, describe, dtype_named
+from .config import Configurable, build, describe, dtype_named
+from .same import difference
+from .upgrade import upgrade
 
-FORMAT = 1
+FORMAT = 2
 TOO_LARGE = "it is far larger than its weights"
 FREE_ELEMENTS = 2**26  # what building may allocate however small the weights are: index sets, masks
 FREE_OPERATIONS = 20_000  # that building any model may take
 FREE_SIZES = 2**20  # what all sizes in a config may add up to, likewise
+MODULES = 2**17  # that a model may have, shared ones counted as often as they stand in it
 
 
-def save(model: Described, path: str | Path, *, extra: dict[str, Any] | None = None) -> None:
-    """Writes a model as a directory; one that holds a model already is replaced in one step.
+def save(model: Configurable, path: str | Path, *, extra: dict[str, Any] | None = None) -> None:
+    """Writes a model as it is now, as a directory; one that holds a model already is replaced in one step.
+
+    Parts may have been replaced, added, taken out or frozen since the model was made. Before anything is written the
+    model is built anew from its description and compared: what would not come back is refused.
 
     Args:
-        model: A flow or any other described module, on any device.
+        model: A flow or any other configurable module, on any device.
         path: The directory.
         extra: Anything that JSON can hold, to be read back with :func:`load_extra`.
 
     Raises:
-        TypeError: the model, or something inside it, is not ``Described``; or ``extra`` is not JSON.
-        ValueError: ``path`` exists and is not a model.
+        TypeError: the model, or something inside it, is not ``Configurable``; or ``extra`` is not JSON.
+        ValueError: ``path`` exists and is not a model; or something was changed in the model that no file can hold.
         OSError: the disk is full, or the place is not writable; what was there before is still there.
     """
-    if not isinstance(model, Described):
-        raise TypeError(f"model must be a flow or another described module, got {type(model).__name__}")
+    if not isinstance(model, Configurable):
+        raise TypeError(f"model must be a flow or another configurable module, got {type(model).__name__}")
     path = Path(path).resolve()
     if path.exists() and not _may_replace(path):
         raise ValueError(f"{path} exists and is not a saved model: choose another path, or remove it first")
-    state = model.state_dict()
-    dtype, others = _dtypes(model, state)
-    config = {
-        "format": FORMAT,
-        "pushforward": __version__,
-        "model": describe(model),
-        "dtype": dtype,
-        "other_dtypes": others,
-        "extra": {} if extra is None else extra,
-    }
-    write_bundle(path, "model", config, state)
+    config = {"format": FORMAT, "pushforward": __version__, **_content(model), "extra": {} if extra is None else extra}
+    write_bundle(path, "model", config, model.state_dict())
 
 
 def load(path: str | Path, *, device: str | torch.device = "cpu") -> Any:
@@ -73,7 +70,7 @@ def load(path: str | Path, *, device: str | torch.device = "cpu") -> Any:
     path = Path(path)
     config = _config(path)
     state = read_tensors(path, "model", config)
-    model = _build(config, path / "config.json", sum(tensor.numel() for tensor in state.values()))
+    model, state = _build(config, path / "config.json", state)
     _compare(model.state_dict(), state, path / "model.safetensors")
     model.load_state_dict(state)
     return model.to(device).eval()
@@ -100,11 +97,47 @@ def _may_replace(path: Path) -> bool:
         return False
 
 
-def _dtypes(model: Described, state: dict[str, Tensor]) -> tuple[str, dict[str, str]]:
-    """The precision of the parameters, and that of every tensor that has another one."""
-    names = {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in state.items()}
+def _content(model: Configurable) -> dict[str, Any]:
+    """What a config says of a model: how to build it, its number types, and which parameters are frozen.
+
+    Raises:
+        TypeError: something inside the model is not ``Configurable``.
+        ValueError: the model is not what its description gives.
+    """
+    tensors = dict([*model.named_parameters(), *model.named_buffers()])
+    names = {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in tensors.items()}
     main = next((str(p.dtype).removeprefix("torch.") for p in model.parameters()), "float32")
-    return main, {name: dtype for name, dtype in names.items() if dtype != main}
+    try:
+        content = {
+            "model": describe(model),
+            "dtype": main,
+            "other_dtypes": {name: dtype for name, dtype in names.items() if dtype != main},
+            "frozen": [name for name, parameter in model.named_parameters() if not parameter.requires_grad],
+        }
+        with torch.random.fork_rng(devices=[]):
+            found = difference(model, _fresh(content))
+    except (TypeError, NotImplementedError):
+        raise
+    except Exception as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        found = f"building it from its description fails: {reason}"
+    if found:
+        raise ValueError(f"the model has been changed in a way that cannot be saved: {found}")
+    return content
+
+
+def _fresh(content: dict[str, Any]) -> Configurable:
+    """The model of a config, freshly initialised."""
+    model = build(content["model"])
+    if not isinstance(model, Configurable):
+        raise ValueError(f"'model' should describe a module, got {type(model).__name__}")
+    model.to(dtype_named(content["dtype"]))
+    tensors = dict([*model.named_parameters(), *model.named_buffers()])
+    for name, dtype in content["other_dtypes"].items():
+        tensors[name].data = tensors[name].data.to(dtype_named(dtype))
+    for name in content.get("frozen", ()):
+        tensors[name].requires_grad_(False)
+    return model
 
 
 def _config(path: Path) -> dict[str, Any]:
@@ -123,24 +156,20 @@ def _config(path: Path) -> dict[str, Any]:
     return config
 
 
-def _build(config: dict[str, Any], path: Path, elements: int) -> Described:
-    """The model of a config, freshly initialised; whatever goes wrong inside is the config's fault."""
+def _build(config: dict[str, Any], path: Path, state: dict[str, Tensor]) -> tuple[Configurable, dict[str, Tensor]]:
+    """The model of a config, freshly initialised, and its tensors as the present format has them; whatever goes wrong
+    inside is the config's fault."""
     _import_all()
+    elements = sum(tensor.numel() for tensor in state.values())
     try:
-        if _sizes(config.get("model")) > FREE_SIZES + 4 * elements:
+        if _sizes(config.get("model")) > FREE_SIZES + 4 * elements or _modules(config.get("model"), {}) > MODULES:
             raise ValueError(TOO_LARGE)
         with (
             torch.random.fork_rng(devices=[]),
             _Bounded(FREE_ELEMENTS + 16 * elements, FREE_OPERATIONS + 16 * elements),
         ):
-            model = build(config.get("model"))
-            if not isinstance(model, Described):
-                raise ValueError(f"'model' should describe a module, got {type(model).__name__}")
-            model.to(dtype_named(config["dtype"]))
-            tensors = model.state_dict(keep_vars=True)
-            for name, dtype in config["other_dtypes"].items():
-                tensors[name].data = tensors[name].data.to(dtype_named(dtype))
-            return model
+            config, state = upgrade(config, state)
+            return _fresh(config), state
     except (Exception, RecursionError) as error:
         reason = str(error).partition("\n")[0][:200] or type(error).__name__
         raise CheckpointError(f"{path} describes a model that cannot be built: {reason}") from None
@@ -174,6 +203,20 @@ def _sizes(value: Any) -> int:
         indices = all(isinstance(item, int) and 0 <= item < len(value) for item in value)
         return 0 if indices else sum(_sizes(item) for item in value)
     return abs(value) if isinstance(value, int) else 0
+
+
+def _modules(value: Any, shared: dict[Any, int]) -> int:
+    """How many modules a description gives, shared ones counted wherever they stand: few lines can ask for billions."""
+    if isinstance(value, list):
+        return sum(_modules(item, shared) for item in value)
+    if not isinstance(value, dict):
+        return 0
+    if "again" in value:
+        return shared[value["again"]]
+    count = int("type" in value) + sum(_modules(item, shared) for item in value.values())
+    if "shared" in value:
+        shared[value["shared"]] = count
+    return count
 
 
 class _Bounded(TorchDispatchMode):

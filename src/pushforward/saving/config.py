@@ -1,7 +1,7 @@
-"""Modules that can say how they were built, so that a checkpoint is plain JSON plus tensors and never a pickle.
+"""Modules that can say how they are built, so that a checkpoint is plain JSON plus tensors and never a pickle.
 
-Every transform, net and distribution derives from :class:`Described`: the arguments of its constructor are kept, and
-:func:`describe` turns them into JSON; :func:`build` turns the JSON back into a fresh module. Only classes that are
+Every transform, net and distribution derives from :class:`Configurable`: :func:`describe` turns what its constructor
+would have to be given now into JSON, and :func:`build` turns the JSON back into a fresh module. Only classes that are
 already imported and registered can be built, so a description can name code but never bring any.
 """
 
@@ -10,20 +10,29 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from .same import same
 
-class Described(nn.Module):
-    """An ``nn.Module`` that remembers the arguments it was constructed with.
 
-    Subclassing is enough; constructors take values, sequences, tensors and other described modules. Classes defined
-    outside this package are registered under ``module.qualname`` and load once that module is imported.
+class Live:
+    """Stands for an argument that the module holds under the same name: the attribute is read, not remembered."""
+
+
+class Configurable(nn.Module):
+    """An ``nn.Module`` that knows the arguments its constructor needs to build it again.
+
+    Subclassing is enough; constructors take values, sequences, dicts, tensors and other configurable modules. An
+    argument that the constructor stores under its own name is read from there, so that replacing ``flow.transform`` or
+    ``scalar.limit`` changes what is saved; any other is remembered as it was given. Classes defined outside this
+    package are registered under ``module.qualname`` and load once that module is imported.
     """
 
-    registry: ClassVar[dict[str, type[Described]]] = {}
+    registry: ClassVar[dict[str, type[Configurable]]] = {}
     _arguments: dict[str, Any]
 
     if TYPE_CHECKING:  # parameters, buffers and submodules are attributes that only nn.Module knows of
@@ -32,13 +41,17 @@ class Described(nn.Module):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        Described.registry[_name(cls)] = cls
+        Configurable.registry[_name(cls)] = cls
         if "__init__" in cls.__dict__:
             cls.__init__ = _remember_arguments(cls.__init__)  # type: ignore[method-assign]
 
     def arguments(self) -> dict[str, Any]:
-        """The constructor arguments that rebuild this module; its tensors are stored apart."""
-        return self.__dict__.get("_arguments", {})  # a class without a constructor takes none
+        """The constructor arguments that build this module as it is now; its tensors are stored apart."""
+        remembered = self.__dict__.get("_arguments", {})  # a class without a constructor takes none
+        return {name: getattr(self, name) if value is Live else value for name, value in remembered.items()}
+
+
+Described = Configurable  # its name in version 0.1
 
 
 def _name(cls: type) -> str:
@@ -50,22 +63,50 @@ def _remember_arguments(init: Any) -> Any:
     signature = inspect.signature(init)
 
     @functools.wraps(init)
-    def wrapper(self: Described, *args: Any, **kwargs: Any) -> None:
+    def wrapper(self: Configurable, *args: Any, **kwargs: Any) -> None:
         init(self, *args, **kwargs)
         if type(self).__init__ is wrapper:  # the outermost constructor speaks for the object
             bound = signature.bind(self, *args, **kwargs)
             bound.apply_defaults()
-            object.__setattr__(self, "_arguments", dict(list(bound.arguments.items())[1:]))
+            given = list(bound.arguments.items())[1:]
+            self._arguments = {name: Live if _holds(self, name, value) else value for name, value in given}
 
     return wrapper
 
 
+def _holds(module: nn.Module, name: str, value: Any) -> bool:
+    """Whether the module has stored an argument as an attribute of its name."""
+    places = vars(module), module._parameters, module._buffers, module._modules
+    if not any(name in place for place in places):
+        return False
+    stored = getattr(module, name)
+    if isinstance(stored, Tensor):  # its values may change: the shape is what a constructor needs
+        return isinstance(value, Tensor) and value.shape == stored.shape
+    return _same_modules(stored, value) or same(stored, value)
+
+
+def _same_modules(stored: Any, value: Any) -> bool:
+    """The same, for lists and dicts of modules that have become a ``ModuleList`` or a ``ModuleDict``."""
+    if isinstance(stored, nn.ModuleList) and isinstance(value, list | tuple | nn.ModuleList):
+        return len(stored) == len(value) and all(a is b for a, b in zip(stored, value, strict=True))
+    if isinstance(stored, nn.ModuleDict) and isinstance(value, Mapping):
+        return stored.keys() == value.keys() and all(stored[key] is value[key] for key in stored)
+    return False
+
+
 def describe(value: Any) -> Any:
-    """JSON for a constructor argument or a described module.
+    """JSON for a constructor argument or a configurable module.
+
+    A module with tensors that is met a second time is described once and named afterwards, so that tied weights stay
+    tied.
 
     Raises:
         TypeError: something in it can neither be written as JSON nor rebuilt from its arguments.
     """
+    return _describe(value, {})
+
+
+def _describe(value: Any, known: dict[int, dict[str, Any]]) -> Any:
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
@@ -73,25 +114,38 @@ def describe(value: Any) -> Any:
     if isinstance(value, Tensor):
         return {"tensor": value.detach().cpu().tolist(), "dtype": str(value.dtype).removeprefix("torch.")}
     if isinstance(value, list | tuple | range | nn.ModuleList):
-        return [describe(item) for item in value]
-    if isinstance(value, dict):
-        return {"dict": {str(key): describe(item) for key, item in value.items()}}
-    if isinstance(value, Described):
-        return {"type": _name(type(value)), "arguments": {k: describe(v) for k, v in value.arguments().items()}}
+        return [_describe(item, known) for item in value]
+    if isinstance(value, dict | nn.ModuleDict):
+        return {"dict": {str(key): _describe(item, known) for key, item in value.items()}}
+    if isinstance(value, Configurable):
+        return _describe_module(value, known)
     raise TypeError(
         f"{type(value).__module__}.{type(value).__qualname__} cannot be saved: derive it from "
-        "pushforward.saving.config.Described (an nn.Module that remembers its constructor arguments)"
+        "pushforward.saving.config.Configurable (an nn.Module that knows its constructor arguments)"
     )
 
 
-def build(description: Any) -> Any:
+def _describe_module(module: Configurable, known: dict[int, dict[str, Any]]) -> dict[str, Any]:
+    before = known.get(id(module))
+    if before is not None:
+        return {"again": before.setdefault("shared", list(known).index(id(module)))}
+    description: dict[str, Any] = {"type": _name(type(module)), "arguments": {}}
+    if next(module.parameters(), None) is not None or next(module.buffers(), None) is not None:
+        known[id(module)] = description
+    for name, value in module.arguments().items():
+        description["arguments"][name] = _describe(value, known)
+    return description
+
+
+def build(description: Any, shared: dict[Any, Any] | None = None) -> Any:
     """The inverse of :func:`describe`; modules come back freshly initialised.
 
     Raises:
         ValueError: the description names an unknown class or has an unknown form.
     """
+    shared = {} if shared is None else shared
     if isinstance(description, list):
-        return [build(item) for item in description]
+        return [build(item, shared) for item in description]
     if not isinstance(description, dict):
         return description
     if "float" in description:
@@ -99,13 +153,22 @@ def build(description: Any) -> Any:
     if "tensor" in description:
         return torch.tensor(description["tensor"], dtype=dtype_named(description.get("dtype")))
     if "dict" in description:
-        return {key: build(item) for key, item in description["dict"].items()}
+        return {key: build(item, shared) for key, item in description["dict"].items()}
+    if "again" in description:
+        return shared[description["again"]]
     if "type" in description:
-        cls = Described.registry.get(description["type"])
-        if cls is None:
-            raise ValueError(f"unknown type {description['type']!r}: import the module that defines it before loading")
-        return cls(**{key: build(item) for key, item in description.get("arguments", {}).items()})
+        module = _build_module(description, shared)
+        if "shared" in description:
+            shared[description["shared"]] = module
+        return module
     raise ValueError(f"not a description: keys {sorted(description)}")
+
+
+def _build_module(description: dict[str, Any], shared: dict[Any, Any]) -> Configurable:
+    cls = Configurable.registry.get(description["type"])
+    if cls is None:
+        raise ValueError(f"unknown type {description['type']!r}: import the module that defines it before loading")
+    return cls(**{key: build(item, shared) for key, item in description.get("arguments", {}).items()})
 
 
 def dtype_named(name: Any) -> torch.dtype:

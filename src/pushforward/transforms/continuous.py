@@ -95,6 +95,11 @@ class Continuous(Transform):
         self.trace, self.probes, self.noise = trace, probes, noise
         self.gradient, self.checkpoint = gradient, checkpoint
 
+    def arguments(self) -> dict[str, Any]:
+        solver = self.solver
+        known = {"rtol": solver.rtol, "atol": solver.atol, "max_steps": solver.max_steps, "steps": solver.steps}
+        return {**super().arguments(), "solver": solver.tableau.name, **known}
+
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         solution = self._solve(x, context, self.time, 0.0)
         return solution.z, solution.logdet  # type: ignore[return-value]

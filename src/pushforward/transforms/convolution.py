@@ -52,7 +52,9 @@ class Conv1x1(Transform):
         self.norm = ActNorm(len(self.matrix.weight()), event_dim=3) if normalize else None
 
     def arguments(self) -> dict[str, Any]:
-        return {**super().arguments(), "weight": self.matrix.arguments()["weight"]}
+        kinds = {kind: name for name, kind in PARAMETRISATIONS.items()}
+        own = {"parametrisation": kinds[type(self.matrix)], "normalize": self.norm is not None}
+        return {"weight": self.matrix.arguments()["weight"], **own}
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         weight, bias = self.matrix.weight(), None

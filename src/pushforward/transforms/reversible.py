@@ -5,11 +5,11 @@ A flow is invertible, so the memory that training takes need not grow with its d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..numerics.eager import eager
 from .base import Compose, Transform
@@ -25,7 +25,7 @@ class Reversible(Transform):
     either side: about a third more time in all. Gradients of gradients are not available.
 
     Args:
-        transforms: The transforms, in the order from data to noise; events keep their shape.
+        transforms: The transforms, in the order from data to noise.
 
     Reference:
         Gomez et al. (2017), The reversible residual network, arXiv:1707.04585.
@@ -33,35 +33,47 @@ class Reversible(Transform):
 
     def __init__(self, transforms: Sequence[Transform]) -> None:
         super().__init__()
-        parts = [part for t in transforms for part in (t.transforms if isinstance(t, Compose) else [t])]
-        self.chain = Compose(parts)
-        self.event_dim = self.chain.event_dim
+        stored = Compose(transforms)
+        self.transforms: Any = stored.transforms
+        self.event_dim = stored.event_dim
+        self._stored = (stored,)  # in a tuple, because its tensors already are those of ``transforms``
 
-    def arguments(self) -> dict[str, Any]:
-        return {"transforms": list(self.chain.transforms)}
+    @property
+    def out_event_dim(self) -> int:
+        return self.transforms[-1].out_event_dim
 
     @eager
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         if not torch.is_grad_enabled():
-            return self.chain(x, context)
-        parameters = [p for p in self.chain.parameters() if p.requires_grad]
-        return _Recompute.apply(self.chain.transforms, x, context, *parameters)
+            return self._compose()(x, context)
+        parameters = [p for p in self.transforms.parameters() if p.requires_grad]
+        return _Recompute.apply(_flat(self.transforms), x, context, *parameters)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self.chain.inverse(z, context)
+        return self._compose().inverse(z, context)
+
+    def generate(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        return self._compose().generate(z, context)
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        return self.chain.initialize(x, context)
+        return self._compose().initialize(x, context)
 
     def initialize_inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        return self.chain.initialize_inverse(z, context)
+        return self._compose().initialize_inverse(z, context)
+
+    def _compose(self) -> Compose:
+        """The same transforms with stored activations."""
+        (stored,) = self._stored
+        if stored.transforms is not self.transforms:  # they have been replaced
+            stored.transforms = self.transforms
+        return stored
 
 
 class _Recompute(torch.autograd.Function):
-    """z and logdet of a chain; ``backward`` walks the chain from z back to x."""
+    """z and logdet of a composition; ``backward`` goes through it from z back to x."""
 
     @staticmethod
-    def forward(ctx, transforms: nn.ModuleList, x: Tensor, context: Tensor | None, *parameters: Tensor):
+    def forward(ctx, transforms: Sequence[Transform], x: Tensor, context: Tensor | None, *parameters: Tensor):
         z, total = transforms[0](x, context)
         for transform in transforms[1:]:
             z, logdet = transform(z, context)
@@ -81,7 +93,9 @@ class _Recompute(torch.autograd.Function):
             with torch.enable_grad():
                 inputs, outputs, join = _rerun(transform, z, context)
             wanted = [*inputs, *own, *given]
-            found = torch.autograd.grad(outputs, wanted, (grad_z, grad_logdet), allow_unused=True)
+            pairs = zip(outputs, (grad_z, grad_logdet), strict=True)
+            outputs, grads = zip(*((value, grad) for value, grad in pairs if value.requires_grad), strict=True)
+            found = torch.autograd.grad(outputs, wanted, grads, allow_unused=True)
             for tensor, gradient in zip(wanted[len(inputs) :], found[len(inputs) :], strict=True):
                 if gradient is not None:
                     gradients[tensor] = gradients[tensor] + gradient if tensor in gradients else gradient
@@ -110,3 +124,8 @@ def _rerun_coupling(coupling: Coupling, z: Tensor, context: Tensor | None):
     value, log_slope = coupling.scalar(moved, params)
     outputs = coupling.split.join(kept, value), sum_event(log_slope, coupling.event_dim)
     return (kept, moved), outputs, coupling.split.join
+
+
+def _flat(transforms: Iterable[Transform]) -> list[Transform]:
+    """The transforms, with those of compositions among them in their place."""
+    return [part for t in transforms for part in (_flat(t) if type(t) is Compose else [t])]
