@@ -22,7 +22,7 @@ def test_each_output_sees_exactly_what_comes_before(features, context, hidden, r
     net = randomised(features, 2, context=context, hidden=hidden, residual=residual)
     c = torch.randn(context, dtype=torch.float64) if context else None
     seen = torch.zeros(features, features, dtype=torch.bool)
-    for _ in range(8):  # a rectifier may be off at one point, not at all of them
+    for _ in range(32):  # a rectifier may be off at one point, not at all of them
         x = torch.randn(features, dtype=torch.float64) * 3
         jacobian = torch.autograd.functional.jacobian(lambda v: net(v, c), x)  # (2, outputs, inputs)
         seen |= (jacobian != 0).any(0)

@@ -14,7 +14,7 @@ from ..numerics.layout import planes, unplanes
 from ..numerics.masked_linear import blocks, mask, masked, staircase
 from ..numerics.perceptron import perceptron
 from ..saving.config import Described
-from .mlp import alternating, has_context, uniform
+from .mlp import alternating, has_context, start_biases, uniform
 
 
 class MADE(Described):
@@ -61,7 +61,8 @@ class MADE(Described):
         self.layers = tuple(staircase(rows, columns) for rows, columns in pairs)
         self.plan = plan(degrees[:-1], num_params, residual)
         self._masks = [f"mask_{k}" for k in range(len(self.layers))]
-        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
+        self.weights = nn.ParameterList()
+        self.biases = start_biases([features * inputs, *hidden, features * num_params], context)
         for k, (stairs, (rows, columns)) in enumerate(zip(self.layers, pairs, strict=True)):
             weight = torch.zeros(stairs.size)
             if stairs is not self.layers[-1]:
@@ -69,7 +70,6 @@ class MADE(Described):
                     bound = max(step.columns, 1) ** -0.5
                     block.uniform_(-bound, bound)
             self.weights.append(nn.Parameter(weight))
-            self.biases.append(nn.Parameter(torch.zeros(stairs.rows)))
             self.register_buffer(self._masks[k], mask(stairs, rows, columns), persistent=False)
         self.context_weight = uniform(self.layers[0].rows, context, zero=not hidden) if has_context(context) else None
 

@@ -56,7 +56,7 @@ class MLP(Described):
         self.weights = nn.ParameterList(
             uniform(stairs.rows, stairs.columns, zero=k == last) for k, stairs in enumerate(self.layers)
         )
-        self.biases = nn.ParameterList(nn.Parameter(torch.zeros(stairs.rows)) for stairs in self.layers)
+        self.biases = start_biases(widths, context)
         self.context_weight = uniform(widths[1], context, zero=last == 0) if has_context(context) else None
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -98,6 +98,18 @@ def alternating(net: Described, batch: torch.Size, context: Tensor | None) -> li
 def entries(parameters: nn.ParameterList) -> Iterable[Tensor]:
     """The parameters of a list without its lookups by name, which take longer than a small matrix product."""
     return parameters._parameters.values()  # type: ignore[return-value]
+
+
+def start_biases(widths: Sequence[int], context: int) -> nn.ParameterList:
+    """PyTorch's own default again, and zeros in the last layer.
+
+    With zeros everywhere all kinks of the rectifiers would meet in one point at first, and networks of few inputs learn
+    much more slowly.
+    """
+    fans = [widths[0] + context, *widths[1:-2]]
+    bounds = [*(max(fan, 1) ** -0.5 for fan in fans[: len(widths) - 2]), 0.0]
+    pairs = zip(widths[1:], bounds, strict=True)
+    return nn.ParameterList(nn.Parameter(torch.empty(width).uniform_(-bound, bound)) for width, bound in pairs)
 
 
 def uniform(rows: int, columns: int, *, zero: bool = False) -> nn.Parameter:
