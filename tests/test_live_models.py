@@ -11,6 +11,7 @@ from torch import nn
 import pushforward as pf
 from pushforward import transforms as T
 from pushforward.distributions.base import StandardNormal
+from pushforward.nets.field import MLPField
 from pushforward.nets.mlp import MLP
 from pushforward.saving.checkpoint import CheckpointError
 from pushforward.saving.config import Configurable
@@ -103,7 +104,7 @@ def test_a_layer_that_stands_twice_stays_one_layer(tmp_path):
 def test_the_settings_of_a_solver_are_saved_as_they_are(tmp_path):
     from dataclasses import replace as replaced
 
-    model = randomize(pf.ffjord(2, hidden=(8,))).eval()
+    model = randomize(pf.Flow(T.Continuous(MLPField(2, hidden=(8,))), 2)).eval()
     model.transform.solver = replaced(model.transform.solver, rtol=1e-3, atol=1e-3)
     model.transform.trace = "exact"
     pf.save(model, tmp_path / "model")

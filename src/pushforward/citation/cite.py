@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Iterator
+from importlib import resources
 from typing import TextIO
 
 from torch import nn
-
-from .papers import PAPERS
 
 ALWAYS = ("rezende2015variational", "papamakarios2021normalizing")
 """Normalizing flows as such: the paper that named them for densities, and the review."""
@@ -62,7 +62,15 @@ def bibliography(model: nn.Module) -> str:
     keys = set(ALWAYS)
     for module in model.modules():
         keys.update(_papers_of(module))
-    return "\n\n".join(PAPERS[key] for key in sorted(keys, key=_year_and_key))
+    entries = papers()
+    return "\n\n".join(entries[key] for key in sorted(keys, key=_year_and_key))
+
+
+@functools.cache
+def papers() -> dict[str, str]:
+    """The BibTeX entries of ``papers.bib`` by their keys."""
+    text = resources.files(__package__).joinpath("papers.bib").read_text(encoding="utf-8")
+    return {entry.partition("{")[2].partition(",")[0]: entry for entry in text.strip().split("\n\n")}
 
 
 def _papers_of(module: nn.Module) -> Iterator[str]:
