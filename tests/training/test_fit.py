@@ -172,7 +172,7 @@ def test_metrics_are_the_history_as_json_lines(tmp_path):
     path = tmp_path / "metrics.jsonl"
     result = pf.fit(small_flow(), rows(), steps=30, batch_size=64, metrics=path)
     assert [json.loads(line) for line in path.read_text().splitlines()] == result.history
-    assert set(result.history[0]) == {"step", "epoch", "seconds", "train_loss", "validation_loss", "lr"}
+    assert set(result.history[0]) == {"step", "epoch", "seconds", "train_loss", "validation_loss", "lr", "threads"}
 
 
 def test_nothing_is_printed_where_there_is_no_terminal(capfd):
@@ -191,9 +191,15 @@ BAD = {
     "a context too many": ({"context": torch.ones(400, 1)}, "the flow was built with context=0"),
     "validation": ({"validation": 1.5}, r"validation must be a fraction in \[0, 1\)"),
     "held-out rows": ({"validation": torch.ones(5, 3)}, "validation has rows of shape"),
-    "two lengths": ({"epochs": 1, "budget": 2.0}, "give one of epochs, steps and budget, got epochs=1, budget=2.0"),
+    "two lengths": (
+        {"epochs": 1, "budget": 2.0},
+        "give one of epochs, steps, budget and more, got epochs=1, budget=2.0",
+    ),
     "no steps": ({"steps": 0}, "steps must be a positive integer, got 0"),
-    "no budget": ({"budget": float("nan")}, "budget must be a positive number, got nan"),
+    "no budget": (
+        {"budget": float("nan")},
+        "budget must be a positive number of seconds, or a time such as 90s, 5m or 1h, got nan",
+    ),
     "batch_size": ({"batch_size": 0}, "batch_size must be an integer of at least 1, got batch_size=0"),
     "lr": ({"lr": 0.0}, "lr must be positive, got lr=0.0"),
     "patience": ({"patience": 0}, "patience must be an integer"),
@@ -219,7 +225,7 @@ def test_contexts_have_to_fit():
 
 
 def test_rows_are_refused_where_none_are_used():
-    with pytest.raises(ValueError, match="x and context must be left out: Drawn draws its own samples"):
+    with pytest.raises(ValueError, match="x, context and weights must be left out: Drawn draws its own samples"):
         pf.fit(Drawn(small_flow()), rows(), steps=1)
     with pytest.raises(ValueError, match="epochs=2, but the objective draws its own samples"):
         pf.fit(Drawn(small_flow()), epochs=2)
@@ -239,3 +245,68 @@ def test_images_may_be_bytes():
         model = pf.pixelcnn((1, 2, 2), levels=4, hidden=4, layers=1)
         results.append(pf.fit(model, x, steps=5, progress=False).best_validation_loss)
     assert results[0] == results[1]
+
+
+def test_a_weight_of_two_is_a_row_twice_in_training_and_validation():
+    x, held_out = rows(100), rows(40, seed=2)
+    counts = torch.arange(100) % 3  # rows of weight 0, too
+    repeated = x.repeat_interleave(counts, dim=0)
+    flow, other = small_flow(), small_flow()
+    held = (held_out, None, torch.cat([torch.ones(20), torch.zeros(20)]))
+    options = {"steps": 30, "lr": 1e-2, "batch_size": 512, "initialize": False}
+    weighted = pf.fit(flow, x, weights=counts, validation=held, **options)
+    plain = pf.fit(other, repeated, validation=held_out[:20], **options)
+    torch.testing.assert_close(weights(flow), weights(other), rtol=1e-3, atol=1e-4)
+    assert math.isclose(weighted.best_validation_loss, plain.best_validation_loss, rel_tol=1e-4)
+    assert math.isclose(weighted.validation_se, plain.validation_se, rel_tol=1e-3)
+
+
+def test_weights_go_with_their_rows_into_the_split():
+    x = rows()
+    heavy = (x[:, 0] > 1).float()
+    flow = small_flow()
+    result = pf.fit(flow, x, weights=heavy, steps=200, lr=1e-2)
+    index = result.validation_index
+    expected = -(flow.log_prob(x[index]) * heavy[index]).sum() / heavy[index].sum()
+    assert math.isclose(result.best_validation_loss, expected.item(), rel_tol=1e-4)
+    assert (flow.sample((500,))[:, 0] > 0.5).float().mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (torch.ones(399), r"weights has shape \(399,\), expected \(400,\): one for each row of x"),
+        (torch.ones(400, 1), r"weights has shape \(400, 1\)"),
+        (torch.arange(400.0) - 3, "weights must be finite and not negative, got -3 for row 0"),
+        (torch.tensor([1.0] * 7 + [float("nan")] * 393), "not negative, got nan for row 7"),
+        (torch.tensor([1.0] * 7 + [float("inf")] * 393), "not negative, got inf for row 7"),
+        (torch.zeros(400), "weights must not all be zero"),
+        (torch.eye(400)[5], r"weights are zero for all \d+ rows to (train on|validate with)"),
+    ],
+)
+def test_bad_weights_are_named(weights, message):
+    with pytest.raises(ValueError, match=message):
+        pf.fit(small_flow(), rows(), weights=weights, steps=1)
+
+
+def test_weights_are_refused_where_nothing_weighs():
+    with pytest.raises(ValueError, match="weights: Noisy does not weigh rows"):
+        pf.fit(Noisy(small_flow()), rows(), weights=torch.ones(400), steps=1)
+    with pytest.raises(ValueError, match="x, context and weights must be left out"):
+        pf.fit(Drawn(small_flow()), weights=torch.ones(400), steps=1)
+
+
+def test_a_context_may_have_more_dimensions_where_the_objective_takes_it():
+    class Encoded(Objective):
+        def forward(self, x, context=None):
+            return self.held_out(x, context).mean()
+
+        def held_out(self, x, context=None):
+            return -self.flow(x, context.flatten(1).sum(1, keepdim=True))
+
+    x = rows()
+    pictures = x[:, :1, None, None].expand(-1, 1, 3, 3).contiguous() / 9
+    result = pf.fit(Encoded(small_flow(context=1)), x, pictures, steps=5, initialize=False)
+    assert result.steps == 5
+    with pytest.raises(ValueError, match=r"context has shape \(399, 1, 3, 3\), expected \(400, 1\)"):
+        pf.fit(Encoded(small_flow(context=1)), x, pictures[1:], steps=5)

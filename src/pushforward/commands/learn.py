@@ -15,7 +15,7 @@ from torch import Tensor
 from ..distributions.base import Density
 from ..distributions.flow import Flow
 from ..objectives.continuous import FlowMatching
-from ..objectives.divergences import Objective
+from ..objectives.divergences import Objective, weighted_mean
 from ..tables.errors import InputError
 from ..tables.formats.table import Table
 from ..tables.schema.cells import Cells, cell_log_density
@@ -41,9 +41,9 @@ class DequantisedKL(Objective):
         super().__init__(flow)
         self.cells = Cells(schema)
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
         """The mean negative log-likelihood in nats, a scalar."""
-        return self.held_out(x, context).mean()
+        return weighted_mean(self.held_out(x, context), weights)
 
     def held_out(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """-log p of every row at one point of its cell, of shape ``(*batch,)``, in nats."""

@@ -98,7 +98,7 @@ class FlowDensity(_FlowEstimator):
         flow: ``nsf``, ``nsf-coupling``, ``nsf-linear``, ``maf``, ``maf-linear``, ``iaf``, ``realnvp`` or ``ffjord``.
         layers: Layers of the flow; the recipe's default where it is None.
         hidden: Widths of the hidden layers.
-        epochs: Passes over the rows. Without ``epochs`` and ``steps``, about 5,000 batches; ask for few where
+        epochs: Passes over the rows. Without ``epochs`` and ``steps``, until it has converged; ask for few where
             many fits are compared.
         steps: Batches to train on.
         batch_size: Rows in a batch.

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..distributions.anyorder import AnyOrder
 from ..distributions.base import Density
-from .divergences import ForwardKL, Objective
+from .divergences import ForwardKL, Objective, weighted_mean
 
 
 class AnyOrderLikelihood(Objective):
@@ -33,9 +33,9 @@ class AnyOrderLikelihood(Objective):
             raise TypeError(f"flow must be an any-order model (pf.anyorder), got {type(flow).__name__}")
         super().__init__(flow)
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
         """The mean loss in nats, a scalar."""
-        return self.held_out(x, context).mean()
+        return weighted_mean(self.held_out(x, context), weights)
 
     def held_out(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """An unbiased estimate of every row's loss, ``(*batch,)``, in nats."""

@@ -11,7 +11,7 @@ from ..distributions.flow import Flow
 from ..transforms.base import Compose, Transform
 from ..transforms.continuous import Continuous
 from ..transforms.elementwise import sum_event
-from .divergences import Objective
+from .divergences import Objective, weighted_mean
 
 
 class FlowMatching(Objective):
@@ -57,9 +57,9 @@ class FlowMatching(Objective):
             _assignment()
         self.coupling, self.context_cost, self.late = coupling, context_cost, late
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
         """The mean squared error of the field, a scalar; times are spread evenly over the batch."""
-        return self._errors(x, context, spread=True).mean()
+        return weighted_mean(self._errors(x, context, spread=True), weights)
 
     def held_out(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """The squared error of every row at a time and a noise of its own, ``(*batch,)``."""
@@ -116,7 +116,7 @@ class RegularisedLikelihood(Objective):
             raise ValueError(f"prices must not be negative, got kinetic={kinetic}, jacobian={jacobian}")
         self.kinetic, self.jacobian = kinetic, jacobian
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
         """The mean penalised negative log-likelihood in nats, a scalar."""
         x, context = self.flow._check(x, context)
         before, continuous, after = split_at_continuous(self.flow)
@@ -130,7 +130,7 @@ class RegularisedLikelihood(Objective):
             z, logdet = part(z, context)
             log_prob = log_prob + logdet
         penalty = self.kinetic * solution.kinetic + self.jacobian * solution.jacobian  # type: ignore[operator]
-        return (penalty - log_prob - self.flow.base.log_prob(z)).mean()
+        return weighted_mean(penalty - log_prob - self.flow.base.log_prob(z), weights)
 
     def held_out(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """-log p(x | context) of every row, without the penalty, ``(*batch,)``, in nats."""

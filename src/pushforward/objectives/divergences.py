@@ -9,6 +9,9 @@ To write another one, derive from :class:`Objective` and give two methods. Eithe
 or it draws its own samples, says ``uses_data = False``, and takes their number in place of the batch:
 ``forward(n)`` and ``held_out(n)``, the latter with one loss for each draw.
 
+An objective that can weigh rows takes ``weights``, ``(*batch,)``, as a third argument of ``forward``; see
+:func:`weighted_mean`.
+
 Random numbers come from PyTorch's default generators: ``fit`` seeds them, and gives them back to the caller as they
 were. It also sets them to the same state before each validation, so that two validations differ by the weights alone.
 """
@@ -52,10 +55,21 @@ class Objective(nn.Module):
         return ""
 
 
+def weighted_mean(losses: Tensor, weights: Tensor | None) -> Tensor:
+    """The loss of a batch from those of its rows: their mean, or that of losses times weights.
+
+    :func:`pushforward.fit` divides weights by their mean over all training rows, so batches of little weight count
+    little.
+    """
+    return losses.mean() if weights is None else (losses * weights).mean()
+
+
 class ForwardKL(Objective):
     r"""Maximum likelihood: KL(data ‖ flow) up to the entropy of the data, which the flow cannot change.
 
-    .. math:: \mathcal{L} = -\frac{1}{n} \sum_i \log p(x_i \mid c_i)
+    .. math:: \mathcal{L} = -\frac{1}{n} \sum_i w_i \log p(x_i \mid c_i)
+
+    with weights of 1 where rows have none.
 
     Args:
         flow: The density that is trained.
@@ -66,9 +80,9 @@ class ForwardKL(Objective):
 
     calls_flow = True
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
         """The mean negative log-likelihood in nats, a scalar."""
-        return -self.flow(x, context).mean()
+        return weighted_mean(self.held_out(x, context), weights)
 
     def held_out(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """-log p(x | context) of every row, of shape ``(*batch,)``, in nats."""

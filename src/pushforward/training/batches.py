@@ -18,29 +18,35 @@ MAX_HELD_OUT = 20_000  # enough for a standard error of 1/140 of the spread; mor
 
 @dataclass
 class Rows:
-    """Events with the context of each, if there is any."""
+    """Events with the context and the weight of each, if there are any."""
 
     x: Tensor
     context: Tensor | None = None
+    weights: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.x)
 
-    def pick(self, index: Tensor) -> tuple[Tensor, ...]:
-        parts = (self.x,) if self.context is None else (self.x, self.context)
-        return tuple(part.index_select(0, index) for part in parts)
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        """What an objective is called with: the weights only where there are any."""
+        if self.weights is not None:
+            return self.x, self.context, self.weights
+        return (self.x,) if self.context is None else (self.x, self.context)
 
-    def slice(self, start: int, stop: int) -> tuple[Tensor, ...]:
-        return (self.x[start:stop],) if self.context is None else (self.x[start:stop], self.context[start:stop])
+    def pick(self, index: Tensor) -> tuple[Any, ...]:
+        return tuple(part if part is None else part.index_select(0, index) for part in self.parts)
 
-    def chunks(self, size: int) -> list[tuple[Tensor, ...]]:
-        parts = [self.x.split(size)] if self.context is None else [self.x.split(size), self.context.split(size)]
-        return list(zip(*parts, strict=True))
+    def slice(self, start: int, stop: int) -> tuple[Any, ...]:
+        return tuple(part if part is None else part[start:stop] for part in self.parts)
+
+    def chunks(self, size: int) -> list[tuple[Any, ...]]:
+        return [self.slice(start, start + size) for start in range(0, len(self), size)]
 
     def checksum(self) -> int:
         """A CRC of all values, to recognise the same rows in another process."""
         total = 0
-        for part in (self.x, self.context):
+        for part in self.parts:
             if part is not None:
                 total = zlib.crc32(part.cpu().contiguous().view(torch.uint8).numpy().data, total)
         return total
@@ -50,30 +56,47 @@ class Rows:
         like = next(flow.parameters())
         rounds = any(isinstance(module, Precision) for module in flow.modules())
         x = self.x.to(like.device) if rounds else self.x.to(like)
-        return Rows(x, None if self.context is None else self.context.to(like))
+        return Rows(x, *(part if part is None else part.to(like) for part in (self.context, self.weights)))
 
 
-def check_rows(flow: Density, x: Any, context: Any = None, name: str = "x") -> Rows:
+def check_rows(flow: Density, x: Any, context: Any = None, weights: Any = None, name: str = "x") -> Rows:
     """Rows that the flow can learn from.
 
     Raises:
-        ValueError: a shape does not fit the flow, or a value is not a finite floating-point number.
+        ValueError: a shape does not fit the flow, a value is not a finite floating-point number, or the weights are
+            negative or all zero.
     """
     x = _check_values(x, name, missing=flow.takes_missing)
     if x.shape[1:] != flow.event_shape:
         raise ValueError(f"{name} has rows of shape {tuple(x.shape[1:])}, but the flow has {tuple(flow.event_shape)}")
+    weights = None if weights is None else _check_weights(weights, len(x), name)
     features = flow.context_features
     if context is None:
         if features:
             raise ValueError(f"context is missing for {name}, but the flow was built with context={features}")
-        return Rows(x)
+        return Rows(x, None, weights)
     context = _check_values(context, "context")
-    if context.shape != (len(x), features):
+    # of more dimensions: the objective knows what it makes of them
+    if len(context) != len(x) or (context.dim() == 2 and context.shape[1] != features):
         raise ValueError(
             f"context has shape {tuple(context.shape)}, expected {(len(x), features)}: "
             f"{name} has {len(x)} rows and the flow was built with context={features}"
         )
-    return Rows(x, context)
+    return Rows(x, context, weights)
+
+
+def _check_weights(weights: Any, rows: int, name: str) -> Tensor:
+    weights = torch.as_tensor(weights).detach()
+    if weights.shape != (rows,):
+        raise ValueError(f"weights has shape {tuple(weights.shape)}, expected {(rows,)}: one for each row of {name}")
+    weights = weights.double()
+    bad = (~(weights.isfinite() & (weights >= 0))).nonzero()
+    if len(bad):
+        row = int(bad[0])
+        raise ValueError(f"weights must be finite and not negative, got {weights[row].item():g} for row {row}")
+    if not bool(weights.any()):
+        raise ValueError("weights must not all be zero")
+    return weights
 
 
 def _check_values(values: Any, name: str, *, missing: bool = False) -> Tensor:
@@ -134,7 +157,7 @@ class Batches:
         self.held_out_size = 0 if held_out is None else len(held_out)
         self._epoch, self._order = -1, index
 
-    def batch(self, step: int) -> tuple[Tensor, ...]:
+    def batch(self, step: int) -> tuple[Any, ...]:
         """The inputs of the objective in a step, on this process."""
         epoch, place = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
@@ -171,15 +194,19 @@ class Draws:
 
 
 def held_out_rows(flow: Density, validation: Any) -> Rows:
-    """The held-out rows that ``fit`` was given, alone or with their contexts."""
-    x, context = validation if isinstance(validation, tuple | list) else (validation, None)
-    return check_rows(flow, x, context, "validation").to_flow(flow)
+    """The held-out rows that ``fit`` was given, alone or with their contexts and weights."""
+    parts = validation if isinstance(validation, tuple | list) else (validation,)
+    if not 1 <= len(parts) <= 3:
+        raise ValueError(f"validation must be rows, or rows, contexts and weights, got {len(parts)} parts")
+    x, context, weights = (*parts, None, None)[:3]
+    return check_rows(flow, x, context, weights, name="validation").to_flow(flow)
 
 
 def gather(
     flow: Density,
     x: Any,
     context: Any,
+    weights: Any,
     validation: Any,
     *,
     batch_size: int,
@@ -187,15 +214,31 @@ def gather(
     ranks: Ranks,
 ) -> tuple[Batches, Tensor, Tensor | None]:
     """The batches of ``fit``'s arguments on the device of the flow, and the indices of trained and held-out rows."""
-    rows = check_rows(flow, x, context).to_flow(flow)
+    rows = check_rows(flow, x, context, weights)
     if validation is None or isinstance(validation, int | float):
         train, index = split(len(rows), validation or 0, seed)
-        held_out = Rows(*rows.pick(index.to(rows.x.device))) if len(index) else None
     else:
-        held_out = held_out_rows(flow, validation)
         train, index = split(len(rows), 0, seed)
+    if rows.weights is not None:
+        rows.weights = rows.weights / _mean_weight(rows.weights, train, "train on")
+    rows = rows.to_flow(flow)
+    held_out = None
+    if len(index):
+        held_out = Rows(*rows.pick(index.to(rows.x.device)))
+    elif not (validation is None or isinstance(validation, int | float)):
+        held_out = held_out_rows(flow, validation)
+    if held_out is not None and held_out.weights is not None:
+        _mean_weight(held_out.weights, torch.arange(len(held_out)), "validate with")
     batches = Batches(rows, train, held_out, batch_size=batch_size, seed=seed, ranks=ranks)
     return batches, train, index if len(index) else None
+
+
+def _mean_weight(weights: Tensor, index: Tensor, what: str) -> Tensor:
+    """The mean weight of some rows, so that a batch's loss is of the size it would have without weights."""
+    mean = weights[index].mean()
+    if mean == 0:
+        raise ValueError(f"weights are zero for all {len(index)} rows to {what}: give them to more rows")
+    return mean
 
 
 def mix(*numbers: int) -> int:

@@ -43,7 +43,9 @@ class Ranks:
 
     def share(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         """This process's rows of a batch, where all processes have to work on every batch together."""
-        return tuple(part[self.rank :: self.count] for part in inputs) if self.shard else inputs
+        if not self.shard:
+            return inputs
+        return tuple(part if part is None else part[self.rank :: self.count] for part in inputs)
 
     def mean(self, value: Tensor) -> Tensor:
         """The mean over the processes, the same on all of them."""

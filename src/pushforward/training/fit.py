@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,8 @@ from .schedule import Settings, plan
 from .sharding import divided
 from .state import Store
 from .stream import Stream, StreamBatches
+from .threads import StepThreads
+from .verdict import Verdict, judge
 
 
 @dataclass
@@ -39,6 +42,8 @@ class Result:
         seconds: Wall-clock time, of all runs that were resumed together.
         skipped_steps: Steps left out because the loss or the gradient was not finite.
         interrupted: Whether Ctrl-C ended the training.
+        verdict: Whether it converged, overfitted, or was still improving when its time was over.
+        threads: How many threads the last steps used.
         train_index: Which rows of x were trained on.
         validation_index: Which rows of x were held out, None if none of them.
     """
@@ -53,6 +58,8 @@ class Result:
     seconds: float
     skipped_steps: int
     interrupted: bool
+    verdict: Verdict
+    threads: int
     train_index: Tensor | None = field(repr=False)
     validation_index: Tensor | None = field(repr=False)
 
@@ -62,14 +69,18 @@ def fit(
     x: Tensor | Stream | None = None,
     context: Tensor | None = None,
     *,
-    validation: float | Tensor | tuple[Tensor, Tensor] | None = 0.1,
+    weights: Tensor | None = None,
+    validation: float | Tensor | tuple[Tensor | None, ...] | None = 0.1,
     epochs: int | None = None,
     steps: int | None = None,
-    budget: float | None = None,
+    budget: float | str | None = None,
+    more: float | str | None = None,
+    limit: float | str | None = None,
     batch_size: int = 512,
     lr: float = 1e-3,
     patience: int | None = None,
     seed: int = 0,
+    threads: int | str = "auto",
     device: str | torch.device = "auto",
     compile: bool = False,
     initialize: bool = True,
@@ -85,24 +96,35 @@ def fit(
 ) -> Result:
     """Trains a flow in place, by maximum likelihood or by another objective, and leaves it with its best weights.
 
-    The best weights are those with the lowest held-out loss. The seed fixes the result bit for bit on one machine,
-    except with a ``budget``; the caller's random numbers are left alone.
+    The best weights are those with the lowest held-out loss. Without a length the run ends by itself: when the held-out
+    loss stops improving the learning rate falls to zero, and that is all. The result's ``verdict`` says whether the fit
+    is done. The seed and a number of ``threads`` fix the result bit for bit on one machine, except where time ends the
+    run; with ``threads="auto"`` two runs may differ in the last bits, because sums are divided among the threads. The
+    caller's random numbers are left alone.
 
     Args:
         flow_or_objective: A density (trained by maximum likelihood) or an objective.
         x: Rows, ``(n, *event)``, floating-point, or images of uint8; None for objectives that draw their own samples;
             or a :class:`~pushforward.training.stream.Stream` of rows with their contexts, which do not fit in memory.
-        context: The context of each row, ``(n, context features)``.
-        validation: A fraction of the rows to hold out (of many rows, 20,000 at most), or held-out rows, or a pair of
-            rows and contexts; 0 or None for none, and then the last weights are the best.
-        epochs: How often to go through the rows. Give at most one of ``epochs``, ``steps`` and ``budget``; by default
-            5,000 steps, or as many as 5 epochs need, but at most 200 epochs.
+        context: The context of each row, ``(n, context features)``, or of more dimensions where the objective takes
+            such contexts.
+        weights: How much each row counts, ``(n,)``, in training and in validation: 2 is as good as the row twice.
+        validation: A fraction of the rows to hold out (of many rows, 20,000 at most), or held-out rows, or a tuple of
+            rows, contexts and weights; 0 or None for none, and then the last weights are the best.
+        epochs: How often to go through the rows. Give at most one of ``epochs``, ``steps``, ``budget`` and ``more``;
+            by default the run ends when it has converged, or after 20,000 steps, or 5 epochs where these are more.
+            (Without validation: a quarter of that, at most 200 epochs.)
         steps: How many mini-batches to learn from.
-        budget: How many seconds to train for; the learning rate follows the time.
+        budget: How long to train for, in seconds or as in ``"2m"``; the learning rate follows the time.
+        more: How long to go on for: with the state in ``checkpoint`` if there is one, else with the flow as it is.
+        limit: The longest time for a run that would end by itself.
         batch_size: The largest number of rows, or the number of draws, in a step.
         lr: The largest learning rate, after the warm-up.
         patience: Validations without improvement after which to stop; None goes on to the end.
         seed: Seeds the split, the shuffling and all random numbers of the objective.
+        threads: How many threads a step may use on the CPU. ``"auto"`` tries, in the first steps and again when they
+            become slow, which number is quickest, up to PyTorch's own; other threads of the program, and everything
+            after the fit, keep theirs. Processes that train together share the cores; compiled flows do not try.
         device: ``"auto"`` takes a GPU where there is one. The flow stays there.
         compile: Compile the flow first, which pays in long runs.
         initialize: Set data-dependent parameters from the first batch; False to go on from trained weights.
@@ -139,16 +161,28 @@ def fit(
     ranks = join(where, shard)
     if ranks.shard and compile:
         raise ValueError("shard=True and compile=True cannot be combined: leave one of them out")
-    with torch.random.fork_rng([where] if where.type == "cuda" else []):
-        source, train_index, validation_index = _source(objective, x, context, validation, settings, ranks)
-        schedule = plan(lr, epochs, steps, budget, source.steps_per_epoch)
+    chosen = StepThreads(threads, ranks, measures=where.type == "cpu" and not compile)
+    with torch.random.fork_rng([where] if where.type == "cuda" else []), chosen:
+        source, train_index, validation_index = _source(objective, x, context, weights, validation, settings, ranks)
+        schedule = plan(
+            lr,
+            epochs=epochs,
+            steps=steps,
+            budget=budget,
+            more=more,
+            limit=limit,
+            steps_per_epoch=source.steps_per_epoch,
+            validates=bool(source.held_out),
+        )
         if compile:
             objective.flow.compile()
-        if initialize and objective.uses_data:
-            objective.flow.initialize(*source.batch(0))
+        if initialize and more is None and objective.uses_data:
+            objective.flow.initialize(*source.batch(0)[:2])
         trained = divided(objective, where) if ranks.shard else objective
-        run = Training(trained, source, schedule, settings, ranks)
+        run = Training(trained, source, schedule, settings, ranks, chosen)
         store = _resume(run, checkpoint, resume)
+        if more is not None:
+            run.go_on()
         run.start()
         monitor = Monitor(schedule, progress and ranks.rank == 0, metrics if ranks.rank == 0 else None, run.at.history)
         interrupted = False
@@ -186,24 +220,32 @@ def _result(
         seconds=at.seconds,
         skipped_steps=at.skipped,
         interrupted=interrupted,
+        verdict=judge(at, run.schedule, run.stale),
+        threads=run.threads.number,
         train_index=train_index,
         validation_index=validation_index,
     )
 
 
 def _source(
-    objective: Objective, x: Any, context: Any, validation: Any, settings: Settings, ranks: Ranks
+    objective: Objective, x: Any, context: Any, weights: Any, validation: Any, settings: Settings, ranks: Ranks
 ) -> tuple[Batches | StreamBatches | Draws, Tensor | None, Tensor | None]:
     """What the steps learn from, and the indices of the trained and the held-out rows."""
     name, size = type(objective).__name__, settings.batch_size
     if objective.uses_data:
         if x is None:
             raise ValueError(f"x is missing: {name} learns from rows")
+        if weights is not None and "weights" not in inspect.signature(objective.forward).parameters:
+            raise ValueError(
+                f"weights: {name} does not weigh rows; give its forward(x, context, weights) a third argument"
+            )
         if isinstance(x, Stream):
+            if weights is not None:
+                raise ValueError("weights must be left out: a stream has none")
             return _streamed(objective, x, context, validation, size, ranks), None, None
-        return gather(objective.flow, x, context, validation, batch_size=size, seed=settings.seed, ranks=ranks)
-    if x is not None or context is not None:
-        raise ValueError(f"x and context must be left out: {name} draws its own samples")
+        return gather(objective.flow, x, context, weights, validation, batch_size=size, seed=settings.seed, ranks=ranks)
+    if any(given is not None for given in (x, context, weights)):
+        raise ValueError(f"x, context and weights must be left out: {name} draws its own samples")
     if validation is not None and not isinstance(validation, int | float):
         raise ValueError(f"validation must be a number or None, since {name} draws its own samples")
     return Draws(bool(validation), batch_size=size, ranks=ranks), None, None

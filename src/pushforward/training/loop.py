@@ -19,10 +19,11 @@ from ..objectives.divergences import Objective
 from .batches import Batches, Draws, mix
 from .distributed import Ranks
 from .monitor import Monitor
-from .schedule import Schedule, Settings, validation_interval
+from .schedule import OpenEnded, Schedule, Settings, plateau, risen, validation_interval
 from .sharding import divided_like, whole
 from .state import Position, Store
 from .stream import StreamBatches
+from .threads import StepThreads
 
 WATCH = 10  # steps between two looks at the losses
 SKIPS = 10  # steps in a row that were not finite, after which the weights are rolled back
@@ -42,6 +43,7 @@ class Training:
         schedule: Length and learning rate.
         settings: The other numbers.
         ranks: The processes that train together.
+        threads: Chooses how many threads the steps use.
     """
 
     def __init__(
@@ -51,9 +53,10 @@ class Training:
         schedule: Schedule,
         settings: Settings,
         ranks: Ranks,
+        threads: StepThreads,
     ) -> None:
         self.objective, self.source, self.schedule = objective, source, schedule
-        self.settings, self.ranks = settings, ranks
+        self.settings, self.ranks, self.threads = settings, ranks, threads
         self.parameters = [p for p in objective.parameters() if p.requires_grad]
         self.device = self.parameters[0].device
         self.optimizer = torch.optim.Adam(self.parameters, lr=settings.lr, fused=True)
@@ -71,15 +74,17 @@ class Training:
         at, progress = self.at, self._tick()
         if not at.history:
             self._validate(monitor)
-        while progress < 1 and not self._stale():
-            self._step(self.schedule.rate(at.step, progress) * 0.5**at.rollbacks)
+        while not self._over(progress):
+            with self.threads.step():
+                self._step(self.schedule.rate(at.step - at.start, progress, at.cooling) * 0.5**at.rollbacks)
             at.step += 1
             progress = self._tick()
             if at.step % WATCH == 0:
                 self._watch(monitor)
-            if at.step % self.every == 0 or progress >= 1:
+            if at.step % self.every == 0 or self._over(progress):
                 self._validate(monitor)
-            if at.step % self.settings.checkpoint_every == 0 or progress >= 1 or self._stale():
+            self._cool(progress)
+            if at.step % self.settings.checkpoint_every == 0 or self._over(progress):
                 store.write(at, self.tensors())
 
     def _step(self, rate: float) -> None:
@@ -98,6 +103,19 @@ class Training:
         self.in_a_row = (self.in_a_row + 1) * (1 - good)
         if self.average:
             torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - self.settings.ema)
+
+    def _cool(self, progress: float) -> None:
+        """In a run that ends by itself: begins to cool where nothing improves any more, or for want of time."""
+        at, schedule = self.at, self.schedule
+        if not isinstance(schedule, OpenEnded) or at.cooling is not None:
+            return
+        validated = at.history[-1]["step"] == at.step
+        at.plateau = validated and plateau(at.history, at.start)
+        if at.plateau or progress >= schedule.latest:
+            at.cooling = progress
+        if at.plateau and risen(at.history, at.start):  # go on from where that began
+            at.overfitting = at.best_step
+            self.objective.load_state_dict(self.best)
 
     def _watch(self, monitor: Monitor) -> None:
         """Looks at the losses; goes back to the best weights if none was finite lately."""
@@ -119,7 +137,7 @@ class Training:
 
     @torch.no_grad()
     def _explain(self) -> str:
-        return self.objective.explain(*self.source.batch(self.at.step))
+        return self.objective.explain(*self.source.batch(self.at.step)[:2])
 
     def _validate(self, monitor: Monitor) -> None:
         """The held-out loss, the best weights, and a line of history."""
@@ -138,6 +156,7 @@ class Training:
             "train_loss": train,
             "validation_loss": loss if loss is not None and math.isfinite(loss) else None,
             "lr": self.optimizer.param_groups[0]["lr"],
+            "threads": self.threads.number,
         }
         at.history.append(line)
         monitor.record(line)
@@ -162,17 +181,19 @@ class Training:
             return None, None
         self._seed(-1)
         self.objective.eval()
-        sums = torch.zeros(3, dtype=torch.float64, device=self.device)
+        sums = torch.zeros(4, dtype=torch.float64, device=self.device)
         held_out = (
             self.source.held_out if self.ranks.shard else self.source.held_out[self.ranks.rank :: self.ranks.count]
         )
         for inputs in held_out:
-            losses = self.objective.held_out(*self.ranks.share(inputs)).double()
-            sums += torch.stack([torch.ones_like(losses), losses, losses.square()]).sum(-1)
+            inputs = self.ranks.share(inputs)
+            losses = self.objective.held_out(*inputs[:2]).double()
+            weights = inputs[2].double() if len(inputs) > 2 else torch.ones_like(losses)
+            sums += torch.stack([weights, weights * losses, weights * losses.square(), weights.square()]).sum(-1)
         self.objective.train()
-        number, total, squares = (self.ranks.mean(sums) * self.ranks.count).tolist()
-        mean = total / number
-        return mean, math.sqrt(max(squares / number - mean**2, 0.0) / max(number - 1, 1))
+        weight, total, squares, weight_squares = (self.ranks.mean(sums) * self.ranks.count).tolist()
+        mean, rows = total / weight, weight**2 / weight_squares  # rows: as many of equal weight as tell as much
+        return mean, math.sqrt(max(squares / weight - mean**2, 0.0) / max(rows - 1, 1))
 
     @contextlib.contextmanager
     def _averaged(self) -> Iterator[None]:
@@ -203,11 +224,17 @@ class Training:
     def _tick(self) -> float:
         """The fraction of the run that is over."""
         self.at.seconds = time.monotonic() - self.started
-        progress = self.schedule.progress(self.at.step, self.at.seconds)
+        at = self.at
+        progress = self.schedule.progress(at.step - at.start, at.seconds - at.start_seconds)
         return progress if self.schedule.budget is None else self.ranks.first(progress)
 
-    def _stale(self) -> bool:
+    @property
+    def stale(self) -> bool:
+        """Whether validations have not improved for as long as ``patience`` says."""
         return self.settings.patience is not None and self.at.stale >= self.settings.patience
+
+    def _over(self, progress: float) -> bool:
+        return self.stale or progress >= self.schedule.end(self.at.cooling)
 
     # Before and after the loop.
 
@@ -219,6 +246,14 @@ class Training:
             self.best = self._copy()
             self._start_average()
         self.started = time.monotonic() - self.at.seconds
+
+    def go_on(self) -> None:
+        """Makes a run that is over the beginning of a longer one, which starts from its best weights."""
+        at = self.at
+        if self.best:
+            self.objective.load_state_dict(self.best)
+        at.start, at.start_seconds, at.stale, at.rollbacks = at.step, at.seconds, 0, 0
+        at.cooling, at.plateau, at.overfitting = None, False, None
 
     def keep_best(self, objective: Objective) -> None:
         """Gives the flow of an objective, this run's own or the one it is a copy of, the best weights."""

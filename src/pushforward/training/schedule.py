@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
+from typing import Any
 
-DEFAULT_STEPS = 5_000  # when nothing is said: enough for small tables, and then early stopping's best weights count
+MOST_STEPS, MOST_EPOCHS = 20_000, 5  # of a run that ends by itself: whichever takes longer
+PATIENCE = 1 / 3  # of the steps so far without an improvement: a plateau
+TOLERANCE = 0.01  # nats: less is no improvement
+SPAN = 3  # validations in a mean
+FEWEST = 20  # validations before a plateau; half of them after the best one
+COOLING = 0.3  # of the steps so far
+BLIND_EPOCHS = 200  # at most, where no held-out rows tell when to stop
+UNITS = {"": 1.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
 @dataclass(frozen=True)
@@ -43,7 +52,7 @@ class Schedule:
     Args:
         lr: The largest rate.
         steps: Length of the run in steps, or None where ``budget`` is given.
-        budget: Length of the run in seconds.
+        budget: Length of the run in seconds; the run ends with the first of the two where both are given.
         warmup: Steps of the warm-up.
 
     Reference:
@@ -57,38 +66,139 @@ class Schedule:
 
     def progress(self, step: int, seconds: float) -> float:
         """The fraction of the run that is over, at most 1."""
-        done = step / self.steps if self.steps is not None else seconds / (self.budget or 1.0)
-        return min(done, 1.0)
+        steps, time = step / (self.steps or math.inf), seconds / (self.budget or math.inf)
+        return min(max(steps, time), 1.0)
 
-    def rate(self, step: int, progress: float) -> float:
+    def end(self, cooling: float | None) -> float:
+        """The progress with which the run ends."""
+        return 1.0
+
+    def rate(self, step: int, progress: float, cooling: float | None = None) -> float:
         """The learning rate of a step."""
-        return self.lr * min(1.0, (step + 1) / self.warmup) * 0.5 * (1 + math.cos(math.pi * progress))
+        return self.warm(step) * 0.5 * (1 + math.cos(math.pi * progress))
+
+    def warm(self, step: int) -> float:
+        """The largest rate, or less during the warm-up."""
+        return self.lr * min(1.0, (step + 1) / self.warmup)
+
+
+@dataclass(frozen=True)
+class OpenEnded(Schedule):
+    """A short warm-up, the largest rate until the held-out loss stops improving, then a cooling down to zero.
+
+    The cooling lasts ``COOLING`` times as long as the run has lasted. It begins with the plateau (see
+    :func:`plateau`), or where it has just time to end with the ceiling: ``steps``, or ``budget`` if that is sooner.
+
+    Reference:
+        Hägele et al. (2024), Scaling laws and compute-optimal training beyond fixed training durations,
+        arXiv:2405.18392.
+    """
+
+    def end(self, cooling: float | None) -> float:
+        return 1.0 if cooling is None else min(cooling * (1 + COOLING), 1.0)
+
+    def rate(self, step: int, progress: float, cooling: float | None = None) -> float:
+        if cooling is None:
+            return self.warm(step)
+        return self.warm(step) * (self.end(cooling) - progress) / max(self.end(cooling) - cooling, 1e-12)
+
+    @property
+    def latest(self) -> float:
+        """The progress with which cooling has to begin for want of time."""
+        return 1 / (1 + COOLING)
+
+
+def plateau(history: list[dict[str, Any]], start: int) -> bool:
+    """Whether the held-out loss has stopped improving: the last third of the steps brought less than ``TOLERANCE``.
+
+    Args:
+        history: The validations so far.
+        start: The step from which this part of the run is counted.
+    """
+    lines = [line for line in history if line["step"] >= start]
+    if len(lines) < FEWEST:
+        return False
+    losses = smooth([line["validation_loss"] for line in lines])
+    third = start + (lines[-1]["step"] - start) * (1 - PATIENCE)
+    before = sum(line["step"] <= third for line in lines)
+    before = min(before, len(lines) - FEWEST // 2)
+    return min(losses[:before]) - min(losses[before:]) < TOLERANCE
+
+
+def risen(history: list[dict[str, Any]], start: int) -> bool:
+    """Whether the held-out loss is higher again than it has been."""
+    losses = smooth([line["validation_loss"] for line in history if line["step"] >= start])
+    return losses[-1] - min(losses) > 2 * TOLERANCE
+
+
+def smooth(losses: list[float | None]) -> list[float]:
+    """The mean of every loss and those just before it; what was not finite counts as infinite."""
+    finite = [math.inf if loss is None else loss for loss in losses]
+    span = min(SPAN, 1 + len(finite) // 8)  # of few validations every one counts
+    return [sum(part) / len(part) for part in (finite[max(i + 1 - span, 0) : i + 1] for i in range(len(finite)))]
 
 
 def plan(
-    lr: float, epochs: int | None, steps: int | None, budget: float | None, steps_per_epoch: int | None
+    lr: float,
+    *,
+    epochs: int | None,
+    steps: int | None,
+    budget: float | str | None,
+    more: float | str | None,
+    limit: float | str | None,
+    steps_per_epoch: int | None,
+    validates: bool,
 ) -> Schedule:
     """The schedule that the arguments of ``fit`` ask for.
 
     Raises:
         ValueError: more than one length is given, or one of them is not positive.
     """
-    lengths = {"epochs": epochs, "steps": steps, "budget": budget}
+    lengths = {"epochs": epochs, "steps": steps, "budget": budget, "more": more}
     given = {name: value for name, value in lengths.items() if value is not None}
     if len(given) > 1:
-        raise ValueError(f"give one of epochs, steps and budget, got {', '.join(f'{k}={v}' for k, v in given.items())}")
-    for name, value in given.items():
-        if not value > 0 or not math.isfinite(value) or (name != "budget" and value != int(value)):
-            raise ValueError(f"{name} must be a positive {'number' if name == 'budget' else 'integer'}, got {value}")
+        raise ValueError(
+            f"give one of epochs, steps, budget and more, got {', '.join(f'{k}={v}' for k, v in given.items())}"
+        )
+    if given and limit is not None:
+        raise ValueError(f"limit is for a run that ends by itself: leave out limit={limit} or {next(iter(given))}")
+    for name in ("epochs", "steps"):
+        value = given.get(name)
+        if value is not None and not (isinstance(value, int | float) and value > 0 and value == int(value)):
+            raise ValueError(f"{name} must be a positive integer, got {value}")
     if epochs is not None and steps_per_epoch is None:
         raise ValueError(f"epochs={epochs}, but the objective draws its own samples: give steps or budget instead")
     if budget is not None:
-        return Schedule(lr, None, float(budget), warmup=50)
+        return Schedule(lr, None, duration(budget, "budget"), warmup=50)
+    if more is not None:
+        return Schedule(lr, None, duration(more, "more"), warmup=50)
     if epochs is not None and steps_per_epoch is not None:
         steps = epochs * steps_per_epoch
-    if steps is None:  # at most 200 epochs of a small table, at least 5 of a large one
-        steps = min(max(DEFAULT_STEPS, 5 * (steps_per_epoch or 0)), 200 * (steps_per_epoch or DEFAULT_STEPS))
+    if steps is None:
+        most, time = max(MOST_STEPS, MOST_EPOCHS * (steps_per_epoch or 0)), None
+        if limit is not None:
+            time = duration(limit, "limit")
+        if validates:
+            return OpenEnded(lr, most, time, warmup=100)
+        steps = min(most // 4, BLIND_EPOCHS * (steps_per_epoch or most))
+        return Schedule(lr, steps, time, warmup=100)
     return Schedule(lr, int(steps), None, warmup=min(100, 1 + int(steps) // 20))
+
+
+def duration(value: float | str, name: str) -> float:
+    """Seconds: a number, or a text such as 90s, 5m, 1.5h or 120.
+
+    Raises:
+        ValueError: it is none, or not positive.
+    """
+    match = re.fullmatch(r"\s*([0-9.]+)\s*([a-z]*)\s*", value.lower()) if isinstance(value, str) else None
+    try:
+        seconds = float(match[1]) * UNITS[match[2]] if match else float(value)
+    except (ValueError, TypeError, KeyError):
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise ValueError(f"{name} must be a positive number of seconds, or a time such as 90s, 5m or 1h, got {value}")
+    return seconds
 
 
 def validation_interval(schedule: Schedule, batch: int, held_out: int, steps_per_epoch: int | None) -> int:
@@ -96,7 +206,9 @@ def validation_interval(schedule: Schedule, batch: int, held_out: int, steps_per
 
     A held-out row costs one pass, a trained row about three.
     """
-    tenth = math.ceil((schedule.steps or 2000) / 10)
-    wanted = min(max(steps_per_epoch or 200, 20), 200, tenth)
+    if isinstance(schedule, OpenEnded):  # the curve decides: look at it often while the run is young
+        wanted = min(max(steps_per_epoch or 100, 10), 100)
+    else:
+        wanted = min(max(steps_per_epoch or 200, 20), 200, math.ceil((schedule.steps or 2000) / 10))
     affordable = math.ceil(max(held_out, batch) / (0.3 * batch))
     return max(wanted, affordable)

@@ -30,6 +30,11 @@ class Position:
     stale: int = 0  # validations since the best one
     skipped: int = 0
     rollbacks: int = 0
+    start: int = 0  # the step that this part of the run began with, and the time
+    start_seconds: float = 0.0
+    cooling: float | None = None  # the progress with which the rate began to fall
+    plateau: bool = False  # whether that was because nothing improved
+    overfitting: int | None = None  # the step from which on the held-out loss had risen by then
     history: list[dict[str, Any]] = field(default_factory=list)
 
 

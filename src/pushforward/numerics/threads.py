@@ -1,0 +1,60 @@
+"""How many threads PyTorch's operators use, for one thread of the caller's and for a while.
+
+Small operators lose by threads: each waits for all of them, and beside a busy neighbour one of them has no core. So
+what runs many small operators chooses a number for itself: by measurement where it runs long
+(:mod:`pushforward.training.threads`), and by the size of its operators where it does not (:func:`for_work`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import torch
+
+GRAIN = 2**21  # multiplications of one operator that are worth another thread: about as long as waking one takes
+_CHANGING = threading.Lock()
+
+
+def available() -> int:
+    """The number of threads that operators called from this thread may use."""
+    with _CHANGING:
+        return torch.get_num_threads()
+
+
+def set_here(number: int) -> None:
+    """Operators called from this thread use so many threads; those called from other threads as many as before.
+
+    PyTorch's own setting holds for the calling thread, but is also what threads start with that have not computed
+    yet; that part is put back, by a thread that has not computed yet.
+    """
+    with _CHANGING:
+        if torch.get_num_threads() == number:  # also: from here on this thread has a number of its own
+            return
+        before = _on_a_new_thread(torch.get_num_threads)
+        torch.set_num_threads(number)
+        _on_a_new_thread(lambda: torch.set_num_threads(before))
+
+
+@contextlib.contextmanager
+def using(number: int) -> Iterator[None]:
+    """Inside, operators called from this thread use so many threads; afterwards as many as before, come what may."""
+    before = available()
+    set_here(number)
+    try:
+        yield
+    finally:
+        set_here(before)
+
+
+def for_work(multiplications: float) -> int:
+    """The number of threads, of those available, that operators of about this size can keep busy."""
+    return max(min(available(), round(multiplications / GRAIN)), 1)
+
+
+def _on_a_new_thread(function: Callable[[], Any]) -> Any:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function).result()

@@ -1,0 +1,128 @@
+"""How many threads the steps of a run use: measured in its first steps, and again when they become slow."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import statistics
+import time
+from collections import deque
+from collections.abc import Iterator
+from types import TracebackType
+
+from ..numerics import threads
+from .distributed import Ranks
+
+SLICE = 4  # steps of one measurement, the first of which is not counted: it wakes threads
+ROUNDS = 3  # measurements of a number of threads, unless it is left behind before
+BEHIND = 1.3  # times the quickest: not measured again
+WORTH = 1.05  # what a larger number of threads has to be quicker by than a smaller one
+SLOW = 1.5  # times what was measured: the machine has changed
+WATCHED = 8  # steps whose median is compared with what was measured
+SHARE = 50  # the other numbers are tried again after so many times as long as trying them took
+
+
+class StepThreads:
+    """Chooses the number of threads of a run's steps; as a context, restores the caller's number in the end.
+
+    All numbers are tried in the steps of the run itself, so nothing is computed twice.
+
+    Args:
+        wish: ``"auto"``, or the number.
+        ranks: The processes that train together: they share the cores of their machine, and do not measure, because
+            each waits for the others in every step.
+        measures: Whether ``"auto"`` may try other numbers than the caller's.
+
+    Raises:
+        ValueError: ``wish`` is neither.
+    """
+
+    def __init__(self, wish: str | int, ranks: Ranks, measures: bool = True) -> None:
+        if wish != "auto" and not (isinstance(wish, int) and not isinstance(wish, bool) and wish >= 1):
+            raise ValueError(f'threads must be "auto" or an integer of at least 1, got threads={wish!r}')
+        self.before = threads.available()
+        self.number = self.before if isinstance(wish, str) else wish
+        if wish == "auto" and ranks.together:
+            self.number = min(self.before, _share_of_cores())
+        measures = measures and wish == "auto" and not ranks.together
+        self.candidates = _halves(self.before) if measures else [self.number]
+        self.recent: deque[float] = deque(maxlen=WATCHED)
+        self.usual = self.tried_until = self.spent = 0.0  # a step's time; when and how long the numbers were tried
+        self._begin()
+        self.taken = -SLICE  # the first steps of a run are slow: memory is new
+
+    def __enter__(self) -> StepThreads:
+        threads.set_here(self.number)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        threads.set_here(self.before)
+
+    @contextlib.contextmanager
+    def step(self) -> Iterator[None]:
+        """Around a step of the run: takes its time, and may change the number for the next one."""
+        if len(self.candidates) == 1:
+            yield
+            return
+        started = time.perf_counter()
+        yield
+        now = time.perf_counter()
+        if self.waiting:
+            self._try(now - started, now)
+        else:
+            self.recent.append(now - started)
+            self._watch(now)
+
+    def _begin(self) -> None:
+        """All numbers are to be tried, the present one first, whose threads are awake."""
+        others = [number for number in self.candidates if number != self.number]
+        self.waiting = [self.number, *others] if others else []
+        self.times: dict[int, list[float]] = {number: [] for number in self.waiting}
+        self.taken, self.rounds, self.began = 0, 0, time.perf_counter()
+
+    def _try(self, seconds: float, now: float) -> None:
+        """One more step with the number that is being tried."""
+        if self.taken > 0:
+            self.times[self.number].append(seconds)
+        self.taken += 1
+        if self.taken < SLICE:
+            return
+        self.taken = 0
+        self.waiting.remove(self.number)
+        if not self.waiting:
+            self._compare(now)
+        self._use(self.waiting[0] if self.waiting else self.number)
+
+    def _compare(self, now: float) -> None:
+        """After a round: another one with those that are near the quickest, or the choice."""
+        medians = {number: statistics.median(times) for number, times in self.times.items()}
+        quickest = min(medians.values())
+        near = [number for number in sorted(medians) if medians[number] <= BEHIND * quickest]
+        self.rounds += 1
+        if len(near) > 1 and self.rounds < ROUNDS:
+            self.waiting = near
+            self.times = {number: self.times[number] for number in near}
+            return
+        self.number = next(number for number in near if medians[number] <= WORTH * quickest)
+        self.usual, self.tried_until, self.spent = medians[self.number], now, now - self.began
+        self.recent.clear()
+
+    def _watch(self, now: float) -> None:
+        slow = len(self.recent) == WATCHED and statistics.median(self.recent) > SLOW * self.usual
+        if slow or now - self.tried_until > SHARE * self.spent:
+            self._begin()
+
+    def _use(self, number: int) -> None:
+        self.number = number
+        threads.set_here(number)
+
+
+def _halves(number: int) -> list[int]:
+    """The number, half of it, and so on to 1."""
+    return [number, *_halves(number // 2)] if number > 1 else [1]
+
+
+def _share_of_cores() -> int:
+    """This process's share of the cores that it may run on."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1)

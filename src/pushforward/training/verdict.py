@@ -1,0 +1,88 @@
+"""What a person has to know when a fit is over: converged, overfitting, or stopped while it still improved."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .schedule import OpenEnded, Schedule, risen, smooth
+from .state import Position
+
+LAST = 0.25  # of the time: how the end of a run is judged
+MATTERS = 0.02  # nats in that time
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a fit ended.
+
+    Attributes:
+        kind: ``"converged"``, ``"overfitting"``, ``"improving"``, or ``"unknown"`` without held-out rows.
+        step: For ``"overfitting"``: the step from which on the held-out loss rose.
+        nats_a_minute: For ``"improving"``: how fast the held-out loss fell when the time was over.
+        text: The same as a sentence.
+    """
+
+    kind: str
+    step: int | None
+    nats_a_minute: float | None
+    text: str
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing speaks for more training."""
+        return self.kind != "improving"
+
+    def with_advice(self, how: str) -> str:
+        """The sentence, and how to go on where that would help."""
+        return self.text if self.done else f"{self.text}; go on with {how}"
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return self.with_advice('fit(..., more="2m")')
+
+
+def judge(at: Position, schedule: Schedule, stale: bool) -> Verdict:
+    """The verdict on a run.
+
+    Args:
+        at: Where it ended.
+        schedule: What it was to do.
+        stale: Whether it ended because validations did not improve for ``patience`` times.
+    """
+    lines = [line for line in at.history if line["step"] >= at.start]
+    losses = [line["validation_loss"] for line in lines]
+    if at.best_loss is None or losses.count(None) == len(losses):
+        text = "not known whether more training would help: no rows were held out"
+        return Verdict("unknown", None, None, text)
+    step = at.overfitting
+    if step is None and len(lines) > 2 and risen(at.history, at.start):
+        step = at.best_step
+    if step is not None:
+        text = f"overfitting from step {step:,} on, so the weights of step {at.best_step:,} are kept"
+        return Verdict("overfitting", step, None, text)
+    speed = None if at.plateau or stale else _nats_a_minute(lines, at, schedule)
+    if speed is None:
+        text = f"converged: the held-out loss has stopped improving (best at step {at.best_step:,} of {at.step:,})"
+        return Verdict("converged", None, None, text)
+    text = f"not done: it was still improving by {speed:.2g} nats a minute when its time was over"
+    return Verdict("improving", None, speed, text)
+
+
+def _nats_a_minute(lines: list[dict[str, Any]], at: Position, schedule: Schedule) -> float | None:
+    """How fast the held-out loss fell in the end, or None where it hardly did.
+
+    Where a run that ends by itself had to cool for want of time, only what was before tells: cooling lowers any loss.
+    """
+    if isinstance(schedule, OpenEnded) and at.cooling is not None and len(lines) > 2:
+        until = at.start + (at.step - at.start) * at.cooling / schedule.end(at.cooling)
+        lines = [line for line in lines if line["step"] <= until] or lines
+    losses = smooth([line["validation_loss"] for line in lines])
+    begin, end = lines[0]["seconds"], lines[-1]["seconds"]
+    early = [i for i, line in enumerate(lines) if line["seconds"] <= end - LAST * (end - begin)]
+    first = early[-1] if early else 0
+    fell = losses[first] - min(losses[first:])
+    minutes = (end - lines[first]["seconds"]) / 60
+    return fell / minutes if fell > MATTERS and minutes > 0 else None
