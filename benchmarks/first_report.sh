@@ -14,7 +14,7 @@ start=$(now)
 python3 -m venv venv
 venv/bin/pip install --quiet "$source[demo]"
 installed=$(now)
-table=$(venv/bin/python -c 'from pushforward.commands.demo import bundled_table; print(bundled_table())')
+table=$(venv/bin/python -c 'from pushforward.cli.demo import bundled_table; print(bundled_table())')
 found=$(now)
 venv/bin/pushforward fit "$table" -o model --quiet "$@"
 fitted=$(now)

@@ -28,8 +28,9 @@ FLOORS = (
     ("diagnostics",),
     ("report",),
     ("training", "posterior"),
+    ("models",),
     ("tables", "images"),
-    ("interop", "commands", "cli", "__main__"),
+    ("interop", "cli", "__main__"),
 )
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 FILES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

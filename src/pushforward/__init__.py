@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from . import transforms as transforms
     from .citation.cite import cite as cite
     from .distributions.flow import Flow as Flow
+    from .images.density import ImageDensity as ImageDensity
     from .interop.sklearn import ConditionalFlowDensity as ConditionalFlowDensity
     from .interop.sklearn import FlowDensity as FlowDensity
     from .objectives.continuous import FlowMatching as FlowMatching
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from .recipes.tables import realnvp as realnvp
     from .saving.checkpoint import load as load
     from .saving.checkpoint import save as save
+    from .tables.density import TableDensity as TableDensity
     from .training.fit import fit as fit
 
 _HOMES = {
@@ -49,7 +51,9 @@ _HOMES = {
     "FlowMatching": "objectives.continuous",
     "ForwardKL": "objectives.divergences",
     "RegularisedLikelihood": "objectives.continuous",
+    "ImageDensity": "images.density",
     "ReverseKL": "objectives.divergences",
+    "TableDensity": "tables.density",
     "anyorder": "recipes.anyorder",
     "cite": "citation.cite",
     "ffjord": "recipes.tables",

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from pushforward.cli import app as cli
-from pushforward.commands import parts
+from pushforward.tables import parts
 
 
 def started(arguments: list[str], **environment: str) -> int:

@@ -17,8 +17,8 @@ from conftest import QUICK, mixed_table
 
 import pushforward as pf
 from pushforward.cli import app as cli
-from pushforward.commands.learn import held_out_order
-from pushforward.commands.model import TableModel
+from pushforward.tables.density import TableDensity
+from pushforward.tables.rows import held_out_order
 
 Run = Callable[..., Any]
 
@@ -164,12 +164,12 @@ def test_a_report_against_another_model_is_their_comparison(tmp_path: Path, work
 def test_a_report_without_the_data_shows_any_of_the_held_out_rows_under_their_numbers(
     tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pushforward.commands.fit.KEPT_ROWS", 20)
+    monkeypatch.setattr("pushforward.tables.fit.KEPT_ROWS", 20)
     values = np.linspace(0, 1, 900) ** 2  # sorted, as files often are
     pl.DataFrame({"x": values}).write_csv(tmp_path / "t.csv")
     run("fit", tmp_path / "t.csv", "-o", tmp_path / "m", *QUICK)
     rows = run("report", tmp_path / "m", "-o", tmp_path / "r.html")["report"]["unlikely"]["rows"]
-    kept = TableModel.load(tmp_path / "m").facts["held_out"]
+    kept = TableDensity.load(tmp_path / "m").facts["held_out"]
     assert [values[n] for n in kept["numbers"]] == pytest.approx([row[0] for row in kept["x"]])
     assert max(kept["numbers"]) > 450
     assert {row["row"] for row in rows} <= set(kept["numbers"])
@@ -272,7 +272,7 @@ def test_wide_tables_get_wide_layers(tmp_path: Path, run: Run) -> None:
     rng = np.random.default_rng(0)
     np.save(tmp_path / "t.npy", rng.normal(size=(800, 150)))
     run("fit", tmp_path / "t.npy", "-o", tmp_path / "m", "--flow", "maf", "--layers", "1", "--steps", "1", "--quiet")
-    assert TableModel.load(tmp_path / "m").flow.event_shape == (150,)
+    assert TableDensity.load(tmp_path / "m").density.event_shape == (150,)
 
 
 def test_demo_does_the_whole_job(tmp_path: Path, run: Run) -> None:

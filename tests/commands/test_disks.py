@@ -15,7 +15,7 @@ import pytest
 
 import pushforward as pf
 from pushforward.cli import app as cli
-from pushforward.commands import parts
+from pushforward.tables import parts
 from pushforward.training.batches import Batches
 
 FIT = ["--columns", "size,price", "--flow", "realnvp", "--layers", "2", "--steps", "60"]
@@ -58,7 +58,7 @@ def refuge(sentence: str) -> Path:
 def test_a_full_disk_costs_no_training(disk, workshop, capsys, monkeypatch):
     before = fill(disk)
     table = workshop / "table.csv"
-    monkeypatch.setattr("pushforward.commands.fit.train", _without_warnings_as_errors(monkeypatch))
+    monkeypatch.setattr("pushforward.models.train.fit", _without_warnings_as_errors(monkeypatch))
     sentence = told(capsys, "fit", table, "-o", disk / "m", *FIT, "--checkpoint-every", "20")
     assert "no space left on device" in sentence
     assert pf.load(refuge(sentence)).log_prob(pl.read_csv(table)[["size", "price"]].to_torch()).isfinite().any()
@@ -143,7 +143,7 @@ def _without_warnings_as_errors(monkeypatch):
     """Training whose warnings are notes, as in the shell, and not errors, as in tests."""
     import warnings
 
-    from pushforward.commands.fit import train
+    from pushforward.models.train import fit as train
 
     def trained(*arguments, **options):
         with warnings.catch_warnings():

@@ -14,9 +14,9 @@ import pytest
 import torch.distributed as dist
 
 from pushforward.cli import app as cli
-from pushforward.commands import parts
-from pushforward.commands.tally import Tally, median_of
+from pushforward.tables import parts
 from pushforward.tables.stream import large
+from pushforward.tables.tally import Tally, median_of
 
 ROWS = 1000
 
@@ -110,7 +110,7 @@ def test_a_fault_is_named_by_file_and_row_and_the_parts_before_it_are_kept(folde
 
 def test_parts_of_another_run_are_not_taken_for_this_one(folder, workshop, run, monkeypatch):
     arguments = ["score", workshop / "given", folder / "rows", "-o", folder / "s.parquet"]
-    monkeypatch.setattr("pushforward.commands.score_stream._finish", lambda *_: (_ for _ in ()).throw(OSError("full")))
+    monkeypatch.setattr("pushforward.tables.score_stream._finish", lambda *_: (_ for _ in ()).throw(OSError("full")))
     run(*arguments, code=1)
     monkeypatch.undo()
     monkeypatch.setattr(parts, "SIZE", 180)
@@ -122,7 +122,7 @@ def test_parts_of_another_run_are_not_taken_for_this_one(folder, workshop, run, 
 
 def test_a_damaged_part_is_made_again(folder, workshop, run, whole, monkeypatch):
     arguments = ["score", workshop / "given", folder / "rows", "-o", folder / "s.parquet"]
-    monkeypatch.setattr("pushforward.commands.score_stream._finish", lambda *_: (_ for _ in ()).throw(OSError("full")))
+    monkeypatch.setattr("pushforward.tables.score_stream._finish", lambda *_: (_ for _ in ()).throw(OSError("full")))
     run(*arguments, code=1)
     monkeypatch.undo()
     monkeypatch.setattr(parts, "SIZE", 180)
@@ -187,8 +187,8 @@ def test_kill_9_loses_no_finished_part_and_two_processes_share_the_rows(folder, 
 
 @pytest.mark.parametrize("n", [1, 2, 999, 5000])
 def test_figures_of_pieces_are_those_of_the_whole(n, monkeypatch):
-    monkeypatch.setattr("pushforward.commands.tally.ENOUGH", 50)
-    monkeypatch.setattr("pushforward.commands.tally.BINS", 7)
+    monkeypatch.setattr("pushforward.tables.tally.ENOUGH", 50)
+    monkeypatch.setattr("pushforward.tables.tally.BINS", 7)
     values = np.round(np.random.default_rng(n).normal(size=n) * 10.0 ** np.random.default_rng(1).integers(-3, 9, n), 2)
     values[n // 2 :: 3] = values[0]
     pieces = np.array_split(values, 7)
@@ -210,6 +210,6 @@ def test_the_shell_says_what_a_stopped_run_leaves(folder, workshop, capsys, monk
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pushforward.commands.score.score_frame", stop)
+    monkeypatch.setattr("pushforward.tables.score.score_frame", stop)
     assert cli.main(["score", str(workshop / "plain"), str(folder / "rows"), "-o", str(folder / "s.csv")]) == 1
     assert f"the parts so far are in {folder}/s.csv.parts, the same command goes on" in capsys.readouterr().err

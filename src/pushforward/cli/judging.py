@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from ..tables.errors import InputError
 from .options import Device, DropMissing, Json, Model, Quiet, Samples, Seed, console_for
 
 
@@ -31,12 +32,13 @@ def report(
         title: Its heading.
         against: Another model of the same columns, to compare with row by row on DATA. May be repeated.
     """
-    from ..commands import report as command
+    from .models import open_model
 
     console = console_for(json, quiet)
+    rivals = [open_model(path) for path in against or []]
     console.result(
-        command.run(
-            model, data, output, console, seed=seed, drop_missing=drop_missing, title=title, against=against or []
+        open_model(model).report_file(
+            data, output, console, seed=seed, drop_missing=drop_missing, title=title, against=rivals
         )
     )
 
@@ -58,19 +60,18 @@ def compare(
     Args:
         data: The table or the images. Of a file that the models were fitted to, their common held-out rows are used.
     """
-    from ..commands import compare as command
-    from ..commands.device import device_named
+    from .models import open_model
 
     console = console_for(json, quiet)
-    where = device_named(device)
-    console.result(
-        command.run(model, other, data, console, samples=samples, seed=seed, drop_missing=drop_missing, device=where)
-    )
+    if samples is not None and samples < 1:
+        raise InputError(f"--samples {samples}: expected at least 1")
+    first, second = (open_model(path, device) for path in (model, other))
+    console.result(first.compare_file(second, data, console, samples=samples, seed=seed, drop_missing=drop_missing))
 
 
 def info(model: Model, *, json: Json = False) -> None:
     """What a model is: its data, its columns, how good it is, and the command that made it."""
-    from ..commands import info as command
+    from .models import open_model
 
     console = console_for(json)
-    console.result(command.run(model, console))
+    console.result(open_model(model).describe(console))

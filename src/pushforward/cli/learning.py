@@ -30,7 +30,7 @@ def demo(
         budget: Time for the training, as in 60s or 5m.
         flow: Which flow to fit; see `pushforward fit --help`.
     """
-    from ..commands import demo as command
+    from . import demo as command
 
     console = console_for(json, quiet)
     console.result(command.run(data, output, console, budget=seconds("--budget", budget), seed=seed, flow=flow))
@@ -119,14 +119,31 @@ def fit(
         shard: Under torchrun, divide weights, gradients and optimiser between the processes (FSDP2), for models that
             are too large for one.
     """
-    from ..commands import fit as command
     from ..images.formats import is_images
-    from ..recipes.by_name import learning_rate
+    from ..models.options import TrainingOptions
+    from ..tables.options import TableOptions
+    from . import fitting
 
-    console = console_for(json, quiet)
     if (data is None) == (target is None):
         raise InputError("give a table, as in: pushforward fit DATA -o MODEL, or a density by --target, and not both")
-    options = command.FitOptions(
+    console = console_for(json, quiet)
+    training = TrainingOptions(
+        epochs=epochs,
+        steps=steps,
+        budget=None if budget is None else seconds("--budget", budget),
+        batch_size=batch_size,
+        lr=lr,
+        patience=patience,
+        seed=seed,
+        device=device,
+        compile=compile,
+        checkpoint=output.with_name(output.name + ".training") if resume or checkpoint_every is not None else None,
+        checkpoint_every=checkpoint_every,
+        resume=resume,
+        metrics=metrics,
+        shard=shard,
+    )
+    options = TableOptions(
         flow=flow or "nsf",
         objective=objective,
         layers=layers,
@@ -136,35 +153,21 @@ def fit(
         categories=names("--categories", categories),
         bounds=bounds(bounds_ or []),
         drop_missing=drop_missing,
-        seed=seed,
-        epochs=epochs,
-        steps=steps,
-        budget=None if budget is None else seconds("--budget", budget),
-        batch_size=512 if batch_size is None else batch_size,
-        lr=lr if lr is not None else 1e-3 if target else learning_rate(flow or "nsf"),
-        patience=patience,
         samples=16 if samples is None else samples,
-        device=device,
-        compile=compile,
-        checkpoint_every=checkpoint_every,
-        resume=resume,
-        metrics=metrics,
         stream=stream,
-        shard=shard,
+        training=training,
     )
     size = None if resize is None else height_and_width("--resize", resize)
+    pixels = {"resize": size, "levels": levels, "bits": bits, "scales": scales}
     if data is not None and is_images(data):
-        from ..commands.images import fit as images
-
-        wishes = images.ImageOptions(flow, batch_size, lr, size, levels, bits, scales)
-        console.result(images.run(data, output, wishes, options, console, typed()))
+        console.result(fitting.fit_images(data, output, flow, options, pixels, console, typed()))
         return
-    for flag, value in (("--resize", resize), ("--levels", levels), ("--bits", bits), ("--scales", scales)):
+    for name, value in pixels.items():
         if value is not None:
-            raise InputError(f"{flag}: belongs to images, and {data or '--target'} is none")
+            raise InputError(f"--{name}: belongs to images, and {data or '--target'} is none")
     if target is not None:
-        from ..commands.fit_target import TargetOptions, run
+        from ..tables.fit_target import TargetOptions, run
 
         console.result(run(TargetOptions(target, dim, support, anneal), output, options, console, typed()))
     elif data is not None:
-        console.result(command.run(data, output, options, console, typed()))
+        console.result(fitting.fit_table(data, output, options, console, typed()))

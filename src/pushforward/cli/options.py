@@ -29,6 +29,6 @@ def typed() -> str:
 
 def console_for(as_json: bool, quiet: bool = False) -> Any:
     """Where a command prints."""
-    from ..commands.console import Console
+    from ..models.console import Console
 
     return Console(as_json, quiet)

@@ -42,17 +42,17 @@ def score(
         explain_below: Explain the rows up to this percentile, instead of 5.
         drop_missing: Give rows with missing or infinite values no score, instead of refusing the table.
     """
-    from ..commands import score as command
-    from ..commands.device import device_named
+    from .models import open_model
 
     console = console_for(json, quiet)
     if explain and explain_below is None:
         explain_below = 5.0
     if explain_below is not None and not 0 <= explain_below <= 100:
         raise InputError(f"--explain-below {explain_below:g}: expected a percentile, 0 to 100")
+    if samples is not None and samples < 1:
+        raise InputError(f"--samples {samples}: expected at least 1")
     console.result(
-        command.run(
-            model,
+        open_model(model, device).score_file(
             data,
             output,
             console,
@@ -60,7 +60,6 @@ def score(
             seed=seed,
             drop_missing=drop_missing,
             explain_below=explain_below,
-            device=device_named(device),
         )
     )
 
@@ -87,10 +86,13 @@ def sample(
             in class=3; without it, all classes in turn.
         temperature: Below 1, rows closer to the most typical ones; 1 samples the density itself.
     """
-    from ..commands import sample as command
-    from ..commands.device import device_named
+    from .models import open_model
 
     console = console_for(json, quiet)
-    where = device_named(device)
     fixed = assignments("--given", given or [])
-    console.result(command.run(model, n, output, fixed, console, seed=seed, temperature=temperature, device=where))
+    if n < 1:
+        raise InputError(f"-n {n}: expected at least 1 row")
+    if not 0 < temperature < float("inf"):
+        raise InputError(f"--temperature {temperature}: expected a positive number; 1 samples the density itself")
+    opened = open_model(model, device)
+    console.result(opened.sample_file(n, output, fixed, console, seed=seed, temperature=temperature))

@@ -92,7 +92,7 @@ def write_grid(path: str | Path, images: Tensor, *, columns: int | None = None, 
     Args:
         path: Where the PNG goes.
         images: uint8, or whole numbers from 0 to 255 in another dtype.
-        columns: Pictures in one row; about a square where it is not given.
+        columns: LabelledImages in one row; about a square where it is not given.
         border: Pixels between pictures.
 
     Raises:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,11 +12,13 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..tables.errors import InputError, listed
 from .formats import UNREADABLE, channels_first, picture_paths, read_idx, read_images, resized
 
+GIVEN = "class"  # the one thing that images can be conditioned on
 IMAGE_KEYS = ("images", "x", "X", "data")
 LABEL_KEYS = ("labels", "y", "label", "classes")
 SPLIT_KEYS = {
@@ -25,7 +29,7 @@ SPLIT_KEYS = {
 
 
 @dataclass(frozen=True)
-class Pictures:
+class LabelledImages:
     """Images of one size.
 
     Args:
@@ -40,15 +44,15 @@ class Pictures:
     images: Tensor
     names: Sequence[str]
     labels: Sequence[str] | None = None
-    splits: dict[str, Pictures] = field(default_factory=dict)
+    splits: dict[str, LabelledImages] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: np.ndarray) -> Pictures:
+    def __getitem__(self, index: np.ndarray) -> LabelledImages:
         """Some of the images, undivided."""
         labels = None if self.labels is None else [self.labels[i] for i in index]
-        return Pictures(self.path, self.images[torch.from_numpy(index)], [self.names[i] for i in index], labels)
+        return LabelledImages(self.path, self.images[torch.from_numpy(index)], [self.names[i] for i in index], labels)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -62,11 +66,11 @@ class Pictures:
         found = set(self.labels or ()).union(*(part.labels or () for part in self.splits.values()))
         return sorted(found, key=(int if all(label.isdecimal() for label in found) else str))
 
-    def held_out(self) -> Pictures:
+    def held_out(self) -> LabelledImages:
         """The images that a divided file sets apart for testing; all of them where it is not divided."""
         return self.splits.get("test") or self.splits.get("val") or self
 
-    def with_bits(self, bits: int | None) -> Pictures:
+    def with_bits(self, bits: int | None) -> LabelledImages:
         """The first so many of every number's 8 bits; as it is where that is None."""
         if bits is None:
             return self
@@ -97,7 +101,7 @@ class Pictures:
         return digest.hexdigest()
 
 
-def read_pictures(path: str | Path, *, resize: tuple[int, int] | None = None) -> Pictures:
+def read_pictures(path: str | Path, *, resize: tuple[int, int] | None = None) -> LabelledImages:
     """Reads images with their names and, where there are any, their classes.
 
     Classes are the folders in a folder without pictures of its own, the array ``labels`` or ``y`` of an ``.npz``, or
@@ -117,11 +121,11 @@ def read_pictures(path: str | Path, *, resize: tuple[int, int] | None = None) ->
     if path.is_dir():
         files = picture_paths(path)
         labels = None if files[0].parent == path else [file.parent.name for file in files]
-        return Pictures(path, images, [file.relative_to(path).as_posix() for file in files], labels)
-    return _numbered(path, images, _idx_labels(path))
+        return LabelledImages(path, images, [file.relative_to(path).as_posix() for file in files], labels)
+    return numbered(path, images, _idx_labels(path))
 
 
-def _archive(path: Path, resize: tuple[int, int] | None) -> Pictures:
+def _archive(path: Path, resize: tuple[int, int] | None) -> LabelledImages:
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
@@ -149,19 +153,19 @@ def _archive(path: Path, resize: tuple[int, int] | None) -> Pictures:
     return _arrays(path, arrays[found[0]], labels, resize)
 
 
-def _arrays(path: Path, images: np.ndarray, labels: Any, resize: tuple[int, int] | None) -> Pictures:
-    return _numbered(path, resized(channels_first(images, path), resize), labels)
+def _arrays(path: Path, images: np.ndarray, labels: Any, resize: tuple[int, int] | None) -> LabelledImages:
+    return numbered(path, resized(channels_first(images, path), resize), labels)
 
 
-def _numbered(path: Path, images: Tensor, labels: np.ndarray | None) -> Pictures:
+def numbered(path: Path, images: Tensor, labels: np.ndarray | None) -> LabelledImages:
     names = [str(number) for number in range(len(images))]
     if labels is None:
-        return Pictures(path, images, names)
+        return LabelledImages(path, images, names)
     if labels.size != len(images):
         raise InputError(f"{path}: there are {labels.size} labels for {len(images)} images; there must be one for each")
     if labels.dtype.kind not in "iubUS":
         raise InputError(f"{path}: the labels are {labels.dtype}; classes are whole numbers or names")
-    return Pictures(path, images, names, [str(label) for label in labels.flatten().tolist()])
+    return LabelledImages(path, images, names, [str(label) for label in labels.flatten().tolist()])
 
 
 def _idx_labels(path: Path) -> np.ndarray | None:
@@ -174,5 +178,27 @@ def _idx_labels(path: Path) -> np.ndarray | None:
     return None if file is None else read_idx(file, 1)
 
 
-def _size(pictures: Pictures) -> str:
+def _size(pictures: LabelledImages) -> str:
     return " x ".join(map(str, pictures.shape))
+
+
+def packed(pictures: LabelledImages, numbers: np.ndarray) -> dict[str, Any]:
+    """Images as JSON can hold them: what :func:`unpacked` reads."""
+    raw = base64.b64encode(zlib.compress(pictures.images.numpy().tobytes(), 9)).decode()
+    labels = None if pictures.labels is None else list(pictures.labels)
+    return {"images": raw, "names": list(pictures.names), "labels": labels, "numbers": numbers.tolist()}
+
+
+def one_hot(labels: Sequence[str] | None, classes: Sequence[str]) -> Tensor | None:
+    """Classes as rows (n, classes) of zeros and a one; None where there are no classes."""
+    if not classes or labels is None:
+        return None
+    place = {name: k for k, name in enumerate(classes)}
+    return F.one_hot(torch.tensor([place[label] for label in labels]), len(classes)).float()
+
+
+def unpacked(saved: dict[str, Any], shape: tuple[int, int, int], path: Path) -> tuple[LabelledImages, np.ndarray]:
+    """The images that :func:`packed` wrote, and their numbers among the images of the file."""
+    raw = np.frombuffer(zlib.decompress(base64.b64decode(saved["images"])), np.uint8)
+    images = torch.from_numpy(raw.reshape(-1, *shape).copy())
+    return LabelledImages(path, images, saved["names"], saved["labels"]), np.asarray(saved["numbers"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+import re
+from collections.abc import Iterable, Iterator
 
 
 class InputError(ValueError):
@@ -14,3 +16,14 @@ def listed(names: Iterable[str], limit: int = 12) -> str:
     names = list(names)
     rest = len(names) - limit
     return ", ".join(names[:limit]) + (f" and {rest} more" if rest > 0 else "")
+
+
+@contextlib.contextmanager
+def arguments_not_flags() -> Iterator[None]:
+    """Inside, whoever is refused reads of arguments, ``columns=``, where the shell's user reads of ``--columns``."""
+    try:
+        yield
+    except InputError as error:
+        said = str(error).replace("--drop-missing", "strict=False")
+        said = re.sub(r"--([a-z][a-z-]*)", lambda flag: f"{flag[1].replace('-', '_')}=", said)
+        raise InputError(said) from None

@@ -12,7 +12,7 @@ from torch import Tensor
 from ...distributions.base import Density
 from ...tables.formats.table import write_atomically
 from ..build import finite, render
-from .density import ImageDensity
+from .density import ImageModel
 from .evidence import ImageSubject, gather
 from .sections import all_sections
 
@@ -76,7 +76,7 @@ def write_image_report(
     for what, values in (("names", names), ("labels", labels)):
         if values is not None and len(values) != len(images):
             raise ValueError(f"{what} has {len(values)} entries, but there are {len(images)} images")
-    density = ImageDensity(flow, levels, seed)
+    density = ImageModel(flow, levels, seed)
     subject = ImageSubject(
         density=density,
         images=images,

@@ -19,7 +19,7 @@ from ...transforms.multiscale import Multiscale
 NUMBERS = 2**23  # that the largest activation of one pass may have
 
 
-class ImageDensity:
+class ImageModel:
     """Images are (n, C, H, W), uint8, on the CPU, and so are contexts (n, features); log-probabilities are float64.
 
     Args:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..measure import mean_and_error, shuffled
-from .density import ImageDensity
+from .density import ImageModel
 
 PAIRS, STEPS, JOURNEYS = 5, 9, 10  # interpolations, images in each, images that go there and back
 TRAINING = 500  # training images that are scored beside the held-out ones
@@ -53,7 +53,7 @@ class ImageSubject:
         seconds: What it took to score the held-out images, and to draw the samples.
     """
 
-    density: ImageDensity
+    density: ImageModel
     images: Tensor
     names: Sequence[str]
     labels: Sequence[str] | None
@@ -90,7 +90,7 @@ class ImageSubject:
 
 
 def gather(
-    density: ImageDensity,
+    density: ImageModel,
     images: Tensor,
     context: Tensor | None,
     train: Tensor | None,
@@ -130,7 +130,7 @@ def shown(images: Tensor, most: int) -> int:
     return max(4, min(most, 2**19 // images[0].numel()))
 
 
-def round_trip(density: ImageDensity, images: Tensor, context: Tensor | None) -> RoundTrip:
+def round_trip(density: ImageModel, images: Tensor, context: Tensor | None) -> RoundTrip:
     """From the images to latents and back."""
     z = density.encode(images, context)
     back = density.decode(z, context)
@@ -142,7 +142,7 @@ def round_trip(density: ImageDensity, images: Tensor, context: Tensor | None) ->
     return RoundTrip(images, back, coarse, float((change == 0).double().mean()), int(change.max()))
 
 
-def interpolate(density: ImageDensity, images: Tensor, context: Tensor | None) -> Tensor:
+def interpolate(density: ImageModel, images: Tensor, context: Tensor | None) -> Tensor:
     """Images between pairs of images, on great circles of the latents: (pairs, STEPS, C, H, W)."""
     pairs = min(PAIRS, len(images) // 2)
     start, end = (slice(0, pairs), slice(pairs, 2 * pairs))
@@ -165,7 +165,7 @@ def great_circle(first: Tensor, second: Tensor, t: Tensor) -> Tensor:
     return (weights[0] * first[:, None] + weights[1] * second[:, None]).to(first.dtype)
 
 
-def complete(density: ImageDensity, images: Tensor, context: Tensor | None, ends: int = 3) -> Tensor:
+def complete(density: ImageModel, images: Tensor, context: Tensor | None, ends: int = 3) -> Tensor:
     """The images, and other ends for their upper halves: (n, 1 + ends, C, H, W)."""
     given = None if context is None else context.repeat_interleave(ends, 0)
     found = density.complete(images.repeat_interleave(ends, 0), images.shape[2] // 2, given)

@@ -84,12 +84,11 @@ def cell_log_density(
     """
     points = samples if schema.has_cells else 1
     cells = Cells(schema).to(x.device)
-    sobol = torch.quasirandom.SobolEngine(x.shape[1], scramble=True, seed=seed).draw(points).to(x)  # (K, features)
+    sobol = _sobol(points, x, seed)
     values, errors = [], []
     for start in range(0, len(x), rows := max(batch // points, 1)):
         part = x[start : start + rows]
-        shift = _row_shifts(part, seed)
-        spread = cells(part, (sobol[:, None] + shift) % 1.0) if schema.has_cells else part[None]  # (K, rows, features)
+        spread = _points(cells, part, sobol, seed) if schema.has_cells else part[None]  # (K, rows, features)
         given = None if context is None else context[start : start + rows].expand(points, -1, -1)
         log_p = log_prob(spread, given).double()
         log_p = torch.where(log_p.isnan(), -math.inf, log_p)  # outside a first transform's support: no density
@@ -97,6 +96,27 @@ def cell_log_density(
         values.append(value)
         errors.append(error)
     return torch.cat(values).cpu(), torch.cat(errors).cpu()
+
+
+def cell_points(schema: Schema, x: Tensor, *, samples: int = 16, seed: int = 0) -> Tensor:
+    """The points that stand for each row's cell, ``(K, n, features)``; the rows themselves where no column has cells.
+
+    Args:
+        schema: The columns.
+        x: Rows in data units, float64, of shape ``(n, features)``.
+        samples: K.
+        seed: Of the points.
+    """
+    return _points(Cells(schema).to(x.device), x, _sobol(samples, x, seed), seed) if schema.has_cells else x[None]
+
+
+def _sobol(points: int, x: Tensor, seed: int) -> Tensor:
+    """Scrambled points of the unit cube, ``(K, features)``."""
+    return torch.quasirandom.SobolEngine(x.shape[1], scramble=True, seed=seed).draw(points).to(x)
+
+
+def _points(cells: Cells, x: Tensor, sobol: Tensor, seed: int) -> Tensor:
+    return cells(x, (sobol[:, None] + _row_shifts(x, seed)) % 1.0)
 
 
 def _log_mean(log_p: Tensor) -> tuple[Tensor, Tensor]:

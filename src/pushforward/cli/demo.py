@@ -1,0 +1,62 @@
+"""``pushforward demo``: the whole job on a real table, into one folder."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from ..images.formats import is_images
+from ..models.console import Console
+from ..models.options import TrainingOptions
+from ..tables.density import TableDensity
+from ..tables.errors import InputError
+from ..tables.options import TableOptions
+from .fitting import fit_table
+
+
+def run(data: Path | None, output: Path, console: Console, *, budget: float, seed: int, flow: str) -> dict[str, Any]:
+    """Fits a flow, scores the table, samples as many rows again, and writes the report.
+
+    Raises:
+        InputError: there is no table, or it cannot be used; says why.
+    """
+    data = data or bundled_table()
+    if is_images(data):
+        raise InputError(f"{data}: the demo takes a table; for images: pushforward fit {data} -o MODEL")
+    output.mkdir(parents=True, exist_ok=True)
+    folder = output / "model"
+    names = {kind: output / name for kind, name in FILES.items()}
+    training = TrainingOptions(budget=budget, seed=seed)
+    options = TableOptions(flow=flow, strict=False, drop_missing=True, training=training)
+    command = f"pushforward fit {data} -o {folder} --flow {flow} --budget {budget:g} --seed {seed}"
+    console.say(f"1. {command}")
+    summary = fit_table(data, folder, options, console, command)
+    model = TableDensity.load(folder)
+    console.say(f"\n2. pushforward score {folder} {data} -o {names['scores']}")
+    scored = model.score_file(data, names["scores"], console, drop_missing=True)
+    console.say(f"\n3. pushforward sample {folder} -n {scored['rows']} -o {names['samples']}")
+    model.sample_file(scored["rows"], names["samples"], {}, console, seed=seed)
+    console.say(f"\n4. pushforward report {folder} {data} -o {names['report']}")
+    model.report_file(data, names["report"], console, seed=seed, drop_missing=True)
+    return {"fit": summary, "score": scored, **{kind: str(path) for kind, path in names.items()}}
+
+
+FILES = {"scores": "scores.parquet", "samples": "samples.parquet", "report": "report.html"}
+
+
+def bundled_table() -> Path:
+    """The diamonds table (53,940 real prices and sizes) inside the plotting package plotnine, which is not imported.
+
+    Raises:
+        InputError: the package is not installed.
+    """
+    package = importlib.util.find_spec("plotnine")
+    for folder in package.submodule_search_locations or [] if package else []:
+        path = Path(folder) / "data" / "diamonds.csv"
+        if path.exists():
+            return path
+    raise InputError(
+        "the demo's table ships inside plotnine, which is not installed: pip install 'pushforward[demo]', "
+        "or give a table of your own: pushforward demo DATA"
+    )

@@ -1,0 +1,86 @@
+"""``pushforward fit`` of a table and of images: read, fit, save."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..images.density import ImageDensity
+from ..images.labelled import GIVEN, read_pictures
+from ..images.options import ImageOptions
+from ..models.base import FittedDensity
+from ..models.console import Console
+from ..models.device import device_named
+from ..models.saved import check_output
+from ..tables.density import TableDensity
+from ..tables.errors import InputError
+from ..tables.options import TableOptions
+from ..tables.read import read_any
+
+
+def fit_table(data: Path, output: Path, options: TableOptions, console: Console, command: str) -> dict[str, Any]:
+    """Fits a table and saves the model; returns its summary.
+
+    Raises:
+        InputError: the table or an option cannot be used; says why.
+    """
+    check_output(output)
+    device_named(options.training.device)
+    model = TableDensity.with_options(options)
+    model.fit_read(read_any(data, stream=options.stream), console, command)
+    return _saved(model, output, console)
+
+
+def fit_images(
+    data: Path,
+    output: Path,
+    flow: str | None,
+    options: TableOptions,
+    pixels: dict[str, Any],
+    console: Console,
+    command: str,
+) -> dict[str, Any]:
+    """The same for images.
+
+    Raises:
+        InputError: the images or an option cannot be used; says why.
+    """
+    check_output(output)
+    device_named(options.training.device)
+    _refuse_table_options(options)
+    model = ImageDensity.with_options(
+        ImageOptions(
+            flow=flow or "auto",
+            layers=options.layers,
+            hidden=options.hidden,
+            given=options.given,
+            training=options.training,
+            **pixels,
+        )
+    )
+    model.fit_read(read_pictures(data, resize=pixels["resize"]), console, command)
+    return _saved(model, output, console)
+
+
+def _saved(model: FittedDensity, output: Path, console: Console) -> dict[str, Any]:
+    """Saves what was fitted; under torchrun, one process does."""
+    if not hasattr(model, "density"):
+        return {}
+    model.save(output)
+    console.say(f"saved {output}")
+    return model.summary_
+
+
+def _refuse_table_options(options: TableOptions) -> None:
+    flags = {
+        "--columns": options.columns,
+        "--bounds": options.bounds,
+        "--categories": options.categories,
+        "--drop-missing": options.drop_missing,
+        "--objective": options.objective != "likelihood",
+    }
+    for flag, value in flags.items():
+        if value:
+            raise InputError(f"{flag}: belongs to a table, and the data are images")
+    if list(options.given) not in ([], [GIVEN]):
+        raise InputError(f"--given {','.join(options.given)}: images are conditioned on their class: --given {GIVEN}")

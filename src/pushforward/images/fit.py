@@ -1,0 +1,214 @@
+"""From pixels to a fitted density of images, with its bits per dimension."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..diagnostics import bits_per_dim
+from ..distributions.base import Density
+from ..models.base import PERCENTS
+from ..models.console import Console, aligned, mean_and_error
+from ..models.device import device_named
+from ..models.train import Rows, train_on, training_facts
+from ..objectives.divergences import ForwardKL
+from ..recipes.images_by_name import IMAGE_FLOWS, default_image_flow, image_flow_by_name
+from ..report.images.density import ImageModel
+from ..tables.errors import InputError
+from ..transforms.multiscale import possible_squeezes
+from .baselines import IndependentPixels
+from .held_out import ImageSplits, divide
+from .labelled import GIVEN, LabelledImages, one_hot, packed
+from .options import ImageOptions
+
+BATCH, RATE = 64, 3e-3
+CLIP = {"glow": 1e4, "realnvp": 1e4, "pixelcnn": 5.0}  # a flow's gradients are large, a sum over all numbers
+QUANTILE_IMAGES = 2_000  # training images that percentiles are measured on
+KEPT_IMAGES, KEPT_NUMBERS, FEWEST = 1_000, 2**21, 16  # held-out images that are saved with the model, for reports
+
+
+def fit_images(
+    pictures: LabelledImages, options: ImageOptions, console: Console
+) -> tuple[Density, dict[str, Any]] | None:
+    """Fits and measures; what was done is said on the console.
+
+    Args:
+        pictures: The images as they were read.
+        options: The user's choices.
+        console: Where to talk.
+
+    Returns:
+        The density, and the facts that are saved beside it; None on all processes of torchrun but the first.
+
+    Raises:
+        InputError: the images or an option cannot be used; says why.
+    """
+    device_named(options.training.device)
+    levels = _levels(options)
+    started = time.perf_counter()
+    pictures = pictures.with_bits(options.bits)
+    pictures.check_levels(levels, f"--levels {levels}")
+    classes = _classes(pictures, options, console)
+    seed = options.training.seed
+    splits = divide(pictures, seed)
+    name = default_image_flow(pictures.shape) if options.flow == "auto" else options.flow
+    flow = _flow(name, pictures, levels, len(classes), options)
+    for line in _describe_data(pictures, splits, levels, classes):
+        console.say(line)
+    train, val = (Rows(part.images.float(), one_hot(part.labels, classes)) for part in (splits.train, splits.val))
+    result = train_on(
+        ForwardKL(flow), train, val, options.training, console, batch_size=BATCH, lr=RATE, clip=CLIP[name]
+    )
+    if int(os.environ.get("RANK", "0")):
+        return None  # under torchrun, one process measures and saves
+    held = _held_out(flow, splits, classes, levels, seed)
+    summary = {
+        "training_images": len(splits.train),
+        "validation_images": len(splits.val),
+        "shape": list(pictures.shape),
+        "levels": levels,
+        "given": list(options.given),
+        "flow": name,
+        "parameters": sum(p.numel() for p in flow.parameters()),
+        "held_out": held,
+        "seconds": round(time.perf_counter() - started, 1),
+        **training_facts(result),
+    }
+    for line in describe_held_out(held):
+        console.say(line)
+    console.say(f"{name}, {summary['parameters']:,} parameters, {summary['seconds']:.0f} s")
+    return flow, {
+        "kind": "image",
+        "shape": list(pictures.shape),
+        "levels": levels,
+        "resize": options.resize,
+        "bits": options.bits,
+        "classes": classes,
+        "quantiles": _quantiles(flow, splits.train, classes, levels, seed),
+        "history": [dict(row) for row in result.history],
+        "data": pictures.path.name,
+        "seed": seed,
+        "held_out": _kept(splits, seed),
+        "fingerprint": pictures.fingerprint(),
+        "torch": torch.__version__,
+        "summary": summary,
+    }
+
+
+def _levels(options: ImageOptions) -> int:
+    if options.bits is not None and options.levels is not None:
+        raise InputError("give --levels or --bits, not both: --bits B keeps the first B bits and so 2^B levels")
+    if options.bits is not None and not 1 <= options.bits <= 8:
+        raise InputError(f"--bits {options.bits}: expected 1 to 8")
+    levels = 2**options.bits if options.bits else options.levels or 256
+    if not 2 <= levels <= 256:
+        raise InputError(f"--levels {levels}: expected 2 to 256, how many values a pixel can have")
+    return levels
+
+
+def _classes(pictures: LabelledImages, options: ImageOptions, console: Console) -> list[str]:
+    """What to condition on, as the user asked."""
+    classes = pictures.classes
+    if options.given and len(classes) < 2:
+        what = f"only one, {classes[0]!r}" if classes else "none"
+        raise InputError(
+            f"--given {GIVEN}: {pictures.path} has {what}: give every class a folder, put an array 'labels' into the "
+            ".npz, or the labels file beside the idx file"
+        )
+    unlabelled = [split for split, part in pictures.splits.items() if part.labels is None]
+    if options.given and unlabelled:
+        raise InputError(f"--given {GIVEN}: {pictures.path} has no labels for {unlabelled[0]!r}")
+    if len(classes) > 1 and not options.given:
+        console.note(f"{pictures.path}: has {len(classes)} classes; --given {GIVEN} makes the model one of each class")
+    return classes if options.given else []
+
+
+def _flow(name: str, pictures: LabelledImages, levels: int, context: int, options: ImageOptions) -> Density:
+    if name not in IMAGE_FLOWS:
+        raise InputError(f"--flow {name}: there is no such flow of images; choose one of {', '.join(IMAGE_FLOWS)}")
+    _, height, width = pictures.shape
+    possible, scales = possible_squeezes(pictures.shape), 1 if options.scales is None else options.scales
+    if name == "glow" and not 1 <= scales <= possible:
+        multiple = 2 ** max(scales, 1)
+        size = [-(-side // multiple) * multiple for side in (height, width)]
+        fewer = f"use --scales {possible} at most, or " if possible else "use --flow realnvp, or "
+        raise InputError(
+            f"{pictures.path}: the images are {height} x {width}, which can be halved {possible} times, but "
+            f"--flow glow with --scales {scales} was asked for: {fewer}--resize {size[0]}"
+            + (f",{size[1]}" if height != width else "")
+        )
+    try:
+        return image_flow_by_name(
+            name,
+            pictures.shape,
+            levels=levels,
+            context=context,
+            scales=options.scales,
+            layers=options.layers,
+            hidden=options.hidden,
+            seed=options.training.seed,
+        )
+    except ValueError as error:
+        raise InputError(f"--flow {name}: {error}") from None
+
+
+def _describe_data(pictures: LabelledImages, splits: ImageSplits, levels: int, classes: list[str]) -> list[str]:
+    channels, height, width = pictures.shape
+    kind = "grey" if channels == 1 else "RGB"
+    train, val, test = len(splits.train), len(splits.val), len(splits.test)
+    given = f", given their {GIVEN} (1 of {len(classes)})" if classes else ""
+    return [
+        f"{pictures.path.name}: {train + val + test:,} images of {height} x {width}, {kind}, {levels} levels{given}",
+        f"{train:,} images to train on, {val:,} to tell when to stop, {test:,} held out",
+        "",
+    ]
+
+
+def _held_out(flow: Density, splits: ImageSplits, classes: list[str], levels: int, seed: int) -> dict[str, Any]:
+    """Bits per dimension of the held-out images, beside those of independent pixels, image by image."""
+    shape = splits.test.shape
+    ours = ImageModel(flow, levels, seed).log_prob(splits.test.images, one_hot(splits.test.labels, classes))
+    theirs = IndependentPixels(splits.train.images, levels)(splits.test.images)
+    bits, their_bits = (bits_per_dim(values, shape, levels=1) for values in (ours, theirs))
+    found: dict[str, Any] = {"images": len(splits.test)}
+    names = (("bits_per_dim", bits), ("independent_bits_per_dim", their_bits), ("gain", their_bits - bits))
+    for name, values in (*names, ("log_likelihood", ours)):
+        found[name], found[f"{name}_standard_error"] = mean_and_error(values)
+    return found
+
+
+def describe_held_out(held: Mapping[str, Any]) -> list[str]:
+    """How good a fit is, for people."""
+
+    def shown(name: str) -> str:
+        value = held[name]
+        if value is None or not np.isfinite(value):
+            return "not finite: some held-out images have no density"
+        return f"{value:.4f} ± {held[f'{name}_standard_error']:.4f}"
+
+    return aligned(
+        [
+            (f"{held['images']:,} held-out images, bits per dimension", shown("bits_per_dim")),
+            ("  of independent pixels", shown("independent_bits_per_dim")),
+            ("  the flow's gain, image by image", shown("gain")),
+        ],
+        indent="",
+    )
+
+
+def _quantiles(flow: Density, train: LabelledImages, classes: list[str], levels: int, seed: int) -> list[float]:
+    some = train[np.arange(0, len(train), max(len(train) // QUANTILE_IMAGES, 1))]
+    scores = ImageModel(flow, levels, seed).log_prob(some.images, one_hot(some.labels, classes))
+    return np.quantile(scores.clamp_min(-1e30).numpy(), PERCENTS / 100).tolist()
+
+
+def _kept(splits: ImageSplits, seed: int) -> dict[str, Any]:
+    """Some held-out images, for reports without the data: any, not the first, because files may be sorted."""
+    most = min(KEPT_IMAGES, max(KEPT_NUMBERS // splits.test.images[0].numel(), FEWEST))
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(splits.test))[:most])
+    return packed(splits.test[chosen], splits.numbers[chosen])

@@ -1,0 +1,110 @@
+"""Which images fit a model, and which it has not been trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..models.console import Console
+from ..tables.errors import InputError, listed
+from .labelled import LabelledImages
+
+if TYPE_CHECKING:
+    from .density import ImageDensity
+
+MIN_IMAGES = 50
+SHARE = 0.1  # of the images for the reported figures, and as many to stop by
+MOST_TEST, MOST_VALIDATION = 5_000, 1_000  # their errors are small then, and images take their time
+
+
+@dataclass(frozen=True)
+class ImageSplits:
+    """Training, validation and test images, and where the last stand in their file."""
+
+    train: LabelledImages
+    val: LabelledImages
+    test: LabelledImages
+    numbers: np.ndarray
+
+
+def divide(pictures: LabelledImages, seed: int) -> ImageSplits:
+    """The file's own division, or one by the seed.
+
+    Raises:
+        InputError: there are too few images.
+    """
+    if len(pictures) < MIN_IMAGES:
+        raise InputError(f"{pictures.path}: has {len(pictures)} images to learn from, and {MIN_IMAGES} are needed")
+    order = np.random.default_rng(seed).permutation(len(pictures))
+    tests = 0 if "test" in pictures.splits else _share(len(pictures), MOST_TEST)
+    vals = 0 if "val" in pictures.splits else _share(len(pictures), MOST_VALIDATION)
+    numbers = np.sort(order[:tests])
+    test = pictures.splits["test"] if "test" in pictures.splits else pictures[numbers]
+    val = pictures.splits["val"] if "val" in pictures.splits else pictures[np.sort(order[tests : tests + vals])]
+    train = pictures[np.sort(order[tests + vals :])]
+    return ImageSplits(train, val, test, numbers if tests else np.arange(len(test)))
+
+
+def _share(images: int, most: int) -> int:
+    return min(max(round(SHARE * images), 1), most)
+
+
+def held_out_images(
+    model: ImageDensity, pictures: LabelledImages, console: Console
+) -> tuple[LabelledImages, np.ndarray, LabelledImages | None]:
+    """The images that a model was not trained on, their numbers among all, and those that it was trained on.
+
+    Images that the model was fitted to are recognised by a digest. Of any others all are used, or those of ``test``
+    where they divide themselves; there are no training images then.
+
+    Raises:
+        InputError: the images do not fit the model.
+    """
+    pictures = fitting(model, pictures, console)
+    if pictures.fingerprint() == model.facts["fingerprint"]:
+        splits = divide(pictures, model.seed)
+        held = f"its {len(splits.test):,} held-out images are used"
+        console.note(f"{pictures.path}: {model.called} was fitted to this file; {held}")
+        return splits.test, splits.numbers, splits.train
+    rest = pictures.held_out()
+    return rest, np.arange(len(rest)), None
+
+
+def fitting(model: ImageDensity, pictures: LabelledImages, console: Console) -> LabelledImages:
+    """The images, if they fit a model; grey ones become coloured where it knows coloured ones.
+
+    Raises:
+        InputError: they do not fit.
+    """
+    channels, height, width = pictures.shape
+    if channels == 1 and model.shape[0] == 3:
+        console.note(f"{pictures.path}: the images are grey and become coloured, as those of {model.called}")
+        pictures = _coloured(pictures)
+    elif channels == 3 and model.shape[0] == 1:
+        raise InputError(f"{pictures.path}: the images are coloured, but those of {model.called} grey: convert them")
+    if (height, width) != model.shape[1:]:
+        raise InputError(
+            f"{pictures.path}: the images are {height} x {width}, but those of {model.called} {model.shape[1]} x "
+            f"{model.shape[2]}: bring them to that size, or fit with --resize, which then holds for scoring too"
+        )
+    pictures.check_levels(model.levels, f"the model {model.called}")
+    if model.classes:
+        if pictures.labels is None:
+            raise InputError(
+                f"{pictures.path}: the model {model.called} is conditioned on classes, and there are none: it needs "
+                "a folder for each class, an array 'labels' in the .npz, or the labels file beside an idx file"
+            )
+        unknown = sorted(set(pictures.classes) - set(model.classes))
+        if unknown:
+            raise InputError(
+                f"{pictures.path}: the class {unknown[0]!r} was not among the training images; the model knows "
+                f"{listed(model.classes)}"
+            )
+    return pictures
+
+
+def _coloured(pictures: LabelledImages) -> LabelledImages:
+    splits = {name: _coloured(part) for name, part in pictures.splits.items()}
+    return replace(pictures, images=pictures.images.expand(-1, 3, -1, -1), splits=splits)

@@ -1,0 +1,40 @@
+"""What may be chosen of images: how their pixels are read, which flow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..models.options import TrainingOptions
+
+
+@dataclass(frozen=True)
+class ImageOptions:
+    """The choices of :class:`~pushforward.ImageDensity`; the shell's ``fit`` has a flag for each.
+
+    Args:
+        flow: ``glow``, ``realnvp`` or ``pixelcnn``; ``auto`` chooses by the images' size.
+        layers, hidden: The flow's layers, on each scale for glow, and the width of its hidden layers.
+        scales: For glow, how often the image is halved.
+        given: ``("class",)`` to condition on the images' classes.
+        resize: The height and width that each image is brought to.
+        levels: Pixels hold whole numbers from 0 to this, less one.
+        bits: Keep the first so many of the 8 bits of every number.
+        training: How to train.
+    """
+
+    flow: str = "auto"
+    layers: int | None = None
+    hidden: Sequence[int] | None = None
+    scales: int | None = None
+    given: Sequence[str] = ()
+    resize: tuple[int, int] | None = None
+    levels: int | None = None
+    bits: int | None = None
+    training: TrainingOptions = field(default_factory=TrainingOptions)
+
+    def stated(self) -> dict[str, Any]:
+        """The choices that differ from the defaults, for the record of what was done."""
+        usual = ImageOptions()
+        return {name: value for name, value in vars(self).items() if value != getattr(usual, name)}

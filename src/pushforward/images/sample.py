@@ -1,0 +1,86 @@
+"""New images: a PNG with all of them, or their numbers."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+from ..models.console import Console
+from ..tables.errors import InputError, listed
+from ..tables.formats.table import check_output, write_atomically
+from .formats import write_grid
+from .labelled import GIVEN
+
+if TYPE_CHECKING:
+    from .density import ImageDensity
+
+
+def sample_file(
+    model: ImageDensity,
+    n: int,
+    output: Path,
+    given: dict[str, str],
+    console: Console,
+    *,
+    seed: int = 0,
+    temperature: float = 1.0,
+) -> dict[str, Any]:
+    """Draws n images and writes them; returns a summary.
+
+    Raises:
+        InputError: an argument cannot be used; says why.
+    """
+    check_output(output, (".png", ".npy", ".npz"))
+    labels = classes_of(model, n, given)
+    images = model.model(seed).sample(n, model.context(labels), temperature)
+    ending = output.suffix.lower()
+    if ending == ".png":
+        in_turn = bool(labels) and not given and 4 <= len(model.classes) <= 16
+        columns = len(model.classes) if in_turn else None  # every class has its column then
+        write_grid(output, full_range(images, model.levels), columns=columns)
+    else:
+        arrays = {"images": images.numpy()} | ({} if labels is None else {"labels": np.array(labels)})
+        write_atomically(output, lambda path: path.write_bytes(_numpy(arrays, ending)))
+    _, height, width = model.shape
+    console.say(f"{n:,} images of {height} x {width}" + (_told(labels, given) if labels else ""))
+    console.say(f"saved {output}")
+    return {"images": n, "shape": list(model.shape), "given": given, "seed": seed, "output": str(output)}
+
+
+def classes_of(model: ImageDensity, n: int, given: dict[str, str]) -> list[str] | None:
+    """The class of every image: the one that was asked for, or all in turn."""
+    odd = [name for name in given if name != GIVEN or not model.classes]
+    if odd:
+        what = f"conditioned on {GIVEN}" if model.classes else "not conditioned on anything"
+        raise InputError(f"--given {odd[0]}: the model {model.called} is {what}")
+    if not model.classes:
+        return None
+    if GIVEN not in given:
+        return [model.classes[k % len(model.classes)] for k in range(n)]
+    if given[GIVEN] not in model.classes:
+        raise InputError(
+            f"--given {GIVEN}={given[GIVEN]}: the model {model.called} knows the classes {listed(model.classes)}"
+        )
+    return [given[GIVEN]] * n
+
+
+def _told(labels: list[str], given: dict[str, str]) -> str:
+    return f" of class {labels[0]}" if given else f", classes in turn: {listed(dict.fromkeys(labels))}"
+
+
+def full_range(images: Tensor, levels: int) -> Tensor:
+    """Numbers from 0 to levels - 1 as the 0 to 255 of a picture."""
+    return (images.float() * (255 / (levels - 1))).round().byte()
+
+
+def _numpy(arrays: dict[str, Any], ending: str) -> bytes:
+    buffer = io.BytesIO()
+    if ending == ".npy":
+        np.save(buffer, arrays["images"])
+    else:
+        np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()

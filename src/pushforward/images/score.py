@@ -1,0 +1,72 @@
+"""Scores of images: one row for every image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from ..models.console import Console, aligned, mean_and_error
+from ..tables.errors import InputError
+from ..tables.formats.table import check_output, write_table
+from .labelled import GIVEN
+
+if TYPE_CHECKING:
+    from .density import ImageDensity
+
+SHOWN = 5  # least likely images on the screen
+
+
+def score_file(
+    model: ImageDensity, data: Path, output: Path, console: Console, *, samples: int | None = None, seed: int = 0
+) -> dict[str, Any]:
+    """Scores images; returns a summary.
+
+    Raises:
+        InputError: the images or the output cannot be used; says why.
+    """
+    check_output(output)
+    exact = model.model().exact
+    if samples is not None and exact:
+        raise InputError(f"--samples {samples}: the probabilities of {model.called} are exact and take no samples")
+    pictures = model.read(data, console).held_out()
+    value = model.log_prob(pictures, samples=samples or 1, seed=seed)
+    columns: dict[str, Any] = {"image": list(pictures.names)}
+    if model.classes:
+        columns[GIVEN] = pictures.labels
+    columns |= {"log_density": value, "bits_per_dim": model.bits(value), "percentile": model.percentile(value)}
+    scores = pl.DataFrame(columns)
+    bits, error = mean_and_error(columns["bits_per_dim"])
+    summary = {
+        "images": len(pictures),
+        "bits_per_dim": bits,
+        "standard_error": error,
+        "log_likelihood": float(value.mean()),
+        "median_bits_per_dim": float(np.median(columns["bits_per_dim"])),
+        "below_1_percent": float((columns["percentile"] < 1).mean()),
+        "impossible": int(np.isneginf(value).sum()),
+        "exact": exact,
+    }
+    write_table(scores, output)
+    for line in _describe(scores, summary, data):
+        console.say(line)
+    console.say(f"saved {output}")
+    return {**summary, "output": str(output)}
+
+
+def _describe(scores: pl.DataFrame, summary: dict[str, Any], data: Path) -> list[str]:
+    bound = "" if summary["exact"] else " (a bound: at most so many)"
+    spread = "" if np.isnan(summary["standard_error"]) else f" ± {summary['standard_error']:.4f}"
+    median, mean = summary["median_bits_per_dim"], summary["bits_per_dim"]
+    lines = [
+        f"{data.name}: {summary['images']:,} images",
+        f"bits per dimension: median {median:.4f}, mean {mean:.4f}{spread}{bound}",
+        f"{summary['below_1_percent']:.1%} of the images are below the first percentile of the training images",
+    ]
+    if summary["impossible"]:
+        lines.append(f"{summary['impossible']:,} images get no probability from the model (log_density is -inf)")
+    worst = scores.sort("log_density").head(SHOWN)
+    cells = [tuple(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row) for row in worst.iter_rows()]
+    return [*lines, "", "the least likely images", *aligned([tuple(worst.columns), *cells]), ""]

@@ -1,0 +1,139 @@
+"""What a fitted table and fitted images have in common: a density, the facts saved beside it, and where it is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+
+from ..distributions.base import Density
+from ..tables.errors import InputError
+from .console import Console, plain
+from .saved import load_saved, save
+
+PERCENTS = np.linspace(0.0, 100.0, 1001)
+
+
+class FittedDensity(ABC):
+    """A density of rows or of images, with everything that is saved beside it.
+
+    Attributes:
+        kind: What it describes: ``table`` or ``image``.
+        density: The density itself, once there is one.
+        facts: What is saved beside it: ``summary``, ``quantiles``, ``history``, ``held_out``, …
+        path: Where it was loaded from or saved to.
+    """
+
+    kind: ClassVar[str]
+    density: Density
+    facts: dict[str, Any]
+    path: Path | None = None
+
+    @property
+    def summary_(self) -> dict[str, Any]:
+        """How the fit went: rows, parameters, held-out figures, the training."""
+        self._require_fit()
+        return dict(self.facts["summary"])
+
+    @property
+    def called(self) -> str:
+        """The model in messages: its folder, or what it is."""
+        return type(self).__name__ if self.path is None else str(self.path)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.density.parameters()).device
+
+    @property
+    def seed(self) -> int:
+        """What was drawn at random in the fit, and is where nobody says another."""
+        return int(self.facts["seed"])
+
+    def percentile(self, log_density: np.ndarray) -> np.ndarray:
+        """Per cent of the training rows, or images, that are less likely."""
+        return np.interp(log_density, np.asarray(self.facts["quantiles"], dtype=float), PERCENTS)
+
+    def save(self, path: str | Path) -> None:
+        """Saves the model as a folder, which the shell's commands read too.
+
+        Raises:
+            NotSaved: it is not at ``path``; says why, and where it is instead.
+        """
+        self._require_fit()
+        save(self.density, Path(path), plain(self.facts))
+        self.path = Path(path)
+
+    @classmethod
+    def load(cls, path: str | Path, device: str = "cpu") -> Self:
+        """Reads a model that :meth:`save` or ``pushforward fit`` wrote.
+
+        Raises:
+            InputError: there is none at ``path``, it is damaged, or of another kind.
+        """
+        model, path = cls(), Path(path)
+        load_saved(path, cls.kind, device, model._hold)
+        model.path = path
+        return model
+
+    @abstractmethod
+    def score_file(
+        self,
+        data: Path,
+        output: Path,
+        console: Console,
+        *,
+        samples: int | None = None,
+        seed: int = 0,
+        drop_missing: bool = False,
+        explain_below: float | None = None,
+    ) -> dict[str, Any]:
+        """``pushforward score``: the scores of a file's rows, or images, in another file; returns a summary."""
+
+    @abstractmethod
+    def sample_file(
+        self, n: int, output: Path, given: dict[str, str], console: Console, *, seed: int = 0, temperature: float = 1.0
+    ) -> dict[str, Any]:
+        """``pushforward sample``: new rows, or images, in a file; returns a summary."""
+
+    @abstractmethod
+    def compare_file(
+        self,
+        other: Any,
+        data: Path,
+        console: Console,
+        *,
+        samples: int | None = None,
+        seed: int = 0,
+        drop_missing: bool = False,
+    ) -> dict[str, Any]:
+        """``pushforward compare``: the paired difference of two models on a file; returns it."""
+
+    @abstractmethod
+    def report_file(
+        self,
+        data: Path | None,
+        output: Path,
+        console: Console,
+        *,
+        seed: int = 0,
+        drop_missing: bool = False,
+        title: str | None = None,
+        against: Sequence[Any] = (),
+    ) -> dict[str, Any]:
+        """``pushforward report``: one HTML file; returns what it says."""
+
+    @abstractmethod
+    def describe(self, console: Console) -> dict[str, Any]:
+        """``pushforward info``: what was fitted, to what, how well, and with which command."""
+
+    def _hold(self, density: Density, facts: dict[str, Any]) -> None:
+        """Becomes the fitted model of a density and its facts."""
+        self.density, self.facts = density, facts
+
+    def _require_fit(self) -> None:
+        if not hasattr(self, "density"):
+            raise InputError(f"this {type(self).__name__} is not fitted yet; call fit first, or load a saved one")

@@ -1,0 +1,74 @@
+"""What a job says and returns: plain lines for people, one JSON object for scripts."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+class Console:
+    """Prints lines for people, or keeps quiet and prints one JSON object at the end.
+
+    Args:
+        as_json: Print the command's result as JSON, and nothing else, on standard output.
+        quiet: Print nothing but errors.
+    """
+
+    def __init__(self, as_json: bool = False, quiet: bool = False) -> None:
+        first = os.environ.get("RANK", "0") == "0"  # under torchrun, one process speaks
+        self.as_json, self.quiet = as_json and first, quiet or not first
+        self.notes: list[str] = []
+
+    @property
+    def talks(self) -> bool:
+        """Whether lines for people are printed."""
+        return not (self.as_json or self.quiet)
+
+    def say(self, line: str = "") -> None:
+        if self.talks:
+            print(line, flush=True)
+
+    def note(self, line: str) -> None:
+        """Something that the user should know; it is part of the JSON too."""
+        self.notes.append(line)
+        if self.talks:
+            print(f"note: {line}", file=sys.stderr, flush=True)
+
+    def result(self, values: dict[str, Any]) -> None:
+        if self.as_json:
+            print(json.dumps(plain({**values, "notes": self.notes}), indent=2))
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON can hold it: null for numbers that are not finite."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if hasattr(value, "item"):
+        return plain(value.item())
+    return value if value is None or isinstance(value, bool | int | str) else str(value)
+
+
+def aligned(rows: Sequence[tuple[str, ...]], indent: str = "  ") -> list[str]:
+    """Rows of text in columns of equal width."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    return [
+        (indent + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))).rstrip()
+        for row in rows
+    ]
+
+
+def mean_and_error(values: Any) -> tuple[float, float]:
+    """Mean and its standard error over rows; the error is NaN for a single row, or where a value is not finite."""
+    values = np.asarray(values)
+    n, mean = len(values), float(values.mean())
+    return mean, float(values.std(ddof=1)) / math.sqrt(n) if n > 1 and math.isfinite(mean) else math.nan

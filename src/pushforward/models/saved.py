@@ -1,0 +1,88 @@
+"""Models on disk: which kind a folder holds, reading one, saving one, somewhere else rather than nowhere."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..saving import checkpoint
+from ..saving.config import Configurable
+from ..saving.files import NotSaved, reason
+from ..tables.errors import InputError
+
+M = TypeVar("M")
+KINDS = {"table": "a model of a table", "image": "a model of images"}
+
+
+def kind_of(path: Path) -> str | None:
+    """What a saved model describes, ``table`` or ``image``; None where there is none to be read."""
+    try:
+        facts = checkpoint.load_extra(path)
+    except (OSError, ValueError):
+        return None
+    return str(facts.get("kind")) if isinstance(facts, Mapping) else None
+
+
+def load_saved(path: Path, kind: str, device: str, make: Callable[[Any, dict[str, Any]], M]) -> M:
+    """``make(flow, facts)`` of a saved model of a kind.
+
+    Raises:
+        InputError: there is none at ``path``, it is damaged, or of another kind.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: there is no such model; make one with: pushforward fit DATA -o {path}")
+    if not path.is_dir():
+        raise InputError(f"{path}: is a file; a model is a folder written by: pushforward fit DATA -o MODEL")
+    try:
+        facts = checkpoint.load_extra(path)
+        if facts.get("kind") != kind:
+            found = KINDS.get(str(facts.get("kind")), "a flow for Python's pf.load")
+            raise InputError(f"{path}: holds {found}, and {KINDS[kind]} is needed")
+        return make(checkpoint.load(path).to(device), dict(facts))
+    except InputError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = str(error).splitlines()[0].removeprefix(f"{path}: ") if str(error) else type(error).__name__
+        raise InputError(f"{path}: is no model that can be read: {reason}") from None
+
+
+def check_output(output: Path) -> None:
+    """Refuses a place where a model could not be saved, before any work is done for it.
+
+    Raises:
+        InputError: says what is in the way.
+    """
+    if output.suffix.lower() in (".csv", ".parquet", ".html", ".json"):
+        raise InputError(f"{output}: a model is a folder; give a name without an ending")
+    if output.exists() and not output.is_dir():
+        raise InputError(f"{output}: is a file; a model is a folder, choose another name")
+    if output.is_dir() and any(output.iterdir()):
+        try:
+            checkpoint.load_extra(output)
+        except ValueError:
+            raise InputError(
+                f"{output}: is a folder with other files in it, or a damaged model; choose another name, or remove it"
+            ) from None
+    if not output.absolute().parent.is_dir():
+        raise InputError(f"{output}: the folder {output.parent} does not exist; create it first")
+
+
+def save(model: Configurable, path: Path, facts: dict[str, Any]) -> None:
+    """Saves a model; where its place refuses it, in the folder for temporary files.
+
+    Raises:
+        NotSaved: it is not at ``path``; one sentence says why, and where it is instead.
+    """
+    try:
+        checkpoint.save(model, path, extra=facts)
+        return
+    except OSError as error:
+        refused = f"{path} cannot be written: {reason(error)}"
+    try:
+        refuge = Path(tempfile.mkdtemp(prefix="pushforward-")) / path.name
+        checkpoint.save(model, refuge, extra=facts)
+    except OSError as error:
+        raise NotSaved(f"{refused}; nor can the folder for temporary files: {reason(error)}") from None
+    raise NotSaved(f"{refused}; the model was saved as {refuge} instead, move it to where there is room")

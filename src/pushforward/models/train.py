@@ -1,0 +1,94 @@
+"""Training as the objects ask for it: encoded rows or images in, what happened said in sentences."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from ..objectives.divergences import Objective
+from ..tables.errors import InputError
+from ..training.fit import Result, fit
+from ..training.stream import Stream
+from .console import Console
+from .options import TrainingOptions
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Encoded rows: ``x`` of shape (n, features) in float64, and their context or None."""
+
+    x: Tensor
+    context: Tensor | None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, index: Any) -> Rows:
+        return Rows(self.x[index], None if self.context is None else self.context[index])
+
+
+def train_on(
+    objective: Objective,
+    rows: Rows | Stream,
+    val: Rows,
+    options: TrainingOptions,
+    console: Console,
+    *,
+    batch_size: int,
+    lr: float,
+    clip: float = 5.0,
+) -> Result:
+    """Trains as the options say.
+
+    Args:
+        objective: What is minimised; its flow is trained in place.
+        rows: Training rows.
+        val: Validation rows.
+        options: The user's choices.
+        console: Where to talk.
+        batch_size, lr: What the subject takes where the user chose none.
+        clip: The largest norm of a gradient.
+
+    Raises:
+        InputError: an option is out of range, or the loss is not finite again and again.
+    """
+    x, context, count = (rows.x, rows.context, len(rows)) if isinstance(rows, Rows) else (rows, None, rows.rows)
+    try:
+        result = fit(
+            objective,
+            x,
+            context,
+            validation=val.x if val.context is None else (val.x, val.context),
+            epochs=options.epochs,
+            steps=options.steps,
+            budget=options.budget,
+            batch_size=min(batch_size if options.batch_size is None else options.batch_size, count),
+            lr=lr if options.lr is None else options.lr,
+            patience=options.patience,
+            seed=options.seed,
+            device=options.device,
+            compile=options.compile,
+            clip=clip,
+            checkpoint=options.checkpoint,
+            checkpoint_every=options.checkpoint_every or 1000,
+            resume="auto" if options.resume else False,
+            metrics=options.metrics,
+            shard=options.shard,
+            progress=console.talks and sys.stderr.isatty(),
+        )
+    except (ValueError, TypeError) as error:
+        raise InputError(str(error)) from error
+    if result.interrupted:
+        console.note("stopped by Ctrl-C: the best weights so far are saved")
+    if result.skipped_steps:
+        console.note(f"{result.skipped_steps} batches were skipped because their loss was not finite")
+    return result
+
+
+def training_facts(result: Result) -> dict[str, Any]:
+    """What a summary keeps of a training."""
+    names = ("steps", "best_step", "best_validation_loss", "validation_se", "seconds", "skipped_steps", "interrupted")
+    return {"training": {name: getattr(result, name) for name in names}}

@@ -1,0 +1,61 @@
+"""The untrained density of a table: a recipe's flow in the table's own units, with categories beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from ..distributions.base import Density
+from ..distributions.flow import Flow
+from ..distributions.mixed import Mixed
+from ..recipes.by_name import categories_by_size, flow_by_name
+from ..transforms.base import Compose
+from .schema.preprocessing import front
+from .schema.schema import Schema
+
+
+def density(
+    schema: Schema,
+    x: Tensor,
+    *,
+    flow: str,
+    layers: int | None = None,
+    hidden: Sequence[int] | None = None,
+    seed: int = 0,
+) -> Density:
+    """A flow over the columns of numbers; with columns of categories, these and the flow given them.
+
+    Args:
+        schema: The columns.
+        x: Training rows spread over their cells, float64.
+        flow: The recipe's name.
+        layers: Its layers.
+        hidden: Widths of its hidden layers.
+        seed: Of the weights.
+
+    Raises:
+        ValueError: the name is unknown, or a size does not fit.
+    """
+    numbers, given = schema.numbers, schema.context_features
+    inner = flow_by_name(
+        flow, len(numbers), context=given + sum(schema.classes), layers=layers, hidden=hidden, seed=seed
+    )
+    outer = in_data_units(inner, schema.numeric, x[:, numbers])
+    if len(numbers) == len(schema.columns):
+        return outer
+    sizes = [size for size in schema.classes if size]
+    return Mixed(categories_by_size(sizes, context=given, seed=seed), outer, schema.classes)
+
+
+def in_data_units(flow: Flow, schema: Schema, x: Tensor) -> Flow:
+    """The recipe's flow behind the table's first transforms: a density in the units of the table.
+
+    Args:
+        flow: A flow over standardised rows.
+        schema: The columns, all of them numbers.
+        x: Training rows spread over their cells, float64.
+    """
+    inner = flow.transform
+    rest = list(inner.transforms) if isinstance(inner, Compose) else [inner]
+    return Flow(Compose([*front(schema, x), *rest]), flow.base, context=flow.context_features)

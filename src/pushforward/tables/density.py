@@ -1,0 +1,344 @@
+"""The table as an object: fitted to a frame or a file, and asked anything afterwards.
+
+The class is a list of verbs; each is done in a file of its own next to this one. What is new hooks in there: kinds of
+columns in ``schema/``, files in ``formats/``, the choice of the flow in ``build.py``, questions about some of the
+columns, or rows with missing cells, in ``queries.py``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ..distributions.base import Density
+from ..models.base import FittedDensity
+from ..models.console import Console
+from ..models.options import TrainingOptions
+from ..models.train import Rows
+from . import queries
+from .compare import compare_models, refuse_unlike
+from .encode import encode
+from .errors import InputError, arguments_not_flags
+from .explain import explain
+from .fit import fit_table
+from .formats.frames import from_frame, is_path, to_frame
+from .formats.table import read_table
+from .info import describe_model
+from .options import TableOptions
+from .read import Read, from_frame_or_file, read_any
+from .report import write
+from .sample import check_given, draw, given_values, sample_file
+from .schema.cells import cell_log_density
+from .schema.schema import Schema
+from .score import score_file
+
+SOURCE = "table"  # what the rows are called in messages
+
+
+class TableDensity(FittedDensity):
+    """The density of the rows of a table, learnt by a normalizing flow; log-densities are in the table's own units.
+
+    A table is a frame (pandas, polars, pyarrow), a dict of columns, or the path of a file. Columns of numbers are
+    continuous, whole, rounded or inflated at some values, text is a category; all is found in the data and told in
+    ``schema``. Models are saved as those of the shell, which read each other's.
+
+    Args:
+        flow: A recipe's name, as in ``pushforward fit --flow``, or ``auto``.
+        columns: The columns to model; all that are not given where it is None.
+        given: The columns to condition on: the density is p(the others | these).
+        categories: Columns whose numbers are names.
+        bounds: Open intervals that columns stay in, as in ``{"share": (0, 1), "weight": (0, None)}``.
+        members: How many flows are averaged, or ``auto``.
+        steps, epochs, budget: How long to train: batches, passes over the rows or seconds; at most one of them.
+        threads: Threads of the training, or ``auto``.
+        device: ``cpu``, ``cuda`` or ``auto``.
+        strict: Refuse rows with missing cells and columns that cannot be modelled, instead of leaving them out with a
+            note in ``notes_``.
+        random_state: Fixes everything that is drawn at random.
+        layers, hidden: The flow's layers, and widths of its hidden layers.
+        batch_size, lr, patience: As in :func:`pushforward.fit`.
+        samples: Points that the cells of whole and rounded numbers are averaged over.
+
+    Attributes:
+        density: The fitted density: of rows of numbers, with categories as codes.
+        schema: What each column was taken for.
+        summary_: Held-out figures and how the training went.
+        notes_: What was decided about the table, in sentences.
+
+    Example:
+        >>> import numpy as np, pushforward as pf
+        >>> rng = np.random.default_rng(0)
+        >>> table = {"size": rng.gamma(3.0, size=200), "colour": rng.choice(["red", "blue"], 200)}
+        >>> model = pf.TableDensity("maf", steps=20).fit(table)
+        >>> model.score_samples(table).shape, sorted(model.sample(5))
+        ((200,), ['colour', 'size'])
+    """
+
+    kind: ClassVar[str] = "table"
+    schema: Schema
+
+    def __init__(
+        self,
+        flow: str = "auto",
+        *,
+        columns: Sequence[str] | None = None,
+        given: Sequence[str] = (),
+        categories: Sequence[str] = (),
+        bounds: Mapping[str, tuple[float, float | None]] | None = None,
+        members: int | str = "auto",
+        steps: int | None = None,
+        epochs: int | None = None,
+        budget: float | None = None,
+        threads: int | str = "auto",
+        device: str = "auto",
+        strict: bool = False,
+        random_state: int = 0,
+        layers: int | None = None,
+        hidden: Sequence[int] | None = None,
+        batch_size: int | None = None,
+        lr: float | None = None,
+        patience: int | None = None,
+        samples: int = 16,
+    ) -> None:
+        self.options = TableOptions(
+            flow=flow,
+            members=members,
+            layers=layers,
+            hidden=hidden,
+            columns=() if columns is None else tuple(columns),
+            given=tuple(given),
+            categories=tuple(categories),
+            bounds=dict(bounds or {}),
+            strict=strict,
+            drop_missing=not strict,
+            samples=samples,
+            training=TrainingOptions(
+                steps=steps,
+                epochs=epochs,
+                budget=budget,
+                threads=threads,
+                device=device,
+                seed=random_state,
+                batch_size=batch_size,
+                lr=lr,
+                patience=patience,
+            ),
+        )
+        self.notes_: list[str] = []
+
+    @classmethod
+    def with_options(cls, options: TableOptions) -> Self:
+        """An object with all the choices that the shell has, too."""
+        model = cls()
+        model.options = options
+        return model
+
+    @arguments_not_flags()
+    def fit(
+        self,
+        table: Any,
+        *,
+        validation: Any = 0.1,
+        sample_weight: Any = None,
+        progress: bool = False,
+    ) -> Self:
+        """Fits the density of the table's rows.
+
+        Args:
+            table: A frame, a dict of columns, or a path; a frame is not modified.
+            validation: The share of the rows that tells when to stop (as many again are held out for the figures of
+                ``summary_``); or a table of such rows, which the figures are then measured on, too.
+            sample_weight: A weight for each row.
+            progress: Print what the shell would print.
+
+        Returns:
+            The object itself.
+
+        Raises:
+            InputError: the table or an argument cannot be used; says which column, and how to mend it.
+            TypeError: ``table`` is none.
+        """
+        if sample_weight is not None:
+            raise InputError("sample_weight: rows cannot be weighted yet")
+        read = read_any(table, stream=self.options.stream)
+        if isinstance(validation, float | int):
+            if not 0 < validation < 0.5:
+                raise InputError(f"validation={validation}: expected a share above 0 and below 0.5, or a table")
+            self.options = dataclasses.replace(self.options, validation=float(validation))
+        else:
+            read = read.validated_by(validation)
+        self.fit_read(read, Console(quiet=not progress), f"pf.TableDensity().fit({read.table.path})")
+        return self
+
+    def fit_read(self, read: Read, console: Console, command: str) -> None:
+        """Fits a table that was read, and keeps the command that did it; the shell's way in.
+
+        Raises:
+            InputError: the table or an option cannot be used; says why.
+        """
+        fitted = fit_table(read.table, read.source, self.options, console)
+        self.notes_ = console.notes
+        if fitted is not None:
+            density, facts = fitted
+            self._hold(density, {**facts, "frame": read.kind, "command": command})
+
+    @arguments_not_flags()
+    def score_samples(self, table: Any, given: Sequence[str] = (), errors: bool = False) -> Any:
+        """The log-density of every row, in nats, in the table's own units.
+
+        Args:
+            table: The rows; columns are found by name, in any order.
+            given: Condition on these columns: log p(the others | these).
+            errors: Whether to return standard errors, too: where columns have cells, the density is an average over
+                ``samples`` points of each.
+
+        Returns:
+            ``(n,)`` float64, or a pair of such; NaN for rows with missing cells.
+
+        Raises:
+            InputError: a column is missing, or holds something else than in training.
+        """
+        self._require_fit()
+        frame = from_frame_or_file(table)
+        queries.check_asked(self, frame, given)
+        self.schema.check(frame, SOURCE)
+        usable = self.schema.usable(frame)
+        found = np.full((2, frame.height), np.nan)
+        if usable.any():
+            rows = Rows(*self.schema.encode(frame.filter(usable), SOURCE))
+            found[:, usable] = self.log_density(rows, samples=self.samples, seed=self.seed)
+        return (found[0], found[1]) if errors else found[0]
+
+    def score(self, table: Any, sample_weight: Any = None) -> float:
+        """The mean log-density of the rows that have no missing cells, in nats."""
+        values = self.score_samples(table)
+        weights = np.ones(len(values)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
+        there = ~np.isnan(values)
+        return float(np.average(values[there], weights=weights[there]))
+
+    @arguments_not_flags()
+    def sample(self, n: int = 1, given: Any = None, random_state: int | None = None) -> Any:
+        """New rows, as a frame of the kind that was fitted.
+
+        Args:
+            n: How many; for each row of ``given`` where that is a frame.
+            given: ``{column: value}`` for the columns that the model is conditioned on, or a frame of them.
+            random_state: Of the draws.
+
+        Raises:
+            InputError: ``n`` is below 1, a given column is missing or unknown, or has a value that the model does not
+                know.
+        """
+        self._require_fit()
+        if n < 1:
+            raise InputError(f"n={n}: expected at least 1 row")
+        if isinstance(given, Mapping) and all(isinstance(value, str) or np.isscalar(value) for value in given.values()):
+            fixed = given_values(self, given)
+        else:
+            fixed = pl.DataFrame() if given is None else from_frame(given, "given")[0]
+            fixed = fixed.select(list(check_given(self, fixed.columns)))
+        rows = draw(self, n, fixed, self.seed if random_state is None else random_state)
+        return to_frame(rows, self.facts.get("frame", "polars"))
+
+    @arguments_not_flags()
+    def impute(self, table: Any, draws: int = 1, random_state: int | None = None) -> Any:
+        """The table with its missing cells drawn from p(missing | observed) of their own rows.
+
+        Raises:
+            InputError: the model cannot.
+        """
+        self._require_fit()
+        frame, kind = from_frame(table) if not is_path(table) else (from_frame_or_file(table), "polars")
+        return to_frame(queries.impute(self, frame, draws, self.seed if random_state is None else random_state), kind)
+
+    @arguments_not_flags()
+    def explain(self, table: Any) -> Any:
+        """What makes each row unlikely, a row each: ``unlikely_because``, the column to blame; ``would_fit``, the value
+        that would fit there; ``gain``, by how many nats the row would be likelier; and the gain of every column.
+        """
+        self._require_fit()
+        frame = from_frame_or_file(table)
+        rows = Rows(*self.schema.encode(frame, SOURCE))
+        found = explain(self, rows.x, rows.context, np.arange(len(rows)), seed=self.seed)
+        gains = [f"gain_{name}" for name in self.schema.names]
+        found.insert_column(2, found.select(pl.max_horizontal(gains)).to_series().alias("gain"))
+        return to_frame(found, self.facts.get("frame", "polars"))
+
+    @arguments_not_flags()
+    def compare(self, other: TableDensity, table: Any) -> dict[str, Any]:
+        """Which of two models gives the same rows the higher log-likelihood: the paired difference with its standard
+        error, over the rows that neither was trained on.
+
+        Raises:
+            InputError: the models do not describe the same columns, or the table does not fit them.
+        """
+        return compare_models((self, other), read_any(table).table, Console(quiet=True), samples=self.samples)
+
+    @arguments_not_flags()
+    def report(self, path: str | Path, table: Any = None, against: Sequence[TableDensity] | None = None) -> None:
+        """Writes what was learnt, and how well, as one HTML file.
+
+        Args:
+            path: The file.
+            table: Rows to report on: of the table that was fitted, the held-out ones; those that were saved with the
+                model where it is None.
+            against: Other models of the same columns, to compare with on the table.
+        """
+        self._require_fit()
+        whole = None if table is None else read_any(table).table
+        write(self, whole, Path(path), Console(quiet=True), seed=self.seed, against=list(against or ()))
+
+    @arguments_not_flags()
+    def encode(self, table: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Rows as the flow sees them: K points of each row's cell, ``(K, n, d)``, behind the first transforms, and the
+        log-slopes ``(K, n)`` that bring a log-density there back to the table's units.
+
+        Raises:
+            InputError: a column holds categories, or a cell is missing.
+        """
+        self._require_fit()
+        x, _ = self.schema.encode(from_frame_or_file(table), SOURCE)
+        points, slopes = encode(self, x, samples=self.samples, seed=self.seed)
+        return points.numpy(), slopes.numpy()
+
+    def log_density(self, rows: Rows, *, samples: int = 16, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Log-densities of encoded rows and their standard errors, in nats."""
+        context = None if rows.context is None else rows.context.to(self.device)
+        options: dict[str, Any] = {"samples": samples, "seed": seed}
+        value, error = cell_log_density(self.density, self.schema, rows.x.to(self.device), context, **options)
+        return value.numpy(), error.numpy()
+
+    @property
+    def samples(self) -> int:
+        """Points that each cell is averaged over."""
+        return int(self.facts.get("samples", 16))
+
+    def score_file(self, data: Path, output: Path, console: Console, **choices: Any) -> dict[str, Any]:
+        return score_file(self, data, output, console, **choices)
+
+    def sample_file(
+        self, n: int, output: Path, given: dict[str, str], console: Console, **choices: Any
+    ) -> dict[str, Any]:
+        return sample_file(self, n, output, given, console, **choices)
+
+    def compare_file(
+        self, other: TableDensity, data: Path, console: Console, *, samples: int | None = None, **choices: Any
+    ) -> dict[str, Any]:
+        refuse_unlike(self, other)
+        return compare_models((self, other), read_table(data), console, samples=samples or 16, **choices)
+
+    def report_file(self, data: Path | None, output: Path, console: Console, **choices: Any) -> dict[str, Any]:
+        return write(self, None if data is None else read_table(data), output, console, **choices)
+
+    def describe(self, console: Console) -> dict[str, Any]:
+        return describe_model(self, console)
+
+    def _hold(self, density: Density, facts: dict[str, Any]) -> None:
+        super()._hold(density, facts)
+        self.schema = Schema.from_json(facts["schema"])

@@ -1,0 +1,109 @@
+"""Tables and fits in lines for people."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..models.console import aligned
+from .errors import listed
+from .formats.table import Table
+from .prepare import TableSplits
+from .schema.columns import Column
+from .schema.schema import Schema
+
+
+def describe_data(table: Table, rows: TableSplits) -> list[str]:
+    """The table as the model sees it."""
+    schema, total = rows.schema, rows.training_rows + len(rows.val) + len(rows.test)
+    given = f", given {listed(schema.given_names)}" if schema.given else ""
+    return [
+        f"{table.path.name}: {total:,} rows, {len(schema.columns)} columns{given}",
+        f"{rows.training_rows:,} rows to train on, {len(rows.val):,} to tell when to stop, {len(rows.test):,} held out",
+        *([] if rows.stream is None else [f"read in pieces; columns learnt from {len(rows.train):,} of them"]),
+        "",
+        *describe_columns(schema),
+        "",
+    ]
+
+
+def describe_columns(schema: Schema) -> list[str]:
+    """What each column was taken for."""
+    cells = [("column", "kind", "from", "to", "first transform")]
+    cells += [(c.name, kind(c), *_range(c), first_transform(c)) for c in schema.columns]
+    lines = aligned(cells)
+    lines += [f"  {c.name}: {listed(c.categories)}" for c in schema.columns if c.categories]
+    for given in schema.given:
+        lines.append(f"  given {given.name}: {listed(given.categories) if given.categories else 'a number'}")
+    if schema.has_cells:
+        lines += ["", "integer, rounded and inflated values are cells: their density is the average over the cell"]
+    return lines
+
+
+def kind(column: Column) -> str:
+    """A column's kind with its step, its atom or its number of categories."""
+    if column.categories:
+        return f"category, {len(column.categories)}"
+    if column.atoms:
+        return f"{column.kind} at {listed((f'{value:g}' for value, _, _ in column.atoms), 3)}"
+    return f"{column.kind} to {column.step:g}" if column.step not in (0, 1) else column.kind
+
+
+def _range(column: Column) -> tuple[str, str]:
+    return ("-", "-") if column.categories else (f"{column.minimum:g}", f"{column.maximum:g}")
+
+
+def first_transform(column: Column) -> str:
+    """A column's first transform as a formula."""
+    if column.first == "logit":
+        return f"logit from {column.loc:.4g} to {column.loc + column.scale:.4g}"
+    if column.first == "log":
+        return "log" if column.loc == 0 else f"log(x {-column.loc:+.4g})"
+    if column.first == "softplus":
+        return f"inverse softplus above {column.loc:.4g}"
+    return f"arsinh((x {-column.loc:+.4g}) / {column.scale:.4g})" if column.first == "asinh" else "-"
+
+
+def describe_held_out(held: dict[str, Any]) -> list[str]:
+    """How good a fit is."""
+    lines = aligned(
+        [
+            ("held-out log-likelihood, nats a row", _with_error(held, "")),
+            ("  of a full-covariance Gaussian", _with_error(held, "gaussian_")),
+            ("  the flow's gain, row by row", _with_error(held, "gain_")),
+        ],
+        indent="",
+    )
+    if held["cell_samples"]:
+        lines.append(f"(each row's cell is averaged over {held['cell_samples']} points)")
+    return lines
+
+
+def describe_target(target: dict[str, Any]) -> list[tuple[str, str]]:
+    """How well a flow fits a density known up to a constant: labels and values."""
+
+    def shown(name: str, digits: int) -> str:
+        return "not finite" if target[name] is None else f"{target[name]:,.{digits}f}"
+
+    return [
+        ("log Z, nats", f"{shown('log_z', 4)} ± {shown('log_z_se', 4)}"),
+        ("Effective draws", f"{shown('ess', 0)} of {target['n']:,}"),
+        ("k-hat", shown("khat", 2)),
+        ("Verdict", target["verdict"]),
+    ]
+
+
+def report_command(model: str, data: Path | None, output: Path, against: Sequence[str] = ()) -> str:
+    """The command that writes this report again."""
+    rivals = [word for path in against for word in ("--against", path)]
+    rows = [] if data is None else [str(data)]
+    return shlex.join(["pushforward", "report", model, *rows, "-o", str(output), *rivals])
+
+
+def _with_error(held: dict[str, Any], name: str) -> str:
+    value = held["gain" if name == "gain_" else f"{name}log_likelihood"]
+    if value is None or value in (float("inf"), -float("inf")):
+        return "not finite: some held-out rows have no density"
+    return f"{value:.4f} ± {held[f'{name}standard_error']:.4f}"

@@ -1,0 +1,155 @@
+"""From a table to a fitted density: columns described, the flow built, trained and measured."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..distributions.base import Density
+from ..models.base import PERCENTS
+from ..models.console import Console
+from ..models.device import device_named
+from ..models.train import train_on, training_facts
+from ..objectives.divergences import Objective
+from ..recipes.by_name import learning_rate
+from .baselines import Gaussian
+from .build import density
+from .describe import describe_data, describe_held_out
+from .errors import InputError, listed
+from .formats.parquet import ParquetRows
+from .formats.table import Table
+from .objectives import OBJECTIVES
+from .options import TableOptions
+from .prepare import TableSplits, choose_columns, prepare
+from .prepare_large import prepare_large
+from .rows import against, fingerprint, held_out_order, spread
+from .schema.cells import cell_log_density
+
+KEPT_ROWS = 1000  # held-out rows that are saved with the model, for reports without the data
+QUANTILE_ROWS = 10_000  # training rows that percentiles are measured on
+
+
+def fit_table(
+    table: Table, source: ParquetRows | None, options: TableOptions, console: Console
+) -> tuple[Density, dict[str, Any]] | None:
+    """Fits and measures; what was done is said on the console.
+
+    Args:
+        table: All rows, or the first ones of a table that is read in pieces.
+        source: The files that it is read from in pieces, else None.
+        options: The user's choices.
+        console: Where to talk.
+
+    Returns:
+        The density, and the facts that are saved beside it; None on all processes of torchrun but the first.
+
+    Raises:
+        InputError: the table or an option cannot be used; says why.
+    """
+    device_named(options.training.device)
+    started = time.perf_counter()
+    for note in table.notes:
+        console.note(note)
+    options = dataclasses.replace(options, columns=choose_columns(table, options, console))
+    rows = prepare(table, options, console) if source is None else prepare_large(source, table.frame, options, console)
+    for line in describe_data(table, rows):
+        console.say(line)
+    flow = _density(options, rows)
+    result = train_on(
+        _objective(flow, rows, options),
+        rows.train if rows.stream is None else rows.stream,
+        rows.val,
+        options.training,
+        console,
+        batch_size=512,
+        lr=learning_rate(options.flow),
+    )
+    if int(os.environ.get("RANK", "0")):
+        return None  # under torchrun, one process measures and saves
+    gaussian = Gaussian(spread(rows.train, rows.schema, options.training.seed), rows.train.context, rows.schema.classes)
+    summary = _measure(flow, gaussian, rows, options)
+    summary |= {"seconds": round(time.perf_counter() - started, 1), **training_facts(result)}
+    facts = _facts(flow, table, rows, result.history, options)
+    for line in describe_held_out(summary["held_out"]):
+        console.say(line)
+    console.say(f"{options.flow}, {summary['parameters']:,} parameters, {summary['seconds']:.0f} s")
+    return flow, {**facts, "summary": summary, "gaussian": gaussian.to_json()}
+
+
+def _density(options: TableOptions, rows: TableSplits) -> Density:
+    seed = options.training.seed
+    x = spread(rows.train, rows.schema, seed)
+    try:
+        return density(rows.schema, x, flow=options.flow, layers=options.layers, hidden=options.hidden, seed=seed)
+    except ValueError as error:
+        raise InputError(f"--flow {options.flow}: {error}") from None
+
+
+def _objective(flow: Density, rows: TableSplits, options: TableOptions) -> Objective:
+    if options.objective not in OBJECTIVES:
+        raise InputError(f"--objective {options.objective}: choose one of {', '.join(OBJECTIVES)}")
+    named = [column.name for column in rows.schema.columns if column.categories]
+    if named and options.objective == "matching":
+        raise InputError(f"--objective matching: is for columns of numbers, not for the categories of {listed(named)}")
+    try:
+        return OBJECTIVES[options.objective](flow, rows.schema)
+    except ValueError:
+        raise InputError(
+            f"--objective {options.objective}: is for continuous flows, not for {options.flow}; add --flow ffjord"
+        ) from None
+
+
+def _measure(flow: Density, gaussian: Gaussian, rows: TableSplits, options: TableOptions) -> dict[str, Any]:
+    return {
+        "training_rows": rows.training_rows,
+        "validation_rows": len(rows.val),
+        "columns": rows.schema.names,
+        "given": rows.schema.given_names,
+        "flow": options.flow,
+        "objective": options.objective,
+        "parameters": sum(p.numel() for p in flow.parameters()),
+        "held_out": against(flow, gaussian, rows.schema, rows.test, options.samples, options.training.seed),
+    }
+
+
+def _facts(
+    flow: Density, table: Table, rows: TableSplits, history: list[dict[str, Any]], options: TableOptions
+) -> dict[str, Any]:
+    """What is saved beside the flow."""
+    here = next(flow.parameters()).device
+    some = rows.train[:: max(len(rows.train) // QUANTILE_ROWS, 1)]
+    context = None if some.context is None else some.context.to(here)
+    scores, _ = cell_log_density(flow, rows.schema, some.x.to(here), context, samples=options.samples)
+    return {
+        "kind": "table",
+        "schema": rows.schema.to_json(),
+        "quantiles": np.quantile(scores.clamp_min(-1e30).numpy(), PERCENTS / 100).tolist(),
+        "history": [{**row, "objective": options.objective} for row in history],
+        "data": table.path.name,
+        "seed": options.training.seed,
+        "validation": options.validation,
+        "samples": options.samples,
+        "held_out": _kept(rows, options),
+        "rows": None if rows.whole is None else len(rows.whole),
+        "fingerprint": None if rows.whole is None else fingerprint(rows.whole),
+        "torch": torch.__version__,
+    }
+
+
+def _kept(rows: TableSplits, options: TableOptions) -> dict[str, Any]:
+    """Some held-out rows, for reports without the data: any, not the first, because files may be sorted."""
+    seed = options.training.seed
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(rows.test))[:KEPT_ROWS])
+    kept = rows.test[chosen]
+    numbers = chosen
+    if rows.stream is not None:
+        numbers = rows.numbers[chosen]
+    elif rows.whole is not None:
+        numbers = rows.numbers[held_out_order(len(rows.whole), seed, options.validation)[2][chosen]]
+    context = None if kept.context is None else kept.context.tolist()
+    return {"x": kept.x.tolist(), "context": context, "numbers": numbers.tolist()}

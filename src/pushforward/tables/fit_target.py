@@ -1,0 +1,211 @@
+"""``pushforward fit --target``: from a log-density in a Python file to a saved sampler, its draws and a verdict."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch.distributions import constraints
+
+from ..models.base import PERCENTS
+from ..models.console import Console, aligned, plain
+from ..models.saved import check_output, save
+from ..models.train import Rows
+from ..posterior.fit_target import TargetFit, fit_target
+from ..training.loop import TrainingError
+from ..transforms.constrained import Ordered
+from .baselines import Gaussian
+from .describe import describe_held_out, describe_target
+from .errors import InputError, listed
+from .formats.table import write_table
+from .options import TableOptions
+from .rows import against
+from .schema.columns import Column
+from .schema.schema import Schema
+
+SUPPORTS: dict[str, Any] = {
+    "real": constraints.real,
+    "positive": constraints.positive,
+    "unit": constraints.unit_interval,
+    "simplex": constraints.simplex,
+    "ordered": Ordered(),
+}
+KEPT_ROWS = 1000  # draws of the target that are saved with the model, for reports
+DRAWS = 10_000
+
+
+@dataclass(frozen=True)
+class TargetOptions:
+    """Which density, and where it lives; the meaning of each is in the shell's help."""
+
+    target: str
+    dim: int | None = None
+    support: str | None = None
+    anneal: int = 0
+
+
+def run(target: TargetOptions, output: Path, options: TableOptions, console: Console, command: str) -> dict[str, Any]:
+    """Fits, weighs and saves; returns the summary that was saved with the model.
+
+    Raises:
+        InputError: an argument or the target cannot be used; says why.
+    """
+    check_output(output)
+    if options.objective != "likelihood":
+        raise InputError("--objective: belongs to a table, and --target learns without one")
+    for flag, value in (
+        ("--epochs", options.training.epochs),
+        ("--columns", options.columns),
+        ("--given", options.given),
+    ):
+        if value:
+            raise InputError(f"{flag}: belongs to a table, and --target learns without one")
+    log_density = load_target(target.target)
+    dim = target.dim if target.dim is not None else getattr(log_density, "features", None)
+    if not isinstance(dim, int) or dim < 1:
+        raise InputError(f"--dim: say how many numbers {target.target} takes, as in --dim 3")
+    blocks = support_blocks(target.support, dim) if target.support else getattr(log_density, "support", ())
+    started = time.perf_counter()
+    fitted = _fit(log_density, dim, blocks, target, options, console)
+    draws = _write_draws(fitted, output)
+    summary, facts = _measure(fitted, target, options)
+    summary["seconds"] = round(time.perf_counter() - started, 1)
+    save(fitted.flow, output, plain({**facts, "summary": summary, "command": command}))
+    for line in [*aligned(describe_target(summary["target"]), indent=""), "", *describe_held_out(summary["held_out"])]:
+        console.say(line)
+    console.say(f"saved {output} and {draws}")
+    return {**summary, "draws": str(draws)}
+
+
+def load_target(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The function that ``module:function`` names; modules of the working directory come first.
+
+    Raises:
+        InputError: there is no such thing.
+    """
+    module, _, attribute = name.partition(":")
+    if not module or not attribute:
+        raise InputError(f"--target {name}: expected module:function, as in posterior:log_density")
+    if sys.path[:1] != [""]:
+        sys.path.insert(0, "")
+    try:
+        found: Any = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise InputError(f"--target {name}: there is no module {error.name!r} here or installed") from None
+    except Exception as error:
+        raise InputError(f"--target {name}: importing {module} fails: {type(error).__name__}: {error}") from None
+    for part in attribute.split("."):
+        found = getattr(found, part, None)
+    if not callable(found):
+        raise InputError(f"--target {name}: {module} has no function {attribute!r}")
+    return found
+
+
+def support_blocks(text: str, dim: int) -> list[tuple[Any, int]]:
+    """Blocks as in ``real:9,positive:1``.
+
+    Raises:
+        InputError: a kind is unknown, a size is no number, or the sizes do not add up to ``dim``.
+    """
+    blocks = []
+    for part in text.split(","):
+        kind, _, size = part.strip().partition(":")
+        if kind not in SUPPORTS or not (size or "1").isdigit():
+            raise InputError(f"--support {part}: expected KIND:SIZE, with {listed(SUPPORTS)}, as in real:9,positive:1")
+        blocks.append((SUPPORTS[kind], int(size or "1")))
+    if sum(size for _, size in blocks) != dim:
+        raise InputError(f"--support {text}: has {sum(size for _, size in blocks)} numbers, but --dim is {dim}")
+    return blocks
+
+
+def _fit(
+    log_density: Any,
+    dim: int,
+    blocks: Sequence[tuple[Any, int]],
+    target: TargetOptions,
+    options: TableOptions,
+    console: Console,
+) -> TargetFit:
+    try:
+        return fit_target(
+            log_density,
+            dim,
+            blocks=blocks,
+            flow="nsf-coupling" if options.flow == "nsf" else options.flow,
+            layers=options.layers,
+            hidden=options.hidden or (32, 32),
+            start="normal" if target.anneal else "laplace",
+            anneal=target.anneal,
+            steps=options.training.steps,
+            budget=options.training.budget,
+            batch_size=options.training.batch_size or 512,
+            lr=options.training.lr or 1e-3,
+            seed=options.training.seed,
+            draws=DRAWS,
+            device=options.training.device,
+            checkpoint=options.training.checkpoint,
+            resume="auto" if options.training.resume else False,
+            progress=console.talks and sys.stderr.isatty(),
+        )
+    except (TypeError, ValueError, TrainingError) as error:
+        raise InputError(f"--target {target.target}: {error}") from error
+
+
+def _write_draws(fitted: TargetFit, output: Path) -> Path:
+    """All draws with their log-weights, beside the model."""
+    path = output.with_name(output.name + ".draws.parquet")
+    x, log_weights = fitted.importance.draws.cpu().numpy(), fitted.importance.log_weights.cpu().numpy()
+    frame = pl.DataFrame({f"x{j + 1}": x[:, j] for j in range(x.shape[1])} | {"log_weight": log_weights})
+    write_table(frame, path)
+    return path
+
+
+def _measure(fitted: TargetFit, target: TargetOptions, options: TableOptions) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The summary, and what scoring, sampling and reporting need: the resampled draws stand for held-out rows."""
+    generator = torch.Generator(fitted.importance.draws.device).manual_seed(options.training.seed)
+    x = fitted.importance.resample(2 * KEPT_ROWS, generator=generator).cpu()
+    x = x[torch.randperm(len(x), generator=torch.Generator().manual_seed(options.training.seed))]
+    schema = Schema(tuple(_column(j, column.numpy()) for j, column in enumerate(x.T)))
+    gaussian = Gaussian(x[:KEPT_ROWS])
+    kept = x[KEPT_ROWS:]
+    result = fitted.result
+    summary = {
+        "training_rows": 0,
+        "flow": options.flow,
+        "parameters": sum(p.numel() for p in fitted.flow.parameters()),
+        "target": {"name": target.target, **fitted.importance.summary()},
+        "training": {"steps": result.steps, "seconds": result.seconds, "skipped_steps": result.skipped_steps},
+        "held_out": against(fitted.flow, gaussian, schema, Rows(kept, None), options.samples, options.training.seed),
+    }
+    with torch.no_grad():
+        scores = fitted.flow.log_prob(fitted.importance.draws)
+    facts = {
+        "kind": "table",
+        "schema": schema.to_json(),
+        "quantiles": np.quantile(scores.cpu().numpy(), PERCENTS / 100).tolist(),
+        "history": [dict(row) for row in result.history],
+        "data": target.target,
+        "seed": options.training.seed,
+        "samples": options.samples,
+        "held_out": {"x": kept.tolist(), "context": None, "numbers": list(range(len(kept)))},
+        "gaussian": gaussian.to_json(),
+        "torch": torch.__version__,
+    }
+    return summary, facts
+
+
+def _column(j: int, values: np.ndarray) -> Column:
+    return Column(
+        name=f"x{j + 1}",
+        minimum=float(values.min()),
+        maximum=float(values.max()),
+        quantiles=tuple(np.quantile(values, np.linspace(0, 1, 101)).tolist()),
+    )

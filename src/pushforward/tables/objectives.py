@@ -1,0 +1,61 @@
+"""What is minimised on tables: rows are spread over their cells, with fresh noise in every batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..distributions.base import Density
+from ..distributions.flow import Flow
+from ..objectives.continuous import FlowMatching
+from ..objectives.divergences import Objective, weighted_mean
+from .schema.cells import Cells
+from .schema.schema import Schema
+
+
+class DequantisedKL(Objective):
+    """Maximum likelihood of rows that are spread over their cells, with fresh noise in every batch.
+
+    Args:
+        flow: The density that is trained.
+        schema: The columns.
+    """
+
+    calls_flow = True
+
+    def __init__(self, flow: Density, schema: Schema) -> None:
+        super().__init__(flow)
+        self.cells = Cells(schema)
+
+    def forward(self, x: Tensor, context: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
+        """The mean negative log-likelihood in nats, a scalar."""
+        return weighted_mean(self.held_out(x, context), weights)
+
+    def held_out(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """-log p of every row at one point of its cell, of shape ``(*batch,)``, in nats."""
+        return -self.flow(self.cells(x, torch.rand_like(x)), context)
+
+
+class DequantisedMatching(FlowMatching):
+    """Flow matching of rows that are spread over their cells, with fresh noise in every batch.
+
+    Args:
+        flow: The continuous flow that is trained.
+        schema: The columns.
+    """
+
+    def __init__(self, flow: Flow, schema: Schema) -> None:
+        super().__init__(flow)
+        self.cells = Cells(schema)
+
+    def _errors(self, x: Tensor, context: Tensor | None, spread: bool) -> Tensor:
+        return super()._errors(self.cells(x, torch.rand_like(x)), context, spread)
+
+
+OBJECTIVES: dict[str, Callable[[Any, Schema], Objective]] = {
+    "likelihood": DequantisedKL,
+    "matching": DequantisedMatching,
+}

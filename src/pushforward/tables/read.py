@@ -1,0 +1,97 @@
+"""A table as anybody has it, a frame or a path, as the fit takes it: whole, divided, or in pieces."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from .errors import InputError
+from .formats.frames import from_frame, is_path
+from .formats.parquet import ParquetRows
+from .formats.table import Table, read_table
+from .schema.numbers import require_columns
+from .stream.large import is_many, open_parquet
+
+LARGE = 50_000_000  # cells of a table that is read in pieces: in memory it would take some 2 GiB
+
+
+@dataclass(frozen=True)
+class Read:
+    """A table to fit.
+
+    Args:
+        table: All its rows, or the first ones of a table that is read in pieces.
+        source: The files that it is read from in pieces, else None.
+        kind: What it was: ``pandas``, ``polars``, …
+    """
+
+    table: Table
+    source: ParquetRows | None = None
+    kind: str = "polars"
+
+    def validated_by(self, other: Any) -> Read:
+        """The same rows for training alone, with those of another table for validation and for the figures.
+
+        Raises:
+            InputError: it lacks a column, or the table is read in pieces.
+        """
+        if self.source is not None:
+            raise InputError(f"{self.table.path}: is read in pieces, and then validation takes a share of its rows")
+        frame = self.table.frame
+        held_out = read_any(other, "validation").table.frame
+        require_columns(held_out, frame.columns, "validation")
+        held_out = held_out.select(frame.columns)
+        splits = {"train": frame, "val": held_out, "test": held_out}
+        return dataclasses.replace(self, table=dataclasses.replace(self.table, splits=splits))
+
+
+def read_any(table: Any, name: str = "table", *, stream: bool = False) -> Read:
+    """A frame, a dict of columns, or the path of a file.
+
+    Raises:
+        InputError: it cannot be read, or holds no rows.
+        TypeError: it is neither.
+    """
+    if is_path(table):
+        return Read(*read_rows(Path(table), stream))
+    frame, kind = from_frame(table, name)
+    if not frame.height or not frame.width:
+        raise InputError(f"{name}: has no {'rows' if frame.width else 'columns'}")
+    return Read(Table(Path(name), frame), None, kind)
+
+
+def from_frame_or_file(table: Any, name: str = "table") -> pl.DataFrame:
+    """The rows of a frame, a dict of columns or a file; those for testing of a file that divides itself."""
+    return read_table(table).held_out().frame if is_path(table) else from_frame(table, name)[0]
+
+
+def read_rows(data: Path, stream: bool) -> tuple[Table, ParquetRows | None]:
+    """The table, or its first rows and the files that it is read from in pieces.
+
+    Args:
+        data: A file, a folder or a pattern.
+        stream: Whether to read in pieces what would fit in memory, too.
+
+    Raises:
+        InputError: it cannot be read, or not in pieces.
+    """
+    if not is_many(data) and data.suffix.lower() != ".parquet":
+        if stream:
+            raise InputError(f"{data}: only Parquet files are read in pieces")
+        return read_table(data), None
+    if not is_many(data) and not (data.is_file() and data.stat().st_size):
+        return read_table(data), None  # which says why not
+    source = open_parquet(data)
+    if stream or source.rows * len(source.columns) >= LARGE:
+        return Table(data, source.head()), source
+    if not is_many(data):
+        return read_table(data), None
+    pieces = list(source.read(0, source.rows))
+    try:
+        return Table(data, pl.concat([piece.frame for piece in pieces], how="vertical_relaxed")), None
+    except pl.exceptions.PolarsError as error:
+        raise InputError(f"{data}: its files have not the same columns: {str(error).splitlines()[0]}") from None

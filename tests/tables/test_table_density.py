@@ -1,0 +1,191 @@
+"""The table as an object: frames of any library in, frames of that library out, files that the shell reads too."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+import torch
+
+import pushforward as pf
+from pushforward.cli import app as cli
+from pushforward.tables.encode import first_transforms
+from pushforward.tables.errors import InputError
+
+QUICK: dict[str, Any] = {"flow": "maf", "layers": 2, "hidden": (16,), "steps": 60, "lr": 0.01}
+
+
+def mixed_table(rows: int = 300, seed: int = 0) -> pl.DataFrame:
+    """Sizes, prices, counts and a colour, all of which hang together."""
+    rng = np.random.default_rng(seed)
+    size = rng.gamma(3.0, 1.0, rows)
+    price = np.round(np.exp(4 + np.log(size) + 0.3 * rng.normal(size=rows)))
+    colour = rng.choice(["red", "green", "blue"], rows)
+    return pl.DataFrame({"size": size, "price": price, "count": rng.poisson(size), "colour": colour})
+
+
+TABLE = mixed_table()
+KINDS: dict[str, Any] = {
+    "polars": (TABLE, pl.DataFrame),
+    "pandas": (TABLE.to_pandas(), pd.DataFrame),
+    "pyarrow": (TABLE.to_arrow(), pa.Table),
+    "dict": ({column.name: column.to_numpy() for column in TABLE}, dict),
+}
+
+
+@pytest.fixture(scope="module")
+def fitted() -> pf.TableDensity:
+    return pf.TableDensity(**QUICK).fit(TABLE)
+
+
+@pytest.fixture(scope="module")
+def conditioned() -> pf.TableDensity:
+    return pf.TableDensity(given=["colour"], **QUICK).fit(TABLE, validation=TABLE[:60])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_frame_of_any_library_gives_the_same_model_and_frames_of_its_own_kind(kind: str, fitted: pf.TableDensity):
+    table, frame = KINDS[kind]
+    model = pf.TableDensity(**QUICK).fit(table)
+    np.testing.assert_array_equal(model.score_samples(table), fitted.score_samples(TABLE))
+    drawn = model.sample(5, random_state=1)
+    assert isinstance(drawn, frame)
+    names = drawn.column_names if kind == "pyarrow" else getattr(drawn, "columns", drawn)
+    assert list(names) == TABLE.columns
+    assert isinstance(model.explain(table), frame)
+
+
+def test_columns_are_found_by_name_and_the_frame_is_not_modified(fitted: pf.TableDensity):
+    frame = TABLE.to_pandas()
+    before = frame.copy()
+    turned = frame[["count", "colour", "price", "size"]]
+    np.testing.assert_array_equal(fitted.score_samples(turned), fitted.score_samples(TABLE))
+    pd.testing.assert_frame_equal(frame, before)
+
+
+def test_a_saved_model_is_one_of_the_shell_and_the_other_way_round(tmp_path: Path, fitted: pf.TableDensity):
+    fitted.save(tmp_path / "m")
+    TABLE.write_csv(tmp_path / "t.csv")
+    assert cli.main(["score", f"{tmp_path}/m", f"{tmp_path}/t.csv", "-o", f"{tmp_path}/s.csv", "--quiet"]) == 0
+    shell = pl.read_csv(tmp_path / "s.csv")["log_density"].to_numpy()
+    np.testing.assert_allclose(fitted.score_samples(TABLE), shell, rtol=1e-12)
+    again = pf.TableDensity.load(tmp_path / "m")
+    np.testing.assert_array_equal(again.score_samples(str(tmp_path / "t.csv")), fitted.score_samples(TABLE))
+    words = ["--flow", "maf", "--layers", "2", "--hidden", "16", "--steps", "60", "--lr", "0.01", "--quiet"]
+    assert cli.main(["fit", f"{tmp_path}/t.csv", "-o", f"{tmp_path}/shell", *words]) == 0
+    np.testing.assert_allclose(
+        pf.TableDensity.load(tmp_path / "shell").score_samples(TABLE), fitted.score_samples(TABLE), rtol=1e-12
+    )
+
+
+def test_samples_keep_their_kind_after_loading(tmp_path: Path):
+    pf.TableDensity(**QUICK).fit(TABLE.to_pandas()).save(tmp_path / "m")
+    assert isinstance(pf.TableDensity.load(tmp_path / "m").sample(2), pd.DataFrame)
+
+
+def test_the_density_of_a_conditional_table(conditioned: pf.TableDensity):
+    drawn = conditioned.sample(4, given={"colour": "red"})
+    assert drawn["colour"].to_list() == ["red"] * 4
+    each = conditioned.sample(2, given=TABLE.select("colour")[:3])
+    assert each["colour"].to_list() == TABLE["colour"][:3].to_numpy().repeat(2).tolist()
+    values = conditioned.score_samples(TABLE, given=["colour"])
+    np.testing.assert_array_equal(values, conditioned.score_samples(TABLE))
+    assert conditioned.summary_["held_out"]["rows"] == 60  # the figures are of the validation table
+
+
+def test_encoded_rows_have_the_density_that_the_model_says(conditioned: pf.TableDensity):
+    points, slopes = conditioned.encode(TABLE)
+    assert points.dtype == slopes.dtype == np.float64
+    assert points.shape == (16, 300, 3)
+    model = pf.TableDensity(columns=["size", "price"], **QUICK).fit(TABLE)
+    points, slopes = model.encode(TABLE)
+    known = len(first_transforms(model.density).transforms)
+    rest = pf.Flow(pf.transforms.Compose(list(model.density.transform.transforms)[known:]), model.density.base)
+    with torch.no_grad():
+        log_p = rest(torch.from_numpy(points).float()).double().numpy() + slopes
+    average = np.logaddexp.reduce(log_p, 0) - np.log(len(log_p))
+    np.testing.assert_allclose(average, model.score_samples(TABLE), atol=1e-4)
+
+
+def test_scores_come_with_their_errors_and_rows_with_missing_cells_have_none(fitted: pf.TableDensity):
+    holes = TABLE.with_columns(pl.when(pl.int_range(pl.len()) == 3).then(None).otherwise("size").alias("size"))
+    values, errors = fitted.score_samples(holes, errors=True)
+    assert np.flatnonzero(np.isnan(values)).tolist() == [3]
+    assert (errors[values == values] > 0).all()
+    assert fitted.score(holes) == pytest.approx(np.delete(fitted.score_samples(TABLE), 3).mean())
+    weights = np.arange(300.0)
+    assert fitted.score(TABLE, sample_weight=weights) == pytest.approx(
+        np.average(fitted.score_samples(TABLE), weights=weights)
+    )
+
+
+def test_explanations_name_the_column_to_blame(fitted: pf.TableDensity):
+    odd = TABLE[:1].with_columns(pl.lit(10**6).alias("price"))
+    said = fitted.explain(odd)
+    assert said["unlikely_because"].to_list() == ["price"]
+    assert said["gain"][0] == said["gain_price"][0] > 1
+
+
+def test_comparisons_and_reports(tmp_path: Path, fitted: pf.TableDensity):
+    other = pf.TableDensity(**{**QUICK, "steps": 1}).fit(TABLE)
+    found = fitted.compare(other, TABLE)
+    assert found["rows"] == 30  # the rows that neither was trained on
+    assert found["difference"] > 0
+    fitted.report(tmp_path / "a.html")
+    fitted.report(tmp_path / "b.html", TABLE, against=[other])
+    assert "TableDensity" in (tmp_path / "b.html").read_text()
+
+
+def test_notes_say_what_was_left_out():
+    holes = TABLE.with_columns(pl.Series("name", [f"n{i}" for i in range(300)]))
+    holes = holes.with_columns(pl.when(pl.int_range(pl.len()) < 2).then(None).otherwise("size").alias("size"))
+    model = pf.TableDensity(**{**QUICK, "steps": 1}).fit(holes)
+    said = " ".join(model.notes_)
+    assert "name hold too many different texts" in said
+    assert "2 rows with missing or infinite values are left out" in said
+    with pytest.raises(InputError, match="column 'size', row 1: a missing value .* with strict=False"):
+        pf.TableDensity(strict=True).fit(holes)
+
+
+def test_what_is_saved_is_plain_json(tmp_path: Path, fitted: pf.TableDensity):
+    fitted.save(tmp_path / "m")
+    extra = json.loads((tmp_path / "m" / "config.json").read_text())["extra"]
+    assert extra["frame"] == "polars"
+    assert "TableDensity" in extra["command"]
+
+
+REFUSED: dict[str, Any] = {
+    "no table": (lambda m: m.fit([1, 2]), "table must be a frame .* got list"),
+    "no rows": (lambda m: m.fit(TABLE[:0]), "table: has no rows"),
+    "no columns": (lambda m: m.fit(pl.DataFrame()), "table: has no columns"),
+    "objects": (lambda m: pf.TableDensity(strict=True).fit(TABLE.with_columns(x=pl.lit([1]))), "'x' holds List"),
+    "types": (lambda m: m.fit(pd.DataFrame({"a": [1, "x", {}] * 30})), "column 'a' holds values that are neither"),
+    "twice": (lambda m: m.fit(pd.DataFrame([[1.0, 2.0]] * 60, columns=["a", "a"])), "table: .*unique"),
+    "unknown": (lambda m: pf.TableDensity(columns=["nope"]).fit(TABLE), "no column 'nope' .asked for by columns="),
+    "doubled": (lambda m: pf.TableDensity(given=["size", "size"]).fit(TABLE), "given=: 'size' is named twice"),
+    "bounds": (lambda m: pf.TableDensity(bounds={"size": (0, 1)}).fit(TABLE), "lies outside its bounds 0 and 1"),
+    "share": (lambda m: m.fit(TABLE, validation=0.6), "validation=0.6: expected a share"),
+    "validation": (lambda m: m.fit(TABLE, validation=TABLE[["size"]]), "validation: has no column 'price'"),
+    "flow": (lambda m: pf.TableDensity("nope").fit(TABLE), "there is no flow 'nope'"),
+    "unfitted": (lambda m: pf.TableDensity().sample(1), "not fitted yet"),
+    "other schema": (lambda m: m.score_samples(TABLE.drop("size")), "table: has no column 'size'"),
+    "n": (lambda m: m.sample(0), "n=0: expected at least 1"),
+    "given": (lambda m: m.sample(1, given={"size": 1.0}), "not conditioned on any column"),
+    "given scores": (lambda m: m.score_samples(TABLE, given=["size"]), "given=.'size'.: .* not conditioned"),
+    "categories": (lambda m: m.encode(TABLE), "colour hold categories"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_is_refused_in_one_sentence(case: str, fitted: pf.TableDensity):
+    call, said = REFUSED[case]
+    with pytest.raises((InputError, TypeError), match=said) as caught:
+        call(fitted)
+    assert "\n" not in str(caught.value)
+    assert "--" not in str(caught.value)
