@@ -128,7 +128,7 @@ def test_a_folder_that_was_removed_is_made_again(tmp_path, workshop, run, monkey
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_metrics_on_a_full_disk_are_given_up_with_a_note(tmp_path, workshop):
-    script = "import sys; from pushforward import cli; sys.exit(cli.main())"
+    script = "import sys; from pushforward.cli import app; sys.exit(app.main())"
     command = [sys.executable, "-c", script, "fit", workshop / "table.csv", "-o", tmp_path / "m", *FIT]
     child = subprocess.run([*map(str, command), "--metrics", "/dev/full"], capture_output=True, text=True)
     assert child.returncode == 0

@@ -35,11 +35,10 @@ def report(
     from .models import open_model
 
     console = console_for(json, quiet)
-    rivals = [open_model(path) for path in against or []]
+    opened = open_model(model)
+    rivals = [type(opened).load(path) for path in against or []]
     console.result(
-        open_model(model).report_file(
-            data, output, console, seed=seed, drop_missing=drop_missing, title=title, against=rivals
-        )
+        opened.report_file(data, output, console, seed=seed, drop_missing=drop_missing, title=title, against=rivals)
     )
 
 
@@ -65,7 +64,8 @@ def compare(
     console = console_for(json, quiet)
     if samples is not None and samples < 1:
         raise InputError(f"--samples {samples}: expected at least 1")
-    first, second = (open_model(path, device) for path in (model, other))
+    first = open_model(model, device)
+    second = type(first).load(other, str(first.device))
     console.result(first.compare_file(second, data, console, samples=samples, seed=seed, drop_missing=drop_missing))
 
 

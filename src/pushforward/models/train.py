@@ -69,6 +69,7 @@ def train_on(
             lr=lr if options.lr is None else options.lr,
             patience=options.patience,
             seed=options.seed,
+            threads=options.threads,
             device=options.device,
             compile=options.compile,
             clip=clip,

@@ -59,8 +59,6 @@ def read_any(table: Any, name: str = "table", *, stream: bool = False) -> Read:
     if is_path(table):
         return Read(*read_rows(Path(table), stream))
     frame, kind = from_frame(table, name)
-    if not frame.height or not frame.width:
-        raise InputError(f"{name}: has no {'rows' if frame.width else 'columns'}")
     return Read(Table(Path(name), frame), None, kind)
 
 
