@@ -58,7 +58,7 @@ def missed_mass(
             return math.nan
     reach = z.new_tensor(TEMPERATURES).repeat(math.ceil(starts / len(TEMPERATURES)))[:starts]
     reach = reach.view(-1, *[1] * (z.dim() - 1))
-    z = _climb(height, z.detach() * reach, 0.1 * reach)
+    z = climb(height, z.detach() * reach, 0.1 * reach)
     value = height(z)
     missed = excess(z, value) > margin
     peaks: list[tuple[Tensor, Tensor]] = []  # with the factor L of each precision L L^T
@@ -82,8 +82,9 @@ def _gradient(height: Height, z: Tensor) -> Tensor:
     return gradient.nan_to_num(0.0, 0.0, 0.0)  # what cannot be climbed stays where it is
 
 
-def _climb(height: Height, z: Tensor, reach: Tensor, steps: int = 200) -> Tensor:
-    """Adam, with a step that falls from ``reach`` of each row to a hundredth of it: far first, then to the point."""
+def climb(height: Height, z: Tensor, reach: Tensor | float, steps: int = 200) -> Tensor:
+    """Gradient ascent by Adam of every row of z, with steps that fall from ``reach`` to a hundredth of it: far first,
+    then to the point. Where the height is not finite, a row stays."""
     mean, square = torch.zeros_like(z), torch.zeros_like(z)
     for step in range(1, steps + 1):
         gradient = _gradient(height, z)

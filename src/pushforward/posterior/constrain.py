@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..diagnostics.modes import climb
 from ..distributions.flow import Flow
 from ..objectives.target import LogDensity, check_target
 from ..transforms.base import Compose, Transform
@@ -92,7 +93,7 @@ def laplace(
 
     u = torch.randn(starts, features, generator=torch.Generator().manual_seed(0), **like)
     u[0] = 0.0
-    mode = _climb(height, u)
+    mode = _highest(height, u)
     scales, vectors = _curvature(height, mode)
     _, upper = torch.linalg.qr((widen * vectors * scales).T)  # (V s)(V s)^T = R^T R
     factor = upper.T * upper.diagonal().sign()
@@ -100,17 +101,9 @@ def laplace(
     return Compose([outer, whiten]) if supported is not None else whiten
 
 
-def _climb(height: LogDensity, u: Tensor) -> Tensor:
-    """The highest point that any row reaches: all climb by Adam while it is rough, then the best one by Newton."""
-    u = u.clone().requires_grad_()
-    adam = torch.optim.Adam([u], 0.1)
-    for step in range(500):
-        adam.param_groups[0]["lr"] = 0.1 * (1 - step / 500)
-        adam.zero_grad()
-        (-height(u).nan_to_num(0.0, 0.0, 0.0)).sum().backward()
-        u.grad.nan_to_num_(0.0, 0.0, 0.0)  # type: ignore[union-attr]
-        adam.step()
-    u = u.detach()
+def _highest(height: LogDensity, u: Tensor) -> Tensor:
+    """The highest point that any row reaches: all climb by gradients while it is rough, then the best one by Newton."""
+    u = climb(height, u, reach=0.2, steps=500)
     with torch.no_grad():
         heights = height(u).nan_to_num(-torch.inf, -torch.inf)
     if not bool(heights.isfinite().any()):

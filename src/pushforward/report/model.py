@@ -12,7 +12,7 @@ from ..distributions.base import Density, StandardNormal
 from ..distributions.mixed import Mixed
 from ..tables.schema.cells import Cells, cell_log_density
 from ..tables.schema.schema import Schema
-from ..transforms.precision import Precision
+from ..transforms.precision import rounds_itself
 
 LogProb = Callable[[Tensor, Tensor | None], Tensor]
 
@@ -30,7 +30,7 @@ class Model:
         self.flow, self.schema, self.seed = flow, schema, seed
         self.cells = Cells(schema) if schema is not None and schema.has_cells else None
         self.device, self.dtype = _home(flow)
-        takes_double = any(isinstance(module, Precision) for module in flow.modules()) and self.device.type != "mps"
+        takes_double = rounds_itself(flow) and self.device.type != "mps"
         self.rows_dtype = torch.float64 if takes_double else self.dtype
 
     @property

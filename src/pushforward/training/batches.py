@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..distributions.base import Density
-from ..transforms.precision import Precision
+from ..transforms.precision import rounds_itself
 from .distributed import Ranks
 
 MAX_HELD_OUT = 20_000  # enough for a standard error of 1/140 of the spread; more rows train better than they test
@@ -52,10 +52,9 @@ class Rows:
         return total
 
     def to_flow(self, flow: Density) -> Rows:
-        """On the device of a flow and in its precision; where it has a :class:`Precision`, that rounds x itself."""
+        """On the device of a flow and in its precision; a flow that rounds itself gets x as it is."""
         like = next(flow.parameters())
-        rounds = any(isinstance(module, Precision) for module in flow.modules())
-        x = self.x.to(like.device) if rounds else self.x.to(like)
+        x = self.x.to(like.device) if rounds_itself(flow) else self.x.to(like)
         return Rows(x, *(part if part is None else part.to(like) for part in (self.context, self.weights)))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .base import Transform
 
@@ -25,3 +25,8 @@ class Precision(Transform):
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x = z if z.device.type == "mps" else z.double()  # Apple's GPUs have no float64
         return x, x.new_zeros(x.shape[:-1])
+
+
+def rounds_itself(model: nn.Module) -> bool:
+    """Whether a model takes x in any precision, because a :class:`Precision` inside it rounds."""
+    return any(isinstance(module, Precision) for module in model.modules())
