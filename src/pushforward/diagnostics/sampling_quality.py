@@ -1,0 +1,180 @@
+"""How good draws are as rows: told from real ones by a classifier, and no copies of the training rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+MOST = 2_000  # rows of each kind that are compared
+MOST_TRAINING = 20_000  # training rows that draws are compared with
+NEAR = 0.05  # of the held-out rows are this near to a training row
+FOLDS = 5
+FEWEST = 20  # held-out rows for a classifier
+
+Numbers = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class SamplingQuality:
+    """Draws of a model beside rows that it has not seen.
+
+    Attributes:
+        told_apart: The area under the ROC curve of a classifier that tells draws from held-out rows, cross-validated:
+            0.5 where it cannot, 1 where it always can. None without scikit-learn, or with too few rows.
+        told_apart_error: Its standard error.
+        near_copies: The share of draws that are as near to a training row as the nearest held-out rows are.
+        near_copies_expected: The share of held-out rows that are: what honest draws have.
+        rows: Draws, and held-out rows, that were compared.
+    """
+
+    told_apart: float | None
+    told_apart_error: float | None
+    near_copies: float
+    near_copies_expected: float
+    rows: int
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def sentences(self) -> list[str]:
+        """The same in words."""
+        near, expected = self.near_copies, self.near_copies_expected
+        error = math.sqrt(2 * expected * (1 - expected) / self.rows)
+        lines = [
+            f"{near:.1%} of the draws are as near to a training row as {expected:.1%} of the held-out rows are: "
+            + ("the model repeats training rows" if near > expected + 4 * error else "draws are not copies")
+        ]
+        if self.told_apart is None or self.told_apart_error is None:
+            return lines
+        score, noise = self.told_apart, 2 * self.told_apart_error
+        if score < 0.5 + noise:
+            meaning = "a classifier cannot tell draws from held-out rows"
+        elif score < 0.65:
+            meaning = "a classifier can hardly tell draws from held-out rows"
+        elif score < 0.85:
+            meaning = "a classifier often tells draws from held-out rows"
+        else:
+            meaning = "a classifier tells nearly all draws from held-out rows"
+        return [f"{meaning} (area under its ROC curve {score:.3f} ± {noise / 2:.3f}; 0.5 is chance)", *lines]
+
+
+def sampling_quality(train: Any, held_out: Any, drawn: Any, *, seed: int = 0) -> SamplingQuality:
+    """Compares rows that a model has drawn with held-out rows, and both with the rows that it was trained on.
+
+    The classifier is scikit-learn's gradient boosting of histograms, by five-fold cross-validation. The distance is
+    Euclidean, of numbers in units of their spread over the training rows; two texts that differ are one unit apart.
+
+    Args:
+        train: A Polars frame, or an array ``(n, columns)``; missing cells are null or NaN.
+        held_out: Rows that the model has not seen, with the same columns.
+        drawn: Draws; as many as held-out rows or more are best.
+        seed: Of the choice of rows and of the folds.
+
+    Raises:
+        ValueError: the columns differ, or one of the three has no rows.
+
+    Reference:
+        Lopez-Paz, Oquab (2017), Revisiting classifier two-sample tests, arXiv:1610.06545; distance to the closest
+        record: Zhao et al. (2021), CTAB-GAN, arXiv:2102.08369.
+    """
+    tables = [
+        _thinned(_frame(rows), most, seed) for rows, most in ((train, MOST_TRAINING), (held_out, MOST), (drawn, MOST))
+    ]
+    for name, table in zip(("train", "held_out", "drawn"), tables, strict=True):
+        if table.columns != tables[0].columns:
+            raise ValueError(f"{name} has columns {table.columns}, but train has {tables[0].columns}")
+        if not table.height:
+            raise ValueError(f"{name} has no rows")
+    texts = [j for j, column in enumerate(tables[0]) if not column.dtype.is_numeric() and column.dtype != pl.Boolean]
+    seen, real, fake = _as_numbers(tables, texts)
+    rows = min(len(real), len(fake))
+    real, fake = real[:rows], fake[:rows]
+    score, error = _told_apart(real, fake, texts, seed)
+    near, expected = _near_copies(seen, real, fake, texts)
+    return SamplingQuality(score, error, near, expected, rows)
+
+
+def _frame(rows: Any) -> pl.DataFrame:
+    if isinstance(rows, pl.DataFrame):
+        return rows
+    values = np.asarray(rows, dtype=np.float64)
+    if values.ndim != 2:
+        raise ValueError(f"rows must be a Polars frame or an array (n, columns), got an array of shape {values.shape}")
+    return pl.DataFrame(values, schema=[f"x{j + 1}" for j in range(values.shape[1])])
+
+
+def _thinned(frame: pl.DataFrame, most: int, seed: int) -> pl.DataFrame:
+    """At most so many of the rows, in random order."""
+    return frame[np.random.default_rng(seed).permutation(frame.height)[:most]]
+
+
+def _as_numbers(tables: Sequence[pl.DataFrame], texts: Sequence[int]) -> list[Numbers]:
+    """Texts become whole numbers, the same in all tables; what is missing is NaN."""
+    parts: list[list[Numbers]] = [[] for _ in tables]
+    for j in range(tables[0].width):
+        columns = [table.to_series(j) for table in tables]
+        if j in texts:
+            words = sorted(set().union(*(column.cast(pl.String).drop_nulls().unique() for column in columns)))
+            code = {word: float(i) for i, word in enumerate(words)}
+            columns = [
+                pl.Series([code.get(cell) for cell in column.cast(pl.String)], dtype=pl.Float64) for column in columns
+            ]
+        for part, column in zip(parts, columns, strict=True):
+            part.append(column.cast(pl.Float64).fill_null(np.nan).to_numpy())
+    return [np.stack(part, 1) for part in parts]
+
+
+def _told_apart(real: Numbers, fake: Numbers, texts: Sequence[int], seed: int) -> tuple[float | None, float | None]:
+    """The area under the ROC curve and its standard error (Hanley, McNeil 1982)."""
+    try:
+        from sklearn.ensemble import HistGradientBoostingClassifier
+        from sklearn.metrics import roc_auc_score
+        from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    except ImportError:
+        return None, None
+    n = len(real)
+    if n < FEWEST:
+        return None, None
+    few = [j for j in texts if len(np.unique(np.concatenate([real[:, j], fake[:, j]]))) <= 255]  # its own limit
+    classifier = HistGradientBoostingClassifier(max_iter=100, categorical_features=few or None, random_state=seed)
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+    x, y = np.concatenate([real, fake]), np.repeat([0, 1], n)
+    area = float(roc_auc_score(y, cross_val_predict(classifier, x, y, cv=folds, method="predict_proba")[:, 1]))
+    q = max(area, 1 - area)
+    spread = q * (1 - q) + (n - 1) * (q / (2 - q) - q**2 + 2 * q**2 / (1 + q) - q**2)
+    return area, math.sqrt(max(spread, 0.0)) / n
+
+
+def _near_copies(seen: Numbers, real: Numbers, fake: Numbers, texts: Sequence[int]) -> tuple[float, float]:
+    """The shares of draws and of held-out rows within the distance that ``NEAR`` of the held-out rows have."""
+    with np.errstate(all="ignore"):
+        centre, scale = np.nanmean(seen, 0), np.nanstd(seen, 0)
+    scale[~(scale > 0)] = 1.0
+    distances = []
+    for rows in (real, fake):
+        parts = [
+            _nearest((part - centre) / scale, (seen - centre) / scale, part, seen, texts) for part in _pieces(rows)
+        ]
+        distances.append(np.concatenate(parts))
+    radius = np.quantile(distances[0], NEAR) * (1 + 1e-9)
+    return float((distances[1] <= radius).mean()), float((distances[0] <= radius).mean())
+
+
+def _pieces(rows: Numbers) -> list[Numbers]:
+    return np.array_split(rows, max(len(rows) // 100, 1))
+
+
+def _nearest(x: Numbers, y: Numbers, cells: Numbers, seen: Numbers, texts: Sequence[int]) -> Numbers:
+    """The squared distance of every row of x to the nearest of y; a cell that is missing in both is equal."""
+    numbers = [j for j in range(x.shape[1]) if j not in texts]
+    a, b = np.nan_to_num(x[:, numbers]), np.nan_to_num(y[:, numbers])
+    apart = (a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T
+    for j in texts:
+        apart += cells[:, j][:, None] != seen[:, j]
+    return np.maximum(apart, 0.0).min(1)

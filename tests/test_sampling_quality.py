@@ -1,0 +1,74 @@
+"""Sampling quality: honest draws pass, wrong ones are told apart, and copies are found."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from pushforward.diagnostics import sampling_quality
+
+RNG = np.random.default_rng(0)
+TRAIN, HELD_OUT, HONEST = (RNG.normal(size=(1000, 3)) @ np.triu(np.ones((3, 3))) for _ in range(3))
+
+
+def test_honest_draws_cannot_be_told_apart_and_are_no_copies():
+    quality = sampling_quality(TRAIN, HELD_OUT, HONEST)
+    assert abs(quality.told_apart - 0.5) < 0.06
+    assert 0.005 < quality.told_apart_error < 0.02
+    assert abs(quality.near_copies - 0.05) < 0.03
+    assert quality.near_copies_expected == pytest.approx(0.05, abs=0.005)
+    told, copies = quality.sentences()
+    assert "tell draws from held-out rows (area under its ROC curve 0." in told
+    assert copies.endswith("draws are not copies")
+
+
+def test_draws_without_the_correlations_are_told_apart():
+    quality = sampling_quality(TRAIN, HELD_OUT, np.apply_along_axis(np.random.default_rng(1).permutation, 0, HONEST))
+    assert quality.told_apart > 0.75
+    assert "a classifier often tells draws" in quality.sentences()[0]
+
+
+def test_copies_of_training_rows_are_found_even_with_noise():
+    quality = sampling_quality(TRAIN, HELD_OUT, TRAIN[::-1] + 1e-3)
+    assert quality.near_copies > 0.95
+    assert quality.sentences()[-1].endswith("the model repeats training rows")
+
+
+def test_whole_numbers_with_few_values_are_not_taken_for_copies():
+    train, held_out, drawn = (np.random.default_rng(i).integers(0, 4, (500, 2)).astype(float) for i in range(3))
+    quality = sampling_quality(train, held_out, drawn)
+    assert quality.near_copies == quality.near_copies_expected == 1.0
+    assert quality.sentences()[-1].endswith("draws are not copies")
+
+
+def test_frames_may_have_texts_and_missing_cells():
+    def frame(n, seed, shift=0.0):
+        rng = np.random.default_rng(seed)
+        kind = rng.integers(0, 3, n)
+        number = rng.normal(size=n) + (kind == 0) + shift
+        text = [("a", "b", None)[k] for k in kind]
+        return pl.DataFrame(
+            {"text": text, "number": np.where(rng.uniform(size=n) < 0.1, np.nan, number), "flag": kind == 1}
+        )
+
+    assert sampling_quality(frame(800, 0), frame(400, 1), frame(900, 2)).told_apart < 0.58
+    moved = sampling_quality(frame(800, 0), frame(400, 1), frame(900, 2, shift=5.0))
+    assert moved.told_apart > 0.9
+    assert moved.rows == 400
+    assert moved.to_json()["rows"] == 400
+
+
+def test_few_rows_have_no_classifier():
+    quality = sampling_quality(TRAIN, HELD_OUT[:10], HONEST)
+    assert quality.told_apart is None
+    assert len(quality.sentences()) == 1
+
+
+def test_bad_rows_are_named():
+    with pytest.raises(ValueError, match=r"drawn has columns \['x1', 'x2'\], but train has \['x1', 'x2', 'x3'\]"):
+        sampling_quality(TRAIN, HELD_OUT, HONEST[:, :2])
+    with pytest.raises(ValueError, match="held_out has no rows"):
+        sampling_quality(TRAIN, HELD_OUT[:0], HONEST)
+    with pytest.raises(ValueError, match=r"an array \(n, columns\), got an array of shape \(3,\)"):
+        sampling_quality(TRAIN[0], HELD_OUT, HONEST)
