@@ -19,7 +19,8 @@ class Flow(Density):
 
     Args:
         transform: f, from data to noise.
-        base: The distribution of z: an event shape or a module with ``log_prob``, ``sample`` and ``event_shape``.
+        base: The distribution of z: an event shape (a standard normal), any density (given the same context, where it
+            takes one), or a module with ``log_prob``, ``sample`` and ``event_shape``.
         event_shape: Shape of one x; the base's where it is not given.
         context: Features of the context, 0 for none.
 
@@ -66,7 +67,7 @@ class Flow(Density):
         except RuntimeError:
             self._check_kinds(x=x, context=context)
             raise
-        return self.base.log_prob(z) + logdet
+        return self.base_log_prob(z, context) + logdet
 
     @torch.no_grad()
     def sample(
@@ -95,7 +96,7 @@ class Flow(Density):
         """Draws and their log-densities in one pass, differentiable with respect to parameters and context."""
         z, context = self._noise(shape, context, generator, 1.0)
         x, logdet = self.transform.inverse(z, context)
-        return x, self.base.log_prob(z) - logdet
+        return x, self.base_log_prob(z, context) - logdet
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
@@ -130,4 +131,14 @@ class Flow(Density):
         self, shape: Sequence[int], context: Tensor | None, generator: torch.Generator | None, temperature: float
     ) -> tuple[Tensor, Tensor | None]:
         batch = self._batch_of_draws(shape, context)
+        if isinstance(self.base, Density):
+            own = context if self.base.context_features else None
+            return self.base.sample(
+                batch if own is None else shape, own, generator=generator, temperature=temperature
+            ), context
         return self.base.sample(batch, generator, temperature), context
+
+    def base_log_prob(self, z: Tensor, context: Tensor | None) -> Tensor:
+        """Of a base that is a density over the context's, too, where it takes one."""
+        given = isinstance(self.base, Density) and self.base.context_features
+        return self.base.log_prob(z, context) if given else self.base.log_prob(z)

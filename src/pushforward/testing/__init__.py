@@ -125,7 +125,7 @@ def check_flow(
     with torch.no_grad():
         case = Case.of(flow.transform, x, context, tolerance)
         z, logdet = flow.transform(case.x, case.context)
-        want = (flow.base.log_prob(z) + logdet)[: log_prob.numel()]
+        want = (flow.base_log_prob(z, case.context) + logdet)[: log_prob.numel()]
         close("Flow.log_prob", "base.log_prob(f(x)) + logdet", log_prob.reshape(-1), want, tolerance)
     check_reparameterised(flow, context, tolerance)
     return report

@@ -45,6 +45,7 @@ from .linear import Linear as Linear
 from .linear import Matrix as Matrix
 from .linear import Permutation as Permutation
 from .linear import Triangular as Triangular
+from .marginals import Marginals as Marginals
 from .multiscale import Multiscale as Multiscale
 from .multiscale import Squeeze as Squeeze
 from .normalization import ActNorm as ActNorm

@@ -1,0 +1,99 @@
+"""Averages of densities: several flows that were trained apart, or several kinds of density, as one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .base import Density
+from .conditional import draw_index
+
+
+class Average(Density):
+    r"""A weighted mean of densities, which is a density again.
+
+    .. math:: \log p(x \mid c) = \log \sum_k w_k\, p_k(x \mid c),\qquad \sum_k w_k = 1
+
+    By concavity it is never below the weighted mean of the members' log-densities, and it gains most where members
+    that saw few rows disagree.
+
+    Args:
+        members: Densities of the same events and contexts, at least one.
+        weights: w, one for each member, not negative and not all 0; scaled to sum to 1. Equal by default. They are
+            not trained.
+
+    Raises:
+        ValueError: there are no members, these differ in events or contexts, or the weights do not fit.
+
+    Reference:
+        Breiman (1996), Bagging predictors; Smyth, Wolpert (1999), Linearly combining density estimators via stacking.
+    """
+
+    def __init__(self, members: Sequence[Density], weights: Sequence[float] | Tensor | None = None) -> None:
+        super().__init__()
+        if not members:
+            raise ValueError("members is empty: an average needs at least one density")
+        first = members[0]
+        for place, member in enumerate(members):
+            if (member.event_shape, member.context_features) != (first.event_shape, first.context_features):
+                raise ValueError(
+                    f"members[{place}] has events of {tuple(member.event_shape)} and context={member.context_features},"
+                    f" but members[0] has {tuple(first.event_shape)} and {first.context_features}"
+                )
+        share = (
+            torch.ones(len(members)) if weights is None else torch.as_tensor(weights, dtype=torch.get_default_dtype())
+        )
+        if share.shape != (len(members),) or not bool((share >= 0).all() and share.sum() > 0):
+            raise ValueError(f"weights must be {len(members)} numbers of at least 0, not all 0, got {share.tolist()}")
+        self.members: Any = nn.ModuleList(members)  # Any: the list forgets what it holds
+        self.event_shape, self.context_features = first.event_shape, first.context_features
+        self.register_buffer("log_weight", (share / share.sum()).log())
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """log p(x | context) in nats, of shape ``(*batch,)``.
+
+        Raises:
+            ValueError: shapes do not fit.
+        """
+        return self.parts(x, context).logsumexp(0)
+
+    def parts(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """log w_k + log p_k(x | context) of every member, ``(members, *batch)``."""
+        logs = torch.stack([member.log_prob(x, context) for member in self.members])
+        return logs + self.log_weight.to(logs).view(-1, *[1] * (logs.dim() - 1))
+
+    @torch.no_grad()
+    def sample(
+        self,
+        shape: Sequence[int] = (),
+        context: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
+    ) -> Tensor:
+        """Draws of shape ``(*shape, *context batch, *event)``, each from a member that is drawn first."""
+        batch = self._batch_of_draws(shape, context)
+        contexts = None if context is None else context.expand(*batch, -1).reshape(batch.numel(), -1)
+        which = draw_index(self.log_weight[:, None].expand(-1, batch.numel()), generator)
+        options: dict[str, Any] = {"generator": generator, "temperature": temperature}
+        rows, parts = [], []
+        for k, member in enumerate(self.members):
+            own = (which == k).nonzero()[:, 0]
+            given = None if contexts is None else contexts[own]
+            rows.append(own)
+            parts.append(member.sample((len(own),) if given is None else (), given, **options))
+        return torch.cat(parts)[torch.cat(rows).argsort()].reshape(*batch, *self.event_shape)
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
+        for member in self.members:
+            member.initialize(x, context)
+
+    def compile(self, **options: Any) -> Average:  # type: ignore[override]
+        """Compiles every member. Returns the density itself."""
+        for member in self.members:
+            member.compile(**options)
+        return self

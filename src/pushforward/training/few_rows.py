@@ -1,0 +1,228 @@
+"""A density from few rows: Gaussians, mixtures and flows, each judged on rows that it did not see, and averaged.
+
+The rows are divided into as many parts as there are members. Every kind of density is fitted to all parts but one and
+judged on that one, so that each row has a log-density of each kind from a fit without it; the weights that make these
+likeliest in an average are the weights of the result (stacking). Gaussians and mixtures are then fitted once more, to
+all rows; of the flows, every one was trained on nearly all, and all are kept.
+
+A flow starts from a smooth map of every column to a standard normal and a Gaussian's correlations, a Gaussian copula:
+its layers start as the identity, learn what is left, and go no further than the rows that they did not see allow. So it
+is never behind what it started from by more than the noise of that judgement.
+
+Reference:
+    Smyth, Wolpert (1999), Linearly combining density estimators via stacking.
+    Nelsen (2006), An Introduction to Copulas.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..distributions.average import Average
+from ..distributions.base import Density
+from ..distributions.flow import Flow
+from ..distributions.mixture import GaussianMixture
+from ..transforms.base import Compose
+from ..transforms.marginals import Marginals
+from ..transforms.normalization import Whiten
+from .members import Plan, Rows, folds, train_members
+
+SIZES = (1, 3, 8, 20)  # components of the mixtures that are tried, if there are ROWS_EACH times as many rows
+ROWS_EACH = 8
+PRIOR = 2.0  # rows that hold a component's covariance to the columns' own variances
+LEAST = 0.02  # weight of a kind that is kept
+JUDGED_COPIES = 4
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What :func:`fit_few_rows` returns.
+
+    Attributes:
+        density: The average.
+        weights: The weight of every kind that was tried.
+        log_likelihood: Of every kind alone, and of the average: the mean over rows that the fits did not see, in nats.
+        best_steps: Steps that each flow was trained for.
+    """
+
+    density: Average
+    weights: dict[str, float]
+    log_likelihood: dict[str, float]
+    best_steps: list[int]
+
+
+def fit_few_rows(
+    x: Tensor,
+    context: Tensor | None = None,
+    *,
+    flow: Callable[[int], Flow] | None = None,
+    members: int = 5,
+    mixtures: bool = True,
+    weight: Tensor | None = None,
+    plan: Plan | None = None,
+    seed: int = 0,
+) -> Judged:
+    """Fits Gaussians, mixtures and flows, and averages them by how they do on rows that they did not see.
+
+    Args:
+        x: Rows of about mean 0 and variance 1, ``(n, features)``, or ``(copies, n, features)``: the same rows at
+            several points of their cells.
+        context: Their contexts, ``(n, context features)``.
+        flow: A fresh flow, given a seed; without it there are none.
+        members: Parts that the rows are divided into, and flows that are trained, at least 2.
+        mixtures: Whether Gaussians and mixtures may have weight.
+        weight: What each row counts, ``(n,)``.
+        plan: How flows are trained.
+        seed: Fixes the result.
+
+    Raises:
+        ValueError: there are fewer than two rows for each member, or nothing to fit.
+    """
+    rows = _rows(x, context, weight)
+    if members < 2 or len(rows) < 2 * members:
+        raise ValueError(f"members={members} must be at least 2 and at most half of the rows, {len(rows)}")
+    if flow is None and not mixtures:
+        raise ValueError("flow and mixtures are both left out: there is nothing to fit")
+    parts = folds(len(rows), members, seed)
+    shares = [(rows[_others(parts, k)], rows[part]) for k, part in enumerate(parts)]
+    starts = [copula(train.x) for train, _ in shares]
+    kinds = _mixtures(len(rows), rows.x.shape[-1]) if mixtures else {}
+    held_out = {name: torch.empty(len(rows), dtype=torch.float64) for name in kinds}
+    for name, fit in kinds.items():
+        for part, (train, judged), start in zip(parts, shares, starts, strict=True):
+            held_out[name][part] = _judge(fit(train, start, seed), judged)
+    flows: list[Density] = []
+    steps: list[int] = []
+    if flow is not None:
+        flows, steps = _flows(flow, shares, starts, plan or Plan(), seed)
+        held_out["flow"] = torch.empty(len(rows), dtype=torch.float64)
+        for part, (_, judged), member in zip(parts, shares, flows, strict=True):
+            held_out["flow"][part] = _judge(member, judged)
+    weights = stacked(torch.stack(list(held_out.values())), rows.weight)
+    shared = dict(zip(held_out, weights.tolist(), strict=True))
+    start = copula(rows.x)
+    pairs = [(fit(rows, start, seed), shared[name]) for name, fit in kinds.items() if shared[name] > 0]
+    pairs += [(member, shared["flow"] / members) for member in flows if shared["flow"] > 0]
+    together = (torch.stack(list(held_out.values())) + weights.log()[:, None]).logsumexp(0)
+    scores = {name: _mean(values, rows.weight) for name, values in [*held_out.items(), ("average", together)]}
+    density = Average([member for member, _ in pairs], [w for _, w in pairs])
+    return Judged(density, shared, scores, steps)
+
+
+def copula(x: Tensor) -> Compose:
+    """The start of a flow: every column to a standard normal, then the correlations to none.
+
+    The correlations are drawn to 0 a little, the more the fewer rows there are for each column.
+
+    Args:
+        x: Rows ``(copies, n, features)``.
+    """
+    rows, features = x.shape[-2:]
+    marginals = Marginals(features).to(x)
+    z = marginals.initialize(x).reshape(-1, features).double()
+    covariance = torch.cov(z.T, correction=0).reshape(features, features)
+    diagonal, share = covariance.diagonal().diag(), features / (rows + features)
+    factor = torch.linalg.cholesky((1 - share) * covariance + share * diagonal + 1e-6 * torch.eye(features).to(z))
+    return Compose([marginals, Whiten(z.mean(0).to(x), factor.to(x))])
+
+
+def stacked(log_prob: Tensor, weight: Tensor | None = None, prior: float = 1.0) -> Tensor:
+    """Weights of an average under which held-out rows are likeliest, by expectation maximisation.
+
+    Args:
+        log_prob: Of every kind of density and row, ``(kinds, n)``, from fits that did not see the row.
+        weight: What each row counts.
+        prior: Rows that every kind is given to begin with. Kinds that come out below ``LEAST`` get 0.
+
+    Returns:
+        ``(kinds,)``, summing to 1.
+    """
+    count = torch.ones(log_prob.shape[1]) if weight is None else weight
+    shares = torch.full((len(log_prob),), 1 / len(log_prob), dtype=log_prob.dtype)
+    for _ in range(200):
+        belongs = (log_prob + shares.log()[:, None]).softmax(0)
+        counts = (belongs * count.to(log_prob)).sum(1) + prior
+        shares = counts / counts.sum()
+    shares = torch.where(shares < min(LEAST, float(shares.max())), 0.0, shares)
+    return shares / shares.sum()
+
+
+def _mixtures(rows: int, features: int) -> dict[str, Callable[[Rows, Compose, int], Density]]:
+    """Mixtures of the rows themselves and of those behind a copula, by name."""
+
+    def plain(size: int) -> Callable[[Rows, Compose, int], Density]:
+        return lambda train, start, seed: _mixture(train, size, seed)
+
+    def behind(size: int) -> Callable[[Rows, Compose, int], Density]:
+        return lambda train, start, seed: _behind(start, train, size, seed)
+
+    sizes = [size for size in SIZES if size == 1 or size * ROWS_EACH <= rows]
+    return {**{f"mixture of {k}": plain(k) for k in sizes}, **{f"copula of {k}": behind(k) for k in sizes}}
+
+
+def _mixture(rows: Rows, size: int, seed: int) -> GaussianMixture:
+    features, given = rows.x.shape[-1], 0 if rows.context is None else rows.context.shape[-1]
+    x = rows.x[:2]  # two points of each cell smooth what one would not
+    context = None if rows.context is None else rows.context.repeat(len(x), 1)
+    mixture = GaussianMixture(features, size, context=given).to(x)
+    prior = PRIOR * len(x) if size > 1 else 0.0
+    return mixture.fit(
+        x.flatten(0, 1),
+        context,
+        weight=rows.weight.repeat(len(x)),
+        prior=prior,
+        max_steps=60,
+        tolerance=1e-3,
+        seed=seed,
+    )
+
+
+def _behind(start: Compose, rows: Rows, size: int, seed: int) -> Flow:
+    with torch.no_grad():
+        z = start(rows.x)[0]
+    mixture = _mixture(Rows(z, rows.context, rows.weight), size, seed)
+    return Flow(start, mixture, context=mixture.context_features)
+
+
+def _flows(
+    make: Callable[[int], Flow], shares: Sequence[tuple[Rows, Rows]], starts: Sequence[Compose], plan: Plan, seed: int
+) -> tuple[list[Density], list[int]]:
+    """Flows whose layers were trained behind their starts, and their best steps."""
+
+    def moved(rows: Rows, start: Compose) -> Rows:
+        with torch.no_grad():
+            return Rows(start(rows.x)[0], rows.context, rows.weight)
+
+    train = [moved(rows, start) for (rows, _), start in zip(shares, starts, strict=True)]
+    judged = [moved(rows, start) for (_, rows), start in zip(shares, starts, strict=True)]
+    trained, steps = train_members(make, train, judged, plan, seed)
+    flows: list[Density] = []
+    for start, inner in zip(starts, trained, strict=True):
+        assert isinstance(inner, Flow)
+        flows.append(Flow(Compose([start, inner.transform]), inner.base, context=inner.context_features).eval())
+    return flows, steps
+
+
+@torch.no_grad()
+def _judge(density: Density, rows: Rows) -> Tensor:
+    """The log-density of every row, averaged over some points of its cell."""
+    logs = [density.log_prob(x, rows.context).double() for x in rows.x[:JUDGED_COPIES]]
+    return torch.stack(logs).logsumexp(0).clamp_min(-1e6) - math.log(len(logs))
+
+
+def _rows(x: Tensor, context: Tensor | None, weight: Tensor | None) -> Rows:
+    x = x[None] if x.dim() == 2 else x
+    return Rows(x, context, torch.ones(x.shape[1]).to(x) if weight is None else torch.as_tensor(weight).to(x))
+
+
+def _others(parts: Sequence[Tensor], k: int) -> Tensor:
+    return torch.cat([part for place, part in enumerate(parts) if place != k]).sort().values
+
+
+def _mean(values: Tensor, weight: Tensor) -> float:
+    return float((values * weight).sum() / weight.sum())

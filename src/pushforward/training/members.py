@@ -1,0 +1,165 @@
+"""Several small flows of one shape, each on rows of its own, trained in one loop and each kept at its best step.
+
+Small networks on few rows spend their time on starting operations, so a step of all members at once (``torch.func``'s
+``vmap``) takes little longer than a step of one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, stack_module_state, vmap
+
+from ..distributions.base import Density
+from .batches import mix
+
+WARM_UP, CLIP = 30, 5.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How members are trained.
+
+    Args:
+        steps: Most steps of each.
+        lr: The largest learning rate; half a cosine leads down from it.
+        decay: Weight decay (AdamW's): draws a flow back to the identity, its start.
+        batch_size: Most rows in a batch of one member.
+        every: Steps between two looks at the held-out rows.
+        patience: Looks without improvement of any member after which training ends.
+    """
+
+    steps: int = 600
+    lr: float = 3e-3
+    decay: float = 0.1
+    batch_size: int = 256
+    every: int = 20
+    patience: int = 8
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of one member: ``(copies, rows, features)``, the same rows at several points of their cells; contexts
+    ``(rows, context features)`` or None; and what each row counts."""
+
+    x: Tensor
+    context: Tensor | None
+    weight: Tensor
+
+    def __len__(self) -> int:
+        return self.x.shape[1]
+
+    def __getitem__(self, rows: Tensor) -> Rows:
+        return Rows(self.x[:, rows], None if self.context is None else self.context[rows], self.weight[rows])
+
+
+def folds(rows: int, members: int, seed: int) -> list[Tensor]:
+    """Row numbers in as many parts of nearly equal size, at random."""
+    order = torch.randperm(rows, generator=torch.Generator().manual_seed(mix(seed, members, 3)))
+    return [part.sort().values for part in order.tensor_split(members)]
+
+
+def train_members(
+    make: Callable[[int], Density], train: Sequence[Rows], held_out: Sequence[Rows], plan: Plan, seed: int = 0
+) -> tuple[list[Density], list[int]]:
+    """Members at the steps where their own held-out rows were likeliest; step 0, the start, is among them.
+
+    Args:
+        make: A fresh member given the seed of its weights; all have one shape.
+        train: Rows that each member learns from.
+        held_out: Rows that tell its best step.
+        plan: How.
+        seed: Of weights and batches: the same seed gives the same members.
+
+    Returns:
+        The members, and the best step of each.
+    """
+    members = [make(mix(seed, k, 4)) for k in range(len(train))]
+    params, buffers = stack_module_state(members)  # type: ignore[arg-type]
+    losses = _losses(members[0], buffers)
+    best, found, steps = (
+        {k: p.detach().clone() for k, p in params.items()},
+        torch.full((len(members),), math.inf),
+        [0] * len(members),
+    )
+    optimizer = torch.optim.AdamW(list(params.values()), lr=plan.lr, weight_decay=plan.decay, fused=True)
+    judged, generator, stale = _side_by_side(held_out), torch.Generator().manual_seed(mix(seed, 5)), 0
+    for step in range(plan.steps + 1):
+        if step % plan.every == 0:
+            with torch.no_grad():
+                now = losses(params, *judged)
+            better = now < found - 1e-4
+            found, stale = torch.where(better, now, found), 0 if bool(better.any()) else stale + 1
+            for name, p in params.items():
+                best[name][better] = p.detach()[better]
+            steps = [step if b else old for b, old in zip(better.tolist(), steps, strict=True)]
+            if stale >= plan.patience:
+                break
+        _update(optimizer, losses(params, *_batch(train, plan.batch_size, generator)), _rate(plan, step))
+    for k, member in enumerate(members):
+        member.load_state_dict({name: p[k] for name, p in best.items()}, strict=False)
+        member.eval()
+    return members, steps
+
+
+def _losses(like: Density, buffers: dict[str, Tensor]) -> Callable[..., Tensor]:
+    """The mean loss of each member over rows of its own: parameters, x ``(members, n, m)``, contexts, weights to
+    ``(members,)``, in nats."""
+
+    def one(
+        params: dict[str, Tensor], own: dict[str, Tensor], x: Tensor, context: Tensor | None, weight: Tensor
+    ) -> Tensor:
+        log_prob = functional_call(like, (params, own), (x,) if context is None else (x, context))
+        return -(log_prob * weight).sum() / weight.sum()
+
+    def losses(params: dict[str, Tensor], x: Tensor, context: Tensor | None, weight: Tensor) -> Tensor:
+        return vmap(one, in_dims=(0, 0, 0, None if context is None else 0, 0))(params, buffers, x, context, weight)
+
+    return losses
+
+
+def _update(optimizer: torch.optim.Optimizer, losses: Tensor, rate: float) -> None:
+    """One step of all members; those whose loss or gradient is not finite stay where they are."""
+    optimizer.zero_grad()
+    losses.nan_to_num(0.0, 0.0, 0.0).sum().backward()
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    norms = torch.stack([p.grad.flatten(1).norm(dim=1) for p in parameters if p.grad is not None]).norm(dim=0)
+    scale = (CLIP / norms.clamp_min(1e-12)).clamp_max(1.0)
+    for p in parameters:
+        if p.grad is not None:
+            p.grad.mul_(scale.view(-1, *[1] * (p.dim() - 1))).nan_to_num_(0.0, 0.0, 0.0)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.step()
+
+
+def _rate(plan: Plan, step: int) -> float:
+    return plan.lr * min(1.0, (step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * min(step / plan.steps, 1.0)))
+
+
+def _batch(train: Sequence[Rows], size: int, generator: torch.Generator) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Rows of each member, each at one point of its cell, side by side."""
+    size = min(size, *map(len, train))
+    rows = torch.stack([torch.randperm(len(each), generator=generator)[:size] for each in train])
+    copy = torch.randint(len(train[0].x), rows.shape, generator=generator)
+    x = torch.stack([each.x[c, r] for each, c, r in zip(train, copy, rows, strict=True)])
+    weight = torch.stack([each.weight[r] for each, r in zip(train, rows, strict=True)])
+    contexts = [each.context[r] for each, r in zip(train, rows, strict=True) if each.context is not None]
+    return x, torch.stack(contexts) if contexts else None, weight
+
+
+def _side_by_side(held_out: Sequence[Rows], copies: int = 4) -> tuple[Tensor, Tensor | None, Tensor]:
+    """All held-out rows of each member at some points of their cells; the missing ones of the shorter count nothing."""
+    most, copies = max(map(len, held_out)), min(copies, len(held_out[0].x))
+    xs, contexts, weights = [], [], []
+    for each in held_out:
+        rows = torch.arange(most).clamp_max(len(each) - 1)
+        xs.append(each.x[:copies, rows].flatten(0, 1))
+        weights.append((each.weight[rows] * (torch.arange(most) < len(each))).repeat(copies))
+        if each.context is not None:
+            contexts.append(each.context[rows].repeat(copies, 1))
+    return torch.stack(xs), torch.stack(contexts) if contexts else None, torch.stack(weights)

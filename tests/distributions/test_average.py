@@ -1,0 +1,62 @@
+"""Averages of densities: one density, whose weights, draws and files are as they should be."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+import pushforward as pf
+from pushforward.distributions.average import Average
+from pushforward.testing import randomize
+
+
+def flows(features: int = 2, context: int = 0) -> list[pf.Flow]:
+    return [randomize(pf.maf(features, context=context, layers=2, hidden=(8, 8)), seed=k) for k in range(3)]
+
+
+def test_is_the_logarithm_of_the_weighted_mean() -> None:
+    x, members = torch.randn(7, 2), flows()
+    want = (members[0].log_prob(x).exp() + 3 * members[2].log_prob(x).exp()) / 4
+    assert torch.allclose(Average(members, [1, 0, 3]).log_prob(x), want.log(), atol=1e-5)
+
+
+def test_never_below_the_mean_log_density() -> None:
+    x, members = torch.randn(50, 2), flows()
+    mean = torch.stack([member.log_prob(x) for member in members]).mean(0)
+    assert bool((Average(members).log_prob(x) >= mean - 1e-5).all())
+
+
+def test_draws_come_from_each_member_by_its_weight() -> None:
+    apart = [pf.Flow(pf.transforms.Standardize([shift], [1.0]), 1) for shift in (-20.0, 0.0, 20.0)]
+    draws = Average(apart, [1, 2, 5]).sample((4000,), generator=torch.Generator().manual_seed(0))[:, 0]
+    shares = [float(((draws - shift).abs() < 10).float().mean()) for shift in (-20, 0, 20)]
+    assert shares == pytest.approx([1 / 8, 2 / 8, 5 / 8], abs=0.03)
+
+
+def test_draws_of_each_context_follow_it() -> None:
+    mixture = pf.gmm(1, context=1, components=1)
+    with torch.no_grad():
+        mixture.loc.zero_()
+        mixture.factors.copy_(torch.tensor([[[0.0, 0.0], [-8.0, math.log(4.0)]]]))  # x near 2 c
+    context = torch.arange(-5.0, 6.0)[:, None]
+    draws = Average([mixture, mixture]).sample((200,), context, generator=torch.Generator().manual_seed(0))
+    assert draws.shape == (200, 11, 1)
+    assert torch.allclose(draws.mean(0), 2 * context, atol=0.1)
+
+
+def test_saves_and_loads(tmp_path: Path) -> None:
+    average, x = Average(flows(), [1, 2, 3]), torch.randn(9, 2)
+    pf.save(average, tmp_path / "average")
+    assert torch.equal(pf.load(tmp_path / "average").log_prob(x), average.log_prob(x))
+
+
+def test_bad_members_are_named() -> None:
+    with pytest.raises(ValueError, match="members is empty"):
+        Average([])
+    with pytest.raises(ValueError, match=r"members\[1\] has events of \(3,\) and context=0"):
+        Average([*flows()[:1], *flows(3)])
+    with pytest.raises(ValueError, match="weights must be 3 numbers of at least 0"):
+        Average(flows(), [1, -1, 0])

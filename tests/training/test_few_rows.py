@@ -1,0 +1,107 @@
+"""A density from few rows: it integrates to one, is fixed by its seed, and is behind none of its parts."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+import pushforward as pf
+from pushforward.training.few_rows import copula, fit_few_rows, stacked
+from pushforward.training.members import Plan, folds
+
+SHORT = Plan(steps=60, every=10)
+
+
+def rows(n: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, 2, generator=generator)
+    return torch.stack([x[:, 0], 0.6 * x[:, 0].square() + 0.5 * x[:, 1] - 0.6], -1)
+
+
+def small(seed: int, context: int = 0) -> pf.Flow:
+    torch.manual_seed(seed)
+    return pf.nsf(2, context=context, layers=2, hidden=(16, 16))
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return fit_few_rows(rows(150), flow=small, members=3, plan=SHORT)
+
+
+def test_integrates_to_one(fitted) -> None:
+    grid = torch.linspace(-9, 12, 500)
+    with torch.no_grad():
+        total = fitted.density.log_prob(torch.cartesian_prod(grid, grid)).exp().sum() * (grid[1] - grid[0]) ** 2
+    assert abs(float(total) - 1) < 0.01
+
+
+def test_new_rows_are_nearly_as_likely_as_under_the_best_kind(fitted) -> None:
+    with torch.no_grad():
+        values = torch.stack([member.log_prob(rows(2000, seed=1)) for member in fitted.density.members]).mean(1)
+        ours = fitted.density.log_prob(rows(2000, seed=1)).mean()
+    assert ours > values.max() - 0.05
+
+
+def test_the_average_is_the_likeliest_on_rows_that_fits_did_not_see(fitted) -> None:
+    scores = fitted.log_likelihood
+    assert scores["average"] > max(scores[name] for name in fitted.weights) - 0.02
+    assert sum(fitted.weights.values()) == pytest.approx(1)
+
+
+def test_the_seed_fixes_the_result(fitted) -> None:
+    again = fit_few_rows(rows(150), flow=small, members=3, plan=SHORT)
+    other = fit_few_rows(rows(150), flow=small, members=3, plan=SHORT, seed=1)
+    x = rows(20, seed=2)
+    assert torch.equal(again.density.log_prob(x), fitted.density.log_prob(x))
+    assert not torch.equal(other.density.log_prob(x), fitted.density.log_prob(x))
+
+
+def test_flows_alone_and_mixtures_alone() -> None:
+    flows = fit_few_rows(rows(90), flow=small, members=3, mixtures=False, plan=SHORT)
+    mixtures = fit_few_rows(rows(90), members=3)
+    assert len(flows.density.members) == 3
+    assert set(flows.weights) == {"flow"}
+    assert "flow" not in mixtures.weights
+
+
+def test_a_context_is_used() -> None:
+    x = rows(200)
+    given = fit_few_rows(x[:, 1:], x[:, :1], members=3)
+    alone = fit_few_rows(x[:, 1:], members=3)
+    assert given.log_likelihood["average"] > alone.log_likelihood["average"] + 0.2
+
+
+def test_a_flow_starts_as_a_gaussian_copula() -> None:
+    x = rows(400)
+    z, _ = copula(x[None])(x)
+    assert (torch.cov(z.T) - torch.eye(2)).abs().max() < 0.1
+
+
+def test_no_weight_for_a_kind_that_is_always_behind() -> None:
+    good, bad = torch.randn(200), torch.randn(200)
+    weights = stacked(torch.stack([good, good + 0.1 * bad, good - 20]).double())
+    assert weights[2] == 0
+    assert float(weights.sum()) == pytest.approx(1)
+
+
+def test_every_row_is_in_one_fold() -> None:
+    parts = folds(17, 5, seed=0)
+    assert sorted(torch.cat(parts).tolist()) == list(range(17))
+    assert {len(part) for part in parts} == {3, 4}
+
+
+def test_weights_of_rows_count() -> None:
+    x, weight = rows(200), torch.ones(200)
+    weight[100:] = 0
+    kept = fit_few_rows(torch.cat([x[:100], x[:100] + 5]), weight=weight, members=2)
+    assert kept.density.log_prob(x[:100]).mean() > kept.density.log_prob(x[:100] + 5).mean() + 5
+
+
+def test_bad_arguments_are_named() -> None:
+    with pytest.raises(ValueError, match="members=1 must be at least 2"):
+        fit_few_rows(rows(20), members=1)
+    with pytest.raises(ValueError, match="at most half of the rows, 5"):
+        fit_few_rows(rows(5), members=3)
+    with pytest.raises(ValueError, match="there is nothing to fit"):
+        fit_few_rows(rows(20), mixtures=False)
