@@ -22,7 +22,7 @@ NAN = math.nan
 def model(context: int = 0) -> AnyOrder:
     torch.manual_seed(0)
     density = pf.anyorder(4, context=context, classes=CLASSES, hidden=(12, 8), bins=4)
-    density.loc[1], density.scale[1] = 0.5, 2.0
+    density.loc[0, 1], density.scale[1] = 0.5, 2.0
     return randomize(density.double(), scale=0.4)
 
 

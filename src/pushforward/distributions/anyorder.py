@@ -6,13 +6,17 @@ import itertools
 import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..nets.subset import SubsetNet
 from ..numerics.indicators import indicators
 from ..numerics.tails import tame, untame
+from ..transforms.base import Transform
+from ..transforms.elementwise import Identity
+from ..transforms.precision import Precision
 from ..transforms.scalar import Affine, Spline
 from .base import Density
 
@@ -41,10 +45,12 @@ class AnyOrder(Density):
         classes: For every entry, how many categories it has, codes 0 … classes[j] - 1; 0 or None for a number.
         bins: Bins of each spline.
         bound: Splines act on [-bound, bound] and leave the rest as it is.
+        first: For every entry, a map from its units to a scale that suits (a logarithm, say), a transform of
+            ``event_dim`` 0, or None; none by default. Categories have none.
         context: Features of the context, 0 for none.
 
     Raises:
-        ValueError: the network does not fit the classes.
+        ValueError: the network or ``first`` does not fit the classes.
 
     Reference:
         Uria, Murray, Larochelle (2014), A deep and tractable density estimator, arXiv:1310.1757; Hoogeboom et al.
@@ -61,6 +67,7 @@ class AnyOrder(Density):
         *,
         bins: int = 8,
         bound: float = 5.0,
+        first: Sequence[Transform | None] | None = None,
         context: int = 0,
     ) -> None:
         super().__init__()
@@ -69,6 +76,10 @@ class AnyOrder(Density):
         outputs = [len(rows) for rows in net.rows]
         if outputs != self.sizes(self.classes, bins)[1]:
             raise ValueError(f"net gives {outputs} parameters, but classes={self.classes} and bins={bins} take others")
+        if first is not None and len(first) != len(self.classes):
+            raise ValueError(f"first must hold a map or None for each of {len(self.classes)} entries, got {len(first)}")
+        self.first: Any = nn.ModuleList(Identity(event_dim=0) if f is None else f for f in first or ())
+        self.precision = Precision()  # numbers are rounded once they are standardised
         self.net, self.context_features = net, context
         self.event_shape = torch.Size((len(self.classes),))
         self._numbers = [j for j, size in enumerate(self.classes) if not size]
@@ -76,7 +87,7 @@ class AnyOrder(Density):
         self._rows_read = [slice(start, stop) for start, stop in pairwise(ends)]
         entry = [j for j, size in enumerate(self.classes) for _ in range(size or 2)]  # that each input belongs to
         self.register_buffer("entry", torch.tensor(entry), persistent=False)
-        self.register_buffer("loc", torch.zeros(len(self.classes)))
+        self.register_buffer("loc", torch.zeros(2, len(self.classes)))  # the mean, and what float32 makes of the rest
         self.register_buffer("scale", torch.ones(len(self.classes)))
 
     @staticmethod
@@ -99,12 +110,12 @@ class AnyOrder(Density):
         x, context = self._check(x, context)
         known = self._mask(given, x)
         batch, x, known = x.shape[:-1], x.reshape(-1, len(self.classes)), known.reshape(-1, len(self.classes))
-        v, read, context = *self._read(x), self._rows(context, batch)
-        seen, known, total = ~x.isnan(), known.t(), x.new_zeros(len(x))
+        (v, read, slope), context = self._read(x), self._rows(context, batch)
+        seen, known, total = ~x.isnan(), known.t(), v.new_zeros(len(x))
         for j in range(len(self.classes)):
             params = self.net.params(self.net(read * known[self.entry], context), j)
             wanted = seen[:, j] & ~known[j]
-            total = total + torch.where(wanted, self._entry(j, v[j], params), 0.0)
+            total = total + torch.where(wanted, self._entry(j, v[j], params) + slope[j], 0.0)
             known = torch.cat([known[:j], (known[j] | seen[:, j])[None], known[j + 1 :]])
         return total.view(batch)
 
@@ -122,9 +133,9 @@ class AnyOrder(Density):
         x, context = self._check(x, context)
         known = self._mask(known, x)
         batch, x, known = x.shape[:-1], x.reshape(-1, len(self.classes)), known.reshape(-1, len(self.classes))
-        v, read = self._read(x)
+        v, read, slope = self._read(x)
         params = self.net.params(self.net(read * known.t()[self.entry], self._rows(context, batch)))
-        found = self._all(v, params)
+        found = self._all(v, params) + slope
         return torch.where(~x.isnan() & ~known, found.t(), 0.0).view(*batch, len(self.classes))
 
     @torch.no_grad()
@@ -150,7 +161,7 @@ class AnyOrder(Density):
             given = torch.full(self.event_shape, math.nan, dtype=self.loc.dtype, device=self.loc.device)
         given, context = self._check(given, context)
         x = given.expand(*shape, *given.shape)
-        z = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+        z = torch.randn(x.shape, generator=generator, dtype=self.loc.dtype, device=x.device)
         return self.fill(x, z, context, temperature=temperature)[0]
 
     @torch.no_grad()
@@ -179,7 +190,7 @@ class AnyOrder(Density):
         x, context = self._check(x, context)
         batch, x = x.shape[:-1], x.reshape(-1, len(self.classes)).clone()
         z, context = z.reshape(x.shape), self._rows(context, batch)
-        holes, log_q = x.isnan(), x.new_zeros(len(x))
+        holes, log_q = x.isnan(), z.new_zeros(len(x))
         read = self._read(x)[1] * ~holes.t()[self.entry]
         for j in range(len(self.classes)) if order is None else order:
             rows = holes[:, j].nonzero()[:, 0]
@@ -188,10 +199,10 @@ class AnyOrder(Density):
             some = slice(None) if len(rows) == len(x) else rows
             params = self.net.params(self.net(read[:, some], None if context is None else context[some]), j)
             v, log_p = self._draw(j, z[some, j], params, temperature)
-            x[some, j] = torch.addcmul(self.loc[j], self.scale[j], v)
-            log_q[some] += log_p
+            x[some, j], slope = self._in_units(j, v.to(x.dtype))
+            log_q[some] += log_p - slope.to(log_q)
             read[self._rows_read[j], some] = self._inputs(j, v)
-        return x.view(*batch, -1), log_q.view(batch)
+        return x.view(*batch, len(self.classes)), log_q.view(batch)
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
@@ -200,12 +211,14 @@ class AnyOrder(Density):
         x = x.reshape(-1, len(self.classes))
         for j, size in enumerate(self.classes):
             seen = x[~x[:, j].isnan(), j]
+            seen = self.first[j](seen)[0] if self.first else seen
             if size:
                 counts = indicators(seen[:, None], [size]).sum(0) + 0.5
                 rows = self.net.rows[j]
                 self.net.biases[-1][rows.start : rows.stop] = (counts / counts.sum()).log().to(self.loc)
             elif len(seen) > 1 and float(seen.std()) > 0:
-                self.loc[j], self.scale[j] = seen.mean(), seen.std()
+                self.loc[0, j], self.scale[j] = seen.mean(), seen.std()
+                self.loc[1, j] = (seen - self.loc[0, j]).mean()
 
     def _mask(self, mask: Tensor | None, x: Tensor) -> Tensor:
         """``mask`` over the batch of x, without the entries that are NaN."""
@@ -226,11 +239,26 @@ class AnyOrder(Density):
     def _rows(self, context: Tensor | None, batch: torch.Size) -> Tensor | None:
         return None if context is None else context.expand(*batch, -1).reshape(-1, context.shape[-1])
 
-    def _read(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The entries ``(features, n)``, numbers standardised, and what the network reads of them ``(inputs, n)``."""
-        filled = x.where(~x.isnan(), self.loc).t()
-        v = ((filled - self.loc[:, None]) / self.scale[:, None]).contiguous()  # categories stay as they are
-        return v, torch.cat([self._inputs(j, row) for j, row in enumerate(v)])
+    def _read(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The entries ``(features, n)``, numbers standardised; what the network reads of them ``(inputs, n)``; and the
+        log-slopes of standardising, ``(features, n)``."""
+        holes, slope = x.isnan().t(), -self.scale.log()[:, None].expand(-1, len(x))
+        x = x.t()
+        if self.first:
+            x, more = (
+                torch.stack(parts)
+                for parts in zip(*[f(row) for f, row in zip(self.first, x, strict=True)], strict=True)
+            )
+            slope = slope + torch.where(holes, 0.0, more)
+        v = (x - self.loc[0, :, None] - self.loc[1, :, None]) / self.scale[:, None]  # categories stay as they are
+        v = torch.where(holes, 0.0, v).to(self.loc.dtype).contiguous()
+        return v, torch.cat([self._inputs(j, row) for j, row in enumerate(v)]), slope.to(self.loc.dtype)
+
+    def _in_units(self, j: int, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Standardised entries in their units, and log dx/dv."""
+        x = self.scale[j] * v + self.loc[1, j] + self.loc[0, j]
+        x, slope = self.first[j].inverse(x) if self.first else (x, torch.zeros_like(x))
+        return x, slope + self.scale[j].log()
 
     def _inputs(self, j: int, v: Tensor) -> Tensor:
         """What the network reads of entry j, ``(inputs of j, n)``."""
@@ -249,14 +277,14 @@ class AnyOrder(Density):
             where = [row for j in self._numbers for row in self.net.rows[j]]
             own = params if len(where) == len(params) else params[where]
             found = self._number(v if len(where) == len(params) else v[self._numbers], own)
-            parts |= {j: found[k] - self.scale[j].log() for k, j in enumerate(self._numbers)}
+            parts |= {j: found[k] for k, j in enumerate(self._numbers)}
         return torch.stack([parts[j] for j in range(len(self.classes))])
 
     def _entry(self, j: int, v: Tensor, params: Tensor) -> Tensor:
         """log-densities of entry j alone, ``(n,)``."""
         if self.classes[j]:
             return self._category(self.classes[j], v, params)
-        return self._number(v[None], params)[0] - self.scale[j].log()
+        return self._number(v[None], params)[0]
 
     def _number(self, v: Tensor, params: Tensor) -> Tensor:
         """log-densities of standardised numbers ``(numbers, n)``."""
@@ -274,7 +302,7 @@ class AnyOrder(Density):
         return found.masked_fill(~known, -math.inf)
 
     def _draw(self, j: int, z: Tensor, params: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-        """Entry j from noise, standardised where it is a number, and its log-density in x; both ``(n,)``."""
+        """Entry j from noise, standardised where it is a number, and its log-density as such; both ``(n,)``."""
         if self.classes[j]:
             logits = params / temperature
             u = 0.5 * torch.erfc(-z * math.sqrt(0.5))
@@ -284,5 +312,5 @@ class AnyOrder(Density):
         t, slope = self.spline.inverse(z, params[2:, :, None])
         t, more = self.affine.inverse(t, params[:2, :, None])
         v, most = untame(t, TAILS)
-        log_p = -0.5 * z.square() - _HALF_LOG_TWO_PI - slope - more - most - self.scale[j].log()
+        log_p = -0.5 * z.square() - _HALF_LOG_TWO_PI - slope - more - most
         return v[:, 0], log_p[:, 0]

@@ -18,10 +18,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ...numerics.hashed import row_shifts
 from .schema import Schema
 
 
@@ -116,7 +116,7 @@ def _sobol(points: int, x: Tensor, seed: int) -> Tensor:
 
 
 def _points(cells: Cells, x: Tensor, sobol: Tensor, seed: int) -> Tensor:
-    return cells(x, (sobol[:, None] + _row_shifts(x, seed)) % 1.0)
+    return cells(x, (sobol[:, None] + row_shifts(x, seed)) % 1.0)
 
 
 def _log_mean(log_p: Tensor) -> tuple[Tensor, Tensor]:
@@ -128,23 +128,3 @@ def _log_mean(log_p: Tensor) -> tuple[Tensor, Tensor]:
     ratio = (log_p - value).exp()  # mean 1
     error = ratio.std(0) / math.sqrt(k)
     return value, torch.where(value.isinf(), 0.0, error)
-
-
-def _row_shifts(x: Tensor, seed: int) -> Tensor:
-    """A number in [0, 1) for every entry, from a hash of its whole row and the seed."""
-    bits = x.detach().double().cpu().numpy().view(np.uint64)
-    with np.errstate(over="ignore"):
-        key = np.full(len(bits), np.uint64(seed % 2**64))
-        for column in bits.T:
-            key = splitmix64(key ^ column)
-        places = np.arange(1, bits.shape[1] + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-        mixed = splitmix64(key[:, None] + places)
-    return torch.from_numpy((mixed >> np.uint64(11)).astype(np.float64) / 2.0**53).to(x)
-
-
-def splitmix64(key: np.ndarray) -> np.ndarray:
-    """A hash of numbers of 64 bits; neighbours have unrelated values."""
-    key = key + np.uint64(0x9E3779B97F4A7C15)
-    key = (key ^ (key >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    key = (key ^ (key >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return key ^ (key >> np.uint64(31))

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from ...numerics.hashed import splitmix64
 from ..errors import InputError
 from ..formats.parquet import ParquetRows, Piece
 from ..schema.categories import HOLDS_TEXT, MAX_CATEGORIES
-from ..schema.cells import splitmix64
 from ..schema.numbers import refuse_gaps, refuse_text, require_columns, to_numbers, usable_rows
 
 CHUNK = 16_384  # rows that are shuffled as one

@@ -1,0 +1,236 @@
+"""Any question to a joint density: its marginals, conditionals and missing entries, by draws of a guide."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .anneal import anneal
+from .anyorder import AnyOrder
+from .base import Density
+from .holed import Holed, Weights, effective, resampled
+
+Spread = Callable[[Tensor, Tensor], Tensor]
+BATCH = 1 << 15  # points that are evaluated at once
+PARTICLES = 64  # of a path from the guide to the joint
+FEW = 10.0  # effective draws below which more are taken, and then intermediate steps
+LARGE_ERROR = 0.1  # nats; likewise
+
+
+class Answer(NamedTuple):
+    """Log-densities of rows and how far they can be trusted, each of shape ``(n,)``, float64.
+
+    Attributes:
+        value: In nats.
+        error: Standard errors, in nats; 0 where the answer is exact.
+        effective: Effective numbers of draws :math:`(\\sum w)^2 / \\sum w^2`; infinity where the answer is exact.
+    """
+
+    value: Tensor
+    error: Tensor
+    effective: Tensor
+
+
+class Guided(Density):
+    r"""A joint density p and, beside it, a guide q that answers for any entries given any others.
+
+    The joint stays the truth, complete rows have its density. What it cannot integrate in closed form it gets from
+    weighted draws of the guide: with the holes h of a row drawn from q(h | seen),
+
+    .. math:: \log p(\mathrm{seen}) \approx \log \frac1K \sum_k w_k,\quad
+              w_k = \frac{p(\mathrm{seen}, h_k)}{q(h_k \mid \mathrm{seen})}
+
+    and a draw of p(h | seen) is one of the h_k, taken in proportion to its weight. The draws are a scrambled Sobol
+    sequence shifted by a hash of the row, one in eight of them with noise half as wide again, so that weights stay
+    bounded where the joint has heavier tails. Rows with few effective draws get more of them, and then a path of
+    densities from the guide to the joint with Metropolis steps on the way (annealed importance sampling). An answer
+    depends on the row and the seed alone.
+
+    Args:
+        joint: The density of complete rows.
+        guide: The model of the conditionals, of the same entries and context.
+
+    Raises:
+        ValueError: the two do not fit each other.
+
+    Reference:
+        Owen (2013), Monte Carlo theory, methods and examples, chapter 9; Neal (2001), Annealed importance sampling;
+        Rubin (1988), sampling-importance-resampling.
+    """
+
+    def __init__(self, joint: Density, guide: AnyOrder) -> None:
+        super().__init__()
+        mine, its = (joint.event_shape, joint.context_features), (guide.event_shape, guide.context_features)
+        if mine != its:
+            shapes = f"{tuple(mine[0])} and context={mine[1]}, but guide has {tuple(its[0])} and context={its[1]}"
+            raise ValueError(f"joint has events of shape {shapes}")
+        self.joint, self.guide = joint, guide
+        self.event_shape, self.context_features = mine
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """log p(x | context) of complete rows in nats: the joint's. See :meth:`marginal` for rows with holes."""
+        return self.joint.log_prob(x, context)
+
+    def sample(
+        self,
+        shape: Sequence[int] = (),
+        context: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        temperature: float = 1.0,
+    ) -> Tensor:
+        """Draws of the joint, of shape ``(*shape, *context batch, *event)``."""
+        return self.joint.sample(shape, context, generator=generator, temperature=temperature)
+
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
+        self.joint.initialize(x, context)
+        self.guide.initialize(x, context)
+
+    @torch.no_grad()
+    def marginal(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        *,
+        draws: int = 32,
+        most: int = 512,
+        seed: int = 0,
+        spread: Spread | None = None,
+    ) -> Answer:
+        """log p(the entries that are not NaN | context) of every row.
+
+        Args:
+            x: ``(n, features)``; NaN where an entry is to be integrated out.
+            context: ``(n, context features)`` or None.
+            draws: K of every row, at first.
+            most: K of a row with few effective draws, before a path of densities is tried.
+            seed: Of the draws.
+            spread: Maps rows ``(K, n, features)`` and uniform numbers of that shape to points of the rows' cells, where
+                a row stands for a cell; the answer is then the logarithm of the mean over the cell.
+
+        Raises:
+            ValueError: shapes do not fit.
+        """
+        rows = self._holed(x, context, seed, spread)
+        weights = Weights(len(rows), rows.x.device)
+        plain = ~rows.x.isnan().any(1) & (spread is None)
+        for some in plain.nonzero()[:, 0].split(BATCH):
+            weights.add(some, self._log_p(rows[some].x[None], rows[some].context))
+        asked, start, stop = ~plain, 0, draws
+        while start < most and asked.any():
+            for some in asked.nonzero()[:, 0].split(max(BATCH // (stop - start), 1)):
+                weights.add(some, self._draws(rows[some], start, stop)[1])
+            asked &= self._poor(weights)
+            start, stop = stop, min(4 * stop, most)
+        value, error, count = weights.answer()
+        for some in asked.nonzero()[:, 0].split(BATCH // PARTICLES):
+            _, value[some], error[some] = self._annealed(rows[some], PARTICLES)
+            count[some] = 1 / (error[some].square() + 1 / PARTICLES)
+        return Answer(value.cpu(), error.cpu(), count.masked_fill(plain, math.inf).cpu())
+
+    def conditional(
+        self,
+        x: Tensor,
+        given: Tensor,
+        context: Tensor | None = None,
+        *,
+        draws: int = 32,
+        most: int = 512,
+        seed: int = 0,
+        spread: Spread | None = None,
+    ) -> Answer:
+        """log p(the other observed entries | those in ``given``, context) of every row: a difference of two marginals.
+
+        Args:
+            x: ``(n, features)``; NaN where an entry was not observed.
+            given: Which entries to condition on, bool of shape ``(features,)`` or ``(n, features)``.
+            context: ``(n, context features)`` or None.
+            draws: As for :meth:`marginal`, like those that follow.
+            most: K of a row with few effective draws.
+            seed: Of the draws.
+            spread: The cells of rows.
+        """
+        both = self.marginal(x, context, draws=draws, most=most, seed=seed, spread=spread)
+        condition = x.masked_fill(~given, math.nan)
+        alone = self.marginal(condition, context, draws=draws, most=most, seed=seed, spread=spread)
+        error = (both.error.square() + alone.error.square()).sqrt()
+        return Answer(both.value - alone.value, error, torch.minimum(both.effective, alone.effective))
+
+    @torch.no_grad()
+    def fill(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        *,
+        draws: int = 1,
+        seed: int = 0,
+        candidates: int = 32,
+        spread: Spread | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Draws of the missing entries of every row given the others.
+
+        Args:
+            x: ``(n, features)``; NaN where an entry is missing.
+            context: ``(n, context features)`` or None.
+            draws: How many for each row.
+            seed: Of the draws; rows that are alike get different ones.
+            candidates: Draws of the guide from which those of the joint are resampled, at least 4 for each.
+            spread: As for :meth:`marginal`.
+
+        Returns:
+            ``(draws, n, features)`` without holes, and the effective numbers of candidates, ``(n,)``.
+        """
+        rows = self._holed(x, context, seed, spread).told_apart()
+        filled = rows.x.repeat(draws, 1, 1)
+        count = torch.full((len(rows),), math.inf, dtype=torch.float64)
+        candidates = max(candidates, 4 * draws)
+        for some in rows.x.isnan().any(1).nonzero()[:, 0].split(max(BATCH // candidates, 1)):
+            filled[:, some], count[some.cpu()] = self._filled(rows[some], draws, candidates)
+        return filled, count
+
+    def _filled(self, rows: Holed, draws: int, candidates: int) -> tuple[Tensor, Tensor]:
+        found, log_w = self._draws(rows, 0, candidates)
+        count = effective(log_w)
+        poor = count < max(FEW, draws / 4)
+        if poor.any():
+            found[:, poor], _, error = self._annealed(rows[poor.nonzero()[:, 0]], candidates)
+            log_w[:, poor], count[poor] = 0.0, 1 / (error.square() + 1 / candidates)
+        taken = resampled(log_w, rows.uniform(1, stream=99)[0, :, 0], draws)
+        found = found.gather(0, taken[..., None].expand(-1, -1, found.shape[-1]))
+        return torch.where(rows.x.isnan(), found, rows.x), count.cpu()
+
+    def _draws(self, rows: Holed, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """Draws of the guide ``(K, n, features)`` and their log-weights ``(K, n)``."""
+        points, z, correction = rows.draws(start, stop)
+        filled, log_w = self._weigh(points, z, rows.context)
+        return filled, log_w + correction
+
+    def _annealed(self, rows: Holed, particles: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Draws of the joint ``(particles, n, features)``, the log marginal density and its error, by a path to it."""
+        points = rows.points(particles)
+        return anneal(lambda z: self._weigh(points, z, rows.context), rows, particles)
+
+    def _weigh(self, points: Tensor, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The rows filled from noise, and log p(filled) - log q(what was filled | what was there)."""
+        filled, log_q = self.guide.fill(points, z.to(self.guide.loc), context)
+        return filled, self._log_p(filled, context) - log_q.double().nan_to_num(nan=math.inf)
+
+    def _log_p(self, x: Tensor, context: Tensor | None) -> Tensor:
+        log_p = self.joint.log_prob(x, None if context is None else context.expand(*x.shape[:-1], -1)).double()
+        return torch.where(log_p.isnan(), -math.inf, log_p)  # outside a support: no density
+
+    @staticmethod
+    def _poor(weights: Weights) -> Tensor:
+        value, error, count = weights.answer()
+        return ((count < FEW) | (error > LARGE_ERROR)) & value.isfinite()
+
+    def _holed(self, x: Tensor, context: Tensor | None, seed: int, spread: Spread | None) -> Holed:
+        x, context = self._check(x, context)
+        if x.dim() != 2:
+            raise ValueError(f"x must be rows of shape (n, {self.event_shape[0]}), got {tuple(x.shape)}")
+        numbers = torch.tensor([not size for size in self.guide.classes], device=x.device)
+        return Holed.of(x, context if context is None else context.expand(len(x), -1), seed, numbers, spread)

@@ -1,0 +1,166 @@
+"""Questions to a joint density by weighted draws of a guide: against quadrature, with honest errors, row by row."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import pushforward as pf
+from pushforward.distributions import guided
+from pushforward.distributions.guided import Guided
+from pushforward.distributions.holed import Holed
+from pushforward.distributions.mixed import Mixed
+from pushforward.recipes.by_name import categories_by_size
+from pushforward.testing import randomize
+
+CLASSES = (3, 0, 2, 0)
+NAN = math.nan
+
+
+def model(context: int = 0) -> Guided:
+    """A category, a number, a category, a number."""
+    torch.manual_seed(0)
+    categories = categories_by_size([3, 2], context=context)
+    joint = Mixed(categories, pf.nsf(2, context=context + 5, layers=2, hidden=(8,)), CLASSES)
+    guide = pf.anyorder(4, context=context, classes=CLASSES, hidden=(8, 8), layers=1, bins=4)
+    return Guided(randomize(joint, 0.5), randomize(guide, 0.1)).double()
+
+
+def rows(n: int) -> Tensor:
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(n, 4, generator=generator, dtype=torch.float64)
+    x[:, 0], x[:, 2] = (torch.rand(n, 2, generator=generator) * torch.tensor([3, 2])).floor().double().t()
+    return x
+
+
+def with_holes(n: int = 24) -> Tensor:
+    """Rows with every pattern of holes, the full and the empty one too."""
+    patterns = torch.tensor(list(itertools.product([False, True], repeat=4)))
+    return rows(n).masked_fill(patterns[torch.arange(n) % 16], NAN)
+
+
+def truth(joint: Mixed, row: Tensor, of: int | None = None) -> Tensor:
+    """log p(seen) by sums and quadrature; with ``of`` the mean of tanh of that hole given what is seen."""
+    u = torch.linspace(-7, 7, 141, dtype=torch.float64)
+    holes = row.isnan().nonzero()[:, 0].tolist()
+    values = [torch.arange(CLASSES[j]).double() if CLASSES[j] else u.sinh() for j in holes]
+    weights = [torch.ones(CLASSES[j]).double() if CLASSES[j] else u.cosh() * (u[1] - u[0]) for j in holes]
+    if not holes:
+        return joint(row).detach()
+    x = row.expand(math.prod(map(len, values)), 4).clone()
+    x[:, holes] = torch.cartesian_prod(*values).view(-1, len(holes))
+    log_p = joint(x).detach() + torch.cartesian_prod(*weights).view(-1, len(holes)).log().sum(-1)
+    return log_p.logsumexp(0) if of is None else (log_p.softmax(0) * x[:, of].tanh()).sum()
+
+
+def test_marginals_are_those_of_the_joint_within_their_errors() -> None:
+    density, x = model(), with_holes(48)
+    answer = density.marginal(x)
+    exact = torch.stack([truth(density.joint, row) for row in x])
+    complete = ~x.isnan().any(1)
+    assert torch.equal(answer.value[complete], density(x[complete]).detach())
+    assert answer.error[complete].eq(0).all()
+    assert answer.effective[complete].eq(math.inf).all()
+    off = (answer.value - exact).abs()[~complete]
+    error = answer.error[~complete]
+    assert (off <= 2 * error + 1e-4).double().mean() >= 0.9
+    assert (off <= 5 * error + 1e-3).all()
+    assert off.mean() < 0.05
+
+
+def test_the_path_of_densities_agrees_with_the_weights() -> None:
+    density, x = model(), with_holes(32)[[1, 3, 7, 11, 15]]
+    exact = torch.stack([truth(density.joint, row) for row in x])
+    numbers = torch.tensor([False, True, False, True])
+    drawn, value, error = density._annealed(Holed.of(x, None, 0, numbers), 256)
+    assert ((value - exact).abs() < 4 * error + 1e-3).all()
+    assert (error < 0.3).all()
+    mean = torch.stack([truth(density.joint, row, of=3) for row in x])
+    assert ((drawn[..., 3].tanh().mean(0) - mean).abs() < 0.15).all()
+
+
+def test_rows_that_the_guide_hardly_reaches_are_found_by_a_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guide is a standard normal, and the joint a normal of deviation 0.1 around 1 in each of six entries."""
+    base = torch.distributions.Normal(1.0, 0.1)
+
+    class Narrow(pf.Flow):
+        def log_prob(self, x, context=None, t=None):
+            return base.log_prob(x).sum(-1)
+
+    narrow = Narrow(pf.transforms.Identity(), 6)
+    density, x = Guided(narrow, pf.anyorder(6)), torch.full((40, 6), NAN)
+    x[:, 0] = 1 + 0.1 * torch.randn(40, generator=torch.Generator().manual_seed(0))
+    exact = base.log_prob(x[:, 0]).double()
+    answer = density.marginal(x)
+    monkeypatch.setattr(guided, "FEW", 0.0)
+    monkeypatch.setattr(guided, "LARGE_ERROR", math.inf)
+    plain = density.marginal(x, draws=512)
+    assert (answer.value - exact).abs().mean() < 0.2 * (plain.value - exact).abs().mean()
+    assert answer.effective.median() > 2
+
+
+def test_conditionals_are_differences() -> None:
+    density, x = model(), rows(6)
+    given = torch.tensor([True, False, False, True])
+    answer = density.conditional(x, given)
+    exact = density(x) - torch.stack([truth(density.joint, row) for row in x.masked_fill(~given, NAN)])
+    assert ((answer.value - exact).abs() <= 4 * answer.error + 1e-3).all()
+    assert density.conditional(x, ~torch.zeros(4).bool()).value.eq(0).all()
+
+
+def test_a_row_is_its_own_affair() -> None:
+    density, x, context = model(2), with_holes(32), torch.randn(32, 2).double()
+    together = density.marginal(x, context)
+    alone = density.marginal(x[5:6], context[5:6])
+    assert torch.allclose(together.value[5:6], alone.value, atol=1e-9)
+    assert torch.allclose(together.error[5:6], alone.error, atol=1e-6)
+    assert not torch.equal(density.marginal(x[7:8], context[7:8], seed=1).value, together.value[7:8])
+    assert density.marginal(x[:0], context[:0]).value.shape == (0,)
+
+
+def test_draws_of_the_holes_follow_the_joint() -> None:
+    density = model()
+    row = torch.tensor([1.0, NAN, NAN, 0.3], dtype=torch.float64)
+    filled, count = density.fill(row[None], draws=4000)
+    assert filled.shape == (4000, 1, 4)
+    assert torch.equal(filled[:, 0, [0, 3]], row[[0, 3]].expand(4000, 2))
+    assert float(filled[:, 0, 1].tanh().mean()) == pytest.approx(float(truth(density.joint, row, of=1)), abs=0.03)
+    assert count > 1000
+    several, _ = density.fill(row.expand(300, 4), draws=2)
+    assert several[:, :, 1].unique().numel() > 500  # rows that are alike get draws of their own
+    assert float(several[:, :, 1].tanh().mean()) == pytest.approx(float(truth(density.joint, row, of=1)), abs=0.1)
+
+
+def test_cells_are_averaged_with_the_holes() -> None:
+    """The first number stands for the interval of width 1 around it."""
+    density, x = model(), rows(4)
+    x[:, 3] = NAN
+    low, width = torch.tensor([0, -0.5, 0, 0]).double(), torch.tensor([0, 1.0, 0, 0]).double()
+    answer = density.marginal(x, draws=512, spread=lambda rows, u: rows + low + width * u)
+    steps = (torch.arange(50).double() + 0.5) / 50 - 0.5
+    for row, value, error in zip(x, answer.value, answer.error, strict=True):
+        inside = torch.stack([truth(density.joint, row + torch.tensor([0, s, 0, 0])) for s in steps])
+        assert abs(float(value - inside.logsumexp(0) + math.log(50))) < 4 * float(error) + 0.01
+
+
+def test_it_is_a_density_and_saved(tmp_path: Path) -> None:
+    density, x = model(2), rows(5)
+    context = torch.randn(5, 2).double()
+    assert torch.equal(density(x, context), density.joint(x, context))
+    assert density.sample((3,), context).shape == (3, 5, 4)
+    pf.save(density, tmp_path / "model")
+    again = pf.load(tmp_path / "model")
+    x[:, 1] = NAN
+    assert torch.equal(again.marginal(x, context).value, density.marginal(x, context).value)
+
+
+def test_errors() -> None:
+    with pytest.raises(ValueError, match=r"joint has events of shape \(3,\) and context=0, but guide has \(2,\)"):
+        Guided(pf.maf(3), pf.anyorder(2))
+    with pytest.raises(ValueError, match=r"x must be rows of shape \(n, 2\), got \(2,\)"):
+        Guided(pf.maf(2), pf.anyorder(2)).marginal(torch.zeros(2))
