@@ -3,10 +3,9 @@
     python benchmarks/architectures.py FILE.npz FILE.csv FOLDER ... --trials nsf,nsf+lu,nflows --budget 20
     python benchmarks/architectures.py FILE.npz ... --trials nsf,nflows --steps 1000
 
-A trial is a name and options joined by ``+``: ``nsf``, ``nsf-coupling``, ``maf`` or ``realnvp``, with ``lu`` (a trained
-matrix, at first a random rotation), ``idlu`` (at first a random order) or ``shuffle`` (random orders) between layers,
-``residual``, ``bias`` (random biases at the start), ``scaled`` (logits of widths and heights over the root of the
-width), ``bins16``, ``bound8``, ``layers8``, ``hidden256``, ``depth3``, ``batch256``, ``rate1e-2``. Peers: ``nflows``
+A trial is a name and options joined by ``+``: ``nsf``, ``nsf-coupling``, ``maf`` or ``realnvp``, with what mixes the
+features between layers (``reverse``, ``random``, ``lu`` or ``rotation``), ``residual``, ``zero`` (biases of zero at the
+start), ``bins16``, ``bound8``, ``layers8``, ``hidden256``, ``depth3``, ``batch256``, ``rate1e-2``. Peers: ``nflows``
 (coupling splines with LU, random permutations and residual networks, as in the paper), ``zuko``, ``flowjax``.
 
 All train by one loop (``measure/training.py``). With ``OMP_NUM_THREADS=1 BENCH_CLOCK=cpu`` the budget is computing time
@@ -33,12 +32,10 @@ from measure.models import TorchModel
 from measure.sizes import Size
 from measure.torch_peers import zuko
 from measure.training import Protocol, train_jax, train_torch
-from torch import Tensor, nn
+from torch import nn
 
 import pushforward as pf
-from pushforward.nets.made import MADE
-from pushforward.nets.mlp import MLP
-from pushforward.transforms import PLU, Affine, Autoregressive, Compose, Coupling, Half, Permutation, Spline
+from pushforward.recipes.layers import MIXINGS
 
 MOST = 200_000  # training rows
 
@@ -88,20 +85,6 @@ def rows(path: Path) -> Rows:
     return _standardised(*(torch.tensor(np.array(part), dtype=torch.float32) for part in parts))
 
 
-class Scaled(nn.Module):
-    """A network whose first 2K parameters are divided by the root of its width: nflows' scaling."""
-
-    def __init__(self, net: Any, bins: int, width: int) -> None:
-        super().__init__()
-        self.net, self.num_params = net, net.num_params
-        self.scale: Tensor
-        self.register_buffer("scale", torch.tensor([width**-0.5] * (2 * bins) + [1.0] * (bins - 1)))
-
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        params = self.net(x, context)
-        return params * self.scale.view(-1, *[1] * (params.dim() - 1))
-
-
 def numbers(trial: str) -> dict[str, float]:
     """The options of a trial that carry a number."""
     return {name: float(value) for name, value in re.findall(r"\+([a-z]+)([\d.]+(?:e-\d+)?)", trial)}
@@ -109,44 +92,19 @@ def numbers(trial: str) -> dict[str, float]:
 
 def ours(trial: str, features: int) -> TorchModel:
     name, *options = trial.split("+")
-    number = numbers(trial)
-    coupling = name in ("nsf-coupling", "realnvp")
-    layers, bins, bound = (int(number.get("layers", 5)), int(number.get("bins", 8)), number.get("bound", 5.0))
-    depth, width = (
-        int(number.get("depth", 3 if "residual" in options else 2)),
-        int(number.get("hidden", max(128, features))),
-    )
-    deep: dict[str, Any] = {"hidden": (width,) * depth, "residual": "residual" in options}
-    scalar = Spline(bins, bound) if name.startswith("nsf") else Affine(min(5.0, 15.0 / layers))
-    parts: list[Any] = []
-    for layer in range(layers):
-        if layer and "lu" in options:
-            parts.append(PLU(features))
-        if layer and "idlu" in options:
-            parts += [Permutation(torch.randperm(features)), PLU(torch.eye(features))]
-        if layer and "shuffle" in options:
-            parts.append(Permutation(torch.randperm(features)))
-        turned = layer % 2 == 1 and not {"lu", "shuffle", "idlu"} & set(options)
-        if coupling:
-            split = Half(features, swap=layer % 2 == 1)
-            net: Any = MLP(split.kept, split.moved, scalar.num_params, **deep)
-            parts.append(Coupling(split, Scaled(net, bins, width) if "scaled" in options else net, scalar))
-        else:
-            net = MADE(features, scalar.num_params, **deep)
-            parts.append(
-                Autoregressive(
-                    net, scalar, range(features - 1, -1, -1) if turned else None, tails=5.0 if name == "maf" else None
-                )
-            )
-            if "scaled" in options:
-                parts[-1].net = Scaled(net, bins, width)
-        if "bias" in options:
-            for bias, weight in zip(list(net.biases)[:-1], [features, *(width,) * depth], strict=False):
-                nn.init.uniform_(bias, -(weight**-0.5), weight**-0.5)
-        if "wide" in options:
-            for bias in list(net.biases)[:1]:
-                nn.init.uniform_(bias, -1.0, 1.0)
-    flow = pf.Flow(Compose(parts), features)
+    number, residual = numbers(trial), "residual" in options
+    width, depth = int(number.get("hidden", max(128, features))), int(number.get("depth", 3 if residual else 2))
+    mixing = next((option for option in options if option in MIXINGS), "reverse")
+    deep: dict[str, Any] = {"hidden": (width,) * depth, "residual": residual, "mixing": mixing}
+    if "layers" in number:
+        deep["layers"] = int(number["layers"])
+    if name.startswith("nsf"):
+        deep |= {"bins": int(number.get("bins", 8)), "bound": number.get("bound", 5.0), "coupling": name != "nsf"}
+    flow = getattr(pf, name.split("-")[0])(features, **deep)
+    if "zero" in options:
+        for parameter_name, parameter in flow.named_parameters():
+            if ".biases." in parameter_name:
+                nn.init.zeros_(parameter)
     return TorchModel(flow, flow.log_prob, None, None)
 
 

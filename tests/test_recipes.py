@@ -9,7 +9,8 @@ import pytest
 import torch
 
 import pushforward as pf
-from pushforward.testing import randomize
+from pushforward.testing import check_flow, randomize
+from pushforward.transforms import PLU, Autoregressive, Coupling
 
 SMALL: dict[str, Any] = {"layers": 2, "hidden": (8, 8)}
 RECIPES: dict[str, Callable[..., Any]] = {
@@ -40,6 +41,36 @@ def test_dtype_and_device(name: str) -> None:
 def test_dtype_of_whole_numbers_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=r"dtype must be a floating-point dtype, got dtype=torch\.int64"):
         RECIPES[name](dtype=torch.int64)
+
+
+@pytest.mark.parametrize("mixing", ["reverse", "random", "lu", "rotation"])
+@pytest.mark.parametrize("features", [1, 2, 3, 6])
+@pytest.mark.parametrize("recipe", [pf.maf, pf.iaf, pf.realnvp, pf.nsf])
+def test_mixing_and_residual_networks(recipe: Callable[..., pf.Flow], features: int, mixing: str) -> None:
+    torch.manual_seed(0)
+    flow = recipe(features, layers=5, hidden=(8, 8, 8), mixing=mixing, residual=True, dtype=torch.float64)
+    randomize(flow, scale=0.2)
+    check_flow(flow, torch.randn(6, features, dtype=torch.float64))
+    assert all(part.net.residual for part in flow.modules() if isinstance(part, Coupling | Autoregressive))
+
+
+@pytest.mark.parametrize("mixing", ["random", "lu"])
+def test_couplings_move_every_feature(mixing: str) -> None:
+    """Random orders stand between pairs of couplings, and a pair moves both halves."""
+    for seed in range(20):
+        torch.manual_seed(seed)
+        flow = randomize(pf.nsf(6, coupling=True, mixing=mixing, layers=2, hidden=(8,)), scale=2.0)
+        for parameter in (part.factors for part in flow.modules() if isinstance(part, PLU)):
+            torch.nn.init.zeros_(parameter)  # the order alone
+        x = torch.randn(6)
+        jacobian = torch.autograd.functional.jacobian(lambda v, flow=flow: flow.transform(v)[0], x)
+        assert bool(((jacobian - torch.eye(6)).abs().amax(1) > 0).all())
+
+
+def test_linear_is_short_for_rotation() -> None:
+    assert sum(isinstance(part, PLU) for part in pf.maf(3, linear=True).modules()) == 4
+    with pytest.raises(ValueError, match=r"mixing must be one of reverse, random, lu, rotation, got mixing='none'"):
+        pf.nsf(3, mixing="none")
 
 
 @pytest.mark.parametrize("features", [2, 3, 4, 10])

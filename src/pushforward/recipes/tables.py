@@ -12,14 +12,11 @@ from ..distributions.flow import Flow
 from ..distributions.mixture import GaussianMixture
 from ..nets.field import FourierField, MLPField
 from ..nets.made import MADE
-from ..nets.mlp import MLP
-from ..transforms.autoregressive import Autoregressive
 from ..transforms.base import Compose, Inverse, Transform
 from ..transforms.continuous import Continuous
-from ..transforms.coupling import Coupling, Half
-from ..transforms.linear import PLU
-from ..transforms.scalar import Affine, Scalar, Spline
+from ..transforms.scalar import Affine, Spline
 from .images import image_realnvp
+from .layers import autoregressive, check, couplings
 from .placement import placed
 
 # Log-scales of affine layers are bounded by 15 over all of them, and by 5 in each. Otherwise single far rows meet
@@ -34,6 +31,8 @@ def maf(
     context: int = 0,
     layers: int = 5,
     hidden: Sequence[int] = (128, 128),
+    mixing: str = "reverse",
+    residual: bool = False,
     linear: bool = False,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
@@ -45,11 +44,15 @@ def maf(
     Args:
         features: Features of a row.
         context: Features of the context, 0 for none.
-        layers: Autoregressive transforms; every second one runs through the features in reverse. Together they bound
-            the log-scales by 15.
+        layers: Autoregressive transforms, which together bound the log-scales by 15.
         hidden: Widths of the hidden layers of each network.
-        linear: Whether a trained matrix :class:`~pushforward.transforms.PLU`, at first a random rotation, mixes the
-            features between any two transforms: slower steps, and mostly a better density.
+        mixing: What mixes the features between transforms, of which every second one takes them in reverse or moves
+            the other half: "reverse", nothing else; "random", also a random order after every second one; "lu",
+            trained matrices :class:`~pushforward.transforms.PLU` that start as these orders; "rotation", trained
+            matrices that start as random rotations.
+        residual: Whether the hidden layers after the first come in pairs that add to what they read; ``hidden`` is then
+            an odd number of equal widths.
+        linear: Short for ``mixing="rotation"``: slower steps, and mostly a better density.
         device: Where the weights stand; PyTorch's default where it is None.
         dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
 
@@ -59,9 +62,10 @@ def maf(
     Reference:
         Papamakarios, Pavlakou, Murray (2017), arXiv:1705.07057. Lecture: "Gaussian autoregressive NF".
     """
-    _check(features=features, layers=layers)
-    parts = _autoregressive(features, context, layers, hidden, _affine(layers), tails=TAILS)
-    return _flow(_mixed(parts, features) if linear else parts, features, context, device, dtype)
+    check(layers=layers)
+    net = {"context": context, "hidden": hidden, "residual": residual}
+    parts = autoregressive(features, layers, _affine(layers), net, "rotation" if linear else mixing, tails=TAILS)
+    return _flow(parts, features, context, device, dtype)
 
 
 def iaf(
@@ -70,6 +74,8 @@ def iaf(
     context: int = 0,
     layers: int = 5,
     hidden: Sequence[int] = (128, 128),
+    mixing: str = "reverse",
+    residual: bool = False,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Flow:
@@ -80,7 +86,8 @@ def iaf(
     Reference:
         Kingma et al. (2016), arXiv:1606.04934.
     """
-    parts = _autoregressive(features, context, layers, hidden, Affine())
+    net = {"context": context, "hidden": hidden, "residual": residual}
+    parts = autoregressive(features, layers, Affine(), net, mixing)
     return _flow([Inverse(part) for part in reversed(parts)], features, context, device, dtype)
 
 
@@ -90,6 +97,8 @@ def realnvp(
     context: int = 0,
     layers: int = 8,
     hidden: Sequence[int] = (128, 128),
+    mixing: str = "reverse",
+    residual: bool = False,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Flow:
@@ -104,6 +113,8 @@ def realnvp(
         layers: Couplings, which together bound the log-scales by 15; for images on each scale, half over checkerboards
             and half over channels.
         hidden: Widths of the hidden layers of each network; for images one width, once per residual block.
+        mixing: As of :func:`maf`; for rows.
+        residual: As of :func:`maf`; networks of images always are.
         device: Where the weights stand; PyTorch's default where it is None.
         dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
 
@@ -115,7 +126,9 @@ def realnvp(
     """
     if not isinstance(features, int):
         return placed(image_realnvp(features, context=context, layers=layers, hidden=hidden), device, dtype)
-    return _flow(_couplings(features, context, layers, hidden, _affine(layers)), features, context, device, dtype)
+    check(layers=layers)
+    net = {"context": context, "hidden": hidden, "residual": residual}
+    return _flow(couplings(features, layers, _affine(layers), net, mixing), features, context, device, dtype)
 
 
 def ffjord(
@@ -152,7 +165,7 @@ def ffjord(
     Reference:
         Grathwohl et al. (2019), FFJORD, arXiv:1810.01367. Lecture: "FFJORD density estimation".
     """
-    _check(features=features)
+    check(features=features)
     if frequencies < 0:
         raise ValueError(f"frequencies must not be negative, got frequencies={frequencies}")
     field: MLPField | FourierField = (
@@ -174,6 +187,8 @@ def nsf(
     bins: int = 8,
     bound: float = 5.0,
     coupling: bool = False,
+    mixing: str = "lu",
+    residual: bool = False,
     linear: bool = False,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
@@ -188,8 +203,13 @@ def nsf(
         bins: Bins of each spline.
         bound: Splines act on [-bound, bound] and leave the rest as it is.
         coupling: Whether both directions take one pass.
-        linear: Whether a trained matrix :class:`~pushforward.transforms.PLU`, at first a random rotation, mixes the
-            features between any two transforms. Worth it where no feature stands for itself, as with pixels.
+        mixing: What mixes the features between transforms, of which every second one takes them in reverse or moves
+            the other half: "reverse", nothing else; "random", also a random order after every second one; "lu",
+            trained matrices :class:`~pushforward.transforms.PLU` that start as these orders; "rotation", trained
+            matrices that start as random rotations.
+        residual: Whether the hidden layers after the first come in pairs that add to what they read; ``hidden`` is then
+            an odd number of equal widths.
+        linear: Short for ``mixing="rotation"``. Worth it where no feature stands for itself, as with pixels.
         device: Where the weights stand; PyTorch's default where it is None.
         dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
 
@@ -199,9 +219,10 @@ def nsf(
     Reference:
         Durkan, Bekasov, Murray, Papamakarios (2019), Neural Spline Flows, arXiv:1906.04032.
     """
-    make = _couplings if coupling else _autoregressive
-    parts = make(features, context, layers, hidden, Spline(bins, bound))
-    return _flow(_mixed(parts, features) if linear else parts, features, context, device, dtype)
+    make = couplings if coupling else autoregressive
+    net = {"context": context, "hidden": hidden, "residual": residual}
+    parts = make(features, layers, Spline(bins, bound), net, "rotation" if linear else mixing)
+    return _flow(parts, features, context, device, dtype)
 
 
 def made(
@@ -282,36 +303,3 @@ def gmm(features: int, *, context: int = 0, components: int = 8, covariance: str
         torch.Size([5, 2])
     """
     return GaussianMixture(features, components, covariance=covariance, context=context)
-
-
-def _autoregressive(
-    features: int, context: int, layers: int, hidden: Sequence[int], scalar: Scalar, tails: float | None = None
-) -> list[Transform]:
-    _check(features=features, layers=layers)
-    backwards = range(features - 1, -1, -1)
-    parts: list[Transform] = []
-    for layer in range(layers):
-        net = MADE(features, scalar.num_params, context=context, hidden=hidden)
-        parts.append(Autoregressive(net, scalar, backwards if layer % 2 else None, tails=tails))
-    return parts
-
-
-def _couplings(features: int, context: int, layers: int, hidden: Sequence[int], scalar: Scalar) -> list[Transform]:
-    _check(features=features, layers=layers)
-    parts: list[Transform] = []
-    for layer in range(layers):
-        split = Half(features, swap=layer % 2 == 1)
-        net = MLP(split.kept, split.moved, scalar.num_params, context=context, hidden=hidden)
-        parts.append(Coupling(split, net, scalar))
-    return parts
-
-
-def _mixed(layers: Sequence[Transform], features: int) -> list[Transform]:
-    """The layers with a trained matrix between any two."""
-    return [layers[0], *(part for layer in layers[1:] for part in (PLU(features), layer))]
-
-
-def _check(**sizes: int) -> None:
-    for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{name} must be at least 1, got {name}={size}")
