@@ -49,12 +49,15 @@ class TableDensity(FittedDensity):
     ``schema``. Models are saved as those of the shell, which read each other's.
 
     Args:
-        flow: A recipe's name, as in ``pushforward fit --flow``, or ``auto``.
+        flow: A recipe's name, as in ``pushforward fit --flow``; ``gmm``, a mixture of Gaussians; or ``auto``: of up to
+            3,000 rows an average of flows, Gaussians and mixtures, weighted by how they do on rows that they did not
+            see, and of more rows ``nsf``. With layers, widths or a length of the training given, ``auto`` is ``nsf``.
         columns: The columns to model; all that are not given where it is None.
         given: The columns to condition on: the density is p(the others | these).
         categories: Columns whose numbers are names.
         bounds: Open intervals that columns stay in, as in ``{"share": (0, 1), "weight": (0, None)}``.
-        members: How many flows are averaged, or ``auto``.
+        members: How many flows are averaged, each trained without another part of the rows; ``auto`` is 5 where the
+            flow is ``auto``, too, and rows are few, and else 1.
         steps, epochs, budget: How long to train: batches, passes over the rows or seconds; at most one of them.
         threads: Threads of the training, or ``auto``.
         device: ``cpu``, ``cuda`` or ``auto``.

@@ -21,6 +21,7 @@ from .baselines import Gaussian
 from .build import density
 from .describe import describe_data, describe_held_out
 from .errors import InputError, listed
+from .few import averages, fit_average
 from .formats.parquet import ParquetRows
 from .formats.table import Table
 from .objectives import OBJECTIVES
@@ -59,22 +60,28 @@ def fit_table(
     rows = prepare(table, options, console) if source is None else prepare_large(source, table.frame, options, console)
     for line in describe_data(table, rows):
         console.say(line)
-    flow = _density(options, rows)
-    result = train_on(
-        _objective(flow, rows, options),
-        rows.train if rows.stream is None else rows.stream,
-        rows.val,
-        options.training,
-        console,
-        batch_size=512,
-        lr=learning_rate(options.flow),
-    )
+    if averages(options, rows):
+        flow, trained = fit_average(rows, options, console)
+        history: list[dict[str, Any]] = []
+    else:
+        options = dataclasses.replace(options, flow="nsf" if options.flow == "auto" else options.flow)
+        flow = _density(options, rows)
+        result = train_on(
+            _objective(flow, rows, options),
+            rows.train if rows.stream is None else rows.stream,
+            rows.val,
+            options.training,
+            console,
+            batch_size=512,
+            lr=learning_rate(options.flow),
+        )
+        trained, history = training_facts(result), result.history
     if int(os.environ.get("RANK", "0")):
         return None  # under torchrun, one process measures and saves
     gaussian = Gaussian(spread(rows.train, rows.schema, options.training.seed), rows.train.context, rows.schema.classes)
     summary = _measure(flow, gaussian, rows, options)
-    summary |= {"seconds": round(time.perf_counter() - started, 1), **training_facts(result)}
-    facts = _facts(flow, table, rows, result.history, options)
+    summary |= {"seconds": round(time.perf_counter() - started, 1), **trained}
+    facts = _facts(flow, table, rows, history, options)
     for line in describe_held_out(summary["held_out"]):
         console.say(line)
     console.say(f"{options.flow}, {summary['parameters']:,} parameters, {summary['seconds']:.0f} s")

@@ -63,6 +63,7 @@ def fit_few_rows(
     flow: Callable[[int], Flow] | None = None,
     members: int = 5,
     mixtures: bool = True,
+    copulas: bool = True,
     weight: Tensor | None = None,
     plan: Plan | None = None,
     seed: int = 0,
@@ -76,6 +77,7 @@ def fit_few_rows(
         flow: A fresh flow, given a seed; without it there are none.
         members: Parts that the rows are divided into, and flows that are trained, at least 2.
         mixtures: Whether Gaussians and mixtures may have weight.
+        copulas: Whether those behind a map of each column may.
         weight: What each row counts, ``(n,)``.
         plan: How flows are trained.
         seed: Fixes the result.
@@ -91,7 +93,7 @@ def fit_few_rows(
     parts = folds(len(rows), members, seed)
     shares = [(rows[_others(parts, k)], rows[part]) for k, part in enumerate(parts)]
     starts = [copula(train.x) for train, _ in shares]
-    kinds = _mixtures(len(rows), rows.x.shape[-1]) if mixtures else {}
+    kinds = _mixtures(len(rows), copulas) if mixtures else {}
     held_out = {name: torch.empty(len(rows), dtype=torch.float64) for name in kinds}
     for name, fit in kinds.items():
         for part, (train, judged), start in zip(parts, shares, starts, strict=True):
@@ -152,7 +154,7 @@ def stacked(log_prob: Tensor, weight: Tensor | None = None, prior: float = 1.0) 
     return shares / shares.sum()
 
 
-def _mixtures(rows: int, features: int) -> dict[str, Callable[[Rows, Compose, int], Density]]:
+def _mixtures(rows: int, copulas: bool) -> dict[str, Callable[[Rows, Compose, int], Density]]:
     """Mixtures of the rows themselves and of those behind a copula, by name."""
 
     def plain(size: int) -> Callable[[Rows, Compose, int], Density]:
@@ -162,7 +164,8 @@ def _mixtures(rows: int, features: int) -> dict[str, Callable[[Rows, Compose, in
         return lambda train, start, seed: _behind(start, train, size, seed)
 
     sizes = [size for size in SIZES if size == 1 or size * ROWS_EACH <= rows]
-    return {**{f"mixture of {k}": plain(k) for k in sizes}, **{f"copula of {k}": behind(k) for k in sizes}}
+    kinds = {f"mixture of {k}": plain(k) for k in sizes}
+    return {**kinds, **{f"copula of {k}": behind(k) for k in sizes}} if copulas else kinds
 
 
 def _mixture(rows: Rows, size: int, seed: int) -> GaussianMixture:
@@ -184,7 +187,7 @@ def _mixture(rows: Rows, size: int, seed: int) -> GaussianMixture:
 
 def _behind(start: Compose, rows: Rows, size: int, seed: int) -> Flow:
     with torch.no_grad():
-        z = start(rows.x)[0]
+        z, _ = start(rows.x)
     mixture = _mixture(Rows(z, rows.context, rows.weight), size, seed)
     return Flow(start, mixture, context=mixture.context_features)
 

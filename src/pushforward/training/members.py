@@ -7,6 +7,7 @@ Small networks on few rows spend their time on starting operations, so a step of
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -31,6 +32,7 @@ class Plan:
         batch_size: Most rows in a batch of one member.
         every: Steps between two looks at the held-out rows.
         patience: Looks without improvement of any member after which training ends.
+        seconds: Longest time; the result then depends on the machine's speed.
     """
 
     steps: int = 600
@@ -39,6 +41,7 @@ class Plan:
     batch_size: int = 256
     every: int = 20
     patience: int = 8
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def train_members(
     Returns:
         The members, and the best step of each.
     """
-    members = [make(mix(seed, k, 4)) for k in range(len(train))]
+    members, started = [make(mix(seed, k, 4)) for k in range(len(train))], time.monotonic()
     params, buffers = stack_module_state(members)  # type: ignore[arg-type]
     losses = _losses(members[0], buffers)
     best, found, steps = (
@@ -97,7 +100,7 @@ def train_members(
             for name, p in params.items():
                 best[name][better] = p.detach()[better]
             steps = [step if b else old for b, old in zip(better.tolist(), steps, strict=True)]
-            if stale >= plan.patience:
+            if stale >= plan.patience or (plan.seconds is not None and time.monotonic() - started > plan.seconds):
                 break
         _update(optimizer, losses(params, *_batch(train, plan.batch_size, generator)), _rate(plan, step))
     for k, member in enumerate(members):

@@ -1,0 +1,112 @@
+"""Tables of few rows: averages that are fitted, asked, drawn from, explained, saved and reported like one flow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+import pushforward as pf
+from pushforward.cli import app as cli
+from pushforward.distributions.average import Average
+from pushforward.tables.errors import InputError
+from pushforward.tables.few import _plan
+from pushforward.tables.options import TableOptions
+
+
+def table(rows: int = 160, seed: int = 0) -> pl.DataFrame:
+    rng = np.random.default_rng(seed)
+    size = rng.gamma(3.0, 1.0, rows)
+    colour = rng.choice(["red", "blue"], rows)
+    price = np.exp(1 + np.log(size) + 0.3 * rng.normal(size=rows)) + 5 * (colour == "red")
+    return pl.DataFrame({"size": size, "price": price, "count": rng.poisson(5 * size), "colour": colour})
+
+
+TABLE = table()
+QUICK: dict[str, Any] = {"flow": "maf", "members": 2, "layers": 1, "hidden": (8, 8), "steps": 30}
+
+
+@pytest.fixture(scope="module")
+def fitted() -> pf.TableDensity:
+    return pf.TableDensity(budget=2.0).fit(TABLE)
+
+
+def test_auto_averages_few_rows_and_is_ahead_of_the_gaussian(fitted: pf.TableDensity) -> None:
+    assert isinstance(fitted.density.numbers.base, Average)
+    assert sum(fitted.summary_["average"]["weights"].values()) == pytest.approx(1)
+    assert fitted.summary_["held_out"]["gain"] > 0
+
+
+def test_every_verb_works(fitted: pf.TableDensity, tmp_path: Path) -> None:
+    scores = fitted.score_samples(TABLE)
+    fitted.save(tmp_path / "model")
+    np.testing.assert_array_equal(pf.TableDensity.load(tmp_path / "model").score_samples(TABLE), scores)
+    drawn = fitted.sample(300, random_state=0)
+    assert drawn.columns == TABLE.columns
+    assert abs(drawn["size"].mean() - TABLE["size"].mean()) < 1
+    assert fitted.explain(TABLE[:3]).height == 3
+    assert fitted.compare(fitted, TABLE)["rows"] > 0
+    fitted.report(tmp_path / "report.html", TABLE)
+    assert (tmp_path / "report.html").stat().st_size > 10_000
+
+
+def test_encoded_points_bring_scores_back_to_the_tables_units() -> None:
+    numbers = TABLE.select("size", "price", "count")
+    model = pf.TableDensity(**QUICK).fit(numbers)
+    points, slopes = model.encode(numbers)
+    assert points.shape[1:] == (160, 3)
+    assert slopes.shape == points.shape[:2]
+    assert abs(points.mean()) < 0.2
+
+
+def test_members_of_a_named_flow_are_reproducible_by_seed() -> None:
+    first, again = (pf.TableDensity(**QUICK).fit(TABLE) for _ in range(2))
+    other = pf.TableDensity(**QUICK, random_state=1).fit(TABLE)
+    assert len(first.density.numbers.base.members) == 2
+    np.testing.assert_array_equal(first.score_samples(TABLE), again.score_samples(TABLE))
+    assert not np.array_equal(first.score_samples(TABLE), other.score_samples(TABLE))
+
+
+def test_conditional_on_columns() -> None:
+    model = pf.TableDensity(given=["size", "colour"], **QUICK).fit(TABLE)
+    assert model.sample(4, given={"size": 3.0, "colour": "red"}).height == 4
+    assert np.isfinite(model.score_samples(TABLE)).all()
+
+
+def test_a_length_or_a_size_makes_auto_one_flow() -> None:
+    model = pf.TableDensity(steps=5, layers=1, hidden=(8, 8)).fit(TABLE)
+    assert "average" not in model.summary_
+    assert not isinstance(model.density.numbers.base, Average)
+
+
+def test_gmm_is_an_average_of_mixtures_alone() -> None:
+    model = pf.TableDensity("gmm").fit(TABLE.select("size", "price"))
+    assert {type(member).__name__ for member in model.density.base.members} == {"GaussianMixture"}
+
+
+def test_options_of_the_training_reach_the_members() -> None:
+    options = TableOptions(
+        flow="maf", members=3, training=pf.TableDensity(epochs=4, batch_size=50, lr=0.1).options.training
+    )
+    plan = _plan(options, 120, 1e-3)
+    assert (plan.steps, plan.batch_size, plan.lr) == (12, 50, 0.1)
+
+
+def test_the_shell_takes_members(tmp_path: Path) -> None:
+    TABLE.write_csv(tmp_path / "t.csv")
+    line = f"fit {tmp_path}/t.csv -o {tmp_path}/m --flow maf --members 2 --steps 20 --layers 1 --hidden 8,8 --quiet"
+    assert cli.main(line.split()) == 0
+    assert pf.TableDensity.load(tmp_path / "m").summary_["average"]["members"] == 2
+
+
+def test_bad_members_are_refused_in_a_sentence() -> None:
+    with pytest.raises(InputError, match="members=0: expected a whole number of at least 1, or auto"):
+        pf.TableDensity(members=0).fit(TABLE)
+    with pytest.raises(InputError, match="members=90 must be at least 2 and at most half of the rows"):
+        pf.TableDensity("maf", members=90).fit(TABLE)
+    model = pf.TableDensity.with_options(TableOptions(flow="gmm", objective="matching"))
+    with pytest.raises(InputError, match="flow='gmm': is for columns of numbers in memory"):
+        model.fit(TABLE.select("size", "price"))
