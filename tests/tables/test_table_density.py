@@ -15,6 +15,8 @@ import torch
 
 import pushforward as pf
 from pushforward.cli import app as cli
+from pushforward.diagnostics.averages import mean_and_error, quantiles
+from pushforward.tables.baselines import Gaussian
 from pushforward.tables.encode import first_transforms
 from pushforward.tables.errors import InputError
 
@@ -160,6 +162,47 @@ def test_what_is_saved_is_plain_json(tmp_path: Path, fitted: pf.TableDensity):
     assert "TableDensity" in extra["command"]
 
 
+def test_a_weight_counts_in_the_density_and_is_the_same_by_the_shell(tmp_path: Path):
+    weights = np.where(TABLE["colour"] == "red", 3.0, 1.0)
+    model = pf.TableDensity(**QUICK).fit(TABLE, sample_weight=weights)
+    plain = pf.TableDensity(**QUICK).fit(TABLE)
+    weighted, alike = ((m.sample(2000, random_state=0)["colour"] == "red").mean() for m in (model, plain))
+    assert weighted > alike + 0.1
+    assert "sample_weight" not in model.schema.names
+    TABLE.with_columns(w=pl.Series(weights)).write_csv(tmp_path / "t.csv")
+    words = ["--flow", "maf", "--layers", "2", "--hidden", "16", "--steps", "60", "--lr", "0.01", "--quiet"]
+    assert cli.main(["fit", f"{tmp_path}/t.csv", "-o", f"{tmp_path}/m", "--weights", "w", *words]) == 0
+    shell = pf.TableDensity.load(tmp_path / "m")
+    np.testing.assert_allclose(shell.score_samples(TABLE), model.score_samples(TABLE), rtol=1e-5)
+    assert shell.summary_["weights"] == "w"
+
+
+def test_a_row_twice_is_a_weight_of_two_in_all_figures():
+    x = torch.randn(50, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    weights = torch.ones(50, dtype=torch.float64)
+    weights[:10] = 2
+    twice = torch.cat([x, x[:10]])
+    torch.testing.assert_close(Gaussian(x, weights=weights)(x), Gaussian(twice)(x))
+    values, counts = x[:, 0].numpy(), weights.numpy()
+    assert mean_and_error(values, counts)[0] == pytest.approx(twice[:, 0].mean().item())
+    assert mean_and_error(values, np.ones(50)) == pytest.approx(mean_and_error(values))
+    assert quantiles(values, np.array([0.5]), counts) == pytest.approx(np.quantile(twice[:, 0], 0.5), abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        (-np.ones(300), "column 'w': -1 is negative, and weights are not"),
+        (np.zeros(300), "column 'w': all weights are 0"),
+        (["x"] * 300, "column 'w', row 1: 'x' is not a number"),
+    ],
+)
+def test_a_column_of_weights_that_cannot_be(column: Any, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    TABLE.with_columns(w=pl.Series(column)).write_csv(tmp_path / "t.csv")
+    assert cli.main(["fit", f"{tmp_path}/t.csv", "-o", f"{tmp_path}/m", "--weights", "w"]) == 2
+    assert said in capsys.readouterr().err
+
+
 REFUSED: dict[str, Any] = {
     "no table": (lambda m: m.fit([1, 2]), "table: expected a frame .* got list"),
     "no rows": (lambda m: m.fit(TABLE[:0]), "table: has column names but no rows"),
@@ -172,6 +215,9 @@ REFUSED: dict[str, Any] = {
     "bounds": (lambda m: pf.TableDensity(bounds={"size": (0, 1)}).fit(TABLE), "lies outside its bounds 0 and 1"),
     "share": (lambda m: m.fit(TABLE, validation=0.6), "validation=0.6: expected a share"),
     "validation": (lambda m: m.fit(TABLE, validation=TABLE[["size"]]), "validation: has no column 'price'"),
+    "negative weights": (lambda m: m.fit(TABLE, sample_weight=-np.ones(300)), "sample_weight must be finite, not neg"),
+    "no weights": (lambda m: m.fit(TABLE, sample_weight=np.zeros(300)), "not 0 for all rows"),
+    "few weights": (lambda m: m.fit(TABLE, sample_weight=[1.0]), "sample_weight has shape .1,., expected .300,."),
     "flow": (lambda m: pf.TableDensity("nope").fit(TABLE), "there is no flow 'nope'"),
     "unfitted": (lambda m: pf.TableDensity().sample(1), "not fitted yet"),
     "other schema": (lambda m: m.score_samples(TABLE.drop("size")), "table: has no column 'size'"),

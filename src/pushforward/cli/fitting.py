@@ -75,6 +75,7 @@ def _refuse_table_options(options: TableOptions) -> None:
     flags = {
         "--columns": options.columns,
         "--bounds": options.bounds,
+        "--weights": options.weights,
         "--categories": options.categories,
         "--drop-missing": options.drop_missing,
         "--objective": options.objective != "likelihood",

@@ -48,6 +48,7 @@ def fit(
     columns: str | None = None,
     given: str | None = None,
     categories: str | None = None,
+    weights: str | None = None,
     drop_missing: DropMissing = False,
     bounds_: Annotated[list[str] | None, Parameter(name="--bounds", negative="")] = None,
     seed: Seed = 0,
@@ -99,6 +100,7 @@ def fit(
         given: Columns to condition on: the density is that of the others given these. For images, class: the folder
             that each lies in, the array labels of the .npz, or the idx file of labels.
         categories: Columns whose numbers are names, as in zip,rooms: categories, as text always is.
+        weights: A column that says how much each row counts, in training and in all figures; it is not modelled.
         bounds_: An interval that a column stays in, as in share=0,1 (or weight=0, for no upper end). May be repeated.
         epochs: Passes over the training rows.
         steps: Batches to train on.
@@ -155,6 +157,7 @@ def fit(
         columns=names("--columns", columns),
         given=names("--given", given),
         categories=names("--categories", categories),
+        weights=weights,
         bounds=bounds(bounds_ or []),
         drop_missing=drop_missing,
         samples=16 if samples is None else samples,

@@ -15,18 +15,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..models.base import FittedDensity
+from ..models.compare import compare
 from ..models.console import Console
+from ..models.held_out import HeldOut
 from ..models.options import TrainingOptions
+from ..models.report import check_page, write
 from ..report.images.density import ImageModel
 from ..tables.errors import InputError, arguments_not_flags
-from .compare import compare_models
-from .fit import fit_images
+from .fit import describe_held_out, fit_images
 from .formats import channels_first, resized
-from .held_out import fitting
-from .info import describe_model
+from .held_out import fitting, held_out_images
 from .labelled import LabelledImages, numbered, one_hot, read_pictures, unpacked
 from .options import ImageOptions
-from .report import write
+from .report import described, told, write_page
 from .sample import classes_of, sample_file
 from .score import score_file
 
@@ -56,6 +57,8 @@ class ImageDensity(FittedDensity):
     """
 
     kind: ClassVar[str] = "image"
+    noun: ClassVar[str] = "images"
+    measure: ClassVar[str] = "bits_per_dim"
 
     def __init__(
         self,
@@ -170,7 +173,7 @@ class ImageDensity(FittedDensity):
             InputError: the models are not of the same images, or the images do not fit them.
         """
         self._require_fit()
-        return compare_models((self, other), self.raw(images, labels), Console(quiet=True))
+        return compare((self, other), self.raw(images, labels), Console(quiet=True))
 
     @arguments_not_flags()
     def report(self, path: str | Path, images: Any = None, labels: Any = None) -> None:
@@ -183,6 +186,7 @@ class ImageDensity(FittedDensity):
             labels: Their classes.
         """
         self._require_fit()
+        check_page(Path(path))
         read = None if images is None else self.raw(images, labels)
         write(self, read, Path(path), Console(quiet=True), seed=self.seed)
 
@@ -196,35 +200,46 @@ class ImageDensity(FittedDensity):
     ) -> dict[str, Any]:
         return sample_file(self, n, output, given, console, **choices)
 
-    def compare_file(
-        self,
-        other: ImageDensity,
-        data: Path,
-        console: Console,
-        *,
-        samples: int | None = None,
-        seed: int = 0,
-        drop_missing: bool = False,
-    ) -> dict[str, Any]:
-        return compare_models((self, other), self.raw(data), console, samples=samples or 1, seed=seed)
-
-    def report_file(
-        self,
-        data: Path | None,
-        output: Path,
-        console: Console,
-        *,
-        seed: int = 0,
-        drop_missing: bool = False,
-        title: str | None = None,
-        against: Sequence[Any] = (),
-    ) -> dict[str, Any]:
-        if against:
+    def report_file(self, data: Path | None, output: Path, console: Console, **choices: Any) -> dict[str, Any]:
+        if choices.get("against"):
             raise InputError("--against: is for tables; of images, use: pushforward compare MODEL MODEL DATA")
-        return write(self, None if data is None else self.raw(data), output, console, seed=seed, title=title)
+        return super().report_file(data, output, console, **choices)
 
-    def describe(self, console: Console) -> dict[str, Any]:
-        return describe_model(self, console)
+    def read_file(self, data: Path) -> LabelledImages:
+        return self.raw(data)
+
+    def refuse_unlike(self, other: ImageDensity) -> None:
+        for what in ("shape", "levels", "resize", "bits"):
+            ours, theirs = self.facts[what], other.facts[what]
+            if ours != theirs:
+                raise InputError(
+                    f"{self.called} and {other.called} are not of the same images ({what} {ours} and {theirs}), so "
+                    "their bits cannot be compared"
+                )
+
+    def held_out(self, data: LabelledImages, console: Console, drop_missing: bool = False) -> HeldOut:
+        return held_out_images(self, data, console)
+
+    def kept(self) -> HeldOut:
+        return HeldOut(*unpacked(self.facts["held_out"], self.shape, Path(self.facts["data"])))
+
+    def judged(self, rows: LabelledImages, samples: int | None, seed: int) -> np.ndarray:
+        return self.bits(self.log_prob(rows, samples=samples or 1, seed=seed))
+
+    def caveat(self, samples: int | None) -> dict[str, Any]:
+        return {"exact": self.model().exact}
+
+    def write_page(self, output: Path, held: HeldOut, against: dict[str, np.ndarray], **page: Any) -> dict[str, Any]:
+        return write_page(self, output, held, **page)
+
+    def told(self) -> dict[str, Any]:
+        return told(self)
+
+    def described(self) -> list[tuple[str, str]]:
+        return described(self)
+
+    def detailed(self) -> list[str]:
+        return describe_held_out(self.facts["summary"]["held_out"])
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -271,10 +286,6 @@ class ImageDensity(FittedDensity):
     def log_prob(self, images: LabelledImages, *, samples: int = 1, seed: int = 0) -> np.ndarray:
         """log P of every image in nats; for a flow the lower bound that ``samples`` draws of the noise give."""
         return self.model(seed).log_prob(images.images, self.context(images.labels), samples).numpy()
-
-    def kept(self) -> tuple[LabelledImages, np.ndarray]:
-        """The held-out images that were saved with the model, and their numbers among the images of the file."""
-        return unpacked(self.facts["held_out"], self.shape, Path(self.facts["data"]))
 
 
 def refuse_table_flags(flags: dict[str, Any]) -> None:

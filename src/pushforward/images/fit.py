@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from ..diagnostics import bits_per_dim
+from ..diagnostics.averages import mean_and_error
 from ..distributions.base import Density
 from ..models.base import PERCENTS
-from ..models.console import Console, aligned, mean_and_error
+from ..models.console import Console, aligned
 from ..models.device import device_named
 from ..models.train import Rows, train_on, training_facts
 from ..objectives.divergences import ForwardKL

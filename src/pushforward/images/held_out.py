@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..models.console import Console
+from ..models.held_out import HeldOut
 from ..tables.errors import InputError, listed
 from .labelled import LabelledImages
 
@@ -51,10 +52,8 @@ def _share(images: int, most: int) -> int:
     return min(max(round(SHARE * images), 1), most)
 
 
-def held_out_images(
-    model: ImageDensity, pictures: LabelledImages, console: Console
-) -> tuple[LabelledImages, np.ndarray, LabelledImages | None]:
-    """The images that a model was not trained on, their numbers among all, and those that it was trained on.
+def held_out_images(model: ImageDensity, images: LabelledImages, console: Console) -> HeldOut:
+    """The images that a model was not trained on.
 
     Images that the model was fitted to are recognised by a digest. Of any others all are used, or those of ``test``
     where they divide themselves; there are no training images then.
@@ -62,14 +61,14 @@ def held_out_images(
     Raises:
         InputError: the images do not fit the model.
     """
-    pictures = fitting(model, pictures, console)
-    if pictures.fingerprint() == model.facts["fingerprint"]:
-        splits = divide(pictures, model.seed)
+    images = fitting(model, images, console)
+    if images.fingerprint() == model.facts["fingerprint"]:
+        splits = divide(images, model.seed)
         held = f"its {len(splits.test):,} held-out images are used"
-        console.note(f"{pictures.path}: {model.called} was fitted to this file; {held}")
-        return splits.test, splits.numbers, splits.train
-    rest = pictures.held_out()
-    return rest, np.arange(len(rest)), None
+        console.note(f"{images.path}: {model.called} was fitted to this file; {held}")
+        return HeldOut(splits.test, splits.numbers, splits.train)
+    rest = images.held_out()
+    return HeldOut(rest, np.arange(len(rest)))
 
 
 def fitting(model: ImageDensity, pictures: LabelledImages, console: Console) -> LabelledImages:

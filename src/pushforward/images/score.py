@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from ..models.console import Console, aligned, mean_and_error
+from ..diagnostics.averages import mean_and_error
+from ..models.console import Console, aligned
 from ..tables.errors import InputError
 from ..tables.formats.table import check_output, write_table
 from .labelled import GIVEN

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -12,7 +11,11 @@ import torch
 
 from ..distributions.base import Density
 from ..tables.errors import InputError
+from .compare import compare
 from .console import Console, plain
+from .held_out import HeldOut
+from .info import describe
+from .report import check_page, write
 from .saved import load_saved, save
 
 PERCENTS = np.linspace(0.0, 100.0, 1001)
@@ -23,12 +26,16 @@ class FittedDensity(ABC):
 
     Attributes:
         kind: What it describes: ``table`` or ``image``.
+        noun: What it describes the density of: ``rows`` or ``images``.
+        measure: What two models are compared by.
         density: The density itself, once there is one.
         facts: What is saved beside it: ``summary``, ``quantiles``, ``history``, ``held_out``, …
         path: Where it was loaded from or saved to.
     """
 
     kind: ClassVar[str]
+    noun: ClassVar[str]
+    measure: ClassVar[str]
     density: Density
     facts: dict[str, Any]
     path: Path | None = None
@@ -99,36 +106,58 @@ class FittedDensity(ABC):
     ) -> dict[str, Any]:
         """``pushforward sample``: new rows, or images, in a file; returns a summary."""
 
-    @abstractmethod
-    def compare_file(
-        self,
-        other: Any,
-        data: Path,
-        console: Console,
-        *,
-        samples: int | None = None,
-        seed: int = 0,
-        drop_missing: bool = False,
-    ) -> dict[str, Any]:
+    def compare_file(self, other: FittedDensity, data: Path, console: Console, **choices: Any) -> dict[str, Any]:
         """``pushforward compare``: the paired difference of two models on a file; returns it."""
+        return compare((self, other), self.read_file(data), console, **choices)
 
-    @abstractmethod
-    def report_file(
-        self,
-        data: Path | None,
-        output: Path,
-        console: Console,
-        *,
-        seed: int = 0,
-        drop_missing: bool = False,
-        title: str | None = None,
-        against: Sequence[Any] = (),
-    ) -> dict[str, Any]:
+    def report_file(self, data: Path | None, output: Path, console: Console, **choices: Any) -> dict[str, Any]:
         """``pushforward report``: one HTML file; returns what it says."""
+        check_page(output)
+        return write(self, None if data is None else self.read_file(data), output, console, **choices)
 
-    @abstractmethod
     def describe(self, console: Console) -> dict[str, Any]:
         """``pushforward info``: what was fitted, to what, how well, and with which command."""
+        return describe(self, console)
+
+    @abstractmethod
+    def read_file(self, data: Path) -> Any:
+        """The table, or the images, of a file."""
+
+    @abstractmethod
+    def refuse_unlike(self, other: Any) -> None:
+        """Refuses a model whose density is not of the same thing."""
+
+    @abstractmethod
+    def held_out(self, data: Any, console: Console, drop_missing: bool = False) -> HeldOut:
+        """Of data that were read, what the model was not trained on."""
+
+    @abstractmethod
+    def kept(self) -> HeldOut:
+        """What was held out and saved with the model."""
+
+    @abstractmethod
+    def judged(self, rows: Any, samples: int | None, seed: int) -> np.ndarray:
+        """The measure of each row or image: its log-likelihood, or bits per dimension."""
+
+    @abstractmethod
+    def caveat(self, samples: int | None) -> dict[str, Any]:
+        """What a reader of the measure should know: whether it is exact, or averaged over how many points."""
+
+    @abstractmethod
+    def write_page(self, output: Path, held: HeldOut, against: dict[str, np.ndarray], **page: Any) -> dict[str, Any]:
+        """Writes the report on what was held out; returns its numbers."""
+
+    @abstractmethod
+    def told(self) -> dict[str, Any]:
+        """Labels and values that this kind adds to the top of the report."""
+
+    @abstractmethod
+    def described(self) -> list[tuple[str, str]]:
+        """Labels and values that this kind adds to what ``info`` says first."""
+
+    @abstractmethod
+    def detailed(self) -> list[str]:
+        """The rest of what ``info`` says."""
 
     def _hold(self, density: Density, facts: dict[str, Any]) -> None:
         """Becomes the fitted model of a density and its facts."""

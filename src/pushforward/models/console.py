@@ -9,8 +9,6 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 
 class Console:
     """Prints lines for people, or keeps quiet and prints one JSON object at the end.
@@ -65,10 +63,3 @@ def aligned(rows: Sequence[tuple[str, ...]], indent: str = "  ") -> list[str]:
         (indent + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))).rstrip()
         for row in rows
     ]
-
-
-def mean_and_error(values: Any) -> tuple[float, float]:
-    """Mean and its standard error over rows; the error is NaN for a single row, or where a value is not finite."""
-    values = np.asarray(values)
-    n, mean = len(values), float(values.mean())
-    return mean, float(values.std(ddof=1)) / math.sqrt(n) if n > 1 and math.isfinite(mean) else math.nan

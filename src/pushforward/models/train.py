@@ -18,16 +18,17 @@ from .options import TrainingOptions
 
 @dataclass(frozen=True)
 class Rows:
-    """Encoded rows: ``x`` of shape (n, features) in float64, and their context or None."""
+    """Encoded rows: ``x`` of shape (n, features) in float64, their context or None, their weights (n,) or None."""
 
     x: Tensor
-    context: Tensor | None
+    context: Tensor | None = None
+    weights: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.x)
 
     def __getitem__(self, index: Any) -> Rows:
-        return Rows(self.x[index], None if self.context is None else self.context[index])
+        return Rows(self.x[index], *(None if part is None else part[index] for part in (self.context, self.weights)))
 
 
 def train_on(
@@ -61,7 +62,8 @@ def train_on(
             objective,
             x,
             context,
-            validation=val.x if val.context is None else (val.x, val.context),
+            weights=rows.weights if isinstance(rows, Rows) else None,
+            validation=(val.x, val.context, val.weights),
             epochs=options.epochs,
             steps=options.steps,
             budget=options.budget,

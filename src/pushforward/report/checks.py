@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from .. import plot
+from ..diagnostics.averages import mean_and_error
 from . import findings, prose
 from .blocks import Beside, Cell, Column, Figure, Section, Table, Text
 from .figures import to_svg
-from .measure import ks_bound, mean_and_error
+from .measure import ks_bound
 from .subject import Subject
 from .words import fixed, number, percent, plus_minus
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
+from ..diagnostics.averages import mean_and_error
 from .blocks import Verdict
-from .measure import ks_bound, mean_and_error
+from .measure import ks_bound
 from .subject import Subject
 from .words import count, factor, percent, plus_minus
 
@@ -35,7 +36,7 @@ def against_rivals(s: Subject) -> list[Verdict]:
     said = []
     for name, (_, (lead, error)) in s.against.items():
         size = f"{plus_minus(abs(lead), error)} nats per row"
-        if abs(lead) <= 2 * error:
+        if not abs(lead) > 2 * error:
             said.append(Verdict("fair", f"It is not clearly better or worse than {name} ({size})."))
         elif lead > 0:
             said.append(Verdict("good", f"It explains the held-out rows better than {name}, by {size}."))
@@ -80,7 +81,7 @@ def overfitted(s: Subject) -> Verdict | None:
         return None
     mean, error = mean_and_error(known)
     gap, spread = mean - s.held_out[0], math.hypot(error, s.held_out[1])
-    if gap <= 2 * spread:
+    if not gap > 2 * spread:
         return Verdict("good", "Held-out rows fare as well as the rows it was trained on: no overfitting is seen.")
     text = f"Rows it was trained on get {plus_minus(gap, spread)} nats more than held-out ones: it overfits somewhat."
     small = s.comparison is not None and gap < 0.5 * max(s.comparison.difference, 0)

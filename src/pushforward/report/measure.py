@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..diagnostics.averages import mean_and_error
 from ..tables.baselines import Gaussian
 from .model import LogProb, Model
 
@@ -97,11 +98,6 @@ def _training_log_prob(
 def shuffled(n: int, seed: int) -> Tensor:
     """The numbers below n in an order by the seed: rows of a file may be sorted, so the first few are not typical."""
     return torch.randperm(n, generator=torch.Generator().manual_seed(seed))
-
-
-def mean_and_error(values: Tensor) -> tuple[float, float]:
-    """The mean and its standard error, sd / √n; NaN and 0 where there is nothing to average."""
-    return float(values.mean()), float(values.std() / math.sqrt(len(values))) if len(values) > 1 else 0.0
 
 
 @dataclass(frozen=True)

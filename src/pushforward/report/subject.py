@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ..diagnostics.averages import mean_and_error
 from . import measure
 from .blocks import Cell
 from .model import LogProb, Model
@@ -65,7 +66,7 @@ class Subject:
     def held_out(self) -> tuple[float, float, int]:
         """Mean log-likelihood, its standard error, and how many rows have no finite one and are left out of both."""
         finite = self.evidence.log_prob[self.evidence.log_prob.isfinite()]
-        mean, error = measure.mean_and_error(finite)
+        mean, error = mean_and_error(finite)
         return mean, error, len(self.evidence.log_prob) - len(finite)
 
     @cached_property

@@ -24,16 +24,24 @@ class Gaussian:
         x: Rows of shape ``(n, m)``; at least one column holds numbers.
         context: Contexts of shape ``(n, c)``, or None.
         classes: For every column, how many categories it has; 0 for numbers. All hold numbers where it is empty.
+        weights: How much each row counts, of shape ``(n,)``; all alike where it is None.
     """
 
-    def __init__(self, x: Tensor, context: Tensor | None = None, classes: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        classes: Sequence[int] = (),
+        weights: Tensor | None = None,
+    ) -> None:
         self.classes = list(classes) or [0] * x.shape[-1]
         x, names = self._divide(x.double())
-        self.frequencies = self._frequencies(names)
+        share = torch.ones(len(x), 1, dtype=x.dtype) if weights is None else weights.double()[:, None] / weights.mean()
+        self.frequencies = self._frequencies(names, share)
         design = self._design(names, context)
         # gelsd copes with the indicators of a category, which add up to the constant column
-        self.weights = torch.linalg.lstsq(design, x, driver="gelsd").solution
-        residual = x - design @ self.weights
+        self.weights = torch.linalg.lstsq(share.sqrt() * design, share.sqrt() * x, driver="gelsd").solution
+        residual = share.sqrt() * (x - design @ self.weights)
         covariance = residual.T @ residual / len(x)
         scale = covariance.diagonal().clamp_min(1e-300).sqrt()
         correlation = covariance / scale / scale[:, None]
@@ -67,10 +75,11 @@ class Gaussian:
     def _sizes(self) -> list[int]:
         return [size for size in self.classes if size]
 
-    def _frequencies(self, names: Tensor) -> Tensor:
+    def _frequencies(self, names: Tensor, share: Tensor) -> Tensor:
         """Each category counted half a time more than it occurs, so that none is impossible."""
         counts = [
-            indicators(codes[:, None], [size]).sum(0) + 0.5 for codes, size in zip(names.T, self._sizes, strict=True)
+            (share * indicators(codes[:, None], [size])).sum(0) + 0.5
+            for codes, size in zip(names.T, self._sizes, strict=True)
         ]
         return torch.cat([count / count.sum() for count in counts]) if counts else torch.zeros(0, dtype=torch.float64)
 

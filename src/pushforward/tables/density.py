@@ -18,21 +18,24 @@ from numpy.typing import NDArray
 
 from ..distributions.base import Density
 from ..models.base import FittedDensity
+from ..models.compare import compare
 from ..models.console import Console
+from ..models.held_out import HeldOut
 from ..models.options import TrainingOptions
+from ..models.report import check_page, write
 from ..models.train import Rows
 from . import queries
-from .compare import compare_models, refuse_unlike
+from .compare import refuse_unlike
 from .encode import encode
 from .errors import InputError, arguments_not_flags
 from .explain import explain
 from .fit import fit_table
 from .formats.frames import from_frame, is_path, to_frame
-from .formats.table import read_table
-from .info import describe_model
+from .formats.table import Table, read_table
+from .held_out import held_out_rows, saved_held_out
 from .options import TableOptions
-from .read import Read, from_frame_or_file, read_any
-from .report import write
+from .read import WEIGHTS, Read, from_frame_or_file, read_any
+from .report import detailed, told, write_page
 from .sample import check_given, draw, given_values, sample_file
 from .schema.cells import cell_log_density
 from .schema.schema import Schema
@@ -84,6 +87,8 @@ class TableDensity(FittedDensity):
     """
 
     kind: ClassVar[str] = "table"
+    noun: ClassVar[str] = "rows"
+    measure: ClassVar[str] = "log_likelihood"
     schema: Schema
 
     def __init__(
@@ -157,7 +162,8 @@ class TableDensity(FittedDensity):
             table: A frame, a dict of columns, or a path; a frame is not modified.
             validation: The share of the rows that tells when to stop (as many again are held out for the figures of
                 ``summary_``); or a table of such rows, which the figures are then measured on, too.
-            sample_weight: A weight for each row.
+            sample_weight: How much each row counts, ``(n,)``: in training, in validation, in the figures of
+                ``summary_``, and in percentiles. Rows of a validation table count alike.
             progress: Print what the shell would print.
 
         Returns:
@@ -167,8 +173,6 @@ class TableDensity(FittedDensity):
             InputError: the table or an argument cannot be used; says which column, and how to mend it.
             TypeError: ``table`` is none.
         """
-        if sample_weight is not None:
-            raise InputError("sample_weight: rows cannot be weighted yet")
         read = read_any(table, stream=self.options.stream)
         if isinstance(validation, float | int):
             if not 0 < validation < 0.5:
@@ -176,6 +180,9 @@ class TableDensity(FittedDensity):
             self.options = dataclasses.replace(self.options, validation=float(validation))
         else:
             read = read.validated_by(validation)
+        if sample_weight is not None:
+            read = read.weighted(sample_weight)
+            self.options = dataclasses.replace(self.options, weights=WEIGHTS)
         self.fit_read(read, Console(quiet=not progress), f"pf.TableDensity().fit({read.table.path})")
         return self
 
@@ -281,7 +288,7 @@ class TableDensity(FittedDensity):
         Raises:
             InputError: the models do not describe the same columns, or the table does not fit them.
         """
-        return compare_models((self, other), read_any(table).table, Console(quiet=True), samples=self.samples)
+        return compare((self, other), read_any(table).table, Console(quiet=True), samples=self.samples)
 
     @arguments_not_flags()
     def report(self, path: str | Path, table: Any = None, against: Sequence[TableDensity] | None = None) -> None:
@@ -294,6 +301,7 @@ class TableDensity(FittedDensity):
             against: Other models of the same columns, to compare with on the table.
         """
         self._require_fit()
+        check_page(Path(path))
         whole = None if table is None else read_any(table).table
         write(self, whole, Path(path), Console(quiet=True), seed=self.seed, against=list(against or ()))
 
@@ -330,17 +338,35 @@ class TableDensity(FittedDensity):
     ) -> dict[str, Any]:
         return sample_file(self, n, output, given, console, **choices)
 
-    def compare_file(
-        self, other: TableDensity, data: Path, console: Console, *, samples: int | None = None, **choices: Any
-    ) -> dict[str, Any]:
+    def read_file(self, data: Path) -> Table:
+        return read_table(data)
+
+    def refuse_unlike(self, other: TableDensity) -> None:
         refuse_unlike(self, other)
-        return compare_models((self, other), read_table(data), console, samples=samples or 16, **choices)
 
-    def report_file(self, data: Path | None, output: Path, console: Console, **choices: Any) -> dict[str, Any]:
-        return write(self, None if data is None else read_table(data), output, console, **choices)
+    def held_out(self, data: Table, console: Console, drop_missing: bool = False) -> HeldOut:
+        return held_out_rows(self, data, console, drop_missing)
 
-    def describe(self, console: Console) -> dict[str, Any]:
-        return describe_model(self, console)
+    def kept(self) -> HeldOut:
+        return saved_held_out(self)
+
+    def judged(self, rows: Rows, samples: int | None, seed: int) -> np.ndarray:
+        return self.log_density(rows, samples=samples or 16, seed=seed)[0]
+
+    def caveat(self, samples: int | None) -> dict[str, Any]:
+        return {"cell_samples": (samples or 16) if self.schema.has_cells else None}
+
+    def write_page(self, output: Path, held: HeldOut, against: dict[str, np.ndarray], **page: Any) -> dict[str, Any]:
+        return write_page(self, output, held, against, **page)
+
+    def told(self) -> dict[str, Any]:
+        return told(self)
+
+    def described(self) -> list[tuple[str, str]]:
+        return []
+
+    def detailed(self) -> list[str]:
+        return detailed(self)
 
     def _hold(self, density: Density, facts: dict[str, Any]) -> None:
         super()._hold(density, facts)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from ..models.console import aligned
@@ -93,13 +90,6 @@ def describe_target(target: dict[str, Any]) -> list[tuple[str, str]]:
         ("k-hat", shown("khat", 2)),
         ("Verdict", target["verdict"]),
     ]
-
-
-def report_command(model: str, data: Path | None, output: Path, against: Sequence[str] = ()) -> str:
-    """The command that writes this report again."""
-    rivals = [word for path in against for word in ("--against", path)]
-    rows = [] if data is None else [str(data)]
-    return shlex.join(["pushforward", "report", model, *rows, "-o", str(output), *rivals])
 
 
 def _with_error(held: dict[str, Any], name: str) -> str:

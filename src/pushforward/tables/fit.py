@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..diagnostics.averages import quantiles
 from ..distributions.base import Density
 from ..models.base import PERCENTS
 from ..models.console import Console
@@ -78,7 +79,8 @@ def fit_table(
         trained, history = training_facts(result), result.history
     if int(os.environ.get("RANK", "0")):
         return None  # under torchrun, one process measures and saves
-    gaussian = Gaussian(spread(rows.train, rows.schema, options.training.seed), rows.train.context, rows.schema.classes)
+    x = spread(rows.train, rows.schema, options.training.seed)
+    gaussian = Gaussian(x, rows.train.context, rows.schema.classes, rows.train.weights)
     summary = _measure(flow, gaussian, rows, options)
     summary |= {"seconds": round(time.perf_counter() - started, 1), **trained}
     facts = _facts(flow, table, rows, history, options)
@@ -117,6 +119,7 @@ def _measure(flow: Density, gaussian: Gaussian, rows: TableSplits, options: Tabl
         "validation_rows": len(rows.val),
         "columns": rows.schema.names,
         "given": rows.schema.given_names,
+        **({} if options.weights is None else {"weights": options.weights}),
         "flow": options.flow,
         "objective": options.objective,
         "parameters": sum(p.numel() for p in flow.parameters()),
@@ -131,11 +134,12 @@ def _facts(
     here = next(flow.parameters()).device
     some = rows.train[:: max(len(rows.train) // QUANTILE_ROWS, 1)]
     context = None if some.context is None else some.context.to(here)
+    weights = None if some.weights is None else some.weights.numpy()
     scores, _ = cell_log_density(flow, rows.schema, some.x.to(here), context, samples=options.samples)
     return {
         "kind": "table",
         "schema": rows.schema.to_json(),
-        "quantiles": np.quantile(scores.clamp_min(-1e30).numpy(), PERCENTS / 100).tolist(),
+        "quantiles": quantiles(scores.clamp_min(-1e30).numpy(), PERCENTS / 100, weights).tolist(),
         "history": [{**row, "objective": options.objective} for row in history],
         "data": table.path.name,
         "seed": options.training.seed,

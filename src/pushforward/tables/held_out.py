@@ -2,37 +2,19 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from ..models.console import Console
+from ..models.held_out import HeldOut
 from ..models.train import Rows
-from .errors import InputError
 from .formats.table import Table
 from .rows import HELD_OUT, fingerprint, held_out_order
 
 if TYPE_CHECKING:
     from .density import TableDensity
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """Encoded rows that a model was not trained on.
-
-    Attributes:
-        rows: The rows.
-        numbers: Where they stand in the file, or in the part of it that is held out, from 0.
-        train: The rows that the model was trained on, where the file has them too.
-    """
-
-    rows: Rows
-    numbers: np.ndarray
-    train: Rows | None = None
 
 
 def held_out_rows(model: TableDensity, whole: Table, console: Console, drop_missing: bool = False) -> HeldOut:
@@ -58,23 +40,6 @@ def held_out_rows(model: TableDensity, whole: Table, console: Console, drop_miss
         )
         return HeldOut(rows[chosen], numbers[chosen], rows[train_rows])
     return HeldOut(rows, numbers)
-
-
-def held_out_of_all(
-    models: Sequence[TableDensity], table: Table, console: Console, drop_missing: bool = False
-) -> list[HeldOut]:
-    """The rows of a table that none of several models was trained on, as each of them encodes them.
-
-    Raises:
-        InputError: the table does not fit a model, or fewer than two rows are left.
-    """
-    found = [held_out_rows(model, table, console, drop_missing) for model in models]
-    common = functools.reduce(np.intersect1d, [held.numbers for held in found])
-    if len(common) < 2:
-        paths = " and ".join(model.called for model in models)
-        raise InputError(f"{table.path}: {paths} have {len(common)} held-out rows in common, and 2 are needed")
-    shared = [np.isin(held.numbers, common) for held in found]
-    return [HeldOut(held.rows[at], held.numbers[at], held.train) for held, at in zip(found, shared, strict=True)]
 
 
 def saved_held_out(model: TableDensity) -> HeldOut:

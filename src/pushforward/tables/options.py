@@ -21,6 +21,7 @@ class TableOptions:
         columns: The columns to model; where it is empty, all that are not given.
         given: The columns to condition on.
         categories: Columns whose numbers are names.
+        weights: A column that says how much each row counts; it is not modelled.
         bounds: Open intervals that columns stay in; None for no upper end.
         strict: Refuse a column that cannot be modelled, instead of leaving it out with a note.
         drop_missing: Leave out rows with missing or infinite values with a note, instead of refusing them.
@@ -38,6 +39,7 @@ class TableOptions:
     columns: Sequence[str] = ()
     given: Sequence[str] = ()
     categories: Sequence[str] = ()
+    weights: str | None = None
     bounds: Mapping[str, tuple[float, float | None]] = field(default_factory=dict)
     strict: bool = True
     drop_missing: bool = False

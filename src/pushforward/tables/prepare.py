@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
+import torch
+from torch import Tensor
 
 from ..models.console import Console
 from ..models.train import Rows
@@ -16,7 +18,16 @@ from .options import TableOptions
 from .rows import divide, refuse_few_rows
 from .schema.categories import learn_category
 from .schema.infer import learn_schema
-from .schema.numbers import holds_names, is_text, refuse_gaps, refuse_spoilt, require_columns, usable_rows
+from .schema.numbers import (
+    holds_names,
+    is_text,
+    refuse_gaps,
+    refuse_spoilt,
+    refuse_text,
+    require_columns,
+    to_numbers,
+    usable_rows,
+)
 from .schema.schema import Schema
 from .stream.shuffle import ShuffledRows
 
@@ -46,7 +57,13 @@ def choose_columns(table: Table, options: TableOptions, console: Console) -> lis
     """
     frame, source = table.frame, str(table.path)
     columns, given, categories = options.columns, options.given, options.categories
-    for flag, names in (("--columns", columns), ("--given", given), ("--categories", categories)):
+    weights = [] if options.weights is None else [options.weights]
+    for flag, names in (
+        ("--columns", columns),
+        ("--given", given),
+        ("--categories", categories),
+        ("--weights", weights),
+    ):
         require_columns(frame, names, source, flag)
         twice = [name for name in dict.fromkeys(names) if list(names).count(name) > 1]
         if twice:
@@ -56,7 +73,11 @@ def choose_columns(table: Table, options: TableOptions, console: Console) -> lis
         raise InputError(
             f"{both[0]!r} is in --columns and in --given; a column is modelled or conditioned on, not both"
         )
-    names = list(columns) or [name for name in frame.columns if name not in given]
+    if options.weights in [*columns, *given]:
+        raise InputError(
+            f"--weights {options.weights}: is in --columns or --given; it weighs the rows, or is one of them"
+        )
+    names = list(columns) or [name for name in frame.columns if name not in [*given, *weights]]
     if not options.strict and not columns:
         left = [name for name in names if holds_names(frame[name]) and not _is_category(frame[name])]
         names = [name for name in names if name not in left]
@@ -64,6 +85,7 @@ def choose_columns(table: Table, options: TableOptions, console: Console) -> lis
             console.note(f"{source}: {listed(left)} hold too many different texts to be categories, and are left out")
     if all(name in categories or holds_names(frame[name]) for name in names):
         raise InputError(f"{source}: no column of numbers is left to model; it has {listed(frame.columns)}")
+    refuse_text(frame, weights, source)
     refuse_spoilt(frame, [name for name in [*names, *given] if name not in categories], source)
     return names
 
@@ -91,7 +113,9 @@ def prepare(table: Table, options: TableOptions, console: Console) -> TableSplit
     everything = pl.concat(table.splits.values()) if table.splits else table.frame
     schema = learn_schema(everything, options.columns, options.given, source, options.bounds, options.categories)
     train, val, test = divide(table, options.training.seed, options.validation)
-    train_rows, val_rows, test_rows = (Rows(*schema.encode(frame, source)) for frame in (train, val, test))
+    train_rows, val_rows, test_rows = (
+        Rows(*schema.encode(frame, source), weights_of(frame, options.weights, source)) for frame in (train, val, test)
+    )
     whole = None if table.splits else Rows(*schema.encode(table.frame, source))
     return TableSplits(schema, train_rows, val_rows, test_rows, whole, numbers)
 
@@ -107,7 +131,24 @@ def kinds(frame: pl.DataFrame, options: TableOptions, source: str) -> tuple[list
         "--bounds", options.bounds, "modelled columns of numbers", [name for name in columns if name in numbers]
     )
     _refuse_stray("--categories", categories, "columns of the model", [*columns, *given])
-    return numbers, named
+    return numbers + ([] if options.weights is None else [options.weights]), named
+
+
+def weights_of(frame: pl.DataFrame, name: str | None, source: str) -> Tensor | None:
+    """How much each row counts; None where no column says it.
+
+    Raises:
+        InputError: a weight is negative, or all are 0.
+    """
+    if name is None:
+        return None
+    weights = to_numbers(frame, [name])[:, 0]
+    bad = np.flatnonzero(weights < 0)
+    if len(bad):
+        raise InputError(f"{source}: column {name!r}: {weights[bad[0]]:g} is negative, and weights are not")
+    if not weights.any():
+        raise InputError(f"{source}: column {name!r}: all weights are 0, so no row counts")
+    return torch.from_numpy(weights)
 
 
 def _refuse_stray(flag: str, names: Iterable[str], what: str, known: Sequence[str]) -> None:

@@ -26,6 +26,8 @@ def prepare_large(source: ParquetRows, head: pl.DataFrame, options: TableOptions
         InputError: the table cannot be fitted as it is; says why and how to mend it.
     """
     name = str(source.path)
+    if options.weights is not None:
+        raise InputError(f"{name}: is read in pieces, whose rows all count alike; leave out --weights")
     numbers, named = kinds(head, options, name)
     division = Division(source.rows, options.training.seed, min(options.validation, MOST_HELD_OUT / source.rows))
     found = survey(source, division, numbers, named, options.drop_missing)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from .errors import InputError
@@ -16,6 +17,7 @@ from .formats.table import Table, read_table
 from .schema.numbers import require_columns
 from .stream.large import is_many, open_parquet
 
+WEIGHTS = "sample_weight"  # the column that weights become which are given apart from the table
 LARGE = 50_000_000  # cells of a table that is read in pieces: in memory it would take some 2 GiB
 
 
@@ -47,6 +49,31 @@ class Read:
         held_out = held_out.select(frame.columns)
         splits = {"train": frame, "val": held_out, "test": held_out}
         return dataclasses.replace(self, table=dataclasses.replace(self.table, splits=splits))
+
+    def weighted(self, weights: Any) -> Read:
+        """The same rows with a column of weights; 1 for those of a validation table.
+
+        Raises:
+            InputError: they are not one finite number for each row, not negative and not all 0.
+        """
+        frame = self.table.frame
+        values = np.asarray(weights, dtype=float)
+        if self.source is not None or (self.table.splits and "train" not in self.table.splits):
+            raise InputError(
+                f"{self.table.path}: is read in pieces, whose rows all count alike; leave out sample_weight"
+            )
+        if values.shape != (frame.height,):
+            raise InputError(f"sample_weight has shape {values.shape}, expected ({frame.height},): one for each row")
+        if not (np.isfinite(values) & (values >= 0)).all() or not values.any():
+            raise InputError("sample_weight must be finite, not negative, and not 0 for all rows")
+        if WEIGHTS in frame.columns:
+            raise InputError(f"{self.table.path}: has a column {WEIGHTS!r}; rename it, or leave out sample_weight")
+        frame = frame.with_columns(pl.Series(WEIGHTS, values))
+        splits = {
+            name: frame if name == "train" else part.with_columns(pl.lit(1.0).alias(WEIGHTS))
+            for name, part in self.table.splits.items()
+        }
+        return dataclasses.replace(self, table=dataclasses.replace(self.table, frame=frame, splits=splits))
 
 
 def read_any(table: Any, name: str = "table", *, stream: bool = False) -> Read:

@@ -11,8 +11,8 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from ..diagnostics.averages import mean_and_error
 from ..distributions.base import Density
-from ..models.console import mean_and_error
 from ..models.train import Rows
 from .errors import InputError
 from .formats.table import Table
@@ -81,9 +81,9 @@ def against(
     options: dict[str, Any] = {"samples": samples, "seed": seed}
     ours, error = cell_log_density(flow, schema, rows.x.to(here), context, **options)
     theirs, _ = cell_log_density(gaussian, schema, rows.x, rows.context, **options)
-    mean, se = mean_and_error(ours)
-    gaussian_mean, gaussian_se = mean_and_error(theirs)
-    gain, gain_se = mean_and_error(ours - theirs)
+    mean, se = mean_and_error(ours, rows.weights)
+    gaussian_mean, gaussian_se = mean_and_error(theirs, rows.weights)
+    gain, gain_se = mean_and_error(ours - theirs, rows.weights)
     return {
         "rows": len(rows),
         "log_likelihood": mean,

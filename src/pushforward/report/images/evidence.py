@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..measure import mean_and_error, shuffled
+from ...diagnostics.averages import mean_and_error
+from ..measure import shuffled
 from .density import ImageModel
 
 PAIRS, STEPS, JOURNEYS = 5, 9, 10  # interpolations, images in each, images that go there and back

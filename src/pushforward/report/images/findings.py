@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
+from ...diagnostics.averages import mean_and_error
 from ..blocks import Verdict
-from ..measure import mean_and_error
 from ..words import count, plus_minus, whole
 from .evidence import ImageSubject, RoundTrip
 

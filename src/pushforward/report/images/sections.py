@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from ... import plot
+from ...diagnostics.averages import mean_and_error
 from ...images.formats import png
 from .. import prose
 from ..blocks import Cell, Column, Facts, Figure, Picture, Section, Table, Text
 from ..cost import cost_section
 from ..figures import to_svg
-from ..measure import mean_and_error
 from ..words import count, fixed, number, plain, plus_minus, seconds, whole
 from . import findings
 from . import prose as words

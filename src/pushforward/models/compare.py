@@ -1,0 +1,66 @@
+"""Which of two models describes the same rows, or images, better, and how sure that is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..diagnostics.averages import mean_and_error
+from .console import Console, aligned
+from .held_out import held_out_of_all
+
+if TYPE_CHECKING:
+    from .base import FittedDensity
+
+
+def compare(
+    models: Sequence[FittedDensity],
+    data: Any,
+    console: Console,
+    *,
+    samples: int | None = None,
+    seed: int = 0,
+    drop_missing: bool = False,
+) -> dict[str, Any]:
+    """The paired difference of two models over what neither was trained on: log-likelihoods, or bits per dimension.
+
+    Raises:
+        InputError: the models do not describe the same thing, or the data do not fit them.
+    """
+    first, second = models
+    first.refuse_unlike(second)
+    both = held_out_of_all(models, data, console, drop_missing)
+    scores = [model.judged(held.rows, samples, seed) for model, held in zip(models, both, strict=True)]
+    difference, error = mean_and_error(scores[0] - scores[1])
+    name, noun = first.measure, first.noun
+    said = []
+    for model, score in zip(models, scores, strict=True):
+        mean, se = mean_and_error(score)
+        said.append({"model": model.called, name: mean, "standard_error": se, **model.caveat(samples)})
+    shared = first.caveat(samples) if first.caveat(samples) == second.caveat(samples) else {}
+    better = (difference > 0) == (name == "log_likelihood")
+    summary = {
+        noun: len(scores[0]),
+        "models": said,
+        "difference": difference,
+        "standard_error": error,
+        "better": None if not abs(difference) > 2 * error else models[0 if better else 1].called,
+        **shared,
+    }
+    for line in _lines(summary, name, noun):
+        console.say(line)
+    return summary
+
+
+def _lines(summary: dict[str, Any], name: str, noun: str) -> list[str]:
+    cells = [
+        (m["model"], f"{m[name]:.4f} ± {m['standard_error']:.4f}{'' if m.get('exact', True) else ' (a bound)'}")
+        for m in summary["models"]
+    ]
+    one = noun.removesuffix("s")
+    cells.append((f"difference, {one} by {one}", f"{summary['difference']:.4f} ± {summary['standard_error']:.4f}"))
+    what = {"log_likelihood": "log-likelihood", "bits_per_dim": "bits per dimension"}[name]
+    unit = ", nats a row" if noun == "rows" else ""
+    better = summary["better"]
+    verdict = f"{better} is the better one" if better else "no clear difference: it is within two standard errors"
+    return [f"{what} over {summary[noun]:,} {noun} that neither was trained on{unit}", *aligned(cells, ""), verdict]

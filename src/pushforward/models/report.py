@@ -1,0 +1,87 @@
+"""One HTML file about a fitted table, or fitted images."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..tables.errors import InputError
+from ..tables.formats.table import check_output
+from .console import Console
+from .held_out import held_out_of_all
+
+if TYPE_CHECKING:
+    from .base import FittedDensity
+
+
+def write(
+    model: FittedDensity,
+    data: Any,
+    output: Path,
+    console: Console,
+    *,
+    seed: int = 0,
+    drop_missing: bool = False,
+    title: str | None = None,
+    against: Sequence[FittedDensity] = (),
+) -> dict[str, Any]:
+    """Writes the report on what was held out: of the data, or what was saved with the model where they are None.
+
+    With other models to compare with, it is what none of them was trained on.
+
+    Raises:
+        InputError: the models or the data cannot be used; says why.
+    """
+    for rival in against:
+        model.refuse_unlike(rival)
+    if data is not None:
+        held, *theirs = held_out_of_all([model, *against], data, console, drop_missing)
+    elif against:
+        raise InputError("--against: give the table too, for the rows that all models are judged by")
+    else:
+        held, theirs = model.kept(), []
+    source = str(model.facts.get("data", model.called)) if data is None else data.path.name
+    command = _command(model.called, None if data is None else data.path, output, [rival.called for rival in against])
+    found = model.write_page(
+        output,
+        held,
+        {rival.called: rival.judged(other.rows, None, seed) for rival, other in zip(against, theirs, strict=True)},
+        summary=overview(model, source),
+        command=f"{model.facts.get('command', '')}\n{command}".strip(),
+        title=title or f"The {'density' if model.noun == 'rows' else 'images'} of {source}",
+        seed=seed,
+    )
+    console.say(f"{len(held.rows):,} held-out {model.noun}")
+    console.say(f"saved {output}")
+    return {model.noun: len(held.rows), "output": str(output), "report": found}
+
+
+def check_page(output: Path) -> None:
+    """Refuses a report's name that does not end as one.
+
+    Raises:
+        InputError: the ending or the folder is wrong.
+    """
+    check_output(output, (".html", ".htm"))
+
+
+def overview(model: FittedDensity, source: str) -> dict[str, Any]:
+    """Labels and values for the top of the report."""
+    summary = model.facts["summary"]
+    facts = {
+        "Data": source,
+        f"Training {model.noun}": summary[f"training_{model.noun}"],
+        "Flow": summary["flow"],
+        "Time to fit": f"{summary['seconds']:.0f} s",
+        **model.told(),
+    }
+    return {label: value for label, value in facts.items() if value != 0}  # a fit to a log-density has no rows
+
+
+def _command(model: str, data: Path | None, output: Path, against: Sequence[str]) -> str:
+    """The command that writes this report again."""
+    rivals = [word for path in against for word in ("--against", path)]
+    rows = [] if data is None else [str(data)]
+    return shlex.join(["pushforward", "report", model, *rows, "-o", str(output), *rivals])
