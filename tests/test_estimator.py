@@ -8,6 +8,7 @@ from pathlib import Path
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
@@ -25,7 +26,7 @@ X = np.column_stack([RNG.normal(size=300), 100 + 20 * RNG.normal(size=300)])
 QUICK = {"flow": "maf", "layers": 2, "hidden": (16,), "steps": 40, "lr": 0.01}
 
 
-@parametrize_with_checks([pf.FlowDensity("maf", layers=1, hidden=(16,), steps=2)])
+@parametrize_with_checks([pf.FlowDensity("maf", layers=1, hidden=(32,), steps=2)])
 def test_the_estimator_contract(estimator: pf.FlowDensity, check) -> None:
     check(estimator)
 
@@ -119,3 +120,47 @@ def test_variants_of_a_flow_learn_at_the_rate_of_their_family():
     rates = {name: learning_rate(name) for name in FLOWS}
     assert rates["maf"] == rates["maf-linear"] == rates["nsf"] == rates["nsf-coupling"] == rates["nsf-linear"] == 3e-3
     assert rates["realnvp"] == learning_rate("glow") == 1e-3
+
+
+def table_with_text(rows: int = 300) -> pd.DataFrame:
+    rng = np.random.default_rng(1)
+    kind = rng.choice(["low", "high"], rows, p=[0.7, 0.3])
+    return pd.DataFrame({"kind": kind, "x": rng.normal(size=rows) + 5 * (kind == "high")})
+
+
+def test_frames_with_text_are_tables() -> None:
+    frame = table_with_text()
+    model = pf.FlowDensity(**QUICK).fit(frame)
+    assert model.feature_names_in_.tolist() == ["kind", "x"]
+    assert model.score_samples(frame).shape == (300,)
+    drawn = model.sample(400)
+    assert isinstance(drawn, pd.DataFrame)
+    assert drawn.groupby("kind")["x"].mean().diff().abs().max() > 3
+    assert np.isfinite(cross_val_score(pf.FlowDensity(**QUICK), frame, cv=2)).all()
+    with pytest.raises(ValueError, match="feature names"):
+        model.score_samples(frame.rename(columns={"x": "z"}))
+
+
+def test_targets_given_frames_with_text() -> None:
+    frame = table_with_text()
+    model = pf.ConditionalFlowDensity(**QUICK).fit(frame[["kind"]], frame["x"])
+    draws = model.sample(frame[["kind"]][:10], n=200)
+    assert draws.shape == (200, 10)
+    assert np.corrcoef(draws.mean(0), frame["kind"][:10] == "high")[0, 1] > 0.9
+    assert model.score(frame[["kind"]], frame["x"]) == pytest.approx(
+        model.score_samples(frame[["kind"]], frame["x"]).mean()
+    )
+
+
+def test_weights_of_rows() -> None:
+    x = np.concatenate([RNG.normal(size=200), 10 + RNG.normal(size=100)])[:, None]
+    weights = np.where(x[:, 0] > 5, 4.0, 1.0)
+    quick = {**QUICK, "steps": 150}
+    plain, weighted = pf.FlowDensity(**quick).fit(x), pf.FlowDensity(**quick).fit(x, sample_weight=weights)
+    assert (weighted.sample(2000) > 5).mean() > (plain.sample(2000) > 5).mean() + 0.15
+    assert plain.score(x, sample_weight=weights) == pytest.approx(np.average(plain.score_samples(x), weights=weights))
+    frame = table_with_text()
+    heavy = pf.FlowDensity(**quick).fit(frame, sample_weight=np.where(frame["kind"] == "high", 8.0, 1.0))
+    assert (heavy.sample(1000)["kind"] == "high").mean() > 0.4
+    with pytest.raises(ValueError, match="Negative values"):
+        pf.FlowDensity(**QUICK).fit(x, sample_weight=-weights)

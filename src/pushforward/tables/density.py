@@ -183,20 +183,21 @@ class TableDensity(FittedDensity):
         if sample_weight is not None:
             read = read.weighted(sample_weight)
             self.options = dataclasses.replace(self.options, weights=WEIGHTS)
-        self.fit_read(read, Console(quiet=not progress), f"pf.TableDensity().fit({read.table.path})")
-        return self
+        return self.fit_read(read, f"pf.TableDensity().fit({read.table.path})", Console(quiet=not progress))
 
-    def fit_read(self, read: Read, console: Console, command: str) -> None:
+    def fit_read(self, read: Read, command: str, console: Console | None = None) -> Self:
         """Fits a table that was read, and keeps the command that did it; the shell's way in.
 
         Raises:
             InputError: the table or an option cannot be used; says why.
         """
+        console = console or Console(quiet=True)
         fitted = fit_table(read.table, read.source, self.options, console)
         self.notes_ = console.notes
         if fitted is not None:
             density, facts = fitted
             self._hold(density, {**facts, "frame": read.kind, "command": command})
+        return self
 
     @arguments_not_flags()
     def score_samples(self, table: Any, given: Sequence[str] = (), errors: bool = False) -> Any:
