@@ -27,7 +27,7 @@ def fit_table(data: Path, output: Path, options: TableOptions, console: Console,
     check_output(output)
     device_named(options.training.device)
     model = TableDensity.with_options(options)
-    model.fit_read(read_any(data, stream=options.stream), command, console)
+    model.fit_read(read_any(data, stream=options.stream), console, command)
     return _saved(model, output, console)
 
 

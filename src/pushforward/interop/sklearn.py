@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..distributions.base import Density
 from ..distributions.flow import Flow
+from ..models.console import Console
 from ..recipes.by_name import flow_by_name, learning_rate
 from ..tables.density import TableDensity
 from ..tables.formats.frames import from_frame
@@ -115,7 +116,7 @@ class _FlowEstimator(DensityMixin, BaseEstimator):
         )
         table.options = dataclasses.replace(table.options, weights=None if weights is None else WEIGHTS)
         rows = Read(read_any(frame[np.sort(order[cut:])]).table, None, kind).validated_by(frame[np.sort(order[:cut])])
-        self.table_ = table.fit_read(rows, f"{type(self).__name__}({self.flow!r})")
+        self.table_ = table.fit_read(rows, Console(quiet=True), f"{type(self).__name__}({self.flow!r})")
         self.flow_, self.history_ = table.density, table.facts["history"]
 
     @torch.no_grad()

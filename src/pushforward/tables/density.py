@@ -183,15 +183,14 @@ class TableDensity(FittedDensity):
         if sample_weight is not None:
             read = read.weighted(sample_weight)
             self.options = dataclasses.replace(self.options, weights=WEIGHTS)
-        return self.fit_read(read, f"pf.TableDensity().fit({read.table.path})", Console(quiet=not progress))
+        return self.fit_read(read, Console(quiet=not progress), f"pf.TableDensity().fit({read.table.path})")
 
-    def fit_read(self, read: Read, command: str, console: Console | None = None) -> Self:
+    def fit_read(self, read: Read, console: Console, command: str) -> Self:
         """Fits a table that was read, and keeps the command that did it; the shell's way in.
 
         Raises:
             InputError: the table or an option cannot be used; says why.
         """
-        console = console or Console(quiet=True)
         fitted = fit_table(read.table, read.source, self.options, console)
         self.notes_ = console.notes
         if fitted is not None:
