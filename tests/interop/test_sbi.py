@@ -32,6 +32,38 @@ def test_the_estimator_keeps_the_shapes_of_sbi():
     torch.testing.assert_close(log_prob, estimator.log_prob(draws, x[:3]), atol=1e-4, rtol=1e-4)
 
 
+def test_evaluation_uses_the_average_of_the_weights():
+    from pushforward.interop.sbi import density_estimator
+
+    theta, x = simulate(100)
+    estimator = density_estimator("maf", layers=2, hidden=(16,), average=0.9)(theta, x)
+    optimizer = torch.optim.Adam(estimator.parameters(), lr=0.05)
+    for _ in range(20):
+        optimizer.zero_grad()
+        estimator.loss(theta, x).mean().backward()
+        optimizer.step()
+    trained = estimator.loss(theta, x).detach()
+    averaged = estimator.eval().loss(theta, x).detach()
+    assert bool((trained - averaged).abs().max() > 1e-3)
+    torch.testing.assert_close(-estimator.averaged[0](theta, estimator.averaged[1](x)), averaged)
+    draws, log_prob = estimator.sample_and_log_prob((6,), x[:3])
+    torch.testing.assert_close(log_prob, estimator.log_prob(draws, x[:3]), atol=1e-4, rtol=1e-4)
+    fresh = density_estimator("maf", layers=2, hidden=(16,), average=0.9)(theta, x).eval()
+    fresh.load_state_dict(estimator.state_dict())
+    torch.testing.assert_close(fresh.loss(theta, x), averaged)
+
+
+def test_no_average_and_a_wrong_one():
+    from pushforward.interop.sbi import density_estimator
+
+    theta, x = simulate(100)
+    estimator = density_estimator("maf", layers=2, hidden=(16,), average=0.0)(theta, x)
+    assert estimator.averaged is None
+    torch.testing.assert_close(estimator.loss(theta, x), estimator.eval().loss(theta, x))
+    with pytest.raises(ValueError, match=r"average must be in \[0, 1\), got average=1.5"):
+        density_estimator(average=1.5)
+
+
 @pytest.mark.slow
 def test_npe_finds_a_gaussian_posterior():
     from pushforward.interop.sbi import density_estimator

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -39,6 +39,7 @@ def flow_by_name(
     context: int = 0,
     layers: int | None = None,
     hidden: Sequence[int] | None = None,
+    options: Mapping[str, Any] = {},
     seed: int = 0,
 ) -> Flow:
     """A fresh flow; the caller's random numbers are left alone.
@@ -49,6 +50,7 @@ def flow_by_name(
         context: Features of the context, 0 for none.
         layers: Layers; the recipe's default where it is None.
         hidden: Widths of the hidden layers; where it is None, the recipe's default or the features, if these are more.
+        options: Further arguments of the recipe.
         seed: Of the weights.
 
     Raises:
@@ -56,9 +58,9 @@ def flow_by_name(
     """
     if name not in FLOWS:
         raise ValueError(f"there is no flow {name!r}; choose one of {', '.join(FLOWS)}")
-    recipe, options = FLOWS[name]
+    recipe, variant = FLOWS[name]
     make: Callable[..., Flow] = getattr(zoo, recipe)
-    options = dict(options)
+    options = {**variant, **options}
     if layers is not None:
         if recipe == "ffjord":
             raise ValueError("ffjord has no layers; choose the widths of its field with hidden")
