@@ -16,6 +16,7 @@ import json
 import math
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -32,7 +33,8 @@ def optimizers(flow: pf.Flow) -> list[tuple[torch.optim.Optimizer, float]]:
     Muon (Jordan et al., 2024) moves all directions of a matrix alike: fine structure, which Adam learns last, comes
     several times sooner.
     """
-    matrices = [layer.weight for layer in flow.transform.field.layers[:-1]]
+    continuous: Any = flow.transform
+    matrices = [layer.weight for layer in continuous.field.layers[:-1]]
     rest = [p for p in flow.parameters() if not any(p is matrix for matrix in matrices)]
     muon = torch.optim.Muon(matrices, lr=MUON_LR, weight_decay=0.0)
     return [(muon, MUON_LR), (torch.optim.Adam(rest, lr=LR, fused=True), LR)]
@@ -57,7 +59,8 @@ def train(
 
 @torch.no_grad()
 def log_prob(flow: pf.Flow, x: torch.Tensor, tolerance: float) -> torch.Tensor:
-    flow = pf.Flow(Continuous(flow.transform.field, rtol=tolerance, atol=tolerance), 2)
+    continuous: Any = flow.transform
+    flow = pf.Flow(Continuous(continuous.field, rtol=tolerance, atol=tolerance), 2)
     return torch.cat([flow.log_prob(part) for part in x.split(5000)])
 
 
@@ -73,7 +76,8 @@ def measure(flow: pf.Flow, name: str) -> dict:
     test = toy.sample(name, 20_000, generator=torch.Generator().manual_seed(2))
     losses, total = -log_prob(flow, test, 1e-6).double(), mass(flow)
     with torch.no_grad():
-        evaluations = float(flow.transform.solve(test[:1000]).evaluations.double().mean())
+        continuous: Any = flow.transform
+        evaluations = float(continuous.solve(test[:1000]).evaluations.double().mean())
     tighter = -log_prob(flow.double(), test[:300].double(), 1e-9)
     return {
         "nll": round(float(losses.mean()), 4),

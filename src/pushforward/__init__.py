@@ -13,6 +13,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from . import diagnostics as diagnostics
+    from . import distributions as distributions
+    from . import nets as nets
     from . import plot as plot
     from . import testing as testing
     from . import transforms as transforms
@@ -75,6 +77,8 @@ _HOMES = {
 }
 _MODULES = (
     "diagnostics",
+    "distributions",
+    "nets",
     "plot",
     "testing",
     "transforms",

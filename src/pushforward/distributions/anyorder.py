@@ -59,6 +59,9 @@ class AnyOrder(Density):
     """
 
     takes_missing = True
+    entry: Tensor
+    loc: Tensor
+    scale: Tensor
 
     def __init__(
         self,

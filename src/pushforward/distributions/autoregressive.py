@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.distributions import constraints
 
 from ..nets.made import MADE
 from .base import Density
@@ -40,6 +41,10 @@ class AutoregressiveModel(Density):
             )
         self.net, self.conditional = net, conditional
         self.event_shape, self.context_features = torch.Size((net.features,)), context
+
+    @property
+    def support(self) -> constraints.Constraint:
+        return constraints.independent(self.conditional.support, 1)
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """log p(x | context) in nats; for discrete conditionals the logarithm of a probability.

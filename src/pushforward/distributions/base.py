@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions import constraints
 
 from ..saving.config import Configurable
 from ..transforms.elementwise import sum_event
@@ -43,10 +44,15 @@ class Density(Configurable):
         """Draws of shape ``(*shape, *context batch, *event)``, without gradients."""
         raise NotImplementedError
 
-    def condition(self, context: Tensor | None = None) -> DensityView:
-        """This density given a context, as a ``torch.distributions.Distribution``."""
+    @property
+    def support(self) -> constraints.Constraint:
+        """Where x can be, a constraint of ``torch.distributions``: the whole space where nothing bounds it."""
+        return constraints.independent(constraints.real, len(self.event_shape))
+
+    def condition(self, context: Tensor | None = None, *, generator: torch.Generator | None = None) -> DensityView:
+        """This density given a context, as a ``torch.distributions.Distribution`` that draws by ``generator``."""
         self._check(None, context)
-        return DensityView(self, context)
+        return DensityView(self, context, generator)
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Sets data-dependent parameters from a batch, where there are any."""
@@ -93,6 +99,8 @@ class StandardNormal(Configurable):
         event_shape: Shape of one event.
     """
 
+    loc: Tensor
+
     def __init__(self, event_shape: Sequence[int]) -> None:
         super().__init__()
         self.event_shape = torch.Size(event_shape)
@@ -105,5 +113,5 @@ class StandardNormal(Configurable):
     def sample(
         self, shape: Sequence[int], generator: torch.Generator | None = None, temperature: float = 1.0
     ) -> Tensor:
-        like = {"dtype": self.loc.dtype, "device": self.loc.device}
-        return torch.randn(*shape, *self.event_shape, generator=generator, **like) * temperature
+        size, loc = (*shape, *self.event_shape), self.loc
+        return torch.randn(size, generator=generator, dtype=loc.dtype, device=loc.device) * temperature

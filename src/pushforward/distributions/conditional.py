@@ -10,6 +10,7 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.distributions import constraints
 
 from ..numerics.affine import soft_clamp
 from ..saving.config import Configurable
@@ -22,6 +23,11 @@ class Conditional(Configurable):
 
     num_params: int
     inputs: int = 1  # numbers that the network reads for each feature
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """Where x_j can be."""
+        return constraints.real
 
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
         """Of the shape of x."""
@@ -78,6 +84,8 @@ class Mixture(Conditional):
         Uria, Murray, Larochelle (2013), RNADE, arXiv:1306.0186.
     """
 
+    spread: Tensor
+
     def __init__(self, components: int = 8, limit: float = 7.0) -> None:
         super().__init__()
         if components < 1:
@@ -114,6 +122,10 @@ class Bernoulli(Conditional):
     def __init__(self) -> None:
         super().__init__()
 
+    @property
+    def support(self) -> constraints.Constraint:
+        return constraints.boolean
+
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
         return x * params[0] - F.softplus(params[0])
 
@@ -141,6 +153,10 @@ class Categorical(Conditional):
         if classes < 2:
             raise ValueError(f"classes must be at least 2, got classes={classes}")
         self.classes = self.num_params = self.inputs = classes
+
+    @property
+    def support(self) -> constraints.Constraint:
+        return constraints.integer_interval(0, self.classes - 1)
 
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
         return params.log_softmax(0).gather(0, x.long()[None])[0]

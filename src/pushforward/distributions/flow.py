@@ -7,8 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import constraints
 
 from ..transforms.base import Transform
+from ..transforms.domain import domain
 from .base import Density, StandardNormal
 
 
@@ -53,6 +55,10 @@ class Flow(Density):
     def arguments(self) -> dict[str, Any]:
         own = {"event_shape": list(self.event_shape), "context": self.context_features}
         return {"transform": self.transform, "base": self.base, **own}
+
+    @property
+    def support(self) -> constraints.Constraint:
+        return domain(self.transform)
 
     def log_prob(self, x: Tensor, context: Tensor | None = None, t: float | Tensor | None = None) -> Tensor:
         """log p(x | context) in nats; with ``t``, of the density p(x, t) on the way (continuous flows, 0 <= t <= 1).

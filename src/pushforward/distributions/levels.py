@@ -61,6 +61,8 @@ class LogisticLevels(Levels):
         Salimans, Karpathy, Chen, Kingma (2017), PixelCNN++, arXiv:1701.05517.
     """
 
+    centres: Tensor
+
     def __init__(self, levels: int, mixtures: int = 10) -> None:
         super().__init__()
         if mixtures < 1:

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.distributions import constraints
 
 from ..nets.made import MADE
 from ..numerics.indicators import indicators
+from ..transforms.domain import BlockConstraint
 from .base import Density
 from .conditional import draw_index
 
@@ -33,6 +35,8 @@ class Categories(Density):
         Germain et al. (2015), MADE, arXiv:1502.03509. Lecture: "Autoregressive MLP".
     """
 
+    barred: Tensor
+
     def __init__(self, net: MADE, classes: Sequence[int], *, context: int = 0) -> None:
         super().__init__()
         classes = tuple(classes)
@@ -47,6 +51,11 @@ class Categories(Density):
         self.event_shape, self.context_features = torch.Size((len(classes),)), context
         beyond = torch.arange(max(classes))[:, None] >= torch.tensor(classes)  # (most classes, columns)
         self.register_buffer("barred", torch.zeros(beyond.shape).masked_fill(beyond, -math.inf), persistent=False)
+
+    @property
+    def support(self) -> constraints.Constraint:
+        columns = [constraints.independent(constraints.integer_interval(0, n - 1), 1) for n in self.classes]
+        return BlockConstraint(columns, [1] * len(columns))
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """log p(x | context) in nats, the logarithm of a probability; -inf for a code outside its range.
@@ -111,6 +120,9 @@ class Mixed(Density):
         ValueError: the two densities do not fit the classes, or each other.
     """
 
+    names_at: Tensor
+    numbers_at: Tensor
+
     def __init__(self, categories: Categories, numbers: Density, classes: Sequence[int]) -> None:
         super().__init__()
         classes, context = tuple(classes), categories.context_features
@@ -130,6 +142,10 @@ class Mixed(Density):
         named = torch.tensor(classes) > 0
         self.register_buffer("names_at", named.nonzero()[:, 0], persistent=False)
         self.register_buffer("numbers_at", (~named).nonzero()[:, 0], persistent=False)
+
+    @property
+    def support(self) -> constraints.Constraint:
+        return MixedConstraint(self)
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """log p(x | context) in nats; -inf for a code outside its range.
@@ -178,3 +194,16 @@ class Mixed(Density):
     def _given(self, codes: Tensor, context: Tensor | None) -> Tensor:
         features = indicators(codes, self.categories.classes, self.categories.barred.dtype)
         return features if context is None else torch.cat([context.expand(*codes.shape[:-1], -1), features], -1)
+
+
+class MixedConstraint(constraints.Constraint):
+    """Rows whose categories and numbers are in the supports of their densities."""
+
+    event_dim = 1  # type: ignore[assignment]
+
+    def __init__(self, density: Mixed) -> None:
+        self.density = density
+
+    def check(self, value: Tensor) -> Tensor:
+        codes, numbers = value[..., self.density.names_at], value[..., self.density.numbers_at]
+        return self.density.categories.support.check(codes) & self.density.numbers.support.check(numbers)

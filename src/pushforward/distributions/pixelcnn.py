@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.distributions import constraints
 
 from ..nets.pixel_steps import PixelSteps
 from ..nets.pixelcnn import PixelNet, as_batch
@@ -57,6 +58,10 @@ class PixelCNN(Density):
         self.context_features = context
         self.conditional: Levels = (CategoricalLevels if conditional == "categorical" else LogisticLevels)(levels)
         self.net = PixelNet(shape[0], self.conditional.num_params, hidden=hidden, layers=layers, context=context)
+
+    @property
+    def support(self) -> constraints.Constraint:
+        return constraints.independent(constraints.integer_interval(0, self.conditional.levels - 1), 3)
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """log P(x | context) in nats; x holds whole numbers from 0 to levels - 1, in any dtype.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, constraints
+from torch.distributions import Distribution
 
 if TYPE_CHECKING:
     from .base import Density
@@ -18,34 +18,39 @@ class DensityView(Distribution):
     Args:
         density: The density that is viewed; its parameters are shared, not copied.
         context: The context, or None.
+        generator: Source of the randomness of draws; PyTorch's own where it is None.
     """
 
     arg_constraints: ClassVar[dict[str, Any]] = {}
 
-    def __init__(self, density: Density, context: Tensor | None = None) -> None:
-        self.density, self.context = density, context
+    def __init__(
+        self, density: Density, context: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> None:
+        self.density, self.context, self.generator = density, context, generator
         self.has_rsample = hasattr(density, "rsample_and_log_prob")
         batch = torch.Size() if context is None else context.shape[:-1]
         super().__init__(batch, density.event_shape, validate_args=False)
 
     @property
     def support(self) -> Any:
-        return constraints.independent(constraints.real, len(self.event_shape))
+        return self.density.support
 
     def log_prob(self, value: Tensor) -> Tensor:
         return self.density(value, self.context)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        return self.density.sample(sample_shape, self.context)
+        return self.density.sample(sample_shape, self.context, generator=self.generator)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        if not self.has_rsample:
+        draw = getattr(self.density, "rsample_and_log_prob", None)
+        if draw is None:
             raise NotImplementedError(f"{type(self.density).__name__} is discrete or has no reparameterised samples")
-        return self.density.rsample_and_log_prob(sample_shape, self.context)[0]
+        return draw(sample_shape, self.context, generator=self.generator)[0]
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> DensityView:
         if self.context is None:
             if torch.Size(batch_shape):
                 raise ValueError(f"a density without a context has no batch to expand to {tuple(batch_shape)}")
             return self
-        return DensityView(self.density, self.context.expand(*batch_shape, self.context.shape[-1]))
+        context = self.context.expand(*batch_shape, self.context.shape[-1])
+        return type(self)(self.density, context, self.generator)

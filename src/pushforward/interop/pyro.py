@@ -30,7 +30,7 @@ class PyroDensity(DensityView, TorchDistributionMixin):
     def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
         if self.context is None:  # Pyro's own wrapper draws a batch from a density that has none
             return TorchDistributionMixin.expand(self, torch.Size(batch_shape))
-        return PyroDensity(self.density, self.context.expand(*batch_shape, self.context.shape[-1]))
+        return super().expand(batch_shape)
 
 
 class FlowGuide(nn.Module):

@@ -1,1 +1,13 @@
-"""Parameter networks: nothing invertible lives here."""
+"""Parameter networks of transforms and densities, masked or plain, and fields of continuous flows."""
+
+from .conv import ConvNet as ConvNet
+from .conv import ResidualConvNet as ResidualConvNet
+from .field import ConvField as ConvField
+from .field import FourierField as FourierField
+from .field import MLPField as MLPField
+from .field import ResidualField as ResidualField
+from .field import SquashField as SquashField
+from .made import MADE as MADE
+from .mlp import MLP as MLP
+from .pixelcnn import PixelNet as PixelNet
+from .subset import SubsetNet as SubsetNet

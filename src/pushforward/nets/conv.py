@@ -83,6 +83,8 @@ class ResidualConvNet(Configurable):
         Dinh, Sohl-Dickstein, Bengio (2017), arXiv:1605.08803. He et al. (2016), arXiv:1603.05027.
     """
 
+    moved: Tensor | None
+
     def __init__(
         self,
         inputs: int,

@@ -194,6 +194,7 @@ class FourierField(Configurable):
     """
 
     TIMES = 4  # waves in t
+    turns: Tensor
 
     def __init__(
         self,

@@ -64,6 +64,8 @@ class AcrossConv(Configurable):
         ValueError: there are fewer channels than colours.
     """
 
+    mask: Tensor
+
     def __init__(
         self, inputs: int, outputs: int, taps: int, colours: int, *, strict: bool = False, copies: int = 1
     ) -> None:

@@ -28,6 +28,8 @@ class AnyOrderLikelihood(Objective):
         Uria, Murray, Larochelle (2014), arXiv:1310.1757; Hoogeboom et al. (2022), arXiv:2110.02037, equation 5.
     """
 
+    flow: AnyOrder
+
     def __init__(self, flow: AnyOrder) -> None:
         if not isinstance(flow, AnyOrder):
             raise TypeError(f"flow must be an any-order model (pf.anyorder), got {type(flow).__name__}")

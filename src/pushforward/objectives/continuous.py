@@ -42,6 +42,8 @@ class FlowMatching(Objective):
         (2025), arXiv:2503.10636.
     """
 
+    flow: Flow
+
     def __init__(
         self, flow: Flow, coupling: str = "independent", *, context_cost: float = 10.0, late: float = 1.0
     ) -> None:
@@ -108,6 +110,8 @@ class RegularisedLikelihood(Objective):
     Reference:
         Finlay et al. (2020), How to train your neural ODE, arXiv:2002.02798.
     """
+
+    flow: Flow
 
     def __init__(self, flow: Flow, *, kinetic: float = 0.01, jacobian: float = 0.01) -> None:
         super().__init__(flow)

@@ -40,6 +40,8 @@ class Objective(nn.Module):
         False  # whether losses are computed by ``self.flow(x, context)`` and nothing else of it
     )
 
+    flow: Density
+
     def __init__(self, flow: Density) -> None:
         super().__init__()
         if not isinstance(flow, Density):
@@ -122,6 +124,7 @@ class ReverseKL(Objective):
     """
 
     uses_data = False
+    flow: Flow
     calls: Tensor
 
     def __init__(

@@ -173,9 +173,8 @@ def ffjord(
         if frequencies
         else MLPField(features, context=context, hidden=hidden)
     )
-    return _flow(
-        [Continuous(field, solver=solver, rtol=rtol, atol=atol, trace=trace)], features, context, device, dtype
-    )
+    transform = Continuous(field, solver=solver, rtol=rtol, atol=atol, trace=trace)
+    return placed(Flow(transform, features, context=context), device, dtype)
 
 
 def nsf(

@@ -96,7 +96,8 @@ def _density(model: Model, transform: Transform, low: Tensor, high: Tensor) -> s
     x, y = (torch.linspace(float(a), float(b), GRID, dtype=torch.float64) for a, b in zip(low, high, strict=True))
     rows = torch.stack(torch.meshgrid(x, y.flip(0), indexing="xy"), -1).reshape(-1, 2)
     z, logdet = transform(model.rows(rows))
-    log_density = (model.flow.base.log_prob(z) + logdet).double().cpu().nan_to_num(nan=-torch.inf)  # type: ignore[operator]
+    base: Any = model.flow.base
+    log_density = (base.log_prob(z) + logdet).double().cpu().nan_to_num(nan=-torch.inf)
     height = (0.5 * (log_density - log_density.max())).exp().nan_to_num(nan=0.0)
     return base64.b64encode((255 * height).round().byte().numpy().tobytes()).decode()
 

@@ -35,7 +35,7 @@ class Configurable(nn.Module):
     registry: ClassVar[dict[str, type[Configurable]]] = {}
     _arguments: dict[str, Any]
 
-    if TYPE_CHECKING:  # parameters, buffers and submodules are attributes that only nn.Module knows of
+    if TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any: ...
 
@@ -50,8 +50,43 @@ class Configurable(nn.Module):
         remembered = self.__dict__.get("_arguments", {})  # a class without a constructor takes none
         return {name: getattr(self, name) if value is Live else value for name, value in remembered.items()}
 
+    def __repr__(self) -> str:
+        """The arguments that are no modules, but for defaults of 0 or None, and then the modules."""
+        defaults = inspect.signature(type(self).__init__).parameters
+        given = {name: value for name, value in self.arguments().items() if _is_told(value, defaults.get(name))}
+        about = ", ".join(f"{name}={_short(value)}" for name, value in given.items())
+        lines = ["; ".join(filter(None, (about, self.extra_repr())))]
+        children = dict(self.named_children())
+        if len(children) == 1 and isinstance(only := next(iter(children.values())), nn.ModuleList):
+            lines += repr(only).split("\n")[1:-1]  # a list that is all there is needs no name
+        else:
+            for name, child in children.items():
+                if not isinstance(child, nn.ParameterList):
+                    lines += f"  ({name}): {child!r}".replace("\n", "\n  ").split("\n")
+        first, *rest = lines
+        return f"{type(self).__name__}({first}" + "".join(f"\n{line}" for line in rest) + ("\n)" if rest else ")")
+
 
 Described = Configurable  # its name in version 0.1
+
+
+def _is_told(value: Any, parameter: inspect.Parameter | None) -> bool:
+    """Whether ``repr`` shows an argument: no modules, which come by themselves, and no defaults of 0 or None."""
+    if isinstance(value, Tensor):
+        return True
+    if isinstance(value, list | tuple) and any(isinstance(item, nn.Module) for item in value):
+        return False
+    optional = parameter is not None and parameter.default is not parameter.empty
+    return not isinstance(value, nn.Module) and (bool(value) or not optional)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"tensor of shape {tuple(value.shape)}"
+    if isinstance(value, list | tuple | range):
+        shown = [_short(item) for item in value]
+        return f"[{', '.join(shown if len(shown) <= 12 else [*shown[:4], '…', *shown[-4:]])}]"
+    return repr(value)
 
 
 def _name(cls: type) -> str:

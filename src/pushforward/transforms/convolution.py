@@ -192,6 +192,7 @@ class AutoregressiveConv(Transform):
     """
 
     event_dim = 3
+    mask: Tensor
 
     def __init__(self, channels: int, size: int = 3, reverse: bool = False) -> None:
         super().__init__()

@@ -38,6 +38,8 @@ class Dequantise(Transform):
         ValueError: ``levels`` is below 2.
     """
 
+    like: Tensor
+
     def __init__(self, levels: int = 256, event_dim: int = 3) -> None:
         super().__init__()
         if levels < 2:
@@ -74,6 +76,7 @@ class VariationalDequantise(Transform):
     """
 
     event_dim = 3
+    like: Tensor
 
     def __init__(self, shape: Sequence[int], levels: int = 256, hidden: int = 32) -> None:
         super().__init__()

@@ -66,6 +66,7 @@ class Checkerboard(Split):
     """
 
     event_dim = 3
+    mask: Tensor
 
     def __init__(self, height: int, width: int, swap: bool = False) -> None:
         super().__init__()

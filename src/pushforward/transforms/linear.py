@@ -26,6 +26,9 @@ class Permutation(Transform):
         Lecture: "Jacobian structure", case 1.
     """
 
+    order: Tensor
+    back: Tensor
+
     def __init__(self, order: Sequence[int] | Tensor) -> None:
         super().__init__()
         order = torch.as_tensor(order, dtype=torch.long)
@@ -193,6 +196,10 @@ class PLU(Matrix):
         Kingma, Dhariwal (2018), Glow, arXiv:1807.03039. Lecture: "Matrix decompositions".
     """
 
+    order: Tensor
+    back: Tensor
+    sign: Tensor
+
     def __init__(self, weight: int | Tensor) -> None:
         super().__init__()
         start = starting_matrix(weight)
@@ -248,6 +255,9 @@ class QR(Matrix):
         Hoogeboom, van den Berg, Welling (2019), Emerging convolutions, arXiv:1901.11137. Lecture: "Matrix
         decompositions".
     """
+
+    sign: Tensor
+    vectors: Tensor
 
     def __init__(self, weight: int | Tensor, orthogonal: str = "householder") -> None:
         super().__init__()

@@ -24,6 +24,9 @@ class Standardize(Transform):
         ValueError: shapes differ, or a scale is not positive.
     """
 
+    loc: Tensor
+    scale: Tensor
+
     def __init__(self, loc: Tensor | Sequence[float] | float, scale: Tensor | Sequence[float] | float) -> None:
         super().__init__()
         loc, scale = torch.as_tensor(loc), torch.as_tensor(scale)
@@ -58,6 +61,9 @@ class Whiten(Transform):
     Raises:
         ValueError: shapes do not fit, or the diagonal is not positive.
     """
+
+    loc: Tensor
+    factor: Tensor
 
     def __init__(self, loc: Tensor | Sequence[float], factor: Tensor | Sequence[Sequence[float]]) -> None:
         super().__init__()

@@ -15,6 +15,8 @@ class Precision(Transform):
     not once a mean is taken off in float64; float64 minus float32 constants is float64, so the constants may be either.
     """
 
+    like: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("like", torch.zeros(()), persistent=False)  # says the precision of the layers behind

@@ -1,0 +1,132 @@
+"""Where the data of a transform can be: its domain, as a constraint of ``torch.distributions``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+
+from . import elementwise as e
+from .base import Compose, Inverse, Transform
+from .constrained import Above, Below, Between, Blocks, Ordered, StickBreaking
+from .dequantise import Dequantise, UnitLogit, VariationalDequantise
+from .reversible import Reversible
+
+
+class Increasing(constraints.Constraint):
+    """Rows of numbers that increase."""
+
+    event_dim = 1  # type: ignore[assignment]
+
+    def check(self, value: Tensor) -> Tensor:
+        return (value.diff(dim=-1) > 0).all(-1)
+
+
+SYMMETRIC = constraints.interval(-1.0, 1.0)
+DOMAINS: dict[type[Transform], constraints.Constraint] = {
+    e.Log: constraints.positive,
+    e.InverseSoftplus: constraints.positive,
+    e.Logit: constraints.unit_interval,
+    e.Atanh: SYMMETRIC,
+    UnitLogit: constraints.unit_interval,
+    Ordered: Increasing(),
+    StickBreaking: constraints.simplex,
+}
+RANGES: dict[type[Transform], constraints.Constraint] = {
+    e.Exp: constraints.positive,
+    e.Softplus: constraints.positive,
+    e.Sigmoid: constraints.unit_interval,
+    e.Tanh: SYMMETRIC,
+}  # domains of the inverses
+
+
+def domain(transform: Transform) -> constraints.Constraint:
+    """The events that a transform takes: the whole space where nothing in it bounds them.
+
+    Of a composition it is the domain of the first transform that has any other than the whole space; where others come
+    before that one, a constraint that only knows whether given events lie in it.
+    """
+    found = _bounded(transform)
+    return _on_events(constraints.real, transform.event_dim) if found is None else found
+
+
+class Preimage(constraints.Constraint):
+    """The events that a transform takes to where a constraint holds.
+
+    Args:
+        transform: The transform.
+        constraint: A constraint on its results.
+    """
+
+    def __init__(self, transform: Transform, constraint: constraints.Constraint) -> None:
+        self.transform, self.constraint, self.event_dim = transform, constraint, transform.event_dim  # type: ignore[misc]
+
+    @torch.no_grad()
+    def check(self, value: Tensor) -> Tensor:
+        return self.constraint.check(self.transform(value)[0])
+
+
+class BlockConstraint(constraints.Constraint):
+    """Rows whose blocks of features obey constraints of their own.
+
+    Args:
+        parts: The constraint of each block, on rows.
+        sizes: The features of each block.
+    """
+
+    event_dim = 1  # type: ignore[assignment]
+
+    def __init__(self, parts: Sequence[constraints.Constraint], sizes: Sequence[int]) -> None:
+        self.parts, self.sizes = tuple(parts), tuple(sizes)
+
+    def check(self, value: Tensor) -> Tensor:
+        blocks = zip(self.parts, value.split(self.sizes, -1), strict=True)
+        return torch.stack([part.check(block) for part, block in blocks], -1).all(-1)
+
+
+def _bounded(transform: Transform) -> Any:
+    """The domain of a transform; None where it is the whole space."""
+    parts = _flat(transform)
+    for place, part in enumerate(parts):
+        found = _own(part)
+        if found is not None:
+            found = _on_events(found, part.event_dim)
+            return Preimage(Compose(parts[:place]), found) if place else found
+    return None
+
+
+def _flat(transform: Transform) -> list[Transform]:
+    if isinstance(transform, Compose | Reversible):
+        return [part for each in transform.transforms for part in _flat(each)]
+    if isinstance(transform, Inverse) and isinstance(transform.transform, Compose):
+        return [part for each in reversed(transform.transform.transforms) for part in _flat(Inverse(each))]
+    return [] if isinstance(transform, e.Identity) else [transform]
+
+
+def _own(part: Transform) -> Any:
+    """The same for a transform that is no composition, on numbers rather than events where that is simpler."""
+    if isinstance(part, Inverse):
+        return RANGES.get(type(part.transform))
+    if isinstance(part, Above):
+        return constraints.greater_than(part.low)
+    if isinstance(part, Below):
+        return constraints.less_than(part.high)
+    if isinstance(part, Between):
+        return constraints.interval(part.low, part.low + part.width)
+    if isinstance(part, Dequantise | VariationalDequantise):
+        return constraints.integer_interval(0, part.levels - 1)
+    if isinstance(part, Blocks | e.Columns):
+        found = [_bounded(each) for each in part.maps]
+        parts = [_on_events(constraints.real if each is None else each, 1) for each in found]
+        sizes = part.sizes if isinstance(part, Blocks) else [1] * len(parts)
+        return None if all(each is None for each in found) else BlockConstraint(parts, sizes)
+    return DOMAINS.get(type(part))
+
+
+def _on_events(constraint: Any, event_dim: int) -> constraints.Constraint:
+    """A constraint on numbers as one on events."""
+    missing = event_dim - constraint.event_dim
+    return constraints.independent(constraint, missing) if missing > 0 else constraint
