@@ -18,6 +18,7 @@ from ..models.base import FittedDensity
 from ..models.compare import compare
 from ..models.console import Console
 from ..models.held_out import HeldOut
+from ..models.notebook import called
 from ..models.options import TrainingOptions
 from ..models.report import check_page, write
 from ..report.images.density import ImageModel
@@ -27,7 +28,7 @@ from .formats import channels_first, resized
 from .held_out import fitting, held_out_images
 from .labelled import LabelledImages, numbered, one_hot, read_pictures, unpacked
 from .options import ImageOptions
-from .report import described, told, write_page
+from .report import described, figures, picture, told, write_page
 from .sample import classes_of, sample_file
 from .score import score_file
 
@@ -122,7 +123,7 @@ class ImageDensity(FittedDensity):
             InputError: the images or an argument cannot be used; says why.
         """
         read = _read(images, labels, self.options.resize)
-        self.fit_read(read, Console(quiet=not progress), f"pf.ImageDensity().fit({read.path})")
+        self.fit_read(read, Console(quiet=not progress), f"pf.{called(self)}.fit({read.path})")
         return self
 
     def fit_read(self, images: LabelledImages, console: Console, command: str) -> None:
@@ -240,6 +241,12 @@ class ImageDensity(FittedDensity):
 
     def detailed(self) -> list[str]:
         return describe_held_out(self.facts["summary"]["held_out"])
+
+    def figures(self) -> dict[str, str]:
+        return figures(self)
+
+    def picture(self) -> str:
+        return picture(self)
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from ..models.options import TrainingOptions
 
@@ -33,8 +32,3 @@ class ImageOptions:
     levels: int | None = None
     bits: int | None = None
     training: TrainingOptions = field(default_factory=TrainingOptions)
-
-    def stated(self) -> dict[str, Any]:
-        """The choices that differ from the defaults, for the record of what was done."""
-        usual = ImageOptions()
-        return {name: value for name, value in vars(self).items() if value != getattr(usual, name)}

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from markupsafe import Markup
+
 from ..models.held_out import HeldOut
 from ..report.images.build import write_image_report
+from ..report.words import plus_minus
 from ..tables.errors import listed
+from .formats import png
 from .labelled import GIVEN
+from .sample import classes_of, full_range
 
 if TYPE_CHECKING:
     from .density import ImageDensity
@@ -47,3 +53,20 @@ def described(model: ImageDensity) -> list[tuple[str, str]]:
     channels, height, width = model.shape
     images = f"{height} x {width}, {'grey' if channels == 1 else 'RGB'}, {model.levels} levels"
     return [("images", images), *([(f"given {GIVEN}", listed(model.classes))] if model.classes else [])]
+
+
+def figures(model: ImageDensity) -> dict[str, str]:
+    """The held-out bits per dimension, and the gain over independent pixels."""
+    held = model.facts["summary"]["held_out"]
+    names = {"Held-out bits per dimension": "bits_per_dim", "Gain over independent pixels": "gain"}
+    found = {label: (held[name], held[f"{name}_standard_error"]) for label, name in names.items()}
+    return {label: "not finite" if None in pair else plus_minus(*pair) for label, pair in found.items()}
+
+
+def picture(model: ImageDensity) -> str:
+    """A dozen images of the model."""
+    drawn = model.model(model.seed).sample(12, model.context(classes_of(model, 12, {})))
+    address = "data:image/png;base64," + base64.b64encode(png(full_range(drawn, model.levels), columns=12)).decode()
+    return Markup('<img src="{}" alt="Images drawn from the model." style="width:100%;max-width:48rem">').format(
+        address
+    )

@@ -15,6 +15,7 @@ from .compare import compare
 from .console import Console, plain
 from .held_out import HeldOut
 from .info import describe
+from .notebook import card, sentence
 from .report import check_page, write
 from .saved import load_saved, save
 
@@ -28,6 +29,7 @@ class FittedDensity(ABC):
         kind: What it describes: ``table`` or ``image``.
         noun: What it describes the density of: ``rows`` or ``images``.
         measure: What two models are compared by.
+        options: What was chosen.
         density: The density itself, once there is one.
         facts: What is saved beside it: ``summary``, ``quantiles``, ``history``, ``held_out``, …
         path: Where it was loaded from or saved to.
@@ -36,6 +38,7 @@ class FittedDensity(ABC):
     kind: ClassVar[str]
     noun: ClassVar[str]
     measure: ClassVar[str]
+    options: Any
     density: Density
     facts: dict[str, Any]
     path: Path | None = None
@@ -158,6 +161,20 @@ class FittedDensity(ABC):
     @abstractmethod
     def detailed(self) -> list[str]:
         """The rest of what ``info`` says."""
+
+    @abstractmethod
+    def figures(self) -> dict[str, str]:
+        """The held-out figures by their names, with their standard errors; the first is the one that counts."""
+
+    @abstractmethod
+    def picture(self) -> str:
+        """A small picture of the fit, as HTML."""
+
+    def __repr__(self) -> str:
+        return sentence(self)
+
+    def _repr_html_(self) -> str | None:
+        return card(self) if hasattr(self, "density") else None
 
     def _hold(self, density: Density, facts: dict[str, Any]) -> None:
         """Becomes the fitted model of a density and its facts."""

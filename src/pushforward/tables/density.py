@@ -21,6 +21,7 @@ from ..models.base import FittedDensity
 from ..models.compare import compare
 from ..models.console import Console
 from ..models.held_out import HeldOut
+from ..models.notebook import called
 from ..models.options import TrainingOptions
 from ..models.report import check_page, write
 from ..models.train import Rows
@@ -35,7 +36,7 @@ from .formats.table import Table, read_table
 from .held_out import held_out_rows, saved_held_out
 from .options import TableOptions
 from .read import WEIGHTS, Read, from_frame_or_file, read_any
-from .report import detailed, told, write_page
+from .report import detailed, figures, picture, told, write_page
 from .sample import check_given, draw, given_values, sample_file
 from .schema.cells import cell_log_density
 from .schema.schema import Schema
@@ -183,7 +184,7 @@ class TableDensity(FittedDensity):
         if sample_weight is not None:
             read = read.weighted(sample_weight)
             self.options = dataclasses.replace(self.options, weights=WEIGHTS)
-        return self.fit_read(read, Console(quiet=not progress), f"pf.TableDensity().fit({read.table.path})")
+        return self.fit_read(read, Console(quiet=not progress), f"pf.{called(self)}.fit({read.table.path})")
 
     def fit_read(self, read: Read, console: Console, command: str) -> Self:
         """Fits a table that was read, and keeps the command that did it; the shell's way in.
@@ -367,6 +368,12 @@ class TableDensity(FittedDensity):
 
     def detailed(self) -> list[str]:
         return detailed(self)
+
+    def figures(self) -> dict[str, str]:
+        return figures(self)
+
+    def picture(self) -> str:
+        return picture(self)
 
     def _hold(self, density: Density, facts: dict[str, Any]) -> None:
         super()._hold(density, facts)

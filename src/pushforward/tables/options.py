@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from ..models.options import TrainingOptions
 
@@ -47,8 +46,3 @@ class TableOptions:
     samples: int = 16
     stream: bool = False
     training: TrainingOptions = field(default_factory=TrainingOptions)
-
-    def stated(self) -> dict[str, Any]:
-        """The choices that differ from the defaults, for the record of what was done."""
-        usual = TableOptions()
-        return {name: value for name, value in vars(self).items() if value != getattr(usual, name)}
