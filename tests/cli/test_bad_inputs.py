@@ -38,6 +38,7 @@ def text_in(row: int):
 
 
 FIT = "fit {}/t.csv -o {}/m --flow maf --steps 1 "
+STRICT = FIT + "--strict "
 CASES = {
     # the file
     "no file": (lambda f: None, FIT, "t.csv: there is no such file"),
@@ -63,45 +64,42 @@ CASES = {
         "'val' has 3 columns, but 'train' has 2",
     ),
     # the values
-    "only text": (lambda f: csv(f, k=["u", "v"] * 40, l=["w"] * 80), FIT, "no column of numbers is left to model"),
+    "nothing but names": (
+        lambda f: csv(f, k=[f"id{i}" for i in range(80)], n=range(1, 81)),
+        FIT,
+        "no column is left to model; k: left out: a name or free text",
+    ),
     "names of their own": (
         lambda f: csv(f, a=A, k=[f"id{i}" for i in range(80)]),
-        FIT,
+        STRICT,
         "column 'k' holds 80 different values in 80 rows; leave it out with --columns, or group them",
     ),
-    "one text": (lambda f: csv(f, a=A, k=["u"] * 80), FIT, "column 'k' is 'u' in every row; leave it out with"),
-    "spoilt given": (text_in(6), FIT + "--given a", "or take it for a category with --categories"),
-    "one bad cell": (text_in(6), FIT, "column 'a', row 7: 'abc' is not a number"),
+    "one text": (lambda f: csv(f, a=A, k=["u"] * 80), STRICT, "column 'k' is constant ('u' in every row)"),
+    "spoilt given": (text_in(6), STRICT + "--given a", "or take it for a category with --categories"),
+    "one bad cell": (text_in(6), STRICT, "column 'a', row 7: 'abc' is not a number"),
     "money": (
         lambda f: csv(f, a=A, b=[f"${v:,.2f}" for v in 1e4 * B]),
-        FIT,
+        STRICT,
         "is a number with marks; write it without",
     ),
-    "per cent": (lambda f: csv(f, a=A, b=[f"{v:.1f}%" for v in B]), FIT, "column 'b', row 1: "),
+    "per cent": (lambda f: csv(f, a=A, b=[f"{v:.1f}%" for v in B]), STRICT, "column 'b', row 1: "),
     "too large": (lambda f: csv(f, a=1e300 * A), FIT, "outside of what single precision holds; change its units"),
-    "missing": (spoilt(4, None), FIT, "column 'a', row 5: a missing value; leave such rows out with --drop-missing"),
-    "infinite": (spoilt(4, float("inf")), FIT, "column 'a', row 5: an infinite value"),
-    "all missing": (lambda f: csv(f, a=A, b=[None] * 80), FIT, "column 'b' has no value in any row"),
-    "dates": (
-        lambda f: pl.DataFrame({"a": A, "d": np.datetime64("2024-01-01") + np.arange(80)}).write_parquet(
-            f / "t.parquet"
-        ),
-        "fit {}/t.parquet -o {}/m",
-        "column 'd' holds Date values, which are neither numbers nor text",
-    ),
-    "constant": (lambda f: csv(f, a=A, b=[3.0] * 80), FIT, "column 'b' is constant (3 in every row)"),
-    "copy": (lambda f: csv(f, a=A, b=2 * A + 1), FIT, "columns a, b determine each other"),
-    "few rows": (lambda f: csv(f, a=A[:9], b=B[:9]), FIT, "has 9 usable rows, and 2 columns need at least 50"),
+    "missing": (spoilt(4, None), STRICT, "column 'a', row 5: a missing value; leave such rows out with --drop-missing"),
+    "infinite": (spoilt(4, float("inf")), STRICT, "column 'a', row 5: an infinite value"),
+    "all missing": (lambda f: csv(f, a=A, b=[None] * 80), STRICT, "column 'b' has no value in any row"),
+    "constant": (lambda f: csv(f, a=A, b=[3.0] * 80), STRICT, "column 'b' is constant (3.0 in every row)"),
+    "copy": (lambda f: csv(f, a=A, b=2 * A + 1), STRICT, "column 'b' follows from others"),
+    "few rows": (lambda f: csv(f, a=A[:9], b=B[:9]), FIT, "has 9 usable rows, and a density needs at least 10"),
     "few left": (
-        lambda f: csv(f, a=[None] * 60 + list(A[:20]), b=B),
+        lambda f: csv(f, a=[None] * 75 + list(A[:5]), b=B),
         FIT + "--drop-missing",
-        "has 20 usable rows",
+        "has 5 usable rows",
     ),
     "out of bounds": (good, FIT + "--columns a,b --bounds a=0,1", "lies outside its bounds 0 and 1"),
     "constant given": (lambda f: csv(f, a=A, k=["u"] * 80), FIT + "--given k", "column 'k' is 'u' in every row"),
     "many texts": (
         lambda f: csv(f, a=np.tile(A, 3), k=[f"id{i}" for i in range(240)]),
-        FIT + "--given k",
+        STRICT + "--given k",
         "column 'k' holds 240 different values, and a category may have 200",
     ),
     # the arguments
@@ -116,7 +114,7 @@ CASES = {
     ),
     "twice": (good, FIT + "--columns a,a", "--columns: 'a' is named twice"),
     "both": (good, FIT + "--columns a,k --given k", "modelled or conditioned on, not both"),
-    "nothing left": (good, FIT + "--given a,b,k", "no column of numbers is left to model"),
+    "nothing left": (good, FIT + "--given a,b,k", "no column is left to model"),
     "empty name": (good, FIT + "--columns a,,b", "expected column names with commas"),
     "unknown flow": (
         good,

@@ -116,7 +116,7 @@ def test_the_report_speaks_of_names(tmp_path: Path, model: Path, run: Run) -> No
 def test_models_that_know_other_names_are_not_compared(tmp_path: Path, model: Path, run: Run) -> None:
     table = flats().filter(pl.col("town") != "Köln")
     table.write_csv(tmp_path / "t.csv")
-    run("fit", tmp_path / "t.csv", "-o", tmp_path / "m", "--categories", "district", *QUICK)
+    run("fit", tmp_path / "t.csv", "-o", tmp_path / "m", "--numbers", "district", *QUICK)
     error = run("compare", model, tmp_path / "m", tmp_path / "t.csv", code=2)["error"]
     assert "know different categories of 'town'" in error
 
@@ -134,7 +134,7 @@ def test_missing_names_are_dropped_by_choice(tmp_path: Path, run: Run) -> None:
     table = flats().with_columns(pl.when(pl.int_range(pl.len()) % 90 == 3).then(None).otherwise("town").alias("town"))
     table.write_csv(tmp_path / "t.csv")
     fit = ("fit", tmp_path / "t.csv", "-o", tmp_path / "m", "--columns", "town,rent", *QUICK)
-    assert "column 'town', row 4: a missing value" in run(*fit, code=2)["error"]
+    assert "column 'town', row 4: a missing value" in run(*fit, "--strict", code=2)["error"]
     assert "10 rows with missing" in run(*fit, "--drop-missing")["notes"][0]
     run("score", tmp_path / "m", tmp_path / "t.csv", "-o", tmp_path / "s.csv", "--drop-missing")
     assert pl.read_csv(tmp_path / "s.csv")["log_density"].null_count() == 10

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pushforward.tables.schema.cells import Cells, cell_log_density
-from pushforward.tables.schema.infer import learn_schema
+from pushforward.tables.schema.decide import learn_schema
 
 RNG = np.random.default_rng(1)
 COUNTS = np.round(RNG.normal(0, 2, 500))
@@ -22,7 +22,7 @@ def log_normal(x: torch.Tensor, context: torch.Tensor | None = None) -> torch.Te
 
 
 def schema_of(**columns: np.ndarray):
-    return learn_schema(pl.DataFrame(columns), list(columns), [], "t.csv")
+    return learn_schema(pl.DataFrame(columns), list(columns), [], "t.csv", numbers=list(columns))
 
 
 def test_whole_numbers_get_the_probability_of_their_cell() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pushforward.tables.errors import InputError
-from pushforward.tables.schema.infer import learn_schema
+from pushforward.tables.schema.decide import learn_schema
 from pushforward.tables.stream import shuffle, survey
 from pushforward.tables.stream.large import open_parquet
 
@@ -38,12 +38,12 @@ def table(**columns):
     return pl.DataFrame({**plain, **columns})
 
 
-def surveyed(source, drop_missing=False, seed=3):
+def surveyed(source, drop_missing=False, seed=3, strict=False):
     division = survey.Division(source.rows, seed, 0.1)
-    found = survey.survey(source, division, ["place", "b"], ["k"], drop_missing)
+    found = survey.survey(source, division, ["place", "b", "k"], drop_missing, strict)
     everything = pl.concat([found.sample, found.val, found.test, found.witnesses])
     schema = learn_schema(everything, ["place", "b"], ["k"], "t")
-    return found, schema, shuffle.ShuffledRows(source, schema, division, found.kept, seed)
+    return found, schema, shuffle.ShuffledRows(source, schema, division, found.kept, seed, drop_missing)
 
 
 def places(stream, epoch=0, start=0):
@@ -90,7 +90,10 @@ def test_missing_rows_are_left_out_or_named_with_file_and_row(tmp_path):
     b[1234], b[2500] = np.nan, np.inf
     source = write(tmp_path, table(b=b))
     with pytest.raises(InputError, match=r"1.parquet: column 'b', row 235: a missing value"):
-        surveyed(source)
+        surveyed(source, strict=True)
+    found, schema, stream = surveyed(source)
+    assert stream.rows == len(places(stream)) == ROWS - found.val.height - found.test.height
+    assert schema.columns[1].holes > 0
     found, _, stream = surveyed(source, drop_missing=True)
     assert found.unusable == 2
     assert not {1234.5, 2500.5} & set(places(stream).tolist())
@@ -111,7 +114,7 @@ def test_one_row_in_thousands_decides_what_a_column_is(tmp_path):
 
 
 def test_files_that_change_are_noticed(tmp_path):
-    _, _, stream = surveyed(write(tmp_path, table()))
+    _, _, stream = surveyed(write(tmp_path, table()), drop_missing=True)
     before = stream.identity()
     spoilt = table()["b"].to_numpy().copy()
     spoilt[places(stream)[0].long()] = np.nan

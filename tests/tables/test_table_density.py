@@ -48,7 +48,7 @@ def fitted() -> pf.TableDensity:
 
 @pytest.fixture(scope="module")
 def conditioned() -> pf.TableDensity:
-    return pf.TableDensity(given=["colour"], **QUICK).fit(TABLE, validation=TABLE[:60])
+    return pf.TableDensity(given=["colour"], numbers=["count"], **QUICK).fit(TABLE, validation=TABLE[:60])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -115,12 +115,14 @@ def test_encoded_rows_have_the_density_that_the_model_says(conditioned: pf.Table
     np.testing.assert_allclose(average, model.score_samples(TABLE), atol=1e-4)
 
 
-def test_scores_come_with_their_errors_and_rows_with_missing_cells_have_none(fitted: pf.TableDensity):
+def test_scores_come_with_their_errors_and_integrate_missing_cells_out(fitted: pf.TableDensity):
     holes = TABLE.with_columns(pl.when(pl.int_range(pl.len()) == 3).then(None).otherwise("size").alias("size"))
     values, errors = fitted.score_samples(holes, errors=True)
-    assert np.flatnonzero(np.isnan(values)).tolist() == [3]
-    assert (errors[values == values] > 0).all()
-    assert fitted.score(holes) == pytest.approx(np.delete(fitted.score_samples(TABLE), 3).mean())
+    assert np.isfinite(values).all()
+    assert (errors > 0).all()
+    np.testing.assert_allclose(np.delete(values, 3), np.delete(fitted.score_samples(TABLE), 3))
+    assert values[3] > fitted.score_samples(TABLE)[3] + np.log(0.1)  # a sum over all sizes, and not one of them
+    assert fitted.score(holes) == pytest.approx(values.mean())
     weights = np.arange(300.0)
     assert fitted.score(TABLE, sample_weight=weights) == pytest.approx(
         np.average(fitted.score_samples(TABLE), weights=weights)
@@ -149,9 +151,12 @@ def test_notes_say_what_was_left_out():
     holes = holes.with_columns(pl.when(pl.int_range(pl.len()) < 2).then(None).otherwise("size").alias("size"))
     model = pf.TableDensity(**{**QUICK, "steps": 1}).fit(holes)
     said = " ".join(model.notes_)
-    assert "name hold too many different texts" in said
-    assert "2 rows with missing or infinite values are left out" in said
-    with pytest.raises(InputError, match=r"column 'size', row 1: a missing value .* with strict=False"):
+    assert "name: left out: a name or free text" in said
+    assert model.schema.names == ["size", "price", "count", "colour"]
+    assert model.schema.columns[-1].of == "size"
+    dropped = pf.TableDensity(drop_missing=True, **{**QUICK, "steps": 1}).fit(holes)
+    assert "2 rows with missing or infinite values are left out" in " ".join(dropped.notes_)
+    with pytest.raises(InputError, match=r"column 'size', row 1: a missing value .* with drop_missing=True"):
         pf.TableDensity(strict=True).fit(holes)
 
 

@@ -28,17 +28,17 @@ def run(data: Path | None, output: Path, console: Console, *, budget: float, see
     folder = output / "model"
     names = {kind: output / name for kind, name in FILES.items()}
     training = TrainingOptions(budget=budget, seed=seed)
-    options = TableOptions(flow=flow, strict=False, drop_missing=True, training=training)
+    options = TableOptions(flow=flow, training=training)
     command = f"pushforward fit {data} -o {folder} --flow {flow} --budget {budget:g} --seed {seed}"
     console.say(f"1. {command}")
     summary = fit_table(data, folder, options, console, command)
     model = TableDensity.load(folder)
     console.say(f"\n2. pushforward score {folder} {data} -o {names['scores']}")
-    scored = model.score_file(data, names["scores"], console, drop_missing=True)
+    scored = model.score_file(data, names["scores"], console)
     console.say(f"\n3. pushforward sample {folder} -n {scored['rows']} -o {names['samples']}")
     model.sample_file(scored["rows"], names["samples"], {}, console, seed=seed)
     console.say(f"\n4. pushforward report {folder} {data} -o {names['report']}")
-    model.report_file(data, names["report"], console, seed=seed, drop_missing=True)
+    model.report_file(data, names["report"], console, seed=seed)
     return {"fit": summary, "score": scored, **{kind: str(path) for kind, path in names.items()}}
 
 

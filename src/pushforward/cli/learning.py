@@ -48,6 +48,8 @@ def fit(
     columns: str | None = None,
     given: str | None = None,
     categories: str | None = None,
+    numbers: str | None = None,
+    strict: Annotated[bool, Parameter(negative="")] = False,
     weights: str | None = None,
     drop_missing: DropMissing = False,
     bounds_: Annotated[list[str] | None, Parameter(name="--bounds", negative="")] = None,
@@ -100,6 +102,9 @@ def fit(
         given: Columns to condition on: the density is that of the others given these. For images, class: the folder
             that each lies in, the array labels of the .npz, or the idx file of labels.
         categories: Columns whose numbers are names, as in zip,rooms: categories, as text always is.
+        numbers: Columns whose values are numbers on a scale, however few; without it, up to 12 different values have a
+            probability each, and no others are drawn.
+        strict: Refuse what would be decided otherwise: missing cells, constants, names and free text.
         weights: A column that says how much each row counts, in training and in all figures; it is not modelled.
         bounds_: An interval that a column stays in, as in share=0,1 (or weight=0, for no upper end). May be repeated.
         epochs: Passes over the training rows.
@@ -157,6 +162,8 @@ def fit(
         columns=names("--columns", columns),
         given=names("--given", given),
         categories=names("--categories", categories),
+        numbers=names("--numbers", numbers),
+        strict=strict,
         weights=weights,
         bounds=bounds(bounds_ or []),
         drop_missing=drop_missing,

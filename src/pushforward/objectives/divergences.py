@@ -48,6 +48,11 @@ class Objective(nn.Module):
             raise TypeError(f"flow must be a density (a Flow, say), got {type(flow).__name__}")
         self.flow = flow
 
+    @property
+    def takes_missing(self) -> bool:
+        """Whether rows may have NaN where a value was not observed."""
+        return self.flow.takes_missing
+
     def held_out(self, *inputs: Any, **options: Any) -> Tensor:
         """The loss of every row, or of every draw: what validation averages, and whose spread gives its error."""
         raise NotImplementedError

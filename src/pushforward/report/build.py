@@ -191,7 +191,8 @@ def _said(column: Column) -> dict[str, Any]:
     if column.atoms:
         said["kind"] = f"{column.kind} at {listed(f'{value:g}' for value, _, _ in column.atoms)}"
     first = "none" if column.first == "none" else "arsinh" if column.first == "asinh" else column.first
-    bounds = "" if column.bounds is None else f" between {column.bounds[0]:g} and {column.bounds[1]:g}"
+    low, high = column.bounds or (None, None)
+    bounds = "" if low is None else f" above {low:g}" if high is None else f" between {low:g} and {high:g}"
     return said | {"first transform": first + bounds}
 
 

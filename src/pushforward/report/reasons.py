@@ -10,7 +10,7 @@ units, so they compare across columns; where several columns are odd together, n
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -24,34 +24,44 @@ BATCH = 65_536  # candidate rows that are scored at once
 
 
 def repairs(
-    log_prob: LogProb, rows: Tensor, candidates: Sequence[Tensor], context: Tensor | None = None
+    log_prob: LogProb,
+    rows: Tensor,
+    candidates: Sequence[Tensor],
+    context: Tensor | None = None,
+    holes: Mapping[int, int] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """How much denser each row would be with one column changed.
 
     Args:
         log_prob: Log-densities (n,) in nats of rows (n, features) and contexts.
         rows: Rows (r, features) to explain.
-        candidates: For every column, the values to try.
+        candidates: For every column that is to be explained, from the first on, the values to try.
         context: Contexts (r, context features) of the rows.
+        holes: For columns of numbers with missing values, the column that says which are missing.
 
     Returns:
-        The gain in log-density, nats, and the value that gives it, both (r, features). A gain is at least 0, and
+        The gain in log-density, nats, and the value that gives it, both (r, columns). A gain is at least 0, and
         infinite where a row had no density and would have one.
     """
     before = log_prob(rows, context)
-    tried = [_best(log_prob, rows, column, values, context) for column, values in enumerate(candidates)]
+    holes = holes or {}
+    tried = [
+        _best(log_prob, rows, column, values, context, holes.get(column)) for column, values in enumerate(candidates)
+    ]
     gains = [(after - before).nan_to_num(nan=0.0, posinf=math.inf).clamp_min(0) for after, _ in tried]
     return torch.stack(gains, 1), torch.stack([values for _, values in tried], 1)
 
 
 def _best(
-    log_prob: LogProb, rows: Tensor, column: int, values: Tensor, context: Tensor | None
+    log_prob: LogProb, rows: Tensor, column: int, values: Tensor, context: Tensor | None, hole: int | None
 ) -> tuple[Tensor, Tensor]:
     """The largest log-density over the values of one column, and the value that has it, both (r,)."""
     scores = []
     for part in torch.arange(len(rows)).split(max(BATCH // len(values), 1)):
         changed = rows[part].repeat_interleave(len(values), 0)  # row 1 with every value, then row 2, …
         changed[:, column] = values.repeat(len(part))
+        if hole is not None:
+            changed[:, hole] = 0.0
         given = None if context is None else context[part].repeat_interleave(len(values), 0)
         scores.append(log_prob(changed, given).view(len(part), -1))
     best, place = torch.cat(scores).max(1)

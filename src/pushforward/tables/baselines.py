@@ -21,7 +21,7 @@ class Gaussian:
     Columns of categories k have independent frequencies, :math:`\sum_j \log p(k_j)`, and belong to c for the others.
 
     Args:
-        x: Rows of shape ``(n, m)``; at least one column holds numbers.
+        x: Rows of shape ``(n, m)``;
         context: Contexts of shape ``(n, c)``, or None.
         classes: For every column, how many categories it has; 0 for numbers. All hold numbers where it is empty.
         weights: How much each row counts, of shape ``(n,)``; all alike where it is None.
@@ -39,6 +39,9 @@ class Gaussian:
         share = torch.ones(len(x), 1, dtype=x.dtype) if weights is None else weights.double()[:, None] / weights.mean()
         self.frequencies = self._frequencies(names, share)
         design = self._design(names, context)
+        self.weights, self.cholesky = x.new_zeros(design.shape[1], 0), x.new_zeros(0, 0)
+        if not x.shape[1]:
+            return
         # gelsd copes with the indicators of a category, which add up to the constant column
         self.weights = torch.linalg.lstsq(share.sqrt() * design, share.sqrt() * x, driver="gelsd").solution
         residual = share.sqrt() * (x - design @ self.weights)
@@ -67,6 +70,8 @@ class Gaussian:
     def from_json(cls, values: dict[str, Any]) -> Gaussian:
         made = cls.__new__(cls)
         made.weights, made.cholesky = (torch.tensor(values[k], dtype=torch.float64) for k in ("weights", "cholesky"))
+        made.cholesky = made.cholesky.view(len(made.cholesky), len(made.cholesky))  # an empty one, too
+        made.weights = made.weights.view(len(made.weights), len(made.cholesky))
         made.frequencies = torch.tensor(values.get("frequencies", []), dtype=torch.float64)
         made.classes = list(values.get("classes", [0] * len(made.cholesky)))
         return made

@@ -38,13 +38,15 @@ def density(
         ValueError: the name is unknown, or a size does not fit.
     """
     numbers, given = schema.numbers, schema.context_features
+    sizes = [size for size in schema.classes if size]
+    if not numbers:
+        return categories_by_size(sizes, context=given, seed=seed)
     inner = flow_by_name(
         flow, len(numbers), context=given + sum(schema.classes), layers=layers, hidden=hidden, seed=seed
     )
     outer = in_data_units(inner, schema.numeric, x[:, numbers])
     if len(numbers) == len(schema.columns):
         return outer
-    sizes = [size for size in schema.classes if size]
     return Mixed(categories_by_size(sizes, context=given, seed=seed), outer, schema.classes)
 
 

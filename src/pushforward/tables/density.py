@@ -65,12 +65,14 @@ class TableDensity(FittedDensity):
         steps, epochs, budget: How long to train: batches, passes over the rows or seconds; at most one of them.
         threads: Threads of the training, or ``auto``.
         device: ``cpu``, ``cuda`` or ``auto``.
-        strict: Refuse rows with missing cells and columns that cannot be modelled, instead of leaving them out with a
-            note in ``notes_``.
+        strict: Refuse what would be decided otherwise, with a sentence in ``notes_``: missing cells, constants, columns
+            that follow from others, names and free text.
         random_state: Fixes everything that is drawn at random.
         layers, hidden: The flow's layers, and widths of its hidden layers.
         batch_size, lr, patience: As in :func:`pushforward.fit`.
         samples: Points that the cells of whole and rounded numbers are averaged over.
+        numbers: Columns whose values are numbers on a scale, however few; else up to 12 have a probability each.
+        drop_missing: Leave out rows with missing or infinite values, with a note.
 
     Attributes:
         density: The fitted density: of rows of numbers, with categories as codes.
@@ -114,6 +116,8 @@ class TableDensity(FittedDensity):
         lr: float | None = None,
         patience: int | None = None,
         samples: int = 16,
+        numbers: Sequence[str] = (),
+        drop_missing: bool = False,
     ) -> None:
         self.options = TableOptions(
             flow=flow,
@@ -125,7 +129,8 @@ class TableDensity(FittedDensity):
             categories=tuple(categories),
             bounds=dict(bounds or {}),
             strict=strict,
-            drop_missing=not strict,
+            drop_missing=drop_missing,
+            numbers=tuple(numbers),
             samples=samples,
             training=TrainingOptions(
                 steps=steps,
@@ -210,7 +215,8 @@ class TableDensity(FittedDensity):
                 ``samples`` points of each.
 
         Returns:
-            ``(n,)`` float64, or a pair of such; NaN for rows with missing cells.
+            ``(n,)`` float64, or a pair of such. Missing cells are integrated out; where training rows miss some in a
+            column, that a cell is missing there is part of the row's probability.
 
         Raises:
             InputError: a column is missing, or holds something else than in training.
@@ -219,19 +225,17 @@ class TableDensity(FittedDensity):
         frame = from_frame_or_file(table)
         queries.check_asked(self, frame, given)
         self.schema.check(frame, SOURCE)
-        usable = self.schema.usable(frame)
-        found = np.full((2, frame.height), np.nan)
-        if usable.any():
-            rows = Rows(*self.schema.encode(frame.filter(usable), SOURCE))
-            found[:, usable] = self.log_density(rows, samples=self.samples, seed=self.seed)
-        return (found[0], found[1]) if errors else found[0]
+        rows = Rows(*self.schema.encode(frame, SOURCE))
+        value, error = self.log_density(rows, samples=self.samples, seed=self.seed)
+        for broken in self.schema.broken(frame, rows.x.numpy()):
+            value, error = np.where(broken, -np.inf, value), np.where(broken, 0.0, error)
+        return (value, error) if errors else value
 
     def score(self, table: Any, sample_weight: Any = None) -> float:
-        """The mean log-density of the rows that have no missing cells, in nats."""
+        """The mean log-density of the rows, in nats."""
         values = self.score_samples(table)
         weights = np.ones(len(values)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
-        there = ~np.isnan(values)
-        return float(np.average(values[there], weights=weights[there]))
+        return float(np.average(values, weights=weights))
 
     @arguments_not_flags()
     def sample(self, n: int = 1, given: Any = None, random_state: int | None = None) -> Any:

@@ -9,6 +9,7 @@ from .errors import listed
 from .formats.table import Table
 from .prepare import TableSplits
 from .schema.columns import Column
+from .schema.reading import MOMENTS
 from .schema.schema import Schema
 
 
@@ -29,27 +30,43 @@ def describe_data(table: Table, rows: TableSplits) -> list[str]:
 def describe_columns(schema: Schema) -> list[str]:
     """What each column was taken for."""
     cells = [("column", "kind", "from", "to", "first transform")]
-    cells += [(c.name, kind(c), *_range(c), first_transform(c)) for c in schema.columns]
+    cells += [(c.name, kind(c), *_range(c), first_transform(c)) for c in schema.fields]
     lines = aligned(cells)
-    lines += [f"  {c.name}: {listed(c.categories)}" for c in schema.columns if c.categories]
+    lines += [f"  {c.name}: {listed(c.categories)}" for c in schema.fields if c.categories]
+    lines += [f"  {relation}" for relation in schema.relations]
     for given in schema.given:
         lines.append(f"  given {given.name}: {listed(given.categories) if given.categories else 'a number'}")
-    if schema.has_cells:
+    if any(c.kind == "values" for c in schema.fields):
+        lines += ["", "values: each has a probability, and no others are drawn (--numbers takes a column for a scale)"]
+    if any(c.has_cells for c in schema.fields):
         lines += ["", "integer, rounded and inflated values are cells: their density is the average over the cell"]
+    if any(c.holes for c in schema.fields):
+        lines += ["", "whether a value is missing is part of a row's probability (--drop-missing leaves such rows out)"]
     return lines
 
 
 def kind(column: Column) -> str:
-    """A column's kind with its step, its atom or its number of categories."""
+    """A column's kind with its step, its atom or its number of categories, and how much of it is missing."""
+    holes = f", {column.holes:.1%} missing" if column.holes else ""
+    return f"{_kind(column)}{holes}"
+
+
+def _kind(column: Column) -> str:
     if column.categories:
-        return f"category, {len(column.categories)}"
+        return f"{column.kind}, {len(column.categories)}"
+    if column.dtype in MOMENTS:
+        return column.dtype.lower()
     if column.atoms:
         return f"{column.kind} at {listed((f'{value:g}' for value, _, _ in column.atoms), 3)}"
     return f"{column.kind} to {column.step:g}" if column.step not in (0, 1) else column.kind
 
 
 def _range(column: Column) -> tuple[str, str]:
-    return ("-", "-") if column.categories else (f"{column.minimum:g}", f"{column.maximum:g}")
+    if column.categories:
+        return "-", "-"
+    if column.dtype in MOMENTS:
+        return column.shown(column.minimum), column.shown(column.maximum)
+    return f"{column.minimum:g}", f"{column.maximum:g}"
 
 
 def first_transform(column: Column) -> str:

@@ -24,6 +24,6 @@ def arguments_not_flags() -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        said = str(error).replace("--drop-missing", "strict=False")
+        said = str(error).replace("--drop-missing", "drop_missing=True")
         said = re.sub(r"--([a-z][a-z-]*)", lambda flag: f"{flag[1].replace('-', '_')}=", said)
         raise InputError(said) from None

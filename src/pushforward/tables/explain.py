@@ -36,10 +36,12 @@ def explain(model: TableDensity, x: Tensor, context: Tensor | None, rows: np.nda
     def log_prob(x: Tensor, context: Tensor | None) -> Tensor:
         return torch.from_numpy(model.log_density(Rows(x, context), samples=POINTS, seed=seed)[0])
 
-    columns = model.schema.columns
+    columns = model.schema.fields
     if len(rows):
         given = None if context is None else context[rows]
-        gains, values = repairs(log_prob, x[rows], typical_values(model.schema, x), given)
+        places = {column.name: j for j, column in enumerate(model.schema.columns)}
+        holes = {places[column.of]: places[column.name] for column in model.schema.columns if column.of}
+        gains, values = repairs(log_prob, x[rows], typical_values(model.schema, x)[: len(columns)], given, holes)
     else:
         gains = values = torch.zeros(0, len(columns), dtype=torch.float64)
     top = gains.argmax(1)

@@ -57,8 +57,12 @@ def fit_table(
     started = time.perf_counter()
     for note in table.notes:
         console.note(note)
-    options = dataclasses.replace(options, columns=choose_columns(table, options, console))
-    rows = prepare(table, options, console) if source is None else prepare_large(source, table.frame, options, console)
+    asked = bool(options.columns)
+    options = dataclasses.replace(options, columns=choose_columns(table, options))
+    if source is None:
+        rows = prepare(table, options, console, asked=asked)
+    else:
+        rows = prepare_large(source, table.frame, options, console, asked=asked)
     for line in describe_data(table, rows):
         console.say(line)
     if averages(options, rows):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,7 +47,8 @@ def saved_held_out(model: TableDensity) -> HeldOut:
     """The held-out rows that were saved with the model."""
     saved = model.facts["held_out"]
     context = None if saved["context"] is None else torch.tensor(saved["context"], dtype=torch.float32)
-    return HeldOut(Rows(torch.tensor(saved["x"], dtype=torch.float64), context), np.asarray(saved["numbers"]))
+    x = [[math.nan if value is None else value for value in row] for row in saved["x"]]  # JSON has no NaN
+    return HeldOut(Rows(torch.tensor(x, dtype=torch.float64), context), np.asarray(saved["numbers"]))
 
 
 def _encode(model: TableDensity, table: Table, console: Console, drop_missing: bool) -> tuple[Rows, np.ndarray]:

@@ -29,6 +29,11 @@ class DequantisedKL(Objective):
     def __init__(self, flow: Density, schema: Schema) -> None:
         super().__init__(flow)
         self.cells = Cells(schema)
+        self.schema = schema
+
+    @property
+    def takes_missing(self) -> bool:
+        return self.schema.has_holes
 
     def forward(self, x: Tensor, context: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
         """The mean negative log-likelihood in nats, a scalar."""
@@ -36,7 +41,8 @@ class DequantisedKL(Objective):
 
     def held_out(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """-log p of every row at one point of its cell, of shape ``(*batch,)``, in nats."""
-        return -self.flow(self.cells(x, torch.rand_like(x)), context)
+        spread, weight = self.cells.weighted(x, torch.rand_like(x))
+        return -self.flow(spread, context) - weight
 
 
 class DequantisedMatching(FlowMatching):
@@ -50,6 +56,11 @@ class DequantisedMatching(FlowMatching):
     def __init__(self, flow: Flow, schema: Schema) -> None:
         super().__init__(flow)
         self.cells = Cells(schema)
+        self.schema = schema
+
+    @property
+    def takes_missing(self) -> bool:
+        return self.schema.has_holes
 
     def _errors(self, x: Tensor, context: Tensor | None, spread: bool) -> Tensor:
         return super()._errors(self.cells(x, torch.rand_like(x)), context, spread)

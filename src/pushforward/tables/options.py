@@ -20,10 +20,11 @@ class TableOptions:
         columns: The columns to model; where it is empty, all that are not given.
         given: The columns to condition on.
         categories: Columns whose numbers are names.
+        numbers: Columns whose values are numbers on a scale, however few.
         weights: A column that says how much each row counts; it is not modelled.
         bounds: Open intervals that columns stay in; None for no upper end.
-        strict: Refuse a column that cannot be modelled, instead of leaving it out with a note.
-        drop_missing: Leave out rows with missing or infinite values with a note, instead of refusing them.
+        strict: Refuse what would be decided otherwise: missing cells, constants, names and free text.
+        drop_missing: Leave out rows with missing or infinite values, with a note.
         validation: The share of the rows that tells when to stop; as many again are held out for the figures.
         samples: Points that each cell is averaged over.
         stream: Read Parquet files in pieces even where they would fit in memory.
@@ -38,9 +39,10 @@ class TableOptions:
     columns: Sequence[str] = ()
     given: Sequence[str] = ()
     categories: Sequence[str] = ()
+    numbers: Sequence[str] = ()
     weights: str | None = None
     bounds: Mapping[str, tuple[float, float | None]] = field(default_factory=dict)
-    strict: bool = True
+    strict: bool = False
     drop_missing: bool = False
     validation: float = 0.1
     samples: int = 16

@@ -10,16 +10,17 @@ from ..models.train import Rows
 from .errors import InputError
 from .formats.parquet import ParquetRows
 from .options import TableOptions
-from .prepare import TableSplits, kinds
+from .prepare import TableSplits, learn, refuse_stray
 from .rows import MOST_HELD_OUT, refuse_few_rows
-from .schema.infer import learn_schema
 from .stream.shuffle import ShuffledRows
 from .stream.survey import Division, survey
 
 LARGE = 50_000_000  # cells of a table that is read in pieces: in memory it would take some 2 GiB
 
 
-def prepare_large(source: ParquetRows, head: pl.DataFrame, options: TableOptions, console: Console) -> TableSplits:
+def prepare_large(
+    source: ParquetRows, head: pl.DataFrame, options: TableOptions, console: Console, *, asked: bool = False
+) -> TableSplits:
     """Reads all rows once: for the schema, the held-out rows, and how many there are to train on.
 
     Raises:
@@ -28,16 +29,17 @@ def prepare_large(source: ParquetRows, head: pl.DataFrame, options: TableOptions
     name = str(source.path)
     if options.weights is not None:
         raise InputError(f"{name}: is read in pieces, whose rows all count alike; leave out --weights")
-    numbers, named = kinds(head, options, name)
+    refuse_stray(options, head, name)
+    wanted = [*options.columns, *options.given]
     division = Division(source.rows, options.training.seed, min(options.validation, MOST_HELD_OUT / source.rows))
-    found = survey(source, division, numbers, named, options.drop_missing)
+    found = survey(source, division, wanted, options.drop_missing, options.strict)
     if found.unusable:
         console.note(f"{name}: {found.unusable:,} rows with missing or infinite values are left out")
-    refuse_few_rows(source.rows - found.unusable, len(options.columns), name)
+    refuse_few_rows(source.rows - found.unusable, name)
     everything = pl.concat([found.sample, found.val, found.test, found.witnesses], how="vertical_relaxed")
-    schema = learn_schema(everything, options.columns, options.given, name, options.bounds, options.categories)
+    schema = learn(everything, options, name, console, asked)
     sample, val, test = (Rows(*schema.encode(frame, name)) for frame in (found.sample, found.val, found.test))
-    stream = ShuffledRows(source, schema, division, found.kept, options.training.seed)
+    stream = ShuffledRows(source, schema, division, found.kept, options.training.seed, options.drop_missing)
     if not (len(val) and len(test) and len(sample)):
         raise InputError(f"{name}: has too few rows to be read in pieces")
     return TableSplits(schema, sample, val, test, None, np.asarray(found.test_numbers), stream)

@@ -61,7 +61,7 @@ def detailed(model: TableDensity) -> list[str]:
     """The columns and the held-out figures, in lines; of a density known up to a constant, how well it is met."""
     summary = model.facts["summary"]
     target = [*aligned(describe_target(summary["target"]), indent=""), ""] if "target" in summary else []
-    return [*target, *describe_columns(model.schema), "", *describe_held_out(summary["held_out"])]
+    return [*target, *describe_columns(model.schema), *model.schema.notes, "", *describe_held_out(summary["held_out"])]
 
 
 def figures(model: TableDensity) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,7 @@ from .formats.table import Table
 from .schema.cells import Cells, cell_log_density
 from .schema.schema import Schema
 
-MIN_ROWS = 50
+MIN_ROWS = 10
 HELD_OUT = 0.1  # of the rows for early stopping, and as many again for the reported figures
 MOST_HELD_OUT = 20_000  # rows: a standard error of 1/140 of their spread
 
@@ -55,15 +56,14 @@ def _cut(frame: pl.DataFrame, seed: int, share: float) -> tuple[pl.DataFrame, pl
     return train, val, test
 
 
-def refuse_few_rows(rows: int, columns: int, source: str) -> None:
+def refuse_few_rows(rows: int, source: str) -> None:
     """Refuses a table that is too small to fit and to check a density.
 
     Raises:
         InputError: says how many rows there are, and how many are needed.
     """
-    needed = max(MIN_ROWS, 5 * columns)
-    if rows < needed:
-        raise InputError(f"{source}: has {rows} usable rows, and {columns} columns need at least {needed}")
+    if rows < MIN_ROWS:
+        raise InputError(f"{source}: has {rows} usable rows, and a density needs at least {MIN_ROWS}")
 
 
 def spread(rows: Rows, schema: Schema, seed: int) -> Tensor:
@@ -99,7 +99,8 @@ def against(
 
 def fingerprint(rows: Rows) -> str:
     """A digest of encoded rows: tells whether a file is the one that a model was fitted to."""
-    digest = hashlib.sha256(np.ascontiguousarray(rows.x.numpy()).tobytes())
+    x = torch.where(rows.x.isnan(), math.nan, rows.x)  # of all the NaN that there are, one
+    digest = hashlib.sha256(np.ascontiguousarray(x.numpy()).tobytes())
     if rows.context is not None:
         digest.update(np.ascontiguousarray(rows.context.numpy()).tobytes())
     return digest.hexdigest()

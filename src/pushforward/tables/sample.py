@@ -111,13 +111,6 @@ def sample_file(
     """
     check_output(output)
     rows = draw(model, n, given_values(model, given), seed, temperature)
-    for column in model.schema.numeric.columns:
-        below = int((rows[column.name] < 0).sum()) if column.minimum >= 0 else 0
-        if below:
-            console.note(
-                f"{below:,} of {n:,} rows have a negative {column.name!r}, which no training row has; "
-                f"a model fitted with --bounds {column.name}={'0' if column.has_cells else 'LOW'}, gives none"
-            )
     write_table(rows, output)
     console.say(f"{n:,} rows of {rows.width} columns")
     shown = [tuple(rows.columns)] + [tuple(_short(v) for v in row) for row in rows.head(3).iter_rows()]

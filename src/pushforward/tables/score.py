@@ -110,6 +110,11 @@ def score_table(
         console.note(f"{source}: {tally.rows - tally.scored:,} rows with missing or infinite values get no score")
     if unseen := model.schema.unseen(frame):
         console.note(f"{source}: no training row has such a {listed(unseen)}: log_density is -inf there")
+    x = model.schema.encode(frame, source)[0].numpy() if model.schema.relations else np.empty((0, 0))
+    for relation, broken in zip(model.schema.relations, model.schema.broken(frame, x), strict=True):
+        if broken.any():
+            where = f"{source}: row {int(broken.argmax()) + 1} and {int(broken.sum()) - 1:,} more break this"
+            console.note(f"{where}: {relation}; log_density is -inf there")
     return scores, tally
 
 
@@ -134,6 +139,8 @@ def score_frame(
         return pl.DataFrame(schema=_columns(model, explain_below)).clear(piece.frame.height)
     x, context = model.schema.encode(frame, piece.source, piece.first)
     value, error = model.log_density(Rows(x, context), samples=samples, seed=seed)
+    for broken in model.schema.broken(frame, x.numpy()):
+        value, error = np.where(broken, -np.inf, value), np.where(broken, 0.0, error)
     columns = {"log_density": value, "percentile": model.percentile(value)}
     if model.schema.has_cells:
         columns["standard_error"] = error

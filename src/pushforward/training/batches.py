@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..distributions.base import Density
+from ..objectives.divergences import Objective
 from ..transforms.precision import rounds_itself
 from .distributed import Ranks
 
@@ -58,14 +59,16 @@ class Rows:
         return Rows(x, *(part if part is None else part.to(like) for part in (self.context, self.weights)))
 
 
-def check_rows(flow: Density, x: Any, context: Any = None, weights: Any = None, name: str = "x") -> Rows:
+def check_rows(
+    flow: Density, x: Any, context: Any = None, weights: Any = None, name: str = "x", *, missing: bool = False
+) -> Rows:
     """Rows that the flow can learn from.
 
     Raises:
         ValueError: a shape does not fit the flow, a value is not a finite floating-point number, or the weights are
             negative or all zero.
     """
-    x = _check_values(x, name, missing=flow.takes_missing)
+    x = _check_values(x, name, missing=missing)
     if x.shape[1:] != flow.event_shape:
         raise ValueError(f"{name} has rows of shape {tuple(x.shape[1:])}, but the flow has {tuple(flow.event_shape)}")
     weights = None if weights is None else _check_weights(weights, len(x), name)
@@ -192,17 +195,19 @@ class Draws:
         return {"batch": self.size}
 
 
-def held_out_rows(flow: Density, validation: Any) -> Rows:
+def held_out_rows(objective: Objective, validation: Any) -> Rows:
     """The held-out rows that ``fit`` was given, alone or with their contexts and weights."""
     parts = validation if isinstance(validation, tuple | list) else (validation,)
     if not 1 <= len(parts) <= 3:
         raise ValueError(f"validation must be rows, or rows, contexts and weights, got {len(parts)} parts")
     x, context, weights = (*parts, None, None)[:3]
-    return check_rows(flow, x, context, weights, name="validation").to_flow(flow)
+    missing = objective.takes_missing
+    rows = check_rows(objective.flow, x, context, weights, name="validation", missing=missing)
+    return rows.to_flow(objective.flow)
 
 
 def gather(
-    flow: Density,
+    objective: Objective,
     x: Any,
     context: Any,
     weights: Any,
@@ -213,7 +218,8 @@ def gather(
     ranks: Ranks,
 ) -> tuple[Batches, Tensor, Tensor | None]:
     """The batches of ``fit``'s arguments on the device of the flow, and the indices of trained and held-out rows."""
-    rows = check_rows(flow, x, context, weights)
+    flow = objective.flow
+    rows = check_rows(flow, x, context, weights, missing=objective.takes_missing)
     if validation is None or isinstance(validation, int | float):
         train, index = split(len(rows), validation or 0, seed)
     else:
@@ -225,7 +231,7 @@ def gather(
     if len(index):
         held_out = Rows(*rows.pick(index.to(rows.x.device)))
     elif not (validation is None or isinstance(validation, int | float)):
-        held_out = held_out_rows(flow, validation)
+        held_out = held_out_rows(objective, validation)
     if held_out is not None and held_out.weights is not None:
         _mean_weight(held_out.weights, torch.arange(len(held_out)), "validate with")
     batches = Batches(rows, train, held_out, batch_size=batch_size, seed=seed, ranks=ranks)

@@ -243,7 +243,7 @@ def _source(
             if weights is not None:
                 raise ValueError("weights must be left out: a stream has none")
             return _streamed(objective, x, context, validation, size, ranks), None, None
-        return gather(objective.flow, x, context, weights, validation, batch_size=size, seed=settings.seed, ranks=ranks)
+        return gather(objective, x, context, weights, validation, batch_size=size, seed=settings.seed, ranks=ranks)
     if any(given is not None for given in (x, context, weights)):
         raise ValueError(f"x, context and weights must be left out: {name} draws its own samples")
     if validation is not None and not isinstance(validation, int | float):
@@ -257,7 +257,7 @@ def _streamed(objective: Objective, x: Stream, context: Any, validation: Any, si
         raise ValueError("context must be left out: a stream gives the context of its rows itself")
     if isinstance(validation, int | float) and validation:
         raise ValueError(f"a stream is not divided: give held-out rows, or None, instead of validation={validation}")
-    held_out = None if not isinstance(validation, Tensor | tuple | list) else held_out_rows(objective.flow, validation)
+    held_out = None if not isinstance(validation, Tensor | tuple | list) else held_out_rows(objective, validation)
     return StreamBatches(x, objective.flow, held_out, batch_size=size, ranks=ranks)
 
 

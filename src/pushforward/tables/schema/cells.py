@@ -18,25 +18,78 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ...numerics.hashed import row_shifts
+from .columns import Column
 from .schema import Schema
 
+Fill = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
-class Cells(nn.Module):
-    """The cells of a schema's columns: x is spread to x + low + width · u, with u in [0, 1).
+
+class MarginalFill(nn.Module):
+    r"""Draws what is missing from each column's own values, whatever the rest of the row holds.
+
+    With q the density of a draw, :math:`p(x_\text{seen}) = \mathrm{E}_q[p(x_\text{seen}, x_\text{drawn}) / q]`. Where
+    training rows miss numbers, the flow learns that a number drawn for one is noise from q, so that a single draw tells
+    nearly all; elsewhere any q that covers the column is right, and a closer one has smaller errors.
 
     Args:
         schema: The columns.
+    """
+
+    def __init__(self, schema: Schema) -> None:
+        super().__init__()
+        self.named = [bool(column.categories) for column in schema.columns]
+        for j, column in enumerate(schema.columns):
+            self.register_buffer(f"fill_{j}", torch.tensor(_fill_of(column), dtype=torch.float64))
+
+    def forward(self, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """x with every NaN replaced by a draw that u makes, and -log q of the draws, summed over the row."""
+        hole = x.isnan()
+        log_weight = torch.zeros_like(x[..., 0])
+        columns = list(x.unbind(-1))
+        for j in hole.flatten(0, -2).any(0).nonzero()[:, 0].tolist():
+            drawn, weight = self._draw(j, u[..., j])
+            columns[j] = torch.where(hole[..., j], drawn.to(x.dtype), x[..., j])
+            log_weight = log_weight + weight.to(x.dtype).masked_fill(~hole[..., j], 0.0)
+        return torch.stack(columns, -1), log_weight
+
+    def _draw(self, j: int, u: Tensor) -> tuple[Tensor, Tensor]:
+        table, u = getattr(self, f"fill_{j}"), u.contiguous().double()
+        if self.named[j]:
+            code = torch.searchsorted(table.cumsum(0)[:-1].contiguous(), u, right=True)
+            return code.double(), -table[code].log()
+        place = u * (len(table) - 1)
+        bin = place.floor().clamp(0, len(table) - 2).long()
+        width = table[bin + 1] - table[bin]
+        return table[bin] + (place - bin) * width, width.log() + math.log(len(table) - 1)
+
+
+def _fill_of(column: Column) -> list[float]:
+    """Shares of categories, or quantiles of numbers; for columns of old models, which lack them, flat ones."""
+    if column.categories:
+        shares = np.asarray(column.fill or [1.0] * len(column.categories)) + 1e-6
+        return (shares / shares.sum()).tolist()
+    half = 0.5 * column.step
+    return list(column.fill) or [column.minimum - half, column.maximum + half]
+
+
+class Cells(nn.Module):
+    """The cells of a schema's columns: x is spread to x + low + width · u, with u in [0, 1), and holes are filled.
+
+    Args:
+        schema: The columns.
+        fill: Draws what is missing: ``(x with NaN, u) -> (x, -log of the density of what was drawn)``.
     """
 
     low: Tensor
     width: Tensor
     atoms: Tensor
 
-    def __init__(self, schema: Schema) -> None:
+    def __init__(self, schema: Schema, fill: Fill | None = None) -> None:
         super().__init__()
         columns = schema.columns
         most = max((len(c.atoms) for c in columns), default=0)
@@ -45,13 +98,25 @@ class Cells(nn.Module):
         self.register_buffer("width", torch.tensor([c.step for c in columns], dtype=torch.float64))
         table = torch.tensor(atoms, dtype=torch.float64).view(len(columns), most, 3)
         self.register_buffer("atoms", table.permute(1, 2, 0).contiguous())  # (atoms of a column, 3, columns)
+        self.fill, self.may_miss = fill or MarginalFill(schema), schema.has_holes
 
     def forward(self, x: Tensor, u: Tensor) -> Tensor:
+        return self.weighted(x, u)[0]
+
+    def weighted(self, x: Tensor, u: Tensor, holes: bool | None = None) -> tuple[Tensor, Tensor | float]:
+        """The spread rows, and what filling their holes adds to their log-densities: minus that of what was drawn.
+
+        Args:
+            x: Rows, NaN where a value is missing.
+            u: Numbers in [0, 1) of their shape.
+            holes: Whether some may be missing; by default, whether training rows of the schema miss some.
+        """
         low, width = self.low, self.width
         for value, atom_low, atom_width in self.atoms:
             at_atom = x.eq(value.to(x.dtype))
             low, width = torch.where(at_atom, atom_low, low), torch.where(at_atom, atom_width, width)
-        return x + low.to(x.dtype) + width.to(x.dtype) * u
+        spread = x + low.to(x.dtype) + width.to(x.dtype) * u
+        return self.fill(spread, u) if (self.may_miss if holes is None else holes) else (spread, 0.0)
 
 
 @torch.no_grad()
@@ -64,6 +129,7 @@ def cell_log_density(
     samples: int = 16,
     seed: int = 0,
     batch: int = 8192,
+    fill: Fill | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The cell log-density of every row and its standard error; exact, with error 0, where no column has cells.
 
@@ -78,19 +144,22 @@ def cell_log_density(
         samples: K, the points in each cell.
         seed: Of the points.
         batch: Points that are evaluated at once.
+        fill: Draws what is missing, as in :class:`Cells`; by default from each column's own values.
 
     Returns:
         Log-densities in nats and their standard errors, both of shape ``(n,)``, float64.
     """
-    points = samples if schema.has_cells else 1
-    cells = Cells(schema).to(x.device)
+    holes = bool(x.isnan().any())
+    points = samples if schema.has_cells or holes else 1
+    cells = Cells(schema, fill).to(x.device)
     sobol = _sobol(points, x, seed)
     values, errors = [], []
     for start in range(0, len(x), rows := max(batch // points, 1)):
         part = x[start : start + rows]
-        spread = _points(cells, part, sobol, seed) if schema.has_cells else part[None]  # (K, rows, features)
+        u = _shifted(part, sobol, seed)
+        spread, weight = cells.weighted(part, u, holes) if points > 1 else (part[None], 0.0)  # (K, rows, features)
         given = None if context is None else context[start : start + rows].expand(points, -1, -1)
-        log_p = log_prob(spread, given).double()
+        log_p = log_prob(spread, given).double() + weight
         log_p = torch.where(log_p.isnan(), -math.inf, log_p)  # outside a first transform's support: no density
         value, error = _log_mean(log_p)
         values.append(value)
@@ -107,7 +176,7 @@ def cell_points(schema: Schema, x: Tensor, *, samples: int = 16, seed: int = 0) 
         samples: K.
         seed: Of the points.
     """
-    return _points(Cells(schema).to(x.device), x, _sobol(samples, x, seed), seed) if schema.has_cells else x[None]
+    return Cells(schema).to(x.device)(x, _shifted(x, _sobol(samples, x, seed), seed)) if schema.has_cells else x[None]
 
 
 def _sobol(points: int, x: Tensor, seed: int) -> Tensor:
@@ -115,8 +184,9 @@ def _sobol(points: int, x: Tensor, seed: int) -> Tensor:
     return torch.quasirandom.SobolEngine(x.shape[1], scramble=True, seed=seed).draw(points).to(x)
 
 
-def _points(cells: Cells, x: Tensor, sobol: Tensor, seed: int) -> Tensor:
-    return cells(x, (sobol[:, None] + row_shifts(x, seed)) % 1.0)
+def _shifted(x: Tensor, sobol: Tensor, seed: int) -> Tensor:
+    """Numbers in [0, 1) for the points of every row's cell, ``(K, n, features)``."""
+    return (sobol[:, None] + row_shifts(x, seed)) % 1.0
 
 
 def _log_mean(log_p: Tensor) -> tuple[Tensor, Tensor]:

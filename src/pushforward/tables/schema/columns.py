@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from .reading import MOMENTS, as_moments, as_numbers, category_codes
+
 
 @dataclass(frozen=True)
 class Column:
@@ -14,8 +16,9 @@ class Column:
 
     Args:
         name: Its name in the table.
-        kind: ``continuous``, ``integer``, ``rounded`` (values on a grid), ``inflated`` (some values stand out) or
-            ``category`` (encoded as its place in ``categories``).
+        kind: ``continuous``, ``integer``, ``rounded`` (values on a grid), ``inflated`` (some values stand out),
+            ``category`` or ``values`` (few numbers; both are encoded as the place in ``categories``), or ``missing``:
+            whether a column of numbers, ``of``, has no value in a row.
         step: Distance of the grid's values, 0 where there is no grid.
         origin: One value of the grid.
         decimals: Decimals that the grid's values need.
@@ -28,7 +31,15 @@ class Column:
         quantiles: Of the training rows, evenly spaced in probability.
         integer: Whether every value is a whole number, so that samples are written as whole numbers.
         categories: The values of a category, as text.
-        dtype: What a category's values are in the table: ``String``, ``Boolean``, ``Int64`` or ``Float64``.
+        dtype: What the values are in the table: of a category ``String``, ``Boolean``, ``Int64`` or ``Float64``; of
+            numbers empty, or what they are written as: ``Date``, ``Datetime``, ``Time``, ``Duration`` or ``Marked``
+            (numbers with thousands separators and the like).
+        form: How text is read as a date or a time, as for ``strptime``; empty where the values are no text.
+        holes: Share of the training rows that have no value. A category then has one code more than ``categories``.
+        fill: Of numbers, quantiles of the training rows spread over their cells, evenly spaced in probability; of a
+            category, the shares of its values. What :class:`~.cells.MarginalFill` draws missing values from.
+        grouped: How many rare values the last category, ``(other)``, stands for; 0 where every value has its own.
+        of: For ``missing``, the column that it tells of.
     """
 
     name: str
@@ -47,6 +58,16 @@ class Column:
     integer: bool = False
     categories: tuple[str, ...] = ()
     dtype: str = "String"
+    form: str = ""
+    holes: float = 0.0
+    fill: tuple[float, ...] = ()
+    grouped: int = 0
+    of: str = ""
+
+    @property
+    def classes(self) -> int:
+        """How many categories it has, a missing value being one where training rows miss some; 0 for numbers."""
+        return len(self.categories) + (self.holes > 0 and len(self.categories) > 0)
 
     @property
     def has_cells(self) -> bool:
@@ -57,26 +78,46 @@ class Column:
         """Puts samples back where data can be: on the grid, on the atom, inside the bounds."""
         if self.step > 0:
             values = np.round(np.round((values - self.origin) / self.step) * self.step + self.origin, self.decimals)
-            if self.bounds is not None:
-                values = np.clip(values, *self.bounds)
         for value, low, width in self.atoms:
             values = np.where((values >= value + low) & (values < value + low + width), value, values)
-        return values
+        return values if self.bounds is None else np.clip(values, *self.bounds)
 
     def shown(self, value: float) -> str:
         """An encoded value as text."""
         if self.categories:
-            return self.categories[int(value)] if value >= 0 else "(unknown)"
-        return f"{value:.6g}"
+            names = (*self.categories, "(missing)")
+            return names[int(value)] if 0 <= value < len(names) else "(unknown)"
+        if self.dtype in MOMENTS and np.isfinite(value):
+            return str(self.written(np.array([value]))[0])
+        return "(missing)" if np.isnan(value) else f"{value:.6g}"
+
+    def read(self, column: pl.Series) -> np.ndarray:
+        """The values of a table's column as the model has them, in float64; NaN where there is none."""
+        if self.categories:
+            codes = category_codes(column, self)
+            return np.where(np.isnan(codes), len(self.categories), codes) if self.holes else codes
+        return as_numbers(column, self.dtype, self.form)
 
     def written(self, values: np.ndarray) -> pl.Series:
         """Encoded values as the table has them: snapped, whole numbers as integers, categories by their names."""
         if self.categories:
-            named = pl.Series(self.name, self.categories).gather(values.astype(np.int64))
-            return named == "true" if self.dtype == "Boolean" else named.cast(getattr(pl, self.dtype))
+            places = pl.Series(values.astype(np.int64))
+            named = pl.Series(self.name, self.categories).gather(places.clip(0, len(self.categories) - 1))
+            named = named == "true" if self.dtype == "Boolean" else named.cast(getattr(pl, self.dtype))
+            return named.set(places >= len(self.categories), None)
         snapped = self.snap(values)
-        whole = self.integer and bool((np.abs(snapped) < 2**62).all())
-        return pl.Series(self.name, snapped.astype(np.int64) if whole else snapped)
+        if self.dtype in MOMENTS:
+            return as_moments(pl.Series(self.name, snapped), self.dtype, self.form)
+        there = np.isfinite(snapped)
+        whole = self.integer and bool((np.abs(snapped[there]) < 2**62).all())
+        return pl.Series(self.name, snapped).fill_nan(None).cast(pl.Int64 if whole else pl.Float64)
+
+    def amounts(self, values: np.ndarray) -> np.ndarray:
+        """Encoded values as numbers, those of few-valued columns too."""
+        if not self.categories:
+            return values
+        table = np.array([*map(float, self.categories), np.nan])
+        return table[np.where((values < 0) | np.isnan(values), len(self.categories), values).astype(np.int64)]
 
 
 @dataclass(frozen=True)
@@ -87,8 +128,12 @@ class Given:
     categories: tuple[str, ...] = ()
     mean: float = 0.0
     scale: float = 1.0
+    dtype: str = "String"
+    form: str = ""
+    holes: float = 0.0
+    grouped: int = 0
 
     @property
     def width(self) -> int:
-        """Context features that it becomes."""
-        return len(self.categories) or 1
+        """Context features that it becomes: one more where training rows have no value."""
+        return (len(self.categories) or 1) + (self.holes > 0)

@@ -2,9 +2,10 @@
 
 Each choice is made only where the data ask for it, and is written in the schema for everybody to read:
 
+- *values*: few of them, each many times: they have a probability each, like categories;
 - *grid*: all values are whole multiples of a step, and most of them occur more than once;
 - *atoms*: values that make up a fiftieth of the rows each, in a column that has no grid ("zero-inflated");
-- *bounds*: stated by the user, or all values lie in (0, 1) and come near both ends;
+- *bounds*: stated by the user, or all values lie in (0, 1) and come near both ends, or none is negative;
 - *first transform*: see ``first.py``.
 """
 
@@ -12,75 +13,61 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
-import polars as pl
 
-from ..errors import InputError, listed
-from .categories import learn_category, learn_given
+from ..errors import InputError
 from .columns import Column
 from .first import choose_first
-from .numbers import holds_names, to_numbers
-from .schema import Schema
 
 ATOM = 0.02  # share of rows that makes a value an atom
 QUANTILES = 33
+FILL = 17  # quantiles that missing values are drawn between
 LARGEST = 1e30  # flows compute in float32, whose numbers end at 3e38; squares of differences must fit in float64
-FLAT = 1e-11  # least eigenvalue of a correlation matrix that rounding in float64 does not explain
+FEW, SOME = 12, 60  # distinct values that have a probability each: always, and where they lie on no scale
+FAR = 10.0  # standard deviations from 0 that make a bound there unnecessary
 
 Bounds = tuple[float, float | None]  # an open interval; None for no upper end
 
 
-def learn_schema(
-    frame: pl.DataFrame,
-    names: Sequence[str],
-    given: Sequence[str],
-    source: str,
-    bounds: Mapping[str, Bounds] | None = None,
-    categories: Collection[str] = (),
-) -> Schema:
-    """The schema of a table's training rows, in which nothing may be missing.
-
-    Args:
-        frame: The rows.
-        names: The columns to model.
-        given: The columns to condition on.
-        source: The file's name, for the errors.
-        bounds: Open intervals that the user says columns lie in.
-        categories: Columns that are modelled as categories though they may hold numbers; text always is.
-
-    Raises:
-        InputError: a column is constant, follows from others, or leaves its stated bounds.
-    """
-    bounds = bounds or {}
-
-    def learn(column: pl.Series) -> Column:
-        if column.name in categories or holds_names(column):
-            return learn_category(column, source)
-        values = to_numbers(frame, [column.name])[:, 0]
-        return learn_column(column.name, values, source, bounds.get(column.name), float32=column.dtype == pl.Float32)
-
-    schema = Schema(tuple(learn(frame[name]) for name in names), learn_given(frame, given, source, categories))
-    _refuse_relations(to_numbers(frame, schema.numeric.names), schema.numeric.columns, source)
-    return schema
+def few_values(x: np.ndarray) -> bool:
+    """Whether numbers are so few, and each so often, that each is better given a probability."""
+    unique = np.unique(x)
+    if len(unique) <= FEW:
+        return 2 * len(unique) <= len(x)
+    if len(unique) > SOME or 10 * len(unique) > len(x):
+        return False
+    gaps = np.sort(np.diff(unique))
+    common = np.isclose(gaps, gaps[:, None], rtol=1e-6).sum(0).max()
+    return bool(common < 0.5 * len(gaps))
 
 
 def learn_column(
-    name: str, x: np.ndarray, source: str, bounds: Bounds | None = None, *, float32: bool = False
+    name: str,
+    x: np.ndarray,
+    source: str,
+    bounds: Bounds | None = None,
+    *,
+    float32: bool = False,
+    dtype: str = "",
+    form: str = "",
 ) -> Column:
     """Describes one column from its values.
 
     Args:
         name: The column's name.
-        x: Its values, float64, finite.
+        x: Its values, float64; NaN where there is none.
         source: The file's name, for the errors.
         bounds: The open interval that the user says the values lie in.
         float32: Whether the values went through float32, which blurs grids.
+        dtype: What they are in the table, as in :class:`Column`.
+        form: How text is read as a moment.
 
     Raises:
         InputError: the column is constant, or a value lies outside the stated bounds.
     """
+    rows = np.flatnonzero(~np.isnan(x))
+    holes, x = 1 - len(rows) / len(x), x[rows]
     lowest, highest = float(x.min()), float(x.max())
     if max(-lowest, highest) > LARGEST or 0 < highest - lowest < 1 / LARGEST:
         raise InputError(
@@ -98,10 +85,25 @@ def learn_column(
         maximum=highest,
         quantiles=tuple(np.quantile(x, np.linspace(0, 1, QUANTILES), method="nearest").tolist()),
         integer=bool((x == np.round(x)).all()),
+        dtype=dtype,
+        form=form,
+        holes=holes,
     )
     column = _find_cells(column, x, float32)
-    column = _set_bounds(column, x, source, bounds)
-    return choose_first(column, _middles(column, x))
+    column = _set_bounds(column, x, source, bounds, rows)
+    column = choose_first(column, _middles(column, x))
+    return dataclasses.replace(column, fill=_fill(column, x))
+
+
+def _fill(column: Column, x: np.ndarray) -> tuple[float, ...]:
+    """Quantiles of the values spread over their cells, each above the one before."""
+    u = np.random.default_rng(0).random(len(x))
+    low, width = np.full(len(x), -0.5 * column.step), np.full(len(x), column.step)
+    for value, below, wide in column.atoms:
+        low, width = np.where(x == value, below, low), np.where(x == value, wide, width)
+    ends = np.quantile(x + low + width * u, np.linspace(0, 1, FILL))
+    least = 1e-3 * max(float(ends[-1] - ends[0]), 1e-6 * float(np.abs(ends).max())) / FILL
+    return tuple((np.maximum.accumulate(ends - least * np.arange(FILL)) + least * np.arange(FILL)).tolist())
 
 
 def _find_cells(column: Column, x: np.ndarray, float32: bool) -> Column:
@@ -148,19 +150,15 @@ def _atom(unique: np.ndarray, place: int, spread: float) -> tuple[float, float, 
     return value, -0.5 * width, width
 
 
-def _set_bounds(column: Column, x: np.ndarray, source: str, bounds: Bounds | None) -> Column:
+def _set_bounds(column: Column, x: np.ndarray, source: str, bounds: Bounds | None, rows: np.ndarray) -> Column:
     if bounds is None:
-        near_both = ((x < 0.01).mean() >= 0.005) and ((x > 0.99).mean() >= 0.005)
-        inside = column.minimum > 0 and column.maximum < 1
-        return (
-            dataclasses.replace(column, bounds=(0.0, 1.0)) if near_both and inside and not column.has_cells else column
-        )
+        return _own_bounds(column, x)
     low, high = bounds[0], math.inf if bounds[1] is None else bounds[1]
     closed = column.step > 0  # a cell has room beside the value on a bound
     outside = np.flatnonzero((x < low) | (x > high) if closed else (x <= low) | (x >= high))
     outside = outside[~np.isin(x[outside], [value for value, _, _ in column.atoms])]
     if len(outside):
-        value, row = x[outside[0]], outside[0] + 1
+        value, row = x[outside[0]], rows[outside[0]] + 1
         where = "on its bound" if value in bounds else "outside its bounds"
         raise InputError(
             f"{source}: column {column.name!r}, row {row}: {value:g} lies {where} {low:g} and {high:g}; "
@@ -169,23 +167,21 @@ def _set_bounds(column: Column, x: np.ndarray, source: str, bounds: Bounds | Non
     return dataclasses.replace(column, bounds=(float(low), None if bounds[1] is None else float(high)))
 
 
+def _own_bounds(column: Column, x: np.ndarray) -> Column:
+    """Bounds that nobody stated: shares lie between 0 and 1, and what is never negative will never be."""
+    near_both = ((x < 0.01).mean() >= 0.005) and ((x > 0.99).mean() >= 0.005)
+    if near_both and column.minimum > 0 and column.maximum < 1 and not column.has_cells:
+        return dataclasses.replace(column, bounds=(0.0, 1.0))
+    if column.minimum < 0 or column.minimum > FAR * x.std() or column.dtype in ("Date", "Datetime"):
+        return column
+    if column.minimum == 0 and not column.step and not any(value == 0 for value, _, _ in column.atoms):
+        atom = _atom(np.unique(x), 0, float(x.std()))
+        column = dataclasses.replace(column, kind="inflated", atoms=(atom, *column.atoms))
+    return dataclasses.replace(column, bounds=(0.0, None))
+
+
 def _middles(column: Column, x: np.ndarray) -> np.ndarray:
     """The middle of each value's cell: what stands for the value when first transforms are compared."""
     for value, low, width in column.atoms:
         x = np.where(x == value, value + low + 0.5 * width, x)
     return x
-
-
-def _refuse_relations(values: np.ndarray, columns: tuple[Column, ...], source: str) -> None:
-    """Refuses continuous columns that lie on a line or a plane: the density on it would be infinite."""
-    smooth = [j for j, column in enumerate(columns) if not column.has_cells]
-    if len(smooth) < 2:
-        return
-    smallest, direction = (part[..., 0] for part in np.linalg.eigh(np.corrcoef(values[:, smooth], rowvar=False)))
-    if smallest > FLAT:
-        return
-    names = [columns[j].name for j, weight in zip(smooth, direction, strict=True) if abs(weight) > 0.01]
-    raise InputError(
-        f"{source}: columns {listed(names)} determine each other (a sum of multiples of them is constant), so together "
-        "they have no density; leave one of them out with --columns"
-    )

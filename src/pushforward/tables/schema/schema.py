@@ -11,9 +11,10 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from .categories import codes, given_features
+from .categories import given_features
 from .columns import Column, Given
-from .numbers import refuse_gaps, refuse_text, require_columns, to_numbers, usable_rows
+from .numbers import refuse_text, require_columns, usable_rows
+from .relations import Relation
 
 
 @dataclass(frozen=True)
@@ -21,16 +22,34 @@ class Schema:
     """The columns of a model, by name.
 
     Args:
-        columns: The modelled columns, in the order of the flow's features.
+        columns: The modelled columns, in the order of the flow's features; at the end, for every column of numbers of
+            which training rows miss some, whether its value is missing.
         given: The columns that are conditioned on, in the order of the context.
+        relations: Columns that follow from others.
+        order: The names of the columns that samples have, in the table's order; empty for that of ``columns``.
+        notes: What was decided about columns, a sentence each, with the option that changes it.
     """
 
     columns: tuple[Column, ...]
     given: tuple[Given, ...] = field(default=())
+    relations: tuple[Relation, ...] = ()
+    order: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def names(self) -> list[str]:
-        return [column.name for column in self.columns]
+        """The modelled columns of the table."""
+        return [column.name for column in self.columns if not column.of]
+
+    @property
+    def follow_names(self) -> list[str]:
+        """The columns that follow from others."""
+        return [relation.column.name for relation in self.relations]
+
+    @property
+    def fields(self) -> tuple[Column, ...]:
+        """The modelled columns of the table, without those that tell of missing values."""
+        return tuple(column for column in self.columns if not column.of)
 
     @property
     def given_names(self) -> list[str]:
@@ -54,7 +73,7 @@ class Schema:
     @property
     def classes(self) -> tuple[int, ...]:
         """For every column, how many categories it has; 0 for numbers."""
-        return tuple(len(column.categories) for column in self.columns)
+        return tuple(column.classes for column in self.columns)
 
     @property
     def numeric(self) -> Schema:
@@ -63,23 +82,34 @@ class Schema:
 
     @property
     def has_cells(self) -> bool:
-        """Whether some column is integer, rounded or inflated, so that log-densities are averages over cells."""
-        return any(column.has_cells for column in self.columns)
+        """Whether log-densities are averages over cells: of whole, rounded or inflated numbers, or of missing ones."""
+        return any(column.has_cells or column.of for column in self.columns)
+
+    @property
+    def has_holes(self) -> bool:
+        """Whether training rows miss numbers."""
+        return any(column.of for column in self.columns)
 
     def to_json(self) -> dict[str, Any]:
-        return {"columns": [asdict(c) for c in self.columns], "given": [asdict(g) for g in self.given]}
+        return {**asdict(self), "columns": [asdict(c) for c in self.columns], "given": [asdict(g) for g in self.given]}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Schema:
+        relations = [
+            Relation(_made(Column, relation.pop("column")), **{k: _frozen(v) for k, v in relation.items()})
+            for relation in map(dict, values.get("relations", []))
+        ]
         return cls(
-            tuple(Column(**{k: _frozen(v) for k, v in column.items()}) for column in values["columns"]),
-            tuple(Given(**{k: _frozen(v) for k, v in given.items()}) for given in values["given"]),
+            tuple(_made(Column, column) for column in values["columns"]),
+            tuple(_made(Given, given) for given in values["given"]),
+            tuple(relations),
+            tuple(values.get("order", ())),
+            tuple(values.get("notes", ())),
         )
 
     def usable(self, frame: pl.DataFrame) -> np.ndarray:
         """Which rows have a value in every column of the model."""
-        numbers, text = self._kinds()
-        return usable_rows(frame, numbers, text)
+        return usable_rows(frame, [*self.names, *self.given_names])
 
     def check(self, frame: pl.DataFrame, source: str) -> None:
         """Refuses a table that lacks a column of the model, or holds text where the model has numbers.
@@ -88,15 +118,19 @@ class Schema:
             InputError: says which columns, and what is expected.
         """
         require_columns(frame, [*self.names, *self.given_names], source)
-        refuse_text(frame, self._kinds()[0], source)
+        known: list[Column | Given] = [*self.fields, *self.given]
+        plain = [c.name for c in known if not c.categories and c.dtype in ("", "String")]
+        refuse_text(frame, plain, source)
 
     def extra_names(self, columns: Sequence[str]) -> list[str]:
         """Columns of a table that the model does not use."""
-        known = {*self.names, *self.given_names}
+        known = {*self.names, *self.given_names, *self.follow_names}
         return [name for name in columns if name not in known]
 
     def encode(self, frame: pl.DataFrame, source: str, first: int = 0) -> tuple[Tensor, Tensor | None]:
         """x of shape (rows, features) in float64 and the context of shape (rows, context features), or None.
+
+        A missing value is NaN; of a category that misses values in training it is the code after the last.
 
         Args:
             frame: The rows.
@@ -104,23 +138,32 @@ class Schema:
             first: The number of the first row in the file, from 0, for the errors.
 
         Raises:
-            InputError: a column is missing, a value is missing or infinite, a given category was not seen in training.
+            InputError: a column is missing, or a given category was not seen in training.
         """
         self.check(frame, source)
-        refuse_gaps(frame, *self._kinds(), source, first)
-        columns = [
-            codes(frame[column.name], column.categories)
-            if column.categories
-            else to_numbers(frame, [column.name])[:, 0]
-            for column in self.columns
-        ]
+        values = {column.name: column.read(frame[column.name]) for column in self.fields}
+        columns = [np.isnan(values[c.of]).astype(np.float64) if c.of else values[c.name] for c in self.columns]
         return torch.from_numpy(np.column_stack(columns)), self.context(frame, source, first)
 
     def unseen(self, frame: pl.DataFrame) -> list[str]:
         """Which modelled categories no training row had, in words: ``'cut' in 3 rows``."""
-        found = {c.name: codes(frame[c.name].drop_nulls(), c.categories) for c in self.columns if c.categories}
+        found = {c.name: c.read(frame[c.name]) for c in self.fields if c.categories}
         rows = {name: int((places < 0).sum()) for name, places in found.items()}
         return [f"{name!r} in {count:,} row{'s' if count > 1 else ''}" for name, count in rows.items() if count]
+
+    def broken(self, frame: pl.DataFrame, x: np.ndarray) -> list[np.ndarray]:
+        """For every relation, which rows break it: encoded as ``x`` and as they are in the table."""
+        if not self.relations:
+            return []
+        values, columns = self._values(x), {column.name: column for column in self.columns}
+        return [
+            relation.broken(
+                relation.column.read(frame[relation.column.name]), relation.computed(values, columns, len(x))
+            )
+            if relation.column.name in frame.columns
+            else np.zeros(len(x), bool)
+            for relation in self.relations
+        ]
 
     def context(self, frame: pl.DataFrame, source: str, first: int = 0) -> Tensor | None:
         """The given columns as float32 features, or None where the model has none."""
@@ -130,14 +173,27 @@ class Schema:
         return torch.from_numpy(np.concatenate(parts, 1)).float()
 
     def decode(self, x: Tensor) -> pl.DataFrame:
-        """Samples as a table: snapped to grids, whole numbers as integers, categories by their names."""
-        values = x.detach().double().cpu().numpy()
-        return pl.DataFrame([column.written(values[:, j]) for j, column in enumerate(self.columns)])
+        """Samples as a table: snapped to grids, whole numbers as integers, categories by their names, holes empty."""
+        values, columns = (
+            self._values(x.detach().double().cpu().numpy()),
+            {column.name: column for column in self.columns},
+        )
+        for column in self.columns:
+            if column.of:
+                values[column.of] = np.where(values[column.name] > 0.5, np.nan, values[column.of])
+        written = [column.written(values[column.name]) for column in self.fields]
+        snapped = {c.name: c.snap(values[c.name]) if not c.categories else values[c.name] for c in self.fields}
+        for relation in self.relations:
+            snapped[relation.column.name] = relation.computed(snapped, columns, len(x))
+            written.append(relation.column.written(snapped[relation.column.name]))
+        return pl.DataFrame(written).select(self.order or pl.all())
 
-    def _kinds(self) -> tuple[list[str], list[str]]:
-        """Names of the columns that must hold numbers, and of those whose values are names."""
-        everything: list[Column | Given] = [*self.columns, *self.given]
-        return [c.name for c in everything if not c.categories], [c.name for c in everything if c.categories]
+    def _values(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        return {column.name: values.copy() for column, values in zip(self.columns, x.T, strict=True)}
+
+
+def _made(kind: type[Any], values: dict[str, Any]) -> Any:
+    return kind(**{k: _frozen(v) for k, v in values.items()})
 
 
 def _frozen(value: Any) -> Any:

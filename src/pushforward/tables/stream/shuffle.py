@@ -35,12 +35,20 @@ class ShuffledRows:
         division: Which rows are held out.
         kept: For every chunk of every row group, how many rows there are to train on.
         seed: Of the order.
+        complete: Whether rows with missing values are left out.
     """
 
     def __init__(
-        self, source: ParquetRows, schema: Schema, division: Division, kept: list[np.ndarray], seed: int
+        self,
+        source: ParquetRows,
+        schema: Schema,
+        division: Division,
+        kept: list[np.ndarray],
+        seed: int,
+        complete: bool = False,
     ) -> None:
         self.source, self.schema, self.division, self.kept, self.seed = source, schema, division, kept, seed
+        self.complete = complete
         self.rows = int(sum(int(counts.sum()) for counts in kept))
         self.buffer = max(BUFFER_CELLS // (len(schema.columns) + schema.context_features), CHUNK)
 
@@ -107,7 +115,7 @@ class ShuffledRows:
             lanes[group] = chunk + 1, pieces
         frame = piece.frame
         parts = self.division.parts(self.source.starts[group] + chunk * CHUNK, frame.height)
-        chosen = frame.filter((parts > 1) & self.schema.usable(frame))
+        chosen = frame.filter((parts > 1) & (self.schema.usable(frame) if self.complete else True))
         if len(chosen) != self.kept[group][chunk]:
             raise InputError(f"{piece.source}: was changed while it was read")
         return self.schema.encode(chosen, piece.source, piece.first) if len(chosen) else self._nothing()

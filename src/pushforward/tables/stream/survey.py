@@ -18,8 +18,9 @@ import polars as pl
 from ...numerics.hashed import splitmix64
 from ..errors import InputError
 from ..formats.parquet import ParquetRows, Piece
-from ..schema.categories import HOLDS_TEXT, MAX_CATEGORIES
-from ..schema.numbers import refuse_gaps, refuse_text, require_columns, to_numbers, usable_rows
+from ..schema.categories import MAX_CATEGORIES
+from ..schema.numbers import missing, refuse_gaps, refuse_text, require_columns, usable_rows
+from ..schema.reading import HOLDS_TEXT, as_numbers, is_text
 
 CHUNK = 16_384  # rows that are shuffled as one
 SAMPLE = 200_000  # training rows that the columns are learnt from
@@ -72,28 +73,31 @@ class Survey:
 
 
 def survey(
-    source: ParquetRows, division: Division, numbers: Sequence[str], text: Sequence[str], drop_missing: bool
+    source: ParquetRows, division: Division, names: Sequence[str], drop_missing: bool = False, strict: bool = False
 ) -> Survey:
     """Reads every row once.
 
     Args:
         source: The rows.
         division: Which of them are held out.
-        numbers: The columns of numbers that are used.
-        text: The columns of text, or of other values that are names, that are used.
+        names: The columns that are used.
         drop_missing: Whether rows with missing values are left out.
+        strict: Whether they are refused.
 
     Raises:
         InputError: a column is missing in a file or holds something else there; a value is missing.
     """
-    found, witnesses, names = Survey(), _Witnesses(numbers, text), [*numbers, *text]
+    found, witnesses = Survey(), _Witnesses()
     taken: list[list[pl.DataFrame]] = [[], [], []]
-    test_numbers = []
+    test_numbers, kinds = [], dict[str, bool]()
     for place, group in enumerate(source.groups):
         kept = np.zeros(-(-group.rows // CHUNK), dtype=np.int64)
         row = 0
         for piece in source.read_group(place, 0, group.rows, names):
-            frame, usable = _checked(piece, numbers, text, drop_missing)
+            frame = _checked(piece, names, kinds)
+            usable = usable_rows(frame, names) if drop_missing else np.ones(frame.height, bool)
+            if strict and not drop_missing:
+                refuse_gaps(frame, names, piece.source, piece.first)
             parts = division.parts(source.starts[place] + row, frame.height)
             found.unusable += int((~usable).sum())
             kept += np.bincount((row + np.flatnonzero(usable & (parts > 1))) // CHUNK, minlength=len(kept))
@@ -108,47 +112,56 @@ def survey(
     return found
 
 
-def _checked(
-    piece: Piece, numbers: Sequence[str], text: Sequence[str], drop_missing: bool
-) -> tuple[pl.DataFrame, np.ndarray]:
-    """The columns in order, numbers as float64 unless they are float32, and which rows have a value in all of them."""
+def _checked(piece: Piece, names: Sequence[str], kinds: dict[str, bool]) -> pl.DataFrame:
+    """The columns in order, categoricals as text; a column is text in all files or in none."""
     frame = piece.frame
-    require_columns(frame, [*numbers, *text], piece.source)
-    refuse_text(frame, numbers, piece.source)
-    usable = usable_rows(frame, numbers, text)
-    if not drop_missing and not usable.all():
-        refuse_gaps(frame, numbers, text, piece.source, piece.first)
-    try:
-        plain = [pl.col(name).cast(pl.String) if frame[name].dtype in HOLDS_TEXT else pl.col(name) for name in text]
-        return frame.select(*numbers, *plain), usable
-    except pl.exceptions.PolarsError:
-        raise InputError(f"{piece.source}: columns {', '.join(text)}: expected text") from None
+    require_columns(frame, names, piece.source)
+    for column in frame.select(names):
+        if column.null_count() < len(column) and kinds.setdefault(column.name, is_text(column)) != is_text(column):
+            refuse_text(frame, [column.name], piece.source)
+            raise InputError(f"{piece.source}: column {column.name!r} holds numbers here, and text in other files")
+    plain = [pl.col(name).cast(pl.String) if frame[name].dtype in HOLDS_TEXT else pl.col(name) for name in names]
+    return frame.select(*plain)
 
 
 class _Witnesses:
-    """Rows with the extremes of every column, its first value that is not whole, and the first of every category."""
+    """Rows that decide what a column is.
 
-    def __init__(self, numbers: Sequence[str], text: Sequence[str]) -> None:
-        self.numbers, self.text = list(numbers), list(text)
+    They are those with the extremes of a column of numbers, its first value that is not whole, its first hole, and the
+    first row of each of the first so many different values.
+    """
+
+    def __init__(self) -> None:
         self.best: dict[tuple[str, str], float] = {}
         self.rows: dict[tuple[str, Any], pl.DataFrame] = {}
+        self.values: dict[str, list[Any]] = {}
 
     def see(self, frame: pl.DataFrame) -> None:
-        if not frame.height:
+        for column in frame if frame.height else []:
+            if not (is_text(column) and not column.dtype.is_temporal()):
+                self._see_numbers(frame, column)
+            if (column.name, "hole") not in self.rows and (holes := missing(column)).any():
+                self.rows[column.name, "hole"] = frame[int(holes.argmax())]
+            known = self.values.setdefault(column.name, [])
+            new = frame.filter(~column.is_in(known, nulls_equal=True)).unique(
+                column.name, keep="first", maintain_order=True
+            )
+            for row in range(min(new.height, MAX_CATEGORIES + 2 - len(known))):
+                known.append(new[column.name][row])
+                self.rows[column.name, len(known)] = new[row]
+
+    def _see_numbers(self, frame: pl.DataFrame, column: pl.Series) -> None:
+        x = as_numbers(column.to_physical())
+        there = np.flatnonzero(~np.isnan(x))
+        if not len(there):
             return
-        values = to_numbers(frame, self.numbers)
-        for name, x in zip(self.numbers, values.T, strict=True):
-            for kind, row in (("low", int(x.argmin())), ("high", int(x.argmax()))):
-                height = -x[row] if kind == "low" else x[row]
-                if height > self.best.get((name, kind), -np.inf):
-                    self.best[name, kind], self.rows[name, kind] = height, frame[row]
-            if (name, "broken") not in self.rows and len(broken := np.flatnonzero(x != np.round(x))):
-                self.rows[name, "broken"] = frame[int(broken[0])]
-        for name in self.text:
-            known = [key[1] for key in self.rows if key[0] == name]
-            new = frame.filter(~pl.col(name).is_in(known)).unique(name, keep="first", maintain_order=True)
-            for row in range(min(new.height, MAX_CATEGORIES + 1 - len(known))):
-                self.rows[name, new[name][row]] = new[row]
+        name = column.name
+        for kind, row in (("low", int(np.nanargmin(x))), ("high", int(np.nanargmax(x)))):
+            height = -x[row] if kind == "low" else x[row]
+            if height > self.best.get((name, kind), -np.inf):
+                self.best[name, kind], self.rows[name, kind] = height, frame[row]
+        if (name, "broken") not in self.rows and len(broken := there[x[there] != np.round(x[there])]):
+            self.rows[name, "broken"] = frame[int(broken[0])]
 
     def frame(self) -> pl.DataFrame:
         return pl.concat(self.rows.values(), how="vertical_relaxed") if self.rows else pl.DataFrame()

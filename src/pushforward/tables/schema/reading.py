@@ -1,0 +1,147 @@
+"""From the cells of a column to numbers and back: plain and marked numbers, dates, times and durations, categories."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import polars as pl
+
+MOMENTS = ("Date", "Datetime", "Time", "Duration")  # encoded as days, and as seconds
+OTHER = "(other)"  # the name of the last category where it stands for the rare ones
+HOLDS_TEXT = (pl.String, pl.Categorical, pl.Enum)
+MARKS = r"[\s,'_$€£¥%]"
+MARKED = r"^\s*[-+]?[$€£¥]?\s*[-+]?(\d{1,3}([,'_ ]\d{3})+|\d+)?(\.\d*)?([eE][-+]?\d+)?\s*[%$€£¥]?\s*$"
+DATES = ("%Y-%m-%d", "%Y/%m/%d", "%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y")
+FORMS = {
+    "Date": (*DATES, "%d-%b-%Y", "%d %b %Y"),
+    "Datetime": tuple(
+        f"{date}{between}{time}"
+        for date, between in (("%Y-%m-%d", "T"), *((date, " ") for date in DATES))
+        for time in ("%H:%M:%S%.f", "%H:%M")
+    ),
+    "Time": ("%H:%M:%S%.f", "%H:%M"),
+}
+
+
+class Named(Protocol):
+    """What has categories: a modelled column, or one that is conditioned on."""
+
+    @property
+    def categories(self) -> tuple[str, ...]: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def grouped(self) -> int: ...
+
+
+def is_text(column: pl.Series) -> bool:
+    """Whether a column holds something other than numbers; one that holds nothing at all does not."""
+    numeric = column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null)
+    return not numeric and column.null_count() < len(column)
+
+
+def holds_names(column: pl.Series) -> bool:
+    """Whether the values of a column are names, text or truth values, and no numbers."""
+    return is_text(column) or column.dtype == pl.Boolean
+
+
+def as_numbers(column: pl.Series, dtype: str = "", form: str = "") -> np.ndarray:
+    """A column as float64: NaN where there is no finite number, days of dates, seconds of other moments.
+
+    Args:
+        column: The values.
+        dtype: What they are: empty for numbers, ``Marked``, or one of ``MOMENTS``.
+        form: How text is read as a moment.
+    """
+    if dtype in MOMENTS:
+        values = _moments(column, dtype, form)
+    elif dtype == "Marked" and column.dtype == pl.String:
+        plain = column.str.replace_all(MARKS, "").cast(pl.Float64, strict=False)
+        values = plain.set(~column.str.contains(MARKED).fill_null(True), None)
+    else:
+        values = column.cast(pl.Float64, strict=False)
+    numbers = values.cast(pl.Float64).to_numpy(allow_copy=True) if len(values) else np.empty(0)
+    return np.where(np.isfinite(numbers), numbers, np.nan)
+
+
+def _moments(column: pl.Series, dtype: str, form: str) -> pl.Series:
+    if column.dtype == pl.String:
+        column = _parsed(column, dtype, form)
+    if dtype == "Date":
+        return column.cast(pl.Date).to_physical()
+    if dtype == "Time":
+        return column.cast(pl.Time).to_physical().cast(pl.Float64) / 1e9
+    unit = pl.Datetime("us") if dtype == "Datetime" else pl.Duration("us")
+    if isinstance(column.dtype, pl.Datetime) and column.dtype.time_zone:
+        column = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+    return column.cast(unit).to_physical().cast(pl.Float64) / 1e6
+
+
+def _parsed(column: pl.Series, dtype: str, form: str) -> pl.Series:
+    kind: type[pl.Date] | type[pl.Datetime] | type[pl.Time] = getattr(pl, dtype)
+    return column.str.strptime(kind, form, strict=False)
+
+
+def as_moments(values: pl.Series, dtype: str, form: str) -> pl.Series:
+    """Numbers of :func:`as_numbers` as what they were."""
+    values = values.fill_nan(None)
+    if dtype == "Date":
+        moments = values.round().cast(pl.Int32).cast(pl.Date)
+    elif dtype == "Time":
+        moments = (values.clip(0, 86_399.999_999) * 1e9).round().cast(pl.Int64).cast(pl.Time)
+    else:
+        physical = (values * 1e6).round().cast(pl.Int64)
+        moments = physical.cast(pl.Datetime("us") if dtype == "Datetime" else pl.Duration("us"))
+    return moments.dt.to_string(form) if form else moments
+
+
+def moment_form(column: pl.Series) -> tuple[str, str] | None:
+    """What kind of moment the text of a column is, and how it is read; None where some of it is none."""
+    there = column.drop_nulls()
+    if not len(there) or not bool(there.str.contains(r"^\s*\d.*[-/.: ].*\d\s*$").all()):
+        return None
+    for dtype, forms in FORMS.items():
+        for form in forms:
+            try:
+                if not _parsed(there, dtype, form).has_nulls():
+                    return dtype, form
+            except pl.exceptions.PolarsError:
+                continue
+    return None
+
+
+def as_text(column: pl.Series) -> pl.Series:
+    """The values as text; 2.0 and 2 are both ``2``."""
+    if column.dtype.is_float():
+        column = column.fill_nan(None)
+        if bool((column == column.round()).all()):
+            column = column.cast(pl.Int64)
+    return column.cast(pl.String)
+
+
+def category_codes(column: pl.Series, known: Named) -> np.ndarray:
+    """The place of each value in the categories, in float64; NaN where there is none, -1 for one not among them.
+
+    Where the last category stands for rare values, it stands for unknown ones too.
+    """
+    unknown = len(known.categories) - 1.0 if known.grouped else -1.0
+    if known.dtype in ("Int64", "Float64") and column.dtype != pl.String:
+        close = 1e-6 if column.dtype == pl.Float32 else 1e-9
+        return _number_codes(as_numbers(column), known.categories, unknown, close)
+    places = {name: float(place) for place, name in enumerate(known.categories)}
+    text = as_text(column)
+    found = text.replace_strict(places, default=unknown, return_dtype=pl.Float64)
+    return np.where(text.is_null().to_numpy(), np.nan, found.to_numpy())
+
+
+def _number_codes(values: np.ndarray, categories: Sequence[str], unknown: float, close: float) -> np.ndarray:
+    """Categories that are numbers are found by their value, however it is written."""
+    named = np.array([np.inf if name == OTHER else float(name) for name in categories])
+    order = np.argsort(named)
+    place = np.searchsorted(named[order], values).clip(0, len(named) - 1)
+    codes = np.full(len(values), unknown)
+    for near in (order[place], order[np.maximum(place - 1, 0)]):
+        codes = np.where(np.abs(named[near] - values) <= close * np.abs(values), near, codes)
+    return np.where(np.isnan(values), np.nan, codes)

@@ -1,0 +1,162 @@
+"""Columns that have no density because they follow from others: constants, sums, copies in other units, implied names.
+
+Such a column is no part of the flow. It is computed again where rows are sampled, and a row that breaks it has
+density 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from .columns import Column
+
+CLOSE = 1e-9  # of a column's spread: what rounding in float64 explains
+MOST_INPUTS = 30  # columns that a sum is made of
+EVIDENCE = 100.0  # nats by which rows must speak for an implied category
+
+
+@dataclass(frozen=True)
+class Relation:
+    r"""A column that follows from others: :math:`y = b + \sum_i w_i x_i`, or the name that another name implies.
+
+    Args:
+        column: What follows.
+        inputs: The columns that it follows from; none for a constant.
+        weights: w, one for each input; empty where names imply it.
+        offset: b; of a constant, its encoded value.
+        implied: For every category of the only input, the encoded value that it implies.
+    """
+
+    column: Column
+    inputs: tuple[str, ...] = ()
+    weights: tuple[float, ...] = ()
+    offset: float = 0.0
+    implied: tuple[float, ...] = ()
+
+    def computed(self, values: Mapping[str, np.ndarray], columns: Mapping[str, Column], rows: int) -> np.ndarray:
+        """The encoded column from encoded inputs; NaN where one of them is missing."""
+        if not self.inputs:
+            return np.full(rows, self.offset)
+        inputs = [columns[name].amounts(values[name]) if self.weights else values[name] for name in self.inputs]
+        if self.implied:
+            codes = np.where((inputs[0] >= 0) & (inputs[0] < len(self.implied)), inputs[0], np.nan)
+            known = ~np.isnan(codes)
+            return np.where(known, np.array(self.implied)[np.where(known, codes, 0).astype(np.int64)], np.nan)
+        total = self.offset + np.stack(inputs, 1) @ np.array(self.weights)
+        return self.column.read(pl.Series(total.round(9))) if self.column.categories else self.column.snap(total)
+
+    def broken(self, found: np.ndarray, computed: np.ndarray) -> np.ndarray:
+        """Which rows hold something else than what follows; none where a value is missing."""
+        spread = max(self.column.maximum - self.column.minimum, abs(self.column.maximum), 1e-300)
+        there = ~np.isnan(found) & ~np.isnan(computed)
+        return there & (np.abs(found - computed) > (CLOSE * spread if not self.column.categories else 0.5))
+
+    def __str__(self) -> str:
+        name = repr(self.column.name)
+        if not self.inputs:
+            return f"{name} is {self.column.shown(self.offset)} in every row"
+        if self.implied:
+            return f"{name} follows from {self.inputs[0]!r}"
+        terms = [f"{w:+.6g} · {x}" if w not in (1, -1) else f"{'+' if w > 0 else '-'} {x}"
+                 for w, x in zip(self.weights, self.inputs, strict=True)]  # fmt: skip
+        offset = f" {self.offset:+.6g}" if self.offset else ""
+        return f"{name} is {' '.join(terms).removeprefix('+ ').removeprefix('+')}{offset}"
+
+
+def find_relations(columns: Sequence[Column], values: Mapping[str, np.ndarray]) -> tuple[list[Column], list[Relation]]:
+    """Divides columns into those that are modelled, and those that follow from these.
+
+    Args:
+        columns: All columns.
+        values: Their encoded rows by name; NaN where a value is missing.
+    """
+    kept, implied = _implied(list(columns), values)
+    kept, sums = _sums(kept, values, {name for relation in implied for name in relation.inputs})
+    return kept, [*sums, *implied]
+
+
+def _implied(columns: list[Column], values: Mapping[str, np.ndarray]) -> tuple[list[Column], list[Relation]]:
+    """Categories that another category implies; of two that imply each other the first is kept."""
+    named, relations = [column for column in columns if column.categories], []
+    for column in reversed(named[:]):
+        others = [other for other in named if other is not column and other.classes >= column.classes]
+        for other in others:
+            table = _implication(values[other.name], values[column.name], other.classes)
+            if table is not None:
+                named.remove(column)
+                relations.append(Relation(column, (other.name,), implied=table))
+                break
+    gone = {relation.column.name for relation in relations}
+    return [column for column in columns if column.name not in gone], relations[::-1]
+
+
+def _implication(given: np.ndarray, then: np.ndarray, classes: int) -> tuple[float, ...] | None:
+    """What every category implies, where rows speak for it clearly; None where it does not."""
+    table = np.full(classes, np.nan)
+    for rows in (slice(0, 2000), slice(None)):  # most pairs are refuted by a few rows
+        codes = given[rows].astype(np.int64)
+        table[codes] = then[rows]
+        if not (table[codes] == then[rows]).all():
+            return None
+    shares = np.unique(then, return_counts=True)[1] / len(then)
+    repeated = len(given) - len(np.unique(given))
+    if repeated * -np.log((shares**2).sum()) < EVIDENCE or np.isnan(table).any():
+        return None
+    return tuple(table.tolist())
+
+
+def _sums(
+    columns: list[Column], values: Mapping[str, np.ndarray], inputs: Collection[str]
+) -> tuple[list[Column], list[Relation]]:
+    """Columns of numbers that are sums of multiples of those before them, in every row."""
+    kept, relations = [], []
+    amounts: list[tuple[Column, np.ndarray]] = []
+    for column in columns:
+        if column.holes or (column.categories and column.kind != "values"):
+            kept.append(column)
+            continue
+        x = column.amounts(values[column.name])
+        basis = [other for other, _ in amounts]
+        found = None if column.name in inputs or not basis else _sum(column, x, basis, [x for _, x in amounts], values)
+        if found is None:
+            kept.append(column)
+            amounts.append((column, x))
+        else:
+            relations.append(found)
+    return kept, relations
+
+
+def _sum(
+    column: Column,
+    x: np.ndarray,
+    basis: Sequence[Column],
+    amounts: Sequence[np.ndarray],
+    values: Mapping[str, np.ndarray],
+) -> Relation | None:
+    """The column as a sum of multiples of others, where that holds in every row."""
+    design, known = np.stack(amounts, 1), {other.name: other for other in basis}
+    middle, scale = design.mean(0), design.std(0)
+    target = (x - x.mean()) / x.std()
+    z = (design - middle) / scale
+    weights = np.linalg.lstsq(z, target, rcond=1e-10)[0]
+    slack = 0.51 * column.step / x.std() if column.step and len(column.quantiles) > 1 else 0.0  # rounded after adding
+    slack = slack if slack < 0.05 else 0.0
+    if np.abs(z @ weights - target).max() > slack + 1e-6:
+        return None
+    order = [j for j, weight in enumerate(weights) if abs(weight) > 1e-3]
+    if not 0 < len(order) <= min(MOST_INPUTS, len(x) // 10):
+        return None
+    chosen = np.linalg.lstsq(z[:, order], target, rcond=None)[0] * x.std() / scale[order]
+    names = tuple(basis[j].name for j in order)
+    for digits in (3, 6, 9, 17):
+        short = np.array([float(f"{w:.{digits}g}") for w in chosen])
+        offset = float(f"{np.median(x - design[:, order] @ short):.{max(digits, 6)}g}")
+        relation = Relation(column, names, tuple(short.tolist()), offset)
+        total = relation.computed(values, known, len(x))
+        if not relation.broken(values[column.name], total).any():
+            return relation
+    return None
