@@ -2,32 +2,236 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import io
+import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pytest
+import xlsxwriter
 
 from pushforward.tables.errors import InputError
+from pushforward.tables.formats.source import located
 from pushforward.tables.formats.table import check_output, read_table, write_table
 
 FRAME = pl.DataFrame({"a": [1.5, 2.5, -3.0], "b": [1, 2, 3], "c": ["x", "y", "x"]})
 
 
-@pytest.mark.parametrize("name", ["t.csv", "t.parquet", "t.arrow", "t.feather", "t.csv.gz", "t.tsv"])
-def test_every_format_gives_the_same_table(tmp_path: Path, name: str) -> None:
-    path = tmp_path / name
-    if name.endswith(("arrow", "feather")):
-        FRAME.write_ipc(path)
-    elif name.endswith("gz"):
-        path.write_bytes(gzip.compress(FRAME.write_csv().encode()))
-    elif name.endswith("tsv"):
-        FRAME.write_csv(path, separator="\t")
-    else:
+def packed(content: bytes, ending: str) -> bytes:
+    if ending == "zip":
+        archive = io.BytesIO()
+        with zipfile.ZipFile(archive, "w") as file:
+            file.writestr("inner.csv", content)
+            file.writestr("__MACOSX/._inner.csv", b"by-product")
+        return archive.getvalue()
+    if ending == "zst":
+        return pa.compress(content, "zstd", asbytes=True)
+    return {"gz": gzip, "bz2": bz2}[ending].compress(content)
+
+
+WRITTEN = ["csv", "parquet", "tsv", "txt", "jsonl", "ndjson", "arrow", "feather", "ipc", "xlsx"]
+
+
+@pytest.mark.parametrize("ending", [*WRITTEN, "csv.gz", "csv.zst", "csv.bz2", "csv.zip", "parquet.gz", "json"])
+def test_every_format_gives_the_same_table(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"t.{ending}"
+    if ending in WRITTEN:
         write_table(FRAME, path)
-    assert read_table(path).frame.equals(FRAME)
-    assert [p.name for p in tmp_path.iterdir()] == [name]  # no temporary file is left
+    elif ending == "json":
+        FRAME.write_json(path)
+    else:
+        plain = io.BytesIO()
+        (FRAME.write_parquet if "parquet" in ending else FRAME.write_csv)(plain)
+        path.write_bytes(packed(plain.getvalue(), ending.rpartition(".")[2]))
+    table = read_table(path)
+    assert table.frame.equals(FRAME)
+    assert str(table.path) == str(path)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]  # no temporary file is left
+
+
+def standard_input(monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+
+
+@pytest.mark.parametrize(
+    "ending", ["csv", "parquet", "arrow", "stream", "jsonl", "json", "xlsx", "gz", "zst", "bz2", "zip"]
+)
+def test_standard_input_is_known_by_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str) -> None:
+    path = tmp_path / f"t.{ending}"
+    if ending in WRITTEN:
+        write_table(FRAME, path)
+    elif ending == "json":
+        FRAME.write_json(path)
+    elif ending == "stream":
+        FRAME.write_ipc_stream(path)
+    else:
+        path.write_bytes(packed(FRAME.write_csv().encode(), ending))
+    standard_input(monkeypatch, path.read_bytes())
+    source = located("-")
+    table = read_table(source)
+    assert table.frame.equals(FRAME)
+    assert str(table.path) == table.path.name == "standard input"
+    assert read_table(source).frame.equals(FRAME)  # it is kept, and can be read again
+
+
+def test_standard_output_is_csv(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    check_output("-")
+    write_table(FRAME, "-")
+    assert capfdbinary.readouterr().out == FRAME.write_csv().encode()
+
+
+def test_columns_set_apart_by_blanks_and_row_names_of_r(tmp_path: Path) -> None:
+    expected = pl.DataFrame({"a": [1.5, 2.0], "b c": ["x y", "z"]})
+    path = tmp_path / "t.txt"
+    path.write_text(' a   "b c"\n 1.5  "x y"\n 2.0 z \n\n')
+    assert read_table(path).frame.equals(expected)
+    for mark in " \t":
+        path.write_text(
+            mark.join(['"a"', '"b c"'])
+            + "\n"
+            + mark.join(['"1"', "1.5", '"x y"'])
+            + "\n"
+            + mark.join(['"2"', "2", '"z"'])
+        )
+        table = read_table(path)
+        assert table.frame.equals(expected)
+        assert "row index" in table.notes[0]
+    path.write_text("full name\nAda\nBob\n")
+    assert read_table(path).frame.columns == ["full name"]
+
+
+def test_sheets(tmp_path: Path) -> None:
+    path = tmp_path / "t.xlsx"
+    with xlsxwriter.Workbook(path) as book:
+        book.add_worksheet("empty")
+        for name in ("one", "two"):
+            sheet = book.add_worksheet(name)
+            rows = [
+                ["", "a", "b", "when"],
+                [0, 1.5, "7", 1],
+                [1, "foo" if name == "two" else "", "", 2],
+                [2, "NA", 9, 3],
+            ]
+            for row, cells in enumerate(rows):
+                sheet.write_row(row, 0, cells)
+    table = read_table(path)
+    assert table.frame.to_dict(as_series=False) == {"a": [1.5, None, None], "b": [7, None, 9], "when": [1.0, 2.0, 3.0]}
+    assert any("'one' is read, of one, two" in note for note in table.notes)
+    assert any("row index" in note for note in table.notes)
+    chosen = read_table(located(path, sheet="two"))
+    assert str(chosen.path) == f"{path} (two)"
+    assert chosen.frame["a"].to_list() == ["1.5", "foo", None]
+    assert not any("--sheet" in note for note in chosen.notes)
+    with pytest.raises(InputError, match=r"t\.xlsx \(three\): has no sheet 'three'; its sheets are empty, one, two"):
+        read_table(located(path, sheet="three"))
+    with pytest.raises(InputError, match=r"\(empty\): has no columns"):
+        read_table(located(path, sheet="empty"))
+
+
+def test_rows_of_json_may_lack_keys_and_hold_nan(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text('\ufeff{"a": NaN, "b": 1}\n\n{"b": 2, "c": "x"}\n', encoding="utf-8")
+    expected = pl.DataFrame({"a": [None, None], "b": [1, 2], "c": [None, "x"]})
+    assert read_table(tmp_path / "t.jsonl").frame.equals(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('{"a": 1}\n[2]\n', r"row 2 is \[2\]; expected an object a row"),
+        ('{"a": 1}\nnonsense\n', "row 2 is no JSON"),
+        ("[1, 2]", "row 1 is 1; expected an object a row"),
+        ('[{"a": 1}, {"a"', "it is no JSON"),
+        ("{\n", "row 1 is no JSON"),
+        ("[]", "has no columns"),
+        ("\n", "has no columns"),
+    ],
+)
+def test_json_that_is_not_rows(tmp_path: Path, text: str, sentence: str) -> None:
+    (tmp_path / "t.jsonl").write_text(text)
+    with pytest.raises(InputError, match=sentence):
+        read_table(tmp_path / "t.jsonl")
+
+
+def test_an_archive_with_several_tables_names_them(tmp_path: Path) -> None:
+    path = tmp_path / "t.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("a.csv", "folder/b.csv"):
+            archive.writestr(name, FRAME.write_csv())
+    with pytest.raises(InputError, match=r"t\.zip: holds 2 files \(a\.csv, folder/b\.csv\); choose one with --table"):
+        read_table(path)
+    assert read_table(located(path, table="folder/b.csv")).frame.equals(FRAME)
+    with pytest.raises(InputError, match=r"has no file 'c\.csv'; it holds a\.csv"):
+        read_table(located(path, table="c.csv"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("t.zip", b"PK\x03\x04nonsense", "cannot be unpacked"),
+        ("t.csv.gz", b"nonsense", "cannot be unpacked"),
+        ("t.csv.zst", b"nonsense", "cannot be unpacked"),
+        ("t.zip", b"", "the file is empty"),
+        ("t.xlsx", b"nonsense", r"t\.xlsx: cannot be read as xlsx"),
+        ("t.xls", b"nonsense", r"t\.xls: cannot be read as xls"),
+        ("t.docx", b"x", "cannot tell what it holds from its ending; expected one of .csv"),
+        ("t.sqlite", b"nonsense, and more of it", "file is not a database"),
+    ],
+)
+def test_broken_files_are_one_sentence(tmp_path: Path, name: str, content: bytes, sentence: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=sentence) as caught:
+        read_table(path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("ending", ["zip", "csv.gz", "xlsx", "jsonl", "sqlite", "duckdb"])
+def test_folders_and_files_that_are_not_there(tmp_path: Path, ending: str) -> None:
+    (tmp_path / f"folder.{ending}").mkdir()
+    with pytest.raises(InputError, match="is a folder"):
+        read_table(tmp_path / f"folder.{ending}")
+    with pytest.raises(InputError, match="there is no such file"):
+        read_table(tmp_path / f"t.{ending}")
+
+
+def test_empty_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    standard_input(monkeypatch, b"")
+    with pytest.raises(InputError, match=r"^standard input: is empty$"):
+        read_table("-")
+    standard_input(monkeypatch, b"a,b\n1,2,3\n")
+    with pytest.raises(InputError, match=r"^standard input: row 1 has 3 cells"):
+        read_table("-")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "sentence"),
+    [
+        ("t.csv", {"sheet": "x"}, "--sheet: belongs to an Excel file, and t.csv is none"),
+        ("t.csv", {"query": "x"}, "--query: belongs to a database, and t.csv is none"),
+        ("t.csv", {"table": "x"}, "--table: belongs to a database or a .zip file, and t.csv is none"),
+        ("t.sqlite", {"table": "x", "query": "y"}, "say one of them"),
+        ("mysql://ada:secret@host/db", {}, "^mysql://host/db: no database is known by mysql; expected postgresql://"),
+    ],
+)
+def test_options_for_another_kind_of_place(name: str, options: dict[str, str], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        located(name, **options)
+
+
+def test_what_excel_needs_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "t.xlsx").write_bytes(b"x")
+    monkeypatch.setitem(sys.modules, "fastexcel", None)
+    with pytest.raises(InputError, match=r"need fastexcel; install it with: pip install 'pushforward\[excel\]'"):
+        read_table(tmp_path / "t.xlsx")
+    monkeypatch.setitem(sys.modules, "xlsxwriter", None)
+    with pytest.raises(InputError, match=r"needs xlsxwriter; install it with: pip install 'pushforward\[excel\]'"):
+        write_table(FRAME, tmp_path / "u.xlsx")
 
 
 def test_bars_separate_too(tmp_path: Path) -> None:
@@ -102,7 +306,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize(
     ("name", "sentence"),
-    [("t.xls", "expected .csv or .parquet"), ("no/t.csv", "create it first"), ("folder.csv", "is a folder")],
+    [("t.doc", "expected .csv or .parquet"), ("no/t.csv", "create it first"), ("folder.csv", "is a folder")],
 )
 def test_outputs_are_refused_before_the_work(tmp_path: Path, name: str, sentence: str) -> None:
     (tmp_path / "folder.csv").mkdir()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
 
 MOST_COLUMNS = 100_000
+BLANKS = (".txt", ".data", ".dat")  # endings of files in which blanks may stand between columns
 
 
 @dataclass(frozen=True)
@@ -18,10 +20,12 @@ class CsvForm:
 
     Args:
         header: The cells of the first line.
-        separator: Comma, semicolon, tab or bar, whichever is the most frequent.
+        separator: Comma, semicolon, tab or bar, whichever is the most frequent; a blank for columns set apart by any
+            number of blanks.
         headless: Whether the first line holds numbers already.
         decimal_comma: Whether numbers are written as in 1,5.
         indexed: Whether the first column is a row index, as pandas writes it.
+        short: Whether the first line has no cell at all for the index, as R writes it.
     """
 
     header: list[str]
@@ -29,6 +33,7 @@ class CsvForm:
     headless: bool
     decimal_comma: bool
     indexed: bool
+    short: bool = False
 
     @property
     def all_names(self) -> list[str]:
@@ -58,6 +63,8 @@ def csv_form(path: Path) -> CsvForm:
     if not path.is_file():  # a pipe would be waited for
         raise InputError(f"{path}: there is no such file")
     header, first, separator = _peek(path)
+    short = separator in " \t" and len(first) == len(header) + 1 and not all(map(is_number, header))
+    header = ["", *header] if short else header
     if len(header) > MOST_COLUMNS:
         raise InputError(f"{path}: has {len(header):,} columns, more than {MOST_COLUMNS:,}; keep those that matter")
     repeated = [name for name, count in Counter(header).items() if name and count > 1]
@@ -68,15 +75,11 @@ def csv_form(path: Path) -> CsvForm:
     if blank and blank != [1]:
         raise InputError(f"{path}: column {blank[0]} has no name; give it one")
     comma = separator == ";" and any("," in cell and is_number(cell.replace(",", ".")) for cell in first)
-    return CsvForm(header, separator, headless, comma, indexed=bool(blank))
+    return CsvForm(header, separator, headless, comma, bool(blank), short)
 
 
 def open_text(path: Path):
-    """A text file, compressed or not; bytes that are not UTF-8 are replaced."""
-    if path.suffix.lower() == ".gz":
-        import gzip
-
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline="", errors="replace")
+    """A text file; bytes that are not UTF-8 are replaced."""
     return path.open(encoding="utf-8-sig", newline="", errors="replace")
 
 
@@ -88,18 +91,32 @@ def is_number(text: str) -> bool:
     return True
 
 
+def cells(lines: Iterable[str], separator: str) -> Iterator[list[str]]:
+    """The rows of a text, where ``separator`` may be a blank that stands for any number of them."""
+    if separator == " ":
+        lines = (" ".join(line.split()) for line in lines)
+    return csv.reader(lines, delimiter=separator)
+
+
 def _peek(path: Path) -> tuple[list[str], list[str], str]:
     """Column names, the first row's cells and the separator."""
     with open_text(path) as lines:
-        text = lines.readline()
-        counts = {mark: text.count(mark) for mark in (",", ";", "\t", "|")}
-        separator = max(counts, key=counts.__getitem__) if any(counts.values()) else ","
-        if path.suffix.lower() == ".tsv":
-            separator = "\t"
-        header = next(csv.reader([text], delimiter=separator), [])
-        first = next(csv.reader(lines, delimiter=separator), [])
+        text, second = lines.readline(), lines.readline()
+    separator = _separator(text, second, path.suffix.lower())
+    header = next(cells([text], separator), [])
+    first = next(cells([second], separator), [])
     if "\ufffd" in text:
         raise InputError(f"{path}: is not UTF-8 text; save it again as UTF-8")
     if not any(name.strip() for name in header):
         raise InputError(f"{path}: its first line is blank; expected the column names")
     return [name.strip() for name in header], first, separator
+
+
+def _separator(first: str, second: str, ending: str) -> str:
+    if ending == ".tsv":
+        return "\t"
+    counts = {mark: first.count(mark) for mark in (",", ";", "\t", "|")}
+    if any(counts.values()):
+        return max(counts, key=counts.__getitem__)
+    blanks = ending in BLANKS and 1 < len(first.split()) <= len(second.split()) <= len(first.split()) + 1
+    return " " if blanks else ","

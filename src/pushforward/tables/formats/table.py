@@ -1,10 +1,12 @@
-"""Tables on disk: CSV, Parquet, Arrow and NumPy files in, CSV and Parquet out, written whole or not at all."""
+"""Tables where they are: files of every format and databases in and out, written whole or not at all."""
 
 from __future__ import annotations
 
 import csv
+import io
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,28 @@ import numpy as np
 import polars as pl
 
 from ..errors import InputError, listed
-from .csv_form import csv_form, open_text
+from .csv_form import cells, csv_form, open_text
+from .excel import read_sheet
 from .frames import array_columns, refuse_empty
+from .json_rows import read_json_rows
 from .parquet import ParquetRows, checked_frame
+from .source import DATABASES, EXCEL, PACKED, STANDARD, Location, Source, located, naming, refuse_no_file
 from .values import series, with_missing
 
-MISSING = ["", "NA", "N/A", "NULL", "null", "NaN", "nan", "?"]  # what a CSV writes where there is nothing
+MISSING = [
+    "",
+    "NA",
+    "N/A",
+    "n/a",
+    "#N/A",
+    "<NA>",
+    "NULL",
+    "null",
+    "NaN",
+    "nan",
+    "NaT",
+    "?",
+]  # what a CSV writes where there is nothing
 SPLITS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
 
 
@@ -27,13 +45,13 @@ class Table:
     """A table as it was read.
 
     Args:
-        path: Where it came from.
+        path: Where it came from: a file, or what else a :class:`Source` is.
         frame: All rows; the training rows where the file divides itself.
         splits: ``train``, ``val``, ``test`` of an ``.npz`` that has them, else empty.
         notes: What the reader should know about how the file was read.
     """
 
-    path: Path
+    path: Location
     frame: pl.DataFrame
     splits: dict[str, pl.DataFrame] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -47,41 +65,50 @@ class Table:
         return Table(self.path, self.splits[name], notes=(*self.notes, note))
 
 
-def read_table(path: str | Path) -> Table:
-    """Reads a table by its file's ending.
+def read_table(place: str | os.PathLike[str] | Source) -> Table:
+    """Reads a table: a file by its ending, standard input (``-``), or what a :class:`Source` says.
 
     Raises:
-        InputError: the file is missing, empty, unreadable, or has no table in it.
+        InputError: it is missing, empty, unreadable, or has no table in it.
     """
-    path = Path(path)
-    read = _READERS.get(_ending(path))
-    if read is None:
-        raise InputError(f"{path}: cannot tell what it holds from its ending; expected one of {', '.join(_READERS)}")
-    if not path.exists():
-        raise InputError(f"{path}: there is no such file")
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder, expected a file ({', '.join(_READERS)})")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path}: the file is empty")
-    try:
-        table = read(path)
-    except InputError:
-        raise
-    except PermissionError:
-        raise InputError(f"{path}: may not be read; check its permissions") from None
-    except (Exception, pl.exceptions.PanicException) as error:  # whatever a reader says about a broken file
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path}: cannot be read as {_ending(path)[1:]}: {reason}") from None
-    refuse_empty(table.frame, str(path))
+    source = located(place)
+    path = source if isinstance(source, Path) else source.local
+    with naming(source, path):
+        read = _READERS.get(path.suffix.lower())
+        if read is None:
+            raise InputError(
+                f"{path}: cannot tell what it holds from its ending; expected one of {', '.join(READABLE)}, or a "
+                f"database ({', '.join(DATABASES)}, postgresql://…)"
+            )
+        refuse_no_file(path)
+        try:
+            table = _read_sheet(path, source) if path.suffix.lower() in EXCEL else read(path)
+        except InputError:
+            raise
+        except PermissionError:
+            raise InputError(f"{path}: may not be read; check its permissions") from None
+        except (Exception, pl.exceptions.PanicException) as error:  # whatever a reader says about a broken file
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise InputError(f"{path}: cannot be read as {path.suffix.lower()[1:]}: {reason}") from None
+        refuse_empty(table.frame, str(path))
     splits = {name: with_missing(frame) for name, frame in table.splits.items()}
-    return replace(table, frame=with_missing(table.frame), splits=splits)
+    return replace(table, path=source, frame=with_missing(table.frame), splits=splits)
 
 
-def write_table(frame: pl.DataFrame, path: str | Path) -> None:
-    """Writes CSV or Parquet, as the ending says; a reader never sees half a file."""
-    path = Path(path)
-    write = frame.write_parquet if path.suffix.lower() == ".parquet" else frame.write_csv
-    write_atomically(path, write)
+def write_table(frame: pl.DataFrame, place: str | os.PathLike[str] | Source) -> None:
+    """Writes to a file as its ending says, so that a reader never sees half of it; to a new table of a database; or as
+    CSV to standard output (``-``).
+    """
+    source = located(place)
+    if isinstance(source, Path):
+        write_atomically(source, lambda path: WRITERS[source.suffix.lower()](frame, path))
+    elif source.database:
+        from .database import write_rows
+
+        write_rows(frame, source)
+    else:
+        frame.write_csv(sys.stdout.buffer)
+        sys.stdout.flush()
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
@@ -96,15 +123,28 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def check_output(path: str | Path, endings: tuple[str, ...] = (".csv", ".parquet")) -> Path:
+def check_output(place: str | os.PathLike[str] | Source, endings: Sequence[str] = ()) -> Location:
     """Refuses an output that could not be written, before any work is done for it.
 
+    Args:
+        place: A file; or a new table of a database or standard output, where ``endings`` is empty.
+        endings: What the file's name may end with [default: the formats of tables].
+
     Raises:
-        InputError: the ending is not one of ``endings``, the folder does not exist, or the path is a folder itself.
+        InputError: the ending is not one of ``endings``, the folder does not exist, the path is a folder itself, the
+            table exists, or its database cannot be reached.
     """
-    path = Path(path)
-    if path.suffix.lower() not in endings:
-        raise InputError(f"{path}: the ending says the format; expected {' or '.join(endings)}")
+    path = Path(str(place)) if endings else located(place)
+    if isinstance(path, Source):
+        if path.database:
+            from .database import check_new_table
+
+            check_new_table(path)
+        elif path.address != STANDARD:
+            raise InputError(f"{path}: the ending says the format; expected {' or '.join(WRITERS)}")
+        return path
+    if path.suffix.lower() not in (endings or WRITERS):
+        raise InputError(f"{path}: the ending says the format; expected {' or '.join(endings or WRITERS)}")
     if path.is_dir():
         raise InputError(f"{path}: is a folder, expected a file name")
     if not path.absolute().parent.is_dir():
@@ -112,27 +152,31 @@ def check_output(path: str | Path, endings: tuple[str, ...] = (".csv", ".parquet
     return path
 
 
-def _ending(path: Path) -> str:
-    name = path.name.lower()
-    return ".csv.gz" if name.endswith(".csv.gz") else Path(name).suffix
-
-
 def _read_csv(path: Path) -> Table:
     form = csv_form(path)
     options: dict[str, Any] = {
-        "separator": form.separator,
-        "has_header": not form.headless,
+        "separator": "," if form.separator == " " else form.separator,
+        "has_header": not (form.headless or form.short),
+        "skip_rows": int(form.short),
         "decimal_comma": form.decimal_comma,
         "null_values": MISSING,
         "infer_schema_length": None,
     }
     try:
-        frame = pl.read_csv(path, **options)
+        frame = pl.read_csv(_with_commas(path) if form.separator == " " else path, **options)
     except pl.exceptions.PolarsError as error:
         raise InputError(_csv_fault(path, len(form.header), form.separator, error)) from None
     frame = frame.rename(dict(zip(frame.columns, form.all_names, strict=True)))
     frame, notes = _without_blank_lines(frame, path)
     return Table(path, frame.select(form.names), notes=(*form.notes(path.name), *notes))
+
+
+def _with_commas(path: Path) -> bytes:
+    """The text of a file in which blanks stand between columns, with commas between them."""
+    text = io.StringIO(newline="")
+    with open_text(path) as lines:
+        csv.writer(text).writerows(row for row in cells(lines, " ") if row)
+    return text.getvalue().encode()
 
 
 def _without_blank_lines(frame: pl.DataFrame, path: Path) -> tuple[pl.DataFrame, list[str]]:
@@ -154,10 +198,10 @@ def _csv_fault(path: Path, width: int, separator: str, error: Exception) -> str:
         if lines.readline().startswith("#"):
             return f"{path}: its first line is a comment; remove it, so that the first line names the columns"
         lines.seek(0)
-        for row, cells in enumerate(csv.reader(lines, delimiter=separator)):
-            if row and cells and len(cells) > width:
+        for row, found in enumerate(cells(lines, separator)):
+            if row and len(found) > width:
                 return (
-                    f"{path}: row {row} has {len(cells)} cells, but the first line names {width} columns; mend that row"
+                    f"{path}: row {row} has {len(found)} cells, but the first line names {width} columns; mend that row"
                 )
     return f"{path}: cannot be read as CSV: {str(error).splitlines()[0]}"
 
@@ -202,18 +246,46 @@ def _read_parquet(path: Path) -> Table:
 def _read_arrow(path: Path) -> Table:
     import pyarrow as pa
 
-    with pa.OSFile(str(path)) as file, pa.ipc.open_file(file) as reader:
-        return Table(path, checked_frame(reader.read_all(), path))
+    with pa.OSFile(str(path)) as file:
+        as_file = file.read(6) == b"ARROW1"
+        file.seek(0)
+        with (pa.ipc.open_file if as_file else pa.ipc.open_stream)(file) as reader:
+            return Table(path, checked_frame(reader.read_all(), path))
+
+
+def _read_json(path: Path) -> Table:
+    return Table(path, read_json_rows(path))
+
+
+def _read_sheet(path: Path, source: Location | None = None) -> Table:
+    frame, notes = read_sheet(path, source.sheet if isinstance(source, Source) else None, MISSING)
+    return Table(path, frame, notes=tuple(notes))
+
+
+def _write_excel(frame: pl.DataFrame, path: Path) -> None:
+    try:
+        frame.write_excel(path)
+    except ImportError:
+        raise InputError(
+            "writing Excel files needs xlsxwriter; install it with: pip install 'pushforward[excel]'"
+        ) from None
 
 
 _READERS: dict[str, Callable[[Path], Table]] = {
-    ".csv": _read_csv,
-    ".tsv": _read_csv,
-    ".csv.gz": _read_csv,
+    **dict.fromkeys((".csv", ".tsv", ".txt", ".data", ".dat"), _read_csv),
     ".parquet": _read_parquet,
-    ".arrow": _read_arrow,
-    ".feather": _read_arrow,
-    ".ipc": _read_arrow,
+    **dict.fromkeys((".arrow", ".feather", ".ipc"), _read_arrow),
     ".npy": _read_npy,
     ".npz": _read_npz,
+    **dict.fromkeys((".jsonl", ".ndjson", ".json"), _read_json),
+    **dict.fromkeys(EXCEL, _read_sheet),
+}
+READABLE = (*_READERS, ".zip", *PACKED)
+WRITERS: dict[str, Callable[[pl.DataFrame, Path], Any]] = {
+    ".csv": lambda frame, path: frame.write_csv(path),
+    ".parquet": lambda frame, path: frame.write_parquet(path),
+    **dict.fromkeys((".tsv", ".txt"), lambda frame, path: frame.write_csv(path, separator="\t")),
+    **dict.fromkeys((".jsonl", ".ndjson"), lambda frame, path: frame.write_ndjson(path)),
+    **dict.fromkeys((".arrow", ".feather", ".ipc"), lambda frame, path: frame.write_ipc(path)),
+    ".xlsx": _write_excel,
 }

@@ -1,0 +1,259 @@
+"""Tables and queries of databases: PostgreSQL by ADBC, DuckDB by its own module (the extra ``sql``), SQLite by Python.
+
+Reading opens the database for reading alone. Of what a driver says the first line is passed on, and nothing where that
+holds the password.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sqlite3
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+import polars as pl
+
+from ..errors import InputError, listed
+from .source import Source, refuse_no_file
+from .values import series
+
+BATCH = 65_536  # rows that are fetched at once
+TABLES = {
+    "sqlite": "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite_%' ORDER BY 1",
+    "duckdb": "SELECT CASE table_schema WHEN 'main' THEN '' ELSE table_schema || '.' END || table_name FROM "
+    "information_schema.tables ORDER BY 1",
+    "postgresql": "SELECT CASE table_schema WHEN 'public' THEN '' ELSE table_schema || '.' END || table_name FROM "
+    "information_schema.tables WHERE table_schema NOT IN ('pg_catalog', 'information_schema') ORDER BY 1",
+}
+NO_ROWS = "the query returns no rows; expected a SELECT"
+PACKAGES = {"postgresql": "adbc_driver_postgresql", "duckdb": "duckdb"}
+
+
+def fetch(source: Source, folder: Path) -> Path:
+    """The rows of a table or a query as a Parquet file in ``folder``, written in batches.
+
+    Raises:
+        InputError: the database cannot be reached, or refuses the query; says why, and names its tables.
+    """
+    import pyarrow.parquet as pq
+
+    path = folder / "rows.parquet"
+    with _connected(source) as connection, contextlib.ExitStack() as stack:
+        query = source.query or f"SELECT * FROM {_quoted(_chosen(source, connection))}"
+        writer = None
+        for frame in _batches(source, connection, query):
+            table = frame.to_arrow()
+            writer = writer or stack.enter_context(pq.ParquetWriter(path, table.schema))
+            writer.write_table(table)
+    return path
+
+
+def check_new_table(source: Source) -> None:
+    """Refuses a table that rows could not be written to, before any work is done for them.
+
+    Raises:
+        InputError: no table is named, it exists already, or the database cannot be reached.
+    """
+    if not source.table:
+        raise InputError(f"{source}: say which table to write, as in {source}?table=scores")
+    if source.database != "postgresql" and not source.path.exists():
+        if not source.path.absolute().parent.is_dir():
+            raise InputError(f"{source}: the folder {source.path.parent} does not exist; create it first")
+        return
+    with _connected(source, writing=True) as connection:
+        if source.table in _tables(source, connection):
+            raise InputError(f"{source}: the table exists already; choose another name, or drop it first")
+
+
+def write_rows(frame: pl.DataFrame, source: Source) -> None:
+    """Writes rows to a new table of a database, all of them or none.
+
+    Raises:
+        InputError: the database refuses them; says why.
+    """
+    assert source.table
+    name = _quoted(source.table)
+    with _connected(source, writing=True) as connection:
+        if source.database == "postgresql":
+            schema, _, table = source.table.rpartition(".")
+            with connection.cursor() as cursor:
+                cursor.adbc_ingest(table, frame.to_arrow(), mode="create", db_schema_name=schema or None)
+            connection.commit()
+        elif source.database == "duckdb":
+            connection.register("pushforward_rows", frame.to_arrow())
+            connection.execute(f"CREATE TABLE {name} AS SELECT * FROM pushforward_rows")
+        else:
+            columns = ", ".join(
+                f"{_quoted(column, parts=False)} {_sqlite_type(frame[column])}" for column in frame.columns
+            )
+            with connection:
+                connection.execute(f"CREATE TABLE {name} ({columns})")
+                marks = ", ".join("?" * frame.width)
+                connection.executemany(f"INSERT INTO {name} VALUES ({marks})", frame.iter_rows())
+
+
+@contextlib.contextmanager
+def _connected(source: Source, *, writing: bool = False) -> Iterator[Any]:
+    """An open connection; what goes wrong with it is one sentence about the source."""
+    try:
+        with contextlib.closing(_connect(source, writing)) as connection:
+            yield connection
+    except ImportError:
+        package = PACKAGES[source.database]
+        raise InputError(
+            f"{source}: {source.database} needs {package}; install it with: pip install 'pushforward[sql]'"
+        ) from None
+    except (InputError, KeyboardInterrupt):
+        raise
+    except Exception as error:  # each driver has its own
+        raise InputError(f"{source}: {_reason(error, source)}") from None
+
+
+def _connect(source: Source, writing: bool) -> Any:
+    if source.database == "postgresql":
+        from adbc_driver_postgresql import dbapi
+
+        connection = dbapi.connect(source.address)
+        if not writing:
+            with connection.cursor() as cursor:
+                cursor.execute("SET TRANSACTION READ ONLY")
+        return connection
+    if not writing:
+        refuse_no_file(source.path)
+    if source.database == "duckdb" or _starts_as_duckdb(source.path):
+        import duckdb
+
+        return duckdb.connect(str(source.path), read_only=not writing)
+    mode = "rwc" if writing else "ro"
+    return sqlite3.connect(f"file:{quote(str(source.path))}?mode={mode}", uri=True)
+
+
+def _batches(source: Source, connection: Any, query: str) -> Iterator[pl.DataFrame]:
+    import pyarrow as pa
+
+    if isinstance(connection, sqlite3.Connection):
+        yield _sqlite_rows(source, connection, query)
+        return
+    if source.database == "postgresql":
+        cursor = connection.cursor()
+        cursor.execute(query)
+        reader = cursor.fetch_record_batch()
+    else:
+        relation = connection.sql(query)
+        if relation is None:
+            raise InputError(f"{source}: {NO_ROWS}")
+        reader = pa.RecordBatchReader.from_stream(relation)
+    _refuse_repeated(reader.schema.names, source)
+    yield _frame(reader.schema.empty_table(), source)  # which writes the names, where there are no rows
+    for batch in reader:
+        yield _frame(batch, source)
+
+
+def _frame(batch: Any, source: Source) -> pl.DataFrame:
+    columns = zip(batch.schema, batch.columns, strict=True)
+    return pl.DataFrame([_column(field, values, str(source)) for field, values in columns])
+
+
+def _column(field: Any, values: Any, source: str) -> pl.Series:
+    """A column, with PostgreSQL's exact numbers as numbers, its enums as text and its intervals as durations."""
+    import pyarrow as pa
+
+    type_name = (field.metadata or {}).get(b"ADBC:postgresql:typname", b"")
+    if type_name:
+        values = getattr(values, "storage", values)
+        return pl.Series(field.name, values.cast(pa.string())).cast(
+            pl.Float64 if type_name == b"numeric" else pl.String
+        )
+    if pa.types.is_interval(field.type):
+        return series(field.name, [value and _duration(value) for value in values.to_pylist()], source)
+    if pa.types.is_dictionary(field.type):
+        values = values.cast(field.type.value_type)  # other batches may number them otherwise
+    return series(field.name, values, source)
+
+
+def _duration(value: Any) -> timedelta | str:
+    """An interval of days and nanoseconds; months have no length, and stay text."""
+    if value.months:
+        return f"{value.months} months {value.days} days"
+    return timedelta(days=value.days, microseconds=value.nanoseconds // 1000)
+
+
+def _sqlite_rows(source: Source, connection: sqlite3.Connection, query: str) -> pl.DataFrame:
+    """All rows: a column of SQLite may hold values of any type, and which is known at its end."""
+    connection.text_factory = lambda text: text.decode("utf-8", errors="replace")
+    cursor = connection.execute(query)
+    if cursor.description is None:
+        raise InputError(f"{source}: {NO_ROWS}")
+    names = [column[0] for column in cursor.description]
+    _refuse_repeated(names, source)
+    columns: list[list[Any]] = [[] for _ in names]
+    while rows := cursor.fetchmany(BATCH):
+        for column, values in zip(columns, zip(*rows, strict=True), strict=True):
+            column.extend(values)
+    return pl.DataFrame([series(name, column, str(source)) for name, column in zip(names, columns, strict=True)])
+
+
+def _chosen(source: Source, connection: Any) -> str:
+    """The table that is named, or the only one there is."""
+    tables = _tables(source, connection)
+    if source.table in tables or (source.table is None and len(tables) == 1):
+        return source.table or tables[0]
+    if source.table is not None:
+        raise InputError(f"{source}: has no table {source.table!r}; its tables are {listed(tables) or 'none'}")
+    what = (
+        f"holds {len(tables)} tables ({listed(tables)}); choose one with --table NAME" if tables else "holds no table"
+    )
+    raise InputError(f"{source}: {what}, or ask it with --query 'SELECT …'")
+
+
+def _tables(source: Source, connection: Any) -> list[str]:
+    kind = (
+        "sqlite"
+        if isinstance(connection, sqlite3.Connection)
+        else source.database
+        if source.database == "postgresql"
+        else "duckdb"
+    )
+    cursor = connection.cursor()
+    cursor.execute(TABLES[kind])
+    return [row[0] for row in cursor.fetchall()]
+
+
+def _quoted(name: str, *, parts: bool = True) -> str:
+    """A name as SQL writes it; ``schema.table`` in two parts."""
+    return ".".join('"' + part.replace('"', '""') + '"' for part in (name.split(".") if parts else [name]))
+
+
+def _refuse_repeated(names: Sequence[str], source: Source) -> None:
+    repeated = next((name for name in names if list(names).count(name) > 1), None)
+    if repeated is not None:
+        raise InputError(f"{source}: the query names two columns {repeated!r}; rename one of them with AS")
+
+
+def _starts_as_duckdb(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(12)[8:] == b"DUCK"
+
+
+def _sqlite_type(column: pl.Series) -> str:
+    if column.dtype.is_integer() or column.dtype == pl.Boolean:
+        return "INTEGER"
+    return "REAL" if column.dtype.is_numeric() else "TEXT"
+
+
+def _reason(error: Exception, source: Source) -> str:
+    """The first line of what a driver says, without its prefixes; nothing where the password is in it."""
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    text = re.sub(
+        r"^[A-Z_]+: (\[libpq\] )?(Failed to (prepare query|execute query|connect)[^:]*: )?(ERROR:\s+)?", "", text
+    )
+    secrets = re.findall(r"://[^/@]*?:(.*)@", source.address) + re.findall(r"password=([^&]*)", source.address)
+    if any(secret and (secret in text or unquote(secret) in text) for secret in secrets) or source.address in text:
+        return "the address is not one that the driver understands; expected postgresql://USER@HOST:PORT/BASE"
+    return text

@@ -1,0 +1,51 @@
+"""Rows as JSON objects: one a line (``.jsonl``), or a list of them (``.json``)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from ..errors import InputError
+from .values import series
+
+EXPECTED = 'expected an object a row, as in {"price": 3.5, "colour": "red"}'
+
+
+def read_json_rows(path: Path) -> pl.DataFrame:
+    """Reads rows; a key that a row lacks is a missing cell.
+
+    Raises:
+        InputError: names the first row that is no object.
+    """
+    with path.open("rb") as file:
+        listed = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"["
+    try:
+        return (pl.read_json if listed else pl.read_ndjson)(path, infer_schema_length=None)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
+        return _frame(path, listed)  # NaN, a byte order mark, or a sentence that names the row
+
+
+def _frame(path: Path, listed: bool) -> pl.DataFrame:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: is not UTF-8 text; save it again as UTF-8") from None
+    lines = [text] if listed else text.splitlines()
+    values = [_parsed(line, path, None if listed else row) for row, line in enumerate(lines, 1) if line.strip()]
+    rows = values[0] if listed else values
+    wrong = next((row for row, value in enumerate(rows, 1) if not isinstance(value, dict)), None)
+    if wrong is not None:
+        raise InputError(f"{path}: row {wrong} is {json.dumps(rows[wrong - 1])[:40]}; {EXPECTED}")
+    names = dict.fromkeys(name for row in rows for name in row)
+    return pl.DataFrame([series(name, [row.get(name) for row in rows], str(path)) for name in names])
+
+
+def _parsed(text: str, path: Path, row: int | None) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        where = f"{path}: " + (f"row {row}" if row else "it")
+        raise InputError(f"{where} is no JSON ({error}); {EXPECTED}") from None

@@ -1,0 +1,173 @@
+"""Where a table comes from or goes to, where that is more than a plain file: standard input, a database, an archive.
+
+A :class:`Source` brings its rows into a local file once, whatever reads it and how often. Its text, which messages,
+models and reports quote, holds no credentials.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from urllib.parse import parse_qs
+
+from ..errors import InputError
+
+STANDARD = "-"  # standard input, or output
+EXCEL = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
+PACKED = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
+DATABASES = {".sqlite": "sqlite", ".sqlite3": "sqlite", ".db": "sqlite", ".duckdb": "duckdb"}
+SCHEMES = {"postgresql": "postgresql", "postgres": "postgresql", "sqlite": "sqlite", "duckdb": "duckdb"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A place that rows come from or go to.
+
+    Args:
+        address: A file's path, ``-``, or the URL of a database, with its credentials.
+        database: ``postgresql``, ``sqlite``, ``duckdb``; empty where it is no database.
+        query: What a database is asked.
+        table: A table of a database, or a file of an archive.
+        sheet: A sheet of an Excel file.
+    """
+
+    address: str = field(repr=False)
+    database: str = ""
+    query: str | None = None
+    table: str | None = None
+    sheet: str | None = None
+
+    def __str__(self) -> str:
+        if self.address == STANDARD:
+            return "standard input"
+        part = self.table or self.sheet
+        return without_credentials(self.address) + (f" ({part})" if part else "")
+
+    @property
+    def name(self) -> str:
+        """Its last part, for headings."""
+        return str(self).rpartition("/")[2] or str(self)
+
+    @property
+    def path(self) -> Path:
+        """The file of it, where it is one."""
+        return Path(re.sub(r"^(sqlite|duckdb)://", "", self.address))
+
+    @cached_property
+    def local(self) -> Path:
+        """A local file with its rows, and an ending that tells its format; it is removed with this object.
+
+        Raises:
+            InputError: there is nothing to read, or it cannot be read.
+        """
+        from .database import fetch
+        from .unpack import unpack
+
+        folder = tempfile.mkdtemp(prefix="pushforward-")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return (fetch if self.database else unpack)(self, Path(folder))
+
+
+Location = Path | Source
+
+
+def located(
+    data: str | os.PathLike[str] | Source,
+    query: str | None = None,
+    table: str | None = None,
+    sheet: str | None = None,
+) -> Location:
+    """What a user's name of a table stands for.
+
+    Args:
+        data: A path, a pattern, ``-``, or a database: ``postgresql://user@host/base``, ``shop.sqlite``, ``x.duckdb``;
+            behind a database, ``?table=NAME`` says which of its tables.
+        query: What the database is asked.
+        table: The table of the database, or the file of the archive.
+        sheet: The sheet of the Excel file.
+
+    Raises:
+        InputError: an option belongs to another kind of place, or no such database is known.
+    """
+    if isinstance(data, Source):
+        return data
+    text = re.sub(r"^([a-z][a-z0-9+]*):/+(?=[^/])", r"\1://", os.fspath(data))
+    database, text, inner = _database(text)
+    table = table or inner
+    ending = "" if database else _endings(text)[-1]
+    for flag, value, fits, what in (
+        ("--query", query, bool(database), "a database"),
+        ("--table", table, bool(database) or ending == ".zip", "a database or a .zip file"),
+        ("--sheet", sheet, ending in EXCEL, "an Excel file"),
+    ):
+        if value is not None and not fits:
+            raise InputError(f"{flag}: belongs to {what}, and {text} is none")
+    if query and table:
+        raise InputError("--query and --table: say one of them; a query names its tables itself")
+    if database or text == STANDARD or ending in (".zip", *PACKED) or sheet:
+        return Source(text, database, query, table, sheet)
+    return Path(text)
+
+
+def without_credentials(text: str) -> str:
+    """A text in which the addresses of databases, and of anything else with ``://``, have lost users and passwords."""
+    text = re.sub(r"([a-zA-Z][\w+.-]*:/{1,2})[^\s'\"]*@", r"\1", text)
+    return re.sub(r"([a-zA-Z][\w+.-]*:/{1,2}[^\s'\"?]*)\?[^\s'\"]*", _kept_options, text)
+
+
+def _kept_options(match: re.Match[str]) -> str:
+    """Of an address's options, the table."""
+    table = re.search(r"[?&](table=[^\s'\"&]*)", match[0])
+    return match[1] + (f"?{table[1]}" if table else "")
+
+
+def refuse_no_file(path: Path) -> None:
+    """Refuses a path that leads to no file, or to an empty one.
+
+    Raises:
+        InputError: says which.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: there is no such file")
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder, expected a file")
+    if path.stat().st_size == 0:  # a pipe too, which would be waited for
+        raise InputError(f"{path}: the file is empty")
+
+
+@contextlib.contextmanager
+def naming(source: Location, path: Path) -> Iterator[None]:
+    """Errors about the local file of a source speak of the source."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(str(error).replace(str(path), str(source))) from None
+
+
+def _database(text: str) -> tuple[str, str, str | None]:
+    """Which kind of database a name stands for, the name without ``?table=``, and that table."""
+    scheme, found, _ = text.partition("://")
+    plain, _, options = text.partition("?")
+    kind = SCHEMES.get(scheme, "") if found else DATABASES.get(Path(plain).suffix.lower(), "")
+    if found and not kind:
+        raise InputError(
+            f"{without_credentials(text)}: no database is known by {scheme}; expected postgresql://USER@HOST/BASE, or "
+            f"a file ({', '.join(DATABASES)}, …)"
+        )
+    if not kind or not options:
+        return kind, text, None
+    others = "&".join(option for option in options.split("&") if not option.startswith("table="))
+    kept = f"{plain}?{others}" if others else plain
+    return kind, kept, parse_qs(options).get("table", [None])[0]
+
+
+def _endings(text: str) -> list[str]:
+    return [ending.lower() for ending in Path(text).suffixes] or [""]
