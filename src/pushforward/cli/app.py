@@ -14,6 +14,7 @@ from cyclopts import App, CycloptsError
 from .. import __version__
 from ..saving.files import NotSaved, reason
 from ..tables.errors import InputError
+from ..tables.formats.source import STANDARD, without_credentials
 from .judging import compare, info, report
 from .learning import demo, fit
 from .options import command_line
@@ -28,8 +29,8 @@ A typical afternoon:
     pushforward sample model -n 1000 -o rows.csv
     pushforward report model -o report.html
 
-Tables are CSV, Parquet, Arrow or NumPy files, and log-densities are in nats, in the table's own units. Images are
-folders of pictures, NumPy or MNIST-style idx files.
+Tables are CSV, Excel, JSON lines, Parquet, Arrow or NumPy files, standard input (-) or databases, and log-densities are
+in nats, in the table's own units. Images are folders of pictures, NumPy or MNIST-style idx files.
 """
 
 app = App(name="pushforward", help=HELP, version=__version__)
@@ -45,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 when it is done, 2 when the input or the arguments are wrong, 1 for anything else; never a traceback.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    command_line.set(shlex.join(["pushforward", *arguments]))
+    command_line.set(shlex.join(["pushforward", *map(without_credentials, arguments)]))
+    arguments = ["./-" if argument == STANDARD else argument for argument in arguments]  # a bare - is no option
     try:
         command, bound, _ = app.parse_args(arguments, exit_on_error=False, print_error=False)
         with warnings.catch_warnings():
@@ -73,6 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(code: int, sentence: str, arguments: Sequence[str]) -> int:
+    for argument in arguments:  # as it was typed, a password may hold anything
+        sentence = sentence.replace(argument, without_credentials(argument)) if "://" in argument else sentence
+    sentence = without_credentials(sentence)
     print(f"pushforward: {sentence}", file=sys.stderr)
     if "--json" in arguments:
         print(json.dumps({"error": sentence}))

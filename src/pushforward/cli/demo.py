@@ -11,18 +11,21 @@ from ..models.console import Console
 from ..models.options import TrainingOptions
 from ..tables.density import TableDensity
 from ..tables.errors import InputError
+from ..tables.formats.source import Location
 from ..tables.options import TableOptions
 from .fitting import fit_table
 
 
-def run(data: Path | None, output: Path, console: Console, *, budget: float, seed: int, flow: str) -> dict[str, Any]:
+def run(
+    data: Location | None, output: Path, console: Console, *, budget: float, seed: int, flow: str
+) -> dict[str, Any]:
     """Fits a flow, scores the table, samples as many rows again, and writes the report.
 
     Raises:
         InputError: there is no table, or it cannot be used; says why.
     """
     data = data or bundled_table()
-    if is_images(data):
+    if isinstance(data, Path) and is_images(data):
         raise InputError(f"{data}: the demo takes a table; for images: pushforward fit {data} -o MODEL")
     output.mkdir(parents=True, exist_ok=True)
     folder = output / "model"

@@ -14,11 +14,12 @@ from ..models.device import device_named
 from ..models.saved import check_output
 from ..tables.density import TableDensity
 from ..tables.errors import InputError
+from ..tables.formats.source import Location
 from ..tables.options import TableOptions
 from ..tables.read import read_any
 
 
-def fit_table(data: Path, output: Path, options: TableOptions, console: Console, command: str) -> dict[str, Any]:
+def fit_table(data: Location, output: Path, options: TableOptions, console: Console, command: str) -> dict[str, Any]:
     """Fits a table and saves the model; returns its summary.
 
     Raises:

@@ -8,13 +8,17 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from ..tables.errors import InputError
-from .options import Device, DropMissing, Json, Model, Quiet, Samples, Seed, console_for
+from ..tables.formats.source import located
+from .options import Device, DropMissing, Json, Model, Query, Quiet, Samples, Seed, Sheet, TableName, console_for
 
 
 def report(
     model: Model,
-    data: Path | None = None,
+    data: str | None = None,
     *,
+    query: Query = None,
+    table: TableName = None,
+    sheet: Sheet = None,
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("report.html"),
     title: str | None = None,
     against: Annotated[list[Path] | None, Parameter(negative="")] = None,
@@ -36,17 +40,21 @@ def report(
 
     console = console_for(json, quiet)
     opened = open_model(model)
+    rows = None if data is None else located(data, query, table, sheet)
     rivals = [type(opened).load(path) for path in against or []]
     console.result(
-        opened.report_file(data, output, console, seed=seed, drop_missing=drop_missing, title=title, against=rivals)
+        opened.report_file(rows, output, console, seed=seed, drop_missing=drop_missing, title=title, against=rivals)
     )
 
 
 def compare(
     model: Model,
     other: Annotated[Path, Parameter(help="Another model of the same columns, or images.")],
-    data: Path,
+    data: str,
     *,
+    query: Query = None,
+    table: TableName = None,
+    sheet: Sheet = None,
     drop_missing: DropMissing = False,
     samples: Samples = None,
     seed: Seed = 0,
@@ -64,9 +72,10 @@ def compare(
     console = console_for(json, quiet)
     if samples is not None and samples < 1:
         raise InputError(f"--samples {samples}: expected at least 1")
+    rows = located(data, query, table, sheet)
     first = open_model(model, device)
     second = type(first).load(other, str(first.device))
-    console.result(first.compare_file(second, data, console, samples=samples, seed=seed, drop_missing=drop_missing))
+    console.result(first.compare_file(second, rows, console, samples=samples, seed=seed, drop_missing=drop_missing))
 
 
 def info(model: Model, *, json: Json = False) -> None:

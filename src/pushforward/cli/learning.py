@@ -8,12 +8,13 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from ..tables.errors import InputError
+from ..tables.formats.source import located
 from .arguments import bounds, height_and_width, names, seconds, widths
-from .options import Device, DropMissing, Json, Quiet, Samples, Seed, console_for, typed
+from .options import Device, DropMissing, Json, Query, Quiet, Samples, Seed, Sheet, TableName, console_for, typed
 
 
 def demo(
-    data: Path | None = None,
+    data: str | None = None,
     *,
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("demo"),
     budget: str = "60s",
@@ -32,14 +33,18 @@ def demo(
     """
     from . import demo as command
 
+    place = None if data is None else located(data)
     console = console_for(json, quiet)
-    console.result(command.run(data, output, console, budget=seconds("--budget", budget), seed=seed, flow=flow))
+    console.result(command.run(place, output, console, budget=seconds("--budget", budget), seed=seed, flow=flow))
 
 
 def fit(
-    data: Path | None = None,
+    data: str | None = None,
     *,
     output: Annotated[Path, Parameter(name=["--output", "-o"])],
+    query: Query = None,
+    table: TableName = None,
+    sheet: Sheet = None,
     flow: str | None = None,
     members: int | None = None,
     objective: str = "likelihood",
@@ -87,8 +92,10 @@ def fit(
     batches.
 
     Args:
-        data: The table, a folder or 'pattern' of Parquet files, or the images. Parquet files larger than memory are
-            read in pieces: columns are learnt from a sample, and rows are shuffled in a buffer.
+        data: The table: CSV or other text, Excel, JSON lines, Parquet, Arrow or NumPy, packed or not; - for standard
+            input; a folder or 'pattern' of Parquet files; a database: postgresql://USER@HOST/BASE, or a file of SQLite
+            or DuckDB. Or the images. What is larger than memory is read in pieces, if it is Parquet or a query: columns
+            are learnt from a sample, and rows are shuffled in a buffer.
         output: The model: a folder that is written, or replaced.
         flow: auto (the default: of up to 3,000 rows an average of flows, Gaussians and mixtures, of more nsf), nsf (the
             best single density), nsf-coupling (quick to sample too), maf, iaf, realnvp, ffjord (slow, smooth), or gmm,
@@ -137,6 +144,7 @@ def fit(
     if (data is None) == (target is None):
         raise InputError("give a table, as in: pushforward fit DATA -o MODEL, or a density by --target, and not both")
     console = console_for(json, quiet)
+    place = None if data is None else located(data, query, table, sheet)
     training = TrainingOptions(
         epochs=epochs,
         steps=steps,
@@ -173,15 +181,15 @@ def fit(
     )
     size = None if resize is None else height_and_width("--resize", resize)
     pixels = {"resize": size, "levels": levels, "bits": bits, "scales": scales}
-    if data is not None and is_images(data):
-        console.result(fitting.fit_images(data, output, flow, options, pixels, console, typed()))
+    if isinstance(place, Path) and is_images(place):
+        console.result(fitting.fit_images(place, output, flow, options, pixels, console, typed()))
         return
     for name, value in pixels.items():
         if value is not None:
-            raise InputError(f"--{name}: belongs to images, and {data or '--target'} is none")
+            raise InputError(f"--{name}: belongs to images, and {place or '--target'} is none")
     if target is not None:
         from ..tables.fit_target import TargetOptions, run
 
         console.result(run(TargetOptions(target, dim, support, anneal), output, options, console, typed()))
-    elif data is not None:
-        console.result(fitting.fit_table(data, output, options, console, typed()))
+    elif place is not None:
+        console.result(fitting.fit_table(place, output, options, console, typed()))

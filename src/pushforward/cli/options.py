@@ -8,6 +8,9 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from ..tables.errors import InputError
+from ..tables.formats.source import STANDARD, Location, Source
+
 Model = Annotated[Path, Parameter(help="A model: the folder that `pushforward fit` wrote.")]
 Json = Annotated[bool, Parameter(negative="", help="Print the result as JSON, for scripts.")]
 Quiet = Annotated[bool, Parameter(negative="", help="Print nothing but errors.")]
@@ -19,6 +22,10 @@ Samples = Annotated[
     Parameter(help="Points that each whole or rounded number's cell is averaged over [default: 16, images 1]."),
 ]
 
+Query = Annotated[str | None, Parameter(help="What DATA, a database, is asked, as in 'SELECT * FROM orders'.")]
+TableName = Annotated[str | None, Parameter(name="--table", help="The table of a database, or the file of a .zip.")]
+Sheet = Annotated[str | None, Parameter(help="The sheet of an Excel file [default: the first with rows].")]
+
 command_line = ContextVar("command_line", default="pushforward")
 
 
@@ -27,8 +34,15 @@ def typed() -> str:
     return command_line.get()
 
 
-def console_for(as_json: bool, quiet: bool = False) -> Any:
-    """Where a command prints."""
+def console_for(as_json: bool, quiet: bool = False, output: Location | None = None) -> Any:
+    """Where a command prints: beside an output that goes to standard output itself.
+
+    Raises:
+        InputError: the result as JSON would go there, too.
+    """
     from ..models.console import Console
 
-    return Console(as_json, quiet)
+    taken = isinstance(output, Source) and output.address == STANDARD
+    if taken and as_json:
+        raise InputError("-o - and --json: both go to standard output; write one of them to a file")
+    return Console(as_json, quiet, aside=taken)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from ..tables.errors import InputError
-from .arguments import assignments
-from .options import Device, DropMissing, Json, Model, Quiet, Samples, Seed, console_for
+from ..tables.formats.source import located
+from .arguments import assignments, names
+from .options import Device, DropMissing, Json, Model, Query, Quiet, Samples, Seed, Sheet, TableName, console_for
 
 
 def score(
     model: Model,
-    data: Path,
+    data: str,
     *,
-    output: Annotated[Path, Parameter(name=["--output", "-o"])],
+    output: Annotated[str, Parameter(name=["--output", "-o"])],
+    query: Query = None,
+    table: TableName = None,
+    sheet: Sheet = None,
+    keep: str | None = None,
     explain: Annotated[bool, Parameter(negative="")] = False,
     explain_below: float | None = None,
     drop_missing: DropMissing = False,
@@ -33,10 +37,13 @@ def score(
     number of each, log_density, bits_per_dim and percentile.
 
     Args:
-        data: The table, or a folder or 'pattern' of Parquet files; its columns are found by name, in any order. What is
-            larger than memory is read in pieces, and shared by the processes of torchrun.
-        output: The scores: a .csv or .parquet file; or, of a table that is read in pieces, a folder of Parquet files.
-            Such scores are gathered in SCORES.parts, and a run that was interrupted goes on from there.
+        data: The table, as for `pushforward fit`; its columns are found by name, in any order. What is larger than
+            memory is read in pieces, and shared by the processes of torchrun.
+        output: The scores: a file of any format of tables, such as .csv, .parquet or .xlsx; - for standard output; a
+            new table of a database, as in 'postgresql://host/base?table=scores', with the rows' numbers in a first
+            column; or, of a table that is read in pieces, a folder of Parquet files. Such scores are gathered in
+            SCORES.parts, and a run that was interrupted goes on from there.
+        keep: Columns of the table to copy to the scores, as in id,name.
         explain: Add what makes a row unlikely: the column to blame, the value that would fit, and for every column by
             how many nats the row would be likelier with the best other value there.
         explain_below: Explain the rows up to this percentile, instead of 5.
@@ -44,7 +51,8 @@ def score(
     """
     from .models import open_model
 
-    console = console_for(json, quiet)
+    place = located(output)
+    console = console_for(json, quiet, place)
     if explain and explain_below is None:
         explain_below = 5.0
     if explain_below is not None and not 0 <= explain_below <= 100:
@@ -53,9 +61,10 @@ def score(
         raise InputError(f"--samples {samples}: expected at least 1")
     console.result(
         open_model(model, device).score_file(
-            data,
-            output,
+            located(data, query, table, sheet),
+            place,
             console,
+            keep=names("--keep", keep),
             samples=samples,
             seed=seed,
             drop_missing=drop_missing,
@@ -68,7 +77,7 @@ def sample(
     model: Model,
     *,
     n: Annotated[int, Parameter(name=["-n", "--rows"])],
-    output: Annotated[Path, Parameter(name=["--output", "-o"])],
+    output: Annotated[str, Parameter(name=["--output", "-o"])],
     given: Annotated[list[str] | None, Parameter(negative="")] = None,
     seed: Seed = 0,
     temperature: float = 1.0,
@@ -80,7 +89,8 @@ def sample(
 
     Args:
         n: How many.
-        output: The rows: a .csv or .parquet file. Images: a .png with all of them, a .npy, or a .npz with their
+        output: The rows: a file of any format of tables, - for standard output, or a new table of a database, as in
+            'shop.duckdb?table=samples'. Images: a .png with all of them, a .npy, or a .npz with their
             classes.
         given: The value of a column that the model is conditioned on, as in cut=Ideal. May be repeated. Of images, as
             in class=3; without it, all classes in turn.
@@ -88,11 +98,12 @@ def sample(
     """
     from .models import open_model
 
-    console = console_for(json, quiet)
+    place = located(output)
+    console = console_for(json, quiet, place)
     fixed = assignments("--given", given or [])
     if n < 1:
         raise InputError(f"-n {n}: expected at least 1 row")
     if not 0 < temperature < float("inf"):
         raise InputError(f"--temperature {temperature}: expected a positive number; 1 samples the density itself")
     opened = open_model(model, device)
-    console.result(opened.sample_file(n, output, fixed, console, seed=seed, temperature=temperature))
+    console.result(opened.sample_file(n, place, fixed, console, seed=seed, temperature=temperature))

@@ -23,6 +23,7 @@ from ..models.options import TrainingOptions
 from ..models.report import check_page, write
 from ..report.images.density import ImageModel
 from ..tables.errors import InputError, arguments_not_flags
+from ..tables.formats.source import Location
 from .fit import describe_held_out, fit_images
 from .formats import channels_first, resized
 from .held_out import fitting, held_out_images
@@ -191,22 +192,23 @@ class ImageDensity(FittedDensity):
         read = None if images is None else self.raw(images, labels)
         write(self, read, Path(path), Console(quiet=True), seed=self.seed)
 
-    def score_file(self, data: Path, output: Path, console: Console, **choices: Any) -> dict[str, Any]:
+    def score_file(self, data: Location, output: Location, console: Console, **choices: Any) -> dict[str, Any]:
         explain_below, drop_missing = choices.pop("explain_below", None), choices.pop("drop_missing", False)
-        refuse_table_flags({"--explain": explain_below is not None, "--drop-missing": drop_missing})
+        keep = bool(choices.pop("keep", ()))
+        refuse_table_flags({"--explain": explain_below is not None, "--drop-missing": drop_missing, "--keep": keep})
         return score_file(self, data, output, console, **choices)
 
     def sample_file(
-        self, n: int, output: Path, given: dict[str, str], console: Console, **choices: Any
+        self, n: int, output: Location, given: dict[str, str], console: Console, **choices: Any
     ) -> dict[str, Any]:
-        return sample_file(self, n, output, given, console, **choices)
+        return sample_file(self, n, Path(str(output)), given, console, **choices)
 
-    def report_file(self, data: Path | None, output: Path, console: Console, **choices: Any) -> dict[str, Any]:
+    def report_file(self, data: Location | None, output: Path, console: Console, **choices: Any) -> dict[str, Any]:
         if choices.get("against"):
             raise InputError("--against: is for tables; of images, use: pushforward compare MODEL MODEL DATA")
         return super().report_file(data, output, console, **choices)
 
-    def read_file(self, data: Path) -> LabelledImages:
+    def read_file(self, data: Location) -> LabelledImages:
         return self.raw(data)
 
     def refuse_unlike(self, other: ImageDensity) -> None:

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..tables.errors import InputError, listed
+from ..tables.formats.source import Location, Source
 from .formats import UNREADABLE, channels_first, picture_paths, read_idx, read_images, resized
 
 GIVEN = "class"  # the one thing that images can be conditioned on
@@ -101,7 +102,7 @@ class LabelledImages:
         return digest.hexdigest()
 
 
-def read_pictures(path: str | Path, *, resize: tuple[int, int] | None = None) -> LabelledImages:
+def read_pictures(path: str | Location, *, resize: tuple[int, int] | None = None) -> LabelledImages:
     """Reads images with their names and, where there are any, their classes.
 
     Classes are the folders in a folder without pictures of its own, the array ``labels`` or ``y`` of an ``.npz``, or
@@ -114,6 +115,8 @@ def read_pictures(path: str | Path, *, resize: tuple[int, int] | None = None) ->
     Raises:
         InputError: the file is missing, damaged or of a kind that is not read; one sentence.
     """
+    if isinstance(path, Source):
+        raise InputError(f"{path}: is no place of images; expected a folder of pictures, a NumPy file or an idx file")
     path = Path(path)
     if path.suffix == ".npz" and path.is_file():
         return _archive(path, resize)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import polars as pl
 from ..diagnostics.averages import mean_and_error
 from ..models.console import Console, aligned
 from ..tables.errors import InputError
+from ..tables.formats.source import Location
 from ..tables.formats.table import check_output, write_table
 from .labelled import GIVEN
 
@@ -21,7 +21,13 @@ SHOWN = 5  # least likely images on the screen
 
 
 def score_file(
-    model: ImageDensity, data: Path, output: Path, console: Console, *, samples: int | None = None, seed: int = 0
+    model: ImageDensity,
+    data: Location,
+    output: Location,
+    console: Console,
+    *,
+    samples: int | None = None,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Scores images; returns a summary.
 
@@ -57,7 +63,7 @@ def score_file(
     return {**summary, "output": str(output)}
 
 
-def _describe(scores: pl.DataFrame, summary: dict[str, Any], data: Path) -> list[str]:
+def _describe(scores: pl.DataFrame, summary: dict[str, Any], data: Location) -> list[str]:
     bound = "" if summary["exact"] else " (a bound: at most so many)"
     spread = "" if np.isnan(summary["standard_error"]) else f" ± {summary['standard_error']:.4f}"
     median, mean = summary["median_bits_per_dim"], summary["bits_per_dim"]

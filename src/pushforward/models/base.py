@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -11,6 +12,7 @@ import torch
 
 from ..distributions.base import Density
 from ..tables.errors import InputError
+from ..tables.formats.source import Location
 from .compare import compare
 from .console import Console, plain
 from .held_out import HeldOut
@@ -92,10 +94,11 @@ class FittedDensity(ABC):
     @abstractmethod
     def score_file(
         self,
-        data: Path,
-        output: Path,
+        data: Location,
+        output: Location,
         console: Console,
         *,
+        keep: Sequence[str] = (),
         samples: int | None = None,
         seed: int = 0,
         drop_missing: bool = False,
@@ -105,15 +108,22 @@ class FittedDensity(ABC):
 
     @abstractmethod
     def sample_file(
-        self, n: int, output: Path, given: dict[str, str], console: Console, *, seed: int = 0, temperature: float = 1.0
+        self,
+        n: int,
+        output: Location,
+        given: dict[str, str],
+        console: Console,
+        *,
+        seed: int = 0,
+        temperature: float = 1.0,
     ) -> dict[str, Any]:
         """``pushforward sample``: new rows, or images, in a file; returns a summary."""
 
-    def compare_file(self, other: FittedDensity, data: Path, console: Console, **choices: Any) -> dict[str, Any]:
+    def compare_file(self, other: FittedDensity, data: Location, console: Console, **choices: Any) -> dict[str, Any]:
         """``pushforward compare``: the paired difference of two models on a file; returns it."""
         return compare((self, other), self.read_file(data), console, **choices)
 
-    def report_file(self, data: Path | None, output: Path, console: Console, **choices: Any) -> dict[str, Any]:
+    def report_file(self, data: Location | None, output: Path, console: Console, **choices: Any) -> dict[str, Any]:
         """``pushforward report``: one HTML file; returns what it says."""
         check_page(output)
         return write(self, None if data is None else self.read_file(data), output, console, **choices)
@@ -123,7 +133,7 @@ class FittedDensity(ABC):
         return describe(self, console)
 
     @abstractmethod
-    def read_file(self, data: Path) -> Any:
+    def read_file(self, data: Location) -> Any:
         """The table, or the images, of a file."""
 
     @abstractmethod

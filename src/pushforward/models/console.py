@@ -16,11 +16,13 @@ class Console:
     Args:
         as_json: Print the command's result as JSON, and nothing else, on standard output.
         quiet: Print nothing but errors.
+        aside: Print lines on standard error, as the output itself goes to standard output.
     """
 
-    def __init__(self, as_json: bool = False, quiet: bool = False) -> None:
+    def __init__(self, as_json: bool = False, quiet: bool = False, aside: bool = False) -> None:
         first = os.environ.get("RANK", "0") == "0"  # under torchrun, one process speaks
         self.as_json, self.quiet = as_json and first, quiet or not first
+        self.aside = aside
         self.notes: list[str] = []
 
     @property
@@ -30,7 +32,7 @@ class Console:
 
     def say(self, line: str = "") -> None:
         if self.talks:
-            print(line, flush=True)
+            print(line, file=sys.stderr if self.aside else sys.stdout, flush=True)
 
     def note(self, line: str) -> None:
         """Something that the user should know; it is part of the JSON too."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..tables.errors import InputError
+from ..tables.formats.source import Location, Source
 from ..tables.formats.table import check_output
 from .console import Console
 from .held_out import held_out_of_all
@@ -80,8 +81,8 @@ def overview(model: FittedDensity, source: str) -> dict[str, Any]:
     return {label: value for label, value in facts.items() if value != 0}  # a fit to a log-density has no rows
 
 
-def _command(model: str, data: Path | None, output: Path, against: Sequence[str]) -> str:
+def _command(model: str, data: Location | None, output: Path, against: Sequence[str]) -> str:
     """The command that writes this report again."""
     rivals = [word for path in against for word in ("--against", path)]
-    rows = [] if data is None else [str(data)]
+    rows = [] if data is None else data.words if isinstance(data, Source) else [str(data)]
     return shlex.join(["pushforward", "report", model, *rows, "-o", str(output), *rivals])

@@ -32,7 +32,8 @@ from .errors import InputError, arguments_not_flags
 from .explain import explain
 from .fit import fit_table
 from .formats.frames import from_frame, is_path, to_frame
-from .formats.table import Table, read_table
+from .formats.source import Location
+from .formats.table import Table, delivered, read_table
 from .held_out import held_out_rows, saved_held_out
 from .options import TableOptions
 from .read import WEIGHTS, Read, from_frame_or_file, read_any
@@ -335,15 +336,16 @@ class TableDensity(FittedDensity):
         """Points that each cell is averaged over."""
         return int(self.facts.get("samples", 16))
 
-    def score_file(self, data: Path, output: Path, console: Console, **choices: Any) -> dict[str, Any]:
-        return score_file(self, data, output, console, **choices)
+    def score_file(self, data: Location, output: Location, console: Console, **choices: Any) -> dict[str, Any]:
+        with delivered(output, numbered=True) as path:
+            return score_file(self, data, path, console, called=str(output), **choices)
 
     def sample_file(
-        self, n: int, output: Path, given: dict[str, str], console: Console, **choices: Any
+        self, n: int, output: Location, given: dict[str, str], console: Console, **choices: Any
     ) -> dict[str, Any]:
         return sample_file(self, n, output, given, console, **choices)
 
-    def read_file(self, data: Path) -> Table:
+    def read_file(self, data: Location) -> Table:
         return read_table(data)
 
     def refuse_unlike(self, other: TableDensity) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,15 @@ from .stream.large import LargeRows
 
 SIZE = 100_000  # rows of a part
 PLAN = "plan.json"
+
+
+SINKS: dict[str, Callable[[pl.LazyFrame, Path], Any]] = {
+    ".csv": lambda rows, path: rows.sink_csv(path),
+    ".parquet": lambda rows, path: rows.sink_parquet(path),
+    **dict.fromkeys((".tsv", ".txt"), lambda rows, path: rows.sink_csv(path, separator="\t")),
+    **dict.fromkeys((".jsonl", ".ndjson"), lambda rows, path: rows.sink_ndjson(path)),
+    **dict.fromkeys((".arrow", ".feather", ".ipc"), lambda rows, path: rows.sink_ipc(path)),
+}
 
 
 @dataclass(frozen=True)
@@ -111,8 +120,7 @@ class Parts:
             (self.output / PLAN).unlink()
             return
         scan = pl.scan_parquet([self.file(part) for part in range(self.count)])
-        write = scan.sink_parquet if self.output.suffix.lower() == ".parquet" else scan.sink_csv
-        write_atomically(self.output, write)
+        write_atomically(self.output, lambda path: SINKS[self.output.suffix.lower()](scan, path))
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

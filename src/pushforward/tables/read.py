@@ -13,6 +13,7 @@ import polars as pl
 from .errors import InputError
 from .formats.frames import from_frame, is_path
 from .formats.parquet import ParquetRows
+from .formats.source import Location, local_file, located
 from .formats.table import Table, read_table
 from .schema.numbers import require_columns
 from .stream.large import is_many, open_parquet
@@ -84,7 +85,7 @@ def read_any(table: Any, name: str = "table", *, stream: bool = False) -> Read:
         TypeError: it is neither.
     """
     if is_path(table):
-        return Read(*read_rows(Path(table), stream))
+        return Read(*read_rows(located(table), stream))
     frame, kind = from_frame(table, name)
     return Read(Table(Path(name), frame), None, kind)
 
@@ -94,21 +95,22 @@ def from_frame_or_file(table: Any, name: str = "table") -> pl.DataFrame:
     return read_table(table).held_out().frame if is_path(table) else from_frame(table, name)[0]
 
 
-def read_rows(data: Path, stream: bool) -> tuple[Table, ParquetRows | None]:
+def read_rows(data: Location, stream: bool) -> tuple[Table, ParquetRows | None]:
     """The table, or its first rows and the files that it is read from in pieces.
 
     Args:
-        data: A file, a folder or a pattern.
+        data: A file, a folder, a pattern, or another place.
         stream: Whether to read in pieces what would fit in memory, too.
 
     Raises:
         InputError: it cannot be read, or not in pieces.
     """
-    if not is_many(data) and data.suffix.lower() != ".parquet":
+    path = local_file(data)
+    if not is_many(data) and path.suffix.lower() != ".parquet":
         if stream:
             raise InputError(f"{data}: only Parquet files are read in pieces")
         return read_table(data), None
-    if not is_many(data) and not (data.is_file() and data.stat().st_size):
+    if not is_many(data) and not (path.is_file() and path.stat().st_size):
         return read_table(data), None  # which says why not
     source = open_parquet(data)
     if stream or source.rows * len(source.columns) >= LARGE:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import torch
 
 from ..models.console import Console, aligned
 from .errors import InputError, listed
+from .formats.source import Location
 from .formats.table import check_output, write_table
 from .schema.columns import Given
 
@@ -97,7 +97,7 @@ def _example(given: Given) -> str:
 def sample_file(
     model: TableDensity,
     n: int,
-    output: Path,
+    output: Location,
     given: dict[str, str],
     console: Console,
     *,

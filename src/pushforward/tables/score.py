@@ -17,9 +17,13 @@ from . import score_stream
 from .errors import InputError, listed
 from .explain import explain, explained_columns
 from .formats.parquet import Piece
+from .formats.source import Location
 from .formats.table import Table, check_output, read_table, write_table
+from .schema.numbers import require_columns
 from .stream.large import LargeRows, open_large
 from .tally import Tally
+
+SCORES = ("row", "log_density", "percentile", "standard_error", "unlikely_because", "would_fit")
 
 if TYPE_CHECKING:
     from .density import TableDensity
@@ -27,10 +31,12 @@ if TYPE_CHECKING:
 
 def score_file(
     model: TableDensity,
-    data: Path,
+    data: Location,
     output: Path,
     console: Console,
     *,
+    keep: Sequence[str] = (),
+    called: str | None = None,
     samples: int | None = None,
     seed: int = 0,
     drop_missing: bool = False,
@@ -38,21 +44,43 @@ def score_file(
 ) -> dict[str, Any]:
     """Scores a table; returns a summary.
 
+    Args:
+        model: The model.
+        data: The table.
+        output: The file or folder to write.
+        console: Where to talk.
+        keep: Columns of the table that are copied to the scores, before them.
+        called: Where the scores go in the end, where that is not ``output``.
+        samples, seed, drop_missing, explain_below: As in the shell's help.
+
     Raises:
         InputError: the table or the output cannot be used; says why.
     """
     if output.suffix:
         check_output(output)
-    large = open_large(data, model.schema.text_names)
+    refuse_scores_name(keep)
+    large = open_large(data, [*model.schema.text_names, *keep])
     samples = samples or model.samples
     if large is not None:
-        return _run_large(model, large, output, console, samples, seed, drop_missing, explain_below)
+        return _run_large(model, large, output, console, samples, seed, drop_missing, explain_below, keep, called)
     check_output(output)
     table = read_table(data).held_out()
+    require_columns(table.frame, keep, str(table.path), "--keep")
     scores, tally = score_table(model, table, console, samples, seed, drop_missing, explain_below)
-    write_table(scores, output)
+    write_table(scores.select(*table.frame.select(keep), pl.all()), output)
     median = float(np.median(scores["log_density"].drop_nulls().to_numpy()))
-    return conclude(tally, median, model, samples, table.path.name, output, console)
+    return conclude(tally, median, model, samples, table.path.name, called or str(output), console)
+
+
+def refuse_scores_name(keep: Sequence[str]) -> None:
+    """Refuses to keep columns that are called as those of the scores are.
+
+    Raises:
+        InputError: names the first of them.
+    """
+    taken = [name for name in keep if name in SCORES or name.startswith("gain_")]
+    if taken:
+        raise InputError(f"--keep {taken[0]}: the scores have a column of that name; rename the table's")
 
 
 def _run_large(
@@ -64,26 +92,28 @@ def _run_large(
     seed: int,
     drop_missing: bool,
     explain_below: float | None,
+    keep: Sequence[str],
+    called: str | None,
 ) -> dict[str, Any]:
     """The same for a table that is read in pieces; the first process of torchrun returns the summary."""
     note_extra(model, source.columns, str(source.path), console)
     score = partial(
         score_frame, model, samples=samples, seed=seed, drop_missing=drop_missing, explain_below=explain_below
     )
-    asked = {"samples": samples, "seed": seed, "explain_below": explain_below}
+    asked = {"samples": samples, "seed": seed, "explain_below": explain_below, "keep": list(keep)}
     found = score_stream.run(model, source, output, console, score, asked)
-    return {} if found is None else conclude(*found, model, samples, source.path.name, output, console)
+    return {} if found is None else conclude(*found, model, samples, source.path.name, called or str(output), console)
 
 
 def conclude(
-    tally: Tally, median: float, model: TableDensity, samples: int, name: str, output: Path, console: Console
+    tally: Tally, median: float, model: TableDensity, samples: int, name: str, output: str, console: Console
 ) -> dict[str, Any]:
     """Says what was found and where it was saved; returns the summary."""
     summary = tally.summary(median, samples if model.schema.has_cells else None)
     for line in describe(summary, tally.worst, name):
         console.say(line)
     console.say(f"saved {output}")
-    return {**summary, "output": str(output)}
+    return {**summary, "output": output}
 
 
 def score_table(

@@ -14,8 +14,10 @@ from ..models.console import Console
 from ..saving.bundle import read_config
 from ..training.distributed import join
 from .errors import InputError
+from .formats.source import local_file
 from .formats.table import check_output
-from .parts import Parts, check_parts_output, pieces_of
+from .parts import SINKS, Parts, check_parts_output, pieces_of
+from .schema.numbers import require_columns
 from .stream.large import LargeRows
 from .tally import Tally, median_of
 
@@ -47,9 +49,11 @@ def run(
         InputError: the table or the output cannot be used; the parts so far are kept.
     """
     check_large_output(output, source)
-    columns = [*model.schema.names, *model.schema.given_names]
+    keep = asked["keep"]
+    columns = list(dict.fromkeys([*model.schema.names, *model.schema.given_names, *keep]))
     first = next(source.read(0, 1, columns))
     model.schema.check(first.frame, first.source)
+    require_columns(first.frame, keep, first.source, "--keep")
     ranks = join(model.device)
     identity = {"model": read_config(Path(model.called)).get("sha256"), "files": source.sizes, **asked}
     parts = Parts(output, source.rows, identity)
@@ -61,7 +65,14 @@ def run(
     if len(todo) < len(share):
         console.note(f"{parts.folder}: {len(share) - len(todo)} of {len(share)} parts are there already")
     try:
-        _make(parts, todo, source, columns, console, score)
+        _make(
+            parts,
+            todo,
+            source,
+            columns,
+            console,
+            lambda piece: score(piece).select(*piece.frame.select(keep), pl.all()),
+        )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped; the parts so far are in {parts.folder}, the same command goes on") from None
     ranks.wait()
@@ -100,9 +111,9 @@ def _finish(parts: Parts, source: LargeRows, console: Console) -> tuple[Tally, f
 def check_large_output(output: Path, source: LargeRows) -> None:
     """Refuses an output that could not be written, or would become input of the next run."""
     if output.suffix:
-        check_output(output)
+        check_output(output, tuple(SINKS))
     else:
         check_parts_output(output)
-    folder = source.path.resolve()
+    folder = local_file(source.path).resolve()
     if folder.is_dir() and folder in (output.absolute().resolve(), *output.absolute().resolve().parents):
         raise InputError(f"{output}: lies in {source.path}, the folder that is read; write the scores elsewhere")

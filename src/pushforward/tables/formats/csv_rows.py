@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -12,6 +11,7 @@ import polars as pl
 from ..errors import InputError
 from .csv_form import csv_form
 from .parquet import Piece
+from .source import Location, local_file
 from .table import MISSING
 
 BLOCK = 2**22  # bytes that are parsed at once
@@ -28,12 +28,13 @@ class CsvRows:
         InputError: the file cannot be read as CSV.
     """
 
-    def __init__(self, path: Path, text: Sequence[str] = ()) -> None:
+    def __init__(self, path: Location, text: Sequence[str] = ()) -> None:
         self.path, self.text = path, list(text)
-        self.form = csv_form(path)
+        self.file = local_file(path)
+        self.form = csv_form(self.file)
         self.columns = self.form.names
-        status = path.stat()
-        self.sizes = [(str(path.resolve()), status.st_size, status.st_mtime_ns)]
+        status = self.file.stat()
+        self.sizes = [(str(self.file.resolve()), status.st_size, status.st_mtime_ns)]
         self.rows = sum(batch.num_rows for batch in self._batches(self.columns[:1], text=True))
         if not self.rows:
             raise InputError(f"{path}: has column names but no rows")
@@ -60,7 +61,7 @@ class CsvRows:
         try:
             with contextlib.closing(
                 pc.open_csv(
-                    self.path,
+                    self.file,
                     pc.ReadOptions(
                         use_threads=False,
                         block_size=BLOCK,

@@ -7,9 +7,10 @@ holds the password.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -69,31 +70,39 @@ def check_new_table(source: Source) -> None:
             raise InputError(f"{source}: the table exists already; choose another name, or drop it first")
 
 
-def write_rows(frame: pl.DataFrame, source: Source) -> None:
+def write_rows(frames: Iterable[pl.DataFrame], source: Source) -> None:
     """Writes rows to a new table of a database, all of them or none.
 
     Raises:
         InputError: the database refuses them; says why.
     """
+    import pyarrow as pa
+
     assert source.table
     name = _quoted(source.table)
+    frames = iter(frames)
+    first = next(frames)
+    batches = (batch for frame in itertools.chain([first], frames) for batch in frame.to_arrow().to_batches())
+    rows = pa.RecordBatchReader.from_batches(first.to_arrow().schema, batches)
     with _connected(source, writing=True) as connection:
         if source.database == "postgresql":
             schema, _, table = source.table.rpartition(".")
             with connection.cursor() as cursor:
-                cursor.adbc_ingest(table, frame.to_arrow(), mode="create", db_schema_name=schema or None)
+                cursor.adbc_ingest(table, rows, mode="create", db_schema_name=schema or None)
             connection.commit()
         elif source.database == "duckdb":
-            connection.register("pushforward_rows", frame.to_arrow())
+            connection.register("pushforward_rows", rows)
             connection.execute(f"CREATE TABLE {name} AS SELECT * FROM pushforward_rows")
         else:
             columns = ", ".join(
-                f"{_quoted(column, parts=False)} {_sqlite_type(frame[column])}" for column in frame.columns
+                f"{_quoted(column, parts=False)} {_sqlite_type(first[column])}" for column in first.columns
             )
             with connection:
                 connection.execute(f"CREATE TABLE {name} ({columns})")
-                marks = ", ".join("?" * frame.width)
-                connection.executemany(f"INSERT INTO {name} VALUES ({marks})", frame.iter_rows())
+                marks = ", ".join("?" * first.width)
+                for batch in rows:
+                    values = zip(*(column.to_pylist() for column in batch.columns), strict=True)
+                    connection.executemany(f"INSERT INTO {name} VALUES ({marks})", values)
 
 
 @contextlib.contextmanager
@@ -133,24 +142,27 @@ def _connect(source: Source, writing: bool) -> Any:
 
 
 def _batches(source: Source, connection: Any, query: str) -> Iterator[pl.DataFrame]:
+    """The rows of a query, some at a time; at least one frame, which may be empty."""
     import pyarrow as pa
 
     if isinstance(connection, sqlite3.Connection):
         yield _sqlite_rows(source, connection, query)
         return
-    if source.database == "postgresql":
-        cursor = connection.cursor()
-        cursor.execute(query)
-        reader = cursor.fetch_record_batch()
-    else:
-        relation = connection.sql(query)
-        if relation is None:
-            raise InputError(f"{source}: {NO_ROWS}")
-        reader = pa.RecordBatchReader.from_stream(relation)
-    _refuse_repeated(reader.schema.names, source)
-    yield _frame(reader.schema.empty_table(), source)  # which writes the names, where there are no rows
-    for batch in reader:
-        yield _frame(batch, source)
+    with contextlib.ExitStack() as stack:
+        if source.database == "postgresql":
+            cursor = stack.enter_context(connection.cursor())
+            cursor.execute(query)
+            reader = stack.enter_context(cursor.fetch_record_batch())
+        else:
+            relation = connection.sql(query)
+            if relation is None:
+                raise InputError(f"{source}: {NO_ROWS}")
+            reader = stack.enter_context(pa.RecordBatchReader.from_stream(relation))
+        _refuse_repeated(reader.schema.names, source)
+        first = next(reader, None)
+        yield _frame(reader.schema.empty_table() if first is None else first, source)
+        for batch in reader:
+            yield _frame(batch, source)
 
 
 def _frame(batch: Any, source: Source) -> pl.DataFrame:
@@ -169,17 +181,15 @@ def _column(field: Any, values: Any, source: str) -> pl.Series:
             pl.Float64 if type_name == b"numeric" else pl.String
         )
     if pa.types.is_interval(field.type):
-        return series(field.name, [value and _duration(value) for value in values.to_pylist()], source)
+        return pl.Series(field.name, list(map(_duration, values.to_pylist())), dtype=pl.Duration("us"))
     if pa.types.is_dictionary(field.type):
         values = values.cast(field.type.value_type)  # other batches may number them otherwise
     return series(field.name, values, source)
 
 
-def _duration(value: Any) -> timedelta | str:
-    """An interval of days and nanoseconds; months have no length, and stay text."""
-    if value.months:
-        return f"{value.months} months {value.days} days"
-    return timedelta(days=value.days, microseconds=value.nanoseconds // 1000)
+def _duration(value: Any) -> timedelta | None:
+    """An interval of months, days and nanoseconds; a month has 30 days, as in PostgreSQL's EXTRACT(EPOCH FROM …)."""
+    return value and timedelta(days=30 * value.months + value.days, microseconds=value.nanoseconds // 1000)
 
 
 def _sqlite_rows(source: Source, connection: sqlite3.Connection, query: str) -> pl.DataFrame:
@@ -218,9 +228,9 @@ def _tables(source: Source, connection: Any) -> list[str]:
         if source.database == "postgresql"
         else "duckdb"
     )
-    cursor = connection.cursor()
-    cursor.execute(TABLES[kind])
-    return [row[0] for row in cursor.fetchall()]
+    with contextlib.closing(connection.cursor()) as cursor:
+        cursor.execute(TABLES[kind])
+        return [row[0] for row in cursor.fetchall()]
 
 
 def _quoted(name: str, *, parts: bool = True) -> str:

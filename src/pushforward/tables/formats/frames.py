@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from ..errors import InputError, listed
+from .source import Source
 from .values import refuse_objects, series, with_missing
 
 NUMBERED = " numbered"  # ends the kind of a frame whose columns are called by whole numbers
@@ -21,7 +22,7 @@ NUMBERED = " numbered"  # ends the kind of a frame whose columns are called by w
 
 def is_path(table: Any) -> bool:
     """Whether a table is named by its path, rather than given as a frame."""
-    return isinstance(table, str | PathLike)
+    return isinstance(table, str | PathLike | Source)
 
 
 def from_frame(

@@ -17,6 +17,8 @@ from typing import Any
 import polars as pl
 
 from ..errors import InputError
+from .source import Location, Source
+from .values import with_missing
 
 PIECE = 65_536  # rows that are decoded at once
 BUFFER = 2**20  # bytes of a column that are fetched from the disk at once
@@ -58,14 +60,14 @@ class ParquetRows:
     """The rows of Parquet files, in the order of the files.
 
     Args:
-        path: What the user called them, for messages.
+        path: What the user called them, for messages; of a :class:`Source`, messages name it instead of the file.
         files: The files; all must have the columns that are read.
 
     Raises:
         InputError: a file is no Parquet file, is cut off, or there is no row in any of them.
     """
 
-    def __init__(self, path: Path, files: Sequence[Path]) -> None:
+    def __init__(self, path: Location, files: Sequence[Path]) -> None:
         self.path, self.files = path, list(files)
         self.groups: list[Group] = []
         self.sizes: list[tuple[str, int, int]] = []  # name, bytes, time of the last change: to recognise the files
@@ -87,6 +89,9 @@ class ParquetRows:
                 first += rows
         status = file.stat()
         self.sizes.append((str(file.resolve()), status.st_size, status.st_mtime_ns))
+
+    def _called(self, file: Path) -> str:
+        return str(self.path if isinstance(self.path, Source) else file)
 
     def head(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """The first rows, to see what the columns hold."""
@@ -113,7 +118,9 @@ class ParquetRows:
             for batch in parquet.iter_batches(size, **options):
                 low, high = max(start - row, 0), min(stop - row, batch.num_rows)
                 if low < high:
-                    yield Piece(checked_frame(batch.slice(low, high - low), file), str(file), group.first + row + low)
+                    yield Piece(
+                        checked_frame(batch.slice(low, high - low), file), self._called(file), group.first + row + low
+                    )
                 row += batch.num_rows
                 if row >= stop:
                     return
@@ -147,4 +154,6 @@ def checked_frame(batch: Any, file: Path) -> pl.DataFrame:
     if len(set(names)) < len(names):
         raise InputError(f"{file}: two columns have the same name; rename one of them")
     batch.validate(full=True)
-    return pl.DataFrame([pl.Series(name, array) for name, array in zip(names, batch.columns, strict=True)])
+    return with_missing(
+        pl.DataFrame([pl.Series(name, array) for name, array in zip(names, batch.columns, strict=True)])
+    )

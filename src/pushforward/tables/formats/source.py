@@ -24,6 +24,7 @@ STANDARD = "-"  # standard input, or output
 EXCEL = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
 PACKED = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 DATABASES = {".sqlite": "sqlite", ".sqlite3": "sqlite", ".db": "sqlite", ".duckdb": "duckdb"}
+SCHEME = "[a-zA-Z][a-zA-Z0-9+.-]+:/{1,2}"  # of a URL, of which Path keeps one slash
 SCHEMES = {"postgresql": "postgresql", "postgres": "postgresql", "sqlite": "sqlite", "duckdb": "duckdb"}
 
 
@@ -55,6 +56,13 @@ class Source:
     def name(self) -> str:
         """Its last part, for headings."""
         return str(self).rpartition("/")[2] or str(self)
+
+    @property
+    def words(self) -> list[str]:
+        """What names it in the shell, without credentials."""
+        options = {"--query": self.query, "--table": self.table, "--sheet": self.sheet}
+        chosen = [word for flag, value in options.items() if value is not None for word in (flag, value)]
+        return [without_credentials(self.address), *chosen]
 
     @property
     def path(self) -> Path:
@@ -99,7 +107,8 @@ def located(
     """
     if isinstance(data, Source):
         return data
-    text = re.sub(r"^([a-z][a-z0-9+]*):/+(?=[^/])", r"\1://", os.fspath(data))
+    data = STANDARD if data == "./-" else data
+    text = re.sub(r"^([a-z][a-z0-9+]+):/(?=[^/])", r"\1://", os.fspath(data))
     database, text, inner = _database(text)
     table = table or inner
     ending = "" if database else _endings(text)[-1]
@@ -119,8 +128,9 @@ def located(
 
 def without_credentials(text: str) -> str:
     """A text in which the addresses of databases, and of anything else with ``://``, have lost users and passwords."""
-    text = re.sub(r"([a-zA-Z][\w+.-]*:/{1,2})[^\s'\"]*@", r"\1", text)
-    return re.sub(r"([a-zA-Z][\w+.-]*:/{1,2}[^\s'\"?]*)\?[^\s'\"]*", _kept_options, text)
+    address = re.match(rf"(--?[\w-]+=)?{SCHEME}", text)  # in which a password may have blanks
+    text = re.sub(rf"({SCHEME}){'(?s:.)' if address else '[^ ]'}*@", r"\1", text)
+    return re.sub(rf"({SCHEME}[^\s?]*)\?\S*", _kept_options, text)
 
 
 def _kept_options(match: re.Match[str]) -> str:
@@ -141,6 +151,11 @@ def refuse_no_file(path: Path) -> None:
         raise InputError(f"{path}: is a folder, expected a file")
     if path.stat().st_size == 0:  # a pipe too, which would be waited for
         raise InputError(f"{path}: the file is empty")
+
+
+def local_file(place: Location) -> Path:
+    """The file that a place's rows are read from."""
+    return place if isinstance(place, Path) else place.local
 
 
 @contextlib.contextmanager

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import os
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -102,13 +104,43 @@ def write_table(frame: pl.DataFrame, place: str | os.PathLike[str] | Source) -> 
     source = located(place)
     if isinstance(source, Path):
         write_atomically(source, lambda path: WRITERS[source.suffix.lower()](frame, path))
-    elif source.database:
+    else:
+        send([frame], source)
+
+
+@contextlib.contextmanager
+def delivered(place: Location, *, numbered: bool = False) -> Iterator[Path]:
+    """A file to write to. Where the place is none, that is a temporary one, whose rows are sent there at the end.
+
+    Args:
+        place: A file, a new table of a database, or standard output.
+        numbered: Whether rows that go to a database get a first column ``row``, as they have no order there.
+    """
+    if isinstance(place, Path):
+        yield place
+        return
+    check_output(place)
+    with tempfile.TemporaryDirectory(prefix="pushforward-") as folder:
+        path = Path(folder) / "rows.parquet"
+        yield path
+        rows = ParquetRows(path, [path])
+        frames = (
+            piece.frame.with_row_index("row", piece.first + 1) if numbered and place.database else piece.frame
+            for piece in rows.read(0, rows.rows)
+        )
+        send(frames, place)
+
+
+def send(frames: Iterable[pl.DataFrame], place: Source) -> None:
+    """Writes rows to a new table of a database, or as CSV to standard output."""
+    if place.database:
         from .database import write_rows
 
-        write_rows(frame, source)
-    else:
-        frame.write_csv(sys.stdout.buffer)
-        sys.stdout.flush()
+        write_rows(frames, place)
+        return
+    for part, frame in enumerate(frames):
+        frame.write_csv(sys.stdout.buffer, include_header=part == 0)
+    sys.stdout.flush()
 
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:

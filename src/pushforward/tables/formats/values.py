@@ -105,7 +105,7 @@ def _from_arrow(name: str, array: Any, values: Any = None) -> pl.Series:
     if pa.types.is_dictionary(array.type):
         return _categories(name, array)
     if isinstance(array.type, pa.BaseExtensionType):  # intervals, UUIDs: names, not numbers
-        return pl.Series(name, _texts(array.to_pylist() if values is None else list(values)))
+        return pl.Series(name, _texts(array.to_pylist() if values is None else list(values)), dtype=pl.String)
     return pl.Series(name, array.cast(pa.float32()) if pa.types.is_float16(array.type) else array)
 
 

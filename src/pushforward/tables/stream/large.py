@@ -11,6 +11,7 @@ from typing import Protocol
 from ..errors import InputError
 from ..formats.csv_rows import CsvRows
 from ..formats.parquet import ParquetRows, Piece
+from ..formats.source import Location, local_file, naming
 
 LARGE_CSV = 2**28  # bytes
 LARGE_PARQUET = 10_000_000  # cells
@@ -19,7 +20,7 @@ LARGE_PARQUET = 10_000_000  # cells
 class LargeRows(Protocol):
     """The rows of a table, numbered from 0, that are read in pieces."""
 
-    path: Path
+    path: Location
     rows: int
     columns: list[str]
     sizes: list[tuple[str, int, int]]  # name, bytes and time of the last change of every file
@@ -29,9 +30,10 @@ class LargeRows(Protocol):
         ...
 
 
-def is_many(path: Path) -> bool:
+def is_many(path: Location) -> bool:
     """Whether a name stands for several files: a folder, or a pattern such as ``2024/*.parquet``."""
-    return path.is_dir() or (any(mark in str(path) for mark in "*?[") and not path.exists())
+    marked = any(mark in str(path) for mark in "*?[")
+    return isinstance(path, Path) and (path.is_dir() or (marked and not path.exists()))
 
 
 def parquet_files(path: Path) -> list[Path]:
@@ -55,32 +57,34 @@ def parquet_files(path: Path) -> list[Path]:
     return sorted(files)
 
 
-def open_parquet(path: Path) -> ParquetRows:
+def open_parquet(path: Location) -> ParquetRows:
     """The rows of a Parquet file, a folder of them, or a pattern.
 
     Raises:
         InputError: there is none, or one of them cannot be read.
     """
-    return ParquetRows(path, parquet_files(path))
+    with naming(path, local_file(path)):
+        return ParquetRows(path, parquet_files(local_file(path)))
 
 
-def open_large(path: Path, text: Sequence[str] = ()) -> LargeRows | None:
+def open_large(place: Location, text: Sequence[str] = ()) -> LargeRows | None:
     """The rows of a table that is better read in pieces, else None.
 
     Args:
-        path: A file, a folder or a pattern.
+        place: A file, a folder, a pattern, or another place.
         text: Columns that hold text, where the file itself does not say so.
 
     Raises:
         InputError: it is large and cannot be read.
     """
-    if is_many(path):
-        return open_parquet(path)
+    if is_many(place):
+        return open_parquet(place)
+    path = local_file(place)
     ending = path.suffix.lower()
     if ending in (".csv", ".tsv") and path.is_file() and path.stat().st_size >= LARGE_CSV:
-        return CsvRows(path, text)
+        return CsvRows(place, text)
     if ending == ".parquet" and path.is_file() and path.stat().st_size:
-        rows = open_parquet(path)
+        rows = open_parquet(place)
         return rows if rows.rows * len(rows.columns) >= LARGE_PARQUET else None
     return None
 
