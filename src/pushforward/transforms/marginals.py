@@ -16,10 +16,10 @@ class Marginals(Transform):
     r"""z_j = S_j(x_j) with a fixed monotone spline, close to :math:`\Phi^{-1}(F_j(x_j))` once it is initialised.
 
     F_j is a kernel estimate of the column's distribution function with tails of a wide normal
-    (:mod:`pushforward.numerics.kernel`). The spline is rational-quadratic between knots that are even in z and linear
-    beyond, so both directions are closed formulas. With nothing but these maps a flow is the product of its columns'
-    densities, which few rows suffice for; what follows learns how they depend on each other. Starts as the identity;
-    ``initialize(x)`` fits it, and nothing trains it.
+    (:mod:`pushforward.numerics.kernel`). The spline is rational-quadratic between knots even in z and logarithmic
+    beyond, so that far rows stay in reach, and both directions are closed formulas. With nothing but these maps a flow
+    is the product of its columns' densities, which few rows suffice for; what follows learns how they depend on each
+    other. Starts as the identity between -3 and 3; ``initialize(x)`` fits it, and nothing trains it.
 
     Args:
         features: Features of a row.
@@ -47,16 +47,19 @@ class Marginals(Transform):
         left, width, bottom, height, d0, d1 = self._bin(clamped, self.x)
         z, log_slope = bin_map((clamped - left) / width, width, bottom, height, d0, d1)
         ends = torch.where(x < clamped, self.slope[:, 0], self.slope[:, -1])
-        log_slope = torch.where(x == clamped, log_slope, ends.log())
-        return z + ends * (x - clamped), log_slope.sum(-1)
+        beyond = ends * (x - clamped)
+        log = beyond.abs().log1p()
+        log_slope = torch.where(x == clamped, log_slope, ends.log()) - log
+        return z + log.copysign(beyond), log_slope.sum(-1)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         clamped = torch.minimum(torch.maximum(z, self.z[:, 0]), self.z[:, -1])
         left, width, bottom, height, d0, d1 = self._bin(clamped, self.z)
         x, log_slope, _ = bin_inverse(clamped, left, width, bottom, height, d0, d1)
         ends = torch.where(z < clamped, self.slope[:, 0], self.slope[:, -1])
-        log_slope = torch.where(z == clamped, log_slope, -ends.log())
-        return x + (z - clamped) / ends, log_slope.sum(-1)
+        log = z - clamped
+        x = x + log.abs().expm1().copysign(log) / ends
+        return x, (torch.where(log == 0, log_slope, -ends.log()) + log.abs()).sum(-1)
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
