@@ -40,6 +40,15 @@ def test_densities_are_in_the_units_of_the_data() -> None:
     assert model.sample(4000).mean() == pytest.approx(100, abs=4)
 
 
+@pytest.mark.parametrize("wish", [{"flow": "auto"}, {"flow": "gmm"}, {"members": 2}])
+def test_averages_are_estimators_like_any_other(wish: dict[str, object]) -> None:
+    model = pf.FlowDensity(**{**QUICK, **wish}).fit(X[:150])
+    assert model.score_samples(X).shape == (len(X),)
+    assert model.sample(7).shape == (7, X.shape[1])
+    given = pf.ConditionalFlowDensity(**{**QUICK, **wish}).fit(X[:150, 1:], X[:150, 0])
+    assert given.sample(X[:4, 1:], 3).shape == (3, 4)
+
+
 def test_the_seed_fixes_everything() -> None:
     first, second = (pf.FlowDensity(**QUICK).fit(X) for _ in range(2))
     assert np.array_equal(first.score_samples(X), second.score_samples(X))
@@ -91,6 +100,11 @@ def test_conditional_densities_follow_their_condition() -> None:
         (lambda: pf.FlowDensity("maf", hidden=(1,)).fit(np.hstack([X, X**2])), "too narrow"),
         (lambda: pf.FlowDensity("ffjord", layers=2).fit(X), "ffjord has no layers"),
         (lambda: pf.FlowDensity("maf", steps=0).fit(X), "steps"),
+        (lambda: pf.FlowDensity("auto", steps=0).fit(X), "steps must be positive"),
+        (
+            lambda: pf.FlowDensity("maf", members=-1).fit(X),
+            "members=-1: expected a whole number of at least 1, or auto",
+        ),
         (lambda: pf.FlowDensity("maf").fit(np.ones((20, 2))), "column 0 is constant"),
         (lambda: pf.FlowDensity("maf").fit(np.full((20, 2), np.nan)), "NaN"),
         (lambda: pf.FlowDensity(**QUICK).fit(X).score_samples(X[:, :1]), "1 features"),

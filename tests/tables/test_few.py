@@ -13,7 +13,6 @@ import pushforward as pf
 from pushforward.cli import app as cli
 from pushforward.distributions.average import Average
 from pushforward.tables.errors import InputError
-from pushforward.tables.few import _plan
 from pushforward.tables.options import TableOptions
 
 
@@ -85,14 +84,6 @@ def test_a_length_or_a_size_makes_auto_one_flow() -> None:
 def test_gmm_is_an_average_of_mixtures_alone() -> None:
     model = pf.TableDensity("gmm").fit(TABLE.select("size", "price"))
     assert {type(member).__name__ for member in model.density.base.members} == {"GaussianMixture"}
-
-
-def test_options_of_the_training_reach_the_members() -> None:
-    options = TableOptions(
-        flow="maf", members=3, training=pf.TableDensity(epochs=4, batch_size=50, lr=0.1).options.training
-    )
-    plan = _plan(options, 120, 1e-3)
-    assert (plan.steps, plan.batch_size, plan.lr) == (12, 50, 0.1)
 
 
 def test_the_shell_takes_members(tmp_path: Path) -> None:

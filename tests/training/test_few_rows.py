@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 import pushforward as pf
+from pushforward.training.averages import fit_by_name
 from pushforward.training.few_rows import copula, fit_few_rows, stacked
 from pushforward.training.members import Plan, folds
 
@@ -96,6 +97,18 @@ def test_weights_of_rows_count() -> None:
     weight[100:] = 0
     kept = fit_few_rows(torch.cat([x[:100], x[:100] + 5]), weight=weight, members=2)
     assert kept.density.log_prob(x[:100]).mean() > kept.density.log_prob(x[:100] + 5).mean() + 5
+
+
+def test_names_stand_for_averages() -> None:
+    short = {"steps": 20, "every": 10}
+    maf = fit_by_name(rows(80), flow="maf", members=2, layers=1, hidden=(8,), plan=short)
+    assert [len(maf.density.members), list(maf.weights)] == [2, ["flow"]]
+    gmm = fit_by_name(rows(80), flow="gmm")
+    assert all(name.startswith("mixture") for name in gmm.weights)
+    auto = fit_by_name(rows(80), epochs=10, plan={"batch_size": 40})
+    assert {"flow", "copula of 1", "mixture of 1"} <= set(auto.weights)
+    with pytest.raises(ValueError, match="there is no flow 'nope'"):
+        fit_by_name(rows(80), flow="nope")
 
 
 def test_bad_arguments_are_named() -> None:

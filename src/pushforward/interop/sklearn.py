@@ -20,6 +20,7 @@ from ..tables.density import TableDensity
 from ..tables.formats.frames import from_frame
 from ..tables.read import WEIGHTS, Read, read_any
 from ..tables.sample import draw
+from ..training.averages import fit_by_name, wants_average
 from ..training.fit import fit as train
 from ..transforms.base import Compose
 from ..transforms.normalization import Standardize
@@ -55,6 +56,7 @@ class _FlowEstimator(DensityMixin, BaseEstimator):
         patience: int | None = None,
         device: str = "auto",
         random_state: Any = 0,
+        members: int | str = "auto",
     ) -> None:
         self.flow = flow
         self.layers = layers
@@ -67,6 +69,7 @@ class _FlowEstimator(DensityMixin, BaseEstimator):
         self.patience = patience
         self.device = device
         self.random_state = random_state
+        self.members = members
 
     def _train(self, x: Tensor, context: Tensor | None, weights: Tensor | None) -> None:
         """Trains on standardised rows; the flow that is kept takes rows in their own units, in float64."""
@@ -74,6 +77,10 @@ class _FlowEstimator(DensityMixin, BaseEstimator):
         seed = _seed(self.random_state)
         standardize = Standardize(x.mean(0), _scale(x))
         features = 0 if context is None else context.shape[1]
+        if wants_average(self.flow, self.members) or self.flow == "auto":
+            self.flow_ = Flow(standardize, self._average(standardize(x)[0].float(), context, weights), context=features)
+            self.flow_, self.history_ = self.flow_.cpu().double().eval(), []
+            return
         flow = flow_by_name(self.flow, x.shape[1], context=features, layers=self.layers, hidden=self.hidden, seed=seed)
         result = train(
             flow,
@@ -93,6 +100,22 @@ class _FlowEstimator(DensityMixin, BaseEstimator):
         self.history_ = result.history
         self.flow_ = Flow(Compose([standardize, flow.transform]), flow.base, context=features).cpu().double().eval()
 
+    def _average(self, z: Tensor, context: Tensor | None, weights: Tensor | None) -> Density:
+        """The average of densities that ``members``, ``auto`` or ``gmm`` ask for, over standardised rows."""
+        plan = {"steps": self.steps, "lr": self.lr, "batch_size": min(self.batch_size, 256), "patience": self.patience}
+        return fit_by_name(
+            z,
+            None if context is None else context.float(),
+            flow=self.flow,
+            members=self.members,
+            layers=self.layers,
+            hidden=self.hidden,
+            weight=weights,
+            plan=plan,
+            epochs=self.epochs,
+            seed=_seed(self.random_state),
+        ).density
+
     def _train_table(self, frame: pl.DataFrame, kind: str, given: Sequence[str], weights: Any) -> None:
         """The same for a table that holds text: by the objects of tables, with categories beside the numbers."""
         seed = _seed(self.random_state)
@@ -103,6 +126,7 @@ class _FlowEstimator(DensityMixin, BaseEstimator):
         table = TableDensity(
             self.flow,
             given=given,
+            members=self.members,
             steps=self.steps,
             epochs=self.epochs,
             device=self.device,
@@ -134,7 +158,8 @@ class FlowDensity(_FlowEstimator):
     rounded numbers are cells, text is categories, and samples are frames.
 
     Args:
-        flow: ``nsf``, ``nsf-coupling``, ``nsf-linear``, ``maf``, ``maf-linear``, ``iaf``, ``realnvp`` or ``ffjord``.
+        flow: ``nsf``, ``nsf-coupling``, ``nsf-linear``, ``maf``, ``maf-linear``, ``iaf``, ``realnvp`` or ``ffjord``;
+            ``gmm``, a mixture of Gaussians; or ``auto``, an average of flows and mixtures, best for few rows.
         layers: Layers of the flow; the recipe's default where it is None.
         hidden: Widths of the hidden layers.
         epochs: Passes over the rows. Without ``epochs`` and ``steps``, until it has converged; ask for few where
@@ -146,6 +171,8 @@ class FlowDensity(_FlowEstimator):
         patience: Validations without an improvement after which training stops.
         device: ``cpu``, ``cuda`` or ``auto``. The fitted flow is on the CPU.
         random_state: Fixes the result: an int, a ``RandomState``, or None for a different result each time.
+        members: How many flows are averaged, each trained without another part of the rows, which tells when to stop;
+            ``auto`` is 5 where the flow is ``auto``, and else 1.
 
     Attributes:
         flow_: The fitted :class:`~pushforward.Flow`, in the units of X, in float64.

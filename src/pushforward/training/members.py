@@ -43,6 +43,11 @@ class Plan:
     patience: int = 8
     seconds: float | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("steps", "lr", "batch_size", "every", "patience"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {name}={getattr(self, name)}")
+
 
 @dataclass(frozen=True)
 class Rows:

@@ -1,0 +1,93 @@
+"""Averages by name: what ``auto``, ``gmm`` and ``members=K`` stand for, on standardised rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from ..distributions.flow import Flow
+from ..numerics import threads
+from ..recipes.by_name import flow_by_name, learning_rate
+from .few_rows import Judged, fit_few_rows
+from .members import Plan
+
+FEW_ROWS = 3000  # up to which "auto" averages several densities
+MEMBERS = 5
+SMALL: dict[str, Any] = {"layers": 2}  # a flow of few rows
+
+
+def wants_average(flow: str, members: int | str) -> bool:
+    """Whether these names ask for an average whatever the rows: ``gmm``, or more than one member.
+
+    Raises:
+        ValueError: ``members`` is no number of members.
+    """
+    if members != "auto" and (isinstance(members, bool) or not isinstance(members, int) or members < 1):
+        raise ValueError(f"members={members!r}: expected a whole number of at least 1, or auto")
+    return flow == "gmm" or (isinstance(members, int) and members > 1)
+
+
+def fit_by_name(
+    x: Tensor,
+    context: Tensor | None = None,
+    *,
+    flow: str = "auto",
+    members: int | str = "auto",
+    layers: int | None = None,
+    hidden: Sequence[int] | None = None,
+    weight: Tensor | None = None,
+    plan: dict[str, Any] | None = None,
+    epochs: int | None = None,
+    seed: int = 0,
+) -> Judged:
+    """Fits an average of densities.
+
+    Args:
+        x: Rows of about mean 0 and variance 1, ``(n, features)`` or ``(copies, n, features)``.
+        context: Their contexts.
+        flow: ``auto`` for flows, Gaussians and mixtures; ``gmm`` for Gaussians and mixtures of the rows themselves; or
+            a recipe's name for its flows alone.
+        members: Parts that the rows are divided into, and flows.
+        layers, hidden: The flows' layers and widths; where they are None, small ones for few rows under ``auto``, else
+            the recipe's.
+        weight: What each row counts.
+        plan: Arguments of :class:`Plan`; those that are None are left to this function.
+        epochs: Steps as passes over the rows.
+        seed: Fixes the result.
+
+    Raises:
+        ValueError: a name is unknown, a size does not fit, or there are too few rows for the members.
+    """
+    rows, features = x.shape[-2:]
+    name = "nsf" if flow == "auto" else flow
+    if flow == "auto" and rows <= FEW_ROWS:
+        layers, hidden = layers or SMALL["layers"], hidden or (max(32, features),) * 2
+
+    def make(seed: int) -> Flow:
+        given = 0 if context is None else context.shape[1]
+        return flow_by_name(name, features, context=given, layers=layers, hidden=hidden, seed=seed)
+
+    if name != "gmm":
+        make(0)  # errors of names and sizes come before any work
+    with threads.using(1):  # small operators
+        return fit_few_rows(
+            x,
+            context,
+            flow=None if name == "gmm" else make,
+            members=MEMBERS if members == "auto" else max(int(members), 2),
+            mixtures=flow in ("auto", "gmm"),
+            copulas=flow == "auto",
+            weight=weight,
+            plan=_plan(rows, learning_rate(name), epochs, plan or {}),
+            seed=seed,
+        )
+
+
+def _plan(rows: int, lr: float, epochs: int | None, asked: dict[str, Any]) -> Plan:
+    asked = {key: value for key, value in asked.items() if value is not None}
+    plan = Plan(**{"steps": min(max(Plan.steps, rows // 2), 5000), "lr": lr, **asked})
+    if epochs is None:
+        return plan
+    return Plan(**{**vars(plan), "steps": epochs * -(-rows // plan.batch_size)})
