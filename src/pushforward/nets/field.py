@@ -66,7 +66,8 @@ class MLPField(Configurable):
 
     def forward(self, t: Tensor, z: Tensor, context: Tensor | None = None) -> Tensor:
         h = self._first(t, z, context)
-        for weight, bias in zip(self.weights[1:], self.biases[1:], strict=True):
+        pairs = list(zip(self.weights, self.biases, strict=True))  # slices of a ParameterList are new parameters
+        for weight, bias in pairs[1:]:
             h = F.linear(tanh(h), weight, bias)
         return h
 

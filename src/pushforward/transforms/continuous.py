@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from ..numerics import trace as traces
 from ..numerics.eager import eager
+from ..numerics.layout import transformed
 from ..numerics.ode.adjoint import adjoint
-from ..numerics.ode.gradient import RowData, discrete
+from ..numerics.ode.gradient import RowData, discrete, equal_steps
 from ..numerics.ode.method import Outcome, Status
 from ..numerics.ode.network import follow
 from ..numerics.ode.solve import Solver, doubling_error
@@ -187,6 +188,8 @@ class Continuous(Transform):
 
     def _solve(self, *args, **options) -> Solution:
         solution = self.solve(*args, **options)
+        if transformed():  # no warning can depend on values there
+            return solution
         unexpected = (solution.status != Status.REACHED) & args[0].flatten(-self.event_dim).isfinite().all(-1)
         if bool(unexpected.any()):
             warnings.warn(solution.message, RuntimeWarning, stacklevel=3)
@@ -201,7 +204,8 @@ class Continuous(Transform):
     def _has_network(self, kind: str | None, energies: bool) -> bool:
         """Whether the hand-written solve of a two-layer field applies."""
         two_layers = getattr(self.field, "two_layers", False)
-        return two_layers and kind in (None, "closed") and not energies and self.gradient == "discrete"
+        plain = transformed() or energies or self.gradient != "discrete"
+        return two_layers and kind in (None, "closed") and not plain
 
     def _by_network(self, z, data, t0, span, event, kind, energies) -> tuple[Tensor, Tensor | None, Outcome]:
         network, start = self.field.logistic_form(data.context)
@@ -212,6 +216,8 @@ class Continuous(Transform):
         slope = self._slope(event)
         wanted = self._integrands(slope, kind, energies)
         integrand = (lambda *place: torch.cat([one(*place) for one in wanted])) if wanted else None
+        if transformed():
+            return equal_steps(slope, integrand, self.solver, z, data, t0, span)
         if self.gradient == "adjoint" and torch.is_grad_enabled():
             return adjoint(slope, integrand, self.solver, z, data, t0, span, tuple(self.field.parameters()))
         return discrete(slope, integrand, self.solver, z, data, t0, span, checkpoint=self.checkpoint)

@@ -118,6 +118,30 @@ def replay(
     return z, total
 
 
+def equal_steps(
+    slope: Slope, integrand: Integrand | None, solver: Solver, z: Tensor, data: RowData, t0: Tensor, span: Tensor
+) -> tuple[Tensor, Tensor | None, Outcome]:
+    """The same as :func:`discrete` for equal steps, by plain operations: what ``torch.func`` can transform.
+
+    Raises:
+        RuntimeError: the solver chooses its steps by the values of z, which no transformation can follow.
+    """
+    if solver.steps is None:
+        raise RuntimeError(
+            "torch.func cannot follow steps that adapt to the data: give equal ones, Continuous(field, steps=20)"
+        )
+    fractions = torch.arange(solver.steps).to(t0) / solver.steps
+    length = torch.full_like(t0, 1 / solver.steps)
+    steps = [Step(None, start.expand_as(t0), length, None, None) for start in fractions]  # type: ignore[arg-type]
+    end, total = replay(slope, integrand, solver.tableau, steps, z, data, t0, span, checkpoint=False)
+    count = torch.full((len(z),), solver.steps, device=z.device)
+    return (
+        end,
+        total,
+        Outcome(end, torch.zeros_like(count), count, torch.zeros_like(count), count * solver.tableau.stages),
+    )
+
+
 def quadrature(
     integrand: Integrand,
     tableau: Tableau,

@@ -1,0 +1,118 @@
+"""``torch.func`` on every recipe, in both directions: jacobians, directional derivatives, vmap, ensembles."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+from torch.func import functional_call, hessian, jacfwd, jacrev, jvp, stack_module_state, vjp, vmap
+
+import pushforward as pf
+from pushforward.nets import MLPField
+from pushforward.testing import randomize
+from pushforward.transforms import Continuous
+
+FLOWS: dict[str, Callable[[], pf.Flow]] = {
+    "realnvp": lambda: pf.realnvp(4, layers=2, hidden=(8, 8)),
+    "nsf coupling": lambda: pf.nsf(4, layers=2, hidden=(8, 8), bins=4, coupling=True),
+    "ffjord with steps": lambda: pf.Flow(Continuous(MLPField(4, hidden=(8, 8)), solver="rk4", steps=4), 4),
+}
+DIRECTIONS = ("forward", "inverse")
+
+
+def made(name: str, seed: int = 0) -> pf.Flow:
+    torch.manual_seed(seed)
+    return randomize(FLOWS[name]()).double().eval()
+
+
+def events(flow: pf.Flow, direction: str, n: int = 3) -> Tensor:
+    shape = flow.event_shape if direction == "forward" else flow.base.event_shape
+    return torch.randn(n, *shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+def flat(flow: pf.Flow, direction: str) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """One direction of one event, from and to vectors."""
+    move = flow.transform.forward if direction == "forward" else flow.transform.inverse
+    shape = flow.event_shape if direction == "forward" else flow.base.event_shape
+
+    def function(x: Tensor) -> tuple[Tensor, Tensor]:
+        z, logdet = move(x.view(shape))
+        return z.flatten(), logdet
+
+    return function
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("name", FLOWS)
+def test_vmap_and_jacobians_of_single_events(name, direction):
+    flow = made(name)
+    x = events(flow, direction).flatten(1)
+    function = flat(flow, direction)
+    z, logdet = vmap(function)(x)
+    whole = flow.transform(x.view(-1, *flow.event_shape)) if direction == "forward" else flow.transform.inverse(x)
+    torch.testing.assert_close((z, logdet), (whole[0].flatten(1), whole[1]))
+    for jacobian in (jacrev, jacfwd):
+        matrices = vmap(jacobian(lambda v: function(v)[0]))(x)
+        torch.testing.assert_close(torch.linalg.slogdet(matrices).logabsdet, logdet, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("name", FLOWS)
+def test_jvp_and_vjp_agree(name, direction):
+    flow = made(name)
+    x = events(flow, direction)
+    move = flow.transform.forward if direction == "forward" else flow.transform.inverse
+    tangent = events(flow, direction).flip(0)
+    (_, _), (moved, slopes) = jvp(lambda v: move(v), (x,), (tangent,))
+    (z, logdet), back = vjp(lambda v: move(v), x)
+    one, two = torch.randn_like(z), torch.randn_like(logdet)
+    (gradient,) = back((one, two))
+    torch.testing.assert_close((gradient * tangent).sum(), (one * moved).sum() + (two * slopes).sum())
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_an_ensemble_is_one_call(name):
+    flows = [made(name, seed) for seed in range(3)]
+    params, buffers = stack_module_state(flows)
+    skeleton = copy.deepcopy(flows[0]).to("meta")
+    x = events(flows[0], "forward")
+    found = vmap(lambda p, b: functional_call(skeleton, (p, b), (x,)))(params, buffers)
+    torch.testing.assert_close(found, torch.stack([flow(x) for flow in flows]))
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_curvatures_and_gradients_of_single_rows(name):
+    flow = made(name)
+    x = events(flow, "forward")
+    curvature = vmap(hessian(flow.log_prob))(x).flatten(1, flow.transform.event_dim).flatten(2)
+    torch.testing.assert_close(curvature, curvature.mT, atol=1e-6, rtol=1e-5)
+    params = dict(flow.named_parameters())
+
+    def log_prob(params: dict[str, Tensor], row: Tensor) -> Tensor:
+        return functional_call(flow, params, (row,))
+
+    if name == "glow":  # PyTorch's own convolution has no such gradient in float64
+        flow, x, params = flow.float(), x.float(), dict(flow.float().named_parameters())
+    each = vmap(torch.func.grad(log_prob), (None, 0))(params, x)
+    flow.log_prob(x).sum().backward()
+    for name, parameter in flow.named_parameters():
+        torch.testing.assert_close(each[name].sum(0), parameter.grad, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("conditional", ["gaussian", "mixture"])
+def test_autoregressive_models(conditional):
+    torch.manual_seed(0)
+    model = randomize(pf.made(4, hidden=(8, 8), conditional=conditional)).double()
+    x = torch.randn(3, 4, dtype=torch.float64)
+    torch.testing.assert_close(vmap(lambda row: model.log_prob(row))(x), model.log_prob(x))
+    assert vmap(hessian(model.log_prob))(x).shape == (3, 4, 4)
+
+
+def test_adaptive_steps_ask_for_fixed_ones():
+    flow = randomize(pf.ffjord(3, hidden=(8, 8)))
+    with pytest.raises(RuntimeError, match="steps=") as caught:
+        vmap(flow.log_prob)(torch.randn(4, 3))
+    assert "\n" not in str(caught.value)
