@@ -17,21 +17,20 @@ from torch import Tensor
 from ..models.base import FittedDensity
 from ..models.compare import compare
 from ..models.console import Console
-from ..models.held_out import HeldOut
 from ..models.notebook import called
 from ..models.options import TrainingOptions
 from ..models.report import check_page, write
 from ..report.images.density import ImageModel
 from ..tables.errors import InputError, arguments_not_flags
 from ..tables.formats.source import Location
-from .fit import describe_held_out, fit_images
+from .fit import fit_images
 from .formats import channels_first, resized
-from .held_out import fitting, held_out_images
-from .labelled import LabelledImages, numbered, one_hot, read_pictures, unpacked
+from .held_out import fitting
+from .labelled import LabelledImages, numbered, one_hot, read_pictures
 from .options import ImageOptions
-from .report import described, figures, picture, told, write_page
 from .sample import classes_of, sample_file
 from .score import score_file
+from .subject import ImageSubject
 
 
 class ImageDensity(FittedDensity):
@@ -59,8 +58,6 @@ class ImageDensity(FittedDensity):
     """
 
     kind: ClassVar[str] = "image"
-    noun: ClassVar[str] = "images"
-    measure: ClassVar[str] = "bits_per_dim"
 
     def __init__(
         self,
@@ -208,47 +205,9 @@ class ImageDensity(FittedDensity):
             raise InputError("--against: is for tables; of images, use: pushforward compare MODEL MODEL DATA")
         return super().report_file(data, output, console, **choices)
 
-    def read_file(self, data: Location) -> LabelledImages:
-        return self.raw(data)
-
-    def refuse_unlike(self, other: ImageDensity) -> None:
-        for what in ("shape", "levels", "resize", "bits"):
-            ours, theirs = self.facts[what], other.facts[what]
-            if ours != theirs:
-                raise InputError(
-                    f"{self.called} and {other.called} are not of the same images ({what} {ours} and {theirs}), so "
-                    "their bits cannot be compared"
-                )
-
-    def held_out(self, data: LabelledImages, console: Console, drop_missing: bool = False) -> HeldOut:
-        return held_out_images(self, data, console)
-
-    def kept(self) -> HeldOut:
-        return HeldOut(*unpacked(self.facts["held_out"], self.shape, Path(self.facts["data"])))
-
-    def judged(self, rows: LabelledImages, samples: int | None, seed: int) -> np.ndarray:
-        return self.bits(self.log_prob(rows, samples=samples or 1, seed=seed))
-
-    def caveat(self, samples: int | None) -> dict[str, Any]:
-        return {"exact": self.model().exact}
-
-    def write_page(self, output: Path, held: HeldOut, against: dict[str, np.ndarray], **page: Any) -> dict[str, Any]:
-        return write_page(self, output, held, **page)
-
-    def told(self) -> dict[str, Any]:
-        return told(self)
-
-    def described(self) -> list[tuple[str, str]]:
-        return described(self)
-
-    def detailed(self) -> list[str]:
-        return describe_held_out(self.facts["summary"]["held_out"])
-
-    def figures(self) -> dict[str, str]:
-        return figures(self)
-
-    def picture(self) -> str:
-        return picture(self)
+    @property
+    def subject(self) -> ImageSubject:
+        return ImageSubject(self)
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -15,11 +15,11 @@ from ..tables.errors import InputError
 from ..tables.formats.source import Location
 from .compare import compare
 from .console import Console, plain
-from .held_out import HeldOut
 from .info import describe
 from .notebook import card, sentence
 from .report import check_page, write
 from .saved import load_saved, save
+from .subject import Subject
 
 PERCENTS = np.linspace(0.0, 100.0, 1001)
 
@@ -29,8 +29,6 @@ class FittedDensity(ABC):
 
     Attributes:
         kind: What it describes: ``table`` or ``image``.
-        noun: What it describes the density of: ``rows`` or ``images``.
-        measure: What two models are compared by.
         options: What was chosen.
         density: The density itself, once there is one.
         facts: What is saved beside it: ``summary``, ``quantiles``, ``history``, ``held_out``, …
@@ -38,8 +36,6 @@ class FittedDensity(ABC):
     """
 
     kind: ClassVar[str]
-    noun: ClassVar[str]
-    measure: ClassVar[str]
     options: Any
     density: Density
     facts: dict[str, Any]
@@ -121,64 +117,21 @@ class FittedDensity(ABC):
 
     def compare_file(self, other: FittedDensity, data: Location, console: Console, **choices: Any) -> dict[str, Any]:
         """``pushforward compare``: the paired difference of two models on a file; returns it."""
-        return compare((self, other), self.read_file(data), console, **choices)
+        return compare((self, other), self.subject.read_file(data), console, **choices)
 
     def report_file(self, data: Location | None, output: Path, console: Console, **choices: Any) -> dict[str, Any]:
         """``pushforward report``: one HTML file; returns what it says."""
         check_page(output)
-        return write(self, None if data is None else self.read_file(data), output, console, **choices)
+        return write(self, None if data is None else self.subject.read_file(data), output, console, **choices)
 
     def describe(self, console: Console) -> dict[str, Any]:
         """``pushforward info``: what was fitted, to what, how well, and with which command."""
         return describe(self, console)
 
+    @property
     @abstractmethod
-    def read_file(self, data: Location) -> Any:
-        """The table, or the images, of a file."""
-
-    @abstractmethod
-    def refuse_unlike(self, other: Any) -> None:
-        """Refuses a model whose density is not of the same thing."""
-
-    @abstractmethod
-    def held_out(self, data: Any, console: Console, drop_missing: bool = False) -> HeldOut:
-        """Of data that were read, what the model was not trained on."""
-
-    @abstractmethod
-    def kept(self) -> HeldOut:
-        """What was held out and saved with the model."""
-
-    @abstractmethod
-    def judged(self, rows: Any, samples: int | None, seed: int) -> np.ndarray:
-        """The measure of each row or image: its log-likelihood, or bits per dimension."""
-
-    @abstractmethod
-    def caveat(self, samples: int | None) -> dict[str, Any]:
-        """What a reader of the measure should know: whether it is exact, or averaged over how many points."""
-
-    @abstractmethod
-    def write_page(self, output: Path, held: HeldOut, against: dict[str, np.ndarray], **page: Any) -> dict[str, Any]:
-        """Writes the report on what was held out; returns its numbers."""
-
-    @abstractmethod
-    def told(self) -> dict[str, Any]:
-        """Labels and values that this kind adds to the top of the report."""
-
-    @abstractmethod
-    def described(self) -> list[tuple[str, str]]:
-        """Labels and values that this kind adds to what ``info`` says first."""
-
-    @abstractmethod
-    def detailed(self) -> list[str]:
-        """The rest of what ``info`` says."""
-
-    @abstractmethod
-    def figures(self) -> dict[str, str]:
-        """The held-out figures by their names, with their standard errors; the first is the one that counts."""
-
-    @abstractmethod
-    def picture(self) -> str:
-        """A small picture of the fit, as HTML."""
+    def subject(self) -> Subject:
+        """What this model is about, as commands, reports and notebooks ask it."""
 
     def __repr__(self) -> str:
         return sentence(self)

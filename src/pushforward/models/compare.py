@@ -28,16 +28,16 @@ def compare(
         InputError: the models do not describe the same thing, or the data do not fit them.
     """
     first, second = models
-    first.refuse_unlike(second)
+    first.subject.refuse_unlike(second)
     both = held_out_of_all(models, data, console, drop_missing)
-    scores = [model.judged(held.rows, samples, seed) for model, held in zip(models, both, strict=True)]
+    scores = [model.subject.judged(held.rows, samples, seed) for model, held in zip(models, both, strict=True)]
     difference, error = mean_and_error(scores[0] - scores[1])
-    name, noun = first.measure, first.noun
+    name, noun = first.subject.measure, first.subject.noun
     said = []
     for model, score in zip(models, scores, strict=True):
         mean, se = mean_and_error(score)
-        said.append({"model": model.called, name: mean, "standard_error": se, **model.caveat(samples)})
-    shared = first.caveat(samples) if first.caveat(samples) == second.caveat(samples) else {}
+        said.append({"model": model.called, name: mean, "standard_error": se, **model.subject.caveat(samples)})
+    shared = first.subject.caveat(samples) if first.subject.caveat(samples) == second.subject.caveat(samples) else {}
     better = (difference > 0) == (name == "log_likelihood")
     summary = {
         noun: len(scores[0]),

@@ -39,11 +39,11 @@ def held_out_of_all(
     Raises:
         InputError: the data do not fit a model, or fewer than two are left.
     """
-    found = [model.held_out(data, console, drop_missing) for model in models]
+    found = [model.subject.held_out(data, console, drop_missing) for model in models]
     common = functools.reduce(np.intersect1d, [held.numbers for held in found])
     if len(common) < 2:
         paths = " and ".join(model.called for model in models)
-        noun = models[0].noun
+        noun = models[0].subject.noun
         raise InputError(f"{data.path}: {paths} have {len(common)} held-out {noun} in common, and 2 are needed")
     shared = [np.flatnonzero(np.isin(held.numbers, common)) for held in found]
     return [HeldOut(held.rows[at], held.numbers[at], held.train) for held, at in zip(found, shared, strict=True)]

@@ -15,13 +15,13 @@ KEPT = ("summary", "schema", "shape", "levels", "classes", "command", "data", "s
 def describe(model: FittedDensity, console: Console) -> dict[str, Any]:
     """Says what was fitted, to what, how well, and with which command."""
     facts, summary = model.facts, model.facts["summary"]
-    training = f"{summary[f'training_{model.noun}']:,} training {model.noun}"
+    training = f"{summary[f'training_{model.subject.noun}']:,} training {model.subject.noun}"
     cells = [
         ("data", f"{facts['data']}, {training}"),
-        *model.described(),
+        *model.subject.described(),
         ("flow", f"{summary['flow']}, {summary['parameters']:,} parameters, fitted in {summary['seconds']:.0f} s"),
         ("command", facts["command"]),
     ]
-    for line in [*aligned(cells, indent=""), "", *model.detailed()]:
+    for line in [*aligned(cells, indent=""), "", *model.subject.detailed()]:
         console.say(line)
     return {"model": model.called, **{name: facts[name] for name in KEPT if name in facts}}

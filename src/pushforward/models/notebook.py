@@ -18,7 +18,7 @@ COLOURS = "--data:#0072b2;--model:#d55e00;--best:#009e73;--ink:currentColor;--fa
 
 def card(model: FittedDensity) -> str:
     """The HTML of a fitted model; everything that comes from the data is escaped."""
-    facts = {**overview(model, str(model.facts["data"])), **model.figures()}
+    facts = {**overview(model, str(model.facts["data"])), **model.subject.figures()}
     verdict = model.facts["summary"].get("verdict")
     if verdict is not None:
         facts["Training"] = verdict
@@ -26,9 +26,12 @@ def card(model: FittedDensity) -> str:
         Markup('<tr><th style="text-align:left">{}</th><td style="text-align:left">{}</td></tr>').format(name, value)
         for name, value in facts.items()
     )
-    details = Markup("<details><summary>More</summary><pre>{}</pre></details>").format("\n".join(model.detailed()))
+    subject = model.subject
+    details = Markup("<details><summary>More</summary><pre>{}</pre></details>").format("\n".join(subject.detailed()))
     head = Markup("<p><code>{}</code></p>").format(called(model))
-    return Markup('<div style="{}">{}<table>{}</table>{}{}</div>').format(COLOURS, head, rows, model.picture(), details)
+    return Markup('<div style="{}">{}<table>{}</table>{}{}</div>').format(
+        COLOURS, head, rows, subject.picture(), details
+    )
 
 
 def called(model: FittedDensity) -> str:
@@ -51,6 +54,6 @@ def sentence(model: FittedDensity) -> str:
     if not hasattr(model, "density"):
         return called(model)
     summary = model.facts["summary"]
-    figure, value = next(iter(model.figures().items()))
-    training = f"{summary[f'training_{model.noun}']:,} {model.noun}"
+    figure, value = next(iter(model.subject.figures().items()))
+    training = f"{summary[f'training_{model.subject.noun}']:,} {model.subject.noun}"
     return f"{called(model)}, fitted to {training} of {model.facts['data']}: {figure.lower()} {value}"

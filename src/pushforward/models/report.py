@@ -36,27 +36,30 @@ def write(
         InputError: the models or the data cannot be used; says why.
     """
     for rival in against:
-        model.refuse_unlike(rival)
+        model.subject.refuse_unlike(rival)
     if data is not None:
         held, *theirs = held_out_of_all([model, *against], data, console, drop_missing)
     elif against:
         raise InputError("--against: give the table too, for the rows that all models are judged by")
     else:
-        held, theirs = model.kept(), []
+        held, theirs = model.subject.kept(), []
     source = str(model.facts.get("data", model.called)) if data is None else data.path.name
     command = _command(model.called, None if data is None else data.path, output, [rival.called for rival in against])
-    found = model.write_page(
+    found = model.subject.write_page(
         output,
         held,
-        {rival.called: rival.judged(other.rows, None, seed) for rival, other in zip(against, theirs, strict=True)},
+        {
+            rival.called: rival.subject.judged(other.rows, None, seed)
+            for rival, other in zip(against, theirs, strict=True)
+        },
         summary=overview(model, source),
         command=f"{model.facts.get('command', '')}\n{command}".strip(),
-        title=title or f"The {'density' if model.noun == 'rows' else 'images'} of {source}",
+        title=title or f"The {'density' if model.subject.noun == 'rows' else 'images'} of {source}",
         seed=seed,
     )
-    console.say(f"{len(held.rows):,} held-out {model.noun}")
+    console.say(f"{len(held.rows):,} held-out {model.subject.noun}")
     console.say(f"saved {output}")
-    return {model.noun: len(held.rows), "output": str(output), "report": found}
+    return {model.subject.noun: len(held.rows), "output": str(output), "report": found}
 
 
 def check_page(output: Path) -> None:
@@ -73,10 +76,10 @@ def overview(model: FittedDensity, source: str) -> dict[str, Any]:
     summary = model.facts["summary"]
     facts = {
         "Data": source,
-        f"Training {model.noun}": summary[f"training_{model.noun}"],
+        f"Training {model.subject.noun}": summary[f"training_{model.subject.noun}"],
         "Flow": summary["flow"],
         "Time to fit": f"{summary['seconds']:.0f} s",
-        **model.told(),
+        **model.subject.told(),
     }
     return {label: value for label, value in facts.items() if value != 0}  # a fit to a log-density has no rows
 

@@ -20,28 +20,25 @@ from ..distributions.base import Density
 from ..models.base import FittedDensity
 from ..models.compare import compare
 from ..models.console import Console
-from ..models.held_out import HeldOut
 from ..models.notebook import called
 from ..models.options import TrainingOptions
 from ..models.report import check_page, write
 from ..models.train import Rows
 from . import queries
-from .compare import refuse_unlike
 from .encode import encode
 from .errors import InputError, arguments_not_flags
 from .explain import explain
 from .fit import fit_table
 from .formats.frames import from_frame, is_path, to_frame
 from .formats.source import Location
-from .formats.table import Table, delivered, read_table
-from .held_out import held_out_rows, saved_held_out
+from .formats.table import delivered
 from .options import TableOptions
 from .read import WEIGHTS, Read, from_frame_or_file, read_any
-from .report import detailed, figures, picture, told, write_page
 from .sample import check_given, draw, given_values, sample_file
 from .schema.cells import cell_log_density
 from .schema.schema import Schema
 from .score import score_file
+from .subject import TableSubject
 
 SOURCE = "table"  # what the rows are called in messages
 
@@ -91,8 +88,6 @@ class TableDensity(FittedDensity):
     """
 
     kind: ClassVar[str] = "table"
-    noun: ClassVar[str] = "rows"
-    measure: ClassVar[str] = "log_likelihood"
     schema: Schema
 
     def __init__(
@@ -345,41 +340,9 @@ class TableDensity(FittedDensity):
     ) -> dict[str, Any]:
         return sample_file(self, n, output, given, console, **choices)
 
-    def read_file(self, data: Location) -> Table:
-        return read_table(data)
-
-    def refuse_unlike(self, other: TableDensity) -> None:
-        refuse_unlike(self, other)
-
-    def held_out(self, data: Table, console: Console, drop_missing: bool = False) -> HeldOut:
-        return held_out_rows(self, data, console, drop_missing)
-
-    def kept(self) -> HeldOut:
-        return saved_held_out(self)
-
-    def judged(self, rows: Rows, samples: int | None, seed: int) -> np.ndarray:
-        return self.log_density(rows, samples=samples or 16, seed=seed)[0]
-
-    def caveat(self, samples: int | None) -> dict[str, Any]:
-        return {"cell_samples": (samples or 16) if self.schema.has_cells else None}
-
-    def write_page(self, output: Path, held: HeldOut, against: dict[str, np.ndarray], **page: Any) -> dict[str, Any]:
-        return write_page(self, output, held, against, **page)
-
-    def told(self) -> dict[str, Any]:
-        return told(self)
-
-    def described(self) -> list[tuple[str, str]]:
-        return []
-
-    def detailed(self) -> list[str]:
-        return detailed(self)
-
-    def figures(self) -> dict[str, str]:
-        return figures(self)
-
-    def picture(self) -> str:
-        return picture(self)
+    @property
+    def subject(self) -> TableSubject:
+        return TableSubject(self)
 
     def _hold(self, density: Density, facts: dict[str, Any]) -> None:
         super()._hold(density, facts)

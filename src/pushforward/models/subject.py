@@ -1,0 +1,73 @@
+"""What a model is about: the one seam between what is done for tables and images alike, and what each does its way."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..tables.formats.source import Location
+from .console import Console
+from .held_out import HeldOut
+
+
+class Subject(ABC):
+    """What comparisons, reports, ``info`` and notebooks ask of a fitted model: one class for tables, one for images.
+
+    Attributes:
+        noun: What the density is of: ``rows`` or ``images``.
+        measure: What two models are compared by: ``log_likelihood`` or ``bits_per_dim``.
+    """
+
+    noun: ClassVar[str]
+    measure: ClassVar[str]
+
+    @abstractmethod
+    def read_file(self, data: Location) -> Any:
+        """The table, or the images, of a file."""
+
+    @abstractmethod
+    def refuse_unlike(self, other: Any) -> None:
+        """Refuses a model whose density is not of the same thing."""
+
+    @abstractmethod
+    def held_out(self, data: Any, console: Console, drop_missing: bool = False) -> HeldOut:
+        """Of data that were read, what the model was not trained on."""
+
+    @abstractmethod
+    def kept(self) -> HeldOut:
+        """What was held out and saved with the model."""
+
+    @abstractmethod
+    def judged(self, rows: Any, samples: int | None, seed: int) -> np.ndarray:
+        """The measure of each row or image: its log-likelihood, or bits per dimension."""
+
+    @abstractmethod
+    def caveat(self, samples: int | None) -> dict[str, Any]:
+        """What a reader of the measure should know: whether it is exact, or averaged over how many points."""
+
+    @abstractmethod
+    def write_page(self, output: Path, held: HeldOut, against: dict[str, np.ndarray], **page: Any) -> dict[str, Any]:
+        """Writes the report on what was held out; returns its numbers."""
+
+    @abstractmethod
+    def told(self) -> dict[str, Any]:
+        """Labels and values that this kind adds to the top of the report."""
+
+    @abstractmethod
+    def described(self) -> list[tuple[str, str]]:
+        """Labels and values that this kind adds to what ``info`` says first."""
+
+    @abstractmethod
+    def detailed(self) -> list[str]:
+        """The rest of what ``info`` says."""
+
+    @abstractmethod
+    def figures(self) -> dict[str, str]:
+        """The held-out figures by their names, with their standard errors; the first is the one that counts."""
+
+    @abstractmethod
+    def picture(self) -> str:
+        """A small picture of the fit, as HTML."""
