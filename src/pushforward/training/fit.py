@@ -129,8 +129,9 @@ def fit(
         compile: Compile the flow first, which pays in long runs.
         initialize: Set data-dependent parameters from the first batch; False to go on from trained weights.
         clip: The largest norm of a gradient; longer ones are shortened.
-        ema: Decay of an exponential moving average of the weights, which is then what is validated and kept; 0 for
-            none, 0.999 averages about a thousand steps.
+        ema: Decay of an exponential moving average of the weights, which is then what is validated and kept: 0.999
+            averages about a thousand steps. 0 for none, and over the last tenth of the steps where the run ends by
+            itself.
         validate_every: Steps between two validations; by default one an epoch or oftener, in a tenth of the time.
         checkpoint: A directory for the state of training; a run that was killed goes on from there bit for bit.
         checkpoint_every: Steps between two states; the last two are kept.

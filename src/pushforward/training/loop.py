@@ -28,6 +28,7 @@ from .threads import StepThreads
 WATCH = 10  # steps between two looks at the losses
 SKIPS = 10  # steps in a row that were not finite, after which the weights are rolled back
 ROLLBACKS = 3  # roll-backs after which training gives up
+AVERAGED = 10  # an average over the last 1/10 of the steps
 
 
 class TrainingError(RuntimeError):
@@ -102,7 +103,7 @@ class Training:
         self.sums += torch.stack([loss.nan_to_num(0.0, 0.0, 0.0).float(), good, 1 - good])
         self.in_a_row = (self.in_a_row + 1) * (1 - good)
         if self.average:
-            torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - self.settings.ema)
+            torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], self._newest())
 
     def _cool(self, progress: float) -> None:
         """In a run that ends by itself: begins to cool where nothing improves any more, or for want of time."""
@@ -116,6 +117,12 @@ class Training:
         if at.plateau and risen(at.history, at.start):  # go on from where that began
             at.overfitting = at.best_step
             self.objective.load_state_dict(self.best)
+            self._start_average()
+
+    def _newest(self) -> float:
+        """The share of the present weights in the average: it is over the last tenth of the steps, or as ``ema`` says."""
+        steps = self.at.step - self.at.start
+        return 1 - self.settings.ema if self.settings.ema else AVERAGED / (steps + AVERAGED)
 
     def _watch(self, monitor: Monitor) -> None:
         """Looks at the losses; goes back to the best weights if none was finite lately."""
@@ -212,7 +219,9 @@ class Training:
         return {name: tensor.detach().clone() for name, tensor in self.objective.state_dict().items()}
 
     def _start_average(self) -> None:
-        self.average = [p.detach().clone() for p in self.parameters] if self.settings.ema else []
+        """A run that ends by itself is judged, and kept, by averaged weights: its own are noisy at a constant rate."""
+        averages = self.settings.ema or isinstance(self.schedule, OpenEnded)
+        self.average = [p.detach().clone() for p in self.parameters] if averages else []
 
     def _seed(self, step: int) -> None:
         """Random numbers depend on seed, step and process alone, so that nothing about them has to be stored."""
@@ -244,6 +253,7 @@ class Training:
         self.objective.train()
         if not self.at.history:
             self.best = self._copy()
+        if not self.average:
             self._start_average()
         self.started = time.monotonic() - self.at.seconds
 
@@ -254,6 +264,7 @@ class Training:
             self.objective.load_state_dict(self.best)
         at.start, at.start_seconds, at.stale, at.rollbacks = at.step, at.seconds, 0, 0
         at.cooling, at.plateau, at.overfitting = None, False, None
+        self.average = []
 
     def keep_best(self, objective: Objective) -> None:
         """Gives the flow of an objective, this run's own or the one it is a copy of, the best weights."""

@@ -86,7 +86,8 @@ class Schedule:
 class OpenEnded(Schedule):
     """A short warm-up, the largest rate until the held-out loss stops improving, then a cooling down to zero.
 
-    The cooling lasts ``COOLING`` times as long as the run has lasted. It begins with the plateau (see
+    Weights are averaged over the last steps meanwhile, so that what the held-out rows say of a constant rate is not
+    its noise. The cooling lasts ``COOLING`` times as long as the run has lasted. It begins with the plateau (see
     :func:`plateau`), or where it has just time to end with the ceiling: ``steps``, or ``budget`` if that is sooner.
 
     Reference:
