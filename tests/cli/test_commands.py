@@ -300,3 +300,49 @@ def test_a_process_of_its_own(tmp_path: Path, workshop: Path) -> None:
     helped = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert helped.stdout.splitlines()[-1] == "0 False"
     assert "Fit" in helped.stdout or "fit" in helped.stdout
+
+
+SHORT = ["--flow", "maf", "--layers", "2", "--hidden", "16", "--lr", "0.01", "--steps"]
+
+
+def test_fit_says_how_the_training_ended(
+    tmp_path: Path, workshop: Path, capsys: pytest.CaptureFixture[str], run: Run
+) -> None:
+    short = ["--columns", "size,price", *SHORT, "20"]
+    assert cli.main(["fit", str(workshop / "table.csv"), "-o", str(tmp_path / "m"), *short]) == 0
+    assert "not done: it was still improving by" in capsys.readouterr().out
+    summary = run("fit", workshop / "table.csv", "-o", tmp_path / "m", *short, "--threads", "1")
+    assert "go on with --resume" in summary["verdict"]
+    assert summary["training"]["verdict"]["kind"] == "improving"
+    assert cli.main(["info", str(tmp_path / "m")]) == 0
+    assert summary["verdict"] in capsys.readouterr().out
+
+
+def test_resume_trains_a_finished_model_further(tmp_path: Path, workshop: Path, run: Run) -> None:
+    command = ("fit", workshop / "table.csv", "-o", tmp_path / "m", "--columns", "size,price", *SHORT, "20")
+    first = run(*command, "--checkpoint-every", "10")
+    second = run(*command, "--resume")
+    assert any("it is trained further" in note for note in second["notes"])
+    assert second["training"]["best_validation_loss"] < first["training"]["best_validation_loss"]
+    history = TableDensity.load(tmp_path / "m").facts["history"]
+    assert history[-1]["step"] == 40
+
+
+def test_resume_goes_on_with_a_training_that_was_broken_off_after_the_model(
+    tmp_path: Path, workshop: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ("fit", workshop / "table.csv", "-o", tmp_path / "m", "--columns", "size,price", *SHORT, "40")
+    run(*command)
+    with monkeypatch.context() as patch:
+        patch.setattr(TableDensity, "save", lambda *_: (_ for _ in ()).throw(OSError("the power failed")))
+        run(*command, "--checkpoint-every", "10", code=1)
+    resumed = run(*command, "--resume")
+    assert resumed["training"]["steps"] == 40
+    assert not any("trained further" in note for note in resumed["notes"])
+
+
+def test_a_limit_and_threads_are_checked(tmp_path: Path, workshop: Path, run: Run) -> None:
+    fit = ("fit", workshop / "table.csv", "-o", tmp_path / "m", *QUICK)
+    assert "--threads many: expected auto" in run(*fit, "--threads", "many", code=2)["error"]
+    assert "--limit soon: expected a time" in run(*fit, "--limit", "soon", code=2)["error"]
+    assert "leave out limit=5.0 or steps" in run(*fit, "--limit", "5s", code=2)["error"]

@@ -251,3 +251,37 @@ def test_what_cannot_be_is_refused_in_one_sentence(case: str, fitted: pf.TableDe
         call(fitted)
     assert "\n" not in str(caught.value)
     assert "--" not in str(caught.value)
+
+
+def test_the_summary_begins_with_how_the_training_ended(tmp_path: Path, fitted: pf.TableDensity):
+    summary = fitted.summary_
+    assert next(iter(summary)) == "verdict"
+    assert summary["training"]["verdict"]["text"] in summary["verdict"]
+    assert summary["training"]["threads"] == 1
+    fitted.report(tmp_path / "r.html", TABLE)
+    assert summary["training"]["verdict"]["text"] in (tmp_path / "r.html").read_text()[:60_000]
+
+
+def test_a_model_is_trained_further_with_the_same_rows_and_never_gets_worse(tmp_path: Path):
+    model = pf.TableDensity(**QUICK | {"steps": 20}, given=["colour"]).fit(TABLE)
+    before = model.summary_["training"]
+    model.save(tmp_path / "m")
+    for again in (model, pf.TableDensity.load(tmp_path / "m")):
+        schema = again.schema
+        again.fit(TABLE, more="0.3s")
+        after = again.summary_["training"]
+        assert again.schema == schema
+        assert after["best_validation_loss"] < before["best_validation_loss"]
+        steps = [line["step"] for line in again.facts["history"]]
+        assert steps == sorted(steps)
+        assert steps[-1] == 20 + after["steps"]
+        assert again.summary_["flow"] == "maf"
+
+
+def test_more_is_for_a_fitted_model_and_a_time(fitted: pf.TableDensity):
+    with pytest.raises(InputError, match="not fitted yet"):
+        pf.TableDensity().fit(TABLE, more="1m")
+    with pytest.raises(InputError, match="more must be a positive number of seconds"):
+        fitted.fit(TABLE, more="soon")
+    with pytest.raises(InputError, match="has no column 'size'"):
+        fitted.fit(TABLE.drop("size"), more=1)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 
 from ..tables.errors import InputError
-
-_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+from ..training.schedule import duration
 
 
 def seconds(flag: str, text: str) -> float:
@@ -17,14 +15,21 @@ def seconds(flag: str, text: str) -> float:
     Raises:
         InputError: it is none, or not positive.
     """
-    match = re.fullmatch(r"\s*([0-9.]+)\s*([a-z]*)\s*", text.lower())
     try:
-        value = float(match[1]) * _UNITS[match[2]] if match else math.nan
-    except (ValueError, KeyError):
-        value = math.nan
-    if not value > 0:
-        raise InputError(f"{flag} {text}: expected a time such as 90s, 5m or 1h")
-    return value
+        return duration(text, flag)
+    except ValueError:
+        raise InputError(f"{flag} {text}: expected a time such as 90s, 5m or 1h") from None
+
+
+def thread_count(text: str) -> int | str:
+    """A number of threads, or ``auto``.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if text == "auto" or (text.isascii() and text.isdigit() and int(text) >= 1):
+        return text if text == "auto" else int(text)
+    raise InputError(f"--threads {text}: expected auto, or a number of at least 1")
 
 
 def names(flag: str, text: str | None) -> list[str]:

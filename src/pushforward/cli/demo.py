@@ -17,7 +17,7 @@ from .fitting import fit_table
 
 
 def run(
-    data: Location | None, output: Path, console: Console, *, budget: float, seed: int, flow: str
+    data: Location | None, output: Path, console: Console, *, budget: float | None, seed: int, flow: str
 ) -> dict[str, Any]:
     """Fits a flow, scores the table, samples as many rows again, and writes the report.
 
@@ -30,9 +30,10 @@ def run(
     output.mkdir(parents=True, exist_ok=True)
     folder = output / "model"
     names = {kind: output / name for kind, name in FILES.items()}
-    training = TrainingOptions(budget=budget, seed=seed)
+    training = TrainingOptions(budget=budget, limit=LIMIT if budget is None else None, seed=seed)
     options = TableOptions(flow=flow, training=training)
-    command = f"pushforward fit {data} -o {folder} --flow {flow} --budget {budget:g} --seed {seed}"
+    length = f"--limit {LIMIT}" if budget is None else f"--budget {budget:g}"
+    command = f"pushforward fit {data} -o {folder} --flow {flow} {length} --seed {seed}"
     console.say(f"1. {command}")
     summary = fit_table(data, folder, options, console, command)
     model = TableDensity.load(folder)
@@ -42,9 +43,11 @@ def run(
     model.sample_file(scored["rows"], names["samples"], {}, console, seed=seed)
     console.say(f"\n4. pushforward report {folder} {data} -o {names['report']}")
     model.report_file(data, names["report"], console, seed=seed)
+    console.say(f"\n{summary['verdict']}")
     return {"fit": summary, "score": scored, **{kind: str(path) for kind, path in names.items()}}
 
 
+LIMIT = 120  # seconds, where the training has not converged before
 FILES = {"scores": "scores.parquet", "samples": "samples.parquet", "report": "report.html"}
 
 

@@ -11,7 +11,7 @@ from ..images.options import ImageOptions
 from ..models.base import FittedDensity
 from ..models.console import Console
 from ..models.device import device_named
-from ..models.saved import check_output
+from ..models.saved import check_output, is_finished
 from ..tables.density import TableDensity
 from ..tables.errors import InputError
 from ..tables.formats.source import Location
@@ -27,8 +27,12 @@ def fit_table(data: Location, output: Path, options: TableOptions, console: Cons
     """
     check_output(output)
     device_named(options.training.device)
-    model = TableDensity.with_options(options)
-    model.fit_read(read_any(data, stream=options.stream), console, command)
+    further = options.training.resume and is_finished(output, options.training.checkpoint, TableDensity.kind)
+    model = TableDensity.load(output) if further else TableDensity()
+    model.options = options
+    if further:
+        console.note(f"{output}: its training is over; it is trained further")
+    model.fit_read(read_any(data, stream=options.stream), console, command, further=further)
     return _saved(model, output, console)
 
 

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from ..tables.errors import InputError
 from ..tables.formats.source import located
-from .arguments import bounds, height_and_width, names, seconds, widths
+from .arguments import bounds, height_and_width, names, seconds, thread_count, widths
 from .options import Device, DropMissing, Json, Query, Quiet, Samples, Seed, Sheet, TableName, console_for, typed
 
 
@@ -17,7 +17,7 @@ def demo(
     data: str | None = None,
     *,
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("demo"),
-    budget: str = "60s",
+    budget: str | None = None,
     flow: str = "nsf",
     seed: Seed = 0,
     json: Json = False,
@@ -28,14 +28,15 @@ def demo(
     Args:
         data: Your own table; without it, the diamonds table that ships inside plotnine.
         output: The folder that everything is written to.
-        budget: Time for the training, as in 60s or 5m.
+        budget: Time for the training, as in 60s or 5m; without it, until it has converged, at most two minutes.
         flow: Which flow to fit; see `pushforward fit --help`.
     """
     from . import demo as command
 
     place = None if data is None else located(data)
     console = console_for(json, quiet)
-    console.result(command.run(place, output, console, budget=seconds("--budget", budget), seed=seed, flow=flow))
+    time = None if budget is None else seconds("--budget", budget)
+    console.result(command.run(place, output, console, budget=time, seed=seed, flow=flow))
 
 
 def fit(
@@ -62,6 +63,7 @@ def fit(
     epochs: int | None = None,
     steps: int | None = None,
     budget: str | None = None,
+    limit: str | None = None,
     patience: int | None = None,
     batch_size: int | None = None,
     lr: float | None = None,
@@ -78,6 +80,7 @@ def fit(
     support: str | None = None,
     anneal: int = 0,
     device: Device = "auto",
+    threads: str = "auto",
     compile: Annotated[bool, Parameter(negative="")] = False,
     stream: Annotated[bool, Parameter(negative="")] = False,
     shard: Annotated[bool, Parameter(negative="")] = False,
@@ -88,8 +91,8 @@ def fit(
 
     Images are a folder of pictures, a .npy or .npz of uint8, or an MNIST-style idx file. One tenth of the rows or
     images tells when to stop, another tenth is held out for the figures that are printed; an .npz file with arrays
-    train, val and test is used as it is divided. Without --epochs, --steps or --budget, it trains on about 5,000
-    batches.
+    train, val and test is used as it is divided. Without --epochs, --steps or --budget, training ends by itself, when
+    these no longer become likelier. How it ended is said: converged, overfitting, or still improving.
 
     Args:
         data: The table: CSV or other text, Excel, JSON lines, Parquet, Arrow or NumPy, packed or not; - for standard
@@ -117,6 +120,7 @@ def fit(
         epochs: Passes over the training rows.
         steps: Batches to train on.
         budget: Time for the training, as in 90s, 5m or 1h.
+        limit: The longest time for a training that would end by itself.
         patience: Stop after so many validations without an improvement.
         batch_size: Rows in a batch [default: 512, images 64].
         lr: The learning rate [default: 0.003 for tables by splines and for images, else 0.001].
@@ -131,6 +135,8 @@ def fit(
         dim: D, how many numbers the target takes.
         support: Where they live, as in real:9,positive:1; kinds are real, positive, unit, simplex and ordered.
         anneal: Steps over which the target comes in, for one with several modes.
+        threads: How many threads of the CPU a step of the training uses; auto tries which number is quickest, with a
+            number the seed fixes the model bit for bit.
         compile: Compile the flow first: slower to start, faster to train.
         stream: Read Parquet files in pieces even where they would fit in memory.
         shard: Under torchrun, divide weights, gradients and optimiser between the processes (FSDP2), for models that
@@ -151,8 +157,10 @@ def fit(
         budget=None if budget is None else seconds("--budget", budget),
         batch_size=batch_size,
         lr=lr,
+        limit=None if limit is None else seconds("--limit", limit),
         patience=patience,
         seed=seed,
+        threads=thread_count(threads),
         device=device,
         compile=compile,
         checkpoint=output.with_name(output.name + ".training") if resume or checkpoint_every is not None else None,

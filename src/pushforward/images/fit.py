@@ -69,6 +69,7 @@ def fit_images(
         return None  # under torchrun, one process measures and saves
     held = _held_out(flow, splits, classes, levels, seed)
     summary = {
+        **training_facts(result),
         "training_images": len(splits.train),
         "validation_images": len(splits.val),
         "shape": list(pictures.shape),
@@ -78,7 +79,6 @@ def fit_images(
         "parameters": sum(p.numel() for p in flow.parameters()),
         "held_out": held,
         "seconds": round(time.perf_counter() - started, 1),
-        **training_facts(result),
     }
     for line in describe_held_out(held):
         console.say(line)

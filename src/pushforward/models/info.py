@@ -21,6 +21,7 @@ def describe(model: FittedDensity, console: Console) -> dict[str, Any]:
         *model.subject.described(),
         ("flow", f"{summary['flow']}, {summary['parameters']:,} parameters, fitted in {summary['seconds']:.0f} s"),
         ("command", facts["command"]),
+        *([("training", summary["verdict"])] if "verdict" in summary else []),
     ]
     for line in [*aligned(cells, indent=""), "", *model.subject.detailed()]:
         console.say(line)

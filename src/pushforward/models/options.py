@@ -12,6 +12,7 @@ class TrainingOptions:
 
     Args:
         epochs, steps, budget: How long to train: passes over the rows, batches, or seconds; at most one of them.
+        limit: Seconds at most, for a training that ends by itself.
         batch_size: Rows or images in a batch.
         lr: The learning rate.
         patience: Validations without an improvement after which training stops.
@@ -29,6 +30,7 @@ class TrainingOptions:
     epochs: int | None = None
     steps: int | None = None
     budget: float | None = None
+    limit: float | None = None
     batch_size: int | None = None
     lr: float | None = None
     patience: int | None = None

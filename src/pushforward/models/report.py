@@ -75,6 +75,7 @@ def overview(model: FittedDensity, source: str) -> dict[str, Any]:
     """Labels and values for the top of the report."""
     summary = model.facts["summary"]
     facts = {
+        **({"Training": summary["verdict"]} if "verdict" in summary else {}),
         "Data": source,
         f"Training {model.subject.noun}": summary[f"training_{model.subject.noun}"],
         "Flow": summary["flow"],

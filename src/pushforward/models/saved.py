@@ -48,6 +48,14 @@ def load_saved(path: Path, kind: str, device: str, make: Callable[[Any, dict[str
         raise InputError(f"{path}: is no model that can be read: {reason}") from None
 
 
+def is_finished(path: Path, states: Path | None, kind: str) -> bool:
+    """Whether there is a model of a kind and no training that was broken off since: no state is newer."""
+    if kind_of(path) != kind:
+        return False
+    newest = [entry.stat().st_mtime_ns for entry in states.glob("step-*")] if states is not None else []
+    return path.stat().st_mtime_ns >= max(newest, default=0)
+
+
 def check_output(output: Path) -> None:
     """Refuses a place where a model could not be saved, before any work is done for it.
 

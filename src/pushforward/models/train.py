@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,8 @@ from ..training.fit import Result, fit
 from ..training.stream import Stream
 from .console import Console
 from .options import TrainingOptions
+
+GO_ON = '--resume, or fit(table, more="2m") of the object'
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ def train_on(
     batch_size: int,
     lr: float,
     clip: float = 5.0,
+    fresh: bool = True,
 ) -> Result:
     """Trains as the options say.
 
@@ -52,6 +56,8 @@ def train_on(
         console: Where to talk.
         batch_size, lr: What the subject takes where the user chose none.
         clip: The largest norm of a gradient.
+        fresh: Whether the flow is new: one that is trained further keeps its data-dependent parameters, and no state
+            of an earlier training is taken up.
 
     Raises:
         InputError: an option is out of range, or the loss is not finite again and again.
@@ -67,6 +73,7 @@ def train_on(
             epochs=options.epochs,
             steps=options.steps,
             budget=options.budget,
+            limit=options.limit,
             batch_size=min(batch_size if options.batch_size is None else options.batch_size, count),
             lr=lr if options.lr is None else options.lr,
             patience=options.patience,
@@ -77,7 +84,8 @@ def train_on(
             clip=clip,
             checkpoint=options.checkpoint,
             checkpoint_every=options.checkpoint_every or 1000,
-            resume="auto" if options.resume else False,
+            resume="auto" if options.resume and fresh else False,
+            initialize=fresh,
             metrics=options.metrics,
             shard=options.shard,
             progress=console.talks and sys.stderr.isatty(),
@@ -88,10 +96,22 @@ def train_on(
         console.note("stopped by Ctrl-C: the best weights so far are saved")
     if result.skipped_steps:
         console.note(f"{result.skipped_steps} batches were skipped because their loss was not finite")
+    console.say(result.verdict.with_advice(GO_ON))
     return result
+
+
+def joined(earlier: Sequence[dict[str, Any]], later: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The history of a training that went on: steps, epochs and seconds are counted from its very beginning."""
+    if not earlier:
+        return list(later)
+    last = earlier[-1]
+    shifts = {name: last.get(name) or 0 for name in ("step", "epoch", "seconds")}
+    moved = [{**line, **{n: line[n] + by for n, by in shifts.items() if line.get(n) is not None}} for line in later]
+    return [*earlier, *moved]
 
 
 def training_facts(result: Result) -> dict[str, Any]:
     """What a summary keeps of a training."""
     names = ("steps", "best_step", "best_validation_loss", "validation_se", "seconds", "skipped_steps", "interrupted")
-    return {"training": {name: getattr(result, name) for name in names}}
+    facts = {name: getattr(result, name) for name in (*names, "threads")} | {"verdict": result.verdict.to_json()}
+    return {"verdict": result.verdict.with_advice(GO_ON), "training": facts}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import os
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from ..distributions.base import Density
 from ..models.base import PERCENTS
 from ..models.console import Console
 from ..models.device import device_named
-from ..models.train import train_on, training_facts
+from ..models.train import joined, train_on, training_facts
 from ..objectives.divergences import Objective
 from ..recipes.by_name import learning_rate
 from .baselines import Gaussian
@@ -32,12 +33,19 @@ from .prepare_large import prepare_large
 from .rows import against, fingerprint, held_out_order, spread
 from .schema.cells import cell_log_density
 
+if TYPE_CHECKING:
+    from .density import TableDensity
+
 KEPT_ROWS = 1000  # held-out rows that are saved with the model, for reports without the data
 QUANTILE_ROWS = 10_000  # training rows that percentiles are measured on
 
 
 def fit_table(
-    table: Table, source: ParquetRows | None, options: TableOptions, console: Console
+    table: Table,
+    source: ParquetRows | None,
+    options: TableOptions,
+    console: Console,
+    earlier: TableDensity | None = None,
 ) -> tuple[Density, dict[str, Any]] | None:
     """Fits and measures; what was done is said on the console.
 
@@ -46,6 +54,7 @@ def fit_table(
         source: The files that it is read from in pieces, else None.
         options: The user's choices.
         console: Where to talk.
+        earlier: A fitted model to train further.
 
     Returns:
         The density, and the facts that are saved beside it; None on all processes of torchrun but the first.
@@ -57,20 +66,27 @@ def fit_table(
     started = time.perf_counter()
     for note in table.notes:
         console.note(note)
-    asked = bool(options.columns)
-    options = dataclasses.replace(options, columns=choose_columns(table, options))
-    if source is None:
-        rows = prepare(table, options, console, asked=asked)
+    if earlier is None:
+        asked = bool(options.columns)
+        options = dataclasses.replace(options, columns=choose_columns(table, options))
     else:
+        asked, options = True, _options_of(earlier, options)
+        earlier.schema.check(table.frame, str(table.path))
+    known = None if earlier is None else earlier.schema
+    if source is None:
+        rows = prepare(table, options, console, asked=asked, schema=known)
+    elif known is None:
         rows = prepare_large(source, table.frame, options, console, asked=asked)
+    else:
+        raise InputError(f"{table.path}: is read in pieces, and a fitted model is trained further on whole tables only")
     for line in describe_data(table, rows):
         console.say(line)
-    if averages(options, rows):
+    if earlier is None and averages(options, rows):
         flow, trained = fit_average(rows, options, console)
         history: list[dict[str, Any]] = []
     else:
         options = dataclasses.replace(options, flow="nsf" if options.flow == "auto" else options.flow)
-        flow = _density(options, rows)
+        flow = _density(options, rows) if earlier is None else copy.deepcopy(earlier.density)
         result = train_on(
             _objective(flow, rows, options),
             rows.train if rows.stream is None else rows.stream,
@@ -79,19 +95,41 @@ def fit_table(
             console,
             batch_size=512,
             lr=learning_rate(options.flow),
+            fresh=earlier is None,
         )
-        trained, history = training_facts(result), result.history
+        trained = training_facts(result)
+        history = result.history if earlier is None else joined(earlier.facts.get("history", ()), result.history)
     if int(os.environ.get("RANK", "0")):
         return None  # under torchrun, one process measures and saves
     x = spread(rows.train, rows.schema, options.training.seed)
     gaussian = Gaussian(x, rows.train.context, rows.schema.classes, rows.train.weights)
-    summary = _measure(flow, gaussian, rows, options)
-    summary |= {"seconds": round(time.perf_counter() - started, 1), **trained}
+    summary = trained | _measure(flow, gaussian, rows, options)
+    summary["seconds"] = round(time.perf_counter() - started, 1)
     facts = _facts(flow, table, rows, history, options)
     for line in describe_held_out(summary["held_out"]):
         console.say(line)
     console.say(f"{options.flow}, {summary['parameters']:,} parameters, {summary['seconds']:.0f} s")
     return flow, {**facts, "summary": summary, "gaussian": gaussian.to_json()}
+
+
+def _options_of(earlier: TableDensity, options: TableOptions) -> TableOptions:
+    """The choices that are the fitted model's own, with the new ones of how to train."""
+    summary, schema = earlier.facts["summary"], earlier.schema
+    if "members" in summary:
+        raise InputError("an average of densities is not trained further: fit it again, or one flow by name")
+    return dataclasses.replace(
+        options,
+        flow=summary["flow"],
+        objective=summary.get("objective", "likelihood"),
+        columns=[*schema.names, *schema.follow_names],
+        given=schema.given_names,
+        categories=(),
+        numbers=(),
+        bounds={},
+        validation=earlier.facts.get("validation", options.validation),
+        samples=earlier.samples,
+        training=dataclasses.replace(options.training, seed=earlier.seed),  # whose rows stay divided as they were
+    )
 
 
 def _density(options: TableOptions, rows: TableSplits) -> Density:

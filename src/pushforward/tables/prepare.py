@@ -76,7 +76,9 @@ def choose_columns(table: Table, options: TableOptions) -> list[str]:
     return list(columns) or [name for name in frame.columns if name not in [*given, *weights]]
 
 
-def prepare(table: Table, options: TableOptions, console: Console, *, asked: bool = False) -> TableSplits:
+def prepare(
+    table: Table, options: TableOptions, console: Console, *, asked: bool = False, schema: Schema | None = None
+) -> TableSplits:
     """Rows and schema for a fit.
 
     Args:
@@ -84,6 +86,7 @@ def prepare(table: Table, options: TableOptions, console: Console, *, asked: boo
         options: The user's choices, with all the columns to model.
         console: Where to talk.
         asked: Whether the user named these columns, so that none of them is left out.
+        schema: What an earlier fit learnt of the columns; None to learn it.
 
     Raises:
         InputError: the table cannot be fitted as it is; says why and how to mend it.
@@ -99,7 +102,8 @@ def prepare(table: Table, options: TableOptions, console: Console, *, asked: boo
     refuse_few_rows(table.frame.height, source)
     # supports, grids and categories from all rows, so that every row can be encoded; all else from the training rows
     everything = pl.concat(table.splits.values()) if table.splits else table.frame
-    schema = learn(everything, options, source, console, asked)
+    if schema is None:
+        schema = learn(everything, options, source, console, asked)
     train, val, test = divide(table, options.training.seed, options.validation)
     train_rows, val_rows, test_rows = (
         Rows(*schema.encode(frame, source), weights_of(frame, options.weights, source)) for frame in (train, val, test)

@@ -19,7 +19,7 @@ from ..objectives.divergences import Objective
 from .batches import Batches, Draws, mix
 from .distributed import Ranks
 from .monitor import Monitor
-from .schedule import OpenEnded, Schedule, Settings, plateau, risen, validation_interval
+from .schedule import FEWEST, OpenEnded, Schedule, Settings, plateau, risen, validation_interval
 from .sharding import divided_like, whole
 from .state import Position, Store
 from .stream import StreamBatches
@@ -113,14 +113,14 @@ class Training:
         validated = at.history[-1]["step"] == at.step
         at.plateau = validated and plateau(at.history, at.start)
         if at.plateau or progress >= schedule.latest:
-            at.cooling = progress
+            at.cooling, at.stale = progress, 0
         if at.plateau and risen(at.history, at.start):  # go on from where that began
             at.overfitting = at.best_step
             self.objective.load_state_dict(self.best)
             self._start_average()
 
     def _newest(self) -> float:
-        """The share of the present weights in the average: it is over the last tenth of the steps, or as ``ema`` says."""
+        """The share of the present weights in the average, which is over the last tenth of the steps, or by ``ema``."""
         steps = self.at.step - self.at.start
         return 1 - self.settings.ema if self.settings.ema else AVERAGED / (steps + AVERAGED)
 
@@ -243,7 +243,9 @@ class Training:
         return self.settings.patience is not None and self.at.stale >= self.settings.patience
 
     def _over(self, progress: float) -> bool:
-        return self.stale or progress >= self.schedule.end(self.at.cooling)
+        at = self.at
+        cooled = at.plateau and at.stale >= FEWEST // 2  # a cooling that brings nothing
+        return self.stale or cooled or progress >= self.schedule.end(at.cooling)
 
     # Before and after the loop.
 

@@ -8,7 +8,7 @@ from typing import Any
 from .schedule import OpenEnded, Schedule, risen, smooth
 from .state import Position
 
-LAST = 0.25  # of the time: how the end of a run is judged
+LAST = 0.25  # of the steps with a constant rate: how the end of a run is judged
 MATTERS = 0.02  # nats in that time
 
 
@@ -74,15 +74,29 @@ def judge(at: Position, schedule: Schedule, stale: bool) -> Verdict:
 def _nats_a_minute(lines: list[dict[str, Any]], at: Position, schedule: Schedule) -> float | None:
     """How fast the held-out loss fell in the end, or None where it hardly did.
 
-    Where a run that ends by itself had to cool for want of time, only what was before tells: cooling lowers any loss.
+    A falling rate lowers any loss in the end, however long the run. So what tells whether more time would have helped
+    is what time brought before: in the second quarter of a cosine, or in the end of the part with a constant rate.
     """
-    if isinstance(schedule, OpenEnded) and at.cooling is not None and len(lines) > 2:
-        until = at.start + (at.step - at.start) * at.cooling / schedule.end(at.cooling)
-        lines = [line for line in lines if line["step"] <= until] or lines
-    losses = smooth([line["validation_loss"] for line in lines])
-    begin, end = lines[0]["seconds"], lines[-1]["seconds"]
-    early = [i for i, line in enumerate(lines) if line["seconds"] <= end - LAST * (end - begin)]
-    first = early[-1] if early else 0
-    fell = losses[first] - min(losses[first:])
-    minutes = (end - lines[first]["seconds"]) / 60
+    if isinstance(schedule, OpenEnded):
+        if at.cooling is not None and len(lines) > 2:
+            until = at.start + (at.step - at.start) * at.cooling / schedule.end(at.cooling)
+            lines = [line for line in lines if line["step"] <= until] or lines
+        return _fall(lines, 1 - LAST, 1.0)
+    return _fall(lines, 0.5, 1.0) if _fall(lines, 0.25, 0.5) else None
+
+
+def _fall(lines: list[dict[str, Any]], begin: float, end: float) -> float | None:
+    """Nats a minute between two fractions of the steps; None where it is too little to matter."""
+    losses, first, last = smooth([line["validation_loss"] for line in lines]), lines[0]["step"], lines[-1]["step"]
+
+    def place(fraction: float) -> int:
+        return max(i for i, line in enumerate(lines) if line["step"] <= first + fraction * (last - first))
+
+    i, j = place(begin), place(end)
+    if i == j:  # too few validations for that: the nearest earlier or later one
+        i, j = max(i - 1, 0), min(j + 1, len(lines) - 1) if i == 0 else j
+    fell, minutes = (
+        losses[i] - min(losses[i + 1 : j + 1], default=losses[i]),
+        (lines[j]["seconds"] - lines[i]["seconds"]) / 60,
+    )
     return fell / minutes if fell > MATTERS and minutes > 0 else None
