@@ -115,7 +115,7 @@ def fit_table(
 def _options_of(earlier: TableDensity, options: TableOptions) -> TableOptions:
     """The choices that are the fitted model's own, with the new ones of how to train."""
     summary, schema = earlier.facts["summary"], earlier.schema
-    if "members" in summary:
+    if "average" in summary:
         raise InputError("an average of densities is not trained further: fit it again, or one flow by name")
     return dataclasses.replace(
         options,
