@@ -312,20 +312,21 @@ def test_fit_says_how_the_training_ended(
     assert cli.main(["fit", str(workshop / "table.csv"), "-o", str(tmp_path / "m"), *short]) == 0
     assert "not done: it was still improving by" in capsys.readouterr().out
     summary = run("fit", workshop / "table.csv", "-o", tmp_path / "m", *short, "--threads", "1")
-    assert "go on with --resume" in summary["verdict"]
+    assert "go on with --resume --budget 2m" in summary["verdict"]
     assert summary["training"]["verdict"]["kind"] == "improving"
     assert cli.main(["info", str(tmp_path / "m")]) == 0
     assert summary["verdict"] in capsys.readouterr().out
 
 
-def test_resume_trains_a_finished_model_further(tmp_path: Path, workshop: Path, run: Run) -> None:
-    command = ("fit", workshop / "table.csv", "-o", tmp_path / "m", "--columns", "size,price", *SHORT, "20")
-    first = run(*command, "--checkpoint-every", "10")
-    second = run(*command, "--resume")
+@pytest.mark.parametrize("states", [[], ["--checkpoint-every", "10"]])
+def test_resume_trains_a_finished_model_further(tmp_path: Path, workshop: Path, run: Run, states: list[str]) -> None:
+    command = ("fit", workshop / "table.csv", "-o", tmp_path / "m", "--columns", "size,price", *SHORT[:-1])
+    first = run(*command, "--steps", "20", *states)
+    second = run(*command, "--resume", "--budget", "0.3s")
     assert any("it is trained further" in note for note in second["notes"])
     assert second["training"]["best_validation_loss"] < first["training"]["best_validation_loss"]
     history = TableDensity.load(tmp_path / "m").facts["history"]
-    assert history[-1]["step"] == 40
+    assert history[-1]["step"] == 20 + second["training"]["steps"]
 
 
 def test_resume_goes_on_with_a_training_that_was_broken_off_after_the_model(

@@ -11,7 +11,7 @@ from ..images.options import ImageOptions
 from ..models.base import FittedDensity
 from ..models.console import Console
 from ..models.device import device_named
-from ..models.saved import check_output, is_finished
+from ..models.saved import check_output, goes_further
 from ..tables.density import TableDensity
 from ..tables.errors import InputError
 from ..tables.formats.source import Location
@@ -27,7 +27,7 @@ def fit_table(data: Location, output: Path, options: TableOptions, console: Cons
     """
     check_output(output)
     device_named(options.training.device)
-    further = options.training.resume and is_finished(output, options.training.checkpoint, TableDensity.kind)
+    further = goes_further(output, TableDensity.kind, options.training)
     model = TableDensity.load(output) if further else TableDensity()
     model.options = options
     if further:

@@ -125,7 +125,8 @@ def fit(
         batch_size: Rows in a batch [default: 512, images 64].
         lr: The learning rate [default: 0.003 for tables by splines and for images, else 0.001].
         checkpoint_every: Save the state of the training every so many steps, beside the model, in MODEL.training.
-        resume: Go on from MODEL.training where it exists; start afresh where it does not.
+        resume: Go on from MODEL.training where it exists, or else with the model itself where there is one, as with
+            --budget 2m; start afresh where there is neither. What has had its steps or epochs is left as it is.
         metrics: A file for the training's progress, one JSON object a line.
         resize: For images: the side that each is brought to, or height,width.
         levels: For images: pixels hold whole numbers from 0 to this, less one [default: 256].

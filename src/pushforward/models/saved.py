@@ -11,6 +11,7 @@ from ..saving import checkpoint
 from ..saving.config import Configurable
 from ..saving.files import NotSaved, reason
 from ..tables.errors import InputError
+from .options import TrainingOptions
 
 M = TypeVar("M")
 KINDS = {"table": "a model of a table", "image": "a model of images"}
@@ -48,12 +49,17 @@ def load_saved(path: Path, kind: str, device: str, make: Callable[[Any, dict[str
         raise InputError(f"{path}: is no model that can be read: {reason}") from None
 
 
-def is_finished(path: Path, states: Path | None, kind: str) -> bool:
-    """Whether there is a model of a kind and no training that was broken off since: no state is newer."""
-    if kind_of(path) != kind:
+def goes_further(path: Path, kind: str, training: TrainingOptions) -> bool:
+    """Whether ``--resume`` trains the model at a place further, and does not go on with a state of its training.
+
+    It does where there is no state; or where none is newer than the model, so that its training was not broken off, and
+    no number of steps says that the model has had them.
+    """
+    if not training.resume or kind_of(path) != kind:
         return False
-    newest = [entry.stat().st_mtime_ns for entry in states.glob("step-*")] if states is not None else []
-    return path.stat().st_mtime_ns >= max(newest, default=0)
+    states = [] if training.checkpoint is None else list(training.checkpoint.glob("step-*"))
+    over = path.stat().st_mtime_ns >= max((entry.stat().st_mtime_ns for entry in states), default=0)
+    return not states or (over and training.steps is None and training.epochs is None)
 
 
 def check_output(output: Path) -> None:

@@ -16,7 +16,7 @@ from ..training.stream import Stream
 from .console import Console
 from .options import TrainingOptions
 
-GO_ON = '--resume, or fit(table, more="2m") of the object'
+GO_ON = '--resume --budget 2m, or in Python fit(..., more="2m")'
 
 
 @dataclass(frozen=True)
