@@ -5,11 +5,14 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import sqlite3
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -34,11 +37,25 @@ def contents() -> dict[str, bytes]:
         "npy": lambda file: np.save(file, TABLE[["a", "b"]].to_numpy()),
         "npz": lambda file: np.savez(file, train=TABLE[["a", "b"]].to_numpy(), val=np.ones((3, 2))),
     }
+    writers |= {"xlsx": TABLE.write_excel, "jsonl": TABLE.write_ndjson, "json": TABLE.write_json}
     for ending, write in writers.items():
         file = io.BytesIO()
         write(file)
         found[ending] = file.getvalue()
-    return found | {"csv.gz": gzip.compress(found["csv"])}
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("t.csv", found["csv"], zipfile.ZIP_DEFLATED)
+    base = sqlite3.connect(":memory:")
+    base.execute("CREATE TABLE t (a, b, k)")
+    base.executemany("INSERT INTO t VALUES (?, ?, ?)", TABLE.rows())
+    base.commit()
+    return found | {
+        "csv.gz": gzip.compress(found["csv"]),
+        "csv.zst": pa.compress(found["csv"], "zstd", asbytes=True),
+        "zip": packed.getvalue(),
+        "sqlite": base.serialize(),
+        "txt": found["csv"].replace(b",", b"  "),
+    }
 
 
 CONTENTS = contents()

@@ -51,7 +51,7 @@ def score(
     """
     from .models import open_model
 
-    place = located(output)
+    place = located(output, writing=True)
     console = console_for(json, quiet, place)
     if explain and explain_below is None:
         explain_below = 5.0
@@ -98,7 +98,7 @@ def sample(
     """
     from .models import open_model
 
-    place = located(output)
+    place = located(output, writing=True)
     console = console_for(json, quiet, place)
     fixed = assignments("--given", given or [])
     if n < 1:

@@ -22,7 +22,7 @@ from ..models.options import TrainingOptions
 from ..models.report import check_page, write
 from ..report.images.density import ImageModel
 from ..tables.errors import InputError, arguments_not_flags
-from ..tables.formats.source import Location
+from ..tables.formats.source import Location, Source
 from .fit import fit_images
 from .formats import channels_first, resized
 from .held_out import fitting
@@ -269,7 +269,7 @@ def refuse_table_flags(flags: dict[str, Any]) -> None:
 
 def _read(images: Any, labels: Any, resize: tuple[int, int] | None) -> LabelledImages:
     """Images of a path, or an array with its labels."""
-    if isinstance(images, str | Path):
+    if isinstance(images, str | Path | Source):
         return read_pictures(images, resize=resize)
     where = Path("images")
     array = images.numpy() if isinstance(images, Tensor) else np.asarray(images)

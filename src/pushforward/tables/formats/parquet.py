@@ -88,7 +88,9 @@ class ParquetRows:
                 self.groups.append(Group(place, i, rows, first))
                 first += rows
         status = file.stat()
-        self.sizes.append((str(file.resolve()), status.st_size, status.st_mtime_ns))
+        local = isinstance(self.path, Source)  # another file each time
+        name, changed = (str(self.path), 0) if local else (str(file.resolve()), status.st_mtime_ns)
+        self.sizes.append((name, status.st_size, changed))
 
     def _called(self, file: Path) -> str:
         return str(self.path if isinstance(self.path, Source) else file)

@@ -38,6 +38,7 @@ class Source:
         query: What a database is asked.
         table: A table of a database, or a file of an archive.
         sheet: A sheet of an Excel file.
+        writing: Whether rows go there.
     """
 
     address: str = field(repr=False)
@@ -45,10 +46,11 @@ class Source:
     query: str | None = None
     table: str | None = None
     sheet: str | None = None
+    writing: bool = False
 
     def __str__(self) -> str:
         if self.address == STANDARD:
-            return "standard input"
+            return "standard output" if self.writing else "standard input"
         part = self.table or self.sheet
         return without_credentials(self.address) + (f" ({part})" if part else "")
 
@@ -92,6 +94,8 @@ def located(
     query: str | None = None,
     table: str | None = None,
     sheet: str | None = None,
+    *,
+    writing: bool = False,
 ) -> Location:
     """What a user's name of a table stands for.
 
@@ -101,6 +105,7 @@ def located(
         query: What the database is asked.
         table: The table of the database, or the file of the archive.
         sheet: The sheet of the Excel file.
+        writing: Whether rows go there.
 
     Raises:
         InputError: an option belongs to another kind of place, or no such database is known.
@@ -122,7 +127,7 @@ def located(
     if query and table:
         raise InputError("--query and --table: say one of them; a query names its tables itself")
     if database or text == STANDARD or ending in (".zip", *PACKED) or sheet:
-        return Source(text, database, query, table, sheet)
+        return Source(text, database, query, table, sheet, writing)
     return Path(text)
 
 

@@ -41,7 +41,9 @@ def unpack(source: Source, folder: Path) -> Path:
     refuse_no_file(path)
     try:
         return _plain(source, path, folder)
-    except (OSError, zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # whatever an unpacker says about a broken file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{source}: cannot be unpacked: {reason}") from None
 
