@@ -240,6 +240,11 @@ REFUSED: dict[str, Any] = {
     "n": (lambda m: m.sample(0), "n=0: expected at least 1"),
     "given": (lambda m: m.sample(1, given={"size": 1.0}), "not conditioned on any column"),
     "given scores": (lambda m: m.score_samples(TABLE, given=["size"]), "given=.'size'.: .* not conditioned"),
+    "another kind": (lambda m: m.compare(pf.ImageDensity(), TABLE), "ImageDensity cannot be compared with a TableD"),
+    "unfitted rival": (lambda m: m.compare(pf.TableDensity(), TABLE), "not fitted yet"),
+    "other columns": (lambda m: m.compare(pf.TableDensity(**QUICK, columns=["size"]).fit(TABLE), TABLE), "different"),
+    "rows for rivals": (lambda m: m.report("r.html", against=[m]), "against=: give the table too"),
+    "a page": (lambda m: m.report("r.pdf"), "expected .html"),
     "categories": (lambda m: m.encode(TABLE), "colour hold categories"),
 }
 

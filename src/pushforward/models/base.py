@@ -139,6 +139,18 @@ class FittedDensity(ABC):
     def _repr_html_(self) -> str | None:
         return card(self) if hasattr(self, "density") else None
 
+    def refuse_unlike(self, other: Any) -> None:
+        """Refuses a model whose density is not of the same thing.
+
+        Raises:
+            InputError: it is of another kind, of other columns or images, or not fitted yet.
+        """
+        if not isinstance(other, type(self)):
+            raise InputError(f"{type(other).__name__} cannot be compared with a {type(self).__name__}")
+        self._require_fit()
+        other._require_fit()
+        self.subject.refuse_unlike(other)
+
     def _hold(self, density: Density, facts: dict[str, Any]) -> None:
         """Becomes the fitted model of a density and its facts."""
         self.density, self.facts = density, facts

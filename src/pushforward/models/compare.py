@@ -28,7 +28,7 @@ def compare(
         InputError: the models do not describe the same thing, or the data do not fit them.
     """
     first, second = models
-    first.subject.refuse_unlike(second)
+    first.refuse_unlike(second)
     both = held_out_of_all(models, data, console, drop_missing)
     scores = [model.subject.judged(held.rows, samples, seed) for model, held in zip(models, both, strict=True)]
     difference, error = mean_and_error(scores[0] - scores[1])

@@ -36,7 +36,7 @@ def write(
         InputError: the models or the data cannot be used; says why.
     """
     for rival in against:
-        model.subject.refuse_unlike(rival)
+        model.refuse_unlike(rival)
     if data is not None:
         held, *theirs = held_out_of_all([model, *against], data, console, drop_missing)
     elif against:
