@@ -34,7 +34,7 @@ from .members import Plan, Rows, folds, train_members
 
 SIZES = (1, 3, 8, 20)  # components of the mixtures that are tried, if there are ROWS_EACH times as many rows
 ROWS_EACH = 8
-PRIOR = 2.0  # rows that hold a component's covariance to the columns' own variances
+PRIOR = 1.0  # rows that hold a component's covariance to the columns' own variances
 LEAST = 0.02  # weight of a kind that is kept
 JUDGED_COPIES = 4
 
