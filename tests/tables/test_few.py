@@ -61,6 +61,20 @@ def test_encoded_points_bring_scores_back_to_the_tables_units() -> None:
     assert abs(points.mean()) < 0.2
 
 
+def test_few_numbers_are_encoded_as_cells_between_them() -> None:
+    rng = np.random.default_rng(0)
+    level = rng.choice([1, 2, 5, 9], 200)
+    numbers = pl.DataFrame({"level": level, "size": level + rng.normal(size=200)})
+    model = pf.TableDensity(**QUICK).fit(numbers)
+    points, slopes = model.encode(numbers)
+    assert points.shape == (16, 200, 2)
+    assert [len(np.unique(np.round(slopes[0] - slopes[0].min(), 4)))] == [4]  # cells of 1, 2, 3.5 and 4
+    inside = np.exp(slopes.mean(0)[level == 1][0]) / np.exp(slopes.mean(0)[level == 5][0])
+    assert inside == pytest.approx(1 / 3.5)
+    spread = points[:, level == 2, 0]
+    assert points[:, level == 1, 0].max() < spread.min() < spread.max() < points[:, level == 5, 0].min()
+
+
 def test_members_of_a_named_flow_are_reproducible_by_seed() -> None:
     first, again = (pf.TableDensity(**QUICK).fit(TABLE) for _ in range(2))
     other = pf.TableDensity(**QUICK, random_state=1).fit(TABLE)

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from ..distributions.flow import Flow
+from ..distributions.mixed import Mixed
 from ..transforms.base import Compose, Transform
 from ..transforms.precision import Precision
 from .errors import InputError, listed
 from .schema.cells import cell_points
+from .schema.columns import Column
 
 if TYPE_CHECKING:
     from .density import TableDensity
@@ -27,21 +29,47 @@ def encode(model: TableDensity, x: Tensor, *, samples: int = 16, seed: int = 0) 
     Args:
         model: The fitted table; its columns must all hold numbers.
         x: Rows in data units, float64, of shape ``(n, features)``.
-        samples: K; 1 where no column has cells.
+        samples: K; 1 where no column has cells and none holds few values, each with a probability.
         seed: Of the points.
 
     Returns:
         Points ``(K, n, features)`` and log-slopes ``(K, n)``, both float64.
 
     Raises:
-        InputError: a column holds categories.
+        InputError: a column holds categories that are no numbers, or a cell is missing.
     """
-    named = [column.name for column in model.schema.columns if column.categories]
+    columns = model.schema.columns
+    named = [column.name for column in columns if column.categories and column.kind != "values"]
     if named:
         raise InputError(f"encode: is for columns of numbers, and {listed(named)} hold categories")
+    few, numbers = [j for j, column in enumerate(columns) if column.categories], model.schema.numbers
+    flow = model.density.numbers if isinstance(model.density, Mixed) else model.density
     points = cell_points(model.schema, x, samples=samples, seed=seed).to(model.device)
-    z, slopes = first_transforms(model.density)(points)
-    return z.double().cpu(), slopes.double().cpu()
+    points = points.expand(samples if few else -1, -1, -1)
+    total, found = torch.zeros(points.shape[:2], dtype=torch.float64), {}
+    if numbers:
+        z, slopes = (part.double().cpu() for part in first_transforms(flow)(points[..., numbers]))
+        total, found = total + slopes, dict(zip(numbers, z.unbind(-1), strict=True))
+    for j in few:
+        found[j], slopes = _spread_values(columns[j], x[:, j], len(points), seed + j)
+        total = total + slopes
+    return torch.stack([found[j] for j in range(len(columns))], -1), total
+
+
+def _spread_values(column: Column, code: Tensor, points: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Few numbers as points of cells that end midway between them, standardised, ``(points, n)``; and the log-slopes
+    ``(n,)`` with which a density there is that of the cell's probability, which is what such a column has."""
+    if bool((code >= len(column.categories)).any()):
+        raise InputError(f"encode: column {column.name!r} has missing cells")
+    values = torch.tensor([float(text) for text in column.categories], dtype=torch.float64)
+    inner, order = values.sort().values, values.argsort().argsort()
+    middles = (inner[1:] + inner[:-1]) / 2
+    edges = torch.cat([2 * inner[:1] - middles[:1], middles, 2 * inner[-1:] - middles[-1:]])
+    place, generator = order[code.long().cpu()], torch.Generator().manual_seed(seed)
+    strata = torch.rand(points, len(place), generator=generator).argsort(0)
+    u = (strata + torch.rand(strata.shape, generator=generator, dtype=torch.float64)) / points
+    width, scale = edges[place + 1] - edges[place], values.std()
+    return (edges[place] + width * u - values.mean()) / scale, (width / scale).log()
 
 
 def first_transforms(density: object) -> Transform:
