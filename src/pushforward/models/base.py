@@ -11,10 +11,11 @@ import numpy as np
 import torch
 
 from ..distributions.base import Density
+from ..saving.jsonable import jsonable
 from ..tables.errors import InputError
 from ..tables.formats.source import Location
 from .compare import compare
-from .console import Console, plain
+from .console import Console
 from .info import describe
 from .notebook import card, sentence
 from .report import check_page, write
@@ -72,7 +73,7 @@ class FittedDensity(ABC):
             NotSaved: it is not at ``path``; says why, and where it is instead.
         """
         self._require_fit()
-        save(self.density, Path(path), plain(self.facts))
+        save(self.density, Path(path), jsonable(self.facts))
         self.path = Path(path)
 
     @classmethod

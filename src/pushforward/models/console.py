@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
 from collections.abc import Sequence
 from typing import Any
+
+from ..saving.jsonable import jsonable
 
 
 class Console:
@@ -42,20 +43,7 @@ class Console:
 
     def result(self, values: dict[str, Any]) -> None:
         if self.as_json:
-            print(json.dumps(plain({**values, "notes": self.notes}), indent=2))
-
-
-def plain(value: Any) -> Any:
-    """The value as JSON can hold it: null for numbers that are not finite."""
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if hasattr(value, "item"):
-        return plain(value.item())
-    return value if value is None or isinstance(value, bool | int | str) else str(value)
+            print(json.dumps(jsonable({**values, "notes": self.notes}), indent=2))
 
 
 def aligned(rows: Sequence[tuple[str, ...]], indent: str = "  ") -> list[str]:

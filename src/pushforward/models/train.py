@@ -4,34 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
-
-from torch import Tensor
 
 from ..objectives.divergences import Objective
 from ..tables.errors import InputError
+from ..training.batches import Rows as Rows
 from ..training.fit import Result, fit
 from ..training.stream import Stream
 from .console import Console
 from .options import TrainingOptions
 
 GO_ON = '--resume --budget 2m, or in Python fit(..., more="2m")'
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Encoded rows: ``x`` of shape (n, features) in float64, their context or None, their weights (n,) or None."""
-
-    x: Tensor
-    context: Tensor | None = None
-    weights: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-    def __getitem__(self, index: Any) -> Rows:
-        return Rows(self.x[index], *(None if part is None else part[index] for part in (self.context, self.weights)))
 
 
 def train_on(

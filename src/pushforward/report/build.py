@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from .. import __version__
 from ..distributions.base import Density
+from ..saving.jsonable import jsonable
 from ..tables.errors import listed
 from ..tables.formats.table import write_atomically
 from ..tables.schema.columns import Column
@@ -115,7 +115,7 @@ def write_report(
         rivals={str(name): _rival(name, theirs, data) for name, theirs in (against or {}).items()},
     )
     parts = sections.all_sections(subject)
-    shown = finite({part.id: part.numbers for part in parts if part.numbers})
+    shown = jsonable({part.id: part.numbers for part in parts if part.numbers})
     text = render(title or "What the flow learnt", parts, shown)
     write_atomically(Path(path), lambda temporary: temporary.write_text(text, encoding="utf-8"))
     return shown
@@ -134,17 +134,6 @@ def render(title: str, parts: Sequence[Section], numbers: Mapping[str, Any]) -> 
         style=Markup(_asset("style.css")),
         script=Markup(_asset("script.js")),
     )
-
-
-def finite(value: Any) -> Any:
-    """The same JSON with None for every number that is not finite."""
-    if isinstance(value, Mapping):
-        return {str(key): finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def _asset(name: str) -> str:

@@ -16,10 +16,11 @@ import torch
 from torch.distributions import constraints
 
 from ..models.base import PERCENTS
-from ..models.console import Console, aligned, plain
+from ..models.console import Console, aligned
 from ..models.saved import check_output, save
 from ..models.train import Rows
 from ..posterior.fit_target import TargetFit, fit_target
+from ..saving.jsonable import jsonable
 from ..training.loop import TrainingError
 from ..transforms.constrained import Ordered
 from .baselines import Gaussian
@@ -78,7 +79,7 @@ def run(target: TargetOptions, output: Path, options: TableOptions, console: Con
     draws = _write_draws(fitted, output)
     summary, facts = _measure(fitted, target, options)
     summary["seconds"] = round(time.perf_counter() - started, 1)
-    save(fitted.flow, output, plain({**facts, "summary": summary, "command": command}))
+    save(fitted.flow, output, jsonable({**facts, "summary": summary, "command": command}))
     for line in [*aligned(describe_target(summary["target"]), indent=""), "", *describe_held_out(summary["held_out"])]:
         console.say(line)
     console.say(f"saved {output} and {draws}")

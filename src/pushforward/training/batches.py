@@ -6,10 +6,12 @@ import zlib
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..distributions.base import Density
+from ..numerics.hashed import splitmix64
 from ..objectives.divergences import Objective
 from ..transforms.precision import rounds_itself
 from .distributed import Ranks
@@ -27,6 +29,9 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.x)
+
+    def __getitem__(self, index: Any) -> Rows:
+        return Rows(self.x[index], *(None if part is None else part[index] for part in (self.context, self.weights)))
 
     @property
     def parts(self) -> tuple[Any, ...]:
@@ -247,11 +252,9 @@ def _mean_weight(weights: Tensor, index: Tensor, what: str) -> Tensor:
 
 
 def mix(*numbers: int) -> int:
-    """One seed of 32 bits from several numbers, so that neighbours give unrelated streams (splitmix64's finaliser)."""
-    state = 0
-    for number in numbers:
-        state = (state + number + 0x9E3779B97F4A7C15) % 2**64
-        state = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
-        state = (state ^ (state >> 27)) * 0x94D049BB133111EB % 2**64
-        state ^= state >> 31
-    return state >> 32
+    """One seed of 32 bits from several numbers, so that neighbours give unrelated streams."""
+    state = np.zeros(1, np.uint64)
+    with np.errstate(over="ignore"):
+        for number in numbers:
+            state = splitmix64(state + np.uint64(number % 2**64))
+    return int(state[0] >> np.uint64(32))

@@ -10,8 +10,9 @@ from typing import Any
 from torch import Tensor
 
 from ...distributions.base import Density
+from ...saving.jsonable import jsonable
 from ...tables.formats.table import write_atomically
-from ..build import finite, render
+from ..build import render
 from .density import ImageModel
 from .evidence import ImageSubject, gather
 from .sections import all_sections
@@ -94,7 +95,7 @@ def write_image_report(
         **gather(density, images, context, train, train_context, len(classes)),
     )
     parts = all_sections(subject)
-    shown = finite({part.id: part.numbers for part in parts if part.numbers})
+    shown = jsonable({part.id: part.numbers for part in parts if part.numbers})
     text = render(title or "What the model learnt", parts, shown)
     write_atomically(Path(path), lambda temporary: temporary.write_text(text, encoding="utf-8"))
     return shown

@@ -1,0 +1,20 @@
+"""Values as JSON can hold them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+
+def jsonable(value: Any) -> Any:
+    """The value as JSON can hold it: null for numbers that are not finite, text for what is of no kind of JSON."""
+    if isinstance(value, Mapping):
+        return {str(key): jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [jsonable(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if hasattr(value, "item"):  # a number of NumPy or PyTorch
+        return jsonable(value.item())
+    return value if value is None or isinstance(value, bool | int | str) else str(value)
