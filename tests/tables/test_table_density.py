@@ -290,3 +290,14 @@ def test_more_is_for_a_fitted_model_and_a_time(fitted: pf.TableDensity):
         fitted.fit(TABLE, more="soon")
     with pytest.raises(InputError, match="has no column 'size'"):
         fitted.fit(TABLE.drop("size"), more=1)
+
+
+@pytest.mark.parametrize("model", ["fitted", "conditioned"])
+def test_the_summary_says_how_good_drawn_rows_are(model: str, request: pytest.FixtureRequest, tmp_path: Path):
+    fitted = request.getfixturevalue(model)
+    found = fitted.summary_["sampling"]
+    assert 0.2 < found["told_apart"] < 0.95
+    assert 0 <= found["near_copies"] <= 1
+    assert "of the draws are as near to a training row as" in found["text"]
+    fitted.report(tmp_path / "r.html", TABLE)
+    assert "of the draws are as near to a training row as" in (tmp_path / "r.html").read_text()

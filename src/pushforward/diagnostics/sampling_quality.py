@@ -102,7 +102,7 @@ def sampling_quality(train: Any, held_out: Any, drawn: Any, *, seed: int = 0) ->
 
 def _frame(rows: Any) -> pl.DataFrame:
     if isinstance(rows, pl.DataFrame):
-        return rows
+        return rows.with_columns(c.to_physical() for c in rows if c.dtype.is_temporal())
     values = np.asarray(rows, dtype=np.float64)
     if values.ndim != 2:
         raise ValueError(f"rows must be a Polars frame or an array (n, columns), got an array of shape {values.shape}")
@@ -136,6 +136,7 @@ def _told_apart(real: Numbers, fake: Numbers, texts: Sequence[int], seed: int) -
         from sklearn.ensemble import HistGradientBoostingClassifier
         from sklearn.metrics import roc_auc_score
         from sklearn.model_selection import StratifiedKFold, cross_val_predict
+        from threadpoolctl import threadpool_limits  # of scikit-learn's own dependencies
     except ImportError:
         return None, None
     n = len(real)
@@ -145,7 +146,9 @@ def _told_apart(real: Numbers, fake: Numbers, texts: Sequence[int], seed: int) -
     classifier = HistGradientBoostingClassifier(max_iter=100, categorical_features=few or None, random_state=seed)
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
     x, y = np.concatenate([real, fake]), np.repeat([0, 1], n)
-    area = float(roc_auc_score(y, cross_val_predict(classifier, x, y, cv=folds, method="predict_proba")[:, 1]))
+    with threadpool_limits(1):  # small work
+        chances = cross_val_predict(classifier, x, y, cv=folds, method="predict_proba")[:, 1]
+    area = float(roc_auc_score(y, chances))
     q = max(area, 1 - area)
     spread = q * (1 - q) + (n - 1) * (q / (2 - q) - q**2 + 2 * q**2 / (1 + q) - q**2)
     return area, math.sqrt(max(spread, 0.0)) / n

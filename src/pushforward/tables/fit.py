@@ -30,6 +30,7 @@ from .objectives import OBJECTIVES
 from .options import TableOptions
 from .prepare import TableSplits, choose_columns, prepare
 from .prepare_large import prepare_large
+from .quality import drawn_beside_held_out
 from .rows import against, fingerprint, held_out_order, spread
 from .schema.cells import cell_log_density
 
@@ -106,7 +107,9 @@ def fit_table(
     summary = trained | _measure(flow, gaussian, rows, options)
     summary["seconds"] = round(time.perf_counter() - started, 1)
     facts = _facts(flow, table, rows, history, options)
-    for line in describe_held_out(summary["held_out"]):
+    drawn = drawn_beside_held_out(flow, rows, options.training.seed)
+    summary["sampling"] = {**drawn.to_json(), "text": ". ".join(drawn.sentences())}
+    for line in [*describe_held_out(summary["held_out"]), *drawn.sentences()]:
         console.say(line)
     console.say(f"{options.flow}, {summary['parameters']:,} parameters, {summary['seconds']:.0f} s")
     return flow, {**facts, "summary": summary, "gaussian": gaussian.to_json()}

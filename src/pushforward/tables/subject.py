@@ -91,6 +91,8 @@ class TableSubject(Subject):
             facts["Given"] = ", ".join(self.model.schema.given_names)
         if summary["held_out"]["cell_samples"]:
             facts["Whole and rounded numbers"] = "averaged over their cells"
+        if "sampling" in summary:
+            facts["Drawn rows"] = summary["sampling"]["text"]
         return facts
 
     def detailed(self) -> list[str]:
