@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -214,3 +215,8 @@ def test_paths_are_told_from_frames() -> None:
     assert is_path("t.csv")
     assert is_path(Path("t.csv"))
     assert not is_path({"a": [1]})
+
+
+def test_a_relation_of_duckdb_is_a_frame() -> None:
+    relation = duckdb.sql("SELECT 1.5::DOUBLE AS a, 'x' AS b UNION ALL SELECT NULL, ''")
+    assert from_frame(relation)[0].sort("a").equals(pl.DataFrame({"a": [None, 1.5], "b": [None, "x"]}))

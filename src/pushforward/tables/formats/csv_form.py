@@ -11,6 +11,7 @@ from pathlib import Path
 from ..errors import InputError
 
 MOST_COLUMNS = 100_000
+MISSING = ["", "NA", "N/A", "n/a", "#N/A", "<NA>", "NULL", "null", "NaN", "nan", "NaT", "?"]
 BLANKS = (".txt", ".data", ".dat")  # endings of files in which blanks may stand between columns
 
 

@@ -9,10 +9,9 @@ from typing import Any
 import polars as pl
 
 from ..errors import InputError
-from .csv_form import csv_form
+from .csv_form import MISSING, csv_form
 from .parquet import Piece
 from .source import Location, local_file
-from .table import MISSING
 
 BLOCK = 2**22  # bytes that are parsed at once
 

@@ -264,6 +264,8 @@ def _reason(error: Exception, source: Source) -> str:
         r"^[A-Z_]+: (\[libpq\] )?(Failed to (prepare query|execute query|connect)[^:]*: )?(ERROR:\s+)?", "", text
     )
     secrets = re.findall(r"://[^/@]*?:(.*)@", source.address) + re.findall(r"password=([^&]*)", source.address)
-    if any(secret and (secret in text or unquote(secret) in text) for secret in secrets) or source.address in text:
+    if any(secret and (secret in text or unquote(secret) in text) for secret in secrets) or (
+        "://" in source.address and source.address in text
+    ):
         return "the address is not one that the driver understands; expected postgresql://USER@HOST:PORT/BASE"
     return text
