@@ -99,7 +99,9 @@ def bin_edges(values: Any, *, step: float = 0.0, bins: int = 40, most: int = 60)
 
     Values on a grid get one bin each, centred on them, or one for every few where there are more than ``most``.
     """
-    values = np.asarray(values, dtype=float)
+    values = _seen(np.asarray(values, dtype=float))
+    if not len(values):
+        return np.linspace(0.0, 1.0, bins + 1)
     low, high = np.quantile(values, [0.005, 0.995]) if len(values) >= 200 else (values.min(), values.max())
     if step > 0:
         low = values.min() + np.floor((low - values.min()) / step) * step  # on the grid
@@ -111,14 +113,23 @@ def bin_edges(values: Any, *, step: float = 0.0, bins: int = 40, most: int = 60)
 
 
 def histogram(axes: Axes, data: np.ndarray, samples: np.ndarray | None, edges: np.ndarray) -> None:
-    width = np.diff(edges)
-    axes.stairs(np.histogram(data, edges)[0] / width / len(data), edges, fill=True, color=DATA, alpha=0.4, lw=0)
+    axes.stairs(_heights(data, edges), edges, fill=True, color=DATA, alpha=0.4, lw=0)
     if samples is not None:
-        axes.stairs(np.histogram(samples, edges)[0] / width / len(samples), edges, color=MODEL, lw=1.5)
+        axes.stairs(_heights(samples, edges), edges, color=MODEL, lw=1.5)
     axes.yaxis.set_major_locator(NullLocator())
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.set_xlim(edges[0], edges[-1])
     axes.spines["left"].set_visible(False)
+
+
+def _heights(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Of the bars of a histogram, whose area is 1; missing values are left out."""
+    values = _seen(values)
+    return np.histogram(values, edges)[0] / np.diff(edges) / max(len(values), 1)
+
+
+def _seen(values: np.ndarray) -> np.ndarray:
+    return values[~np.isnan(values)]
 
 
 def _shares(axes: Axes, data: np.ndarray, samples: np.ndarray | None, names: Sequence[str], most: int = 8) -> None:
@@ -152,7 +163,11 @@ def _pair_contours(
         grid = np.stack(np.meshgrid(x, y), -1)
         density = np.exp(np.asarray(log_density(grid.reshape(-1, 2)), dtype=float).reshape(80, 80))
     elif samples is not None:
-        x, y, density = smooth_density(samples[:, pair[0]], samples[:, pair[1]], edges)
+        drawn = samples[:, list(pair)]
+        drawn = drawn[~np.isnan(drawn).any(1)]
+        if not len(drawn):
+            return
+        x, y, density = smooth_density(drawn[:, 0], drawn[:, 1], edges)
     else:
         return
     levels = mass_levels(density, mass)

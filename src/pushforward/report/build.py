@@ -83,8 +83,9 @@ def write_report(
     Raises:
         ValueError: shapes or names do not fit, or a row is not finite.
     """
-    data = _rows("data", data, columns)
-    train = None if train is None else _rows("train", train, columns)
+    holes = isinstance(schema, Schema)
+    data = _rows("data", data, columns, holes)
+    train = None if train is None else _rows("train", train, columns, holes)
     context = _context("context", context, data)
     train_context = None if train is None else _context("train_context", train_context, train)
     numbers = list(range(len(data)) if row_numbers is None else map(int, row_numbers))
@@ -140,13 +141,13 @@ def _asset(name: str) -> str:
     return (resources.files(__package__) / name).read_text(encoding="utf-8")
 
 
-def _rows(name: str, values: Any, columns: Sequence[str]) -> Tensor:
+def _rows(name: str, values: Any, columns: Sequence[str], holes: bool) -> Tensor:
     rows = torch.as_tensor(values).detach().cpu().double()
     if rows.dim() != 2 or len(rows) == 0:
         raise ValueError(f"{name} must have shape (n, features) with n >= 1, got {tuple(rows.shape)}")
     if rows.shape[1] != len(columns):
         raise ValueError(f"{name} has {rows.shape[1]} columns, but columns has {len(columns)} names")
-    bad = (~rows.isfinite()).any(1).nonzero()
+    bad = (rows.isinf() if holes else ~rows.isfinite()).any(1).nonzero()
     if len(bad):
         raise ValueError(f"{name} must be finite, but row {int(bad[0])} is not (and {len(bad) - 1} more)")
     return rows

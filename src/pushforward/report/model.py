@@ -28,7 +28,7 @@ class Model:
 
     def __init__(self, flow: Density, schema: Schema | None = None, seed: int = 0) -> None:
         self.flow, self.schema, self.seed = flow, schema, seed
-        self.cells = Cells(schema) if schema is not None and schema.has_cells else None
+        self.cells = None if schema is None else Cells(schema)
         self.device, self.dtype = _home(flow)
         takes_double = rounds_itself(flow) and self.device.type != "mps"
         self.rows_dtype = torch.float64 if takes_double else self.dtype
@@ -62,7 +62,10 @@ class Model:
         if self.schema is None:
             return rows
         columns = [column.snap(values.numpy()) for column, values in zip(self.schema.columns, rows.T, strict=True)]
-        return torch.stack([torch.as_tensor(values, dtype=torch.float64) for values in columns], 1)
+        snapped = torch.stack([torch.as_tensor(values, dtype=torch.float64) for values in columns], 1)
+        for column, hole in self.schema.holes.items():
+            snapped[:, column] = torch.where(rows[:, hole] > 0.5, math.nan, snapped[:, column])
+        return snapped
 
     @torch.no_grad()
     def latent(self, rows: Tensor, context: Tensor | None) -> Tensor | None:
@@ -82,7 +85,7 @@ class Model:
 
     def score(self, log_prob: LogProb, rows: Tensor, context: Tensor | None, points: int = 16) -> Tensor:
         """Log-densities of rows under any density, on the same footing as those of the flow."""
-        if self.cells is not None and self.schema is not None:
+        if self.schema is not None and (self.schema.has_cells or bool(rows.isnan().any())):
             return cell_log_density(log_prob, self.schema, rows, context, samples=points, seed=self.seed)[0]
         values = _in_chunks(log_prob, rows, context)
         return values.masked_fill(values.isnan(), -math.inf)
@@ -92,7 +95,8 @@ class Model:
         if self.cells is None:
             return rows
         generator = torch.Generator().manual_seed(self.seed)
-        return self.cells(rows, torch.rand(rows.shape, generator=generator, dtype=rows.dtype))
+        u = torch.rand(rows.shape, generator=generator, dtype=rows.dtype)
+        return self.cells.weighted(rows, u, holes=bool(rows.isnan().any()))[0]
 
     def _at_home(self, rows: Tensor, context: Tensor | None) -> Tensor:
         return self.flow.log_prob(self.rows(rows), self.given(context)).double().cpu()
@@ -104,6 +108,12 @@ class Model:
     def given(self, context: Tensor | None) -> Tensor | None:
         """Contexts where the flow is, in the precision of its parameters."""
         return None if context is None else context.to(self.device, self.dtype)
+
+
+def seen(values: Tensor) -> Tensor:
+    """The values of a column that are not missing; one that is NaN where all are."""
+    there = values[~values.isnan()]
+    return there if len(there) else values[:1]
 
 
 def _in_chunks(function: Callable[..., Tensor], x: Tensor, context: Tensor | None, size: int = 2048) -> Tensor:

@@ -27,6 +27,7 @@ def unlikely(s: Subject, most: int = 12) -> Section:
         rows,
         typical_values(s.model.schema, reference),
         None if s.context is None else s.context[order],
+        s.holes,
     )
     percentiles, than = _percentiles(s, density)
     body, numbers = [], []

@@ -15,6 +15,7 @@ from .blocks import Animation, Cell, Column, Details, Facts, Figure, Section, Ta
 from .cost import cost_section, is_number
 from .figures import to_svg
 from .measure import DRAWS, shuffled
+from .model import seen
 from .subject import Subject
 from .words import count, listing, number, plain, plus_minus, seconds, whole
 
@@ -69,13 +70,14 @@ def table(s: Subject) -> Section:
     extra = list(
         dict.fromkeys(key for column in s.schema for key in column if key not in (*statistics, "name", "kind", "step"))
     )
-    quantiles = np.quantile(data.numpy(), [0.0, 0.5, 1.0], axis=0)
     blank = [Cell("", math.inf)] * len(statistics)
     body = []
     for j, name in enumerate(s.columns):
         said = known.get(name, {})
         kind = str(said.get("kind", "integer" if j in s.steps else "continuous"))
-        values = [*quantiles[:, j].tolist(), float(data[:, j].mean()), float(data[:, j].std(correction=0))]
+        there = seen(data[:, j])
+        quantiles = np.quantile(there.numpy(), [0.0, 0.5, 1.0]).tolist()
+        values = [*quantiles, float(there.mean()), float(there.std(correction=0))]
         cells = [Cell(name, name), Cell(kind, kind)]
         cells += blank if j in s.labels else [Cell(number(v), v) for v in values]
         body.append(cells + [Cell(plain(said.get(key)), str(said.get(key))) for key in extra])
@@ -87,6 +89,8 @@ def table(s: Subject) -> Section:
     if s.context is not None:
         features = count(s.context.shape[-1], "number")
         says += f" The flow is conditional: each row comes with a context of {features} that it is told."
+    if s.model.schema is not None and s.model.schema.notes:
+        says += f" What was decided about columns: {'; '.join(s.model.schema.notes)}."
     return Section("data", "The data", [Text(says), Table("columns", "The held-out rows by column.", heads, body)])
 
 

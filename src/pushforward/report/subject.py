@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,7 +13,7 @@ from torch import Tensor
 from ..diagnostics.averages import mean_and_error
 from . import measure
 from .blocks import Cell
-from .model import LogProb, Model
+from .model import LogProb, Model, seen
 from .words import decimals_of, fixed, number, step_decimals
 
 
@@ -40,12 +41,17 @@ class Subject:
     def labels(self) -> dict[int, tuple[str, ...]]:
         """The names of the categories of every column that has some."""
         columns = () if self.model.schema is None else self.model.schema.columns
-        return {j: column.categories for j, column in enumerate(columns) if column.categories}
+        return {j: column.labels for j, column in enumerate(columns) if column.categories}
 
     @property
     def numbers(self) -> list[int]:
         """The columns that hold numbers."""
         return [j for j in range(len(self.columns)) if j not in self.labels]
+
+    @property
+    def holes(self) -> dict[int, int]:
+        """For columns of numbers with missing values, the column that says which are missing."""
+        return {} if self.model.schema is None else self.model.schema.holes
 
     @cached_property
     def comparison(self) -> measure.Comparison | None:
@@ -82,14 +88,14 @@ class Subject:
         """A value of a column as a cell of a table, with the decimals of its grid or those that its spread asks for."""
         value, places = float(value), self.decimals[column]
         if column in self.labels:
-            name = self.labels[column][int(value)] if value >= 0 else "(unknown)"
+            name = "(missing)" if math.isnan(value) else "(unknown)" if value < 0 else self.labels[column][int(value)]
             return Cell(name, name)
         return Cell(fixed(value, places) if abs(value) >= 10.0**-places or value == 0 else number(value, 3), value)
 
     @cached_property
     def decimals(self) -> list[int]:
         """Decimals that are worth showing, per column."""
-        spreads = self.evidence.data.std(0, correction=0).tolist()
+        spreads = [seen(column).std(correction=0).item() for column in self.evidence.data.T]
         steps = [self.steps.get(j) for j in range(len(spreads))]
         return [
             decimals_of(spread) if step is None else step_decimals(step)

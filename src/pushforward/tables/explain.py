@@ -39,9 +39,9 @@ def explain(model: TableDensity, x: Tensor, context: Tensor | None, rows: np.nda
     columns = model.schema.fields
     if len(rows):
         given = None if context is None else context[rows]
-        places = {column.name: j for j, column in enumerate(model.schema.columns)}
-        holes = {places[column.of]: places[column.name] for column in model.schema.columns if column.of}
-        gains, values = repairs(log_prob, x[rows], typical_values(model.schema, x)[: len(columns)], given, holes)
+        gains, values = repairs(
+            log_prob, x[rows], typical_values(model.schema, x)[: len(columns)], given, model.schema.holes
+        )
     else:
         gains = values = torch.zeros(0, len(columns), dtype=torch.float64)
     top = gains.argmax(1)

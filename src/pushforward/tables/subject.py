@@ -69,7 +69,7 @@ class TableSubject(Subject):
             output,
             self.model.density,
             rows.x,
-            columns=self.model.schema.names,
+            columns=[column.name for column in self.model.schema.columns],
             context=rows.context,
             history=self.model.facts.get("history", []),
             schema=self.model.schema,
@@ -126,7 +126,7 @@ class TableSubject(Subject):
             drawn[:, : len(shown)],
             columns=[column.name for column in shown],
             steps={j: column.step for j, column in enumerate(shown) if column.step > 0},
-            labels={j: column.categories for j, column in enumerate(shown) if column.categories},
+            labels={j: column.labels for j, column in enumerate(shown) if column.categories},
         )
         return to_svg(figure, "columns", "Histograms: held-out rows filled, the model's as outlines.")
 

@@ -70,6 +70,11 @@ class Column:
         return len(self.categories) + (self.holes > 0 and len(self.categories) > 0)
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the categories, the missing value being one where training rows miss some."""
+        return (*self.categories, "(missing)")[: self.classes]
+
+    @property
     def has_cells(self) -> bool:
         """Whether values of this column are cells of a width above 0, and its density is averaged over them."""
         return self.step > 0 or len(self.atoms) > 0

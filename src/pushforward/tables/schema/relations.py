@@ -6,6 +6,7 @@ density 0.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -88,10 +89,18 @@ def _implied(columns: list[Column], values: Mapping[str, np.ndarray]) -> tuple[l
             table = _implication(values[other.name], values[column.name], other.classes)
             if table is not None:
                 named.remove(column)
+                relations = [_through(relation, column.name, other.name, table) for relation in relations]
                 relations.append(Relation(column, (other.name,), implied=table))
                 break
     gone = {relation.column.name for relation in relations}
     return [column for column in columns if column.name not in gone], relations[::-1]
+
+
+def _through(relation: Relation, name: str, other: str, table: tuple[float, ...]) -> Relation:
+    """The relation with its input ``name``, which itself follows from ``other``, replaced by that."""
+    if relation.inputs != (name,):
+        return relation
+    return dataclasses.replace(relation, inputs=(other,), implied=tuple(relation.implied[int(code)] for code in table))
 
 
 def _implication(given: np.ndarray, then: np.ndarray, classes: int) -> tuple[float, ...] | None:

@@ -90,6 +90,12 @@ class Schema:
         """Whether training rows miss numbers."""
         return any(column.of for column in self.columns)
 
+    @property
+    def holes(self) -> dict[int, int]:
+        """For columns of numbers of which training rows miss some, the column that says which are missing."""
+        places = {column.name: j for j, column in enumerate(self.columns)}
+        return {places[column.of]: j for j, column in enumerate(self.columns) if column.of}
+
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "columns": [asdict(c) for c in self.columns], "given": [asdict(g) for g in self.given]}
 
