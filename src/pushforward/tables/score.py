@@ -138,6 +138,8 @@ def score_table(
         raise InputError(f"{source}: no row has a value in every column of the model")
     if tally.scored < tally.rows:
         console.note(f"{source}: {tally.rows - tally.scored:,} rows with missing or infinite values get no score")
+    if gaps := [] if drop_missing else model.schema.unheard_of(frame):
+        console.note(f"{source}: {listed(gaps)}: no training row misses it, so it is integrated out")
     if unseen := model.schema.unseen(frame):
         console.note(f"{source}: no training row has such a {listed(unseen)}: log_density is -inf there")
     x = model.schema.encode(frame, source)[0].numpy() if model.schema.relations else np.empty((0, 0))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .categories import given_features
 from .columns import Column, Given
-from .numbers import refuse_text, require_columns, usable_rows
+from .numbers import missing, refuse_text, require_columns, usable_rows
 from .relations import Relation
 
 
@@ -155,6 +155,11 @@ class Schema:
         """Which modelled categories no training row had, in words: ``'cut' in 3 rows``."""
         found = {c.name: c.read(frame[c.name]) for c in self.fields if c.categories}
         rows = {name: int((places < 0).sum()) for name, places in found.items()}
+        return [f"{name!r} in {count:,} row{'s' if count > 1 else ''}" for name, count in rows.items() if count]
+
+    def unheard_of(self, frame: pl.DataFrame) -> list[str]:
+        """In which columns values are missing though no training row misses one, in words: ``'cut' in 3 rows``."""
+        rows = {c.name: int(missing(frame[c.name]).sum()) for c in self.fields if not c.holes}
         return [f"{name!r} in {count:,} row{'s' if count > 1 else ''}" for name, count in rows.items() if count]
 
     def broken(self, frame: pl.DataFrame, x: np.ndarray) -> list[np.ndarray]:
