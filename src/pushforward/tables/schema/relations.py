@@ -82,7 +82,8 @@ def find_relations(columns: Sequence[Column], values: Mapping[str, np.ndarray]) 
 
 def _implied(columns: list[Column], values: Mapping[str, np.ndarray]) -> tuple[list[Column], list[Relation]]:
     """Categories that another category implies; of two that imply each other the first is kept."""
-    named, relations = [column for column in columns if column.categories], []
+    named = [column for column in columns if column.categories]
+    relations: list[Relation] = []
     for column in reversed(named[:]):
         others = [other for other in named if other is not column and other.classes >= column.classes]
         for other in others:
