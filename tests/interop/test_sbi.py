@@ -53,6 +53,24 @@ def test_evaluation_uses_the_average_of_the_weights():
     torch.testing.assert_close(fresh.loss(theta, x), averaged)
 
 
+def test_members_are_trained_apart_and_averaged():
+    from pushforward.interop.sbi import density_estimator
+
+    theta, x = simulate(100)
+    single, second, both = (
+        density_estimator("maf", layers=2, hidden=(16,), average=0.0, **options)(theta, x)
+        for options in ({}, {"seed": 1}, {"members": 2})
+    )
+    logs = torch.stack([net.log_prob(theta[None], x)[0] for net in (single, second)])
+    torch.testing.assert_close(both.loss(theta, x), -logs.mean(0))
+    torch.testing.assert_close(both.eval().loss(theta, x), -logs.logsumexp(0) + torch.tensor(2.0).log())
+    draws, log_prob = both.sample_and_log_prob((6,), x[:3])
+    assert draws.shape == both.sample((6,), x[:3]).shape == (6, 3, 2)
+    torch.testing.assert_close(log_prob, both.log_prob(draws, x[:3]))
+    with pytest.raises(ValueError, match="members must be at least 1, got members=0"):
+        density_estimator(members=0)
+
+
 def test_no_average_and_a_wrong_one():
     from pushforward.interop.sbi import density_estimator
 

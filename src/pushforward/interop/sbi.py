@@ -10,6 +10,7 @@ import torch
 from sbi.neural_nets.estimators.base import ConditionalDensityEstimator
 from torch import Tensor, nn
 
+from ..distributions.average import Average
 from ..distributions.flow import Flow
 from ..posterior.constrain import constrain
 from ..recipes.by_name import flow_by_name
@@ -26,6 +27,7 @@ def density_estimator(
     hidden: Sequence[int] | None = None,
     embedding: nn.Module | None = None,
     average: float = 0.99,
+    members: int = 1,
     seed: int = 0,
 ) -> Callable[[Tensor, Tensor], FlowEstimator]:
     """What sbi's trainers take as ``density_estimator``: p(theta | x) for NPE, p(x | theta) for NLE, by a flow.
@@ -40,10 +42,13 @@ def density_estimator(
         average: Decay of the moving average of the weights that is used in place of the weights themselves wherever
             the estimator is in evaluation mode: for sbi's early stopping and for the posterior. sbi trains at one
             rate to the end, and the average takes out what that leaves of noise. 0 for none.
-        seed: Of the weights.
+        members: So many flows are trained on the same simulations, each by itself, and their average is the density:
+            better where simulations are few, for so many times the time.
+        seed: Of the weights; every further member has the next one.
 
     Raises:
-        ValueError: ``average`` is not in [0, 1); or, once it builds, the name is unknown or a size does not fit.
+        ValueError: ``average`` is not in [0, 1), or ``members`` is below 1; or, once it builds, the name is unknown or
+            a size does not fit.
 
     Example:
         >>> NPE(prior, density_estimator=density_estimator("nsf"))  # doctest: +SKIP
@@ -51,6 +56,8 @@ def density_estimator(
 
     if not 0 <= average < 1:
         raise ValueError(f"average must be in [0, 1), got average={average}")
+    if members < 1:
+        raise ValueError(f"members must be at least 1, got members={members}")
 
     def build(batch_x: Tensor, batch_y: Tensor) -> FlowEstimator:
         """sbi gives the modelled rows first and the conditions second."""
@@ -60,8 +67,12 @@ def density_estimator(
         features = batch_x.shape[-1]
         widths = (max(WIDTH, features),) * 2 if hidden is None else hidden
         options = SPLINES if flow.startswith("nsf") else {}
-        inner = flow_by_name(flow, features, context=context, layers=layers, hidden=widths, options=options, seed=seed)
-        net = constrain(inner, _standardize(batch_x).transform)
+        sizes: dict[str, Any] = {"context": context, "layers": layers, "hidden": widths, "options": options}
+        flows = [
+            constrain(flow_by_name(flow, features, **sizes, seed=seed + k), _standardize(batch_x).transform)
+            for k in range(members)
+        ]
+        net = flows[0] if members == 1 else Average(flows)
         return FlowEstimator(net, embed, batch_x.shape[1:], batch_y.shape[1:], average)
 
     return build
@@ -71,7 +82,8 @@ class FlowEstimator(ConditionalDensityEstimator):
     """A flow with the manners of sbi: inputs ``(sample, batch, features)``, conditions ``(batch, *shape)``.
 
     Args:
-        flow: p(input | embedded condition).
+        flow: p(input | embedded condition). Of an :class:`~pushforward.distributions.average.Average` every member is
+            trained by itself.
         embedding: Maps conditions to the flow's context.
         input_shape: Shape of one input.
         condition_shape: Shape of one condition.
@@ -80,7 +92,7 @@ class FlowEstimator(ConditionalDensityEstimator):
 
     def __init__(
         self,
-        flow: Flow,
+        flow: Flow | Average,
         embedding: nn.Module,
         input_shape: torch.Size,
         condition_shape: torch.Size,
@@ -102,7 +114,10 @@ class FlowEstimator(ConditionalDensityEstimator):
         input, condition, batch = self._broadcast_and_align(input, condition)
         flow, embedding = self._in_use()
         context = embedding(condition.reshape(-1, *self.condition_shape))
-        return flow(input, context.reshape(len(input), batch, -1))
+        context = context.reshape(len(input), batch, -1)
+        if self.training and isinstance(flow, Average):
+            return torch.stack([member(input, context) for member in flow.members]).mean(0)
+        return flow(input, context)
 
     def loss(self, input: Tensor, condition: Tensor, **options: Any) -> Tensor:
         """The negative log-density of each pair, ``(batch,)``, in nats."""
@@ -116,7 +131,11 @@ class FlowEstimator(ConditionalDensityEstimator):
     def sample_and_log_prob(self, sample_shape: torch.Size, condition: Tensor, **options: Any) -> tuple[Tensor, Tensor]:
         """Draws and their log-densities, in one pass."""
         flow, embedding = self._in_use()
-        return flow.rsample_and_log_prob(sample_shape, embedding(condition))
+        context = embedding(condition)
+        if isinstance(flow, Average):
+            draws = flow.sample(sample_shape, context)
+            return draws, flow(draws, context)
+        return flow.rsample_and_log_prob(sample_shape, context)
 
     def _in_use(self) -> tuple[Any, Any]:
         """Flow and embedding: those that are trained, or in evaluation mode their average."""
