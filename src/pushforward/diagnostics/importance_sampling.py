@@ -27,7 +27,7 @@ class Importance:
         log_z: Estimate of log Z, in nats.
         log_z_se: Its standard error, in nats; believe it where k-hat is good.
         kl: Estimate of KL(flow ‖ pi) in nats.
-        missed: The share of pi's mass that was found where the flow has none, from 0 to 1; NaN where nobody looked.
+        missed: The share of pi's mass found where the flow has none, from 0 to 1; NaN where no search was made.
         trusted: Whether estimates from these weights can be used.
         verdict: One sentence on why, or why not.
     """
@@ -157,7 +157,7 @@ def _verdict(n: int, ess: float, k: float, missed: float, unseen: float) -> tupl
             f"Do not trust this fit: the tail of the importance weights is too heavy (k-hat {k:.2f}, above "
             f"{limit:.2f} for {n} draws); train longer or take a more flexible flow."
         )
-    if ess < max(100.0, 0.01 * n):  # fewer, and a handful of draws decides everything
+    if ess < max(100.0, 0.01 * n):  # with fewer, a handful of draws dominates every estimate
         return False, (
             f"Do not trust this fit: the weights leave {ess:.0f} effective draws of {n}, so a few draws decide every "
             "estimate; train longer, anneal the target or take a more flexible flow."

@@ -18,7 +18,7 @@ from ..objectives.target import LogDensity
 
 Height = Callable[[Tensor], Tensor]
 TEMPERATURES = (2.0, 4.0, 8.0, 16.0, 32.0)  # how many times farther out than the flow's own draws the climbs start
-PEAKS = 16  # at most so many are weighed
+PEAKS = 16  # the most that are weighed
 
 
 @torch.no_grad()
@@ -41,8 +41,8 @@ def missed_mass(
         generator: Source of the randomness.
 
     Returns:
-        Found mass / (found mass + Z), from 0 to 1: what was found, so a lower bound. NaN where nobody can look: without
-        climbs, or because the target has no gradient.
+        Found mass / (found mass + Z), from 0 to 1: what was found, so a lower bound. NaN where no search is possible:
+        without climbs, or because the target has no gradient.
     """
 
     def height(z: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What every density can do, and the base distribution of flows."""
+"""The interface of all densities, and the base distribution of flows."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Density(Configurable):
         return torch.Size(shape) if context is None else torch.Size(shape) + context.shape[:-1]
 
     def _check(self, x: Tensor | None, context: Tensor | None) -> tuple[Any, Tensor | None]:
-        """Shapes at the border; nothing here looks at values."""
+        """Checks of shapes; values are not inspected."""
         if context is None and self.context_features:
             raise ValueError(f"context is missing, but the flow was built with context={self.context_features}")
         if context is not None:
@@ -105,7 +105,7 @@ class StandardNormal(Configurable):
         super().__init__()
         self.event_shape = torch.Size(event_shape)
         self.constant = -0.5 * math.log(2 * math.pi) * math.prod(self.event_shape)
-        self.register_buffer("loc", torch.zeros(()), persistent=False)  # says which dtype and device to draw on
+        self.register_buffer("loc", torch.zeros(()), persistent=False)  # gives the dtype and the device of draws
 
     def log_prob(self, z: Tensor) -> Tensor:
         return torch.rsub(sum_event(z.square(), len(self.event_shape)), self.constant, alpha=0.5)  # constant - sum / 2

@@ -119,7 +119,7 @@ class Flow(Density):
         return self
 
     def _check_kinds(self, **given: Tensor | None) -> None:
-        """What may be behind an error of PyTorch's: some flows take other number types, so nothing looks before."""
+        """Names the likely cause of an error of PyTorch; some flows accept other dtypes, so none is refused before."""
         for name, tensor in given.items():
             for kind in ("dtype", "device"):
                 own = {getattr(parameter, kind) for parameter in self.parameters()}

@@ -10,7 +10,7 @@ from ..saving.config import Configurable
 
 
 class Levels(Configurable):
-    """A distribution over 0 … levels-1 with ``num_params`` parameters; all zero is its starting point."""
+    """A distribution over 0 … levels-1 with ``num_params`` parameters; all zero is the initial state."""
 
     num_params: int
     levels: int
@@ -44,8 +44,8 @@ class CategoricalLevels(Levels):
 
 
 class LogisticLevels(Levels):
-    r"""A mixture of logistic distributions cut into K bins; the outermost bins take the tails. Its parameters do not
-    grow with K, and near levels are near.
+    r"""A mixture of logistic distributions cut into K bins; the outermost bins take the tails. Its number of
+    parameters does not grow with K, and neighbouring levels have similar probabilities.
 
     .. math:: P(x) = \sum_k w_k \left[ \sigma\!\left(\tfrac{x^+ - \mu_k}{s_k}\right) -
               \sigma\!\left(\tfrac{x^- - \mu_k}{s_k}\right) \right]
@@ -96,7 +96,7 @@ class LogisticLevels(Levels):
 
 
 def _log_difference(upper: Tensor, lower: Tensor) -> Tensor:
-    """log(sigmoid(u) - sigmoid(l)) for u > l, as a product, which cancels nothing."""
+    """log(sigmoid(u) - sigmoid(l)) for u > l, as a product, which avoids cancellation."""
     return F.logsigmoid(upper) + F.logsigmoid(-lower) + torch.log(-torch.expm1(lower - upper))
 
 

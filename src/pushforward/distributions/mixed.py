@@ -92,7 +92,7 @@ class Categories(Density):
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Starts at the frequencies in a batch of codes, each counted half a time more than it occurs."""
+        """Starts at the frequencies in a batch of codes, each count increased by one half."""
         x, _ = self._check(x, context)
         counts = indicators(x, [len(self.barred)] * len(self.classes)).flatten(0, -2).sum(0) + 0.5
         self.net.biases[-1].copy_((counts / (x[..., 0].numel() + 1)).log())

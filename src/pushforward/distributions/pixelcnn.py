@@ -20,7 +20,7 @@ class PixelCNN(Density):
 
     .. math:: \log P(x \mid c) = \sum_j \log P(x_j \mid x_{1:j-1}, c)
 
-    ``log_prob`` takes one pass. Sampling goes number by number and recomputes only what a new one changes.
+    ``log_prob`` takes one pass. Sampling goes number by number and recomputes only what each new one affects.
 
     Args:
         shape: (C, H, W) of the images.

@@ -1,4 +1,4 @@
-"""A density seen as a ``torch.distributions.Distribution``, for code that speaks that language (Pyro, for one)."""
+"""A density as a ``torch.distributions.Distribution``, for code that expects one, such as Pyro."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Convolutional parameter networks of image couplings: same size out as in, parameters first, zero at the start.
+"""Convolutional parameter networks of image couplings: size-preserving, parameters first, initially zero.
 
 Weights and activations lie in memory with the channels last, which is what convolution kernels prefer; shapes are the
 usual (*batch, C, H, W).
@@ -73,7 +73,7 @@ class ResidualConvNet(Configurable):
         outputs: Channels that get parameters.
         num_params: Parameters for each number of them.
         context: Features of the context.
-        hidden: The width of the trunk, once for every residual block.
+        hidden: The width of the trunk, one for each residual block.
         moved: Parameters are set to zero, which is the identity, where this mask of shape (H, W) is 0.
 
     Raises:

@@ -1,7 +1,8 @@
-"""Fields: networks ``(t, z, context) -> dz/dt`` that a continuous flow follows.
+"""Fields: networks ``(t, z, context) -> dz/dt`` that define a continuous flow.
 
-Any module of that form works. Time comes as ``(n, 1)`` (for images ``(n, 1, 1, 1)``), because every row has its own;
-rows must not see each other. Every field here starts at exactly zero: the flow starts as the identity.
+Any module of this signature works. Time comes as ``(n, 1)`` (for images ``(n, 1, 1, 1)``), because every sample of a
+batch has its own; samples must not influence each other. Every field here starts at exactly zero, so that the flow
+starts as the identity.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class MLPField(Configurable):
     With at most two hidden layers its divergence has a closed form, exact for one more matrix product.
 
     Args:
-        features: Features of a row.
+        features: Features of an event.
         context: Features of the context, 0 for none.
         hidden: Widths of the hidden layers.
         scale: Multiplies the first layer at the start: above 1 for densities with fine structure in few features.
@@ -104,7 +105,7 @@ class ResidualField(Configurable):
               dz/dt = W_{\mathrm{out}} \tanh(h)
 
     Args:
-        features: Features of a row.
+        features: Features of an event.
         context: Features of the context, 0 for none.
         hidden: Width of the blocks.
         blocks: How many.
@@ -138,7 +139,7 @@ class SquashField(Configurable):
     .. math:: h_{l+1} = (W_l h_l + b_l) \circ \sigma(G_l [t, c] + g_l) + B_l [t, c], \quad h_l \leftarrow \tanh(h_l)
 
     Args:
-        features: Features of a row.
+        features: Features of an event.
         context: Features of the context, 0 for none.
         hidden: Widths of the hidden layers.
 
@@ -171,7 +172,7 @@ class SquashField(Configurable):
 
 
 class FourierField(Configurable):
-    r"""A perceptron that reads z and t through waves as well: for densities with fine structure in few features.
+    r"""A perceptron on Fourier features of z and t: for densities with fine structure in few features.
 
     .. math:: h_0 = [z, t, \sin(B z), \cos(B z), \sin(\pi k t), \cos(\pi k t)]_{k = 1..4},\quad
               h_{l+1} = \mathrm{silu}(W_{l+1} h_l + b_{l+1}) \;(+\, V c \text{ at first}),\quad
@@ -181,7 +182,7 @@ class FourierField(Configurable):
     directions and frequencies B are drawn from a normal distribution and trained with the rest.
 
     Args:
-        features: Features of a row.
+        features: Features of an event.
         context: Features of the context, 0 for none.
         hidden: Widths of the hidden layers.
         frequencies: Rows of B.

@@ -1,8 +1,8 @@
 """The network of the autoregressive CNN number by number: a new pixel recomputes only what it changes.
 
-When a row begins, the stack that looks above is run once for that row. Along the row each pixel then costs matrix
+At the start of an image row, the vertical stack is run once for that row. Along the row each pixel then costs matrix
 products over its own hidden units; what its neighbour to the left had is remembered. A whole image so costs about the
-arithmetic of one parallel pass for each colour, in place of one whole pass for every number.
+arithmetic of one parallel pass for each colour, in place of one full pass per number.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class PixelSteps:
         self.left = self.current
 
     def params(self, i: int, j: int) -> Tensor:
-        """Parameters (num_params, n, C) of pixel (i, j), right for every colour whose predecessors are filled."""
+        """Parameters (num_params, n, C) of pixel (i, j), correct for every colour whose predecessors are known."""
         window = self.padded[:, :, i + FIRST, j : j + FIRST]  # (n, C, taps)
         h = torch.addmm(self.given[0][j], window.transpose(1, 2).flatten(1), self.enter[0]) + self.enter[1]
         current = []

@@ -1,7 +1,7 @@
-"""The masked convolutional network of the autoregressive CNN: what it says of a pixel depends on earlier pixels alone.
+"""The masked convolutional network of the autoregressive CNN: the parameters of a pixel depend on earlier pixels alone.
 
 Earlier means: the rows above, the same row to the left, and in the same pixel the channels before (red, green, blue).
-Two stacks see all of that without a blind spot: one looks at the rows above, the other along the row.
+Two stacks cover all of it without a blind spot: a vertical one reads the rows above, a horizontal one the current row.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class FlowMatching(Objective):
     Args:
         flow: A flow with one :class:`~pushforward.transforms.Continuous` transform.
         coupling: ``"independent"`` or ``"optimal"`` (needs SciPy).
-        context_cost: The price of context distance for ``"optimal"``, in units of the mean distance from z to x.
+        context_cost: The cost of context distance for ``"optimal"``, in units of the mean distance from z to x.
         late: Times are 1 - u^late with u uniform on (0, 1]: above 1, more of them are close to the data, where a
             density with fine structure needs a field of fine structure. The best field is the same for all.
 
@@ -91,7 +91,7 @@ class FlowMatching(Objective):
 
 
 class RegularisedLikelihood(Objective):
-    r"""Maximum likelihood with a price on fast and on bent paths (RNODE): fields that are cheap to solve.
+    r"""Maximum likelihood with a penalty on fast and on bent paths (RNODE): fields that are cheap to solve.
 
     .. math:: \mathcal{L} = -\frac{1}{n} \sum_i \log p(x_i \mid c_i)
               + \frac{1}{n} \sum_i \int_0^1 \alpha \lVert f(z_i(t), t) \rVert^2
@@ -105,7 +105,7 @@ class RegularisedLikelihood(Objective):
         jacobian: beta.
 
     Raises:
-        ValueError: the flow has not exactly one continuous transform, or a price is negative.
+        ValueError: the flow has not exactly one continuous transform, or a penalty is negative.
 
     Reference:
         Finlay et al. (2020), How to train your neural ODE, arXiv:2002.02798.
@@ -117,7 +117,7 @@ class RegularisedLikelihood(Objective):
         super().__init__(flow)
         split_at_continuous(flow)
         if not (kinetic >= 0 and jacobian >= 0):
-            raise ValueError(f"prices must not be negative, got kinetic={kinetic}, jacobian={jacobian}")
+            raise ValueError(f"penalties must not be negative, got kinetic={kinetic}, jacobian={jacobian}")
         self.kinetic, self.jacobian = kinetic, jacobian
 
     def forward(self, x: Tensor, context: Tensor | None = None, weights: Tensor | None = None) -> Tensor:

@@ -144,7 +144,7 @@ class ReverseKL(Objective):
     ) -> None:
         super().__init__(flow)
         if not hasattr(flow, "rsample_and_log_prob"):
-            raise TypeError(f"flow must have reparameterised samples, which a {type(flow).__name__} has not")
+            raise TypeError(f"flow must have reparameterised samples, which {type(flow).__name__} does not have")
         if flow.context_features:
             raise ValueError(f"flow was built with context={flow.context_features}, but a target has no context")
         if estimator not in ("path", "reparameterised"):

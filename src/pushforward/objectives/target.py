@@ -1,4 +1,4 @@
-"""The border to a user's log-density: what it has to be, looked at once, and its evaluation in pieces.
+"""A user's log-density: checked once, and evaluated in chunks.
 
 A target is any function of a batch ``(n, *event)`` that returns log pi(x) + constant in nats, of shape ``(n,)``,
 through PyTorch operations.
@@ -20,7 +20,7 @@ LogDensity = Callable[[Tensor], Tensor]
 
 
 def check_target(flow: Flow, log_density: LogDensity, *, differentiable: bool = True) -> None:
-    """Looks at a log-density on a few draws of the flow, without touching anybody's random numbers.
+    """Evaluates a log-density on a few draws of the flow, without advancing the global random generator.
 
     Args:
         flow: The flow that is to be fitted to it.
@@ -62,7 +62,7 @@ def check_finite(value: Tensor, x: Tensor, what: str = "log_density") -> None:
 
 
 def evaluate(log_density: LogDensity, x: Tensor, chunk: int | None = None) -> Tensor:
-    """log pi of every row; with ``chunk``, of so many rows at a time, so that only one piece's graph is in memory."""
+    """log pi of every row; with ``chunk``, that many rows at a time, so that only one chunk's graph is in memory."""
     if chunk is None or len(x) <= chunk:
         value = log_density(x)
     elif torch.is_grad_enabled() and x.requires_grad:
@@ -130,7 +130,7 @@ def _check_gradient(value: Tensor, x: Tensor) -> None:
 
 
 def _check_rows(log_density: LogDensity, x: Tensor, value: Tensor) -> None:
-    """A row's value must not depend on its batch: the flow would be fitted to something that is no density."""
+    """A value must not depend on the rest of the batch, or the flow would be fitted to what is not a density."""
     for part in (slice(0, 1), slice(5, 8)):
         alone = log_density(x[part])
         _check_shape(alone, x[part])
@@ -158,7 +158,9 @@ def _check_fall(flow: Flow, log_density: LogDensity, generator: torch.Generator)
         x, logdet = flow.transform.inverse((r * directions).view(-1, *flow.base.event_shape))
         heights.append(log_density(x) + logdet + power * math.log(r))
     first, second = heights[1] - heights[0], heights[2] - heights[1]
-    grows = (first > 0) & (second >= 0.9 * first) & second.isfinite()  # what grows ever more slowly may still turn
+    grows = (
+        (first > 0) & (second >= 0.9 * first) & second.isfinite()
+    )  # growth that slows down may still turn into a decline
     if bool(grows.any()):
         raise ValueError(
             f"log_density does not fall off far out (in {int(grows.sum())} of {len(grows)} directions), so it has no "

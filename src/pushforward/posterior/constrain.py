@@ -1,4 +1,4 @@
-"""Flows in the space of the user's parameters, and near their target from the start."""
+"""Flows on the constrained space of a user's parameters, initialised near their target."""
 
 from __future__ import annotations
 

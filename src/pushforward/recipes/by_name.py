@@ -23,7 +23,7 @@ FLOWS: dict[str, tuple[str, dict[str, Any]]] = {
     "ffjord": ("ffjord", {}),
 }
 RATES = {"maf": 3e-3, "nsf": 3e-3}  # of a recipe and all its variants, better than 1e-3 on tables
-WIDTH = 128  # of hidden layers, where nobody chose one and the features are fewer
+WIDTH = 128  # of hidden layers by default, where the features are fewer
 
 
 def learning_rate(name: str) -> float:

@@ -12,7 +12,7 @@ from . import images as zoo_images
 from . import tables as zoo
 
 IMAGE_FLOWS = {"glow": (8, 64), "realnvp": (6, 32), "pixelcnn": (6, 32)}
-"""For images: layers and their width where nobody chose."""
+"""For images: default number of layers and their width."""
 
 
 def image_flow_by_name(
@@ -68,6 +68,6 @@ def default_image_flow(shape: Sequence[int]) -> str:
 
 
 def default_scales(shape: Sequence[int]) -> int:
-    """How often Glow halves an image where nobody chose."""
+    """How often Glow halves an image by default."""
     roomy = [times for times in (1, 2, 3) if times <= possible_squeezes(shape) and min(shape[1:]) >= 4 * 2**times]
     return max(roomy, default=1)

@@ -48,7 +48,7 @@ def read_config(path: Path) -> dict[str, Any]:
     file = path / "config.json"
     if not path.is_dir():
         raise CheckpointError(f"{path} is not a saved model: there is no such directory")
-    if not file.is_file():  # a pipe or a device would be read for ever
+    if not file.is_file():  # a pipe or a device would block the read forever
         raise CheckpointError(f"{file} is missing: {path} is not a saved model")
     try:
         if file.stat().st_size > MAX_CONFIG_BYTES:

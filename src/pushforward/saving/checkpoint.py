@@ -35,8 +35,8 @@ MODULES = 2**17  # that a model may have, shared ones counted as often as they s
 def save(model: Configurable, path: str | Path, *, extra: dict[str, Any] | None = None) -> None:
     """Writes a model as it is now, as a directory; one that holds a model already is replaced in one step.
 
-    Parts may have been replaced, added, taken out or frozen since the model was made. Before anything is written the
-    model is built anew from its description and compared: what would not come back is refused.
+    Parts may have been replaced, added, removed or frozen since the model was made. Before anything is written, the
+    model is rebuilt from its description and compared with the original; what the file cannot restore is refused.
 
     Args:
         model: A flow or any other configurable module, on any device.
@@ -221,7 +221,7 @@ def _modules(value: Any, shared: dict[Any, int]) -> int:
 
 class _Bounded(TorchDispatchMode):
     """Refuses an operation before it allocates, once all results together exceed a number of elements, and once there
-    were so many operations that the file, not the model, must be at fault: tensors in the place of sizes count slowly.
+    were more operations than any sound model needs: tensors in place of sizes make loops run for very long.
 
     Each operation is tried on the meta device first, where tensors have shapes and no memory.
     """

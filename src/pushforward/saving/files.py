@@ -58,7 +58,7 @@ def replace_directory(new: Path, path: Path) -> None:
 
 
 def remove_directory(path: Path) -> None:
-    """Removes a directory under another name, so that nobody meets half of it."""
+    """Removes a directory under another name, so that no reader finds half of it."""
     doomed = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     with contextlib.suppress(OSError):
         os.rename(path, doomed)

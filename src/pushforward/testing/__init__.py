@@ -1,4 +1,4 @@
-"""Public checks for transforms and flows of your own: every claim of a log-determinant is put against autodiff.
+"""Public checks for transforms and flows of your own: every log-determinant is compared with autodiff.
 
 Each check raises :class:`CheckError` with one sentence on what is wrong, or returns a small :class:`Report`. Every
 flow starts as the identity, where a wrong log-determinant is easily right by chance: call :func:`randomize` first.
@@ -36,7 +36,7 @@ __all__ = ["TOLERANCES", "CheckError", "Report", "check_flow", "check_transform"
 
 @dataclass(frozen=True)
 class Report:
-    """What a check found where all is well.
+    """The figures of a check that passed.
 
     Attributes:
         structure: The Jacobian of ``forward``: ``"diagonal"``, ``"triangular"`` or ``"full"``. Lecture: "Jacobian

@@ -1,4 +1,4 @@
-"""What the checks look at, one promise each: results, Jacobians, batches, gradients, copies, densities."""
+"""The checks, one property each: results, Jacobians, batches, gradients, copies, densities."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class Target:
     Attributes:
         log_density: Maps ``(n, features)`` to ``(n,)``, in nats.
         features: Features of a row.
-        log_z: The logarithm of its integral, None where nobody knows it.
+        log_z: The logarithm of its integral, None where it is unknown.
         support: Blocks for :func:`pushforward.constrain`, ``(constraint, size)``; empty for the whole space.
     """
 

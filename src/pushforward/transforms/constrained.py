@@ -66,9 +66,9 @@ class Below(Elementwise):
 class Between(Elementwise):
     r"""Data between two bounds: :math:`x = \mathrm{low} + (\mathrm{high} - \mathrm{low})\,\Phi(z)`.
 
-    With the normal distribution function, normal noise is uniform between the bounds, and a density that does not
-    vanish there has the tails of a normal in z. Under a logit it would have exponential ones, which no flow from a
-    normal base matches, and importance weights without a variance.
+    The normal distribution function maps normal noise to a uniform variable between the bounds, so a density that does
+    not vanish at a bound has normal tails in z. Under a logit its tails would be exponential, which a flow from a
+    normal base cannot match, and importance weights would have infinite variance.
 
     Args:
         low: The lower bound.
@@ -140,7 +140,7 @@ class StickBreaking(Transform):
 
 
 class Blocks(Transform):
-    """Another map for every block of a row: a posterior's parameters, say, each with its own support.
+    """A separate map for each block of features, such as posterior parameters with different supports.
 
     Args:
         maps: One transform of rows for each block, in the order of the row.
@@ -148,7 +148,7 @@ class Blocks(Transform):
         noise_sizes: How many features of z; where not given, as many as of x.
 
     Raises:
-        ValueError: the lists are empty or of different lengths, a map is not one of rows, or a size is below 1.
+        ValueError: the lists are empty or differ in length, a map does not act on vectors, or a size is below 1.
     """
 
     def __init__(

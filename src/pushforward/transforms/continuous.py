@@ -23,7 +23,9 @@ from ..numerics.ode.tableau import TABLEAUS
 from .base import Transform
 from .solution import Solution
 
-EXACT_UP_TO = 32  # features up to which trace="auto" is exact without a closed form: there it costs about ten probes
+EXACT_UP_TO = (
+    32  # features up to which trace="auto" is exact without a closed form; 32 cost about as much as ten probes
+)
 
 
 class Continuous(Transform):
@@ -32,17 +34,18 @@ class Continuous(Transform):
     .. math:: \log|\det \partial z(t_1) / \partial z(t_0)| = \int_{t_0}^{t_1} \mathrm{tr}\,
               \frac{\partial f}{\partial z}(z(t), t)\, dt
 
-    Every row has steps of its own, so its result does not depend on the rest of the batch. A row that cannot be solved
-    becomes NaN, with a warning if its input was finite.
+    Every sample has its own step sizes, so its result does not depend on the rest of the batch. A sample that cannot be
+    solved becomes NaN, with a warning if its input was finite.
 
     Args:
-        field: Any module ``(t, z, context=None) -> dz/dt`` that treats rows independently; t has the dimensions of z.
+        field: Any module ``(t, z, context=None) -> dz/dt`` that treats samples independently;
+            t has the dimensions of z.
         solver: "dopri5", "tsit5" or "bosh3", which choose their steps; or, with ``steps``, also "euler", "midpoint" and
             "rk4".
         rtol: Relative tolerance of a step.
         atol: Absolute tolerance of a step.
-        steps: So many equal steps in place of adaptive ones.
-        max_steps: Attempted steps after which a row is given up.
+        steps: Number of equal steps, in place of adaptive ones.
+        max_steps: Attempted steps after which a sample is given up.
         trace: "closed" (fields with a closed form), "exact" (one product for each feature), "hutchinson" (an unbiased
             estimate), or "auto": the first of these that is affordable.
         probes: Number of Hutchinson's probes.
@@ -252,7 +255,7 @@ class Continuous(Transform):
     def _solution(self, shape, batch, arrived, integrals, outcome, kind, energies) -> Solution:
         parts = {}
         if energies:
-            # Integrals run with the sign of time; an energy does not.
+            # integrals change sign with the direction of time; an energy does not
             parts = {"kinetic": integrals[-2].abs().view(batch), "jacobian": integrals[-1].abs().view(batch)}
             integrals = integrals[:-2]
         if kind is not None:

@@ -1,6 +1,6 @@
-r"""From whole numbers to densities: dequantisation inside the model, and the logit that unbounds what it gives.
+r"""From whole numbers to densities: dequantisation inside the model, and the logit that maps it to the real line.
 
-A density p of images in [0, 1) gives discrete images with K levels a probability,
+A density p of images in [0, 1) defines a probability of discrete images with K levels,
 
 .. math:: \log P(x) = \log \int_{[0,1)^D} p\left(\tfrac{x + u}{K}\right) K^{-D}\, du
           \ge \mathbb{E}_{q(u \mid x)} \left[ \log p\left(\tfrac{x + u}{K}\right) - D \log K - \log q(u \mid x) \right]
@@ -45,7 +45,7 @@ class Dequantise(Transform):
         if levels < 2:
             raise ValueError(f"levels must be at least 2, got levels={levels}")
         self.levels, self.event_dim = levels, event_dim
-        self.register_buffer("like", torch.zeros(()), persistent=False)  # says which dtype to work in
+        self.register_buffer("like", torch.zeros(()), persistent=False)  # gives the dtype to work in
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x = x.to(self.like.dtype)
@@ -96,7 +96,7 @@ class VariationalDequantise(Transform):
         return (x + v.sigmoid()) / self.levels, -sum_event(log_q + math.log(self.levels), 3)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The level of z; its log-determinant leaves out the noise, which z alone does not tell."""
+        """The level of z; its log-determinant leaves out the noise, which cannot be recovered from z."""
         x = _cell(z, self.levels)
         return x, x.new_full(x.shape[:-3], x.shape[-3:].numel() * math.log(self.levels))
 

@@ -49,7 +49,7 @@ class Diagonal(Transform):
     r"""z = exp(log_scale) · x + shift. :math:`\log|\det| = \sum_j \mathrm{log\_scale}_j`; O(m) in both directions.
 
     Args:
-        features: m, the features of a row.
+        features: m, the features of an event.
 
     Reference:
         Lecture: "Linear normalizing flows", diagonal matrix.
@@ -70,9 +70,9 @@ class Diagonal(Transform):
 
 
 class Matrix(Transform):
-    r"""z = W x with a square W of which the subclasses know a cheap log-determinant and a cheap inverse.
+    r"""z = W x with a square W; subclasses give it a cheap log-determinant and a cheap inverse.
 
-    Costs per row are stated by each subclass; :math:`\log|\det|` depends on the parameters alone.
+    Costs per sample are stated by each subclass; :math:`\log|\det|` depends on the parameters alone.
     """
 
     def weight(self) -> Tensor:
@@ -84,11 +84,11 @@ class Matrix(Transform):
         raise NotImplementedError
 
     def apply_weight(self, x: Tensor) -> Tensor:
-        """W x for every row of x, (n, m)."""
+        """W x for each of n vectors, (n, m)."""
         raise NotImplementedError
 
     def solve(self, z: Tensor) -> Tensor:
-        """W⁻¹ z for every row of z, (n, m)."""
+        """W⁻¹ z for each of n vectors, (n, m)."""
         raise NotImplementedError
 
     def arguments(self) -> dict[str, Any]:
@@ -236,7 +236,7 @@ class QR(Matrix):
 
     .. math:: \log|\det W| = \sum_j \log R_{jj}
 
-    O(m) for the log-determinant, O(m^2) per row for either direction, since :math:`Q^{-1} = Q^\top`. W is decomposed
+    O(m) for the log-determinant, O(m^2) per sample for either direction, since :math:`Q^{-1} = Q^\top`. W is decomposed
     once, afterwards the factors are trained and Q stays orthogonal. ``factors`` holds R above the diagonal, log R_jj
     on it, and below it what makes Q:
 

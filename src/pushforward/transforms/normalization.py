@@ -1,4 +1,4 @@
-"""Shifts and scales that are set from data: once and for all (Standardize), or as a start for training (ActNorm)."""
+"""Shifts and scales from data: fixed (Standardize), or as the initial values of trained parameters (ActNorm)."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Standardize(Transform):
 
 
 class Whiten(Transform):
-    r"""z = L⁻¹ (x - loc): what has mean loc and covariance L Lᵀ comes out white. Constants that are not trained.
+    r"""z = L⁻¹ (x - loc), which whitens data of mean loc and covariance L Lᵀ. Its constants are not trained.
 
     .. math:: \log|\det| = -\sum_j \log L_{jj}
 
@@ -91,8 +91,8 @@ class Whiten(Transform):
 class ActNorm(Transform):
     r"""z = (x + bias) · exp(log_scale) per feature (rows) or per channel (images), trained like any parameter.
 
-    Starts as the identity; ``initialize(x)`` sets it so that this batch comes out with mean 0 and variance 1. Nothing
-    happens behind the caller's back in ``forward``.
+    Starts as the identity; ``initialize(x)`` normalises this batch to mean 0 and variance 1.
+    ``forward`` itself never initialises anything.
 
     Args:
         features: Features of a row, or channels of an image.

@@ -1,4 +1,4 @@
-"""Where float64 data meet float32 networks: large offsets survive standardising, and the networks stay fast."""
+"""The boundary between float64 data and float32 networks: large offsets keep their digits, and networks stay fast."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from .base import Transform
 
 
 class Precision(Transform):
-    r"""z = x, rounded to the precision of the layers behind it; :math:`\log|\det| = 0`. Samples come out in float64.
+    r"""z = x, rounded to the precision of the layers that follow; :math:`\log|\det| = 0`. Samples come out in float64.
 
-    Put it behind a :class:`Standardize`. A timestamp of 1.7e9 seconds has a resolution of two minutes in float32, but
-    not once a mean is taken off in float64; float64 minus float32 constants is float64, so the constants may be either.
+    Put it after a :class:`Standardize`. A timestamp of 1.7e9 seconds has a resolution of two minutes in float32, but
+    not after a mean was subtracted in float64; float64 minus float32 gives float64, so the constants may be either.
     """
 
     like: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("like", torch.zeros(()), persistent=False)  # says the precision of the layers behind
+        self.register_buffer("like", torch.zeros(()), persistent=False)  # gives the precision of the layers that follow
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return x.to(self.like.dtype), x.new_zeros(x.shape[:-1])

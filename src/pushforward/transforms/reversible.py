@@ -1,6 +1,6 @@
-"""Backpropagation without stored activations: what the backward pass needs is recomputed from the outputs.
+"""Backpropagation without stored activations: the backward pass recomputes them from the outputs.
 
-A flow is invertible, so the memory that training takes need not grow with its depth: only the last output is kept.
+A flow is invertible, so the activation memory of training need not grow with its depth: only the last output is kept.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from .elementwise import sum_event
 
 
 class Reversible(Transform):
-    r"""The same map as ``Compose(transforms)``, with the same gradients, and memory for the activations of one part.
+    r"""The same map as ``Compose(transforms)``, with the same gradients and the activation memory of a single part.
 
-    In the backward pass each part, the last first, gets its input back from its output, :math:`x = g(z)`, and is run
-    once more under autodiff. A coupling costs one network pass for both, since the part that is kept is the same on
-    either side: about a third more time in all. Gradients of gradients are not available.
+    The backward pass goes through the parts in reverse order: each recovers its input from its output,
+    :math:`x = g(z)`, and is run again under autodiff. A coupling needs one network pass for both, since the kept part
+    is the same before and after: about a third more time in all. Gradients of gradients are not available.
 
     Args:
         transforms: The transforms, in the order from data to noise.

@@ -1,4 +1,4 @@
-"""What a solve of a continuous flow reports: the result, and for every row how it went."""
+"""What a solve of a continuous flow reports: the result, and for each sample how it ended."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FAILURES = {
 
 @dataclass(frozen=True)
 class Solution:
-    """What a solve found, one entry for each row of the batch, and what it took."""
+    """What a solve found, one entry per sample of the batch, and at what cost."""
 
     z: Tensor  # (*batch, *event) the end; NaN where it was not reached
     status: Tensor  # (*batch,) of pushforward.numerics.ode.method.Status; 0 is success
@@ -26,7 +26,7 @@ class Solution:
     evaluations: Tensor  # (*batch,) of the field
     max_steps: int
     logdet: Tensor | None = None  # (*batch,) log|det dz/dx| in nats
-    error: Tensor | None = None  # (*batch,) the largest error of z in a row, estimated where that was asked
+    error: Tensor | None = None  # (*batch,) the largest error of z in a sample, where an estimate was requested
     logdet_error: Tensor | None = None  # (*batch,) that of logdet, in nats
     standard_error: Tensor | None = None  # (*batch,) of logdet, where it was estimated with probes
     kinetic: Tensor | None = None  # (*batch,) the integral of |f|^2
@@ -34,7 +34,7 @@ class Solution:
 
     @property
     def message(self) -> str:
-        """One sentence about the rows that did not arrive; empty when all did."""
+        """One sentence about the samples that did not reach the end time; empty when all did."""
         lost = [(status, int((self.status == status).sum())) for status in FAILURES]
         parts = [f"{count} {FAILURES[status].format(max_steps=self.max_steps)}" for status, count in lost if count]
         return f"of {self.status.numel()} rows, {'; '.join(parts)}: their results are NaN" if parts else ""
