@@ -18,7 +18,7 @@ from ..tables.formats.source import STANDARD, without_credentials
 from .judging import compare, info, report
 from .learning import demo, fit
 from .options import command_line
-from .using import sample, score
+from .using import impute, sample, score
 
 HELP = """Learn the density of a table or of images, score its rows, draw new ones, and report.
 
@@ -34,7 +34,7 @@ in nats, in the table's own units. Images are folders of pictures, NumPy or MNIS
 """
 
 app = App(name="pushforward", help=HELP, version=__version__)
-COMMANDS: tuple[Callable[..., None], ...] = (demo, fit, score, sample, report, compare, info)
+COMMANDS: tuple[Callable[..., None], ...] = (demo, fit, score, sample, impute, report, compare, info)
 for place, command in enumerate(COMMANDS):
     app.command(command, sort_key=place)
 

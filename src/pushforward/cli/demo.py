@@ -31,9 +31,9 @@ def run(
     folder = output / "model"
     names = {kind: output / name for kind, name in FILES.items()}
     training = TrainingOptions(budget=budget, limit=LIMIT if budget is None else None, seed=seed)
-    options = TableOptions(flow=flow, training=training)
+    options = TableOptions(flow=flow, queries=False, training=training)
     length = f"--limit {LIMIT}" if budget is None else f"--budget {budget:g}"
-    command = f"pushforward fit {data} -o {folder} --flow {flow} {length} --seed {seed}"
+    command = f"pushforward fit {data} -o {folder} --flow {flow} {length} --seed {seed} --no-queries"
     console.say(f"1. {command}")
     summary = fit_table(data, folder, options, console, command)
     model = TableDensity.load(folder)

@@ -58,6 +58,7 @@ def fit(
     strict: Annotated[bool, Parameter(negative="")] = False,
     weights: str | None = None,
     drop_missing: DropMissing = False,
+    queries: bool = True,
     bounds_: Annotated[list[str] | None, Parameter(name="--bounds", negative="")] = None,
     seed: Seed = 0,
     epochs: int | None = None,
@@ -116,6 +117,8 @@ def fit(
             probability each, and no others are drawn.
         strict: Refuse what would be decided otherwise: missing cells, constants, names and free text.
         weights: A column that says how much each row counts, in training and in all figures; it is not modelled.
+        queries: Train a guide beside the density, for as long again at most: it answers questions about some of the
+            columns (impute, score --given, sample --given). --no-queries leaves it out.
         bounds_: An interval that a column stays in, as in share=0,1 (or weight=0, for no upper end). May be repeated.
         epochs: Passes over the training rows.
         steps: Batches to train on.
@@ -184,6 +187,7 @@ def fit(
         weights=weights,
         bounds=bounds(bounds_ or []),
         drop_missing=drop_missing,
+        queries=queries,
         samples=16 if samples is None else samples,
         stream=stream,
         training=training,

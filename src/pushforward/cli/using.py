@@ -1,4 +1,4 @@
-"""The commands that use a model: ``score`` and ``sample``."""
+"""The commands that use a model: ``score``, ``sample`` and ``impute``."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def score(
     keep: str | None = None,
     explain: Annotated[bool, Parameter(negative="")] = False,
     explain_below: float | None = None,
+    given: str | None = None,
     drop_missing: DropMissing = False,
     samples: Samples = None,
     seed: Seed = 0,
@@ -33,8 +34,9 @@ def score(
     """The log-density of every row of a table, or of every image, and its percentile among the training data.
 
     Writes one row of scores per row of the table, in its order: log_density (nats, in the table's units), percentile,
-    and standard_error where whole or rounded numbers make the density an average over cells. Of images: the file or
-    number of each, log_density, bits_per_dim and percentile.
+    and standard_error where whole or rounded numbers make the density an average over cells, or where cells or columns
+    are missing, which are integrated out. Of images: the file or number of each, log_density, bits_per_dim and
+    percentile.
 
     Args:
         data: The table, as for `pushforward fit`; its columns are found by name, in any order. What is larger than
@@ -47,6 +49,7 @@ def score(
         explain: Add what makes a row unlikely: the column to blame, the value that would fit, and for every column by
             how many nats the row would be likelier with the best other value there.
         explain_below: Explain the rows up to this percentile, instead of 5.
+        given: Condition on these columns, as in cut,color: log_density is that of the other columns given them.
         drop_missing: Give rows with missing or infinite values no score, instead of refusing the table.
     """
     from .models import open_model
@@ -59,6 +62,7 @@ def score(
         raise InputError(f"--explain-below {explain_below:g}: expected a percentile, 0 to 100")
     if samples is not None and samples < 1:
         raise InputError(f"--samples {samples}: expected at least 1")
+    choices = {"given": names("--given", given)} if given else {}
     console.result(
         open_model(model, device).score_file(
             located(data, query, table, sheet),
@@ -69,6 +73,7 @@ def score(
             seed=seed,
             drop_missing=drop_missing,
             explain_below=explain_below,
+            **choices,
         )
     )
 
@@ -92,8 +97,8 @@ def sample(
         output: The rows: a file of any format of tables, - for standard output, or a new table of a database, as in
             'shop.duckdb?table=samples'. Images: a .png with all of them, a .npy, or a .npz with their
             classes.
-        given: The value of a column that the model is conditioned on, as in cut=Ideal. May be repeated. Of images, as
-            in class=3; without it, all classes in turn.
+        given: The value of a column, as in cut=Ideal: rows are drawn given it. May be repeated. Of images, as in
+            class=3; without it, all classes in turn.
         temperature: Below 1, rows closer to the most typical ones; 1 samples the density itself.
     """
     from .models import open_model
@@ -107,3 +112,34 @@ def sample(
         raise InputError(f"--temperature {temperature}: expected a positive number; 1 samples the density itself")
     opened = open_model(model, device)
     console.result(opened.sample_file(n, place, fixed, console, seed=seed, temperature=temperature))
+
+
+def impute(
+    model: Model,
+    data: str,
+    *,
+    output: Annotated[str, Parameter(name=["--output", "-o"])],
+    query: Query = None,
+    table: TableName = None,
+    sheet: Sheet = None,
+    draws: int = 1,
+    seed: Seed = 0,
+    device: Device = "auto",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fill the missing cells of a table with draws from their density given the rest of their own row.
+
+    Args:
+        data: The table, as for `pushforward fit`; columns of the model that it lacks are drawn, too.
+        output: The filled table: as for `pushforward sample`.
+        draws: How many filled tables are written one after another, for multiple imputation.
+    """
+    from .models import open_model
+
+    place = located(output, writing=True)
+    console = console_for(json, quiet, place)
+    if draws < 1:
+        raise InputError(f"--draws {draws}: expected at least 1")
+    found = located(data, query, table, sheet)
+    console.result(open_model(model, device).impute_file(found, place, console, draws=draws, seed=seed))

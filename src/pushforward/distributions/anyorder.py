@@ -99,13 +99,21 @@ class AnyOrder(Density):
         classes = list(classes)
         return [size or 2 for size in classes], [size or 3 * bins + 1 for size in classes]
 
-    def log_prob(self, x: Tensor, context: Tensor | None = None, *, given: Tensor | None = None) -> Tensor:
+    def log_prob(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        *,
+        given: Tensor | None = None,
+        order: Sequence[int] | None = None,
+    ) -> Tensor:
         """log p(the other observed entries | the given ones, context) in nats, of shape ``(*batch,)``.
 
         Args:
             x: ``(*batch, features)``; NaN where an entry was not observed.
             context: The context, broadcastable to the batch.
             given: Which entries to condition on, bool of shape ``(features,)`` or ``(*batch, features)``.
+            order: Along which order; that of the entries where not given.
 
         Raises:
             ValueError: shapes do not fit.
@@ -115,7 +123,7 @@ class AnyOrder(Density):
         batch, x, known = x.shape[:-1], x.reshape(-1, len(self.classes)), known.reshape(-1, len(self.classes))
         (v, read, slope), context = self._read(x), self._rows(context, batch)
         seen, known, total = ~x.isnan(), known.t(), v.new_zeros(len(x))
-        for j in range(len(self.classes)):
+        for j in range(len(self.classes)) if order is None else order:
             params = self.net.params(self.net(read * known[self.entry], context), j)
             wanted = seen[:, j] & ~known[j]
             total = total + torch.where(wanted, self._entry(j, v[j], params) + slope[j], 0.0)

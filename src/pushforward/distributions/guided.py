@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -170,6 +171,7 @@ class Guided(Density):
         seed: int = 0,
         candidates: int = 32,
         spread: Spread | None = None,
+        allowed: Callable[[Tensor], Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Draws of the missing entries of every row given the others.
 
@@ -180,11 +182,12 @@ class Guided(Density):
             seed: Of the draws; rows that are alike get different ones.
             candidates: Draws of the guide from which those of the joint are resampled, at least 4 for each.
             spread: As for :meth:`marginal`.
+            allowed: Says of filled rows ``(K, n, features)`` which may be drawn, ``(K, n)``.
 
         Returns:
             ``(draws, n, features)`` without holes, and the effective numbers of candidates, ``(n,)``.
         """
-        rows = self._holed(x, context, seed, spread).told_apart()
+        rows = replace(self._holed(x, context, seed, spread).told_apart(), allowed=allowed)
         filled = rows.x.repeat(draws, 1, 1)
         count = torch.full((len(rows),), math.inf, dtype=torch.float64)
         candidates = max(candidates, 4 * draws)
@@ -206,18 +209,19 @@ class Guided(Density):
     def _draws(self, rows: Holed, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Draws of the guide ``(K, n, features)`` and their log-weights ``(K, n)``."""
         points, z, correction = rows.draws(start, stop)
-        filled, log_w = self._weigh(points, z, rows.context)
+        filled, log_w = self._weigh(points, z, rows)
         return filled, log_w + correction
 
     def _annealed(self, rows: Holed, particles: int) -> tuple[Tensor, Tensor, Tensor]:
         """Draws of the joint ``(particles, n, features)``, the log marginal density and its error, by a path to it."""
         points = rows.points(particles)
-        return anneal(lambda z: self._weigh(points, z, rows.context), rows, particles)
+        return anneal(lambda z: self._weigh(points, z, rows), rows, particles)
 
-    def _weigh(self, points: Tensor, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _weigh(self, points: Tensor, z: Tensor, rows: Holed) -> tuple[Tensor, Tensor]:
         """The rows filled from noise, and log p(filled) - log q(what was filled | what was there)."""
-        filled, log_q = self.guide.fill(points, z.to(self.guide.loc), context)
-        return filled, self._log_p(filled, context) - log_q.double().nan_to_num(nan=math.inf)
+        filled, log_q = self.guide.fill(points, z.to(self.guide.loc), rows.context)
+        log_w = self._log_p(filled, rows.context) - log_q.double().nan_to_num(nan=math.inf)
+        return filled, log_w if rows.allowed is None else log_w.masked_fill(~rows.allowed(filled), -math.inf)
 
     def _log_p(self, x: Tensor, context: Tensor | None) -> Tensor:
         log_p = self.joint.log_prob(x, None if context is None else context.expand(*x.shape[:-1], -1)).double()

@@ -28,6 +28,7 @@ class Holed:
         seed: Of the Sobol sequence.
         numbers: Which entries are numbers, ``(features,)``.
         spread: Maps rows ``(K, n, features)`` and uniform numbers of that shape to points of the rows' cells.
+        allowed: Says of filled rows ``(K, n, features)`` which may be, ``(K, n)``.
     """
 
     x: Tensor
@@ -36,6 +37,7 @@ class Holed:
     seed: int
     numbers: Tensor
     spread: Callable[[Tensor, Tensor], Tensor] | None = None
+    allowed: Callable[[Tensor], Tensor] | None = None
 
     @staticmethod
     def of(x: Tensor, context: Tensor | None, seed: int, numbers: Tensor, spread: Any = None) -> Holed:

@@ -73,7 +73,7 @@ class FittedDensity(ABC):
             NotSaved: it is not at ``path``; says why, and where it is instead.
         """
         self._require_fit()
-        save(self.density, Path(path), jsonable(self.facts))
+        save(self._whole(), Path(path), jsonable(self.facts))
         self.path = Path(path)
 
     @classmethod
@@ -116,6 +116,12 @@ class FittedDensity(ABC):
     ) -> dict[str, Any]:
         """``pushforward sample``: new rows, or images, in a file; returns a summary."""
 
+    def impute_file(
+        self, data: Location, output: Location, console: Console, *, draws: int = 1, seed: int = 0
+    ) -> dict[str, Any]:
+        """``pushforward impute``: a table with its missing cells drawn, in a file; returns a summary."""
+        raise InputError(f"{self.called}: only tables have missing cells that can be drawn")
+
     def compare_file(self, other: FittedDensity, data: Location, console: Console, **choices: Any) -> dict[str, Any]:
         """``pushforward compare``: the paired difference of two models on a file; returns it."""
         return compare((self, other), self.subject.read_file(data), console, **choices)
@@ -155,6 +161,10 @@ class FittedDensity(ABC):
     def _hold(self, density: Density, facts: dict[str, Any]) -> None:
         """Becomes the fitted model of a density and its facts."""
         self.density, self.facts = density, facts
+
+    def _whole(self) -> Density:
+        """What is saved."""
+        return self.density
 
     def _require_fit(self) -> None:
         if not hasattr(self, "density"):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ..distributions.anyorder import AnyOrder
 from ..nets.subset import SubsetNet
+from ..transforms.base import Transform
 
 
 def anyorder(
@@ -16,6 +17,7 @@ def anyorder(
     layers: int = 2,
     bins: int = 8,
     classes: Sequence[int | None] | None = None,
+    first: Sequence[Transform | None] | None = None,
 ) -> AnyOrder:
     """One model of every conditional p(any entries | any others), exact along an order; NaN stands for unobserved.
 
@@ -28,6 +30,7 @@ def anyorder(
         layers: Residual blocks.
         bins: Bins of each number's spline.
         classes: For every feature, its number of categories, or None for a number; all are numbers by default.
+        first: For every feature, a map from its units to a scale that suits, of ``event_dim`` 0, or None.
 
     Raises:
         ValueError: a size is not positive, or ``classes`` does not have one entry for each feature, or has one below 2.
@@ -48,4 +51,4 @@ def anyorder(
         raise ValueError(f"classes must hold at least 2, or None, for each of {features} features, got {classes}")
     inputs, outputs = AnyOrder.sizes(sizes, bins)
     net = SubsetNet(inputs, outputs, context=context, hidden=hidden, layers=layers)
-    return AnyOrder(net, sizes, bins=bins, context=context)
+    return AnyOrder(net, sizes, bins=bins, first=first, context=context)

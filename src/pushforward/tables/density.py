@@ -17,6 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ..distributions.base import Density
+from ..distributions.guided import Guided
 from ..models.base import FittedDensity
 from ..models.compare import compare
 from ..models.console import Console
@@ -33,9 +34,11 @@ from .fit import fit_table
 from .formats.frames import from_frame, is_path, to_frame
 from .formats.source import Location
 from .formats.table import delivered
+from .guide import joint_of
+from .impute import impute, impute_file
 from .options import TableOptions
 from .read import WEIGHTS, Read, from_frame_or_file, read_any
-from .sample import check_given, draw, given_values, sample_file
+from .sample import draw, sample_file
 from .schema.cells import cell_log_density
 from .schema.schema import Schema
 from .score import score_file
@@ -66,6 +69,7 @@ class TableDensity(FittedDensity):
         device: ``cpu``, ``cuda`` or ``auto``.
         strict: Refuse what would be decided otherwise, with a sentence in ``notes_``: missing cells, constants, columns
             that follow from others, names and free text.
+        queries: Train a guide beside the flow, at most as long again: it answers questions about some of the columns.
         random_state: Fixes everything that is drawn at random.
         layers, hidden: The flow's layers, and widths of its hidden layers.
         batch_size, lr, patience: As in :func:`pushforward.fit`.
@@ -75,6 +79,7 @@ class TableDensity(FittedDensity):
 
     Attributes:
         density: The fitted density: of rows of numbers, with categories as codes.
+        guided: The same with its guide, which answers questions about some of the columns; None with ``queries=False``.
         schema: What each column was taken for.
         summary_: Held-out figures and how the training went.
         notes_: What was decided about the table, in sentences.
@@ -90,6 +95,7 @@ class TableDensity(FittedDensity):
 
     kind: ClassVar[str] = "table"
     schema: Schema
+    guided: Guided | None = None
 
     def __init__(
         self,
@@ -106,6 +112,7 @@ class TableDensity(FittedDensity):
         threads: int | str = "auto",
         device: str = "auto",
         strict: bool = False,
+        queries: bool = True,
         random_state: int = 0,
         layers: int | None = None,
         hidden: Sequence[int] | None = None,
@@ -126,6 +133,7 @@ class TableDensity(FittedDensity):
             categories=tuple(categories),
             bounds=dict(bounds or {}),
             strict=strict,
+            queries=queries,
             drop_missing=drop_missing,
             numbers=tuple(numbers),
             samples=samples,
@@ -216,14 +224,16 @@ class TableDensity(FittedDensity):
         """The log-density of every row, in nats, in the table's own units.
 
         Args:
-            table: The rows; columns are found by name, in any order.
+            table: The rows; columns are found by name, in any order. Missing cells are integrated out, and so are
+                columns that the table does not have: the density is that of what is there.
             given: Condition on these columns: log p(the others | these).
             errors: Whether to return standard errors, too: where columns have cells, the density is an average over
-                ``samples`` points of each.
+                ``samples`` points of each, and what is missing is integrated over weighted draws.
 
         Returns:
             ``(n,)`` float64, or a pair of such. Missing cells are integrated out; where training rows miss some in a
             column, that a cell is missing there is part of the row's probability.
+            NaN for rows without any cell to ask for.
 
         Raises:
             InputError: a column is missing, or holds something else than in training.
@@ -231,11 +241,7 @@ class TableDensity(FittedDensity):
         self._require_fit()
         frame = from_frame_or_file(table)
         queries.check_asked(self, frame, given)
-        self.schema.check(frame, SOURCE)
-        rows = Rows(*self.schema.encode(frame, SOURCE))
-        value, error = self.log_density(rows, samples=self.samples, seed=self.seed)
-        for broken in self.schema.broken(frame, rows.x.numpy()):
-            value, error = np.where(broken, -np.inf, value), np.where(broken, 0.0, error)
+        value, error = queries.score(self, frame, given)
         return (value, error) if errors else value
 
     def score(self, table: Any, sample_weight: Any = None) -> float:
@@ -250,7 +256,7 @@ class TableDensity(FittedDensity):
 
         Args:
             n: How many; for each row of ``given`` where that is a frame.
-            given: ``{column: value}`` for the columns that the model is conditioned on, or a frame of them.
+            given: ``{column: value}``, or a frame whose missing cells are drawn like the columns that it lacks.
             random_state: Of the draws.
 
         Raises:
@@ -260,29 +266,35 @@ class TableDensity(FittedDensity):
         self._require_fit()
         if n < 1:
             raise InputError(f"n={n}: expected at least 1 row")
+        seed = self.seed if random_state is None else random_state
         if isinstance(given, Mapping) and all(isinstance(value, str) or np.isscalar(value) for value in given.values()):
-            fixed = given_values(self, given)
+            fixed = queries.one_row(self, given)
         else:
             fixed = pl.DataFrame() if given is None else from_frame(given, "given")[0]
-            fixed = fixed.select(list(check_given(self, fixed.columns)))
-        rows = draw(self, n, fixed, self.seed if random_state is None else random_state)
+        rows = draw(self, n, fixed, seed)
         return to_frame(rows, self.facts.get("frame", "polars"))
 
     @arguments_not_flags()
     def impute(self, table: Any, draws: int = 1, random_state: int | None = None) -> Any:
-        """The table with its missing cells drawn from p(missing | observed) of their own rows.
+        """The table with its missing cells drawn from p(missing | observed) of their own rows; a frame is not modified.
+
+        Args:
+            table: The rows; columns of the model that it lacks are drawn, too.
+            draws: How many filled tables follow each other in what is returned, for multiple imputation.
+            random_state: Of the draws.
 
         Raises:
-            InputError: the model cannot.
+            InputError: the model has no guide, or the table none of its columns.
         """
         self._require_fit()
         frame, kind = from_frame(table) if not is_path(table) else (from_frame_or_file(table), "polars")
-        return to_frame(queries.impute(self, frame, draws, self.seed if random_state is None else random_state), kind)
+        return to_frame(impute(self, frame, draws, self.seed if random_state is None else random_state), kind)
 
     @arguments_not_flags()
     def explain(self, table: Any) -> Any:
         """What makes each row unlikely, a row each: ``unlikely_because``, the column to blame; ``would_fit``, the value
-        that would fit there; ``gain``, by how many nats the row would be likelier; and the gain of every column.
+        that would fit there; ``gain``, by how many nats the row would be likelier; the gain of every column; and with
+        a guide ``log_p_…``, log p(cell | the other cells) of every cell.
         """
         self._require_fit()
         frame = from_frame_or_file(table)
@@ -290,6 +302,9 @@ class TableDensity(FittedDensity):
         found = explain(self, rows.x, rows.context, np.arange(len(rows)), seed=self.seed)
         gains = [f"gain_{name}" for name in self.schema.names]
         found.insert_column(2, found.select(pl.max_horizontal(gains)).to_series().alias("gain"))
+        if self.guided is not None:
+            cells = queries.cells_given_others(self, rows, self.samples, self.seed)
+            found = found.hstack([pl.Series(f"log_p_{c.name}", cells[:, j]) for j, c in enumerate(self.schema.fields)])
         return to_frame(found, self.facts.get("frame", "polars"))
 
     @arguments_not_flags()
@@ -351,14 +366,20 @@ class TableDensity(FittedDensity):
     ) -> dict[str, Any]:
         return sample_file(self, n, output, given, console, **choices)
 
+    def impute_file(self, data: Location, output: Location, console: Console, **choices: Any) -> dict[str, Any]:
+        return impute_file(self, data, output, console, **choices)
+
     @property
     def subject(self) -> TableSubject:
         return TableSubject(self)
 
     def _hold(self, density: Density, facts: dict[str, Any]) -> None:
-        super()._hold(density, facts)
+        super()._hold(joint_of(density), facts)
+        self.guided = density if isinstance(density, Guided) else None
         self.schema = Schema.from_json(facts["schema"])
 
+    def _whole(self) -> Density:
+        return self.density if self.guided is None else self.guided
 
 def _seconds(more: float | str) -> float:
     try:

@@ -114,3 +114,14 @@ def _with_error(held: dict[str, Any], name: str) -> str:
     if value is None or value in (float("inf"), -float("inf")):
         return "not finite: some held-out rows have no density"
     return f"{value:.4f} ± {held[f'{name}standard_error']:.4f}"
+
+
+def describe_guide(guide: dict[str, Any]) -> str:
+    """What a test question about half of the columns said of the guide."""
+    if "effective_draws" not in guide:
+        return ""
+    few, disagree = guide["few_effective"], guide["orders_disagree"]
+    return (
+        f"questions about some of the columns: standard error {guide['standard_error']:.3f} nats, "
+        f"{few:.0%} of the rows with few effective draws; orders of the guide disagree by {disagree:.2f} nats"
+    )

@@ -13,6 +13,7 @@ import torch
 
 from ..diagnostics.averages import quantiles
 from ..distributions.base import Density
+from ..distributions.guided import Guided
 from ..models.base import PERCENTS
 from ..models.console import Console
 from ..models.device import device_named
@@ -21,11 +22,12 @@ from ..objectives.divergences import Objective
 from ..recipes.by_name import learning_rate
 from .baselines import Gaussian
 from .build import density
-from .describe import describe_data, describe_held_out
+from .describe import describe_data, describe_guide, describe_held_out
 from .errors import InputError, listed
 from .few import averages, fit_average
 from .formats.parquet import ParquetRows
 from .formats.table import Table
+from .guide import build_guide, measure_guide, train_guide
 from .objectives import OBJECTIVES
 from .options import TableOptions
 from .prepare import TableSplits, choose_columns, prepare
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from .density import TableDensity
 
 KEPT_ROWS = 1000  # held-out rows that are saved with the model, for reports without the data
+FEW_STEPS = 1000  # of the guide beside an average of densities
 QUANTILE_ROWS = 10_000  # training rows that percentiles are measured on
 
 
@@ -100,11 +103,15 @@ def fit_table(
         )
         trained = training_facts(result)
         history = result.history if earlier is None else joined(earlier.facts.get("history", ()), result.history)
+    whole: Density = flow
+    guide_facts: dict[str, Any] = {}
+    if options.queries and len(rows.schema.columns) > 1 and (earlier is None or earlier.guided is not None):
+        whole, guide_facts = _guided(flow, rows, options, trained["training"], console, earlier)
     if int(os.environ.get("RANK", "0")):
         return None  # under torchrun, one process measures and saves
     x = spread(rows.train, rows.schema, options.training.seed)
     gaussian = Gaussian(x, rows.train.context, rows.schema.classes, rows.train.weights)
-    summary = trained | _measure(flow, gaussian, rows, options)
+    summary = trained | guide_facts | _measure(flow, gaussian, rows, options)
     summary["seconds"] = round(time.perf_counter() - started, 1)
     facts = _facts(flow, table, rows, history, options)
     drawn = drawn_beside_held_out(flow, rows, options.training.seed)
@@ -112,7 +119,29 @@ def fit_table(
     for line in [*describe_held_out(summary["held_out"]), *drawn.sentences()]:
         console.say(line)
     console.say(f"{options.flow}, {summary['parameters']:,} parameters, {summary['seconds']:.0f} s")
-    return flow, {**facts, "summary": summary, "gaussian": gaussian.to_json()}
+    if guide_facts:
+        console.say(describe_guide(summary["guide"]))
+    return whole, {**facts, "summary": summary, "gaussian": gaussian.to_json()}
+
+
+def _guided(
+    flow: Density,
+    rows: TableSplits,
+    options: TableOptions,
+    trained: dict[str, Any],
+    console: Console,
+    earlier: TableDensity | None,
+) -> tuple[Density, dict[str, Any]]:
+    """The density with its guide, trained for as long again at most, and what the summary says of it."""
+    seed, schema = options.training.seed, rows.schema
+    train = rows.train if rows.stream is None else rows.stream
+    fresh = earlier is None or earlier.guided is None
+    guide = build_guide(schema, spread(rows.train, schema, seed), seed) if fresh else copy.deepcopy(earlier.guided.guide)
+    steps = trained["steps"] if "verdict" in trained else max(trained["steps"], FEW_STEPS)  # an average has no verdict
+    time_of = trained["seconds"]
+    facts = train_guide(guide, schema, train, rows.val, options.training, steps, time_of, console, fresh=fresh)
+    whole = Guided(flow, guide.to(next(flow.parameters()).device))
+    return whole, {"guide": {**facts, **measure_guide(whole, schema, rows.test, seed)}}
 
 
 def _options_of(earlier: TableDensity, options: TableOptions) -> TableOptions:

@@ -27,6 +27,7 @@ class TableOptions:
         drop_missing: Leave out rows with missing or infinite values, with a note.
         validation: The share of the rows that tells when to stop; as many again are held out for the figures.
         samples: Points that each cell is averaged over.
+        queries: Train a guide beside the density, which answers questions about some of the columns.
         stream: Read Parquet files in pieces even where they would fit in memory.
         training: How to train.
     """
@@ -46,5 +47,6 @@ class TableOptions:
     drop_missing: bool = False
     validation: float = 0.1
     samples: int = 16
+    queries: bool = True
     stream: bool = False
     training: TrainingOptions = field(default_factory=TrainingOptions)

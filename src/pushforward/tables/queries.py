@@ -1,38 +1,260 @@
 """Questions about some of the columns: p(a | b), rows with missing cells, tables that lack columns.
 
-The joint density answers exactly what it was fitted for: all columns, given those of ``given=``. Everything else goes
-through the functions of this file, which :class:`~pushforward.TableDensity` calls with the rows as the user gave them.
+The joint density answers exactly what it was fitted for: all columns, given those of ``given=``. Everything else is
+asked of :class:`~pushforward.distributions.guided.Guided`, which answers by weighted draws of a guide, trained in the
+same fit. :class:`~pushforward.TableDensity` calls the functions of this file with the rows as the user gave them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
+import torch
+from torch import Tensor
 
+from ..distributions.guided import Guided
+from ..models.train import Rows
 from .errors import InputError, listed
+from .guide import spread_of
+from .schema.cells import Cells
+from .schema.columns import Column, Given
+from .schema.schema import Schema
 
 if TYPE_CHECKING:
     from .density import TableDensity
 
+FEWEST = 32  # draws of the guide for a row
+
 
 def check_asked(model: TableDensity, frame: pl.DataFrame, given: Sequence[str]) -> None:
-    """Refuses a question that the joint density cannot answer.
+    """Refuses a question that nobody can answer.
 
     Raises:
-        InputError: ``given`` is not what the model is conditioned on, or the table lacks a column.
+        InputError: ``given`` names a column that the model does not have, or one twice, or the model has no guide.
     """
-    known = model.schema.given_names
-    if given and set(given) != set(known):
-        what = f"conditioned on {listed(known)}" if known else "not conditioned on any column"
-        raise InputError(f"given={list(given)}: the model {model.called} is {what}, and answers for that alone")
+    schema = model.schema
+    twice = [name for name in dict.fromkeys(given) if list(given).count(name) > 1]
+    if twice:
+        raise InputError(f"--given: {twice[0]!r} is named twice")
+    unknown = [name for name in given if name not in (*schema.names, *schema.given_names)]
+    if unknown:
+        raise InputError(f"--given {unknown[0]}: the model {model.called} has the columns {listed(schema.names)}")
+    absent = [name for name in [*given, *schema.given_names] if name not in frame.columns]
+    if absent:
+        raise InputError(f"--given {absent[0]}: the table has no such column; it has {listed(frame.columns)}")
+    if not any(name in frame.columns and name not in given for name in schema.names):
+        raise InputError(f"no column is left to ask for: the model has {listed(schema.names)}")
+    if any(name in schema.names for name in given):
+        guide_of(model, f"answers for all columns{_on(schema.given_names)} alone")
 
 
-def impute(model: TableDensity, frame: pl.DataFrame, draws: int, seed: int) -> pl.DataFrame:
-    """The rows with their missing cells drawn from p(missing | observed), ``draws`` times one after another.
+def guide_of(model: TableDensity, instead: str) -> Guided:
+    """The guide of a model.
 
     Raises:
-        InputError: the model cannot.
+        InputError: it has none; says what it does instead.
     """
-    raise InputError(f"impute: the model {model.called} has no guide, which draws missing cells; fit it with one")
+    if model.guided is None:
+        raise InputError(f"the model {model.called} {instead}: it was fitted without a guide; fit it with queries")
+    return model.guided
+
+
+def _on(given: Sequence[str]) -> str:
+    return f" given {listed(given)}" if given else ""
+
+
+def encode_partly(model: TableDensity, frame: pl.DataFrame, source: str, first: int = 0) -> Rows:
+    """Rows of a table that may lack columns and cells: NaN where there is nothing.
+
+    Raises:
+        InputError: the table has none of the columns, or a value is not one that the model knows.
+    """
+    schema = model.schema
+    absent = [name for name in schema.names if name not in frame.columns]
+    if len(absent) == len(schema.names):
+        raise InputError(f"{source}: has none of the model's columns, {listed(schema.names)}")
+    if absent:
+        guide_of(model, f"needs the column {absent[0]!r}, which {source} lacks")
+        frame = frame.with_columns(pl.lit(None).alias(name) for name in absent)
+    x, context = schema.encode(frame, source, first)
+    return Rows(x.masked_fill(mask_of(schema, absent), torch.nan), context)
+
+
+def unknown(schema: Schema, x: Tensor) -> Tensor:
+    """Which entries are to be integrated out, ``(n, features)``: those without a value, unless a column of its own says
+    that the value is missing, which then is a part of the row like others."""
+    holes = x.isnan()
+    places = {column.name: j for j, column in enumerate(schema.columns)}
+    for j, column in enumerate(schema.columns):
+        if column.of:
+            holes[:, places[column.of]] &= x[:, j] != 1
+    return holes
+
+
+def with_relations(
+    model: TableDensity, frame: pl.DataFrame, rows: Rows, value: np.ndarray, error: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The scores, -inf for rows that break what follows from other columns."""
+    for broken in model.schema.broken(frame, rows.x.numpy()):
+        value, error = np.where(broken, -np.inf, value), np.where(broken, 0.0, error)
+    return value, error
+
+
+def score(model: TableDensity, frame: pl.DataFrame, given: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """The scores of a frame and their standard errors; NaN for rows that nothing can be said of.
+
+    Raises:
+        InputError: a column cannot be read.
+    """
+    rows = encode_partly(model, frame, "table")
+    found = np.full((2, frame.height), np.nan)
+    asked = ~mask_of(model.schema, given)
+    some = (~unknown(model.schema, rows.x) & asked).any(1)
+    if some.any():
+        found[:, some.numpy()] = answer(model, rows[some], given, model.samples, model.seed)
+    return with_relations(model, frame, rows, found[0], found[1])
+
+
+def answer(
+    model: TableDensity, rows: Rows, given: Sequence[str], samples: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """log p(what is seen of each row | the given columns) and standard errors, in nats.
+
+    With columns of the model given, it is the difference of two marginals.
+    """
+    modelled = [name for name in given if name in model.schema.names]
+    if modelled:
+        condition = rows.x.masked_fill(~mask_of(model.schema, modelled), torch.nan)
+        both, alone = (answer(model, part, (), samples, seed) for part in (rows, Rows(condition, rows.context)))
+        return both[0] - alone[0], np.hypot(both[1], alone[1])
+    found = np.zeros((2, len(rows)))
+    holed = unknown(model.schema, rows.x).any(1) & (model.guided is not None)
+    whole = ~holed.numpy()
+    if whole.any():
+        found[:, whole] = model.log_density(rows[~holed], samples=samples, seed=seed)
+    if holed.any():
+        found[:, ~whole] = _marginal(model, rows[holed], samples, seed)
+    return found[0], found[1]
+
+
+def _marginal(model: TableDensity, rows: Rows, samples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    guided = guide_of(model, "answers for whole rows alone")
+    context = None if rows.context is None else rows.context.to(model.device)
+    draws, spread = max(samples, FEWEST), _spread(model)
+    found = guided.marginal(rows.x.to(model.device), context, draws=draws, seed=seed, spread=spread)
+    return found.value.numpy(), found.error.numpy()
+
+
+def mask_of(schema: Schema, names: Sequence[str]) -> Tensor:
+    """Which features belong to the columns of these names, ``(features,)``; what tells that they are missing, too."""
+    return torch.tensor([column.name in names or column.of in names for column in schema.columns])
+
+
+def cells_given_others(model: TableDensity, rows: Rows, samples: int, seed: int) -> np.ndarray:
+    """log p(cell | the other cells) of every cell, ``(n, names)``, in nats."""
+    whole = answer(model, rows, (), samples, seed)[0]
+    found = []
+    for name in model.schema.names:
+        others = Rows(rows.x.masked_fill(mask_of(model.schema, [name]), torch.nan), rows.context)
+        found.append(whole - answer(model, others, (), samples, seed)[0])
+    return np.stack(found, 1)
+
+
+def fill(model: TableDensity, rows: Rows, draws: int, seed: int, limits: Sequence[int] | None = None) -> Tensor:
+    """``(draws, n, features)``: the rows with their NaN drawn, float64, on the processor.
+
+    Args:
+        model: The model.
+        rows: Encoded rows.
+        draws: How many for each row.
+        seed: Of the draws.
+        limits: For every feature, how many codes are allowed; 0 for all.
+    """
+    holes = rows.x.isnan()
+    if not holes.any():
+        return rows.x.expand(draws, *rows.x.shape)
+    guided = guide_of(model, "cannot draw missing cells")
+    context = None if rows.context is None else rows.context.to(model.device)
+    options: dict[str, Any] = {"draws": draws, "seed": seed, "spread": _spread(model)}
+    if limits is not None:
+        most = torch.tensor([limit or np.inf for limit in limits], device=model.device)
+        options["allowed"] = lambda filled: (filled < most).all(-1)
+    filled, _ = guided.fill(rows.x.to(model.device), context, **options)
+    return torch.where(holes, filled.cpu(), rows.x)
+
+
+def without_missing(schema: Schema, rows: Rows, told: float) -> Rows:
+    """The rows with NaN for every missing value, also where it has a code of its own; and ``told`` in the columns that
+    tell of missing values, where one is."""
+    x = rows.x.clone()
+    for j, column in enumerate(schema.columns):
+        if column.of:
+            x[x[:, j] == 1, j] = told
+        elif column.categories:
+            x[x[:, j] >= len(column.categories), j] = torch.nan
+    return Rows(x, rows.context)
+
+
+def draw_given(model: TableDensity, n: int, fixed: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """n rows for every row of ``fixed``, whose cells stay; those that are missing are drawn, like other columns.
+
+    Raises:
+        InputError: a column is unknown, or the model has no guide.
+    """
+    schema = model.schema
+    check_known(model, fixed.columns)
+    rows = without_missing(schema, encode_partly(model, fixed, "given"), torch.nan)
+    filled = fill(model, rows, n, seed).transpose(0, 1).flatten(0, 1)
+    written = schema.decode(filled)
+    given = [name for name in fixed.columns if name in schema.given_names]
+    if not given:
+        return written
+    return pl.concat([fixed.select(given)[np.repeat(np.arange(fixed.height), n)], written], how="horizontal")
+
+
+def check_known(model: TableDensity, names: Sequence[str]) -> None:
+    """Refuses columns that the model does not have.
+
+    Raises:
+        InputError: names the first.
+    """
+    schema = model.schema
+    known = [*schema.given_names, *schema.names]
+    for name in names:
+        if name not in known:
+            raise InputError(f"--given {name}: the model {model.called} has no such column; it has {listed(known)}")
+    missing = [name for name in schema.given_names if name not in names]
+    if missing:
+        raise InputError(
+            f"the model {model.called} is conditioned on {listed(schema.given_names)}; give a value for "
+            f"{listed(missing)}, too"
+        )
+
+
+def one_row(model: TableDensity, given: Mapping[str, Any]) -> pl.DataFrame:
+    """Values that were given by name, as a frame of one row; numbers may come as text.
+
+    Raises:
+        InputError: a column is unknown, or takes a number.
+    """
+    check_known(model, list(given))
+    fields: list[Column | Given] = [*model.schema.columns, *model.schema.given]
+    plain = {column.name for column in fields if not column.categories and column.dtype in ("", "String")}
+    return pl.DataFrame({name: [_number(name, v) if name in plain else v] for name, v in given.items()})
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise InputError(f"--given {name}={value}: {name!r} takes a number") from None
+    if not np.isfinite(number):
+        raise InputError(f"--given {name}={value}: {name!r} takes a finite number")
+    return number
+
+
+def _spread(model: TableDensity) -> Any:
+    return spread_of(Cells(model.schema).to(model.device))

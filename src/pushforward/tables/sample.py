@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,10 +9,9 @@ import polars as pl
 import torch
 
 from ..models.console import Console, aligned
-from .errors import InputError, listed
+from . import queries
 from .formats.source import Location
 from .formats.table import check_output, write_table
-from .schema.columns import Given
 
 if TYPE_CHECKING:
     from .density import TableDensity
@@ -27,10 +25,12 @@ def draw(model: TableDensity, n: int, fixed: pl.DataFrame, seed: int, temperatur
     Args:
         model: The fitted table.
         n: Rows.
-        fixed: A value for every column that the model is conditioned on.
+        fixed: A value for every column that the model is conditioned on, and for any others.
         seed: Of the draws.
         temperature: Of the draws.
     """
+    if any(name not in model.schema.given_names for name in fixed.columns):
+        return queries.draw_given(model, n, fixed, seed)
     context = model.schema.context(fixed, "--given")
     generator = torch.Generator(model.device).manual_seed(seed)
     if context is None:
@@ -45,53 +45,6 @@ def draw(model: TableDensity, n: int, fixed: pl.DataFrame, seed: int, temperatur
     ]
     places = np.repeat(np.arange(fixed.height), n)
     return pl.concat([fixed[places], model.schema.decode(torch.cat(parts))], how="horizontal")
-
-
-def given_values(model: TableDensity, given: Mapping[str, Any]) -> pl.DataFrame:
-    """One row with a value for every column that the model is conditioned on.
-
-    Raises:
-        InputError: a given column is missing or unknown, or its value is not one the model knows.
-    """
-    known = check_given(model, list(given))
-    values: dict[str, Any] = {}
-    for name, value in given.items():
-        values[name] = str(value) if known[name].categories else _number(name, value)
-    return pl.DataFrame({name: [values[name]] for name in known})
-
-
-def check_given(model: TableDensity, names: list[str]) -> dict[str, Given]:
-    """The columns that the model is conditioned on, if these are all of them.
-
-    Raises:
-        InputError: one is missing, or another column is named.
-    """
-    known = {column.name: column for column in model.schema.given}
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        what = f"conditioned on {listed(known)}" if known else "not conditioned on any column"
-        raise InputError(f"--given {unknown[0]}: the model {model.called} is {what}")
-    missing = [name for name in known if name not in names]
-    if missing:
-        raise InputError(
-            f"the model {model.called} is conditioned on {listed(known)}; give a value for {listed(missing)}, "
-            f"as in --given {missing[0]}={_example(known[missing[0]])}"
-        )
-    return known
-
-
-def _number(name: str, value: Any) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise InputError(f"--given {name}={value}: {name!r} takes a number") from None
-    if not np.isfinite(number):
-        raise InputError(f"--given {name}={value}: {name!r} takes a finite number")
-    return number
-
-
-def _example(given: Given) -> str:
-    return given.categories[0] if given.categories else f"{given.mean:.3g}"
 
 
 def sample_file(
@@ -110,7 +63,7 @@ def sample_file(
         InputError: an argument cannot be used; says why.
     """
     check_output(output)
-    rows = draw(model, n, given_values(model, given), seed, temperature)
+    rows = draw(model, n, queries.one_row(model, given), seed, temperature)
     write_table(rows, output)
     console.say(f"{n:,} rows of {rows.width} columns")
     shown = [tuple(rows.columns)] + [tuple(_short(v) for v in row) for row in rows.head(3).iter_rows()]

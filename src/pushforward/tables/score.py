@@ -12,8 +12,7 @@ import numpy as np
 import polars as pl
 
 from ..models.console import Console, aligned
-from ..models.train import Rows
-from . import score_stream
+from . import queries, score_stream
 from .errors import InputError, listed
 from .explain import explain, explained_columns
 from .formats.parquet import Piece
@@ -41,6 +40,7 @@ def score_file(
     seed: int = 0,
     drop_missing: bool = False,
     explain_below: float | None = None,
+    given: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Scores a table; returns a summary.
 
@@ -62,11 +62,11 @@ def score_file(
     large = open_large(data, [*model.schema.text_names, *keep])
     samples = samples or model.samples
     if large is not None:
-        return _run_large(model, large, output, console, samples, seed, drop_missing, explain_below, keep, called)
+        return _run_large(model, large, output, console, samples, seed, drop_missing, explain_below, keep, called, given)
     check_output(output)
     table = read_table(data).held_out()
     require_columns(table.frame, keep, str(table.path), "--keep")
-    scores, tally = score_table(model, table, console, samples, seed, drop_missing, explain_below)
+    scores, tally = score_table(model, table, console, samples, seed, drop_missing, explain_below, given)
     write_table(scores.select(*table.frame.select(keep), pl.all()), output)
     median = float(np.median(scores["log_density"].drop_nulls().to_numpy()))
     return conclude(tally, median, model, samples, table.path.name, called or str(output), console)
@@ -94,13 +94,21 @@ def _run_large(
     explain_below: float | None,
     keep: Sequence[str],
     called: str | None,
+    given: Sequence[str],
 ) -> dict[str, Any]:
     """The same for a table that is read in pieces; the first process of torchrun returns the summary."""
     note_extra(model, source.columns, str(source.path), console)
     score = partial(
-        score_frame, model, samples=samples, seed=seed, drop_missing=drop_missing, explain_below=explain_below
+        score_frame,
+        model,
+        samples=samples,
+        seed=seed,
+        drop_missing=drop_missing,
+        explain_below=explain_below,
+        given=given,
     )
     asked = {"samples": samples, "seed": seed, "explain_below": explain_below, "keep": list(keep)}
+    asked["given"] = list(given)
     found = score_stream.run(model, source, output, console, score, asked)
     return {} if found is None else conclude(*found, model, samples, source.path.name, called or str(output), console)
 
@@ -124,25 +132,30 @@ def score_table(
     seed: int,
     drop_missing: bool = False,
     explain_below: float | None = None,
+    given: Sequence[str] = (),
 ) -> tuple[pl.DataFrame, Tally]:
-    """One row of scores per row of the table, in its order; rows with missing values get none."""
+    """One row of scores per row of the table, in its order; rows with missing values get none without a guide."""
     for note in table.notes:
         console.note(note)
     source, frame = str(table.path), table.frame
-    model.schema.check(frame, source)
+    queries.check_asked(model, frame, given)
+    if model.guided is None:
+        model.schema.check(frame, source)
     note_extra(model, frame.columns, source, console)
-    scores = score_frame(model, Piece(frame, source, 0), samples, seed, drop_missing, explain_below)
+    note_absent(model, frame.columns, source, console)
+    scores = score_frame(model, Piece(frame, source, 0), samples, seed, drop_missing, explain_below, given)
     tally = Tally()
     tally.add(scores)
     if not tally.scored:
         raise InputError(f"{source}: no row has a value in every column of the model")
     if tally.scored < tally.rows:
         console.note(f"{source}: {tally.rows - tally.scored:,} rows with missing or infinite values get no score")
-    if gaps := [] if drop_missing else model.schema.unheard_of(frame):
+    whole = all(name in frame.columns for name in model.schema.names)
+    if gaps := model.schema.unheard_of(frame) if whole and not drop_missing else []:
         console.note(f"{source}: {listed(gaps)}: no training row misses it, so it is integrated out")
-    if unseen := model.schema.unseen(frame):
+    if whole and (unseen := model.schema.unseen(frame)):
         console.note(f"{source}: no training row has such a {listed(unseen)}: log_density is -inf there")
-    x = model.schema.encode(frame, source)[0].numpy() if model.schema.relations else np.empty((0, 0))
+    x = queries.encode_partly(model, frame, source).x.numpy() if model.schema.relations else np.empty((0, 0))
     for relation, broken in zip(model.schema.relations, model.schema.broken(frame, x), strict=True):
         if broken.any():
             where = f"{source}: row {int(broken.argmax()) + 1} and {int(broken.sum()) - 1:,} more break this"
@@ -157,8 +170,21 @@ def note_extra(model: TableDensity, columns: Sequence[str], source: str, console
         console.note(f"{source}: the model does not use {listed(extra)}")
 
 
+def note_absent(model: TableDensity, columns: Sequence[str], source: str, console: Console) -> None:
+    """Says which columns of the model a table lacks."""
+    absent = [name for name in model.schema.names if name not in columns]
+    if absent:
+        console.note(f"{source}: lacks {listed(absent)}: log_density is that of the columns that are there")
+
+
 def score_frame(
-    model: TableDensity, piece: Piece, samples: int, seed: int, drop_missing: bool, explain_below: float | None
+    model: TableDensity,
+    piece: Piece,
+    samples: int,
+    seed: int,
+    drop_missing: bool,
+    explain_below: float | None,
+    given: Sequence[str] = (),
 ) -> pl.DataFrame:
     """The scores of some rows, in their order: log-density, percentile, and what else was asked for.
 
@@ -169,23 +195,28 @@ def score_frame(
     frame = piece.frame if usable.all() else piece.frame.filter(usable)
     if not len(frame):
         return pl.DataFrame(schema=_columns(model, explain_below)).clear(piece.frame.height)
-    x, context = model.schema.encode(frame, piece.source, piece.first)
-    value, error = model.log_density(Rows(x, context), samples=samples, seed=seed)
-    for broken in model.schema.broken(frame, x.numpy()):
-        value, error = np.where(broken, -np.inf, value), np.where(broken, 0.0, error)
-    columns = {"log_density": value, "percentile": model.percentile(value)}
-    if model.schema.has_cells:
+    rows = queries.encode_partly(model, frame, piece.source, piece.first)
+    value, error = queries.answer(model, rows, given, samples, seed)
+    value, error = queries.with_relations(model, frame, rows, value, error)
+    whole = ~queries.unknown(model.schema, rows.x).any(1).numpy() & (not given)  # others have no percentile
+    columns = {"log_density": value, "percentile": np.where(whole, model.percentile(value), np.nan)}
+    if has_errors(model):
         columns["standard_error"] = error
-    scores = pl.DataFrame(columns)  # the columns of _columns
+    scores = pl.DataFrame(columns).with_columns(pl.col("percentile").fill_nan(None))  # the columns of _columns
     if explain_below is not None:
-        rows = np.flatnonzero(columns["percentile"] <= explain_below)
-        scores = scores.hstack(explain(model, x, context, rows, seed=seed))
+        chosen = np.flatnonzero(columns["percentile"] <= explain_below)
+        scores = scores.hstack(explain(model, rows.x, rows.context, chosen, seed=seed))
     return _with_gaps(scores, usable)
+
+
+def has_errors(model: TableDensity) -> bool:
+    """Whether scores come with standard errors: of averages over cells, or of answers by a guide."""
+    return model.schema.has_cells or model.guided is not None
 
 
 def _columns(model: TableDensity, explain_below: float | None) -> dict[str, Any]:
     """Names and kinds of the columns of scores."""
-    names = ["log_density", "percentile", *(["standard_error"] if model.schema.has_cells else [])]
+    names = ["log_density", "percentile", *(["standard_error"] if has_errors(model) else [])]
     explained = {} if explain_below is None else explained_columns(model.schema)
     return {**dict.fromkeys(names, pl.Float64), **explained}
 

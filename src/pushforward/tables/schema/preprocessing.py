@@ -32,7 +32,7 @@ def front(schema: Schema, x: Tensor) -> list[Transform]:
     """
     parts: list[Transform] = []
     if any(column.first != "none" for column in schema.columns):
-        parts.append(Columns([_first(column) for column in schema.columns]))
+        parts.append(Columns([first_map(column) for column in schema.columns]))
         x = parts[0](x)[0]
     return [*parts, *_standardize(x), Precision()]
 
@@ -49,7 +49,8 @@ def _standardize(x: Tensor) -> list[Transform]:
     return parts
 
 
-def _first(column: Column) -> Transform:
+def first_map(column: Column) -> Transform:
+    """A column's own map, from its units to a scale that suits, of ``event_dim`` 0."""
     if column.first == "none":
         return Identity(event_dim=0)
     f = _FIRST[column.first](event_dim=0)

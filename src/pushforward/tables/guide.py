@@ -1,0 +1,154 @@
+"""The guide of a table: built beside the joint density, trained on what is seen, and measured."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..distributions.anyorder import AnyOrder
+from ..distributions.base import Density
+from ..distributions.guided import Guided
+from ..models.console import Console
+from ..models.options import TrainingOptions
+from ..models.train import Rows, train_on
+from ..objectives.anyorder import AnyOrderLikelihood
+from ..recipes.anyorder import anyorder
+from ..training.stream import Stream
+from .schema.cells import Cells
+from .schema.preprocessing import first_map
+from .schema.schema import Schema
+
+WIDE = 64  # inputs from which the guide's network is twice as wide
+LEARNING_RATE = 2e-3
+ASKED = 200  # held-out rows that test questions are put for
+
+
+class DequantisedAnyOrder(AnyOrderLikelihood):
+    """The any-order likelihood of rows that are spread over their cells, with fresh noise in every batch.
+
+    Args:
+        flow: The guide that is trained.
+        schema: The columns.
+    """
+
+    def __init__(self, flow: AnyOrder, schema: Schema) -> None:
+        super().__init__(flow)
+        self.cells = Cells(schema)
+
+    def held_out(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """An unbiased estimate of every row's loss at one point of its cell, ``(*batch,)``, in nats."""
+        return super().held_out(self.cells(x, torch.rand_like(x)), context)
+
+
+def spread_seen(cells: Cells, x: Tensor, u: Tensor) -> Tensor:
+    """The rows at one point of their cells each; NaN stays NaN."""
+    return cells.weighted(x, u, holes=False)[0]
+
+
+def build_guide(schema: Schema, x: Tensor, seed: int) -> AnyOrder:
+    """An untrained guide in the units of the table.
+
+    Args:
+        schema: The columns.
+        x: Training rows spread over their cells, float64.
+        seed: Of the weights.
+    """
+    width = 128 if sum(size or 2 for size in schema.classes) < WIDE else 256
+    first = [None if column.categories else first_map(column) for column in schema.columns]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        guide = anyorder(
+            len(schema.columns),
+            context=schema.context_features,
+            hidden=(width, width),
+            classes=schema.classes,
+            first=first,
+        )
+    guide.initialize(x)
+    return guide
+
+
+def train_guide(
+    guide: AnyOrder,
+    schema: Schema,
+    rows: Rows | Stream,
+    val: Rows,
+    options: TrainingOptions,
+    steps: int,
+    seconds: float,
+    console: Console,
+    *,
+    fresh: bool = True,
+) -> dict[str, Any]:
+    """Trains a guide for as many steps as the joint density took, or for the same time; returns what a summary keeps.
+
+    Args:
+        guide: The guide, trained in place.
+        schema: The columns.
+        rows: Training rows.
+        val: Validation rows.
+        options: How the joint was trained.
+        steps, seconds: Of its training.
+        console: Where to talk.
+        fresh: Whether it was not trained before.
+    """
+    place = options.checkpoint and options.checkpoint.with_name(options.checkpoint.name + ".guide")
+    own = dataclasses.replace(
+        options, lr=None, epochs=None, limit=None, patience=None, compile=False, metrics=None, checkpoint=place
+    )
+    if options.limit is not None or options.budget is not None:
+        own = dataclasses.replace(own, steps=None, budget=max(seconds, 1.0))
+    else:
+        own = dataclasses.replace(own, steps=steps)
+    objective, quiet = DequantisedAnyOrder(guide, schema), Console(quiet=True)  # its verdict is not the density's
+    console.say("training the guide, which answers questions about some of the columns")
+    result = train_on(objective, rows, val, own, quiet, batch_size=512, lr=LEARNING_RATE, fresh=fresh)
+    facts = {
+        "parameters": sum(p.numel() for p in guide.parameters()),
+        "steps": result.steps,
+        "seconds": result.seconds,
+        "likelihood_bound": None if result.best_validation_loss is None else -result.best_validation_loss,
+    }
+    return facts
+
+
+def measure_guide(guided: Guided, schema: Schema, rows: Rows, seed: int) -> dict[str, Any]:
+    """How well questions are answered: of some held-out rows, the density of a random half of their columns.
+
+    Returns:
+        Medians and shares over the rows: effective draws, the share of rows with few of them, the standard error, and
+        by how many nats two orders of the guide disagree about a row.
+    """
+    rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:ASKED]]
+    if not len(rows):
+        return {}
+    cells = Cells(schema)
+    x = rows.x
+    generator = torch.Generator().manual_seed(seed)
+    half = torch.rand(x.shape, generator=generator).argsort(-1) < x.shape[1] // 2
+    answer = guided.marginal(x.masked_fill(half, torch.nan), rows.context, seed=seed, spread=spread_of(cells))
+    points = cells(x, torch.rand(x.shape, generator=generator, dtype=x.dtype))
+    with torch.no_grad():
+        one = guided.guide.log_prob(points, rows.context)
+        other = guided.guide.log_prob(points, rows.context, order=range(x.shape[1] - 1, -1, -1))
+    return {
+        "effective_draws": float(answer.effective.median()),
+        "few_effective": float((answer.effective < 10).double().mean()),
+        "standard_error": float(answer.error.mean()),
+        "orders_disagree": float((one - other).abs().nan_to_num(nan=0.0, posinf=0.0).mean()),
+    }
+
+
+def spread_of(cells: Cells) -> Any:
+    """How :class:`Guided` spreads rows over their cells; None where there are none."""
+    if not bool((cells.width > 0).any()) and not len(cells.atoms):
+        return None
+    return lambda x, u: spread_seen(cells, x, u)
+
+
+def joint_of(density: Density) -> Density:
+    """The density of complete rows, without the guide."""
+    return density.joint if isinstance(density, Guided) else density

@@ -1,0 +1,84 @@
+"""Missing cells drawn from their density given the rest of their own row."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from ..models.console import Console
+from .errors import InputError, listed
+from .formats.source import Location
+from .formats.table import check_output, delivered, read_table, write_table
+from .queries import encode_partly, fill, without_missing
+from .schema.numbers import missing
+
+if TYPE_CHECKING:
+    from .density import TableDensity
+
+
+def impute(model: TableDensity, frame: pl.DataFrame, draws: int, seed: int, source: str = "table") -> pl.DataFrame:
+    """The rows with their missing cells drawn from p(missing | observed), ``draws`` times one after another.
+
+    Columns that the model does not have stay as they are; columns that the table lacks are drawn, too.
+
+    Raises:
+        InputError: ``draws`` is below 1, or the model has no guide.
+    """
+    if draws < 1:
+        raise InputError(f"draws={draws}: expected at least 1")
+    schema = model.schema
+    rows = without_missing(schema, encode_partly(model, frame, source), 0.0)
+    rows.x[:, [j for j, column in enumerate(schema.columns) if column.of]] = 0.0  # values are there, once drawn
+    filled = fill(model, rows, draws, seed, [len(column.categories) for column in schema.columns])
+    written = schema.decode(filled.flatten(0, 1))
+    before = pl.concat([frame] * draws) if draws > 1 else frame
+    holes = {column.name: rows.x[:, j].isnan().repeat(draws).numpy() for j, column in enumerate(schema.columns)}
+    holes |= {name: missing(before[name]) for name in schema.follow_names if name in before.columns}
+    columns = []
+    for name, hole in holes.items():
+        if name in written.columns and name not in before.columns:
+            columns.append(written[name])
+        elif name in written.columns and hole.any():
+            columns.append(_filled(before[name], written[name], pl.Series(hole)))
+    return before.with_columns(columns)
+
+
+def _filled(old: pl.Series, new: pl.Series, hole: pl.Series) -> pl.Series:
+    """The drawn values at the holes, in the column's own type where it can hold them."""
+    new = new.cast(old.dtype, strict=False) if old.dtype != new.dtype and not new.dtype.is_float() else new
+    if old.dtype.is_integer() and new.dtype.is_float():
+        old = old.cast(new.dtype)
+    return new.zip_with(hole, old.cast(new.dtype, strict=False)).alias(old.name)
+
+
+def impute_file(
+    model: TableDensity, data: Location, output: Location, console: Console, *, draws: int = 1, seed: int = 0
+) -> dict[str, Any]:
+    """Fills a file's table and writes it; returns a summary.
+
+    Raises:
+        InputError: the table or the output cannot be used; says why.
+    """
+    check_output(output)
+    table = read_table(data)
+    for note in table.notes:
+        console.note(note)
+    filled = impute(model, table.frame, draws, seed, str(data))
+    there = [name for name in model.schema.names if name in table.frame.columns]
+    cells = sum(int(table.frame[name].is_null().sum()) for name in there)
+    absent = [name for name in model.schema.names if name not in there]
+    with delivered(output) as path:
+        write_table(filled, path)
+    console.say(f"{cells:,} missing cells of {table.frame.height:,} rows, drawn {draws} time{'s' if draws > 1 else ''}")
+    if absent:
+        console.say(f"columns that the table lacks, drawn whole: {listed(absent)}")
+    console.say(f"saved {output}")
+    return {
+        "rows": table.frame.height,
+        "missing": cells,
+        "absent": absent,
+        "draws": draws,
+        "seed": seed,
+        "output": str(output),
+    }

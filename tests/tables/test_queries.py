@@ -1,0 +1,188 @@
+"""Any question after the fit: missing cells, missing columns, conditionals of any columns, imputation."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+import pushforward as pf
+from pushforward.cli import app as cli
+from pushforward.tables.errors import InputError
+
+QUICK: dict[str, Any] = {"flow": "maf", "layers": 2, "hidden": (16,), "steps": 400, "lr": 0.01}
+
+
+def table(rows: int = 1500, seed: int = 0) -> pl.DataFrame:
+    """A group, a number whose mean it sets, that number with noise, and a count."""
+    rng = np.random.default_rng(seed)
+    group = rng.choice(["a", "b"], rows, p=[0.7, 0.3])
+    x = rng.normal(size=rows) + 3.0 * (group == "b")
+    return pl.DataFrame({"x": x, "y": x + 0.5 * rng.normal(size=rows), "group": group, "n": rng.poisson(4, rows)})
+
+
+TABLE = table()
+
+
+@pytest.fixture(scope="module")
+def model() -> pf.TableDensity:
+    return pf.TableDensity(**QUICK).fit(TABLE)
+
+
+def normal(x: np.ndarray, mean: Any, sd: float) -> np.ndarray:
+    return -0.5 * ((x - mean) / sd) ** 2 - np.log(sd * np.sqrt(2 * np.pi))
+
+
+def test_a_table_with_fewer_columns_gets_their_marginal_density(model: pf.TableDensity) -> None:
+    test = table(300, seed=1)
+    value, error = model.score_samples(test.select("y"), errors=True)
+    y = test["y"].to_numpy()
+    truth = np.logaddexp(np.log(0.7) + normal(y, 0, 1.25**0.5), np.log(0.3) + normal(y, 3, 1.25**0.5))
+    assert abs(np.mean(value - truth)) < 0.1
+    assert np.abs(value - truth).mean() < 0.25
+    assert 0 < error.mean() < 0.15
+    np.testing.assert_allclose(
+        model.score_samples(test.select("y").reverse()), value[::-1]
+    )  # rows stand for themselves
+
+
+def test_missing_cells_are_integrated_out(model: pf.TableDensity) -> None:
+    test = table(60, seed=2)
+    holed = test.with_columns(y=pl.lit(None, pl.Float64), group=pl.lit(None, pl.String), n=pl.lit(None, pl.Int64))
+    np.testing.assert_allclose(model.score_samples(holed), model.score_samples(test.select("x")), atol=1e-9)
+    some = test.with_columns(pl.when(pl.int_range(60) < 30).then("y").alias("y"))
+    scores = model.score_samples(some)
+    np.testing.assert_allclose(scores[:30], model.score_samples(test)[:30])
+    assert np.isfinite(scores).all()
+    empty = test.with_columns(pl.lit(None).cast(t).alias(c) for c, t in test.schema.items())
+    assert np.isnan(model.score_samples(empty)).all()
+
+
+def test_conditionals_of_any_columns(model: pf.TableDensity) -> None:
+    test = table(200, seed=3)
+    value, error = model.score_samples(test.select("x", "y"), given=["x"], errors=True)
+    truth = normal(test["y"].to_numpy(), test["x"].to_numpy(), 0.5)
+    assert abs(np.mean(value - truth)) < 0.15
+    assert error.mean() < 0.2
+    both = model.score_samples(test.select("x", "y"))
+    alone = model.score_samples(test.select("x"))
+    np.testing.assert_allclose(value, both - alone, atol=1e-9)
+
+
+def test_rows_given_any_column(model: pf.TableDensity) -> None:
+    drawn = model.sample(500, given={"y": 3.0})
+    assert drawn["y"].to_numpy() == pytest.approx(3.0)
+    assert (drawn["group"] == "b").mean() == pytest.approx(0.91, abs=0.12)  # 0.3 N(0; 1.25) against 0.7 N(3; 1.25)
+    both = model.sample(200, given=pl.DataFrame({"group": ["a", "b"], "x": [None, 3.0]}))
+    assert both.height == 400
+    assert (both["group"][:200] == "a").all()
+    assert both["x"][:200].mean() == pytest.approx(0.0, abs=0.3)
+    assert both["x"][200:].to_numpy() == pytest.approx(3.0)
+    assert both["y"][200:].mean() == pytest.approx(3.0, abs=0.3)
+    assert model.sample(3, given={"n": "4"})["n"].to_list() == [4, 4, 4]
+
+
+def test_imputation(model: pf.TableDensity) -> None:
+    test = table(400, seed=4).with_columns(other=pl.int_range(400))
+    hole = pl.int_range(400) < 300
+    holed = test.with_columns(
+        pl.when(~hole).then("y").alias("y"), pl.when(hole | (pl.col("n") > 3)).then("n").alias("n")
+    )
+    before = holed.clone()
+    filled = model.impute(holed)
+    assert holed.equals(before)
+    assert filled.columns == test.columns
+    assert filled.null_count().sum_horizontal().sum() == 0
+    assert filled[300:].drop("n").equals(test[300:].drop("n"))
+    assert filled["n"].dtype == test["n"].dtype
+    assert (filled["y"] - test["x"])[:300].std() == pytest.approx(0.5, abs=0.12)
+    many = model.impute(holed.to_pandas(), draws=20)
+    assert len(many) == 20 * 400
+    drawn = many["y"].to_numpy().reshape(20, 400)[:, :300]
+    low, high = np.quantile(drawn, [0.05, 0.95], axis=0)
+    assert ((low <= test["y"][:300].to_numpy()) & (test["y"][:300].to_numpy() <= high)).mean() > 0.75
+    assert set(model.impute(test.select("x")).columns) == {"x", "y", "group", "n"}
+
+
+def test_explain_says_what_each_cell_has_given_the_others(model: pf.TableDensity) -> None:
+    rows = pl.DataFrame({"x": [0.0, 0.0], "y": [0.0, 4.0], "group": ["a", "a"], "n": [4, 4]})
+    found = model.explain(rows)
+    assert found["log_p_y"][0] == pytest.approx(np.log(1 / (0.5 * np.sqrt(2 * np.pi))), abs=0.35)
+    assert found["log_p_y"][1] < -8
+    assert found["log_p_group"][0] == pytest.approx(0.0, abs=0.1)
+
+
+def test_it_is_saved_and_can_be_left_out(model: pf.TableDensity, tmp_path: Path) -> None:
+    model.save(tmp_path / "model")
+    again = pf.TableDensity.load(tmp_path / "model")
+    test = table(20, seed=5)
+    np.testing.assert_array_equal(again.score_samples(test.select("x")), model.score_samples(test.select("x")))
+    np.testing.assert_array_equal(again.score_samples(test), model.score_samples(test))
+    guide = model.summary_["guide"]
+    assert guide["steps"] == 400
+    assert guide["effective_draws"] > 10
+    assert {"few_effective", "standard_error", "orders_disagree", "seconds", "parameters"} <= set(guide)
+    plain = pf.TableDensity(**{**QUICK, "steps": 400}, queries=False).fit(TABLE)
+    np.testing.assert_array_equal(plain.score_samples(test), model.score_samples(test))  # complete rows lose nothing
+    for call in (
+        lambda: plain.score_samples(test.select("x")),
+        lambda: plain.score_samples(test, given=["x"]),
+        lambda: plain.impute(test.with_columns(x=pl.lit(None, pl.Float64))),
+        lambda: plain.sample(2, given={"x": 1.0}),
+    ):
+        with pytest.raises(InputError):
+            call()
+    assert np.isnan(plain.score_samples(test.with_columns(x=pl.lit(None, pl.Float64)))).all()
+
+
+def test_the_shell(model: pf.TableDensity, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model.save(tmp_path / "model")
+    test = table(50, seed=6)
+    holed = test.with_columns(pl.when(pl.int_range(50) < 25).then("y").alias("y"))
+    holed.write_csv(tmp_path / "holed.csv")
+    test.select("x", "y").write_csv(tmp_path / "two.csv")
+
+    def run(*arguments: str) -> dict[str, Any]:
+        assert cli.main([*arguments, "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    at = str(tmp_path / "model")
+    said = run("impute", at, str(tmp_path / "holed.csv"), "-o", str(tmp_path / "full.csv"), "--draws", "2")
+    assert (said["missing"], said["draws"]) == (25, 2)
+    full = pl.read_csv(tmp_path / "full.csv")
+    assert full.height == 100
+    assert full["y"].null_count() == 0
+    run("score", at, str(tmp_path / "two.csv"), "-o", str(tmp_path / "s.csv"), "--given", "x")
+    scores = pl.read_csv(tmp_path / "s.csv")
+    assert scores["percentile"].null_count() == 50
+    np.testing.assert_allclose(scores["log_density"], model.score_samples(test.select("x", "y"), given=["x"]))
+    run("score", at, str(tmp_path / "holed.csv"), "-o", str(tmp_path / "h.csv"))
+    assert pl.read_csv(tmp_path / "h.csv")["percentile"].null_count() == 25
+    run("sample", at, "-n", "20", "--given", "y=1.5", "--given", "group=a", "-o", str(tmp_path / "r.csv"))
+    assert pl.read_csv(tmp_path / "r.csv")["y"].to_numpy() == pytest.approx(1.5)
+    assert cli.main(["impute", at, str(tmp_path / "holed.csv"), "-o", str(tmp_path / "f.csv"), "--draws", "0"]) == 2
+    assert "--draws 0: expected at least 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda m: m.score_samples(TABLE, given=["z"]), "given.*z: the model .* has the columns x, y, group, n"),
+        (lambda m: m.score_samples(TABLE, given=["x", "x"]), "'x' is named twice"),
+        (lambda m: m.score_samples(TABLE.select("x"), given=["y"]), "given.*y: the table has no such column"),
+        (lambda m: m.score_samples(TABLE.select("x"), given=["x"]), "no column is left to ask for"),
+        (lambda m: m.score_samples(pl.DataFrame({"z": [1]})), "no column is left|none of the model's columns"),
+        (lambda m: m.sample(2, given={"z": 1}), "given.*z: the model .* has no such column"),
+        (lambda m: m.sample(2, given={"x": "much"}), "'x' takes a number"),
+        (lambda m: m.impute(TABLE, draws=0), "draws=0: expected at least 1"),
+        (lambda m: m.impute(pl.DataFrame({"z": [1]})), "none of the model's columns"),
+        (lambda m: m.impute(TABLE.with_columns(x=pl.lit("a"))), "'x'"),
+    ],
+)
+def test_errors(model: pf.TableDensity, ask, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        ask(model)
