@@ -218,11 +218,11 @@ class AnyOrder(Density):
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Means and deviations of the observed numbers, and the frequencies of the categories."""
-        x, _ = self._check(x, context)
         x = x.reshape(-1, len(self.classes))
         for j, size in enumerate(self.classes):
             seen = x[~x[:, j].isnan(), j]
             seen = self.first[j](seen)[0] if self.first else seen
+            seen = seen[seen.isfinite()]
             if size:
                 counts = indicators(seen[:, None], [size]).sum(0) + 0.5
                 rows = self.net.rows[j]

@@ -119,16 +119,16 @@ class Guided(Density):
         rows = self._holed(x, context, seed, spread)
         weights = Weights(len(rows), rows.x.device)
         plain = ~rows.x.isnan().any(1) & (spread is None)
-        for some in plain.nonzero()[:, 0].split(BATCH):
+        for some in _pieces(plain, BATCH):
             weights.add(some, self._log_p(rows[some].x[None], rows[some].context))
         asked, start, stop = ~plain, 0, draws
         while start < most and asked.any():
-            for some in asked.nonzero()[:, 0].split(max(BATCH // (stop - start), 1)):
+            for some in _pieces(asked, BATCH // (stop - start)):
                 weights.add(some, self._draws(rows[some], start, stop)[1])
             asked &= self._poor(weights)
             start, stop = stop, min(4 * stop, most)
         value, error, count = weights.answer()
-        for some in asked.nonzero()[:, 0].split(BATCH // PARTICLES):
+        for some in _pieces(asked, BATCH // PARTICLES):
             _, value[some], error[some] = self._annealed(rows[some], PARTICLES)
             count[some] = 1 / (error[some].square() + 1 / PARTICLES)
         return Answer(value.cpu(), error.cpu(), count.masked_fill(plain, math.inf).cpu())
@@ -191,7 +191,7 @@ class Guided(Density):
         filled = rows.x.repeat(draws, 1, 1)
         count = torch.full((len(rows),), math.inf, dtype=torch.float64)
         candidates = max(candidates, 4 * draws)
-        for some in rows.x.isnan().any(1).nonzero()[:, 0].split(max(BATCH // candidates, 1)):
+        for some in _pieces(rows.x.isnan().any(1), BATCH // candidates):
             filled[:, some], count[some.cpu()] = self._filled(rows[some], draws, candidates)
         return filled, count
 
@@ -238,3 +238,9 @@ class Guided(Density):
             raise ValueError(f"x must be rows of shape (n, {self.event_shape[0]}), got {tuple(x.shape)}")
         numbers = torch.tensor([not size for size in self.guide.classes], device=x.device)
         return Holed.of(x, context if context is None else context.expand(len(x), -1), seed, numbers, spread)
+
+
+def _pieces(rows: Tensor, size: int) -> Sequence[Tensor]:
+    """Places of the chosen rows, ``size`` at a time."""
+    places = rows.nonzero()[:, 0]
+    return places.split(max(size, 1)) if len(places) else ()
