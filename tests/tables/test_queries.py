@@ -136,7 +136,8 @@ def test_it_is_saved_and_can_be_left_out(model: pf.TableDensity, tmp_path: Path)
     ):
         with pytest.raises(InputError):
             call()
-    assert np.isnan(plain.score_samples(test.with_columns(x=pl.lit(None, pl.Float64)))).all()
+    alone = plain.score_samples(test.with_columns(x=pl.lit(None, pl.Float64)))  # draws from x alone, whatever the rest
+    assert np.isfinite(alone).all()
 
 
 def test_the_shell(model: pf.TableDensity, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -186,3 +187,41 @@ def test_the_shell(model: pf.TableDensity, tmp_path: Path, capsys: pytest.Captur
 def test_errors(model: pf.TableDensity, ask, message: str) -> None:
     with pytest.raises(InputError, match=message):
         ask(model)
+
+
+@pytest.fixture(scope="module")
+def holed_model() -> pf.TableDensity:
+    """Fitted to rows of which a fifth lack y, and a fifth their group."""
+    rng = np.random.default_rng(8)
+    rows = TABLE.with_columns(
+        pl.when(pl.Series(rng.random(TABLE.height) > 0.2)).then("y").alias("y"),
+        pl.when(pl.Series(rng.random(TABLE.height) > 0.2)).then("group").alias("group"),
+        twice=2 * pl.col("x"),
+    )
+    return pf.TableDensity(**QUICK).fit(rows)
+
+
+def test_holes_of_the_training_are_drawn_as_if_they_were_seen(holed_model: pf.TableDensity) -> None:
+    test = table(300, seed=9)
+    lacking = test.select("x", "n", y=pl.lit(None, pl.Float64), group=pl.lit(None, pl.String))
+    filled = holed_model.impute(lacking)
+    assert filled.null_count().sum_horizontal().sum() == 0
+    assert (filled["y"] - test["x"]).abs().mean() < 0.9  # 0.4 for the true density, 1.6 for draws from y alone
+    assert ((filled["group"] == "b") == (test["x"] > 1.5)).mean() > 0.8
+    assert filled["x"].equals(test["x"])
+
+
+def test_that_a_cell_is_missing_is_part_of_the_row(holed_model: pf.TableDensity) -> None:
+    test = table(200, seed=9).with_columns(twice=2 * pl.col("x"))
+    lacking = test.with_columns(y=pl.lit(None, pl.Float64))
+    gone, there = holed_model.score_samples(lacking), holed_model.score_samples(test.drop("y"))
+    assert np.mean(gone - there) == pytest.approx(np.log(0.2), abs=0.3)  # log p(y is missing | the others)
+    drawn = holed_model.sample(400, given={"group": "a"})
+    assert drawn["y"].null_count() / 400 == pytest.approx(0.2, abs=0.1)
+    assert (drawn["group"] == "a").all()
+    np.testing.assert_allclose(drawn["twice"], 2 * drawn["x"])
+    broken = test.with_columns(twice=pl.col("x"))
+    assert np.isneginf(holed_model.score_samples(broken.drop("y"))).all()
+    assert np.isfinite(holed_model.score_samples(test.select("group"))).all()
+    imputed = holed_model.impute(test.with_columns(twice=pl.lit(None, pl.Float64)))
+    np.testing.assert_allclose(imputed["twice"], test["twice"])
