@@ -109,6 +109,15 @@ class Animation:
 
 
 @dataclass(frozen=True)
+class Menus:
+    """Bars that the reader chooses with two menus, drawn by the script; ``data`` is what it reads."""
+
+    data: dict[str, Any]
+    caption: str
+    kind: str = "menus"
+
+
+@dataclass(frozen=True)
 class Verdict:
     """One finding of the overview: ``good``, ``fair`` or ``poor`` (or ``plain``), in words."""
 

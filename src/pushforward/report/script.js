@@ -19,6 +19,49 @@ for (const table of document.querySelectorAll("table.sortable")) {
   });
 }
 
+// One column given another: two menus choose among shares that were computed beforehand.
+for (const figure of document.querySelectorAll(".menus")) choose(figure);
+
+function choose(figure) {
+  const shares = JSON.parse(figure.querySelector(".shares").textContent);
+  const [of, by, bars] = [".of", ".by", ".bars"].map((s) => figure.querySelector(s));
+  for (const menu of [of, by])
+    menu.append(...shares.columns.map((name, j) => new Option(name, j, false, j === (menu === by ? 1 : 0))));
+
+  function row(name, values, high, alone) {
+    const line = document.createElement("div"), label = document.createElement("span");
+    label.textContent = name;
+    line.append(label);
+    values.forEach((share, at) => {
+      const cell = document.createElement("i");
+      cell.style.setProperty("--share", high ? share / high : 0);
+      cell.style.setProperty("--alone", high ? alone[at] / high : 0);
+      line.append(cell);
+    });
+    line.setAttribute("role", "img");
+    const top = values.indexOf(Math.max(...values));
+    line.setAttribute("aria-label", `${name}: most at ${shares.ticks[of.value][top]}, ${(100 * values[top]).toFixed(0)}%`);
+    return line;
+  }
+
+  function render() {
+    if (of.value === by.value) by.value = String((Number(of.value) + 1) % shares.columns.length);
+    const alone = shares.alone[of.value], given = shares.given[of.value][by.value], ticks = shares.ticks[of.value];
+    const high = Math.max(...alone, ...given.flat());
+    const feet = document.createElement("div");
+    feet.className = "ticks";
+    feet.append(...[0, ticks.length >> 1, ticks.length - 1].map((at) => new Option(ticks[at]).textContent).map((text) => {
+      const foot = document.createElement("small");
+      foot.textContent = text;
+      return foot;
+    }));
+    bars.replaceChildren(...shares.groups[by.value].map((name, k) => row(name, given[k], high, alone)), feet);
+  }
+  of.addEventListener("change", render);
+  by.addEventListener("change", render);
+  render();
+}
+
 // The journey from noise to data: frames of the same points, drawn on a canvas and blended in between.
 const SECTORS = ["#e69f00", "#56b4e9", "#009e73", "#cc79a7", "#0072b2", "#d55e00"]; // Okabe and Ito
 for (const figure of document.querySelectorAll(".animation")) animate(figure);

@@ -12,6 +12,7 @@ from .. import plot
 from . import checks, findings, prose, rows
 from .animation import frames
 from .blocks import Animation, Cell, Column, Details, Facts, Figure, Section, Table, Text
+from .conditionals import conditionals
 from .cost import cost_section, is_number
 from .figures import to_svg
 from .measure import DRAWS, shuffled
@@ -31,6 +32,7 @@ def all_sections(s: Subject) -> list[Section]:
         checks.likelihood,
         marginals,
         pairs,
+        conditionals,
         checks.calibration,
         checks.latents,
         rows.unlikely,
