@@ -381,6 +381,7 @@ class TableDensity(FittedDensity):
     def _whole(self) -> Density:
         return self.density if self.guided is None else self.guided
 
+
 def _seconds(more: float | str) -> float:
     try:
         return duration(more, "more")

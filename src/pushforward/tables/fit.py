@@ -135,8 +135,9 @@ def _guided(
     """The density with its guide, trained for as long again at most, and what the summary says of it."""
     seed, schema = options.training.seed, rows.schema
     train = rows.train if rows.stream is None else rows.stream
-    fresh = earlier is None or earlier.guided is None
-    guide = build_guide(schema, spread(rows.train, schema, seed), seed) if fresh else copy.deepcopy(earlier.guided.guide)
+    before = None if earlier is None or earlier.guided is None else copy.deepcopy(earlier.guided.guide)
+    fresh = before is None
+    guide = before or build_guide(schema, spread(rows.train, schema, seed), seed)
     steps = trained["steps"] if "verdict" in trained else max(trained["steps"], FEW_STEPS)  # an average has no verdict
     time_of = trained["seconds"]
     facts = train_guide(guide, schema, train, rows.val, options.training, steps, time_of, console, fresh=fresh)

@@ -62,7 +62,9 @@ def score_file(
     large = open_large(data, [*model.schema.text_names, *keep])
     samples = samples or model.samples
     if large is not None:
-        return _run_large(model, large, output, console, samples, seed, drop_missing, explain_below, keep, called, given)
+        return _run_large(
+            model, large, output, console, samples, seed, drop_missing, explain_below, keep, called, given
+        )
     check_output(output)
     table = read_table(data).held_out()
     require_columns(table.frame, keep, str(table.path), "--keep")
