@@ -192,6 +192,19 @@ def test_the_types_of_duckdb_and_sqlite(tmp_path: Path) -> None:
     assert frame.to_dict(as_series=False) == {"a": [1.0, 2.5, None], "b": ["1", "two", "3"], "c": ["x", None, None]}
 
 
+def test_columns_of_sqlite_whose_type_changes_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "BATCH", 2)
+    with sqlite3.connect(tmp_path / "s.db") as connection:
+        connection.execute("CREATE TABLE t (a, b, c)")
+        rows = [(1, 1, None), (2, 2, None), (3, 0.5, None), (None, None, None), ("x", 7, 5)]
+        connection.executemany("INSERT INTO t VALUES (?, ?, ?)", rows)
+    connection.close()
+    frame = read_table(tmp_path / "s.db").frame
+    assert frame["a"].to_list() == ["1", "2", "3", None, "x"]
+    assert frame["b"].to_list() == [1.0, 2.0, 0.5, None, 7.0]
+    assert frame["c"].to_list() == [None, None, None, None, 5]
+
+
 def test_what_is_larger_than_memory_is_read_in_pieces(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = 200_000
     frame = pl.DataFrame({"id": np.arange(rows), "x": np.arange(rows) / 2})

@@ -136,7 +136,9 @@ def _connect(source: Source, writing: bool) -> Any:
     if source.database == "duckdb" or _starts_as_duckdb(source.path):
         import duckdb
 
-        return duckdb.connect(str(source.path), read_only=not writing)
+        connection = duckdb.connect(str(source.path), read_only=not writing)
+        connection.execute("SET enable_progress_bar = false")  # which goes to standard output
+        return connection
     mode = "rwc" if writing else "ro"
     return sqlite3.connect(f"file:{quote(str(source.path))}?mode={mode}", uri=True)
 
@@ -200,11 +202,18 @@ def _sqlite_rows(source: Source, connection: sqlite3.Connection, query: str) -> 
         raise InputError(f"{source}: {NO_ROWS}")
     names = [column[0] for column in cursor.description]
     _refuse_repeated(names, source)
-    columns: list[list[Any]] = [[] for _ in names]
+    parts: list[list[pl.Series]] = [[pl.Series(name, [], dtype=pl.Null)] for name in names]
     while rows := cursor.fetchmany(BATCH):
-        for column, values in zip(columns, zip(*rows, strict=True), strict=True):
-            column.extend(values)
-    return pl.DataFrame([series(name, column, str(source)) for name, column in zip(names, columns, strict=True)])
+        for part, name, values in zip(parts, names, zip(*rows, strict=True), strict=True):
+            part.append(series(name, list(values), str(source)))
+    return pl.DataFrame([_joined(part) for part in parts])
+
+
+def _joined(parts: list[pl.Series]) -> pl.Series:
+    """One column of its parts; text, where some of them are."""
+    if any(part.dtype == pl.String for part in parts):
+        parts = [part.cast(pl.String) for part in parts]
+    return pl.concat([part.to_frame() for part in parts], how="vertical_relaxed").to_series()
 
 
 def _chosen(source: Source, connection: Any) -> str:
