@@ -250,7 +250,8 @@ MODULES = [
     {"type": "Configurable"},
     {"type": "Compose", "arguments": []},
 ]
-ODD = st.sampled_from([*SCALARS, *LISTS, *MODULES])
+SHARED = [{"again": 0}, {"again": []}, {"type": "Diagonal", "arguments": {"features": 3}, "shared": {}}]
+ODD = st.sampled_from([*SCALARS, *LISTS, *MODULES, *SHARED])
 
 
 @pytest.fixture(scope="module")

@@ -32,6 +32,8 @@ class Average(Density):
         Breiman (1996), Bagging predictors; Smyth, Wolpert (1999), Linearly combining density estimators via stacking.
     """
 
+    log_weight: Tensor
+
     def __init__(self, members: Sequence[Density], weights: Sequence[float] | Tensor | None = None) -> None:
         super().__init__()
         if not members:

@@ -33,6 +33,10 @@ class Marginals(Transform):
         Introduction to Copulas.
     """
 
+    x: Tensor
+    z: Tensor
+    slope: Tensor
+
     def __init__(self, features: int, knots: int = 48) -> None:
         super().__init__()
         if features < 1 or knots < 4:
