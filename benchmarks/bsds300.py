@@ -47,7 +47,7 @@ def build(rows: Tensor) -> pf.Flow:
         Autoregressive(MADE(features, 2, hidden=HIDDEN), Affine(), order)
         for order in (None, range(features - 1, -1, -1))
     ]
-    splines = pf.nsf(features, layers=4, hidden=HIDDEN, bins=BINS).transform
+    splines = pf.nsf(features, layers=4, hidden=HIDDEN, bins=BINS, mixing="reverse").transform
     assert isinstance(splines, Compose)
     return pf.Flow(Compose([whiten, *affine, *splines]), features)
 

@@ -54,6 +54,16 @@ def test_mixing_and_residual_networks(recipe: Callable[..., pf.Flow], features: 
     assert all(part.net.residual for part in flow.modules() if isinstance(part, Coupling | Autoregressive))
 
 
+@pytest.mark.parametrize("coupling", [False, True])
+def test_networks_start_with_random_hidden_biases_and_zeros_at_the_end(coupling: bool) -> None:
+    """With zeros the kinks of all rectifiers meet in one point, and flows of few features learn slowly."""
+    for part in pf.nsf(3, coupling=coupling, context=2, hidden=(16, 16)).modules():
+        if isinstance(part, Coupling | Autoregressive):
+            *hidden, last = part.net.biases
+            assert all(len(bias.unique()) > 8 and float(bias.detach().abs().max()) < 1 for bias in hidden)
+            assert not bool(last.any())
+
+
 @pytest.mark.parametrize("mixing", ["random", "lu"])
 def test_couplings_move_every_feature(mixing: str) -> None:
     """Random orders stand between pairs of couplings, and a pair moves both halves."""

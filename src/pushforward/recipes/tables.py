@@ -12,17 +12,12 @@ from ..distributions.flow import Flow
 from ..distributions.mixture import GaussianMixture
 from ..nets.field import FourierField, MLPField
 from ..nets.made import MADE
-from ..transforms.base import Compose, Inverse, Transform
+from ..transforms.base import Inverse
 from ..transforms.continuous import Continuous
 from ..transforms.scalar import Affine, Spline
 from .images import image_realnvp
-from .layers import autoregressive, check, couplings
+from .layers import TAILS, affine, autoregressive, check, couplings, flow_of
 from .placement import placed
-
-# Log-scales of affine layers are bounded by 15 over all of them, and by 5 in each. Otherwise single far rows meet
-# narrow scales in layer after layer and lose thousands of nats, and in single precision a RealNVP with random weights
-# is not inverted at all. A MAF also has its tails tamed between the layers.
-TOTAL_LOG_SCALE, LAYER_LOG_SCALE, TAILS = 15.0, 5.0, 5.0
 
 
 def maf(
@@ -64,8 +59,8 @@ def maf(
     """
     check(layers=layers)
     net = {"context": context, "hidden": hidden, "residual": residual}
-    parts = autoregressive(features, layers, _affine(layers), net, "rotation" if linear else mixing, tails=TAILS)
-    return _flow(parts, features, context, device, dtype)
+    parts = autoregressive(features, layers, affine(layers), net, "rotation" if linear else mixing, tails=TAILS)
+    return flow_of(parts, features, context, device, dtype)
 
 
 def iaf(
@@ -88,7 +83,7 @@ def iaf(
     """
     net = {"context": context, "hidden": hidden, "residual": residual}
     parts = autoregressive(features, layers, Affine(), net, mixing)
-    return _flow([Inverse(part) for part in reversed(parts)], features, context, device, dtype)
+    return flow_of([Inverse(part) for part in reversed(parts)], features, context, device, dtype)
 
 
 def realnvp(
@@ -128,7 +123,7 @@ def realnvp(
         return placed(image_realnvp(features, context=context, layers=layers, hidden=hidden), device, dtype)
     check(layers=layers)
     net = {"context": context, "hidden": hidden, "residual": residual}
-    return _flow(couplings(features, layers, _affine(layers), net, mixing), features, context, device, dtype)
+    return flow_of(couplings(features, layers, affine(layers), net, mixing), features, context, device, dtype)
 
 
 def ffjord(
@@ -202,10 +197,7 @@ def nsf(
         bins: Bins of each spline.
         bound: Splines act on [-bound, bound] and leave the rest as it is.
         coupling: Whether both directions take one pass.
-        mixing: What mixes the features between transforms, of which every second one takes them in reverse or moves
-            the other half: "reverse", nothing else; "random", also a random order after every second one; "lu",
-            trained matrices :class:`~pushforward.transforms.PLU` that start as these orders; "rotation", trained
-            matrices that start as random rotations.
+        mixing: As of :func:`maf`.
         residual: Whether the hidden layers after the first come in pairs that add to what they read; ``hidden`` is then
             an odd number of equal widths.
         linear: Short for ``mixing="rotation"``. Worth it where no feature stands for itself, as with pixels.
@@ -221,7 +213,7 @@ def nsf(
     make = couplings if coupling else autoregressive
     net = {"context": context, "hidden": hidden, "residual": residual}
     parts = make(features, layers, Spline(bins, bound), net, "rotation" if linear else mixing)
-    return _flow(parts, features, context, device, dtype)
+    return flow_of(parts, features, context, device, dtype)
 
 
 def made(
@@ -262,21 +254,6 @@ def made(
     part = kinds[conditional](*([sizes[conditional]] if conditional in sizes else []))
     net = MADE(features, part.num_params, context=context, hidden=hidden, inputs=part.inputs)
     return placed(AutoregressiveModel(net, part, context=context), device, dtype)
-
-
-def _flow(
-    parts: Sequence[Transform],
-    features: int,
-    context: int,
-    device: torch.device | str | None,
-    dtype: torch.dtype | None,
-) -> Flow:
-    return placed(Flow(Compose(parts), features, context=context), device, dtype)
-
-
-def _affine(layers: int) -> Affine:
-    """The scalar map of each of so many layers, with log-scales bounded over all of them."""
-    return Affine(min(LAYER_LOG_SCALE, TOTAL_LOG_SCALE / layers))
 
 
 def gmm(features: int, *, context: int = 0, components: int = 8, covariance: str = "full") -> GaussianMixture:
