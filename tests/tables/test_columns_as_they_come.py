@@ -1,0 +1,194 @@
+"""Columns as they come: what each is taken for, what is drawn of it, and what a missing cell is worth."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import math
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+import pushforward as pf
+from pushforward.tables.errors import InputError
+from pushforward.tables.schema.cells import cell_log_density
+from pushforward.tables.schema.decide import learn_schema
+from pushforward.tables.schema.reading import moment_form
+from pushforward.tables.schema.schema import Schema
+
+RNG = np.random.default_rng(0)
+ROWS = 300
+A = RNG.normal(size=ROWS)
+QUICK: dict[str, Any] = {"flow": "maf", "layers": 2, "hidden": (16,), "steps": 60, "lr": 0.01}
+
+
+def learnt(asked: bool = False, **columns: Any) -> Schema:
+    frame = pl.DataFrame(columns, strict=False)
+    return learn_schema(frame, frame.columns, [], "t.csv", asked=asked)
+
+
+def with_holes(values: Any, share: float = 0.3, seed: int = 1) -> list[Any]:
+    holes = np.random.default_rng(seed).random(len(values)) < share
+    return [None if hole else value for hole, value in zip(holes, list(values), strict=True)]
+
+
+DAYS = [dt.date(2020, 1, 1) + dt.timedelta(int(day)) for day in RNG.integers(0, 900, ROWS)]
+MOMENTS: dict[str, list[Any]] = {
+    "Date": DAYS,
+    "Datetime": [dt.datetime(2020, 1, 1) + dt.timedelta(minutes=int(k)) for k in RNG.integers(0, 10**6, ROWS)],
+    "Time": [dt.time(int(k), 30) for k in RNG.integers(0, 24, ROWS)],
+    "Duration": [dt.timedelta(seconds=int(k)) for k in RNG.integers(0, 10**5, ROWS)],
+}
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (RNG.integers(0, 2, ROWS), "values"),
+        (RNG.integers(1, 6, ROWS) / 2, "values"),
+        (RNG.choice([0.5, 1, 2, 5, 10, 20, 50, 100, 200, 400, 800, 1000, 2000, 5000, 9000], ROWS), "values"),
+        (RNG.integers(0, 40, ROWS), "integer"),
+        (with_holes(RNG.integers(0, 40, ROWS)), "integer"),
+        (A > 0, "category"),
+        (pl.Series(list("lmh") * 100, dtype=pl.Enum(["l", "m", "h"])), "category"),
+        (pl.Series([f"{value:.1f}" for value in A]).cast(pl.Decimal(10, 1)), "rounded"),
+        (pl.Series(RNG.integers(2**62, 2**63, ROWS), dtype=pl.UInt64), "continuous"),
+        ([f"${1000 * value:,.2f}" for value in np.abs(A)], "continuous"),
+        (DAYS, "integer"),
+    ],
+)
+def test_what_a_column_is_taken_for(values: Any, kind: str) -> None:
+    assert learnt(a=values).fields[0].kind == kind
+
+
+@pytest.mark.parametrize("dtype", MOMENTS)
+def test_moments_are_drawn_as_moments(dtype: str) -> None:
+    frame = pl.DataFrame({"when": MOMENTS[dtype], "a": A})
+    schema = learn_schema(frame, frame.columns, [], "t.csv")
+    assert schema.columns[0].dtype == dtype
+    x, _ = schema.encode(frame, "t.csv")
+    assert schema.decode(x).equals(frame)
+    assert Schema.from_json(json.loads(json.dumps(schema.to_json()))) == schema
+    assert schema.columns[0].shown(float(x[0, 0])) == str(frame["when"][0])
+
+
+@pytest.mark.parametrize("form", ["%Y-%m-%d", "%d.%m.%Y", "%m/%d/%Y", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S", "%H:%M"])
+def test_dates_and_times_that_are_text_stay_text_of_their_form(form: str) -> None:
+    moments = MOMENTS["Time"] if form == "%H:%M" else MOMENTS["Datetime"] if "%H" in form else DAYS
+    text = pl.Series("when", [moment.strftime(form) for moment in moments])
+    assert moment_form(text) is not None
+    frame = pl.DataFrame({"when": text, "a": A})
+    schema = learn_schema(frame, frame.columns, [], "t.csv")
+    x, _ = schema.encode(frame, "t.csv")
+    assert schema.decode(x)["when"].to_list() == text.to_list()
+
+
+def test_what_is_no_date_is_text() -> None:
+    assert moment_form(pl.Series(["2020-01-01", "soon", "2020-01-03"])) is None
+    assert moment_form(pl.Series(["1.5", "2.5", "3.5"])) is None
+
+
+def test_names_counters_constants_and_empty_columns_are_left_out_or_kept_apart() -> None:
+    schema = learnt(
+        a=A, row=range(1, ROWS + 1), name=[f"n{k}" for k in range(ROWS)], one=["x"] * ROWS, nothing=[None] * ROWS
+    )
+    assert schema.names == ["a"]
+    assert schema.order == ("a", "one")
+    assert len(schema.notes) == 4
+    assert "row: left out: it numbers the rows (--columns models it)" in schema.notes
+    x, _ = schema.encode(pl.DataFrame({"a": A}), "t.csv")
+    assert schema.decode(x)["one"].to_list() == ["x"] * ROWS
+    broken = schema.broken(pl.DataFrame({"a": A, "one": ["x"] * (ROWS - 1) + ["y"]}), x.numpy())
+    assert [int(rows.sum()) for rows in broken] == [1]
+    assert learnt(asked=True, row=range(1, ROWS + 1)).names == ["row"]
+    with pytest.raises(InputError, match=r"t.csv: no column is left to model; row: left out"):
+        learnt(row=range(1, ROWS + 1))
+
+
+def test_rare_categories_share_one() -> None:
+    names = np.array([f"k{k}" for k in range(300)])[np.minimum(RNG.geometric(0.01, 3000), 299)]
+    schema = learnt(k=names, a=RNG.normal(size=3000))
+    column = schema.columns[0]
+    assert len(column.categories) == 200
+    assert column.categories[-1] == "(other)"
+    assert column.grouped == len(set(names)) - 199
+    codes = column.read(pl.Series(["k1", "never seen", None]))
+    assert codes[1] == 199
+    assert math.isnan(codes[2])
+
+
+def test_categories_that_another_implies_follow_from_it() -> None:
+    city = RNG.integers(0, 12, 600)
+    columns = {"country": city // 4, "city": [f"c{k}" for k in city], "code": [f"id{k}" for k in city]}
+    schema = learnt(**columns, a=RNG.normal(size=600))
+    assert schema.names == ["city", "a"]
+    assert {str(relation) for relation in schema.relations} == {
+        "'country' follows from 'city'",
+        "'code' follows from 'city'",
+    }
+    frame = pl.DataFrame({**columns, "a": RNG.normal(size=600)})
+    x, _ = schema.encode(frame, "t.csv")
+    assert schema.decode(x).select(frame.columns).drop("a").equals(frame.drop("a"))
+    assert [rows.any() for rows in schema.broken(frame, x.numpy())] == [False, False]
+    noisy = np.where(RNG.random(600) < 0.01, 0, city // 4)
+    assert "country" in learnt(country=noisy, city=columns["city"], a=A.repeat(2)).names
+
+
+def test_missing_cells_are_integrated_out_of_a_known_density() -> None:
+    normal = torch.distributions.Normal(0.0, 1.0)
+    schema = learnt(a=A, b=A[::-1].copy())
+    x = torch.tensor([[0.3, math.nan], [math.nan, -1.0], [0.3, -1.0]], dtype=torch.float64)
+    value, error = cell_log_density(lambda x, c: normal.log_prob(x).sum(-1), schema, x, samples=256)
+    exact = torch.tensor([normal.log_prob(torch.tensor(v)).sum() for v in ([0.3], [-1.0], [0.3, -1.0])])
+    assert (value - exact).abs().max() < 0.05
+    assert (error[:2] > 0).all()
+
+
+def test_whether_a_cell_is_missing_is_part_of_the_probability() -> None:
+    frame = pl.DataFrame({"a": with_holes(A), "k": with_holes(RNG.choice(["u", "v"], ROWS), seed=2)})
+    model = pf.TableDensity(**{**QUICK, "steps": 200}, samples=256).fit(frame)
+    assert [column.name for column in model.schema.columns] == ["a", "k", "a is missing"]
+    grid = np.linspace(-8, 8, 400)
+    total = 0.0
+    for name in ("u", "v", None):
+        present = model.score_samples(pl.DataFrame({"a": grid, "k": [name] * len(grid)}, schema=frame.schema))
+        absent = model.score_samples(pl.DataFrame({"a": [None], "k": [name]}, schema=frame.schema))
+        total += np.exp(present).sum() * (grid[1] - grid[0]) + np.exp(absent).sum()
+    assert total == pytest.approx(1.0, abs=0.05)
+    drawn = model.sample(4000, random_state=0)
+    for name in frame.columns:
+        assert drawn[name].null_count() / 4000 == pytest.approx(frame[name].null_count() / ROWS, abs=0.07)
+
+
+def test_a_table_with_a_hole_in_every_row_is_fitted_and_scored() -> None:
+    odd = np.arange(ROWS) % 2 == 1
+    frame = pl.DataFrame({"a": np.where(odd, np.nan, A), "b": np.where(odd, A, np.nan)}).fill_nan(None)
+    model = pf.TableDensity(**QUICK).fit(frame)
+    assert np.isfinite(model.score_samples(frame)).all()
+    assert model.explain(frame[:3]).height == 3
+
+
+def test_tables_of_nothing_but_categories_have_probabilities() -> None:
+    frame = pl.DataFrame({"k": RNG.choice(["u", "v"], ROWS), "n": RNG.integers(0, 3, ROWS)})
+    model = pf.TableDensity(**QUICK).fit(frame)
+    everything = pl.DataFrame({"k": ["u"] * 3 + ["v"] * 3, "n": [0, 1, 2] * 2})
+    assert np.exp(model.score_samples(everything)).sum() == pytest.approx(1.0, abs=1e-5)
+    assert set(model.sample(200)["n"]) <= {0, 1, 2}
+    unseen = model.score_samples(pl.DataFrame({"k": ["u"], "n": [7]}))
+    assert unseen[0] == -math.inf
+
+
+def test_numbers_with_few_values_are_a_scale_by_choice() -> None:
+    frame = pl.DataFrame({"n": RNG.integers(0, 3, ROWS), "a": A})
+    schema = learn_schema(frame, frame.columns, [], "t.csv", numbers=["n"])
+    assert schema.columns[0].kind == "integer"
+
+
+def test_a_given_column_may_miss_values() -> None:
+    frame = pl.DataFrame({"a": A, "k": with_holes(RNG.choice(["u", "v"], ROWS)), "c": with_holes(A[::-1])})
+    model = pf.TableDensity(given=["k", "c"], **QUICK).fit(frame)
+    assert model.schema.context_features == 5
+    assert np.isfinite(model.score_samples(frame)).all()
