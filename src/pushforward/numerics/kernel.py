@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 WIDTHS = (0.12, 0.25, 0.4, 0.6, 0.8, 1.06, 1.4)  # of the kernels, in s n^(-1/5)
-MOST_CENTRES, MOST_JUDGED = 4000, 600  # rows that kernels sit on, and rows that judge a width
+MOST_CENTRES, MOST_JUDGED = 4000, 300  # rows that kernels sit on, and rows that judge a width
 _ROOT = math.sqrt(2 * math.pi)
 
 
@@ -32,7 +32,7 @@ def smooth_distribution(x: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
     """
     copies = x.reshape(-1, x.shape[-1])[:, :: -(-x.shape[-1] // MOST_CENTRES)]
     widths = _widths(copies)
-    values = [_mixture(at, copy, widths) for copy in copies[:4]]
+    values = [_mixture(at, copy, widths) for copy in copies[:2]]
     cdf, density = (torch.stack(part).mean(0) for part in zip(*values, strict=True))
     return cdf, density
 

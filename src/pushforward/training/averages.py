@@ -15,7 +15,7 @@ from .members import Plan
 
 FEW_ROWS = 3000  # up to which "auto" averages several densities
 MEMBERS = 5
-SMALL: dict[str, Any] = {"layers": 2}  # a flow of few rows
+LAYERS, BINS = 2, 5  # of the flows of few rows under "auto"
 
 
 def wants_average(flow: str, members: int | str) -> bool:
@@ -62,12 +62,14 @@ def fit_by_name(
     """
     rows, features = x.shape[-2:]
     name = "nsf" if flow == "auto" else flow
-    if flow == "auto" and rows <= FEW_ROWS:
-        layers, hidden = layers or SMALL["layers"], hidden or (max(32, features),) * 2
+    few = flow == "auto" and rows <= FEW_ROWS
+    if few:
+        layers, hidden = layers or LAYERS, hidden or (max(32, features),) * 2
 
     def make(seed: int) -> Flow:
         given = 0 if context is None else context.shape[1]
-        return flow_by_name(name, features, context=given, layers=layers, hidden=hidden, seed=seed)
+        options = {"bins": BINS} if few else {}
+        return flow_by_name(name, features, context=given, layers=layers, hidden=hidden, options=options, seed=seed)
 
     if name != "gmm":
         make(0)  # errors of names and sizes come before any work
@@ -80,14 +82,15 @@ def fit_by_name(
             mixtures=flow in ("auto", "gmm"),
             copulas=flow == "auto",
             weight=weight,
-            plan=_plan(rows, learning_rate(name), epochs, plan or {}),
+            plan=_plan(rows, features if few else 1, learning_rate(name), epochs, plan or {}),
             seed=seed,
         )
 
 
-def _plan(rows: int, lr: float, epochs: int | None, asked: dict[str, Any]) -> Plan:
+def _plan(rows: int, features: int, lr: float, epochs: int | None, asked: dict[str, Any]) -> Plan:
     asked = {key: value for key, value in asked.items() if value is not None}
-    plan = Plan(**{"steps": min(max(Plan.steps, rows // 2), 5000), "lr": lr, **asked})
+    wide = max(features / 8, 1.0)  # steps of more features take longer, and few rows bear fewer of them
+    plan = Plan(**{"steps": min(round(max(Plan.steps, rows // 2) / wide), 5000), "lr": lr, **asked})
     if epochs is None:
         return plan
     return Plan(**{**vars(plan), "steps": epochs * -(-rows // plan.batch_size)})
