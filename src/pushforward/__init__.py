@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .citation.cite import cite as cite
     from .distributions.flow import Flow as Flow
     from .images.density import ImageDensity as ImageDensity
+    from .interop.outliers import FlowOutlier as FlowOutlier
     from .interop.sklearn import ConditionalFlowDensity as ConditionalFlowDensity
     from .interop.sklearn import FlowDensity as FlowDensity
     from .objectives.continuous import FlowMatching as FlowMatching
@@ -50,6 +51,7 @@ _HOMES = {
     "ConditionalFlowDensity": "interop.sklearn",
     "Flow": "distributions.flow",
     "FlowDensity": "interop.sklearn",
+    "FlowOutlier": "interop.outliers",
     "FlowMatching": "objectives.continuous",
     "ForwardKL": "objectives.divergences",
     "RegularisedLikelihood": "objectives.continuous",

@@ -40,6 +40,7 @@ def fit_by_name(
     weight: Tensor | None = None,
     plan: dict[str, Any] | None = None,
     epochs: int | None = None,
+    judged_copies: int = 4,
     seed: int = 0,
 ) -> Judged:
     """Fits an average of densities.
@@ -55,6 +56,7 @@ def fit_by_name(
         weight: What each row counts.
         plan: Arguments of :class:`Plan`; those that are None are left to this function.
         epochs: Steps as passes over the rows.
+        judged_copies: As of :func:`fit_few_rows`.
         seed: Fixes the result.
 
     Raises:
@@ -83,6 +85,7 @@ def fit_by_name(
             copulas=flow == "auto",
             weight=weight,
             plan=_plan(rows, features if few else 1, learning_rate(name), epochs, plan or {}),
+            judged_copies=judged_copies,
             seed=seed,
         )
 

@@ -36,7 +36,6 @@ SIZES = (1, 3, 8, 20)  # components of the mixtures that are tried, if there are
 ROWS_EACH = 8
 PRIOR = 1.0  # rows that hold a component's covariance to the columns' own variances
 LEAST = 0.02  # weight of a kind that is kept
-JUDGED_COPIES = 4
 
 
 @dataclass(frozen=True)
@@ -48,12 +47,14 @@ class Judged:
         weights: The weight of every kind that was tried.
         log_likelihood: Of every kind alone, and of the average: the mean over rows that the fits did not see, in nats.
         best_steps: Steps that each flow was trained for.
+        held_out: The average's log-density of every row, from fits that did not see it, ``(n,)``.
     """
 
     density: Average
     weights: dict[str, float]
     log_likelihood: dict[str, float]
     best_steps: list[int]
+    held_out: Tensor
 
 
 def fit_few_rows(
@@ -66,6 +67,7 @@ def fit_few_rows(
     copulas: bool = True,
     weight: Tensor | None = None,
     plan: Plan | None = None,
+    judged_copies: int = 4,
     seed: int = 0,
 ) -> Judged:
     """Fits Gaussians, mixtures and flows, and averages them by how they do on rows that they did not see.
@@ -80,6 +82,7 @@ def fit_few_rows(
         copulas: Whether those behind a map of each column may.
         weight: What each row counts, ``(n,)``.
         plan: How flows are trained.
+        judged_copies: Over so many of the copies the density of a row is averaged when it is judged.
         seed: Fixes the result.
 
     Raises:
@@ -97,14 +100,14 @@ def fit_few_rows(
     held_out = {name: torch.empty(len(rows), dtype=torch.float64) for name in kinds}
     for name, fit in kinds.items():
         for part, (train, judged), start in zip(parts, shares, starts, strict=True):
-            held_out[name][part] = _judge(fit(train, start, seed), judged)
+            held_out[name][part] = _judge(fit(train, start, seed), judged, judged_copies)
     flows: list[Density] = []
     steps: list[int] = []
     if flow is not None:
         flows, steps = _flows(flow, shares, starts, plan or Plan(), seed)
         held_out["flow"] = torch.empty(len(rows), dtype=torch.float64)
         for part, (_, judged), member in zip(parts, shares, flows, strict=True):
-            held_out["flow"][part] = _judge(member, judged)
+            held_out["flow"][part] = _judge(member, judged, judged_copies)
     weights = stacked(torch.stack(list(held_out.values())), rows.weight)
     shared = dict(zip(held_out, weights.tolist(), strict=True))
     start = copula(rows.x)
@@ -113,7 +116,7 @@ def fit_few_rows(
     together = (torch.stack(list(held_out.values())) + weights.log()[:, None]).logsumexp(0)
     scores = {name: _mean(values, rows.weight) for name, values in [*held_out.items(), ("average", together)]}
     density = Average([member for member, _ in pairs], [w for _, w in pairs])
-    return Judged(density, shared, scores, steps)
+    return Judged(density, shared, scores, steps, together)
 
 
 def copula(x: Tensor) -> Compose:
@@ -212,9 +215,9 @@ def _flows(
 
 
 @torch.no_grad()
-def _judge(density: Density, rows: Rows) -> Tensor:
+def _judge(density: Density, rows: Rows, copies: int) -> Tensor:
     """The log-density of every row, averaged over some points of its cell."""
-    logs = [density.log_prob(x, rows.context).double() for x in rows.x[:JUDGED_COPIES]]
+    logs = [density.log_prob(x, rows.context).double() for x in rows.x[:copies]]
     return torch.stack(logs).logsumexp(0).clamp_min(-1e6) - math.log(len(logs))
 
 

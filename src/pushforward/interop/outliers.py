@@ -1,0 +1,134 @@
+"""Odd rows by density, as a scikit-learn outlier detector. An extra: ``pushforward[sklearn]``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from ..distributions.average import Average
+from ..training.averages import FEW_ROWS, MEMBERS, fit_by_name
+
+try:
+    from sklearn.base import BaseEstimator, OutlierMixin
+    from sklearn.utils import check_random_state
+    from sklearn.utils.validation import check_is_fitted, validate_data
+except ImportError:
+    raise ImportError("FlowOutlier needs scikit-learn 1.6 or newer: pip install 'pushforward[sklearn]'") from None
+
+COPIES = 8  # of each row: itself, and with noise
+
+
+class FlowOutlier(OutlierMixin, BaseEstimator):
+    """Rows that are unlikely, with p-values from rows that the density did not see.
+
+    The score is the log-density of an average of flows, Gaussians and mixtures, fitted to rows with a little noise:
+    what is far from all rows is odd, and what lies between close ones is not. A low density is no verdict on its own
+    (``docs/limits.md``).
+
+    Args:
+        contamination: The share of the training rows that :meth:`predict` calls outliers, above 0 and at most 0.5.
+        flow: ``auto``, ``gmm`` or a recipe's name, as for :class:`~pushforward.FlowDensity`.
+        members: How many flows are averaged.
+        noise: Standard deviation of the noise, in those of the columns.
+        steps: Batches that each flow is trained on at most.
+        random_state: Fixes the result.
+
+    Attributes:
+        density_: The fitted :class:`~pushforward.distributions.average.Average`, of standardised rows, in float64.
+        held_out_: Log-densities of training rows, each from fits that did not see it, sorted; of standardised rows.
+        offset_: The log-density below which a row is an outlier.
+        n_features_in_: Columns of X.
+
+    Reference:
+        Bates, Candès, Lei, Romano, Sesia (2023), Testing for outliers with conformal p-values, arXiv:2104.08279.
+
+    Example:
+        >>> import numpy as np, pushforward as pf
+        >>> X = np.random.default_rng(0).normal(size=(200, 2))
+        >>> detector = pf.FlowOutlier(flow="gmm").fit(X)
+        >>> detector.predict([[0.0, 0.0], [9.0, 9.0]])
+        array([ 1, -1])
+        >>> bool(detector.p_values([[9.0, 9.0]])[0] < 0.01)
+        True
+    """
+
+    def __init__(
+        self,
+        contamination: float = 0.1,
+        *,
+        flow: str = "auto",
+        members: int | str = "auto",
+        noise: float = 0.15,
+        steps: int | None = 200,
+        random_state: Any = 0,
+    ) -> None:
+        self.contamination = contamination
+        self.flow = flow
+        self.members = members
+        self.noise = noise
+        self.steps = steps
+        self.random_state = random_state
+
+    def fit(self, X: ArrayLike, y: Any = None) -> FlowOutlier:
+        """Learns what is usual from the rows of X; y is ignored. Of many rows, 3,000 at random.
+
+        Raises:
+            ValueError: X is no finite table with at least 4 different rows, or a parameter does not fit.
+        """
+        rows = validate_data(self, X, dtype=np.float64, ensure_min_samples=4)
+        if not 0 < self.contamination <= 0.5:
+            raise ValueError(f"contamination must be above 0 and at most 0.5, got {self.contamination}")
+        if not self.noise >= 0:
+            raise ValueError(f"noise must be at least 0, got noise={self.noise}")
+        self.loc_, scale = rows.mean(0), rows.std(0)
+        if not (scale > 1e-12 * np.abs(self.loc_).clip(1e-300)).any():
+            raise ValueError("all rows of X are alike, so none is odd")
+        self.scale_ = np.where(scale > 0, scale, 1.0)
+        random = check_random_state(self.random_state)
+        chosen = np.sort(random.permutation(len(rows))[:FEW_ROWS])
+        self._fit_density(self._standardised(rows[chosen]).float(), int(random.randint(2**31 - 1)))
+        self.offset_ = float(np.percentile(self.score_samples(rows), 100 * self.contamination))
+        return self
+
+    def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
+        """The log-density of every row, in nats, of standardised columns; the lower the odder. ``(n,)``."""
+        check_is_fitted(self)
+        rows = self._standardised(validate_data(self, X, dtype=np.float64, reset=False))
+        with torch.no_grad():
+            return torch.cat([self.density_.log_prob(part) for part in rows.split(8192)]).clamp_min(-1e30).numpy()
+
+    def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
+        """How far the log-density of every row is above that of an outlier; negative for outliers."""
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X: ArrayLike) -> NDArray[np.int64]:
+        """-1 for outliers and 1 for all others."""
+        return np.where(self.decision_function(X) < 0, -1, 1)
+
+    def p_values(self, X: ArrayLike) -> NDArray[np.float64]:
+        """How unusual every row is: the share of usual rows, not seen by the fit, that are as odd. Of usual rows, about
+        5 in 100 have a p-value of at most 0.05."""
+        scores = self.score_samples(X)
+        return (1 + np.searchsorted(self.held_out_, scores, side="right")) / (1 + len(self.held_out_))
+
+    def _fit_density(self, z: Tensor, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        noisy = [z + self.noise * torch.randn(z.shape, generator=generator) for _ in range(COPIES - 1)]
+        members = self.members if self.members != "auto" else min(MEMBERS, len(z) // 2)
+        judged = fit_by_name(
+            torch.stack([z, *noisy]),
+            flow=self.flow,
+            members=members,
+            plan={"steps": self.steps},
+            judged_copies=1,
+            seed=seed,
+        )
+        self.density_: Average = judged.density.double().eval()
+        self.held_out_ = np.sort(judged.held_out.numpy())
+
+    def _standardised(self, rows: NDArray[np.float64]) -> Tensor:
+        return torch.from_numpy((rows - self.loc_) / self.scale_)

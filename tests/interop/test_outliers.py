@@ -1,0 +1,67 @@
+"""Odd rows: what is found, how often usual rows are called odd, and scikit-learn's own contract."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn")
+from sklearn.metrics import roc_auc_score
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import pushforward as pf
+
+
+@parametrize_with_checks([pf.FlowOutlier(flow="gmm")])
+def test_the_estimator_contract(estimator: pf.FlowOutlier, check) -> None:
+    check(estimator)
+
+
+def usual(n: int, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=n)
+    return np.column_stack([x, x**2 + 0.3 * rng.normal(size=n), rng.choice([-4, 4], n) + 0.5 * rng.normal(size=n)])
+
+
+@pytest.fixture(scope="module")
+def detector() -> pf.FlowOutlier:
+    return pf.FlowOutlier(steps=60).fit(usual(300, seed=0))
+
+
+def test_rows_off_the_pattern_are_found(detector: pf.FlowOutlier) -> None:
+    odd = np.random.default_rng(1).permuted(usual(300, seed=1), axis=0)
+    odd[:, 2] = 0.0
+    scores = -detector.score_samples(np.vstack([usual(300, seed=2), odd]))
+    assert roc_auc_score(np.repeat([0, 1], 300), scores) > 0.98
+
+
+def test_p_values_of_usual_rows_are_uniform(detector: pf.FlowOutlier) -> None:
+    p = detector.p_values(usual(4000, seed=3))
+    assert 0.02 < (p <= 0.05).mean() < 0.09
+    assert 0.4 < p.mean() < 0.6
+    assert p.min() >= 1 / 301
+
+
+def test_the_share_that_is_called_odd_is_the_contamination(detector: pf.FlowOutlier) -> None:
+    assert (detector.predict(usual(300, seed=0)) == -1).mean() == pytest.approx(0.1, abs=0.01)
+
+
+def test_the_seed_fixes_the_scores() -> None:
+    X = usual(100, seed=0)
+    first, again = (pf.FlowOutlier(flow="gmm", random_state=3).fit(X).score_samples(X) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+
+
+@pytest.mark.parametrize(
+    ("attempt", "sentence"),
+    [
+        (lambda: pf.FlowOutlier(0.7).fit(usual(50, 0)), "contamination must be above 0 and at most 0.5, got 0.7"),
+        (lambda: pf.FlowOutlier(noise=-1).fit(usual(50, 0)), "noise must be at least 0, got noise=-1"),
+        (lambda: pf.FlowOutlier().fit(np.ones((50, 2))), "all rows of X are alike"),
+        (lambda: pf.FlowOutlier().fit(usual(3, 0)), "minimum of 4 is required"),
+        (lambda: pf.FlowOutlier().predict(usual(3, 0)), "not fitted"),
+    ],
+)
+def test_wrong_use_is_refused_with_a_sentence(attempt, sentence: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=sentence):
+        attempt()
