@@ -8,10 +8,11 @@ from .. import plot
 from ..diagnostics.averages import mean_and_error
 from . import findings, prose
 from .blocks import Beside, Cell, Column, Figure, Section, Table, Text
+from .common import mean_row
 from .figures import to_svg
 from .measure import ks_bound
 from .subject import Subject
-from .words import fixed, number, percent, plus_minus
+from .words import fixed, number, percent
 
 
 def likelihood(s: Subject) -> Section:
@@ -19,12 +20,12 @@ def likelihood(s: Subject) -> Section:
     mean, error, _ = s.held_out
     own, own_error = mean_and_error(s.evidence.sample_log_prob)
     numbers: dict[str, Any] = {"flow": mean, "flow_error": error, "own_samples": own, "own_samples_error": own_error}
-    rows = [_likelihood_row("the flow", mean, error, len(s.evidence.data) - s.held_out[2])]
+    rows = [mean_row("the flow", mean, error, len(s.evidence.data) - s.held_out[2])]
     blocks: list[Any] = []
     if s.comparison is not None:
         c = s.comparison
-        rows.append(_likelihood_row("full-covariance Gaussian", c.gaussian, c.gaussian_error, c.rows))
-        rows.append(_likelihood_row("difference, row by row", c.difference, c.difference_error, c.rows))
+        rows.append(mean_row("full-covariance Gaussian", c.gaussian, c.gaussian_error, c.rows))
+        rows.append(mean_row("difference, row by row", c.difference, c.difference_error, c.rows))
         numbers |= {"gaussian": c.gaussian, "gaussian_error": c.gaussian_error}
         numbers |= {
             "difference": c.difference,
@@ -34,8 +35,8 @@ def likelihood(s: Subject) -> Section:
         }
         blocks.append(Text(_comparison_words(s)))
     for name, (theirs, lead) in s.against.items():
-        rows.append(_likelihood_row(name, *theirs, len(s.evidence.data)))
-        rows.append(_likelihood_row(f"the flow's lead over {name}, row by row", *lead, len(s.evidence.data)))
+        rows.append(mean_row(name, *theirs, len(s.evidence.data)))
+        rows.append(mean_row(f"the flow's lead over {name}, row by row", *lead, len(s.evidence.data)))
         numbers.setdefault("against", {})[name] = {
             "mean": theirs[0],
             "difference": lead[0],
@@ -43,7 +44,7 @@ def likelihood(s: Subject) -> Section:
         }
     if s.evidence.train_log_prob is not None:
         known, known_error = mean_and_error(s.evidence.train_log_prob)
-        rows.append(_likelihood_row("the flow, on training rows", known, known_error, len(s.evidence.train_log_prob)))
+        rows.append(mean_row("the flow, on training rows", known, known_error, len(s.evidence.train_log_prob)))
         numbers |= {"train": known, "train_error": known_error}
     heads = [Column("model", False), Column("log-likelihood, nats per row"), Column("rows")]
     caption = "Mean log-likelihood ± its standard error."
@@ -54,10 +55,6 @@ def likelihood(s: Subject) -> Section:
         svg = to_svg(plot.densities(finite, s.evidence.sample_log_prob), "densities", alt)
         blocks.append(Figure(svg, prose.DENSITIES))
     return Section("likelihood", "How well it fits", blocks, numbers)
-
-
-def _likelihood_row(name: str, mean: float, error: float, rows: int) -> list[Cell]:
-    return [Cell(name, name), Cell(plus_minus(mean, error), mean), Cell(f"{rows:,}", rows)]
 
 
 def _comparison_words(s: Subject) -> str:

@@ -6,6 +6,7 @@ import math
 
 from ..diagnostics.averages import mean_and_error
 from .blocks import Verdict
+from .common import gap, impossible
 from .measure import ks_bound
 from .subject import Subject
 from .words import count, factor, percent, plus_minus
@@ -80,18 +81,10 @@ def overfitted(s: Subject) -> Verdict | None:
     if known is None or not bool(known.isfinite().all()) or not math.isfinite(s.held_out[0]):
         return None
     mean, error = mean_and_error(known)
-    gap, spread = mean - s.held_out[0], math.hypot(error, s.held_out[1])
-    if not gap > 2 * spread:
-        return Verdict("good", "Held-out rows fare as well as the rows it was trained on: no overfitting is seen.")
-    text = f"Rows it was trained on get {plus_minus(gap, spread)} nats more than held-out ones: it overfits somewhat."
-    small = s.comparison is not None and gap < 0.5 * max(s.comparison.difference, 0)
-    return Verdict("fair" if small else "poor", text)
+    distance, spread = mean - s.held_out[0], math.hypot(error, s.held_out[1])
+    small = s.comparison is not None and distance < 0.5 * max(s.comparison.difference, 0)
+    return gap(distance, spread, "rows", "get {} nats more than held-out ones", small)
 
 
 def without_density(s: Subject) -> Verdict | None:
-    missing = s.held_out[2]
-    if not missing:
-        return None
-    verb = "gets" if missing == 1 else "get"
-    rows = count(missing, "held-out row")
-    return Verdict("poor", f"{rows} {verb} no density at all from the flow, and the means here leave such rows out.")
+    return impossible(s.held_out[2], "row", "density")

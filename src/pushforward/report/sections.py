@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
 
 from .. import plot
-from . import checks, findings, prose, rows
+from . import checks, common, findings, prose, rows
 from .animation import frames
 from .blocks import Animation, Cell, Column, Details, Facts, Figure, Section, Table, Text
 from .conditionals import conditionals
-from .cost import cost_section, is_number
+from .cost import cost_section
 from .figures import to_svg
 from .measure import DRAWS, shuffled
 from .model import seen
 from .subject import Subject
-from .words import count, listing, number, plain, plus_minus, seconds, whole
+from .words import count, listing, number, plain, plus_minus, seconds
 
 SHOWN_MARGINALS, SHOWN_CORNER = 32, 5
 
@@ -98,31 +97,12 @@ def table(s: Subject) -> Section:
 
 def training(s: Subject) -> Section | None:
     """The curves, with the best epoch."""
-    if not any(is_number(row.get("train_loss")) for row in s.history):
-        return None
-    last = s.history[-1]
-    numbers: dict[str, Any] = {"steps": last.get("step"), "seconds": last.get("seconds")}
-    matching = last.get("objective") == "matching"
-    loss, unit = (
-        ("squared error of the field (flow matching)", "") if matching else ("negative log-likelihood", " nats")
+    matching = bool(s.history) and s.history[-1].get("objective") == "matching"
+    loss = "squared error of the field (flow matching)" if matching else "negative log-likelihood"
+    unit = "squared error per feature" if matching else "nats per row"
+    return common.curves(
+        s.history, f"The loss is the mean {loss}: lower is better.", "rows", unit, of="" if matching else " nats"
     )
-    says = f"The loss is the mean {loss}: lower is better. {whole(last.get('step', 0))} steps were taken."
-    alt = "Training loss against the step."
-    validated = [row for row in s.history if is_number(row.get("validation_loss"))]
-    if validated:
-        best = min(validated, key=lambda row: row["validation_loss"])
-        numbers |= {"best_step": best["step"], "best_epoch": best.get("epoch"), "best_loss": best["validation_loss"]}
-        epoch = f" (epoch {plain(best['epoch'])})" if is_number(best.get("epoch")) else ""
-        says += (
-            f" On rows held back from training the loss was lowest at step {whole(best['step'])}{epoch}, with "
-            f"{number(best['validation_loss'])}{unit}."
-        )
-        alt = f"Training and validation loss against the step; the latter is lowest at step {whole(best['step'])}."
-    figure = Figure(
-        to_svg(plot.curves(s.history, unit="squared error per feature" if matching else "nats per row"), "curves", alt),
-        prose.CURVES,
-    )
-    return Section("training", "Training", [Text(says), figure], numbers)
 
 
 def marginals(s: Subject) -> Section:

@@ -6,6 +6,7 @@ import math
 
 from ...diagnostics.averages import mean_and_error
 from ..blocks import Verdict
+from ..common import gap, impossible
 from ..words import count, plus_minus, whole
 from .evidence import ImageSubject, RoundTrip
 
@@ -48,17 +49,9 @@ def overfitted(s: ImageSubject) -> Verdict | None:
     if s.train_log_prob is None or not bool(s.train_log_prob.isfinite().all()):
         return None
     mean, error = mean_and_error(s.density.bits(s.train_log_prob))
-    gap, spread = s.mean_bits[0] - mean, math.hypot(error, s.mean_bits[1])
-    if not gap > 2 * spread:
-        return Verdict("good", "Held-out images fare as well as those it was trained on: no overfitting is seen.")
-    text = f"Images it was trained on take {plus_minus(gap, spread)} bits per dimension less: it overfits somewhat."
-    return Verdict("fair" if gap < 0.05 * mean else "poor", text)
+    distance, spread = s.mean_bits[0] - mean, math.hypot(error, s.mean_bits[1])
+    return gap(distance, spread, "images", "take {} bits per dimension less", distance < 0.05 * mean)
 
 
 def without_probability(s: ImageSubject) -> Verdict | None:
-    missing = s.mean_bits[2]
-    if not missing:
-        return None
-    verb = "gets" if missing == 1 else "get"
-    text = f"{count(missing, 'held-out image')} {verb} no probability at all, and the means here leave such images out."
-    return Verdict("poor", text)
+    return impossible(s.mean_bits[2], "image", "probability")

@@ -13,9 +13,9 @@ from torch import Tensor
 from ... import plot
 from ...diagnostics.averages import mean_and_error
 from ...images.formats import png
-from .. import prose
+from .. import common
 from ..blocks import Cell, Column, Facts, Figure, Picture, Section, Table, Text
-from ..cost import cost_section
+from ..cost import cost_section, is_number
 from ..figures import to_svg
 from ..words import count, fixed, number, plain, plus_minus, seconds, whole
 from . import findings
@@ -81,40 +81,23 @@ def data(s: ImageSubject) -> Section:
 def training(s: ImageSubject) -> Section | None:
     """The curves, in bits per dimension."""
     scale = 1 / (math.log(2) * s.images[0].numel())
-    history = [
-        {**row, **{key: row[key] * scale for key in ("train_loss", "validation_loss") if row.get(key) is not None}}
-        for row in s.history
-    ]
-    if not any(row.get("train_loss") is not None for row in history):
-        return None
-    last = history[-1]
-    numbers: dict[str, Any] = {"steps": last.get("step"), "seconds": last.get("seconds")}
-    says = f"Lower is better. {whole(last.get('step', 0))} steps were taken."
-    alt = "Training loss against the step, in bits per dimension."
-    validated = [row for row in history if row.get("validation_loss") is not None]
-    if validated:
-        best = min(validated, key=lambda row: row["validation_loss"])
-        numbers |= {"best_step": best["step"], "best_bits_per_dim": best["validation_loss"]}
-        says += (
-            f" On images held back from training the loss was lowest at step {whole(best['step'])}, with "
-            f"{number(best['validation_loss'])} bits per dimension."
-        )
-        alt = f"Training and validation loss against the step; the latter is lowest at step {whole(best['step'])}."
-    figure = Figure(to_svg(plot.curves(history, unit="bits per dimension"), "curves", alt), prose.CURVES)
-    return Section("training", "Training", [Text(says), figure], numbers)
+    losses = ("train_loss", "validation_loss")
+    history = [{**row, **{key: row[key] * scale for key in losses if is_number(row.get(key))}} for row in s.history]
+    unit = "bits per dimension"
+    return common.curves(history, "Lower is better.", "images", unit, "best_bits_per_dim", f" {unit}")
 
 
 def likelihood(s: ImageSubject) -> Section:
     """Bits per dimension of held-out images, training images, the model's own, and independent pixels."""
     mean, error, missing = s.mean_bits
     own, own_error = mean_and_error(s.density.bits(s.sample_log_prob))
-    rows = [_bits_row("held-out images", mean, error, len(s.images) - missing)]
+    rows = [common.mean_row("held-out images", mean, error, len(s.images) - missing)]
     numbers: dict[str, Any] = {"held_out": mean, "held_out_error": error, "own_samples": own}
     if s.train_log_prob is not None:
         known, known_error = mean_and_error(s.density.bits(s.train_log_prob))
-        rows.append(_bits_row("images it was trained on", known, known_error, len(s.train_log_prob)))
+        rows.append(common.mean_row("images it was trained on", known, known_error, len(s.train_log_prob)))
         numbers |= {"train": known, "train_error": known_error}
-    rows.append(_bits_row("its own samples", own, own_error, len(s.samples)))
+    rows.append(common.mean_row("its own samples", own, own_error, len(s.samples)))
     for name, label in (
         ("bits_per_dim", "at the fit: held-out images"),
         ("independent_bits_per_dim", "at the fit: the same by independent pixels"),
@@ -122,7 +105,7 @@ def likelihood(s: ImageSubject) -> Section:
     ):
         value = (s.baseline or {}).get(name)
         if s.baseline is not None and value is not None:
-            rows.append(_bits_row(label, value, s.baseline[f"{name}_standard_error"], s.baseline["images"]))
+            rows.append(common.mean_row(label, value, s.baseline[f"{name}_standard_error"], s.baseline["images"]))
             numbers[f"fit_{name}"] = value
     heads = [Column("images", False), Column("bits per dimension"), Column("how many")]
     blocks: list[Any] = [
@@ -135,10 +118,6 @@ def likelihood(s: ImageSubject) -> Section:
         alt = f"Histogram of bits per dimension: held-out images average {number(mean)}, its own {number(own)}."
         blocks.append(Figure(to_svg(plot.bits(finite, theirs), "bits", alt), words.HISTOGRAM))
     return Section("likelihood", "How well it fits", blocks, numbers)
-
-
-def _bits_row(name: str, mean: float, error: float, images: int) -> list[Cell]:
-    return [Cell(name, name), Cell(plus_minus(mean, error), mean), Cell(f"{images:,}", images)]
 
 
 def samples(s: ImageSubject) -> Section:
