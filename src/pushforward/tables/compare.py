@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from .errors import InputError, listed
 
 if TYPE_CHECKING:
-    from .density import TableDensity
+    from .fitted import FittedTable
 
 
-def refuse_unlike(first: TableDensity, second: TableDensity) -> None:
+def refuse_unlike(first: FittedTable, second: FittedTable) -> None:
     """Refuses two models whose densities are not of the same thing.
 
     Raises:

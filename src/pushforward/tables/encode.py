@@ -16,11 +16,11 @@ from .schema.cells import cell_points
 from .schema.columns import Column
 
 if TYPE_CHECKING:
-    from .density import TableDensity
+    from .fitted import FittedTable
 
 
 @torch.no_grad()
-def encode(model: TableDensity, x: Tensor, *, samples: int = 16, seed: int = 0) -> tuple[Tensor, Tensor]:
+def encode(model: FittedTable, x: Tensor, *, samples: int = 16, seed: int = 0) -> tuple[Tensor, Tensor]:
     r"""K points of every row's cell, standardised, and :math:`\log|\det|` of what brought them there.
 
     A density q of the encoded points has, in the table's own units, the cell log-density

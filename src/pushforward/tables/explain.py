@@ -15,10 +15,10 @@ from ..report.reasons import POINTS, repairs, typical_values
 from .schema.schema import Schema
 
 if TYPE_CHECKING:
-    from .density import TableDensity
+    from .fitted import FittedTable
 
 
-def explain(model: TableDensity, x: Tensor, context: Tensor | None, rows: np.ndarray, seed: int = 0) -> pl.DataFrame:
+def explain(model: FittedTable, x: Tensor, context: Tensor | None, rows: np.ndarray, seed: int = 0) -> pl.DataFrame:
     """For the chosen rows: the column with the largest gain, the value that would fit, and every column's gain.
 
     Args:

@@ -37,7 +37,7 @@ from .rows import against, fingerprint, held_out_order, spread
 from .schema.cells import cell_log_density
 
 if TYPE_CHECKING:
-    from .density import TableDensity
+    from .fitted import FittedTable
 
 KEPT_ROWS = 1000  # held-out rows that are saved with the model, for reports without the data
 FEW_STEPS = 1000  # of the guide beside an average of densities
@@ -49,7 +49,7 @@ def fit_table(
     source: ParquetRows | None,
     options: TableOptions,
     console: Console,
-    earlier: TableDensity | None = None,
+    earlier: FittedTable | None = None,
 ) -> tuple[Density, dict[str, Any]] | None:
     """Fits and measures; what was done is said on the console.
 
@@ -130,7 +130,7 @@ def _guided(
     options: TableOptions,
     trained: dict[str, Any],
     console: Console,
-    earlier: TableDensity | None,
+    earlier: FittedTable | None,
 ) -> tuple[Density, dict[str, Any]]:
     """The density with its guide, trained for as long again at most, and what the summary says of it."""
     seed, schema = options.training.seed, rows.schema
@@ -145,7 +145,7 @@ def _guided(
     return whole, {"guide": {**facts, **measure_guide(whole, schema, rows.test, seed)}}
 
 
-def _options_of(earlier: TableDensity, options: TableOptions) -> TableOptions:
+def _options_of(earlier: FittedTable, options: TableOptions) -> TableOptions:
     """The choices that are the fitted model's own, with the new ones of how to train."""
     summary, schema = earlier.facts["summary"], earlier.schema
     if "average" in summary:

@@ -140,7 +140,7 @@ def _fit(
             log_density,
             dim,
             blocks=blocks,
-            flow="nsf-coupling" if options.flow == "nsf" else options.flow,
+            flow="nsf-coupling" if options.flow in ("auto", "nsf") else options.flow,
             layers=options.layers,
             hidden=options.hidden or (32, 32),
             start="normal" if target.anneal else "laplace",
@@ -180,7 +180,7 @@ def _measure(fitted: TargetFit, target: TargetOptions, options: TableOptions) ->
     result = fitted.result
     summary = {
         "training_rows": 0,
-        "flow": options.flow,
+        "flow": "nsf" if options.flow == "auto" else options.flow,
         "parameters": sum(p.numel() for p in fitted.flow.parameters()),
         "target": {"name": target.target, **fitted.importance.summary()},
         "training": {"steps": result.steps, "seconds": result.seconds, "skipped_steps": result.skipped_steps},

@@ -15,10 +15,10 @@ from .formats.table import Table
 from .rows import HELD_OUT, fingerprint, held_out_order
 
 if TYPE_CHECKING:
-    from .density import TableDensity
+    from .fitted import FittedTable
 
 
-def held_out_rows(model: TableDensity, whole: Table, console: Console, drop_missing: bool = False) -> HeldOut:
+def held_out_rows(model: FittedTable, whole: Table, console: Console, drop_missing: bool = False) -> HeldOut:
     """The rows of a table that a model was not trained on.
 
     A table that the model was fitted to is recognised by a digest, and its held-out rows are used; of a divided one,
@@ -43,7 +43,7 @@ def held_out_rows(model: TableDensity, whole: Table, console: Console, drop_miss
     return HeldOut(rows, numbers)
 
 
-def saved_held_out(model: TableDensity) -> HeldOut:
+def saved_held_out(model: FittedTable) -> HeldOut:
     """The held-out rows that were saved with the model."""
     saved = model.facts["held_out"]
     context = None if saved["context"] is None else torch.tensor(saved["context"], dtype=torch.float32)
@@ -51,7 +51,7 @@ def saved_held_out(model: TableDensity) -> HeldOut:
     return HeldOut(Rows(torch.tensor(x, dtype=torch.float64), context), np.asarray(saved["numbers"]))
 
 
-def _encode(model: TableDensity, table: Table, console: Console, drop_missing: bool) -> tuple[Rows, np.ndarray]:
+def _encode(model: FittedTable, table: Table, console: Console, drop_missing: bool) -> tuple[Rows, np.ndarray]:
     source, frame = str(table.path), table.frame
     model.schema.check(frame, source)
     numbers = np.arange(frame.height)

@@ -14,10 +14,10 @@ from .queries import encode_partly, fill, without_missing
 from .schema.numbers import missing
 
 if TYPE_CHECKING:
-    from .density import TableDensity
+    from .fitted import FittedTable
 
 
-def impute(model: TableDensity, frame: pl.DataFrame, draws: int, seed: int, source: str = "table") -> pl.DataFrame:
+def impute(model: FittedTable, frame: pl.DataFrame, draws: int, seed: int, source: str = "table") -> pl.DataFrame:
     """The rows with their missing cells drawn from p(missing | observed), ``draws`` times one after another.
 
     Columns that the model does not have stay as they are; columns that the table lacks are drawn, too.
@@ -53,7 +53,7 @@ def _filled(old: pl.Series, new: pl.Series, hole: pl.Series) -> pl.Series:
 
 
 def impute_file(
-    model: TableDensity, data: Location, output: Location, console: Console, *, draws: int = 1, seed: int = 0
+    model: FittedTable, data: Location, output: Location, console: Console, *, draws: int = 1, seed: int = 0
 ) -> dict[str, Any]:
     """Fills a file's table and writes it; returns a summary.
 

@@ -24,12 +24,12 @@ from .schema.columns import Column, Given
 from .schema.schema import Schema
 
 if TYPE_CHECKING:
-    from .density import TableDensity
+    from .fitted import FittedTable
 
 FEWEST = 32  # draws of the guide for a row
 
 
-def check_asked(model: TableDensity, frame: pl.DataFrame, given: Sequence[str]) -> None:
+def check_asked(model: FittedTable, frame: pl.DataFrame, given: Sequence[str]) -> None:
     """Refuses a question that nobody can answer.
 
     Raises:
@@ -51,7 +51,7 @@ def check_asked(model: TableDensity, frame: pl.DataFrame, given: Sequence[str]) 
         guide_of(model, f"answers for all columns{_on(schema.given_names)} alone")
 
 
-def guide_of(model: TableDensity, instead: str) -> Guided:
+def guide_of(model: FittedTable, instead: str) -> Guided:
     """The guide of a model.
 
     Raises:
@@ -66,7 +66,7 @@ def _on(given: Sequence[str]) -> str:
     return f" given {listed(given)}" if given else ""
 
 
-def encode_partly(model: TableDensity, frame: pl.DataFrame, source: str, first: int = 0) -> Rows:
+def encode_partly(model: FittedTable, frame: pl.DataFrame, source: str, first: int = 0) -> Rows:
     """Rows of a table that may lack columns and cells: NaN where there is nothing.
 
     Raises:
@@ -95,7 +95,7 @@ def unknown(schema: Schema, x: Tensor) -> Tensor:
 
 
 def with_relations(
-    model: TableDensity, frame: pl.DataFrame, rows: Rows, value: np.ndarray, error: np.ndarray
+    model: FittedTable, frame: pl.DataFrame, rows: Rows, value: np.ndarray, error: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """The scores, -inf for rows that break what follows from other columns."""
     for broken in model.schema.broken(frame, rows.x.numpy()):
@@ -103,7 +103,7 @@ def with_relations(
     return value, error
 
 
-def score(model: TableDensity, frame: pl.DataFrame, given: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def score(model: FittedTable, frame: pl.DataFrame, given: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """The scores of a frame and their standard errors; NaN for rows that nothing can be said of.
 
     Raises:
@@ -119,7 +119,7 @@ def score(model: TableDensity, frame: pl.DataFrame, given: Sequence[str]) -> tup
 
 
 def answer(
-    model: TableDensity, rows: Rows, given: Sequence[str], samples: int, seed: int
+    model: FittedTable, rows: Rows, given: Sequence[str], samples: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """log p(what is seen of each row | the given columns) and standard errors, in nats.
 
@@ -140,7 +140,7 @@ def answer(
     return found[0], found[1]
 
 
-def _marginal(model: TableDensity, rows: Rows, samples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _marginal(model: FittedTable, rows: Rows, samples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     guided = guide_of(model, "answers for whole rows alone")
     context = None if rows.context is None else rows.context.to(model.device)
     draws, spread = max(samples, FEWEST), _spread(model)
@@ -153,7 +153,7 @@ def mask_of(schema: Schema, names: Sequence[str]) -> Tensor:
     return torch.tensor([column.name in names or column.of in names for column in schema.columns])
 
 
-def cells_given_others(model: TableDensity, rows: Rows, samples: int, seed: int) -> np.ndarray:
+def cells_given_others(model: FittedTable, rows: Rows, samples: int, seed: int) -> np.ndarray:
     """log p(cell | the other cells) of every cell, ``(n, names)``, in nats."""
     whole = answer(model, rows, (), samples, seed)[0]
     found = []
@@ -163,7 +163,7 @@ def cells_given_others(model: TableDensity, rows: Rows, samples: int, seed: int)
     return np.stack(found, 1)
 
 
-def fill(model: TableDensity, rows: Rows, draws: int, seed: int, limits: Sequence[int] | None = None) -> Tensor:
+def fill(model: FittedTable, rows: Rows, draws: int, seed: int, limits: Sequence[int] | None = None) -> Tensor:
     """``(draws, n, features)``: the rows with their NaN drawn, float64, on the processor.
 
     Args:
@@ -198,7 +198,7 @@ def without_missing(schema: Schema, rows: Rows, told: float) -> Rows:
     return Rows(x, rows.context)
 
 
-def draw_given(model: TableDensity, n: int, fixed: pl.DataFrame, seed: int) -> pl.DataFrame:
+def draw_given(model: FittedTable, n: int, fixed: pl.DataFrame, seed: int) -> pl.DataFrame:
     """n rows for every row of ``fixed``, whose cells stay; those that are missing are drawn, like other columns.
 
     Raises:
@@ -215,7 +215,7 @@ def draw_given(model: TableDensity, n: int, fixed: pl.DataFrame, seed: int) -> p
     return pl.concat([fixed.select(given)[np.repeat(np.arange(fixed.height), n)], written], how="horizontal")
 
 
-def check_known(model: TableDensity, names: Sequence[str]) -> None:
+def check_known(model: FittedTable, names: Sequence[str]) -> None:
     """Refuses columns that the model does not have.
 
     Raises:
@@ -234,7 +234,7 @@ def check_known(model: TableDensity, names: Sequence[str]) -> None:
         )
 
 
-def one_row(model: TableDensity, given: Mapping[str, Any]) -> pl.DataFrame:
+def one_row(model: FittedTable, given: Mapping[str, Any]) -> pl.DataFrame:
     """Values that were given by name, as a frame of one row; numbers may come as text.
 
     Raises:
@@ -256,5 +256,5 @@ def _number(name: str, value: Any) -> float:
     return number
 
 
-def _spread(model: TableDensity) -> Any:
+def _spread(model: FittedTable) -> Any:
     return spread_of(Cells(model.schema).to(model.device))

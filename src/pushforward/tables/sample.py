@@ -14,12 +14,12 @@ from .formats.source import Location
 from .formats.table import check_output, write_table
 
 if TYPE_CHECKING:
-    from .density import TableDensity
+    from .fitted import FittedTable
 
 BATCH = 8192  # rows that are drawn at once
 
 
-def draw(model: TableDensity, n: int, fixed: pl.DataFrame, seed: int, temperature: float = 1.0) -> pl.DataFrame:
+def draw(model: FittedTable, n: int, fixed: pl.DataFrame, seed: int, temperature: float = 1.0) -> pl.DataFrame:
     """n rows for every row of ``fixed``, the given columns, which come first; n rows where it has no columns.
 
     Args:
@@ -48,7 +48,7 @@ def draw(model: TableDensity, n: int, fixed: pl.DataFrame, seed: int, temperatur
 
 
 def sample_file(
-    model: TableDensity,
+    model: FittedTable,
     n: int,
     output: Location,
     given: dict[str, str],

@@ -25,11 +25,11 @@ from .tally import Tally
 SCORES = ("row", "log_density", "percentile", "standard_error", "unlikely_because", "would_fit")
 
 if TYPE_CHECKING:
-    from .density import TableDensity
+    from .fitted import FittedTable
 
 
 def score_file(
-    model: TableDensity,
+    model: FittedTable,
     data: Location,
     output: Path,
     console: Console,
@@ -86,7 +86,7 @@ def refuse_scores_name(keep: Sequence[str]) -> None:
 
 
 def _run_large(
-    model: TableDensity,
+    model: FittedTable,
     source: LargeRows,
     output: Path,
     console: Console,
@@ -116,7 +116,7 @@ def _run_large(
 
 
 def conclude(
-    tally: Tally, median: float, model: TableDensity, samples: int, name: str, output: str, console: Console
+    tally: Tally, median: float, model: FittedTable, samples: int, name: str, output: str, console: Console
 ) -> dict[str, Any]:
     """Says what was found and where it was saved; returns the summary."""
     summary = tally.summary(median, samples if model.schema.has_cells else None)
@@ -127,7 +127,7 @@ def conclude(
 
 
 def score_table(
-    model: TableDensity,
+    model: FittedTable,
     table: Table,
     console: Console,
     samples: int,
@@ -165,14 +165,14 @@ def score_table(
     return scores, tally
 
 
-def note_extra(model: TableDensity, columns: Sequence[str], source: str, console: Console) -> None:
+def note_extra(model: FittedTable, columns: Sequence[str], source: str, console: Console) -> None:
     """Says which columns of a table the model does not use."""
     extra = model.schema.extra_names(columns)
     if extra:
         console.note(f"{source}: the model does not use {listed(extra)}")
 
 
-def note_absent(model: TableDensity, columns: Sequence[str], source: str, console: Console) -> None:
+def note_absent(model: FittedTable, columns: Sequence[str], source: str, console: Console) -> None:
     """Says which columns of the model a table lacks."""
     absent = [name for name in model.schema.names if name not in columns]
     if absent:
@@ -180,7 +180,7 @@ def note_absent(model: TableDensity, columns: Sequence[str], source: str, consol
 
 
 def score_frame(
-    model: TableDensity,
+    model: FittedTable,
     piece: Piece,
     samples: int,
     seed: int,
@@ -211,12 +211,12 @@ def score_frame(
     return _with_gaps(scores, usable)
 
 
-def has_errors(model: TableDensity) -> bool:
+def has_errors(model: FittedTable) -> bool:
     """Whether scores come with standard errors: of averages over cells, or of answers by a guide."""
     return model.schema.has_cells or model.guided is not None
 
 
-def _columns(model: TableDensity, explain_below: float | None) -> dict[str, Any]:
+def _columns(model: FittedTable, explain_below: float | None) -> dict[str, Any]:
     """Names and kinds of the columns of scores."""
     names = ["log_density", "percentile", *(["standard_error"] if has_errors(model) else [])]
     explained = {} if explain_below is None else explained_columns(model.schema)

@@ -22,13 +22,13 @@ from .stream.large import LargeRows
 from .tally import Tally, median_of
 
 if TYPE_CHECKING:
-    from .density import TableDensity
+    from .fitted import FittedTable
 
 Score = Callable[..., pl.DataFrame]
 
 
 def run(
-    model: TableDensity,
+    model: FittedTable,
     source: LargeRows,
     output: Path,
     console: Console,

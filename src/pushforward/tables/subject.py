@@ -25,7 +25,7 @@ from .formats.table import Table, read_table
 from .held_out import held_out_rows, saved_held_out
 
 if TYPE_CHECKING:
-    from .density import TableDensity
+    from .fitted import FittedTable
 
 
 class TableSubject(Subject):
@@ -38,13 +38,13 @@ class TableSubject(Subject):
     noun: ClassVar[str] = "rows"
     measure: ClassVar[str] = "log_likelihood"
 
-    def __init__(self, model: TableDensity) -> None:
+    def __init__(self, model: FittedTable) -> None:
         self.model = model
 
     def read_file(self, data: Location) -> Table:
         return read_table(data)
 
-    def refuse_unlike(self, other: TableDensity) -> None:
+    def refuse_unlike(self, other: FittedTable) -> None:
         refuse_unlike(self.model, other)
 
     def held_out(self, data: Table, console: Console, drop_missing: bool = False) -> HeldOut:

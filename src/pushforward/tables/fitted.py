@@ -1,0 +1,215 @@
+"""What can be asked of a fitted table: scores, draws, missing cells, explanations, comparisons, a report.
+
+The class is a list of verbs; each is done in a file of its own next to this one. Questions about some of the columns,
+or rows with missing cells, are answered in ``queries.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ..distributions.base import Density
+from ..distributions.guided import Guided
+from ..models.base import FittedDensity
+from ..models.compare import compare
+from ..models.console import Console
+from ..models.report import check_page, write
+from ..models.train import Rows
+from . import queries
+from .encode import encode
+from .errors import InputError, arguments_not_flags
+from .explain import explain
+from .formats.frames import from_frame, is_path, to_frame
+from .formats.source import Location
+from .formats.table import delivered
+from .guide import joint_of
+from .impute import impute, impute_file
+from .read import from_frame_or_file, read_any
+from .sample import draw, sample_file
+from .schema.cells import cell_log_density
+from .schema.schema import Schema
+from .score import score_file
+from .subject import TableSubject
+
+SOURCE = "table"  # what the rows are called in messages
+
+
+class FittedTable(FittedDensity):
+    """The verbs of :class:`~pushforward.TableDensity` once it is fitted.
+
+    Attributes:
+        schema: What each column was taken for.
+        guided: The density with its guide, which answers questions about some of the columns; None without one.
+    """
+
+    kind: ClassVar[str] = "table"
+    schema: Schema
+    guided: Guided | None = None
+
+    @arguments_not_flags()
+    def score_samples(self, table: Any, given: Sequence[str] = (), errors: bool = False) -> Any:
+        """The log-density of every row, in nats, in the table's own units.
+
+        Args:
+            table: The rows; columns are found by name, in any order. Missing cells are integrated out, and so are
+                columns that the table does not have: the density is that of what is there.
+            given: Condition on these columns: log p(the others | these).
+            errors: Whether to return standard errors, too: where columns have cells, the density is an average over
+                ``samples`` points of each, and what is missing is integrated over weighted draws.
+
+        Returns:
+            ``(n,)`` float64, or a pair of such. Missing cells are integrated out; where training rows miss some in a
+            column, that a cell is missing there is part of the row's probability.
+            NaN for rows without any cell to ask for.
+
+        Raises:
+            InputError: a column is missing, or holds something else than in training.
+        """
+        self._require_fit()
+        frame = from_frame_or_file(table)
+        queries.check_asked(self, frame, given)
+        value, error = queries.score(self, frame, given)
+        return (value, error) if errors else value
+
+    def score(self, table: Any, sample_weight: Any = None) -> float:
+        """The mean log-density of the rows, in nats."""
+        values = self.score_samples(table)
+        weights = np.ones(len(values)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
+        return float(np.average(values, weights=weights))
+
+    @arguments_not_flags()
+    def sample(self, n: int = 1, given: Any = None, random_state: int | None = None) -> Any:
+        """New rows, as a frame of the kind that was fitted.
+
+        Args:
+            n: How many; for each row of ``given`` where that is a frame.
+            given: ``{column: value}``, or a frame whose missing cells are drawn like the columns that it lacks.
+            random_state: Of the draws.
+
+        Raises:
+            InputError: ``n`` is below 1, a given column is missing or unknown, or has a value that the model does not
+                know.
+        """
+        self._require_fit()
+        if n < 1:
+            raise InputError(f"n={n}: expected at least 1 row")
+        seed = self.seed if random_state is None else random_state
+        if isinstance(given, Mapping) and all(isinstance(value, str) or np.isscalar(value) for value in given.values()):
+            fixed = queries.one_row(self, given)
+        else:
+            fixed = pl.DataFrame() if given is None else from_frame(given, "given")[0]
+        rows = draw(self, n, fixed, seed)
+        return to_frame(rows, self.facts.get("frame", "polars"))
+
+    @arguments_not_flags()
+    def impute(self, table: Any, draws: int = 1, random_state: int | None = None) -> Any:
+        """The table with its missing cells drawn from p(missing | observed) of their own rows; a frame is not modified.
+
+        Args:
+            table: The rows; columns of the model that it lacks are drawn, too.
+            draws: How many filled tables follow each other in what is returned, for multiple imputation.
+            random_state: Of the draws.
+
+        Raises:
+            InputError: the model has no guide, or the table none of its columns.
+        """
+        self._require_fit()
+        frame, kind = from_frame(table) if not is_path(table) else (from_frame_or_file(table), "polars")
+        return to_frame(impute(self, frame, draws, self.seed if random_state is None else random_state), kind)
+
+    @arguments_not_flags()
+    def explain(self, table: Any) -> Any:
+        """What makes each row unlikely, a row each: ``unlikely_because``, the column to blame; ``would_fit``, the value
+        that would fit there; ``gain``, by how many nats the row would be likelier; the gain of every column; and with
+        a guide ``log_p_…``, log p(cell | the other cells) of every cell.
+        """
+        self._require_fit()
+        frame = from_frame_or_file(table)
+        rows = Rows(*self.schema.encode(frame, SOURCE))
+        found = explain(self, rows.x, rows.context, np.arange(len(rows)), seed=self.seed)
+        gains = [f"gain_{name}" for name in self.schema.names]
+        found.insert_column(2, found.select(pl.max_horizontal(gains)).to_series().alias("gain"))
+        if self.guided is not None:
+            cells = queries.cells_given_others(self, rows, self.samples, self.seed)
+            found = found.hstack([pl.Series(f"log_p_{c.name}", cells[:, j]) for j, c in enumerate(self.schema.fields)])
+        return to_frame(found, self.facts.get("frame", "polars"))
+
+    @arguments_not_flags()
+    def compare(self, other: FittedTable, table: Any) -> dict[str, Any]:
+        """Which of two models gives the same rows the higher log-likelihood: the paired difference with its standard
+        error, over the rows that neither was trained on.
+
+        Raises:
+            InputError: the models do not describe the same columns, or the table does not fit them.
+        """
+        return compare((self, other), read_any(table).table, Console(quiet=True), samples=self.samples)
+
+    @arguments_not_flags()
+    def report(self, path: str | Path, table: Any = None, against: Sequence[FittedTable] | None = None) -> None:
+        """Writes what was learnt, and how well, as one HTML file.
+
+        Args:
+            path: The file.
+            table: Rows to report on: of the table that was fitted, the held-out ones; those that were saved with the
+                model where it is None.
+            against: Other models of the same columns, to compare with on the table.
+        """
+        self._require_fit()
+        check_page(Path(path))
+        whole = None if table is None else read_any(table).table
+        write(self, whole, Path(path), Console(quiet=True), seed=self.seed, against=list(against or ()))
+
+    @arguments_not_flags()
+    def encode(self, table: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Rows as the flow sees them: K points of each row's cell, ``(K, n, d)``, behind the first transforms, and the
+        log-slopes ``(K, n)`` that bring a log-density there back to the table's units.
+
+        Raises:
+            InputError: a column holds categories, or a cell is missing.
+        """
+        self._require_fit()
+        x, _ = self.schema.encode(from_frame_or_file(table), SOURCE)
+        points, slopes = encode(self, x, samples=self.samples, seed=self.seed)
+        return points.numpy(), slopes.numpy()
+
+    def log_density(self, rows: Rows, *, samples: int = 16, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Log-densities of encoded rows and their standard errors, in nats."""
+        context = None if rows.context is None else rows.context.to(self.device)
+        options: dict[str, Any] = {"samples": samples, "seed": seed}
+        value, error = cell_log_density(self.density, self.schema, rows.x.to(self.device), context, **options)
+        return value.numpy(), error.numpy()
+
+    @property
+    def samples(self) -> int:
+        """Points that each cell is averaged over."""
+        return int(self.facts.get("samples", 16))
+
+    def score_file(self, data: Location, output: Location, console: Console, **choices: Any) -> dict[str, Any]:
+        with delivered(output, numbered=True) as path:
+            return score_file(self, data, path, console, called=str(output), **choices)
+
+    def sample_file(
+        self, n: int, output: Location, given: dict[str, str], console: Console, **choices: Any
+    ) -> dict[str, Any]:
+        return sample_file(self, n, output, given, console, **choices)
+
+    def impute_file(self, data: Location, output: Location, console: Console, **choices: Any) -> dict[str, Any]:
+        return impute_file(self, data, output, console, **choices)
+
+    @property
+    def subject(self) -> TableSubject:
+        return TableSubject(self)
+
+    def _hold(self, density: Density, facts: dict[str, Any]) -> None:
+        super()._hold(joint_of(density), facts)
+        self.guided = density if isinstance(density, Guided) else None
+        self.schema = Schema.from_json(facts["schema"])
+
+    def _whole(self) -> Density:
+        return self.density if self.guided is None else self.guided
