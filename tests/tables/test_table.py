@@ -17,7 +17,7 @@ import xlsxwriter
 
 from pushforward.tables.errors import InputError
 from pushforward.tables.formats.source import located
-from pushforward.tables.formats.table import check_output, read_table, write_table
+from pushforward.tables.formats.table import check_output, delivered, read_table, write_table
 
 FRAME = pl.DataFrame({"a": [1.5, 2.5, -3.0], "b": [1, 2, 3], "c": ["x", "y", "x"]})
 
@@ -105,7 +105,7 @@ def test_columns_set_apart_by_blanks_and_row_names_of_r(tmp_path: Path) -> None:
     assert read_table(path).frame.columns == ["full name"]
 
 
-def test_sheets(tmp_path: Path) -> None:
+def test_sheets(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "t.xlsx"
     with xlsxwriter.Workbook(path) as book:
         book.add_worksheet("empty")
@@ -127,6 +127,8 @@ def test_sheets(tmp_path: Path) -> None:
     assert str(chosen.path) == f"{path} (two)"
     assert chosen.frame["a"].to_list() == ["1.5", "foo", None]
     assert not any("--sheet" in note for note in chosen.notes)
+    assert table.frame.dtypes == [pl.Float64, pl.Int64, pl.Int64]
+    assert not caplog.text
     with pytest.raises(InputError, match=r"t\.xlsx \(three\): has no sheet 'three'; its sheets are empty, one, two"):
         read_table(located(path, sheet="three"))
     with pytest.raises(InputError, match=r"\(empty\): has no columns"):
@@ -207,6 +209,16 @@ def test_empty_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     standard_input(monkeypatch, b"a,b\n1,2,3\n")
     with pytest.raises(InputError, match=r"^standard input: row 1 has 3 cells"):
         read_table("-")
+
+
+def test_processes_of_torchrun_share_files_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    write_table(FRAME, f"{tmp_path}/t.sqlite?table=t")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for place in ("-", str(tmp_path / "t.sqlite")):
+        with pytest.raises(InputError, match="processes of torchrun share files"):
+            read_table(place)
+    with pytest.raises(InputError, match="processes of torchrun share files"), delivered(located("-")):
+        pass
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import logging
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -33,11 +35,12 @@ def read_sheet(path: Path, sheet: str | None, missing: Sequence[str]) -> tuple[p
     names = book.sheet_names
     if sheet is not None and sheet not in names:
         raise InputError(f"{path}: has no sheet {sheet!r}; its sheets are {listed(names)}")
-    filled = [name for name in names if book.load_sheet(name, n_rows=1).height]
+    filled = [name for name in names if book.load_sheet(name, n_rows=1, dtypes="string").height]
     if sheet is None and not filled:
         raise InputError(f"{path}: none of its sheets ({listed(names)}) has rows")
     chosen = sheet if sheet is not None else filled[0]
-    frame = book.load_sheet(chosen, schema_sample_rows=None).to_polars()
+    with _without_warnings():
+        frame = book.load_sheet(chosen, schema_sample_rows=None).to_polars()
     others = [name for name in filled if name != chosen] if sheet is None else []
     notes = [f"{path.name}: the sheet {chosen!r} is read, of {listed(filled)}; --sheet says another"] if others else []
     return _typed(_without_index(frame, path, notes), missing), notes
@@ -56,13 +59,29 @@ def _without_index(frame: pl.DataFrame, path: Path, notes: list[str]) -> pl.Data
     return frame.select(kept).filter(~pl.all_horizontal(pl.all().is_null())) if kept else frame.select(kept)
 
 
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    """The reader logs a warning for each column without a value."""
+    logger, quiet = logging.getLogger("fastexcel.types.dtype"), logging.Filter("nobody")
+    logger.addFilter(quiet)
+    try:
+        yield
+    finally:
+        logger.removeFilter(quiet)
+
+
 def _typed(frame: pl.DataFrame, missing: Sequence[str]) -> pl.DataFrame:
-    """Numbers that were written as text, or that stand beside texts for missing cells, as numbers."""
-    return frame.with_columns(_number(column, missing) for column in frame.get_columns() if column.dtype == pl.String)
+    """Numbers that were written as text, or that stand beside texts for missing cells, as numbers; whole ones as such,
+    which Excel does not tell from others."""
+    kinds = (pl.String, pl.Float64)
+    return frame.with_columns(_number(column, missing) for column in frame.get_columns() if column.dtype in kinds)
 
 
 def _number(column: pl.Series, missing: Sequence[str]) -> pl.Series:
-    column = column.set(column.is_in(missing), None)
+    if column.dtype == pl.String:
+        column = column.set(column.is_in(missing), None)
+    elif not ((column == column.round()) & (column.abs() < 2**53)).all():
+        return column
     for dtype in (pl.Int64, pl.Float64):
         cast = column.cast(dtype, strict=False)
         if cast.null_count() == column.null_count():

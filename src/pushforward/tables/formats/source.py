@@ -81,6 +81,8 @@ class Source:
         from .database import fetch
         from .unpack import unpack
 
+        if self.database or self.address == STANDARD:
+            refuse_many_processes(self)
         folder = tempfile.mkdtemp(prefix="pushforward-")
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         return (fetch if self.database else unpack)(self, Path(folder))
@@ -156,6 +158,16 @@ def refuse_no_file(path: Path) -> None:
         raise InputError(f"{path}: is a folder, expected a file")
     if path.stat().st_size == 0:  # a pipe too, which would be waited for
         raise InputError(f"{path}: the file is empty")
+
+
+def refuse_many_processes(source: Source) -> None:
+    """Refuses what each process of torchrun would see in another order, or not at all.
+
+    Raises:
+        InputError: there are several processes.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError(f"{source}: processes of torchrun share files, as Parquet, and no queries or streams")
 
 
 def local_file(place: Location) -> Path:

@@ -21,7 +21,18 @@ from .excel import read_sheet
 from .frames import array_columns, refuse_empty
 from .json_rows import read_json_rows
 from .parquet import ParquetRows, checked_frame
-from .source import DATABASES, EXCEL, PACKED, STANDARD, Location, Source, located, naming, refuse_no_file
+from .source import (
+    DATABASES,
+    EXCEL,
+    PACKED,
+    STANDARD,
+    Location,
+    Source,
+    located,
+    naming,
+    refuse_many_processes,
+    refuse_no_file,
+)
 from .values import series, with_missing
 
 SPLITS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
@@ -105,6 +116,7 @@ def delivered(place: Location, *, numbered: bool = False) -> Iterator[Path]:
         yield place
         return
     check_output(place)
+    refuse_many_processes(place)
     with tempfile.TemporaryDirectory(prefix="pushforward-") as folder:
         path = Path(folder) / "rows.parquet"
         yield path
