@@ -94,11 +94,12 @@ def test_explanations_and_gaps_are_where_they_belong(folder, workshop, run):
 
 def test_a_fault_is_named_by_file_and_row_and_the_parts_before_it_are_kept(folder, workshop, run):
     path = folder / "rows" / "b.parquet"
-    table = pl.read_parquet(path).with_columns(size=pl.when(pl.int_range(pl.len()) == 300).then(None).otherwise("size"))
+    table = pl.read_parquet(path)
+    table = table.with_columns(colour=pl.when(pl.int_range(pl.len()) == 300).then(None).otherwise("colour"))
     pq.write_table(table.to_arrow(), path, row_group_size=130)
-    arguments = ["score", workshop / "plain", folder / "rows", "-o", folder / "s.parquet"]
+    arguments = ["score", workshop / "given", folder / "rows", "-o", folder / "s.parquet"]
     error = run(*arguments, code=2)["error"]
-    assert f"{path}: column 'size', row 301: a missing value" in error
+    assert f"{path}: column 'colour', row 301: a missing value" in error
     made = sorted((folder / "s.parquet.parts").glob("part-*"))
     assert len(made) == 3
     before = [file.stat().st_mtime_ns for file in made]

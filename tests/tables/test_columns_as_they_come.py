@@ -75,6 +75,32 @@ def test_moments_are_drawn_as_moments(dtype: str) -> None:
     assert schema.columns[0].shown(float(x[0, 0])) == str(frame["when"][0])
 
 
+@pytest.mark.parametrize(
+    "column",
+    [
+        pl.Series(RNG.integers(-100, 100, ROWS), dtype=pl.Int8),
+        pl.Series(RNG.integers(2**62, 2**63, ROWS), dtype=pl.UInt64).cast(pl.Float64).cast(pl.UInt64),
+        pl.Series(A, dtype=pl.Float32),
+        pl.Series([f"{value:.1f}" for value in A]).cast(pl.Decimal(10, 1)),
+        pl.Series(list("mlh") * 100, dtype=pl.Enum(["l", "m", "h", "never"])),
+        pl.Series(list("mlh") * 100, dtype=pl.Categorical),
+        pl.Series(RNG.integers(0, 3, ROWS), dtype=pl.UInt8),
+        pl.Series(MOMENTS["Datetime"]).dt.replace_time_zone("UTC").dt.convert_time_zone("Europe/Berlin"),
+        pl.Series(MOMENTS["Datetime"]).cast(pl.Datetime("ms")),
+    ],
+    ids=lambda column: str(column.dtype),
+)
+def test_samples_have_the_types_of_the_table(column: pl.Series) -> None:
+    frame = pl.DataFrame({"c": column, "a": A})
+    schema = Schema.from_json(json.loads(json.dumps(learn_schema(frame, frame.columns, [], "t.csv").to_json())))
+    x, _ = schema.encode(frame, "t.csv")
+    back = schema.decode(x)
+    assert back.schema == frame.schema
+    assert back["c"].to_list() == frame["c"].to_list()
+    if isinstance(column.dtype, pl.Enum):
+        assert schema.columns[0].categories == ("l", "m", "h")
+
+
 @pytest.mark.parametrize("form", ["%Y-%m-%d", "%d.%m.%Y", "%m/%d/%Y", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S", "%H:%M"])
 def test_dates_and_times_that_are_text_stay_text_of_their_form(form: str) -> None:
     moments = MOMENTS["Time"] if form == "%H:%M" else MOMENTS["Datetime"] if "%H" in form else DAYS

@@ -14,7 +14,7 @@ from ..models.console import Console
 from ..models.notebook import called
 from ..models.options import TrainingOptions
 from ..training.schedule import duration
-from .errors import InputError, arguments_not_flags
+from .errors import InputError, arguments_not_flags, as_arguments
 from .fit import fit_table
 from .fitted import FittedTable
 from .options import TableOptions
@@ -183,7 +183,7 @@ class TableDensity(FittedTable):
             InputError: the table or an option cannot be used; says why.
         """
         fitted = fit_table(read.table, read.source, self.options, console, self if further else None)
-        self.notes_ = console.notes
+        self.notes_ = [as_arguments(note) for note in console.notes]
         if fitted is not None:
             density, facts = fitted
             self._hold(density, {**facts, "frame": read.kind, "command": command})

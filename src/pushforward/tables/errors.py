@@ -24,6 +24,10 @@ def arguments_not_flags() -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        said = str(error).replace("--drop-missing", "drop_missing=True")
-        said = re.sub(r"--([a-z][a-z-]*)", lambda flag: f"{flag[1].replace('-', '_')}=", said)
-        raise InputError(said) from None
+        raise InputError(as_arguments(str(error))) from None
+
+
+def as_arguments(said: str) -> str:
+    """A sentence for the shell's user in the words of Python's."""
+    said = said.replace("--drop-missing", "drop_missing=True")
+    return re.sub(r"--([a-z][a-z-]*)", lambda flag: f"{flag[1].replace('-', '_')}=", said)

@@ -41,7 +41,10 @@ def value_names(column: pl.Series) -> list[str]:
         values = np.unique(as_numbers(column))
         whole = bool((values[~np.isnan(values)] % 1 == 0).all())
         return [str(int(v)) if whole and abs(v) < 2**62 else repr(float(v)) for v in values if not np.isnan(v)]
-    return as_text(column).drop_nulls().unique().sort().to_list()
+    names = as_text(column).drop_nulls().unique().sort().to_list()
+    if isinstance(column.dtype, pl.Enum):  # which has an order of its own
+        names.sort(key=column.dtype.categories.to_list().index)
+    return names
 
 
 def known_names(column: pl.Series) -> tuple[tuple[str, ...], int]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from .reading import MOMENTS, as_moments, as_numbers, category_codes
+from .reading import MOMENTS, as_moments, as_numbers, as_stored, category_codes
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Column:
             category, the shares of its values. What :class:`~.cells.MarginalFill` draws missing values from.
         grouped: How many rare values the last category, ``(other)``, stands for; 0 where every value has its own.
         of: For ``missing``, the column that it tells of.
+        stored: The type of the table's column, as :func:`~.reading.stored_type` tells it.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Column:
     fill: tuple[float, ...] = ()
     grouped: int = 0
     of: str = ""
+    stored: tuple[str, ...] = ()
 
     @property
     def classes(self) -> int:
@@ -105,6 +107,9 @@ class Column:
 
     def written(self, values: np.ndarray) -> pl.Series:
         """Encoded values as the table has them: snapped, whole numbers as integers, categories by their names."""
+        return as_stored(self._written(values), self.stored)
+
+    def _written(self, values: np.ndarray) -> pl.Series:
         if self.categories:
             places = pl.Series(values.astype(np.int64))
             named = pl.Series(self.name, self.categories).gather(places.clip(0, len(self.categories) - 1))

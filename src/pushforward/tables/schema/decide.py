@@ -6,7 +6,7 @@ What a person might have wanted otherwise is noted, with the option that changes
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import polars as pl
@@ -16,7 +16,7 @@ from .categories import MAX_CATEGORIES, learn_category, value_names
 from .columns import Column, Given
 from .infer import FEW, Bounds, few_values, learn_column
 from .numbers import missing, refuse_gaps, spoilt
-from .reading import MOMENTS, as_numbers, is_text, moment_form
+from .reading import MOMENTS, as_numbers, is_text, moment_form, stored_type
 from .relations import Relation, find_relations
 from .schema import Schema
 
@@ -80,11 +80,11 @@ def learn_schema(
     columns: list[Column] = []
     relations: list[Relation] = []
     for name in names:
-        found = learner.learn(frame[name])
+        found, stored = learner.learn(frame[name]), stored_type(frame[name].dtype)
         if isinstance(found, Relation):
-            relations.append(found)
+            relations.append(replace(found, column=replace(found.column, stored=stored)))
         elif found is not None:
-            columns.append(found)
+            columns.append(replace(found, stored=stored))
     if not columns:
         raise InputError("; ".join([f"{source}: no column is left to model", *decisions.notes()]))
     values = {column.name: column.read(frame[column.name]) for column in columns}

@@ -97,6 +97,38 @@ def as_moments(values: pl.Series, dtype: str, form: str) -> pl.Series:
     return moments.dt.to_string(form) if form else moments
 
 
+def stored_type(dtype: pl.DataType) -> tuple[str, ...]:
+    """A column's type in plain words, where samples would not have it of themselves; else empty."""
+    if isinstance(dtype, pl.Enum):
+        return ("Enum", *dtype.categories.to_list())
+    if isinstance(dtype, pl.Decimal):
+        return ("Decimal", str(dtype.precision), str(dtype.scale))
+    if isinstance(dtype, pl.Datetime | pl.Duration):
+        zone = getattr(dtype, "time_zone", None)
+        return (str(dtype.base_type()), dtype.time_unit, *([zone] if zone else []))
+    name = str(dtype.base_type())
+    narrow = dtype.is_numeric() and name not in ("Int64", "Float64")
+    return (name,) if narrow or name == "Categorical" else ()
+
+
+def as_stored(column: pl.Series, stored: tuple[str, ...]) -> pl.Series:
+    """Drawn values as a column of the type that :func:`stored_type` told; as they are where that cannot hold them."""
+    if not stored:
+        return column
+    name, *rest = stored
+    if name == "Datetime" and len(rest) == 2:
+        column = column.dt.replace_time_zone("UTC").dt.convert_time_zone(rest[1])
+    dtype: pl.DataType | type[pl.DataType] = getattr(pl, name)
+    if name == "Enum":
+        dtype = pl.Enum(rest)
+    elif name == "Decimal":
+        dtype = pl.Decimal(int(rest[0]), int(rest[1]))
+    elif rest:
+        dtype = pl.Datetime(*rest) if name == "Datetime" else pl.Duration(*rest)  # type: ignore[arg-type]
+    cast = column.cast(dtype, strict=False)
+    return cast if cast.null_count() == column.null_count() else column
+
+
 def moment_form(column: pl.Series) -> tuple[str, str] | None:
     """What kind of moment the text of a column is, and how it is read; None where some of it is none."""
     there = column.drop_nulls()
