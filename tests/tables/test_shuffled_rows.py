@@ -39,7 +39,7 @@ def table(**columns):
 
 
 def surveyed(source, drop_missing=False, seed=3, strict=False):
-    division = survey.Division(source.rows, seed, 0.1)
+    division = survey.HashedSplits(source.rows, seed, 0.1)
     found = survey.survey(source, division, ["place", "b", "k"], drop_missing, strict)
     everything = pl.concat([found.sample, found.val, found.test, found.witnesses])
     schema = learn_schema(everything, ["place", "b"], ["k"], "t")

@@ -13,7 +13,7 @@ from .options import TableOptions
 from .prepare import TableSplits, learn, refuse_stray
 from .rows import MOST_HELD_OUT, refuse_few_rows
 from .stream.shuffle import ShuffledRows
-from .stream.survey import Division, survey
+from .stream.survey import HashedSplits, survey
 
 LARGE = 50_000_000  # cells of a table that is read in pieces: in memory it would take some 2 GiB
 
@@ -31,7 +31,7 @@ def prepare_large(
         raise InputError(f"{name}: is read in pieces, whose rows all count alike; leave out --weights")
     refuse_stray(options, head, name)
     wanted = [*options.columns, *options.given]
-    division = Division(source.rows, options.training.seed, min(options.validation, MOST_HELD_OUT / source.rows))
+    division = HashedSplits(source.rows, options.training.seed, min(options.validation, MOST_HELD_OUT / source.rows))
     found = survey(source, division, wanted, options.drop_missing, options.strict)
     if found.unusable:
         console.note(f"{name}: {found.unusable:,} rows with missing or infinite values are left out")

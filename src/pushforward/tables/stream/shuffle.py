@@ -19,7 +19,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..formats.parquet import ParquetRows
 from ..schema.schema import Schema
-from .survey import CHUNK, Division
+from .survey import CHUNK, HashedSplits
 
 LANES = 8  # row groups that are read in turns
 BUFFER_CELLS = 2**24  # numbers in the buffer: 128 MiB
@@ -42,7 +42,7 @@ class ShuffledRows:
         self,
         source: ParquetRows,
         schema: Schema,
-        division: Division,
+        division: HashedSplits,
         kept: list[np.ndarray],
         seed: int,
         complete: bool = False,

@@ -27,7 +27,7 @@ SAMPLE = 200_000  # training rows that the columns are learnt from
 
 
 @dataclass(frozen=True)
-class Division:
+class HashedSplits:
     """Which rows are held out, by their numbers alone.
 
     Args:
@@ -73,7 +73,7 @@ class Survey:
 
 
 def survey(
-    source: ParquetRows, division: Division, names: Sequence[str], drop_missing: bool = False, strict: bool = False
+    source: ParquetRows, division: HashedSplits, names: Sequence[str], drop_missing: bool = False, strict: bool = False
 ) -> Survey:
     """Reads every row once.
 
