@@ -191,3 +191,20 @@ def test_the_saved_model_is_plain_json(gallery: Path) -> None:
     config = json.loads((gallery / "glow" / "config.json").read_text())
     assert config["extra"]["kind"] == "image"
     assert len(config["extra"]["held_out"]["names"]) == 12
+
+
+def test_resume_trains_a_finished_model_of_images_further(run, gallery: Path, tmp_path: Path) -> None:
+    command = ("fit", gallery / "images.npz", "-o", tmp_path / "m", *QUICK)
+    first = run(*command)["training"]
+    second = run(*command, "--resume")
+    assert any("it is trained further" in note for note in second["notes"])
+    assert second["training"]["best_validation_loss"] < first["best_validation_loss"]
+    assert "verdict" in second
+    model = pf.ImageDensity.load(tmp_path / "m")
+    assert model.facts["history"][-1]["step"] == 2 * first["steps"]
+    model.fit(halves()[0], more="0.2s")
+    assert model.summary_["training"]["best_validation_loss"] <= second["training"]["best_validation_loss"] + 1e-6
+    with pytest.raises(
+        ValueError, match=r"images of shape \(1, 4, 4\) with classes none, but the model was trained on"
+    ):
+        model.fit(halves()[0][..., :4, :4], more=1)

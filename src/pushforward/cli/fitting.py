@@ -18,6 +18,8 @@ from ..tables.formats.source import Location
 from ..tables.options import TableOptions
 from ..tables.read import read_any
 
+FURTHER = "{}: its training is over; it is trained further"
+
 
 def fit_table(data: Location, output: Path, options: TableOptions, console: Console, command: str) -> dict[str, Any]:
     """Fits a table and saves the model; returns its summary.
@@ -31,7 +33,7 @@ def fit_table(data: Location, output: Path, options: TableOptions, console: Cons
     model = TableDensity.load(output) if further else TableDensity()
     model.options = options
     if further:
-        console.note(f"{output}: its training is over; it is trained further")
+        console.note(FURTHER.format(output))
     model.fit_read(read_any(data, stream=options.stream), console, command, further=further)
     return _saved(model, output, console)
 
@@ -53,17 +55,20 @@ def fit_images(
     check_output(output)
     device_named(options.training.device)
     _refuse_table_options(options)
-    model = ImageDensity.with_options(
-        ImageOptions(
-            flow=flow or "auto",
-            layers=options.layers,
-            hidden=options.hidden,
-            given=options.given,
-            training=options.training,
-            **pixels,
-        )
+    further = goes_further(output, ImageDensity.kind, options.training)
+    model = ImageDensity.load(output) if further else ImageDensity()
+    model.options = ImageOptions(
+        flow=flow or "auto",
+        layers=options.layers,
+        hidden=options.hidden,
+        given=options.given,
+        training=options.training,
+        **pixels,
     )
-    model.fit_read(read_pictures(data, resize=pixels["resize"]), console, command)
+    if further:
+        console.note(FURTHER.format(output))
+    resize = model.facts.get("resize") if further else pixels["resize"]
+    model.fit_read(read_pictures(data, resize=resize), console, command, further=further)
     return _saved(model, output, console)
 
 

@@ -5,6 +5,7 @@ The class is a list of verbs; each is done in a file of its own next to this one
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -109,28 +110,34 @@ class ImageDensity(FittedDensity):
         return model
 
     @arguments_not_flags()
-    def fit(self, images: Any, labels: Any = None, *, progress: bool = False) -> Self:
+    def fit(self, images: Any, labels: Any = None, *, more: float | str | None = None, progress: bool = False) -> Self:
         """Fits the probability of the images.
 
         Args:
             images: An array or a path.
             labels: The class of each, where ``images`` is an array.
+            more: Train the fitted model further for so long, in seconds or as in ``"2m"``.
             progress: Print what the shell would print.
 
         Raises:
             InputError: the images or an argument cannot be used; says why.
         """
-        read = _read(images, labels, self.options.resize)
-        self.fit_read(read, Console(quiet=not progress), f"pf.{called(self)}.fit({read.path})")
+        if more is not None:
+            self._require_fit()
+            self.options = dataclasses.replace(self.options, training=self.options.training.for_more(more))
+        resize = self.options.resize if more is None else self.facts.get("resize")
+        read = _read(images, labels, resize)
+        command = f"pf.{called(self)}.fit({read.path})"
+        self.fit_read(read, Console(quiet=not progress), command, further=more is not None)
         return self
 
-    def fit_read(self, images: LabelledImages, console: Console, command: str) -> None:
-        """Fits images that were read, and keeps the command that did it; the shell's way in.
+    def fit_read(self, images: LabelledImages, console: Console, command: str, *, further: bool = False) -> None:
+        """Fits images that were read, or trains further on them, and keeps the command; the shell's way in.
 
         Raises:
             InputError: the images or an option cannot be used; says why.
         """
-        fitted = fit_images(images, self.options, console)
+        fitted = fit_images(images, self.options, console, self if further else None)
         self.notes_ = console.notes
         if fitted is not None:
             density, facts = fitted

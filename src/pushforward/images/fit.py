@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import os
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,16 +18,19 @@ from ..distributions.base import Density
 from ..models.base import PERCENTS
 from ..models.console import Console, aligned
 from ..models.device import device_named
-from ..models.train import Rows, train_on, training_facts
+from ..models.train import Rows, joined, train_on, training_facts
 from ..objectives.divergences import ForwardKL
 from ..recipes.images_by_name import IMAGE_FLOWS, default_image_flow, image_flow_by_name
 from ..report.images.density import ImageModel
-from ..tables.errors import InputError
+from ..tables.errors import InputError, listed
 from ..transforms.multiscale import possible_squeezes
 from .baselines import IndependentPixels
 from .held_out import ImageSplits, divide
 from .labelled import GIVEN, LabelledImages, one_hot, packed
 from .options import ImageOptions
+
+if TYPE_CHECKING:
+    from .density import ImageDensity
 
 BATCH, RATE = 64, 3e-3
 CLIP = {"glow": 1e4, "realnvp": 1e4, "pixelcnn": 5.0}  # a flow's gradients are large, a sum over all numbers
@@ -34,7 +39,7 @@ KEPT_IMAGES, KEPT_NUMBERS, FEWEST = 1_000, 2**21, 16  # held-out images that are
 
 
 def fit_images(
-    pictures: LabelledImages, options: ImageOptions, console: Console
+    pictures: LabelledImages, options: ImageOptions, console: Console, earlier: ImageDensity | None = None
 ) -> tuple[Density, dict[str, Any]] | None:
     """Fits and measures; what was done is said on the console.
 
@@ -42,6 +47,7 @@ def fit_images(
         pictures: The images as they were read.
         options: The user's choices.
         console: Where to talk.
+        earlier: A fitted model to train further.
 
     Returns:
         The density, and the facts that are saved beside it; None on all processes of torchrun but the first.
@@ -50,6 +56,8 @@ def fit_images(
         InputError: the images or an option cannot be used; says why.
     """
     device_named(options.training.device)
+    if earlier is not None:
+        options = _options_of(earlier, options)
     levels = _levels(options)
     started = time.perf_counter()
     pictures = pictures.with_bits(options.bits)
@@ -58,12 +66,24 @@ def fit_images(
     seed = options.training.seed
     splits = divide(pictures, seed)
     name = default_image_flow(pictures.shape) if options.flow == "auto" else options.flow
-    flow = _flow(name, pictures, levels, len(classes), options)
+    if earlier is None:
+        flow = _flow(name, pictures, levels, len(classes), options)
+    else:
+        _refuse_others(earlier, pictures, classes)
+        flow = copy.deepcopy(earlier.density)
     for line in _describe_data(pictures, splits, levels, classes):
         console.say(line)
     train, val = (Rows(part.images.float(), one_hot(part.labels, classes)) for part in (splits.train, splits.val))
     result = train_on(
-        ForwardKL(flow), train, val, options.training, console, batch_size=BATCH, lr=RATE, clip=CLIP[name]
+        ForwardKL(flow),
+        train,
+        val,
+        options.training,
+        console,
+        batch_size=BATCH,
+        lr=RATE,
+        clip=CLIP[name],
+        fresh=earlier is None,
     )
     if int(os.environ.get("RANK", "0")):
         return None  # under torchrun, one process measures and saves
@@ -91,7 +111,7 @@ def fit_images(
         "bits": options.bits,
         "classes": classes,
         "quantiles": _quantiles(flow, splits.train, classes, levels, seed),
-        "history": [dict(row) for row in result.history],
+        "history": joined(() if earlier is None else earlier.facts["history"], result.history),
         "data": pictures.path.name,
         "seed": seed,
         "held_out": _kept(splits, seed),
@@ -99,6 +119,27 @@ def fit_images(
         "torch": torch.__version__,
         "summary": summary,
     }
+
+
+def _options_of(earlier: ImageDensity, options: ImageOptions) -> ImageOptions:
+    """The choices that are the fitted model's own, with the new ones of how to train."""
+    summary, bits = earlier.facts["summary"], earlier.facts.get("bits")
+    return dataclasses.replace(
+        options,
+        flow=summary["flow"],
+        given=tuple(summary["given"]),
+        levels=None if bits else summary["levels"],
+        bits=bits,
+        training=dataclasses.replace(options.training, seed=earlier.seed),  # whose images stay divided as they were
+    )
+
+
+def _refuse_others(earlier: ImageDensity, pictures: LabelledImages, classes: list[str]) -> None:
+    if list(pictures.shape) != list(earlier.shape) or classes != list(earlier.classes):
+        raise InputError(
+            f"{pictures.path}: images of shape {tuple(pictures.shape)} with classes {listed(classes) or 'none'}, but "
+            f"the model was trained on {tuple(earlier.shape)} and {listed(earlier.classes) or 'none'}"
+        )
 
 
 def _levels(options: ImageOptions) -> int:

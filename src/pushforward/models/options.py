@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from ..tables.errors import InputError
+from ..training.schedule import duration
 
 
 @dataclass(frozen=True)
@@ -43,3 +46,15 @@ class TrainingOptions:
     resume: bool = False
     metrics: Path | None = None
     shard: bool = False
+
+    def for_more(self, more: float | str) -> TrainingOptions:
+        """The same for going on with a fitted model, for so many seconds, or as in ``2m``.
+
+        Raises:
+            InputError: it is no time.
+        """
+        try:
+            seconds = duration(more, "more")
+        except ValueError as error:
+            raise InputError(str(error)) from None
+        return replace(self, epochs=None, steps=None, limit=None, budget=seconds)

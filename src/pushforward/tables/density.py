@@ -13,7 +13,6 @@ from typing import Any, Self
 from ..models.console import Console
 from ..models.notebook import called
 from ..models.options import TrainingOptions
-from ..training.schedule import duration
 from .errors import InputError, arguments_not_flags, as_arguments
 from .fit import fit_table
 from .fitted import FittedTable
@@ -169,9 +168,7 @@ class TableDensity(FittedTable):
             self.options = dataclasses.replace(self.options, weights=WEIGHTS)
         if more is not None:
             self._require_fit()
-            training = dataclasses.replace(
-                self.options.training, epochs=None, steps=None, limit=None, budget=_seconds(more)
-            )
+            training = self.options.training.for_more(more)
             self.options = dataclasses.replace(self.options, training=training)
         command = f"pf.{called(self)}.fit({read.table.path})"
         return self.fit_read(read, Console(quiet=not progress), command, further=more is not None)
@@ -188,10 +185,3 @@ class TableDensity(FittedTable):
             density, facts = fitted
             self._hold(density, {**facts, "frame": read.kind, "command": command})
         return self
-
-
-def _seconds(more: float | str) -> float:
-    try:
-        return duration(more, "more")
-    except ValueError as error:
-        raise InputError(str(error)) from None

@@ -16,7 +16,7 @@ from .distributed import Ranks
 SLICE = 4  # steps of one measurement, the first of which is not counted: it wakes threads
 ROUNDS = 3  # measurements of a number of threads, unless it is left behind before
 BEHIND = 1.3  # times the quickest: not measured again
-WORTH = 1.05  # what a larger number of threads has to be quicker by than a smaller one
+WORTH = 1.1  # what a larger number of threads has to be quicker by than a smaller one
 SLOW = 1.5  # times what was measured: the machine has changed
 WATCHED = 8  # steps whose median is compared with what was measured
 SHARE = 50  # the other numbers are tried again after so many times as long as trying them took
