@@ -19,6 +19,7 @@ from ..models.base import PERCENTS
 from ..models.console import Console, aligned
 from ..models.device import device_named
 from ..models.train import Rows, joined, train_on, training_facts
+from ..numerics import threads
 from ..objectives.divergences import ForwardKL
 from ..recipes.images_by_name import IMAGE_FLOWS, default_image_flow, image_flow_by_name
 from ..report.images.density import ImageModel
@@ -87,7 +88,9 @@ def fit_images(
     )
     if int(os.environ.get("RANK", "0")):
         return None  # under torchrun, one process measures and saves
-    held = _held_out(flow, splits, classes, levels, seed)
+    with threads.using(result.threads):  # what the training found quickest
+        held = _held_out(flow, splits, classes, levels, seed)
+        quantiles = _quantiles(flow, splits.train, classes, levels, seed)
     summary = {
         **training_facts(result),
         "training_images": len(splits.train),
@@ -110,7 +113,7 @@ def fit_images(
         "resize": options.resize,
         "bits": options.bits,
         "classes": classes,
-        "quantiles": _quantiles(flow, splits.train, classes, levels, seed),
+        "quantiles": quantiles,
         "history": joined(() if earlier is None else earlier.facts["history"], result.history),
         "data": pictures.path.name,
         "seed": seed,

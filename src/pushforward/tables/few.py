@@ -19,6 +19,7 @@ from ..objectives.divergences import ForwardKL
 from ..recipes.by_name import categories_by_size, learning_rate
 from ..training.averages import FEW_ROWS, fit_by_name, wants_average
 from ..training.few_rows import Judged
+from ..training.verdict import Verdict
 from ..transforms.base import Compose
 from .errors import InputError
 from .options import TableOptions
@@ -95,10 +96,11 @@ def fit_average(rows: TableSplits, options: TableOptions, console: Console) -> t
     density: Density = Flow(first, judged.density, context=0 if context is None else context.shape[1])
     if sizes:
         density = Mixed(_categories(sizes, codes, whole, len(rows.val), options), density, schema.classes)
-    for line in _say(judged):
+    verdict = _verdict(training.budget is not None and time.perf_counter() - started > training.budget)
+    for line in [verdict.text, *_say(judged)]:
         console.say(line)
     density = density.to(device_named(options.training.device)).eval()
-    return density, _facts(judged, time.perf_counter() - started)
+    return density, _facts(judged, verdict, time.perf_counter() - started)
 
 
 def _together(rows: TableSplits) -> Rows:
@@ -137,9 +139,18 @@ def _say(judged: Judged) -> list[str]:
     return [f"an average of {len(judged.density.members)} densities, weighted by rows that they did not see: {shares}"]
 
 
-def _facts(judged: Judged, seconds: float) -> dict[str, Any]:
+def _verdict(late: bool) -> Verdict:
+    if late:
+        return Verdict("unknown", None, None, "time was over: more of it may make the flows of the average better")
+    best = "every flow of the average is kept where rows that it did not see were likeliest"
+    return Verdict("converged", None, None, f"converged: {best}")
+
+
+def _facts(judged: Judged, verdict: Verdict, seconds: float) -> dict[str, Any]:
     return {
+        "verdict": verdict.text,
         "training": {
+            "verdict": verdict.to_json(),
             "steps": max(judged.best_steps, default=0),
             "best_step": max(judged.best_steps, default=0),
             "best_validation_loss": -judged.log_likelihood["average"],

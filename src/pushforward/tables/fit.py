@@ -18,6 +18,7 @@ from ..models.base import PERCENTS
 from ..models.console import Console
 from ..models.device import device_named
 from ..models.train import joined, train_on, training_facts
+from ..numerics import threads
 from ..objectives.divergences import Objective
 from ..recipes.by_name import learning_rate
 from .baselines import Gaussian
@@ -111,11 +112,12 @@ def fit_table(
         return None  # under torchrun, one process measures and saves
     x = spread(rows.train, rows.schema, options.training.seed)
     gaussian = Gaussian(x, rows.train.context, rows.schema.classes, rows.train.weights)
-    summary = trained | guide_facts | _measure(flow, gaussian, rows, options)
-    summary["seconds"] = round(time.perf_counter() - started, 1)
-    facts = _facts(flow, table, rows, history, options)
-    drawn = drawn_beside_held_out(flow, rows, options.training.seed)
+    with threads.using(trained["training"].get("threads", 1)):  # what the training found quickest
+        summary = trained | guide_facts | _measure(flow, gaussian, rows, options)
+        facts = _facts(flow, table, rows, history, options)
+        drawn = drawn_beside_held_out(flow, rows, options.training.seed)
     summary["sampling"] = {**drawn.to_json(), "text": ". ".join(drawn.sentences())}
+    summary["seconds"] = round(time.perf_counter() - started, 1)
     for line in [*describe_held_out(summary["held_out"]), *drawn.sentences()]:
         console.say(line)
     console.say(f"{options.flow}, {summary['parameters']:,} parameters, {summary['seconds']:.0f} s")
