@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 from torch.distributions import constraints
@@ -58,18 +56,10 @@ class AutoregressiveModel(Density):
         read = self.conditional.encode(x).movedim(0, -1).flatten(-2)
         return self.conditional.log_prob(x, self.net(read, context)).sum(-1)
 
-    @torch.no_grad()
-    def sample(
-        self,
-        shape: Sequence[int] = (),
-        context: Tensor | None = None,
-        *,
-        generator: torch.Generator | None = None,
-        temperature: float = 1.0,
+    def _generate(
+        self, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float
     ) -> Tensor:
-        """Draws of shape ``(*shape, *context batch, features)``; ``temperature`` scales Gaussians' spread and divides
-        logits."""
-        batch = self._batch_of_draws(shape, context)
+        """``temperature`` scales the spread of Gaussians and divides logits."""
         drawn: list[Tensor] = []
 
         def feature(j: int, params: Tensor) -> Tensor:

@@ -67,17 +67,10 @@ class Average(Density):
         logs = torch.stack([member.log_prob(x, context) for member in self.members])
         return logs + self.log_weight.to(logs).view(-1, *[1] * (logs.dim() - 1))
 
-    @torch.no_grad()
-    def sample(
-        self,
-        shape: Sequence[int] = (),
-        context: Tensor | None = None,
-        *,
-        generator: torch.Generator | None = None,
-        temperature: float = 1.0,
+    def _generate(
+        self, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float
     ) -> Tensor:
-        """Draws of shape ``(*shape, *context batch, *event)``, each from a member that is drawn first."""
-        batch = self._batch_of_draws(shape, context)
+        """Each from a member that is drawn first."""
         contexts = None if context is None else context.expand(*batch, -1).reshape(batch.numel(), -1)
         which = draw_index(self.log_weight[:, None].expand(-1, batch.numel()), generator)
         options: dict[str, Any] = {"generator": generator, "temperature": temperature}

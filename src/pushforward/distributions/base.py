@@ -33,6 +33,7 @@ class Density(Configurable):
         """log p(x | context) in nats, of shape ``(*batch,)``."""
         raise NotImplementedError
 
+    @torch.no_grad()
     def sample(
         self,
         shape: Sequence[int] = (),
@@ -41,7 +42,20 @@ class Density(Configurable):
         generator: torch.Generator | None = None,
         temperature: float = 1.0,
     ) -> Tensor:
-        """Draws of shape ``(*shape, *context batch, *event)``, without gradients."""
+        """Draws of shape ``(*shape, *context batch, *event)``, without gradients.
+
+        Args:
+            shape: So many draws, for each context.
+            context: The context, if the density takes one.
+            generator: Source of the randomness; PyTorch's own where it is None.
+            temperature: Scales the spread of numbers and divides the logits of categories.
+        """
+        return self._generate(self._batch_of_draws(shape, context), context, generator, temperature)
+
+    def _generate(
+        self, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float
+    ) -> Tensor:
+        """Draws of shape ``(*batch, *event)``: what a density gives in place of ``sample``."""
         raise NotImplementedError
 
     @property

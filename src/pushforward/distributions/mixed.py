@@ -70,17 +70,10 @@ class Categories(Density):
         found = log_p.gather(0, x.where(known, 0).long()[None])[0]
         return found.masked_fill(~known, -math.inf).sum(-1)
 
-    @torch.no_grad()
-    def sample(
-        self,
-        shape: Sequence[int] = (),
-        context: Tensor | None = None,
-        *,
-        generator: torch.Generator | None = None,
-        temperature: float = 1.0,
+    def _generate(
+        self, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float
     ) -> Tensor:
-        """Codes of shape ``(*shape, *context batch, columns)``; ``temperature`` divides the logits."""
-        batch = self._batch_of_draws(shape, context)
+        """Codes; ``temperature`` divides the logits."""
         drawn: list[Tensor] = []
 
         def column(j: int, logits: Tensor) -> Tensor:
@@ -162,17 +155,11 @@ class Mixed(Density):
         codes = x[..., self.names_at]
         return codes, x[..., self.numbers_at], self._given(codes, context)
 
-    @torch.no_grad()
-    def sample(
-        self,
-        shape: Sequence[int] = (),
-        context: Tensor | None = None,
-        *,
-        generator: torch.Generator | None = None,
-        temperature: float = 1.0,
+    def _generate(
+        self, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float
     ) -> Tensor:
-        """Draws of shape ``(*shape, *context batch, columns)``; ``temperature`` goes to both parts."""
-        codes = self.categories.sample(shape, context, generator=generator, temperature=temperature)
+        """``temperature`` goes to both parts."""
+        codes = self.categories._generate(batch, context, generator, temperature)
         given = self._given(codes, context)
         numbers = self.numbers.sample((), given, generator=generator, temperature=temperature)
         x = numbers.new_empty(*numbers.shape[:-1], len(self.classes))

@@ -88,17 +88,11 @@ class GaussianMixture(Density):
         L = torch.linalg.solve_triangular(A, torch.eye(A.shape[-1], dtype=A.dtype, device=A.device), upper=False)
         return L @ L.mT
 
-    @torch.no_grad()
-    def sample(
-        self,
-        shape: Sequence[int] = (),
-        context: Tensor | None = None,
-        *,
-        generator: torch.Generator | None = None,
-        temperature: float = 1.0,
+    def _generate(
+        self, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float
     ) -> Tensor:
-        """Draws of shape ``(*shape, *context batch, features)``; ``temperature`` scales each component's spread."""
-        batch, known = self._batch_of_draws(shape, context), self.context_features
+        """``temperature`` scales each component's spread."""
+        known = self.context_features
         log_weight = self.logits.log_softmax(0).expand(*batch, -1)
         if context is not None:
             log_weight = self.joint(context, known).expand(*batch, -1)

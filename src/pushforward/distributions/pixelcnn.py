@@ -74,17 +74,10 @@ class PixelCNN(Density):
         log_prob = self.conditional.log_prob(x.long(), self.net(self._scaled(x), context))
         return log_prob.flatten(1).sum(1).view(batch)
 
-    @torch.no_grad()
-    def sample(
-        self,
-        shape: Sequence[int] = (),
-        context: Tensor | None = None,
-        *,
-        generator: torch.Generator | None = None,
-        temperature: float = 1.0,
+    def _generate(
+        self, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float
     ) -> Tensor:
-        """Draws of shape ``(*shape, *context batch, C, H, W)``, whole numbers in the model's dtype."""
-        batch = self._batch_of_draws(shape, context)
+        """Whole numbers in the model's dtype; ``temperature`` divides logits."""
         x = self.net.head.weight.new_zeros(*batch, *self.event_shape)
         images, context, _ = as_batch(x, context)
         return self._fill(images, context, generator, temperature).view(x.shape)
