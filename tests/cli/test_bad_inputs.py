@@ -83,7 +83,7 @@ CASES = {
         "is a number with marks; write it without",
     ),
     "per cent": (lambda f: csv(f, a=A, b=[f"{v:.1f}%" for v in B]), STRICT, "column 'b', row 1: "),
-    "too large": (lambda f: csv(f, a=1e300 * A), FIT, "outside of what single precision holds; change its units"),
+    "too large": (lambda f: csv(f, a=1e300 * A), STRICT, "outside of what single precision holds; change its units"),
     "missing": (spoilt(4, None), STRICT, "column 'a', row 5: a missing value; leave such rows out with --drop-missing"),
     "infinite": (spoilt(4, float("inf")), STRICT, "column 'a', row 5: an infinite value"),
     "all missing": (lambda f: csv(f, a=A, b=[None] * 80), STRICT, "column 'b' has no value in any row"),

@@ -156,6 +156,10 @@ def test_every_value_that_stands_out_is_an_atom() -> None:
 
 
 @pytest.mark.parametrize("scale", [1e300, 1e-310])
-def test_numbers_beyond_single_precision_are_refused(scale: float) -> None:
-    with pytest.raises(InputError, match="single precision"):
-        learn_column("a", scale * NORMAL, "t.csv")
+def test_numbers_beyond_single_precision_are_left_out_or_refused(scale: float) -> None:
+    frame = pl.DataFrame({"a": scale * NORMAL, "b": NORMAL})
+    schema = learn_schema(frame, frame.columns, [], "t.csv", asked=False)
+    assert schema.names == ["b"]
+    assert "single precision" in schema.notes[0]
+    with pytest.raises(InputError, match="single precision holds; change its units"):
+        learn_schema(frame, frame.columns, [], "t.csv")

@@ -14,7 +14,7 @@ import polars as pl
 from ..errors import InputError, listed
 from .categories import MAX_CATEGORIES, learn_category, value_names
 from .columns import Column, Given
-from .infer import FEW, Bounds, few_values, learn_column
+from .infer import FEW, LARGEST, Bounds, few_values, learn_column
 from .numbers import missing, refuse_gaps, spoilt
 from .reading import MOMENTS, as_numbers, is_text, moment_form, stored_type
 from .relations import Relation, find_relations
@@ -244,6 +244,13 @@ class Learner:
         chosen = name in self.numbers or name in self.bounds
         if len(np.unique(there)) == 1 or (not chosen and few_values(there)):
             return learn_category(pl.Series(name, values, nan_to_null=True), "values")
+        if np.abs(there).max() > LARGEST or 0 < np.ptp(there) < 1 / LARGEST:
+            lowest, highest = there.min(), there.max()
+            what = f"runs from {lowest:g} to {highest:g}, outside of what single precision holds"
+            if self.asked:
+                raise InputError(f"{self.decisions.source}: column {name!r} {what}; change its units")
+            self._leave(name, what, f" {what}; change its units")
+            return None
         infinite = column.dtype.is_float() and bool(column.is_infinite().any())
         if infinite:
             self.decisions.add(

@@ -69,11 +69,6 @@ def learn_column(
     rows = np.flatnonzero(~np.isnan(x))
     holes, x = 1 - len(rows) / len(x), x[rows]
     lowest, highest = float(x.min()), float(x.max())
-    if max(-lowest, highest) > LARGEST or 0 < highest - lowest < 1 / LARGEST:
-        raise InputError(
-            f"{source}: column {name!r} runs from {lowest:g} to {highest:g}, outside of what single precision holds; "
-            "change its units"
-        )
     if lowest == highest:
         raise InputError(
             f"{source}: column {name!r} is constant ({lowest:g} in every row), so it has no density; "

@@ -17,6 +17,7 @@ from .columns import Column
 
 CLOSE = 1e-9  # of a column's spread: what rounding in float64 explains
 MOST_INPUTS = 30  # columns that a sum is made of
+FIRST = 2000  # rows that refute most relations
 EVIDENCE = 100.0  # nats by which rows must speak for an implied category
 
 
@@ -107,7 +108,7 @@ def _through(relation: Relation, name: str, other: str, table: tuple[float, ...]
 def _implication(given: np.ndarray, then: np.ndarray, classes: int) -> tuple[float, ...] | None:
     """What every category implies, where rows speak for it clearly; None where it does not."""
     table = np.full(classes, np.nan)
-    for rows in (slice(0, 2000), slice(None)):  # most pairs are refuted by a few rows
+    for rows in (slice(0, FIRST), slice(None)):  # most pairs are refuted by a few rows
         codes = given[rows].astype(np.int64)
         table[codes] = then[rows]
         if not (table[codes] == then[rows]).all():
@@ -148,19 +149,20 @@ def _sum(
     values: Mapping[str, np.ndarray],
 ) -> Relation | None:
     """The column as a sum of multiples of others, where that holds in every row."""
-    design, known = np.stack(amounts, 1), {other.name: other for other in basis}
-    middle, scale = design.mean(0), design.std(0)
-    target = (x - x.mean()) / x.std()
-    z = (design - middle) / scale
-    weights = np.linalg.lstsq(z, target, rcond=1e-10)[0]
-    slack = 0.51 * column.step / x.std() if column.step and len(column.quantiles) > 1 else 0.0  # rounded after adding
-    slack = slack if slack < 0.05 else 0.0
-    if np.abs(z @ weights - target).max() > slack + 1e-6:
-        return None
+    slack = 0.51 * column.step / x.std()  # rounded after adding
+    slack = 1e-6 + (slack if slack < 0.05 else 0.0)
+    for rows in (slice(0, FIRST), slice(None)):  # most columns are no sums in a few rows
+        design = np.stack([values[rows] for values in amounts], 1)
+        z = (design - design.mean(0)) / np.maximum(design.std(0), 1e-300)
+        target = (x[rows] - x[rows].mean()) / x.std()
+        weights = np.linalg.lstsq(z, target, rcond=1e-10)[0]
+        if np.abs(z @ weights - target).max() > slack:
+            return None
     order = [j for j, weight in enumerate(weights) if abs(weight) > 1e-3]
     if not 0 < len(order) <= min(MOST_INPUTS, len(x) // 10):
         return None
-    chosen = np.linalg.lstsq(z[:, order], target, rcond=None)[0] * x.std() / scale[order]
+    known = {other.name: other for other in basis}
+    chosen = np.linalg.lstsq(z[:, order], target, rcond=None)[0] * x.std() / design[:, order].std(0)
     names = tuple(basis[j].name for j in order)
     for digits in (3, 6, 9, 17):
         short = np.array([float(f"{w:.{digits}g}") for w in chosen])
