@@ -2,8 +2,8 @@
 
     python benchmarks/floors.py [--families maf,nsf] [--sizes standard]
 
-Every product that a call makes is run again by itself, with its own sizes and strides. ``floor ms`` is their sum at
-the best rate at which the machine multiplies such shapes, by MKL or oneDNN; ``at peak ms`` the same FLOPs at the rate
+Every product that a call makes is run again by itself, with its own sizes and strides. ``floor ms`` is their sum;
+``at peak ms`` the same FLOPs at the rate
 of a large square product; ``ours ms`` the best turn of the whole call, eager.
 """
 
@@ -30,16 +30,12 @@ def peak(side: int = 1024) -> float:
     """FLOPs a second of a square product."""
     a, b = torch.randn(side, side), torch.randn(side, side)
     (square,) = products(lambda: torch.mm(a, b))
-    return square.flops / min(best(way) for way in ways(square))
-
-
-def ways(part: Product) -> list[Job]:
-    return [way for way in (part.again(), part.by_onednn()) if way is not None]
+    return square.flops / best(square.again())
 
 
 def floor(parts: list[Product]) -> float:
-    """Seconds of all products of a call, each by itself and the faster way."""
-    return sum(part.count * min(best(way, turns=3) for way in ways(part)) for part in parts if part.flops)
+    """Seconds of all products of a call, each by itself."""
+    return sum(part.count * best(part.again(), turns=3) for part in parts if part.flops)
 
 
 def lines(family: str, size: Size, rate: float) -> list[results.Row]:

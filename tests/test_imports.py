@@ -20,6 +20,7 @@ FLOORS = (
     ("saving", "numerics"),
     ("nets",),
     ("transforms",),
+    ("fused",),
     ("tables.errors", "tables.schema", "tables.formats", "tables.stream", "tables.baselines"),
     ("images.formats", "images.labelled", "images.baselines"),
     ("distributions",),

@@ -1,7 +1,7 @@
 """Costs that no other process on the machine can change: matrix-product FLOPs, operators, bytes kept for the backward.
 
 FLOPs are by PyTorch's own formulas (``torch.utils.flop_counter``), with those products added that its counter leaves
-out: in-place ones and oneDNN's. All is counted where PyTorch dispatches, so what hand-written autograd functions do
+out: in-place ones. All is counted where PyTorch dispatches, so what hand-written autograd functions do
 counts too.
 """
 
@@ -18,8 +18,9 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from pushforward.numerics.affine_chain import Memory
-from pushforward.numerics.workspace import Workspace
+from pushforward.fused.maps import SplineMoving
+from pushforward.fused.pool import Pool
+from pushforward.fused.stack import Memory
 
 from .models import Job
 
@@ -29,9 +30,6 @@ FORMULAS: dict[Any, Callable[..., int]] = {
     aten.addmm_: lambda *args, **kwargs: flop_registry[aten.addmm](*args, **kwargs),
     aten.baddbmm_: lambda *args, **kwargs: flop_registry[aten.baddbmm](*args, **kwargs),
 }
-HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-if HAS_ONEDNN:  # x Wᵀ for W of shape (outputs, inputs), by oneDNN
-    FORMULAS[torch.ops.mkldnn._linear_pointwise] = lambda x, weight, *rest, **names: 2 * x.numel() * weight.shape[0]
 VIEWS = {"view", "t", "transpose", "permute", "expand", "slice", "select", "detach", "alias", "unsqueeze", "squeeze"}
 
 
@@ -59,23 +57,6 @@ class Product:
         args, kwargs = _filled(self.args), dict(_filled(self.kwargs))
         return lambda: self.operator(*args, **kwargs)
 
-    def by_onednn(self) -> Job | None:
-        """The same product of two matrices by oneDNN, which on some processors is twice as fast as MKL."""
-        pair = [value for value in self.args if isinstance(value, Layout)][-2:]
-        plain = self.operator._overloadpacket in (aten.mm, aten.addmm, aten.addmm_)
-        if not (HAS_ONEDNN and plain) or any(of.dtype != torch.float32 or of.device.type != "cpu" for of in pair):
-            return None
-        a, b = map(_filled, pair)
-
-        def job() -> Tensor:
-            return torch.ops.mkldnn._linear_pointwise(a, b.t(), None, "none", [], "")
-
-        try:
-            job()
-        except RuntimeError:  # a layout that it does not take
-            return None
-        return job
-
 
 def cost(job: Job, module: nn.Module) -> Cost:
     """Of the second call, after a seed; the first may fill caches. The module's own parameters are not counted, the
@@ -100,35 +81,37 @@ def cost(job: Job, module: nn.Module) -> Cost:
 
 
 def _lent(job: Job) -> int:
-    """Bytes of the workspaces, and of what chains of couplings keep with them, that wait when the way back begins."""
-    run, pull_back, release = Workspace.run, Workspace.pull_back, Workspace.release
-    lent: dict[int, int] = {}
+    """Bytes of what the fast room has leased when the way back begins, and of what splines keep beside it."""
+    lease, give_back, pull_back = Pool.lease, Pool.give_back, Memory.pull_back
+    leased: dict[int, Any] = {}
     waiting: list[int] = []
 
-    def running(space: Workspace, *args: Any) -> None:
-        lent[id(space)] = space.numbers * space.x.itemsize
-        run(space, *args)
+    def leasing(pool: Pool, *args: Any) -> Any:
+        thing = lease(pool, *args)
+        leased[id(thing)] = thing
+        return thing
 
-    def pulling(space: Workspace, *args: Any, **names: Any) -> Any:
-        waiting.append(sum(lent.values()))
-        return pull_back(space, *args, **names)
+    def giving_back(pool: Pool, kind: Any, batch: int, thing: Any) -> None:
+        leased.pop(id(thing), None)
+        give_back(pool, kind, batch, thing)
 
-    def released(space: Workspace) -> None:
-        lent.pop(id(space))
-        release(space)
+    def pulling(memory: Memory, *args: Any) -> Any:
+        waiting.append(sum(thing.nbytes + _kept_by_splines(thing) for thing in leased.values()))
+        return pull_back(memory, *args)
 
-    def chained(memory: Memory, x: Tensor, *args: Any) -> Tensor:
-        spaces = {id(turn.space): turn.space.numbers for turn in memory.turns}  # which are counted by themselves
-        lent[id(memory)] = (memory.numbers - sum(spaces.values())) * x.itemsize
-        return run_chain(memory, x, *args)
-
-    run_chain = Memory.run
     with (
-        mock.patch.multiple(Workspace, run=running, pull_back=pulling, release=released),
-        mock.patch.object(Memory, "run", chained),
+        mock.patch.multiple(Pool, lease=leasing, give_back=giving_back),
+        mock.patch.object(Memory, "pull_back", pulling),
     ):
         job()
     return max(waiting, default=0)
+
+
+def _kept_by_splines(thing: Any) -> int:
+    moving = [turn.moving for turn in thing.turns] if isinstance(thing, Memory) else []
+    kept = [each.kept for each in moving if isinstance(each, SplineMoving) and each.kept is not None]
+    tensors = [value for one in kept for value in (one.t, one.inside, *one.bins, one.powers, one.total)]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def products(job: Job) -> list[Product]:

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from .saving.checkpoint import save as save
     from .tables.density import TableDensity as TableDensity
     from .training.fit import fit as fit
+    from .transforms.seam import free_memory as free_memory
+    from .transforms.seam import plain as plain
 
 _HOMES = {
     "ConditionalFlowDensity": "interop.sklearn",
@@ -62,6 +64,7 @@ _HOMES = {
     "cite": "citation.cite",
     "ffjord": "recipes.tables",
     "fit": "training.fit",
+    "free_memory": "transforms.seam",
     "fit_target": "posterior.fit_target",
     "glow": "recipes.images",
     "gmm": "recipes.tables",
@@ -74,6 +77,7 @@ _HOMES = {
     "nsf": "recipes.tables",
     "pixelcnn": "recipes.images",
     "pixels": "recipes.images",
+    "plain": "transforms.seam",
     "realnvp": "recipes.tables",
     "save": "saving.checkpoint",
 }

@@ -11,7 +11,7 @@ from pushforward.nets.made import MADE
 def test_a_width_that_is_a_tensor_counts_as_fast_as_a_number():
     start = time.process_time()
     net = MADE(3, 2, hidden=torch.tensor([100_000]))
-    assert net.layers == MADE(3, 2, hidden=(100_000,)).layers
+    assert net.degrees == MADE(3, 2, hidden=(100_000,)).degrees
     assert time.process_time() - start < 10
 
 

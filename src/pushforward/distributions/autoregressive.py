@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from ..nets.made import MADE
+from ..transforms.seam import generate
 from .base import Density
 from .conditional import Conditional
 
@@ -66,5 +67,5 @@ class AutoregressiveModel(Density):
             drawn.append(self.conditional.sample(params, generator, temperature))
             return self.conditional.encode(drawn[-1])
 
-        self.net.generate(batch, feature, context)
+        generate(self.net, batch, feature, context)
         return torch.stack(drawn, -1).view(*batch, self.net.features)

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from ..transforms.base import Transform
+from ..transforms.compose import Compose
 from ..transforms.domain import domain
+from ..transforms.seam import compile_blocks, plan
 from .base import Density, StandardNormal
 
 
@@ -69,7 +71,7 @@ class Flow(Density):
         """
         x, context = self._check(x, context)
         try:
-            z, logdet = self._transform(t)(x, context)
+            z, logdet = self._map(t, x)(x, context)
         except RuntimeError:
             self._check_kinds(x=x, context=context)
             raise
@@ -87,7 +89,7 @@ class Flow(Density):
     ) -> Tensor:
         """Draws of shape ``(*shape, *context batch, *event)``; ``temperature`` scales the base's noise."""
         z, context = self._noise(shape, context, generator, temperature)
-        return self._transform(t).generate(z, context)
+        return self._map(t, z).generate(z, context)
 
     @torch.no_grad()
     def path(self, x: Tensor, times: Sequence[float], context: Tensor | None = None) -> Tensor:
@@ -101,7 +103,7 @@ class Flow(Density):
     ) -> tuple[Tensor, Tensor]:
         """Draws and their log-densities in one pass, differentiable with respect to parameters and context."""
         z, context = self._noise(shape, context, generator, 1.0)
-        x, logdet = self.transform.inverse(z, context)
+        x, logdet = self._map(None, z).inverse(z, context)
         return x, self.base_log_prob(z, context) - logdet
 
     @torch.no_grad()
@@ -115,7 +117,7 @@ class Flow(Density):
         Returns:
             The flow itself.
         """
-        self.transform.compile(**options)
+        compile_blocks(self.transform, **options)
         return self
 
     def _check_kinds(self, **given: Tensor | None) -> None:
@@ -130,8 +132,11 @@ class Flow(Density):
                         f"convert one of them with .to(...)"
                     )
 
-    def _transform(self, t: float | Tensor | None) -> Transform:
-        return self.transform if t is None else self.transform.at(t)
+    def _map(self, t: float | Tensor | None, like: Tensor) -> Transform:
+        transform = self.transform if t is None else self.transform.at(t)
+        return (
+            transform if isinstance(transform, Compose) else plan((transform,), like)[0]
+        )  # a composition plans itself
 
     def _noise(
         self, shape: Sequence[int], context: Tensor | None, generator: torch.Generator | None, temperature: float

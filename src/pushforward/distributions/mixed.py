@@ -12,6 +12,7 @@ from torch.distributions import constraints
 from ..nets.made import MADE
 from ..numerics.indicators import indicators
 from ..transforms.domain import BlockConstraint
+from ..transforms.seam import generate
 from .base import Density
 from .conditional import draw_index
 
@@ -80,7 +81,7 @@ class Categories(Density):
             drawn.append(draw_index(logits / temperature + self.barred[:, j, None], generator).to(logits.dtype))
             return indicators(drawn[-1][:, None], [len(self.barred)], logits.dtype).t()
 
-        self.net.generate(batch, column, context)
+        generate(self.net, batch, column, context)
         return torch.stack(drawn, -1).view(*batch, len(self.classes))
 
     @torch.no_grad()

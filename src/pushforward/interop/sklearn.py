@@ -22,7 +22,7 @@ from ..tables.read import WEIGHTS, Read, read_any
 from ..tables.sample import draw
 from ..training.averages import fit_by_name, wants_average
 from ..training.fit import fit as train
-from ..transforms.base import Compose
+from ..transforms.compose import Compose
 from ..transforms.normalization import Standardize
 
 try:

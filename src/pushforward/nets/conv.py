@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..numerics.layout import image_layout
 from ..saving.config import Configurable
 from .mlp import has_context
 
@@ -153,8 +152,8 @@ def as_images(x: Tensor) -> Tensor:
 
 
 def params_first(h: Tensor, batch: Sequence[int], num_params: int) -> Tensor:
-    """(n, num_params · C, H, W) to (num_params, *batch, C, H, W), in the layout of images."""
-    h = image_layout(h).unflatten(1, (num_params, -1)).movedim(1, 0)
+    """(n, num_params · C, H, W) to (num_params, *batch, C, H, W)."""
+    h = h.unflatten(1, (num_params, -1)).movedim(1, 0)
     return h if len(batch) == 1 else h.reshape(num_params, *batch, *h.shape[2:])
 
 

@@ -1,25 +1,87 @@
-"""The plain parameter network of couplings: a multi-layer perceptron with a context and parameters-first output."""
+"""The parameter network of couplings: a multi-layer perceptron with a context, parameters first."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..numerics.layout import planes
-from ..numerics.masked_linear import full
-from ..numerics.perceptron import perceptron
-from ..saving.config import Described
+from ..saving.config import Configurable
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "tanh": torch.tanh,
+    "elu": F.elu,
+    "gelu": F.gelu,
+    "silu": F.silu,
+}
 
 
-class MLP(Described):
+class Perceptron(Configurable):
+    r"""Dense layers :math:`h_{k+1} = W_{k+1}\, \sigma(h_k) + b_{k+1}` with :math:`h_1 = W_1 x + b_1 + V c`.
+
+    With ``residual``, pairs of hidden layers after the first add to what they read:
+    :math:`h_{k+2} = h_k + W_{k+2}\, \sigma(W_{k+1}\, \sigma(h_k) + b_{k+1}) + b_{k+2}`.
+
+    Args:
+        widths: Of the input, of each hidden layer and of the output.
+        context: Features of the context c; its weights V are none of the other layers'.
+        residual: Whether hidden layers come in residual pairs.
+        activation: sigma, one of ``ACTIVATIONS``.
+
+    Raises:
+        ValueError: a hidden width is below 1, ``context`` is negative, ``activation`` is unknown, or ``residual`` is
+            asked of an even number of layers or of unequal widths.
+
+    Reference:
+        He et al. (2016), Identity mappings in deep residual networks, arXiv:1603.05027.
+    """
+
+    def __init__(self, widths: Sequence[int], *, context: int, residual: bool, activation: str) -> None:
+        super().__init__()
+        hidden = tuple(widths[1:-1])
+        if min(hidden, default=1) < 1:
+            raise ValueError(f"hidden layers must have at least 1 unit each, got hidden={hidden}")
+        if residual and (len(hidden) % 2 == 0 or len(set(hidden)) > 1):
+            raise ValueError(f"residual=True needs an odd number of hidden layers of one width, got hidden={hidden}")
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got activation={activation!r}")
+        self.residual, self.activation = residual, activation
+        pairs = list(pairwise(widths))
+        self.weights = nn.ParameterList(uniform(rows, columns) for columns, rows in pairs)
+        self.biases = start_biases(widths, context)
+        self.context_weight = uniform(widths[1], context) if has_context(context) else None
+        nn.init.zeros_(self.weights[-1])
+        if self.context_weight is not None and len(pairs) == 1:
+            nn.init.zeros_(self.context_weight)
+
+    def layers(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Weight ``(out, in)`` and bias of each layer."""
+        return zip(self.weights, self.biases, strict=True)
+
+    def outputs(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """``(*batch, inputs)`` to ``(*batch, outputs)``."""
+        activation = ACTIVATIONS[self.activation]
+        (weight, bias), *others = self.layers()
+        h = F.linear(x, weight, bias)
+        if self.context_weight is not None and context is not None:
+            h = h + F.linear(context, self.context_weight)
+        stream = h
+        for k, (weight, bias) in enumerate(others):
+            h = F.linear(activation(h), weight, bias)
+            if self.residual and k % 2 == 1 and k < len(others) - 1:
+                h = stream = stream + h
+        return h
+
+
+class MLP(Perceptron):
     """Maps ``(*batch, inputs)`` and a context to ``(num_params, *batch, outputs)``; starts at exactly zero.
 
-    The context enters the first layer through weights of its own, so it may have any shape that broadcasts against
-    the batch. With no inputs at all the result depends on the context alone, or is a free constant.
+    The context may have any shape that broadcasts against the batch. With no inputs at all the result depends on the
+    context alone, or is a free constant.
 
     Args:
         inputs: Features that are read; may be 0.
@@ -28,10 +90,11 @@ class MLP(Described):
         context: Features of the context.
         hidden: Widths of the hidden layers.
         residual: Whether the hidden layers after the first add in pairs to what they read.
+        activation: ``"relu"``, ``"tanh"``, ``"elu"``, ``"gelu"`` or ``"silu"``.
 
     Raises:
-        ValueError: a width is below 1, ``context`` is negative, or ``residual`` is asked of an even number of layers or
-            of unequal widths.
+        ValueError: as for the dense layers: a width is below 1, ``context`` is negative, ``activation`` is unknown, or
+            ``residual`` is asked of an even number of layers or of unequal widths.
     """
 
     def __init__(
@@ -43,34 +106,14 @@ class MLP(Described):
         context: int = 0,
         hidden: Sequence[int] = (128, 128),
         residual: bool = False,
+        activation: str = "relu",
     ) -> None:
-        super().__init__()
-        if min(hidden, default=1) < 1:
-            raise ValueError(f"hidden layers must have at least 1 unit each, got hidden={tuple(hidden)}")
-        if residual and (len(hidden) % 2 == 0 or len(set(hidden)) > 1):
-            raise ValueError(f"residual=True needs an odd number of hidden layers of one width, got hidden={hidden}")
-        self.inputs, self.outputs, self.num_params, self.residual = inputs, outputs, num_params, residual
         widths = [inputs, *hidden, outputs * num_params]
-        self.layers = tuple(full(rows, columns) for columns, rows in pairwise(widths))
-        last = len(self.layers) - 1
-        self.weights = nn.ParameterList(
-            uniform(stairs.rows, stairs.columns, zero=k == last) for k, stairs in enumerate(self.layers)
-        )
-        self.biases = start_biases(widths, context)
-        self.context_weight = uniform(widths[1], context, zero=last == 0) if has_context(context) else None
+        super().__init__(widths, context=context, residual=residual, activation=activation)
+        self.inputs, self.num_params = inputs, num_params
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        batch = x.shape[:-1]
-        out = perceptron(planes(x), self.layers, self.raw(batch, context), self.residual)
-        return out.view(self.outputs, self.num_params, *batch).movedim(0, -1)
-
-    def raw(self, batch: torch.Size, context: Tensor | None) -> list[Tensor]:
-        """Weights and biases in turn; the context is part of the first bias."""
-        return alternating(self, batch, context)
-
-    def masks(self) -> list[Tensor]:
-        """What multiplies the weights: nothing."""
-        return []
+        return self.outputs(x, context).unflatten(-1, (-1, self.num_params)).movedim(-1, 0)
 
 
 def has_context(context: int) -> bool:
@@ -78,26 +121,6 @@ def has_context(context: int) -> bool:
     if context < 0:
         raise ValueError(f"context must be at least 0, got context={context}")
     return context > 0
-
-
-def context_bias(context: Tensor, weight: Tensor, bias: Tensor, batch: torch.Size) -> Tensor:
-    """The first layer's bias with the context in it: ``(units, n)``, or ``(units,)`` for one context of the batch."""
-    if context.shape[:-1].numel() == 1:
-        return F.linear(context.reshape(-1), weight, bias)
-    return torch.addmm(bias[:, None], weight, planes(context.expand(*batch, context.shape[-1])))
-
-
-def alternating(net: Described, batch: torch.Size, context: Tensor | None) -> list[Tensor]:
-    """A network's weights as they are stored and its biases in turn; the context is part of the first bias."""
-    params = [value for pair in zip(entries(net.weights), entries(net.biases), strict=True) for value in pair]
-    if net.context_weight is not None and context is not None:
-        params[1] = context_bias(context, net.context_weight, net.biases[0], batch)
-    return params
-
-
-def entries(parameters: nn.ParameterList) -> Iterable[Tensor]:
-    """The parameters of a list without its lookups by name, which take longer than a small matrix product."""
-    return parameters._parameters.values()  # type: ignore[return-value]
 
 
 def start_biases(widths: Sequence[int], context: int) -> nn.ParameterList:

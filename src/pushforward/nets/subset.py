@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..saving.config import Described
+from ..saving.config import Configurable
 from .mlp import has_context, uniform
 
 
-class SubsetNet(Described):
+class SubsetNet(Configurable):
     r"""A residual network from the entries that are known to the parameters of any entry that is not.
 
     .. math:: h_0 = W_0\,[x \odot m,\, m] + W_c\,c + b_0,\quad

@@ -8,8 +8,6 @@ Inside [-bound, bound] the map is, on bin k with widths w, heights h and knot sl
 and outside it is the identity; the outermost slopes are 1, so the slope is continuous everywhere. Parameters come
 first: K unnormalised widths, K heights, K - 1 inner slopes; all zero give the identity.
 
-This is the formula that compilers fuse and that the fused version in :mod:`.spline_fused` is tested against.
-
 Reference:
     Durkan, Bekasov, Murray, Papamakarios (2019), Neural Spline Flows, arXiv:1906.04032, equations 4 to 8;
     Gregory, Delbourgo (1982).

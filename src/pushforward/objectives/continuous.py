@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ..distributions.flow import Flow
-from ..transforms.base import Compose, Transform
+from ..transforms.base import Transform
+from ..transforms.compose import Compose
 from ..transforms.continuous import Continuous
 from ..transforms.elementwise import sum_event
 from .divergences import Objective, weighted_mean

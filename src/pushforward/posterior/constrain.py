@@ -10,7 +10,8 @@ from torch import Tensor
 from ..diagnostics.modes import climb
 from ..distributions.flow import Flow
 from ..objectives.target import LogDensity, check_target
-from ..transforms.base import Compose, Transform
+from ..transforms.base import Transform
+from ..transforms.compose import Compose
 from ..transforms.constrained import Blocks, support
 from ..transforms.elementwise import Identity
 from ..transforms.normalization import Whiten

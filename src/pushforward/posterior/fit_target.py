@@ -18,7 +18,7 @@ from ..objectives.divergences import ReverseKL
 from ..objectives.target import LogDensity
 from ..recipes.by_name import flow_by_name
 from ..training.fit import Result, fit
-from ..transforms.base import Compose
+from ..transforms.compose import Compose
 from ..transforms.constrained import support
 from ..transforms.normalization import Standardize
 from .constrain import constrain, laplace

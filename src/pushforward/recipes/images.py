@@ -9,15 +9,16 @@ import torch
 from ..distributions.flow import Flow
 from ..distributions.pixelcnn import PixelCNN
 from ..nets.conv import ConvNet, ResidualConvNet
-from ..transforms.base import Compose, Transform
+from ..transforms.base import Transform
+from ..transforms.compose import Compose
 from ..transforms.convolution import Conv1x1
 from ..transforms.coupling import Coupling
 from ..transforms.dequantise import Dequantise, UnitLogit, VariationalDequantise
-from ..transforms.image_splits import Channel, Checkerboard
 from ..transforms.multiscale import Multiscale, Squeeze, check_squeezes
 from ..transforms.normalization import ActNorm
 from ..transforms.reversible import Reversible
 from ..transforms.scalar import Affine
+from ..transforms.splits import Channel, Checkerboard
 from .placement import placed
 
 LIMIT = 1.0  # of an image coupling's log-scale: dozens follow one another, and an odd image must not explode

@@ -11,15 +11,17 @@ from ..distributions.flow import Flow
 from ..nets.made import MADE
 from ..nets.mlp import MLP
 from ..transforms.autoregressive import Autoregressive
-from ..transforms.base import Compose, Transform
-from ..transforms.coupling import Coupling, Half
+from ..transforms.base import Transform
+from ..transforms.compose import Compose
+from ..transforms.coupling import Coupling
 from ..transforms.linear import PLU, Permutation
 from ..transforms.scalar import Affine, Scalar
+from ..transforms.splits import Half
 from .placement import placed
 
 # Log-scales of affine layers are bounded by 15 over all of them, and by 5 in each. Otherwise single far rows meet
 # narrow scales in layer after layer and lose thousands of nats, and in single precision a RealNVP with random weights
-# is not inverted at all. A MAF also has its tails tamed between the layers.
+# is not inverted at all. A MAF also has logarithmic tails between the layers.
 TOTAL_LOG_SCALE, LAYER_LOG_SCALE, TAILS = 15.0, 5.0, 5.0
 
 Net = Mapping[str, Any]  # options of every network: context, hidden, residual

@@ -12,7 +12,7 @@ from ..distributions.flow import Flow
 from ..distributions.mixture import GaussianMixture
 from ..nets.field import FourierField, MLPField
 from ..nets.made import MADE
-from ..transforms.base import Inverse
+from ..transforms.compose import Inverse
 from ..transforms.continuous import Continuous
 from ..transforms.scalar import Affine, Spline
 from .images import image_realnvp

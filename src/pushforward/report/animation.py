@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ..distributions.base import StandardNormal
 from ..distributions.flow import Flow
-from ..transforms.base import Compose, Transform
+from ..transforms.base import Transform
+from ..transforms.compose import Compose
 from ..transforms.elementwise import Columns, Elementwise
 from ..transforms.linear import Permutation
 from ..transforms.normalization import Standardize

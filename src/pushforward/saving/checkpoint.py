@@ -22,7 +22,7 @@ from .bundle import CheckpointError as CheckpointError
 from .bundle import read_config, read_tensors, write_bundle
 from .config import Configurable, build, describe, dtype_named
 from .same import difference
-from .upgrade import upgrade
+from .upgrade import unpack, upgrade
 
 FORMAT = 2
 TOO_LARGE = "it is far larger than its weights"
@@ -168,8 +168,10 @@ def _build(config: dict[str, Any], path: Path, state: dict[str, Tensor]) -> tupl
             torch.random.fork_rng(devices=[]),
             _Bounded(FREE_ELEMENTS + 16 * elements, FREE_OPERATIONS + 16 * elements),
         ):
+            version = config["format"]
             config, state = upgrade(config, state)
-            return _fresh(config), state
+            model = _fresh(config)
+            return model, unpack(model, state) if version < 2 else state
     except (Exception, RecursionError) as error:
         reason = str(error).partition("\n")[0][:200] or type(error).__name__
         raise CheckpointError(f"{path} describes a model that cannot be built: {reason}") from None

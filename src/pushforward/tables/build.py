@@ -10,7 +10,7 @@ from ..distributions.base import Density
 from ..distributions.flow import Flow
 from ..distributions.mixed import Mixed
 from ..recipes.by_name import categories_by_size, flow_by_name
-from ..transforms.base import Compose
+from ..transforms.compose import Compose
 from .schema.preprocessing import front
 from .schema.schema import Schema
 

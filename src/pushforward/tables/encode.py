@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..distributions.flow import Flow
 from ..distributions.mixed import Mixed
-from ..transforms.base import Compose, Transform
+from ..transforms.compose import Compose, Transform
 from ..transforms.precision import Precision
 from .errors import InputError, listed
 from .schema.cells import cell_points

@@ -20,7 +20,7 @@ from ..recipes.by_name import categories_by_size, learning_rate
 from ..training.averages import FEW_ROWS, fit_by_name, wants_average
 from ..training.few_rows import Judged
 from ..training.verdict import Verdict
-from ..transforms.base import Compose
+from ..transforms.compose import Compose
 from .errors import InputError
 from .options import TableOptions
 from .prepare import TableSplits

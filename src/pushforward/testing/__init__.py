@@ -14,7 +14,8 @@ from torch import Tensor
 from ..distributions.base import Density
 from ..distributions.flow import Flow
 from ..numerics.structure import jacobian_structure
-from ..transforms.base import Inverse, Transform
+from ..transforms.base import Transform
+from ..transforms.compose import Inverse
 from .checks import (
     TOLERANCES,
     Case,

@@ -27,7 +27,7 @@ from ..distributions.average import Average
 from ..distributions.base import Density
 from ..distributions.flow import Flow
 from ..distributions.mixture import GaussianMixture
-from ..transforms.base import Compose
+from ..transforms.compose import Compose
 from ..transforms.marginals import Marginals
 from ..transforms.normalization import Whiten
 from .members import Plan, Rows, folds, train_members

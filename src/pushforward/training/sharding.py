@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ..objectives.divergences import Objective
-from ..transforms.base import Compose
+from ..transforms.compose import Compose
 
 
 def divided(objective: Objective, device: torch.device) -> Objective:

@@ -1,9 +1,9 @@
 """Invertible maps with log-determinants."""
 
 from .autoregressive import Autoregressive as Autoregressive
-from .base import Compose as Compose
-from .base import Inverse as Inverse
 from .base import Transform as Transform
+from .compose import Compose as Compose
+from .compose import Inverse as Inverse
 from .constrained import Above as Above
 from .constrained import Below as Below
 from .constrained import Between as Between
@@ -15,10 +15,7 @@ from .continuous import Continuous as Continuous
 from .convolution import AutoregressiveConv as AutoregressiveConv
 from .convolution import Conv1x1 as Conv1x1
 from .convolution import EmergingConv as EmergingConv
-from .coupling import Alternate as Alternate
 from .coupling import Coupling as Coupling
-from .coupling import Half as Half
-from .coupling import Split as Split
 from .dequantise import Dequantise as Dequantise
 from .dequantise import UnitLogit as UnitLogit
 from .dequantise import VariationalDequantise as VariationalDequantise
@@ -36,8 +33,6 @@ from .elementwise import LogTails as LogTails
 from .elementwise import Sigmoid as Sigmoid
 from .elementwise import Softplus as Softplus
 from .elementwise import Tanh as Tanh
-from .image_splits import Channel as Channel
-from .image_splits import Checkerboard as Checkerboard
 from .linear import PLU as PLU
 from .linear import QR as QR
 from .linear import Diagonal as Diagonal
@@ -55,3 +50,8 @@ from .reversible import Reversible as Reversible
 from .scalar import Affine as Affine
 from .scalar import Scalar as Scalar
 from .scalar import Spline as Spline
+from .splits import Alternate as Alternate
+from .splits import Channel as Channel
+from .splits import Checkerboard as Checkerboard
+from .splits import Half as Half
+from .splits import Split as Split

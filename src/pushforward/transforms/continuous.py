@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from ..numerics import trace as traces
 from ..numerics.eager import eager
-from ..numerics.layout import transformed
 from ..numerics.ode.adjoint import adjoint
 from ..numerics.ode.gradient import RowData, discrete, equal_steps
 from ..numerics.ode.method import Outcome, Status
 from ..numerics.ode.network import follow
 from ..numerics.ode.solve import Solver, doubling_error
 from ..numerics.ode.tableau import TABLEAUS
+from ..numerics.torch_internals import transformed
 from .base import Transform
 from .solution import Solution
 
@@ -125,9 +125,6 @@ class Continuous(Transform):
             t: A number, or a tensor that broadcasts against the batch.
         """
         return Continuous(**{**self.arguments(), "time": t})
-
-    def compile(self, *args: object, **options: object) -> None:
-        """Does nothing: how many steps there are depends on the data, which no compiled graph can follow."""
 
     @eager
     def solve(

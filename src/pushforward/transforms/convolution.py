@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,9 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..nets.conv import as_images
-from ..numerics.layout import by_channel
-from ..numerics.matrices import triangle
-from .base import Compose, Transform
+from .base import Transform
+from .compose import Compose
 from .linear import PLU, QR, Linear, Matrix
 from .normalization import ActNorm
 
@@ -82,92 +80,11 @@ class Conv1x1(Transform):
             self.norm.initialize_inverse(self.norm(self.inverse(z)[0])[0])
         return self.inverse(z)[0]
 
-    def joined(self, following: Transform) -> ImageSteps | None:
-        return ImageSteps([self]).joined(following) if ImageSteps.can_build(self) else None
-
     def _logdet(self, x: Tensor) -> Tensor:
         per_pixel = self.matrix.log_abs_det()
         if self.norm is not None:
             per_pixel = per_pixel + self.norm.log_scale.sum()
         return (per_pixel * (x.shape[-2] * x.shape[-1])).expand(x.shape[:-3])
-
-
-class ImageSteps:
-    """Transforms of images one after the other, as a Glow has them, with the matrices of all 1x1 convolutions among
-    them built at once: building one is a dozen starts of operators on a handful of numbers."""
-
-    def __init__(self, transforms: Sequence[Any]) -> None:
-        self.transforms = transforms
-        self.convs = [transform for transform in transforms if isinstance(transform, Conv1x1)]
-
-    @staticmethod
-    def can_build(conv: Conv1x1) -> bool:
-        """Whether the matrix is one of those that are built here: normalised, and kept as P L U."""
-        return isinstance(conv.matrix, PLU) and conv.norm is not None
-
-    def joined(self, following: Transform) -> ImageSteps | None:
-        """These and then another one; None if that has nothing in common with them."""
-        if following.event_dim != 3 or following.out_event_dim != 3:
-            return None
-        if isinstance(following, Conv1x1):
-            size = self.convs[0].matrix.factors.shape
-            if not self.can_build(following) or following.matrix.factors.shape != size:
-                return None
-        return ImageSteps([*self.transforms, following])
-
-    def __call__(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        factors, order, sign, log_scale, shift = self._parameters()
-        upper = triangle(factors, lower=False, sign=sign) * log_scale.exp().unsqueeze(1)  # U diag(exp s)
-        rows = torch.baddbmm(upper, factors.tril(-1), upper)  # (I + L') U diag(exp s)
-        places = order + len(order[0]) * torch.arange(len(order), device=order.device).unsqueeze(1)
-        weights = rows.flatten(0, 1).index_select(0, places.flatten()).view_as(rows)
-        biases = weights @ shift.unsqueeze(-1)
-        maps = zip(weights.unbind(), biases.squeeze(-1).unbind(), strict=True)
-        total = self._logdet(x, factors, log_scale)
-        for transform in self.transforms:
-            if isinstance(transform, Conv1x1):
-                x = _mix(x, *next(maps))
-            else:
-                x, logdet = transform(x, context)
-                total = total + logdet
-        return x, total
-
-    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        factors, order, sign, log_scale, shift = self._parameters()
-        permuted = torch.eye(factors.shape[1], dtype=z.dtype, device=z.device)[order.argsort(1)]
-        upper = triangle(factors, lower=False, sign=sign) * log_scale.exp().unsqueeze(1)
-        rows = torch.linalg.solve_triangular(factors, permuted, upper=False, unitriangular=True)
-        weights = torch.linalg.solve_triangular(upper, rows, upper=True)
-        maps = zip(weights.flip(0).unbind(), shift.neg().flip(0).unbind(), strict=True)
-        total = -self._logdet(z, factors, log_scale)
-        for transform in reversed(self.transforms):
-            if isinstance(transform, Conv1x1):
-                z = _mix(z, *next(maps))
-            else:
-                z, logdet = transform.inverse(z, context)
-                total = total + logdet
-        return z, total
-
-    def generate(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        return self.inverse(z, context)[0]
-
-    def _parameters(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """The factors, order and signs of all matrices, and logarithmic scale and shift of what precedes them."""
-        matrices: list[Any] = [conv.matrix for conv in self.convs]
-        norms: list[Any] = [conv.norm for conv in self.convs]
-        return (
-            torch.stack([matrix.factors for matrix in matrices]),
-            torch.stack([matrix.order for matrix in matrices]),
-            torch.stack([matrix.sign for matrix in matrices]),
-            torch.stack([norm.log_scale for norm in norms]).flatten(1),
-            torch.stack([norm.bias for norm in norms]).flatten(1),
-        )
-
-    def _logdet(self, x: Tensor, factors: Tensor, log_scale: Tensor) -> Tensor:
-        """Of all 1x1 convolutions; there are as many pixels at each, because there are as many channels."""
-        per_pixel = (factors.diagonal(dim1=-2, dim2=-1) + log_scale).sum()
-        pixels = x.shape[-3] * x.shape[-2] * x.shape[-1] // factors.shape[-1]
-        return (per_pixel * pixels).expand(x.shape[:-3])
 
 
 class AutoregressiveConv(Transform):
@@ -277,10 +194,5 @@ class EmergingConv(Transform):
 
 
 def _mix(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """A 1x1 convolution of (*batch, c, h, w), as the matrix product that it is when channels lie first or last."""
-    if not by_channel(x):
-        return F.linear(x.movedim(-3, -1), weight, bias).movedim(-1, -3)
-    planes = x.movedim(-3, 0)
-    rows = planes.reshape(len(planes), -1)
-    mixed = weight @ rows if bias is None else torch.addmm(bias[:, None], weight, rows)
-    return mixed.view(planes.shape).movedim(0, -3)
+    """A 1x1 convolution of (*batch, c, h, w)."""
+    return F.linear(x.movedim(-3, -1), weight, bias).movedim(-1, -3)

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from . import elementwise as e
-from .base import Compose, Inverse, Transform
+from .base import Transform
+from .compose import Compose, Inverse
 from .constrained import Above, Below, Between, Blocks, Ordered, StickBreaking
 from .dequantise import Dequantise, UnitLogit, VariationalDequantise
 from .reversible import Reversible

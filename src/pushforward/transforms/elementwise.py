@@ -195,8 +195,6 @@ class LogTails(Transform):
         ValueError: ``bound`` is not positive.
     """
 
-    compiles_together = 64
-
     def __init__(self, bound: float = 5.0, event_dim: int = 1) -> None:
         super().__init__()
         if not bound > 0:
@@ -204,11 +202,11 @@ class LogTails(Transform):
         self.bound, self.event_dim = float(bound), event_dim
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        z, log_slope = tails.tame(x, self.bound)
+        z, log_slope = tails.forward(x, self.bound)
         return z, sum_event(log_slope, self.event_dim)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        x, log_slope = tails.untame(z, self.bound)
+        x, log_slope = tails.inverse(z, self.bound)
         return x, sum_event(log_slope, self.event_dim)
 
 

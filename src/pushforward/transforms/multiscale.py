@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..numerics.layout import image_layout
 from .base import Transform
+from .seam import plan
 
 
 class Squeeze(Transform):
@@ -34,11 +33,12 @@ class Squeeze(Transform):
             check_squeezes(shape, 1)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        z = F.pixel_unshuffle(x, 2)
-        return image_layout(z) if z.dim() == 4 else z, x.new_zeros(x.shape[:-3])
+        blocks = x.unflatten(-1, (-1, 2)).unflatten(-3, (-1, 2))  # (C, H/2, 2, W/2, 2)
+        return blocks.movedim(-3, -4).movedim(-1, -3).flatten(-5, -3), x.new_zeros(x.shape[:-3])
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return F.pixel_shuffle(z, 2), z.new_zeros(z.shape[:-3])
+        blocks = z.unflatten(-3, (-1, 2, 2))  # (C, 2, 2, H/2, W/2)
+        return blocks.movedim(-3, -1).movedim(-4, -3).flatten(-2).flatten(-3, -2), z.new_zeros(z.shape[:-3])
 
 
 def possible_squeezes(shape: Sequence[int]) -> int:
@@ -100,18 +100,17 @@ class Multiscale(Transform):
         self.levels: Any = nn.ModuleList(levels)  # Any: the lists forget what they hold
         self.priors: Any = nn.ModuleList(priors)
         self.pieces = [torch.Size(piece) for piece in pieces]
-        self._inverses: list[Any] | None = None
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         batch = x.shape[:-3]
         x, context = _flat_batch(x, 3, batch, context)
         total, pieces = x.new_zeros(len(x)), []
         for level, prior in zip(self.levels, self.priors, strict=False):
-            x, logdet = level(x, context)
-            x, prior_logdet = prior(x, context)
+            for transform in plan((level, prior), x):
+                x, logdet = transform(x, context)
+                total = total + logdet
             x, leaves = x.tensor_split(2, 1)
             pieces.append(leaves.flatten(1))
-            total = total + logdet + prior_logdet
         x, logdet = self.levels[-1](x, context)
         z = torch.cat([x.flatten(1), *reversed(pieces)], 1)
         return z.reshape(*batch, z.shape[1]), (total + logdet).reshape(batch)
@@ -121,22 +120,13 @@ class Multiscale(Transform):
         z, context = _flat_batch(z, 1, batch, context)
         shapes = self.pieces[::-1]
         pieces = [p.unflatten(1, s) for p, s in zip(z.split([s.numel() for s in shapes], 1), shapes, strict=True)]
-        inverses = self._inverses or [level.inverse for level in self.levels]
-        x, total = inverses[-1](image_layout(pieces[0]), context)
-        for inverse, prior, piece in zip(inverses[-2::-1], reversed(self.priors), pieces[1:], strict=True):
-            x, prior_logdet = prior.inverse(image_layout(torch.cat([x, piece], 1)), context)
-            x, logdet = inverse(x, context)
-            total = total + logdet + prior_logdet
+        x, total = self.levels[-1].inverse(pieces[0], context)
+        for level, prior, piece in zip(self.levels[-2::-1], reversed(self.priors), pieces[1:], strict=True):
+            x = torch.cat([x, piece], 1)
+            for transform in reversed(plan((level, prior), x)):
+                x, logdet = transform.inverse(x, context)
+                total = total + logdet
         return x.reshape(*batch, *x.shape[1:]), total.reshape(batch)
-
-    def compile(self, **options: Any) -> None:  # type: ignore[override]
-        """Compiles every level in both directions, one graph each."""
-        for level in self.levels:
-            nn.Module.compile(level, **options)  # as a whole, where a composition by itself takes a few steps at a time
-        self._inverses = [torch.compile(level.inverse, **options) for level in self.levels]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_inverses": None}  # compiled code belongs to this very object
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         batch = x.shape[:-3]

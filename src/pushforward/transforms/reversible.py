@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ..numerics.eager import eager
-from .base import Compose, Transform
+from .base import Transform
+from .compose import Compose
 from .coupling import Coupling
 from .elementwise import sum_event
 

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..numerics import affine, spline_fused
-from ..saving.config import Described
+from ..numerics import affine, spline
+from ..saving.config import Configurable
 
 
-class Scalar(Described):
+class Scalar(Configurable):
     """A strictly increasing map of one number, given ``num_params`` numbers; both directions return log-slopes."""
 
     num_params: int
-    compiles_together: int = 4  # see Transform
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """z and log dz/dx, both of the shape of x."""
@@ -25,10 +24,6 @@ class Scalar(Described):
     def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """x and log dx/dz, both of the shape of z."""
         raise NotImplementedError
-
-    def solve(self, z: Tensor, params: Tensor, out: Tensor) -> None:
-        """x alone, without gradients, into ``out``: one step of an autoregressive map's inverse."""
-        out.copy_(self.inverse(z, params)[0])
 
 
 class Affine(Scalar):
@@ -49,7 +44,6 @@ class Affine(Scalar):
     """
 
     num_params = 2
-    compiles_together = 8
 
     def __init__(self, limit: float = 5.0) -> None:
         super().__init__()
@@ -58,13 +52,12 @@ class Affine(Scalar):
         self.limit = limit
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        return affine.forward(x, params, self.limit)
+        mu, raw = params.unbind()
+        return affine.forward(x, mu, raw, self.limit)
 
     def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        return affine.inverse(z, params, self.limit)
-
-    def solve(self, z: Tensor, params: Tensor, out: Tensor) -> None:
-        affine.solve(z, params, self.limit, out)
+        mu, raw = params.unbind()
+        return affine.inverse(z, mu, raw, self.limit)
 
 
 class Spline(Scalar):
@@ -90,10 +83,7 @@ class Spline(Scalar):
         self.bins, self.bound, self.num_params = bins, float(bound), 3 * bins - 1
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        return spline_fused.forward(x, params, self.bound)
+        return spline.forward(x, params, self.bound)
 
     def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        return spline_fused.inverse(z, params, self.bound)
-
-    def solve(self, z: Tensor, params: Tensor, out: Tensor) -> None:
-        spline_fused.solve(z, params, self.bound, out)
+        return spline.inverse(z, params, self.bound)

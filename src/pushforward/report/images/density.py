@@ -13,7 +13,7 @@ from ...diagnostics import bits_per_dim
 from ...distributions.base import Density
 from ...distributions.flow import Flow
 from ...distributions.pixelcnn import PixelCNN
-from ...transforms.base import Compose
+from ...transforms.compose import Compose
 from ...transforms.multiscale import Multiscale
 
 NUMBERS = 2**23  # that the largest activation of one pass may have

@@ -8,7 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ...transforms.base import Compose, Transform
+from ...transforms.base import Transform
+from ...transforms.compose import Compose
 from ...transforms.elementwise import Asinh, Columns, Identity, InverseSoftplus, Log, Logit
 from ...transforms.normalization import Standardize
 from ...transforms.precision import Precision

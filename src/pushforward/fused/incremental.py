@@ -13,51 +13,42 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from .masked_linear import Staircase, by_row, dense, grad_weight
-from .perceptron import perceptron
-from .products import goes_anew, new_product, product
-from .scratch import keep, take
+from .maps import Solving
+from .network import Shape, nbytes
+from .pool import POOL, where
+from .stack import plain_network
 
+MOST_UNITS = 128  # of a block of features, about: what a block reads from before it is one product
 Feature = Callable[[int, Tensor], Tensor]
 Step = Callable[[int, Tensor, Tensor], Any]
 Block = Callable[[int, int, Tensor], Any]
 
 
-class InvertibleMap(Protocol):
-    """Moves one number given parameters; see :class:`pushforward.transforms.Scalar`."""
-
-    def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]: ...
-
-    def solve(self, z: Tensor, params: Tensor, out: Tensor) -> None: ...
-
-
-class Plan(NamedTuple):
+class Schedule:
     """``below[k][d]``: units of degree below d that layer k reads (layer 0 reads the input, whose feature j has degree
-    j + 1); the blocks of features; and whether hidden layers come in residual pairs."""
+    j + 1); and the blocks of features.
 
-    below: tuple[tuple[int, ...], ...]
-    blocks: tuple[tuple[int, int], ...]
-    features: int
-    num_params: int
-    residual: bool
+    Args:
+        degrees: Of the input and of each hidden layer, sorted.
+        num_params: Parameters of a feature.
+        shape: Of the network.
+    """
 
-
-def plan(degrees: Sequence[Sequence[int]], num_params: int, residual: bool, most_rows: int = 128) -> Plan:
-    """The plan for the sorted degrees of the input and each hidden layer; a block holds about ``most_rows`` units."""
-    features = degrees[0][-1]
-    below = tuple(tuple(bisect_left(layer, d) for d in range(features + 1)) for layer in degrees)
-    blocks, first = [], 0
-    for last in range(1, features + 1):
-        units = max([counts[min(last + 1, features)] - counts[first] for counts in below[1:]], default=0)
-        if last == features or units > most_rows or (last - first) * num_params >= 2 * most_rows:
-            blocks.append((first, last))
-            first = last
-    return Plan(below, tuple(blocks), features, num_params, residual)
+    def __init__(self, degrees: Sequence[Sequence[int]], num_params: int, shape: Shape) -> None:
+        self.features, self.num_params, self.shape = degrees[0][-1], num_params, shape
+        self.below = [[bisect_left(layer, d) for d in range(self.features + 1)] for layer in degrees]
+        self.blocks, first = [], 0
+        for last in range(1, self.features + 1):
+            end = min(last + 1, self.features)
+            units = max([counts[end] - counts[first] for counts in self.below[1:]], default=0)
+            if last == self.features or units > MOST_UNITS or (last - first) * num_params >= 2 * MOST_UNITS:
+                self.blocks.append((first, last))
+                first = last
 
 
 class _Target(NamedTuple):
@@ -75,17 +66,18 @@ class _Sweep:
     A step is a dozen operations on a few rows, so the views that they work on are made once, with the memory.
     """
 
-    def __init__(self, plan: Plan, layers: Sequence[Staircase], like: Tensor, n: int) -> None:
-        self.plan, self.layers, self.n = plan, layers, n
+    def __init__(self, plan: Schedule, like: Tensor, n: int) -> None:
+        self.plan, self.n = plan, n
+        layers, self.residual = plan.shape.layers, plan.shape.residual
         self.weights = [like.new_zeros(stairs.rows, stairs.columns) for stairs in layers]
         self.read = [like.new_empty(stairs.columns, n) for stairs in layers]
         for units, counts in zip(self.read, plan.below, strict=True):
             units[counts[-1] :] = 0  # units that no feature reads are never computed, but gradients multiply them by 0
-        streams = [like.new_empty(stairs.rows, n) for stairs in layers[:-1]] if plan.residual else self.read[1:]
+        streams = [like.new_empty(stairs.rows, n) for stairs in layers[:-1]] if self.residual else self.read[1:]
         heights = [last - first for first, last in plan.blocks]
         self.out = like.new_empty(max(heights, default=0) * plan.num_params, n)
         self.inputs = self.read[0].split(len(self.read[0]) // plan.features)
-        self.outer: list[list[tuple[Tensor, Tensor, Tensor, slice, bool]]] = []
+        self.outer: list[list[tuple[Tensor, Tensor, Tensor, slice]]] = []
         self.inner: list[list[tuple[_Target, ...]]] = []
         for first, last in plan.blocks:
             outer, inner = [], []
@@ -94,7 +86,7 @@ class _Sweep:
                 last_layer = k == len(layers) - 1
                 target = self.out[: rows.stop - rows.start] if last_layer else self.read[k + 1][rows]
                 read = self.read[k][:before]
-                outer.append((target, weight[rows, :before], read, rows, goes_anew(len(target), read)))
+                outer.append((target, weight[rows, :before], read, rows))
                 heights = [r.stop - r.start for r in (self._rows(k, j, j + 1) for j in range(first, last))]
                 parts, read = weight[rows, before:].split(heights), self.read[k][before:]
                 known = [count - before for count in plan.below[k][first + 1 : last + 1]]
@@ -107,21 +99,17 @@ class _Sweep:
                 )
             self.outer.append(outer)
             self.inner.append(list(zip(*inner, strict=True)))
-        # of each feature: its parameters, (num_params, n, 1), and what the network reads of it, (n · inputs, 1)
+        # of each feature: its parameters (1, num_params, n), and what the network reads of it (1, n)
         finals = [final.rows for inner in self.inner for *_, final in inner]
-        self.columns = [(rows.unsqueeze(-1), read.view(-1, 1)) for rows, read in zip(finals, self.inputs, strict=True)]
+        self.solved = [(rows.unsqueeze(0), read) for rows, read in zip(finals, self.inputs, strict=True)]
+        own = [*self.weights, *self.read, self.out]
+        self.nbytes = nbytes([*own, *streams] if self.residual else own)
 
-    def numbers(self) -> int:
-        """How many numbers lie in its memory."""
-        return sum(tensor.numel() for tensor in (*self.weights, *self.read, self.out)) * (
-            2 if self.plan.residual else 1
-        )
-
-    def load(self, params: Sequence[Tensor]) -> _Sweep:
-        """Takes the network's parameters, flat weights and biases in turn."""
-        for stairs, weight, matrix in zip(self.layers, params[::2], self.weights, strict=True):
-            dense(stairs, weight, out=matrix)
-        self.biases = [by_row(bias) for bias in params[1::2]]
+    def load(self, params: Sequence[Tensor], masks: Sequence[Tensor]) -> _Sweep:
+        """Takes the network's parameters, weights ``(out, in)`` and biases in turn."""
+        for weight, mask, matrix in zip(params[::2], masks, self.weights, strict=True):
+            torch.mul(weight, mask, out=matrix)
+        self.biases = [bias if bias.dim() == 2 else bias.unsqueeze(1) for bias in params[1::2]]
         return self
 
     def _rows(self, k: int, first: int, last: int) -> slice:
@@ -135,10 +123,9 @@ class _Sweep:
         ``block(first, last, params)`` sees the parameters of a block of features once all of them are known."""
         inputs = self.inputs
         for (first, last), outer, inner in zip(self.plan.blocks, self.outer, self.inner, strict=True):
-            for bias, (target, weight, read, span, anew) in zip(self.biases, outer, strict=True):
-                found = new_product(weight, read) if anew else product(weight, read, out=target)
-                torch.add(found, bias[span], out=target)
-            if self.plan.residual:
+            for bias, (target, weight, read, span) in zip(self.biases, outer, strict=True):
+                torch.mm(weight, read, out=target).add_(bias[span])
+            if self.residual:
                 self._residual_steps(first, inner, inputs, step)
             else:
                 for j, (*hidden, final) in enumerate(inner, first):
@@ -160,27 +147,27 @@ class _Sweep:
                 rows.relu_()
             step(j, final.rows.addmm_(final.weight, final.read), inputs[j])
 
-    def invert(self, z: Tensor, scalar: InvertibleMap) -> tuple[Tensor, Tensor]:
+    def invert(self, z: Tensor, scalar: Solving) -> tuple[Tensor, Tensor]:
         """x and the log-slopes dx/dz, both ``(features, n)``; x lies in the memory of the sweep."""
         log_slopes = []
 
         def block(first: int, last: int, params: Tensor) -> None:
-            planes = params.view(last - first, self.plan.num_params, self.n).permute(1, 2, 0)
-            log_slopes.append(scalar.inverse(z[first:last].t(), planes)[1].t())
+            given = params.view(last - first, self.plan.num_params, self.n)
+            log_slopes.append(scalar.log_slope(z[first:last], given))
 
         self.solve(self._inverse_step(z, scalar), block)
         return self.read[0], torch.cat(log_slopes)
 
-    def solve_only(self, z: Tensor, scalar: InvertibleMap) -> Tensor:
+    def solve_only(self, z: Tensor, scalar: Solving) -> Tensor:
         """x alone, in the memory of the sweep."""
         self.solve(self._inverse_step(z, scalar))
         return self.read[0]
 
-    def _inverse_step(self, z: Tensor, scalar: InvertibleMap) -> Step:
-        numbers = z.unsqueeze(-1).unbind()
+    def _inverse_step(self, z: Tensor, scalar: Solving) -> Step:
+        numbers = z.unsqueeze(1).unbind()
 
         def step(j: int, params: Tensor, out: Tensor) -> None:
-            scalar.solve(numbers[j], *self.columns[j])
+            scalar.solve(numbers[j], *self.solved[j])
 
         return step
 
@@ -214,89 +201,100 @@ class _Sweep:
         """The gradient through the rectifier after layer k and, in a residual stream, along the stream."""
         grad = grads[k + 1][rows]
         grad.mul_(self.read[k + 1][rows] > 0)
-        if self.plan.residual and k % 2 == 0 and k + 2 < len(self.weights) - 1:
+        if self.residual and k % 2 == 0 and k + 2 < len(self.weights) - 1:
             grad += grads[k + 3][rows]
 
 
-@contextmanager
-def _sweep(n: int, plan: Plan, layers: tuple[Staircase, ...], params: Sequence[Tensor]) -> Iterator[_Sweep]:
-    """A sweep with these parameters for one use: the one that this thread kept from the last such use, or a new one."""
-    like = params[0]
-    key = (plan, layers, n, like.dtype, like.device)
-    sweep = take(key)
-    if sweep is None:
-        with torch.inference_mode(False), torch.no_grad():
-            sweep = _Sweep(plan, layers, like, n)
-    yield sweep.load(params)
-    keep(key, sweep, sweep.numbers())
+class Sequential(NamedTuple):
+    """A network, ready for its steps: the schedule, the parameters, and the masks of the weights."""
 
+    schedule: Schedule
+    params: list[Tensor]  # weights (out, in) and biases in turn; the first bias may be one for each event, (units, n)
+    masks: list[Tensor]
 
-def invert(
-    z: Tensor, plan: Plan, layers: tuple[Staircase, ...], params: list[Tensor], scalar: InvertibleMap
-) -> tuple[Tensor, Tensor]:
-    """x and the log-slopes dx/dz with z_j = scalar(x_j; params_j(x_1 … x_{j-1})), all ``(features, n)``.
+    @contextmanager
+    def sweep(self, n: int) -> Iterator[_Sweep]:
+        """A sweep with these parameters for one use."""
+        like = self.params[0]
+        kind = ("sweep", self.schedule, *where(like))
+        leased = POOL.lease(kind, n, lambda: _Sweep(self.schedule, like, n))
+        yield leased.load(self.params, self.masks)
+        POOL.give_back(kind, n, leased)
 
-    Differentiable once with respect to z and the network's parameters.
+    def invert(self, z: Tensor, scalar: Solving) -> tuple[Tensor, Tensor]:
+        """x and the log-slopes dx/dz with z_j = scalar(x_j; params_j(x_1 … x_{j-1})), all ``(features, n)``.
 
-    Args:
-        z: ``(features, n)``, contiguous.
-        plan: From :func:`plan`.
-        layers: The pattern of each weight; the last layer's rows hold the parameters of one feature after another.
-        params: Flat weights and biases in turn; the first bias may be one for each column, ``(units, n)``.
-        scalar: Moves z ``(*shape)`` given parameters ``(num_params, *shape)``.
-    """
-    if torch.is_grad_enabled():
-        return _Invert.apply(z, plan, layers, scalar, *params)
-    with _sweep(z.shape[1], plan, layers, params) as sweep:
-        x, log_slope = sweep.invert(z, scalar)
-        return x.clone(), log_slope
+        Differentiable once with respect to z and the network's parameters.
+        """
+        if torch.is_grad_enabled() and (z.requires_grad or any(p.requires_grad for p in self.params)):
+            return _Invert.apply(z, self.schedule, self.masks, scalar, *self.params)
+        with torch.no_grad(), self.sweep(z.shape[1]) as sweep:
+            x, log_slope = sweep.invert(z, scalar)
+            return x.clone(), log_slope
 
+    @torch.no_grad()
+    def solve(self, z: Tensor, scalar: Solving) -> Tensor:
+        """The x of :meth:`invert` alone, without gradients."""
+        with self.sweep(z.shape[1]) as sweep:
+            return sweep.solve_only(z, scalar).clone()
 
-def solve(z: Tensor, plan: Plan, layers: tuple[Staircase, ...], params: list[Tensor], scalar: InvertibleMap) -> Tensor:
-    """The x of :func:`invert` alone, without gradients."""
-    with _sweep(z.shape[1], plan, layers, params) as sweep:
-        return sweep.solve_only(z, scalar).clone()
-
-
-def generate(n: int, plan: Plan, layers: tuple[Staircase, ...], params: list[Tensor], feature: Feature) -> None:
-    """Runs through the features of n rows: ``feature(j, params)`` gets the parameters ``(num_params, n)`` of feature j,
-    valid during the call, and gives what the network reads of it, ``(inputs per feature, n)``."""
-    with _sweep(n, plan, layers, params) as sweep:
-        sweep.solve(lambda j, theta, out: out.copy_(feature(j, theta)))
+    @torch.no_grad()
+    def generate(self, n: int, feature: Feature) -> None:
+        """Runs through the features of n events: ``feature(j, params)`` gets the parameters ``(num_params, n)`` of
+        feature j, valid during the call, and returns what the network reads of it, ``(inputs per feature, n)``."""
+        with self.sweep(n) as sweep:
+            sweep.solve(lambda j, theta, out: out.copy_(feature(j, theta)))
 
 
 class _Invert(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, z: Tensor, plan: Plan, layers: Any, scalar: InvertibleMap, *params: Tensor) -> Any:
-        sweep = _Sweep(plan, layers, params[0], z.shape[1]).load(params)
+    def forward(
+        ctx: Any, z: Tensor, schedule: Schedule, masks: list[Tensor], scalar: Solving, *params: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        sweep = _Sweep(schedule, params[0], z.shape[1]).load(params, masks)
         x, log_slope = sweep.invert(z, scalar)
         ctx.save_for_backward(z, *params)
-        ctx.sweep, ctx.layers, ctx.scalar = sweep, layers, scalar
+        ctx.sweep, ctx.masks, ctx.scalar = sweep, masks, scalar
         return x.clone(), log_slope
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, x_grad: Tensor, slope_grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         z, *params = ctx.saved_tensors
-        sweep, layers = ctx.sweep, ctx.layers
+        sweep = ctx.sweep
+        if torch.is_grad_enabled():  # the gradient is differentiated itself: plain operations can be
+            outputs = _plain(z, sweep.plan, ctx.scalar, params)
+            given = (z, *params), (x_grad, slope_grad)
+            first, *others = torch.autograd.grad(outputs, *given, create_graph=True, materialize_grads=True)
+            return first, None, None, None, *others
         dx_dz, dx_dparams, through_z, through_params = _scalar_grads(ctx, sweep.read[0], z, params, slope_grad)
         x_grad = x_grad.clone(memory_format=torch.contiguous_format)
         deltas = sweep.pull_back(x_grad, dx_dparams, through_params)
         grads: list[Tensor | None] = [None] * len(params)
-        for k, (stairs, delta, read) in enumerate(zip(layers, deltas, sweep.read, strict=True)):
-            grads[2 * k] = grad_weight(stairs, delta, read, torch.empty_like(params[2 * k]))
+        for k, (delta, read, mask) in enumerate(zip(deltas, sweep.read, ctx.masks, strict=True)):
+            grads[2 * k] = (delta @ read.t()).mul_(mask)
             grads[2 * k + 1] = delta if params[2 * k + 1].dim() == 2 else delta.sum(1)
         return torch.addcmul(through_z, dx_dz, x_grad), None, None, None, *grads
+
+
+def _plain(z: Tensor, plan: Schedule, scalar: Solving, params: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """x and the log-slopes, by one whole pass for each feature."""
+    x = log_slope = torch.zeros_like(z)
+    for now in torch.eye(plan.features, dtype=torch.bool, device=z.device).unsqueeze(-1):
+        theta = plain_network(x, plan.shape, iter(params)).unflatten(0, (plan.features, plan.num_params))
+        found, slope = scalar.plain(z, theta.transpose(0, 1), inverse=True)
+        x, log_slope = torch.where(now, found, x), torch.where(now, slope, log_slope)
+    return x, log_slope
 
 
 def _scalar_grads(ctx: Any, x: Tensor, z: Tensor, params: list[Tensor], slope_grad: Tensor) -> tuple[Tensor, ...]:
     """dx/dz and dx/dparams, and the gradients of z and of the parameters through the log-slopes, for all features."""
     with torch.no_grad():
-        out = perceptron(x, ctx.layers, params, ctx.sweep.plan.residual)
+        out = plain_network(x, ctx.sweep.plan.shape, iter(params))
     with torch.enable_grad():
         z = z.detach().requires_grad_()
-        theta = out.view(len(z), -1, z.shape[1]).requires_grad_()  # (features, num_params, n)
-        value, log_slope = ctx.scalar.inverse(z.t(), theta.permute(1, 2, 0))
+        theta = out.view(len(z), ctx.sweep.plan.num_params, z.shape[1]).requires_grad_()  # (features, num_params, n)
+        value, log_slope = ctx.scalar.plain(z, theta.transpose(0, 1), inverse=True)
         value_grads = torch.autograd.grad(value, (z, theta), torch.ones_like(value), retain_graph=True)
-        slope_grads = torch.autograd.grad(log_slope, (z, theta), slope_grad.t(), materialize_grads=True)
+        log_slope = log_slope + 0 * value  # some maps have a slope that depends on nothing
+        slope_grads = torch.autograd.grad(log_slope, (z, theta), slope_grad)
     return *value_grads, *(grad.contiguous() for grad in slope_grads)

@@ -1,4 +1,4 @@
-r"""The spline of :mod:`.spline` in few passes over memory, with its gradient written out.
+r"""The spline of :mod:`pushforward.numerics.spline` in few passes over memory, with its gradient written out.
 
 A spline's time goes into passes over the 3K - 1 parameter planes. Here they are ``(features, 3K - 1, n)``, so each
 is contiguous over the batch; there is one exponential, the normalisation of widths and heights waits until one bin of K
@@ -13,62 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from . import spline, spline_number
-from .layout import plain_operations, planes, unplanes
-
-_FEW = 16  # numbers that take less time one by one
-
-
-def forward(x: Tensor, params: Tensor, bound: float) -> tuple[Tensor, Tensor]:
-    """y and log dy/dx, both of the shape of x; ``params`` is ``(3K - 1, *x.shape)``."""
-    return _map(x, params, bound, spline.forward, inverse=False)
-
-
-def inverse(y: Tensor, params: Tensor, bound: float) -> tuple[Tensor, Tensor]:
-    """x and log dx/dy, both of the shape of y."""
-    return _map(y, params, bound, spline.inverse, inverse=True)
-
-
-def solve(y: Tensor, params: Tensor, bound: float, out: Tensor) -> None:
-    """x alone, without a graph, into ``out``."""
-    if y.dim() == 0 or y.dtype not in (torch.float32, torch.float64):
-        out.copy_(spline.inverse(y, params, bound)[0])
-        return
-    if y.numel() <= _FEW and y.device.type == "cpu" and _solve_numbers(y, params, bound, out):
-        return
-    flat, inside = _flat(y, params), y.abs() < bound
-    clamped = planes(y.clamp(-bound, bound))
-    found, _, _ = _find(clamped, flat, bound, 1)
-    x = spline.bin_solve(clamped, found.left, found.width, found.bottom, found.height, found.d0, found.d1)
-    torch.where(inside, unplanes(x, y.shape[:-1]), y, out=out)
-
-
-def _solve_numbers(y: Tensor, params: Tensor, bound: float, out: Tensor) -> bool:
-    """:func:`solve` number by number; whether it could be done, for Python refuses what tensors make infinite."""
-    columns = params.reshape(len(params), -1).t().tolist()
-    try:
-        found = [spline_number.solve(v, column, bound) for v, column in zip(y.flatten().tolist(), columns, strict=True)]
-    except ArithmeticError:
-        return False
-    out.copy_(torch.tensor(found, dtype=out.dtype).view_as(out))
-    return True
-
-
-def _flat(v: Tensor, params: Tensor) -> Tensor:
-    """The parameters as ``(features, 3K - 1, n)``."""
-    return params.movedim(-1, 0).reshape(v.shape[-1], len(params), v.shape[:-1].numel()).contiguous()
-
-
-def _map(v: Tensor, params: Tensor, bound: float, plain: Any, inverse: bool) -> tuple[Tensor, Tensor]:
-    if plain_operations() or v.dim() == 0 or v.dtype not in (torch.float32, torch.float64):
-        return plain(v, params, bound)
-    batch = v.shape[:-1]
-    flat = _flat(v, params)
-    if torch.is_grad_enabled():
-        out, log_slope = _Spline.apply(planes(v), flat, bound, inverse)
-    else:
-        out, log_slope = _evaluate(planes(v), flat, bound, inverse)[:2]
-    return unplanes(out, batch), unplanes(log_slope, batch)
+from ..numerics import spline
 
 
 class _Bin(NamedTuple):
@@ -84,8 +29,20 @@ class _Bin(NamedTuple):
     raw_slopes: Tensor  # (features, 2, n)
 
 
-def _evaluate(v: Tensor, params: Tensor, bound: float, inverse: bool) -> tuple[Any, ...]:
-    """The result and its log-slope, and for the gradient t, the bin, exponentials and their sums."""
+class Kept(NamedTuple):
+    """What the gradient needs of a call: where each point lies in its bin, which points the spline moves, the bins, the
+    exponentials and their sums."""
+
+    inverse: bool
+    t: Tensor
+    inside: Tensor
+    bins: _Bin
+    powers: Tensor
+    total: Tensor
+
+
+def evaluate(v: Tensor, params: Tensor, bound: float, inverse: bool) -> tuple[Tensor, Tensor, Kept]:
+    """The moved plane and its log-slopes, ``(features, n)``; ``params`` is ``(features, 3K - 1, n)``, contiguous."""
     inside = v.abs() < bound
     clamped = v.clamp(-bound, bound)
     found, powers, total = _find(clamped, params, bound, int(inverse))
@@ -95,7 +52,24 @@ def _evaluate(v: Tensor, params: Tensor, bound: float, inverse: bool) -> tuple[A
     else:
         t = (clamped - left).div_(width)
         value, log_slope = spline.bin_map(t, width, bottom, height, d0, d1)
-    return torch.where(inside, value, v), log_slope.mul_(inside), t, inside, found, powers, total
+    kept = Kept(inverse, t, inside, found, powers, total)
+    return torch.where(inside, value, v), log_slope.mul_(inside), kept
+
+
+def solve(y: Tensor, params: Tensor, bound: float) -> Tensor:
+    """The x of :func:`evaluate` with ``inverse`` alone."""
+    clamped = y.clamp(-bound, bound)
+    found, _, _ = _find(clamped, params, bound, 1)
+    x = spline.bin_solve(clamped, found.left, found.width, found.bottom, found.height, found.d0, found.d1)
+    return torch.where(y.abs() < bound, x, y)
+
+
+def pull_back(kept: Kept, value_grad: Tensor, slope_grad: Tensor, bound: float, out: Tensor) -> Tensor:
+    """The gradient of v from those of the moved plane and of the log-slopes; that of the parameters goes to ``out``."""
+    value_in, slope_in = value_grad * kept.inside, slope_grad * kept.inside
+    v_grad, point_grads = _point_grads(kept.t, kept.bins, value_in, slope_in, kept.inverse)
+    _params_grad(out, kept, point_grads, bound)
+    return torch.where(kept.inside, v_grad, value_grad)
 
 
 def _find(v: Tensor, params: Tensor, bound: float, search: int) -> tuple[_Bin, Tensor, Tensor]:
@@ -116,37 +90,34 @@ def _find(v: Tensor, params: Tensor, bound: float, search: int) -> tuple[_Bin, T
     size = torch.add(powers.gather(2, pair), total, alpha=least).mul_(unit)
     start = ends.gather(2, pair).mul_(unit).sub_(size).sub_(bound)
     around = torch.cat([index - 1, index], 1)
-    if bins > 1:
-        raw_slopes = inner.gather(1, around.clamp(0, bins - 2)).add_(spline.SLOPE_SHIFT)
-    else:
-        raw_slopes = params.new_zeros(features, 2, n)
+    raw_slopes = inner.gather(1, around.clamp(0, bins - 2)).add_(spline.SLOPE_SHIFT)
     slopes = torch.nn.functional.softplus(raw_slopes).add_(spline.MIN_SLOPE)
     slopes.masked_fill_((around < 0).logical_or_(around > bins - 2), 1.0)  # the tails have slope 1
     (left, bottom), (width, height), (d0, d1) = (v.unbind(1) for v in (start.squeeze(2), size.squeeze(2), slopes))
     return _Bin(index, left, width, bottom, height, d0, d1, raw_slopes), powers, total
 
 
-class _Spline(torch.autograd.Function):
+class Spline(torch.autograd.Function):
+    """:func:`evaluate` as a node of a graph, for networks that are called as they are: the arguments are a plane,
+    parameters, the bound, and whether to go back."""
+
     @staticmethod
     def forward(ctx: Any, v: Tensor, params: Tensor, bound: float, inverse: bool) -> tuple[Tensor, Tensor]:
-        value, log_slope, t, inside, found, powers, total = _evaluate(v, params, bound, inverse)
-        ctx.save_for_backward(v, params, t, inside, *found, powers, total)
+        value, log_slope, kept = evaluate(v, params, bound, inverse)
+        ctx.save_for_backward(v, params, kept.t, kept.inside, *kept.bins, kept.powers, kept.total)
         ctx.bound, ctx.inverse = bound, inverse
         return value, log_slope
 
     @staticmethod
     def backward(ctx: Any, value_grad: Tensor, slope_grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        v, params, t, inside, *rest = ctx.saved_tensors
-        if torch.is_grad_enabled():  # somebody differentiates the gradient: plain operations can
+        v, params, t, inside, *bins, powers, total = ctx.saved_tensors
+        if torch.is_grad_enabled():  # the gradient is differentiated itself: the plain formula can be
             plain = spline.inverse if ctx.inverse else spline.forward
             outputs = plain(v, params.transpose(0, 1), ctx.bound)
             grads = torch.autograd.grad(outputs, (v, params), (value_grad, slope_grad), create_graph=True)
             return *grads, None, None
-        found, powers, total = _Bin(*rest[:-2]), rest[-2], rest[-1]
-        value_in, slope_in = value_grad * inside, slope_grad * inside
-        v_grad, point_grads = _point_grads(t, found, value_in, slope_in, ctx.inverse)
-        params_grad = _params_grad(params, found, powers, total, point_grads, ctx.bound)
-        return torch.where(inside, v_grad, value_grad), params_grad, None, None
+        kept, params_grad = Kept(ctx.inverse, t, inside, _Bin(*bins), powers, total), torch.empty_like(params)
+        return pull_back(kept, value_grad, slope_grad, ctx.bound, params_grad), params_grad, None, None
 
 
 def _point_grads(
@@ -187,37 +158,30 @@ def _point_grads(
     return argument_grad, (left_grad, width_grad, value_grad, height_grad, d0_grad, d1_grad)
 
 
-def _params_grad(
-    params: Tensor, found: _Bin, powers: Tensor, total: Tensor, point_grads: tuple[Tensor, ...], bound: float
-) -> Tensor:
-    """The gradient of all 3K - 1 planes from the six gradients of the bin at every point."""
-    features, count, n = params.shape
-    bins = (count + 1) // 3
+def _params_grad(out: Tensor, kept: Kept, point_grads: tuple[Tensor, ...], bound: float) -> None:
+    """The gradient of all 3K - 1 planes, from the six gradients of the bin at every point."""
+    features, count, n = out.shape
+    bins, found = (count + 1) // 3, kept.bins
     floor = spline.min_share(bins)
     left_grad, width_grad, bottom_grad, height_grad, d0_grad, d1_grad = point_grads
-    grad = params.new_zeros(features, count, n)
     # An edge moves with every size before it: size k gets edge_grad if k < index, size_grad if k = index, else 0.
     edge_grad = torch.stack([left_grad, bottom_grad], 1)[:, :, None]
     size_grad = torch.stack([width_grad, height_grad], 1)[:, :, None]
     least = 2 * bound * floor
     start = torch.stack([found.left, found.bottom], 1)[:, :, None] + bound
-    start.sub_(found.index[:, None] * start.new_tensor(least))
+    start.sub_(found.index[:, None], alpha=least)
     size = torch.stack([found.width, found.height], 1)[:, :, None] - least
     mean = edge_grad * start + size_grad * size  # the softmax's mean of the gradient, times 2 bound (1 - K floor)
-    scale = (2 * bound * (1 - bins * floor)) / total
-    before = torch.arange(bins, device=params.device)[:, None] < found.index  # (features, K, n)
-    sizes = grad[:, : 2 * bins].view(features, 2, bins, n)
-    torch.where(before[:, None], edge_grad * scale - mean / total, -mean / total, out=sizes)
+    mean.neg_().div_(kept.total)
+    scale = (2 * bound * (1 - bins * floor)) / kept.total
+    before = torch.arange(bins, device=out.device)[:, None] < found.index  # (features, K, n)
+    sizes = out[:, : 2 * bins].unflatten(1, (2, bins))
+    torch.where(before[:, None], torch.addcmul(mean, edge_grad, scale), mean, out=sizes)
     pair = found.index[:, None].expand(features, 2, 1, n)
     sizes.scatter_add_(2, pair, size_grad * scale)
-    sizes.mul_(powers)
-    if bins > 1:
-        inner = grad[:, 2 * bins :]
-        through = torch.sigmoid(found.raw_slopes)
-        inner.scatter_add_(
-            1, (found.index - 1).clamp_min(0), (d0_grad * through[:, 0] * (found.index[:, 0] > 0))[:, None]
-        )
-        inner.scatter_add_(
-            1, found.index.clamp_max(bins - 2), (d1_grad * through[:, 1] * (found.index[:, 0] < bins - 1))[:, None]
-        )
-    return grad
+    sizes.mul_(kept.powers)
+    slopes = out[:, 2 * bins :].zero_()
+    through, index = torch.sigmoid(found.raw_slopes), found.index[:, 0]
+    left, right = d0_grad * through[:, 0] * (index > 0), d1_grad * through[:, 1] * (index < bins - 1)
+    slopes.scatter_add_(1, (found.index - 1).clamp_min(0), left[:, None])
+    slopes.scatter_add_(1, found.index.clamp_max(bins - 2), right[:, None])

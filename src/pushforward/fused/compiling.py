@@ -1,0 +1,123 @@
+"""Compiled flows: which neighbours share a graph, and how long a batch goes through it at a time.
+
+One graph for each transform would spend as much on entering graphs as a small network takes; one graph for all of them
+would take as long to compile as the flow is deep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import FunctionType, MethodType
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from ..transforms.autoregressive import Autoregressive
+from ..transforms.base import Transform
+from ..transforms.compose import Compose, Inverse
+from ..transforms.continuous import Continuous
+from ..transforms.coupling import Coupling
+from ..transforms.elementwise import Elementwise, LogTails
+from ..transforms.multiscale import Multiscale
+from ..transforms.scalar import Affine
+
+# Events at a time, without gradients: what lies between two kernels of a graph, or two maps, stays in the cache.
+COMPILED_PART, EAGER_PART = 1024, 16384
+
+_COMPILED: WeakKeyDictionary[nn.Module, list[Any]] = WeakKeyDictionary()
+
+
+def compiled(transforms: Any) -> list[Any] | None:
+    """The compiled maps in place of a composition's transforms, if it was compiled."""
+    return _COMPILED.get(transforms) if _COMPILED and isinstance(transforms, nn.Module) else None
+
+
+def compile_blocks(transform: Transform, options: dict[str, Any]) -> None:
+    """Compiles neighbours together, a few to a graph, in both directions; graphs that look alike share their code."""
+    if isinstance(transform, Compose):
+        _COMPILED[transform.transforms] = _blocks(transform, options)
+    elif isinstance(transform, Multiscale):
+        for level in transform.levels:  # each as a whole
+            if isinstance(level, Compose):
+                _COMPILED[level.transforms] = [_Compiled(list(level), options)]
+    elif not isinstance(transform, Continuous):  # whose steps depend on the data, which no graph can follow
+        transform.compile(**options)
+
+
+def _blocks(transform: Compose, options: dict[str, Any]) -> list[Any]:
+    maps: list[Any] = []
+    part: list[Transform] = []
+    for each in transform:
+        alone = isinstance(each, Compose | Multiscale | Continuous)
+        if part and (alone or sum(map(_share, [*part, each])) > 1 + 1e-9):
+            maps.append(_Compiled(part, options))
+            part = []
+        if alone:
+            compile_blocks(each, options)
+            maps.append(each)
+        else:
+            part.append(each)
+    return [*maps, _Compiled(part, options)] if part else maps
+
+
+def _share(transform: Transform) -> float:
+    """How much of a graph a transform fills."""
+    if isinstance(transform, Elementwise | LogTails):
+        return 1 / 64
+    inner = transform.transform if isinstance(transform, Inverse) else transform
+    affine = isinstance(inner, Coupling | Autoregressive) and isinstance(inner.scalar, Affine)
+    return 1 / 8 if affine else 1 / 4
+
+
+class _Compiled:
+    """Some transforms that follow each other as one graph in either direction; a direction that goes feature by feature
+    stays eager, for no graph should unroll its steps."""
+
+    def __init__(self, transforms: Sequence[Transform], options: dict[str, Any]) -> None:
+        self.part = Compose(transforms)
+        functions = (_copied(f) for f in (Compose.forward, Compose.inverse, Compose.generate))
+        methods = [MethodType(function, self.part) for function in functions]
+        ahead, back = (not any(_sequential(t, backward) for t in transforms) for backward in (False, True))
+        graphs = (ahead, back, back)
+        self.maps = [torch.compile(f, **options) if one else f for f, one in zip(methods, graphs, strict=True)]
+        self.sizes = [COMPILED_PART if one else EAGER_PART for one in graphs]
+
+    def __call__(self, x: Tensor, context: Tensor | None = None) -> Any:
+        return self._run(0, x, context, self.part.event_dim)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> Any:
+        return self._run(1, z, context, self.part.out_event_dim)
+
+    def generate(self, z: Tensor, context: Tensor | None = None) -> Any:
+        return self._run(2, z, context, self.part.out_event_dim)
+
+    def _run(self, way: int, x: Tensor, context: Tensor | None, event_dim: int) -> Any:
+        size = self.sizes[way]
+        if torch.is_grad_enabled() or x.dim() != event_dim + 1 or len(x) <= size:
+            return self.maps[way](x, context)
+        return in_parts(self.maps[way], x, context, size)
+
+
+def _sequential(transform: Transform, backward: bool) -> bool:
+    if isinstance(transform, Inverse):
+        return _sequential(transform.transform, not backward)
+    return backward and isinstance(transform, Autoregressive)
+
+
+def _copied(function: Any) -> Any:
+    """The same function with code of its own: PyTorch keeps eight compiled versions of one code, so that with a shared
+    one the third or fourth flow of a process would stay eager, with no more than a line in a log."""
+    return FunctionType(function.__code__.replace(), function.__globals__, function.__name__, function.__defaults__)
+
+
+def in_parts(function: Any, x: Tensor, context: Tensor | None, size: int) -> Any:
+    """A map of one long batch, ``size`` events at a time."""
+    parts: Sequence[Any] = x.split(size)
+    whole = context is None or context.shape[:-1] != x.shape[:1]
+    contexts = [context] * len(parts) if context is None or whole else context.split(size)
+    found = [function(part, c) for part, c in zip(parts, contexts, strict=True)]
+    if isinstance(found[0], Tensor):
+        return torch.cat(found)
+    return tuple(torch.cat(each) for each in zip(*found, strict=True))

@@ -1,0 +1,153 @@
+"""Steps of image flows: channels first in memory, couplings as one node of a graph, all 1x1 convolutions built at once.
+
+Building the matrix of one 1x1 convolution is a dozen operators on a handful of numbers, so those of neighbours are
+built together.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..numerics.matrices import triangle
+from ..transforms.base import Transform
+from ..transforms.convolution import Conv1x1
+from ..transforms.coupling import Coupling
+from ..transforms.linear import PLU
+from ..transforms.scalar import Affine, Spline
+from ..transforms.splits import Channel
+from . import spline
+from .affine import Affine as FusedAffine
+from .layout import channel_first
+
+
+class ImageSteps:
+    """Transforms of images, one after the other."""
+
+    def __init__(self, transform: Transform) -> None:
+        self.transforms = [transform]
+
+    @classmethod
+    def make(cls, transform: Transform, like: Tensor) -> ImageSteps | None:
+        """For images on the CPU; on a GPU every copy is one more kernel, and the channels are best left last."""
+        return cls(transform) if _of_images(transform) and like.device.type == "cpu" and like.dim() == 4 else None
+
+    def take(self, transform: Transform) -> bool:
+        """Whether the next transform is one of images, and taken in."""
+        size = [len(t.matrix.factors) for t in (*self.transforms, transform) if _can_build(t)]
+        if not _of_images(transform) or len(set(size)) > 1:
+            return False
+        self.transforms.append(transform)
+        return True
+
+    def __call__(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self._run(x, context, inverse=False)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self._run(z, context, inverse=True)
+
+    def generate(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        return self._run(z, context, inverse=True)[0]
+
+    def _run(self, x: Tensor, context: Tensor | None, inverse: bool) -> tuple[Tensor, Tensor]:
+        x = channel_first(x)
+        convs = [transform for transform in self.transforms if _can_build(transform)]
+        maps, total = (_inverses if inverse else _weights)(convs), _logdet(convs, x)
+        total = -total if inverse else total
+        for transform in reversed(self.transforms) if inverse else self.transforms:
+            if transform in maps:
+                x = _mix(x, *maps[transform])
+            else:
+                x, logdet = _step(transform, x, context, inverse)
+                total = total + logdet
+        return x, total
+
+
+def _of_images(transform: Transform) -> bool:
+    watched = transform._forward_hooks or transform._forward_pre_hooks or transform._compiled_call_impl
+    return transform.event_dim == transform.out_event_dim == 3 and not watched
+
+
+def _can_build(transform: Transform) -> bool:
+    """Whether it is a 1x1 convolution with a matrix that is built here: normalised, and kept as P L U."""
+    return type(transform) is Conv1x1 and type(transform.matrix) is PLU and transform.norm is not None
+
+
+def _step(transform: Transform, x: Tensor, context: Tensor | None, inverse: bool) -> tuple[Tensor, Tensor]:
+    if type(transform) is not Coupling or type(transform.scalar) not in (Affine, Spline):
+        x, logdet = transform.inverse(x, context) if inverse else transform(x, context)
+        return channel_first(x), logdet
+    kept, moved = transform.split(x)
+    params = channel_first(transform.net(kept, context).transpose(0, 1)).transpose(0, 1)
+    moved, log_slope = _moved(transform.scalar, moved, params, inverse)
+    if type(transform.split) is Channel:  # what its join says, along the dimension that is outermost in memory
+        parts = [moved, kept] if transform.split.swap else [kept, moved]
+        x = torch.cat([part.movedim(-3, 0) for part in parts]).movedim(0, -3)
+    else:
+        x = transform.split.join(kept, moved)
+    return x, log_slope.sum((-3, -2, -1))
+
+
+def _moved(scalar: Any, x: Tensor, params: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
+    """The scalar map as one node of a graph."""
+    if isinstance(scalar, Affine):
+        return FusedAffine.apply(x, params[0], params[1], scalar.limit, inverse)  # type: ignore[no-any-return]
+    by_channel = x.movedim(-3, 0)
+    flat = params.movedim(-3, 0).flatten(2).contiguous()  # (C, 3K - 1, n H W)
+    value, log_slope = spline.Spline.apply(by_channel.flatten(1).contiguous(), flat, scalar.bound, inverse)
+    return (v.view(by_channel.shape).movedim(0, -3) for v in (value, log_slope))  # type: ignore[return-value]
+
+
+def _stacked(convs: list[Any]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The factors, order and signs of all matrices, and logarithmic scale and shift of what precedes them."""
+    return (
+        torch.stack([conv.matrix.factors for conv in convs]),
+        torch.stack([conv.matrix.order for conv in convs]),
+        torch.stack([conv.matrix.sign for conv in convs]),
+        torch.stack([conv.norm.log_scale for conv in convs]).flatten(1),
+        torch.stack([conv.norm.bias for conv in convs]).flatten(1),
+    )
+
+
+def _weights(convs: list[Any]) -> dict[Transform, tuple[Tensor, Tensor]]:
+    """Weight and bias of each convolution: P L U diag(exp s), and that times the shift."""
+    if not convs:
+        return {}
+    factors, order, sign, log_scale, shift = _stacked(convs)
+    upper = triangle(factors, lower=False, sign=sign) * log_scale.exp().unsqueeze(1)
+    rows = torch.baddbmm(upper, factors.tril(-1), upper)  # (I + L') U diag(exp s)
+    places = order + len(order[0]) * torch.arange(len(order), device=order.device).unsqueeze(1)
+    weights = rows.flatten(0, 1).index_select(0, places.flatten()).view_as(rows)
+    biases = (weights @ shift.unsqueeze(-1)).squeeze(-1)
+    return dict(zip(convs, zip(weights.unbind(), biases.unbind(), strict=True), strict=True))
+
+
+def _inverses(convs: list[Any]) -> dict[Transform, tuple[Tensor, Tensor]]:
+    """The same of the inverses, by substitution."""
+    if not convs:
+        return {}
+    factors, order, sign, log_scale, shift = _stacked(convs)
+    permuted = torch.eye(factors.shape[1], dtype=factors.dtype, device=factors.device)[order.argsort(1)]
+    upper = triangle(factors, lower=False, sign=sign) * log_scale.exp().unsqueeze(1)
+    rows = torch.linalg.solve_triangular(factors, permuted, upper=False, unitriangular=True)
+    weights = torch.linalg.solve_triangular(upper, rows, upper=True)
+    return dict(zip(convs, zip(weights.unbind(), (-shift).unbind(), strict=True), strict=True))
+
+
+def _logdet(convs: list[Any], x: Tensor) -> Tensor:
+    """Of all these convolutions of x; there are as many pixels at each, because there are as many channels."""
+    if not convs:
+        return x.new_zeros(len(x))
+    factors, _, _, log_scale, _ = _stacked(convs)
+    per_pixel = (factors.diagonal(dim1=-2, dim2=-1) + log_scale).sum()
+    return (per_pixel * (math.prod(x.shape[1:]) // factors.shape[-1])).expand(len(x))
+
+
+def _mix(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A 1x1 convolution of (n, c, h, w), as the matrix product that it is when channels lie first."""
+    channels = x.movedim(-3, 0)
+    mixed = torch.addmm(bias[:, None], weight, channels.reshape(len(channels), -1))
+    return mixed.view(channels.shape).movedim(0, -3)

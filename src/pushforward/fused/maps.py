@@ -1,0 +1,200 @@
+"""Scalar maps that a network drives, with the memory of one call and the gradient written out.
+
+Each is the formula of :mod:`pushforward.numerics` for a plane ``(features, n)``: ``run`` moves it, ``pull_back`` turns
+the gradient of the result into those of the plane and of the network's outputs.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from ..numerics import affine
+from ..numerics import spline as plain_spline
+from ..numerics import tails as log_tails
+from ..transforms.scalar import Scalar
+from . import spline
+from .network import nbytes
+
+
+class Moving(Protocol):
+    """The memory of one map for n events; in ``outputs``, which maps may share, the network writes the parameters."""
+
+    outputs: Tensor
+    nbytes: int
+
+    def run(self, before: Tensor, after: Tensor, log_slope: Tensor) -> Tensor:
+        """Writes log-slopes, and the moved plane, mostly into ``after``; returns where it lies."""
+
+    def pull_back(self, grad: Tensor, slope_grad: Tensor) -> None:
+        """From the gradient of the moved plane, in whose place that of the plane before comes, and that of the
+        log-slopes ``(n,)``, to that of the outputs, in their place."""
+
+    def forget(self) -> None:
+        """Lets go of what only this call needed."""
+
+
+class Solving(Protocol):
+    """What the sequential inverse asks of a map: planes ``(features, n)``, parameters ``(features, num_params, n)``."""
+
+    def plain(self, x: Tensor, params: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
+        """The formula with parameters ``(num_params, features, n)``: the moved plane and its log-slopes."""
+
+    def solve(self, z: Tensor, params: Tensor, out: Tensor) -> None:
+        """Writes x into ``out``, without a graph."""
+
+    def log_slope(self, z: Tensor, params: Tensor) -> Tensor:
+        """log dx/dz, without a graph."""
+
+
+class AnyMap(NamedTuple):
+    """A scalar map of which no faster form is known."""
+
+    scalar: Scalar
+
+    def plain(self, x: Tensor, params: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
+        return (self.scalar.inverse if inverse else self.scalar.forward)(x, params)
+
+    def solve(self, z: Tensor, params: Tensor, out: Tensor) -> None:
+        out.copy_(self.scalar.inverse(z, params.transpose(0, 1))[0])
+
+    def log_slope(self, z: Tensor, params: Tensor) -> Tensor:
+        return self.scalar.inverse(z, params.transpose(0, 1))[1]
+
+
+class AffineMap(NamedTuple):
+    """z = (x - mu) exp(-s) with log-scales within ``limit``, then logarithmic tails from ``tails`` on, if any."""
+
+    limit: float
+    tails: float | None = None
+
+    @property
+    def num_params(self) -> int:
+        return 2
+
+    def memory(self, outputs: Tensor, inverse: bool) -> AffineMoving:
+        return AffineMoving(self, outputs, inverse)
+
+    def plain(self, x: Tensor, params: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
+        """The formula, differentiable to any order; ``params`` is ``(2, *x.shape)``."""
+        mu, raw = params.unbind()
+        z, log_slope = (affine.inverse if inverse else affine.forward)(x, mu, raw, self.limit)
+        if self.tails is None:
+            return z, log_slope
+        z, log_tail = log_tails.forward(z, self.tails)
+        return z, log_slope + log_tail
+
+    def solve(self, z: Tensor, params: Tensor, out: Tensor) -> None:
+        mu, raw = params.unbind(1)
+        scale = raw.abs().add_(self.limit)
+        torch.div(raw, scale, out=scale).mul_(self.limit).exp_()  # s = limit r / (limit + |r|)
+        torch.addcmul(mu, z, scale, out=out)
+
+    def log_slope(self, z: Tensor, params: Tensor) -> Tensor:
+        return affine.soft_clamp(params[:, 1], self.limit)
+
+
+class AffineMoving:
+    """See :class:`Moving`. With z kept, the gradient takes five operations where autograd would record ten."""
+
+    def __init__(self, of: AffineMap, outputs: Tensor, inverse: bool) -> None:
+        self.of, self.outputs, self.inverse = of, outputs, inverse
+        self.mu, self.raw = outputs.unflatten(0, (-1, 2)).unbind(1)
+        self.denominator, self.scale = torch.empty_like(self.mu), torch.empty_like(self.mu)
+        self.nbytes = nbytes([self.denominator, self.scale])
+        self.kept: Tensor | None = None
+        self.tail: tuple[Tensor, Tensor] | None = None
+
+    def run(self, before: Tensor, after: Tensor, log_slope: Tensor) -> Tensor:
+        sign = 1.0 if self.inverse else -1.0  # s = r / (1 + |r| / limit) is the log-slope of the inverse
+        torch.abs(self.raw, out=self.denominator).mul_(sign / self.of.limit).add_(sign)
+        torch.exp(torch.div(self.raw, self.denominator, out=log_slope), out=self.scale)
+        if self.inverse:
+            torch.addcmul(self.mu, before, self.scale, out=after)
+            self.kept = before
+        else:
+            torch.sub(before, self.mu, out=after).mul_(self.scale)
+            self.kept = after
+        bound = self.of.tails
+        if bound is None or _within(after, bound):
+            return after
+        a = after.abs().clamp_min_(bound).div_(bound)
+        log, clamped = a.log(), after.clamp(-bound, bound)
+        self.tail = a, clamped
+        log_slope.sub_(log)
+        return torch.addcmul(clamped, clamped, log)
+
+    def pull_back(self, grad: Tensor, slope_grad: Tensor) -> None:
+        if self.tail is not None:  # d log a / dx = x̄ / (b² a) beyond the bound b, and 0 within
+            a, clamped = self.tail
+            beyond = torch.mul(clamped, a > 1)
+            bound = self.of.tails or 1.0
+            torch.addcmul(grad, slope_grad, beyond, value=-(bound**-2), out=grad).div_(a)
+        assert self.kept is not None
+        if self.inverse:
+            self.mu.copy_(grad)
+            torch.addcmul(slope_grad, grad.mul_(self.scale), self.kept, out=self.raw)
+        else:
+            torch.addcmul(-slope_grad, grad, self.kept, value=-1, out=self.raw)
+            torch.neg(grad.mul_(self.scale), out=self.mu)
+        self.raw.div_(self.denominator).div_(self.denominator)
+
+    def forget(self) -> None:
+        self.kept = self.tail = None
+
+
+class SplineMap(NamedTuple):
+    """The monotone rational-quadratic spline of so many bins on [-bound, bound]."""
+
+    bins: int
+    bound: float
+
+    @property
+    def num_params(self) -> int:
+        return 3 * self.bins - 1
+
+    def memory(self, outputs: Tensor, inverse: bool) -> SplineMoving:
+        return SplineMoving(self, outputs, inverse)
+
+    def plain(self, x: Tensor, params: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
+        return (plain_spline.inverse if inverse else plain_spline.forward)(x, params, self.bound)
+
+    def solve(self, z: Tensor, params: Tensor, out: Tensor) -> None:
+        out.copy_(spline.solve(z, params, self.bound))
+
+    def log_slope(self, z: Tensor, params: Tensor) -> Tensor:
+        return spline.evaluate(z, params, self.bound, True)[1]
+
+
+class SplineMoving:
+    """See :class:`Moving`."""
+
+    nbytes = 0  # what it keeps is allocated anew in each call
+
+    def __init__(self, of: SplineMap, outputs: Tensor, inverse: bool) -> None:
+        self.of, self.outputs, self.inverse = of, outputs, inverse
+        self.params = outputs.unflatten(0, (-1, of.num_params))
+        self.kept: spline.Kept | None = None
+
+    def run(self, before: Tensor, after: Tensor, log_slope: Tensor) -> Tensor:
+        value, slope, self.kept = spline.evaluate(before, self.params, self.of.bound, self.inverse)
+        log_slope.copy_(slope)
+        return after.copy_(value)
+
+    def pull_back(self, grad: Tensor, slope_grad: Tensor) -> None:
+        assert self.kept is not None
+        grad.copy_(spline.pull_back(self.kept, grad, slope_grad, self.of.bound, out=self.params))
+
+    def forget(self) -> None:
+        self.kept = None
+
+
+def _within(x: Tensor, bound: float) -> bool:
+    """Whether it is known that nothing lies beyond the bound, so that tails change nothing: looking costs one pass,
+    tails and their way back a dozen. On a GPU looking would mean waiting."""
+    if x.device.type != "cpu" or not x.numel():
+        return False
+    low, high = torch.aminmax(x)
+    return -bound <= low.item() and high.item() <= bound  # false for NaN

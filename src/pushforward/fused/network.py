@@ -1,0 +1,154 @@
+"""One pass of a perceptron and the way back, in leased memory whose views are made once.
+
+A small network is mostly operator-launch overhead, and half of the operators would be views of weights and activations.
+Everything has the batch last, ``(units, n)``: sums over units of a step and steps of units are then contiguous.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..numerics.torch_internals import add_rectified
+from .staircase import Staircase, blocks, by_step, masks
+
+Views = list[list[Tensor]]
+
+
+class Shape(NamedTuple):
+    """What does not change from call to call: the pattern of each weight, whether these are masked, and whether hidden
+    layers after the first come in residual pairs."""
+
+    layers: tuple[Staircase, ...]
+    masked: bool
+    residual: bool
+
+
+class Network:
+    """The input ``x``, the activations and the masked weights of one network for n events.
+
+    Parameters are given as weights ``(out, in)`` and biases in turn; the first bias may be ``(units, n)``, one for each
+    event.
+    """
+
+    def __init__(self, shape: Shape, like: Tensor, n: int) -> None:
+        self.layers, self.masked, self.residual = shape
+        self.x = like.new_empty(self.layers[0].columns, n)
+        self.hidden = [like.new_empty(stairs.rows, n) for stairs in self.layers[:-1]]
+        # a residual stream goes on unrectified, so that what the next layer reads of it needs a plane of its own
+        self.rectified = [torch.empty_like(h) if self.residual and k % 2 == 0 else h for k, h in enumerate(self.hidden)]
+        self.parts = [by_step(stairs, h) for stairs, h in zip(self.layers, self.hidden, strict=False)]
+        read = [self.x, *self.rectified]
+        self.reads = [[h[: step.columns] for step in s.steps] for s, h in zip(self.layers, read, strict=True)]
+        self.masks = [masks(stairs, like.dtype, like.device) for stairs in self.layers] if self.masked else []
+        self.weights = [[torch.empty_like(block) for block in own] for own in self.masks]
+        self._gradients: _Gradients | None = None
+        apart = [h for h, below in zip(self.rectified, self.hidden, strict=True) if h is not below]
+        self.nbytes = nbytes([self.x, *self.hidden, *apart, *(block for own in self.weights for block in own)])
+
+    def run(self, params: Sequence[Tensor], out: Tensor) -> None:
+        """Writes the network's outputs for ``self.x`` into ``out``."""
+        stream: Tensor | None = None
+        last = len(self.layers) - 1
+        for k, reads in enumerate(self.reads):
+            h = out if k == last else self.hidden[k]
+            parts = by_step(self.layers[k], out) if k == last else self.parts[k]
+            for weight, read, part in zip(self._load(k, params[2 * k]), reads, parts, strict=True):
+                torch.mm(weight, read, out=part)
+            bias = params[2 * k + 1]
+            bias = bias if bias.dim() == 2 else bias.unsqueeze(1)
+            if k == last or (self.residual and k % 2 == 0):
+                h.add_(bias)
+            else:
+                add_rectified(h, bias)
+            if self.residual and k != last and k % 2 == 0:
+                stream = h if stream is None else h.add_(stream)
+                torch.clamp_min(h, 0, out=self.rectified[k])
+
+    def _load(self, k: int, weight: Tensor) -> list[Tensor]:
+        """The blocks of a weight, masked."""
+        given = blocks(self.layers[k], weight)
+        if not self.masked:
+            return given
+        for block, mask, own in zip(given, self.masks[k], self.weights[k], strict=True):
+            torch.mul(block, mask, out=own)
+        return self.weights[k]
+
+    def pull_back(
+        self, grad: Tensor, params: Sequence[Tensor], needed: Sequence[bool], into: Tensor | None
+    ) -> list[Tensor | None]:
+        """The gradients of those parameters that are ``needed``, after :meth:`run`; that of x is added ``into``.
+
+        Args:
+            grad: The gradient of the outputs.
+            params: What the network was run with.
+            needed: For each parameter whether it needs a gradient.
+            into: Where to add the gradient of x, if it is needed.
+        """
+        if self._gradients is None:
+            self._gradients = _Gradients(self)
+        below = self._gradients
+        grads: list[Tensor | None] = [None] * len(params)
+        stream, parts = None, by_step(self.layers[-1], grad)
+        for k in range(len(self.layers) - 1, -1, -1):
+            weight, bias = params[2 * k], params[2 * k + 1]
+            if needed[2 * k]:
+                grads[2 * k] = self._weight_grad(k, weight, parts)
+            if needed[2 * k + 1]:
+                grads[2 * k + 1] = grad.clone() if bias.dim() == 2 else grad.sum(1)
+            if k == 0:
+                if into is not None:
+                    self._input_grad(0, weight, parts, [into[: step.columns] for step in self.layers[0].steps], True)
+                break
+            out = below.hidden[k - 1]
+            self._input_grad(k, weight, parts, below.columns[k - 1], False)
+            torch.ops.aten.threshold_backward.grad_input(out, self.rectified[k - 1], 0, grad_input=out)
+            grad, parts = out, below.parts[k - 1]
+            if self.residual and k % 2 == 1:  # what left the stream for a block comes back to it
+                stream = grad = grad if stream is None else grad.add_(stream)
+        return grads
+
+    def _weight_grad(self, k: int, weight: Tensor, parts: Sequence[Tensor]) -> Tensor:
+        stairs = self.layers[k]
+        found = torch.empty_like(weight) if stairs.whole else torch.zeros_like(weight)
+        for j, (part, read, block) in enumerate(zip(parts, self.reads[k], blocks(stairs, found), strict=True)):
+            torch.mm(part, read.t(), out=block)
+            if self.masked:
+                block.mul_(self.masks[k][j])
+        return found
+
+    def _input_grad(
+        self, k: int, weight: Tensor, parts: Sequence[Tensor], columns: Sequence[Tensor], add: bool
+    ) -> None:
+        """Wᵀ grad into the columns that each step reads: the last step, which is the widest, first."""
+        matrices = self.weights[k] if self.masked else blocks(self.layers[k], weight)
+        *others, widest = zip(matrices, parts, columns, strict=True)
+        block, part, into = widest
+        if add:
+            into.addmm_(block.t(), part)
+        else:
+            torch.mm(block.t(), part, out=into)
+        for block, part, into in others:
+            if len(into):
+                into.addmm_(block.t(), part)
+
+
+class _Gradients:
+    """Memory for the gradients of a network's activations."""
+
+    def __init__(self, of: Network) -> None:
+        with torch.inference_mode(False), torch.no_grad():
+            self.hidden = [torch.zeros_like(h) for h in of.hidden]  # units that no step reads stay at 0
+        self.parts = [by_step(stairs, h) for stairs, h in zip(of.layers, self.hidden, strict=False)]
+        self.columns = [
+            [h[: step.columns] for step in stairs.steps] for stairs, h in zip(of.layers[1:], self.hidden, strict=True)
+        ]
+        of.nbytes += nbytes(self.hidden)
+
+
+def nbytes(tensors: Iterable[Tensor]) -> int:
+    """Bytes that the tensors take together."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

@@ -1,0 +1,277 @@
+r"""Networks and the scalar maps that they drive, one after the other, as one differentiable function.
+
+A link reads one part of the event and moves one: couplings that follow each other mostly exchange the roles, and each
+writes what it moved to where the next network reads it, so nothing is split, joined or copied in between. A masked
+autoregressive layer is a stack of one link whose only part is the whole event. One function, because small flows are
+mostly operator-launch overhead and nodes of a graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..numerics.torch_internals import saved_tensors_hooked
+from .maps import AffineMap, Moving, SplineMap
+from .network import Network, Shape
+from .pool import POOL, where
+
+ACTIVATIONS = 1 << 20  # of a layer, computed at a time without gradients: they stay in the processor's cache
+
+
+class Link(NamedTuple):
+    """A network, the map that it drives, and the number of the part that it reads and of that which it moves."""
+
+    shape: Shape
+    map: AffineMap | SplineMap
+    read: int
+    moved: int
+
+
+class Plan(NamedTuple):
+    """What does not change from call to call: the parts of the event ``(start, stop, step)``, the links in the order in
+    which they are run, and whether they are run from noise to data."""
+
+    parts: tuple[tuple[int, int, int], ...]
+    links: tuple[Link, ...]
+    inverse: bool
+
+
+class Order(NamedTuple):
+    """In which order a masked network takes the features, and what undoes that."""
+
+    order: Tensor
+    back: Tensor
+
+
+def run(x: Tensor, plan: Plan, params: list[Tensor], order: Order | None = None) -> tuple[Tensor, Tensor]:
+    """The moved events ``(features, n)`` and the log-determinants ``(n,)``.
+
+    Args:
+        x: ``(features, n)``.
+        plan: The stack.
+        params: Weights ``(out, in)`` and biases in turn, one network after the other; a network's outputs are all
+            parameters of one feature after the other. The first bias of a network may be ``(units, n)``.
+        order: The order in which a plan of one part takes the features.
+    """
+    if torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in params)):
+        return _Stack.apply(x, plan, order, *params)
+    n = x.shape[1]
+    most = max(ACTIVATIONS // max(stairs.rows for link in plan.links for stairs in link.shape.layers), 1)
+    if n <= most:
+        return _run(x, plan, params, order)
+    found = []
+    for start in range(0, n, most):
+        some = slice(start, start + most)
+        # the first bias of a network may have a column for each event
+        own = [p[:, some] if k % 2 and p.dim() == 2 else p for k, p in enumerate(params)]
+        found.append(_run(x[:, some], plan, own, order))
+    values, logdets = zip(*found, strict=True)
+    return torch.cat(values, 1), torch.cat(logdets)
+
+
+class Turn(NamedTuple):
+    """One link's part of a call: where its parameters stand, and what it works in."""
+
+    link: Link
+    params: slice
+    read: Tensor
+    network: Network
+    moving: Moving
+    before: Tensor
+    after: Tensor
+    log_slope: Tensor
+
+
+class Memory:
+    """What a stack works in, with all its views. A link mostly writes where the next one's network reads.
+
+    Args:
+        plan: The stack.
+        like: Events that it is for, ``(features, n)``.
+        keeps: Whether everything stays for the way back. If not, links write over what the ones before them left.
+    """
+
+    def __init__(self, plan: Plan, like: Tensor, keeps: bool) -> None:
+        self.plan, n = plan, like.shape[1]
+        self._shared: dict[Any, Any] = {}
+        self.parts = [slice(*part) for part in plan.parts]
+        sizes = [len(range(*part)) for part in plan.parts]
+        heights = [sizes[link.moved] for link in plan.links]
+        ends = list(accumulate((2 * len(link.shape.layers) for link in plan.links), initial=0))
+        # Without a way back two networks in turns are enough: a link may write over what the one before it read.
+        networks = [
+            self._once(("network", k if keeps else k % 2, link.shape), Network, link.shape, like, n)
+            for k, link in enumerate(plan.links)
+        ]
+        self.log_slopes = self._plane("log slopes", like, sum(heights), n)
+        log_slopes = self.log_slopes.split(heights)
+        first = plan.links[0]
+        now = [self._plane(("first", part), like, size, n) for part, size in enumerate(sizes)]
+        now[first.read] = networks[0].x
+        self.first, self.turns = list(now), []
+        for k, (link, network, height) in enumerate(zip(plan.links, networks, heights, strict=True)):
+            read, before = now[link.read], now[link.moved]
+            feeds = k + 1 < len(networks) and plan.links[k + 1].read == link.moved
+            after = networks[k + 1].x if feeds else self._plane(("after", k), like, height, n)
+            now[link.read], now[link.moved] = network.x, after
+            outputs = self._plane(("outputs", height * link.map.num_params), like, height * link.map.num_params, n)
+            moving = self._once(("map", k if keeps else height, link.map), link.map.memory, outputs, plan.inverse)
+            own = slice(ends[k], ends[k + 1])
+            self.turns.append(Turn(link, own, read, network, moving, before, after, log_slopes[k]))
+        self.last = now
+        self.grads = (
+            [self._plane(("gradient", part), like, size, n) for part, size in enumerate(sizes)] if keeps else []
+        )
+        self.nbytes = sum(each.nbytes for each in self._shared.values())
+
+    def _once(self, key: Any, make: Callable[..., Any], *args: Any) -> Any:
+        if key not in self._shared:
+            self._shared[key] = make(*args)
+        return self._shared[key]
+
+    def _plane(self, key: Any, like: Tensor, units: int, n: int) -> Tensor:
+        return self._once(key, like.new_empty, (units, n))  # type: ignore[no-any-return]
+
+    def run(self, x: Tensor, params: Sequence[Tensor], order: Order | None) -> tuple[Tensor, Tensor]:
+        """The moved events and the log-determinants, in memory of their own."""
+        self._divide(x, self.first, order)
+        places = list(self.last)
+        for link, own, read, network, moving, before, after, log_slope in self.turns:
+            if read is not network.x:
+                network.x.copy_(read)
+            network.run(params[own], moving.outputs)
+            found = moving.run(before, after, log_slope)
+            if found is not after:  # only the last link of a plan may leave its plane elsewhere
+                places[link.moved] = found
+        return self._joined(places, order), self.log_slopes.sum(0)
+
+    def pull_back(
+        self,
+        z_grad: Tensor,
+        logdet_grad: Tensor,
+        params: Sequence[Tensor],
+        order: Order | None,
+        needs_x: bool,
+        needed: Sequence[bool],
+    ) -> tuple[Tensor | None, list[Tensor | None]]:
+        """The gradients of x, if it ``needs`` one, and of those parameters that are ``needed``, after :meth:`run`."""
+        self._divide(z_grad, self.grads, order)
+        found: list[Tensor | None] = []
+        for turn in reversed(self.turns):
+            moving, own = turn.moving, turn.params
+            moving.pull_back(self.grads[turn.link.moved], logdet_grad)
+            into = self.grads[turn.link.read] if needs_x or turn is not self.turns[0] else None
+            found[:0] = turn.network.pull_back(moving.outputs, params[own], needed[own], into)
+        return self._joined(self.grads, order) if needs_x else None, found
+
+    def release(self) -> None:
+        """Gives nothing back but what only this call needed."""
+        for turn in self.turns:
+            turn.moving.forget()
+
+    def _divide(self, whole: Tensor, places: Sequence[Tensor], order: Order | None) -> None:
+        """Copies the parts of ``(features, n)`` to their places."""
+        if order is not None:
+            torch.index_select(whole, 0, order.order, out=places[0])
+            return
+        for part, place in zip(self.parts, places, strict=True):
+            place.copy_(whole[part])
+
+    def _joined(self, places: Sequence[Tensor], order: Order | None) -> Tensor:
+        """Undoes :meth:`_divide`, in new memory."""
+        if order is not None:
+            return places[0].index_select(0, order.back)
+        whole = places[0].new_empty(sum(map(len, places)), places[0].shape[1])
+        for part, place in zip(self.parts, places, strict=True):
+            whole[part] = place
+        return whole
+
+
+def _lease(x: Tensor, plan: Plan, keeps: bool) -> Memory:
+    return POOL.lease(_kind(x, plan, keeps), x.shape[1], lambda: Memory(plan, x, keeps))
+
+
+def _give_back(memory: Memory, x: Tensor, keeps: bool) -> None:
+    memory.release()
+    POOL.give_back(_kind(x, memory.plan, keeps), x.shape[1], memory)
+
+
+def _kind(x: Tensor, plan: Plan, keeps: bool) -> tuple[Any, ...]:
+    return "stack", plan, keeps, *where(x)
+
+
+def _run(x: Tensor, plan: Plan, params: Sequence[Tensor], order: Order | None) -> tuple[Tensor, Tensor]:
+    memory = _lease(x, plan, keeps=False)
+    with torch.no_grad():
+        found = memory.run(x, params, order)
+    _give_back(memory, x, keeps=False)
+    return found
+
+
+class _Stack(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, plan: Plan, order: Order | None, *params: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(x, *params)
+        ctx.plan, ctx.order, ctx.memory = plan, order, None
+        if saved_tensors_hooked():
+            return _run(x, plan, params, order)
+        ctx.memory = _lease(x, plan, keeps=True)
+        return ctx.memory.run(x, params, order)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def backward(ctx: Any, z_grad: Tensor, logdet_grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        x, *params = ctx.saved_tensors
+        needs_x, _, _, *needed = ctx.needs_input_grad
+        if torch.is_grad_enabled():  # the gradient is differentiated itself: plain operations can be
+            return _plain_gradients(ctx, (x, *params), (needs_x, *needed), (z_grad, logdet_grad))
+        memory, ctx.memory = ctx.memory, None
+        if memory is None:  # once more through one graph, or a checkpoint: run again
+            memory = _lease(x, ctx.plan, keeps=True)
+            memory.run(x, params, ctx.order)
+        x_grad, grads = memory.pull_back(z_grad, logdet_grad, params, ctx.order, needs_x, needed)
+        _give_back(memory, x, keeps=True)
+        return x_grad, None, None, *grads
+
+
+def _plain_gradients(
+    ctx: Any, inputs: Sequence[Tensor], needed: Sequence[bool], grads_out: tuple[Tensor, Tensor]
+) -> tuple[Tensor | None, ...]:
+    """The gradients as part of a graph themselves."""
+    wanted = [value for value, need in zip(inputs, needed, strict=True) if need]
+    outputs = plain(inputs[0], ctx.plan, inputs[1:], ctx.order)
+    found = iter(torch.autograd.grad(outputs, wanted, grads_out, create_graph=True, allow_unused=True))
+    first, *others = (next(found) if need else None for need in needed)
+    return first, None, None, *others
+
+
+def plain(x: Tensor, plan: Plan, params: Sequence[Tensor], order: Order | None = None) -> tuple[Tensor, Tensor]:
+    """:func:`run` of operations that can be differentiated any number of times."""
+    x = x if order is None else x.index_select(0, order.order)
+    parts = [slice(*part) for part in plan.parts]
+    now, logdet, rest = [x[part] for part in parts], x.new_zeros(x.shape[1]), iter(params)
+    for link in plan.links:
+        out = plain_network(now[link.read], link.shape, rest)
+        theta = out.unflatten(0, (-1, link.map.num_params)).transpose(0, 1)
+        now[link.moved], log_slope = link.map.plain(now[link.moved], theta, plan.inverse)
+        logdet = logdet + log_slope.sum(0)
+    places = torch.arange(len(x), device=x.device)
+    whole = torch.cat(now)[torch.cat([places[part] for part in parts]).argsort()]
+    return whole if order is None else whole.index_select(0, order.back), logdet
+
+
+def plain_network(x: Tensor, shape: Shape, params: Iterator[Tensor]) -> Tensor:
+    h = stream = x
+    for k, stairs in enumerate(shape.layers):
+        weight, bias = next(params), next(params)
+        if stairs.degrees is not None:
+            rows, columns = (torch.tensor(degrees, device=x.device) for degrees in stairs.degrees)
+            weight = weight * (columns[None, :] <= rows[:, None])
+        h = weight @ (h if k == 0 else h.relu()) + (bias if bias.dim() == 2 else bias[:, None])
+        if shape.residual and k % 2 == 0 and k < len(shape.layers) - 1:
+            h = stream = h if k == 0 else stream + h
+    return h

@@ -1,0 +1,31 @@
+"""Names of PyTorch's that are not public, each with what happens where it is missing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_FUNCTORCH_ACTIVE: Any = getattr(torch._C, "_are_functorch_transforms_active", None)
+_TOP_HOOKS: Any = getattr(getattr(torch._C, "_autograd", None), "_top_saved_tensors_default_hooks", None)
+_ADD_RELU: Any = getattr(getattr(torch.ops.aten, "_add_relu", None), "out", None)
+
+
+def transformed() -> bool:
+    """Whether a transformation of ``torch.func`` (vmap, jvp, jacrev, …) is under way. Unknown counts as yes: the plain
+    formulas are right in any case."""
+    return _FUNCTORCH_ACTIVE is None or _FUNCTORCH_ACTIVE()
+
+
+def saved_tensors_hooked() -> bool:
+    """Whether saved tensors go through default hooks, as under ``torch.utils.checkpoint``, which expects that a graph
+    holds nothing else. Unknown counts as no: a graph then holds more memory than it needs to."""
+    return _TOP_HOOKS is not None and _TOP_HOOKS(True) is not None
+
+
+def add_rectified(h: Tensor, bias: Tensor) -> Tensor:
+    """max(h + bias, 0) without a graph, in place; one pass over memory where PyTorch has it, two elsewhere."""
+    if _ADD_RELU is None or h.device.type != "cpu" or h.dtype not in (torch.float32, torch.float64):
+        return h.add_(bias).relu_()
+    return _ADD_RELU(h, bias, out=h)  # type: ignore[no-any-return]

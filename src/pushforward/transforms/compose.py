@@ -1,0 +1,154 @@
+"""Composition and inversion of transforms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any, overload
+
+from torch import Tensor, nn
+
+from .base import Transform
+from .seam import plan
+
+
+class Compose(Transform):
+    r"""f = f_K ∘ … ∘ f_1: the first transform of the list meets the data, the last one makes the noise.
+
+    .. math:: \log|\det J_f| = \sum_k \log|\det J_{f_k}|
+
+    It has the length, items, slices and iteration of a list of transforms.
+
+    Args:
+        transforms: The transforms, in the order from data to noise.
+
+    Raises:
+        ValueError: the list is empty, or neighbours disagree about the dimensions of an event.
+
+    Reference:
+        Lecture: "Log likelihood" of a composition.
+    """
+
+    def __init__(self, transforms: Sequence[Transform]) -> None:
+        super().__init__()
+        if not transforms:
+            raise ValueError("transforms is empty: Compose needs at least one")
+        for first, second in pairwise(transforms):
+            if first.out_event_dim != second.event_dim:
+                raise ValueError(
+                    f"{type(first).__name__} ends with events of {first.out_event_dim} dimensions, "
+                    f"but {type(second).__name__} takes {second.event_dim}"
+                )
+        self.transforms: Any = nn.ModuleList(transforms)  # Any: the list forgets what it holds
+
+    @property
+    def event_dim(self) -> int:  # type: ignore[override]
+        return self.transforms[0].event_dim  # type: ignore[no-any-return]
+
+    @property
+    def out_event_dim(self) -> int:
+        return self.transforms[-1].out_event_dim  # type: ignore[no-any-return]
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        first, *rest = plan(self.transforms, x)
+        x, total = first(x, context)
+        for transform in rest:
+            x, logdet = transform(x, context)
+            total = total + logdet
+        return x, total
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        *rest, last = plan(self.transforms, z)
+        z, total = last.inverse(z, context)
+        for transform in reversed(rest):
+            z, logdet = transform.inverse(z, context)
+            total = total + logdet
+        return z, total
+
+    def generate(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        for transform in reversed(plan(self.transforms, z)):
+            z = transform.generate(z, context)
+        return z
+
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        for transform in self:
+            x = transform.initialize(x, context)
+        return x
+
+    def initialize_inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        for transform in reversed(list(self)):
+            z = transform.initialize_inverse(z, context)
+        return z
+
+    @property
+    def continuous(self) -> bool:
+        return any(transform.continuous for transform in self)
+
+    def at(self, t: float | Tensor) -> Transform:
+        return Compose([part.at(t) if part.continuous else part for part in self]) if self.continuous else super().at(t)
+
+    def __len__(self) -> int:
+        return len(self.transforms)
+
+    def __iter__(self) -> Iterator[Transform]:
+        return iter(self.transforms)  # type: ignore[arg-type]
+
+    @overload
+    def __getitem__(self, index: int) -> Transform: ...
+    @overload
+    def __getitem__(self, index: slice) -> Compose: ...
+    def __getitem__(self, index: int | slice) -> Transform:
+        """One of the transforms, or for a slice the composition of several; they are shared, not copied."""
+        found = self.transforms[index]
+        return Compose(list(found)) if isinstance(index, slice) else found
+
+
+class Inverse(Transform):
+    """The same map, run the other way: ``Inverse(Autoregressive(...))`` is an inverse autoregressive flow (IAF).
+
+    Args:
+        transform: The transform whose directions are exchanged.
+    """
+
+    def __init__(self, transform: Transform) -> None:
+        super().__init__()
+        self.transform = transform
+
+    @property
+    def event_dim(self) -> int:  # type: ignore[override]
+        return self.transform.out_event_dim
+
+    @property
+    def out_event_dim(self) -> int:
+        return self.transform.event_dim
+
+    @property
+    def continuous(self) -> bool:
+        return self.transform.continuous
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.transform.inverse(x, context)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.transform(z, context)
+
+    def generate(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.transform(z, context)[0]
+
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.transform.initialize_inverse(x, context)
+
+    def initialize_inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.transform.initialize(z, context)
+
+    def at(self, t: float | Tensor) -> Transform:
+        """The map from p(x, t) to the base. Time runs backwards inside: t here is 1 - t there."""
+        inner = self.transform
+        if isinstance(inner, Inverse):
+            return inner.transform.at(t)
+        if isinstance(inner, Compose):
+            return Compose([Inverse(part) for part in reversed(list(inner))]).at(t)
+        return Compose([inner.at(1 - t), self])
+
+    def extra_repr(self) -> str:
+        return "forward and inverse are exchanged"

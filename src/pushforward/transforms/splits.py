@@ -1,0 +1,142 @@
+"""How couplings divide an event into a part that is kept and a part that is moved: rows, and images (C, H, W)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..saving.config import Configurable
+
+
+class Split(Configurable):
+    """Divides an event into a part that is kept and a part that is moved, and joins them again."""
+
+    event_dim: int = 1
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The kept and the moved part."""
+        raise NotImplementedError
+
+    def join(self, kept: Tensor, moved: Tensor) -> Tensor:
+        """The event of these parts."""
+        raise NotImplementedError
+
+
+class Half(Split):
+    """The first part of a row is kept, the second moved; ``swap`` exchanges the roles. A single feature is moved.
+
+    Args:
+        features: Features of a row.
+        swap: Keep the second part instead.
+    """
+
+    def __init__(self, features: int, swap: bool = False) -> None:
+        super().__init__()
+        if features < 1:
+            raise ValueError(f"features must be at least 1, got features={features}")
+        self.cut = features // 2
+        self.swap = swap and features > 1
+        self.moved = self.cut if self.swap else features - self.cut
+        self.kept = features - self.moved
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        first, second = x.tensor_split((self.cut,), -1)
+        return (second, first) if self.swap else (first, second)
+
+    def join(self, kept: Tensor, moved: Tensor) -> Tensor:
+        return torch.cat([moved, kept] if self.swap else [kept, moved], -1)
+
+
+class Alternate(Split):
+    """Every other feature of a row is kept: the even positions, or with ``swap`` the odd ones. A single one is moved.
+
+    Args:
+        features: Features of a row.
+        swap: Keep the odd positions instead.
+    """
+
+    def __init__(self, features: int, swap: bool = False) -> None:
+        super().__init__()
+        if features < 1:
+            raise ValueError(f"features must be at least 1, got features={features}")
+        self.start = 1 if swap or features == 1 else 0
+        kept = torch.arange(self.start, features, 2)
+        moved = torch.arange(1 - self.start, features, 2)
+        self.kept, self.moved = len(kept), len(moved)
+        self.register_buffer("back", torch.argsort(torch.cat([kept, moved])), persistent=False)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x[..., self.start :: 2], x[..., 1 - self.start :: 2]
+
+    def join(self, kept: Tensor, moved: Tensor) -> Tensor:
+        return torch.cat([kept, moved], -1).index_select(-1, self.back)
+
+
+class Channel(Split):
+    """The first half of the channels is kept, the second moved; ``swap`` exchanges the roles. This splits.
+
+    Args:
+        channels: Channels of the image, at least 2.
+        swap: Keep the second half instead.
+
+    Raises:
+        ValueError: there are fewer than 2 channels.
+
+    Reference:
+        Lecture: "RealNVP", image partitioning.
+    """
+
+    event_dim = 3
+
+    def __init__(self, channels: int, swap: bool = False) -> None:
+        super().__init__()
+        if channels < 2:
+            raise ValueError(
+                f"channels must be at least 2 to be split, got channels={channels}: squeeze the image first"
+            )
+        self.cut, self.swap = channels // 2, swap
+        self.moved = self.cut if swap else channels - self.cut
+        self.kept = channels - self.moved
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        first, second = x.split((self.cut, x.shape[-3] - self.cut), -3)
+        return (second, first) if self.swap else (first, second)
+
+    def join(self, kept: Tensor, moved: Tensor) -> Tensor:
+        return torch.cat([moved, kept] if self.swap else [kept, moved], -3)
+
+
+class Checkerboard(Split):
+    """The black squares of a checkerboard are kept, the white moved; ``swap`` exchanges the roles. This masks.
+
+    Both parts have the size of the whole image, with zeros in the other's squares. So the network must give zero
+    parameters, which is the identity, wherever ``mask`` is 1: then zeros stay zeros and add nothing to the
+    log-determinant. Any height and width will do, odd ones too.
+
+    Args:
+        height: H of the image.
+        width: W of the image.
+        swap: Keep the white squares instead.
+
+    Raises:
+        ValueError: the image has fewer than 2 pixels.
+
+    Reference:
+        Lecture: "RealNVP", image partitioning.
+    """
+
+    event_dim = 3
+
+    def __init__(self, height: int, width: int, swap: bool = False) -> None:
+        super().__init__()
+        if height * width < 2 or height < 1:
+            raise ValueError(f"a checkerboard needs at least 2 pixels, got an image of {height} x {width}")
+        squares = (torch.arange(height)[:, None] + torch.arange(width)) % 2
+        self.register_buffer("mask", (squares == int(swap)).float(), persistent=False)  # 1 where x is kept
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        kept = x * self.mask
+        return kept, x - kept
+
+    def join(self, kept: Tensor, moved: Tensor) -> Tensor:
+        return kept + moved
