@@ -185,6 +185,9 @@ def test_a_weight_counts_in_the_density_and_is_the_same_by_the_shell(tmp_path: P
     weighted, alike = ((m.sample(2000, random_state=0)["colour"] == "red").mean() for m in (model, plain))
     assert weighted > alike + 0.1
     assert "sample_weight" not in model.schema.names
+    model.fit(TABLE)  # once more without weights: the choices are those that the object was made with
+    assert "sample_weight" not in repr(model)
+    model.fit(TABLE, sample_weight=weights)
     TABLE.with_columns(w=pl.Series(weights)).write_csv(tmp_path / "t.csv")
     words = ["--flow", "maf", "--layers", "2", "--hidden", "16", "--steps", "60", "--lr", "0.01", "--quiet"]
     assert cli.main(["fit", f"{tmp_path}/t.csv", "-o", f"{tmp_path}/m", "--weights", "w", *words]) == 0

@@ -156,30 +156,37 @@ class TableDensity(FittedTable):
             InputError: the table or an argument cannot be used; says which column, and how to mend it.
             TypeError: ``table`` is none.
         """
-        read = read_any(table, stream=self.options.stream)
+        read, options = read_any(table, stream=self.options.stream), self.options
         if isinstance(validation, float | int):
             if not 0 < validation < 0.5:
                 raise InputError(f"validation={validation}: expected a share above 0 and below 0.5, or a table")
-            self.options = dataclasses.replace(self.options, validation=float(validation))
+            options = dataclasses.replace(options, validation=float(validation))
         else:
             read = read.validated_by(validation)
         if sample_weight is not None:
             read = read.weighted(sample_weight)
-            self.options = dataclasses.replace(self.options, weights=WEIGHTS)
+            options = dataclasses.replace(options, weights=WEIGHTS)
         if more is not None:
             self._require_fit()
-            training = self.options.training.for_more(more)
-            self.options = dataclasses.replace(self.options, training=training)
-        command = f"pf.{called(self)}.fit({read.table.path})"
-        return self.fit_read(read, Console(quiet=not progress), command, further=more is not None)
+            options = dataclasses.replace(options, training=options.training.for_more(more))
+        command, console = f"pf.{called(self)}.fit({read.table.path})", Console(quiet=not progress)
+        return self.fit_read(read, console, command, further=more is not None, options=options)
 
-    def fit_read(self, read: Read, console: Console, command: str, *, further: bool = False) -> Self:
+    def fit_read(
+        self,
+        read: Read,
+        console: Console,
+        command: str,
+        *,
+        further: bool = False,
+        options: TableOptions | None = None,
+    ) -> Self:
         """Fits a table that was read, or trains further on it, and keeps the command; the shell's way in.
 
         Raises:
             InputError: the table or an option cannot be used; says why.
         """
-        fitted = fit_table(read.table, read.source, self.options, console, self if further else None)
+        fitted = fit_table(read.table, read.source, options or self.options, console, self if further else None)
         self.notes_ = [as_arguments(note) for note in console.notes]
         if fitted is not None:
             density, facts = fitted
