@@ -10,6 +10,7 @@ import contextlib
 import math
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from .distributed import Ranks
 from .monitor import Monitor
 from .schedule import FEWEST, OpenEnded, Schedule, Settings, plateau, risen, validation_interval
 from .sharding import divided_like, whole
-from .state import Position, Store
+from .state import Position, Store, under
 from .stream import StreamBatches
 from .threads import StepThreads
 
@@ -132,19 +133,17 @@ class Training:
             return
         self.at.rollbacks += 1
         if self.at.rollbacks > ROLLBACKS:
+            with torch.no_grad():
+                why = self.objective.explain(*self.source.batch(self.at.step)[:2])
             raise TrainingError(
                 f"training gave up at step {self.at.step}: {SKIPS} losses or gradients in a row were not finite, even "
                 f"after {ROLLBACKS} returns to earlier weights with a smaller learning rate; look for extreme values "
-                f"in the data, or give lr below {self.settings.lr}. {self._explain()}".rstrip()
+                f"in the data, or give lr below {self.settings.lr}. {why}".rstrip()
             )
         self.objective.load_state_dict(self.best)
         self.optimizer.state.clear()
         self._start_average()
         self.in_a_row.zero_()
-
-    @torch.no_grad()
-    def _explain(self) -> str:
-        return self.objective.explain(*self.source.batch(self.at.step)[:2])
 
     def _validate(self, monitor: Monitor) -> None:
         """The held-out loss, the best weights, and a line of history."""
@@ -189,11 +188,8 @@ class Training:
         self._seed(-1)
         self.objective.eval()
         sums = torch.zeros(4, dtype=torch.float64, device=self.device)
-        held_out = (
-            self.source.held_out if self.ranks.shard else self.source.held_out[self.ranks.rank :: self.ranks.count]
-        )
-        for inputs in held_out:
-            inputs = self.ranks.share(inputs)
+        first, every = (0, 1) if self.ranks.shard else (self.ranks.rank, self.ranks.count)
+        for inputs in map(self.ranks.share, self.source.held_out[first::every]):
             losses = self.objective.held_out(*inputs[:2]).double()
             weights = inputs[2].double() if len(inputs) > 2 else torch.ones_like(losses)
             sums += torch.stack([weights, weights * losses, weights * losses.square(), weights.square()]).sum(-1)
@@ -292,14 +288,7 @@ class Training:
 
     def restore(self, at: Position, tensors: dict[str, Tensor]) -> None:
         """Takes up a run where :meth:`tensors` and its position were stored."""
-
-        def group(name: str) -> dict[str, Tensor]:
-            names = sorted(
-                key for key in tensors if key.startswith(f"{name}.")
-            )  # for dividing, in the same order on all
-            return {key.removeprefix(f"{name}."): tensors[key].to(self.device) for key in names}
-
-        like = self.objective.state_dict()
+        group, like = partial(under, tensors, device=self.device), self.objective.state_dict()
         self.at, self.best = at, {name: divided_like(value, like[name]) for name, value in group("best").items()}
         self.objective.load_state_dict({name: divided_like(v, like[name]) for name, v in group("model").items()})
         average = group("average")

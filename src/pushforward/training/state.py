@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..saving.bundle import CheckpointError, read_config, read_tensors, write_bundle
@@ -121,3 +122,9 @@ def _position(path: Path, config: dict[str, Any]) -> Position:
         return Position(**config["position"])
     except (KeyError, TypeError):
         raise CheckpointError(f"{path / 'config.json'} is damaged: its 'position' is not that of a run") from None
+
+
+def under(tensors: dict[str, Tensor], name: str, device: torch.device) -> dict[str, Tensor]:
+    """The tensors of a state whose names begin with one, without it; in the same order on all processes."""
+    names = sorted(key for key in tensors if key.startswith(f"{name}."))
+    return {key.removeprefix(f"{name}."): tensors[key].to(device) for key in names}
