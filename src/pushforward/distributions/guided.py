@@ -54,6 +54,7 @@ class Guided(Density):
     Args:
         joint: The density of complete rows.
         guide: The model of the conditionals, of the same entries and context.
+        tell: Pairs of entries (j, k), where k is 1 in rows that miss j: there the guide draws j as though k were 0.
 
     Raises:
         ValueError: the two do not fit each other.
@@ -63,13 +64,13 @@ class Guided(Density):
         Rubin (1988), sampling-importance-resampling.
     """
 
-    def __init__(self, joint: Density, guide: AnyOrder) -> None:
+    def __init__(self, joint: Density, guide: AnyOrder, tell: Sequence[tuple[int, int]] = ()) -> None:
         super().__init__()
         mine, its = (joint.event_shape, joint.context_features), (guide.event_shape, guide.context_features)
         if mine != its:
             shapes = f"{tuple(mine[0])} and context={mine[1]}, but guide has {tuple(its[0])} and context={its[1]}"
             raise ValueError(f"joint has events of shape {shapes}")
-        self.joint, self.guide = joint, guide
+        self.joint, self.guide, self.tell = joint, guide, tuple((int(j), int(k)) for j, k in tell)
         self.event_shape, self.context_features = mine
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -219,7 +220,9 @@ class Guided(Density):
 
     def _weigh(self, points: Tensor, z: Tensor, rows: Holed) -> tuple[Tensor, Tensor]:
         """The rows filled from noise, and log p(filled) - log q(what was filled | what was there)."""
-        filled, log_q = self.guide.fill(points, z.to(self.guide.loc), rows.context)
+        filled, log_q = self.guide.fill(as_if_seen(points, self.tell), z.to(self.guide.loc), rows.context)
+        for _, k in self.tell:
+            filled[..., k] = torch.where(points[..., k].isnan(), filled[..., k], points[..., k])
         log_w = self._log_p(filled, rows.context) - log_q.double().nan_to_num(nan=math.inf)
         return filled, log_w if rows.allowed is None else log_w.masked_fill(~rows.allowed(filled), -math.inf)
 
@@ -238,6 +241,16 @@ class Guided(Density):
             raise ValueError(f"x must be rows of shape (n, {self.event_shape[0]}), got {tuple(x.shape)}")
         numbers = torch.tensor([not size for size in self.guide.classes], device=x.device)
         return Holed.of(x, context if context is None else context.expand(len(x), -1), seed, numbers, spread)
+
+
+def as_if_seen(x: Tensor, tell: Sequence[tuple[int, int]]) -> Tensor:
+    """The rows with 0 in every entry that tells of a missing one."""
+    if not tell:
+        return x
+    x = x.clone()
+    for j, k in tell:
+        x[..., k] = torch.where(x[..., j].isnan() & (x[..., k] == 1), 0.0, x[..., k])
+    return x
 
 
 def _pieces(rows: Tensor, size: int) -> Sequence[Tensor]:

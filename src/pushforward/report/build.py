@@ -18,6 +18,7 @@ from ..distributions.base import Density
 from ..saving.jsonable import jsonable
 from ..tables.errors import listed
 from ..tables.formats.table import write_atomically
+from ..tables.schema.cells import Fill
 from ..tables.schema.columns import Column
 from ..tables.schema.schema import Schema
 from . import measure, sections
@@ -47,6 +48,7 @@ def write_report(
     gaussian: LogProb | None = None,
     percentile: Callable[[Any], Any] | None = None,
     against: Mapping[str, LogProb | Any] | None = None,
+    fill: Fill | None = None,
 ) -> dict[str, Any]:
     """Measures a flow on held-out rows and writes what it found as one offline HTML file.
 
@@ -76,6 +78,7 @@ def write_report(
         percentile: Likewise, from log-densities (k,) to percentiles among the training rows.
         against: Names of other models to compare with, row by row, and their log-densities: functions of (rows,
             context), or their values (n,) for the held-out rows.
+        fill: Draws what is missing of rows, where the flow was trained on such draws.
 
     Returns:
         The numbers of the report, by section, as JSON.
@@ -92,7 +95,7 @@ def write_report(
     if len(numbers) != len(data):
         raise ValueError(f"row_numbers has {len(numbers)} entries, but data has {len(data)} rows")
     if isinstance(schema, Schema):
-        said, model = [_said(column) for column in schema.columns], Model(flow, schema, seed)
+        said, model = [_said(column) for column in schema.columns], Model(flow, schema, seed, fill)
     else:
         said, model = [dict(column) for column in schema or ()], Model(flow, seed=seed)
     evidence = measure.gather(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..distributions.base import Density, StandardNormal
 from ..distributions.mixed import Mixed
-from ..tables.schema.cells import Cells, cell_log_density
+from ..tables.schema.cells import Cells, Fill, cell_log_density
 from ..tables.schema.schema import Schema
 from ..transforms.precision import rounds_itself
 
@@ -24,10 +24,11 @@ class Model:
         flow: The density.
         schema: The columns. Whole and rounded numbers are then scored by their cells and samples snapped to the grid.
         seed: Of the points within cells.
+        fill: Draws what is missing, as in :class:`~pushforward.tables.schema.cells.Cells`.
     """
 
-    def __init__(self, flow: Density, schema: Schema | None = None, seed: int = 0) -> None:
-        self.flow, self.schema, self.seed = flow, schema, seed
+    def __init__(self, flow: Density, schema: Schema | None = None, seed: int = 0, fill: Fill | None = None) -> None:
+        self.flow, self.schema, self.seed, self.fill = flow, schema, seed, fill
         self.cells = None if schema is None else Cells(schema)
         self.device, self.dtype = _home(flow)
         takes_double = rounds_itself(flow) and self.device.type != "mps"
@@ -86,7 +87,9 @@ class Model:
     def score(self, log_prob: LogProb, rows: Tensor, context: Tensor | None, points: int = 16) -> Tensor:
         """Log-densities of rows under any density, on the same footing as those of the flow."""
         if self.schema is not None and (self.schema.has_cells or bool(rows.isnan().any())):
-            return cell_log_density(log_prob, self.schema, rows, context, samples=points, seed=self.seed)[0]
+            return cell_log_density(
+                log_prob, self.schema, rows, context, samples=points, seed=self.seed, fill=self.fill
+            )[0]
         values = _in_chunks(log_prob, rows, context)
         return values.masked_fill(values.isnan(), -math.inf)
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ..diagnostics.averages import quantiles
+from ..distributions.anyorder import AnyOrder
 from ..distributions.base import Density
 from ..distributions.guided import Guided
 from ..models.base import PERCENTS
@@ -28,14 +29,14 @@ from .errors import InputError, listed
 from .few import averages, fit_average
 from .formats.parquet import ParquetRows
 from .formats.table import Table
-from .guide import build_guide, measure_guide, train_guide
+from .guide import GuideFill, build_guide, measure_guide, tells_of, train_guide
 from .objectives import OBJECTIVES
 from .options import TableOptions
 from .prepare import TableSplits, choose_columns, prepare
 from .prepare_large import prepare_large
 from .quality import drawn_beside_held_out
 from .rows import against, fingerprint, held_out_order, spread
-from .schema.cells import cell_log_density
+from .schema.cells import Fill, cell_log_density
 
 if TYPE_CHECKING:
     from .fitted import FittedTable
@@ -86,14 +87,20 @@ def fit_table(
         raise InputError(f"{table.path}: is read in pieces, and a fitted model is trained further on whole tables only")
     for line in describe_data(table, rows):
         console.say(line)
+    asks = options.queries and len(rows.schema.columns) > 1 and (earlier is None or earlier.guided is not None)
+    fill: GuideFill | None = None
+    guide_facts: dict[str, Any] = {}
     if earlier is None and averages(options, rows):
         flow, trained = fit_average(rows, options, console)
         history: list[dict[str, Any]] = []
     else:
         options = dataclasses.replace(options, flow="nsf" if options.flow == "auto" else options.flow)
         flow = _density(options, rows) if earlier is None else copy.deepcopy(earlier.density)
+        if asks and rows.schema.has_holes and not rows.schema.given:
+            guide, guide_facts = _guide_first(rows, options, console, earlier)
+            fill = GuideFill(guide, rows.schema)
         result = train_on(
-            _objective(flow, rows, options),
+            _objective(flow, rows, options, fill),
             rows.train if rows.stream is None else rows.stream,
             rows.val,
             options.training,
@@ -105,17 +112,28 @@ def fit_table(
         trained = training_facts(result)
         history = result.history if earlier is None else joined(earlier.facts.get("history", ()), result.history)
     whole: Density = flow
-    guide_facts: dict[str, Any] = {}
-    if options.queries and len(rows.schema.columns) > 1 and (earlier is None or earlier.guided is not None):
+    if fill is not None:
+        whole = Guided(flow, fill.guide.to(next(flow.parameters()).device), tells_of(rows.schema))
+    elif asks:
         whole, guide_facts = _guided(flow, rows, options, trained["training"], console, earlier)
+    if isinstance(whole, Guided):
+        guide_facts |= measure_guide(whole, rows.schema, rows.test, options.training.seed)
+        guide_facts = {"guide": guide_facts}
     if int(os.environ.get("RANK", "0")):
         return None  # under torchrun, one process measures and saves
     x = spread(rows.train, rows.schema, options.training.seed)
     gaussian = Gaussian(x, rows.train.context, rows.schema.classes, rows.train.weights)
+<<<<<<< HEAD
     with threads.using(trained["training"].get("threads", 1)):  # what the training found quickest
         summary = trained | guide_facts | _measure(flow, gaussian, rows, options)
         facts = _facts(flow, table, rows, history, options)
         drawn = drawn_beside_held_out(flow, rows, options.training.seed)
+=======
+    summary = trained | guide_facts | _measure(flow, gaussian, rows, options, fill)
+    summary["seconds"] = round(time.perf_counter() - started, 1)
+    facts = _facts(flow, table, rows, history, options, fill)
+    drawn = drawn_beside_held_out(flow, rows, options.training.seed)
+>>>>>>> 6d234e4 (Rows with holes: the guide learns from what is seen, and the density from its draws (Monte Carlo EM))
     summary["sampling"] = {**drawn.to_json(), "text": ". ".join(drawn.sentences())}
     summary["seconds"] = round(time.perf_counter() - started, 1)
     for line in [*describe_held_out(summary["held_out"]), *drawn.sentences()]:
@@ -143,8 +161,19 @@ def _guided(
     steps = trained["steps"] if "verdict" in trained else max(trained["steps"], FEW_STEPS)  # an average has no verdict
     time_of = trained["seconds"]
     facts = train_guide(guide, schema, train, rows.val, options.training, steps, time_of, console, fresh=fresh)
-    whole = Guided(flow, guide.to(next(flow.parameters()).device))
-    return whole, {"guide": {**facts, **measure_guide(whole, schema, rows.test, seed)}}
+    return Guided(flow, guide.to(next(flow.parameters()).device)), facts
+
+
+def _guide_first(
+    rows: TableSplits, options: TableOptions, console: Console, earlier: TableDensity | None
+) -> tuple[AnyOrder, dict[str, Any]]:
+    """A guide that learns from what is seen of rows with holes, and then draws for the density what is not."""
+    schema, train = rows.schema, rows.train if rows.stream is None else rows.stream
+    before = None if earlier is None or earlier.guided is None else copy.deepcopy(earlier.guided.guide)
+    guide = before or build_guide(schema, rows.train.x, options.training.seed)
+    fresh = before is None
+    facts = train_guide(guide, schema, train, rows.val, options.training, None, None, console, fresh=fresh, seen=True)
+    return guide.eval(), {**facts, "fills": True}
 
 
 def _options_of(earlier: FittedTable, options: TableOptions) -> TableOptions:
@@ -176,21 +205,23 @@ def _density(options: TableOptions, rows: TableSplits) -> Density:
         raise InputError(f"--flow {options.flow}: {error}") from None
 
 
-def _objective(flow: Density, rows: TableSplits, options: TableOptions) -> Objective:
+def _objective(flow: Density, rows: TableSplits, options: TableOptions, fill: Fill | None) -> Objective:
     if options.objective not in OBJECTIVES:
         raise InputError(f"--objective {options.objective}: choose one of {', '.join(OBJECTIVES)}")
     named = [column.name for column in rows.schema.columns if column.categories]
     if named and options.objective == "matching":
         raise InputError(f"--objective matching: is for columns of numbers, not for the categories of {listed(named)}")
     try:
-        return OBJECTIVES[options.objective](flow, rows.schema)
+        return OBJECTIVES[options.objective](flow, rows.schema, fill)
     except ValueError:
         raise InputError(
             f"--objective {options.objective}: is for continuous flows, not for {options.flow}; add --flow ffjord"
         ) from None
 
 
-def _measure(flow: Density, gaussian: Gaussian, rows: TableSplits, options: TableOptions) -> dict[str, Any]:
+def _measure(
+    flow: Density, gaussian: Gaussian, rows: TableSplits, options: TableOptions, fill: Fill | None
+) -> dict[str, Any]:
     return {
         "training_rows": rows.training_rows,
         "validation_rows": len(rows.val),
@@ -200,19 +231,24 @@ def _measure(flow: Density, gaussian: Gaussian, rows: TableSplits, options: Tabl
         "flow": options.flow,
         "objective": options.objective,
         "parameters": sum(p.numel() for p in flow.parameters()),
-        "held_out": against(flow, gaussian, rows.schema, rows.test, options.samples, options.training.seed),
+        "held_out": against(flow, gaussian, rows.schema, rows.test, options.samples, options.training.seed, fill),
     }
 
 
 def _facts(
-    flow: Density, table: Table, rows: TableSplits, history: list[dict[str, Any]], options: TableOptions
+    flow: Density,
+    table: Table,
+    rows: TableSplits,
+    history: list[dict[str, Any]],
+    options: TableOptions,
+    fill: Fill | None,
 ) -> dict[str, Any]:
     """What is saved beside the flow."""
     here = next(flow.parameters()).device
     some = rows.train[:: max(len(rows.train) // QUANTILE_ROWS, 1)]
     context = None if some.context is None else some.context.to(here)
     weights = None if some.weights is None else some.weights.numpy()
-    scores, _ = cell_log_density(flow, rows.schema, some.x.to(here), context, samples=options.samples)
+    scores, _ = cell_log_density(flow, rows.schema, some.x.to(here), context, samples=options.samples, fill=fill)
     return {
         "kind": "table",
         "schema": rows.schema.to_json(),

@@ -28,7 +28,7 @@ from .explain import explain
 from .formats.frames import from_frame, is_path, to_frame
 from .formats.source import Location
 from .formats.table import delivered
-from .guide import joint_of
+from .guide import GuideFill, joint_of
 from .impute import impute, impute_file
 from .read import from_frame_or_file, read_any
 from .sample import draw, sample_file
@@ -181,9 +181,16 @@ class FittedTable(FittedDensity):
     def log_density(self, rows: Rows, *, samples: int = 16, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Log-densities of encoded rows and their standard errors, in nats."""
         context = None if rows.context is None else rows.context.to(self.device)
-        options: dict[str, Any] = {"samples": samples, "seed": seed}
+        options: dict[str, Any] = {"samples": samples, "seed": seed, "fill": self.fill}
         value, error = cell_log_density(self.density, self.schema, rows.x.to(self.device), context, **options)
         return value.numpy(), error.numpy()
+
+    @property
+    def fill(self) -> GuideFill | None:
+        """What draws missing numbers where the density was trained on such draws."""
+        if self.guided is None or not self.summary_.get("guide", {}).get("fills"):
+            return None
+        return GuideFill(self.guided.guide, self.schema)
 
     @property
     def samples(self) -> int:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..distributions.anyorder import AnyOrder
 from ..distributions.base import Density
-from ..distributions.guided import Guided
+from ..distributions.guided import Guided, as_if_seen
 from ..models.console import Console
 from ..models.options import TrainingOptions
 from ..models.train import Rows, train_on
@@ -32,15 +32,44 @@ class DequantisedAnyOrder(AnyOrderLikelihood):
     Args:
         flow: The guide that is trained.
         schema: The columns.
+        seen: Whether to learn from what is seen alone, and not from what is drawn for missing numbers.
     """
 
-    def __init__(self, flow: AnyOrder, schema: Schema) -> None:
+    def __init__(self, flow: AnyOrder, schema: Schema, seen: bool = False) -> None:
         super().__init__(flow)
-        self.cells = Cells(schema)
+        self.cells, self.seen = Cells(schema), seen
 
     def held_out(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """An unbiased estimate of every row's loss at one point of its cell, ``(*batch,)``, in nats."""
-        return super().held_out(self.cells(x, torch.rand_like(x)), context)
+        u = torch.rand_like(x)
+        return super().held_out(spread_seen(self.cells, x, u) if self.seen else self.cells(x, u), context)
+
+
+class GuideFill:
+    """Draws missing numbers from the guide, given what is seen of their row, as though nothing told that they miss.
+
+    Args:
+        guide: The guide, trained on what is seen.
+        schema: The columns.
+    """
+
+    def __init__(self, guide: AnyOrder, schema: Schema) -> None:
+        self.guide, self.tell = guide, tells_of(schema)
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """x with every NaN replaced by a draw that u makes, and -log q of the draws, summed over the row."""
+        z = torch.special.ndtri(u.clamp(1e-7, 1 - 1e-7)).to(self.guide.loc)
+        filled, log_q = self.guide.fill(as_if_seen(x, self.tell), z)
+        for _, told in self.tell:
+            filled[..., told] = torch.where(x[..., told].isnan(), filled[..., told], x[..., told])
+        return filled, -log_q.to(x.dtype)
+
+
+def tells_of(schema: Schema) -> tuple[tuple[int, int], ...]:
+    """The columns of numbers of which training rows miss some, each with the one that tells so."""
+    places = {column.name: j for j, column in enumerate(schema.columns)}
+    return tuple((places[column.of], j) for j, column in enumerate(schema.columns) if column.of)
 
 
 def spread_seen(cells: Cells, x: Tensor, u: Tensor) -> Tensor:
@@ -77,13 +106,16 @@ def train_guide(
     rows: Rows | Stream,
     val: Rows,
     options: TrainingOptions,
-    steps: int,
-    seconds: float,
+    steps: int | None,
+    seconds: float | None,
     console: Console,
     *,
     fresh: bool = True,
+    seen: bool = False,
 ) -> dict[str, Any]:
     """Trains a guide for as many steps as the joint density took, or for the same time; returns what a summary keeps.
+
+    Before the joint, it is trained as the joint will be.
 
     Args:
         guide: The guide, trained in place.
@@ -91,19 +123,18 @@ def train_guide(
         rows: Training rows.
         val: Validation rows.
         options: How the joint was trained.
-        steps, seconds: Of its training.
+        steps, seconds: Of its training; None where that is to come.
         console: Where to talk.
         fresh: Whether it was not trained before.
+        seen: Whether it learns from what is seen alone.
     """
     place = options.checkpoint and options.checkpoint.with_name(options.checkpoint.name + ".guide")
-    own = dataclasses.replace(
-        options, lr=None, epochs=None, limit=None, patience=None, compile=False, metrics=None, checkpoint=place
-    )
-    if options.limit is not None or options.budget is not None:
-        own = dataclasses.replace(own, steps=None, budget=max(seconds, 1.0))
-    else:
-        own = dataclasses.replace(own, steps=steps)
-    objective, quiet = DequantisedAnyOrder(guide, schema), Console(quiet=True)  # its verdict is not the density's
+    own = dataclasses.replace(options, lr=None, compile=False, metrics=None, checkpoint=place)
+    if seconds is not None and (options.limit is not None or options.budget is not None):
+        own = dataclasses.replace(own, limit=None, steps=None, epochs=None, patience=None, budget=max(seconds, 1.0))
+    elif steps is not None:
+        own = dataclasses.replace(own, steps=steps, epochs=None, patience=None)
+    objective, quiet = DequantisedAnyOrder(guide, schema, seen), Console(quiet=True)  # its verdict is not the density's
     console.say("training the guide, which answers questions about some of the columns")
     result = train_on(objective, rows, val, own, quiet, batch_size=512, lr=LEARNING_RATE, fresh=fresh)
     facts = {
@@ -130,7 +161,7 @@ def measure_guide(guided: Guided, schema: Schema, rows: Rows, seed: int) -> dict
     generator = torch.Generator().manual_seed(seed)
     half = torch.rand(x.shape, generator=generator).argsort(-1) < x.shape[1] // 2
     answer = guided.marginal(x.masked_fill(half, torch.nan), rows.context, seed=seed, spread=spread_of(cells))
-    points = cells(x, torch.rand(x.shape, generator=generator, dtype=x.dtype))
+    points = spread_seen(cells, x, torch.rand(x.shape, generator=generator, dtype=x.dtype))
     with torch.no_grad():
         one = guided.guide.log_prob(points, rows.context)
         other = guided.guide.log_prob(points, rows.context, order=range(x.shape[1] - 1, -1, -1))

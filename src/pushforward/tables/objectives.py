@@ -12,7 +12,7 @@ from ..distributions.base import Density
 from ..distributions.flow import Flow
 from ..objectives.continuous import FlowMatching
 from ..objectives.divergences import Objective, weighted_mean
-from .schema.cells import Cells
+from .schema.cells import Cells, Fill
 from .schema.schema import Schema
 
 
@@ -22,13 +22,14 @@ class DequantisedKL(Objective):
     Args:
         flow: The density that is trained.
         schema: The columns.
+        fill: Draws what is missing, as in :class:`~.schema.cells.Cells`.
     """
 
     calls_flow = True
 
-    def __init__(self, flow: Density, schema: Schema) -> None:
+    def __init__(self, flow: Density, schema: Schema, fill: Fill | None = None) -> None:
         super().__init__(flow)
-        self.cells = Cells(schema)
+        self.cells = Cells(schema, fill)
         self.schema = schema
 
     @property
@@ -51,11 +52,12 @@ class DequantisedMatching(FlowMatching):
     Args:
         flow: The continuous flow that is trained.
         schema: The columns.
+        fill: Draws what is missing, as in :class:`~.schema.cells.Cells`.
     """
 
-    def __init__(self, flow: Flow, schema: Schema) -> None:
+    def __init__(self, flow: Flow, schema: Schema, fill: Fill | None = None) -> None:
         super().__init__(flow)
-        self.cells = Cells(schema)
+        self.cells = Cells(schema, fill)
         self.schema = schema
 
     @property
@@ -66,7 +68,7 @@ class DequantisedMatching(FlowMatching):
         return super()._errors(self.cells(x, torch.rand_like(x)), context, spread)
 
 
-OBJECTIVES: dict[str, Callable[[Any, Schema], Objective]] = {
+OBJECTIVES: dict[str, Callable[[Any, Schema, Fill | None], Objective]] = {
     "likelihood": DequantisedKL,
     "matching": DequantisedMatching,
 }

@@ -17,7 +17,7 @@ from ..distributions.base import Density
 from ..models.train import Rows
 from .errors import InputError
 from .formats.table import Table
-from .schema.cells import Cells, cell_log_density
+from .schema.cells import Cells, Fill, cell_log_density
 from .schema.schema import Schema
 
 MIN_ROWS = 10
@@ -73,12 +73,18 @@ def spread(rows: Rows, schema: Schema, seed: int) -> Tensor:
 
 
 def against(
-    flow: Density, gaussian: Callable[..., Tensor], schema: Schema, rows: Rows, samples: int, seed: int
+    flow: Density,
+    gaussian: Callable[..., Tensor],
+    schema: Schema,
+    rows: Rows,
+    samples: int,
+    seed: int,
+    fill: Fill | None = None,
 ) -> dict[str, Any]:
     """Held-out log-likelihood of the flow and of a Gaussian, at the same points of the same cells."""
     here = next(flow.parameters()).device
     context = None if rows.context is None else rows.context.to(here)
-    options: dict[str, Any] = {"samples": samples, "seed": seed}
+    options: dict[str, Any] = {"samples": samples, "seed": seed, "fill": fill}
     ours, error = cell_log_density(flow, schema, rows.x.to(here), context, **options)
     theirs, _ = cell_log_density(gaussian, schema, rows.x, rows.context, **options)
     mean, se = mean_and_error(ours, rows.weights)

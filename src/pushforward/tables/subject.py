@@ -75,6 +75,7 @@ class TableSubject(Subject):
             schema=self.model.schema,
             gaussian=Gaussian.from_json(self.model.facts["gaussian"]) if "gaussian" in self.model.facts else None,
             percentile=self.model.percentile,
+            fill=self.model.fill,
             timings=True,
             train=None if train is None else train.x,
             train_context=None if train is None else train.context,
