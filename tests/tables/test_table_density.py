@@ -239,7 +239,7 @@ REFUSED: dict[str, Any] = {
     "few weights": (lambda m: m.fit(TABLE, sample_weight=[1.0]), "sample_weight has shape .1,., expected .300,."),
     "flow": (lambda m: pf.TableDensity("nope").fit(TABLE), "there is no flow 'nope'"),
     "unfitted": (lambda m: pf.TableDensity().sample(1), "not fitted yet"),
-    "other schema": (lambda m: m.score_samples(pl.DataFrame({"z": [1.0]})), "no column is left to ask for"),
+    "other schema": (lambda m: m.score_samples(pl.DataFrame({"z": [1.0]})), "table: has no column"),
     "n": (lambda m: m.sample(0), "n=0: expected at least 1"),
     "given": (lambda m: m.sample(1, given={"sizes": 1.0}), "has no such column"),
     "given scores": (lambda m: m.score_samples(TABLE, given=["sizes"]), "given=.*sizes.*has the columns"),

@@ -123,17 +123,10 @@ def fit_table(
         return None  # under torchrun, one process measures and saves
     x = spread(rows.train, rows.schema, options.training.seed)
     gaussian = Gaussian(x, rows.train.context, rows.schema.classes, rows.train.weights)
-<<<<<<< HEAD
     with threads.using(trained["training"].get("threads", 1)):  # what the training found quickest
-        summary = trained | guide_facts | _measure(flow, gaussian, rows, options)
-        facts = _facts(flow, table, rows, history, options)
+        summary = trained | guide_facts | _measure(flow, gaussian, rows, options, fill)
+        facts = _facts(flow, table, rows, history, options, fill)
         drawn = drawn_beside_held_out(flow, rows, options.training.seed)
-=======
-    summary = trained | guide_facts | _measure(flow, gaussian, rows, options, fill)
-    summary["seconds"] = round(time.perf_counter() - started, 1)
-    facts = _facts(flow, table, rows, history, options, fill)
-    drawn = drawn_beside_held_out(flow, rows, options.training.seed)
->>>>>>> 6d234e4 (Rows with holes: the guide learns from what is seen, and the density from its draws (Monte Carlo EM))
     summary["sampling"] = {**drawn.to_json(), "text": ". ".join(drawn.sentences())}
     summary["seconds"] = round(time.perf_counter() - started, 1)
     for line in [*describe_held_out(summary["held_out"]), *drawn.sentences()]:

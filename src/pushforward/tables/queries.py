@@ -42,10 +42,10 @@ def check_asked(model: FittedTable, frame: pl.DataFrame, given: Sequence[str]) -
     unknown = [name for name in given if name not in (*schema.names, *schema.given_names)]
     if unknown:
         raise InputError(f"--given {unknown[0]}: the model {model.called} has the columns {listed(schema.names)}")
-    absent = [name for name in [*given, *schema.given_names] if name not in frame.columns]
+    absent = [name for name in given if name not in frame.columns]
     if absent:
         raise InputError(f"--given {absent[0]}: the table has no such column; it has {listed(frame.columns)}")
-    if not any(name in frame.columns and name not in given for name in schema.names):
+    if given and not any(name in frame.columns and name not in given for name in schema.names):
         raise InputError(f"no column is left to ask for: the model has {listed(schema.names)}")
     if any(name in schema.names for name in given):
         guide_of(model, f"answers for all columns{_on(schema.given_names)} alone")
@@ -75,7 +75,7 @@ def encode_partly(model: FittedTable, frame: pl.DataFrame, source: str, first: i
     schema = model.schema
     absent = [name for name in schema.names if name not in frame.columns]
     if len(absent) == len(schema.names):
-        raise InputError(f"{source}: has none of the model's columns, {listed(schema.names)}")
+        raise InputError(f"{source}: has no column {listed(schema.names)}, which are the model's")
     if absent:
         guide_of(model, f"needs the column {absent[0]!r}, which {source} lacks")
         frame = frame.with_columns(pl.lit(None).alias(name) for name in absent)
@@ -230,8 +230,13 @@ def check_known(model: FittedTable, names: Sequence[str]) -> None:
     if missing:
         raise InputError(
             f"the model {model.called} is conditioned on {listed(schema.given_names)}; give a value for "
-            f"{listed(missing)}, too"
+            f"{listed(missing)}, as in --given {missing[0]}={_example(schema, missing[0])}"
         )
+
+
+def _example(schema: Schema, name: str) -> str:
+    given = next(given for given in schema.given if given.name == name)
+    return given.categories[0] if given.categories else f"{given.mean:.3g}"
 
 
 def one_row(model: FittedTable, given: Mapping[str, Any]) -> pl.DataFrame:

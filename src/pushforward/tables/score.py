@@ -101,7 +101,7 @@ def _run_large(
     """The same for a table that is read in pieces; the first process of torchrun returns the summary."""
     note_extra(model, source.columns, str(source.path), console)
     score = partial(
-        score_frame,
+        _score_piece,
         model,
         samples=samples,
         seed=seed,
@@ -214,6 +214,12 @@ def score_frame(
 def has_errors(model: FittedTable) -> bool:
     """Whether scores come with standard errors: of averages over cells, or of answers by a guide."""
     return model.schema.has_cells or model.guided is not None
+
+
+def _score_piece(model: TableDensity, piece: Piece, **choices: Any) -> pl.DataFrame:
+    """The scores of a piece, which has all columns, as the first one had."""
+    model.schema.check(piece.frame, piece.source)
+    return score_frame(model, piece, **choices)
 
 
 def _columns(model: FittedTable, explain_below: float | None) -> dict[str, Any]:
