@@ -176,11 +176,14 @@ def test_the_shell(model: pf.TableDensity, tmp_path: Path, capsys: pytest.Captur
         (lambda m: m.score_samples(TABLE, given=["x", "x"]), "'x' is named twice"),
         (lambda m: m.score_samples(TABLE.select("x"), given=["y"]), "given.*y: the table has no such column"),
         (lambda m: m.score_samples(TABLE.select("x"), given=["x"]), "no column is left to ask for"),
-        (lambda m: m.score_samples(pl.DataFrame({"z": [1]})), "has no column x, y, group, n, which are the model's"),
+        (
+            lambda m: m.score_samples(pl.DataFrame({"z": [1]})),
+            "has no column 'x', 'y', 'group', 'n', which the model has",
+        ),
         (lambda m: m.sample(2, given={"z": 1}), "given.*z: the model .* has no such column"),
         (lambda m: m.sample(2, given={"x": "much"}), "'x' takes a number"),
         (lambda m: m.impute(TABLE, draws=0), "draws=0: expected at least 1"),
-        (lambda m: m.impute(pl.DataFrame({"z": [1]})), "has no column x, y"),
+        (lambda m: m.impute(pl.DataFrame({"z": [1]})), "has no column 'x', 'y'"),
         (lambda m: m.impute(TABLE.with_columns(x=pl.lit("a"))), "'x'"),
     ],
 )

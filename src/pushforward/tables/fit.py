@@ -158,7 +158,7 @@ def _guided(
 
 
 def _guide_first(
-    rows: TableSplits, options: TableOptions, console: Console, earlier: TableDensity | None
+    rows: TableSplits, options: TableOptions, console: Console, earlier: FittedTable | None
 ) -> tuple[AnyOrder, dict[str, Any]]:
     """A guide that learns from what is seen of rows with holes, and then draws for the density what is not."""
     schema, train = rows.schema, rows.train if rows.stream is None else rows.stream

@@ -216,7 +216,7 @@ def has_errors(model: FittedTable) -> bool:
     return model.schema.has_cells or model.guided is not None
 
 
-def _score_piece(model: TableDensity, piece: Piece, **choices: Any) -> pl.DataFrame:
+def _score_piece(model: FittedTable, piece: Piece, **choices: Any) -> pl.DataFrame:
     """The scores of a piece, which has all columns, as the first one had."""
     model.schema.check(piece.frame, piece.source)
     return score_frame(model, piece, **choices)
