@@ -67,7 +67,7 @@ def couplings(features: int, layers: int, scalar: Scalar, net: Net, mixing: str)
 
 
 def _mixed(features: int, layers: int, layer: Callable[[int], Transform], mixing: str) -> list[Transform]:
-    """The layers with what stands between them.
+    """The layers with what stands between them, and for "lu" also at both ends: columns mostly are correlated.
 
     Two layers that follow each other are a pair, which takes the features in both orders, or moves both halves;
     random orders come between pairs, so that no feature is ever left out.
@@ -78,7 +78,7 @@ def _mixed(features: int, layers: int, layer: Callable[[int], Transform], mixing
     parts = [layer(0)]
     for number in range(1, layers):
         parts += [*MIXINGS[mixing](features, number % 2 == 1), layer(number)]
-    return parts
+    return [*_lu(features, True), *parts, *_lu(features, True)] if mixing == "lu" else parts
 
 
 def _order(features: int, within_pair: bool) -> torch.Tensor:

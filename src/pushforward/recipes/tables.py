@@ -43,8 +43,8 @@ def maf(
         hidden: Widths of the hidden layers of each network.
         mixing: What mixes the features between transforms, of which every second one takes them in reverse or moves
             the other half: "reverse", nothing else; "random", also a random order after every second one; "lu",
-            trained matrices :class:`~pushforward.transforms.PLU` that start as these orders; "rotation", trained
-            matrices that start as random rotations.
+            trained matrices :class:`~pushforward.transforms.PLU` that start as these orders, and one at either end;
+            "rotation", trained matrices that start as random rotations.
         residual: Whether the hidden layers after the first come in pairs that add to what they read; ``hidden`` is then
             an odd number of equal widths.
         linear: Short for ``mixing="rotation"``: slower steps, and mostly a better density.
