@@ -16,8 +16,14 @@ from pushforward.testing import randomize
 from pushforward.transforms import Continuous
 
 FLOWS: dict[str, Callable[[], pf.Flow]] = {
+    "maf": lambda: pf.maf(4, layers=2, hidden=(8, 8)),
+    "maf linear": lambda: pf.maf(4, layers=2, hidden=(8, 8), linear=True),
+    "iaf": lambda: pf.iaf(4, layers=2, hidden=(8, 8)),
     "realnvp": lambda: pf.realnvp(4, layers=2, hidden=(8, 8)),
+    "nsf": lambda: pf.nsf(4, layers=2, hidden=(8, 8), bins=4),
     "nsf coupling": lambda: pf.nsf(4, layers=2, hidden=(8, 8), bins=4, coupling=True),
+    "realnvp of images": lambda: pf.realnvp((1, 2, 2), layers=2, hidden=(4,)),
+    "glow": lambda: pf.glow((1, 2, 2), levels=1, steps=2, hidden=4),
     "ffjord with steps": lambda: pf.Flow(Continuous(MLPField(4, hidden=(8, 8)), solver="rk4", steps=4), 4),
 }
 DIRECTIONS = ("forward", "inverse")

@@ -125,6 +125,7 @@ chain = Compose([Standardize([0.0], [1.0])])
 reveal_type(chain[0])
 reveal_type(chain[1:])
 reveal_type(Standardize([0.0], [1.0]).loc)
+flow.nonsense.more
 """)
     command = [sys.executable, "-m", "mypy", "--cache-dir", str(tmp_path / "cache"), "--ignore-missing-imports"]
     run = subprocess.run([*command, str(code)], capture_output=True, text=True, cwd=ROOT, check=False)
@@ -132,3 +133,4 @@ reveal_type(Standardize([0.0], [1.0]).loc)
     expected = ["transforms.base.Transform", "transforms.base.Transform", "Compose", "Tensor"]
     assert len(types) == 4, run.stdout
     assert all(kind.endswith(end) for kind, end in zip(types, expected, strict=True)), types
+    assert 'has no attribute "more"' in run.stdout

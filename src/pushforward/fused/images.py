@@ -37,7 +37,8 @@ class ImageSteps:
 
     def take(self, transform: Transform) -> bool:
         """Whether the next transform is one of images, and taken in."""
-        size = [len(t.matrix.factors) for t in (*self.transforms, transform) if _can_build(t)]
+        convolutions: list[Any] = [t for t in (*self.transforms, transform) if _can_build(t)]
+        size = [len(t.matrix.factors) for t in convolutions]
         if not _of_images(transform) or len(set(size)) > 1:
             return False
         self.transforms.append(transform)

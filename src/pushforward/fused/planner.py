@@ -206,7 +206,8 @@ class Masked:
         net: MADE = transform.net
         parts = ((0, net.features, 1),)
         link = stack.Link(_shape(net), self.map, 0, 0)
-        order = None if transform.order is None else stack.Order(transform.order, transform.back)
+        taken, back = transform.order, transform.back
+        order = None if taken is None or back is None else stack.Order(taken, back)
         params = _parameters(net, context, batch)
         z, logdet = stack.run(planes(x), stack.Plan(parts, (link,), False), params, order)
         return unplanes(z, batch), logdet.view(batch)

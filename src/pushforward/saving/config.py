@@ -11,7 +11,7 @@ import functools
 import inspect
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -34,10 +34,6 @@ class Configurable(nn.Module):
 
     registry: ClassVar[dict[str, type[Configurable]]] = {}
     _arguments: dict[str, Any]
-
-    if TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any: ...
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

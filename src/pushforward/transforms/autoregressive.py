@@ -35,6 +35,9 @@ class Autoregressive(Transform):
         Papamakarios, Pavlakou, Murray (2017), arXiv:1705.07057. Lecture: "Gaussian autoregressive NF".
     """
 
+    order: Tensor | None
+    back: Tensor | None
+
     def __init__(
         self,
         net: MADE,

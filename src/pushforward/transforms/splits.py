@@ -55,6 +55,8 @@ class Alternate(Split):
         swap: Keep the odd positions instead.
     """
 
+    back: Tensor
+
     def __init__(self, features: int, swap: bool = False) -> None:
         super().__init__()
         if features < 1:
@@ -126,6 +128,7 @@ class Checkerboard(Split):
     """
 
     event_dim = 3
+    mask: Tensor
 
     def __init__(self, height: int, width: int, swap: bool = False) -> None:
         super().__init__()
