@@ -178,7 +178,7 @@ def fit(
         if compile:
             objective.flow.compile()
         if initialize and more is None and objective.uses_data:
-            objective.flow.initialize(*source.batch(0)[:2])
+            objective.flow.initialize(*_as_weighted(*source.batch(0)))
         trained = divided(objective, where) if ranks.shard else objective
         run = Training(trained, source, schedule, settings, ranks, chosen)
         store = _resume(run, checkpoint, resume)
@@ -195,6 +195,16 @@ def fit(
             monitor.close()
             run.keep_best(objective)
     return _result(run, objective, interrupted, train_index, validation_index)
+
+
+def _as_weighted(
+    x: Tensor, context: Tensor | None = None, weights: Tensor | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """A batch that is distributed as its weights say: rows drawn in proportion to them."""
+    if weights is None:
+        return x, context
+    drawn = torch.multinomial(weights, len(x), replacement=True)
+    return x[drawn], None if context is None else context[drawn]
 
 
 def _result(
