@@ -62,7 +62,7 @@ def test_the_quickest_number_is_chosen_and_the_callers_restored(four, monkeypatc
         machine = Machine(monkeypatch, seconds)
         with choosing.StepThreads("auto", Ranks(CPU)) as chosen:
             assert machine.run(chosen, 60) == best == chosen.number
-            assert set(machine.used) == {1, 2, 4}
+            assert max(machine.used) == (2 if best == 1 else 4)  # where two are slower, four are not tried
         assert torch.get_num_threads() == 4
 
 
@@ -78,12 +78,20 @@ def test_a_neighbour_that_comes_and_goes_is_noticed(four, monkeypatch):
     with choosing.StepThreads("auto", Ranks(CPU)) as chosen:
         assert machine.run(chosen, 100) == 4
         machine.seconds = {1: 4.0, 2: 9.0, 4: 20.0}
-        assert machine.run(chosen, 80) == 1
+        assert machine.run(chosen, 30) == 1
         machine.seconds = idle
         assert machine.run(chosen, 2000) == 4
         machine.run(chosen, 1000)
         trying = sum(number != 4 for number in machine.used[-1000:])
     assert trying < 50  # of a thousand steps
+
+
+def test_beside_busy_neighbours_hardly_a_step_is_lost(four, monkeypatch):
+    machine = Machine(monkeypatch, {1: 0.1, 2: 2.0, 4: 5.0})
+    with choosing.StepThreads("auto", Ranks(CPU)) as chosen:
+        assert machine.run(chosen, 1000) == 1
+    assert machine.used.count(2) <= 2
+    assert machine.used.count(4) == 0
 
 
 def test_a_number_is_pinned(four, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import statistics
 import time
@@ -15,10 +16,11 @@ from .distributed import Ranks
 
 SLICE = 4  # steps of one measurement, the first of which is not counted: it wakes threads
 ROUNDS = 3  # measurements of a number of threads, unless it is left behind before
-BEHIND = 1.3  # times the quickest: not measured again
+BEHIND = 1.3  # times the quickest: not measured again, nor are larger numbers tried
+HOPELESS = 3.0  # times the quickest: not even to the end of its slice, beside busy neighbours that costs seconds
 WORTH = 1.1  # what a larger number of threads has to be quicker by than a smaller one
 SLOW = 1.5  # times what was measured: the machine has changed
-WATCHED = 8  # steps whose median is compared with what was measured
+WATCHED = 4  # steps whose median is compared with what was measured
 SHARE = 50  # the other numbers are tried again after so many times as long as trying them took
 
 
@@ -45,7 +47,8 @@ class StepThreads:
         if wish == "auto" and ranks.together:
             self.number = min(self.before, _share_of_cores())
         measures = measures and wish == "auto" and not ranks.together
-        self.candidates = _halves(self.before) if measures else [self.number]
+        self.candidates = sorted(_halves(self.before)) if measures else [self.number]
+        self.number = self.candidates[0]
         self.recent: deque[float] = deque(maxlen=WATCHED)
         self.usual = self.tried_until = self.spent = 0.0  # a step's time; when and how long the numbers were tried
         self._begin()
@@ -74,9 +77,8 @@ class StepThreads:
             self._watch(now)
 
     def _begin(self) -> None:
-        """All numbers are to be tried, the present one first, whose threads are awake."""
-        others = [number for number in self.candidates if number != self.number]
-        self.waiting = [self.number, *others] if others else []
+        """All numbers are to be tried, one thread first, which no neighbour can slow down much."""
+        self.waiting = list(self.candidates) if len(self.candidates) > 1 else []
         self.times: dict[int, list[float]] = {number: [] for number in self.waiting}
         self.taken, self.rounds, self.began = 0, 0, time.perf_counter()
 
@@ -85,17 +87,23 @@ class StepThreads:
         if self.taken > 0:
             self.times[self.number].append(seconds)
         self.taken += 1
-        if self.taken < SLICE:
+        others = [statistics.median(times) for n, times in self.times.items() if times and n != self.number]
+        quickest = min(others, default=math.inf)
+        if seconds > HOPELESS * quickest:
+            self.times[self.number] = [seconds]
+        elif self.taken < SLICE:
             return
         self.taken = 0
         self.waiting.remove(self.number)
+        if statistics.median(self.times[self.number]) > BEHIND * quickest:
+            self.waiting = [number for number in self.waiting if number < self.number]
         if not self.waiting:
             self._compare(now)
         self._use(self.waiting[0] if self.waiting else self.number)
 
     def _compare(self, now: float) -> None:
         """After a round: another one with those that are near the quickest, or the choice."""
-        medians = {number: statistics.median(times) for number, times in self.times.items()}
+        medians = {number: statistics.median(times) for number, times in self.times.items() if times}
         quickest = min(medians.values())
         near = [number for number in sorted(medians) if medians[number] <= BEHIND * quickest]
         self.rounds += 1
@@ -111,6 +119,7 @@ class StepThreads:
         slow = len(self.recent) == WATCHED and statistics.median(self.recent) > SLOW * self.usual
         if slow or now - self.tried_until > SHARE * self.spent:
             self._begin()
+            self._use(self.waiting[0])
 
     def _use(self, number: int) -> None:
         self.number = number
