@@ -115,7 +115,7 @@ def fit_table(
     if fill is not None:
         whole = Guided(flow, fill.guide.to(next(flow.parameters()).device), tells_of(rows.schema))
     elif asks:
-        whole, guide_facts = _guided(flow, rows, options, trained["training"], console, earlier)
+        whole, guide_facts = _guided(flow, rows, options, trained, console, earlier)
     if isinstance(whole, Guided):
         guide_facts |= measure_guide(whole, rows.schema, rows.test, options.training.seed)
         guide_facts = {"guide": guide_facts}
@@ -151,8 +151,9 @@ def _guided(
     before = None if earlier is None or earlier.guided is None else copy.deepcopy(earlier.guided.guide)
     fresh = before is None
     guide = before or build_guide(schema, spread(rows.train, schema, seed), seed)
-    steps = trained["steps"] if "verdict" in trained else max(trained["steps"], FEW_STEPS)  # an average has no verdict
-    time_of = trained["seconds"]
+    steps, time_of = trained["training"]["steps"], trained["training"]["seconds"]
+    if "average" in trained:  # members stop early, and mixtures take no steps
+        steps = max(steps, options.training.steps or FEW_STEPS)
     facts = train_guide(guide, schema, train, rows.val, options.training, steps, time_of, console, fresh=fresh)
     return Guided(flow, guide.to(next(flow.parameters()).device)), facts
 
