@@ -54,6 +54,15 @@ def test_mixing_and_residual_networks(recipe: Callable[..., pf.Flow], features: 
     assert all(part.net.residual for part in flow.modules() if isinstance(part, Coupling | Autoregressive))
 
 
+@pytest.mark.parametrize("recipe", [pf.maf, pf.iaf, pf.realnvp, pf.nsf])
+def test_activation(recipe: Callable[..., pf.Flow]) -> None:
+    flow = recipe(3, layers=2, hidden=(8, 8), activation="silu", dtype=torch.float64)
+    assert {part.net.activation for part in flow.modules() if isinstance(part, Coupling | Autoregressive)} == {"silu"}
+    check_flow(randomize(flow, scale=0.2), torch.randn(6, 3, dtype=torch.float64))
+    with pytest.raises(ValueError, match="activation must be one of"):
+        recipe(3, activation="step")
+
+
 @pytest.mark.parametrize("coupling", [False, True])
 def test_networks_start_with_random_hidden_biases_and_zeros_at_the_end(coupling: bool) -> None:
     """With zeros the kinks of all rectifiers meet in one point, and flows of few features learn slowly."""

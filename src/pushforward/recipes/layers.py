@@ -24,7 +24,7 @@ from .placement import placed
 # is not inverted at all. A MAF also has logarithmic tails between the layers.
 TOTAL_LOG_SCALE, LAYER_LOG_SCALE, TAILS = 15.0, 5.0, 5.0
 
-Net = Mapping[str, Any]  # options of every network: context, hidden, residual
+Net = Mapping[str, Any]  # options of every network: context, hidden, residual, activation
 
 
 def flow_of(

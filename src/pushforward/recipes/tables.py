@@ -28,6 +28,7 @@ def maf(
     hidden: Sequence[int] = (128, 128),
     mixing: str = "reverse",
     residual: bool = False,
+    activation: str = "relu",
     linear: bool = False,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
@@ -47,6 +48,7 @@ def maf(
             "rotation", trained matrices that start as random rotations.
         residual: Whether the hidden layers after the first come in pairs that add to what they read; ``hidden`` is then
             an odd number of equal widths.
+        activation: Of the hidden units: "relu", "tanh", "elu", "gelu" or "silu".
         linear: Short for ``mixing="rotation"``: slower steps, and mostly a better density.
         device: Where the weights stand; PyTorch's default where it is None.
         dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
@@ -58,7 +60,7 @@ def maf(
         Papamakarios, Pavlakou, Murray (2017), arXiv:1705.07057. Lecture: "Gaussian autoregressive NF".
     """
     check(layers=layers)
-    net = {"context": context, "hidden": hidden, "residual": residual}
+    net = {"context": context, "hidden": hidden, "residual": residual, "activation": activation}
     parts = autoregressive(features, layers, affine(layers), net, "rotation" if linear else mixing, tails=TAILS)
     return flow_of(parts, features, context, device, dtype)
 
@@ -71,6 +73,7 @@ def iaf(
     hidden: Sequence[int] = (128, 128),
     mixing: str = "reverse",
     residual: bool = False,
+    activation: str = "relu",
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Flow:
@@ -81,7 +84,7 @@ def iaf(
     Reference:
         Kingma et al. (2016), arXiv:1606.04934.
     """
-    net = {"context": context, "hidden": hidden, "residual": residual}
+    net = {"context": context, "hidden": hidden, "residual": residual, "activation": activation}
     parts = autoregressive(features, layers, Affine(), net, mixing)
     return flow_of([Inverse(part) for part in reversed(parts)], features, context, device, dtype)
 
@@ -94,6 +97,7 @@ def realnvp(
     hidden: Sequence[int] = (128, 128),
     mixing: str = "reverse",
     residual: bool = False,
+    activation: str = "relu",
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Flow:
@@ -110,6 +114,7 @@ def realnvp(
         hidden: Widths of the hidden layers of each network; for images one width, once per residual block.
         mixing: As of :func:`maf`; for rows.
         residual: As of :func:`maf`; networks of images always are.
+        activation: As of :func:`maf`; for rows.
         device: Where the weights stand; PyTorch's default where it is None.
         dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
 
@@ -122,7 +127,7 @@ def realnvp(
     if not isinstance(features, int):
         return placed(image_realnvp(features, context=context, layers=layers, hidden=hidden), device, dtype)
     check(layers=layers)
-    net = {"context": context, "hidden": hidden, "residual": residual}
+    net = {"context": context, "hidden": hidden, "residual": residual, "activation": activation}
     return flow_of(couplings(features, layers, affine(layers), net, mixing), features, context, device, dtype)
 
 
@@ -183,6 +188,7 @@ def nsf(
     coupling: bool = False,
     mixing: str = "lu",
     residual: bool = False,
+    activation: str = "relu",
     linear: bool = False,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
@@ -200,6 +206,7 @@ def nsf(
         mixing: As of :func:`maf`.
         residual: Whether the hidden layers after the first come in pairs that add to what they read; ``hidden`` is then
             an odd number of equal widths.
+        activation: Of the hidden units: "relu", "tanh", "elu", "gelu" or "silu".
         linear: Short for ``mixing="rotation"``. Worth it where no feature stands for itself, as with pixels.
         device: Where the weights stand; PyTorch's default where it is None.
         dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
@@ -211,7 +218,7 @@ def nsf(
         Durkan, Bekasov, Murray, Papamakarios (2019), Neural Spline Flows, arXiv:1906.04032.
     """
     make = couplings if coupling else autoregressive
-    net = {"context": context, "hidden": hidden, "residual": residual}
+    net = {"context": context, "hidden": hidden, "residual": residual, "activation": activation}
     parts = make(features, layers, Spline(bins, bound), net, "rotation" if linear else mixing)
     return flow_of(parts, features, context, device, dtype)
 
