@@ -75,7 +75,8 @@ def encode_partly(model: FittedTable, frame: pl.DataFrame, source: str, first: i
     schema = model.schema
     absent = [name for name in schema.names if name not in frame.columns]
     if len(absent) == len(schema.names):
-        raise InputError(f"{source}: has no column {listed(map(repr, schema.names))}, which the model has")
+        lacks = [*absent, *(name for name in schema.given_names if name not in frame.columns)]
+        raise InputError(f"{source}: has no column {listed(map(repr, lacks))}, which the model has")
     if absent:
         guide_of(model, f"needs the column {absent[0]!r}, which {source} lacks")
         frame = frame.with_columns(pl.lit(None).alias(name) for name in absent)
