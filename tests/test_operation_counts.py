@@ -12,9 +12,9 @@ from torch import nn
 import pushforward as pf
 from pushforward.transforms import seam
 
-if seam._imported() is None or seam._SHUT.get():
+if seam.imported() is None or seam.SHUT.get():
     pytest.skip("the fast room is shut or was deleted", allow_module_level=True)
-from pushforward.fused.planner import Masked
+from pushforward.fused.rows import Masked
 
 
 @pytest.mark.parametrize("family", operation_counts.SIZES)

@@ -11,5 +11,5 @@ collect_ignore_glob = [] if find_spec("pushforward.fused") else ["test_*.py"]
 
 @pytest.fixture(autouse=True)
 def _open():
-    if seam._SHUT.get():
+    if seam.SHUT.get():
         pytest.skip("the fast room is shut by PUSHFORWARD_FUSED=0")

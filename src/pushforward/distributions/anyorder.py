@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..nets.subset import SubsetNet
-from ..numerics import tails
+from ..numerics import affine
 from ..numerics.indicators import indicators
 from ..transforms.base import Transform
 from ..transforms.elementwise import Identity
@@ -275,7 +275,7 @@ class AnyOrder(Density):
         """What the network reads of entry j, ``(inputs of j, n)``."""
         if self.classes[j]:
             return indicators(v[:, None], [self.classes[j]], v.dtype).t()
-        return torch.stack([tails.forward(v, TAILS)[0], torch.ones_like(v)])
+        return torch.stack([affine.log_tails(v, TAILS)[0], torch.ones_like(v)])
 
     def _all(self, v: Tensor, params: Tensor) -> Tensor:
         """log-densities of all entries, ``(features, n)``; numbers together."""
@@ -300,7 +300,7 @@ class AnyOrder(Density):
     def _number(self, v: Tensor, params: Tensor) -> Tensor:
         """log-densities of standardised numbers ``(numbers, n)``."""
         params = params.view(len(v), -1, v.shape[1]).movedim(0, -1)  # (parameters, n, numbers)
-        t, slope = tails.forward(v.t(), TAILS)
+        t, slope = affine.log_tails(v.t(), TAILS)
         t, more = self.affine(t, params[:2])
         z, most = self.spline(t, params[2:])
         return (-0.5 * z.square() - _HALF_LOG_TWO_PI + slope + more + most).t()
@@ -322,6 +322,6 @@ class AnyOrder(Density):
         z = z[:, None] * temperature
         t, slope = self.spline.inverse(z, params[2:, :, None])
         t, more = self.affine.inverse(t, params[:2, :, None])
-        v, most = tails.inverse(t, TAILS)
+        v, most = affine.inverse_log_tails(t, TAILS)
         log_p = -0.5 * z.square() - _HALF_LOG_TWO_PI - slope - more - most
         return v[:, 0], log_p[:, 0]

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from ..saving.config import Configurable
-from ..transforms.elementwise import sum_event
+from ..transforms.base import sum_event
 from .view import DensityView
 
 

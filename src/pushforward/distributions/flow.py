@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from ..transforms.base import Transform
-from ..transforms.compose import Compose
+from ..transforms.compose import Compose, plan
 from ..transforms.domain import domain
-from ..transforms.seam import compile_blocks, plan
+from ..transforms.seam import compile_blocks
 from .base import Density, StandardNormal
 
 

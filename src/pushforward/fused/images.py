@@ -22,6 +22,7 @@ from ..transforms.splits import Channel
 from . import spline
 from .affine import Affine as FusedAffine
 from .layout import channel_first
+from .watched import watched
 
 
 class ImageSteps:
@@ -68,8 +69,7 @@ class ImageSteps:
 
 
 def _of_images(transform: Transform) -> bool:
-    watched = transform._forward_hooks or transform._forward_pre_hooks or transform._compiled_call_impl
-    return transform.event_dim == transform.out_event_dim == 3 and not watched
+    return transform.event_dim == transform.out_event_dim == 3 and not watched(transform)
 
 
 def _can_build(transform: Transform) -> bool:

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from ..numerics import affine
 from ..numerics import spline as plain_spline
-from ..numerics import tails as log_tails
 from ..transforms.scalar import Scalar
 from . import spline
 from .network import nbytes
@@ -83,7 +82,7 @@ class AffineMap(NamedTuple):
         z, log_slope = (affine.inverse if inverse else affine.forward)(x, mu, raw, self.limit)
         if self.tails is None:
             return z, log_slope
-        z, log_tail = log_tails.forward(z, self.tails)
+        z, log_tail = affine.log_tails(z, self.tails)
         return z, log_slope + log_tail
 
     def solve(self, z: Tensor, params: Tensor, out: Tensor) -> None:

@@ -1,6 +1,11 @@
-r"""The affine scalar map with a softly clamped log-scale.
+r"""The affine scalar map with a softly clamped log-scale, and the logarithmic tails that keep its results in reach.
 
 .. math:: z = (x - \mu)\, e^{-s},\quad x = z\, e^{s} + \mu,\quad s = \frac{r}{1 + |r| / \mathrm{limit}}
+
+Tails are the identity within a bound b, logarithmic beyond it, with one slope at the bound:
+
+.. math:: z = \bar x\,(1 + \log a),\quad \frac{dz}{dx} = \frac1a,\quad
+    \bar x = \min(\max(x, -b), b),\quad a = \max(|x| / b,\, 1)
 
 Reference:
     Lecture: "Gaussian autoregressive NF", "RealNVP".
@@ -8,6 +13,7 @@ Reference:
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -26,3 +32,17 @@ def inverse(z: Tensor, mu: Tensor, raw: Tensor, limit: float) -> tuple[Tensor, T
 def soft_clamp(raw: Tensor, limit: float) -> Tensor:
     """s = r / (1 + |r| / limit): within (-limit, limit), symmetric about 0, of slope 1 there."""
     return raw / (1 + raw.abs() / limit)
+
+
+def log_tails(x: Tensor, bound: float) -> tuple[Tensor, Tensor]:
+    """z and log dz/dx = -log a, of the shape of x."""
+    log = (
+        F.relu(x.abs() - bound) / bound
+    ).log1p()  # log a; a rectifier's slope is 0 at the bound, where a clamp's is 1
+    return x.clamp(-bound, bound) * (1 + log), -log
+
+
+def inverse_log_tails(z: Tensor, bound: float) -> tuple[Tensor, Tensor]:
+    """x and log dx/dz = log a, of the shape of z."""
+    log = F.relu(z.abs() - bound) / bound
+    return z.clamp(-bound, bound) * log.exp(), log

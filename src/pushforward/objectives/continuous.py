@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from ..distributions.flow import Flow
-from ..transforms.base import Transform
+from ..transforms.base import Transform, sum_event
 from ..transforms.compose import Compose
 from ..transforms.continuous import Continuous
-from ..transforms.elementwise import sum_event
 from .divergences import Objective, weighted_mean
 
 

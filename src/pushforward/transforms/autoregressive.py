@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..nets.made import MADE
-from ..numerics import tails as log_tails
+from ..numerics import affine
 from .base import Transform
 from .scalar import Scalar
 
@@ -67,7 +67,7 @@ class Autoregressive(Transform):
         x = reordered(x, self.order)
         z, log_slope = self.scalar(x, self.net(x, context))
         if self.tails is not None:
-            z, log_tail = log_tails.forward(z, self.tails)
+            z, log_tail = affine.log_tails(z, self.tails)
             log_slope = log_slope + log_tail
         return reordered(z, self.back), log_slope.sum(-1)
 
@@ -75,7 +75,7 @@ class Autoregressive(Transform):
         z = reordered(z, self.order)
         log_tail = torch.zeros_like(z)
         if self.tails is not None:
-            z, log_tail = log_tails.inverse(z, self.tails)
+            z, log_tail = affine.inverse_log_tails(z, self.tails)
         jacobi = self.inversion == "jacobi" and not torch.is_grad_enabled()
         x, log_slope = (self._by_passes if jacobi else self._by_feature)(z, context)
         return reordered(x, self.back), (log_slope + log_tail).sum(-1)

@@ -57,3 +57,8 @@ class Transform(Configurable):
             ValueError: nothing in this transform depends on time.
         """
         raise ValueError(f"t={t!r}, but {type(self).__name__} is discrete: only continuous flows have a density at t")
+
+
+def sum_event(values: Tensor, event_dim: int) -> Tensor:
+    """Sums the trailing ``event_dim`` dimensions; the batch's shape is left."""
+    return values.sum(tuple(range(-event_dim, 0))) if event_dim else values

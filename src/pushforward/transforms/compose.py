@@ -6,10 +6,20 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, overload
 
+import torch
 from torch import Tensor, nn
 
 from .base import Transform
-from .seam import plan
+from .seam import SHUT, imported
+
+
+def plan(transforms: Sequence[Transform], like: Tensor) -> Sequence[Transform]:
+    """The maps to call one after the other in place of the transforms: faster ones, or these themselves where a
+    compiler traces the call, or where the fast room is shut (:mod:`.seam`)."""
+    if torch.compiler.is_compiling() or SHUT.get():
+        return transforms
+    room = imported()
+    return transforms if room is None else room.plan(transforms, like)
 
 
 class Compose(Transform):

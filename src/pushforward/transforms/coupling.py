@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from .base import Transform
-from .elementwise import sum_event
+from .base import Transform, sum_event
 from .scalar import Scalar
 from .splits import Split
 

@@ -21,8 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..nets.conv import ConvNet
-from .base import Transform
-from .elementwise import Elementwise, sum_event
+from .base import Transform, sum_event
+from .elementwise import Elementwise
 
 
 class Dequantise(Transform):

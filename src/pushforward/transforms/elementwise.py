@@ -10,13 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..numerics import tails
-from .base import Transform
-
-
-def sum_event(values: Tensor, event_dim: int) -> Tensor:
-    """Sums the trailing ``event_dim`` dimensions; the batch's shape is left."""
-    return values.sum(tuple(range(-event_dim, 0))) if event_dim else values
+from ..numerics import affine
+from .base import Transform, sum_event
 
 
 class Elementwise(Transform):
@@ -202,11 +197,11 @@ class LogTails(Transform):
         self.bound, self.event_dim = float(bound), event_dim
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        z, log_slope = tails.forward(x, self.bound)
+        z, log_slope = affine.log_tails(x, self.bound)
         return z, sum_event(log_slope, self.event_dim)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        x, log_slope = tails.inverse(z, self.bound)
+        x, log_slope = affine.inverse_log_tails(z, self.bound)
         return x, sum_event(log_slope, self.event_dim)
 
 

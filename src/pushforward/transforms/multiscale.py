@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .base import Transform
-from .seam import plan
+from .compose import plan
 
 
 class Squeeze(Transform):

@@ -12,10 +12,9 @@ import torch
 from torch import Tensor
 
 from ..numerics.eager import eager
-from .base import Transform
+from .base import Transform, sum_event
 from .compose import Compose
 from .coupling import Coupling
-from .elementwise import sum_event
 
 
 class Reversible(Transform):

@@ -1,9 +1,9 @@
 """The one door to the fast room: what runs in place of the formulas where that is faster, and how to keep it shut.
 
-Compositions ask :func:`plan`, densities that are drawn feature by feature ask :func:`generate`, ``Flow.compile`` asks
-:func:`compile_blocks`. Nothing else knows that ``pushforward.fused`` exists. The room stands above the transforms,
-whose kinds it has to know, so it is looked up by name when it is first asked; where its folder is missing, or shut by
-``PUSHFORWARD_FUSED=0`` or :func:`plain`, the formulas themselves run.
+Compositions ask for a plan (``compose.py``), densities that are drawn feature by feature ask :func:`generate`,
+``Flow.compile`` asks :func:`compile_blocks`. Nothing else knows that ``pushforward.fused`` exists. The room stands
+above the transforms, whose kinds it has to know, so it is looked up by name when it is first asked; where its folder is
+missing, or shut by ``PUSHFORWARD_FUSED=0`` or :func:`plain`, the formulas themselves run.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import importlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..nets.made import MADE
     from .base import Transform
 
-_SHUT: ContextVar[bool] = ContextVar("shut", default=os.environ.get("PUSHFORWARD_FUSED", "1") == "0")
+SHUT: ContextVar[bool] = ContextVar("shut", default=os.environ.get("PUSHFORWARD_FUSED", "1") == "0")
 
 
 @contextmanager
@@ -32,17 +32,11 @@ def plain() -> Iterator[None]:
 
     ``PUSHFORWARD_FUSED=0`` in the environment does the same for a whole process. Results agree to rounding.
     """
-    token = _SHUT.set(True)
+    token = SHUT.set(True)
     try:
         yield
     finally:
-        _SHUT.reset(token)
-
-
-def plan(transforms: Sequence[Transform], like: Tensor) -> Sequence[Transform]:
-    """The maps to call one after the other in place of the transforms: these themselves where nothing is faster."""
-    room = _room()
-    return transforms if room is None else room.plan(transforms, like)
+        SHUT.reset(token)
 
 
 def generate(
@@ -71,20 +65,20 @@ def compile_blocks(transform: Transform, **options: Any) -> None:
 
 def free_memory() -> None:
     """Gives all memory back that fast functions keep for their next call."""
-    room = _imported()
+    room = imported()
     if room is not None:
         room.free_memory()
 
 
 def _room() -> Any:
     """The fast room, or None where it is shut, missing, or a compiler traces the call."""
-    if torch.compiler.is_compiling() or _SHUT.get():
+    if torch.compiler.is_compiling() or SHUT.get():
         return None
-    return _imported()
+    return imported()
 
 
 @functools.cache
-def _imported() -> Any:
+def imported() -> Any:
     name = f"{__package__.rpartition('.')[0]}.fused"
     try:
         return importlib.import_module(name)

@@ -1,0 +1,205 @@
+"""Couplings and autoregressive transforms of rows, run by stacks of networks with their scalar maps."""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+import torch.nn.functional as F
+from torch import Size, Tensor, nn
+
+from ..nets.made import MADE
+from ..nets.mlp import MLP, Perceptron
+from ..numerics import affine
+from ..transforms.autoregressive import Autoregressive
+from ..transforms.base import Transform
+from ..transforms.coupling import Coupling
+from ..transforms.scalar import Affine, Scalar, Spline
+from ..transforms.splits import Alternate, Half
+from . import stack
+from .incremental import Schedule, Sequential
+from .layout import planes, unplanes
+from .maps import AffineMap, AnyMap, SplineMap
+from .network import Shape
+from .staircase import full, staircase
+from .watched import watched
+
+
+class Couplings:
+    """Couplings of the same two parts of an event, one after the other."""
+
+    def __init__(self, coupling: Coupling, parts: tuple[tuple[int, int, int], ...]) -> None:
+        self.couplings, self.parts, self.links = [coupling], parts, [_coupling_link(coupling, 0)]
+
+    @classmethod
+    def make(cls, transform: Transform, like: Tensor) -> Couplings | None:
+        if type(transform) is not Coupling or not _known(transform.net, MLP) or _scalar_map(transform.scalar) is None:
+            return None
+        parts = _parts(transform)
+        return None if parts is None else cls(transform, parts)
+
+    def take(self, transform: Transform) -> bool:
+        """Whether the next transform is a coupling of the same parts, and taken in."""
+        if type(transform) is not Coupling or watched(transform) or not _known(transform.net, MLP):
+            return False
+        parts = _parts(transform)
+        if parts not in (self.parts, self.parts[::-1]) or _scalar_map(transform.scalar) is None:
+            return False
+        self.couplings.append(transform)
+        self.links.append(_coupling_link(transform, int(parts != self.parts)))
+        return True
+
+    def __call__(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self._run(x, context, inverse=False)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self._run(z, context, inverse=True)
+
+    def generate(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.inverse(z, context)[0]
+
+    def _run(self, x: Tensor, context: Tensor | None, inverse: bool) -> tuple[Tensor, Tensor]:
+        batch, way = x.shape[:-1], slice(None, None, -1 if inverse else 1)
+        couplings, links = self.couplings[way], tuple(self.links[way])
+        params = [p for coupling in couplings for p in _parameters(coupling.net, context, batch)]
+        z, logdet = stack.run(planes(x), stack.Plan(self.parts, links, inverse), params)
+        return unplanes(z, batch), logdet.view(batch)
+
+
+class Masked:
+    """An autoregressive transform: one link over the whole event forwards, step by step back."""
+
+    def __init__(self, transform: Autoregressive, forward: AffineMap | SplineMap | None) -> None:
+        self.transform, self.map = transform, forward
+
+    @classmethod
+    def make(cls, transform: Transform, like: Tensor) -> Masked | None:
+        if type(transform) is not Autoregressive or not _known(transform.net, MADE) or transform.inversion == "jacobi":
+            return None
+        scalar_map = _scalar_map(transform.scalar)
+        if isinstance(scalar_map, AffineMap):
+            scalar_map = scalar_map._replace(tails=transform.tails)
+        return cls(transform, None if transform.tails is not None and isinstance(scalar_map, SplineMap) else scalar_map)
+
+    def __call__(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        transform, batch = self.transform, x.shape[:-1]
+        if self.map is None:
+            return transform(x, context)  # type: ignore[no-any-return]
+        net: MADE = transform.net
+        parts = ((0, net.features, 1),)
+        link = stack.Link(_shape(net), self.map, 0, 0)
+        taken, back = transform.order, transform.back
+        order = None if taken is None or back is None else stack.Order(taken, back)
+        params = _parameters(net, context, batch)
+        z, logdet = stack.run(planes(x), stack.Plan(parts, (link,), False), params, order)
+        return unplanes(z, batch), logdet.view(batch)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        transform, batch = self.transform, z.shape[:-1]
+        y, log_tail = self._untailed(planes(z))
+        x, log_slope = sequential(transform.net, context, batch).invert(y, self._inverse_map())
+        logdet = (log_slope if log_tail is None else log_slope + log_tail).sum(0)
+        return unplanes(_taken(x, transform.back, transform.order), batch), logdet.view(batch)
+
+    def generate(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        if torch.is_grad_enabled():
+            return self.inverse(z, context)[0]
+        transform, batch = self.transform, z.shape[:-1]
+        y, _ = self._untailed(planes(z))
+        x = sequential(transform.net, context, batch).solve(y, self._inverse_map())
+        return unplanes(_taken(x, transform.back, transform.order), batch)
+
+    def _untailed(self, z: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The features in the network's order, before the tails, and their log-slopes."""
+        z = _taken(z, self.transform.order, self.transform.back)
+        return (z, None) if self.transform.tails is None else affine.inverse_log_tails(z, self.transform.tails)
+
+    def _inverse_map(self) -> Any:
+        return _scalar_map(self.transform.scalar) or AnyMap(self.transform.scalar)
+
+
+class _Reordered(torch.autograd.Function):
+    """Features in another order. The gradient only undoes it, where that of a selection in general adds up."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, order: Tensor, back: Tensor) -> Tensor:
+        ctx.order, ctx.back = order, back
+        return x.index_select(0, order)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        return _Reordered.apply(grad, ctx.back, ctx.order), None, None
+
+
+def _taken(x: Tensor, order: Tensor | None, back: Tensor | None) -> Tensor:
+    return x if order is None else _Reordered.apply(x, order, back)
+
+
+_SHAPES: WeakKeyDictionary[nn.Module, Shape] = WeakKeyDictionary()
+_SCHEDULES: WeakKeyDictionary[nn.Module, Schedule] = WeakKeyDictionary()
+
+
+def _known(net: nn.Module, kind: type[Perceptron]) -> bool:
+    """Whether a network is just what its class says: rectified, not watched, with parameters of its own."""
+    plain = type(net) is kind and net.activation == "relu" and not watched(net)
+    return plain and type(net.weights) is type(net.biases) is nn.ParameterList
+
+
+def _scalar_map(scalar: Scalar) -> AffineMap | SplineMap | None:
+    if type(scalar) is Affine:
+        return AffineMap(scalar.limit, None)
+    return SplineMap(scalar.bins, scalar.bound) if type(scalar) is Spline else None
+
+
+def _parts(coupling: Coupling) -> tuple[tuple[int, int, int], ...] | None:
+    """The kept and the moved part of an event, where they are slices."""
+    split = coupling.split
+    features = getattr(split, "kept", 0) + getattr(split, "moved", 0)
+    if type(split) is Half:
+        parts = (0, split.cut, 1), (split.cut, features, 1)
+        return parts[::-1] if split.swap else parts
+    if type(split) is Alternate:
+        return (split.start, features, 2), (1 - split.start, features, 2)
+    return None
+
+
+def _coupling_link(coupling: Coupling, read: int) -> stack.Link:
+    scalar_map = _scalar_map(coupling.scalar)
+    assert scalar_map is not None
+    return stack.Link(_shape(coupling.net), scalar_map, read, 1 - read)  # type: ignore[arg-type]
+
+
+def _shape(net: Any) -> Shape:
+    found = _SHAPES.get(net)
+    if found is None or found.residual != net.residual or len(found.layers) != len(net.weights):
+        if isinstance(net, MADE):
+            layers = tuple(
+                staircase(rows, columns) for columns, rows in zip(net.degrees, net.degrees[1:], strict=False)
+            )
+        else:
+            layers = tuple(full(*weight.shape) for weight in net.weights)
+        found = _SHAPES[net] = Shape(layers, isinstance(net, MADE), net.residual)
+    return found
+
+
+def _parameters(net: Any, context: Tensor | None, batch: Size) -> list[Tensor]:
+    """Weights and biases in turn; the context is part of the first bias, which it makes ``(units, n)`` where the events
+    have contexts of their own."""
+    # without the lookups by name of a ParameterList, which take longer than a small matrix product
+    weights, biases = net.weights._parameters.values(), net.biases._parameters.values()
+    params = [p for pair in zip(weights, biases, strict=True) for p in pair]
+    if net.context_weight is not None and context is not None:
+        if context.shape[:-1].numel() == 1:
+            params[1] = F.linear(context.reshape(-1), net.context_weight, params[1])
+        else:
+            given = planes(context.expand(*batch, context.shape[-1]))
+            params[1] = torch.addmm(params[1][:, None], net.context_weight, given)
+    return params
+
+
+def sequential(net: MADE, context: Tensor | None, batch: Size) -> Sequential:
+    schedule = _SCHEDULES.get(net)
+    if schedule is None or schedule.shape is not _shape(net):
+        schedule = _SCHEDULES[net] = Schedule(net.degrees[:-1], net.num_params, _shape(net))
+    return Sequential(schedule, _parameters(net, context, batch), net.masks())
