@@ -129,6 +129,7 @@ class Guided(Density):
             asked &= self._poor(weights)
             start, stop = stop, min(4 * stop, most)
         value, error, count = weights.answer()
+        asked &= count < FEW  # where draws count, an error is said, and no path is worth its time
         for some in _pieces(asked, BATCH // PARTICLES):
             _, value[some], error[some] = self._annealed(rows[some], PARTICLES)
             count[some] = 1 / (error[some].square() + 1 / PARTICLES)
