@@ -1,7 +1,8 @@
 # Every target sets itself up: a virtual environment in .venv, the install with the extras it needs, then the job.
 #
 #   make demo               from a real table to a density, samples and a report; DATA=my.csv for your own table
-#   make test               the whole test suite
+#   make test               the whole test suite, and the contract without the fast room
+#   make test-plain         the contract with the fast room shut, and with its folder deleted
 #   make lint | docs
 #   make bench              every benchmark against every peer, about 40 minutes; QUICK=1 for a look in 5
 #
@@ -12,14 +13,21 @@ PYTEST ?=
 DATA ?=
 BIN := .venv/bin
 
-.PHONY: demo test lint docs bench clean
+.PHONY: demo test test-plain lint docs bench clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/demo.stamp
 	$(BIN)/pushforward demo $(if $(DATA),"$(DATA)")
 
-test: .venv/dev.stamp
+test: test-plain
 	$(BIN)/python -m pytest $(PYTEST)
+
+# The formulas alone: PUSHFORWARD_FUSED=0, then a copy of the package in which fused/ does not exist.
+PLAIN := tests/test_contract.py tests/test_golden.py tests/transforms/test_autoregressive.py
+test-plain: .venv/dev.stamp
+	PUSHFORWARD_FUSED=0 $(BIN)/python -m pytest $(PLAIN)
+	rm -rf build/plain && mkdir -p build/plain && cp -r src/pushforward build/plain && rm -r build/plain/pushforward/fused
+	PYTHONPATH=build/plain $(BIN)/python -m pytest $(PLAIN)
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff format --check .
@@ -34,7 +42,7 @@ bench: .venv/bench.stamp
 	$(BIN)/python benchmarks/all.py $(if $(QUICK),--quick)
 
 clean:
-	rm -rf .venv docs/_build demo dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf .venv docs/_build demo dist build .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 # A stamp says that the extra of its name is installed; a changed pyproject.toml installs again.
 .venv/%.stamp: pyproject.toml | .venv/bin/pip

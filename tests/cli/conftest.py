@@ -8,28 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 import pytest
+from mixed_tables import QUICK, mixed_table
 from picture_files import QUICK as QUICK_IMAGES
 from picture_files import halves
 
 from pushforward.cli import app as cli
-
-QUICK = ["--flow", "maf", "--layers", "2", "--hidden", "16", "--steps", "200", "--lr", "0.01", "--quiet"]
-
-
-def mixed_table(rows: int = 600, seed: int = 0) -> pl.DataFrame:
-    """Sizes, prices, counts and a colour, all of which hang together."""
-    rng = np.random.default_rng(seed)
-    size = rng.gamma(3.0, 1.0, rows)
-    return pl.DataFrame(
-        {
-            "size": size,
-            "price": np.round(np.exp(4 + np.log(size) + 0.3 * rng.normal(size=rows))),
-            "count": rng.poisson(size),
-            "colour": rng.choice(["red", "green", "blue"], rows),
-        }
-    )
 
 
 @pytest.fixture(scope="session")

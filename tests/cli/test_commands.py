@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from conftest import QUICK, mixed_table
+from mixed_tables import QUICK, mixed_table
 
 import pushforward as pf
 from pushforward.cli import app as cli

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from conftest import QUICK
+from mixed_tables import QUICK
 
 Run = Callable[..., Any]
 
