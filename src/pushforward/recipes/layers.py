@@ -14,7 +14,8 @@ from ..transforms.autoregressive import Autoregressive
 from ..transforms.base import Transform
 from ..transforms.compose import Compose
 from ..transforms.coupling import Coupling
-from ..transforms.linear import PLU, Permutation
+from ..transforms.linear import PLU
+from ..transforms.permutation import Permutation
 from ..transforms.scalar import Affine, Scalar
 from ..transforms.splits import Half
 from .placement import placed

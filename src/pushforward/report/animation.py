@@ -16,8 +16,8 @@ from ..distributions.flow import Flow
 from ..transforms.base import Transform
 from ..transforms.compose import Compose
 from ..transforms.elementwise import Columns, Elementwise
-from ..transforms.linear import Permutation
 from ..transforms.normalization import Standardize
+from ..transforms.permutation import Permutation
 from ..transforms.precision import Precision
 from .model import Model
 

@@ -35,10 +35,8 @@ from .elementwise import Softplus as Softplus
 from .elementwise import Tanh as Tanh
 from .linear import PLU as PLU
 from .linear import QR as QR
-from .linear import Diagonal as Diagonal
 from .linear import Linear as Linear
 from .linear import Matrix as Matrix
-from .linear import Permutation as Permutation
 from .linear import Triangular as Triangular
 from .marginals import Marginals as Marginals
 from .multiscale import Multiscale as Multiscale
@@ -46,6 +44,8 @@ from .multiscale import Squeeze as Squeeze
 from .normalization import ActNorm as ActNorm
 from .normalization import Standardize as Standardize
 from .normalization import Whiten as Whiten
+from .permutation import Diagonal as Diagonal
+from .permutation import Permutation as Permutation
 from .reversible import Reversible as Reversible
 from .scalar import Affine as Affine
 from .scalar import Scalar as Scalar

@@ -1,8 +1,8 @@
-"""Linear flows z = W x: permutations, diagonal and triangular maps, and decomposed matrices."""
+"""Linear flows z = W x with a matrix W: full, triangular, or decomposed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -11,62 +11,6 @@ from torch import Tensor, nn
 
 from ..numerics.matrices import reflect, solve_rows, starting_matrix, triangle, with_log_diagonal
 from .base import Transform
-
-
-class Permutation(Transform):
-    r"""z_j = x_{order[j]}. :math:`\log|\det| = 0`; O(m) in both directions.
-
-    Args:
-        order: A permutation of 0 … m-1.
-
-    Raises:
-        ValueError: ``order`` is no permutation.
-
-    Reference:
-        Lecture: "Jacobian structure", case 1.
-    """
-
-    order: Tensor
-    back: Tensor
-
-    def __init__(self, order: Sequence[int] | Tensor) -> None:
-        super().__init__()
-        order = torch.as_tensor(order, dtype=torch.long)
-        if order.dim() != 1 or not torch.equal(order.sort().values, torch.arange(len(order))) or len(order) == 0:
-            last = max(order.numel() - 1, 0)
-            raise ValueError(f"order must be a permutation of 0 to {last}, one after the other, got {order.tolist()}")
-        self.register_buffer("order", order)
-        self.register_buffer("back", order.argsort())
-
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return x.index_select(-1, self.order), x.new_zeros(x.shape[:-1])
-
-    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return z.index_select(-1, self.back), z.new_zeros(z.shape[:-1])
-
-
-class Diagonal(Transform):
-    r"""z = exp(log_scale) · x + shift. :math:`\log|\det| = \sum_j \mathrm{log\_scale}_j`; O(m) in both directions.
-
-    Args:
-        features: m, the features of an event.
-
-    Reference:
-        Lecture: "Linear normalizing flows", diagonal matrix.
-    """
-
-    def __init__(self, features: int) -> None:
-        super().__init__()
-        if features < 1:
-            raise ValueError(f"features must be at least 1, got features={features}")
-        self.log_scale = nn.Parameter(torch.zeros(features))
-        self.shift = nn.Parameter(torch.zeros(features))
-
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return x * self.log_scale.exp() + self.shift, self.log_scale.sum().expand(x.shape[:-1])
-
-    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return (z - self.shift) * (-self.log_scale).exp(), (-self.log_scale.sum()).expand(z.shape[:-1])
 
 
 class Matrix(Transform):
