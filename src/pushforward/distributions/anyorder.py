@@ -12,17 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from ..nets.subset import SubsetNet
-from ..numerics import affine
 from ..numerics.indicators import indicators
 from ..transforms.base import Transform
 from ..transforms.elementwise import Identity
 from ..transforms.precision import Precision
 from ..transforms.scalar import Affine, Spline
 from .base import Density
-
-TAILS = 5.0  # standard deviations beyond which a number is taken on a logarithmic scale
-LOG_SCALE = 7.0  # the bound of a conditional's log-scale
-_HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
+from .entry import LOG_SCALE, category_log_prob, draw_category, draw_number, network_inputs, number_log_prob
 
 
 class AnyOrder(Density):
@@ -212,7 +208,7 @@ class AnyOrder(Density):
             v, log_p = self._draw(j, z[some, j], params, temperature)
             x[some, j], slope = self._in_units(j, v.to(x.dtype))
             log_q[some] += log_p - slope.to(log_q)
-            read[self._rows_read[j], some] = self._inputs(j, v)
+            read[self._rows_read[j], some] = network_inputs(self.classes[j], v)
         return x.view(*batch, len(self.classes)), log_q.view(batch)
 
     @torch.no_grad()
@@ -263,7 +259,7 @@ class AnyOrder(Density):
             slope = slope + torch.where(holes, 0.0, more)
         v = (x - self.loc[0, :, None] - self.loc[1, :, None]) / self.scale[:, None]  # categories stay as they are
         v = torch.where(holes, 0.0, v).to(self.loc.dtype).contiguous()
-        return v, torch.cat([self._inputs(j, row) for j, row in enumerate(v)]), slope.to(self.loc.dtype)
+        return v, torch.cat([network_inputs(self.classes[j], row) for j, row in enumerate(v)]), slope.to(self.loc.dtype)
 
     def _in_units(self, j: int, v: Tensor) -> tuple[Tensor, Tensor]:
         """Standardised entries in their units, and log dx/dv."""
@@ -271,57 +267,28 @@ class AnyOrder(Density):
         x, slope = self.first[j].inverse(x) if self.first else (x, torch.zeros_like(x))
         return x, slope + self.scale[j].log()
 
-    def _inputs(self, j: int, v: Tensor) -> Tensor:
-        """What the network reads of entry j, ``(inputs of j, n)``."""
-        if self.classes[j]:
-            return indicators(v[:, None], [self.classes[j]], v.dtype).t()
-        return torch.stack([affine.log_tails(v, TAILS)[0], torch.ones_like(v)])
-
     def _all(self, v: Tensor, params: Tensor) -> Tensor:
         """log-densities of all entries, ``(features, n)``; numbers together."""
         parts: dict[int, Tensor] = {}
         for j, size in enumerate(self.classes):
             if size:
                 rows = self.net.rows[j]
-                parts[j] = self._category(size, v[j], params[rows.start : rows.stop])
+                parts[j] = category_log_prob(size, v[j], params[rows.start : rows.stop])
         if self._numbers:
             where = [row for j in self._numbers for row in self.net.rows[j]]
             own = params if len(where) == len(params) else params[where]
-            found = self._number(v if len(where) == len(params) else v[self._numbers], own)
+            found = number_log_prob(self.affine, self.spline, v if len(where) == len(params) else v[self._numbers], own)
             parts |= {j: found[k] for k, j in enumerate(self._numbers)}
         return torch.stack([parts[j] for j in range(len(self.classes))])
 
     def _entry(self, j: int, v: Tensor, params: Tensor) -> Tensor:
         """log-densities of entry j alone, ``(n,)``."""
         if self.classes[j]:
-            return self._category(self.classes[j], v, params)
-        return self._number(v[None], params)[0]
-
-    def _number(self, v: Tensor, params: Tensor) -> Tensor:
-        """log-densities of standardised numbers ``(numbers, n)``."""
-        params = params.view(len(v), -1, v.shape[1]).movedim(0, -1)  # (parameters, n, numbers)
-        t, slope = affine.log_tails(v.t(), TAILS)
-        t, more = self.affine(t, params[:2])
-        z, most = self.spline(t, params[2:])
-        return (-0.5 * z.square() - _HALF_LOG_TWO_PI + slope + more + most).t()
-
-    @staticmethod
-    def _category(size: int, code: Tensor, logits: Tensor) -> Tensor:
-        """log-probabilities of codes ``(n,)``; -inf for one outside the range."""
-        known = (code >= 0) & (code < size) & (code == code.floor())
-        found = logits.log_softmax(0).gather(0, code.where(known, 0).long()[None])[0]
-        return found.masked_fill(~known, -math.inf)
+            return category_log_prob(self.classes[j], v, params)
+        return number_log_prob(self.affine, self.spline, v[None], params)[0]
 
     def _draw(self, j: int, z: Tensor, params: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
         """Entry j from noise, standardised where it is a number, and its log-density as such; both ``(n,)``."""
         if self.classes[j]:
-            logits = params / temperature
-            u = 0.5 * torch.erfc(-z * math.sqrt(0.5))
-            code = (u >= logits.softmax(0).cumsum(0)[:-1]).sum(0).to(z.dtype)
-            return code, self._category(self.classes[j], code, params)
-        z = z[:, None] * temperature
-        t, slope = self.spline.inverse(z, params[2:, :, None])
-        t, more = self.affine.inverse(t, params[:2, :, None])
-        v, most = affine.inverse_log_tails(t, TAILS)
-        log_p = -0.5 * z.square() - _HALF_LOG_TWO_PI - slope - more - most
-        return v[:, 0], log_p[:, 0]
+            return draw_category(self.classes[j], z, params, temperature)
+        return draw_number(self.affine, self.spline, z * temperature, params)
