@@ -1,0 +1,190 @@
+"""What the scikit-learn estimators of ``sklearn.py`` share: parameters, training, and checks of what they are given."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..distributions.base import Density
+from ..distributions.flow import Flow
+from ..models.console import Console
+from ..recipes.by_name import flow_by_name, learning_rate
+from ..tables.density import TableDensity
+from ..tables.formats.frames import from_frame
+from ..tables.read import WEIGHTS, Read, read_any
+from ..training.averages import fit_by_name, wants_average
+from ..training.fit import fit as train
+from ..transforms.compose import Compose
+from ..transforms.normalization import Standardize
+
+try:
+    from sklearn.base import BaseEstimator, DensityMixin
+    from sklearn.utils import check_random_state
+    from sklearn.utils.validation import _check_sample_weight
+
+    # sklearn.py takes these two from here, so that the sentence below tells of a missing scikit-learn.
+    from sklearn.utils.validation import check_is_fitted as check_is_fitted
+    from sklearn.utils.validation import validate_data as validate_data
+except ImportError:
+    raise ImportError(
+        "FlowDensity and ConditionalFlowDensity need scikit-learn 1.6 or newer: pip install 'pushforward[sklearn]'"
+    ) from None
+
+
+class FlowEstimator(DensityMixin, BaseEstimator):
+    """The parameters that both estimators share; see :class:`FlowDensity`."""
+
+    flow_: Density
+    table_: TableDensity | None
+    history_: list[dict[str, Any]]
+
+    def __init__(
+        self,
+        flow: str = "nsf",
+        *,
+        layers: int | None = None,
+        hidden: Sequence[int] | None = None,
+        epochs: int | None = None,
+        steps: int | None = None,
+        batch_size: int = 512,
+        lr: float | None = None,
+        validation: float = 0.1,
+        patience: int | None = None,
+        device: str = "auto",
+        random_state: Any = 0,
+        members: int | str = "auto",
+    ) -> None:
+        self.flow = flow
+        self.layers = layers
+        self.hidden = hidden
+        self.epochs = epochs
+        self.steps = steps
+        self.batch_size = batch_size
+        self.lr = lr
+        self.validation = validation
+        self.patience = patience
+        self.device = device
+        self.random_state = random_state
+        self.members = members
+
+    def _train(self, x: Tensor, context: Tensor | None, weights: Tensor | None) -> None:
+        """Trains on standardised rows; the flow that is kept takes rows in their own units, in float64."""
+        self.table_ = None
+        seed = seed_of(self.random_state)
+        standardize = Standardize(x.mean(0), column_scales(x))
+        features = 0 if context is None else context.shape[1]
+        if wants_average(self.flow, self.members) or self.flow == "auto":
+            self.flow_ = Flow(standardize, self._average(standardize(x)[0].float(), context, weights), context=features)
+            self.flow_, self.history_ = self.flow_.cpu().double().eval(), []
+            return
+        flow = flow_by_name(self.flow, x.shape[1], context=features, layers=self.layers, hidden=self.hidden, seed=seed)
+        result = train(
+            flow,
+            standardize(x)[0].float(),
+            None if context is None else context.float(),
+            weights=weights,
+            validation=self.validation,
+            epochs=self.epochs,
+            steps=self.steps,
+            batch_size=self.batch_size,
+            lr=learning_rate(self.flow) if self.lr is None else self.lr,
+            patience=self.patience,
+            seed=seed,
+            device=self.device,
+            progress=False,
+        )
+        self.history_ = result.history
+        self.flow_ = Flow(Compose([standardize, flow.transform]), flow.base, context=features).cpu().double().eval()
+
+    def _average(self, z: Tensor, context: Tensor | None, weights: Tensor | None) -> Density:
+        """The average of densities that ``members``, ``auto`` or ``gmm`` ask for, over standardised rows."""
+        plan = {"steps": self.steps, "lr": self.lr, "batch_size": min(self.batch_size, 256), "patience": self.patience}
+        return fit_by_name(
+            z,
+            None if context is None else context.float(),
+            flow=self.flow,
+            members=self.members,
+            layers=self.layers,
+            hidden=self.hidden,
+            weight=weights,
+            plan=plan,
+            epochs=self.epochs,
+            seed=seed_of(self.random_state),
+        ).density
+
+    def _train_table(self, frame: pl.DataFrame, kind: str, given: Sequence[str], weights: Any) -> None:
+        """The same for a table that holds text: by the objects of tables, with categories beside the numbers."""
+        seed = seed_of(self.random_state)
+        if weights is not None:
+            frame = frame.with_columns(pl.Series(WEIGHTS, weights))
+        order = np.random.default_rng(seed).permutation(frame.height)
+        cut = max(round(self.validation * frame.height), 1)
+        table = TableDensity(
+            self.flow,
+            given=given,
+            members=self.members,
+            steps=self.steps,
+            epochs=self.epochs,
+            device=self.device,
+            strict=True,
+            random_state=seed,
+            layers=self.layers,
+            hidden=self.hidden,
+            batch_size=self.batch_size,
+            lr=self.lr,
+            patience=self.patience,
+        )
+        table.options = dataclasses.replace(table.options, weights=None if weights is None else WEIGHTS)
+        rows = Read(read_any(frame[np.sort(order[cut:])]).table, None, kind).validated_by(frame[np.sort(order[:cut])])
+        self.table_ = table.fit_read(rows, Console(quiet=True), f"{type(self).__name__}({self.flow!r})")
+        self.flow_, self.history_ = table.density, table.facts["history"]
+
+    @torch.no_grad()
+    def _log_prob(self, x: Tensor, context: Tensor | None) -> NDArray[np.float64]:
+        contexts = [None] * len(x) if context is None else context.split(8192)
+        parts = [self.flow_(rows, given) for rows, given in zip(x.split(8192), contexts, strict=False)]
+        return torch.cat(parts).numpy() if parts else np.zeros(0)
+
+
+def as_tensor(values: Any) -> Tensor:
+    """A copy in float64, whatever the strides and flags of the array."""
+    return torch.tensor(np.ascontiguousarray(values, dtype=np.float64))
+
+
+def table_with_text(X: Any) -> tuple[pl.DataFrame, str] | None:
+    """A frame with a column that does not hold numbers, as polars has it, and its kind; None for all else."""
+    if not hasattr(X, "__dataframe__") and not hasattr(X, "__arrow_c_stream__"):
+        return None
+    try:
+        frame, kind = from_frame(X, "X")
+    except (ValueError, TypeError):
+        return None  # scikit-learn's own checks say what is wrong
+    return None if all(dtype.is_numeric() or dtype == pl.Boolean for dtype in frame.dtypes) else (frame, kind)
+
+
+def checked_weights(sample_weight: Any, rows: Any) -> Tensor | None:
+    """A weight for each row, or None where all count alike."""
+    if sample_weight is None:
+        return None
+    return as_tensor(_check_sample_weight(sample_weight, np.empty((len(rows), 1)), ensure_non_negative=True))
+
+
+def seed_of(random_state: Any) -> int:
+    if isinstance(random_state, int | np.integer):
+        return int(random_state)
+    return int(check_random_state(random_state).randint(2**31 - 1))
+
+
+def column_scales(x: Tensor) -> Tensor:
+    scale = x.std(0)
+    constant = (x == x[0]).all(0).nonzero()[:, 0].tolist()
+    if constant:
+        raise ValueError(f"column {constant[0]} is constant, so it has no density: leave it out")
+    return scale
