@@ -13,7 +13,7 @@ from pushforward.tables.errors import InputError
 from pushforward.tables.schema.cells import Cells
 from pushforward.tables.schema.decide import learn_schema
 from pushforward.tables.schema.infer import learn_column
-from pushforward.tables.schema.preprocessing import front
+from pushforward.tables.schema.preprocessing import preprocessing
 from pushforward.tables.schema.schema import Schema
 from pushforward.testing import check_transform
 from pushforward.transforms import Compose
@@ -69,7 +69,7 @@ def test_samples_go_back_to_where_data_can_be() -> None:
 def test_stated_bounds_hold_for_every_sample(values: np.ndarray, interval: tuple[float, float | None]) -> None:
     column = learn_column("a", values, "t.csv", interval)
     assert column.first in (["logit"] if interval[1] else ["softplus", "log"])
-    first = front(Schema((column,)), torch.from_numpy(values)[:, None])[0]
+    first = preprocessing(Schema((column,)), torch.from_numpy(values)[:, None])[0]
     x = first.inverse(torch.tensor([[-30.0], [0.0], [30.0]], dtype=torch.float64))[0].numpy()
     snapped = column.snap(x)
     assert interval[0] <= snapped.min()
@@ -81,7 +81,7 @@ def test_first_transforms_are_exact_maps_in_data_units() -> None:
     schema = learn_schema(pl.DataFrame(table), list(table), [], "t.csv")
     assert [column.first for column in schema.columns] == ["none", "log", "logit", "asinh"]
     x = torch.from_numpy(np.column_stack(list(table.values())))
-    maps = Compose(front(schema, x)).double()  # float64 throughout, for the comparison with autodiff
+    maps = Compose(preprocessing(schema, x)).double()  # float64 throughout, for the comparison with autodiff
     check_transform(maps, x[:50])
     z = maps(x)[0]
     torch.testing.assert_close(z.mean(0), torch.zeros(4, dtype=z.dtype), atol=1e-5, rtol=0)
@@ -92,7 +92,7 @@ def test_large_offsets_keep_their_digits() -> None:
     seconds = 1.7e9 + 100 * NORMAL
     schema = learn_schema(pl.DataFrame({"a": seconds}), ["a"], [], "t.csv")
     x = torch.from_numpy(seconds)[:, None]
-    maps = Compose(front(schema, x))
+    maps = Compose(preprocessing(schema, x))
     z, _ = maps(x)
     assert z.dtype == torch.float32
     torch.testing.assert_close(maps.inverse(z)[0], x, atol=1e-3, rtol=0)
@@ -134,7 +134,7 @@ def test_columns_that_follow_from_others_are_computed() -> None:
 @pytest.mark.parametrize("level", [0.0, 1e9, 1e12, 1e15])
 def test_columns_far_from_zero_are_standardised(level: float) -> None:
     x = torch.from_numpy(level + 1e4 * NORMAL)[:, None]
-    z, logdet = Compose(front(learn_schema(pl.DataFrame({"a": x[:, 0].numpy()}), ["a"], [], "t.csv"), x))(x)
+    z, logdet = Compose(preprocessing(learn_schema(pl.DataFrame({"a": x[:, 0].numpy()}), ["a"], [], "t.csv"), x))(x)
     assert z.dtype == torch.float32
     assert abs(float(z.mean())) < 0.02
     assert float(z.std()) == pytest.approx(1.0, abs=0.01)

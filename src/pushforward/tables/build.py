@@ -11,7 +11,7 @@ from ..distributions.flow import Flow
 from ..distributions.mixed import Mixed
 from ..recipes.by_name import categories_by_size, flow_by_name
 from ..transforms.compose import Compose
-from .schema.preprocessing import front
+from .schema.preprocessing import preprocessing
 from .schema.schema import Schema
 
 
@@ -60,4 +60,4 @@ def in_data_units(flow: Flow, schema: Schema, x: Tensor) -> Flow:
     """
     inner = flow.transform
     rest = list(inner.transforms) if isinstance(inner, Compose) else [inner]
-    return Flow(Compose([*front(schema, x), *rest]), flow.base, context=flow.context_features)
+    return Flow(Compose([*preprocessing(schema, x), *rest]), flow.base, context=flow.context_features)

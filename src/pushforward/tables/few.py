@@ -25,7 +25,7 @@ from .errors import InputError
 from .options import TableOptions
 from .prepare import TableSplits
 from .schema.cells import Cells
-from .schema.preprocessing import front
+from .schema.preprocessing import preprocessing
 
 COPIES = 8  # points of each row's cell that are learnt from
 
@@ -66,7 +66,7 @@ def fit_average(rows: TableSplits, options: TableOptions, console: Console) -> t
     generator = torch.Generator().manual_seed(training.seed)
     cells, x = Cells(schema), whole.x
     copies = torch.stack([cells(x, torch.rand(x.shape, generator=generator, dtype=x.dtype)) for _ in range(COPIES)])
-    first = Compose(front(schema.numeric, copies[0][: len(rows.train), schema.numbers]))
+    first = Compose(preprocessing(schema.numeric, copies[0][: len(rows.train), schema.numbers]))
     sizes = [size for size in schema.classes if size]
     codes = copies[0][:, [j for j, size in enumerate(schema.classes) if size]]
     context = _joined(whole.context, indicators(codes, sizes) if sizes else None)

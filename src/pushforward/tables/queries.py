@@ -20,7 +20,7 @@ from ..models.train import Rows
 from .errors import InputError, listed
 from .guide import spread_of
 from .schema.cells import Cells
-from .schema.columns import Column, Given
+from .schema.columns import Column, ContextColumn
 from .schema.schema import Schema
 
 if TYPE_CHECKING:
@@ -247,7 +247,7 @@ def one_row(model: FittedTable, given: Mapping[str, Any]) -> pl.DataFrame:
         InputError: a column is unknown, or takes a number.
     """
     check_known(model, list(given))
-    fields: list[Column | Given] = [*model.schema.columns, *model.schema.given]
+    fields: list[Column | ContextColumn] = [*model.schema.columns, *model.schema.given]
     plain = {column.name for column in fields if not column.categories and column.dtype in ("", "String")}
     return pl.DataFrame({name: [_number(name, v) if name in plain else v] for name, v in given.items()})
 

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from ..errors import InputError, listed
-from .columns import Column, Given
+from .columns import Column, ContextColumn
 from .reading import OTHER, as_numbers, as_text, category_codes
 
 MAX_CATEGORIES = 200
@@ -63,7 +63,7 @@ def _dtype_of(column: pl.Series) -> str:
     return "Float64" if column.dtype.is_numeric() else "String"
 
 
-def given_features(column: pl.Series, given: Given, source: str, first: int = 0) -> np.ndarray:
+def given_features(column: pl.Series, given: ContextColumn, source: str, first: int = 0) -> np.ndarray:
     """A given column as context features, of shape (rows, ``given.width``); ``first`` is the number of its first row.
 
     Raises:
@@ -84,7 +84,7 @@ def given_features(column: pl.Series, given: Given, source: str, first: int = 0)
     return np.column_stack([features, hole] if given.holes else [features])
 
 
-def _refuse_unseen(column: pl.Series, codes: np.ndarray, given: Given, source: str, first: int) -> None:
+def _refuse_unseen(column: pl.Series, codes: np.ndarray, given: ContextColumn, source: str, first: int) -> None:
     unseen = np.flatnonzero(codes < 0)
     if len(unseen):
         row = int(unseen[0])

@@ -131,7 +131,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Given:
+class ContextColumn:
     """A column that is conditioned on: a standardised number, or text as one indicator for each category."""
 
     name: str

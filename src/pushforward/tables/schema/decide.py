@@ -13,7 +13,7 @@ import polars as pl
 
 from ..errors import InputError, listed
 from .categories import MAX_CATEGORIES, learn_category, value_names
-from .columns import Column, Given
+from .columns import Column, ContextColumn
 from .infer import FEW, LARGEST, Bounds, few_values, learn_column
 from .numbers import missing, refuse_gaps, spoilt
 from .reading import MOMENTS, as_numbers, is_text, moment_form, stored_type
@@ -145,7 +145,7 @@ class Learner:
             return learn_category(column)
         return self._number(column)
 
-    def learn_given(self, column: pl.Series) -> Given:
+    def learn_given(self, column: pl.Series) -> ContextColumn:
         """How a column that is conditioned on becomes context features."""
         name, there = column.name, column.filter(pl.Series(~missing(column), dtype=pl.Boolean))
         if there.n_unique() < 2:
@@ -159,11 +159,11 @@ class Learner:
                 dtype = "Marked"
         if name in self.categories or (is_text(column) and not dtype):
             known = self._category(column, there, "--given")
-            return Given(name, known.categories, dtype=known.dtype, holes=known.holes, grouped=known.grouped)
+            return ContextColumn(name, known.categories, dtype=known.dtype, holes=known.holes, grouped=known.grouped)
         values = as_numbers(column, dtype, form)
         holes, values = float(np.isnan(values).mean()), values[~np.isnan(values)]
         scale = float(values.std())
-        return Given(name, mean=float(values.mean()), scale=scale, dtype=dtype, form=form, holes=holes)
+        return ContextColumn(name, mean=float(values.mean()), scale=scale, dtype=dtype, form=form, holes=holes)
 
     def _leave(self, name: str, why: str, refusal: str) -> None:
         self.decisions.add(name, f"left out: {why}", "", refusal)

@@ -24,7 +24,7 @@ _FIRST: dict[str, type[Transform]] = {
 }
 
 
-def front(schema: Schema, x: Tensor) -> list[Transform]:
+def preprocessing(schema: Schema, x: Tensor) -> list[Transform]:
     """The transforms that come before the recipe's own, from data to standardised float32 numbers.
 
     Args:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .categories import given_features
-from .columns import Column, Given
+from .columns import Column, ContextColumn
 from .numbers import missing, refuse_text, require_columns, usable_rows
 from .relations import Relation
 
@@ -31,7 +31,7 @@ class Schema:
     """
 
     columns: tuple[Column, ...]
-    given: tuple[Given, ...] = field(default=())
+    given: tuple[ContextColumn, ...] = field(default=())
     relations: tuple[Relation, ...] = ()
     order: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -107,7 +107,7 @@ class Schema:
         ]
         return cls(
             tuple(_made(Column, column) for column in values["columns"]),
-            tuple(_made(Given, given) for given in values["given"]),
+            tuple(_made(ContextColumn, given) for given in values["given"]),
             tuple(relations),
             tuple(values.get("order", ())),
             tuple(values.get("notes", ())),
@@ -124,7 +124,7 @@ class Schema:
             InputError: says which columns, and what is expected.
         """
         require_columns(frame, [*self.names, *self.given_names], source)
-        known: list[Column | Given] = [*self.fields, *self.given]
+        known: list[Column | ContextColumn] = [*self.fields, *self.given]
         plain = [c.name for c in known if not c.categories and c.dtype in ("", "String")]
         refuse_text(frame, plain, source)
 
