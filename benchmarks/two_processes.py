@@ -19,7 +19,7 @@ import torch.distributed as dist
 
 import pushforward as pf
 from pushforward.objectives.divergences import Objective
-from pushforward.training.distributed import Ranks
+from pushforward.training.distributed import World
 from pushforward.training.sharding import divided
 
 MODELS = {
@@ -39,12 +39,12 @@ def measure(name: str, way: str, steps: int) -> dict[str, float]:
     """One kind of training for some steps; the time is of the slowest step of all processes, on average."""
     torch.manual_seed(0)
     objective: Objective = pf.ForwardKL(MODELS[name]())
-    ranks = Ranks(torch.device("cpu"), way == "FSDP2")
-    if ranks.shard:
-        objective = divided(objective, ranks.device)
-    loss = ranks.wrap(objective)
+    world = World(torch.device("cpu"), way == "FSDP2")
+    if world.shard:
+        objective = divided(objective, world.device)
+    loss = world.wrap(objective)
     optimizer = torch.optim.Adam(objective.parameters(), fused=True)
-    x = torch.randn(BATCH // ranks.count, 10)
+    x = torch.randn(BATCH // world.count, 10)
     for step in range(steps + WARM):
         if step == WARM:
             started = time.perf_counter()
@@ -54,7 +54,7 @@ def measure(name: str, way: str, steps: int) -> dict[str, float]:
     seconds = (time.perf_counter() - started) / steps
     held = [t for state in optimizer.state.values() for t in state.values()] + 2 * list(objective.parameters())
     return {
-        "seconds": float(ranks.mean(torch.tensor(seconds))),
+        "seconds": float(world.mean(torch.tensor(seconds))),
         "bytes": sum(map(local, held)),  # weights, gradients, two moments
         "weights": sum(p.numel() * 4 for p in objective.parameters()),
     }

@@ -11,7 +11,7 @@ import pushforward as pf
 from pushforward.numerics import threads
 from pushforward.objectives.divergences import Objective
 from pushforward.training import threads as choosing
-from pushforward.training.distributed import Ranks
+from pushforward.training.distributed import World
 
 CPU = torch.device("cpu")
 
@@ -60,7 +60,7 @@ class Machine:
 def test_the_quickest_number_is_chosen_and_the_callers_restored(four, monkeypatch):
     for seconds, best in (({1: 5.0, 2: 3.0, 4: 2.0}, 4), ({1: 1.0, 2: 5.0, 4: 9.0}, 1), ({1: 2.0, 2: 1.0, 4: 1.2}, 2)):
         machine = Machine(monkeypatch, seconds)
-        with choosing.StepThreads("auto", Ranks(CPU)) as chosen:
+        with choosing.StepThreads("auto", World(CPU)) as chosen:
             assert machine.run(chosen, 60) == best == chosen.number
             assert max(machine.used) == (2 if best == 1 else 4)  # where two are slower, four are not tried
         assert torch.get_num_threads() == 4
@@ -68,14 +68,14 @@ def test_the_quickest_number_is_chosen_and_the_callers_restored(four, monkeypatc
 
 def test_equal_numbers_leave_cores_to_others(four, monkeypatch):
     machine = Machine(monkeypatch, {1: 1.03, 2: 1.0, 4: 1.0})
-    with choosing.StepThreads("auto", Ranks(CPU)) as chosen:
+    with choosing.StepThreads("auto", World(CPU)) as chosen:
         assert machine.run(chosen, 60) == 1
 
 
 def test_a_neighbour_that_comes_and_goes_is_noticed(four, monkeypatch):
     idle = {1: 4.0, 2: 2.0, 4: 1.0}
     machine = Machine(monkeypatch, idle)
-    with choosing.StepThreads("auto", Ranks(CPU)) as chosen:
+    with choosing.StepThreads("auto", World(CPU)) as chosen:
         assert machine.run(chosen, 100) == 4
         machine.seconds = {1: 4.0, 2: 9.0, 4: 20.0}
         assert machine.run(chosen, 30) == 1
@@ -88,7 +88,7 @@ def test_a_neighbour_that_comes_and_goes_is_noticed(four, monkeypatch):
 
 def test_beside_busy_neighbours_hardly_a_step_is_lost(four, monkeypatch):
     machine = Machine(monkeypatch, {1: 0.1, 2: 2.0, 4: 5.0})
-    with choosing.StepThreads("auto", Ranks(CPU)) as chosen:
+    with choosing.StepThreads("auto", World(CPU)) as chosen:
         assert machine.run(chosen, 1000) == 1
     assert machine.used.count(2) <= 2
     assert machine.used.count(4) == 0
@@ -96,7 +96,7 @@ def test_beside_busy_neighbours_hardly_a_step_is_lost(four, monkeypatch):
 
 def test_a_number_is_pinned(four, monkeypatch):
     machine = Machine(monkeypatch, {1: 1.0, 2: 1.0, 3: 9.0, 4: 1.0})
-    with choosing.StepThreads(3, Ranks(CPU)) as chosen:
+    with choosing.StepThreads(3, World(CPU)) as chosen:
         machine.run(chosen, 50)
     assert set(machine.used) == {3}
 
@@ -184,7 +184,7 @@ def test_small_work_takes_one_thread_and_large_work_all(four):
 
 
 def test_processes_that_train_together_share_the_cores(four, monkeypatch):
-    together = Ranks(CPU)
+    together = World(CPU)
     together.together = True
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     monkeypatch.setattr(choosing.os, "sched_getaffinity", lambda _: set(range(6)), raising=False)

@@ -11,7 +11,7 @@ import torch
 import pushforward as pf
 from pushforward.training import loop
 from pushforward.training.schedule import OpenEnded, Schedule, duration, plan, plateau
-from pushforward.training.state import Position
+from pushforward.training.state import Progress
 from pushforward.training.verdict import judge
 
 
@@ -33,9 +33,9 @@ def history(losses, every=10, seconds=1.0):
 
 
 def at_end(losses, **options):
-    position = Position(history=history(losses), best_loss=min(losses), step=10 * (len(losses) - 1), **options)
-    position.best_step = 10 * losses.index(position.best_loss)
-    return position
+    progress = Progress(history=history(losses), best_loss=min(losses), step=10 * (len(losses) - 1), **options)
+    progress.best_step = 10 * losses.index(progress.best_loss)
+    return progress
 
 
 FALLING = [10 - 0.1 * i for i in range(60)]

@@ -54,13 +54,13 @@ def run(
     first = next(source.read(0, 1, columns))
     model.schema.check(first.frame, first.source)
     require_columns(first.frame, keep, first.source, "--keep")
-    ranks = join(model.device)
+    world = join(model.device)
     identity = {"model": read_config(Path(model.called)).get("sha256"), "files": source.sizes, **asked}
     parts = Parts(output, source.rows, identity)
-    if ranks.rank == 0 and parts.start():
+    if world.rank == 0 and parts.start():
         console.note(f"{parts.folder}: held the parts of another run, which were removed")
-    ranks.wait()
-    share = range(parts.count * ranks.rank // ranks.count, parts.count * (ranks.rank + 1) // ranks.count)
+    world.wait()
+    share = range(parts.count * world.rank // world.count, parts.count * (world.rank + 1) // world.count)
     todo = parts.missing(share)
     if len(todo) < len(share):
         console.note(f"{parts.folder}: {len(share) - len(todo)} of {len(share)} parts are there already")
@@ -75,8 +75,8 @@ def run(
         )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped; the parts so far are in {parts.folder}, the same command goes on") from None
-    ranks.wait()
-    return None if ranks.rank else _finish(parts, source, console)
+    world.wait()
+    return None if world.rank else _finish(parts, source, console)
 
 
 def _make(parts: Parts, todo: list[int], source: LargeRows, columns: list[str], console: Console, score: Score) -> None:

@@ -14,7 +14,7 @@ from ..distributions.base import Density
 from ..numerics.hashed import splitmix64
 from ..objectives.divergences import Objective
 from ..transforms.precision import rounds_itself
-from .distributed import Ranks
+from .distributed import World
 
 MAX_HELD_OUT = 20_000  # enough for a standard error of 1/140 of the spread; more rows train better than they test
 
@@ -149,17 +149,17 @@ class Batches:
         held_out: Rows for validation, or None.
         batch_size: The largest number of rows in a batch.
         seed: Seeds the shuffling.
-        ranks: The processes that train together: each takes its share of every batch.
+        world: The processes that train together: each takes its share of every batch.
     """
 
     def __init__(
-        self, rows: Rows, index: Tensor, held_out: Rows | None, *, batch_size: int, seed: int, ranks: Ranks
+        self, rows: Rows, index: Tensor, held_out: Rows | None, *, batch_size: int, seed: int, world: World
     ) -> None:
-        self.rows, self.index, self.seed, self.ranks = rows, index, seed, ranks
+        self.rows, self.index, self.seed, self.world = rows, index, seed, world
         self.steps_per_epoch = -(-len(index) // batch_size)
         self.size = len(index) // self.steps_per_epoch
-        if self.size < ranks.count:
-            raise ValueError(f"a batch has {self.size} rows, too few for {ranks.count} processes: raise batch_size")
+        if self.size < world.count:
+            raise ValueError(f"a batch has {self.size} rows, too few for {world.count} processes: raise batch_size")
         self.held_out = [] if held_out is None else held_out.chunks(batch_size)
         self.held_out_size = 0 if held_out is None else len(held_out)
         self._epoch, self._order = -1, index
@@ -170,7 +170,7 @@ class Batches:
         if epoch != self._epoch:
             self._epoch, self._order = epoch, self._shuffled(epoch)
         joint = self._order[place * self.size : (place + 1) * self.size]
-        return self.rows.pick(joint[self.ranks.rank :: self.ranks.count][: self.size // self.ranks.count])
+        return self.rows.pick(joint[self.world.rank :: self.world.count][: self.size // self.world.count])
 
     def _shuffled(self, epoch: int) -> Tensor:
         generator = torch.Generator().manual_seed(mix(self.seed, epoch, 1))
@@ -187,9 +187,9 @@ class Draws:
     steps_per_epoch = None
     batches = 8  # of draws, in a validation
 
-    def __init__(self, validation: bool, *, batch_size: int, ranks: Ranks) -> None:
+    def __init__(self, validation: bool, *, batch_size: int, world: World) -> None:
         self.size = batch_size
-        self.inputs = (max(batch_size // ranks.count, 1),)
+        self.inputs = (max(batch_size // world.count, 1),)
         self.held_out = [(batch_size,)] * (self.batches if validation else 0)
         self.held_out_size = batch_size * len(self.held_out)
 
@@ -220,7 +220,7 @@ def gather(
     *,
     batch_size: int,
     seed: int,
-    ranks: Ranks,
+    world: World,
 ) -> tuple[Batches, Tensor, Tensor | None]:
     """The batches of ``fit``'s arguments on the device of the flow, and the indices of trained and held-out rows."""
     flow = objective.flow
@@ -239,7 +239,7 @@ def gather(
         held_out = held_out_rows(objective, validation)
     if held_out is not None and held_out.weights is not None:
         _mean_weight(held_out.weights, torch.arange(len(held_out)), "validate with")
-    batches = Batches(rows, train, held_out, batch_size=batch_size, seed=seed, ranks=ranks)
+    batches = Batches(rows, train, held_out, batch_size=batch_size, seed=seed, world=world)
     return batches, train, index if len(index) else None
 
 

@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from .sharding import share_weights
 
 
-class Ranks:
+class World:
     """The processes that train together; alone, everything here does nothing.
 
     Args:
@@ -76,7 +76,7 @@ class Ranks:
         return float(shared)
 
 
-def join(device: torch.device, shard: bool = False) -> Ranks:
+def join(device: torch.device, shard: bool = False) -> World:
     """Joins the processes that ``torchrun`` started, unless the caller has done so already.
 
     They stay together until the interpreter ends: a second start at the same address could meet what is left of the
@@ -86,4 +86,4 @@ def join(device: torch.device, shard: bool = False) -> Ranks:
     if launched and not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
         atexit.register(dist.destroy_process_group)
-    return Ranks(device, shard)
+    return World(device, shard)

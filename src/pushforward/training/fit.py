@@ -16,7 +16,7 @@ from ..objectives.anyorder import likelihood
 from ..objectives.divergences import Objective
 from ..saving.bundle import CheckpointError
 from .batches import Batches, Draws, gather, held_out_rows
-from .distributed import Ranks, join
+from .distributed import World, join
 from .loop import Training, TrainingError
 from .monitor import Monitor
 from .schedule import Settings, plan
@@ -159,12 +159,12 @@ def fit(
         raise ValueError("flow_or_objective has no parameters to train")
     where = _device(device)
     objective.to(where)
-    ranks = join(where, shard)
-    if ranks.shard and compile:
+    world = join(where, shard)
+    if world.shard and compile:
         raise ValueError("shard=True and compile=True cannot be combined: leave one of them out")
-    chosen = StepThreads(threads, ranks, measures=where.type == "cpu" and not compile)
+    chosen = StepThreads(threads, world, measures=where.type == "cpu" and not compile)
     with torch.random.fork_rng([where] if where.type == "cuda" else []), chosen:
-        source, train_index, validation_index = _source(objective, x, context, weights, validation, settings, ranks)
+        source, train_index, validation_index = _source(objective, x, context, weights, validation, settings, world)
         schedule = plan(
             lr,
             epochs=epochs,
@@ -179,13 +179,13 @@ def fit(
             objective.flow.compile()
         if initialize and more is None and objective.uses_data:
             objective.flow.initialize(*_as_weighted(*source.batch(0)))
-        trained = divided(objective, where) if ranks.shard else objective
-        run = Training(trained, source, schedule, settings, ranks, chosen)
+        trained = divided(objective, where) if world.shard else objective
+        run = Training(trained, source, schedule, settings, world, chosen)
         store = _resume(run, checkpoint, resume)
         if more is not None:
             run.go_on()
         run.start()
-        monitor = Monitor(schedule, progress and ranks.rank == 0, metrics if ranks.rank == 0 else None, run.at.history)
+        monitor = Monitor(schedule, progress and world.rank == 0, metrics if world.rank == 0 else None, run.at.history)
         interrupted = False
         try:
             run.loop(store, monitor)
@@ -239,7 +239,7 @@ def _result(
 
 
 def _source(
-    objective: Objective, x: Any, context: Any, weights: Any, validation: Any, settings: Settings, ranks: Ranks
+    objective: Objective, x: Any, context: Any, weights: Any, validation: Any, settings: Settings, world: World
 ) -> tuple[Batches | StreamBatches | Draws, Tensor | None, Tensor | None]:
     """What the steps learn from, and the indices of the trained and the held-out rows."""
     name, size = type(objective).__name__, settings.batch_size
@@ -253,33 +253,33 @@ def _source(
         if isinstance(x, Stream):
             if weights is not None:
                 raise ValueError("weights must be left out: a stream has none")
-            return _streamed(objective, x, context, validation, size, ranks), None, None
-        return gather(objective, x, context, weights, validation, batch_size=size, seed=settings.seed, ranks=ranks)
+            return _streamed(objective, x, context, validation, size, world), None, None
+        return gather(objective, x, context, weights, validation, batch_size=size, seed=settings.seed, world=world)
     if any(given is not None for given in (x, context, weights)):
         raise ValueError(f"x, context and weights must be left out: {name} draws its own samples")
     if validation is not None and not isinstance(validation, int | float):
         raise ValueError(f"validation must be a number or None, since {name} draws its own samples")
-    return Draws(bool(validation), batch_size=size, ranks=ranks), None, None
+    return Draws(bool(validation), batch_size=size, world=world), None, None
 
 
-def _streamed(objective: Objective, x: Stream, context: Any, validation: Any, size: int, ranks: Ranks) -> StreamBatches:
+def _streamed(objective: Objective, x: Stream, context: Any, validation: Any, size: int, world: World) -> StreamBatches:
     """The batches of a stream; its held-out rows are given apart, since it cannot be divided."""
     if context is not None:
         raise ValueError("context must be left out: a stream gives the context of its rows itself")
     if isinstance(validation, int | float) and validation:
         raise ValueError(f"a stream is not divided: give held-out rows, or None, instead of validation={validation}")
     held_out = None if not isinstance(validation, Tensor | tuple | list) else held_out_rows(objective, validation)
-    return StreamBatches(x, objective.flow, held_out, batch_size=size, ranks=ranks)
+    return StreamBatches(x, objective.flow, held_out, batch_size=size, world=world)
 
 
 def _resume(run: Training, checkpoint: str | Path | None, resume: str | bool) -> Store:
     """The states on disk; the run goes on from one of them if it should."""
-    ranks = run.ranks
-    identity = run.identity() if checkpoint is not None or ranks.together else {}
-    ranks.agree(identity.get("checksum", 0), "rows")
-    store = Store(checkpoint, identity, ranks)
+    world = run.world
+    identity = run.identity() if checkpoint is not None or world.together else {}
+    world.agree(identity.get("checksum", 0), "rows")
+    store = Store(checkpoint, identity, world)
     state = store.resume(resume)
-    ranks.agree(0 if state is None else state[0].step, f"states in checkpoint={checkpoint}")
+    world.agree(0 if state is None else state[0].step, f"states in checkpoint={checkpoint}")
     if state is not None:
         try:
             run.restore(*state)

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 
 from ..objectives.divergences import Objective
 from .batches import Batches, Draws, mix
-from .distributed import Ranks
+from .distributed import World
 from .monitor import Monitor
 from .schedule import FEWEST, OpenEnded, Schedule, Settings, plateau, risen, validation_interval
 from .sharding import divided_like, whole
-from .state import Position, Store, under
+from .state import Progress, Store, under
 from .stream import StreamBatches
 from .threads import StepThreads
 
@@ -44,7 +44,7 @@ class Training:
         source: Gives the inputs of each step, and those that are held out.
         schedule: Length and learning rate.
         settings: The other numbers.
-        ranks: The processes that train together.
+        world: The processes that train together.
         threads: Chooses how many threads the steps use.
     """
 
@@ -54,11 +54,11 @@ class Training:
         source: Batches | StreamBatches | Draws,
         schedule: Schedule,
         settings: Settings,
-        ranks: Ranks,
+        world: World,
         threads: StepThreads,
     ) -> None:
         self.objective, self.source, self.schedule = objective, source, schedule
-        self.settings, self.ranks, self.threads = settings, ranks, threads
+        self.settings, self.world, self.threads = settings, world, threads
         self.parameters = [p for p in objective.parameters() if p.requires_grad]
         self.device = self.parameters[0].device
         self.optimizer = torch.optim.Adam(self.parameters, lr=settings.lr, fused=True)
@@ -66,7 +66,7 @@ class Training:
         self.in_a_row = torch.zeros((), device=self.device)  # bad steps
         self.best: dict[str, Tensor] = {}
         self.average: list[Tensor] = []
-        self.at = Position()
+        self.at = Progress()
         self.every = settings.validate_every or validation_interval(
             schedule, source.size, source.held_out_size, source.steps_per_epoch
         )
@@ -95,7 +95,7 @@ class Training:
         loss = self.loss(*self.source.batch(self.at.step))
         loss.backward()
         norm = whole(nn.utils.clip_grad_norm_(self.parameters, self.settings.clip))
-        loss = self.ranks.mean(loss.detach())
+        loss = self.world.mean(loss.detach())
         good = (loss + norm).isfinite().float()
         self.optimizer.param_groups[0]["lr"] = rate
         self.optimizer.found_inf = 1 - good  # type: ignore[attr-defined]  # the fused kernel then changes nothing
@@ -188,13 +188,13 @@ class Training:
         self._seed(-1)
         self.objective.eval()
         sums = torch.zeros(4, dtype=torch.float64, device=self.device)
-        first, every = (0, 1) if self.ranks.shard else (self.ranks.rank, self.ranks.count)
-        for inputs in map(self.ranks.share, self.source.held_out[first::every]):
+        first, every = (0, 1) if self.world.shard else (self.world.rank, self.world.count)
+        for inputs in map(self.world.share, self.source.held_out[first::every]):
             losses = self.objective.held_out(*inputs[:2]).double()
             weights = inputs[2].double() if len(inputs) > 2 else torch.ones_like(losses)
             sums += torch.stack([weights, weights * losses, weights * losses.square(), weights.square()]).sum(-1)
         self.objective.train()
-        weight, total, squares, weight_squares = (self.ranks.mean(sums) * self.ranks.count).tolist()
+        weight, total, squares, weight_squares = (self.world.mean(sums) * self.world.count).tolist()
         mean, rows = total / weight, weight**2 / weight_squares  # rows: as many of equal weight as tell as much
         return mean, math.sqrt(max(squares / weight - mean**2, 0.0) / max(rows - 1, 1))
 
@@ -221,7 +221,7 @@ class Training:
 
     def _seed(self, step: int) -> None:
         """Random numbers depend on seed, step and process alone, so that nothing about them has to be stored."""
-        seed = mix(self.settings.seed, step, self.ranks.rank, 2)
+        seed = mix(self.settings.seed, step, self.world.rank, 2)
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
             torch.cuda.default_generators[self.device.index].manual_seed(seed)
@@ -231,7 +231,7 @@ class Training:
         self.at.seconds = time.monotonic() - self.started
         at = self.at
         progress = self.schedule.progress(at.step - at.start, at.seconds - at.start_seconds)
-        return progress if self.schedule.budget is None else self.ranks.first(progress)
+        return progress if self.schedule.budget is None else self.world.first(progress)
 
     @property
     def stale(self) -> bool:
@@ -247,7 +247,7 @@ class Training:
 
     def start(self) -> None:
         """Makes ready for the first step, or for the next one after :meth:`restore`."""
-        self.loss = self.ranks.wrap(self.objective)  # from here on all processes have the same weights
+        self.loss = self.world.wrap(self.objective)  # from here on all processes have the same weights
         self.objective.train()
         if not self.at.history:
             self.best = self._copy()
@@ -286,8 +286,8 @@ class Training:
         }
         return {f"{name}.{key}": whole(value) for name, group in groups.items() for key, value in group.items()}
 
-    def restore(self, at: Position, tensors: dict[str, Tensor]) -> None:
-        """Takes up a run where :meth:`tensors` and its position were stored."""
+    def restore(self, at: Progress, tensors: dict[str, Tensor]) -> None:
+        """Takes up a run where :meth:`tensors` and its progress were stored."""
         group, like = partial(under, tensors, device=self.device), self.objective.state_dict()
         self.at, self.best = at, {name: divided_like(value, like[name]) for name, value in group("best").items()}
         self.objective.load_state_dict({name: divided_like(v, like[name]) for name, v in group("model").items()})

@@ -13,14 +13,14 @@ from torch import Tensor
 
 from ..saving.bundle import CheckpointError, read_config, read_tensors, write_bundle
 from ..saving.files import remove_directory
-from .distributed import Ranks
+from .distributed import World
 
 FORMAT = 1
 KEPT = 2
 
 
 @dataclass
-class Position:
+class Progress:
     """Where a run is, apart from its tensors; exactly this is the JSON of a checkpoint."""
 
     step: int = 0
@@ -45,14 +45,14 @@ class Store:
     Args:
         folder: The directory, made if need be; None keeps no states.
         identity: What tells this run from another one; a state of another run is not continued.
-        ranks: The processes that train together: the first one writes.
+        world: The processes that train together: the first one writes.
     """
 
-    def __init__(self, folder: str | Path | None, identity: dict[str, Any], ranks: Ranks) -> None:
+    def __init__(self, folder: str | Path | None, identity: dict[str, Any], world: World) -> None:
         self.folder = None if folder is None else Path(folder).resolve()
-        self.identity, self.writer = identity, ranks.rank == 0
+        self.identity, self.writer = identity, world.rank == 0
 
-    def resume(self, resume: str | bool) -> tuple[Position, dict[str, Tensor]] | None:
+    def resume(self, resume: str | bool) -> tuple[Progress, dict[str, Tensor]] | None:
         """The state to go on from, or None to start afresh: see :func:`pushforward.fit`."""
         if resume not in ("auto", True, False):
             raise ValueError(f"resume must be 'auto', True or False, got resume={resume!r}")
@@ -63,18 +63,18 @@ class Store:
             raise CheckpointError(f"there is no state of training to resume in checkpoint={self.folder}")
         return state
 
-    def write(self, position: Position, tensors: dict[str, Tensor]) -> None:
+    def write(self, progress: Progress, tensors: dict[str, Tensor]) -> None:
         """Writes a state and removes all but the last two. What the disk refuses is a warning: training goes on."""
         if self.folder is None or not self.writer:
             return
-        config = {"format": FORMAT, "identity": self.identity, "position": asdict(position)}
+        config = {"format": FORMAT, "identity": self.identity, "position": asdict(progress)}
         try:
-            write_bundle(self.folder / f"step-{position.step:08d}", "state", config, tensors)
+            write_bundle(self.folder / f"step-{progress.step:08d}", "state", config, tensors)
         except OSError as error:
             warnings.warn(f"the state of training was not saved, training goes on: {error}", stacklevel=2)
         self._remove(self._states()[:-KEPT])
 
-    def _read(self) -> tuple[Position, dict[str, Tensor]] | None:
+    def _read(self) -> tuple[Progress, dict[str, Tensor]] | None:
         """The last state that is sound, None where there is none.
 
         Raises:
@@ -90,7 +90,7 @@ class Store:
                 warnings.warn(f"a damaged state of training is left out: {error}", stacklevel=2)
                 continue
             self._check(path, config)
-            return _position(path, config), tensors
+            return _progress(path, config), tensors
         if failure is not None:
             raise failure
         return None
@@ -117,9 +117,9 @@ class Store:
                 )
 
 
-def _position(path: Path, config: dict[str, Any]) -> Position:
+def _progress(path: Path, config: dict[str, Any]) -> Progress:
     try:
-        return Position(**config["position"])
+        return Progress(**config["position"])
     except (KeyError, TypeError):
         raise CheckpointError(f"{path / 'config.json'} is damaged: its 'position' is not that of a run") from None
 

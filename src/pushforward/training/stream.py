@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..distributions.base import Density
 from .batches import Rows
-from .distributed import Ranks
+from .distributed import World
 
 
 @runtime_checkable
@@ -46,15 +46,15 @@ class StreamBatches:
         flow: Rows are brought to its device and its precision.
         held_out: Rows for validation, or None.
         batch_size: The largest number of rows in a batch.
-        ranks: The processes that train together.
+        world: The processes that train together.
     """
 
-    def __init__(self, stream: Stream, flow: Density, held_out: Rows | None, *, batch_size: int, ranks: Ranks) -> None:
-        self.stream, self.flow, self.ranks = stream, flow, ranks
+    def __init__(self, stream: Stream, flow: Density, held_out: Rows | None, *, batch_size: int, world: World) -> None:
+        self.stream, self.flow, self.world = stream, flow, world
         self.steps_per_epoch = -(-stream.rows // batch_size)
         self.size = stream.rows // self.steps_per_epoch
-        if self.size < ranks.count:
-            raise ValueError(f"a batch has {self.size} rows, too few for {ranks.count} processes: raise batch_size")
+        if self.size < world.count:
+            raise ValueError(f"a batch has {self.size} rows, too few for {world.count} processes: raise batch_size")
         self.held_out = [] if held_out is None else held_out.chunks(batch_size)
         self.held_out_size = 0 if held_out is None else len(held_out)
         self._next = -1
@@ -69,8 +69,8 @@ class StreamBatches:
             self._piece, self._used = Rows(torch.empty(0)), 0
         self._next = step + 1
         joint = self._take(self.size)
-        count = self.ranks.count
-        return tuple(part[self.ranks.rank :: count][: self.size // count] for part in joint)
+        count = self.world.count
+        return tuple(part[self.world.rank :: count][: self.size // count] for part in joint)
 
     def _take(self, rows: int) -> list[Tensor]:
         """The next rows of the stream."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from types import TracebackType
 
 from ..numerics import threads
-from .distributed import Ranks
+from .distributed import World
 
 SLICE = 4  # steps of one measurement, the first of which is not counted: it wakes threads
 ROUNDS = 3  # measurements of a number of threads, unless it is left behind before
@@ -31,7 +31,7 @@ class StepThreads:
 
     Args:
         wish: ``"auto"``, or the number.
-        ranks: The processes that train together: they share the cores of their machine, and do not measure, because
+        world: The processes that train together: they share the cores of their machine, and do not measure, because
             each waits for the others in every step.
         measures: Whether ``"auto"`` may try other numbers than the caller's.
 
@@ -39,14 +39,14 @@ class StepThreads:
         ValueError: ``wish`` is neither.
     """
 
-    def __init__(self, wish: str | int, ranks: Ranks, measures: bool = True) -> None:
+    def __init__(self, wish: str | int, world: World, measures: bool = True) -> None:
         if wish != "auto" and not (isinstance(wish, int) and not isinstance(wish, bool) and wish >= 1):
             raise ValueError(f'threads must be "auto" or an integer of at least 1, got threads={wish!r}')
         self.before = threads.available()
         self.number = self.before if isinstance(wish, str) else wish
-        if wish == "auto" and ranks.together:
+        if wish == "auto" and world.together:
             self.number = min(self.before, _share_of_cores())
-        measures = measures and wish == "auto" and not ranks.together
+        measures = measures and wish == "auto" and not world.together
         self.candidates = sorted(_halves(self.before)) if measures else [self.number]
         self.number = self.candidates[0]
         self.recent: deque[float] = deque(maxlen=WATCHED)

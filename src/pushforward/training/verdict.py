@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .schedule import OpenEnded, Schedule, risen, smooth
-from .state import Position
+from .state import Progress
 
 LAST = 0.25  # of the steps with a constant rate: how the end of a run is judged
 MATTERS = 0.02  # nats in that time
@@ -44,7 +44,7 @@ class Verdict:
         return self.with_advice('fit(..., more="2m")')
 
 
-def judge(at: Position, schedule: Schedule, stale: bool) -> Verdict:
+def judge(at: Progress, schedule: Schedule, stale: bool) -> Verdict:
     """The verdict on a run.
 
     Args:
@@ -71,7 +71,7 @@ def judge(at: Position, schedule: Schedule, stale: bool) -> Verdict:
     return Verdict("improving", None, speed, text)
 
 
-def _nats_a_minute(lines: list[dict[str, Any]], at: Position, schedule: Schedule) -> float | None:
+def _nats_a_minute(lines: list[dict[str, Any]], at: Progress, schedule: Schedule) -> float | None:
     """How fast the held-out loss fell in the end, or None where it hardly did.
 
     A falling rate lowers any loss in the end, however long the run. So what tells whether more time would have helped
