@@ -22,7 +22,7 @@ from ..transforms.precision import Precision
 from .model import Model
 
 POINTS, GRID, MOST_FRAMES, TIMES = 700, 56, 24, 21
-_FRONT = (Standardize, Columns, Elementwise, Precision)  # what only changes units
+_UNITS = (Standardize, Columns, Elementwise, Precision)  # what only changes units
 
 
 def frames(
@@ -65,15 +65,15 @@ def _on_the_way(flow: Flow) -> list[tuple[str, Transform]]:
 
 def _after_each_layer(transform: Transform) -> list[tuple[str, Transform]]:
     parts = _flat(transform)
-    front = next((i for i, part in enumerate(parts) if not isinstance(part, _FRONT)), len(parts))
+    first = next((i for i, part in enumerate(parts) if not isinstance(part, _UNITS)), len(parts))
     carries, order = [], torch.arange(2)  # which column of the data each coordinate behind part k stands for
     for part in parts:
         carries.append(order)
         if isinstance(part, Permutation):
             order = order[part.order.cpu()]
-    cuts = [k for k in range(front, len(parts)) if not isinstance(parts[k], Permutation)]
-    stages = [Compose([*parts[:front], Permutation(order)])]
-    stages += [Compose([*parts[:front], Permutation(carries[k]), *parts[k:]]) for k in reversed(cuts)]
+    cuts = [k for k in range(first, len(parts)) if not isinstance(parts[k], Permutation)]
+    stages = [Compose([*parts[:first], Permutation(order)])]
+    stages += [Compose([*parts[:first], Permutation(carries[k]), *parts[k:]]) for k in reversed(cuts)]
     labels = ["noise", *(f"after {k} of {len(cuts)} layers" for k in range(1, len(cuts))), "data"]
     keep = np.unique(np.linspace(0, len(stages) - 1, min(len(stages), MOST_FRAMES)).round().astype(int))
     device = next((tensor.device for tensor in (*transform.parameters(), *transform.buffers())), "cpu")

@@ -31,15 +31,15 @@ def prepare_large(
         raise InputError(f"{name}: is read in pieces, whose rows all count alike; leave out --weights")
     refuse_stray(options, head, name)
     wanted = [*options.columns, *options.given]
-    division = HashedSplits(source.rows, options.training.seed, min(options.validation, MOST_HELD_OUT / source.rows))
-    found = survey(source, division, wanted, options.drop_missing, options.strict)
+    splits = HashedSplits(source.rows, options.training.seed, min(options.validation, MOST_HELD_OUT / source.rows))
+    found = survey(source, splits, wanted, options.drop_missing, options.strict)
     if found.unusable:
         console.note(f"{name}: {found.unusable:,} rows with missing or infinite values are left out")
     refuse_few_rows(source.rows - found.unusable, name)
     everything = pl.concat([found.sample, found.val, found.test, found.witnesses], how="vertical_relaxed")
     schema = learn(everything, options, name, console, asked)
     sample, val, test = (Rows(*schema.encode(frame, name)) for frame in (found.sample, found.val, found.test))
-    stream = ShuffledRows(source, schema, division, found.kept, options.training.seed, options.drop_missing)
+    stream = ShuffledRows(source, schema, splits, found.kept, options.training.seed, options.drop_missing)
     if not (len(val) and len(test) and len(sample)):
         raise InputError(f"{name}: has too few rows to be read in pieces")
     return TableSplits(schema, sample, val, test, None, np.asarray(found.test_numbers), stream)

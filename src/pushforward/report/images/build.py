@@ -14,7 +14,7 @@ from ...saving.jsonable import jsonable
 from ...tables.formats.table import write_atomically
 from ..build import render
 from .density import ImageModel
-from .evidence import ImageSubject, gather
+from .evidence import ImageEvidence, gather
 from .sections import all_sections
 
 
@@ -78,7 +78,7 @@ def write_image_report(
         if values is not None and len(values) != len(images):
             raise ValueError(f"{what} has {len(values)} entries, but there are {len(images)} images")
     density = ImageModel(flow, levels, seed)
-    subject = ImageSubject(
+    evidence = ImageEvidence(
         density=density,
         images=images,
         names=names,
@@ -94,7 +94,7 @@ def write_image_report(
         timings=timings,
         **gather(density, images, context, train, train_context, len(classes)),
     )
-    parts = all_sections(subject)
+    parts = all_sections(evidence)
     shown = jsonable({part.id: part.numbers for part in parts if part.numbers})
     text = render(title or "What the model learnt", parts, shown)
     write_atomically(Path(path), lambda temporary: temporary.write_text(text, encoding="utf-8"))

@@ -34,7 +34,7 @@ class RoundTrip:
 
 
 @dataclass(frozen=True)
-class ImageSubject:
+class ImageEvidence:
     """Everything that the sections draw from.
 
     Attributes:
@@ -98,7 +98,7 @@ def gather(
     train_context: Tensor | None,
     classes: int,
 ) -> dict[str, Any]:
-    """Runs the model; what it returns are attributes of :class:`ImageSubject`."""
+    """Runs the model; what it returns are attributes of :class:`ImageEvidence`."""
     started = time.perf_counter()
     log_prob = density.log_prob(images, context)
     scored = time.perf_counter()

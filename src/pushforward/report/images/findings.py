@@ -8,16 +8,16 @@ from ...diagnostics.averages import mean_and_error
 from ..blocks import Verdict
 from ..common import gap, impossible
 from ..words import count, plus_minus, whole
-from .evidence import ImageSubject, RoundTrip
+from .evidence import ImageEvidence, RoundTrip
 
 
-def all_findings(s: ImageSubject) -> list[Verdict]:
+def all_findings(s: ImageEvidence) -> list[Verdict]:
     """The findings of the overview, those that apply."""
     found = [against_independent(s), came_back(s.round_trip), overfitted(s), without_probability(s)]
     return [verdict for verdict in found if verdict is not None]
 
 
-def against_independent(s: ImageSubject) -> Verdict | None:
+def against_independent(s: ImageEvidence) -> Verdict | None:
     gain, error = ((s.baseline or {}).get(name) for name in ("gain", "gain_standard_error"))
     if gain is None or error is None:
         return None
@@ -45,7 +45,7 @@ def came_back(trip: RoundTrip | None) -> Verdict | None:
     return Verdict("poor", f"Of {of}, {changed}{count(trip.furthest, 'level')} at most.")
 
 
-def overfitted(s: ImageSubject) -> Verdict | None:
+def overfitted(s: ImageEvidence) -> Verdict | None:
     if s.train_log_prob is None or not bool(s.train_log_prob.isfinite().all()):
         return None
     mean, error = mean_and_error(s.density.bits(s.train_log_prob))
@@ -53,5 +53,5 @@ def overfitted(s: ImageSubject) -> Verdict | None:
     return gap(distance, spread, "images", "take {} bits per dimension less", distance < 0.05 * mean)
 
 
-def without_probability(s: ImageSubject) -> Verdict | None:
+def without_probability(s: ImageEvidence) -> Verdict | None:
     return impossible(s.mean_bits[2], "image", "probability")

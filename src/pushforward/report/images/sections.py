@@ -20,13 +20,13 @@ from ..figures import to_svg
 from ..words import count, fixed, number, plain, plus_minus, seconds, whole
 from . import findings
 from . import prose as words
-from .evidence import ImageSubject, shown
+from .evidence import ImageEvidence, shown
 
 SIDE = 64  # pixels of the page that an image takes at least, where it has fewer
 UNLIKELY = 12
 
 
-def all_sections(s: ImageSubject) -> list[Section]:
+def all_sections(s: ImageEvidence) -> list[Section]:
     """Every section that applies to this model, in reading order."""
     makers = (
         overview,
@@ -46,7 +46,7 @@ def all_sections(s: ImageSubject) -> list[Section]:
     return [section for section in (make(s) for make in makers) if section is not None]
 
 
-def overview(s: ImageSubject) -> Section:
+def overview(s: ImageEvidence) -> Section:
     """What was fitted and how well."""
     mean, error, missing = s.mean_bits
     channels, height, width = s.images.shape[1:]
@@ -65,7 +65,7 @@ def overview(s: ImageSubject) -> Section:
     return Section("overview", "In short", [Text(says), Facts(facts), findings.all_findings(s)], numbers)
 
 
-def data(s: ImageSubject) -> Section:
+def data(s: ImageEvidence) -> Section:
     """Some of the held-out images."""
     n, (channels, height, width) = len(s.images), s.images.shape[1:]
     says = (
@@ -78,7 +78,7 @@ def data(s: ImageSubject) -> Section:
     return Section("data", "The images", blocks)
 
 
-def training(s: ImageSubject) -> Section | None:
+def training(s: ImageEvidence) -> Section | None:
     """The curves, in bits per dimension."""
     scale = 1 / (math.log(2) * s.images[0].numel())
     losses = ("train_loss", "validation_loss")
@@ -87,7 +87,7 @@ def training(s: ImageSubject) -> Section | None:
     return common.curves(history, "Lower is better.", "images", unit, "best_bits_per_dim", f" {unit}")
 
 
-def likelihood(s: ImageSubject) -> Section:
+def likelihood(s: ImageEvidence) -> Section:
     """Bits per dimension of held-out images, training images, the model's own, and independent pixels."""
     mean, error, missing = s.mean_bits
     own, own_error = mean_and_error(s.density.bits(s.sample_log_prob))
@@ -120,7 +120,7 @@ def likelihood(s: ImageSubject) -> Section:
     return Section("likelihood", "How well it fits", blocks, numbers)
 
 
-def samples(s: ImageSubject) -> Section:
+def samples(s: ImageEvidence) -> Section:
     """The model's own images, as drawn."""
     classes = ""
     if s.classes:
@@ -134,7 +134,7 @@ def samples(s: ImageSubject) -> Section:
     return Section("samples", "Images it invents", blocks)
 
 
-def reconstructions(s: ImageSubject) -> Section | None:
+def reconstructions(s: ImageEvidence) -> Section | None:
     """There and back, and what the coarsest latents hold."""
     trip = s.round_trip
     if trip is None:
@@ -153,7 +153,7 @@ def reconstructions(s: ImageSubject) -> Section | None:
     return Section("reconstructions", "There and back", blocks, numbers)
 
 
-def completions(s: ImageSubject) -> Section | None:
+def completions(s: ImageEvidence) -> Section | None:
     """Other lower halves for held-out images, by a model without latents."""
     if s.completions is None:
         return None
@@ -164,7 +164,7 @@ def completions(s: ImageSubject) -> Section | None:
     return Section("completions", "Other endings", [Text(words.COMPLETIONS), picture])
 
 
-def interpolations(s: ImageSubject) -> Section | None:
+def interpolations(s: ImageEvidence) -> Section | None:
     """From image to image through the latents."""
     if s.interpolations is None:
         return None
@@ -175,7 +175,7 @@ def interpolations(s: ImageSubject) -> Section | None:
     return Section("interpolations", "From one image to another", [Text(words.BETWEEN + given), picture])
 
 
-def by_class(s: ImageSubject) -> Section | None:
+def by_class(s: ImageEvidence) -> Section | None:
     """Bits per dimension for each class."""
     if s.labels is None or not 2 <= len(set(s.labels)) <= 100:
         return None
@@ -192,7 +192,7 @@ def by_class(s: ImageSubject) -> Section | None:
     return Section("classes", "Class by class", [Text(told), table], numbers)
 
 
-def unlikely(s: ImageSubject) -> Section:
+def unlikely(s: ImageEvidence) -> Section:
     """The least likely held-out images, and for contrast the likeliest."""
     order = s.log_prob.argsort(stable=True)
     worst, best = order[:UNLIKELY].tolist(), order.flip(0)[:UNLIKELY].tolist()
@@ -219,7 +219,7 @@ def unlikely(s: ImageSubject) -> Section:
     return Section("unlikely", "The least likely images", blocks, {"images": numbers})
 
 
-def values(s: ImageSubject) -> Section:
+def values(s: ImageEvidence) -> Section:
     """How often each value occurs, and the mean image."""
     figure = plot.levels(s.images.numpy(), s.samples.numpy(), s.density.levels)
     alt = "How often every value of a pixel occurs, in held-out images and in images of the model."
@@ -233,7 +233,7 @@ def values(s: ImageSubject) -> Section:
     return Section("values", "Pixel by pixel", blocks)
 
 
-def cost(s: ImageSubject) -> Section:
+def cost(s: ImageEvidence) -> Section:
     """What it took, and how to do it again."""
     timings = []
     if s.timings:
@@ -243,12 +243,12 @@ def cost(s: ImageSubject) -> Section:
     return cost_section(s.density.flow, s.history, timings, s.seed, s.command)
 
 
-def limits(s: ImageSubject) -> Section:
+def limits(s: ImageEvidence) -> Section:
     """What the reader should not conclude."""
     return Section("limits", "What these numbers do not say", [Text(text) for text in words.LIMITS])
 
 
-def _picture(s: ImageSubject, images: Tensor, alt: str, caption: str, columns: int) -> Picture:
+def _picture(s: ImageEvidence, images: Tensor, alt: str, caption: str, columns: int) -> Picture:
     """Images in a grid of whole rows, enlarged without blur where they are small."""
     columns = min(columns, len(images))
     images = images[: len(images) // columns * columns]
@@ -258,7 +258,7 @@ def _picture(s: ImageSubject, images: Tensor, alt: str, caption: str, columns: i
     return Picture(address, alt, caption, zoom * (columns * (images.shape[-1] + 1) + 1))
 
 
-def _across(s: ImageSubject, most: int) -> int:
+def _across(s: ImageEvidence, most: int) -> int:
     """Images in a row of the page."""
     side = max(s.images.shape[-2:])
     return max(2, min(most, 900 // max(side, SIDE)))

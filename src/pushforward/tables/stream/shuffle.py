@@ -32,7 +32,7 @@ class ShuffledRows:
     Args:
         source: The files.
         schema: The columns, which encode the rows.
-        division: Which rows are held out.
+        splits: Which rows are held out.
         kept: For every chunk of every row group, how many rows there are to train on.
         seed: Of the order.
         complete: Whether rows with missing values are left out.
@@ -42,12 +42,12 @@ class ShuffledRows:
         self,
         source: ParquetRows,
         schema: Schema,
-        division: HashedSplits,
+        splits: HashedSplits,
         kept: list[np.ndarray],
         seed: int,
         complete: bool = False,
     ) -> None:
-        self.source, self.schema, self.division, self.kept, self.seed = source, schema, division, kept, seed
+        self.source, self.schema, self.splits, self.kept, self.seed = source, schema, splits, kept, seed
         self.complete = complete
         self.rows = int(sum(int(counts.sum()) for counts in kept))
         self.buffer = max(BUFFER_CELLS // (len(schema.columns) + schema.context_features), CHUNK)
@@ -114,7 +114,7 @@ class ShuffledRows:
         if (chunk + 1) * CHUNK < rows:
             lanes[group] = chunk + 1, pieces
         frame = piece.frame
-        parts = self.division.parts(self.source.starts[group] + chunk * CHUNK, frame.height)
+        parts = self.splits.parts(self.source.starts[group] + chunk * CHUNK, frame.height)
         chosen = frame.filter((parts > 1) & (self.schema.usable(frame) if self.complete else True))
         if len(chosen) != self.kept[group][chunk]:
             raise InputError(f"{piece.source}: was changed while it was read")

@@ -73,13 +73,13 @@ class Survey:
 
 
 def survey(
-    source: ParquetRows, division: HashedSplits, names: Sequence[str], drop_missing: bool = False, strict: bool = False
+    source: ParquetRows, splits: HashedSplits, names: Sequence[str], drop_missing: bool = False, strict: bool = False
 ) -> Survey:
     """Reads every row once.
 
     Args:
         source: The rows.
-        division: Which of them are held out.
+        splits: Which of them are held out.
         names: The columns that are used.
         drop_missing: Whether rows with missing values are left out.
         strict: Whether they are refused.
@@ -98,7 +98,7 @@ def survey(
             usable = usable_rows(frame, names) if drop_missing else np.ones(frame.height, bool)
             if strict and not drop_missing:
                 refuse_gaps(frame, names, piece.source, piece.first)
-            parts = division.parts(source.starts[place] + row, frame.height)
+            parts = splits.parts(source.starts[place] + row, frame.height)
             found.unusable += int((~usable).sum())
             kept += np.bincount((row + np.flatnonzero(usable & (parts > 1))) // CHUNK, minlength=len(kept))
             for part in range(3):
