@@ -59,7 +59,7 @@ class FittedDensity(ABC):
 
     @property
     def seed(self) -> int:
-        """What was drawn at random in the fit, and is where nobody says another."""
+        """The seed of the fit, and the default of what is drawn at random afterwards."""
         return int(self.facts["seed"])
 
     def percentile(self, log_density: np.ndarray) -> np.ndarray:

@@ -30,7 +30,7 @@ FEWEST = 32  # draws of the guide for a row
 
 
 def check_asked(model: FittedTable, frame: pl.DataFrame, given: Sequence[str]) -> None:
-    """Refuses a question that nobody can answer.
+    """Refuses a question that the model cannot answer.
 
     Raises:
         InputError: ``given`` names a column that the model does not have, or one twice, or the model has no guide.

@@ -1,4 +1,4 @@
-"""A table as anybody has it, a frame or a path, as the fit takes it: whole, divided, or in pieces."""
+"""A frame or a path as the table that the fit takes: whole, already split, or in pieces."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ Observer = Callable[[Step], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """Where every row arrived, and at what price; rows that did not arrive are NaN."""
+    """The solution of every row and the number of steps and evaluations; rows that did not reach the end are NaN."""
 
     z: Tensor  # (n, features)
     status: Tensor  # (n,) of Status

@@ -89,7 +89,7 @@ class _Follow(torch.autograd.Function):
     def backward(ctx: Any, end_grad: Tensor, logdet_grad: Tensor) -> tuple[Tensor | None, ...]:
         end_grad = torch.where(ctx.lost[:, None], 0, end_grad)
         logdet_grad = torch.where(ctx.lost, 0, logdet_grad)
-        if torch.is_grad_enabled():  # somebody wants second derivatives: leave them to autograd
+        if torch.is_grad_enabled():  # create_graph: second derivatives are left to autograd
             return None, None, None, *_replayed(ctx, end_grad, logdet_grad)
         _, t0, span, start, *parts = ctx.saved_tensors
         timed = ctx.needs_input_grad[4] or ctx.needs_input_grad[5]

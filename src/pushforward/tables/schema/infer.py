@@ -163,7 +163,7 @@ def _set_bounds(column: Column, x: np.ndarray, source: str, bounds: Bounds | Non
 
 
 def _own_bounds(column: Column, x: np.ndarray) -> Column:
-    """Bounds that nobody stated: shares lie between 0 and 1, and what is never negative will never be."""
+    """Bounds where none are given: shares lie between 0 and 1, and what is never negative will never be."""
     near_both = ((x < 0.01).mean() >= 0.005) and ((x > 0.99).mean() >= 0.005)
     if near_both and column.minimum > 0 and column.maximum < 1 and not column.has_cells:
         return dataclasses.replace(column, bounds=(0.0, 1.0))
