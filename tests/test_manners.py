@@ -22,7 +22,7 @@ def test_repr_tells_bins_bound_ordering_and_widths():
     for told in ("event_shape=[3]", "bins=6", "bound=4.0", "ordering=[2, 1, 0]", "hidden=[7, 9]", "context=2"):
         assert told in text, told
     assert "Parameter" not in text
-    assert "\n    (0): Autoregressive(" in text
+    assert "\n    (1): Autoregressive(" in text
 
 
 def test_repr_is_that_of_the_module_as_it_is():

@@ -18,7 +18,7 @@ from pushforward.cli import app as cli
 from pushforward.tables import parts
 from pushforward.training.batches import Batches
 
-FIT = ["--columns", "size,price", "--flow", "realnvp", "--layers", "2", "--steps", "60"]
+FIT = ["--columns", "size,price", "--flow", "realnvp", "--layers", "2", "--steps", "60", "--no-queries"]
 
 
 @pytest.fixture

@@ -154,7 +154,9 @@ def test_averaged_weights_are_the_ones_that_are_kept():
 def test_data_dependent_parameters_are_set_once(monkeypatch):
     calls = []
     flow = small_flow()
-    monkeypatch.setattr(type(flow), "initialize", lambda self, *batch: calls.append([len(part) for part in batch]))
+    monkeypatch.setattr(
+        type(flow), "initialize", lambda self, *batch: calls.append([len(p) for p in batch if p is not None])
+    )
     pf.fit(flow, rows(), steps=2, batch_size=64)
     pf.fit(flow, rows(), steps=2, batch_size=64, initialize=False)
     assert calls == [[60]]  # 360 rows in six batches

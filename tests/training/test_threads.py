@@ -156,7 +156,7 @@ def test_two_fits_in_two_threads_do_not_disturb_each_other(four):
 
     def work(number):
         objective = Meeting(small_flow())
-        torch.get_num_threads()
+        threads.available()
         pf.fit(objective, rows(), steps=6, threads=number, progress=False)
         ends[number] = set(objective.used), torch.get_num_threads()
 

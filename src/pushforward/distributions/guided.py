@@ -100,6 +100,7 @@ class Guided(Density):
         *,
         draws: int = 32,
         most: int = 512,
+        path: bool = True,
         seed: int = 0,
         spread: Spread | None = None,
     ) -> Answer:
@@ -109,7 +110,8 @@ class Guided(Density):
             x: ``(n, features)``; NaN where an entry is to be integrated out.
             context: ``(n, context features)`` or None.
             draws: K of every row, at first.
-            most: K of a row with few effective draws, before a path of densities is tried.
+            most: K of a row with few effective draws.
+            path: Whether rows for which these are still few take a path of densities, at hundreds of times the cost.
             seed: Of the draws.
             spread: Maps rows ``(K, n, features)`` and uniform numbers of that shape to points of the rows' cells, where
                 a row stands for a cell; the answer is then the logarithm of the mean over the cell.
@@ -129,7 +131,7 @@ class Guided(Density):
             asked &= self._poor(weights)
             start, stop = stop, min(4 * stop, most)
         value, error, count = weights.answer()
-        asked &= count < FEW  # where draws count, an error is said, and no path is worth its time
+        asked &= (count < FEW) & path  # where draws count, an error is said, and no path is worth its time
         for some in _pieces(asked, BATCH // PARTICLES):
             _, value[some], error[some] = self._annealed(rows[some], PARTICLES)
             count[some] = 1 / (error[some].square() + 1 / PARTICLES)
@@ -170,6 +172,7 @@ class Guided(Density):
         context: Tensor | None = None,
         *,
         draws: int = 1,
+        path: bool = True,
         seed: int = 0,
         candidates: int = 32,
         spread: Spread | None = None,
@@ -181,6 +184,7 @@ class Guided(Density):
             x: ``(n, features)``; NaN where an entry is missing.
             context: ``(n, context features)`` or None.
             draws: How many for each row.
+            path: As for :meth:`marginal`.
             seed: Of the draws; rows that are alike get different ones.
             candidates: Draws of the guide from which those of the joint are resampled, at least 4 for each.
             spread: As for :meth:`marginal`.
@@ -194,14 +198,14 @@ class Guided(Density):
         count = torch.full((len(rows),), math.inf, dtype=torch.float64)
         candidates = max(candidates, 4 * draws)
         for some in _pieces(rows.x.isnan().any(1), BATCH // candidates):
-            filled[:, some], count[some.cpu()] = self._filled(rows[some], draws, candidates)
+            filled[:, some], count[some.cpu()] = self._filled(rows[some], draws, candidates, path)
         return filled, count
 
-    def _filled(self, rows: Holed, draws: int, candidates: int) -> tuple[Tensor, Tensor]:
+    def _filled(self, rows: Holed, draws: int, candidates: int, path: bool) -> tuple[Tensor, Tensor]:
         found, log_w = self._draws(rows, 0, candidates)
         count = effective(log_w)
         poor = count < max(FEW, draws / 4)
-        if poor.any():
+        if path and poor.any():
             found[:, poor], _, error = self._annealed(rows[poor.nonzero()[:, 0]], candidates)
             log_w[:, poor], count[poor] = 0.0, 1 / (error.square() + 1 / candidates)
         taken = resampled(log_w, rows.uniform(1, stream=99)[0, :, 0], draws)

@@ -145,7 +145,8 @@ def _marginal(model: FittedTable, rows: Rows, samples: int, seed: int) -> tuple[
     guided = guide_of(model, "answers for whole rows alone")
     context = None if rows.context is None else rows.context.to(model.device)
     draws, spread = max(samples, FEWEST), _spread(model)
-    found = guided.marginal(rows.x.to(model.device), context, draws=draws, seed=seed, spread=spread)
+    x = rows.x.to(model.device)  # without more draws or a path: 100,000 rows in minutes, and errors that say so
+    found = guided.marginal(x, context, draws=draws, most=draws, path=False, seed=seed, spread=spread)
     return found.value.numpy(), found.error.numpy()
 
 
@@ -179,7 +180,7 @@ def fill(model: FittedTable, rows: Rows, draws: int, seed: int, limits: Sequence
         return rows.x.expand(draws, *rows.x.shape)
     guided = guide_of(model, "cannot draw missing cells")
     context = None if rows.context is None else rows.context.to(model.device)
-    options: dict[str, Any] = {"draws": draws, "seed": seed, "spread": _spread(model)}
+    options: dict[str, Any] = {"draws": draws, "path": False, "seed": seed, "spread": _spread(model)}
     if limits is not None:
         most = torch.tensor([limit or np.inf for limit in limits], device=model.device)
         options["allowed"] = lambda filled: (filled < most).all(-1)

@@ -128,7 +128,8 @@ def located(
             raise InputError(f"{flag}: belongs to {what}, and {text} is none")
     if query and table:
         raise InputError("--query and --table: say one of them; a query names its tables itself")
-    if database or text == STANDARD or ending in (".zip", *PACKED) or sheet:
+    images = re.search(r"idx\d-ubyte", text)  # MNIST's files are packed, too, and no tables
+    if database or text == STANDARD or (ending in (".zip", *PACKED) and not images) or sheet:
         return Source(text, database, query, table, sheet, writing)
     return Path(text)
 
