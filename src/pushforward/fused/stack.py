@@ -19,6 +19,7 @@ from ..numerics.torch_internals import saved_tensors_hooked
 from .maps import AffineMap, Moving, SplineMap
 from .network import Network, Shape
 from .pool import POOL, where
+from .staircase import mask
 
 ACTIVATIONS = 1 << 20  # of a layer, computed at a time without gradients: they stay in the processor's cache
 
@@ -170,7 +171,7 @@ class Memory:
         return self._joined(self.grads, order) if needs_x else None, found
 
     def release(self) -> None:
-        """Gives nothing back but what only this call needed."""
+        """Lets go of what only this call needed, so that the memory can be leased again."""
         for turn in self.turns:
             turn.moving.forget()
 
@@ -269,8 +270,7 @@ def plain_network(x: Tensor, shape: Shape, params: Iterator[Tensor]) -> Tensor:
     for k, stairs in enumerate(shape.layers):
         weight, bias = next(params), next(params)
         if stairs.degrees is not None:
-            rows, columns = (torch.tensor(degrees, device=x.device) for degrees in stairs.degrees)
-            weight = weight * (columns[None, :] <= rows[:, None])
+            weight = weight * mask(stairs, weight.dtype, weight.device)
         h = weight @ (h if k == 0 else h.relu()) + (bias if bias.dim() == 2 else bias[:, None])
         if shape.residual and k % 2 == 0 and k < len(shape.layers) - 1:
             h = stream = h if k == 0 else stream + h

@@ -78,14 +78,20 @@ def blocks(stairs: Staircase, weight: Tensor) -> list[Tensor]:
 
 
 @lru_cache(maxsize=256)
-def masks(stairs: Staircase, dtype: torch.dtype, device: torch.device) -> list[Tensor]:
-    """For each step ones where an entry is allowed, zeros where it juts out over the exact staircase. The layers of a
-    flow mostly share them, and so the processor's cache."""
+def mask(stairs: Staircase, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The whole mask, ``(rows, columns)``: ones where a row reads a column."""
     assert stairs.degrees is not None
     with torch.inference_mode(False), torch.no_grad():
         rows, columns = (torch.tensor(degrees) for degrees in stairs.degrees)
-        reads = (columns[None, :] <= rows[:, None]).to(device, dtype)
-        return [block.contiguous() for block in blocks(stairs, reads)]
+        return (columns[None, :] <= rows[:, None]).to(device, dtype)
+
+
+@lru_cache(maxsize=256)
+def masks(stairs: Staircase, dtype: torch.dtype, device: torch.device) -> list[Tensor]:
+    """For each step ones where an entry is allowed, zeros where it juts out over the exact staircase. The layers of a
+    flow mostly share them, and so the processor's cache."""
+    with torch.inference_mode(False), torch.no_grad():
+        return [block.contiguous() for block in blocks(stairs, mask(stairs, dtype, device))]
 
 
 def by_step(stairs: Staircase, units: Tensor) -> Sequence[Tensor]:
