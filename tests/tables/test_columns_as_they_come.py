@@ -173,8 +173,10 @@ def test_missing_cells_are_integrated_out_of_a_known_density() -> None:
     assert (error[:2] > 0).all()
 
 
-def test_whether_a_cell_is_missing_is_part_of_the_probability() -> None:
-    frame = pl.DataFrame({"a": with_holes(A), "k": with_holes(RNG.choice(["u", "v"], ROWS), seed=2)})
+def test_whether_a_cell_is_missing_is_part_of_the_probability_where_it_tells_something() -> None:
+    k = RNG.choice(["u", "v", None], ROWS, p=[0.4, 0.4, 0.2])
+    holed = (RNG.random(ROWS) < np.where(k == "u", 0.5, 0.05)) | ((k == None) & (RNG.random(ROWS) < 0.8))  # noqa: E711
+    frame = pl.DataFrame({"a": np.where(holed, np.nan, A), "k": k.tolist()}).with_columns(pl.col("a").fill_nan(None))
     model = pf.TableDensity(**{**QUICK, "steps": 200}, samples=256).fit(frame)
     assert [column.name for column in model.schema.columns] == ["a", "k", "a is missing"]
     grid = np.linspace(-8, 8, 400)
@@ -187,6 +189,21 @@ def test_whether_a_cell_is_missing_is_part_of_the_probability() -> None:
     drawn = model.sample(4000, random_state=0)
     for name in frame.columns:
         assert drawn[name].null_count() / 4000 == pytest.approx(frame[name].null_count() / ROWS, abs=0.07)
+
+
+def test_holes_at_random_cost_complete_rows_nothing_and_are_integrated_out() -> None:
+    frame = pl.DataFrame({"a": with_holes(A), "k": with_holes(RNG.choice(["u", "v"], ROWS), seed=2)})
+    model = pf.TableDensity(**{**QUICK, "steps": 200}, samples=256).fit(frame)
+    assert any("missing at random" in note for note in model.notes_)
+    assert {c.name for c in model.schema.columns if c.at_random} == {"a", "k"}
+    grid, total = np.linspace(-8, 8, 400), 0.0
+    for name in ("u", "v"):
+        present = model.score_samples(pl.DataFrame({"a": grid, "k": [name] * len(grid)}))
+        absent = model.score_samples(pl.DataFrame({"a": [None], "k": [name]}, schema=frame.schema))
+        over_a = np.exp(present).sum() * (grid[1] - grid[0])
+        assert np.exp(absent) == pytest.approx(over_a, abs=0.05)
+        total += over_a
+    assert total == pytest.approx(1.0, abs=0.05)
 
 
 def test_a_table_with_a_hole_in_every_row_is_fitted_and_scored() -> None:

@@ -40,14 +40,16 @@ def describe_columns(schema: Schema) -> list[str]:
         lines += ["", "values: each has a probability, and no others are drawn (--numbers takes a column for a scale)"]
     if any(c.has_cells for c in schema.fields):
         lines += ["", "integer, rounded and inflated values are cells: their density is the average over the cell"]
-    if any(c.holes for c in schema.fields):
+    if any(c.at_random for c in schema.fields):
+        lines += ["", "missing at random: nothing else tells which values are missing, and log-densities leave it out"]
+    if any(c.holes and not c.at_random for c in schema.fields):
         lines += ["", "whether a value is missing is part of a row's probability (--drop-missing leaves such rows out)"]
     return lines
 
 
 def kind(column: Column) -> str:
     """A column's kind with its step, its atom or its number of categories, and how much of it is missing."""
-    holes = f", {column.holes:.1%} missing" if column.holes else ""
+    holes = f", {column.holes:.1%} missing{' at random' * column.at_random}" if column.holes else ""
     return f"{_kind(column)}{holes}"
 
 

@@ -147,7 +147,7 @@ def _marginal(model: FittedTable, rows: Rows, samples: int, seed: int) -> tuple[
     draws, spread = max(samples, FEWEST), _spread(model)
     x = rows.x.to(model.device)  # without more draws or a path: 100,000 rows in minutes, and errors that say so
     found = guided.marginal(x, context, draws=draws, most=draws, path=False, seed=seed, spread=spread)
-    return found.value.numpy(), found.error.numpy()
+    return (found.value - model.schema.log_of_holes(rows.x)).numpy(), found.error.numpy()
 
 
 def mask_of(schema: Schema, names: Sequence[str]) -> Tensor:

@@ -40,6 +40,8 @@ class Column:
             category, the shares of its values. What :class:`~.cells.MarginalFill` draws missing values from.
         grouped: How many rare values the last category, ``(other)``, stands for; 0 where every value has its own.
         of: For ``missing``, the column that it tells of.
+        at_random: Whether holes fell independently of all else that is seen: log-densities are then given which values
+            are missing.
         stored: The type of the table's column, as :func:`~.reading.stored_type` tells it.
     """
 
@@ -64,6 +66,7 @@ class Column:
     fill: tuple[float, ...] = ()
     grouped: int = 0
     of: str = ""
+    at_random: bool = False
     stored: tuple[str, ...] = ()
 
     @property

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from ..errors import InputError, listed
+from .at_random import random_holes
 from .categories import MAX_CATEGORIES, learn_category, value_names
 from .columns import Column, ContextColumn
 from .infer import FEW, LARGEST, Bounds, few_values, learn_column
@@ -21,6 +22,7 @@ from .relations import Relation, find_relations
 from .schema import Schema
 
 MOST_UNIQUE = 0.5  # share of distinct values among the rows that makes text a name
+AT_RANDOM = "values are missing at random, so log-densities do not count which are"
 SPOILT = 0.05  # share of cells that are no numbers in a column of numbers
 
 
@@ -97,6 +99,10 @@ def learn_schema(
             f" follows from others ({relation}), so together they have no density; leave one out with --columns",
         )
     relations += follow
+    at_random = random_holes(columns, values)
+    columns = [replace(c, at_random=c.name in at_random) for c in columns]
+    for name in sorted(at_random):
+        decisions.add(name, AT_RANDOM, "")
     flags = [
         Column(
             f"{c.name} is missing", "missing", maximum=1.0, quantiles=(0.0, 1.0), categories=("no", "yes"), of=c.name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -95,6 +96,19 @@ class Schema:
         """For columns of numbers of which training rows miss some, the column that says which are missing."""
         places = {column.name: j for j, column in enumerate(self.columns)}
         return {places[column.of]: j for j, column in enumerate(self.columns) if column.of}
+
+    def log_of_holes(self, x: Tensor) -> Tensor | float:
+        """The log-probability of which values are missing, over the columns whose values are so at random; in nats."""
+        total: Tensor | float = 0.0
+        places = {column.name: j for j, column in enumerate(self.columns)}
+        tells = {column.of: column.name for column in self.columns if column.of}
+        for column in self.columns:
+            if column.at_random:
+                told = x[..., places[tells.get(column.name, column.name)]]
+                hole = told == (len(column.categories) if column.categories else 1)
+                log_p = hole.double() * math.log(column.holes) + (~hole).double() * math.log1p(-column.holes)
+                total = total + log_p.masked_fill(told.isnan(), 0.0)
+        return total
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "columns": [asdict(c) for c in self.columns], "given": [asdict(g) for g in self.given]}
