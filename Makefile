@@ -4,6 +4,7 @@
 #   make test               the whole test suite, and the contract without the fast room
 #   make test-plain         the contract with the fast room shut, and with its folder deleted
 #   make lint | docs
+#   make gpu                contract, training and speed on a CUDA device, results named after the card
 #   make bench              every benchmark against every peer, about 40 minutes; QUICK=1 for a look in 5
 #
 # PYTHON=python3.12 picks the interpreter (3.11 or newer), PYTEST="-k contract" passes options to pytest.
@@ -13,7 +14,7 @@ PYTEST ?=
 DATA ?=
 BIN := .venv/bin
 
-.PHONY: demo test test-plain lint docs bench clean
+.PHONY: demo test test-plain lint docs bench gpu clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/demo.stamp
@@ -40,6 +41,10 @@ docs: .venv/docs.stamp
 
 bench: .venv/bench.stamp
 	$(BIN)/python benchmarks/all.py $(if $(QUICK),--quick)
+
+gpu: .venv/dev.stamp .venv/bench.stamp
+	$(BIN)/python -m pytest --device cuda tests/test_devices.py tests/test_contract.py
+	$(BIN)/python benchmarks/all.py --gpu
 
 clean:
 	rm -rf .venv docs/_build demo dist build .pytest_cache .ruff_cache .mypy_cache .hypothesis

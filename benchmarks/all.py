@@ -2,6 +2,7 @@
 
     python benchmarks/all.py             # 40 minutes on two cores
     python benchmarks/all.py --quick     # about 5 minutes: small models, few sizes
+    python benchmarks/all.py --gpu       # only what runs on a GPU, its results named after the card
 
 Each script writes its own dated result files; one that fails does not stop the rest, but the exit code tells. With a
 GPU the standard sizes are also raced there. On a machine that does other work, only ratios and counts mean anything.
@@ -36,14 +37,20 @@ FULL = (
     "floors.py",
     "floors.py --sizes row",
 )
-GPU = ("speed.py --compiled --device cuda", "speed.py --sizes large --device cuda")
+GPU = (
+    "speed.py --compiled --device cuda",
+    "speed.py --sizes large --device cuda",
+    "speed.py --sizes row --device cuda --budget 1",
+    "speed.py --plain --libraries pushforward --device cuda --budget 1",
+)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--gpu", action="store_true")
     options = parser.parse_args()
-    commands = QUICK if options.quick else FULL + (GPU if torch.cuda.is_available() else ())
+    commands = GPU if options.gpu else QUICK if options.quick else FULL + (GPU if torch.cuda.is_available() else ())
     folder = Path(__file__).parent
     took: dict[str, float] = {}
     failed: list[str] = []

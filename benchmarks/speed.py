@@ -9,12 +9,15 @@ machine better than times do. Families that ran earlier on the same day and mach
 from __future__ import annotations
 
 import argparse
+from contextlib import nullcontext
 
 from measure import plots, results
 from measure.models import JOBS
 from measure.sizes import SIZES, STANDARD, Size
 from measure.subjects import BUILDERS, EAGER, OURS, subjects
 from measure.timing import Times, interleaved
+
+import pushforward
 
 
 def race(family: str, size: Size, jobs: list[str], libraries: list[str], budget: float) -> list[results.Row]:
@@ -68,6 +71,7 @@ def main() -> None:
     parser.add_argument("--compiled", action="store_true", help="also time ours after flow.compile()")
     parser.add_argument("--batch", type=int, help="rows, in place of the size's")
     parser.add_argument("--features", type=int, help="features, in place of the size's")
+    parser.add_argument("--plain", action="store_true", help="ours without the fast room, as PUSHFORWARD_FUSED=0")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--budget", type=float, default=4.0, help="seconds for one job of one family")
     parser.add_argument("--sizes", choices=SIZES, default="standard", help="row: one row at a time; large: 65,536 rows")
@@ -76,11 +80,12 @@ def main() -> None:
     libraries = options.libraries.split(",") if options.libraries else list(BUILDERS if options.compiled else EAGER)
     changes = {key: value for key in ("batch", "features", "device") if (value := getattr(options, key)) is not None}
     families = options.families.split(",")
-    name = "-".join(["speed", options.sizes, *([] if options.device == "cpu" else [options.device])])
+    name = "-".join(["speed", options.sizes, *["plain"] * options.plain, *results.card(options.device)])
     rows = [each for each in results.earlier(name) if each["family"] not in families]
     for family in families:
         size = SIZES[options.sizes][family].but(**changes)
-        rows += race(family, size, jobs, libraries, options.budget)
+        with pushforward.plain() if options.plain else nullcontext():
+            rows += race(family, size, jobs, libraries, options.budget)
         write(name, rows, jobs)
 
 

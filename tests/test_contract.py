@@ -6,6 +6,7 @@ Parameters are randomised, because every flow starts as the identity, where wron
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,7 @@ from pushforward.nets.mlp import MLP
 from pushforward.testing import check_flow, check_transform, randomize
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
+DEVICE = os.environ.get("PUSHFORWARD_TEST_DEVICE", "cpu")  # of pytest --device
 HIDDEN = (12, 12)
 
 
@@ -37,7 +39,7 @@ def _fresh_memory_is_nan() -> Iterator[None]:
 
 
 def normal(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(DEVICE, dtype)
 
 
 DOMAINS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -106,7 +108,7 @@ TRANSFORMS: dict[str, Entry] = {
     "LeakyReLU": Entry(lambda m, c: T.LeakyReLU(0.3), "diagonal"),
     "Columns": Entry(lambda m, c: T.Columns([T.Asinh(0) if j % 2 else T.Softplus(0) for j in range(m)]), "diagonal"),
     "Standardize": Entry(lambda m, c: T.Standardize(normal(m), normal(m, seed=1).exp()), "diagonal"),
-    "Whiten": Entry(lambda m, c: T.Whiten(normal(m), normal(m, m).tril() + 3 * torch.eye(m)), "triangular"),
+    "Whiten": Entry(lambda m, c: T.Whiten(normal(m), normal(m, m).tril() + 3 * torch.eye(m).to(DEVICE)), "triangular"),
     "Marginals": Entry(lambda m, c: fitted_marginals(m), "diagonal"),
     "ActNorm": Entry(lambda m, c: T.ActNorm(m), "diagonal"),
     "Above": Entry(lambda m, c: T.Above(0.0), "diagonal", "positive"),
@@ -253,7 +255,7 @@ NOT_TRANSFORMS = {
 
 
 def build(entry: Entry, features: int, context: int, dtype: torch.dtype) -> T.Transform:
-    return randomize(entry.make(features, context).to(dtype))
+    return randomize(entry.make(features, context).to(DEVICE, dtype))
 
 
 def test_every_public_transform_is_under_contract() -> None:
@@ -288,7 +290,7 @@ def test_transform(name: str, features: int, dtype: str) -> None:
 @pytest.mark.parametrize("name", IMAGES)
 def test_transform_of_images(name: str, context: int, dtype: str) -> None:
     make, shape, structure = IMAGES[name]
-    transform = randomize(make(context).to(DTYPES[dtype]))
+    transform = randomize(make(context).to(DEVICE, DTYPES[dtype]))
     given = normal(6, context, dtype=DTYPES[dtype], seed=2) if context else None
     report = check_transform(transform, normal(6, *shape, dtype=DTYPES[dtype]), given)
     assert (report.structure, report.unused, report.saves) == (structure, (), True)
@@ -309,7 +311,7 @@ def test_transform_with_context(name: str, features: int, dtype: str) -> None:
 @pytest.mark.parametrize("name", UNBOUNDED)
 def test_gradients_far_outside(name: str) -> None:
     transform = build(TRANSFORMS[name], 2, 0, torch.float32)
-    x = torch.tensor([[1e6, -1e6], [-1e6, 1e6], [0.0, 0.0]], requires_grad=True)
+    x = torch.tensor([[1e6, -1e6], [-1e6, 1e6], [0.0, 0.0]], device=DEVICE, requires_grad=True)
     z, logdet = transform(x)
     wanted = [x, *transform.parameters()]
     for gradient in torch.autograd.grad(z.sum() + logdet.sum(), wanted, allow_unused=True):
@@ -321,7 +323,7 @@ def test_gradients_far_outside(name: str) -> None:
 @pytest.mark.parametrize("features", [1, 2, 5])
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipe(name: str, features: int, context: int, dtype: str) -> None:
-    flow = randomize(RECIPES[name](features, context).to(DTYPES[dtype]))
+    flow = randomize(RECIPES[name](features, context).to(DEVICE, DTYPES[dtype]))
     x = normal(6, features, dtype=DTYPES[dtype])
     given = normal(6, 3, dtype=DTYPES[dtype], seed=2) if context else None
     check_flow(flow, x, given, tolerance=SOLVED.get(name))
@@ -332,7 +334,7 @@ def test_recipe(name: str, features: int, context: int, dtype: str) -> None:
 @pytest.mark.parametrize("name", IMAGE_RECIPES)
 def test_recipe_for_images(name: str, context: int, dtype: str) -> None:
     make, shape = IMAGE_RECIPES[name]
-    flow = randomize(make(context).to(DTYPES[dtype]))
+    flow = randomize(make(context).to(DEVICE, DTYPES[dtype]))
     given = normal(6, context, dtype=DTYPES[dtype], seed=2) if context else None
     report = check_flow(flow, normal(6, *shape, dtype=DTYPES[dtype]), given)
     assert report is not None
@@ -344,7 +346,7 @@ def test_recipe_for_images(name: str, context: int, dtype: str) -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_model_without_a_transform(name: str, context: int, dtype: str) -> None:
     make, onto_support = MODELS[name]
-    model = randomize(make(context).to(DTYPES[dtype]))
+    model = randomize(make(context).to(DEVICE, DTYPES[dtype]))
     given = normal(6, context, dtype=DTYPES[dtype], seed=2) if context else None
     report = check_flow(model, onto_support(normal(6, 5)).to(DTYPES[dtype]), given)
     assert (report is None) == (name != "flow over a mixture")
@@ -353,19 +355,19 @@ def test_model_without_a_transform(name: str, context: int, dtype: str) -> None:
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipe_starts_close_to_the_identity(name: str) -> None:
     x = normal(6, 5, dtype=torch.float32)
-    z, logdet = RECIPES[name](5, 0).transform(x)
+    z, logdet = RECIPES[name](5, 0).to(DEVICE).transform(x)
     if "linear" in name:  # a rotation
         assert torch.allclose(z.norm(dim=-1), x.norm(dim=-1), atol=1e-4)
     else:  # up to a reversal of the features
         assert torch.allclose(z.sort(-1).values, x.sort(-1).values, atol=1e-4)
-    assert torch.allclose(logdet, torch.zeros(6), atol=1e-4)
+    assert torch.allclose(logdet, torch.zeros_like(logdet), atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ONE_PASS)
 def test_density_is_one_graph(name: str) -> None:
     torch.compiler.reset()
     flow, x = ONE_PASS[name]()
-    flow, x, context = randomize(flow), x.float(), normal(6, 3, dtype=torch.float32)
+    flow, x, context = randomize(flow.to(DEVICE)), x.float(), normal(6, 3, dtype=torch.float32)
     compiled = torch.compile(flow, fullgraph=True, backend="eager")
     assert torch.allclose(compiled(x, context), flow(x, context), atol=1e-5, rtol=1e-5)
 
@@ -373,6 +375,6 @@ def test_density_is_one_graph(name: str) -> None:
 @pytest.mark.parametrize("name", ONE_PASS)
 def test_density_exports(name: str) -> None:
     flow, x = ONE_PASS[name]()
-    flow, x, context = randomize(flow), x.float(), normal(6, 3, dtype=torch.float32)
+    flow, x, context = randomize(flow.to(DEVICE)), x.float(), normal(6, 3, dtype=torch.float32)
     exported = torch.export.export(flow, (x, context)).module()
     assert torch.allclose(exported(x, context), flow(x, context), atol=1e-5, rtol=1e-5)

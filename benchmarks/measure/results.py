@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -43,6 +44,13 @@ def machine() -> Row:
         "system": f"{platform.system()} {platform.release()}",
         "versions": versions,
     }
+
+
+def card(device: str) -> list[str]:
+    """What names results after the device they are of: nothing for the processor, the model of a GPU."""
+    if not device.startswith("cuda"):
+        return [] if device == "cpu" else [device]
+    return [re.sub(r"\W+", "-", torch.cuda.get_device_name(device).lower()).strip("-")]
 
 
 def processor() -> str:

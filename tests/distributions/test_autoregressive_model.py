@@ -32,6 +32,19 @@ def test_discrete_models_sum_to_one_and_sample_what_they_say(kind, values, conte
     assert ((frequency - probability).abs() < 5 * (probability / 20_000).sqrt() + 1e-4).all()
 
 
+@pytest.mark.parametrize("kind", ["bernoulli", "categorical"])
+def test_values_outside_have_no_probability_where_nobody_looks(kind):
+    """Compiled, and on other devices, where a look would wait; gradients stay finite."""
+    made = model(kind)
+    x = torch.tensor([[0.0, 1, 1, 0], [0, 0.5, 1, 0], [-1, 1, 0, 0], [0, 1, 7, 0], [0, 1, 1, torch.nan]]).double()
+    params = made.net(made.conditional.encode(x).movedim(0, -1).flatten(-2).nan_to_num()).detach().requires_grad_()
+    log_prob = made.conditional.log_prob(x, params).sum(-1)
+    assert log_prob.isfinite().tolist() == [True, False, False, False, False]
+    assert bool((log_prob[1:] == -torch.inf).all())
+    log_prob[0].backward()
+    assert bool(params.grad.isfinite().all())
+
+
 @pytest.mark.parametrize("kind", ["gaussian", "mixture"])
 def test_continuous_models_integrate_to_one(kind):
     made = model(kind, features=2, scale=0.2)

@@ -164,12 +164,12 @@ class AnyOrder(Density):
             generator: Of the random numbers.
             temperature: Scales the noise behind numbers and divides logits.
         """
-        if given is None:
+        if new := given is None:
             given = torch.full(self.event_shape, math.nan, dtype=self.loc.dtype, device=self.loc.device)
         given, context = self._check(given, context)
         x = given.expand(*shape, *given.shape)
         z = torch.randn(x.shape, generator=generator, dtype=self.loc.dtype, device=x.device)
-        return self.fill(x, z, context, temperature=temperature)[0]
+        return self._fill(x, z, context, range(len(self.classes)), temperature, new=new)[0]
 
     @torch.no_grad()
     def fill(
@@ -195,12 +195,16 @@ class AnyOrder(Density):
             the density of the draws where the temperature is 1.
         """
         x, context = self._check(x, context)
+        return self._fill(x, z, context, range(len(self.classes)) if order is None else order, temperature)
+
+    def _fill(self, x: Tensor, z: Tensor, context: Any, order: Sequence[int], temperature: float, new: bool = False):
+        """``new``: every entry of every row is missing, so nobody looks for holes, which waits for the device."""
         batch, x = x.shape[:-1], x.reshape(-1, len(self.classes)).clone()
         z, context = z.reshape(x.shape), self._rows(context, batch)
         holes, log_q = x.isnan(), z.new_zeros(len(x))
         read = self._read(x)[1] * ~holes.t()[self.entry]
-        for j in range(len(self.classes)) if order is None else order:
-            rows = holes[:, j].nonzero()[:, 0]
+        for j in order:
+            rows = x if new else holes[:, j].nonzero()[:, 0]
             if not len(rows):
                 continue
             some = slice(None) if len(rows) == len(x) else rows

@@ -49,10 +49,11 @@ class AutoregressiveModel(Density):
         """log p(x | context) in nats; for discrete conditionals the logarithm of a probability.
 
         Raises:
-            ValueError: shapes do not fit, or a value is outside the conditional's support.
+            ValueError: shapes do not fit, or a value is outside the conditional's support and on the CPU; on other
+                devices, and where the call is compiled, its probability is 0.
         """
         x, context = self._check(x, context)
-        if not torch.compiler.is_compiling():
+        if x.device.type == "cpu" and not torch.compiler.is_compiling():  # elsewhere a look waits for the device
             self.conditional.check(x)
         read = self.conditional.encode(x).movedim(0, -1).flatten(-2)
         return self.conditional.log_prob(x, self.net(read, context)).sum(-1)

@@ -111,7 +111,7 @@ class Mixture(Conditional):
 
 
 class Bernoulli(Conditional):
-    """x in {0, 1} with logit params[0].
+    """x in {0, 1} with logit params[0]; log 0 = -inf elsewhere.
 
     Reference:
         Germain et al. (2015), MADE, arXiv:1502.03509.
@@ -127,7 +127,7 @@ class Bernoulli(Conditional):
         return constraints.boolean
 
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
-        return x * params[0] - F.softplus(params[0])
+        return torch.where((x == 0) | (x == 1), x * params[0] - F.softplus(params[0]), -math.inf)
 
     def sample(self, params: Tensor, generator: torch.Generator | None, temperature: float) -> Tensor:
         probability = (params[0] / temperature).sigmoid()
@@ -139,7 +139,7 @@ class Bernoulli(Conditional):
 
 
 class Categorical(Conditional):
-    """x in {0, …, classes - 1} with one logit for each class; the network reads it one-hot.
+    """x in {0, …, classes - 1} with one logit for each class, log 0 = -inf elsewhere; the network reads it one-hot.
 
     Args:
         classes: At least 2.
@@ -159,7 +159,8 @@ class Categorical(Conditional):
         return constraints.integer_interval(0, self.classes - 1)
 
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
-        return params.log_softmax(0).gather(0, x.long()[None])[0]
+        code = x.long().clamp(0, self.classes - 1)
+        return torch.where(x == code, params.log_softmax(0).gather(0, code[None])[0], -math.inf)
 
     def sample(self, params: Tensor, generator: torch.Generator | None, temperature: float) -> Tensor:
         return draw_index(params / temperature, generator).to(params.dtype)

@@ -32,7 +32,7 @@ def plan(transforms: Sequence[Transform], like: Tensor) -> Sequence[Any]:
     found = compiled(transforms)
     if found is not None:
         return found
-    if transformed() or torch.is_autocast_enabled(like.device.type) or not like.is_floating_point():
+    if transformed() or autocast(like.device.type) or not like.is_floating_point():
         return transforms
     maps: list[Any] = []
     for transform in _flat(transforms):
@@ -45,6 +45,11 @@ def plan(transforms: Sequence[Transform], like: Tensor) -> Sequence[Any]:
         and len(like) > EAGER_PART
     )
     return [InParts(maps)] if long else maps
+
+
+def autocast(device: str) -> bool:
+    """Whether autocast is on for tensors on a device of this type; some types, such as ``meta``, have none."""
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
 
 
 def generate(net: MADE, batch: Size, feature: Feature, context: Tensor | None) -> None:

@@ -188,7 +188,7 @@ class Continuous(Transform):
 
     def _solve(self, *args, **options) -> Solution:
         solution = self.solve(*args, **options)
-        if transformed():  # no warning can depend on values there
+        if transformed() or solution.z.is_meta:  # no warning can depend on values there
             return solution
         unexpected = (solution.status != Status.REACHED) & args[0].flatten(-self.event_dim).isfinite().all(-1)
         if bool(unexpected.any()):
