@@ -181,6 +181,11 @@ def test_a_conditional_flow_is_judged_within_each_context(tmp_path) -> None:
     for nominal, covered, error in zip(*(calibration[key] for key in ("levels", "covered", "error")), strict=True):
         assert abs(covered - nominal) < 3.5 * error
     assert abs(likelihood["difference"]) < 0.05  # the Gaussian's mean follows the context, too
+    ranks = numbers["ranks"]
+    assert list(ranks["tests"]) == ["a", "b", "density", "distance"]
+    assert ranks["trusted"]
+    assert ranks["n"] == 300
+    assert 0 < ranks["local"]["p_value"] <= 1
     _assert_no_gaps((tmp_path / "r.html").read_text(encoding="utf-8"), numbers)
 
 

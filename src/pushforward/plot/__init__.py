@@ -8,6 +8,7 @@ from .checks import coverage as coverage
 from .checks import curves as curves
 from .checks import densities as densities
 from .checks import qq as qq
+from .checks import ranks as ranks
 from .images import bits as bits
 from .images import levels as levels
 from .style import short as short

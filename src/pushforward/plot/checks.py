@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from .style import DATA, FAINT, MODEL, SMALL, clean, legend, rows_of
+from .style import DATA, FAINT, MODEL, SMALL, clean, legend, names_of, rows_of, short
 from .tables import histogram
 
 
@@ -63,25 +63,65 @@ def qq(latent: Any, *, lines: int = 12) -> Figure:
     return figure
 
 
-def coverage(levels: Any, covered: Any, error: Any) -> Figure:
+def coverage(levels: Any, covered: Any, error: Any, *, distance: Any = None) -> Figure:
     """Share of rows inside the model's highest-density regions against the share that should be there.
 
     Args:
         levels: Nominal levels between 0 and 1.
-        covered: Observed share at each level.
+        covered: Observed share at each level; None for none.
         error: Standard error of each share if the model were exact; the band is twice that.
+        distance: Observed shares of regions around random points (TARP), drawn beside the others.
     """
-    levels, covered, error = (100 * np.asarray(v, dtype=float) for v in (levels, covered, error))
+    levels, error = (100 * np.asarray(v, dtype=float) for v in (levels, error))
     figure = Figure(figsize=(4.2, 4.0), layout="constrained")
     axes = clean(figure.add_subplot())
     axes.fill_between(levels, levels - 2 * error, levels + 2 * error, color=FAINT, alpha=0.25, lw=0, label="± 2 s.e.")
     axes.plot([0, 100], [0, 100], color=FAINT, lw=1, ls="--", label="perfect calibration")
-    axes.plot(levels, covered, "o-", color=MODEL, ms=5, lw=1.8, label="held-out rows")
+    if covered is not None:
+        label = "held-out rows" if distance is None else "regions of highest density"
+        axes.plot(levels, 100 * np.asarray(covered, dtype=float), "o-", color=MODEL, ms=5, lw=1.8, label=label)
+    if distance is not None:
+        shares = 100 * np.asarray(distance, dtype=float)
+        axes.plot(levels, shares, "s-", color=DATA, ms=4, lw=1.4, label="regions around random points (TARP)")
     axes.legend(frameon=False, fontsize=SMALL, loc="upper left")
     axes.set_xlabel("region that should hold …% of rows", fontsize=SMALL)
     axes.set_ylabel("… and holds this % of held-out rows", fontsize=SMALL)
     axes.set_xlim(0, 100)
     axes.set_ylim(0, 100)
+    return figure
+
+
+def ranks(ranks: Any, draws: int, width: float, *, columns: Sequence[str] | None = None, lines: int = 12) -> Figure:
+    """Distribution functions of the ranks of true values among draws, minus that of uniform ranks.
+
+    A curve that rises above 0 on the left and falls below on the right is that of draws that are too narrow; one that
+    is below 0 throughout, of draws that are too low.
+
+    Args:
+        ranks: Whole numbers from 0 to ``draws``, (n, columns).
+        draws: Among how many draws.
+        width: Of the band that chance keeps to, in standard errors; see :func:`pushforward.diagnostics.ranks.band`.
+        columns: Names of the columns.
+        lines: At most so many columns are drawn: those that go furthest.
+    """
+    ranks = rows_of(ranks)
+    names, n = names_of(ranks, columns), len(ranks)
+    u = np.arange(1, draws + 1) / (draws + 1)
+    error = np.sqrt(u * (1 - u) / n)
+    counts = np.stack([np.bincount(column.astype(int), minlength=draws + 1) for column in ranks.T])
+    off = counts.cumsum(1)[:, :-1] / n - u  # (columns, draws)
+    figure = Figure(figsize=(7.2, 3.2), layout="constrained")
+    axes = clean(figure.add_subplot())
+    axes.fill_between(u, -width * error, width * error, color=FAINT, alpha=0.25, lw=0, label="chance, 19 in 20")
+    axes.axhline(0, color=FAINT, lw=1, ls="--")
+    inside = np.abs(off / error).max(1)
+    for j in np.argsort(-inside, kind="stable")[:lines]:
+        outside = inside[j] > width
+        label = short(names[j], 26) if outside else "_"
+        axes.plot(u, off[j], color=MODEL if outside else DATA, lw=1.6 if outside else 1.0, alpha=0.8, label=label)
+    axes.legend(frameon=False, fontsize=SMALL, loc="upper right")
+    axes.set_xlabel("rank of the truth among draws, as a share", fontsize=SMALL)
+    axes.set_ylabel("distribution function, minus uniform", fontsize=SMALL)
     return figure
 
 

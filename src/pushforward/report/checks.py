@@ -92,6 +92,34 @@ def calibration(s: Subject) -> Section:
     return Section("calibration", "Is its confidence right?", blocks, s.coverage)
 
 
+def simulations(s: Subject) -> Section | None:
+    """With contexts: does each column's truth rank uniformly among draws for its own context, and all together?"""
+    found = s.simulations
+    if found is None:
+        return None
+    says = (
+        "Every held-out row is ranked among draws for its own context: column by column (simulation-based "
+        "calibration), by the distance to a random point (TARP, all columns together), and by density, as above. Where "
+        f"the flow is right, all ranks are equally frequent. {found.verdict}"
+    )
+    rows = []
+    for name, t in found.tests.items():
+        scores = [Cell(fixed(t.shift, 2), t.shift), Cell(fixed(t.spread, 2), t.spread)]
+        rows.append([Cell(name, name), *scores, Cell(number(t.p_value, 2), t.p_value)])
+    heads = [Column("rank of", False), Column("too low by, sd (0)"), Column("spread of scores (1)"), Column("p")]
+    caption = "Spread above 1: draws are too narrow. p: of uniform ranks, for each line alone."
+    figures = found.figures()
+    ranks = Figure(to_svg(figures["ranks"], "ranks", f"Ranks. {found.verdict}"), prose.RANKS)
+    regions = Figure(to_svg(figures["coverage"], "tarp", "Coverage by density and by distance."), prose.COVERAGE)
+    blocks: list[Any] = [Text(says), ranks]
+    blocks.append(Beside([regions, Table("ranks-table", caption, heads, rows)]))
+    numbers = found.summary()
+    if s.local is not None:
+        blocks.append(Text(s.local.verdict))
+        numbers["local"] = s.local.summary()
+    return Section("ranks", "Is it right for every context?", blocks, numbers)
+
+
 def latents(s: Subject) -> Section | None:
     """Are the latents of the held-out rows standard normal?"""
     verdict = findings.normal(s)

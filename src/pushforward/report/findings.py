@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from ..diagnostics.averages import mean_and_error
+from ..diagnostics.calibrated import Calibration
 from .blocks import Verdict
 from .common import gap, impossible
 from .measure import ks_bound
@@ -14,7 +15,8 @@ from .words import count, factor, percent, plus_minus
 
 def all_findings(s: Subject) -> list[Verdict]:
     """The findings of the overview, those that apply."""
-    found = [against_gaussian(s), *against_rivals(s), calibrated(s), normal(s), overfitted(s), without_density(s)]
+    found = [against_gaussian(s), *against_rivals(s), calibrated(s), ranked(s.simulations), normal(s)]
+    found += [overfitted(s), without_density(s)]
     return [verdict for verdict in found if verdict is not None]
 
 
@@ -61,6 +63,11 @@ def calibrated(s: Subject) -> Verdict:
     side = "larger" if covered > level else "smaller"
     grade = "fair" if gaps[worst] < 0.06 else "poor"
     return Verdict(grade, f"Its confidence is not quite right: {words}, so the region is {side} than it should be.")
+
+
+def ranked(found: Calibration | None) -> Verdict | None:
+    """With contexts: whether truths rank uniformly among draws of their own."""
+    return None if found is None else Verdict("good" if found.trusted else "fair", found.verdict)
 
 
 def normal(s: Subject) -> Verdict | None:

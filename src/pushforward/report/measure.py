@@ -9,11 +9,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..diagnostics import calibrated
 from ..diagnostics.averages import mean_and_error
+from ..diagnostics.calibrated import LEVELS
+from ..diagnostics.ranks import rank
 from ..tables.baselines import Gaussian
 from .model import LogProb, Model
 
-LEVELS = tuple(level / 10 for level in range(1, 10))
 DRAWS = 99  # per context
 
 
@@ -32,6 +34,9 @@ class Evidence:
         train: Training rows, or None.
         train_log_prob: Log-densities of (at most 5000 of) them, or None.
         context, train_context: Their contexts, or None.
+        judged: With contexts: which held-out rows have draws of their own, (judged,).
+        own: Likewise these draws, (DRAWS, judged, features).
+        denser: Likewise how many of them are denser than each row, (judged,).
         latent: z = f(x) of the held-out rows (n, dimensions), or None for a model without latents.
         seconds: What it took to score the held-out rows, and to draw and score the flow's own.
     """
@@ -48,6 +53,9 @@ class Evidence:
     train_log_prob: Tensor | None
     latent: Tensor | None
     seconds: tuple[float, float]
+    judged: Tensor | None = None
+    own: Tensor | None = None
+    denser: Tensor | None = None
 
 
 def gather(
@@ -65,10 +73,11 @@ def gather(
     started = time.perf_counter()
     log_prob = model.log_prob(data, context)
     scored = time.perf_counter()
+    own: dict[str, Tensor] = {}
     if context is None:
         drawn, drawn_log_prob, level = _against_own_rows(model, log_prob, samples, generator)
     else:
-        drawn, drawn_log_prob, level = _against_own_context(model, data, context, samples, seed, generator)
+        drawn, drawn_log_prob, level, own = _against_own_context(model, data, context, samples, seed, generator)
     drawn_at = time.perf_counter()
     return Evidence(
         data=data,
@@ -83,6 +92,7 @@ def gather(
         train_log_prob=_training_log_prob(model, train, train_context, context is None, seed),
         latent=model.latent(data, context),
         seconds=(scored - started, drawn_at - scored),
+        **own,
     )
 
 
@@ -165,7 +175,7 @@ def coverage(level: Tensor, samples: float) -> dict[str, list[float]]:
     n = len(level)
     return {
         "levels": list(LEVELS),
-        "covered": [float((level <= nominal).double().mean()) for nominal in LEVELS],
+        "covered": calibrated.coverage(level),
         "error": [math.sqrt(nominal * (1 - nominal) * (1 / n + 1 / samples)) for nominal in LEVELS],
     }
 
@@ -204,8 +214,8 @@ def _against_own_rows(
 
 def _against_own_context(
     model: Model, data: Tensor, context: Tensor, samples: int, seed: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The same with contexts: some rows, each compared with draws for its own context.
+) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
+    """The same with contexts, and the draws behind it: some rows, each compared with draws for its own context.
 
     The rank of an exact model's row among K draws is uniform on 0 … K: with K = 99, coverage at 10 %, 20 %, … is exact.
     """
@@ -214,10 +224,10 @@ def _against_own_context(
     drawn = model.sample(len(repeated), repeated, generator)
     drawn_log_prob = model.log_prob(drawn, repeated, points=4)
     log_prob = model.log_prob(data[rows], context[rows], points=4)  # few points are biased low: in both alike
-    own = drawn_log_prob.view(len(rows), DRAWS)
-    level = torch.cat([denser_share(theirs, at[None]) for theirs, at in zip(own, log_prob, strict=True)])
+    denser = rank(-log_prob, -drawn_log_prob.view(len(rows), DRAWS).T, torch.Generator().manual_seed(seed))
     keep = shuffled(len(drawn), seed)[:samples]
-    return drawn[keep], drawn_log_prob[keep], level
+    own = {"judged": rows, "own": drawn.view(len(rows), DRAWS, -1).transpose(0, 1), "denser": denser}
+    return drawn[keep], drawn_log_prob[keep], (denser + 0.5) / (DRAWS + 1), own
 
 
 def denser_share(reference: Tensor, values: Tensor) -> Tensor:

@@ -37,6 +37,12 @@ COVERAGE = (
     "above it underconfident. The band is what chance allows."
 )
 
+RANKS = (
+    "Every curve is a column; those that leave the band are named. Above 0 on the left and below it on the right: the "
+    "draws are too narrow for their contexts, the other way round too wide. Above 0 throughout: too high, below: too "
+    "low."
+)
+
 QUANTILES = (
     "A line that leaves the diagonal at its ends has tails that are too heavy (steeper) or too light (flatter). The "
     "table shows what each dimension has; in brackets, what N(0, 1) has."

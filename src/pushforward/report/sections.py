@@ -33,6 +33,7 @@ def all_sections(s: Subject) -> list[Section]:
         pairs,
         conditionals,
         checks.calibration,
+        checks.simulations,
         checks.latents,
         rows.unlikely,
         rows.samples,

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from ..diagnostics import calibrated, local
 from ..diagnostics.averages import mean_and_error
+from ..diagnostics.calibrated import Calibration
+from ..diagnostics.local import LocalTest
 from . import measure
 from .blocks import Cell
 from .model import LogProb, Model, seen
 from .words import decimals_of, fixed, number, step_decimals
+
+PERMUTATIONS = 20  # of the local test
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,27 @@ class Subject:
     @cached_property
     def coverage(self) -> dict[str, list[float]]:
         return measure.coverage(self.evidence.level, self.evidence.draws)
+
+    @cached_property
+    def simulations(self) -> Calibration | None:
+        """With contexts: how held-out rows rank among draws for their own."""
+        e = self.evidence
+        if e.judged is None or e.own is None or len(e.judged) < calibrated.FEWEST:
+            return None
+        generator = torch.Generator().manual_seed(self.seed)
+        return calibrated.judge(e.data[e.judged], e.own, e.denser, self.columns, generator)
+
+    @cached_property
+    def local(self) -> LocalTest | None:
+        """With contexts, enough rows and scikit-learn: whether a classifier tells held-out rows from draws."""
+        e = self.evidence
+        if e.judged is None or e.own is None or e.context is None or len(e.judged) < local.FEWEST:
+            return None
+        with contextlib.suppress(ImportError):
+            return local.local_test(
+                e.own, e.data[e.judged], e.context[e.judged], permutations=PERMUTATIONS, seed=self.seed
+            )
+        return None
 
     @cached_property
     def normality(self) -> list[dict[str, float]]:
