@@ -21,6 +21,7 @@ from pushforward.distributions.average import Average
 from pushforward.distributions.base import Density
 from pushforward.nets.conv import ResidualConvNet
 from pushforward.nets.field import MLPField
+from pushforward.nets.graph import GraphMLP
 from pushforward.nets.made import MADE
 from pushforward.nets.mlp import MLP
 from pushforward.testing import check_flow, check_transform, randomize
@@ -78,6 +79,16 @@ def autoregressive(scalar: Callable[[], T.Scalar], tails=None) -> Callable[[int,
     return make
 
 
+def graph(scalar: Callable[[], T.Scalar], tails=None) -> Callable[[int, int], T.Transform]:
+    def make(features: int, context: int) -> T.Transform:
+        kind, edges = scalar(), torch.ones(features, features).tril(-1)
+        edges[1:2, :1] = 0  # the first two features do not see each other
+        net = GraphMLP(edges.flip(0, 1), kind.num_params, context=context, hidden=HIDDEN)
+        return T.Autoregressive(net, kind, tails=tails)
+
+    return make
+
+
 def continuous(**options: Any) -> Callable[[int, int], T.Transform]:
     return lambda features, context: T.Continuous(MLPField(features, context=context, hidden=HIDDEN), **options)
 
@@ -86,6 +97,12 @@ def fitted_marginals(features: int) -> T.Transform:
     marginals = T.Marginals(features, knots=10)
     marginals.initialize(normal(80, features).pow(3) + normal(features))
     return marginals
+
+
+def batch_norm(features: int, event_dim: int = 1) -> T.Transform:
+    norm = T.BatchNorm(features, event_dim)
+    norm.initialize(normal(9, features, *[3, 4][: event_dim - 1], dtype=torch.float32) * 3 + 1)
+    return norm
 
 
 def order(features: int) -> list[int]:
@@ -124,6 +141,14 @@ TRANSFORMS: dict[str, Entry] = {
     "PLU": Entry(lambda m, c: T.PLU(m), "full"),
     "QR householder": Entry(lambda m, c: T.QR(m), "full"),
     "QR exponential": Entry(lambda m, c: T.QR(m, orthogonal="exponential"), "full"),
+    "SVD": Entry(lambda m, c: T.SVD(m), "full"),
+    "MatrixExponential": Entry(lambda m, c: T.MatrixExponential(m), "full"),
+    "BatchNorm": Entry(lambda m, c: batch_norm(m), "diagonal"),
+    "GIN": Entry(
+        lambda m, c: T.GIN(T.Half(m), MLP(m // 2, m - m // 2, 2, context=c, hidden=HIDDEN)),
+        "triangular",
+        conditional=True,
+    ),
     "Coupling Half Affine": Entry(coupling(T.Half, T.Affine), "triangular", conditional=True),
     "Coupling Half swapped": Entry(coupling(lambda m: T.Half(m, swap=True), T.Affine), "triangular", conditional=True),
     "Coupling Alternate": Entry(coupling(T.Alternate, T.Affine), "triangular", conditional=True),
@@ -132,6 +157,8 @@ TRANSFORMS: dict[str, Entry] = {
     "Autoregressive Affine": Entry(autoregressive(T.Affine), "triangular", conditional=True),
     "Autoregressive tails": Entry(autoregressive(T.Affine, tails=0.5), "triangular", conditional=True),
     "Autoregressive Spline tails": Entry(autoregressive(T.Spline, tails=0.5), "triangular", conditional=True),
+    "Autoregressive graph": Entry(graph(T.Affine), "triangular", conditional=True),
+    "Autoregressive graph Spline": Entry(graph(T.Spline, tails=0.5), "triangular", conditional=True),
     "Continuous dopri5": Entry(continuous(), "full", conditional=True, tolerance=1e-3),
     "Continuous fixed": Entry(
         continuous(solver="rk4", steps=2, trace="exact"), "full", conditional=True, tolerance=1e-3
@@ -177,6 +204,13 @@ IMAGES: dict[str, tuple[Callable[[int], T.Transform], tuple[int, int, int], str]
     "Conv1x1 full": (lambda c: T.Conv1x1(3, parametrisation="full"), (3, 2, 4), "full"),
     "Conv1x1 plu": (lambda c: T.Conv1x1(3, parametrisation="plu"), (3, 2, 4), "full"),
     "Conv1x1 qr": (lambda c: T.Conv1x1(3, parametrisation="qr"), (3, 2, 4), "full"),
+    "Conv1x1 svd": (lambda c: T.Conv1x1(3, parametrisation="svd"), (3, 2, 4), "full"),
+    "Conv1x1 exponential": (lambda c: T.Conv1x1(3, parametrisation="exponential"), (3, 2, 4), "full"),
+    "BatchNorm": (lambda c: batch_norm(3, 3), (3, 2, 4), "diagonal"),
+    "GIN": (lambda c: T.GIN(T.Channel(3), ResidualConvNet(1, 2, 2, context=c, hidden=(4,))), (3, 2, 2), "triangular"),
+    "Haar": (lambda c: T.Haar(), (2, 4, 2), "full"),
+    "Haar by wavelet": (lambda c: T.Haar(by_wavelet=True), (2, 4, 2), "full"),
+    "DCT": (lambda c: T.DCT(), (2, 3, 4), "full"),
     "AutoregressiveConv": (lambda c: T.AutoregressiveConv(2), (2, 3, 3), "triangular"),
     "EmergingConv": (lambda c: T.EmergingConv(2), (2, 3, 3), "full"),
     "Squeeze": (lambda c: T.Squeeze(), (2, 4, 2), "diagonal"),

@@ -5,13 +5,15 @@ import torch
 
 from pushforward.numerics.matrices import reflect
 from pushforward.saving.config import build, describe
-from pushforward.transforms import PLU, QR, Diagonal, Linear, Permutation, Triangular
+from pushforward.transforms import PLU, QR, SVD, Diagonal, Linear, MatrixExponential, Permutation, Triangular
 
 MATRICES = {
     "linear": Linear,
     "plu": PLU,
     "householder": QR,
     "exponential": lambda W: QR(W, orthogonal="exponential"),
+    "svd": SVD,
+    "matrix exponential": MatrixExponential,
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from operator import index
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,55 @@ from torch import Tensor, nn
 from .mlp import Perceptron, has_context
 
 
-class MADE(Perceptron):
+class Masked(Perceptron):
+    r"""A perceptron whose weights are masked, W ∘ M, with the parameters of each feature one after another.
+
+    Args:
+        widths: Of the features that are read, of each hidden layer and of the parameters.
+        masks: M of each layer, ``(out, in)``, boolean.
+        features: Features that get parameters.
+        num_params: Parameters for each of them.
+        context: Features of the context.
+        residual: As for :class:`~pushforward.nets.MLP`.
+        activation: As for :class:`~pushforward.nets.MLP`.
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int],
+        masks: Sequence[Tensor],
+        features: int,
+        num_params: int,
+        *,
+        context: int,
+        residual: bool,
+        activation: str,
+    ) -> None:
+        super().__init__(widths, context=context, residual=residual, activation=activation)
+        self.features, self.num_params = features, num_params
+        for k, mask in enumerate(masks):
+            self.register_buffer(f"mask_{k}", mask, persistent=False)
+            if k < len(masks) - 1:  # uniform within 1/sqrt(fan-in), which the mask makes smaller
+                nn.init.uniform_(self.weights[k], -1, 1)
+                self.weights[k].data *= mask.sum(1, keepdim=True).clamp_min(1).rsqrt()
+
+    def stages(self) -> Tensor:
+        """The features that can be solved together, one stage after another: boolean, ``(stages, features)``."""
+        raise NotImplementedError
+
+    def masks(self) -> list[Tensor]:
+        """M of each layer, ``(out, in)``."""
+        return [self.get_buffer(f"mask_{k}") for k in range(len(self.weights))]
+
+    def layers(self) -> Iterator[tuple[Tensor, Tensor]]:
+        masked = (weight * mask for weight, mask in zip(self.weights, self.masks(), strict=True))
+        return zip(masked, self.biases, strict=True)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.outputs(x, context).unflatten(-1, (self.features, self.num_params)).movedim(-1, 0)
+
+
+class MADE(Masked):
     r"""Maps ``(*batch, features)`` and a context to parameters ``(num_params, *batch, features)``, masked.
 
     Every unit has a degree: the input feature j (counted from 0) has j + 1, hidden units those that any feature needs,
@@ -55,26 +104,14 @@ class MADE(Perceptron):
         hidden = tuple(map(index, hidden))  # a forged file may hold tensors here, and tensors count very slowly
         _check(features, num_params, context, hidden)
         widths = [features * inputs, *hidden, features * num_params]
-        super().__init__(widths, context=context, residual=residual, activation=activation)
-        self.features, self.num_params, self.inputs = features, num_params, inputs
-        self.degrees = _degrees(features, num_params, context, hidden, inputs)
-        for k, (reads, writes) in enumerate(pairwise(self.degrees)):
-            mask = torch.tensor(writes)[:, None] >= torch.tensor(reads)
-            self.register_buffer(f"mask_{k}", mask, persistent=False)
-            if k < len(hidden):  # uniform within 1/sqrt(fan-in), which the mask makes smaller
-                nn.init.uniform_(self.weights[k], -1, 1)
-                self.weights[k].data *= mask.sum(1, keepdim=True).clamp_min(1).rsqrt()
+        degrees = _degrees(features, num_params, context, hidden, inputs)
+        masks = [torch.tensor(rows)[:, None] >= torch.tensor(columns) for columns, rows in pairwise(degrees)]
+        options: dict[str, Any] = {"context": context, "residual": residual, "activation": activation}
+        super().__init__(widths, masks, features, num_params, **options)
+        self.degrees, self.inputs = degrees, inputs
 
-    def masks(self) -> list[Tensor]:
-        """M of each layer, ``(out, in)``."""
-        return [self.get_buffer(f"mask_{k}") for k in range(len(self.weights))]
-
-    def layers(self) -> Iterator[tuple[Tensor, Tensor]]:
-        masked = (weight * mask for weight, mask in zip(self.weights, self.masks(), strict=True))
-        return zip(masked, self.biases, strict=True)
-
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        return self.outputs(x, context).unflatten(-1, (self.features, self.num_params)).movedim(-1, 0)
+    def stages(self) -> Tensor:
+        return torch.eye(self.features, dtype=torch.bool, device=self.get_buffer("mask_0").device)
 
 
 def _degrees(

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..objectives.divergences import Objective
+from ..transforms.batch_norm import running_statistics
 from .batches import Batches, Draws, mix
 from .distributed import World
 from .monitor import Monitor
@@ -77,7 +78,7 @@ class Training:
         if not at.history:
             self._validate(monitor)
         while not self._over(progress):
-            with self.threads.step():
+            with self.threads.step(), running_statistics(self.objective):
                 self._step(self.schedule.rate(at.step - at.start, progress, at.cooling) * 0.5**at.rollbacks)
             at.step += 1
             progress = self._tick()

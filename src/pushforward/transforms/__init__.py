@@ -2,6 +2,8 @@
 
 from .autoregressive import Autoregressive as Autoregressive
 from .base import Transform as Transform
+from .batch_norm import BatchNorm as BatchNorm
+from .batch_norm import running_statistics as running_statistics
 from .compose import Compose as Compose
 from .compose import Inverse as Inverse
 from .constrained import Above as Above
@@ -33,6 +35,7 @@ from .elementwise import LogTails as LogTails
 from .elementwise import Sigmoid as Sigmoid
 from .elementwise import Softplus as Softplus
 from .elementwise import Tanh as Tanh
+from .incompressible import GIN as GIN
 from .linear import PLU as PLU
 from .linear import QR as QR
 from .linear import Linear as Linear
@@ -55,3 +58,7 @@ from .splits import Channel as Channel
 from .splits import Checkerboard as Checkerboard
 from .splits import Half as Half
 from .splits import Split as Split
+from .svd import SVD as SVD
+from .svd import MatrixExponential as MatrixExponential
+from .wavelets import DCT as DCT
+from .wavelets import Haar as Haar

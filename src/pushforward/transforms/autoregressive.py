@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..nets.made import MADE
+from ..nets.made import Masked
 from ..numerics import affine
 from .base import Transform
 from .scalar import Scalar
@@ -16,13 +17,17 @@ from .scalar import Scalar
 class Autoregressive(Transform):
     r"""z_j = h(x_j; theta_j(x_{1:j-1}, c)): f in one pass of the network, g feature by feature.
 
+    With a :class:`~pushforward.nets.GraphMLP` a feature reads its parents in a given graph in place of all features
+    before it: the Jacobian's zeros are exactly the graph's, and g takes as many passes as the graph is deep.
+
     Args:
-        net: The masked network that gives the parameters.
+        net: The masked network that gives the parameters: :class:`~pushforward.nets.MADE`, or a
+            :class:`~pushforward.nets.GraphMLP`.
         scalar: The scalar map that moves each feature.
         ordering: The order in which features are taken, a permutation of 0 … features-1; natural where not given.
         inversion: ``"incremental"``, feature by feature; or, for very wide events and small batches, ``"jacobi"``:
             whole passes that update all features at once, x ← h⁻¹(z; theta(x)). After k passes the first k features
-            are exact, so at most ``features`` passes are needed; they stop when no feature changes by more than
+            (stages of the graph) are exact, so so many passes suffice; they stop when no feature changes by more than
             ``tolerance`` · max(1, abs(x)). With gradients the incremental way is taken.
         tolerance: When the Jacobi passes stop; 0 stops when nothing changes at all, which is exact.
         tails: Where :class:`LogTails` begin that follow at the end; none by default.
@@ -35,12 +40,13 @@ class Autoregressive(Transform):
         Papamakarios, Pavlakou, Murray (2017), arXiv:1705.07057. Lecture: "Gaussian autoregressive NF".
     """
 
+    net: Any  # Any: what runs fast asks for more of it than a Masked has
     order: Tensor | None
     back: Tensor | None
 
     def __init__(
         self,
-        net: MADE,
+        net: Masked,
         scalar: Scalar,
         ordering: Sequence[int] | None = None,
         *,
@@ -81,16 +87,17 @@ class Autoregressive(Transform):
         return reordered(x, self.back), (log_slope + log_tail).sum(-1)
 
     def _by_feature(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """x_j = h⁻¹(z_j; theta_j(x_{1:j-1})), j = 1, 2, …: features that are not known yet are 0 meanwhile."""
+        """x_j = h⁻¹(z_j; theta_j(x_{1:j-1})), j = 1, 2, …: features that are not known yet are 0 meanwhile. Features
+        that do not depend on each other are found together."""
         x = log_slope = torch.zeros_like(z)
-        for now in torch.eye(self.net.features, dtype=torch.bool, device=z.device):
+        for now in self.net.stages():
             found, slope = self.scalar.inverse(z, self.net(x, context))
             x, log_slope = torch.where(now, found, x), torch.where(now, slope, log_slope)
         return x, log_slope
 
     def _by_passes(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         x = torch.zeros_like(z)
-        for _ in range(self.net.features):
+        for _ in self.net.stages():
             before = x
             x, log_slope = self.scalar.inverse(z, self.net(before, context))
             change = (x - before).abs() > self.tolerance * x.abs().clamp_min(1)  # false for NaN: it changes no more
@@ -99,7 +106,7 @@ class Autoregressive(Transform):
         return x, log_slope
 
     def extra_repr(self) -> str:
-        return f"one pass: forward (density); {self.net.features} steps: inverse (sampling)"
+        return f"one pass: forward (density); {len(self.net.stages())} steps: inverse (sampling)"
 
 
 def reordered(x: Tensor, order: Tensor | None) -> Tensor:

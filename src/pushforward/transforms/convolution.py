@@ -13,8 +13,15 @@ from .base import Transform
 from .compose import Compose
 from .linear import PLU, QR, Linear, Matrix
 from .normalization import ActNorm
+from .svd import SVD, MatrixExponential
 
-PARAMETRISATIONS: dict[str, type[Matrix]] = {"full": Linear, "plu": PLU, "qr": QR}
+PARAMETRISATIONS: dict[str, type[Matrix]] = {
+    "full": Linear,
+    "plu": PLU,
+    "qr": QR,
+    "svd": SVD,
+    "exponential": MatrixExponential,
+}
 
 
 class Conv1x1(Transform):
@@ -23,12 +30,13 @@ class Conv1x1(Transform):
 
     .. math:: \log|\det| = h \cdot w \cdot (\log|\det W| + \textstyle\sum s)
 
-    O(c) for the log-determinant with ``"plu"`` and ``"qr"``, O(c^3) with ``"full"``. The inverse makes W⁻¹ once from
+    O(c) for the log-determinant, O(c^3) with ``"full"``. The inverse makes W⁻¹ once from
     its factors by triangular solves, O(c^3) whatever the image, and is a 1x1 convolution again.
 
     Args:
         weight: The W to start from, (c, c), or the number of channels c for a random rotation.
-        parametrisation: ``"full"`` (:class:`Linear`), ``"plu"`` (:class:`PLU`) or ``"qr"`` (:class:`QR`).
+        parametrisation: ``"full"`` (:class:`Linear`), ``"plu"`` (:class:`PLU`), ``"qr"`` (:class:`QR`), ``"svd"``
+            (:class:`SVD`) or ``"exponential"`` (:class:`MatrixExponential`).
         normalize: Put an :class:`ActNorm` before W and fold it into the same convolution.
 
     Raises:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..numerics.matrices import reflect, solve_rows, starting_matrix, triangle, with_log_diagonal
+from ..numerics.matrices import reflect, reflectors, solve_rows, starting_matrix, triangle, with_log_diagonal
 from .base import Transform
 
 
@@ -209,9 +209,7 @@ class QR(Matrix):
             raise ValueError(f"orthogonal must be 'householder' or 'exponential', got orthogonal={orthogonal!r}")
         start = starting_matrix(weight)
         self.orthogonal = orthogonal
-        vectors = torch.geqrf(start.double()).a.tril(-1)
-        Q = reflect(vectors, torch.eye(len(start), dtype=torch.float64))
-        R = Q.mT @ start.double()
+        vectors, R = reflectors(start.double())
         sign = R.diagonal().sign()
         householder = orthogonal == "householder"
         factors = with_log_diagonal((sign[:, None] * R).triu()) + (vectors if householder else 0.0)

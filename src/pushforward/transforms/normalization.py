@@ -122,25 +122,25 @@ class ActNorm(Transform):
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        mean, spread = self._moments(x)
+        mean, spread = (value.view_as(self.bias) for value in moments(x, self.event_dim))
         self.bias.copy_(-mean)
         self.log_scale.copy_(-spread.log())
         return self.forward(x)[0]
 
     @torch.no_grad()
     def initialize_inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        mean, spread = self._moments(z)
+        mean, spread = (value.view_as(self.bias) for value in moments(z, self.event_dim))
         self.bias.copy_(mean / spread)
         self.log_scale.copy_(spread.log())
         return self.inverse(z)[0]
 
-    def _moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of every feature or channel, of the shape of the parameters."""
-        values = x.unsqueeze(0).flatten(0, -self.event_dim - 1)  # (n, C) or (n, C, H, W)
-        values = values.transpose(0, 1).flatten(1)  # (C, everything else)
-        spread = values.std(1, correction=0).clamp_min(1e-6)
-        return values.mean(1).view_as(self.bias), spread.view_as(self.bias)
-
     def _logdet(self, x: Tensor, sign: float) -> Tensor:
         places = math.prod(x.shape[x.dim() - self.event_dim + 1 :])  # H · W for images, 1 for rows
         return (sign * places * self.log_scale.sum()).expand(x.shape[: x.dim() - self.event_dim])
+
+
+def moments(x: Tensor, event_dim: int) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of every feature (``event_dim`` 1) or channel (3) over a batch, ``(features,)``."""
+    values = x.unsqueeze(0).flatten(0, -event_dim - 1)  # (n, C) or (n, C, H, W)
+    values = values.transpose(0, 1).flatten(1)  # (C, everything else)
+    return values.mean(1), values.std(1, correction=0).clamp_min(1e-6)

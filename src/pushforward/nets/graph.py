@@ -1,0 +1,88 @@
+"""A perceptron with masks by a given graph: the parameters of a feature see exactly its parents and the context."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..numerics.graphs import checked_graph, stages
+from .made import Masked
+from .mlp import has_context
+
+
+class GraphMLP(Masked):
+    r"""Maps ``(*batch, features)`` and a context to parameters ``(num_params, *batch, features)``, masked by a graph.
+
+    Feature j reads its parents, the i with ``adjacency[j, i]``, and nothing else. Every hidden unit belongs to one of
+    the different sets of parents, and reads the units whose sets lie within its own,
+
+    .. math:: h = (W \circ M)\, x + b, \qquad M_{ik} = [S_k \subseteq S_i],
+
+    so that no path leads from a feature that is no parent. The context reaches every output. Starts at exactly zero.
+
+    Args:
+        adjacency: ``(features, features)`` of booleans, or 0 and 1: row j says which features feature j depends on. The
+            diagonal is ignored.
+        num_params: Parameters for each feature.
+        context: Features of the context.
+        hidden: Widths of the hidden layers; each must hold every set of parents.
+        residual: As for :class:`MADE`.
+        activation: As for :class:`MADE`.
+
+    Raises:
+        ValueError: the graph has a cycle, which the sentence names, or another shape; a size is below 1, or a hidden
+            layer is too narrow for all sets of parents.
+
+    Reference:
+        Wehenkel, Louppe (2021), Graphical normalizing flows, arXiv:2006.02548.
+    """
+
+    order_of_solving: Tensor
+
+    def __init__(
+        self,
+        adjacency: Tensor | Sequence[Sequence[bool]],
+        num_params: int,
+        *,
+        context: int = 0,
+        hidden: Sequence[int] = (128, 128),
+        residual: bool = False,
+        activation: str = "relu",
+    ) -> None:
+        features, hidden = len(adjacency), tuple(hidden)
+        if features < 1 or num_params < 1:
+            raise ValueError(f"adjacency and num_params must not be empty, got {features} features and {num_params}")
+        graph = checked_graph(adjacency, features)
+        masks = _masks(graph, num_params, context, hidden)
+        widths = [features, *hidden, features * num_params]
+        options: dict[str, Any] = {"context": context, "residual": residual, "activation": activation}
+        super().__init__(widths, masks, features, num_params, **options)
+        self.register_buffer("adjacency", graph, persistent=False)
+        self.register_buffer("order_of_solving", stages(graph), persistent=False)
+
+    def stages(self) -> Tensor:
+        return self.order_of_solving
+
+    def arguments(self) -> dict[str, Any]:
+        return {**super().arguments(), "adjacency": self.get_buffer("adjacency")}
+
+
+def _masks(graph: Tensor, num_params: int, context: int, hidden: Sequence[int]) -> list[Tensor]:
+    """M of each layer. Hidden units are dealt out to the sets of parents in turn; none to the empty set, whose units
+    would be constants, unless they read a context or there is no other."""
+    sets, own = graph.unique(dim=0, return_inverse=True)  # the different sets of parents, and that of each feature
+    usable = sets.any(1).nonzero().flatten()
+    if has_context(context) or len(usable) == 0:
+        usable = torch.arange(len(sets))
+    if min(hidden, default=len(usable)) < len(usable):
+        raise ValueError(
+            f"hidden={tuple(hidden)} is too narrow: the graph has {len(usable)} different sets of parents, and every "
+            "hidden layer needs a unit for each, or some edges would silently be ignored"
+        )
+    within = ~(sets[None] & ~sets[:, None]).any(-1)  # (i, k): set k lies within set i
+    units = [*(usable[torch.arange(width) % len(usable)] for width in hidden), own.repeat_interleave(num_params)]
+    return [sets[units[0]], *(within[writes][:, reads] for reads, writes in pairwise(units))]

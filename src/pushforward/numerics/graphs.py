@@ -1,0 +1,50 @@
+"""Directed graphs given as matrices: ``adjacency[i, j]`` says that i depends on j. Cycles, and the order of solving."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def checked_graph(adjacency: Tensor | Sequence[Sequence[bool]], nodes: int) -> Tensor:
+    """The matrix as booleans with an empty diagonal, ``(nodes, nodes)``.
+
+    Raises:
+        ValueError: it has another shape, other numbers than 0 and 1, or a cycle.
+    """
+    given = torch.as_tensor(adjacency)
+    if given.shape != (nodes, nodes):
+        raise ValueError(f"adjacency must have shape ({nodes}, {nodes}), got {tuple(given.shape)}")
+    if not bool(((given == 0) | (given == 1)).all()):
+        raise ValueError("adjacency must hold 0 and 1 alone (or booleans): row i says which features feature i reads")
+    graph = (given != 0) & ~torch.eye(nodes, dtype=torch.bool, device=given.device)
+    stages(graph)
+    return graph
+
+
+def stages(graph: Tensor) -> Tensor:
+    """Which nodes can be solved together, ``(depth, nodes)``: the first need nothing, others nodes of stages before.
+
+    Raises:
+        ValueError: the graph has a cycle; the sentence names one.
+    """
+    found, solved = [], torch.zeros(len(graph), dtype=torch.bool, device=graph.device)
+    while not bool(solved.all()):
+        now = ~solved & ~(graph & ~solved).any(1)
+        if not bool(now.any()):
+            path = " -> ".join(map(str, _cycle(graph, solved)))
+            raise ValueError(f"adjacency must have no cycle, but it has {path} (each depends on the next)")
+        found.append(now)
+        solved = solved | now
+    return torch.stack(found)
+
+
+def _cycle(graph: Tensor, solved: Tensor) -> list[int]:
+    """A cycle among the nodes that are not solved, each of which depends on another such node."""
+    needs = (graph & ~solved).int().argmax(1).tolist()
+    path = [int((~solved).int().argmax())]
+    while path[-1] not in path[:-1]:
+        path.append(needs[path[-1]])
+    return path[path.index(path[-1]) :]

@@ -1,0 +1,99 @@
+"""Batch normalisation between layers, with running statistics that move only where that is asked for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from .base import Transform
+from .normalization import moments
+
+
+class BatchNorm(Transform):
+    r"""z = (x - mean) / std · exp(log_scale) + bias with running statistics, per feature (rows) or channel (images).
+
+    Unlike ``torch.nn.BatchNorm1d`` it has no training mode. Both directions read the statistics and nothing moves them,
+    so the density of a row never depends on the other rows of its batch, and what was trained is what is evaluated.
+    They move in two places, each of which is asked for: ``initialize(x)`` sets them to those of x (:func:`pf.fit` does
+    so with its first batch), and within :func:`running_statistics` every batch that comes by moves them. No gradient
+    flows through them. Starts as the identity.
+
+    Args:
+        features: Features of a row, or channels of an image.
+        event_dim: 1 for rows, 3 for images of shape (C, H, W).
+
+    Raises:
+        ValueError: ``features`` is below 1 or ``event_dim`` is neither 1 nor 3.
+
+    Reference:
+        Ioffe, Szegedy (2015), arXiv:1502.03167; Dinh, Sohl-Dickstein, Bengio (2017), arXiv:1605.08803.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, features: int, event_dim: int = 1) -> None:
+        super().__init__()
+        if features < 1 or event_dim not in (1, 3):
+            raise ValueError(f"features must be at least 1 and event_dim 1 or 3, got {features} and {event_dim}")
+        self.event_dim = event_dim
+        shape = (features,) if event_dim == 1 else (features, 1, 1)
+        self.register_buffer("mean", torch.zeros(shape))
+        self.register_buffer("std", torch.ones(shape))
+        self.log_scale = nn.Parameter(torch.zeros(shape))
+        self.bias = nn.Parameter(torch.zeros(shape))
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return (x - self.mean) * (self.log_scale.exp() / self.std) + self.bias, self._logdet(x, 1.0)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return (z - self.bias) * (self.std * (-self.log_scale).exp()) + self.mean, self._logdet(z, -1.0)
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        self.update(x, 1.0)
+        return self.forward(x)[0]
+
+    @torch.no_grad()
+    def update(self, x: Tensor, momentum: float) -> None:
+        """Moves the statistics towards those of a batch: ``(1 - momentum) · old + momentum · new``, of mean and
+        variance."""
+        mean, std = moments(x, self.event_dim)
+        shift = mean.view_as(self.mean) - self.mean
+        variance = self.std.square().lerp(std.view_as(self.std).square(), momentum)
+        self.mean.add_(shift, alpha=momentum)
+        self.std.copy_(variance.sqrt())
+
+    def _logdet(self, x: Tensor, sign: float) -> Tensor:
+        places = math.prod(x.shape[x.dim() - self.event_dim + 1 :])  # H · W for images, 1 for rows
+        total = sign * places * (self.log_scale - self.std.log()).sum()
+        return total.expand(x.shape[: x.dim() - self.event_dim])
+
+
+@contextmanager
+def running_statistics(model: nn.Module, momentum: float = 0.1) -> Iterator[None]:
+    """Inside, every batch that a :class:`BatchNorm` of the model is called with first moves its running statistics.
+
+    For training loops: ``with running_statistics(flow): loss = objective(x)``. Batches that come from the noise,
+    through ``inverse``, move nothing.
+
+    Args:
+        model: Any module; it need hold no :class:`BatchNorm`.
+        momentum: The share of the batch, in (0, 1].
+
+    Raises:
+        ValueError: ``momentum`` is outside (0, 1].
+    """
+    if not 0 < momentum <= 1:
+        raise ValueError(f"momentum must be above 0 and at most 1, got momentum={momentum}")
+    layers = [part for part in model.modules() if isinstance(part, BatchNorm)]
+    handles = [one.register_forward_pre_hook(lambda layer, given: layer.update(given[0], momentum)) for one in layers]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

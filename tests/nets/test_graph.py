@@ -1,0 +1,76 @@
+"""Networks masked by a graph: the zeros of the Jacobian are exactly the graph's, and cycles are named."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pushforward.nets import GraphMLP
+from pushforward.numerics.graphs import checked_graph, stages
+from pushforward.testing import randomize
+from pushforward.transforms import Affine, Autoregressive
+
+
+def random_graph(nodes: int, share: float, seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    graph = (torch.rand(nodes, nodes, generator=generator) < share).tril(-1)
+    order = torch.randperm(nodes, generator=generator)
+    return graph[order][:, order]
+
+
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_zeros_of_the_jacobian_are_the_graphs(share: float, residual: bool) -> None:
+    graph = random_graph(10, share, seed=1)
+    net = GraphMLP(graph, 2, hidden=(40, 40, 40), residual=residual, activation="tanh")
+    transform = randomize(Autoregressive(net, Affine()).double(), scale=2.0)
+    jacobian = sum(
+        torch.autograd.functional.jacobian(lambda v: transform(v)[0], torch.randn(10, dtype=torch.float64)).abs()
+        for _ in range(5)
+    )
+    assert torch.equal(jacobian > 0, graph | torch.eye(10, dtype=torch.bool))
+
+
+def test_context_reaches_every_feature() -> None:
+    net = randomize(GraphMLP([[0, 0], [1, 0]], 3, context=2, hidden=(6,)))
+    moved = net(torch.zeros(2), torch.ones(2)) - net(torch.zeros(2), torch.zeros(2))
+    assert bool((moved.abs() > 0).all())
+
+
+def test_the_inverse_takes_as_many_passes_as_the_graph_is_deep() -> None:
+    graph = torch.zeros(50, 50)
+    graph[25:, :25] = 1  # two generations
+    transform = randomize(Autoregressive(GraphMLP(graph, 2, hidden=(8,)), Affine()))
+    passes: list[int] = []
+    transform.net.register_forward_hook(lambda *given: passes.append(1))
+    z = torch.randn(4, 50)
+    x = transform.inverse(z)[0]
+    assert len(passes) == 2
+    torch.testing.assert_close(transform(x)[0], z)
+    assert "2 steps: inverse" in repr(transform)
+
+
+def test_stages_of_a_chain() -> None:
+    chain = torch.diag(torch.ones(3), -1).bool()
+    assert torch.equal(stages(chain), torch.eye(4, dtype=torch.bool))
+
+
+@pytest.mark.parametrize(
+    ("graph", "words"),
+    [
+        ([[0, 0, 1], [1, 0, 0], [0, 1, 0]], "no cycle, but it has 0 -> 2 -> 1 -> 0"),
+        ([[0, 0, 0, 0], [1, 0, 0, 1], [1, 1, 0, 0], [0, 1, 0, 0]], "no cycle, but it has 1 -> 3 -> 1"),
+        ([[0, 1]], r"adjacency must have shape \(1, 1\), got \(1, 2\)"),
+        ([[0, 0.5], [0, 0]], "adjacency must hold 0 and 1 alone"),
+    ],
+)
+def test_what_is_no_graph_is_named(graph: list, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        checked_graph(graph, len(graph))
+
+
+def test_too_few_units_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"hidden=\(8, 3\) is too narrow: the graph has 4 different sets of parents"):
+        GraphMLP(torch.ones(5, 5).tril(-1), 2, hidden=(8, 3))
+    with pytest.raises(ValueError, match="must not be empty, got 0 features"):
+        GraphMLP([], 2)
