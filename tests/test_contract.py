@@ -299,9 +299,7 @@ def test_every_public_transform_is_under_contract() -> None:
 
 
 def test_every_recipe_is_under_contract() -> None:
-    recipes = {
-        name for name, home in pf._HOMES.items() if home in ("recipes.tables", "recipes.images") and name != "pixels"
-    }
+    recipes = {name for name, home in pf._HOMES.items() if home.startswith("recipes.") and name != "pixels"}
     assert recipes <= {name.split()[0] for name in [*RECIPES, *IMAGE_RECIPES, *MODELS]}
 
 

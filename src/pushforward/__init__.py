@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from .recipes.images import glow as glow
     from .recipes.images import pixelcnn as pixelcnn
     from .recipes.images import pixels as pixels
+    from .recipes.models import gmm as gmm
+    from .recipes.models import made as made
     from .recipes.tables import ffjord as ffjord
-    from .recipes.tables import gmm as gmm
     from .recipes.tables import iaf as iaf
-    from .recipes.tables import made as made
     from .recipes.tables import maf as maf
     from .recipes.tables import nsf as nsf
     from .recipes.tables import realnvp as realnvp
@@ -67,12 +67,12 @@ _HOMES = {
     "free_memory": "transforms.seam",
     "fit_target": "posterior.fit_target",
     "glow": "recipes.images",
-    "gmm": "recipes.tables",
+    "gmm": "recipes.models",
     "constrain": "posterior.constrain",
     "iaf": "recipes.tables",
     "laplace": "posterior.constrain",
     "load": "saving.checkpoint",
-    "made": "recipes.tables",
+    "made": "recipes.models",
     "maf": "recipes.tables",
     "nsf": "recipes.tables",
     "pixelcnn": "recipes.images",

@@ -68,8 +68,9 @@ class AnyOrder(Density):
         bound: float = 5.0,
         first: Sequence[Transform | None] | None = None,
         context: int = 0,
+        encoder: nn.Module | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(encoder)
         self.affine, self.spline = Affine(LOG_SCALE), Spline(bins, bound)
         self.classes = tuple(int(size or 0) for size in classes)
         outputs = [len(rows) for rows in net.rows]
@@ -166,7 +167,7 @@ class AnyOrder(Density):
         """
         if new := given is None:
             given = torch.full(self.event_shape, math.nan, dtype=self.loc.dtype, device=self.loc.device)
-        given, context = self._check(given, context)
+        given, _ = self._check(given, context)
         x = given.expand(*shape, *given.shape)
         z = torch.randn(x.shape, generator=generator, dtype=self.loc.dtype, device=x.device)
         return self._fill(x, z, context, range(len(self.classes)), temperature, new=new)[0]

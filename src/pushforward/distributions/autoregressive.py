@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import constraints
 
 from ..nets.made import MADE
@@ -23,6 +23,7 @@ class AutoregressiveModel(Density):
         net: The masked network; it reads ``conditional.inputs`` numbers for each feature.
         conditional: The density of one feature given its parameters.
         context: Features of the context, 0 for none.
+        encoder: Contexts of any shape to ``context`` features.
 
     Raises:
         ValueError: the network and the conditional do not fit.
@@ -31,8 +32,10 @@ class AutoregressiveModel(Density):
         Germain et al. (2015), MADE, arXiv:1502.03509. Lecture: "Autoregressive MLP".
     """
 
-    def __init__(self, net: MADE, conditional: Conditional, *, context: int = 0) -> None:
-        super().__init__()
+    def __init__(
+        self, net: MADE, conditional: Conditional, *, context: int = 0, encoder: nn.Module | None = None
+    ) -> None:
+        super().__init__(encoder)
         if (net.num_params, net.inputs) != (conditional.num_params, conditional.inputs):
             raise ValueError(
                 f"net reads {net.inputs} and gives {net.num_params} numbers per feature, but the conditional gives "

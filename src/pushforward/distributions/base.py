@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import constraints
 
+from ..nets.encoders import encoded
 from ..saving.config import Configurable
 from ..transforms.base import sum_event
 from .view import DensityView
@@ -19,12 +20,20 @@ class Density(Configurable):
     """A density p(x | context) over events of a fixed shape: exact ``log_prob`` and ``sample``.
 
     Calling it gives ``log_prob``, because DistributedDataParallel, FSDP and ``torch.compile`` wrap ``forward``.
-    Concrete densities give ``log_prob`` and ``sample``.
+    Concrete densities give ``log_prob`` and ``_generate``.
+
+    Args:
+        encoder: Maps contexts of any shape to the features that the density takes for its context, and is trained with
+            it: one of ``pf.nets``, or any module; None where contexts are features already.
     """
 
     event_shape: torch.Size
     context_features: int = 0
     takes_missing: bool = False  # whether NaN stands for an entry that was not observed
+
+    def __init__(self, encoder: nn.Module | None = None) -> None:
+        super().__init__()
+        self.encoder = encoder
 
     def forward(self, x: Tensor, context: Tensor | None = None, **kwargs: Any) -> Tensor:
         return self.log_prob(x, context, **kwargs)
@@ -50,12 +59,13 @@ class Density(Configurable):
             generator: Source of the randomness; PyTorch's own where it is None.
             temperature: Scales the spread of numbers and divides the logits of categories.
         """
-        return self._generate(self._batch_of_draws(shape, context), context, generator, temperature)
+        _, context = self._check(None, context)
+        return self._generate(_batch_of_draws(shape, context), context, generator, temperature)
 
     def _generate(
         self, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float
     ) -> Tensor:
-        """Draws of shape ``(*batch, *event)``: what a density gives in place of ``sample``."""
+        """Draws of shape ``(*batch, *event)``: what a density gives in place of ``sample``. The context is encoded."""
         raise NotImplementedError
 
     @property
@@ -71,16 +81,21 @@ class Density(Configurable):
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Sets data-dependent parameters from a batch, where there are any."""
 
-    def _batch_of_draws(self, shape: Sequence[int], context: Tensor | None) -> torch.Size:
-        """``(*shape, *context batch)``, the batch shape of what :meth:`sample` returns, for a context that fits."""
-        self._check(None, context)
-        return torch.Size(shape) if context is None else torch.Size(shape) + context.shape[:-1]
+    def encode(self, context: Tensor) -> Tensor:
+        """The features ``(*batch, context_features)`` of a context: those of the encoder, or the context itself.
+
+        Raises:
+            ValueError: the context, or what the encoder makes of it, has another shape than it should.
+        """
+        return self._check(None, context)[1]  # type: ignore[return-value]
 
     def _check(self, x: Tensor | None, context: Tensor | None) -> tuple[Any, Tensor | None]:
-        """Checks of shapes; values are not inspected."""
+        """Checks of shapes, while values are not inspected; returns x and the context's features, by the encoder."""
         if context is None and self.context_features:
             raise ValueError(f"context is missing, but the flow was built with context={self.context_features}")
-        if context is not None:
+        if context is not None and self.encoder is not None:
+            context = encoded(self.encoder, context, self.context_features)
+        elif context is not None:
             if not self.context_features:
                 raise ValueError(f"context has shape {tuple(context.shape)}, but the flow was built with context=0")
             if context.dim() == 0 or context.shape[-1] != self.context_features:
@@ -102,6 +117,26 @@ class Density(Configurable):
                 ) from None
             x = x.expand(*full, *event)
         return x, context
+
+
+def _batch_of_draws(shape: Sequence[int], context: Tensor | None) -> torch.Size:
+    """``(*shape, *context batch)``, the batch shape of what ``sample`` returns, for an encoded context."""
+    return torch.Size(shape) if context is None else torch.Size(shape) + context.shape[:-1]
+
+
+def base_log_prob(base: Any, z: Tensor, context: Tensor | None) -> Tensor:
+    """Of a base that is a density over the context's, too, where it takes one."""
+    given = isinstance(base, Density) and base.context_features
+    return base.log_prob(z, context) if given else base.log_prob(z)
+
+
+def base_draw(
+    base: Any, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float
+) -> Tensor:
+    """Draws of shape ``(*batch, *event)`` of a base; with gradients for its parameters where it has such draws."""
+    if isinstance(base, Density):
+        return base._generate(batch, context if base.context_features else None, generator, temperature)
+    return base.sample(batch, generator, temperature)
 
 
 class StandardNormal(Configurable):

@@ -13,7 +13,7 @@ from ..transforms.base import Transform
 from ..transforms.compose import Compose, plan
 from ..transforms.domain import domain
 from ..transforms.seam import compile_blocks
-from .base import Density, StandardNormal
+from .base import Density, StandardNormal, _batch_of_draws, base_draw, base_log_prob
 
 
 class Flow(Density):
@@ -27,6 +27,7 @@ class Flow(Density):
             takes one), or a module with ``log_prob``, ``sample`` and ``event_shape``.
         event_shape: Shape of one x; the base's where it is not given.
         context: Features of the context, 0 for none.
+        encoder: As of :class:`~pushforward.distributions.Density`: contexts of any shape to ``context`` features.
 
     Reference:
         Lecture: "Log likelihood", "Change of variable theorem (CoV)".
@@ -39,8 +40,9 @@ class Flow(Density):
         *,
         event_shape: Sequence[int] | None = None,
         context: int = 0,
+        encoder: nn.Module | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(encoder)
         if not isinstance(base, nn.Module):
             base = StandardNormal((base,) if isinstance(base, int) else base)
         self.transform = transform
@@ -55,8 +57,22 @@ class Flow(Density):
             )
 
     def arguments(self) -> dict[str, Any]:
-        own = {"event_shape": list(self.event_shape), "context": self.context_features}
+        own: dict[str, Any] = {"event_shape": list(self.event_shape), "context": self.context_features}
+        if self.encoder is not None:
+            own["encoder"] = self.encoder
         return {"transform": self.transform, "base": self.base, **own}
+
+    def behind(self, *transforms: Transform, event_shape: Sequence[int] | None = None) -> Flow:
+        """The same flow, its parameters shared, of data that go through other transforms first.
+
+        Args:
+            transforms: From the new data to those of this flow, one after the other.
+            event_shape: Of the new data; this flow's where it is not given.
+        """
+        inner = list(self.transform.transforms) if isinstance(self.transform, Compose) else [self.transform]
+        shape = self.event_shape if event_shape is None else event_shape
+        parts, sizes = Compose([*transforms, *inner]), {"event_shape": shape, "context": self.context_features}
+        return Flow(parts, self.base, **sizes, encoder=self.encoder)  # type: ignore[arg-type]
 
     @property
     def support(self) -> constraints.Constraint:
@@ -141,15 +157,15 @@ class Flow(Density):
     def _noise(
         self, shape: Sequence[int], context: Tensor | None, generator: torch.Generator | None, temperature: float
     ) -> tuple[Tensor, Tensor | None]:
-        batch = self._batch_of_draws(shape, context)
-        if isinstance(self.base, Density):
-            own = context if self.base.context_features else None
-            return self.base.sample(
-                batch if own is None else shape, own, generator=generator, temperature=temperature
-            ), context
-        return self.base.sample(batch, generator, temperature), context
+        _, context = self._check(None, context)
+        return base_draw(self.base, _batch_of_draws(shape, context), context, generator, temperature), context
 
     def base_log_prob(self, z: Tensor, context: Tensor | None) -> Tensor:
-        """Of a base that is a density over the context's, too, where it takes one."""
-        given = isinstance(self.base, Density) and self.base.context_features
-        return self.base.log_prob(z, context) if given else self.base.log_prob(z)
+        """Of a base that is a density over the context's, too, where it takes one; the context is encoded."""
+        return base_log_prob(self.base, z, context)
+
+    def _generate(
+        self, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float
+    ) -> Tensor:
+        z = base_draw(self.base, batch, context, generator, temperature)
+        return self._map(None, z).generate(z, context)

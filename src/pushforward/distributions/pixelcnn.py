@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import constraints
 
 from ..nets.pixel_steps import PixelSteps
@@ -46,8 +46,9 @@ class PixelCNN(Density):
         layers: int = 8,
         context: int = 0,
         conditional: str = "categorical",
+        encoder: nn.Module | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(encoder)
         if len(shape) != 3 or min(shape) < 1:
             raise ValueError(f"shape must be (channels, height, width), got {tuple(shape)}")
         if not 2 <= levels <= 256:

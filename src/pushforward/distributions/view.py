@@ -28,7 +28,10 @@ class DensityView(Distribution):
     ) -> None:
         self.density, self.context, self.generator = density, context, generator
         self.has_rsample = hasattr(density, "rsample_and_log_prob")
-        batch = torch.Size() if context is None else context.shape[:-1]
+        batch = torch.Size()
+        if context is not None:
+            with torch.no_grad():
+                batch = density.encode(context).shape[:-1]
         super().__init__(batch, density.event_shape, validate_args=False)
 
     @property
@@ -52,5 +55,5 @@ class DensityView(Distribution):
             if torch.Size(batch_shape):
                 raise ValueError(f"a density without a context has no batch to expand to {tuple(batch_shape)}")
             return self
-        context = self.context.expand(*batch_shape, self.context.shape[-1])
+        context = self.context.expand(*batch_shape, *self.context.shape[len(self.batch_shape) :])
         return type(self)(self.density, context, self.generator)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..distributions.base import Density
 from ..distributions.flow import Flow
@@ -21,7 +22,6 @@ from ..tables.formats.frames import from_frame
 from ..tables.read import WEIGHTS, Read, read_any
 from ..training.averages import fit_by_name, wants_average
 from ..training.fit import fit as train
-from ..transforms.compose import Compose
 from ..transforms.normalization import Standardize
 
 try:
@@ -60,6 +60,7 @@ class FlowEstimator(DensityMixin, BaseEstimator):
         device: str = "auto",
         random_state: Any = 0,
         members: int | str = "auto",
+        encoder: nn.Module | None = None,
     ) -> None:
         self.flow = flow
         self.layers = layers
@@ -73,6 +74,7 @@ class FlowEstimator(DensityMixin, BaseEstimator):
         self.device = device
         self.random_state = random_state
         self.members = members
+        self.encoder = encoder
 
     def _train(self, x: Tensor, context: Tensor | None, weights: Tensor | None) -> None:
         """Trains on standardised rows; the flow that is kept takes rows in their own units, in float64."""
@@ -80,11 +82,16 @@ class FlowEstimator(DensityMixin, BaseEstimator):
         seed = seed_of(self.random_state)
         standardize = Standardize(x.mean(0), column_scales(x))
         features = 0 if context is None else context.shape[1]
+        encoder = copy.deepcopy(self.encoder)
+        if encoder is not None:
+            features = self._encoder_features(encoder.float(), context)
         if wants_average(self.flow, self.members) or self.flow == "auto":
             self.flow_ = Flow(standardize, self._average(standardize(x)[0].float(), context, weights), context=features)
             self.flow_, self.history_ = self.flow_.cpu().double().eval(), []
             return
-        flow = flow_by_name(self.flow, x.shape[1], context=features, layers=self.layers, hidden=self.hidden, seed=seed)
+        options = {} if encoder is None else {"encoder": encoder}
+        sizes: dict[str, Any] = {"layers": self.layers, "hidden": self.hidden, "options": options, "seed": seed}
+        flow = flow_by_name(self.flow, x.shape[1], context=features, **sizes)
         result = train(
             flow,
             standardize(x)[0].float(),
@@ -101,7 +108,18 @@ class FlowEstimator(DensityMixin, BaseEstimator):
             progress=False,
         )
         self.history_ = result.history
-        self.flow_ = Flow(Compose([standardize, flow.transform]), flow.base, context=features).cpu().double().eval()
+        self.flow_ = flow.behind(standardize).cpu().double().eval()
+
+    @torch.no_grad()
+    def _encoder_features(self, encoder: nn.Module, context: Tensor | None) -> int:
+        if context is None:
+            raise ValueError("encoder is for a density given X: use ConditionalFlowDensity")
+        if wants_average(self.flow, self.members) or self.flow == "auto":
+            raise ValueError(f"encoder goes with one flow, got flow={self.flow!r} and members={self.members!r}")
+        mode = encoder.training
+        features = encoder.eval()(context[:2].float()).shape[-1]
+        encoder.train(mode)
+        return int(features)
 
     def _average(self, z: Tensor, context: Tensor | None, weights: Tensor | None) -> Density:
         """The average of densities that ``members``, ``auto`` or ``gmm`` ask for, over standardised rows."""

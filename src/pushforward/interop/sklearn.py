@@ -46,6 +46,8 @@ class FlowDensity(FlowEstimator):
         random_state: Fixes the result: an int, a ``RandomState``, or None for a different result each time.
         members: How many flows are averaged, each trained without another part of the rows, which tells when to stop;
             ``auto`` is 5 where the flow is ``auto``, and else 1.
+        encoder: For ConditionalFlowDensity: a module that turns each X, of any shape and as it is, into features that
+            the flow is given, such as :class:`~pushforward.nets.DeepSet`. A copy of it is trained.
 
     Attributes:
         flow_: The fitted :class:`~pushforward.Flow`, in the units of X, in float64.
@@ -154,7 +156,7 @@ class ConditionalFlowDensity(FlowEstimator):
             rows = draw(self.table_, n, given, seed_of(random_state)).select(self.table_.schema.names)
             draws = rows.to_numpy().reshape(given.height, n, -1).swapaxes(0, 1)
         else:
-            x = as_tensor(validate_data(self, X, dtype=np.float64, reset=False))
+            x = as_tensor(validate_data(self, X, dtype=np.float64, reset=False, **self._shapes()))
             generator = torch.Generator().manual_seed(seed_of(random_state))
             draws = self.flow_.sample((n,), self._context(x), generator=generator).numpy()
         return draws[..., 0] if self.single_target_ else draws
@@ -169,10 +171,20 @@ class ConditionalFlowDensity(FlowEstimator):
 
     def _pair(self, X: ArrayLike, y: ArrayLike, **options: Any) -> tuple[Tensor, Tensor, bool]:
         """Checked rows of shape (n, features), targets of shape (n, targets), and whether y had one dimension."""
+        options |= self._shapes()
         rows, targets = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True, **options)
         return as_tensor(rows), as_tensor(targets).reshape(len(rows), -1), targets.ndim == 1
 
+    def _shapes(self) -> dict[str, Any]:
+        """What X may be where there is an encoder: of more dimensions, and with NaN where it knows what that means."""
+        if self.encoder is None:
+            return {}
+        holes = getattr(self.encoder, "takes_missing", False)
+        return {"allow_nd": True, "ensure_all_finite": "allow-nan" if holes else True}
+
     def _context(self, x: Tensor) -> Tensor:
+        if self.encoder is not None:
+            return x
         return (x - self.context_mean_) / self.context_scale_
 
     def __sklearn_tags__(self) -> Any:

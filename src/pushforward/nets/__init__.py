@@ -2,6 +2,10 @@
 
 from .conv import ConvNet as ConvNet
 from .conv import ResidualConvNet as ResidualConvNet
+from .encoders import DeepSet as DeepSet
+from .encoders import Encoder as Encoder
+from .encoders import SetAttention as SetAttention
+from .encoders import padded as padded
 from .field import ConvField as ConvField
 from .field import FourierField as FourierField
 from .field import MLPField as MLPField
@@ -11,4 +15,8 @@ from .graph import GraphMLP as GraphMLP
 from .made import MADE as MADE
 from .mlp import MLP as MLP
 from .pixelcnn import PixelNet as PixelNet
+from .series import ImageEncoder as ImageEncoder
+from .series import MixedRow as MixedRow
+from .series import Recurrent as Recurrent
+from .series import SeriesConv as SeriesConv
 from .subset import SubsetNet as SubsetNet

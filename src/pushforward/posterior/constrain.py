@@ -48,8 +48,7 @@ def constrain(flow: Flow, *blocks: tuple[Any, int] | Transform) -> Flow:
             f"{flow.event_shape[0]}"
         )
     features = outer.inverse(torch.zeros(flow.event_shape))[0].shape
-    inner = list(flow.transform.transforms) if isinstance(flow.transform, Compose) else [flow.transform]
-    return Flow(Compose([outer, *inner]), flow.base, event_shape=features, context=flow.context_features)
+    return flow.behind(outer, event_shape=features)
 
 
 def laplace(

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from torch import nn
+
 from ..distributions.anyorder import AnyOrder
+from ..nets.encoders import context_features
 from ..nets.subset import SubsetNet
 from ..transforms.base import Transform
 
@@ -18,6 +21,7 @@ def anyorder(
     bins: int = 8,
     classes: Sequence[int | None] | None = None,
     first: Sequence[Transform | None] | None = None,
+    encoder: nn.Module | None = None,
 ) -> AnyOrder:
     """One model of every conditional p(any entries | any others), exact along an order; NaN stands for unobserved.
 
@@ -31,6 +35,7 @@ def anyorder(
         bins: Bins of each number's spline.
         classes: For every feature, its number of categories, or None for a number; all are numbers by default.
         first: For every feature, a map from its units to a scale that suits, of ``event_dim`` 0, or None.
+        encoder: As of :func:`~pushforward.maf`.
 
     Raises:
         ValueError: a size is not positive, or ``classes`` does not have one entry for each feature, or has one below 2.
@@ -50,5 +55,6 @@ def anyorder(
     if len(sizes) != features or any(size < 0 or size == 1 for size in sizes):
         raise ValueError(f"classes must hold at least 2, or None, for each of {features} features, got {classes}")
     inputs, outputs = AnyOrder.sizes(sizes, bins)
+    context = context_features(context, encoder)
     net = SubsetNet(inputs, outputs, context=context, hidden=hidden, layers=layers)
-    return AnyOrder(net, sizes, bins=bins, first=first, context=context)
+    return AnyOrder(net, sizes, bins=bins, first=first, context=context, encoder=encoder)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
+from torch import nn
 
 from ..distributions.flow import Flow
 from ..distributions.pixelcnn import PixelCNN
 from ..nets.conv import ConvNet, ResidualConvNet
+from ..nets.encoders import context_features
 from ..transforms.base import Transform
 from ..transforms.compose import Compose
 from ..transforms.convolution import Conv1x1
@@ -32,6 +35,7 @@ def glow(
     steps: int = 8,
     hidden: int = 128,
     reversible: bool = False,
+    encoder: nn.Module | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Flow:
@@ -47,6 +51,7 @@ def glow(
         steps: Steps on each level.
         hidden: Channels of the coupling networks.
         reversible: Recompute activations in the backward pass, so that memory does not grow with ``steps``.
+        encoder: As of :func:`~pushforward.maf`.
         device: Where the weights stand; PyTorch's default where it is None.
         dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
 
@@ -58,12 +63,13 @@ def glow(
     """
     _check(levels=levels, steps=steps, hidden=hidden)
     check_squeezes(shape, levels)
+    context = context_features(context, encoder)
     stages: list[Transform] = []
     for level in range(levels):
         channels = 2 ** (level + 2) * shape[0]
         parts = [_glow_step(channels, context, hidden) for _ in range(steps)]
         stages.append((Reversible if reversible else Compose)([Squeeze(), *parts]))
-    return placed(_multiscale(stages, shape, context, squeezes=levels), device, dtype)
+    return placed(_multiscale(stages, shape, context, squeezes=levels, encoder=encoder), device, dtype)
 
 
 def pixelcnn(
@@ -74,15 +80,17 @@ def pixelcnn(
     layers: int = 8,
     context: int = 0,
     conditional: str = "categorical",
+    encoder: nn.Module | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> PixelCNN:
     """The autoregressive CNN, for images of whole numbers; arguments and errors as for :class:`PixelCNN`, on ``device``
-    and in ``dtype``.
+    and in ``dtype``; ``encoder`` as of :func:`~pushforward.maf`.
 
     The exact probability in one pass; sampling number by number.
     """
-    model = PixelCNN(shape, levels=levels, hidden=hidden, layers=layers, context=context, conditional=conditional)
+    sizes: dict[str, Any] = {"hidden": hidden, "layers": layers, "context": context_features(context, encoder)}
+    model = PixelCNN(shape, levels=levels, conditional=conditional, **sizes, encoder=encoder)
     return placed(model, device, dtype)
 
 
@@ -108,11 +116,12 @@ def pixels(
         raise ValueError(f"dequantise must be 'uniform' or 'variational', got dequantise={dequantise!r}")
     shape = flow.event_shape
     first = Dequantise(levels) if dequantise == "uniform" else VariationalDequantise(shape, levels, hidden)
-    parts = [first, *([] if alpha is None else [UnitLogit(alpha)]), flow.transform]
-    return Flow(Compose(parts), flow.base, event_shape=shape, context=flow.context_features)
+    return flow.behind(first, *([] if alpha is None else [UnitLogit(alpha)]))
 
 
-def image_realnvp(shape: Sequence[int], *, context: int, layers: int, hidden: Sequence[int]) -> Flow:
+def image_realnvp(
+    shape: Sequence[int], *, context: int, layers: int, hidden: Sequence[int], encoder: nn.Module | None = None
+) -> Flow:
     """RealNVP with the paper's partitioning: checkerboards, squeeze, channels, half factored out."""
     _check(layers=layers)
     check_squeezes(shape, 0)
@@ -125,10 +134,12 @@ def image_realnvp(shape: Sequence[int], *, context: int, layers: int, hidden: Se
         stages.append(Compose(parts))
         C, H, W, squeezes = 2 * C, H // 2, W // 2, squeezes + 1
     stages.append(Compose(_checkerboards(C, H, W, context, (layers + 1) // 2, hidden)))
-    return _multiscale(stages, shape, context, squeezes=squeezes)
+    return _multiscale(stages, shape, context, squeezes=squeezes, encoder=encoder)
 
 
-def _multiscale(stages: Sequence[Transform], shape: Sequence[int], context: int, squeezes: int) -> Flow:
+def _multiscale(
+    stages: Sequence[Transform], shape: Sequence[int], context: int, squeezes: int, encoder: nn.Module | None
+) -> Flow:
     """Stages, each but the last followed by a learned prior of the half that leaves."""
     C, H, W = shape
     priors: list[Transform] = []
@@ -140,7 +151,8 @@ def _multiscale(stages: Sequence[Transform], shape: Sequence[int], context: int,
         pieces.append((C, H, W))
     pieces.append((4 * C, H // 2, W // 2) if squeezes == len(stages) else (C, H, W))
     features = shape[0] * shape[1] * shape[2]
-    return Flow(Multiscale(stages, priors, pieces), features, event_shape=shape, context=context)
+    whole = Multiscale(stages, priors, pieces)
+    return Flow(whole, features, event_shape=shape, context=context, encoder=encoder)
 
 
 def _glow_step(channels: int, context: int, hidden: int) -> Transform:

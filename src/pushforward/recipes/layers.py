@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import nn
 
 from ..distributions.flow import Flow
 from ..nets.made import MADE
@@ -34,9 +35,10 @@ def flow_of(
     context: int,
     device: torch.device | str | None,
     dtype: torch.dtype | None,
+    encoder: nn.Module | None = None,
 ) -> Flow:
-    """The layers as a flow, on the device and in the dtype."""
-    return placed(Flow(Compose(parts), features, context=context), device, dtype)
+    """The layers as a flow, on the device and in the dtype, with the encoder of its context."""
+    return placed(Flow(Compose(parts), features, context=context, encoder=encoder), device, dtype)
 
 
 def affine(layers: int) -> Affine:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import nn
 
-from ..distributions.autoregressive import AutoregressiveModel
-from ..distributions.conditional import Bernoulli, Categorical, Gaussian, Mixture
 from ..distributions.flow import Flow
-from ..distributions.mixture import GaussianMixture
+from ..nets.encoders import context_features
 from ..nets.field import FourierField, MLPField
-from ..nets.made import MADE
 from ..transforms.compose import Inverse
 from ..transforms.continuous import Continuous
 from ..transforms.scalar import Affine, Spline
@@ -30,6 +28,7 @@ def maf(
     residual: bool = False,
     activation: str = "relu",
     linear: bool = False,
+    encoder: nn.Module | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Flow:
@@ -50,6 +49,8 @@ def maf(
             an odd number of equal widths.
         activation: Of the hidden units: "relu", "tanh", "elu", "gelu" or "silu".
         linear: Short for ``mixing="rotation"``: slower steps, and mostly a better density.
+        encoder: A module that turns contexts of any shape into the features of the context, trained with the flow:
+            :class:`~pushforward.nets.DeepSet` for one, or any of your own, which then needs ``context``.
         device: Where the weights stand; PyTorch's default where it is None.
         dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
 
@@ -60,9 +61,10 @@ def maf(
         Papamakarios, Pavlakou, Murray (2017), arXiv:1705.07057. Lecture: "Gaussian autoregressive NF".
     """
     check(layers=layers)
+    context = context_features(context, encoder)
     net = {"context": context, "hidden": hidden, "residual": residual, "activation": activation}
     parts = autoregressive(features, layers, affine(layers), net, "rotation" if linear else mixing, tails=TAILS)
-    return flow_of(parts, features, context, device, dtype)
+    return flow_of(parts, features, context, device, dtype, encoder)
 
 
 def iaf(
@@ -74,6 +76,7 @@ def iaf(
     mixing: str = "reverse",
     residual: bool = False,
     activation: str = "relu",
+    encoder: nn.Module | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Flow:
@@ -84,9 +87,10 @@ def iaf(
     Reference:
         Kingma et al. (2016), arXiv:1606.04934.
     """
+    context = context_features(context, encoder)
     net = {"context": context, "hidden": hidden, "residual": residual, "activation": activation}
     parts = autoregressive(features, layers, Affine(), net, mixing)
-    return flow_of([Inverse(part) for part in reversed(parts)], features, context, device, dtype)
+    return flow_of([Inverse(part) for part in reversed(parts)], features, context, device, dtype, encoder)
 
 
 def realnvp(
@@ -98,6 +102,7 @@ def realnvp(
     mixing: str = "reverse",
     residual: bool = False,
     activation: str = "relu",
+    encoder: nn.Module | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Flow:
@@ -115,6 +120,7 @@ def realnvp(
         mixing: As of :func:`maf`; for rows.
         residual: As of :func:`maf`; networks of images always are.
         activation: As of :func:`maf`; for rows.
+        encoder: As of :func:`maf`.
         device: Where the weights stand; PyTorch's default where it is None.
         dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
 
@@ -124,11 +130,13 @@ def realnvp(
     Reference:
         Dinh, Sohl-Dickstein, Bengio (2017), arXiv:1605.08803. Lecture: "RealNVP".
     """
+    context = context_features(context, encoder)
     if not isinstance(features, int):
-        return placed(image_realnvp(features, context=context, layers=layers, hidden=hidden), device, dtype)
+        flow = image_realnvp(features, context=context, layers=layers, hidden=hidden, encoder=encoder)
+        return placed(flow, device, dtype)
     check(layers=layers)
     net = {"context": context, "hidden": hidden, "residual": residual, "activation": activation}
-    return flow_of(couplings(features, layers, affine(layers), net, mixing), features, context, device, dtype)
+    return flow_of(couplings(features, layers, affine(layers), net, mixing), features, context, device, dtype, encoder)
 
 
 def ffjord(
@@ -141,6 +149,7 @@ def ffjord(
     rtol: float = 1e-5,
     atol: float = 1e-5,
     trace: str = "auto",
+    encoder: nn.Module | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Flow:
@@ -156,6 +165,7 @@ def ffjord(
         rtol: Relative tolerance of a step.
         atol: Absolute tolerance of a step.
         trace: "auto", "closed", "exact" or "hutchinson".
+        encoder: As of :func:`maf`.
         device: Where the weights stand; PyTorch's default where it is None.
         dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
 
@@ -166,6 +176,7 @@ def ffjord(
         Grathwohl et al. (2019), FFJORD, arXiv:1810.01367. Lecture: "FFJORD density estimation".
     """
     check(features=features)
+    context = context_features(context, encoder)
     if frequencies < 0:
         raise ValueError(f"frequencies must not be negative, got frequencies={frequencies}")
     field: MLPField | FourierField = (
@@ -174,7 +185,7 @@ def ffjord(
         else MLPField(features, context=context, hidden=hidden)
     )
     transform = Continuous(field, solver=solver, rtol=rtol, atol=atol, trace=trace)
-    return placed(Flow(transform, features, context=context), device, dtype)
+    return placed(Flow(transform, features, context=context, encoder=encoder), device, dtype)
 
 
 def nsf(
@@ -190,6 +201,7 @@ def nsf(
     residual: bool = False,
     activation: str = "relu",
     linear: bool = False,
+    encoder: nn.Module | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Flow:
@@ -208,6 +220,7 @@ def nsf(
             an odd number of equal widths.
         activation: Of the hidden units: "relu", "tanh", "elu", "gelu" or "silu".
         linear: Short for ``mixing="rotation"``. Worth it where no feature stands for itself, as with pixels.
+        encoder: As of :func:`maf`.
         device: Where the weights stand; PyTorch's default where it is None.
         dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
 
@@ -217,72 +230,7 @@ def nsf(
     Reference:
         Durkan, Bekasov, Murray, Papamakarios (2019), Neural Spline Flows, arXiv:1906.04032.
     """
-    make = couplings if coupling else autoregressive
+    context, make = context_features(context, encoder), couplings if coupling else autoregressive
     net = {"context": context, "hidden": hidden, "residual": residual, "activation": activation}
     parts = make(features, layers, Spline(bins, bound), net, "rotation" if linear else mixing)
-    return flow_of(parts, features, context, device, dtype)
-
-
-def made(
-    features: int,
-    *,
-    context: int = 0,
-    hidden: Sequence[int] = (128, 128),
-    conditional: str = "gaussian",
-    classes: int | None = None,
-    components: int = 8,
-    device: torch.device | str | None = None,
-    dtype: torch.dtype | None = None,
-) -> AutoregressiveModel:
-    """An autoregressive model: an exact density in one pass, no latent space.
-
-    Args:
-        features: Features of a row.
-        context: Features of the context, 0 for none.
-        hidden: Widths of the hidden layers.
-        conditional: ``"gaussian"``, ``"mixture"`` (of Gaussians), ``"bernoulli"`` (0 or 1) or ``"categorical"``.
-        classes: Values 0 … classes-1 of a categorical feature.
-        components: Gaussians in a mixture.
-        device: Where the weights stand; PyTorch's default where it is None.
-        dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
-
-    Raises:
-        ValueError: ``conditional`` is unknown, ``classes`` is missing or superfluous, or a size does not fit.
-
-    Reference:
-        Germain et al. (2015), MADE, arXiv:1502.03509. Lecture: "Autoregressive MLP".
-    """
-    kinds = {"gaussian": Gaussian, "mixture": Mixture, "bernoulli": Bernoulli, "categorical": Categorical}
-    if conditional not in kinds:
-        raise ValueError(f"conditional must be one of {', '.join(kinds)}, got conditional={conditional!r}")
-    if (classes is None) == (conditional == "categorical"):
-        raise ValueError(f"classes is for conditional='categorical', got conditional={conditional!r} and {classes=}")
-    sizes = {"mixture": components, "categorical": classes}
-    part = kinds[conditional](*([sizes[conditional]] if conditional in sizes else []))
-    net = MADE(features, part.num_params, context=context, hidden=hidden, inputs=part.inputs)
-    return placed(AutoregressiveModel(net, part, context=context), device, dtype)
-
-
-def gmm(features: int, *, context: int = 0, components: int = 8, covariance: str = "full") -> GaussianMixture:
-    """A mixture of Gaussians, to be fitted by expectation maximisation: ``pf.gmm(3, components=5).fit(x)``.
-
-    Args:
-        features: Features of a row.
-        context: Features of the context, 0 for none; p(x | context) is the exact conditional of a joint mixture.
-        components: Gaussians.
-        covariance: ``"full"`` or ``"diagonal"``.
-
-    Raises:
-        ValueError: a size is not positive, or ``covariance`` is unknown.
-
-    Reference:
-        Dempster, Laird, Rubin (1977), Maximum likelihood from incomplete data via the EM algorithm.
-
-    Example:
-        >>> import torch, pushforward as pf
-        >>> x = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
-        >>> mixture = pf.gmm(3, components=2).fit(x)
-        >>> mixture.conditional([0]).sample((5,), x[0, :1]).shape
-        torch.Size([5, 2])
-    """
-    return GaussianMixture(features, components, covariance=covariance, context=context)
+    return flow_of(parts, features, context, device, dtype, encoder)

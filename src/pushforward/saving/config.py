@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from .layers import build_layer, describe_layer
 from .same import same
 
 
@@ -150,9 +151,12 @@ def _describe(value: Any, known: dict[int, dict[str, Any]]) -> Any:
         return {"dict": {str(key): _describe(item, known) for key, item in value.items()}}
     if isinstance(value, Configurable):
         return _describe_module(value, known)
+    if isinstance(value, nn.Module) and (layer := describe_layer(value)) is not None:
+        return {**layer, "arguments": {name: _describe(item, known) for name, item in layer["arguments"].items()}}
     raise TypeError(
         f"{type(value).__module__}.{type(value).__qualname__} cannot be saved: derive it from "
-        "pushforward.saving.config.Configurable (an nn.Module that knows its constructor arguments)"
+        "pushforward.saving.config.Configurable (an nn.Module that knows its constructor arguments), an encoder from "
+        "pushforward.nets.Encoder, or build it of the layers of torch.nn"
     )
 
 
@@ -187,6 +191,9 @@ def build(description: Any, shared: dict[Any, Any] | None = None) -> Any:
         return {key: build(item, shared) for key, item in description["dict"].items()}
     if "again" in description:
         return shared[description["again"]]
+    if "layer" in description:
+        given = {key: build(item, shared) for key, item in description["arguments"].items()}
+        return build_layer(description["layer"], given)
     if "type" in description:
         module = _build_module(description, shared)
         if "shared" in description:

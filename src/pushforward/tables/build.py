@@ -10,7 +10,6 @@ from ..distributions.base import Density
 from ..distributions.flow import Flow
 from ..distributions.mixed import Mixed
 from ..recipes.by_name import categories_by_size, flow_by_name
-from ..transforms.compose import Compose
 from .schema.preprocessing import preprocessing
 from .schema.schema import Schema
 
@@ -58,6 +57,4 @@ def in_data_units(flow: Flow, schema: Schema, x: Tensor) -> Flow:
         schema: The columns, all of them numbers.
         x: Training rows spread over their cells, float64.
     """
-    inner = flow.transform
-    rest = list(inner.transforms) if isinstance(inner, Compose) else [inner]
-    return Flow(Compose([*preprocessing(schema, x), *rest]), flow.base, context=flow.context_features)
+    return flow.behind(*preprocessing(schema, x))

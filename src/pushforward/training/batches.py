@@ -82,14 +82,28 @@ def check_rows(
         if features:
             raise ValueError(f"context is missing for {name}, but the flow was built with context={features}")
         return Rows(x, None, weights)
-    context = _check_values(context, "context")
-    # of more dimensions: the objective knows what it makes of them
-    if len(context) != len(x) or (context.dim() == 2 and context.shape[1] != features):
+    context = _check_values(context, "context", missing=getattr(flow.encoder, "takes_missing", False))
+    # of more dimensions without an encoder: the objective knows what it makes of them
+    fits = context.dim() != 2 or context.shape[1] == features or flow.encoder is not None
+    if len(context) != len(x) or not fits:
+        expected = (len(x), features) if flow.encoder is None else (len(x), *context.shape[1:])
         raise ValueError(
-            f"context has shape {tuple(context.shape)}, expected {(len(x), features)}: "
+            f"context has shape {tuple(context.shape)}, expected {expected}: "
             f"{name} has {len(x)} rows and the flow was built with context={features}"
         )
+    if flow.encoder is not None:
+        _try_encoder(flow, context)
     return Rows(x, context, weights)
+
+
+@torch.no_grad()
+def _try_encoder(flow: Density, context: Tensor) -> None:
+    """Says what does not fit before the training starts; in evaluation mode, where layers learn nothing of the rows."""
+    encoder, like = flow.encoder, next(flow.parameters())
+    mode = encoder.training  # type: ignore[union-attr]
+    encoder.eval()  # type: ignore[union-attr]
+    flow.encode(context[:2].to(like))
+    encoder.train(mode)  # type: ignore[union-attr]
 
 
 def _check_weights(weights: Any, rows: int, name: str) -> Tensor:
