@@ -132,9 +132,9 @@ def test_pieces_of_any_size_and_a_summary_that_json_can_hold():
 def test_bad_input():
     with pytest.raises(ValueError, match="n must be at least 1"):
         importance(normal(0, 1), mixture, n=0)
-    with pytest.raises(ValueError, match="log_density is nan at x"):
+    with pytest.raises(ValueError, match=r"log_density is not finite for 10.. of 2000 draws, as at x"):
         importance(normal(0, 1), lambda x: x[:, 0].log())
-    with pytest.raises(ValueError, match="got \\(2000, 2\\)"):
+    with pytest.raises(ValueError, match=r"gives shape \(1, 2\) for 1 row"):
         importance(normal(0, 1), lambda x: x)
 
 

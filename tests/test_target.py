@@ -14,16 +14,21 @@ def good(x):
 
 
 WRONG = {
-    "batch of one": (lambda x: -0.5 * (x @ x), TypeError, r"takes one x at a time.*torch\.func\.vmap"),
     "fails": (lambda x: x @ torch.ones(7), TypeError, "fails on a batch of shape"),
-    "a float": (lambda x: x.sum().item(), TypeError, "must return a tensor of shape"),
-    "summed over all": (lambda x: -x.square().sum(), ValueError, r"got \(\): sum over the event, not over the batch"),
-    "a column": (lambda x: good(x)[:, None], ValueError, r"got \(16, 1\)"),
+    "always raises": (lambda x: 1 / 0, TypeError, "fails on a batch of shape.*division by zero"),
+    "linear": (lambda x: x.sum(-1), ValueError, "does not fall off far out"),
+    "a table": (lambda x: x, ValueError, r"got \(16, 2\): sum over the event"),
+    "no number": (lambda x: "high", TypeError, "must return a tensor of shape"),
+    "no function": (3.0, TypeError, "must be a function of a batch, got float"),
     "detached": (lambda x: good(x).detach(), ValueError, "without a gradient"),
     "constant": (lambda x: torch.zeros(len(x)), ValueError, "without a gradient"),
-    "NaN": (lambda x: good(x) + x[:, 0].log(), ValueError, r"log_density is nan at x = \[-.*pushforward\.constrain"),
+    "NaN": (
+        lambda x: good(x) + (x[:, 0] - 9).log(),
+        ValueError,
+        r"log_density is -inf at x = \[.*pushforward\.constrain",
+    ),
     "minus infinity": (
-        lambda x: good(x).masked_fill(x[:, 0] < 0, -torch.inf),
+        lambda x: good(x).masked_fill(x[:, 0] < 9, -torch.inf),
         ValueError,
         r"is -inf at x = .*state its support",
     ),

@@ -24,6 +24,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "    return (3 * x[:, 0].log() - 2 * x[:, 0]) - 0.5 * (x[:, 1] - 1).square()\n"
         "def detached(x):\n"
         "    return log_density(x.abs()).detach()\n"
+        "def far(x):\n"
+        "    return log_density(x - 9)\n"
         "constant = 3\n"
     )
     monkeypatch.chdir(tmp_path)
@@ -34,6 +36,7 @@ def test_a_target_becomes_a_model_that_every_command_knows(here: Path, run: Run)
     target = ("--target", "my_posterior:log_density", "--dim", "2", "--support", "positive:1,real:1")
     summary = run("fit", *target, "-o", "model", *QUICK)
     found = summary["target"]
+    assert summary["notes"] == []
     log_z = math.lgamma(4) - 4 * math.log(2) + 0.5 * math.log(2 * math.pi)  # of a Gamma and a normal density
     assert found["log_z"] == pytest.approx(log_z, abs=0.02)
     assert found["verdict"]
@@ -55,7 +58,7 @@ def test_a_target_becomes_a_model_that_every_command_knows(here: Path, run: Run)
         (("--target", "my_posterior:nothing", "--dim", "2"), "has no function 'nothing'"),
         (("--target", "my_posterior:constant", "--dim", "2"), "has no function 'constant'"),
         (("--target", "my_posterior:log_density"), "--dim: say how many numbers"),
-        (("--target", "my_posterior:log_density", "--dim", "2"), "state its support"),
+        (("--target", "my_posterior:far", "--dim", "2"), "state its support"),
         (("--target", "my_posterior:detached", "--dim", "2"), "without a gradient"),
         (
             ("--target", "my_posterior:log_density", "--dim", "2", "--support", "real:1"),

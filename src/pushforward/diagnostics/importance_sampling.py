@@ -11,7 +11,9 @@ from torch import Tensor
 
 from ..distributions.flow import Flow
 from ..numerics.pareto import khat
-from ..objectives.target import LogDensity, check_finite, evaluate
+from ..objectives.forms import as_target
+from ..objectives.target import evaluate
+from ..objectives.user_target import LogDensity, UserTarget, place, told
 from .modes import missed_mass
 
 
@@ -96,18 +98,22 @@ def importance(
 
     Raises:
         TypeError: ``log_density`` is no function of a batch.
-        ValueError: n is below 1, or ``log_density`` gives NaN, infinity or another shape.
+        ValueError: n is below 1, or ``log_density`` fails for most draws: raises, gives NaN or infinity, or another
+            shape. Where it fails for a few, these have weight 0, with a note.
     """
     if n < 1 or starts < 0:
         raise ValueError(f"n must be at least 1 and starts at least 0, got n={n} and starts={starts}")
-    pieces = [_weigh(flow, log_density, min(chunk, n - i), generator) for i in range(0, n, chunk)]
+    target = as_target(log_density, flow.sample((16,), generator=torch.Generator(_device(flow)).manual_seed(0)))
+    with target.held():
+        pieces = [_weigh(flow, target, min(chunk, n - i), generator) for i in range(0, n, chunk)]
     draws, log_weights = (torch.cat(parts) for parts in zip(*pieces, strict=True))
     lw = log_weights.double()
     log_z = float(lw.logsumexp(0) - math.log(n))
     share = (lw - lw.logsumexp(0)).exp()  # w / sum w
     ess = float(1 / share.square().sum()) if math.isfinite(log_z) else 0.0
-    missed = missed_mass(flow, log_density, log_z, math.log(n), starts, generator) if ess else math.nan
-    unseen = 0.0 if references is None else _unseen(flow, log_density, references, log_z + math.log(n))
+    with target.unnoticed():
+        missed = missed_mass(flow, target, log_z, math.log(n), starts, generator) if ess else math.nan
+    unseen = 0.0 if references is None else _unseen(flow, target, references, log_z + math.log(n))
     k = khat(lw)
     trusted, verdict = _verdict(n, ess, k, missed, unseen)
     return Importance(
@@ -124,11 +130,20 @@ def importance(
     )
 
 
-def _weigh(flow: Flow, log_density: LogDensity, n: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+def _weigh(flow: Flow, target: UserTarget, n: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    """Draws and their log-weights; a density may be zero, but not fail for most draws."""
     x, log_q = flow.rsample_and_log_prob((n,), generator=generator)
-    log_pi = evaluate(log_density, x)
-    check_finite(log_pi.masked_fill(log_pi == -math.inf, 0.0), x)  # a density may be zero, its logarithm -inf
+    failed = target.failed
+    log_pi = evaluate(target, x)
+    failed = target.failed - failed
+    if failed > n / 2:
+        why = told(target.error) if target.error else "is not finite"
+        raise ValueError(f"log_density {why} for {failed} of {n} draws, as at x = {place(x[log_pi == -math.inf][0])}")
     return x, log_pi - log_q
+
+
+def _device(flow: Flow) -> torch.device:
+    return next((parameter.device for parameter in flow.parameters()), torch.device("cpu"))
 
 
 def _unseen(flow: Flow, log_density: LogDensity, references: Tensor, limit: float) -> float:

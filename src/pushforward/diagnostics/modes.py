@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..distributions.flow import Flow
-from ..objectives.target import LogDensity
+from ..objectives.user_target import LogDensity
 
 Height = Callable[[Tensor], Tensor]
 TEMPERATURES = (2.0, 4.0, 8.0, 16.0, 32.0)  # how many times farther out than the flow's own draws the climbs start
@@ -76,33 +76,54 @@ def missed_mass(
 
 
 def _gradient(height: Height, z: Tensor) -> Tensor:
+    return _slope(height, z)[0]
+
+
+def _slope(height: Height, z: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradient of every row, 0 where there is none, and whether its height is finite."""
     with torch.enable_grad():
         z = z.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(height(z).sum(), z)
-    return gradient.nan_to_num(0.0, 0.0, 0.0)  # what cannot be climbed stays where it is
+        value = height(z)
+        (gradient,) = torch.autograd.grad(value.nan_to_num(0.0, 0.0, 0.0).sum(), z)
+    return gradient.nan_to_num(0.0, 0.0, 0.0), value.detach().isfinite()
 
 
 def climb(height: Height, z: Tensor, reach: Tensor | float, steps: int = 200) -> Tensor:
     """Gradient ascent by Adam of every row of z, with steps that fall from ``reach`` to a hundredth of it: far first,
-    then to the point. Where the height is not finite, a row stays."""
-    mean, square = torch.zeros_like(z), torch.zeros_like(z)
+    then to the point. A row whose height is not finite goes back to where it was, and on from there with steps half
+    as long; one that starts so stays."""
+    alive = _slope(height, z)[1]
+    start, z = z, z[alive]
+    if not len(z):
+        return start
+    like = z.flatten(1)[:, 0].view(-1, *[1] * (z.dim() - 1))
+    length = torch.as_tensor(reach, dtype=z.dtype, device=z.device).expand(len(start), *like.shape[1:])[alive]
+    mean, square, last = torch.zeros_like(z), torch.zeros_like(z), z
     for step in range(1, steps + 1):
-        gradient = _gradient(height, z)
-        mean = 0.9 * mean + 0.1 * gradient
-        square = 0.99 * square + 0.01 * gradient.square()
+        gradient, finite = _slope(height, z)
+        finite = finite.view_as(like)
+        last = z = torch.where(finite, z, last)
+        length = torch.where(finite, length, 0.5 * length)
+        mean = torch.where(finite, 0.9 * mean + 0.1 * gradient, 0.0)
+        square = torch.where(finite, 0.99 * square + 0.01 * gradient.square(), square)
         slope = mean / (1 - 0.9**step) / ((square / (1 - 0.99**step)).sqrt() + 1e-12)
-        z = z + reach * 0.01 ** (step / steps) * slope
-    return z
+        z = z + length * 0.01 ** (step / steps) * slope
+    return start.index_put((alive,), torch.where(_slope(height, z)[1].view_as(like), z, last))
+
+
+def hessian(height: Height, z: Tensor, h: float | None = None) -> Tensor:
+    """Second derivatives at one point, ``(m, m)``, by central differences of gradients with steps of h."""
+    m = z.numel()
+    h = torch.finfo(z.dtype).eps ** (1 / 3) if h is None else h
+    shifts = h * torch.eye(m, dtype=z.dtype, device=z.device).view(m, *z.shape)
+    gradients = _gradient(height, torch.cat([z + shifts, z - shifts])).view(2, m, m)
+    curvature = (gradients[0] - gradients[1]) / (2 * h)
+    return (curvature + curvature.T) / 2
 
 
 def _precision_factor(height: Height, z: Tensor) -> Tensor:
-    """L with L L^T = minus the Hessian at a peak, by differences of gradients; made positive where it is not."""
-    m = z.numel()
-    h = torch.finfo(z.dtype).eps ** (1 / 3)
-    shifts = h * torch.eye(m, dtype=z.dtype, device=z.device).view(m, *z.shape)
-    gradients = _gradient(height, torch.cat([z + shifts, z - shifts])).view(2, m, m)
-    precision = (gradients[1] - gradients[0]) / (2 * h)
-    values, vectors = torch.linalg.eigh((precision + precision.T) / 2)
+    """L with L L^T = minus the Hessian at a peak; made positive where it is not."""
+    values, vectors = torch.linalg.eigh(-hessian(height, z))
     return vectors * values.clamp_min(1e-2).sqrt()
 
 

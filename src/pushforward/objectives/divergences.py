@@ -18,6 +18,7 @@ were. It also sets them to the same state before each validation, so that two va
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import torch
@@ -25,7 +26,9 @@ from torch import Tensor, nn
 
 from ..distributions.base import Density
 from ..distributions.flow import Flow
-from .target import LogDensity, check_finite, check_target, evaluate
+from .start import note_start
+from .target import check_finite, check_target, evaluate
+from .user_target import LogDensity, UserTarget
 
 
 class Objective(nn.Module):
@@ -96,6 +99,28 @@ class ForwardKL(Objective):
         return -self.flow(x, context)
 
 
+def kl_of_draws(log_q: Tensor, log_pi: Tensor) -> Tensor:
+    r"""log q - log pi of n draws, whose mean is that of the flow restricted to where pi is not 0.
+
+    .. math:: \mathrm{KL}(q(\cdot \mid G) \Vert \pi) = \mathbb{E}_q[\log q - \log\tilde\pi \mid G] - \log q(G) + \log Z,
+              \qquad G = \{x : \tilde\pi(x) > 0\}
+
+    The divergence of q itself would be infinite; importance weights, 0 outside of G, know the difference.
+
+    Args:
+        log_q: ``(n,)``.
+        log_pi: ``(n,)``; -infinity where pi is 0.
+
+    Returns:
+        ``(n,)``: draws outside of G have the mean of the others. Infinite where there are no others.
+    """
+    good = log_pi != -math.inf
+    gap = torch.where(good, log_q - log_pi, 0.0)
+    share = good.to(gap).mean()
+    mean = gap.sum() / good.sum()  # NaN where no draw is good, and then that step is left out
+    return torch.where(good, gap, mean) - share.log()
+
+
 class ReverseKL(Objective):
     r"""KL(flow ‖ pi) up to log Z, for a density pi known up to a constant: learning without data.
 
@@ -152,32 +177,34 @@ class ReverseKL(Objective):
         if anneal < 0 or (chunk is not None and chunk < 1):
             raise ValueError(f"anneal must be at least 0 and chunk at least 1, got {anneal} and {chunk}")
         if check:
-            check_target(flow, log_density)
+            log_density = check_target(flow, log_density)
+            note_start(flow, log_density)
         self.log_density, self.estimator, self.anneal, self.chunk = log_density, estimator, anneal, chunk
         self.register_buffer(
             "calls", torch.zeros((), dtype=torch.long)
         )  # of forward in training: the annealing's clock
 
     def forward(self, n: int) -> Tensor:
-        """The estimate from n draws, a scalar in nats; not finite where the target is not at one of them."""
+        """The estimate from n draws, a scalar in nats: of those draws where pi is not 0; see :func:`kl_of_draws`."""
         x, log_q = self.flow.rsample_and_log_prob((n,))
         if self.estimator == "path" and torch.is_grad_enabled():
             stopped = {name: parameter.detach() for name, parameter in self.flow.named_parameters()}
             log_q = torch.func.functional_call(self.flow, stopped, (x,))
-        return (log_q - self._beta() * evaluate(self.log_density, x, self.chunk)).mean()
+        return kl_of_draws(log_q, self._beta() * evaluate(self.log_density, x, self.chunk)).mean()
 
     @torch.no_grad()
     def held_out(self, n: int) -> Tensor:
         """log q(x) - log pi(x) of n fresh draws, of shape ``(n,)``, in nats; never annealed."""
         x, log_q = self.flow.rsample_and_log_prob((n,))
-        return log_q - evaluate(self.log_density, x, self.chunk)
+        return kl_of_draws(log_q, evaluate(self.log_density, x, self.chunk))
 
     def explain(self, n: int) -> str:
         x = self.flow.sample((n,))
         try:
             check_finite(evaluate(self.log_density, x, self.chunk).detach(), x)
         except ValueError as error:
-            return str(error)
+            known = self.log_density.notes if isinstance(self.log_density, UserTarget) else []
+            return "; ".join([str(error), *known])
         return ""
 
     def _beta(self) -> Tensor | float:

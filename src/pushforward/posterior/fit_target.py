@@ -15,13 +15,18 @@ from ..distributions.flow import Flow
 from ..nets.made import MADE
 from ..nets.mlp import MLP
 from ..objectives.divergences import ReverseKL
-from ..objectives.target import LogDensity
+from ..objectives.forms import as_target
+from ..objectives.target import DRAWS, check_target
+from ..objectives.user_target import LogDensity, UserTarget
 from ..recipes.by_name import flow_by_name
 from ..training.fit import Result, fit
+from ..training.loop import TrainingError
+from ..transforms.base import Transform
 from ..transforms.compose import Compose
 from ..transforms.constrained import support
 from ..transforms.normalization import Standardize
 from .constrain import constrain, laplace
+from .outside import note_outside
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,11 +37,13 @@ class TargetFit:
         flow: The fitted flow, in the space of the parameters.
         importance: Effective sample size, k-hat, log Z with its error, and the verdict.
         result: How training went.
+        notes: What was decided about the target, a sentence each: its form, rows that fail, density elsewhere.
     """
 
     flow: Flow
     importance: Importance
     result: Result
+    notes: tuple[str, ...] = ()
 
 
 def fit_target(
@@ -66,7 +73,9 @@ def fit_target(
     """Fits a flow to a density known up to a constant, and says whether the fit can be trusted.
 
     Args:
-        log_density: Maps ``(n, features)`` to ``(n,)``: log pi(x) + constant, in nats, differentiable.
+        log_density: Maps ``(n, features)`` to ``(n,)``: log pi(x) + constant, in nats, differentiable. A function of
+            one row, or of NumPy arrays, is taken too. Rows for which it raises or is not finite have density 0, with a
+            note.
         features: Features of a row of x.
         blocks: The support: for each block of the row its constraint and its size; empty where x is free.
         flow: The name of a recipe, or a fresh flow over the free features.
@@ -91,7 +100,8 @@ def fit_target(
 
     Raises:
         TypeError: ``log_density`` is no function of a batch.
-        ValueError: an argument is out of range, or ``log_density`` is not what it has to be.
+        ValueError: an argument is out of range, or ``log_density`` is not what it has to be, or fails for most rows.
+        TrainingError: nothing is finite any more; the error's ``flow`` is the best so far.
 
     Example:
         >>> import pushforward as pf
@@ -105,29 +115,44 @@ def fit_target(
     if supported is not None and sum(supported.sizes) != features:
         raise ValueError(f"the blocks have {sum(supported.sizes)} features, but features={features}")
     free = features if supported is None else sum(supported.noise_sizes)
+    target = _target(log_density, free, supported, dtype)
     if isinstance(flow, str):
         flow = flow_by_name(flow, free, layers=layers, hidden=_wide_enough(hidden, free), seed=seed)
         _without_biases(flow)
     if start == "laplace":
-        flow = constrain(flow, laplace(log_density, free, supported, widen=widen, dtype=dtype))
+        flow = constrain(flow, laplace(target, free, supported, widen=widen, dtype=dtype))
     else:
         wide = Standardize(torch.zeros(free, dtype=dtype), torch.full((free,), widen, dtype=dtype))
         flow = constrain(flow, Compose([supported, wide]) if supported is not None else wide)
-    objective = ReverseKL(flow.to(dtype), log_density, estimator, anneal=anneal)
-    result = fit(
-        objective,
-        steps=2000 if steps is None and budget is None else steps,
-        budget=budget,
-        batch_size=batch_size,
-        lr=lr,
-        seed=seed,
-        device=device,
-        checkpoint=checkpoint,
-        resume=resume,
-        progress=progress,
-    )
+    check_target(flow.to(dtype), target)
+    if supported is not None:
+        note_outside(target, supported, flow.sample((256,), generator=torch.Generator().manual_seed(0)))
+    objective = ReverseKL(flow, target, estimator, anneal=anneal, check=False)
+    try:
+        result = fit(
+            objective,
+            steps=2000 if steps is None and budget is None else steps,
+            budget=budget,
+            batch_size=batch_size,
+            lr=lr,
+            seed=seed,
+            device=device,
+            checkpoint=checkpoint,
+            resume=resume,
+            progress=progress,
+        )
+    except TrainingError as error:
+        error.flow = flow.eval()
+        raise
     generator = torch.Generator(next(flow.parameters()).device).manual_seed(seed)
-    return TargetFit(flow, importance(flow, log_density, draws, generator=generator), result)
+    found = importance(flow, target, draws, generator=generator)
+    return TargetFit(flow, found, result, tuple(target.notes))
+
+
+def _target(log_density: Any, free: int, supported: Transform | None, dtype: torch.dtype) -> UserTarget:
+    """The target of batches behind what the user wrote, tried on draws of N(0, I) carried to the support."""
+    u = torch.randn(DRAWS, free, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    return as_target(log_density, u if supported is None else supported.inverse(u)[0])
 
 
 def _wide_enough(hidden: Sequence[int] | None, features: int) -> Sequence[int] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from ..models.base import PERCENTS
 from ..models.console import Console, aligned
 from ..models.saved import check_output, save
 from ..models.train import Rows
+from ..objectives.user_target import TargetWarning
 from ..posterior.fit_target import TargetFit, fit_target
 from ..saving.jsonable import jsonable
 from ..training.loop import TrainingError
@@ -136,28 +138,33 @@ def _fit(
     console: Console,
 ) -> TargetFit:
     try:
-        return fit_target(
-            log_density,
-            dim,
-            blocks=blocks,
-            flow="nsf-coupling" if options.flow in ("auto", "nsf") else options.flow,
-            layers=options.layers,
-            hidden=options.hidden or (32, 32),
-            start="normal" if target.anneal else "laplace",
-            anneal=target.anneal,
-            steps=options.training.steps,
-            budget=options.training.budget,
-            batch_size=options.training.batch_size or 512,
-            lr=options.training.lr or 1e-3,
-            seed=options.training.seed,
-            draws=DRAWS,
-            device=options.training.device,
-            checkpoint=options.training.checkpoint,
-            resume="auto" if options.training.resume else False,
-            progress=console.talks and sys.stderr.isatty(),
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", TargetWarning)  # they are the console's notes
+            fitted = fit_target(
+                log_density,
+                dim,
+                blocks=blocks,
+                flow="nsf-coupling" if options.flow in ("auto", "nsf") else options.flow,
+                layers=options.layers,
+                hidden=options.hidden or (32, 32),
+                start="normal" if target.anneal else "laplace",
+                anneal=target.anneal,
+                steps=options.training.steps,
+                budget=options.training.budget,
+                batch_size=options.training.batch_size or 512,
+                lr=options.training.lr or 1e-3,
+                seed=options.training.seed,
+                draws=DRAWS,
+                device=options.training.device,
+                checkpoint=options.training.checkpoint,
+                resume="auto" if options.training.resume else False,
+                progress=console.talks and sys.stderr.isatty(),
+            )
     except (TypeError, ValueError, TrainingError) as error:
         raise InputError(f"--target {target.target}: {error}") from error
+    for note in fitted.notes:
+        console.note(note.replace("blocks=", "--support"))
+    return fitted
 
 
 def _write_draws(fitted: TargetFit, output: Path) -> Path:

@@ -34,7 +34,9 @@ AVERAGED = 10  # an average over the last 1/10 of the steps
 
 
 class TrainingError(RuntimeError):
-    """Training cannot go on: losses or gradients are not finite, again and again."""
+    """Training cannot go on: losses or gradients are not finite, again and again. ``flow`` may hold the best so far."""
+
+    flow: Any = None
 
 
 class Training:
@@ -243,8 +245,6 @@ class Training:
         at = self.at
         cooled = at.plateau and at.stale >= FEWEST // 2  # a cooling that brings nothing
         return self.stale or cooled or progress >= self.schedule.end(at.cooling)
-
-    # Before and after the loop.
 
     def start(self) -> None:
         """Makes ready for the first step, or for the next one after :meth:`restore`."""
