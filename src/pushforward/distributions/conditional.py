@@ -127,7 +127,8 @@ class Bernoulli(Conditional):
         return constraints.boolean
 
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
-        return torch.where((x == 0) | (x == 1), x * params[0] - F.softplus(params[0]), -math.inf)
+        inside = (x == 0) | (x == 1)
+        return torch.where(inside, x.where(inside, 0) * params[0] - F.softplus(params[0]), -math.inf)
 
     def sample(self, params: Tensor, generator: torch.Generator | None, temperature: float) -> Tensor:
         probability = (params[0] / temperature).sigmoid()
