@@ -1,9 +1,14 @@
-"""One thread for every test and for the processes that tests start; and ``--device``.
+"""One thread for every test and for the processes that tests start; one Chromium for all pages; ``--device``.
 
 The tensors of tests are small: a second thread waits longer than it works, and results do not depend on the machine.
 """
 
+from __future__ import annotations
+
 import os
+import shutil
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +16,20 @@ import torch
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 torch.set_num_threads(1)
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+DRIVER = shutil.which("chromedriver")
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--window-size=1200,900",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -30,3 +49,19 @@ def device(request: pytest.FixtureRequest) -> torch.device:
     except (RuntimeError, AssertionError) as error:  # PyTorch built without it says so by an assertion
         pytest.skip(f"no {wanted.type} device: {str(error).splitlines()[0]}")
     return wanted
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A driver of Chromium; the test is skipped where there is none."""
+    if CHROMIUM is None or DRIVER is None:
+        pytest.skip("no chromium with chromedriver on this machine")
+    webdriver = pytest.importorskip("selenium.webdriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('browser') / 'profile'}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()
