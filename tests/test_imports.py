@@ -31,7 +31,8 @@ FLOORS = (
     ("training", "posterior"),
     ("models",),
     ("tables", "images"),
-    ("interop", "cli", "__main__"),
+    ("interop", "serving"),
+    ("cli", "__main__"),
 )
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 FILES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

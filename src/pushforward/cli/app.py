@@ -18,6 +18,7 @@ from ..tables.formats.source import STANDARD, without_credentials
 from .judging import compare, info, report
 from .learning import demo, fit
 from .options import command_line
+from .serving import serve
 from .using import impute, sample, score
 
 HELP = """Learn the density of a table or of images, score its rows, draw new ones, and report.
@@ -28,13 +29,14 @@ A typical afternoon:
     pushforward score model sales.csv -o scores.csv
     pushforward sample model -n 1000 -o rows.csv
     pushforward report model -o report.html
+    pushforward serve model
 
 Tables are CSV, Excel, JSON lines, Parquet, Arrow or NumPy files, standard input (-) or databases, and log-densities are
 in nats, in the table's own units. Images are folders of pictures, NumPy or MNIST-style idx files.
 """
 
 app = App(name="pushforward", help=HELP, version=__version__)
-COMMANDS: tuple[Callable[..., None], ...] = (demo, fit, score, sample, impute, report, compare, info)
+COMMANDS: tuple[Callable[..., None], ...] = (demo, fit, score, sample, impute, report, compare, info, serve)
 for place, command in enumerate(COMMANDS):
     app.command(command, sort_key=place)
 

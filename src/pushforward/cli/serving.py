@@ -1,0 +1,47 @@
+"""The command that serves a model: ``serve``."""
+
+from __future__ import annotations
+
+from ..tables.errors import InputError
+from .arguments import seconds
+from .options import Device, Json, Model, Quiet, console_for
+
+
+def serve(
+    model: Model,
+    *,
+    port: int = 8000,
+    host: str = "127.0.0.1",
+    max_rows: int = 10_000,
+    max_megabytes: float = 16.0,
+    timeout: str = "30s",
+    threads: int = 1,
+    device: Device = "auto",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Answer questions to a model of a table over HTTP, and show a page in the browser.
+
+    GET /health, /info, /metrics and /openapi.json; POST /score, /sample, /impute and /explain. The page at / scores a
+    row, draws rows given some cells, fills holes, and shows a column's density given the others.
+
+    Args:
+        port: The port; 0 takes any free one, and says which.
+        host: The address to listen at; this machine alone unless told.
+        max_rows: Rows that a request may hold or ask for.
+        max_megabytes: The longest body of a request.
+        timeout: How long a request may take to come, and again to be answered, as in 30s.
+        threads: Threads of each computation; requests of single rows and long ones run beside each other.
+    """
+    from .models import open_model
+
+    try:
+        from ..serving.limits import Limits
+        from ..serving.run import serve as run
+    except ModuleNotFoundError as error:
+        raise InputError(f"serve needs {error.name}; install it with: pip install 'pushforward[serve]'") from None
+    for flag, value in (("--max-rows", max_rows), ("--max-megabytes", max_megabytes), ("--threads", threads)):
+        if not 0 < value < float("inf"):
+            raise InputError(f"{flag} {value}: expected a positive number")
+    limits = Limits(max_rows, round(max_megabytes * 2**20), seconds("--timeout", timeout))
+    run(open_model(model, device), host, port, limits, threads, console_for(json, quiet))

@@ -1,0 +1,148 @@
+"""The verbs of a fitted table as requests ask them: frames in, frames out."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from ..tables.errors import arguments_not_flags, listed
+from ..tables.fitted import FittedTable
+from ..tables.formats.parquet import Piece
+from ..tables.queries import check_asked
+from ..tables.score import score_frame
+from .columns import Cell, Cells
+from .requests import DrawOptions, ImputeOptions, Refused
+
+PIECE = 512  # rows between two looks at the clock
+QUANTILES = 9
+
+
+class Score(NamedTuple):
+    """Of a row; the error is that of an average over cells or draws."""
+
+    log_density: float
+    percentile: float | None
+    standard_error: float
+
+
+class Answers:
+    """A model's answers.
+
+    Args:
+        model: The fitted table.
+        seconds: When a long job gives up.
+    """
+
+    def __init__(self, model: FittedTable, seconds: float) -> None:
+        self.model, self.seconds, self.cells = model, seconds, Cells(model.schema)
+        model.facts = {**model.facts, "frame": "polars"}  # whatever was fitted, answers are of one kind
+        if model.path is not None:
+            model.path = Path(model.path.absolute().name)  # where it lies is nobody's business
+
+    def score_batch(self, key: tuple[Any, tuple[str, ...]], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
+        """Scores of rows that hold the same columns; the key says which, and what is given."""
+        return [Score(*row) for row in self.score_frame(self.cells.frame(rows), key[1]).iter_rows()]
+
+    @arguments_not_flags()
+    def score_frame(self, frame: pl.DataFrame, given: Sequence[str]) -> pl.DataFrame:
+        """``log_density``, ``percentile`` and ``standard_error`` of every row."""
+        check_asked(self.model, frame, given)
+        parts, stop = [], time.monotonic() + self.seconds
+        for start in range(0, frame.height, PIECE):
+            if time.monotonic() > stop:
+                raise Refused(503, f"the rows take longer than {self.seconds:g} s; ask for fewer at once")
+            piece = Piece(frame[start : start + PIECE], "rows", start)
+            parts.append(score_frame(self.model, piece, self.model.samples, self.model.seed, False, None, given))
+        found = pl.concat(parts)
+        errors = (
+            found["standard_error"] if "standard_error" in found.columns else pl.repeat(0.0, found.height, eager=True)
+        )
+        return found.select("log_density", "percentile", errors.alias("standard_error"))
+
+    @arguments_not_flags()
+    def sample(self, n: int, given: Mapping[str, Any] | None, options: DrawOptions) -> pl.DataFrame:
+        known = {name: value for name, value in (given or {}).items() if value is not None}
+        return self.model.sample(n, self.cells.frame([known]) if known else None, _seed(options))
+
+    def impute(self, frame: pl.DataFrame, options: ImputeOptions) -> pl.DataFrame:
+        return self.model.impute(frame, options.draws, _seed(options))
+
+    def explain(self, frame: pl.DataFrame) -> pl.DataFrame:
+        return self.model.explain(frame)
+
+    def check_filled(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Refuses rows that say nothing of any modelled column.
+
+        Raises:
+            Refused: names the first.
+        """
+        fields = {column.name: column.holes > 0 for column in self.model.schema.fields}
+        for number, row in enumerate(rows, 1):
+            if not any(row.get(name) is not None or (tells and name in row) for name, tells in fields.items()):
+                raise Refused(422, f"row {number}: has no value in any column of the model: {', '.join(fields)}")
+
+    def check_given(self, given: Sequence[str]) -> None:
+        """Refuses to condition on what is no column.
+
+        Raises:
+            Refused: names it.
+        """
+        for name in given:
+            if name not in self.cells.cells:
+                raise Refused(422, f"given: {name!r} is no column of the model; it has {listed(self.cells.cells)}")
+
+    def info(self) -> dict[str, Any]:
+        """What the model is, for clients and for the page."""
+        summary = self.model.facts["summary"]
+        told = {name: summary[name] for name in ("flow", "parameters", "training_rows", "verdict") if name in summary}
+        return {
+            "model": self.model.called,
+            "questions": self.model.guided is not None,
+            "columns": [_column(cell) for cell in self.cells.cells.values()],
+            **told,
+            "held_out": summary["held_out"],
+            "notes": list(self.model.schema.notes),
+        }
+
+
+def _seed(options: DrawOptions) -> int:
+    return secrets.randbits(63) if options.seed is None else options.seed
+
+
+def _column(cell: Cell) -> dict[str, Any]:
+    """A column for the page: what it holds, and where its values lie."""
+    column, few = cell.column, QUANTILES - 1
+    quantiles = getattr(column, "quantiles", ())
+    mean, scale = getattr(column, "mean", 0.0), getattr(column, "scale", 1.0)
+    spread = [quantiles[round(j * (len(quantiles) - 1) / few)] for j in range(QUANTILES)] if quantiles else []
+    return {
+        "name": cell.name,
+        "role": cell.role,
+        "contents": cell.contents,
+        "kind": getattr(column, "kind", "given"),
+        "expected": cell.expected,
+        "categories": list(column.categories),
+        "shares": list(getattr(column, "fill", ())) if column.categories else [],
+        "minimum": getattr(column, "minimum", mean - 2 * scale),
+        "maximum": getattr(column, "maximum", mean + 2 * scale),
+        "step": getattr(column, "step", 0.0),
+        "integer": getattr(column, "integer", False),
+        "quantiles": spread or [mean + scale * (j - few / 2) / 2 for j in range(QUANTILES)],
+    }
+
+
+def score_json(found: Sequence[Score], errors: bool) -> bytes:
+    """Scores as the body of an answer."""
+    values: dict[str, Any] = {
+        "log_density": [score.log_density if abs(score.log_density) < float("inf") else None for score in found],
+        "percentile": [score.percentile for score in found],
+    }
+    if errors:
+        values["standard_error"] = [score.standard_error for score in found]
+    return json.dumps(values).encode()

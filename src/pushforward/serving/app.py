@@ -1,0 +1,251 @@
+"""The application: paths, what they take and give, and what becomes of errors."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import polars as pl
+from fastapi import FastAPI, Request, Response
+from pydantic import BaseModel, ValidationError
+from starlette.exceptions import HTTPException
+
+from .. import __version__
+from ..saving.jsonable import jsonable
+from ..tables.errors import InputError
+from ..tables.fitted import FittedTable
+from . import requests as asked
+from .answers import Answers, Score, score_json
+from .batching import MOST, Batcher, Jobs
+from .columns import json_rows
+from .limits import ARROW, Limits, arrow_body, arrow_frame, body_of
+from .metrics import Metrics
+from .openapi import document
+
+T = TypeVar("T")
+Verb = Callable[[Request], Awaitable[Response]]
+LONG = 1 << 16  # bytes of a body that is not parsed on the event loop
+PAGE = {
+    "/": ("page.html", "text/html"),
+    "/page.css": ("page.css", "text/css"),
+    "/page.js": ("page.js", "text/javascript"),
+}
+POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"  # noqa: E501
+HEADERS = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
+
+
+class Server:
+    """A model behind HTTP.
+
+    Args:
+        model: The fitted table.
+        limits: What a request may cost.
+    """
+
+    def __init__(self, model: FittedTable, limits: Limits) -> None:
+        self.answers, self.limits, self.metrics = Answers(model, limits.seconds), limits, Metrics()
+        self.batcher = Batcher(self.answers.score_batch, self.metrics.batches.observe)
+        self.jobs = Jobs()
+        row = self.answers.cells.row_type()
+        self.score_request = asked.of(asked.ScoreRequest, row)
+        self.sample_request = asked.of(asked.SampleRequest, row)
+        self.impute_request = asked.of(asked.ImputeRequest, row)
+        self.explain_request = asked.of(asked.ExplainRequest, row)
+
+    async def health(self, _: Request) -> Response:
+        return _json({"status": "ok"})
+
+    async def info(self, _: Request) -> Response:
+        limits = {"rows": self.limits.rows, "bytes": self.limits.bytes, "seconds": self.limits.seconds}
+        return _json({**jsonable(self.answers.info()), "limits": limits, "version": __version__})
+
+    async def metrics_text(self, _: Request) -> Response:
+        return Response(self.metrics.text(), media_type="text/plain; version=0.0.4")
+
+    async def score(self, request: Request) -> Response:
+        options, rows = await self._rows(request, self.score_request, asked.ScoreOptions)
+        self.answers.check_given(options.given)
+        if isinstance(rows, list):
+            self.answers.check_filled(rows)
+            found = await self._scores(rows, tuple(options.given))
+            if not _wants_arrow(request, rows):
+                return Response(score_json(found, options.errors), media_type="application/json")
+            frame = pl.DataFrame(found, schema=list(Score._fields), orient="row")
+        else:
+            frame = await self.jobs.run(self.answers.score_frame, rows, options.given)
+            if not _wants_arrow(request, rows):
+                found = [Score(*row) for row in frame.iter_rows()]
+                return Response(score_json(found, options.errors), media_type="application/json")
+        return Response(arrow_body(frame), media_type=ARROW)
+
+    async def sample(self, request: Request) -> Response:
+        options = await self._parsed(await body_of(request, self.limits), self.sample_request)
+        self.limits.check_rows(options.n)
+        return await self._frame(request, None, self.answers.sample, options.n, options.given, options)
+
+    async def impute(self, request: Request) -> Response:
+        options, rows = await self._rows(request, self.impute_request, asked.ImputeOptions)
+        self.limits.check_rows(len(rows) * options.draws)
+        return await self._frame(request, rows, self.answers.impute, self._as_frame(rows), options)
+
+    async def explain(self, request: Request) -> Response:
+        _, rows = await self._rows(request, self.explain_request, asked.ExplainOptions)
+        return await self._frame(request, rows, self.answers.explain, self._as_frame(rows))
+
+    async def _scores(self, rows: list[dict[str, Any]], given: tuple[str, ...]) -> list[Score]:
+        """Scores of rows, those that hold the same columns together; few of them with those of other requests."""
+        kinds: dict[tuple[str, ...], list[int]] = defaultdict(list)
+        for place, row in enumerate(rows):
+            kinds[tuple(sorted(row))].append(place)
+        found: list[Any] = [None] * len(rows)
+        for names, places in kinds.items():
+            key, some = (names, given), [rows[place] for place in places]
+            run = (
+                self.batcher.ask(key, some) if len(some) <= MOST else self.jobs.run(self.answers.score_batch, key, some)
+            )
+            for place, score in zip(places, await run, strict=True):
+                found[place] = score
+        return found
+
+    async def _rows(self, request: Request, kind: Any, options: type[BaseModel]) -> tuple[Any, Any]:
+        """The options and the rows of a request: a list of rows of JSON, or a frame that came as Arrow."""
+        body = await body_of(request, self.limits)
+        if _is_arrow(request.headers.get("content-type")):
+            chosen = self._query(request, options)
+            frame = await self.jobs.run(arrow_frame, body, self.limits)
+            rows: Any = asked.check_frame(frame, self.answers.cells)
+        else:
+            chosen = await self._parsed(body, kind)
+            rows = chosen.rows
+            self.limits.check_rows(len(rows))
+        self.metrics.rows.labels(request.url.path).inc(len(rows))
+        return chosen, rows
+
+    async def _parsed(self, body: bytes, kind: Any) -> Any:
+        try:
+            return (
+                kind.model_validate_json(body)
+                if len(body) < LONG
+                else await self.jobs.run(kind.model_validate_json, body)
+            )
+        except ValidationError as error:
+            raise asked.refusal_of(error, self.answers.cells) from None
+
+    def _query(self, request: Request, options: type[BaseModel]) -> Any:
+        """The options of a request whose rows came as Arrow: they stand in its address."""
+        query: dict[str, Any] = dict(request.query_params)
+        if "given" in query:
+            query["given"] = request.query_params.getlist("given")
+        try:
+            return options.model_validate(query, strict=False)  # as text
+        except ValidationError as error:
+            raise asked.refusal_of(error, self.answers.cells) from None
+
+    def _as_frame(self, rows: Any) -> pl.DataFrame:
+        return self.answers.cells.frame(rows) if isinstance(rows, list) else rows
+
+    async def _frame(self, request: Request, rows: Any, job: Callable[..., pl.DataFrame], *arguments: Any) -> Response:
+        """What a long job gives, as rows of JSON or as Arrow."""
+        frame = await self.jobs.run(job, *arguments)
+        if _wants_arrow(request, rows):
+            return Response(await self.jobs.run(arrow_body, frame), media_type=ARROW)
+        return Response(await self.jobs.run(_rows_json, frame), media_type="application/json")
+
+    def close(self) -> None:
+        self.batcher.close()
+        self.jobs.close()
+
+
+def create_app(model: FittedTable, limits: Limits | None = None) -> FastAPI:
+    """The application that serves a fitted table.
+
+    Args:
+        model: The table.
+        limits: What a request may cost.
+    """
+    limits = limits or Limits()
+    server = Server(model, limits)
+
+    @contextlib.asynccontextmanager
+    async def running(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        server.close()
+
+    app = FastAPI(title="pushforward", version=__version__, docs_url=None, redoc_url=None, lifespan=running)
+    gets = {"/health": server.health, "/info": server.info, "/metrics": server.metrics_text}
+    posts = {"/score": server.score, "/sample": server.sample, "/impute": server.impute, "/explain": server.explain}
+    for path, get in gets.items():
+        app.add_route(path, _measured(server, path, get), methods=["GET"])
+    for path, post in posts.items():
+        app.add_route(path, _measured(server, path, post), methods=["POST"])
+    for path, (name, kind) in PAGE.items():
+        app.add_route(path, partial(_file, Path(__file__).with_name(name).read_bytes(), kind), methods=["GET"])
+    app.add_exception_handler(HTTPException, _wrong_path)
+    app.openapi = partial(document, server)  # type: ignore[method-assign]
+    return app
+
+
+def _measured(server: Server, path: str, verb: Verb) -> Verb:
+    """The same within the time that there is, with errors as answers, counted and timed."""
+
+    async def answer(request: Request) -> Response:
+        start = time.perf_counter()
+        try:
+            async with asyncio.timeout(2 * server.limits.seconds):
+                response = await verb(request)
+        except TimeoutError:
+            response = _json({"detail": f"no answer within {2 * server.limits.seconds:g} s; ask for fewer rows"}, 503)
+        except asked.Refused as refused:
+            problems = {"problems": refused.problems} if refused.problems else {}
+            response = _json({"detail": refused.sentence, **problems}, refused.status)
+        except InputError as error:
+            response = _json({"detail": str(error)}, 422)
+        except Exception as error:
+            response = _json({"detail": f"the server failed: {type(error).__name__}"}, 500)
+        server.metrics.requests.labels(path, response.status_code).inc()
+        server.metrics.seconds.labels(path).observe(time.perf_counter() - start)
+        return response
+
+    return answer
+
+
+def _json(values: Any, status: int = 200) -> Response:
+    headers = {**HEADERS, **({"retry-after": "1"} if status == 503 else {})}
+    return Response(json.dumps(values), status, media_type="application/json", headers=headers)
+
+
+def _rows_json(frame: pl.DataFrame) -> bytes:
+    return json.dumps({"rows": json_rows(frame)}, allow_nan=False).encode()
+
+
+async def _file(content: bytes, kind: str, _: Request) -> Response:
+    return Response(content, media_type=kind, headers={**HEADERS, "content-security-policy": POLICY})
+
+
+async def _wrong_path(request: Request, error: Any) -> Response:
+    paths = "/health, /info, /metrics, /openapi.json; POST to /score, /sample, /impute, /explain"
+    return _json(
+        {"detail": f"{request.method} {request.url.path}: {error.detail}; there are GET /, {paths}"}, error.status_code
+    )
+
+
+def _is_arrow(kind: str | None) -> bool:
+    return (kind or "").split(";")[0].strip().lower() in (
+        ARROW,
+        "application/vnd.apache.arrow.file",
+        "application/x-arrow",
+    )
+
+
+def _wants_arrow(request: Request, rows: Any) -> bool:
+    """Whether the answer goes back as Arrow: where it is asked for, or rows came so and nothing else is asked for."""
+    accepted: Mapping[str, Any] = request.headers
+    kinds = accepted.get("accept", "*/*")
+    return ARROW in kinds or (isinstance(rows, pl.DataFrame) and "json" not in kinds)

@@ -1,0 +1,139 @@
+"""Work off the event loop: rows of concurrent requests scored together, and long jobs one after another."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from .requests import Refused
+
+T = TypeVar("T")
+MOST = 64  # rows of a batch, and of a request that joins one
+WAITING = 4096  # rows that may wait
+JOBS = 16  # long jobs that may wait
+
+
+def busy() -> Refused:
+    return Refused(503, "the server is busy: too many requests wait; try again in a second")
+
+
+@dataclass
+class _Ask:
+    key: Hashable
+    rows: Sequence[Any]
+    answer: asyncio.Future[Any]
+
+
+class Batcher:
+    """Answers requests of few rows together: while one batch is computed, the next one gathers.
+
+    Nothing waits for a batch to fill. Requests of one key are answered by one call of ``work``.
+
+    Args:
+        work: ``(key, rows)`` to one answer for each row, in order.
+        seen: Is told the number of rows of each batch.
+    """
+
+    def __init__(self, work: Callable[[Any, Sequence[Any]], Sequence[Any]], seen: Callable[[int], Any]) -> None:
+        self.work, self.seen = work, seen
+        self.waiting: deque[_Ask] = deque()
+        self.changed = threading.Condition()
+        self.open = True
+        self.thread = threading.Thread(target=self._run, name="scores", daemon=True)
+        self.thread.start()
+
+    async def ask(self, key: Hashable, rows: Sequence[Any]) -> Sequence[Any]:
+        """One answer for each row.
+
+        Raises:
+            Refused: too many rows wait.
+        """
+        one = _Ask(key, rows, asyncio.get_running_loop().create_future())
+        with self.changed:
+            if sum(len(other.rows) for other in self.waiting) + len(rows) > WAITING:
+                raise busy()
+            self.waiting.append(one)
+            self.changed.notify()
+        return await one.answer
+
+    def close(self) -> None:
+        """Answers what waits, and ends the thread."""
+        with self.changed:
+            self.open = False
+            self.changed.notify()
+        self.thread.join()
+
+    def _run(self) -> None:
+        while batch := self._next():
+            self.seen(sum(len(one.rows) for one in batch))
+            found = self._answers(batch)
+            batch[0].answer.get_loop().call_soon_threadsafe(_deliver, batch, found)
+
+    def _next(self) -> list[_Ask]:
+        """The oldest request and those of its key that fit in a batch with it; none at the end."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.waiting or not self.open)
+            batch: list[_Ask] = []
+            left: list[_Ask] = []
+            rows = 0
+            for one in self.waiting:
+                if one.answer.done():  # its time is over
+                    continue
+                fits = not batch or (one.key == batch[0].key and rows + len(one.rows) <= MOST)
+                (batch if fits else left).append(one)
+                rows += len(one.rows) if fits else 0
+            self.waiting = deque(left)
+            if batch or not self.open:
+                return batch
+        return self._next()
+
+    def _answers(self, batch: Sequence[_Ask]) -> list[Any]:
+        """What each request is answered, or the exception that it raised; its neighbours are answered."""
+        try:
+            found = self.work(batch[0].key, [row for one in batch for row in one.rows])
+        except Exception as error:
+            return [error] if len(batch) == 1 else [self._answers([one])[0] for one in batch]
+        answers, start = [], 0
+        for one in batch:
+            answers.append(found[start : start + len(one.rows)])
+            start += len(one.rows)
+        return answers
+
+
+def _deliver(batch: Sequence[_Ask], answers: Sequence[Any]) -> None:
+    for one, answer in zip(batch, answers, strict=True):
+        if not one.answer.done():
+            (one.answer.set_exception if isinstance(answer, Exception) else one.answer.set_result)(answer)
+
+
+class Jobs:
+    """Long jobs, one after another on a thread of their own, so that single rows need not wait for them."""
+
+    def __init__(self) -> None:
+        self.pool = ThreadPoolExecutor(1, thread_name_prefix="jobs")
+        self.waiting = 0
+
+    async def run(self, job: Callable[..., T], *arguments: Any) -> T:
+        """What the job returns.
+
+        Raises:
+            Refused: too many wait.
+        """
+        if self.waiting >= JOBS:
+            raise busy()
+        self.waiting += 1
+        future = self.pool.submit(job, *arguments)
+        loop = asyncio.get_running_loop()
+        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._done))
+        return await asyncio.wrap_future(future)
+
+    def _done(self) -> None:
+        self.waiting -= 1
+
+    def close(self) -> None:
+        self.pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,159 @@
+"""The columns of a model as requests have them: what JSON a cell takes, and what frame rows become and come from."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, NotRequired, Required
+
+import polars as pl
+from pydantic import AfterValidator, ConfigDict, Field
+from typing_extensions import TypedDict  # Python 3.11's own is not enough for pydantic
+
+from ..tables.errors import listed
+from ..tables.schema.columns import Column, ContextColumn
+from ..tables.schema.reading import MOMENTS, as_numbers
+from ..tables.schema.schema import Schema
+
+ISO: dict[str, tuple[Callable[[str], Any], str]] = {
+    "Date": (dt.date.fromisoformat, "2024-01-31"),
+    "Datetime": (dt.datetime.fromisoformat, "2024-01-31T12:00:00"),
+    "Time": (dt.time.fromisoformat, "12:00:00"),
+}
+ROLES = ("modelled", "given", "follows")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a request may hold in one column.
+
+    Args:
+        column: What the model knows of it.
+        role: ``modelled``, ``given`` (the density is conditioned on it) or ``follows`` (it follows from others).
+    """
+
+    column: Column | ContextColumn
+    role: str
+
+    @property
+    def name(self) -> str:
+        return self.column.name
+
+    @property
+    def contents(self) -> str:
+        """``names``, ``truth``, ``values`` (few numbers), ``number``, ``marked``, or one of ``MOMENTS``."""
+        if self.column.categories:
+            return {"String": "names", "Boolean": "truth"}.get(self.column.dtype, "values")
+        return (
+            self.column.dtype
+            if self.column.dtype in MOMENTS
+            else "marked"
+            if self.column.dtype == "Marked"
+            else "number"
+        )
+
+    @property
+    def expected(self) -> str:
+        """What a cell holds, in words."""
+        if self.contents in ("names", "values") and not self.column.grouped:
+            return f"one of {listed(self.column.categories)}"
+        if self.contents in ISO:
+            return f"text such as {ISO[self.contents][1]}" + (f", or as {self.column.form}" if self.column.form else "")
+        plain = {"names": "text", "truth": "true or false", "marked": "a number, or text such as 1,200"}
+        return {**plain, "Duration": "a finite number of seconds"}.get(self.contents, "a finite number")
+
+    @property
+    def dtype(self) -> Any:
+        """The type that the column has in a frame of rows."""
+        moments = {"Date": pl.Date, "Datetime": pl.Datetime("us"), "Time": pl.Time, "Duration": pl.Duration("us")}
+        if self.column.form:
+            return pl.String
+        return {"names": pl.String, "marked": pl.String, "truth": pl.Boolean, **moments}.get(self.contents, pl.Float64)
+
+    @property
+    def annotation(self) -> Any:
+        """The type of a cell, for pydantic: strict, and null where nothing is known."""
+        kinds: dict[str, Any] = {
+            "truth": bool,
+            "names": str if self.column.grouped else Literal[self.column.categories],
+            "marked": Annotated[float | str, AfterValidator(self._marked)],
+            "Duration": Annotated[float, AfterValidator(lambda seconds: dt.timedelta(seconds=seconds))],
+            "values": float if self.column.grouped else Annotated[float, AfterValidator(self._known)],
+        }
+        moment = Annotated[str, AfterValidator(self._moment)]
+        kind: Any = moment if self.contents in ISO else kinds.get(self.contents, float)
+        needed = self.role == "given" and not self.column.holes
+        about = Field(title=self.name, description=self.described)
+        return Required[Annotated[kind, about]] if needed else NotRequired[Annotated[kind | None, about]]
+
+    @property
+    def described(self) -> str:
+        """The column in one sentence of the schema."""
+        about = {"given": "; the density is conditioned on it", "follows": "; it follows from other columns"}
+        return f"Expected: {self.expected}{about.get(self.role, '')}."
+
+    def _known(self, value: float) -> float:
+        if not any(math.isclose(value, float(known), rel_tol=1e-9) for known in self.column.categories):
+            raise ValueError
+        return value
+
+    def _marked(self, value: float | str) -> str:
+        if not math.isfinite(as_numbers(pl.Series([str(value)]), "Marked")[0]):
+            raise ValueError
+        return str(value)
+
+    def _moment(self, text: str) -> Any:
+        """A moment as the table has it: as text where the table holds text."""
+        form = self.column.form
+        if form and pl.Series([text]).str.strptime(getattr(pl, self.contents), form, strict=False)[0] is not None:
+            return text
+        moment = ISO[self.contents][0](text)
+        if isinstance(moment, dt.datetime) and moment.tzinfo:
+            moment = moment.astimezone(dt.UTC).replace(tzinfo=None)
+        return pl.Series([moment]).dt.to_string(form)[0] if form else moment
+
+
+class Cells:
+    """All columns that rows of a model may have, in the order of its tables.
+
+    Args:
+        schema: What the model knows of its table.
+    """
+
+    def __init__(self, schema: Schema) -> None:
+        follows = [relation.column for relation in schema.relations]
+        parts: Any = zip(ROLES, (schema.fields, schema.given, follows), strict=True)
+        found = {column.name: Cell(column, role) for role, columns in parts for column in columns}
+        order = [*schema.given_names, *(schema.order or ()), *found]
+        self.cells = {name: found[name] for name in dict.fromkeys(order) if name in found}
+
+    def row_type(self) -> Any:
+        """A row as a type that pydantic checks: cells by the names of their columns, and no others."""
+        made: Any = TypedDict  # with names that are known now alone
+        row = made("Row", {name: cell.annotation for name, cell in self.cells.items()})
+        row.__pydantic_config__ = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+        return row
+
+    def frame(self, rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+        """Checked rows as a frame, with the columns that any of them has."""
+        names = [name for name in self.cells if any(name in row for row in rows)]
+        return pl.DataFrame([pl.Series(n, [row.get(n) for row in rows], dtype=self.cells[n].dtype) for n in names])
+
+
+def json_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
+    """A frame as rows of JSON: moments as ISO text, durations in seconds, null for what is missing or not finite."""
+    return frame.select(_plain(column) for column in frame.get_columns()).to_dicts()
+
+
+def _plain(column: pl.Series) -> pl.Series:
+    dtype = column.dtype
+    if isinstance(dtype, pl.Duration):
+        return column.dt.total_microseconds() / 1e6
+    if dtype.is_temporal():
+        return column.dt.to_string("iso:strict" if isinstance(dtype, pl.Datetime) else "iso")
+    if dtype.is_float() or dtype.is_decimal():
+        column = column.cast(pl.Float64)
+        return column.set(~column.is_finite().fill_null(True), None)
+    return column if dtype.is_integer() or dtype == pl.Boolean else column.cast(pl.String)

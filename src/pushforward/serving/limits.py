@@ -1,0 +1,138 @@
+"""The limits of requests, and bodies read within them."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+from starlette.requests import ClientDisconnect, Request
+
+from .requests import Refused
+
+ARROW = "application/vnd.apache.arrow.stream"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request may cost.
+
+    Args:
+        rows: Rows that it may hold or ask for.
+        bytes: Of its body.
+        seconds: To read it, and again to answer it.
+    """
+
+    rows: int = 10_000
+    bytes: int = 16 * 2**20
+    seconds: float = 30.0
+
+    def check_rows(self, rows: int) -> None:
+        """Refuses too many rows.
+
+        Raises:
+            Refused: says how many may come.
+        """
+        if rows > self.rows:
+            raise Refused(413, f"{rows:,} rows, but a request may hold or ask for {self.rows:,}; split it")
+
+
+async def body_of(request: Request, limits: Limits) -> bytes:
+    """The body of a request; what is too long is read to its end and forgotten, so that the client hears why.
+
+    Raises:
+        Refused: it is too long, or too slow.
+    """
+    declared = int(request.headers.get("content-length") or 0)
+    if declared > limits.bytes and request.headers.get("expect"):
+        raise _too_long(limits)  # the client waits to be asked for it
+    parts: list[bytes] = []
+    length = 0
+    try:
+        async with asyncio.timeout(limits.seconds):
+            async for part in request.stream():
+                length += len(part)
+                parts.append(part)
+                if length > limits.bytes:
+                    parts.clear()
+    except TimeoutError:
+        if length <= limits.bytes:
+            raise Refused(408, f"the body did not come within {limits.seconds:g} s") from None
+    except ClientDisconnect:
+        raise Refused(400, "the body was broken off") from None
+    if length > limits.bytes:
+        raise _too_long(limits)
+    return b"".join(parts)
+
+
+def _too_long(limits: Limits) -> Refused:
+    return Refused(413, f"the body is longer than {limits.bytes:,} bytes; send fewer rows at once")
+
+
+def arrow_frame(body: bytes, limits: Limits) -> pl.DataFrame:
+    """The rows of an Arrow stream.
+
+    Raises:
+        Refused: it is none, is damaged or packed, or holds too many rows.
+    """
+    try:
+        messages = pa.ipc.MessageReader.open_stream(pa.py_buffer(body))
+        rows = 0
+        for message in messages:
+            if message.type in ("record batch", "dictionary"):
+                rows += _check_batch(message.metadata.to_pybytes(), message.type == "dictionary")
+                limits.check_rows(rows)
+        table = pa.ipc.open_stream(pa.py_buffer(body)).read_all()
+        table.validate(full=True)
+        frame = pl.from_arrow(table)
+    except (pa.ArrowException, pl.exceptions.PolarsError, struct.error, IndexError, OSError, ValueError) as error:
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise Refused(400, f"the body is no Arrow stream that can be read: {said}") from None
+    if not isinstance(frame, pl.DataFrame) or not frame.height:
+        raise Refused(422, "the Arrow stream holds no rows")
+    return frame
+
+
+def _check_batch(metadata: bytes, dictionary: bool) -> int:
+    """How many rows a batch says it holds, before anything of it is unpacked; 0 for a dictionary.
+
+    Raises:
+        Refused: its buffers are packed, so that few bytes could become any number.
+    """
+    (root,) = struct.unpack_from("<I", metadata, 0)
+    header = _table(metadata, root, 2)  # Message: version, header_type, header, …
+    batch = _table(metadata, header, 1) if dictionary and header else header  # DictionaryBatch: id, data, …
+    if batch is None:
+        raise ValueError("a message without a header")
+    if _place(metadata, batch, 3) is not None:  # RecordBatch: length, nodes, buffers, compression
+        raise Refused(400, "the Arrow stream is packed; send it without compression")
+    length = _place(metadata, batch, 0)
+    return 0 if dictionary or length is None else int(struct.unpack_from("<q", metadata, length)[0])
+
+
+def _place(data: bytes, table: int, field: int) -> int | None:
+    """Where a field of a FlatBuffers table is; None where it is not there."""
+    (back,) = struct.unpack_from("<i", data, table)
+    vtable = table - back
+    (size,) = struct.unpack_from("<H", data, vtable)
+    if 4 + 2 * field >= size:
+        return None
+    (offset,) = struct.unpack_from("<H", data, vtable + 4 + 2 * field)
+    return table + offset if offset else None
+
+
+def _table(data: bytes, table: int, field: int) -> int | None:
+    place = _place(data, table, field)
+    return None if place is None else place + struct.unpack_from("<I", data, place)[0]
+
+
+def arrow_body(frame: pl.DataFrame) -> bytes:
+    """Rows as an Arrow stream."""
+    table: Any = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue().to_pybytes()

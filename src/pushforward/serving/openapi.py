@@ -1,0 +1,66 @@
+"""The description of the paths for programs, ``/openapi.json``: with the columns of the model as its schema."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic.json_schema import models_json_schema
+
+from .. import __version__
+from . import requests as asked
+from .limits import ARROW
+
+if TYPE_CHECKING:
+    from .app import Server
+
+REFERENCE = "#/components/schemas/{model}"
+REFUSALS = {
+    "400": "not JSON, or no Arrow",
+    "413": "too many rows or bytes",
+    "422": "a bad cell",
+    "503": "busy, or slow",
+}
+VERBS = {
+    "/score": "The log-density of every row in nats, and its percentile among the training rows.",
+    "/sample": "New rows, given some cells where they are known.",
+    "/impute": "The rows with their missing cells drawn given the rest of their own row.",
+    "/explain": "What makes each row unlikely: the column to blame, the value that would fit, gains in nats.",
+}
+GETS = {
+    "/health": "Whether the server answers.",
+    "/info": "What the model is, its columns, and the limits of requests.",
+    "/metrics": "Counters for Prometheus, as text.",
+}
+
+
+def document(server: Server) -> dict[str, Any]:
+    """The description as OpenAPI 3.1."""
+    row = server.answers.cells.row_type()
+    requests = [server.score_request, server.sample_request, server.impute_request, server.explain_request]
+    answers: list[Any] = [
+        asked.Scores,
+        asked.of(asked.Rows, row),
+        asked.of(asked.Rows, row),
+        asked.Rows[dict[str, Any]],
+    ]
+    kinds: list[Any] = [*requests, *answers, asked.Refusal]
+    places, schemas = models_json_schema([(kind, "validation") for kind in kinds], ref_template=REFERENCE)
+    refs = {kind: place for (kind, _), place in places.items()}
+    refused = {code: _answer(said, refs[asked.Refusal]) for code, said in REFUSALS.items()}
+    paths: dict[str, Any] = {path: {"get": _verb(said, {"200": {"description": "OK"}})} for path, said in GETS.items()}
+    for (path, said), request, answer in zip(VERBS.items(), requests, answers, strict=True):
+        verb = _verb(said, {"200": _answer("OK", refs[answer], arrow=True), **refused})
+        body = {"application/json": {"schema": refs[request]}}
+        rows = {} if path == "/sample" else {ARROW: {"schema": {"type": "string", "format": "binary"}}}
+        paths[path] = {"post": {**verb, "requestBody": {"required": True, "content": {**body, **rows}}}}
+    info = {"title": f"pushforward: {server.answers.info()['model']}", "version": __version__}
+    return {"openapi": "3.1.0", "info": info, "paths": paths, "components": {"schemas": schemas.get("$defs", {})}}
+
+
+def _verb(said: str, responses: dict[str, Any]) -> dict[str, Any]:
+    return {"summary": said, "responses": responses}
+
+
+def _answer(said: str, schema: dict[str, Any], arrow: bool = False) -> dict[str, Any]:
+    binary = {ARROW: {"schema": {"type": "string", "format": "binary"}}} if arrow else {}
+    return {"description": said, "content": {"application/json": {"schema": schema}, **binary}}

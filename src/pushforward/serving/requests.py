@@ -1,0 +1,159 @@
+"""What requests hold and what answers hold, as pydantic checks and documents them; and bad requests in sentences."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .columns import Cells
+
+R = TypeVar("R")
+SHOWN = 20  # problems that an answer lists
+
+
+class Refused(Exception):
+    """A request that gets no answer.
+
+    Args:
+        status: The HTTP status.
+        sentence: What is wrong, and how to mend it.
+        problems: Bad cells: row (from 1), column, what was expected, what came.
+    """
+
+    def __init__(self, status: int, sentence: str, problems: list[dict[str, Any]] | None = None) -> None:
+        super().__init__(sentence)
+        self.status, self.sentence, self.problems = status, sentence, problems or []
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class ScoreOptions(_Strict):
+    given: list[str] = Field([], description="Condition on these columns: log p(the others | these).")
+    errors: bool = Field(False, description="Answer standard errors, too.")
+
+
+class DrawOptions(_Strict):
+    seed: int | None = Field(None, ge=0, lt=2**63, description="Of the draws; others each time where it is null.")
+
+
+class ImputeOptions(DrawOptions):
+    draws: int = Field(1, ge=1, description="Filled tables that follow each other in the answer.")
+
+
+class ExplainOptions(_Strict):
+    pass
+
+
+class ScoreRequest(ScoreOptions, Generic[R]):
+    rows: list[R] = Field(min_length=1)
+
+
+class ImputeRequest(ImputeOptions, Generic[R]):
+    rows: list[R] = Field(min_length=1)
+
+
+class ExplainRequest(ExplainOptions, Generic[R]):
+    rows: list[R] = Field(min_length=1)
+
+
+class SampleRequest(DrawOptions, Generic[R]):
+    n: int = Field(1, ge=1, description="How many rows.")
+    given: R | None = Field(None, description="Cells that are known: rows are drawn given them.")
+
+
+class Scores(BaseModel):
+    log_density: list[float | None] = Field(
+        description="Nats, in the table's own units; null where the density is 0 and percentile is 0, too."
+    )
+    percentile: list[float | None] = Field(
+        description="Per cent of the training rows that are less likely; null for rows of some of the columns."
+    )
+    standard_error: list[float] | None = Field(None, description="Nats; with errors=true.")
+
+
+class Rows(BaseModel, Generic[R]):
+    rows: list[R]
+
+
+def of(kind: Any, row: Any) -> Any:
+    """A kind of request, or of answer, whose rows are of this type."""
+    return kind[row]
+
+
+class Refusal(BaseModel):
+    detail: str = Field(description="What is wrong, and what was expected.")
+    problems: list[dict[str, Any]] = Field([], description="Bad cells: row (from 1), column, expected, got.")
+
+
+def refusal_of(error: ValidationError, cells: Cells) -> Refused:
+    """A request that pydantic refused, in sentences."""
+    found = error.errors(include_url=False)
+    if found[0]["type"] == "json_invalid":
+        return Refused(400, f"the body is not JSON: {found[0]['ctx']['error']}")
+    problems = [_problem(one, cells) for one in found[:SHOWN]]
+    more = f" (and {len(found) - 1} more problems)" if len(found) > 1 else ""
+    return Refused(422, f"{_sentence(problems[0])}{more}", problems)
+
+
+def _problem(one: Any, cells: Cells) -> dict[str, Any]:
+    """One error of pydantic: where, what was expected, and what came."""
+    place = list(one["loc"])
+    at: dict[str, Any] = {}
+    if place[:1] == ["rows"] and len(place) > 1:
+        at, place = {"row": int(place[1]) + 1}, place[2:]
+    elif place[:1] == ["given"] and len(place) > 1 and isinstance(place[1], str):
+        at, place = {"row": "given"}, place[1:]
+    elif place:
+        at, place = {"field": str(place[0])}, place[1:]
+    column = str(place[0]) if place and "row" in at else None
+    if column is not None:
+        at["column"] = column
+    if one["type"] == "missing" and column is None:
+        return {**at, "expected": "a value", "got": "nothing"}
+    if one["type"] == "extra_forbidden":
+        known = f"one of the columns {', '.join(cells.cells)}" if column else "a field of this request"
+        return {**at, "expected": known, "got": "an unknown column" if column else "an unknown field"}
+    cell = cells.cells.get(column or "")
+    expected = cell.expected if cell else one["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    return {**at, "expected": expected, "got": "nothing" if one["type"] == "missing" else shortened(one["input"])}
+
+
+def shortened(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _sentence(problem: dict[str, Any]) -> str:
+    row = problem.get("row")
+    where = "given: " if row == "given" else f"row {row}: " if row else ""
+    where += f"column {problem['column']!r}: " if "column" in problem else ""
+    where += f"{problem['field']!r}: " if "field" in problem else ""
+    return f"{where}expected {problem['expected']}, got {problem['got']}"
+
+
+def bad_cell(row: int, column: str, expected: str, got: str) -> Refused:
+    """One bad cell; ``row`` counts from 1."""
+    problem = {"row": row, "column": column, "expected": expected, "got": got}
+    return Refused(422, _sentence(problem), [problem])
+
+
+def check_frame(frame: pl.DataFrame, cells: Cells) -> pl.DataFrame:
+    """Rows that came as Arrow: NaN is missing, and other columns or infinities are refused.
+
+    Raises:
+        Refused: names the column and the row.
+    """
+    for name in frame.columns:
+        if name not in cells.cells:
+            raise bad_cell(1, name, f"one of the columns {', '.join(cells.cells)}", "an unknown column")
+    frame = frame.with_columns(pl.selectors.float().fill_nan(None))
+    for column in frame.select(pl.selectors.float()).get_columns():
+        infinite = column.is_infinite().fill_null(False)
+        if infinite.any():
+            row = int(infinite.arg_true()[0])
+            raise bad_cell(row + 1, column.name, cells.cells[column.name].expected, str(column[row]))
+    return frame

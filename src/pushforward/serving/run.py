@@ -1,0 +1,94 @@
+"""The server process: a model, a port, and uvicorn between them."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+
+import torch
+import uvicorn
+
+from ..models.base import FittedDensity
+from ..models.console import Console
+from ..tables.errors import InputError
+from ..tables.fitted import FittedTable
+from .app import create_app
+from .batching import MOST
+from .limits import Limits
+
+
+def serve(model: FittedDensity, host: str, port: int, limits: Limits, threads: int, console: Console) -> None:
+    """Answers requests until the process is told to stop.
+
+    Raises:
+        InputError: the model holds images, or the port cannot be had; says why.
+    """
+    if not isinstance(model, FittedTable):
+        raise InputError(
+            f"{model.called}: holds images, whose scores and draws are files; serve takes models of tables"
+        )
+    torch.set_num_threads(threads)
+    listener = listen(host, port)
+    app = create_app(model, limits)
+    warm(model)
+    address = listener.getsockname()
+    shown = f"[{address[0]}]" if listener.family == socket.AF_INET6 else address[0]
+    url = f"http://{shown}:{address[1]}"
+    console.say(f"{model.called}: {len(model.schema.names)} columns at {url} (Ctrl-C stops it)")
+    if not ipaddress.ip_address(address[0].split("%")[0]).is_loopback:
+        console.note(f"--host {host}: whoever reaches this machine may ask the model; there is no password")
+    console.result({"url": url, "model": model.called})
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=5,
+    )
+    try:
+        uvicorn.Server(config).run(sockets=[listener])
+    except KeyboardInterrupt:
+        console.say("stopped")
+
+
+def warm(model: FittedTable) -> None:
+    """Does once what is slow the first time, so that the first clients need not wait for it."""
+    if not model.schema.given:
+        rows = model.sample(MOST, random_state=0)
+        for number in (1, MOST // 4, MOST):
+            model.score_samples(rows[:number])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that is bound to an address.
+
+    Raises:
+        InputError: it is taken, forbidden, or there is none of that name; says what to do.
+    """
+    if not 0 <= port <= 65535:
+        raise InputError(f"--port {port}: expected 0 (any free port) to 65535")
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except (socket.gaierror, UnicodeError):
+        raise InputError(f"--host {host}: is no address of this machine; 127.0.0.1 is the machine itself") from None
+    listener = socket.socket(family, kind, protocol)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+        listener.listen(1024)
+    except OSError as error:
+        listener.close()
+        raise InputError(_reason(error, host, port)) from None
+    return listener
+
+
+def _reason(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"--port {port}: is in use on {host}; take another, as in --port {port % 65535 + 1}, or 0 for any free one"
+        )
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"--port {port}: this user may not open it; take one from 1024 to 65535"
+    return f"--host {host}: is no address of this machine; 127.0.0.1 is the machine itself"

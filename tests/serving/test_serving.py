@@ -1,0 +1,358 @@
+"""The server as a process: what it answers is what the library answers, and bad requests are told what is wrong."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import json
+import socket
+import threading
+import time
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pytest
+from conftest import process, table
+
+import pushforward as pf
+from pushforward.cli import app as cli
+
+pytest.importorskip("fastapi")
+pytest.importorskip("uvicorn")
+ARROW = "application/vnd.apache.arrow.stream"
+ROW = {
+    "x": 0.5,
+    "group": "a",
+    "n": 41,
+    "stars": 3,
+    "new": False,
+    "day": "2023-01-31",
+    "at": "2022-02-01T12:00:00",
+    "posted": "31/01/2023",
+    "double": 1.0,
+}
+
+
+def ask(url: str, body: Any = None, **headers: str) -> tuple[int, Any]:
+    """The status of an answer, and what it holds."""
+    data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {name.replace("_", "-"): value for name, value in headers.items()})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            content, status, kind = answer.read(), answer.status, answer.headers["content-type"]
+    except urllib.error.HTTPError as error:
+        content, status, kind = error.read(), error.code, error.headers["content-type"]
+    return status, json.loads(content) if kind == "application/json" else content
+
+
+def ok(url: str, body: Any = None, **headers: str) -> Any:
+    status, found = ask(url, body, **headers)
+    assert status == 200, found
+    return found
+
+
+def refused(url: str, body: Any, status: int, *words: str, **headers: str) -> Any:
+    code, found = ask(url, body, **headers)
+    assert code == status, found
+    for word in words:
+        assert word in found["detail"], found
+    assert ok(f"{url.rsplit('/', 1)[0]}/health") == {"status": "ok"}
+    return found
+
+
+def as_json(frame: pl.DataFrame) -> list[dict[str, Any]]:
+    return [json.loads(json.dumps(row, default=lambda moment: moment.isoformat())) for row in frame.to_dicts()]
+
+
+def as_arrow(frame: pl.DataFrame, compression: str | None = None) -> bytes:
+    rows, sink = frame.to_arrow(), io.BytesIO()
+    with pa.ipc.new_stream(sink, rows.schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as writer:
+        writer.write_table(rows)
+    return sink.getvalue()
+
+
+def test_scores_are_those_of_the_library(url: str, model: pf.TableDensity) -> None:
+    frame = table().head(150)
+    found = ok(f"{url}/score", {"rows": as_json(frame)})
+    assert set(found) == {"log_density", "percentile"}
+    np.testing.assert_allclose(found["log_density"], model.score_samples(frame), atol=1e-4)
+    np.testing.assert_allclose(found["percentile"], model.percentile(model.score_samples(frame)), atol=0.05)
+
+
+def test_parts_of_rows_get_their_marginal_density_with_its_error(url: str, model: pf.TableDensity) -> None:
+    rows = [{"x": 0.1, "group": "a"}, ROW, {"x": 0.2, "group": "b"}, {"x": 0.1, "group": None}]
+    found = ok(f"{url}/score", {"rows": rows, "errors": True})
+    some = pl.DataFrame({"x": [0.1, 0.2, 0.1], "group": ["a", "b", None]})
+    value, error = model.score_samples(some, errors=True)
+    np.testing.assert_allclose([found["log_density"][j] for j in (0, 2, 3)], value, atol=1e-4)
+    np.testing.assert_allclose([found["standard_error"][j] for j in (0, 2, 3)], error, atol=1e-4)
+    assert [p is None for p in found["percentile"]] == [True, False, True, True]
+
+
+def test_given_columns_make_it_a_conditional_density(url: str, model: pf.TableDensity) -> None:
+    frame = table().head(5)
+    found = ok(f"{url}/score", {"rows": as_json(frame), "given": ["group", "x"]})
+    np.testing.assert_allclose(found["log_density"], model.score_samples(frame, given=["group", "x"]), atol=1e-4)
+    assert found["percentile"] == [None] * 5
+
+
+def test_a_row_that_breaks_a_relation_has_no_density(url: str) -> None:
+    found = ok(f"{url}/score", {"rows": [{**ROW, "double": 7.0}, ROW]})
+    assert found["log_density"][0] is None
+    assert found["percentile"][0] == 0.0
+    assert found["log_density"][1] is not None
+
+
+def test_samples_are_those_of_the_library(url: str, model: pf.TableDensity) -> None:
+    found = ok(f"{url}/sample", {"n": 5, "seed": 3})["rows"]
+    drawn = model.sample(5, random_state=3)
+    assert [row["n"] for row in found] == drawn["n"].to_list()
+    assert [row["day"] for row in found] == [day.isoformat() for day in drawn["day"]]
+    assert list(found[0]) == drawn.columns
+    given = ok(f"{url}/sample", {"n": 20, "given": {"group": "b", "day": "2023-01-31", "x": None}, "seed": 0})["rows"]
+    assert {(row["group"], row["day"]) for row in given} == {("b", "2023-01-31")}
+    assert len({row["x"] for row in given}) > 1
+    fresh = [ok(f"{url}/sample", {"n": 2})["rows"] for _ in range(2)]
+    assert fresh[0] != fresh[1]
+
+
+def test_drawn_rows_can_be_scored_as_they_came(url: str) -> None:
+    rows = ok(f"{url}/sample", {"n": 30, "seed": 1})["rows"]
+    assert None not in ok(f"{url}/score", {"rows": rows})["log_density"]
+
+
+def test_holes_are_filled_and_nothing_else(url: str) -> None:
+    holed = [{**ROW, "n": None, "group": None, "posted": "2023-01-31"}, {"x": 1.0}]
+    found = ok(f"{url}/impute", {"rows": holed, "seed": 0, "draws": 2})["rows"]
+    assert len(found) == 4
+    assert {row["group"] for row in found} <= {"a", "b"}
+    assert all(found[j]["x"] == 0.5 and found[j]["posted"] == "31/01/2023" for j in (0, 2))
+    assert found == ok(f"{url}/impute", {"rows": holed, "seed": 0, "draws": 2})["rows"]
+
+
+def test_a_strange_cell_is_blamed(url: str) -> None:
+    (found,) = ok(f"{url}/explain", {"rows": [{**ROW, "n": 400}]})["rows"]
+    assert found["unlikely_because"] == "n"
+    assert found["gain"] == found["gain_n"] > 10
+
+
+def test_many_rows_come_and_go_as_arrow(url: str, model: pf.TableDensity) -> None:
+    frame = table().head(300)
+    truth = model.score_samples(frame)
+    body = ok(f"{url}/score", as_arrow(frame), content_type=ARROW)
+    found = pl.read_ipc_stream(body)
+    assert found.columns == ["log_density", "percentile", "standard_error"]
+    np.testing.assert_allclose(found["log_density"], truth, atol=1e-4)
+    given = ok(
+        f"{url}/score?given=group&given=x", as_arrow(frame.head(9)), content_type=ARROW, accept="application/json"
+    )
+    np.testing.assert_allclose(
+        given["log_density"], model.score_samples(frame.head(9), given=["group", "x"]), atol=1e-4
+    )
+    drawn = pl.read_ipc_stream(ok(f"{url}/sample", {"n": 7, "seed": 3}, accept=ARROW))
+    assert drawn["at"].to_list() == model.sample(7, random_state=3)["at"].to_list()
+    holed = frame.head(4).with_columns(n=pl.lit(None, pl.Int64))
+    filled = pl.read_ipc_stream(ok(f"{url}/impute?seed=1", as_arrow(holed), content_type=ARROW))
+    assert filled["n"].null_count() == 0
+    few = pl.read_ipc_stream(ok(f"{url}/score", {"rows": [ROW]}, accept=ARROW))
+    assert few.height == 1
+
+
+BAD = [
+    ({"rows": [ROW, {**ROW, "n": "many"}]}, 422, ("row 2", "'n'", "a finite number", "'many'")),
+    ({"rows": [{**ROW, "group": "c"}]}, 422, ("row 1", "'group'", "one of a, b", "'c'")),
+    ({"rows": [{**ROW, "stars": 9}]}, 422, ("'stars'", "one of 1, 2, 3, 4, 5")),
+    ({"rows": [{**ROW, "new": "no"}]}, 422, ("'new'", "true or false")),
+    ({"rows": [{**ROW, "day": "soon"}]}, 422, ("'day'", "2024-01-31", "'soon'")),
+    ({"rows": [{**ROW, "colour": 1}]}, 422, ("'colour'", "unknown column", "group")),
+    ({"rows": [ROW], "given": ["colour"]}, 422, ("'colour'", "no column of the model")),
+    ({"rows": [{"group": "a"}], "given": ["group"]}, 422, ("no column is left",)),
+    ({"rows": [{}]}, 422, ("row 1", "no value in any column")),
+    ({"rows": []}, 422, ("'rows'", "at least 1 item")),
+    ({"rows": {"x": 1}}, 422, ("'rows'", "array")),
+    ({"row": [ROW]}, 422, ("'rows'", "nothing")),
+    ([ROW], 422, ("an object",)),
+    ({"rows": [ROW] * 501}, 413, ("501 rows", "500")),
+    (b'{"rows": [{"x": NaN}]}', 422, ("row 1", "'x'", "a finite number", "nan")),
+    (b'{"rows": [{"x": -Infinity}]}', 422, ("'x'", "-inf")),
+    (b'{"rows": [{"x": 1e999}]}', 422, ("'x'", "inf")),
+    (b'{"rows": [{"x": 1', 400, ("not JSON",)),
+    (b"\xff\xfe", 400, ("not JSON",)),
+    (b"", 400, ("not JSON",)),
+    (b"[" * 100_000, 400, ("not JSON",)),
+]
+
+
+@pytest.mark.parametrize(("body", "status", "words"), BAD, ids=range(len(BAD)))
+def test_a_bad_request_is_told_what_is_wrong(url: str, body: Any, status: int, words: tuple[str, ...]) -> None:
+    found = refused(f"{url}/score", body, status, *words)
+    assert "Traceback" not in str(found)
+    assert "/tmp" not in str(found)
+
+
+def test_all_bad_cells_are_listed(url: str) -> None:
+    found = refused(f"{url}/score", {"rows": [{**ROW, "n": "a"}, {**ROW, "x": "b", "new": 3}]}, 422)
+    assert [(bad["row"], bad["column"]) for bad in found["problems"]] == [(1, "n"), (2, "x"), (2, "new")]
+
+
+def test_bad_questions_of_the_other_verbs(url: str) -> None:
+    refused(f"{url}/sample", {"n": 0}, 422, "'n'", "greater than or equal to 1")
+    refused(f"{url}/sample", {"n": 501}, 413, "501 rows")
+    refused(f"{url}/sample", {"n": 1, "given": {"x": "a"}}, 422, "given", "'x'", "a finite number")
+    refused(f"{url}/sample", {"n": 1, "seed": -1}, 422, "'seed'")
+    refused(f"{url}/impute", {"rows": [ROW] * 100, "draws": 6}, 413, "600 rows")
+    refused(f"{url}/explain", {"rows": [{"x": 1}]}, 422, "column")
+    refused(f"{url}/sample", {"n": 1, "given": "/etc/passwd"}, 422, "'given'")
+    refused(f"{url}/impute", {"rows": "/etc/passwd"}, 422, "'rows'")
+    refused(f"{url}/nothing", {}, 404, "/score")
+    assert ask(f"{url}/score")[0] == 405
+
+
+def test_bad_arrow_is_refused(url: str) -> None:
+    frame = table().head(20)
+    whole = as_arrow(frame)
+    for body in (b"", b"nonsense" * 9, whole[: len(whole) // 2]):
+        refused(f"{url}/score", body, 400, "Arrow", content_type=ARROW)
+    refused(f"{url}/score", as_arrow(frame, "zstd"), 400, "without compression", content_type=ARROW)
+    infinite = frame.with_columns(x=pl.when(pl.int_range(20) == 3).then(float("inf")).otherwise(pl.col("x")))
+    refused(f"{url}/score", as_arrow(infinite), 422, "row 4", "'x'", "finite", content_type=ARROW)
+    refused(f"{url}/score", as_arrow(frame.rename({"n": "m"})), 422, "'m'", "unknown column", content_type=ARROW)
+    refused(f"{url}/score", as_arrow(pl.concat([frame] * 26)), 413, "520 rows", content_type=ARROW)
+    refused(f"{url}/score", as_arrow(frame.with_columns(n=pl.lit("a"))), 422, "'n'", content_type=ARROW)
+    refused(f"{url}/impute?draws=x", as_arrow(frame), 422, "'draws'", content_type=ARROW)
+    refused(f"{url}/score", as_arrow(frame.head(0)), 422, "no rows", content_type=ARROW)
+
+
+def test_damaged_arrow_never_ends_the_server(url: str) -> None:
+    whole, rng = as_arrow(table().head(20)), np.random.default_rng(0)
+    for _ in range(60):
+        damaged = bytearray(whole)
+        for place in rng.integers(0, len(whole), 4):
+            damaged[place] = rng.integers(256)
+        status, _ = ask(f"{url}/score", bytes(damaged), content_type=ARROW)
+        assert status in (200, 400, 413, 422)
+
+
+def memory(server: int) -> float:
+    """Megabytes of resident memory."""
+    return int(Path(f"/proc/{server}/statm").read_text().split()[1]) * 4096 / 2**20
+
+
+def send(url: str, head: str, parts: Any) -> tuple[int, bytes]:
+    """The answer to a request that is written by hand: its status, and what it holds."""
+    host, port = url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        connection.sendall(head.encode())
+        for part in parts:
+            connection.sendall(part)
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        return answer.status, answer.read()
+
+
+def test_a_gigabyte_is_refused_and_takes_no_memory_and_long_jobs_stand_aside(fitted: Path) -> None:
+    million = bytes(2**20)
+    with process(str(fitted)) as (url, server), ThreadPoolExecutor(1) as pool:
+        before = memory(server.pid)
+        head = f"POST /score HTTP/1.1\r\nHost: localhost\r\nContent-Length: {2**30}\r\n\r\n"
+        status, said = send(url, head, (million for _ in range(2**10)))
+        assert (status, b"longer than 16,777,216 bytes" in said) == (413, True)
+        expecting = head.replace("\r\n\r\n", "\r\nExpect: 100-continue\r\n\r\n")
+        assert send(url, expecting, ())[0] == 413  # before a byte of it is sent
+        assert memory(server.pid) - before < 40
+        refused(f"{url}/score", {"rows": "x" * 2**24}, 413, "bytes")
+        long = pool.submit(ok, f"{url}/sample", {"n": 10_000, "given": {"group": "a"}, "seed": 0})
+        time.sleep(0.2)
+        ok(f"{url}/score", {"rows": [ROW]})
+        assert not long.done()  # single rows need not wait for it
+        assert len(long.result()["rows"]) == 10_000
+
+
+def test_slow_and_broken_requests_end(fitted: Path) -> None:
+    head = "POST /score HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n"
+    with process(str(fitted), "--timeout", "1s") as (url, _):
+        assert send(url, head, [b"{"])[0] == 408
+        host, port = url.removeprefix("http://").split(":")
+        socket.create_connection((host, int(port))).close()
+        assert send(url, "NONSENSE\r\n\r\n", [])[0] == 400
+        ok(f"{url}/score", {"rows": [ROW]})
+
+
+def test_many_clients_at_once_get_their_own_answers(url: str, model: pf.TableDensity) -> None:
+    frame = table().head(60)
+    rows, truth = as_json(frame), model.score_samples(frame)
+    address = url.removeprefix("http://")
+    barrier = threading.Barrier(16)
+
+    def client(start: int) -> float:
+        connection = http.client.HTTPConnection(address, timeout=60)
+        barrier.wait()
+        worst = 0.0
+        for place in range(start, start + 12):
+            some = slice(place % 60, place % 60 + 1)
+            wrong = place % 6 == 5  # bad requests between good ones
+            body = {"rows": [{**rows[place % 60], "n": "a"}] if wrong else rows[some]}
+            connection.request("POST", "/score", json.dumps(body))
+            answer = connection.getresponse()
+            found = json.loads(answer.read())
+            assert answer.status == (422 if wrong else 200), found
+            if not wrong:
+                worst = max(worst, abs(found["log_density"][0] - truth[place % 60]))
+        connection.close()
+        return worst
+
+    with ThreadPoolExecutor(16) as pool:
+        assert max(pool.map(client, range(16))) < 1e-4
+    counted = ok(f"{url}/metrics").decode()
+    assert 'pushforward_requests_total{path="/score",status="200"}' in counted
+    batches = float(
+        next(line for line in counted.splitlines() if line.startswith("pushforward_batch_rows_count")).split()[1]
+    )
+    rows_scored = next(line for line in counted.splitlines() if line.startswith("pushforward_batch_rows_sum"))
+    assert batches < float(rows_scored.split()[1])  # some were scored together
+
+
+def test_info_and_the_schema_of_the_model(url: str) -> None:
+    found = ok(f"{url}/info")
+    assert [column["name"] for column in found["columns"]] == list(ROW)
+    assert found["columns"][-1]["role"] == "follows"
+    assert found["limits"] == {"rows": 500, "bytes": 2**20, "seconds": 20.0}
+    assert "/tmp" not in json.dumps(found)
+    schema = ok(f"{url}/openapi.json")
+    assert set(schema["paths"]) == {"/health", "/info", "/metrics", "/score", "/sample", "/impute", "/explain"}
+    row = schema["components"]["schemas"]["Row"]
+    assert list(row["properties"]) == list(ROW)
+    assert row["properties"]["group"]["anyOf"][0]["enum"] == ["a", "b"]
+    asked = schema["paths"]["/score"]["post"]["requestBody"]["content"]
+    assert set(asked) == {"application/json", ARROW}
+    name = asked["application/json"]["schema"]["$ref"].rsplit("/", 1)[1]
+    assert schema["components"]["schemas"][name]["properties"]["rows"]["items"]["$ref"].endswith("/Row")
+
+
+def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert cli.main(["serve", *arguments]) == 2
+    return capsys.readouterr().err
+
+
+def test_a_server_that_cannot_start_says_why(
+    fitted: Path, url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    port = url.rsplit(":", 1)[1]
+    assert f"--port {port}: is in use" in fails(capsys, str(fitted), "--port", port)
+    assert "no such model" in fails(capsys, str(tmp_path / "nothing"))
+    assert "--port 70000" in fails(capsys, str(fitted), "--port", "70000")
+    assert "--host nowhere.invalid" in fails(capsys, str(fitted), "--host", "nowhere.invalid")
+    assert "--host 203.0.113.7" in fails(capsys, str(fitted), "--host", "203.0.113.7")
+    assert "--max-rows 0" in fails(capsys, str(fitted), "--max-rows", "0")
+    assert "--timeout never" in fails(capsys, str(fitted), "--timeout", "never")
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    for file in fitted.iterdir():
+        (damaged / file.name).write_bytes(file.read_bytes()[:-100] if file.is_file() else b"")
+    assert f"{damaged}: is no model that can be read" in fails(capsys, str(damaged))
