@@ -9,3 +9,4 @@ from .local import LocalTest as LocalTest
 from .local import local_test as local_test
 from .sampling_quality import SamplingQuality as SamplingQuality
 from .sampling_quality import sampling_quality as sampling_quality
+from .tails import tail_index as tail_index

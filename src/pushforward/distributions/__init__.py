@@ -5,6 +5,13 @@ from .autoregressive import AutoregressiveModel as AutoregressiveModel
 from .average import Average as Average
 from .base import Density as Density
 from .base import StandardNormal as StandardNormal
+from .bases import DiagonalNormal as DiagonalNormal
+from .bases import FullNormal as FullNormal
+from .bases import GeneralisedNormal as GeneralisedNormal
+from .bases import Product as Product
+from .bases import StudentT as StudentT
+from .bounded import BoxUniform as BoxUniform
+from .bounded import VonMises as VonMises
 from .conditional import Bernoulli as Bernoulli
 from .conditional import Categorical as Categorical
 from .conditional import Conditional as Conditional
@@ -19,4 +26,5 @@ from .mixed import Categories as Categories
 from .mixed import Mixed as Mixed
 from .mixture import GaussianMixture as GaussianMixture
 from .pixelcnn import PixelCNN as PixelCNN
+from .resampled import Resampled as Resampled
 from .view import DensityView as DensityView

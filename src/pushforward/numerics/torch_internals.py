@@ -29,3 +29,12 @@ def add_rectified(h: Tensor, bias: Tensor) -> Tensor:
     if _ADD_RELU is None or h.device.type != "cpu" or h.dtype not in (torch.float32, torch.float64):
         return h.add_(bias).relu_()
     return _ADD_RELU(h, bias, out=h)  # type: ignore[no-any-return]
+
+
+def standard_gamma(shape: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Draws of gamma variables of scale 1 that gradients of their shapes go through. Where PyTorch has no draws by a
+    generator, those of ``torch.distributions``, which follow the global one."""
+    draw = getattr(torch, "_standard_gamma", None)
+    if draw is None:
+        return torch.distributions.Gamma(shape, torch.ones_like(shape), validate_args=False).rsample()
+    return draw(shape, generator=generator)  # type: ignore[no-any-return]

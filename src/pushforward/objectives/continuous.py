@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..distributions.base import base_draw
 from ..distributions.flow import Flow
 from ..transforms.base import Transform, sum_event
 from ..transforms.compose import Compose
@@ -73,7 +74,8 @@ class FlowMatching(Objective):
         batch = x.shape[: x.dim() - len(self.flow.event_shape)]
         for part in before:
             x = part(x, context)[0]
-        z = self.flow.base.sample(batch)
+        with torch.no_grad():  # a base with parameters is not what this objective trains
+            z = base_draw(self.flow.base, batch, context, None, 1.0)
         for part in reversed(after):
             z = part.inverse(z, context)[0]
         n, event = batch.numel(), x.shape[len(batch) :]
@@ -134,7 +136,7 @@ class RegularisedLikelihood(Objective):
             z, logdet = part(z, context)
             log_prob = log_prob + logdet
         penalty = self.kinetic * solution.kinetic + self.jacobian * solution.jacobian  # type: ignore[operator]
-        return weighted_mean(penalty - log_prob - self.flow.base.log_prob(z), weights)
+        return weighted_mean(penalty - log_prob - self.flow.base_log_prob(z, context), weights)
 
     def held_out(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """-log p(x | context) of every row, without the penalty, ``(*batch,)``, in nats."""

@@ -60,5 +60,6 @@ from .splits import Half as Half
 from .splits import Split as Split
 from .svd import SVD as SVD
 from .svd import MatrixExponential as MatrixExponential
+from .tails import HeavyTails as HeavyTails
 from .wavelets import DCT as DCT
 from .wavelets import Haar as Haar

@@ -1,0 +1,287 @@
+"""Bases of flows with parameters of their own, trained with the flow, or given by the context.
+
+Each is a density like any other: ``Flow(transform, base, context=...)`` hands its context on to a base that takes one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import constraints
+
+from ..nets.mlp import MLP
+from ..numerics import heavy
+from ..numerics.matrices import triangle
+from ..numerics.torch_internals import standard_gamma
+from ..transforms.domain import BlockConstraint
+from .base import Density, base_draw, base_log_prob
+
+HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+Numbers = float | Sequence[float]
+
+
+class Base(Density):
+    r"""Parameters :math:`\theta(c)` of a row's density: free ones, or those that a network makes of the context.
+
+    Args:
+        features: Features of a row.
+        num_params: Parameters of each.
+        context: Features of the context, 0 for none.
+        hidden: Widths of the network's hidden layers; none for a linear map.
+
+    Raises:
+        ValueError: a size is not positive.
+    """
+
+    def __init__(self, features: int, num_params: int, *, context: int = 0, hidden: Sequence[int] = ()) -> None:
+        super().__init__()
+        if features < 1:
+            raise ValueError(f"features must be at least 1, got features={features}")
+        self.event_shape, self.context_features = torch.Size((features,)), context
+        self.net = MLP(0, features, num_params, context=context, hidden=hidden)
+
+    def params(self, context: Tensor | None) -> Tensor:
+        """``(num_params, *context batch, features)``."""
+        return self.net(self.net.biases[0].new_zeros(0), context)  # type: ignore[no-any-return]
+
+
+class Independent(Base):
+    r"""Independent features: :math:`\log p(z \mid c) = \sum_j \log p(z_j; \theta_j(c))`. Subclasses give the family."""
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """log p(x | context) in nats, of shape ``(*batch,)``.
+
+        Raises:
+            ValueError: shapes do not fit.
+        """
+        x, context = self._check(x, context)
+        return self.log_density(x, self.params(context)).sum(-1)
+
+    def _generate(
+        self, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float
+    ) -> Tensor:
+        """``temperature`` scales the noise."""
+        params = self.params(context)
+        params = torch.stack([each.expand(*batch, -1) for each in params])
+        return self.draw(params, generator, temperature)
+
+    def log_density(self, x: Tensor, params: Tensor) -> Tensor:
+        """log p of every feature, of the shape of x, for parameters that broadcast to it."""
+        raise NotImplementedError
+
+    def draw(self, params: Tensor, generator: torch.Generator | None, temperature: float) -> Tensor:
+        """A draw of every feature, ``(*batch, features)``."""
+        raise NotImplementedError
+
+
+class DiagonalNormal(Independent):
+    r"""A normal of independent features, :math:`N(\mu(c), \operatorname{diag} \sigma(c)^2)`, at first a standard one.
+
+    Args:
+        features: Features of a row.
+        context: Features of the context, 0 for none.
+        hidden: Widths of the hidden layers of the network that reads the context; none for a linear map.
+
+    Raises:
+        ValueError: a size is not positive.
+    """
+
+    def __init__(self, features: int, *, context: int = 0, hidden: Sequence[int] = ()) -> None:
+        super().__init__(features, 2, context=context, hidden=hidden)
+
+    def log_density(self, x: Tensor, params: Tensor) -> Tensor:
+        loc, log_scale = params
+        return -0.5 * ((x - loc) * (-log_scale).exp()).square() - log_scale - HALF_LOG_2PI
+
+    def draw(self, params: Tensor, generator: torch.Generator | None, temperature: float) -> Tensor:
+        loc, log_scale = params
+        return loc + log_scale.exp() * temperature * _normal(loc, generator)
+
+
+class FullNormal(Base):
+    r"""A normal with a full covariance, at first a standard one.
+
+    .. math:: \log p(z \mid c) = -\tfrac12 \lVert A (z - \mu) \rVert^2 + \sum_j \log A_{jj} - \tfrac m2 \log 2\pi
+
+    with A(c) lower triangular, its diagonal positive, and covariance :math:`(A^\top A)^{-1}`.
+
+    Args:
+        features: Features of a row.
+        context: Features of the context, 0 for none.
+        hidden: Widths of the hidden layers of the network that reads the context; none for a linear map.
+
+    Raises:
+        ValueError: a size is not positive.
+    """
+
+    def __init__(self, features: int, *, context: int = 0, hidden: Sequence[int] = ()) -> None:
+        super().__init__(features, 1 + features, context=context, hidden=hidden)
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """log p(x | context) in nats, of shape ``(*batch,)``."""
+        x, context = self._check(x, context)
+        loc, factors = self._parts(context)
+        white = (triangle(factors, lower=True) @ (x - loc)[..., None])[..., 0]
+        constant = factors.diagonal(dim1=-2, dim2=-1).sum(-1) - HALF_LOG_2PI * x.shape[-1]
+        return constant - 0.5 * white.square().sum(-1)
+
+    def _generate(
+        self, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float
+    ) -> Tensor:
+        """``temperature`` scales the noise."""
+        loc, factors = self._parts(context)
+        noise = temperature * _normal(loc.expand(*batch, -1), generator)
+        A = triangle(factors, lower=True)
+        return loc + torch.linalg.solve_triangular(A, noise[..., None], upper=False)[..., 0]
+
+    def _parts(self, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """mu, ``(*batch, m)``, and A with log A_jj on its diagonal, ``(*batch, m, m)``."""
+        params = self.params(context)
+        return params[0], params[1:].movedim(0, -1)
+
+
+class StudentT(Independent):
+    r"""Student-t of independent features, whose degrees of freedom, centres and scales are trained.
+
+    .. math:: p(z_j) \propto \Bigl(1 + \frac{t^2}{\nu}\Bigr)^{-(\nu + 1) / 2},\quad t = (z_j - \mu_j) / \sigma_j
+
+    Args:
+        features: Features of a row.
+        df: nu at the start, of all features or of each.
+        context: Features of the context, 0 for none.
+        hidden: Widths of the hidden layers of the network that reads the context; none for a linear map.
+
+    Raises:
+        ValueError: a size or a number of degrees of freedom is not positive.
+
+    Reference:
+        Jaini, Kobyzev, Yu, Brubaker (2020), Tails of Lipschitz triangular flows, arXiv:1907.04481; Laszkiewicz,
+        Lederer, Fischer (2022), Marginal tail-adaptive normalizing flows, arXiv:2206.10311.
+    """
+
+    log_df: Tensor
+
+    def __init__(self, features: int, df: Numbers = 4.0, *, context: int = 0, hidden: Sequence[int] = ()) -> None:
+        super().__init__(features, 3, context=context, hidden=hidden)
+        self.df = df
+        start = _positive("df", df, features, "degrees of freedom")
+        self.register_buffer("log_df", start.log(), persistent=False)
+
+    def log_density(self, x: Tensor, params: Tensor) -> Tensor:
+        loc, log_scale, log_df = params
+        return heavy.student_t((x - loc) * (-log_scale).exp(), (self.log_df + log_df).exp()) - log_scale
+
+    def draw(self, params: Tensor, generator: torch.Generator | None, temperature: float) -> Tensor:
+        r"""By Bailey's polar method, :math:`t^2 = \nu (e^{2E/\nu} - 1) \cos^2 2\pi V`, which gradients go through."""
+        loc, log_scale, log_df = params
+        df = (self.log_df + log_df).exp()
+        E = torch.empty_like(loc).exponential_(generator=generator)
+        V = torch.rand(loc.shape, generator=generator, dtype=loc.dtype, device=loc.device)
+        t = (df * (2 * E / df).expm1()).sqrt() * (2 * math.pi * V).cos()
+        return loc + log_scale.exp() * temperature * t
+
+
+class GeneralisedNormal(Independent):
+    r"""Generalised normal of independent features: Laplace at a power of 1, normal at 2, uniform as it grows.
+
+    .. math:: p(z_j) = \frac{\beta}{2 \sigma\, \Gamma(1 / \beta)}\, e^{-|t|^\beta},\quad t = (z_j - \mu_j) / \sigma_j
+
+    Powers, centres and scales are trained; at first every feature has variance 1.
+
+    Args:
+        features: Features of a row.
+        power: beta at the start, of all features or of each.
+        context: Features of the context, 0 for none.
+        hidden: Widths of the hidden layers of the network that reads the context; none for a linear map.
+
+    Raises:
+        ValueError: a size or a power is not positive.
+
+    Reference:
+        Nadarajah (2005), A generalized normal distribution, Journal of Applied Statistics 32.
+    """
+
+    log_power: Tensor
+    log_unit: Tensor
+
+    def __init__(self, features: int, power: Numbers = 2.0, *, context: int = 0, hidden: Sequence[int] = ()) -> None:
+        super().__init__(features, 3, context=context, hidden=hidden)
+        self.power = power
+        start = _positive("power", power, features, "the exponent")
+        self.register_buffer("log_power", start.log(), persistent=False)
+        unit = 0.5 * ((1 / start).lgamma() - (3 / start).lgamma())  # the scale of variance 1
+        self.register_buffer("log_unit", unit, persistent=False)
+
+    def log_density(self, x: Tensor, params: Tensor) -> Tensor:
+        loc, log_scale, power = self._parts(params)
+        t = ((x - loc) * (-log_scale).exp()).abs().clamp_min(torch.finfo(x.dtype).tiny)
+        return power.log() - math.log(2) - (1 / power).lgamma() - log_scale - t.pow(power)
+
+    def draw(self, params: Tensor, generator: torch.Generator | None, temperature: float) -> Tensor:
+        r""":math:`|t| = U\, G^{1/\beta}` with U uniform and G gamma of shape :math:`1 + 1/\beta`, and a random sign."""
+        loc, log_scale, power = self._parts(params)
+        G = standard_gamma(1 + 1 / power.expand_as(loc), generator)
+        U = torch.rand(loc.shape, generator=generator, dtype=loc.dtype, device=loc.device)
+        return loc + log_scale.exp() * temperature * (2 * U - 1) * G.pow(1 / power)
+
+    def _parts(self, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return params[0], self.log_unit + params[1], (self.log_power + params[2]).exp()
+
+
+class Product(Density):
+    """Independent blocks of a row, each with a base of its own: one for each feature, or for several at a time.
+
+    Args:
+        bases: Densities of rows, or modules with ``log_prob``, ``sample`` and ``event_shape``; those that take a
+            context are given this one's.
+
+    Raises:
+        ValueError: there are no bases, one is not of rows, or they take contexts of different sizes.
+    """
+
+    def __init__(self, bases: Sequence[nn.Module]) -> None:
+        super().__init__()
+        shapes: list[Any] = [tuple(base.event_shape) for base in bases]  # type: ignore[arg-type]
+        if not bases or any(len(shape) != 1 for shape in shapes):
+            raise ValueError(f"bases must hold at least one density, each of rows, got events of {shapes}")
+        contexts = {size for base in bases if (size := getattr(base, "context_features", 0))}
+        if len(contexts) > 1:
+            raise ValueError(f"bases must take the same context, got contexts of {sorted(contexts)} features")
+        self.bases: Any = nn.ModuleList(bases)  # Any: the list forgets what it holds
+        self.sizes = [shape[0] for shape in shapes]
+        self.event_shape, self.context_features = torch.Size((sum(self.sizes),)), max(contexts, default=0)
+
+    @property
+    def support(self) -> constraints.Constraint:
+        real = constraints.independent(constraints.real, 1)
+        return BlockConstraint([getattr(base, "support", real) for base in self.bases], self.sizes)
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """log p(x | context) in nats, of shape ``(*batch,)``."""
+        x, context = self._check(x, context)
+        parts = zip(self.bases, x.split(self.sizes, -1), strict=True)
+        return torch.stack([base_log_prob(base, block, context) for base, block in parts]).sum(0)
+
+    def _generate(
+        self, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float
+    ) -> Tensor:
+        """``temperature`` goes to every base."""
+        return torch.cat([base_draw(base, batch, context, generator, temperature) for base in self.bases], -1)
+
+
+def _normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
+    return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
+
+
+def _positive(name: str, value: Any, features: int, what: str) -> Tensor:
+    """One positive number for every feature."""
+    numbers = torch.as_tensor(value, dtype=torch.get_default_dtype())
+    if numbers.shape not in ((), (features,)):
+        raise ValueError(f"{name} must be one number or {features}, got shape {tuple(numbers.shape)}")
+    if not bool((numbers > 0).all()):
+        raise ValueError(f"{name} must be positive, got {float(numbers.min()):g}: it is {what} of a feature")
+    return numbers.expand(features).clone()

@@ -1,0 +1,82 @@
+r"""Normal tails and power tails: the map between them, and the Hill estimator of a tail's index.
+
+With :math:`E = -\log\bigl(2 \Phi(-|z|)\bigr)`, which is exponential where z is normal,
+
+.. math:: y = \frac{e^{\lambda E} - 1}{\lambda},\qquad P(y > t) \sim (\lambda t)^{-1/\lambda}
+
+so that a standard normal :math:`|z|` becomes a generalised Pareto variable of tail index :math:`1 / \lambda`.
+
+Reference:
+    Hickling, Prangle (2024), Flexible tails for normalising flows, arXiv:2406.16971.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+LOG_2, HALF_LOG_2PI = math.log(2.0), 0.5 * math.log(2 * math.pi)
+FAR = -80.0  # log-probability up to which single precision holds the probability itself
+
+
+def lighten(y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """|z| of y >= 0, and log d|z|/dy; ``weight`` is lambda, positive."""
+    E = (weight * y).log1p() / weight
+    z = -log_ndtri(-LOG_2 - E)
+    return z, -weight * E - _log_hazard(z)
+
+
+def weigh_down(z: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """y of |z| >= 0, and log dy/d|z|: the inverse of :func:`lighten`."""
+    E = -LOG_2 - torch.special.log_ndtr(-z)
+    return (weight * E).expm1() / weight, weight * E + _log_hazard(z)
+
+
+def _log_hazard(z: Tensor) -> Tensor:
+    """log dE/dz = log of phi(z) / Phi(-z)."""
+    return -0.5 * z.square() - HALF_LOG_2PI - torch.special.log_ndtr(-z)
+
+
+def log_ndtri(log_p: Tensor) -> Tensor:
+    """z with log Phi(z) = log_p, for log_p <= log(1/2), however small the probability.
+
+    Far out it starts from Mills' ratio, log Phi(-t) = -t^2 / 2 - log(t sqrt(2 pi)) nearly, and takes three steps of
+    Newton's method on the logarithm, which is nearly a parabola there.
+    """
+    near = torch.special.ndtri(log_p.clamp_min(FAR).exp())
+    far = log_p.clamp_max(FAR)
+    t = (-2 * far - 2 * HALF_LOG_2PI - (-2 * far).log()).sqrt()
+    for _ in range(3):
+        t = t + (torch.special.log_ndtr(-t) - far) * (-_log_hazard(t)).exp()
+    return torch.where(log_p > FAR, near, -t)
+
+
+def hill(x: Tensor, tail: int | None = None) -> Tensor:
+    r"""Hill's estimator of the tail index alpha of every column, :math:`P(|x| > t) \sim t^{-\alpha}`.
+
+    .. math:: \frac1\alpha = \frac1k \sum_{i=1}^{k} \log\frac{x_{(i)}}{x_{(k+1)}}
+
+    over the k largest values.
+
+    Args:
+        x: ``(n, features)``, of which positive values count.
+        tail: k; by default :math:`n^{2/3} / 2`, at least 2.
+
+    Returns:
+        alpha, ``(features,)``: 2 for a Student-t of two degrees of freedom; infinite where the largest are all equal.
+
+    Reference:
+        Hill (1975), A simple general approach to inference about the tail of a distribution, Annals of Statistics 3.
+    """
+    n = len(x)
+    k = max(round(0.5 * n ** (2 / 3)), 2) if tail is None else tail
+    largest = x.topk(k + 1, 0).values.clamp_min(torch.finfo(x.dtype).tiny)
+    return 1 / (largest[:-1] / largest[-1]).log().mean(0)
+
+
+def two_sided_index(x: Tensor, tail: int | None = None) -> Tensor:
+    """:func:`hill` of the distances from the medians, to the left and to the right: ``(2, features)``."""
+    middle = x.median(0).values
+    return torch.stack([hill(middle - x, tail), hill(x - middle, tail)])
