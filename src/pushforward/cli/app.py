@@ -19,7 +19,7 @@ from .judging import compare, info, report
 from .learning import demo, fit
 from .options import command_line
 from .serving import serve
-from .using import impute, sample, score
+from .using import impute, outliers, sample, score
 
 HELP = """Learn the density of a table or of images, score its rows, draw new ones, and report.
 
@@ -36,7 +36,18 @@ in nats, in the table's own units. Images are folders of pictures, NumPy or MNIS
 """
 
 app = App(name="pushforward", help=HELP, version=__version__)
-COMMANDS: tuple[Callable[..., None], ...] = (demo, fit, score, sample, impute, report, compare, info, serve)
+COMMANDS: tuple[Callable[..., None], ...] = (
+    demo,
+    fit,
+    score,
+    outliers,
+    sample,
+    impute,
+    report,
+    compare,
+    info,
+    serve,
+)
 for place, command in enumerate(COMMANDS):
     app.command(command, sort_key=place)
 

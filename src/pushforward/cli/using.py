@@ -1,4 +1,4 @@
-"""The commands that use a model: ``score``, ``sample`` and ``impute``."""
+"""The commands that use a model: ``score``, ``outliers``, ``sample`` and ``impute``."""
 
 from __future__ import annotations
 
@@ -78,6 +78,38 @@ def score(
     )
 
 
+def outliers(
+    model: Model,
+    data: str,
+    *,
+    output: Annotated[str, Parameter(name=["--output", "-o"])],
+    query: Query = None,
+    table: TableName = None,
+    sheet: Sheet = None,
+    level: float = 0.05,
+    device: Device = "auto",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Find the odd rows of a table, the oddest first, each with its p-value and the cell to blame.
+
+    The p-value of a row is the share of the model's held-out rows that are no likelier: of usual rows, 5 in 100 have
+    one of at most 0.05. Writes row (its number in the table, from 1), log_density, p_value, outlier and, for outliers,
+    unlikely_because, would_fit and gain: by how many nats the row would be likelier with that value.
+
+    Args:
+        data: The table, as for `pushforward fit`.
+        output: The rows' p-values: as for `pushforward score`.
+        level: The largest p-value of an outlier.
+    """
+    from .models import open_model
+
+    place = located(output, writing=True)
+    console = console_for(json, quiet, place)
+    found = located(data, query, table, sheet)
+    console.result(open_model(model, device).outliers_file(found, place, console, level=level))
+
+
 def sample(
     model: Model,
     *,
@@ -86,6 +118,8 @@ def sample(
     given: Annotated[list[str] | None, Parameter(negative="")] = None,
     seed: Seed = 0,
     temperature: float = 1.0,
+    check: str | None = None,
+    privacy_check: Annotated[bool, Parameter(negative="")] = False,
     device: Device = "auto",
     json: Json = False,
     quiet: Quiet = False,
@@ -100,6 +134,10 @@ def sample(
         given: The value of a column, as in cut=Ideal: rows are drawn given it. May be repeated. Of images, as in
             class=3; without it, all classes in turn.
         temperature: Below 1, rows closer to the most typical ones; 1 samples the density itself.
+        check: The table that the model was fitted to: says how well a classifier tells the rows from its held-out
+            rows, and how near they come to its training rows.
+        privacy_check: With --check: write nothing, and end with 1, where more of the rows than of the held-out ones
+            (and 1 %) are nearer to a training row than 99 % of training rows are to each other.
     """
     from .models import open_model
 
@@ -111,7 +149,10 @@ def sample(
     if not 0 < temperature < float("inf"):
         raise InputError(f"--temperature {temperature}: expected a positive number; 1 samples the density itself")
     opened = open_model(model, device)
-    console.result(opened.sample_file(n, place, fixed, console, seed=seed, temperature=temperature))
+    choices = (
+        {} if check is None and not privacy_check else {"check": check and located(check), "private": privacy_check}
+    )
+    console.result(opened.sample_file(n, place, fixed, console, seed=seed, temperature=temperature, **choices))
 
 
 def impute(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,6 +16,7 @@ MOST = 2_000  # rows of each kind that are compared
 MOST_TRAINING = 20_000  # training rows that draws are compared with
 NEAR = 0.05  # of the held-out rows are this near to a training row
 FOLDS = 5
+SLACK = 0.01  # by which more draws than held-out rows may lie very near to a training row
 FEWEST = 20  # held-out rows for a classifier
 
 Numbers = NDArray[np.float64]
@@ -91,13 +93,77 @@ def sampling_quality(train: Any, held_out: Any, drawn: Any, *, seed: int = 0) ->
             raise ValueError(f"{name} has columns {table.columns}, but train has {tables[0].columns}")
         if not table.height:
             raise ValueError(f"{name} has no rows")
-    texts = [j for j, column in enumerate(tables[0]) if not column.dtype.is_numeric() and column.dtype != pl.Boolean]
+    texts = _texts(tables[0])
     seen, real, fake = _as_numbers(tables, texts)
     rows = min(len(real), len(fake))
     real, fake = real[:rows], fake[:rows]
     score, error = _told_apart(real, fake, texts, seed)
     near, expected = _near_copies(seen, real, fake, texts)
     return SamplingQuality(score, error, near, expected, rows)
+
+
+@dataclass(frozen=True)
+class Closeness:
+    """How near draws come to training rows, beside rows that the model has not seen.
+
+    Attributes:
+        drawn: The share of draws that are nearer to a training row than all but 1 % of training rows are to another.
+        held_out: The share of held-out rows that are.
+        median_drawn, median_held_out: Medians of the distance to the closest training row.
+    """
+
+    drawn: float
+    held_out: float
+    median_drawn: float
+    median_held_out: float
+
+    @property
+    def private(self) -> bool:
+        """Whether draws lie this near no more often than held-out rows, plus 1 %."""
+        return self.drawn <= self.held_out + SLACK
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"private": self.private}
+
+    def sentence(self) -> str:
+        """The same in words."""
+        return (
+            f"{self.drawn:.1%} of the draws and {self.held_out:.1%} of the held-out rows are nearer to a training row "
+            f"than 99 % of training rows are to each other; the median distance to the closest is "
+            f"{self.median_drawn:.3g} of draws, {self.median_held_out:.3g} of held-out rows"
+        )
+
+
+def closeness(train: Any, held_out: Any, drawn: Any, *, seed: int = 0) -> Closeness:
+    """Distances to the closest training row: of draws, of held-out rows, and of training rows to another one.
+
+    The distance is that of :func:`sampling_quality`.
+
+    Args:
+        train: A Polars frame, or an array ``(n, columns)``; missing cells are null or NaN.
+        held_out: Rows that the model has not seen, with the same columns.
+        drawn: Draws.
+        seed: Of the choice of rows, where there are very many.
+
+    Raises:
+        ValueError: one of the three has no rows.
+    """
+    tables = [
+        _thinned(_frame(rows), most, seed) for rows, most in ((train, MOST_TRAINING), (held_out, MOST), (drawn, MOST))
+    ]
+    if not all(table.height for table in tables):
+        raise ValueError("train, held_out and drawn must have rows")
+    texts = _texts(tables[0])
+    seen, real, fake = _as_numbers(tables, texts)
+    own = _distances(seen[:MOST], seen, texts, itself=True)
+    radius = np.quantile(own, 0.01)
+    real_far, fake_far = (_distances(rows, seen, texts) for rows in (real, fake))
+    medians = [float(np.sqrt(np.median(far))) for far in (fake_far, real_far)]
+    return Closeness(float((fake_far < radius).mean()), float((real_far < radius).mean()), medians[0], medians[1])
+
+
+def _texts(frame: pl.DataFrame) -> list[int]:
+    return [j for j, column in enumerate(frame) if not column.dtype.is_numeric() and column.dtype != pl.Boolean]
 
 
 def _frame(rows: Any) -> pl.DataFrame:
@@ -156,28 +222,42 @@ def _told_apart(real: Numbers, fake: Numbers, texts: Sequence[int], seed: int) -
 
 def _near_copies(seen: Numbers, real: Numbers, fake: Numbers, texts: Sequence[int]) -> tuple[float, float]:
     """The shares of draws and of held-out rows within the distance that ``NEAR`` of the held-out rows have."""
-    with np.errstate(all="ignore"):
-        centre, scale = np.nanmean(seen, 0), np.nanstd(seen, 0)
-    scale[~(scale > 0)] = 1.0
-    distances = []
-    for rows in (real, fake):
-        parts = [
-            _nearest((part - centre) / scale, (seen - centre) / scale, part, seen, texts) for part in _pieces(rows)
-        ]
-        distances.append(np.concatenate(parts))
+    distances = [_distances(rows, seen, texts) for rows in (real, fake)]
     radius = np.quantile(distances[0], NEAR) * (1 + 1e-9)
     return float((distances[1] <= radius).mean()), float((distances[0] <= radius).mean())
+
+
+def _distances(rows: Numbers, seen: Numbers, texts: Sequence[int], itself: bool = False) -> Numbers:
+    """The squared distance of every row to the nearest of those seen, of which the first ones are the rows ``itself``.
+
+    Numbers are in units of their spread over the rows that were seen.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of columns without any value
+        centre, scale = np.nanmean(seen, 0), np.nanstd(seen, 0)
+    scale[~(scale > 0)] = 1.0
+    y, found, start = (seen - centre) / scale, [], 0
+    for part in _pieces(rows):
+        own = np.arange(start, start + len(part)) if itself else None
+        found.append(_nearest((part - centre) / scale, y, part, seen, texts, own))
+        start += len(part)
+    return np.concatenate(found)
 
 
 def _pieces(rows: Numbers) -> list[Numbers]:
     return np.array_split(rows, max(len(rows) // 100, 1))
 
 
-def _nearest(x: Numbers, y: Numbers, cells: Numbers, seen: Numbers, texts: Sequence[int]) -> Numbers:
-    """The squared distance of every row of x to the nearest of y; a cell that is missing in both is equal."""
+def _nearest(
+    x: Numbers, y: Numbers, cells: Numbers, seen: Numbers, texts: Sequence[int], own: NDArray[np.int64] | None
+) -> Numbers:
+    """The squared distance of every row of x to the nearest of y, but for its ``own``; a cell that is missing in both
+    is equal."""
     numbers = [j for j in range(x.shape[1]) if j not in texts]
     a, b = np.nan_to_num(x[:, numbers]), np.nan_to_num(y[:, numbers])
     apart = (a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T
     for j in texts:
         apart += cells[:, j][:, None] != seen[:, j]
+    if own is not None:
+        apart[np.arange(len(x)), own] = np.inf
     return np.maximum(apart, 0.0).min(1)

@@ -205,6 +205,8 @@ class ImageDensity(FittedDensity):
     def sample_file(
         self, n: int, output: Location, given: dict[str, str], console: Console, **choices: Any
     ) -> dict[str, Any]:
+        if choices.pop("check", None) or choices.pop("private", False):
+            raise InputError("--check: is for tables; of images, look at the samples in the report")
         return sample_file(self, n, Path(str(output)), given, console, **choices)
 
     def report_file(self, data: Location | None, output: Path, console: Console, **choices: Any) -> dict[str, Any]:

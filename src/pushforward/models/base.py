@@ -122,6 +122,10 @@ class FittedDensity(ABC):
         """``pushforward impute``: a table with its missing cells drawn, in a file; returns a summary."""
         raise InputError(f"{self.called}: only tables have missing cells that can be drawn")
 
+    def outliers_file(self, data: Location, output: Location, console: Console, **choices: Any) -> dict[str, Any]:
+        """``pushforward outliers``: every row's p-value, the oddest first, in a file; returns a summary."""
+        raise InputError(f"{self.called}: odd rows are found in tables; score tells how likely each image is")
+
     def compare_file(self, other: FittedDensity, data: Location, console: Console, **choices: Any) -> dict[str, Any]:
         """``pushforward compare``: the paired difference of two models on a file; returns it."""
         return compare((self, other), self.subject.read_file(data), console, **choices)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 class NotSaved(Exception):
-    """A model is not where it should be; the sentence says where it is instead, or that it is lost."""
+    """What was to be saved is not where it should be; the sentence says where it is instead, or that it is lost."""
 
 
 def write_file(path: Path, content: bytes) -> None:

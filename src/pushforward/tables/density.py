@@ -30,7 +30,8 @@ class TableDensity(FittedTable):
     Args:
         flow: A recipe's name, as in ``pushforward fit --flow``; ``gmm``, a mixture of Gaussians; or ``auto``: of up to
             3,000 rows an average of flows, Gaussians and mixtures, weighted by how they do on rows that they did not
-            see, and of more rows ``nsf``. With layers, widths or a length of the training given, ``auto`` is ``nsf``.
+            see; of more rows ``nsf``, or a mixture where held-out rows are likelier under one. With layers or widths
+            given, ``auto`` is ``nsf``.
         columns: The columns to model; all that are not given where it is None.
         given: The columns to condition on: the density is p(the others | these).
         categories: Columns whose numbers are names.

@@ -30,6 +30,7 @@ from .formats.source import Location
 from .formats.table import delivered
 from .guide import GuideFill, joint_of
 from .impute import impute, impute_file
+from .outliers import LEVEL, outliers, outliers_file
 from .read import from_frame_or_file, read_any
 from .sample import draw, sample_file
 from .schema.cells import cell_log_density
@@ -141,6 +142,24 @@ class FittedTable(FittedDensity):
         return to_frame(found, self.facts.get("frame", "polars"))
 
     @arguments_not_flags()
+    def outliers(self, table: Any, level: float = LEVEL) -> Any:
+        """Every row's p-value, the oddest first: the share of held-out rows that are no likelier. ``outlier`` where it
+        is at most ``level``, which it is for that share of usual rows; there with the column to blame.
+
+        Returns:
+            A frame of ``row`` (from 1), ``log_density``, ``p_value``, ``outlier``, ``unlikely_because``, ``would_fit``
+            and ``gain`` in nats.
+
+        Raises:
+            InputError: ``level`` is no probability, or the model has too few held-out rows for it.
+
+        Reference:
+            Bates, Candès, Lei, Romano, Sesia (2023), Testing for outliers with conformal p-values, arXiv:2104.08279.
+        """
+        self._require_fit()
+        return to_frame(outliers(self, from_frame_or_file(table), level), self.facts.get("frame", "polars"))
+
+    @arguments_not_flags()
     def compare(self, other: FittedTable, table: Any) -> dict[str, Any]:
         """Which of two models gives the same rows the higher log-likelihood: the paired difference with its standard
         error, over the rows that neither was trained on.
@@ -208,6 +227,9 @@ class FittedTable(FittedDensity):
 
     def impute_file(self, data: Location, output: Location, console: Console, **choices: Any) -> dict[str, Any]:
         return impute_file(self, data, output, console, **choices)
+
+    def outliers_file(self, data: Location, output: Location, console: Console, **choices: Any) -> dict[str, Any]:
+        return outliers_file(self, data, output, console, **choices)
 
     @property
     def subject(self) -> TableSubject:

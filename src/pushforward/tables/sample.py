@@ -8,10 +8,14 @@ import numpy as np
 import polars as pl
 import torch
 
+from ..diagnostics.sampling_quality import closeness, sampling_quality
 from ..models.console import Console, aligned
+from ..saving.files import NotSaved
 from . import queries
+from .errors import InputError
 from .formats.source import Location
-from .formats.table import check_output, write_table
+from .formats.table import check_output, read_table, write_table
+from .held_out import held_out_rows
 
 if TYPE_CHECKING:
     from .fitted import FittedTable
@@ -56,21 +60,54 @@ def sample_file(
     *,
     seed: int = 0,
     temperature: float = 1.0,
+    check: Location | None = None,
+    private: bool = False,
 ) -> dict[str, Any]:
     """Draws n rows and writes them; returns a summary.
 
+    Args:
+        model: The fitted table.
+        n: Rows.
+        output: Where to write them.
+        given: Values of columns, as text.
+        console: Where to talk.
+        seed, temperature: Of the draws.
+        check: The table that the model was fitted to: the draws are compared with its training and held-out rows.
+        private: Write nothing where more draws than held-out rows are very near to a training row.
+
     Raises:
         InputError: an argument cannot be used; says why.
+        NotSaved: the draws are too near to training rows.
     """
     check_output(output)
+    if private and check is None:
+        raise InputError("--privacy-check: needs the table that the model was fitted to, as in --check DATA")
     rows = draw(model, n, queries.one_row(model, given), seed, temperature)
+    facts = {} if check is None else _checked(model, rows, check, console)
+    if private and not facts["closeness"]["private"]:
+        raise NotSaved(f"{output}: not written, since draws repeat training rows more than held-out rows do")
     write_table(rows, output)
     console.say(f"{n:,} rows of {rows.width} columns")
     shown = [tuple(rows.columns)] + [tuple(_short(v) for v in row) for row in rows.head(3).iter_rows()]
     for line in aligned(shown):
         console.say(line)
     console.say(f"saved {output}")
-    return {"rows": n, "columns": rows.columns, "given": given, "seed": seed, "output": str(output)}
+    return {"rows": n, "columns": rows.columns, "given": given, "seed": seed, "output": str(output), **facts}
+
+
+def _checked(model: FittedTable, rows: pl.DataFrame, data: Location, console: Console) -> dict[str, Any]:
+    """How the draws compare with the held-out rows and the training rows of a table, said and returned."""
+    held = held_out_rows(model, read_table(data), console)
+    if held.train is None:
+        raise InputError(f"--check {data}: is not the table that the model {model.called} was fitted to")
+    names = [name for name in rows.columns if name in model.schema.names]
+    train, held_out = (model.schema.decode(part.x).select(names) for part in (held.train, held.rows))
+    drawn = rows.select(names)
+    quality = sampling_quality(train, held_out, drawn, seed=model.seed)
+    close = closeness(train, held_out, drawn, seed=model.seed)
+    for line in [*quality.sentences(), close.sentence()]:
+        console.say(line)
+    return {"sampling": quality.to_json(), "closeness": close.to_json()}
 
 
 def _short(value: Any) -> str:

@@ -1,0 +1,104 @@
+"""Odd rows: p-values from rows that the model has not seen, and the cells to blame, the oddest first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from ..models.console import Console, aligned
+from . import queries
+from .errors import InputError
+from .explain import explain
+from .formats.source import Location
+from .formats.table import Table, check_output, delivered, read_table, write_table
+from .held_out import saved_held_out
+
+if TYPE_CHECKING:
+    from .fitted import FittedTable
+
+LEVEL = 0.05
+SHOWN = 5
+
+
+def outliers(model: FittedTable, frame: pl.DataFrame, level: float = LEVEL, source: str = "table") -> pl.DataFrame:
+    r"""Every row's conformal p-value, the oddest first, with the cell to blame where it is at most ``level``.
+
+    With n held-out rows, of which k are no likelier than the row, its p-value is :math:`(1 + k) / (1 + n)`: of usual
+    rows a share of ``level`` is flagged, whatever the density is worth.
+
+    Returns:
+        ``row`` (from 1), ``log_density``, ``p_value``, ``outlier``, ``unlikely_because``, ``would_fit`` and ``gain``
+        (nats by which the row would be likelier with that value); the last three null for usual rows.
+
+    Raises:
+        InputError: the level is no probability, or there are too few held-out rows for it; or the table does not fit.
+    """
+    usual = _usual(model, level)
+    rows = queries.encode_partly(model, frame, source)
+    value, _ = queries.score(model, frame, ())
+    p_value = (1 + np.searchsorted(usual, value, side="right")) / (1 + len(usual))
+    p_value = np.where(np.isnan(value), np.nan, p_value)
+    odd = p_value <= level
+    blamed = np.flatnonzero(odd & ~rows.x.isnan().all(1).numpy())
+    why = explain(model, rows.x, rows.context, blamed, seed=model.seed)
+    gains = [f"gain_{name}" for name in model.schema.names]
+    found = pl.DataFrame(
+        {
+            "row": np.arange(1, len(value) + 1),
+            "log_density": value,
+            "p_value": p_value,
+            "outlier": odd,
+            "unlikely_because": why["unlikely_because"],
+            "would_fit": why["would_fit"],
+            "gain": why.select(pl.max_horizontal(gains)).to_series(),
+        }
+    )
+    return found.sort("p_value", "log_density", nulls_last=True, maintain_order=True)
+
+
+def _usual(model: FittedTable, level: float) -> np.ndarray:
+    """Log-densities of the held-out rows that were saved with the model, sorted."""
+    if not 0 < level < 1:
+        raise InputError(f"--level {level:g}: expected a probability between 0 and 1, such as 0.05")
+    held = saved_held_out(model).rows
+    if (len(held) + 1) * level < 1:
+        raise InputError(
+            f"--level {level:g}: the model {model.called} has {len(held)} held-out rows, which tell no p-value below "
+            f"{1 / (len(held) + 1):.2g}; fit more rows, or ask for a higher level"
+        )
+    return np.sort(queries.answer(model, held, (), model.samples, model.seed)[0])
+
+
+def outliers_file(
+    model: FittedTable, data: Location, output: Location, console: Console, *, level: float = LEVEL
+) -> dict[str, Any]:
+    """Finds the odd rows of a file's table and writes all of them, the oddest first; returns a summary.
+
+    Raises:
+        InputError: the table, the output or the level cannot be used; says why.
+    """
+    check_output(output)
+    table: Table = read_table(data)
+    for note in table.notes:
+        console.note(note)
+    found = outliers(model, table.frame, level, str(data))
+    with delivered(output) as path:
+        write_table(found, path)
+    odd = int(found["outlier"].sum())
+    console.say(f"{odd:,} of {found.height:,} rows have a p-value of at most {level:g}; of usual rows {level:.0%} have")
+    shown = ("row", "log_density", "p_value", "unlikely_because", "would_fit")
+    if odd:
+        lines = [tuple(_short(v) for v in row) for row in found.select(shown).head(min(odd, SHOWN)).iter_rows()]
+        for line in aligned([shown, *lines]):
+            console.say(line)
+    console.say(f"saved {output}")
+    worst = found.head(SHOWN).select("row", "p_value").to_dicts()
+    return {"rows": found.height, "outliers": odd, "level": level, "oddest": worst, "output": str(output)}
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

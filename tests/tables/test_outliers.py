@@ -1,0 +1,155 @@
+"""Odd rows of a table by conformal p-values, draws checked against training rows, and mixtures beside the flow."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+import pushforward as pf
+from pushforward.cli import app as cli
+from pushforward.diagnostics.sampling_quality import closeness
+from pushforward.tables.errors import InputError
+
+QUICK: dict[str, Any] = {"flow": "maf", "layers": 2, "hidden": (16,), "steps": 300, "lr": 0.01, "queries": False}
+
+
+def table(rows: int, seed: int) -> pl.DataFrame:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=rows)
+    return pl.DataFrame({"x": x, "y": x + 0.3 * rng.normal(size=rows), "k": rng.choice(["a", "b"], rows)})
+
+
+TABLE = table(2000, 0)
+
+
+@pytest.fixture(scope="module")
+def model() -> pf.TableDensity:
+    return pf.TableDensity(**QUICK).fit(TABLE)
+
+
+def test_of_usual_rows_a_share_of_the_level_is_flagged(model: pf.TableDensity) -> None:
+    found = model.outliers(table(4000, 1), level=0.05)
+    assert found["outlier"].mean() == pytest.approx(0.05, abs=0.025)  # of 200 held-out rows
+    assert found["p_value"].is_sorted()
+    assert (found["outlier"] == (found["p_value"] <= 0.05)).all()
+    assert sorted(found["row"]) == list(range(1, 4001))
+    assert (found["unlikely_because"].is_not_null() == found["outlier"]).all()
+
+
+def test_the_oddest_row_comes_first_with_the_cell_to_blame(model: pf.TableDensity) -> None:
+    rows = pl.concat([TABLE[:50], pl.DataFrame({"x": [0.0], "y": [6.0], "k": ["a"]})])
+    first = model.outliers(rows).row(0, named=True)
+    assert first["row"] == 51
+    assert first["unlikely_because"] == "y"
+    assert abs(float(first["would_fit"])) < 1.5
+    assert first["gain"] > 10
+    assert first["p_value"] == pytest.approx(1 / 201)
+
+
+def test_outliers_are_refused_in_one_sentence(model: pf.TableDensity) -> None:
+    with pytest.raises(InputError, match=r"level= ?0: expected a probability between 0 and 1"):
+        model.outliers(TABLE, level=0.0)
+    with pytest.raises(InputError, match=r"has 200 held-out rows, which tell no p-value below 0.005"):
+        model.outliers(TABLE, level=0.001)
+    with pytest.raises(InputError, match="not fitted yet"):
+        pf.TableDensity().outliers(TABLE)
+
+
+def run(*arguments: str, capsys: Any) -> tuple[int, dict[str, Any], str]:
+    code = cli.main([*arguments, "--json"])
+    out = capsys.readouterr()
+    return code, json.loads(out.out) if out.out else {}, out.err
+
+
+def test_the_shell_finds_odd_rows(model: pf.TableDensity, tmp_path: Path, capsys: Any) -> None:
+    model.save(tmp_path / "model")
+    TABLE.write_csv(tmp_path / "rows.csv")
+    at, data, output = (str(tmp_path / name) for name in ("model", "rows.csv", "odd.csv"))
+    code, said, _ = run("outliers", at, data, "-o", output, "--level", "0.1", capsys=capsys)
+    assert code == 0
+    written = pl.read_csv(output)
+    assert said["outliers"] == written["outlier"].sum()
+    assert said["oddest"][0]["row"] == written["row"][0]
+    code, _, error = run("outliers", at, data, "-o", output, "--level", "2", capsys=capsys)
+    assert code == 2
+    assert "--level 2: expected a probability" in error
+
+
+def test_draws_are_checked_against_training_rows(model: pf.TableDensity, tmp_path: Path, capsys: Any) -> None:
+    model.save(tmp_path / "model")
+    TABLE.write_csv(tmp_path / "rows.csv")
+    table(500, 5).write_csv(tmp_path / "other.csv")
+    at, data, output = (str(tmp_path / name) for name in ("model", "rows.csv", "drawn.csv"))
+    sample = ("sample", at, "-n", "300", "-o", output)
+    code, said, _ = run(*sample, "--check", data, "--privacy-check", capsys=capsys)
+    assert code == 0
+    assert said["closeness"]["private"]
+    assert said["sampling"]["told_apart"] < 0.8
+    code, _, error = run(*sample, "--check", str(tmp_path / "other.csv"), capsys=capsys)
+    assert code == 2
+    assert "is not the table that the model" in error
+    code, _, error = run(*sample, "--privacy-check", capsys=capsys)
+    assert code == 2
+    assert "needs the table that the model was fitted to" in error
+
+
+def test_copies_of_training_rows_are_not_private(
+    model: pf.TableDensity, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model.save(tmp_path / "model")
+    TABLE.write_csv(tmp_path / "rows.csv")
+    monkeypatch.setattr("pushforward.tables.sample.draw", lambda *arguments: TABLE[:300])
+    output = tmp_path / "drawn.csv"
+    at, data = str(tmp_path / "model"), str(tmp_path / "rows.csv")
+    options = ("-n", "300", "-o", str(output), "--check", data, "--privacy-check")
+    code, _, error = run("sample", at, *options, capsys=capsys)
+    assert code == 1
+    assert "repeat training rows" in error
+    assert not output.exists()
+
+
+def test_closeness_of_copies_and_of_fresh_rows() -> None:
+    rng = np.random.default_rng(0)
+    train, held_out, fresh = rng.normal(size=(800, 3)), rng.normal(size=(400, 3)), rng.normal(size=(400, 3))
+    honest, copied = closeness(train, held_out, fresh), closeness(train, held_out, train[:400])
+    assert honest.private
+    assert honest.drawn < 0.03
+    assert not copied.private
+    assert copied.drawn > 0.95
+    assert copied.median_drawn < 1e-6 < copied.median_held_out
+    with pytest.raises(ValueError, match="must have rows"):
+        closeness(train, held_out[:0], fresh)
+
+
+def test_auto_takes_a_mixture_where_held_out_rows_are_likelier_under_it() -> None:
+    rng = np.random.default_rng(0)
+    which = rng.integers(0, 4, 4000)
+    rows = rng.normal(size=(4, 5))[which] * 4 + rng.normal(size=(4000, 5)) @ rng.normal(size=(5, 5))
+    frame = pl.DataFrame({f"c{j}": column for j, column in enumerate(rows.T)})
+    model = pf.TableDensity(steps=30, queries=False).fit(frame)
+    candidates = model.summary_["candidates"]
+    assert model.summary_["flow"] == "gmm"
+    best = max(candidates, key=candidates.get)
+    assert best.startswith("mixture of ")
+    assert model.score(frame) == pytest.approx(candidates[best], abs=0.4)
+    again = pf.TableDensity("nsf", steps=5, queries=False).fit(frame)
+    assert "candidates" not in again.summary_
+
+
+def test_a_mixture_beside_categories_is_saved_and_trained_further(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    group = rng.integers(0, 3, 4000)
+    x = rng.normal(size=(4000, 3)) + 5.0 * group[:, None]
+    frame = pl.DataFrame({**{f"c{j}": x[:, j] for j in range(3)}, "group": np.array(["u", "v", "w"])[group]})
+    model = pf.TableDensity(steps=20, queries=False).fit(frame)
+    assert model.summary_["flow"] == "gmm"
+    before = model.score(frame)
+    model.save(tmp_path / "model")
+    loaded = pf.TableDensity.load(tmp_path / "model")
+    np.testing.assert_allclose(loaded.score_samples(frame), model.score_samples(frame), rtol=1e-6)
+    assert loaded.fit(frame, more=1.0).score(frame) > before - 0.05
