@@ -49,6 +49,7 @@ DOMAINS: dict[str, Callable[[Tensor], Tensor]] = {
     "positive": torch.exp,
     "unit": torch.sigmoid,
     "symmetric": torch.tanh,
+    "circle": lambda x: 3 * torch.tanh(x),
     "increasing": lambda x: x.exp().cumsum(-1),
 }
 
@@ -67,7 +68,8 @@ class Entry:
 def coupling(split: Callable[[int], T.Split], scalar: Callable[[], T.Scalar]) -> Callable[[int, int], T.Transform]:
     def make(features: int, context: int) -> T.Transform:
         parts, kind = split(features), scalar()
-        return T.Coupling(parts, MLP(parts.kept, parts.moved, kind.num_params, context=context, hidden=HIDDEN), kind)
+        read = parts.kept * kind.inputs
+        return T.Coupling(parts, MLP(read, parts.moved, kind.num_params, context=context, hidden=HIDDEN), kind)
 
     return make
 
@@ -75,7 +77,8 @@ def coupling(split: Callable[[int], T.Split], scalar: Callable[[], T.Scalar]) ->
 def autoregressive(scalar: Callable[[], T.Scalar], tails=None) -> Callable[[int, int], T.Transform]:
     def make(features: int, context: int) -> T.Transform:
         kind = scalar()
-        return T.Autoregressive(MADE(features, kind.num_params, context=context, hidden=HIDDEN), kind, tails=tails)
+        net = MADE(features, kind.num_params, context=context, hidden=HIDDEN, inputs=kind.inputs)
+        return T.Autoregressive(net, kind, tails=tails)
 
     return make
 
@@ -86,6 +89,14 @@ def graph(scalar: Callable[[], T.Scalar], tails=None) -> Callable[[int, int], T.
         edges[1:2, :1] = 0  # the first two features do not see each other
         net = GraphMLP(edges.flip(0, 1), kind.num_params, context=context, hidden=HIDDEN)
         return T.Autoregressive(net, kind, tails=tails)
+
+    return make
+
+
+def univariate(scalar: Callable[[], T.Scalar]) -> Callable[[int, int], T.Transform]:
+    def make(features: int, context: int) -> T.Transform:
+        kind = scalar()
+        return T.Univariate(MLP(0, features, kind.num_params, context=context, hidden=HIDDEN * bool(context)), kind)
 
     return make
 
@@ -104,6 +115,24 @@ def batch_norm(features: int, event_dim: int = 1) -> T.Transform:
     norm = T.BatchNorm(features, event_dim)
     norm.initialize(normal(9, features, *[3, 4][: event_dim - 1], dtype=torch.float32) * 3 + 1)
     return norm
+
+
+SCALARS: dict[str, Callable[[], T.Scalar]] = {
+    "Additive": T.Additive,
+    "ScaleShift softplus": T.ScaleShift,
+    "ScaleShift sigmoid": lambda: T.ScaleShift("sigmoid"),
+    "ScaleShift tanh": lambda: T.ScaleShift("tanh", limit=2.0),
+    "LinearSpline": T.LinearSpline,
+    "QuadraticSpline": T.QuadraticSpline,
+    "CubicSpline": lambda: T.CubicSpline(5),
+    "FreeSpline": T.FreeSpline,
+    "CircularSpline": T.CircularSpline,
+    "DeepSigmoid": lambda: T.DeepSigmoid(6, layers=2),
+    "Gaussianization": T.Gaussianization,
+    "Bernstein": lambda: T.Bernstein(6, bound=2.0),
+    "SumOfSquares": lambda: T.SumOfSquares(bound=2.0),
+    "MonotonicNetwork": lambda: T.MonotonicNetwork(4, hidden=(8, 8), nodes=6, bound=2.0),
+}
 
 
 def order(features: int) -> list[int]:
@@ -161,6 +190,16 @@ TRANSFORMS: dict[str, Entry] = {
     "Autoregressive Spline tails": Entry(autoregressive(T.Spline, tails=0.5), "triangular", conditional=True),
     "Autoregressive graph": Entry(graph(T.Affine), "triangular", conditional=True),
     "Autoregressive graph Spline": Entry(graph(T.Spline, tails=0.5), "triangular", conditional=True),
+    **{
+        f"Autoregressive {name}": Entry(
+            autoregressive(make), "triangular", "circle" if "Circular" in name else "real", conditional=True
+        )
+        for name, make in SCALARS.items()
+    },
+    "Univariate Gaussianization": Entry(univariate(T.Gaussianization), "diagonal", conditional=True),
+    "Univariate MonotonicNetwork": Entry(univariate(SCALARS["MonotonicNetwork"]), "diagonal", conditional=True),
+    "Coupling DeepSigmoid": Entry(coupling(T.Half, SCALARS["DeepSigmoid"]), "triangular", conditional=True),
+    "Coupling CircularSpline": Entry(coupling(T.Half, T.CircularSpline), "triangular", "circle", conditional=True),
     "Continuous dopri5": Entry(continuous(), "full", conditional=True, tolerance=1e-3),
     "Continuous fixed": Entry(
         continuous(solver="rk4", steps=2, trace="exact"), "full", conditional=True, tolerance=1e-3
@@ -295,6 +334,7 @@ UNBOUNDED = [name for name, entry in TRANSFORMS.items() if entry.domain == "real
 
 NOT_TRANSFORMS = {
     *("Transform", "Elementwise", "Matrix"),  # abstract
+    *(name.split()[0] for name in SCALARS),
     *("Scalar", "Affine", "Spline", "Split", "Half", "Alternate", "Channel", "Checkerboard"),  # parts
     *("Dequantise", "VariationalDequantise"),  # random, and one-to-many: no bijection
     "StickBreaking",  # x has one feature more than z: tested on its own
@@ -347,7 +387,8 @@ def test_transform_of_images(name: str, context: int, dtype: str) -> None:
 def test_transform_with_context(name: str, features: int, dtype: str) -> None:
     entry = TRANSFORMS[name]
     transform = build(entry, features, 3, DTYPES[dtype])
-    x, context = normal(6, features, dtype=DTYPES[dtype]), normal(6, 3, dtype=DTYPES[dtype], seed=2)
+    x = DOMAINS[entry.domain](normal(6, features)).to(DTYPES[dtype])
+    context = normal(6, 3, dtype=DTYPES[dtype], seed=2)
     check_transform(transform, x, context, tolerance=entry.tolerance)
     moved = transform(x, context)[0] - transform(x, context + 1)[0]
     assert moved.abs().sum() > 0

@@ -77,6 +77,8 @@ class Masked:
     def make(cls, transform: Transform, like: Tensor) -> Masked | None:
         if type(transform) is not Autoregressive or not _known(transform.net, MADE) or transform.inversion == "jacobi":
             return None
+        if transform.scalar.inputs != 1:  # the steps write one number of each feature
+            return None
         scalar_map = _scalar_map(transform.scalar)
         if isinstance(scalar_map, AffineMap):
             scalar_map = scalar_map._replace(tails=transform.tails)
@@ -97,6 +99,8 @@ class Masked:
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         transform, batch = self.transform, z.shape[:-1]
+        if torch.is_grad_enabled() and any(p.requires_grad for p in transform.scalar.parameters()):
+            return transform.inverse(z, context)  # the steps give gradients to the network's parameters alone
         y, log_tail = self._untailed(planes(z))
         x, log_slope = sequential(transform.net, context, batch).invert(y, self._inverse_map())
         logdet = (log_slope if log_tail is None else log_slope + log_tail).sum(0)

@@ -26,6 +26,8 @@ class Masked(Perceptron):
         activation: As for :class:`~pushforward.nets.MLP`.
     """
 
+    inputs: int = 1  # numbers that are read of each feature
+
     def __init__(
         self,
         widths: Sequence[int],

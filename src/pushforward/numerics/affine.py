@@ -13,8 +13,14 @@ Reference:
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import torch.nn.functional as F
 from torch import Tensor
+
+LEAST_SLOPE = 1e-3
+SOFTPLUS_ONE = math.log(math.expm1(1))  # where the softplus is 1
 
 
 def forward(x: Tensor, mu: Tensor, raw: Tensor, limit: float) -> tuple[Tensor, Tensor]:
@@ -32,6 +38,24 @@ def inverse(z: Tensor, mu: Tensor, raw: Tensor, limit: float) -> tuple[Tensor, T
 def soft_clamp(raw: Tensor, limit: float) -> Tensor:
     """s = r / (1 + |r| / limit): within (-limit, limit), symmetric about 0, of slope 1 there."""
     return raw / (1 + raw.abs() / limit)
+
+
+def _of_softplus(raw: Tensor, limit: float) -> Tensor:
+    """log((1 - epsilon) softplus(r + c) + epsilon), 0 at r = 0."""
+    return (LEAST_SLOPE + (1 - LEAST_SLOPE) * F.softplus(raw + SOFTPLUS_ONE)).log()
+
+
+def _of_sigmoid(raw: Tensor, limit: float) -> Tensor:
+    """log((1 - epsilon) 2 sigmoid(r) + epsilon), 0 at r = 0."""
+    return (LEAST_SLOPE + (2 - 2 * LEAST_SLOPE) * raw.sigmoid()).log()
+
+
+LOG_SLOPES: dict[str, Callable[[Tensor, float], Tensor]] = {
+    "softplus": _of_softplus,
+    "sigmoid": _of_sigmoid,
+    "tanh": lambda raw, limit: limit * (raw / limit).tanh(),
+}
+"""Log-slopes from raw parameters and a limit."""
 
 
 def log_tails(x: Tensor, bound: float) -> tuple[Tensor, Tensor]:

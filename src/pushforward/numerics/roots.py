@@ -85,8 +85,8 @@ def find_root(
     every = 1 if z.device.type == "cpu" else 4  # looking whether all rows are done makes a GPU wait
     for number in range(TRACED_STEPS if traced else MOST_STEPS):
         search.step(*f(search.x), number)
-        if not traced and number % every == 0 and not bool(search.active.any()):
-            break
+        if z.is_meta or (not traced and number % every == 0 and not bool(search.active.any())):
+            break  # without values there is nothing to wait for
     return Root(torch.where(search.converged, search.x, torch.nan), search.converged)
 
 

@@ -105,16 +105,30 @@ def _terms(t: Tensor, s: Tensor, d0: Tensor, d1: Tensor) -> tuple[Tensor, Tensor
 def _bin(v: Tensor, params: Tensor, bound: float, search: int) -> tuple[Tensor, ...]:
     """Left edge, width, bottom, height and the two slopes of the bin that holds v (``search`` 0: in x, 1: in y)."""
     bins = (len(params) + 1) // 3
-    floor = min_share(bins)
-    raw = params[: 2 * bins].unflatten(0, (2, bins))
-    sizes = 2 * bound * (floor + (1 - bins * floor) * raw.softmax(1))  # (2, K, *shape): widths and heights
-    ends = sizes.cumsum(1) - bound
+    ones = torch.ones_like(v).unsqueeze(0)
+    slopes = torch.cat([ones, positive(params[2 * bins :]), ones])  # the tails have slope 1
+    return bin_of(v, params[: 2 * bins].unflatten(0, (2, bins)), slopes, bound, search)
+
+
+def positive(raw: Tensor) -> Tensor:
+    """Slopes that are 1 at 0."""
+    return MIN_SLOPE + F.softplus(raw + SLOPE_SHIFT)
+
+
+def bin_of(v: Tensor, raw: Tensor, slopes: Tensor, bound: float, search: int) -> tuple[Tensor, ...]:
+    """The same from unnormalised widths and heights ``(2, K, *shape)`` and all slopes ``(K + 1, *shape)``."""
+    sizes, ends = shares(raw, bound)
     index = (v >= ends[search, :-1]).sum(0, keepdim=True)  # 0 … K-1
     pair = index.expand(2, *index.shape)
     size = sizes.gather(1, pair).squeeze(1)
     start = ends.gather(1, pair).squeeze(1) - size
-    slopes = MIN_SLOPE + F.softplus(params[2 * bins :] + SLOPE_SHIFT)
-    ones = torch.ones_like(v).unsqueeze(0)
-    slopes = torch.cat([ones, slopes, ones])  # the tails have slope 1
     d0, d1 = slopes.gather(0, index).squeeze(0), slopes.gather(0, index + 1).squeeze(0)
     return start[0], size[0], start[1], size[1], d0, d1
+
+
+def shares(raw: Tensor, bound: float) -> tuple[Tensor, Tensor]:
+    """[-bound, bound] cut into K parts, their sizes and upper ends, from unnormalised ones ``(…, K, *shape)``, of which
+    the bins are the second dimension."""
+    floor = min_share(raw.shape[1])
+    sizes = 2 * bound * (floor + (1 - raw.shape[1] * floor) * raw.softmax(1))
+    return sizes, sizes.cumsum(1) - bound

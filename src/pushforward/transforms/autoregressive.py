@@ -61,6 +61,8 @@ class Autoregressive(Transform):
             raise ValueError(f"tails must be positive, got tails={tails}")
         if net.num_params != scalar.num_params:
             raise ValueError(f"net gives {net.num_params} parameters per feature, but scalar takes {scalar.num_params}")
+        if net.inputs != scalar.inputs:
+            raise ValueError(f"net reads {net.inputs} numbers of each feature, but scalar gives it {scalar.inputs}")
         if ordering is not None and sorted(int(j) for j in ordering) != list(range(net.features)):
             raise ValueError(f"ordering must be a permutation of 0 to {net.features - 1}, got {list(ordering)}")
         self.net, self.scalar = net, scalar
@@ -71,7 +73,7 @@ class Autoregressive(Transform):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x = reordered(x, self.order)
-        z, log_slope = self.scalar(x, self.net(x, context))
+        z, log_slope = self.scalar(x, self._params(x, context))
         if self.tails is not None:
             z, log_tail = affine.log_tails(z, self.tails)
             log_slope = log_slope + log_tail
@@ -91,7 +93,7 @@ class Autoregressive(Transform):
         that do not depend on each other are found together."""
         x = log_slope = torch.zeros_like(z)
         for now in self.net.stages():
-            found, slope = self.scalar.inverse(z, self.net(x, context))
+            found, slope = self.scalar.inverse(z, self._params(x, context))
             x, log_slope = torch.where(now, found, x), torch.where(now, slope, log_slope)
         return x, log_slope
 
@@ -99,11 +101,14 @@ class Autoregressive(Transform):
         x = torch.zeros_like(z)
         for _ in self.net.stages():
             before = x
-            x, log_slope = self.scalar.inverse(z, self.net(before, context))
+            x, log_slope = self.scalar.inverse(z, self._params(before, context))
             change = (x - before).abs() > self.tolerance * x.abs().clamp_min(1)  # false for NaN: it changes no more
             if not bool(change.any()):
                 break
         return x, log_slope
+
+    def _params(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return self.net(self.scalar.read(x), context)  # type: ignore[no-any-return]
 
     def extra_repr(self) -> str:
         return f"one pass: forward (density); {len(self.net.stages())} steps: inverse (sampling)"

@@ -43,5 +43,5 @@ class Coupling(Transform):
         self, scalar_map: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], x: Tensor, context: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         kept, moved = self.split(x)
-        moved, log_slope = scalar_map(moved, self.net(kept, context))
+        moved, log_slope = scalar_map(moved, self.net(self.scalar.read(kept), context))
         return self.split.join(kept, moved), sum_event(log_slope, self.event_dim)

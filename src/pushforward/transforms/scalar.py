@@ -6,6 +6,7 @@ x. All-zero parameters give the identity.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from ..numerics import affine, spline
@@ -16,6 +17,11 @@ class Scalar(Configurable):
     """A strictly increasing map of one number, given ``num_params`` numbers; both directions return log-slopes."""
 
     num_params: int
+    inputs = 1  # numbers that networks read of a feature that such maps move
+
+    def read(self, x: Tensor) -> Tensor:
+        """What networks read of features that such maps move: ``(*batch, features)`` to the same times ``inputs``."""
+        return x
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         """z and log dz/dx, both of the shape of x."""
@@ -58,6 +64,60 @@ class Affine(Scalar):
     def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         mu, raw = params.unbind()
         return affine.inverse(z, mu, raw, self.limit)
+
+
+class Additive(Scalar):
+    """z = x - mu, of slope 1: the map of NICE, which keeps volumes.
+
+    Reference:
+        Dinh, Krueger, Bengio (2015), NICE, arXiv:1410.8516.
+    """
+
+    num_params = 1
+
+    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        return x - params[0], torch.zeros_like(x)
+
+    def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        return z + params[0], torch.zeros_like(z)
+
+
+class ScaleShift(Scalar):
+    r"""z = a x + b with a positive slope a, made from its parameter r in one of the ways in use.
+
+    ``"softplus"``: :math:`a = \log(1 + e^r)`, which grows like r;
+    ``"sigmoid"``: :math:`a = 2 \sigma(r)`, below 2; ``"tanh"``: :math:`\log a = \mathrm{limit}\,
+    \tanh(r / \mathrm{limit})`. All are 1 at r = 0; the first two have a small part of the identity, so that they stay
+    above 0. :class:`Affine` has an exponential with the clamp of this library.
+
+    Args:
+        slope: ``"softplus"``, ``"sigmoid"`` or ``"tanh"``.
+        limit: The bound of the log-slope with ``"tanh"``.
+
+    Raises:
+        ValueError: ``slope`` is unknown, or ``limit`` is not positive.
+
+    Reference:
+        Kingma, Dhariwal (2018), arXiv:1807.03039 (sigmoid); Ardizzone et al. (2019), arXiv:1907.02392 (tanh).
+    """
+
+    num_params = 2
+
+    def __init__(self, slope: str = "softplus", limit: float = 5.0) -> None:
+        super().__init__()
+        if slope not in affine.LOG_SLOPES:
+            raise ValueError(f"slope must be one of {', '.join(affine.LOG_SLOPES)}, got slope={slope!r}")
+        if not limit > 0:
+            raise ValueError(f"limit must be positive, got limit={limit}")
+        self.slope, self.limit = slope, limit
+
+    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        log_slope = affine.LOG_SLOPES[self.slope](params[1], self.limit)
+        return x * log_slope.exp() + params[0], log_slope
+
+    def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        log_slope = affine.LOG_SLOPES[self.slope](params[1], self.limit)
+        return (z - params[0]) * (-log_slope).exp(), -log_slope
 
 
 class Spline(Scalar):

@@ -1,0 +1,89 @@
+r"""Increasing polynomials on [-bound, bound], linear beyond with the slopes that they have at the ends.
+
+Bernstein polynomials of degree M in :math:`v = (x / \mathrm{bound} + 1) / 2` have the slope
+
+.. math:: \frac{dz}{dx} = \sum_{k=0}^{M-1} d_k \binom{M-1}{k} v^k (1 - v)^{M-1-k},\qquad d_k > 0
+
+between the least and the largest of their parameters d; sums of squares have, with :math:`u = x / \mathrm{bound}`,
+
+.. math:: \frac{dz}{dx} = \epsilon + \sum_k \Big(\sum_l a_{kl}\, u^l\Big)^2
+
+Parameters come first and are relative to the identity.
+
+Reference:
+    Sick, Hothorn, Dürr (2020), Deep transformation models, arXiv:2004.00464; Arpogaus et al. (2022), arXiv:2204.13939;
+    Jaini, Selby, Yu (2019), Sum-of-Squares Polynomial Flow, arXiv:1905.02325.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .spline import MIN_SLOPE, SLOPE_SHIFT
+
+
+class Bernstein(NamedTuple):
+    """The coefficients of the value, ``(M + 1, *shape)``, and of the slope, ``(M, *shape)``."""
+
+    values: Tensor
+    slopes: Tensor
+    bound: float
+
+
+def bernstein(params: Tensor, bound: float) -> Bernstein:
+    """From ``(M + 1, *shape)``: M slopes and the value at 0, about."""
+    degree = len(params) - 1
+    slopes = MIN_SLOPE + F.softplus(params[:-1] + SLOPE_SHIFT)
+    rises = slopes * (2 * bound / degree)
+    start = params[-1:] - 0.5 * rises.sum(0, keepdim=True)
+    return Bernstein(torch.cat([start, start + rises.cumsum(0)]), slopes, bound)
+
+
+def bernstein_value(x: Tensor, of: Bernstein) -> tuple[Tensor, Tensor]:
+    """z and log dz/dx, of the shape of x."""
+    v = x / (2 * of.bound) + 0.5
+    return _casteljau(of.values, v), _casteljau(of.slopes, v).log()
+
+
+def _casteljau(coefficients: Tensor, v: Tensor) -> Tensor:
+    """A Bernstein polynomial by repeated interpolation, which nothing cancels in."""
+    while len(coefficients) > 1:
+        coefficients = torch.lerp(coefficients[:-1], coefficients[1:], v)
+    return coefficients[0]
+
+
+class Squares(NamedTuple):
+    """The polynomials to be squared, highest power first, ``(degree + 1, polynomials, 1, *shape)``; the value at 0."""
+
+    coefficients: Tensor
+    shift: Tensor
+    bound: float
+
+
+def squares(params: Tensor, polynomials: int, bound: float) -> Squares:
+    """From ``(polynomials · (degree + 1) + 1, *shape)``: coefficients by falling powers, and the value at 0."""
+    start = (torch.arange(1.0, polynomials + 1, dtype=params.dtype, device=params.device)).sqrt()
+    start = start / start.square().sum().sqrt() * (1 - MIN_SLOPE) ** 0.5  # constants that differ, so that all take part
+    raw = params[:-1].unflatten(0, (-1, polynomials))
+    constants = raw[-1:] + start.view(1, -1, *[1] * (params.dim() - 1))
+    return Squares(torch.cat([raw[:-1], constants]).unsqueeze(2), params[-1], bound)
+
+
+def squares_value(x: Tensor, of: Squares, nodes: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """z and log dz/dx, of the shape of x; the integral by nodes of Gauss and Legendre for [0, 1], exact for it."""
+    u, column = x / of.bound, [-1] + [1] * x.dim()
+    density = _sum_of_squares(u * nodes.view(column), of.coefficients)  # (nodes, *shape)
+    slope = _sum_of_squares(u.unsqueeze(0), of.coefficients)[0]
+    mean = (weights.view(column) * density).sum(0)
+    return of.shift + x * (MIN_SLOPE + mean), (MIN_SLOPE + slope).log()
+
+
+def _sum_of_squares(u: Tensor, coefficients: Tensor) -> Tensor:
+    total, *others = coefficients
+    for coefficient in others:
+        total = total * u + coefficient
+    return (total * torch.ones_like(u)).square().sum(0)

@@ -1,0 +1,132 @@
+r"""Mixtures of sigmoids, through the logit (deep sigmoidal flows) or through the normal quantile (Gaussianization).
+
+With weights w that add up to one, slopes a > 0 and places m, the distribution function of a mixture of logistics and
+its log-odds are
+
+.. math:: y(x) = \sum_k w_k\, \sigma(a_k (x - m_k)),\qquad
+    t(x) = (1 - \epsilon) \log \frac{y(x)}{1 - y(x)} + \epsilon x
+
+t is linear far out, and the part :math:`\epsilon` of the identity keeps its slope positive between components that
+are far apart. Both y and 1 - y are computed up to a factor that keeps them from underflow, so t is right to rounding on
+the whole line.
+
+Parameters come first: K log-weights, K log-slopes, K places, all relative to a mixture that is about logistic, or
+normal; so with zeros the maps are close to the identity, and the components stand apart from each other.
+
+Reference:
+    Huang, Krueger, Lacoste, Courville (2018), Neural Autoregressive Flows, arXiv:1804.00779, equation 8;
+    Meng, Song, Song, Ermon (2020), Gaussianization Flows, arXiv:2003.01941.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from . import roots
+from .affine import soft_clamp
+
+LEAK = 1e-3  # epsilon
+LIMIT = 4.0  # of the log-slopes, about their start
+WEIGHT_LIMIT = 8.0  # of the log-weights: none underflows, so the sums below have a part that is not 0
+HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
+MIDDLE = 5.0  # of the quantiles: beyond, tails are written so that nothing cancels
+NEAR = 60.0  # log-odds whose probability is a number in single precision
+
+
+class Mixture(NamedTuple):
+    """Weights, slopes and places, each ``(K, *shape)``."""
+
+    weight: Tensor
+    slope: Tensor
+    place: Tensor
+
+
+def logistic(params: Tensor) -> Mixture:
+    """About the logistic distribution: a discretisation of what makes it from narrower ones,
+    sigma(x) = ∫ sigma((x - m) / s) sin(pi s) / (2 pi s (cosh m + cos pi s)) dm."""
+    K = len(params) // 3
+    step = 4 / math.sqrt(K)
+    scale = min(0.6 * step, 0.9) if K > 1 else 1.0
+    place = step * _centred(K, params)
+    return _mixture(params, -(place.cosh() + math.cos(math.pi * scale)).log(), scale, place)
+
+
+def normal(params: Tensor) -> Mixture:
+    """About the normal distribution: places with normal weights, and logistics that make up for the variance."""
+    K = len(params) // 3
+    step = 0.7 * math.sqrt(8 / K)
+    scale = 0.4 * step if K > 3 else math.sqrt(3 / K) / math.pi
+    place = step * _centred(K, params)
+    return _mixture(params, place.square() / -2 / max(1 - (math.pi * scale) ** 2 / 3, 1e-3), scale, place)
+
+
+def _centred(K: int, like: Tensor) -> Tensor:
+    return (torch.arange(K, dtype=like.dtype, device=like.device) - (K - 1) / 2).view(-1, *[1] * (like.dim() - 1))
+
+
+def _mixture(params: Tensor, log_weight: Tensor, scale: float, place: Tensor) -> Mixture:
+    raw_weight, raw_slope, raw_place = params.unflatten(0, (3, -1)).unbind()
+    slope = soft_clamp(raw_slope, LIMIT).exp() / scale
+    weight = (soft_clamp(raw_weight, WEIGHT_LIMIT) + log_weight).softmax(0)
+    return Mixture(weight, slope, place + raw_place)
+
+
+def log_odds(x: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor]:
+    """t and log dt/dx, of the shape of x."""
+    weight, slope, place = mixture
+    c = slope * (x - place)
+    low = c.detach().amax(0).clamp_max(0)  # log y is about low where x is below all components,
+    high = c.detach().amin(0).clamp_min(0)  # and log(1 - y) about -high where it is above all
+    small = torch.where(low < 0, c - low, torch.where(high > 0, high - c, 0.0)).exp()
+    up, down = c.sigmoid(), (-c).sigmoid()
+    up, down = torch.where(low < 0, small * down, up), torch.where(high > 0, small * up, down)
+    above, below = (weight * up).sum(0), (weight * down).sum(0)  # y exp(-low) and (1 - y) exp(high)
+    t = above.log() - below.log() + (low + high)
+    steepness = (weight * slope * up * down).sum(0) / (above * below)
+    return (1 - LEAK) * t + LEAK * x, ((1 - LEAK) * steepness + LEAK).log()
+
+
+def log_odds_inverse(t: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor]:
+    """x and log dx/dt, of the shape of t."""
+    weight, slope, place = (part.detach() for part in mixture)
+    slope = (1 - LEAK) * slope
+    each = (t.detach() + slope * place) / (slope + LEAK)  # where each component alone would have the log-odds t
+    ends = each.amin(0), each.amax(0)
+    return roots.invert(lambda x: log_odds(x, mixture), t, start=(weight * each).sum(0), bracket=ends)
+
+
+def quantile(t: Tensor) -> tuple[Tensor, Tensor]:
+    """The normal quantile z of log-odds t, and log dz/dt."""
+    with torch.no_grad():
+        size = t.abs()
+        near = -torch.special.ndtri((-size.clamp_max(NEAR)).sigmoid())
+        far = (2 * size - (4 * math.pi * size.clamp_min(NEAR)).log()).clamp_min(1).sqrt()
+        z = torch.where(size < NEAR, near, far).copysign(t)
+        for _ in range(2):
+            value, log_slope = quantile_inverse(z)
+            z = z - (value - t) * (-log_slope).exp()
+    for _ in range(2):  # with the derivatives of the root up to the third: see numerics/roots.py
+        value, log_slope = quantile_inverse(z)
+        z = z - (value - t) * (-log_slope).exp()
+    return z, -quantile_inverse(z)[1]
+
+
+def quantile_inverse(z: Tensor) -> tuple[Tensor, Tensor]:
+    r"""The log-odds t of a normal quantile z, and log dt/dz.
+
+    .. math:: t = \log \Phi(z) - \log \Phi(-z),\quad \frac{dt}{dz} = \frac{\phi(z)}{\Phi(z)\, \Phi(-z)}
+
+    Far out Mills' ratio stands for the last two factors, which would cancel.
+    """
+    middle, size = z.clamp(-MIDDLE, MIDDLE), z.abs().clamp_min(MIDDLE)
+    low, high = torch.special.log_ndtr(middle), torch.special.log_ndtr(-middle)
+    nearly_one = torch.log1p(-0.5 * torch.special.erfc(size * math.sqrt(0.5)))
+    mills = torch.special.erfcx(size * math.sqrt(0.5)).log() + 0.5 * math.log(math.pi / 2)  # of Phi(-size) / phi(size)
+    far = nearly_one + 0.5 * size.square() - mills + HALF_LOG_TWO_PI
+    central = z.abs() < MIDDLE
+    t = torch.where(central, low - high, torch.where(z < 0, -far, far))
+    return t, torch.where(central, -0.5 * middle.square() - HALF_LOG_TWO_PI - low - high, -nearly_one - mills)

@@ -1,0 +1,163 @@
+"""Scalar maps that are splines, besides the rational-quadratic :class:`~pushforward.transforms.Spline`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..numerics import piecewise
+from .scalar import Scalar
+
+Formula = Callable[[Tensor, Tensor, float, bool], tuple[Tensor, Tensor]]
+
+
+class LinearSpline(Scalar):
+    """Piecewise linear on [-bound, bound], of bins of one width.
+
+    Args:
+        bins: K, the number of bins; K parameters for each feature, the heights of the bins.
+        bound: Where the linear tails begin, which have the slopes of the outermost bins.
+
+    Raises:
+        ValueError: ``bins`` is below 2 or ``bound`` is not positive.
+
+    Reference:
+        Müller, McWilliams, Rousselle, Gross, Novák (2019), Neural Importance Sampling, arXiv:1808.03856.
+    """
+
+    def __init__(self, bins: int = 8, bound: float = 5.0) -> None:
+        super().__init__()
+        check_spline(bins, bound)
+        self.bins, self.bound, self.num_params = bins, float(bound), bins
+
+    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        return piecewise.linear(x, params, self.bound, False)
+
+    def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        return piecewise.linear(z, params, self.bound, True)
+
+
+class QuadraticSpline(Scalar):
+    """Piecewise quadratic on [-bound, bound], with a slope that is linear within each bin; the identity outside.
+
+    Args:
+        bins: K, the number of bins; 2K - 1 parameters for each feature: widths, and slopes at inner knots.
+        bound: Where the linear tails begin.
+
+    Raises:
+        ValueError: ``bins`` is below 2 or ``bound`` is not positive.
+
+    Reference:
+        Müller, McWilliams, Rousselle, Gross, Novák (2019), Neural Importance Sampling, arXiv:1808.03856.
+    """
+
+    def __init__(self, bins: int = 8, bound: float = 5.0) -> None:
+        super().__init__()
+        check_spline(bins, bound)
+        self.bins, self.bound, self.num_params = bins, float(bound), 2 * bins - 1
+
+    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        return piecewise.quadratic(x, params, self.bound, False)
+
+    def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        return piecewise.quadratic(z, params, self.bound, True)
+
+
+class CubicSpline(Scalar):
+    """Monotone cubic on [-bound, bound] with Steffen's slopes at inner knots, linear outside.
+
+    Its inverse is found by the root finder.
+
+    Args:
+        bins: K, the number of bins; 2K + 2 parameters for each feature: widths, heights and the slopes of the ends.
+        bound: Where the linear tails begin.
+
+    Raises:
+        ValueError: ``bins`` is below 2 or ``bound`` is not positive.
+
+    Reference:
+        Durkan, Bekasov, Murray, Papamakarios (2019), Cubic-Spline Flows, arXiv:1906.02145.
+    """
+
+    def __init__(self, bins: int = 8, bound: float = 5.0) -> None:
+        super().__init__()
+        check_spline(bins, bound)
+        self.bins, self.bound, self.num_params = bins, float(bound), 2 * bins + 2
+
+    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        return piecewise.cubic(x, params, self.bound, False)
+
+    def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        return piecewise.cubic(z, params, self.bound, True)
+
+
+class FreeSpline(Scalar):
+    """Rational-quadratic on [-bound, bound] with free slopes at the ends, with which it is linear outside.
+
+    Args:
+        bins: K, the number of bins; 3K + 1 parameters for each feature.
+        bound: Where the linear tails begin.
+
+    Raises:
+        ValueError: ``bins`` is below 2 or ``bound`` is not positive.
+
+    Reference:
+        Durkan, Bekasov, Murray, Papamakarios (2019), Neural Spline Flows, arXiv:1906.04032.
+    """
+
+    def __init__(self, bins: int = 8, bound: float = 5.0) -> None:
+        super().__init__()
+        check_spline(bins, bound)
+        self.bins, self.bound, self.num_params = bins, float(bound), 3 * bins + 1
+
+    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        return piecewise.free(x, params, self.bound, False)
+
+    def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        return piecewise.free(z, params, self.bound, True)
+
+
+class CircularSpline(Scalar):
+    """A turn of the circle [-bound, bound) and then a rational-quadratic spline with one slope where its ends meet.
+
+    Networks read the cosine and the sine of a feature, so that parameters are continuous around the circle. Numbers
+    outside stand for the points of the circle that they are on.
+
+    Args:
+        bins: K, the number of bins; 3K + 1 parameters for each feature, the last of which is the turn.
+        bound: Half of the period.
+
+    Raises:
+        ValueError: ``bins`` is below 2 or ``bound`` is not positive.
+
+    Reference:
+        Rezende et al. (2020), Normalizing Flows on Tori and Spheres, arXiv:2002.02428.
+    """
+
+    inputs = 2
+
+    def __init__(self, bins: int = 8, bound: float = math.pi) -> None:
+        super().__init__()
+        check_spline(bins, bound)
+        self.bins, self.bound, self.num_params = bins, float(bound), 3 * bins + 1
+
+    def read(self, x: Tensor) -> Tensor:
+        angle = x * (math.pi / self.bound)
+        return torch.stack([angle.cos(), angle.sin()], -1).flatten(-2)
+
+    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        return piecewise.circular(x, params, self.bound, False)
+
+    def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        return piecewise.circular(z, params, self.bound, True)
+
+
+def check_spline(bins: int, bound: float) -> None:
+    """ValueError: ``bins`` is below 2 or ``bound`` is not positive."""
+    if bins < 2:
+        raise ValueError(f"bins must be at least 2, got bins={bins}")
+    if not bound > 0:
+        raise ValueError(f"bound must be positive, got bound={bound}")

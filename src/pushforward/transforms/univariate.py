@@ -1,0 +1,44 @@
+"""A scalar map for every feature, whatever the others are."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..nets.mlp import MLP
+from .base import Transform
+from .scalar import Scalar
+
+
+class Univariate(Transform):
+    r"""z_j = h(x_j; theta_j(c)): every feature is moved for itself, given the context alone; the Jacobian is diagonal.
+
+    Args:
+        net: Gives the parameters from no inputs but the context: ``MLP(0, features, scalar.num_params)``, free
+            parameters where there is no context.
+        scalar: The scalar map that moves each feature.
+
+    Raises:
+        ValueError: ``net`` reads features, or gives another number of parameters than ``scalar`` takes.
+
+    Reference:
+        Meng, Song, Song, Ermon (2020), Gaussianization Flows, arXiv:2003.01941.
+    """
+
+    def __init__(self, net: MLP, scalar: Scalar) -> None:
+        super().__init__()
+        if net.inputs:
+            raise ValueError(f"net must read no features, but it reads {net.inputs}")
+        if net.num_params != scalar.num_params:
+            raise ValueError(f"net gives {net.num_params} parameters per feature, but scalar takes {scalar.num_params}")
+        self.net, self.scalar = net, scalar
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        z, log_slope = self.scalar(x, self._params(x, context))
+        return z, log_slope.sum(-1)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        x, log_slope = self.scalar.inverse(z, self._params(z, context))
+        return x, log_slope.sum(-1)
+
+    def _params(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return self.net(x[..., :0], context)  # type: ignore[no-any-return]
