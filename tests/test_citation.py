@@ -34,10 +34,14 @@ def test_every_paper_that_is_named_is_there_and_well_formed() -> None:
         (lambda: pf.realnvp(3, layers=2), {"dinh2015nice", "dinh2017density"}),
         (lambda: pf.nsf(3, layers=1), {"papamakarios2017masked", "germain2015made", "durkan2019neural", *PLU}),
         (lambda: pf.ffjord(3), {"chen2018neural", "grathwohl2019ffjord", "dormand1980family"}),
+        (
+            lambda: pf.tarflow((1, 2, 2), patch=1, width=8, inversion="blocks"),
+            {"papamakarios2017masked", "vaswani2017attention", "zhai2024normalizing", "liu2025accelerate"},
+        ),
         (lambda: transforms.QR(3), {"hoogeboom2019emerging"}),
         (lambda: transforms.Identity(), set()),
     ],
-    ids=["maf", "iaf", "realnvp", "nsf", "ffjord", "QR", "Identity"],
+    ids=["maf", "iaf", "realnvp", "nsf", "ffjord", "tarflow", "QR", "Identity"],
 )
 def test_a_model_cites_its_parts(flow, expected: set[str]) -> None:
     assert keys(flow()) == expected | set(ALWAYS)
@@ -50,6 +54,11 @@ def test_hutchinson_is_cited_where_he_is_used() -> None:
 def test_an_objective_cites_its_flow_and_its_estimator() -> None:
     objective = pf.ReverseKL(pf.realnvp(2, layers=1), lambda x: -x.square().sum(-1), estimator="path")
     assert {"dinh2017density", "roeder2017sticking"} <= keys(objective)
+
+
+def test_guidance_is_cited_where_it_is_trained() -> None:
+    flow = pf.tarflow((1, 2, 2), patch=1, width=8, context=2)
+    assert "ho2022classifier" in keys(pf.ForwardKL(flow, drop=0.1)) - keys(pf.ForwardKL(flow))
 
 
 def test_cite_prints() -> None:

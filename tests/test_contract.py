@@ -20,6 +20,7 @@ from pushforward import distributions as D
 from pushforward import transforms as T
 from pushforward.distributions.average import Average
 from pushforward.distributions.base import Density
+from pushforward.nets.attention import CausalTransformer
 from pushforward.nets.conv import ResidualConvNet
 from pushforward.nets.field import MLPField
 from pushforward.nets.graph import GraphMLP
@@ -97,6 +98,15 @@ def univariate(scalar: Callable[[], T.Scalar]) -> Callable[[int, int], T.Transfo
     def make(features: int, context: int) -> T.Transform:
         kind = scalar()
         return T.Univariate(MLP(0, features, kind.num_params, context=context, hidden=HIDDEN * bool(context)), kind)
+
+    return make
+
+
+def transformer(scalar: Callable[[], T.Scalar], **options: Any) -> Callable[[int, int], T.Transform]:
+    def make(features: int, context: int) -> T.Transform:
+        kind = scalar()
+        net = CausalTransformer(features, kind.num_params, context=context, layers=1, width=8, heads=2)
+        return T.Autoregressive(net, kind, **options)
 
     return make
 
@@ -200,6 +210,10 @@ TRANSFORMS: dict[str, Entry] = {
     "Univariate MonotonicNetwork": Entry(univariate(SCALARS["MonotonicNetwork"]), "diagonal", conditional=True),
     "Coupling DeepSigmoid": Entry(coupling(T.Half, SCALARS["DeepSigmoid"]), "triangular", conditional=True),
     "Coupling CircularSpline": Entry(coupling(T.Half, T.CircularSpline), "triangular", "circle", conditional=True),
+    "Autoregressive transformer": Entry(transformer(T.Affine), "triangular", conditional=True),
+    "Autoregressive transformer Spline": Entry(
+        transformer(T.Spline, inversion="blocks", block=2), "triangular", conditional=True
+    ),
     "Continuous dopri5": Entry(continuous(), "full", conditional=True, tolerance=1e-3),
     "Continuous fixed": Entry(
         continuous(solver="rk4", steps=2, trace="exact"), "full", conditional=True, tolerance=1e-3
@@ -254,6 +268,7 @@ IMAGES: dict[str, tuple[Callable[[int], T.Transform], tuple[int, int, int], str]
     "DCT": (lambda c: T.DCT(), (2, 3, 4), "full"),
     "AutoregressiveConv": (lambda c: T.AutoregressiveConv(2), (2, 3, 3), "triangular"),
     "EmergingConv": (lambda c: T.EmergingConv(2), (2, 3, 3), "full"),
+    "Patches": (lambda c: T.Patches((2, 4, 2), 2), (2, 4, 2), "diagonal"),
     "Squeeze": (lambda c: T.Squeeze(), (2, 4, 2), "diagonal"),
     "Coupling Channel": (image_coupling(T.Channel(3)), (3, 2, 2), "triangular"),
     "Coupling Checkerboard": (image_coupling(checkerboard, 1 - checkerboard.mask), (2, 2, 3), "triangular"),
@@ -279,6 +294,11 @@ IMAGE_RECIPES: dict[str, tuple[Callable[[int], pf.Flow], tuple[int, int, int]]] 
         (1, 4, 4),
     ),
     "realnvp images": (lambda c: pf.realnvp((1, 8, 8), context=c, layers=2, hidden=(4,)), (1, 8, 8)),
+    "tarflow": (lambda c: pf.tarflow((2, 4, 4), context=c, blocks=2, layers=1, width=8, heads=2), (2, 4, 4)),
+    "tarflow reversible": (
+        lambda c: pf.tarflow((1, 3, 6), context=c, patch=3, blocks=2, width=8, heads=2, bins=4, reversible=True),
+        (1, 3, 6),
+    ),
     "realnvp odd": (lambda c: pf.realnvp((2, 3, 5), context=c, layers=2, hidden=(4,)), (2, 3, 5)),
 }
 # Densities without a transform: a constructor that takes the context, and data on their support from normal numbers.
@@ -326,7 +346,7 @@ ONE_PASS: dict[str, Callable[[], tuple[Density, Tensor]]] = {  # densities in on
     },
     **{
         name: lambda name=name: (IMAGE_RECIPES[name][0](3), normal(6, *IMAGE_RECIPES[name][1]))
-        for name in ("glow", "realnvp images")
+        for name in ("glow", "realnvp images", "tarflow")
     },
     **{name: lambda name=name: (MODELS[name][0](3), MODELS[name][1](normal(6, 5))) for name in MODELS},
 }
@@ -336,7 +356,7 @@ NOT_TRANSFORMS = {
     *("Transform", "Elementwise", "Matrix"),  # abstract
     *(name.split()[0] for name in SCALARS),
     *("Scalar", "Affine", "Spline", "Split", "Half", "Alternate", "Channel", "Checkerboard"),  # parts
-    *("Dequantise", "VariationalDequantise"),  # random, and one-to-many: no bijection
+    *("Dequantise", "VariationalDequantise", "GaussianNoise"),  # random, and one-to-many: no bijection
     "StickBreaking",  # x has one feature more than z: tested on its own
 }
 

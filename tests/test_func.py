@@ -24,6 +24,7 @@ FLOWS: dict[str, Callable[[], pf.Flow]] = {
     "nsf coupling": lambda: pf.nsf(4, layers=2, hidden=(8, 8), bins=4, coupling=True),
     "realnvp of images": lambda: pf.realnvp((1, 2, 2), layers=2, hidden=(4,)),
     "glow": lambda: pf.glow((1, 2, 2), levels=1, steps=2, hidden=4),
+    "tarflow": lambda: pf.tarflow((1, 2, 4), blocks=2, layers=1, width=8, heads=2),
     "ffjord with steps": lambda: pf.Flow(Continuous(MLPField(4, hidden=(8, 8)), solver="rk4", steps=4), 4),
 }
 DIRECTIONS = ("forward", "inverse")

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from .recipes.tables import maf as maf
     from .recipes.tables import nsf as nsf
     from .recipes.tables import realnvp as realnvp
+    from .recipes.tarflow import tarflow as tarflow
     from .saving.checkpoint import load as load
     from .saving.checkpoint import save as save
     from .tables.density import TableDensity as TableDensity
@@ -80,6 +81,7 @@ _HOMES = {
     "plain": "transforms.seam",
     "realnvp": "recipes.tables",
     "save": "saving.checkpoint",
+    "tarflow": "recipes.tarflow",
 }
 _MODULES = (
     "diagnostics",

@@ -18,6 +18,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "AnyOrder": ("uria2014deep", "hoogeboom2022autoregressive", "strauss2021arbitrary"),
     "Autoregressive": ("papamakarios2017masked",),
     "BatchNorm": ("ioffe2015batch",),
+    "CausalTransformer": ("vaswani2017attention", "zhai2024normalizing"),
     "Channel": ("dinh2017density",),
     "Checkerboard": ("dinh2017density",),
     "Continuous": ("chen2018neural", "grathwohl2019ffjord"),
@@ -28,6 +29,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "EmergingConv": ("hoogeboom2019emerging",),
     "FlowMatching": ("lipman2023flow",),
     "FourierField": ("tancik2020fourier",),
+    "GaussianNoise": ("zhai2024normalizing",),
     "GIN": ("sorrenson2020disentanglement",),
     "GraphMLP": ("germain2015made", "wehenkel2021graphical"),
     "Haar": ("ardizzone2019guided",),
@@ -91,6 +93,10 @@ def _papers_of(module: nn.Module) -> Iterator[str]:
     yield from PARTS.get(name, ())
     if name == "Inverse" and type(getattr(module, "transform", None)).__name__ == "Autoregressive":
         yield "kingma2016improved"
+    if name == "Autoregressive" and getattr(module, "inversion", None) == "blocks":
+        yield "liu2025accelerate"
+    if name == "ForwardKL" and getattr(module, "drop", None):
+        yield "ho2022classifier"
     if name == "ReverseKL" and getattr(module, "estimator", None) == "path":
         yield "roeder2017sticking"
     if name == "Continuous":

@@ -76,6 +76,8 @@ def fit(
     levels: int | None = None,
     bits: int | None = None,
     scales: int | None = None,
+    patch: int | None = None,
+    noise: float | None = None,
     target: str | None = None,
     dim: int | None = None,
     support: str | None = None,
@@ -104,8 +106,8 @@ def fit(
         flow: auto (the default: of up to 3,000 rows an average of flows, Gaussians and mixtures, of more the better of
             nsf and a mixture), nsf (the best single density), nsf-coupling (quick to sample too), maf, iaf, realnvp,
             ffjord (slow, smooth), or gmm, a mixture of Gaussians; nsf-linear and maf-linear mix the columns, as suits
-            pixels. For images glow (the default where it can halve them), realnvp, or pixelcnn (the fewest
-            bits, slow to sample).
+            pixels. For images glow (the default where it can halve them), realnvp, tarflow (a transformer over patches),
+            or pixelcnn (slow to sample).
         members: Average so many flows, each trained without another part of the rows.
         objective: likelihood, or for ffjord also matching: many times quicker a step, and the same exact density after.
         layers: Layers of the flow, for glow on each scale; more fit better and run slower.
@@ -135,6 +137,9 @@ def fit(
         resize: For images: the side that each is brought to, or height,width.
         levels: For images: pixels hold whole numbers from 0 to this, less one [default: 256].
         bits: For images: keep the first so many of the 8 bits of every number.
+        patch: For tarflow: the side of its patches [default: up to 4, as long as there are 16].
+        noise: For tarflow: learn images with Gaussian noise of this standard deviation, where black is -1 and white 1:
+            0.05 costs bits and makes better samples, which are freed of it.
         scales: For glow: how often the image is halved [default: up to 3 times, from its size].
         target: Instead of a table, a log-density in Python, as module:function: it maps (n, D) to (n,), in nats.
         dim: D, how many numbers the target takes.
@@ -194,7 +199,7 @@ def fit(
         training=training,
     )
     size = None if resize is None else height_and_width("--resize", resize)
-    pixels = {"resize": size, "levels": levels, "bits": bits, "scales": scales}
+    pixels = {"resize": size, "levels": levels, "bits": bits, "scales": scales, "patch": patch, "noise": noise}
     if isinstance(place, Path) and is_images(place):
         console.result(fitting.fit_images(place, output, flow, options, pixels, console, typed()))
         return

@@ -118,6 +118,7 @@ def sample(
     given: Annotated[list[str] | None, Parameter(negative="")] = None,
     seed: Seed = 0,
     temperature: float = 1.0,
+    guidance: float = 0.0,
     check: str | None = None,
     privacy_check: Annotated[bool, Parameter(negative="")] = False,
     device: Device = "auto",
@@ -134,6 +135,7 @@ def sample(
         given: The value of a column, as in cut=Ideal: rows are drawn given it. May be repeated. Of images, as in
             class=3; without it, all classes in turn.
         temperature: Below 1, rows closer to the most typical ones; 1 samples the density itself.
+        guidance: Of a tarflow given classes: how far images go beyond what their class says; 0 samples the density.
         check: The table that the model was fitted to: says how well a classifier tells the rows from its held-out
             rows, and how near they come to its training rows.
         privacy_check: With --check: write nothing, and end with 1, where more of the rows than of the held-out ones
@@ -149,9 +151,9 @@ def sample(
     if not 0 < temperature < float("inf"):
         raise InputError(f"--temperature {temperature}: expected a positive number; 1 samples the density itself")
     opened = open_model(model, device)
-    choices = (
-        {} if check is None and not privacy_check else {"check": check and located(check), "private": privacy_check}
-    )
+    choices: dict[str, Any] = {"guidance": guidance} if guidance else {}
+    if check is not None or privacy_check:
+        choices |= {"check": check and located(check), "private": privacy_check}
     console.result(opened.sample_file(n, place, fixed, console, seed=seed, temperature=temperature, **choices))
 
 

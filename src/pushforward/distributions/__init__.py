@@ -18,6 +18,7 @@ from .conditional import Conditional as Conditional
 from .conditional import Gaussian as Gaussian
 from .conditional import Mixture as Mixture
 from .flow import Flow as Flow
+from .guidance import with_guidance as with_guidance
 from .guided import Guided as Guided
 from .levels import CategoricalLevels as CategoricalLevels
 from .levels import Levels as Levels

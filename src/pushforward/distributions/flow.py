@@ -14,6 +14,7 @@ from ..transforms.compose import Compose, plan
 from ..transforms.domain import domain
 from ..transforms.seam import compile_blocks
 from .base import Density, StandardNormal, _batch_of_draws, base_draw, base_log_prob
+from .guidance import denoised, with_guidance
 
 
 class Flow(Density):
@@ -102,10 +103,32 @@ class Flow(Density):
         generator: torch.Generator | None = None,
         temperature: float = 1.0,
         t: float | Tensor | None = None,
+        guidance: float = 0.0,
+        denoise: bool = False,
     ) -> Tensor:
-        """Draws of shape ``(*shape, *context batch, *event)``; ``temperature`` scales the base's noise."""
+        """Draws of shape ``(*shape, *context batch, *event)``.
+
+        Args:
+            shape: So many draws, for each context.
+            context: The context, if the flow takes one.
+            generator: Source of the randomness; PyTorch's own where it is None.
+            temperature: Scales the base's noise.
+            t: Of a continuous flow, the time whose density is drawn from.
+            guidance: How far draws go beyond what the context says, away from those without one; see
+                :func:`~pushforward.distributions.with_guidance`.
+            denoise: Take the noise away that a flow of noisy events begins with
+                (:class:`~pushforward.transforms.GaussianNoise`), by one step along the score of the flow itself.
+
+        Raises:
+            ValueError: ``guidance`` is asked of a flow without a context, ``denoise`` of one without noise, or ``t`` of
+                one that is not continuous.
+        """
         z, context = self._noise(shape, context, generator, temperature)
-        return self._map(t, z).generate(z, context)
+        transform = self._map(t, z)
+        if guidance:
+            self._check_guidance(guidance)
+            transform = with_guidance(self.transform if t is None else self.transform.at(t), guidance)
+        return denoised(self, transform, z, context) if denoise else transform.generate(z, context)
 
     @torch.no_grad()
     def path(self, x: Tensor, times: Sequence[float], context: Tensor | None = None) -> Tensor:
@@ -135,6 +158,12 @@ class Flow(Density):
         """
         compile_blocks(self.transform, **options)
         return self
+
+    def _check_guidance(self, guidance: float) -> None:
+        if not self.context_features:
+            raise ValueError(f"guidance={guidance} needs a context, but the flow was built with context=0")
+        if self.encoder is not None:
+            raise ValueError(f"guidance={guidance} is for contexts of numbers as they are, but the flow has an encoder")
 
     def _check_kinds(self, **given: Tensor | None) -> None:
         """Names the likely cause of an error of PyTorch; some flows accept other dtypes, so none is refused before."""

@@ -72,6 +72,7 @@ class Masked:
 
     def __init__(self, transform: Autoregressive, forward: AffineMap | SplineMap | None) -> None:
         self.transform, self.map = transform, forward
+        self.net: Any = transform.net  # a MADE, as make() says
 
     @classmethod
     def make(cls, transform: Transform, like: Tensor) -> Masked | None:
@@ -88,7 +89,7 @@ class Masked:
         transform, batch = self.transform, x.shape[:-1]
         if self.map is None:
             return transform(x, context)  # type: ignore[no-any-return]
-        net: MADE = transform.net
+        net: MADE = self.net
         parts = ((0, net.features, 1),)
         link = stack.Link(_shape(net), self.map, 0, 0)
         taken, back = transform.order, transform.back
@@ -102,7 +103,7 @@ class Masked:
         if torch.is_grad_enabled() and any(p.requires_grad for p in transform.scalar.parameters()):
             return transform.inverse(z, context)  # the steps give gradients to the network's parameters alone
         y, log_tail = self._untailed(planes(z))
-        x, log_slope = sequential(transform.net, context, batch).invert(y, self._inverse_map())
+        x, log_slope = sequential(self.net, context, batch).invert(y, self._inverse_map())
         logdet = (log_slope if log_tail is None else log_slope + log_tail).sum(0)
         return unplanes(_taken(x, transform.back, transform.order), batch), logdet.view(batch)
 
@@ -111,7 +112,7 @@ class Masked:
             return self.inverse(z, context)[0]
         transform, batch = self.transform, z.shape[:-1]
         y, _ = self._untailed(planes(z))
-        x = sequential(transform.net, context, batch).solve(y, self._inverse_map())
+        x = sequential(self.net, context, batch).solve(y, self._inverse_map())
         return unplanes(_taken(x, transform.back, transform.order), batch)
 
     def _untailed(self, z: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -29,7 +29,7 @@ from .formats import channels_first, resized
 from .held_out import fitting
 from .labelled import LabelledImages, numbered, one_hot, read_pictures
 from .options import ImageOptions
-from .sample import classes_of, sample_file
+from .sample import check_guidance, classes_of, sample_file
 from .score import score_file
 from .subject import ImageSubject
 
@@ -41,12 +41,14 @@ class ImageDensity(FittedDensity):
     an MNIST-style idx file. Models are saved as those of the shell, which read each other's.
 
     Args:
-        model: ``glow``, ``realnvp`` or ``pixelcnn``; ``auto`` takes glow where the images can be halved.
+        model: ``glow``, ``realnvp``, ``pixelcnn`` or ``tarflow``; ``auto`` takes glow where the images can be halved.
         levels: Pixels hold whole numbers from 0 to this, less one; 256 where it is None.
         bits: Keep the first so many of the 8 bits of every number.
         resize: The height and width that each image is brought to.
         given: ``("class",)`` to condition on the images' classes.
         scales: For glow, how often the image is halved.
+        patch, noise: For tarflow, the side of a patch, and the standard deviation of Gaussian noise on images in
+            [-1, 1]: for better samples, which are freed of it, at the cost of bits.
         layers, hidden: The model's layers, and the width of its hidden layers.
         steps, epochs, budget: How long to train: batches, passes over the images or seconds; at most one of them.
         batch_size, lr, patience, device: As in :func:`pushforward.fit`.
@@ -69,6 +71,8 @@ class ImageDensity(FittedDensity):
         resize: tuple[int, int] | None = None,
         given: Sequence[str] = (),
         scales: int | None = None,
+        patch: int | None = None,
+        noise: float | None = None,
         layers: int | None = None,
         hidden: Sequence[int] | None = None,
         steps: int | None = None,
@@ -85,6 +89,8 @@ class ImageDensity(FittedDensity):
             layers=layers,
             hidden=hidden,
             scales=scales,
+            patch=patch,
+            noise=noise,
             given=tuple(given),
             resize=resize,
             levels=levels,
@@ -158,17 +164,23 @@ class ImageDensity(FittedDensity):
         return float(self.score_samples(images, labels).mean())
 
     @arguments_not_flags()
-    def sample(self, n: int = 1, given: Any = None, random_state: int | None = None) -> NDArray[np.uint8]:
+    def sample(
+        self, n: int = 1, given: Any = None, random_state: int | None = None, guidance: float = 0.0
+    ) -> NDArray[np.uint8]:
         """New images, uint8 of shape ``(n, C, H, W)``; of the classes in turn where ``given`` does not name one.
 
+        Noise that a model was fitted with is taken away. With ``guidance``, images of a tarflow go beyond what their
+        class says, away from what all images say.
+
         Raises:
-            InputError: ``n`` is below 1, or the model does not know the class.
+            InputError: ``n`` is below 1, the model does not know the class, or was not fitted for guidance.
         """
         self._require_fit()
         if n < 1:
             raise InputError(f"n={n}: expected at least 1 image")
         seed = self.seed if random_state is None else random_state
-        return self.model(seed).sample(n, self.context(classes_of(self, n, dict(given or {})))).numpy()
+        context = self.context(classes_of(self, n, dict(given or {})))
+        return self.model(seed).sample(n, context, guidance=check_guidance(self, guidance)).numpy()
 
     @arguments_not_flags()
     def compare(self, other: ImageDensity, images: Any, labels: Any = None) -> dict[str, Any]:

@@ -34,7 +34,13 @@ if TYPE_CHECKING:
     from .density import ImageDensity
 
 BATCH, RATE = 64, 3e-3
-CLIP = {"glow": 1e4, "realnvp": 1e4, "pixelcnn": 5.0}  # a flow's gradients are large, a sum over all numbers
+CLIP = {
+    "glow": 1e4,
+    "realnvp": 1e4,
+    "pixelcnn": 5.0,
+    "tarflow": 1e4,
+}  # gradients of flows are large: sums over all numbers
+DROPPED = 0.1  # of the images of a tarflow are learnt without their class, for guidance
 QUANTILE_IMAGES = 2_000  # training images that percentiles are measured on
 KEPT_IMAGES, KEPT_NUMBERS, FEWEST = 1_000, 2**21, 16  # held-out images that are saved with the model, for reports
 
@@ -76,7 +82,7 @@ def fit_images(
         console.say(line)
     train, val = (Rows(part.images.float(), one_hot(part.labels, classes)) for part in (splits.train, splits.val))
     result = train_on(
-        ForwardKL(flow),
+        ForwardKL(flow, drop=DROPPED if name == "tarflow" and classes else 0.0),
         train,
         val,
         options.training,
@@ -196,6 +202,8 @@ def _flow(name: str, pictures: LabelledImages, levels: int, context: int, option
             scales=options.scales,
             layers=options.layers,
             hidden=options.hidden,
+            patch=options.patch,
+            noise=options.noise,
             seed=options.training.seed,
         )
     except ValueError as error:

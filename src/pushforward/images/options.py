@@ -13,9 +13,11 @@ class ImageOptions:
     """The choices of :class:`~pushforward.ImageDensity`; the shell's ``fit`` has a flag for each.
 
     Args:
-        flow: ``glow``, ``realnvp`` or ``pixelcnn``; ``auto`` chooses by the images' size.
+        flow: ``glow``, ``realnvp``, ``pixelcnn`` or ``tarflow``; ``auto`` chooses by the images' size.
         layers, hidden: The flow's layers, on each scale for glow, and the width of its hidden layers.
         scales: For glow, how often the image is halved.
+        patch: For tarflow, the side of a patch.
+        noise: For tarflow, Gaussian noise on images in [-1, 1], which samples are freed of.
         given: ``("class",)`` to condition on the images' classes.
         resize: The height and width that each image is brought to.
         levels: Pixels hold whole numbers from 0 to this, less one.
@@ -27,6 +29,8 @@ class ImageOptions:
     layers: int | None = None
     hidden: Sequence[int] | None = None
     scales: int | None = None
+    patch: int | None = None
+    noise: float | None = None
     given: Sequence[str] = ()
     resize: tuple[int, int] | None = None
     levels: int | None = None

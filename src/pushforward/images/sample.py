@@ -28,6 +28,7 @@ def sample_file(
     *,
     seed: int = 0,
     temperature: float = 1.0,
+    guidance: float = 0.0,
 ) -> dict[str, Any]:
     """Draws n images and writes them; returns a summary.
 
@@ -36,7 +37,7 @@ def sample_file(
     """
     check_output(output, (".png", ".npy", ".npz"))
     labels = classes_of(model, n, given)
-    images = model.model(seed).sample(n, model.context(labels), temperature)
+    images = model.model(seed).sample(n, model.context(labels), temperature, check_guidance(model, guidance))
     ending = output.suffix.lower()
     if ending == ".png":
         in_turn = bool(labels) and not given and 4 <= len(model.classes) <= 16
@@ -66,6 +67,20 @@ def classes_of(model: ImageDensity, n: int, given: dict[str, str]) -> list[str] 
             f"--given {GIVEN}={given[GIVEN]}: the model {model.called} knows the classes {listed(model.classes)}"
         )
     return [given[GIVEN]] * n
+
+
+def check_guidance(model: ImageDensity, guidance: float) -> float:
+    """The guidance, for a model that was fitted for it.
+
+    Raises:
+        InputError: it was not.
+    """
+    if guidance and (model.facts["summary"]["flow"] != "tarflow" or not model.classes):
+        raise InputError(
+            f"--guidance {guidance:g}: needs a tarflow that is conditioned on {GIVEN}, and {model.called} is a "
+            f"{model.facts['summary']['flow']}{'' if model.classes else ' without classes'}"
+        )
+    return guidance
 
 
 def _told(labels: list[str], given: dict[str, str]) -> str:

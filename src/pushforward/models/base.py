@@ -113,6 +113,7 @@ class FittedDensity(ABC):
         *,
         seed: int = 0,
         temperature: float = 1.0,
+        guidance: float = 0.0,
     ) -> dict[str, Any]:
         """``pushforward sample``: new rows, or images, in a file; returns a summary."""
 

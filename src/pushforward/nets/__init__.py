@@ -1,5 +1,7 @@
 """Parameter networks of transforms and densities, masked or plain, and fields of continuous flows."""
 
+from .attention import CausalTransformer as CausalTransformer
+from .attention import PositionNet as PositionNet
 from .conv import ConvNet as ConvNet
 from .conv import ResidualConvNet as ResidualConvNet
 from .encoders import DeepSet as DeepSet

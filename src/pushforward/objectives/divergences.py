@@ -83,15 +83,32 @@ class ForwardKL(Objective):
 
     Args:
         flow: The density that is trained.
+        drop: The share of the rows of a batch that are learnt without their context, with zeros in its place: what
+            ``flow.sample(..., guidance=...)`` needs to know.
+
+    Raises:
+        ValueError: ``drop`` is not in [0, 1), or not 0 for a flow without a context.
 
     Reference:
-        Lecture: "Forward KL for NF".
+        Lecture: "Forward KL for NF". With ``drop``: Ho, Salimans (2022), arXiv:2207.12598.
     """
 
     calls_flow = True
 
+    def __init__(self, flow: Density, *, drop: float = 0.0) -> None:
+        super().__init__(flow)
+        if not 0 <= drop < 1:
+            raise ValueError(f"drop must be in [0, 1), got drop={drop}")
+        if drop and not flow.context_features:
+            raise ValueError(f"drop={drop} needs a context, but the flow was built with context=0")
+        if drop and flow.encoder is not None:
+            raise ValueError(f"drop={drop} is for contexts that are numbers as they are, but the flow has an encoder")
+        self.drop = drop
+
     def forward(self, x: Tensor, context: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
         """The mean negative log-likelihood in nats, a scalar."""
+        if self.drop and context is not None:
+            context = context * (torch.rand_like(context[..., :1]) >= self.drop)
         return weighted_mean(self.held_out(x, context), weights)
 
     def held_out(self, x: Tensor, context: Tensor | None = None) -> Tensor:

@@ -16,7 +16,7 @@ from ..transforms.base import Transform
 from ..transforms.compose import Compose
 from ..transforms.convolution import Conv1x1
 from ..transforms.coupling import Coupling
-from ..transforms.dequantise import Dequantise, UnitLogit, VariationalDequantise
+from ..transforms.dequantise import Dequantise, GaussianNoise, UnitLogit, VariationalDequantise
 from ..transforms.multiscale import Multiscale, Squeeze, check_squeezes
 from ..transforms.normalization import ActNorm
 from ..transforms.reversible import Reversible
@@ -99,8 +99,10 @@ def pixels(
 ) -> Flow:
     """A flow of real-valued images as a model of images of whole numbers, whose preprocessing is part of it.
 
-    x is dequantised, scaled to [0, 1), and unbounded by a logit. ``log_prob`` is then a lower bound, with one draw of
-    the noise, of the log-probability of the discrete image: ``bits_per_dim(log_prob, shape, levels=1)``.
+    x is dequantised, scaled to [0, 1), and unbounded by a logit; or, where the flow adds Gaussian noise itself
+    (``pf.tarflow(..., noise=0.05)``), scaled to [-1, 1], which ``noise`` then refers to. ``log_prob`` is a lower bound,
+    with one draw of the noise, of the log-probability of the discrete image: ``bits_per_dim(log_prob, shape,
+    levels=1)``.
 
     Args:
         flow: The flow; its modules are shared, not copied.
@@ -115,6 +117,11 @@ def pixels(
     if dequantise not in ("uniform", "variational"):
         raise ValueError(f"dequantise must be 'uniform' or 'variational', got dequantise={dequantise!r}")
     shape = flow.event_shape
+    noisy, *rest = flow.transform if isinstance(flow.transform, Compose) else [flow.transform]
+    if isinstance(noisy, GaussianNoise):
+        parts: list[Transform] = [GaussianNoise(noisy.noise, levels), *rest]
+        sizes: dict[str, Any] = {"event_shape": shape, "context": flow.context_features}
+        return Flow(Compose(parts), flow.base, **sizes, encoder=flow.encoder)
     first = Dequantise(levels) if dequantise == "uniform" else VariationalDequantise(shape, levels, hidden)
     return flow.behind(first, *([] if alpha is None else [UnitLogit(alpha)]))
 

@@ -10,8 +10,9 @@ from ..distributions.base import Density
 from ..transforms.multiscale import possible_squeezes
 from . import images as zoo_images
 from . import tables as zoo
+from .tarflow import tarflow
 
-IMAGE_FLOWS = {"glow": (8, 64), "realnvp": (6, 32), "pixelcnn": (6, 32)}
+IMAGE_FLOWS = {"glow": (8, 64), "realnvp": (6, 32), "pixelcnn": (6, 32), "tarflow": (4, 96)}
 """For images: default number of layers and their width."""
 
 
@@ -24,6 +25,8 @@ def image_flow_by_name(
     scales: int | None = None,
     layers: int | None = None,
     hidden: Sequence[int] | None = None,
+    patch: int | None = None,
+    noise: float | None = None,
     seed: int = 0,
 ) -> Density:
     """A fresh model of images of whole numbers from 0 to levels - 1; the caller's random numbers are left alone.
@@ -34,8 +37,10 @@ def image_flow_by_name(
         levels: How many values a number has.
         context: Features of the context, 0 for none.
         scales: How often Glow halves the image; by default up to three times, as long as a side keeps 4 pixels.
-        layers: Glow's steps on each scale, RealNVP's layers, PixelCNN's residual blocks.
+        layers: Glow's steps on each scale, RealNVP's layers, PixelCNN's residual blocks, TarFlow's blocks.
         hidden: The one width of the networks.
+        patch: The side of TarFlow's patches; by default up to 4, as long as there are 16 of them.
+        noise: Of TarFlow, the standard deviation of Gaussian noise on images in [-1, 1]; by default uniform noise.
         seed: Of the weights.
 
     Raises:
@@ -45,6 +50,8 @@ def image_flow_by_name(
         raise ValueError(f"there is no image flow {name!r}; choose one of {', '.join(IMAGE_FLOWS)}")
     if scales is not None and name != "glow":
         raise ValueError(f"scales are chosen for glow only, but the flow is {name}")
+    if name != "tarflow" and (patch is not None or noise is not None):
+        raise ValueError(f"patch and noise are chosen for tarflow only, but the flow is {name}")
     if hidden is not None and len(hidden) != 1:
         raise ValueError(f"image flows have one width, as in hidden=64, got {','.join(map(str, hidden))}")
     depth, width = IMAGE_FLOWS[name]
@@ -57,6 +64,20 @@ def image_flow_by_name(
             return zoo_images.pixels(
                 zoo.realnvp(shape, context=context, layers=depth, hidden=(width, width)), levels=levels
             )
+        if name == "tarflow":
+            patch = default_patch(shape) if patch is None else patch
+            flow = tarflow(
+                shape,
+                patch=patch,
+                blocks=depth,
+                width=width,
+                heads=default_heads(width),
+                context=context,
+                noise=noise or 0.0,
+                bins=0 if noise else 8,
+                inner=0 if noise else width,
+            )
+            return zoo_images.pixels(flow, levels=levels)
         scales = default_scales(shape) if scales is None else scales
         flow = zoo_images.glow(shape, context=context, levels=scales, steps=depth, hidden=width)
         return zoo_images.pixels(flow, levels=levels)
@@ -71,3 +92,14 @@ def default_scales(shape: Sequence[int]) -> int:
     """How often Glow halves an image by default."""
     roomy = [times for times in (1, 2, 3) if times <= possible_squeezes(shape) and min(shape[1:]) >= 4 * 2**times]
     return max(roomy, default=1)
+
+
+def default_patch(shape: Sequence[int]) -> int:
+    """The side of a patch by default: up to 4, as long as there are 16 patches."""
+    _, height, width = shape
+    return max(p for p in (1, 2, 4) if not (height % p or width % p) and (p == 1 or height * width >= 16 * p * p))
+
+
+def default_heads(width: int) -> int:
+    """Heads of about 32 units."""
+    return max(heads for heads in range(1, max(width // 32, 1) + 1) if width % heads == 0)

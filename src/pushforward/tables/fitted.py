@@ -223,6 +223,8 @@ class FittedTable(FittedDensity):
     def sample_file(
         self, n: int, output: Location, given: dict[str, str], console: Console, **choices: Any
     ) -> dict[str, Any]:
+        if choices.pop("guidance", 0.0):
+            raise InputError("--guidance: is for images, and this is about a table")
         return sample_file(self, n, output, given, console, **choices)
 
     def impute_file(self, data: Location, output: Location, console: Console, **choices: Any) -> dict[str, Any]:

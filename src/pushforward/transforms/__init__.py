@@ -19,6 +19,7 @@ from .convolution import Conv1x1 as Conv1x1
 from .convolution import EmergingConv as EmergingConv
 from .coupling import Coupling as Coupling
 from .dequantise import Dequantise as Dequantise
+from .dequantise import GaussianNoise as GaussianNoise
 from .dequantise import UnitLogit as UnitLogit
 from .dequantise import VariationalDequantise as VariationalDequantise
 from .elementwise import Asinh as Asinh
@@ -47,6 +48,7 @@ from .multiscale import Squeeze as Squeeze
 from .normalization import ActNorm as ActNorm
 from .normalization import Standardize as Standardize
 from .normalization import Whiten as Whiten
+from .patches import Patches as Patches
 from .permutation import Diagonal as Diagonal
 from .permutation import Permutation as Permutation
 from .reversible import Reversible as Reversible

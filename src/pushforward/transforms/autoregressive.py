@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..nets.attention import PositionNet
 from ..nets.made import Masked
 from ..numerics import affine
 from .base import Transform
+from .positions import changes, solve
 from .scalar import Scalar
 
 
@@ -21,23 +23,27 @@ class Autoregressive(Transform):
     before it: the Jacobian's zeros are exactly the graph's, and g takes as many passes as the graph is deep.
 
     Args:
-        net: The masked network that gives the parameters: :class:`~pushforward.nets.MADE`, or a
-            :class:`~pushforward.nets.GraphMLP`.
+        net: The masked network that gives the parameters: :class:`~pushforward.nets.MADE`, a
+            :class:`~pushforward.nets.GraphMLP`, or a :class:`~pushforward.nets.CausalTransformer`.
         scalar: The scalar map that moves each feature.
         ordering: The order in which features are taken, a permutation of 0 … features-1; natural where not given.
-        inversion: ``"incremental"``, feature by feature; or, for very wide events and small batches, ``"jacobi"``:
+        inversion: ``"incremental"``, feature by feature, or position by position with a cache where the network is a
+            :class:`~pushforward.nets.CausalTransformer`; or, for very wide events and small batches, ``"jacobi"``:
             whole passes that update all features at once, x ← h⁻¹(z; theta(x)). After k passes the first k features
-            (stages of the graph) are exact, so so many passes suffice; they stop when no feature changes by more than
-            ``tolerance`` · max(1, abs(x)). With gradients the incremental way is taken.
+            (stages of the graph, positions) are exact, so so many passes suffice; they stop when no feature changes by more
+            than ``tolerance`` · max(1, abs(x)). Or, between both, ``"blocks"``: blocks of ``block`` positions one after
+            the other, each by Jacobi passes. With gradients the incremental way is taken.
         tolerance: When the Jacobi passes stop; 0 stops when nothing changes at all, which is exact.
+        block: Positions of a block.
         tails: Where :class:`LogTails` begin that follow at the end; none by default.
 
     Raises:
-        ValueError: ``ordering`` is no permutation of the network's features, ``inversion`` is unknown, or ``tails``
-            is not positive.
+        ValueError: ``ordering`` is no permutation of the network's features, ``inversion`` is unknown or not for this
+            network, ``block`` is below 1, or ``tails`` is not positive.
 
     Reference:
-        Papamakarios, Pavlakou, Murray (2017), arXiv:1705.07057. Lecture: "Gaussian autoregressive NF".
+        Papamakarios, Pavlakou, Murray (2017), arXiv:1705.07057; over positions: Zhai et al. (2024), arXiv:2412.06329;
+        in blocks: Liu, Qin (2025), arXiv:2505.12849. Lecture: "Gaussian autoregressive NF".
     """
 
     net: Any  # Any: what runs fast asks for more of it than a Masked has
@@ -46,17 +52,22 @@ class Autoregressive(Transform):
 
     def __init__(
         self,
-        net: Masked,
+        net: Masked | PositionNet,
         scalar: Scalar,
         ordering: Sequence[int] | None = None,
         *,
         inversion: str = "incremental",
         tolerance: float = 0.0,
         tails: float | None = None,
+        block: int = 16,
     ) -> None:
         super().__init__()
-        if inversion not in ("incremental", "jacobi"):
-            raise ValueError(f"inversion must be 'incremental' or 'jacobi', got inversion={inversion!r}")
+        if inversion not in ("incremental", "jacobi", "blocks"):
+            raise ValueError(f"inversion must be 'incremental', 'jacobi' or 'blocks', got inversion={inversion!r}")
+        if inversion == "blocks" and not isinstance(net, PositionNet):
+            raise ValueError(f"inversion='blocks' is for networks over positions, but net is a {type(net).__name__}")
+        if block < 1:
+            raise ValueError(f"block must be at least 1, got block={block}")
         if tails is not None and not tails > 0:
             raise ValueError(f"tails must be positive, got tails={tails}")
         if net.num_params != scalar.num_params:
@@ -66,7 +77,7 @@ class Autoregressive(Transform):
         if ordering is not None and sorted(int(j) for j in ordering) != list(range(net.features)):
             raise ValueError(f"ordering must be a permutation of 0 to {net.features - 1}, got {list(ordering)}")
         self.net, self.scalar = net, scalar
-        self.inversion, self.tolerance, self.tails = inversion, tolerance, tails
+        self.inversion, self.tolerance, self.tails, self.block = inversion, tolerance, tails, block
         order = None if ordering is None else torch.as_tensor(list(ordering))
         self.register_buffer("order", order, persistent=False)
         self.register_buffer("back", None if order is None else order.argsort(), persistent=False)
@@ -85,7 +96,12 @@ class Autoregressive(Transform):
         if self.tails is not None:
             z, log_tail = affine.inverse_log_tails(z, self.tails)
         jacobi = self.inversion == "jacobi" and not torch.is_grad_enabled()
-        x, log_slope = (self._by_passes if jacobi else self._by_feature)(z, context)
+        if isinstance(self.net, PositionNet):
+            sizes = {"incremental": 1, "jacobi": self.net.positions, "blocks": self.block}
+            size = 1 if torch.is_grad_enabled() else sizes[self.inversion]
+            x, log_slope = solve(self.net, self.scalar, z, context, size, self.tolerance)
+        else:
+            x, log_slope = (self._by_passes if jacobi else self._by_feature)(z, context)
         return reordered(x, self.back), (log_slope + log_tail).sum(-1)
 
     def _by_feature(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -102,8 +118,7 @@ class Autoregressive(Transform):
         for _ in self.net.stages():
             before = x
             x, log_slope = self.scalar.inverse(z, self._params(before, context))
-            change = (x - before).abs() > self.tolerance * x.abs().clamp_min(1)  # false for NaN: it changes no more
-            if not bool(change.any()):
+            if not bool(changes(before, x, self.tolerance).any()):
                 break
         return x, log_slope
 
@@ -111,7 +126,8 @@ class Autoregressive(Transform):
         return self.net(self.scalar.read(x), context)  # type: ignore[no-any-return]
 
     def extra_repr(self) -> str:
-        return f"one pass: forward (density); {len(self.net.stages())} steps: inverse (sampling)"
+        steps = self.net.positions if isinstance(self.net, PositionNet) else len(self.net.stages())
+        return f"one pass: forward (density); {steps} steps: inverse (sampling)"
 
 
 def reordered(x: Tensor, order: Tensor | None) -> Tensor:

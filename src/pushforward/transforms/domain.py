@@ -13,7 +13,7 @@ from . import elementwise as e
 from .base import Transform
 from .compose import Compose, Inverse
 from .constrained import Above, Below, Between, Blocks, Ordered, StickBreaking
-from .dequantise import Dequantise, UnitLogit, VariationalDequantise
+from .dequantise import Dequantise, GaussianNoise, UnitLogit, VariationalDequantise
 from .reversible import Reversible
 
 
@@ -118,6 +118,8 @@ def _own(part: Transform) -> Any:
     if isinstance(part, Between):
         return constraints.interval(part.low, part.low + part.width)
     if isinstance(part, Dequantise | VariationalDequantise):
+        return constraints.integer_interval(0, part.levels - 1)
+    if isinstance(part, GaussianNoise) and part.levels is not None:
         return constraints.integer_interval(0, part.levels - 1)
     if isinstance(part, Blocks | e.Columns):
         found = [_bounded(each) for each in part.maps]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..numerics.eager import eager
+from .autoregressive import Autoregressive
 from .base import Transform, sum_event
 from .compose import Compose
 from .coupling import Coupling
@@ -22,7 +23,9 @@ class Reversible(Transform):
 
     The backward pass goes through the parts in reverse order: each recovers its input from its output,
     :math:`x = g(z)`, and is run again under autodiff. A coupling needs one network pass for both, since the kept part
-    is the same before and after: about a third more time in all. Gradients of gradients are not available.
+    is the same before and after: about a third more time in all. An autoregressive transform, whose inverse is
+    sequential, keeps its input instead: one event, which is little beside the activations of its network. Gradients of
+    gradients are not available.
 
     Args:
         transforms: The transforms, in the order from data to noise.
@@ -74,24 +77,26 @@ class _Recompute(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, transforms: Sequence[Transform], x: Tensor, context: Tensor | None, *parameters: Tensor):
-        z, total = transforms[0](x, context)
-        for transform in transforms[1:]:
+        total, kept, z = x.new_zeros(()), [], x
+        for transform in transforms:
+            kept.append(z if isinstance(transform, Autoregressive) else None)
             z, logdet = transform(z, context)
             total = total + logdet
-        ctx.transforms = transforms
-        ctx.save_for_backward(z, context, *parameters)
-        return z, total.clone()
+        ctx.transforms, ctx.autocast = transforms, autocast_of(x)
+        ctx.save_for_backward(z, context, *kept, *parameters)
+        return z.clone() if z is x else z, total
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad_z: Tensor, grad_logdet: Tensor):
-        z, context, *parameters = ctx.saved_tensors
+        z, context, *rest = ctx.saved_tensors
+        kept, parameters = rest[: len(ctx.transforms)], rest[len(ctx.transforms) :]
         gradients: dict[Tensor, Tensor] = {}
-        for transform in reversed(ctx.transforms):
+        for transform, entered in zip(reversed(ctx.transforms), reversed(kept), strict=True):
             own = [p for p in transform.parameters() if p.requires_grad]
             given = [context] if context is not None and ctx.needs_input_grad[2] else []
-            with torch.enable_grad():
-                inputs, outputs, join = _rerun(transform, z, context)
+            with torch.enable_grad(), torch.autocast(**ctx.autocast):
+                inputs, outputs, join = _rerun(transform, z, context, entered)
             wanted = [*inputs, *own, *given]
             pairs = zip(outputs, (grad_z, grad_logdet), strict=True)
             outputs, grads = zip(*((value, grad) for value, grad in pairs if value.requires_grad), strict=True)
@@ -103,12 +108,22 @@ class _Recompute(torch.autograd.Function):
         return None, grad_z, gradients.get(context), *(gradients.get(p) for p in parameters)
 
 
-def _rerun(transform: Transform, z: Tensor, context: Tensor | None):
+def autocast_of(x: Tensor) -> dict[str, Any]:
+    """The mixed precision that is at work where x lies, as arguments of ``torch.autocast``."""
+    kind = x.device.type
+    return {
+        "device_type": kind,
+        "dtype": torch.get_autocast_dtype(kind),
+        "enabled": torch.is_autocast_enabled(kind),
+    }
+
+
+def _rerun(transform: Transform, z: Tensor, context: Tensor | None, entered: Tensor | None):
     """The inputs that gave z, as leaves; the outputs under autodiff; and what joins inputs to one tensor."""
     if isinstance(transform, Coupling):
         return _rerun_coupling(transform, z, context)
     with torch.no_grad():
-        x = transform.inverse(z, context)[0]
+        x = transform.inverse(z, context)[0] if entered is None else entered.detach()
     x.requires_grad_()
     return (x,), transform(x, context), lambda x: x
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from ...distributions.base import Density
 from ...distributions.flow import Flow
 from ...distributions.pixelcnn import PixelCNN
 from ...transforms.compose import Compose
+from ...transforms.dequantise import GaussianNoise
 from ...transforms.multiscale import Multiscale
 
 NUMBERS = 2**23  # that the largest activation of one pass may have
@@ -32,6 +34,7 @@ class ImageModel:
         self.flow, self.levels, self.seed = flow, levels, seed
         self.device = next(flow.parameters()).device
         self.exact = not isinstance(flow, Flow)
+        self.noisy = any(isinstance(module, GaussianNoise) for module in flow.modules())
 
     @torch.no_grad()
     def log_prob(self, images: Tensor, context: Tensor | None = None, draws: int = 1) -> Tensor:
@@ -53,14 +56,15 @@ class ImageModel:
         return bits_per_dim(log_prob, self.flow.event_shape, levels=1)
 
     @torch.no_grad()
-    def sample(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
-        """n images; with contexts, one for each."""
+    def sample(self, n: int, context: Tensor | None = None, temperature: float = 1.0, guidance: float = 0.0) -> Tensor:
+        """n images, without the noise that they were learnt with; with contexts, one for each."""
+        choices: dict[str, Any] = {} if self.exact else {"guidance": guidance, "denoise": self.noisy}
         generator = torch.Generator(self.device).manual_seed(self.seed)
         parts = []
         for start in range(0, n, size := self._size()):
             given = None if context is None else context[start : start + size].to(self.device)
             shape = (min(size, n - start),) if given is None else ()
-            parts.append(self.flow.sample(shape, given, generator=generator, temperature=temperature))
+            parts.append(self.flow.sample(shape, given, generator=generator, temperature=temperature, **choices))
         return self._whole(torch.cat(parts))
 
     @torch.no_grad()

@@ -1,0 +1,210 @@
+"""A causal transformer over positions: the parameters of each position from those before it, with a cache to go on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from operator import index
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..numerics.torch_internals import transformed
+from ..saving.config import Configurable
+from .cache import KeyValueCache
+from .made import MADE
+from .mlp import has_context
+
+
+class PositionNet(Configurable):
+    """A network over the positions of an event, each of ``size`` numbers, whose parameters can be had some positions at
+    a time: :meth:`begin` once, then :meth:`extend` with what the positions before the next ones hold, and
+    :meth:`params` of what that gives."""
+
+    positions: int
+    size: int
+    num_params: int
+    inputs = 1  # numbers that it reads of each number
+    inner: int  # 0 where the numbers of a position do not see each other
+
+    @property
+    def features(self) -> int:
+        """Numbers of an event."""
+        return self.positions * self.size
+
+    def begin(self, batch: int, context: Tensor | None, *, cached: bool) -> Any:
+        """What :meth:`extend` needs to know of a batch of events with contexts ``(batch, features)``."""
+        raise NotImplementedError
+
+    def extend(self, state: Any, previous: Tensor, start: int) -> Tensor:
+        """Units of the m positions from ``start`` on, given ``previous``, ``(batch, m, size)``: the numbers one
+        position earlier, 0 before the first."""
+        raise NotImplementedError
+
+    def params(self, units: Tensor, x: Tensor) -> Tensor:
+        """Parameters ``(num_params, batch, m, size)`` of positions with these units and numbers x, of which each number
+        sees those before it, if any."""
+        raise NotImplementedError
+
+    def params_of(self, number: int, units: Tensor, x: Tensor) -> Tensor:
+        """Those of one number of each position, ``(num_params, batch, m)``."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """``(*batch, features)`` and a context to ``(num_params, *batch, features)``."""
+        batch, n = x.shape[:-1], x.shape[:-1].numel()
+        rows = x.reshape(n, self.positions, self.size)
+        previous = F.pad(rows[:, :-1], (0, 0, 1, 0))
+        units = self.extend(self.begin(n, rows_of(context, batch), cached=False), previous, 0)
+        params = self.params(units, rows)
+        return params.reshape(self.num_params, *batch, self.features)
+
+
+class CausalTransformer(PositionNet):
+    r"""Pre-norm transformer whose output at position j sees the positions before j and the context; starts at zero.
+
+    .. math:: h_j = E x_{j-1} + p_j,\quad h \leftarrow h + \mathrm{Attention}(\mathrm{LN}_c(h)),\quad
+              h \leftarrow h + W_2\,\mathrm{gelu}(W_1 \mathrm{LN}_c(h)),\quad \theta_j = W\,\mathrm{LN}(h_j)
+
+    with learned positions p_j, x before the first position 0, and a context c that scales and shifts the normalised
+    units of every layer (adaptive norm). Layers that gave keys and values for earlier positions need not be run there
+    again: :meth:`extend` costs the arithmetic of the new positions and keeps O(positions · width) numbers for a layer.
+    Under ``torch.autocast`` it computes in the lower precision and gives the parameters in that of x.
+
+    Gradients of gradients outside ``torch.func`` need ``torch.nn.attention.sdpa_kernel(SDPBackend.MATH)``, because
+    PyTorch's quick attention has none.
+
+    Args:
+        positions: Positions of an event, in their natural order.
+        num_params: Parameters for each number.
+        size: Numbers at each position.
+        inner: Hidden units of a :class:`MADE` that gives the numbers of a position one after the other, with what the
+            layers say as its context; 0 for numbers that do not see each other, as in the paper.
+        context: Features of the context.
+        layers: Attention layers, each with a perceptron behind it.
+        width: Units of each position.
+        heads: Heads of each attention.
+
+    Raises:
+        ValueError: a size is below 1, or ``heads`` does not divide ``width``.
+
+    Reference:
+        Vaswani et al. (2017), arXiv:1706.03762; Zhai et al. (2024), Normalizing flows are capable generative models,
+        arXiv:2412.06329; Peebles, Xie (2023), arXiv:2212.09748 (adaptive norm).
+    """
+
+    def __init__(
+        self,
+        positions: int,
+        num_params: int,
+        *,
+        size: int = 1,
+        inner: int = 0,
+        context: int = 0,
+        layers: int = 2,
+        width: int = 64,
+        heads: int = 4,
+    ) -> None:
+        super().__init__()
+        sizes = {"positions": positions, "num_params": num_params, "size": size}
+        sizes |= {"layers": layers, "width": width, "heads": heads}
+        for name, value in sizes.items():
+            if index(value) < 1:
+                raise ValueError(f"{name} must be at least 1, got {name}={value}")
+        if width % heads:
+            raise ValueError(f"heads must divide width, got heads={heads} and width={width}")
+        self.positions, self.num_params, self.size, self.width, self.inner = positions, num_params, size, width, inner
+        self.enter = nn.Linear(size, width)
+        self.places = nn.Parameter(0.1 * torch.randn(positions, width))
+        self.blocks: Any = nn.ModuleList(AttentionBlock(width, heads, context) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        self.exit: Any
+        if inner:
+            self.exit = MADE(size, num_params, context=width, hidden=(inner,))
+        else:
+            self.exit = nn.Linear(width, size * num_params)
+            nn.init.zeros_(self.exit.weight)
+            nn.init.zeros_(self.exit.bias)
+        nn.init.normal_(self.enter.weight, std=size**-0.5)
+
+    def begin(self, batch: int, context: Tensor | None, *, cached: bool) -> tuple[Sequence[Any], KeyValueCache | None]:
+        """How the context turns the norms of each layer, and the cache."""
+        return [block.modulation(context) for block in self.blocks], KeyValueCache(self.positions) if cached else None
+
+    def extend(self, state: Any, previous: Tensor, start: int) -> Tensor:
+        modulations, cache = state
+        h = self.enter(previous) + self.places[start : start + previous.shape[1]]
+        for layer, (block, modulation) in enumerate(zip(self.blocks, modulations, strict=True)):
+            h = block(h, modulation, None if cache is None else cache.layer(layer), start)
+        return self.norm(h)  # type: ignore[no-any-return]
+
+    def params(self, units: Tensor, x: Tensor) -> Tensor:
+        if self.inner:
+            return self.exit(x, units).to(x.dtype)  # type: ignore[no-any-return]
+        return self.exit(units).to(x.dtype).unflatten(-1, (self.num_params, self.size)).movedim(-2, 0)  # type: ignore[no-any-return]
+
+    def params_of(self, number: int, units: Tensor, x: Tensor) -> Tensor:
+        (enter, start), (leave, end) = self.exit.layers()
+        h = F.relu(F.linear(x, enter, start) + F.linear(units, self.exit.context_weight))
+        own = slice(number * self.num_params, (number + 1) * self.num_params)
+        return F.linear(h, leave[own], end[own]).to(x.dtype).movedim(-1, 0)
+
+
+class AttentionBlock(nn.Module):
+    """Attention, then a perceptron, each on normalised units and added to what it reads."""
+
+    def __init__(self, width: int, heads: int, context: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
+        self.read = nn.Linear(width, 3 * width)
+        self.write = nn.Linear(width, width)
+        self.widen = nn.Linear(width, 4 * width)
+        self.narrow = nn.Linear(4 * width, width)
+        self.adapt = nn.Linear(context, 4 * width) if has_context(context) else None
+        if self.adapt is not None:
+            nn.init.zeros_(self.adapt.weight)
+            nn.init.zeros_(self.adapt.bias)
+
+    def modulation(self, context: Tensor | None) -> Sequence[Tensor] | None:
+        """Scales and shifts of both norms, ``(n, 1, width)`` each."""
+        return None if self.adapt is None or context is None else self.adapt(context).unsqueeze(-2).chunk(4, -1)
+
+    def forward(self, h: Tensor, modulation: Sequence[Tensor] | None, cache: Any, start: int) -> Tensor:
+        q, k, v = self.read(self._normed(0, h, modulation)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        if cache is not None:
+            k, v = cache.put(k, v, start)
+        h = h + self.write(attention(q, k, v, start).transpose(1, 2).flatten(-2))
+        return h + self.narrow(F.gelu(self.widen(self._normed(1, h, modulation))))
+
+    def _normed(self, which: int, h: Tensor, modulation: Sequence[Tensor] | None) -> Tensor:
+        h = self.norms[which](h)
+        return h if modulation is None else h * (1 + modulation[2 * which]) + modulation[2 * which + 1]
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, start: int) -> Tensor:
+    r""":math:`\mathrm{softmax}(q k^\top / \sqrt d)\, v` over the positions up to each query's own.
+
+    Args:
+        q: Queries of positions ``start`` and after, ``(n, heads, m, d)``.
+        k, v: Keys and values of all positions up to the last query's, ``(n, heads, start + m, d)``.
+        start: Position of the first query.
+    """
+    m, seen = q.shape[-2], k.shape[-2]
+    mask = None
+    if m > 1 and start:
+        mask = torch.ones(m, seen, dtype=torch.bool, device=q.device).tril(start)
+    if not transformed():
+        return F.scaled_dot_product_attention(q, k, v, mask, is_causal=m > 1 and not start)
+    scores = q @ k.mT / math.sqrt(q.shape[-1])
+    hidden = torch.ones(m, seen, dtype=torch.bool, device=q.device).triu(start + 1)
+    return scores.masked_fill(hidden, -math.inf).softmax(-1) @ v
+
+
+def rows_of(context: Tensor | None, batch: Sequence[int]) -> Tensor | None:
+    """A context that broadcasts to a batch shape as ``(n, features)``."""
+    if context is None:
+        return None
+    return context.expand(*batch, context.shape[-1]).reshape(math.prod(batch), context.shape[-1])
