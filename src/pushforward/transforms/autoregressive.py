@@ -30,9 +30,9 @@ class Autoregressive(Transform):
         inversion: ``"incremental"``, feature by feature, or position by position with a cache where the network is a
             :class:`~pushforward.nets.CausalTransformer`; or, for very wide events and small batches, ``"jacobi"``:
             whole passes that update all features at once, x ← h⁻¹(z; theta(x)). After k passes the first k features
-            (stages of the graph, positions) are exact, so so many passes suffice; they stop when no feature changes by more
-            than ``tolerance`` · max(1, abs(x)). Or, between both, ``"blocks"``: blocks of ``block`` positions one after
-            the other, each by Jacobi passes. With gradients the incremental way is taken.
+            (stages of the graph, positions) are exact, so so many passes suffice; they stop when no feature changes by
+            more than ``tolerance`` · max(1, abs(x)). Or, between both, ``"blocks"``: blocks of ``block`` positions one
+            after the other, each by Jacobi passes. With gradients the incremental way is taken.
         tolerance: When the Jacobi passes stop; 0 stops when nothing changes at all, which is exact.
         block: Positions of a block.
         tails: Where :class:`LogTails` begin that follow at the end; none by default.
