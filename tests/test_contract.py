@@ -145,6 +145,13 @@ SCALARS: dict[str, Callable[[], T.Scalar]] = {
 }
 
 
+def angles_first(features: int, context: int) -> T.Transform:
+    if features == 1:
+        return coupling(T.Half, T.Affine)(features, context)
+    angles, others = autoregressive(T.Affine)(1, context), autoregressive(T.Affine)(features - 1, context + 2)
+    return T.AnglesFirst(angles, others, [1], features)
+
+
 def order(features: int) -> list[int]:
     return torch.randperm(features, generator=torch.Generator().manual_seed(3)).tolist()
 
@@ -174,6 +181,11 @@ TRANSFORMS: dict[str, Entry] = {
     "Between": Entry(lambda m, c: T.Between(-1.0, 2.0), "diagonal", "unit"),
     "Ordered": Entry(lambda m, c: T.Ordered(), "triangular", "increasing"),
     "Blocks": Entry(lambda m, c: T.Blocks([T.Asinh()] + [T.Tanh()] * (m > 1), [1] + [m - 1] * (m > 1)), "diagonal"),
+    "Circle": Entry(lambda m, c: T.Circle(-2.0, 1.5), "diagonal", "symmetric"),
+    "Polytope": Entry(
+        lambda m, c: T.Polytope(torch.cat([torch.eye(m), -torch.eye(m)]), [1.0] * m + [0.0] * m), "full", "unit"
+    ),
+    "AnglesFirst": Entry(angles_first, "triangular", conditional=True),
     "Diagonal": Entry(lambda m, c: T.Diagonal(m), "diagonal"),
     "Permutation": Entry(lambda m, c: T.Permutation(order(m)), "diagonal"),
     "Linear": Entry(lambda m, c: T.Linear(m), "full"),
@@ -358,6 +370,9 @@ NOT_TRANSFORMS = {
     *("Scalar", "Affine", "Spline", "Split", "Half", "Alternate", "Channel", "Checkerboard"),  # parts
     *("Dequantise", "VariationalDequantise", "GaussianNoise"),  # random, and one-to-many: no bijection
     "StickBreaking",  # x has one feature more than z: tested on its own
+    *("Dequantise", "VariationalDequantise"),  # random, and one-to-many: no bijection
+    *("StickBreaking", "Sphere"),  # x has one feature more than z: tested on their own
+    *("LowerCholesky", "PositiveDefinite", "UnitCholesky", "Correlation"),  # likewise
 }
 
 

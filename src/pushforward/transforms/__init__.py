@@ -4,6 +4,8 @@ from .autoregressive import Autoregressive as Autoregressive
 from .base import Transform as Transform
 from .batch_norm import BatchNorm as BatchNorm
 from .batch_norm import running_statistics as running_statistics
+from .circle import AnglesFirst as AnglesFirst
+from .circle import Circle as Circle
 from .compose import Compose as Compose
 from .compose import Inverse as Inverse
 from .constrained import Above as Above
@@ -43,6 +45,10 @@ from .linear import Linear as Linear
 from .linear import Matrix as Matrix
 from .linear import Triangular as Triangular
 from .marginals import Marginals as Marginals
+from .matrices import Correlation as Correlation
+from .matrices import LowerCholesky as LowerCholesky
+from .matrices import PositiveDefinite as PositiveDefinite
+from .matrices import UnitCholesky as UnitCholesky
 from .multiscale import Multiscale as Multiscale
 from .multiscale import Squeeze as Squeeze
 from .normalization import ActNorm as ActNorm
@@ -67,6 +73,8 @@ from .scalar_splines import CubicSpline as CubicSpline
 from .scalar_splines import FreeSpline as FreeSpline
 from .scalar_splines import LinearSpline as LinearSpline
 from .scalar_splines import QuadraticSpline as QuadraticSpline
+from .sphere import Polytope as Polytope
+from .sphere import Sphere as Sphere
 from .splits import Alternate as Alternate
 from .splits import Channel as Channel
 from .splits import Checkerboard as Checkerboard

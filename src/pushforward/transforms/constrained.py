@@ -1,5 +1,7 @@
 """Bijections between constrained events and the whole space: bounds, ordered rows, the simplex, blocks of a row.
 
+Matrices and spheres have charts of their own next door (``matrices.py``, ``sphere.py``).
+
 All run from data to noise: x obeys the constraint, z is free. :func:`support` builds one from
 ``torch.distributions.constraints``.
 """
@@ -17,6 +19,14 @@ from torch.distributions import constraints
 
 from .base import Transform
 from .elementwise import Elementwise, Identity, Log
+from .matrices import LowerCholesky, MatrixChart, PositiveDefinite, UnitCholesky
+from .sphere import Sphere
+
+MATRICES: dict[Any, type[MatrixChart]] = {
+    constraints.positive_definite: PositiveDefinite,
+    constraints.lower_cholesky: LowerCholesky,
+    constraints.corr_cholesky: UnitCholesky,
+}
 
 
 class Above(Elementwise):
@@ -184,7 +194,8 @@ def support(*blocks: tuple[Any, int]) -> Blocks:
             transform of rows, :class:`Ordered` for one) and its number of features.
 
     Returns:
-        The transform from data to noise; a simplex of K features has K - 1 in the noise.
+        The transform from data to noise. A simplex of K features has K - 1 in the noise; matrices of n rows stand as
+        n^2 features, row after row, of which the lower triangle is free.
 
     Raises:
         ValueError: a constraint has no map here, or a size does not fit it.
@@ -195,17 +206,27 @@ def support(*blocks: tuple[Any, int]) -> Blocks:
         >>> supported.inverse(torch.zeros(5))[0]
         tensor([0.0000, 1.0000, 1.0000, 1.0000, 0.5000])
     """
-    maps = [_from_constraint(constraint) for constraint, _ in blocks]
+    maps = [_from_constraint(constraint, size) for constraint, size in blocks]
     sizes = [size for _, size in blocks]
-    noise_sizes = [size - isinstance(part, StickBreaking) for part, size in zip(maps, sizes, strict=True)]
+    noise_sizes = [_free(part, size) for part, size in zip(maps, sizes, strict=True)]
     return Blocks(maps, sizes, noise_sizes)
 
 
-def _from_constraint(constraint: Any) -> Transform:
+def _free(part: Transform, size: int) -> int:
+    """How many numbers of z a block has that has so many of x."""
+    if isinstance(part, MatrixChart | Sphere):
+        expected = part.n**2 if isinstance(part, MatrixChart) else part.n
+        if size != expected:
+            raise ValueError(f"{type(part).__name__}({part.n}) takes {expected} features, but its block has {size}")
+        return part.free
+    return size - isinstance(part, StickBreaking)
+
+
+def _from_constraint(constraint: Any, size: int) -> Transform:
     if isinstance(constraint, Transform):
         return constraint
     if isinstance(constraint, constraints.independent):
-        return _from_constraint(constraint.base_constraint)
+        return _from_constraint(constraint.base_constraint, size)
     if constraint is constraints.real:
         return Identity()
     if constraint is constraints.simplex:
@@ -214,6 +235,11 @@ def _from_constraint(constraint: Any) -> Transform:
         return Log()
     if constraint is constraints.unit_interval:
         return Between(0.0, 1.0)
+    for kind, chart in MATRICES.items():
+        if constraint is kind:
+            if math.isqrt(size) ** 2 != size:
+                raise ValueError(f"a matrix of n rows has n^2 features, but the block of {constraint} has {size}")
+            return chart(math.isqrt(size))
     kinds = type(constraints.greater_than(0.0)), type(constraints.greater_than_eq(0.0))
     if isinstance(constraint, kinds):
         return Above(float(constraint.lower_bound))
@@ -223,5 +249,6 @@ def _from_constraint(constraint: Any) -> Transform:
         return Between(float(constraint.lower_bound), float(constraint.upper_bound))
     raise ValueError(
         f"no map to the constraint {constraint}: there are maps to real, positive, nonnegative, greater_than, "
-        "less_than, interval, unit_interval and simplex, to Ordered(), and you can give a transform of rows of your own"
+        "less_than, interval, unit_interval, simplex, positive_definite, lower_cholesky and corr_cholesky; there are "
+        "Ordered(), Circle(low, high), Sphere(n), Correlation(n) and Polytope(A, b), or give a transform of your own"
     )

@@ -11,10 +11,13 @@ from torch.distributions import constraints
 
 from . import elementwise as e
 from .base import Transform
+from .circle import Circle
 from .compose import Compose, Inverse
 from .constrained import Above, Below, Between, Blocks, Ordered, StickBreaking
 from .dequantise import Dequantise, GaussianNoise, UnitLogit, VariationalDequantise
+from .matrices import Correlation, LowerCholesky, MatrixChart, UnitCholesky
 from .reversible import Reversible
+from .sphere import Polytope, Sphere
 
 
 class Increasing(constraints.Constraint):
@@ -24,6 +27,52 @@ class Increasing(constraints.Constraint):
 
     def check(self, value: Tensor) -> Tensor:
         return (value.diff(dim=-1) > 0).all(-1)
+
+
+class Matrices(constraints.Constraint):
+    """Rows that hold a matrix, row after row, in the domain of a chart.
+
+    Args:
+        chart: The chart.
+    """
+
+    event_dim = 1  # type: ignore[assignment]
+
+    def __init__(self, chart: MatrixChart) -> None:
+        kinds = {LowerCholesky: constraints.lower_cholesky, UnitCholesky: constraints.corr_cholesky}
+        self.n, self.unit = chart.n, isinstance(chart, Correlation)
+        self.kind: Any = kinds.get(type(chart), constraints.positive_definite)
+
+    def check(self, value: Tensor) -> Tensor:
+        matrix = value.unflatten(-1, (self.n, self.n))
+        found = self.kind.check(matrix)
+        ones = (matrix.diagonal(dim1=-2, dim2=-1) - 1).abs() < 1e-4
+        return found & ones.all(-1) if self.unit else found  # type: ignore[no-any-return]
+
+
+class OnSphere(constraints.Constraint):
+    """Rows of norm 1."""
+
+    event_dim = 1  # type: ignore[assignment]
+
+    def check(self, value: Tensor) -> Tensor:
+        return (value.norm(dim=-1) - 1).abs() < 1e-4
+
+
+class Inside(constraints.Constraint):
+    """Rows inside a polytope.
+
+    Args:
+        polytope: Its chart.
+    """
+
+    event_dim = 1  # type: ignore[assignment]
+
+    def __init__(self, polytope: Polytope) -> None:
+        self.polytope = polytope
+
+    def check(self, value: Tensor) -> Tensor:
+        return self.polytope.gauge(self.polytope.away(value))[..., 0] < 1
 
 
 SYMMETRIC = constraints.interval(-1.0, 1.0)
@@ -117,6 +166,14 @@ def _own(part: Transform) -> Any:
         return constraints.less_than(part.high)
     if isinstance(part, Between):
         return constraints.interval(part.low, part.low + part.width)
+    if isinstance(part, Circle):
+        return constraints.interval(part.low, part.high)
+    if isinstance(part, MatrixChart):
+        return Matrices(part)
+    if isinstance(part, Sphere):
+        return OnSphere()
+    if isinstance(part, Polytope):
+        return Inside(part)
     if isinstance(part, Dequantise | VariationalDequantise):
         return constraints.integer_interval(0, part.levels - 1)
     if isinstance(part, GaussianNoise) and part.levels is not None:
