@@ -53,10 +53,7 @@ class Importance:
             generator: Source of the randomness.
         """
         n = max(1, round(self.ess)) if n is None else n
-        cumulative = self.log_weights.double().softmax(0).cumsum(0)
-        start = torch.rand((), generator=generator, dtype=cumulative.dtype, device=cumulative.device)
-        points = (torch.arange(n, dtype=cumulative.dtype, device=cumulative.device) + start) / n
-        return self.draws[torch.searchsorted(cumulative, points).clamp(max=len(self.draws) - 1)]
+        return self.draws[systematic(self.log_weights, n, generator)]
 
     def summary(self) -> dict[str, float | int | bool | str | None]:
         """The numbers and the sentence, without the draws, as JSON can hold them: None for what is not finite."""
@@ -180,6 +177,14 @@ def _verdict(n: int, ess: float, k: float, missed: float, unseen: float) -> tupl
     close = "The flow is close to the target" if ess > 0.5 * n and k <= 0.5 else "Usable with its weights"
     modes = "missed modes were not searched for" if math.isnan(missed) else "no missed mode was found"
     return True, f"{close}: {ess:.0f} effective draws of {n}, k-hat {k:.2f}, {modes}."
+
+
+def systematic(log_weights: Tensor, n: int, generator: torch.Generator | None = None) -> Tensor:
+    """n places in proportion to the weights, ascending, by systematic resampling."""
+    cumulative = log_weights.double().softmax(0).cumsum(0)
+    start = torch.rand((), generator=generator, dtype=cumulative.dtype, device=cumulative.device)
+    points = (torch.arange(n, dtype=cumulative.dtype, device=cumulative.device) + start) / n
+    return torch.searchsorted(cumulative, points).clamp(max=len(log_weights) - 1)
 
 
 def bits_per_dim(log_prob: Tensor, shape: Sequence[int], levels: int = 256) -> Tensor:

@@ -1,0 +1,104 @@
+"""Hamiltonian Monte Carlo in the space of the noise, where a fitted flow makes the target nearly N(0, I)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+ACCEPTANCE, LENGTH = 0.8, 1.5  # what the step size is adapted to; of a trajectory, a quarter of the period of N(0, I)
+MOST_LEAPS = 10  # of a trajectory: where steps have to be small, shorter ones are the cheaper way to the same
+
+Latent = Callable[[Tensor], tuple[Tensor, Tensor]]  # from z to x and the height: log pi~(g(z)) + log|det J_g(z)|
+
+
+def hmc(
+    latent: Latent, z: Tensor, length: int, warmup: int, generator: torch.Generator | None = None
+) -> tuple[Tensor, float]:
+    r"""Draws of the target by leapfrog steps of z, with an identity mass; all chains take each step together.
+
+    .. math:: H(z, p) = -\log\tilde\pi(g(z)) - \log|\det J_g(z)| + \tfrac12 \lVert p \rVert^2
+
+    The step size is adapted while warming up, by all chains together, to an acceptance of 0.8; the number of steps is
+    random.
+
+    Args:
+        latent: From z ``(chains, *event)`` to x and the height, ``(chains,)``.
+        z: Where the chains start.
+        length: Draws to keep of each chain.
+        warmup: Draws to leave out before.
+        generator: Source of the randomness.
+
+    Returns:
+        The draws x, ``(chains, length, *event of x)``, and the mean probability of acceptance.
+
+    Reference:
+        Hoffman et al. (2019), NeuTra-lizing bad geometry in Hamiltonian Monte Carlo using neural transport,
+        arXiv:1903.03704; Hoffman, Gelman (2014), The No-U-Turn sampler, arXiv:1111.4246 (the adaptation).
+    """
+    x, height, slope = _with_slope(latent, z)
+    step, kept, accepted = _StepSize(0.5 * z[0].numel() ** -0.25), [], 0.0
+    for i in range(warmup + length):
+        size = step.now if i < warmup else step.average
+        leaps = max(1, round(float(torch.rand((), generator=generator, device=z.device)) * 2 * LENGTH / size))
+        momentum = torch.randn(z.shape, generator=generator, dtype=z.dtype, device=z.device)
+        proposal = _leapfrog(latent, z, momentum, slope, size, min(leaps, MOST_LEAPS))
+        gain = proposal[2] - _kinetic(proposal[1]) - height + _kinetic(momentum)
+        chance = gain.nan_to_num(-math.inf, -math.inf, -math.inf).exp().clamp(max=1.0)
+        taken = torch.rand(chance.shape, generator=generator, dtype=z.dtype, device=z.device) < chance
+        z, x, slope = (
+            torch.where(taken.view(-1, *[1] * (old.dim() - 1)), new, old)
+            for new, old in ((proposal[0], z), (proposal[3], x), (proposal[4], slope))
+        )
+        height = torch.where(taken, proposal[2], height)
+        if i < warmup:
+            step.adapt(float(chance.mean()))
+        else:
+            kept.append(x)
+            accepted += float(chance.mean()) / length
+    return torch.stack(kept, 1), accepted
+
+
+def _leapfrog(
+    latent: Latent, z: Tensor, momentum: Tensor, slope: Tensor, size: float, leaps: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """z, momentum, height, x and slope at the end of a trajectory."""
+    momentum = momentum + 0.5 * size * slope
+    for leap in range(leaps):
+        z = z + size * momentum
+        x, height, slope = _with_slope(latent, z)
+        momentum = momentum + (size if leap < leaps - 1 else 0.5 * size) * slope
+    return z, momentum, height, x, slope
+
+
+def _with_slope(latent: Latent, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """x, the height and its gradient; a height that is no number is -inf, and a gradient that is none 0."""
+    with torch.enable_grad():
+        z = z.detach().requires_grad_()
+        x, height = latent(z)
+        (slope,) = torch.autograd.grad(height.sum(), z)
+    height = torch.where(height < math.inf, height, -math.inf).detach()
+    return x.detach(), height, slope.nan_to_num(0.0, 0.0, 0.0)
+
+
+def _kinetic(momentum: Tensor) -> Tensor:
+    return 0.5 * momentum.flatten(1).square().sum(1)
+
+
+class _StepSize:
+    """Dual averaging of the logarithm of the step size (Hoffman, Gelman 2014, section 3.2)."""
+
+    def __init__(self, first: float) -> None:
+        self.now = self.average = first
+        self.centre, self.off, self.count = math.log(10 * first), 0.0, 0
+
+    def adapt(self, acceptance: float) -> None:
+        self.count += 1
+        t = self.count
+        self.off += (ACCEPTANCE - acceptance - self.off) / (t + 10)
+        log_size = min(self.centre - math.sqrt(t) / 0.05 * self.off, math.log(LENGTH))
+        weight = t**-0.75
+        self.average = math.exp(weight * log_size + (1 - weight) * math.log(self.average))
+        self.now = math.exp(log_size)
