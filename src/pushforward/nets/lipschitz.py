@@ -1,0 +1,118 @@
+"""A perceptron that is a contraction: what a residual flow adds to the identity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..numerics.contraction import spectral_bound
+from .mlp import ACTIVATIONS, Perceptron
+
+SWISH_SLOPE = 1.1  # a bound of the largest slope of x · sigmoid(x), which is 1.0998
+
+
+def lipswish(x: Tensor) -> Tensor:
+    """x · sigmoid(x) / 1.1, whose slope is at most 1."""
+    return F.silu(x) / SWISH_SLOPE
+
+
+def lipswish_slope(x: Tensor) -> Tensor:
+    """The derivative of :func:`lipswish`."""
+    gate = x.sigmoid()
+    return gate * (1 + x * (1 - gate)) / SWISH_SLOPE
+
+
+ACTIVATIONS["lipswish"] = lipswish
+
+
+class Linearised(NamedTuple):
+    """g at some rows, with what its Jacobian is made of: J = W_L D_{L-1} … D_1 W_1."""
+
+    value: Tensor  # (*batch, m)
+    weights: list[Tensor]  # W_1 … W_L
+    slopes: list[Tensor]  # the diagonals of D_1 … D_{L-1}, (*batch, units)
+
+    def jacobian(self) -> Tensor:
+        """J, ``(*batch, m, m)``: as much work as m passes."""
+        first, *others = self.weights
+        columns = first.mT  # one row for each input
+        for weight, slope in zip(others, self.slopes, strict=True):
+            columns = F.linear(columns * slope.unsqueeze(-2), weight)
+        return columns.mT.expand(*self.value.shape, self.value.shape[-1])
+
+    def right(self, v: Tensor) -> Tensor:
+        """J v."""
+        first, *others = self.weights
+        v = F.linear(v, first)
+        for weight, slope in zip(others, self.slopes, strict=True):
+            v = F.linear(v * slope, weight)
+        return v
+
+    def left(self, v: Tensor) -> Tensor:
+        """vᵀ J."""
+        first, *others = self.weights
+        for weight, slope in zip(reversed(others), reversed(self.slopes), strict=True):
+            v = (v @ weight) * slope
+        return v @ first
+
+
+class LipschitzMLP(Perceptron):
+    r"""A perceptron g of features to features whose Lipschitz constant in x is at most ``lipschitz`` < 1.
+
+    Every weight is divided by what its spectral norm has too much,
+
+    .. math:: \bar W_k = W_k / \max(1, \sigma(W_k) / c),\qquad c = \mathrm{lipschitz}^{1/L},
+
+    with an upper bound of :math:`\sigma` (:func:`~pushforward.numerics.contraction.spectral_bound`), so the bound holds
+    as it stands, and there are no vectors of a power iteration to keep. Activations have slopes of at most 1
+    (LipSwish). The context adds to the first layer and is free. Starts at exactly zero.
+
+    Args:
+        features: m, of an event.
+        context: Features of the context.
+        hidden: Widths of the hidden layers.
+        lipschitz: The bound, above 0 and below 1.
+
+    Raises:
+        ValueError: ``lipschitz`` is outside (0, 1), or a size is below 1.
+
+    Reference:
+        Behrmann et al. (2019), arXiv:1811.00995; Chen et al. (2019), arXiv:1906.02735.
+    """
+
+    def __init__(
+        self, features: int, *, context: int = 0, hidden: Sequence[int] = (128, 128), lipschitz: float = 0.97
+    ) -> None:
+        if not 0 < lipschitz < 1:
+            raise ValueError(
+                f"lipschitz must be above 0 and below 1, or x + g(x) may have no inverse, got lipschitz={lipschitz}"
+            )
+        if features < 1:
+            raise ValueError(f"features must be at least 1, got features={features}")
+        super().__init__([features, *hidden, features], context=context, residual=False, activation="lipswish")
+        self.features, self.lipschitz = features, lipschitz
+
+    def layers(self) -> Iterator[tuple[Tensor, Tensor]]:
+        bound = self.lipschitz ** (1 / len(self.weights))
+        scaled = (weight / (spectral_bound(weight) / bound).clamp_min(1) for weight in self.weights)
+        return zip(scaled, self.biases, strict=True)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.outputs(x, context)
+
+    def linearised(
+        self, x: Tensor, context: Tensor | None = None, layers: Sequence[tuple[Tensor, Tensor]] | None = None
+    ) -> Linearised:
+        """g(x) and its Jacobian as a product; ``layers`` are those of :meth:`layers`, if they are known already."""
+        (weight, bias), *others = self.layers() if layers is None else layers
+        weights, slopes, h = [weight], [], F.linear(x, weight, bias)
+        if self.context_weight is not None and context is not None:
+            h = h + F.linear(context, self.context_weight)
+        for weight, bias in others:
+            slopes.append(lipswish_slope(h))
+            weights.append(weight)
+            h = F.linear(lipswish(h), weight, bias)
+        return Linearised(h, weights, slopes)
