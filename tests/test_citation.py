@@ -38,10 +38,30 @@ def test_every_paper_that_is_named_is_there_and_well_formed() -> None:
             lambda: pf.tarflow((1, 2, 2), patch=1, width=8, inversion="blocks"),
             {"papamakarios2017masked", "vaswani2017attention", "zhai2024normalizing", "liu2025accelerate"},
         ),
+        (lambda: pf.planar(3), set()),  # by the paper that named flows
+        (lambda: pf.sylvester(3), {"vandenberg2018sylvester"}),
+        (lambda: pf.bnaf(3), {"decao2019block"}),
+        (
+            lambda: pf.residual(3, layers=1),
+            {"behrmann2019invertible", "chen2019residual", "delattre2023efficient", "kingma2018glow"},
+        ),
         (lambda: transforms.QR(3), {"hoogeboom2019emerging"}),
         (lambda: transforms.Identity(), set()),
     ],
-    ids=["maf", "iaf", "realnvp", "nsf", "ffjord", "tarflow", "QR", "Identity"],
+    ids=[
+        "maf",
+        "iaf",
+        "realnvp",
+        "nsf",
+        "ffjord",
+        "tarflow",
+        "planar",
+        "sylvester",
+        "bnaf",
+        "residual",
+        "QR",
+        "Identity",
+    ],
 )
 def test_a_model_cites_its_parts(flow, expected: set[str]) -> None:
     assert keys(flow()) == expected | set(ALWAYS)

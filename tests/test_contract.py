@@ -24,6 +24,7 @@ from pushforward.nets.attention import CausalTransformer
 from pushforward.nets.conv import ResidualConvNet
 from pushforward.nets.field import MLPField
 from pushforward.nets.graph import GraphMLP
+from pushforward.nets.lipschitz import LipschitzMLP
 from pushforward.nets.made import MADE
 from pushforward.nets.mlp import MLP
 from pushforward.testing import check_flow, check_transform, randomize
@@ -226,6 +227,14 @@ TRANSFORMS: dict[str, Entry] = {
     "Autoregressive transformer Spline": Entry(
         transformer(T.Spline, inversion="blocks", block=2), "triangular", conditional=True
     ),
+    "BlockAutoregressive": Entry(
+        lambda m, c: T.BlockAutoregressive(m, context=c, units=(3, 4)), "triangular", conditional=True
+    ),
+    "Residual": Entry(lambda m, c: T.Residual(LipschitzMLP(m, context=c, hidden=HIDDEN)), "full", conditional=True),
+    "Planar": Entry(lambda m, c: T.Planar(m, context=c), "full", conditional=True),
+    "Radial": Entry(lambda m, c: T.Radial(m, context=c, hidden=(4,)), "full", conditional=True),
+    "Sylvester": Entry(lambda m, c: T.Sylvester(m, context=c), "full", conditional=True),
+    "Sylvester low rank": Entry(lambda m, c: T.Sylvester(m, (m + 1) // 2, context=c), "full", conditional=True),
     "Continuous dopri5": Entry(continuous(), "full", conditional=True, tolerance=1e-3),
     "Continuous fixed": Entry(
         continuous(solver="rk4", steps=2, trace="exact"), "full", conditional=True, tolerance=1e-3
@@ -297,6 +306,11 @@ RECIPES: dict[str, Callable[..., pf.Flow]] = {
     "nsf linear": lambda m, c: pf.nsf(m, context=c, layers=3, hidden=HIDDEN, linear=True),
     "maf linear": lambda m, c: pf.maf(m, context=c, layers=3, hidden=HIDDEN, linear=True),
     "ffjord": lambda m, c: pf.ffjord(m, context=c, hidden=HIDDEN),
+    "bnaf": lambda m, c: pf.bnaf(m, context=c, hidden=HIDDEN),
+    "residual": lambda m, c: pf.residual(m, context=c, layers=3, hidden=HIDDEN),
+    "planar": lambda m, c: pf.planar(m, context=c, layers=4, hidden=(6,)),
+    "sylvester": lambda m, c: pf.sylvester(m, context=c, layers=3, hidden=(6,)),
+    "triangular_spline": lambda m, c: pf.triangular_spline(m, context=c, layers=2),
 }
 SOLVED = {"ffjord": 1e-3}  # tolerance of recipes whose map is a numerical solution
 IMAGE_RECIPES: dict[str, tuple[Callable[[int], pf.Flow], tuple[int, int, int]]] = {

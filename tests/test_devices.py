@@ -49,7 +49,11 @@ EVERY: dict[str, tuple[Callable[[], Density], Callable[[], Tensor]]] = {
     "ffjord": (_fixed_steps, lambda: normal(7, 5)),  # adaptive steps look at errors: the solver waits at every step
     "pixels": (_pixels, lambda: (normal(7, 1, 4, 4) * 2).round().clamp(0, 3)),
 }
-LOOKS = {"average sample"}  # how many draws each member makes is drawn first: one look for each member
+SOLVED = ("bnaf", "planar", "residual", "sylvester")  # an inverse by steps until all rows are done looks at them
+LOOKS = {
+    "average sample",  # how many draws each member makes is drawn first: one look for each member
+    *(f"{name} {job}" for name in SOLVED for job in ("sample", "there and back")),
+}
 
 
 class Border(TorchDispatchMode):

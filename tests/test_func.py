@@ -25,6 +25,11 @@ FLOWS: dict[str, Callable[[], pf.Flow]] = {
     "realnvp of images": lambda: pf.realnvp((1, 2, 2), layers=2, hidden=(4,)),
     "glow": lambda: pf.glow((1, 2, 2), levels=1, steps=2, hidden=4),
     "tarflow": lambda: pf.tarflow((1, 2, 4), blocks=2, layers=1, width=8, heads=2),
+    "bnaf": lambda: pf.bnaf(4, layers=1, hidden=(8, 8)),
+    "residual": lambda: pf.residual(4, layers=2, hidden=(8, 8)),
+    "planar": lambda: pf.planar(4, layers=2),
+    "sylvester": lambda: pf.sylvester(4, layers=2),
+    "triangular_spline": lambda: pf.triangular_spline(4, layers=2, bins=4),
     "ffjord with steps": lambda: pf.Flow(Continuous(MLPField(4, hidden=(8, 8)), solver="rk4", steps=4), 4),
 }
 DIRECTIONS = ("forward", "inverse")

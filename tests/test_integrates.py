@@ -21,6 +21,11 @@ FLOWS = {
     "nsf linear": lambda m: pf.nsf(m, layers=3, hidden=HIDDEN, linear=True),
     "maf linear": lambda m: pf.maf(m, layers=3, hidden=HIDDEN, linear=True),
     "ffjord": lambda m: pf.ffjord(m, hidden=HIDDEN),
+    "bnaf": lambda m: pf.bnaf(m, hidden=HIDDEN),
+    "residual": lambda m: pf.residual(m, layers=3, hidden=HIDDEN),
+    "planar": lambda m: pf.planar(m, layers=4),
+    "sylvester": lambda m: pf.sylvester(m, layers=3),
+    "triangular_spline": lambda m: pf.triangular_spline(m, layers=3),
     "made gaussian": lambda m: pf.made(m, hidden=HIDDEN),
     "made mixture": lambda m: pf.made(m, hidden=HIDDEN, conditional="mixture", components=3),
 }

@@ -37,6 +37,11 @@ if TYPE_CHECKING:
     from .recipes.images import pixels as pixels
     from .recipes.models import gmm as gmm
     from .recipes.models import made as made
+    from .recipes.residual import bnaf as bnaf
+    from .recipes.residual import planar as planar
+    from .recipes.residual import residual as residual
+    from .recipes.residual import sylvester as sylvester
+    from .recipes.residual import triangular_spline as triangular_spline
     from .recipes.tables import ffjord as ffjord
     from .recipes.tables import iaf as iaf
     from .recipes.tables import maf as maf
@@ -80,6 +85,11 @@ _HOMES = {
     "pixels": "recipes.images",
     "plain": "transforms.seam",
     "realnvp": "recipes.tables",
+    "bnaf": "recipes.residual",
+    "planar": "recipes.residual",
+    "residual": "recipes.residual",
+    "sylvester": "recipes.residual",
+    "triangular_spline": "recipes.residual",
     "save": "saving.checkpoint",
     "tarflow": "recipes.tarflow",
 }

@@ -31,7 +31,8 @@ class FlowDensity(FlowEstimator):
     rounded numbers are cells, text is categories, and samples are frames.
 
     Args:
-        flow: ``nsf``, ``nsf-coupling``, ``nsf-linear``, ``maf``, ``maf-linear``, ``iaf``, ``realnvp`` or ``ffjord``;
+        flow: ``nsf``, ``nsf-coupling``, ``nsf-linear``, ``maf``, ``maf-linear``, ``iaf``, ``realnvp``, ``ffjord``,
+            ``bnaf`` or ``residual``;
             ``gmm``, a mixture of Gaussians; or ``auto``, an average of flows and mixtures, best for few rows.
         layers: Layers of the flow; the recipe's default where it is None.
         hidden: Widths of the hidden layers.

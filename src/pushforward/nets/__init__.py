@@ -14,6 +14,7 @@ from .field import MLPField as MLPField
 from .field import ResidualField as ResidualField
 from .field import SquashField as SquashField
 from .graph import GraphMLP as GraphMLP
+from .lipschitz import LipschitzMLP as LipschitzMLP
 from .made import MADE as MADE
 from .mlp import MLP as MLP
 from .pixelcnn import PixelNet as PixelNet

@@ -61,14 +61,16 @@ def log_abs_det_plus_identity(jacobian: Tensor) -> Tensor:
     if jacobian.shape[-1] == 2:
         (a, b), (c, d) = (row.unbind(-1) for row in jacobian.unbind(-2))
         return (a + d + (a * d - b * c)).log1p()
-    return torch.linalg.slogdet(jacobian + _identity(jacobian)).logabsdet
+    # from the factors: under vmap, second derivatives of PyTorch's slogdet and det are wrong (2.13)
+    LU, _ = torch.linalg.lu_factor(jacobian + _identity(jacobian))
+    return LU.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1)
 
 
-def solve_plus_identity(jacobian: Tensor, rows: Tensor) -> Tensor:
-    """(I + J)⁻¹ r for every row r, ``(*batch, m)``."""
+def inverse_plus_identity(jacobian: Tensor) -> Tensor:
+    """(I + J)⁻¹ of contractions J, which are well-conditioned, ``(*batch, m, m)``."""
     if jacobian.shape[-1] == 1:
-        return rows / (1 + jacobian[..., 0])
-    return torch.linalg.solve(jacobian + _identity(jacobian), rows.unsqueeze(-1)).squeeze(-1)
+        return (1 + jacobian).reciprocal()
+    return torch.linalg.inv(jacobian + _identity(jacobian))
 
 
 def _identity(like: Tensor) -> Tensor:
@@ -78,7 +80,9 @@ def _identity(like: Tensor) -> Tensor:
 class Contraction(Protocol):
     """g at some rows."""
 
-    value: Tensor  # (*batch, m)
+    @property
+    def value(self) -> Tensor:
+        """(*batch, m)."""
 
     def jacobian(self) -> Tensor:
         """(*batch, m, m)."""
@@ -106,7 +110,7 @@ def invert_contraction(g: Callable[[Tensor], Contraction], z: Tensor, kappa: flo
     x, at = z, g(z)
     excess, size = _residual(x, at, z)
     for _ in range(min(most, 30) if traced and newton else most):
-        following = x - solve_plus_identity(at.jacobian(), excess) if newton else x - excess
+        following = x - _newton(at, excess) if newton else x - excess
         at = g(following)
         beyond, reached = _residual(following, at, z)
         worse = reached > kappa * size if newton else torch.zeros_like(size, dtype=torch.bool)
@@ -120,6 +124,10 @@ def invert_contraction(g: Callable[[Tensor], Contraction], z: Tensor, kappa: flo
         if not traced and not bool(going.any()):
             break
     return torch.where(size <= LOOSE * unit, x, torch.nan)
+
+
+def _newton(at: Contraction, excess: Tensor) -> Tensor:
+    return (inverse_plus_identity(at.jacobian()) @ excess.unsqueeze(-1)).squeeze(-1)
 
 
 def _residual(x: Tensor, at: Contraction, z: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ import torch
 from ..distributions.flow import Flow
 from ..distributions.mixed import Categories
 from ..nets.made import MADE
-from . import tables as zoo
+from . import residual, tables
 
 FLOWS: dict[str, tuple[str, dict[str, Any]]] = {
     "nsf": ("nsf", {}),
@@ -21,6 +21,8 @@ FLOWS: dict[str, tuple[str, dict[str, Any]]] = {
     "iaf": ("iaf", {}),
     "realnvp": ("realnvp", {}),
     "ffjord": ("ffjord", {}),
+    "bnaf": ("bnaf", {}),
+    "residual": ("residual", {"logdet": "exact"}),  # a score is the same when it is asked again
 }
 RATES = {"maf": 3e-3, "nsf": 3e-3}  # of a recipe and all its variants, better than 1e-3 on tables
 WIDTH = 128  # of hidden layers by default, where the features are fewer
@@ -59,7 +61,7 @@ def flow_by_name(
     if name not in FLOWS:
         raise ValueError(f"there is no flow {name!r}; choose one of {', '.join(FLOWS)}")
     recipe, variant = FLOWS[name]
-    make: Callable[..., Flow] = getattr(zoo, recipe)
+    make: Callable[..., Flow] = getattr(tables if hasattr(tables, recipe) else residual, recipe)
     options = {**variant, **options}
     if layers is not None:
         if recipe == "ffjord":

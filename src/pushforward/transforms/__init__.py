@@ -4,6 +4,7 @@ from .autoregressive import Autoregressive as Autoregressive
 from .base import Transform as Transform
 from .batch_norm import BatchNorm as BatchNorm
 from .batch_norm import running_statistics as running_statistics
+from .block import BlockAutoregressive as BlockAutoregressive
 from .circle import AnglesFirst as AnglesFirst
 from .circle import Circle as Circle
 from .compose import Compose as Compose
@@ -57,6 +58,10 @@ from .normalization import Whiten as Whiten
 from .patches import Patches as Patches
 from .permutation import Diagonal as Diagonal
 from .permutation import Permutation as Permutation
+from .planar import Planar as Planar
+from .planar import Radial as Radial
+from .planar import Sylvester as Sylvester
+from .residual import Residual as Residual
 from .reversible import Reversible as Reversible
 from .scalar import Additive as Additive
 from .scalar import Affine as Affine

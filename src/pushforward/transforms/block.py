@@ -65,11 +65,12 @@ class BlockAutoregressive(Transform):
             )
         self.features, self.units = features, tuple(units)
         sizes = list(pairwise([1, *units, 1]))
-        self.shares: Any = nn.ParameterList(torch.randn(features, rows, columns) for columns, rows in sizes)
+        shares = [torch.randn(features, rows, columns) for columns, rows in sizes]
+        self.shares: Any = nn.ParameterList(shares)
         self.log_scales: Any = nn.ParameterList(torch.zeros(features, rows) for _, rows in sizes)
         self.free: Any = nn.ParameterList(torch.zeros(rows, columns, features, features) for columns, rows in sizes)
         self.bends: Any = nn.ParameterList(torch.zeros(features, rows) for rows in units)
-        self.biases: Any = nn.ParameterList(_start_biases(self.shares))
+        self.biases: Any = nn.ParameterList(_start_biases(shares))
         self.context_weight = uniform(features * units[0], context, zero=True) if has_context(context) else None
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -158,5 +159,5 @@ def _start_biases(shares: Sequence[Tensor]) -> list[Tensor]:
     biases, total = [], torch.zeros(len(last), 1)
     for k, raw in enumerate(hidden):
         biases.append(torch.empty(raw.shape[:2]).uniform_(-1, 1) * (SPREAD if k == 0 else 1.0))
-        total = torch.einsum("fi,foi->fo", total, raw.detach().softmax(-1)) + biases[-1]
-    return [*biases, -torch.einsum("fi,foi->fo", total, last.detach().softmax(-1))]
+        total = torch.einsum("fi,foi->fo", total, raw.softmax(-1)) + biases[-1]
+    return [*biases, -torch.einsum("fi,foi->fo", total, last.softmax(-1))]

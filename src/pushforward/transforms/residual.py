@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..nets.lipschitz import Linearised, LipschitzMLP
-from ..numerics.contraction import invert_contraction, log_abs_det_plus_identity, solve_plus_identity
+from ..numerics.contraction import inverse_plus_identity, invert_contraction, log_abs_det_plus_identity
 from ..numerics.eager import eager
 from ..numerics.torch_internals import transformed
 from ..numerics.trace import draw_probes
@@ -29,7 +29,7 @@ class Residual(Transform):
 
     The inverse repeats x ← z - g(x), of which every step shrinks the residual by κ at least, with Newton steps where
     the Jacobian is exact and they shrink it more. It ends at rounding; a row that does not reach it is NaN. All slopes
-    lie within 1 - κ and 1 + κ. Derivatives of the inverse take the exact Jacobian, and are exact up to the third.
+    lie within 1 - κ and 1 + κ. Derivatives of the inverse take the exact Jacobian, and are exact up to the second.
 
     Args:
         net: g and its bound.
@@ -69,9 +69,12 @@ class Residual(Transform):
         layers = list(self.net.layers())
         x = invert_contraction(lambda v: self.net.linearised(v, context, layers), z, self.net.lipschitz, self.exact)
         if torch.is_grad_enabled() or transformed():
-            for _ in range(2):  # Newton steps at the solution: nothing of its value, but its derivatives
-                at = self.net.linearised(x, context, layers)
-                step = solve_plus_identity(at.jacobian(), x + at.value - z)
+            # Newton steps at the solution: nothing of its value, but with every step one more of its derivatives. The
+            # matrix may be constant there, and has to: under vmap, derivatives of PyTorch's solve are wrong (2.13)
+            whole = inverse_plus_identity(self.net.linearised(x, context, layers).jacobian().detach())
+            for _ in range(2):
+                excess = x + self.net.linearised(x, context, layers).value - z
+                step = (whole @ excess.unsqueeze(-1)).squeeze(-1)
                 x = x - (step - step.detach())
         return x
 

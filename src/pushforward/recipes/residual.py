@@ -1,0 +1,214 @@
+"""Recipes whose transforms have no closed inverse, or no networks: residual flows of all kinds, and monotone ones.
+
+Each evaluates in one pass and is inverted by a root finder or a contraction, to rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from ..distributions.flow import Flow
+from ..nets.encoders import context_features
+from ..nets.lipschitz import LipschitzMLP
+from ..nets.mlp import MLP
+from ..transforms.base import Transform
+from ..transforms.block import BlockAutoregressive
+from ..transforms.linear import Triangular
+from ..transforms.normalization import ActNorm
+from ..transforms.permutation import Permutation
+from ..transforms.planar import Planar, Sylvester
+from ..transforms.residual import Residual
+from ..transforms.scalar import Spline
+from ..transforms.univariate import Univariate
+from .layers import check, flow_of
+
+
+def residual(
+    features: int,
+    *,
+    context: int = 0,
+    layers: int = 8,
+    hidden: Sequence[int] = (128, 128),
+    lipschitz: float = 0.97,
+    logdet: str = "auto",
+    encoder: nn.Module | None = None,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> Flow:
+    """Residual flow: layers x + g(x) with contractions g, so every feature may depend on all others.
+
+    Args:
+        features: Features of a row.
+        context: Features of the context, 0 for none.
+        layers: Residual layers, each after a trained shift and scale.
+        hidden: Widths of the hidden layers of each g.
+        lipschitz: The Lipschitz bound of each g, below 1: slopes lie within 1 - lipschitz and 1 + lipschitz.
+        logdet: "exact"; "roulette", an unbiased estimate that is new in every call; or "auto", exact up to 16 features.
+        encoder: As of :func:`maf`.
+        device: Where the weights stand; PyTorch's default where it is None.
+        dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
+
+    Raises:
+        ValueError: a size is not positive, ``lipschitz`` is outside (0, 1), or ``logdet`` is unknown.
+
+    Reference:
+        Chen, Behrmann, Duvenaud, Jacobsen (2019), arXiv:1906.02735.
+    """
+    check(features=features, layers=layers)
+    context = context_features(context, encoder)
+    parts: list[Transform] = []
+    for _ in range(layers):
+        net = LipschitzMLP(features, context=context, hidden=hidden, lipschitz=lipschitz)
+        parts += [ActNorm(features), Residual(net, logdet=logdet)]
+    return flow_of(parts, features, context, device, dtype, encoder)
+
+
+def planar(
+    features: int,
+    *,
+    context: int = 0,
+    layers: int = 16,
+    hidden: Sequence[int] = (64,),
+    encoder: nn.Module | None = None,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> Flow:
+    """Planar flow: each layer moves every point along one direction. Small, quick, and for few features.
+
+    Args:
+        features: Features of a row.
+        context: Features of the context, 0 for none; a network of each layer turns them into its parameters.
+        layers: Planar layers.
+        hidden: Widths of the hidden layers of these networks.
+        encoder: As of :func:`maf`.
+        device: Where the weights stand; PyTorch's default where it is None.
+        dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
+
+    Raises:
+        ValueError: a size is not positive.
+
+    Reference:
+        Rezende, Mohamed (2015), arXiv:1505.05770.
+    """
+    check(features=features, layers=layers)
+    context = context_features(context, encoder)
+    parts = [Planar(features, context=context, hidden=hidden) for _ in range(layers)]
+    return flow_of(parts, features, context, device, dtype, encoder)
+
+
+def sylvester(
+    features: int,
+    *,
+    context: int = 0,
+    layers: int = 8,
+    rank: int | None = None,
+    hidden: Sequence[int] = (64,),
+    encoder: nn.Module | None = None,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> Flow:
+    """Sylvester flow: each layer moves every point along several orthogonal directions.
+
+    Args:
+        features: Features of a row.
+        context: Features of the context, 0 for none; a network of each layer turns them into its parameters.
+        layers: Sylvester layers.
+        rank: Directions of each; as many as features where it is None.
+        hidden: Widths of the hidden layers of these networks.
+        encoder: As of :func:`maf`.
+        device: Where the weights stand; PyTorch's default where it is None.
+        dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
+
+    Raises:
+        ValueError: a size is not positive, or ``rank`` is above ``features``.
+
+    Reference:
+        van den Berg, Hasenclever, Tomczak, Welling (2018), arXiv:1803.05649.
+    """
+    check(features=features, layers=layers)
+    context = context_features(context, encoder)
+    parts = [Sylvester(features, rank, context=context, hidden=hidden) for _ in range(layers)]
+    return flow_of(parts, features, context, device, dtype, encoder)
+
+
+def bnaf(
+    features: int,
+    *,
+    context: int = 0,
+    layers: int = 2,
+    hidden: Sequence[int] = (128, 128),
+    encoder: nn.Module | None = None,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> Flow:
+    """Block neural autoregressive flow: each layer is one network, increasing in the feature that it moves.
+
+    Args:
+        features: Features of a row.
+        context: Features of the context, 0 for none.
+        layers: Networks, of which every second one takes the features in reverse.
+        hidden: Widths of the hidden layers, divided among the features: each has at least four units.
+        encoder: As of :func:`maf`.
+        device: Where the weights stand; PyTorch's default where it is None.
+        dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
+
+    Raises:
+        ValueError: a size is not positive.
+
+    Reference:
+        De Cao, Titov, Aziz (2019), arXiv:1904.04676.
+    """
+    check(features=features, layers=layers, **{f"hidden[{k}]": width for k, width in enumerate(hidden)})
+    context = context_features(context, encoder)
+    units = [max(-(-width // features), 4) for width in hidden]
+    parts: list[Transform] = []
+    for number in range(layers):
+        parts += [Permutation(range(features)[::-1])] * (number > 0)
+        parts.append(BlockAutoregressive(features, context=context, units=units))
+    return flow_of(parts, features, context, device, dtype, encoder)
+
+
+def triangular_spline(
+    features: int,
+    *,
+    context: int = 0,
+    layers: int = 8,
+    bins: int = 8,
+    bound: float = 5.0,
+    hidden: Sequence[int] = (),
+    encoder: nn.Module | None = None,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> Flow:
+    """Triangular spline flow: a spline for each feature alone, then a triangular matrix; one pass either way.
+
+    Few parameters, and no network where there is no context. The matrices are lower and upper triangular in turn.
+
+    Args:
+        features: Features of a row.
+        context: Features of the context, 0 for none; it gives the splines.
+        layers: Pairs of splines and a matrix.
+        bins: Bins of each spline.
+        bound: Splines act on [-bound, bound] and leave the rest as it is.
+        hidden: Widths of the hidden layers between the context and the splines; none for a linear one.
+        encoder: As of :func:`maf`.
+        device: Where the weights stand; PyTorch's default where it is None.
+        dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
+
+    Raises:
+        ValueError: a size is not positive, or ``bins`` is below 2.
+
+    Reference:
+        The flow of this name in flowjax; Durkan, Bekasov, Murray, Papamakarios (2019), arXiv:1906.04032.
+    """
+    check(features=features, layers=layers)
+    context = context_features(context, encoder)
+    scalar = Spline(bins, bound)
+    parts: list[Transform] = []
+    for number in range(layers):
+        net = MLP(0, features, scalar.num_params, context=context, hidden=hidden if context else ())
+        parts += [Univariate(net, scalar), Triangular(features, lower=number % 2 == 0)]
+    return flow_of(parts, features, context, device, dtype, encoder)
