@@ -177,12 +177,6 @@ def test_one_threads_number_is_not_inherited_by_new_threads(four):
     assert torch.get_num_threads() == 4
 
 
-def test_small_work_takes_one_thread_and_large_work_all(four):
-    assert threads.for_work(512 * 64 * 8) == 1
-    assert threads.for_work(2**22) == 2
-    assert threads.for_work(512 * 512 * 512) == 4
-
-
 def test_processes_that_train_together_share_the_cores(four, monkeypatch):
     together = World(CPU)
     together.together = True

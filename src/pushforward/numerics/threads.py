@@ -1,8 +1,8 @@
 """How many threads PyTorch's operators use, for one thread of the caller's and for a while.
 
 Small operators lose by threads: each waits for all of them, and beside a busy neighbour one of them has no core. So
-what runs many small operators chooses a number for itself: by measurement where it runs long
-(:mod:`pushforward.training.threads`), and by the size of its operators where it does not (:func:`for_work`).
+what runs many small operators chooses a number for itself, by measurement where it runs long
+(:mod:`pushforward.training.threads`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 
-GRAIN = 2**21  # multiplications of one operator that are worth another thread: about as long as waking one takes
 _CHANGING = threading.Lock()
 
 
@@ -48,11 +47,6 @@ def using(number: int) -> Iterator[None]:
         yield
     finally:
         set_here(before)
-
-
-def for_work(multiplications: float) -> int:
-    """The number of threads, of those available, that operators of about this size can keep busy."""
-    return max(min(available(), round(multiplications / GRAIN)), 1)
 
 
 def _on_a_new_thread(function: Callable[[], Any]) -> Any:
