@@ -118,3 +118,11 @@ def test_bad_arguments_are_named() -> None:
         fit_few_rows(rows(5), members=3)
     with pytest.raises(ValueError, match="there is nothing to fit"):
         fit_few_rows(rows(20), mixtures=False)
+
+
+def test_a_column_that_is_constant_but_for_noise_has_a_finite_map() -> None:
+    noise = 0.05 * torch.randn(3, 60, 2, generator=torch.Generator().manual_seed(0))
+    x = torch.stack([torch.zeros(60), torch.linspace(-2, 2, 60)], -1)
+    z, logdet = copula(torch.cat([x[None], x + noise]))(x)
+    assert z.isfinite().all()
+    assert logdet.isfinite().all()

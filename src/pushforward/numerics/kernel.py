@@ -31,6 +31,8 @@ def smooth_distribution(x: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
         at: Points.
     """
     copies = x.reshape(-1, x.shape[-1])[:, :: -(-x.shape[-1] // MOST_CENTRES)]
+    varied = copies.std(1) > 0  # a copy at the values themselves may be constant where those in cells are not
+    copies = copies[varied] if varied.any() else copies.reshape(1, -1)
     widths = _widths(copies)
     values = [_mixture(at, copy, widths) for copy in copies[:2]]
     cdf, density = (torch.stack(part).mean(0) for part in zip(*values, strict=True))
