@@ -85,6 +85,11 @@ def autoregressive(scalar: Callable[[], T.Scalar], tails=None) -> Callable[[int,
     return make
 
 
+def forest(features: int) -> list[list[int]]:
+    """Every feature depends on the one two places after it."""
+    return [[int(i == j + 2) for i in range(features)] for j in range(features)]
+
+
 def graph(scalar: Callable[[], T.Scalar], tails=None) -> Callable[[int, int], T.Transform]:
     def make(features: int, context: int) -> T.Transform:
         kind, edges = scalar(), torch.ones(features, features).tril(-1)
@@ -129,6 +134,7 @@ def batch_norm(features: int, event_dim: int = 1) -> T.Transform:
 
 
 SCALARS: dict[str, Callable[[], T.Scalar]] = {
+    "ScalarChain": lambda: T.ScalarChain([T.Affine(), T.Spline(4), T.ScaleShift()]),
     "Additive": T.Additive,
     "ScaleShift softplus": T.ScaleShift,
     "ScaleShift sigmoid": lambda: T.ScaleShift("sigmoid"),
@@ -305,6 +311,8 @@ RECIPES: dict[str, Callable[..., pf.Flow]] = {
     "nsf coupling": lambda m, c: pf.nsf(m, context=c, layers=3, hidden=HIDDEN, coupling=True),
     "nsf linear": lambda m, c: pf.nsf(m, context=c, layers=3, hidden=HIDDEN, linear=True),
     "maf linear": lambda m, c: pf.maf(m, context=c, layers=3, hidden=HIDDEN, linear=True),
+    "maf graph": lambda m, c: pf.maf(m, context=c, hidden=HIDDEN, adjacency=forest(m)),
+    "nsf graph": lambda m, c: pf.nsf(m, context=c, layers=2, hidden=HIDDEN, adjacency=forest(m)),
     "ffjord": lambda m, c: pf.ffjord(m, context=c, hidden=HIDDEN),
     "bnaf": lambda m, c: pf.bnaf(m, context=c, hidden=HIDDEN),
     "residual": lambda m, c: pf.residual(m, context=c, layers=3, hidden=HIDDEN),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+import pushforward as pf
 from pushforward.nets import GraphMLP
 from pushforward.numerics.graphs import checked_graph, stages
 from pushforward.testing import randomize
-from pushforward.transforms import Affine, Autoregressive
+from pushforward.transforms import Affine, Autoregressive, ScalarChain
 
 
 def random_graph(nodes: int, share: float, seed: int) -> torch.Tensor:
@@ -29,6 +30,37 @@ def test_zeros_of_the_jacobian_are_the_graphs(share: float, residual: bool) -> N
         for _ in range(5)
     )
     assert torch.equal(jacobian > 0, graph | torch.eye(10, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("recipe", [pf.maf, pf.nsf])
+def test_a_linear_gaussian_model_of_ten_nodes_is_learnt_along_its_graph(recipe) -> None:
+    torch.manual_seed(0)
+    graph = random_graph(10, 0.3, seed=3)
+    weights = 0.5 * graph * torch.randn(10, 10, dtype=torch.float64)
+    mixing = torch.linalg.inv(torch.eye(10, dtype=torch.float64) - weights)  # x = W x + noise
+    noise = torch.randn(4000, 10, dtype=torch.float64)
+    x = noise @ mixing.mT
+    flow = recipe(10, layers=2, hidden=(64,), adjacency=graph).double()
+    pf.fit(flow, x[:3000], steps=150, batch_size=500, lr=1e-2, progress=False)
+    exact = torch.distributions.Normal(0.0, 1.0).log_prob(noise[3000:]).sum(-1).mean()  # det(I - W) = 1
+    assert float(flow.log_prob(x[3000:]).detach().mean()) > float(exact) - 0.6
+    jacobian = sum(torch.autograd.functional.jacobian(lambda v: flow.transform(v)[0], row).abs() for row in x[:30])
+    assert torch.equal(jacobian > 0, graph | torch.eye(10, dtype=torch.bool))
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: pf.maf(3, adjacency=[[0, 0, 1], [1, 0, 0], [0, 1, 0]]), "no cycle, but it has 0 -> 2 -> 1 -> 0"),
+        (lambda: pf.nsf(2, adjacency=torch.zeros(3, 3)), r"adjacency must have shape \(2, 2\), got \(3, 3\)"),
+        (lambda: pf.maf(2, adjacency=torch.zeros(2, 2), linear=True), "mixing='rotation' would mix features"),
+        (lambda: pf.nsf(2, adjacency=torch.zeros(2, 2), coupling=True), "leave coupling=True out"),
+        (lambda: ScalarChain([]), "scalars is empty"),
+    ],
+)
+def test_what_does_not_fit_a_graph_is_named(call, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        call()
 
 
 def test_context_reaches_every_feature() -> None:

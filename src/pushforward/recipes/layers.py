@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..distributions.flow import Flow
+from ..nets.graph import GraphMLP
 from ..nets.made import MADE
 from ..nets.mlp import MLP
+from ..numerics.graphs import checked_graph
 from ..transforms.autoregressive import Autoregressive
 from ..transforms.base import Transform
 from ..transforms.compose import Compose
@@ -67,6 +69,26 @@ def couplings(features: int, layers: int, scalar: Scalar, net: Net, mixing: str)
         return Coupling(split, MLP(split.kept, split.moved, scalar.num_params, **net), scalar)
 
     return _mixed(features, layers, layer, mixing)
+
+
+def along_graph(
+    adjacency: Tensor | Sequence[Sequence[bool]],
+    features: int,
+    scalar: Scalar,
+    net: Net,
+    mixing: str,
+    tails: float | None = None,
+) -> list[Transform]:
+    """One autoregressive transform along a graph: several would let the parents' parents in, and so does any mixing.
+
+    Raises:
+        ValueError: the graph has another number of features, or a cycle; or ``mixing`` would mix what it keeps apart.
+    """
+    check(features=features)
+    if mixing in ("random", "rotation"):
+        raise ValueError(f"mixing={mixing!r} would mix features that adjacency keeps apart: leave it out")
+    graph = checked_graph(adjacency, features)
+    return [Autoregressive(GraphMLP(graph, scalar.num_params, **net), scalar, tails=tails)]
 
 
 def _mixed(features: int, layers: int, layer: Callable[[int], Transform], mixing: str) -> list[Transform]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..distributions.flow import Flow
 from ..nets.encoders import context_features
@@ -13,8 +13,9 @@ from ..nets.field import FourierField, MLPField
 from ..transforms.compose import Inverse
 from ..transforms.continuous import Continuous
 from ..transforms.scalar import Affine, Spline
+from ..transforms.scalar_chain import ScalarChain
 from .images import image_realnvp
-from .layers import TAILS, affine, autoregressive, check, couplings, flow_of
+from .layers import TAILS, affine, along_graph, autoregressive, check, couplings, flow_of
 from .placement import placed
 
 
@@ -28,6 +29,7 @@ def maf(
     residual: bool = False,
     activation: str = "relu",
     linear: bool = False,
+    adjacency: Tensor | Sequence[Sequence[bool]] | None = None,
     encoder: nn.Module | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
@@ -49,13 +51,18 @@ def maf(
             an odd number of equal widths.
         activation: Of the hidden units: "relu", "tanh", "elu", "gelu" or "silu".
         linear: Short for ``mixing="rotation"``: slower steps, and mostly a better density.
+        adjacency: A graph without cycles, ``(features, features)`` of 0 and 1 or booleans: row j says which features
+            feature j depends on given the others. The zeros of the Jacobian are then exactly the graph's, and sampling
+            takes as many steps as it is deep. Each feature gets one affine map given its parents: ``layers`` and
+            ``mixing`` count for nothing, as further layers would let the parents' parents in.
         encoder: A module that turns contexts of any shape into the features of the context, trained with the flow:
             :class:`~pushforward.nets.DeepSet` for one, or any of your own, which then needs ``context``.
         device: Where the weights stand; PyTorch's default where it is None.
         dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
 
     Raises:
-        ValueError: a size is not positive, or a hidden layer is too narrow for the features.
+        ValueError: a size is not positive, a hidden layer is too narrow for the features, or ``adjacency`` has a cycle,
+            which the sentence names.
 
     Reference:
         Papamakarios, Pavlakou, Murray (2017), arXiv:1705.07057. Lecture: "Gaussian autoregressive NF".
@@ -63,7 +70,11 @@ def maf(
     check(layers=layers)
     context = context_features(context, encoder)
     net = {"context": context, "hidden": hidden, "residual": residual, "activation": activation}
-    parts = autoregressive(features, layers, affine(layers), net, "rotation" if linear else mixing, tails=TAILS)
+    mixing = "rotation" if linear else mixing
+    if adjacency is not None:
+        parts = along_graph(adjacency, features, affine(1), net, mixing, tails=TAILS)
+    else:
+        parts = autoregressive(features, layers, affine(layers), net, mixing, tails=TAILS)
     return flow_of(parts, features, context, device, dtype, encoder)
 
 
@@ -201,6 +212,7 @@ def nsf(
     residual: bool = False,
     activation: str = "relu",
     linear: bool = False,
+    adjacency: Tensor | Sequence[Sequence[bool]] | None = None,
     encoder: nn.Module | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
@@ -220,6 +232,8 @@ def nsf(
             an odd number of equal widths.
         activation: Of the hidden units: "relu", "tanh", "elu", "gelu" or "silu".
         linear: Short for ``mixing="rotation"``. Worth it where no feature stands for itself, as with pixels.
+        adjacency: A graph, as of :func:`maf`; ``layers`` splines of each feature then follow one another, all given by
+            its parents.
         encoder: As of :func:`maf`.
         device: Where the weights stand; PyTorch's default where it is None.
         dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
@@ -232,5 +246,13 @@ def nsf(
     """
     context, make = context_features(context, encoder), couplings if coupling else autoregressive
     net = {"context": context, "hidden": hidden, "residual": residual, "activation": activation}
-    parts = make(features, layers, Spline(bins, bound), net, "rotation" if linear else mixing)
+    mixing = "rotation" if linear else mixing
+    if adjacency is not None and coupling:
+        raise ValueError("adjacency is for autoregressive transforms: leave coupling=True out")
+    if adjacency is not None:
+        check(layers=layers)
+        splines = ScalarChain([Spline(bins, bound) for _ in range(layers)])
+        parts = along_graph(adjacency, features, splines, net, mixing)
+    else:
+        parts = make(features, layers, Spline(bins, bound), net, mixing)
     return flow_of(parts, features, context, device, dtype, encoder)

@@ -68,6 +68,7 @@ from .scalar import Affine as Affine
 from .scalar import Scalar as Scalar
 from .scalar import ScaleShift as ScaleShift
 from .scalar import Spline as Spline
+from .scalar_chain import ScalarChain as ScalarChain
 from .scalar_monotone import Bernstein as Bernstein
 from .scalar_monotone import DeepSigmoid as DeepSigmoid
 from .scalar_monotone import Gaussianization as Gaussianization
