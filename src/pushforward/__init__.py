@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .citation.cite import cite as cite
     from .distributions.flow import Flow as Flow
     from .images.density import ImageDensity as ImageDensity
+    from .interop.export import export as export
     from .interop.outliers import FlowOutlier as FlowOutlier
     from .interop.sklearn import ConditionalFlowDensity as ConditionalFlowDensity
     from .interop.sklearn import FlowDensity as FlowDensity
@@ -68,6 +69,7 @@ _HOMES = {
     "TableDensity": "tables.density",
     "anyorder": "recipes.anyorder",
     "cite": "citation.cite",
+    "export": "interop.export",
     "ffjord": "recipes.tables",
     "fit": "training.fit",
     "free_memory": "transforms.seam",

@@ -119,7 +119,7 @@ class AnyOrder(Density):
         known = self._mask(given, x)
         batch, x, known = x.shape[:-1], x.reshape(-1, len(self.classes)), known.reshape(-1, len(self.classes))
         (v, read, slope), context = self._read(x), self._rows(context, batch)
-        seen, known, total = ~x.isnan(), known.t(), v.new_zeros(len(x))
+        seen, known, total = ~x.isnan(), known.t(), v.new_zeros(x.shape[0])
         for j in range(len(self.classes)) if order is None else order:
             params = self.net.params(self.net(read * known[self.entry], context), j)
             wanted = seen[:, j] & ~known[j]
@@ -254,7 +254,7 @@ class AnyOrder(Density):
     def _read(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The entries ``(features, n)``, numbers standardised; what the network reads of them ``(inputs, n)``; and the
         log-slopes of standardising, ``(features, n)``."""
-        holes, slope = x.isnan().t(), -self.scale.log()[:, None].expand(-1, len(x))
+        holes, slope = x.isnan().t(), -self.scale.log()[:, None].expand(-1, x.shape[0])
         x = x.t()
         if self.first:
             x, more = (

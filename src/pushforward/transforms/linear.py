@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -251,4 +252,5 @@ class QR(Matrix):
 
 def _by_rows(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """A function of (n, m) applied to (*batch, m)."""
-    return function(x.reshape(x.shape[:-1].numel(), x.shape[-1])).reshape(x.shape)
+    rows = math.prod(x.shape[:-1])  # not numel(), which a traced batch of any size does not have
+    return function(x.reshape(rows, x.shape[-1])).reshape(x.shape)

@@ -104,7 +104,7 @@ class Multiscale(Transform):
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         batch = x.shape[:-3]
         x, context = _flat_batch(x, 3, batch, context)
-        total, pieces = x.new_zeros(len(x)), []
+        total, pieces = x.new_zeros(x.shape[:1]), []
         for level, prior in zip(self.levels, self.priors, strict=False):
             for transform in plan((level, prior), x):
                 x, logdet = transform(x, context)

@@ -1,0 +1,253 @@
+"""Densities and samplers as files that run without this library: PyTorch's own programs, and ONNX."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..distributions.base import Density
+from ..distributions.flow import Flow
+from ..transforms.autoregressive import Autoregressive
+from ..transforms.compose import Inverse
+from ..transforms.continuous import Continuous
+from ..transforms.seam import plain
+
+METHODS = ("log_prob", "sample")
+FORMATS = (".pt2", ".onnx")
+BATCH = 3  # rows of the example; the file takes any number
+CLOSE = 1e-5
+
+
+class Exported(nn.Module):
+    """One method of a density as the forward pass of a module: log p(x | context), or x = g(z, context).
+
+    Args:
+        density: The density.
+        method: ``log_prob`` or ``sample``.
+    """
+
+    def __init__(self, density: Density, method: str) -> None:
+        super().__init__()
+        self.density, self.method = density, method
+
+    def forward(self, value: Tensor, context: Tensor | None = None) -> Tensor:
+        if self.method == "log_prob":
+            return self.density.log_prob(value, context)
+        flow: Any = self.density
+        return flow.transform.inverse(value, context)[0]  # type: ignore[no-any-return]
+
+
+def export(density: Density, path: str | Path, *, method: str = "log_prob") -> Path:
+    r"""Writes a density, or its sampler, as a file that runs without this library.
+
+    ``model.pt2`` is run by PyTorch, ``torch.export.load("model.pt2").module()(x, context)``; ``model.onnx`` by
+    onnxruntime and whatever else reads ONNX, with inputs ``x`` (or ``z``) and ``context``. Either takes a batch of any
+    size, ``(n, *event)`` and ``(n, context features)``, and gives
+
+    .. math:: \log p(x \mid c) \quad (\text{method="log\_prob"}), \qquad g(z, c) \quad (\text{method="sample"})
+
+    where z is drawn from the base, a standard normal in most recipes. Before the file is kept, it is run and compared
+    with the density.
+
+    Args:
+        density: A flow or another density; of a fitted table, its ``density``.
+        path: The file; its ending, ``.pt2`` or ``.onnx``, says which format.
+        method: ``log_prob``, or ``sample``, for flows that sample in one pass.
+
+    Returns:
+        The path.
+
+    Raises:
+        TypeError: ``density`` is none.
+        ValueError: the method, the ending, or what the density does cannot be written so; one sentence says why.
+        ImportError: ONNX is asked for, and its packages are not installed.
+
+    Example:
+        >>> import tempfile, torch, pushforward as pf
+        >>> flow, x = pf.realnvp(2), torch.randn(5, 2)
+        >>> path = pf.export(flow, f"{tempfile.mkdtemp()}/model.pt2")  # doctest: +SKIP
+        >>> bool((torch.export.load(path).module()(x) - flow.log_prob(x)).abs().max() < 1e-5)  # doctest: +SKIP
+        True
+    """
+    path = Path(path)
+    _check(density, path, method)
+    module = Exported(copy.deepcopy(density), method).eval().requires_grad_(False)  # the caller's stays as it is
+    inputs = _example(density, method)
+    with _quiet():
+        program = _traced(module, inputs)
+        if path.suffix == ".pt2":
+            run = program.module()
+            _compare(module, inputs, lambda *given: run(*given))
+            about = {"pushforward": f'{{"method": "{method}", "event_shape": {list(density.event_shape)}}}'}
+            torch.export.save(program, path, extra_files=about)
+        else:
+            _write_onnx(program, module, inputs, path)
+    return path
+
+
+def _check(density: Any, path: Path, method: str) -> None:
+    if not isinstance(density, Density):
+        inside = ": export its .density" if isinstance(getattr(density, "density", None), Density) else ""
+        raise TypeError(f"density must be a flow or another density, got {type(density).__name__}{inside}")
+    if method not in METHODS:
+        raise ValueError(f"method={method!r}: expected one of {', '.join(METHODS)}")
+    if path.suffix not in FORMATS:
+        raise ValueError(f"path={str(path)!r}: expected a name that ends in .pt2 (PyTorch) or .onnx")
+    if path.suffix == ".onnx":
+        for name in ("onnx", "onnxscript", "onnxruntime"):
+            try:
+                import_module(name)
+            except ModuleNotFoundError:
+                raise ImportError(f"ONNX needs {name}: pip install 'pushforward[onnx]'") from None
+    if any(isinstance(part, Continuous) for part in density.modules()):
+        raise ValueError("a continuous flow takes as many steps as its data ask for, which no one program holds")
+    if method == "sample":
+        if not isinstance(density, Flow):
+            raise ValueError(f"method='sample' is for flows, and {type(density).__name__} is none: export its log_prob")
+        if _sequential(density.transform, inverse=True):
+            raise ValueError(
+                "this flow samples feature by feature, a pass for each, and export writes one pass: export its "
+                "log_prob, or take a flow that samples at once, such as realnvp, iaf or nsf(coupling=True)"
+            )
+    elif isinstance(density, Flow) and _sequential(density.transform, inverse=False):
+        raise ValueError(
+            "the density of this flow takes a pass for each feature, and export writes one pass: export its sampler "
+            "with method='sample', or take a flow whose density takes one pass, such as maf, realnvp or nsf"
+        )
+
+
+def _sequential(module: nn.Module, inverse: bool) -> bool:
+    """Whether a part goes through the features one by one, in the direction from noise to data or the other."""
+    if isinstance(module, Autoregressive):
+        return inverse
+    if isinstance(module, Inverse):
+        return _sequential(module.transform, not inverse)
+    return any(_sequential(child, inverse) for child in module.children())
+
+
+def _example(density: Density, method: str) -> tuple[Tensor, ...]:
+    """Inputs of a small batch: rows where the density is, or noise, and contexts."""
+    like = next((p for p in density.parameters() if p.is_floating_point()), torch.zeros(()))
+    generator = torch.Generator(like.device).manual_seed(0)
+    features = density.context_features
+    options: dict[str, Any] = {"generator": generator, "dtype": like.dtype, "device": like.device}
+    context = (torch.randn(BATCH, features, **options),) if features else ()
+    if method == "log_prob":
+        return density.sample(() if context else (BATCH,), *context, generator=generator), *context
+    flow: Any = density
+    return flow._noise(() if context else (BATCH,), *(context or (None,)), generator, 1.0)[0], *context
+
+
+def _traced(module: Exported, inputs: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
+    batch = torch.export.Dim("batch")
+    try:
+        with torch.no_grad(), plain():
+            return torch.export.export(module, inputs, dynamic_shapes=(tuple({0: batch} for _ in inputs)))
+    except Exception as error:  # of many kinds, all of PyTorch's own
+        said = [*str(error).strip().splitlines(), type(error).__name__][0]
+        raise ValueError(f"{_what(module)} cannot be written as one program: PyTorch says {said}") from None
+
+
+def _what(module: Exported) -> str:
+    return "the density" if module.method == "log_prob" else "the sampler"
+
+
+def _write_onnx(
+    program: torch.export.ExportedProgram, module: Exported, inputs: tuple[Tensor, ...], path: Path
+) -> None:
+    import onnxruntime
+
+    names = ["x" if module.method == "log_prob" else "z", "context"][: len(inputs)]
+    outputs = ["log_prob" if module.method == "log_prob" else "x"]
+    try:
+        written = torch.onnx.export(
+            program.run_decompositions(PLAINER),
+            inputs,
+            dynamo=True,
+            verbose=False,
+            input_names=names,
+            output_names=outputs,
+        )
+        assert written is not None
+        model = written.model_proto.SerializeToString()
+    except Exception as error:
+        said = [line.strip() for line in str(error).splitlines() if line.strip()]
+        missing = next((line for line in reversed(said) if "aten." in line), said[-1] if said else type(error).__name__)
+        raise ValueError(
+            f"{_what(module)} needs what ONNX does not have: {missing}; .pt2 files hold all of PyTorch"
+        ) from None
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+
+    def run(*given: Tensor) -> Tensor:
+        fed = {name: value.cpu().numpy() for name, value in zip(names, given, strict=True)}
+        return torch.from_numpy(session.run(None, fed)[0])
+
+    _compare(module, inputs, run)
+    path.write_bytes(model)
+
+
+def _diagonal_scatter(matrix: Tensor, diagonal: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+    """Square matrices with another diagonal."""
+    if offset or {dim1 % matrix.dim(), dim2 % matrix.dim()} != {matrix.dim() - 2, matrix.dim() - 1}:
+        return NotImplemented
+    place = torch.arange(matrix.shape[-1], device=matrix.device)
+    return torch.where(place[:, None] == place, diagonal.unsqueeze(-1), matrix)
+
+
+def _solve_triangular(A: Tensor, B: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False) -> Tensor:
+    """A⁻¹ B, or B A⁻¹, by substitution, a row after the other."""
+    if not left:
+        transposed = _solve_triangular(A.mT, B.mT, upper=not upper, unitriangular=unitriangular)
+        return transposed.mT
+    size = A.shape[-1]
+    order = list(range(size - 1, -1, -1) if upper else range(size))
+    rows: dict[int, Tensor] = {}
+    for i in order:
+        row = B[..., i, :]
+        if rows:
+            known = sorted(rows)
+            weights = A[..., i, known[0] : known[-1] + 1]
+            row = row - (weights.unsqueeze(-2) @ torch.stack([rows[j] for j in known], -2)).squeeze(-2)
+        rows[i] = row if unitriangular else row / A[..., i, i].unsqueeze(-1)
+    return torch.stack([rows[j] for j in range(size)], -2)
+
+
+PLAINER: dict[Any, Any] = {
+    torch.ops.aten.diagonal_scatter.default: _diagonal_scatter,
+    torch.ops.aten.linalg_solve_triangular.default: _solve_triangular,
+}  # what ONNX does not have, of what it has
+
+
+def _compare(module: Exported, inputs: tuple[Tensor, ...], run: Callable[..., Tensor]) -> None:
+    """Runs what was written on another number of rows, next to the density."""
+    given = tuple(value.repeat(3, *[1] * (value.dim() - 1))[: 2 * BATCH + 1] for value in inputs)
+    with torch.no_grad(), plain():
+        ours, theirs = module(*given), run(*given).to(inputs[0].device)
+    if not torch.allclose(ours, theirs.to(ours.dtype), atol=CLOSE, rtol=CLOSE):
+        apart = float((ours - theirs).abs().max())
+        raise ValueError(f"{_what(module)} as it was written differs by {apart:.2g}; no file was kept")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the remarks of the exporters, which speak to their own authors."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.fx", "torch.export", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

@@ -1,0 +1,118 @@
+"""Exported densities and samplers, run by plain PyTorch and by onnxruntime, equal to the flow's own to 1e-5."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import pushforward as pf
+from pushforward.testing import randomize
+
+FLOWS: dict[str, Callable[[], Any]] = {
+    "realnvp": lambda: pf.realnvp(3, layers=2, hidden=(8,), context=2),
+    "nsf": lambda: pf.nsf(3, layers=2, hidden=(8,), bins=4),
+    "coupling splines": lambda: pf.nsf(3, layers=1, hidden=(8,), bins=4, coupling=True),
+}
+HARMLESS = "ignore::DeprecationWarning"  # onnxruntime's own, at its import
+
+
+def made(name: str) -> Any:
+    torch.manual_seed(0)
+    return randomize(FLOWS[name](), scale=0.3).eval()
+
+
+def inputs(flow: Any, rows: int) -> tuple[Tensor, ...]:
+    generator = torch.Generator().manual_seed(1)
+    features = [*flow.event_shape, *([flow.context_features] if flow.context_features else [])]
+    return tuple(torch.randn(rows, size, generator=generator) for size in features)
+
+
+def expected(flow: Any, method: str, given: tuple[Tensor, ...]) -> Tensor:
+    with torch.no_grad():
+        return flow(*given) if method == "log_prob" else flow.transform.inverse(*given)[0]
+
+
+@pytest.mark.parametrize(("name", "method"), [("realnvp", "log_prob"), ("realnvp", "sample")])
+def test_pytorch_runs_it_for_any_number_of_rows(name: str, method: str, tmp_path: Path) -> None:
+    flow = made(name)
+    assert pf.export(flow, tmp_path / "model.pt2", method=method) == tmp_path / "model.pt2"
+    run = torch.export.load(tmp_path / "model.pt2").module()
+    for rows in (2, 40):
+        given = inputs(flow, rows)
+        torch.testing.assert_close(run(*given), expected(flow, method, given), atol=1e-5, rtol=1e-5)
+
+
+def test_it_runs_where_this_library_is_not(tmp_path: Path) -> None:
+    flow = made("nsf").train()
+    pf.export(flow, tmp_path / "model.pt2")
+    assert flow.training
+    assert next(flow.parameters()).requires_grad
+    (x,) = inputs(flow, 4)
+    torch.save(x, tmp_path / "x.pt")
+    code = (
+        "import sys; sys.modules['pushforward'] = None\nimport torch\n"
+        "run = torch.export.load('model.pt2').module()\nprint(run(torch.load('x.pt')).tolist())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_allclose(np.array(eval(done.stdout)), expected(flow, "log_prob", (x,)), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.filterwarnings(HARMLESS)
+@pytest.mark.parametrize(("name", "method"), [("realnvp", "log_prob"), ("coupling splines", "sample")])
+def test_onnxruntime_runs_it_for_any_number_of_rows(name: str, method: str, tmp_path: Path) -> None:
+    for library in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(library)
+    import onnxruntime
+
+    flow = made(name)
+    pf.export(flow, tmp_path / "model.onnx", method=method)
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    names = ["x" if method == "log_prob" else "z", "context"]
+    assert session.get_outputs()[0].name == ("log_prob" if method == "log_prob" else "x")
+    for rows in (2, 40):
+        given = inputs(flow, rows)
+        fed = {key: value.numpy() for key, value in zip(names, given, strict=False)}
+        found = torch.from_numpy(session.run(None, fed)[0])
+        torch.testing.assert_close(found, expected(flow, method, given), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("density", "name", "method", "error", "words"),
+    [
+        (lambda: pf.maf(3), "m.pt2", "sample", ValueError, "samples feature by feature"),
+        (lambda: pf.iaf(3), "m.pt2", "log_prob", ValueError, "takes a pass for each feature"),
+        (lambda: pf.ffjord(3), "m.onnx", "log_prob", ValueError, "continuous flow takes as many steps"),
+        (lambda: pf.made(3), "m.pt2", "sample", ValueError, "method='sample' is for flows, and AutoregressiveModel"),
+        (lambda: pf.maf(3), "m.pt", "log_prob", ValueError, r"ends in \.pt2"),
+        (lambda: pf.maf(3), "m.pt2", "score", ValueError, "expected one of log_prob, sample"),
+        (lambda: torch.nn.Linear(2, 2), "m.pt2", "log_prob", TypeError, "got Linear"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused_in_a_sentence(
+    density: Callable[[], Any], name: str, method: str, error: type[Exception], words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=words):
+        pf.export(density(), tmp_path / name, method=method)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_is_exported_by_its_density(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    table = {"x": rng.normal(size=80), "y": rng.gamma(3.0, size=80)}
+    model = pf.TableDensity("maf", layers=1, hidden=(8,), steps=5, queries=False).fit(table)
+    with pytest.raises(TypeError, match=r"TableDensity: export its \.density"):
+        pf.export(model, tmp_path / "m.pt2")
+    run = torch.export.load(pf.export(model.density, tmp_path / "m.pt2")).module()
+    points, slopes = model.encode(table)
+    assert (len(points), len(slopes)) == (1, 1)
+    x = torch.tensor(np.stack([table["x"], table["y"]], 1))
+    np.testing.assert_allclose(run(x).numpy(), model.score_samples(table), atol=1e-4)
