@@ -10,6 +10,7 @@ import pytest
 import pushforward as pf
 from pushforward import transforms
 from pushforward.citation.cite import ALWAYS, PARTS, SOLVERS, bibliography, papers
+from pushforward.objectives.fab import AnnealedBootstrap
 
 PLU = {"kingma2018glow"}  # of the matrices around the layers
 
@@ -79,6 +80,11 @@ def test_an_objective_cites_its_flow_and_its_estimator() -> None:
 def test_guidance_is_cited_where_it_is_trained() -> None:
     flow = pf.tarflow((1, 2, 2), patch=1, width=8, context=2)
     assert "ho2022classifier" in keys(pf.ForwardKL(flow, drop=0.1)) - keys(pf.ForwardKL(flow))
+
+
+def test_annealed_draws_cite_their_paper() -> None:
+    objective = AnnealedBootstrap(pf.realnvp(2, layers=1), lambda x: -x.square().sum(-1))
+    assert {"dinh2017density", "midgley2023flow"} <= keys(objective)
 
 
 def test_cite_prints() -> None:

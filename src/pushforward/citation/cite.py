@@ -15,6 +15,8 @@ ALWAYS = ("rezende2015variational", "papamakarios2021normalizing")
 
 PARTS: dict[str, tuple[str, ...]] = {
     "ActNorm": ("kingma2018glow",),
+    "AlphaDivergence": ("li2016renyi",),
+    "AnnealedBootstrap": ("midgley2023flow",),
     "AnyOrder": ("uria2014deep", "hoogeboom2022autoregressive", "strauss2021arbitrary"),
     "Autoregressive": ("papamakarios2017masked",),
     "BatchNorm": ("ioffe2015batch",),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -82,6 +82,7 @@ def fit(
     dim: int | None = None,
     support: str | None = None,
     anneal: int = 0,
+    modes: Literal["search"] | None = None,
     device: Device = "auto",
     threads: str = "auto",
     compile: Annotated[bool, Parameter(negative="")] = False,
@@ -145,6 +146,7 @@ def fit(
         dim: D, how many numbers the target takes.
         support: Where they live, as in real:9,positive:1; kinds are real, positive, unit, simplex and ordered.
         anneal: Steps over which the target comes in, for one with several modes.
+        modes: For a target that may have several modes: search for them, start over all, and search again.
         threads: How many threads of the CPU a step of the training uses; auto tries which number is quickest, with a
             number the seed fixes the model bit for bit.
         compile: Compile the flow first: slower to start, faster to train.
@@ -209,6 +211,6 @@ def fit(
     if target is not None:
         from ..tables.fit_target import TargetOptions, run
 
-        console.result(run(TargetOptions(target, dim, support, anneal), output, options, console, typed()))
+        console.result(run(TargetOptions(target, dim, support, anneal, modes), output, options, console, typed()))
     elif place is not None:
         console.result(fitting.fit_table(place, output, options, console, typed()))

@@ -157,7 +157,8 @@ def _verdict(n: int, ess: float, k: float, missed: float, unseen: float) -> tupl
     if missed >= 0.01:
         return False, (
             f"Do not trust this fit: about {missed:.0%} of the target's mass lies in a region where the flow puts "
-            "almost none, so a mode is missed; anneal the target, start from a wider flow, or fit to draws."
+            'almost none, so a mode is missed; search for modes (modes="search"), anneal the target, start from a '
+            "wider flow, or fit to draws."
         )
     if unseen >= 0.01:
         return False, (

@@ -52,7 +52,7 @@ def missed_mass(
     def excess(z: Tensor, value: Tensor) -> Tensor:
         return (value - flow.base.log_prob(z) - log_z).nan_to_num(-math.inf)
 
-    z = flow.base.sample((starts,), generator)
+    z = flow.base.sample((starts,), generator=generator)
     with torch.enable_grad():
         if not starts or not height(z.requires_grad_()).requires_grad:
             return math.nan
@@ -76,10 +76,10 @@ def missed_mass(
 
 
 def _gradient(height: Height, z: Tensor) -> Tensor:
-    return _slope(height, z)[0]
+    return slopes(height, z)[0]
 
 
-def _slope(height: Height, z: Tensor) -> tuple[Tensor, Tensor]:
+def slopes(height: Height, z: Tensor) -> tuple[Tensor, Tensor]:
     """The gradient of every row, 0 where there is none, and whether its height is finite."""
     with torch.enable_grad():
         z = z.detach().requires_grad_()
@@ -92,7 +92,7 @@ def climb(height: Height, z: Tensor, reach: Tensor | float, steps: int = 200) ->
     """Gradient ascent by Adam of every row of z, with steps that fall from ``reach`` to a hundredth of it: far first,
     then to the point. A row whose height is not finite goes back to where it was, and on from there with steps half
     as long; one that starts so stays."""
-    alive = _slope(height, z)[1]
+    alive = slopes(height, z)[1]
     start, z = z, z[alive]
     if not len(z):
         return start
@@ -100,7 +100,7 @@ def climb(height: Height, z: Tensor, reach: Tensor | float, steps: int = 200) ->
     length = torch.as_tensor(reach, dtype=z.dtype, device=z.device).expand(len(start), *like.shape[1:])[alive]
     mean, square, last = torch.zeros_like(z), torch.zeros_like(z), z
     for step in range(1, steps + 1):
-        gradient, finite = _slope(height, z)
+        gradient, finite = slopes(height, z)
         finite = finite.view_as(like)
         last = z = torch.where(finite, z, last)
         length = torch.where(finite, length, 0.5 * length)
@@ -108,7 +108,7 @@ def climb(height: Height, z: Tensor, reach: Tensor | float, steps: int = 200) ->
         square = torch.where(finite, 0.99 * square + 0.01 * gradient.square(), square)
         slope = mean / (1 - 0.9**step) / ((square / (1 - 0.99**step)).sqrt() + 1e-12)
         z = z + length * 0.01 ** (step / steps) * slope
-    return start.index_put((alive,), torch.where(_slope(height, z)[1].view_as(like), z, last))
+    return start.index_put((alive,), torch.where(slopes(height, z)[1].view_as(like), z, last))
 
 
 def hessian(height: Height, z: Tensor, h: float | None = None) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,19 +17,21 @@ from ..diagnostics import Importance, importance
 from ..distributions.flow import Flow
 from ..nets.made import MADE
 from ..nets.mlp import MLP
-from ..objectives.divergences import ReverseKL
+from ..objectives.divergences import Objective, ReverseKL
+from ..objectives.fab import AlphaDivergence, AnnealedBootstrap
 from ..objectives.forms import as_target
 from ..objectives.target import DRAWS, check_target
 from ..objectives.user_target import LogDensity, TargetWarning, UserTarget
 from ..recipes.by_name import flow_by_name
-from ..training.fit import Result, fit
-from ..training.loop import TrainingError
+from ..training.fit import Result
 from ..transforms.base import Transform
 from ..transforms.compose import Compose
-from ..transforms.constrained import support
+from ..transforms.constrained import Blocks, support
+from ..transforms.elementwise import Identity
 from ..transforms.normalization import Standardize
 from .constrain import constrain, laplace
 from .exact import Chains, chains
+from .modes import Modes, Training, fit_over_modes
 from .outside import note_outside
 
 CLOSE = 0.6  # of the proposals of a flow that Metropolis is the cheaper method for
@@ -42,12 +45,14 @@ class TargetFit:
         flow: The fitted flow, in the space of the parameters.
         importance: Effective sample size, k-hat, log Z with its error, and the verdict.
         result: How training went.
+        modes: The modes that a search found, None where there was no search.
         notes: What was decided about the target, a sentence each: its form, rows that fail, density elsewhere.
     """
 
     flow: Flow
     importance: Importance
     result: Result
+    modes: Modes | None = None
     notes: tuple[str, ...] = ()
 
     def draws(
@@ -99,9 +104,11 @@ def fit_target(
     features: int,
     *,
     blocks: Sequence[tuple[Any, int]] = (),
-    flow: str | Flow = "realnvp",
+    flow: str | Flow | None = None,
     layers: int | None = None,
     hidden: Sequence[int] | None = (32, 32),
+    modes: str | None = None,
+    objective: str = "reverse",
     start: str = "laplace",
     widen: float = 1.0,
     anneal: int = 0,
@@ -126,16 +133,22 @@ def fit_target(
             note.
         features: Features of a row of x.
         blocks: The support: for each block of the row its constraint and its size; empty where x is free.
-        flow: The name of a recipe, or a fresh flow over the free features.
+        flow: The name of a recipe, or a fresh flow over the free features. ``"realnvp"`` by default; with
+            ``modes="search"``, where there are too many modes to start one by one, ``"nsf-coupling"``.
         layers: Of the recipe; its default where it is None.
         hidden: Of the recipe; posteriors are smooth, and narrow networks fit them.
+        modes: ``"search"`` for a target that may have several: searches for modes, starts the flow over all of them,
+            fits, and searches again, until that finds nothing. Then ``start``, ``widen`` and ``anneal`` do not count.
+        objective: ``"reverse"``: :class:`pushforward.ReverseKL`. ``"fab"``: annealed draws of what the flow neglects,
+            :class:`~pushforward.objectives.fab.AnnealedBootstrap`; start wide for it. ``"renyi"``: a bound with
+            alpha = 1/2, :class:`~pushforward.objectives.fab.AlphaDivergence`.
         start: ``"laplace"``: the flow starts as the Gaussian of the highest mode's place and curvature.
             ``"normal"``: as the standard normal of the free features.
         widen: Factor on the scale of the start.
         anneal: Steps over which the target's power rises to 1; for targets with several modes.
         estimator: ``"path"`` or ``"reparameterised"``; see :class:`pushforward.ReverseKL`.
         steps: Steps of training; at most one of ``steps`` and ``budget``.
-        budget: Seconds of training.
+        budget: Seconds of training; with ``modes="search"``, of everything.
         batch_size: Draws in a step.
         lr: The largest learning rate.
         seed: Of the weights, of training and of the diagnostics.
@@ -157,50 +170,79 @@ def fit_target(
         >>> fitted.importance.trusted
         True
     """
+    started = time.monotonic()
     if start not in ("laplace", "normal") or not widen > 0:
         raise ValueError(f'start must be "laplace" or "normal" and widen positive, got {start!r} and {widen}')
+    if objective not in ("reverse", "fab", "renyi"):
+        raise ValueError(f'objective must be "reverse", "fab" or "renyi", got {objective!r}')
+    if modes not in (None, "search"):
+        raise ValueError(f'modes must be None or "search", got {modes!r}')
     supported = support(*blocks) if blocks else None
     if supported is not None and sum(supported.sizes) != features:
         raise ValueError(f"the blocks have {sum(supported.sizes)} features, but features={features}")
     free = features if supported is None else sum(supported.noise_sizes)
     target = _target(log_density, free, supported, dtype)
-    if isinstance(flow, str):
-        flow = flow_by_name(flow, free, layers=layers, hidden=_wide_enough(hidden, free), seed=seed)
-        _without_biases(flow)
+    training = Training(
+        steps=2000 if steps is None and budget is None else steps,
+        budget=budget,
+        batch_size=batch_size,
+        lr=lr,
+        seed=seed,
+        device=device,
+        checkpoint=checkpoint,
+        resume=resume,
+        progress=progress,
+    )
+
+    def fresh(default: str) -> Flow:
+        if isinstance(flow, Flow):
+            return flow
+        new = flow_by_name(flow or default, free, layers=layers, hidden=_wide_enough(hidden, free), seed=seed)
+        _without_biases(new)
+        return new
+
+    def loss(placed: Flow) -> Objective:
+        if objective == "fab":
+            return AnnealedBootstrap(placed, target, check=False)
+        if objective == "renyi":
+            return AlphaDivergence(placed, target, check=False)
+        return ReverseKL(placed, target, estimator, anneal=anneal if modes is None else 0, check=False)
+
+    if modes == "search":
+        check_target(_neutral(free, supported, dtype), target, fails=(DRAWS - 1) / DRAWS)
+        over = fit_over_modes(target, free, supported, fresh, loss, training, draws, dtype, started)
+        if over is not None:
+            _note_outside(target, supported, over[0])
+            return TargetFit(*over, notes=tuple(target.notes))
     if start == "laplace":
-        flow = constrain(flow, laplace(target, free, supported, widen=widen, dtype=dtype))
+        placed = constrain(fresh("realnvp"), laplace(target, free, supported, widen=widen, dtype=dtype))
     else:
         wide = Standardize(torch.zeros(free, dtype=dtype), torch.full((free,), widen, dtype=dtype))
-        flow = constrain(flow, Compose([supported, wide]) if supported is not None else wide)
-    check_target(flow.to(dtype), target)
+        placed = constrain(fresh("realnvp"), Compose([supported, wide]) if supported is not None else wide)
+    check_target(placed.to(dtype), target)
+    _note_outside(target, supported, placed)
+    result = training.run(loss(placed))
+    generator = torch.Generator(next(placed.parameters()).device).manual_seed(seed)
+    return TargetFit(placed, importance(placed, target, draws, generator=generator), result, notes=tuple(target.notes))
+
+
+def _neutral(free: int, supported: Blocks | None, dtype: torch.dtype) -> Flow:
+    """N(0, I) of the free features."""
+    outer: Transform = Identity() if supported is None else supported
+    event = outer.inverse(torch.zeros(free))[0].shape
+    return Flow(outer, free, event_shape=event).to(dtype)
+
+
+def _note_outside(target: UserTarget, supported: Blocks | None, flow: Flow) -> None:
     if supported is not None:
-        note_outside(target, supported, flow.sample((256,), generator=torch.Generator().manual_seed(0)))
-    objective = ReverseKL(flow, target, estimator, anneal=anneal, check=False)
-    try:
-        result = fit(
-            objective,
-            steps=2000 if steps is None and budget is None else steps,
-            budget=budget,
-            batch_size=batch_size,
-            lr=lr,
-            seed=seed,
-            device=device,
-            checkpoint=checkpoint,
-            resume=resume,
-            progress=progress,
-        )
-    except TrainingError as error:
-        error.flow = flow.eval()
-        raise
-    generator = torch.Generator(next(flow.parameters()).device).manual_seed(seed)
-    found = importance(flow, target, draws, generator=generator)
-    return TargetFit(flow, found, result, tuple(target.notes))
+        generator = torch.Generator(next(flow.parameters()).device).manual_seed(0)
+        note_outside(target, supported, flow.sample((256,), generator=generator))
 
 
-def _target(log_density: Any, free: int, supported: Transform | None, dtype: torch.dtype) -> UserTarget:
+def _target(log_density: Any, free: int, supported: Blocks | None, dtype: torch.dtype) -> UserTarget:
     """The target of batches behind what the user wrote, tried on draws of N(0, I) carried to the support."""
-    u = torch.randn(DRAWS, free, generator=torch.Generator().manual_seed(0), dtype=dtype)
-    return as_target(log_density, u if supported is None else supported.inverse(u)[0])
+    generator = torch.Generator().manual_seed(0)
+    return as_target(log_density, _neutral(free, supported, dtype).sample((DRAWS,), generator=generator))
 
 
 def _wide_enough(hidden: Sequence[int] | None, features: int) -> Sequence[int] | None:

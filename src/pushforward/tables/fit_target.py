@@ -53,6 +53,7 @@ class TargetOptions:
     dim: int | None = None
     support: str | None = None
     anneal: int = 0
+    modes: str | None = None
 
 
 def run(target: TargetOptions, output: Path, options: TableOptions, console: Console, command: str) -> dict[str, Any]:
@@ -140,11 +141,13 @@ def _fit(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", TargetWarning)  # they are the console's notes
+            flow = None if target.modes and options.flow == "auto" else options.flow
             fitted = fit_target(
                 log_density,
                 dim,
                 blocks=blocks,
-                flow="nsf-coupling" if options.flow in ("auto", "nsf") else options.flow,
+                flow="nsf-coupling" if flow in ("auto", "nsf") else flow,
+                modes=target.modes,
                 layers=options.layers,
                 hidden=options.hidden or (32, 32),
                 start="normal" if target.anneal else "laplace",
@@ -164,6 +167,10 @@ def _fit(
         raise InputError(f"--target {target.target}: {error}") from error
     for note in fitted.notes:
         console.note(note.replace("blocks=", "--support"))
+    if fitted.modes is not None:
+        weights = ", ".join(f"{weight:.3g}" for weight in fitted.modes.weight.sort(descending=True).values[:8].tolist())
+        more = ", ..." if len(fitted.modes.weight) > 8 else ""
+        console.note(f"{len(fitted.modes.weight)} modes were found, with shares of {weights}{more} of the mass")
     return fitted
 
 

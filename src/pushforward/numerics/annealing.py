@@ -1,0 +1,111 @@
+"""Moves along a path of densities between two: Hamiltonian and random-walk Metropolis steps of many points at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+LogDensity = Callable[[Tensor], Tensor]
+
+
+class Point(NamedTuple):
+    """Points ``(*batch, features)``, two log-densities there, ``(*batch,)``, and their gradients."""
+
+    x: Tensor
+    a: Tensor
+    b: Tensor
+    slope_a: Tensor
+    slope_b: Tensor
+
+
+def at(log_a: LogDensity, log_b: LogDensity, x: Tensor) -> Point:
+    """Both log-densities of points and their gradients; what is no number is -infinity with a gradient of 0."""
+    values, slopes = [], []
+    for log_density in (log_a, log_b):
+        with torch.enable_grad():
+            here = x.detach().requires_grad_()
+            value = log_density(here)
+            (slope,) = torch.autograd.grad(value.nan_to_num(0.0, 0.0, 0.0).sum(), here)
+        values.append(torch.where(value < math.inf, value, -math.inf).detach())
+        slopes.append(slope.nan_to_num(0.0, 0.0, 0.0))
+    return Point(x.detach(), *values, *slopes)
+
+
+def path(point: Point, share_a: Tensor | float, share_b: Tensor | float) -> Tensor:
+    """share_a · a + share_b · b, -infinity where either is, ``(*batch,)``."""
+    value = share_a * point.a.clamp_min(-1e30) + share_b * point.b.clamp_min(-1e30)
+    return torch.where(point.a.isinf() | point.b.isinf(), -math.inf, value)
+
+
+def hamiltonian(
+    log_a: LogDensity,
+    log_b: LogDensity,
+    point: Point,
+    shares: tuple[Tensor, Tensor],
+    size: Tensor,
+    *,
+    leaps: int = 5,
+    generator: torch.Generator | None = None,
+) -> tuple[Point, Tensor]:
+    r"""One Hamiltonian Monte Carlo step for :math:`s_a \log a + s_b \log b`, with an identity mass.
+
+    Args:
+        log_a: The first log-density.
+        log_b: The second.
+        point: Where the points are.
+        shares: s_a and s_b, that broadcast over the batch.
+        size: Of a leapfrog step, that broadcasts over the batch.
+        leaps: Leapfrog steps.
+        generator: Source of the randomness.
+
+    Returns:
+        Where they are afterwards, and the probability of acceptance of each.
+
+    Reference:
+        Neal (2011), MCMC using Hamiltonian dynamics, arXiv:1206.1901.
+    """
+    share_a, share_b = (share[..., None] for share in shares)
+    size = size[..., None]
+    momentum = torch.randn(point.x.shape, generator=generator, dtype=point.x.dtype, device=point.x.device)
+    new, kinetic = point, 0.5 * momentum.square().sum(-1)
+    for _ in range(leaps):
+        momentum = momentum + 0.5 * size * (share_a * new.slope_a + share_b * new.slope_b)
+        new = at(log_a, log_b, new.x + size * momentum)
+        momentum = momentum + 0.5 * size * (share_a * new.slope_a + share_b * new.slope_b)
+    gain = path(new, *shares) - 0.5 * momentum.square().sum(-1) - path(point, *shares) + kinetic
+    return _accepted(point, new, gain, generator)
+
+
+def random_walk(
+    log_a: LogDensity,
+    log_b: LogDensity,
+    point: Point,
+    shares: tuple[Tensor, Tensor],
+    size: Tensor,
+    *,
+    leaps: int = 5,
+    generator: torch.Generator | None = None,
+) -> tuple[Point, Tensor]:
+    """So many Metropolis steps x' = x + size · N(0, I), with the arguments of :func:`hamiltonian`."""
+    chances = []
+    for _ in range(leaps):
+        noise = torch.randn(point.x.shape, generator=generator, dtype=point.x.dtype, device=point.x.device)
+        new = at(log_a, log_b, point.x + size[..., None] * noise)
+        point, chance = _accepted(point, new, path(new, *shares) - path(point, *shares), generator)
+        chances.append(chance)
+    return point, torch.stack(chances).mean(0)
+
+
+def _accepted(old: Point, new: Point, gain: Tensor, generator: torch.Generator | None) -> tuple[Point, Tensor]:
+    chance = gain.nan_to_num(-math.inf, math.inf, -math.inf).clamp(max=0.0).exp()
+    taken = torch.rand(chance.shape, generator=generator, dtype=chance.dtype, device=chance.device) < chance
+    return Point(*(torch.where(taken.view(*taken.shape, *[1] * (n.dim() - taken.dim())), n, o)
+                   for n, o in zip(new, old, strict=True))), chance  # fmt: skip
+
+
+KERNELS = {"hmc": hamiltonian, "metropolis": random_walk}
+BEST = {"hmc": 0.7, "metropolis": 0.3}  # acceptance that the step size is adapted to

@@ -1,0 +1,170 @@
+"""Fits to targets of several modes: search, draw, start over all of them, fit, verify, and search again."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..diagnostics import Importance, importance
+from ..distributions.flow import Flow
+from ..distributions.mixture import GaussianMixture
+from ..objectives.divergences import ForwardKL, Objective
+from ..objectives.user_target import UserTarget
+from ..training.fit import Result, fit
+from ..training.loop import TrainingError
+from ..transforms.base import Transform
+from .over_modes import draws_of_modes, flow_over_modes, reweigh
+from .peaks import Peaks
+from .search import Found, has_new, search
+
+ATTEMPTS = 3  # searches, each followed by a fit
+GOOD = 0.97  # effective share of the draws from which a start needs little training
+SECONDS = 20.0  # of a search without a budget
+
+
+@dataclass(frozen=True, eq=False)
+class Modes:
+    """The modes that a search found.
+
+    Attributes:
+        location: Of each, in the space of x, ``(K, features)``.
+        weight: The share of the mass around each, ``(K,)``; by the flow's base, corrected by importance weights.
+        all: Whether these may be all: False where the search ended with more than it keeps, as for products of
+            densities with two modes each.
+    """
+
+    location: Tensor
+    weight: Tensor
+    all: bool
+
+
+@dataclass(frozen=True)
+class Training:
+    """Arguments of :func:`pushforward.fit`."""
+
+    steps: int | None
+    budget: float | None
+    batch_size: int
+    lr: float
+    seed: int
+    device: str | torch.device
+    checkpoint: str | Path | None
+    resume: str | bool
+    progress: bool
+
+    def run(self, objective: Objective, x: Tensor | None = None, **changes: Any) -> Result:
+        """Trains, and hands the flow to the error where that gives up."""
+        options = {**vars(self), **changes}
+        try:
+            return fit(objective, x, **options)
+        except TrainingError as error:
+            error.flow = objective.flow.eval()
+            raise
+
+
+def fit_over_modes(
+    target: UserTarget,
+    free: int,
+    supported: Transform | None,
+    fresh: Callable[[str], Flow],
+    loss: Callable[[Flow], Objective],
+    training: Training,
+    draws: int,
+    dtype: torch.dtype,
+    started: float,
+) -> tuple[Flow, Importance, Result, Modes] | None:
+    """Fits a flow over all modes that a search finds, and searches again until there are no more.
+
+    Args:
+        target: The target.
+        free: Features of the flow.
+        supported: From x to the free features, None where x is free.
+        fresh: Makes a flow over the free features, of the named recipe where the user names none.
+        loss: The objective that ends the training of a flow.
+        training: How to train.
+        draws: Draws that are weighed in the end.
+        dtype: Of the flow.
+        started: When the time began, of which ``training.budget`` is the whole.
+
+    Returns:
+        The flow, its importance, the last training, and the modes; None where there is one mode or none was found, and
+        another start serves.
+    """
+
+    def height(z: Tensor) -> Tensor:
+        if supported is None:
+            return target(z)
+        x, logdet = supported.inverse(z)
+        return target(x) + logdet
+
+    generator = torch.Generator().manual_seed(training.seed)
+    seconds = SECONDS if training.budget is None else min(60.0, 0.2 * training.budget)
+    ends = math.inf if training.budget is None else started + training.budget
+    with target.unnoticed():
+        found = search(height, free, seconds, generator, dtype)
+    if found is None or len(found.peaks) == 1:
+        return None
+    for attempt in range(ATTEMPTS):
+        with target.unnoticed():
+            parts, sample = draws_of_modes(height, found.peaks, found.crowded, generator)
+        flow = flow_over_modes(fresh("realnvp" if len(parts) > 1 else "nsf-coupling"), parts, sample, supported)
+        result = _train(flow, target, loss, _rows(parts, sample, supported, generator), training, ends, generator)
+        if found.crowded or time.monotonic() > ends or attempt == ATTEMPTS - 1:
+            break
+        with target.unnoticed():
+            again = search(height, free, seconds / 4, generator, dtype, found.peaks)
+        if again is None or not has_new(found.peaks, again.peaks):
+            break
+        found = again
+    device = next(flow.parameters()).device
+    weighed = importance(flow, target, draws, generator=torch.Generator(device).manual_seed(training.seed))
+    return flow, weighed, result, _modes(flow, found, supported)
+
+
+def _modes(flow: Flow, found: Found, supported: Transform | None) -> Modes:
+    several = isinstance(flow.base, GaussianMixture)
+    weight = flow.base.logits.softmax(0).detach().cpu() if several else found.peaks.log_mass.softmax(0)
+    location = found.peaks.loc
+    return Modes(location if supported is None else supported.inverse(location)[0], weight, not found.crowded)
+
+
+@torch.no_grad()
+def _rows(parts: Peaks, sample: Tensor, supported: Transform | None, generator: torch.Generator) -> Tensor:
+    """Draws of pi in the space of x: of each part as its mass says, each as often as it is needed."""
+    K, n, _ = sample.shape
+    which = torch.multinomial(parts.log_mass.softmax(0), 2 * K * n, replacement=True, generator=generator)
+    z = sample[which, torch.randint(n, (len(which),), generator=generator)]
+    return z if supported is None else supported.inverse(z)[0]
+
+
+def _train(
+    flow: Flow,
+    target: UserTarget,
+    loss: Callable[[Flow], Objective],
+    rows: Tensor,
+    training: Training,
+    ends: float,
+    generator: torch.Generator,
+) -> Result:
+    """Maximum likelihood of draws first, where the start is not good yet; then reverse KL, and the parts' shares."""
+    share = reweigh(flow, target, 4000, generator)
+    left = max(2.0, 0.85 * (ends - time.monotonic()))
+    if share < GOOD:
+        own: dict[str, Any] = (
+            {"budget": 0.4 * left} if training.budget else {"steps": max(1, (training.steps or 0) // 2)}
+        )
+        training.run(ForwardKL(flow), rows, **own, checkpoint=None, initialize=False)
+        left = max(2.0, 0.85 * (ends - time.monotonic()))
+    quick: dict[str, Any] = {"steps": min(training.steps or 100, 100), "budget": None} if share >= GOOD else {}
+    timed: dict[str, Any] = {"budget": left} if training.budget and not quick else {}
+    result = training.run(loss(flow), **quick, **timed)
+    for _ in range(2):
+        reweigh(flow, target, 10_000, generator)
+    return result

@@ -1,0 +1,123 @@
+"""Flows that start over all modes of a target: no thin bridge has to be torn, since the base has as many modes."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..diagnostics.importance_sampling import importance
+from ..diagnostics.modes import Height
+from ..distributions.flow import Flow
+from ..distributions.mixture import GaussianMixture
+from ..numerics.matrices import with_log_diagonal
+from ..objectives.user_target import UserTarget
+from ..transforms.base import Transform
+from ..transforms.compose import Compose
+from ..transforms.marginals import Marginals
+from ..transforms.normalization import Standardize, Whiten
+from .peaks import Peaks
+from .tempered import tempered
+
+PARTICLES = 8192  # of all paths together, and at least
+FEWEST = 128  # of each path
+GAUSSIAN = 0.8  # effective share of particles from which a part counts as Gaussian
+
+
+@torch.no_grad()
+def draws_of_modes(height: Height, peaks: Peaks, crowded: bool, generator: torch.Generator) -> tuple[Peaks, Tensor]:
+    """What the paths from the peaks give: Gaussians that fit the parts, with their masses, and draws of each part,
+    ``(K, n, features)``. Where peaks are too many, as in products of densities with two modes each, one wide path
+    covers them all.
+    """
+    if crowded:
+        peaks, particles = _around_all(peaks), 2 * PARTICLES
+    else:
+        particles = max(FEWEST, PARTICLES // len(peaks))
+    draws, log_mass, once = tempered(height, peaks, particles, generator)
+    loc, factor = _moments(draws, peaks)
+    gaussian = (once > GAUSSIAN)[:, None]
+    loc = torch.where(gaussian, peaks.loc, loc)
+    factor = torch.where(gaussian[..., None], peaks.factor, factor)
+    return Peaks(loc, factor, log_mass), draws
+
+
+def _around_all(peaks: Peaks) -> Peaks:
+    """One Gaussian, of independent features, over all peaks."""
+    loc = peaks.loc.mean(0, keepdim=True)
+    variance = peaks.loc.var(0, correction=0) + peaks.factor.square().sum(-1).mean(0)
+    return Peaks(loc, variance.sqrt().diag()[None], peaks.log_mass.logsumexp(0)[None])
+
+
+def _moments(draws: Tensor, peaks: Peaks) -> tuple[Tensor, Tensor]:
+    """Mean and Cholesky factor of every part's draws, the covariance shrunk towards that of its peak."""
+    n, d = draws.shape[1:]
+    loc = draws.mean(1)
+    away = draws - loc[:, None]
+    prior = 4.0 * d
+    own = peaks.factor @ peaks.factor.mT
+    return loc, torch.linalg.cholesky((away.mT @ away + prior * own) / (n + prior))
+
+
+@torch.no_grad()
+def flow_over_modes(flow: Flow, parts: Peaks, draws: Tensor, outer: Transform | None) -> Flow:
+    r"""A fresh flow, started over the modes that were found.
+
+    - Several parts: the base is the mixture :math:`\sum_k m_k N(\mu_k, \Sigma_k)`, carried through the flow as it
+      stands, and the flow's transform is what the parts share: a mixture of flows with one transform for all.
+    - One path over too many modes: the base stays normal, behind a monotone map of every feature, fitted to the draws.
+
+    Args:
+        flow: A recipe's flow over the free features, close to affine.
+        parts: Gaussians of the parts.
+        draws: Draws of each part, ``(K, n, features)``.
+        outer: From x to the free features; None where x is free.
+    """
+    inner = list(flow.transform.transforms) if isinstance(flow.transform, Compose) else [flow.transform]
+    rows, supported = draws.flatten(0, 1), [] if outer is None else [outer]
+    event = rows[0].shape if outer is None else outer.inverse(rows[:1])[0].shape[1:]
+    if len(parts) == 1:
+        wide = Standardize(rows.mean(0), rows.std(0))
+        marginals = Marginals(rows.shape[1]).to(rows)
+        marginals.initialize(wide(rows)[0])
+        return Flow(Compose([*supported, wide, marginals, *inner]), flow.base, event_shape=event).to(rows)
+    share = parts.log_mass.softmax(0)
+    loc = share @ parts.loc
+    away = parts.loc - loc
+    covariance = torch.einsum("k,kij->ij", share, parts.factor @ parts.factor.mT + away[..., None] * away[:, None])
+    whiten = Whiten(loc, torch.linalg.cholesky(covariance))
+    flow = Flow(Compose([*supported, whiten, *inner]), flow.base, event_shape=event).to(rows)
+    start = Compose([whiten, *inner]).to(rows)
+    flow.base = _carried(parts, start)
+    return flow
+
+
+def _carried(parts: Peaks, transform: Transform) -> GaussianMixture:
+    """The mixture of the parts as a transform that is close to affine carries it."""
+    K, d = parts.loc.shape
+    steps = parts.loc[:, None] + parts.factor.mT  # mu_k + each column of L_k
+    loc = transform(parts.loc)[0]
+    columns = (transform(steps.flatten(0, 1))[0].view(K, d, d) - loc[:, None]).mT
+    L = torch.linalg.cholesky(columns @ columns.mT)
+    mixture = GaussianMixture(d, K).to(loc)
+    mixture.logits.copy_(parts.log_mass - parts.log_mass.logsumexp(0))
+    mixture.loc.copy_(loc)
+    A = torch.linalg.solve_triangular(L, torch.eye(d).to(L).expand_as(L), upper=False)
+    mixture.factors.copy_(torch.stack([with_log_diagonal(a.tril()) for a in A]))
+    return mixture.requires_grad_(False)  # gradients through draws do not reach it
+
+
+@torch.no_grad()
+def reweigh(flow: Flow, target: UserTarget, n: int, generator: torch.Generator) -> float:
+    r"""Gives each part of a flow's base the share that importance weights say it has:
+    :math:`m_k \leftarrow m_k \sum_i w_i\, r_k(z_i) / \sum_i r_k(z_i)`. The effective share of draws that the weights
+    leave, beforehand."""
+    found = importance(flow, target, n, starts=0, generator=generator)
+    if isinstance(flow.base, GaussianMixture) and math.isfinite(found.log_z):
+        z = flow.transform(found.draws)[0]
+        shares = flow.base.joint(z).log_softmax(-1)
+        gain = (shares + found.log_weights[:, None].log_softmax(0)).logsumexp(0) - shares.logsumexp(0)
+        logits = flow.base.logits.log_softmax(0)
+        flow.base.logits.copy_(torch.where(gain.isfinite(), logits + gain, logits).log_softmax(0).clamp_min(-30.0))
+    return found.ess / n

@@ -1,0 +1,125 @@
+"""Peaks of a log-density over the whole space, with the Gaussian of each one's place and curvature."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..diagnostics.modes import Height, climb, slopes
+
+APART = 1.5  # of the narrower one's standard deviations, between two peaks
+MOST = 64  # peaks that are kept, those of the largest mass
+
+
+@dataclass(frozen=True, eq=False)
+class Peaks:
+    r"""K peaks, and the Gaussians :math:`N(\mu_k, L_k L_k^\top)` of their curvature.
+
+    Attributes:
+        loc: mu, ``(K, features)``.
+        factor: L, lower triangular, ``(K, features, features)``.
+        log_mass: Logarithm of the mass around each, ``(K,)``; Laplace's approximation where it comes from a climb.
+    """
+
+    loc: Tensor
+    factor: Tensor
+    log_mass: Tensor
+
+    def __len__(self) -> int:
+        return len(self.loc)
+
+    def white(self, z: Tensor) -> Tensor:
+        """L_k^-1 (z - mu_k), ``(K, n, features)`` for z of ``(n, features)``."""
+        away = z - self.loc[:, None]
+        return torch.linalg.solve_triangular(self.factor, away.mT, upper=False).mT
+
+    def log_parts(self, z: Tensor) -> Tensor:
+        """The logarithm of each one's mass times its Gaussian, ``(K, n)``."""
+        constant = self.log_mass - 0.5 * z.shape[-1] * math.log(2 * math.pi) - _log_volume(self.factor)
+        return constant[:, None] - 0.5 * self.white(z).square().sum(-1)
+
+    def at(self, index: Tensor) -> Peaks:
+        return Peaks(self.loc[index], self.factor[index], self.log_mass[index])
+
+    def merged(self) -> Peaks:
+        """Without those that are next to a larger one, by either's standard deviations."""
+        order = self.log_mass.argsort(descending=True)[: 8 * MOST]
+        kept: list[int] = []
+        for i in order.tolist():
+            known = self.at(torch.tensor(kept, dtype=torch.long))
+            there = known.white(self.loc[i, None])[:, 0].norm(dim=-1)
+            back = self.at(torch.tensor([i])).white(known.loc)[0].norm(dim=-1)
+            if not kept or bool((torch.maximum(there, back) > APART).all()):
+                kept.append(i)
+            if len(kept) == MOST:
+                break
+        return self.at(torch.tensor(kept, dtype=torch.long))
+
+    def together(self, other: Peaks) -> Peaks:
+        return Peaks(*(torch.cat(pair) for pair in ((self.loc, other.loc), (self.factor, other.factor),
+                                                    (self.log_mass, other.log_mass))))  # fmt: skip
+
+
+def _log_volume(factor: Tensor) -> Tensor:
+    return factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+
+def peaks_from(height: Height, starts: Tensor, reach: Tensor | float, steps: int = 150) -> Peaks | None:
+    """The peaks that climbs from ``starts``, ``(n, features)``, end at, each one once; None where there are none."""
+    z = _apart(climb(height, starts, reach, steps), height)
+    z, precision = _newton(height, z)
+    values, vectors = torch.linalg.eigh(precision)
+    gradient, finite = slopes(height, z)
+    decrement = ((vectors.mT @ gradient[..., None])[..., 0].square() / values.abs().clamp_min(1e-12)).sum(-1)
+    good = finite & (values[:, 0] > 1e-9 * values[:, -1]) & (values[:, 0] > 0) & (decrement < 1e-2)
+    if not bool(good.any()):
+        return None
+    z, values, vectors = z[good], values[good], vectors[good]
+    upper = torch.linalg.qr((vectors * values.rsqrt()[:, None]).mT).R  # (V s)(V s)^T = R^T R
+    factor = upper.mT * upper.diagonal(dim1=-2, dim2=-1).sign()[:, None]
+    with torch.no_grad():
+        log_mass = height(z) + 0.5 * z.shape[1] * math.log(2 * math.pi) + _log_volume(factor)
+    return Peaks(z, factor, log_mass).merged()
+
+
+@torch.no_grad()
+def _apart(z: Tensor, height: Height) -> Tensor:
+    """One of those that ended at the same point, the highest; at most as many as may be kept twice over."""
+    value = height(z).nan_to_num(-math.inf, -math.inf, -math.inf)
+    near = 1e-2 * (1 + z.norm(dim=1))
+    kept: list[int] = []
+    for i in value.argsort(descending=True).tolist():
+        if not math.isinf(value[i]) and all(float((z[i] - z[j]).norm()) > float(near[i]) for j in kept):
+            kept.append(i)
+    return z[kept[: 2 * MOST]]
+
+
+def _newton(height: Height, z: Tensor, iterations: int = 6) -> tuple[Tensor, Tensor]:
+    """Newton's method for all points together, with curvatures' absolute values and halved steps; minus the Hessian."""
+    precision = _precision(height, z)
+    sizes = 0.5 ** torch.arange(8, dtype=z.dtype, device=z.device)
+    for _ in range(iterations if len(z) else 0):
+        values, vectors = torch.linalg.eigh(precision)
+        gradient = (vectors.mT @ slopes(height, z)[0][..., None])[..., 0]
+        step = (vectors @ (gradient / values.abs().clamp_min(1e-8))[..., None])[..., 0]
+        tries = torch.cat([z[None], z + sizes[:, None, None] * step])  # (9, P, d)
+        with torch.no_grad():
+            value = height(tries.flatten(0, 1)).nan_to_num(-math.inf, -math.inf, -math.inf).view(len(tries), -1)
+        z = tries[value.argmax(0), torch.arange(len(z), device=z.device)]
+        precision = _precision(height, z)
+    return z, precision
+
+
+def _precision(height: Height, z: Tensor, rows: int = 16384) -> Tensor:
+    """Minus the Hessian at each point, ``(P, d, d)``, by central differences of gradients."""
+    P, d = z.shape
+    h = torch.finfo(z.dtype).eps ** (1 / 3) * (1 + z.abs().amax(1, keepdim=True)).unsqueeze(-1)  # (P, 1, 1)
+    shifts = h * torch.eye(d, dtype=z.dtype, device=z.device)
+    points = torch.stack([z[:, None] + shifts, z[:, None] - shifts]).reshape(-1, d)
+    gradients = torch.cat([slopes(height, part)[0] for part in points.split(rows)]) if P else points
+    up, down = gradients.view(2, P, d, d)
+    curvature = (down - up) / (2 * h)
+    return (curvature + curvature.mT) / 2
