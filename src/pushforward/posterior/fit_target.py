@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
