@@ -27,24 +27,21 @@ class KeyValueCache:
 
 
 class LayerCache:
-    """Keys and values of one layer, ``(n, heads, positions, d)``: written in place, or joined anew where gradients or
-    ``torch.func`` have to go through them."""
+    """Keys and values of one layer, ``(2, n, heads, positions, d)``: written in place, or joined anew where gradients
+    or ``torch.func`` have to go through them."""
 
     def __init__(self, positions: int) -> None:
         self.positions = positions
-        self.known: tuple[Tensor, Tensor] | None = None
+        self.known: Tensor | None = None
 
-    def put(self, k: Tensor, v: Tensor, start: int) -> tuple[Tensor, Tensor]:
+    def put(self, new: Tensor, start: int) -> Tensor:
         """Takes those of the positions from ``start`` on, and gives those of all positions up to them."""
-        end = start + k.shape[-2]
         if torch.is_grad_enabled() or transformed():
-            if self.known is not None and start:
-                k, v = (torch.cat([old[..., :start, :], new], -2) for old, new in zip(self.known, (k, v), strict=True))
-            self.known = k, v
-            return k, v
+            known = new if self.known is None or not start else torch.cat([self.known[..., :start, :], new], -2)
+            self.known = known
+            return known
         if self.known is None:
-            shape = (*k.shape[:-2], self.positions, k.shape[-1])
-            self.known = k.new_empty(shape), v.new_empty(shape)
-        for kept, new in zip(self.known, (k, v), strict=True):
-            kept[..., start:end, :] = new
-        return self.known[0][..., :end, :], self.known[1][..., :end, :]
+            self.known = new.new_empty(*new.shape[:-2], self.positions, new.shape[-1])
+        end = start + new.shape[-2]
+        self.known[..., start:end, :] = new
+        return self.known[..., :end, :]

@@ -44,7 +44,8 @@ def _block(
     x = torch.zeros_like(z)
     for passes in range(1, z.shape[1] + 1):
         guess = x
-        x, log_slope = _within(net, scalar, net.extend(state, torch.cat([before, guess[:, :-1]], 1), start), z)
+        previous = before if z.shape[1] == 1 else torch.cat([before, guess[:, :-1]], 1)
+        x, log_slope = _within(net, scalar, net.extend(state, previous, start), z)
         if passes == z.shape[1] or not bool(changes(guess, x, tolerance).any()):
             break
     return x, log_slope
