@@ -60,6 +60,11 @@ def spline_flow():
     return pf.nsf(2, layers=2, hidden=(8,), bins=4)
 
 
+def image_flow():
+    torch.manual_seed(2)
+    return pf.tarflow((1, 2, 4), patch=2, blocks=2, layers=1, width=8, heads=2)
+
+
 def rows():
     return torch.randn(400, 2, generator=torch.Generator().manual_seed(1)) * 2 + 1
 
@@ -110,7 +115,11 @@ def run_divided(folder: Path) -> dict:
     assert all(0.4 < share < 0.6 for share in shares), shares
     pf.save(model, folder / f"model{os.environ.get('RANK', '')}")
     losses = torch.tensor([line["validation_loss"] for line in result.history])
-    return {"divided": weights(model), "divided_losses": losses, "times_divided": torch.tensor(len(shares))}
+    images = rows()[:, :, None, None].expand(-1, 2, 2, 2).reshape(-1, 1, 2, 4)
+    learnt = pf.fit(image_flow(), images, shard=True, **OPTIONS)
+    image_losses = torch.tensor([line["validation_loss"] for line in learnt.history])
+    found = {"divided": weights(model), "divided_losses": losses, "divided_images": image_losses}
+    return {**found, "times_divided": torch.tensor(len(shares))}
 
 
 def gradient(rank: int) -> torch.Tensor:
@@ -143,12 +152,12 @@ def main(folder: Path) -> None:
     model = flow()
     pf.ForwardKL(model)(rows()[:64]).backward()
     joint["gradient"] = torch.cat([p.grad.flatten() for p in model.parameters()])
-    for name in ("gradient", "losses", "train", "weights", "streamed", "divided", "divided_losses"):
+    for name in ("gradient", "losses", "train", "weights", "streamed", "divided", "divided_losses", "divided_images"):
         torch.testing.assert_close(first[name], joint[name], rtol=1e-4, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
     for name in ("metrics.jsonl", "state/step-00000020/config.json"):
         assert (folder / name).stat().st_size > 0
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == len(first["losses"])
-    assert first["times_divided"] == 2
+    assert first["times_divided"] == 3
     print("two processes learn what one learns")
 
 
