@@ -139,7 +139,7 @@ def main() -> None:
     model.eval()
     figures = evaluate(model, test)
     seen = evaluate(model, images[:: max(len(images) // len(test), 1)][: len(test)])
-    choices = {"denoise": True} if options.model == "tarflow-noise" else {}
+    choices: dict[str, Any] = {"denoise": True} if options.model == "tarflow-noise" else {}
     started = time.monotonic()
     samples = model.sample((64,), generator=torch.Generator(options.device).manual_seed(options.seed), **choices)
     seconds = time.monotonic() - started

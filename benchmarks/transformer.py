@@ -15,6 +15,7 @@ import argparse
 import copy
 import subprocess
 import sys
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,18 +29,19 @@ import pushforward as pf
 SHAPE, PATCH = (1, 28, 28), 2
 
 
-def ours(sizes: dict[str, int], **choices: Any) -> pf.Flow:
+def ours(sizes: dict[str, Any], **choices: Any) -> Any:
     torch.manual_seed(0)
     return pf.testing.randomize(pf.tarflow(SHAPE, patch=PATCH, **sizes, **choices), scale=0.05)
 
 
-def plain(sizes: dict[str, int]) -> Plain:
+def plain(sizes: dict[str, int]) -> Any:
     torch.manual_seed(0)
     return pf.testing.randomize(Plain(196, 4, **sizes), scale=0.05)
 
 
-def waited(device: str, value: Any) -> Any:
-    """The value, when the device has computed it."""
+def waited_for(device: str, function: Any, *given: Any) -> Any:
+    """What a function gives, when the device has computed it."""
+    value = function(*given)
     if device.startswith("cuda"):
         torch.cuda.synchronize()
     return value
@@ -65,7 +67,7 @@ def speed(sizes: dict[str, int], batch: int, device: str, budget: float) -> list
     }
     rows = []
     for name, (mine, theirs) in jobs.items():
-        turns = {"ours": lambda f=mine: waited(device, f()), "plain": lambda f=theirs: waited(device, f())}
+        turns = {"ours": partial(waited_for, device, mine), "plain": partial(waited_for, device, theirs)}
         times = interleaved(turns, budget=budget, least=3)
         mean = {who: round(t.median, 1) for who, t in times.items()}
         rows.append(
@@ -87,15 +89,14 @@ def inverses(sizes: dict[str, int], device: str, n: int) -> list[results.Row]:
     z = torch.randn(n, 784, device=device)
     jacobi = copy.deepcopy(block)
     jacobi.inversion, jacobi.block, jacobi.tolerance = "blocks", 14, 1e-6
-    runs = {
+    runs: dict[str, Any] = {
         "with the cache": lambda b, z: b.inverse(z)[0],
         "a pass for each patch": by_passes,
         "in Jacobi blocks of 14, tolerance 1e-6": lambda b, z: jacobi.to(z.dtype).inverse(z)[0],
     }
-    times = {
-        name: interleaved({name: lambda f=f: waited(device, f(block, z))}, budget=0.1, least=1)[name].median
-        for name, f in runs.items()
-    }
+    times = {}
+    for name, run in runs.items():
+        times[name] = interleaved({name: partial(waited_for, device, run, block, z)}, budget=0.1, least=1)[name].median
     exact, single, double = block, {k: f(block, z) for k, f in runs.items()}, {}
     exact.double()
     double = {name: f(exact, z.double()) for name, f in runs.items()}

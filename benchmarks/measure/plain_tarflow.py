@@ -97,7 +97,7 @@ class Plain(nn.Module):
     def __init__(self, patches: int, size: int, *, blocks: int, layers: int, width: int, heads: int) -> None:
         super().__init__()
         self.shape = patches, size
-        self.blocks = nn.ModuleList(Block(patches, size, layers, width, heads, b % 2 == 1) for b in range(blocks))
+        self.blocks: Any = nn.ModuleList(Block(patches, size, layers, width, heads, b % 2 == 1) for b in range(blocks))
 
     def forward(self, x: Tensor) -> Tensor:
         """log p(x)."""

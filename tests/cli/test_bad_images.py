@@ -44,6 +44,10 @@ FIT, FOLDER = "fit {}/d.npy -o {}/m --steps 1 ", "fit {}/d -o {}/m --steps 1 "
 ARCHIVE, IDX = "fit {}/d.npz -o {}/m --steps 1 ", "fit {}/d-images-idx3-ubyte -o {}/m --steps 1 "
 ODD = saved("d.npy", np.zeros((60, 7, 10), np.uint8))
 CASES = {
+    # transformer flows
+    "patch": (GOOD, FIT + "--flow tarflow --patch 3", "patch=3 does not divide the image's height and width, 8 x 8"),
+    "noise": (GOOD, FIT + "--flow tarflow --noise -1", "noise must be at least 0, got noise=-1.0"),
+    "patch of glow": (GOOD, FIT + "--flow glow --patch 2", "patch and noise are chosen for tarflow only"),
     # the files
     "no file": (lambda f: None, IDX, "d-images-idx3-ubyte does not exist"),
     "empty folder": (lambda f: (f / "d").mkdir(), FOLDER, "a folder with .parquet files or pictures in it"),

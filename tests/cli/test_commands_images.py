@@ -208,3 +208,30 @@ def test_resume_trains_a_finished_model_of_images_further(run, gallery: Path, tm
         ValueError, match=r"images of shape \(1, 4, 4\) with classes none, but the model was trained on"
     ):
         model.fit(halves()[0][..., :4, :4], more=1)
+
+
+def test_transformer_flows_of_classes_with_noise(run, gallery: Path, tmp_path: Path) -> None:
+    fit = (
+        "fit",
+        gallery / "images.npz",
+        "-o",
+        tmp_path / "m",
+        "--flow",
+        "tarflow",
+        "--given",
+        "class",
+        "--layers",
+        "2",
+    )
+    summary = run(*fit, "--hidden", "16", "--steps", "4", "--noise", "0.1", "--patch", "4")
+    assert summary["flow"] == "tarflow"
+    assert summary["held_out"]["bits_per_dim"] > 0
+    for name, guidance in (("a", "0"), ("b", "2"), ("c", "2")):
+        run("sample", tmp_path / "m", "-n", "6", "-o", tmp_path / f"{name}.npy", "--guidance", guidance)
+    a, b, c = (np.load(tmp_path / f"{name}.npy") for name in "abc")
+    assert a.shape == (6, 1, 8, 8)
+    assert (b == c).all()
+    assert (a != b).any()
+    run("report", tmp_path / "m", "-o", tmp_path / "r.html")
+    again = pf.ImageDensity.load(tmp_path / "m")
+    np.testing.assert_array_equal(again.sample(6, random_state=0, guidance=2.0), b)
