@@ -6,6 +6,7 @@ from .conv import ConvNet as ConvNet
 from .conv import ResidualConvNet as ResidualConvNet
 from .encoders import DeepSet as DeepSet
 from .encoders import Encoder as Encoder
+from .encoders import Scaled as Scaled
 from .encoders import SetAttention as SetAttention
 from .encoders import padded as padded
 from .field import ConvField as ConvField

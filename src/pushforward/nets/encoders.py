@@ -94,6 +94,31 @@ def padded(items: Sequence[Tensor], length: int | None = None) -> Tensor:
     return rows
 
 
+class Scaled(Encoder):
+    """A row, standardised by constants that are not trained: networks learn best from inputs of about unit size.
+
+    Args:
+        loc: The mean, ``(features,)``.
+        scale: The standard deviation, positive, ``(features,)``.
+    """
+
+    context_dim = 1
+    loc: Tensor
+    scale: Tensor
+
+    def __init__(self, loc: Tensor | Sequence[float], scale: Tensor | Sequence[float]) -> None:
+        super().__init__()
+        loc, scale = (torch.as_tensor(v, dtype=torch.get_default_dtype()) for v in (loc, scale))
+        if loc.dim() != 1 or loc.shape != scale.shape or not bool((scale > 0).all()):
+            raise ValueError(f"loc and a positive scale must have one shape (features,), got {loc} and {scale}")
+        self.features = len(loc)
+        self.register_buffer("loc", loc.clone())
+        self.register_buffer("scale", scale.clone())
+
+    def forward(self, context: Tensor) -> Tensor:
+        return (context - self.loc) / self.scale
+
+
 class DeepSet(Encoder):
     r"""A set of any size as features, whatever the order of its items: a network of the mean of what each becomes.
 

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from ..distributions.base import Density
 from ..distributions.flow import Flow
+from .family import Contexts, Family, check_width
 from .start import note_start
 from .target import check_finite, check_target, evaluate
 from .user_target import LogDensity, UserTarget
@@ -152,12 +153,16 @@ class ReverseKL(Objective):
     sequential for ``iaf``, so there ``"path"`` costs more than elsewhere.
 
     Args:
-        flow: The flow that is trained, without a context.
-        log_density: Maps ``(n, *event)`` to ``(n,)``: log pi(x) + constant, in nats, differentiable.
+        flow: The flow that is trained.
+        log_density: Maps ``(n, *event)`` to ``(n,)``: log pi(x) + constant, in nats, differentiable. With
+            ``contexts`` it maps x ``(n, features)`` and contexts ``(n, width)``: log pi(x | c), and one flow is trained
+            for all contexts, by draws of both.
         estimator: ``"path"`` or ``"reparameterised"``.
         anneal: Training calls over which beta rises linearly to 1, so that the flow meets a flattened target first
             and finds modes before it settles on them; 0 for none.
         chunk: Rows of one call of ``log_density``; a larger n is evaluated piece by piece. None for no limit.
+        contexts: For a flow with a context: a function of n that draws contexts ``(n, width)``, or contexts
+            ``(N, width)`` to choose from. Each step draws fresh ones.
         check: Look at ``log_density`` once, now, on a few draws.
 
     Raises:
@@ -182,18 +187,26 @@ class ReverseKL(Objective):
         *,
         anneal: int = 0,
         chunk: int | None = None,
+        contexts: Contexts | None = None,
         check: bool = True,
     ) -> None:
         super().__init__(flow)
         if not hasattr(flow, "rsample_and_log_prob"):
             raise TypeError(f"flow must have reparameterised samples, which {type(flow).__name__} does not have")
-        if flow.context_features:
-            raise ValueError(f"flow was built with context={flow.context_features}, but a target has no context")
+        if flow.context_features and contexts is None:
+            raise ValueError(
+                f"flow was built with context={flow.context_features}, but a target has no context: say which to draw "
+                "by contexts=, or take a flow without"
+            )
         if estimator not in ("path", "reparameterised"):
             raise ValueError(f'estimator must be "path" or "reparameterised", got {estimator!r}')
         if anneal < 0 or (chunk is not None and chunk < 1):
             raise ValueError(f"anneal must be at least 0 and chunk at least 1, got {anneal} and {chunk}")
-        if check:
+        self.family = family = None if contexts is None else Family(log_density, contexts, math.prod(flow.event_shape))
+        if family is not None:
+            check_width(flow, family.width)
+            log_density = family.check(flow) if check else family.joint
+        elif check:
             log_density = check_target(flow, log_density)
             note_start(flow, log_density)
         self.log_density, self.estimator, self.anneal, self.chunk = log_density, estimator, anneal, chunk
@@ -203,26 +216,36 @@ class ReverseKL(Objective):
 
     def forward(self, n: int) -> Tensor:
         """The estimate from n draws, a scalar in nats: of those draws where pi is not 0; see :func:`kl_of_draws`."""
-        x, log_q = self.flow.rsample_and_log_prob((n,))
+        x, log_q, context = self._draw(n)
         if self.estimator == "path" and torch.is_grad_enabled():
             stopped = {name: parameter.detach() for name, parameter in self.flow.named_parameters()}
-            log_q = torch.func.functional_call(self.flow, stopped, (x,))
-        return kl_of_draws(log_q, self._beta() * evaluate(self.log_density, x, self.chunk)).mean()
+            log_q = torch.func.functional_call(self.flow, stopped, (x, context))
+        return kl_of_draws(log_q, self._beta() * self._log_pi(x, context)).mean()
 
     @torch.no_grad()
     def held_out(self, n: int) -> Tensor:
         """log q(x) - log pi(x) of n fresh draws, of shape ``(n,)``, in nats; never annealed."""
-        x, log_q = self.flow.rsample_and_log_prob((n,))
-        return kl_of_draws(log_q, evaluate(self.log_density, x, self.chunk))
+        x, log_q, context = self._draw(n)
+        return kl_of_draws(log_q, self._log_pi(x, context))
 
     def explain(self, n: int) -> str:
-        x = self.flow.sample((n,))
+        x, _, context = self._draw(n)
         try:
-            check_finite(evaluate(self.log_density, x, self.chunk).detach(), x)
+            check_finite(self._log_pi(x, context).detach(), x)
         except ValueError as error:
             known = self.log_density.notes if isinstance(self.log_density, UserTarget) else []
             return "; ".join([str(error), *known])
         return ""
+
+    def _draw(self, n: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        """x, log q(x) and the contexts, where there are some: one draw for each."""
+        if self.family is None:
+            return *self.flow.rsample_and_log_prob((n,)), None
+        context = self.family.draw(n, next(self.flow.parameters()))
+        return *self.flow.rsample_and_log_prob((), context), context
+
+    def _log_pi(self, x: Tensor, context: Tensor | None) -> Tensor:
+        return evaluate(self.log_density, x if context is None else torch.cat([x, context], -1), self.chunk)
 
     def _beta(self) -> Tensor | float:
         if not (self.anneal and torch.is_grad_enabled()):

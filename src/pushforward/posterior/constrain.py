@@ -97,7 +97,7 @@ def laplace(
     u[0] = 0.0
     with target.unnoticed():
         mode = _highest(height, u)
-        scales, vectors = _curvature(height, mode)
+        scales, vectors = curvature(height, mode)
     _, upper = torch.linalg.qr((widen * vectors * scales).T)  # (V s)(V s)^T = R^T R
     factor = upper.T * upper.diagonal().sign()
     whiten = Whiten(mode, factor)
@@ -117,7 +117,7 @@ def _highest(height: LogDensity, u: Tensor) -> Tensor:
 def _newton(height: LogDensity, u: Tensor, iterations: int = 50) -> Tensor:
     """Newton's method with the curvatures' absolute values, so that it always climbs, and halved steps."""
     for _ in range(iterations):
-        scales, vectors = _curvature(height, u)
+        scales, vectors = curvature(height, u)
         start = u.clone().requires_grad_()
         value = height(start[None])[0]
         (gradient,) = torch.autograd.grad(value, start)
@@ -132,7 +132,7 @@ def _newton(height: LogDensity, u: Tensor, iterations: int = 50) -> Tensor:
     return u
 
 
-def _curvature(height: LogDensity, u: Tensor) -> tuple[Tensor, Tensor]:
+def curvature(height: LogDensity, u: Tensor) -> tuple[Tensor, Tensor]:
     """Standard deviations along the principal axes of the Gaussian with the target's curvature, and these axes."""
     try:
         curvature = torch.autograd.functional.hessian(lambda v: height(v[None])[0], u)

@@ -1,0 +1,163 @@
+"""A family of targets, log pi(x | c): what a flow with a context is fitted to, over contexts that the user draws."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..distributions.base import Density
+from ..distributions.flow import Flow
+from ..transforms.base import Transform
+from .forms import as_target
+from .target import DRAWS, check_target
+from .user_target import LogDensity, UserTarget
+
+Contexts = Callable[[int], Tensor] | Tensor
+
+
+class Family:
+    r"""log pi(x | c) + constant, where the constant may depend on c, with the contexts that are of interest.
+
+    Rows of x and c are joined, so that what holds for a target of one argument (forms, rows that fail) holds here.
+
+    Args:
+        log_density: Maps x ``(n, features)`` and contexts ``(n, width)`` to ``(n,)``, in nats.
+        contexts: A function of n that draws contexts ``(n, width)``; or contexts ``(N, width)`` to choose from.
+        features: Features of a row of x.
+
+    Raises:
+        TypeError: ``contexts`` is neither, or gives no tensor.
+        ValueError: contexts have another shape, or are not finite.
+    """
+
+    def __init__(self, log_density: Any, contexts: Contexts, features: int) -> None:
+        if not callable(log_density):
+            raise TypeError(f"log_density must be a function of a batch, got {type(log_density).__name__}")
+        self.contexts, self.features = contexts, features
+        self.width = self._drawn(DRAWS).shape[1]
+        self.joint: LogDensity = lambda rows: log_density(rows[..., :features], rows[..., features:])
+
+    def draw(self, n: int, like: Tensor) -> Tensor:
+        """Contexts ``(n, width)`` in the dtype and on the device of another tensor."""
+        drawn = self._drawn(n)
+        if drawn.shape[1] != self.width:
+            raise ValueError(f"contexts gave {self.width} features before, and now {drawn.shape[1]}")
+        return drawn.to(like)
+
+    def __call__(self, x: Tensor, context: Tensor) -> Tensor:
+        """log pi(x | c) of every row, ``(n,)``."""
+        return self.joint(torch.cat([x, context], -1))
+
+    def given(self, context: Tensor) -> LogDensity:
+        """The target of one context, ``(width,)``: a function of x alone.
+
+        Raises:
+            ValueError: the context has another width.
+        """
+        if context.shape != (self.width,):
+            raise ValueError(f"context must have shape ({self.width},), got {tuple(context.shape)}")
+        return lambda x: self(x, context.to(x).expand(len(x), -1))
+
+    def check(self, flow: Flow) -> UserTarget:
+        """Looks at the target of one context as at any other, and from now on counts rows that fail as density 0.
+
+        Raises:
+            TypeError, ValueError: as of :func:`~pushforward.objectives.target.check_target`; or the width of the
+                contexts is not that of the flow.
+        """
+        check_width(flow, self.width)
+        like = next(flow.parameters())
+        context = self.draw(DRAWS, like)
+        with torch.no_grad():
+            x = flow.sample((), context)
+        self.joint = target = as_target(self.joint, torch.cat([x, context], -1))
+        with target.held():
+            check_target(given(flow, context[0]), self.given(context[0]))
+        return target
+
+    def _drawn(self, n: int) -> Tensor:
+        if isinstance(self.contexts, Tensor):
+            drawn: Any = self.contexts
+            if drawn.dim() == 2 and len(drawn):
+                drawn = drawn[torch.randint(len(drawn), (n,))]
+        elif callable(self.contexts):
+            drawn = self.contexts(n)
+        else:
+            raise TypeError(f"contexts must be a function of n or a tensor, got {type(self.contexts).__name__}")
+        if not isinstance(drawn, Tensor):
+            raise TypeError(f"contexts must give a tensor of shape ({n}, features), got {type(drawn).__name__}")
+        if drawn.dim() != 2 or len(drawn) != n:
+            raise ValueError(f"contexts must give a tensor of shape ({n}, features), got {tuple(drawn.shape)}")
+        if not bool(drawn.isfinite().all()):
+            raise ValueError("contexts must be finite, got NaN or infinity")
+        return drawn
+
+
+def check_width(flow: Density, width: int) -> None:
+    """Whether contexts have the width that a flow was built with; an encoder says itself what it takes.
+
+    Raises:
+        ValueError: they have not.
+    """
+    if flow.encoder is None and width != flow.context_features:
+        raise ValueError(f"contexts have {width} features, but the flow was built with context={flow.context_features}")
+
+
+def given(flow: Flow, context: Tensor) -> Flow:
+    """The flow of one context, ``(features,)``, as a flow without: its parameters are shared.
+
+    Raises:
+        ValueError: the context has another width than the flow's.
+    """
+    with torch.no_grad():
+        features = flow.encode(context)
+    base: Any = _GivenBase(flow, features)
+    return Flow(_Given(flow.transform, features), base, event_shape=flow.event_shape)
+
+
+class _Given(Transform):
+    """A transform with its context filled in."""
+
+    context: Tensor
+
+    def __init__(self, transform: Transform, context: Tensor) -> None:
+        super().__init__()
+        self.event_dim, self.transform = transform.event_dim, transform
+        self.register_buffer("context", context)
+
+    @property
+    def out_event_dim(self) -> int:
+        return self.transform.out_event_dim
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.transform(x, self._like(x, self.event_dim))
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.transform.inverse(z, self._like(z, self.out_event_dim))
+
+    def _like(self, x: Tensor, event_dim: int) -> Tensor:
+        return self.context.expand(*x.shape[: x.dim() - event_dim], -1)
+
+
+class _GivenBase(torch.nn.Module):
+    """The base of a flow with its context filled in, where it takes one."""
+
+    context: Tensor
+
+    def __init__(self, flow: Flow, context: Tensor) -> None:
+        super().__init__()
+        self.base, self.event_shape = flow.base, flow.base.event_shape
+        self.takes = isinstance(flow.base, Density) and bool(flow.base.context_features)
+        self.register_buffer("context", context)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        if not self.takes:
+            return self.base.log_prob(z)
+        return self.base.log_prob(z, self.context.expand(*z.shape[: z.dim() - len(self.event_shape)], -1))
+
+    def sample(self, shape: Any, generator: torch.Generator | None = None, temperature: float = 1.0) -> Tensor:
+        own = (self.context,) if self.takes else ()
+        return self.base.sample(shape, *own, generator=generator, temperature=temperature)

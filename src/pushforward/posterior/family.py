@@ -1,0 +1,265 @@
+"""From a family of log-densities to one sampler for all of them, with a verdict on every context."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..diagnostics import Importance, importance
+from ..diagnostics.modes import climb
+from ..distributions.flow import Flow
+from ..nets.encoders import Scaled
+from ..nets.mlp import MLP
+from ..objectives.divergences import ReverseKL
+from ..objectives.family import Family, check_width, given
+from ..objectives.user_target import UserTarget
+from ..recipes.by_name import flow_by_name
+from ..transforms.base import Transform
+from ..transforms.compose import Compose
+from ..transforms.elementwise import Identity
+from ..transforms.normalization import Standardize, Whiten
+from ..transforms.scalar import Additive
+from ..transforms.univariate import Univariate
+from .constrain import curvature
+from .exact import Chains, chains
+from .fit_target import TargetFit, without_biases
+from .modes import Training
+
+STARTS, MOST_STARTS = 16, 256  # contexts whose Laplace approximations make the start; 4 for each number of a context
+JUDGED, OF_EACH = 64, 500  # contexts that are judged in the end, and the draws of each
+SEARCHED = 4  # of them, in which modes are searched for that the flow misses
+
+
+@dataclass(frozen=True, eq=False)
+class FamilyImportance:
+    r"""Importance weights of a conditional flow, context by context; every attribute has one entry for each.
+
+    Attributes:
+        contexts: Which were judged, ``(K, width)``.
+        ess: Effective share of the draws, from 0 to 1.
+        khat: Shape of the weights' upper tail.
+        log_z: Estimate of log Z(c), in nats.
+        log_z_se: Its standard error.
+        kl: Estimate of KL(flow ‖ pi) given c, in nats.
+        missed: The share of pi's mass found where the flow has none; NaN where no search was made, for all but 4.
+        good: Whether the context can be trusted.
+        trusted: Whether at least 95 % of the contexts can.
+        verdict: One sentence, which names the worst context.
+    """
+
+    contexts: Tensor
+    ess: Tensor
+    khat: Tensor
+    log_z: Tensor
+    log_z_se: Tensor
+    kl: Tensor
+    missed: Tensor
+    good: Tensor
+    trusted: bool
+    verdict: str
+
+    def summary(self) -> dict[str, float | int | bool | str]:
+        """The numbers, averaged, and the sentence, as JSON can hold them."""
+        means = {"ess": float(self.ess.mean()), "kl": float(self.kl.mean()), "khat": float(self.khat.max())}
+        return {"contexts": len(self.contexts), **means, "trusted": self.trusted, "verdict": self.verdict}
+
+
+@dataclass(frozen=True, eq=False)
+class FamilyFit(TargetFit):
+    """What :func:`pushforward.fit_target` returns for a family of targets.
+
+    Attributes:
+        flow: The fitted flow, p(x | context), in the space of the parameters.
+        importance: Effective numbers, k-hat, log Z and KL for each of some contexts, and a verdict on all.
+        result: How training went.
+        notes: What was decided about the targets, a sentence each.
+    """
+
+    importance: FamilyImportance  # type: ignore[assignment]
+
+    @property
+    def family(self) -> Family:
+        """The targets."""
+        found: Any = self.result.objective
+        return found.family  # type: ignore[no-any-return]
+
+    def judge(self, context: Tensor, n: int = 10_000, *, generator: torch.Generator | None = None) -> Importance:
+        """:func:`pushforward.diagnostics.importance` of one context, ``(width,)``.
+
+        Raises:
+            ValueError: the context has another width.
+        """
+        target = self.family.given(context)
+        return importance(given(self.flow, self._like(context)), target, n, generator=generator)
+
+    def draws(  # type: ignore[override]
+        self, n: int, context: Tensor, *, exact: bool | str = False, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Draws for one context, ``(n, features)``: as those of a :class:`TargetFit`.
+
+        Raises:
+            ValueError: the context has another width, or an argument is out of range.
+        """
+        self.family.given(context)
+        if exact is False:
+            return self.flow.sample((n,), self._like(context), generator=generator)
+        return self.chains(n, context, method="metropolis" if exact is True else exact, generator=generator).draws[:n]
+
+    def chains(  # type: ignore[override]
+        self,
+        n: int,
+        context: Tensor,
+        *,
+        method: str = "metropolis",
+        generator: torch.Generator | None = None,
+        **options: Any,
+    ) -> Chains:
+        """Draws for one context as chains: :func:`pushforward.posterior.exact.chains`."""
+        target, flow = self.family.given(context), given(self.flow, self._like(context))
+        return chains(flow, target, n, method=method, generator=generator, **options)
+
+    def _like(self, context: Tensor) -> Tensor:
+        return context.to(next(self.flow.parameters()))
+
+
+def fit_family(
+    family: Family,
+    free: int,
+    supported: Transform | None,
+    *,
+    flow: str | Flow,
+    sizes: dict[str, Any],
+    start: str,
+    widen: float,
+    options: dict[str, Any],
+    dtype: torch.dtype,
+    training: Training,
+) -> FamilyFit:
+    """What :func:`pushforward.fit_target` does with contexts; its arguments are explained there.
+
+    Raises:
+        ValueError: contexts do not fit the flow, or the log-density is not what it has to be.
+    """
+    seed, like = training.seed, torch.zeros((), dtype=dtype)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # for contexts that are drawn by PyTorch's own generator
+        if isinstance(flow, str):
+            scaled = {"encoder": context_scale(family, like)}
+            flow = flow_by_name(flow, free, context=family.width, **sizes, options=scaled, seed=seed)
+            without_biases(flow)
+        check_width(flow, family.width)
+        if start == "laplace":
+            outer = family_start(flow, family, supported, widen, like)
+        else:
+            wide = Standardize(torch.zeros(free, dtype=dtype), torch.full((free,), widen, dtype=dtype))
+            outer = Compose([supported, wide]) if supported is not None else wide
+        flow = flow.behind(outer, event_shape=(family.features,)).to(dtype)
+        target: Any = family
+        loss = ReverseKL(flow, target, contexts=family.contexts, **options)
+    result = training.run(loss)
+    assert loss.family is not None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        generator = torch.Generator(next(flow.parameters()).device).manual_seed(seed)
+        found = judged(flow, loss.family, generator)
+    notes = loss.log_density.notes if isinstance(loss.log_density, UserTarget) else ()
+    return FamilyFit(flow, found, result, notes=tuple(notes))
+
+
+def judged(flow: Flow, family: Family, generator: torch.Generator, contexts: int = JUDGED) -> FamilyImportance:
+    """Weighs draws for each of some contexts, and searches for modes that are missed at a few of them."""
+    drawn = family.draw(contexts, next(flow.parameters()))
+    found = [
+        importance(given(flow, c), family.given(c), OF_EACH, starts=20 * (k < SEARCHED), generator=generator)
+        for k, c in enumerate(drawn)
+    ]
+    numbers = {
+        name: torch.tensor([getattr(one, name) for one in found], dtype=torch.float64)
+        for name in ("khat", "log_z", "log_z_se", "kl", "missed")
+    }
+    good = torch.tensor([one.trusted for one in found])
+    ess = torch.tensor([one.ess / OF_EACH for one in found], dtype=torch.float64)
+    trusted = float(good.double().mean()) >= 0.95
+    return FamilyImportance(
+        contexts=drawn,
+        ess=ess,
+        **numbers,
+        good=good,
+        trusted=trusted,
+        verdict=_verdict(drawn, good, ess, numbers["kl"], trusted, [one.verdict for one in found]),
+    )
+
+
+def _verdict(contexts: Tensor, good: Tensor, ess: Tensor, kl: Tensor, trusted: bool, said: list[str]) -> str:
+    numbers = f"{int(good.sum())} of {len(good)} contexts can be trusted, KL is {float(kl.mean()):.2g} nats on average"
+    worst = int(torch.where(good, 2.0, ess).argmin() if not bool(good.all()) else ess.argmin())
+    place = [round(v, 3) for v in contexts[worst][:8].tolist()]
+    if trusted:
+        return f"The flow is close to its targets: {numbers}, and the worst context, {place}, has {ess[worst]:.0%}."
+    return f"Do not trust this fit everywhere: {numbers}; at context {place}: {said[worst]}"
+
+
+def family_start(flow: Flow, family: Family, supported: Transform | None, widen: float, like: Tensor) -> Transform:
+    r"""From x to z such that N(0, I) follows the Laplace approximations of several contexts.
+
+    .. math:: z = L^{-1} (u - B^\top c - b),\quad L L^\top = \mathrm{widen}^2
+              \tfrac1K \sum_k \left(H_k^{-1} + (u_k - B^\top c_k - b)(u_k - B^\top c_k - b)^\top\right)
+
+    with the mode u_k and the curvature H_k of context k in the free coordinates u of x, and the linear regression of
+    modes on contexts, which is trained with the flow. Of a linear-Gaussian family this is the posterior.
+
+    Raises:
+        ValueError: for none of the contexts a climb ends at a finite height.
+    """
+    linear = flow.encoder is None or isinstance(flow.encoder, Scaled)  # else what it makes of contexts is yet to learn
+    many = min(max(STARTS, 4 * family.width), MOST_STARTS) if linear else STARTS
+    outer, context, features = supported or Identity(), family.draw(many, like), flow.event_shape[0]
+
+    def height(contexts: Tensor) -> Callable[[Tensor], Tensor]:
+        def of(u: Tensor) -> Tensor:
+            x, logdet = outer.inverse(u)
+            return family(x, contexts.expand(len(u), -1)) + logdet
+
+        return of
+
+    u = climb(height(context), like.new_zeros(many, features), reach=0.2, steps=500)
+    with torch.no_grad():
+        finite = height(context)(u).isfinite()
+    if not bool(finite.any()):
+        raise ValueError(f"log_density is not finite where climbs end for {many} contexts: rescale the parameters")
+    u, context = u[finite], context[finite]
+    modes = u
+    parts = [outer] if supported is not None else []
+    if linear:
+        shift, u = _regression(flow.to(like.dtype).encode(context), u)
+        parts.append(shift)
+    spread = torch.zeros(features, features).to(like)
+    for mode, c in zip(modes, context, strict=True):
+        scales, vectors = curvature(height(c), mode)
+        spread += (vectors * scales.square()) @ vectors.T / len(u)
+    apart = u - u.mean(0)
+    parts.append(Whiten(u.mean(0), widen * torch.linalg.cholesky(spread + apart.T @ apart / len(u))))
+    return Compose(parts)
+
+
+def _regression(context: Tensor, modes: Tensor) -> tuple[Transform, Tensor]:
+    """u - B^T c as a transform, by least squares, and what it leaves of the modes."""
+    centred = context - context.mean(0)
+    slope = torch.linalg.lstsq(centred, modes - modes.mean(0), driver="gelsd").solution  # (width, features)
+    net = MLP(0, modes.shape[1], 1, hidden=(), context=context.shape[1]).to(context.dtype)
+    assert net.context_weight is not None
+    with torch.no_grad():
+        net.context_weight.copy_(slope.T)
+        net.biases[0].zero_()
+    return Univariate(net, Additive()), modes - context @ slope
+
+
+def context_scale(family: Family, like: Tensor) -> Scaled:
+    """Contexts in units of their spread, from 1,000 of them; one that does not vary is only moved."""
+    drawn = family.draw(1000, like)
+    scale = drawn.std(0)
+    return Scaled(drawn.mean(0), torch.where(scale > 1e-12 * (1 + drawn.mean(0).abs()), scale, 1.0))
