@@ -127,6 +127,8 @@ def test_what_else_does_not_fit(fitted):
         pf.ReverseKL(pf.realnvp(2), log_density, contexts=contexts)
     with pytest.raises(ValueError, match=r"context must have shape \(3,\), got \(2,\)"):
         fitted.draws(5, torch.zeros(2))
+    with pytest.raises(ValueError, match='contexts= goes with modes=None and objective="reverse" alone'):
+        pf.fit_target(log_density, 2, contexts=contexts, modes="search")
     with pytest.raises(TypeError, match="log_density must be a function of a batch, got int"):
         pf.fit_target(3, 2, contexts=contexts)
     with pytest.raises(ValueError, match="loc and a positive scale must have one shape"):
