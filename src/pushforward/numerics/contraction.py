@@ -38,14 +38,15 @@ def spectral_bound(matrix: Tensor, squarings: int = SQUARINGS) -> Tensor:
         Delattre, Barthélemy, Araujo, Allauzen (2023), Efficient bound of Lipschitz constant for convolutional layers
         by Gram iteration, arXiv:2305.16173.
     """
-    tiny = torch.finfo(matrix.dtype).tiny ** 0.5
+    tiny = torch.finfo(matrix.dtype).tiny ** 0.5  # so that a zero matrix has a gradient
     gram = matrix.mT @ matrix if matrix.shape[0] > matrix.shape[1] else matrix @ matrix.mT
-    log_norm = matrix.new_zeros(())
-    for _ in range(squarings):
-        norm = (gram.square().sum() + tiny).sqrt()  # never 0, so that a zero matrix has a gradient
-        gram = gram / norm
-        gram, log_norm = gram @ gram, 2 * (log_norm + norm.log())
-    log_norm = log_norm + (gram.square().sum() + tiny).log() / 2
+    log_scale: Tensor | float = 0.0
+    for number in range(squarings):
+        if number % 2 == 0:  # against overflow; the result does not depend on the scale, which may be a constant
+            scale = torch.linalg.vector_norm(gram.detach()).clamp_min(tiny)
+            gram, log_scale = gram / scale, log_scale + scale.log()
+        gram, log_scale = gram @ gram, 2 * log_scale
+    log_norm = (gram.square().sum() + tiny).log() / 2 + log_scale
     return (log_norm / 2 ** (squarings + 1)).exp()
 
 

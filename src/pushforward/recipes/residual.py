@@ -46,7 +46,7 @@ def residual(
         layers: Residual layers, each after a trained shift and scale.
         hidden: Widths of the hidden layers of each g.
         lipschitz: The Lipschitz bound of each g, below 1: slopes lie within 1 - lipschitz and 1 + lipschitz.
-        logdet: "exact"; "roulette", an unbiased estimate that is new in every call; or "auto", exact up to 16 features.
+        logdet: "exact"; "roulette", an unbiased estimate that is new in every call; or "auto", exact up to 8 features.
         encoder: As of :func:`maf`.
         device: Where the weights stand; PyTorch's default where it is None.
         dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
