@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -26,6 +28,12 @@ FLOWS = {
     "planar": lambda m: pf.planar(m, layers=4),
     "sylvester": lambda m: pf.sylvester(m, layers=3),
     "triangular_spline": lambda m: pf.triangular_spline(m, layers=3),
+    "nice": lambda m: pf.nice(m, layers=4, hidden=HIDDEN),
+    "naf": lambda m: pf.naf(m, layers=2, hidden=HIDDEN),
+    "unaf": lambda m: pf.unaf(m, layers=2, hidden=HIDDEN, signal=4, network=(8, 8), nodes=8),
+    "bpf": lambda m: pf.bpf(m, layers=2, hidden=HIDDEN),
+    "sospf": lambda m: pf.sospf(m, layers=2, hidden=HIDDEN),
+    "gf": lambda m: pf.gf(m, layers=2),
     "made gaussian": lambda m: pf.made(m, hidden=HIDDEN),
     "made mixture": lambda m: pf.made(m, hidden=HIDDEN, conditional="mixture", components=3),
 }
@@ -45,7 +53,7 @@ FLOWS |= {
     },
     "heavy tails": lambda m: pf.constrain(pf.maf(m, layers=1, hidden=HIDDEN), T.HeavyTails(m)),
 }
-HEAVY = ("over student t", "over product", "heavy tails")
+HEAVY = ("over student t", "over product", "heavy tails", "sospf")
 
 
 def nodes(n: int, reach: float = 4) -> tuple[Tensor, Tensor]:
@@ -76,6 +84,20 @@ def test_two_dimensions(name: str, seed: int) -> None:
     with torch.no_grad():
         total = (flow.log_prob(grid).exp() * torch.outer(weight, weight).flatten()).sum()
     assert abs(float(total) - 1) < 1e-3
+
+
+@pytest.mark.parametrize("features", [1, 2, 3])
+def test_angles(features: int) -> None:
+    """On the torus, where evenly spaced points are the best rule; the density is the same at both ends."""
+    torch.manual_seed(0)
+    flow = randomize(pf.ncsf(features, layers=2, hidden=HIDDEN).double())
+    n = {1: 2000, 2: 300, 3: 60}[features]
+    line = (torch.arange(n, dtype=torch.float64) / n - 0.5) * 2 * math.pi
+    with torch.no_grad():
+        total = flow.log_prob(torch.cartesian_prod(*[line] * features).view(-1, features)).exp().sum()
+        ends = flow.log_prob(torch.tensor([[-math.pi], [math.pi], [3 * math.pi]]).double().expand(3, features))
+    assert abs(float(total) * (2 * math.pi / n) ** features - 1) < 1e-3
+    torch.testing.assert_close(ends, ends[:1].expand(3), atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("frequencies", [0, 8])

@@ -33,11 +33,18 @@ if TYPE_CHECKING:
     from .posterior.constrain import laplace as laplace
     from .posterior.fit_target import fit_target as fit_target
     from .recipes.anyorder import anyorder as anyorder
+    from .recipes.families import gf as gf
+    from .recipes.families import ncsf as ncsf
+    from .recipes.families import nice as nice
     from .recipes.images import glow as glow
     from .recipes.images import pixelcnn as pixelcnn
     from .recipes.images import pixels as pixels
     from .recipes.models import gmm as gmm
     from .recipes.models import made as made
+    from .recipes.monotone import bpf as bpf
+    from .recipes.monotone import naf as naf
+    from .recipes.monotone import sospf as sospf
+    from .recipes.monotone import unaf as unaf
     from .recipes.residual import bnaf as bnaf
     from .recipes.residual import planar as planar
     from .recipes.residual import residual as residual
@@ -68,6 +75,13 @@ _HOMES = {
     "ReverseKL": "objectives.divergences",
     "TableDensity": "tables.density",
     "anyorder": "recipes.anyorder",
+    "bpf": "recipes.monotone",
+    "gf": "recipes.families",
+    "naf": "recipes.monotone",
+    "ncsf": "recipes.families",
+    "nice": "recipes.families",
+    "sospf": "recipes.monotone",
+    "unaf": "recipes.monotone",
     "cite": "citation.cite",
     "export": "interop.export",
     "ffjord": "recipes.tables",

@@ -153,7 +153,7 @@ class _Sweep:
 
         def block(first: int, last: int, params: Tensor) -> None:
             given = params.view(last - first, self.plan.num_params, self.n)
-            log_slopes.append(scalar.log_slope(z[first:last], given))
+            log_slopes.append(scalar.log_slope(self.read[0][first:last], z[first:last], given))
 
         self.solve(self._inverse_step(z, scalar), block)
         return self.read[0], torch.cat(log_slopes)

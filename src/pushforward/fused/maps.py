@@ -44,8 +44,8 @@ class Solving(Protocol):
     def solve(self, z: Tensor, params: Tensor, out: Tensor) -> None:
         """Writes x into ``out``, without a graph."""
 
-    def log_slope(self, z: Tensor, params: Tensor) -> Tensor:
-        """log dx/dz, without a graph."""
+    def log_slope(self, x: Tensor, z: Tensor, params: Tensor) -> Tensor:
+        """log dx/dz, without a graph; ``x`` is what :meth:`solve` found."""
 
 
 class AnyMap(NamedTuple):
@@ -59,8 +59,8 @@ class AnyMap(NamedTuple):
     def solve(self, z: Tensor, params: Tensor, out: Tensor) -> None:
         out.copy_(self.scalar.inverse(z, params.transpose(0, 1))[0])
 
-    def log_slope(self, z: Tensor, params: Tensor) -> Tensor:
-        return self.scalar.inverse(z, params.transpose(0, 1))[1]
+    def log_slope(self, x: Tensor, z: Tensor, params: Tensor) -> Tensor:
+        return -self.scalar(x, params.transpose(0, 1))[1]  # a closed inverse or not: x is known
 
 
 class AffineMap(NamedTuple):
@@ -91,7 +91,7 @@ class AffineMap(NamedTuple):
         torch.div(raw, scale, out=scale).mul_(self.limit).exp_()  # s = limit r / (limit + |r|)
         torch.addcmul(mu, z, scale, out=out)
 
-    def log_slope(self, z: Tensor, params: Tensor) -> Tensor:
+    def log_slope(self, x: Tensor, z: Tensor, params: Tensor) -> Tensor:
         return affine.soft_clamp(params[:, 1], self.limit)
 
 
@@ -163,7 +163,7 @@ class SplineMap(NamedTuple):
     def solve(self, z: Tensor, params: Tensor, out: Tensor) -> None:
         out.copy_(spline.solve(z, params, self.bound))
 
-    def log_slope(self, z: Tensor, params: Tensor) -> Tensor:
+    def log_slope(self, x: Tensor, z: Tensor, params: Tensor) -> Tensor:
         return spline.evaluate(z, params, self.bound, True)[1]
 
 

@@ -120,7 +120,8 @@ def circular(x: Tensor, params: Tensor, bound: float, inverse: bool) -> tuple[Te
     if inverse:
         y, log_slope = _rational(wrapped(x, bound), raw, slopes, bound, True)
         return wrapped(y - turn, bound), log_slope
-    return _rational(wrapped(x + turn, bound), raw, slopes, bound, False)
+    y, log_slope = _rational(wrapped(x + turn, bound), raw, slopes, bound, False)
+    return y.clamp(-bound, bound), log_slope  # rounding must not leave the circle's interval
 
 
 def wrapped(x: Tensor, bound: float) -> Tensor:

@@ -21,6 +21,7 @@ Reference:
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -46,33 +47,33 @@ class Mixture(NamedTuple):
 
 
 def logistic(params: Tensor) -> Mixture:
-    """About the logistic distribution: a discretisation of what makes it from narrower ones,
-    sigma(x) = ∫ sigma((x - m) / s) sin(pi s) / (2 pi s (cosh m + cos pi s)) dm."""
-    K = len(params) // 3
-    step = 4 / math.sqrt(K)
-    scale = min(0.6 * step, 0.9) if K > 1 else 1.0
-    place = step * _centred(K, params)
-    return _mixture(params, -(place.cosh() + math.cos(math.pi * scale)).log(), scale, place)
+    """About the logistic distribution, which is one of narrower ones at places m of density
+    sin(pi s) / (2 pi s (cosh m + cos pi s)) if these have the scale s."""
+    step = 4 / math.sqrt(len(params) // 3)
+    scale = min(0.6 * step, 0.7)
+    return _mixture(params, step, lambda m: 1 / (math.cosh(m) + math.cos(math.pi * scale)), math.pi**2 / 3)
 
 
 def normal(params: Tensor) -> Mixture:
     """About the normal distribution: places with normal weights, and logistics that make up for the variance."""
+    step = 1.75 / math.sqrt(len(params) // 3)
+    variance = max(1 - (0.4 * math.pi * step) ** 2 / 3, 0.05)
+    return _mixture(params, step, lambda m: math.exp(-m * m / (2 * variance)), 1.0)
+
+
+def _mixture(params: Tensor, step: float, density: Callable[[float], float], variance: float) -> Mixture:
+    """With zeros for parameters: even places, weights that follow a density, and one slope, for a given variance."""
     K = len(params) // 3
-    step = 0.7 * math.sqrt(8 / K)
-    scale = 0.4 * step if K > 3 else math.sqrt(3 / K) / math.pi
-    place = step * _centred(K, params)
-    return _mixture(params, place.square() / -2 / max(1 - (math.pi * scale) ** 2 / 3, 1e-3), scale, place)
-
-
-def _centred(K: int, like: Tensor) -> Tensor:
-    return (torch.arange(K, dtype=like.dtype, device=like.device) - (K - 1) / 2).view(-1, *[1] * (like.dim() - 1))
-
-
-def _mixture(params: Tensor, log_weight: Tensor, scale: float, place: Tensor) -> Mixture:
+    middle = (K - 1) / 2
+    weights = [density(step * (k - middle)) for k in range(K)]
+    spread = sum(weight * (step * (k - middle)) ** 2 for k, weight in enumerate(weights)) / sum(weights)
+    start = math.pi / math.sqrt(3 * (variance - spread))  # a logistic of slope a has the variance pi² / (3 a²)
+    column = [-1] + [1] * (params.dim() - 1)
+    log_weight = torch.tensor([math.log(w) for w in weights], dtype=params.dtype, device=params.device).view(column)
+    place = step * (torch.arange(K, dtype=params.dtype, device=params.device).view(column) - middle)
     raw_weight, raw_slope, raw_place = params.unflatten(0, (3, -1)).unbind()
-    slope = soft_clamp(raw_slope, LIMIT).exp() / scale
     weight = (soft_clamp(raw_weight, WEIGHT_LIMIT) + log_weight).softmax(0)
-    return Mixture(weight, slope, place + raw_place)
+    return Mixture(weight, soft_clamp(raw_slope, LIMIT).exp() * start, place + raw_place)
 
 
 def log_odds(x: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor]:

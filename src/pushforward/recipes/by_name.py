@@ -10,7 +10,7 @@ import torch
 from ..distributions.flow import Flow
 from ..distributions.mixed import Categories
 from ..nets.made import MADE
-from . import residual, tables
+from . import families, monotone, residual, tables
 
 FLOWS: dict[str, tuple[str, dict[str, Any]]] = {
     "nsf": ("nsf", {}),
@@ -23,8 +23,14 @@ FLOWS: dict[str, tuple[str, dict[str, Any]]] = {
     "ffjord": ("ffjord", {}),
     "bnaf": ("bnaf", {}),
     "residual": ("residual", {"logdet": "exact"}),  # a score is the same when it is asked again
+    "naf": ("naf", {}),
+    "unaf": ("unaf", {}),
+    "bpf": ("bpf", {}),
+    "sospf": ("sospf", {}),
+    "gf": ("gf", {}),
 }
 RATES = {"maf": 3e-3, "nsf": 3e-3}  # of a recipe and all its variants, better than 1e-3 on tables
+HOMES = tables, monotone, families, residual
 WIDTH = 128  # of hidden layers by default, where the features are fewer
 
 
@@ -61,7 +67,7 @@ def flow_by_name(
     if name not in FLOWS:
         raise ValueError(f"there is no flow {name!r}; choose one of {', '.join(FLOWS)}")
     recipe, variant = FLOWS[name]
-    make: Callable[..., Flow] = getattr(tables if hasattr(tables, recipe) else residual, recipe)
+    make: Callable[..., Flow] = next(getattr(home, recipe) for home in HOMES if hasattr(home, recipe))
     options = {**variant, **options}
     if layers is not None:
         if recipe == "ffjord":

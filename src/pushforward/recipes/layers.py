@@ -21,6 +21,7 @@ from ..transforms.linear import PLU
 from ..transforms.permutation import Permutation
 from ..transforms.scalar import Affine, Scalar
 from ..transforms.splits import Half
+from ..transforms.univariate import Univariate
 from .placement import placed
 
 # Log-scales of affine layers are bounded by 15 over all of them, and by 5 in each. Otherwise single far rows meet
@@ -49,14 +50,23 @@ def affine(layers: int) -> Affine:
 
 
 def autoregressive(
-    features: int, layers: int, scalar: Scalar, net: Net, mixing: str, tails: float | None = None
+    features: int,
+    layers: int,
+    scalar: Scalar | Callable[[], Scalar],
+    net: Net,
+    mixing: str,
+    tails: float | None = None,
 ) -> list[Transform]:
-    """Autoregressive transforms, every second one through the features in reverse, and what mixes them."""
+    """Autoregressive transforms, every second one through the features in reverse, and what mixes them.
+
+    A scalar map with weights of its own is given as a function that makes one for each of them.
+    """
     backwards = range(features - 1, -1, -1)
 
     def layer(number: int) -> Transform:
-        parameters = MADE(features, scalar.num_params, **net)
-        return Autoregressive(parameters, scalar, backwards if number % 2 else None, tails=tails)
+        own = scalar if isinstance(scalar, Scalar) else scalar()
+        parameters = MADE(features, own.num_params, inputs=own.inputs, **net)
+        return Autoregressive(parameters, own, backwards if number % 2 else None, tails=tails)
 
     return _mixed(features, layers, layer, mixing)
 
@@ -89,6 +99,19 @@ def along_graph(
         raise ValueError(f"mixing={mixing!r} would mix features that adjacency keeps apart: leave it out")
     graph = checked_graph(adjacency, features)
     return [Autoregressive(GraphMLP(graph, scalar.num_params, **net), scalar, tails=tails)]
+
+
+def univariate(features: int, layers: int, scalar: Scalar, net: Net) -> list[Transform]:
+    """Transforms that move every feature for itself, with trained rotations between them.
+
+    Without a context their parameters are free, and nothing is hidden.
+    """
+    options = net if net["context"] else {**net, "hidden": (), "residual": False}
+
+    def layer(number: int) -> Transform:
+        return Univariate(MLP(0, features, scalar.num_params, **options), scalar)
+
+    return _mixed(features, layers, layer, "rotation")
 
 
 def _mixed(features: int, layers: int, layer: Callable[[int], Transform], mixing: str) -> list[Transform]:

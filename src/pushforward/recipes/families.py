@@ -1,0 +1,150 @@
+"""Recipes of further families: volumes that are kept, mixtures through the normal quantile, and circles."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from ..distributions.bounded import BoxUniform
+from ..distributions.flow import Flow
+from ..nets.encoders import context_features
+from ..transforms.compose import Compose
+from ..transforms.permutation import Diagonal
+from ..transforms.scalar import Additive
+from ..transforms.scalar_monotone import Gaussianization
+from ..transforms.scalar_splines import CircularSpline
+from .layers import autoregressive, couplings, flow_of, univariate
+from .placement import placed
+
+
+def nice(
+    features: int,
+    *,
+    context: int = 0,
+    layers: int = 8,
+    hidden: Sequence[int] = (128, 128),
+    mixing: str = "reverse",
+    residual: bool = False,
+    activation: str = "relu",
+    encoder: nn.Module | None = None,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> Flow:
+    """Additive couplings over alternating halves and one scale for each feature: one pass in both directions.
+
+    All but the last step keep volumes.
+
+    Args:
+        features: Features of a row.
+        context: Features of the context, 0 for none.
+        layers: Couplings.
+        hidden: Widths of the hidden layers of each network.
+        mixing: As of :func:`~pushforward.maf`.
+        residual: As of :func:`~pushforward.maf`.
+        activation: As of :func:`~pushforward.maf`.
+        encoder: As of :func:`~pushforward.maf`.
+        device: Where the weights stand; PyTorch's default where it is None.
+        dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
+
+    Raises:
+        ValueError: a size is not positive.
+
+    Reference:
+        Dinh, Krueger, Bengio (2015), NICE, arXiv:1410.8516.
+    """
+    context = context_features(context, encoder)
+    net = {"context": context, "hidden": hidden, "residual": residual, "activation": activation}
+    parts = [*couplings(features, layers, Additive(), net, mixing), Diagonal(features)]
+    return flow_of(parts, features, context, device, dtype, encoder)
+
+
+def gf(
+    features: int,
+    *,
+    context: int = 0,
+    layers: int = 6,
+    hidden: Sequence[int] = (128, 128),
+    components: int = 8,
+    residual: bool = False,
+    activation: str = "relu",
+    encoder: nn.Module | None = None,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> Flow:
+    """Gaussianization flow: mixtures through the normal quantile, feature by feature, and trained rotations between.
+
+    There is a network for the context alone; one pass in both directions, backwards with the root finder.
+
+    Args:
+        features: Features of a row.
+        context: Features of the context, 0 for none.
+        layers: Gaussianizations.
+        hidden: Widths of the hidden layers of the networks that read the context.
+        components: Logistics in each mixture (:class:`~pushforward.transforms.Gaussianization`).
+        residual: As of :func:`~pushforward.maf`.
+        activation: As of :func:`~pushforward.maf`.
+        encoder: As of :func:`~pushforward.maf`.
+        device: Where the weights stand; PyTorch's default where it is None.
+        dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
+
+    Raises:
+        ValueError: a size is not positive.
+
+    Reference:
+        Meng, Song, Song, Ermon (2020), Gaussianization Flows, arXiv:2003.01941.
+    """
+    context = context_features(context, encoder)
+    net = {"context": context, "hidden": hidden, "residual": residual, "activation": activation}
+    parts = univariate(features, layers, Gaussianization(components), net)
+    return flow_of(parts, features, context, device, dtype, encoder)
+
+
+def ncsf(
+    features: int,
+    *,
+    context: int = 0,
+    layers: int = 5,
+    hidden: Sequence[int] = (128, 128),
+    bins: int = 8,
+    mixing: str = "random",
+    residual: bool = False,
+    activation: str = "relu",
+    encoder: nn.Module | None = None,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> Flow:
+    """Neural circular spline flow: a density of angles in [-pi, pi), continuous around every circle.
+
+    The transforms of :func:`~pushforward.maf` turn each circle and move it by a spline with one slope where its ends
+    meet; networks read cosines and sines, and the base is uniform. Other numbers stand for the angles that they are.
+
+    Args:
+        features: Features of a row.
+        context: Features of the context, 0 for none.
+        layers: Autoregressive transforms.
+        hidden: Widths of the hidden layers of each network.
+        bins: Bins of each spline (:class:`~pushforward.transforms.CircularSpline`).
+        mixing: As of :func:`~pushforward.maf`.
+        residual: As of :func:`~pushforward.maf`.
+        activation: As of :func:`~pushforward.maf`.
+        encoder: As of :func:`~pushforward.maf`.
+        device: Where the weights stand; PyTorch's default where it is None.
+        dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
+
+    Raises:
+        ValueError: a size is not positive, a hidden layer is too narrow for the features, or ``mixing`` is neither
+            "reverse" nor "random".
+
+    Reference:
+        Rezende et al. (2020), Normalizing Flows on Tori and Spheres, arXiv:2002.02428.
+    """
+    context = context_features(context, encoder)
+    net = {"context": context, "hidden": hidden, "residual": residual, "activation": activation}
+    if mixing not in ("reverse", "random"):
+        raise ValueError(f"mixing must be 'reverse' or 'random' for angles, got mixing={mixing!r}")
+    parts = autoregressive(features, layers, CircularSpline(bins), net, mixing)
+    base = BoxUniform([-math.pi] * features, [math.pi] * features)
+    return placed(Flow(Compose(parts), base, context=context, encoder=encoder), device, dtype)

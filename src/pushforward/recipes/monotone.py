@@ -1,0 +1,205 @@
+"""Recipes of autoregressive flows whose maps of a number are monotone networks or polynomials."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from ..distributions.flow import Flow
+from ..nets.encoders import context_features
+from ..transforms.scalar import Scalar
+from ..transforms.scalar_monotone import Bernstein, DeepSigmoid, MonotonicNetwork, SumOfSquares
+from .layers import TAILS, autoregressive, flow_of
+
+
+def naf(
+    features: int,
+    *,
+    context: int = 0,
+    layers: int = 3,
+    hidden: Sequence[int] = (128, 128),
+    units: int = 16,
+    depth: int = 1,
+    mixing: str = "lu",
+    residual: bool = False,
+    activation: str = "relu",
+    encoder: nn.Module | None = None,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> Flow:
+    """Neural autoregressive flow: the transforms of :func:`~pushforward.maf` with deep sigmoidal maps.
+
+    Sampling inverts them feature by feature with the root finder, on the whole line. Logarithmic tails follow every
+    layer.
+
+    Args:
+        features: Features of a row.
+        context: Features of the context, 0 for none.
+        layers: Autoregressive transforms.
+        hidden: Widths of the hidden layers of each network.
+        units: Sigmoids of each map (:class:`~pushforward.transforms.DeepSigmoid`).
+        depth: Layers of each map.
+        mixing: As of :func:`~pushforward.maf`.
+        residual: As of :func:`~pushforward.maf`.
+        activation: As of :func:`~pushforward.maf`.
+        encoder: As of :func:`~pushforward.maf`.
+        device: Where the weights stand; PyTorch's default where it is None.
+        dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
+
+    Raises:
+        ValueError: a size is not positive, or a hidden layer is too narrow for the features.
+
+    Reference:
+        Huang, Krueger, Lacoste, Courville (2018), Neural Autoregressive Flows, arXiv:1804.00779.
+    """
+    context = context_features(context, encoder)
+    net = {"context": context, "hidden": hidden, "residual": residual, "activation": activation}
+    parts = autoregressive(features, layers, DeepSigmoid(units, depth), net, mixing, tails=TAILS)
+    return flow_of(parts, features, context, device, dtype, encoder)
+
+
+def unaf(
+    features: int,
+    *,
+    context: int = 0,
+    layers: int = 3,
+    hidden: Sequence[int] = (128, 128),
+    signal: int = 16,
+    network: Sequence[int] = (64, 64),
+    nodes: int = 16,
+    mixing: str = "lu",
+    residual: bool = False,
+    activation: str = "relu",
+    encoder: nn.Module | None = None,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> Flow:
+    """Unconstrained neural autoregressive flow: integrals of a positive network, in the transforms of
+    :func:`~pushforward.maf`.
+
+    Sampling inverts them feature by feature with the root finder, on the whole line. Logarithmic tails follow every
+    layer.
+
+    Args:
+        features: Features of a row.
+        context: Features of the context, 0 for none.
+        layers: Autoregressive transforms.
+        hidden: Widths of the hidden layers of each network.
+        signal: Numbers that the positive network is told of a feature's conditions.
+        network: Widths of its hidden layers (:class:`~pushforward.transforms.MonotonicNetwork`).
+        nodes: Points of the quadrature.
+        mixing: As of :func:`~pushforward.maf`.
+        residual: As of :func:`~pushforward.maf`.
+        activation: As of :func:`~pushforward.maf`.
+        encoder: As of :func:`~pushforward.maf`.
+        device: Where the weights stand; PyTorch's default where it is None.
+        dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
+
+    Raises:
+        ValueError: a size is not positive, or a hidden layer is too narrow for the features.
+
+    Reference:
+        Wehenkel, Louppe (2019), Unconstrained Monotonic Neural Networks, arXiv:1908.05164.
+    """
+    context = context_features(context, encoder)
+    net = {"context": context, "hidden": hidden, "residual": residual, "activation": activation}
+
+    def scalar() -> Scalar:
+        return MonotonicNetwork(signal, network, nodes)
+
+    parts = autoregressive(features, layers, scalar, net, mixing, tails=TAILS)
+    return flow_of(parts, features, context, device, dtype, encoder)
+
+
+def bpf(
+    features: int,
+    *,
+    context: int = 0,
+    layers: int = 3,
+    hidden: Sequence[int] = (128, 128),
+    degree: int = 16,
+    bound: float = 5.0,
+    mixing: str = "lu",
+    residual: bool = False,
+    activation: str = "relu",
+    encoder: nn.Module | None = None,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> Flow:
+    """Bernstein polynomial flow: the transforms of :func:`~pushforward.maf` with increasing polynomials.
+
+    They are linear far out, sampling inverts them with the root finder, and logarithmic tails follow every layer.
+
+    Args:
+        features: Features of a row.
+        context: Features of the context, 0 for none.
+        layers: Autoregressive transforms.
+        hidden: Widths of the hidden layers of each network.
+        degree: Of the polynomials (:class:`~pushforward.transforms.Bernstein`).
+        bound: The polynomials act on [-bound, bound].
+        mixing: As of :func:`~pushforward.maf`.
+        residual: As of :func:`~pushforward.maf`.
+        activation: As of :func:`~pushforward.maf`.
+        encoder: As of :func:`~pushforward.maf`.
+        device: Where the weights stand; PyTorch's default where it is None.
+        dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
+
+    Raises:
+        ValueError: a size is not positive, or a hidden layer is too narrow for the features.
+
+    Reference:
+        Arpogaus et al. (2022), arXiv:2204.13939.
+    """
+    context = context_features(context, encoder)
+    net = {"context": context, "hidden": hidden, "residual": residual, "activation": activation}
+    parts = autoregressive(features, layers, Bernstein(degree, bound), net, mixing, tails=TAILS)
+    return flow_of(parts, features, context, device, dtype, encoder)
+
+
+def sospf(
+    features: int,
+    *,
+    context: int = 0,
+    layers: int = 3,
+    hidden: Sequence[int] = (128, 128),
+    degree: int = 4,
+    polynomials: int = 3,
+    bound: float = 5.0,
+    mixing: str = "lu",
+    residual: bool = False,
+    activation: str = "relu",
+    encoder: nn.Module | None = None,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> Flow:
+    """Sum-of-squares polynomial flow: the transforms of :func:`~pushforward.maf` with polynomials of squares as slopes.
+
+    They are linear far out, sampling inverts them with the root finder, and logarithmic tails follow every layer.
+
+    Args:
+        features: Features of a row.
+        context: Features of the context, 0 for none.
+        layers: Autoregressive transforms.
+        hidden: Widths of the hidden layers of each network.
+        degree: Of the polynomials that are squared (:class:`~pushforward.transforms.SumOfSquares`).
+        polynomials: So many for each feature.
+        bound: The polynomials act on [-bound, bound].
+        mixing: As of :func:`~pushforward.maf`.
+        residual: As of :func:`~pushforward.maf`.
+        activation: As of :func:`~pushforward.maf`.
+        encoder: As of :func:`~pushforward.maf`.
+        device: Where the weights stand; PyTorch's default where it is None.
+        dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
+
+    Raises:
+        ValueError: a size is not positive, or a hidden layer is too narrow for the features.
+
+    Reference:
+        Jaini, Selby, Yu (2019), Sum-of-Squares Polynomial Flow, arXiv:1905.02325.
+    """
+    context = context_features(context, encoder)
+    net = {"context": context, "hidden": hidden, "residual": residual, "activation": activation}
+    parts = autoregressive(features, layers, SumOfSquares(degree, polynomials, bound), net, mixing, tails=TAILS)
+    return flow_of(parts, features, context, device, dtype, encoder)
