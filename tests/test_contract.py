@@ -327,7 +327,7 @@ RECIPES: dict[str, Callable[..., pf.Flow]] = {
     "gf": lambda m, c: pf.gf(m, context=c, layers=2, hidden=HIDDEN),
     "ncsf": lambda m, c: pf.ncsf(m, context=c, layers=2, hidden=HIDDEN, bins=4),
 }
-NOT_QUITE = {"naf": 0.3, "gf": 0.5}  # how far recipes are from the identity at first, whose maps cannot be it
+NOT_QUITE = {"naf": 0.5, "gf": 0.5}  # how far recipes are from the identity at first, whose maps cannot be it
 SOLVED = {"ffjord": 1e-3}  # tolerance of recipes whose map is a numerical solution
 IMAGE_RECIPES: dict[str, tuple[Callable[[int], pf.Flow], tuple[int, int, int]]] = {
     "glow": (lambda c: pf.glow((1, 4, 4), context=c, levels=2, steps=1, hidden=4), (1, 4, 4)),
