@@ -106,7 +106,7 @@ class Answers:
             "questions": self.model.guided is not None,
             "columns": [_column(cell) for cell in self.cells.cells.values()],
             **told,
-            "held_out": summary["held_out"],
+            "held_out": summary.get("held_out"),
             "notes": list(self.model.schema.notes),
         }
 

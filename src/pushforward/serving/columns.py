@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import zoneinfo
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NotRequired, Required
@@ -67,10 +68,29 @@ class Cell:
     @property
     def dtype(self) -> Any:
         """The type that the column has in a frame of rows."""
-        moments = {"Date": pl.Date, "Datetime": pl.Datetime("us"), "Time": pl.Time, "Duration": pl.Duration("us")}
+        moments = {
+            "Date": pl.Date,
+            "Datetime": pl.Datetime("us", self.zone),
+            "Time": pl.Time,
+            "Duration": pl.Duration("us"),
+        }
         if self.column.form:
             return pl.String
-        return {"names": pl.String, "marked": pl.String, "truth": pl.Boolean, **moments}.get(self.contents, pl.Float64)
+        return {"names": pl.String, "truth": pl.Boolean, **moments}.get(self.contents, pl.Float64)
+
+    @property
+    def zone(self) -> str | None:
+        """The time zone of the table's column, where it has one."""
+        stored: tuple[str, ...] = getattr(self.column, "stored", ())
+        return stored[2] if stored[:1] == ("Datetime",) and len(stored) > 2 else None
+
+    def series(self, values: Sequence[Any]) -> pl.Series:
+        """Checked cells as the table has them, whole numbers as integers."""
+        made = pl.Series(self.name, values, dtype=self.dtype)
+        if not (getattr(self.column, "integer", False) or self.column.dtype == "Int64") or not made.dtype.is_float():
+            return made
+        whole = made.cast(pl.Int64, strict=False)
+        return whole if whole.cast(pl.Float64).equals(made) else made
 
     @property
     def annotation(self) -> Any:
@@ -99,10 +119,11 @@ class Cell:
             raise ValueError
         return value
 
-    def _marked(self, value: float | str) -> str:
-        if not math.isfinite(as_numbers(pl.Series([str(value)]), "Marked")[0]):
+    def _marked(self, value: float | str) -> float:
+        number = float(as_numbers(pl.Series([str(value)]), "Marked")[0])
+        if not math.isfinite(number):
             raise ValueError
-        return str(value)
+        return number
 
     def _moment(self, text: str) -> Any:
         """A moment as the table has it: as text where the table holds text."""
@@ -110,6 +131,8 @@ class Cell:
         if form and pl.Series([text]).str.strptime(getattr(pl, self.contents), form, strict=False)[0] is not None:
             return text
         moment = ISO[self.contents][0](text)
+        if isinstance(moment, dt.datetime) and self.zone:
+            return moment if moment.tzinfo else moment.replace(tzinfo=zoneinfo.ZoneInfo(self.zone))
         if isinstance(moment, dt.datetime) and moment.tzinfo:
             moment = moment.astimezone(dt.UTC).replace(tzinfo=None)
         return pl.Series([moment]).dt.to_string(form)[0] if form else moment
@@ -139,7 +162,7 @@ class Cells:
     def frame(self, rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
         """Checked rows as a frame, with the columns that any of them has."""
         names = [name for name in self.cells if any(name in row for row in rows)]
-        return pl.DataFrame([pl.Series(n, [row.get(n) for row in rows], dtype=self.cells[n].dtype) for n in names])
+        return pl.DataFrame([self.cells[name].series([row.get(name) for row in rows]) for name in names])
 
 
 def json_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:

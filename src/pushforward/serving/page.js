@@ -2,7 +2,7 @@
 "use strict";
 
 const byId = (id) => document.getElementById(id);
-const GRID = 81; // points of a curve
+const GRID = 61; // points of a curve, twice
 const DAY = 86400;
 let columns = [];
 let info = {};
@@ -123,13 +123,15 @@ const score = latest(async () => {
 function gridOf(column) {
   if (isNamed(column)) return column.categories.map((name) => ({ cell: named(column, name), at: 0, label: name }));
   const [low, high] = [column.minimum, column.maximum], step = column.step || (column.integer ? 1 : 0);
-  const points = step ? Math.min(GRID, Math.round((high - low) / step) + 1) : GRID;
-  const grid = Array.from({ length: points }, (_, j) => {
-    const at = low + ((high - low) * j) / Math.max(points - 1, 1);
-    const snapped = step ? Number((low + Math.round((at - low) / step) * step).toPrecision(12)) : at;
-    return { cell: cellOf(column, snapped), at: snapped, label: shown(cellOf(column, snapped)) };
-  });
-  return grid.filter((point, j) => j === 0 || point.cell !== grid[j - 1].cell);
+  const ats = [];
+  for (let j = 0; j < GRID; j++) { // half of them evenly, half where the rows are
+    const share = (j / (GRID - 1)) * (column.quantiles.length - 1), k = Math.min(Math.floor(share), column.quantiles.length - 2);
+    const [left, right] = [column.quantiles[k], column.quantiles[k + 1]];
+    ats.push(low + ((high - low) * j) / (GRID - 1), left + (right - left) * (share - k));
+  }
+  const snapped = ats.map((at) => (step ? Number((low + Math.round((at - low) / step) * step).toPrecision(12)) : at));
+  const grid = [...new Set(snapped)].sort((a, b) => a - b).map((at) => ({ at, cell: cellOf(column, at) }));
+  return grid.map((point) => ({ ...point, label: shown(point.cell) })).filter((point, j) => j === 0 || point.cell !== grid[j - 1].cell);
 }
 
 const density = latest(async () => {
@@ -230,7 +232,8 @@ async function start() {
   info = await ask("info");
   document.title = `${info.model}: pushforward`;
   byId("model").textContent = info.model;
-  byId("facts").textContent = `${info.flow}, fitted to ${info.training_rows.toLocaleString("en")} rows of ${info.columns.length} columns`;
+  const fitted = info.training_rows ? `, fitted to ${info.training_rows.toLocaleString("en")} rows of ${info.columns.length} columns` : "";
+  byId("facts").textContent = `${info.flow}${fitted}`;
   columns = info.columns.filter((column) => column.role !== "follows").map(makeCell);
   for (const column of columns.filter((one) => one.role === "modelled")) make("option", { value: column.name }, column.name, byId("column"));
   await changed();

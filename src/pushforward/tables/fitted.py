@@ -101,10 +101,11 @@ class FittedTable(FittedDensity):
         if n < 1:
             raise InputError(f"n={n}: expected at least 1 row")
         seed = self.seed if random_state is None else random_state
+        given = {} if given is None else given
         if isinstance(given, Mapping) and all(isinstance(value, str) or np.isscalar(value) for value in given.values()):
             fixed = queries.one_row(self, given)
         else:
-            fixed = pl.DataFrame() if given is None else from_frame(given, "given")[0]
+            fixed = from_frame(given, "given")[0]
         rows = draw(self, n, fixed, seed)
         return to_frame(rows, self.facts.get("frame", "polars"))
 

@@ -1,0 +1,86 @@
+"""Cells of every kind on their way from a table to JSON and back, without a server."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+import pushforward as pf
+from pushforward.tables.errors import InputError
+
+pytest.importorskip("fastapi")
+from pydantic import ValidationError
+
+from pushforward.serving.answers import Answers
+from pushforward.serving.columns import json_rows
+from pushforward.serving.requests import DrawOptions, ImputeOptions, ScoreRequest, of
+
+
+def table(rows: int = 300) -> pl.DataFrame:
+    rng = np.random.default_rng(0)
+    moments = [dt.datetime(2022, 1, 1) + dt.timedelta(seconds=int(s)) for s in rng.integers(0, 10**7, rows)]
+    return pl.DataFrame(
+        {
+            "group": rng.choice(["a", "b"], rows),
+            "day": [dt.date(2022, 1, 1) + dt.timedelta(days=int(d)) for d in rng.integers(0, 400, rows)],
+            "took": [dt.timedelta(seconds=int(s)) for s in rng.gamma(3.0, 100, rows)],
+            "opens": [dt.time(int(h), 30) for h in rng.integers(0, 24, rows)],
+            "price": [f"{int(v):,}" for v in rng.gamma(3.0, 2000, rows)],
+            "exact": pl.Series(rng.normal(size=rows).round(2)).cast(pl.Decimal(10, 2)),
+            "at": pl.Series(moments).dt.replace_time_zone("UTC").dt.convert_time_zone("Europe/Berlin"),
+            "stamp": [moment.strftime("%Y/%m/%d %H:%M") for moment in moments[::-1]],
+            "small": pl.Series(rng.integers(0, 90, rows), dtype=pl.Int16),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def answers() -> Answers:
+    model = pf.TableDensity("maf", layers=1, hidden=(8,), steps=20, given=["group", "day"], random_state=0)
+    return Answers(model.fit(table()), seconds=30.0)
+
+
+def parsed(answers: Answers, rows: list[dict[str, Any]]) -> pl.DataFrame:
+    request = of(ScoreRequest, answers.cells.row_type()).model_validate_json(json.dumps({"rows": rows}))
+    return answers.cells.frame(request.rows)
+
+
+def test_rows_score_alike_after_the_way_there_and_back(answers: Answers) -> None:
+    frame = table(40)
+    rows = json_rows(frame)
+    assert rows[0]["took"] == frame["took"][0].total_seconds()
+    assert rows[0]["at"][-6:] in ("+01:00", "+02:00")  # Berlin, winter and summer
+    back = parsed(answers, rows)
+    assert back["at"].dtype == pl.Datetime("us", "Europe/Berlin")
+    np.testing.assert_allclose(answers.model.score_samples(back), answers.model.score_samples(frame), atol=1e-5)
+
+
+def test_moments_are_read_in_iso_form_and_in_the_table_s(answers: Answers) -> None:
+    row = json_rows(table(1))[0]
+    ours, iso = (parsed(answers, [{**row, "stamp": text}]) for text in ("2022/03/04 05:06", "2022-03-04T05:06:00"))
+    assert ours["stamp"].to_list() == iso["stamp"].to_list() == ["2022/03/04 05:06"]
+    local, utc = (parsed(answers, [{**row, "at": text}])["at"][0] for text in ("2022-03-04T05:06", "2022-03-04T04:06Z"))
+    assert local == utc
+
+
+def test_holes_are_filled_by_values_of_the_table_s_kind(answers: Answers) -> None:
+    row = {"group": "a", "day": "2022-02-01", "small": None, "price": None, "took": None, "at": None}
+    (filled,) = json_rows(answers.impute(parsed(answers, [row]), ImputeOptions(seed=0)))
+    assert isinstance(filled["small"], int)
+    assert isinstance(filled["price"], int)
+    assert isinstance(filled["took"], float)
+    assert filled["at"].startswith("202")
+
+
+def test_what_the_density_is_conditioned_on_is_needed(answers: Answers) -> None:
+    with pytest.raises(ValidationError, match="day"):
+        parsed(answers, [{"group": "a", "small": 3}])
+    with pytest.raises(InputError, match="is conditioned on group, day"):
+        answers.sample(2, None, DrawOptions())
+    drawn = answers.sample(2, {"group": "b", "day": dt.date(2022, 2, 1)}, DrawOptions(seed=1))
+    assert drawn["group"].to_list() == ["b", "b"]
