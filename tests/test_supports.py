@@ -9,7 +9,9 @@ import torch
 from torch.distributions import Gamma, constraints
 
 import pushforward as pf
-from pushforward.testing import check_transform
+from pushforward import transforms as T
+from pushforward.distributions import Product
+from pushforward.testing import check_transform, randomize
 
 
 def test_draws_obey_the_constraints_and_densities_integrate_to_one():
@@ -58,3 +60,35 @@ def test_bad_input():
         pf.constrain(pf.realnvp((1, 4, 4)), (constraints.positive, 4))
     with pytest.raises(ValueError, match="does not fall off"):
         pf.laplace(lambda x: 0 * x.sum(-1), 2)
+
+
+def mixed_circles() -> pf.Flow:
+    """Two angles and, given these, two free features, in the order angle, free, angle, free."""
+    angles, others = pf.ncsf(2, layers=1, hidden=(8,)), pf.nsf(2, context=4, layers=1, hidden=(8,))
+    transform = T.AnglesFirst(angles.transform, others.transform, [0, 2], 4)
+    return randomize(pf.Flow(transform, Product([angles.base, others.base])))
+
+
+def test_circles_beside_other_supports_in_one_row(tmp_path):
+    blocks = [(T.Circle(0.0, 24.0), 1), (constraints.positive, 1), (T.Circle(), 1), (constraints.unit_interval, 1)]
+    flow = pf.constrain(mixed_circles(), *blocks)
+    x, log_prob = flow.rsample_and_log_prob((50,))
+    assert flow.support.check(x).all()
+    torch.testing.assert_close(flow.log_prob(x), log_prob, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(flow.log_prob(x + torch.tensor([24.0, 0.0, 0.0, 0.0])), log_prob, rtol=1e-3, atol=1e-3)
+    pf.save(flow, tmp_path / "model")
+    assert torch.equal(pf.load(tmp_path / "model").log_prob(x), flow.log_prob(x))
+
+
+def test_on_the_torus_densities_integrate_to_one():
+    flow = pf.constrain(randomize(pf.ncsf(2, layers=2, hidden=(8, 8)).double()), T.Circle(0.0, 24.0))
+    line = torch.arange(0, 24, 0.1, dtype=torch.float64)
+    total = flow.log_prob(torch.cartesian_prod(line, line)).detach().exp().sum() * 0.01
+    assert abs(float(total) - 1) < 1e-3
+
+
+def test_a_flow_without_a_period_is_refused_on_a_circle():
+    with pytest.raises(ValueError, match=r"features \[1\] of the flow are on circles, but its density has no period"):
+        pf.constrain(pf.nsf(2, layers=1, hidden=(8,)), (constraints.real, 1), (T.Circle(0.0, 24.0), 1))
+    conditional = pf.ncsf(1, context=2, layers=1, hidden=(8,))
+    assert pf.constrain(conditional, T.Circle(0.0, 1.0)).event_shape == (1,)

@@ -132,6 +132,8 @@ CASES = {
     "bounds form": (good, FIT + "--columns a,b --bounds a=1,0", "expected COLUMN=LOW,HIGH"),
     "bounds stray": (good, FIT + "--columns a --bounds b=-9,9", "'b' is not among the modelled columns of numbers, a"),
     "bounds of a name": (good, FIT + "--bounds k=0,1", "'k' is not among the modelled columns of numbers, a, b"),
+    "period form": (good, FIT + "--columns a,b --circular a=24", "--circular a=24: expected COLUMN=LOW,HIGH"),
+    "period": (good, FIT + "--columns a,b --circular a=0,0.5", "lies outside its period, 0 to 0.5"),
     "no category": (good, FIT + "--categories c", "has no column 'c' (asked for by --categories)"),
     "category stray": (good, FIT + "--columns a --categories k", "'k' is not among the columns of the model, a"),
     "model ending": (good, "fit {}/t.csv -o {}/m.csv", "a model is a folder"),

@@ -94,6 +94,25 @@ def assignments(flag: str, texts: Sequence[str]) -> dict[str, str]:
     return found
 
 
+def periods(texts: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """COLUMN=LOW,HIGH of each text.
+
+    Raises:
+        InputError: a text is none, or LOW is not below HIGH.
+    """
+    found = {}
+    for text in texts:
+        name, _, ends = text.partition("=")
+        try:
+            low, high = map(float, ends.split(","))
+        except ValueError:
+            low = high = math.nan
+        if not (name and math.isfinite(low) and math.isfinite(high) and low < high):
+            raise InputError(f"--circular {text}: expected COLUMN=LOW,HIGH with LOW below HIGH, as in hour=0,24")
+        found[name.strip()] = (low, high)
+    return found
+
+
 def bounds(texts: Sequence[str]) -> dict[str, tuple[float, float | None]]:
     """COLUMN=LOW,HIGH of each text; COLUMN=LOW, has no upper end.
 

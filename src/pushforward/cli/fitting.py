@@ -85,6 +85,7 @@ def _refuse_table_options(options: TableOptions) -> None:
     flags = {
         "--columns": options.columns,
         "--bounds": options.bounds,
+        "--circular": options.circular,
         "--weights": options.weights,
         "--categories": options.categories,
         "--drop-missing": options.drop_missing,

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from ..tables.errors import InputError
 from ..tables.formats.source import located
-from .arguments import bounds, height_and_width, names, seconds, thread_count, widths
+from .arguments import bounds, height_and_width, names, periods, seconds, thread_count, widths
 from .options import Device, DropMissing, Json, Query, Quiet, Samples, Seed, Sheet, TableName, console_for, typed
 
 
@@ -60,6 +60,7 @@ def fit(
     drop_missing: DropMissing = False,
     queries: bool = True,
     bounds_: Annotated[list[str] | None, Parameter(name="--bounds", negative="")] = None,
+    circular: Annotated[list[str] | None, Parameter(negative="")] = None,
     seed: Seed = 0,
     epochs: int | None = None,
     steps: int | None = None,
@@ -124,6 +125,7 @@ def fit(
         queries: Train a guide beside the density, for as long again at most: it answers questions about some of the
             columns (impute, score --given, sample --given). --no-queries leaves it out.
         bounds_: An interval that a column stays in, as in share=0,1 (or weight=0, for no upper end). May be repeated.
+        circular: A column with a period, where its ends meet, as in hour=0,24. May be repeated.
         epochs: Passes over the training rows.
         steps: Batches to train on.
         budget: Time for the training, as in 90s, 5m or 1h.
@@ -194,6 +196,7 @@ def fit(
         strict=strict,
         weights=weights,
         bounds=bounds(bounds_ or []),
+        circular=periods(circular or []),
         drop_missing=drop_missing,
         queries=queries,
         samples=16 if samples is None else samples,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from ..distributions.flow import Flow
 from ..objectives.target import DRAWS, check_target
 from ..objectives.user_target import LogDensity
 from ..transforms.base import Transform
+from ..transforms.circle import Circle
 from ..transforms.compose import Compose
 from ..transforms.constrained import Blocks, support
 from ..transforms.elementwise import Identity
@@ -31,7 +33,8 @@ def constrain(flow: Flow, *blocks: tuple[Any, int] | Transform) -> Flow:
         The flow of the constrained rows. Densities on a simplex are with respect to its first K - 1 coordinates.
 
     Raises:
-        ValueError: the blocks do not add up to the flow's features, or a constraint has no map.
+        ValueError: the blocks do not add up to the flow's features, a constraint has no map, or a block is on a circle
+            and the flow has no period there.
 
     Example:
         >>> import pushforward as pf
@@ -48,8 +51,32 @@ def constrain(flow: Flow, *blocks: tuple[Any, int] | Transform) -> Flow:
             f"the blocks have {sum(outer.noise_sizes)} free features (a simplex of K has K - 1), but the flow has "
             f"{flow.event_shape[0]}"
         )
+    _refuse_seams(flow, outer)
     features = outer.inverse(torch.zeros(flow.event_shape))[0].shape
     return flow.behind(outer, event_shape=features)
+
+
+@torch.no_grad()
+def _refuse_seams(flow: Flow, outer: Transform) -> None:
+    """Refuses a flow without a period where the rows are on circles: its density would not be one on them."""
+    maps, sizes = ([outer], [flow.event_shape[0]]) if not isinstance(outer, Blocks) else (outer.maps, outer.noise_sizes)
+    turn = torch.cat(
+        [torch.full((size,), 2 * math.pi * isinstance(part, Circle)) for part, size in zip(maps, sizes, strict=True)]
+    )
+    if not bool(turn.any()):
+        return
+    like = next(flow.parameters())
+    z = torch.randn(4, len(turn), generator=torch.Generator().manual_seed(0)).to(like)
+    context = like.new_zeros(4, flow.context_features) if flow.context_features else None
+    heights = []
+    for point in (z, z + turn.to(like)):
+        noise, logdet = flow.transform(point, context)
+        heights.append(flow.base_log_prob(noise, context) + logdet)
+    if not torch.allclose(heights[0], heights[1], rtol=1e-3, atol=1e-3):
+        raise ValueError(
+            f"features {turn.nonzero()[:, 0].tolist()} of the flow are on circles, but its density has no period of "
+            "2 pi there: build it with pf.ncsf, and for other features beside angles with pf.transforms.AnglesFirst"
+        )
 
 
 def laplace(

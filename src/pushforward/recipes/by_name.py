@@ -7,9 +7,11 @@ from typing import Any
 
 import torch
 
+from ..distributions.bases import Product
 from ..distributions.flow import Flow
 from ..distributions.mixed import Categories
 from ..nets.made import MADE
+from ..transforms.circle import AnglesFirst
 from . import families, monotone, residual, tables
 
 FLOWS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -80,6 +82,50 @@ def flow_by_name(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return make(features, context=context, **options)
+
+
+def flow_with_angles(
+    name: str,
+    features: int,
+    angles: Sequence[int],
+    *,
+    context: int = 0,
+    layers: int | None = None,
+    hidden: Sequence[int] | None = None,
+    seed: int = 0,
+) -> Flow:
+    """A fresh flow of rows in which some features are angles in [-pi, pi), of period 2 pi.
+
+    The angles are those of a circular spline flow; all others are a flow's of the name, given the angles.
+
+    Args:
+        name: One of ``FLOWS``, of the features that are no angles.
+        features: Features of a row.
+        angles: Which of them are angles; where there are none, it is :func:`flow_by_name`'s.
+        context: Features of the context, 0 for none.
+        layers: As of :func:`flow_by_name`.
+        hidden: As of :func:`flow_by_name`.
+        seed: Of the weights.
+
+    Raises:
+        ValueError: the name is unknown, or a size does not fit.
+    """
+    count = len(angles)
+    given = context + 2 * count
+    sizes: dict[str, Any] = {"layers": layers, "hidden": hidden, "seed": seed}
+    rest = flow_by_name(
+        name, max(features - count, 1), context=given, **sizes
+    )  # built in any case: the name may be bad
+    if not count:
+        return rest
+    width = max(WIDTH, count)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        around = families.ncsf(count, context=context, hidden=(width, width) if hidden is None else tuple(hidden))
+    if count == features:
+        return around
+    transform = AnglesFirst(around.transform, rest.transform, angles, features)
+    return Flow(transform, Product([around.base, rest.base]), context=context)
 
 
 def categories_by_size(classes: Sequence[int], *, context: int = 0, seed: int = 0) -> Categories:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
 from ..distributions.base import Density
 from ..distributions.flow import Flow
 from ..distributions.mixed import Mixed
-from ..recipes.by_name import categories_by_size, flow_by_name
+from ..recipes.by_name import categories_by_size, flow_with_angles
 from .schema.preprocessing import preprocessing
 from .schema.schema import Schema
 
@@ -40,9 +41,8 @@ def density(
     sizes = [size for size in schema.classes if size]
     if not numbers:
         return categories_by_size(sizes, context=given, seed=seed)
-    inner = flow_by_name(
-        flow, len(numbers), context=given + sum(schema.classes), layers=layers, hidden=hidden, seed=seed
-    )
+    sizes_of: dict[str, Any] = {"context": given + sum(schema.classes), "layers": layers, "hidden": hidden}
+    inner = flow_with_angles(flow, len(numbers), schema.numeric.circles, **sizes_of, seed=seed)
     outer = in_data_units(inner, schema.numeric, x[:, numbers])
     if len(numbers) == len(schema.columns):
         return outer

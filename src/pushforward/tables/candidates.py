@@ -29,7 +29,7 @@ WIDEST = 60  # features and indicators together
 def chooses_by_held_out(options: TableOptions, rows: TableSplits) -> bool:
     """Whether mixtures are tried: where nothing was said of the flow, and its rows are in memory."""
     silent = options.flow == options.members == "auto" and options.layers is None and options.hidden is None
-    return silent and options.objective == "likelihood" and rows.stream is None
+    return silent and options.objective == "likelihood" and rows.stream is None and not rows.schema.circles
 
 
 def judged_against_mixtures(flow: Density, rows: TableSplits, seed: int) -> tuple[Density, str, dict[str, float]]:

@@ -36,6 +36,7 @@ class TableDensity(FittedTable):
         given: The columns to condition on: the density is p(the others | these).
         categories: Columns whose numbers are names.
         bounds: Open intervals that columns stay in, as in ``{"share": (0, 1), "weight": (0, None)}``.
+        circular: Columns with a period, as in ``{"hour": (0, 24)}``: their density has one value where the ends meet.
         members: How many flows are averaged, each trained without another part of the rows; ``auto`` is 5 where the
             flow is ``auto``, too, and rows are few, and else 1.
         steps, epochs, budget: How long to train: batches, passes over the rows or seconds; at most one of them.
@@ -75,6 +76,7 @@ class TableDensity(FittedTable):
         given: Sequence[str] = (),
         categories: Sequence[str] = (),
         bounds: Mapping[str, tuple[float, float | None]] | None = None,
+        circular: Mapping[str, tuple[float, float]] | None = None,
         members: int | str = "auto",
         steps: int | None = None,
         epochs: int | None = None,
@@ -102,6 +104,7 @@ class TableDensity(FittedTable):
             given=tuple(given),
             categories=tuple(categories),
             bounds=dict(bounds or {}),
+            circular={name: (float(low), float(high)) for name, (low, high) in (circular or {}).items()},
             strict=strict,
             queries=queries,
             drop_missing=drop_missing,

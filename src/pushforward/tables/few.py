@@ -47,6 +47,10 @@ def averages(options: TableOptions, rows: TableSplits) -> bool:
     if asked and other:
         what = "flow='gmm'" if options.flow == "gmm" else f"members={options.members}"
         raise InputError(f"{what}: is for columns of numbers in memory, by likelihood, without states or shards")
+    if asked and rows.schema.circles:
+        what = "flow='gmm'" if options.flow == "gmm" else f"members={options.members}"
+        raise InputError(f"{what}: is not for circular columns, which one flow by name models")
+    other = other or bool(rows.schema.circles)
     size, length = (options.layers, options.hidden), (training.steps, training.epochs, training.patience)
     silent = all(each is None for each in (*size, *length, training.lr, training.batch_size))
     few = len(rows.train) + len(rows.val) <= FEW_ROWS

@@ -199,6 +199,7 @@ def _options_of(earlier: FittedTable, options: TableOptions) -> TableOptions:
         categories=(),
         numbers=(),
         bounds={},
+        circular={},
         validation=earlier.facts.get("validation", options.validation),
         samples=earlier.samples,
         training=dataclasses.replace(options.training, seed=earlier.seed),  # whose rows stay divided as they were

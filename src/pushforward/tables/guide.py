@@ -55,12 +55,16 @@ class GuideFill:
 
     def __init__(self, guide: AnyOrder, schema: Schema) -> None:
         self.guide, self.tell = guide, tells_of(schema)
+        windows = [(j, *schema.columns[j].window) for j in schema.circles]
+        self.circles = [(j, low, high - low) for j, low, high in windows]
 
     @torch.no_grad()
     def __call__(self, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         """x with every NaN replaced by a draw that u makes, and -log q of the draws, summed over the row."""
         z = torch.special.ndtri(u.clamp(1e-7, 1 - 1e-7)).to(self.guide.loc)
         filled, log_q = self.guide.fill(as_if_seen(x, self.tell), z)
+        for place, low, turn in self.circles:  # what is drawn beyond an end of the period is at the other end
+            filled[..., place] = low + (filled[..., place] - low).remainder(turn)
         for _, told in self.tell:
             filled[..., told] = torch.where(x[..., told].isnan(), filled[..., told], x[..., told])
         return filled, -log_q.to(x.dtype)

@@ -23,6 +23,7 @@ class TableOptions:
         numbers: Columns whose values are numbers on a scale, however few.
         weights: A column that says how much each row counts; it is not modelled.
         bounds: Open intervals that columns stay in; None for no upper end.
+        circular: Columns with a period, and where it begins and ends.
         strict: Refuse what would be decided otherwise: missing cells, constants, names and free text.
         drop_missing: Leave out rows with missing or infinite values, with a note.
         validation: The share of the rows that tells when to stop; as many again are held out for the figures.
@@ -43,6 +44,7 @@ class TableOptions:
     numbers: Sequence[str] = ()
     weights: str | None = None
     bounds: Mapping[str, tuple[float, float | None]] = field(default_factory=dict)
+    circular: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     strict: bool = False
     drop_missing: bool = False
     validation: float = 0.1

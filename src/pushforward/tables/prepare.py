@@ -122,6 +122,7 @@ def learn(frame: pl.DataFrame, options: TableOptions, source: str, console: Cons
         options.bounds,
         options.categories,
         options.numbers,
+        circular=options.circular,
         asked=asked,
         strict=options.strict,
     )
@@ -153,10 +154,15 @@ def refuse_stray(options: TableOptions, frame: pl.DataFrame, source: str) -> Non
     Raises:
         InputError: names the first of them, and those that there are.
     """
-    require_columns(frame, list(options.bounds), source, "--bounds")
+    for flag, named in (("--bounds", options.bounds), ("--circular", options.circular)):
+        require_columns(frame, list(named), source, flag)
+    for name, (low, high) in options.circular.items():
+        if not low < high or name in options.bounds:
+            raise InputError(f"--circular {name}={low:g},{high:g}: takes LOW below HIGH, and no --bounds beside it")
     numbers = [name for name in options.columns if name not in options.categories and not is_text(frame[name])]
     for flag, names, what, known in (
         ("--bounds", options.bounds, "modelled columns of numbers", numbers),
+        ("--circular", options.circular, "modelled columns of numbers", numbers),
         ("--categories", options.categories, "columns of the model", [*options.columns, *options.given]),
         ("--numbers", options.numbers, "modelled columns", options.columns),
     ):

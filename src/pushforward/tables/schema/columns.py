@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from ..errors import InputError
 from .reading import MOMENTS, as_moments, as_numbers, as_stored, category_codes
 
 
@@ -42,6 +43,7 @@ class Column:
         of: For ``missing``, the column that it tells of.
         at_random: Whether holes fell independently of all else that is seen: log-densities are then given which values
             are missing.
+        period: Of a circular column, where its period begins and ends, which are the same value.
         stored: The type of the table's column, as :func:`~.reading.stored_type` tells it.
     """
 
@@ -68,6 +70,7 @@ class Column:
     of: str = ""
     at_random: bool = False
     stored: tuple[str, ...] = ()
+    period: tuple[float, float] | None = None
 
     @property
     def classes(self) -> int:
@@ -84,12 +87,21 @@ class Column:
         """Whether values of this column are cells of a width above 0, and its density is averaged over them."""
         return self.step > 0 or len(self.atoms) > 0
 
+    @property
+    def window(self) -> tuple[float, float]:
+        """One turn of a circular column that holds whole cells: the period, half a step earlier."""
+        low, high = self.period or (0.0, 0.0)
+        return low - 0.5 * self.step, high - 0.5 * self.step
+
     def snap(self, values: np.ndarray) -> np.ndarray:
-        """Puts samples back where data can be: on the grid, on the atom, inside the bounds."""
+        """Puts samples back where data can be: on the grid, on the atom, inside the bounds or the period."""
         if self.step > 0:
             values = np.round(np.round((values - self.origin) / self.step) * self.step + self.origin, self.decimals)
         for value, low, width in self.atoms:
             values = np.where((values >= value + low) & (values < value + low + width), value, values)
+        if self.period is not None:
+            low, high = self.period
+            return np.where((values < low) | (values >= high), low + np.mod(values - low, high - low), values)
         return values if self.bounds is None else np.clip(values, *self.bounds)
 
     def shown(self, value: float) -> str:
@@ -106,7 +118,13 @@ class Column:
         if self.categories:
             codes = category_codes(column, self)
             return np.where(np.isnan(codes), len(self.categories), codes) if self.holes else codes
-        return as_numbers(column, self.dtype, self.form)
+        values = as_numbers(column, self.dtype, self.form)
+        return values if self.period is None else np.where(values == self.period[1], self.period[0], values)
+
+    def outside(self, values: np.ndarray) -> np.ndarray:
+        """Which rows' values lie outside a period."""
+        low, high = self.period or (-np.inf, np.inf)
+        return np.flatnonzero((values < low) | (values > high))
 
     def written(self, values: np.ndarray) -> pl.Series:
         """Encoded values as the table has them: snapped, whole numbers as integers, categories by their names."""
@@ -131,6 +149,28 @@ class Column:
             return values
         table = np.array([*map(float, self.categories), np.nan])
         return table[np.where((values < 0) | np.isnan(values), len(self.categories), values).astype(np.int64)]
+
+
+def refuse_outside(column: Column, values: np.ndarray, source: str, rows: np.ndarray | None = None) -> None:
+    """Refuses values outside a period.
+
+    Args:
+        column: The column.
+        values: Encoded values, or NaN.
+        source: The file's name.
+        rows: Where they stand in the file, from 0.
+
+    Raises:
+        InputError: names the column, the row and the period.
+    """
+    outside = column.outside(values)
+    if len(outside) and column.period is not None:
+        row = outside[0] if rows is None else rows[outside[0]]
+        low, high = column.period
+        raise InputError(
+            f"{source}: column {column.name!r}, row {row + 1}: {values[outside[0]]:g} lies outside its period, "
+            f"{low:g} to {high:g}"
+        )
 
 
 @dataclass(frozen=True)

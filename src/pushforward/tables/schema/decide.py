@@ -56,6 +56,7 @@ def learn_schema(
     categories: Collection[str] = (),
     numbers: Collection[str] = (),
     *,
+    circular: Mapping[str, tuple[float, float]] | None = None,
     asked: bool = True,
     strict: bool = False,
 ) -> Schema:
@@ -69,6 +70,7 @@ def learn_schema(
         bounds: Open intervals that the user says columns lie in.
         categories: Columns that are modelled as categories though they may hold numbers; text always is.
         numbers: Columns whose values are numbers on a scale, however few.
+        circular: Columns with a period, and where it begins and ends.
         asked: Whether the user named the columns, so that counters and names are not left out.
         strict: Refuse what would be decided otherwise.
 
@@ -78,7 +80,7 @@ def learn_schema(
     decisions = Decisions(source, strict)
     if strict:
         refuse_gaps(frame, [*names, *given], source)
-    learner = Learner(decisions, dict(bounds or {}), categories, numbers, asked)
+    learner = Learner(decisions, dict(bounds or {}), categories, numbers, asked, dict(circular or {}))
     columns: list[Column] = []
     relations: list[Relation] = []
     for name in names:
@@ -129,6 +131,7 @@ class Learner:
     categories: Collection[str]
     numbers: Collection[str]
     asked: bool
+    circular: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def learn(self, column: pl.Series) -> Column | Relation | None:
         """What a column is: modelled, computed, or None where it is left out."""
@@ -247,7 +250,8 @@ class Learner:
         if not (self.asked or self.decisions.strict) and _counts_rows(values):
             self.decisions.add(name, "left out: it numbers the rows", "--columns models it")
             return None
-        chosen = name in self.numbers or name in self.bounds
+        period = self.circular.get(name)
+        chosen = name in self.numbers or name in self.bounds or period is not None
         if len(np.unique(there)) == 1 or (not chosen and few_values(there)):
             return learn_category(pl.Series(name, values, nan_to_null=True), "values")
         if np.abs(there).max() > LARGEST or 0 < np.ptp(there) < 1 / LARGEST:
@@ -263,7 +267,8 @@ class Learner:
                 name, "infinite values are taken for missing ones", "--drop-missing leaves such rows out"
             )
         float32 = column.dtype == pl.Float32
-        return learn_column(name, values, self.decisions.source, self.bounds.get(name), float32=float32, dtype=dtype)
+        bounds = self.bounds.get(name)
+        return learn_column(name, values, self.decisions.source, bounds, period, float32=float32, dtype=dtype)
 
 
 def _counts_rows(values: np.ndarray) -> bool:

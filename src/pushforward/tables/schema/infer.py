@@ -17,7 +17,7 @@ import math
 import numpy as np
 
 from ..errors import InputError
-from .columns import Column
+from .columns import Column, refuse_outside
 from .first import choose_first
 
 ATOM = 0.02  # share of rows that makes a value an atom
@@ -47,6 +47,7 @@ def learn_column(
     x: np.ndarray,
     source: str,
     bounds: Bounds | None = None,
+    period: tuple[float, float] | None = None,
     *,
     float32: bool = False,
     dtype: str = "",
@@ -59,6 +60,7 @@ def learn_column(
         x: Its values, float64; NaN where there is none.
         source: The file's name, for the errors.
         bounds: The open interval that the user says the values lie in.
+        period: Where a circular column begins and ends, as the user says.
         float32: Whether the values went through float32, which blurs grids.
         dtype: What they are in the table, as in :class:`Column`.
         form: How text is read as a moment.
@@ -68,6 +70,8 @@ def learn_column(
     """
     rows = np.flatnonzero(~np.isnan(x))
     holes, x = 1 - len(rows) / len(x), x[rows]
+    if period is not None:
+        x = np.where(x == period[1], period[0], x)  # the same point of the circle
     lowest, highest = float(x.min()), float(x.max())
     if lowest == highest:
         raise InputError(
@@ -85,6 +89,9 @@ def learn_column(
         holes=holes,
     )
     column = _find_cells(column, x, float32)
+    if period is not None:
+        column = _on_circle(column, x, source, period, rows)
+        return dataclasses.replace(column, fill=tuple(np.clip(_fill(column, x), *column.window)))
     column = _set_bounds(column, x, source, bounds, rows)
     column = choose_first(column, _middles(column, x))
     return dataclasses.replace(column, fill=_fill(column, x))
@@ -160,6 +167,17 @@ def _set_bounds(column: Column, x: np.ndarray, source: str, bounds: Bounds | Non
             f"widen them with --bounds {column.name}=LOW,HIGH"
         )
     return dataclasses.replace(column, bounds=(float(low), None if bounds[1] is None else float(high)))
+
+
+def _on_circle(column: Column, x: np.ndarray, source: str, period: tuple[float, float], rows: np.ndarray) -> Column:
+    """A column with a period; its grid counts where it goes round the circle, and values that stand out do not."""
+    column = dataclasses.replace(column, period=period)
+    refuse_outside(column, x, source, rows)
+    turns = (period[1] - period[0]) / column.step if column.step else 0.5
+    away = (column.origin - period[0]) / column.step if column.step else 0.5
+    if max(abs(turns - round(turns)), abs(away - round(away))) > 1e-6:
+        return dataclasses.replace(column, kind="continuous", step=0.0, origin=0.0, decimals=0, atoms=())
+    return column
 
 
 def _own_bounds(column: Column, x: np.ndarray) -> Column:

@@ -5,11 +5,15 @@ With them inside, log-densities are in the data's units and a saved model needs 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from ...transforms.base import Transform
+from ...transforms.circle import Circle
 from ...transforms.compose import Compose
+from ...transforms.constrained import Blocks
 from ...transforms.elementwise import Asinh, Columns, Identity, InverseSoftplus, Log, Logit
 from ...transforms.normalization import Standardize
 from ...transforms.precision import Precision
@@ -35,15 +39,26 @@ def preprocessing(schema: Schema, x: Tensor) -> list[Transform]:
     if any(column.first != "none" for column in schema.columns):
         parts.append(Columns([first_map(column) for column in schema.columns]))
         x = parts[0](x)[0]
-    return [*parts, *_standardize(x), Precision()]
+    if schema.circles:
+        parts.append(Blocks([_circle(column) for column in schema.columns], [1] * len(schema.columns)))
+        x = parts[-1](x)[0]
+    return [*parts, *_standardize(x, schema.circles), Precision()]
 
 
-def _standardize(x: Tensor) -> list[Transform]:
-    """Mean 0 and variance 1; where float32 is too coarse for the means (1e12 ± 1, say), once more for what is left."""
-    parts: list[Transform] = [Standardize(x.mean(0).float(), x.std(0).float())]
+def _circle(column: Column) -> Transform:
+    """A circular column as an angle, with density 0 outside its one turn; any other as it is."""
+    return Identity() if column.period is None else Circle(*column.window, within=True)
+
+
+def _standardize(x: Tensor, angles: Sequence[int] = ()) -> list[Transform]:
+    """Mean 0 and variance 1; where float32 is too coarse for the means (1e12 ± 1, say), once more for what is left.
+    Angles stay as they are."""
+    kept = torch.zeros(x.shape[1], dtype=torch.bool).index_fill(0, torch.tensor(angles, dtype=torch.long), True)
+    loc, scale = x.mean(0).masked_fill(kept, 0.0), x.std(0).masked_fill(kept, 1.0)
+    parts: list[Transform] = [Standardize(loc.float(), scale.float())]
     for _ in range(2):
         x = parts[-1](x)[0]
-        rest = x.mean(0)
+        rest = x.mean(0).masked_fill(kept, 0.0)
         if bool((rest.abs() < 0.01).all()):
             break
         parts.append(Standardize(rest.float(), torch.ones_like(rest).float()))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .categories import given_features
-from .columns import Column, ContextColumn
+from .columns import Column, ContextColumn, refuse_outside
 from .numbers import missing, refuse_text, require_columns, usable_rows
 from .relations import Relation
 
@@ -70,6 +70,11 @@ class Schema:
     def numbers(self) -> list[int]:
         """Which of the columns hold numbers."""
         return [j for j, column in enumerate(self.columns) if not column.categories]
+
+    @property
+    def circles(self) -> list[int]:
+        """Which of the columns have a period."""
+        return [j for j, column in enumerate(self.columns) if column.period is not None]
 
     @property
     def classes(self) -> tuple[int, ...]:
@@ -162,6 +167,9 @@ class Schema:
         """
         self.check(frame, source)
         values = {column.name: column.read(frame[column.name]) for column in self.fields}
+        for column in self.fields:
+            if column.period is not None:
+                refuse_outside(column, values[column.name], source, first + np.arange(len(frame)))
         columns = [np.isnan(values[c.of]).astype(np.float64) if c.of else values[c.name] for c in self.columns]
         return torch.from_numpy(np.column_stack(columns)), self.context(frame, source, first)
 
