@@ -87,6 +87,20 @@ def test_on_the_torus_densities_integrate_to_one():
     assert abs(float(total) - 1) < 1e-3
 
 
+def test_a_sphere_without_a_seam():
+    """The recursive flow: the angle on a circle, then the height given it."""
+    angle, height = pf.ncsf(1, layers=1, hidden=(8,)), pf.nsf(1, context=2, layers=1, hidden=(8,))
+    transform = T.AnglesFirst(angle.transform, height.transform, [1], 2)
+    rows = randomize(pf.Flow(transform, Product([angle.base, height.base])))
+    flow = pf.constrain(rows, (T.Sphere(3, circle=True), 3))
+    near = torch.tensor([[0.3, -0.9, 1e-5], [0.3, -0.9, -1e-5]])
+    across = flow.log_prob(torch.nn.functional.normalize(near, dim=-1))
+    torch.testing.assert_close(across[0], across[1], rtol=1e-3, atol=1e-3)
+    assert flow.support.check(flow.sample((20,))).all()
+    with pytest.raises(ValueError, match=r"features \[1\] of the flow are on circles"):
+        pf.constrain(pf.nsf(2, layers=1, hidden=(8,)), (T.Sphere(3, circle=True), 3))
+
+
 def test_a_flow_without_a_period_is_refused_on_a_circle():
     with pytest.raises(ValueError, match=r"features \[1\] of the flow are on circles, but its density has no period"):
         pf.constrain(pf.nsf(2, layers=1, hidden=(8,)), (constraints.real, 1), (T.Circle(0.0, 24.0), 1))

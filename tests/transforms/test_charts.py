@@ -20,6 +20,7 @@ CHARTS = {
     "LowerCholesky 1": lambda: T.LowerCholesky(1),
     "PositiveDefinite 1": lambda: T.PositiveDefinite(1),
     **{f"Sphere {n}": (lambda n=n: T.Sphere(n)) for n in (2, 3, 5)},
+    **{f"Sphere {n} circle": (lambda n=n: T.Sphere(n, circle=True)) for n in (2, 4)},
     "Polytope": lambda: T.Polytope(*TRIANGLE),
 }
 
@@ -59,7 +60,7 @@ def test_both_directions_and_log_determinants(name):
 def test_single_precision_and_gradients(name):
     torch.manual_seed(0)
     chart = CHARTS[name]()
-    z = torch.randn(200, free(chart))
+    z = torch.randn(200, free(chart)).clamp(-3, 3)  # an angle, of some
     z[0] = 0.0
     x, _ = chart.inverse(z)
     back, _ = chart(x.requires_grad_())
@@ -109,6 +110,43 @@ def test_two_dimensions_integrate_to_one():
     inside = flow.support.check(grid)
     with torch.no_grad():
         total = flow.log_prob(grid[inside]).exp().sum() * float(line[1] - line[0]) ** 2
+    assert abs(float(total) - 1) < 1e-3
+
+
+def surfaces() -> dict[str, tuple[T.Transform, Tensor, Tensor]]:
+    """Points of small supports, and how much of the measure each stands for."""
+    angle = (torch.arange(4000, dtype=torch.float64) + 0.5) / 4000 * 2 * math.pi - math.pi
+    height = (torch.arange(800, dtype=torch.float64) + 0.5) / 400 - 1
+    both = torch.cartesian_prod(height, angle[::5])
+    flat = (1 - both[:, 0].square()).sqrt()
+    ball = torch.stack([both[:, 0], flat * both[:, 1].cos(), flat * both[:, 1].sin()], -1)
+    half, u = torch.ones_like(height), torch.linspace(-12, 6, 4001, dtype=torch.float64)
+    matrix = torch.stack([half, height, height, half], -1)
+    factor = torch.stack([half, 0 * half, height, (1 - height.square()).sqrt()], -1)
+    line = u.exp() * (u[1] - u[0])
+    return {
+        "Sphere 2": (
+            T.Sphere(2),
+            torch.stack([angle.cos(), angle.sin()], -1),
+            torch.full((4000,), angle[1] - angle[0]),
+        ),
+        "Sphere 3": (T.Sphere(3), ball, torch.full((len(ball),), 4 * math.pi / len(ball))),
+        "Correlation 2": (T.Correlation(2), matrix, half / 400),
+        "UnitCholesky 2": (T.UnitCholesky(2), factor, half / 400),
+        "PositiveDefinite 1": (T.PositiveDefinite(1), u.exp()[:, None], line),
+        "LowerCholesky 1": (T.LowerCholesky(1), u.exp()[:, None], line),
+    }
+
+
+@pytest.mark.parametrize("name", surfaces())
+def test_densities_on_small_supports_integrate_to_one(name):
+    chart, x, weight = surfaces()[name]
+    free_numbers = chart.free
+    inner = pf.maf(free_numbers, layers=1, hidden=(8,)).behind(T.Diagonal(free_numbers))
+    flow = pf.testing.randomize(pf.constrain(inner, chart).double(), scale=0.1)
+    torch.nn.init.constant_(flow.transform.transforms[1].log_scale, 0.3)  # nearly 0 where the chart ends
+    with torch.no_grad():
+        total = (flow.log_prob(x).exp() * weight).sum()
     assert abs(float(total) - 1) < 1e-3
 
 

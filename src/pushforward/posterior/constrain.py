@@ -18,6 +18,7 @@ from ..transforms.compose import Compose
 from ..transforms.constrained import Blocks, support
 from ..transforms.elementwise import Identity
 from ..transforms.normalization import Whiten
+from ..transforms.sphere import Sphere
 
 
 def constrain(flow: Flow, *blocks: tuple[Any, int] | Transform) -> Flow:
@@ -60,9 +61,7 @@ def constrain(flow: Flow, *blocks: tuple[Any, int] | Transform) -> Flow:
 def _refuse_seams(flow: Flow, outer: Transform) -> None:
     """Refuses a flow without a period where the rows are on circles: its density would not be one on them."""
     maps, sizes = ([outer], [flow.event_shape[0]]) if not isinstance(outer, Blocks) else (outer.maps, outer.noise_sizes)
-    turn = torch.cat(
-        [torch.full((size,), 2 * math.pi * isinstance(part, Circle)) for part, size in zip(maps, sizes, strict=True)]
-    )
+    turn = torch.cat([_turn(part, size) for part, size in zip(maps, sizes, strict=True)])
     if not bool(turn.any()):
         return
     like = next(flow.parameters())
@@ -77,6 +76,14 @@ def _refuse_seams(flow: Flow, outer: Transform) -> None:
             f"features {turn.nonzero()[:, 0].tolist()} of the flow are on circles, but its density has no period of "
             "2 pi there: build it with pf.ncsf, and for other features beside angles with pf.transforms.AnglesFirst"
         )
+
+
+def _turn(part: Transform, size: int) -> torch.Tensor:
+    """One period of every number of a block of z, 0 where it has none."""
+    turn = torch.full((size,), 2 * math.pi * isinstance(part, Circle))
+    if isinstance(part, Sphere) and part.circle:
+        turn[-1] = 2 * math.pi
+    return turn
 
 
 def laplace(

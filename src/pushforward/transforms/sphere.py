@@ -19,11 +19,13 @@ class Sphere(Transform):
 
     Densities are with respect to the surface, exact everywhere but where the chart ends, a set of no surface: the
     half great sphere :math:`x_n = 0,\ x_{n-1} < 0`. There the two sides meet, and a flow over free numbers may give
-    them different densities. The uniform density of the sphere has nearly normal tails in z, so that any flow can
-    learn it.
+    them different densities. With ``circle`` the angle itself is the last number of z, for a flow that has a period
+    there (:class:`AnglesFirst`), and there is no seam but where all of the circle is one point. The uniform density of
+    the sphere has nearly normal tails in z, so that any flow can learn it.
 
     Args:
         n: Dimensions of the space, 2 for the circle.
+        circle: Whether the last number of z is an angle in [-pi, pi] of period 2 pi, in place of a free number.
 
     Raises:
         ValueError: ``n`` is below 2.
@@ -32,11 +34,11 @@ class Sphere(Transform):
         Rezende et al. (2020), Normalizing flows on tori and spheres, arXiv:2002.02428.
     """
 
-    def __init__(self, n: int) -> None:
+    def __init__(self, n: int, *, circle: bool = False) -> None:
         super().__init__()
         if n < 2:
             raise ValueError(f"n must be at least 2, got n={n}")
-        self.n, self.free = n, n - 1
+        self.n, self.free, self.circle = n, n - 1, circle
         self.register_buffer("dims", torch.arange(n - 1, 1, -1.0), persistent=False)  # n - i, of every height
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -45,10 +47,13 @@ class Sphere(Transform):
         dims = self.get_buffer("dims")
         z = ratio * (dims * _log1p_ratio(ratio.square())).sqrt()
         u = z.square() / dims
+        if self.circle:
+            last = torch.atan2(x[..., -1:], x[..., -2:-1])
+            return torch.cat([z, last], -1), -self._heights(u)
         side = torch.where(x[..., -1:] < 0, -1.0, 1.0).to(x)
         to_seam = torch.atan2(side * x[..., -1:], -x[..., -2:-1])  # pi - |phi|: exact near the end of the chart, too
         last = -side * torch.special.ndtri(to_seam / (2 * math.pi))
-        return torch.cat([z, last], -1), -self._logdet(u, last)
+        return torch.cat([z, last], -1), -self._heights(u) - _turn_slope(last)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         dims, heights, last = self.get_buffer("dims"), z[..., :-1], z[..., -1:]
@@ -56,16 +61,19 @@ class Sphere(Transform):
         h = heights * (_expm1_ratio(u) / dims).sqrt()
         left = (-0.5 * u.cumsum(-1)).exp()  # the product of sqrt(1 - h^2), up to and with each height
         before = torch.cat([torch.ones_like(last), left], -1)
+        if self.circle:
+            ends = before[..., -1:] * torch.cat([last.cos(), last.sin()], -1)
+            return torch.cat([h * before[..., :-1], ends], -1), self._heights(u)
         side = torch.where(last < 0, -1.0, 1.0).to(z)
         to_seam = 2 * math.pi * torch.special.log_ndtr(-side * last).exp()  # ndtr itself has 1e-8 at best
         ends = before[..., -1:] * torch.cat([-to_seam.cos(), side * to_seam.sin()], -1)
-        return torch.cat([h * before[..., :-1], ends], -1), self._logdet(u, last)
+        return torch.cat([h * before[..., :-1], ends], -1), self._heights(u) + _turn_slope(last)
 
-    def _logdet(self, u: Tensor, last: Tensor) -> Tensor:
+    def _heights(self, u: Tensor) -> Tensor:
         """log of the surface for a volume of z: each height's own slope, and (1 - h^2) to the half of n - i - 2."""
         dims = self.get_buffer("dims")
         heights = -u - 0.5 * (dims * _expm1_ratio(u)).log() - 0.5 * u * (dims - 2)
-        return heights.sum(-1) + (0.5 * math.log(2 * math.pi) - 0.5 * last.square()).sum(-1)
+        return heights.sum(-1)
 
 
 class Polytope(Transform):
@@ -136,6 +144,11 @@ class Polytope(Transform):
         return ((self.centre.shape[0] - 2) * log_scale - u - math.log(2))[..., 0] + torch.linalg.slogdet(
             self.root
         ).logabsdet
+
+
+def _turn_slope(last: Tensor) -> Tensor:
+    """log of d(2 pi Phi(z))/dz."""
+    return (0.5 * math.log(2 * math.pi) - 0.5 * last.square())[..., 0]
 
 
 def _expm1_ratio(u: Tensor) -> Tensor:
