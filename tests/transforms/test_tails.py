@@ -58,3 +58,16 @@ def test_a_batch_initialises_it():
 def test_bad_arguments_are_told_in_a_sentence(make, sentence):
     with pytest.raises(ValueError, match=sentence):
         make()
+
+
+def test_draws_of_a_fitted_flow_have_the_tails_of_its_rows_with_the_layer_alone():
+    torch.manual_seed(0)
+    scale = torch.distributions.Gamma(1.0, 1.0).sample((4000, 1)).rsqrt()
+    x = torch.randn(4000, 2) * scale  # a Student-t of two degrees of freedom in two dimensions
+    layer = T.HeavyTails(2, pf.diagnostics.tail_index(x))
+    plain, inner = (pf.nsf(2, layers=2, hidden=(16,), mixing="reverse") for _ in range(2))
+    for flow, heavy in ((plain, False), (inner.behind(layer), True)):
+        pf.fit(flow, x, steps=40, lr=5e-3, progress=False)
+        drawn = flow.sample((100_000,), generator=torch.Generator().manual_seed(1))
+        index = pf.diagnostics.tail_index(drawn, 1000)
+        assert (abs(float(index.mean()) - 2) < 0.4) == heavy
