@@ -4,8 +4,9 @@
 #   make test               the whole test suite, and the contract without the fast room
 #   make test-plain         the contract with the fast room shut, and with its folder deleted
 #   make lint | docs
+#   make wheel              the wheel and the source distribution, in dist/, and a look at what is in them
 #   make gpu                contract, training and speed on a CUDA device, results named after the card
-#   make bench              every benchmark against every peer, about 40 minutes; QUICK=1 for a look in 5
+#   make bench              every benchmark against every peer, about 40 minutes; QUICK=1 for a look in 5; JOBS=1 for the jobs
 #
 # PYTHON=python3.12 picks the interpreter (3.11 or newer), PYTEST="-k contract" passes options to pytest.
 
@@ -14,7 +15,7 @@ PYTEST ?=
 DATA ?=
 BIN := .venv/bin
 
-.PHONY: demo test test-plain lint docs bench gpu clean
+.PHONY: demo test test-plain lint docs bench gpu wheel clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/demo.stamp
@@ -40,11 +41,16 @@ docs: .venv/docs.stamp
 	@echo "docs/_build/html/index.html"
 
 bench: .venv/bench.stamp
-	$(BIN)/python benchmarks/all.py $(if $(QUICK),--quick)
+	$(BIN)/python benchmarks/all.py $(if $(QUICK),--quick) $(if $(JOBS),--jobs)
 
 gpu: .venv/dev.stamp .venv/bench.stamp
 	$(BIN)/python -m pytest --device cuda tests/test_devices.py tests/test_contract.py
 	$(BIN)/python benchmarks/all.py --gpu
+
+wheel: .venv/wheel.stamp
+	rm -rf dist && $(BIN)/python -m build -q
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
 
 clean:
 	rm -rf .venv docs/_build demo dist build .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -2,6 +2,7 @@
 
     python benchmarks/all.py             # 40 minutes on two cores
     python benchmarks/all.py --quick     # about 5 minutes: small models, few sizes
+    python benchmarks/all.py --jobs      # only the jobs next to their rivals; goes on where it stopped
     python benchmarks/all.py --gpu       # only what runs on a GPU, its results named after the card
 
 Each script writes its own dated result files; one that fails does not stop the rest, but the exit code tells. With a
@@ -11,6 +12,7 @@ GPU the standard sizes are also raced there. On a machine that does other work, 
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import time
@@ -43,22 +45,31 @@ GPU = (
     "speed.py --sizes row --device cuda --budget 1",
     "speed.py --plain --libraries pushforward --device cuda --budget 1",
 )
+FOLDER = Path(__file__).parent
+PATHS = {**os.environ, "PYTHONPATH": os.pathsep.join([str(FOLDER), os.environ.get("PYTHONPATH", "")])}
+
+
+def jobs(quick: bool) -> tuple[str, ...]:
+    """Every script in ``jobs/``: a new one is found by being there."""
+    scripts = sorted((FOLDER / "jobs").glob("*.py"))
+    return tuple(f"jobs/{path.name}{' --quick' if quick else ''}" for path in scripts)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--gpu", action="store_true")
+    parser.add_argument("--jobs", action="store_true")
     options = parser.parse_args()
-    commands = GPU if options.gpu else QUICK if options.quick else FULL + (GPU if torch.cuda.is_available() else ())
-    folder = Path(__file__).parent
+    every = QUICK if options.quick else FULL + (GPU if torch.cuda.is_available() else ())
+    commands = GPU if options.gpu else (() if options.jobs else every) + jobs(options.quick)
     took: dict[str, float] = {}
     failed: list[str] = []
     for command in commands:
         print(f"== {command}", flush=True)
         start = time.monotonic()
         script, *arguments = command.split()
-        done = subprocess.run([sys.executable, "-W", "ignore", str(folder / script), *arguments])
+        done = subprocess.run([sys.executable, "-W", "ignore", str(FOLDER / script), *arguments], env=PATHS)
         took[command] = time.monotonic() - start
         if done.returncode:
             failed.append(command)

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from measure import results, timing
+from measure import jobs, results, timing
 from measure.operations import products
 
 
@@ -82,3 +82,24 @@ def test_products_can_be_run_again():
     assert (plain.count, added.count) == (2, 1)
     assert plain.flops == added.flops == 2 * math.prod((6, 4, 5))
     assert plain.again()().shape == (6, 5)
+
+
+def test_a_job_goes_on_where_it_stopped_and_says_what_it_lost_first(tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCH_RESULTS", str(tmp_path))
+    monkeypatch.setattr("sys.argv", ["/somewhere/trial.py"])
+    ran = []
+
+    def run(case):
+        ran.append(case)
+        if ran == ["a", "b"]:
+            raise KeyboardInterrupt
+        return [jobs.row(case, "rival", 1.0, 2.0 if case == "b" else 0.5, higher=True)]
+
+    with pytest.raises(KeyboardInterrupt):
+        jobs.main("trial", "A trial", "More is better.", lambda quick: ["a", "b"], run)
+    path = jobs.main("trial", "A trial", "More is better.", lambda quick: ["a", "b"], run)
+    assert ran == ["a", "b", "b"]
+    written = json.loads(path.with_suffix(".json").read_text())
+    assert [row["case"] for row in written["rows"]] == ["b", "a"]
+    assert written["notes"] == "More is better. Behind in 1 of 2 comparisons, which come first."
+    assert not path.with_suffix(".jsonl").exists()

@@ -90,7 +90,8 @@ def ratios(medians: Mapping[str, float], against: str) -> dict[str, str]:
     }
 
 
-def _path(name: str) -> Path:
+def path_of(name: str) -> Path:
+    """Where today's result of this name goes, without an ending."""
     folder = Path(os.environ.get("BENCH_RESULTS", RESULTS))
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"{datetime.date.today().isoformat()}-{name}"
@@ -98,7 +99,7 @@ def _path(name: str) -> Path:
 
 def earlier(name: str) -> list[Row]:
     """The rows of today's file of this name, if there is one, from the same machine, versions, threads and clock."""
-    path = _path(name).with_suffix(".json")
+    path = path_of(name).with_suffix(".json")
     document = json.loads(path.read_text()) if path.exists() else {}
     return document["rows"] if document.get("machine") == machine() else []
 
@@ -113,9 +114,11 @@ def write(
     figure: Figure | None = None,
 ) -> Path:
     """``results/DATE-name.md``, ``.json`` and, with a figure, ``.png``; a rerun on one day replaces them."""
-    path, where = _path(name), machine()
+    path, where = path_of(name), machine()
     arguments = [Path(argument).name if Path(argument).exists() else argument for argument in sys.argv[1:]]
-    command = shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *arguments])
+    script = Path(sys.argv[0]).resolve()
+    within = script.relative_to(RESULTS.parent) if script.is_relative_to(RESULTS.parent) else script.name
+    command = shlex.join(["python", f"benchmarks/{within}", *arguments])
     versions = ", ".join(f"{library} {version}" for library, version in where["versions"].items())
     lines = [
         f"# {title}, {datetime.date.today()}",

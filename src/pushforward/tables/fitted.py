@@ -6,6 +6,7 @@ or rows with missing cells, are answered in ``queries.py``.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -185,6 +186,16 @@ class FittedTable(FittedDensity):
         whole = None if table is None else read_any(table).table
         write(self, whole, Path(path), Console(quiet=True), seed=self.seed, against=list(against or ()))
 
+    def for_spark(self) -> Any:
+        """This model where a Spark cluster has the rows: an object with ``score(frame)``, ``impute(frame)`` and
+        ``sample(n)``, whose frames are Spark's; see :class:`~pushforward.interop.engines.SparkTable`."""
+        return _engines().SparkTable(self)
+
+    def for_ray(self, workers: int | tuple[int, int] = 1) -> Any:
+        """The same with datasets of Ray Data, and ``workers`` actors that hold the model; see
+        :class:`~pushforward.interop.engines.RayTable`."""
+        return _engines().RayTable(self, workers)
+
     @arguments_not_flags()
     def encode(self, table: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Rows as the flow sees them: K points of each row's cell, ``(K, n, d)``, behind the first transforms, and the
@@ -245,3 +256,8 @@ class FittedTable(FittedDensity):
 
     def _whole(self) -> Density:
         return self.density if self.guided is None else self.guided
+
+
+def _engines() -> Any:
+    """Stands above tables, as all doors do, and is looked up by name when it is asked for."""
+    return importlib.import_module(f"{__package__.rpartition('.')[0]}.interop.engines")

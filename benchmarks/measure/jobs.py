@@ -1,0 +1,64 @@
+"""Benchmarks of jobs that people have, each next to what they would use instead.
+
+A script of ``benchmarks/jobs`` has a function ``cases()``, the names of what is to be done, and a function
+``run(case)``, which does one and returns its rows, each with the keys of :func:`row`. :func:`main` does the rest: it
+keeps every case that is done, so that a run that was broken off goes on, and writes one dated result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from . import results
+
+
+def row(case: str, rival: str, ours: float, theirs: float, *, higher: bool) -> results.Row:
+    """What this library and a rival reached on one case; ``higher`` says whether more is better."""
+    return {"case": case, "rival": rival, "ours": ours, "theirs": theirs, "better": "higher" if higher else "lower"}
+
+
+def lost(each: results.Row) -> bool:
+    """Whether the rival did better."""
+    ours, theirs = each["ours"], each["theirs"]
+    return bool(theirs > ours if each["better"] == "higher" else theirs < ours)
+
+
+def done(name: str, cases: Iterable[str], run: Callable[[str], list[results.Row]]) -> list[results.Row]:
+    """The rows of all cases; those in today's journal, from this machine and these versions, are not run again."""
+    journal, where = results.path_of(name).with_suffix(".jsonl"), results.machine()
+    entries = [json.loads(line) for line in journal.read_text().splitlines()] if journal.exists() else []
+    kept = {entry["case"]: entry["rows"] for entry in entries if entry["machine"] == where}
+    for case in cases:
+        if case not in kept:
+            kept[case] = run(case)
+            with journal.open("a") as file:
+                file.write(json.dumps({"case": case, "machine": where, "rows": kept[case]}) + "\n")
+        print(case, kept[case], flush=True)
+    return [each for case in cases for each in kept[case]]
+
+
+def main(
+    name: str, title: str, meaning: str, cases: Callable[[bool], list[str]], run: Callable[[str], list[results.Row]]
+) -> Path:
+    """Runs a job's benchmark and writes ``results/DATE-job-NAME``, what was lost first.
+
+    Args:
+        name: The job.
+        title: Of the result.
+        meaning: What its numbers say to a person, a sentence or two.
+        cases: The names of the cases; of a few small ones where the argument, ``--quick``, is true.
+        run: Does one case and returns its rows.
+    """
+    parser = argparse.ArgumentParser(description=title)
+    parser.add_argument("--quick", action="store_true", help="a few small cases")
+    quick = parser.parse_args().quick
+    called = f"job-{name}{'-quick' if quick else ''}"
+    rows = sorted(done(called, cases(quick), run), key=lost, reverse=True)
+    behind = sum(map(lost, rows))
+    notes = f"{meaning} Behind in {behind} of {len(rows)} comparisons, which come first."
+    path = results.write(called, title, {"Next to": results.table(rows)}, rows, notes=notes)
+    path.with_suffix(".jsonl").unlink(missing_ok=True)
+    return path

@@ -1,0 +1,245 @@
+"""A fitted table where the rows are: scores, missing cells and new rows in Spark and in Ray Data.
+
+Both engines hand a worker batches of Arrow and take batches back; all that differs is how a worker gets the model. It
+travels once, as the bytes of the folder that :meth:`~pushforward.TableDensity.save` writes, and each worker reads it
+once. Workers need pushforward; Spark needs ``pyspark`` and a Java runtime, Ray Data ``ray[data]``.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import torch
+
+from ..saving import checkpoint
+from ..saving.jsonable import jsonable
+from ..tables import queries
+from ..tables.density import TableDensity
+from ..tables.errors import InputError, listed
+from ..tables.formats.frames import from_frame
+from ..tables.formats.parquet import Piece
+from ..tables.impute import impute
+from ..tables.sample import BATCH, draw
+from ..tables.score import has_errors, refuse_scores_name, score_frame
+
+Work = Callable[[TableDensity, pa.Table], pa.Table]
+MIXED = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: seeds of blocks that share no low bits
+
+
+def pack(model: TableDensity) -> bytes:
+    """The saved model as one archive."""
+    content = io.BytesIO()
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(content, "w") as archive:
+        checkpoint.save(model._whole(), Path(folder) / "model", extra=jsonable(model.facts))
+        for path in sorted(Path(folder).rglob("*")):
+            archive.write(path, path.relative_to(folder))
+    return content.getvalue()
+
+
+@functools.lru_cache(maxsize=2)
+def unpack(content: bytes) -> TableDensity:
+    """The model in a worker, which is one of many on its machine and so computes with one thread."""
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(io.BytesIO(content)) as archive:
+        archive.extractall(folder)
+        return TableDensity.load(Path(folder) / "model")
+
+
+class Engine:
+    """What the engines share: the work on one batch, and the columns of what comes back.
+
+    Args:
+        model: The fitted table.
+
+    Raises:
+        InputError: the model is not fitted.
+    """
+
+    def __init__(self, model: TableDensity) -> None:
+        model._require_fit()
+        self.model = model
+
+    @functools.cached_property
+    def content(self) -> bytes:
+        """The model as it travels."""
+        return pack(self.model)
+
+    def _scores(self, columns: pa.Schema, given: Sequence[str]) -> tuple[Work, pa.Schema]:
+        refuse_scores_name(columns.names)
+        self._require(columns)
+        queries.check_asked(self.model, pl.DataFrame(schema=columns.names), given)
+        names = ["log_density", "percentile", *(["standard_error"] if has_errors(self.model) else [])]
+        asked = (self.model.samples, self.model.seed, False, None, tuple(given))
+
+        def work(model: TableDensity, rows: pa.Table) -> pa.Table:
+            scores = score_frame(model, Piece(from_frame(rows)[0], "table", 0), *asked).to_arrow()
+            for name in names:
+                rows = rows.append_column(name, scores[name])
+            return rows
+
+        return work, pa.schema([*columns, *(pa.field(name, pa.float64()) for name in names)])
+
+    def _filled(self, columns: pa.Schema, seed: int | None) -> tuple[Work, pa.Schema]:
+        self._require(columns)
+        queries.guide_of(self.model, "cannot draw missing cells")
+        own = self.model.seed if seed is None else seed
+        drawn = _plain(self.model.schema.decode(torch.zeros(1, len(self.model.schema.columns), dtype=torch.float64)))
+        kept = [drawn.field(field.name) if _needs_fractions(field, drawn) else field for field in columns]
+        absent = [name for name in self.model.schema.names if name not in columns.names]
+
+        def work(model: TableDensity, rows: pa.Table) -> pa.Table:
+            frame = from_frame(rows)[0]
+            batch = int(frame.hash_rows(seed=own % 2**32).sum()) % 2**31  # so that equal rows of two batches differ
+            return impute(model, frame, 1, batch).to_arrow()
+
+        return work, pa.schema([*kept, *(drawn.field(name) for name in absent)])
+
+    def _drawn(self, n: int, given: Mapping[str, Any] | None, seed: int | None) -> tuple[Work, pa.Schema]:
+        """Work on numbers of blocks of rows: block k has its own seed, however the blocks are spread over workers."""
+        if n < 1:
+            raise InputError(f"n={n}: expected at least 1 row")
+        fixed, own = queries.one_row(self.model, given or {}), self.model.seed if seed is None else seed
+
+        def work(model: TableDensity, blocks: pa.Table) -> pa.Table:
+            numbers = blocks["id"].to_pylist()
+            parts = [draw(model, min(BATCH, n - k * BATCH), fixed, own ^ (k * MIXED % 2**62)) for k in numbers]
+            return pl.concat(parts).to_arrow()
+
+        return work, _plain(draw(self.model, 1, fixed, own))
+
+    def _require(self, columns: pa.Schema) -> None:
+        """Refuses at once, and not in a worker, a table that the model cannot read."""
+        schema = self.model.schema
+        lacks = [name for name in (*schema.given_names, *schema.names) if name not in columns.names]
+        needed = {*schema.given_names, *(schema.names if self.model.guided is None else ())}
+        if needed & set(lacks) or set(schema.names) <= set(lacks):
+            raise InputError(
+                f"the table has no column {lacks[0]!r}, which the model has; it has {listed(columns.names)}"
+            )
+
+
+class SparkTable(Engine):
+    """:meth:`pushforward.TableDensity.for_spark`: takes and gives data frames of Spark, by ``mapInArrow``."""
+
+    def score(self, frame: Any, given: Sequence[str] = ()) -> Any:
+        """The frame with the columns of ``pushforward score`` behind its own: log_density, percentile, …
+
+        Args:
+            frame: A data frame of Spark; columns are found by name.
+            given: Columns to condition on, as in ``TableDensity.score_samples``.
+
+        Raises:
+            InputError: a column is missing, or is called as one of the scores.
+        """
+        return self._map(frame, *self._scores(_columns_of(frame), given))
+
+    def impute(self, frame: Any, random_state: int | None = None) -> Any:
+        """The frame with its missing cells drawn from p(missing | observed) of their own rows.
+
+        Raises:
+            InputError: the model has no guide, or the frame lacks what it needs.
+        """
+        return self._map(frame, *self._filled(_columns_of(frame), random_state))
+
+    def sample(self, n: int, given: Mapping[str, Any] | None = None, random_state: int | None = None) -> Any:
+        """n new rows, drawn by the workers of the active session; the same rows however many these are.
+
+        Raises:
+            InputError: ``n`` is below 1, or a given column is unknown.
+        """
+        from pyspark.sql import SparkSession
+
+        session, work = SparkSession.active(), self._drawn(n, given, random_state)
+        blocks = -(-n // BATCH)
+        numbers = session.range(0, blocks, 1, min(blocks, session.sparkContext.defaultParallelism))
+        return self._map(numbers, *work)
+
+    def _map(self, frame: Any, work: Work, columns: pa.Schema) -> Any:
+        from pyspark.sql.pandas.types import from_arrow_schema
+
+        content = frame.sparkSession.sparkContext.broadcast(self.content)
+
+        def batches(parts: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+            for part in parts:
+                if part.num_rows:
+                    rows = work(unpack(content.value), pa.Table.from_batches([part]))
+                    yield from rows.select(columns.names).cast(columns).to_batches()
+
+        return frame.mapInArrow(batches, from_arrow_schema(columns))
+
+
+class RayTable(Engine):
+    """:meth:`pushforward.TableDensity.for_ray`: takes and gives datasets of Ray Data, by ``map_batches``.
+
+    Args:
+        model: The fitted table.
+        workers: Actors that hold the model: a number, or the least and the most of them.
+    """
+
+    def __init__(self, model: TableDensity, workers: int | tuple[int, int] = 1) -> None:
+        super().__init__(model)
+        self.workers = workers
+
+    def score(self, data: Any, given: Sequence[str] = ()) -> Any:
+        """As :meth:`SparkTable.score`, of a dataset."""
+        return self._map(data, *self._scores(data.schema().base_schema, given))
+
+    def impute(self, data: Any, random_state: int | None = None) -> Any:
+        """As :meth:`SparkTable.impute`, of a dataset."""
+        return self._map(data, *self._filled(data.schema().base_schema, random_state))
+
+    def sample(self, n: int, given: Mapping[str, Any] | None = None, random_state: int | None = None) -> Any:
+        """As :meth:`SparkTable.sample`: the same rows."""
+        import ray
+
+        work = self._drawn(n, given, random_state)
+        return self._map(ray.data.range(-(-n // BATCH)), *work, batch_size=8)
+
+    def _map(self, data: Any, work: Work, columns: pa.Schema, batch_size: int = BATCH) -> Any:
+        import ray
+
+        made = (ray.put(self.content), work, columns)
+        options: dict[str, Any] = {"batch_format": "pyarrow", "batch_size": batch_size, "concurrency": self.workers}
+        return data.map_batches(RayWorker, fn_constructor_args=made, **options)
+
+
+class RayWorker:
+    """An actor that holds the model and works on batches."""
+
+    def __init__(self, content: Any, work: Work, columns: pa.Schema) -> None:
+        import ray
+
+        self.model, self.work, self.columns = unpack(ray.get(content)), work, columns
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        rows = self.work(self.model, batch) if batch.num_rows else self.columns.empty_table()
+        return rows.select(self.columns.names).cast(self.columns)
+
+
+def _columns_of(frame: Any) -> pa.Schema:
+    from pyspark.sql.pandas.types import to_arrow_schema
+
+    return to_arrow_schema(frame.schema)
+
+
+def _plain(rows: pl.DataFrame) -> pa.Schema:
+    """The columns of rows, in types that every engine has."""
+    fields = []
+    for field in rows.to_arrow().schema:
+        text = pa.types.is_dictionary(field.type) or field.type in (pa.large_string(), pa.string_view())
+        fields.append(pa.field(field.name, pa.string() if text else field.type))
+    return pa.schema(fields)
+
+
+def _needs_fractions(field: pa.Field, drawn: pa.Schema) -> bool:
+    """Whether a column of whole numbers may get others where it is filled."""
+    number = field.name in drawn.names and pa.types.is_integer(field.type)
+    return number and pa.types.is_floating(drawn.field(field.name).type)
