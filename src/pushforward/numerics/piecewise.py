@@ -108,7 +108,12 @@ def free(x: Tensor, params: Tensor, bound: float, inverse: bool) -> tuple[Tensor
     """The rational-quadratic spline with free slopes at its ends, or its inverse: K widths, K heights, K + 1 slopes."""
     bins = len(params) // 3
     raw, slopes = params[: 2 * bins].unflatten(0, (2, bins)), positive(params[2 * bins :])
-    return linear_tails(lambda v: _rational(v, raw, slopes, bound, inverse), x, bound)
+    within = x.clamp(-bound, bound)
+    y, log_slope = _rational(within, raw, slopes, bound, inverse)
+    end = torch.where(x < 0, slopes[0], slopes[-1])  # as it is: both directions have to take the very same slope
+    beyond = (x - within) / end if inverse else (x - within) * end
+    log_end = -end.log() if inverse else end.log()
+    return y + beyond, torch.where(x == within, log_slope, log_end)
 
 
 def circular(x: Tensor, params: Tensor, bound: float, inverse: bool) -> tuple[Tensor, Tensor]:
