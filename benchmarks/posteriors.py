@@ -20,13 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from posterior_models import POSTERIORS
+from own_posteriors import OWN, reference
+from posterior_models import POSTERIORS, Posterior
 
 import pushforward as pf
 from pushforward.testing import targets
 
 DRAWS = 20_000
-MEAN, SD, KHAT = 0.1, 0.1, 0.7  # the bars
+MEAN, SD, KHAT = 0.05, 0.05, 0.7  # the bars
 # How each target of known log Z is fitted: splines where edges are sharp, annealing where there are several modes.
 KNOWN: dict[str, dict[str, Any]] = {
     "potential_1": {"flow": "nsf-coupling", "start": "normal", "widen": 2.0, "anneal": 500},
@@ -45,12 +46,16 @@ def read(path: Path) -> Any:
         return json.loads(archive.read(archive.namelist()[0]))
 
 
-def posterior_row(folder: Path, name: str, budget: float) -> str:
-    """One line of the table."""
+def database(folder: Path, name: str) -> tuple[Posterior, dict[str, torch.Tensor]]:
+    """A posterior of the database and its reference draws."""
     data = {key: torch.tensor(value, dtype=torch.float64) for key, value in read(folder / "data.json.zip").items()}
     chains = read(folder / "draws.json.zip")
     reference = {key: torch.tensor([chain[key] for chain in chains]).double().flatten() for key in chains[0]}
-    posterior = POSTERIORS[name](data)
+    return POSTERIORS[name](data), reference
+
+
+def posterior_row(name: str, posterior: Posterior, reference: dict[str, torch.Tensor], budget: float) -> str:
+    """One line of the table."""
     started = time.perf_counter()
     fitted = pf.fit_target(
         posterior.log_density,
@@ -91,7 +96,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Reverse KL on posteriors and on targets of known log Z.")
     parser.add_argument("data", type=Path)
     parser.add_argument("--budget", type=float, default=60.0)
-    parser.add_argument("--only", nargs="*", default=[*POSTERIORS, *KNOWN])
+    parser.add_argument("--only", nargs="*", default=[*POSTERIORS, *OWN, *KNOWN])
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     lines = [
@@ -108,7 +113,10 @@ def main() -> None:
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name in filter(options.only.__contains__, POSTERIORS):
-        write(lines, options.output, posterior_row(options.data / name, name, options.budget))
+        write(lines, options.output, posterior_row(name, *database(options.data / name, name), options.budget))
+    for name in filter(options.only.__contains__, OWN):
+        posterior = OWN[name]()
+        write(lines, options.output, posterior_row(name, posterior, reference(posterior), options.budget))
     lines += [
         "",
         "Targets of known log Z; off is in standard errors.",

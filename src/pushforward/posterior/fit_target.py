@@ -160,7 +160,7 @@ def fit_target(
         draws: Draws that are weighed in the end.
         dtype: Of the flow and of x.
         device: ``"auto"`` takes a GPU where there is one.
-        checkpoint: A directory for the state of training, as for :func:`pushforward.fit`.
+        checkpoint: A directory for the state of training, as for :func:`pushforward.fit`; not used by a search.
         resume: As for :func:`pushforward.fit`.
         progress: Show a bar.
 

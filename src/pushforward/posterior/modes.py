@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,13 @@ from ..objectives.user_target import UserTarget
 from ..training.fit import Result, fit
 from ..training.loop import TrainingError
 from ..transforms.base import Transform
-from .over_modes import draws_of_modes, flow_over_modes, reweigh
+from .over_modes import draws_of_modes, flow_over_modes, reweigh, weighed
 from .peaks import Peaks
 from .search import Found, has_new, search
 
 ATTEMPTS = 3  # searches, each followed by a fit
 GOOD = 0.97  # effective share of the draws from which a start needs little training
+REFINED, ENOUGH = 1, 0.2  # how often a wide start is fitted again, to draws of which so many are effective
 SECONDS = 20.0  # of a search without a budget
 
 
@@ -104,6 +105,7 @@ def fit_over_modes(
         x, logdet = supported.inverse(z)
         return target(x) + logdet
 
+    training = replace(training, checkpoint=None)  # of several trainings, none of which is the whole
     generator = torch.Generator().manual_seed(training.seed)
     seconds = SECONDS if training.budget is None else min(60.0, 0.2 * training.budget)
     ends = math.inf if training.budget is None else started + training.budget
@@ -115,6 +117,12 @@ def fit_over_modes(
         with target.unnoticed():
             parts, sample = draws_of_modes(height, found.peaks, found.crowded, generator)
         flow = flow_over_modes(fresh("realnvp" if len(parts) > 1 else "nsf-coupling"), parts, sample, supported)
+        for _ in range(REFINED if found.crowded else 0):
+            better = _weighed(flow, target, sample.shape[1], supported, generator)
+            if better is None:
+                break
+            sample = better
+            flow = flow_over_modes(fresh("nsf-coupling"), parts, sample, supported)
         result = _train(flow, target, loss, _rows(parts, sample, supported, generator), training, ends, generator)
         if found.crowded or time.monotonic() > ends or attempt == ATTEMPTS - 1:
             break
@@ -124,8 +132,20 @@ def fit_over_modes(
             break
         found = again
     device = next(flow.parameters()).device
-    weighed = importance(flow, target, draws, generator=torch.Generator(device).manual_seed(training.seed))
-    return flow, weighed, result, _modes(flow, found, supported)
+    judged = importance(flow, target, draws, generator=torch.Generator(device).manual_seed(training.seed))
+    return flow, judged, result, _modes(flow, found, supported)
+
+
+def _weighed(
+    flow: Flow, target: UserTarget, n: int, supported: Transform | None, generator: torch.Generator
+) -> Tensor | None:
+    """Draws of pi from those of a start that is good already, ``(1, n, features)``: they are independent, as those at
+    the end of a path are not, so that the shares of modes are better known. None where the weights leave too few."""
+    found = weighed(flow, target, 2 * n, generator)
+    if found.ess < ENOUGH * n:
+        return None
+    x = found.resample(n, generator=generator)
+    return (x if supported is None else supported(x)[0])[None]
 
 
 def _modes(flow: Flow, found: Found, supported: Transform | None) -> Modes:
@@ -160,7 +180,7 @@ def _train(
         own: dict[str, Any] = (
             {"budget": 0.4 * left} if training.budget else {"steps": max(1, (training.steps or 0) // 2)}
         )
-        training.run(ForwardKL(flow), rows, **own, checkpoint=None, initialize=False)
+        training.run(ForwardKL(flow), rows, **own, initialize=False)
         left = max(2.0, 0.85 * (ends - time.monotonic()))
     quick: dict[str, Any] = {"steps": min(training.steps or 100, 100), "budget": None} if share >= GOOD else {}
     timed: dict[str, Any] = {"budget": left} if training.budget and not quick else {}

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..diagnostics.importance_sampling import importance
+from ..diagnostics.importance_sampling import Importance, importance
 from ..diagnostics.modes import Height
 from ..distributions.flow import Flow
 from ..distributions.mixture import GaussianMixture
@@ -108,12 +108,19 @@ def _carried(parts: Peaks, transform: Transform) -> GaussianMixture:
     return mixture.requires_grad_(False)  # gradients through draws do not reach it
 
 
+def weighed(flow: Flow, target: UserTarget, n: int, generator: torch.Generator) -> Importance:
+    """n draws of a flow, wherever it lives, and their weights, without a search."""
+    own = torch.Generator(next(flow.parameters()).device)
+    own.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+    return importance(flow, target, n, starts=0, generator=own)
+
+
 @torch.no_grad()
 def reweigh(flow: Flow, target: UserTarget, n: int, generator: torch.Generator) -> float:
     r"""Gives each part of a flow's base the share that importance weights say it has:
     :math:`m_k \leftarrow m_k \sum_i w_i\, r_k(z_i) / \sum_i r_k(z_i)`. The effective share of draws that the weights
     leave, beforehand."""
-    found = importance(flow, target, n, starts=0, generator=generator)
+    found = weighed(flow, target, n, generator)
     if isinstance(flow.base, GaussianMixture) and math.isfinite(found.log_z):
         z = flow.transform(found.draws)[0]
         shares = flow.base.joint(z).log_softmax(-1)

@@ -11,9 +11,9 @@ from ..diagnostics.modes import Height
 from ..numerics.annealing import BEST, KERNELS, Point, at
 from .peaks import Peaks
 
-KEPT = 0.7  # effective number of particles after a step, of those before it
+KEPT = 0.8  # effective number of particles after a step, of those before it
 STEPS = 60
-MOVES, LAST = 2, 8  # Hamiltonian steps after each step of the ladder, and after the last
+MOVES, LAST = 3, 8  # Hamiltonian steps after each step of the ladder, and after the last
 
 
 @torch.no_grad()
