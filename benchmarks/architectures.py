@@ -5,7 +5,8 @@
 
 A trial is a name and options joined by ``+``: ``nsf``, ``nsf-coupling``, ``maf`` or ``realnvp``, with what mixes the
 features between layers (``reverse``, ``random``, ``lu`` or ``rotation``), ``residual``, ``zero`` (biases of zero at the
-start), ``bins16``, ``bound8``, ``layers8``, ``hidden256``, ``depth3``, ``batch256``, ``rate1e-2``. Peers: ``nflows``
+start), ``transformer`` (with ``nsf`` or ``maf``: a causal transformer over the columns in place of each MADE),
+``bins16``, ``bound8``, ``layers8``, ``hidden256``, ``depth3``, ``batch256``, ``rate1e-2``. Peers: ``nflows``
 (coupling splines with LU, random permutations and residual networks, as in the paper), ``zuko``, ``flowjax``.
 
 All train by one loop (``measure/training.py``). With ``OMP_NUM_THREADS=1 BENCH_CLOCK=cpu`` the budget is computing time
@@ -35,7 +36,9 @@ from measure.training import Protocol, train_jax, train_torch
 from torch import nn
 
 import pushforward as pf
+from pushforward.nets import CausalTransformer
 from pushforward.recipes.layers import MIXINGS
+from pushforward.transforms import Autoregressive
 
 MOST = 200_000  # training rows
 
@@ -101,6 +104,11 @@ def ours(trial: str, features: int) -> TorchModel:
     if name.startswith("nsf"):
         deep |= {"bins": int(number.get("bins", 8)), "bound": number.get("bound", 5.0), "coupling": name != "nsf"}
     flow = getattr(pf, name.split("-")[0])(features, **deep)
+    if "transformer" in options:
+        for layer in flow.transform:
+            if isinstance(layer, Autoregressive):
+                sizes = {"layers": 2, "width": int(number.get("hidden", 64)), "heads": 4}
+                layer.net = CausalTransformer(features, layer.scalar.num_params, **sizes)
     if "zero" in options:
         for parameter_name, parameter in flow.named_parameters():
             if ".biases." in parameter_name:
