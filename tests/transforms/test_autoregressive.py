@@ -62,6 +62,21 @@ def test_coupling_is_a_special_case():
     torch.testing.assert_close(coupling.inverse(z), transform.inverse(z))
 
 
+def test_a_network_of_ones_own_needs_features_and_num_params_alone():
+    class Shifts(torch.nn.Module):
+        features, num_params = 3, 2
+
+        def forward(self, x, context=None):
+            before = torch.cat([torch.zeros_like(x[..., :1]), x[..., :-1]], -1)
+            return torch.stack([before, torch.zeros_like(x)])
+
+    transform = Autoregressive(Shifts(), Affine())
+    z, logdet = transform(torch.tensor([1.0, 3.0, 6.0]))
+    assert (z.tolist(), float(logdet)) == ([1.0, 2.0, 3.0], 0.0)
+    assert transform.inverse(z)[0].tolist() == [1.0, 3.0, 6.0]
+    assert "3 steps: inverse" in repr(transform)
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [

@@ -72,8 +72,9 @@ class Autoregressive(Transform):
             raise ValueError(f"tails must be positive, got tails={tails}")
         if net.num_params != scalar.num_params:
             raise ValueError(f"net gives {net.num_params} parameters per feature, but scalar takes {scalar.num_params}")
-        if net.inputs != scalar.inputs:
-            raise ValueError(f"net reads {net.inputs} numbers of each feature, but scalar gives it {scalar.inputs}")
+        inputs = getattr(net, "inputs", 1)  # a network of one's own need not say
+        if inputs != scalar.inputs:
+            raise ValueError(f"net reads {inputs} numbers of each feature, but scalar gives it {scalar.inputs}")
         if ordering is not None and sorted(int(j) for j in ordering) != list(range(net.features)):
             raise ValueError(f"ordering must be a permutation of 0 to {net.features - 1}, got {list(ordering)}")
         self.net, self.scalar = net, scalar
@@ -108,14 +109,14 @@ class Autoregressive(Transform):
         """x_j = h⁻¹(z_j; theta_j(x_{1:j-1})), j = 1, 2, …: features that are not known yet are 0 meanwhile. Features
         that do not depend on each other are found together."""
         x = log_slope = torch.zeros_like(z)
-        for now in self.net.stages():
+        for now in self._stages(z):
             found, slope = self.scalar.inverse(z, self._params(x, context))
             x, log_slope = torch.where(now, found, x), torch.where(now, slope, log_slope)
         return x, log_slope
 
     def _by_passes(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         x = torch.zeros_like(z)
-        for _ in self.net.stages():
+        for _ in self._stages(z):
             before = x
             x, log_slope = self.scalar.inverse(z, self._params(before, context))
             if not bool(changes(before, x, self.tolerance).any()):
@@ -125,8 +126,15 @@ class Autoregressive(Transform):
     def _params(self, x: Tensor, context: Tensor | None) -> Tensor:
         return self.net(self.scalar.read(x), context)  # type: ignore[no-any-return]
 
+    def _stages(self, like: Tensor) -> Tensor:
+        """The features that are found together; one after another where a network of one's own does not say."""
+        if isinstance(self.net, Masked):
+            return self.net.stages()
+        return torch.eye(self.net.features, dtype=torch.bool, device=like.device)
+
     def extra_repr(self) -> str:
-        steps = self.net.positions if isinstance(self.net, PositionNet) else len(self.net.stages())
+        stages = self.net.stages() if isinstance(self.net, Masked) else range(self.net.features)
+        steps = self.net.positions if isinstance(self.net, PositionNet) else len(stages)
         return f"one pass: forward (density); {steps} steps: inverse (sampling)"
 
 
