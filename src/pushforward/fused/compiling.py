@@ -16,11 +16,14 @@ from torch import Tensor, nn
 
 from ..transforms.autoregressive import Autoregressive
 from ..transforms.base import Transform
+from ..transforms.block import BlockAutoregressive
 from ..transforms.compose import Compose, Inverse
 from ..transforms.continuous import Continuous
 from ..transforms.coupling import Coupling
 from ..transforms.elementwise import Elementwise, LogTails
 from ..transforms.multiscale import Multiscale
+from ..transforms.planar import Planar, Sylvester
+from ..transforms.residual import Residual
 from ..transforms.scalar import Affine
 
 # Events at a time, without gradients: what lies between two kernels of a graph, or two maps, stays in the cache.
@@ -72,8 +75,8 @@ def _share(transform: Transform) -> float:
 
 
 class _Compiled:
-    """Some transforms that follow each other as one graph in either direction; a direction that goes feature by feature
-    stays eager, for no graph should unroll its steps."""
+    """Some transforms that follow each other as one graph in either direction; a direction that goes feature by
+    feature, or by steps until rounding is reached, stays eager, for no graph should unroll them."""
 
     def __init__(self, transforms: Sequence[Transform], options: dict[str, Any]) -> None:
         self.part = Compose(transforms)
@@ -103,7 +106,7 @@ class _Compiled:
 def _sequential(transform: Transform, backward: bool) -> bool:
     if isinstance(transform, Inverse):
         return _sequential(transform.transform, not backward)
-    return backward and isinstance(transform, Autoregressive)
+    return backward and isinstance(transform, Autoregressive | BlockAutoregressive | Planar | Residual | Sylvester)
 
 
 def _copied(function: Any) -> Any:

@@ -8,24 +8,8 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..numerics.contraction import spectral_bound
-from .mlp import ACTIVATIONS, Perceptron
-
-SWISH_SLOPE = 1.1  # a bound of the largest slope of x · sigmoid(x), which is 1.0998
-
-
-def lipswish(x: Tensor) -> Tensor:
-    """x · sigmoid(x) / 1.1, whose slope is at most 1."""
-    return F.silu(x) / SWISH_SLOPE
-
-
-def lipswish_slope(x: Tensor) -> Tensor:
-    """The derivative of :func:`lipswish`."""
-    gate = x.sigmoid()
-    return gate * (1 + x * (1 - gate)) / SWISH_SLOPE
-
-
-ACTIVATIONS["lipswish"] = lipswish
+from ..numerics.contraction import lipswish, lipswish_slope, spectral_bound
+from .mlp import Perceptron
 
 
 class Linearised(NamedTuple):

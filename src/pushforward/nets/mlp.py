@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..numerics.contraction import lipswish
 from ..saving.config import Configurable
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -17,6 +18,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "elu": F.elu,
     "gelu": F.gelu,
     "silu": F.silu,
+    "lipswish": lipswish,
 }
 
 

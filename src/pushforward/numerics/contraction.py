@@ -23,6 +23,7 @@ from .torch_internals import transformed
 
 SQUARINGS = 6  # of a Gram matrix: the bound is then at most m^(1/256) times the norm, 1.02 for m = 128
 STRICT, LOOSE = 4.0, 64.0  # units of rounding of a residual: at which a row is done, and if it shrinks no more
+SWISH_SLOPE = 1.1
 LEAST_SLOPE = 1e-3  # of planar, radial and Sylvester maps in any direction
 _SHIFT = math.log(math.expm1(1 - LEAST_SLOPE))
 
@@ -48,6 +49,17 @@ def spectral_bound(matrix: Tensor, squarings: int = SQUARINGS) -> Tensor:
         gram, log_scale = gram @ gram, 2 * log_scale
     log_norm = (gram.square().sum() + tiny).log() / 2 + log_scale
     return (log_norm / 2 ** (squarings + 1)).exp()
+
+
+def lipswish(x: Tensor) -> Tensor:
+    """x · sigmoid(x) / 1.1, whose slope is at most 1 in absolute value: that of x · sigmoid(x) is at most 1.0998."""
+    return F.silu(x) / SWISH_SLOPE
+
+
+def lipswish_slope(x: Tensor) -> Tensor:
+    """The derivative of :func:`lipswish`."""
+    gate = x.sigmoid()
+    return gate * (1 + x * (1 - gate)) / SWISH_SLOPE
 
 
 def above_minus_one(raw: Tensor) -> Tensor:
