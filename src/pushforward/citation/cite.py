@@ -64,6 +64,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "Reversible": ("gomez2017reversible",),
     "SeriesConv": ("bai2018empirical",),
     "SetAttention": ("lee2019set",),
+    "Sphere": ("rezende2020normalizing",),
     "Spline": ("durkan2019neural",),
     "Squeeze": ("dinh2017density",),
     "StudentT": ("jaini2020tails",),

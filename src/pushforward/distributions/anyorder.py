@@ -167,7 +167,7 @@ class AnyOrder(Density):
         """
         if new := given is None:
             given = torch.full(self.event_shape, math.nan, dtype=self.loc.dtype, device=self.loc.device)
-        given, _ = self._check(given, context)
+        given, context = self._check(given, context)
         x = given.expand(*shape, *given.shape)
         z = torch.randn(x.shape, generator=generator, dtype=self.loc.dtype, device=x.device)
         return self._fill(x, z, context, range(len(self.classes)), temperature, new=new)[0]
