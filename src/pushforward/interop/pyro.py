@@ -1,9 +1,9 @@
-"""Flows in Pyro: as a distribution in a model, and as a guide for stochastic variational inference. Needs pyro-ppl."""
+"""Flows in Pyro: as a distribution in a model, as a guide, and fitted to a model as its target. Needs pyro-ppl."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pyro
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..distributions.flow import Flow
 from ..distributions.view import DensityView
+from ..objectives.forms import as_target
 
 
 class PyroDensity(DensityView, TorchDistributionMixin):
@@ -71,3 +72,68 @@ class FlowGuide(nn.Module):
             value = part.reshape(row.shape[:-1] + shape)
             values[name] = pyro.sample(name, Delta(value, event_dim=len(shape)))
         return values
+
+
+class ModelTarget:
+    """The log-joint of a Pyro model in its free parameters, for :func:`pushforward.fit_target`.
+
+    Called like a function, it maps ``(n, features)`` to ``(n,)``, in nats: the latent sites, one after the other,
+    carried to the whole space, with the Jacobian of that.
+
+    Args:
+        model: A model with continuous latent sites of fixed shapes; its data are observed.
+        args: Arguments of the model.
+        kwargs: Likewise, by name.
+
+    Attributes:
+        features: Free parameters.
+        sites: The shape of each latent site, in the free parameters.
+
+    Raises:
+        ValueError: the model has no latent site, or a discrete one.
+
+    Example:
+        >>> target = ModelTarget(model, data)  # doctest: +SKIP
+        >>> fitted = pf.fit_target(target, target.features)  # doctest: +SKIP
+        >>> target.constrain(fitted.draws(1000, exact=True))["mu"]  # doctest: +SKIP
+    """
+
+    def __init__(self, model: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        from pyro.infer.mcmc.util import initialize_model
+
+        trace = pyro.poutine.trace(model).get_trace(*args, **kwargs)
+        discrete = [n for n in trace.stochastic_nodes if getattr(trace.nodes[n]["fn"], "has_enumerate_support", False)]
+        if discrete:
+            raise ValueError(f"model must have continuous latent sites alone, but {', '.join(discrete)} are discrete")
+        start, _, self.transforms, _ = initialize_model(model, args, kwargs)
+        if not start:
+            raise ValueError("model must have a latent site, but all of its sites are observed")
+        self.sites = {name: value.shape for name, value in start.items()}
+        self.sizes = [value.numel() for value in start.values()]
+        self.features = sum(self.sizes)
+
+        def of_row(row: Tensor) -> Tensor:
+            values, height = {}, row.new_zeros(())
+            for name, part in self._parts(row).items():
+                values[name] = self.transforms[name].inv(part)
+                height = height - self.transforms[name].log_abs_det_jacobian(values[name], part).sum()
+            with pyro.validation_enabled(False):
+                trace = pyro.poutine.trace(pyro.poutine.condition(model, data=values)).get_trace(*args, **kwargs)
+                return height + trace.log_prob_sum()  # type: ignore[no-any-return]
+
+        first = torch.cat([value.flatten() for value in start.values()])
+        self.target = as_target(of_row, first + torch.zeros(4, 1))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.target(x)
+
+    def constrain(self, draws: Tensor) -> dict[str, Tensor]:
+        """Draws of the free parameters ``(n, features)`` as draws of every site, ``(n, *shape of the site)``."""
+        return {name: self.transforms[name].inv(value) for name, value in self._parts(draws).items()}
+
+    def _parts(self, rows: Tensor) -> dict[str, Tensor]:
+        parts = rows.split(self.sizes, -1)
+        return {
+            name: part.reshape(rows.shape[:-1] + shape)
+            for (name, shape), part in zip(self.sites.items(), parts, strict=True)
+        }

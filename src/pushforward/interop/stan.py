@@ -1,0 +1,123 @@
+"""Models of Stan and PyMC as targets, in their free parameters. Needs bridgestan, or pymc."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ..objectives import from_numpy
+
+Rows = np.ndarray
+
+
+@dataclass(frozen=True)
+class ModelTarget:
+    """The log-density of a model in its free (unconstrained) parameters, with the Jacobian of its constraints.
+
+    Called like a function, it maps ``(n, features)`` to ``(n,)``, in nats; rows that the model refuses are NaN.
+
+    Attributes:
+        features: Free parameters.
+        names: Of the constrained parameters that :meth:`constrain` gives, ``mu``, ``theta.1``, ...
+        log_density: The function.
+        constrained: From one row of free parameters to one of constrained ones.
+    """
+
+    features: int
+    names: tuple[str, ...]
+    log_density: Callable[[Tensor], Tensor]
+    constrained: Callable[[Rows], Rows]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.log_density(x)
+
+    def constrain(self, draws: Tensor) -> Tensor:
+        """Draws of the free parameters ``(n, features)`` as draws of the model's own, ``(n, len(names))``."""
+        rows = [self.constrained(row) for row in draws.detach().double().cpu().numpy()]
+        return draws.new_tensor(np.array(rows).reshape(len(draws), len(self.names)))
+
+
+def from_stan(model: Any) -> ModelTarget:
+    """A Stan model as a target, with Stan's own gradients.
+
+    Args:
+        model: A ``bridgestan.StanModel``, or what its constructor takes first: the path of a ``.stan`` file.
+
+    Reference:
+        Roualdes et al. (2023), BridgeStan, JOSS 8(87).
+
+    Example:
+        >>> target = from_stan(bridgestan.StanModel("eight.stan", data="eight.json"))  # doctest: +SKIP
+        >>> fitted = pf.fit_target(target, target.features)  # doctest: +SKIP
+        >>> target.constrain(fitted.draws(1000, exact=True))  # doctest: +SKIP
+    """
+    if isinstance(model, str):
+        import bridgestan
+
+        model = bridgestan.StanModel(model)
+    value, slope = _by_rows(model.log_density_gradient, int(model.param_unc_num()))
+    names = tuple(model.param_names())
+    return ModelTarget(int(model.param_unc_num()), names, from_numpy(value, slope), model.param_constrain)
+
+
+def from_pymc(model: Any) -> ModelTarget:
+    """A PyMC model as a target, with PyTensor's gradients.
+
+    Args:
+        model: A ``pymc.Model`` of continuous variables.
+
+    Raises:
+        ValueError: it has discrete variables.
+    """
+    if model.discrete_value_vars:
+        listed = ", ".join(str(v.name) for v in model.discrete_value_vars)
+        raise ValueError(f"model must have continuous variables alone, but {listed} are discrete: sum them out")
+    start = model.initial_point()
+    order = [(v.name, np.shape(start[v.name])) for v in model.continuous_value_vars]
+    sizes = [int(np.prod(shape, dtype=int)) for _, shape in order]
+    both = model.compile_fn([model.logp(), model.dlogp()], inputs=model.continuous_value_vars)
+    outputs = model.compile_fn(model.unobserved_value_vars, inputs=model.continuous_value_vars)
+    own = outputs(start)
+    names = [
+        f"{v.name}.{i + 1}" if np.ndim(o) else str(v.name)
+        for v, o in zip(model.unobserved_value_vars, own, strict=True)
+        for i in range(np.size(o))
+    ]
+
+    def point(row: Rows) -> dict[str, Rows]:
+        parts = np.split(row, np.cumsum(sizes)[:-1])
+        return {name: part.reshape(shape) for (name, shape), part in zip(order, parts, strict=True)}
+
+    def at(row: Rows) -> tuple[float, Rows]:
+        value, slope = both(point(row))
+        return float(value), np.asarray(slope)
+
+    def constrained(row: Rows) -> Rows:
+        return np.concatenate([np.ravel(o) for o in outputs(point(row))])
+
+    value, slope = _by_rows(at, sum(sizes))
+    return ModelTarget(sum(sizes), tuple(names), from_numpy(value, slope), constrained)
+
+
+def _by_rows(
+    model: Callable[[Rows], tuple[float, Any]], features: int
+) -> tuple[Callable[[Rows], Rows], Callable[[Rows], Rows]]:
+    """Values ``(n,)`` and gradients ``(n, features)`` of batches; NaN for rows at which the model raises."""
+
+    def row(x: Rows) -> tuple[float, Any]:
+        try:
+            return model(x)
+        except Exception:  # what a model refuses has density 0, as in Stan
+            return np.nan, np.full(features, np.nan)
+
+    def value(rows: Rows) -> Rows:
+        return np.array([row(x)[0] for x in rows])
+
+    def slope(rows: Rows) -> Rows:
+        return np.array([row(x)[1] for x in rows]).reshape(len(rows), features)
+
+    return value, slope
