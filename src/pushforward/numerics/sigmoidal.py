@@ -34,7 +34,6 @@ LEAK = 1e-3  # epsilon
 LIMIT = 4.0  # of the log-slopes, about their start
 WEIGHT_LIMIT = 8.0  # of the log-weights: none underflows, so the sums below have a part that is not 0
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
-MIDDLE = 5.0  # of the quantiles: beyond, tails are written so that nothing cancels
 NEAR = 60.0  # log-odds whose probability is a number in single precision
 
 
@@ -101,33 +100,55 @@ def log_odds_inverse(t: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor]:
 
 
 def quantile(t: Tensor) -> tuple[Tensor, Tensor]:
-    """The normal quantile z of log-odds t, and log dz/dt."""
+    """The normal quantile z of log-odds t, and log dz/dt, with derivatives up to the third."""
     with torch.no_grad():
         size = t.abs()
         near = -torch.special.ndtri((-size.clamp_max(NEAR)).sigmoid())
         far = (2 * size - (4 * math.pi * size.clamp_min(NEAR)).log()).clamp_min(1).sqrt()
         z = torch.where(size < NEAR, near, far).copysign(t)
         for _ in range(2):
-            value, log_slope = quantile_inverse(z)
-            z = z - (value - t) * (-log_slope).exp()
-    for _ in range(2):  # with the derivatives of the root up to the third: see numerics/roots.py
-        value, log_slope = quantile_inverse(z)
-        z = z - (value - t) * (-log_slope).exp()
-    return z, -quantile_inverse(z)[1]
+            odds = _odds(z)
+            z = z - (odds.t - t) * (-odds.log_slope).exp()
+        odds = _odds(z)
+        s, (h, h1, h2) = (-odds.log_slope).exp(), odds.bends
+    d = (t - t.detach()) * s  # 0, with the gradients of t
+    value = z + d * (1 - d * (h / 2 - d * (2 * h.square() - h1) / 6))
+    bend = h - d * ((h.square() - h1) / 2 + d * (4 * h * h1 - h2 - 2 * h**3) / 6)
+    return value, -odds.log_slope - d * bend
 
 
 def quantile_inverse(z: Tensor) -> tuple[Tensor, Tensor]:
-    r"""The log-odds t of a normal quantile z, and log dt/dz.
+    r"""The log-odds t of a normal quantile z, and log dt/dz, with derivatives up to the third.
 
     .. math:: t = \log \Phi(z) - \log \Phi(-z),\quad \frac{dt}{dz} = \frac{\phi(z)}{\Phi(z)\, \Phi(-z)}
-
-    Far out Mills' ratio stands for the last two factors, which would cancel.
     """
-    middle, size = z.clamp(-MIDDLE, MIDDLE), z.abs().clamp_min(MIDDLE)
-    low, high = torch.special.log_ndtr(middle), torch.special.log_ndtr(-middle)
-    nearly_one = torch.log1p(-0.5 * torch.special.erfc(size * math.sqrt(0.5)))
-    mills = torch.special.erfcx(size * math.sqrt(0.5)).log() + 0.5 * math.log(math.pi / 2)  # of Phi(-size) / phi(size)
-    far = nearly_one + 0.5 * size.square() - mills + HALF_LOG_TWO_PI
-    central = z.abs() < MIDDLE
-    t = torch.where(central, low - high, torch.where(z < 0, -far, far))
-    return t, torch.where(central, -0.5 * middle.square() - HALF_LOG_TWO_PI - low - high, -nearly_one - mills)
+    with torch.no_grad():
+        odds = _odds(z)
+        slope, (h, h1, h2) = odds.log_slope.exp(), odds.bends
+    d = z - z.detach()
+    t = odds.t + d * slope * (1 + d * (h / 2 + d * (h1 + h.square()) / 6))
+    return t, odds.log_slope + d * (h + d * (h1 / 2 + d * h2 / 6))
+
+
+class _Odds(NamedTuple):
+    """t and log t' at some z, and the first three derivatives of log t'."""
+
+    t: Tensor
+    log_slope: Tensor
+    bends: tuple[Tensor, Tensor, Tensor]
+
+
+def _odds(z: Tensor) -> _Odds:
+    """All from the scaled complementary error function of abs(z), so that nothing underflows or cancels far out."""
+    a = z.abs()
+    mills = torch.special.erfcx(a * math.sqrt(0.5)) * math.sqrt(math.pi / 2)  # Phi(-a) / phi(a)
+    density = (-0.5 * a.square()).exp() / math.sqrt(2 * math.pi)
+    below = mills * density
+    log_above = torch.log1p(-below)
+    t = (log_above + 0.5 * a.square() + HALF_LOG_TWO_PI - mills.log()) * z.sign()
+    inner, outer = density / (1 - below), 1 / mills  # phi / Phi on either side of z
+    inner1, outer1 = -inner * (a + inner), outer * (outer - a)  # and their derivatives by a
+    inner2 = -inner1 * (a + 2 * inner) - inner
+    outer2 = outer1 * (2 * outer - a) - outer
+    h = (outer - inner - a) * z.sign()
+    return _Odds(t, -log_above - mills.log(), (h, outer1 - inner1 - 1, (outer2 - inner2) * z.sign()))

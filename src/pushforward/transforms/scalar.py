@@ -17,6 +17,7 @@ class Scalar(Configurable):
     """A strictly increasing map of one number, given ``num_params`` numbers; both directions return log-slopes."""
 
     num_params: int
+    broadcasts = False  # whether parameters may have dimensions of 1 where x has others
     inputs = 1  # numbers that networks read of a feature that such maps move
 
     def read(self, x: Tensor) -> Tensor:

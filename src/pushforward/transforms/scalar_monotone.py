@@ -35,6 +35,8 @@ class DeepSigmoid(Scalar):
         Huang, Krueger, Lacoste, Courville (2018), Neural Autoregressive Flows, arXiv:1804.00779.
     """
 
+    broadcasts = True
+
     def __init__(self, units: int = 16, layers: int = 1) -> None:
         super().__init__()
         _check(units=units, layers=layers)
@@ -70,6 +72,8 @@ class Gaussianization(Scalar):
     Reference:
         Meng, Song, Song, Ermon (2020), Gaussianization Flows, arXiv:2003.01941.
     """
+
+    broadcasts = True
 
     def __init__(self, components: int = 8) -> None:
         super().__init__()

@@ -41,4 +41,7 @@ class Univariate(Transform):
         return x, log_slope.sum(-1)
 
     def _params(self, x: Tensor, context: Tensor | None) -> Tensor:
-        return self.net(x[..., :0], context)  # type: ignore[no-any-return]
+        if context is not None:
+            return self.net(x[..., :0], context)  # type: ignore[no-any-return]
+        params = self.net(x.new_zeros(0)).view(-1, *[1] * (x.dim() - 1), x.shape[-1])  # the same for all events
+        return params if self.scalar.broadcasts else params.expand(-1, *x.shape)
