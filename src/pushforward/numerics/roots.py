@@ -59,7 +59,7 @@ def invert(
         start: Where the search begins, of the shape of z; z itself by default.
         bracket: Two tensors of the shape of z between which the root lies, if that is known.
     """
-    x = find_root(f, z, start=start, bracket=bracket).x
+    x = find_root(f, z, start=start, bracket=bracket).x.detach()  # of forward-mode derivatives, too
     if torch.is_grad_enabled() or transformed():
         for _ in range(2):
             value, log_slope = f(x)

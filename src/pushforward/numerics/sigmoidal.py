@@ -102,16 +102,17 @@ def log_odds_inverse(t: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor]:
 def quantile(t: Tensor) -> tuple[Tensor, Tensor]:
     """The normal quantile z of log-odds t, and log dz/dt, with derivatives up to the third."""
     with torch.no_grad():
-        size = t.abs()
+        given = t.detach()  # forward-mode derivatives pass through no_grad
+        size = given.abs()
         near = -torch.special.ndtri((-size.clamp_max(NEAR)).sigmoid())
         far = (2 * size - (4 * math.pi * size.clamp_min(NEAR)).log()).clamp_min(1).sqrt()
-        z = torch.where(size < NEAR, near, far).copysign(t)
+        z = torch.where(size < NEAR, near, far).copysign(given)
         for _ in range(2):
             odds = _odds(z)
-            z = z - (odds.t - t) * (-odds.log_slope).exp()
+            z = z - (odds.t - given) * (-odds.log_slope).exp()
         odds = _odds(z)
         s, (h, h1, h2) = (-odds.log_slope).exp(), odds.bends
-    d = (t - t.detach()) * s  # 0, with the gradients of t
+    d = (t - given) * s  # 0, with the gradients of t
     value = z + d * (1 - d * (h / 2 - d * (2 * h.square() - h1) / 6))
     bend = h - d * ((h.square() - h1) / 2 + d * (4 * h * h1 - h2 - 2 * h**3) / 6)
     return value, -odds.log_slope - d * bend
@@ -123,7 +124,7 @@ def quantile_inverse(z: Tensor) -> tuple[Tensor, Tensor]:
     .. math:: t = \log \Phi(z) - \log \Phi(-z),\quad \frac{dt}{dz} = \frac{\phi(z)}{\Phi(z)\, \Phi(-z)}
     """
     with torch.no_grad():
-        odds = _odds(z)
+        odds = _odds(z.detach())
         slope, (h, h1, h2) = odds.log_slope.exp(), odds.bends
     d = z - z.detach()
     t = odds.t + d * slope * (1 + d * (h / 2 + d * (h1 + h.square()) / 6))
