@@ -60,12 +60,17 @@ def invert(
         bracket: Two tensors of the shape of z between which the root lies, if that is known.
     """
     x = find_root(f, z, start=start, bracket=bracket).x.detach()  # of forward-mode derivatives, too
-    if torch.is_grad_enabled() or transformed():
+    if wants_derivatives():
         for _ in range(2):
             value, log_slope = f(x)
             step = (value - z) * (-log_slope).exp()
             x = x - (step - step.detach())  # its derivatives, not its value: x is the same with gradients and without
     return x, -f(x)[1]
+
+
+def wants_derivatives() -> bool:
+    """Whether derivatives of any kind may be asked of what runs now."""
+    return torch.is_grad_enabled() or torch.compiler.is_compiling() or transformed()
 
 
 @eager

@@ -29,6 +29,7 @@ from torch import Tensor
 
 from . import roots
 from .affine import soft_clamp
+from .roots import wants_derivatives
 
 LEAK = 1e-3  # epsilon
 LIMIT = 4.0  # of the log-slopes, about their start
@@ -101,6 +102,7 @@ def log_odds_inverse(t: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor]:
 
 def quantile(t: Tensor) -> tuple[Tensor, Tensor]:
     """The normal quantile z of log-odds t, and log dz/dt, with derivatives up to the third."""
+    derivatives = wants_derivatives()
     with torch.no_grad():
         given = t.detach()  # forward-mode derivatives pass through no_grad
         size = given.abs()
@@ -111,7 +113,9 @@ def quantile(t: Tensor) -> tuple[Tensor, Tensor]:
             odds = _odds(z)
             z = z - (odds.t - given) * (-odds.log_slope).exp()
         odds = _odds(z)
-        s, (h, h1, h2) = (-odds.log_slope).exp(), odds.bends
+        if not derivatives:
+            return z, -odds.log_slope
+        s, (h, h1, h2) = (-odds.log_slope).exp(), _bends(z, odds)
     d = (t - given) * s  # 0, with the gradients of t
     value = z + d * (1 - d * (h / 2 - d * (2 * h.square() - h1) / 6))
     bend = h - d * ((h.square() - h1) / 2 + d * (4 * h * h1 - h2 - 2 * h**3) / 6)
@@ -123,20 +127,24 @@ def quantile_inverse(z: Tensor) -> tuple[Tensor, Tensor]:
 
     .. math:: t = \log \Phi(z) - \log \Phi(-z),\quad \frac{dt}{dz} = \frac{\phi(z)}{\Phi(z)\, \Phi(-z)}
     """
+    derivatives = wants_derivatives()
     with torch.no_grad():
         odds = _odds(z.detach())
-        slope, (h, h1, h2) = odds.log_slope.exp(), odds.bends
+        if not derivatives:
+            return odds.t, odds.log_slope
+        slope, (h, h1, h2) = odds.log_slope.exp(), _bends(z.detach(), odds)
     d = z - z.detach()
     t = odds.t + d * slope * (1 + d * (h / 2 + d * (h1 + h.square()) / 6))
     return t, odds.log_slope + d * (h + d * (h1 / 2 + d * h2 / 6))
 
 
 class _Odds(NamedTuple):
-    """t and log t' at some z, and the first three derivatives of log t'."""
+    """t and log t' at some z; there, phi / Phi on the side of 0 and beyond."""
 
     t: Tensor
     log_slope: Tensor
-    bends: tuple[Tensor, Tensor, Tensor]
+    inner: Tensor
+    outer: Tensor
 
 
 def _odds(z: Tensor) -> _Odds:
@@ -147,9 +155,13 @@ def _odds(z: Tensor) -> _Odds:
     below = mills * density
     log_above = torch.log1p(-below)
     t = (log_above + 0.5 * a.square() + HALF_LOG_TWO_PI - mills.log()) * z.sign()
-    inner, outer = density / (1 - below), 1 / mills  # phi / Phi on either side of z
-    inner1, outer1 = -inner * (a + inner), outer * (outer - a)  # and their derivatives by a
+    return _Odds(t, -log_above - mills.log(), density / (1 - below), 1 / mills)
+
+
+def _bends(z: Tensor, odds: _Odds) -> tuple[Tensor, Tensor, Tensor]:
+    """The first three derivatives of log t'."""
+    a, inner, outer = z.abs(), odds.inner, odds.outer
+    inner1, outer1 = -inner * (a + inner), outer * (outer - a)  # derivatives by a
     inner2 = -inner1 * (a + 2 * inner) - inner
     outer2 = outer1 * (2 * outer - a) - outer
-    h = (outer - inner - a) * z.sign()
-    return _Odds(t, -log_above - mills.log(), (h, outer1 - inner1 - 1, (outer2 - inner2) * z.sign()))
+    return (outer - inner - a) * z.sign(), outer1 - inner1 - 1, (outer2 - inner2) * z.sign()
