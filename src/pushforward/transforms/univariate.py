@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor
 
 from ..nets.mlp import MLP
@@ -33,15 +35,20 @@ class Univariate(Transform):
         self.net, self.scalar = net, scalar
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        z, log_slope = self.scalar(x, self._params(x, context))
-        return z, log_slope.sum(-1)
+        return self._moved(self.scalar.forward, x, context)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        x, log_slope = self.scalar.inverse(z, self._params(z, context))
-        return x, log_slope.sum(-1)
+        return self._moved(self.scalar.inverse, z, context)
 
-    def _params(self, x: Tensor, context: Tensor | None) -> Tensor:
+    def _moved(
+        self, scalar_map: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], x: Tensor, context: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Features first in memory, so that operations run along the events, not along a handful of features."""
+        planes = x.movedim(-1, 0).contiguous()
         if context is not None:
-            return self.net(x[..., :0], context)  # type: ignore[no-any-return]
-        params = self.net(x.new_zeros(0)).view(-1, *[1] * (x.dim() - 1), x.shape[-1])  # the same for all events
-        return params if self.scalar.broadcasts else params.expand(-1, *x.shape)
+            params = self.net(x[..., :0], context).movedim(-1, 1)
+        else:  # the same for all events
+            params = self.net(x.new_zeros(0)).view(-1, len(planes), *[1] * (x.dim() - 1))
+            params = params if self.scalar.broadcasts else params.expand(-1, *planes.shape)
+        moved, log_slope = scalar_map(planes, params)
+        return moved.movedim(0, -1), log_slope.sum(0)
