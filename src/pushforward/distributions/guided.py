@@ -19,7 +19,7 @@ Spread = Callable[[Tensor, Tensor], Tensor]
 BATCH = 1 << 15  # points that are evaluated at once
 PARTICLES = 64  # of a path from the guide to the joint
 FEW = 10.0  # effective draws below which more are taken, and then intermediate steps
-LARGE_ERROR = 0.1  # nats; likewise
+LARGE_ERROR = 0.05  # nats; likewise
 
 
 class Answer(NamedTuple):

@@ -135,6 +135,7 @@ class GaussianMixture(Density):
         prior: float = 0.0,
         tolerance: float = 1e-4,
         max_steps: int = 200,
+        further: bool = False,
         seed: int = 0,
     ) -> GaussianMixture:
         r"""Expectation maximisation from centres that are spread out (k-means++), in float64.
@@ -150,6 +151,7 @@ class GaussianMixture(Density):
             prior: nu, in rows.
             tolerance: Stops when a step brings less than this, in nats a row.
             max_steps: Most steps.
+            further: Go on from the mixture as it is, instead of from new centres.
             seed: Of the centres.
 
         Returns:
@@ -169,7 +171,8 @@ class GaussianMixture(Density):
         self._check_rows(y, weight)
         loc, scale = _moments(y, weight)
         twin = GaussianMixture(y.shape[1], len(self.logits), covariance=self.covariance).to(y)
-        twin._maximise_until_flat((y - loc) / scale, weight, prior, tolerance, max_steps, seed)
+        shares = self.joint(y.to(self.loc)).softmax(-1).to(y) if further else None
+        twin._maximise_until_flat((y - loc) / scale, weight, prior, tolerance, max_steps, seed, shares)
         self.logits.copy_(twin.logits)
         self.loc.copy_(twin.loc * scale + loc)
         self.factors.copy_(_per_unit(twin, scale))
@@ -197,11 +200,19 @@ class GaussianMixture(Density):
             raise ValueError("x or context holds values that are not finite")
 
     def _maximise_until_flat(
-        self, y: Tensor, weight: Tensor, prior: float, tolerance: float, max_steps: int, seed: int
+        self,
+        y: Tensor,
+        weight: Tensor,
+        prior: float,
+        tolerance: float,
+        max_steps: int,
+        seed: int,
+        shares: Tensor | None = None,
     ) -> None:
-        """EM on standardised rows."""
-        generator = torch.Generator().manual_seed(seed)
-        shares = _nearest(y, _spread_centres(y, weight, len(self.logits), generator))
+        """EM on standardised rows, from the shares that components have of them or from centres far apart."""
+        if shares is None:
+            generator = torch.Generator().manual_seed(seed)
+            shares = _nearest(y, _spread_centres(y, weight, len(self.logits), generator))
         before = -math.inf
         for _ in range(max_steps):
             self._maximise(y, shares * weight[:, None], prior)

@@ -7,12 +7,13 @@ scores and samples faster than several, so the best is taken alone.
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from ..distributions.base import Density
 from ..distributions.flow import Flow
 from ..distributions.mixed import Mixed
 from ..distributions.mixture import GaussianMixture
-from ..training.few_rows import fit_mixture
+from ..models.train import Rows as Encoded
 from ..training.members import Rows
 from ..transforms.compose import Compose
 from .options import TableOptions
@@ -20,8 +21,18 @@ from .prepare import TableSplits
 from .schema.cells import Cells, cell_log_density
 from .schema.preprocessing import preprocessing
 
-SIZES = (1, 5, 20)  # components that are tried
-LEARNT = 20_000  # rows that tell the best number of components; the best is then fitted to ten times as many
+SIZES = (
+    1,
+    2,
+    3,
+    4,
+    6,
+    8,
+    12,
+    20,
+)  # components that are tried, each from STARTS sets of centres
+STARTS = 3
+SCREENED, LEARNT = 5000, 200_000  # rows that the mixtures are tried on, and that the best one is fitted to
 JUDGED = 5000  # held-out rows that judge
 WIDEST = 60  # features and indicators together
 
@@ -40,43 +51,61 @@ def judged_against_mixtures(flow: Density, rows: TableSplits, seed: int) -> tupl
         rows: The rows, and the schema.
         seed: Of the mixtures.
     """
+    scores = {"flow": _held_out(flow, rows, seed)}
     numbers = flow.numbers if isinstance(flow, Mixed) else flow
     if not rows.schema.numbers or len(rows.schema.numbers) + numbers.context_features > WIDEST:
-        return flow, "flow", {}
-    here = next(flow.parameters()).device
-    candidates: dict[str, Density] = {"flow": flow}
-    for size in SIZES:
-        mixture = _mixture(flow, rows, size, LEARNT, seed)
-        if mixture is not None:
-            candidates[f"mixture of {size}"] = mixture.to(here)
-    scores = {name: _held_out(density, rows, seed) for name, density in candidates.items()}
-    best = max(scores, key=lambda name: scores[name])
-    if best != "flow":
-        whole = _mixture(flow, rows, int(best.rsplit(" ", 1)[1]), 10 * LEARNT, seed)
-        return (candidates[best] if whole is None else whole.to(here)).eval(), best, scores
-    return flow, best, scores
-
-
-def _mixture(flow: Density, rows: TableSplits, size: int, most: int, seed: int) -> Density | None:
-    """A mixture in the place of the flow over the numbers; None where the rows do not bear one."""
-    schema, generator = rows.schema, torch.Generator().manual_seed(seed)
-    some = rows.train[torch.randperm(len(rows.train), generator=generator)[:most]]
-    x = Cells(schema)(some.x, torch.rand(some.x.shape, generator=generator, dtype=some.x.dtype))
-    first = Compose(preprocessing(schema.numeric, x[:, schema.numbers]))
-    mixed = flow if isinstance(flow, Mixed) else None
-    context = some.context
-    if mixed is not None:
-        here = mixed.names_at.device
-        context = mixed.divide(x.to(here), None if context is None else context.to(here))[2].cpu()
-    with torch.no_grad():
-        z = first(x[:, schema.numbers])[0]
-    weight = torch.ones(len(z)) if some.weights is None else some.weights
+        return flow, "flow", scores
     try:
-        inner: GaussianMixture = fit_mixture(Rows(z[None], context, weight.to(z)), size, seed)
-    except (ValueError, torch.linalg.LinAlgError):
-        return None
-    numbers = Flow(first, inner, context=inner.context_features)
-    return numbers if mixed is None else Mixed(mixed.categories, numbers, schema.classes)
+        mixture = _best_mixture(flow, rows, seed)
+    except (ValueError, torch.linalg.LinAlgError):  # rows that no mixture bears
+        return flow, "flow", scores
+    name = f"mixture of {len(mixture[1].logits)}"
+    whole = _whole(flow, rows, *mixture).to(next(flow.parameters()).device).eval()
+    scores[name] = _held_out(whole, rows, seed)
+    return (whole, name, scores) if scores[name] > scores["flow"] else (flow, "flow", scores)
+
+
+@torch.no_grad()
+def _best_mixture(flow: Density, rows: TableSplits, seed: int) -> tuple[Compose, GaussianMixture]:
+    """The first transforms, and the mixture behind them that validation rows are likeliest under."""
+    generator = torch.Generator().manual_seed(seed)
+    train, judged = (_spread(flow, part, rows, generator) for part in (rows.train, rows.val[:JUDGED]))
+    first = Compose(preprocessing(rows.schema.numeric, train.x))
+    train, judged = (Rows(first(part.x)[0], part.context, part.weight) for part in (train, judged))
+    features, given = train.x.shape[1], 0 if train.context is None else train.context.shape[1]
+
+    def fitted(size: int, start: int) -> GaussianMixture:
+        some = slice(SCREENED)
+        context = None if train.context is None else train.context[some]
+        mixture = GaussianMixture(features, size, context=given)
+        weight, prior = train.weight[some], float(size > 1)
+        return mixture.fit(
+            train.x[some], context, weight=weight, prior=prior, max_steps=60, tolerance=1e-3, seed=seed + start
+        )
+
+    sizes = [size for size in SIZES if size == 1 or 2 * size * (features + given) < min(SCREENED, len(train.x))]
+    tried = [fitted(size, start) for size in sizes for start in range(STARTS if size > 1 else 1)]
+    best = max(tried, key=lambda mixture: _mean(mixture.log_prob(judged.x, judged.context), judged.weight))
+    return first, best.fit(train.x, train.context, weight=train.weight, prior=1.0, max_steps=60, further=True)
+
+
+def _spread(flow: Density, some: Encoded, rows: TableSplits, generator: torch.Generator) -> Rows:
+    """The numbers of some rows at one point of their cells, with what they are given."""
+    schema = rows.schema
+    some = some[torch.randperm(len(some), generator=generator)[:LEARNT]]
+    x = Cells(schema)(some.x, torch.rand(some.x.shape, generator=generator, dtype=some.x.dtype))
+    context = some.context
+    if isinstance(flow, Mixed):
+        here = flow.names_at.device
+        context = flow.divide(x.to(here), None if context is None else context.to(here))[2].cpu()
+    weight = torch.ones(len(x)) if some.weights is None else some.weights
+    return Rows(x[:, schema.numbers], context, weight)
+
+
+def _whole(flow: Density, rows: TableSplits, first: Compose, mixture: GaussianMixture) -> Density:
+    """The density of the table with a mixture in the place of the flow over its numbers."""
+    numbers = Flow(first, mixture, context=mixture.context_features)
+    return Mixed(flow.categories, numbers, rows.schema.classes) if isinstance(flow, Mixed) else numbers
 
 
 def _held_out(density: Density, rows: TableSplits, seed: int) -> float:
@@ -84,5 +113,8 @@ def _held_out(density: Density, rows: TableSplits, seed: int) -> float:
     some, here = rows.val[:JUDGED], next(density.parameters()).device
     context = None if some.context is None else some.context.to(here)
     value, _ = cell_log_density(density, rows.schema, some.x.to(here), context, samples=4, seed=seed)
-    weight = torch.ones(len(value)) if some.weights is None else some.weights
-    return float((value.clamp_min(-1e6) * weight).sum() / weight.sum())
+    return _mean(value, torch.ones(len(value)) if some.weights is None else some.weights)
+
+
+def _mean(log_prob: Tensor, weight: Tensor) -> float:
+    return float((log_prob.clamp_min(-1e6) * weight).sum() / weight.sum())

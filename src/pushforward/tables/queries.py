@@ -26,7 +26,8 @@ from .schema.schema import Schema
 if TYPE_CHECKING:
     from .fitted import FittedTable
 
-FEWEST = 32  # draws of the guide for a row
+FEWEST, MOST = 32, 512  # draws of the guide for a row
+POINTS = 1_000_000  # draws for all rows of a question, as long as each has the fewest
 
 
 def check_asked(model: FittedTable, frame: pl.DataFrame, given: Sequence[str]) -> None:
@@ -145,8 +146,9 @@ def _marginal(model: FittedTable, rows: Rows, samples: int, seed: int) -> tuple[
     guided = guide_of(model, "answers for whole rows alone")
     context = None if rows.context is None else rows.context.to(model.device)
     draws, spread = max(samples, FEWEST), _spread(model)
-    x = rows.x.to(model.device)  # without more draws or a path: 100,000 rows in minutes, and errors that say so
-    found = guided.marginal(x, context, draws=draws, most=draws, path=False, seed=seed, spread=spread)
+    most = max(draws, min(MOST, POINTS // len(rows)))  # of 100,000 rows in minutes, with errors that say so
+    x = rows.x.to(model.device)
+    found = guided.marginal(x, context, draws=draws, most=most, path=False, seed=seed, spread=spread)
     return (found.value - model.schema.log_of_holes(rows.x)).numpy(), found.error.numpy()
 
 

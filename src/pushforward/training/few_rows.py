@@ -161,7 +161,7 @@ def _mixtures(rows: int, copulas: bool) -> dict[str, Callable[[Rows, Compose, in
     """Mixtures of the rows themselves and of those behind a copula, by name."""
 
     def plain(size: int) -> Callable[[Rows, Compose, int], Density]:
-        return lambda train, start, seed: fit_mixture(train, size, seed)
+        return lambda train, start, seed: _mixture(train, size, seed)
 
     def behind(size: int) -> Callable[[Rows, Compose, int], Density]:
         return lambda train, start, seed: _behind(start, train, size, seed)
@@ -171,8 +171,7 @@ def _mixtures(rows: int, copulas: bool) -> dict[str, Callable[[Rows, Compose, in
     return {**kinds, **{f"copula of {k}": behind(k) for k in sizes}} if copulas else kinds
 
 
-def fit_mixture(rows: Rows, size: int, seed: int) -> GaussianMixture:
-    """A mixture of so many Gaussians, fitted to two points of each row's cell with a weak prior."""
+def _mixture(rows: Rows, size: int, seed: int) -> GaussianMixture:
     features, given = rows.x.shape[-1], 0 if rows.context is None else rows.context.shape[-1]
     x = rows.x[:2]  # two points of each cell smooth what one would not
     context = None if rows.context is None else rows.context.repeat(len(x), 1)
@@ -192,7 +191,7 @@ def fit_mixture(rows: Rows, size: int, seed: int) -> GaussianMixture:
 def _behind(start: Compose, rows: Rows, size: int, seed: int) -> Flow:
     with torch.no_grad():
         z, _ = start(rows.x)
-    mixture = fit_mixture(Rows(z, rows.context, rows.weight), size, seed)
+    mixture = _mixture(Rows(z, rows.context, rows.weight), size, seed)
     return Flow(start, mixture, context=mixture.context_features)
 
 
