@@ -14,19 +14,26 @@ from ..training.averages import FEW_ROWS, MEMBERS, fit_by_name
 
 try:
     from sklearn.base import BaseEstimator, OutlierMixin
+    from sklearn.neighbors import NearestNeighbors
     from sklearn.utils import check_random_state
     from sklearn.utils.validation import check_is_fitted, validate_data
 except ImportError:
     raise ImportError("FlowOutlier needs scikit-learn 1.6 or newer: pip install 'pushforward[sklearn]'") from None
 
+CLOSE = 1e-3  # standard deviations; what is nearer is the row itself
 COPIES = 8  # of each row: itself, and with noise
 
 
 class FlowOutlier(OutlierMixin, BaseEstimator):
-    """Rows that are unlikely, with p-values from rows that the density did not see.
+    r"""Rows that are unlikely, with p-values from rows that the density did not see.
 
-    The score is the log-density of an average of flows, Gaussians and mixtures, fitted to rows with a little noise:
-    what is far from all rows is odd, and what lies between close ones is not. A low density is no verdict on its own
+    The score is a mean of two log-densities: that of an average of flows, Gaussians and mixtures, fitted to rows with a
+    little noise, which knows how the columns go together; and, up to a constant, that of the nearest neighbour,
+
+    .. math:: s(x) = \tfrac12 \big(\log p(x) - d \log(r(x) + \epsilon)\big)
+
+    with r the distance to the closest of the rows in d columns (of a row that is one of them, to another), which sees
+    what is local. Each finds oddities that the other misses. A low density is no verdict on its own
     (``docs/limits.md``).
 
     Args:
@@ -39,12 +46,14 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
 
     Attributes:
         density_: The fitted :class:`~pushforward.distributions.average.Average`, of standardised rows, in float64.
-        held_out_: Log-densities of training rows, each from fits that did not see it, sorted; of standardised rows.
-        offset_: The log-density below which a row is an outlier.
+        neighbours_: Finds the closest row.
+        held_out_: Scores of training rows, each from fits that did not see it, sorted.
+        offset_: The score below which a row is an outlier.
         n_features_in_: Columns of X.
 
     Reference:
         Bates, Candès, Lei, Romano, Sesia (2023), Testing for outliers with conformal p-values, arXiv:2104.08279.
+        Loftsgaarden, Quesenberry (1965), A nonparametric estimate of a multivariate density function.
 
     Example:
         >>> import numpy as np, pushforward as pf
@@ -62,7 +71,7 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
         *,
         flow: str = "auto",
         members: int | str = "auto",
-        noise: float = 0.15,
+        noise: float = 0.05,
         steps: int | None = 200,
         random_state: Any = 0,
     ) -> None:
@@ -90,19 +99,22 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
         self.scale_ = np.where(scale > 0, scale, 1.0)
         random = check_random_state(self.random_state)
         chosen = np.sort(random.permutation(len(rows))[:FEW_ROWS])
-        self._fit_density(self._standardised(rows[chosen]).float(), int(random.randint(2**31 - 1)))
+        z = self._standardised(rows[chosen])
+        self.neighbours_ = NearestNeighbors(n_neighbors=2).fit(z.numpy())
+        self._fit_density(z.float(), int(random.randint(2**31 - 1)))
         self.offset_ = float(np.percentile(self.score_samples(rows), 100 * self.contamination))
         return self
 
     def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
-        """The log-density of every row, in nats, of standardised columns; the lower the odder. ``(n,)``."""
+        """The score of every row, in nats, of standardised columns; the lower the odder. ``(n,)``."""
         check_is_fitted(self)
         rows = self._standardised(validate_data(self, X, dtype=np.float64, reset=False))
         with torch.no_grad():
-            return torch.cat([self.density_.log_prob(part) for part in rows.split(8192)]).clamp_min(-1e30).numpy()
+            log_p = torch.cat([self.density_.log_prob(part) for part in rows.split(8192)]).clamp_min(-1e30)
+        return 0.5 * (log_p.numpy() + self._local(rows.numpy()))
 
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
-        """How far the log-density of every row is above that of an outlier; negative for outliers."""
+        """How far the score of every row is above that of an outlier; negative for outliers."""
         return self.score_samples(X) - self.offset_
 
     def predict(self, X: ArrayLike) -> NDArray[np.int64]:
@@ -128,7 +140,13 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
             seed=seed,
         )
         self.density_: Average = judged.density.double().eval()
-        self.held_out_ = np.sort(judged.held_out.numpy())
+        self.held_out_ = np.sort(0.5 * (judged.held_out.numpy() + self._local(z.double().numpy())))
+
+    def _local(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The log-density of the nearest neighbour, up to a constant."""
+        near = self.neighbours_.kneighbors(z)[0]
+        r = np.where(near[:, 0] > CLOSE, near[:, 0], near[:, 1])
+        return -z.shape[1] * np.log(r + CLOSE)  # type: ignore[no-any-return]
 
     def _standardised(self, rows: NDArray[np.float64]) -> Tensor:
         return torch.from_numpy((rows - self.loc_) / self.scale_)
