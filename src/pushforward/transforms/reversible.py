@@ -109,8 +109,11 @@ class _Recompute(torch.autograd.Function):
 
 
 def autocast_of(x: Tensor) -> dict[str, Any]:
-    """The mixed precision that is at work where x lies, as arguments of ``torch.autocast``."""
+    """The mixed precision that is at work where x lies, as arguments of ``torch.autocast``; that of the processor, off,
+    where a kind of device, such as ``meta``, has none."""
     kind = x.device.type
+    if not torch.amp.is_autocast_available(kind):
+        return {"device_type": "cpu", "enabled": False}
     return {
         "device_type": kind,
         "dtype": torch.get_autocast_dtype(kind),
