@@ -11,6 +11,7 @@ import polars as pl
 MOMENTS = ("Date", "Datetime", "Time", "Duration")  # encoded as days, and as seconds
 OTHER = "(other)"  # the name of the last category where it stands for the rare ones
 HOLDS_TEXT = (pl.String, pl.Categorical, pl.Enum)
+SHORT = 512  # cells up to which a query of Polars takes longer than a loop
 MARKS = r"[\s,'_$€£¥%]"
 MARKED = r"^\s*[-+]?[$€£¥]?\s*[-+]?(\d{1,3}([,'_ ]\d{3})+|\d+)?(\.\d*)?([eE][-+]?\d+)?\s*[%$€£¥]?\s*$"
 DATES = ("%Y-%m-%d", "%Y/%m/%d", "%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y")
@@ -164,6 +165,9 @@ def category_codes(column: pl.Series, known: Named) -> np.ndarray:
         return _number_codes(as_numbers(column), known.categories, unknown, close)
     places = {name: float(place) for place, name in enumerate(known.categories)}
     text = as_text(column)
+    if len(text) <= SHORT:
+        codes = [np.nan if name is None else places.get(name, unknown) for name in text.to_list()]
+        return np.array(codes, dtype=np.float64)
     found = text.replace_strict(places, default=unknown, return_dtype=pl.Float64)
     return np.where(text.is_null().to_numpy(), np.nan, found.to_numpy())
 
