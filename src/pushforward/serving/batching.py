@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,8 @@ T = TypeVar("T")
 MOST = 64  # rows of a batch, and of a request that joins one
 WAITING = 4096  # rows that may wait
 JOBS = 16  # long jobs that may wait
+PAUSE = 0.002  # seconds in which nobody else asks: then a batch starts
+GATHER = 0.008  # seconds that it waits at most
 
 
 def busy() -> Refused:
@@ -32,7 +35,9 @@ class _Ask:
 class Batcher:
     """Answers requests of few rows together: while one batch is computed, the next one gathers.
 
-    Nothing waits for a batch to fill. Requests of one key are answered by one call of ``work``.
+    A batch costs much more than another row in it. So where several clients ask at once, it waits for those that are on
+    their way, a few milliseconds at most; a client that is alone waits for nobody. Requests of one key are answered by
+    one call of ``work``.
 
     Args:
         work: ``(key, rows)`` to one answer for each row, in order.
@@ -43,7 +48,7 @@ class Batcher:
         self.work, self.seen = work, seen
         self.waiting: deque[_Ask] = deque()
         self.changed = threading.Condition()
-        self.open = True
+        self.open, self.crowded = True, False
         self.thread = threading.Thread(target=self._run, name="scores", daemon=True)
         self.thread.start()
 
@@ -78,6 +83,8 @@ class Batcher:
         """The oldest request and those of its key that fit in a batch with it; none at the end."""
         with self.changed:
             self.changed.wait_for(lambda: self.waiting or not self.open)
+        self._settle()
+        with self.changed:
             batch: list[_Ask] = []
             left: list[_Ask] = []
             rows = 0
@@ -87,10 +94,19 @@ class Batcher:
                 fits = not batch or (one.key == batch[0].key and rows + len(one.rows) <= MOST)
                 (batch if fits else left).append(one)
                 rows += len(one.rows) if fits else 0
-            self.waiting = deque(left)
+            self.waiting, self.crowded = deque(left), len(batch) + len(left) > 1
             if batch or not self.open:
                 return batch
         return self._next()
+
+    def _settle(self) -> None:
+        """Waits, where the last batch held several requests, until no more of them come."""
+        stop = time.monotonic() + GATHER
+        while self.crowded and time.monotonic() < stop:
+            before = len(self.waiting)
+            time.sleep(PAUSE)
+            if len(self.waiting) == before:
+                return
 
     def _answers(self, batch: Sequence[_Ask]) -> list[Any]:
         """What each request is answered, or the exception that it raised; its neighbours are answered."""
