@@ -124,6 +124,30 @@ def test_stan_a_model_through_bridgestan(tmp_path):
     agrees(from_stan(model), ("mu", "tau"))
 
 
+def test_stan_what_a_compiled_model_is_asked():
+    """Without a compiler: a stand-in with the methods of ``bridgestan.StanModel`` that are called."""
+    from pushforward.interop.stan import from_stan
+
+    class Model:
+        def param_unc_num(self):
+            return 2
+
+        def param_names(self):
+            return ["mu", "tau"]
+
+        def param_constrain(self, row):
+            return np.array([row[0], np.exp(row[1])])
+
+        def log_density_gradient(self, row):
+            if abs(row[0]) > 1e5:
+                raise RuntimeError("Exception: normal_lpdf")
+            residuals = np.array(DATA) - row[0]
+            value = -0.5 * (residuals**2).sum() - row[0] ** 2 / 8 + 3 * row[1] - 2 * np.exp(row[1])
+            return value, np.array([residuals.sum() - row[0] / 4, 3 - 2 * np.exp(row[1])])
+
+    agrees(from_stan(Model()), ("mu", "tau"))
+
+
 def test_pymc_a_model_with_a_bounded_variable():
     pymc = pytest.importorskip("pymc", reason="pymc is not installed")
     from pushforward.interop.stan import from_pymc
