@@ -38,9 +38,9 @@ def gaussian_process() -> Posterior:
 def garch() -> Posterior:
     """GARCH(1, 1): mu, alpha0, alpha1, and beta1 as a share of what alpha1 leaves."""
     generator, y, variance = torch.Generator().manual_seed(1), [], 1.0
-    for _ in range(200):
+    for _ in range(500):
         y.append(5.0 + variance**0.5 * float(torch.randn((), generator=generator)))
-        variance = 0.5 + 0.3 * (y[-1] - 5.0) ** 2 + 0.4 * variance
+        variance = 0.5 + 0.4 * (y[-1] - 5.0) ** 2 + 0.4 * variance
 
     def log_density(row: Tensor) -> Tensor:
         mu, alpha0, alpha1, share = row.unbind(1)
@@ -123,7 +123,7 @@ def reference(posterior: Posterior, n: int = 100_000) -> dict[str, Tensor]:
 
     target = UserTarget(posterior.log_density)
     with torch.enable_grad():
-        start = pf.laplace(target, sum(posterior.support.sizes), posterior.support, widen=1.5, dtype=torch.float64)
+        start = pf.laplace(target, sum(posterior.support.sizes), posterior.support, widen=2.0, dtype=torch.float64)
     generator = torch.Generator().manual_seed(5)
     d = sum(posterior.support.sizes)
     mixing = (torch.randn(n, 5, generator=generator, dtype=torch.float64).square().mean(1)).sqrt()

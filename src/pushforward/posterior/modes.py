@@ -25,8 +25,9 @@ from .peaks import Peaks
 from .search import Found, has_new, search
 
 ATTEMPTS = 3  # searches, each followed by a fit
-GOOD = 0.97  # effective share of the draws from which a start needs little training
+GOOD = 0.995  # effective share of the draws from which a start needs little training
 REFINED, ENOUGH = 1, 0.2  # how often a wide start is fitted again, to draws of which so many are effective
+WORSE = 0.02  # by so much less effective than its start a flow is not kept
 SECONDS = 20.0  # of a search without a budget
 
 
@@ -173,8 +174,10 @@ def _train(
     ends: float,
     generator: torch.Generator,
 ) -> Result:
-    """Maximum likelihood of draws first, where the start is not good yet; then reverse KL, and the parts' shares."""
+    """Maximum likelihood of draws first, where the start is not good yet; then reverse KL, and the parts' shares. What
+    is worse than the start is not kept."""
     share = reweigh(flow, target, 4000, generator)
+    start = {name: tensor.clone() for name, tensor in flow.state_dict().items()}
     left = max(2.0, 0.85 * (ends - time.monotonic()))
     if share < GOOD:
         own: dict[str, Any] = (
@@ -187,4 +190,6 @@ def _train(
     result = training.run(loss(flow), **quick, **timed)
     for _ in range(2):
         reweigh(flow, target, 10_000, generator)
+    if weighed(flow, target, 4000, generator).ess / 4000 < share - WORSE:
+        flow.load_state_dict(start)
     return result

@@ -88,7 +88,7 @@ def search(
         share = seconds / 8 / max(took, 1e-3)
         number = int(min(LARGEST, max(FEWEST, number * (share if quiet else min(share, 2.0)))))
     complete = quiet >= QUIET
-    return Found(peaks, complete, crowded or len(peaks) == MOST or (not complete and len(peaks) > MOST // 4))
+    return Found(peaks, complete, crowded or len(peaks) == MOST or (quiet == 0 and len(peaks) > CROWDED * MOST))
 
 
 def _large(peaks: Peaks) -> Peaks:
