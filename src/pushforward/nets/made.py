@@ -53,11 +53,10 @@ class Masked(Perceptron):
 
     def masks(self) -> list[Tensor]:
         """M of each layer, ``(out, in)``."""
-        return [self.get_buffer(f"mask_{k}") for k in range(len(self.weights))]
+        return list(map(self.get_buffer, map("mask_{}".format, range(len(self.weights)))))
 
     def layers(self) -> Iterator[tuple[Tensor, Tensor]]:
-        masked = (weight * mask for weight, mask in zip(self.weights, self.masks(), strict=True))
-        return zip(masked, self.biases, strict=True)
+        return zip(map(torch.mul, self.weights, self.masks()), self.biases, strict=True)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         return self.outputs(x, context).unflatten(-1, (self.features, self.num_params)).movedim(-1, 0)
