@@ -135,8 +135,8 @@ def parametrise(model):
 
 
 REFUSED = {
-    "a foreign module": (replace("base", nn.Linear(3, 3)), TypeError, r"torch.nn.modules.linear.Linear cannot be"),
-    "a foreign layer": (lambda f: f.transform.transforms.append(nn.Identity()), TypeError, "Identity cannot be saved"),
+    "a foreign module": (replace("base", nn.Bilinear(3, 3, 3)), TypeError, r"linear.Bilinear cannot be"),
+    "a foreign layer": (lambda f: f.transform.transforms.append(nn.Hardtanh()), TypeError, "Hardtanh cannot be saved"),
     "an additional module": (lambda f: f.add_module("more", T.Diagonal(3)), ValueError, "more is a Diagonal"),
     "an additional parameter": (
         lambda f: f.register_parameter("more", nn.Parameter(torch.zeros(2))), ValueError, "more is a tensor"),
