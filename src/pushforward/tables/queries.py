@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .fitted import FittedTable
 
 FEWEST, MOST = 32, 512  # draws of the guide for a row
-POINTS = 1_000_000  # draws for all rows of a question, as long as each has the fewest
+POINTS = 250_000  # draws for all rows of a question, as long as each has the fewest
 
 
 def check_asked(model: FittedTable, frame: pl.DataFrame, given: Sequence[str]) -> None:
