@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from .fitted import FittedTable
 
 KEPT_ROWS = 1000  # held-out rows that are saved with the model, for reports without the data
-FEW_STEPS = 1000  # of the guide beside an average of densities
+FEW_STEPS = 500  # of the guide beside an average of densities
 QUANTILE_ROWS = 10_000  # training rows that percentiles are measured on
 
 

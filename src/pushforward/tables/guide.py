@@ -164,7 +164,8 @@ def measure_guide(guided: Guided, schema: Schema, rows: Rows, seed: int) -> dict
     x = rows.x
     generator = torch.Generator().manual_seed(seed)
     half = torch.rand(x.shape, generator=generator).argsort(-1) < x.shape[1] // 2
-    answer = guided.marginal(x.masked_fill(half, torch.nan), rows.context, seed=seed, spread=spread_of(cells))
+    holed = x.masked_fill(half, torch.nan)
+    answer = guided.marginal(holed, rows.context, most=32, path=False, seed=seed, spread=spread_of(cells))
     points = spread_seen(cells, x, torch.rand(x.shape, generator=generator, dtype=x.dtype))
     with torch.no_grad():
         one = guided.guide.log_prob(points, rows.context)
