@@ -53,10 +53,16 @@ class Masked(Perceptron):
 
     def masks(self) -> list[Tensor]:
         """M of each layer, ``(out, in)``."""
-        return list(map(self.get_buffer, map("mask_{}".format, range(len(self.weights)))))
+        found = []
+        for k in range(len(self.weights)):
+            found.append(getattr(self, f"mask_{k}"))
+        return found
 
     def layers(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return zip(map(torch.mul, self.weights, self.masks()), self.biases, strict=True)
+        masked = []
+        for weight, mask in zip(self.weights, self.masks(), strict=True):
+            masked.append(weight * mask)
+        return zip(masked, self.biases, strict=True)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         return self.outputs(x, context).unflatten(-1, (self.features, self.num_params)).movedim(-1, 0)

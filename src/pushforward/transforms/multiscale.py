@@ -105,7 +105,7 @@ class Multiscale(Transform):
         batch = x.shape[:-3]
         x, context = _flat_batch(x, 3, batch, context)
         total, pieces = x.new_zeros(x.shape[:1]), []
-        for level, prior in zip(self.levels, self.priors, strict=False):
+        for level, prior in zip(self.levels[:-1], self.priors, strict=True):
             for transform in plan((level, prior), x):
                 x, logdet = transform(x, context)
                 total = total + logdet
@@ -131,7 +131,7 @@ class Multiscale(Transform):
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         batch = x.shape[:-3]
         h, flat = _flat_batch(x, 3, batch, context)
-        for level, prior in zip(self.levels, self.priors, strict=False):
+        for level, prior in zip(self.levels[:-1], self.priors, strict=True):
             h = prior.initialize(level.initialize(h, flat), flat).tensor_split(2, 1)[0]
         self.levels[-1].initialize(h, flat)
         return self.forward(x, context)[0]
