@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 import pushforward as pf
 from pushforward.cli import app as cli
@@ -228,3 +229,16 @@ def test_holes_at_random_are_integrated_out(holed_model: pf.TableDensity) -> Non
     assert np.isfinite(holed_model.score_samples(test.select("group"))).all()
     imputed = holed_model.impute(test.with_columns(twice=pl.lit(None, pl.Float64)))
     np.testing.assert_allclose(imputed["twice"], test["twice"])
+
+
+def test_a_guide_that_has_learnt_nothing_fills_within_reach() -> None:
+    rng = np.random.default_rng(0)
+    wages = np.exp(rng.normal(size=(1500, 3)) * 4)
+    wages[rng.random(wages.shape) < 0.2] = np.nan
+    frame = pl.DataFrame({f"w{j}": column for j, column in enumerate(wages.T)}).fill_nan(None)
+    model = pf.TableDensity(**{**QUICK, "steps": 3}).fit(frame)
+    x, _ = model.schema.encode(frame, "table")
+    for u in (1e-9, 1 - 1e-9):
+        filled, _ = model.fill(x, torch.full_like(x, u))
+        assert filled.isfinite().all()
+        assert (filled[:, :3] > 0).all()

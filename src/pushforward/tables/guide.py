@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import torch
@@ -18,10 +19,12 @@ from ..objectives.anyorder import AnyOrderLikelihood
 from ..recipes.anyorder import anyorder
 from ..training.stream import Stream
 from .schema.cells import Cells
+from .schema.columns import Column
 from .schema.preprocessing import first_map
 from .schema.schema import Schema
 
 WIDE = 64  # inputs from which the guide's network is twice as wide
+FAR = 10.0  # spreads of a column
 LEARNING_RATE = 2e-3
 ASKED = 200  # held-out rows that test questions are put for
 
@@ -48,6 +51,9 @@ class DequantisedAnyOrder(AnyOrderLikelihood):
 class GuideFill:
     """Draws missing numbers from the guide, given what is seen of their row, as though nothing told that they miss.
 
+    A draw is kept inside the column's bounds and within FAR spreads of what was seen: far tails of a guide that has
+    learnt little overflow.
+
     Args:
         guide: The guide, trained on what is seen.
         schema: The columns.
@@ -55,6 +61,7 @@ class GuideFill:
 
     def __init__(self, guide: AnyOrder, schema: Schema) -> None:
         self.guide, self.tell = guide, tells_of(schema)
+        self.ends = torch.tensor([_ends(column) for column in schema.columns], dtype=torch.float64).T
         windows = [(j, *schema.columns[j].window) for j in schema.circles]
         self.circles = [(j, low, high - low) for j, low, high in windows]
 
@@ -63,11 +70,27 @@ class GuideFill:
         """x with every NaN replaced by a draw that u makes, and -log q of the draws, summed over the row."""
         z = torch.special.ndtri(u.clamp(1e-7, 1 - 1e-7)).to(self.guide.loc)
         filled, log_q = self.guide.fill(as_if_seen(x, self.tell), z)
+        low, high = self.ends.to(filled)
+        filled = torch.where(x.isnan(), torch.minimum(torch.maximum(filled, low), high), filled)
         for place, low, turn in self.circles:  # what is drawn beyond an end of the period is at the other end
             filled[..., place] = low + (filled[..., place] - low).remainder(turn)
         for _, told in self.tell:
             filled[..., told] = torch.where(x[..., told].isnan(), filled[..., told], x[..., told])
         return filled, -log_q.to(x.dtype)
+
+
+def _ends(column: Column) -> tuple[float, float]:
+    """Where draws of a column end."""
+    if column.categories or not column.fill:
+        return -math.inf, math.inf
+    lowest, highest = column.fill[0], column.fill[-1]
+    spread = highest - lowest
+    low, high = lowest - FAR * spread, highest + FAR * spread
+    if column.bounds is not None:
+        end, other = column.bounds
+        low = max(low, end + 1e-6 * spread)
+        high = high if other is None else min(high, other - 1e-6 * spread)
+    return low, high
 
 
 def tells_of(schema: Schema) -> tuple[tuple[int, int], ...]:
