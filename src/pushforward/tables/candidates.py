@@ -21,16 +21,7 @@ from .prepare import TableSplits
 from .schema.cells import Cells, cell_log_density
 from .schema.preprocessing import preprocessing
 
-SIZES = (
-    1,
-    2,
-    3,
-    4,
-    6,
-    8,
-    12,
-    20,
-)  # components that are tried, each from STARTS sets of centres
+SIZES = (1, 2, 3, 4, 6, 8, 12, 20)  # components that are tried, each from STARTS sets of centres
 STARTS = 3
 SCREENED, LEARNT = 5000, 200_000  # rows that the mixtures are tried on, and that the best one is fitted to
 JUDGED = 5000  # held-out rows that judge

@@ -14,6 +14,7 @@ from .explain import explain
 from .formats.source import Location
 from .formats.table import Table, check_output, delivered, read_table, write_table
 from .held_out import saved_held_out
+from .score import short
 
 if TYPE_CHECKING:
     from .fitted import FittedTable
@@ -37,7 +38,7 @@ def outliers(model: FittedTable, frame: pl.DataFrame, level: float = LEVEL, sour
     """
     usual = _usual(model, level)
     rows = queries.encode_partly(model, frame, source)
-    value, _ = queries.score(model, frame, ())
+    value, _ = queries.score_rows(model, frame, rows, ())
     p_value = (1 + np.searchsorted(usual, value, side="right")) / (1 + len(usual))
     p_value = np.where(np.isnan(value), np.nan, p_value)
     odd = p_value <= level
@@ -90,15 +91,9 @@ def outliers_file(
     console.say(f"{odd:,} of {found.height:,} rows have a p-value of at most {level:g}; of usual rows {level:.0%} have")
     shown = ("row", "log_density", "p_value", "unlikely_because", "would_fit")
     if odd:
-        lines = [tuple(_short(v) for v in row) for row in found.select(shown).head(min(odd, SHOWN)).iter_rows()]
+        lines = [tuple(short(v) for v in row) for row in found.select(shown).head(min(odd, SHOWN)).iter_rows()]
         for line in aligned([shown, *lines]):
             console.say(line)
     console.say(f"saved {output}")
     worst = found.head(SHOWN).select("row", "p_value").to_dicts()
     return {"rows": found.height, "outliers": odd, "level": level, "oddest": worst, "output": str(output)}
-
-
-def _short(value: Any) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

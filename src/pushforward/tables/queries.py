@@ -111,7 +111,13 @@ def score(model: FittedTable, frame: pl.DataFrame, given: Sequence[str]) -> tupl
     Raises:
         InputError: a column cannot be read.
     """
-    rows = encode_partly(model, frame, "table")
+    return score_rows(model, frame, encode_partly(model, frame, "table"), given)
+
+
+def score_rows(
+    model: FittedTable, frame: pl.DataFrame, rows: Rows, given: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """:func:`score` of a frame whose rows are encoded already."""
     found = np.full((2, frame.height), np.nan)
     asked = ~mask_of(model.schema, given)
     some = (~unknown(model.schema, rows.x) & asked).any(1)

@@ -257,11 +257,12 @@ def describe(summary: dict[str, Any], worst: pl.DataFrame, name: str) -> list[st
     if summary["impossible"]:
         lines.append(f"{summary['impossible']:,} rows lie where the model has no density (log_density is -inf)")
     shown = [c for c in ("row", "log_density", "percentile", "unlikely_because", "would_fit") if c in worst.columns]
-    values = [tuple(shown)] + [tuple(_short(v) for v in row) for row in worst.select(shown).iter_rows()]
+    values = [tuple(shown)] + [tuple(short(v) for v in row) for row in worst.select(shown).iter_rows()]
     return [*lines, "", "the least likely rows", *aligned(values), ""]
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """A value of a table on the screen."""
     if value is None:
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
