@@ -1,35 +1,40 @@
 # Every target sets itself up: a virtual environment in .venv, the install with the extras it needs, then the job.
 #
 #   make demo               from a real table to a density, samples and a report; DATA=my.csv for your own table
-#   make test               the whole test suite, and the contract without the fast room
+#   make test               the contract without the fast room, then the whole test suite, on all processors
 #   make test-plain         the contract with the fast room shut, and with its folder deleted
 #   make lint | docs
 #   make wheel              the wheel and the source distribution, in dist/, and a look at what is in them
 #   make gpu                contract, training and speed on a CUDA device, results named after the card
 #   make bench              every benchmark against every peer, about 40 minutes; QUICK=1 for a look in 5; JOBS=1 for the jobs
 #
-# PYTHON=python3.12 picks the interpreter (3.11 or newer), PYTEST="-k contract" passes options to pytest.
+# PYTHON=python3.12 picks the interpreter (3.11 or newer), PYTEST="-k contract" passes options to pytest, PARALLEL= runs
+# one test after another.
 
 PYTHON ?= python3
 PYTEST ?=
 DATA ?=
 BIN := .venv/bin
 
-.PHONY: demo test test-plain lint docs bench gpu wheel clean
+.PHONY: demo test test-plain suite lint docs bench gpu wheel clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/demo.stamp
 	$(BIN)/pushforward demo $(if $(DATA),"$(DATA)")
 
-test: test-plain
-	$(BIN)/python -m pytest $(PYTEST)
+test: test-plain suite
+
+# A process for every processor, eight at most; neighbouring tests stay together, so that few fits are made twice.
+PARALLEL := -n logical --maxprocesses 8 --dist worksteal
+suite: .venv/dev.stamp
+	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST)
 
 # The formulas alone: PUSHFORWARD_FUSED=0, then a copy of the package in which fused/ does not exist.
 PLAIN := tests/test_contract.py tests/test_golden.py tests/transforms/test_autoregressive.py
 test-plain: .venv/dev.stamp
-	PUSHFORWARD_FUSED=0 $(BIN)/python -m pytest $(PLAIN)
+	PUSHFORWARD_FUSED=0 $(BIN)/python -m pytest $(PARALLEL) $(PLAIN)
 	rm -rf build/plain && mkdir -p build/plain && cp -r src/pushforward build/plain && rm -r build/plain/pushforward/fused
-	PYTHONPATH=build/plain $(BIN)/python -m pytest $(PLAIN)
+	PYTHONPATH=build/plain $(BIN)/python -m pytest $(PARALLEL) $(PLAIN)
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff format --check .

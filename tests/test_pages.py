@@ -1,10 +1,12 @@
 """The built documentation: it reads without a network, on a phone and on a desk, by day and by night.
 
-The pages are built here without running their notebooks, which `make docs` does; a warning fails the build.
+The pages are built here without running their notebooks, which `make docs` does; a warning fails the build. Where the
+environment's PUSHFORWARD_SITE names a folder that `make docs` built, it is read in place of them.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -51,6 +53,8 @@ class Text(HTMLParser):
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if built_before := os.environ.get("PUSHFORWARD_SITE"):
+        return Path(built_before).resolve(strict=True)
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "sphinx", "--fail-on-warning", "--keep-going", "-q", "-b", "html"]
     quick = ["-D", "nb_execution_mode=off", "-D", "suppress_warnings=myst-nb.lexer"]
