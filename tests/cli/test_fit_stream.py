@@ -47,6 +47,23 @@ def test_a_stream_is_learnt_as_well_as_a_table(folder, run):
     run("report", folder / "m", "-o", folder / "r.html")
 
 
+def test_rows_of_a_stream_count_as_their_weights_say(folder, run):
+    for file in (folder / "rows").iterdir():
+        table = pl.read_parquet(file)
+        red = pl.col("colour") == "red"
+        table = table.with_columns(
+            price=pl.when(red).then("price").otherwise(9 * pl.col("price")), w=red.cast(pl.Float64)
+        )
+        pq.write_table(table.to_arrow(), file, row_group_size=300)
+    options = ["--columns", "size,price", "--weights", "w", *QUICK]
+    run("fit", folder / "rows", "-o", folder / "m", "--stream", *options)
+    red = table.filter(red)
+    ratio = pf.TableDensity.load(folder / "m").sample(2000, random_state=1).select(pl.col("price") / pl.col("size"))
+    assert float(ratio.median().item()) == pytest.approx(float((red["price"] / red["size"]).median()), rel=0.15)
+    pq.write_table(table.with_columns(w=pl.col("w") - 1).to_arrow(), folder / "rows" / "1.parquet", row_group_size=300)
+    run("fit", folder / "rows", "-o", folder / "o", "--stream", *options, code=2)
+
+
 def test_a_killed_stream_goes_on_bit_for_bit(folder, run, monkeypatch):
     options = ["--columns", "size,price", *QUICK, "--checkpoint-every", "40", "--resume", "--batch-size", "130"]
     run("fit", folder / "rows", "-o", folder / "straight", "--stream", *options)

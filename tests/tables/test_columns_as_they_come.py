@@ -235,3 +235,59 @@ def test_a_given_column_may_miss_values() -> None:
     model = pf.TableDensity(given=["k", "c"], **QUICK).fit(frame)
     assert model.schema.context_features == 5
     assert np.isfinite(model.score_samples(frame)).all()
+
+
+def sums(rows: int = 400, share: float = 0.2) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Two numbers, a few-valued one and the sum of all; and the same with holes."""
+    rng = np.random.default_rng(3)
+    parts = {
+        "a": rng.normal(size=rows).round(4),
+        "b": rng.gamma(2.0, size=rows).round(4),
+        "k": rng.integers(0, 4, rows),
+    }
+    whole = pl.DataFrame({**parts, "total": parts["a"] + 2 * parts["b"] - parts["k"]})
+    return whole, pl.DataFrame({name: with_holes(whole[name], share, seed) for seed, name in enumerate(whole.columns)})
+
+
+def test_holes_of_a_sum_are_completed_from_the_rest() -> None:
+    whole, holed = sums()
+    schema = learn_schema(holed, holed.columns, [], "t.csv")
+    assert schema.names == ["a", "b", "k"]
+    assert [str(relation) for relation in schema.relations] == ["'total' is a +2 · b - k"]
+    assert Schema.from_json(json.loads(json.dumps(schema.to_json()))) == schema
+    x, there = schema.encode(holed, "t.csv")[0].numpy(), holed.select(pl.all().is_null()).to_numpy()
+    one = there.sum(1) <= 1
+    truth = schema.encode(whole, "t.csv")[0].numpy()
+    np.testing.assert_allclose(x[one], truth[one], atol=1e-9)
+    assert schema.decode(torch.from_numpy(x[one]))["total"].to_numpy() == pytest.approx(whole["total"].to_numpy()[one])
+    more = np.isnan(x[:, 0])
+    assert 0 < more.mean() == pytest.approx((there[:, 0] & there[:, 1:].any(1)).mean())
+    assert schema.fields[0].holes == pytest.approx(more.mean())
+    assert not any(rows.any() for rows in schema.broken(holed, x))
+    wrong = holed.with_columns(total=pl.when(pl.Series(one)).then(pl.col("total") + 1.5))
+    broken = schema.broken(wrong, schema.encode(wrong, "t.csv")[0].numpy())
+    assert broken[0].tolist() == (one & ~there.any(1)).tolist()  # elsewhere the sum is what tells
+
+
+def test_a_sum_is_found_beside_columns_that_miss_nearly_all() -> None:
+    whole, _ = sums()
+    rare = pl.DataFrame({f"r{seed}": with_holes(RNG.normal(size=400), 0.9, seed) for seed in range(3)})
+    assert learn_schema(rare.hstack(whole), [*rare.columns, *whole.columns], [], "t.csv").follow_names == ["total"]
+    few = {"p": with_holes(RNG.normal(size=60), 0.3, 5), "q": with_holes(RNG.normal(size=60), 0.3, 6)}
+    assert not learnt(**few, r=with_holes(RNG.normal(size=60), 0.5, 7)).relations
+
+
+def test_what_a_sum_says_is_imputed_and_scored() -> None:
+    whole, holed = sums(200)
+    model = pf.TableDensity(**QUICK).fit(whole)
+    assert model.schema.follow_names == ["total"]
+    one = whole.with_columns(a=pl.when(pl.int_range(200) < 90).then("a"))
+    np.testing.assert_allclose(model.impute(one)["a"].to_numpy(), whole["a"].to_numpy(), atol=1e-9)
+    np.testing.assert_allclose(model.impute(whole.drop("b"))["b"].to_numpy(), whole["b"].to_numpy(), atol=1e-9)
+    np.testing.assert_allclose(model.score_samples(one), model.score_samples(whole))
+    np.testing.assert_allclose(model.score_samples(whole.drop("a")), model.score_samples(whole))
+    filled = model.impute(holed)
+    assert filled.null_count().sum_horizontal().sum() == 0
+    rest = filled["a"] + 2 * filled["b"] - filled["k"]
+    mended = holed.select(pl.sum_horizontal(pl.col("a", "b", "k").is_null()) < 2).to_series() | holed["total"].is_null()
+    np.testing.assert_allclose(filled["total"].filter(mended), rest.filter(mended), atol=1e-9)

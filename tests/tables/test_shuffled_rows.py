@@ -72,6 +72,21 @@ def test_contexts_stay_with_their_rows(tmp_path):
         assert torch.equal(context, wanted[x[:, 0].long()])
 
 
+def test_weights_stay_with_their_rows(tmp_path):
+    source = write(tmp_path, table(w=np.arange(ROWS) % 3))
+    found = survey.survey(source, division := survey.HashedSplits(source.rows, 3, 0.1), ["place"], weights="w")
+    schema = learn_schema(found.sample, ["place"], [], "t")
+    stream = shuffle.ShuffledRows(source, schema, division, found.kept, 3, weights="w", weight=found.weight)
+    x, context, weights = zip(*stream.read(0, 700), strict=True)
+    assert set(context) == {None}
+    assert torch.allclose(torch.cat(weights), torch.cat(x)[:, 0].floor() % 3 / stream.mean)
+    assert torch.cat([part[2] for part in stream.read(1, 0)]).mean() == pytest.approx(1.0)
+    for wrong, message in ((-1.0, "row 8: -1 is negative"), (None, "row 8: a missing value")):
+        weights = [1.0] * 7 + [wrong] + [1.0] * (ROWS - 8)
+        with pytest.raises(InputError, match=message):
+            survey.survey(write(tmp_path, table(w=weights)), division, ["place"], weights="w")
+
+
 @pytest.mark.parametrize("start", [1, 120, 499, 500, 1234, 2390])
 def test_an_epoch_can_be_entered_anywhere(tmp_path, start):
     _, _, stream = surveyed(write(tmp_path, table()))

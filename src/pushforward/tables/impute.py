@@ -34,7 +34,9 @@ def impute(model: FittedTable, frame: pl.DataFrame, draws: int, seed: int, sourc
     written = schema.decode(filled.flatten(0, 1))
     before = pl.concat([frame] * draws) if draws > 1 else frame
     holes = {column.name: rows.x[:, j].isnan().repeat(draws).numpy() for j, column in enumerate(schema.columns)}
-    holes |= {name: missing(before[name]) for name in schema.follow_names if name in before.columns}
+    for name in [*schema.names, *schema.follow_names]:  # some holes were completed from sums
+        if name in before.columns:
+            holes[name] = holes.get(name, False) | missing(before[name])
     columns = []
     for name, hole in holes.items():
         if name in written.columns and name not in before.columns:

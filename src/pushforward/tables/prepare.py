@@ -17,7 +17,7 @@ from .formats.table import Table
 from .options import TableOptions
 from .rows import divide, refuse_few_rows
 from .schema.decide import learn_schema
-from .schema.numbers import refuse_gaps, refuse_text, require_columns, to_numbers, usable_rows
+from .schema.numbers import refuse_gaps, refuse_text, require_columns, row_weights, usable_rows
 from .schema.reading import is_text
 from .schema.schema import Schema
 from .stream.shuffle import ShuffledRows
@@ -135,14 +135,11 @@ def weights_of(frame: pl.DataFrame, name: str | None, source: str) -> Tensor | N
     """How much each row counts; None where no column says it.
 
     Raises:
-        InputError: a weight is negative, or all are 0.
+        InputError: a weight is missing or negative, or all are 0.
     """
     if name is None:
         return None
-    weights = to_numbers(frame, [name])[:, 0]
-    bad = np.flatnonzero(weights < 0)
-    if len(bad):
-        raise InputError(f"{source}: column {name!r}: {weights[bad[0]]:g} is negative, and weights are not")
+    weights = row_weights(frame, name, source)
     if not weights.any():
         raise InputError(f"{source}: column {name!r}: all weights are 0, so no row counts")
     return torch.from_numpy(weights)

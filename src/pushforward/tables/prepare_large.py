@@ -10,7 +10,7 @@ from ..models.train import Rows
 from .errors import InputError
 from .formats.parquet import ParquetRows
 from .options import TableOptions
-from .prepare import TableSplits, learn, refuse_stray
+from .prepare import TableSplits, learn, refuse_stray, weights_of
 from .rows import MOST_HELD_OUT, refuse_few_rows
 from .stream.shuffle import ShuffledRows
 from .stream.survey import HashedSplits, survey
@@ -27,19 +27,21 @@ def prepare_large(
         InputError: the table cannot be fitted as it is; says why and how to mend it.
     """
     name = str(source.path)
-    if options.weights is not None:
-        raise InputError(f"{name}: is read in pieces, whose rows all count alike; leave out --weights")
     refuse_stray(options, head, name)
     wanted = [*options.columns, *options.given]
     splits = HashedSplits(source.rows, options.training.seed, min(options.validation, MOST_HELD_OUT / source.rows))
-    found = survey(source, splits, wanted, options.drop_missing, options.strict)
+    found = survey(source, splits, wanted, options.drop_missing, options.strict, options.weights)
     if found.unusable:
         console.note(f"{name}: {found.unusable:,} rows with missing or infinite values are left out")
     refuse_few_rows(source.rows - found.unusable, name)
     everything = pl.concat([found.sample, found.val, found.test, found.witnesses], how="vertical_relaxed")
     schema = learn(everything, options, name, console, asked)
-    sample, val, test = (Rows(*schema.encode(frame, name)) for frame in (found.sample, found.val, found.test))
-    stream = ShuffledRows(source, schema, splits, found.kept, options.training.seed, options.drop_missing)
+    sample, val, test = (
+        Rows(*schema.encode(frame, name), weights_of(frame, options.weights, name))
+        for frame in (found.sample, found.val, found.test)
+    )
+    seed, weights = options.training.seed, options.weights
+    stream = ShuffledRows(source, schema, splits, found.kept, seed, options.drop_missing, weights, found.weight)
     if not (len(val) and len(test) and len(sample)):
         raise InputError(f"{name}: has too few rows to be read in pieces")
     return TableSplits(schema, sample, val, test, None, np.asarray(found.test_numbers), stream)

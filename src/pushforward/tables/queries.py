@@ -82,7 +82,12 @@ def encode_partly(model: FittedTable, frame: pl.DataFrame, source: str, first: i
         guide_of(model, f"needs the column {absent[0]!r}, which {source} lacks")
         frame = frame.with_columns(pl.lit(None).alias(name) for name in absent)
     x, context = schema.encode(frame, source, first)
-    return Rows(x.masked_fill(mask_of(schema, absent), torch.nan), context)
+    gone = torch.stack([_gone(column, x[:, j]) for j, column in enumerate(schema.columns)], 1)  # not what sums told
+    return Rows(x.masked_fill(mask_of(schema, absent) & gone, torch.nan), context)
+
+
+def _gone(column: Column, x: Tensor) -> Tensor:
+    return x == 1 if column.of else torch.from_numpy(column.missing(x.numpy()))
 
 
 def unknown(schema: Schema, x: Tensor) -> Tensor:

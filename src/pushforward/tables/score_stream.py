@@ -50,7 +50,8 @@ def run(
     """
     check_large_output(output, source)
     keep = asked["keep"]
-    columns = list(dict.fromkeys([*model.schema.names, *model.schema.given_names, *keep]))
+    follow = [name for name in model.schema.follow_names if name in source.columns]
+    columns = list(dict.fromkeys([*model.schema.names, *follow, *model.schema.given_names, *keep]))
     first = next(source.read(0, 1, columns))
     model.schema.check(first.frame, first.source)
     require_columns(first.frame, keep, first.source, "--keep")

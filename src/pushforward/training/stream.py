@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
 
 from ..distributions.base import Density
 from .batches import Rows
@@ -23,8 +22,9 @@ class Stream(Protocol):
 
     rows: int
 
-    def read(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """The rows of an epoch in its order, from row ``start`` on, some at a time, and their context or None.
+    def read(self, epoch: int, start: int) -> Iterator[tuple[Any, ...]]:
+        """The rows of an epoch in its order, from row ``start`` on, some at a time, and their context or None; where
+        they do not count alike, as a third what each weighs, in units of the mean.
 
         The order depends on the epoch alone, so that a resumed run sees the rows that it would have seen.
         """
@@ -58,10 +58,10 @@ class StreamBatches:
         self.held_out = [] if held_out is None else held_out.chunks(batch_size)
         self.held_out_size = 0 if held_out is None else len(held_out)
         self._next = -1
-        self._pieces: Iterator[tuple[Tensor, Tensor | None]] = iter(())
+        self._pieces: Iterator[tuple[Any, ...]] = iter(())
         self._piece, self._used = Rows(torch.empty(0)), 0
 
-    def batch(self, step: int) -> tuple[Tensor, ...]:
+    def batch(self, step: int) -> tuple[Any, ...]:
         """The inputs of the objective in a step, on this process."""
         epoch, place = divmod(step, self.steps_per_epoch)
         if step != self._next or place == 0:
@@ -70,18 +70,18 @@ class StreamBatches:
         self._next = step + 1
         joint = self._take(self.size)
         count = self.world.count
-        return tuple(part[self.world.rank :: count][: self.size // count] for part in joint)
+        return tuple(None if part is None else part[self.world.rank :: count][: self.size // count] for part in joint)
 
-    def _take(self, rows: int) -> list[Tensor]:
+    def _take(self, rows: int) -> list[Any]:
         """The next rows of the stream."""
-        parts: list[tuple[Tensor, ...]] = []
+        parts: list[tuple[Any, ...]] = []
         while rows:
             if self._used == len(self._piece):
                 self._piece, self._used = Rows(*next(self._pieces)).to_flow(self.flow), 0
             end = min(self._used + rows, len(self._piece))
             parts.append(self._piece.slice(self._used, end))
             rows, self._used = rows - (end - self._used), end
-        return [torch.cat(part) if len(part) > 1 else part[0] for part in zip(*parts, strict=True)]
+        return [part[0] if len(part) == 1 or part[0] is None else torch.cat(part) for part in zip(*parts, strict=True)]
 
     def identity(self) -> dict[str, int]:
         """What a state of training has to agree with to be continued on these rows."""

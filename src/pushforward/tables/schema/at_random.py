@@ -33,7 +33,7 @@ def random_holes(columns: Sequence[Column], values: Mapping[str, np.ndarray]) ->
         columns: The modelled columns.
         values: What each holds, encoded.
     """
-    missing = {c.name: _missing(c, values[c.name]) for c in columns if c.holes}
+    missing = {c.name: c.missing(values[c.name]) for c in columns if c.holes}
     seen = {c.name: _codes(c, values[c.name]) for c in columns}
     pairs = [(name, other) for name, other in product(missing, seen) if name != other]
     level = LEVEL / max(2 * len(pairs), 1)
@@ -46,13 +46,9 @@ def random_holes(columns: Sequence[Column], values: Mapping[str, np.ndarray]) ->
     return set(missing) - tied
 
 
-def _missing(column: Column, values: np.ndarray) -> np.ndarray:
-    return np.isnan(values) if not column.categories else values == len(column.categories)
-
-
 def _codes(column: Column, values: np.ndarray) -> np.ndarray:
     """Categories, or numbers by the fifth of the rows that they are in; -1 where there is none."""
-    there = ~_missing(column, values)
+    there = ~column.missing(values)
     if column.categories:
         return np.where(there, values, -1).astype(np.int64)
     edges = np.unique(np.quantile(values[there], np.linspace(0, 1, BINS + 1)[1:-1]))

@@ -121,6 +121,10 @@ class Column:
         values = as_numbers(column, self.dtype, self.form)
         return values if self.period is None else np.where(values == self.period[1], self.period[0], values)
 
+    def missing(self, values: np.ndarray) -> np.ndarray:
+        """Which encoded values are missing."""
+        return np.isnan(values) | (values >= len(self.categories) if self.categories else False)
+
     def outside(self, values: np.ndarray) -> np.ndarray:
         """Which rows' values lie outside a period."""
         low, high = self.period or (-np.inf, np.inf)

@@ -18,7 +18,7 @@ from .columns import Column, ContextColumn
 from .infer import FEW, LARGEST, Bounds, few_values, learn_column
 from .numbers import missing, refuse_gaps, spoilt
 from .reading import MOMENTS, as_numbers, is_text, moment_form, stored_type
-from .relations import Relation, find_relations
+from .relations import Relation, complete, find_relations
 from .schema import Schema
 
 MOST_UNIQUE = 0.5  # share of distinct values among the rows that makes text a name
@@ -101,6 +101,8 @@ def learn_schema(
             f" follows from others ({relation}), so together they have no density; leave one out with --columns",
         )
     relations += follow
+    values = complete(values, columns, follow, frame)
+    columns = [replace(c, holes=float(c.missing(values[c.name]).mean())) if c.holes else c for c in columns]
     at_random = random_holes(columns, values)
     columns = [replace(c, at_random=c.name in at_random) for c in columns]
     for name in sorted(at_random):

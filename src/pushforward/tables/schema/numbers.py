@@ -66,6 +66,21 @@ def missing(column: pl.Series) -> np.ndarray:
     return ~(there & column.is_finite().fill_null(False) if column.dtype.is_float() else there).to_numpy()
 
 
+def row_weights(frame: pl.DataFrame, name: str, source: str, first: int = 0) -> np.ndarray:
+    """How much each row counts, in float64.
+
+    Raises:
+        InputError: a weight is missing or negative; names the first such row.
+    """
+    refuse_gaps(frame, [name], source, first)
+    weights = as_numbers(frame[name])
+    bad = np.flatnonzero(weights < 0)
+    if len(bad):
+        where = f"{source}: column {name!r}, row {first + bad[0] + 1}"
+        raise InputError(f"{where}: {weights[bad[0]]:g} is negative, and weights are not")
+    return weights
+
+
 def usable_rows(frame: pl.DataFrame, names: Sequence[str]) -> np.ndarray:
     """Which rows have a value in every named column."""
     return ~np.any([np.zeros(frame.height, bool), *(missing(frame[name]) for name in names)], axis=0)

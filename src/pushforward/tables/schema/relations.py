@@ -1,7 +1,7 @@
 """Columns that have no density because they follow from others: constants, sums, copies in other units, implied names.
 
 Such a column is no part of the flow. It is computed again where rows are sampled, and a row that breaks it has
-density 0.
+density 0. Where a sum has one hole, in it or in what it is made of, the hole is completed from the rest.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from .columns import Column
 
 CLOSE = 1e-9  # of a column's spread: what rounding in float64 explains
 MOST_INPUTS = 30  # columns that a sum is made of
+FEWEST = 50  # rows without holes that a sum is found in, where others have some
 FIRST = 2000  # rows that refute most relations
 EVIDENCE = 100.0  # nats by which rows must speak for an implied category
 
@@ -51,10 +52,32 @@ class Relation:
         total = self.offset + np.stack(inputs, 1) @ np.array(self.weights)
         return self.column.read(pl.Series(total.round(9))) if self.column.categories else self.column.snap(total)
 
+    def rest(
+        self, found: np.ndarray, values: Mapping[str, np.ndarray], columns: Mapping[str, Column]
+    ) -> dict[str, np.ndarray]:
+        """What a sum leaves for each of its inputs, encoded, in rows that miss this one alone; NaN in others.
+
+        Args:
+            found: The encoded column that follows.
+            values: The encoded columns.
+            columns: What they are.
+        """
+        amounts = np.stack([columns[name].amounts(values[name]) for name in self.inputs], 1)
+        holes, weights = np.isnan(amounts), np.array(self.weights)
+        left = self.column.amounts(found) - self.offset - np.nan_to_num(amounts) @ weights
+        alone = holes & (holes.sum(1, keepdims=True) == 1)
+        return {
+            name: np.where(alone[:, i], _encoded(columns[name], left / weights[i]), np.nan)
+            for i, name in enumerate(self.inputs)
+            if alone[:, i].any()
+        }
+
     def broken(self, found: np.ndarray, computed: np.ndarray) -> np.ndarray:
         """Which rows hold something else than what follows; none where a value is missing."""
         spread = max(self.column.maximum - self.column.minimum, abs(self.column.maximum), 1e-300)
         there = ~np.isnan(found) & ~np.isnan(computed)
+        if self.weights and self.column.categories:  # a missing value is the code after the last
+            there &= np.maximum(found, computed) < len(self.column.categories)
         return there & (np.abs(found - computed) > (CLOSE * spread if not self.column.categories else 0.5))
 
     def __str__(self) -> str:
@@ -67,6 +90,36 @@ class Relation:
                  for w, x in zip(self.weights, self.inputs, strict=True)]  # fmt: skip
         offset = f" {self.offset:+.6g}" if self.offset else ""
         return f"{name} is {' '.join(terms).removeprefix('+ ').removeprefix('+')}{offset}"
+
+
+def complete(
+    values: dict[str, np.ndarray], columns: Sequence[Column], relations: Sequence[Relation], frame: pl.DataFrame
+) -> dict[str, np.ndarray]:
+    """The encoded columns, with what sums of the table say of values that are missing.
+
+    Args:
+        values: The encoded columns by name.
+        columns: What they are.
+        relations: What follows from them.
+        frame: The rows, some of which may hold what follows.
+    """
+    known, values = {column.name: column for column in columns}, dict(values)
+    for relation in relations:
+        if relation.weights and relation.column.name in frame.columns:
+            found = relation.column.read(frame[relation.column.name])
+            for name, rest in relation.rest(found, values, known).items():
+                values[name] = np.where(np.isnan(rest), values[name], rest)
+    return values
+
+
+def _encoded(column: Column, amounts: np.ndarray) -> np.ndarray:
+    """Numbers as the column has them; NaN for those that it cannot hold."""
+    if column.categories:
+        codes = column.read(pl.Series(amounts.round(9)).fill_nan(None))
+        return np.where((codes < 0) | column.missing(codes), np.nan, codes)
+    low, high = column.bounds or (-np.inf, np.inf)
+    inside = (amounts > low) & (amounts < (np.inf if high is None else high)) & (column.period is None)
+    return np.where(inside, column.snap(amounts), np.nan)
 
 
 def find_relations(columns: Sequence[Column], values: Mapping[str, np.ndarray]) -> tuple[list[Column], list[Relation]]:
@@ -123,16 +176,18 @@ def _implication(given: np.ndarray, then: np.ndarray, classes: int) -> tuple[flo
 def _sums(
     columns: list[Column], values: Mapping[str, np.ndarray], inputs: Collection[str]
 ) -> tuple[list[Column], list[Relation]]:
-    """Columns of numbers that are sums of multiples of those before them, in every row."""
+    """Columns of numbers that are sums of multiples of those before them, in every row that misses none of them."""
     kept, relations = [], []
     amounts: list[tuple[Column, np.ndarray]] = []
     for column in columns:
-        if column.holes or (column.categories and column.kind != "values"):
+        if column.categories and column.kind != "values":
             kept.append(column)
             continue
-        x = column.amounts(values[column.name])
-        basis = [other for other, _ in amounts]
-        found = None if column.name in inputs or not basis else _sum(column, x, basis, [x for _, x in amounts], values)
+        x, found = column.amounts(values[column.name]), None
+        whole = [(other, y) for other, y in amounts if not other.holes]
+        for some in (amounts, whole) if len(whole) < len(amounts) else (amounts,):
+            if some and found is None and column.name not in inputs:
+                found = _sum(column, x, [other for other, _ in some], [y for _, y in some], values)
         if found is None:
             kept.append(column)
             amounts.append((column, x))
@@ -149,6 +204,10 @@ def _sum(
     values: Mapping[str, np.ndarray],
 ) -> Relation | None:
     """The column as a sum of multiples of others, where that holds in every row."""
+    there = ~np.isnan(np.stack([x, *amounts])).any(0)
+    x, amounts = x[there], [values[there] for values in amounts]
+    if not there.all() and (len(x) <= max(2 * len(basis), FEWEST) or not x.std() > 0):
+        return None
     slack = 0.51 * column.step / x.std()  # rounded after adding
     slack = 1e-6 + (slack if slack < 0.05 else 0.0)
     for rows in (slice(0, FIRST), slice(None)):  # most columns are no sums in a few rows
@@ -168,7 +227,7 @@ def _sum(
         short = np.array([float(f"{w:.{digits}g}") for w in chosen])
         offset = float(f"{np.median(x - design[:, order] @ short):.{max(digits, 6)}g}")
         relation = Relation(column, names, tuple(short.tolist()), offset)
-        total = relation.computed(values, known, len(x))
+        total = relation.computed(values, known, len(there))
         if not relation.broken(values[column.name], total).any():
             return relation
     return None

@@ -15,7 +15,7 @@ from torch import Tensor
 from .categories import given_features
 from .columns import Column, ContextColumn, refuse_outside
 from .numbers import missing, refuse_text, require_columns, usable_rows
-from .relations import Relation
+from .relations import Relation, complete
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,12 @@ class Schema:
         places = {column.name: j for j, column in enumerate(self.columns)}
         return {places[column.of]: j for j, column in enumerate(self.columns) if column.of}
 
+    @property
+    def flags_at_random(self) -> list[int]:
+        """Which of the columns tell that a number is missing where that tells nothing else."""
+        at_random = {column.name for column in self.columns if column.at_random}
+        return [j for j, column in enumerate(self.columns) if column.of in at_random]
+
     def log_of_holes(self, x: Tensor) -> Tensor | float:
         """The log-probability of which values are missing, over the columns whose values are so at random; in nats."""
         total: Tensor | float = 0.0
@@ -170,6 +176,7 @@ class Schema:
         for column in self.fields:
             if column.period is not None:
                 refuse_outside(column, values[column.name], source, first + np.arange(len(frame)))
+        values = complete(values, self.fields, self.relations, frame)
         columns = [np.isnan(values[c.of]).astype(np.float64) if c.of else values[c.name] for c in self.columns]
         return torch.from_numpy(np.column_stack(columns)), self.context(frame, source, first)
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..formats.parquet import ParquetRows
+from ..schema.numbers import row_weights
 from ..schema.schema import Schema
 from .survey import CHUNK, HashedSplits
 
@@ -36,6 +37,8 @@ class ShuffledRows:
         kept: For every chunk of every row group, how many rows there are to train on.
         seed: Of the order.
         complete: Whether rows with missing values are left out.
+        weights: The column that says how much each row counts; None where all count alike.
+        weight: Of all training rows together: weights are given in units of their mean.
     """
 
     def __init__(
@@ -46,14 +49,18 @@ class ShuffledRows:
         kept: list[np.ndarray],
         seed: int,
         complete: bool = False,
+        weights: str | None = None,
+        weight: float = 0.0,
     ) -> None:
         self.source, self.schema, self.splits, self.kept, self.seed = source, schema, splits, kept, seed
-        self.complete = complete
+        self.complete, self.weights = complete, weights
         self.rows = int(sum(int(counts.sum()) for counts in kept))
+        self.mean = weight / max(self.rows, 1)
         self.buffer = max(BUFFER_CELLS // (len(schema.columns) + schema.context_features), CHUNK)
 
-    def read(self, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """The rows of an epoch in its order, from row ``start`` on, some at a time: x in float64, and the context."""
+    def read(self, epoch: int, start: int) -> Iterator[tuple[Tensor | None, ...]]:
+        """The rows of an epoch in its order, from row ``start`` on, some at a time: x in float64, the context, and the
+        weights where there are some."""
         lanes: dict[int, tuple[int, Iterator[Any]]] = {}
         for number, chunks in enumerate(self._buffers(epoch)):
             rows = sum(int(self.kept[group][chunk]) for group, chunk in chunks)
@@ -61,17 +68,17 @@ class ShuffledRows:
                 start -= rows
                 continue
             parts = [self._chunk(lanes, group, chunk) for group, chunk in chunks]
-            x = torch.cat([x for x, _ in parts])
-            context = torch.cat([c for _, c in parts if c is not None]) if self.schema.given else None
+            whole = [None if part[0] is None else torch.cat(part) for part in zip(*parts, strict=True)]
             del parts
             order = torch.from_numpy(np.random.default_rng((self.seed % 2**64, epoch, number, 1)).permutation(rows))
             for index in order[start:].split(EMITTED):
-                yield x[index], None if context is None else context[index]
+                yield tuple(None if part is None else part[index] for part in whole)
             start = 0
 
     def identity(self) -> int:
         """A number that tells these rows in this order from others."""
-        text = json.dumps([self.source.sizes, self.schema.to_json(), self.rows, self.buffer, LANES, CHUNK])
+        weights = [] if self.weights is None else [self.weights]
+        text = json.dumps([self.source.sizes, self.schema.to_json(), self.rows, self.buffer, LANES, CHUNK, *weights])
         return zlib.crc32(text.encode())
 
     def _buffers(self, epoch: int) -> Iterator[list[tuple[int, int]]]:
@@ -102,11 +109,11 @@ class ShuffledRows:
                 else:
                     yield step
 
-    def _chunk(
-        self, lanes: dict[int, tuple[int, Iterator[Any]]], group: int, chunk: int
-    ) -> tuple[Tensor, Tensor | None]:
+    def _chunk(self, lanes: dict[int, tuple[int, Iterator[Any]]], group: int, chunk: int) -> tuple[Any, ...]:
         """The encoded training rows of a chunk, from the reading of its row group that is under way, or a new one."""
-        rows, names = self.source.groups[group].rows, [*self.schema.names, *self.schema.given_names]
+        schema = self.schema
+        rows, names = self.source.groups[group].rows, [*schema.names, *schema.follow_names, *schema.given_names]
+        names += [] if self.weights is None else [self.weights]
         place, pieces = lanes.pop(group, (-1, iter(())))
         if place != chunk:
             pieces = self.source.read_group(group, chunk * CHUNK, rows, names, size=CHUNK)
@@ -118,7 +125,10 @@ class ShuffledRows:
         chosen = frame.filter((parts > 1) & (self.schema.usable(frame) if self.complete else True))
         if len(chosen) != self.kept[group][chunk]:
             raise InputError(f"{piece.source}: was changed while it was read")
-        return self.schema.encode(chosen, piece.source, piece.first) if len(chosen) else self._nothing()
+        encoded = schema.encode(chosen, piece.source, piece.first) if len(chosen) else self._nothing()
+        if self.weights is None:
+            return encoded
+        return *encoded, torch.from_numpy(row_weights(chosen, self.weights, piece.source, piece.first) / self.mean)
 
     def _nothing(self) -> tuple[Tensor, Tensor | None]:
         context = torch.zeros(0, self.schema.context_features) if self.schema.given else None

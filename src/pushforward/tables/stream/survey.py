@@ -19,7 +19,7 @@ from ...numerics.hashed import splitmix64
 from ..errors import InputError
 from ..formats.parquet import ParquetRows, Piece
 from ..schema.categories import MAX_CATEGORIES
-from ..schema.numbers import missing, refuse_gaps, refuse_text, require_columns, usable_rows
+from ..schema.numbers import missing, refuse_gaps, refuse_text, require_columns, row_weights, usable_rows
 from ..schema.reading import HOLDS_TEXT, as_numbers, is_text
 
 CHUNK = 16_384  # rows that are shuffled as one
@@ -61,6 +61,7 @@ class Survey:
         test_numbers: Their numbers, from 0.
         kept: For every chunk of every row group, how many rows there are to train on.
         unusable: Rows with missing or infinite values.
+        weight: Of all training rows together; their number where all count alike.
     """
 
     sample: pl.DataFrame = field(default_factory=pl.DataFrame)
@@ -70,10 +71,16 @@ class Survey:
     test_numbers: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     kept: list[np.ndarray] = field(default_factory=list)
     unusable: int = 0
+    weight: float = 0.0
 
 
 def survey(
-    source: ParquetRows, splits: HashedSplits, names: Sequence[str], drop_missing: bool = False, strict: bool = False
+    source: ParquetRows,
+    splits: HashedSplits,
+    names: Sequence[str],
+    drop_missing: bool = False,
+    strict: bool = False,
+    weights: str | None = None,
 ) -> Survey:
     """Reads every row once.
 
@@ -83,24 +90,31 @@ def survey(
         names: The columns that are used.
         drop_missing: Whether rows with missing values are left out.
         strict: Whether they are refused.
+        weights: The column that says how much each row counts; None where all count alike.
 
     Raises:
-        InputError: a column is missing in a file or holds something else there; a value is missing.
+        InputError: a column is missing in a file or holds something else there; a value is missing; a weight is
+            missing or negative.
     """
     found, witnesses = Survey(), _Witnesses()
     taken: list[list[pl.DataFrame]] = [[], [], []]
     test_numbers, kinds = [], dict[str, bool]()
+    read = [*names, *([] if weights is None else [weights])]
     for place, group in enumerate(source.groups):
         kept = np.zeros(-(-group.rows // CHUNK), dtype=np.int64)
         row = 0
-        for piece in source.read_group(place, 0, group.rows, names):
-            frame = _checked(piece, names, kinds)
-            usable = usable_rows(frame, names) if drop_missing else np.ones(frame.height, bool)
+        for piece in source.read_group(place, 0, group.rows, read):
+            frame = _checked(piece, read, kinds)
+            usable = usable_rows(frame, read) if drop_missing else np.ones(frame.height, bool)
             if strict and not drop_missing:
                 refuse_gaps(frame, names, piece.source, piece.first)
             parts = splits.parts(source.starts[place] + row, frame.height)
+            trained = usable & (parts > 1)
+            found.weight += float(
+                trained.sum() if weights is None else _weighed(piece, frame, usable, trained, weights)
+            )
             found.unusable += int((~usable).sum())
-            kept += np.bincount((row + np.flatnonzero(usable & (parts > 1))) // CHUNK, minlength=len(kept))
+            kept += np.bincount((row + np.flatnonzero(trained)) // CHUNK, minlength=len(kept))
             for part in range(3):
                 taken[part].append(frame.filter(usable & (parts == part)))
             test_numbers.append(source.starts[place] + row + np.flatnonzero(usable & (parts == 0)))
@@ -110,6 +124,11 @@ def survey(
     found.test, found.val, found.sample = (pl.concat(frames, how="vertical_relaxed") for frames in taken)
     found.witnesses, found.test_numbers = witnesses.frame(), np.concatenate(test_numbers)
     return found
+
+
+def _weighed(piece: Piece, frame: pl.DataFrame, usable: np.ndarray, trained: np.ndarray, name: str) -> float:
+    """What the training rows of a piece weigh."""
+    return row_weights(frame.filter(usable), name, piece.source, piece.first)[trained[usable]].sum()
 
 
 def _checked(piece: Piece, names: Sequence[str], kinds: dict[str, bool]) -> pl.DataFrame:
