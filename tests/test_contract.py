@@ -180,6 +180,7 @@ TRANSFORMS: dict[str, Entry] = {
     "Columns": Entry(lambda m, c: T.Columns([T.Asinh(0) if j % 2 else T.Softplus(0) for j in range(m)]), "diagonal"),
     "Standardize": Entry(lambda m, c: T.Standardize(normal(m), normal(m, seed=1).exp()), "diagonal"),
     "Whiten": Entry(lambda m, c: T.Whiten(normal(m), normal(m, m).tril() + 3 * torch.eye(m).to(DEVICE)), "triangular"),
+    "Histogram": Entry(lambda m, c: T.Columns([T.Histogram([-1, 0, 0.5, 2], [0.1, 0.2, 0.7, 0.9])] * m), "diagonal"),
     "Marginals": Entry(lambda m, c: fitted_marginals(m), "diagonal"),
     "ActNorm": Entry(lambda m, c: T.ActNorm(m), "diagonal"),
     "HeavyTails": Entry(lambda m, c: T.HeavyTails(m), "diagonal"),

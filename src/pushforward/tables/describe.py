@@ -77,6 +77,8 @@ def first_transform(column: Column) -> str:
         return f"logit from {column.loc:.4g} to {column.loc + column.scale:.4g}"
     if column.first == "log":
         return "log" if column.loc == 0 else f"log(x {-column.loc:+.4g})"
+    if column.first == "histogram":
+        return "normal by the shares of its values"
     if column.first == "softplus":
         return f"inverse softplus above {column.loc:.4g}"
     return f"arsinh((x {-column.loc:+.4g}) / {column.scale:.4g})" if column.first == "asinh" else "-"

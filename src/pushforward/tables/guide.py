@@ -203,7 +203,7 @@ def measure_guide(guided: Guided, schema: Schema, rows: Rows, seed: int) -> dict
 
 def spread_of(cells: Cells) -> Any:
     """How :class:`Guided` spreads rows over their cells; None where there are none."""
-    if not bool((cells.width > 0).any()) and not len(cells.atoms):
+    if not bool((cells.width > 0).any()) and not cells.inflated:
         return None
     return lambda x, u: spread_seen(cells, x, u)
 

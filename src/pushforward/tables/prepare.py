@@ -17,6 +17,7 @@ from .formats.table import Table
 from .options import TableOptions
 from .rows import divide, refuse_few_rows
 from .schema.decide import learn_schema
+from .schema.histogram import with_histograms
 from .schema.numbers import refuse_gaps, refuse_text, require_columns, row_weights, usable_rows
 from .schema.reading import is_text
 from .schema.schema import Schema
@@ -101,6 +102,7 @@ def prepare(
     refuse_gaps(table.frame, weights, source)
     refuse_few_rows(table.frame.height, source)
     # supports, grids and categories from all rows, so that every row can be encoded; all else from the training rows
+    fresh = schema is None
     everything = pl.concat(table.splits.values()) if table.splits else table.frame
     if schema is None:
         schema = learn(everything, options, source, console, asked)
@@ -108,6 +110,8 @@ def prepare(
     train_rows, val_rows, test_rows = (
         Rows(*schema.encode(frame, source), weights_of(frame, options.weights, source)) for frame in (train, val, test)
     )
+    if fresh:
+        schema = with_histograms(schema, train_rows.x, train_rows.weights)
     whole = None if table.splits else Rows(*schema.encode(table.frame, source))
     return TableSplits(schema, train_rows, val_rows, test_rows, whole, np.flatnonzero(usable))
 

@@ -12,6 +12,7 @@ from .formats.parquet import ParquetRows
 from .options import TableOptions
 from .prepare import TableSplits, learn, refuse_stray, weights_of
 from .rows import MOST_HELD_OUT, refuse_few_rows
+from .schema.histogram import with_histograms
 from .stream.shuffle import ShuffledRows
 from .stream.survey import HashedSplits, survey
 
@@ -40,6 +41,7 @@ def prepare_large(
         Rows(*schema.encode(frame, name), weights_of(frame, options.weights, name))
         for frame in (found.sample, found.val, found.test)
     )
+    schema = with_histograms(schema, sample.x, sample.weights)
     seed, weights = options.training.seed, options.weights
     stream = ShuffledRows(source, schema, splits, found.kept, seed, options.drop_missing, weights, found.weight)
     if not (len(val) and len(test) and len(sample)):

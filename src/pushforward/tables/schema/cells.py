@@ -87,17 +87,15 @@ class Cells(nn.Module):
 
     low: Tensor
     width: Tensor
-    atoms: Tensor
 
     def __init__(self, schema: Schema, fill: Fill | None = None) -> None:
         super().__init__()
         columns = schema.columns
-        most = max((len(c.atoms) for c in columns), default=0)
-        atoms = [[*c.atoms, *[(math.nan, 0.0, 0.0)] * (most - len(c.atoms))] for c in columns]
         self.register_buffer("low", torch.tensor([-0.5 * c.step for c in columns], dtype=torch.float64))
         self.register_buffer("width", torch.tensor([c.step for c in columns], dtype=torch.float64))
-        table = torch.tensor(atoms, dtype=torch.float64).view(len(columns), most, 3)
-        self.register_buffer("atoms", table.permute(1, 2, 0).contiguous())  # (atoms of a column, 3, columns)
+        self.inflated = [j for j, column in enumerate(columns) if column.atoms]
+        for j in self.inflated:  # value, low and width of each, (3, atoms)
+            self.register_buffer(f"atoms_{j}", torch.tensor(sorted(columns[j].atoms), dtype=torch.float64).t())
         self.fill, self.may_miss = fill or MarginalFill(schema), schema.has_holes
 
     def forward(self, x: Tensor, u: Tensor) -> Tensor:
@@ -112,9 +110,14 @@ class Cells(nn.Module):
             holes: Whether some may be missing; by default, whether training rows of the schema miss some.
         """
         low, width = self.low, self.width
-        for value, atom_low, atom_width in self.atoms:
-            at_atom = x.eq(value.to(x.dtype))
-            low, width = torch.where(at_atom, atom_low, low), torch.where(at_atom, atom_width, width)
+        if self.inflated:
+            low, width = low.expand(x.shape).clone(), width.expand(x.shape).clone()
+        for j in self.inflated:
+            value, atom_low, atom_width = getattr(self, f"atoms_{j}")
+            cell = x[..., j].contiguous()
+            place = torch.searchsorted(value.to(x.dtype).contiguous(), cell).clamp_max(len(value) - 1)
+            at_atom = cell == value[place].to(x.dtype)
+            low[..., j], width[..., j] = atom_low[place] * at_atom, atom_width[place] * at_atom
         spread = x + low.to(x.dtype) + width.to(x.dtype) * u
         return self.fill(spread, u) if (self.may_miss if holes is None else holes) else (spread, 0.0)
 

@@ -26,8 +26,9 @@ class Column:
         atoms: For ``inflated``, (value, low, width) of each: rows that hold the value are spread over value + low +
             [0, width).
         bounds: The open interval that the values lie in, where one was stated or found; None for no upper end.
-        first: The column's first transform: ``none``, ``log``, ``asinh``, ``softplus`` or ``logit``.
-        loc, scale: The first transform sees (x - loc) / scale.
+        first: The column's first transform: ``none``, ``log``, ``asinh``, ``softplus``, ``logit`` or ``histogram``.
+        loc, scale: The first transform sees (x - loc) / scale; of a histogram, scale is that of its tails.
+        knots: Of a histogram, its edges, each with the share of the rows below.
         minimum, maximum: Of the training rows.
         quantiles: Of the training rows, evenly spaced in probability.
         integer: Whether every value is a whole number, so that samples are written as whole numbers.
@@ -71,6 +72,7 @@ class Column:
     at_random: bool = False
     stored: tuple[str, ...] = ()
     period: tuple[float, float] | None = None
+    knots: tuple[tuple[float, float], ...] = ()
 
     @property
     def classes(self) -> int:
@@ -88,6 +90,14 @@ class Column:
         return self.step > 0 or len(self.atoms) > 0
 
     @property
+    def tiled(self) -> bool:
+        """Whether the cells of its atoms leave no room between them: all values that can be are listed."""
+        if len(self.atoms) < 2:
+            return False
+        value, low, width = np.array(sorted(self.atoms)).T
+        return bool(np.allclose((value + low)[1:], (value + low + width)[:-1], rtol=0, atol=1e-6 * width.min()))
+
+    @property
     def window(self) -> tuple[float, float]:
         """One turn of a circular column that holds whole cells: the period, half a step earlier."""
         low, high = self.period or (0.0, 0.0)
@@ -97,8 +107,11 @@ class Column:
         """Puts samples back where data can be: on the grid, on the atom, inside the bounds or the period."""
         if self.step > 0:
             values = np.round(np.round((values - self.origin) / self.step) * self.step + self.origin, self.decimals)
-        for value, low, width in self.atoms:
-            values = np.where((values >= value + low) & (values < value + low + width), value, values)
+        if self.atoms:
+            value, low, width = np.array(sorted(self.atoms)).T
+            place = (np.searchsorted(value + low, values, side="right") - 1).clip(0)
+            inside = (values >= (value + low)[place]) & (values < (value + low + width)[place])
+            values = np.where(inside | (self.tiled & ~np.isnan(values)), value[place], values)
         if self.period is not None:
             low, high = self.period
             return np.where((values < low) | (values >= high), low + np.mod(values - low, high - low), values)

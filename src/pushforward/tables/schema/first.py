@@ -31,11 +31,11 @@ def choose_first(column: Column, x: np.ndarray) -> Column:
         if gain - alone < GAIN:
             return column
     elif column.bounds[1] is None:
-        loc = _outward(_lowest_edge(column, column.bounds[0]), -np.inf)
+        loc = _outward(lowest_edge(column, column.bounds[0]), -np.inf)
         _, best = max(_log(x, loc), _inverse_softplus(x, loc))
     else:
-        loc = _outward(_lowest_edge(column, column.bounds[0]), -np.inf)
-        best = ("logit", loc, _outward(_highest_edge(column, column.bounds[1]) - loc, np.inf))
+        loc = _outward(lowest_edge(column, column.bounds[0]), -np.inf)
+        best = ("logit", loc, _outward(highest_edge(column, column.bounds[1]) - loc, np.inf))
     first, loc, scale = best
     return dataclasses.replace(column, first=first, loc=float(loc), scale=float(scale))
 
@@ -63,7 +63,7 @@ def _inverse_softplus(x: np.ndarray, loc: float) -> Scored:
 
 def _logarithm(column: Column, x: np.ndarray) -> list[Scored]:
     """The logarithm, where it can start: at 0 for positive columns, one cell below 0 for columns that begin at 0."""
-    if _lowest_edge(column, column.minimum) > 0:
+    if lowest_edge(column, column.minimum) > 0:
         return [_log(x, 0.0)]
     if column.minimum < 0:
         return []
@@ -72,13 +72,13 @@ def _logarithm(column: Column, x: np.ndarray) -> list[Scored]:
     return [_log(x, low * 2) for value, low, _ in column.atoms if value == 0]
 
 
-def _lowest_edge(column: Column, low: float) -> float:
+def lowest_edge(column: Column, low: float) -> float:
     """The lower end of the cells of values down to ``low``."""
     low = min([low, *(value + below for value, below, _ in column.atoms if value <= max(low, column.minimum))])
     return low - 0.5 * column.step
 
 
-def _highest_edge(column: Column, high: float) -> float:
+def highest_edge(column: Column, high: float) -> float:
     ends = [value + below + width for value, below, width in column.atoms if value >= min(high, column.maximum)]
     high = max([high, *ends])
     return high + 0.5 * column.step

@@ -4,7 +4,8 @@ Each choice is made only where the data ask for it, and is written in the schema
 
 - *values*: few of them, each many times: they have a probability each, like categories;
 - *grid*: all values are whole multiples of a step, and most of them occur more than once;
-- *atoms*: values that make up a fiftieth of the rows each, in a column that has no grid ("zero-inflated");
+- *atoms*: values that make up a fiftieth of the rows each, in a column that has no grid ("zero-inflated"); or all
+  values, where there are up to some hundreds of them, ten times each;
 - *bounds*: stated by the user, or all values lie in (0, 1) and come near both ends, or none is negative;
 - *first transform*: see ``first.py``.
 """
@@ -25,6 +26,7 @@ QUANTILES = 33
 FILL = 17  # quantiles that missing values are drawn between
 LARGEST = 1e30  # flows compute in float32, whose numbers end at 3e38; squares of differences must fit in float64
 FEW, SOME = 12, 60  # distinct values that have a probability each: always, and where they lie on no scale
+TILES = 500  # distinct values on no scale, each many times, that are all the values there are
 FAR = 10.0  # standard deviations from 0 that make a bound there unnecessary
 
 Bounds = tuple[float, float | None]  # an open interval; None for no upper end
@@ -114,6 +116,8 @@ def _find_cells(column: Column, x: np.ndarray, float32: bool) -> Column:
     if step:
         kind = "integer" if column.integer else "rounded"
         return dataclasses.replace(column, kind=kind, step=step, origin=float(unique[0]), decimals=decimals)
+    if 10 * len(unique) <= len(x) and len(unique) <= TILES:
+        return dataclasses.replace(column, kind="inflated", atoms=_tiles(unique))
     often = np.flatnonzero((counts >= ATOM * len(x)) & (counts >= 5))
     if not len(often) or len(unique) < 3:
         return column
@@ -150,6 +154,13 @@ def _atom(unique: np.ndarray, place: int, spread: float) -> tuple[float, float, 
         return value, 0.0, 0.1 * spread
     width = min(0.02 * spread, float(np.diff(unique[place - 1 : place + 2]).min()))
     return value, -0.5 * width, width
+
+
+def _tiles(unique: np.ndarray) -> tuple[tuple[float, float, float], ...]:
+    """Cells of listed values that meet half-way between neighbours."""
+    half = 0.5 * np.diff(unique)
+    low, high = np.array([half[0], *half]), np.array([*half, half[-1]])
+    return tuple(zip(unique.tolist(), (-low).tolist(), (low + high).tolist(), strict=True))
 
 
 def _set_bounds(column: Column, x: np.ndarray, source: str, bounds: Bounds | None, rows: np.ndarray) -> Column:

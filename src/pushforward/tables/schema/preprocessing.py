@@ -15,6 +15,7 @@ from ...transforms.circle import Circle
 from ...transforms.compose import Compose
 from ...transforms.constrained import Blocks
 from ...transforms.elementwise import Asinh, Columns, Identity, InverseSoftplus, Log, Logit
+from ...transforms.histogram import Histogram
 from ...transforms.normalization import Standardize
 from ...transforms.precision import Precision
 from .columns import Column
@@ -69,6 +70,8 @@ def first_map(column: Column) -> Transform:
     """A column's own map, from its units to a scale that suits, of ``event_dim`` 0."""
     if column.first == "none":
         return Identity(event_dim=0)
+    if column.first == "histogram":
+        return Histogram([edge for edge, _ in column.knots], [share for _, share in column.knots], column.scale)
     f = _FIRST[column.first](event_dim=0)
     if column.loc == 0.0 and column.scale == 1.0:
         return f

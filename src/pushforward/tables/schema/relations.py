@@ -1,4 +1,5 @@
-"""Columns that have no density because they follow from others: constants, sums, copies in other units, implied names.
+"""Columns that have no density because they follow from others: constants, sums, copies in other units or on another
+scale, implied names.
 
 Such a column is no part of the flow. It is computed again where rows are sampled, and a row that breaks it has
 density 0. Where a sum has one hole, in it or in what it is made of, the hole is completed from the rest.
@@ -19,19 +20,21 @@ CLOSE = 1e-9  # of a column's spread: what rounding in float64 explains
 MOST_INPUTS = 30  # columns that a sum is made of
 FEWEST = 50  # rows without holes that a sum is found in, where others have some
 FIRST = 2000  # rows that refute most relations
-EVIDENCE = 100.0  # nats by which rows must speak for an implied category
+EVIDENCE = 100.0  # nats by which rows must speak for an implied value
+LONGEST, REPEATED = 1000, 3  # values of a column that another one is looked up by, and rows of each on average
 
 
 @dataclass(frozen=True)
 class Relation:
-    r"""A column that follows from others: :math:`y = b + \sum_i w_i x_i`, or the name that another name implies.
+    r"""A column that follows from others: :math:`y = b + \sum_i w_i x_i`, or the value that another one implies.
 
     Args:
         column: What follows.
         inputs: The columns that it follows from; none for a constant.
-        weights: w, one for each input; empty where names imply it.
+        weights: w, one for each input; empty where one value implies another.
         offset: b; of a constant, its encoded value.
         implied: For every category of the only input, the encoded value that it implies.
+        at: Where the only input is a number, its values, increasing, each of which implies one; empty otherwise.
     """
 
     column: Column
@@ -39,17 +42,22 @@ class Relation:
     weights: tuple[float, ...] = ()
     offset: float = 0.0
     implied: tuple[float, ...] = ()
+    at: tuple[float, ...] = ()
 
     def computed(self, values: Mapping[str, np.ndarray], columns: Mapping[str, Column], rows: int) -> np.ndarray:
         """The encoded column from encoded inputs; NaN where one of them is missing."""
         if not self.inputs:
             return np.full(rows, self.offset)
         inputs = [columns[name].amounts(values[name]) if self.weights else values[name] for name in self.inputs]
+        if self.at:
+            middles = np.convolve(self.at, [0.5, 0.5], "valid")
+            nearest = np.array(self.implied)[np.searchsorted(middles, inputs[0])]
+            return np.where(np.isnan(inputs[0]), np.nan, nearest)
         if self.implied:
             codes = np.where((inputs[0] >= 0) & (inputs[0] < len(self.implied)), inputs[0], np.nan)
             known = ~np.isnan(codes)
             return np.where(known, np.array(self.implied)[np.where(known, codes, 0).astype(np.int64)], np.nan)
-        total = self.offset + np.stack(inputs, 1) @ np.array(self.weights)
+        total = self._total(inputs)
         return self.column.read(pl.Series(total.round(9))) if self.column.categories else self.column.snap(total)
 
     def rest(
@@ -72,13 +80,29 @@ class Relation:
             if alone[:, i].any()
         }
 
-    def broken(self, found: np.ndarray, computed: np.ndarray) -> np.ndarray:
-        """Which rows hold something else than what follows; none where a value is missing."""
-        spread = max(self.column.maximum - self.column.minimum, abs(self.column.maximum), 1e-300)
-        there = ~np.isnan(found) & ~np.isnan(computed)
+    def broken(self, found: np.ndarray, values: Mapping[str, np.ndarray], columns: Mapping[str, Column]) -> np.ndarray:
+        """Which rows hold something else than what follows; none where a value is missing, or no row had the input's.
+
+        Of two neighbours on the grid that are equally near to a sum, either may be held: tools round halves up, down
+        or to even.
+        """
+        computed, step = self.computed(values, columns, len(found)), self.column.step
+        off, there = np.abs(found - computed), ~np.isnan(found) & ~np.isnan(computed)
         if self.weights and self.column.categories:  # a missing value is the code after the last
             there &= np.maximum(found, computed) < len(self.column.categories)
-        return there & (np.abs(found - computed) > (CLOSE * spread if not self.column.categories else 0.5))
+        if self.column.categories:
+            return there & (off > 0.5)
+        spread = max(self.column.maximum - self.column.minimum, abs(self.column.maximum), 1e-300)
+        wrong = there & (off > CLOSE * spread)
+        if self.at:
+            wrong &= np.isin(values[self.inputs[0]], self.at)
+        if self.weights and step and wrong.any():
+            total = self._total([columns[name].amounts(values[name]) for name in self.inputs])
+            wrong &= (off > 1.000001 * step) | (np.abs(found - total) > 0.500001 * step)
+        return wrong
+
+    def _total(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
+        return np.asarray(self.offset + np.stack(inputs, 1) @ np.array(self.weights))
 
     def __str__(self) -> str:
         name = repr(self.column.name)
@@ -131,7 +155,8 @@ def find_relations(columns: Sequence[Column], values: Mapping[str, np.ndarray]) 
     """
     kept, implied = _implied(list(columns), values)
     kept, sums = _sums(kept, values, {name for relation in implied for name in relation.inputs})
-    return kept, [*sums, *implied]
+    kept, lookups = _lookups(kept, values, {name for relation in [*sums, *implied] for name in relation.inputs})
+    return kept, [*sums, *implied, *lookups]
 
 
 def _implied(columns: list[Column], values: Mapping[str, np.ndarray]) -> tuple[list[Column], list[Relation]]:
@@ -173,6 +198,36 @@ def _implication(given: np.ndarray, then: np.ndarray, classes: int) -> tuple[flo
     return tuple(table.tolist())
 
 
+def _lookups(
+    columns: list[Column], values: Mapping[str, np.ndarray], used: Collection[str]
+) -> tuple[list[Column], list[Relation]]:
+    """Numbers that are others on another scale, value by value: logarithms of rounded numbers, means of groups.
+
+    Both columns repeat their values, and the one that follows has at least half as many, or it would tell less of the
+    other than a group does of its members.
+    """
+    kept, inputs, relations = list(columns), set(used), []
+    codes: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    for column in columns:
+        if not (column.holes or column.categories or column.period):
+            at, code = np.unique(values[column.name], return_inverse=True)
+            if len(at) <= min(LONGEST, len(code) // REPEATED):
+                codes[column.name] = at, code
+    for column in reversed([column for column in columns if column.name in codes]):
+        own = len(codes[column.name][0])
+        others = [name for name in codes if name != column.name and own <= len(codes[name][0]) <= 2 * own]
+        for other in others if column.name not in inputs else ():
+            at, code = codes[other]
+            table = _implication(code, values[column.name], len(at))
+            if table is not None:
+                relations.append(Relation(column, (other,), implied=table, at=tuple(at.tolist())))
+                inputs.add(other)
+                kept.remove(column)
+                del codes[column.name]
+                break
+    return kept, relations[::-1]
+
+
 def _sums(
     columns: list[Column], values: Mapping[str, np.ndarray], inputs: Collection[str]
 ) -> tuple[list[Column], list[Relation]]:
@@ -208,7 +263,7 @@ def _sum(
     x, amounts = x[there], [values[there] for values in amounts]
     if not there.all() and (len(x) <= max(2 * len(basis), FEWEST) or not x.std() > 0):
         return None
-    slack = 0.51 * column.step / x.std()  # rounded after adding
+    slack = column.step / x.std()  # rounded after adding, which the other columns seem to explain in part
     slack = 1e-6 + (slack if slack < 0.05 else 0.0)
     for rows in (slice(0, FIRST), slice(None)):  # most columns are no sums in a few rows
         design = np.stack([values[rows] for values in amounts], 1)
@@ -225,9 +280,10 @@ def _sum(
     names = tuple(basis[j].name for j in order)
     for digits in (3, 6, 9, 17):
         short = np.array([float(f"{w:.{digits}g}") for w in chosen])
-        offset = float(f"{np.median(x - design[:, order] @ short):.{max(digits, 6)}g}")
-        relation = Relation(column, names, tuple(short.tolist()), offset)
-        total = relation.computed(values, known, len(there))
-        if not relation.broken(values[column.name], total).any():
-            return relation
+        offset = float(np.median(x - design[:, order] @ short))
+        step = column.step or 1.0  # half-way cases blur the median
+        for each in (round(offset / step) * step, float(f"{offset:.{max(digits, 6)}g}")):
+            relation = Relation(column, names, tuple(short.tolist()), each)
+            if not relation.broken(values[column.name], values, known).any():
+                return relation
     return None

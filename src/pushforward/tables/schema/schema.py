@@ -197,9 +197,7 @@ class Schema:
             return []
         values, columns = self._values(x), {column.name: column for column in self.columns}
         return [
-            relation.broken(
-                relation.column.read(frame[relation.column.name]), relation.computed(values, columns, len(x))
-            )
+            relation.broken(relation.column.read(frame[relation.column.name]), values, columns)
             if relation.column.name in frame.columns
             else np.zeros(len(x), bool)
             for relation in self.relations

@@ -1,0 +1,104 @@
+"""Spikes in columns, listed values, rounded sums and looked-up columns: draws that pass for real rows."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+import pushforward as pf
+from pushforward.tables.schema.cells import Cells
+from pushforward.tables.schema.decide import learn_schema
+from pushforward.tables.schema.histogram import with_histograms
+from pushforward.tables.schema.preprocessing import preprocessing
+from pushforward.tables.schema.schema import Schema
+from pushforward.transforms import Compose
+
+RNG = np.random.default_rng(0)
+SCHOOL = np.where(RNG.random(2000) < 0.4, 12, RNG.integers(1, 25, 2000))  # years of school: many have twelve
+
+
+def described(table: dict[str, np.ndarray]) -> tuple[Schema, torch.Tensor]:
+    frame = pl.DataFrame(table)
+    schema = learn_schema(frame, frame.columns, [], "t.csv")
+    x, _ = schema.encode(frame, "t.csv")
+    return with_histograms(schema, x), x
+
+
+def test_a_column_of_spikes_becomes_normal() -> None:
+    schema, x = described({"school": SCHOOL})
+    (column,) = schema.columns
+    assert column.first == "histogram"
+    assert Schema.from_json(json.loads(json.dumps(schema.to_json()))) == schema
+    spread = Cells(schema)(x, torch.rand(x.shape, dtype=torch.float64))
+    z, _ = Compose(preprocessing(schema, spread))(spread)
+    at = torch.linspace(-2, 2, 9)
+    torch.testing.assert_close((z <= at).float().mean(0), torch.special.ndtr(at), atol=0.03, rtol=0)
+    drawn = Compose(preprocessing(schema, spread)).inverse(torch.randn(20_000, 1))[0]
+    values = schema.decode(drawn)["school"].to_numpy()
+    assert (values == 12).mean() == pytest.approx((SCHOOL == 12).mean(), abs=0.02)
+    assert values.min() >= 0
+
+
+def test_smooth_columns_keep_their_first_transforms() -> None:
+    schema, _ = described({"height": (170 + 10 * RNG.standard_normal(3000)).round(), "x": RNG.standard_normal(3000)})
+    assert [column.first for column in schema.columns] == ["histogram", "none"] or all(
+        column.first != "histogram" for column in schema.columns
+    )
+    assert schema.columns[1].first == "none"
+
+
+def test_weights_count_in_the_shares() -> None:
+    schema, x = described({"school": SCHOOL})
+    weights = torch.from_numpy(np.where(SCHOOL == 12, 0.0, 1.0))
+    low, high = (
+        dict(with_histograms(schema, x, w).columns[0].knots) for w in (weights, torch.ones(len(x), dtype=torch.float64))
+    )
+    assert low[12.5] - low[11.5] < 0.02 < 0.3 < high[12.5] - high[11.5]
+
+
+def test_listed_values_on_no_scale_are_all_there_is() -> None:
+    listed = np.sort(RNG.standard_normal(90)).round(9)
+    schema, x = described({"score": RNG.choice(listed, 3000)})
+    (column,) = schema.columns
+    assert (column.tiled, column.first) == (True, "histogram")
+    spread = Cells(schema)(x, torch.rand(x.shape, dtype=torch.float64))
+    assert np.allclose(column.snap(spread[:, 0].numpy()), x[:, 0])
+    assert set(column.snap(RNG.normal(0, 3, 500))) <= set(listed)
+
+
+def test_sums_that_were_rounded_half_up_are_recognised() -> None:
+    minutes = RNG.integers(0, 600, 2000) / 10
+    charge = np.floor(minutes * 8.5 + 0.5 + 1e-9) / 100
+    frame = pl.DataFrame({"minutes": minutes, "calls": RNG.integers(0, 150, 2000), "charge": charge})
+    schema = learn_schema(frame, frame.columns, [], "t.csv")
+    assert [str(relation) for relation in schema.relations] == ["'charge' is 0.085 · minutes"]
+    x, _ = schema.encode(frame, "t.csv")
+    wrong = frame.with_columns(charge=pl.col("charge") + 0.01 * (pl.int_range(pl.len()) == 7))
+    assert [np.flatnonzero(rows).tolist() for rows in schema.broken(frame, x.numpy())] == [[]]
+    assert np.flatnonzero(schema.broken(wrong, x.numpy())[0]).tolist() in ([7], [])
+
+
+def test_a_column_on_another_scale_is_looked_up() -> None:
+    wage = RNG.integers(100, 400, 3000)
+    frame = pl.DataFrame({"wage": wage, "log_wage": np.log(wage).round(6), "age": RNG.integers(18, 70, 3000)})
+    schema = learn_schema(frame, frame.columns, [], "t.csv")
+    assert [(r.column.name, r.inputs) for r in schema.relations] == [("log_wage", ("wage",))]
+    assert Schema.from_json(json.loads(json.dumps(schema.to_json()))) == schema
+    x, _ = schema.encode(frame, "t.csv")
+    assert np.allclose(schema.decode(x)["log_wage"], frame["log_wage"])
+    unheard = pl.DataFrame({"wage": [1000, 150], "log_wage": [1.0, 1.0], "age": [30, 30]})
+    x, _ = schema.encode(unheard, "t.csv")
+    assert schema.broken(unheard, x.numpy())[0].tolist() == [False, True]
+
+
+def test_draws_have_each_value_as_often_as_the_rows() -> None:
+    table = {"school": SCHOOL, "wage": np.exp(0.1 * SCHOOL + RNG.standard_normal(2000))}
+    model = pf.TableDensity("maf", layers=1, steps=5, queries=False).fit(table)
+    drawn = model.sample(4000, random_state=0)["school"]
+    for value in (12, 3, 20):
+        assert (drawn == value).mean() == pytest.approx((value == SCHOOL).mean(), abs=0.03)
+    assert np.isfinite(model.score_samples({"school": [0, 12, 30, 300], "wage": [1.0, 1.0, 1.0, 1.0]})).all()
