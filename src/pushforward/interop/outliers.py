@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -22,19 +23,24 @@ except ImportError:
 
 CLOSE = 1e-3  # standard deviations; what is nearer is the row itself
 COPIES = 8  # of each row: itself, and with noise
+NEAR_ROWS = 20_000  # among which the nearest is looked for
+LEAST = -1e30  # log-density, in nats, of what is farther away than numbers reach
 
 
 class FlowOutlier(OutlierMixin, BaseEstimator):
     r"""Rows that are unlikely, with p-values from rows that the density did not see.
 
-    The score is a mean of two log-densities: that of an average of flows, Gaussians and mixtures, fitted to rows with a
-    little noise, which knows how the columns go together; and, up to a constant, that of the nearest neighbour,
+    The score is a mean of three views of the log-density, of which each finds oddities that the others miss:
 
-    .. math:: s(x) = \tfrac12 \big(\log p(x) - d \log(r(x) + \epsilon)\big)
+    .. math:: s(x) = \tfrac13 \Big(\overline{\log p}_{\text{mixtures}}(x) + \overline{\log p}_{\text{flows}}(x)
+              - d \log\big(r(x) + \epsilon\big)\Big)
 
-    with r the distance to the closest of the rows in d columns (of a row that is one of them, to another), which sees
-    what is local. Each finds oddities that the other misses. A low density is no verdict on its own
-    (``docs/limits.md``).
+    Mixtures of 1 to 20 Gaussians see clusters; a Gaussian copula, and flows that start as one, see how columns of any
+    shape go together; the last, up to a constant that of the nearest neighbour with r the distance to the closest of
+    the rows in d columns (of a row that is one of them, to another), sees what is local. Within a view the members'
+    *log*-densities are averaged, not their densities: a row is usual where all say so, and a member that makes much of
+    rounded values or of a few copies cannot vouch for it alone. All are fitted to rows with a little noise. A low
+    density is no verdict on its own (``docs/limits.md``).
 
     Args:
         contamination: The share of the training rows that :meth:`predict` calls outliers, above 0 and at most 0.5.
@@ -45,7 +51,8 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
         random_state: Fixes the result.
 
     Attributes:
-        density_: The fitted :class:`~pushforward.distributions.average.Average`, of standardised rows, in float64.
+        density_: The fitted mixtures, copula and flows, of standardised rows, in float64, as an
+            :class:`~pushforward.distributions.average.Average`; the score takes its members one by one.
         neighbours_: Finds the closest row.
         held_out_: Scores of training rows, each from fits that did not see it, sorted.
         offset_: The score below which a row is an outlier.
@@ -83,7 +90,8 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
         self.random_state = random_state
 
     def fit(self, X: ArrayLike, y: Any = None) -> FlowOutlier:
-        """Learns what is usual from the rows of X; y is ignored. Of many rows, 3,000 at random.
+        """Learns what is usual from the rows of X; y is ignored. Of many rows, 3,000 at random teach the densities, and
+        the neighbour is one of 20,000.
 
         Raises:
             ValueError: X is no finite table with at least 4 different rows, or a parameter does not fit.
@@ -98,10 +106,9 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
             raise ValueError("all rows of X are alike, so none is odd")
         self.scale_ = np.where(scale > 0, scale, 1.0)
         random = check_random_state(self.random_state)
-        chosen = np.sort(random.permutation(len(rows))[:FEW_ROWS])
-        z = self._standardised(rows[chosen])
+        z = self._standardised(rows[random.permutation(len(rows))[:NEAR_ROWS]])
         self.neighbours_ = NearestNeighbors(n_neighbors=2).fit(z.numpy())
-        self._fit_density(z.float(), int(random.randint(2**31 - 1)))
+        self._fit_density(z[:FEW_ROWS].float(), int(random.randint(2**31 - 1)))
         self.offset_ = float(np.percentile(self.score_samples(rows), 100 * self.contamination))
         return self
 
@@ -110,8 +117,8 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
         check_is_fitted(self)
         rows = self._standardised(validate_data(self, X, dtype=np.float64, reset=False))
         with torch.no_grad():
-            log_p = torch.cat([self.density_.log_prob(part) for part in rows.split(8192)]).clamp_min(-1e30)
-        return 0.5 * (log_p.numpy() + self._local(rows.numpy()))
+            log_p = torch.cat([mean_log_prob(self.density_, part) for part in rows.split(8192)])
+        return self._joined(log_p.numpy(), rows.numpy())
 
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
         """How far the score of every row is above that of an outlier; negative for outliers."""
@@ -137,10 +144,17 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
             members=members,
             plan={"steps": self.steps},
             judged_copies=1,
+            copulas=(1,),
+            weigh=alike,
             seed=seed,
         )
         self.density_: Average = judged.density.double().eval()
-        self.held_out_ = np.sort(0.5 * (judged.held_out.numpy() + self._local(z.double().numpy())))
+        log_p = sum(judged.weights[kind] * values for kind, values in judged.held_out.items())
+        self.held_out_ = np.sort(self._joined(torch.as_tensor(log_p).numpy(), z.double().numpy()))
+
+    def _joined(self, log_p: NDArray[np.float64], z: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The score: two views of the density and one of the neighbour."""
+        return (2 * log_p + self._local(z)) / 3
 
     def _local(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
         """The log-density of the nearest neighbour, up to a constant."""
@@ -150,3 +164,17 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
 
     def _standardised(self, rows: NDArray[np.float64]) -> Tensor:
         return torch.from_numpy((rows - self.loc_) / self.scale_)
+
+
+def alike(held_out: Mapping[str, Tensor]) -> Tensor:
+    """The same weight for mixtures of the rows as for copula and flows, and within each for its kinds."""
+    plain = [kind.startswith("mixture") for kind in held_out]
+    weights = torch.tensor([1.0 / plain.count(each) for each in plain])
+    return weights / weights.sum()
+
+
+def mean_log_prob(density: Average, x: Tensor) -> Tensor:
+    """The weighted mean of the members' log-densities, ``(n,)``."""
+    log_weight = density.log_weight.to(x)
+    logs = density.parts(x) - log_weight[:, None]
+    return log_weight.exp() @ logs.nan_to_num(nan=LEAST, neginf=LEAST).clamp_min(LEAST)

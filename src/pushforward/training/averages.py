@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch import Tensor
 from ..distributions.flow import Flow
 from ..numerics import threads
 from ..recipes.by_name import flow_by_name, learning_rate
-from .few_rows import Judged, fit_few_rows
+from .few_rows import SIZES, Judged, fit_few_rows
 from .members import Plan
 
 FEW_ROWS = 3000  # up to which "auto" averages several densities
@@ -41,6 +41,8 @@ def fit_by_name(
     plan: dict[str, Any] | None = None,
     epochs: int | None = None,
     judged_copies: int = 4,
+    copulas: Sequence[int] = SIZES,
+    weigh: Callable[[Mapping[str, Tensor]], Tensor] | None = None,
     seed: int = 0,
 ) -> Judged:
     """Fits an average of densities.
@@ -56,7 +58,8 @@ def fit_by_name(
         weight: What each row counts.
         plan: Arguments of :class:`Plan`; those that are None are left to this function.
         epochs: Steps as passes over the rows.
-        judged_copies: As of :func:`fit_few_rows`.
+        judged_copies, weigh: As of :func:`fit_few_rows`.
+        copulas: The same, under ``auto``.
         seed: Fixes the result.
 
     Raises:
@@ -82,10 +85,11 @@ def fit_by_name(
             flow=None if name == "gmm" else make,
             members=MEMBERS if members == "auto" else max(int(members), 2),
             mixtures=flow in ("auto", "gmm"),
-            copulas=flow == "auto",
+            copulas=copulas if flow == "auto" else (),
             weight=weight,
             plan=_plan(rows, features if few else 1, learning_rate(name), epochs, plan or {}),
             judged_copies=judged_copies,
+            weigh=weigh,
             seed=seed,
         )
 

@@ -17,7 +17,7 @@ Reference:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -47,14 +47,14 @@ class Judged:
         weights: The weight of every kind that was tried.
         log_likelihood: Of every kind alone, and of the average: the mean over rows that the fits did not see, in nats.
         best_steps: Steps that each flow was trained for.
-        held_out: The average's log-density of every row, from fits that did not see it, ``(n,)``.
+        held_out: Every kind's log-density of every row, ``(n,)``, from fits that did not see it.
     """
 
     density: Average
     weights: dict[str, float]
     log_likelihood: dict[str, float]
     best_steps: list[int]
-    held_out: Tensor
+    held_out: dict[str, Tensor]
 
 
 def fit_few_rows(
@@ -64,10 +64,11 @@ def fit_few_rows(
     flow: Callable[[int], Flow] | None = None,
     members: int = 5,
     mixtures: bool = True,
-    copulas: bool = True,
+    copulas: Sequence[int] = SIZES,
     weight: Tensor | None = None,
     plan: Plan | None = None,
     judged_copies: int = 4,
+    weigh: Callable[[Mapping[str, Tensor]], Tensor] | None = None,
     seed: int = 0,
 ) -> Judged:
     """Fits Gaussians, mixtures and flows, and averages them by how they do on rows that they did not see.
@@ -79,10 +80,11 @@ def fit_few_rows(
         flow: A fresh flow, given a seed; without it there are none.
         members: Parts that the rows are divided into, and flows that are trained, at least 2.
         mixtures: Whether Gaussians and mixtures may have weight.
-        copulas: Whether those behind a map of each column may.
+        copulas: Components of the mixtures behind a map of each column that may.
         weight: What each row counts, ``(n,)``.
         plan: How flows are trained.
         judged_copies: Over so many of the copies the density of a row is averaged when it is judged.
+        weigh: The kinds' weights, given what each says of rows that its fits did not see; :func:`stacked` by default.
         seed: Fixes the result.
 
     Raises:
@@ -108,7 +110,7 @@ def fit_few_rows(
         held_out["flow"] = torch.empty(len(rows), dtype=torch.float64)
         for part, (_, judged), member in zip(parts, shares, flows, strict=True):
             held_out["flow"][part] = _judge(member, judged, judged_copies)
-    weights = stacked(torch.stack(list(held_out.values())), rows.weight)
+    weights = weigh(held_out) if weigh else stacked(torch.stack(list(held_out.values())), rows.weight)
     shared = dict(zip(held_out, weights.tolist(), strict=True))
     start = copula(rows.x)
     pairs = [(fit(rows, start, seed), shared[name]) for name, fit in kinds.items() if shared[name] > 0]
@@ -116,7 +118,7 @@ def fit_few_rows(
     together = (torch.stack(list(held_out.values())) + weights.log()[:, None]).logsumexp(0)
     scores = {name: _mean(values, rows.weight) for name, values in [*held_out.items(), ("average", together)]}
     density = Average([member for member, _ in pairs], [w for _, w in pairs])
-    return Judged(density, shared, scores, steps, together)
+    return Judged(density, shared, scores, steps, held_out)
 
 
 def copula(x: Tensor) -> Compose:
@@ -157,7 +159,7 @@ def stacked(log_prob: Tensor, weight: Tensor | None = None, prior: float = 1.0) 
     return shares / shares.sum()
 
 
-def _mixtures(rows: int, copulas: bool) -> dict[str, Callable[[Rows, Compose, int], Density]]:
+def _mixtures(rows: int, copulas: Sequence[int]) -> dict[str, Callable[[Rows, Compose, int], Density]]:
     """Mixtures of the rows themselves and of those behind a copula, by name."""
 
     def plain(size: int) -> Callable[[Rows, Compose, int], Density]:
@@ -166,9 +168,11 @@ def _mixtures(rows: int, copulas: bool) -> dict[str, Callable[[Rows, Compose, in
     def behind(size: int) -> Callable[[Rows, Compose, int], Density]:
         return lambda train, start, seed: _behind(start, train, size, seed)
 
-    sizes = [size for size in SIZES if size == 1 or size * ROWS_EACH <= rows]
-    kinds = {f"mixture of {k}": plain(k) for k in sizes}
-    return {**kinds, **{f"copula of {k}": behind(k) for k in sizes}} if copulas else kinds
+    def enough(sizes: Sequence[int]) -> list[int]:
+        return [size for size in sizes if size == 1 or size * ROWS_EACH <= rows]
+
+    kinds = {f"mixture of {k}": plain(k) for k in enough(SIZES)}
+    return {**kinds, **{f"copula of {k}": behind(k) for k in enough(copulas)}}
 
 
 def _mixture(rows: Rows, size: int, seed: int) -> GaussianMixture:
