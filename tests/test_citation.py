@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +26,14 @@ def test_every_paper_that_is_named_is_there_and_well_formed() -> None:
     for key, entry in papers().items():
         assert entry.count("{") == entry.count("}"), key
         assert re.search(r"author\s*=.*title\s*=.*year\s*=\s*\{" + key.strip("abcdefghijklmnopqrstuvwxyz"), entry, re.S)
+
+
+def test_every_paper_of_a_docstring_is_there() -> None:
+    root, known = Path(pf.__file__).parent, "\n".join(papers().values())
+    numbers = re.compile(r"arXiv:((?:[a-z-]+/)?\d[\d.]+\d)")
+    named = {number: path for path in root.rglob("*.py") for number in numbers.findall(path.read_text())}
+    assert len(named) > 80
+    assert {number: path for number, path in named.items() if number not in known} == {}
 
 
 @pytest.mark.parametrize(

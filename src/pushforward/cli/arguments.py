@@ -102,14 +102,10 @@ def periods(texts: Sequence[str]) -> dict[str, tuple[float, float]]:
     """
     found = {}
     for text in texts:
-        name, _, ends = text.partition("=")
-        try:
-            low, high = map(float, ends.split(","))
-        except ValueError:
-            low = high = math.nan
-        if not (name and math.isfinite(low) and math.isfinite(high) and low < high):
+        name, low, high = _interval(text)
+        if not (name and low < high < math.inf):
             raise InputError(f"--circular {text}: expected COLUMN=LOW,HIGH with LOW below HIGH, as in hour=0,24")
-        found[name.strip()] = (low, high)
+        found[name] = (low, high)
     return found
 
 
@@ -121,12 +117,18 @@ def bounds(texts: Sequence[str]) -> dict[str, tuple[float, float | None]]:
     """
     found: dict[str, tuple[float, float | None]] = {}
     for text in texts:
-        name, _, interval = text.partition("=")
-        try:
-            low, high = (float(end) if end.strip() else math.inf for end in interval.split(","))
-        except ValueError:
-            low = high = math.nan
-        if not (name and math.isfinite(low) and low < high):
+        name, low, high = _interval(text)
+        if not (name and low < high):
             raise InputError(f"--bounds {text}: expected COLUMN=LOW,HIGH with LOW below HIGH, or COLUMN=LOW,")
-        found[name.strip()] = (low, high if math.isfinite(high) else None)
+        found[name] = (low, high if math.isfinite(high) else None)
     return found
+
+
+def _interval(text: str) -> tuple[str, float, float]:
+    """The parts of COLUMN=LOW,HIGH: an empty end is infinite; NaN both where there are no two, or LOW is none."""
+    name, _, ends = text.partition("=")
+    try:
+        low, high = (float(end) if end.strip() else math.inf for end in ends.split(","))
+    except ValueError:
+        low = math.inf
+    return (name.strip(), low, high) if math.isfinite(low) else (name.strip(), math.nan, math.nan)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..diagnostics.averages import mean_and_error
 from ..distributions.base import Density
 from ..distributions.flow import Flow
 from ..distributions.mixed import Mixed
@@ -104,8 +105,8 @@ def _held_out(density: Density, rows: TableSplits, seed: int) -> float:
     some, here = rows.val[:JUDGED], next(density.parameters()).device
     context = None if some.context is None else some.context.to(here)
     value, _ = cell_log_density(density, rows.schema, some.x.to(here), context, samples=4, seed=seed)
-    return _mean(value, torch.ones(len(value)) if some.weights is None else some.weights)
+    return _mean(value, some.weights)
 
 
-def _mean(log_prob: Tensor, weight: Tensor) -> float:
-    return float((log_prob.clamp_min(-1e6) * weight).sum() / weight.sum())
+def _mean(log_prob: Tensor, weight: Tensor | None) -> float:
+    return mean_and_error(log_prob.detach().clamp_min(-1e6), weight)[0]  # one impossible row does not decide alone

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..diagnostics.averages import mean_and_error
 from ..distributions.average import Average
 from ..distributions.base import Density
 from ..distributions.flow import Flow
@@ -116,7 +117,9 @@ def fit_few_rows(
     pairs = [(fit(rows, start, seed), shared[name]) for name, fit in kinds.items() if shared[name] > 0]
     pairs += [(member, shared["flow"] / members) for member in flows if shared["flow"] > 0]
     together = (torch.stack(list(held_out.values())) + weights.log()[:, None]).logsumexp(0)
-    scores = {name: _mean(values, rows.weight) for name, values in [*held_out.items(), ("average", together)]}
+    scores = {
+        name: mean_and_error(values, rows.weight)[0] for name, values in [*held_out.items(), ("average", together)]
+    }
     density = Average([member for member, _ in pairs], [w for _, w in pairs])
     return Judged(density, shared, scores, steps, held_out)
 
@@ -232,7 +235,3 @@ def _rows(x: Tensor, context: Tensor | None, weight: Tensor | None) -> Rows:
 
 def _others(parts: Sequence[Tensor], k: int) -> Tensor:
     return torch.cat([part for place, part in enumerate(parts) if place != k]).sort().values
-
-
-def _mean(values: Tensor, weight: Tensor) -> float:
-    return float((values * weight).sum() / weight.sum())
