@@ -29,10 +29,11 @@ PARALLEL := -n logical --maxprocesses 8 --dist worksteal
 suite: .venv/dev.stamp
 	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST)
 
-# The formulas alone: PUSHFORWARD_FUSED=0, then a copy of the package in which fused/ does not exist.
+# The formulas alone: a copy of the package in which fused/ does not exist; and with PUSHFORWARD_FUSED=0, which runs the same
+# formulas, in the stricter of the two number types.
 PLAIN := tests/test_contract.py tests/test_golden.py tests/transforms/test_autoregressive.py
 test-plain: .venv/dev.stamp
-	PUSHFORWARD_FUSED=0 $(BIN)/python -m pytest $(PARALLEL) $(PLAIN)
+	PUSHFORWARD_FUSED=0 $(BIN)/python -m pytest $(PARALLEL) -k "not float32" $(PLAIN)
 	rm -rf build/plain && mkdir -p build/plain && cp -r src/pushforward build/plain && rm -r build/plain/pushforward/fused
 	PYTHONPATH=build/plain $(BIN)/python -m pytest $(PARALLEL) $(PLAIN)
 

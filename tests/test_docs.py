@@ -38,12 +38,13 @@ def blocks(page: Path) -> list[tuple[str, str]]:
 
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the tables and images that the pages speak of, small enough to be quick."""
+    """A folder with the tables and images that the pages speak of, small enough to be quick; so are their questions."""
+    monkeypatch.setattr("pushforward.tables.queries.POINTS", 20_000)
     plotnine = importlib.util.find_spec("plotnine")
     assert plotnine is not None
     assert plotnine.submodule_search_locations is not None
     table = Path(plotnine.submodule_search_locations[0]) / "data" / "diamonds.csv"
-    rows = pl.read_csv(table).sample(1500, seed=0)
+    rows = pl.read_csv(table).sample(1000, seed=0)
     rows.write_csv(tmp_path / "diamonds.csv")
     rows.select(["carat", "depth", "table", "price"]).write_csv(tmp_path / "my.csv")
     shuffled = rows.sample(200, seed=1).with_columns(pl.lit("new").alias("shop"))
@@ -70,7 +71,7 @@ def run_shell(block: str) -> None:
     for line in block.replace("\\\n", " ").splitlines():
         arguments = shlex.split(line, comments=True)
         if arguments[:1] == ["pushforward"]:
-            short = re.sub(r"--budget \S+", "--steps 40", shlex.join(arguments[1:]))
+            short = re.sub(r"--(budget|steps) \S+", "--steps 40", shlex.join(arguments[1:]))
             out = io.StringIO()
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
                 code = main(shlex.split(short))

@@ -12,7 +12,14 @@ import sys
 import time
 from pathlib import Path
 
+import torch.distributed  # noqa: F401  (once, for all that are forked, as the next four)
+
+import pushforward.cli.using
+import pushforward.saving.checkpoint
+import pushforward.tables.fitted
+import pushforward.tables.score_stream  # noqa: F401
 from pushforward.cli import app as cli
+from pushforward.cli import models  # noqa: F401
 from pushforward.tables import parts
 
 
@@ -40,7 +47,7 @@ def main(model: str, folder: Path) -> None:
 
     def arguments(name: str) -> list[str]:
         log = f"{folder}/{name}.log"
-        return ["score", model, f"{folder}/rows", "-o", f"{folder}/{name}.parquet", "--samples", "64", "--json", log]
+        return ["score", model, f"{folder}/rows", "-o", f"{folder}/{name}.parquet", "--samples", "16", "--json", log]
 
     gathered = folder / "killed.parquet.parts"
     child = started(arguments("killed"))

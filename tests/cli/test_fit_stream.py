@@ -33,7 +33,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_a_stream_is_learnt_as_well_as_a_table(folder, run):
-    options = ["--given", "colour", *QUICK]
+    options = ["--given", "colour", "--no-queries", *QUICK]
     piecewise = run("fit", folder / "rows", "-o", folder / "m", "--stream", *options)
     whole = run("fit", folder / "rows", "-o", folder / "n", *options)
     a, b = (summary["held_out"] for summary in (piecewise, whole))
