@@ -16,9 +16,9 @@ from pushforward.tables.errors import InputError
 pytest.importorskip("fastapi")
 from pydantic import ValidationError
 
-from pushforward.serving.answers import Answers
+from pushforward.serving.answers import Answers, Score, score_json
 from pushforward.serving.columns import json_rows
-from pushforward.serving.requests import DrawOptions, ImputeOptions, ScoreRequest, of
+from pushforward.serving.requests import DrawOptions, ImputeOptions, ScoreRequest, of, refusal_of
 
 
 def table(rows: int = 300) -> pl.DataFrame:
@@ -84,3 +84,39 @@ def test_what_the_density_is_conditioned_on_is_needed(answers: Answers) -> None:
         answers.sample(2, None, DrawOptions())
     drawn = answers.sample(2, {"group": "b", "day": dt.date(2022, 2, 1)}, DrawOptions(seed=1))
     assert drawn["group"].to_list() == ["b", "b"]
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("took", 1e300),
+        ("took", -9.3e12),
+        ("took", "1 hour"),
+        ("at", "0001-01-01T00:00:00+14:00"),
+        ("at", "9999-12-31T23:59:59-12:00"),
+        ("at", "2022-13-01"),
+        ("stamp", "0001-01-01T00:00:00+14:00"),
+        ("opens", "12:00:00+02:00"),
+        ("day", "10000-01-01"),
+        ("exact", 10**400),
+        ("small", True),
+        ("price", "1e999"),
+        ("group", ["a"]),
+    ],
+)
+def test_cells_that_no_table_could_hold_are_refused_by_their_column(answers: Answers, column: str, value: Any) -> None:
+    with pytest.raises(ValidationError) as caught:
+        parsed(answers, [{"group": "a", "day": "2022-02-01", column: value}])
+    refused = refusal_of(caught.value, answers.cells)
+    assert (refused.status, refused.problems[0]["column"]) == (422, column)
+    assert refused.problems[0]["expected"] == answers.cells.cells[column].expected
+
+
+def test_scores_are_json_whatever_they_are() -> None:
+    found = [Score(-1.5, 20.0, 0.1), Score(-np.inf, 0.0, np.inf), Score(np.nan, None, np.nan)]
+    assert json.loads(score_json(found, True)) == {
+        "log_density": [-1.5, None, None],
+        "percentile": [20.0, 0.0, None],
+        "standard_error": [0.1, None, None],
+    }
+    assert set(json.loads(score_json(found, False))) == {"log_density", "percentile"}

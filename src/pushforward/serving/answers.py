@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from ..saving.jsonable import jsonable
 from ..tables.errors import arguments_not_flags, listed
 from ..tables.fitted import FittedTable
 from ..tables.formats.parquet import Piece
@@ -139,10 +140,6 @@ def _column(cell: Cell) -> dict[str, Any]:
 
 def score_json(found: Sequence[Score], errors: bool) -> bytes:
     """Scores as the body of an answer."""
-    values: dict[str, Any] = {
-        "log_density": [score.log_density if abs(score.log_density) < float("inf") else None for score in found],
-        "percentile": [score.percentile for score in found],
-    }
-    if errors:
-        values["standard_error"] = [score.standard_error for score in found]
-    return json.dumps(values).encode()
+    names = Score._fields if errors else Score._fields[:-1]
+    columns = zip(names, zip(*found, strict=True), strict=False)
+    return json.dumps({name: jsonable(values) for name, values in columns}, allow_nan=False).encode()

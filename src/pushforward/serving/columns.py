@@ -23,6 +23,8 @@ ISO: dict[str, tuple[Callable[[str], Any], str]] = {
     "Datetime": (dt.datetime.fromisoformat, "2024-01-31T12:00:00"),
     "Time": (dt.time.fromisoformat, "12:00:00"),
 }
+FIRST, LAST = dt.datetime(1, 1, 3, tzinfo=dt.UTC), dt.datetime(9999, 12, 29, tzinfo=dt.UTC)  # in every time zone
+LONGEST = 2**63 / 1e6 - 1024  # seconds of a duration, which tables count in microseconds
 ROLES = ("modelled", "given", "follows")
 
 
@@ -99,7 +101,7 @@ class Cell:
             "truth": bool,
             "names": str if self.column.grouped else Literal[self.column.categories],
             "marked": Annotated[float | str, AfterValidator(self._marked)],
-            "Duration": Annotated[float, AfterValidator(lambda seconds: dt.timedelta(seconds=seconds))],
+            "Duration": Annotated[float, AfterValidator(_span)],
             "values": float if self.column.grouped else Annotated[float, AfterValidator(self._known)],
         }
         moment = Annotated[str, AfterValidator(self._moment)]
@@ -131,10 +133,12 @@ class Cell:
         if form and pl.Series([text]).str.strptime(getattr(pl, self.contents), form, strict=False)[0] is not None:
             return text
         moment = ISO[self.contents][0](text)
-        if isinstance(moment, dt.datetime) and self.zone:
-            return moment if moment.tzinfo else moment.replace(tzinfo=zoneinfo.ZoneInfo(self.zone))
-        if isinstance(moment, dt.datetime) and moment.tzinfo:
-            moment = moment.astimezone(dt.UTC).replace(tzinfo=None)
+        if isinstance(moment, dt.datetime) and self.zone and not moment.tzinfo:
+            moment = moment.replace(tzinfo=zoneinfo.ZoneInfo(self.zone))
+        if getattr(moment, "tzinfo", None):
+            if not isinstance(moment, dt.datetime) or not FIRST < moment < LAST:
+                raise ValueError
+            moment = moment if self.zone else moment.astimezone(dt.UTC).replace(tzinfo=None)
         return pl.Series([moment]).dt.to_string(form)[0] if form else moment
 
 
@@ -163,6 +167,12 @@ class Cells:
         """Checked rows as a frame, with the columns that any of them has."""
         names = [name for name in self.cells if any(name in row for row in rows)]
         return pl.DataFrame([self.cells[name].series([row.get(name) for row in rows]) for name in names])
+
+
+def _span(seconds: float) -> dt.timedelta:
+    if abs(seconds) > LONGEST:
+        raise ValueError
+    return dt.timedelta(seconds=seconds)
 
 
 def json_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:

@@ -72,7 +72,9 @@ class Scores(BaseModel):
     percentile: list[float | None] = Field(
         description="Per cent of the training rows that are less likely; null for rows of some of the columns."
     )
-    standard_error: list[float] | None = Field(None, description="Nats; with errors=true.")
+    standard_error: list[float | None] | None = Field(
+        None, description="Nats; with errors=true; null where the density is 0."
+    )
 
 
 class Rows(BaseModel, Generic[R]):
