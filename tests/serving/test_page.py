@@ -113,7 +113,13 @@ def test_every_control_has_a_name_and_the_page_fits_a_phone(page: Any) -> None:
     nameless = """return [...document.querySelectorAll('input,select,button,svg')].filter((one) =>
         !one.getAttribute('aria-label') && !one.textContent && !(one.labels && one.labels.length)).length"""
     assert page.execute_script(nameless) == 0
-    size = page.get_window_size()
-    page.set_window_size(500, 900)
-    assert page.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
-    page.set_window_size(size["width"], size["height"])
+    phone = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+    try:
+        page.execute_script("byId('n').value = 3; byId('draw').click()")
+        until(page, "return document.querySelector('#draws-say').textContent.startsWith('3 rows drawn')")
+        wide = page.execute_script("return [innerWidth, document.documentElement.scrollWidth]")
+        assert wide == [390, 390]
+        assert page.get_log("browser") == []
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
