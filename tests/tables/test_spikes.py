@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -95,10 +96,27 @@ def test_a_column_on_another_scale_is_looked_up() -> None:
     assert schema.broken(unheard, x.numpy())[0].tolist() == [False, True]
 
 
-def test_draws_have_each_value_as_often_as_the_rows() -> None:
+def test_draws_have_each_value_as_often_as_the_rows(tmp_path: Path) -> None:
     table = {"school": SCHOOL, "wage": np.exp(0.1 * SCHOOL + RNG.standard_normal(2000))}
     model = pf.TableDensity("maf", layers=1, steps=5, queries=False).fit(table)
     drawn = model.sample(4000, random_state=0)["school"]
     for value in (12, 3, 20):
         assert (drawn == value).mean() == pytest.approx((value == SCHOOL).mean(), abs=0.03)
+    model.save(tmp_path / "model")
+    again = pf.TableDensity.load(tmp_path / "model").sample(4000, random_state=0)["school"]
+    assert np.array_equal(again, drawn)
     assert np.isfinite(model.score_samples({"school": [0, 12, 30, 300], "wage": [1.0, 1.0, 1.0, 1.0]})).all()
+
+
+def test_blocks_of_numbers_and_zeros_have_bins() -> None:
+    blocks = np.concatenate([[at * 100_000 + k for k in RNG.permutation(4000)[:300]] for at in range(10)])
+    rain = np.where(RNG.random(3000) < 0.3, 0.0, RNG.gamma(2.0, 5.0, 3000))
+    schema, x = described({"number": blocks, "rain": rain})
+    assert [column.first for column in schema.columns] == ["histogram", "histogram"]
+    spread = Cells(schema)(x, torch.rand(x.shape, dtype=torch.float64))
+    maps = Compose(preprocessing(schema, spread))
+    drawn = schema.decode(maps.inverse(torch.randn(5000, 2))[0])
+    assert (drawn["rain"] == 0).mean() == pytest.approx((rain == 0).mean(), abs=0.03)
+    assert drawn["rain"].min() == 0
+    assert (drawn["number"] % 100_000 < 4001).mean() > 0.8
+    assert np.isfinite(maps(spread)[1]).all()

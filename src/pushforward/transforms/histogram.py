@@ -40,8 +40,6 @@ class Histogram(Transform):
 
     edges: Tensor
     cumulative: Tensor
-    above: Tensor
-    ends: Tensor
 
     def __init__(
         self, edges: Tensor | Sequence[float], cumulative: Tensor | Sequence[float], tail: float = 1.0
@@ -63,8 +61,6 @@ class Histogram(Transform):
         self.event_dim, self.tail = 0, float(tail)
         self.register_buffer("edges", edges.clone())
         self.register_buffer("cumulative", cumulative.clone())
-        self.register_buffer("above", 1 - cumulative, persistent=False)
-        self.register_buffer("ends", cumulative[[0, -1]].logit(), persistent=False)  # infinite where there is no tail
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         within = x.clamp(self.edges[0].to(x), self.edges[-1].to(x))
@@ -72,25 +68,28 @@ class Histogram(Transform):
         left, width = self.edges[bin], self.edges[bin + 1] - self.edges[bin]
         share = self.cumulative[bin + 1] - self.cumulative[bin]
         t = (within - left) / width
-        u, rest = self._safe(self.cumulative[bin] + share * t), self._safe(self.above[bin + 1] + share * (1 - t))
+        u = self._safe(self.cumulative[bin] + share * t)
+        rest = self._safe(1 - self.cumulative[bin + 1] + share * (1 - t))
         beyond = x - within
         far = (beyond.abs() / (INDEX * self.tail)).log1p()
         logit = u.log() - rest.log() + INDEX * far.copysign(beyond)
         inside = (share / width).log() - u.log() - rest.log()
         slope = torch.where(beyond == 0, inside, -math.log(self.tail) - far)
         z = _normal(logit)
-        z = z.masked_fill(((beyond < 0) & self.ends[0].isinf()) | ((beyond > 0) & self.ends[1].isinf()), math.nan)
+        closed = self.cumulative[0] == 0, self.cumulative[-1] == 1
+        z = z.masked_fill(((beyond < 0) & closed[0]) | ((beyond > 0) & closed[1]), math.nan)
         return z.to(x), (slope - _slope(z).log()).to(x)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         wide = z.to(self.edges.dtype)
         logit = LINEAR * wide + CUBIC * wide.pow(3)
-        within = torch.minimum(torch.maximum(logit, self.ends[0]), self.ends[1])
+        first, last = self.cumulative[[0, -1]].logit()  # infinite where there is no tail
+        within = torch.minimum(torch.maximum(logit, first), last)
         u, rest = within.sigmoid(), (-within).sigmoid()
         bin = (u[..., None] >= self.cumulative[1:-1]).sum(-1)
         left, width = self.edges[bin], self.edges[bin + 1] - self.edges[bin]
         share = self.cumulative[bin + 1] - self.cumulative[bin]
-        low, high = (u - self.cumulative[bin]) / share, 1 - (rest - self.above[bin + 1]) / share
+        low, high = (u - self.cumulative[bin]) / share, 1 - (rest - 1 + self.cumulative[bin + 1]) / share
         t = torch.where(u < 0.5, low, high).clamp(0, 1)
         beyond = logit - within
         far = beyond.abs() / INDEX

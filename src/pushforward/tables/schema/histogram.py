@@ -7,12 +7,17 @@ and the flow would have to learn every spike. Their first transform is then a hi
 
 with f flat over groups of neighbouring values, so that values which no row had keep a chance. :math:`\lambda` is what
 the rows, each left out once, are likeliest under; the histogram is taken where it gains ``GAIN`` nats a row over f.
+
+Of other columns the bins hold the masses of bins of even width under a normal. Each half of the rows says under how
+many bins the other half is likeliest, and where this gains ``GAIN`` nats over few bins, the column is too jagged for a
+flow, as numbers of customers are that were given out in blocks. Values that stand out have a bin each.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from torch import Tensor
@@ -21,12 +26,15 @@ from .columns import Column
 from .first import highest_edge, lowest_edge
 from .schema import Schema
 
-MOST_VALUES = 1000
+MOST_VALUES = 2000
 FEWEST_ROWS = 50
 GROUPS = 32  # at most, and a group holds four values or more
 FLAT = np.array([0.001, 0.003, 0.01, 0.03, 0.1, 0.3])  # λ
 GAIN = 0.02  # nats a row
+MOST_ATOMS, BINS = 100, (24, 48, 96, 192, 384)
+ROWS_OF_BIN = 8  # at least, on average
 OUTER = 0.025  # share of the rows that tells how a tail goes on
+LEAST_TAIL = 0.1  # standard deviations
 
 
 def with_histograms(schema: Schema, x: Tensor, weights: Tensor | None = None) -> Schema:
@@ -67,22 +75,82 @@ class _Counts:
 def _described(column: Column, x: np.ndarray, weight: np.ndarray) -> Column:
     there = ~np.isnan(x)
     x, weight = x[there], weight[there]
-    if not (column.step or column.tiled) or column.categories or column.period is not None or len(x) < FEWEST_ROWS:
+    if column.categories or column.period is not None or len(x) < FEWEST_ROWS:
         return column
+    weight = weight / weight.mean()
+    found = _few_values(column, x, weight) if column.step or column.tiled else _many_values(column, x, weight)
+    if found is None:
+        return column
+    knots = tuple(zip(found[0].tolist(), found[1].tolist(), strict=True))
+    return dataclasses.replace(column, first="histogram", loc=0.0, scale=_tail(column, x), knots=knots)
+
+
+def _few_values(column: Column, x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Edges and the distribution function there, of a column with a bin for each value; None where it is smooth."""
     if column.step:
         place = np.round((x - column.origin) / column.step)
     else:
         place = np.searchsorted([value for value, _, _ in sorted(column.atoms)], x).astype(float)
-    counts = _counted(place, weight / weight.mean())
-    if not 3 <= len(counts.place) <= MOST_VALUES:
-        return column
+    counts = _counted(place, weight)
+    if len(counts.place) > MOST_VALUES:
+        return _many_values(column, x, weight)
+    if len(counts.place) < 3:
+        return None
     nats = counts.left_out()
     best = int(nats[:-1].argmax())
     if nats[best] - nats[-1] < GAIN and not column.tiled:  # whose cells differ in width
-        return column
-    edges, cumulative = _bins(column, counts, float(FLAT[best]))
-    knots = tuple(zip(edges.tolist(), cumulative.tolist(), strict=True))
-    return dataclasses.replace(column, first="histogram", loc=0.0, scale=_tail(column, x), knots=knots)
+        return None
+    return _bins(column, counts, float(FLAT[best]))
+
+
+def _many_values(column: Column, x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """The same with bins of many values each, but for those that stand out."""
+    if len(column.atoms) > MOST_ATOMS:
+        return None
+    halves = np.random.default_rng(0).permutation(len(x)) % 2
+    sizes = [size for size in BINS if size * ROWS_OF_BIN <= len(x)]
+    nats = [
+        np.mean([_nats(column, size, (x[halves == k], weight[halves == k]), x[halves != k]) for k in range(2)])
+        for size in sizes
+    ]
+    best = int(np.argmax(nats)) if sizes else 0
+    if not sizes or (nats[best] - nats[0] < GAIN and not column.atoms):
+        return None
+    edges, shares = _even_bins(column, sizes[best], x, weight)
+    return _with_ends(column, edges, shares, len(x))
+
+
+def _nats(column: Column, size: int, known: tuple[np.ndarray, np.ndarray], judged: np.ndarray) -> float:
+    """The mean log-density of some rows under the bins that others make; of rows beyond these, at their ends."""
+    edges, shares = _even_bins(column, size, *known)
+    density = np.log(shares / shares.sum() / np.diff(edges))
+    return float(density[_bin_of(column, judged, edges)].mean())
+
+
+def _even_bins(column: Column, size: int, x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Edges, and how many rows each bin has, with half a row more."""
+    atoms = np.array(sorted(column.atoms)).reshape(-1, 3)
+    rest = np.sort(x[~np.isin(x, atoms[:, 0])])
+    starts, stops = atoms[:, 0] + atoms[:, 1], atoms[:, 0] + atoms[:, 1] + atoms[:, 2]
+    inner = np.zeros(0)
+    if len(rest):
+        last = NormalDist().inv_cdf(1 - 0.5 / (len(rest) + 1))
+        levels = [NormalDist().cdf(z) for z in np.linspace(-last, last, size + 1)]
+        inner = np.quantile(rest, [0.0, *levels[1:-1], 1.0])
+        if column.step:
+            inner = column.origin + column.step * (np.floor((inner - column.origin) / column.step + 0.5) - 0.5)
+            inner[-1] += column.step  # the cell of the largest value
+    inside = ((inner[:, None] > starts) & (inner[:, None] < stops)).any(1)
+    edges = np.unique(np.concatenate([inner[~inside], starts, stops]))
+    edges = edges[np.append(np.diff(edges) > 1e-9 * np.ptp(edges), True)]
+    return edges, 0.5 + np.bincount(_bin_of(column, x, edges), weight, minlength=len(edges) - 1)
+
+
+def _bin_of(column: Column, x: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """The bin that each row falls into, in the middle of its cell."""
+    for value, low, width in column.atoms:
+        x = np.where(x == value, value + low + 0.5 * width, x)
+    return (np.searchsorted(edges, x, side="right") - 1).clip(0, len(edges) - 2)
 
 
 def _counted(place: np.ndarray, weight: np.ndarray) -> _Counts:
@@ -103,8 +171,13 @@ def _bins(column: Column, counts: _Counts, flat: float) -> tuple[np.ndarray, np.
     edges = np.stack([counts.place - 0.5, counts.place + 0.5], 1).ravel()
     none = 2 * np.flatnonzero(gaps == 0) + 1  # gaps without a cell
     edges, shares = np.delete(edges, none), np.delete(shares[:-1], none)
-    edges, beyond = _in_units(column, edges), 0.5 / (total + 1)
-    near = 1e-6 * np.diff(edges).min()
+    return _with_ends(column, _in_units(column, edges), shares, total)
+
+
+def _with_ends(column: Column, edges: np.ndarray, shares: np.ndarray, rows: float) -> tuple[np.ndarray, np.ndarray]:
+    """Edges, and the distribution function there: up to the column's bounds, and below 1 where there is none."""
+    beyond, near = 0.5 / (rows + 1), 1e-6 * np.diff(edges).min()
+    shares = shares / shares.sum()
     low, high = column.bounds or (None, None)
     if low is not None and (end := lowest_edge(column, low)) < edges[0] - near:
         edges, shares = np.insert(edges, 0, end), np.insert(shares, 0, beyond)
@@ -130,4 +203,4 @@ def _tail(column: Column, x: np.ndarray) -> float:
     ends = np.quantile(x, [OUTER, 1 - OUTER])
     beyond = [(ends[0] - x)[x < ends[0]]] * (low is None) + [(x - ends[1])[x > ends[1]]] * (high is None)
     found = np.concatenate([np.zeros(0), *beyond])
-    return float(max(found.mean() if len(found) else 0.0, column.step, 1e-6 * x.std()))
+    return float(max(found.mean() if len(found) else 0.0, column.step, LEAST_TAIL * x.std()))

@@ -5,7 +5,7 @@ Each choice is made only where the data ask for it, and is written in the schema
 - *values*: few of them, each many times: they have a probability each, like categories;
 - *grid*: all values are whole multiples of a step, and most of them occur more than once;
 - *atoms*: values that make up a fiftieth of the rows each, in a column that has no grid ("zero-inflated"); or all
-  values, where there are up to some hundreds of them, ten times each;
+  values, where there are no more than 2,000, three times each;
 - *bounds*: stated by the user, or all values lie in (0, 1) and come near both ends, or none is negative;
 - *first transform*: see ``first.py``.
 """
@@ -26,7 +26,7 @@ QUANTILES = 33
 FILL = 17  # quantiles that missing values are drawn between
 LARGEST = 1e30  # flows compute in float32, whose numbers end at 3e38; squares of differences must fit in float64
 FEW, SOME = 12, 60  # distinct values that have a probability each: always, and where they lie on no scale
-TILES = 500  # distinct values on no scale, each many times, that are all the values there are
+TILES, REPEATED = 2000, 3  # distinct values on no scale, and rows of each on average, that are all there are
 FAR = 10.0  # standard deviations from 0 that make a bound there unnecessary
 
 Bounds = tuple[float, float | None]  # an open interval; None for no upper end
@@ -116,7 +116,7 @@ def _find_cells(column: Column, x: np.ndarray, float32: bool) -> Column:
     if step:
         kind = "integer" if column.integer else "rounded"
         return dataclasses.replace(column, kind=kind, step=step, origin=float(unique[0]), decimals=decimals)
-    if 10 * len(unique) <= len(x) and len(unique) <= TILES:
+    if REPEATED * len(unique) <= len(x) and len(unique) <= TILES:
         return dataclasses.replace(column, kind="inflated", atoms=_tiles(unique))
     often = np.flatnonzero((counts >= ATOM * len(x)) & (counts >= 5))
     if not len(often) or len(unique) < 3:
