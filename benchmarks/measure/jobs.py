@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+
+from matplotlib.figure import Figure
 
 from . import results
 
@@ -41,7 +43,15 @@ def done(name: str, cases: Iterable[str], run: Callable[[str], list[results.Row]
 
 
 def main(
-    name: str, title: str, meaning: str, cases: Callable[[bool], list[str]], run: Callable[[str], list[results.Row]]
+    name: str,
+    title: str,
+    meaning: str,
+    cases: Callable[[bool], list[str]],
+    run: Callable[[str], list[results.Row]],
+    *,
+    arguments: argparse.ArgumentParser | None = None,
+    summary: Callable[[Sequence[results.Row]], Mapping[str, str]] | None = None,
+    picture: Callable[[Sequence[results.Row]], Figure] | None = None,
 ) -> Path:
     """Runs a job's benchmark and writes ``results/DATE-job-NAME``, what was lost first.
 
@@ -51,14 +61,18 @@ def main(
         meaning: What its numbers say to a person, a sentence or two.
         cases: The names of the cases; of a few small ones where the argument, ``--quick``, is true.
         run: Does one case and returns its rows.
+        arguments: A parser, without help, of arguments of the job's own; the job reads them itself.
+        summary: Tables that come first, given all rows.
+        picture: A figure, given all rows.
     """
-    parser = argparse.ArgumentParser(description=title)
+    parser = argparse.ArgumentParser(description=title, parents=[arguments] if arguments else [])
     parser.add_argument("--quick", action="store_true", help="a few small cases")
     quick = parser.parse_args().quick
     called = f"job-{name}{'-quick' if quick else ''}"
     rows = sorted(done(called, cases(quick), run), key=lost, reverse=True)
     behind = sum(map(lost, rows))
     notes = f"{meaning} Behind in {behind} of {len(rows)} comparisons, which come first."
-    path = results.write(called, title, {"Next to": results.table(rows)}, rows, notes=notes)
+    tables = {**(summary(rows) if summary else {}), "Next to": results.table(rows)}
+    path = results.write(called, title, tables, rows, notes=notes, figure=picture(rows) if picture else None)
     path.with_suffix(".jsonl").unlink(missing_ok=True)
     return path

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("sklearn")
 from sklearn.metrics import roc_auc_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import pushforward as pf
+from pushforward.distributions.average import Average
+from pushforward.interop.outliers import alike, mean_log_prob
 
 
 @parametrize_with_checks([pf.FlowOutlier(flow="gmm")])
@@ -46,6 +49,44 @@ def test_the_share_that_is_called_odd_is_the_contamination(detector: pf.FlowOutl
     assert (detector.predict(usual(300, seed=0)) == -1).mean() == pytest.approx(0.1, abs=0.01)
 
 
+def test_contamination_moves_the_cut_and_nothing_else() -> None:
+    X = usual(100, seed=0)
+    few, many = (pf.FlowOutlier(share, flow="gmm").fit(X) for share in (0.01, 0.4))
+    np.testing.assert_array_equal(few.p_values(X), many.p_values(X))
+    np.testing.assert_array_equal(few.score_samples(X), many.score_samples(X))
+    assert (few.predict(X) < 0).sum() < (many.predict(X) < 0).sum()
+
+
+def test_outliers_among_the_rows_are_not_learnt() -> None:
+    strayed = np.random.default_rng(4).normal([2, -2, 0], 0.7, size=(120, 3))
+    X = np.vstack([usual(300, seed=0), strayed[:15]])
+    test, odd = np.vstack([usual(300, seed=1), strayed[15:]]), np.repeat([0, 1], [300, 105])
+    learnt, trimmed = (pf.FlowOutlier(flow="gmm", trim=share).fit(X) for share in (0.0, 0.05))
+    areas = [roc_auc_score(odd, -detector.score_samples(test)) for detector in (learnt, trimmed)]
+    assert areas[1] > max(areas[0], 0.9)
+    assert len(trimmed.held_out_) == len(X)  # p-values stand beside all rows, those left out as well
+
+
+def test_a_row_is_usual_where_all_members_say_so() -> None:
+    sharp, broad = (pf.gmm(1, components=1) for _ in range(2))
+    with torch.no_grad():
+        for density, scale in ((sharp, 0.01), (broad, 1.0)):
+            density.loc.zero_()
+            density.factors.fill_(-np.log(scale))
+    x = torch.tensor([[0.0], [0.5]])
+    members = torch.stack([sharp.log_prob(x), broad.log_prob(x)])
+    torch.testing.assert_close(mean_log_prob(Average([sharp, broad], [1, 3]), x), torch.tensor([0.25, 0.75]) @ members)
+
+
+def test_views_weigh_alike_and_within_each_its_kinds() -> None:
+    kinds = dict.fromkeys(["mixture of 1", "mixture of 3", "copula of 1", "flow"], torch.zeros(2))
+    torch.testing.assert_close(alike(kinds), torch.full((4,), 0.25))
+    torch.testing.assert_close(
+        alike(dict.fromkeys(["mixture of 1", "copula of 1", "flow"])), torch.tensor([0.5, 0.25, 0.25])
+    )
+    torch.testing.assert_close(alike({"flow": torch.zeros(2)}), torch.ones(1))
+
+
 def test_the_seed_fixes_the_scores() -> None:
     X = usual(100, seed=0)
     first, again = (pf.FlowOutlier(flow="gmm", random_state=3).fit(X).score_samples(X) for _ in range(2))
@@ -57,6 +98,14 @@ def test_the_seed_fixes_the_scores() -> None:
     [
         (lambda: pf.FlowOutlier(0.7).fit(usual(50, 0)), "contamination must be above 0 and at most 0.5, got 0.7"),
         (lambda: pf.FlowOutlier(noise=-1).fit(usual(50, 0)), "noise must be at least 0, got noise=-1"),
+        (
+            lambda: pf.FlowOutlier(trim=0.5).fit(usual(50, 0)),
+            "trim must be at least 0 and below 0.5, got trim=0.5",
+        ),
+        (
+            lambda: pf.FlowOutlier(flow="gmm").fit(usual(50, 0)).predict([[0.0, 1.0]]),
+            "X has 2 features, but FlowOutlier",
+        ),
         (lambda: pf.FlowOutlier().fit(np.ones((50, 2))), "all rows of X are alike"),
         (lambda: pf.FlowOutlier().fit(usual(3, 0)), "minimum of 4 is required"),
         (lambda: pf.FlowOutlier().predict(usual(3, 0)), "not fitted"),

@@ -49,18 +49,23 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
         noise: Standard deviation of the noise, in those of the columns.
         steps: Batches that each flow is trained on at most.
         random_state: Fixes the result.
+        trim: The share of the rows that is left out of the fit, at least 0 and below 0.5: those least likely by
+            mixtures and neighbours that did not see them (a trimmed likelihood), so that outliers among them are not
+            learnt. It helps where rows are known to hold some, and takes from the tails where they hold none. Ranks and
+            p-values do not depend on ``contamination``, which only sets where :meth:`predict` cuts.
 
     Attributes:
         density_: The fitted mixtures, copula and flows, of standardised rows, in float64, as an
             :class:`~pushforward.distributions.average.Average`; the score takes its members one by one.
         neighbours_: Finds the closest row.
-        held_out_: Scores of training rows, each from fits that did not see it, sorted.
+        held_out_: Scores of training rows, each from fits that did not see it, sorted; those left out are among them.
         offset_: The score below which a row is an outlier.
         n_features_in_: Columns of X.
 
     Reference:
         Bates, Candès, Lei, Romano, Sesia (2023), Testing for outliers with conformal p-values, arXiv:2104.08279.
         Loftsgaarden, Quesenberry (1965), A nonparametric estimate of a multivariate density function.
+        Neykov, Filzmoser, Dimova, Neytchev (2007), Robust fitting of mixtures using the trimmed likelihood estimator.
 
     Example:
         >>> import numpy as np, pushforward as pf
@@ -81,6 +86,7 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
         noise: float = 0.05,
         steps: int | None = 200,
         random_state: Any = 0,
+        trim: float = 0.0,
     ) -> None:
         self.contamination = contamination
         self.flow = flow
@@ -88,6 +94,7 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
         self.noise = noise
         self.steps = steps
         self.random_state = random_state
+        self.trim = trim
 
     def fit(self, X: ArrayLike, y: Any = None) -> FlowOutlier:
         """Learns what is usual from the rows of X; y is ignored. Of many rows, 3,000 at random teach the densities, and
@@ -101,24 +108,22 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
             raise ValueError(f"contamination must be above 0 and at most 0.5, got {self.contamination}")
         if not self.noise >= 0:
             raise ValueError(f"noise must be at least 0, got noise={self.noise}")
+        if not 0 <= self.trim < 0.5:
+            raise ValueError(f"trim must be at least 0 and below 0.5, got trim={self.trim}")
         self.loc_, scale = rows.mean(0), rows.std(0)
         if not (scale > 1e-12 * np.abs(self.loc_).clip(1e-300)).any():
             raise ValueError("all rows of X are alike, so none is odd")
         self.scale_ = np.where(scale > 0, scale, 1.0)
         random = check_random_state(self.random_state)
         z = self._standardised(rows[random.permutation(len(rows))[:NEAR_ROWS]])
-        self.neighbours_ = NearestNeighbors(n_neighbors=2).fit(z.numpy())
-        self._fit_density(z[:FEW_ROWS].float(), int(random.randint(2**31 - 1)))
+        self._fit_trimmed(z, int(random.randint(2**31 - 1)))
         self.offset_ = float(np.percentile(self.score_samples(rows), 100 * self.contamination))
         return self
 
     def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
         """The score of every row, in nats, of standardised columns; the lower the odder. ``(n,)``."""
         check_is_fitted(self)
-        rows = self._standardised(validate_data(self, X, dtype=np.float64, reset=False))
-        with torch.no_grad():
-            log_p = torch.cat([mean_log_prob(self.density_, part) for part in rows.split(8192)])
-        return self._joined(log_p.numpy(), rows.numpy())
+        return self._score(self._standardised(validate_data(self, X, dtype=np.float64, reset=False)))
 
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
         """How far the score of every row is above that of an outlier; negative for outliers."""
@@ -134,13 +139,22 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
         scores = self.score_samples(X)
         return (1 + np.searchsorted(self.held_out_, scores, side="right")) / (1 + len(self.held_out_))
 
-    def _fit_density(self, z: Tensor, seed: int) -> None:
-        generator = torch.Generator().manual_seed(seed)
-        noisy = [z + self.noise * torch.randn(z.shape, generator=generator) for _ in range(COPIES - 1)]
-        members = self.members if self.members != "auto" else min(MEMBERS, len(z) // 2)
+    def _fit_trimmed(self, z: Tensor, seed: int) -> None:
+        """Leaves out the rows that are least likely by mixtures and neighbours that did not see them, then fits all."""
+        dropped = int(self.trim * len(z))
+        order = self._learn(z, "gmm", seed).argsort(kind="stable") if dropped else np.arange(len(z))
+        scores = self._learn(z[np.sort(order[dropped:])], self.flow, seed)
+        self.held_out_ = np.sort(np.concatenate([scores, self._score(z[order[:dropped]])]))
+
+    def _learn(self, z: Tensor, flow: str, seed: int) -> NDArray[np.float64]:
+        """Fits all views to rows; returns every row's score by fits that did not see it."""
+        self.neighbours_ = NearestNeighbors(n_neighbors=2).fit(z.numpy())
+        few, generator = z[:FEW_ROWS].float(), torch.Generator().manual_seed(seed)
+        noisy = [few + self.noise * torch.randn(few.shape, generator=generator) for _ in range(COPIES - 1)]
+        members = self.members if self.members != "auto" else min(MEMBERS, len(few) // 2)
         judged = fit_by_name(
-            torch.stack([z, *noisy]),
-            flow=self.flow,
+            torch.stack([few, *noisy]),
+            flow=flow,
             members=members,
             plan={"steps": self.steps},
             judged_copies=1,
@@ -149,8 +163,13 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
             seed=seed,
         )
         self.density_: Average = judged.density.double().eval()
-        log_p = sum(judged.weights[kind] * values for kind, values in judged.held_out.items())
-        self.held_out_ = np.sort(self._joined(torch.as_tensor(log_p).numpy(), z.double().numpy()))
+        log_p = torch.stack([judged.weights[kind] * values for kind, values in judged.held_out.items()]).sum(0)
+        return np.concatenate([self._joined(log_p.numpy(), few.double().numpy()), self._score(z[FEW_ROWS:])])
+
+    @torch.no_grad()
+    def _score(self, z: Tensor) -> NDArray[np.float64]:
+        parts = [mean_log_prob(self.density_, part).numpy() for part in z.split(8192) if len(part)]
+        return self._joined(np.concatenate(parts), z.numpy()) if parts else np.zeros(0)
 
     def _joined(self, log_p: NDArray[np.float64], z: NDArray[np.float64]) -> NDArray[np.float64]:
         """The score: two views of the density and one of the neighbour."""
