@@ -181,7 +181,8 @@ if __name__ == "__main__":
     parser.add_argument("--rows", type=int, default=6000, help="most usual rows that are fitted")
     chosen = parser.parse_known_args()[0]
     stored = sorted(chosen.folder.glob("*.npz"), key=lambda path: path.stat().st_size) if chosen.folder else []
-    sets = {path.stem: partial(archive, path) for path in stored} or SHIPPED
+    sets: dict[str, Callable[[], Labelled]] = {path.stem: partial(archive, path) for path in stored}
+    sets = sets or SHIPPED
     main(
         "outliers"
         + (f"-{chosen.folder.name}" if chosen.folder else "")
