@@ -35,7 +35,7 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
     .. math:: s(x) = \tfrac13 \Big(\overline{\log p}_{\text{mixtures}}(x) + \overline{\log p}_{\text{flows}}(x)
               - d \log\big(r(x) + \epsilon\big)\Big)
 
-    Mixtures of 1 to 20 Gaussians see clusters; a Gaussian copula, and flows that start as one, see how columns of any
+    Mixtures of 3 to 20 Gaussians see clusters; a Gaussian copula, and flows that start as one, see how columns of any
     shape go together; the last, up to a constant that of the nearest neighbour with r the distance to the closest of
     the rows in d columns (of a row that is one of them, to another), sees what is local. Within a view the members'
     *log*-densities are averaged, not their densities: a row is usual where all say so, and a member that makes much of
@@ -186,10 +186,13 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
 
 
 def alike(held_out: Mapping[str, Tensor]) -> Tensor:
-    """The same weight for mixtures of the rows as for copula and flows, and within each for its kinds."""
-    plain = [kind.startswith("mixture") for kind in held_out]
-    weights = torch.tensor([1.0 / plain.count(each) for each in plain])
-    return weights / weights.sum()
+    """The same weight for mixtures as for copula and flows, and within each for its kinds; a single Gaussian counts
+    where no larger mixture does: the copula says the same, and better."""
+    mixtures = [kind for kind in held_out if kind.startswith("mixture")]
+    others = [kind for kind in held_out if kind not in mixtures]
+    views = [view for view in (mixtures[1:] or mixtures, others) if view]
+    weights = {kind: 1 / (len(view) * len(views)) for view in views for kind in view}
+    return torch.tensor([weights.get(kind, 0.0) for kind in held_out])
 
 
 def mean_log_prob(density: Average, x: Tensor) -> Tensor:
