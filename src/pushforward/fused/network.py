@@ -1,7 +1,8 @@
 """One pass of a perceptron and the way back, in leased memory whose views are made once.
 
 A small network is mostly operator-launch overhead, and half of the operators would be views of weights and activations.
-Everything has the batch last, ``(units, n)``: sums over units of a step and steps of units are then contiguous.
+Everything has the shape ``(units, n)``. Hidden layers have the units of an event side by side in memory: threads then
+share the events of all operators alike, products and elementwise ones, and each finds what it wrote itself before.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Network:
     def __init__(self, shape: Shape, like: Tensor, n: int) -> None:
         self.layers, self.masked, self.residual = shape
         self.x = like.new_empty(self.layers[0].columns, n)
-        self.hidden = [like.new_empty(stairs.rows, n) for stairs in self.layers[:-1]]
+        self.hidden = [like.new_empty(n, stairs.rows).t() for stairs in self.layers[:-1]]
         # a residual stream goes on unrectified, so that what the next layer reads of it needs a plane of its own
         self.rectified = [torch.empty_like(h) if self.residual and k % 2 == 0 else h for k, h in enumerate(self.hidden)]
         self.parts = [by_step(stairs, h) for stairs, h in zip(self.layers, self.hidden, strict=False)]

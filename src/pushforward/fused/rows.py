@@ -198,8 +198,8 @@ def _parameters(net: Any, context: Tensor | None, batch: Size) -> list[Tensor]:
         if context.shape[:-1].numel() == 1:
             params[1] = F.linear(context.reshape(-1), net.context_weight, params[1])
         else:
-            given = planes(context.expand(*batch, context.shape[-1]))
-            params[1] = torch.addmm(params[1][:, None], net.context_weight, given)
+            given = context.expand(*batch, context.shape[-1]).flatten(0, -2)
+            params[1] = F.linear(given, net.context_weight, params[1]).t()
     return params
 
 

@@ -16,7 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-LEAST_ROWS, LEAST_SAVED = 96, 4096  # thinner steps skip more zeros, but multiply at a lower rate
+ROWS = 64  # of a step, or a multiple: thinner ones skip more zeros, but multiply at a lower rate, as do odd counts
+LEAST_SAVED = 4096  # zeros
 
 
 class Step(NamedTuple):
@@ -56,15 +57,13 @@ def full(rows: int, columns: int) -> Staircase:
 def staircase(rows: tuple[int, ...], columns: tuple[int, ...]) -> Staircase:
     """The pattern in which a row reads the columns of at most its own degree; both degrees are sorted.
 
-    Rows of one degree stay in one step, and a step has at least ``LEAST_ROWS`` rows where there are so many. Nor does
-    a step end where that would save few zeros.
+    A step has a multiple of ``ROWS`` rows, but the last one, which has at least so many where there are. Nor does a
+    step end where that would save few zeros.
     """
     steps, first = [], 0
-    for row in range(1, len(rows) + 1):
-        ends = row == len(rows) or rows[row] != rows[row - 1]
-        count = bisect_right(columns, rows[row - 1]) if ends else 0
-        wide = row - first >= LEAST_ROWS and len(rows) - row >= LEAST_ROWS
-        if row == len(rows) or (ends and wide and (row - first) * (len(columns) - count) >= LEAST_SAVED):
+    for row in [*range(ROWS, len(rows) - ROWS + 1, ROWS), len(rows)]:
+        count = bisect_right(columns, rows[row - 1])
+        if row == len(rows) or (row - first) * (len(columns) - count) >= LEAST_SAVED:
             steps.append(Step(first, row, count))
             first = row
     return Staircase(len(rows), len(columns), tuple(steps), (rows, columns))
