@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -35,7 +36,6 @@ LEAK = 1e-3  # epsilon
 LIMIT = 4.0  # of the log-slopes, about their start
 WEIGHT_LIMIT = 8.0  # of the log-weights: none underflows, so the sums below have a part that is not 0
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
-NEAR = 60.0  # log-odds whose probability is a number in single precision
 
 
 class Mixture(NamedTuple):
@@ -49,31 +49,51 @@ class Mixture(NamedTuple):
 def logistic(params: Tensor) -> Mixture:
     """About the logistic distribution, which is one of narrower ones at places m of density
     sin(pi s) / (2 pi s (cosh m + cos pi s)) if these have the scale s."""
-    step = 4 / math.sqrt(len(params) // 3)
-    scale = min(0.6 * step, 0.7)
-    return _mixture(params, step, lambda m: 1 / (math.cosh(m) + math.cos(math.pi * scale)), math.pi**2 / 3)
+    return _mixture(params, _logistic_start(len(params) // 3))
 
 
 def normal(params: Tensor) -> Mixture:
     """About the normal distribution: places with normal weights, and logistics that make up for the variance."""
-    step = 1.75 / math.sqrt(len(params) // 3)
+    return _mixture(params, _normal_start(len(params) // 3))
+
+
+@lru_cache
+def _logistic_start(K: int) -> _Start:
+    step = 4 / math.sqrt(K)
+    scale = min(0.6 * step, 0.7)
+    return _start(K, step, lambda m: 1 / (math.cosh(m) + math.cos(math.pi * scale)), math.pi**2 / 3)
+
+
+@lru_cache
+def _normal_start(K: int) -> _Start:
+    step = 1.75 / math.sqrt(K)
     variance = max(1 - (0.4 * math.pi * step) ** 2 / 3, 0.05)
-    return _mixture(params, step, lambda m: math.exp(-m * m / (2 * variance)), 1.0)
+    return _start(K, step, lambda m: math.exp(-m * m / (2 * variance)), 1.0)
 
 
-def _mixture(params: Tensor, step: float, density: Callable[[float], float], variance: float) -> Mixture:
-    """With zeros for parameters: even places, weights that follow a density, and one slope, for a given variance."""
-    K = len(params) // 3
-    middle = (K - 1) / 2
-    weights = [density(step * (k - middle)) for k in range(K)]
-    spread = sum(weight * (step * (k - middle)) ** 2 for k, weight in enumerate(weights)) / sum(weights)
-    start = math.pi / math.sqrt(3 * (variance - spread))  # a logistic of slope a has the variance pi² / (3 a²)
-    column = [-1] + [1] * (params.dim() - 1)
-    log_weight = torch.tensor([math.log(w) for w in weights], dtype=params.dtype, device=params.device).view(column)
-    place = step * (torch.arange(K, dtype=params.dtype, device=params.device).view(column) - middle)
+class _Start(NamedTuple):
+    """The mixture for zeros: log-weights, places, and the one slope."""
+
+    log_weights: list[float]
+    places: list[float]
+    slope: float
+
+
+def _start(K: int, step: float, density: Callable[[float], float], variance: float) -> _Start:
+    """Even places, weights that follow a density, and one slope, for a given variance."""
+    places = [step * (k - (K - 1) / 2) for k in range(K)]
+    weights = [density(place) for place in places]
+    spread = sum(weight * place**2 for weight, place in zip(weights, places, strict=True)) / sum(weights)
+    slope = math.pi / math.sqrt(3 * (variance - spread))  # a logistic of slope a has the variance pi² / (3 a²)
+    return _Start([math.log(weight) for weight in weights], places, slope)
+
+
+def _mixture(params: Tensor, start: _Start) -> Mixture:
     raw_weight, raw_slope, raw_place = params.unflatten(0, (3, -1)).unbind()
+    constants = torch.tensor([start.log_weights, start.places], dtype=params.dtype, device=params.device)
+    log_weight, place = constants.view(2, -1, *[1] * (params.dim() - 1)).unbind()
     weight = (soft_clamp(raw_weight, WEIGHT_LIMIT) + log_weight).softmax(0)
-    return Mixture(weight, soft_clamp(raw_slope, LIMIT).exp() * start, place + raw_place)
+    return Mixture(weight, soft_clamp(raw_slope, LIMIT).exp() * start.slope, place + raw_place)
 
 
 def log_odds(x: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor]:
@@ -82,9 +102,10 @@ def log_odds(x: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor]:
     c = slope * (x - place)
     low = c.detach().amax(0).clamp_max(0)  # log y is about low where x is below all components,
     high = c.detach().amin(0).clamp_min(0)  # and log(1 - y) about -high where it is above all
-    small = torch.where(low < 0, c - low, torch.where(high > 0, high - c, 0.0)).exp()
-    up, down = c.sigmoid(), (-c).sigmoid()
-    up, down = torch.where(low < 0, small * down, up), torch.where(high > 0, small * up, down)
+    far = -0.45 * math.log(torch.finfo(x.dtype).tiny)  # beyond, a component adds nothing to what the others make
+    grown = (c - (low + high)).clamp(-far, far).exp()
+    down = (grown * low.exp() + (-high).exp()).reciprocal()  # sigmoid(-c) exp(high)
+    up = grown * down  # sigmoid(c) exp(-low)
     above, below = (weight * up).sum(0), (weight * down).sum(0)  # y exp(-low) and (1 - y) exp(high)
     t = above.log() - below.log() + (low + high)
     steepness = (weight * slope * up * down).sum(0) / (above * below)
@@ -97,7 +118,8 @@ def log_odds_inverse(t: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor]:
     slope = (1 - LEAK) * slope
     each = (t.detach() + slope * place) / (slope + LEAK)  # where each component alone would have the log-odds t
     ends = each.amin(0), each.amax(0)
-    return roots.invert(lambda x: log_odds(x, mixture), t, start=(weight * each).sum(0), bracket=ends)
+    start, shared = (weight * each).sum(0), weight.shape[-1] == 1
+    return roots.invert(lambda x: log_odds(x, mixture), t, start=start, bracket=ends, shared=shared)
 
 
 def quantile(t: Tensor) -> tuple[Tensor, Tensor]:
@@ -105,13 +127,9 @@ def quantile(t: Tensor) -> tuple[Tensor, Tensor]:
     derivatives = wants_derivatives()
     with torch.no_grad():
         given = t.detach()  # forward-mode derivatives pass through no_grad
-        size = given.abs()
-        near = -torch.special.ndtri((-size.clamp_max(NEAR)).sigmoid())
-        far = (2 * size - (4 * math.pi * size.clamp_min(NEAR)).log()).clamp_min(1).sqrt()
-        z = torch.where(size < NEAR, near, far).copysign(given)
-        for _ in range(2):
-            odds = _odds(z)
-            z = z - (odds.t - given) * (-odds.log_slope).exp()
+        size, limit = given.abs(), -0.9 * math.log(torch.finfo(t.dtype).tiny)  # there the probability is a number
+        near = -torch.special.ndtri((-size.clamp_max(limit)).sigmoid())
+        z = torch.where(size < limit, near, _far_quantile(size.clamp_min(limit))).copysign(given)
         odds = _odds(z)
         if not derivatives:
             return z, -odds.log_slope
@@ -122,6 +140,16 @@ def quantile(t: Tensor) -> tuple[Tensor, Tensor]:
     return value, -odds.log_slope - d * bend
 
 
+def _far_quantile(t: Tensor) -> Tensor:
+    """z with t = w / 2 + log(2 pi w) / 2 - log(1 - 1 / w + 3 / w² - 15 / w³ + ...) and w = z², by a Newton step."""
+    twice = 2 * (t - HALF_LOG_TWO_PI)
+    w = twice - twice.log()
+    w = twice - w.log() - 2 / w
+    v = 1 / w
+    series = v * (2 - v * (5 - v * (74 / 3 - v * (353 / 2 - v * (8162 / 5)))))
+    return (w - (w - twice + w.log() + series) / (1 + v)).sqrt()
+
+
 def quantile_inverse(z: Tensor) -> tuple[Tensor, Tensor]:
     r"""The log-odds t of a normal quantile z, and log dt/dz, with derivatives up to the third.
 
@@ -129,19 +157,22 @@ def quantile_inverse(z: Tensor) -> tuple[Tensor, Tensor]:
     """
     derivatives = wants_derivatives()
     with torch.no_grad():
-        odds = _odds(z.detach())
+        given = z.detach()
+        odds = _odds(given)
+        t = (odds.log_above + 0.5 * given.square() + HALF_LOG_TWO_PI - odds.log_mills) * given.sign()
         if not derivatives:
-            return odds.t, odds.log_slope
-        slope, (h, h1, h2) = odds.log_slope.exp(), _bends(z.detach(), odds)
-    d = z - z.detach()
-    t = odds.t + d * slope * (1 + d * (h / 2 + d * (h1 + h.square()) / 6))
+            return t, odds.log_slope
+        slope, (h, h1, h2) = odds.log_slope.exp(), _bends(given, odds)
+    d = z - given
+    t = t + d * slope * (1 + d * (h / 2 + d * (h1 + h.square()) / 6))
     return t, odds.log_slope + d * (h + d * (h1 / 2 + d * h2 / 6))
 
 
 class _Odds(NamedTuple):
-    """t and log t' at some z; there, phi / Phi on the side of 0 and beyond."""
+    """At some z: log Phi on the side of 0, log(Phi / phi) beyond, log t', and phi / Phi on both sides."""
 
-    t: Tensor
+    log_above: Tensor
+    log_mills: Tensor
     log_slope: Tensor
     inner: Tensor
     outer: Tensor
@@ -153,9 +184,8 @@ def _odds(z: Tensor) -> _Odds:
     mills = torch.special.erfcx(a * math.sqrt(0.5)) * math.sqrt(math.pi / 2)  # Phi(-a) / phi(a)
     density = (-0.5 * a.square()).exp() / math.sqrt(2 * math.pi)
     below = mills * density
-    log_above = torch.log1p(-below)
-    t = (log_above + 0.5 * a.square() + HALF_LOG_TWO_PI - mills.log()) * z.sign()
-    return _Odds(t, -log_above - mills.log(), density / (1 - below), 1 / mills)
+    log_above, log_mills = torch.log1p(-below), mills.log()
+    return _Odds(log_above, log_mills, -log_above - log_mills, density / (1 - below), 1 / mills)
 
 
 def _bends(z: Tensor, odds: _Odds) -> tuple[Tensor, Tensor, Tensor]:
