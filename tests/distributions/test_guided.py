@@ -13,7 +13,7 @@ from torch import Tensor
 import pushforward as pf
 from pushforward.distributions import guided
 from pushforward.distributions.guided import Guided
-from pushforward.distributions.holed import Holed
+from pushforward.distributions.holed import Holed, resampled
 from pushforward.distributions.mixed import Mixed
 from pushforward.recipes.by_name import categories_by_size
 from pushforward.testing import randomize
@@ -164,3 +164,18 @@ def test_errors() -> None:
         Guided(pf.maf(3), pf.anyorder(2))
     with pytest.raises(ValueError, match=r"x must be rows of shape \(n, 2\), got \(2,\)"):
         Guided(pf.maf(2), pf.anyorder(2)).marginal(torch.zeros(2))
+
+
+def test_draws_mirror_each_other_and_are_taken_so() -> None:
+    rows = Holed.of(torch.full((3, 2), torch.nan), None, 0, torch.tensor([True, True]))
+    _, z, correction = rows.mirrored(12)
+    assert torch.equal(z, -z.flip(0))
+    assert torch.equal(correction, correction.flip(0))
+    start = torch.tensor([0.1, 0.3, 0.99], dtype=torch.float64)
+    taken = resampled(torch.zeros(12, 3, dtype=torch.float64), start, 4)
+    assert torch.equal(taken.sort(0).values + taken.sort(0).values.flip(0), torch.full((4, 3), 11))
+    log_w = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64).log()[:, None].expand(-1, 1000)
+    start = torch.rand(1000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for draws in (1, 3, 4):  # in proportion to the weights, whatever their number
+        shares = torch.bincount(resampled(log_w, start, draws).flatten(), minlength=4) / (1000 * draws)
+        assert shares.tolist() == pytest.approx([0.1, 0.2, 0.3, 0.4], abs=0.04)

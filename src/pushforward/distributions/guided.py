@@ -186,7 +186,8 @@ class Guided(Density):
             draws: How many for each row.
             path: As for :meth:`marginal`.
             seed: Of the draws; rows that are alike get different ones.
-            candidates: Draws of the guide from which those of the joint are resampled, at least 4 for each.
+            candidates: Draws of the guide from which those of the joint are resampled, at least 4 for each; half of
+                them mirror the other half.
             spread: As for :meth:`marginal`.
             allowed: Says of filled rows ``(K, n, features)`` which may be drawn, ``(K, n)``.
 
@@ -196,13 +197,15 @@ class Guided(Density):
         rows = replace(self._holed(x, context, seed, spread).told_apart(), allowed=allowed)
         filled = rows.x.repeat(draws, 1, 1)
         count = torch.full((len(rows),), math.inf, dtype=torch.float64)
-        candidates = max(candidates, 4 * draws)
+        candidates = max(candidates + candidates % 2, 4 * draws)
         for some in _pieces(rows.x.isnan().any(1), BATCH // candidates):
             filled[:, some], count[some.cpu()] = self._filled(rows[some], draws, candidates, path)
         return filled, count
 
     def _filled(self, rows: Holed, draws: int, candidates: int, path: bool) -> tuple[Tensor, Tensor]:
-        found, log_w = self._draws(rows, 0, candidates)
+        points, z, correction = rows.mirrored(candidates)
+        found, log_w = self._weigh(points, z, rows)
+        log_w = log_w + correction
         count = effective(log_w)
         poor = count < max(FEW, draws / 4)
         if path and poor.any():

@@ -70,6 +70,14 @@ class Holed:
         z = torch.where(wide & self.numbers, WIDE * z, z)
         return self._points(u[..., :features]), z, self._correction(z)
 
+    def mirrored(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        """As many draws, the second half of them the first with noise of the other sign, the last first: what is odd in
+        the noise, and most of a mean is, cancels (antithetic draws)."""
+        points, z, correction = self.draws(0, count // 2)
+        parts = (points, points), (z, -z), (correction, correction)
+        points, z, correction = (torch.cat([one, other.flip(0)]) for one, other in parts)
+        return points, z, correction
+
     def _correction(self, z: Tensor) -> Tensor:
         """log N(z) - log of the mixture of N(0, 1) and N(0, WIDE²), over the holes that are numbers."""
         holes = self.x.isnan() & self.numbers
@@ -129,10 +137,14 @@ def effective(log_w: Tensor) -> Tensor:
 
 
 def resampled(log_w: Tensor, start: Tensor, draws: int) -> Tensor:
-    """Indices ``(draws, n)`` in proportion to the weights ``(K, n)``: systematic resampling, ``start`` in [0, 1)."""
+    """Indices ``(draws, n)`` in proportion to the weights ``(K, n)``: systematic resampling, ``start`` in [0, 1).
+
+    The second half of the places mirrors the first, so that draws that mirror each other are taken together.
+    """
     log_w = torch.where(log_w.isneginf().all(0), 0.0, log_w)
     cumulative = log_w.softmax(0).cumsum(0).t().contiguous()
-    places = (torch.arange(draws, device=log_w.device) + start[:, None]) / draws
+    first = (torch.arange((draws + 1) // 2, device=log_w.device) + start[:, None]) / draws
+    places = torch.cat([first, 1 - first[:, : draws // 2]], 1)
     return torch.searchsorted(cumulative, places).clamp(max=len(log_w) - 1).t()
 
 

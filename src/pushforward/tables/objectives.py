@@ -54,11 +54,11 @@ class DequantisedKL(Objective):
         """The mean negative log-likelihood in nats, a scalar."""
         if not self.proposes:
             return weighted_mean(self.held_out(x, context), weights)
-        points, log_w, log_q = self._proposals(x, context)
-        noise = -torch.empty_like(log_w).exponential_().log()
-        taken = (log_w + noise).argmax(0, keepdim=True)  # in proportion to the weights (Gumbel)
-        x = points.gather(0, taken[..., None].expand(-1, -1, points.shape[-1]))[0]
-        return weighted_mean(log_q.gather(0, taken)[0] - self.flow(x, context), weights)
+        points, log_q = self.cells.weighted(x, torch.rand_like(x), holes=False)[0], torch.zeros_like(x[:, 0])
+        holed = x.isnan().any(1).nonzero()[:, 0]
+        if len(holed):
+            points[holed], log_q[holed] = self._taken(x[holed], None if context is None else context[holed])
+        return weighted_mean(log_q - self.flow(points, context), weights)
 
     def held_out(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """-log p of every row at one point of its cell, of shape ``(*batch,)``, in nats."""
@@ -66,6 +66,13 @@ class DequantisedKL(Objective):
             return math.log(PROPOSALS) - self._proposals(x, context)[1].logsumexp(0)
         spread, weight = self.cells.weighted(x, torch.rand_like(x))
         return -self.flow(spread, context) - weight
+
+    def _taken(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Rows with holes at one point of their cells, filled in one of several ways, and log q of what was filled."""
+        points, log_w, log_q = self._proposals(x, context)
+        noise = -torch.empty_like(log_w).exponential_().log()
+        taken = (log_w + noise).argmax(0), torch.arange(len(x), device=x.device)  # in proportion (Gumbel)
+        return points[taken], log_q[taken]
 
     @torch.no_grad()
     def _proposals(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
