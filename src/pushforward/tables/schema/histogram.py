@@ -34,6 +34,7 @@ GAIN = 0.02  # nats a row
 MOST_ATOMS, BINS = 100, (24, 48, 96, 192, 384)
 ROWS_OF_BIN = 8  # at least, on average
 OUTER = 0.025  # share of the rows that tells how a tail goes on
+GAP = 0.6  # of a bin's width
 LEAST_TAIL = 0.1  # standard deviations
 
 
@@ -79,7 +80,7 @@ def _described(column: Column, x: np.ndarray, weight: np.ndarray) -> Column:
         return column
     weight = weight / weight.mean()
     found = _few_values(column, x, weight) if column.step or column.tiled else _many_values(column, x, weight)
-    if found is None:
+    if found is None or not (np.diff(found[0]) > 0).all():  # float64 is too coarse for such cells
         return column
     knots = tuple(zip(found[0].tolist(), found[1].tolist(), strict=True))
     return dataclasses.replace(column, first="histogram", loc=0.0, scale=_tail(column, x), knots=knots)
@@ -136,7 +137,8 @@ def _even_bins(column: Column, size: int, x: np.ndarray, weight: np.ndarray) -> 
     if len(rest):
         last = NormalDist().inv_cdf(1 - 0.5 / (len(rest) + 1))
         levels = [NormalDist().cdf(z) for z in np.linspace(-last, last, size + 1)]
-        inner = np.quantile(rest, [0.0, *levels[1:-1], 1.0])
+        inner = np.quantile(rest, [0.0, *levels[1:-1], 1.0], method="lower")
+        inner = np.sort(np.concatenate([inner, _ends_of_gaps(column, rest, np.unique(inner))]))
         if column.step:
             inner = column.origin + column.step * (np.floor((inner - column.origin) / column.step + 0.5) - 0.5)
             inner[-1] += column.step  # the cell of the largest value
@@ -144,6 +146,15 @@ def _even_bins(column: Column, size: int, x: np.ndarray, weight: np.ndarray) -> 
     edges = np.unique(np.concatenate([inner[~inside], starts, stops]))
     edges = edges[np.append(np.diff(edges) > 1e-9 * np.ptp(edges), True)]
     return edges, 0.5 + np.bincount(_bin_of(column, x, edges), weight, minlength=len(edges) - 1)
+
+
+def _ends_of_gaps(column: Column, rest: np.ndarray, inner: np.ndarray) -> np.ndarray:
+    """Where gaps begin and end that take most of a bin, given ordered rows."""
+    place = np.searchsorted(inner, rest[:-1], side="right") - 1
+    width = np.diff(inner, append=np.inf)[place]
+    wide = np.diff(rest) > GAP * width
+    begin = rest[:-1][wide] + (column.step or 0.02 * np.diff(rest)[wide])
+    return np.concatenate([begin, rest[1:][wide]])
 
 
 def _bin_of(column: Column, x: np.ndarray, edges: np.ndarray) -> np.ndarray:
@@ -177,7 +188,7 @@ def _bins(column: Column, counts: _Counts, flat: float) -> tuple[np.ndarray, np.
 def _with_ends(column: Column, edges: np.ndarray, shares: np.ndarray, rows: float) -> tuple[np.ndarray, np.ndarray]:
     """Edges, and the distribution function there: up to the column's bounds, and below 1 where there is none."""
     beyond, near = 0.5 / (rows + 1), 1e-6 * np.diff(edges).min()
-    shares = shares / shares.sum()
+    shares = np.maximum(shares / shares.sum(), 1e-12)
     low, high = column.bounds or (None, None)
     if low is not None and (end := lowest_edge(column, low)) < edges[0] - near:
         edges, shares = np.insert(edges, 0, end), np.insert(shares, 0, beyond)

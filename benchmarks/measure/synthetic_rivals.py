@@ -1,0 +1,128 @@
+"""One rival of ``jobs/synthetic.py``, in the Python that has it: learns a CSV file's rows and writes new ones.
+
+    python synthetic_rivals.py NAME TRAIN.csv DRAWN.csv ROWS SECONDS
+
+The only output is a line of JSON with the seconds of learning and drawing, and what was made smaller to stay in time.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+Drawn = tuple[pd.DataFrame, str]
+EPOCHS = 300  # the default of CTGAN and TVAE
+
+
+def _gan(kind: str, train: pd.DataFrame, rows: int, seconds: float) -> Drawn:
+    """300 epochs, or as many as fit into the time."""
+    import ctgan
+
+    model_of = getattr(ctgan, kind)
+    names = [name for name in train if not _is_number(train[name])]
+    started = time.perf_counter()
+    model_of(epochs=1, **_cpu(model_of)).fit(train, names)
+    one = time.perf_counter() - started
+    epochs = int(max(min(EPOCHS, 0.9 * seconds / one), 1))
+    model = model_of(epochs=epochs, **_cpu(model_of))
+    model.fit(train, names)
+    return model.sample(rows), "" if epochs == EPOCHS else f"{epochs} epochs of {EPOCHS}"
+
+
+def _cpu(model_of: Any) -> dict[str, bool]:
+    named = model_of.__init__.__code__.co_varnames
+    return {"enable_gpu": False} if "enable_gpu" in named else {"cuda": False}
+
+
+def _arf(train: pd.DataFrame, rows: int, seconds: float) -> Drawn:
+    from arfpy import arf
+
+    whole = train.copy()
+    for name in whole:
+        whole[name] = whole[name] if _is_number(whole[name]) else whole[name].astype("category")
+    model = arf.arf(x=whole, verbose=False)
+    model.forde()
+    return model.forge(n=rows), ""
+
+
+def _forest_flow(train: pd.DataFrame, rows: int, seconds: float) -> Drawn:
+    from ForestDiffusion import ForestDiffusionModel
+
+    coded, back = _codes(train)
+    names = [j for j, name in enumerate(train) if not _is_number(train[name])]
+    whole = [j for j, name in enumerate(train) if _is_number(train[name]) and (train[name] % 1 == 0).all()]
+    model = ForestDiffusionModel(
+        coded, n_t=20, duplicate_K=20, cat_indexes=names, int_indexes=whole, diffusion_type="flow", n_jobs=1
+    )
+    return back(model.generate(batch_size=rows)), "20 time levels of 50, 20 copies of 100"
+
+
+def _gaussian_copula(train: pd.DataFrame, rows: int, seconds: float) -> Drawn:
+    """Each column's own distribution, and the correlations of its normal scores; ties take their places at random."""
+    from scipy.special import ndtr, ndtri
+
+    coded, back = _codes(train)
+    rng = np.random.default_rng(0)
+    scores = np.empty_like(coded)
+    for j, column in enumerate(coded.T):
+        places = np.lexsort((rng.random(len(column)), column))
+        scores[places, j] = ndtri((np.arange(len(column)) + 0.5) / len(column))
+    drawn = ndtr(rng.multivariate_normal(np.zeros(coded.shape[1]), np.corrcoef(scores.T), rows))
+    last = len(coded) - 1
+    return back(
+        np.stack([np.sort(c)[(u * last).round().astype(int)] for c, u in zip(coded.T, drawn.T, strict=True)], 1)
+    ), ""
+
+
+def _codes(train: pd.DataFrame) -> tuple[np.ndarray, Callable[[np.ndarray], pd.DataFrame]]:
+    """Texts as whole numbers, and the way back."""
+    words = {name: sorted(train[name].unique()) for name in train if not _is_number(train[name])}
+    coded = train.copy()
+    for name, known in words.items():
+        coded[name] = train[name].map({word: i for i, word in enumerate(known)})
+
+    def back(values: np.ndarray) -> pd.DataFrame:
+        frame = pd.DataFrame(values, columns=train.columns)
+        for name, known in words.items():
+            places = frame[name].astype(float).round().clip(0, len(known) - 1).astype(int)
+            frame[name] = [known[place] for place in places]
+        for name in train:
+            if name not in words and (train[name] % 1 == 0).all():
+                frame[name] = frame[name].astype(float).round().astype(int)
+        return frame
+
+    return coded.to_numpy(float), back
+
+
+def _is_number(column: pd.Series) -> bool:
+    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+
+
+RIVALS: dict[str, Callable[[pd.DataFrame, int, float], Drawn]] = {
+    "CTGAN": lambda *given: _gan("CTGAN", *given),
+    "TVAE": lambda *given: _gan("TVAE", *given),
+    "ARF": _arf,
+    "ForestFlow": _forest_flow,
+    "Gaussian copula": _gaussian_copula,
+}
+
+
+def main(name: str, train: str, drawn: str, rows: str, seconds: str) -> None:
+    warnings.simplefilter("ignore")
+    np.random.seed(0)  # noqa: NPY002  what the rivals draw from
+    started = time.perf_counter()
+    frame, note = RIVALS[name](pd.read_csv(train), int(rows), float(seconds))
+    took = time.perf_counter() - started
+    frame.to_csv(drawn, index=False)
+    print(json.dumps({"seconds": took, "note": note}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
