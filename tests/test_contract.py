@@ -30,6 +30,7 @@ from pushforward.nets.mlp import MLP
 from pushforward.testing import check_flow, check_transform, randomize
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
+SIZES = [(1, "float32"), (1, "float64"), (2, "float64"), (5, "float32"), (5, "float64")]  # 2: between the ends, once
 DEVICE = os.environ.get("PUSHFORWARD_TEST_DEVICE", "cpu")  # of pytest --device
 HIDDEN = (12, 12)
 
@@ -422,8 +423,7 @@ def test_every_recipe_is_under_contract() -> None:
     assert recipes <= {name.split()[0] for name in [*RECIPES, *IMAGE_RECIPES, *MODELS]}
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("features", [1, 2, 5])
+@pytest.mark.parametrize(("features", "dtype"), SIZES)
 @pytest.mark.parametrize("name", TRANSFORMS)
 def test_transform(name: str, features: int, dtype: str) -> None:
     entry = TRANSFORMS[name]
@@ -447,8 +447,7 @@ def test_transform_of_images(name: str, context: int, dtype: str) -> None:
     assert (report.structure, report.unused, report.saves) == (structure, (), True)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("features", [1, 2, 5])
+@pytest.mark.parametrize(("features", "dtype"), SIZES)
 @pytest.mark.parametrize("name", [name for name, entry in TRANSFORMS.items() if entry.conditional])
 def test_transform_with_context(name: str, features: int, dtype: str) -> None:
     entry = TRANSFORMS[name]
@@ -470,9 +469,8 @@ def test_gradients_far_outside(name: str) -> None:
         assert gradient is None or gradient.isfinite().all()
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("context", [0, 3])
-@pytest.mark.parametrize("features", [1, 2, 5])
+@pytest.mark.parametrize(("features", "dtype"), SIZES)
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipe(name: str, features: int, context: int, dtype: str) -> None:
     flow = randomize(RECIPES[name](features, context).to(DEVICE, DTYPES[dtype]))
