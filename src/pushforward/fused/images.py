@@ -21,8 +21,7 @@ from ..transforms.scalar import Affine, Spline
 from ..transforms.splits import Channel
 from . import spline
 from .affine import Affine as FusedAffine
-from .layout import channel_first
-from .watched import watched
+from .compiling import watched
 
 
 class ImageSteps:
@@ -152,3 +151,8 @@ def _mix(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     channels = x.movedim(-3, 0)
     mixed = torch.addmm(bias[:, None], weight, channels.reshape(len(channels), -1))
     return mixed.view(channels.shape).movedim(0, -3)
+
+
+def channel_first(x: Tensor) -> Tensor:
+    """The same images ``(*, C, H, W)`` with the channels outermost in memory; free where they are so already."""
+    return x.movedim(-3, 0).contiguous().movedim(0, -3)

@@ -8,13 +8,14 @@ share the events of all operators alike, products and elementwise ones, and each
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..numerics.torch_internals import add_rectified
-from .staircase import Staircase, blocks, by_step, masks
+from .staircase import Staircase, mask
 
 Views = list[list[Tensor]]
 
@@ -74,8 +75,8 @@ class Network:
         given = blocks(self.layers[k], weight)
         if not self.masked:
             return given
-        for block, mask, own in zip(given, self.masks[k], self.weights[k], strict=True):
-            torch.mul(block, mask, out=own)
+        for block, allowed, own in zip(given, self.masks[k], self.weights[k], strict=True):
+            torch.mul(block, allowed, out=own)
         return self.weights[k]
 
     def pull_back(
@@ -153,3 +154,23 @@ class _Gradients:
 def nbytes(tensors: Iterable[Tensor]) -> int:
     """Bytes that the tensors take together."""
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def blocks(stairs: Staircase, weight: Tensor) -> list[Tensor]:
+    """The parts of a dense weight, ``(rows, columns)``, within the steps."""
+    if stairs.whole:
+        return [weight]
+    return [weight[step.first : step.last, : step.columns] for step in stairs.steps]
+
+
+@lru_cache(maxsize=256)
+def masks(stairs: Staircase, dtype: torch.dtype, device: torch.device) -> list[Tensor]:
+    """For each step ones where an entry is allowed, zeros where it juts out over the exact staircase. The layers of a
+    flow mostly share them, and so the processor's cache."""
+    with torch.inference_mode(False), torch.no_grad():
+        return [block.contiguous() for block in blocks(stairs, mask(stairs, dtype, device))]
+
+
+def by_step(stairs: Staircase, units: Tensor) -> Sequence[Tensor]:
+    """The rows of ``(rows, n)`` that belong to each step."""
+    return units.split(stairs.heights) if len(stairs.steps) > 1 else (units,)

@@ -16,12 +16,11 @@ from ..nets.made import MADE
 from ..numerics.torch_internals import transformed
 from ..transforms.base import Transform
 from ..transforms.compose import Compose, Inverse
-from .compiling import EAGER_PART, compiled, in_parts
+from .compiling import EAGER_PART, compiled, in_parts, watched
 from .images import ImageSteps
 from .incremental import Feature
 from .pool import POOL
 from .rows import Couplings, Masked, sequential
-from .watched import watched
 
 _MAKERS: tuple[Callable[[Transform, Tensor], Any], ...] = (Couplings.make, Masked.make, ImageSteps.make)
 

@@ -1,4 +1,8 @@
-"""Couplings and autoregressive transforms of rows, run by stacks of networks with their scalar maps."""
+"""Couplings and autoregressive transforms of rows, run by stacks of networks with their scalar maps.
+
+Events keep the shape ``(*batch, features)`` everywhere; fused maps hand each other tensors whose memory is
+feature-first, so that every feature is contiguous over the batch and taking some features is a view.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +22,11 @@ from ..transforms.coupling import Coupling
 from ..transforms.scalar import Affine, Scalar, Spline
 from ..transforms.splits import Alternate, Half
 from . import stack
+from .compiling import watched
 from .incremental import Schedule, Sequential
-from .layout import planes, unplanes
 from .maps import AffineMap, AnyMap, SplineMap
 from .network import Shape
 from .staircase import full, staircase
-from .watched import watched
 
 
 class Couplings:
@@ -208,3 +211,17 @@ def sequential(net: MADE, context: Tensor | None, batch: Size) -> Sequential:
     if schedule is None or schedule.shape is not _shape(net):
         schedule = _SCHEDULES[net] = Schedule(net.degrees[:-1], net.num_params, _shape(net))
     return Sequential(schedule, _parameters(net, context, batch), net.masks())
+
+
+def planes(x: Tensor) -> Tensor:
+    """``(*batch, features)`` as contiguous ``(features, n)``; free where the memory is feature-first already."""
+    if x.dim() == 2:
+        return x.t().contiguous()
+    return x.movedim(-1, 0).reshape(x.shape[-1], x.shape[:-1].numel()).contiguous()
+
+
+def unplanes(x: Tensor, batch: Size) -> Tensor:
+    """The inverse of :func:`planes`; always a view."""
+    if len(batch) == 1:
+        return x.t()
+    return x.view(x.shape[0], *batch).movedim(0, -1)

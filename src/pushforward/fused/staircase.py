@@ -8,7 +8,6 @@ multiplied. A matrix without zeros is one step.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import NamedTuple
@@ -69,13 +68,6 @@ def staircase(rows: tuple[int, ...], columns: tuple[int, ...]) -> Staircase:
     return Staircase(len(rows), len(columns), tuple(steps), (rows, columns))
 
 
-def blocks(stairs: Staircase, weight: Tensor) -> list[Tensor]:
-    """The parts of a dense weight, ``(rows, columns)``, within the steps."""
-    if stairs.whole:
-        return [weight]
-    return [weight[step.first : step.last, : step.columns] for step in stairs.steps]
-
-
 @lru_cache(maxsize=256)
 def mask(stairs: Staircase, dtype: torch.dtype, device: torch.device) -> Tensor:
     """The whole mask, ``(rows, columns)``: ones where a row reads a column."""
@@ -83,16 +75,3 @@ def mask(stairs: Staircase, dtype: torch.dtype, device: torch.device) -> Tensor:
     with torch.inference_mode(False), torch.no_grad():
         rows, columns = (torch.tensor(degrees) for degrees in stairs.degrees)
         return (columns[None, :] <= rows[:, None]).to(device, dtype)
-
-
-@lru_cache(maxsize=256)
-def masks(stairs: Staircase, dtype: torch.dtype, device: torch.device) -> list[Tensor]:
-    """For each step ones where an entry is allowed, zeros where it juts out over the exact staircase. The layers of a
-    flow mostly share them, and so the processor's cache."""
-    with torch.inference_mode(False), torch.no_grad():
-        return [block.contiguous() for block in blocks(stairs, mask(stairs, dtype, device))]
-
-
-def by_step(stairs: Staircase, units: Tensor) -> Sequence[Tensor]:
-    """The rows of ``(rows, n)`` that belong to each step."""
-    return units.split(stairs.heights) if len(stairs.steps) > 1 else (units,)
