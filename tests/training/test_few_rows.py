@@ -59,7 +59,7 @@ def test_the_seed_fixes_the_result(fitted) -> None:
 
 
 def test_flows_alone_and_mixtures_alone() -> None:
-    flows = fit_few_rows(rows(90), flow=small, members=3, mixtures=False, plan=SHORT)
+    flows = fit_few_rows(rows(90), flow=small, members=3, mixtures=(), plan=SHORT)
     mixtures = fit_few_rows(rows(90), members=3)
     assert len(flows.density.members) == 3
     assert set(flows.weights) == {"flow"}
@@ -117,7 +117,7 @@ def test_bad_arguments_are_named() -> None:
     with pytest.raises(ValueError, match="at most half of the rows, 5"):
         fit_few_rows(rows(5), members=3)
     with pytest.raises(ValueError, match="there is nothing to fit"):
-        fit_few_rows(rows(20), mixtures=False)
+        fit_few_rows(rows(20), mixtures=())
 
 
 def test_a_column_that_is_constant_but_for_noise_has_a_finite_map() -> None:

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from ..numerics.matrices import triangle, with_log_diagonal
 from .base import Density
 from .conditional import draw_index
-
-FLOOR = 1e-6  # of a component's variances, in those of the rows
+from .em import maximise
 
 
 class GaussianMixture(Density):
@@ -171,8 +170,13 @@ class GaussianMixture(Density):
         self._check_rows(y, weight)
         loc, scale = _moments(y, weight)
         twin = GaussianMixture(y.shape[1], len(self.logits), covariance=self.covariance).to(y)
-        shares = self.joint(y.to(self.loc)).softmax(-1).to(y) if further else None
-        twin._maximise_until_flat((y - loc) / scale, weight, prior, tolerance, max_steps, seed, shares)
+        z = (y - loc) / scale
+        if further:
+            shares = self.joint(y.to(self.loc)).softmax(-1).to(y)
+        else:
+            centres = _spread_centres(z, weight, len(self.logits), torch.Generator().manual_seed(seed))
+            shares = _nearest(z, centres)
+        maximise(twin, z, weight, prior=prior, tolerance=tolerance, max_steps=max_steps, shares=shares)
         self.logits.copy_(twin.logits)
         self.loc.copy_(twin.loc * scale + loc)
         self.factors.copy_(_per_unit(twin, scale))
@@ -199,47 +203,6 @@ class GaussianMixture(Density):
         if not bool(y.isfinite().all()):
             raise ValueError("x or context holds values that are not finite")
 
-    def _maximise_until_flat(
-        self,
-        y: Tensor,
-        weight: Tensor,
-        prior: float,
-        tolerance: float,
-        max_steps: int,
-        seed: int,
-        shares: Tensor | None = None,
-    ) -> None:
-        """EM on standardised rows, from the shares that components have of them or from centres far apart."""
-        if shares is None:
-            generator = torch.Generator().manual_seed(seed)
-            shares = _nearest(y, _spread_centres(y, weight, len(self.logits), generator))
-        before = -math.inf
-        for _ in range(max_steps):
-            self._maximise(y, shares * weight[:, None], prior)
-            joint = self.joint(y)
-            log_prob = joint.logsumexp(-1)
-            shares, now = (joint - log_prob[:, None]).exp(), float((log_prob * weight).sum() / weight.sum())
-            if abs(now - before) < tolerance:
-                break
-            before = now
-
-    def _maximise(self, y: Tensor, shares: Tensor, prior: float) -> None:
-        """The M step: weights, centres and spreads of rows that belong to the components in shares."""
-        counts, rest = shares.sum(0).clamp_min(1e-8), prior * len(self.logits) ** (-2 / y.shape[1])
-        self.logits.copy_((counts / counts.sum()).log())
-        self.loc.copy_(shares.T @ y / counts[:, None])
-        for k, share in enumerate(shares.T):
-            away = y - self.loc[k]
-            spread = (away * share[:, None]).T @ away
-            variances = torch.full_like(away[0], FLOOR)  # of standardised rows
-            cov = (spread + rest * torch.eye(len(spread)).to(y)) / (counts[k] + prior) + variances.diag()
-            if self.covariance == "diagonal":
-                self.factors[k] = -0.5 * cov.diagonal().log()
-            else:
-                L = torch.linalg.cholesky(cov)
-                A = torch.linalg.solve_triangular(L, torch.eye(len(L)).to(L), upper=False)
-                self.factors[k] = with_log_diagonal(A.tril())
-
     def _reordered(self, columns: Sequence[int], context: int) -> GaussianMixture:
         """The mixture of some columns, of which the first belong to the context."""
         order, features = [int(j) for j in columns], self.event_shape[0]
@@ -257,7 +220,7 @@ class GaussianMixture(Density):
                 return new
             L = torch.linalg.cholesky(self.covariances()[:, order][:, :, order])
             A = torch.linalg.solve_triangular(L, torch.eye(len(order)).to(L), upper=False)
-            new.factors.copy_(torch.stack([with_log_diagonal(a.tril()) for a in A]))
+            new.factors.copy_(with_log_diagonal(A.tril()))
         return new
 
 
@@ -273,7 +236,7 @@ def _per_unit(mixture: GaussianMixture, scale: Tensor) -> Tensor:
     """The factors of standardised rows, for rows in their own units."""
     if mixture.covariance == "diagonal":
         return mixture.factors - scale.log()
-    return torch.stack([with_log_diagonal(A / scale) for A in mixture.precision_factors()])
+    return with_log_diagonal(mixture.precision_factors() / scale)
 
 
 def _spread_centres(y: Tensor, weight: Tensor, number: int, generator: torch.Generator) -> Tensor:

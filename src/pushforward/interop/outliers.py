@@ -21,6 +21,7 @@ try:
 except ImportError:
     raise ImportError("FlowOutlier needs scikit-learn 1.6 or newer: pip install 'pushforward[sklearn]'") from None
 
+MIXTURES = (1, 3, 8, 20)  # components
 CLOSE = 1e-3  # standard deviations; what is nearer is the row itself
 COPIES = 8  # of each row: itself, and with noise
 NEAR_ROWS = 20_000  # among which the nearest is looked for
@@ -158,6 +159,7 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
             members=members,
             plan={"steps": self.steps},
             judged_copies=1,
+            mixtures=MIXTURES,
             copulas=(1,),
             weigh=alike,
             seed=seed,

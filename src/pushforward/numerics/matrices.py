@@ -32,8 +32,9 @@ def starting_matrix(weight: int | Tensor, *, random: bool = True) -> Tensor:
 
 
 def with_log_diagonal(matrix: Tensor) -> Tensor:
-    """The upper or lower triangle with log|diagonal| in the place of the diagonal."""
-    return matrix - matrix.diagonal().diag() + matrix.diagonal().abs().log().diag()
+    """Triangles ``(*batch, m, m)``, upper or lower, with log|diagonal| in the place of the diagonal."""
+    logs = matrix.diagonal(dim1=-2, dim2=-1).abs().log()
+    return torch.diagonal_scatter(matrix, logs, dim1=-2, dim2=-1)
 
 
 def triangle(factors: Tensor, lower: bool, sign: Tensor | None = None) -> Tensor:

@@ -104,7 +104,7 @@ def _carried(parts: Peaks, transform: Transform) -> GaussianMixture:
     mixture.logits.copy_(parts.log_mass - parts.log_mass.logsumexp(0))
     mixture.loc.copy_(loc)
     A = torch.linalg.solve_triangular(L, torch.eye(d).to(L).expand_as(L), upper=False)
-    mixture.factors.copy_(torch.stack([with_log_diagonal(a.tril()) for a in A]))
+    mixture.factors.copy_(with_log_diagonal(A.tril()))
     return mixture.requires_grad_(False)  # gradients through draws do not reach it
 
 

@@ -6,6 +6,8 @@ scores and samples faster than several, so the best is taken alone.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -15,6 +17,7 @@ from ..distributions.flow import Flow
 from ..distributions.mixed import Mixed
 from ..distributions.mixture import GaussianMixture
 from ..models.train import Rows as Encoded
+from ..training.few_rows import PRIORS
 from ..training.members import Rows
 from ..transforms.compose import Compose
 from .options import TableOptions
@@ -22,8 +25,8 @@ from .prepare import TableSplits
 from .schema.cells import Cells, cell_log_density
 from .schema.preprocessing import preprocessing
 
-SIZES = (1, 2, 3, 4, 6, 8, 12, 20)  # components that are tried, each from STARTS sets of centres
-STARTS = 3
+SIZES = (2, 3, 4, 6, 8, 12, 20)  # components that are tried beside 1, each with PRIORS and from STARTS sets of centres
+STARTS = 2
 SCREENED, LEARNT = 5000, 200_000  # rows that the mixtures are tried on, and that the best one is fitted to
 JUDGED = 5000  # held-out rows that judge
 WIDEST = 60  # features and indicators together
@@ -66,19 +69,18 @@ def _best_mixture(flow: Density, rows: TableSplits, seed: int) -> tuple[Compose,
     train, judged = (Rows(first(part.x)[0], part.context, part.weight) for part in (train, judged))
     features, given = train.x.shape[1], 0 if train.context is None else train.context.shape[1]
 
-    def fitted(size: int, start: int) -> GaussianMixture:
+    def fitted(size: int, prior: float, start: int) -> GaussianMixture:
         some = slice(SCREENED)
         context = None if train.context is None else train.context[some]
         mixture = GaussianMixture(features, size, context=given)
-        weight, prior = train.weight[some], float(size > 1)
-        return mixture.fit(
-            train.x[some], context, weight=weight, prior=prior, max_steps=60, tolerance=1e-3, seed=seed + start
-        )
+        how: dict[str, Any] = {"prior": prior, "max_steps": 60, "tolerance": 1e-3, "seed": seed + start}
+        return mixture.fit(train.x[some], context, weight=train.weight[some], **how)
 
-    sizes = [size for size in SIZES if size == 1 or 2 * size * (features + given) < min(SCREENED, len(train.x))]
-    tried = [fitted(size, start) for size in sizes for start in range(STARTS if size > 1 else 1)]
-    best = max(tried, key=lambda mixture: _mean(mixture.log_prob(judged.x, judged.context), judged.weight))
-    return first, best.fit(train.x, train.context, weight=train.weight, prior=1.0, max_steps=60, further=True)
+    sizes = [size for size in SIZES if 2 * size * (features + given) < min(SCREENED, len(train.x))]
+    tried = [(fitted(1, 0.0, 0), 0.0)]
+    tried += [(fitted(k, prior, j), prior) for k in sizes for prior in PRIORS for j in range(STARTS)]
+    best, prior = max(tried, key=lambda pair: _mean(pair[0].log_prob(judged.x, judged.context), judged.weight))
+    return first, best.fit(train.x, train.context, weight=train.weight, prior=prior, max_steps=60, further=True)
 
 
 def _spread(flow: Density, some: Encoded, rows: TableSplits, generator: torch.Generator) -> Rows:

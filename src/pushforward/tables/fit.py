@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 KEPT_ROWS = 1000  # held-out rows that are saved with the model, for reports without the data
 LONGER = 3  # times the steps of the density, of a guide that fills holes for it
-FEW_STEPS = 500  # of the guide beside an average of densities
+FEW_STEPS = 400  # of the guide beside an average of densities
 QUANTILE_ROWS = 10_000  # training rows that percentiles are measured on
 
 

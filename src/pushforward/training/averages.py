@@ -41,6 +41,7 @@ def fit_by_name(
     plan: dict[str, Any] | None = None,
     epochs: int | None = None,
     judged_copies: int = 4,
+    mixtures: Sequence[int] = SIZES,
     copulas: Sequence[int] = SIZES,
     weigh: Callable[[Mapping[str, Tensor]], Tensor] | None = None,
     seed: int = 0,
@@ -59,7 +60,7 @@ def fit_by_name(
         plan: Arguments of :class:`Plan`; those that are None are left to this function.
         epochs: Steps as passes over the rows.
         judged_copies, weigh: As of :func:`fit_few_rows`.
-        copulas: The same, under ``auto``.
+        mixtures, copulas: The same, under ``auto`` and ``gmm``, and under ``auto``.
         seed: Fixes the result.
 
     Raises:
@@ -84,7 +85,7 @@ def fit_by_name(
             context,
             flow=None if name == "gmm" else make,
             members=MEMBERS if members == "auto" else max(int(members), 2),
-            mixtures=flow in ("auto", "gmm"),
+            mixtures=mixtures if flow in ("auto", "gmm") else (),
             copulas=copulas if flow == "auto" else (),
             weight=weight,
             plan=_plan(rows, features if few else 1, learning_rate(name), epochs, plan or {}),

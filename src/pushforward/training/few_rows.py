@@ -17,7 +17,7 @@ Reference:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,10 +33,12 @@ from ..transforms.marginals import Marginals
 from ..transforms.normalization import Whiten
 from .members import Plan, Rows, folds, train_members
 
-SIZES = (1, 3, 8, 20)  # components of the mixtures that are tried, if there are ROWS_EACH times as many rows
+SIZES = (1, 3, 8, 20, 40)  # components of the mixtures that are tried, if there are ROWS_EACH times as many rows
 ROWS_EACH = 8
-PRIOR = 1.0  # rows that hold a component's covariance to the columns' own variances
+PRIORS = (1.0, 0.1)  # rows that hold a component's covariance to the columns' own variances
 LEAST = 0.02  # weight of a kind that is kept
+
+Fit = Callable[[Rows, Compose, int], Density]
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def fit_few_rows(
     *,
     flow: Callable[[int], Flow] | None = None,
     members: int = 5,
-    mixtures: bool = True,
+    mixtures: Sequence[int] = SIZES,
     copulas: Sequence[int] = SIZES,
     weight: Tensor | None = None,
     plan: Plan | None = None,
@@ -80,12 +82,14 @@ def fit_few_rows(
         context: Their contexts, ``(n, context features)``.
         flow: A fresh flow, given a seed; without it there are none.
         members: Parts that the rows are divided into, and flows that are trained, at least 2.
-        mixtures: Whether Gaussians and mixtures may have weight.
-        copulas: Components of the mixtures behind a map of each column that may.
+        mixtures: Components of the mixtures of the rows that may have weight, smaller ones first. Each takes the better
+            of two priors, and none is tried after one that is behind a smaller one.
+        copulas: The same behind a map of each column.
         weight: What each row counts, ``(n,)``.
         plan: How flows are trained.
         judged_copies: Over so many of the copies the density of a row is averaged when it is judged.
         weigh: The kinds' weights, given what each says of rows that its fits did not see; :func:`stacked` by default.
+            With it nothing is left out, and mixtures take the stronger prior.
         seed: Fixes the result.
 
     Raises:
@@ -99,18 +103,29 @@ def fit_few_rows(
     parts = folds(len(rows), members, seed)
     shares = [(rows[_others(parts, k)], rows[part]) for k, part in enumerate(parts)]
     starts = [copula(train.x) for train, _ in shares]
-    kinds = _mixtures(len(rows), copulas) if mixtures else {}
-    held_out = {name: torch.empty(len(rows), dtype=torch.float64) for name in kinds}
-    for name, fit in kinds.items():
-        for part, (train, judged), start in zip(parts, shares, starts, strict=True):
-            held_out[name][part] = _judge(fit(train, start, seed), judged, judged_copies)
+
+    def judge(members: Iterable[Density]) -> Tensor:
+        logs = torch.empty(len(rows), dtype=torch.float64)
+        for part, (_, judged), member in zip(parts, shares, members, strict=True):
+            logs[part] = _judge(member, judged, judged_copies)
+        return logs
+
+    kinds: dict[str, Fit] = {}
+    held_out: dict[str, Tensor] = {}
+    for ladder in _mixtures(len(rows), mixtures, copulas if mixtures else (), PRIORS[:1] if weigh else PRIORS):
+        best = -math.inf
+        for name, fits in ladder.items():
+            fit = kinds[name] = _better(fits, *shares[0], starts[0], seed)
+            held_out[name] = judge(fit(train, start, seed) for (train, _), start in zip(shares, starts, strict=True))
+            now = mean_and_error(held_out[name], rows.weight)[0]
+            if now < best and weigh is None:  # larger ones are further behind
+                break
+            best = now
     flows: list[Density] = []
     steps: list[int] = []
     if flow is not None:
         flows, steps = _flows(flow, shares, starts, plan or Plan(), seed)
-        held_out["flow"] = torch.empty(len(rows), dtype=torch.float64)
-        for part, (_, judged), member in zip(parts, shares, flows, strict=True):
-            held_out["flow"][part] = _judge(member, judged, judged_copies)
+        held_out["flow"] = judge(flows)
     weights = weigh(held_out) if weigh else stacked(torch.stack(list(held_out.values())), rows.weight)
     shared = dict(zip(held_out, weights.tolist(), strict=True))
     start = copula(rows.x)
@@ -162,43 +177,51 @@ def stacked(log_prob: Tensor, weight: Tensor | None = None, prior: float = 1.0) 
     return shares / shares.sum()
 
 
-def _mixtures(rows: int, copulas: Sequence[int]) -> dict[str, Callable[[Rows, Compose, int], Density]]:
-    """Mixtures of the rows themselves and of those behind a copula, by name."""
+def _mixtures(
+    rows: int, plain: Sequence[int], behind: Sequence[int], priors: Sequence[float]
+) -> list[dict[str, list[Fit]]]:
+    """Mixtures of the rows themselves and of those behind a copula, the smaller ones first; each with every prior."""
 
-    def plain(size: int) -> Callable[[Rows, Compose, int], Density]:
-        return lambda train, start, seed: _mixture(train, size, seed)
+    def of_rows(size: int, prior: float) -> Fit:
+        return lambda train, start, seed: _mixture(train, size, prior, seed)
 
-    def behind(size: int) -> Callable[[Rows, Compose, int], Density]:
-        return lambda train, start, seed: _behind(start, train, size, seed)
+    def of_copula(size: int, prior: float) -> Fit:
+        return lambda train, start, seed: _behind(start, train, size, prior, seed)
 
-    def enough(sizes: Sequence[int]) -> list[int]:
-        return [size for size in sizes if size == 1 or size * ROWS_EACH <= rows]
+    def ladder(name: str, fit: Callable[[int, float], Fit], sizes: Sequence[int]) -> dict[str, list[Fit]]:
+        enough = [k for k in sizes if k == 1 or k * ROWS_EACH <= rows]
+        return {f"{name} of {k}": [fit(k, prior) for prior in (priors if k > 1 else (0.0,))] for k in enough}
 
-    kinds = {f"mixture of {k}": plain(k) for k in enough(SIZES)}
-    return {**kinds, **{f"copula of {k}": behind(k) for k in enough(copulas)}}
+    return [ladder("mixture", of_rows, plain), ladder("copula", of_copula, behind)]
 
 
-def _mixture(rows: Rows, size: int, seed: int) -> GaussianMixture:
+def _better(fits: Sequence[Fit], train: Rows, judged: Rows, start: Compose, seed: int) -> Fit:
+    """Of fits that differ in their prior, the one whose density has the likeliest held-out rows, of one part alone."""
+    if len(fits) == 1:
+        return fits[0]
+    return max(fits, key=lambda fit: mean_and_error(_judge(fit(train, start, seed), judged, 1), judged.weight)[0])
+
+
+def _mixture(rows: Rows, size: int, prior: float, seed: int) -> GaussianMixture:
     features, given = rows.x.shape[-1], 0 if rows.context is None else rows.context.shape[-1]
     x = rows.x[:2]  # two points of each cell smooth what one would not
     context = None if rows.context is None else rows.context.repeat(len(x), 1)
     mixture = GaussianMixture(features, size, context=given).to(x)
-    prior = PRIOR * len(x) if size > 1 else 0.0
     return mixture.fit(
         x.flatten(0, 1),
         context,
         weight=rows.weight.repeat(len(x)),
-        prior=prior,
+        prior=prior * len(x),
         max_steps=60,
         tolerance=1e-3,
         seed=seed,
     )
 
 
-def _behind(start: Compose, rows: Rows, size: int, seed: int) -> Flow:
+def _behind(start: Compose, rows: Rows, size: int, prior: float, seed: int) -> Flow:
     with torch.no_grad():
         z, _ = start(rows.x)
-    mixture = _mixture(Rows(z, rows.context, rows.weight), size, seed)
+    mixture = _mixture(Rows(z, rows.context, rows.weight), size, prior, seed)
     return Flow(start, mixture, context=mixture.context_features)
 
 

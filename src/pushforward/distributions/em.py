@@ -1,0 +1,121 @@
+r"""Expectation maximisation for mixtures of Gaussians, on their sufficient statistics.
+
+With :math:`t(y) = (1, y, y y^\top)`, the log-density of a row and a component is linear in t,
+
+.. math:: \log w_k + \log N(y;\, \mu_k, P_k^{-1}) = c_k + h_k^\top y - \tfrac12 \langle P_k, y y^\top \rangle,
+          \qquad h_k = P_k \mu_k,
+
+so that a step is two matrix products: t(y) with the parameters gives the share that each component has of each row,
+and the shares with t(y) give the counts, sums and products that the new parameters are made of. For independent
+features, squares stand for :math:`y y^\top`.
+
+Reference:
+    Dempster, Laird, Rubin (1977), Maximum likelihood from incomplete data via the EM algorithm, section 3.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..numerics.matrices import with_log_diagonal
+
+if TYPE_CHECKING:
+    from .mixture import GaussianMixture
+
+FLOOR = 1e-6  # of a component's variances, in those of the rows
+PART = 4096  # rows whose products are held at once
+
+
+def maximise(
+    mixture: GaussianMixture,
+    y: Tensor,
+    weight: Tensor,
+    *,
+    prior: float,
+    tolerance: float,
+    max_steps: int,
+    shares: Tensor,
+) -> None:
+    """Steps of EM in place, until one brings less than ``tolerance``.
+
+    Args:
+        mixture: Of type float64.
+        y: Standardised rows, ``(n, m)``, float64: products of far or narrow ones would lose digits.
+        weight: What each row counts, ``(n,)``.
+        prior: Rows that hold a covariance to that of all rows, shrunk to a component's share.
+        tolerance: In nats a row.
+        max_steps: Most steps.
+        shares: The share of each component in each row to begin with, ``(n, components)``.
+    """
+    pairs, before = _pairs(mixture), -math.inf
+    parts = zip(y.split(PART), (shares * weight[:, None]).split(PART), strict=True)
+    sums = torch.stack([(_statistics(part, pairs) @ s).T for part, s in parts]).sum(0)
+    for _ in range(max_steps):
+        _set_parameters(mixture, sums, prior)
+        total, sums = _expect(mixture, y, weight)
+        now = total / float(weight.sum())
+        if abs(now - before) < tolerance:
+            break
+        before = now
+
+
+def _pairs(mixture: GaussianMixture) -> tuple[Tensor, Tensor]:
+    """The features whose products count: the upper triangle, or its diagonal."""
+    m, here = mixture.loc.shape[1], mixture.loc.device
+    i, j = (
+        torch.triu_indices(m, m, device=here) if mixture.covariance == "full" else (torch.arange(m, device=here),) * 2
+    )
+    return i, j
+
+
+def _statistics(y: Tensor, pairs: tuple[Tensor, Tensor]) -> Tensor:
+    """t(y), ``(1 + m + pairs, n)``."""
+    (i, j), y = pairs, y.T.contiguous()
+    return torch.cat([torch.ones_like(y[:1]), y, y[i] * y[j]])
+
+
+def _expect(mixture: GaussianMixture, y: Tensor, weight: Tensor) -> tuple[float, Tensor]:
+    """The log-likelihood of all rows, and the weighted sums of t(y) of each component, ``(components, t)``."""
+    pairs, parameters = _pairs(mixture), _natural(mixture)
+    total, sums = 0.0, torch.zeros_like(parameters)
+    for part, w in zip(y.split(PART), weight.split(PART), strict=True):
+        t = _statistics(part, pairs)
+        joint = parameters @ t
+        log_prob = joint.logsumexp(0)
+        total += float((log_prob * w).sum())
+        sums += ((joint - log_prob).exp() * w) @ t.T
+    return total, sums
+
+
+def _natural(mixture: GaussianMixture) -> Tensor:
+    """What t(y) is multiplied by, ``(components, t)``."""
+    A, loc = mixture.precision_factors(), mixture.loc
+    P, z = A.mT @ A, (A @ loc[..., None])[..., 0]
+    h = (A.mT @ z[..., None])[..., 0]
+    log_det = mixture.scale_logs().sum(-1) - 0.5 * loc.shape[1] * math.log(2 * math.pi)
+    c = mixture.logits.log_softmax(0) + log_det - 0.5 * z.square().sum(-1)
+    i, j = _pairs(mixture)
+    twice = torch.where(i == j, 0.5, 1.0)  # the lower triangle is the upper one
+    return torch.cat([c[:, None], h, -twice * P[:, i, j]], 1)
+
+
+def _set_parameters(mixture: GaussianMixture, sums: Tensor, prior: float) -> None:
+    """The M step: weights, centres and spreads of the rows that belong to each component."""
+    m, (i, j) = mixture.loc.shape[1], _pairs(mixture)
+    counts, firsts, products = sums[:, 0].clamp_min(1e-8), sums[:, 1 : 1 + m], sums[:, 1 + m :]
+    loc, rest = firsts / counts[:, None], prior * len(sums) ** (-2 / m)
+    spread = products - counts[:, None] * loc[:, i] * loc[:, j]
+    covariance = (spread + rest * (i == j)) / (counts + prior)[:, None] + FLOOR * (i == j)
+    mixture.logits.copy_((counts / counts.sum()).log())
+    mixture.loc.copy_(loc)
+    if mixture.covariance == "diagonal":
+        mixture.factors.copy_(-0.5 * covariance.log())
+        return
+    lower = sums.new_zeros(len(sums), m, m)
+    lower[:, j, i] = covariance  # Cholesky's algorithm reads no more
+    L = torch.linalg.cholesky(lower)
+    mixture.factors.copy_(with_log_diagonal(torch.linalg.solve_triangular(L, torch.eye(m).to(L), upper=False).tril()))
