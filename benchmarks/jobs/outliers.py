@@ -1,6 +1,6 @@
 """Odd rows: area under the ROC of FlowOutlier next to detectors of scikit-learn and PyOD.
 
-    python benchmarks/jobs/outliers.py [FOLDER] [--share 0.05] [--rows 3000] [--quick]
+    python benchmarks/jobs/outliers.py [FOLDER] [--share 0.05] [--rows 6000] [--limit N] [--quick]
 
 Without a folder on tables that ship inside packages, whose odd rows are one of their classes; with one on its ``.npz``
 files of ``X`` and ``y``, 1 for an anomaly, as ADBench has them. The protocol is that of Livernoche et al. (2024),
@@ -179,6 +179,7 @@ if __name__ == "__main__":
     parser.add_argument("folder", nargs="?", type=Path, help="a folder of .npz files with X and y")
     parser.add_argument("--share", type=float, default=0.0, help="of odd rows among those of the fit")
     parser.add_argument("--rows", type=int, default=6000, help="most usual rows that are fitted")
+    parser.add_argument("--limit", type=int, help="only so many sets, the first or smallest")
     chosen = parser.parse_known_args()[0]
     stored = sorted(chosen.folder.glob("*.npz"), key=lambda path: path.stat().st_size) if chosen.folder else []
     sets: dict[str, Callable[[], Labelled]] = {path.stem: partial(archive, path) for path in stored}
@@ -189,7 +190,7 @@ if __name__ == "__main__":
         + (f"-{chosen.share:g}" if chosen.share else ""),
         "Odd rows: FlowOutlier next to other detectors",
         "Area under the ROC: 1 where every odd row is odder than every usual one, 0.5 for chance.",
-        lambda quick: list(sets)[: 2 if quick else None],
+        lambda quick: list(sets)[: 2 if quick else chosen.limit],
         partial(run, sets, chosen.share, chosen.rows),
         arguments=parser,
         summary=means,

@@ -58,6 +58,10 @@ def test_outliers_are_refused_in_one_sentence(model: pf.TableDensity) -> None:
         model.outliers(TABLE, level=0.001)
     with pytest.raises(InputError, match="not fitted yet"):
         pf.TableDensity().outliers(TABLE)
+    with pytest.raises(InputError, match="needs the column 'y', which table lacks"):
+        model.outliers(TABLE.rename({"y": "w"}))
+    with pytest.raises(InputError, match="no column is left to model; x: constant"):
+        pf.TableDensity(**QUICK).fit(pl.DataFrame({"x": [1.0] * 50}))
 
 
 def run(*arguments: str, capsys: Any) -> tuple[int, dict[str, Any], str]:
