@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -57,14 +56,12 @@ def normal(params: Tensor) -> Mixture:
     return _mixture(params, _normal_start(len(params) // 3))
 
 
-@lru_cache
 def _logistic_start(K: int) -> _Start:
     step = 4 / math.sqrt(K)
     scale = min(0.6 * step, 0.7)
     return _start(K, step, lambda m: 1 / (math.cosh(m) + math.cos(math.pi * scale)), math.pi**2 / 3)
 
 
-@lru_cache
 def _normal_start(K: int) -> _Start:
     step = 1.75 / math.sqrt(K)
     variance = max(1 - (0.4 * math.pi * step) ** 2 / 3, 0.05)
