@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pushforward.numerics.roots import MOST_STEPS, find_root, invert
+from pushforward.numerics.roots import MOST_STEPS, POINTS, find_root, invert
 
 
 def polynomial(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -133,3 +133,33 @@ def test_torch_func():
     x = value
     slope, bend = 1e-3 + x**2 + x**8, 2 * x + 8 * x**7
     torch.testing.assert_close(second, -bend / slope**3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("f", HARD)
+def test_a_table_of_a_shared_function_changes_only_where_the_search_begins(f, dtype):
+    x = torch.linspace(-5, 5, 2 * POINTS, dtype=dtype).repeat(2, 1)
+    calls = []
+
+    def counted(x: Tensor) -> tuple[Tensor, Tensor]:
+        calls.append(x.shape[-1])
+        return f(x)
+
+    z, bracket = f(x)[0], (x - 3, x + 4)
+    root = find_root(counted, z, bracket=bracket, shared=True)
+    assert calls[0] == POINTS
+    assert root.converged.all()
+    error = (f(root.x)[0] - z).abs() / (1 + z.abs())
+    assert error.max() <= 64 * torch.finfo(dtype).eps
+
+
+def test_a_table_makes_the_search_short():
+    calls = []
+
+    def cubic(x: Tensor) -> tuple[Tensor, Tensor]:
+        calls.append(x.shape[-1])
+        return x + x**3, (1 + 3 * x.square()).log()
+
+    x = torch.randn(1000, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    find_root(cubic, x + x**3, bracket=(-5 * torch.ones_like(x), 5 * torch.ones_like(x)), shared=True)
+    assert len(calls) <= 4  # the table, a step of Newton's from it, and the search
