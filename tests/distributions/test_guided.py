@@ -179,3 +179,22 @@ def test_draws_mirror_each_other_and_are_taken_so() -> None:
     for draws in (1, 3, 4):  # in proportion to the weights, whatever their number
         shares = torch.bincount(resampled(log_w, start, draws).flatten(), minlength=4) / (1000 * draws)
         assert shares.tolist() == pytest.approx([0.1, 0.2, 0.3, 0.4], abs=0.04)
+
+
+def test_first_categories_have_exact_marginals() -> None:
+    density = model(context=1)
+    x = torch.full((6, 4), NAN, dtype=torch.float64)
+    x[:, 0] = torch.tensor([0.0, 1.0, 2.0, 0.0, NAN, 5.0])
+    x[3:5, 2] = 1.0
+    context = torch.randn(6, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    answer = density.marginal(x, context)
+    assert answer.error[[0, 1, 2, 3, 5]].eq(0).all()
+    assert answer.effective.isinf().tolist() == [True] * 4 + [False, True]  # the second alone is no start
+    codes = torch.tensor([[a, b] for a in range(3) for b in range(2)], dtype=torch.float64)
+    pairs = density.joint.categories(codes, context[:3, None].expand(3, 6, 1)).detach().view(3, 3, 2)
+    assert torch.allclose(answer.value[:3], pairs.logsumexp(2).diagonal())
+    whole = density.joint.categories(torch.tensor([[0.0, 1.0]], dtype=torch.float64), context[3:4]).detach()
+    assert torch.allclose(answer.value[3:4], whole)
+    assert answer.value[5] == -math.inf
+    spread = density.marginal(x[:2], context[:2], spread=lambda x, u: x)
+    assert torch.equal(spread.value, answer.value[:2])

@@ -14,6 +14,7 @@ from .anneal import anneal
 from .anyorder import AnyOrder
 from .base import Density
 from .holed import Holed, Weights, effective, resampled
+from .mixed import Categories, Mixed
 
 Spread = Callable[[Tensor, Tensor], Tensor]
 BATCH = 1 << 15  # points that are evaluated at once
@@ -106,6 +107,9 @@ class Guided(Density):
     ) -> Answer:
         """log p(the entries that are not NaN | context) of every row.
 
+        It is exact where nothing is to be integrated out, and where what is seen are the first categories of a
+        :class:`~pushforward.distributions.mixed.Mixed`.
+
         Args:
             x: ``(n, features)``; NaN where an entry is to be integrated out.
             context: ``(n, context features)`` or None.
@@ -124,6 +128,11 @@ class Guided(Density):
         plain = ~rows.x.isnan().any(1) & (spread is None)
         for some in _pieces(plain, BATCH):
             weights.add(some, self._log_p(rows[some].x[None], rows[some].context))
+        if isinstance(self.joint, Categories | Mixed):
+            exact = self.joint.exact(rows.x) & ~plain
+            for some in _pieces(exact, BATCH):
+                weights.add(some, self.joint.marginal(rows[some].x, rows[some].context)[None].double())
+            plain |= exact
         asked, start, stop = ~plain, 0, draws
         while start < most and asked.any():
             for some in _pieces(asked, BATCH // (stop - start)):

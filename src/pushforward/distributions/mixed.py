@@ -64,12 +64,25 @@ class Categories(Density):
         Raises:
             ValueError: shapes do not fit.
         """
+        return self._columns(*self._check(x, context)).sum(-1)
+
+    def exact(self, x: Tensor) -> Tensor:
+        """Which rows with NaN have a marginal in closed form, ``(*batch,)``: those that are seen up to some column."""
+        seen = ~x.isnan()
+        return seen[..., 0] & (seen[..., 1:] <= seen[..., :-1]).all(-1)
+
+    def marginal(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """log p(the columns that are not NaN | context) of rows that are :meth:`exact`, in nats."""
         x, context = self._check(x, context)
+        return self._columns(x.nan_to_num(0.0), context).masked_fill(x.isnan(), 0.0).sum(-1)
+
+    def _columns(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """log p(each code | those before it, context), ``(*batch, columns)``."""
         read = indicators(x, [len(self.barred)] * len(self.classes), self.barred.dtype)
         log_p = self._log_probabilities(self.net(read, context))
         known = (x >= 0) & (x < len(self.barred)) & (x == x.floor())
         found = log_p.gather(0, x.where(known, 0).long()[None])[0]
-        return found.masked_fill(~known, -math.inf).sum(-1)
+        return found.masked_fill(~known, -math.inf)
 
     def _generate(
         self, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float
@@ -150,6 +163,15 @@ class Mixed(Density):
         x, context = self._check(x, context)
         codes, numbers, given = self.divide(x, context)
         return self.categories.log_prob(codes, context) + self.numbers.log_prob(numbers, given)
+
+    def exact(self, x: Tensor) -> Tensor:
+        """Which rows with NaN have a marginal in closed form, ``(*batch,)``: those without numbers whose categories are
+        seen up to some column."""
+        return x[..., self.numbers_at].isnan().all(-1) & self.categories.exact(x[..., self.names_at])
+
+    def marginal(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """log p(the entries that are not NaN | context) of rows that are :meth:`exact`, in nats."""
+        return self.categories.marginal(x[..., self.names_at], context)
 
     def divide(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """The codes, the numbers, and the context of the numbers."""
