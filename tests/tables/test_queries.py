@@ -48,7 +48,7 @@ def test_a_table_with_fewer_columns_gets_their_marginal_density(model: pf.TableD
     assert 0 < error.mean() < 0.15
     group, exact = model.score_samples(test.select("group"), errors=True)
     assert not exact.any()  # the first category's probability needs no draws
-    assert np.exp(group[[test["group"].to_list().index(name) for name in "ab"]]).sum() == pytest.approx(1.0)
+    assert np.exp(group[[test["group"].to_list().index(name) for name in "ab"]]).sum() == pytest.approx(1.0, abs=1e-4)
     np.testing.assert_allclose(
         model.score_samples(test.select("y").reverse()), value[::-1]
     )  # rows stand for themselves
