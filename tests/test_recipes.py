@@ -116,3 +116,9 @@ def test_realnvp_with_random_weights_is_inverted(features: int) -> None:
             back = flow.transform(flow.transform.inverse(x)[0])[0]
         torch.testing.assert_close(there, x, rtol=0, atol=1e-4)
         torch.testing.assert_close(back, x, rtol=0, atol=1e-4)
+
+
+def test_couplings_have_deeper_networks():
+    depths = {coupling: pf.nsf(3, layers=1, coupling=coupling).transform for coupling in (False, True)}
+    hidden = {c: [len(m.weights) - 1 for m in t.modules() if hasattr(m, "weights")] for c, t in depths.items()}
+    assert hidden == {False: [2], True: [4]}

@@ -204,7 +204,7 @@ def nsf(
     *,
     context: int = 0,
     layers: int = 5,
-    hidden: Sequence[int] = (128, 128),
+    hidden: Sequence[int] | None = None,
     bins: int = 8,
     bound: float = 5.0,
     coupling: bool = False,
@@ -223,7 +223,8 @@ def nsf(
         features: Features of a row.
         context: Features of the context, 0 for none.
         layers: Transforms.
-        hidden: Widths of the hidden layers of each network.
+        hidden: Widths of the hidden layers of each network; where it is None, two of 128, or with ``coupling`` four, as
+            the half that a coupling reads says less, and deeper networks make more of it.
         bins: Bins of each spline.
         bound: Splines act on [-bound, bound] and leave the rest as it is.
         coupling: Whether both directions take one pass.
@@ -245,6 +246,7 @@ def nsf(
         Durkan, Bekasov, Murray, Papamakarios (2019), Neural Spline Flows, arXiv:1906.04032.
     """
     context, make = context_features(context, encoder), couplings if coupling else autoregressive
+    hidden = (128,) * (4 if coupling else 2) if hidden is None else hidden
     net = {"context": context, "hidden": hidden, "residual": residual, "activation": activation}
     mixing = "rotation" if linear else mixing
     if adjacency is not None and coupling:
