@@ -137,6 +137,8 @@ def _binned(real: np.ndarray, drawn: np.ndarray, text: list[bool]) -> list[np.nd
 def learnt(rows: np.ndarray, held: np.ndarray, texts: list[int], classes: bool) -> float:
     """What a model of the last column, trained on rows, reaches on held-out ones: mean AUC of its classes, or R²."""
     kind = lightgbm.LGBMClassifier if classes else lightgbm.LGBMRegressor
+    if classes and len(np.unique(rows[:, -1])) < 2:
+        return 0.5
     model = kind(n_jobs=1, verbose=-1, random_state=0)
     names = [j for j in texts if j < rows.shape[1] - 1]
     model.fit(rows[:, :-1], rows[:, -1], categorical_feature=names)

@@ -72,7 +72,7 @@ class Histogram(Transform):
         rest = self._safe(1 - self.cumulative[bin + 1] + share * (1 - t))
         beyond = x - within
         far = (beyond.abs() / (INDEX * self.tail)).log1p()
-        logit = u.log() - rest.log() + INDEX * far.copysign(beyond)
+        logit = u.log() - rest.log() + INDEX * far * beyond.sign()
         inside = (share / width).log() - u.log() - rest.log()
         slope = torch.where(beyond == 0, inside, -math.log(self.tail) - far)
         z = _normal(logit)
@@ -93,7 +93,7 @@ class Histogram(Transform):
         t = torch.where(u < 0.5, low, high).clamp(0, 1)
         beyond = logit - within
         far = beyond.abs() / INDEX
-        x = left + width * t + (INDEX * self.tail * far.expm1()).copysign(beyond)
+        x = left + width * t + INDEX * self.tail * far.expm1() * beyond.sign()
         inside = (width / share).log() + self._safe(u).log() + self._safe(rest).log()
         slope = torch.where(beyond == 0, inside, math.log(self.tail) + far)
         return x.to(z), (slope + _slope(wide).log()).to(z)
@@ -104,9 +104,10 @@ class Histogram(Transform):
 
 
 def _normal(logit: Tensor) -> Tensor:
-    """h: the real root of CUBIC z³ + LINEAR z = logit."""
-    inner = 1.5 / LINEAR * math.sqrt(3 * CUBIC / LINEAR) * logit
-    return 2 * math.sqrt(LINEAR / (3 * CUBIC)) * (inner.asinh() / 3).sinh()
+    """h: the real root of CUBIC z³ + LINEAR z = logit, by Cardano; in operations that ONNX has in double precision."""
+    inner = 1.5 / LINEAR * math.sqrt(3 * CUBIC / LINEAR) * logit.abs()
+    root = (inner + (inner * inner + 1).sqrt()) ** (1 / 3)
+    return math.sqrt(LINEAR / (3 * CUBIC)) * (root - 1 / root) * logit.sign()
 
 
 def _slope(z: Tensor) -> Tensor:
