@@ -169,7 +169,7 @@ def _guided(
     guide = before or build_guide(schema, spread(rows.train, schema, seed), seed)
     steps, time_of = trained["training"]["steps"], trained["training"]["seconds"]
     if "average" in trained:  # members stop early, and mixtures take no steps
-        steps = max(steps, options.training.steps or FEW_STEPS)
+        steps = options.training.steps or FEW_STEPS
     facts = train_guide(guide, schema, train, rows.val, options.training, steps, time_of, console, fresh=fresh)
     return Guided(flow, guide.to(next(flow.parameters()).device)), facts
 
