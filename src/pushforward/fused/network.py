@@ -1,8 +1,8 @@
 """One pass of a perceptron and the way back, in leased memory whose views are made once.
 
 A small network is mostly operator-launch overhead, and half of the operators would be views of weights and activations.
-Everything has the shape ``(units, n)``. Hidden layers have the units of an event side by side in memory: threads then
-share the events of all operators alike, products and elementwise ones, and each finds what it wrote itself before.
+Everything has the shape ``(units, n)``. Large hidden layers have the units of an event side by side in memory: threads
+then share the events of all operators alike, products and elementwise ones, and each finds what it wrote itself before.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 from ..numerics.torch_internals import add_rectified
 from .staircase import Staircase, mask
 
-Views = list[list[Tensor]]
+LARGE = 1 << 17  # numbers of a layer, of which threads share the work
 
 
 class Shape(NamedTuple):
@@ -39,7 +39,7 @@ class Network:
     def __init__(self, shape: Shape, like: Tensor, n: int) -> None:
         self.layers, self.masked, self.residual = shape
         self.x = like.new_empty(self.layers[0].columns, n)
-        self.hidden = [like.new_empty(n, stairs.rows).t() for stairs in self.layers[:-1]]
+        self.hidden = [_plane(like, stairs.rows, n) for stairs in self.layers[:-1]]
         # a residual stream goes on unrectified, so that what the next layer reads of it needs a plane of its own
         self.rectified = [torch.empty_like(h) if self.residual and k % 2 == 0 else h for k, h in enumerate(self.hidden)]
         self.parts = [by_step(stairs, h) for stairs, h in zip(self.layers, self.hidden, strict=False)]
@@ -149,6 +149,11 @@ class _Gradients:
             [h[: step.columns] for step in stairs.steps] for stairs, h in zip(of.layers[1:], self.hidden, strict=True)
         ]
         of.nbytes += nbytes(self.hidden)
+
+
+def _plane(like: Tensor, units: int, n: int) -> Tensor:
+    """Memory for a layer, ``(units, n)``."""
+    return like.new_empty(n, units).t() if units * n >= LARGE else like.new_empty(units, n)
 
 
 def nbytes(tensors: Iterable[Tensor]) -> int:
