@@ -64,7 +64,7 @@ class Histogram(Transform):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         within = x.clamp(self.edges[0].to(x), self.edges[-1].to(x))
-        bin = (within[..., None] >= self.edges[1:-1]).sum(-1)
+        bin = _bin_of(within, self.edges)
         left, width = self.edges[bin], self.edges[bin + 1] - self.edges[bin]
         share = self.cumulative[bin + 1] - self.cumulative[bin]
         t = (within - left) / width
@@ -86,7 +86,7 @@ class Histogram(Transform):
         first, last = self.cumulative[[0, -1]].logit()  # infinite where there is no tail
         within = torch.minimum(torch.maximum(logit, first), last)
         u, rest = within.sigmoid(), (-within).sigmoid()
-        bin = (u[..., None] >= self.cumulative[1:-1]).sum(-1)
+        bin = _bin_of(u, self.cumulative)
         left, width = self.edges[bin], self.edges[bin + 1] - self.edges[bin]
         share = self.cumulative[bin + 1] - self.cumulative[bin]
         low, high = (u - self.cumulative[bin]) / share, 1 - (rest - 1 + self.cumulative[bin + 1]) / share
@@ -101,6 +101,13 @@ class Histogram(Transform):
     @staticmethod
     def _safe(u: Tensor) -> Tensor:
         return u.clamp_min(1e-12)
+
+
+def _bin_of(v: Tensor, knots: Tensor) -> Tensor:
+    """The bin that each number between the knots falls into."""
+    if torch.compiler.is_compiling():  # ONNX has no search
+        return (v[..., None] >= knots[1:-1]).sum(-1)
+    return torch.searchsorted(knots[1:-1], v.to(knots).contiguous(), right=True)
 
 
 def _normal(logit: Tensor) -> Tensor:
