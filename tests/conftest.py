@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import torch
 
+from pushforward.transforms import seam
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 torch.set_num_threads(1)
@@ -38,6 +40,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     os.environ["PUSHFORWARD_TEST_DEVICE"] = config.getoption("--device")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    torch.manual_seed(0)  # processes that share the tests take them in any order
+
+
+@pytest.fixture
+def fast_room() -> None:
+    """Skips a test of what the fast room does where there is none, or it is shut."""
+    if seam.imported() is None or seam.SHUT.get():
+        pytest.skip("there is no fast room, or PUSHFORWARD_FUSED=0 shuts it")
 
 
 @pytest.fixture(scope="session")

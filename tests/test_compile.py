@@ -80,6 +80,7 @@ def test_copies_are_not_tied_to_compiled_code():
     torch.testing.assert_close(thawed(x), before)
 
 
+@pytest.mark.usefixtures("fast_room")
 def test_neighbours_share_a_graph(monkeypatch):
     graphs = []
     monkeypatch.setattr(torch, "compile", lambda function, **options: graphs.append(function) or function)
@@ -87,6 +88,7 @@ def test_neighbours_share_a_graph(monkeypatch):
     assert len(graphs) == 2 * 3  # eight couplings and one, in three directions
 
 
+@pytest.mark.usefixtures("fast_room")
 def test_many_flows_of_a_process_are_compiled(monkeypatch):
     """PyTorch compiles one code eight times; then it runs it eagerly and writes a line into a log."""
     config = torch._dynamo.config

@@ -80,6 +80,7 @@ def test_compiling_changes_nothing_and_copies_are_not_tied_to_it():
     assert not torch.allclose(twin.transform.inverse(z)[0], expected_x)
 
 
+@pytest.mark.usefixtures("fast_room")
 def test_every_level_is_one_graph():
     torch.compiler.reset()
     graphs = []

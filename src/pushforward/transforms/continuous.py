@@ -188,8 +188,8 @@ class Continuous(Transform):
 
     def _solve(self, *args, **options) -> Solution:
         solution = self.solve(*args, **options)
-        if transformed() or solution.z.is_meta:  # no warning can depend on values there
-            return solution
+        if torch.compiler.is_compiling() or transformed() or solution.z.is_meta:
+            return solution  # no warning can depend on values there
         unexpected = (solution.status != Status.REACHED) & args[0].flatten(-self.event_dim).isfinite().all(-1)
         if bool(unexpected.any()):
             warnings.warn(solution.message, RuntimeWarning, stacklevel=3)
