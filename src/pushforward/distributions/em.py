@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 FLOOR = 1e-6  # of a component's variances, in those of the rows
 PART = 4096  # rows whose products are held at once
 
+Pairs = tuple[Tensor, Tensor]  # places i and j of the features whose products count
+
 
 def maximise(
     mixture: GaussianMixture,
@@ -55,32 +57,32 @@ def maximise(
     parts = zip(y.split(PART), (shares * weight[:, None]).split(PART), strict=True)
     sums = torch.stack([(_statistics(part, pairs) @ s).T for part, s in parts]).sum(0)
     for _ in range(max_steps):
-        _set_parameters(mixture, sums, prior)
-        total, sums = _expect(mixture, y, weight)
+        _set_parameters(mixture, sums, prior, pairs)
+        total, sums = _expect(mixture, y, weight, pairs)
         now = total / float(weight.sum())
         if abs(now - before) < tolerance:
             break
         before = now
 
 
-def _pairs(mixture: GaussianMixture) -> tuple[Tensor, Tensor]:
+def _pairs(mixture: GaussianMixture) -> Pairs:
     """The features whose products count: the upper triangle, or its diagonal."""
     m, here = mixture.loc.shape[1], mixture.loc.device
-    i, j = (
-        torch.triu_indices(m, m, device=here) if mixture.covariance == "full" else (torch.arange(m, device=here),) * 2
-    )
-    return i, j
+    if mixture.covariance == "full":
+        i, j = torch.triu_indices(m, m, device=here)
+        return i, j
+    return (torch.arange(m, device=here),) * 2
 
 
-def _statistics(y: Tensor, pairs: tuple[Tensor, Tensor]) -> Tensor:
+def _statistics(y: Tensor, pairs: Pairs) -> Tensor:
     """t(y), ``(1 + m + pairs, n)``."""
     (i, j), y = pairs, y.T.contiguous()
     return torch.cat([torch.ones_like(y[:1]), y, y[i] * y[j]])
 
 
-def _expect(mixture: GaussianMixture, y: Tensor, weight: Tensor) -> tuple[float, Tensor]:
+def _expect(mixture: GaussianMixture, y: Tensor, weight: Tensor, pairs: Pairs) -> tuple[float, Tensor]:
     """The log-likelihood of all rows, and the weighted sums of t(y) of each component, ``(components, t)``."""
-    pairs, parameters = _pairs(mixture), _natural(mixture)
+    parameters = _natural(mixture, pairs)
     total, sums = 0.0, torch.zeros_like(parameters)
     for part, w in zip(y.split(PART), weight.split(PART), strict=True):
         t = _statistics(part, pairs)
@@ -91,21 +93,21 @@ def _expect(mixture: GaussianMixture, y: Tensor, weight: Tensor) -> tuple[float,
     return total, sums
 
 
-def _natural(mixture: GaussianMixture) -> Tensor:
+def _natural(mixture: GaussianMixture, pairs: Pairs) -> Tensor:
     """What t(y) is multiplied by, ``(components, t)``."""
     A, loc = mixture.precision_factors(), mixture.loc
     P, z = A.mT @ A, (A @ loc[..., None])[..., 0]
     h = (A.mT @ z[..., None])[..., 0]
     log_det = mixture.scale_logs().sum(-1) - 0.5 * loc.shape[1] * math.log(2 * math.pi)
     c = mixture.logits.log_softmax(0) + log_det - 0.5 * z.square().sum(-1)
-    i, j = _pairs(mixture)
+    i, j = pairs
     twice = torch.where(i == j, 0.5, 1.0)  # the lower triangle is the upper one
     return torch.cat([c[:, None], h, -twice * P[:, i, j]], 1)
 
 
-def _set_parameters(mixture: GaussianMixture, sums: Tensor, prior: float) -> None:
+def _set_parameters(mixture: GaussianMixture, sums: Tensor, prior: float, pairs: Pairs) -> None:
     """The M step: weights, centres and spreads of the rows that belong to each component."""
-    m, (i, j) = mixture.loc.shape[1], _pairs(mixture)
+    m, (i, j) = mixture.loc.shape[1], pairs
     counts, firsts, products = sums[:, 0].clamp_min(1e-8), sums[:, 1 : 1 + m], sums[:, 1 + m :]
     loc, rest = firsts / counts[:, None], prior * len(sums) ** (-2 / m)
     spread = products - counts[:, None] * loc[:, i] * loc[:, j]

@@ -6,8 +6,6 @@ scores and samples faster than several, so the best is taken alone.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -73,8 +71,8 @@ def _best_mixture(flow: Density, rows: TableSplits, seed: int) -> tuple[Compose,
         some = slice(SCREENED)
         context = None if train.context is None else train.context[some]
         mixture = GaussianMixture(features, size, context=given)
-        how: dict[str, Any] = {"prior": prior, "max_steps": 60, "tolerance": 1e-3, "seed": seed + start}
-        return mixture.fit(train.x[some], context, weight=train.weight[some], **how)
+        x, weight = train.x[some], train.weight[some]
+        return mixture.fit(x, context, weight=weight, prior=prior, max_steps=60, tolerance=1e-3, seed=seed + start)
 
     sizes = [size for size in SIZES if 2 * size * (features + given) < min(SCREENED, len(train.x))]
     tried = [(fitted(1, 0.0, 0), 0.0)]

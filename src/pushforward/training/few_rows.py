@@ -17,7 +17,7 @@ Reference:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -104,7 +104,7 @@ def fit_few_rows(
     shares = [(rows[_others(parts, k)], rows[part]) for k, part in enumerate(parts)]
     starts = [copula(train.x) for train, _ in shares]
 
-    def judge(members: Iterable[Density]) -> Tensor:
+    def judge(members: Sequence[Density]) -> Tensor:
         logs = torch.empty(len(rows), dtype=torch.float64)
         for part, (_, judged), member in zip(parts, shares, members, strict=True):
             logs[part] = _judge(member, judged, judged_copies)
@@ -115,8 +115,9 @@ def fit_few_rows(
     for ladder in _mixtures(len(rows), mixtures, copulas if mixtures else (), PRIORS[:1] if weigh else PRIORS):
         best = -math.inf
         for name, fits in ladder.items():
-            fit = kinds[name] = _better(fits, *shares[0], starts[0], seed)
-            held_out[name] = judge(fit(train, start, seed) for (train, _), start in zip(shares, starts, strict=True))
+            fit, first = _better(fits, *shares[0], starts[0], seed)
+            others = [fit(train, start, seed) for (train, _), start in zip(shares[1:], starts[1:], strict=True)]
+            kinds[name], held_out[name] = fit, judge([first, *others])
             now = mean_and_error(held_out[name], rows.weight)[0]
             if now < best and weigh is None:  # larger ones are further behind
                 break
@@ -195,11 +196,15 @@ def _mixtures(
     return [ladder("mixture", of_rows, plain), ladder("copula", of_copula, behind)]
 
 
-def _better(fits: Sequence[Fit], train: Rows, judged: Rows, start: Compose, seed: int) -> Fit:
-    """Of fits that differ in their prior, the one whose density has the likeliest held-out rows, of one part alone."""
+def _better(fits: Sequence[Fit], train: Rows, judged: Rows, start: Compose, seed: int) -> tuple[Fit, Density]:
+    """Of fits that differ in their prior, the one whose density has the likeliest held-out rows, of one part alone; and
+    that density."""
+    tried = [fit(train, start, seed) for fit in fits]
     if len(fits) == 1:
-        return fits[0]
-    return max(fits, key=lambda fit: mean_and_error(_judge(fit(train, start, seed), judged, 1), judged.weight)[0])
+        return fits[0], tried[0]
+    means = [mean_and_error(_judge(density, judged, 1), judged.weight)[0] for density in tried]
+    best = means.index(max(means))
+    return fits[best], tried[best]
 
 
 def _mixture(rows: Rows, size: int, prior: float, seed: int) -> GaussianMixture:
