@@ -78,7 +78,7 @@ def flow_by_name(
     if hidden is not None:
         options["hidden"] = tuple(hidden)
     elif features > WIDTH and recipe != "ffjord":
-        options["hidden"] = (features,) * (4 if variant.get("coupling") else 2)
+        options["hidden"] = (features,) * tables.spline_depth(variant.get("coupling", False))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return make(features, context=context, **options)

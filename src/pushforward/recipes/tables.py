@@ -246,7 +246,7 @@ def nsf(
         Durkan, Bekasov, Murray, Papamakarios (2019), Neural Spline Flows, arXiv:1906.04032.
     """
     context, make = context_features(context, encoder), couplings if coupling else autoregressive
-    hidden = (128,) * (4 if coupling else 2) if hidden is None else hidden
+    hidden = (128,) * spline_depth(coupling) if hidden is None else hidden
     net = {"context": context, "hidden": hidden, "residual": residual, "activation": activation}
     mixing = "rotation" if linear else mixing
     if adjacency is not None and coupling:
@@ -258,3 +258,8 @@ def nsf(
     else:
         parts = make(features, layers, Spline(bins, bound), net, mixing)
     return flow_of(parts, features, context, device, dtype, encoder)
+
+
+def spline_depth(coupling: bool) -> int:
+    """Hidden layers of each network of :func:`nsf` where nothing is said of them."""
+    return 4 if coupling else 2
