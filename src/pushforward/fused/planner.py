@@ -20,9 +20,15 @@ from .compiling import EAGER_PART, compiled, in_parts, watched
 from .images import ImageSteps
 from .incremental import Feature
 from .pool import POOL
+from .positions import PositionsInParts
 from .rows import Couplings, Masked, sequential
 
-_MAKERS: tuple[Callable[[Transform, Tensor], Any], ...] = (Couplings.make, Masked.make, ImageSteps.make)
+_MAKERS: tuple[Callable[[Transform, Tensor], Any], ...] = (
+    Couplings.make,
+    Masked.make,
+    ImageSteps.make,
+    PositionsInParts.make,
+)
 
 
 def plan(transforms: Sequence[Transform], like: Tensor) -> Sequence[Any]:

@@ -174,7 +174,9 @@ class AttentionBlock(nn.Module):
 
     def forward(self, h: Tensor, modulation: Sequence[Tensor] | None, cache: Any, start: int) -> Tensor:
         read = self.read(self._normed(0, h, modulation)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        q, (k, v) = read[0], read[1:] if cache is None else cache.put(read[1:], start)
+        q, k, v = read.unbind()  # backward one pass over memory, where slices would take four
+        if cache is not None:
+            k, v = cache.put(read[1:], start)
         h = h + self.write(attention(q, k, v, start).transpose(1, 2).flatten(-2))
         return h + self.narrow(F.gelu(self.widen(self._normed(1, h, modulation))))
 
