@@ -3,14 +3,17 @@
     python benchmarks/jobs/synthetic.py [TABLE.csv ...] [--budget 150] [--python NAME=PATH ...] [--quick]
 
 A fifth of the rows is held out; every tool learns the others within the budget on one thread, and draws as many rows as
-are held out. Rivals run in processes of their own, in the Python that is named for them (``--python ARF=PATH``) or this
-one, and are left out by name where they cannot be imported there. Rows with missing cells are left out, as
-most rivals take none. Without a table, two that come with statsmodels.
+it learnt from. With ``OMP_NUM_THREADS=1 BENCH_CLOCK=cpu`` the budget and the seconds are of computing, for all tools.
+Rivals run in processes of their own, in the Python that is named for them (``--python ARF=PATH``) or this one, and are
+left out by name where they cannot be imported there. Rows with missing cells are left out, as most rivals take none.
+Without a table, two that come with statsmodels.
 
-Measures: the area under the ROC of LightGBM that tells draws from held-out rows (5 folds; 0.5 is perfect), beside that
-of training rows; the shape of columns and the trend of pairs by the formulas of sdmetrics (1 is perfect); the share of
-draws that are nearer to a training row than 99 % of training rows are to another; and what LightGBM learns of the last
-column from draws, beside what it learns from training rows, on held-out rows.
+Measures: the area under the ROC of LightGBM that tells as many draws from held-out rows (5 folds; 0.5 is perfect),
+beside that of training rows; the shape of columns and the trend of pairs by the formulas of sdmetrics, draws beside
+training rows as in its reports (1 is perfect), and the same of as many training rows beside held-out ones and of draws
+beside them, which says what so few rows allow; the share of draws that are nearer to a training row than 99 % of
+training rows are to another; and what LightGBM learns of the last column from draws, beside what it learns from
+training rows, on held-out rows.
 """
 
 from __future__ import annotations
@@ -21,7 +24,6 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,7 @@ from pushforward.diagnostics import closeness
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from measure import results
+from measure.clock import clock, fit_on_clock
 from measure.jobs import done
 from measure.jobs import row as job_row
 
@@ -50,11 +53,12 @@ FEW = 20  # values of a column whose pairs are counted, and whose classes are le
 def generate(name: str, python: str, train: pl.DataFrame, rows: int, budget: float) -> tuple[pl.DataFrame, float, str]:
     """Draws of a tool, the seconds that it took to learn and draw, and what was made smaller."""
     if name == OURS:
-        started = time.perf_counter()
-        model = pf.TableDensity(budget=budget, queries=False, threads=1).fit(train)
+        started = clock()
+        with fit_on_clock():
+            model = pf.TableDensity(budget=budget, queries=False, threads=1).fit(train)
         drawn = model.sample(rows)
         there = [name for name in train.columns if name in drawn.columns]  # names and counters are left out
-        return drawn.select(there), time.perf_counter() - started, model.summary_["flow"]
+        return drawn.select(there), clock() - started, model.summary_["flow"]
     with tempfile.TemporaryDirectory() as folder:
         files = [str(Path(folder) / "train.csv"), str(Path(folder) / "drawn.csv")]
         train.write_csv(files[0])
@@ -152,8 +156,9 @@ def learnt(rows: np.ndarray, held: np.ndarray, texts: list[int], classes: bool) 
 def read(path: Path, most: int | None) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Training and held-out rows; columns that number the rows, and those without any text or number, are left out."""
     table = pl.read_csv(path, infer_schema_length=None, null_values=["NA", ""])
-    constant = [name for name in table.columns if name == "rownames" or table[name].n_unique() < 2]
-    table = table.drop(constant).drop_nulls()
+    table = table.drop_nulls().drop("rownames", strict=False)
+    counts = {name: len(table) if table[name].dtype.is_integer() else -1 for name in table.columns}
+    table = table.drop([name for name, most in counts.items() if table[name].n_unique() in (1, most)])
     order = np.random.default_rng(0).permutation(len(table))[:most]
     cut = int(0.8 * len(order))
     return table[order[:cut]], table[order[cut:]]
@@ -164,7 +169,7 @@ def measured(path: Path, name: str, python: str, budget: float, most: int | None
     train, held = read(path, most)
     row: results.Row = {"table": path.stem, "rows": len(train), "columns": train.width, "tool": name}
     try:
-        drawn, seconds, note = generate(name, python, train, len(held), budget)
+        drawn, seconds, note = generate(name, python, train, len(train), budget)
     except RuntimeError as error:
         return [{**row, "note": f"left out: {error}"}]
     train, held = train.select(drawn.columns), held.select(drawn.columns)
@@ -174,8 +179,9 @@ def measured(path: Path, name: str, python: str, budget: float, most: int | None
     figures: dict[str, Any] = {
         "told apart": told_apart(held, drawn),
         "training rows": told_apart(held, train),
-        "shape": shape(real, fake, texts),
-        "trend": trend(real, fake, texts),
+        **{of.__name__: of(seen, fake, texts) for of in (shape, trend)},
+        **{f"{of.__name__}, held out": of(real, fake[: len(real)], texts) for of in (shape, trend)},
+        **{f"{of.__name__}, training rows": of(real, seen[: len(real)], texts) for of in (shape, trend)},
         "near": near.drawn,
         "near, held out": near.held_out,
         "learnt from draws": learnt(fake, real, texts, classes),
@@ -223,6 +229,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Synthetic rows next to other tools.")
     parser.add_argument("tables", nargs="*", type=Path)
     parser.add_argument("--budget", type=float, default=150.0, help="seconds of training")
+    parser.add_argument("--rivals-budget", type=float, help="seconds of training of the others, else as many")
     parser.add_argument("--python", nargs="*", default=[], metavar="NAME=PATH", help="the Python that has a rival")
     parser.add_argument("--tools", nargs="*", default=[OURS, *RIVALS])
     parser.add_argument("--quick", action="store_true", help="1,000 rows of one table, two tools, 5 seconds")
@@ -232,17 +239,20 @@ def main() -> None:
     tables, tools, most = options.tables or built_in(), options.tools, None
     if options.quick:
         tables, tools, most, options.budget = tables[:1], tools[:2], 1000, 5.0
-    cases = {f"{path.stem}, {tool}, {options.budget:g} s": (path, tool) for path in tables for tool in tools}
+    seconds = {tool: options.budget if tool == OURS else options.rivals_budget or options.budget for tool in tools}
+    cases = {f"{path.stem}, {tool}, {seconds[tool]:g} s": (path, tool) for path in tables for tool in tools}
 
     def run(case: str) -> list[results.Row]:
         path, tool = cases[case]
-        return measured(path, tool, pythons.get(tool, sys.executable), options.budget, most)
+        return measured(path, tool, pythons.get(tool, sys.executable), seconds[tool], most)
 
     name = f"job-synthetic{'-quick' if options.quick else ''}"
     rows = done(name, cases, run)
     full = next((row for row in rows if "told apart" in row), rows[0])
     shown = [{key: row.get(key) for key in full} for row in rows]
-    notes = f"Learnt from four fifths of the rows within {options.budget:g} seconds of one thread."
+    notes = "Learnt from four fifths of the rows within so many seconds of one thread: " + ", ".join(
+        f"{tool} {seconds[tool]:g}" for tool in tools
+    )
     title, tables_of = "Synthetic rows next to other tools", {"Next to": results.table(shown)}
     path = results.write(name, title, tables_of, races(rows), notes=notes, figure=plot(rows))
     path.with_suffix(".jsonl").unlink(missing_ok=True)

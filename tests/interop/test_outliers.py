@@ -87,6 +87,12 @@ def test_views_weigh_alike_and_within_each_its_kinds() -> None:
     assert of("mixture of 1") == of("flow") == [1]
 
 
+def test_one_outlier_in_the_fit_does_not_vouch_for_all_like_it() -> None:
+    odd = [[8.0, -8.0, 8.0]]
+    detector = pf.FlowOutlier(flow="gmm", contamination=0.05).fit(np.vstack([usual(300, seed=0), odd]))
+    assert detector.predict(np.add(odd, 0.01)) == -1
+
+
 def test_the_seed_fixes_the_scores() -> None:
     X = usual(100, seed=0)
     first, again = (pf.FlowOutlier(flow="gmm", random_state=3).fit(X).score_samples(X) for _ in range(2))

@@ -25,20 +25,22 @@ MIXTURES = (1, 3, 8, 20)  # components
 CLOSE = 1e-3  # standard deviations; what is nearer is the row itself
 COPIES = 8  # of each row: itself, and with noise
 NEAR_ROWS = 20_000  # among which the nearest is looked for
+LOCAL = 0.25  # weight of the neighbour, where mixtures and flows have 1 each
 LEAST = -1e30  # log-density, in nats, of what is farther away than numbers reach
 
 
 class FlowOutlier(OutlierMixin, BaseEstimator):
     r"""Rows that are unlikely, with p-values from rows that the density did not see.
 
-    The score is a mean of three views of the log-density, of which each finds oddities that the others miss:
+    The score is a weighted mean of three views of the log-density, of which each finds oddities that the others miss:
 
-    .. math:: s(x) = \tfrac13 \Big(\overline{\log p}_{\text{mixtures}}(x) + \overline{\log p}_{\text{flows}}(x)
-              - d \log\big(r(x) + \epsilon\big)\Big)
+    .. math:: s(x) = \tfrac19 \Big(4\, \overline{\log p}_{\text{mixtures}}(x)
+              + 4\, \overline{\log p}_{\text{flows}}(x) - d \log\big(r(x) + \epsilon\big)\Big)
 
     Mixtures of 3 to 20 Gaussians see clusters; a Gaussian copula, and flows that start as one, see how columns of any
     shape go together; the last, up to a constant that of the nearest neighbour with r the distance to the closest of
-    the rows in d columns (of a row that is one of them, to another), sees what is local. Within a view the members'
+    the rows in d columns (of a row that is one of them, to another), sees what is local. It counts a quarter, because
+    an outlier among the rows of the fit vouches there for all that are like it. Within a view the members'
     *log*-densities are averaged, not their densities: a row is usual where all say so, and a member that makes much of
     rounded values or of a few copies cannot vouch for it alone. All are fitted to rows with a little noise. A low
     density is no verdict on its own (``docs/limits.md``).
@@ -175,7 +177,7 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
 
     def _joined(self, log_p: NDArray[np.float64], z: NDArray[np.float64]) -> NDArray[np.float64]:
         """The score: two views of the density and one of the neighbour."""
-        return (2 * log_p + self._local(z)) / 3
+        return (2 * log_p + LOCAL * self._local(z)) / (2 + LOCAL)
 
     def _local(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
         """The log-density of the nearest neighbour, up to a constant."""
