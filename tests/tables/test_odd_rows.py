@@ -145,6 +145,19 @@ def test_auto_takes_a_mixture_where_held_out_rows_are_likelier_under_it() -> Non
     assert "candidates" not in again.summary_
 
 
+def test_auto_takes_an_average_of_small_flows_where_the_flow_overfits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pushforward.tables.few.FEW_ROWS", 100)
+    rng = np.random.default_rng(2)
+    rows = rng.normal(size=(600, 3)) @ rng.normal(size=(3, 3))
+    frame = pl.DataFrame({**dict(zip("abc", rows.T, strict=True)), "group": rng.choice(["u", "v"], 600)})
+    model = pf.TableDensity(queries=False).fit(frame)
+    names = list(model.summary_["candidates"])
+    assert names[1].startswith("average of ")
+    assert model.summary_["flow"] == "auto"
+    assert sum(model.summary_["average"]["weights"].values()) == pytest.approx(1)
+    assert "candidates" not in pf.TableDensity(flow="nsf", steps=2, queries=False).fit(frame).summary_
+
+
 def test_a_mixture_beside_categories_is_saved_and_trained_further(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     group = rng.integers(0, 3, 4000)

@@ -105,11 +105,11 @@ def fit(
             or DuckDB. Or the images. What is larger than memory is read in pieces, if it is Parquet or a query: columns
             are learnt from a sample, and rows are shuffled in a buffer.
         output: The model: a folder that is written, or replaced.
-        flow: auto (the default: of up to 3,000 rows an average of flows, Gaussians and mixtures, of more the better of
-            nsf and a mixture), nsf (the best single density), nsf-coupling (quick to sample too), maf, iaf, realnvp,
-            ffjord (slow, smooth), bnaf, residual, or gmm, a mixture of Gaussians; nsf-linear and maf-linear mix the
-            columns, as suits pixels. For images glow (the default where it can halve them), realnvp, tarflow (a
-            transformer), or pixelcnn (slow to sample).
+        flow: auto (the default: of up to 3,000 rows an average of flows, Gaussians and mixtures, of more the best of
+            nsf, a mixture and, where nsf overfits, that average), nsf (the best single density), nsf-coupling (quick to
+            sample too), maf, iaf, realnvp, ffjord (slow, smooth), bnaf, residual, or gmm, a mixture of Gaussians;
+            nsf-linear and maf-linear mix the columns, as suits pixels. For images glow (the default where it can halve
+            them), realnvp, tarflow (a transformer), or pixelcnn (slow to sample).
         members: Average so many flows, each trained without another part of the rows.
         objective: likelihood, or for ffjord also matching: many times quicker a step, and the same exact density after.
         layers: Layers of the flow, for glow on each scale; more fit better and run slower.

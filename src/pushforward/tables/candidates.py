@@ -1,10 +1,15 @@
-"""Mixtures of Gaussians beside the flow: ``auto`` takes the one that held-out rows are likeliest under.
+"""What ``auto`` tries beside the flow: it takes the density that held-out rows are likeliest under.
 
-Up to 3,000 rows they are members of an average (``few.py``). Of more rows a flow is seldom behind, and one density
-scores and samples faster than several, so the best is taken alone.
+Up to 3,000 rows that is an average of small flows, mixtures and copulas (``few.py``). Of more rows one flow is seldom
+behind, and scores and samples faster than several. So it is trained first; mixtures of Gaussians are tried beside it,
+and the average where the flow overfits, since then there are too few rows for its size.
 """
 
 from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,10 +19,12 @@ from ..distributions.base import Density
 from ..distributions.flow import Flow
 from ..distributions.mixed import Mixed
 from ..distributions.mixture import GaussianMixture
+from ..models.console import Console
 from ..models.train import Rows as Encoded
 from ..training.few_rows import PRIORS
 from ..training.members import Rows
 from ..transforms.compose import Compose
+from .few import fit_average, says_only_auto
 from .options import TableOptions
 from .prepare import TableSplits
 from .schema.cells import Cells, cell_log_density
@@ -28,6 +35,7 @@ STARTS = 2
 SCREENED, LEARNT = 5000, 200_000  # rows that the mixtures are tried on, and that the best one is fitted to
 JUDGED = 5000  # held-out rows that judge
 WIDEST = 60  # features and indicators together
+AVERAGED = 10_000  # training rows up to which an average is tried
 
 
 def chooses_by_held_out(options: TableOptions, rows: TableSplits) -> bool:
@@ -36,26 +44,58 @@ def chooses_by_held_out(options: TableOptions, rows: TableSplits) -> bool:
     return silent and options.objective == "likelihood" and rows.stream is None and not rows.schema.circles
 
 
-def judged_against_mixtures(flow: Density, rows: TableSplits, seed: int) -> tuple[Density, str, dict[str, float]]:
-    """The likeliest of the trained flow and mixtures of Gaussians, its name, and each one's held-out log-likelihood.
+def likeliest(
+    flow: Density, rows: TableSplits, options: TableOptions, trained: dict[str, Any], console: Console
+) -> tuple[Density, TableOptions, dict[str, Any]]:
+    """The density that held-out rows are likeliest under, its options, and what a summary keeps of its training.
 
     Args:
         flow: The trained density of the table.
         rows: The rows, and the schema.
-        seed: Of the mixtures.
+        options: The user's choices.
+        trained: What a summary keeps of the flow's training.
+        console: Where to talk.
     """
-    scores = {"flow": _held_out(flow, rows, seed)}
+    seed, best, name = options.training.seed, flow, "flow"
+    scores = {name: _held_out(flow, rows, seed)}
+    for other, density, facts in _others(flow, rows, options, trained):
+        scores[other] = _held_out(density, rows, seed)
+        if scores[other] > scores[name]:
+            best, name, found = density, other, facts
+    if name == "flow":
+        return flow, options, {**trained, "candidates": scores}
+    averaged = "average" in found
+    what = f"an {name} densities" if averaged else f"a {name} Gaussians"
+    console.say(f"held-out rows are likelier under {what} than under the flow, so it is the model")
+    named = dataclasses.replace(options, flow="auto" if averaged else "gmm")
+    return best, named, {**trained, **found, "candidates": scores}
+
+
+def _others(
+    flow: Density, rows: TableSplits, options: TableOptions, trained: dict[str, Any]
+) -> Iterator[tuple[str, Density, dict[str, Any]]]:
+    """The densities that are tried beside the flow: their names, themselves, and what a summary keeps of them."""
     numbers = flow.numbers if isinstance(flow, Mixed) else flow
     if not rows.schema.numbers or len(rows.schema.numbers) + numbers.context_features > WIDEST:
-        return flow, "flow", scores
+        return
+    overfits = trained["training"]["verdict"]["kind"] == "overfitting"
     try:
-        mixture = _best_mixture(flow, rows, seed)
+        if overfits and len(rows.train) <= AVERAGED and says_only_auto(options):
+            density, facts = fit_average(*_half_the_time(rows, options), Console(quiet=True), flow)
+            yield f"average of {facts['average']['members']}", density, facts
+        else:
+            first, mixture = _best_mixture(flow, rows, options.training.seed)
+            density = _whole(flow, rows, first, mixture).to(next(flow.parameters()).device).eval()
+            yield f"mixture of {len(mixture.logits)}", density, {}
     except (ValueError, torch.linalg.LinAlgError):  # rows that no mixture bears
-        return flow, "flow", scores
-    name = f"mixture of {len(mixture[1].logits)}"
-    whole = _whole(flow, rows, *mixture).to(next(flow.parameters()).device).eval()
-    scores[name] = _held_out(whole, rows, seed)
-    return (whole, name, scores) if scores[name] > scores["flow"] else (flow, "flow", scores)
+        return
+
+
+def _half_the_time(rows: TableSplits, options: TableOptions) -> tuple[TableSplits, TableOptions]:
+    """The training rows alone, and options with half of the flow's time, if it was set."""
+    training, budget = options.training, options.training.budget
+    training = dataclasses.replace(training, budget=None if budget is None else budget / 2)
+    return dataclasses.replace(rows, val=rows.val[:0]), dataclasses.replace(options, flow="auto", training=training)
 
 
 @torch.no_grad()

@@ -30,8 +30,8 @@ class TableDensity(FittedTable):
     Args:
         flow: A recipe's name, as in ``pushforward fit --flow``; ``gmm``, a mixture of Gaussians; or ``auto``: of up to
             3,000 rows an average of flows, Gaussians and mixtures, weighted by how they do on rows that they did not
-            see; of more rows ``nsf``, or a mixture where held-out rows are likelier under one. With layers or widths
-            given, ``auto`` is ``nsf``.
+            see; of more rows ``nsf``, or what held-out rows are likelier under: a mixture, or that average, which up to
+            10,000 rows is tried where ``nsf`` overfits. With layers or widths given, ``auto`` is ``nsf``.
         columns: The columns to model; all that are not given where it is None.
         given: The columns to condition on: the density is p(the others | these).
         categories: Columns whose numbers are names.

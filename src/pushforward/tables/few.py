@@ -51,16 +51,30 @@ def averages(options: TableOptions, rows: TableSplits) -> bool:
         what = "flow='gmm'" if options.flow == "gmm" else f"members={options.members}"
         raise InputError(f"{what}: is not for circular columns, which one flow by name models")
     other = other or bool(rows.schema.circles)
-    size, length = (options.layers, options.hidden), (training.steps, training.epochs, training.patience)
-    silent = all(each is None for each in (*size, *length, training.lr, training.batch_size))
     few = len(rows.train) + len(rows.val) <= FEW_ROWS
-    return asked or (options.flow == options.members == "auto" and few and silent and not other)
+    return asked or (options.flow == options.members == "auto" and few and says_only_auto(options) and not other)
 
 
-def fit_average(rows: TableSplits, options: TableOptions, console: Console) -> tuple[Density, dict[str, Any]]:
+def says_only_auto(options: TableOptions) -> bool:
+    """Whether nothing was said of one flow's size or training, but perhaps how long it may take."""
+    training = options.training
+    size, length = (options.layers, options.hidden), (training.steps, training.epochs, training.patience)
+    return all(each is None for each in (*size, *length, training.lr, training.batch_size))
+
+
+def fit_average(
+    rows: TableSplits, options: TableOptions, console: Console, trained: Density | None = None
+) -> tuple[Density, dict[str, Any]]:
     """The average of densities, in the table's units, and what a summary keeps of its training.
 
     Training and validation rows are divided anew, so that every row is learnt from and every row judges.
+
+    Args:
+        rows: The rows, and the schema.
+        options: The user's choices.
+        console: Where to talk.
+        trained: One flow that there are too few rows for: the average is then one of small flows, and has its
+            categories.
 
     Raises:
         InputError: there are too few rows for the members, or a size does not fit.
@@ -93,13 +107,15 @@ def fit_average(rows: TableSplits, options: TableOptions, console: Console) -> t
                 "seconds": training.budget,
             },
             epochs=training.epochs,
+            small=trained is not None,
             seed=training.seed,
         )
     except ValueError as error:
         raise InputError(str(error)) from None
     density: Density = Flow(first, judged.density, context=0 if context is None else context.shape[1])
     if sizes:
-        density = Mixed(_categories(sizes, codes, whole, len(rows.val), options), density, schema.classes)
+        known = trained.categories if isinstance(trained, Mixed) else None
+        density = Mixed(known or _categories(sizes, codes, whole, len(rows.val), options), density, schema.classes)
     verdict = _verdict(training.budget is not None and time.perf_counter() - started > training.budget)
     for line in [verdict.text, *_say(judged)]:
         console.say(line)

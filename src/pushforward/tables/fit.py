@@ -24,7 +24,7 @@ from ..objectives.divergences import Objective
 from ..recipes.by_name import learning_rate
 from .baselines import Gaussian
 from .build import density
-from .candidates import chooses_by_held_out, judged_against_mixtures
+from .candidates import chooses_by_held_out, likeliest
 from .describe import describe_data, describe_guide, describe_held_out
 from .errors import InputError, listed
 from .few import averages, fit_average
@@ -115,7 +115,7 @@ def fit_table(
         trained = training_facts(result)
         history = result.history if earlier is None else joined(earlier.facts.get("history", ()), result.history)
         if chooses and fill is None:
-            flow, options = _likeliest(flow, rows, options, trained, console)
+            flow, options, trained = likeliest(flow, rows, options, trained, console)
     whole: Density = flow
     if fill is not None:
         whole = Guided(flow, fill.guide.to(next(flow.parameters()).device), tells_of(rows.schema))
@@ -140,17 +140,6 @@ def fit_table(
     if guide_facts:
         console.say(describe_guide(summary["guide"]))
     return whole, {**facts, "summary": summary, "gaussian": gaussian.to_json()}
-
-
-def _likeliest(
-    flow: Density, rows: TableSplits, options: TableOptions, trained: dict[str, Any], console: Console
-) -> tuple[Density, TableOptions]:
-    """The flow, or a mixture of Gaussians that held-out rows are likelier under; the summary keeps both figures."""
-    best, name, trained["candidates"] = judged_against_mixtures(flow, rows, options.training.seed)
-    if name == "flow":
-        return flow, options
-    console.say(f"held-out rows are likelier under a {name} Gaussians than under the flow, so it is the model")
-    return best, dataclasses.replace(options, flow="gmm")
 
 
 def _guided(

@@ -44,6 +44,7 @@ def fit_by_name(
     mixtures: Sequence[int] = SIZES,
     copulas: Sequence[int] = SIZES,
     weigh: Callable[[Mapping[str, Tensor]], Tensor] | None = None,
+    small: bool = False,
     seed: int = 0,
 ) -> Judged:
     """Fits an average of densities.
@@ -61,6 +62,7 @@ def fit_by_name(
         epochs: Steps as passes over the rows.
         judged_copies, weigh: As of :func:`fit_few_rows`.
         mixtures, copulas: The same, under ``auto`` and ``gmm``, and under ``auto``.
+        small: Whether ``auto`` takes the small flows of few rows whatever the rows.
         seed: Fixes the result.
 
     Raises:
@@ -68,7 +70,7 @@ def fit_by_name(
     """
     rows, features = x.shape[-2:]
     name = "nsf" if flow == "auto" else flow
-    few = flow == "auto" and rows <= FEW_ROWS
+    few = flow == "auto" and (small or rows <= FEW_ROWS)
     if few:
         layers, hidden = layers or LAYERS, hidden or (max(32, features),) * 2
 
