@@ -34,7 +34,7 @@ SIZES = (2, 3, 4, 6, 8, 12, 20)  # components that are tried beside 1, each with
 STARTS = 2
 SCREENED, LEARNT = 5000, 200_000  # rows that the mixtures are tried on, and that the best one is fitted to
 JUDGED = 5000  # held-out rows that judge
-WIDEST = 60  # features and indicators together
+WIDEST = 60  # features and indicators together of mixtures that are tried alone
 AVERAGED = 10_000  # training rows up to which an average is tried
 
 
@@ -75,15 +75,16 @@ def _others(
     flow: Density, rows: TableSplits, options: TableOptions, trained: dict[str, Any]
 ) -> Iterator[tuple[str, Density, dict[str, Any]]]:
     """The densities that are tried beside the flow: their names, themselves, and what a summary keeps of them."""
-    numbers = flow.numbers if isinstance(flow, Mixed) else flow
-    if not rows.schema.numbers or len(rows.schema.numbers) + numbers.context_features > WIDEST:
+    if not rows.schema.numbers:
         return
+    numbers = flow.numbers if isinstance(flow, Mixed) else flow
+    width = len(rows.schema.numbers) + numbers.context_features
     overfits = trained["training"]["verdict"]["kind"] == "overfitting"
     try:
         if overfits and len(rows.train) <= AVERAGED and says_only_auto(options):
             density, facts = fit_average(*_half_the_time(rows, options), Console(quiet=True), flow)
             yield f"average of {facts['average']['members']}", density, facts
-        else:
+        elif width <= WIDEST:
             first, mixture = _best_mixture(flow, rows, options.training.seed)
             density = _whole(flow, rows, first, mixture).to(next(flow.parameters()).device).eval()
             yield f"mixture of {len(mixture.logits)}", density, {}
