@@ -8,7 +8,6 @@ and the average where the flow overfits, since then there are too few rows for i
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -39,7 +38,7 @@ AVERAGED = 10_000  # training rows up to which an average is tried
 
 
 def chooses_by_held_out(options: TableOptions, rows: TableSplits) -> bool:
-    """Whether mixtures are tried: where nothing was said of the flow, and its rows are in memory."""
+    """Whether others are tried: where nothing was said of the flow, and its rows are in memory."""
     silent = options.flow == options.members == "auto" and options.layers is None and options.hidden is None
     return silent and options.objective == "likelihood" and rows.stream is None and not rows.schema.circles
 
@@ -56,40 +55,40 @@ def likeliest(
         trained: What a summary keeps of the flow's training.
         console: Where to talk.
     """
-    seed, best, name = options.training.seed, flow, "flow"
-    scores = {name: _held_out(flow, rows, seed)}
-    for other, density, facts in _others(flow, rows, options, trained):
-        scores[other] = _held_out(density, rows, seed)
-        if scores[other] > scores[name]:
-            best, name, found = density, other, facts
-    if name == "flow":
-        return flow, options, {**trained, "candidates": scores}
-    averaged = "average" in found
-    what = f"an {name} densities" if averaged else f"a {name} Gaussians"
-    console.say(f"held-out rows are likelier under {what} than under the flow, so it is the model")
-    named = dataclasses.replace(options, flow="auto" if averaged else "gmm")
-    return best, named, {**trained, **found, "candidates": scores}
+    other = _other(flow, rows, options, trained)
+    scores = {"flow": _held_out(flow, rows, options.training.seed)}
+    if other is not None:
+        name, density, facts = other
+        scores[name] = _held_out(density, rows, options.training.seed)
+        if scores[name] > scores["flow"]:
+            averaged = "average" in facts
+            what = f"an {name} densities" if averaged else f"a {name} Gaussians"
+            console.say(f"held-out rows are likelier under {what} than under the flow, so it is the model")
+            options = dataclasses.replace(options, flow="auto" if averaged else "gmm")
+            return density, options, {**trained, **facts, "candidates": scores}
+    return flow, options, {**trained, "candidates": scores}
 
 
-def _others(
+def _other(
     flow: Density, rows: TableSplits, options: TableOptions, trained: dict[str, Any]
-) -> Iterator[tuple[str, Density, dict[str, Any]]]:
-    """The densities that are tried beside the flow: their names, themselves, and what a summary keeps of them."""
+) -> tuple[str, Density, dict[str, Any]] | None:
+    """The density that is tried beside the flow: its name, itself, and what a summary keeps of it."""
     if not rows.schema.numbers:
-        return
+        return None
     numbers = flow.numbers if isinstance(flow, Mixed) else flow
     width = len(rows.schema.numbers) + numbers.context_features
     overfits = trained["training"]["verdict"]["kind"] == "overfitting"
     try:
         if overfits and len(rows.train) <= AVERAGED and says_only_auto(options):
             density, facts = fit_average(*_half_the_time(rows, options), Console(quiet=True), flow)
-            yield f"average of {facts['average']['members']}", density, facts
-        elif width <= WIDEST:
+            return f"average of {facts['average']['members']}", density, facts
+        if width <= WIDEST:
             first, mixture = _best_mixture(flow, rows, options.training.seed)
             density = _whole(flow, rows, first, mixture).to(next(flow.parameters()).device).eval()
-            yield f"mixture of {len(mixture.logits)}", density, {}
+            return f"mixture of {len(mixture.logits)}", density, {}
     except (ValueError, torch.linalg.LinAlgError):  # rows that no mixture bears
-        return
+        pass
+    return None
 
 
 def _half_the_time(rows: TableSplits, options: TableOptions) -> tuple[TableSplits, TableOptions]:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 KEPT_ROWS = 1000  # held-out rows that are saved with the model, for reports without the data
 LONGER = 3  # times the steps of the density, of a guide that fills holes for it
-FEW_STEPS = 400  # of the guide beside an average of densities
+FEW_STEPS, FEW_ROWS_A_STEP = 400, 8  # of the guide beside an average of densities: so many, or one for so many rows
 QUANTILE_ROWS = 10_000  # training rows that percentiles are measured on
 
 
@@ -158,7 +158,7 @@ def _guided(
     guide = before or build_guide(schema, spread(rows.train, schema, seed), seed)
     steps, time_of = trained["training"]["steps"], trained["training"]["seconds"]
     if "average" in trained:  # members stop early, and mixtures take no steps
-        steps = options.training.steps or FEW_STEPS
+        steps = options.training.steps or max(FEW_STEPS, len(rows.train) // FEW_ROWS_A_STEP)
     facts = train_guide(guide, schema, train, rows.val, options.training, steps, time_of, console, fresh=fresh)
     return Guided(flow, guide.to(next(flow.parameters()).device)), facts
 
