@@ -71,6 +71,20 @@ def test_listed_values_on_no_scale_are_all_there_is() -> None:
     assert set(column.snap(RNG.normal(0, 3, 500))) <= set(listed)
 
 
+def test_numbers_that_people_give_again_and_again_are_drawn_again() -> None:
+    heaps = np.sort(RNG.lognormal(size=40))
+    wage = np.where(RNG.random(4000) < 0.4, RNG.choice(heaps, 4000), RNG.lognormal(size=4000))
+    schema, x = described({"wage": wage})
+    (column,) = schema.columns
+    assert {value for value, _, _ in column.atoms} <= set(heaps)
+    assert len(column.atoms) >= 30  # all but those that stand too near to another number
+    spread = Cells(schema)(x, torch.rand(x.shape, dtype=torch.float64))
+    drawn = Compose(preprocessing(schema, spread)).inverse(torch.randn(20_000, 1))[0]
+    values = schema.decode(drawn)["wage"].to_numpy()
+    assert np.isin(values, heaps).mean() == pytest.approx(np.isin(wage, heaps).mean(), abs=0.06)
+    assert np.isin(values, wage).mean() < 0.5
+
+
 def test_sums_that_were_rounded_half_up_are_recognised() -> None:
     minutes = RNG.integers(0, 600, 2000) / 10
     charge = np.floor(minutes * 8.5 + 0.5 + 1e-9) / 100

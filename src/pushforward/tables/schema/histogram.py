@@ -24,6 +24,7 @@ from torch import Tensor
 
 from .columns import Column
 from .first import highest_edge, lowest_edge
+from .infer import MOST_ATOMS
 from .schema import Schema
 
 MOST_VALUES = 2000
@@ -31,7 +32,7 @@ FEWEST_ROWS = 50
 GROUPS = 32  # at most, and a group holds four values or more
 FLAT = np.array([0.001, 0.003, 0.01, 0.03, 0.1, 0.3])  # λ
 GAIN = 0.02  # nats a row
-MOST_ATOMS, BINS = 100, (24, 48, 96, 192, 384)
+BINS = (24, 48, 96, 192, 384)
 ROWS_OF_BIN = 8  # at least, on average
 OUTER = 0.025  # share of the rows that tells how a tail goes on
 GAP = 0.6  # of a bin's width

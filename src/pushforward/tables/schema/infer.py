@@ -4,8 +4,8 @@ Each choice is made only where the data ask for it, and is written in the schema
 
 - *values*: few of them, each many times: they have a probability each, like categories;
 - *grid*: all values are whole multiples of a step, and most of them occur more than once;
-- *atoms*: values that make up a fiftieth of the rows each, in a column that has no grid ("zero-inflated"); or all
-  values, where there are no more than 2,000, three times each;
+- *atoms*: values that stand out in a column that has no grid: zeros, sums that are asked for again and again, weekly
+  wages over whole hours; or all values, where there are no more than 2,000, three times each;
 - *bounds*: stated by the user, or all values lie in (0, 1) and come near both ends, or none is negative;
 - *first transform*: see ``first.py``.
 """
@@ -21,7 +21,9 @@ from ..errors import InputError
 from .columns import Column, refuse_outside
 from .first import choose_first
 
-ATOM = 0.02  # share of rows that makes a value an atom
+ATOM, HEAP = 0.02, 0.003  # shares of rows that make a value an atom: always, and where it has room
+HEAPED, ROOM = 10, 1e-5  # rows of such a value, and standard deviations to the next one
+MOST_ATOMS = 100  # in a column with values beside them
 QUANTILES = 33
 FILL = 17  # quantiles that missing values are drawn between
 LARGEST = 1e30  # flows compute in float32, whose numbers end at 3e38; squares of differences must fit in float64
@@ -118,11 +120,20 @@ def _find_cells(column: Column, x: np.ndarray, float32: bool) -> Column:
         return dataclasses.replace(column, kind=kind, step=step, origin=float(unique[0]), decimals=decimals)
     if REPEATED * len(unique) <= len(x) and len(unique) <= TILES:
         return dataclasses.replace(column, kind="inflated", atoms=_tiles(unique))
-    often = np.flatnonzero((counts >= ATOM * len(x)) & (counts >= 5))
+    often = _often(unique, counts, float(x.std()))
     if not len(often) or len(unique) < 3:
         return column
     atoms = tuple(_atom(unique, int(place), float(x.std())) for place in often)
     return dataclasses.replace(column, kind="inflated", atoms=atoms)
+
+
+def _often(unique: np.ndarray, counts: np.ndarray, spread: float) -> np.ndarray:
+    """Places of the values that stand out, the commonest ``MOST_ATOMS`` of them."""
+    rows, gaps = counts.sum(), np.diff(unique)
+    room = np.minimum(np.append(gaps, np.inf), np.append(np.inf, gaps)) >= ROOM * spread
+    always = (counts >= ATOM * rows) & (counts >= 5)
+    places = np.flatnonzero(always | (room & (counts >= HEAP * rows) & (counts >= HEAPED)))
+    return np.sort(places[np.argsort(-counts[places], kind="stable")[:MOST_ATOMS]])
 
 
 def _grid(unique: np.ndarray, float32: bool) -> tuple[float, int]:
