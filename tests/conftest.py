@@ -5,6 +5,7 @@ The tensors of tests are small: a second thread waits longer than it works, and 
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -19,6 +20,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 torch.set_num_threads(1)
 
+LONGEST = (
+    "test_engines.py",
+    "test_docs.py",
+    "test_pages.py",
+    "test_compile.py",
+    "test_distributed.py",
+    "test_score_stream.py",
+)
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")
 FLAGS = (
@@ -42,9 +51,23 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["PUSHFORWARD_TEST_DEVICE"] = config.getoption("--device")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest tests go first: processes that share the tests then end together, and do not wait for one."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     torch.manual_seed(0)  # processes that share the tests take them in any order
+
+
+@pytest.fixture(autouse=True)
+def _few_trees(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every fit of a table ends with a classifier of its draws, to which half of a short fit's time goes."""
+    if request.path.name != "test_sampling_quality.py":
+        module = importlib.import_module("pushforward.diagnostics.sampling_quality")
+        monkeypatch.setattr(module, "FOLDS", 2)
+        monkeypatch.setattr(module, "TREES", 5)
 
 
 @pytest.fixture

@@ -31,8 +31,8 @@ def residual():
 FLOWS = {
     "residual": residual,
     "realnvp": lambda: realnvp(9),
-    "nsf-coupling": lambda: pf.nsf(5, layers=2, hidden=(8,), coupling=True, context=2),
-    "nsf-linear": lambda: pf.nsf(5, layers=3, hidden=(8,), linear=True, context=2),
+    "nsf-coupling": lambda: pf.nsf(5, layers=1, hidden=(8,), coupling=True, context=2),
+    "nsf-linear": lambda: pf.nsf(5, layers=2, hidden=(8,), linear=True, context=2),
     "maf": lambda: pf.maf(5, layers=3, hidden=(8,)),
     "iaf": lambda: pf.iaf(5, layers=2, hidden=(8,)),
     "around a continuous one": around_a_continuous_one,

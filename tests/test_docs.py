@@ -1,8 +1,9 @@
 """Everything that the documentation shows is run: Python blocks, shell commands, and the doctests of the source.
 
 Blocks of one page share their names, in order. Blocks marked ``python`` and ``pycon`` run, and of those marked ``sh``
-the lines that begin with ``pushforward``; ``text`` is only shown. Cells (``{code-cell} python``) run here as well, and
-once more when the pages are built, for their output.
+the lines that begin with ``pushforward``; ``text`` is only shown. Training is cut short, but for the steps of pages
+that assert something. Cells (``{code-cell} python``) run here as well, and once more when the pages are built, for
+their output.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from PIL import Image
 
 import pushforward
 from pushforward.cli.app import main
+from pushforward.training.members import Plan
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -40,13 +42,14 @@ def blocks(page: Path) -> list[tuple[str, str]]:
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the tables and images that the pages speak of, small enough to be quick; so are their questions."""
     monkeypatch.setattr("pushforward.tables.queries.POINTS", 20_000)
+    monkeypatch.setattr("pushforward.training.averages._plan", lambda *_: Plan(steps=20, every=10))
     plotnine = importlib.util.find_spec("plotnine")
     assert plotnine is not None
     assert plotnine.submodule_search_locations is not None
     table = Path(plotnine.submodule_search_locations[0]) / "data" / "diamonds.csv"
     rows = pl.read_csv(table).sample(1000, seed=0)
     rows.write_csv(tmp_path / "diamonds.csv")
-    rows.select(["carat", "depth", "table", "price"]).write_csv(tmp_path / "my.csv")
+    rows.head(600).select(["carat", "depth", "table", "price"]).write_csv(tmp_path / "my.csv")
     shuffled = rows.sample(200, seed=1).with_columns(pl.lit("new").alias("shop"))
     shuffled.select(sorted(shuffled.columns)).write_csv(tmp_path / "shuffled.csv")
     _draw_pictures(tmp_path)
@@ -71,7 +74,7 @@ def run_shell(block: str) -> None:
     for line in block.replace("\\\n", " ").splitlines():
         arguments = shlex.split(line, comments=True)
         if arguments[:1] == ["pushforward"]:
-            short = re.sub(r"--(budget|steps) \S+", "--steps 40", shlex.join(arguments[1:]))
+            short = re.sub(r"--(budget|steps) \S+", "--steps 20", shlex.join(arguments[1:]))
             out = io.StringIO()
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
                 code = main(shlex.split(short))
@@ -91,7 +94,10 @@ def run_doctest(block: str, names: dict[str, object], page: Path) -> None:
 def test_page(page: Path, workplace: Path) -> None:
     names: dict[str, object] = {"__name__": "__docs__"}
     state = torch.random.get_rng_state()
-    for kind, block in blocks(page):
+    claims = any(re.search(r"^\s*assert ", block, re.M) for _, block in blocks(page))
+    for kind, shown in blocks(page):
+        block = re.sub(r"\bbudget=\d+", "budget=1", shown)
+        block = block if claims else re.sub(r"\bsteps=\d{2,}", "steps=20", block)
         if kind == "sh":
             run_shell(block)
         elif kind == "pycon":

@@ -74,9 +74,10 @@ def test_vmap_and_jacobians_of_single_events(name, direction):
         torch.testing.assert_close(torch.linalg.slogdet(matrices).logabsdet, logdet, atol=1e-6, rtol=1e-6)
 
 
-@pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("name", FLOWS)
-def test_jvp_and_vjp_agree(name, direction):
+def test_jvp_and_vjp_agree(name):
+    """Of one direction each: the maps' derivatives by either mode are compared in both directions above."""
+    direction = DIRECTIONS[list(FLOWS).index(name) % 2]
     flow = made(name)
     x = events(flow, direction)
     move = flow.transform.forward if direction == "forward" else flow.transform.inverse

@@ -73,11 +73,9 @@ def test_one_dimension(name: str, seed: int) -> None:
     assert abs(float(total) - 1) < 1e-3
 
 
-@pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("name", FLOWS)
-def test_two_dimensions(name: str, seed: int) -> None:
-    torch.manual_seed(seed)
-    flow = randomize(FLOWS[name](2).double(), seed=seed)
+def test_two_dimensions(name: str) -> None:
+    flow = randomize(FLOWS[name](2).double())
     far = name in HEAVY or name == "maf linear"  # 4 % of it lie beyond sinh(4) = 27
     x, weight = nodes(801, reach=9) if far else nodes(501)
     grid = torch.cartesian_prod(x, x)

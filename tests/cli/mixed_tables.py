@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-QUICK = ["--flow", "maf", "--layers", "2", "--hidden", "16", "--steps", "200", "--lr", "0.01", "--quiet"]
+QUICK = ["--flow", "maf", "--layers", "2", "--hidden", "16", "--steps", "60", "--lr", "0.01", "--quiet"]
 
 
 def mixed_table(rows: int = 600, seed: int = 0) -> pl.DataFrame:

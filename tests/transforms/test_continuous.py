@@ -83,10 +83,9 @@ def test_logdet_is_that_of_the_jacobian(kind, hidden, context):
     transform = Continuous(field(3, context, hidden, kind), steps=20)
     x, c = normal(2, 3), normal(2, context, seed=1) if context else None
     _, logdet = transform(x, c)
-    for i in range(2):
-        one = None if c is None else c[i : i + 1]
-        jacobian = torch.autograd.functional.jacobian(lambda row, one=one: transform(row[None], one)[0][0], x[i])
-        assert float((jacobian.det().log() - logdet[i]).detach()) == pytest.approx(0, abs=1e-5)
+    one = None if c is None else c[1:]
+    jacobian = torch.autograd.functional.jacobian(lambda row: transform(row[None], one)[0][0], x[1])
+    assert float((jacobian.det().log() - logdet[1]).detach()) == pytest.approx(0, abs=1e-5)
 
 
 @pytest.mark.parametrize("context", [0, 2])
@@ -102,7 +101,7 @@ def test_ffjord_of_waves_keeps_every_promise_of_a_flow(context):
 def test_residual_and_convolutional_fields_are_flows():
     for module, x in (
         (ResidualField(3, context=2), normal(4, 3)),
-        (ConvField(2, context=2, hidden=(3,)), normal(4, 2, 4, 4)),
+        (ConvField(2, context=2, hidden=(3,)), normal(4, 2, 3, 3)),
     ):
         transform = Continuous(randomize(module.double()), steps=12)
         c = normal(4, 2, seed=1)
@@ -279,7 +278,7 @@ def outputs(transform, x, c, t1, t0, probes=None):
         {"steps": 1, "trace": "exact"},
         {"steps": 2, "solver": "midpoint", "trace": "exact", "checkpoint": False},
         {"steps": 1, "trace": "hutchinson"},
-        {"steps": 40, "gradient": "adjoint"},
+        {"steps": 20, "gradient": "adjoint"},
     ],
     ids=str,
 )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 MOST = 2_000  # rows of each kind that are compared
 MOST_TRAINING = 20_000  # training rows that draws are compared with
 NEAR = 0.05  # of the held-out rows are this near to a training row
-FOLDS = 5
+FOLDS, TREES = 5, 100  # of the classifier
 SLACK = 0.01  # by which more draws than held-out rows may lie very near to a training row
 FEWEST = 20  # held-out rows for a classifier
 
@@ -209,7 +209,7 @@ def _told_apart(real: Numbers, fake: Numbers, texts: Sequence[int], seed: int) -
     if n < FEWEST:
         return None, None
     few = [j for j in texts if len(np.unique(np.concatenate([real[:, j], fake[:, j]]))) <= 255]  # its own limit
-    classifier = HistGradientBoostingClassifier(max_iter=100, categorical_features=few or None, random_state=seed)
+    classifier = HistGradientBoostingClassifier(max_iter=TREES, categorical_features=few or None, random_state=seed)
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
     x, y = np.concatenate([real, fake]), np.repeat([0, 1], n)
     with threadpool_limits(1):  # small work
