@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..numerics.contraction import lipswish, lipswish_slope, spectral_bound
+from ..numerics.contraction import SWISH_SLOPE, spectral_bound, swish_and_slope
 from .mlp import Perceptron
 
 
@@ -16,7 +16,7 @@ class Linearised(NamedTuple):
     """g at some rows, with what its Jacobian is made of: J = W_L D_{L-1} … D_1 W_1."""
 
     value: Tensor  # (*batch, m)
-    weights: list[Tensor]  # W_1 … W_L
+    weights: list[Tensor]  # W_1 … W_L, the bound of the activation's slope included
     slopes: list[Tensor]  # the diagonals of D_1 … D_{L-1}, (*batch, units)
 
     def jacobian(self) -> Tensor:
@@ -96,7 +96,8 @@ class LipschitzMLP(Perceptron):
         if self.context_weight is not None and context is not None:
             h = h + F.linear(context, self.context_weight)
         for weight, bias in others:
-            slopes.append(lipswish_slope(h))
-            weights.append(weight)
-            h = F.linear(lipswish(h), weight, bias)
+            h, slope = swish_and_slope(h)
+            slopes.append(slope)
+            weights.append(weight / SWISH_SLOPE)  # smaller than its batch
+            h = F.linear(h, weights[-1], bias)
         return Linearised(h, weights, slopes)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -39,16 +39,53 @@ def spectral_bound(matrix: Tensor, squarings: int = SQUARINGS) -> Tensor:
         Delattre, Barthélemy, Araujo, Allauzen (2023), Efficient bound of Lipschitz constant for convolutional layers
         by Gram iteration, arXiv:2305.16173.
     """
+    if torch.is_grad_enabled() and matrix.requires_grad and not (torch.compiler.is_compiling() or transformed()):
+        return _SpectralBound.apply(matrix, squarings)  # type: ignore[no-any-return]
+    return _gram_powers(matrix, squarings)[0]
+
+
+def _gram_powers(matrix: Tensor, squarings: int) -> tuple[Tensor, list[Tensor]]:
+    r"""The bound, and :math:`G, G^2, G^4, \ldots` up to factors."""
     tiny = torch.finfo(matrix.dtype).tiny ** 0.5  # so that a zero matrix has a gradient
     gram = matrix.mT @ matrix if matrix.shape[0] > matrix.shape[1] else matrix @ matrix.mT
     log_scale: Tensor | float = 0.0
+    powers = []
     for number in range(squarings):
         if number % 2 == 0:  # against overflow; the result does not depend on the scale, which may be a constant
             scale = torch.linalg.vector_norm(gram.detach()).clamp_min(tiny)
             gram, log_scale = gram / scale, log_scale + scale.log()
+        powers.append(gram)
         gram, log_scale = gram @ gram, 2 * log_scale
     log_norm = (gram.square().sum() + tiny).log() / 2 + log_scale
-    return (log_norm / 2 ** (squarings + 1)).exp()
+    return (log_norm / 2 ** (squarings + 1)).exp(), [*powers, gram]
+
+
+class _SpectralBound(torch.autograd.Function):
+    r"""The bound with its gradient from the powers at hand, in half the products that autodiff takes for it:
+
+    .. math:: \nabla \log \sigma = X / \langle W, X \rangle,\qquad X = W G\, G^2 G^4 \cdots G^{2^k},
+
+    since the gradient of the Schatten norm goes along X, and the bound grows in proportion to W. Higher derivatives are
+    those of the formula itself.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, matrix: Tensor, squarings: int) -> Tensor:
+        bound, powers = _gram_powers(matrix, squarings)
+        ctx.squarings = squarings
+        ctx.save_for_backward(matrix, bound, *powers)
+        return bound
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        matrix, bound, *powers = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            found = _gram_powers(matrix, ctx.squarings)[0]
+            return torch.autograd.grad(found, matrix, grad, create_graph=True)[0], None
+        x = matrix
+        for power in powers:
+            x = x @ power if matrix.shape[0] > matrix.shape[1] else power @ x
+        return x * (grad * bound / (matrix * x).sum().clamp_min(torch.finfo(x.dtype).tiny)), None
 
 
 def lipswish(x: Tensor) -> Tensor:
@@ -56,10 +93,11 @@ def lipswish(x: Tensor) -> Tensor:
     return F.silu(x) / SWISH_SLOPE
 
 
-def lipswish_slope(x: Tensor) -> Tensor:
-    """The derivative of :func:`lipswish`."""
+def swish_and_slope(x: Tensor) -> tuple[Tensor, Tensor]:
+    r""":math:`y = x\, \sigma(x)` and its derivative :math:`\sigma(x) + y\,(1 - \sigma(x))`, at most 1.1."""
     gate = x.sigmoid()
-    return gate * (1 + x * (1 - gate)) / SWISH_SLOPE
+    y = x * gate
+    return y, torch.addcmul(gate, y, 1 - gate)
 
 
 def above_minus_one(raw: Tensor) -> Tensor:
@@ -74,7 +112,9 @@ def log_abs_det_plus_identity(jacobian: Tensor) -> Tensor:
     if jacobian.shape[-1] == 2:
         (a, b), (c, d) = (row.unbind(-1) for row in jacobian.unbind(-2))
         return (a + d + (a * d - b * c)).log1p()
-    # from the factors: under vmap, second derivatives of PyTorch's slogdet and det are wrong (2.13)
+    if not transformed():
+        return torch.linalg.slogdet(jacobian + _identity(jacobian)).logabsdet
+    # from the factors, though slower: under vmap, second derivatives of PyTorch's slogdet and det are wrong (2.13)
     LU, _ = torch.linalg.lu_factor(jacobian + _identity(jacobian))
     return LU.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1)
 
