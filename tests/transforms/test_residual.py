@@ -30,6 +30,10 @@ def test_the_bound_of_the_spectral_norm_is_above_and_tight(shape: tuple[int, int
     assert torch.autograd.gradgradcheck(spectral_bound, matrix, fast_mode=True)
     wanted = torch.func.grad(spectral_bound)(matrix)  # by autodiff
     torch.testing.assert_close(torch.autograd.grad(spectral_bound(matrix), matrix)[0], wanted)
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(matrix, matrix)
+        slope = torch.autograd.forward_ad.unpack_dual(spectral_bound(dual)).tangent
+    torch.testing.assert_close(slope, (wanted * matrix).sum())
 
 
 @pytest.mark.parametrize("lipschitz", [0.5, 0.97])

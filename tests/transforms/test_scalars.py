@@ -113,6 +113,18 @@ def test_normal_quantiles_to_the_end_of_the_line():
     torch.testing.assert_close(z[2], torch.special.ndtri(t[2].sigmoid()))
 
 
+def test_derivatives_of_normal_quantiles_are_of_every_order_and_kind():
+    t = torch.tensor([-700.0, -30.0, -1.0, 0.0, 1e-3, 2.0, 40.0, 650.0], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(sigmoidal.quantile, t)
+    assert torch.autograd.gradgradcheck(sigmoidal.quantile, t)
+    wanted = torch.func.vmap(torch.func.grad(lambda t: sigmoidal.quantile(t)[1]))(t.detach())
+    torch.testing.assert_close(torch.autograd.grad(sigmoidal.quantile(t)[1].sum(), t)[0], wanted)
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(t, torch.ones_like(t))
+        slope = torch.autograd.forward_ad.unpack_dual(sigmoidal.quantile(dual)[1]).tangent
+    torch.testing.assert_close(slope.detach(), wanted)
+
+
 def test_circular_splines_turn_and_join():
     scalar = T.CircularSpline(4).double()
     params = normal(scalar.num_params, 1)

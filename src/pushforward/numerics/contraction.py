@@ -74,6 +74,7 @@ class _SpectralBound(torch.autograd.Function):
         bound, powers = _gram_powers(matrix, squarings)
         ctx.squarings = squarings
         ctx.save_for_backward(matrix, bound, *powers)
+        ctx.save_for_forward(matrix, bound, *powers)
         return bound
 
     @staticmethod
@@ -82,10 +83,20 @@ class _SpectralBound(torch.autograd.Function):
         if torch.is_grad_enabled():
             found = _gram_powers(matrix, ctx.squarings)[0]
             return torch.autograd.grad(found, matrix, grad, create_graph=True)[0], None
-        x = matrix
-        for power in powers:
-            x = x @ power if matrix.shape[0] > matrix.shape[1] else power @ x
-        return x * (grad * bound / (matrix * x).sum().clamp_min(torch.finfo(x.dtype).tiny)), None
+        return grad * _direction(matrix, bound, powers), None
+
+    @staticmethod
+    def jvp(ctx: Any, by: Tensor, _: None) -> Tensor:
+        matrix, bound, *powers = ctx.saved_tensors
+        return (_direction(matrix, bound, powers) * by).sum()
+
+
+def _direction(matrix: Tensor, bound: Tensor, powers: list[Tensor]) -> Tensor:
+    """The gradient of the bound."""
+    x = matrix
+    for power in powers:
+        x = x @ power if matrix.shape[0] > matrix.shape[1] else power @ x
+    return x * (bound / (matrix * x).sum().clamp_min(torch.finfo(x.dtype).tiny))
 
 
 def lipswish(x: Tensor) -> Tensor:

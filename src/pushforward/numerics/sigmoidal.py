@@ -22,14 +22,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from . import roots
 from .affine import soft_clamp
 from .roots import wants_derivatives
+from .torch_internals import transformed
 
 LEAK = 1e-3  # epsilon
 LIMIT = 4.0  # of the log-slopes, about their start
@@ -101,12 +103,13 @@ def log_odds(x: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor]:
     high = c.detach().amin(0).clamp_min(0)  # and log(1 - y) about -high where it is above all
     far = -0.45 * math.log(torch.finfo(x.dtype).tiny)  # beyond, a component adds nothing to what the others make
     grown = (c - (low + high)).clamp(-far, far).exp()
-    down = (grown * low.exp() + (-high).exp()).reciprocal()  # sigmoid(-c) exp(high)
+    down = torch.addcmul((-high).exp(), grown, low.exp()).reciprocal()  # sigmoid(-c) exp(high)
     up = grown * down  # sigmoid(c) exp(-low)
-    above, below = (weight * up).sum(0), (weight * down).sum(0)  # y exp(-low) and (1 - y) exp(high)
+    share = weight * up
+    above, below = share.sum(0), (weight * down).sum(0)  # y exp(-low) and (1 - y) exp(high)
+    steep = (slope * share * down).sum(0)
     t = above.log() - below.log() + (low + high)
-    steepness = (weight * slope * up * down).sum(0) / (above * below)
-    return (1 - LEAK) * t + LEAK * x, ((1 - LEAK) * steepness + LEAK).log()
+    return (1 - LEAK) * t + LEAK * x, ((1 - LEAK) * steep / (above * below) + LEAK).log()
 
 
 def log_odds_inverse(t: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor]:
@@ -120,31 +123,67 @@ def log_odds_inverse(t: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor]:
 
 
 def quantile(t: Tensor) -> tuple[Tensor, Tensor]:
-    """The normal quantile z of log-odds t, and log dz/dt, with derivatives up to the third."""
+    """The normal quantile z of log-odds t, and log dz/dt, with derivatives up to the third; of every order where
+    neither a compiler nor ``torch.func`` looks in."""
+    if torch.is_grad_enabled() and t.requires_grad and not (torch.compiler.is_compiling() or transformed()):
+        return _Quantile.apply(t)  # type: ignore[no-any-return]
     derivatives = wants_derivatives()
     with torch.no_grad():
         given = t.detach()  # forward-mode derivatives pass through no_grad
-        size, limit = given.abs(), -0.9 * math.log(torch.finfo(t.dtype).tiny)  # there the probability is a number
-        near = -torch.special.ndtri((-size.clamp_max(limit)).sigmoid())
-        z = torch.where(size < limit, near, _far_quantile(size.clamp_min(limit))).copysign(given)
-        odds = _odds(z)
+        z, log_slope = _quantile(given)
         if not derivatives:
-            return z, -odds.log_slope
-        s, (h, h1, h2) = (-odds.log_slope).exp(), _bends(z, odds)
+            return z, log_slope
+        s, (h, h1, h2) = log_slope.exp(), _bends(z, _odds(z))
     d = (t - given) * s  # 0, with the gradients of t
     value = z + d * (1 - d * (h / 2 - d * (2 * h.square() - h1) / 6))
     bend = h - d * ((h.square() - h1) / 2 + d * (4 * h * h1 - h2 - 2 * h**3) / 6)
-    return value, -odds.log_slope - d * bend
+    return value, log_slope - d * bend
 
 
-def _far_quantile(t: Tensor) -> Tensor:
-    """z with t = w / 2 + log(2 pi w) / 2 - log(1 - 1 / w + 3 / w² - 15 / w³ + ...) and w = z², by a Newton step."""
+class _Quantile(torch.autograd.Function):
+    r"""With :math:`s = dz/dt`, :math:`d \log s / dt = s z - \tanh(t / 2)`: derivatives are made of the values alone."""
+
+    @staticmethod
+    def forward(ctx: Any, t: Tensor) -> tuple[Tensor, Tensor]:
+        z, log_slope = _quantile(t)
+        ctx.save_for_backward(t, z, log_slope)
+        ctx.save_for_forward(t, z, log_slope)
+        return z, log_slope
+
+    @staticmethod
+    def backward(ctx: Any, to_z: Tensor, to_slope: Tensor) -> Tensor:
+        t, z, log_slope = ctx.saved_tensors
+        s = log_slope.exp()
+        return to_z * s + to_slope * (s * z - (t / 2).tanh())
+
+    @staticmethod
+    def jvp(ctx: Any, by: Tensor) -> tuple[Tensor, Tensor]:
+        t, z, log_slope = ctx.saved_tensors
+        s = log_slope.exp()
+        return by * s, by * (s * z - (t / 2).tanh())
+
+
+def _quantile(t: Tensor) -> tuple[Tensor, Tensor]:
+    r"""z and log dz/dt, from :math:`dz/dt = \sigma(t)\, \sigma(-t) / \phi(z)`."""
+    size, limit = t.abs(), -0.9 * math.log(torch.finfo(t.dtype).tiny)  # there the probability is a number
+    given = size.clamp_max(limit)
+    near = -torch.special.ndtri((-given).sigmoid())
+    slope_near = 0.5 * near.square() + HALF_LOG_TWO_PI - given + 2 * F.logsigmoid(given)
+    far, slope_far = _far_quantile(size.clamp_min(limit))
+    beyond = size >= limit
+    return torch.where(beyond, far, near).copysign(t), torch.where(beyond, slope_far, slope_near)
+
+
+def _far_quantile(t: Tensor) -> tuple[Tensor, Tensor]:
+    """z with t = w / 2 + log(2 pi w) / 2 - log(1 - 1 / w + 3 / w² - 15 / w³ + ...) and w = z², by a Newton step, and
+    log dz/dt."""
     twice = 2 * (t - HALF_LOG_TWO_PI)
     w = twice - twice.log()
     w = twice - w.log() - 2 / w
     v = 1 / w
-    series = v * (2 - v * (5 - v * (74 / 3 - v * (353 / 2 - v * (8162 / 5)))))
-    return (w - (w - twice + w.log() + series) / (1 + v)).sqrt()
+    rest = w.log() + v * (2 - v * (5 - v * (74 / 3 - v * (353 / 2 - v * (8162 / 5)))))
+    step = (w - twice + rest) / (1 + v)
+    return (w - step).sqrt(), 0.5 * (v * step - rest)
 
 
 def quantile_inverse(z: Tensor) -> tuple[Tensor, Tensor]:
