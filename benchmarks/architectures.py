@@ -6,7 +6,8 @@
 A trial is a name and options joined by ``+``: ``nsf``, ``nsf-coupling``, ``maf`` or ``realnvp``, with what mixes the
 features between layers (``reverse``, ``random``, ``lu`` or ``rotation``), ``residual``, ``zero`` (biases of zero at the
 start), ``transformer`` (with ``nsf`` or ``maf``: a causal transformer over the columns in place of each MADE),
-``bins16``, ``bound8``, ``layers8``, ``hidden256``, ``depth3``, ``batch256``, ``rate1e-2``. Peers: ``nflows``
+``bins16``, ``bound8``, ``layers8``, ``hidden256``, ``depth3``, ``batch256``, ``rate1e-2``; or any other recipe with
+its defaults, such as ``naf`` or ``residual``. Peers: ``nflows``
 (coupling splines with LU, random permutations and residual networks, as in the paper), ``zuko``, ``flowjax``.
 
 All train by one loop (``measure/training.py``). With ``OMP_NUM_THREADS=1 BENCH_CLOCK=cpu`` the budget is computing time
@@ -41,6 +42,7 @@ from pushforward.recipes.layers import MIXINGS
 from pushforward.transforms import Autoregressive
 
 MOST = 200_000  # training rows
+WITH_OPTIONS = ("nsf", "nsf-coupling", "maf", "realnvp")
 
 
 def table(path: Path) -> np.ndarray:
@@ -95,6 +97,9 @@ def numbers(trial: str) -> dict[str, float]:
 
 def ours(trial: str, features: int) -> TorchModel:
     name, *options = trial.split("+")
+    if name not in WITH_OPTIONS:
+        flow = getattr(pf, name)(features)
+        return TorchModel(flow, flow.log_prob, None, None)
     number, residual = numbers(trial), "residual" in options
     width, depth = int(number.get("hidden", max(128, features))), int(number.get("depth", 3 if residual else 2))
     mixing = next((option for option in options if option in MIXINGS), "reverse")

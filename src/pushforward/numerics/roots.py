@@ -32,7 +32,7 @@ Bracket = tuple[Tensor, Tensor]
 MOST_STEPS = 200  # of a row: bisection alone takes 32 in single precision and 64 in double, and every third step is one
 TRACED_STEPS = 60  # where nothing may depend on values, as under vmap
 FREE_STEPS = 4  # Newton's while an end of the bracket is infinite: later steps grow, unless they converge fast
-POINTS = 256  # of a table of a function that many rows share: cubic interpolation in it mostly leaves one step
+POINTS = 128  # of a table of a function that many rows share: cubic interpolation in it mostly leaves one step
 STRICT, LOOSE = 2.0, 64.0  # units of rounding of a residual: at which a row is done, and if its steps shrink no more
 
 
