@@ -93,8 +93,8 @@ def next_to_flowjax(family: str, size: Size) -> list[Subject]:
 
 def compared(family: str, size: Size, budget: float) -> results.Row:
     torch.manual_seed(0)
-    makers = [(ZUKO, next_to_zuko), (RESIDUAL, next_to_normflows), ({"bnaf": ""}, next_to_flowjax)]
-    ours, peer = next(make(family, size) for names, make in makers if family in names)
+    make = next_to_zuko if family in ZUKO else next_to_normflows if family in RESIDUAL else next_to_flowjax
+    ours, peer = make(family, size)
     row: results.Row = {"family": family, "features": size.features, "rows": size.batch, "peer": peer.library}
     for job in JOBS:
         if job in ours.jobs and job in peer.jobs:
