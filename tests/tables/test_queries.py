@@ -245,3 +245,11 @@ def test_a_guide_that_has_learnt_nothing_fills_within_reach() -> None:
         filled, _ = model.fill(x, torch.full_like(x, u))
         assert filled.isfinite().all()
         assert (filled[:, :3] > 0).all()
+    fill = model.fill
+    net = fill.guide.net
+    with torch.no_grad():
+        for j in range(3):  # the shift as it is, the scale as far out as it goes
+            net.biases[-1][net.rows[j].start + 1] = 1e4
+    filled, weight = fill(x, torch.rand(x.shape, generator=torch.Generator().manual_seed(0), dtype=x.dtype))
+    assert weight.isfinite().all()
+    np.testing.assert_array_less(filled[:, :3].amax(0), 1.001 * np.nanmax(x[:, :3], 0))

@@ -18,7 +18,7 @@ from ..models.train import Rows, train_on
 from ..objectives.anyorder import AnyOrderLikelihood
 from ..recipes.anyorder import anyorder
 from ..training.stream import Stream
-from .schema.cells import Cells
+from .schema.cells import Cells, MarginalFill
 from .schema.columns import Column
 from .schema.preprocessing import first_map
 from .schema.schema import Schema
@@ -51,8 +51,8 @@ class DequantisedAnyOrder(AnyOrderLikelihood):
 class GuideFill:
     """Draws missing numbers from the guide, given what is seen of their row, as though nothing told that they miss.
 
-    A draw is kept inside the column's bounds and within FAR spreads of what was seen: far tails of a guide that has
-    learnt little overflow.
+    Far tails of a guide that has learnt little overflow. A row with a draw beyond its column's bounds, or farther than
+    FAR spreads from what was seen, is filled from the columns' own values instead.
 
     Args:
         guide: The guide, trained on what is seen.
@@ -60,7 +60,7 @@ class GuideFill:
     """
 
     def __init__(self, guide: AnyOrder, schema: Schema) -> None:
-        self.guide, self.tell = guide, tells_of(schema)
+        self.guide, self.tell, self.plainly = guide, tells_of(schema), MarginalFill(schema)
         self.ends = torch.tensor([_ends(column) for column in schema.columns], dtype=torch.float64).T
         windows = [(j, *schema.columns[j].window) for j in schema.circles]
         self.circles = [(j, low, high - low) for j, low, high in windows]
@@ -71,7 +71,10 @@ class GuideFill:
         z = torch.special.ndtri(u.clamp(1e-7, 1 - 1e-7)).to(self.guide.loc)
         filled, log_q = self.guide.fill(as_if_seen(x, self.tell), z)
         low, high = self.ends.to(filled)
-        filled = torch.where(x.isnan(), torch.minimum(torch.maximum(filled, low), high), filled)
+        far = (x.isnan() & ~((low <= filled) & (filled <= high))).any(-1) | ~log_q.isfinite()
+        if bool(far.any()):
+            plain, weight = self.plainly.to(x.device)(x, u)
+            filled, log_q = torch.where(far[..., None], plain.to(filled), filled), torch.where(far, -weight, log_q)
         for place, low, turn in self.circles:  # what is drawn beyond an end of the period is at the other end
             filled[..., place] = low + (filled[..., place] - low).remainder(turn)
         for _, told in self.tell:

@@ -81,7 +81,7 @@ class DequantisedKL(Objective):
         u = torch.where(x.isnan(), torch.rand(PROPOSALS, *x.shape, dtype=x.dtype, device=x.device), torch.rand_like(x))
         points, weight = self.cells.weighted(x.expand(u.shape), u)
         log_w = self.flow(points, context) + weight
-        return points, torch.where(log_w.isnan(), -math.inf, log_w), -torch.as_tensor(weight)
+        return points, torch.where(log_w.isfinite(), log_w, -math.inf), -torch.as_tensor(weight)
 
 
 class DequantisedMatching(FlowMatching):
