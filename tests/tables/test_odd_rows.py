@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from scipy.stats import multivariate_normal
 
 import pushforward as pf
 from pushforward.cli import app as cli
@@ -133,14 +134,22 @@ def test_closeness_of_copies_and_of_fresh_rows() -> None:
 def test_auto_takes_a_mixture_where_held_out_rows_are_likelier_under_it() -> None:
     rng = np.random.default_rng(0)
     which = rng.integers(0, 4, 4000)
-    rows = rng.normal(size=(4, 5))[which] * 4 + rng.normal(size=(4000, 5)) @ rng.normal(size=(5, 5))
+    centres, noise, turn = rng.normal(size=(4, 5)) * 4, rng.normal(size=(4000, 5)), rng.normal(size=(5, 5))
+    rows = centres[which] + noise @ turn
     frame = pl.DataFrame({f"c{j}": column for j, column in enumerate(rows.T)})
-    model = pf.TableDensity(steps=30, queries=False).fit(frame)
+    model = pf.TableDensity(steps=30).fit(frame)
     candidates = model.summary_["candidates"]
     assert model.summary_["flow"] == "gmm"
     best = max(candidates, key=candidates.get)
     assert best.startswith("mixture of ")
     assert model.score(frame) == pytest.approx(candidates[best], abs=0.4)
+    pair = [3, 1]  # its marginals are closed, and say how far the rows let them be known
+    value, error = model.score_samples(frame[:300].select("c3", "c1"), errors=True)
+    parts = [multivariate_normal(c[pair], (turn.T @ turn)[np.ix_(pair, pair)]).pdf(rows[:300, pair]) for c in centres]
+    off = np.abs(value - np.log(np.mean(parts, 0)))
+    assert off.mean() < 0.1
+    assert (off < 2 * error).mean() > 0.8
+    assert 0 < error.mean() < 0.1
     again = pf.TableDensity("nsf", steps=5, queries=False).fit(frame)
     assert "candidates" not in again.summary_
 

@@ -62,6 +62,15 @@ class Average(Density):
         """
         return self.parts(x, context).logsumexp(0)
 
+    def exact(self, x: Tensor) -> Tensor:
+        """Which rows with NaN have a marginal in closed form, ``(*batch,)``: those for which every member has one."""
+        return torch.stack([member.exact(x) for member in self.members]).all(0)
+
+    def log_marginal(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """log p(the entries that are not NaN | context) of rows that are :meth:`exact`, in nats."""
+        logs = torch.stack([member.log_marginal(x, context) for member in self.members])
+        return (logs + self.log_weight.to(logs).view(-1, *[1] * (logs.dim() - 1))).logsumexp(0)
+
     def parts(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """log w_k + log p_k(x | context) of every member, ``(members, *batch)``."""
         logs = torch.stack([member.log_prob(x, context) for member in self.members])

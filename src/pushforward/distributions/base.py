@@ -68,6 +68,14 @@ class Density(Configurable):
         """Draws of shape ``(*batch, *event)``: what a density gives in place of ``sample``. The context is encoded."""
         raise NotImplementedError
 
+    def exact(self, x: Tensor) -> Tensor:
+        """Which rows have a marginal in closed form, by :meth:`log_marginal`, ``(*batch,)``; none by default."""
+        return torch.zeros(x.shape[:-1], dtype=torch.bool, device=x.device)
+
+    def log_marginal(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """log p(the entries that are not NaN | context) in nats of rows that are :meth:`exact`, ``(*batch,)``."""
+        raise NotImplementedError(f"{type(self).__name__} has no marginals in closed form")
+
     @property
     def support(self) -> constraints.Constraint:
         """Where x can be, a constraint of ``torch.distributions``: the whole space where nothing bounds it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch.distributions import constraints
 from ..transforms.base import Transform
 from ..transforms.compose import Compose, plan
 from ..transforms.domain import domain
+from ..transforms.entrywise import acts_entrywise, entrywise
 from ..transforms.seam import compile_blocks
 from .base import Density, StandardNormal, _batch_of_draws, base_draw, base_log_prob
 from .guidance import denoised, with_guidance
@@ -93,6 +95,26 @@ class Flow(Density):
             self._check_kinds(x=x, context=context)
             raise
         return self.base_log_prob(z, context) + logdet
+
+    def exact(self, x: Tensor) -> Tensor:
+        """Which rows with NaN have a marginal in closed form, ``(*batch,)``: where the transform acts on every entry
+        alone, those for which the base has one."""
+        if isinstance(self.base, Density) and self.encoder is None and acts_entrywise(self.transform):
+            return self.base.exact(x)
+        return super().exact(x)
+
+    def log_marginal(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """log p(the entries that are not NaN | context) of rows that are :meth:`exact`, in nats."""
+        x, context = self._check(x, context)
+        z, slope = self.noise_of_seen(x)
+        return self.base.log_marginal(z, context if self.base.context_features else None) + slope
+
+    def noise_of_seen(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """z with NaN where x has it, and the log-slopes of the others, summed; of rows that are :meth:`exact`."""
+        hole = x.isnan()
+        valid = self.transform.generate(x.new_zeros(self.event_shape))  # stands in the holes, and drops out
+        z, slopes = entrywise(self.transform, torch.where(hole, valid.to(x), x))
+        return z.masked_fill(hole, math.nan), slopes.masked_fill(hole, 0.0).sum(-1)
 
     @torch.no_grad()
     def sample(

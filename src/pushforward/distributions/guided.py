@@ -14,7 +14,6 @@ from .anneal import anneal
 from .anyorder import AnyOrder
 from .base import Density
 from .holed import Holed, Weights, effective, resampled
-from .mixed import Categories, Mixed
 
 Spread = Callable[[Tensor, Tensor], Tensor]
 BATCH = 1 << 15  # points that are evaluated at once
@@ -107,8 +106,8 @@ class Guided(Density):
     ) -> Answer:
         """log p(the entries that are not NaN | context) of every row.
 
-        It is exact where nothing is to be integrated out, and where what is seen are the first categories of a
-        :class:`~pushforward.distributions.mixed.Mixed`.
+        It is exact where nothing is to be integrated out, and where the joint has such a marginal in closed form
+        (:meth:`~pushforward.distributions.Density.exact`: mixtures of Gaussians, and first categories).
 
         Args:
             x: ``(n, features)``; NaN where an entry is to be integrated out.
@@ -125,22 +124,21 @@ class Guided(Density):
         """
         rows = self._holed(x, context, seed, spread)
         weights = Weights(len(rows), rows.x.device)
-        plain = ~rows.x.isnan().any(1) & (spread is None)
+        whole = ~rows.x.isnan().any(1)
+        closed = whole | self.joint.exact(rows.x)
+        plain = closed & rows.still  # known without a single draw
         for some in _pieces(plain, BATCH):
-            weights.add(some, self._log_p(rows[some].x[None], rows[some].context))
-        if isinstance(self.joint, Categories | Mixed):
-            exact = self.joint.exact(rows.x) & ~plain
-            for some in _pieces(exact, BATCH):
-                weights.add(some, self.joint.marginal(rows[some].x, rows[some].context)[None].double())
-            plain |= exact
+            weights.add(some, self._closed(rows[some], rows[some].x[None]))
         asked, start, stop = ~plain, 0, draws
         while start < most and asked.any():
-            for some in _pieces(asked, BATCH // (stop - start)):
+            for some in _pieces(asked & closed, BATCH // (stop - start)):
+                weights.add(some, self._closed(rows[some], rows[some].draws(start, stop)[0]))
+            for some in _pieces(asked & ~closed, BATCH // (stop - start)):
                 weights.add(some, self._draws(rows[some], start, stop)[1])
             asked &= self._poor(weights)
             start, stop = stop, min(4 * stop, most)
         value, error, count = weights.answer()
-        asked &= (count < FEW) & path  # where draws count, an error is said, and no path is worth its time
+        asked &= (count < FEW) & path & ~closed  # where draws count, an error is said, and no path is worth its time
         for some in _pieces(asked, BATCH // PARTICLES):
             _, value[some], error[some] = self._annealed(rows[some], PARTICLES)
             count[some] = 1 / (error[some].square() + 1 / PARTICLES)
@@ -229,6 +227,15 @@ class Guided(Density):
         points, z, correction = rows.draws(start, stop)
         filled, log_w = self._weigh(points, z, rows)
         return filled, log_w + correction
+
+    def _closed(self, rows: Holed, points: Tensor) -> Tensor:
+        """log p(what is seen) at points of the rows' cells ``(K, n, features)``, of rows that need no guide."""
+        holed, value = rows.x.isnan().any(1), points.new_empty(points.shape[:2], dtype=torch.float64)
+        for some, log_p in ((holed, self.joint.log_marginal), (~holed, self.joint.log_prob)):
+            if some.any():
+                context = None if rows.context is None else rows.context[some].expand(len(points), -1, -1)
+                value[:, some] = log_p(points[:, some], context).double()
+        return value.masked_fill(value.isnan(), -math.inf)  # outside a support: no density
 
     def _annealed(self, rows: Holed, particles: int) -> tuple[Tensor, Tensor, Tensor]:
         """Draws of the joint ``(particles, n, features)``, the log marginal density and its error, by a path to it."""

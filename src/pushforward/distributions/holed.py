@@ -50,6 +50,14 @@ class Holed:
         context = None if self.context is None else self.context[rows]
         return replace(self, x=self.x[rows], context=context, keys=self.keys[rows.cpu().numpy()])
 
+    @property
+    def still(self) -> Tensor:
+        """Which rows stand for a single point and not for a cell, ``(n,)``."""
+        if self.spread is None:
+            return torch.ones(len(self), dtype=torch.bool, device=self.x.device)
+        u = torch.full_like(self.x, 0.5)
+        return ((self.spread(self.x, u) == self.spread(self.x, 0.5 * u)) | self.x.isnan()).all(-1)
+
     def told_apart(self) -> Holed:
         """With keys of their own for rows that are alike."""
         return replace(self, keys=splitmix64(self.keys ^ splitmix64(np.arange(len(self), dtype=np.uint64))))

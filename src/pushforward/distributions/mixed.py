@@ -71,7 +71,7 @@ class Categories(Density):
         seen = ~x.isnan()
         return seen[..., 0] & (seen[..., 1:] <= seen[..., :-1]).all(-1)
 
-    def marginal(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    def log_marginal(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """log p(the columns that are not NaN | context) of rows that are :meth:`exact`, in nats."""
         x, context = self._check(x, context)
         return self._columns(x.nan_to_num(0.0), context).masked_fill(x.isnan(), 0.0).sum(-1)
@@ -166,12 +166,19 @@ class Mixed(Density):
 
     def exact(self, x: Tensor) -> Tensor:
         """Which rows with NaN have a marginal in closed form, ``(*batch,)``: those without numbers whose categories are
-        seen up to some column."""
-        return x[..., self.numbers_at].isnan().all(-1) & self.categories.exact(x[..., self.names_at])
+        seen up to some column; and with all categories those for whose numbers their own density has one."""
+        codes, numbers = x[..., self.names_at], x[..., self.numbers_at]
+        alone = numbers.isnan().all(-1) & self.categories.exact(codes)
+        return alone | (~codes.isnan().any(-1) & self.numbers.exact(numbers))
 
-    def marginal(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    def log_marginal(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """log p(the entries that are not NaN | context) of rows that are :meth:`exact`, in nats."""
-        return self.categories.marginal(x[..., self.names_at], context)
+        codes, numbers = x[..., self.names_at], x[..., self.numbers_at]
+        value, some = self.categories.log_marginal(codes, context), ~numbers.isnan().all(-1)
+        if some.any():
+            given = self._given(codes[some], None if context is None else context.expand(*x.shape[:-1], -1)[some])
+            value[some] += self.numbers.log_marginal(numbers[some], given)
+        return value
 
     def divide(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """The codes, the numbers, and the context of the numbers."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -66,10 +66,37 @@ class GaussianMixture(Density):
         y = torch.cat([context.expand(*x.shape[:-1], -1), x], -1)
         return self.joint(y).logsumexp(-1) - self.joint(y, self.context_features).logsumexp(-1)
 
+    def exact(self, x: Tensor) -> Tensor:
+        """All rows have a marginal in closed form, ``(*batch,)``."""
+        return torch.ones(x.shape[:-1], dtype=torch.bool, device=x.device)
+
+    @torch.no_grad()
+    def log_marginal(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """log p(the entries that are not NaN | context) in nats, of shape ``(*batch,)``, without gradients.
+
+        Raises:
+            ValueError: shapes do not fit.
+        """
+        x, context = self._check(x, context)
+        batch, value = x.shape[:-1], x.new_zeros(x.shape[:-1].numel())
+        for rows, part, y in self.by_pattern(x, context):
+            value[rows] = part.joint(y).logsumexp(-1) - part.joint(y, part.context_features).logsumexp(-1)
+        return value.view(batch)
+
+    def by_pattern(self, x: Tensor, context: Tensor | None) -> Iterator[tuple[Tensor, GaussianMixture, Tensor]]:
+        """The rows that have the same entries, bool; the mixture of these; and (context, these entries)."""
+        y = x if context is None else torch.cat([context.expand(*x.shape[:-1], -1), x], -1)
+        y = y.reshape(-1, y.shape[-1])
+        patterns, which = (~y.isnan()).unique(dim=0, return_inverse=True)
+        for k, seen in enumerate(patterns):
+            columns, rows = seen.nonzero()[:, 0], which == k
+            if len(columns) > self.context_features:
+                yield rows, self.among(columns.tolist(), self.context_features), y[rows][:, columns]
+
     def joint(self, y: Tensor, columns: int | None = None) -> Tensor:
         """log w_k + log N_k of the first ``columns`` of (context, x), all by default: ``(*batch, components)``."""
         columns = self.loc.shape[1] if columns is None else columns
-        white = self._white(y, columns)  # (*batch, K, columns)
+        white = self.white(y, columns)  # (*batch, K, columns)
         scale = self.scale_logs()[:, :columns].sum(-1) - 0.5 * columns * math.log(2 * math.pi)
         return self.logits.log_softmax(0) + scale - 0.5 * white.square().sum(-1)
 
@@ -99,7 +126,7 @@ class GaussianMixture(Density):
         noise = torch.randn(*batch, self.loc.shape[1] - known, generator=generator, dtype=self.loc.dtype,
                             device=self.loc.device) * temperature  # fmt: skip
         if context is not None:
-            white = self._white(context.expand(*batch, -1), known)
+            white = self.white(context.expand(*batch, -1), known)
             noise = torch.cat([white.gather(-2, which[..., None, None].expand(*batch, 1, known))[..., 0, :], noise], -1)
         A = self.precision_factors()[which]
         y = torch.linalg.solve_triangular(A, noise[..., None], upper=False)[..., 0]
@@ -111,7 +138,7 @@ class GaussianMixture(Density):
         Raises:
             ValueError: the mixture has a context, or ``columns`` does not name some of its features once each.
         """
-        return self._reordered(columns, 0)
+        return self.among(self._named(columns), 0)
 
     def conditional(self, given: Sequence[int]) -> GaussianMixture:
         """The density of all other features with those in ``given`` as its context.
@@ -122,7 +149,7 @@ class GaussianMixture(Density):
         others = [j for j in range(self.event_shape[0]) if j not in set(given)]
         if not others:
             raise ValueError(f"given={list(given)} leaves none of the {self.event_shape[0]} features")
-        return self._reordered([*given, *others], len(given))
+        return self.among(self._named([*given, *others]), len(given))
 
     @torch.no_grad()
     def fit(
@@ -186,7 +213,9 @@ class GaussianMixture(Density):
         """A few steps of :meth:`fit`, as a start for training by gradients."""
         self.fit(x, context, prior=1.0, max_steps=20)
 
-    def _white(self, y: Tensor, columns: int) -> Tensor:
+    def white(self, y: Tensor, columns: int | None = None) -> Tensor:
+        """A_k (y - mu_k) of the first ``columns`` of (context, x), or all: ``(*batch, components, columns)``."""
+        columns = self.loc.shape[1] if columns is None else columns
         away = y[..., None, :columns] - self.loc[:, :columns]
         if self.covariance == "diagonal":
             return away * self.factors[:, :columns].exp()
@@ -203,13 +232,16 @@ class GaussianMixture(Density):
         if not bool(y.isfinite().all()):
             raise ValueError("x or context holds values that are not finite")
 
-    def _reordered(self, columns: Sequence[int], context: int) -> GaussianMixture:
-        """The mixture of some columns, of which the first belong to the context."""
+    def _named(self, columns: Sequence[int]) -> list[int]:
         order, features = [int(j) for j in columns], self.event_shape[0]
         if self.context_features:
             raise ValueError("a mixture with a context has no marginals or conditionals of its own")
         if not order or len(set(order)) < len(order) or not set(order) <= set(range(features)):
             raise ValueError(f"columns must name some of the features 0 to {features - 1} once each, got {order}")
+        return order
+
+    def among(self, order: list[int], context: int) -> GaussianMixture:
+        """The mixture of some columns of (context, x), of which the first are the new one's context."""
         new = GaussianMixture(len(order) - context, len(self.logits), covariance=self.covariance, context=context)
         new = new.to(self.loc)
         with torch.no_grad():
@@ -218,8 +250,11 @@ class GaussianMixture(Density):
             if self.covariance == "diagonal":
                 new.factors.copy_(self.factors[:, order])
                 return new
-            L = torch.linalg.cholesky(self.covariances()[:, order][:, :, order])
-            A = torch.linalg.solve_triangular(L, torch.eye(len(order)).to(L), upper=False)
+            A = self.precision_factors().double()
+            L = torch.linalg.solve_triangular(A, torch.eye(A.shape[-1]).to(A), upper=False)[:, order]
+            R = torch.linalg.qr(L.mT).R  # of the columns' covariance L L', whose square root loses no digits so
+            R = R * R.diagonal(dim1=-2, dim2=-1).sign()[..., None]
+            A = torch.linalg.solve_triangular(R.mT, torch.eye(len(order)).to(R), upper=False)
             new.factors.copy_(with_log_diagonal(A.tril()))
         return new
 

@@ -63,7 +63,8 @@ class FittedTable(FittedDensity):
                 columns that the table does not have: the density is that of what is there.
             given: Condition on these columns: log p(the others | these).
             errors: Whether to return standard errors, too: where columns have cells, the density is an average over
-                ``samples`` points of each, and what is missing is integrated over weighted draws.
+                ``samples`` points of each, what is missing is integrated over weighted draws, and a mixture of
+                Gaussians is known only as well as its training rows tell.
 
         Returns:
             ``(n,)`` float64, or a pair of such. Missing cells are integrated out; where training rows miss some in a

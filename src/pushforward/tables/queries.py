@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..distributions.guided import Guided
+from ..distributions.learnt import learning_error
 from ..models.train import Rows
 from .errors import InputError, listed
 from .guide import spread_of
@@ -150,7 +151,9 @@ def answer(
         found[:, whole] = model.log_density(rows[~holed], samples=samples, seed=seed)
     if holed.any():
         found[:, ~whole] = _marginal(model, rows[holed], samples, seed)
-    return found[0], found[1]
+    context = None if rows.context is None else rows.context.to(model.device)
+    learnt = learning_error(model.density, rows.x.to(model.device), context, model.summary_["training_rows"])
+    return found[0], np.hypot(found[1], learnt.cpu().numpy())
 
 
 def _marginal(model: FittedTable, rows: Rows, samples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
