@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import pushforward as pf
+from pushforward.tables.build import density
 from pushforward.tables.errors import InputError
 from pushforward.tables.schema.cells import cell_log_density
 from pushforward.tables.schema.decide import learn_schema
@@ -204,6 +205,21 @@ def test_holes_at_random_cost_complete_rows_nothing_and_are_integrated_out() -> 
         assert np.exp(absent) == pytest.approx(over_a, abs=0.05)
         total += over_a
     assert total == pytest.approx(1.0, abs=0.05)
+
+
+def test_networks_start_blind_to_what_tells_of_holes_at_random() -> None:
+    schema = learnt(a=with_holes(A), b=RNG.normal(size=ROWS), k=RNG.choice(["u", "v"], ROWS))
+    assert [schema.columns[j].of for j in schema.flags_at_random] == ["a"]
+    x = torch.randn(50, len(schema.columns), dtype=torch.float64)
+    made = density(schema, x, flow="nsf", layers=2, hidden=(8,))
+    weights = [net.context_weight for net in made.modules() if getattr(net, "context_weight", None) is not None]
+    told = [j for j, column in enumerate(schema.columns) for _ in range(column.classes) if column.of]
+    read = torch.tensor([j in told for j, column in enumerate(schema.columns) for _ in range(column.classes)])
+    assert len(weights) == 2
+    assert read.tolist().count(True) == read.tolist().count(False) == 2
+    for weight in weights:
+        assert weight[:, read].eq(0).all()
+        assert weight[:, ~read].ne(0).any()
 
 
 def test_a_table_with_a_hole_in_every_row_is_fitted_and_scored() -> None:
