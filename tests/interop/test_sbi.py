@@ -89,7 +89,7 @@ def test_npe_finds_a_gaussian_posterior():
     torch.manual_seed(0)
     prior = torch.distributions.MultivariateNormal(torch.zeros(2), torch.eye(2))
     trainer = inference.NPE(prior, density_estimator=density_estimator("maf", layers=2, hidden=(32,)))
-    trainer.append_simulations(*simulate(4000)).train(max_num_epochs=60, show_train_summary=False)
+    trainer.append_simulations(*simulate(3000)).train(max_num_epochs=30, show_train_summary=False)
     observed = torch.tensor([[1.0, -0.5]])
     draws = trainer.build_posterior().sample((3000,), x=observed, show_progress_bars=False)
     torch.testing.assert_close(draws.mean(0), observed[0] / 1.25, atol=0.1, rtol=0)  # precision 1 + 4

@@ -30,7 +30,7 @@ QUICK: dict[str, Any] = {"flow": "maf", "members": 2, "layers": 1, "hidden": (8,
 
 @pytest.fixture(scope="module")
 def fitted() -> pf.TableDensity:
-    return pf.TableDensity(budget=2.0).fit(TABLE)
+    return pf.TableDensity(budget=1.0).fit(TABLE)
 
 
 def test_auto_averages_few_rows_and_is_ahead_of_the_gaussian(fitted: pf.TableDensity) -> None:
