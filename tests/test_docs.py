@@ -42,6 +42,7 @@ def blocks(page: Path) -> list[tuple[str, str]]:
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the tables and images that the pages speak of, small enough to be quick; so are their questions."""
     monkeypatch.setattr("pushforward.tables.queries.POINTS", 20_000)
+    monkeypatch.setattr("pushforward.tables.fit.FEW_STEPS", 20)
     monkeypatch.setattr("pushforward.training.averages._plan", lambda *_: Plan(steps=20, every=10))
     plotnine = importlib.util.find_spec("plotnine")
     assert plotnine is not None
