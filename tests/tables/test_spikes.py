@@ -134,3 +134,13 @@ def test_blocks_of_numbers_and_zeros_have_bins() -> None:
     assert drawn["rain"].min() == 0
     assert (drawn["number"] % 100_000 < 4001).mean() > 0.95
     assert bool(maps(spread)[1].isfinite().all())
+
+
+def test_many_categories_are_drawn_in_the_shares_of_all_rows() -> None:
+    states = np.random.default_rng(5).choice([f"state {k}" for k in range(50)], 4000)
+    table = pl.DataFrame({"state": states, "x": np.random.default_rng(6).standard_normal(4000)})
+    table = table.with_columns(given=pl.Series(np.random.default_rng(7).standard_normal(4000)))
+    model = pf.TableDensity("maf", given=["given"], layers=1, hidden=(16,), steps=3, queries=False).fit(table)
+    drawn = model.sample(20_000, given={"given": 0.0})
+    shares = [dict(rows["state"].value_counts(normalize=True).iter_rows()) for rows in (table, drawn)]
+    assert 0.5 * sum(abs(share - shares[1].get(name, 0.0)) for name, share in shares[0].items()) < 0.06

@@ -98,11 +98,19 @@ class Categories(Density):
         return torch.stack(drawn, -1).view(*batch, len(self.classes))
 
     @torch.no_grad()
-    def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Starts at the frequencies in a batch of codes, each count increased by one half."""
+    def initialize(self, x: Tensor, context: Tensor | None = None, weight: Tensor | None = None) -> None:
+        """Starts at the frequencies in a batch of codes, each count increased by one half; a batch that comes later, as
+        that of a training, leaves them as they are. ``weight`` is what each row counts, ``(n,)``."""
         x, _ = self._check(x, context)
-        counts = indicators(x, [len(self.barred)] * len(self.classes)).flatten(0, -2).sum(0) + 0.5
-        self.net.biases[-1].copy_((counts / (x[..., 0].numel() + 1)).log())
+        if self.net.biases[-1].any():
+            return
+        codes = x.flatten(0, -2)
+        weight = torch.ones(len(codes)).to(x) if weight is None else weight.to(x) / weight.mean()
+        counts = []
+        for column in codes.unbind(-1):
+            known = (column >= 0) & (column < len(self.barred))
+            counts.append(column[known].long().bincount(weight[known], minlength=len(self.barred)) + 0.5)
+        self.net.biases[-1].copy_((torch.cat(counts) / (len(codes) + 1)).log())
 
     def _log_probabilities(self, logits: Tensor) -> Tensor:
         """``(most classes, *batch, columns)``, normalised over the classes that a column has."""

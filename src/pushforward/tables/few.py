@@ -21,6 +21,7 @@ from ..training.averages import FEW_ROWS, fit_by_name, wants_average
 from ..training.few_rows import Judged
 from ..training.verdict import Verdict
 from ..transforms.compose import Compose
+from .build import start_categories
 from .errors import InputError
 from .options import TableOptions
 from .prepare import TableSplits
@@ -135,6 +136,7 @@ def _categories(sizes: list[int], codes: Tensor, whole: Rows, held_out: int, opt
     categories = categories_by_size(
         sizes, context=0 if context is None else context.shape[1], seed=options.training.seed
     )
+    start_categories(categories, codes, whole.weights)
     rows = Rows(codes.float(), context, whole.weights)
     train_on(
         ForwardKL(categories),

@@ -23,7 +23,7 @@ from ..numerics import threads
 from ..objectives.divergences import Objective
 from ..recipes.by_name import learning_rate
 from .baselines import Gaussian
-from .build import density
+from .build import density, start_categories
 from .candidates import chooses_by_held_out, likeliest
 from .describe import describe_data, describe_guide, describe_held_out
 from .errors import InputError, listed
@@ -206,9 +206,11 @@ def _density(options: TableOptions, rows: TableSplits) -> Density:
     seed = options.training.seed
     x = spread(rows.train, rows.schema, seed)
     try:
-        return density(rows.schema, x, flow=options.flow, layers=options.layers, hidden=options.hidden, seed=seed)
+        built = density(rows.schema, x, flow=options.flow, layers=options.layers, hidden=options.hidden, seed=seed)
     except ValueError as error:
         raise InputError(f"--flow {options.flow}: {error}") from None
+    start_categories(built, rows.train.x, rows.train.weights)
+    return built
 
 
 def _objective(flow: Density, rows: TableSplits, options: TableOptions, fill: Fill | None) -> Objective:
