@@ -116,7 +116,7 @@ def _codes(train: pd.DataFrame) -> tuple[np.ndarray, Callable[[np.ndarray], pd.D
                 frame[name] = frame[name].astype(float).round().astype(int)
         return frame
 
-    return coded.to_numpy(float), back
+    return coded.to_numpy(float, copy=True), back
 
 
 def _is_number(column: pd.Series) -> bool:
