@@ -179,3 +179,13 @@ def test_a_search_looks_at_the_target_first():
 def test_bad_arguments(make, message):
     with pytest.raises(ValueError, match=message):
         make(pf.realnvp(2, layers=1))
+
+
+def test_modes_that_share_a_peak_keep_their_weights():
+    """A narrow mode on the shoulder of a wide one: two Gaussians stand for the one peak that climbs end at."""
+    target = gaussians([[0.0, 0.0], [1.5, 0.0], [30.0, 0.0]], [0.6, 1.7, 1.0], [0.4, 0.3, 0.3])
+    assert len(search(target, 2, 60.0, seeded(), torch.float64).peaks) == 2
+    fitted = pf.fit_target(target, 2, modes="search", steps=10, layers=2, hidden=(8,), draws=4000, progress=False)
+    assert fitted.importance.ess > 0.97 * 4000
+    assert len(fitted.modes.weight) == 2
+    assert float(fitted.modes.weight.max()) == pytest.approx(0.7, abs=0.02)

@@ -142,8 +142,8 @@ def fit_target(
             ``modes="search"``, where there are too many modes to start one by one, ``"nsf-coupling"``.
         layers: Of the recipe; its default where it is None.
         hidden: Of the recipe; posteriors are smooth, and narrow networks fit them.
-        modes: ``"search"`` for a target that may have several: searches for modes, starts the flow over all of them,
-            fits, and searches again, until that finds nothing. Then ``start``, ``widen`` and ``anneal`` do not count.
+        modes: ``"search"`` for a target that may have several: searches for modes until nothing is new, and starts
+            the flow over all of them. Then ``start``, ``widen`` and ``anneal`` do not count.
         objective: ``"reverse"``: :class:`pushforward.ReverseKL`. ``"fab"``: annealed draws of what the flow neglects,
             :class:`~pushforward.objectives.fab.AnnealedBootstrap`; start wide for it. ``"renyi"``: a bound with
             alpha = 1/2, :class:`~pushforward.objectives.fab.AlphaDivergence`.

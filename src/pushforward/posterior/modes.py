@@ -1,4 +1,4 @@
-"""Fits to targets of several modes: search, draw, start over all of them, fit, verify, and search again."""
+"""Fits to targets of several modes: search until nothing is new, draw, start over all of them, fit and verify."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..diagnostics import Importance, importance
+from ..diagnostics.modes import Height
 from ..distributions.flow import Flow
 from ..distributions.mixture import GaussianMixture
 from ..objectives.divergences import ForwardKL, Objective
@@ -20,14 +21,13 @@ from ..objectives.user_target import UserTarget
 from ..training.fit import Result, fit
 from ..training.loop import TrainingError
 from ..transforms.base import Transform
-from .over_modes import draws_of_modes, flow_over_modes, reweigh, weighed
+from .over_modes import draws_of_modes, flow_over_modes, refined, reweigh, split, weighed
 from .peaks import Peaks
 from .search import Found, has_new, search
 
-ATTEMPTS = 3  # searches, each followed by a fit
+AGAIN = 4  # searches that go on from what is known, at most
 GOOD = 0.995  # effective share of the draws from which a start needs little training
 REFINED, ENOUGH = 1, 0.2  # how often a wide start is fitted again, to draws of which so many are effective
-WORSE = 0.02  # by so much less effective than its start a flow is not kept
 SECONDS = 20.0  # of a search without a budget
 
 
@@ -82,7 +82,7 @@ def fit_over_modes(
     dtype: torch.dtype,
     started: float,
 ) -> tuple[Flow, Importance, Result, Modes] | None:
-    """Fits a flow over all modes that a search finds, and searches again until there are no more.
+    """Fits a flow over all modes that searches find, which go on until there are no more.
 
     Args:
         target: The target.
@@ -111,30 +111,36 @@ def fit_over_modes(
     seconds = SECONDS if training.budget is None else min(60.0, 0.2 * training.budget)
     ends = math.inf if training.budget is None else started + training.budget
     with target.unnoticed():
-        found = search(height, free, seconds, generator, dtype)
-    if found is None or len(found.peaks) == 1:
-        return None
-    for attempt in range(ATTEMPTS):
-        with target.unnoticed():
-            parts, sample = draws_of_modes(height, found.peaks, found.crowded, generator)
-        flow = flow_over_modes(fresh("realnvp" if len(parts) > 1 else "nsf-coupling"), parts, sample, supported)
-        for _ in range(REFINED if found.crowded else 0):
-            better = _weighed(flow, target, sample.shape[1], supported, generator)
-            if better is None:
-                break
-            sample = better
-            flow = flow_over_modes(fresh("nsf-coupling"), parts, sample, supported)
-        result = _train(flow, target, loss, _rows(parts, sample, supported, generator), training, ends, generator)
-        if found.crowded or time.monotonic() > ends or attempt == ATTEMPTS - 1:
+        found = _settled(height, search(height, free, seconds, generator, dtype), seconds, generator)
+        if found is None or len(found.peaks) == 1:
+            return None
+        parts, gaussian, sample = draws_of_modes(height, found.peaks, found.crowded, generator)
+        pieces, owner = split(parts, gaussian, sample)
+        pieces = pieces if bool(gaussian.all()) else refined(height, pieces, generator)
+    flow = flow_over_modes(fresh("realnvp" if len(parts) > 1 else "nsf-coupling"), pieces, sample, supported)
+    for _ in range(REFINED if found.crowded else 0):
+        better = _weighed(flow, target, sample.shape[1], supported, generator)
+        if better is None:
             break
-        with target.unnoticed():
-            again = search(height, free, seconds / 4, generator, dtype, found.peaks)
-        if again is None or not has_new(found.peaks, again.peaks):
-            break
-        found = again
+        sample = better
+        flow = flow_over_modes(fresh("nsf-coupling"), parts, sample, supported)
+    result = _train(flow, target, loss, _rows(parts, sample, supported, generator), training, ends, generator)
     device = next(flow.parameters()).device
     judged = importance(flow, target, draws, generator=torch.Generator(device).manual_seed(training.seed))
-    return flow, judged, result, _modes(flow, found, supported)
+    return flow, judged, result, _modes(flow, found, owner, supported)
+
+
+def _settled(height: Height, found: Found | None, seconds: float, generator: torch.Generator) -> Found | None:
+    """What searches that go on from what was found find, until one finds nothing new."""
+    for _ in range(AGAIN):
+        if found is None or found.crowded or len(found.peaks) == 1:
+            break
+        peaks, dtype = found.peaks, found.peaks.loc.dtype
+        again = search(height, peaks.loc.shape[1], seconds / 4, generator, dtype, peaks)
+        if again is None or not has_new(peaks, again.peaks):
+            break
+        found = again
+    return found
 
 
 def _weighed(
@@ -149,10 +155,11 @@ def _weighed(
     return (x if supported is None else supported(x)[0])[None]
 
 
-def _modes(flow: Flow, found: Found, supported: Transform | None) -> Modes:
-    several = isinstance(flow.base, GaussianMixture)
-    weight = flow.base.logits.softmax(0).detach().cpu() if several else found.peaks.log_mass.softmax(0)
-    location = found.peaks.loc
+def _modes(flow: Flow, found: Found, owner: Tensor, supported: Transform | None) -> Modes:
+    weight, location = found.peaks.log_mass.softmax(0), found.peaks.loc
+    if isinstance(flow.base, GaussianMixture):
+        share = flow.base.logits.softmax(0).detach().cpu()
+        weight = share.new_zeros(len(location)).index_add(0, owner, share)
     return Modes(location if supported is None else supported.inverse(location)[0], weight, not found.crowded)
 
 
@@ -190,6 +197,6 @@ def _train(
     result = training.run(loss(flow), **quick, **timed)
     for _ in range(2):
         reweigh(flow, target, 10_000, generator)
-    if weighed(flow, target, 4000, generator).ess / 4000 < share - WORSE:
+    if weighed(flow, target, 4000, generator).ess / 4000 < share:
         flow.load_state_dict(start)
     return result

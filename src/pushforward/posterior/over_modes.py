@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
@@ -18,18 +19,23 @@ from ..transforms.compose import Compose
 from ..transforms.marginals import Marginals
 from ..transforms.normalization import Standardize, Whiten
 from .peaks import Peaks
-from .tempered import tempered
+from .tempered import effective, tempered
 
 PARTICLES = 8192  # of all paths together, and at least
 FEWEST = 128  # of each path
+PIECES = 4  # Gaussians of a part, at most
+ENOUGH, MOST = 300, 2**17  # draws for each number of a covariance that is estimated from them, and at most of all
+ROUNDS = 3  # of draws and expectation maximisation
 GAUSSIAN = 0.8  # effective share of particles from which a part counts as Gaussian
 
 
 @torch.no_grad()
-def draws_of_modes(height: Height, peaks: Peaks, crowded: bool, generator: torch.Generator) -> tuple[Peaks, Tensor]:
-    """What the paths from the peaks give: Gaussians that fit the parts, with their masses, and draws of each part,
-    ``(K, n, features)``. Where peaks are too many, as in products of densities with two modes each, one wide path
-    covers them all.
+def draws_of_modes(
+    height: Height, peaks: Peaks, crowded: bool, generator: torch.Generator
+) -> tuple[Peaks, Tensor, Tensor]:
+    """What the paths from the peaks give: Gaussians that fit the parts, with their masses, which of the parts these
+    are, ``(K,)``, and draws of each part, ``(K, n, features)``. Where peaks are too many, as in products of densities
+    with two modes each, one wide path covers them all.
     """
     if crowded:
         peaks, particles = _around_all(peaks), 2 * PARTICLES
@@ -37,10 +43,76 @@ def draws_of_modes(height: Height, peaks: Peaks, crowded: bool, generator: torch
         particles = max(FEWEST, PARTICLES // len(peaks))
     draws, log_mass, once = tempered(height, peaks, particles, generator)
     loc, factor = _moments(draws, peaks)
-    gaussian = (once > GAUSSIAN)[:, None]
-    loc = torch.where(gaussian, peaks.loc, loc)
-    factor = torch.where(gaussian[..., None], peaks.factor, factor)
-    return Peaks(loc, factor, log_mass), draws
+    gaussian = once > max(GAUSSIAN, 1 - 0.5 * loc.shape[1] * (loc.shape[1] + 3) / particles)
+    loc = torch.where(gaussian[:, None], peaks.loc, loc)
+    factor = torch.where(gaussian[:, None, None], peaks.factor, factor)
+    return Peaks(loc, factor, log_mass), gaussian, draws
+
+
+@torch.no_grad()
+def split(parts: Peaks, gaussian: Tensor, draws: Tensor) -> tuple[Peaks, Tensor]:
+    """The parts, each as the Gaussian or the few Gaussians that its draws ask for, and the part of each ``(K',)``.
+
+    A part is no Gaussian where it is bent, or where modes overlap so far that they share a peak.
+    """
+    if len(parts) == 1:
+        return parts, torch.zeros(1, dtype=torch.long)
+    alone = [parts.at(torch.tensor([k])) for k in range(len(parts))]
+    pieces = [part if fits else _gaussians(part, rows) for part, fits, rows in zip(alone, gaussian, draws, strict=True)]
+    owner = torch.arange(len(parts)).repeat_interleave(torch.tensor([len(piece) for piece in pieces]))
+    return functools.reduce(Peaks.together, pieces), owner
+
+
+def _gaussians(part: Peaks, rows: Tensor) -> Peaks:
+    """A part as one Gaussian, or as several where the Bayesian information criterion asks for them."""
+    n, d = rows.shape
+    best, found = -math.inf, part
+    for number in range(1, 1 + PIECES):
+        parameters = number * (1 + d + d * (d + 1) / 2)
+        if number > 1 and parameters * math.log(n) > n:
+            break
+        mixture = GaussianMixture(d, number).to(rows).fit(rows, prior=1.0)
+        score = float(mixture.log_prob(rows).sum()) - 0.5 * parameters * math.log(n)
+        if score <= best:
+            break
+        best, found = score, part if number == 1 else _peaks(mixture, part.log_mass)
+    return found
+
+
+@torch.no_grad()
+def refined(height: Height, pieces: Peaks, generator: torch.Generator) -> Peaks:
+    """The pieces after expectation maximisation on their own draws, weighted towards the target: independent draws,
+    and as many as all numbers need. Pieces of too many numbers, or of too uneven weights, stay as they are."""
+    K, d = pieces.loc.shape
+    number = int(ENOUGH * K * d * (d + 1) / 2)
+    if number > MOST or K == 1:
+        return pieces
+    mixture = GaussianMixture(d, K).to(pieces.loc)
+    _set(mixture, pieces)
+    for _ in range(ROUNDS):
+        z = mixture.sample((number,), generator=generator)
+        log_w = (height(z) - mixture.log_prob(z)).nan_to_num(-math.inf, -math.inf, -math.inf)
+        if not effective(log_w) > 0.5 * number:  # NaN, too
+            break
+        log_mass = log_w.logsumexp(0) - math.log(number)
+        mixture.fit(z, weight=log_w.softmax(0) * number, prior=0.01, max_steps=20, further=True)
+        pieces = _peaks(mixture, log_mass)
+    return pieces
+
+
+def _peaks(mixture: GaussianMixture, log_mass: Tensor) -> Peaks:
+    """The components of a mixture with so much mass."""
+    factor = torch.linalg.cholesky(mixture.covariances())
+    return Peaks(mixture.loc.clone(), factor, mixture.logits.log_softmax(0) + log_mass)
+
+
+def _set(mixture: GaussianMixture, parts: Peaks) -> None:
+    """Gives a mixture the parts as its components."""
+    mixture.logits.copy_(parts.log_mass - parts.log_mass.logsumexp(0))
+    mixture.loc.copy_(parts.loc)
+    identity = torch.eye(parts.loc.shape[1]).to(parts.factor)
+    A = torch.linalg.solve_triangular(parts.factor, identity.expand_as(parts.factor), upper=False)
+    mixture.factors.copy_(with_log_diagonal(A.tril()))
 
 
 def _around_all(peaks: Peaks) -> Peaks:
@@ -101,10 +173,7 @@ def _carried(parts: Peaks, transform: Transform) -> GaussianMixture:
     columns = (transform(steps.flatten(0, 1))[0].view(K, d, d) - loc[:, None]).mT
     L = torch.linalg.cholesky(columns @ columns.mT)
     mixture = GaussianMixture(d, K).to(loc)
-    mixture.logits.copy_(parts.log_mass - parts.log_mass.logsumexp(0))
-    mixture.loc.copy_(loc)
-    A = torch.linalg.solve_triangular(L, torch.eye(d).to(L).expand_as(L), upper=False)
-    mixture.factors.copy_(with_log_diagonal(A.tril()))
+    _set(mixture, Peaks(loc, L, parts.log_mass))
     return mixture.requires_grad_(False)  # gradients through draws do not reach it
 
 

@@ -61,7 +61,7 @@ def tempered(
     point = at(log_start, log_end, u)
     beta, log_mass = u.new_zeros(K), u.new_zeros(K)
     size = u.new_full((K,), 0.5 * d**-0.25)
-    once = _effective(point.b - point.a) / particles
+    once = effective(point.b - point.a) / particles
     for step in range(STEPS):
         gain = (point.b - point.a).nan_to_num(-math.inf, -math.inf, -math.inf)
         after = _next(beta, gain) if step < STEPS - 1 else torch.ones_like(beta)
@@ -79,7 +79,7 @@ def tempered(
     return points(point.x), log_mass, once
 
 
-def _effective(log_w: Tensor) -> Tensor:
+def effective(log_w: Tensor) -> Tensor:
     """Effective number of weights, over the last dimension; 0 where all are 0."""
     log_w = log_w.clamp_min(-1e30)
     return (2 * log_w.logsumexp(-1) - (2 * log_w).logsumexp(-1)).exp()
@@ -89,10 +89,10 @@ def _next(beta: Tensor, gain: Tensor) -> Tensor:
     """For every path its next point: as far as ``KEPT`` of the particles stay effective, by bisection."""
     least = KEPT * gain.shape[1]
     low, high = beta, torch.ones_like(beta)
-    ends = _effective((1 - beta)[:, None] * gain.clamp_min(-1e30)) >= least
+    ends = effective((1 - beta)[:, None] * gain.clamp_min(-1e30)) >= least
     for _ in range(20):
         middle = 0.5 * (low + high)
-        fine = _effective((middle - beta)[:, None] * gain.clamp_min(-1e30)) >= least
+        fine = effective((middle - beta)[:, None] * gain.clamp_min(-1e30)) >= least
         low, high = torch.where(fine, middle, low), torch.where(fine, high, middle)
     return torch.where(ends, 1.0, low.maximum(beta + 1e-5)).clamp(max=1.0)
 
