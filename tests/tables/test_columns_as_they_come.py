@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,12 @@ import pytest
 import torch
 
 import pushforward as pf
-from pushforward.tables.build import density
+from pushforward.models.console import Console
+from pushforward.models.options import TrainingOptions
 from pushforward.tables.errors import InputError
+from pushforward.tables.formats.parquet import ParquetRows
+from pushforward.tables.options import TableOptions
+from pushforward.tables.prepare_large import prepare_large
 from pushforward.tables.schema.cells import cell_log_density
 from pushforward.tables.schema.decide import learn_schema
 from pushforward.tables.schema.reading import moment_form
@@ -207,19 +212,43 @@ def test_holes_at_random_cost_complete_rows_nothing_and_are_integrated_out() -> 
     assert total == pytest.approx(1.0, abs=0.05)
 
 
-def test_networks_start_blind_to_what_tells_of_holes_at_random() -> None:
-    schema = learnt(a=with_holes(A), b=RNG.normal(size=ROWS), k=RNG.choice(["u", "v"], ROWS))
-    assert [schema.columns[j].of for j in schema.flags_at_random] == ["a"]
-    x = torch.randn(50, len(schema.columns), dtype=torch.float64)
-    made = density(schema, x, flow="nsf", layers=2, hidden=(8,))
-    weights = [net.context_weight for net in made.modules() if getattr(net, "context_weight", None) is not None]
-    told = [j for j, column in enumerate(schema.columns) for _ in range(column.classes) if column.of]
-    read = torch.tensor([j in told for j, column in enumerate(schema.columns) for _ in range(column.classes)])
-    assert len(weights) == 2
-    assert read.tolist().count(True) == read.tolist().count(False) == 2
-    for weight in weights:
-        assert weight[:, read].eq(0).all()
-        assert weight[:, ~read].ne(0).any()
+def test_what_tells_of_holes_at_random_is_no_column_where_a_guide_fills_them() -> None:
+    c, told = np.random.default_rng(4).normal(size=(2, ROWS))
+    told[(c > 0) & (np.random.default_rng(5).random(ROWS) < 0.6)] = np.nan  # c tells of them
+    columns = {"a": with_holes(A), "told": told, "c": c, "k": with_holes(RNG.choice(["u", "v"], ROWS), seed=2)}
+    frame = pl.DataFrame(columns).with_columns(pl.col("told").fill_nan(None))
+    model = pf.TableDensity(**{**QUICK, "steps": 20}).fit(frame)
+    assert [column.name for column in model.schema.columns] == ["a", "told", "c", "k", "told is missing"]
+    assert list(model.schema.ignored) == [0]
+    assert model.schema.ignored[0] == pytest.approx(frame["a"].null_count() / ROWS)
+    assert Schema.from_json(json.loads(json.dumps(model.schema.to_json()))) == model.schema
+    drawn = model.sample(500, random_state=0)
+    given = model.sample(500, given={"k": "u", "c": 0.1}, random_state=0)
+    for rows in (drawn, given):
+        assert rows["a"].null_count() / 500 == pytest.approx(model.schema.ignored[0], abs=0.07)
+        assert rows["c"].null_count() == 0
+    assert model.sample(50, given=frame[:1])["a"].to_list() == [columns["a"][0]] * 50  # a seen value stays
+    assert model.impute(frame)["a"].null_count() == 0
+    without = pf.TableDensity(**{**QUICK, "steps": 5}, queries=False).fit(
+        frame
+    )  # holes are noise, which the flow has to be told
+    assert [c.of for c in without.schema.columns if c.of] == ["a", "told"]
+
+
+def test_rows_of_a_stream_are_encoded_without_what_tells_of_holes_at_random(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"a": with_holes(np.tile(A, 10)), "b": np.random.default_rng(6).normal(size=10 * ROWS)})
+    path = tmp_path / "t.parquet"
+    frame.write_parquet(path, row_group_size=ROWS)
+    options = TableOptions(columns=["a", "b"], training=TrainingOptions())
+    rows = prepare_large(ParquetRows(path, [path]), frame, options, Console(quiet=True))
+    assert rows.schema.names == ["a", "b"]
+    fewer = rows.ignoring()
+    assert rows.stream is not None
+    assert fewer.stream is not None
+    (before, _), (after, _) = (next(each.stream.read(0, 0)) for each in (rows, fewer) if each.stream is not None)
+    assert before.shape[1] == 3
+    assert torch.equal(after.nan_to_num(), before[:, :2].nan_to_num())
+    assert torch.equal(fewer.val.x.nan_to_num(), rows.val.x[:, :2].nan_to_num())
 
 
 def test_a_table_with_a_hole_in_every_row_is_fitted_and_scored() -> None:

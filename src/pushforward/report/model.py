@@ -56,7 +56,7 @@ class Model:
             drawn = torch.cat([self.flow.sample((size,), generator=generator).double().cpu() for size in sizes])
         else:
             drawn = _in_chunks(lambda c, _: self.flow.sample((), self.given(c), generator=generator), context, None)
-        return self.snap(drawn)
+        return self.snap(drawn if self.schema is None else self.schema.miss_at_random(drawn, generator))
 
     def snap(self, rows: Tensor) -> Tensor:
         """The rows where the data can be: whole numbers whole."""

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..distributions.base import Density
 from ..distributions.flow import Flow
 from ..distributions.mixed import Categories, Mixed
-from ..nets.mlp import Perceptron
 from ..recipes.by_name import categories_by_size, flow_with_angles
 from .schema.preprocessing import preprocessing
 from .schema.schema import Schema
@@ -45,7 +43,6 @@ def density(
         return categories_by_size(sizes, context=given, seed=seed)
     sizes_of: dict[str, Any] = {"context": given + sum(schema.classes), "layers": layers, "hidden": hidden}
     inner = flow_with_angles(flow, len(numbers), schema.numeric.circles, **sizes_of, seed=seed)
-    _start_blind(inner, [j for j, k in enumerate(_codes(schema), start=given) if k in schema.flags_at_random])
     outer = in_data_units(inner, schema.numeric, x[:, numbers])
     if len(numbers) == len(schema.columns):
         return outer
@@ -77,20 +74,3 @@ def in_data_units(flow: Flow, schema: Schema, x: Tensor) -> Flow:
         x: Training rows spread over their cells, float64.
     """
     return flow.behind(*preprocessing(schema, x))
-
-
-def _codes(schema: Schema) -> list[int]:
-    """The column that each of the indicators of categories, which the numbers are given, belongs to."""
-    return [j for j, size in enumerate(schema.classes) for _ in range(size)]
-
-
-@torch.no_grad()
-def _start_blind(flow: Flow, features: list[int]) -> None:
-    """Networks start as though they did not read these features of the context.
-
-    Which values are missing at random tells nothing of the others, only that some are fillings of a guide. What random
-    weights make of it is noise, which training would take hundreds of steps to unlearn.
-    """
-    for net in flow.modules():
-        if features and isinstance(net, Perceptron) and net.context_weight is not None:
-            net.context_weight[:, features] = 0.0

@@ -98,8 +98,11 @@ def fit_table(
     else:
         chooses = earlier is None and chooses_by_held_out(options, rows)
         options = dataclasses.replace(options, flow="nsf" if options.flow == "auto" else options.flow)
+        fills = asks and rows.schema.has_holes and not rows.schema.given
+        if fills and earlier is None and len(rows.schema.fields) > 1:
+            rows = rows.ignoring()
         flow = _density(options, rows) if earlier is None else copy.deepcopy(earlier.density)
-        if asks and rows.schema.has_holes and not rows.schema.given:
+        if fills:
             guide, guide_facts = _guide_first(rows, options, console, earlier)
             fill = GuideFill(guide, rows.schema)
         result = train_on(

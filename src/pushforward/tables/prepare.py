@@ -40,6 +40,14 @@ class TableSplits:
     def training_rows(self) -> int:
         return len(self.train) if self.stream is None else self.stream.rows
 
+    def ignoring(self) -> TableSplits:
+        """Without the columns that tell which numbers miss at random; see :meth:`Schema.ignoring`."""
+        schema, kept = self.schema.ignoring(), self.schema.telling
+        train, val, test = (replace(rows, x=rows.x[:, kept]) for rows in (self.train, self.val, self.test))
+        whole = None if self.whole is None else replace(self.whole, x=self.whole.x[:, kept])
+        stream = None if self.stream is None else self.stream.encoded_by(schema)
+        return replace(self, schema=schema, train=train, val=val, test=test, whole=whole, stream=stream)
+
 
 def choose_columns(table: Table, options: TableOptions) -> list[str]:
     """The columns to model: those asked for, or all that are not conditioned on.

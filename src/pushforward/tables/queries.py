@@ -225,8 +225,8 @@ def draw_given(model: FittedTable, n: int, fixed: pl.DataFrame, seed: int) -> pl
     schema = model.schema
     check_known(model, fixed.columns)
     rows = without_missing(schema, encode_partly(model, fixed, "given"), torch.nan)
-    filled = fill(model, rows, n, seed).transpose(0, 1).flatten(0, 1)
-    written = schema.decode(filled)
+    filled = schema.miss_at_random(fill(model, rows, n, seed), torch.Generator().manual_seed(seed))
+    written = schema.decode(torch.where(rows.x.isnan(), filled, rows.x).transpose(0, 1).flatten(0, 1))
     given = [name for name in fixed.columns if name in schema.given_names]
     if not given:
         return written

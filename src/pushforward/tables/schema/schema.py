@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,8 @@ class Schema:
 
     Args:
         columns: The modelled columns, in the order of the flow's features; at the end, for every column of numbers of
-            which training rows miss some, whether its value is missing.
+            which training rows miss some, whether its value is missing. Where that tells nothing, a guide fills the
+            holes and there is no such column (:meth:`ignoring`).
         given: The columns that are conditioned on, in the order of the context.
         relations: Columns that follow from others.
         order: The names of the columns that samples have, in the table's order; empty for that of ``columns``.
@@ -89,12 +90,12 @@ class Schema:
     @property
     def has_cells(self) -> bool:
         """Whether log-densities are averages over cells: of whole, rounded or inflated numbers, or of missing ones."""
-        return any(column.has_cells or column.of for column in self.columns)
+        return self.has_holes or any(column.has_cells for column in self.columns)
 
     @property
     def has_holes(self) -> bool:
         """Whether training rows miss numbers."""
-        return any(column.of for column in self.columns)
+        return bool(self.holes or self.ignored)
 
     @property
     def holes(self) -> dict[int, int]:
@@ -103,10 +104,28 @@ class Schema:
         return {places[column.of]: j for j, column in enumerate(self.columns) if column.of}
 
     @property
-    def flags_at_random(self) -> list[int]:
-        """Which of the columns tell that a number is missing where that tells nothing else."""
+    def ignored(self) -> dict[int, float]:
+        """For columns of numbers that miss values at random, which no other column tells, how often they do."""
+        columns = enumerate(self.columns)
+        return {j: c.holes for j, c in columns if c.at_random and not c.categories and j not in self.holes}
+
+    @property
+    def telling(self) -> list[int]:
+        """All columns but those that tell which numbers miss at random, which tells nothing of the row."""
         at_random = {column.name for column in self.columns if column.at_random}
-        return [j for j, column in enumerate(self.columns) if column.of in at_random]
+        return [j for j, column in enumerate(self.columns) if column.of not in at_random]
+
+    def ignoring(self) -> Schema:
+        """The schema of the columns that are :attr:`telling`: numbers that miss at random are integrated out."""
+        return replace(self, columns=tuple(self.columns[j] for j in self.telling))
+
+    def miss_at_random(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Drawn rows ``(*batch, features)``; some numbers that miss at random are taken away, as in training."""
+        share = x.new_zeros(len(self.columns))
+        for j, often in self.ignored.items():
+            share[j] = often
+        lots = torch.rand(x.shape, generator=generator, device=generator.device, dtype=x.dtype)
+        return x.masked_fill(lots.to(x.device) < share, math.nan) if self.ignored else x
 
     def log_of_holes(self, x: Tensor) -> Tensor | float:
         """The log-probability of which values are missing, over the columns whose values are so at random; in nats."""
@@ -114,7 +133,7 @@ class Schema:
         places = {column.name: j for j, column in enumerate(self.columns)}
         tells = {column.of: column.name for column in self.columns if column.of}
         for column in self.columns:
-            if column.at_random:
+            if column.at_random and (column.categories or column.name in tells):
                 told = x[..., places[tells.get(column.name, column.name)]]
                 hole = told == (len(column.categories) if column.categories else 1)
                 log_p = hole.double() * math.log(column.holes) + (~hole).double() * math.log1p(-column.holes)

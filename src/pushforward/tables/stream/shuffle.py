@@ -7,6 +7,7 @@ epoch alone, and can be entered anywhere: how many rows every chunk has to train
 
 from __future__ import annotations
 
+import copy
 import json
 import zlib
 from collections.abc import Iterator
@@ -57,6 +58,12 @@ class ShuffledRows:
         self.rows = int(sum(int(counts.sum()) for counts in kept))
         self.mean = weight / max(self.rows, 1)
         self.buffer = max(BUFFER_CELLS // (len(schema.columns) + schema.context_features), CHUNK)
+
+    def encoded_by(self, schema: Schema) -> ShuffledRows:
+        """The same rows under another schema of the same table."""
+        rows = copy.copy(self)
+        rows.schema = schema
+        return rows
 
     def read(self, epoch: int, start: int) -> Iterator[tuple[Tensor | None, ...]]:
         """The rows of an epoch in its order, from row ``start`` on, some at a time: x in float64, the context, and the
