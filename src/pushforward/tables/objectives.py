@@ -13,21 +13,23 @@ from ..distributions.base import Density
 from ..distributions.flow import Flow
 from ..objectives.continuous import FlowMatching
 from ..objectives.divergences import Objective, weighted_mean
+from .fillings import Fillings
 from .schema.cells import Cells, Fill
 from .schema.schema import Schema
 
-PROPOSALS = 4  # ways to fill a row's holes, of which one is learnt from
+PROPOSALS = 4  # new ways to fill a row's holes, of which one is learnt from
 
 
 class DequantisedKL(Objective):
     r"""Maximum likelihood of rows that are spread over their cells, with fresh noise in every batch.
 
-    Where a guide q fills holes, it proposes several ways to, and one of them is learnt from, taken in proportion to
+    Where a guide q fills holes, it proposes several ways to, beside the one that was last learnt from. Of these one is
+    learnt from, taken in proportion to
 
     .. math:: w_k = p(\mathrm{seen}, h_k) / q(h_k \mid \mathrm{seen})
 
     so that holes are filled as the density itself would (Monte Carlo EM), and not as the guide would, which knows less.
-    Held-out rows are judged by the logarithm of the mean weight, a bound of log p(seen).
+    Held-out rows are judged by the logarithm of the mean weight of new proposals, a bound of log p(seen).
 
     Args:
         flow: The density that is trained.
@@ -45,6 +47,7 @@ class DequantisedKL(Objective):
         super().__init__(flow)
         self.cells = Cells(schema, fill)
         self.schema, self.proposes = schema, fill is not None
+        self.fillings: Fillings | None = None
 
     @property
     def takes_missing(self) -> bool:
@@ -63,25 +66,34 @@ class DequantisedKL(Objective):
     def held_out(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """-log p of every row at one point of its cell, of shape ``(*batch,)``, in nats."""
         if self.proposes:
-            return math.log(PROPOSALS) - self._proposals(x, context)[1].logsumexp(0)
+            return math.log(PROPOSALS) - self._log_weights(*self._proposals(x), context).logsumexp(0)
         spread, weight = self.cells.weighted(x, torch.rand_like(x))
         return -self.flow(spread, context) - weight
 
     def _taken(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """Rows with holes at one point of their cells, filled in one of several ways, and log q of what was filled."""
-        points, log_w, log_q = self._proposals(x, context)
+        self.fillings = self.fillings or Fillings(x)
+        new, last = self._proposals(x), self.fillings.of(x)
+        points, log_q = (torch.cat([proposed, before[None]]) for proposed, before in zip(new, last, strict=True))
+        log_w = self._log_weights(points, log_q, context)
         noise = -torch.empty_like(log_w).exponential_().log()
         taken = (log_w + noise).argmax(0), torch.arange(len(x), device=x.device)  # in proportion (Gumbel)
+        self.fillings.keep(x, points[taken], log_q[taken])
         return points[taken], log_q[taken]
 
     @torch.no_grad()
-    def _proposals(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """The rows at one point of their cells with their holes filled in several ways, ``(K, n, features)``; the
-        log-weights, and log q of what was filled, ``(K, n)``."""
+    def _proposals(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The rows at one point of their cells with their holes filled in several ways, ``(K, n, features)``, and log
+        q of what was filled, ``(K, n)``."""
         u = torch.where(x.isnan(), torch.rand(PROPOSALS, *x.shape, dtype=x.dtype, device=x.device), torch.rand_like(x))
-        points, weight = self.cells.weighted(x.expand(u.shape), u)
-        log_w = self.flow(points, context) + weight
-        return points, torch.where(log_w.isfinite(), log_w, -math.inf), -torch.as_tensor(weight)
+        points, weight = self.cells.weighted(x.expand(u.shape), u, holes=True)
+        return points, -torch.as_tensor(weight)
+
+    @torch.no_grad()
+    def _log_weights(self, points: Tensor, log_q: Tensor, context: Tensor | None) -> Tensor:
+        """log w of filled rows, ``(K, n)``; -inf where the density gives no number."""
+        log_w = self.flow(points, context) - log_q
+        return torch.where(log_w.isfinite(), log_w, -math.inf)
 
 
 class DequantisedMatching(FlowMatching):

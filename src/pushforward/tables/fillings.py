@@ -1,0 +1,53 @@
+"""What rows with holes were last filled with, found by a hash of the row."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..numerics.hashed import row_keys
+
+NUMBERS = 2**24  # that are remembered at most
+
+
+class Fillings:
+    r"""The point of its cell that each row with holes was last learnt from, and log q of what had been filled in.
+
+    Among the next proposals it stands as one more. So the fillings of a row are a Markov chain with the limit
+    p(holes | seen), whatever their number (iterated sampling importance resampling); those of a few proposals alone are
+    drawn towards the guide that makes them.
+
+    Where two rows share a slot, the later takes it, and the other begins anew.
+
+    Args:
+        like: Rows ``(*batch, features)`` of the device and dtype.
+
+    Reference:
+        Andrieu, Doucet, Holenstein (2010), Particle Markov chain Monte Carlo methods.
+    """
+
+    def __init__(self, like: Tensor) -> None:
+        features = like.shape[-1]
+        slots = NUMBERS // (features + 1)
+        self.keys = np.zeros(slots, np.uint64)
+        self.points, self.log_q = like.new_zeros(slots, features), like.new_zeros(slots)
+
+    def slots(self, x: Tensor) -> tuple[np.ndarray, Tensor]:
+        """The hashes of rows, and their slots, ``(n,)``."""
+        keys = row_keys(x, 0)
+        return keys, torch.from_numpy((keys % np.uint64(len(self.keys))).astype(np.int64)).to(x.device)
+
+    def of(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The rows' points, ``(n, features)``, and log q, ``(n,)``: infinite for rows that were not seen before."""
+        keys, slots = self.slots(x)
+        known = torch.from_numpy(self.keys[slots.cpu().numpy()] == keys).to(x.device)
+        return self.points[slots], self.log_q[slots].masked_fill(~known, math.inf)
+
+    def keep(self, x: Tensor, points: Tensor, log_q: Tensor) -> None:
+        """Remembers the rows' points and log q."""
+        keys, slots = self.slots(x)
+        self.keys[slots.cpu().numpy()] = keys
+        self.points[slots], self.log_q[slots] = points, log_q

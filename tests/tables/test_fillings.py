@@ -1,0 +1,66 @@
+"""Fillings of rows with holes are a Markov chain whose limit is what the density says of the holes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from torch import Tensor
+
+from pushforward.distributions.base import Density
+from pushforward.tables import fillings
+from pushforward.tables.fillings import Fillings
+from pushforward.tables.objectives import DequantisedKL
+from pushforward.tables.schema.decide import learn_schema
+
+ROWS, RHO = 400, 0.95
+
+
+class Correlated(Density):
+    """Two standard normals with a correlation."""
+
+    event_shape, context_features = torch.Size((2,)), 0
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        covariance = torch.tensor([[1.0, RHO], [RHO, 1.0]]).double()
+        return torch.distributions.MultivariateNormal(torch.zeros(2).double(), covariance).log_prob(x)
+
+
+def wide(x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+    """Fills uniformly between -8 and 8, whatever is seen; and -log q."""
+    hole = x.isnan()
+    return torch.where(hole, 16 * u - 8, x), hole.sum(-1).double() * math.log(16.0)
+
+
+def test_fillings_become_draws_of_the_density_though_few_are_proposed_at_a_time() -> None:
+    torch.manual_seed(0)
+    frame = pl.DataFrame({"a": np.linspace(-1, 1, ROWS), "b": [k if k % 2 else None for k in range(ROWS)]})
+    schema = learn_schema(frame, frame.columns, [], "t.csv", numbers=["b"]).ignoring()
+    objective = DequantisedKL(Correlated(), schema, wide)
+    x = torch.tensor([0.8, math.nan]).double().expand(ROWS, 2) + 1e-6 * torch.arange(ROWS)[:, None]
+    first = objective._taken(x, None)[0][:, 1]
+    for _ in range(40):
+        last, log_q = objective._taken(x, None)
+    found, deviation = last[:, 1], math.sqrt(1 - RHO**2)
+    assert torch.equal(last[:, 0], x[:, 0])
+    torch.testing.assert_close(log_q, torch.full_like(log_q, -math.log(16.0)))
+    assert abs(float(found.mean()) - 0.8 * RHO) < 4 * deviation / math.sqrt(ROWS)
+    assert abs(float(found.std()) / deviation - 1) < 0.15
+    assert float((first - 0.8 * RHO).abs().mean()) > 2 * float((found - 0.8 * RHO).abs().mean())  # four proposals alone
+
+
+def test_rows_are_found_again_and_others_take_their_slots(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fillings, "NUMBERS", 3 * 4)  # four slots of rows of two
+    x = torch.tensor([[1.0, math.nan], [math.nan, 2.0]]).double()
+    memory = Fillings(x)
+    assert memory.of(x)[1].isposinf().all()
+    memory.keep(x[:1], torch.tensor([[1.0, 5.0]]).double(), torch.tensor([-2.0]).double())
+    points, log_q = memory.of(x[:1])
+    assert (points.tolist(), log_q.tolist()) == ([[1.0, 5.0]], [-2.0])
+    many = torch.arange(40.0).double().view(20, 2)
+    memory.keep(many, many, torch.zeros(20).double())
+    assert int(memory.of(many)[1].isfinite().sum()) <= 4
+    assert memory.of(x[:1])[1].isposinf().all()
