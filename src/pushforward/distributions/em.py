@@ -16,6 +16,7 @@ Reference:
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import torch
@@ -54,11 +55,12 @@ def maximise(
         shares: The share of each component in each row to begin with, ``(n, components)``.
     """
     pairs, before = _pairs(mixture), -math.inf
-    parts = zip(y.split(PART), (shares * weight[:, None]).split(PART), strict=True)
-    sums = torch.stack([(_statistics(part, pairs) @ s).T for part, s in parts]).sum(0)
+    statistics = _Statistics(y, pairs)
+    parts = zip(statistics, (shares * weight[:, None]).split(PART), strict=True)
+    sums = torch.stack([(t @ s).T for t, s in parts]).sum(0)
     for _ in range(max_steps):
         _set_parameters(mixture, sums, prior, pairs)
-        total, sums = _expect(mixture, y, weight, pairs)
+        total, sums = _expect(mixture, statistics, weight, pairs)
         now = total / float(weight.sum())
         if abs(now - before) < tolerance:
             break
@@ -74,18 +76,28 @@ def _pairs(mixture: GaussianMixture) -> Pairs:
     return (torch.arange(m, device=here),) * 2
 
 
-def _statistics(y: Tensor, pairs: Pairs) -> Tensor:
-    """t(y), ``(1 + m + pairs, n)``."""
-    (i, j), y = pairs, y.T.contiguous()
-    return torch.cat([torch.ones_like(y[:1]), y, y[i] * y[j]])
+class _Statistics:
+    """t(y) of some rows at a time, ``(1 + m + pairs, n)``; kept for the next step where the rows are one part."""
+
+    def __init__(self, y: Tensor, pairs: Pairs) -> None:
+        self.parts, self.pairs = y.split(PART), pairs
+        self.kept = [self.of(y)] if len(self.parts) == 1 else None
+
+    def of(self, part: Tensor) -> Tensor:
+        (i, j), y = self.pairs, part.T.contiguous()
+        return torch.cat([torch.ones_like(y[:1]), y, y[i] * y[j]])
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(self.kept) if self.kept is not None else map(self.of, self.parts)
 
 
-def _expect(mixture: GaussianMixture, y: Tensor, weight: Tensor, pairs: Pairs) -> tuple[float, Tensor]:
+def _expect(
+    mixture: GaussianMixture, statistics: Iterable[Tensor], weight: Tensor, pairs: Pairs
+) -> tuple[float, Tensor]:
     """The log-likelihood of all rows, and the weighted sums of t(y) of each component, ``(components, t)``."""
     parameters = _natural(mixture, pairs)
     total, sums = 0.0, torch.zeros_like(parameters)
-    for part, w in zip(y.split(PART), weight.split(PART), strict=True):
-        t = _statistics(part, pairs)
+    for t, w in zip(statistics, weight.split(PART), strict=True):
         joint = parameters @ t
         log_prob = joint.logsumexp(0)
         total += float((log_prob * w).sum())
