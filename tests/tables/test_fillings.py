@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -10,10 +12,12 @@ import pytest
 import torch
 from torch import Tensor
 
+import pushforward as pf
 from pushforward.distributions.base import Density
 from pushforward.tables import fillings
 from pushforward.tables.fillings import Fillings
 from pushforward.tables.objectives import DequantisedKL
+from pushforward.tables.schema.cells import Fill
 from pushforward.tables.schema.decide import learn_schema
 
 ROWS, RHO = 400, 0.95
@@ -32,7 +36,7 @@ class Correlated(Density):
 def wide(x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     """Fills uniformly between -8 and 8, whatever is seen; and -log q."""
     hole = x.isnan()
-    return torch.where(hole, 16 * u - 8, x), hole.sum(-1).double() * math.log(16.0)
+    return torch.where(hole, 16 * u - 8, x), hole.sum(-1).to(x) * math.log(16.0)
 
 
 def test_fillings_become_draws_of_the_density_though_few_are_proposed_at_a_time() -> None:
@@ -56,11 +60,48 @@ def test_rows_are_found_again_and_others_take_their_slots(monkeypatch: pytest.Mo
     monkeypatch.setattr(fillings, "NUMBERS", 3 * 4)  # four slots of rows of two
     x = torch.tensor([[1.0, math.nan], [math.nan, 2.0]]).double()
     memory = Fillings(x)
-    assert memory.of(x)[1].isposinf().all()
+    assert memory.last(x)[1].isposinf().all()
     memory.keep(x[:1], torch.tensor([[1.0, 5.0]]).double(), torch.tensor([-2.0]).double())
-    points, log_q = memory.of(x[:1])
+    points, log_q = memory.last(x[:1])
     assert (points.tolist(), log_q.tolist()) == ([[1.0, 5.0]], [-2.0])
     many = torch.arange(40.0).double().view(20, 2)
     memory.keep(many, many, torch.zeros(20).double())
-    assert int(memory.of(many)[1].isfinite().sum()) <= 4
-    assert memory.of(x[:1])[1].isposinf().all()
+    assert int(memory.last(many)[1].isfinite().sum()) <= 4
+    assert memory.last(x[:1])[1].isposinf().all()
+
+
+def test_a_state_of_training_holds_what_was_remembered() -> None:
+    x = torch.tensor([[1.0, math.nan], [math.nan, 2.0], [3.0, math.nan]]).double()
+    memory, points = Fillings(x), x.nan_to_num(7.0)
+    memory.keep(x[:2], points[:2], torch.tensor([-1.0, -2.0]).double())
+    again = Fillings.of_tensors(memory.tensors())
+    for before, after in zip(memory.last(x), again.last(x), strict=True):
+        assert torch.equal(before, after)
+    assert len(memory.tensors()["keys"]) == 2
+
+
+def test_a_resumed_training_on_rows_with_holes_is_the_same_as_one_that_goes_through(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x = torch.from_numpy(np.where(rng.random((200, 2)) < 0.3, math.nan, rng.normal(size=(200, 2))))
+    frame = pl.DataFrame({"a": x[:, 0].numpy(), "b": x[:, 1].numpy()}).fill_nan(None)
+    schema = learn_schema(frame, frame.columns, [], "t.csv").ignoring()
+    steps = 0
+
+    def breaks(x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        nonlocal steps
+        steps += 1
+        if steps == 16:
+            raise RuntimeError("broken off")
+        return wide(x, u)
+
+    def train(name: str, fill: Fill) -> Tensor:
+        torch.manual_seed(0)
+        objective = DequantisedKL(pf.maf(2, layers=1, hidden=(4,)), schema, fill)
+        often: dict[str, Any] = {"checkpoint": tmp_path / name, "checkpoint_every": 10, "validation": None}
+        pf.fit(objective, x, steps=24, batch_size=64, threads=1, progress=False, lr=0.01, **often)
+        return torch.cat([p.detach().flatten() for p in objective.parameters()])
+
+    whole = train("whole", wide)
+    with pytest.raises(RuntimeError, match="broken off"):
+        train("parts", breaks)
+    assert torch.equal(train("parts", wide), whole)

@@ -61,6 +61,13 @@ class Objective(nn.Module):
         """The loss of every row, or of every draw: what validation averages, and whose spread gives its error."""
         raise NotImplementedError
 
+    def memory(self) -> dict[str, Tensor]:
+        """What it keeps from step to step beside its parameters, for the states of a training on disk."""
+        return {}
+
+    def remember(self, memory: dict[str, Tensor]) -> None:
+        """Takes up what :meth:`memory` returned."""
+
     def explain(self, *inputs: Any) -> str:
         """Why the loss of such inputs is not finite, in a sentence for the error that ends a training; may be empty."""
         return ""

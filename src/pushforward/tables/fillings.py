@@ -35,19 +35,35 @@ class Fillings:
         self.keys = np.zeros(slots, np.uint64)
         self.points, self.log_q = like.new_zeros(slots, features), like.new_zeros(slots)
 
-    def slots(self, x: Tensor) -> tuple[np.ndarray, Tensor]:
-        """The hashes of rows, and their slots, ``(n,)``."""
-        keys = row_keys(x, 0)
-        return keys, torch.from_numpy((keys % np.uint64(len(self.keys))).astype(np.int64)).to(x.device)
-
-    def of(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def last(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The rows' points, ``(n, features)``, and log q, ``(n,)``: infinite for rows that were not seen before."""
-        keys, slots = self.slots(x)
-        known = torch.from_numpy(self.keys[slots.cpu().numpy()] == keys).to(x.device)
+        keys = row_keys(x, 0)
+        known = torch.from_numpy(self.keys[self._slots(keys)] == keys).to(x.device)
+        slots = torch.from_numpy(self._slots(keys)).to(x.device)
         return self.points[slots], self.log_q[slots].masked_fill(~known, math.inf)
 
     def keep(self, x: Tensor, points: Tensor, log_q: Tensor) -> None:
         """Remembers the rows' points and log q."""
-        keys, slots = self.slots(x)
-        self.keys[slots.cpu().numpy()] = keys
-        self.points[slots], self.log_q[slots] = points, log_q
+        self._keep(row_keys(x, 0), points, log_q)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that is remembered, for the states of a training on disk."""
+        slots = np.flatnonzero(self.keys)
+        keys, places = torch.from_numpy(self.keys[slots].view(np.int64)), torch.from_numpy(slots).to(self.log_q.device)
+        return {"keys": keys, "points": self.points[places], "log_q": self.log_q[places]}
+
+    @staticmethod
+    def of_tensors(tensors: dict[str, Tensor]) -> Fillings:
+        """The same again."""
+        made = Fillings(tensors["points"])
+        made._keep(tensors["keys"].cpu().numpy().view(np.uint64), tensors["points"], tensors["log_q"])
+        return made
+
+    def _keep(self, keys: np.ndarray, points: Tensor, log_q: Tensor) -> None:
+        slots = self._slots(keys)
+        self.keys[slots] = keys
+        places = torch.from_numpy(slots).to(points.device)
+        self.points[places], self.log_q[places] = points.to(self.points), log_q.to(self.log_q)
+
+    def _slots(self, keys: np.ndarray) -> np.ndarray:
+        return (keys % np.uint64(len(self.keys))).astype(np.int64)

@@ -70,10 +70,16 @@ class DequantisedKL(Objective):
         spread, weight = self.cells.weighted(x, torch.rand_like(x))
         return -self.flow(spread, context) - weight
 
+    def memory(self) -> dict[str, Tensor]:
+        return {} if self.fillings is None else self.fillings.tensors()
+
+    def remember(self, memory: dict[str, Tensor]) -> None:
+        self.fillings = Fillings.of_tensors(memory) if memory else None
+
     def _taken(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """Rows with holes at one point of their cells, filled in one of several ways, and log q of what was filled."""
         self.fillings = self.fillings or Fillings(x)
-        new, last = self._proposals(x), self.fillings.of(x)
+        new, last = self._proposals(x), self.fillings.last(x)
         points, log_q = (torch.cat([proposed, before[None]]) for proposed, before in zip(new, last, strict=True))
         log_w = self._log_weights(points, log_q, context)
         noise = -torch.empty_like(log_w).exponential_().log()

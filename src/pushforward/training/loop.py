@@ -262,8 +262,7 @@ class Training:
         if self.best:
             self.objective.load_state_dict(self.best)
         at.start, at.start_seconds, at.stale, at.rollbacks = at.step, at.seconds, 0, 0
-        at.cooling, at.plateau, at.overfitting = None, False, None
-        self.average = []
+        at.cooling, at.plateau, at.overfitting, self.average = None, False, None, []
 
     def keep_best(self, objective: Objective) -> None:
         """Gives the flow of an objective, this run's own or the one it is a copy of, the best weights."""
@@ -282,6 +281,7 @@ class Training:
             "model": self.objective.state_dict(),
             "best": self.best,
             "average": dict(enumerate(self.average)),
+            "memory": self.objective.memory(),
             "loop": {"sums": self.sums, "in_a_row": self.in_a_row},
             **{f"adam.{i}": self.optimizer.state[p] for i, p in enumerate(self.parameters)},
         }
@@ -292,9 +292,9 @@ class Training:
         group, like = partial(under, tensors, device=self.device), self.objective.state_dict()
         self.at, self.best = at, {name: divided_like(value, like[name]) for name, value in group("best").items()}
         self.objective.load_state_dict({name: divided_like(v, like[name]) for name, v in group("model").items()})
+        self.objective.remember(group("memory"))
         average = group("average")
         self.average = [divided_like(average[str(i)], self.parameters[i]) for i in range(len(average))]
         self.sums, self.in_a_row = tensors["loop.sums"].to(self.device), tensors["loop.in_a_row"].to(self.device)
         for i, parameter in enumerate(self.parameters):
-            moments = group(f"adam.{i}")
-            self.optimizer.state[parameter] = {name: divided_like(v, parameter) for name, v in moments.items()}
+            self.optimizer.state[parameter] = {k: divided_like(v, parameter) for k, v in group(f"adam.{i}").items()}
