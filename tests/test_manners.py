@@ -1,10 +1,6 @@
-"""What a flow tells of itself: repr, support, draws by a generator, public names, types."""
+"""What a flow tells of itself: repr, support, draws by a generator, public names. Types: `static_types.py`."""
 
 from __future__ import annotations
-
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,8 +9,6 @@ from torch.distributions import constraints
 import pushforward as pf
 from pushforward import transforms as T
 from pushforward.distributions import Bernoulli, Categorical, Gaussian
-
-ROOT = Path(__file__).parents[1]
 
 
 def test_repr_tells_bins_bound_ordering_and_widths():
@@ -109,28 +103,3 @@ def test_networks_and_densities_are_public():
     assert pf.nets.MADE(3, 2).features == 3
     assert issubclass(pf.distributions.Flow, pf.distributions.Density)
     assert pf.distributions.Flow is pf.Flow
-
-
-def test_the_type_checker_sees_parameters_and_submodules(tmp_path):
-    pytest.importorskip("mypy")
-    code = tmp_path / "uses.py"
-    code.write_text("""
-import torch
-import pushforward as pf
-from pushforward.transforms import Compose, Standardize
-
-flow = pf.maf(3)
-reveal_type(flow.transform)
-chain = Compose([Standardize([0.0], [1.0])])
-reveal_type(chain[0])
-reveal_type(chain[1:])
-reveal_type(Standardize([0.0], [1.0]).loc)
-flow.nonsense.more
-""")
-    command = [sys.executable, "-m", "mypy", "--ignore-missing-imports"]  # with the cache that `make lint` filled
-    run = subprocess.run([*command, str(code)], capture_output=True, text=True, cwd=ROOT, check=False)
-    types = [line.partition('"')[2].rstrip('"') for line in run.stdout.splitlines() if "Revealed type" in line]
-    expected = ["transforms.base.Transform", "transforms.base.Transform", "Compose", "Tensor"]
-    assert len(types) == 4, run.stdout
-    assert all(kind.endswith(end) for kind, end in zip(types, expected, strict=True)), types
-    assert 'has no attribute "more"' in run.stdout

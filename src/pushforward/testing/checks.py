@@ -117,6 +117,7 @@ def check_results(case: Case) -> tuple[Tensor, Tensor]:
 class _Direction:
     round_trip_error: float
     logdet_error: float
+    jacobians: Tensor  # (rows, m, m), of the first rows
     reached: set[int]  # ids of the parameters that gradients reach
 
 
@@ -129,22 +130,22 @@ def check_direction(case: Case) -> _Direction:
         close(case.name, "minus the other direction's log-determinant", logdet, -opposite, case.tolerance)
         _check_batches(case, z, logdet)
     reached = _check_gradients(case)
-    want = torch.linalg.slogdet(jacobians(case)).logabsdet
+    matrices = _jacobians(case)
+    want = torch.linalg.slogdet(matrices).logabsdet
     logdet_error = close(case.name, "log|det J| of autodiff", logdet[:_JACOBIANS], want, case.tolerance)
-    return _Direction(round_trip, logdet_error, reached)
+    return _Direction(round_trip, logdet_error, matrices, reached)
 
 
-def jacobians(case: Case) -> Tensor:
-    """(rows, m, m): Jacobians of the first rows by autodiff, in float64 whatever the dtype of x."""
+def _jacobians(case: Case) -> Tensor:
+    """(rows, m, m): Jacobians of the first rows by autodiff, in float64 whatever the dtype of x.
+
+    Rows do not depend on each other (:func:`_check_batches`), so the gradient of a sum over rows has that of each.
+    """
     exact = copy.deepcopy(case.transform).double()
-
-    def jacobian(row: int) -> Tensor:
-        x, context = case.rows(row)
-        context = None if context is None else context.double()
-        matrix = torch.autograd.functional.jacobian(lambda v: exact(v, context)[0], x.double())
-        return matrix.reshape(-1, x.numel())
-
-    matrices = torch.stack([jacobian(row) for row in range(_JACOBIANS)])
+    x, context = case.rows(slice(_JACOBIANS))
+    context = None if context is None else context.double()
+    matrices = torch.autograd.functional.jacobian(lambda v: exact(v, context)[0].reshape(len(v), -1).sum(0), x.double())
+    matrices = matrices.reshape(len(matrices), len(x), -1).movedim(1, 0)
     _require(
         matrices.shape[-1] == matrices.shape[-2], f"{case.name}: the Jacobian has shape {tuple(matrices.shape[1:])}"
     )
