@@ -5,9 +5,13 @@ The tensors of tests are small: a second thread waits longer than it works, and 
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import shutil
+import subprocess
+import tempfile
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -49,11 +53,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     os.environ["PUSHFORWARD_TEST_DEVICE"] = config.getoption("--device")
+    gc.set_threshold(10_000, 20, 20)  # half a million objects live as long as the tests: seldom searched for garbage
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest tests go first: processes that share the tests then end together, and do not wait for one."""
     items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
+def pytest_collection_finish() -> None:
+    """One process starts Chromium once beside its tests: to read it from the disk can take half a minute."""
+    if os.environ.get("PYTEST_XDIST_WORKER") == "gw0" and CHROMIUM is not None:
+        threading.Thread(target=_read_chromium, daemon=True).start()
+
+
+def _read_chromium() -> None:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        command = [str(CHROMIUM), *FLAGS, f"--user-data-dir={profile}", "--dump-dom", "about:blank"]
+        subprocess.run(command, capture_output=True, check=False)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -302,13 +301,7 @@ def test_demo_does_the_whole_job(tmp_path: Path, run: Run) -> None:
     assert "name: left out: a name or free text" in result["notes"][0]
 
 
-def test_a_process_of_its_own(tmp_path: Path, workshop: Path) -> None:
-    command = [sys.executable, "-m", "pushforward", "score", workshop / "plain", workshop / "table.csv", "--json"]
-    done = subprocess.run(
-        [*map(str, command), "-o", str(tmp_path / "s.csv")], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["rows"] == 600
+def test_help_waits_for_no_library() -> None:
     code = "import sys; from pushforward.cli.app import main; c = main(['--help']); print(c, 'torch' in sys.modules)"
     helped = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert helped.stdout.splitlines()[-1] == "0 False"

@@ -12,7 +12,7 @@ import pushforward as pf
 from pushforward.tables.stream import shuffle, survey
 from pushforward.training.stream import StreamBatches
 
-QUICK = ["--flow", "maf", "--layers", "2", "--hidden", "16", "--steps", "200", "--lr", "0.01"]
+QUICK = ["--flow", "maf", "--layers", "2", "--hidden", "16", "--steps", "120", "--lr", "0.01"]
 
 
 @pytest.fixture

@@ -20,28 +20,27 @@ from pushforward.tables.formats.table import read_table, write_table
 Run = Callable[..., Any]
 
 
-def piped(*arguments: object, standard_input: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "pushforward", *map(str, arguments)]
-    return subprocess.run(command, input=standard_input, capture_output=True, check=False)
-
-
-def test_scores_through_pipes(workshop: Path, tmp_path: Path, run: Run) -> None:
+def test_scores_through_pipes_in_a_process_of_its_own(workshop: Path, tmp_path: Path, run: Run) -> None:
     run("score", workshop / "plain", workshop / "table.csv", "-o", tmp_path / "s.csv", "--keep", "colour,size")
     expected = pl.read_csv(tmp_path / "s.csv")
     assert expected.columns[:3] == ["colour", "size", "log_density"]
     table = io.BytesIO()
     pl.read_csv(workshop / "table.csv").write_parquet(table)
-    arguments = ("score", workshop / "plain", "-", "-o", "-", "--keep", "colour,size")
-    done = piped(*arguments, standard_input=table.getvalue())
+    arguments = ["score", str(workshop / "plain"), "-", "-o", "-", "--keep", "colour,size"]
+    command = [sys.executable, "-m", "pushforward", *arguments]
+    done = subprocess.run(command, input=table.getvalue(), capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     assert pl.read_csv(done.stdout).equals(expected)
     assert b"standard input: 600 rows" in done.stderr  # lines for people go beside
     assert b"saved standard output" in done.stderr
 
 
-def test_samples_to_standard_output_and_to_a_new_table(workshop: Path, tmp_path: Path, run: Run) -> None:
-    done = piped("sample", workshop / "plain", "-n", "7", "-o", "-")
-    assert pl.read_csv(done.stdout).height == 7
+def test_samples_to_standard_output(workshop: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert cli.main(["sample", str(workshop / "plain"), "-n", "7", "-o", "-"]) == 0
+    assert pl.read_csv(capsysbinary.readouterr().out).height == 7
+
+
+def test_samples_to_a_new_table(workshop: Path, tmp_path: Path, run: Run) -> None:
     run("sample", workshop / "plain", "-n", 7, "-o", f"{tmp_path}/t.duckdb?table=drawn")
     assert read_table(f"{tmp_path}/t.duckdb?table=drawn").frame.columns == ["size", "price", "count"]
     run("sample", workshop / "plain", "-n", 7, "-o", f"{tmp_path}/t.xlsx")

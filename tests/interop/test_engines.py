@@ -65,7 +65,10 @@ def spark() -> Iterator[Any]:
     os.environ["PYSPARK_PYTHON"] = sys.executable
     quiet = {"spark.ui.enabled": "false", "spark.sql.shuffle.partitions": "2", "spark.driver.host": "127.0.0.1"}
     quiet |= {"spark.driver.bindAddress": "127.0.0.1", "spark.log.level": "ERROR"}
-    builder = sql.SparkSession.builder.master("local[2]")
+    quiet |= {
+        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+    }  # starts with half the computing
+    builder = sql.SparkSession.builder.master("local[1]")  # one worker imports PyTorch, and has all parts in turn
     for name, value in quiet.items():
         builder = builder.config(name, value)
     session = builder.getOrCreate()

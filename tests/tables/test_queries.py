@@ -205,7 +205,7 @@ def holed_model() -> pf.TableDensity:
         pl.when(pl.Series(rng.random(TABLE.height) > 0.2)).then("group").alias("group"),
         twice=2 * pl.col("x"),
     )
-    return pf.TableDensity(**{**QUICK, "steps": QUICK["steps"] // 2}).fit(rows)
+    return pf.TableDensity(**{**QUICK, "steps": 120}).fit(rows)
 
 
 def test_holes_of_the_training_are_drawn_as_if_they_were_seen(holed_model: pf.TableDensity) -> None:

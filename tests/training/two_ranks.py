@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import torch
+import torch.distributed.fsdp  # once, for all that are forked
 from torch.nn.parallel import DistributedDataParallel
 
 import pushforward as pf
@@ -134,6 +135,7 @@ def main(folder: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
+    torch.optim.Adam(flow().parameters())  # the first of a process imports the compiler
     children = []
     for rank in (0, 1):
         children.append(os.fork())
