@@ -117,7 +117,7 @@ class AffineMoving:
             torch.sub(before, self.mu, out=after).mul_(self.scale)
             self.kept = after
         bound = self.of.tails
-        if bound is None or _within(after, bound):
+        if bound is None or within(after, bound):
             return after
         a = after.abs().clamp_min_(bound).div_(bound)
         log, clamped = a.log(), after.clamp(-bound, bound)
@@ -190,7 +190,7 @@ class SplineMoving:
         self.kept = None
 
 
-def _within(x: Tensor, bound: float) -> bool:
+def within(x: Tensor, bound: float) -> bool:
     """Whether it is known that nothing lies beyond the bound, so that tails change nothing: looking costs one pass,
     tails and their way back a dozen. On a GPU looking would mean waiting."""
     if x.device.type != "cpu" or not x.numel():

@@ -13,12 +13,13 @@ import torch
 from torch import Size, Tensor
 
 from ..nets.made import MADE
-from ..numerics.torch_internals import transformed
+from ..numerics.torch_internals import forward_mode, transformed
 from ..transforms.base import Transform
 from ..transforms.compose import Compose, Inverse
 from .compiling import EAGER_PART, compiled, in_parts, watched
 from .images import ImageSteps
 from .incremental import Feature
+from .mixture import Gaussianized
 from .pool import POOL
 from .positions import PositionsInParts
 from .rows import Couplings, Masked, sequential
@@ -28,16 +29,17 @@ _MAKERS: tuple[Callable[[Transform, Tensor], Any], ...] = (
     Masked.make,
     ImageSteps.make,
     PositionsInParts.make,
+    Gaussianized.make,
 )
 
 
 def plan(transforms: Sequence[Transform], like: Tensor) -> Sequence[Any]:
-    """The maps to call one after the other in place of the transforms: these themselves under ``torch.func`` and
-    autocast, which change what operators mean."""
+    """The maps to call one after the other in place of the transforms: these themselves under ``torch.func``,
+    forward-mode derivatives and autocast, which change what operators mean."""
     found = compiled(transforms)
     if found is not None:
         return found
-    if transformed() or autocast(like.device.type) or not like.is_floating_point():
+    if transformed() or forward_mode() or autocast(like.device.type) or not like.is_floating_point():
         return transforms
     maps: list[Any] = []
     for transform in _flat(transforms):

@@ -35,7 +35,7 @@ def inverse(z: Tensor, mu: Tensor, raw: Tensor, limit: float) -> tuple[Tensor, T
     return z * s.exp() + mu, s
 
 
-def soft_clamp(raw: Tensor, limit: float) -> Tensor:
+def soft_clamp(raw: Tensor, limit: float | Tensor) -> Tensor:
     """s = r / (1 + |r| / limit): within (-limit, limit), symmetric about 0, of slope 1 there."""
     return raw / (1 + raw.abs() / limit)
 

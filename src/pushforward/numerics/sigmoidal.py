@@ -25,7 +25,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from . import roots
@@ -71,11 +70,10 @@ def _normal_start(K: int) -> _Start:
 
 
 class _Start(NamedTuple):
-    """The mixture for zeros: log-weights, places, and the one slope."""
+    """The mixture for zeros: log-weights and log-slopes, and places."""
 
-    log_weights: list[float]
+    logs: list[float]
     places: list[float]
-    slope: float
 
 
 def _start(K: int, step: float, density: Callable[[float], float], variance: float) -> _Start:
@@ -84,15 +82,17 @@ def _start(K: int, step: float, density: Callable[[float], float], variance: flo
     weights = [density(place) for place in places]
     spread = sum(weight * place**2 for weight, place in zip(weights, places, strict=True)) / sum(weights)
     slope = math.pi / math.sqrt(3 * (variance - spread))  # a logistic of slope a has the variance pi² / (3 a²)
-    return _Start([math.log(weight) for weight in weights], places, slope)
+    return _Start([*map(math.log, weights), *[math.log(slope)] * K], places)
 
 
 def _mixture(params: Tensor, start: _Start) -> Mixture:
-    raw_weight, raw_slope, raw_place = params.unflatten(0, (3, -1)).unbind()
-    constants = torch.tensor([start.log_weights, start.places], dtype=params.dtype, device=params.device)
-    log_weight, place = constants.view(2, -1, *[1] * (params.dim() - 1)).unbind()
-    weight = (soft_clamp(raw_weight, WEIGHT_LIMIT) + log_weight).softmax(0)
-    return Mixture(weight, soft_clamp(raw_slope, LIMIT).exp() * start.slope, place + raw_place)
+    K = len(params) // 3
+    bounded, shift = params.split([2 * K, K])
+    limits = [WEIGHT_LIMIT] * K + [LIMIT] * K
+    constants = torch.tensor([*limits, *start.logs, *start.places], dtype=params.dtype, device=params.device)
+    limit, logs, place = constants.view(-1, *[1] * (params.dim() - 1)).split([2 * K, 2 * K, K])
+    log_weight, log_slope = (soft_clamp(bounded, limit) + logs).chunk(2)
+    return Mixture(log_weight.softmax(0), log_slope.exp(), place + shift)
 
 
 def log_odds(x: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor]:
@@ -104,12 +104,12 @@ def log_odds(x: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor]:
     far = -0.45 * math.log(torch.finfo(x.dtype).tiny)  # beyond, a component adds nothing to what the others make
     grown = (c - (low + high)).clamp(-far, far).exp()
     down = torch.addcmul((-high).exp(), grown, low.exp()).reciprocal()  # sigmoid(-c) exp(high)
-    up = grown * down  # sigmoid(c) exp(-low)
-    share = weight * up
-    above, below = share.sum(0), (weight * down).sum(0)  # y exp(-low) and (1 - y) exp(high)
+    rest = weight * down
+    share = rest * grown  # of a component in y exp(-low), as the rest is in (1 - y) exp(high)
+    above, below = share.sum(0), rest.sum(0)
     steep = (slope * share * down).sum(0)
     t = above.log() - below.log() + (low + high)
-    return (1 - LEAK) * t + LEAK * x, ((1 - LEAK) * steep / (above * below) + LEAK).log()
+    return torch.lerp(t, x, LEAK), ((1 - LEAK) * steep / (above * below) + LEAK).log()
 
 
 def log_odds_inverse(t: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor]:
@@ -122,15 +122,15 @@ def log_odds_inverse(t: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor]:
     return roots.invert(lambda x: log_odds(x, mixture), t, start=start, bracket=ends, shared=shared)
 
 
-def quantile(t: Tensor) -> tuple[Tensor, Tensor]:
+def quantile(t: Tensor, *, near: bool = False) -> tuple[Tensor, Tensor]:
     """The normal quantile z of log-odds t, and log dz/dt, with derivatives up to the third; of every order where
-    neither a compiler nor ``torch.func`` looks in."""
+    neither a compiler nor ``torch.func`` looks in. ``near``: whether all are known to be within :func:`reach`."""
     if torch.is_grad_enabled() and t.requires_grad and not (torch.compiler.is_compiling() or transformed()):
-        return _Quantile.apply(t)  # type: ignore[no-any-return]
+        return _Quantile.apply(t, near)  # type: ignore[no-any-return]
     derivatives = wants_derivatives()
     with torch.no_grad():
         given = t.detach()  # forward-mode derivatives pass through no_grad
-        z, log_slope = _quantile(given)
+        z, log_slope = _near_quantile(given) if near else _quantile(given)
         if not derivatives:
             return z, log_slope
         s, (h, h1, h2) = log_slope.exp(), _bends(z, _odds(z))
@@ -144,34 +144,46 @@ class _Quantile(torch.autograd.Function):
     r"""With :math:`s = dz/dt`, :math:`d \log s / dt = s z - \tanh(t / 2)`: derivatives are made of the values alone."""
 
     @staticmethod
-    def forward(ctx: Any, t: Tensor) -> tuple[Tensor, Tensor]:
-        z, log_slope = _quantile(t)
+    def forward(ctx: Any, t: Tensor, near: bool) -> tuple[Tensor, Tensor]:
+        z, log_slope = _near_quantile(t) if near else _quantile(t)
         ctx.save_for_backward(t, z, log_slope)
         ctx.save_for_forward(t, z, log_slope)
         return z, log_slope
 
     @staticmethod
-    def backward(ctx: Any, to_z: Tensor, to_slope: Tensor) -> Tensor:
+    def backward(ctx: Any, to_z: Tensor, to_slope: Tensor) -> tuple[Tensor, None]:
         t, z, log_slope = ctx.saved_tensors
         s = log_slope.exp()
-        return to_z * s + to_slope * (s * z - (t / 2).tanh())
+        return to_z * s + to_slope * (s * z - (t / 2).tanh()), None
 
     @staticmethod
-    def jvp(ctx: Any, by: Tensor) -> tuple[Tensor, Tensor]:
+    def jvp(ctx: Any, by: Tensor, _: None) -> tuple[Tensor, Tensor]:
         t, z, log_slope = ctx.saved_tensors
         s = log_slope.exp()
         return by * s, by * (s * z - (t / 2).tanh())
 
 
+def reach(dtype: torch.dtype) -> float:
+    """How far out the probability of log-odds is a number."""
+    return -0.9 * math.log(torch.finfo(dtype).tiny)
+
+
 def _quantile(t: Tensor) -> tuple[Tensor, Tensor]:
-    r"""z and log dz/dt, from :math:`dz/dt = \sigma(t)\, \sigma(-t) / \phi(z)`."""
-    size, limit = t.abs(), -0.9 * math.log(torch.finfo(t.dtype).tiny)  # there the probability is a number
-    given = size.clamp_max(limit)
-    near = -torch.special.ndtri((-given).sigmoid())
-    slope_near = 0.5 * near.square() + HALF_LOG_TWO_PI - given + 2 * F.logsigmoid(given)
+    """z and log dz/dt."""
+    limit = reach(t.dtype)
+    near, slope_near = _near_quantile(t.clamp(-limit, limit))
+    size = t.abs()
     far, slope_far = _far_quantile(size.clamp_min(limit))
     beyond = size >= limit
-    return torch.where(beyond, far, near).copysign(t), torch.where(beyond, slope_far, slope_near)
+    return torch.where(beyond, far.copysign(t), near), torch.where(beyond, slope_far, slope_near)
+
+
+def _near_quantile(t: Tensor) -> tuple[Tensor, Tensor]:
+    r"""From :math:`dz/dt = \sigma(t)\, \sigma(-t) / \phi(z)`, by the smaller one of both probabilities."""
+    p = (-t.abs()).sigmoid()
+    z = torch.special.ndtri(p)
+    log_slope = torch.addcmul((p - p.square()).log(), z, z, value=0.5) + HALF_LOG_TWO_PI
+    return z.copysign(t), log_slope
 
 
 def _far_quantile(t: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 _FUNCTORCH_ACTIVE: Any = getattr(torch._C, "_are_functorch_transforms_active", None)
 _TOP_HOOKS: Any = getattr(getattr(torch._C, "_autograd", None), "_top_saved_tensors_default_hooks", None)
@@ -16,6 +17,11 @@ def transformed() -> bool:
     """Whether a transformation of ``torch.func`` (vmap, jvp, jacrev, …) is under way. Unknown counts as yes: the plain
     formulas are right in any case."""
     return _FUNCTORCH_ACTIVE is None or _FUNCTORCH_ACTIVE()
+
+
+def forward_mode() -> bool:
+    """Whether derivatives are carried along forwards (``torch.autograd.forward_ad``). Unknown counts as no."""
+    return getattr(forward_ad, "_current_level", -1) >= 0
 
 
 def saved_tensors_hooked() -> bool:

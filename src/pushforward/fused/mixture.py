@@ -1,0 +1,151 @@
+r"""Mixtures of logistics with the same parameters for all rows, as one node of a graph with its gradient written out.
+
+With the parts A and B of the components in the probabilities y below x and 1 - y above, with
+:math:`r_k = w_k\, p_k\, q_k / (y (1 - y))`, where :math:`p_k = \sigma(c_k),\, q_k = \sigma(-c_k)`, and with the
+log-odds T and their slope D (:mod:`pushforward.numerics.sigmoidal`, without the part of the identity),
+
+.. math:: \frac{\partial T}{\partial c_k} = r_k,\quad
+    \frac{\partial D}{\partial c_k} = r_k \left(a_k (q_k - p_k) + D \tanh(T / 2)\right),\quad
+    \frac{\partial T}{\partial \log w_k} = A_k - B_k,\quad
+    \frac{\partial D}{\partial \log w_k} = a_k r_k - D (A_k + B_k)
+
+where logarithms of weights are meant as they stand in a mixture whose weights need not add up to one.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..nets.mlp import MLP
+from ..numerics import sigmoidal
+from ..numerics.sigmoidal import LEAK, Mixture
+from ..numerics.torch_internals import saved_tensors_hooked
+from ..transforms.base import Transform
+from ..transforms.scalar_monotone import Gaussianization
+from ..transforms.univariate import Univariate
+from .compiling import watched
+from .maps import within
+from .rows import planes, unplanes
+
+
+class Gaussianized(NamedTuple):
+    """A Gaussianization of every feature, by parameters that are free."""
+
+    transform: Univariate
+
+    @classmethod
+    def make(cls, transform: Transform, like: Tensor) -> Gaussianized | None:
+        if type(transform) is not Univariate or type(transform.scalar) is not Gaussianization:
+            return None
+        net = transform.net
+        free = net.context_weight is None and len(net.weights) == 1 and type(net) is MLP and not watched(net)
+        return cls(transform) if free else None
+
+    def __call__(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        (weight,), (bias,) = self.transform.net.weights, self.transform.net.biases
+        log_odds = LogOdds.apply if torch.is_grad_enabled() else evaluate
+        t, log_slope, *_ = log_odds(planes(x), bias, weight)
+        z, more = sigmoidal.quantile(t, near=within(t, sigmoidal.reach(t.dtype)))
+        return unplanes(z, x.shape[:-1]), (log_slope + more).sum(0).view(x.shape[:-1])
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.transform.inverse(z, context)
+
+    def generate(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.transform.generate(z, context)
+
+
+class Kept(NamedTuple):
+    """What the gradient needs: the mixture, and at every component ``(K, features, n)`` or point ``(features, n)``."""
+
+    mixture: Mixture
+    c: Tensor
+    share: Tensor
+    rest: Tensor
+    product: Tensor
+    down: Tensor
+    scale: Tensor  # exp(-high)
+    above: Tensor
+    below: Tensor
+    odds: Tensor  # T
+    steep: Tensor  # D
+
+
+class LogOdds(torch.autograd.Function):
+    """:func:`evaluate` as a node of a graph: the values alone."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, bias: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        t, log_slope, kept = evaluate(x, bias, weight)
+        ctx.save_for_backward(x, bias, weight)
+        ctx.kept = None if saved_tensors_hooked() else kept
+        return t, log_slope
+
+    @staticmethod
+    def backward(ctx: Any, to_value: Tensor, to_slope: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
+        x, bias, weight = ctx.saved_tensors
+        if torch.is_grad_enabled():  # the gradient is differentiated itself: the plain formula can be
+            outputs = sigmoidal.log_odds(x, sigmoidal.normal(_params(bias, x)))
+            grads = torch.autograd.grad(outputs, (x, bias), (to_value, to_slope), create_graph=True)
+            return *grads, torch.zeros_like(weight)
+        kept = ctx.kept or evaluate(x, bias, weight)[2]
+        to_steep = to_slope * (1 - LEAK) / (kept.steep * (1 - LEAK)).add_(LEAK)
+        to_x, to_mixture = _pull_back(to_value * (1 - LEAK), to_steep, kept)
+        return to_x.add_(to_value, alpha=LEAK), _to_bias(to_mixture, bias), torch.zeros_like(weight)
+
+
+def evaluate(x: Tensor, bias: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Kept]:
+    """:func:`pushforward.numerics.sigmoidal.log_odds` of planes ``(features, n)``, with the names that things have
+    there.
+
+    Its parameters are what a network of no inputs has: ``bias`` holds the 3K of the first feature, then those of the
+    next; ``weight`` is empty.
+    """
+    mixture = sigmoidal.normal(_params(bias, x))
+    c = (x - mixture.place).mul_(mixture.slope)
+    low, high = c.amax(0).clamp_max_(0), c.amin(0).clamp_min_(0)
+    shift, scale = low + high, (-high).exp()
+    far = -0.45 * math.log(torch.finfo(x.dtype).tiny)
+    grown = (c - shift).clamp_(-far, far).exp_()
+    down = torch.addcmul(scale, grown, low.exp()).reciprocal_()
+    rest = mixture.weight * down
+    share = grown.mul_(rest)
+    product = share * down
+    above, below = share.sum(0), rest.sum(0)
+    odds = above.log().sub_(below.log()).add_(shift)
+    steep = (mixture.slope * product).sum(0).div_(above).div_(below)
+    kept = Kept(mixture, c, share, rest, product, down, scale, above, below, odds, steep)
+    return torch.lerp(odds, x, LEAK), (steep * (1 - LEAK)).add_(LEAK).log_(), kept
+
+
+def _params(bias: Tensor, x: Tensor) -> Tensor:
+    return bias.view(len(x), -1, 1).transpose(0, 1)
+
+
+def _pull_back(to_odds: Tensor, to_steep: Tensor, kept: Kept) -> tuple[Tensor, Mixture]:
+    """The gradient of x, and those of log-weights, log-slopes and places."""
+    weight, slope, _ = kept.mixture
+    through = to_steep * kept.steep
+    ends = kept.above * kept.below
+    bent = to_steep / ends
+    level = torch.addcmul(to_odds, through, (kept.odds / 2).tanh()).div_(ends)
+    to_c = (kept.down * (2 * bent * kept.scale)).sub_(bent).mul_(slope).add_(level).mul_(kept.product)
+    own = slope * (kept.product * bent).sum(-1, keepdim=True)
+    to_slope = (to_c * kept.c).sum(-1, keepdim=True) + own
+    rest = kept.rest * ((to_odds + through) / kept.below)
+    parts = (kept.share * ((to_odds - through) / kept.above)).sub_(rest)
+    to_weight = parts.sum(-1, keepdim=True) + own + weight * through.sum(-1, keepdim=True)
+    to_x = to_c.mul_(slope)
+    return to_x.sum(0), Mixture(to_weight, to_slope, -to_x.sum(-1, keepdim=True))
+
+
+def _to_bias(to_mixture: Mixture, bias: Tensor) -> Tensor:
+    """Through the soft clamps, whose slopes are 1 / (1 + abs(r) / limit)²."""
+    limits = torch.tensor([sigmoidal.WEIGHT_LIMIT, sigmoidal.LIMIT, math.inf], dtype=bias.dtype, device=bias.device)
+    to = torch.stack(to_mixture, -1)  # (K, features, 1, 3)
+    size = bias.abs().view(to.shape[1], 3, -1) / limits.view(3, 1)
+    return (to.permute(1, 2, 3, 0).squeeze(1) / (1 + size).square()).reshape(-1)

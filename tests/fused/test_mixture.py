@@ -1,0 +1,70 @@
+"""Mixtures of logistics as one node, against the formula: values, gradients, and far out."""
+
+import pytest
+import torch
+from torch.autograd import forward_ad
+from torch.utils.checkpoint import checkpoint
+
+import pushforward as pf
+from pushforward.fused.mixture import LogOdds
+from pushforward.numerics import sigmoidal
+
+EMPTY = torch.zeros(3 * 24, 0, dtype=torch.float64, requires_grad=True)
+
+
+def draw(n: int, scale: float = 1.0, spread: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    x, bias = (torch.randn(shape, generator=generator, dtype=torch.float64) for shape in ((3, n), (3 * 24,)))
+    return (scale * x).requires_grad_(), (spread * bias).requires_grad_()
+
+
+def plain(x, bias):
+    return sigmoidal.log_odds(x, sigmoidal.normal(bias.view(3, -1, 1).transpose(0, 1)))
+
+
+@pytest.mark.parametrize("spread", [0.0, 1.0, 30.0])
+@pytest.mark.parametrize("scale", [1.0, 100.0, 1e6])
+def test_equals_the_formula(scale, spread):
+    x, bias = draw(50, scale, spread)
+    results = []
+    for t, log_slope in (LogOdds.apply(x, bias, EMPTY), plain(x, bias)):
+        grads = torch.autograd.grad((t / scale).sin().sum() + log_slope.square().sum(), (x, bias))
+        results.append((t, log_slope, *grads))
+    torch.testing.assert_close(results[0], results[1], rtol=1e-7, atol=1e-8)
+
+
+def test_derivatives_of_the_first_and_second_order():
+    x, bias = draw(2)
+    assert torch.autograd.gradcheck(LogOdds.apply, (x, bias, EMPTY))
+    assert torch.autograd.gradgradcheck(LogOdds.apply, (x, bias, EMPTY))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_values_and_gradients_are_finite_to_the_end_of_the_line(dtype):
+    flow = pf.testing.randomize(pf.gf(2, layers=2).to(dtype))
+    x = torch.tensor([0.0, 30.0, -1e4, 1e12, -1e30], dtype=dtype)[:, None].repeat(1, 2).requires_grad_()
+    log_prob = flow.log_prob(x)
+    with pf.plain():
+        torch.testing.assert_close(flow.log_prob(x), log_prob)
+    grads = torch.autograd.grad(log_prob[:3].sum(), (x, *flow.parameters()))
+    assert all(bool(value.isfinite().all()) for value in (log_prob, *grads))
+
+
+def test_once_more_through_one_graph_and_through_checkpoints():
+    flow, x = pf.testing.randomize(pf.gf(3, layers=2)), torch.randn(5, 3)
+    parameters = list(flow.parameters())
+    loss = flow.log_prob(x).sum()
+    want = torch.autograd.grad(loss, parameters, retain_graph=True)
+    torch.testing.assert_close(torch.autograd.grad(loss, parameters), want)
+    again = checkpoint(flow.log_prob, x, use_reentrant=False)
+    torch.testing.assert_close(torch.autograd.grad(again.sum(), parameters), want)
+
+
+@pytest.mark.parametrize("make", [pf.gf, pf.maf, pf.realnvp])
+def test_forward_mode_derivatives_go_through_the_formulas(make):
+    flow, x = pf.testing.randomize(make(2, layers=2)).double(), torch.randn(5, 2, dtype=torch.float64)
+    with forward_ad.dual_level():
+        along = forward_ad.unpack_dual(flow.log_prob(forward_ad.make_dual(x, torch.ones_like(x)))).tangent
+    given = x.requires_grad_()
+    (slope,) = torch.autograd.grad(flow.log_prob(given).sum(), given)
+    torch.testing.assert_close(along.detach(), slope.sum(-1))
