@@ -90,8 +90,8 @@ class LogOdds(torch.autograd.Function):
         x, bias, weight = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradient is differentiated itself: the plain formula can be
             outputs = sigmoidal.log_odds(x, sigmoidal.normal(_params(bias, x)))
-            grads = torch.autograd.grad(outputs, (x, bias), (to_value, to_slope), create_graph=True)
-            return *grads, torch.zeros_like(weight)
+            to_x, to_bias = torch.autograd.grad(outputs, (x, bias), (to_value, to_slope), create_graph=True)
+            return to_x, to_bias, torch.zeros_like(weight)
         kept = ctx.kept or evaluate(x, bias, weight)[2]
         to_steep = to_slope * (1 - LEAK) / (kept.steep * (1 - LEAK)).add_(LEAK)
         to_x, to_mixture = _pull_back(to_value * (1 - LEAK), to_steep, kept)
