@@ -6,7 +6,7 @@
     python benchmarks/mnist.py tarflow --data DIR --minutes 30 --device cuda --bfloat16 --steps 8 --hidden 384 --patch 2
     python benchmarks/mnist.py tarflow-noise --data DIR --minutes 20 --name digits-noise
 
-DIR holds MNIST's four idx files (gzipped or not), or Fashion-MNIST's, for instance /usr/share/dataset-fashion-mnist of
+DIR holds MNIST's four idx files (gzipped or not), or Fashion-MNIST's, for instance /usr/share/datasets/fashion-mnist of
 the Debian package dataset-fashion-mnist; or it is an .npz with arrays train and test of uint8, (n, H, W), (n, H, W, 3)
 or (n, 3, H, W). The result, a JSON file and a PNG of samples, goes to benchmarks/results. Few training images: compare
 train_bits_per_dim, of as many of them as are tested.
@@ -33,7 +33,7 @@ import pushforward as pf
 from pushforward.distributions.base import Density
 from pushforward.images.formats import channels_first, read_images, write_grid
 
-PLACES = ["data/mnist", "/usr/share/dataset-fashion-mnist", "/usr/share/mnist"]
+PLACES = ["data/mnist", "/usr/share/datasets/fashion-mnist", "/usr/share/mnist"]
 MODELS = {
     "glow": lambda shape, steps, hidden: pf.pixels(pf.glow(shape, levels=2, steps=steps or 8, hidden=hidden or 64)),
     "realnvp": lambda shape, steps, hidden: pf.pixels(pf.realnvp(shape, layers=steps or 6, hidden=(hidden or 32,) * 2)),
