@@ -134,8 +134,8 @@ def _seen(values: np.ndarray) -> np.ndarray:
 
 def _shares(axes: Axes, data: np.ndarray, samples: np.ndarray | None, names: Sequence[str], most: int = 8) -> None:
     """Lying bars: how often each of the commonest categories occurs, and all others together."""
-    shares = [np.bincount(codes[codes >= 0].astype(int), minlength=len(names)) / len(codes) for codes in (data,)]
-    shares += [] if samples is None else [np.bincount(samples.astype(int), minlength=len(names)) / len(samples)]
+    drawn = [] if samples is None else [samples]  # missing values are left out
+    shares = [np.bincount(x[x >= 0].astype(int), minlength=len(names)) / max(len(_seen(x)), 1) for x in (data, *drawn)]
     order = np.argsort(-shares[0], kind="stable")
     shown = order if len(order) <= most else order[: most - 1]
     said = [short(names[code], 14) for code in shown]

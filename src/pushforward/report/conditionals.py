@@ -51,7 +51,9 @@ class _Axis:
     @staticmethod
     def of(values: NDArray[np.float64], labels: Any, step: float) -> _Axis:
         if labels:
-            common = np.argsort(-np.bincount(values.astype(np.int64).clip(0), minlength=len(labels)), kind="stable")
+            common = np.argsort(
+                -np.bincount(values[values >= 0].astype(np.int64), minlength=len(labels)), kind="stable"
+            )
             kept = sorted(common[:NAMES].tolist())
             place = np.full(len(values), -1)
             for at, code in enumerate(kept):

@@ -41,10 +41,10 @@ class TableSplits:
         return len(self.train) if self.stream is None else self.stream.rows
 
     def ignoring(self) -> TableSplits:
-        """Without the columns that tell which numbers miss at random; see :meth:`Schema.ignoring`."""
-        schema, kept = self.schema.ignoring(), self.schema.telling
-        train, val, test = (replace(rows, x=rows.x[:, kept]) for rows in (self.train, self.val, self.test))
-        whole = None if self.whole is None else replace(self.whole, x=self.whole.x[:, kept])
+        """Without what tells which values miss at random; see :meth:`Schema.ignoring`."""
+        schema, ignore = self.schema.ignoring(), self.schema.ignore
+        train, val, test = (replace(rows, x=ignore(rows.x)) for rows in (self.train, self.val, self.test))
+        whole = None if self.whole is None else replace(self.whole, x=ignore(self.whole.x))
         stream = None if self.stream is None else self.stream.encoded_by(schema)
         return replace(self, schema=schema, train=train, val=val, test=test, whole=whole, stream=stream)
 

@@ -153,7 +153,7 @@ def cell_log_density(
         Log-densities in nats and their standard errors, both of shape ``(n,)``, float64.
     """
     holes = bool(x.isnan().any())
-    points = samples if schema.has_cells or holes else 1
+    points = samples if holes or any(column.has_cells for column in schema.columns) else 1
     cells = Cells(schema, fill).to(x.device)
     sobol = _sobol(points, x, seed)
     values, errors = [], []

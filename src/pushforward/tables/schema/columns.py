@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -44,6 +44,7 @@ class Column:
         of: For ``missing``, the column that it tells of.
         at_random: Whether holes fell independently of all else that is seen: log-densities are then given which values
             are missing.
+        ignored: Whether encoded rows do not say that a value is missing: it is NaN, and integrated out.
         period: Of a circular column, where its period begins and ends, which are the same value.
         stored: The type of the table's column, as :func:`~.reading.stored_type` tells it.
     """
@@ -70,6 +71,7 @@ class Column:
     grouped: int = 0
     of: str = ""
     at_random: bool = False
+    ignored: bool = False
     stored: tuple[str, ...] = ()
     period: tuple[float, float] | None = None
     knots: tuple[tuple[float, float], ...] = ()
@@ -77,7 +79,12 @@ class Column:
     @property
     def classes(self) -> int:
         """How many categories it has, a missing value being one where training rows miss some; 0 for numbers."""
-        return len(self.categories) + (self.holes > 0 and len(self.categories) > 0)
+        return len(self.categories) + (self.holes > 0 and len(self.categories) > 0 and not self.ignored)
+
+    def ignoring(self) -> Column:
+        """The column without a code for missing values."""
+        places = self.quantiles[: len(self.categories) or None]
+        return replace(self, ignored=True, quantiles=places, maximum=places[-1] if self.categories else self.maximum)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -121,7 +128,7 @@ class Column:
         """An encoded value as text."""
         if self.categories:
             names = (*self.categories, "(missing)")
-            return names[int(value)] if 0 <= value < len(names) else "(unknown)"
+            return names[int(value)] if 0 <= value < len(names) else "(missing)" if np.isnan(value) else "(unknown)"
         if self.dtype in MOMENTS and np.isfinite(value):
             return str(self.written(np.array([value]))[0])
         return "(missing)" if np.isnan(value) else f"{value:.6g}"
@@ -130,7 +137,7 @@ class Column:
         """The values of a table's column as the model has them, in float64; NaN where there is none."""
         if self.categories:
             codes = category_codes(column, self)
-            return np.where(np.isnan(codes), len(self.categories), codes) if self.holes else codes
+            return np.where(np.isnan(codes), len(self.categories), codes) if self.holes and not self.ignored else codes
         values = as_numbers(column, self.dtype, self.form)
         return values if self.period is None else np.where(values == self.period[1], self.period[0], values)
 
@@ -149,7 +156,7 @@ class Column:
 
     def _written(self, values: np.ndarray) -> pl.Series:
         if self.categories:
-            places = pl.Series(values.astype(np.int64))
+            places = pl.Series(np.nan_to_num(values, nan=len(self.categories)).astype(np.int64))
             named = pl.Series(self.name, self.categories).gather(places.clip(0, len(self.categories) - 1))
             named = named == "true" if self.dtype == "Boolean" else named.cast(getattr(pl, self.dtype))
             return named.set(places >= len(self.categories), None)

@@ -24,8 +24,8 @@ class Schema:
 
     Args:
         columns: The modelled columns, in the order of the flow's features; at the end, for every column of numbers of
-            which training rows miss some, whether its value is missing. Where that tells nothing, a guide fills the
-            holes and there is no such column (:meth:`ignoring`).
+            which training rows miss some, whether its value is missing; where that tells nothing and a guide fills
+            the holes, there is no such column (:meth:`ignoring`).
         given: The columns that are conditioned on, in the order of the context.
         relations: Columns that follow from others.
         order: The names of the columns that samples have, in the table's order; empty for that of ``columns``.
@@ -105,9 +105,8 @@ class Schema:
 
     @property
     def ignored(self) -> dict[int, float]:
-        """For columns of numbers that miss values at random, which no other column tells, how often they do."""
-        columns = enumerate(self.columns)
-        return {j: c.holes for j, c in columns if c.at_random and not c.categories and j not in self.holes}
+        """For columns that miss values at random, of which encoded rows say nothing, how often they do."""
+        return {j: column.holes for j, column in enumerate(self.columns) if column.ignored}
 
     @property
     def telling(self) -> list[int]:
@@ -116,11 +115,20 @@ class Schema:
         return [j for j, column in enumerate(self.columns) if column.of not in at_random]
 
     def ignoring(self) -> Schema:
-        """The schema of the columns that are :attr:`telling`: numbers that miss at random are integrated out."""
-        return replace(self, columns=tuple(self.columns[j] for j in self.telling))
+        """The schema of the columns that are :attr:`telling`: values that miss at random are integrated out."""
+        columns = [self.columns[j] for j in self.telling]
+        return replace(self, columns=tuple(c.ignoring() if c.at_random else c for c in columns))
+
+    def ignore(self, x: Tensor) -> Tensor:
+        """Encoded rows ``(n, features)`` as the schema that is :meth:`ignoring` encodes them."""
+        x = x[:, self.telling]
+        for j, column in enumerate(self.ignoring().columns):
+            if column.ignored and column.categories:
+                x[:, j].masked_fill_(x[:, j] == len(column.categories), math.nan)
+        return x
 
     def miss_at_random(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Drawn rows ``(*batch, features)``; some numbers that miss at random are taken away, as in training."""
+        """Drawn rows ``(*batch, features)``; some of what misses at random is taken away, as in training."""
         share = x.new_zeros(len(self.columns))
         for j, often in self.ignored.items():
             share[j] = often
@@ -133,7 +141,7 @@ class Schema:
         places = {column.name: j for j, column in enumerate(self.columns)}
         tells = {column.of: column.name for column in self.columns if column.of}
         for column in self.columns:
-            if column.at_random and (column.categories or column.name in tells):
+            if column.at_random and not column.ignored:
                 told = x[..., places[tells.get(column.name, column.name)]]
                 hole = told == (len(column.categories) if column.categories else 1)
                 log_p = hole.double() * math.log(column.holes) + (~hole).double() * math.log1p(-column.holes)
