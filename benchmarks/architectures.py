@@ -8,7 +8,8 @@ features between layers (``reverse``, ``random``, ``lu`` or ``rotation``), ``res
 start), ``transformer`` (with ``nsf`` or ``maf``: a causal transformer over the columns in place of each MADE),
 ``bins16``, ``bound8``, ``layers8``, ``hidden256``, ``depth3``, ``batch256``, ``rate1e-2``; or any other recipe with
 its defaults, such as ``naf`` or ``residual``. Peers: ``nflows``
-(coupling splines with LU, random permutations and residual networks, as in the paper), ``zuko``, ``flowjax``.
+(coupling splines with LU, random permutations and residual networks, as in the paper), ``zuko``, ``flowjax``, and any
+flow of zuko's with its defaults, such as ``zuko-NAF``.
 
 All train by one loop (``measure/training.py``). With ``OMP_NUM_THREADS=1 BENCH_CLOCK=cpu`` the budget is computing time
 of the process, which a busy machine disturbs little. Lines are appended to ``--output``, JSON each;
@@ -95,8 +96,13 @@ def numbers(trial: str) -> dict[str, float]:
     return {name: float(value) for name, value in re.findall(r"\+([a-z]+)([\d.]+(?:e-\d+)?)", trial)}
 
 
-def ours(trial: str, features: int) -> TorchModel:
+def by_name(trial: str, features: int) -> TorchModel:
     name, *options = trial.split("+")
+    if name.startswith("zuko-"):
+        import zuko
+
+        peer = getattr(zuko.flows, name.removeprefix("zuko-"))(features)
+        return TorchModel(peer, lambda x: peer().log_prob(x), None, None)
     if name not in WITH_OPTIONS:
         flow = getattr(pf, name)(features)
         return TorchModel(flow, flow.log_prob, None, None)
@@ -159,7 +165,7 @@ def run(path: Path, trial: str, options: argparse.Namespace, seed: int) -> dict[
     elif family == "flowjax":
         model = flowjax("nsf", size)
     else:
-        model = ours(trial, data.features)
+        model = by_name(trial, data.features)
     number = numbers(trial)
     rate = number.get("rate", options.rate)
     batch = min(int(number.get("batch", 512)), len(data.train) // 2)

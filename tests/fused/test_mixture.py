@@ -68,3 +68,15 @@ def test_forward_mode_derivatives_go_through_the_formulas(make):
     given = x.requires_grad_()
     (slope,) = torch.autograd.grad(flow.log_prob(given).sum(), given)
     torch.testing.assert_close(along.detach(), slope.sum(-1))
+
+
+@pytest.mark.parametrize(("n", "scale"), [(5, 1.0), (400, 1.0), (400, 20.0)])
+def test_draws_are_those_of_the_formulas(n, scale):
+    flow = pf.testing.randomize(pf.gf(3, layers=2)).double()
+    z = scale * torch.randn(n, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        x = flow.transform.generate(z)
+        with pf.plain():
+            torch.testing.assert_close(x, flow.transform.generate(z))
+        torch.testing.assert_close(x, flow.transform.inverse(z)[0])
+        torch.testing.assert_close(flow.transform(x)[0], z)

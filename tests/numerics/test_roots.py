@@ -83,11 +83,11 @@ def test_shapes(shape):
     assert x.shape == log_slope.shape == shape
 
 
-def test_start_and_bracket():
+def test_brackets():
     z = torch.linspace(-5, 5, 7, dtype=torch.float64)
     want = invert(polynomial, z)[0]
-    ends = torch.full_like(z, -3.0), torch.full_like(z, 3.0)
-    torch.testing.assert_close(invert(polynomial, z, start=torch.zeros_like(z), bracket=ends)[0], want)
+    around = lambda z: (torch.full_like(z, -3.0), torch.full_like(z, 3.0))  # noqa: E731
+    torch.testing.assert_close(invert(polynomial, z, around=around)[0], want)
 
 
 def test_derivatives_up_to_the_third():
@@ -145,8 +145,8 @@ def test_a_table_of_a_shared_function_changes_only_where_the_search_begins(f, dt
         calls.append(x.shape[-1])
         return f(x)
 
-    z, bracket = f(x)[0], (x - 3, x + 4)
-    root = find_root(counted, z, bracket=bracket, shared=True)
+    z = f(x)[0]
+    root = find_root(counted, z, around=lambda z: (torch.full_like(z, -8), torch.full_like(z, 9)), shared=True)
     assert calls[0] == POINTS
     assert root.converged.all()
     error = (f(root.x)[0] - z).abs() / (1 + z.abs())
@@ -161,5 +161,16 @@ def test_a_table_makes_the_search_short():
         return x + x**3, (1 + 3 * x.square()).log()
 
     x = torch.randn(1000, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    find_root(cubic, x + x**3, bracket=(-5 * torch.ones_like(x), 5 * torch.ones_like(x)), shared=True)
-    assert len(calls) <= 4  # the table, a step of Newton's from it, and the search
+    around = lambda z: (torch.full_like(z, -5), torch.full_like(z, 5))  # noqa: E731
+    find_root(cubic, x + x**3, around=around, shared=True)
+    assert len(calls) <= 4  # the table, and steps of Newton's from it
+
+
+def test_rows_that_are_no_number_leave_a_table_alone():
+    x = torch.randn(2, 2 * POINTS, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    z = x + x**3
+    z[0, :3] = torch.tensor([math.nan, math.inf, -math.inf])
+    around = lambda z: (torch.full_like(z, -5), torch.full_like(z, 5))  # noqa: E731
+    root = find_root(lambda x: (x + x**3, (1 + 3 * x.square()).log()), z, around=around, shared=True)
+    assert root.converged.sum() == z.numel() - 3
+    torch.testing.assert_close(root.x[root.converged], x[root.converged])

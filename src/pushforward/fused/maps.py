@@ -57,7 +57,7 @@ class AnyMap(NamedTuple):
         return (self.scalar.inverse if inverse else self.scalar.forward)(x, params)
 
     def solve(self, z: Tensor, params: Tensor, out: Tensor) -> None:
-        out.copy_(self.scalar.inverse(z, params.transpose(0, 1))[0])
+        out.copy_(self.scalar.solve(z, params.transpose(0, 1)))
 
     def log_slope(self, x: Tensor, z: Tensor, params: Tensor) -> Tensor:
         return -self.scalar(x, params.transpose(0, 1))[1]  # a closed inverse or not: x is known

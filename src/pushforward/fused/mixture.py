@@ -14,6 +14,7 @@ where logarithms of weights are meant as they stand in a mixture whose weights n
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -56,7 +57,13 @@ class Gaussianized(NamedTuple):
         return self.transform.inverse(z, context)
 
     def generate(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        return self.transform.generate(z, context)
+        if torch.is_grad_enabled():
+            return self.transform.generate(z, context)
+        (bias,), y = self.transform.net.biases, planes(z)
+        mixture = _mixture(bias, y)
+        t = sigmoidal.near_odds(y) if within(y, sigmoidal.NEAR) else sigmoidal.quantile_inverse(y)[0]
+        x = sigmoidal.log_odds_solve(t, mixture, lambda x: _evaluate(x, mixture)[:2])
+        return unplanes(x, z.shape[:-1])
 
 
 class Kept(NamedTuple):
@@ -99,19 +106,28 @@ class LogOdds(torch.autograd.Function):
 
 
 def evaluate(x: Tensor, bias: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Kept]:
-    """:func:`pushforward.numerics.sigmoidal.log_odds` of planes ``(features, n)``, with the names that things have
-    there.
+    """:func:`pushforward.numerics.sigmoidal.log_odds` of planes ``(features, n)``.
 
     Its parameters are what a network of no inputs has: ``bias`` holds the 3K of the first feature, then those of the
     next; ``weight`` is empty.
     """
-    mixture = sigmoidal.normal(_params(bias, x))
+    return _evaluate(x, _mixture(bias, x))
+
+
+def _evaluate(x: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor, Kept]:
+    """The formula, in place where that is possible, with the names that things have there."""
     c = (x - mixture.place).mul_(mixture.slope)
-    low, high = c.amax(0).clamp_max_(0), c.amin(0).clamp_min_(0)
-    shift, scale = low + high, (-high).exp()
     far = -0.45 * math.log(torch.finfo(x.dtype).tiny)
-    grown = (c - shift).clamp_(-far, far).exp_()
-    down = torch.addcmul(scale, grown, low.exp()).reciprocal_()
+    shift: Any = 0.0
+    scale: Any = 1.0
+    if within(c, far):
+        grown = c.exp()
+        down = (1 + grown).reciprocal_()
+    else:
+        low, high = c.amax(0).clamp_max_(0), c.amin(0).clamp_min_(0)
+        shift, scale = low + high, (-high).exp()
+        grown = (c - shift).clamp_(-far, far).exp_()
+        down = torch.addcmul(scale, grown, low.exp()).reciprocal_()
     rest = mixture.weight * down
     share = grown.mul_(rest)
     product = share * down
@@ -124,6 +140,18 @@ def evaluate(x: Tensor, bias: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, K
 
 def _params(bias: Tensor, x: Tensor) -> Tensor:
     return bias.view(len(x), -1, 1).transpose(0, 1)
+
+
+def _mixture(bias: Tensor, x: Tensor) -> Mixture:
+    params = _params(bias, x)
+    return sigmoidal.mixture(params, _start(len(params) // 3, bias.dtype, bias.device))
+
+
+@functools.cache
+def _start(K: int, dtype: torch.dtype, device: torch.device) -> sigmoidal.Start:
+    """A start takes as long as a mixture."""
+    with torch.inference_mode(False):
+        return sigmoidal.normal_start(K, torch.empty(3 * K, 1, 1, dtype=dtype, device=device))
 
 
 def _pull_back(to_odds: Tensor, to_steep: Tensor, kept: Kept) -> tuple[Tensor, Mixture]:
@@ -145,7 +173,8 @@ def _pull_back(to_odds: Tensor, to_steep: Tensor, kept: Kept) -> tuple[Tensor, M
 
 def _to_bias(to_mixture: Mixture, bias: Tensor) -> Tensor:
     """Through the soft clamps, whose slopes are 1 / (1 + abs(r) / limit)²."""
-    limits = torch.tensor([sigmoidal.WEIGHT_LIMIT, sigmoidal.LIMIT, math.inf], dtype=bias.dtype, device=bias.device)
-    to = torch.stack(to_mixture, -1)  # (K, features, 1, 3)
-    size = bias.abs().view(to.shape[1], 3, -1) / limits.view(3, 1)
-    return (to.permute(1, 2, 3, 0).squeeze(1) / (1 + size).square()).reshape(-1)
+    to = torch.cat(to_mixture).squeeze(-1).t()  # (features, 3K)
+    limits = _start(to.shape[1] // 3, bias.dtype, bias.device).limits.flatten()
+    bounded = to[:, : len(limits)]
+    bounded /= (1 + bias.view_as(to)[:, : len(limits)].abs() / limits).square()
+    return to.reshape(-1)

@@ -45,9 +45,10 @@ def triangle(factors: Tensor, lower: bool, sign: Tensor | None = None) -> Tensor
     return torch.diagonal_scatter(factors.tril() if lower else factors.triu(), diagonal, dim1=-2, dim2=-1)
 
 
-def solve_rows(matrix: Tensor, rows: Tensor, *, lower: bool) -> Tensor:
-    """matrix⁻¹ r for every row r of ``rows``, (n, m), by substitution: O(m^2) for each."""
-    return torch.linalg.solve_triangular(matrix.mT, rows, upper=lower, left=False)
+def solve_rows(matrix: Tensor, rows: Tensor, *, lower: bool, unit: bool = False) -> Tensor:
+    """matrix⁻¹ r for every row r of ``rows``, (n, m), by substitution: O(m^2) for each. The other side of the matrix is
+    not read, nor is its diagonal if that is one of ones (``unit``)."""
+    return torch.linalg.solve_triangular(matrix.mT, rows, upper=lower, left=False, unitriangular=unit)
 
 
 def reflectors(W: Tensor) -> tuple[Tensor, Tensor]:

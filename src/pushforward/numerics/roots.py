@@ -18,7 +18,7 @@ Reference:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,12 +28,14 @@ from .torch_internals import transformed
 
 Increasing = Callable[[Tensor], tuple[Tensor, Tensor]]  # x to f(x) and log f'(x), both of the shape of x
 Bracket = tuple[Tensor, Tensor]
+Around = Callable[[Tensor], Bracket]  # z to two points that the root lies between
 
 MOST_STEPS = 200  # of a row: bisection alone takes 32 in single precision and 64 in double, and every third step is one
 TRACED_STEPS = 60  # where nothing may depend on values, as under vmap
 FREE_STEPS = 4  # Newton's while an end of the bracket is infinite: later steps grow, unless they converge fast
 POINTS = 128  # of a table of a function that many rows share: cubic interpolation in it mostly leaves one step
 STRICT, LOOSE = 2.0, 64.0  # units of rounding of a residual: at which a row is done, and if its steps shrink no more
+NEAR = 32.0  # units of rounding from which one more step of Newton's takes all rows to the noise of f
 
 
 class Root(NamedTuple):
@@ -48,27 +50,31 @@ class Root(NamedTuple):
     converged: Tensor
 
 
-def invert(
-    f: Increasing, z: Tensor, *, start: Tensor | None = None, bracket: Bracket | None = None, shared: bool = False
-) -> tuple[Tensor, Tensor]:
-    """x with f(x) = z, and log dx/dz, differentiable with respect to z and all that f depends on.
+def invert(f: Increasing, z: Tensor, *, around: Around | None = None, shared: bool = False) -> tuple[Tensor, Tensor]:
+    """x with f(x) = z, and log dx/dz; arguments and derivatives as for :func:`solve`."""
+    x = solve(f, z, around=around, shared=shared)
+    return x, -f(x)[1]
+
+
+def solve(f: Increasing, z: Tensor, *, around: Around | None = None, shared: bool = False) -> Tensor:
+    """x with f(x) = z, differentiable with respect to z and all that f depends on.
 
     Derivatives are exact up to the third; a row that did not converge is NaN.
 
     Args:
         f: A strictly increasing function that treats every row alone: x to f(x) and log f'(x), of the shape of x.
         z: Any shape.
-        start: Where the search begins, of the shape of z; z itself by default.
-        bracket: Two finite tensors of the shape of z between which the root lies, if that is known.
+        around: Gives two finite numbers that the roots lie between, increasing in z, which is of any length where f is
+            shared. Without it the search begins at z itself, on the whole line.
         shared: Whether f is the same function along the last dimension, and takes any number of x there.
     """
-    x = find_root(f, z, start=start, bracket=bracket, shared=shared).x.detach()  # of forward-mode derivatives, too
+    x = find_root(f, z, around=around, shared=shared).x.detach()  # of forward-mode derivatives, too
     if wants_derivatives():
         for _ in range(2):
             value, log_slope = f(x)
             step = (value - z) * (-log_slope).exp()
             x = x - (step - step.detach())  # its derivatives, not its value: x is the same with gradients and without
-    return x, -f(x)[1]
+    return x
 
 
 def wants_derivatives() -> bool:
@@ -78,77 +84,106 @@ def wants_derivatives() -> bool:
 
 @eager
 @torch.no_grad()
-def find_root(
-    f: Increasing, z: Tensor, *, start: Tensor | None = None, bracket: Bracket | None = None, shared: bool = False
-) -> Root:
-    """The root of f(x) = z in every row, without gradients; arguments as for :func:`invert`.
+def find_root(f: Increasing, z: Tensor, *, around: Around | None = None, shared: bool = False) -> Root:
+    """The root of f(x) = z in every row, without gradients; arguments as for :func:`solve`.
 
     A row has converged where its residual is within :data:`STRICT` units of rounding of 1 + abs(z), or where the Newton
     step is below a unit of rounding of x; or where steps do not shrink any more and the residual is within
-    :data:`LOOSE` units, which is the noise of f itself; or where no number is left in its bracket.
+    :data:`LOOSE` units, which is the noise of f itself; or where no number is left in its bracket. All rows have where
+    all residuals are within :data:`NEAR` units. One more step is taken from there.
     """
     z, traced = z.detach(), transformed()
-    if shared and bracket is not None and z.shape[-1] >= 2 * POINTS and not traced:
-        start = _tabulated(f, z, bracket)
-    search = _Search(z, z if start is None else start.detach(), bracket)
+    x, ends = _begin(f, z, around, shared and not traced)
+    unit = torch.finfo(z.dtype).eps * (1 + z.abs())
+    search: Any = None  # made where the first point is not near all roots
     every = 1 if z.device.type == "cpu" else 4  # looking whether all rows are done makes a GPU wait
     for number in range(TRACED_STEPS if traced else MOST_STEPS):
-        search.judge(*f(search.x))
-        if z.is_meta or (not traced and number % every == 0 and not bool(search.active.any())):
+        point, looks = _Point.met(f, x, z), not z.is_meta and not traced and number % every == 0
+        if looks and point.near(unit):
+            return Root(point.target, torch.ones_like(z, dtype=torch.bool))
+        search = search or _Search(z, unit, ends)
+        search.judge(point)
+        if z.is_meta or (looks and not bool(search.active.any())):
             break  # without values there is nothing to wait for
-        search.move(number)
+        x = search.move(number)
     return Root(torch.where(search.converged, search.x, torch.nan), search.converged)
 
 
-def _tabulated(f: Increasing, z: Tensor, bracket: Bracket) -> Tensor:
-    """Where about f(x) = z, by cubic interpolation of x in a table of f that all rows share, and a step of Newton's."""
-    low, high = bracket[0].amin(-1, keepdim=True), bracket[1].amax(-1, keepdim=True)
-    x = low + (high - low) * torch.linspace(0, 1, POINTS, dtype=z.dtype, device=z.device)
+def _begin(f: Increasing, z: Tensor, around: Around | None, shared: bool) -> tuple[Tensor, Bracket | None]:
+    """The first x, and ends of brackets where some are known."""
+    if around is None:
+        return z, None
+    if shared and z.dim() and z.shape[-1] >= 2 * POINTS:
+        return _tabulated(f, z, around)
+    low, high = (end.detach() for end in around(z))
+    return (low + high) / 2, (low, high)
+
+
+class _Point(NamedTuple):
+    """Some x, f(x) - z there, and where Newton's step from it ends."""
+
+    x: Tensor
+    excess: Tensor
+    target: Tensor
+
+    @classmethod
+    def met(cls, f: Increasing, x: Tensor, z: Tensor) -> _Point:
+        value, log_slope = f(x)
+        excess = value - z
+        return cls(x, excess, x - excess * (-log_slope).exp())
+
+    def near(self, unit: Tensor) -> bool:
+        """Whether one step takes all rows to their roots."""
+        return _within(self.excess / unit, NEAR) and _within(self.target, torch.finfo(unit.dtype).max)
+
+
+def _tabulated(f: Increasing, z: Tensor, around: Around) -> tuple[Tensor, Bracket]:
+    """Where about f(x) = z, by cubic interpolation of x in a table of f that all rows share, and the table's ends."""
+    z = z.nan_to_num(0.0, 0.0, 0.0).contiguous()
+    low, high = around(torch.stack([z.amin(-1), z.amax(-1)], -1))
+    low, high = low[..., :1], high[..., 1:]
+    width = (high - low) / (POINTS - 1)
+    x = torch.addcmul(low, width, torch.arange(POINTS, dtype=z.dtype, device=z.device))
     y, log_slope = f(x)
-    k = torch.searchsorted(y, z.contiguous()).clamp(1, POINTS - 1)
-    x0, x1, y0, y1 = x.gather(-1, k - 1), x.gather(-1, k), y.gather(-1, k - 1), y.gather(-1, k)
-    step, height, inverse = x1 - x0, y1 - y0, (-log_slope).exp()
-    d0, d1 = inverse.gather(-1, k - 1) * height, inverse.gather(-1, k) * height
-    s = ((z - y0) / height.clamp_min(torch.finfo(z.dtype).tiny)).clamp(0, 1)
-    start = x0 + step * s * s * (3 - 2 * s) + s * (1 - s) * (d0 * (1 - s) - d1 * s)
-    value, log_slope = f(start)
-    better = start - (value - z) * (-log_slope).exp()
-    return torch.where((better - start).abs() <= step, better, start)
+    height, slope = y.diff().clamp_min(torch.finfo(z.dtype).tiny), (-log_slope).exp()
+    first, last = slope[..., :-1] * height, slope[..., 1:] * height  # dx/du at both ends of a cell, for u from 0 to 1
+    bend = first + last - 2 * width
+    cells = torch.stack([y[..., :-1], height, x[..., :-1], first, width - first - bend, bend])
+    cell = torch.searchsorted(y[..., 1:-1].contiguous(), z)
+    y, height, x, a, b, c = cells.gather(-1, cell.expand(6, *cell.shape)).unbind()
+    u = ((z - y) / height).clamp(0, 1)
+    start = torch.addcmul(x, u, torch.addcmul(a, u, torch.addcmul(b, u, c)))
+    return start, (low.expand_as(z), high.expand_as(z))
 
 
 class _Search:
     """The state of all rows; a row that is no longer active keeps its x."""
 
-    def __init__(self, z: Tensor, start: Tensor, bracket: Bracket | None) -> None:
-        self.z, self.eps = z, torch.finfo(z.dtype).eps
-        self.unit = self.eps * (1 + z.abs())
-        low, high = bracket or (torch.full_like(z, -torch.inf), torch.full_like(z, torch.inf))
-        self.low, self.high = low.detach(), high.detach()
-        self.x = torch.minimum(torch.maximum(start, self.low), self.high)
-        self.bounded = bracket is not None
+    def __init__(self, z: Tensor, unit: Tensor, ends: Bracket | None) -> None:
+        self.z, self.unit, self.eps = z, unit, torch.finfo(z.dtype).eps
+        self.low, self.high = ends or (torch.full_like(z, -torch.inf), torch.full_like(z, torch.inf))
+        self.bounded = ends is not None
         self.moved = torch.full_like(z, torch.inf)  # how far the last step went
         self.active = z.isfinite()
         self.converged = torch.zeros_like(self.active)
 
-    def judge(self, value: Tensor, log_slope: Tensor) -> None:
+    def judge(self, point: _Point) -> None:
         """Narrows the brackets by f at x, and takes a last step with the rows that are done."""
-        x, self.excess = self.x, value - self.z
+        x, self.excess, self.target = point
         self.low = torch.where(self.excess <= 0, x, self.low)
         self.high = torch.where(self.excess >= 0, x, self.high)
-        newton = self.excess * (-log_slope).exp()
-        self.size, residual = newton.abs(), self.excess.abs()
+        self.size, residual = (x - self.target).abs(), self.excess.abs()
         self.shrinking = self.size < self.moved / 2
         within = self.eps * x.abs()
         done = (residual <= STRICT * self.unit) | (self.size <= within) | (self.high - self.low <= within)
         done |= ~self.shrinking & (residual <= LOOSE * self.unit)
         done &= self.active
-        self.target = x - newton
         self.inside = (self.target >= self.low) & (self.target <= self.high) & self.target.isfinite()
         self.x = torch.where(done & self.inside, self.target, x)
         self.converged = self.converged | done
-        self.active = self.active & ~done & ~value.isnan()
+        self.active = self.active & ~done & ~self.excess.isnan()
 
-    def move(self, number: int) -> None:
+    def move(self, number: int) -> Tensor:
         """The next x of the rows that are still active."""
         x = self.x
         following = torch.where(self.inside & self.shrinking, self.target, _middle(self.low, self.high))
@@ -160,7 +195,8 @@ class _Search:
             outwards = x - torch.where(far < cap, far, cap).copysign(self.excess)  # NaN goes to the cap
             following = torch.where(unbounded, outwards, following).clamp(-self.largest, self.largest)
         following = torch.where(self.active & following.isfinite(), following, x)
-        self.moved, self.x = (following - x).abs(), following
+        self.moved = (following - x).abs()
+        return following
 
     @property
     def largest(self) -> float:
@@ -178,3 +214,11 @@ def _middle(low: Tensor, high: Tensor) -> Tensor:
 
 def _log_scale(x: Tensor) -> Tensor:
     return x.sign() * x.abs().log1p()
+
+
+def _within(x: Tensor, bound: float) -> bool:
+    """Whether abs(x) is at most the bound everywhere; not for NaN, nor where there is no x at all."""
+    if not x.numel():
+        return False
+    low, high = torch.aminmax(x)
+    return -bound <= low.item() and high.item() <= bound

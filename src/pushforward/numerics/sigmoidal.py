@@ -35,6 +35,7 @@ from .torch_internals import transformed
 LEAK = 1e-3  # epsilon
 LIMIT = 4.0  # of the log-slopes, about their start
 WEIGHT_LIMIT = 8.0  # of the log-weights: none underflows, so the sums below have a part that is not 0
+NEAR = 12.0  # a normal quantile whose probability is a number in any type
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
@@ -46,53 +47,52 @@ class Mixture(NamedTuple):
     place: Tensor
 
 
+class Start(NamedTuple):
+    """What parameters are relative to: limits of the first 2K, log-weights and log-slopes for zeros, and places."""
+
+    limits: Tensor
+    logs: Tensor
+    places: Tensor
+
+
 def logistic(params: Tensor) -> Mixture:
     """About the logistic distribution, which is one of narrower ones at places m of density
     sin(pi s) / (2 pi s (cosh m + cos pi s)) if these have the scale s."""
-    return _mixture(params, _logistic_start(len(params) // 3))
+    K = len(params) // 3
+    step = 4 / math.sqrt(K)
+    scale = min(0.6 * step, 0.7)
+    start = _start(K, step, lambda m: 1 / (math.cosh(m) + math.cos(math.pi * scale)), math.pi**2 / 3, params)
+    return mixture(params, start)
 
 
 def normal(params: Tensor) -> Mixture:
     """About the normal distribution: places with normal weights, and logistics that make up for the variance."""
-    return _mixture(params, _normal_start(len(params) // 3))
+    return mixture(params, normal_start(len(params) // 3, params))
 
 
-def _logistic_start(K: int) -> _Start:
-    step = 4 / math.sqrt(K)
-    scale = min(0.6 * step, 0.7)
-    return _start(K, step, lambda m: 1 / (math.cosh(m) + math.cos(math.pi * scale)), math.pi**2 / 3)
-
-
-def _normal_start(K: int) -> _Start:
+def normal_start(K: int, like: Tensor) -> Start:
+    """That of :func:`normal`, for parameters like some others."""
     step = 1.75 / math.sqrt(K)
     variance = max(1 - (0.4 * math.pi * step) ** 2 / 3, 0.05)
-    return _start(K, step, lambda m: math.exp(-m * m / (2 * variance)), 1.0)
+    return _start(K, step, lambda m: math.exp(-m * m / (2 * variance)), 1.0, like)
 
 
-class _Start(NamedTuple):
-    """The mixture for zeros: log-weights and log-slopes, and places."""
+def mixture(params: Tensor, start: Start) -> Mixture:
+    """Of parameters ``(3K, *shape)``."""
+    K = len(start.places)
+    logs = soft_clamp(params[: 2 * K], start.limits) + start.logs
+    return Mixture(logs[:K].softmax(0), logs[K:].exp(), params[2 * K :] + start.places)
 
-    logs: list[float]
-    places: list[float]
 
-
-def _start(K: int, step: float, density: Callable[[float], float], variance: float) -> _Start:
+def _start(K: int, step: float, density: Callable[[float], float], variance: float, like: Tensor) -> Start:
     """Even places, weights that follow a density, and one slope, for a given variance."""
     places = [step * (k - (K - 1) / 2) for k in range(K)]
     weights = [density(place) for place in places]
     spread = sum(weight * place**2 for weight, place in zip(weights, places, strict=True)) / sum(weights)
     slope = math.pi / math.sqrt(3 * (variance - spread))  # a logistic of slope a has the variance pi² / (3 a²)
-    return _Start([*map(math.log, weights), *[math.log(slope)] * K], places)
-
-
-def _mixture(params: Tensor, start: _Start) -> Mixture:
-    K = len(params) // 3
-    bounded, shift = params.split([2 * K, K])
-    limits = [WEIGHT_LIMIT] * K + [LIMIT] * K
-    constants = torch.tensor([*limits, *start.logs, *start.places], dtype=params.dtype, device=params.device)
-    limit, logs, place = constants.view(-1, *[1] * (params.dim() - 1)).split([2 * K, 2 * K, K])
-    log_weight, log_slope = (soft_clamp(bounded, limit) + logs).chunk(2)
-    return Mixture(log_weight.softmax(0), log_slope.exp(), place + shift)
+    logs, limits = [*map(math.log, weights), *[math.log(slope)] * K], [WEIGHT_LIMIT] * K + [LIMIT] * K
+    all_of = torch.tensor([*limits, *logs, *places], dtype=like.dtype, device=like.device)
+    return Start(*all_of.view(-1, *[1] * (like.dim() - 1)).split([2 * K, 2 * K, K]))
 
 
 def log_odds(x: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor]:
@@ -114,12 +114,20 @@ def log_odds(x: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor]:
 
 def log_odds_inverse(t: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor]:
     """x and log dx/dt, of the shape of t."""
-    weight, slope, place = (part.detach() for part in mixture)
-    slope = (1 - LEAK) * slope
-    each = (t.detach() + slope * place) / (slope + LEAK)  # where each component alone would have the log-odds t
-    ends = each.amin(0), each.amax(0)
-    start, shared = (weight * each).sum(0), weight.shape[-1] == 1
-    return roots.invert(lambda x: log_odds(x, mixture), t, start=start, bracket=ends, shared=shared)
+    x = log_odds_solve(t, mixture)
+    return x, -log_odds(x, mixture)[1]
+
+
+def log_odds_solve(t: Tensor, mixture: Mixture, f: roots.Increasing | None = None) -> Tensor:
+    """The x of :func:`log_odds_inverse` alone; ``f`` is another form of :func:`log_odds` of this mixture."""
+    weight, slope, place = mixture
+
+    def around(t: Tensor) -> tuple[Tensor, Tensor]:
+        steep = (1 - LEAK) * slope
+        each = (t + steep * place) / (steep + LEAK)  # where each component alone would have the log-odds t
+        return each.amin(0), each.amax(0)
+
+    return roots.solve(f or (lambda x: log_odds(x, mixture)), t, around=around, shared=weight.shape[-1] == 1)
 
 
 def quantile(t: Tensor, *, near: bool = False) -> tuple[Tensor, Tensor]:
@@ -214,6 +222,12 @@ def quantile_inverse(z: Tensor) -> tuple[Tensor, Tensor]:
     d = z - given
     t = t + d * slope * (1 + d * (h / 2 + d * (h1 + h.square()) / 6))
     return t, odds.log_slope + d * (h + d * (h1 / 2 + d * h2 / 6))
+
+
+def near_odds(z: Tensor) -> Tensor:
+    """The t of :func:`quantile_inverse` within :data:`NEAR`, without derivatives."""
+    below = torch.special.erfc(z.abs() * math.sqrt(0.5)) / 2
+    return (torch.log1p(-below) - below.log()).copysign(z)
 
 
 class _Odds(NamedTuple):

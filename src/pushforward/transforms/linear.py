@@ -172,7 +172,7 @@ class PLU(Matrix):
         return F.linear(F.linear(x, self.upper()), self.lower()).index_select(-1, self.order)
 
     def solve(self, z: Tensor) -> Tensor:
-        y = solve_rows(self.lower(), z.index_select(-1, self.back), lower=True)
+        y = solve_rows(self.factors, z.index_select(-1, self.back), lower=True, unit=True)
         return solve_rows(self.upper(), y, lower=False)
 
 

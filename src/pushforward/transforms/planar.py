@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..nets.mlp import MLP
 from ..numerics.contraction import above_minus_one
 from ..numerics.matrices import reflect, reflectors, starting_matrix
-from ..numerics.roots import invert
+from ..numerics.roots import solve
 from .base import Transform
 
 
@@ -202,9 +202,12 @@ def _root(target: Tensor, m: Tensor) -> Tensor:
         h = alpha.tanh()
         return alpha + m * h, (m * (1 - h * h)).log1p()
 
-    reach = m.abs() * 1.001  # |tanh| is at most 1
-    slack = torch.finfo(target.dtype).eps * (1 + target.abs()) * 4
-    return invert(function, target, bracket=(target - reach - slack, target + reach + slack))[0]
+    def around(z: Tensor) -> tuple[Tensor, Tensor]:
+        reach = m.abs() * 1.001  # |tanh| is at most 1
+        slack = torch.finfo(z.dtype).eps * (1 + z.abs()) * 4
+        return z - reach - slack, z + reach + slack
+
+    return solve(function, target, around=around)
 
 
 def _parameters(outputs: int, num_params: int, context: int, hidden: Sequence[int]) -> MLP:

@@ -20,6 +20,23 @@ from ..numerics.linear_tails import linear_tails
 from .scalar import Scalar
 
 
+class Solved(Scalar):
+    """A map that the root finder inverts; subclasses give it for given parameters."""
+
+    def map(self, params: Tensor) -> roots.Increasing:
+        """x to z and log dz/dx."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        return self.map(params)(x)
+
+    def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        return roots.invert(self.map(params), z)
+
+    def solve(self, z: Tensor, params: Tensor) -> Tensor:
+        return roots.solve(self.map(params), z)
+
+
 class DeepSigmoid(Scalar):
     r"""The log-odds of mixtures of sigmoids, one after the other: :math:`z = \mathrm{logit} \sum_k w_k\,
     \sigma(a_k (x - m_k))` and a small part of the identity; about the identity at first, and linear far out.
@@ -56,6 +73,11 @@ class DeepSigmoid(Scalar):
             total = total + log_slope
         return z, total
 
+    def solve(self, z: Tensor, params: Tensor) -> Tensor:
+        for part in reversed(params.split(3 * self.units)):
+            z = sigmoidal.log_odds_solve(z, sigmoidal.logistic(part))
+        return z
+
 
 class Gaussianization(Scalar):
     r"""The normal quantile of a mixture of logistics, :math:`z = \Phi^{-1}(\sum_k w_k\, \sigma(a_k (x - m_k)))`, whose
@@ -90,8 +112,11 @@ class Gaussianization(Scalar):
         x, more = sigmoidal.log_odds_inverse(t, sigmoidal.normal(params))
         return x, log_slope + more
 
+    def solve(self, z: Tensor, params: Tensor) -> Tensor:
+        return sigmoidal.log_odds_solve(sigmoidal.quantile_inverse(z)[0], sigmoidal.normal(params))
 
-class Bernstein(Scalar):
+
+class Bernstein(Solved):
     """An increasing Bernstein polynomial on [-bound, bound], linear outside with the slopes that it has at the ends.
 
     Args:
@@ -111,18 +136,12 @@ class Bernstein(Scalar):
         _check_bound(bound)
         self.degree, self.bound, self.num_params = degree, float(bound), degree + 1
 
-    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        return self._value(x, polynomial.bernstein(params, self.bound))
-
-    def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+    def map(self, params: Tensor) -> roots.Increasing:
         known = polynomial.bernstein(params, self.bound)
-        return roots.invert(lambda x: self._value(x, known), z)
-
-    def _value(self, x: Tensor, known: polynomial.Bernstein) -> tuple[Tensor, Tensor]:
-        return linear_tails(lambda v: polynomial.bernstein_value(v, known), x, self.bound)
+        return lambda x: linear_tails(lambda v: polynomial.bernstein_value(v, known), x, self.bound)
 
 
-class SumOfSquares(Scalar):
+class SumOfSquares(Solved):
     r"""A polynomial whose slope is a sum of squares of polynomials on [-bound, bound], linear outside.
 
     Args:
@@ -148,19 +167,13 @@ class SumOfSquares(Scalar):
         nodes, weights = np.polynomial.legendre.leggauss(degree + 1)  # exact to degree 2 degree + 1
         self.register_buffer("rule", in_two_parts(torch.tensor(np.stack([nodes + 1, weights]) / 2)), persistent=False)
 
-    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        return self._value(x, polynomial.squares(params, self.polynomials, self.bound))
-
-    def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+    def map(self, params: Tensor) -> roots.Increasing:
         known = polynomial.squares(params, self.polynomials, self.bound)
-        return roots.invert(lambda x: self._value(x, known), z)
-
-    def _value(self, x: Tensor, known: polynomial.Squares) -> tuple[Tensor, Tensor]:
-        nodes, weights = joined(self.rule, x)
-        return linear_tails(lambda v: polynomial.squares_value(v, known, nodes, weights), x, self.bound)
+        rule = joined(self.rule, params)
+        return lambda x: linear_tails(lambda v: polynomial.squares_value(v, known, *rule), x, self.bound)
 
 
-class MonotonicNetwork(Scalar):
+class MonotonicNetwork(Solved):
     r"""The integral of a positive network g(t, h) from 0 to x, by Clenshaw-Curtis quadrature on [-bound, bound], and a
     shift; linear outside.
 
@@ -198,12 +211,9 @@ class MonotonicNetwork(Scalar):
         for name, matrix in quadrature.rule(nodes)._asdict().items():
             self.register_buffer(name, in_two_parts(matrix), persistent=False)
 
-    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        return self._value(x, self._known(params))
-
-    def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+    def map(self, params: Tensor) -> roots.Increasing:
         known = self._known(params)
-        return roots.invert(lambda x: self._value(x, known), z)
+        return lambda x: linear_tails(lambda v: quadrature.integral_value(v, known), x, self.bound)
 
     def _known(self, params: Tensor) -> quadrature.Integral:
         parts = self.points, self.coefficients, self.refined, self.integral
@@ -212,9 +222,6 @@ class MonotonicNetwork(Scalar):
         points = rule.points.view(-1, *[1] * signal.dim())  # (nodes, 1, …, 1)
         log = soft_clamp(self.net(points, signal)[0].squeeze(-1), 7.0)
         return quadrature.integral(log, params[-1], self.bound, rule)
-
-    def _value(self, x: Tensor, known: quadrature.Integral) -> tuple[Tensor, Tensor]:
-        return linear_tails(lambda v: quadrature.integral_value(v, known), x, self.bound)
 
 
 def _check(**sizes: int) -> None:

@@ -40,15 +40,21 @@ class Univariate(Transform):
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self._moved(self.scalar.inverse, z, context)
 
+    def generate(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        planes, params = self._planes(z, context)
+        return self.scalar.solve(planes, params).movedim(0, -1)
+
     def _moved(
         self, scalar_map: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], x: Tensor, context: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Features first in memory, so that operations run along the events, not along a handful of features."""
+        moved, log_slope = scalar_map(*self._planes(x, context))
+        return moved.movedim(0, -1), log_slope.sum(0)
+
+    def _planes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Features first in memory, so that operations run along the events, not along a handful of features; and
+        their parameters."""
         planes = x.movedim(-1, 0).contiguous()
         if context is not None:
-            params = self.net(x[..., :0], context).movedim(-1, 1)
-        else:  # the same for all events
-            params = self.net(x.new_zeros(0)).view(-1, len(planes), *[1] * (x.dim() - 1))
-            params = params if self.scalar.broadcasts else params.expand(-1, *planes.shape)
-        moved, log_slope = scalar_map(planes, params)
-        return moved.movedim(0, -1), log_slope.sum(0)
+            return planes, self.net(x[..., :0], context).movedim(-1, 1)
+        params = self.net(x.new_zeros(0)).view(-1, len(planes), *[1] * (x.dim() - 1))  # the same for all events
+        return planes, params if self.scalar.broadcasts else params.expand(-1, *planes.shape)
