@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-import torch.distributed  # noqa: F401  (once, for all that are forked, as the next four)
+import torch.distributed  # once, for all that are forked, as the next four
 
 import pushforward.cli.using
 import pushforward.saving.checkpoint
@@ -44,6 +44,7 @@ def finished(*children: int) -> None:
 
 def main(model: str, folder: Path) -> None:
     parts.SIZE = 100
+    torch.compiler.reset()  # imports the compiler, as loading a model does: once, for all that are forked
 
     def arguments(name: str) -> list[str]:
         log = f"{folder}/{name}.log"

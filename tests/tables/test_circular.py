@@ -78,7 +78,7 @@ def test_a_grid_that_does_not_go_round_is_taken_for_continuous():
 
 def test_missing_hours():
     rows = table().with_columns(pl.when(pl.int_range(600) % 7 == 0).then(None).otherwise(pl.col("hour")).alias("hour"))
-    model = pf.TableDensity("maf", circular={"hour": (0, 24)}, **SMALL).fit(rows)
+    model = pf.TableDensity("maf", circular={"hour": (0, 24)}, **SMALL | {"steps": 15}).fit(rows)
     assert np.isfinite(model.score_samples(rows[:20])).all()
     assert model.sample(200)["hour"].drop_nulls().is_between(0, 24, closed="left").all()
 

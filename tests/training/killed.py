@@ -54,7 +54,7 @@ def main(folder: Path, kills: int) -> None:
     state, model = folder / "state", folder / "model"
     options = OPTIONS | {"checkpoint": state, "checkpoint_every": 5}
     pf.save(flow(), model)
-    torch.optim.Adam(flow().parameters())  # the first of a process imports the compiler: once, for all that are forked
+    torch.compiler.reset()  # imports the compiler, as the first optimiser does: once, for all that are forked
     reached = [0]
     for _ in range(kills):
         killed(lambda: pf.fit(flow(), rows(), **options), moments.uniform(0.0, 0.3))
