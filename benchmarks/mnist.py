@@ -57,7 +57,7 @@ def load(place: str | None) -> tuple[Tensor, Tensor]:
         train, test = (read_images(find(place, kind)) for kind in ("train", "t10k"))
         return train, test
     with np.load(place) as arrays:
-        train, test = (torch.from_numpy(channels_first(arrays[name], Path(place))) for name in ("train", "test"))
+        train, test = (channels_first(arrays[name], Path(place)) for name in ("train", "test"))
         return train, test
 
 
