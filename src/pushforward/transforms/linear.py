@@ -46,7 +46,10 @@ class Matrix(Transform):
         return _by_rows(self.apply_weight, x), self.log_abs_det().expand(x.shape[:-1])
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return _by_rows(self.solve, z), (-self.log_abs_det()).expand(z.shape[:-1])
+        return self.generate(z), (-self.log_abs_det()).expand(z.shape[:-1])
+
+    def generate(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        return _by_rows(self.solve, z)
 
 
 class Linear(Matrix):
