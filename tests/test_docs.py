@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import doctest
+import functools
 import gzip
 import importlib
 import importlib.util
@@ -28,6 +29,7 @@ from PIL import Image
 
 import pushforward
 from pushforward.cli.app import main
+from pushforward.diagnostics import modes
 from pushforward.training.members import Plan
 
 ROOT = Path(__file__).parents[1]
@@ -42,9 +44,10 @@ def blocks(page: Path) -> list[tuple[str, str]]:
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the tables and images that the pages speak of, small enough to be quick; so are their questions."""
-    monkeypatch.setattr("pushforward.tables.queries.POINTS", 20_000)
+    monkeypatch.setattr("pushforward.tables.queries.POINTS", 5_000)
     monkeypatch.setattr("pushforward.tables.fit.FEW_STEPS", 20)
     monkeypatch.setattr("pushforward.posterior.family.SEARCHED", 1)
+    monkeypatch.setattr(modes, "climb", functools.partial(modes.climb, steps=80))
     monkeypatch.setattr("pushforward.training.averages._plan", lambda *_: Plan(steps=20, every=10))
     plotnine = importlib.util.find_spec("plotnine")
     assert plotnine is not None

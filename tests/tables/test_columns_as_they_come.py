@@ -183,7 +183,7 @@ def test_whether_a_cell_is_missing_is_part_of_the_probability_where_it_tells_som
     k = RNG.choice(["u", "v", None], ROWS, p=[0.4, 0.4, 0.2])
     holed = (RNG.random(ROWS) < np.where(k == "u", 0.5, 0.05)) | ((k == None) & (RNG.random(ROWS) < 0.8))  # noqa: E711
     frame = pl.DataFrame({"a": np.where(holed, np.nan, A), "k": k.tolist()}).with_columns(pl.col("a").fill_nan(None))
-    model = pf.TableDensity(**{**QUICK, "steps": 200}, samples=256).fit(frame)
+    model = pf.TableDensity(**{**QUICK, "steps": 120}, samples=128).fit(frame)
     assert [column.name for column in model.schema.columns] == ["a", "k", "a is missing"]
     grid = np.linspace(-8, 8, 400)
     total = 0.0
