@@ -5,8 +5,7 @@
 One density is fitted to ``BENCH_ROWS`` rows (20,000) in ``BENCH_STEPS`` steps (600), one to the same rows of which a
 fifth of the cells is hidden at random, and one to those rows of these that are still complete. All are scored on 2,000
 other, complete rows. FOLDER holds tabular/protein.npz (CASP, Rana 2013), tabular/diamonds.csv and
-anomaly/32_shuttle.npz;
-the quick case is a table of scikit-learn's.
+anomaly/32_shuttle.npz; the quick case is a table of scikit-learn's.
 """
 
 from __future__ import annotations
