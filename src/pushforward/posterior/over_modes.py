@@ -91,7 +91,8 @@ def refined(height: Height, pieces: Peaks, generator: torch.Generator) -> Peaks:
     _set(mixture, pieces)
     for _ in range(ROUNDS):
         z = mixture.sample((number,), generator=generator)
-        log_w = (height(z) - mixture.log_prob(z)).nan_to_num(-math.inf, -math.inf, -math.inf)
+        log_p = torch.cat([height(part) for part in z.split(PARTICLES)])  # no larger batches than anywhere else
+        log_w = (log_p - mixture.log_prob(z)).nan_to_num(-math.inf, -math.inf, -math.inf)
         if not effective(log_w) > 0.5 * number:  # NaN, too
             break
         log_mass = log_w.logsumexp(0) - math.log(number)
