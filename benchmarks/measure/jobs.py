@@ -52,8 +52,8 @@ def main(
     arguments: argparse.ArgumentParser | None = None,
     summary: Callable[[Sequence[results.Row]], Mapping[str, str]] | None = None,
     picture: Callable[[Sequence[results.Row]], Figure] | None = None,
-) -> Path:
-    """Runs a job's benchmark and writes ``results/DATE-job-NAME``, what was lost first.
+) -> Path | None:
+    """Runs a job's benchmark and writes ``results/DATE-job-NAME``, what was lost first; nothing without cases.
 
     Args:
         name: The job.
@@ -69,7 +69,11 @@ def main(
     parser.add_argument("--quick", action="store_true", help="a few small cases")
     quick = parser.parse_args().quick
     called = f"job-{name}{'-quick' if quick else ''}"
-    rows = sorted(done(called, cases(quick), run), key=lost, reverse=True)
+    found = cases(quick)
+    if not found:
+        print(f"{name}: none of its data is here (see --help), nothing was run")
+        return None
+    rows = sorted(done(called, found, run), key=lost, reverse=True)
     behind = sum(map(lost, rows))
     notes = f"{meaning} Behind in {behind} of {len(rows)} comparisons, which come first."
     tables = {**(summary(rows) if summary else {}), "Next to": results.table(rows)}
