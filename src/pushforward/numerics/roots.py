@@ -134,7 +134,7 @@ class _Point(NamedTuple):
 
     def near(self, unit: Tensor) -> bool:
         """Whether one step takes all rows to their roots."""
-        return _within(self.excess / unit, NEAR) and _within(self.target, torch.finfo(unit.dtype).max)
+        return within(self.excess / unit, NEAR) and within(self.target, torch.finfo(unit.dtype).max)
 
 
 def _tabulated(f: Increasing, z: Tensor, around: Around) -> tuple[Tensor, Bracket]:
@@ -174,8 +174,8 @@ class _Search:
         self.high = torch.where(self.excess >= 0, x, self.high)
         self.size, residual = (x - self.target).abs(), self.excess.abs()
         self.shrinking = self.size < self.moved / 2
-        within = self.eps * x.abs()
-        done = (residual <= STRICT * self.unit) | (self.size <= within) | (self.high - self.low <= within)
+        rounding = self.eps * x.abs()
+        done = (residual <= STRICT * self.unit) | (self.size <= rounding) | (self.high - self.low <= rounding)
         done |= ~self.shrinking & (residual <= LOOSE * self.unit)
         done &= self.active
         self.inside = (self.target >= self.low) & (self.target <= self.high) & self.target.isfinite()
@@ -216,7 +216,7 @@ def _log_scale(x: Tensor) -> Tensor:
     return x.sign() * x.abs().log1p()
 
 
-def _within(x: Tensor, bound: float) -> bool:
+def within(x: Tensor, bound: float) -> bool:
     """Whether abs(x) is at most the bound everywhere; not for NaN, nor where there is no x at all."""
     if not x.numel():
         return False
