@@ -138,6 +138,18 @@ def test_draws_of_the_holes_follow_the_joint() -> None:
     assert float(several[:, :, 1].tanh().mean()) == pytest.approx(float(truth(density.joint, row, of=1)), abs=0.1)
 
 
+def test_a_guide_that_is_far_off_is_asked_for_more_draws() -> None:
+    """Few of its draws count: taken from 32 alone, some would come again and again."""
+    density = model()
+    randomize(density.guide, 0.5)
+    row = torch.full((50, 4), NAN, dtype=torch.float64)
+    few, little = density.fill(row, draws=4, most=32, path=False)
+    more, enough = density.fill(row, draws=4, path=False)
+    assert little.mean() < guided.FEW / 2
+    assert enough.mean() > 2 * little.mean()
+    assert more[:, :, 1].unique().numel() > 1.3 * few[:, :, 1].unique().numel()
+
+
 def test_cells_are_averaged_with_the_holes() -> None:
     """The first number stands for the interval of width 1 around it."""
     density, x = model(), rows(4)

@@ -89,7 +89,7 @@ def test_it_draws_rows_given_cells_and_fills_holes(page: Any) -> None:
     rows = drawn(page)
     assert len(rows) == 4
     assert {row[names.index("group")] for row in rows} == {"b"}
-    assert len({row[names.index("x")] for row in rows}) == 4
+    assert len({row[names.index("x")] for row in rows}) > 1  # each request has draws of its own: two may be alike
     page.execute_script("byId('fill').click()")
     until(page, "return document.querySelector('#draws-say').textContent.startsWith('4 fillings of 6')")
     assert len(page.find_elements("css selector", "#draws td.drawn")) == 4 * 6

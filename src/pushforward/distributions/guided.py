@@ -182,6 +182,7 @@ class Guided(Density):
         path: bool = True,
         seed: int = 0,
         candidates: int = 32,
+        most: int = 512,
         spread: Spread | None = None,
         allowed: Callable[[Tensor], Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
@@ -195,6 +196,7 @@ class Guided(Density):
             seed: Of the draws; rows that are alike get different ones.
             candidates: Draws of the guide from which those of the joint are resampled, at least 4 for each; half of
                 them mirror the other half.
+            most: Draws of the guide for a row where few of them count, which would be drawn again and again.
             spread: As for :meth:`marginal`.
             allowed: Says of filled rows ``(K, n, features)`` which may be drawn, ``(K, n)``.
 
@@ -204,23 +206,33 @@ class Guided(Density):
         rows = replace(self._holed(x, context, seed, spread).told_apart(), allowed=allowed)
         filled = rows.x.repeat(draws, 1, 1)
         count = torch.full((len(rows),), math.inf, dtype=torch.float64)
-        candidates = max(candidates + candidates % 2, 4 * draws)
-        for some in _pieces(rows.x.isnan().any(1), BATCH // candidates):
-            filled[:, some], count[some.cpu()] = self._filled(rows[some], draws, candidates, path)
+        asked, enough = rows.x.isnan().any(1), max(FEW, draws / 4)
+        size, most = (max(some + some % 2, 4 * draws) for some in (candidates, most))
+        while asked.any():
+            for some in _pieces(asked, BATCH // size):
+                filled[:, some], count[some.cpu()] = self._filled(rows[some], draws, size)
+            asked &= (count < enough).to(asked.device)
+            if size >= most:
+                break
+            size = min(4 * size, most)
+        for some in _pieces(asked & path, BATCH // size):
+            found, _, error = self._annealed(rows[some], size)
+            filled[:, some] = self._taken(rows[some], found, torch.zeros_like(found[..., 0]), draws)
+            count[some.cpu()] = (1 / (error.square() + 1 / size)).cpu()
         return filled, count
 
-    def _filled(self, rows: Holed, draws: int, candidates: int, path: bool) -> tuple[Tensor, Tensor]:
+    def _filled(self, rows: Holed, draws: int, candidates: int) -> tuple[Tensor, Tensor]:
         points, z, correction = rows.mirrored(candidates)
         found, log_w = self._weigh(points, z, rows)
         log_w = log_w + correction
-        count = effective(log_w)
-        poor = count < max(FEW, draws / 4)
-        if path and poor.any():
-            found[:, poor], _, error = self._annealed(rows[poor.nonzero()[:, 0]], candidates)
-            log_w[:, poor], count[poor] = 0.0, 1 / (error.square() + 1 / candidates)
+        return self._taken(rows, found, log_w, draws), effective(log_w).cpu()
+
+    @staticmethod
+    def _taken(rows: Holed, found: Tensor, log_w: Tensor, draws: int) -> Tensor:
+        """``(draws, n, features)``: of filled rows ``(K, n, features)``, in proportion to their weights."""
         taken = resampled(log_w, rows.uniform(1, stream=99)[0, :, 0], draws)
         found = found.gather(0, taken[..., None].expand(-1, -1, found.shape[-1]))
-        return torch.where(rows.x.isnan(), found, rows.x), count.cpu()
+        return torch.where(rows.x.isnan(), found, rows.x)
 
     def _draws(self, rows: Holed, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Draws of the guide ``(K, n, features)`` and their log-weights ``(K, n)``."""

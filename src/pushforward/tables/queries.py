@@ -160,7 +160,7 @@ def _marginal(model: FittedTable, rows: Rows, samples: int, seed: int) -> tuple[
     guided = guide_of(model, "answers for whole rows alone")
     context = None if rows.context is None else rows.context.to(model.device)
     draws, spread = max(samples, FEWEST), _spread(model)
-    most = max(draws, min(MOST, POINTS // len(rows)))  # of 100,000 rows in minutes, with errors that say so
+    most = max(draws, _most(len(rows)))
     x = rows.x.to(model.device)
     found = guided.marginal(x, context, draws=draws, most=most, path=False, seed=seed, spread=spread)
     return (found.value - model.schema.log_of_holes(rows.x)).numpy(), found.error.numpy()
@@ -181,7 +181,9 @@ def cells_given_others(model: FittedTable, rows: Rows, samples: int, seed: int) 
     return np.stack(found, 1)
 
 
-def fill(model: FittedTable, rows: Rows, draws: int, seed: int, limits: Sequence[int] | None = None) -> Tensor:
+def fill(
+    model: FittedTable, rows: Rows, draws: int, seed: int, limits: Sequence[int] = (), candidates: int = FEWEST
+) -> Tensor:
     """``(draws, n, features)``: the rows with their NaN drawn, float64, on the processor.
 
     Args:
@@ -189,18 +191,26 @@ def fill(model: FittedTable, rows: Rows, draws: int, seed: int, limits: Sequence
         rows: Encoded rows.
         draws: How many for each row.
         seed: Of the draws.
-        limits: For every feature, how many codes are allowed; 0 for all.
+        limits: For every feature, how many codes are allowed; 0 for all. All are where this is empty.
+        candidates: Draws of the guide for each row, from which these are taken.
     """
     holes = rows.x.isnan()
     if not holes.any():
         return rows.x.expand(draws, *rows.x.shape)
     guided = guide_of(model, "cannot draw missing cells")
     context = None if rows.context is None else rows.context.to(model.device)
-    options: dict[str, Any] = {"draws": draws, "path": False, "seed": seed, "spread": _spread(model)}
-    if limits is not None:
-        most = torch.tensor([limit or np.inf for limit in limits], device=model.device)
-        options["allowed"] = lambda filled: (filled < most).all(-1)
-    filled, _ = guided.fill(rows.x.to(model.device), context, **options)
+    most = torch.tensor([limit or np.inf for limit in limits], device=model.device)
+    filled, _ = guided.fill(
+        rows.x.to(model.device),
+        context,
+        draws=draws,
+        path=False,
+        seed=seed,
+        candidates=candidates,
+        most=_most(len(rows)),
+        spread=_spread(model),
+        allowed=(lambda x: (x < most).all(-1)) if limits else None,
+    )
     return torch.where(holes, filled.cpu(), rows.x)
 
 
@@ -225,7 +235,8 @@ def draw_given(model: FittedTable, n: int, fixed: pl.DataFrame, seed: int) -> pl
     schema = model.schema
     check_known(model, fixed.columns)
     rows = without_missing(schema, encode_partly(model, fixed, "given"), torch.nan)
-    filled = schema.miss_at_random(fill(model, rows, n, seed), torch.Generator().manual_seed(seed))
+    drawn = fill(model, rows, n, seed, candidates=max(FEWEST, _most(fixed.height)))
+    filled = schema.miss_at_random(drawn, torch.Generator().manual_seed(seed))
     written = schema.decode(torch.where(rows.x.isnan(), filled, rows.x).transpose(0, 1).flatten(0, 1))
     given = [name for name in fixed.columns if name in schema.given_names]
     if not given:
@@ -277,6 +288,11 @@ def _number(name: str, value: Any) -> float:
     if not np.isfinite(number):
         raise InputError(f"--given {name}={value}: {name!r} takes a finite number")
     return number
+
+
+def _most(n: int) -> int:
+    """Draws of the guide for a row of a question for n rows: of 100,000 rows in minutes, with errors that say so."""
+    return min(MOST, POINTS // max(n, 1))
 
 
 def _spread(model: FittedTable) -> Any:
