@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-ROWS = 64  # of a step, or a multiple: thinner ones skip more zeros, but multiply at a lower rate, as do odd counts
+ROWS = 128  # of a step, or a multiple: thinner ones skip more zeros, but multiply at a lower rate, as do odd counts
 LEAST_SAVED = 4096  # zeros
 
 
