@@ -45,7 +45,7 @@ def blocks(page: Path) -> list[tuple[str, str]]:
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the tables and images that the pages speak of, small enough to be quick; so are their questions."""
     monkeypatch.setattr("pushforward.tables.queries.POINTS", 5_000)
-    monkeypatch.setattr("pushforward.tables.fit.FEW_STEPS", 20)
+    monkeypatch.setattr("pushforward.tables.learn.FEW_STEPS", 20)
     monkeypatch.setattr("pushforward.posterior.family.SEARCHED", 1)
     monkeypatch.setattr(modes, "climb", functools.partial(modes.climb, steps=80))
     monkeypatch.setattr("pushforward.training.averages._plan", lambda *_: Plan(steps=20, every=10))

@@ -24,6 +24,7 @@ from ..objectives.divergences import ForwardKL
 from ..recipes.images_by_name import IMAGE_FLOWS, default_image_flow, image_flow_by_name
 from ..report.images.density import ImageModel
 from ..tables.errors import InputError, listed
+from ..training.fit import Result
 from ..transforms.multiscale import possible_squeezes
 from .baselines import IndependentPixels
 from .held_out import ImageSplits, divide
@@ -70,8 +71,7 @@ def fit_images(
     pictures = pictures.with_bits(options.bits)
     pictures.check_levels(levels, f"--levels {levels}")
     classes = _classes(pictures, options, console)
-    seed = options.training.seed
-    splits = divide(pictures, seed)
+    splits = divide(pictures, options.training.seed)
     name = default_image_flow(pictures.shape) if options.flow == "auto" else options.flow
     if earlier is None:
         flow = _flow(name, pictures, levels, len(classes), options)
@@ -80,23 +80,12 @@ def fit_images(
         flow = copy.deepcopy(earlier.density)
     for line in _describe_data(pictures, splits, levels, classes):
         console.say(line)
-    train, val = (Rows(part.images.float(), one_hot(part.labels, classes)) for part in (splits.train, splits.val))
-    result = train_on(
-        ForwardKL(flow, drop=DROPPED if name == "tarflow" and classes else 0.0),
-        train,
-        val,
-        options.training,
-        console,
-        batch_size=BATCH,
-        lr=RATE,
-        clip=CLIP[name],
-        fresh=earlier is None,
-    )
+    result = _train(flow, name, splits, classes, options, console, fresh=earlier is None)
     if int(os.environ.get("RANK", "0")):
         return None  # under torchrun, one process measures and saves
     with threads.using(result.threads):  # what the training found quickest
-        held = _held_out(flow, splits, classes, levels, seed)
-        quantiles = _quantiles(flow, splits.train, classes, levels, seed)
+        held = _held_out(flow, splits, classes, levels, options.training.seed)
+        quantiles = _quantiles(flow, splits.train, classes, levels, options.training.seed)
     summary = {
         **training_facts(result),
         "training_images": len(splits.train),
@@ -112,21 +101,51 @@ def fit_images(
     for line in describe_held_out(held):
         console.say(line)
     console.say(f"{name}, {summary['parameters']:,} parameters, {summary['seconds']:.0f} s")
-    return flow, {
+    history = joined(() if earlier is None else earlier.facts["history"], result.history)
+    facts = _facts(pictures, splits, levels, classes, options)
+    return flow, {**facts, "quantiles": quantiles, "history": history, "summary": summary}
+
+
+def _train(
+    flow: Density,
+    name: str,
+    splits: ImageSplits,
+    classes: list[str],
+    options: ImageOptions,
+    console: Console,
+    fresh: bool,
+) -> Result:
+    """Trains in place, on the images and their classes."""
+    train, val = (Rows(part.images.float(), one_hot(part.labels, classes)) for part in (splits.train, splits.val))
+    return train_on(
+        ForwardKL(flow, drop=DROPPED if name == "tarflow" and classes else 0.0),
+        train,
+        val,
+        options.training,
+        console,
+        batch_size=BATCH,
+        lr=RATE,
+        clip=CLIP[name],
+        fresh=fresh,
+    )
+
+
+def _facts(
+    pictures: LabelledImages, splits: ImageSplits, levels: int, classes: list[str], options: ImageOptions
+) -> dict[str, Any]:
+    """What is saved beside the flow, but for what was measured."""
+    return {
         "kind": "image",
         "shape": list(pictures.shape),
         "levels": levels,
         "resize": options.resize,
         "bits": options.bits,
         "classes": classes,
-        "quantiles": quantiles,
-        "history": joined(() if earlier is None else earlier.facts["history"], result.history),
         "data": pictures.path.name,
-        "seed": seed,
-        "held_out": _kept(splits, seed),
+        "seed": options.training.seed,
+        "held_out": _kept(splits, options.training.seed),
         "fingerprint": pictures.fingerprint(),
         "torch": torch.__version__,
-        "summary": summary,
     }
 
 

@@ -26,8 +26,9 @@ from ..transforms.scalar import Additive
 from ..transforms.univariate import Univariate
 from .constrain import curvature
 from .exact import Chains, chains
-from .fit_target import TargetFit, without_biases
+from .fit_target import without_biases
 from .modes import Training
+from .target_fit import TargetFit
 
 STARTS, MOST_STARTS = 16, 256  # contexts whose Laplace approximations make the start; 4 for each number of a context
 JUDGED, OF_EACH = 64, 500  # contexts that are judged in the end, and the draws of each

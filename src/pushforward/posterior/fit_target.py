@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from ..diagnostics import Importance, importance
+from ..diagnostics import importance
 from ..distributions.flow import Flow
 from ..nets.made import MADE
 from ..nets.mlp import MLP
@@ -22,82 +19,17 @@ from ..objectives.fab import AlphaDivergence, AnnealedBootstrap
 from ..objectives.family import Contexts, Family
 from ..objectives.forms import as_target
 from ..objectives.target import DRAWS, check_target
-from ..objectives.user_target import LogDensity, TargetWarning, UserTarget
+from ..objectives.user_target import LogDensity, UserTarget
 from ..recipes.by_name import flow_by_name
-from ..training.fit import Result
 from ..transforms.base import Transform
 from ..transforms.compose import Compose
 from ..transforms.constrained import Blocks, support
 from ..transforms.elementwise import Identity
 from ..transforms.normalization import Standardize
 from .constrain import constrain, laplace
-from .exact import Chains, chains
-from .modes import Modes, Training, fit_over_modes
+from .modes import Training, fit_over_modes
 from .outside import note_outside
-
-CLOSE = 0.6  # of the proposals of a flow that Metropolis is the cheaper method for
-
-
-@dataclass(frozen=True, eq=False)
-class TargetFit:
-    """What :func:`fit_target` returns.
-
-    Attributes:
-        flow: The fitted flow, in the space of the parameters.
-        importance: Effective sample size, k-hat, log Z with its error, and the verdict.
-        result: How training went.
-        modes: The modes that a search found, None where there was no search.
-        notes: What was decided about the target, a sentence each: its form, rows that fail, density elsewhere.
-    """
-
-    flow: Flow
-    importance: Importance
-    result: Result
-    modes: Modes | None = None
-    notes: tuple[str, ...] = ()
-
-    def draws(
-        self, n: int = 1000, *, exact: bool | str = False, generator: torch.Generator | None = None
-    ) -> torch.Tensor:
-        """Draws, ``(n, features)``, in the space of the parameters.
-
-        Args:
-            n: How many.
-            exact: False: of the flow as it is. True: exact in the limit, by Metropolis from the flow where it is close
-                enough for that, else by Hamiltonian Monte Carlo; or one of ``"metropolis"``, ``"hmc"`` and
-                ``"resampling"``. Warns where the chains have not converged, if arviz-stats is there to tell.
-            generator: Source of the randomness.
-
-        Raises:
-            ValueError: an argument is out of range.
-        """
-        if exact is False:
-            return self.flow.sample((n,), generator=generator)
-        found = self.chains(n, method=None if exact is True else exact, generator=generator)
-        with contextlib.suppress(ImportError):
-            if not found.trusted:
-                warnings.warn(found.verdict, TargetWarning, stacklevel=2)
-        return found.draws[:n]
-
-    def chains(
-        self, n: int = 1000, *, method: str | None = None, generator: torch.Generator | None = None, **options: Any
-    ) -> Chains:
-        """Such draws as chains, with their acceptance, R-hat and effective numbers.
-
-        Args:
-            n: Draws of all chains together, rounded up to a multiple of their number.
-            method: As ``exact`` above; by default Metropolis from the flow, and Hamiltonian Monte Carlo where the flow
-                is not trusted, or fewer than 60 % of its draws are accepted.
-            generator: Source of the randomness.
-            options: ``chains``, ``warmup`` and ``chunk`` of :func:`pushforward.posterior.exact.chains`.
-        """
-        options |= {"generator": generator}
-        target: Any = self.result.objective.log_density
-        if method is None and self.importance.trusted:
-            found = chains(self.flow, target, n, method="metropolis", **options)
-            if found.acceptance is not None and found.acceptance >= CLOSE:
-                return found
-        return chains(self.flow, target, n, method=method or "hmc", **options)
+from .target_fit import TargetFit
 
 
 def fit_target(
@@ -176,18 +108,9 @@ def fit_target(
         True
     """
     started = time.monotonic()
-    if start not in ("laplace", "normal") or not widen > 0:
-        raise ValueError(f'start must be "laplace" or "normal" and widen positive, got {start!r} and {widen}')
-    if objective not in ("reverse", "fab", "renyi"):
-        raise ValueError(f'objective must be "reverse", "fab" or "renyi", got {objective!r}')
-    if modes not in (None, "search"):
-        raise ValueError(f'modes must be None or "search", got {modes!r}')
-    if contexts is not None and (modes, objective) != (None, "reverse"):
-        raise ValueError('contexts= goes with modes=None and objective="reverse" alone')
-    supported = support(*blocks) if blocks else None
-    if supported is not None and sum(supported.sizes) != features:
-        raise ValueError(f"the blocks have {sum(supported.sizes)} features, but features={features}")
-    free = features if supported is None else sum(supported.noise_sizes)
+    _check_choices(start, widen, objective, modes, contexts)
+    supported, free = _support(blocks, features)
+    sizes: dict[str, Any] = {"layers": layers, "hidden": _wide_enough(hidden, free)}
     training = Training(
         steps=2000 if steps is None and budget is None else steps,
         budget=budget,
@@ -207,7 +130,7 @@ def fit_target(
             free,
             supported,
             flow="realnvp" if flow is None else flow,
-            sizes={"layers": layers, "hidden": _wide_enough(hidden, free)},
+            sizes=sizes,
             start=start,
             widen=widen,
             options={"estimator": estimator, "anneal": anneal},
@@ -217,35 +140,71 @@ def fit_target(
     target = _target(log_density, free, supported, dtype)
 
     def fresh(default: str) -> Flow:
-        if isinstance(flow, Flow):
-            return flow
-        new = flow_by_name(flow or default, free, layers=layers, hidden=_wide_enough(hidden, free), seed=seed)
-        without_biases(new)
-        return new
+        return flow if isinstance(flow, Flow) else _fresh(flow or default, free, sizes, seed)
 
     def loss(placed: Flow) -> Objective:
-        if objective == "fab":
-            return AnnealedBootstrap(placed, target, check=False)
-        if objective == "renyi":
-            return AlphaDivergence(placed, target, check=False)
-        return ReverseKL(placed, target, estimator, anneal=anneal if modes is None else 0, check=False)
+        return _loss(objective, placed, target, estimator, anneal if modes is None else 0)
 
     if modes == "search":
         check_target(_neutral(free, supported, dtype), target, fails=(DRAWS - 1) / DRAWS)
         over = fit_over_modes(target, free, supported, fresh, loss, training, draws, dtype, started)
         if over is not None:
             _note_outside(target, supported, over[0])
-            return TargetFit(*over, notes=tuple(target.notes))
-    if start == "laplace":
-        placed = constrain(fresh("realnvp"), laplace(target, free, supported, widen=widen, dtype=dtype))
-    else:
-        wide = Standardize(torch.zeros(free, dtype=dtype), torch.full((free,), widen, dtype=dtype))
-        placed = constrain(fresh("realnvp"), Compose([supported, wide]) if supported is not None else wide)
+            return TargetFit(*over, tuple(target.notes))
+    laplacian = start == "laplace"
+    outer = (
+        laplace(target, free, supported, widen=widen, dtype=dtype)
+        if laplacian
+        else _wide(free, supported, widen, dtype)
+    )
+    placed = constrain(fresh("realnvp"), outer)
     check_target(placed.to(dtype), target)
     _note_outside(target, supported, placed)
     result = training.run(loss(placed))
     generator = torch.Generator(next(placed.parameters()).device).manual_seed(seed)
     return TargetFit(placed, importance(placed, target, draws, generator=generator), result, notes=tuple(target.notes))
+
+
+def _check_choices(start: str, widen: float, objective: str, modes: str | None, contexts: Contexts | None) -> None:
+    if start not in ("laplace", "normal") or not widen > 0:
+        raise ValueError(f'start must be "laplace" or "normal" and widen positive, got {start!r} and {widen}')
+    if objective not in ("reverse", "fab", "renyi"):
+        raise ValueError(f'objective must be "reverse", "fab" or "renyi", got {objective!r}')
+    if modes not in (None, "search"):
+        raise ValueError(f'modes must be None or "search", got {modes!r}')
+    if contexts is not None and (modes, objective) != (None, "reverse"):
+        raise ValueError('contexts= goes with modes=None and objective="reverse" alone')
+
+
+def _support(blocks: Sequence[tuple[Any, int]], features: int) -> tuple[Blocks | None, int]:
+    """The map to the support, if there is one, and how many free features it takes."""
+    if not blocks:
+        return None, features
+    supported = support(*blocks)
+    if sum(supported.sizes) != features:
+        raise ValueError(f"the blocks have {sum(supported.sizes)} features, but features={features}")
+    return supported, sum(supported.noise_sizes)
+
+
+def _fresh(recipe: str, free: int, sizes: dict[str, Any], seed: int) -> Flow:
+    """A flow of that recipe without biases."""
+    flow = flow_by_name(recipe, free, seed=seed, **sizes)
+    without_biases(flow)
+    return flow
+
+
+def _loss(objective: str, placed: Flow, target: UserTarget, estimator: str, anneal: int) -> Objective:
+    if objective == "fab":
+        return AnnealedBootstrap(placed, target, check=False)
+    if objective == "renyi":
+        return AlphaDivergence(placed, target, check=False)
+    return ReverseKL(placed, target, estimator, anneal=anneal, check=False)
+
+
+def _wide(free: int, supported: Blocks | None, widen: float, dtype: torch.dtype) -> Transform:
+    """N(0, widen^2 I) of the free features, mapped to the support."""
+    wide = Standardize(torch.zeros(free, dtype=dtype), torch.full((free,), widen, dtype=dtype))
+    return wide if supported is None else Compose([supported, wide])
 
 
 def _neutral(free: int, supported: Blocks | None, dtype: torch.dtype) -> Flow:

@@ -21,7 +21,8 @@ from ..models.console import Console, aligned
 from ..models.saved import check_output, save
 from ..models.train import Rows
 from ..objectives.user_target import TargetWarning
-from ..posterior.fit_target import TargetFit, fit_target
+from ..posterior.fit_target import fit_target
+from ..posterior.target_fit import TargetFit
 from ..saving.jsonable import jsonable
 from ..training.loop import TrainingError
 from ..transforms.constrained import Ordered

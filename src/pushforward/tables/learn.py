@@ -1,0 +1,176 @@
+"""What suits a table's rows, learnt: a flow or an average of densities, and a guide for any question."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..distributions.anyorder import AnyOrder
+from ..distributions.base import Density
+from ..distributions.guided import Guided
+from ..models.console import Console
+from ..models.train import joined, train_on, training_facts
+from ..objectives.divergences import Objective
+from ..recipes.by_name import learning_rate
+from .build import density, start_categories
+from .candidates import chooses_by_held_out, likeliest
+from .errors import InputError, listed
+from .few import averages, fit_average
+from .guide import GuideFill, build_guide, tells_of, train_guide
+from .objectives import OBJECTIVES
+from .options import TableOptions
+from .prepare import TableSplits
+from .rows import spread
+from .schema.cells import Fill
+
+if TYPE_CHECKING:
+    from .fitted import FittedTable
+
+LONGER = 3  # times the steps of the density, of a guide that fills holes for it
+FEW_STEPS, FEW_ROWS_A_STEP = 400, 8  # of the guide beside an average of densities: so many, or one for so many rows
+
+
+class Learnt(NamedTuple):
+    """What training gives.
+
+    Attributes:
+        rows: What was learnt from: without what tells which values miss, where a guide fills them.
+        flow: The density of complete rows.
+        whole: The same with its guide, if it has one.
+        options: The user's choices, with the flow that was taken.
+        trained: What a summary keeps of the training.
+        history: Of the training, step by step.
+        guide: What a summary keeps of the guide's training.
+        fill: What drew the missing cells.
+    """
+
+    rows: TableSplits
+    flow: Density
+    whole: Density
+    options: TableOptions
+    trained: dict[str, Any]
+    history: list[dict[str, Any]]
+    guide: dict[str, Any]
+    fill: GuideFill | None = None
+
+
+def learn(rows: TableSplits, options: TableOptions, console: Console, earlier: FittedTable | None) -> Learnt:
+    """Trains what suits the rows: an average of densities where they are few, or a flow, and a guide where questions
+    may be asked: after the flow, or before it where cells are missing."""
+    asks = options.queries and len(rows.schema.columns) > 1 and (earlier is None or earlier.guided is not None)
+    if earlier is None and averages(options, rows):
+        flow, trained = fit_average(rows, options, console)
+        history: list[dict[str, Any]] = []
+    else:
+        chooses = earlier is None and chooses_by_held_out(options, rows)
+        options = dataclasses.replace(options, flow="nsf" if options.flow == "auto" else options.flow)
+        if asks and rows.schema.has_holes and not rows.schema.given:
+            return _learn_with_holes(rows, options, console, earlier)
+        flow, trained, history = _train(rows, options, console, earlier)
+        if chooses:
+            flow, options, trained = likeliest(flow, rows, options, trained, console)
+    if not asks:
+        return Learnt(rows, flow, flow, options, trained, history, {})
+    whole, facts = _guided(flow, rows, options, trained, console, earlier)
+    return Learnt(rows, flow, whole, options, trained, history, facts)
+
+
+def _learn_with_holes(
+    rows: TableSplits, options: TableOptions, console: Console, earlier: FittedTable | None
+) -> Learnt:
+    """Trains the guide on what is seen, and the flow on rows that it fills."""
+    if earlier is None and len(rows.schema.fields) > 1:
+        rows = rows.ignoring()
+    guide, facts = _guide_first(rows, options, console, earlier)
+    fill = GuideFill(guide, rows.schema)
+    flow, trained, history = _train(rows, options, console, earlier, fill)
+    whole = Guided(flow, guide.to(next(flow.parameters()).device), tells_of(rows.schema))
+    return Learnt(rows, flow, whole, options, trained, history, facts, fill)
+
+
+def _train(
+    rows: TableSplits,
+    options: TableOptions,
+    console: Console,
+    earlier: FittedTable | None,
+    fill: GuideFill | None = None,
+) -> tuple[Density, dict[str, Any], list[dict[str, Any]]]:
+    """A trained flow, what a summary keeps of its training, and the history, that of a fitted model first."""
+    flow = _density(options, rows) if earlier is None else copy.deepcopy(earlier.density)
+    result = train_on(
+        _objective(flow, rows, options, fill),
+        rows.train if rows.stream is None else rows.stream,
+        rows.val,
+        options.training,
+        console,
+        batch_size=512,
+        lr=learning_rate(options.flow),
+        fresh=earlier is None,
+    )
+    history = result.history if earlier is None else joined(earlier.facts.get("history", ()), result.history)
+    return flow, training_facts(result), history
+
+
+def _guided(
+    flow: Density,
+    rows: TableSplits,
+    options: TableOptions,
+    trained: dict[str, Any],
+    console: Console,
+    earlier: FittedTable | None,
+) -> tuple[Density, dict[str, Any]]:
+    """The density with its guide, trained for as long again at most, and what the summary says of it."""
+    seed, schema = options.training.seed, rows.schema
+    train = rows.train if rows.stream is None else rows.stream
+    before = None if earlier is None or earlier.guided is None else copy.deepcopy(earlier.guided.guide)
+    fresh = before is None
+    guide = before or build_guide(schema, spread(rows.train, schema, seed), seed)
+    steps, time_of = trained["training"]["steps"], trained["training"]["seconds"]
+    if "average" in trained:  # members stop early, and mixtures take no steps
+        steps = options.training.steps or max(FEW_STEPS, len(rows.train) // FEW_ROWS_A_STEP)
+    facts = train_guide(guide, schema, train, rows.val, options.training, steps, time_of, console, fresh=fresh)
+    return Guided(flow, guide.to(next(flow.parameters()).device)), facts
+
+
+def _guide_first(
+    rows: TableSplits, options: TableOptions, console: Console, earlier: FittedTable | None
+) -> tuple[AnyOrder, dict[str, Any]]:
+    """A guide that learns from what is seen of rows with holes, and then draws for the density what is not.
+
+    Where the steps are set, it takes three times as many: each costs a quarter of one of the density, which is proposed
+    fillings for in every step, and what the guide does not know the density learns wrongly.
+    """
+    schema, train = rows.schema, rows.train if rows.stream is None else rows.stream
+    before = None if earlier is None or earlier.guided is None else copy.deepcopy(earlier.guided.guide)
+    guide = before or build_guide(schema, rows.train.x, options.training.seed)
+    fresh = before is None
+    own = options.training
+    own = own if own.steps is None else dataclasses.replace(own, steps=LONGER * own.steps)
+    facts = train_guide(guide, schema, train, rows.val, own, None, None, console, fresh=fresh, seen=True)
+    return guide.eval(), {**facts, "fills": True}
+
+
+def _density(options: TableOptions, rows: TableSplits) -> Density:
+    seed = options.training.seed
+    x = spread(rows.train, rows.schema, seed)
+    try:
+        built = density(rows.schema, x, flow=options.flow, layers=options.layers, hidden=options.hidden, seed=seed)
+    except ValueError as error:
+        raise InputError(f"--flow {options.flow}: {error}") from None
+    start_categories(built, rows.train.x, rows.train.weights)
+    return built
+
+
+def _objective(flow: Density, rows: TableSplits, options: TableOptions, fill: Fill | None) -> Objective:
+    if options.objective not in OBJECTIVES:
+        raise InputError(f"--objective {options.objective}: choose one of {', '.join(OBJECTIVES)}")
+    named = [column.name for column in rows.schema.columns if column.categories]
+    if named and options.objective == "matching":
+        raise InputError(f"--objective matching: is for columns of numbers, not for the categories of {listed(named)}")
+    try:
+        return OBJECTIVES[options.objective](flow, rows.schema, fill)
+    except ValueError:
+        raise InputError(
+            f"--objective {options.objective}: is for continuous flows, not for {options.flow}; add --flow ffjord"
+        ) from None
