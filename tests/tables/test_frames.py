@@ -18,6 +18,7 @@ import pytest
 
 from pushforward.tables.errors import InputError
 from pushforward.tables.formats.frames import from_frame, is_path, to_frame
+from pushforward.tables.schema.reading import as_stored, stored_type
 
 EXPECTED = pl.DataFrame({"a": [1.5, None, -3.0], "b": [1, 2, 3], "c": ["x", None, "y"]})
 RAW = {"a": [1.5, float("nan"), -3.0], "b": [1, 2, 3], "c": ["x", "", "y"]}
@@ -220,3 +221,11 @@ def test_paths_are_told_from_frames() -> None:
 def test_a_relation_of_duckdb_is_a_frame() -> None:
     relation = duckdb.sql("SELECT 1.5::DOUBLE AS a, 'x' AS b UNION ALL SELECT NULL, ''")
     assert from_frame(relation)[0].sort("a").equals(pl.DataFrame({"a": [None, 1.5], "b": [None, "x"]}))
+
+
+def test_a_draw_may_have_a_digit_more_than_all_decimals_that_were_seen() -> None:
+    stored = stored_type(pl.Decimal(4, 2))
+    drawn = as_stored(pl.Series([99.99, 100.0, None]), stored)
+    assert drawn.to_list() == [Decimal("99.99"), Decimal("100.00"), None]
+    assert as_stored(pl.Series([1.25]), stored).dtype == pl.Decimal(4, 2)
+    assert as_stored(pl.Series([1e60]), stored).to_list() == [1e60]  # no decimal holds it

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
@@ -11,6 +11,7 @@ import polars as pl
 MOMENTS = ("Date", "Datetime", "Time", "Duration")  # encoded as days, and as seconds
 OTHER = "(other)"  # the name of the last category where it stands for the rare ones
 HOLDS_TEXT = (pl.String, pl.Categorical, pl.Enum)
+MOST_DIGITS = 38  # of a decimal
 SHORT = 512  # cells up to which a query of Polars takes longer than a loop
 MARKS = r"[\s,'_$€£¥%]"
 MARKED = r"^\s*[-+]?[$€£¥]?\s*[-+]?(\d{1,3}([,'_ ]\d{3})+|\d+)?(\.\d*)?([eE][-+]?\d+)?\s*[%$€£¥]?\s*$"
@@ -123,11 +124,21 @@ def as_stored(column: pl.Series, stored: tuple[str, ...]) -> pl.Series:
     if name == "Enum":
         dtype = pl.Enum(rest)
     elif name == "Decimal":
-        dtype = pl.Decimal(int(rest[0]), int(rest[1]))
+        precision, scale = map(int, rest)
+        dtype = pl.Decimal(_digits(column, precision, scale), scale)
     elif rest:
         dtype = pl.Datetime(*rest) if name == "Datetime" else pl.Duration(*rest)  # type: ignore[arg-type]
-    cast = column.cast(dtype, strict=False)
+    try:
+        cast = column.cast(dtype, strict=False)
+    except pl.exceptions.PolarsError:  # of decimals with more digits than there can be
+        return column
     return cast if cast.null_count() == column.null_count() else column
+
+
+def _digits(column: pl.Series, precision: int, scale: int) -> int:
+    """How many a decimal needs to hold the values: a draw of 100.00 where all others were below takes one more."""
+    largest: Any = column.abs().max() or 0
+    return min(max(precision, len(f"{largest:.0f}") + scale), MOST_DIGITS)
 
 
 def moment_form(column: pl.Series) -> tuple[str, str] | None:
