@@ -126,7 +126,7 @@ CASES = {
     "no time": (good, "fit {}/t.csv -o {}/m --columns a,b --budget soon", "--budget soon: expected a time such as 90s"),
     "steps and epochs": (good, FIT + "--columns a,b --epochs 3", "epochs"),
     "no steps": (good, "fit {}/t.csv -o {}/m --columns a,b --steps 0", "steps"),
-    "no batch": (good, FIT + "--columns a,b --batch-size 0", "batch_size"),
+    "no batch": (good, FIT + "--columns a,b --batch-size 0", "--batch-size 0: expected a positive integer"),
     "no rate": (good, FIT + "--columns a,b --lr -1", "lr"),
     "no device": (good, FIT + "--columns a,b --device cuda:77", "--device cuda:77"),
     "bounds form": (good, FIT + "--columns a,b --bounds a=1,0", "expected COLUMN=LOW,HIGH"),

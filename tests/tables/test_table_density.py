@@ -245,6 +245,9 @@ REFUSED: dict[str, Any] = {
     "no weights": (lambda m: m.fit(TABLE, sample_weight=np.zeros(300)), "not 0 for all rows"),
     "few weights": (lambda m: m.fit(TABLE, sample_weight=[1.0]), "sample_weight has shape .1,., expected .300,."),
     "flow": (lambda m: pf.TableDensity("nope").fit(TABLE), "there is no flow 'nope'"),
+    "steps": (lambda m: pf.TableDensity(steps=-1).fit(TABLE), "steps=-1: expected a positive integer"),
+    "half a row": (lambda m: pf.TableDensity(batch_size=2.5).fit(TABLE), "batch_size=2.5: expected a positive integer"),
+    "time": (lambda m: pf.TableDensity(budget="soon"), "budget must be .* a time such as 90s, 5m or 1h, got soon"),
     "unfitted": (lambda m: pf.TableDensity().sample(1), "not fitted yet"),
     "other schema": (lambda m: m.score_samples(pl.DataFrame({"z": [1.0]})), "table: has no column"),
     "n": (lambda m: m.sample(0), "n=0: expected at least 1"),
@@ -255,8 +258,15 @@ REFUSED: dict[str, Any] = {
     "other columns": (lambda m: m.compare(pf.TableDensity(**QUICK, columns=["size"]).fit(TABLE), TABLE), "different"),
     "rows for rivals": (lambda m: m.report("r.html", against=[m]), "against=: give the table too"),
     "a page": (lambda m: m.report("r.pdf"), "expected .html"),
-    "categories": (lambda m: m.encode(TABLE), "colour hold categories"),
+    "categories": (lambda m: m.encode(TABLE), "without categories as in colour"),
 }
+
+
+def test_one_column_may_be_named_by_a_text_and_a_budget_too(fitted: pf.TableDensity):
+    some = TABLE[:4]
+    assert np.array_equal(fitted.score_samples(some, given="size"), fitted.score_samples(some, given=["size"]))
+    options = pf.TableDensity(columns="size", given="price", budget="2m").options
+    assert (options.columns, options.given, options.training.budget) == (("size",), ("price",), 120)
 
 
 @pytest.mark.parametrize("case", REFUSED)

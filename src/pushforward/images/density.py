@@ -19,7 +19,7 @@ from ..models.base import FittedDensity
 from ..models.compare import compare
 from ..models.console import Console
 from ..models.notebook import called
-from ..models.options import TrainingOptions
+from ..models.options import TrainingOptions, seconds
 from ..models.report import check_page, write
 from ..report.images.density import ImageModel
 from ..tables.errors import InputError, arguments_not_flags
@@ -50,7 +50,8 @@ class ImageDensity(FittedDensity):
         patch, noise: For tarflow, the side of a patch, and the standard deviation of Gaussian noise on images in
             [-1, 1]: for better samples, which are freed of it, at the cost of bits.
         layers, hidden: The model's layers, and the width of its hidden layers.
-        steps, epochs, budget: How long to train: batches, passes over the images or seconds; at most one of them.
+        steps, epochs, budget: How long to train: batches, passes over the images or seconds,
+            also as in ``"2m"``; at most one of them.
         batch_size, lr, patience, device: As in :func:`pushforward.fit`.
         random_state: Fixes everything that is drawn at random.
 
@@ -77,7 +78,7 @@ class ImageDensity(FittedDensity):
         hidden: Sequence[int] | None = None,
         steps: int | None = None,
         epochs: int | None = None,
-        budget: float | None = None,
+        budget: float | str | None = None,
         batch_size: int | None = None,
         lr: float | None = None,
         patience: int | None = None,
@@ -98,7 +99,7 @@ class ImageDensity(FittedDensity):
             training=TrainingOptions(
                 steps=steps,
                 epochs=epochs,
-                budget=budget,
+                budget=seconds(budget, "budget"),
                 batch_size=batch_size,
                 lr=lr,
                 patience=patience,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 from ..tables.errors import InputError
 from ..training.schedule import duration
@@ -47,14 +49,33 @@ class TrainingOptions:
     metrics: Path | None = None
     shard: bool = False
 
+    def check(self) -> None:
+        """Refuses what no training can have.
+
+        Raises:
+            InputError: a number of steps, epochs, rows or validations is not a positive integer.
+        """
+        for name in ("epochs", "steps", "batch_size", "patience"):
+            value: Any = getattr(self, name)
+            if value is not None and (not isinstance(value, Integral) or int(value) < 1):
+                raise InputError(f"--{name.replace('_', '-')} {value}: expected a positive integer")
+
     def for_more(self, more: float | str) -> TrainingOptions:
         """The same for going on with a fitted model, for so many seconds, or as in ``2m``.
 
         Raises:
             InputError: it is no time.
         """
-        try:
-            seconds = duration(more, "more")
-        except ValueError as error:
-            raise InputError(str(error)) from None
-        return replace(self, epochs=None, steps=None, limit=None, budget=seconds)
+        return replace(self, epochs=None, steps=None, limit=None, budget=seconds(more, "more"))
+
+
+def seconds(time: float | str | None, name: str) -> float | None:
+    """Of a time such as 90, ``"90s"`` or ``"5m"``; None stays None.
+
+    Raises:
+        InputError: it is none, or not positive.
+    """
+    try:
+        return None if time is None else duration(time, name)
+    except ValueError as error:
+        raise InputError(str(error)) from None

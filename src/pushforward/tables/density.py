@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from ..models.console import Console
 from ..models.notebook import called
-from ..models.options import TrainingOptions
+from ..models.options import TrainingOptions, seconds
 from .errors import InputError, arguments_not_flags, as_arguments
 from .fit import fit_table
 from .fitted import FittedTable
@@ -39,7 +39,8 @@ class TableDensity(FittedTable):
         circular: Columns with a period, as in ``{"hour": (0, 24)}``: their density has one value where the ends meet.
         members: How many flows are averaged, each trained without another part of the rows; ``auto`` is 5 where the
             flow is ``auto``, too, and rows are few, and else 1.
-        steps, epochs, budget: How long to train: batches, passes over the rows or seconds; at most one of them.
+        steps, epochs, budget: How long to train: batches, passes over the rows or seconds,
+            also as in ``"2m"``; at most one of them.
         threads: Threads of the training, or ``auto``.
         device: ``cpu``, ``cuda`` or ``auto``.
         strict: Refuse what would be decided otherwise, with a sentence in ``notes_``: missing cells, constants, columns
@@ -80,7 +81,7 @@ class TableDensity(FittedTable):
         members: int | str = "auto",
         steps: int | None = None,
         epochs: int | None = None,
-        budget: float | None = None,
+        budget: float | str | None = None,
         threads: int | str = "auto",
         device: str = "auto",
         strict: bool = False,
@@ -100,20 +101,20 @@ class TableDensity(FittedTable):
             members=members,
             layers=layers,
             hidden=hidden,
-            columns=() if columns is None else tuple(columns),
-            given=tuple(given),
-            categories=tuple(categories),
+            columns=_names(columns),
+            given=_names(given),
+            categories=_names(categories),
             bounds=dict(bounds or {}),
             circular={name: (float(low), float(high)) for name, (low, high) in (circular or {}).items()},
             strict=strict,
             queries=queries,
             drop_missing=drop_missing,
-            numbers=tuple(numbers),
+            numbers=_names(numbers),
             samples=samples,
             training=TrainingOptions(
                 steps=steps,
                 epochs=epochs,
-                budget=budget,
+                budget=seconds(budget, "budget"),
                 threads=threads,
                 device=device,
                 seed=random_state,
@@ -196,3 +197,8 @@ class TableDensity(FittedTable):
             density, facts = fitted
             self._hold(density, {**facts, "frame": read.kind, "command": command})
         return self
+
+
+def _names(names: Sequence[str] | None) -> tuple[str, ...]:
+    """Of columns; a text is one name."""
+    return (names,) if isinstance(names, str) else tuple(names or ())

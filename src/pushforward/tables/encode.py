@@ -41,7 +41,7 @@ def encode(model: FittedTable, x: Tensor, *, samples: int = 16, seed: int = 0) -
     columns = model.schema.columns
     named = [column.name for column in columns if column.categories and column.kind != "values"]
     if named:
-        raise InputError(f"encode: is for columns of numbers, and {listed(named)} hold categories")
+        raise InputError(f"encode: is for columns of numbers, without categories as in {listed(named)}")
     few, numbers = [j for j, column in enumerate(columns) if column.categories], model.schema.numbers
     flow = model.density.numbers if isinstance(model.density, Mixed) else model.density
     points = cell_points(model.schema, x, samples=samples, seed=seed).to(model.device)

@@ -30,4 +30,4 @@ def arguments_not_flags() -> Iterator[None]:
 def as_arguments(said: str) -> str:
     """A sentence for the shell's user in the words of Python's."""
     said = said.replace("--drop-missing", "drop_missing=True")
-    return re.sub(r"--([a-z][a-z-]*)", lambda flag: f"{flag[1].replace('-', '_')}=", said)
+    return re.sub(r"--([a-z][a-z-]*)( (?=[^\s:=]+(=[^:]*)?:))?", lambda flag: f"{flag[1].replace('-', '_')}=", said)

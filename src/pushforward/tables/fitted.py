@@ -61,7 +61,7 @@ class FittedTable(FittedDensity):
         Args:
             table: The rows; columns are found by name, in any order. Missing cells are integrated out, and so are
                 columns that the table does not have: the density is that of what is there.
-            given: Condition on these columns: log p(the others | these).
+            given: Condition on these columns, or on one: log p(the others | these).
             errors: Whether to return standard errors, too: where columns have cells, the density is an average over
                 ``samples`` points of each, what is missing is integrated over weighted draws, and a mixture of
                 Gaussians is known only as well as its training rows tell.
@@ -76,6 +76,7 @@ class FittedTable(FittedDensity):
         """
         self._require_fit()
         frame = from_frame_or_file(table)
+        given = [given] if isinstance(given, str) else given
         queries.check_asked(self, frame, given)
         value, error = queries.score(self, frame, given)
         return (value, error) if errors else value
