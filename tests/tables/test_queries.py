@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,24 @@ def test_rows_given_any_column(model: pf.TableDensity) -> None:
     assert both["x"][200:].to_numpy() == pytest.approx(3.0)
     assert both["y"][200:].mean() == pytest.approx(3.0, abs=0.3)
     assert model.sample(3, given={"n": "4"})["n"].to_list() == [4, 4, 4]
+
+
+def test_rows_given_moments(tmp_path: Path) -> None:
+    """As what they are, or as text, which says the same where training had no text."""
+    rng = np.random.default_rng(0)
+    when, other = (
+        [dt.datetime(2024, 1, 1) + dt.timedelta(minutes=int(m)) for m in rng.integers(0, 500_000, 300)] for _ in "ab"
+    )
+    rows = pl.DataFrame({"when": when, "day": [m.date() for m in other], "clock": [m.time() for m in other]})
+    model = pf.TableDensity(**{**QUICK, "steps": 2}).fit(rows)
+    moments = {"when": dt.datetime(2024, 5, 1, 8), "day": dt.date(2024, 6, 2), "clock": dt.time(9, 30)}
+    for given in (moments, {name: str(value) for name, value in moments.items()}, {"day": np.datetime64("2024-06-02")}):
+        drawn = model.sample(2, given=given)
+        assert all(drawn[name].to_list() == [moments[name]] * 2 for name in given)
+    rows.write_csv(tmp_path / "text.csv")
+    np.testing.assert_allclose(model.score_samples(tmp_path / "text.csv"), model.score_samples(rows))
+    with pytest.raises(InputError, match="given=day=soon: 'day' takes a date"):
+        model.sample(1, given={"day": "soon"})
 
 
 def test_imputation(model: pf.TableDensity) -> None:
@@ -186,6 +205,9 @@ def test_the_shell(model: pf.TableDensity, tmp_path: Path, capsys: pytest.Captur
         ),
         (lambda m: m.sample(2, given={"z": 1}), "given.*z: the model .* has no such column"),
         (lambda m: m.sample(2, given={"x": "much"}), "'x' takes a number"),
+        (lambda m: m.sample(2, given={"group": "c"}), "given=group=c: .* the model knows a, b"),
+        (lambda m: m.sample(2, given=pl.DataFrame({"group": ["a", "c"]})), "given=group=c: .* the model knows a, b"),
+        (lambda m: m.score_samples(TABLE.with_columns(group=pl.lit("c")), given=["group"]), "given=group=c: "),
         (lambda m: m.impute(TABLE, draws=0), "draws=0: expected at least 1"),
         (lambda m: m.impute(pl.DataFrame({"z": [1]})), "has no column 'x', 'y'"),
         (lambda m: m.impute(TABLE.with_columns(x=pl.lit("a"))), "'x'"),

@@ -26,6 +26,7 @@ from ..tables.density import TableDensity
 from ..tables.errors import InputError, listed
 from ..tables.formats.frames import from_frame
 from ..tables.formats.parquet import Piece
+from ..tables.given import one_row
 from ..tables.impute import impute
 from ..tables.sample import BATCH, draw
 from ..tables.score import has_errors, refuse_scores_name, score_frame
@@ -106,7 +107,7 @@ class Engine:
         """Work on numbers of blocks of rows: block k has its own seed, however the blocks are spread over workers."""
         if n < 1:
             raise InputError(f"n={n}: expected at least 1 row")
-        fixed, own = queries.one_row(self.model, given or {}), self.model.seed if seed is None else seed
+        fixed, own = one_row(self.model, given or {}), self.model.seed if seed is None else seed
 
         def work(model: TableDensity, blocks: pa.Table) -> pa.Table:
             numbers = blocks["id"].to_pylist()

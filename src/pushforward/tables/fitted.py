@@ -29,6 +29,7 @@ from .explain import explain
 from .formats.frames import from_frame, is_path, to_frame
 from .formats.source import Location
 from .formats.table import delivered
+from .given import one_row
 from .guide import GuideFill, joint_of
 from .impute import impute, impute_file
 from .outliers import LEVEL, outliers, outliers_file
@@ -105,8 +106,8 @@ class FittedTable(FittedDensity):
             raise InputError(f"n={n}: expected at least 1 row")
         seed = self.seed if random_state is None else random_state
         given = {} if given is None else given
-        if isinstance(given, Mapping) and all(isinstance(value, str) or np.isscalar(value) for value in given.values()):
-            fixed = queries.one_row(self, given)
+        if isinstance(given, Mapping) and not any(map(_is_column, given.values())):
+            fixed = one_row(self, given)
         else:
             fixed = from_frame(given, "given")[0]
         rows = draw(self, n, fixed, seed)
@@ -258,6 +259,11 @@ class FittedTable(FittedDensity):
 
     def _whole(self) -> Density:
         return self.density if self.guided is None else self.guided
+
+
+def _is_column(value: Any) -> bool:
+    """Whether what is given has values of many rows, and is not one number, name, date or time."""
+    return hasattr(value, "__len__") and not isinstance(value, str)
 
 
 def _engines() -> Any:

@@ -7,7 +7,7 @@ same fit. :class:`~pushforward.TableDensity` calls the functions of this file wi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,9 +19,10 @@ from ..distributions.guided import Guided
 from ..distributions.learnt import learning_error
 from ..models.train import Rows
 from .errors import InputError, listed
+from .given import check_known, refuse_unknown_values
 from .guide import spread_of
 from .schema.cells import Cells
-from .schema.columns import Column, ContextColumn
+from .schema.columns import Column
 from .schema.schema import Schema
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def score(model: FittedTable, frame: pl.DataFrame, given: Sequence[str]) -> tupl
     """The scores of a frame and their standard errors; NaN for rows that nothing can be said of.
 
     Raises:
-        InputError: a column cannot be read.
+        InputError: a column cannot be read, or a given category was not among the training rows.
     """
     return score_rows(model, frame, encode_partly(model, frame, "table"), given)
 
@@ -124,6 +125,7 @@ def score_rows(
     model: FittedTable, frame: pl.DataFrame, rows: Rows, given: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
     """:func:`score` of a frame whose rows are encoded already."""
+    refuse_unknown_values(model.schema, given, rows.x, frame)
     found = np.full((2, frame.height), np.nan)
     asked = ~mask_of(model.schema, given)
     some = (~unknown(model.schema, rows.x) & asked).any(1)
@@ -230,11 +232,13 @@ def draw_given(model: FittedTable, n: int, fixed: pl.DataFrame, seed: int) -> pl
     """n rows for every row of ``fixed``, whose cells stay; those that are missing are drawn, like other columns.
 
     Raises:
-        InputError: a column is unknown, or the model has no guide.
+        InputError: a column is unknown, a category was not among the training rows, or the model has no guide.
     """
     schema = model.schema
     check_known(model, fixed.columns)
-    rows = without_missing(schema, encode_partly(model, fixed, "given"), torch.nan)
+    encoded = encode_partly(model, fixed, "given")
+    refuse_unknown_values(schema, fixed.columns, encoded.x, fixed)
+    rows = without_missing(schema, encoded, torch.nan)
     drawn = fill(model, rows, n, seed, candidates=max(FEWEST, _most(fixed.height)))
     filled = schema.miss_at_random(drawn, torch.Generator().manual_seed(seed))
     written = schema.decode(torch.where(rows.x.isnan(), filled, rows.x).transpose(0, 1).flatten(0, 1))
@@ -242,52 +246,6 @@ def draw_given(model: FittedTable, n: int, fixed: pl.DataFrame, seed: int) -> pl
     if not given:
         return written
     return pl.concat([fixed.select(given)[np.repeat(np.arange(fixed.height), n)], written], how="horizontal")
-
-
-def check_known(model: FittedTable, names: Sequence[str]) -> None:
-    """Refuses columns that the model does not have.
-
-    Raises:
-        InputError: names the first.
-    """
-    schema = model.schema
-    known = [*schema.given_names, *schema.names]
-    for name in names:
-        if name not in known:
-            raise InputError(f"--given {name}: the model {model.called} has no such column; it has {listed(known)}")
-    missing = [name for name in schema.given_names if name not in names]
-    if missing:
-        raise InputError(
-            f"the model {model.called} is conditioned on {listed(schema.given_names)}; give a value for "
-            f"{listed(missing)}, as in --given {missing[0]}={_example(schema, missing[0])}"
-        )
-
-
-def _example(schema: Schema, name: str) -> str:
-    given = next(given for given in schema.given if given.name == name)
-    return given.categories[0] if given.categories else f"{given.mean:.3g}"
-
-
-def one_row(model: FittedTable, given: Mapping[str, Any]) -> pl.DataFrame:
-    """Values that were given by name, as a frame of one row; numbers may come as text.
-
-    Raises:
-        InputError: a column is unknown, or takes a number.
-    """
-    check_known(model, list(given))
-    fields: list[Column | ContextColumn] = [*model.schema.columns, *model.schema.given]
-    plain = {column.name for column in fields if not column.categories and column.dtype in ("", "String")}
-    return pl.DataFrame({name: [_number(name, v) if name in plain else v] for name, v in given.items()})
-
-
-def _number(name: str, value: Any) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise InputError(f"--given {name}={value}: {name!r} takes a number") from None
-    if not np.isfinite(number):
-        raise InputError(f"--given {name}={value}: {name!r} takes a finite number")
-    return number
 
 
 def _most(n: int) -> int:

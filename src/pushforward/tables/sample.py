@@ -15,6 +15,7 @@ from . import queries
 from .errors import InputError
 from .formats.source import Location
 from .formats.table import check_output, read_table, write_table
+from .given import one_row
 from .held_out import held_out_rows
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def sample_file(
     check_output(output)
     if private and check is None:
         raise InputError("--privacy-check: needs the table that the model was fitted to, as in --check DATA")
-    rows = draw(model, n, queries.one_row(model, given), seed, temperature)
+    rows = draw(model, n, one_row(model, given), seed, temperature)
     facts = {} if check is None else _checked(model, rows, check, console)
     if private and not facts["closeness"]["private"]:
         raise NotSaved(f"{output}: not written, since draws repeat training rows more than held-out rows do")

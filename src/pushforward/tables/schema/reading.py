@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
+
+from ..errors import InputError
 
 MOMENTS = ("Date", "Datetime", "Time", "Duration")  # encoded as days, and as seconds
 OTHER = "(other)"  # the name of the last category where it stands for the rare ones
@@ -70,7 +73,7 @@ def as_numbers(column: pl.Series, dtype: str = "", form: str = "") -> np.ndarray
 
 def _moments(column: pl.Series, dtype: str, form: str) -> pl.Series:
     if column.dtype == pl.String:
-        column = _parsed(column, dtype, form)
+        column = _read_text(column, dtype, form)
     if dtype == "Date":
         return column.cast(pl.Date).to_physical()
     if dtype == "Time":
@@ -79,6 +82,24 @@ def _moments(column: pl.Series, dtype: str, form: str) -> pl.Series:
     if isinstance(column.dtype, pl.Datetime) and column.dtype.time_zone:
         column = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
     return column.cast(unit).to_physical().cast(pl.Float64) / 1e6
+
+
+def _read_text(column: pl.Series, dtype: str, form: str) -> pl.Series:
+    """Text as moments: in its own form, or in the first other that reads more of it, as where training had no text.
+
+    Raises:
+        InputError: durations are expected, which are not read from text.
+    """
+    if dtype not in FORMS:
+        raise InputError(f"column {column.name!r} holds text, and durations are expected there")
+    best = _parsed(column, dtype, form)
+    for other in FORMS[dtype]:
+        if best.null_count() == column.null_count():
+            break
+        with contextlib.suppress(pl.exceptions.PolarsError):
+            found = _parsed(column, dtype, other)
+            best = found if found.null_count() < best.null_count() else best
+    return best
 
 
 def _parsed(column: pl.Series, dtype: str, form: str) -> pl.Series:
