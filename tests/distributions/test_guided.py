@@ -13,13 +13,14 @@ from torch import Tensor
 import pushforward as pf
 from pushforward.distributions import guided
 from pushforward.distributions.guided import Guided
-from pushforward.distributions.holed import Holed, resampled
+from pushforward.distributions.holed import Holed, effective, resampled, tempered
 from pushforward.distributions.mixed import Mixed
 from pushforward.recipes.by_name import categories_by_size
 from pushforward.testing import randomize
 
 CLASSES = (3, 0, 2, 0)
 NAN = math.nan
+NARROW = torch.distributions.Normal(1.0, 0.1)
 
 
 def model(context: int = 0) -> Guided:
@@ -84,24 +85,47 @@ def test_the_path_of_densities_agrees_with_the_weights() -> None:
     assert ((drawn[..., 3].tanh().mean(0) - mean).abs() < 0.25).all()
 
 
-def test_rows_that_the_guide_hardly_reaches_are_found_by_a_path(monkeypatch: pytest.MonkeyPatch) -> None:
+def narrow() -> Guided:
     """The guide is a standard normal, and the joint a normal of deviation 0.1 around 1 in each of six entries."""
-    base = torch.distributions.Normal(1.0, 0.1)
 
     class Narrow(pf.Flow):
         def log_prob(self, x, context=None, t=None):
-            return base.log_prob(x).sum(-1)
+            return NARROW.log_prob(x).sum(-1)
 
-    narrow = Narrow(pf.transforms.Identity(), 6)
-    density, x = Guided(narrow, pf.anyorder(6)), torch.full((40, 6), NAN)
+    return Guided(Narrow(pf.transforms.Identity(), 6), pf.anyorder(6))
+
+
+def test_rows_that_the_guide_hardly_reaches_are_found_by_a_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    density, x = narrow(), torch.full((40, 6), NAN)
     x[:, 0] = 1 + 0.1 * torch.randn(40, generator=torch.Generator().manual_seed(0))
-    exact = base.log_prob(x[:, 0]).double()
+    exact = NARROW.log_prob(x[:, 0]).double()
     answer = density.marginal(x)
     monkeypatch.setattr(guided, "FEW", 0.0)
     monkeypatch.setattr(guided, "LARGE_ERROR", math.inf)
     plain = density.marginal(x, draws=512)
     assert (answer.value - exact).abs().mean() < 0.2 * (plain.value - exact).abs().mean()
     assert answer.effective.median() > 2
+
+
+def test_weights_that_few_draws_share_are_tempered() -> None:
+    generator = torch.Generator().manual_seed(0)
+    log_w = torch.randn(40, 100, generator=generator, dtype=torch.float64)
+    uneven, even = 5 * log_w, 0.1 * log_w
+    uneven[:5] = -math.inf
+    found = tempered(uneven, 10.0)
+    assert effective(uneven).max() < 10
+    assert effective(found).sub(10).abs().max() < 0.05
+    assert found[:5].isneginf().all()
+    assert torch.equal(tempered(even, 10.0), even)
+    assert tempered(uneven[:10], 10.0)[5:].isfinite().all()  # five draws are never ten
+
+
+def test_draws_without_a_path_are_not_all_the_same() -> None:
+    x = torch.full((40, 6), NAN)
+    x[:, 0] = 1.0
+    filled, count = narrow().fill(x, draws=10, path=False)
+    assert count.median() < 3
+    assert torch.tensor([len(row.unique(dim=0)) for row in filled.transpose(0, 1)]).float().mean() > 5
 
 
 def test_conditionals_are_differences() -> None:

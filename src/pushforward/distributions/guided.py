@@ -13,7 +13,7 @@ from torch import Tensor
 from .anneal import anneal
 from .anyorder import AnyOrder
 from .base import Density
-from .holed import Holed, Weights, effective, resampled
+from .holed import Holed, Weights, effective, resampled, tempered
 
 Spread = Callable[[Tensor, Tensor], Tensor]
 BATCH = 1 << 15  # points that are evaluated at once
@@ -192,7 +192,8 @@ class Guided(Density):
             x: ``(n, features)``; NaN where an entry is missing.
             context: ``(n, context features)`` or None.
             draws: How many for each row.
-            path: As for :meth:`marginal`.
+            path: As for :meth:`marginal`; without one, rows with few effective candidates take the weights to a power
+                below 1, and so draw more of the guide than of the joint.
             seed: Of the draws; rows that are alike get different ones.
             candidates: Draws of the guide from which those of the joint are resampled, at least 4 for each; half of
                 them mirror the other half.
@@ -207,10 +208,11 @@ class Guided(Density):
         filled = rows.x.repeat(draws, 1, 1)
         count = torch.full((len(rows),), math.inf, dtype=torch.float64)
         asked, enough = rows.x.isnan().any(1), max(FEW, draws / 4)
+        least = 0.0 if path else max(FEW, draws / 2)
         size, most = (max(some + some % 2, 4 * draws) for some in (candidates, most))
         while asked.any():
             for some in _pieces(asked, BATCH // size):
-                filled[:, some], count[some.cpu()] = self._filled(rows[some], draws, size)
+                filled[:, some], count[some.cpu()] = self._filled(rows[some], draws, size, least)
             asked &= (count < enough).to(asked.device)
             if size >= most:
                 break
@@ -221,11 +223,11 @@ class Guided(Density):
             count[some.cpu()] = (1 / (error.square() + 1 / size)).cpu()
         return filled, count
 
-    def _filled(self, rows: Holed, draws: int, candidates: int) -> tuple[Tensor, Tensor]:
+    def _filled(self, rows: Holed, draws: int, candidates: int, least: float) -> tuple[Tensor, Tensor]:
         points, z, correction = rows.mirrored(candidates)
         found, log_w = self._weigh(points, z, rows)
         log_w = log_w + correction
-        return self._taken(rows, found, log_w, draws), effective(log_w).cpu()
+        return self._taken(rows, found, tempered(log_w, least), draws), effective(log_w).cpu()
 
     @staticmethod
     def _taken(rows: Holed, found: Tensor, log_w: Tensor, draws: int) -> Tensor:
