@@ -57,7 +57,7 @@ def test_fillings_become_draws_of_the_density_though_few_are_proposed_at_a_time(
 
 
 def test_held_out_rows_are_judged_by_many_proposals() -> None:
-    """A bound of log p(seen) that is near it though one proposal in twenty is likely; exact where nothing is missing."""
+    """A bound of log p(seen), near it though one proposal in twenty is likely; exact where nothing is missing."""
     torch.manual_seed(0)
     frame = pl.DataFrame({"a": np.linspace(-1, 1, ROWS), "b": [k if k % 2 else None for k in range(ROWS)]})
     schema = learn_schema(frame, frame.columns, [], "t.csv", numbers=["b"]).ignoring()
