@@ -163,15 +163,15 @@ def test_draws_of_the_holes_follow_the_joint() -> None:
 
 
 def test_a_guide_that_is_far_off_is_asked_for_more_draws() -> None:
-    """Few of its draws count: taken from 32 alone, some would come again and again."""
+    """Few of its draws count: taken from 32 alone, they would be its own more than the joint's."""
     density = model()
     randomize(density.guide, 0.5)
     row = torch.full((50, 4), NAN, dtype=torch.float64)
-    few, little = density.fill(row, draws=4, most=32, path=False)
+    _, little = density.fill(row, draws=4, most=32, path=False)
     more, enough = density.fill(row, draws=4, path=False)
     assert little.mean() < guided.FEW / 2
     assert enough.mean() > 2 * little.mean()
-    assert more[:, :, 1].unique().numel() > 1.3 * few[:, :, 1].unique().numel()
+    assert more[:, :, 1].unique().numel() > 180  # of 200
 
 
 def test_cells_are_averaged_with_the_holes() -> None:
