@@ -6,7 +6,7 @@ from torch.autograd import forward_ad
 from torch.utils.checkpoint import checkpoint
 
 import pushforward as pf
-from pushforward.fused.mixture import LogOdds
+from pushforward.fused.mixture import LogOdds, drawn
 from pushforward.numerics import sigmoidal
 
 EMPTY = torch.zeros(3 * 24, 0, dtype=torch.float64, requires_grad=True)
@@ -70,13 +70,54 @@ def test_forward_mode_derivatives_go_through_the_formulas(make):
     torch.testing.assert_close(along.detach(), slope.sum(-1))
 
 
-@pytest.mark.parametrize(("n", "scale"), [(5, 1.0), (400, 1.0), (400, 20.0)])
-def test_draws_are_those_of_the_formulas(n, scale):
-    flow = pf.testing.randomize(pf.gf(3, layers=2)).double()
+@pytest.mark.parametrize(("n", "scale"), [(0, 1.0), (1, 1.0), (5, 1.0), (400, 1.0), (400, 20.0)])
+@pytest.mark.parametrize("spread", [0.5, 4.0])
+def test_draws_are_those_of_the_formulas(n, scale, spread):
+    flow = pf.testing.randomize(pf.gf(3, layers=2), spread).double()
     z = scale * torch.randn(n, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         x = flow.transform.generate(z)
         with pf.plain():
             torch.testing.assert_close(x, flow.transform.generate(z))
-        torch.testing.assert_close(x, flow.transform.inverse(z)[0])
+            want = flow.transform.inverse(z)
+        torch.testing.assert_close(flow.transform.inverse(z), want)
         torch.testing.assert_close(flow.transform(x)[0], z)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("spread", [0.0, 1.0, 2.0])
+def test_a_table_leaves_few_steps_and_those_lead_to_rounding(dtype, spread):
+    bias = draw(1, spread=spread)[1].detach().to(dtype)
+    z = torch.randn(3, 1000, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(dtype)
+    mixture = sigmoidal.normal(bias.view(3, -1, 1).transpose(0, 1))
+    x, found = drawn(z, mixture)
+    exact = sigmoidal.normal(bias.double().view(3, -1, 1).transpose(0, 1))
+    t, log_slope = sigmoidal.log_odds(x.double(), exact)
+    error = (t - sigmoidal.quantile_inverse(z.double())[0]).abs() / (1 + t.abs() + log_slope.exp() * x.abs())
+    assert found
+    assert float(error.max()) < 8 * torch.finfo(dtype).eps
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_draws_of_far_rows_and_of_rows_that_are_no_number(dtype):
+    flow = pf.testing.randomize(pf.gf(2, layers=1).to(dtype))
+    z = torch.tensor([0.3, -11.0, 40.0, -1e6, torch.nan], dtype=dtype)[:, None].repeat(1, 2)
+    with torch.no_grad():
+        x = flow.transform.generate(z)
+        torch.testing.assert_close(flow.transform(x[:4])[0], z[:4])
+        torch.testing.assert_close(x[:2], flow.transform.generate(z[:2]))
+    assert bool(x[4].isnan().all())
+
+
+def test_gradients_of_draws_are_those_of_the_formulas():
+    flow = pf.testing.randomize(pf.gf(3, layers=2)).double()
+    z = torch.randn(40, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+
+    def gradients() -> list[torch.Tensor]:
+        x, logdet = flow.transform.inverse(z)
+        loss = x.sin().sum() + logdet.square().sum() + flow.transform.generate(z).cos().sum()
+        return list(torch.autograd.grad(loss, [z, *flow.parameters()]))
+
+    found = gradients()
+    with pf.plain():
+        torch.testing.assert_close(found, gradients())

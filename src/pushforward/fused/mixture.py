@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from ..nets.mlp import MLP
-from ..numerics import sigmoidal
+from ..numerics import roots, sigmoidal
 from ..numerics.sigmoidal import LEAK, Mixture
 from ..numerics.torch_internals import saved_tensors_hooked
 from ..transforms.base import Transform
@@ -31,6 +31,9 @@ from ..transforms.univariate import Univariate
 from .compiling import watched
 from .maps import within
 from .rows import planes, unplanes
+
+KNOTS = 128  # of a table of a mixture: cubic interpolation in it mostly leaves one step of Newton's
+STEPS = 4  # at most, before a search begins
 
 
 class Gaussianized(NamedTuple):
@@ -54,16 +57,85 @@ class Gaussianized(NamedTuple):
         return unplanes(z, x.shape[:-1]), (log_slope + more).sum(0).view(x.shape[:-1])
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self.transform.inverse(z, context)
+        y = planes(z)
+        mixture, (t, log_slope) = self._mixture(y), sigmoidal.quantile_inverse(y)
+        x = sigmoidal.log_odds_solve(t, mixture, drawn(y, mixture)[0])
+        log_slope = log_slope - sigmoidal.log_odds(x, mixture)[1]
+        return unplanes(x, z.shape[:-1]), log_slope.sum(0).view(z.shape[:-1])
 
     def generate(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        if torch.is_grad_enabled():
-            return self.transform.generate(z, context)
-        (bias,), y = self.transform.net.biases, planes(z)
-        mixture = _mixture(bias, y)
-        t = sigmoidal.near_odds(y) if within(y, sigmoidal.NEAR) else sigmoidal.quantile_inverse(y)[0]
-        x = sigmoidal.log_odds_solve(t, mixture, lambda x: _evaluate(x, mixture)[:2])
+        y = planes(z)
+        mixture = self._mixture(y)
+        x, found = drawn(y, mixture)
+        if not found or torch.is_grad_enabled():
+            x = sigmoidal.log_odds_solve(sigmoidal.quantile_inverse(y)[0], mixture, x)
         return unplanes(x, z.shape[:-1])
+
+    def _mixture(self, y: Tensor) -> Mixture:
+        net = self.transform.net
+        if torch.is_grad_enabled():  # of its weights, too, which are empty
+            return sigmoidal.normal(net(y.new_zeros(0)).unsqueeze(-1))
+        return _mixture(net.biases[0], y)
+
+
+class Planes(NamedTuple):
+    """Mixtures, features first: weights, and these times slopes, are ``(features, 1, K)``, slopes and places
+    ``(features, K, 1)``; events are ``(features, 1, n)``."""
+
+    weight: Tensor
+    steep: Tensor
+    slope: Tensor
+    place: Tensor
+
+    @classmethod
+    def of(cls, mixture: Mixture) -> Planes:
+        weight, slope, place = mixture
+        steep = weight * slope * (1 - LEAK)
+        return cls(weight.permute(1, 2, 0), steep.permute(1, 2, 0), slope.transpose(0, 1), place.transpose(0, 1))
+
+    def log_odds(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """t and dt/dx by products of matrices; no numbers where a probability underflows."""
+        c = (x - self.place).mul_(self.slope)
+        p, q = c.sigmoid(), c.neg_().sigmoid_()
+        above, below = self.weight.bmm(p), self.weight.bmm(q)
+        slope = self.steep.bmm(p.mul_(q)).div_(above).div_(below).add_(LEAK)
+        return torch.lerp(above.div_(below).log_(), x, LEAK), slope
+
+    def start(self, t: Tensor) -> Tensor:
+        """Where about the log-odds are t, by cubic interpolation in a table of x."""
+        least, most = (self.place + end / self.slope for end in torch.aminmax(t, dim=-1, keepdim=True))
+        share = torch.linspace(0, 1, KNOTS, dtype=t.dtype, device=t.device)
+        x = torch.lerp(least.amin(1, keepdim=True), most.amax(1, keepdim=True), share)
+        value, slope = self.log_odds(x)
+        right = torch.searchsorted(value, t).clamp_(1, KNOTS - 1)
+        table, left = (x, value, slope.reciprocal_()), right - 1
+        (x0, t0, slope0), (x1, t1, slope1) = ([row.gather(-1, side) for row in table] for side in (left, right))
+        width, height = x1 - x0, t1 - t0
+        u = (t - t0) / height
+        first, last = torch.addcmul(x0 - x1, slope0, height), torch.addcmul(width, slope1, height, value=-1)
+        return torch.addcmul(torch.lerp(x0, x1, u), torch.addcmul(u, u, u, value=-1), torch.lerp(first, last, u))
+
+
+@torch.no_grad()
+def drawn(z: Tensor, mixture: Mixture) -> tuple[Tensor, bool]:
+    r"""The x of normal quantiles z ``(features, n)`` by Newton's steps from a table, and whether that is right to
+    rounding everywhere; z itself far out.
+
+    With a the steepest slope of a mixture, :math:`|d \log t' / dx| \le 2 a`: a step s from where the residual is r
+    leaves one of :math:`a |r s|` at most, but for terms of higher order.
+    """
+    if z.is_meta or not roots.within(z, sigmoidal.NEAR):
+        return z, False
+    t, of = sigmoidal.near_odds(z).unsqueeze(1), Planes.of(mixture)
+    steepest, x = of.slope.amax(1, keepdim=True), of.start(t)
+    for _ in range(STEPS):
+        value, slope = of.log_odds(x)
+        residual = value.sub_(t)
+        step = residual / slope
+        x = x - step
+        if float(residual.mul_(step).mul_(steepest).amax()) <= torch.finfo(t.dtype).eps:
+            return x.squeeze(1), True
+    return x.squeeze(1), False
 
 
 class Kept(NamedTuple):
@@ -175,6 +247,4 @@ def _to_bias(to_mixture: Mixture, bias: Tensor) -> Tensor:
     """Through the soft clamps, whose slopes are 1 / (1 + abs(r) / limit)²."""
     to = torch.cat(to_mixture).squeeze(-1).t()  # (features, 3K)
     limits = _start(to.shape[1] // 3, bias.dtype, bias.device).limits.flatten()
-    bounded = to[:, : len(limits)]
-    bounded /= (1 + bias.view_as(to)[:, : len(limits)].abs() / limits).square()
-    return to.reshape(-1)
+    return to.div_((1 + bias.view_as(to).abs() / limits).square()).reshape(-1)

@@ -33,7 +33,6 @@ Around = Callable[[Tensor], Bracket]  # z to two points that the root lies betwe
 MOST_STEPS = 200  # of a row: bisection alone takes 32 in single precision and 64 in double, and every third step is one
 TRACED_STEPS = 60  # where nothing may depend on values, as under vmap
 FREE_STEPS = 4  # Newton's while an end of the bracket is infinite: later steps grow, unless they converge fast
-POINTS = 128  # of a table of a function that many rows share: cubic interpolation in it mostly leaves one step
 STRICT, LOOSE = 2.0, 64.0  # units of rounding of a residual: at which a row is done, and if its steps shrink no more
 NEAR = 32.0  # units of rounding from which one more step of Newton's takes all rows to the noise of f
 
@@ -50,13 +49,13 @@ class Root(NamedTuple):
     converged: Tensor
 
 
-def invert(f: Increasing, z: Tensor, *, around: Around | None = None, shared: bool = False) -> tuple[Tensor, Tensor]:
+def invert(f: Increasing, z: Tensor, *, around: Around | None = None) -> tuple[Tensor, Tensor]:
     """x with f(x) = z, and log dx/dz; arguments and derivatives as for :func:`solve`."""
-    x = solve(f, z, around=around, shared=shared)
+    x = solve(f, z, around=around)
     return x, -f(x)[1]
 
 
-def solve(f: Increasing, z: Tensor, *, around: Around | None = None, shared: bool = False) -> Tensor:
+def solve(f: Increasing, z: Tensor, *, around: Around | None = None, start: Tensor | None = None) -> Tensor:
     """x with f(x) = z, differentiable with respect to z and all that f depends on.
 
     Derivatives are exact up to the third; a row that did not converge is NaN.
@@ -64,11 +63,11 @@ def solve(f: Increasing, z: Tensor, *, around: Around | None = None, shared: boo
     Args:
         f: A strictly increasing function that treats every row alone: x to f(x) and log f'(x), of the shape of x.
         z: Any shape.
-        around: Gives two finite numbers that the roots lie between, increasing in z, which is of any length where f is
-            shared. Without it the search begins at z itself, on the whole line.
-        shared: Whether f is the same function along the last dimension, and takes any number of x there.
+        around: Gives two finite numbers that the roots lie between. Without it the search is on the whole line.
+        start: Where the search begins; rows that are not within their bracket begin in its middle. z itself where
+            neither is given.
     """
-    x = find_root(f, z, around=around, shared=shared).x.detach()  # of forward-mode derivatives, too
+    x = find_root(f, z, around=around, start=start).x.detach()  # of forward-mode derivatives, too
     if wants_derivatives():
         for _ in range(2):
             value, log_slope = f(x)
@@ -84,7 +83,7 @@ def wants_derivatives() -> bool:
 
 @eager
 @torch.no_grad()
-def find_root(f: Increasing, z: Tensor, *, around: Around | None = None, shared: bool = False) -> Root:
+def find_root(f: Increasing, z: Tensor, *, around: Around | None = None, start: Tensor | None = None) -> Root:
     """The root of f(x) = z in every row, without gradients; arguments as for :func:`solve`.
 
     A row has converged where its residual is within :data:`STRICT` units of rounding of 1 + abs(z), or where the Newton
@@ -93,7 +92,7 @@ def find_root(f: Increasing, z: Tensor, *, around: Around | None = None, shared:
     all residuals are within :data:`NEAR` units. One more step is taken from there.
     """
     z, traced = z.detach(), transformed()
-    x, ends = _begin(f, z, around, shared and not traced)
+    x, ends = _begin(z, around, start)
     unit = torch.finfo(z.dtype).eps * (1 + z.abs())
     search: Any = None  # made where the first point is not near all roots
     every = 1 if z.device.type == "cpu" else 4  # looking whether all rows are done makes a GPU wait
@@ -109,14 +108,15 @@ def find_root(f: Increasing, z: Tensor, *, around: Around | None = None, shared:
     return Root(torch.where(search.converged, search.x, torch.nan), search.converged)
 
 
-def _begin(f: Increasing, z: Tensor, around: Around | None, shared: bool) -> tuple[Tensor, Bracket | None]:
+def _begin(z: Tensor, around: Around | None, start: Tensor | None) -> tuple[Tensor, Bracket | None]:
     """The first x, and ends of brackets where some are known."""
     if around is None:
-        return z, None
-    if shared and z.dim() and z.shape[-1] >= 2 * POINTS:
-        return _tabulated(f, z, around)
+        return z if start is None else start.detach(), None
     low, high = (end.detach() for end in around(z))
-    return (low + high) / 2, (low, high)
+    x = (low + high) / 2
+    if start is not None:
+        x = torch.where((low <= start) & (start <= high), start.detach(), x)
+    return x, (low, high)
 
 
 class _Point(NamedTuple):
@@ -135,25 +135,6 @@ class _Point(NamedTuple):
     def near(self, unit: Tensor) -> bool:
         """Whether one step takes all rows to their roots."""
         return within(self.excess / unit, NEAR) and within(self.target, torch.finfo(unit.dtype).max)
-
-
-def _tabulated(f: Increasing, z: Tensor, around: Around) -> tuple[Tensor, Bracket]:
-    """Where about f(x) = z, by cubic interpolation of x in a table of f that all rows share, and the table's ends."""
-    z = z.nan_to_num(0.0, 0.0, 0.0).contiguous()
-    low, high = around(torch.stack([z.amin(-1), z.amax(-1)], -1))
-    low, high = low[..., :1], high[..., 1:]
-    width = (high - low) / (POINTS - 1)
-    x = torch.addcmul(low, width, torch.arange(POINTS, dtype=z.dtype, device=z.device))
-    y, log_slope = f(x)
-    height, slope = y.diff().clamp_min(torch.finfo(z.dtype).tiny), (-log_slope).exp()
-    first, last = slope[..., :-1] * height, slope[..., 1:] * height  # dx/du at both ends of a cell, for u from 0 to 1
-    bend = first + last - 2 * width
-    cells = torch.stack([y[..., :-1], height, x[..., :-1], first, width - first - bend, bend])
-    cell = torch.searchsorted(y[..., 1:-1].contiguous(), z)
-    y, height, x, a, b, c = cells.gather(-1, cell.expand(6, *cell.shape)).unbind()
-    u = ((z - y) / height).clamp(0, 1)
-    start = torch.addcmul(x, u, torch.addcmul(a, u, torch.addcmul(b, u, c)))
-    return start, (low.expand_as(z), high.expand_as(z))
 
 
 class _Search:

@@ -48,11 +48,10 @@ class Mixture(NamedTuple):
 
 
 class Start(NamedTuple):
-    """What parameters are relative to: limits of the first 2K, log-weights and log-slopes for zeros, and places."""
+    """What parameters ``(3K, *shape)`` are relative to: limits, infinite of places, and the values for zeros."""
 
     limits: Tensor
-    logs: Tensor
-    places: Tensor
+    values: Tensor
 
 
 def logistic(params: Tensor) -> Mixture:
@@ -79,9 +78,8 @@ def normal_start(K: int, like: Tensor) -> Start:
 
 def mixture(params: Tensor, start: Start) -> Mixture:
     """Of parameters ``(3K, *shape)``."""
-    K = len(start.places)
-    logs = soft_clamp(params[: 2 * K], start.limits) + start.logs
-    return Mixture(logs[:K].softmax(0), logs[K:].exp(), params[2 * K :] + start.places)
+    weight, slope, place = (soft_clamp(params, start.limits) + start.values).chunk(3)
+    return Mixture(weight.softmax(0), slope.exp(), place)
 
 
 def _start(K: int, step: float, density: Callable[[float], float], variance: float, like: Tensor) -> Start:
@@ -90,9 +88,10 @@ def _start(K: int, step: float, density: Callable[[float], float], variance: flo
     weights = [density(place) for place in places]
     spread = sum(weight * place**2 for weight, place in zip(weights, places, strict=True)) / sum(weights)
     slope = math.pi / math.sqrt(3 * (variance - spread))  # a logistic of slope a has the variance pi² / (3 a²)
-    logs, limits = [*map(math.log, weights), *[math.log(slope)] * K], [WEIGHT_LIMIT] * K + [LIMIT] * K
-    all_of = torch.tensor([*limits, *logs, *places], dtype=like.dtype, device=like.device)
-    return Start(*all_of.view(-1, *[1] * (like.dim() - 1)).split([2 * K, 2 * K, K]))
+    limits = [WEIGHT_LIMIT] * K + [LIMIT] * K + [math.inf] * K
+    values = [*map(math.log, weights), *[math.log(slope)] * K, *places]
+    both = torch.tensor([limits, values], dtype=like.dtype, device=like.device)
+    return Start(*both.view(2, -1, *[1] * (like.dim() - 1)))
 
 
 def log_odds(x: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor]:
@@ -118,16 +117,16 @@ def log_odds_inverse(t: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor]:
     return x, -log_odds(x, mixture)[1]
 
 
-def log_odds_solve(t: Tensor, mixture: Mixture, f: roots.Increasing | None = None) -> Tensor:
-    """The x of :func:`log_odds_inverse` alone; ``f`` is another form of :func:`log_odds` of this mixture."""
-    weight, slope, place = mixture
+def log_odds_solve(t: Tensor, mixture: Mixture, start: Tensor | None = None) -> Tensor:
+    """The x of :func:`log_odds_inverse` alone, from a start that may be anything."""
+    _, slope, place = mixture
 
     def around(t: Tensor) -> tuple[Tensor, Tensor]:
         steep = (1 - LEAK) * slope
         each = (t + steep * place) / (steep + LEAK)  # where each component alone would have the log-odds t
         return each.amin(0), each.amax(0)
 
-    return roots.solve(f or (lambda x: log_odds(x, mixture)), t, around=around, shared=weight.shape[-1] == 1)
+    return roots.solve(lambda x: log_odds(x, mixture), t, around=around, start=start)
 
 
 def quantile(t: Tensor, *, near: bool = False) -> tuple[Tensor, Tensor]:
@@ -226,8 +225,8 @@ def quantile_inverse(z: Tensor) -> tuple[Tensor, Tensor]:
 
 def near_odds(z: Tensor) -> Tensor:
     """The t of :func:`quantile_inverse` within :data:`NEAR`, without derivatives."""
-    below = torch.special.erfc(z.abs() * math.sqrt(0.5)) / 2
-    return (torch.log1p(-below) - below.log()).copysign(z)
+    twice = torch.special.erfc(z.abs() * math.sqrt(0.5))  # the probability beyond z
+    return ((2 - twice) / twice).log().copysign(z)
 
 
 class _Odds(NamedTuple):
