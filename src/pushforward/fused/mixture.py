@@ -21,121 +21,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..nets.mlp import MLP
-from ..numerics import roots, sigmoidal
+from ..numerics import sigmoidal
 from ..numerics.sigmoidal import LEAK, Mixture
 from ..numerics.torch_internals import saved_tensors_hooked
-from ..transforms.base import Transform
-from ..transforms.scalar_monotone import Gaussianization
-from ..transforms.univariate import Univariate
-from .compiling import watched
 from .maps import within
-from .rows import planes, unplanes
-
-KNOTS = 128  # of a table of a mixture: cubic interpolation in it mostly leaves one step of Newton's
-STEPS = 4  # at most, before a search begins
-
-
-class Gaussianized(NamedTuple):
-    """A Gaussianization of every feature, by parameters that are free."""
-
-    transform: Univariate
-
-    @classmethod
-    def make(cls, transform: Transform, like: Tensor) -> Gaussianized | None:
-        if type(transform) is not Univariate or type(transform.scalar) is not Gaussianization:
-            return None
-        net = transform.net
-        free = net.context_weight is None and len(net.weights) == 1 and type(net) is MLP and not watched(net)
-        return cls(transform) if free else None
-
-    def __call__(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        (weight,), (bias,) = self.transform.net.weights, self.transform.net.biases
-        log_odds = LogOdds.apply if torch.is_grad_enabled() else evaluate
-        t, log_slope, *_ = log_odds(planes(x), bias, weight)
-        z, more = sigmoidal.quantile(t, near=within(t, sigmoidal.reach(t.dtype)))
-        return unplanes(z, x.shape[:-1]), (log_slope + more).sum(0).view(x.shape[:-1])
-
-    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        y = planes(z)
-        mixture, (t, log_slope) = self._mixture(y), sigmoidal.quantile_inverse(y)
-        x = sigmoidal.log_odds_solve(t, mixture, drawn(y, mixture)[0])
-        log_slope = log_slope - sigmoidal.log_odds(x, mixture)[1]
-        return unplanes(x, z.shape[:-1]), log_slope.sum(0).view(z.shape[:-1])
-
-    def generate(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        y = planes(z)
-        mixture = self._mixture(y)
-        x, found = drawn(y, mixture)
-        if not found or torch.is_grad_enabled():
-            x = sigmoidal.log_odds_solve(sigmoidal.quantile_inverse(y)[0], mixture, x)
-        return unplanes(x, z.shape[:-1])
-
-    def _mixture(self, y: Tensor) -> Mixture:
-        net = self.transform.net
-        if torch.is_grad_enabled():  # of its weights, too, which are empty
-            return sigmoidal.normal(net(y.new_zeros(0)).unsqueeze(-1))
-        return _mixture(net.biases[0], y)
-
-
-class Planes(NamedTuple):
-    """Mixtures, features first: weights, and these times slopes, are ``(features, 1, K)``, slopes and places
-    ``(features, K, 1)``; events are ``(features, 1, n)``."""
-
-    weight: Tensor
-    steep: Tensor
-    slope: Tensor
-    place: Tensor
-
-    @classmethod
-    def of(cls, mixture: Mixture) -> Planes:
-        weight, slope, place = mixture
-        steep = weight * slope * (1 - LEAK)
-        return cls(weight.permute(1, 2, 0), steep.permute(1, 2, 0), slope.transpose(0, 1), place.transpose(0, 1))
-
-    def log_odds(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """t and dt/dx by products of matrices; no numbers where a probability underflows."""
-        c = (x - self.place).mul_(self.slope)
-        p, q = c.sigmoid(), c.neg_().sigmoid_()
-        above, below = self.weight.bmm(p), self.weight.bmm(q)
-        slope = self.steep.bmm(p.mul_(q)).div_(above).div_(below).add_(LEAK)
-        return torch.lerp(above.div_(below).log_(), x, LEAK), slope
-
-    def start(self, t: Tensor) -> Tensor:
-        """Where about the log-odds are t, by cubic interpolation in a table of x."""
-        least, most = (self.place + end / self.slope for end in torch.aminmax(t, dim=-1, keepdim=True))
-        share = torch.linspace(0, 1, KNOTS, dtype=t.dtype, device=t.device)
-        x = torch.lerp(least.amin(1, keepdim=True), most.amax(1, keepdim=True), share)
-        value, slope = self.log_odds(x)
-        right = torch.searchsorted(value, t).clamp_(1, KNOTS - 1)
-        table, left = (x, value, slope.reciprocal_()), right - 1
-        (x0, t0, slope0), (x1, t1, slope1) = ([row.gather(-1, side) for row in table] for side in (left, right))
-        width, height = x1 - x0, t1 - t0
-        u = (t - t0) / height
-        first, last = torch.addcmul(x0 - x1, slope0, height), torch.addcmul(width, slope1, height, value=-1)
-        return torch.addcmul(torch.lerp(x0, x1, u), torch.addcmul(u, u, u, value=-1), torch.lerp(first, last, u))
-
-
-@torch.no_grad()
-def drawn(z: Tensor, mixture: Mixture) -> tuple[Tensor, bool]:
-    r"""The x of normal quantiles z ``(features, n)`` by Newton's steps from a table, and whether that is right to
-    rounding everywhere; z itself far out.
-
-    With a the steepest slope of a mixture, :math:`|d \log t' / dx| \le 2 a`: a step s from where the residual is r
-    leaves one of :math:`a |r s|` at most, but for terms of higher order.
-    """
-    if z.is_meta or not roots.within(z, sigmoidal.NEAR):
-        return z, False
-    t, of = sigmoidal.near_odds(z).unsqueeze(1), Planes.of(mixture)
-    steepest, x = of.slope.amax(1, keepdim=True), of.start(t)
-    for _ in range(STEPS):
-        value, slope = of.log_odds(x)
-        residual = value.sub_(t)
-        step = residual / slope
-        x = x - step
-        if float(residual.mul_(step).mul_(steepest).amax()) <= torch.finfo(t.dtype).eps:
-            return x.squeeze(1), True
-    return x.squeeze(1), False
 
 
 class Kept(NamedTuple):
@@ -168,7 +57,7 @@ class LogOdds(torch.autograd.Function):
     def backward(ctx: Any, to_value: Tensor, to_slope: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
         x, bias, weight = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradient is differentiated itself: the plain formula can be
-            outputs = sigmoidal.log_odds(x, sigmoidal.normal(_params(bias, x)))
+            outputs = sigmoidal.log_odds(x, sigmoidal.normal(_params(bias, len(x))))
             to_x, to_bias = torch.autograd.grad(outputs, (x, bias), (to_value, to_slope), create_graph=True)
             return to_x, to_bias, torch.zeros_like(weight)
         kept = ctx.kept or evaluate(x, bias, weight)[2]
@@ -181,13 +70,9 @@ def evaluate(x: Tensor, bias: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, K
     """:func:`pushforward.numerics.sigmoidal.log_odds` of planes ``(features, n)``.
 
     Its parameters are what a network of no inputs has: ``bias`` holds the 3K of the first feature, then those of the
-    next; ``weight`` is empty.
+    next; ``weight`` is empty. The formula runs in place where that is possible, and keeps the names it has there.
     """
-    return _evaluate(x, _mixture(bias, x))
-
-
-def _evaluate(x: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor, Kept]:
-    """The formula, in place where that is possible, with the names that things have there."""
+    mixture = mixture_of(bias, len(x))
     c = (x - mixture.place).mul_(mixture.slope)
     far = -0.45 * math.log(torch.finfo(x.dtype).tiny)
     shift: Any = 0.0
@@ -210,12 +95,12 @@ def _evaluate(x: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor, Kept]:
     return torch.lerp(odds, x, LEAK), (steep * (1 - LEAK)).add_(LEAK).log_(), kept
 
 
-def _params(bias: Tensor, x: Tensor) -> Tensor:
-    return bias.view(len(x), -1, 1).transpose(0, 1)
+def _params(bias: Tensor, features: int) -> Tensor:
+    return bias.view(features, -1, 1).transpose(0, 1)
 
 
-def _mixture(bias: Tensor, x: Tensor) -> Mixture:
-    params = _params(bias, x)
+def mixture_of(bias: Tensor, features: int) -> Mixture:
+    params = _params(bias, features)
     return sigmoidal.mixture(params, _start(len(params) // 3, bias.dtype, bias.device))
 
 

@@ -17,19 +17,19 @@ from ..numerics.torch_internals import forward_mode, transformed
 from ..transforms.base import Transform
 from ..transforms.compose import Compose, Inverse
 from .compiling import EAGER_PART, compiled, in_parts, watched
+from .gaussianization import Gaussianizations
 from .images import ImageSteps
 from .incremental import Feature
-from .mixture import Gaussianized
 from .pool import POOL
 from .positions import PositionsInParts
-from .rows import Couplings, Masked, sequential
+from .rows import Couplings, Masked, sequential, through
 
 _MAKERS: tuple[Callable[[Transform, Tensor], Any], ...] = (
     Couplings.make,
     Masked.make,
     ImageSteps.make,
     PositionsInParts.make,
-    Gaussianized.make,
+    Gaussianizations.make,
 )
 
 
@@ -111,11 +111,11 @@ class InParts(NamedTuple):
     maps: Sequence[Any]
 
     def __call__(self, x: Tensor, context: Tensor | None = None) -> Any:
-        return in_parts(lambda *given: _through(self.maps, *given), x, context, EAGER_PART)
+        return in_parts(lambda *given: through(self.maps, *given), x, context, EAGER_PART)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Any:
         return in_parts(
-            lambda *given: _through([f.inverse for f in reversed(self.maps)], *given), z, context, EAGER_PART
+            lambda *given: through([f.inverse for f in reversed(self.maps)], *given), z, context, EAGER_PART
         )
 
     def generate(self, z: Tensor, context: Tensor | None = None) -> Any:
@@ -125,11 +125,3 @@ class InParts(NamedTuple):
             return z
 
         return in_parts(all_of, z, context, EAGER_PART)
-
-
-def _through(functions: Sequence[Any], x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-    total: Any = 0.0
-    for function in functions:
-        x, logdet = function(x, context)
-        total = logdet + total
-    return x, total

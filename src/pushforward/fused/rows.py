@@ -6,6 +6,7 @@ feature-first, so that every feature is contiguous over the batch and taking som
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -225,3 +226,12 @@ def unplanes(x: Tensor, batch: Size) -> Tensor:
     if len(batch) == 1:
         return x.t()
     return x.view(x.shape[0], *batch).movedim(0, -1)
+
+
+def through(maps: Sequence[Any], x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+    """One after the other."""
+    total: Any = 0.0
+    for each in maps:
+        x, logdet = each(x, context)
+        total = logdet + total
+    return x, total

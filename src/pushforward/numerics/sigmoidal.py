@@ -225,8 +225,8 @@ def quantile_inverse(z: Tensor) -> tuple[Tensor, Tensor]:
 
 def near_odds(z: Tensor) -> Tensor:
     """The t of :func:`quantile_inverse` within :data:`NEAR`, without derivatives."""
-    twice = torch.special.erfc(z.abs() * math.sqrt(0.5))  # the probability beyond z
-    return ((2 - twice) / twice).log().copysign(z)
+    z = z * math.sqrt(0.5)
+    return torch.special.erfc(-z).div_(torch.special.erfc(z)).log_()
 
 
 class _Odds(NamedTuple):
