@@ -107,7 +107,7 @@ CASES = {
         ARCHIVE + "--given class",
         "has no labels for 'test'",
     ),
-    "batch": (GOOD, FIT + "--batch-size 0", "batch_size"),
+    "batch": (GOOD, FIT + "--batch-size 0", "--batch-size 0: expected a positive integer"),
     "model ending": (GOOD, "fit {}/d.npy -o {}/m.csv", "a model is a folder"),
     "demo": (GOOD, "demo {}/d.npy -o {}/demo", "the demo takes a table; for images: pushforward fit"),
     "a table resized": (saved("d.npy", np.ones((60, 3))), FIT + "--resize 8", "--resize: belongs to images"),

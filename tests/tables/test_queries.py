@@ -105,7 +105,7 @@ def test_rows_given_moments(tmp_path: Path) -> None:
         assert all(drawn[name].to_list() == [moments[name]] * 2 for name in given)
     rows.write_csv(tmp_path / "text.csv")
     np.testing.assert_allclose(model.score_samples(tmp_path / "text.csv"), model.score_samples(rows))
-    with pytest.raises(InputError, match="given=day=soon: 'day' takes a date"):
+    with pytest.raises(InputError, match="column 'day', row 1: 'soon' is not a date"):
         model.sample(1, given={"day": "soon"})
 
 

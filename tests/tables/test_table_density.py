@@ -321,3 +321,14 @@ def test_the_summary_says_how_good_drawn_rows_are(model: str, request: pytest.Fi
     assert "of the draws are as near to a training row as" in found["text"]
     fitted.report(tmp_path / "r.html", TABLE)
     assert "of the draws are as near to a training row as" in (tmp_path / "r.html").read_text()
+
+
+def test_dates_may_come_as_text_and_other_text_is_refused():
+    days = pl.datetime_range(pl.datetime(2021, 1, 1), pl.datetime(2021, 7, 19), "1d", eager=True)
+    frame = pl.DataFrame({"at": days, "x": np.random.default_rng(0).normal(size=len(days))})
+    model = pf.TableDensity(**QUICK, queries=False).fit(frame)
+    for form in ("%Y-%m-%d", "%Y-%m-%d %H:%M", "%d.%m.%Y"):
+        as_text = frame.with_columns(pl.col("at").dt.strftime(form))
+        assert np.array_equal(model.score_samples(as_text), model.score_samples(frame))
+    with pytest.raises(InputError, match="column 'at', row 3: 'soon' is not a datetime; correct it"):
+        model.score_samples(as_text.with_columns(at=pl.Series([*as_text["at"][:2], "soon", *as_text["at"][3:]])))

@@ -21,23 +21,20 @@ if TYPE_CHECKING:
     from .fitted import FittedTable
 
 
-def refuse_unknown_values(schema: Schema, names: Sequence[str], x: Tensor, frame: pl.DataFrame) -> None:
-    """Refuses values of given columns that cannot be read, and categories that no training row had.
+def refuse_unknown_categories(schema: Schema, names: Sequence[str], x: Tensor, frame: pl.DataFrame) -> None:
+    """Refuses categories of given columns that no training row had.
 
     Raises:
         InputError: names the first.
     """
     for j, column in enumerate(schema.columns):
-        if column.name in names and column.name in frame.columns:
+        if column.categories and column.name in names and column.name in frame.columns:
             there = torch.from_numpy(~missing(frame[column.name]))
-            known = x[:, j] >= 0 if column.categories else ~x[:, j].isnan()
-            odd = (there & ~known).nonzero()
+            odd = (there & ~(x[:, j] >= 0)).nonzero()
             if len(odd):
-                said = f"--given {column.name}={frame[column.name][int(odd[0])]}"
-                if not column.categories:
-                    raise InputError(f"{said}: {column.name!r} takes a {(column.dtype or 'number').lower()}")
                 raise InputError(
-                    f"{said}: was not among the training rows; the model knows {listed(column.categories)}"
+                    f"--given {column.name}={frame[column.name][int(odd[0])]}: was not among the training rows; the "
+                    f"model knows {listed(column.categories)}"
                 )
 
 

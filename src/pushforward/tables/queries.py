@@ -19,7 +19,7 @@ from ..distributions.guided import Guided
 from ..distributions.learnt import learning_error
 from ..models.train import Rows
 from .errors import InputError, listed
-from .given import check_known, refuse_unknown_values
+from .given import check_known, refuse_unknown_categories
 from .guide import spread_of
 from .schema.cells import Cells
 from .schema.columns import Column
@@ -125,7 +125,7 @@ def score_rows(
     model: FittedTable, frame: pl.DataFrame, rows: Rows, given: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
     """:func:`score` of a frame whose rows are encoded already."""
-    refuse_unknown_values(model.schema, given, rows.x, frame)
+    refuse_unknown_categories(model.schema, given, rows.x, frame)
     found = np.full((2, frame.height), np.nan)
     asked = ~mask_of(model.schema, given)
     some = (~unknown(model.schema, rows.x) & asked).any(1)
@@ -237,7 +237,7 @@ def draw_given(model: FittedTable, n: int, fixed: pl.DataFrame, seed: int) -> pl
     schema = model.schema
     check_known(model, fixed.columns)
     encoded = encode_partly(model, fixed, "given")
-    refuse_unknown_values(schema, fixed.columns, encoded.x, fixed)
+    refuse_unknown_categories(schema, fixed.columns, encoded.x, fixed)
     rows = without_missing(schema, encoded, torch.nan)
     drawn = fill(model, rows, n, seed, candidates=max(FEWEST, _most(fixed.height)))
     filled = schema.miss_at_random(drawn, torch.Generator().manual_seed(seed))

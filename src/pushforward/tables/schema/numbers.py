@@ -54,6 +54,18 @@ def refuse_text(frame: pl.DataFrame, names: Sequence[str], source: str) -> None:
             raise InputError(f"{source}: {what}, and numbers are expected there; correct it")
 
 
+def refuse_other_text(column: pl.Series, numbers: np.ndarray, dtype: str, source: str) -> None:
+    """Refuses text that was not read as a date, a date with a time, or a time.
+
+    Raises:
+        InputError: names the first row.
+    """
+    bad = np.flatnonzero(np.isnan(numbers) & ~missing(column))
+    if len(bad) and column.dtype == pl.String:
+        what = f"column {column.name!r}, row {bad[0] + 1}: {column[int(bad[0])]!r} is not a {dtype.lower()}"
+        raise InputError(f"{source}: {what}{_more(len(bad))}; correct it")
+
+
 def to_numbers(frame: pl.DataFrame, names: Sequence[str]) -> np.ndarray:
     """Columns as float64, shape ``(rows, len(names))``; missing cells are NaN. The columns must be numeric."""
     columns = [as_numbers(frame[name]) for name in names]

@@ -93,7 +93,7 @@ def _read_text(column: pl.Series, dtype: str, form: str) -> pl.Series:
     if dtype not in FORMS:
         raise InputError(f"column {column.name!r} holds text, and durations are expected there")
     best = _parsed(column, dtype, form)
-    for other in FORMS[dtype]:
+    for other in (*FORMS[dtype], *(DATES if dtype == "Datetime" else ())):  # a day alone is its first moment
         if best.null_count() == column.null_count():
             break
         with contextlib.suppress(pl.exceptions.PolarsError):
