@@ -27,33 +27,34 @@ from .spline import MIN_SLOPE, SLOPE_SHIFT
 
 
 class Bernstein(NamedTuple):
-    """The coefficients of the value, ``(M + 1, *shape)``, and of the slope, ``(M, *shape)``."""
+    """The value at -bound, of the shape ``(*shape,)``, and the coefficients of the slope, ``(M, *shape)``."""
 
-    values: Tensor
+    start: Tensor
     slopes: Tensor
     bound: float
 
 
 def bernstein(params: Tensor, bound: float) -> Bernstein:
     """From ``(M + 1, *shape)``: M slopes and the value at 0, about."""
-    degree = len(params) - 1
     slopes = MIN_SLOPE + F.softplus(params[:-1] + SLOPE_SHIFT)
-    rises = slopes * (2 * bound / degree)
-    start = params[-1:] - 0.5 * rises.sum(0, keepdim=True)
-    return Bernstein(torch.cat([start, start + rises.cumsum(0)]), slopes, bound)
+    return Bernstein(params[-1] - bound * slopes.mean(0), slopes, bound)
 
 
 def bernstein_value(x: Tensor, of: Bernstein) -> tuple[Tensor, Tensor]:
-    """z and log dz/dx, of the shape of x."""
+    r"""z and log dz/dx, of the shape of x, by de Casteljau's repeated interpolation, which nothing cancels in.
+
+    With :math:`d^{(r)}` the polynomial of degree r of the first r + 1 slopes,
+
+    .. math:: z = z(-\mathrm{bound}) + \frac{2\, \mathrm{bound}}{M}\, v \sum_{r < M} d^{(r)}(v),\qquad
+              \frac{dz}{dx} = d^{(M - 1)}(v)
+    """
     v = x / (2 * of.bound) + 0.5
-    return _casteljau(of.values, v), _casteljau(of.slopes, v).log()
-
-
-def _casteljau(coefficients: Tensor, v: Tensor) -> Tensor:
-    """A Bernstein polynomial by repeated interpolation, which nothing cancels in."""
-    while len(coefficients) > 1:
-        coefficients = torch.lerp(coefficients[:-1], coefficients[1:], v)
-    return coefficients[0]
+    level = of.slopes
+    total = level[0]
+    while len(level) > 1:
+        level = torch.lerp(level[:-1], level[1:], v)
+        total = total + level[0]
+    return of.start + (2 * of.bound / len(of.slopes)) * v * total, level[0].log()
 
 
 class Squares(NamedTuple):
