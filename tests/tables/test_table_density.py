@@ -330,5 +330,12 @@ def test_dates_may_come_as_text_and_other_text_is_refused():
     for form in ("%Y-%m-%d", "%Y-%m-%d %H:%M", "%d.%m.%Y"):
         as_text = frame.with_columns(pl.col("at").dt.strftime(form))
         assert np.array_equal(model.score_samples(as_text), model.score_samples(frame))
+    wrong = as_text.with_columns(at=pl.Series([*as_text["at"][:2], "soon", *as_text["at"][3:]]))
     with pytest.raises(InputError, match="column 'at', row 3: 'soon' is not a datetime; correct it"):
-        model.score_samples(as_text.with_columns(at=pl.Series([*as_text["at"][:2], "soon", *as_text["at"][3:]])))
+        model.score_samples(wrong)
+    with pytest.raises(InputError, match="piece: column 'at', row 103: 'soon' is not a datetime; correct it"):
+        model.schema.encode(wrong, "piece", first=100)
+    holed = frame.with_columns(at=pl.when(pl.col("x") < 1).then("at"))
+    given = pf.TableDensity(**QUICK, queries=False, given=["at"]).fit(holed)
+    with pytest.raises(InputError, match="column 'at', row 3: 'soon' is not a datetime; correct it"):
+        given.score_samples(wrong)

@@ -7,6 +7,7 @@ import polars as pl
 
 from ..errors import InputError, listed
 from .columns import Column, ContextColumn
+from .numbers import refuse_unread
 from .reading import OTHER, as_numbers, as_text, category_codes
 
 MAX_CATEGORIES = 200
@@ -67,9 +68,11 @@ def given_features(column: pl.Series, given: ContextColumn, source: str, first: 
     """A given column as context features, of shape (rows, ``given.width``); ``first`` is the number of its first row.
 
     Raises:
-        InputError: a category was not among the training rows, or a value is missing that is in all of these.
+        InputError: a category was not among the training rows, text is no date, or a value is missing that is in all
+            of the training rows.
     """
     values = category_codes(column, given) if given.categories else as_numbers(column, given.dtype, given.form)
+    refuse_unread(column, values, given, source, first)
     hole = np.isnan(values)
     if hole.any() and not given.holes:
         raise InputError(

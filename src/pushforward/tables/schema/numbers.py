@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from ..errors import InputError, listed
-from .reading import as_numbers, is_text
+from .reading import MOMENTS, Named, as_numbers, is_text
 
 
 def require_columns(frame: pl.DataFrame, names: Sequence[str], source: str, flag: str = "") -> None:
@@ -54,16 +54,19 @@ def refuse_text(frame: pl.DataFrame, names: Sequence[str], source: str) -> None:
             raise InputError(f"{source}: {what}, and numbers are expected there; correct it")
 
 
-def refuse_other_text(column: pl.Series, numbers: np.ndarray, dtype: str, source: str) -> None:
-    """Refuses text that was not read as a date, a date with a time, or a time.
+def refuse_unread(column: pl.Series, numbers: np.ndarray, known: Named, source: str, first: int = 0) -> None:
+    """Refuses text that could not be read as the dates or times that the model knows; ``first`` is the number of the
+    first row in its file.
 
     Raises:
-        InputError: names the first row.
+        InputError: names the first such row.
     """
+    if known.categories or known.dtype not in MOMENTS or column.dtype != pl.String:
+        return
     bad = np.flatnonzero(np.isnan(numbers) & ~missing(column))
-    if len(bad) and column.dtype == pl.String:
-        what = f"column {column.name!r}, row {bad[0] + 1}: {column[int(bad[0])]!r} is not a {dtype.lower()}"
-        raise InputError(f"{source}: {what}{_more(len(bad))}; correct it")
+    if len(bad):
+        what = f"{column[int(bad[0])]!r} is not a {known.dtype.lower()}{_more(len(bad))}"
+        raise InputError(f"{source}: column {column.name!r}, row {first + bad[0] + 1}: {what}; correct it")
 
 
 def to_numbers(frame: pl.DataFrame, names: Sequence[str]) -> np.ndarray:

@@ -14,8 +14,7 @@ from torch import Tensor
 
 from .categories import given_features
 from .columns import Column, ContextColumn, refuse_outside
-from .numbers import missing, refuse_other_text, refuse_text, require_columns, usable_rows
-from .reading import MOMENTS
+from .numbers import missing, refuse_text, refuse_unread, require_columns, usable_rows
 from .relations import Relation, complete
 
 
@@ -202,8 +201,7 @@ class Schema:
         self.check(frame, source)
         values = {column.name: column.read(frame[column.name]) for column in self.fields}
         for column in self.fields:
-            if column.dtype in MOMENTS and not column.categories:
-                refuse_other_text(frame[column.name], values[column.name], column.dtype, source)
+            refuse_unread(frame[column.name], values[column.name], column, source, first)
             if column.period is not None:
                 refuse_outside(column, values[column.name], source, first + np.arange(len(frame)))
         values = complete(values, self.fields, self.relations, frame)
