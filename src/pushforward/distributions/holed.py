@@ -154,12 +154,15 @@ def tempered(log_w: Tensor, least: float) -> Tensor:
         Koblents, Míguez (2015), A population Monte Carlo scheme with transformed weights and its application to
         stochastic kinetic models, Statistics and Computing 25.
     """
+    whole = effective(log_w) >= least
+    if bool(whole.all()):
+        return log_w
     low, high = torch.zeros_like(log_w[0]), torch.ones_like(log_w[0])
     for _ in range(BISECTIONS):
         middle = 0.5 * (low + high)
         enough = effective(middle * log_w) >= least
         low, high = torch.where(enough, middle, low), torch.where(enough, high, middle)
-    return torch.where(effective(log_w) >= least, 1.0, low.clamp_min(2.0**-BISECTIONS)) * log_w
+    return torch.where(whole, 1.0, low.clamp_min(2.0**-BISECTIONS)) * log_w
 
 
 def resampled(log_w: Tensor, start: Tensor, draws: int) -> Tensor:

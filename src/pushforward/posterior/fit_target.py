@@ -151,12 +151,10 @@ def fit_target(
         if over is not None:
             _note_outside(target, supported, over[0])
             return TargetFit(*over, tuple(target.notes))
-    laplacian = start == "laplace"
-    outer = (
-        laplace(target, free, supported, widen=widen, dtype=dtype)
-        if laplacian
-        else _wide(free, supported, widen, dtype)
-    )
+    if start == "laplace":
+        outer = laplace(target, free, supported, widen=widen, dtype=dtype)
+    else:
+        outer = _wide(free, supported, widen, dtype)
     placed = constrain(fresh("realnvp"), outer)
     check_target(placed.to(dtype), target)
     _note_outside(target, supported, placed)

@@ -100,7 +100,7 @@ def _train(
     flow = _density(options, rows) if earlier is None else copy.deepcopy(earlier.density)
     result = train_on(
         _objective(flow, rows, options, fill),
-        rows.train if rows.stream is None else rows.stream,
+        rows.train_source,
         rows.val,
         options.training,
         console,
@@ -121,15 +121,15 @@ def _guided(
     earlier: FittedTable | None,
 ) -> tuple[Density, dict[str, Any]]:
     """The density with its guide, trained for as long again at most, and what the summary says of it."""
-    seed, schema = options.training.seed, rows.schema
-    train = rows.train if rows.stream is None else rows.stream
-    before = None if earlier is None or earlier.guided is None else copy.deepcopy(earlier.guided.guide)
+    seed, schema, before = options.training.seed, rows.schema, _guide_of(earlier)
     fresh = before is None
     guide = before or build_guide(schema, spread(rows.train, schema, seed), seed)
     steps, time_of = trained["training"]["steps"], trained["training"]["seconds"]
     if "average" in trained:  # members stop early, and mixtures take no steps
         steps = options.training.steps or max(FEW_STEPS, len(rows.train) // FEW_ROWS_A_STEP)
-    facts = train_guide(guide, schema, train, rows.val, options.training, steps, time_of, console, fresh=fresh)
+    facts = train_guide(
+        guide, schema, rows.train_source, rows.val, options.training, steps, time_of, console, fresh=fresh
+    )
     return Guided(flow, guide.to(next(flow.parameters()).device)), facts
 
 
@@ -141,14 +141,18 @@ def _guide_first(
     Where the steps are set, it takes three times as many: each costs a quarter of one of the density, which is proposed
     fillings for in every step, and what the guide does not know the density learns wrongly.
     """
-    schema, train = rows.schema, rows.train if rows.stream is None else rows.stream
-    before = None if earlier is None or earlier.guided is None else copy.deepcopy(earlier.guided.guide)
+    schema, before = rows.schema, _guide_of(earlier)
     guide = before or build_guide(schema, rows.train.x, options.training.seed)
     fresh = before is None
     own = options.training
     own = own if own.steps is None else dataclasses.replace(own, steps=LONGER * own.steps)
-    facts = train_guide(guide, schema, train, rows.val, own, None, None, console, fresh=fresh, seen=True)
+    facts = train_guide(guide, schema, rows.train_source, rows.val, own, None, None, console, fresh=fresh, seen=True)
     return guide.eval(), {**facts, "fills": True}
+
+
+def _guide_of(earlier: FittedTable | None) -> AnyOrder | None:
+    """A copy of the guide that a fitted model has."""
+    return None if earlier is None or earlier.guided is None else copy.deepcopy(earlier.guided.guide)
 
 
 def _density(options: TableOptions, rows: TableSplits) -> Density:

@@ -40,6 +40,11 @@ class TableSplits:
     def training_rows(self) -> int:
         return len(self.train) if self.stream is None else self.stream.rows
 
+    @property
+    def train_source(self) -> Rows | ShuffledRows:
+        """What is trained on."""
+        return self.train if self.stream is None else self.stream
+
     def ignoring(self) -> TableSplits:
         """Without what tells which values miss at random; see :meth:`Schema.ignoring`."""
         schema, ignore = self.schema.ignoring(), self.schema.ignore

@@ -201,7 +201,7 @@ def fill(
         return rows.x.expand(draws, *rows.x.shape)
     guided = guide_of(model, "cannot draw missing cells")
     context = None if rows.context is None else rows.context.to(model.device)
-    most = torch.tensor([limit or np.inf for limit in limits], device=model.device)
+    below = torch.tensor([limit or np.inf for limit in limits], device=model.device)
     filled, _ = guided.fill(
         rows.x.to(model.device),
         context,
@@ -211,7 +211,7 @@ def fill(
         candidates=candidates,
         most=_most(len(rows)),
         spread=_spread(model),
-        allowed=(lambda x: (x < most).all(-1)) if limits else None,
+        allowed=(lambda x: (x < below).all(-1)) if limits else None,
     )
     return torch.where(holes, filled.cpu(), rows.x)
 
