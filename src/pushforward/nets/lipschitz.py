@@ -22,10 +22,11 @@ class Linearised(NamedTuple):
     def jacobian(self) -> Tensor:
         """J, ``(*batch, m, m)``: as much work as m passes."""
         first, *others = self.weights
-        columns = first.mT  # one row for each input
+        ones = (1,) * (self.value.dim() - 1)
+        columns = first.mT.contiguous().unflatten(0, (-1, *ones))  # of J, one after the other: (m, *batch, units)
         for weight, slope in zip(others, self.slopes, strict=True):
-            columns = F.linear(columns * slope.unsqueeze(-2), weight)
-        return columns.mT.expand(*self.value.shape, self.value.shape[-1])
+            columns = F.linear(columns * slope, weight)
+        return columns.movedim(0, -1).expand(*self.value.shape, self.value.shape[-1])
 
     def right(self, v: Tensor) -> Tensor:
         """J v."""

@@ -51,7 +51,7 @@ def _gram_powers(matrix: Tensor, squarings: int) -> tuple[Tensor, list[Tensor]]:
     log_scale: Tensor | float = 0.0
     powers = []
     for number in range(squarings):
-        if number % 2 == 0:  # against overflow; the result does not depend on the scale, which may be a constant
+        if number % 3 == 0:  # against overflow and underflow; the scale cancels in the result, so it may be a constant
             scale = torch.linalg.vector_norm(gram.detach()).clamp_min(tiny)
             gram, log_scale = gram / scale, log_scale + scale.log()
         powers.append(gram)
