@@ -13,7 +13,7 @@ from ..transforms.autoregressive import Autoregressive
 from ..transforms.base import Transform
 from .compiling import in_parts
 
-UNITS = 2**20  # of the widest layer, at a time
+UNITS = 2**19  # of the widest layer, at a time: 2 MB
 
 
 class PositionsInParts(NamedTuple):
