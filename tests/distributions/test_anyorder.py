@@ -23,6 +23,7 @@ def model(context: int = 0) -> AnyOrder:
     torch.manual_seed(0)
     density = pf.anyorder(4, context=context, classes=CLASSES, hidden=(12, 8), bins=4)
     density.loc[0, 1], density.scale[1] = 0.5, 2.0
+    density.normal.mean[1], density.normal.covariance[1::2, 1::2] = -0.3, torch.tensor([[1.3, 0.4], [0.4, 0.9]])
     return randomize(density.double(), scale=0.4)
 
 
@@ -40,7 +41,7 @@ def nodes(n: int, reach: float = 9.0) -> tuple[Tensor, Tensor]:
 
 def every(entries: tuple[int, ...], given: Tensor) -> tuple[Tensor, Tensor]:
     """``given`` with all values of some of its entries, and the weights of a sum over them."""
-    x, w = nodes(221 if {1, 3} <= set(entries) else 301)
+    x, w = nodes(221 if {1, 3} <= set(entries) else 601)
     grids = [torch.arange(CLASSES[j]).double() if CLASSES[j] else x for j in entries]
     weights = [
         torch.ones(len(g), dtype=torch.float64) if CLASSES[j] else w for j, g in zip(entries, grids, strict=True)

@@ -18,7 +18,8 @@ from ..transforms.elementwise import Identity
 from ..transforms.precision import Precision
 from ..transforms.scalar import Affine, Spline
 from .base import Density
-from .entry import LOG_SCALE, category_log_prob, draw_category, draw_number, network_inputs, number_log_prob
+from .entry import LOG_SCALE, Conditionals, network_inputs
+from .normal_conditionals import NormalConditionals
 
 
 class AnyOrder(Density):
@@ -33,7 +34,9 @@ class AnyOrder(Density):
     Every such sum is a density, but sums along two orders agree only as far as the network has learnt them to; so
     log p(a) + log p(b | a) is exactly log p(a, b) where a comes before b.
 
-    Numbers are standardised, and beyond 5 standard deviations taken on a logarithmic scale. Trained with
+    Numbers are standardised, and beyond 5 standard deviations taken on a logarithmic scale; with ``normal`` they are
+    standardised once more, by mean and deviation given the known numbers in a normal distribution that has the
+    covariance of the training rows, so that the network has to learn only what is not linear. Trained with
     :class:`~pushforward.objectives.anyorder.AnyOrderLikelihood`, which :func:`pushforward.fit` takes for it by itself.
 
     Args:
@@ -43,6 +46,7 @@ class AnyOrder(Density):
         bound: Splines act on [-bound, bound] and leave the rest as it is.
         first: For every entry, a map from its units to a scale that suits (a logarithm, say), a transform of
             ``event_dim`` 0, or None; none by default. Categories have none.
+        normal: Whether numbers are standardised by their normal conditionals.
         context: Features of the context, 0 for none.
 
     Raises:
@@ -67,6 +71,7 @@ class AnyOrder(Density):
         bins: int = 8,
         bound: float = 5.0,
         first: Sequence[Transform | None] | None = None,
+        normal: bool = False,
         context: int = 0,
         encoder: nn.Module | None = None,
     ) -> None:
@@ -82,13 +87,18 @@ class AnyOrder(Density):
         self.precision = Precision()  # numbers are rounded once they are standardised
         self.net, self.context_features = net, context
         self.event_shape = torch.Size((len(self.classes),))
-        self._numbers = [j for j, size in enumerate(self.classes) if not size]
+        self.normal = NormalConditionals(len(self.classes)) if normal else None
         ends = [0, *itertools.accumulate(size or 2 for size in self.classes)]
-        self._rows_read = [slice(start, stop) for start, stop in pairwise(ends)]
+        self._rows_read, self._first_read = [slice(start, stop) for start, stop in pairwise(ends)], ends[:-1]
         entry = [j for j, size in enumerate(self.classes) for _ in range(size or 2)]  # that each input belongs to
         self.register_buffer("entry", torch.tensor(entry), persistent=False)
         self.register_buffer("loc", torch.zeros(2, len(self.classes)))  # the mean, and what float32 makes of the rest
         self.register_buffer("scale", torch.ones(len(self.classes)))
+
+    @property
+    def conditionals(self) -> Conditionals:
+        """What the network's parameters say of each entry."""
+        return Conditionals(self.affine, self.spline, self.classes, self.net.rows)
 
     @staticmethod
     def sizes(classes: Iterable[int | None], bins: int) -> tuple[list[int], list[int]]:
@@ -120,31 +130,39 @@ class AnyOrder(Density):
         batch, x, known = x.shape[:-1], x.reshape(-1, len(self.classes)), known.reshape(-1, len(self.classes))
         (v, read, slope), context = self._read(x), self._rows(context, batch)
         seen, known, total = ~x.isnan(), known.t(), v.new_zeros(x.shape[0])
-        for j in range(len(self.classes)) if order is None else order:
+        order = range(len(self.classes)) if order is None else order
+        along = None if self.normal is None else self.normal.along(known, seen.t() & ~known, order)
+        for j in order:
             params = self.net.params(self.net(read * known[self.entry], context), j)
             wanted = seen[:, j] & ~known[j]
-            total = total + torch.where(wanted, self._entry(j, v[j], params) + slope[j], 0.0)
+            standard = None if along is None else along.at(j, read[self._first_read])
+            total = total + torch.where(wanted, self.conditionals.one(j, v[j], params, standard) + slope[j], 0.0)
             known = torch.cat([known[:j], (known[j] | seen[:, j])[None], known[j + 1 :]])
         return total.view(batch)
 
-    def entries(self, x: Tensor, known: Tensor, context: Tensor | None = None) -> Tensor:
+    def entries(
+        self, x: Tensor, known: Tensor, context: Tensor | None = None, *, orders: Tensor | None = None
+    ) -> Tensor:
         """log p(x_j | the known entries, context) of every entry j on its own: all in one pass of the network.
 
         Args:
             x: ``(*batch, features)``; NaN where an entry was not observed.
             known: Which entries are conditioned on, bool of shape ``(*batch, features)``.
             context: The context, broadcastable to the batch.
+            orders: ``(orders, features)``, if the known entries of row i of a batch without NaN are the first ones of
+                order i modulo the number of orders: the same result in less time.
 
         Returns:
             ``(*batch, features)`` in nats; 0 where an entry is known or was not observed.
         """
         x, context = self._check(x, context)
         known = self._mask(known, x)
-        batch, x, known = x.shape[:-1], x.reshape(-1, len(self.classes)), known.reshape(-1, len(self.classes))
+        batch, x, known = x.shape[:-1], x.reshape(-1, len(self.classes)), known.reshape(-1, len(self.classes)).t()
         v, read, slope = self._read(x)
-        params = self.net.params(self.net(read * known.t()[self.entry], self._rows(context, batch)))
-        found = self._all(v, params) + slope
-        return torch.where(~x.isnan() & ~known, found.t(), 0.0).view(*batch, len(self.classes))
+        params = self.net.params(self.net(read * known[self.entry], self._rows(context, batch)))
+        standard = None if self.normal is None else self.normal(read[self._first_read], known, orders)
+        found = self.conditionals.all(v, params, standard) + slope
+        return torch.where(~x.isnan() & ~known.t(), found.t(), 0.0).view(*batch, len(self.classes))
 
     @torch.no_grad()
     def sample(
@@ -204,13 +222,15 @@ class AnyOrder(Density):
         z, context = z.reshape(x.shape), self._rows(context, batch)
         holes, log_q = x.isnan(), z.new_zeros(len(x))
         read = self._read(x)[1] * ~holes.t()[self.entry]
+        along = None if self.normal is None else self.normal.along(~holes.t(), holes.t(), order)
         for j in order:
             rows = x if new else holes[:, j].nonzero()[:, 0]
             if not len(rows):
                 continue
             some = slice(None) if len(rows) == len(x) else rows
             params = self.net.params(self.net(read[:, some], None if context is None else context[some]), j)
-            v, log_p = self._draw(j, z[some, j], params, temperature)
+            standard = None if along is None else along.at(j, read[self._first_read][:, some], some)
+            v, log_p = self.conditionals.draw(j, z[some, j], params, temperature, standard)
             x[some, j], slope = self._in_units(j, v.to(x.dtype))
             log_q[some] += log_p - slope.to(log_q)
             read[self._rows_read[j], some] = network_inputs(self.classes[j], v)
@@ -231,6 +251,11 @@ class AnyOrder(Density):
             elif len(seen) > 1 and float(seen.std()) > 0:
                 self.loc[0, j], self.scale[j] = seen.mean(), seen.std()
                 self.loc[1, j] = (seen - self.loc[0, j]).mean()
+        if self.normal is not None:
+            read, numbers = self._read(x)[1][self._first_read], [not size for size in self.classes]
+            self.normal.initialize(
+                read.where(x.isfinite().t() & torch.tensor(numbers, device=x.device)[:, None], math.nan)
+            )
 
     def _mask(self, mask: Tensor | None, x: Tensor) -> Tensor:
         """``mask`` over the batch of x, without the entries that are NaN."""
@@ -271,29 +296,3 @@ class AnyOrder(Density):
         x = self.scale[j] * v + self.loc[1, j] + self.loc[0, j]
         x, slope = self.first[j].inverse(x) if self.first else (x, torch.zeros_like(x))
         return x, slope + self.scale[j].log()
-
-    def _all(self, v: Tensor, params: Tensor) -> Tensor:
-        """log-densities of all entries, ``(features, n)``; numbers together."""
-        parts: dict[int, Tensor] = {}
-        for j, size in enumerate(self.classes):
-            if size:
-                rows = self.net.rows[j]
-                parts[j] = category_log_prob(size, v[j], params[rows.start : rows.stop])
-        if self._numbers:
-            where = [row for j in self._numbers for row in self.net.rows[j]]
-            own = params if len(where) == len(params) else params[where]
-            found = number_log_prob(self.affine, self.spline, v if len(where) == len(params) else v[self._numbers], own)
-            parts |= {j: found[k] for k, j in enumerate(self._numbers)}
-        return torch.stack([parts[j] for j in range(len(self.classes))])
-
-    def _entry(self, j: int, v: Tensor, params: Tensor) -> Tensor:
-        """log-densities of entry j alone, ``(n,)``."""
-        if self.classes[j]:
-            return category_log_prob(self.classes[j], v, params)
-        return number_log_prob(self.affine, self.spline, v[None], params)[0]
-
-    def _draw(self, j: int, z: Tensor, params: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-        """Entry j from noise, standardised where it is a number, and its log-density as such; both ``(n,)``."""
-        if self.classes[j]:
-            return draw_category(self.classes[j], z, params, temperature)
-        return draw_number(self.affine, self.spline, z * temperature, params)

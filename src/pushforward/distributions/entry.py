@@ -7,6 +7,8 @@ spline. A category has logits.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,6 +16,8 @@ from torch import Tensor
 from ..numerics import affine
 from ..numerics.indicators import indicators
 from ..transforms.scalar import Affine, Spline
+
+Standard = tuple[Tensor, Tensor]  # a mean and a deviation
 
 TAILS = 5.0  # standard deviations beyond which a number is taken on a logarithmic scale
 LOG_SCALE = 7.0  # the bound of a conditional's log-scale
@@ -27,23 +31,69 @@ def network_inputs(size: int, v: Tensor) -> Tensor:
     return torch.stack([affine.log_tails(v, TAILS)[0], torch.ones_like(v)])
 
 
-def number_log_prob(scale: Affine, spline: Spline, v: Tensor, params: Tensor) -> Tensor:
-    """log-densities of standardised numbers ``(numbers, n)``."""
-    params = params.view(len(v), -1, v.shape[1]).movedim(0, -1)  # (parameters, n, numbers)
-    t, slope = affine.log_tails(v.t(), TAILS)
-    t, more = scale(t, params[:2])
-    z, most = spline(t, params[2:])
-    return (-0.5 * z.square() - _HALF_LOG_TWO_PI + slope + more + most).t()
+class Conditionals(NamedTuple):
+    """What the parameters of each entry say: log-densities and draws."""
 
+    affine: Affine
+    spline: Spline
+    classes: Sequence[int]  # 0 for a number
+    rows: Sequence[range]  # of the parameters, for each entry
 
-def draw_number(scale: Affine, spline: Spline, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-    """A standardised number from noise z, and its log-density; both ``(n,)``."""
-    z = z[:, None]
-    t, slope = spline.inverse(z, params[2:, :, None])
-    t, more = scale.inverse(t, params[:2, :, None])
-    v, most = affine.inverse_log_tails(t, TAILS)
-    log_p = -0.5 * z.square() - _HALF_LOG_TWO_PI - slope - more - most
-    return v[:, 0], log_p[:, 0]
+    @property
+    def numbers(self) -> list[int]:
+        """Which entries are numbers."""
+        return [j for j, size in enumerate(self.classes) if not size]
+
+    def all(self, v: Tensor, params: Tensor, standard: Standard | None = None) -> Tensor:
+        """log-densities of all entries ``(features, n)``; numbers together."""
+        parts: dict[int, Tensor] = {}
+        for j, size in enumerate(self.classes):
+            if size:
+                parts[j] = category_log_prob(size, v[j], params[self.rows[j].start : self.rows[j].stop])
+        if numbers := self.numbers:
+            own = params if not parts else params[[row for j in numbers for row in self.rows[j]]]
+            some = slice(None) if not parts else numbers
+            found = self.number_log_prob(v[some], own, standard and (standard[0][some], standard[1][some]))
+            parts |= {j: found[k] for k, j in enumerate(numbers)}
+        return torch.stack([parts[j] for j in range(len(self.classes))])
+
+    def one(self, j: int, v: Tensor, params: Tensor, standard: Standard | None = None) -> Tensor:
+        """log-densities of entry j alone, ``(n,)``."""
+        if self.classes[j]:
+            return category_log_prob(self.classes[j], v, params)
+        return self.number_log_prob(v[None], params, standard and (standard[0][None], standard[1][None]))[0]
+
+    def draw(
+        self, j: int, z: Tensor, params: Tensor, temperature: float, standard: Standard | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Entry j from noise, standardised where it is a number, and its log-density as such; both ``(n,)``."""
+        if self.classes[j]:
+            return draw_category(self.classes[j], z, params, temperature)
+        return self.draw_number(z * temperature, params, standard)
+
+    def number_log_prob(self, v: Tensor, params: Tensor, standard: Standard | None = None) -> Tensor:
+        """log-densities of standardised numbers ``(numbers, n)``; a mean and a deviation of that shape, where given,
+        standardise them once more."""
+        params = params.view(len(v), -1, v.shape[1]).movedim(0, -1)  # (parameters, n, numbers)
+        t, slope = affine.log_tails(v.t(), TAILS)
+        if standard is not None:
+            mean, deviation = (part.t() for part in standard)
+            t, slope = (t - mean) / deviation, slope - deviation.log()
+        t, more = self.affine(t, params[:2])
+        z, most = self.spline(t, params[2:])
+        return (-0.5 * z.square() - _HALF_LOG_TWO_PI + slope + more + most).t()
+
+    def draw_number(self, z: Tensor, params: Tensor, standard: Standard | None = None) -> tuple[Tensor, Tensor]:
+        """A standardised number from noise z, and its log-density; both ``(n,)``."""
+        z = z[:, None]
+        t, slope = self.spline.inverse(z, params[2:, :, None])
+        t, more = self.affine.inverse(t, params[:2, :, None])
+        if standard is not None:
+            mean, deviation = (part[:, None] for part in standard)
+            t, more = mean + deviation * t, more + deviation.log()
+        v, most = affine.inverse_log_tails(t, TAILS)
+        log_p = -0.5 * z.square() - _HALF_LOG_TWO_PI - slope - more - most
+        return v[:, 0], log_p[:, 0]
 
 
 def category_log_prob(size: int, code: Tensor, logits: Tensor) -> Tensor:

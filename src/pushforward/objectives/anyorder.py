@@ -9,6 +9,8 @@ from ..distributions.anyorder import AnyOrder
 from ..distributions.base import Density
 from .divergences import ForwardKL, Objective, weighted_mean
 
+SHARING = 32  # rows to a random order, which differ in how many of its entries are shown
+
 
 class AnyOrderLikelihood(Objective):
     r"""The negative log-likelihood averaged over all orders, estimated from one random subset of each row.
@@ -41,8 +43,10 @@ class AnyOrderLikelihood(Objective):
 
     def held_out(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """An unbiased estimate of every row's loss, ``(*batch,)``, in nats."""
-        known, weight = _subsets(~x.isnan())
-        return -self.flow.entries(x, known, context).sum(-1) * weight
+        seen = ~x.isnan()
+        known, weight, orders = _subsets(seen)
+        alike = self.flow.normal is not None and bool(seen.all())
+        return -self.flow.entries(x, known, context, orders=orders if alike else None).sum(-1) * weight
 
 
 def likelihood(density: Density) -> Objective:
@@ -50,12 +54,14 @@ def likelihood(density: Density) -> Objective:
     return AnyOrderLikelihood(density) if isinstance(density, AnyOrder) else ForwardKL(density)
 
 
-def _subsets(seen: Tensor) -> tuple[Tensor, Tensor]:
-    """Which of the observed entries are shown, and by what their losses are weighted: s / (s - t)."""
+def _subsets(seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Which of the observed entries are shown, by what their losses are weighted: s / (s - t); and the random orders
+    ``(orders, features)`` of which they are the first entries, taken in turns."""
     count = seen.sum(-1)
     n = max(count.numel(), 1)
-    steps = torch.arange(n, device=seen.device) + torch.rand(n, device=seen.device)
-    size = (steps.view(count.shape) / n * count).floor().clamp(max=count - 1)  # -1 of an empty row shows nothing
-    chance = torch.rand(seen.shape, device=seen.device).masked_fill(~seen, 2.0)
-    known = seen & (chance.argsort(-1).argsort(-1) < size[..., None])
-    return known, count / (count - size).clamp_min(1)
+    rows = torch.arange(n, device=seen.device).view(count.shape)
+    size = ((rows + torch.rand(count.shape, device=seen.device)) / n * count).floor()
+    size = size.clamp(max=count - 1)  # -1 of an empty row shows nothing
+    chance = torch.rand(-(-n // SHARING), seen.shape[-1], device=seen.device)
+    known = seen & (chance[rows % len(chance)].masked_fill(~seen, 2.0).argsort(-1).argsort(-1) < size[..., None])
+    return known, count / (count - size).clamp_min(1), chance.argsort(-1)

@@ -21,6 +21,7 @@ def anyorder(
     bins: int = 8,
     classes: Sequence[int | None] | None = None,
     first: Sequence[Transform | None] | None = None,
+    normal: bool = True,
     encoder: nn.Module | None = None,
 ) -> AnyOrder:
     """One model of every conditional p(any entries | any others), exact along an order; NaN stands for unobserved.
@@ -35,6 +36,8 @@ def anyorder(
         bins: Bins of each number's spline.
         classes: For every feature, its number of categories, or None for a number; all are numbers by default.
         first: For every feature, a map from its units to a scale that suits, of ``event_dim`` 0, or None.
+        normal: Whether numbers are standardised by their conditionals in a normal distribution with the covariance of
+            the training rows, so that the network learns only what is not linear.
         encoder: As of :func:`~pushforward.maf`.
 
     Raises:
@@ -57,4 +60,4 @@ def anyorder(
     inputs, outputs = AnyOrder.sizes(sizes, bins)
     context = context_features(context, encoder)
     net = SubsetNet(inputs, outputs, context=context, hidden=hidden, layers=layers)
-    return AnyOrder(net, sizes, bins=bins, first=first, context=context, encoder=encoder)
+    return AnyOrder(net, sizes, bins=bins, first=first, normal=normal, context=context, encoder=encoder)

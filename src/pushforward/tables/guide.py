@@ -24,6 +24,7 @@ from .schema.preprocessing import first_map
 from .schema.schema import Schema
 
 WIDE = 64  # inputs from which the guide's network is twice as wide
+LINEAR_UP_TO = 128  # columns whose normal conditionals take no longer than the network
 FAR = 10.0  # spreads of a column
 LEARNING_RATE = 2e-3
 ASKED = 200  # held-out rows that test questions are put for
@@ -125,6 +126,7 @@ def build_guide(schema: Schema, x: Tensor, seed: int) -> AnyOrder:
             hidden=(width, width),
             classes=schema.classes,
             first=first,
+            normal=len(first) <= LINEAR_UP_TO,
         )
     guide.initialize(x)
     return guide

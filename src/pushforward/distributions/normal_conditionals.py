@@ -1,0 +1,166 @@
+"""The conditionals of a normal distribution with the mean and covariance of rows: what any-order models start from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..numerics.torch_internals import transformed
+
+SHRINKAGE = 1e-3  # of correlations, towards none: no conditional is narrower than about 0.03
+
+GAIN = 20.0  # of what is trained to a share's log-odds: shares are found in some dozens of steps
+ROWS = 64  # at a time: their matrices stay in the processor's cache
+
+
+class NormalConditionals(nn.Module):
+    r"""Mean and standard deviation of every number given those that are known, K, in a normal distribution.
+
+    .. math:: \mu_{j|K} = \mu_j + \Sigma_{jK} \Sigma_{KK}^{-1} (t_K - \mu_K),\qquad
+              \sigma_{j|K}^2 = \Sigma_{jj} - \Sigma_{jK} \Sigma_{KK}^{-1} \Sigma_{Kj}
+
+    Of both only a trained share :math:`a_j` is taken, :math:`\mu_j + a_j (\mu_{j|K} - \mu_j)` and
+    :math:`\sigma_j^{1 - a_j} \sigma_{j|K}^{a_j}`: few values, and spikes, are better left where they are. Features
+    have the first dimension, rows the last. Starts as independent standard normal features.
+
+    Args:
+        features: Features of a row.
+    """
+
+    mean: Tensor
+    covariance: Tensor
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("covariance", torch.eye(features))
+        self.raw_share = nn.Parameter(torch.full((features,), 2 / GAIN))
+
+    @torch.no_grad()
+    def initialize(self, t: Tensor) -> None:
+        """Takes mean and covariance of rows ``(features, n)``; NaN where a number was not observed, or has no part.
+
+        Correlations are those of the rows in which both numbers were observed, made positive, and shrunk by
+        1e-3 + features / n.
+        """
+        seen = t.isfinite()
+        count = seen.sum(1).clamp_min(1)
+        mean = t.where(seen, 0.0).sum(1) / count
+        t = (t - mean[:, None]).where(seen, 0.0)
+        deviation = (t.square().sum(1) / count).sqrt()
+        t = t / deviation.where(deviation > 0, 1.0)[:, None]
+        both = seen.to(t)
+        values, vectors = torch.linalg.eigh(t @ t.mT / (both @ both.mT).clamp_min(1))
+        correlation = vectors * values.clamp_min(SHRINKAGE) @ vectors.mT
+        shrinkage = min(SHRINKAGE + len(t) / max(t.shape[1], 1), 1.0)
+        part = deviation > 0
+        scale = correlation.diagonal().rsqrt() * (1 - shrinkage) ** 0.5 * part
+        correlation = scale[:, None] * correlation * scale
+        correlation.diagonal().fill_(1.0)
+        deviation = deviation.where(part, 1.0)
+        self.mean.copy_(mean)
+        self.covariance.copy_(deviation[:, None] * correlation * deviation)
+
+    def forward(self, t: Tensor, known: Tensor, orders: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Means and deviations of what is not known given the known numbers of each row, ``(features, n)`` both.
+
+        Args:
+            t: ``(features, n)``.
+            known: Which numbers are, of the shape of t.
+            orders: ``(orders, features)``, if the known numbers of row i are the first ones of the order i modulo
+                ``len(orders)``. Every beginning of an order has the same Cholesky factor, so that one for an order is
+                enough instead of one for a row.
+        """
+        if orders is None:
+            parts = [self._given(*some) for some in zip(t.split(ROWS, 1), known.split(ROWS, 1), strict=True)]
+            mean, variance = (torch.cat(part, 1) for part in zip(*parts, strict=True))
+        else:
+            mean, variance = self._given_first(t, known, orders)
+        share, spread = self.shares()[:, None], self.covariance.diagonal()[:, None]
+        deviation = (0.5 * torch.lerp(spread.log(), variance.where(~known, spread).log(), share)).exp()
+        return self.mean[:, None] + share * mean, deviation
+
+    def shares(self) -> Tensor:
+        """How much of its normal conditional each number takes, ``(features,)``."""
+        return (GAIN * self.raw_share).sigmoid()
+
+    def _given(self, t: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+        k = known.mT.to(self.covariance)
+        among = self.covariance * (k[:, :, None] * k[:, None, :]) + torch.diag_embed(1 - k)
+        centred = (t - self.mean[:, None]).mT * k
+        both = torch.cat([self.covariance * k[:, :, None], centred[..., None]], -1)
+        both = torch.linalg.solve_triangular(torch.linalg.cholesky(among), both, upper=False)
+        towards, centred = both[..., :-1], both[..., -1:]
+        mean = (towards.mT @ centred).squeeze(-1)
+        return mean.mT, (self.covariance.diagonal() - towards.square().sum(-2)).mT
+
+    def _given_first(self, t: Tensor, known: Tensor, orders: Tensor) -> tuple[Tensor, Tensor]:
+        features, n = t.shape
+        sort = partial(_sorted, orders)
+        L = torch.linalg.cholesky(self.covariance[orders[:, :, None], orders[:, None, :]])
+        k = sort(known)
+        e = torch.linalg.solve_triangular(L, sort((t - self.mean[:, None]) * known), upper=False) * k
+        explained = F.pad(L.square().cumsum(-1), (1, 0)).gather(-1, k.sum(1, keepdim=True).expand_as(k))
+        back = orders.argsort(-1)[..., None].expand_as(k)
+        mean, explained = ((L @ e).gather(1, back), explained.gather(1, back))
+        mean, explained = (part.permute(1, 2, 0).reshape(features, -1)[:, :n] for part in (mean, explained))
+        return mean, self.covariance.diagonal()[:, None] - explained
+
+    @torch.no_grad()
+    def along(self, known: Tensor, wanted: Tensor, order: Sequence[int]) -> Along:
+        """The same along an order, in which every wanted number is known to those after it.
+
+        Args:
+            known: Which numbers are known from the start, ``(features, n)``.
+            wanted: Which become known, of that shape; the others never do.
+            order: Of those that are wanted.
+        """
+        place = torch.full(known.shape[:1], len(known), device=known.device)
+        place[list(order)] = torch.arange(len(order), device=known.device)
+        place = torch.where(known, -1, torch.where(wanted, place[:, None], len(known))).mT
+        which = None
+        if not (transformed() or torch.compiler.is_compiling() or place.is_meta):  # rows mostly share a few patterns
+            place, which = torch.unique(place, dim=0, return_inverse=True)
+        sorting = place.argsort(dim=-1, stable=True)
+        L = torch.linalg.cholesky(self.covariance[sorting[:, :, None], sorting[:, None, :]])
+        identity = torch.eye(L.shape[-1], dtype=L.dtype, device=L.device)
+        scale = L.diagonal(dim1=-2, dim2=-1)
+        # with t = L e, the mean of t_j given those before it is t_j - L_jj e_j
+        onto = identity - scale[..., None] * torch.linalg.solve_triangular(L, identity.expand_as(L), upper=False)
+        back = sorting.argsort(-1)
+        onto = onto.gather(1, back[:, :, None].expand_as(onto)).gather(2, back[:, None, :].expand_as(onto))
+        return Along(self, onto, scale.gather(-1, back), which)
+
+
+class Along(NamedTuple):
+    """Conditionals along an order: the weights of the numbers before each, ``(patterns, features, features)``, its
+    deviation, ``(patterns, features)``, and the pattern of each row."""
+
+    of: NormalConditionals
+    onto: Tensor
+    scale: Tensor
+    which: Tensor | None
+
+    def at(self, j: int, t: Tensor, rows: Tensor | slice = slice(None)) -> tuple[Tensor, Tensor]:
+        """Mean and deviation of number j, ``(n,)`` both, of some rows.
+
+        Args:
+            j: The number.
+            t: ``(features, n)``: the numbers of these rows, anything finite where they do not come before j.
+            rows: Which of the rows these are.
+        """
+        which = rows if self.which is None else self.which[rows]
+        share, mean, spread = self.of.shares()[j], self.of.mean, self.of.covariance[j, j]
+        shift = (self.onto[which, j].mT * (t - mean[:, None])).sum(0)
+        return mean[j] + share * shift, spread.sqrt() * (self.scale[which, j] / spread.sqrt()) ** share
+
+
+def _sorted(orders: Tensor, x: Tensor) -> Tensor:
+    """Rows ``(features, n)``, i taken by the order i modulo ``len(orders)``, as ``(orders, features, rows)``."""
+    x = F.pad(x, (0, -x.shape[1] % len(orders))).unflatten(1, (-1, len(orders))).permute(2, 0, 1)
+    return x.gather(1, orders[..., None].expand_as(x))
