@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
+from torch import Tensor
 from torch.distributions import Gamma, constraints
 
 import pushforward as pf
@@ -40,3 +43,16 @@ def test_bad_arguments():
         pf.fit_target(targets.banana, 2, start="map")
     with pytest.raises(ValueError, match="the blocks have 3 features, but features=2"):
         pf.fit_target(targets.banana, 2, blocks=[(constraints.positive, 3)])
+
+
+def test_a_budget_is_of_everything_for_a_slow_target_too() -> None:
+    def slow(x: Tensor) -> Tensor:
+        time.sleep(0.02)
+        return -0.5 * (x - 3).square().sum(-1)
+
+    started = time.monotonic()
+    fitted = pf.fit_target(slow, 2, budget="2s", draws=500, progress=False)
+    assert time.monotonic() - started < 8  # 700 climbs alone, and their gradients, would take 14
+    assert fitted.importance.trusted
+    with pytest.raises(ValueError, match="budget must be"):
+        pf.fit_target(slow, 2, budget=-1.0, progress=False)

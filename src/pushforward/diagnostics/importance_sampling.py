@@ -73,6 +73,7 @@ def importance(
     starts: int = 60,
     chunk: int = 4096,
     generator: torch.Generator | None = None,
+    seconds: float = math.inf,
 ) -> Importance:
     """Weighs n draws of a flow against a target and says whether the fit can be trusted.
 
@@ -89,6 +90,7 @@ def importance(
         starts: Points to climb from; 0 for no search.
         chunk: Rows of one call of the flow and the target.
         generator: Source of the randomness.
+        seconds: After which the climbs end, however far they are.
 
     Returns:
         The weights, what follows from them, and a verdict.
@@ -109,7 +111,7 @@ def importance(
     share = (lw - lw.logsumexp(0)).exp()  # w / sum w
     ess = float(1 / share.square().sum()) if math.isfinite(log_z) else 0.0
     with target.unnoticed():
-        missed = missed_mass(flow, target, log_z, math.log(n), starts, generator) if ess else math.nan
+        missed = missed_mass(flow, target, log_z, math.log(n), starts, generator, seconds) if ess else math.nan
     unseen = 0.0 if references is None else _unseen(flow, target, references, log_z + math.log(n))
     k = khat(lw)
     trusted, verdict = _verdict(n, ess, k, missed, unseen)

@@ -8,6 +8,7 @@ from zero.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 
 import torch
@@ -29,6 +30,7 @@ def missed_mass(
     margin: float,
     starts: int,
     generator: torch.Generator | None = None,
+    seconds: float = math.inf,
 ) -> float:
     """The share of the target's mass found around peaks where the flow has less than exp(-margin) of its due.
 
@@ -39,6 +41,7 @@ def missed_mass(
         margin: From which excess of log pi over log q on a point counts as missed, in nats: log n for n draws, say.
         starts: Climbs.
         generator: Source of the randomness.
+        seconds: After which the climbs end.
 
     Returns:
         Found mass / (found mass + Z), from 0 to 1: what was found, so a lower bound. NaN where no search is possible:
@@ -58,7 +61,7 @@ def missed_mass(
             return math.nan
     reach = z.new_tensor(TEMPERATURES).repeat(math.ceil(starts / len(TEMPERATURES)))[:starts]
     reach = reach.view(-1, *[1] * (z.dim() - 1))
-    z = climb(height, z.detach() * reach, 0.1 * reach)
+    z = climb(height, z.detach() * reach, 0.1 * reach, seconds=seconds)
     value = height(z)
     missed = excess(z, value) > margin
     peaks: list[tuple[Tensor, Tensor]] = []  # with the factor L of each precision L L^T
@@ -88,10 +91,11 @@ def slopes(height: Height, z: Tensor) -> tuple[Tensor, Tensor]:
     return gradient.nan_to_num(0.0, 0.0, 0.0), value.detach().isfinite()
 
 
-def climb(height: Height, z: Tensor, reach: Tensor | float, steps: int = 200) -> Tensor:
+def climb(height: Height, z: Tensor, reach: Tensor | float, steps: int = 200, seconds: float = math.inf) -> Tensor:
     """Gradient ascent by Adam of every row of z, with steps that fall from ``reach`` to a hundredth of it: far first,
     then to the point. A row whose height is not finite goes back to where it was, and on from there with steps half
-    as long; one that starts so stays."""
+    as long; one that starts so stays. Where the time is over before the steps are, there are fewer of them."""
+    started, gone = time.monotonic(), 0.0
     alive = slopes(height, z)[1]
     start, z = z, z[alive]
     if not len(z):
@@ -107,7 +111,10 @@ def climb(height: Height, z: Tensor, reach: Tensor | float, steps: int = 200) ->
         mean = torch.where(finite, 0.9 * mean + 0.1 * gradient, 0.0)
         square = torch.where(finite, 0.99 * square + 0.01 * gradient.square(), square)
         slope = mean / (1 - 0.9**step) / ((square / (1 - 0.99**step)).sqrt() + 1e-12)
-        z = z + length * 0.01 ** (step / steps) * slope
+        gone = max(gone + (1 - gone) / (steps - step + 1), (time.monotonic() - started) / seconds)
+        z = z + length * 0.01 ** min(gone, 1.0) * slope
+        if gone >= 1:
+            break
     return start.index_put((alive,), torch.where(slopes(height, z)[1].view_as(like), z, last))
 
 

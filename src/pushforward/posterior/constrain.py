@@ -94,6 +94,7 @@ def laplace(
     starts: int = 8,
     widen: float = 1.0,
     dtype: torch.dtype | None = None,
+    seconds: float = math.inf,
 ) -> Transform:
     r"""The Laplace approximation of a target as a transform: its highest mode goes to 0, its curvature there to I.
 
@@ -109,6 +110,7 @@ def laplace(
         starts: Climbs, from points of N(0, I); the highest end counts. The same points in every call.
         widen: Factor on the scale; above 1 for a start that covers more.
         dtype: Of the computation and of the result; PyTorch's default where it is not given.
+        seconds: After which the climbs end, however far they are.
 
     Returns:
         The transform from x to z, for :func:`constrain`.
@@ -130,7 +132,7 @@ def laplace(
     u = torch.randn(starts, features, generator=torch.Generator().manual_seed(0), **like)
     u[0] = 0.0
     with target.unnoticed():
-        mode = _highest(height, u)
+        mode = _highest(height, u, seconds)
         scales, vectors = curvature(height, mode)
     _, upper = torch.linalg.qr((widen * vectors * scales).T)  # (V s)(V s)^T = R^T R
     factor = upper.T * upper.diagonal().sign()
@@ -138,9 +140,9 @@ def laplace(
     return Compose([outer, whiten]) if supported is not None else whiten
 
 
-def _highest(height: LogDensity, u: Tensor) -> Tensor:
+def _highest(height: LogDensity, u: Tensor, seconds: float) -> Tensor:
     """The highest point that any row reaches: all climb by gradients while it is rough, then the best one by Newton."""
-    u = climb(height, u, reach=0.2, steps=500)
+    u = climb(height, u, reach=0.2, steps=500, seconds=seconds)
     with torch.no_grad():
         heights = height(u).nan_to_num(-torch.inf, -torch.inf)
     if not bool(heights.isfinite().any()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from ..objectives.forms import as_target
 from ..objectives.target import DRAWS, check_target
 from ..objectives.user_target import LogDensity, UserTarget
 from ..recipes.by_name import flow_by_name
+from ..training.schedule import duration
 from ..transforms.base import Transform
 from ..transforms.compose import Compose
 from ..transforms.constrained import Blocks, support
@@ -30,6 +32,8 @@ from .constrain import constrain, laplace
 from .modes import Training, fit_over_modes
 from .outside import note_outside
 from .target_fit import TargetFit
+
+START, SEARCH = 0.25, 0.1  # of the budget, at most: for finding where the flow starts, and for the modes that it missed
 
 
 def fit_target(
@@ -48,7 +52,7 @@ def fit_target(
     anneal: int = 0,
     estimator: str = "path",
     steps: int | None = None,
-    budget: float | None = None,
+    budget: float | str | None = None,
     batch_size: int = 256,
     lr: float = 2e-3,
     seed: int = 0,
@@ -85,7 +89,8 @@ def fit_target(
         anneal: Steps over which the target's power rises to 1; for targets with several modes.
         estimator: ``"path"`` or ``"reparameterised"``; see :class:`pushforward.ReverseKL`.
         steps: Steps of training; at most one of ``steps`` and ``budget``.
-        budget: Seconds of training; with ``modes="search"``, of everything.
+        budget: Seconds, or a text such as 90s or 5m, of everything: the start, training, and the search for missed
+            modes; of training alone for a family.
         batch_size: Draws in a step.
         lr: The largest learning rate.
         seed: Of the weights, of training and of the diagnostics.
@@ -109,6 +114,7 @@ def fit_target(
     """
     started = time.monotonic()
     _check_choices(start, widen, objective, modes, contexts)
+    budget = None if budget is None else duration(budget, "budget")
     supported, free = _support(blocks, features)
     sizes: dict[str, Any] = {"layers": layers, "hidden": _wide_enough(hidden, free)}
     training = Training(
@@ -151,16 +157,19 @@ def fit_target(
         if over is not None:
             _note_outside(target, supported, over[0])
             return TargetFit(*over, tuple(target.notes))
+    whole = math.inf if budget is None else budget
     if start == "laplace":
-        outer = laplace(target, free, supported, widen=widen, dtype=dtype)
+        outer = laplace(target, free, supported, widen=widen, dtype=dtype, seconds=START * whole)
     else:
         outer = _wide(free, supported, widen, dtype)
     placed = constrain(fresh("realnvp"), outer)
     check_target(placed.to(dtype), target)
     _note_outside(target, supported, placed)
-    result = training.run(loss(placed))
+    left = None if budget is None else max(budget - SEARCH * budget - (time.monotonic() - started), 0.5 * budget)
+    result = training.run(loss(placed), budget=left)
     generator = torch.Generator(next(placed.parameters()).device).manual_seed(seed)
-    return TargetFit(placed, importance(placed, target, draws, generator=generator), result, notes=tuple(target.notes))
+    judged = importance(placed, target, draws, generator=generator, seconds=SEARCH * whole)
+    return TargetFit(placed, judged, result, notes=tuple(target.notes))
 
 
 def _check_choices(start: str, widen: float, objective: str, modes: str | None, contexts: Contexts | None) -> None:
