@@ -64,7 +64,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _draw_pictures(folder: Path) -> None:
-    """MNIST-style files, and a folder with a folder for each of two classes, of noise."""
+    """MNIST-style files, a folder with a folder for each of two classes, of noise, a mask, and images with holes."""
     pixels = np.random.default_rng(0).integers(0, 256, (60, 8, 8)).astype(np.uint8)
     for name in ("train", "t10k"):
         sizes = b"".join(size.to_bytes(4, "big") for size in pixels.shape)
@@ -74,6 +74,10 @@ def _draw_pictures(folder: Path) -> None:
         path = folder / "photos" / ("cat", "dog")[k % 2] / f"{k:02}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture).save(path)
+    mask = np.zeros((8, 8), np.uint8)
+    mask[2:4, 2:4] = 255
+    Image.fromarray(mask).save(folder / "mask.png")
+    np.save(folder / "holed.npy", np.where(mask, np.nan, pixels[:3]))
 
 
 def run_shell(block: str) -> None:

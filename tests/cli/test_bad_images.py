@@ -121,7 +121,25 @@ MODEL_CASES = {
     "new class": (archive(x=IMAGES, y=LABELS + 1), "score {m}/given {}/d.npz -o {}/s.csv", "the class '2' was not"),
     "a table": (saved("d.npy", np.ones((9, 64))), "score {m}/glow {}/d.npy -o {}/s.csv", "has shape (9, 64)"),
     "text": (lambda f: (f / "t.csv").write_text("a\n1\n"), "score {m}/glow {}/t.csv -o {}/s.csv", "no folder"),
-    "explain": (GOOD, "score {m}/glow {}/d.npy -o {}/s.csv --explain", "--explain: belongs to a table"),
+    "keep": (GOOD, "score {m}/glow {}/d.npy -o {}/s.csv --keep a", "--keep: belongs to a table"),
+    "score given": (GOOD, "score {m}/glow {}/d.npy -o {}/s.csv --given a", "--given: belongs to a table"),
+    "nothing missing": (GOOD, "impute {m}/glow {}/d.npy -o {}/f.png", "no number is missing: give floats with NaN, or"),
+    "no mask": (
+        GOOD,
+        "impute {m}/glow {}/d.npy -o {}/f.png --mask {}/m.npy",
+        "m.npy: is no picture or NumPy file that",
+    ),
+    "mask of another shape": (
+        lambda f: (GOOD(f), np.save(f / "m.npy", np.ones((3, 4)))),
+        "impute {m}/glow {}/d.npy -o {}/f.png --mask {}/m.npy",
+        "--mask: has shape (3, 4), but a mask of these 60 images is (8, 8), (60, 8, 8) or (60, 1, 8, 8)",
+    ),
+    "candidates": (
+        saved("d.npy", np.full((1, 8, 8), np.nan)),
+        "impute {m}/glow {}/d.npy -o {}/f.npy --candidates 2",
+        "--candidates 2: expected at least 4",
+    ),
+    "filled as a table": (GOOD, "impute {m}/glow {}/d.npy -o {}/f.csv", "expected .png or .npy or .npz"),
     "exact": (GOOD, "score {m}/pixelcnn {}/d.npy -o {}/s.csv --samples 4", "are exact and take no samples"),
     "scores": (GOOD, "score {m}/glow {}/d.npy -o {}/s.png", "expected .csv or .parquet"),
     "samples": (GOOD, "sample {m}/glow -n 4 -o {}/s.csv", "expected .png or .npy or .npz"),
@@ -135,6 +153,7 @@ MODEL_CASES = {
 }
 TABLES = {
     "images for a table": ("score {t}/plain {}/d.npy -o {}/s.csv", "has shape (60, 8, 8)"),
+    "a mask for a table": ("impute {t}/plain {t}/table.csv -o {}/f.csv --mask {}/m.png", "--mask: is for images"),
     "a folder for a table": ("score {t}/plain {} -o {}/s.csv", "is a folder, expected a file"),
     "compare": ("compare {m}/glow {t}/plain {m}/images.npz", "holds a model of a table, and a model of images"),
     "compare, turned": ("compare {t}/plain {m}/glow {t}/table.csv", "holds a model of images, and a model of a table"),

@@ -53,6 +53,42 @@ def test_the_draws_of_the_noise_can_be_chosen(run, gallery: Path, tmp_path: Path
     assert (a - b).abs().max() < 20
 
 
+def test_unlikely_images_are_explained_by_their_oddest_patch(run, gallery: Path, tmp_path: Path) -> None:
+    images, _ = halves(4, seed=3)
+    np.save(tmp_path / "new.npy", images)
+    run("score", gallery / "pixelcnn", tmp_path / "new.npy", "-o", tmp_path / "s.csv", "--explain-below", "100")
+    scores = pl.read_csv(tmp_path / "s.csv")
+    assert scores.columns == [*("image", "log_density", "bits_per_dim", "percentile"), "unlikely_because", "excess"]
+    patches = pf.ImageDensity.load(gallery / "pixelcnn").explain(images).excess.reshape(4, 4, 2, 4, 2).sum((2, 4))
+    np.testing.assert_allclose(scores["excess"].to_numpy(), patches.max((1, 2)), rtol=1e-5)
+    i, j = 2 * np.array(np.unravel_index(patches[0].argmax(), (4, 4)))
+    assert scores["unlikely_because"][0] == f"rows {i} to {i + 1}, columns {j} to {j + 1}"
+    run("score", gallery / "glow", tmp_path / "new.npy", "-o", tmp_path / "t.csv", "--explain-below", "0")
+    assert pl.read_csv(tmp_path / "t.csv").columns == scores.columns
+
+
+@pytest.mark.parametrize("name", ["glow", "pixelcnn"])
+def test_missing_pixels_are_drawn(run, gallery: Path, tmp_path: Path, name: str) -> None:
+    images, labels = halves(3, seed=4)
+    mask = np.zeros((8, 8), np.uint8)
+    mask[2:4, 3:6] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    np.savez(tmp_path / "new.npz", images=images, labels=labels)
+    options = ["--mask", tmp_path / "mask.png", "--draws", "2", "--candidates", "8", "--seed", "1"]
+    found = run("impute", gallery / name, tmp_path / "new.npz", "-o", tmp_path / "f.npz", *options)
+    assert (found["images"], found["missing"], found["draws"]) == (3, 18, 2)
+    assert 1 <= found["effective"]["least"] <= found["effective"]["median"] <= 16
+    with np.load(tmp_path / "f.npz") as archive:
+        filled, kept = archive["images"], archive["labels"]
+    model = pf.ImageDensity.load(gallery / name)
+    same = model.impute(tmp_path / "new.npz", mask=mask, draws=2, candidates=8, random_state=1)
+    assert np.array_equal(filled, same)
+    assert kept.tolist() == [str(label) for label in labels] * 2
+    run("impute", gallery / name, tmp_path / "new.npz", "-o", tmp_path / "f.png", *options)
+    with Image.open(tmp_path / "f.png") as picture:
+        assert picture.size == (3 * 9 + 1, 2 * 9 + 1)
+
+
 def test_an_odd_image_is_less_likely_than_its_kind(run, gallery: Path, tmp_path: Path) -> None:
     images, _ = halves(3, seed=2)
     images[1] = images[1].T  # bright above or below

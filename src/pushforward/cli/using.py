@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -47,7 +48,8 @@ def score(
             SCORES.parts, and a run that was interrupted goes on from there.
         keep: Columns of the table to copy to the scores, as in id,name.
         explain: Add what makes a row unlikely: the column to blame, the value that would fit, and for every column by
-            how many nats the row would be likelier with the best other value there.
+            how many nats the row would be likelier with the best other value there. Of an image, the oddest patch, and
+            by how many nats it is less likely than the model expects there.
         explain_below: Explain the rows up to this percentile, instead of 5.
         given: Condition on these columns, as in cut,color: log_density is that of the other columns given them.
         drop_missing: Give rows with missing or infinite values no score, instead of refusing the table.
@@ -165,18 +167,25 @@ def impute(
     query: Query = None,
     table: TableName = None,
     sheet: Sheet = None,
+    mask: Path | None = None,
     draws: int = 1,
+    candidates: int | None = None,
     seed: Seed = 0,
     device: Device = "auto",
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Fill the missing cells of a table with draws from their density given the rest of their own row.
+    """Fill the missing cells of a table, or pixels of images, with draws given the rest of their own row or image.
 
     Args:
-        data: The table, as for `pushforward fit`; columns of the model that it lacks are drawn, too.
-        output: The filled table: as for `pushforward sample`.
-        draws: How many filled tables are written one after another, for multiple imputation.
+        data: The table, as for `pushforward fit`; columns of the model that it lacks are drawn, too. Or the images: of
+            a NumPy file of floats, NaN is missing.
+        output: The filled table, or images: as for `pushforward sample`.
+        mask: Of images: a picture or .npy of their height and width, not 0 where pixels are missing; or a .npy with one
+            for each image.
+        draws: How many filled tables, or sets of images, are written one after another, for multiple imputation.
+        candidates: Of images: particles of a pixelcnn, or steps of a flow's Markov chains, 64 by default. More take
+            longer and make the draws more exact.
     """
     from .models import open_model
 
@@ -184,5 +193,6 @@ def impute(
     console = console_for(json, quiet, place)
     if draws < 1:
         raise InputError(f"--draws {draws}: expected at least 1")
+    choices = {name: value for name, value in (("mask", mask), ("candidates", candidates)) if value is not None}
     found = located(data, query, table, sheet)
-    console.result(open_model(model, device).impute_file(found, place, console, draws=draws, seed=seed))
+    console.result(open_model(model, device).impute_file(found, place, console, draws=draws, seed=seed, **choices))

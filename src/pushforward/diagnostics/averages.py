@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 
 def mean_and_error(values: Any, weights: Any = None) -> tuple[float, float]:
@@ -42,3 +43,36 @@ def quantiles(values: np.ndarray, shares: np.ndarray, weights: np.ndarray | None
     values, weights = values[order], weights[order]
     middles = (np.cumsum(weights) - 0.5 * weights) / weights.sum()
     return np.interp(shares, middles[weights > 0], values[weights > 0])
+
+
+def effective_draws(chains: Tensor) -> float:
+    r"""How many independent draws the means over chains are worth, for all numbers of an event together.
+
+    .. math:: \frac{m n}{1 + 2 \sum_t \rho_t},\quad \rho_t = 1 - \frac{V_t}{2 v},\quad
+              V_t = \langle \lVert x_i - x_{i-t} \rVert^2 \rangle,\quad v = \frac{n - 1}{n} W + B
+
+    with the mean variance W within chains and the variance B of their means, both summed over the numbers of the event,
+    so that chains that stay apart are worth few. The sum ends before the first pair of rho's that is negative.
+
+    Args:
+        chains: m chains of n draws each, ``(m, n, features)``; at least two of each.
+
+    Returns:
+        A number from 1 to m n; m n where nothing varies.
+
+    Reference:
+        Gelman et al. (2013), Bayesian data analysis, section 11.5; Geyer (1992), Practical Markov chain Monte Carlo.
+    """
+    x = chains.double()
+    m, n, _ = x.shape
+    within, between = float(x.var(1).mean(0).sum()), float(x.mean(1).var(0).sum())
+    spread = (n - 1) / n * within + between
+    if spread == 0:
+        return float(m * n)
+    total = 0.0
+    for t in range(1, n - 1, 2):
+        pair = sum(1 - float((x[:, s:] - x[:, :-s]).square().sum(-1).mean()) / (2 * spread) for s in (t, t + 1))
+        if pair < 0:
+            break
+        total += pair
+    return min(max(m * n / (1 + 2 * total), 1.0), float(m * n))

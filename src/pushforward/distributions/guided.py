@@ -13,7 +13,7 @@ from torch import Tensor
 from .anneal import anneal
 from .anyorder import AnyOrder
 from .base import Density
-from .holed import Holed, Weights, effective, resampled, tempered
+from .holed import Holed, Weights, effective, effective_after, resampled, tempered
 
 Spread = Callable[[Tensor, Tensor], Tensor]
 BATCH = 1 << 15  # points that are evaluated at once
@@ -141,7 +141,7 @@ class Guided(Density):
         asked &= (count < FEW) & path & ~closed  # where draws count, an error is said, and no path is worth its time
         for some in _pieces(asked, BATCH // PARTICLES):
             _, value[some], error[some] = self._annealed(rows[some], PARTICLES)
-            count[some] = 1 / (error[some].square() + 1 / PARTICLES)
+            count[some] = effective_after(error[some], PARTICLES)
         return Answer(value.cpu(), error.cpu(), count.masked_fill(plain, math.inf).cpu())
 
     def conditional(
@@ -220,7 +220,7 @@ class Guided(Density):
         for some in _pieces(asked & path, BATCH // size):
             found, _, error = self._annealed(rows[some], size)
             filled[:, some] = self._taken(rows[some], found, torch.zeros_like(found[..., 0]), draws)
-            count[some.cpu()] = (1 / (error.square() + 1 / size)).cpu()
+            count[some.cpu()] = effective_after(error, size).cpu()
         return filled, count
 
     def _filled(self, rows: Holed, draws: int, candidates: int, least: float) -> tuple[Tensor, Tensor]:

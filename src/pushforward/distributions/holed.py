@@ -145,6 +145,12 @@ def effective(log_w: Tensor) -> Tensor:
     return found.nan_to_num(nan=0.0)
 
 
+def effective_after(error: Tensor, particles: int) -> Tensor:
+    """The effective number of particles after a path, of the standard error of the log-mean weight on it, ``(n,)``:
+    that of independent draws whose mean weight is as uncertain."""
+    return 1 / (error.square() + 1 / particles)
+
+
 def tempered(log_w: Tensor, least: float) -> Tensor:
     r"""The log-weights ``(K, n)`` times the largest :math:`\beta \in [0, 1]` with which ``least`` are effective.
 

@@ -23,6 +23,14 @@ class Levels(Configurable):
         """Draws of shape ``params.shape[1:]``, int64."""
         raise NotImplementedError
 
+    def entropy(self, params: Tensor) -> Tensor:
+        """:math:`-\\sum_k P(k) \\log P(k)` in nats, of shape ``params.shape[1:]``."""
+        total = torch.zeros_like(params[0])
+        for level in range(self.levels):
+            log_p = self.log_prob(torch.full_like(params[0], level, dtype=torch.long), params)
+            total = total - log_p.exp() * log_p.clamp_min(-1e30)  # 0 log 0 = 0
+        return total
+
 
 class CategoricalLevels(Levels):
     """One logit for every level; starts uniform. ``temperature`` divides the logits.
@@ -41,6 +49,10 @@ class CategoricalLevels(Levels):
 
     def sample(self, params: Tensor, generator: torch.Generator | None, temperature: float) -> Tensor:
         return _draw(params, generator, temperature)
+
+    def entropy(self, params: Tensor) -> Tensor:
+        log_p = params.log_softmax(0)
+        return -(log_p.exp() * log_p).sum(0)
 
 
 class LogisticLevels(Levels):

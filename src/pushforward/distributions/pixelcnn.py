@@ -75,6 +75,20 @@ class PixelCNN(Density):
         log_prob = self.conditional.log_prob(x.long(), self.net(self._scaled(x), context))
         return log_prob.flatten(1).sum(1).view(batch)
 
+    def terms(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """log P of every number given those before it, and the entropy of that conditional, ``(*batch, C, H, W)``.
+
+        The first sum to ``log_prob``, and over images of the model itself are minus the second on average.
+
+        Raises:
+            ValueError: shapes do not fit.
+        """
+        x, context = self._check(x, context)
+        shape = x.shape
+        x, context, _ = as_batch(x, context)
+        params = self.net(self._scaled(x), context)
+        return self.conditional.log_prob(x.long(), params).view(shape), self.conditional.entropy(params).view(shape)
+
     def _generate(
         self, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float
     ) -> Tensor:

@@ -32,7 +32,7 @@ from .labelled import GIVEN, LabelledImages, one_hot, packed
 from .options import ImageOptions
 
 if TYPE_CHECKING:
-    from .density import ImageDensity
+    from .fitted import FittedImages
 
 BATCH, RATE = 64, 3e-3
 CLIP = {
@@ -47,7 +47,7 @@ KEPT_IMAGES, KEPT_NUMBERS, FEWEST = 1_000, 2**21, 16  # held-out images that are
 
 
 def fit_images(
-    pictures: LabelledImages, options: ImageOptions, console: Console, earlier: ImageDensity | None = None
+    pictures: LabelledImages, options: ImageOptions, console: Console, earlier: FittedImages | None = None
 ) -> tuple[Density, dict[str, Any]] | None:
     """Fits and measures; what was done is said on the console.
 
@@ -150,7 +150,7 @@ def _facts(
     }
 
 
-def _options_of(earlier: ImageDensity, options: ImageOptions) -> ImageOptions:
+def _options_of(earlier: FittedImages, options: ImageOptions) -> ImageOptions:
     """The choices that are the fitted model's own, with the new ones of how to train."""
     summary, bits = earlier.facts["summary"], earlier.facts.get("bits")
     return dataclasses.replace(
@@ -163,7 +163,7 @@ def _options_of(earlier: ImageDensity, options: ImageOptions) -> ImageOptions:
     )
 
 
-def _refuse_others(earlier: ImageDensity, pictures: LabelledImages, classes: list[str]) -> None:
+def _refuse_others(earlier: FittedImages, pictures: LabelledImages, classes: list[str]) -> None:
     if list(pictures.shape) != list(earlier.shape) or classes != list(earlier.classes):
         raise InputError(
             f"{pictures.path}: images of shape {tuple(pictures.shape)} with classes {listed(classes) or 'none'}, but "

@@ -13,7 +13,7 @@ from ..tables.errors import InputError, listed
 from .labelled import LabelledImages
 
 if TYPE_CHECKING:
-    from .density import ImageDensity
+    from .fitted import FittedImages
 
 MIN_IMAGES = 50
 SHARE = 0.1  # of the images for the reported figures, and as many to stop by
@@ -52,7 +52,7 @@ def _share(images: int, most: int) -> int:
     return min(max(round(SHARE * images), 1), most)
 
 
-def held_out_images(model: ImageDensity, images: LabelledImages, console: Console) -> HeldOut:
+def held_out_images(model: FittedImages, images: LabelledImages, console: Console) -> HeldOut:
     """The images that a model was not trained on.
 
     Images that the model was fitted to are recognised by a digest. Of any others all are used, or those of ``test``
@@ -71,7 +71,7 @@ def held_out_images(model: ImageDensity, images: LabelledImages, console: Consol
     return HeldOut(rest, np.arange(len(rest)))
 
 
-def fitting(model: ImageDensity, pictures: LabelledImages, console: Console) -> LabelledImages:
+def fitting(model: FittedImages, pictures: LabelledImages, console: Console) -> LabelledImages:
     """The images, if they fit a model; grey ones become coloured where it knows coloured ones.
 
     Raises:

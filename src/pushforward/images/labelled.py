@@ -128,6 +128,17 @@ def read_pictures(path: str | Location, *, resize: tuple[int, int] | None = None
     return numbered(path, images, _idx_labels(path))
 
 
+def read_any(images: Any, labels: Any, resize: tuple[int, int] | None) -> LabelledImages:
+    """Images of a path, or an array with its labels."""
+    if isinstance(images, str | Path | Source):
+        return read_pictures(images, resize=resize)
+    where = Path("images")
+    array = images.numpy() if isinstance(images, Tensor) else np.asarray(images)
+    return numbered(
+        where, resized(channels_first(array, where), resize), None if labels is None else np.asarray(labels)
+    )
+
+
 def _archive(path: Path, resize: tuple[int, int] | None) -> LabelledImages:
     try:
         with np.load(path, allow_pickle=False) as archive:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,16 +12,17 @@ from torch import Tensor
 
 from ..models.console import Console
 from ..tables.errors import InputError, listed
+from ..tables.formats.source import Location
 from ..tables.formats.table import check_output, write_atomically
 from .formats import write_grid
 from .labelled import GIVEN
 
 if TYPE_CHECKING:
-    from .density import ImageDensity
+    from .fitted import FittedImages
 
 
 def sample_file(
-    model: ImageDensity,
+    model: FittedImages,
     n: int,
     output: Path,
     given: dict[str, str],
@@ -35,24 +37,41 @@ def sample_file(
     Raises:
         InputError: an argument cannot be used; says why.
     """
-    check_output(output, (".png", ".npy", ".npz"))
+    check_images_output(output)
     labels = classes_of(model, n, given)
     images = model.model(seed).sample(n, model.context(labels), temperature, check_guidance(model, guidance))
-    ending = output.suffix.lower()
-    if ending == ".png":
-        in_turn = bool(labels) and not given and 4 <= len(model.classes) <= 16
-        columns = len(model.classes) if in_turn else None  # every class has its column then
-        write_grid(output, full_range(images, model.levels), columns=columns)
-    else:
-        arrays = {"images": images.numpy()} | ({} if labels is None else {"labels": np.array(labels)})
-        write_atomically(output, lambda path: path.write_bytes(_numpy(arrays, ending)))
+    in_turn = bool(labels) and not given and 4 <= len(model.classes) <= 16
+    write_images(output, images, labels, model.levels, len(model.classes) if in_turn else None)  # a column each
     _, height, width = model.shape
     console.say(f"{n:,} images of {height} x {width}" + (_told(labels, given) if labels else ""))
     console.say(f"saved {output}")
     return {"images": n, "shape": list(model.shape), "given": given, "seed": seed, "output": str(output)}
 
 
-def classes_of(model: ImageDensity, n: int, given: dict[str, str]) -> list[str] | None:
+def check_images_output(output: Location) -> Path:
+    """The path where images go, where it is one.
+
+    Raises:
+        InputError: the ending or the folder is wrong.
+    """
+    path = Path(str(output))
+    check_output(path, (".png", ".npy", ".npz"))
+    return path
+
+
+def write_images(
+    output: Path, images: Tensor, labels: Sequence[str] | None, levels: int, columns: int | None = None
+) -> None:
+    """Images as one PNG, in so many columns, or as numbers: a .npy, or a .npz with their labels."""
+    ending = output.suffix.lower()
+    if ending == ".png":
+        write_grid(output, full_range(images, levels), columns=columns)
+    else:
+        arrays = {"images": images.numpy()} | ({} if labels is None else {"labels": np.array(labels)})
+        write_atomically(output, lambda path: path.write_bytes(_numpy(arrays, ending)))
+
+
+def classes_of(model: FittedImages, n: int, given: dict[str, str]) -> list[str] | None:
     """The class of every image: the one that was asked for, or all in turn."""
     odd = [name for name in given if name != GIVEN or not model.classes]
     if odd:
@@ -69,7 +88,7 @@ def classes_of(model: ImageDensity, n: int, given: dict[str, str]) -> list[str] 
     return [given[GIVEN]] * n
 
 
-def check_guidance(model: ImageDensity, guidance: float) -> float:
+def check_guidance(model: FittedImages, guidance: float) -> float:
     """The guidance, for a model that was fitted for it.
 
     Raises:

@@ -12,24 +12,26 @@ from ..models.console import Console, aligned
 from ..tables.errors import InputError
 from ..tables.formats.source import Location
 from ..tables.formats.table import check_output, write_table
-from .labelled import GIVEN
+from .explain import explain, oddest, patch_of
+from .labelled import GIVEN, LabelledImages
 
 if TYPE_CHECKING:
-    from .density import ImageDensity
+    from .fitted import FittedImages
 
 SHOWN = 5  # least likely images on the screen
 
 
 def score_file(
-    model: ImageDensity,
+    model: FittedImages,
     data: Location,
     output: Location,
     console: Console,
     *,
     samples: int | None = None,
     seed: int = 0,
+    explain_below: float | None = None,
 ) -> dict[str, Any]:
-    """Scores images; returns a summary.
+    """Scores images, and explains those up to a percentile; returns a summary.
 
     Raises:
         InputError: the images or the output cannot be used; says why.
@@ -44,6 +46,8 @@ def score_file(
     if model.classes:
         columns[GIVEN] = pictures.labels
     columns |= {"log_density": value, "bits_per_dim": model.bits(value), "percentile": model.percentile(value)}
+    if explain_below is not None:
+        columns |= _explained(model, pictures, columns["percentile"] <= explain_below, seed)
     scores = pl.DataFrame(columns)
     bits, error = mean_and_error(columns["bits_per_dim"])
     summary = {
@@ -61,6 +65,18 @@ def score_file(
         console.say(line)
     console.say(f"saved {output}")
     return {**summary, "output": str(output)}
+
+
+def _explained(model: FittedImages, pictures: LabelledImages, chosen: np.ndarray, seed: int) -> dict[str, pl.Series]:
+    """For the chosen images, the patch that is oddest and its excess in nats; null for the others."""
+    places: list[Any] = [None] * len(pictures)
+    excess: list[Any] = [None] * len(pictures)
+    if chosen.any():
+        side = patch_of(model, None)
+        found = oddest(explain(model, pictures[np.flatnonzero(chosen)], side, seed).excess, side)
+        for i, name, nats in zip(np.flatnonzero(chosen), *found, strict=True):
+            places[i], excess[i] = name, nats
+    return {"unlikely_because": pl.Series(places, dtype=pl.String), "excess": pl.Series(excess, dtype=pl.Float64)}
 
 
 def _describe(scores: pl.DataFrame, summary: dict[str, Any], data: Location) -> list[str]:

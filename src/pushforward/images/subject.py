@@ -23,7 +23,7 @@ from .labelled import GIVEN, LabelledImages, unpacked
 from .sample import classes_of, full_range
 
 if TYPE_CHECKING:
-    from .density import ImageDensity
+    from .fitted import FittedImages
 
 
 class ImageSubject(Subject):
@@ -36,13 +36,13 @@ class ImageSubject(Subject):
     noun: ClassVar[str] = "images"
     measure: ClassVar[str] = "bits_per_dim"
 
-    def __init__(self, model: ImageDensity) -> None:
+    def __init__(self, model: FittedImages) -> None:
         self.model = model
 
     def read_file(self, data: Location) -> LabelledImages:
         return self.model.raw(data)
 
-    def refuse_unlike(self, other: ImageDensity) -> None:
+    def refuse_unlike(self, other: FittedImages) -> None:
         for what in ("shape", "levels", "resize", "bits"):
             ours, theirs = self.model.facts[what], other.facts[what]
             if ours != theirs:

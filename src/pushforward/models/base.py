@@ -117,11 +117,11 @@ class FittedDensity(ABC):
     ) -> dict[str, Any]:
         """``pushforward sample``: new rows, or images, in a file; returns a summary."""
 
+    @abstractmethod
     def impute_file(
-        self, data: Location, output: Location, console: Console, *, draws: int = 1, seed: int = 0
+        self, data: Location, output: Location, console: Console, *, draws: int = 1, seed: int = 0, **choices: Any
     ) -> dict[str, Any]:
-        """``pushforward impute``: a table with its missing cells drawn, in a file; returns a summary."""
-        raise InputError(f"{self.called}: only tables have missing cells that can be drawn")
+        """``pushforward impute``: a table, or images, with what is missing drawn, in a file; returns a summary."""
 
     def outliers_file(self, data: Location, output: Location, console: Console, **choices: Any) -> dict[str, Any]:
         """``pushforward outliers``: every row's p-value, the oddest first, in a file; returns a summary."""

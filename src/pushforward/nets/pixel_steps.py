@@ -56,6 +56,13 @@ class PixelSteps:
         """Goes on to the next pixel of the row."""
         self.left = self.current
 
+    def take(self, index: Tensor) -> None:
+        """Goes on with the images at these places, which may repeat, between two pixels of a row."""
+        self.padded, self.context = self.padded[index], None if self.context is None else self.context[index]
+        self.rows, self.left = ([part[index] for part in parts] for parts in (self.rows, self.left))
+        self.given = [part[:, index] for part in self.given]
+        self.current = self.left
+
     def params(self, i: int, j: int) -> Tensor:
         """Parameters (num_params, n, C) of pixel (i, j), correct for every colour whose predecessors are known."""
         window = self.padded[:, :, i + FIRST, j : j + FIRST]  # (n, C, taps)

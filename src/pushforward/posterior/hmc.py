@@ -15,7 +15,12 @@ Latent = Callable[[Tensor], tuple[Tensor, Tensor]]  # from z to x and the height
 
 
 def hmc(
-    latent: Latent, z: Tensor, length: int, warmup: int, generator: torch.Generator | None = None
+    latent: Latent,
+    z: Tensor,
+    length: int,
+    warmup: int,
+    generator: torch.Generator | None = None,
+    path: Callable[[float], Latent] | None = None,
 ) -> tuple[Tensor, float]:
     r"""Draws of the target by leapfrog steps of z, with an identity mass; all chains take each step together.
 
@@ -30,6 +35,8 @@ def hmc(
         length: Draws to keep of each chain.
         warmup: Draws to leave out before.
         generator: Source of the randomness.
+        path: Targets on the way to this one, 0 to 1, which the chains follow through two thirds of the warm-up: for
+            chains that start far from it, as draws of what is at 0.
 
     Returns:
         The draws x, ``(chains, length, *event of x)``, and the mean probability of acceptance.
@@ -40,11 +47,15 @@ def hmc(
     """
     x, height, slope = _with_slope(latent, z)
     step, kept, accepted = _StepSize(0.5 * z[0].numel() ** -0.25), [], 0.0
+    target = latent
     for i in range(warmup + length):
+        if path is not None and i < warmup:
+            target = path(min(1.5 * (i + 1) / warmup, 1.0))
+            x, height, slope = _with_slope(target, z)
         size = step.now if i < warmup else step.average
         leaps = max(1, round(float(torch.rand((), generator=generator, device=z.device)) * 2 * LENGTH / size))
         momentum = torch.randn(z.shape, generator=generator, dtype=z.dtype, device=z.device)
-        proposal = _leapfrog(latent, z, momentum, slope, size, min(leaps, MOST_LEAPS))
+        proposal = _leapfrog(target, z, momentum, slope, size, min(leaps, MOST_LEAPS))
         gain = proposal[2] - _kinetic(proposal[1]) - height + _kinetic(momentum)
         chance = gain.nan_to_num(-math.inf, -math.inf, -math.inf).exp().clamp(max=1.0)
         taken = torch.rand(chance.shape, generator=generator, dtype=z.dtype, device=z.device) < chance

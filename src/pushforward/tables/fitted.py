@@ -243,6 +243,9 @@ class FittedTable(FittedDensity):
         return sample_file(self, n, output, given, console, **choices)
 
     def impute_file(self, data: Location, output: Location, console: Console, **choices: Any) -> dict[str, Any]:
+        for name in ("mask", "candidates"):
+            if choices.pop(name, None) is not None:
+                raise InputError(f"--{name}: is for images, and this is about a table")
         return impute_file(self, data, output, console, **choices)
 
     def outliers_file(self, data: Location, output: Location, console: Console, **choices: Any) -> dict[str, Any]:

@@ -138,16 +138,30 @@ class GaussianNoise(Transform):
         self.register_buffer("like", torch.zeros(()), persistent=False)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        x = x.to(self.like.dtype)
-        centre = x if self.levels is None else 2 * x / (self.levels - 1) - 1
+        centre = self.centre(x)
         z = centre + self.noise * torch.randn_like(centre)
         if self.levels is None:
             return z, self._zeros(z)
+        scale = math.log(self.noise * math.sqrt(2 * math.pi))
+        return z, -sum_event(self._log_levels(z) - scale, self.event_dim)
+
+    def centre(self, x: Tensor) -> Tensor:
+        """v(x), in the dtype of the weights."""
+        x = x.to(self.like.dtype)
+        return x if self.levels is None else 2 * x / (self.levels - 1) - 1
+
+    def log_level(self, x: Tensor, z: Tensor) -> Tensor:
+        """log P(x | z) of every whole number, in nats, of the shape of z."""
+        return -0.5 * ((z - self.centre(x)) / self.noise).square() - self._log_levels(z)
+
+    def _log_levels(self, z: Tensor) -> Tensor:
+        r""":math:`\log \sum_k \exp(-(z_j - v(k))^2 / 2 \sigma^2)` of every number."""
+        assert self.levels is not None
         values = torch.linspace(-1, 1, self.levels, dtype=z.dtype, device=z.device)
         likely = torch.zeros_like(z)
         for part in values.split(32):  # all at once would need 256 times the memory of the images
             likely = likely + ((z.unsqueeze(-1) - part) / self.noise).square().mul(-0.5).exp().sum(-1)
-        return z, -sum_event(likely.log() - math.log(self.noise * math.sqrt(2 * math.pi)), self.event_dim)
+        return likely.log()
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Its log-determinant is 0: the noise cannot be recovered from z."""

@@ -51,6 +51,15 @@ class ImageModel:
 
         return self._in_chunks(run, images, context)
 
+    @torch.no_grad()
+    def terms(self, images: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Of an autoregressive model, log P of every number given those before it, and the entropy of that conditional,
+        both (n, C, H, W)."""
+        model = self.flow
+        assert isinstance(model, PixelCNN)
+        both = self._in_chunks(lambda x, c: torch.stack(model.terms(x, c), 1).double(), images, context)
+        return both[:, 0], both[:, 1]
+
     def bits(self, log_prob: Tensor) -> Tensor:
         """Bits per dimension of log-probabilities."""
         return bits_per_dim(log_prob, self.flow.event_shape, levels=1)
@@ -61,7 +70,7 @@ class ImageModel:
         choices: dict[str, Any] = {} if self.exact else {"guidance": guidance, "denoise": self.noisy}
         generator = torch.Generator(self.device).manual_seed(self.seed)
         parts = []
-        for start in range(0, n, size := self._size()):
+        for start in range(0, n, size := self.size()):
             given = None if context is None else context[start : start + size].to(self.device)
             shape = (min(size, n - start),) if given is None else ()
             parts.append(self.flow.sample(shape, given, generator=generator, temperature=temperature, **choices))
@@ -72,6 +81,18 @@ class ImageModel:
         """z = f(x + u) of a flow, (n, D)."""
         transform = self._flow().transform
         return self._in_chunks(lambda x, c: transform(x, c)[0], images, context).float()
+
+    @torch.no_grad()
+    def points(self, images: Tensor, context: Tensor | None = None, draws: int = 1) -> tuple[Tensor, Tensor]:
+        """z = f(x + u) of a flow with so many draws of the noise, (K, n, D), and the log-slopes (K, n) with which a
+        density of z becomes the probability of the image, as :meth:`log_prob` averages it."""
+
+        def run(x: Tensor, c: Tensor | None) -> Tensor:
+            found = [self._flow().transform(x, c) for _ in range(draws)]
+            return torch.stack([torch.cat([z.double(), slope.double()[:, None]], 1) for z, slope in found], 1)
+
+        whole = self._in_chunks(run, images, context).transpose(0, 1)
+        return whole[..., :-1], whole[..., -1]
 
     @torch.no_grad()
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
@@ -102,12 +123,12 @@ class ImageModel:
     def _whole(self, x: Tensor) -> Tensor:
         return x.clamp(0, self.levels - 1).nan_to_num(0).to(torch.uint8).cpu()
 
-    def _size(self, values: int = 16) -> int:
+    def size(self, values: int = 16) -> int:
         """Images in one pass: some dozen channels of them, or so many values of every number."""
         return max(1, min(256, NUMBERS // (self.flow.event_shape.numel() * values)))
 
     def _in_chunks(self, run: Callable[[Tensor, Tensor | None], Tensor], x: Tensor, context: Tensor | None) -> Tensor:
-        size = self._size(max(self.levels, 16) if self.exact else 16)
+        size = self.size(max(self.levels, 16) if self.exact else 16)
         parts = []
         with self._seeded():
             for start in range(0, len(x), size):

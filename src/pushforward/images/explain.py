@@ -1,0 +1,132 @@
+r"""Which pixels of an image are odd: by how many nats less likely than the model expects them to be.
+
+Of a PixelCNN, pixel by pixel, each given those before it:
+
+.. math:: e_j(x) = \mathbb{E} \log P(x'_j \mid x_{1:j-1}) - \log P(x_j \mid x_{1:j-1}),\quad
+          x'_j \sim P(\cdot \mid x_{1:j-1})
+
+Of a flow, patch by patch, each given all other pixels, with y real numbers in the cells of the whole ones
+(:mod:`.holed`):
+
+.. math:: e_b(x) = \mathbb{E}\left[\log p(y'_b, y_{\mathrm{rest}}) - \log p(y_b, y_{\mathrm{rest}})\right],\quad
+          y'_b \sim p(\cdot \mid y_{\mathrm{rest}})
+
+by short Markov chains from the image itself. Either is 0 on average over images of the model's own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..distributions.flow import Flow
+from ..distributions.pixelcnn import PixelCNN
+from ..posterior.hmc import Latent, hmc
+from ..tables.errors import InputError
+from .holed import holed
+from .impute import CHAINS
+from .labelled import LabelledImages
+
+if TYPE_CHECKING:
+    from .fitted import FittedImages
+
+CANDIDATES = 32
+EVERY = 2  # steps of a chain of which one is evaluated
+
+
+class Explanation(NamedTuple):
+    """What :meth:`ImageDensity.explain` says of images.
+
+    Attributes:
+        excess: Nats of every pixel, ``(n, H, W)``: how much less likely it is than expected. A patch's are its sum,
+            divided evenly.
+        log_prob: Of a PixelCNN, log P of every number given those before it, ``(n, C, H, W)``, whose sum is that of the
+            image; None of a flow.
+    """
+
+    excess: NDArray[np.float64]
+    log_prob: NDArray[np.float64] | None
+
+
+def explain(
+    model: FittedImages, pictures: LabelledImages, patch: int | None = None, seed: int = 0, candidates: int = CANDIDATES
+) -> Explanation:
+    """The excess of every pixel, of images that fit the model.
+
+    Raises:
+        InputError: ``patch`` is below 1, or more than a side of the images.
+    """
+    side = patch_of(model, patch)
+    context = model.context(pictures.labels)
+    if isinstance(model.density, PixelCNN):
+        log_p, entropy = model.model(seed).terms(pictures.images, context)
+        return Explanation((-entropy - log_p).sum(1).numpy(), log_p.numpy())
+    patches = _patches(model.shape[1:], side)
+    generator = torch.Generator(model.device).manual_seed(seed)
+    found = []
+    for some in torch.arange(len(pictures) * len(patches)).split(CHAINS // 2):
+        image, patch = some // len(patches), some % len(patches)  # an image after the other
+        given = None if context is None else context[image].to(model.device)
+        x, moves = pictures.images[image].to(model.device), patches[patch].to(model.device)
+        found.append(_of_patches(model.density, x, moves, given, candidates, generator).cpu())
+    even = patches.double() / patches.flatten(1).sum(1)[:, None, None]
+    return Explanation(torch.einsum("np,phw->nhw", torch.cat(found).view(-1, len(patches)), even).numpy(), None)
+
+
+def _of_patches(
+    density: object, x: Tensor, patch: Tensor, context: Tensor | None, steps: int, generator: torch.Generator
+) -> Tensor:
+    """The excess of a patch of each image, ``(n,)``, of images ``(n, C, H, W)`` and masks ``(n, H, W)``: chains with
+    the patch unknown, and chains in which only its noise within levels moves, with the same numbers around it."""
+    assert isinstance(density, Flow)
+    moves = patch[:, None].expand(x.shape).repeat(2, 1, 1, 1)
+    unknown = moves.clone()
+    unknown[len(x) :] = False
+    given = None if context is None else context.repeat(2, 1)
+    points = holed(density, x.repeat(2, 1, 1, 1), unknown, given)
+    free, own = points.here(generator).chunk(2)
+    start = torch.cat([free, torch.where(moves[: len(x)], own, free)])
+    y, _ = hmc(_frozen(points.target(), start, moves), start, steps, steps, generator)
+    value = torch.stack([points.log_density(y[:, k]).detach() for k in range(0, steps, EVERY)]).double().mean(0)
+    drawn, kept = value.chunk(2)
+    return drawn - kept
+
+
+def _frozen(latent: Latent, start: Tensor, moves: Tensor) -> Latent:
+    """The target with all but the numbers that move at their start."""
+    return lambda a: latent(torch.where(moves, a, start))
+
+
+def patch_of(model: FittedImages, patch: int | None) -> int:
+    """The side of a patch: a quarter of the smaller side of the images where none is given.
+
+    Raises:
+        InputError: it does not fit.
+    """
+    _, height, width = model.shape
+    if patch is not None and not 1 <= patch <= min(height, width):
+        raise InputError(f"--patch {patch}: expected 1 to {min(height, width)}, for images of {height} x {width}")
+    return patch or max(min(height, width) // 4, 1)
+
+
+def _patches(size: tuple[int, int], side: int) -> Tensor:
+    """Masks of the patches, ``(p, H, W)``, bool, row by row; those at the right and lower ends may be smaller."""
+    height, width = size
+    found = torch.zeros(-(-height // side), -(-width // side), height, width, dtype=torch.bool)
+    for i, row in enumerate(found):
+        for j, mask in enumerate(row):
+            mask[i * side : (i + 1) * side, j * side : (j + 1) * side] = True
+    return found.flatten(0, 1)
+
+
+def oddest(excess: NDArray[np.float64], side: int) -> tuple[list[str], list[float]]:
+    """The patch of each image with the largest excess, in words, and that excess in nats."""
+    patches = _patches(excess.shape[1:], side)
+    sums = torch.einsum("nhw,phw->np", torch.from_numpy(excess), patches.double())
+    places = [mask.nonzero() for mask in patches[sums.argmax(1)]]
+    names = [f"rows {int(at[0, 0])} to {int(at[-1, 0])}, columns {int(at[0, 1])} to {int(at[-1, 1])}" for at in places]
+    return names, sums.amax(1).tolist()

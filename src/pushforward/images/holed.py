@@ -1,0 +1,156 @@
+r"""What a flow of images says of unknown numbers given the others: a density of points that chains move.
+
+A flow of whole numbers is a density p of real-valued images y, in which x has the probability
+
+.. math:: P(x) = \int p(y)\, P(x \mid y)\, dy,
+
+where P(x | y) is 1 in the cell of x, or what Gaussian noise leaves open. So y given the known numbers of x has the
+density :math:`p(y) \prod_{j\ \mathrm{known}} P(x_j \mid y_j)` up to a constant, and the unknown numbers are those of
+such a y.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..distributions.flow import Flow
+from ..distributions.guidance import flat
+from ..posterior.hmc import Latent
+from ..transforms.compose import Compose
+from ..transforms.dequantise import Dequantise, GaussianNoise, VariationalDequantise
+
+EDGE = 1e-4  # that starts keep from the ends of the range of y
+
+
+class Holed(Protocol):
+    """Images with unknown numbers, as points that a chain of each moves."""
+
+    def draws(self, generator: torch.Generator) -> Tensor:
+        """Points of the model's own images, where chains start that have a long way to go."""
+        ...
+
+    def here(self, generator: torch.Generator) -> Tensor:
+        """Points of the images themselves, holes and all."""
+        ...
+
+    def target(self, share: float = 1.0) -> Latent:
+        """From points to y in units of levels and the log-density of the points: the model's own at 0, and at 1 that
+        given the known numbers."""
+        ...
+
+    def numbers(self, y: Tensor) -> Tensor:
+        """The whole numbers of y: without the noise that the model was fitted with."""
+        ...
+
+    def log_density(self, y: Tensor) -> Tensor:
+        """log p(y) in nats, in units of levels."""
+        ...
+
+
+def holed(flow: Flow, x: Tensor, hole: Tensor, context: Tensor | None) -> Holed:
+    """Images ``(n, C, H, W)`` with holes, for a chain each.
+
+    Raises:
+        TypeError: the flow is none of whole numbers.
+    """
+    first, *rest = flat(flow.transform)
+    sizes = {"event_shape": flow.event_shape, "context": flow.context_features}
+    if isinstance(first, Dequantise | VariationalDequantise | GaussianNoise) and first.levels is not None:
+        density = Flow(Compose(rest), flow.base, **sizes, encoder=flow.encoder)  # type: ignore[arg-type]
+        return (Noisy if isinstance(first, GaussianNoise) else Cells)(first, density, x, hole, context)  # type: ignore[arg-type]
+    raise TypeError("flow must be one of whole numbers, as pf.pixels makes it")
+
+
+class _Holed:
+    """What both have in common.
+
+    Args:
+        first: The transform from whole numbers to y.
+        density: The flow of y.
+        x: ``(n, C, H, W)``.
+        hole: Which are unknown, bool, likewise.
+        context: ``(n, features)`` or None.
+    """
+
+    def __init__(self, first: Dequantise, density: Flow, x: Tensor, hole: Tensor, context: Tensor | None) -> None:
+        self.first, self.density, self.hole, self.context = first, density, hole, context
+        self.levels, self.x = int(first.levels), x.to(first.like.dtype)
+
+    def _drawn(self, generator: torch.Generator) -> Tensor:
+        shape = () if self.context is not None else (len(self.x),)
+        return self.density.sample(shape, self.context, generator=generator)
+
+
+class Cells(_Holed):
+    r"""Of a flow with noise within the levels, y in (0, 1). The points a are real numbers:
+
+    .. math:: y_j = l_j + w_j\, \mathrm{sigmoid}(a_j),
+
+    in the cell of a known number (l = x / levels, w = 1 / levels), and between 0 and 1 for an unknown one. On the way
+    there the cells close in: :math:`w = \mathrm{levels}^{-t}`.
+    """
+
+    def draws(self, generator: torch.Generator) -> Tensor:
+        return self._drawn(generator).clamp(EDGE, 1 - EDGE).logit()
+
+    def here(self, generator: torch.Generator) -> Tensor:
+        u = torch.rand(self.x.shape, generator=generator, dtype=self.x.dtype, device=self.x.device)
+        return torch.where(self.hole, (self.x + u) / self.levels, u).clamp(EDGE / self.levels, 1 - EDGE).logit()
+
+    def target(self, share: float = 1.0) -> Latent:
+        width = torch.where(self.hole, 1.0, self.levels**-share)
+        low = (1 - width) * self.x / (self.levels - 1)
+
+        def latent(a: Tensor) -> tuple[Tensor, Tensor]:
+            y = low + width * a.sigmoid()
+            slope = (F.logsigmoid(a) + F.logsigmoid(-a)).flatten(1).sum(1)
+            return self.levels * y.detach(), self.density.log_prob(y, self.context) + slope
+
+        return latent
+
+    def numbers(self, y: Tensor) -> Tensor:
+        return y.floor().clamp(0, self.levels - 1)
+
+    def log_density(self, y: Tensor) -> Tensor:
+        return self.density.log_prob(y / self.levels, self.context) - math.log(self.levels) * self.x[0].numel()
+
+
+class Noisy(_Holed):
+    """Of a flow of images with Gaussian noise; the points are y itself, in which 0 to levels - 1 is -1 to 1. On the way
+    there the known numbers count more and more."""
+
+    first: GaussianNoise  # type: ignore[assignment]
+
+    def draws(self, generator: torch.Generator) -> Tensor:
+        return self._drawn(generator)
+
+    def here(self, generator: torch.Generator) -> Tensor:
+        noise = torch.randn(self.x.shape, generator=generator, dtype=self.x.dtype, device=self.x.device)
+        return self.first.centre(self.x) + self.first.noise * noise
+
+    def target(self, share: float = 1.0) -> Latent:
+        def latent(y: Tensor) -> tuple[Tensor, Tensor]:
+            known = self.first.log_level(self.x, y).masked_fill(self.hole, 0.0).flatten(1).sum(1)
+            return self._in_levels(y.detach()), self.density.log_prob(y, self.context) + share * known
+
+        return latent
+
+    def numbers(self, y: Tensor) -> Tensor:
+        """Of the mean of the images without noise given y, by Tweedie's formula."""
+        with torch.enable_grad():
+            here = (2 * y / (self.levels - 1) - 1).requires_grad_()
+            (score,) = torch.autograd.grad(self.density.log_prob(here, self.context).sum(), here)
+        mean = here.detach() + self.first.noise**2 * score
+        return self._in_levels(mean).round().clamp(0, self.levels - 1)
+
+    def log_density(self, y: Tensor) -> Tensor:
+        scale = math.log((self.levels - 1) / 2) * self.x[0].numel()
+        return self.density.log_prob(2 * y / (self.levels - 1) - 1, self.context) - scale
+
+    def _in_levels(self, y: Tensor) -> Tensor:
+        return (y + 1) * ((self.levels - 1) / 2)

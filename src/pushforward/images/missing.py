@@ -1,0 +1,118 @@
+"""Images some of whose numbers are missing: NaN in an array of floats, or where a mask says so."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from ..models.console import Console
+from ..tables.errors import InputError
+from ..tables.formats.source import Source
+from .formats import PICTURES, UNREADABLE, channels_first
+from .held_out import fitting
+from .labelled import IMAGE_KEYS, LABEL_KEYS, LabelledImages, numbered
+
+if TYPE_CHECKING:
+    from .fitted import FittedImages
+
+
+def read_with_holes(
+    model: FittedImages, images: Any, labels: Any, mask: Any, console: Console
+) -> tuple[LabelledImages, Tensor]:
+    """Images as a model takes them, and which of their numbers are missing, bool, ``(n, C, H, W)``.
+
+    Args:
+        model: The fitted images.
+        images: As for a fit; or floats in which NaN is missing, an array, a ``.npy`` or a ``.npz``.
+        labels: The class of each, where ``images`` is an array.
+        mask: Where pixels are missing: ``(H, W)`` of all images, ``(n, H, W)``, or of the images' own shape; or a
+            picture or a ``.npy`` of it. None where NaN alone says it.
+        console: Where notes go.
+
+    Raises:
+        InputError: the images do not fit the model, the mask not the images, or nothing is missing.
+    """
+    found = _floats(images)
+    if found is None:
+        pictures = model.raw(images, labels).held_out()
+        hole = torch.zeros(pictures.images.shape, dtype=torch.bool)
+    else:
+        where, array, own = found
+        known, gone = _divided(array, where)
+        own = labels if labels is not None else own
+        pictures = numbered(where, channels_first(known, where), None if own is None else np.asarray(own))
+        pictures = pictures.with_bits(model.facts["bits"])
+        hole = channels_first(gone.astype(np.uint8), where).bool()
+    if mask is not None:
+        hole = hole | _mask(mask, pictures)
+    if not hole.any():
+        raise InputError(
+            f"{pictures.path}: no number is missing: give floats with NaN, or --mask, not 0 where a pixel is missing"
+        )
+    pictures = replace(pictures, images=pictures.images.masked_fill(hole, 0))
+    pictures = fitting(model, pictures, console)
+    return pictures, hole.expand(pictures.images.shape)
+
+
+def _floats(images: Any) -> tuple[Path, np.ndarray, Any] | None:
+    """Where floats came from, the array, and the labels beside it; None where the images hold none."""
+    labels = None
+    if isinstance(images, Source) or (isinstance(images, str | Path) and Path(images).suffix not in (".npy", ".npz")):
+        return None
+    if isinstance(images, str | Path):
+        where = Path(images)
+        try:
+            loaded = np.load(where, allow_pickle=False)
+            arrays = {"images": loaded} if isinstance(loaded, np.ndarray) else {k: loaded[k] for k in loaded.files}
+        except UNREADABLE:
+            return None  # whoever reads the images says why
+        array = next((arrays[key] for key in IMAGE_KEYS if key in arrays), None)
+        labels = next((arrays[key] for key in LABEL_KEYS if key in arrays), None)
+    else:
+        where, array = Path("images"), images.numpy() if isinstance(images, Tensor) else np.asarray(images)
+    return None if array is None or array.dtype.kind != "f" else (where, array, labels)
+
+
+def _divided(array: np.ndarray, where: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The known numbers as uint8, and which are missing."""
+    hole = np.isnan(array)
+    known = np.where(hole, 0, array)
+    if not ((known >= 0) & (known <= 255) & (known == np.floor(known))).all():
+        raise InputError(
+            f"{where}: holds floats that are neither NaN nor whole numbers from 0 to 255; scale them first"
+        )
+    return known.astype(np.uint8), hole
+
+
+def _mask(mask: Any, pictures: LabelledImages) -> Tensor:
+    """``(n or 1, C or 1, H, W)``, bool."""
+    array = _mask_file(Path(mask)) if isinstance(mask, str | Path) else np.asarray(mask)
+    n, (channels, height, width) = len(pictures), pictures.shape
+    missing = torch.from_numpy(array != 0)
+    if missing.dim() == 4 and missing.shape[1:] == (height, width, channels):
+        missing = missing.permute(0, 3, 1, 2)
+    shapes = {(height, width): (1, 1), (n, height, width): (n, 1), (n, channels, height, width): (n, channels)}
+    first = shapes.get(tuple(missing.shape))
+    if first is None:
+        raise InputError(
+            f"--mask: has shape {tuple(array.shape)}, but a mask of these {n} images is ({height}, {width}), "
+            f"({n}, {height}, {width}) or ({n}, {channels}, {height}, {width})"
+        )
+    return missing.view(*first, height, width) if missing.is_contiguous() else missing
+
+
+def _mask_file(path: Path) -> np.ndarray:
+    try:
+        if path.suffix.lower() in PICTURES:
+            with Image.open(path) as picture:
+                return np.array(picture.convert("L"))
+        loaded = np.load(path, allow_pickle=False)
+        return loaded if isinstance(loaded, np.ndarray) else loaded[loaded.files[0]]
+    except (*UNREADABLE, UnidentifiedImageError) as error:
+        raise InputError(f"--mask {path}: is no picture or NumPy file that can be read ({error})") from None
