@@ -6,19 +6,6 @@ import math
 from collections.abc import Sequence
 
 from ..tables.errors import InputError
-from ..training.schedule import duration
-
-
-def seconds(flag: str, text: str) -> float:
-    """Seconds of a duration such as 90s, 5m, 1.5h or 120.
-
-    Raises:
-        InputError: it is none, or not positive.
-    """
-    try:
-        return duration(text, flag)
-    except ValueError:
-        raise InputError(f"{flag} {text}: expected a time such as 90s, 5m or 1h") from None
 
 
 def thread_count(text: str) -> int | str:

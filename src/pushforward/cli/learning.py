@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from ..models.options import seconds
 from ..tables.errors import InputError
 from ..tables.formats.source import located
-from .arguments import bounds, height_and_width, names, periods, seconds, thread_count, widths
+from .arguments import bounds, height_and_width, names, periods, thread_count, widths
 from .options import Device, DropMissing, Json, Query, Quiet, Samples, Seed, Sheet, TableName, console_for, typed
 
 
@@ -35,7 +36,7 @@ def demo(
 
     place = None if data is None else located(data)
     console = console_for(json, quiet)
-    time = None if budget is None else seconds("--budget", budget)
+    time = None if budget is None else seconds(budget, "--budget")
     console.result(command.run(place, output, console, budget=time, seed=seed, flow=flow))
 
 
@@ -168,10 +169,10 @@ def fit(
     training = TrainingOptions(
         epochs=epochs,
         steps=steps,
-        budget=None if budget is None else seconds("--budget", budget),
+        budget=None if budget is None else seconds(budget, "--budget"),
         batch_size=batch_size,
         lr=lr,
-        limit=None if limit is None else seconds("--limit", limit),
+        limit=None if limit is None else seconds(limit, "--limit"),
         patience=patience,
         seed=seed,
         threads=thread_count(threads),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ..models.options import seconds
 from ..tables.errors import InputError
-from .arguments import seconds
 from .options import Device, Json, Model, Quiet, console_for
 
 
@@ -43,5 +43,5 @@ def serve(
     for flag, value in (("--max-rows", max_rows), ("--max-megabytes", max_megabytes), ("--threads", threads)):
         if not 0 < value < float("inf"):
             raise InputError(f"{flag} {value}: expected a positive number")
-    limits = Limits(max_rows, round(max_megabytes * 2**20), seconds("--timeout", timeout))
+    limits = Limits(max_rows, round(max_megabytes * 2**20), seconds(timeout, "--timeout"))
     run(open_model(model, device), host, port, limits, threads, console_for(json, quiet))

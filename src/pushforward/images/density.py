@@ -46,6 +46,7 @@ class ImageDensity(FittedImages):
         notes_: What was decided about the images, in sentences.
     """
 
+    @arguments_not_flags()
     def __init__(
         self,
         model: str = "auto",
@@ -82,7 +83,7 @@ class ImageDensity(FittedImages):
             training=TrainingOptions(
                 steps=steps,
                 epochs=epochs,
-                budget=seconds(budget, "budget"),
+                budget=None if budget is None else seconds(budget, "--budget"),
                 batch_size=batch_size,
                 lr=lr,
                 patience=patience,

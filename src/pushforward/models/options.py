@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from numbers import Integral
 from pathlib import Path
-from typing import Any
 
 from ..tables.errors import InputError
-from ..training.schedule import duration
+from ..training.schedule import duration, is_count
 
 
 @dataclass(frozen=True)
@@ -56,8 +54,8 @@ class TrainingOptions:
             InputError: a number of steps, epochs, rows or validations is not a positive integer.
         """
         for name in ("epochs", "steps", "batch_size", "patience"):
-            value: Any = getattr(self, name)
-            if value is not None and (not isinstance(value, Integral) or int(value) < 1):
+            value = getattr(self, name)
+            if value is not None and not is_count(value):
                 raise InputError(f"--{name.replace('_', '-')} {value}: expected a positive integer")
 
     def for_more(self, more: float | str) -> TrainingOptions:
@@ -66,16 +64,16 @@ class TrainingOptions:
         Raises:
             InputError: it is no time.
         """
-        return replace(self, epochs=None, steps=None, limit=None, budget=seconds(more, "more"))
+        return replace(self, epochs=None, steps=None, limit=None, budget=seconds(more, "--more"))
 
 
-def seconds(time: float | str | None, name: str) -> float | None:
-    """Of a time such as 90, ``"90s"`` or ``"5m"``; None stays None.
+def seconds(time: float | str, flag: str) -> float:
+    """Of a time such as 90, ``"90s"``, ``"5m"`` or ``"1.5h"``.
 
     Raises:
-        InputError: it is none, or not positive.
+        InputError: it is none, or not positive; names the flag.
     """
     try:
-        return None if time is None else duration(time, name)
-    except ValueError as error:
-        raise InputError(str(error)) from None
+        return duration(time, flag)
+    except ValueError:
+        raise InputError(f"{flag} {time}: expected a time such as 90s, 5m or 1h") from None

@@ -69,6 +69,7 @@ class TableDensity(FittedTable):
         ((200,), ['colour', 'size'])
     """
 
+    @arguments_not_flags()
     def __init__(
         self,
         flow: str = "auto",
@@ -114,7 +115,7 @@ class TableDensity(FittedTable):
             training=TrainingOptions(
                 steps=steps,
                 epochs=epochs,
-                budget=seconds(budget, "budget"),
+                budget=None if budget is None else seconds(budget, "--budget"),
                 threads=threads,
                 device=device,
                 seed=random_state,

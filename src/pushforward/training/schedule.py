@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 MOST_STEPS, MOST_EPOCHS = 20_000, 5  # of a run that ends by itself: whichever takes longer
@@ -165,7 +166,7 @@ def plan(
         raise ValueError(f"limit is for a run that ends by itself: leave out limit={limit} or {next(iter(given))}")
     for name in ("epochs", "steps"):
         value = given.get(name)
-        if value is not None and not (isinstance(value, int | float) and value > 0 and value == int(value)):
+        if value is not None and not is_count(value):
             raise ValueError(f"{name} must be a positive integer, got {value}")
     if epochs is not None and steps_per_epoch is None:
         raise ValueError(f"epochs={epochs}, but the objective draws its own samples: give steps or budget instead")
@@ -184,6 +185,11 @@ def plan(
         steps = min(most // 4, BLIND_EPOCHS * (steps_per_epoch or most))
         return Schedule(lr, steps, time, warmup=100)
     return Schedule(lr, int(steps), None, warmup=min(100, 1 + int(steps) // 20))
+
+
+def is_count(value: Any) -> bool:
+    """Whether a number of steps, epochs or rows is a whole one of at least 1, of whatever type."""
+    return isinstance(value, Real) and float(value).is_integer() and float(value) >= 1
 
 
 def duration(value: float | str, name: str) -> float:
