@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,13 +12,17 @@ from torch import Tensor
 
 from ..distributions.anyorder import AnyOrder
 from ..distributions.base import Density
+from ..distributions.entry import TAILS
 from ..distributions.guided import Guided, as_if_seen
+from ..distributions.normal_conditionals import NormalConditionals
 from ..models.console import Console
 from ..models.options import TrainingOptions
 from ..models.train import Rows, train_on
+from ..numerics import affine
 from ..objectives.anyorder import AnyOrderLikelihood
 from ..recipes.anyorder import anyorder
 from ..training.stream import Stream
+from ..transforms.base import Transform
 from .schema.cells import Cells, MarginalFill
 from .schema.columns import Column
 from .schema.preprocessing import first_map
@@ -25,6 +30,7 @@ from .schema.schema import Schema
 
 WIDE = 64  # inputs from which the guide's network is twice as wide
 LINEAR_UP_TO = 128  # columns whose normal conditionals take no longer than the network
+SOME = 20_000  # rows that say which columns are more linear without their map
 FAR = 10.0  # spreads of a column
 LEARNING_RATE = 2e-3
 ASKED = 200  # held-out rows that test questions are put for
@@ -117,7 +123,7 @@ def build_guide(schema: Schema, x: Tensor, seed: int) -> AnyOrder:
         seed: Of the weights.
     """
     width = 128 if sum(size or 2 for size in schema.classes) < WIDE else 256
-    first = [None if column.categories else first_map(column) for column in schema.columns]
+    first = _first_maps(schema.columns, x)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         guide = anyorder(
@@ -130,6 +136,27 @@ def build_guide(schema: Schema, x: Tensor, seed: int) -> AnyOrder:
         )
     guide.initialize(x)
     return guide
+
+
+def _first_maps(columns: Sequence[Column], x: Tensor) -> list[Transform | None]:
+    """The columns' own maps, but those that only draw in heavy tails (asinh) where more is linear without them."""
+    maps = [None if column.categories else first_map(column) for column in columns]
+    plain = [None if column.first == "asinh" else f for column, f in zip(columns, maps, strict=True)]
+    if plain == maps or len(columns) > LINEAR_UP_TO:
+        return maps
+    numbers = [j for j, column in enumerate(columns) if not column.categories]
+    linear, behind = (_linear([found[j] for j in numbers], x[:SOME, numbers]) for found in (plain, maps))
+    return plain if linear > behind else maps
+
+
+def _linear(maps: Sequence[Transform | None], x: Tensor) -> float:
+    """How much of what numbers say of each other is linear behind the maps: -0.5 log det of their correlations."""
+    t = torch.stack([v if f is None else f(v)[0] for f, v in zip(maps, x.double().t(), strict=True)])
+    normal = NormalConditionals(len(t)).double()
+    normal.initialize(t)
+    standard = (t - normal.mean[:, None]) / normal.covariance.diagonal().sqrt()[:, None]
+    normal.initialize(affine.log_tails(standard, TAILS)[0])
+    return -0.5 * float(normal.covariance.logdet() - normal.covariance.diagonal().log().sum())
 
 
 def train_guide(
