@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
+from copy import deepcopy
 
 import pytest
 import torch
@@ -17,6 +19,15 @@ pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore")]
 def simulate(n):
     theta = torch.randn(n, 2)
     return theta, theta + 0.5 * torch.randn(n, 2)
+
+
+def trained(estimator, theta, x, steps=20, lr=0.02):
+    optimizer = torch.optim.Adam(estimator.parameters(), lr=lr)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        estimator.loss(theta, x).mean().backward()
+        optimizer.step()
+    return estimator
 
 
 def test_the_estimator_keeps_the_shapes_of_sbi():
@@ -37,14 +48,10 @@ def test_evaluation_uses_the_average_of_the_weights():
 
     theta, x = simulate(100)
     estimator = density_estimator("maf", layers=2, hidden=(16,), average=0.9)(theta, x)
-    optimizer = torch.optim.Adam(estimator.parameters(), lr=0.05)
-    for _ in range(20):
-        optimizer.zero_grad()
-        estimator.loss(theta, x).mean().backward()
-        optimizer.step()
-    trained = estimator.loss(theta, x).detach()
+    trained(estimator, theta, x)
+    latest = estimator.loss(theta, x).detach()
     averaged = estimator.eval().loss(theta, x).detach()
-    assert bool((trained - averaged).abs().max() > 1e-3)
+    assert bool((latest - averaged).abs().max() > 1e-3)
     torch.testing.assert_close(-estimator.averaged[0](theta, estimator.averaged[1](x)), averaged)
     draws, log_prob = estimator.sample_and_log_prob((6,), x[:3])
     torch.testing.assert_close(log_prob, estimator.log_prob(draws, x[:3]), atol=1e-4, rtol=1e-4)
@@ -77,9 +84,93 @@ def test_no_average_and_a_wrong_one():
     theta, x = simulate(100)
     estimator = density_estimator("maf", layers=2, hidden=(16,), average=0.0)(theta, x)
     assert estimator.averaged is None
+    trained(estimator, theta, x)
     torch.testing.assert_close(estimator.loss(theta, x), estimator.eval().loss(theta, x))
     with pytest.raises(ValueError, match=r"average must be in \[0, 1\), got average=1.5"):
         density_estimator(average=1.5)
+
+
+@pytest.mark.parametrize("name", ["nsf", "nsf-coupling", "maf", "realnvp", "bnaf", "residual", "naf", "gf"])
+def test_a_gain_lengthens_steps_and_changes_no_density(name):
+    from pushforward.interop.sbi import density_estimator
+
+    theta, x = simulate(50)
+    single, triple = (
+        density_estimator(name, layers=1, hidden=(8,), average=0.5, gain=gain)(theta, x) for gain in (1, 3)
+    )
+    for estimator in (single, triple):
+        estimator.loss(theta, x).mean().backward()
+    torch.testing.assert_close(triple.loss(theta, x), single.loss(theta, x))
+    for slow, fast in zip(single.net.parameters(), triple.net.parameters(), strict=True):
+        torch.testing.assert_close(3 * fast, slow)
+        torch.testing.assert_close(fast.grad, slow.grad, atol=1e-4, rtol=1e-3)
+    trained(single, theta, x, steps=3, lr=3e-3)
+    trained(triple, theta, x, steps=3, lr=1e-3)
+    torch.testing.assert_close(triple.loss(theta, x), single.loss(theta, x), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(triple.eval().loss(theta, x), single.eval().loss(theta, x), atol=1e-3, rtol=1e-3)
+
+
+def test_a_gain_is_for_the_flow_alone_and_above_0():
+    from pushforward.interop.sbi import density_estimator
+
+    theta, x = simulate(100)
+    assert density_estimator("ffjord", hidden=(8,))(theta, x).net.gain == 1  # its backward pass runs its network again
+    embedding = torch.nn.Linear(2, 3)
+    before = embedding.weight.detach().clone()
+    estimator = density_estimator("maf", layers=2, hidden=(16,), embedding=embedding)(theta, x)
+    torch.testing.assert_close(estimator.embedding.weight, before)
+    trained(estimator, theta, x, steps=1, lr=0.01)
+    assert bool(((embedding.weight - before).abs() < 0.0101).all())
+    with pytest.raises(ValueError, match="gain must be above 0, got gain=0"):
+        density_estimator(gain=0)
+
+
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_copies_pickles_and_states_are_the_same_estimator(average):
+    from pushforward.interop.sbi import density_estimator
+
+    theta, x = simulate(100)
+    make = density_estimator("nsf", layers=1, hidden=(8,), members=2, average=average)
+    estimator = trained(make(theta, x), theta, x)
+    loaded = make(theta, x)
+    loaded.load_state_dict(estimator.state_dict())
+    for copy in (deepcopy(estimator), pickle.loads(pickle.dumps(estimator)), loaded, deepcopy(estimator).double()):
+        dtype = next(copy.parameters()).dtype
+        for mode in (True, False):
+            with torch.no_grad():  # so that no average moves
+                expected = estimator.train(mode).log_prob(theta[None], x).to(dtype)
+                found = copy.train(mode).log_prob(theta[None].to(dtype), x.to(dtype))
+            torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
+
+
+def test_weights_between_hidden_layers_start_small():
+    from pushforward.interop.sbi import density_estimator
+
+    theta, x = simulate(100)
+    estimator = density_estimator("nsf", average=0.0, gain=1)(theta, x)
+    nets = [module for module in estimator.modules() if hasattr(module, "masks")]
+    between = [weight for net in nets for weight in list(net.weights)[1:-1]]
+    assert len(between) == 4 * len(nets) > 0
+    for weight in between:
+        assert 0.9 < float(weight.abs().max()) / (0.8 / 50**0.5) <= 1.0 + 1e-6
+
+
+def test_sbi_trains_an_embedding_and_members_and_copies_them():
+    from pushforward.interop.sbi import density_estimator
+
+    torch.manual_seed(0)
+    theta, x = simulate(300)
+    embedding = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+    make = density_estimator("maf", layers=2, hidden=(16,), embedding=embedding, members=2)
+    prior = torch.distributions.MultivariateNormal(torch.zeros(2), torch.eye(2))
+    trainer = inference.NPE(prior, density_estimator=make, show_progress_bars=False).append_simulations(theta, x)
+    estimator = trainer.train(max_num_epochs=30, learning_rate=5e-3)
+    marginal = torch.distributions.MultivariateNormal(torch.zeros(2), torch.eye(2)).log_prob(theta).mean()
+    assert estimator.log_prob(theta[None], x).mean() > marginal + 0.3  # what x says of theta is 1.6 nats
+    posterior = pickle.loads(pickle.dumps(trainer.build_posterior()))
+    draws = posterior.sample((200,), x=torch.tensor([[1.0, -0.5]]), show_progress_bars=False)
+    assert draws.shape == (200, 2)
+    assert float(draws.std(0).max()) < 0.9
 
 
 @pytest.mark.slow

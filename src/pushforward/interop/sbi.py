@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from typing import Any
@@ -9,14 +10,19 @@ from typing import Any
 import torch
 from sbi.neural_nets.estimators.base import ConditionalDensityEstimator
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from ..distributions.average import Average
 from ..distributions.flow import Flow
+from ..nets.made import Masked
+from ..nets.mlp import MLP
 from ..posterior.constrain import constrain
 from ..recipes.by_name import flow_by_name
+from ..transforms.continuous import Continuous
 from ..transforms.normalization import Standardize
 
 WIDTH, DEPTH = 50, 5  # of hidden layers: on few simulations deep ones learn more than wide ones
+START = 0.8  # bound of the weights between hidden layers at first, times sqrt(units)
 SPLINES = {"bins": 10, "bound": 3.0, "mixing": "reverse"}
 
 
@@ -27,6 +33,7 @@ def density_estimator(
     hidden: Sequence[int] | None = None,
     embedding: nn.Module | None = None,
     average: float = 0.99,
+    gain: float = 3.0,
     members: int = 1,
     seed: int = 0,
 ) -> Callable[[Tensor, Tensor], FlowEstimator]:
@@ -42,16 +49,18 @@ def density_estimator(
             standardised.
         average: Decay of the moving average of the weights that is used in place of the weights themselves wherever
             the estimator is in evaluation mode: for sbi's early stopping and for the posterior. sbi trains at one
-            rate to the end, and the average takes out what that leaves of noise, also at three times sbi's 5e-4:
-            ``train(learning_rate=1.5e-3)`` takes fewer epochs. 0 for none.
+            rate to the end, and the average takes out what that leaves of noise. 0 for none.
+        gain: The optimiser sees the flow's weights divided by this number, so that its steps are so many times as
+            long for them: sbi's learning rate of 5e-4 becomes 1.5e-3, which suits the flows. Weights of an
+            ``embedding`` and of continuous flows are trained as they are. 1 for none.
         members: So many flows are trained on the same simulations, each by itself, and their average is the density:
             a higher mean log-density where simulations are few, for so many times the time. Single posteriors need
             not come nearer.
         seed: Of the weights; every further member has the next one.
 
     Raises:
-        ValueError: ``average`` is not in [0, 1), or ``members`` is below 1; or, once it builds, the name is unknown or
-            a size does not fit.
+        ValueError: ``average`` is not in [0, 1), ``gain`` is not above 0, or ``members`` is below 1; or, once it
+            builds, the name is unknown or a size does not fit.
 
     Example:
         >>> NPE(prior, density_estimator=density_estimator("nsf"))  # doctest: +SKIP
@@ -59,6 +68,8 @@ def density_estimator(
 
     if not 0 <= average < 1:
         raise ValueError(f"average must be in [0, 1), got average={average}")
+    if not gain > 0:
+        raise ValueError(f"gain must be above 0, got gain={gain}")
     if members < 1:
         raise ValueError(f"members must be at least 1, got members={members}")
 
@@ -72,11 +83,12 @@ def density_estimator(
         options = SPLINES if flow.startswith("nsf") else {}
         sizes: dict[str, Any] = {"context": context, "layers": layers, "hidden": widths, "options": options}
         flows = [
-            constrain(flow_by_name(flow, features, **sizes, seed=seed + k), _standardize(batch_x).transform)
+            constrain(_calm(flow_by_name(flow, features, **sizes, seed=seed + k)), _standardize(batch_x).transform)
             for k in range(members)
         ]
         net = flows[0] if members == 1 else Average(flows)
-        return FlowEstimator(net, embed, batch_x.shape[1:], batch_y.shape[1:], average)
+        again = any(isinstance(part, Continuous) for part in net.modules())  # its backward pass would find v, not w
+        return FlowEstimator(net, embed, batch_x.shape[1:], batch_y.shape[1:], average, 1.0 if again else gain)
 
     return build
 
@@ -86,12 +98,15 @@ class FlowEstimator(ConditionalDensityEstimator):
 
     Args:
         flow: p(input | embedded condition). Of an :class:`~pushforward.distributions.average.Average` every member is
-            trained by itself.
+            trained by itself. The estimator divides its weights by ``gain``, in place.
         embedding: Maps conditions to the flow's context.
         input_shape: Shape of one input.
         condition_shape: Shape of one condition.
         average: Decay of the moving average of all weights that stands in for them in evaluation mode; 0 for none.
+        gain: Factor on the flow's parameters as an optimiser sees them.
     """
+
+    net: _Scaled
 
     def __init__(
         self,
@@ -100,11 +115,12 @@ class FlowEstimator(ConditionalDensityEstimator):
         input_shape: torch.Size,
         condition_shape: torch.Size,
         average: float = 0.0,
+        gain: float = 1.0,
     ) -> None:
-        super().__init__(flow, input_shape=input_shape, condition_shape=condition_shape)
+        averaged = deepcopy(nn.ModuleList([flow, embedding])).requires_grad_(False) if average else None
+        super().__init__(_Scaled(flow, gain), input_shape=input_shape, condition_shape=condition_shape)
         self.embedding = embedding
-        self.average, self.updates = average, 0
-        self.averaged = deepcopy(nn.ModuleList([flow, embedding])).requires_grad_(False) if average else None
+        self.averaged, self.average, self.updates = averaged, average, 0
 
     @property
     def embedding_net(self) -> nn.Module:
@@ -115,12 +131,11 @@ class FlowEstimator(ConditionalDensityEstimator):
         if self.averaged is not None and self.training and torch.is_grad_enabled():
             self._follow(self.averaged)
         input, condition, batch = self._broadcast_and_align(input, condition)
-        flow, embedding = self._in_use()
-        context = embedding(condition.reshape(-1, *self.condition_shape))
-        context = context.reshape(len(input), batch, -1)
-        if self.training and isinstance(flow, Average):
-            return torch.stack([member(input, context) for member in flow.members]).mean(0)
-        return flow(input, context)
+        context = self._embed(condition.reshape(-1, *self.condition_shape)).reshape(len(input), batch, -1)
+        if self.training and isinstance(self.net.density, Average):
+            parts = self._call("parts", input, context)
+            return parts.mean(0) + math.log(len(parts))  # without the shares of the members, 1 / K each
+        return self._call("log_prob", input, context)
 
     def loss(self, input: Tensor, condition: Tensor, **options: Any) -> Tensor:
         """The negative log-density of each pair, ``(batch,)``, in nats."""
@@ -128,34 +143,69 @@ class FlowEstimator(ConditionalDensityEstimator):
 
     def sample(self, sample_shape: torch.Size, condition: Tensor, **options: Any) -> Tensor:
         """Draws ``(*sample_shape, batch, *input_shape)``."""
-        flow, embedding = self._in_use()
-        return flow.sample(sample_shape, embedding(condition))
+        return self._call("sample", sample_shape, self._embed(condition))
 
     def sample_and_log_prob(self, sample_shape: torch.Size, condition: Tensor, **options: Any) -> tuple[Tensor, Tensor]:
         """Draws and their log-densities, in one pass."""
-        flow, embedding = self._in_use()
-        context = embedding(condition)
-        if isinstance(flow, Average):
-            draws = flow.sample(sample_shape, context)
-            return draws, flow(draws, context)
-        return flow.rsample_and_log_prob(sample_shape, context)
+        context = self._embed(condition)
+        if isinstance(self.net.density, Average):
+            draws = self._call("sample", sample_shape, context)
+            return draws, self._call("log_prob", draws, context)
+        return self._call("rsample_and_log_prob", sample_shape, context)
 
-    def _in_use(self) -> tuple[Any, Any]:
-        """Flow and embedding: those that are trained, or in evaluation mode their average."""
+    def _embed(self, condition: Tensor) -> Tensor:
+        """The context of each condition, by the weights that are trained or, in evaluation mode, by their average."""
+        embedding = self.embedding if self.averaged is None or self.training else self.averaged[1]
+        return embedding(condition)
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        """A method of the flow, with the weights that are trained or, in evaluation mode, with their average."""
         if self.averaged is None or self.training:
-            return self.net, self.embedding
-        return self.averaged[0], self.averaged[1]
+            return self.net.call(method, *arguments)
+        return getattr(self.averaged[0], method)(*arguments)
 
     @torch.no_grad()
     def _follow(self, averaged: nn.ModuleList) -> None:
         """Moves the average towards the weights, which the step before has changed; in large steps at first."""
         self.updates += 1
         share = 1 - min(self.average, self.updates / (self.updates + 10))
-        for slow, fast in zip(averaged, (self.net, self.embedding), strict=True):
-            for mean, value in zip(slow.parameters(), fast.parameters(), strict=True):
-                mean.lerp_(value, share)
-            for kept, buffer in zip(slow.buffers(), fast.buffers(), strict=True):
-                kept.copy_(buffer)
+        weights = [*self.net.weights().values(), *self.embedding.parameters()]
+        for mean, value in zip(averaged.parameters(), weights, strict=True):
+            mean.lerp_(value, share)
+        for kept, buffer in zip(averaged.buffers(), [*self.net.buffers(), *self.embedding.buffers()], strict=True):
+            kept.copy_(buffer)
+
+
+class _Scaled(nn.Module):
+    r"""A density whose weights are :math:`w = g\, v`, where an optimiser sees and changes v.
+
+    v gets the gradients of w, which optimisers step by and clients clip: the steps of w are those of any optimiser at
+    g times its learning rate.
+
+    Args:
+        density: With weights w; these are divided by g, in place, and so become v.
+        gain: g.
+    """
+
+    def __init__(self, density: Flow | Average, gain: float) -> None:
+        super().__init__()
+        self.density, self.gain = density, gain
+        with torch.no_grad():
+            for weight in density.parameters():
+                weight.div_(gain)
+
+    def weights(self) -> dict[str, Tensor]:
+        """w by name, as v + (g - 1) v, of which autograd knows the first v alone."""
+        names, stored = zip(*self.named_parameters(), strict=True)
+        fixed = [value.detach() for value in stored]
+        return dict(zip(names, torch._foreach_add(stored, fixed, alpha=self.gain - 1), strict=True))
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        """A method of the density with weights w."""
+        return functional_call(self, self.weights(), (method, *arguments))
+
+    def forward(self, method: str, *arguments: Any) -> Any:
+        return getattr(self.density, method)(*arguments)
 
 
 class _Map(nn.Module):
@@ -172,3 +222,17 @@ class _Map(nn.Module):
 def _standardize(rows: Tensor) -> _Map:
     finite = rows[rows.isfinite().all(1)]
     return _Map(Standardize(finite.mean(0), finite.std(0).clamp_min(1e-6)))
+
+
+@torch.no_grad()
+def _calm(flow: Flow) -> Flow:
+    """The same flow with weights between hidden layers within 0.8 / sqrt(units), whatever their masks leave of these.
+
+    Masked networks start within 1 / sqrt(units that are read), which is more, and noisier.
+    """
+    for net in flow.modules():
+        if isinstance(net, MLP | Masked):
+            masks = net.masks() if isinstance(net, Masked) else [torch.ones_like(weight) for weight in net.weights]
+            for weight, mask in list(zip(net.weights, masks, strict=True))[1:-1]:
+                weight *= START * mask.to(weight).mean(1, keepdim=True).sqrt()
+    return flow
