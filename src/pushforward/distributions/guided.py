@@ -18,6 +18,7 @@ from .holed import Holed, Weights, effective, effective_after, resampled, temper
 Spread = Callable[[Tensor, Tensor], Tensor]
 BATCH = 1 << 15  # points that are evaluated at once
 PARTICLES = 64  # of a path from the guide to the joint
+SHARED = 50.0  # effective candidates for draws without a path, or half of all
 FEW = 10.0  # effective draws below which more are taken, and then intermediate steps
 LARGE_ERROR = 0.05  # nats; likewise
 
@@ -208,9 +209,9 @@ class Guided(Density):
         filled = rows.x.repeat(draws, 1, 1)
         count = torch.full((len(rows),), math.inf, dtype=torch.float64)
         asked, enough = rows.x.isnan().any(1), max(FEW, draws / 4)
-        least = 0.0 if path else max(FEW, draws / 2)
         size, most = (max(some + some % 2, 4 * draws) for some in (candidates, most))
         while asked.any():
+            least = 0.0 if path else max(min(SHARED, size / 2), draws / 2)
             for some in _pieces(asked, BATCH // size):
                 filled[:, some], count[some.cpu()] = self._filled(rows[some], draws, size, least)
             asked &= (count < enough).to(asked.device)
