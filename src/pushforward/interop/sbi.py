@@ -54,8 +54,8 @@ def density_estimator(
             long for them: sbi's learning rate of 5e-4 becomes 1.5e-3, which suits the flows. Weights of an
             ``embedding`` and of continuous flows are trained as they are. 1 for none.
         members: So many flows are trained on the same simulations, each by itself, and their average is the density:
-            a higher mean log-density where simulations are few, for so many times the time. Single posteriors need
-            not come nearer.
+            a higher mean log-density where simulations are few, for so many times the time. Single posteriors come
+            nearer on average, not each of them.
         seed: Of the weights; every further member has the next one.
 
     Raises:
