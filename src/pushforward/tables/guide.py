@@ -29,7 +29,7 @@ from .schema.preprocessing import first_map
 from .schema.schema import Schema
 
 WIDE = 64  # inputs from which the guide's network is twice as wide
-LINEAR_UP_TO = 128  # columns whose normal conditionals take no longer than the network
+COMPLETE, HOLED = 128, 64  # columns whose normal conditionals take no longer than the network
 SOME = 20_000  # rows that say which columns are more linear without their map
 FAR = 10.0  # spreads of a column
 LEARNING_RATE = 2e-3
@@ -132,7 +132,7 @@ def build_guide(schema: Schema, x: Tensor, seed: int) -> AnyOrder:
             hidden=(width, width),
             classes=schema.classes,
             first=first,
-            normal=len(first) <= LINEAR_UP_TO,
+            normal=_is_narrow(x),
         )
     guide.initialize(x)
     return guide
@@ -142,11 +142,16 @@ def _first_maps(columns: Sequence[Column], x: Tensor) -> list[Transform | None]:
     """The columns' own maps, but those that only draw in heavy tails (asinh) where more is linear without them."""
     maps = [None if column.categories else first_map(column) for column in columns]
     plain = [None if column.first == "asinh" else f for column, f in zip(columns, maps, strict=True)]
-    if plain == maps or len(columns) > LINEAR_UP_TO:
+    if plain == maps or not _is_narrow(x):
         return maps
     numbers = [j for j, column in enumerate(columns) if not column.categories]
     linear, behind = (_linear([found[j] for j in numbers], x[:SOME, numbers]) for found in (plain, maps))
     return plain if linear > behind else maps
+
+
+def _is_narrow(x: Tensor) -> bool:
+    """Whether there is time for normal conditionals: complete rows share Cholesky factors, those with holes do not."""
+    return x.shape[1] <= (HOLED if bool(x.isnan().any()) else COMPLETE)
 
 
 def _linear(maps: Sequence[Transform | None], x: Tensor) -> float:
