@@ -34,6 +34,7 @@ from .outside import note_outside
 from .target_fit import TargetFit
 
 START, SEARCH = 0.25, 0.1  # of the budget, at most: for finding where the flow starts, and for the modes that it missed
+WEIGHING = 0.05  # of the budget, at most, left for the draws that are weighed in the end
 
 
 def fit_target(
@@ -165,7 +166,8 @@ def fit_target(
     placed = constrain(fresh("realnvp"), outer)
     check_target(placed.to(dtype), target)
     _note_outside(target, supported, placed)
-    left = None if budget is None else max(budget - SEARCH * budget - (time.monotonic() - started), 0.5 * budget)
+    used = time.monotonic() - started  # what follows training takes at most twice as long as what came before it
+    left = None if budget is None else max(budget - used - min(2 * used, (SEARCH + WEIGHING) * budget), 0.5 * budget)
     result = training.run(loss(placed), budget=left)
     generator = torch.Generator(next(placed.parameters()).device).manual_seed(seed)
     judged = importance(placed, target, draws, generator=generator, seconds=SEARCH * whole)
