@@ -95,7 +95,7 @@ def climb(height: Height, z: Tensor, reach: Tensor | float, steps: int = 200, se
     """Gradient ascent by Adam of every row of z, with steps that fall from ``reach`` to a hundredth of it: far first,
     then to the point. A row whose height is not finite goes back to where it was, and on from there with steps half
     as long; one that starts so stays. Where the time is over before the steps are, there are fewer of them."""
-    started, gone = time.monotonic(), 0.0
+    started = time.monotonic()
     alive = slopes(height, z)[1]
     start, z = z, z[alive]
     if not len(z):
@@ -111,9 +111,9 @@ def climb(height: Height, z: Tensor, reach: Tensor | float, steps: int = 200, se
         mean = torch.where(finite, 0.9 * mean + 0.1 * gradient, 0.0)
         square = torch.where(finite, 0.99 * square + 0.01 * gradient.square(), square)
         slope = mean / (1 - 0.9**step) / ((square / (1 - 0.99**step)).sqrt() + 1e-12)
-        gone = max(gone + (1 - gone) / (steps - step + 1), (time.monotonic() - started) / seconds)
-        z = z + length * 0.01 ** min(gone, 1.0) * slope
-        if gone >= 1:
+        gone = min(max(step / steps, (time.monotonic() - started) / seconds), 1.0)
+        z = z + length * 0.01**gone * slope
+        if gone == 1:
             break
     return start.index_put((alive,), torch.where(slopes(height, z)[1].view_as(like), z, last))
 
