@@ -27,7 +27,7 @@ from .held_out import fitting
 from .impute import CANDIDATES, impute, impute_file
 from .labelled import LabelledImages, one_hot, read_any
 from .missing import read_with_holes
-from .sample import check_guidance, classes_of, sample_file
+from .sample import check_draws, check_guidance, classes_of, sample_file
 from .score import score_file
 from .subject import ImageSubject
 
@@ -45,7 +45,7 @@ class FittedImages(FittedDensity):
         Raises:
             InputError: the images do not fit the model.
         """
-        return self.log_prob(self.read(images, Console(quiet=True), labels), samples=_positive(draws))
+        return self.log_prob(self.read(images, Console(quiet=True), labels), samples=check_draws(draws))
 
     def score(self, images: Any, labels: Any = None) -> float:
         """The mean log-probability of the images in nats."""
@@ -94,7 +94,7 @@ class FittedImages(FittedDensity):
         if not isinstance(self.density, Flow):
             raise InputError(f"encode: a {self.summary_['flow']} has no latents; fit glow, realnvp or tarflow")
         read = self.read(images, Console(quiet=True), labels)
-        points, slopes = self.model().points(read.images, self.context(read.labels), _positive(draws))
+        points, slopes = self.model().points(read.images, self.context(read.labels), check_draws(draws))
         return points.numpy(), slopes.numpy()
 
     @arguments_not_flags()
@@ -270,9 +270,3 @@ def refuse_table_flags(flags: dict[str, Any]) -> None:
     for flag, value in flags.items():
         if value:
             raise InputError(f"{flag}: belongs to a table, and this is about images")
-
-
-def _positive(draws: int) -> int:
-    if draws < 1:
-        raise InputError(f"--draws {draws}: expected at least 1")
-    return draws

@@ -21,7 +21,7 @@ from ..tables.formats.source import Location
 from .holed import holed
 from .labelled import LabelledImages
 from .missing import read_with_holes
-from .sample import check_images_output, write_images
+from .sample import check_draws, check_images_output, write_images
 
 if TYPE_CHECKING:
     from .fitted import FittedImages
@@ -54,8 +54,7 @@ def impute(
     Raises:
         InputError: ``draws`` is below 1, or ``candidates`` below 4.
     """
-    if draws < 1:
-        raise InputError(f"--draws {draws}: expected at least 1")
+    check_draws(draws)
     if candidates < 4:
         raise InputError(f"--candidates {candidates}: expected at least 4")
     filled = pictures.images.repeat(draws, 1, 1, 1, 1)

@@ -88,6 +88,17 @@ def classes_of(model: FittedImages, n: int, given: dict[str, str]) -> list[str] 
     return [given[GIVEN]] * n
 
 
+def check_draws(draws: int) -> int:
+    """The number of draws.
+
+    Raises:
+        InputError: it is below 1.
+    """
+    if draws < 1:
+        raise InputError(f"--draws {draws}: expected at least 1")
+    return draws
+
+
 def check_guidance(model: FittedImages, guidance: float) -> float:
     """The guidance, for a model that was fitted for it.
 
