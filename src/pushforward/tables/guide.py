@@ -123,7 +123,8 @@ def build_guide(schema: Schema, x: Tensor, seed: int) -> AnyOrder:
         seed: Of the weights.
     """
     width = 128 if sum(size or 2 for size in schema.classes) < WIDE else 256
-    first = _first_maps(schema.columns, x)
+    narrow = _is_narrow(x)
+    first = _first_maps(schema.columns, x, narrow)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         guide = anyorder(
@@ -132,17 +133,17 @@ def build_guide(schema: Schema, x: Tensor, seed: int) -> AnyOrder:
             hidden=(width, width),
             classes=schema.classes,
             first=first,
-            normal=_is_narrow(x),
+            normal=narrow,
         )
     guide.initialize(x)
     return guide
 
 
-def _first_maps(columns: Sequence[Column], x: Tensor) -> list[Transform | None]:
+def _first_maps(columns: Sequence[Column], x: Tensor, narrow: bool) -> list[Transform | None]:
     """The columns' own maps, but those that only draw in heavy tails (asinh) where more is linear without them."""
     maps = [None if column.categories else first_map(column) for column in columns]
     plain = [None if column.first == "asinh" else f for column, f in zip(columns, maps, strict=True)]
-    if plain == maps or not _is_narrow(x):
+    if plain == maps or not narrow:
         return maps
     numbers = [j for j, column in enumerate(columns) if not column.categories]
     linear, behind = (_linear([found[j] for j in numbers], x[:SOME, numbers]) for found in (plain, maps))
