@@ -23,6 +23,8 @@ from .mixture import LogOdds, evaluate, mixture_of
 from .rows import planes, through, unplanes
 
 KNOTS = 96  # of a table of a mixture: cubic interpolation in it mostly leaves one or two steps of Newton's
+BUCKETS = 192  # of even width in z, from -ENDS to ENDS: a row takes the cell at the middle of its bucket
+ENDS = 8.0
 REACH = 12.0  # log-odds of every component at the ends of a table, more than four standard deviations
 BEYOND = 9  # cells that the polynomials at the ends go on for: t is nearly linear there
 STEPS = 4  # at most, before a search begins
@@ -103,25 +105,23 @@ class Gaussianized(NamedTuple):
 
 class Table(NamedTuple):
     """A mixture, features first: weights, and these times slopes, ``(features, 1, K)``, slopes and places
-    ``(features, K, 1)``, the steepest slope ``(features, 1, 1)``; and x by t as a cubic polynomial in every cell: the t
-    between cells ``(features, 1, KNOTS - 2)``, and the first t of each, its height, and coefficients
-    ``(features, 6, KNOTS - 1)``."""
+    ``(features, K, 1)``, the steepest slope ``(features, 1, 1)``; and x by t as a cubic polynomial in the cell of
+    every bucket: the first t of the cell, its height, and coefficients ``(features, 6, BUCKETS)``."""
 
     weight: Tensor
     steep: Tensor
     slope: Tensor
     place: Tensor
     steepest: Tensor
-    between: Tensor
     cells: Tensor
 
     def log_odds(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return _log_odds(x, *self[:4])
 
-    def start(self, t: Tensor) -> Tensor:
-        """Where about the log-odds are t."""
-        cell = torch.searchsorted(self.between, t).expand(-1, 6, -1)
-        t0, height, x, a, b, c = self.cells.gather(-1, cell).chunk(6, 1)
+    def start(self, z: Tensor, t: Tensor) -> Tensor:
+        """Where about the normal quantiles are z, the log-odds t."""
+        bucket = (z + ENDS).mul_(BUCKETS / (2 * ENDS)).long().clamp_(0, BUCKETS - 1)
+        t0, height, x, a, b, c = self.cells.gather(-1, bucket.expand(-1, 6, -1)).chunk(6, 1)
         u = ((t - t0) / height).clamp_(-BEYOND, 1 + BEYOND)
         return torch.addcmul(x, u, torch.addcmul(a, u, torch.addcmul(b, u, c)))
 
@@ -134,7 +134,7 @@ def tables(biases: list[Tensor], features: int) -> list[Table]:
     spread, shares = REACH / slope, torch.linspace(0, 1, KNOTS, dtype=slope.dtype, device=slope.device)
     x = torch.lerp((place - spread).amin(1, keepdim=True), (place + spread).amax(1, keepdim=True), shares)
     t, t_slope = _log_odds(x, *mixture)
-    parts = *mixture, slope.amax(1, keepdim=True), t[..., 1:-1].contiguous(), _cells(x, t, t_slope.reciprocal_())
+    parts = *mixture, slope.amax(1, keepdim=True), _buckets(t, _cells(x, t, t_slope.reciprocal_()))
     return [Table(*of) for of in zip(*(part.split(features) for part in parts), strict=True)]
 
 
@@ -144,6 +144,14 @@ def _cells(x: Tensor, t: Tensor, slope: Tensor) -> Tensor:
     first, last = slope[..., :-1] * height, slope[..., 1:] * height
     bend = first + last - 2 * width
     return torch.cat([t[..., :-1], height, x[..., :-1], first, width - first - bend, bend], 1)
+
+
+def _buckets(t: Tensor, cells: Tensor) -> Tensor:
+    """The cells in the middle of every bucket, for knots at log-odds t."""
+    last = ENDS * (1 - 1 / BUCKETS)
+    middle = sigmoidal.near_odds(torch.linspace(-last, last, BUCKETS, dtype=t.dtype, device=t.device))
+    cell = torch.searchsorted(t[..., 1:-1].contiguous(), middle.expand(len(t), 1, -1).contiguous())
+    return cells.gather(-1, cell.expand(-1, 6, -1))
 
 
 def _log_odds(x: Tensor, weight: Tensor, steep: Tensor, slope: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
@@ -163,9 +171,9 @@ def drawn(z: Tensor, table: Table) -> tuple[Tensor, bool]:
     With a the steepest slope of a mixture, :math:`|d \log t' / dx| \le 2 a`: a step s from where the residual is r
     leaves one of :math:`a |r s|` at most, but for terms of higher order.
     """
-    near = not z.is_meta and roots.within(z, sigmoidal.NEAR)
-    t = (sigmoidal.near_odds(z) if near else sigmoidal.quantile_inverse(z)[0]).unsqueeze(1)
-    x = table.start(t)
+    near, z = not z.is_meta and roots.within(z, sigmoidal.NEAR), z.unsqueeze(1)
+    t = sigmoidal.near_odds(z) if near else sigmoidal.quantile_inverse(z)[0]
+    x = table.start(z, t)
     for _ in range(STEPS if near else 0):
         value, slope = table.log_odds(x)
         residual = value.sub_(t)

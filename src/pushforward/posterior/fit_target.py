@@ -34,7 +34,7 @@ from .outside import note_outside
 from .target_fit import TargetFit
 
 START, SEARCH = 0.25, 0.1  # of the budget, at most: for finding where the flow starts, and for the modes that it missed
-WEIGHING = 0.05  # of the budget, at most, left for the draws that are weighed in the end
+WEIGHING = 0.1  # of the budget, at most, left for the draws that are weighed in the end
 
 
 def fit_target(
