@@ -12,7 +12,6 @@ from markupsafe import Markup
 from ..models.console import Console
 from ..models.held_out import HeldOut
 from ..models.subject import Subject
-from ..report.images.build import write_image_report
 from ..report.words import plus_minus
 from ..tables.errors import InputError, listed
 from ..tables.formats.source import Location
@@ -65,6 +64,8 @@ class ImageSubject(Subject):
 
     def write_page(self, output: Path, held: HeldOut, against: dict[str, np.ndarray], **page: Any) -> dict[str, Any]:
         """Writes the report on held-out images; returns its numbers."""
+        from ..report.images.build import write_image_report  # with matplotlib, which takes long to import
+
         images, train = held.rows, held.train
         return write_image_report(
             output,

@@ -232,6 +232,10 @@ class _Bounded(TorchDispatchMode):
         super().__init__()
         self.left, self.operations = elements, operations
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # PyTorch would import its compiler to keep it out
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         self.operations -= 1
@@ -245,11 +249,17 @@ class _Bounded(TorchDispatchMode):
 
 
 def _elements(func: Any, args: Any, kwargs: Any) -> int:
-    """How many numbers an operation would return."""
+    """How many numbers an operation would return, or one that reduces at most: to try those, or some that go element
+    by element, PyTorch imports its compiler, which takes over a second."""
     args, kwargs = tree_map_only(Tensor, lambda tensor: tensor.to("meta"), (args, kwargs))
+    given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
     if any(argument.name == "device" for argument in func._schema.arguments):
         kwargs = {**kwargs, "device": "meta"}
     try:
+        if given and torch.Tag.pointwise in func.tags:
+            return torch.broadcast_tensors(*given)[0].numel()
+        if given and getattr(torch.Tag, "reduction", None) in func.tags:
+            return sum(tensor.numel() for tensor in given)
         return sum(t.numel() for t in tree_leaves(func(*args, **kwargs)) if isinstance(t, Tensor))
     except Exception:  # it looks at values, which meta tensors do not have, or it will fail for real as well
         return 0

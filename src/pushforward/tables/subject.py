@@ -12,9 +12,6 @@ from ..models.console import Console, aligned
 from ..models.held_out import HeldOut
 from ..models.subject import Subject
 from ..models.train import Rows
-from ..plot import marginals
-from ..report.build import write_report
-from ..report.figures import to_svg
 from ..report.model import Model
 from ..report.words import plus_minus
 from .baselines import Gaussian
@@ -64,6 +61,8 @@ class TableSubject(Subject):
 
     def write_page(self, output: Path, held: HeldOut, against: dict[str, np.ndarray], **page: Any) -> dict[str, Any]:
         """Writes the report on held-out rows; returns its numbers."""
+        from ..report.build import write_report  # matplotlib takes longer to import than most models to answer
+
         rows, train = held.rows, held.train
         return write_report(
             output,
@@ -118,6 +117,9 @@ class TableSubject(Subject):
 
     def picture(self) -> str:
         """Histograms of the first columns: held-out rows, and as many rows of the model."""
+        from ..plot import marginals
+        from ..report.figures import to_svg
+
         held, shown = self.kept().rows, self.model.schema.columns[:4]
         drawn = Model(self.model.density, self.model.schema).sample(
             len(held), held.context, torch.Generator(self.model.device).manual_seed(self.model.seed)
