@@ -42,6 +42,7 @@ class Answers:
 
     def __init__(self, model: FittedTable, seconds: float) -> None:
         self.model, self.seconds, self.cells = model, seconds, Cells(model.schema)
+        self.fields = {column.name: column.holes > 0 for column in model.schema.fields}  # and whether holes tell
         model.facts = {**model.facts, "frame": "polars"}  # whatever was fitted, answers are of one kind
         if model.path is not None:
             model.path = Path(model.path.absolute().name)  # where it lies is nobody's business
@@ -64,7 +65,7 @@ class Answers:
         errors = (
             found["standard_error"] if "standard_error" in found.columns else pl.repeat(0.0, found.height, eager=True)
         )
-        return found.select("log_density", "percentile", errors.alias("standard_error"))
+        return pl.DataFrame([found["log_density"], found["percentile"], errors.alias("standard_error")])
 
     @arguments_not_flags()
     def sample(self, n: int, given: Mapping[str, Any] | None, options: DrawOptions) -> pl.DataFrame:
@@ -83,10 +84,9 @@ class Answers:
         Raises:
             Refused: names the first.
         """
-        fields = {column.name: column.holes > 0 for column in self.model.schema.fields}
         for number, row in enumerate(rows, 1):
-            if not any(row.get(name) is not None or (tells and name in row) for name, tells in fields.items()):
-                raise Refused(422, f"row {number}: has no value in any column of the model: {', '.join(fields)}")
+            if not any(row.get(name) is not None or (tells and name in row) for name, tells in self.fields.items()):
+                raise Refused(422, f"row {number}: has no value in any column of the model: {', '.join(self.fields)}")
 
     def check_given(self, given: Sequence[str]) -> None:
         """Refuses to condition on what is no column.

@@ -181,10 +181,10 @@ def create_app(model: FittedTable, limits: Limits | None = None) -> FastAPI:
     app = FastAPI(title="pushforward", version=__version__, docs_url=None, redoc_url=None, lifespan=running)
     gets = {"/health": server.health, "/info": server.info, "/metrics": server.metrics_text}
     posts = {"/score": server.score, "/sample": server.sample, "/impute": server.impute, "/explain": server.explain}
-    for path, get in gets.items():
-        app.add_route(path, _measured(server, path, get), methods=["GET"])
     for path, post in posts.items():
         app.add_route(path, _measured(server, path, post), methods=["POST"])
+    for path, get in gets.items():
+        app.add_route(path, _measured(server, path, get), methods=["GET"])
     for path, (name, kind) in PAGE.items():
         app.add_route(path, partial(_file, Path(__file__).with_name(name).read_bytes(), kind), methods=["GET"])
     app.add_exception_handler(HTTPException, _wrong_path)

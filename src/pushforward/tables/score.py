@@ -201,12 +201,13 @@ def score_frame(
     value, error = queries.answer(model, rows, given, samples, seed)
     value, error = queries.with_relations(model, frame, rows, value, error)
     whole = ~queries.unknown(model.schema, rows.x).any(1).numpy() & (not given)  # others have no percentile
-    columns = {"log_density": value, "percentile": np.where(whole, model.percentile(value), np.nan)}
+    percentile = pl.Series(np.where(whole, model.percentile(value), np.nan), nan_to_null=True)
+    columns = {"log_density": value, "percentile": percentile}
     if has_errors(model):
         columns["standard_error"] = error
-    scores = pl.DataFrame(columns).with_columns(pl.col("percentile").fill_nan(None))  # the columns of _columns
+    scores = pl.DataFrame(columns)  # the columns of _columns
     if explain_below is not None:
-        chosen = np.flatnonzero(columns["percentile"] <= explain_below)
+        chosen = np.flatnonzero(percentile.to_numpy() <= explain_below)
         scores = scores.hstack(explain(model, rows.x, rows.context, chosen, seed=seed))
     return _with_gaps(scores, usable)
 

@@ -15,6 +15,7 @@ Reference:
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -184,7 +185,14 @@ def cell_points(schema: Schema, x: Tensor, *, samples: int = 16, seed: int = 0) 
 
 def _sobol(points: int, x: Tensor, seed: int) -> Tensor:
     """Scrambled points of the unit cube, ``(K, features)``."""
-    return torch.quasirandom.SobolEngine(x.shape[1], scramble=True, seed=seed).draw(points).to(x)
+    return _drawn(points, x.shape[1], seed).to(x)
+
+
+@functools.lru_cache(maxsize=16)
+def _drawn(points: int, features: int, seed: int) -> Tensor:
+    """Scrambling takes as long as the density of a row."""
+    with torch.inference_mode(False):
+        return torch.quasirandom.SobolEngine(features, scramble=True, seed=seed).draw(points)
 
 
 def _shifted(x: Tensor, sobol: Tensor, seed: int) -> Tensor:
