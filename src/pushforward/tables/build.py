@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..distributions.base import Density
 from ..distributions.flow import Flow
-from ..distributions.mixed import Categories, Mixed
+from ..distributions.mixed import Mixed
 from ..recipes.by_name import categories_by_size, flow_with_angles
 from .schema.preprocessing import preprocessing
 from .schema.schema import Schema
@@ -47,22 +47,6 @@ def density(
     if len(numbers) == len(schema.columns):
         return outer
     return Mixed(categories_by_size(sizes, context=given, seed=seed), outer, schema.classes)
-
-
-def start_categories(density: Density, x: Tensor, weights: Tensor | None) -> None:
-    """Starts a table's categories at the frequencies of all training rows: a batch, from which training would start
-    them, says too little of columns of many categories.
-
-    Args:
-        density: The fresh density of the table.
-        x: Its training rows, encoded.
-        weights: What each counts.
-    """
-    categories = density.categories if isinstance(density, Mixed) else density
-    if isinstance(categories, Categories):
-        codes = (x[:, density.names_at] if isinstance(density, Mixed) else x).float()
-        given = categories.context_features  # which the frequencies do not depend on
-        categories.initialize(codes, codes.new_zeros(len(codes), given) if given else None, weights)
 
 
 def in_data_units(flow: Flow, schema: Schema, x: Tensor) -> Flow:

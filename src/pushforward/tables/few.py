@@ -10,18 +10,16 @@ from torch import Tensor
 
 from ..distributions.base import Density
 from ..distributions.flow import Flow
-from ..distributions.mixed import Categories, Mixed
+from ..distributions.mixed import Mixed
 from ..models.console import Console
 from ..models.device import device_named
-from ..models.train import Rows, train_on
+from ..models.train import Rows
 from ..numerics.indicators import indicators
-from ..objectives.divergences import ForwardKL
-from ..recipes.by_name import categories_by_size, learning_rate
 from ..training.averages import FEW_ROWS, fit_by_name, wants_average
 from ..training.few_rows import Judged
 from ..training.verdict import Verdict
 from ..transforms.compose import Compose
-from .build import start_categories
+from .categories import fresh_categories
 from .errors import InputError
 from .options import TableOptions
 from .prepare import TableSplits
@@ -116,7 +114,9 @@ def fit_average(
     density: Density = Flow(first, judged.density, context=0 if context is None else context.shape[1])
     if sizes:
         known = trained.categories if isinstance(trained, Mixed) else None
-        density = Mixed(known or _categories(sizes, codes, whole, len(rows.val), options), density, schema.classes)
+        density = Mixed(
+            known or fresh_categories(sizes, codes, whole, len(rows.val), training), density, schema.classes
+        )
     verdict = _verdict(training.budget is not None and time.perf_counter() - started > training.budget)
     for line in [verdict.text, *_say(judged)]:
         console.say(line)
@@ -128,26 +128,6 @@ def _together(rows: TableSplits) -> Rows:
     """Training rows, and then validation rows."""
     pairs = [(getattr(rows.train, name), getattr(rows.val, name)) for name in ("x", "context", "weights")]
     return Rows(*(None if first is None else torch.cat([first, second]) for first, second in pairs))  # type: ignore[arg-type]
-
-
-def _categories(sizes: list[int], codes: Tensor, whole: Rows, held_out: int, options: TableOptions) -> Categories:
-    """The density of the categories, trained by itself: the last rows tell when to stop."""
-    context = None if whole.context is None else whole.context.float()
-    categories = categories_by_size(
-        sizes, context=0 if context is None else context.shape[1], seed=options.training.seed
-    )
-    start_categories(categories, codes, whole.weights)
-    rows = Rows(codes.float(), context, whole.weights)
-    train_on(
-        ForwardKL(categories),
-        rows[: len(codes) - held_out],
-        rows[len(codes) - held_out :],
-        options.training,
-        Console(quiet=True),
-        batch_size=512,
-        lr=learning_rate(""),
-    )
-    return categories.cpu()
 
 
 def _joined(first: Tensor | None, second: Tensor | None) -> Tensor | None:

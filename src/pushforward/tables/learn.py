@@ -13,8 +13,9 @@ from ..models.console import Console
 from ..models.train import joined, train_on, training_facts
 from ..objectives.divergences import Objective
 from ..recipes.by_name import learning_rate
-from .build import density, start_categories
+from .build import density
 from .candidates import chooses_by_held_out, likeliest
+from .categories import categories_first, release, start_categories
 from .errors import InputError, listed
 from .few import averages, fit_average
 from .guide import GuideFill, build_guide, tells_of, train_guide
@@ -98,16 +99,18 @@ def _train(
 ) -> tuple[Density, dict[str, Any], list[dict[str, Any]]]:
     """A trained flow, what a summary keeps of its training, and the history, that of a fitted model first."""
     flow = _density(options, rows) if earlier is None else copy.deepcopy(earlier.density)
+    training = options.training if earlier is not None else categories_first(flow, rows, options.training)
     result = train_on(
         _objective(flow, rows, options, fill),
         rows.train_source,
         rows.val,
-        options.training,
+        training,
         console,
         batch_size=512,
         lr=learning_rate(options.flow),
         fresh=earlier is None,
     )
+    release(flow)
     history = result.history if earlier is None else joined(earlier.facts.get("history", ()), result.history)
     return flow, training_facts(result), history
 

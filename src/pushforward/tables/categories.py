@@ -1,0 +1,122 @@
+"""The categories of a table, trained by themselves.
+
+They share no weights with the flow over the numbers, and each of the two has its own time to stop: where the flow
+overfits early, categories that stopped with it would not have learnt yet which of them go together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch import Tensor
+
+from ..distributions.base import Density
+from ..distributions.mixed import Categories, Mixed
+from ..models.console import Console
+from ..models.options import TrainingOptions
+from ..models.train import Rows, train_on
+from ..objectives.divergences import ForwardKL
+from ..recipes.by_name import categories_by_size
+from ..training.fit import Result
+from .prepare import TableSplits
+
+RATE = 3e-3  # held-out rows are as likely as with 1e-3, in half of the steps
+SHARE = 0.1  # of the time that was set, at most
+
+
+def train_categories(categories: Categories, train: Rows, val: Rows, training: TrainingOptions) -> Result:
+    """Trains the density of the categories, within a tenth of the time where one was set.
+
+    Args:
+        categories: At its start, see :func:`start_categories`.
+        train: Rows of codes, with contexts and weights.
+        val: The same; tell when to stop.
+        training: The user's choices.
+    """
+    return train_on(ForwardKL(categories), train, val, _alone(training), Console(quiet=True), batch_size=512, lr=RATE)
+
+
+def categories_first(flow: Density, rows: TableSplits, training: TrainingOptions) -> TrainingOptions:
+    """Trains a table's categories before its flow; returns the choices for the flow, with the time that is left.
+
+    Categories that have converged are held fixed, see :func:`release`; others go on with the flow. Where codes are
+    missing, or rows are read in pieces or divided between processes, all is left to the training with the flow.
+
+    Args:
+        flow: The fresh density of the table.
+        rows: Its rows.
+        training: The user's choices.
+    """
+    if not isinstance(flow, Mixed) or rows.stream is not None or training.shard:
+        return training
+    train, val = (_codes(flow, part) for part in (rows.train, rows.val))
+    if bool(train.x.isnan().any() or val.x.isnan().any()):
+        return training
+    result = train_categories(flow.categories, train, val, training)
+    if result.verdict.kind in ("converged", "overfitting"):
+        flow.categories.requires_grad_(False)
+    return _less(training, result.seconds)
+
+
+def release(flow: Density) -> None:
+    """Lets categories be trained again."""
+    if isinstance(flow, Mixed):
+        flow.categories.requires_grad_(True)
+
+
+def start_categories(density: Density, x: Tensor, weights: Tensor | None) -> None:
+    """Starts a table's categories at the frequencies of all training rows: a batch, from which training would start
+    them, says too little of columns of many categories.
+
+    Args:
+        density: The fresh density of the table.
+        x: Its training rows, encoded.
+        weights: What each counts.
+    """
+    categories = density.categories if isinstance(density, Mixed) else density
+    if isinstance(categories, Categories):
+        codes = (x[:, density.names_at] if isinstance(density, Mixed) else x).float()
+        given = categories.context_features  # which the frequencies do not depend on
+        categories.initialize(codes, codes.new_zeros(len(codes), given) if given else None, weights)
+
+
+def fresh_categories(
+    sizes: list[int], codes: Tensor, whole: Rows, held_out: int, training: TrainingOptions
+) -> Categories:
+    """The density of the categories of some rows, trained; the last rows tell when to stop.
+
+    Args:
+        sizes: Categories of each column.
+        codes: Of every row, ``(n, columns)``.
+        whole: The rows, with contexts and weights.
+        held_out: How many tell when to stop.
+        training: The user's choices.
+    """
+    context = None if whole.context is None else whole.context.float()
+    categories = categories_by_size(sizes, context=0 if context is None else context.shape[1], seed=training.seed)
+    start_categories(categories, codes, whole.weights)
+    rows, learnt = Rows(codes.float(), context, whole.weights), len(codes) - held_out
+    train_categories(categories, rows[:learnt], rows[learnt:], training)
+    return categories.cpu()
+
+
+def _codes(flow: Mixed, rows: Rows) -> Rows:
+    context = None if rows.context is None else rows.context.float()
+    return Rows(rows.x[:, flow.names_at.to(rows.x.device)].float(), context, rows.weights)
+
+
+def _alone(training: TrainingOptions) -> TrainingOptions:
+    """The choices for a training that ends by itself within its share of the time, with states of its own."""
+    place = training.checkpoint and training.checkpoint.with_name(training.checkpoint.name + ".categories")
+    own = replace(training, checkpoint=place, metrics=None, compile=False, shard=False)
+    lengths = (training.steps, training.epochs, training.budget, training.limit)
+    time = training.budget or training.limit
+    if time is None or sum(length is not None for length in lengths) > 1:  # which the training refuses
+        return own
+    return replace(own, budget=None, limit=SHARE * time)
+
+
+def _less(training: TrainingOptions, seconds: float) -> TrainingOptions:
+    """The choices with the time that is left, half of it at least: the shortest training takes a moment."""
+    budget, limit = (time and max(time - seconds, time / 2) for time in (training.budget, training.limit))
+    return replace(training, budget=budget, limit=limit)

@@ -1,0 +1,78 @@
+"""Categories of a table are learnt by themselves, for as long as they take, and stay as they are under the flow."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+import pushforward as pf
+from pushforward.models.console import Console
+from pushforward.models.options import TrainingOptions
+from pushforward.tables.build import density
+from pushforward.tables.categories import categories_first, release, start_categories
+from pushforward.tables.options import TableOptions
+from pushforward.tables.prepare import TableSplits, prepare
+from pushforward.tables.read import read_any
+
+RNG = np.random.default_rng(0)
+COLOURS, AGREE = 4, 0.9
+COLOUR = RNG.integers(0, COLOURS, 2000)
+SHADE = np.where(RNG.random(2000) < AGREE, COLOUR, RNG.integers(0, COLOURS, 2000))
+TABLE = pl.DataFrame(
+    {"colour": [f"c{k}" for k in COLOUR], "shade": [f"s{k}" for k in SHADE], "size": RNG.standard_normal(2000)}
+)
+
+
+def split(table: pl.DataFrame) -> TableSplits:
+    options = TableOptions(columns=table.columns)
+    return prepare(read_any(table).table, options, Console(quiet=True))
+
+
+def fresh(rows: TableSplits):
+    flow = density(rows.schema, rows.train.x, flow="maf", layers=1, hidden=(16,))
+    start_categories(flow, rows.train.x, None)
+    return flow
+
+
+def test_categories_are_learnt_before_the_flow_and_held_fixed() -> None:
+    rows = split(TABLE)
+    flow = fresh(rows)
+    training = categories_first(flow, rows, TrainingOptions(threads=1, budget=100.0))
+    same = AGREE + (1 - AGREE) / COLOURS
+    best = -math.log(COLOURS) + same * math.log(same) + (1 - same) * math.log((1 - same) / (COLOURS - 1))
+    with torch.no_grad():
+        assert flow.categories.log_prob(rows.train.x[:, flow.names_at].float()).mean() > best - 0.05
+    assert not any(p.requires_grad for p in flow.categories.parameters())
+    assert 90 <= training.budget < 100  # what is left for the flow
+    release(flow)
+    assert all(p.requires_grad for p in flow.parameters())
+
+
+def test_categories_that_have_not_converged_go_on_with_the_flow() -> None:
+    rows = split(TABLE)
+    flow = fresh(rows)
+    before = [p.clone() for p in flow.categories.parameters()]
+    training = TrainingOptions(threads=1, steps=40)
+    assert categories_first(flow, rows, training) == training
+    assert all(p.requires_grad for p in flow.parameters())
+    assert not all(torch.equal(*pair) for pair in zip(before, flow.categories.parameters(), strict=True))
+
+
+def test_categories_with_unknown_codes_are_left_to_the_flow() -> None:
+    rows = split(TABLE)
+    flow = fresh(rows)
+    before = [p.clone() for p in flow.categories.parameters()]
+    rows.train.x[0, 0] = math.nan
+    categories_first(flow, rows, TrainingOptions(steps=3))
+    assert all(torch.equal(*pair) for pair in zip(before, flow.categories.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("length", [{"steps": 5}, {"budget": 0.02}])
+def test_every_weight_can_be_trained_further(length: dict[str, float]) -> None:
+    model = pf.TableDensity("maf", layers=1, hidden=(16,), queries=False, **length).fit(TABLE[:600])
+    assert all(p.requires_grad for p in model.density.parameters())
+    assert model.fit(TABLE[:600], more=0.1).summary_["training"]["steps"] > 0
