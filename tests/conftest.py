@@ -78,13 +78,18 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     torch.manual_seed(0)  # processes that share the tests take them in any order
 
 
-@pytest.fixture(autouse=True)
-def _few_trees(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every fit of a table ends with a classifier of its draws, to which half of a short fit's time goes."""
-    if request.path.name != "test_sampling_quality.py":
-        module = importlib.import_module("pushforward.diagnostics.sampling_quality")
-        monkeypatch.setattr(module, "FOLDS", 2)
-        monkeypatch.setattr(module, "TREES", 5)
+@pytest.fixture(autouse=True, scope="session")
+def _few_trees() -> Iterator[None]:
+    """Every fit of a table ends with a classifier of its draws, to which half of a short fit's time goes.
+
+    Of the whole session, so that it is there when fixtures of modules fit their models.
+    """
+    quality = importlib.import_module("pushforward.diagnostics.sampling_quality")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(quality, "FOLDS", 2)
+        patch.setattr(quality, "TREES", 5)
+        patch.setattr("pushforward.report.subject.PERMUTATIONS", 3)  # classifiers of a report, likewise
+        yield
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import numpy as np
 import polars as pl
 import pytest
@@ -10,6 +12,14 @@ from pushforward.diagnostics import sampling_quality
 
 RNG = np.random.default_rng(0)
 TRAIN, HELD_OUT, HONEST = (RNG.normal(size=(1000, 3)) @ np.triu(np.ones((3, 3))) for _ in range(3))
+
+
+@pytest.fixture(autouse=True)
+def _all_trees(monkeypatch):
+    """The classifier of every user, of which the other tests have a small one."""
+    module = importlib.import_module("pushforward.diagnostics.sampling_quality")
+    monkeypatch.setattr(module, "FOLDS", 5)
+    monkeypatch.setattr(module, "TREES", 100)
 
 
 def test_honest_draws_cannot_be_told_apart_and_are_no_copies():
