@@ -23,7 +23,7 @@ from pushforward.recipes.by_name import FLOWS, learning_rate
 
 RNG = np.random.default_rng(0)
 X = np.column_stack([RNG.normal(size=300), 100 + 20 * RNG.normal(size=300)])
-QUICK = {"flow": "maf", "layers": 2, "hidden": (16,), "steps": 40, "lr": 0.01}
+QUICK = {"flow": "maf", "layers": 2, "hidden": (16,), "steps": 20, "lr": 0.02}
 
 
 @parametrize_with_checks([pf.FlowDensity("maf", layers=1, hidden=(32,), steps=2)])
@@ -169,7 +169,7 @@ def test_targets_given_frames_with_text() -> None:
 def test_weights_of_rows() -> None:
     x = np.concatenate([RNG.normal(size=200), 10 + RNG.normal(size=100)])[:, None]
     weights = np.where(x[:, 0] > 5, 4.0, 1.0)
-    quick = {**QUICK, "steps": 150}
+    quick = {**QUICK, "steps": 60}
     plain, weighted = pf.FlowDensity(**quick).fit(x), pf.FlowDensity(**quick).fit(x, sample_weight=weights)
     assert (weighted.sample(2000) > 5).mean() > (plain.sample(2000) > 5).mean() + 0.15
     assert plain.score(x, sample_weight=weights) == pytest.approx(np.average(plain.score_samples(x), weights=weights))

@@ -9,7 +9,7 @@ import pytest
 import pushforward as pf
 from pushforward.tables.errors import InputError
 
-SMALL = {"steps": 60, "layers": 2, "hidden": (16, 16)}
+SMALL = {"steps": 30, "layers": 2, "hidden": (16, 16)}
 
 
 def table(n: int = 600) -> pl.DataFrame:

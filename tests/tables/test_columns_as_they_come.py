@@ -28,7 +28,7 @@ from pushforward.tables.schema.schema import Schema
 RNG = np.random.default_rng(0)
 ROWS = 300
 A = RNG.normal(size=ROWS)
-QUICK: dict[str, Any] = {"flow": "maf", "layers": 2, "hidden": (16,), "steps": 60, "lr": 0.01}
+QUICK: dict[str, Any] = {"flow": "maf", "layers": 2, "hidden": (16,), "steps": 30, "lr": 0.02}
 
 
 def learnt(asked: bool = False, **columns: Any) -> Schema:
@@ -183,7 +183,7 @@ def test_whether_a_cell_is_missing_is_part_of_the_probability_where_it_tells_som
     k = RNG.choice(["u", "v", None], ROWS, p=[0.4, 0.4, 0.2])
     holed = (RNG.random(ROWS) < np.where(k == "u", 0.5, 0.05)) | ((k == None) & (RNG.random(ROWS) < 0.8))  # noqa: E711
     frame = pl.DataFrame({"a": np.where(holed, np.nan, A), "k": k.tolist()}).with_columns(pl.col("a").fill_nan(None))
-    model = pf.TableDensity(**{**QUICK, "steps": 120}, samples=128).fit(frame)
+    model = pf.TableDensity(**{**QUICK, "steps": 60}, samples=128).fit(frame)
     assert [column.name for column in model.schema.columns] == ["a", "k", "a is missing"]
     grid = np.linspace(-8, 8, 400)
     total = 0.0

@@ -25,12 +25,12 @@ def table(rows: int = 160, seed: int = 0) -> pl.DataFrame:
 
 
 TABLE = table()
-QUICK: dict[str, Any] = {"flow": "maf", "members": 2, "layers": 1, "hidden": (8, 8), "steps": 30}
+QUICK: dict[str, Any] = {"flow": "maf", "members": 2, "layers": 1, "hidden": (8, 8), "steps": 15}
 
 
 @pytest.fixture(scope="module")
 def fitted() -> pf.TableDensity:
-    return pf.TableDensity(budget=1.0).fit(TABLE)
+    return pf.TableDensity(budget=0.5).fit(TABLE)
 
 
 def test_auto_averages_few_rows_and_is_ahead_of_the_gaussian(fitted: pf.TableDensity) -> None:

@@ -16,7 +16,7 @@ import pushforward as pf
 from pushforward.cli import app as cli
 from pushforward.tables.errors import InputError
 
-QUICK: dict[str, Any] = {"flow": "maf", "layers": 2, "hidden": (16,), "steps": 400, "lr": 0.01}
+QUICK: dict[str, Any] = {"flow": "maf", "layers": 2, "hidden": (16,), "steps": 200, "lr": 0.02}
 
 
 def table(rows: int = 1500, seed: int = 0) -> pl.DataFrame:
@@ -146,10 +146,10 @@ def test_it_is_saved_and_can_be_left_out(model: pf.TableDensity, tmp_path: Path)
     np.testing.assert_array_equal(again.score_samples(test.select("x")), model.score_samples(test.select("x")))
     np.testing.assert_array_equal(again.score_samples(test), model.score_samples(test))
     guide = model.summary_["guide"]
-    assert guide["steps"] == 400
+    assert guide["steps"] == QUICK["steps"]
     assert guide["effective_draws"] > 10
     assert {"few_effective", "standard_error", "orders_disagree", "seconds", "parameters"} <= set(guide)
-    plain = pf.TableDensity(**{**QUICK, "steps": 400}, queries=False).fit(TABLE)
+    plain = pf.TableDensity(**QUICK, queries=False).fit(TABLE)
     np.testing.assert_array_equal(plain.score_samples(test), model.score_samples(test))  # complete rows lose nothing
     for call in (
         lambda: plain.score_samples(test.select("x")),
@@ -227,7 +227,7 @@ def holed_model() -> pf.TableDensity:
         pl.when(pl.Series(rng.random(TABLE.height) > 0.2)).then("group").alias("group"),
         twice=2 * pl.col("x"),
     )
-    return pf.TableDensity(**{**QUICK, "steps": 120}).fit(rows)
+    return pf.TableDensity(**{**QUICK, "steps": 50}).fit(rows)
 
 
 def test_holes_of_the_training_are_drawn_as_if_they_were_seen(holed_model: pf.TableDensity) -> None:

@@ -20,7 +20,7 @@ from pushforward.tables.baselines import Gaussian
 from pushforward.tables.encode import first_transforms
 from pushforward.tables.errors import InputError
 
-QUICK: dict[str, Any] = {"flow": "maf", "layers": 2, "hidden": (16,), "steps": 60, "lr": 0.01}
+QUICK: dict[str, Any] = {"flow": "maf", "layers": 2, "hidden": (16,), "steps": 30, "lr": 0.02}
 BRIEF: dict[str, Any] = {**QUICK, "steps": 5, "queries": False}
 
 
@@ -85,7 +85,7 @@ def test_a_saved_model_is_one_of_the_shell_and_the_other_way_round(tmp_path: Pat
     np.testing.assert_allclose(fitted.score_samples(TABLE), shell, rtol=1e-12)
     again = pf.TableDensity.load(tmp_path / "m")
     np.testing.assert_array_equal(again.score_samples(str(tmp_path / "t.csv")), fitted.score_samples(TABLE))
-    words = ["--flow", "maf", "--layers", "2", "--hidden", "16", "--steps", "60", "--lr", "0.01", "--quiet"]
+    words = ["--flow", "maf", "--layers", "2", "--hidden", "16", "--steps", "30", "--lr", "0.02", "--quiet"]
     assert cli.main(["fit", f"{tmp_path}/t.csv", "-o", f"{tmp_path}/shell", *words]) == 0
     np.testing.assert_allclose(
         pf.TableDensity.load(tmp_path / "shell").score_samples(TABLE), fitted.score_samples(TABLE), rtol=1e-12
@@ -195,7 +195,7 @@ def test_a_weight_counts_in_the_density_and_is_the_same_by_the_shell(tmp_path: P
     assert "sample_weight" not in repr(model)
     model.fit(TABLE, sample_weight=weights)
     TABLE.with_columns(w=pl.Series(weights)).write_csv(tmp_path / "t.csv")
-    words = ["--flow", "maf", "--layers", "2", "--hidden", "16", "--steps", "60", "--lr", "0.01", "--quiet"]
+    words = ["--flow", "maf", "--layers", "2", "--hidden", "16", "--steps", "30", "--lr", "0.02", "--quiet"]
     words += ["--no-queries"]
     assert cli.main(["fit", f"{tmp_path}/t.csv", "-o", f"{tmp_path}/m", "--weights", "w", *words]) == 0
     shell = pf.TableDensity.load(tmp_path / "m")
