@@ -196,10 +196,12 @@ def test_a_nan_stays_in_its_own_event():
         torch.testing.assert_close(dirty[rest], clean[rest])
 
 
+LONG = [(name, contexts, False) for name in PARTS for contexts in (None, (), (1,), (10,))]
+
+
 @pytest.mark.parametrize(
-    ("contexts", "compiled"), [(None, False), ((), False), ((1,), False), ((10,), False), ((10,), True)]
+    ("name", "contexts", "compiled"), [*LONG, *((name, (10,), True) for name in PARTS if name != "images")]
 )
-@pytest.mark.parametrize("name", PARTS)
 def test_long_batches_go_in_parts(name, contexts, compiled, monkeypatch):
     torch.compiler.reset()
     flow = flow_of(name, 0 if contexts is None else 2)

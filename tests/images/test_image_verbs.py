@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +21,25 @@ MASK = np.zeros((4, 6), bool)
 MASK[1:3, 2:5] = True
 
 
+@functools.cache
+def model_of(name: str) -> pf.ImageDensity:
+    noisy = {"patch": 2, "noise": 0.1} if name == "noisy" else {}
+    return pf.ImageDensity("tarflow" if noisy else name, **QUICK, **noisy).fit(IMAGES)
+
+
 @pytest.fixture(scope="module", params=["pixelcnn", "realnvp", "noisy"])
 def fitted(request: pytest.FixtureRequest) -> pf.ImageDensity:
-    noisy = {"patch": 2, "noise": 0.1} if request.param == "noisy" else {}
-    return pf.ImageDensity("tarflow" if noisy else request.param, **QUICK, **noisy).fit(IMAGES)
+    return model_of(request.param)
 
 
 @pytest.fixture(scope="module")
 def cnn() -> pf.ImageDensity:
-    return pf.ImageDensity("pixelcnn", **QUICK).fit(IMAGES)
+    return model_of("pixelcnn")
 
 
 @pytest.fixture(scope="module")
 def flow() -> pf.ImageDensity:
-    return pf.ImageDensity("realnvp", **QUICK).fit(IMAGES)
+    return model_of("realnvp")
 
 
 def test_encoded_points_have_the_probability_of_the_images(flow: pf.ImageDensity) -> None:

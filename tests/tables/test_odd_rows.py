@@ -16,7 +16,7 @@ from pushforward.cli import app as cli
 from pushforward.diagnostics.sampling_quality import closeness
 from pushforward.tables.errors import InputError
 
-QUICK: dict[str, Any] = {"flow": "maf", "layers": 2, "hidden": (16,), "steps": 300, "lr": 0.01, "queries": False}
+QUICK: dict[str, Any] = {"flow": "maf", "layers": 2, "hidden": (16,), "steps": 150, "lr": 0.02, "queries": False}
 
 
 def table(rows: int, seed: int) -> pl.DataFrame:

@@ -101,7 +101,7 @@ def test_ffjord_of_waves_keeps_every_promise_of_a_flow(context):
 def test_residual_and_convolutional_fields_are_flows():
     for module, x in (
         (ResidualField(3, context=2), normal(4, 3)),
-        (ConvField(2, context=2, hidden=(3,)), normal(4, 2, 3, 3)),
+        (ConvField(2, context=2, hidden=(3,)), normal(4, 2, 2, 3)),
     ):
         transform = Continuous(randomize(module.double()), steps=12)
         c = normal(4, 2, seed=1)
@@ -278,7 +278,7 @@ def outputs(transform, x, c, t1, t0, probes=None):
         {"steps": 1, "trace": "exact"},
         {"steps": 2, "solver": "midpoint", "trace": "exact", "checkpoint": False},
         {"steps": 1, "trace": "hutchinson"},
-        {"steps": 20, "gradient": "adjoint"},
+        {"steps": 12, "gradient": "adjoint"},
     ],
     ids=str,
 )

@@ -84,7 +84,7 @@ def test_compiling_changes_nothing_and_copies_are_not_tied_to_it():
 def test_every_level_is_one_graph():
     torch.compiler.reset()
     graphs = []
-    flow = pf.glow((1, 4, 4), levels=2, steps=2, hidden=4)
+    flow = pf.glow((1, 4, 4), levels=2, steps=1, hidden=4)
     with torch.no_grad():
         flow.compile(backend=lambda graph, inputs: graphs.append(graph) or graph.forward)(torch.rand(3, 1, 4, 4))
     assert len(graphs) == 2
