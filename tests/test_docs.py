@@ -49,13 +49,15 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("pushforward.posterior.family.SEARCHED", 1)
     monkeypatch.setattr(modes, "climb", functools.partial(modes.climb, steps=80))
     monkeypatch.setattr("pushforward.training.averages._plan", lambda *_: Plan(steps=20, every=10))
+    monkeypatch.setattr("pushforward.posterior.hmc.MOST_LEAPS", 2)
+    monkeypatch.setattr("pushforward.report.figures._draw", lambda *_: "<svg></svg>")  # tests of the report draw them
     plotnine = importlib.util.find_spec("plotnine")
     assert plotnine is not None
     assert plotnine.submodule_search_locations is not None
     table = Path(plotnine.submodule_search_locations[0]) / "data" / "diamonds.csv"
     rows = pl.read_csv(table).sample(1000, seed=0)
     rows.write_csv(tmp_path / "diamonds.csv")
-    rows.head(600).select(["carat", "depth", "table", "price"]).write_csv(tmp_path / "my.csv")
+    rows.head(300).select(["carat", "depth", "table", "price"]).write_csv(tmp_path / "my.csv")
     shuffled = rows.sample(200, seed=1).with_columns(pl.lit("new").alias("shop"))
     shuffled.select(sorted(shuffled.columns)).write_csv(tmp_path / "shuffled.csv")
     _draw_pictures(tmp_path)
@@ -84,7 +86,7 @@ def run_shell(block: str) -> None:
     for line in block.replace("\\\n", " ").splitlines():
         arguments = shlex.split(line, comments=True)
         if arguments[:1] == ["pushforward"]:
-            short = re.sub(r"--(budget|steps) \S+", "--steps 20", shlex.join(arguments[1:]))
+            short = re.sub(r"--(budget|steps) \S+", "--steps 10", shlex.join(arguments[1:]))
             out = io.StringIO()
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
                 code = main(shlex.split(short))
@@ -109,7 +111,7 @@ def test_page(page: Path, workplace: Path) -> None:
     claims = any(re.search(r"^\s*assert ", block, re.M) for _, block in blocks(page))
     for kind, shown in blocks(page):
         block = re.sub(r"\bbudget=\d+", "budget=1", shown)
-        block = block if claims else re.sub(r"\bsteps=\d{2,}", "steps=20", block)
+        block = block if claims else re.sub(r"\bsteps=\d{2,}", "steps=10", block)
         if kind == "sh":
             run_shell(block)
         elif kind == "pycon":
