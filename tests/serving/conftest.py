@@ -17,7 +17,7 @@ import pytest
 
 import pushforward as pf
 
-QUICK: dict[str, Any] = {"flow": "maf", "layers": 2, "hidden": (16,), "steps": 150, "lr": 0.01}
+QUICK: dict[str, Any] = {"flow": "maf", "layers": 2, "hidden": (16,), "steps": 60, "lr": 0.02}
 
 
 def table(rows: int = 600) -> pl.DataFrame:
