@@ -6,6 +6,7 @@ environment's PUSHFORWARD_SITE names a folder that `make docs` built, it is read
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import subprocess
@@ -85,25 +86,30 @@ def test_raw_formulas_are_found() -> None:
 
 @pytest.mark.slow
 @pytest.mark.browser
-@pytest.mark.parametrize("width", WIDTHS)
-def test_every_page_opens(site: Path, browser: Any, width: str) -> None:
-    """Light and dark, with nothing on the console, and nothing wider than the screen."""
-    size = {"width": WIDTHS[width][0], "height": WIDTHS[width][1], "deviceScaleFactor": 1, "mobile": width == "phone"}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+def test_every_page_opens(site: Path, browser: Any) -> None:
+    """On a phone and a desk, light and dark, with nothing on the console, and nothing wider than the screen."""
     try:
         for path in pages(site):
             browser.get(path.as_uri())
-            for scheme in ("light", "dark"):
-                media = [{"name": "prefers-color-scheme", "value": scheme}]
-                browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": media})
+            for width, scheme in itertools.product(WIDTHS, ("light", "dark")):
+                emulate(browser, width, scheme)
                 seen = browser.execute_script(
                     "const flat = [...document.querySelectorAll('math')].filter("
                     "  (m) => m.checkVisibility() && !m.getBoundingClientRect().height);"
                     "return [document.documentElement.scrollWidth - innerWidth, flat.length,"
-                    "        matchMedia('(prefers-color-scheme: dark)').matches]"
+                    "        matchMedia('(prefers-color-scheme: dark)').matches, matchMedia(arguments[0]).matches]",
+                    f"(width: {WIDTHS[width][0]}px)",
                 )
-                assert seen == [min(seen[0], 0), 0, scheme == "dark"], f"{path.name}, {scheme}: {seen}"
+                wanted = [min(seen[0], 0), 0, scheme == "dark", True]
+                assert seen == wanted, f"{path.name}, {width}, {scheme}: {seen}"
             assert browser.get_log("browser") == [], path.name
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def emulate(browser: Any, width: str, scheme: str) -> None:
+    size = {"width": WIDTHS[width][0], "height": WIDTHS[width][1], "deviceScaleFactor": 1, "mobile": width == "phone"}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    media = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": media})
