@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-QUICK = ["--flow", "maf", "--layers", "2", "--hidden", "16", "--steps", "60", "--lr", "0.01", "--quiet"]
+QUICK = ["--flow", "maf", "--layers", "2", "--hidden", "16", "--lr", "0.015", "--steps", "40", "--quiet"]
+BRIEF = [*QUICK[:-2], "1", "--quiet"]
 
 
 def mixed_table(rows: int = 600, seed: int = 0) -> pl.DataFrame:
