@@ -16,10 +16,12 @@ from .at_random import random_holes
 from .categories import MAX_CATEGORIES, learn_category, value_names
 from .columns import Column, ContextColumn
 from .infer import FEW, LARGEST, Bounds, few_values, learn_column
+from .names import as_names, numbers_that_are_names
 from .numbers import missing, refuse_gaps, spoilt
 from .reading import MOMENTS, as_numbers, is_text, moment_form, stored_type
-from .relations import Relation, complete, find_relations
+from .relations import Relation, complete
 from .schema import Schema
+from .sums import find_relations
 
 MOST_UNIQUE = 0.5  # share of distinct values among the rows that makes text a name
 AT_RANDOM = "values are missing at random, so log-densities do not count which are"
@@ -91,6 +93,11 @@ def learn_schema(
             columns.append(replace(found, stored=stored))
     if not columns:
         raise InputError("; ".join([f"{source}: no column is left to model", *decisions.notes()]))
+    values = {column.name: column.read(frame[column.name]) for column in columns}
+    named = numbers_that_are_names([c for c in columns if c.name not in (*numbers, *learner.bounds)], values)
+    for name, other in named.items():
+        decisions.add(name, f"numbers that are names, as {other!r} follows from them", "--numbers makes them numbers")
+    columns = [as_names(c, values[c.name]) if c.name in named else c for c in columns]
     values = {column.name: column.read(frame[column.name]) for column in columns}
     columns, follow = find_relations(columns, values)
     for relation in follow:

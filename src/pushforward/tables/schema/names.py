@@ -1,0 +1,53 @@
+"""Finds numbers that are names: what follows from them comes in no order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+
+from .categories import MAX_CATEGORIES, learn_category
+from .columns import Column
+from .implied import Codes, codes_of, implies, jumps
+
+JUMPS, SHUFFLED = 8, 0.75  # of what names imply along their order: at least, and as a part of what chance would make
+
+
+def numbers_that_are_names(columns: Sequence[Column], values: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """Numbers that are names, of schools or litters, each with a category that follows from it.
+
+    Along the numbers in their order the category jumps nearly as often as along shuffled ones,
+    :math:`n (1 - \\sum_k p_k^2)` times, where a category that is read off a scale has an interval for each value.
+
+    Args:
+        columns: All columns.
+        values: Their encoded rows.
+    """
+    named = [column for column in columns if column.categories and not column.holes]
+    found: dict[str, str] = {}
+    places: list[Codes] = []
+    for column in columns:
+        codes = None if column.categories or column.dtype else codes_of(column, values[column.name], MAX_CATEGORIES)
+        if codes is None or any(implies(name, codes[1]) for name in places):
+            continue
+        tables = ((other.name, implies(codes, values[other.name])) for other in named)
+        follow = [name for name, table in tables if table is not None and _shuffled(table)]
+        if follow:
+            found[column.name] = follow[0]
+            places.append(codes)
+    return found
+
+
+def _shuffled(table: Sequence[float]) -> bool:
+    """Whether what increasing numbers imply comes in no order; jumps that any order has are not counted."""
+    counts = np.unique(table, return_counts=True)[1]
+    fewest = len(counts) - 1
+    by_chance = len(table) * (1 - ((counts / len(table)) ** 2).sum()) - fewest
+    return jumps(table) - fewest >= max(JUMPS, SHUFFLED * by_chance)
+
+
+def as_names(column: Column, x: np.ndarray) -> Column:
+    """A column of numbers as a category of as many names."""
+    return replace(learn_category(pl.Series(column.name, x)), stored=column.stored)

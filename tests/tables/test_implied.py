@@ -1,0 +1,150 @@
+"""Columns that another column's values imply, and numbers that are names."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+import pushforward as pf
+from pushforward.tables.schema.decide import learn_schema
+from pushforward.tables.schema.schema import Schema
+
+RNG = np.random.default_rng(0)
+ROWS = 1200
+SCHOOL = RNG.integers(1, 41, ROWS)
+GENDER = RNG.choice(["boys", "girls", "mixed"], 41)[SCHOOL]
+SCHOOLS = pl.DataFrame(
+    {
+        "school": SCHOOL,
+        "type": np.where(GENDER == "mixed", "mixed", "single"),
+        "gender": GENDER,
+        "mean": RNG.normal(size=41).round(6)[SCHOOL],
+        "score": RNG.normal(size=ROWS),
+    }
+)
+OUNCES = np.round(RNG.normal(110, 20, ROWS)).clip(40, 180)
+BIRTHS = pl.DataFrame(
+    {"low": np.where(OUNCES < 88, "yes", "no"), "ounces": OUNCES, "age": RNG.normal(30, 5, ROWS)}
+).with_columns(ounces=pl.col("ounces").cast(pl.Int64))
+
+
+def learnt(frame: pl.DataFrame, **options: Any) -> Schema:
+    return learn_schema(frame, frame.columns, [], "t.csv", asked=False, **options)
+
+
+def follows(schema: Schema) -> dict[str, tuple[str, ...]]:
+    return {relation.column.name: relation.inputs for relation in schema.relations}
+
+
+def test_numbers_are_names_where_a_category_follows_from_them_in_no_order() -> None:
+    schema = learnt(SCHOOLS)
+    assert schema.names == ["school", "score"]
+    assert schema.columns[0].kind == "category"
+    assert schema.columns[0].classes == 40
+    assert follows(schema) == dict.fromkeys(("type", "gender", "mean"), ("school",))
+    assert "school: numbers that are names, as 'type' follows from them (--numbers makes them numbers)" in schema.notes
+    assert Schema.from_json(json.loads(json.dumps(schema.to_json()))) == schema
+    x, _ = schema.encode(SCHOOLS, "t.csv")
+    assert schema.decode(x).equals(SCHOOLS)
+    assert not any(rows.any() for rows in schema.broken(SCHOOLS, x.numpy()))
+
+
+def test_numbers_stay_numbers_where_the_user_says_so() -> None:
+    for options in ({"numbers": ["school"]}, {"bounds": {"school": (0, 50)}}):
+        schema = learnt(SCHOOLS.drop("mean"), **options)
+        assert schema.columns[0].kind == "integer"
+        assert schema.names == ["school", "gender", "score"]
+        assert follows(schema) == {"type": ("gender",)}
+
+
+def test_a_category_of_intervals_follows_from_its_number() -> None:
+    schema = learnt(BIRTHS)
+    assert schema.names == ["ounces", "age"]
+    assert schema.columns[0].kind == "integer"
+    assert follows(schema) == {"low": ("ounces",)}
+    assert Schema.from_json(json.loads(json.dumps(schema.to_json()))) == schema
+    x, _ = schema.encode(BIRTHS, "t.csv")
+    assert schema.decode(x).equals(BIRTHS)
+    odd = pl.DataFrame(
+        {
+            "low": ["yes", "no", "yes", None, "yes", "maybe"],
+            "ounces": [100, 100, 60, 60, 1000, 100],  # 1000 is no training row's
+            "age": [30.0] * 6,
+        }
+    )
+    x, _ = schema.encode(odd, "t.csv")
+    assert schema.broken(odd, x.numpy())[0].tolist() == [True, False, False, False, False, True]
+    assert schema.decode(x)["low"].to_list() == ["no", "no", "yes", "yes", "no", "no"]
+
+
+def test_what_follows_from_such_a_category_is_led_back_to_the_number() -> None:
+    schema = learnt(BIRTHS.with_columns(ward=pl.col("low").replace_strict({"yes": "B", "no": "A"})))
+    assert schema.names == ["ounces", "age"]
+    assert follows(schema) == {"ward": ("ounces",), "low": ("ounces",)}
+
+
+@pytest.mark.parametrize("names", [["code", "city"], ["city", "code"]])
+def test_of_a_number_and_a_name_of_the_same_the_name_is_kept(names: list[str]) -> None:
+    city = RNG.integers(0, 20, ROWS)
+    frame = pl.DataFrame(
+        {"code": RNG.permutation(20)[city] * 7 + 1000, "city": [f"c{k}" for k in city], "a": RNG.normal(size=ROWS)}
+    )
+    assert follows(learnt(frame.select(*names, "a"))) == {"code": ("city",)}
+
+
+def test_squares_of_whole_numbers_follow_from_them() -> None:
+    age = RNG.integers(20, 60, ROWS)
+    frame = pl.DataFrame({"age": age, "square": age**2, "a": RNG.normal(size=ROWS)})
+    assert follows(learnt(frame)) == {"square": ("age",)}
+
+
+def test_means_of_groups_follow_from_the_numbers_of_these() -> None:
+    frame = SCHOOLS.select("mean", "school", "score")
+    schema = learnt(frame)
+    assert schema.columns[0].kind == "integer"
+    assert follows(schema) == {"mean": ("school",)}
+    x, _ = schema.encode(frame, "t.csv")
+    assert schema.decode(x).equals(frame)
+
+
+def test_nothing_is_found_by_chance_or_refuted_by_a_row() -> None:
+    low, ounces, _ = BIRTHS.get_columns()
+    few = BIRTHS[:60].with_columns(ounces=pl.Series(np.arange(60) // 3 + 60), low=pl.Series(np.arange(60) > 30))
+    assert not learnt(few).relations
+    wrong = BIRTHS.with_columns(low=low.set(pl.Series(np.arange(ROWS) == 700), "yes" if low[700] == "no" else "no"))
+    assert not learnt(wrong).relations
+    rare = BIRTHS.with_columns(low=ounces == ounces[0]).with_columns(pl.col("ounces") // 2 * 2)
+    assert not learnt(rare).relations
+
+
+def test_groups_too_many_for_names_do_not_replace_what_is_known_of_their_members() -> None:
+    person = np.repeat(RNG.permutation(400), 4)
+    treated = RNG.choice(["yes", "no"], 400)[person]
+    schema = learnt(pl.DataFrame({"person": person, "treated": treated, "a": RNG.normal(size=1600)}))
+    assert schema.names == ["person", "treated", "a"]
+
+
+def test_draws_scores_fillings_and_saved_models_keep_what_follows(tmp_path: Path) -> None:
+    for frame, name in ((SCHOOLS, "gender"), (BIRTHS, "low")):
+        model = pf.TableDensity("maf", layers=1, hidden=(8,), steps=10).fit(frame)
+        drawn = model.sample(300, random_state=0)
+        x, _ = model.schema.encode(drawn, "t.csv")
+        assert drawn.columns == frame.columns
+        assert not any(rows.any() for rows in model.schema.broken(drawn, x.numpy()))
+        some = frame[:4]
+        other = some.with_columns(pl.lit(frame[name].unique().sort()[0]).alias(name))
+        scores = model.score_samples(some)
+        assert np.isfinite(scores).all()
+        assert np.array_equal(np.isneginf(model.score_samples(other)), (other[name] != some[name]).to_numpy())
+        holed = some.with_columns(pl.lit(None, frame[name].dtype).alias(name))
+        np.testing.assert_allclose(model.score_samples(holed), scores)
+        assert model.impute(holed).equals(some)
+        model.save(tmp_path / name)
+        again = pf.TableDensity.load(tmp_path / name)
+        np.testing.assert_allclose(again.score_samples(some), scores)
+        assert again.sample(300, random_state=0).equals(drawn)
