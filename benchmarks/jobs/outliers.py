@@ -1,11 +1,12 @@
 """Odd rows: area under the ROC of FlowOutlier next to detectors of scikit-learn and PyOD.
 
-    python benchmarks/jobs/outliers.py [FOLDER] [--share 0.05] [--rows 6000] [--limit N] [--quick]
+    python benchmarks/jobs/outliers.py [FOLDER] [--share 0.05] [--trim 0.15] [--rows 6000] [--limit N] [--quick]
 
 Without a folder on tables that ship inside packages, whose odd rows are one of their classes; with one on its ``.npz``
 files of ``X`` and ``y``, 1 for an anomaly, as ADBench has them. The protocol is that of Livernoche et al. (2024),
 arXiv:2305.18593: a detector is fitted to half of the usual rows, standardised, and scores the other half and the odd
-ones. ``--share`` puts odd rows among those of the fit, no more than half of them; they are not scored.
+ones. ``--share`` puts odd rows among those of the fit, no more than half of them; they are not scored;
+``--trim`` is the share of the rows of the fit that FlowOutlier leaves out.
 False alarms are the usual rows with a p-value of at most 0.05. PyOD's detectors take part where it is installed.
 """
 
@@ -127,11 +128,11 @@ def area(odd: NDArray[Any], values: Rows) -> float:
     return float(roc_auc_score(odd, np.nan_to_num(values, nan=1e30, posinf=1e30, neginf=-1e30)))
 
 
-def run(sets: dict[str, Callable[[], Labelled]], share: float, most: int, case: str) -> list[Row]:
+def run(sets: dict[str, Callable[[], Labelled]], share: float, trim: float, most: int, case: str) -> list[Row]:
     warnings.simplefilter("ignore")  # of singular covariances and mixtures that have not converged
     fit, test, odd = divided(*sets[case](), share, most)
     started = time.perf_counter()
-    detector = pf.FlowOutlier(random_state=0).fit(fit)
+    detector = pf.FlowOutlier(random_state=0, trim=trim).fit(fit)
     ours, seconds = area(odd, -detector.score_samples(test)), _since(started)
     usual = test[odd == 0]
     alarms = {"usual rows": len(usual), "false alarms": int((detector.p_values(usual) <= LEVEL).sum())}
@@ -178,6 +179,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("folder", nargs="?", type=Path, help="a folder of .npz files with X and y")
     parser.add_argument("--share", type=float, default=0.0, help="of odd rows among those of the fit")
+    parser.add_argument("--trim", type=float, default=0.0, help="share of the rows that FlowOutlier leaves out")
     parser.add_argument("--rows", type=int, default=6000, help="most usual rows that are fitted")
     parser.add_argument("--limit", type=int, help="only so many sets, the first or smallest")
     chosen = parser.parse_known_args()[0]
@@ -187,11 +189,12 @@ if __name__ == "__main__":
     main(
         "outliers"
         + (f"-{chosen.folder.name}" if chosen.folder else "")
-        + (f"-{chosen.share:g}" if chosen.share else ""),
+        + (f"-{chosen.share:g}" if chosen.share else "")
+        + (f"-trim-{chosen.trim:g}" if chosen.trim else ""),
         "Odd rows: FlowOutlier next to other detectors",
         "Area under the ROC: 1 where every odd row is odder than every usual one, 0.5 for chance.",
         lambda quick: list(sets)[: 2 if quick else chosen.limit],
-        partial(run, sets, chosen.share, chosen.rows),
+        partial(run, sets, chosen.share, chosen.trim, chosen.rows),
         arguments=parser,
         summary=means,
         picture=picture,

@@ -57,14 +57,39 @@ def test_contamination_moves_the_cut_and_nothing_else() -> None:
     assert (few.predict(X) < 0).sum() < (many.predict(X) < 0).sum()
 
 
-def test_outliers_among_the_rows_are_not_learnt() -> None:
-    strayed = np.random.default_rng(4).normal([2, -2, 0], 0.7, size=(120, 3))
-    X = np.vstack([usual(300, seed=0), strayed[:15]])
-    test, odd = np.vstack([usual(300, seed=1), strayed[15:]]), np.repeat([0, 1], [300, 105])
-    learnt, trimmed = (pf.FlowOutlier(flow="gmm", trim=share).fit(X) for share in (0.0, 0.05))
+@pytest.fixture(scope="module")
+def cluster() -> np.ndarray:
+    """Anomalies that lie close together."""
+    return np.random.default_rng(4).normal([2, -2, 0], 0.2, size=(120, 3))
+
+
+def test_outliers_among_the_rows_are_not_learnt(cluster: np.ndarray) -> None:
+    X = np.vstack([usual(300, seed=0), cluster[:15]])
+    test, odd = np.vstack([usual(300, seed=1), cluster[15:]]), np.repeat([0, 1], [300, 105])
+    learnt, trimmed = (pf.FlowOutlier(flow="gmm", trim=share).fit(X) for share in (0.0, 0.15))
     areas = [roc_auc_score(odd, -detector.score_samples(test)) for detector in (learnt, trimmed)]
-    assert areas[1] > max(areas[0], 0.9)
+    assert areas[0] < 0.85
+    assert areas[1] > 0.95
+    assert len(trimmed.density_.members) == 1  # the copula
     assert len(trimmed.held_out_) == len(X)  # p-values stand beside all rows, those left out as well
+    assert (trimmed.p_values(test[:300]) <= 0.05).mean() < 0.07
+
+
+def test_rows_are_judged_by_a_copula_that_did_not_see_them(cluster: np.ndarray) -> None:
+    z = torch.from_numpy(np.vstack([usual(300, seed=0), cluster[:15]]))
+    ranks = pf.FlowOutlier()._likeliness(z, seed=0)
+    assert ranks[300:].mean() < 0.1
+    alone = torch.cat([z[:300], torch.full((1, 3), 50.0)])
+    assert pf.FlowOutlier()._likeliness(alone, seed=0)[-1] == 0
+
+
+def test_a_trim_of_less_than_a_row_and_of_few_rows() -> None:
+    X = usual(60, seed=0)
+    plain, none = (pf.FlowOutlier(flow="gmm", trim=share).fit(X) for share in (0.0, 0.01))
+    np.testing.assert_array_equal(plain.score_samples(X), none.score_samples(X))
+    few = pf.FlowOutlier(trim=0.45).fit(X[:5])
+    assert len(few.held_out_) == 5
+    assert np.isfinite(few.score_samples(X)).all()
 
 
 def test_a_row_is_usual_where_all_members_say_so() -> None:

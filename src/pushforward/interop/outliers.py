@@ -11,7 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from ..distributions.average import Average
+from ..distributions.base import StandardNormal
+from ..distributions.flow import Flow
+from ..numerics import threads
 from ..training.averages import FEW_ROWS, MEMBERS, fit_by_name
+from ..training.few_rows import Judged, copula, fit_few_rows
+from ..training.members import folds
 
 try:
     from sklearn.base import BaseEstimator, OutlierMixin
@@ -25,6 +30,7 @@ MIXTURES = (1, 3, 8, 20)  # components
 CLOSE = 1e-3  # standard deviations; what is nearer is the row itself
 COPIES = 8  # of each row: itself, and with noise
 NEAR_ROWS = 20_000  # among which the nearest is looked for
+LEAST_ROWS = 4
 LOCAL = 0.25  # weight of the neighbour, where mixtures and flows have 1 each
 LEAST = -1e30  # log-density, in nats, of what is farther away than numbers reach
 
@@ -52,13 +58,15 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
         noise: Standard deviation of the noise, in those of the columns.
         steps: Batches that each flow is trained on at most.
         random_state: Fixes the result.
-        trim: The share of the rows that is left out of the fit, at least 0 and below 0.5: those least likely by
-            mixtures and neighbours that did not see them (a trimmed likelihood), so that outliers among them are not
-            learnt. It helps where rows are known to hold some, and takes from the tails where they hold none. Ranks and
-            p-values do not depend on ``contamination``, which only sets where :meth:`predict` cuts.
+        trim: The share of the rows that is left out of the fit, at least 0 and below 0.5: those least likely by a
+            Gaussian copula of the other half of the rows (a trimmed likelihood). The score is then the log-density of a
+            copula of the rest, with neither flows nor mixtures nor neighbour, which learn anomalies that lie close
+            together; so it sees how columns rise and fall together, and no clusters. For rows that are known to hold
+            outliers, 0.15 where these may be 5 %; where there are none it costs (``docs/tutorials/outliers.md``).
+            Ranks and p-values do not depend on ``contamination``, which only sets where :meth:`predict` cuts.
 
     Attributes:
-        density_: The fitted mixtures, copula and flows, of standardised rows, in float64, as an
+        density_: The fitted mixtures, copula and flows, or the copula alone, of standardised rows, in float64, as an
             :class:`~pushforward.distributions.average.Average`; the score takes its members one by one.
         neighbours_: Finds the closest row.
         held_out_: Scores of training rows, each from fits that did not see it, sorted; those left out are among them.
@@ -106,7 +114,7 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
         Raises:
             ValueError: X is no finite table with at least 4 different rows, or a parameter does not fit.
         """
-        rows = validate_data(self, X, dtype=np.float64, ensure_min_samples=4)
+        rows = validate_data(self, X, dtype=np.float64, ensure_min_samples=LEAST_ROWS)
         if not 0 < self.contamination <= 0.5:
             raise ValueError(f"contamination must be above 0 and at most 0.5, got {self.contamination}")
         if not self.noise >= 0:
@@ -143,22 +151,44 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
         return (1 + np.searchsorted(self.held_out_, scores, side="right")) / (1 + len(self.held_out_))
 
     def _fit_trimmed(self, z: Tensor, seed: int) -> None:
-        """Leaves out the rows that are least likely by mixtures and neighbours that did not see them, then fits all."""
-        dropped = int(self.trim * len(z))
-        order = self._learn(z, "gmm", seed).argsort(kind="stable") if dropped else np.arange(len(z))
-        scores = self._learn(z[np.sort(order[dropped:])], self.flow, seed)
+        """Leaves out the rows that are least likely by a copula of the other half of the rows, then fits the others."""
+        dropped = min(int(self.trim * len(z)), len(z) - LEAST_ROWS)
+        self.trimmed_ = dropped > 0
+        order = self._likeliness(z, seed).argsort(stable=True) if self.trimmed_ else torch.arange(len(z))
+        scores = self._learn(z[order[dropped:].sort().values], seed)
         self.held_out_ = np.sort(np.concatenate([scores, self._score(z[order[:dropped]])]))
 
-    def _learn(self, z: Tensor, flow: str, seed: int) -> NDArray[np.float64]:
-        """Fits all views to rows; returns every row's score by fits that did not see it."""
+    @torch.no_grad()
+    def _likeliness(self, z: Tensor, seed: int) -> Tensor:
+        """Every row's rank within its half, from 0 to 1, by a copula of the other half, ``(n,)``."""
+        halves, ranks = folds(len(z), 2, seed), torch.empty(len(z))
+        for half, other in (halves, halves[::-1]):
+            start = copula(self._copies(z[other], seed))
+            log_p = Flow(start, StandardNormal((z.shape[1],))).double().log_prob(z[half])
+            ranks[half] = log_p.argsort().argsort() / len(half)
+        return ranks
+
+    def _learn(self, z: Tensor, seed: int) -> NDArray[np.float64]:
+        """Fits all views to rows, or the copula alone; returns every row's score by fits that did not see it."""
         self.neighbours_ = NearestNeighbors(n_neighbors=2).fit(z.numpy())
+        few = z[:FEW_ROWS]
+        members = min(MEMBERS, len(few) // 2)
+        judged = (self._copula if self.trimmed_ else self._views)(self._copies(few, seed), members, seed)
+        self.density_: Average = judged.density.double().eval()
+        log_p = torch.stack([judged.weights[kind] * values for kind, values in judged.held_out.items()]).sum(0)
+        return np.concatenate([self._joined(log_p.numpy(), few.float().double().numpy()), self._score(z[FEW_ROWS:])])
+
+    def _copies(self, z: Tensor, seed: int) -> Tensor:
+        """The rows, at most FEW_ROWS of them, themselves and with noise, ``(copies, n, d)``."""
         few, generator = z[:FEW_ROWS].float(), torch.Generator().manual_seed(seed)
         noisy = [few + self.noise * torch.randn(few.shape, generator=generator) for _ in range(COPIES - 1)]
-        members = self.members if self.members != "auto" else min(MEMBERS, len(few) // 2)
-        judged = fit_by_name(
-            torch.stack([few, *noisy]),
-            flow=flow,
-            members=members,
+        return torch.stack([few, *noisy])
+
+    def _views(self, x: Tensor, parts: int, seed: int) -> Judged:
+        return fit_by_name(
+            x,
+            flow=self.flow,
+            members=self.members if self.members != "auto" else parts,
             plan={"steps": self.steps},
             judged_copies=1,
             mixtures=MIXTURES,
@@ -166,9 +196,10 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
             weigh=alike,
             seed=seed,
         )
-        self.density_: Average = judged.density.double().eval()
-        log_p = torch.stack([judged.weights[kind] * values for kind, values in judged.held_out.items()]).sum(0)
-        return np.concatenate([self._joined(log_p.numpy(), few.double().numpy()), self._score(z[FEW_ROWS:])])
+
+    def _copula(self, x: Tensor, parts: int, seed: int) -> Judged:
+        with threads.using(1):  # small operators; a Gaussian, without weight, because copulas come after mixtures
+            return fit_few_rows(x, members=parts, mixtures=(1,), copulas=(1,), judged_copies=1, weigh=last, seed=seed)
 
     @torch.no_grad()
     def _score(self, z: Tensor) -> NDArray[np.float64]:
@@ -176,7 +207,9 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
         return self._joined(np.concatenate(parts), z.numpy()) if parts else np.zeros(0)
 
     def _joined(self, log_p: NDArray[np.float64], z: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The score: two views of the density and one of the neighbour."""
+        """The score: two views of the density and one of the neighbour; of trimmed rows, the copula's alone."""
+        if self.trimmed_:
+            return log_p
         return (2 * log_p + LOCAL * self._local(z)) / (2 + LOCAL)
 
     def _local(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -197,6 +230,11 @@ def alike(held_out: Mapping[str, Tensor]) -> Tensor:
     views = [view for view in (mixtures[1:] or mixtures, others) if view]
     weights = {kind: 1 / (len(view) * len(views)) for view in views for kind in view}
     return torch.tensor([weights.get(kind, 0.0) for kind in held_out])
+
+
+def last(held_out: Mapping[str, Tensor]) -> Tensor:
+    """All weight for the last kind: the copula, after the Gaussian."""
+    return torch.eye(len(held_out))[-1]
 
 
 def mean_log_prob(density: Average, x: Tensor) -> Tensor:
