@@ -61,7 +61,8 @@ def execute(server: str) -> Ask:
 def base(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty database of each kind."""
     if request.param == "postgresql":
-        request.getfixturevalue("execute")("DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
+        left = ['DROP SCHEMA IF EXISTS "other one" CASCADE', "DROP SCHEMA public CASCADE"]  # by other tests
+        request.getfixturevalue("execute")(*left, "CREATE SCHEMA public")
         return str(request.getfixturevalue("server"))
     return str(tmp_path / f"shop.{request.param}")
 
