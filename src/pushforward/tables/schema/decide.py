@@ -98,7 +98,7 @@ def learn_schema(
     for name, other in named.items():
         decisions.add(name, f"numbers that are names, as {other!r} follows from them", "--numbers makes them numbers")
     columns = [as_names(c, values[c.name]) if c.name in named else c for c in columns]
-    values = {column.name: column.read(frame[column.name]) for column in columns}
+    values |= {c.name: c.read(frame[c.name]) for c in columns if c.name in named}
     columns, follow = find_relations(columns, values)
     for relation in follow:
         decisions.add(
