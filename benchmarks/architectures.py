@@ -6,7 +6,8 @@
 A trial is a name and options joined by ``+``: ``nsf``, ``nsf-coupling``, ``maf`` or ``realnvp``, with what mixes the
 features between layers (``reverse``, ``random``, ``lu`` or ``rotation``), ``residual``, ``zero`` (biases of zero at the
 start), ``transformer`` (with ``nsf`` or ``maf``: a causal transformer over the columns in place of each MADE),
-``bins16``, ``bound8``, ``layers8``, ``hidden256``, ``depth3``, ``batch256``, ``rate1e-2``; or any other recipe with
+``bins16``, ``bound8``, ``layers8``, ``hidden256``, ``depth3``, ``batch256``, ``rate1e-2``, ``decay1e-2`` (AdamW),
+``average0.99`` (of the weights), ``noise0.03`` (on the rows of a batch); or any other recipe with
 its defaults, such as ``naf`` or ``residual``. Peers: ``nflows``
 (coupling splines with LU, random permutations and residual networks, as in the paper), ``zuko``, ``flowjax``, and any
 flow of zuko's with its defaults, such as ``zuko-NAF``.
@@ -169,7 +170,8 @@ def run(path: Path, trial: str, options: argparse.Namespace, seed: int) -> dict[
     number = numbers(trial)
     rate = number.get("rate", options.rate)
     batch = min(int(number.get("batch", 512)), len(data.train) // 2)
-    protocol = Protocol(options.budget, lr=rate, seed=seed, steps=options.steps, batch=batch)
+    ways = {name: number[name] for name in ("decay", "average", "noise") if name in number}
+    protocol = Protocol(options.budget, lr=rate, seed=seed, steps=options.steps, batch=batch, **ways)
     trained = train_jax(model, data, protocol) if isinstance(model, JaxModel) else train_torch(model, data, protocol)
     return {
         "data": path.stem,

@@ -9,6 +9,11 @@ A patch mirrored or turned is nearly as natural as before, so the flow learns fr
 positions, each of them a linear map of the 63 numbers with determinant 1. Without that it overfits 200,000 rows within
 minutes.
 Validation and test rows are left as they are, and the weights with the best validation are the ones that are tested.
+What is tested is the flow's mean over the eight positions of a patch, as natural images ask for,
+
+    p(x) = 1/8 sum_k p_flow(P_k x),  |det P_k| = 1,
+
+a density again, at no cost in training; ``one_position_nats`` is the flow's own.
 
 The flow whitens by the covariance of its training rows, then takes two affine autoregressive layers, which follow the
 contrast of a patch, and four of splines. The number of steps is chosen to take about 30 minutes of one core;
@@ -31,8 +36,9 @@ from measure.results import processor
 from torch import Tensor
 
 import pushforward as pf
+from pushforward.distributions import Average
 from pushforward.nets.made import MADE
-from pushforward.transforms import Affine, Autoregressive, Compose, Whiten
+from pushforward.transforms import Affine, Autoregressive, Compose, Linear, Whiten
 
 HIDDEN = (256, 256)
 BINS = 4
@@ -50,6 +56,17 @@ def build(rows: Tensor) -> pf.Flow:
     splines = pf.nsf(features, layers=4, hidden=HIDDEN, bins=BINS, mixing="reverse").transform
     assert isinstance(splines, Compose)
     return pf.Flow(Compose([whiten, *affine, *splines]), features)
+
+
+def over_positions(flow: pf.Flow) -> Average:
+    """The mean of a flow's densities of a patch in its eight positions."""
+    matrices = positions(torch.eye(*flow.event_shape)).unflatten(0, (8, -1)).mT
+    return Average([pf.Flow(Compose([Linear(matrix), flow.transform]), flow.base) for matrix in matrices])
+
+
+def log_density(density: pf.Flow | Average, rows: Tensor) -> Tensor:
+    with torch.no_grad():
+        return torch.cat([density.log_prob(part) for part in rows.split(2000)]).double()
 
 
 def main() -> None:
@@ -82,12 +99,12 @@ def main() -> None:
             initialize=False,
         )
     seconds = clock() - started
-    with torch.no_grad():
-        log_prob = torch.cat([flow.log_prob(part) for part in test.split(2000)]).double()
+    log_prob = log_density(over_positions(flow), test)
     today = datetime.date.today().isoformat()
     result = {
         "test_nats": round(float(log_prob.mean()), 3),
         "standard_error": round(float(log_prob.std()) / len(log_prob) ** 0.5, 3),
+        "one_position_nats": round(float(log_density(flow, test).mean()), 3),
         "seconds": round(seconds),
         "clock": "processor time" if CPU else "wall time",
         "steps": trained.steps,

@@ -6,11 +6,13 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from .clock import clock
 from .held_out import Rows
@@ -56,6 +58,9 @@ class Protocol:
     batch: int = 512
     seed: int = 0
     steps: int | None = None  # the run's length in place of the budget
+    decay: float = 0.0  # of the weights, as AdamW's
+    average: float = 0.0  # of a moving average of the weights, which is what is validated and tested
+    noise: float = 0.0  # standard deviation of what is added to the rows of a batch
 
 
 @dataclass
@@ -78,7 +83,8 @@ class _Best:
 def train_torch(model: TorchModel, rows: Rows, protocol: Protocol) -> Trained:
     module, log_prob = model.module, model.log_prob
     parameters = list(module.parameters())
-    optimizer = torch.optim.Adam(parameters, lr=protocol.lr, fused=True)
+    optimizer = torch.optim.AdamW(parameters, lr=protocol.lr, weight_decay=protocol.decay, fused=True)
+    average = _average(module, protocol.average) if protocol.average else None
 
     @torch.no_grad()
     def evaluate(x: Tensor) -> Tensor:
@@ -87,14 +93,35 @@ def train_torch(model: TorchModel, rows: Rows, protocol: Protocol) -> Trained:
     def step(batch: Tensor, rate: float) -> None:
         optimizer.param_groups[0]["lr"] = rate
         optimizer.zero_grad()
+        if protocol.noise:
+            batch = batch + protocol.noise * torch.randn(batch.shape)
         (-log_prob(batch).mean()).backward()
         torch.nn.utils.clip_grad_norm_(parameters, CLIP)
         optimizer.step()
+        if average:
+            average.update_parameters(module)
 
-    best = _Best(lambda: float(evaluate(rows.validation).mean()), lambda: copy.deepcopy(module.state_dict()))
+    def look() -> float:
+        with _weights_of(average, module):
+            return float(evaluate(rows.validation).mean())
+
+    best = _Best(look, lambda: copy.deepcopy((average.module if average else module).state_dict()))
     steps, seconds, note = _run(step, best, rows, protocol)
     module.load_state_dict(best.weights)
     return Trained(best.curve, evaluate(rows.test), steps, _size(module), seconds, note)
+
+
+def _average(module: torch.nn.Module, decay: float) -> AveragedModel:
+    return AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(decay))
+
+
+@contextmanager
+def _weights_of(average: AveragedModel | None, module: torch.nn.Module) -> Iterator[None]:
+    own = copy.deepcopy(module.state_dict())
+    if average:
+        module.load_state_dict(average.module.state_dict())
+    yield
+    module.load_state_dict(own)
 
 
 def train_jax(model: JaxModel, rows: Rows, protocol: Protocol) -> Trained:

@@ -31,10 +31,10 @@ def coupling(split, scalar=None, context=0, **options):
     return Coupling(split, MLP(split.kept, split.moved, scalar.num_params, context=context, **options), scalar)
 
 
-def masked(features, scalar=None, context=0, ordering=None, tails=None, hidden=(8, 8), residual=False):
+def masked(features, scalar=None, context=0, ordering=None, tails=None, hidden=(8, 8), residual=False, far=None):
     scalar = Affine() if scalar is None else scalar
     net = MADE(features, scalar.num_params, context=context, hidden=hidden, residual=residual)
-    return Autoregressive(net, scalar, ordering, tails=tails)
+    return Autoregressive(net, scalar, ordering, tails=tails, far=far)
 
 
 def conv(channels=4, parametrisation="plu", normalize=True):
@@ -66,6 +66,7 @@ def masked_layers(context):
         Inverse(masked(5, context=context, ordering=[2, 0, 1, 4, 3])),
         masked(5, context=context, hidden=(9, 9, 9), residual=True),
         masked(5, Spline(3), context, tails=2.0),
+        masked(5, context=context, tails=0.3, far=1.5),
     ]
 
 

@@ -50,6 +50,24 @@ def test_nan_stays_in_its_place():
     assert z.isnan().tolist() == log_slope.isnan().tolist() == [False, True, False]
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_tails_that_end_are_linear_from_there_and_inverted_five_times_over(dtype):
+    x = FAR.to(dtype)
+    z, log_slope = affine.log_tails(x, BOUND, far=100.0)
+    beyond = x.abs() > 100 * BOUND
+    torch.testing.assert_close(z[~beyond], affine.log_tails(x, BOUND)[0][~beyond])
+    torch.testing.assert_close(log_slope[beyond].exp(), torch.full_like(x[beyond], 0.01))
+    torch.testing.assert_close(affine.inverse_log_tails(z, BOUND, far=100.0)[0], x, rtol=1e-4, atol=0)
+    start = x = torch.tensor([-50.0, 3.0, 50.0], dtype=dtype)
+    for _ in range(5):
+        x, _ = affine.inverse_log_tails(x, BOUND, far=100.0)
+    for _ in range(5):
+        x, _ = affine.log_tails(x, BOUND, far=100.0)
+    torch.testing.assert_close(x, start, rtol=1e-4, atol=0)
+
+
 def test_bad_bound():
     with pytest.raises(ValueError, match="bound must be positive, got bound=0"):
         LogTails(0)
+    with pytest.raises(ValueError, match="far must be above 1, got far=1"):
+        LogTails(2.0, far=1.0)

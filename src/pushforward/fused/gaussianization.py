@@ -80,7 +80,7 @@ class Gaussianized(NamedTuple):
     def __call__(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         log_odds = LogOdds.apply if torch.is_grad_enabled() else evaluate
         t, log_slope, *_ = log_odds(planes(x), self.bias, self.transform.net.weights[0])
-        z, more = sigmoidal.quantile(t, near=within(t, sigmoidal.reach(t.dtype)))
+        z, more = sigmoidal.quantile(t, near=within(t, sigmoidal.FAR_ODDS))
         return unplanes(z, x.shape[:-1]), (log_slope + more).sum(0).view(x.shape[:-1])
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -171,7 +171,7 @@ def drawn(z: Tensor, table: Table) -> tuple[Tensor, bool]:
     With a the steepest slope of a mixture, :math:`|d \log t' / dx| \le 2 a`: a step s from where the residual is r
     leaves one of :math:`a |r s|` at most, but for terms of higher order.
     """
-    near, z = not z.is_meta and roots.within(z, sigmoidal.NEAR), z.unsqueeze(1)
+    near, z = not z.is_meta and roots.within(z, sigmoidal.FAR), z.unsqueeze(1)
     t = sigmoidal.near_odds(z) if near else sigmoidal.quantile_inverse(z)[0]
     x = table.start(z, t)
     for _ in range(STEPS if near else 0):

@@ -6,6 +6,7 @@ the gradient of the result into those of the plane and of the network's outputs.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple, Protocol
 
 import torch
@@ -64,10 +65,12 @@ class AnyMap(NamedTuple):
 
 
 class AffineMap(NamedTuple):
-    """z = (x - mu) exp(-s) with log-scales within ``limit``, then logarithmic tails from ``tails`` on, if any."""
+    """z = (x - mu) exp(-s) with log-scales within ``limit``, then logarithmic tails from ``tails`` on, if any, that are
+    linear from ``far`` times that on."""
 
     limit: float
     tails: float | None = None
+    far: float | None = None
 
     @property
     def num_params(self) -> int:
@@ -82,7 +85,7 @@ class AffineMap(NamedTuple):
         z, log_slope = (affine.inverse if inverse else affine.forward)(x, mu, raw, self.limit)
         if self.tails is None:
             return z, log_slope
-        z, log_tail = affine.log_tails(z, self.tails)
+        z, log_tail = affine.log_tails(z, self.tails, self.far)
         return z, log_slope + log_tail
 
     def solve(self, z: Tensor, params: Tensor, out: Tensor) -> None:
@@ -116,20 +119,23 @@ class AffineMoving:
         else:
             torch.sub(before, self.mu, out=after).mul_(self.scale)
             self.kept = after
-        bound = self.of.tails
+        bound, far = self.of.tails, self.of.far or math.inf
         if bound is None or within(after, bound):
             return after
-        a = after.abs().clamp_min_(bound).div_(bound)
+        a = after.abs().div_(bound).clamp_(1, far)
         log, clamped = a.log(), after.clamp(-bound, bound)
         self.tail = a, clamped
         log_slope.sub_(log)
-        return torch.addcmul(clamped, clamped, log)
+        z = torch.addcmul(clamped, clamped, log)
+        if within(after, far * bound):
+            return z
+        return z.add_(after - after.clamp(-far * bound, far * bound), alpha=1 / far)
 
     def pull_back(self, grad: Tensor, slope_grad: Tensor) -> None:
-        if self.tail is not None:  # d log a / dx = x̄ / (b² a) beyond the bound b, and 0 within
+        if self.tail is not None:  # d log a / dx = x̄ / (b² a) in the logarithmic tails, and 0 elsewhere
             a, clamped = self.tail
-            beyond = torch.mul(clamped, a > 1)
-            bound = self.of.tails or 1.0
+            bound, far = self.of.tails or 1.0, self.of.far or math.inf
+            beyond = torch.mul(clamped, (a > 1).logical_and_(a < far))
             torch.addcmul(grad, slope_grad, beyond, value=-(bound**-2), out=grad).div_(a)
         assert self.kept is not None
         if self.inverse:

@@ -86,7 +86,7 @@ class Masked:
             return None
         scalar_map = _scalar_map(transform.scalar)
         if isinstance(scalar_map, AffineMap):
-            scalar_map = scalar_map._replace(tails=transform.tails)
+            scalar_map = scalar_map._replace(tails=transform.tails, far=transform.far)
         return cls(transform, None if transform.tails is not None and isinstance(scalar_map, SplineMap) else scalar_map)
 
     def __call__(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -122,7 +122,8 @@ class Masked:
     def _untailed(self, z: Tensor) -> tuple[Tensor, Tensor | None]:
         """The features in the network's order, before the tails, and their log-slopes."""
         z = _taken(z, self.transform.order, self.transform.back)
-        return (z, None) if self.transform.tails is None else affine.inverse_log_tails(z, self.transform.tails)
+        tails, far = self.transform.tails, self.transform.far
+        return (z, None) if tails is None else affine.inverse_log_tails(z, tails, far)
 
     def _inverse_map(self) -> Any:
         return _scalar_map(self.transform.scalar) or AnyMap(self.transform.scalar)

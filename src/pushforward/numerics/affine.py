@@ -7,6 +7,9 @@ Tails are the identity within a bound b, logarithmic beyond it, with one slope a
 .. math:: z = \bar x\,(1 + \log a),\quad \frac{dz}{dx} = \frac1a,\quad
     \bar x = \min(\max(x, -b), b),\quad a = \max(|x| / b,\, 1)
 
+Their inverse is an exponential, and exponentials of exponentials soon leave every number type: so they may end at
+a = c, from where on they are linear, with the slope 1 / c.
+
 Reference:
     Lecture: "Gaussian autoregressive NF", "RealNVP".
 """
@@ -18,6 +21,8 @@ from collections.abc import Callable
 
 import torch.nn.functional as F
 from torch import Tensor
+
+from .linear_tails import linear_tails
 
 LEAST_SLOPE = 1e-3
 SOFTPLUS_ONE = math.log(math.expm1(1))  # where the softplus is 1
@@ -58,15 +63,19 @@ LOG_SLOPES: dict[str, Callable[[Tensor, float], Tensor]] = {
 """Log-slopes from raw parameters and a limit."""
 
 
-def log_tails(x: Tensor, bound: float) -> tuple[Tensor, Tensor]:
-    """z and log dz/dx = -log a, of the shape of x."""
+def log_tails(x: Tensor, bound: float, far: float | None = None) -> tuple[Tensor, Tensor]:
+    """z and log dz/dx = -log a, of the shape of x; ``far`` is c, from where on the tails are linear, None for never."""
+    if far is not None:
+        return linear_tails(lambda v: log_tails(v, bound), x, far * bound, 1 / far)
     log = (
         F.relu(x.abs() - bound) / bound
     ).log1p()  # log a; a rectifier's slope is 0 at the bound, where a clamp's is 1
     return x.clamp(-bound, bound) * (1 + log), -log
 
 
-def inverse_log_tails(z: Tensor, bound: float) -> tuple[Tensor, Tensor]:
+def inverse_log_tails(z: Tensor, bound: float, far: float | None = None) -> tuple[Tensor, Tensor]:
     """x and log dx/dz = log a, of the shape of z."""
+    if far is not None:
+        return linear_tails(lambda v: inverse_log_tails(v, bound), z, (1 + math.log(far)) * bound, far)
     log = F.relu(z.abs() - bound) / bound
     return z.clamp(-bound, bound) * log.exp(), log

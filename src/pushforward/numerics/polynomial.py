@@ -23,7 +23,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .affine import soft_clamp
 from .spline import MIN_SLOPE, SLOPE_SHIFT
+
+SLOPE_LIMIT, COEFFICIENT_LIMIT = 12.0, 4.0  # of raw parameters: a network reads rows from far out, too
 
 
 class Bernstein(NamedTuple):
@@ -36,7 +39,7 @@ class Bernstein(NamedTuple):
 
 def bernstein(params: Tensor, bound: float) -> Bernstein:
     """From ``(M + 1, *shape)``: M slopes and the value at 0, about."""
-    slopes = MIN_SLOPE + F.softplus(params[:-1] + SLOPE_SHIFT)
+    slopes = MIN_SLOPE + F.softplus(soft_clamp(params[:-1], SLOPE_LIMIT) + SLOPE_SHIFT)
     return Bernstein(params[-1] - bound * slopes.mean(0), slopes, bound)
 
 
@@ -69,7 +72,7 @@ def squares(params: Tensor, polynomials: int, bound: float) -> Squares:
     """From ``(polynomials · (degree + 1) + 1, *shape)``: coefficients by falling powers, and the value at 0."""
     start = (torch.arange(1.0, polynomials + 1, dtype=params.dtype, device=params.device)).sqrt()
     start = start / start.square().sum().sqrt() * (1 - MIN_SLOPE) ** 0.5  # constants that differ, so that all take part
-    raw = params[:-1].unflatten(0, (-1, polynomials))
+    raw = soft_clamp(params[:-1], COEFFICIENT_LIMIT).unflatten(0, (-1, polynomials))
     constants = raw[-1:] + start.view(1, -1, *[1] * (params.dim() - 1))
     return Squares(torch.cat([raw[:-1], constants]).unsqueeze(2), params[-1], bound)
 

@@ -10,6 +10,9 @@ t is linear far out, and the part :math:`\epsilon` of the identity keeps its slo
 are far apart. Both y and 1 - y are computed up to a factor that keeps them from underflow, so t is right to rounding on
 the whole line.
 
+The normal quantile z of log-odds grows like their root, so its inverse squares what is far out, and a few layers would
+leave every number type. So both are linear beyond z = 12, where probabilities are below 2e-33.
+
 Parameters come first: K log-weights, K log-slopes, K places, all relative to a mixture that is about logistic, or
 normal; so with zeros the maps are close to the identity, and the components stand apart from each other.
 
@@ -29,14 +32,17 @@ from torch import Tensor
 
 from . import roots
 from .affine import soft_clamp
+from .linear_tails import linear_tails
 from .roots import wants_derivatives
 from .torch_internals import transformed
 
 LEAK = 1e-3  # epsilon
 LIMIT = 4.0  # of the log-slopes, about their start
 WEIGHT_LIMIT = 8.0  # of the log-weights: none underflows, so the sums below have a part that is not 0
-NEAR = 12.0  # a normal quantile whose probability is a number in any type
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
+FAR = 12.0  # a normal quantile whose probability, about 2e-33, is a number in any type; linear beyond
+FAR_ODDS = -math.log(0.5 * math.erfc(FAR * math.sqrt(0.5)))
+FAR_SLOPE = math.exp(0.5 * FAR**2 + HALF_LOG_TWO_PI - FAR_ODDS)  # dz/dt there
 
 
 class Mixture(NamedTuple):
@@ -130,14 +136,19 @@ def log_odds_solve(t: Tensor, mixture: Mixture, start: Tensor | None = None) -> 
 
 
 def quantile(t: Tensor, *, near: bool = False) -> tuple[Tensor, Tensor]:
-    """The normal quantile z of log-odds t, and log dz/dt, with derivatives up to the third; of every order where
-    neither a compiler nor ``torch.func`` looks in. ``near``: whether all are known to be within :func:`reach`."""
+    """The normal quantile z of log-odds t, linear beyond :data:`FAR`, and log dz/dt, with derivatives up to the third;
+    of every order where neither a compiler nor ``torch.func`` looks in. ``near``: whether all t are known to be within
+    :data:`FAR_ODDS`."""
+    return _quantile(t) if near else linear_tails(_quantile, t, FAR_ODDS, FAR_SLOPE)
+
+
+def _quantile(t: Tensor) -> tuple[Tensor, Tensor]:
     if torch.is_grad_enabled() and t.requires_grad and not (torch.compiler.is_compiling() or transformed()):
-        return _Quantile.apply(t, near)  # type: ignore[no-any-return]
+        return _Quantile.apply(t)  # type: ignore[no-any-return]
     derivatives = wants_derivatives()
     with torch.no_grad():
         given = t.detach()  # forward-mode derivatives pass through no_grad
-        z, log_slope = _near_quantile(given) if near else _quantile(given)
+        z, log_slope = _quantile_values(given)
         if not derivatives:
             return z, log_slope
         s, (h, h1, h2) = log_slope.exp(), _bends(z, _odds(z))
@@ -151,41 +162,26 @@ class _Quantile(torch.autograd.Function):
     r"""With :math:`s = dz/dt`, :math:`d \log s / dt = s z - \tanh(t / 2)`: derivatives are made of the values alone."""
 
     @staticmethod
-    def forward(ctx: Any, t: Tensor, near: bool) -> tuple[Tensor, Tensor]:
-        z, log_slope = _near_quantile(t) if near else _quantile(t)
+    def forward(ctx: Any, t: Tensor) -> tuple[Tensor, Tensor]:
+        z, log_slope = _quantile_values(t)
         ctx.save_for_backward(t, z, log_slope)
         ctx.save_for_forward(t, z, log_slope)
         return z, log_slope
 
     @staticmethod
-    def backward(ctx: Any, to_z: Tensor, to_slope: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, to_z: Tensor, to_slope: Tensor) -> Tensor:
         t, z, log_slope = ctx.saved_tensors
         s = log_slope.exp()
-        return to_z * s + to_slope * (s * z - (t / 2).tanh()), None
+        return to_z * s + to_slope * (s * z - (t / 2).tanh())
 
     @staticmethod
-    def jvp(ctx: Any, by: Tensor, _: None) -> tuple[Tensor, Tensor]:
+    def jvp(ctx: Any, by: Tensor) -> tuple[Tensor, Tensor]:
         t, z, log_slope = ctx.saved_tensors
         s = log_slope.exp()
         return by * s, by * (s * z - (t / 2).tanh())
 
 
-def reach(dtype: torch.dtype) -> float:
-    """How far out the probability of log-odds is a number."""
-    return -0.9 * math.log(torch.finfo(dtype).tiny)
-
-
-def _quantile(t: Tensor) -> tuple[Tensor, Tensor]:
-    """z and log dz/dt."""
-    limit = reach(t.dtype)
-    near, slope_near = _near_quantile(t.clamp(-limit, limit))
-    size = t.abs()
-    far, slope_far = _far_quantile(size.clamp_min(limit))
-    beyond = size >= limit
-    return torch.where(beyond, far.copysign(t), near), torch.where(beyond, slope_far, slope_near)
-
-
-def _near_quantile(t: Tensor) -> tuple[Tensor, Tensor]:
+def _quantile_values(t: Tensor) -> tuple[Tensor, Tensor]:
     r"""From :math:`dz/dt = \sigma(t)\, \sigma(-t) / \phi(z)`, by the smaller one of both probabilities."""
     p = (-t.abs()).sigmoid()
     z = torch.special.ndtri(p)
@@ -193,23 +189,15 @@ def _near_quantile(t: Tensor) -> tuple[Tensor, Tensor]:
     return z.copysign(t), log_slope
 
 
-def _far_quantile(t: Tensor) -> tuple[Tensor, Tensor]:
-    """z with t = w / 2 + log(2 pi w) / 2 - log(1 - 1 / w + 3 / w² - 15 / w³ + ...) and w = z², by a Newton step, and
-    log dz/dt."""
-    twice = 2 * (t - HALF_LOG_TWO_PI)
-    w = twice - twice.log()
-    w = twice - w.log() - 2 / w
-    v = 1 / w
-    rest = w.log() + v * (2 - v * (5 - v * (74 / 3 - v * (353 / 2 - v * (8162 / 5)))))
-    step = (w - twice + rest) / (1 + v)
-    return (w - step).sqrt(), 0.5 * (v * step - rest)
-
-
 def quantile_inverse(z: Tensor) -> tuple[Tensor, Tensor]:
-    r"""The log-odds t of a normal quantile z, and log dt/dz, with derivatives up to the third.
+    r"""The log-odds t of a normal quantile z, linear beyond :data:`FAR`, and log dt/dz, with three derivatives.
 
     .. math:: t = \log \Phi(z) - \log \Phi(-z),\quad \frac{dt}{dz} = \frac{\phi(z)}{\Phi(z)\, \Phi(-z)}
     """
+    return linear_tails(_quantile_inverse, z, FAR, 1 / FAR_SLOPE)
+
+
+def _quantile_inverse(z: Tensor) -> tuple[Tensor, Tensor]:
     derivatives = wants_derivatives()
     with torch.no_grad():
         given = z.detach()
@@ -224,7 +212,7 @@ def quantile_inverse(z: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def near_odds(z: Tensor) -> Tensor:
-    """The t of :func:`quantile_inverse` within :data:`NEAR`, without derivatives."""
+    """The t of :func:`quantile_inverse` within :data:`FAR`, without derivatives."""
     z = z * math.sqrt(0.5)
     return torch.special.erfc(-z).div_(torch.special.erfc(z)).log_()
 

@@ -26,8 +26,9 @@ from .placement import placed
 
 # Log-scales of affine layers are bounded by 15 over all of them, and by 5 in each. Otherwise single far rows meet
 # narrow scales in layer after layer and lose thousands of nats, and in single precision a RealNVP with random weights
-# is not inverted at all. A MAF also has logarithmic tails between the layers.
-TOTAL_LOG_SCALE, LAYER_LOG_SCALE, TAILS = 15.0, 5.0, 5.0
+# is not inverted at all. A MAF also has logarithmic tails between the layers, which end where they take back more than
+# the exp(3) that a layer of five can add: there they become linear, so that five layers invert what is far out, too.
+TOTAL_LOG_SCALE, LAYER_LOG_SCALE, TAILS, FAR = 15.0, 5.0, 5.0, 100.0
 
 Net = Mapping[str, Any]  # options of every network: context, hidden, residual, activation
 
@@ -66,7 +67,7 @@ def autoregressive(
     def layer(number: int) -> Transform:
         own = scalar if isinstance(scalar, Scalar) else scalar()
         parameters = MADE(features, own.num_params, inputs=own.inputs, **net)
-        return Autoregressive(parameters, own, backwards if number % 2 else None, tails=tails)
+        return Autoregressive(parameters, own, backwards if number % 2 else None, tails=tails, far=tails and FAR)
 
     return _mixed(features, layers, layer, mixing)
 
@@ -98,7 +99,7 @@ def along_graph(
     if mixing in ("random", "rotation"):
         raise ValueError(f"mixing={mixing!r} would mix features that adjacency keeps apart: leave it out")
     graph = checked_graph(adjacency, features)
-    return [Autoregressive(GraphMLP(graph, scalar.num_params, **net), scalar, tails=tails)]
+    return [Autoregressive(GraphMLP(graph, scalar.num_params, **net), scalar, tails=tails, far=tails and FAR)]
 
 
 def univariate(features: int, layers: int, scalar: Scalar, net: Net) -> list[Transform]:

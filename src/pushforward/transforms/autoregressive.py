@@ -12,6 +12,7 @@ from ..nets.attention import PositionNet
 from ..nets.made import Masked
 from ..numerics import affine
 from .base import Transform
+from .elementwise import check_tails
 from .positions import changes, solve
 from .scalar import Scalar
 
@@ -36,10 +37,11 @@ class Autoregressive(Transform):
         tolerance: When the Jacobi passes stop; 0 stops when nothing changes at all, which is exact.
         block: Positions of a block.
         tails: Where :class:`LogTails` begin that follow at the end; none by default.
+        far: Their ``far``.
 
     Raises:
         ValueError: ``ordering`` is no permutation of the network's features, ``inversion`` is unknown or not for this
-            network, ``block`` is below 1, or ``tails`` is not positive.
+            network, ``block`` is below 1, ``tails`` is not positive, or ``far`` is not above 1.
 
     Reference:
         Papamakarios, Pavlakou, Murray (2017), arXiv:1705.07057; over positions: Zhai et al. (2024), arXiv:2412.06329;
@@ -60,6 +62,7 @@ class Autoregressive(Transform):
         tolerance: float = 0.0,
         tails: float | None = None,
         block: int = 16,
+        far: float | None = None,
     ) -> None:
         super().__init__()
         if inversion not in ("incremental", "jacobi", "blocks"):
@@ -68,8 +71,7 @@ class Autoregressive(Transform):
             raise ValueError(f"inversion='blocks' is for networks over positions, but net is a {type(net).__name__}")
         if block < 1:
             raise ValueError(f"block must be at least 1, got block={block}")
-        if tails is not None and not tails > 0:
-            raise ValueError(f"tails must be positive, got tails={tails}")
+        check_tails("tails", 1.0 if tails is None else tails, far)
         if net.num_params != scalar.num_params:
             raise ValueError(f"net gives {net.num_params} parameters per feature, but scalar takes {scalar.num_params}")
         inputs = getattr(net, "inputs", 1)  # a network of one's own need not say
@@ -78,7 +80,7 @@ class Autoregressive(Transform):
         if ordering is not None and sorted(int(j) for j in ordering) != list(range(net.features)):
             raise ValueError(f"ordering must be a permutation of 0 to {net.features - 1}, got {list(ordering)}")
         self.net, self.scalar = net, scalar
-        self.inversion, self.tolerance, self.tails, self.block = inversion, tolerance, tails, block
+        self.inversion, self.tolerance, self.block, self.tails, self.far = inversion, tolerance, block, tails, far
         order = None if ordering is None else torch.as_tensor(list(ordering))
         self.register_buffer("order", order, persistent=False)
         self.register_buffer("back", None if order is None else order.argsort(), persistent=False)
@@ -87,7 +89,7 @@ class Autoregressive(Transform):
         x = reordered(x, self.order)
         z, log_slope = self.scalar(x, self._params(x, context))
         if self.tails is not None:
-            z, log_tail = affine.log_tails(z, self.tails)
+            z, log_tail = affine.log_tails(z, self.tails, self.far)
             log_slope = log_slope + log_tail
         return reordered(z, self.back), log_slope.sum(-1)
 
@@ -95,7 +97,7 @@ class Autoregressive(Transform):
         z = reordered(z, self.order)
         log_tail = torch.zeros_like(z)
         if self.tails is not None:
-            z, log_tail = affine.inverse_log_tails(z, self.tails)
+            z, log_tail = affine.inverse_log_tails(z, self.tails, self.far)
         jacobi = self.inversion == "jacobi" and not torch.is_grad_enabled()
         if isinstance(self.net, PositionNet):
             sizes = {"incremental": 1, "jacobi": self.net.positions, "blocks": self.block}

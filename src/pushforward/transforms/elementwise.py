@@ -177,6 +177,16 @@ class Asinh(Elementwise):
         return -_log_cosh(z)
 
 
+def check_tails(name: str, bound: float, far: float | None) -> None:
+    """Raises:
+    ValueError: where tails begin is not positive, or they end where they begin.
+    """
+    if not bound > 0:
+        raise ValueError(f"{name} must be positive, got {name}={bound}")
+    if far is not None and not far > 1:
+        raise ValueError(f"far must be above 1, got far={far}")
+
+
 class LogTails(Transform):
     r"""The identity within a bound, logarithmic beyond it: single far rows stay in reach of the layers that follow.
 
@@ -185,23 +195,24 @@ class LogTails(Transform):
     Args:
         bound: b, where the tails begin.
         event_dim: Trailing dimensions of one event.
+        far: c: beyond c b they are linear, with the slope 1 / c. Without it the inverse grows exponentially, and the
+            inverse of several layers with such tails soon leaves every number type.
 
     Raises:
-        ValueError: ``bound`` is not positive.
+        ValueError: ``bound`` is not positive, or ``far`` is not above 1.
     """
 
-    def __init__(self, bound: float = 5.0, event_dim: int = 1) -> None:
+    def __init__(self, bound: float = 5.0, event_dim: int = 1, far: float | None = None) -> None:
         super().__init__()
-        if not bound > 0:
-            raise ValueError(f"bound must be positive, got bound={bound}")
-        self.bound, self.event_dim = float(bound), event_dim
+        check_tails("bound", bound, far)
+        self.bound, self.event_dim, self.far = float(bound), event_dim, far
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        z, log_slope = affine.log_tails(x, self.bound)
+        z, log_slope = affine.log_tails(x, self.bound, self.far)
         return z, sum_event(log_slope, self.event_dim)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        x, log_slope = affine.inverse_log_tails(z, self.bound)
+        x, log_slope = affine.inverse_log_tails(z, self.bound, self.far)
         return x, sum_event(log_slope, self.event_dim)
 
 

@@ -83,7 +83,8 @@ class Gaussianization(Scalar):
     r"""The normal quantile of a mixture of logistics, :math:`z = \Phi^{-1}(\sum_k w_k\, \sigma(a_k (x - m_k)))`, whose
     log-odds have a small part of the identity; about the identity at first.
 
-    It makes a feature that follows the mixture standard normal. Far out it grows like the root of x.
+    It makes a feature that follows the mixture standard normal. Far out it grows like the root of
+    x, and beyond z = 12 linearly, so that layers of it can be inverted in single precision.
 
     Args:
         components: K, logistics in the mixture; 3K parameters for each feature.
