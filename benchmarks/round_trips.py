@@ -35,6 +35,10 @@ RECIPES = (
 )
 DIRECTIONS = 3
 PART = 20_000  # rows at once
+LARGEST, EVERY = (
+    100,
+    100,
+)  # rows of a part whose rounding is looked at: those with the largest errors, and every so many
 
 Map = Callable[[Tensor], Tensor]
 
@@ -68,13 +72,16 @@ def rounding(way: list[Map], u: Tensor, eps: float) -> Tensor:
 
 
 def worst(flow: pf.Flow, exact: pf.Flow, start: Tensor, *, from_latent: bool) -> tuple[int, float, float]:
-    """Numbers that are not finite, the largest error, and the largest multiple of c."""
+    """Numbers that are not finite, the largest error, and the largest multiple of c, which is found for the rows with
+    the largest errors and some others."""
     there, back = maps(flow.transform, backwards=from_latent), maps(flow.transform, backwards=not from_latent)
     middle = through(there, start)
     error = (through(back, middle) - start).abs()
-    c = rounding(maps(exact.transform, backwards=not from_latent), middle.double(), torch.finfo(start.dtype).eps)
-    lost = int((~error.isfinite()).sum())
-    return lost, float(error.nan_to_num(0.0).max()), float((error.double().amax(-1) / c).nan_to_num(0.0).max())
+    lost, error = int((~error.isfinite()).sum()), error.nan_to_num(0.0).amax(-1)
+    chosen = torch.cat([error.topk(min(LARGEST, len(error))).indices, torch.arange(0, len(error), EVERY)])
+    way, eps = maps(exact.transform, backwards=not from_latent), torch.finfo(start.dtype).eps
+    c = rounding(way, middle[chosen].double(), eps)
+    return lost, float(error.max()), float((error[chosen].double() / c).max())
 
 
 @torch.no_grad()
