@@ -22,8 +22,6 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor
 
-from .linear_tails import linear_tails
-
 LEAST_SLOPE = 1e-3
 SOFTPLUS_ONE = math.log(math.expm1(1))  # where the softplus is 1
 
@@ -64,18 +62,17 @@ LOG_SLOPES: dict[str, Callable[[Tensor, float], Tensor]] = {
 
 
 def log_tails(x: Tensor, bound: float, far: float | None = None) -> tuple[Tensor, Tensor]:
-    """z and log dz/dx = -log a, of the shape of x; ``far`` is c, from where on the tails are linear, None for never."""
-    if far is not None:
-        return linear_tails(lambda v: log_tails(v, bound), x, far * bound, 1 / far)
-    log = (
-        F.relu(x.abs() - bound) / bound
-    ).log1p()  # log a; a rectifier's slope is 0 at the bound, where a clamp's is 1
-    return x.clamp(-bound, bound) * (1 + log), -log
+    """z and log dz/dx = -log a, of the shape of x; ``far`` is c, where the tails end, None for never."""
+    inner = x if far is None else x.clamp(-far * bound, far * bound)
+    log = (F.relu(inner.abs() - bound) / bound).log1p()  # log a; a rectifier's slope is 0 at the bound, a clamp's is 1
+    z = inner.clamp(-bound, bound) * (1 + log)
+    return (z if far is None else z + (x - inner) / far), -log
 
 
 def inverse_log_tails(z: Tensor, bound: float, far: float | None = None) -> tuple[Tensor, Tensor]:
     """x and log dx/dz = log a, of the shape of z."""
-    if far is not None:
-        return linear_tails(lambda v: inverse_log_tails(v, bound), z, (1 + math.log(far)) * bound, far)
-    log = F.relu(z.abs() - bound) / bound
-    return z.clamp(-bound, bound) * log.exp(), log
+    last = math.inf if far is None else (1 + math.log(far)) * bound
+    inner = z.clamp(-last, last)
+    log = F.relu(inner.abs() - bound) / bound
+    x = inner.clamp(-bound, bound) * log.exp()
+    return (x if far is None else x + (z - inner) * far), log
