@@ -33,7 +33,7 @@ RECIPES = (
     *("maf", "iaf", "realnvp", "nsf", "nice", "naf", "unaf", "bnaf", "bpf", "sospf", "gf", "ncsf", "residual"),
     *("planar", "sylvester", "triangular_spline"),
 )
-DIRECTIONS = 3
+DIRECTIONS = 30
 PART = 20_000  # rows at once
 LARGEST, EVERY = (
     100,

@@ -28,7 +28,7 @@ from .placement import placed
 # narrow scales in layer after layer and lose thousands of nats, and in single precision a RealNVP with random weights
 # is not inverted at all. A MAF also has logarithmic tails between the layers, which end where they take back more than
 # the exp(3) that a layer of five can add: there they become linear, so that five layers invert what is far out, too.
-TOTAL_LOG_SCALE, LAYER_LOG_SCALE, TAILS, FAR = 15.0, 5.0, 5.0, 100.0
+TOTAL_LOG_SCALE, LAYER_LOG_SCALE, TAILS, FAR = 15.0, 5.0, 5.0, 30.0
 
 Net = Mapping[str, Any]  # options of every network: context, hidden, residual, activation
 
