@@ -114,3 +114,18 @@ def test_bad_arguments_are_named() -> None:
         mixture.conditional([0, 1, 2])
     with pytest.raises(ValueError, match="no marginals or conditionals of its own"):
         mixture.conditional([0]).marginal([0])
+
+
+def test_many_rows_are_judged_in_parts_to_the_same_densities(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = clusters().float()
+    mixture = pf.gmm(2, components=4, context=1).fit(x[:, 1:], x[:, :1], max_steps=5)
+    whole = mixture.log_prob(x[:, 1:], x[:, :1])
+    monkeypatch.setattr("pushforward.distributions.mixture.PART", 70)
+    monkeypatch.setattr(mixture, "white", lambda y, columns, white=mixture.white: white(check(y), columns))
+
+    def check(y: Tensor) -> Tensor:
+        assert len(y) <= 70
+        return y
+
+    with torch.no_grad():
+        assert torch.allclose(mixture.log_prob(x[:, 1:], x[:, :1]), whole, atol=1e-5)

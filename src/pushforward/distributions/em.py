@@ -67,6 +67,30 @@ def maximise(
         before = now
 
 
+def spread_centres(y: Tensor, weight: Tensor, number: int, generator: torch.Generator) -> Tensor:
+    """Rows far from each other: greedy k-means++ (Arthur, Vassilvitskii 2007) and ten rounds of Lloyd's algorithm."""
+    tries = 2 + int(math.log(number))
+    near, chance = torch.full_like(weight, math.inf), weight
+    centres = y.new_zeros(0, y.shape[1])
+    for _ in range(number):
+        chance = chance if bool(chance.sum() > 0) else weight
+        rows = torch.multinomial(chance.cpu(), tries, replacement=True, generator=generator).to(y.device)
+        nearer = torch.minimum(near, torch.cdist(y[rows], y).square())  # (tries, n)
+        best = int((nearer * weight).sum(-1).argmin())
+        centres, near = torch.cat([centres, y[rows[best], None]]), nearer[best]
+        chance = weight * near
+    for _ in range(10):
+        shares = nearest(y, centres) * weight[:, None]
+        counts = shares.sum(0)[:, None]
+        centres = torch.where(counts > 0, shares.T @ y / counts.clamp_min(1e-300), centres)
+    return centres
+
+
+def nearest(y: Tensor, centres: Tensor) -> Tensor:
+    """1 for the centre nearest to each row and 0 for the others, ``(n, centres)``."""
+    return torch.nn.functional.one_hot(torch.cdist(y, centres).argmin(-1), len(centres)).to(y)
+
+
 def _pairs(mixture: GaussianMixture) -> Pairs:
     """The features whose products count: the upper triangle, or its diagonal."""
     m, here = mixture.loc.shape[1], mixture.loc.device

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from ..numerics.matrices import triangle, with_log_diagonal
 from .base import Density
 from .conditional import draw_index
-from .em import maximise
+from .em import maximise, nearest, spread_centres
+
+PART = 2048  # rows whose distances to all components are held at once, without gradients
 
 
 class GaussianMixture(Density):
@@ -96,6 +98,8 @@ class GaussianMixture(Density):
     def joint(self, y: Tensor, columns: int | None = None) -> Tensor:
         """log w_k + log N_k of the first ``columns`` of (context, x), all by default: ``(*batch, components)``."""
         columns = self.loc.shape[1] if columns is None else columns
+        if _is_long(y):
+            return torch.cat([self.joint(part, columns) for part in y.split(PART)])
         white = self.white(y, columns)  # (*batch, K, columns)
         scale = self.scale_logs()[:, :columns].sum(-1) - 0.5 * columns * math.log(2 * math.pi)
         return self.logits.log_softmax(0) + scale - 0.5 * white.square().sum(-1)
@@ -201,8 +205,8 @@ class GaussianMixture(Density):
         if further:
             shares = self.joint(y.to(self.loc)).softmax(-1).to(y)
         else:
-            centres = _spread_centres(z, weight, len(self.logits), torch.Generator().manual_seed(seed))
-            shares = _nearest(z, centres)
+            centres = spread_centres(z, weight, len(self.logits), torch.Generator().manual_seed(seed))
+            shares = nearest(z, centres)
         maximise(twin, z, weight, prior=prior, tolerance=tolerance, max_steps=max_steps, shares=shares)
         self.logits.copy_(twin.logits)
         self.loc.copy_(twin.loc * scale + loc)
@@ -259,6 +263,12 @@ class GaussianMixture(Density):
         return new
 
 
+def _is_long(y: Tensor) -> bool:
+    """Whether rows are so many that they are quicker in parts, which stay in the processor's cache."""
+    free = not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    return free and y.dim() == 2 and len(y) > PART
+
+
 def _moments(y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """Means and standard deviations; 1 for constant columns."""
     share = (weight / weight.sum())[:, None]
@@ -272,27 +282,3 @@ def _per_unit(mixture: GaussianMixture, scale: Tensor) -> Tensor:
     if mixture.covariance == "diagonal":
         return mixture.factors - scale.log()
     return with_log_diagonal(mixture.precision_factors() / scale)
-
-
-def _spread_centres(y: Tensor, weight: Tensor, number: int, generator: torch.Generator) -> Tensor:
-    """Rows far from each other: greedy k-means++ (Arthur, Vassilvitskii 2007) and ten rounds of Lloyd's algorithm."""
-    tries = 2 + int(math.log(number))
-    near, chance = torch.full_like(weight, math.inf), weight
-    centres = y.new_zeros(0, y.shape[1])
-    for _ in range(number):
-        chance = chance if bool(chance.sum() > 0) else weight
-        rows = torch.multinomial(chance.cpu(), tries, replacement=True, generator=generator).to(y.device)
-        nearer = torch.minimum(near, torch.cdist(y[rows], y).square())  # (tries, n)
-        best = int((nearer * weight).sum(-1).argmin())
-        centres, near = torch.cat([centres, y[rows[best], None]]), nearer[best]
-        chance = weight * near
-    for _ in range(10):
-        shares = _nearest(y, centres) * weight[:, None]
-        counts = shares.sum(0)[:, None]
-        centres = torch.where(counts > 0, shares.T @ y / counts.clamp_min(1e-300), centres)
-    return centres
-
-
-def _nearest(y: Tensor, centres: Tensor) -> Tensor:
-    """1 for the centre nearest to each row and 0 for the others, ``(n, centres)``."""
-    return torch.nn.functional.one_hot(torch.cdist(y, centres).argmin(-1), len(centres)).to(y)
