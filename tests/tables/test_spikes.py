@@ -144,3 +144,14 @@ def test_many_categories_are_drawn_in_the_shares_of_all_rows() -> None:
     drawn = model.sample(20_000, given={"given": 0.0})
     shares = [dict(rows["state"].value_counts(normalize=True).iter_rows()) for rows in (table, drawn)]
     assert 0.5 * sum(abs(share - shares[1].get(name, 0.0)) for name, share in shares[0].items()) < 0.06
+
+
+def test_repeated_values_side_by_side_are_not_all_there_is_where_others_lie_beyond() -> None:
+    often, once = np.repeat(np.arange(7, 13), 9), [*range(1, 7), *range(13, 80)]
+    imports = np.concatenate([np.concatenate([often, once]) / 100, RNG.uniform(1, 2000, 100)])
+    schema, x = described({"imports": imports})
+    (column,) = schema.columns
+    assert len(column.atoms) > 1
+    assert not column.tiled
+    beyond = RNG.uniform(1, 2000, 200)
+    assert np.allclose(column.snap(beyond), beyond)

@@ -98,10 +98,12 @@ class Column:
 
     @property
     def tiled(self) -> bool:
-        """Whether the cells of its atoms leave no room between them: all values that can be are listed."""
+        """Whether its atoms are all values that can be: none lies beyond them, and their cells leave no room between."""
         if len(self.atoms) < 2:
             return False
         value, low, width = np.array(sorted(self.atoms)).T
+        if self.minimum < value[0] or self.maximum > value[-1]:
+            return False
         return bool(np.allclose((value + low)[1:], (value + low + width)[:-1], rtol=0, atol=1e-6 * width.min()))
 
     @property
