@@ -149,7 +149,7 @@ def test_many_categories_are_drawn_in_the_shares_of_all_rows() -> None:
 def test_repeated_values_side_by_side_are_not_all_there_is_where_others_lie_beyond() -> None:
     often, once = np.repeat(np.arange(7, 13), 9), [*range(1, 7), *range(13, 80)]
     imports = np.concatenate([np.concatenate([often, once]) / 100, RNG.uniform(1, 2000, 100)])
-    schema, x = described({"imports": imports})
+    schema, _ = described({"imports": imports})
     (column,) = schema.columns
     assert len(column.atoms) > 1
     assert not column.tiled

@@ -14,6 +14,7 @@ from ..distributions.average import Average
 from ..distributions.base import StandardNormal
 from ..distributions.flow import Flow
 from ..numerics import threads
+from ..recipes.by_name import learning_rate
 from ..training.averages import FEW_ROWS, MEMBERS, fit_by_name
 from ..training.few_rows import Judged, copula, fit_few_rows
 from ..training.members import folds
@@ -189,7 +190,7 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
             x,
             flow=self.flow,
             members=self.members if self.members != "auto" else parts,
-            plan={"steps": self.steps},
+            plan={"steps": self.steps, "lr": learning_rate("nsf") if self.flow == "auto" else None},
             judged_copies=1,
             mixtures=MIXTURES,
             copulas=(1,),

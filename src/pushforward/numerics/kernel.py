@@ -60,9 +60,17 @@ def _left_out(at: Tensor, squares: Tensor, centres: Tensor, widths: Tensor) -> f
 
 
 def _mixture(at: Tensor, centres: Tensor, widths: Tensor) -> tuple[Tensor, Tensor]:
-    below = torch.special.ndtr((at[:, None] - centres) / widths).mean(1)
-    cdf, density = _with_tail(at, centres, _density(_squares(at, centres), widths), below)
+    parts = [_kernels(part, centres, widths) for part in at.split(PART)]
+    below, density = (torch.cat(part) for part in zip(*parts, strict=True))
+    cdf, density = _with_tail(at, centres, density, below)
     return cdf, density  # type: ignore[return-value]
+
+
+def _kernels(at: Tensor, centres: Tensor, widths: Tensor) -> tuple[Tensor, Tensor]:
+    """The means of all kernels' distribution functions and of their densities."""
+    away = at[:, None] - centres
+    below = 0.5 + 0.5 * (away * (math.sqrt(0.5) / widths)).erf_().mean(1)
+    return below, _density(away.square_(), widths)
 
 
 def _with_tail(at: Tensor, centres: Tensor, density: Tensor, cdf: Tensor | None) -> tuple[Tensor | None, Tensor]:

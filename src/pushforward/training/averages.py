@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from .members import Plan
 FEW_ROWS = 3000  # up to which "auto" averages several densities
 MEMBERS = 5
 LAYERS, BINS = 2, 5  # of the flows of few rows under "auto"
+SMALL, RATE = 500, 1e-2  # rows from which the rate of these flows grows with the rows, and where it ends
 
 
 def wants_average(flow: str, members: int | str) -> bool:
@@ -90,17 +92,23 @@ def fit_by_name(
             mixtures=mixtures if flow in ("auto", "gmm") else (),
             copulas=copulas if flow == "auto" else (),
             weight=weight,
-            plan=_plan(rows, features if few else 1, learning_rate(name), epochs, plan or {}),
+            plan=_plan(rows, features if few else None, learning_rate(name), epochs, plan or {}),
             judged_copies=judged_copies,
             weigh=weigh,
             seed=seed,
         )
 
 
-def _plan(rows: int, features: int, lr: float, epochs: int | None, asked: dict[str, Any]) -> Plan:
+def _plan(rows: int, features: int | None, lr: float, epochs: int | None, asked: dict[str, Any]) -> Plan:
+    """How members are trained; ``features`` are those of small flows, None for others."""
     asked = {key: value for key, value in asked.items() if value is not None}
-    wide = max(features / 8, 1.0)  # steps of more features take longer, and few rows bear fewer of them
-    plan = Plan(**{"steps": min(round(max(Plan.steps, rows // 2) / wide), 5000), "lr": lr, **asked})
+    most: float = max(Plan.steps, rows // 2)
+    if features is not None:
+        most /= max(features / 8, 1.0)  # steps of more features take longer, and few rows bear fewer of them
+        if "lr" not in asked:
+            least, lr = lr, min(lr * max(rows / SMALL, 1.0), RATE)
+            most *= math.sqrt(least / lr)  # larger steps are fewer
+    plan = Plan(**{"steps": min(round(most), 5000), "lr": lr, **asked})
     if epochs is None:
         return plan
     return Plan(**{**vars(plan), "steps": epochs * -(-rows // plan.batch_size)})

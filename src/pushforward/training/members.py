@@ -160,7 +160,7 @@ def _batch(train: Sequence[Rows], size: int, generator: torch.Generator) -> tupl
     return x, torch.stack(contexts) if contexts else None, weight
 
 
-def _side_by_side(held_out: Sequence[Rows], copies: int = 4) -> tuple[Tensor, Tensor | None, Tensor]:
+def _side_by_side(held_out: Sequence[Rows], copies: int = 2) -> tuple[Tensor, Tensor | None, Tensor]:
     """All held-out rows of each member at some points of their cells; the missing ones of the shorter count nothing."""
     most, copies = max(map(len, held_out)), min(copies, len(held_out[0].x))
     xs, contexts, weights = [], [], []

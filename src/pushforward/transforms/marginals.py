@@ -97,8 +97,9 @@ class Marginals(Transform):
 
     def _bin(self, v: Tensor, knots: Tensor) -> tuple[Tensor, ...]:
         """Left edge, width, bottom, height and the two slopes of the bin that holds each v between the knots."""
-        last = knots.shape[1] - 2
-        index = (v[..., None] >= knots[:, 1:-1]).sum(-1).clamp_max(last)  # (*batch, features)
+        inner, planes = knots[:, 1:-1].to(v).contiguous(), v.movedim(-1, 0)
+        index = torch.searchsorted(inner, planes.reshape(len(inner), -1).contiguous(), right=True)
+        index = index.view(planes.shape).movedim(0, -1)  # (*batch, features)
         column = torch.arange(len(knots), device=v.device)
         left, bottom = self.x[column, index], self.z[column, index]
         width, height = self.x[column, index + 1] - left, self.z[column, index + 1] - bottom

@@ -98,7 +98,7 @@ class Column:
 
     @property
     def tiled(self) -> bool:
-        """Whether its atoms are all values that can be: none lies beyond them, and their cells leave no room between."""
+        """Whether its atoms are all values that can be: none lies beyond, and their cells leave no room between."""
         if len(self.atoms) < 2:
             return False
         value, low, width = np.array(sorted(self.atoms)).T
