@@ -113,12 +113,13 @@ def test_names_stand_for_averages() -> None:
 
 def test_more_rows_are_learnt_from_in_fewer_and_larger_steps() -> None:
     few, many, wide = (_plan(*sizes, 3e-3, None, {}) for sizes in ((500, 4), (2000, 4), (2000, 16)))
-    assert (few.steps, few.lr) == (600, 3e-3)
+    assert (few.steps, few.lr, few.batch_size) == (600, 3e-3, 128)
     assert (many.steps, many.lr) == (round(1000 * 0.3**0.5), 1e-2)
     assert wide.steps == many.steps // 2
     assert _plan(1000, 4, 3e-3, None, {}).lr == pytest.approx(6e-3)
     other, asked = _plan(2000, None, 3e-3, None, {}), _plan(2000, 4, 3e-3, None, {"lr": 1e-3})
-    assert [(plan.steps, plan.lr) for plan in (other, asked)] == [(1000, 3e-3), (1000, 1e-3)]
+    assert other == Plan(steps=1000, lr=3e-3)
+    assert asked == Plan(steps=1000, lr=1e-3)
 
 
 def test_bad_arguments_are_named() -> None:

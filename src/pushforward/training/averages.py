@@ -18,6 +18,7 @@ FEW_ROWS = 3000  # up to which "auto" averages several densities
 MEMBERS = 5
 LAYERS, BINS = 2, 5  # of the flows of few rows under "auto"
 SMALL, RATE = 500, 1e-2  # rows from which the rate of these flows grows with the rows, and where it ends
+BATCH = 128  # rows in their batches
 
 
 def wants_average(flow: str, members: int | str) -> bool:
@@ -108,6 +109,7 @@ def _plan(rows: int, features: int | None, lr: float, epochs: int | None, asked:
         if "lr" not in asked:
             least, lr = lr, min(lr * max(rows / SMALL, 1.0), RATE)
             most *= math.sqrt(least / lr)  # larger steps are fewer
+            asked = {"batch_size": BATCH, **asked}
     plan = Plan(**{"steps": min(round(most), 5000), "lr": lr, **asked})
     if epochs is None:
         return plan
