@@ -35,10 +35,7 @@ RECIPES = (
 )
 DIRECTIONS = 30
 PART = 20_000  # rows at once
-LARGEST, EVERY = (
-    100,
-    100,
-)  # rows of a part whose rounding is looked at: those with the largest errors, and every so many
+LARGEST, EVERY = 30, 2000  # rows of a part whose rounding is looked at: of the largest errors, and every so many
 
 Map = Callable[[Tensor], Tensor]
 
