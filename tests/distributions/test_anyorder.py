@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,31 @@ def test_it_learns_from_rows_with_holes(tmp_path: Path) -> None:
     assert float(filled.std()) == pytest.approx(0.5, abs=0.15)
     pf.save(density, tmp_path / "guide")
     assert torch.equal(pf.load(tmp_path / "guide")(point), density(point))
+
+
+class Twice:
+    """A stream of rows, first one half of them, then the other."""
+
+    def __init__(self, x: Tensor) -> None:
+        self.x, self.rows = x, len(x)
+
+    def read(self, epoch: int, start: int) -> Iterator[tuple[Tensor, None]]:
+        for half in self.x[start:].chunk(2):
+            yield half, None
+
+    def identity(self) -> int:
+        return 0
+
+
+@pytest.mark.parametrize("given", [lambda x: x, Twice], ids=["rows", "stream"])
+def test_it_starts_from_the_covariance_of_more_rows_than_a_batch(given) -> None:
+    x = torch.randn(3000, 2, generator=torch.Generator().manual_seed(0)) @ torch.tensor([[1.0, 0.9], [0.0, 0.3]])
+    density = pf.anyorder(2, hidden=(4, 4), layers=1)
+    pf.fit(density, given(x), steps=1, batch_size=16, validation=None, progress=False)
+    assert density.normal is not None
+    covariance, scale = density.normal.covariance, density.normal.covariance.diagonal().sqrt()
+    truth = float(torch.corrcoef(x.T)[0, 1])
+    assert float((covariance / scale / scale[:, None])[0, 1]) == pytest.approx(truth, abs=0.005)
 
 
 def test_the_objective_weighs_subsets_so_that_every_entry_counts_once() -> None:

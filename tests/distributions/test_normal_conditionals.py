@@ -97,3 +97,22 @@ def test_few_rows(n: int) -> None:
     mean, deviation = normal(torch.randn(FEATURES, 4), torch.rand(FEATURES, 4) < 0.5)
     assert bool(mean.isfinite().all())
     assert bool((deviation > 0).all())
+
+
+def test_rows_with_holes_say_more_by_em_than_by_pairs() -> None:
+    """Numbers that are sums of few others are known far better than their pairwise correlations tell."""
+    generator = torch.Generator().manual_seed(0)
+    A, noise = torch.randn(12, 4, generator=generator).double(), 0.1
+    t = A @ torch.randn(4, 1500, generator=generator).double()
+    t = t + noise * torch.randn(t.shape, generator=generator)
+    known = torch.rand(t.shape, generator=generator) > 0.2
+    learnt, others = slice(0, 1000), slice(1000, None)
+    errors = []
+    for rounds in (0, 1, 4):
+        normal = NormalConditionals(12).double()
+        normal.raw_share.data[:] = 100.0
+        normal.initialize(t[:, learnt].masked_fill(~known[:, learnt], math.nan), rounds)
+        mean = normal(t[:, others], known[:, others])[0].detach()
+        errors.append(float((mean - t[:, others])[~known[:, others]].square().mean().sqrt()))
+    assert errors[0] > 1.05 * errors[1]
+    assert errors[1] > 1.05 * errors[2]

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 import pushforward as pf
+from pushforward.distributions.weighing import POWERS
 from pushforward.transforms.elementwise import Asinh, Identity
 
 N = 2000
@@ -28,3 +29,19 @@ def test_columns_keep_a_map_of_tails_where_that_makes_more_of_them_linear(rows: 
     assert model.guided is not None
     kinds = {type(f if isinstance(f, Identity) else f[-1]) for f in model.guided.guide.first}
     assert kinds == {Asinh if kept else Identity}
+
+
+@pytest.mark.parametrize("holes", [0.0, 0.2])
+def test_it_starts_from_all_rows_as_often_as_they_count(holes: float) -> None:
+    rows = np.random.default_rng(1).standard_normal((N, 2)) @ np.array([[1, 0.9], [0, 0.3]])
+    count = (np.sign(rows[:, 0]) == np.sign(rows[:, 1])).astype(float)
+    truth = np.corrcoef(rows[count > 0].T)[0, 1]
+    holed = np.where(np.random.default_rng(2).random(rows.shape) < holes, np.nan, rows)
+    frame = pl.DataFrame(holed, ["a", "b"]).fill_nan(None)
+    model = pf.TableDensity("maf", steps=1, batch_size=16, random_state=0).fit(frame, sample_weight=count)
+    assert model.guided is not None
+    assert model.guided.guide.normal is not None
+    covariance = model.guided.guide.normal.covariance[:2, :2].numpy()
+    assert covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1]) == pytest.approx(truth, abs=0.02)
+    assert model.summary_["guide"]["power"] == model.guided.power
+    assert model.guided.power in POWERS

@@ -19,7 +19,7 @@ from ..transforms.precision import Precision
 from ..transforms.scalar import Affine, Spline
 from .base import Density
 from .entry import LOG_SCALE, Conditionals, network_inputs
-from .normal_conditionals import NormalConditionals
+from .normal_conditionals import LEARNT, NormalConditionals
 
 
 class AnyOrder(Density):
@@ -59,6 +59,7 @@ class AnyOrder(Density):
     """
 
     takes_missing = True
+    first_rows = LEARNT  # a covariance of few rows says little of conditionals
     entry: Tensor
     loc: Tensor
     scale: Tensor

@@ -30,6 +30,7 @@ class Density(Configurable):
     event_shape: torch.Size
     context_features: int = 0
     takes_missing: bool = False  # whether NaN stands for an entry that was not observed
+    first_rows: int = 0  # that it is initialised with, where these are more than a batch
 
     def __init__(self, encoder: nn.Module | None = None) -> None:
         super().__init__()

@@ -13,7 +13,7 @@ from torch import Tensor
 from .anneal import anneal
 from .anyorder import AnyOrder
 from .base import Density
-from .holed import Holed, Weights, effective, effective_after, resampled, tempered
+from .holed import Holed, Weights, effective, effective_after, pieces, resampled, tempered
 
 Spread = Callable[[Tensor, Tensor], Tensor]
 BATCH = 1 << 15  # points that are evaluated at once
@@ -56,6 +56,7 @@ class Guided(Density):
         joint: The density of complete rows.
         guide: The model of the conditionals, of the same entries and context.
         tell: Pairs of entries (j, k), where k is 1 in rows that miss j: there the guide draws j as though k were 0.
+        power: Of the weights that :meth:`fill` draws by without a path; see :func:`~.weighing.best_power`.
 
     Raises:
         ValueError: the two do not fit each other.
@@ -65,13 +66,15 @@ class Guided(Density):
         Rubin (1988), sampling-importance-resampling.
     """
 
-    def __init__(self, joint: Density, guide: AnyOrder, tell: Sequence[tuple[int, int]] = ()) -> None:
+    def __init__(
+        self, joint: Density, guide: AnyOrder, tell: Sequence[tuple[int, int]] = (), power: float = 1.0
+    ) -> None:
         super().__init__()
         mine, its = (joint.event_shape, joint.context_features), (guide.event_shape, guide.context_features)
         if mine != its:
             shapes = f"{tuple(mine[0])} and context={mine[1]}, but guide has {tuple(its[0])} and context={its[1]}"
             raise ValueError(f"joint has events of shape {shapes}")
-        self.joint, self.guide, self.tell = joint, guide, tuple((int(j), int(k)) for j, k in tell)
+        self.joint, self.guide, self.tell, self.power = joint, guide, tuple((int(j), int(k)) for j, k in tell), power
         self.event_shape, self.context_features = mine
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -128,19 +131,19 @@ class Guided(Density):
         whole = ~rows.x.isnan().any(1)
         closed = whole | self.joint.exact(rows.x)
         plain = closed & rows.still  # known without a single draw
-        for some in _pieces(plain, BATCH):
+        for some in pieces(plain, BATCH):
             weights.add(some, self._closed(rows[some], rows[some].x[None]))
         asked, start, stop = ~plain, 0, draws
         while start < most and asked.any():
-            for some in _pieces(asked & closed, BATCH // (stop - start)):
+            for some in pieces(asked & closed, BATCH // (stop - start)):
                 weights.add(some, self._closed(rows[some], rows[some].draws(start, stop)[0]))
-            for some in _pieces(asked & ~closed, BATCH // (stop - start)):
+            for some in pieces(asked & ~closed, BATCH // (stop - start)):
                 weights.add(some, self._draws(rows[some], start, stop)[1])
             asked &= self._poor(weights)
             start, stop = stop, min(4 * stop, most)
         value, error, count = weights.answer()
         asked &= (count < FEW) & path & ~closed  # where draws count, an error is said, and no path is worth its time
-        for some in _pieces(asked, BATCH // PARTICLES):
+        for some in pieces(asked, BATCH // PARTICLES):
             _, value[some], error[some] = self._annealed(rows[some], PARTICLES)
             count[some] = effective_after(error[some], PARTICLES)
         return Answer(value.cpu(), error.cpu(), count.masked_fill(plain, math.inf).cpu())
@@ -211,24 +214,29 @@ class Guided(Density):
         asked, enough = rows.x.isnan().any(1), max(FEW, draws / 4)
         size, most = (max(some + some % 2, 4 * draws) for some in (candidates, most))
         while asked.any():
-            least = 0.0 if path else max(min(SHARED, size / 2), draws / 2)
-            for some in _pieces(asked, BATCH // size):
-                filled[:, some], count[some.cpu()] = self._filled(rows[some], draws, size, least)
+            power, least = (1.0, 0.0) if path else (self.power, max(min(SHARED, size / 2), draws / 2))
+            for some in pieces(asked, BATCH // size):
+                filled[:, some], count[some.cpu()] = self._filled(rows[some], draws, size, power, least)
             asked &= (count < enough).to(asked.device)
             if size >= most:
                 break
             size = min(4 * size, most)
-        for some in _pieces(asked & path, BATCH // size):
+        for some in pieces(asked & path, BATCH // size):
             found, _, error = self._annealed(rows[some], size)
             filled[:, some] = self._taken(rows[some], found, torch.zeros_like(found[..., 0]), draws)
             count[some.cpu()] = effective_after(error, size).cpu()
         return filled, count
 
-    def _filled(self, rows: Holed, draws: int, candidates: int, least: float) -> tuple[Tensor, Tensor]:
+    def _filled(self, rows: Holed, draws: int, candidates: int, power: float, least: float) -> tuple[Tensor, Tensor]:
+        found, log_w = self._mirrored(rows, candidates)
+        log_w = power * log_w
+        return self._taken(rows, found, tempered(log_w, least), draws), effective(log_w).cpu()
+
+    def _mirrored(self, rows: Holed, candidates: int) -> tuple[Tensor, Tensor]:
+        """Draws of the guide ``(K, n, features)`` that mirror each other, and their log-weights ``(K, n)``."""
         points, z, correction = rows.mirrored(candidates)
         found, log_w = self._weigh(points, z, rows)
-        log_w = log_w + correction
-        return self._taken(rows, found, tempered(log_w, least), draws), effective(log_w).cpu()
+        return found, log_w + correction
 
     @staticmethod
     def _taken(rows: Holed, found: Tensor, log_w: Tensor, draws: int) -> Tensor:
@@ -290,9 +298,3 @@ def as_if_seen(x: Tensor, tell: Sequence[tuple[int, int]]) -> Tensor:
     for j, k in tell:
         x[..., k] = torch.where(x[..., j].isnan() & (x[..., k] == 1), 0.0, x[..., k])
     return x
-
-
-def _pieces(rows: Tensor, size: int) -> Sequence[Tensor]:
-    """Places of the chosen rows, ``size`` at a time."""
-    places = rows.nonzero()[:, 0]
-    return places.split(max(size, 1)) if len(places) else ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -181,6 +181,12 @@ def resampled(log_w: Tensor, start: Tensor, draws: int) -> Tensor:
     first = (torch.arange((draws + 1) // 2, device=log_w.device) + start[:, None]) / draws
     places = torch.cat([first, 1 - first[:, : draws // 2]], 1)
     return torch.searchsorted(cumulative, places).clamp(max=len(log_w) - 1).t()
+
+
+def pieces(rows: Tensor, size: int) -> Sequence[Tensor]:
+    """Places of the chosen rows, ``size`` at a time."""
+    places = rows.nonzero()[:, 0]
+    return places.split(max(size, 1)) if len(places) else ()
 
 
 def _normal(u: Tensor) -> Tensor:

@@ -17,6 +17,9 @@ SHRINKAGE = 1e-3  # of correlations, towards none: no conditional is narrower th
 GAIN = 20.0  # of what is trained to a share's log-odds: shares are found in some dozens of steps
 ROWS = 64  # at a time: their matrices stay in the processor's cache
 
+ROUNDS = 4  # of EM: most of what it gains
+LEARNT = 20_000  # rows that it takes
+
 
 class NormalConditionals(nn.Module):
     r"""Mean and standard deviation of every number given those that are known, K, in a normal distribution.
@@ -42,29 +45,64 @@ class NormalConditionals(nn.Module):
         self.raw_share = nn.Parameter(torch.full((features,), 2 / GAIN))
 
     @torch.no_grad()
-    def initialize(self, t: Tensor) -> None:
-        """Takes mean and covariance of rows ``(features, n)``; NaN where a number was not observed, or has no part.
+    def initialize(self, t: Tensor, rounds: int = ROUNDS) -> None:
+        """Takes mean and covariance of rows; NaN where a number was not observed, or has no part.
 
         Correlations are those of the rows in which both numbers were observed, made positive, and shrunk by
-        1e-3 + features / n.
+        1e-3 + features / n. Where some were not, a few rounds of EM on up to 20,000 rows follow: what was observed of
+        a row says more of a pair than the rows that have both.
+
+        Args:
+            t: ``(features, n)``.
+            rounds: Of EM.
+
+        Reference:
+            Little, Rubin (2019), Statistical analysis with missing data, section 11.2.
         """
         seen = t.isfinite()
         count = seen.sum(1).clamp_min(1)
         mean = t.where(seen, 0.0).sum(1) / count
         t = (t - mean[:, None]).where(seen, 0.0)
         deviation = (t.square().sum(1) / count).sqrt()
-        t = t / deviation.where(deviation > 0, 1.0)[:, None]
-        both = seen.to(t)
-        values, vectors = torch.linalg.eigh(t @ t.mT / (both @ both.mT).clamp_min(1))
-        correlation = vectors * values.clamp_min(SHRINKAGE) @ vectors.mT
-        shrinkage = min(SHRINKAGE + len(t) / max(t.shape[1], 1), 1.0)
         part = deviation > 0
-        scale = correlation.diagonal().rsqrt() * (1 - shrinkage) ** 0.5 * part
+        scale = deviation.where(part, 1.0)
+        t, seen = t / scale[:, None], seen & part[:, None]
+        both = seen.to(t)
+        self.mean.zero_()
+        shrinkage = len(t) / max(t.shape[1], 1)
+        self._take(t @ t.mT / (both @ both.mT).clamp_min(1), part, shrinkage)
+        if not bool(seen[part].all()):
+            some = slice(None, None, -(-t.shape[1] // LEARNT))
+            for _ in range(rounds):  # all together shrink as one would
+                self._take(self._expect(t[:, some], seen[:, some]), part, shrinkage / rounds)
+        self.mean.mul_(scale).add_(mean)
+        self.covariance.mul_(scale[:, None] * scale)
+
+    def _take(self, second: Tensor, part: Tensor, shrinkage: float) -> None:
+        """Second moments of standardised rows as the covariance: correlations made positive and shrunk towards none, 1
+        and nothing else where a number has no part."""
+        spread = second.diagonal().clamp_min(0).sqrt().where(part, 1.0)
+        values, vectors = torch.linalg.eigh(second / (spread[:, None] * spread))
+        correlation = vectors * values.clamp_min(SHRINKAGE) @ vectors.mT
+        scale = correlation.diagonal().rsqrt() * max(1 - SHRINKAGE - shrinkage, 0.0) ** 0.5 * part
         correlation = scale[:, None] * correlation * scale
         correlation.diagonal().fill_(1.0)
-        deviation = deviation.where(part, 1.0)
-        self.mean.copy_(mean)
-        self.covariance.copy_(deviation[:, None] * correlation * deviation)
+        self.covariance.copy_(spread[:, None] * correlation * spread)
+
+    def _expect(self, t: Tensor, seen: Tensor) -> Tensor:
+        """A step of EM: takes the mean of rows ``(features, n)`` and returns their expected covariance, given what was
+        seen of each."""
+        first, second = torch.zeros_like(self.mean), torch.zeros_like(self.covariance)
+        for x, known in zip(t.split(ROWS, 1), seen.split(ROWS, 1), strict=True):
+            towards, centred = self._towards(x, known)
+            filled = torch.where(known, x - self.mean[:, None], (towards.mT @ centred).squeeze(-1).mT)
+            holes = (~known).mT.to(t)
+            spread = (self.covariance - towards.mT @ towards) * (holes[:, :, None] * holes[:, None, :])
+            first += filled.sum(1)
+            second += filled @ filled.mT + spread.sum(0)
+        shift = first / t.shape[1]
+        self.mean.add_(shift)
+        return second / t.shape[1] - shift[:, None] * shift
 
     def forward(self, t: Tensor, known: Tensor, orders: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Means and deviations of what is not known given the known numbers of each row, ``(features, n)`` both.
@@ -90,14 +128,19 @@ class NormalConditionals(nn.Module):
         return (GAIN * self.raw_share).sigmoid()
 
     def _given(self, t: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+        towards, centred = self._towards(t, known)
+        mean = (towards.mT @ centred).squeeze(-1)
+        return mean.mT, (self.covariance.diagonal() - towards.square().sum(-2)).mT
+
+    def _towards(self, t: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+        """With L the Cholesky factor of the known numbers' covariance, its inverse times their covariances with all,
+        ``(n, features, features)``, and times how far they are from their mean, ``(n, features, 1)``."""
         k = known.mT.to(self.covariance)
         among = self.covariance * (k[:, :, None] * k[:, None, :]) + torch.diag_embed(1 - k)
         centred = (t - self.mean[:, None]).mT * k
         both = torch.cat([self.covariance * k[:, :, None], centred[..., None]], -1)
         both = torch.linalg.solve_triangular(torch.linalg.cholesky(among), both, upper=False)
-        towards, centred = both[..., :-1], both[..., -1:]
-        mean = (towards.mT @ centred).squeeze(-1)
-        return mean.mT, (self.covariance.diagonal() - towards.square().sum(-2)).mT
+        return both[..., :-1], both[..., -1:]
 
     def _given_first(self, t: Tensor, known: Tensor, orders: Tensor) -> tuple[Tensor, Tensor]:
         features, n = t.shape

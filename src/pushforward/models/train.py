@@ -28,6 +28,7 @@ def train_on(
     lr: float,
     clip: float = 5.0,
     fresh: bool = True,
+    initialize: bool = True,
 ) -> Result:
     """Trains as the options say.
 
@@ -41,6 +42,7 @@ def train_on(
         clip: The largest norm of a gradient.
         fresh: Whether the flow is new: one that is trained further keeps its data-dependent parameters, and no state
             of an earlier training is taken up.
+        initialize: Whether a new flow sets its data-dependent parameters from the first batch.
 
     Raises:
         InputError: an option is out of range, or the loss is not finite again and again.
@@ -68,7 +70,7 @@ def train_on(
             checkpoint=options.checkpoint,
             checkpoint_every=options.checkpoint_every or 1000,
             resume="auto" if options.resume and fresh else False,
-            initialize=fresh,
+            initialize=fresh and initialize,
             metrics=options.metrics,
             shard=options.shard,
             progress=console.talks and sys.stderr.isatty(),

@@ -128,4 +128,5 @@ def describe_guide(guide: dict[str, Any]) -> str:
     return (
         f"questions about some of the columns: standard error {guide['standard_error']:.3f} nats, "
         f"{few:.0%} of the rows with few effective draws; orders of the guide disagree by {disagree:.2f} nats"
+        + (f"; cells are drawn by weights to the power {guide['power']:g}" if guide.get("power", 1.0) < 1 else "")
     )

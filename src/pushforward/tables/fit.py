@@ -22,7 +22,7 @@ from .describe import describe_data, describe_guide, describe_held_out
 from .errors import InputError
 from .formats.parquet import ParquetRows
 from .formats.table import Table
-from .guide import measure_guide
+from .guide import measure_guide, weigh_guide
 from .learn import learn
 from .options import TableOptions
 from .prepare import TableSplits, choose_columns, prepare
@@ -71,7 +71,9 @@ def fit_table(
     learnt = learn(rows, options, console, earlier)
     rows, flow, options, guide = learnt.rows, learnt.flow, learnt.options, learnt.guide
     if isinstance(learnt.whole, Guided):
-        guide = {"guide": guide | measure_guide(learnt.whole, rows.schema, rows.test, options.training.seed)}
+        seed = options.training.seed
+        guide |= weigh_guide(learnt.whole, rows.schema, rows.val, seed)
+        guide = {"guide": guide | measure_guide(learnt.whole, rows.schema, rows.test, seed)}
     if int(os.environ.get("RANK", "0")):
         return None  # under torchrun, one process measures and saves
     x = spread(rows.train, rows.schema, options.training.seed)

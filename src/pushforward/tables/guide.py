@@ -15,6 +15,7 @@ from ..distributions.base import Density
 from ..distributions.entry import TAILS
 from ..distributions.guided import Guided, as_if_seen
 from ..distributions.normal_conditionals import NormalConditionals
+from ..distributions.weighing import best_power
 from ..models.console import Console
 from ..models.options import TrainingOptions
 from ..models.train import Rows, train_on
@@ -33,7 +34,7 @@ COMPLETE, HOLED = 128, 64  # columns whose normal conditionals take no longer th
 SOME = 20_000  # rows that say which columns are more linear without their map
 FAR = 10.0  # spreads of a column
 LEARNING_RATE = 2e-3
-ASKED = 200  # held-out rows that test questions are put for
+ASKED, WEIGHED = 200, 100  # held-out rows that test questions are put for, and that weights are judged by
 
 
 class DequantisedAnyOrder(AnyOrderLikelihood):
@@ -114,14 +115,17 @@ def spread_seen(cells: Cells, x: Tensor, u: Tensor) -> Tensor:
     return cells.weighted(x, u, holes=False)[0]
 
 
-def build_guide(schema: Schema, x: Tensor, seed: int) -> AnyOrder:
+def build_guide(schema: Schema, x: Tensor, weights: Tensor | None, seed: int) -> AnyOrder:
     """An untrained guide in the units of the table.
 
     Args:
         schema: The columns.
         x: Training rows spread over their cells, float64.
-        seed: Of the weights.
+        weights: What each row counts, or None where all count alike.
+        seed: Of the network.
     """
+    if weights is not None:
+        x = x[torch.multinomial(weights, len(x), replacement=True, generator=torch.Generator().manual_seed(seed))]
     width = 128 if sum(size or 2 for size in schema.classes) < WIDE else 256
     narrow = _is_narrow(x)
     first = _first_maps(schema.columns, x, narrow)
@@ -159,9 +163,9 @@ def _linear(maps: Sequence[Transform | None], x: Tensor) -> float:
     """How much of what numbers say of each other is linear behind the maps: -0.5 log det of their correlations."""
     t = torch.stack([v if f is None else f(v)[0] for f, v in zip(maps, x.double().t(), strict=True)])
     normal = NormalConditionals(len(t)).double()
-    normal.initialize(t)
+    normal.initialize(t, rounds=0)
     standard = (t - normal.mean[:, None]) / normal.covariance.diagonal().sqrt()[:, None]
-    normal.initialize(affine.log_tails(standard, TAILS)[0])
+    normal.initialize(affine.log_tails(standard, TAILS)[0], rounds=0)
     return -0.5 * float(normal.covariance.logdet() - normal.covariance.diagonal().log().sum())
 
 
@@ -183,7 +187,7 @@ def train_guide(
     Before the joint, it is trained as the joint will be.
 
     Args:
-        guide: The guide, trained in place.
+        guide: The guide, trained in place; a new one knows mean and covariance of more rows than are in a batch.
         schema: The columns.
         rows: Training rows.
         val: Validation rows.
@@ -201,7 +205,7 @@ def train_guide(
         own = dataclasses.replace(own, steps=steps, epochs=None, patience=None)
     objective, quiet = DequantisedAnyOrder(guide, schema, seen), Console(quiet=True)  # its verdict is not the density's
     console.say("training the guide, which answers questions about some of the columns")
-    result = train_on(objective, rows, val, own, quiet, batch_size=512, lr=LEARNING_RATE, fresh=fresh)
+    result = train_on(objective, rows, val, own, quiet, batch_size=512, lr=LEARNING_RATE, fresh=fresh, initialize=False)
     facts = {
         "parameters": sum(p.numel() for p in guide.parameters()),
         "steps": result.steps,
@@ -211,6 +215,14 @@ def train_guide(
     return facts
 
 
+def weigh_guide(guided: Guided, schema: Schema, rows: Rows, seed: int) -> dict[str, Any]:
+    """Finds on some validation rows how far the weights of draws should count; returns what a summary keeps."""
+    rows = _some(rows, guided, seed)[:WEIGHED]
+    cells = Cells(schema).to(rows.x.device)
+    guided.power = best_power(guided, rows.x, rows.context, seed=seed, spread=spread_of(cells))
+    return {"power": guided.power}
+
+
 def measure_guide(guided: Guided, schema: Schema, rows: Rows, seed: int) -> dict[str, Any]:
     """How well questions are answered: of some held-out rows, the density of a random half of their columns.
 
@@ -218,16 +230,15 @@ def measure_guide(guided: Guided, schema: Schema, rows: Rows, seed: int) -> dict
         Medians and shares over the rows: effective draws, the share of rows with few of them, the standard error, and
         by how many nats two orders of the guide disagree about a row.
     """
-    rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:ASKED]]
+    rows = _some(rows, guided, seed)
     if not len(rows):
         return {}
-    cells = Cells(schema)
-    x = rows.x
+    x, cells = rows.x, Cells(schema).to(rows.x.device)
     generator = torch.Generator().manual_seed(seed)
-    half = torch.rand(x.shape, generator=generator).argsort(-1) < x.shape[1] // 2
+    half = (torch.rand(x.shape, generator=generator).argsort(-1) < x.shape[1] // 2).to(x.device)
     holed = x.masked_fill(half, torch.nan)
     answer = guided.marginal(holed, rows.context, most=32, path=False, seed=seed, spread=spread_of(cells))
-    points = spread_seen(cells, x, torch.rand(x.shape, generator=generator, dtype=x.dtype))
+    points = spread_seen(cells, x, torch.rand(x.shape, generator=generator, dtype=x.dtype).to(x.device))
     with torch.no_grad():
         one = guided.guide.log_prob(points, rows.context)
         other = guided.guide.log_prob(points, rows.context, order=range(x.shape[1] - 1, -1, -1))
@@ -237,6 +248,13 @@ def measure_guide(guided: Guided, schema: Schema, rows: Rows, seed: int) -> dict
         "standard_error": float(answer.error.mean()),
         "orders_disagree": float((one - other).abs().nan_to_num(nan=0.0, posinf=0.0).mean()),
     }
+
+
+def _some(rows: Rows, guided: Guided, seed: int) -> Rows:
+    """Any of the rows, where the guide is."""
+    some = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:ASKED]]
+    here = next(guided.parameters()).device
+    return Rows(some.x.to(here), None if some.context is None else some.context.to(here))
 
 
 def spread_of(cells: Cells) -> Any:

@@ -126,7 +126,7 @@ def _guided(
     """The density with its guide, trained for as long again at most, and what the summary says of it."""
     seed, schema, before = options.training.seed, rows.schema, _guide_of(earlier)
     fresh = before is None
-    guide = before or build_guide(schema, spread(rows.train, schema, seed), seed)
+    guide = before or build_guide(schema, spread(rows.train, schema, seed), rows.train.weights, seed)
     steps, time_of = trained["training"]["steps"], trained["training"]["seconds"]
     if "average" in trained:  # members stop early, and mixtures take no steps
         steps = options.training.steps or max(FEW_STEPS, len(rows.train) // FEW_ROWS_A_STEP)
@@ -145,7 +145,7 @@ def _guide_first(
     fillings for in every step, and what the guide does not know the density learns wrongly.
     """
     schema, before = rows.schema, _guide_of(earlier)
-    guide = before or build_guide(schema, rows.train.x, options.training.seed)
+    guide = before or build_guide(schema, rows.train.x, rows.train.weights, options.training.seed)
     fresh = before is None
     own = options.training
     own = own if own.steps is None else dataclasses.replace(own, steps=LONGER * own.steps)

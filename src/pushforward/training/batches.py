@@ -186,6 +186,10 @@ class Batches:
         joint = self._order[place * self.size : (place + 1) * self.size]
         return self.rows.pick(joint[self.world.rank :: self.world.count][: self.size // self.world.count])
 
+    def first(self, rows: int) -> tuple[Any, ...]:
+        """The inputs of the first step; or so many rows, if these are more, the same on every process."""
+        return self.batch(0) if rows <= self.size else self.rows.pick(self._shuffled(0)[:rows])
+
     def _shuffled(self, epoch: int) -> Tensor:
         generator = torch.Generator().manual_seed(mix(self.seed, epoch, 1))
         return self.index[torch.randperm(len(self.index), generator=generator)].to(self.rows.x.device)

@@ -127,7 +127,7 @@ def fit(
             after the fit, keep theirs. Processes that train together share the cores; compiled flows do not try.
         device: ``"auto"`` takes a GPU where there is one. The flow stays there.
         compile: Compile the flow first, which pays in long runs.
-        initialize: Set data-dependent parameters from the first batch; False to go on from trained weights.
+        initialize: Set data-dependent parameters from the first rows; False to go on from trained weights.
         clip: The largest norm of a gradient; longer ones are shortened.
         ema: Decay of an exponential moving average of the weights, which is then what is validated and kept: 0.999
             averages about a thousand steps. 0 for none, and over the last tenth of the steps where the run ends by
@@ -177,8 +177,8 @@ def fit(
         )
         if compile:
             objective.flow.compile()
-        if initialize and more is None and objective.uses_data:
-            objective.flow.initialize(*_as_weighted(*source.batch(0)))
+        if initialize and more is None and not isinstance(source, Draws):
+            objective.flow.initialize(*_as_weighted(*source.first(objective.flow.first_rows)))
         trained = divided(objective, where) if world.shard else objective
         run = Training(trained, source, schedule, settings, world, chosen)
         store = _resume(run, checkpoint, resume)

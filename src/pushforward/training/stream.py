@@ -72,6 +72,11 @@ class StreamBatches:
         count = self.world.count
         return tuple(None if part is None else part[self.world.rank :: count][: self.size // count] for part in joint)
 
+    def first(self, rows: int) -> tuple[Any, ...]:
+        """The inputs of the first steps, on this process, until they are so many rows."""
+        batches = [self.batch(step) for step in range(min(max(-(-rows // self.size), 1), self.steps_per_epoch))]
+        return tuple(None if parts[0] is None else torch.cat(parts) for parts in zip(*batches, strict=True))
+
     def _take(self, rows: int) -> list[Any]:
         """The next rows of the stream."""
         parts: list[tuple[Any, ...]] = []
