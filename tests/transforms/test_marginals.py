@@ -68,3 +68,12 @@ def test_repeated_values_and_points_of_their_cells() -> None:
 def test_bad_sizes_are_named() -> None:
     with pytest.raises(ValueError, match="knots at least 4, got 2 and 3"):
         T.Marginals(2, knots=3)
+
+
+@pytest.mark.filterwarnings("error")
+def test_single_rows_under_vmap_are_as_all_rows_together() -> None:
+    marginals = T.Marginals(3).double()
+    marginals.initialize(columns(300))
+    x = columns(20, seed=1)
+    for ours, want in zip(torch.func.vmap(marginals)(x), marginals(x), strict=True):
+        torch.testing.assert_close(ours, want)

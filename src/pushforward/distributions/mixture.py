@@ -99,7 +99,8 @@ class GaussianMixture(Density):
         """log w_k + log N_k of the first ``columns`` of (context, x), all by default: ``(*batch, components)``."""
         columns = self.loc.shape[1] if columns is None else columns
         if _is_long(y):
-            return torch.cat([self.joint(part, columns) for part in y.split(PART)])
+            parts = y.flatten(0, -2).split(PART)
+            return torch.cat([self.joint(part, columns) for part in parts]).unflatten(0, y.shape[:-1])
         white = self.white(y, columns)  # (*batch, K, columns)
         scale = self.scale_logs()[:, :columns].sum(-1) - 0.5 * columns * math.log(2 * math.pi)
         return self.logits.log_softmax(0) + scale - 0.5 * white.square().sum(-1)
@@ -266,7 +267,7 @@ class GaussianMixture(Density):
 def _is_long(y: Tensor) -> bool:
     """Whether rows are so many that they are quicker in parts, which stay in the processor's cache."""
     free = not torch.is_grad_enabled() and not torch.compiler.is_compiling()
-    return free and y.dim() == 2 and len(y) > PART
+    return free and y.shape[:-1].numel() > PART
 
 
 def _moments(y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..numerics.kernel import smooth_distribution
 from ..numerics.spline import bin_inverse, bin_map
+from ..numerics.torch_internals import transformed
 from .base import Transform
 
 SPACING = 1e-4  # least width and height of a bin, in those of an even division
@@ -97,13 +98,20 @@ class Marginals(Transform):
 
     def _bin(self, v: Tensor, knots: Tensor) -> tuple[Tensor, ...]:
         """Left edge, width, bottom, height and the two slopes of the bin that holds each v between the knots."""
-        inner, planes = knots[:, 1:-1].to(v).contiguous(), v.movedim(-1, 0)
-        index = torch.searchsorted(inner, planes.reshape(len(inner), -1).contiguous(), right=True)
-        index = index.view(planes.shape).movedim(0, -1)  # (*batch, features)
+        index = _below(v, knots[:, 1:-1])
         column = torch.arange(len(knots), device=v.device)
         left, bottom = self.x[column, index], self.z[column, index]
         width, height = self.x[column, index + 1] - left, self.z[column, index + 1] - bottom
         return left, width, bottom, height, self.slope[column, index], self.slope[column, index + 1]
+
+
+def _below(v: Tensor, knots: Tensor) -> Tensor:
+    """How many knots ``(features, K)`` lie at or below each v, ``(*batch, features)``."""
+    if not torch.compiler.is_compiling() and transformed():  # vmap gives searchsorted a layout that it warns of
+        return (v[..., None] >= knots).sum(-1)
+    planes = v.movedim(-1, 0)
+    found = torch.searchsorted(knots.to(v).contiguous(), planes.reshape(len(knots), -1).contiguous(), right=True)
+    return found.view(planes.shape).movedim(0, -1)
 
 
 def _interpolate(at: Tensor, x: Tensor, y: Tensor) -> Tensor:
