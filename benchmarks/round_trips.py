@@ -1,6 +1,6 @@
 """Is every recipe inverted to the end of the line: round trips of a million numbers of N(0, 10²).
 
-    python benchmarks/round_trips.py [--recipes gf,naf] [--numbers 1000000] [--output FILE.json]
+    python benchmarks/round_trips.py [--recipes gf,naf] [--features 1,2,5] [--numbers 1000000]
 
 Parameters are random (``pf.testing.randomize``), and rows are far out on purpose. Both directions of 1, 2 and 5
 features in float32 and float64: z to x and back to z, and x to z and back to x. Shown are the numbers that are not
@@ -107,11 +107,14 @@ def trip(recipe: str, features: int, dtype: torch.dtype, numbers: int, *, from_l
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipes", default=",".join(RECIPES))
+    parser.add_argument("--features", default="1,2,5")
     parser.add_argument("--numbers", type=int, default=1_000_000)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     lines = []
-    for recipe, features, dtype in product(options.recipes.split(","), (1, 2, 5), (torch.float32, torch.float64)):
+    for recipe, features, dtype in product(
+        options.recipes.split(","), map(int, options.features.split(",")), (torch.float32, torch.float64)
+    ):
         for from_latent in (True, False):
             torch.manual_seed(0)
             lines.append(trip(recipe, features, dtype, options.numbers, from_latent=from_latent))
