@@ -77,6 +77,16 @@ def test_few_numbers_are_encoded_as_cells_between_them() -> None:
     assert points[:, level == 1, 0].max() < spread.min() < spread.max() < points[:, level == 5, 0].min()
 
 
+def test_numbers_that_are_names_are_encoded_as_the_numbers_that_they_are() -> None:
+    rng = np.random.default_rng(0)
+    pig = np.repeat([4601, 4605, 4823, 5001], 50)
+    table = pl.DataFrame({"pig": pig, "size": rng.normal(size=200), "weight": rng.normal(size=200)})
+    points, slopes = pf.TableDensity(**QUICK, categories=["pig"]).fit(table).encode(table)
+    assert points.shape == (16, 200, 3)
+    assert slopes.shape == (16, 200)
+    assert points[:, pig == 4601, 0].max() < points[:, pig == 4823, 0].min()
+
+
 def test_members_of_a_named_flow_are_reproducible_by_seed() -> None:
     first, again = (pf.TableDensity(**QUICK).fit(TABLE) for _ in range(2))
     other = pf.TableDensity(**QUICK, random_state=1).fit(TABLE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -27,7 +28,7 @@ def encode(model: FittedTable, x: Tensor, *, samples: int = 16, seed: int = 0) -
     :math:`\log \frac1K \sum_k q(z_k)\, e^{\ell_k}` with points z and log-slopes :math:`\ell`.
 
     Args:
-        model: The fitted table; its columns must all hold numbers.
+        model: The fitted table; its columns must all hold numbers, be they names or not.
         x: Rows in data units, float64, of shape ``(n, features)``.
         samples: K; 1 where no column has cells and none holds few values, each with a probability.
         seed: Of the points.
@@ -39,7 +40,7 @@ def encode(model: FittedTable, x: Tensor, *, samples: int = 16, seed: int = 0) -
         InputError: a column holds categories that are no numbers, or a cell is missing.
     """
     columns = model.schema.columns
-    named = [column.name for column in columns if column.categories and column.kind != "values"]
+    named = [column.name for column in columns if not all(map(_is_number, column.categories))]
     if named:
         raise InputError(f"encode: is for columns of numbers, without categories as in {listed(named)}")
     few, numbers = [j for j, column in enumerate(columns) if column.categories], model.schema.numbers
@@ -54,6 +55,13 @@ def encode(model: FittedTable, x: Tensor, *, samples: int = 16, seed: int = 0) -
         found[j], slopes = _spread_values(columns[j], x[:, j], len(points), seed + j)
         total = total + slopes
     return torch.stack([found[j] for j in range(len(columns))], -1), total
+
+
+def _is_number(name: str) -> bool:
+    try:
+        return math.isfinite(float(name))
+    except ValueError:
+        return False
 
 
 def _spread_values(column: Column, code: Tensor, points: int, seed: int) -> tuple[Tensor, Tensor]:
