@@ -84,7 +84,7 @@ def train_torch(model: TorchModel, rows: Rows, protocol: Protocol) -> Trained:
     module, log_prob = model.module, model.log_prob
     parameters = list(module.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=protocol.lr, weight_decay=protocol.decay, fused=True)
-    average = _average(module, protocol.average) if protocol.average else None
+    average = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(protocol.average)) if protocol.average else None
 
     @torch.no_grad()
     def evaluate(x: Tensor) -> Tensor:
@@ -111,15 +111,13 @@ def train_torch(model: TorchModel, rows: Rows, protocol: Protocol) -> Trained:
     return Trained(best.curve, evaluate(rows.test), steps, _size(module), seconds, note)
 
 
-def _average(module: torch.nn.Module, decay: float) -> AveragedModel:
-    return AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(decay))
-
-
 @contextmanager
 def _weights_of(average: AveragedModel | None, module: torch.nn.Module) -> Iterator[None]:
+    if average is None:
+        yield
+        return
     own = copy.deepcopy(module.state_dict())
-    if average:
-        module.load_state_dict(average.module.state_dict())
+    module.load_state_dict(average.module.state_dict())
     yield
     module.load_state_dict(own)
 
