@@ -6,11 +6,13 @@
 A trial is a name and options joined by ``+``: ``nsf``, ``nsf-coupling``, ``maf`` or ``realnvp``, with what mixes the
 features between layers (``reverse``, ``random``, ``lu`` or ``rotation``), ``residual``, ``zero`` (biases of zero at the
 start), ``transformer`` (with ``nsf`` or ``maf``: a causal transformer over the columns in place of each MADE),
-``bins16``, ``bound8``, ``layers8``, ``hidden256``, ``depth3``, ``batch256``, ``rate1e-2``, ``decay1e-2`` (AdamW),
-``average0.99`` (of the weights), ``noise0.03`` (on the rows of a batch); or any other recipe with
-its defaults, such as ``naf`` or ``residual``. Peers: ``nflows``
-(coupling splines with LU, random permutations and residual networks, as in the paper), ``zuko``, ``flowjax``, and any
-flow of zuko's with its defaults, such as ``zuko-NAF``.
+``bins16``, ``bound8``, ``layers8``, ``hidden256``, ``depth3``, ``batch256``, ``rate1e-2``, ``warm500`` (steps of
+warm-up), ``decay1e-2`` (AdamW), ``average0.99`` (of the weights), ``noise0.03`` (on the rows of a batch),
+``gradients0.3`` (noise on them, falling as in Neelakantan et al. 2015, arXiv:1511.06807), ``actnorm`` (before every
+transform), ``dropout0.1``, ``weightnorm``, ``layernorm`` (with ``nsf-coupling``: in a MADE it would break the order),
+``plain`` (the fast room left out, as the last three do by themselves); or any other recipe with its defaults, such as
+``naf`` or ``residual``. Peers: ``nflows`` (coupling splines with LU, random permutations and residual networks, as in
+the paper), ``zuko``, ``flowjax``, and any flow of zuko's with its defaults, such as ``zuko-NAF``.
 
 All train by one loop (``measure/training.py``). With ``OMP_NUM_THREADS=1 BENCH_CLOCK=cpu`` the budget is computing time
 of the process, which a busy machine disturbs little. Lines are appended to ``--output``, JSON each;
@@ -30,18 +32,21 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from measure.held_out import PARTS, Rows, _standardised
 from measure.jax_peers import JaxModel, flowjax
 from measure.models import TorchModel
 from measure.sizes import Size
 from measure.torch_peers import zuko
 from measure.training import Protocol, train_jax, train_torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
 
 import pushforward as pf
 from pushforward.nets import CausalTransformer
+from pushforward.nets.mlp import ACTIVATIONS, Perceptron
 from pushforward.recipes.layers import MIXINGS
-from pushforward.transforms import Autoregressive
+from pushforward.transforms import ActNorm, Autoregressive, Compose, Coupling, Transform
 
 MOST = 200_000  # training rows
 WITH_OPTIONS = ("nsf", "nsf-coupling", "maf", "realnvp")
@@ -125,7 +130,41 @@ def by_name(trial: str, features: int) -> TorchModel:
         for parameter_name, parameter in flow.named_parameters():
             if ".biases." in parameter_name:
                 nn.init.zeros_(parameter)
-    return TorchModel(flow, flow.log_prob, None, None)
+    if "actnorm" in options:
+        parts: list[Transform] = []
+        for t in flow.transform:
+            parts += [ActNorm(features), t] if isinstance(t, (Autoregressive, Coupling)) else [t]
+        flow = pf.Flow(Compose(parts), features)
+    return regularised(flow, options, number)
+
+
+def regularised(flow: pf.Flow, options: list[str], number: dict[str, float]) -> TorchModel:
+    """The flow with what regularises its networks: units that fall out or are normalised, or scaled weights."""
+
+    def dropout(h: Tensor) -> Tensor:
+        return F.dropout(F.relu(h), number["dropout"], training=torch.is_grad_enabled())
+
+    def layernorm(h: Tensor) -> Tensor:
+        return F.relu(F.layer_norm(h, h.shape[-1:]))
+
+    ways = {"dropout": dropout, "layernorm": layernorm}
+    chosen = next((way for way in ways if way in number or way in options), None)
+    networks = [module for module in flow.modules() if isinstance(module, Perceptron)]
+    for network in networks:
+        if chosen:
+            ACTIVATIONS[chosen] = ways[chosen]
+            network.activation = chosen
+        if "weightnorm" in options:
+            for k in range(len(network.weights) - 1):
+                weight_norm(network.weights, str(k))
+    if not (chosen or "weightnorm" in options or "plain" in options):
+        return TorchModel(flow, flow.log_prob, None, None)
+
+    def plain(x: Tensor) -> Tensor:
+        with pf.plain():
+            return flow.log_prob(x)
+
+    return TorchModel(flow, plain, None, None)
 
 
 def nflows(trial: str, features: int) -> TorchModel:
@@ -170,7 +209,7 @@ def run(path: Path, trial: str, options: argparse.Namespace, seed: int) -> dict[
     number = numbers(trial)
     rate = number.get("rate", options.rate)
     batch = min(int(number.get("batch", 512)), len(data.train) // 2)
-    ways = {name: number[name] for name in ("decay", "average", "noise") if name in number}
+    ways = {name: number[name] for name in ("decay", "average", "noise", "gradients", "warm") if name in number}
     protocol = Protocol(options.budget, lr=rate, seed=seed, steps=options.steps, batch=batch, **ways)
     trained = train_jax(model, data, protocol) if isinstance(model, JaxModel) else train_torch(model, data, protocol)
     return {

@@ -4,6 +4,7 @@ cosine to the end of the budget, gradients of a bounded norm; the weights with t
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -61,6 +62,8 @@ class Protocol:
     decay: float = 0.0  # of the weights, as AdamW's
     average: float = 0.0  # of a moving average of the weights, which is what is validated and tested
     noise: float = 0.0  # standard deviation of what is added to the rows of a batch
+    gradients: float = 0.0  # variance of what is added to gradients at first; it falls with (1 + step)^0.55
+    warm: float = WARMUP  # steps
 
 
 @dataclass
@@ -84,6 +87,7 @@ def train_torch(model: TorchModel, rows: Rows, protocol: Protocol) -> Trained:
     module, log_prob = model.module, model.log_prob
     parameters = list(module.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=protocol.lr, weight_decay=protocol.decay, fused=True)
+    count = itertools.count()
     average = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(protocol.average)) if protocol.average else None
 
     @torch.no_grad()
@@ -97,6 +101,11 @@ def train_torch(model: TorchModel, rows: Rows, protocol: Protocol) -> Trained:
             batch = batch + protocol.noise * torch.randn(batch.shape)
         (-log_prob(batch).mean()).backward()
         torch.nn.utils.clip_grad_norm_(parameters, CLIP)
+        if protocol.gradients:
+            spread = (protocol.gradients / (1 + next(count)) ** 0.55) ** 0.5
+            size = sum(parameter.numel() for parameter in parameters) ** 0.5
+            for gradient in [parameter.grad for parameter in parameters if parameter.grad is not None]:
+                gradient.add_(torch.randn(gradient.shape), alpha=spread / size)
         optimizer.step()
         if average:
             average.update_parameters(module)
@@ -163,7 +172,7 @@ def _run(step: Callable[[Tensor, float], None], best: _Best, rows: Rows, protoco
             if used >= looks[0]:
                 best.compare(clock() - start)
                 looks = [look for look in looks if look > used]
-            warm = min(1.0, (steps + 1) / WARMUP)
+            warm = min(1.0, (steps + 1) / protocol.warm)
             step(next(batches), protocol.lr * warm * 0.5 * (1 + math.cos(math.pi * used)))
             steps += 1
     except (AssertionError, RuntimeError, ValueError) as error:

@@ -209,8 +209,8 @@ class FittedTable(FittedDensity):
         """
         self._require_fit()
         x, _ = self.schema.encode(from_frame_or_file(table), SOURCE)
-        points, slopes = encode(self, x, samples=self.samples, seed=self.seed)
-        return points.numpy(), slopes.numpy()
+        points, slopes = encode(self, self.schema.seen(x), samples=self.samples, seed=self.seed)
+        return points.numpy(), (slopes + self.schema.log_of_unseen(x)).numpy()
 
     def log_density(self, rows: Rows, *, samples: int = 16, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Log-densities of encoded rows and their standard errors, in nats."""

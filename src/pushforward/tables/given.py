@@ -30,7 +30,7 @@ def refuse_unknown_categories(schema: Schema, names: Sequence[str], x: Tensor, f
     for j, column in enumerate(schema.columns):
         if column.categories and column.name in names and column.name in frame.columns:
             there = torch.from_numpy(~missing(frame[column.name]))
-            odd = (there & ~(x[:, j] >= 0)).nonzero()
+            odd = (there & ~((x[:, j] >= 0) & (x[:, j] == x[:, j].floor()))).nonzero()
             if len(odd):
                 raise InputError(
                     f"--given {column.name}={frame[column.name][int(odd[0])]}: was not among the training rows; the "

@@ -154,7 +154,9 @@ def answer(
     if holed.any():
         found[:, ~whole] = _marginal(model, rows[holed], samples, seed)
     context = None if rows.context is None else rows.context.to(model.device)
-    learnt = learning_error(model.density, rows.x.to(model.device), context, model.summary_["training_rows"])
+    learnt = learning_error(
+        model.density, model.schema.seen(rows.x).to(model.device), context, model.summary_["training_rows"]
+    )
     return found[0], np.hypot(found[1], learnt.cpu().numpy())
 
 
@@ -163,9 +165,10 @@ def _marginal(model: FittedTable, rows: Rows, samples: int, seed: int) -> tuple[
     context = None if rows.context is None else rows.context.to(model.device)
     draws, spread = max(samples, FEWEST), _spread(model)
     most = max(draws, _most(len(rows)))
-    x = rows.x.to(model.device)
+    x = model.schema.seen(rows.x).to(model.device)
     found = guided.marginal(x, context, draws=draws, most=most, path=False, seed=seed, spread=spread)
-    return (found.value - model.schema.log_of_holes(rows.x)).numpy(), found.error.numpy()
+    known = model.schema.log_of_unseen(rows.x) - model.schema.log_of_holes(rows.x)
+    return (found.value + known).numpy(), found.error.numpy()
 
 
 def mask_of(schema: Schema, names: Sequence[str]) -> Tensor:
@@ -203,7 +206,7 @@ def fill(
     context = None if rows.context is None else rows.context.to(model.device)
     below = torch.tensor([limit or np.inf for limit in limits], device=model.device)
     filled, _ = guided.fill(
-        rows.x.to(model.device),
+        model.schema.seen(rows.x).to(model.device),
         context,
         draws=draws,
         path=False,

@@ -155,8 +155,11 @@ def score_table(
     whole = all(name in frame.columns for name in model.schema.names)
     if gaps := model.schema.unheard_of(frame) if whole and not drop_missing else []:
         console.note(f"{source}: {listed(gaps)}: no training row misses it, so it is integrated out")
-    if whole and (unseen := model.schema.unseen(frame)):
-        console.note(f"{source}: no training row has such a {listed(unseen)}: log_density is -inf there")
+    names, numbers = model.schema.unseen(frame) if whole else ([], [])
+    if names:
+        console.note(f"{source}: no training row has such a {listed(names)}: log_density is -inf there")
+    if numbers:
+        console.note(f"{source}: no training row has such a {listed(numbers)}: it has what its neighbours leave")
     x = queries.encode_partly(model, frame, source).x.numpy() if model.schema.relations else np.empty((0, 0))
     for relation, broken in zip(model.schema.relations, model.schema.broken(frame, x), strict=True):
         if broken.any():

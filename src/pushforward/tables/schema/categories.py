@@ -9,6 +9,7 @@ from ..errors import InputError, listed
 from .columns import Column, ContextColumn
 from .numbers import refuse_unread
 from .reading import OTHER, as_numbers, as_text, category_codes
+from .unseen import unseen_shares
 
 MAX_CATEGORIES = 200
 
@@ -27,12 +28,13 @@ def learn_category(column: pl.Series, kind: str = "category") -> Column:
     plain = Column(column.name, kind, categories=names, dtype=dtype, grouped=grouped)
     codes = category_codes(column, plain)
     there = codes[~np.isnan(codes)]
-    shares = np.bincount(there.astype(np.int64), minlength=len(names)) / len(there)
+    counts = np.bincount(there.astype(np.int64), minlength=len(names))
     holes = 1 - len(there) / len(codes)
     places = tuple(float(code) for code in range(len(names) + (holes > 0)))
     return Column(
         column.name, kind, 0.0, maximum=places[-1], quantiles=places, categories=names, dtype=dtype, holes=holes,
-        grouped=grouped, fill=tuple(shares.tolist()),
+        grouped=grouped, fill=tuple((counts / len(there)).tolist()),
+        unseen=unseen_shares([float(name) for name in names], counts) if kind == "values" else (),
     )  # fmt: skip
 
 

@@ -155,8 +155,8 @@ def cell_log_density(
     """
     holes = bool(x.isnan().any())
     points = samples if holes or any(column.has_cells for column in schema.columns) else 1
-    cells = Cells(schema, fill).to(x.device)
-    sobol = _sobol(points, x, seed)
+    cells, other = Cells(schema, fill).to(x.device), schema.log_of_unseen(x)
+    sobol, x = _sobol(points, x, seed), schema.seen(x)
     values, errors = [], []
     for start in range(0, len(x), rows := max(batch // points, 1)):
         part = x[start : start + rows]
@@ -168,7 +168,7 @@ def cell_log_density(
         value, error = _log_mean(log_p)
         values.append(value - schema.log_of_holes(part))
         errors.append(error)
-    return torch.cat(values).cpu(), torch.cat(errors).cpu()
+    return (torch.cat(values) + other).cpu(), torch.cat(errors).cpu()
 
 
 def cell_points(schema: Schema, x: Tensor, *, samples: int = 16, seed: int = 0) -> Tensor:

@@ -9,6 +9,7 @@ import polars as pl
 
 from ..errors import InputError
 from .reading import MOMENTS, as_moments, as_numbers, as_stored, category_codes
+from .unseen import code_numbers, encode_unseen
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class Column:
             are missing.
         ignored: Whether encoded rows do not say that a value is missing: it is NaN, and integrated out.
         period: Of a circular column, where its period begins and ends, which are the same value.
+        unseen: Of few numbers, for each, how many of the values that are read as it no training row had, as a share
+            (:mod:`~.unseen`); empty where no other value can be.
         stored: The type of the table's column, as :func:`~.reading.stored_type` tells it.
     """
 
@@ -75,6 +78,7 @@ class Column:
     stored: tuple[str, ...] = ()
     period: tuple[float, float] | None = None
     knots: tuple[tuple[float, float], ...] = ()
+    unseen: tuple[float, ...] = ()
 
     @property
     def classes(self) -> int:
@@ -128,6 +132,8 @@ class Column:
 
     def shown(self, value: float) -> str:
         """An encoded value as text."""
+        if self.unseen and value % 1 > 0:
+            return f"{code_numbers(self, np.array([value]))[0]:.6g}"
         if self.categories:
             names = (*self.categories, "(missing)")
             return names[int(value)] if 0 <= value < len(names) else "(missing)" if np.isnan(value) else "(unknown)"
@@ -139,6 +145,8 @@ class Column:
         """The values of a table's column as the model has them, in float64; NaN where there is none."""
         if self.categories:
             codes = category_codes(column, self)
+            if self.unseen and (codes == -1).any():
+                codes = encode_unseen(self, codes, as_numbers(column))
             return np.where(np.isnan(codes), len(self.categories), codes) if self.holes and not self.ignored else codes
         values = as_numbers(column, self.dtype, self.form)
         return values if self.period is None else np.where(values == self.period[1], self.period[0], values)
@@ -173,8 +181,8 @@ class Column:
         """Encoded values as numbers, those of few-valued columns too."""
         if not self.categories:
             return values
-        table = np.array([*map(float, self.categories), np.nan])
-        return table[np.where((values < 0) | np.isnan(values), len(self.categories), values).astype(np.int64)]
+        known = (values >= 0) & (values < len(self.categories))
+        return np.where(known, code_numbers(self, np.where(known, values, 0.0)), np.nan)
 
 
 def refuse_outside(column: Column, values: np.ndarray, source: str, rows: np.ndarray | None = None) -> None:

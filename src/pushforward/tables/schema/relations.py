@@ -48,8 +48,8 @@ class Relation:
             nearest = np.array(self.implied)[np.searchsorted(middles, inputs[0])]
             return np.where(np.isnan(inputs[0]), np.nan, nearest)
         if self.implied:
-            codes = np.where((inputs[0] >= 0) & (inputs[0] < len(self.implied)), inputs[0], np.nan)
-            known = ~np.isnan(codes)
+            known = (inputs[0] >= 0) & (inputs[0] < len(self.implied)) & (inputs[0] == np.floor(inputs[0]))
+            codes = np.where(known, inputs[0], np.nan)
             return np.where(known, np.array(self.implied)[np.where(known, codes, 0).astype(np.int64)], np.nan)
         total = self._total(inputs)
         return self.column.read(pl.Series(total.round(9))) if self.column.categories else self.column.snap(total)
@@ -87,12 +87,14 @@ class Relation:
         if self.weights and self.column.categories:  # a missing value is the code after the last
             there &= np.maximum(found, computed) < len(self.column.categories)
         if self.column.categories:
-            return there & (off > 0.5)
+            return there & (off > CLOSE)
         spread = max(self.column.maximum - self.column.minimum, abs(self.column.maximum), 1e-300)
         wrong = there & (off > CLOSE * spread)
-        if self.weights and step and wrong.any():
+        if self.weights and wrong.any():
             total = self._total([columns[name].amounts(values[name]) for name in self.inputs])
-            wrong &= (off > 1.000001 * step) | (np.abs(found - total) > 0.500001 * step)
+            off_total = np.abs(found - total)  # of values that no training row had, and no snapping finds
+            wrong &= off_total > CLOSE * spread
+            wrong &= (off > 1.000001 * step) | (off_total > 0.500001 * step) if step else True
         return wrong
 
     def _total(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
@@ -131,10 +133,10 @@ def complete(
 
 
 def _encoded(column: Column, amounts: np.ndarray) -> np.ndarray:
-    """Numbers as the column has them; NaN for those that it cannot hold."""
+    """Numbers as the column has them; NaN for those that it cannot hold, or no training row had."""
     if column.categories:
         codes = column.read(pl.Series(amounts.round(9)).fill_nan(None))
-        return np.where((codes < 0) | column.missing(codes), np.nan, codes)
+        return np.where((codes < 0) | (codes % 1 > 0) | column.missing(codes), np.nan, codes)
     low, high = column.bounds or (-np.inf, np.inf)
     inside = (amounts > low) & (amounts < (np.inf if high is None else high)) & (column.period is None)
     return np.where(inside, column.snap(amounts), np.nan)

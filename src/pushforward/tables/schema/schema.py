@@ -16,6 +16,7 @@ from .categories import given_features
 from .columns import Column, ContextColumn, refuse_outside
 from .numbers import missing, refuse_text, refuse_unread, require_columns, usable_rows
 from .relations import Relation, complete
+from .unseen import log_of_unseen
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,19 @@ class Schema:
                 total = total + log_p.masked_fill(told.isnan(), 0.0)
         return total
 
+    def seen(self, x: Tensor) -> Tensor:
+        """Encoded rows ``(*batch, features)`` with the nearest number that was seen in place of one that was not."""
+        places = [j for j, column in enumerate(self.columns) if column.unseen]
+        if places:
+            x = x.clone()
+            x[..., places] = x[..., places].floor()
+        return x
+
+    def log_of_unseen(self, x: Tensor) -> Tensor | float:
+        """What log-densities of encoded rows change by for numbers that no training row had, in nats; see
+        :mod:`~.unseen`."""
+        return sum((log_of_unseen(c, x[..., j]) for j, c in enumerate(self.columns) if c.unseen), start=0.0)
+
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "columns": [asdict(c) for c in self.columns], "given": [asdict(g) for g in self.given]}
 
@@ -208,11 +222,16 @@ class Schema:
         columns = [np.isnan(values[c.of]).astype(np.float64) if c.of else values[c.name] for c in self.columns]
         return torch.from_numpy(np.column_stack(columns)), self.context(frame, source, first)
 
-    def unseen(self, frame: pl.DataFrame) -> list[str]:
-        """Which modelled categories no training row had, in words: ``'cut' in 3 rows``."""
+    def unseen(self, frame: pl.DataFrame) -> tuple[list[str], list[str]]:
+        """Which modelled categories, and which of few numbers, no training row had, in words: ``'cut' in 3 rows``."""
         found = {c.name: c.read(frame[c.name]) for c in self.fields if c.categories}
-        rows = {name: int((places < 0).sum()) for name, places in found.items()}
-        return [f"{name!r} in {count:,} row{'s' if count > 1 else ''}" for name, count in rows.items() if count]
+        names = {name: int((codes < 0).sum()) for name, codes in found.items()}
+        numbers = {name: int((codes % 1 > 0).sum()) for name, codes in found.items()}
+        names_said, numbers_said = (
+            [f"{name!r} in {count:,} row{'s' if count > 1 else ''}" for name, count in rows.items() if count]
+            for rows in (names, numbers)
+        )
+        return names_said, numbers_said
 
     def unheard_of(self, frame: pl.DataFrame) -> list[str]:
         """In which columns values are missing though no training row misses one, in words: ``'cut' in 3 rows``."""
