@@ -1,0 +1,141 @@
+r"""The mixture of Gaussians that is tried beside a table's flow: of how many components, and on which scale.
+
+Expectation maximisation that begins with as many components as there are clusters often ends where two of them share
+one cluster, and another two are taken for one. With more than enough components it seldom does. So it begins with
+``MOST``, which are merged two by two, with some steps of it after each merging. The best sizes are then fitted to all
+rows. Few held-out rows tell sizes apart badly, so what they say is taken together with what the n training rows say of
+the same, the mean log-density of new rows, with Akaike's correction for the k numbers that were fitted to them:
+
+.. math:: \frac1{n'} \sum_{\text{held out}} \log p(x) + \frac1n \Bigl(\sum_{\text{training}} \log p(x) - k\Bigr).
+
+What is a mixture of Gaussians in a table's own units is none behind the transforms that a flow likes to begin with, as
+columns of two clusters have histograms. So it is tried on both scales.
+
+Reference:
+    Akaike (1973), Information theory and an extension of the maximum likelihood principle.
+    Figueiredo, Jain (2002), Unsupervised learning of finite mixture models, section 3.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from functools import partial
+from itertools import product
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..diagnostics.averages import mean_and_error
+from ..distributions.base import Density
+from ..distributions.flow import Flow
+from ..distributions.merging import merged
+from ..distributions.mixed import Mixed
+from ..distributions.mixture import GaussianMixture
+from ..models.train import Rows
+from ..training.few_rows import PRIORS
+from ..transforms.compose import Compose
+from .prepare import TableSplits
+from .schema.cells import Cells
+from .schema.preprocessing import preprocessing
+from .schema.schema import Schema
+
+MOST = 20  # components, from STARTS sets of centres and with each of PRIORS
+STARTS = 2
+SCREENED, LEARNT = 5000, 200_000  # rows that all are tried on, and that the best ones are fitted to
+FINALISTS = 4  # sizes that are fitted to all rows
+JUDGED = 5000  # held-out rows that judge
+
+
+class _Trial(NamedTuple):
+    first: Compose
+    mixture: GaussianMixture
+    prior: float
+
+    @property
+    def flow(self) -> Flow:
+        return Flow(self.first, self.mixture, context=self.mixture.context_features)
+
+    def judged(self, train: Rows, held_out: Rows) -> float:
+        """The mean log-density of held-out rows, and that of the rows fitted to less Akaike's correction."""
+        means = [mean_log_prob(self.flow.log_prob(rows.x, rows.context), rows.weights) for rows in (train, held_out)]
+        return sum(means) - self.numbers / len(train.x)
+
+    @property
+    def numbers(self) -> int:
+        """Free numbers of the mixture, without those that the density of the context has, too."""
+        components, size = self.mixture.loc.shape
+        given = self.mixture.context_features
+        return components * (math.comb(size + 2, 2) - math.comb(given + 2, 2) + 1) - 1
+
+    def fitted(self, rows: Rows) -> _Trial:
+        """Gone on with, on other rows."""
+        z = self.first(rows.x)[0]
+        self.mixture.fit(z, rows.context, weight=rows.weights, prior=self.prior, max_steps=60, further=True)
+        return self
+
+
+@torch.no_grad()
+def best_mixture(flow: Density, rows: TableSplits, seed: int) -> Flow:
+    """The mixture behind first transforms that is likeliest to be near the table's density.
+
+    Args:
+        flow: The trained density of the table, whose categories are the mixture's context.
+        rows: The rows, and the schema.
+        seed: Of the rows that are taken, their places in their cells, and the centres.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    train, judged = (_spread(flow, part, rows, generator) for part in (rows.train, rows.val[:JUDGED]))
+
+    tried = [trial for schema in _scales(rows.schema.numeric) for trial in _screened(schema, train, seed)]
+    best: dict[int, _Trial] = {}  # of each size
+    for trial in sorted(tried, key=lambda trial: trial.judged(train[:SCREENED], judged), reverse=True):
+        best.setdefault(len(trial.mixture.logits), trial)
+    finalists = [trial.fitted(train) for trial in list(best.values())[:FINALISTS]]
+    return max(finalists, key=lambda trial: trial.judged(train, judged)).flow
+
+
+def mean_log_prob(log_prob: Tensor, weight: Tensor | None) -> float:
+    """The mean log-density of rows, in nats."""
+    return mean_and_error(log_prob.detach().clamp_min(-1e6), weight)[0]  # one impossible row does not decide alone
+
+
+def _spread(flow: Density, some: Rows, rows: TableSplits, generator: torch.Generator) -> Rows:
+    """The numbers of some rows at one point of their cells, with what they are given."""
+    schema = rows.schema
+    some = some[torch.randperm(len(some), generator=generator)[:LEARNT]]
+    x = Cells(schema)(some.x, torch.rand(some.x.shape, generator=generator, dtype=some.x.dtype))
+    context = some.context
+    if isinstance(flow, Mixed):
+        here = flow.names_at.device
+        context = flow.divide(x.to(here), None if context is None else context.to(here))[2].cpu()
+    return Rows(x[:, schema.numbers], context, some.weights)
+
+
+def _scales(schema: Schema) -> list[Schema]:
+    """The columns with their first transforms, and without those that do not keep a column in its bounds."""
+    bare = tuple(
+        dataclasses.replace(column, first="none")
+        if column.bounds is None and column.first in ("asinh", "histogram")
+        else column
+        for column in schema.columns
+    )
+    return [schema] if bare == schema.columns else [schema, dataclasses.replace(schema, columns=bare)]
+
+
+def _screened(schema: Schema, train: Rows, seed: int) -> Iterator[_Trial]:
+    """Mixtures of every size, fitted to some rows."""
+    first = Compose(preprocessing(schema, train.x))
+    some = train[:SCREENED]
+    x, context = first(some.x)[0], some.context
+    features, given = x.shape[1], 0 if context is None else context.shape[1]
+    most = max(1, min(MOST, (len(x) - 1) // (2 * (features + given))))
+    fit = partial(GaussianMixture.fit, x=x, context=context, weight=some.weights, tolerance=1e-3)
+    for prior, start in product(PRIORS, range(STARTS)):
+        mixture = GaussianMixture(features, most, context=given)
+        yield _Trial(first, fit(mixture, prior=prior, max_steps=60, seed=seed + start), prior)
+        for _ in range(most - 1):
+            mixture = merged(mixture)
+            yield _Trial(first, fit(mixture, prior=prior, max_steps=20, further=True), prior)
