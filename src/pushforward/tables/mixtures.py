@@ -43,7 +43,7 @@ from .schema.preprocessing import preprocessing
 from .schema.schema import Schema
 
 MOST = 20  # components, from STARTS sets of centres and with each of PRIORS
-STARTS = 2
+STARTS, LARGE = 2, 27_000  # most numbers of a covariance times components squared, which is what a search takes
 SCREENED, LEARNT = 5000, 200_000  # rows that all are tried on, and that the best ones are fitted to
 FINALISTS = 4  # sizes that are fitted to all rows
 JUDGED = 5000  # held-out rows that judge
@@ -131,9 +131,10 @@ def _screened(schema: Schema, train: Rows, seed: int) -> Iterator[_Trial]:
     some = train[:SCREENED]
     x, context = first(some.x)[0], some.context
     features, given = x.shape[1], 0 if context is None else context.shape[1]
-    most = max(1, min(MOST, (len(x) - 1) // (2 * (features + given))))
+    affordable = math.isqrt(LARGE // math.comb(features + given + 2, 2))
+    most = max(1, min(MOST, affordable, (len(x) - 1) // (2 * (features + given))))
     fit = partial(GaussianMixture.fit, x=x, context=context, weight=some.weights, tolerance=1e-3)
-    for prior, start in product(PRIORS, range(STARTS)):
+    for prior, start in product(PRIORS, range(STARTS if most == MOST else 1)):
         mixture = GaussianMixture(features, most, context=given)
         yield _Trial(first, fit(mixture, prior=prior, max_steps=60, seed=seed + start), prior)
         for _ in range(most - 1):
