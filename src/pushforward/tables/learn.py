@@ -10,6 +10,8 @@ from ..distributions.anyorder import AnyOrder
 from ..distributions.base import Density
 from ..distributions.guided import Guided
 from ..models.console import Console
+from ..models.device import device_named
+from ..models.options import TrainingOptions
 from ..models.train import joined, train_on, training_facts
 from ..objectives.divergences import Objective
 from ..recipes.by_name import learning_rate
@@ -28,6 +30,7 @@ from .schema.cells import Fill
 if TYPE_CHECKING:
     from .fitted import FittedTable
 
+SMALL, LARGE = 128, 512  # rows in a batch
 LONGER = 3  # times the steps of the density, of a guide that fills holes for it
 FEW_STEPS, FEW_ROWS_A_STEP = 400, 8  # of the guide beside an average of densities: so many, or one for so many rows
 
@@ -106,13 +109,20 @@ def _train(
         rows.val,
         training,
         console,
-        batch_size=512,
+        batch_size=LARGE if rows.stream is not None else _batch_size(training),
         lr=learning_rate(options.flow),
         fresh=earlier is None,
     )
     release(flow)
     history = result.history if earlier is None else joined(earlier.facts.get("history", ()), result.history)
     return flow, training_facts(result), history
+
+
+def _batch_size(training: TrainingOptions) -> int:
+    """Rows in a batch: a processor computes one after another, and where its time is what counts, it learns more from
+    many small steps; of a given number of steps each should bring as much as it can."""
+    counted = training.steps is not None or training.epochs is not None
+    return LARGE if counted or device_named(training.device) != "cpu" else SMALL
 
 
 def _guided(

@@ -112,7 +112,8 @@ def fit(
         validation: A fraction of the rows to hold out (of many rows, 20,000 at most), or held-out rows, or a tuple of
             rows, contexts and weights; 0 or None for none, and then the last weights are the best.
         epochs: How often to go through the rows. Give at most one of ``epochs``, ``steps``, ``budget`` and ``more``;
-            by default the run ends when it has converged, or after 20,000 steps, or 5 epochs where these are more.
+            by default the run ends when it has converged, or after 20,000 steps (more, where they take
+            fewer than 512 rows), or 5 epochs where these are more.
             (Without validation: a quarter of that, at most 200 epochs.)
         steps: How many mini-batches to learn from.
         budget: How long to train for, in seconds or as in ``"2m"``; the learning rate follows the time.
@@ -172,6 +173,7 @@ def fit(
             budget=budget,
             more=more,
             limit=limit,
+            batch_size=batch_size,
             steps_per_epoch=source.steps_per_epoch,
             validates=bool(source.held_out),
         )

@@ -9,6 +9,7 @@ from numbers import Real
 from typing import Any
 
 MOST_STEPS, MOST_EPOCHS = 20_000, 5  # of a run that ends by itself: whichever takes longer
+BATCH, MORE = 512, 4  # rows of such a step; as many times more steps at most, where they take fewer rows
 PATIENCE = 1 / 3  # of the steps so far without an improvement: a plateau
 TOLERANCE = 0.01  # nats: less is no improvement
 SPAN = 3  # validations in a mean
@@ -150,6 +151,7 @@ def plan(
     limit: float | str | None,
     steps_per_epoch: int | None,
     validates: bool,
+    batch_size: int = BATCH,
 ) -> Schedule:
     """The schedule that the arguments of ``fit`` ask for.
 
@@ -177,7 +179,8 @@ def plan(
     if epochs is not None and steps_per_epoch is not None:
         steps = epochs * steps_per_epoch
     if steps is None:
-        most, time = max(MOST_STEPS, MOST_EPOCHS * (steps_per_epoch or 0)), None
+        more_steps = min(max(BATCH // batch_size, 1), MORE)
+        most, time = max(MOST_STEPS * more_steps, MOST_EPOCHS * (steps_per_epoch or 0)), None
         if limit is not None:
             time = duration(limit, "limit")
         if validates:
