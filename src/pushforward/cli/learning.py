@@ -132,8 +132,8 @@ def fit(
         budget: Time for the training, as in 90s, 5m or 1h.
         limit: The longest time for a training that would end by itself.
         patience: Stop after so many validations without an improvement.
-        batch_size: Rows in a batch [default: 512, or 128 of a table on a processor if neither steps nor epochs are given;
-            images 64].
+        batch_size: Rows in a batch [default: 512, images 64; 128 of a table on a processor, if neither steps nor
+            epochs are given].
         lr: The learning rate [default: 0.003 for tables by splines and for images, else 0.001; the small flows that
             are averaged for few rows choose theirs].
         checkpoint_every: Save the state of the training every so many steps, beside the model, in MODEL.training.

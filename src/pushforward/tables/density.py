@@ -48,8 +48,8 @@ class TableDensity(FittedTable):
         queries: Train a guide beside the flow, at most as long again: it answers questions about some of the columns.
         random_state: Fixes everything that is drawn at random.
         layers, hidden: The flow's layers, and widths of its hidden layers.
-        batch_size, lr, patience: As in :func:`pushforward.fit`; by default 128 rows where a processor trains for a time,
-            or until it has converged, else 512.
+        batch_size, lr, patience: As in :func:`pushforward.fit`; by default batches of 128 rows where a processor trains
+            for a time or until it has converged, else of 512.
         samples: Points that the cells of whole and rounded numbers are averaged over.
         numbers: Columns whose values are numbers on a scale, however few; else up to 12 have a probability each.
         drop_missing: Leave out rows with missing or infinite values, with a note.
