@@ -114,3 +114,9 @@ def test_a_copy_of_a_value_that_no_training_row_had_is_a_copy() -> None:
     scores = model.score_samples(pl.DataFrame({"a": [new, new], "b": [new, new + 0.01], "c": [0.0, 0.0]}))
     assert np.isfinite(scores[0])
     assert scores[1] == -math.inf
+
+
+def test_a_column_of_one_number_and_holes_is_fitted() -> None:
+    flag = [1 if there else None for there in RNG.random(200) < 0.5]
+    frame = pl.DataFrame({"flag": flag, "size": RNG.normal(size=200), "count": RNG.integers(0, 5, 200)})
+    assert np.isfinite(pf.TableDensity(**QUICK).fit(frame).score_samples(frame)).all()

@@ -9,7 +9,7 @@ import polars as pl
 
 from ..errors import InputError
 from .reading import MOMENTS, as_moments, as_numbers, as_stored, category_codes
-from .unseen import code_numbers, encode_unseen
+from .unseen import encode_unseen, unseen_numbers
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class Column:
     def shown(self, value: float) -> str:
         """An encoded value as text."""
         if self.unseen and value % 1 > 0:
-            return f"{code_numbers(self, np.array([value]))[0]:.6g}"
+            return f"{unseen_numbers(self, np.array([value]))[0]:.6g}"
         if self.categories:
             names = (*self.categories, "(missing)")
             return names[int(value)] if 0 <= value < len(names) else "(missing)" if np.isnan(value) else "(unknown)"
@@ -181,8 +181,11 @@ class Column:
         """Encoded values as numbers, those of few-valued columns too."""
         if not self.categories:
             return values
-        known = (values >= 0) & (values < len(self.categories))
-        return np.where(known, code_numbers(self, np.where(known, values, 0.0)), np.nan)
+        table, known = np.array([*map(float, self.categories), np.nan]), (values >= 0) & ~np.isnan(values)
+        numbers = table[np.where(known, values, len(self.categories)).astype(np.int64)]
+        if self.unseen and (odd := known & (values % 1 > 0)).any():
+            numbers[odd] = unseen_numbers(self, values[odd])
+        return numbers
 
 
 def refuse_outside(column: Column, values: np.ndarray, source: str, rows: np.ndarray | None = None) -> None:

@@ -94,7 +94,8 @@ class Relation:
             total = self._total([columns[name].amounts(values[name]) for name in self.inputs])
             off_total = np.abs(found - total)  # of values that no training row had, and no snapping finds
             wrong &= off_total > CLOSE * spread
-            wrong &= (off > 1.000001 * step) | (off_total > 0.500001 * step) if step else True
+            if step:
+                wrong &= (off > 1.000001 * step) | (off_total > 0.500001 * step)
         return wrong
 
     def _total(self, inputs: Sequence[np.ndarray]) -> np.ndarray:

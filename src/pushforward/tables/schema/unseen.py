@@ -73,13 +73,12 @@ def encode_unseen(column: Column, codes: np.ndarray, values: np.ndarray) -> np.n
     return codes
 
 
-def code_numbers(column: Column, codes: np.ndarray) -> np.ndarray:
-    """The numbers of codes, also of unseen ones."""
+def unseen_numbers(column: Column, codes: np.ndarray) -> np.ndarray:
+    """The unseen numbers that codes stand for."""
     grid, k = grid_of(column.categories), np.floor(codes).astype(np.int64)
     t, below = _steps(torch.from_numpy(codes - k))
     away = grid.step * np.where(below.numpy(), -t.numpy(), t.numpy())
-    named = np.array([float(name) for name in column.categories])[k]
-    return np.where(codes == k, named, np.round(grid.seen[k] + away, 12))
+    return np.round(grid.seen[k] + away, 12)
 
 
 def log_of_unseen(column: Column, x: Tensor) -> Tensor:
