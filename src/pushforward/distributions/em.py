@@ -91,6 +91,15 @@ def nearest(y: Tensor, centres: Tensor) -> Tensor:
     return torch.nn.functional.one_hot(torch.cdist(y, centres).argmin(-1), len(centres)).to(y)
 
 
+def precision_factors(covariances: Tensor) -> Tensor:
+    """A of covariances :math:`(A^T A)^{-1}`, ``(*batch, m, m)``, with its diagonal's logarithm, as mixtures hold it.
+
+    Of the covariances the lower triangles are read.
+    """
+    L = torch.linalg.cholesky(covariances)
+    return with_log_diagonal(torch.linalg.solve_triangular(L, torch.eye(L.shape[-1]).to(L), upper=False).tril())
+
+
 def _pairs(mixture: GaussianMixture) -> Pairs:
     """The features whose products count: the upper triangle, or its diagonal."""
     m, here = mixture.loc.shape[1], mixture.loc.device
@@ -155,5 +164,4 @@ def _set_parameters(mixture: GaussianMixture, sums: Tensor, prior: float, pairs:
         return
     lower = sums.new_zeros(len(sums), m, m)
     lower[:, j, i] = covariance  # Cholesky's algorithm reads no more
-    L = torch.linalg.cholesky(lower)
-    mixture.factors.copy_(with_log_diagonal(torch.linalg.solve_triangular(L, torch.eye(m).to(L), upper=False).tril()))
+    mixture.factors.copy_(precision_factors(lower))

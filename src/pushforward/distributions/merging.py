@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..numerics.matrices import with_log_diagonal
+from .em import precision_factors
 from .mixture import GaussianMixture
 
 
@@ -36,11 +36,9 @@ def merged(mixture: GaussianMixture) -> GaussianMixture:
     kept[i[best]] = kept[j[best]] = False
     new = GaussianMixture(mixture.event_shape[0], len(w) - 1, context=mixture.context_features).to(mixture.loc)
     centre = a[best] * mu[i[best]] + b[best] * mu[j[best]]
-    L = torch.linalg.cholesky(both[best])
-    A = torch.linalg.solve_triangular(L, torch.eye(len(L)).to(L), upper=False).tril()
     new.logits.copy_(torch.cat([w[kept], weight[best, None]]).log())
     new.loc.copy_(torch.cat([mu[kept], centre[None]]))
-    new.factors.copy_(torch.cat([mixture.factors[kept], with_log_diagonal(A[None]).to(mixture.loc)]))
+    new.factors.copy_(torch.cat([mixture.factors[kept], precision_factors(both[best, None]).to(mixture.loc)]))
     return new
 
 
