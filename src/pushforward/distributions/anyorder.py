@@ -234,7 +234,7 @@ class AnyOrder(Density):
             v, log_p = self.conditionals.draw(j, z[some, j], params, temperature, standard)
             x[some, j], slope = self._in_units(j, v.to(x.dtype))
             log_q[some] += log_p - slope.to(log_q)
-            read[self._rows_read[j], some] = network_inputs(self.classes[j], v)
+            read[self._rows_read[j], some] = network_inputs([self.classes[j]], v[None])
         return x.view(*batch, len(self.classes)), log_q.view(batch)
 
     @torch.no_grad()
@@ -290,7 +290,7 @@ class AnyOrder(Density):
             slope = slope + torch.where(holes, 0.0, more)
         v = (x - self.loc[0, :, None] - self.loc[1, :, None]) / self.scale[:, None]  # categories stay as they are
         v = torch.where(holes, 0.0, v).to(self.loc.dtype).contiguous()
-        return v, torch.cat([network_inputs(self.classes[j], row) for j, row in enumerate(v)]), slope.to(self.loc.dtype)
+        return v, network_inputs(self.classes, v), slope.to(self.loc.dtype)
 
     def _in_units(self, j: int, v: Tensor) -> tuple[Tensor, Tensor]:
         """Standardised entries in their units, and log dx/dv."""

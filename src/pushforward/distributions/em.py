@@ -132,9 +132,11 @@ def _expect(
     total, sums = 0.0, torch.zeros_like(parameters)
     for t, w in zip(statistics, weight.split(PART), strict=True):
         joint = parameters @ t
-        log_prob = joint.logsumexp(0)
-        total += float((log_prob * w).sum())
-        sums += ((joint - log_prob).exp() * w) @ t.T
+        most = joint.amax(0)
+        shares = joint.sub_(most).exp_()  # of the likeliest component, in place: exponentials are what takes the time
+        density = shares.sum(0)
+        total += float(((most + density.log()) * w).sum())
+        sums += (shares * (w / density)) @ t.T
     return total, sums
 
 

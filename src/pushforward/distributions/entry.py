@@ -24,11 +24,15 @@ LOG_SCALE = 7.0  # the bound of a conditional's log-scale
 _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
-def network_inputs(size: int, v: Tensor) -> Tensor:
-    """What a network reads of entries ``(n,)``: ``size`` indicators of a category, two numbers where it is 0."""
-    if size:
-        return indicators(v[:, None], [size], v.dtype).t()
-    return torch.stack([affine.log_tails(v, TAILS)[0], torch.ones_like(v)])
+def network_inputs(classes: Sequence[int], v: Tensor) -> Tensor:
+    """What a network reads of entries ``(features, n)``: the indicators of a category, two numbers of a number."""
+    near = affine.log_tails(v, TAILS)[0]  # of all in one operation
+    ones = torch.ones_like(v[:1])
+    parts = [
+        indicators(v[j, :, None], [size], v.dtype).t() if size else torch.cat([near[j : j + 1], ones])
+        for j, size in enumerate(classes)
+    ]
+    return torch.cat(parts)
 
 
 class Conditionals(NamedTuple):
