@@ -9,7 +9,7 @@ import polars as pl
 
 from ..errors import InputError
 from .reading import MOMENTS, as_moments, as_numbers, as_stored, category_codes
-from .unseen import encode_unseen, unseen_numbers
+from .unseen import encode_unseen, is_unseen, unseen_numbers
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class Column:
 
     def shown(self, value: float) -> str:
         """An encoded value as text."""
-        if self.unseen and value % 1 > 0:
+        if self.unseen and is_unseen(value):
             return f"{unseen_numbers(self, np.array([value]))[0]:.6g}"
         if self.categories:
             names = (*self.categories, "(missing)")
@@ -183,7 +183,7 @@ class Column:
             return values
         table, known = np.array([*map(float, self.categories), np.nan]), (values >= 0) & ~np.isnan(values)
         numbers = table[np.where(known, values, len(self.categories)).astype(np.int64)]
-        if self.unseen and (odd := known & (values % 1 > 0)).any():
+        if self.unseen and (odd := known & is_unseen(values)).any():
             numbers[odd] = unseen_numbers(self, values[odd])
         return numbers
 

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from .columns import Column
+from .unseen import is_unseen
 
 CLOSE = 1e-9  # of a column's spread: what rounding in float64 explains
 
@@ -137,7 +138,7 @@ def _encoded(column: Column, amounts: np.ndarray) -> np.ndarray:
     """Numbers as the column has them; NaN for those that it cannot hold, or no training row had."""
     if column.categories:
         codes = column.read(pl.Series(amounts.round(9)).fill_nan(None))
-        return np.where((codes < 0) | (codes % 1 > 0) | column.missing(codes), np.nan, codes)
+        return np.where((codes < 0) | is_unseen(codes) | column.missing(codes), np.nan, codes)
     low, high = column.bounds or (-np.inf, np.inf)
     inside = (amounts > low) & (amounts < (np.inf if high is None else high)) & (column.period is None)
     return np.where(inside, column.snap(amounts), np.nan)

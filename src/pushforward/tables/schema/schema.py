@@ -16,7 +16,7 @@ from .categories import given_features
 from .columns import Column, ContextColumn, refuse_outside
 from .numbers import missing, refuse_text, refuse_unread, require_columns, usable_rows
 from .relations import Relation, complete
-from .unseen import log_of_unseen
+from .unseen import is_unseen, log_of_unseen
 
 
 @dataclass(frozen=True)
@@ -226,7 +226,7 @@ class Schema:
         """Which modelled categories, and which of few numbers, no training row had, in words: ``'cut' in 3 rows``."""
         found = {c.name: c.read(frame[c.name]) for c in self.fields if c.categories}
         names = {name: int((codes < 0).sum()) for name, codes in found.items()}
-        numbers = {name: int((codes % 1 > 0).sum()) for name, codes in found.items()}
+        numbers = {name: int(is_unseen(codes).sum()) for name, codes in found.items()}
         names_said, numbers_said = (
             [f"{name!r} in {count:,} row{'s' if count > 1 else ''}" for name, count in rows.items() if count]
             for rows in (names, numbers)

@@ -28,7 +28,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -71,6 +71,11 @@ def encode_unseen(column: Column, codes: np.ndarray, values: np.ndarray) -> np.n
     codes = codes.copy()
     codes[odd] = np.where((t <= blur) & grid.whole, k, found)  # first, the same number, rounded in another way
     return codes
+
+
+def is_unseen(codes: Any) -> Any:
+    """Whether codes stand for numbers that no training row had: of a number, or of an array."""
+    return codes % 1 > 0
 
 
 def unseen_numbers(column: Column, codes: np.ndarray) -> np.ndarray:
