@@ -8,7 +8,7 @@ and the average where the flow overfits, since then there are too few rows for i
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -17,7 +17,7 @@ from ..distributions.flow import Flow
 from ..distributions.mixed import Mixed
 from ..models.console import Console
 from .few import fit_average, says_only_auto
-from .mixtures import JUDGED, best_mixture, mean_log_prob
+from .mixtures import JUDGED, Trial, best_mixture, mean_log_prob, with_held_out
 from .options import TableOptions
 from .prepare import TableSplits
 from .schema.cells import cell_log_density
@@ -44,24 +44,32 @@ def likeliest(
         trained: What a summary keeps of the flow's training.
         console: Where to talk.
     """
-    other = _other(flow, rows, options, trained)
-    scores = {"flow": _held_out(flow, rows, options.training.seed)}
+    other, seed = _other(flow, rows, options, trained), options.training.seed
+    scores = {"flow": _held_out(flow, rows, seed)}
     if other is not None:
-        name, density, facts = other
-        scores[name] = _held_out(density, rows, options.training.seed)
-        if scores[name] > scores["flow"]:
-            averaged = "average" in facts
-            what = f"an {name} densities" if averaged else f"a {name} Gaussians"
+        scores[other.name] = _held_out(other.density, rows, seed)
+        if scores[other.name] > scores["flow"]:
+            what = f"an {other.name} densities" if other.mixture is None else f"a {other.name} Gaussians"
             console.say(f"held-out rows are likelier under {what} than under the flow, so it is the model")
-            options = dataclasses.replace(options, flow="auto" if averaged else "gmm")
-            return density, options, {**trained, **facts, "candidates": scores}
+            options = dataclasses.replace(options, flow="auto" if other.mixture is None else "gmm")
+            density = other.density
+            if other.mixture is not None:
+                density = _whole(flow, rows, with_held_out(other.mixture, flow, rows, seed))
+            return density, options, {**trained, **other.facts, "candidates": scores}
     return flow, options, {**trained, "candidates": scores}
 
 
-def _other(
-    flow: Density, rows: TableSplits, options: TableOptions, trained: dict[str, Any]
-) -> tuple[str, Density, dict[str, Any]] | None:
-    """The density that is tried beside the flow: its name, itself, and what a summary keeps of it."""
+class _Candidate(NamedTuple):
+    """What is tried beside the flow: a name, the density, what a summary keeps of it, and the mixture that it is."""
+
+    name: str
+    density: Density
+    facts: dict[str, Any]
+    mixture: Trial | None = None
+
+
+def _other(flow: Density, rows: TableSplits, options: TableOptions, trained: dict[str, Any]) -> _Candidate | None:
+    """The density that is tried beside the flow, if any suits the rows."""
     if not rows.schema.numbers:
         return None
     numbers = flow.numbers if isinstance(flow, Mixed) else flow
@@ -70,11 +78,10 @@ def _other(
     try:
         if overfits and len(rows.train) <= AVERAGED and says_only_auto(options):
             density, facts = fit_average(*_half_the_time(rows, options), Console(quiet=True), flow)
-            return f"average of {facts['average']['members']}", density, facts
+            return _Candidate(f"average of {facts['average']['members']}", density, facts)
         if width <= WIDEST:
-            mixture = best_mixture(flow, rows, options.training.seed)
-            density = _whole(flow, rows, mixture).to(next(flow.parameters()).device).eval()
-            return f"mixture of {len(mixture.base.logits)}", density, {}
+            trial = best_mixture(flow, rows, options.training.seed)
+            return _Candidate(f"mixture of {len(trial.mixture.logits)}", _whole(flow, rows, trial.flow), {}, trial)
     except (ValueError, torch.linalg.LinAlgError):  # rows that no mixture bears
         pass
     return None
@@ -89,7 +96,8 @@ def _half_the_time(rows: TableSplits, options: TableOptions) -> tuple[TableSplit
 
 def _whole(flow: Density, rows: TableSplits, numbers: Flow) -> Density:
     """The density of the table with another one in the place of the flow over its numbers."""
-    return Mixed(flow.categories, numbers, rows.schema.classes) if isinstance(flow, Mixed) else numbers
+    density = Mixed(flow.categories, numbers, rows.schema.classes) if isinstance(flow, Mixed) else numbers
+    return density.to(next(flow.parameters()).device).eval()
 
 
 def _held_out(density: Density, rows: TableSplits, seed: int) -> float:

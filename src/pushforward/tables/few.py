@@ -13,7 +13,6 @@ from ..distributions.flow import Flow
 from ..distributions.mixed import Mixed
 from ..models.console import Console
 from ..models.device import device_named
-from ..models.train import Rows
 from ..numerics.indicators import indicators
 from ..training.averages import FEW_ROWS, fit_by_name, wants_average
 from ..training.few_rows import Judged
@@ -79,7 +78,7 @@ def fit_average(
         InputError: there are too few rows for the members, or a size does not fit.
     """
     schema, training, started = rows.schema, options.training, time.perf_counter()
-    whole = _together(rows)
+    whole = rows.together
     generator = torch.Generator().manual_seed(training.seed)
     cells, x = Cells(schema), whole.x
     copies = torch.stack([cells(x, torch.rand(x.shape, generator=generator, dtype=x.dtype)) for _ in range(COPIES)])
@@ -122,12 +121,6 @@ def fit_average(
         console.say(line)
     density = density.to(device_named(options.training.device)).eval()
     return density, _facts(judged, verdict, time.perf_counter() - started)
-
-
-def _together(rows: TableSplits) -> Rows:
-    """Training rows, and then validation rows."""
-    pairs = [(getattr(rows.train, name), getattr(rows.val, name)) for name in ("x", "context", "weights")]
-    return Rows(*(None if first is None else torch.cat([first, second]) for first, second in pairs))  # type: ignore[arg-type]
 
 
 def _joined(first: Tensor | None, second: Tensor | None) -> Tensor | None:

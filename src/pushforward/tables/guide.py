@@ -33,7 +33,7 @@ WIDE = 64  # inputs from which the guide's network is twice as wide
 COMPLETE, HOLED = 128, 64  # columns whose normal conditionals take no longer than the network
 SOME = 20_000  # rows that say which columns are more linear without their map
 FAR = 10.0  # spreads of a column
-LEARNING_RATE = 2e-3
+LEARNING_RATE, FEW_STEPS_RATE = 4e-3, 8e-3  # of a short training, the second
 ASKED, WEIGHED = 200, 100  # held-out rows that test questions are put for, and that weights are judged by
 
 
@@ -181,6 +181,7 @@ def train_guide(
     *,
     fresh: bool = True,
     seen: bool = False,
+    lr: float = LEARNING_RATE,
 ) -> dict[str, Any]:
     """Trains a guide for as many steps as the joint density took, or for the same time; returns what a summary keeps.
 
@@ -196,6 +197,7 @@ def train_guide(
         console: Where to talk.
         fresh: Whether it was not trained before.
         seen: Whether it learns from what is seen alone.
+        lr: The largest learning rate.
     """
     place = options.checkpoint and options.checkpoint.with_name(options.checkpoint.name + ".guide")
     own = dataclasses.replace(options, lr=None, compile=False, metrics=None, checkpoint=place)
@@ -205,7 +207,7 @@ def train_guide(
         own = dataclasses.replace(own, steps=steps, epochs=None, patience=None)
     objective, quiet = DequantisedAnyOrder(guide, schema, seen), Console(quiet=True)  # its verdict is not the density's
     console.say("training the guide, which answers questions about some of the columns")
-    result = train_on(objective, rows, val, own, quiet, batch_size=512, lr=LEARNING_RATE, fresh=fresh, initialize=False)
+    result = train_on(objective, rows, val, own, quiet, batch_size=512, lr=lr, fresh=fresh, initialize=False)
     facts = {
         "parameters": sum(p.numel() for p in guide.parameters()),
         "steps": result.steps,

@@ -20,7 +20,7 @@ from .candidates import chooses_by_held_out, likeliest
 from .categories import categories_first, release, start_categories
 from .errors import InputError, listed
 from .few import averages, fit_average
-from .guide import GuideFill, build_guide, tells_of, train_guide
+from .guide import FEW_STEPS_RATE, LEARNING_RATE, GuideFill, build_guide, tells_of, train_guide
 from .objectives import OBJECTIVES
 from .options import TableOptions
 from .prepare import TableSplits
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 SMALL, LARGE = 128, 512  # rows in a batch
 LONGER = 3  # times the steps of the density, of a guide that fills holes for it
-FEW_STEPS, FEW_ROWS_A_STEP = 400, 8  # of the guide beside an average of densities: so many, or one for so many rows
+FEW_STEPS, FEW_ROWS_A_STEP = 300, 8  # of the guide beside an average of densities: so many, or one for so many rows
 
 
 class Learnt(NamedTuple):
@@ -137,11 +137,12 @@ def _guided(
     seed, schema, before = options.training.seed, rows.schema, _guide_of(earlier)
     fresh = before is None
     guide = before or build_guide(schema, spread(rows.train, schema, seed), rows.train.weights, seed)
-    steps, time_of = trained["training"]["steps"], trained["training"]["seconds"]
+    steps, time_of, lr = trained["training"]["steps"], trained["training"]["seconds"], LEARNING_RATE
     if "average" in trained:  # members stop early, and mixtures take no steps
         steps = options.training.steps or max(FEW_STEPS, len(rows.train) // FEW_ROWS_A_STEP)
+        lr = FEW_STEPS_RATE if steps <= FEW_STEPS else lr
     facts = train_guide(
-        guide, schema, rows.train_source, rows.val, options.training, steps, time_of, console, fresh=fresh
+        guide, schema, rows.train_source, rows.val, options.training, steps, time_of, console, fresh=fresh, lr=lr
     )
     return Guided(flow, guide.to(next(flow.parameters()).device)), facts
 

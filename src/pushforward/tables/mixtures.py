@@ -3,8 +3,9 @@ r"""The mixture of Gaussians that is tried beside a table's flow: of how many co
 Expectation maximisation that begins with as many components as there are clusters often ends where two of them share
 one cluster, and another two are taken for one. With more than enough components it seldom does. So it begins with
 ``MOST``, which are merged two by two, with some steps of it after each merging. The best sizes are then fitted to all
-rows. Few held-out rows tell sizes apart badly, so what they say is taken together with what the n training rows say of
-the same, the mean log-density of new rows, with Akaike's correction for the k numbers that were fitted to them:
+training rows, and the one that is taken to validation rows, too. Few held-out rows tell sizes apart badly, so what they
+say is taken together with what the n training rows say of the same, the mean log-density of new rows, with Akaike's
+correction for the k numbers that were fitted to them:
 
 .. math:: \frac1{n'} \sum_{\text{held out}} \log p(x) + \frac1n \Bigl(\sum_{\text{training}} \log p(x) - k\Bigr).
 
@@ -49,7 +50,9 @@ FINALISTS = 4  # sizes that are fitted to all rows
 JUDGED = 5000  # held-out rows that judge
 
 
-class _Trial(NamedTuple):
+class Trial(NamedTuple):
+    """A mixture behind first transforms, fitted with a prior."""
+
     first: Compose
     mixture: GaussianMixture
     prior: float
@@ -70,7 +73,7 @@ class _Trial(NamedTuple):
         given = self.mixture.context_features
         return components * (math.comb(size + 2, 2) - math.comb(given + 2, 2) + 1) - 1
 
-    def fitted(self, rows: Rows) -> _Trial:
+    def fitted(self, rows: Rows) -> Trial:
         """Gone on with, on other rows."""
         z = self.first(rows.x)[0]
         self.mixture.fit(z, rows.context, weight=rows.weights, prior=self.prior, max_steps=60, further=True)
@@ -78,8 +81,8 @@ class _Trial(NamedTuple):
 
 
 @torch.no_grad()
-def best_mixture(flow: Density, rows: TableSplits, seed: int) -> Flow:
-    """The mixture behind first transforms that is likeliest to be near the table's density.
+def best_mixture(flow: Density, rows: TableSplits, seed: int) -> Trial:
+    """The mixture behind first transforms that is likeliest to be near the table's density, fitted to training rows.
 
     Args:
         flow: The trained density of the table, whose categories are the mixture's context.
@@ -88,13 +91,19 @@ def best_mixture(flow: Density, rows: TableSplits, seed: int) -> Flow:
     """
     generator = torch.Generator().manual_seed(seed)
     train, judged = (_spread(flow, part, rows, generator) for part in (rows.train, rows.val[:JUDGED]))
-
     tried = [trial for schema in _scales(rows.schema.numeric) for trial in _screened(schema, train, seed)]
-    best: dict[int, _Trial] = {}  # of each size
+    best: dict[int, Trial] = {}  # of each size
     for trial in sorted(tried, key=lambda trial: trial.judged(train[:SCREENED], judged), reverse=True):
         best.setdefault(len(trial.mixture.logits), trial)
     finalists = [trial.fitted(train) for trial in list(best.values())[:FINALISTS]]
-    return max(finalists, key=lambda trial: trial.judged(train, judged)).flow
+    return max(finalists, key=lambda trial: trial.judged(train, judged))
+
+
+@torch.no_grad()
+def with_held_out(trial: Trial, flow: Density, rows: TableSplits, seed: int) -> Flow:
+    """A mixture that was chosen, gone on with on training and validation rows: these have nothing to judge any more."""
+    trial.flow.cpu()
+    return trial.fitted(_spread(flow, rows.together, rows, torch.Generator().manual_seed(seed))).flow
 
 
 def mean_log_prob(log_prob: Tensor, weight: Tensor | None) -> float:
@@ -125,7 +134,7 @@ def _scales(schema: Schema) -> list[Schema]:
     return [schema] if bare == schema.columns else [schema, dataclasses.replace(schema, columns=bare)]
 
 
-def _screened(schema: Schema, train: Rows, seed: int) -> Iterator[_Trial]:
+def _screened(schema: Schema, train: Rows, seed: int) -> Iterator[Trial]:
     """Mixtures of every size, fitted to some rows."""
     first = Compose(preprocessing(schema, train.x))
     some = train[:SCREENED]
@@ -136,7 +145,7 @@ def _screened(schema: Schema, train: Rows, seed: int) -> Iterator[_Trial]:
     fit = partial(GaussianMixture.fit, x=x, context=context, weight=some.weights, tolerance=1e-3)
     for prior, start in product(PRIORS, range(STARTS if most == MOST else 1)):
         mixture = GaussianMixture(features, most, context=given)
-        yield _Trial(first, fit(mixture, prior=prior, max_steps=60, seed=seed + start), prior)
+        yield Trial(first, fit(mixture, prior=prior, max_steps=60, seed=seed + start), prior)
         for _ in range(most - 1):
             mixture = merged(mixture)
-            yield _Trial(first, fit(mixture, prior=prior, max_steps=20, further=True), prior)
+            yield Trial(first, fit(mixture, prior=prior, max_steps=20, further=True), prior)

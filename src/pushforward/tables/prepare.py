@@ -45,6 +45,12 @@ class TableSplits:
         """What is trained on."""
         return self.train if self.stream is None else self.stream
 
+    @property
+    def together(self) -> Rows:
+        """Training rows, and then validation rows."""
+        pairs = [(getattr(self.train, name), getattr(self.val, name)) for name in ("x", "context", "weights")]
+        return Rows(*(None if first is None else torch.cat([first, second]) for first, second in pairs))  # type: ignore[arg-type]
+
     def ignoring(self) -> TableSplits:
         """Without what tells which values miss at random; see :meth:`Schema.ignoring`."""
         schema, ignore = self.schema.ignoring(), self.schema.ignore
