@@ -29,7 +29,7 @@ from .schema.columns import Column
 from .schema.preprocessing import first_map
 from .schema.schema import Schema
 
-WIDE = 64  # inputs from which the guide's network is twice as wide
+WIDE, WIDTH = 64, 128  # inputs from which the guide's network is twice as wide
 COMPLETE, HOLED = 128, 64  # columns whose normal conditionals take no longer than the network
 SOME = 20_000  # rows that say which columns are more linear without their map
 FAR = 10.0  # spreads of a column
@@ -126,7 +126,7 @@ def build_guide(schema: Schema, x: Tensor, weights: Tensor | None, seed: int) ->
     """
     if weights is not None:
         x = x[torch.multinomial(weights, len(x), replacement=True, generator=torch.Generator().manual_seed(seed))]
-    width = 128 if sum(size or 2 for size in schema.classes) < WIDE else 256
+    width = WIDTH if sum(size or 2 for size in schema.classes) < WIDE else 2 * WIDTH
     narrow = _is_narrow(x)
     first = _first_maps(schema.columns, x, narrow)
     with torch.random.fork_rng(devices=[]):
@@ -197,7 +197,7 @@ def train_guide(
         console: Where to talk.
         fresh: Whether it was not trained before.
         seen: Whether it learns from what is seen alone.
-        lr: The largest learning rate.
+        lr: The largest learning rate of a network that is not wide; one of twice the width learns at half of it.
     """
     place = options.checkpoint and options.checkpoint.with_name(options.checkpoint.name + ".guide")
     own = dataclasses.replace(options, lr=None, compile=False, metrics=None, checkpoint=place)
@@ -207,6 +207,7 @@ def train_guide(
         own = dataclasses.replace(own, steps=steps, epochs=None, patience=None)
     objective, quiet = DequantisedAnyOrder(guide, schema, seen), Console(quiet=True)  # its verdict is not the density's
     console.say("training the guide, which answers questions about some of the columns")
+    lr *= WIDTH / len(guide.net.weights[0])
     result = train_on(objective, rows, val, own, quiet, batch_size=512, lr=lr, fresh=fresh, initialize=False)
     facts = {
         "parameters": sum(p.numel() for p in guide.parameters()),
