@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..numerics.logs import log_sum_exp
 from .base import Density
 from .conditional import draw_index
 
@@ -60,7 +61,7 @@ class Average(Density):
         Raises:
             ValueError: shapes do not fit.
         """
-        return self.parts(x, context).logsumexp(0)
+        return log_sum_exp(self.parts(x, context), 0)
 
     def exact(self, x: Tensor) -> Tensor:
         """Which rows with NaN have a marginal in closed form, ``(*batch,)``: those for which every member has one."""
@@ -69,7 +70,7 @@ class Average(Density):
     def log_marginal(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """log p(the entries that are not NaN | context) of rows that are :meth:`exact`, in nats."""
         logs = torch.stack([member.log_marginal(x, context) for member in self.members])
-        return (logs + self.log_weight.to(logs).view(-1, *[1] * (logs.dim() - 1))).logsumexp(0)
+        return log_sum_exp(logs + self.log_weight.to(logs).view(-1, *[1] * (logs.dim() - 1)), 0)
 
     def parts(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """log w_k + log p_k(x | context) of every member, ``(members, *batch)``."""

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ..numerics.logs import NEGLIGIBLE
 from ..numerics.matrices import with_log_diagonal
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def _expect(
     for t, w in zip(statistics, weight.split(PART), strict=True):
         joint = parameters @ t
         most = joint.amax(0)
-        shares = joint.sub_(most).exp_()  # of the likeliest component, in place: exponentials are what takes the time
+        shares = joint.sub_(most).clamp_min_(-NEGLIGIBLE).exp_()  # in place: exponentials are what takes the time
         density = shares.sum(0)
         total += float(((most + density.log()) * w).sum())
         sums += (shares * (w / density)) @ t.T

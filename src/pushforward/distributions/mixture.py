@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
+from ..numerics.logs import log_sum_exp
 from ..numerics.matrices import triangle, with_log_diagonal
 from .base import Density
 from .conditional import draw_index
@@ -64,9 +65,9 @@ class GaussianMixture(Density):
         """
         x, context = self._check(x, context)
         if context is None:
-            return self.joint(x).logsumexp(-1)
+            return log_sum_exp(self.joint(x), -1)
         y = torch.cat([context.expand(*x.shape[:-1], -1), x], -1)
-        return self.joint(y).logsumexp(-1) - self.joint(y, self.context_features).logsumexp(-1)
+        return log_sum_exp(self.joint(y), -1) - log_sum_exp(self.joint(y, self.context_features), -1)
 
     def exact(self, x: Tensor) -> Tensor:
         """All rows have a marginal in closed form, ``(*batch,)``."""
@@ -82,7 +83,7 @@ class GaussianMixture(Density):
         x, context = self._check(x, context)
         batch, value = x.shape[:-1], x.new_zeros(x.shape[:-1].numel())
         for rows, part, y in self.by_pattern(x, context):
-            value[rows] = part.joint(y).logsumexp(-1) - part.joint(y, part.context_features).logsumexp(-1)
+            value[rows] = log_sum_exp(part.joint(y), -1) - log_sum_exp(part.joint(y, part.context_features), -1)
         return value.view(batch)
 
     def by_pattern(self, x: Tensor, context: Tensor | None) -> Iterator[tuple[Tensor, GaussianMixture, Tensor]]:
