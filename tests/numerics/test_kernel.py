@@ -47,4 +47,4 @@ def test_the_width_is_the_one_that_rows_left_out_are_likeliest_under(skewed: boo
     local = (pilot / pilot.log().mean().exp()).rsqrt().clamp(0.2, 5.0)
     tried = [factor * base * shape for shape in (torch.ones_like(x), local) for factor in kernel.WIDTHS]
     best = max(tried, key=lambda widths: left_out(x, widths))
-    assert torch.allclose(kernel._widths(x[None]), best, rtol=1e-6)  # its first estimate is of single precision
+    assert torch.allclose(kernel._widths(x[None]), best, rtol=1e-12)

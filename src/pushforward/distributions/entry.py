@@ -26,7 +26,7 @@ _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 def network_inputs(classes: Sequence[int], v: Tensor) -> Tensor:
     """What a network reads of entries ``(features, n)``: the indicators of a category, two numbers of a number."""
-    near = affine.log_tails(v, TAILS)[0]  # of all in one operation
+    near = affine.log_tails(v, TAILS)[0] if 0 in classes else v  # of all numbers in one operation
     ones = torch.ones_like(v[:1])
     parts = [
         indicators(v[j, :, None], [size], v.dtype).t() if size else torch.cat([near[j : j + 1], ones])

@@ -44,13 +44,11 @@ def _widths(copies: Tensor) -> Tensor:
     """The kernels' widths ``(n,)``: those under which rows are likeliest given the others."""
     x, other = copies[0], copies[-1]
     base = _spread(x) * len(x) ** -0.2
-    centres = x.float()  # enough digits to choose by, and twice as quick
-    equal = base.to(centres).expand(len(x))
-    pilot = torch.cat([_density(_squares(part, centres), equal) for part in centres.split(PART)]).to(x)
+    pilot = torch.cat([_density(_squares(part, x), base.expand(len(x))) for part in x.split(PART)])
     local = (pilot / pilot.log().mean().exp()).rsqrt().clamp(0.2, 5.0)
     candidates = [factor * base * shape for shape in (torch.ones_like(local), local) for factor in WIDTHS]
     judged = torch.arange(0, len(x), -(-len(x) // MOST_JUDGED))
-    squares = _squares(other[judged], x).float()
+    squares = _squares(other[judged], x).float()  # enough digits to choose by, and twice as quick
     squares[torch.arange(len(judged)), judged] = math.inf  # a row's own kernel says nothing
     return max(candidates, key=lambda widths: _left_out(other[judged], squares, x, widths))
 

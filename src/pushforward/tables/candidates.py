@@ -8,6 +8,7 @@ and the average where the flow overfits, since then there are too few rows for i
 from __future__ import annotations
 
 import dataclasses
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import torch
@@ -54,7 +55,8 @@ def likeliest(
             options = dataclasses.replace(options, flow="auto" if other.mixture is None else "gmm")
             density = other.density
             if other.mixture is not None:
-                density = _whole(flow, rows, with_held_out(other.mixture, flow, rows, seed))
+                with suppress(ValueError, torch.linalg.LinAlgError):  # it stays as it was on rows that it cannot bear
+                    density = _whole(flow, rows, with_held_out(other.mixture, flow, rows, seed))
             return density, options, {**trained, **other.facts, "candidates": scores}
     return flow, options, {**trained, "candidates": scores}
 
