@@ -20,8 +20,14 @@ from torch import Tensor
 
 WIDTHS = (0.12, 0.25, 0.4, 0.6, 0.8, 1.06, 1.4)  # of the kernels, in s n^(-1/5)
 MOST_CENTRES, MOST_JUDGED = 4000, 300  # rows that kernels sit on, and rows that judge a width
+SMOOTH = 1000  # rows that need no second point of their cells
 PART = 256  # points at a time, whose kernels then stay in the processor's cache
 _ROOT = math.sqrt(2 * math.pi)
+
+
+def smoothing(rows: int) -> int:
+    """How many points of each row's cell to learn from: two of few rows smooth what one would not."""
+    return 2 if rows < SMOOTH else 1
 
 
 def smooth_distribution(x: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
@@ -35,7 +41,7 @@ def smooth_distribution(x: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
     varied = copies.std(1) > 0  # a copy at the values themselves may be constant where those in cells are not
     copies = copies[varied] if varied.any() else copies.reshape(1, -1)
     widths = _widths(copies)
-    values = [_mixture(at, copy, widths) for copy in copies[:2]]
+    values = [_mixture(at, copy, widths) for copy in copies[: smoothing(copies.shape[1])]]
     cdf, density = (torch.stack(part).mean(0) for part in zip(*values, strict=True))
     return cdf, density
 

@@ -28,6 +28,7 @@ from ..distributions.average import Average
 from ..distributions.base import Density
 from ..distributions.flow import Flow
 from ..distributions.mixture import GaussianMixture
+from ..numerics.kernel import smoothing
 from ..transforms.compose import Compose
 from ..transforms.marginals import Marginals
 from ..transforms.normalization import Whiten
@@ -209,7 +210,7 @@ def _better(fits: Sequence[Fit], train: Rows, judged: Rows, start: Compose, seed
 
 def _mixture(rows: Rows, size: int, prior: float, seed: int) -> GaussianMixture:
     features, given = rows.x.shape[-1], 0 if rows.context is None else rows.context.shape[-1]
-    x = rows.x[:2]  # two points of each cell smooth what one would not
+    x = rows.x[: smoothing(len(rows))]
     context = None if rows.context is None else rows.context.repeat(len(x), 1)
     mixture = GaussianMixture(features, size, context=given).to(x)
     return mixture.fit(

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
+from torch.nn.utils import vector_to_parameters
 
 from ..distributions.base import Density
+from ..numerics.kernel import smoothing
 from .batches import mix
 
 WARM_UP, CLIP = 30, 5.0
@@ -88,60 +90,53 @@ def train_members(
     """
     members, started = [make(mix(seed, k, 4)) for k in range(len(train))], time.monotonic()
     params, buffers = stack_module_state(members)  # type: ignore[arg-type]
-    losses = _losses(members[0], buffers)
-    best, found, steps = (
-        {k: p.detach().clone() for k, p in params.items()},
-        torch.full((len(members),), math.inf),
-        [0] * len(members),
-    )
-    optimizer = torch.optim.AdamW(list(params.values()), lr=plan.lr, weight_decay=plan.decay, fused=True)
-    judged, generator, stale = _side_by_side(held_out), torch.Generator().manual_seed(mix(seed, 5)), 0
+    losses = _losses(members[0], params, buffers)
+    flat = torch.cat([p.detach().flatten(1) for p in params.values()], 1).requires_grad_()
+    best, found = flat.detach().clone(), torch.full((len(members),), math.inf)
+    optimizer, steps = torch.optim.AdamW([flat], lr=plan.lr, weight_decay=plan.decay, fused=True), [0] * len(members)
+    judged = _side_by_side(held_out, smoothing(sum(map(len, held_out))))
+    generator, stale = torch.Generator().manual_seed(mix(seed, 5)), 0
     for step in range(plan.steps + 1):
         if step % plan.every == 0:
             with torch.no_grad():
-                now = losses(params, *judged)
+                now = losses(flat, *judged)
             better = now < found - 1e-4
             found, stale = torch.where(better, now, found), 0 if bool(better.any()) else stale + 1
-            for name, p in params.items():
-                best[name][better] = p.detach()[better]
+            best[better] = flat.detach()[better]
             steps = [step if b else old for b, old in zip(better.tolist(), steps, strict=True)]
             if stale >= plan.patience or (plan.seconds is not None and time.monotonic() - started > plan.seconds):
                 break
-        _update(optimizer, losses(params, *_batch(train, plan.batch_size, generator)), _rate(plan, step))
-    for k, member in enumerate(members):
-        member.load_state_dict({name: p[k] for name, p in best.items()}, strict=False)
+        _update(optimizer, flat, losses(flat, *_batch(train, plan.batch_size, generator)), _rate(plan, step))
+    for member, row in zip(members, best, strict=True):
+        vector_to_parameters(row, member.parameters())
         member.eval()
     return members, steps
 
 
-def _losses(like: Density, buffers: dict[str, Tensor]) -> Callable[..., Tensor]:
-    """The mean loss of each member over rows of its own: parameters, x ``(members, n, m)``, contexts, weights to
-    ``(members,)``, in nats."""
+def _losses(like: Density, params: dict[str, Tensor], buffers: dict[str, Tensor]) -> Callable[..., Tensor]:
+    """The mean loss of each member over rows of its own: all parameters side by side ``(members, parameters)``, x
+    ``(members, n, m)``, contexts, weights to ``(members,)``, in nats."""
+    sizes = [p[0].numel() for p in params.values()]
 
-    def one(
-        params: dict[str, Tensor], own: dict[str, Tensor], x: Tensor, context: Tensor | None, weight: Tensor
-    ) -> Tensor:
-        log_prob = functional_call(like, (params, own), (x,) if context is None else (x, context))
+    def one(flat: Tensor, own: dict[str, Tensor], x: Tensor, context: Tensor | None, weight: Tensor) -> Tensor:
+        parts = zip(params.items(), flat.split(sizes), strict=True)
+        state = {name: part.view(p.shape[1:]) for (name, p), part in parts}
+        given = (x,) if context is None else (x, context)
+        log_prob = functional_call(like, (state, own), given, tie_weights=False)
         return -(log_prob * weight).sum() / weight.sum()
 
-    def losses(params: dict[str, Tensor], x: Tensor, context: Tensor | None, weight: Tensor) -> Tensor:
-        return vmap(one, in_dims=(0, 0, 0, None if context is None else 0, 0))(params, buffers, x, context, weight)
+    def losses(flat: Tensor, x: Tensor, context: Tensor | None, weight: Tensor) -> Tensor:
+        return vmap(one, in_dims=(0, 0, 0, None if context is None else 0, 0))(flat, buffers, x, context, weight)
 
     return losses
 
 
-def _update(optimizer: torch.optim.Optimizer, losses: Tensor, rate: float) -> None:
+def _update(optimizer: torch.optim.Optimizer, flat: Tensor, losses: Tensor, rate: float) -> None:
     """One step of all members; those whose loss or gradient is not finite stay where they are."""
-    optimizer.zero_grad()
-    losses.nan_to_num(0.0, 0.0, 0.0).sum().backward()
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    norms = torch.stack([p.grad.flatten(1).norm(dim=1) for p in parameters if p.grad is not None]).norm(dim=0)
-    scale = (CLIP / norms.clamp_min(1e-12)).clamp_max(1.0)
-    for p in parameters:
-        if p.grad is not None:
-            p.grad.mul_(scale.view(-1, *[1] * (p.dim() - 1))).nan_to_num_(0.0, 0.0, 0.0)
-    for group in optimizer.param_groups:
-        group["lr"] = rate
+    (grad,) = torch.autograd.grad(losses.nan_to_num(0.0, 0.0, 0.0).sum(), flat)
+    scale = (CLIP / grad.norm(dim=1, keepdim=True).clamp_min(1e-12)).clamp_max(1.0)
+    flat.grad = grad.mul_(scale).nan_to_num_(0.0, 0.0, 0.0)
+    optimizer.param_groups[0]["lr"] = rate
     optimizer.step()
 
 
@@ -160,7 +155,7 @@ def _batch(train: Sequence[Rows], size: int, generator: torch.Generator) -> tupl
     return x, torch.stack(contexts) if contexts else None, weight
 
 
-def _side_by_side(held_out: Sequence[Rows], copies: int = 2) -> tuple[Tensor, Tensor | None, Tensor]:
+def _side_by_side(held_out: Sequence[Rows], copies: int) -> tuple[Tensor, Tensor | None, Tensor]:
     """All held-out rows of each member at some points of their cells; the missing ones of the shorter count nothing."""
     most, copies = max(map(len, held_out)), min(copies, len(held_out[0].x))
     xs, contexts, weights = [], [], []
