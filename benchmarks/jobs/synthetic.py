@@ -8,12 +8,12 @@ Rivals run in processes of their own, in the Python that is named for them (``--
 left out by name where they cannot be imported there. Rows with missing cells are left out, as most rivals take none.
 Without a table, two that come with statsmodels.
 
-Measures: the area under the ROC of LightGBM that tells as many draws from held-out rows (5 folds; 0.5 is perfect),
-beside that of training rows; the shape of columns and the trend of pairs by the formulas of sdmetrics, draws beside
-training rows as in its reports (1 is perfect), and the same of as many training rows beside held-out ones and of draws
-beside them, which says what so few rows allow; the share of draws that are nearer to a training row than 99 % of
-training rows are to another; and what LightGBM learns of the last column from draws, beside what it learns from
-training rows, on held-out rows.
+Measures: the area under the ROC of LightGBM that tells as many draws from held-out rows (5 folds; 0.5 is perfect), the
+mean over parts of the draws, beside that of training rows; the shape of columns and the trend of pairs by the formulas
+of sdmetrics, draws beside training rows as in its reports (1 is perfect), and the same of as many training rows beside
+held-out ones and of draws beside them, which says what so few rows allow; the share of draws that are nearer to a
+training row than 99 % of training rows are to another; and what LightGBM learns of the last column from draws, beside
+what it learns from training rows, on held-out rows.
 """
 
 from __future__ import annotations
@@ -91,10 +91,14 @@ def coded(*tables: pl.DataFrame) -> tuple[list[np.ndarray], list[int]]:
 
 
 def told_apart(real: pl.DataFrame, other: pl.DataFrame) -> float:
-    """The area under the ROC of a classifier between as many rows of each."""
+    """The area under the ROC of a classifier between as many rows of each: the mean over parts of the others."""
     n = min(len(real), len(other))
-    (a, b), texts = coded(real[:n], other[:n])
-    x, y = np.concatenate([a, b]), np.repeat([0, 1], n)
+    return float(np.mean([_told_apart(real[:n], other[k : k + n]) for k in range(0, len(other) - n + 1, n)]))
+
+
+def _told_apart(real: pl.DataFrame, other: pl.DataFrame) -> float:
+    (a, b), texts = coded(real, other)
+    x, y = np.concatenate([a, b]), np.repeat([0, 1], len(real))
     folds = StratifiedKFold(5, shuffle=True, random_state=0)
     model = lightgbm.LGBMClassifier(n_jobs=1, verbose=-1, random_state=0)
     fit = {"categorical_feature": texts}

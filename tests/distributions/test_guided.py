@@ -120,12 +120,13 @@ def test_weights_that_few_draws_share_are_tempered() -> None:
     assert tempered(uneven[:10], 10.0)[5:].isfinite().all()  # five draws are never ten
 
 
-def test_draws_without_a_path_are_not_all_the_same() -> None:
+@pytest.mark.parametrize("draws", [10, 100])
+def test_draws_without_a_path_are_not_all_the_same(draws: int) -> None:
     x = torch.full((40, 6), NAN)
     x[:, 0] = 1.0
-    filled, count = narrow().fill(x, draws=10, path=False)
+    filled, count = narrow().fill(x, draws=draws, path=False)
     assert count.median() < 3
-    assert torch.tensor([len(row.unique(dim=0)) for row in filled.transpose(0, 1)]).float().mean() > 5
+    assert torch.tensor([len(row.unique(dim=0)) for row in filled.transpose(0, 1)]).float().mean() > 0.9 * draws
 
 
 def test_conditionals_are_differences() -> None:

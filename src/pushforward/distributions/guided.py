@@ -18,7 +18,7 @@ from .holed import Holed, Weights, effective, effective_after, pieces, resampled
 Spread = Callable[[Tensor, Tensor], Tensor]
 BATCH = 1 << 15  # points that are evaluated at once
 PARTICLES = 64  # of a path from the guide to the joint
-SHARED = 50.0  # effective candidates for draws without a path, or half of all
+SHARED = 50.0  # effective candidates for draws without a path, or two for each draw, or half of all
 FEW = 10.0  # effective draws below which more are taken, and then intermediate steps
 LARGE_ERROR = 0.05  # nats; likewise
 
@@ -214,7 +214,7 @@ class Guided(Density):
         asked, enough = rows.x.isnan().any(1), max(FEW, draws / 4)
         size, most = (max(some + some % 2, 4 * draws) for some in (candidates, most))
         while asked.any():
-            power, least = (1.0, 0.0) if path else (self.power, max(min(SHARED, size / 2), draws / 2))
+            power, least = (1.0, 0.0) if path else (self.power, min(size / 2, max(SHARED, 2 * draws)))
             for some in pieces(asked, BATCH // size):
                 filled[:, some], count[some.cpu()] = self._filled(rows[some], draws, size, power, least)
             asked &= (count < enough).to(asked.device)
