@@ -189,8 +189,8 @@ if __name__ == "__main__":
     main(
         "outliers"
         + (f"-{chosen.folder.name}" if chosen.folder else "")
-        + (f"-{chosen.share:g}" if chosen.share else "")
-        + (f"-trim-{chosen.trim:g}" if chosen.trim else ""),
+        + (f"-{100 * chosen.share:g}-percent" if chosen.share else "")
+        + (f"-trim-{100 * chosen.trim:g}" if chosen.trim else ""),
         "Odd rows: FlowOutlier next to other detectors",
         "Area under the ROC: 1 where every odd row is odder than every usual one, 0.5 for chance.",
         lambda quick: list(sets)[: 2 if quick else chosen.limit],

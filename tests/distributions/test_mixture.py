@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 import pushforward as pf
+from pushforward.distributions import em
 
 sklearn_mixture = pytest.importorskip("sklearn.mixture")
 
@@ -131,3 +132,17 @@ def test_many_rows_are_judged_in_parts_to_the_same_densities(monkeypatch: pytest
         assert torch.allclose(mixture.log_prob(x[:, 1:], x[:, :1]), whole, atol=1e-5)
         twice = mixture.log_prob(x[:, 1:].expand(2, -1, -1), x[:, :1])
         assert torch.allclose(twice, whole.expand(2, -1), atol=1e-5)
+
+
+@pytest.mark.parametrize("covariance", ["full", "diagonal"])
+def test_many_products_are_held_in_parts_to_the_same_fit(monkeypatch: pytest.MonkeyPatch, covariance: str) -> None:
+    x = clusters()
+    whole = pf.gmm(3, components=4, covariance=covariance).double().fit(x)
+    held = []
+    monkeypatch.setattr(em, "NUMBERS", 500)
+    monkeypatch.setattr(
+        em._Statistics, "of", lambda self, y, of=em._Statistics.of: held.append(of(self, y)) or held[-1]
+    )
+    parts = pf.gmm(3, components=4, covariance=covariance).double().fit(x)
+    assert torch.allclose(parts.log_prob(x), whole.log_prob(x))
+    assert 0 < max(t.numel() for t in held) <= 500

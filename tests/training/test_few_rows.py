@@ -137,3 +137,10 @@ def test_a_column_that_is_constant_but_for_noise_has_a_finite_map() -> None:
     z, logdet = copula(torch.cat([x[None], x + noise]))(x)
     assert z.isfinite().all()
     assert logdet.isfinite().all()
+
+
+def test_rows_of_many_columns_take_what_few_rows_can_tell() -> None:
+    x = torch.randn(60, 500, generator=torch.Generator().manual_seed(0))
+    judged = fit_by_name(x, members=2)
+    assert list(judged.weights) == ["mixture of 1", "copula of 1"]
+    assert judged.density.log_prob(x).isfinite().all()

@@ -16,7 +16,7 @@ Reference:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .mixture import GaussianMixture
 
 FLOOR = 1e-6  # of a component's variances, in those of the rows
-PART = 4096  # rows whose products are held at once
+PART, NUMBERS = 4096, 2**25  # rows whose products are held at once, and how many numbers these may be
 
 Pairs = tuple[Tensor, Tensor]  # places i and j of the features whose products count
 
@@ -56,9 +56,12 @@ def maximise(
         shares: The share of each component in each row to begin with, ``(n, components)``.
     """
     pairs, before = _pairs(mixture), -math.inf
+    if len(mixture.logits) == 1:  # all rows are its own, now as later
+        _set_parameters(mixture, _sums(y, weight, pairs), prior, pairs)
+        return
     statistics = _Statistics(y, pairs)
-    parts = zip(statistics, (shares * weight[:, None]).split(PART), strict=True)
-    sums = torch.stack([(t @ s).T for t, s in parts]).sum(0)
+    parts = zip(statistics, (shares * weight[:, None]).split(statistics.size), strict=True)
+    sums = sum((t @ s).T for t, s in parts)
     for _ in range(max_steps):
         _set_parameters(mixture, sums, prior, pairs)
         total, sums = _expect(mixture, statistics, weight, pairs)
@@ -114,7 +117,8 @@ class _Statistics:
     """t(y) of some rows at a time, ``(1 + m + pairs, n)``; kept for the next step where the rows are one part."""
 
     def __init__(self, y: Tensor, pairs: Pairs) -> None:
-        self.parts, self.pairs = y.split(PART), pairs
+        self.size = max(min(PART, NUMBERS // (1 + y.shape[1] + len(pairs[0]))), 1)
+        self.parts, self.pairs = y.split(self.size), pairs
         self.kept = [self.of(y)] if len(self.parts) == 1 else None
 
     def of(self, part: Tensor) -> Tensor:
@@ -125,13 +129,18 @@ class _Statistics:
         return iter(self.kept) if self.kept is not None else map(self.of, self.parts)
 
 
-def _expect(
-    mixture: GaussianMixture, statistics: Iterable[Tensor], weight: Tensor, pairs: Pairs
-) -> tuple[float, Tensor]:
+def _sums(y: Tensor, weight: Tensor, pairs: Pairs) -> Tensor:
+    """The weighted sum of t(y), ``(1, t)``, without t(y), which takes much memory."""
+    counted = weight[:, None] * y
+    products = (counted.T @ y)[pairs] if len(pairs[0]) > y.shape[1] else (counted * y).sum(0)
+    return torch.cat([weight.sum()[None], counted.sum(0), products])[None]
+
+
+def _expect(mixture: GaussianMixture, statistics: _Statistics, weight: Tensor, pairs: Pairs) -> tuple[float, Tensor]:
     """The log-likelihood of all rows, and the weighted sums of t(y) of each component, ``(components, t)``."""
     parameters = _natural(mixture, pairs)
     total, sums = 0.0, torch.zeros_like(parameters)
-    for t, w in zip(statistics, weight.split(PART), strict=True):
+    for t, w in zip(statistics, weight.split(statistics.size), strict=True):
         joint = parameters @ t
         most = joint.amax(0)
         shares = joint.sub_(most).clamp_min_(-NEGLIGIBLE).exp_()  # in place: exponentials are what takes the time

@@ -12,7 +12,7 @@ from ..distributions.flow import Flow
 from ..numerics import threads
 from ..recipes.by_name import flow_by_name, learning_rate
 from .few_rows import SIZES, Judged, fit_few_rows
-from .members import Plan
+from .members import WARM_UP, Plan
 
 FEW_ROWS = 3000  # up to which "auto" averages several densities
 MEMBERS = 5
@@ -84,11 +84,12 @@ def fit_by_name(
 
     if name != "gmm":
         make(0)  # errors of names and sizes come before any work
+    without = name == "gmm" or (few and _most(rows, features) < WARM_UP)
     with threads.using(1):  # small operators
         return fit_few_rows(
             x,
             context,
-            flow=None if name == "gmm" else make,
+            flow=None if without else make,
             members=MEMBERS if members == "auto" else max(int(members), 2),
             mixtures=mixtures if flow in ("auto", "gmm") else (),
             copulas=copulas if flow == "auto" else (),
@@ -100,12 +101,17 @@ def fit_by_name(
         )
 
 
+def _most(rows: int, features: int) -> float:
+    """Steps of small flows: those of more features take longer, and few rows bear fewer of them."""
+    return max(Plan.steps, rows // 2) / max(features / 8, 1.0)
+
+
 def _plan(rows: int, features: int | None, lr: float, epochs: int | None, asked: dict[str, Any]) -> Plan:
     """How members are trained; ``features`` are those of small flows, None for others."""
     asked = {key: value for key, value in asked.items() if value is not None}
     most: float = max(Plan.steps, rows // 2)
     if features is not None:
-        most /= max(features / 8, 1.0)  # steps of more features take longer, and few rows bear fewer of them
+        most = _most(rows, features)
         if "lr" not in asked:
             least, lr = lr, min(lr * max(rows / SMALL, 1.0), RATE)
             most *= math.sqrt(least / lr)  # larger steps are fewer
