@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -143,4 +145,6 @@ def test_rows_of_many_columns_take_what_few_rows_can_tell() -> None:
     x = torch.randn(60, 500, generator=torch.Generator().manual_seed(0))
     judged = fit_by_name(x, members=2)
     assert list(judged.weights) == ["mixture of 1", "copula of 1"]
+    independent = -500 * 0.5 * (1 + math.log(2 * math.pi))
+    assert judged.log_likelihood["average"] > 1.1 * independent
     assert judged.density.log_prob(x).isfinite().all()

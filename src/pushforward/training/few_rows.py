@@ -36,6 +36,7 @@ from .members import Plan, Rows, folds, train_members
 
 SIZES = (1, 3, 8, 20, 40)  # components of the mixtures that are tried, if there are ROWS_EACH times as many rows
 ROWS_EACH = 8
+WIDE = 4  # rows for each column below which one Gaussian may be held to the columns' own variances by as many rows
 WORK = 2e8  # most components times cubed columns, which is what a step of expectation maximisation takes
 PRIORS = (1.0, 0.1)  # rows that hold a component's covariance to the columns' own variances
 LEAST = 0.02  # weight of a kind that is kept
@@ -114,8 +115,7 @@ def fit_few_rows(
 
     kinds: dict[str, Fit] = {}
     held_out: dict[str, Tensor] = {}
-    sizes = _fitting(rows, mixtures), _fitting(rows, copulas if mixtures else ())
-    for ladder in _mixtures(*sizes, PRIORS[:1] if weigh else PRIORS):
+    for ladder in _mixtures(rows, mixtures, copulas if mixtures else (), PRIORS[:1] if weigh else PRIORS):
         best = -math.inf
         for name, fits in ladder.items():
             fit, first = _better(fits, *shares[0], starts[0], seed)
@@ -181,14 +181,11 @@ def stacked(log_prob: Tensor, weight: Tensor | None = None, prior: float = 1.0) 
     return shares / shares.sum()
 
 
-def _fitting(rows: Rows, sizes: Sequence[int]) -> list[int]:
-    """Numbers of components that there are rows and time for."""
-    columns = rows.x.shape[-1] + (0 if rows.context is None else rows.context.shape[-1])
-    return [k for k in sizes if k == 1 or (k * ROWS_EACH <= len(rows) and k * columns**3 <= WORK)]
-
-
-def _mixtures(plain: Sequence[int], behind: Sequence[int], priors: Sequence[float]) -> list[dict[str, list[Fit]]]:
+def _mixtures(
+    rows: Rows, plain: Sequence[int], behind: Sequence[int], priors: Sequence[float]
+) -> list[dict[str, list[Fit]]]:
     """Mixtures of the rows themselves and of those behind a copula, the smaller ones first; each with every prior."""
+    columns = rows.x.shape[-1] + (0 if rows.context is None else rows.context.shape[-1])
 
     def of_rows(size: int, prior: float) -> Fit:
         return lambda train, start, seed: _mixture(train, size, prior, seed)
@@ -196,8 +193,17 @@ def _mixtures(plain: Sequence[int], behind: Sequence[int], priors: Sequence[floa
     def of_copula(size: int, prior: float) -> Fit:
         return lambda train, start, seed: _behind(start, train, size, prior, seed)
 
+    def fits(size: int) -> bool:
+        """Whether there are rows and time for so many components."""
+        return columns < len(rows) >= size * ROWS_EACH and size * columns**3 <= WORK
+
     def ladder(name: str, fit: Callable[[int, float], Fit], sizes: Sequence[int]) -> dict[str, list[Fit]]:
-        return {f"{name} of {k}": [fit(k, prior) for prior in (priors if k > 1 else (0.0,))] for k in sizes}
+        alone = (0.0, float(columns)) if len(rows) < WIDE * columns else (0.0,)
+        return {
+            f"{name} of {k}": [fit(k, prior) for prior in (priors if k > 1 else alone)]
+            for k in sizes
+            if k == 1 or fits(k)
+        }
 
     return [ladder("mixture", of_rows, plain), ladder("copula", of_copula, behind)]
 
