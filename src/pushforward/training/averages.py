@@ -101,21 +101,19 @@ def fit_by_name(
         )
 
 
-def _most(rows: int, features: int) -> float:
-    """Steps of small flows: those of more features take longer, and few rows bear fewer of them."""
-    return max(Plan.steps, rows // 2) / max(features / 8, 1.0)
+def _most(rows: int, features: int | None) -> float:
+    """Steps of a flow; those of small flows of more features take longer, and few rows bear fewer of them."""
+    return max(Plan.steps, rows // 2) / max((features or 0) / 8, 1.0)
 
 
 def _plan(rows: int, features: int | None, lr: float, epochs: int | None, asked: dict[str, Any]) -> Plan:
     """How members are trained; ``features`` are those of small flows, None for others."""
     asked = {key: value for key, value in asked.items() if value is not None}
-    most: float = max(Plan.steps, rows // 2)
-    if features is not None:
-        most = _most(rows, features)
-        if "lr" not in asked:
-            least, lr = lr, min(lr * max(rows / SMALL, 1.0), RATE)
-            most *= math.sqrt(least / lr)  # larger steps are fewer
-            asked = {"batch_size": BATCH, **asked}
+    most = _most(rows, features)
+    if features is not None and "lr" not in asked:
+        least, lr = lr, min(lr * max(rows / SMALL, 1.0), RATE)
+        most *= math.sqrt(least / lr)  # larger steps are fewer
+        asked = {"batch_size": BATCH, **asked}
     plan = Plan(**{"steps": min(round(most), 5000), "lr": lr, **asked})
     if epochs is None:
         return plan
