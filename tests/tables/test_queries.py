@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import math
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +139,16 @@ def test_explain_says_what_each_cell_has_given_the_others(model: pf.TableDensity
     assert found["log_p_y"][0] == pytest.approx(np.log(1 / (0.5 * np.sqrt(2 * np.pi))), abs=0.35)
     assert found["log_p_y"][1] < -8
     assert found["log_p_group"][0] == pytest.approx(0.0, abs=0.1)
+
+
+def test_explain_of_a_cell_that_cannot_be_warns_of_nothing(model: pf.TableDensity) -> None:
+    rows = pl.DataFrame({"x": [0.0], "y": [0.0], "group": ["never seen"], "n": [4]})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = model.explain(rows)
+    assert found["unlikely_because"][0] == "group"
+    assert found["log_p_group"][0] == -math.inf
+    assert math.isnan(found["log_p_x"][0])  # log p(x | others) where the others cannot be
 
 
 def test_it_is_saved_and_can_be_left_out(model: pf.TableDensity, tmp_path: Path) -> None:

@@ -177,13 +177,14 @@ def mask_of(schema: Schema, names: Sequence[str]) -> Tensor:
 
 
 def cells_given_others(model: FittedTable, rows: Rows, samples: int, seed: int) -> np.ndarray:
-    """log p(cell | the other cells) of every cell, ``(n, names)``, in nats."""
+    """log p(cell | the other cells) of every cell, ``(n, names)``, in nats; NaN where the others cannot be."""
     whole = answer(model, rows, (), samples, seed)[0]
     found = []
     for name in model.schema.names:
         others = Rows(rows.x.masked_fill(mask_of(model.schema, [name]), torch.nan), rows.context)
-        found.append(whole - answer(model, others, (), samples, seed)[0])
-    return np.stack(found, 1)
+        found.append(answer(model, others, (), samples, seed)[0])
+    with np.errstate(invalid="ignore"):  # 0 / 0 has no logarithm
+        return whole[:, None] - np.stack(found, 1)
 
 
 def fill(
