@@ -133,7 +133,7 @@ class FittedTable(FittedDensity):
     def explain(self, table: Any) -> Any:
         """What makes each row unlikely, a row each: ``unlikely_because``, the column to blame; ``would_fit``, the value
         that would fit there; ``gain``, by how many nats the row would be likelier; the gain of every column; and with
-        a guide ``log_p_…``, log p(cell | the other cells) of every cell.
+        a guide ``log_p_…``, log p(cell | the other cells) of every cell, NaN where these others cannot be.
         """
         self._require_fit()
         frame = from_frame_or_file(table)
