@@ -151,6 +151,13 @@ def test_explain_of_a_cell_that_cannot_be_warns_of_nothing(model: pf.TableDensit
     assert math.isnan(found["log_p_x"][0])  # log p(x | others) where the others cannot be
 
 
+def test_a_score_given_a_number_that_cannot_be_is_none_and_warns_of_nothing(model: pf.TableDensity) -> None:
+    rows = pl.DataFrame({"x": [0.0], "y": [0.0], "group": ["a"], "n": [-1]})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert math.isnan(model.score_samples(rows, given=["n"])[0])
+
+
 def test_it_is_saved_and_can_be_left_out(model: pf.TableDensity, tmp_path: Path) -> None:
     model.save(tmp_path / "model")
     again = pf.TableDensity.load(tmp_path / "model")

@@ -145,7 +145,7 @@ def answer(
     if modelled:
         condition = rows.x.masked_fill(~mask_of(model.schema, modelled), torch.nan)
         both, alone = (answer(model, part, (), samples, seed) for part in (rows, Rows(condition, rows.context)))
-        return both[0] - alone[0], np.hypot(both[1], alone[1])
+        return _log_ratio(both[0], alone[0]), np.hypot(both[1], alone[1])
     found = np.zeros((2, len(rows)))
     holed = unknown(model.schema, rows.x).any(1) & (model.guided is not None)
     whole = ~holed.numpy()
@@ -182,9 +182,14 @@ def cells_given_others(model: FittedTable, rows: Rows, samples: int, seed: int) 
     found = []
     for name in model.schema.names:
         others = Rows(rows.x.masked_fill(mask_of(model.schema, [name]), torch.nan), rows.context)
-        found.append(answer(model, others, (), samples, seed)[0])
-    with np.errstate(invalid="ignore"):  # 0 / 0 has no logarithm
-        return whole[:, None] - np.stack(found, 1)
+        found.append(_log_ratio(whole, answer(model, others, (), samples, seed)[0]))
+    return np.stack(found, 1)
+
+
+def _log_ratio(both: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """log p(a, b) - log p(b), NaN where b cannot be: 0 / 0."""
+    with np.errstate(invalid="ignore"):
+        return both - given
 
 
 def fill(
