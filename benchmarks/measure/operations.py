@@ -20,7 +20,7 @@ from torch.utils.flop_counter import flop_registry
 
 from pushforward.fused.maps import SplineMoving
 from pushforward.fused.pool import Pool
-from pushforward.fused.stack import Memory
+from pushforward.fused.stack import Workspace
 
 from .models import Job
 
@@ -82,7 +82,7 @@ def cost(job: Job, module: nn.Module) -> Cost:
 
 def _lent(job: Job) -> int:
     """Bytes of what the fast room has leased when the way back begins, and of what splines keep beside it."""
-    lease, give_back, pull_back = Pool.lease, Pool.give_back, Memory.pull_back
+    lease, give_back, pull_back = Pool.lease, Pool.give_back, Workspace.pull_back
     leased: dict[int, Any] = {}
     waiting: list[int] = []
 
@@ -95,20 +95,20 @@ def _lent(job: Job) -> int:
         leased.pop(id(thing), None)
         give_back(pool, kind, batch, thing)
 
-    def pulling(memory: Memory, *args: Any) -> Any:
+    def pulling(workspace: Workspace, *args: Any) -> Any:
         waiting.append(sum(thing.nbytes + _kept_by_splines(thing) for thing in leased.values()))
-        return pull_back(memory, *args)
+        return pull_back(workspace, *args)
 
     with (
         mock.patch.multiple(Pool, lease=leasing, give_back=giving_back),
-        mock.patch.object(Memory, "pull_back", pulling),
+        mock.patch.object(Workspace, "pull_back", pulling),
     ):
         job()
     return max(waiting, default=0)
 
 
 def _kept_by_splines(thing: Any) -> int:
-    moving = [turn.moving for turn in thing.turns] if isinstance(thing, Memory) else []
+    moving = [views.moving for views in thing.views] if isinstance(thing, Workspace) else []
     kept = [each.kept for each in moving if isinstance(each, SplineMoving) and each.kept is not None]
     tensors = [value for one in kept for value in (one.t, one.inside, *one.bins, one.powers, one.total)]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

@@ -76,7 +76,7 @@ class AffineMap(NamedTuple):
     def num_params(self) -> int:
         return 2
 
-    def memory(self, outputs: Tensor, inverse: bool) -> AffineMoving:
+    def workspace(self, outputs: Tensor, inverse: bool) -> AffineMoving:
         return AffineMoving(self, outputs, inverse)
 
     def plain(self, x: Tensor, params: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
@@ -160,7 +160,7 @@ class SplineMap(NamedTuple):
     def num_params(self) -> int:
         return 3 * self.bins - 1
 
-    def memory(self, outputs: Tensor, inverse: bool) -> SplineMoving:
+    def workspace(self, outputs: Tensor, inverse: bool) -> SplineMoving:
         return SplineMoving(self, outputs, inverse)
 
     def plain(self, x: Tensor, params: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:

@@ -34,7 +34,7 @@ class Couplings:
     """Couplings of the same two parts of an event, one after the other."""
 
     def __init__(self, coupling: Coupling, parts: tuple[tuple[int, int, int], ...]) -> None:
-        self.couplings, self.parts, self.links = [coupling], parts, [_coupling_link(coupling, 0)]
+        self.couplings, self.parts, self.layers = [coupling], parts, [_coupling_layer(coupling, 0)]
 
     @classmethod
     def make(cls, transform: Transform, like: Tensor) -> Couplings | None:
@@ -51,7 +51,7 @@ class Couplings:
         if parts not in (self.parts, self.parts[::-1]) or _scalar_map(transform.scalar) is None:
             return False
         self.couplings.append(transform)
-        self.links.append(_coupling_link(transform, int(parts != self.parts)))
+        self.layers.append(_coupling_layer(transform, int(parts != self.parts)))
         return True
 
     def __call__(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -65,14 +65,14 @@ class Couplings:
 
     def _run(self, x: Tensor, context: Tensor | None, inverse: bool) -> tuple[Tensor, Tensor]:
         batch, way = x.shape[:-1], slice(None, None, -1 if inverse else 1)
-        couplings, links = self.couplings[way], tuple(self.links[way])
+        couplings, layers = self.couplings[way], tuple(self.layers[way])
         params = [p for coupling in couplings for p in _parameters(coupling.net, context, batch)]
-        z, logdet = stack.run(planes(x), stack.Plan(self.parts, links, inverse), params)
+        z, logdet = stack.run(planes(x), stack.Plan(self.parts, layers, inverse), params)
         return unplanes(z, batch), logdet.view(batch)
 
 
 class Masked:
-    """An autoregressive transform: one link over the whole event forwards, step by step back."""
+    """An autoregressive transform: one layer over the whole event forwards, step by step back."""
 
     def __init__(self, transform: Autoregressive, forward: AffineMap | SplineMap | None) -> None:
         self.transform, self.map = transform, forward
@@ -95,11 +95,11 @@ class Masked:
             return transform(x, context)  # type: ignore[no-any-return]
         net: MADE = self.net
         parts = ((0, net.features, 1),)
-        link = stack.Link(_shape(net), self.map, 0, 0)
+        layer = stack.FlowLayer(_shape(net), self.map, 0, 0)
         taken, back = transform.order, transform.back
         order = None if taken is None or back is None else stack.Order(taken, back)
         params = _parameters(net, context, batch)
-        z, logdet = stack.run(planes(x), stack.Plan(parts, (link,), False), params, order)
+        z, logdet = stack.run(planes(x), stack.Plan(parts, (layer,), False), params, order)
         return unplanes(z, batch), logdet.view(batch)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -174,10 +174,10 @@ def _parts(coupling: Coupling) -> tuple[tuple[int, int, int], ...] | None:
     return None
 
 
-def _coupling_link(coupling: Coupling, read: int) -> stack.Link:
+def _coupling_layer(coupling: Coupling, read: int) -> stack.FlowLayer:
     scalar_map = _scalar_map(coupling.scalar)
     assert scalar_map is not None
-    return stack.Link(_shape(coupling.net), scalar_map, read, 1 - read)  # type: ignore[arg-type]
+    return stack.FlowLayer(_shape(coupling.net), scalar_map, read, 1 - read)  # type: ignore[arg-type]
 
 
 def _shape(net: Any) -> Shape:

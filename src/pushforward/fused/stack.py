@@ -1,9 +1,9 @@
 r"""Networks and the scalar maps that they drive, one after the other, as one differentiable function.
 
-A link reads one part of the event and moves one: couplings that follow each other mostly exchange the roles, and each
-writes what it moved to where the next network reads it, so nothing is split, joined or copied in between. A masked
-autoregressive layer is a stack of one link whose only part is the whole event. One function, because small flows are
-mostly operator-launch overhead and nodes of a graph.
+A layer of a flow reads one part of the event and moves one: couplings that follow each other mostly exchange the roles,
+and each writes what it moved to where the next network reads it, so nothing is split, joined or copied in between. A
+masked autoregressive layer is a stack of its own, whose only part is the whole event. One function, because small flows
+are mostly operator-launch overhead and nodes of a graph.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .staircase import mask
 ACTIVATIONS = 1 << 20  # of a layer, computed at a time without gradients: they stay in the processor's cache
 
 
-class Link(NamedTuple):
+class FlowLayer(NamedTuple):
     """A network, the map that it drives, and the number of the part that it reads and of that which it moves."""
 
     shape: Shape
@@ -34,11 +34,11 @@ class Link(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What does not change from call to call: the parts of the event ``(start, stop, step)``, the links in the order in
-    which they are run, and whether they are run from noise to data."""
+    """What does not change from call to call: the parts of the event ``(start, stop, step)``, the layers in the order
+    in which they are run, and whether they are run from noise to data."""
 
     parts: tuple[tuple[int, int, int], ...]
-    links: tuple[Link, ...]
+    layers: tuple[FlowLayer, ...]
     inverse: bool
 
 
@@ -62,7 +62,7 @@ def run(x: Tensor, plan: Plan, params: list[Tensor], order: Order | None = None)
     if torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in params)):
         return _Stack.apply(x, plan, order, *params)
     n = x.shape[1]
-    most = max(ACTIVATIONS // max(stairs.rows for link in plan.links for stairs in link.shape.layers), 1)
+    most = max(ACTIVATIONS // max(stairs.rows for layer in plan.layers for stairs in layer.shape.layers), 1)
     if n <= most:
         return _run(x, plan, params, order)
     found = []
@@ -75,10 +75,10 @@ def run(x: Tensor, plan: Plan, params: list[Tensor], order: Order | None = None)
     return torch.cat(values, 1), torch.cat(logdets)
 
 
-class Turn(NamedTuple):
-    """One link's part of a call: where its parameters stand, and what it works in."""
+class Views(NamedTuple):
+    """One layer's part of a call: where its parameters stand, and what it works in."""
 
-    link: Link
+    layer: FlowLayer
     params: slice
     read: Tensor
     network: Network
@@ -88,13 +88,13 @@ class Turn(NamedTuple):
     log_slope: Tensor
 
 
-class Memory:
-    """What a stack works in, with all its views. A link mostly writes where the next one's network reads.
+class Workspace:
+    """What a stack works in, with all its views. A layer mostly writes where the next one's network reads.
 
     Args:
         plan: The stack.
         like: Events that it is for, ``(features, n)``.
-        keeps: Whether everything stays for the way back. If not, links write over what the ones before them left.
+        keeps: Whether everything stays for the way back. If not, layers write over what the ones before them left.
     """
 
     def __init__(self, plan: Plan, like: Tensor, keeps: bool) -> None:
@@ -102,28 +102,28 @@ class Memory:
         self._shared: dict[Any, Any] = {}
         self.parts = [slice(*part) for part in plan.parts]
         sizes = [len(range(*part)) for part in plan.parts]
-        heights = [sizes[link.moved] for link in plan.links]
-        ends = list(accumulate((2 * len(link.shape.layers) for link in plan.links), initial=0))
-        # Without a way back two networks in turns are enough: a link may write over what the one before it read.
+        heights = [sizes[layer.moved] for layer in plan.layers]
+        ends = list(accumulate((2 * len(layer.shape.layers) for layer in plan.layers), initial=0))
+        # Without a way back two networks in turns are enough: a layer may write over what the one before it read.
         networks = [
-            self._once(("network", k if keeps else k % 2, link.shape), Network, link.shape, like, n)
-            for k, link in enumerate(plan.links)
+            self._once(("network", k if keeps else k % 2, layer.shape), Network, layer.shape, like, n)
+            for k, layer in enumerate(plan.layers)
         ]
         self.log_slopes = self._plane("log slopes", like, sum(heights), n)
         log_slopes = self.log_slopes.split(heights)
-        first = plan.links[0]
+        first = plan.layers[0]
         now = [self._plane(("first", part), like, size, n) for part, size in enumerate(sizes)]
         now[first.read] = networks[0].x
-        self.first, self.turns = list(now), []
-        for k, (link, network, height) in enumerate(zip(plan.links, networks, heights, strict=True)):
-            read, before = now[link.read], now[link.moved]
-            feeds = k + 1 < len(networks) and plan.links[k + 1].read == link.moved
+        self.first, self.views = list(now), []
+        for k, (layer, network, height) in enumerate(zip(plan.layers, networks, heights, strict=True)):
+            read, before = now[layer.read], now[layer.moved]
+            feeds = k + 1 < len(networks) and plan.layers[k + 1].read == layer.moved
             after = networks[k + 1].x if feeds else self._plane(("after", k), like, height, n)
-            now[link.read], now[link.moved] = network.x, after
-            outputs = self._plane(("outputs", height * link.map.num_params), like, height * link.map.num_params, n)
-            moving = self._once(("map", k if keeps else height, link.map), link.map.memory, outputs, plan.inverse)
+            now[layer.read], now[layer.moved] = network.x, after
+            outputs = self._plane(("outputs", height * layer.map.num_params), like, height * layer.map.num_params, n)
+            moving = self._once(("map", k if keeps else height, layer.map), layer.map.workspace, outputs, plan.inverse)
             own = slice(ends[k], ends[k + 1])
-            self.turns.append(Turn(link, own, read, network, moving, before, after, log_slopes[k]))
+            self.views.append(Views(layer, own, read, network, moving, before, after, log_slopes[k]))
         self.last = now
         self.grads = (
             [self._plane(("gradient", part), like, size, n) for part, size in enumerate(sizes)] if keeps else []
@@ -142,13 +142,13 @@ class Memory:
         """The moved events and the log-determinants, in memory of their own."""
         self._divide(x, self.first, order)
         places = list(self.last)
-        for link, own, read, network, moving, before, after, log_slope in self.turns:
+        for layer, own, read, network, moving, before, after, log_slope in self.views:
             if read is not network.x:
                 network.x.copy_(read)
             network.run(params[own], moving.outputs)
             found = moving.run(before, after, log_slope)
-            if found is not after:  # only the last link of a plan may leave its plane elsewhere
-                places[link.moved] = found
+            if found is not after:  # only the last layer of a plan may leave its plane elsewhere
+                places[layer.moved] = found
         return self._joined(places, order), self.log_slopes.sum(0)
 
     def pull_back(
@@ -163,17 +163,17 @@ class Memory:
         """The gradients of x, if it ``needs`` one, and of those parameters that are ``needed``, after :meth:`run`."""
         self._divide(z_grad, self.grads, order)
         found: list[Tensor | None] = []
-        for turn in reversed(self.turns):
-            moving, own = turn.moving, turn.params
-            moving.pull_back(self.grads[turn.link.moved], logdet_grad)
-            into = self.grads[turn.link.read] if needs_x or turn is not self.turns[0] else None
-            found[:0] = turn.network.pull_back(moving.outputs, params[own], needed[own], into)
+        for views in reversed(self.views):
+            moving, own = views.moving, views.params
+            moving.pull_back(self.grads[views.layer.moved], logdet_grad)
+            into = self.grads[views.layer.read] if needs_x or views is not self.views[0] else None
+            found[:0] = views.network.pull_back(moving.outputs, params[own], needed[own], into)
         return self._joined(self.grads, order) if needs_x else None, found
 
     def release(self) -> None:
         """Lets go of what only this call needed, so that the memory can be leased again."""
-        for turn in self.turns:
-            turn.moving.forget()
+        for views in self.views:
+            views.moving.forget()
 
     def _divide(self, whole: Tensor, places: Sequence[Tensor], order: Order | None) -> None:
         """Copies the parts of ``(features, n)`` to their places."""
@@ -193,13 +193,13 @@ class Memory:
         return whole
 
 
-def _lease(x: Tensor, plan: Plan, keeps: bool) -> Memory:
-    return POOL.lease(_kind(x, plan, keeps), x.shape[1], lambda: Memory(plan, x, keeps))
+def _lease(x: Tensor, plan: Plan, keeps: bool) -> Workspace:
+    return POOL.lease(_kind(x, plan, keeps), x.shape[1], lambda: Workspace(plan, x, keeps))
 
 
-def _give_back(memory: Memory, x: Tensor, keeps: bool) -> None:
-    memory.release()
-    POOL.give_back(_kind(x, memory.plan, keeps), x.shape[1], memory)
+def _give_back(workspace: Workspace, x: Tensor, keeps: bool) -> None:
+    workspace.release()
+    POOL.give_back(_kind(x, workspace.plan, keeps), x.shape[1], workspace)
 
 
 def _kind(x: Tensor, plan: Plan, keeps: bool) -> tuple[Any, ...]:
@@ -207,10 +207,10 @@ def _kind(x: Tensor, plan: Plan, keeps: bool) -> tuple[Any, ...]:
 
 
 def _run(x: Tensor, plan: Plan, params: Sequence[Tensor], order: Order | None) -> tuple[Tensor, Tensor]:
-    memory = _lease(x, plan, keeps=False)
+    workspace = _lease(x, plan, keeps=False)
     with torch.no_grad():
-        found = memory.run(x, params, order)
-    _give_back(memory, x, keeps=False)
+        found = workspace.run(x, params, order)
+    _give_back(workspace, x, keeps=False)
     return found
 
 
@@ -218,11 +218,11 @@ class _Stack(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, plan: Plan, order: Order | None, *params: Tensor) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(x, *params)
-        ctx.plan, ctx.order, ctx.memory = plan, order, None
+        ctx.plan, ctx.order, ctx.workspace = plan, order, None
         if saved_tensors_hooked():
             return _run(x, plan, params, order)
-        ctx.memory = _lease(x, plan, keeps=True)
-        return ctx.memory.run(x, params, order)  # type: ignore[no-any-return]
+        ctx.workspace = _lease(x, plan, keeps=True)
+        return ctx.workspace.run(x, params, order)  # type: ignore[no-any-return]
 
     @staticmethod
     def backward(ctx: Any, z_grad: Tensor, logdet_grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
@@ -230,12 +230,12 @@ class _Stack(torch.autograd.Function):
         needs_x, _, _, *needed = ctx.needs_input_grad
         if torch.is_grad_enabled():  # the gradient is differentiated itself: plain operations can be
             return _plain_gradients(ctx, (x, *params), (needs_x, *needed), (z_grad, logdet_grad))
-        memory, ctx.memory = ctx.memory, None
-        if memory is None:  # once more through one graph, or a checkpoint: run again
-            memory = _lease(x, ctx.plan, keeps=True)
-            memory.run(x, params, ctx.order)
-        x_grad, grads = memory.pull_back(z_grad, logdet_grad, params, ctx.order, needs_x, needed)
-        _give_back(memory, x, keeps=True)
+        workspace, ctx.workspace = ctx.workspace, None
+        if workspace is None:  # once more through one graph, or a checkpoint: run again
+            workspace = _lease(x, ctx.plan, keeps=True)
+            workspace.run(x, params, ctx.order)
+        x_grad, grads = workspace.pull_back(z_grad, logdet_grad, params, ctx.order, needs_x, needed)
+        _give_back(workspace, x, keeps=True)
         return x_grad, None, None, *grads
 
 
@@ -255,10 +255,10 @@ def plain(x: Tensor, plan: Plan, params: Sequence[Tensor], order: Order | None =
     x = x if order is None else x.index_select(0, order.order)
     parts = [slice(*part) for part in plan.parts]
     now, logdet, rest = [x[part] for part in parts], x.new_zeros(x.shape[1]), iter(params)
-    for link in plan.links:
-        out = plain_network(now[link.read], link.shape, rest)
-        theta = out.unflatten(0, (-1, link.map.num_params)).transpose(0, 1)
-        now[link.moved], log_slope = link.map.plain(now[link.moved], theta, plan.inverse)
+    for layer in plan.layers:
+        out = plain_network(now[layer.read], layer.shape, rest)
+        theta = out.unflatten(0, (-1, layer.map.num_params)).transpose(0, 1)
+        now[layer.moved], log_slope = layer.map.plain(now[layer.moved], theta, plan.inverse)
         logdet = logdet + log_slope.sum(0)
     places = torch.arange(len(x), device=x.device)
     whole = torch.cat(now)[torch.cat([places[part] for part in parts]).argsort()]

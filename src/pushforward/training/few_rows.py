@@ -32,7 +32,7 @@ from ..numerics.kernel import smoothing
 from ..transforms.compose import Compose
 from ..transforms.marginals import Marginals
 from ..transforms.normalization import Whiten
-from .members import Plan, Rows, folds, train_members
+from .members import Plan, Points, folds, train_members
 
 SIZES = (1, 3, 8, 20, 40)  # components of the mixtures that are tried, if there are ROWS_EACH times as many rows
 ROWS_EACH = 8
@@ -41,7 +41,7 @@ WORK = 2e8  # most components times cubed columns, which is what a step of expec
 PRIORS = (1.0, 0.1)  # rows that hold a component's covariance to the columns' own variances
 LEAST = 0.02  # weight of a kind that is kept
 
-Fit = Callable[[Rows, Compose, int], Density]
+Fit = Callable[[Points, Compose, int], Density]
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ def stacked(log_prob: Tensor, weight: Tensor | None = None, prior: float = 1.0) 
 
 
 def _mixtures(
-    rows: Rows, plain: Sequence[int], behind: Sequence[int], priors: Sequence[float]
+    rows: Points, plain: Sequence[int], behind: Sequence[int], priors: Sequence[float]
 ) -> list[dict[str, list[Fit]]]:
     """Mixtures of the rows themselves and of those behind a copula, the smaller ones first; each with every prior."""
     columns = rows.x.shape[-1] + (0 if rows.context is None else rows.context.shape[-1])
@@ -208,7 +208,7 @@ def _mixtures(
     return [ladder("mixture", of_rows, plain), ladder("copula", of_copula, behind)]
 
 
-def _better(fits: Sequence[Fit], train: Rows, judged: Rows, start: Compose, seed: int) -> tuple[Fit, Density]:
+def _better(fits: Sequence[Fit], train: Points, judged: Points, start: Compose, seed: int) -> tuple[Fit, Density]:
     """Of fits that differ in their prior, the one whose density has the likeliest held-out rows, of one part alone; and
     that density."""
     tried = [fit(train, start, seed) for fit in fits]
@@ -219,7 +219,7 @@ def _better(fits: Sequence[Fit], train: Rows, judged: Rows, start: Compose, seed
     return fits[best], tried[best]
 
 
-def _mixture(rows: Rows, size: int, prior: float, seed: int) -> GaussianMixture:
+def _mixture(rows: Points, size: int, prior: float, seed: int) -> GaussianMixture:
     features, given = rows.x.shape[-1], 0 if rows.context is None else rows.context.shape[-1]
     x = rows.x[: smoothing(len(rows))]
     context = None if rows.context is None else rows.context.repeat(len(x), 1)
@@ -235,21 +235,25 @@ def _mixture(rows: Rows, size: int, prior: float, seed: int) -> GaussianMixture:
     )
 
 
-def _behind(start: Compose, rows: Rows, size: int, prior: float, seed: int) -> Flow:
+def _behind(start: Compose, rows: Points, size: int, prior: float, seed: int) -> Flow:
     with torch.no_grad():
         z, _ = start(rows.x)
-    mixture = _mixture(Rows(z, rows.context, rows.weight), size, prior, seed)
+    mixture = _mixture(Points(z, rows.context, rows.weight), size, prior, seed)
     return Flow(start, mixture, context=mixture.context_features)
 
 
 def _flows(
-    make: Callable[[int], Flow], shares: Sequence[tuple[Rows, Rows]], starts: Sequence[Compose], plan: Plan, seed: int
+    make: Callable[[int], Flow],
+    shares: Sequence[tuple[Points, Points]],
+    starts: Sequence[Compose],
+    plan: Plan,
+    seed: int,
 ) -> tuple[list[Density], list[int]]:
     """Flows whose layers were trained behind their starts, and their best steps."""
 
-    def moved(rows: Rows, start: Compose) -> Rows:
+    def moved(rows: Points, start: Compose) -> Points:
         with torch.no_grad():
-            return Rows(start(rows.x)[0], rows.context, rows.weight)
+            return Points(start(rows.x)[0], rows.context, rows.weight)
 
     train = [moved(rows, start) for (rows, _), start in zip(shares, starts, strict=True)]
     judged = [moved(rows, start) for (_, rows), start in zip(shares, starts, strict=True)]
@@ -262,15 +266,15 @@ def _flows(
 
 
 @torch.no_grad()
-def _judge(density: Density, rows: Rows, copies: int) -> Tensor:
+def _judge(density: Density, rows: Points, copies: int) -> Tensor:
     """The log-density of every row, averaged over some points of its cell."""
     logs = [density.log_prob(x, rows.context).double() for x in rows.x[:copies]]
     return torch.stack(logs).logsumexp(0).clamp_min(-1e6) - math.log(len(logs))
 
 
-def _rows(x: Tensor, context: Tensor | None, weight: Tensor | None) -> Rows:
+def _rows(x: Tensor, context: Tensor | None, weight: Tensor | None) -> Points:
     x = x[None] if x.dim() == 2 else x
-    return Rows(x, context, torch.ones(x.shape[1]).to(x) if weight is None else torch.as_tensor(weight).to(x))
+    return Points(x, context, torch.ones(x.shape[1]).to(x) if weight is None else torch.as_tensor(weight).to(x))
 
 
 def _others(parts: Sequence[Tensor], k: int) -> Tensor:

@@ -52,7 +52,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Rows:
+class Points:
     """Rows of one member: ``(copies, rows, features)``, the same rows at several points of their cells; contexts
     ``(rows, context features)`` or None; and what each row counts."""
 
@@ -63,8 +63,8 @@ class Rows:
     def __len__(self) -> int:
         return self.x.shape[1]
 
-    def __getitem__(self, rows: Tensor) -> Rows:
-        return Rows(self.x[:, rows], None if self.context is None else self.context[rows], self.weight[rows])
+    def __getitem__(self, rows: Tensor) -> Points:
+        return Points(self.x[:, rows], None if self.context is None else self.context[rows], self.weight[rows])
 
 
 def folds(rows: int, members: int, seed: int) -> list[Tensor]:
@@ -74,7 +74,7 @@ def folds(rows: int, members: int, seed: int) -> list[Tensor]:
 
 
 def train_members(
-    make: Callable[[int], Density], train: Sequence[Rows], held_out: Sequence[Rows], plan: Plan, seed: int = 0
+    make: Callable[[int], Density], train: Sequence[Points], held_out: Sequence[Points], plan: Plan, seed: int = 0
 ) -> tuple[list[Density], list[int]]:
     """Members at the steps where their own held-out rows were likeliest; step 0, the start, is among them.
 
@@ -144,7 +144,7 @@ def _rate(plan: Plan, step: int) -> float:
     return plan.lr * min(1.0, (step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * min(step / plan.steps, 1.0)))
 
 
-def _batch(train: Sequence[Rows], size: int, generator: torch.Generator) -> tuple[Tensor, Tensor | None, Tensor]:
+def _batch(train: Sequence[Points], size: int, generator: torch.Generator) -> tuple[Tensor, Tensor | None, Tensor]:
     """Rows of each member, each at one point of its cell, side by side."""
     size = min(size, *map(len, train))
     rows = torch.stack([torch.randperm(len(each), generator=generator)[:size] for each in train])
@@ -155,7 +155,7 @@ def _batch(train: Sequence[Rows], size: int, generator: torch.Generator) -> tupl
     return x, torch.stack(contexts) if contexts else None, weight
 
 
-def _side_by_side(held_out: Sequence[Rows], copies: int) -> tuple[Tensor, Tensor | None, Tensor]:
+def _side_by_side(held_out: Sequence[Points], copies: int) -> tuple[Tensor, Tensor | None, Tensor]:
     """All held-out rows of each member at some points of their cells; the missing ones of the shorter count nothing."""
     most, copies = max(map(len, held_out)), min(copies, len(held_out[0].x))
     xs, contexts, weights = [], [], []
