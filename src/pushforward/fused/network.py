@@ -8,7 +8,6 @@ then share the events of all operators alike, products and elementwise ones, and
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -45,11 +44,12 @@ class Network:
         self.parts = [by_step(stairs, h) for stairs, h in zip(self.layers, self.hidden, strict=False)]
         read = [self.x, *self.rectified]
         self.reads = [[h[: step.columns] for step in s.steps] for s, h in zip(self.layers, read, strict=True)]
-        self.masks = [masks(stairs, like.dtype, like.device) for stairs in self.layers] if self.masked else []
-        self.weights = [[torch.empty_like(block) for block in own] for own in self.masks]
+        self.masks = [mask(stairs, like.dtype, like.device) for stairs in self.layers] if self.masked else []
+        self.weights = [torch.empty_like(mask) for mask in self.masks]
+        self.blocks = [blocks(stairs, own) for stairs, own in zip(self.layers, self.weights, strict=False)]
         self._gradients: _Gradients | None = None
         apart = [h for h, below in zip(self.rectified, self.hidden, strict=True) if h is not below]
-        self.nbytes = nbytes([self.x, *self.hidden, *apart, *(block for own in self.weights for block in own)])
+        self.nbytes = nbytes([self.x, *self.hidden, *apart, *self.weights])
 
     def run(self, params: Sequence[Tensor], out: Tensor) -> None:
         """Writes the network's outputs for ``self.x`` into ``out``."""
@@ -72,12 +72,10 @@ class Network:
 
     def _load(self, k: int, weight: Tensor) -> list[Tensor]:
         """The blocks of a weight, masked."""
-        given = blocks(self.layers[k], weight)
         if not self.masked:
-            return given
-        for block, allowed, own in zip(given, self.masks[k], self.weights[k], strict=True):
-            torch.mul(block, allowed, out=own)
-        return self.weights[k]
+            return blocks(self.layers[k], weight)
+        torch.mul(weight, self.masks[k], out=self.weights[k])
+        return self.blocks[k]
 
     def pull_back(
         self, grad: Tensor, params: Sequence[Tensor], needed: Sequence[bool], into: Tensor | None
@@ -116,17 +114,15 @@ class Network:
     def _weight_grad(self, k: int, weight: Tensor, parts: Sequence[Tensor]) -> Tensor:
         stairs = self.layers[k]
         found = torch.empty_like(weight) if stairs.whole else torch.zeros_like(weight)
-        for j, (part, read, block) in enumerate(zip(parts, self.reads[k], blocks(stairs, found), strict=True)):
+        for part, read, block in zip(parts, self.reads[k], blocks(stairs, found), strict=True):
             torch.mm(part, read.t(), out=block)
-            if self.masked:
-                block.mul_(self.masks[k][j])
-        return found
+        return found.mul_(self.masks[k]) if self.masked else found
 
     def _input_grad(
         self, k: int, weight: Tensor, parts: Sequence[Tensor], columns: Sequence[Tensor], add: bool
     ) -> None:
         """Wᵀ grad into the columns that each step reads: the last step, which is the widest, first."""
-        matrices = self.weights[k] if self.masked else blocks(self.layers[k], weight)
+        matrices = self.blocks[k] if self.masked else blocks(self.layers[k], weight)
         *others, widest = zip(matrices, parts, columns, strict=True)
         block, part, into = widest
         if add:
@@ -166,14 +162,6 @@ def blocks(stairs: Staircase, weight: Tensor) -> list[Tensor]:
     if stairs.whole:
         return [weight]
     return [weight[step.first : step.last, : step.columns] for step in stairs.steps]
-
-
-@lru_cache(maxsize=256)
-def masks(stairs: Staircase, dtype: torch.dtype, device: torch.device) -> list[Tensor]:
-    """For each step ones where an entry is allowed, zeros where it juts out over the exact staircase. The layers of a
-    flow mostly share them, and so the processor's cache."""
-    with torch.inference_mode(False), torch.no_grad():
-        return [block.contiguous() for block in blocks(stairs, mask(stairs, dtype, device))]
 
 
 def by_step(stairs: Staircase, units: Tensor) -> Sequence[Tensor]:
