@@ -20,12 +20,19 @@ def transform(positions=7, size=2, *, context=0, inner=0, scalar=None, dtype=tor
 
 
 def by_passes(block: Autoregressive, z: Tensor, context: Tensor | None = None) -> Tensor:
-    """x number by number, each by a whole pass of the network."""
+    """x stage by stage, each by a whole pass of the network."""
     x = torch.zeros_like(z)
-    for number in range(z.shape[-1]):
+    for now in block.net.stages():
         found = block.scalar.inverse(z, block.net(x, context))[0]
-        x = torch.cat([x[..., :number], found[..., number : number + 1], torch.zeros_like(z[..., number + 1 :])], -1)
+        x = torch.where(now, found, x)
     return x
+
+
+@pytest.mark.parametrize(("inner", "steps"), [(0, 7), (6, 14)])
+def test_stages_are_positions_or_numbers_that_see_each_other(inner, steps):
+    block = transform(inner=inner)
+    assert block.net.stages().sum(0).tolist() == [1] * 14
+    assert f"{steps} steps" in repr(block)
 
 
 @pytest.mark.parametrize("inner", [0, 48])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from ..nets.attention import PositionNet
+from ..nets.positions import PositionNet
 from ..transforms.autoregressive import Autoregressive
 from ..transforms.base import Transform
 from ..transforms.compose import Compose

@@ -1,7 +1,6 @@
 """Parameter networks of transforms and densities, masked or plain, and fields of continuous flows."""
 
 from .attention import CausalTransformer as CausalTransformer
-from .attention import PositionNet as PositionNet
 from .conv import ConvNet as ConvNet
 from .conv import ResidualConvNet as ResidualConvNet
 from .encoders import DeepSet as DeepSet
@@ -19,6 +18,7 @@ from .lipschitz import LipschitzMLP as LipschitzMLP
 from .made import MADE as MADE
 from .mlp import MLP as MLP
 from .pixelcnn import PixelNet as PixelNet
+from .positions import PositionNet as PositionNet
 from .series import ImageEncoder as ImageEncoder
 from .series import MixedRow as MixedRow
 from .series import Recurrent as Recurrent

@@ -12,54 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..numerics.torch_internals import transformed
-from ..saving.config import Configurable
 from .cache import KeyValueCache
 from .made import MADE
 from .mlp import has_context
-
-
-class PositionNet(Configurable):
-    """A network over the positions of an event, each of ``size`` numbers, whose parameters can be had some positions at
-    a time: :meth:`begin` once, then :meth:`extend` with what the positions before the next ones hold, and
-    :meth:`params` of what that gives."""
-
-    positions: int
-    size: int
-    num_params: int
-    inputs = 1  # numbers that it reads of each number
-    inner: int  # 0 where the numbers of a position do not see each other
-
-    @property
-    def features(self) -> int:
-        """Numbers of an event."""
-        return self.positions * self.size
-
-    def begin(self, batch: int, context: Tensor | None, *, cached: bool) -> Any:
-        """What :meth:`extend` needs to know of a batch of events with contexts ``(batch, features)``."""
-        raise NotImplementedError
-
-    def extend(self, state: Any, previous: Tensor, start: int) -> Tensor:
-        """Units of the m positions from ``start`` on, given ``previous``, ``(batch, m, size)``: the numbers one
-        position earlier, 0 before the first."""
-        raise NotImplementedError
-
-    def params(self, units: Tensor, x: Tensor) -> Tensor:
-        """Parameters ``(num_params, batch, m, size)`` of positions with these units and numbers x, of which each number
-        sees those before it, if any."""
-        raise NotImplementedError
-
-    def params_of(self, number: int, units: Tensor, x: Tensor) -> Tensor:
-        """Those of one number of each position, ``(num_params, batch, m)``."""
-        raise NotImplementedError
-
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """``(*batch, features)`` and a context to ``(num_params, *batch, features)``."""
-        batch, n = x.shape[:-1], x.shape[:-1].numel()
-        rows = x.reshape(n, self.positions, self.size)
-        previous = F.pad(rows[:, :-1], (0, 0, 1, 0))
-        units = self.extend(self.begin(n, rows_of(context, batch), cached=False), previous, 0)
-        params = self.params(units, rows)
-        return params.reshape(self.num_params, *batch, self.features)
+from .positions import PositionNet
 
 
 class CausalTransformer(PositionNet):
@@ -202,10 +158,3 @@ def attention(q: Tensor, k: Tensor, v: Tensor, start: int) -> Tensor:
     scores = q @ k.mT / math.sqrt(q.shape[-1])
     hidden = torch.ones(m, seen, dtype=torch.bool, device=q.device).triu(start + 1)
     return scores.masked_fill(hidden, -math.inf).softmax(-1) @ v
-
-
-def rows_of(context: Tensor | None, batch: Sequence[int]) -> Tensor | None:
-    """A context that broadcasts to a batch shape as ``(n, features)``."""
-    if context is None:
-        return None
-    return context.expand(*batch, context.shape[-1]).reshape(math.prod(batch), context.shape[-1])

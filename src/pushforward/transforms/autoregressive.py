@@ -8,12 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..nets.attention import PositionNet
 from ..nets.made import Masked
+from ..nets.positions import PositionNet, changes
 from ..numerics import affine
 from .base import Transform
 from .elementwise import check_tails
-from .positions import changes, solve
 from .scalar import Scalar
 
 
@@ -67,7 +66,7 @@ class Autoregressive(Transform):
         super().__init__()
         if inversion not in ("incremental", "jacobi", "blocks"):
             raise ValueError(f"inversion must be 'incremental', 'jacobi' or 'blocks', got inversion={inversion!r}")
-        if inversion == "blocks" and not isinstance(net, PositionNet):
+        if inversion == "blocks" and not hasattr(net, "solve"):
             raise ValueError(f"inversion='blocks' is for networks over positions, but net is a {type(net).__name__}")
         if block < 1:
             raise ValueError(f"block must be at least 1, got block={block}")
@@ -98,27 +97,30 @@ class Autoregressive(Transform):
         log_tail = torch.zeros_like(z)
         if self.tails is not None:
             z, log_tail = affine.inverse_log_tails(z, self.tails, self.far)
-        jacobi = self.inversion == "jacobi" and not torch.is_grad_enabled()
-        if isinstance(self.net, PositionNet):
-            sizes = {"incremental": 1, "jacobi": self.net.positions, "blocks": self.block}
-            size = 1 if torch.is_grad_enabled() else sizes[self.inversion]
-            x, log_slope = solve(self.net, self.scalar, z, context, size, self.tolerance)
-        else:
-            x, log_slope = (self._by_passes if jacobi else self._by_feature)(z, context)
+        x, log_slope = self._solve(z, context)
         return reordered(x, self.back), (log_slope + log_tail).sum(-1)
+
+    def _solve(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The network's own way where it has one, which need not begin anew for each feature."""
+        inversion = "incremental" if torch.is_grad_enabled() else self.inversion
+        own = getattr(self.net, "solve", None)
+        if own is not None:
+            block = {"incremental": 1, "jacobi": self.net.features, "blocks": self.block}[inversion]
+            return own(self.scalar.inverse, z, context, block, self.tolerance)  # type: ignore[no-any-return]
+        return (self._by_passes if inversion == "jacobi" else self._by_feature)(z, context)
 
     def _by_feature(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """x_j = h⁻¹(z_j; theta_j(x_{1:j-1})), j = 1, 2, …: features that are not known yet are 0 meanwhile. Features
         that do not depend on each other are found together."""
         x = log_slope = torch.zeros_like(z)
-        for now in self._stages(z):
+        for now in self._stages().to(z.device):
             found, slope = self.scalar.inverse(z, self._params(x, context))
             x, log_slope = torch.where(now, found, x), torch.where(now, slope, log_slope)
         return x, log_slope
 
     def _by_passes(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         x = torch.zeros_like(z)
-        for _ in self._stages(z):
+        for _ in self._stages().to(z.device):
             before = x
             x, log_slope = self.scalar.inverse(z, self._params(before, context))
             if not bool(changes(before, x, self.tolerance).any()):
@@ -128,16 +130,13 @@ class Autoregressive(Transform):
     def _params(self, x: Tensor, context: Tensor | None) -> Tensor:
         return self.net(self.scalar.read(x), context)  # type: ignore[no-any-return]
 
-    def _stages(self, like: Tensor) -> Tensor:
+    def _stages(self) -> Tensor:
         """The features that are found together; one after another where a network of one's own does not say."""
-        if isinstance(self.net, Masked):
-            return self.net.stages()
-        return torch.eye(self.net.features, dtype=torch.bool, device=like.device)
+        stages = getattr(self.net, "stages", None)
+        return torch.eye(self.net.features, dtype=torch.bool) if stages is None else stages()
 
     def extra_repr(self) -> str:
-        stages = self.net.stages() if isinstance(self.net, Masked) else range(self.net.features)
-        steps = self.net.positions if isinstance(self.net, PositionNet) else len(stages)
-        return f"one pass: forward (density); {steps} steps: inverse (sampling)"
+        return f"one pass: forward (density); {len(self._stages())} steps: inverse (sampling)"
 
 
 def reordered(x: Tensor, order: Tensor | None) -> Tensor:
