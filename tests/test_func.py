@@ -127,8 +127,35 @@ def test_autoregressive_models(conditional):
     assert vmap(hessian(model.log_prob))(x).shape == (3, 4, 4)
 
 
-def test_adaptive_steps_ask_for_fixed_ones():
-    flow = randomize(pf.ffjord(3, hidden=(8, 8)))
-    with pytest.raises(RuntimeError, match="steps=") as caught:
-        vmap(flow.log_prob)(torch.randn(4, 3))
-    assert "\n" not in str(caught.value)
+@pytest.mark.parametrize("grad", [True, False])
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_adaptive_steps_have_derivatives(direction, grad):
+    torch.manual_seed(0)
+    flow = randomize(pf.ffjord(3, hidden=(8, 8))).double()
+    x = events(flow, direction)
+    move = flow.transform.forward if direction == "forward" else flow.transform.inverse
+    wanted = torch.autograd.functional.jacobian(lambda v: move(v)[0].sum(0), x).transpose(0, 1)
+    gradient = torch.autograd.functional.jacobian(lambda v: move(v)[1].sum(), x)
+    with torch.set_grad_enabled(grad):
+        _, (moved, slopes) = jvp(move, (x,), (torch.ones_like(x),))
+        torch.testing.assert_close((moved, slopes), (wanted.sum(-1), gradient.sum(-1)))
+        for jacobian in (jacrev, jacfwd):
+            torch.testing.assert_close(jacobian(lambda v: move(v)[0])(x[0]), wanted[0])
+        params = dict(flow.named_parameters())
+        found = torch.func.grad(lambda p: functional_call(flow, p, (x,)).sum())(params)
+    flow.log_prob(x).sum().backward()
+    for name, parameter in flow.named_parameters():
+        torch.testing.assert_close(found[name], parameter.grad)
+
+
+def test_adaptive_steps_ask_vmap_for_fixed_ones():
+    flows = [randomize(pf.ffjord(3, hidden=(8, 8))) for _ in range(2)]
+    params, _ = stack_module_state(flows)
+    x = torch.randn(4, 3)
+    for call in (
+        lambda: vmap(flows[0].log_prob)(x),
+        lambda: vmap(lambda p: functional_call(flows[0], p, (x,)))(params),
+    ):
+        with pytest.raises(RuntimeError, match="steps=") as caught:
+            call()
+        assert "\n" not in str(caught.value)

@@ -1,6 +1,6 @@
 """Several small flows of one shape, each on rows of its own, trained in one loop and each kept at its best step.
 
-Small networks on few rows spend their time on starting operations, so a step of all members at once (``torch.func``'s
+Small networks on few rows are mostly operator-launch overhead, so a step of all members at once (``torch.func``'s
 ``vmap``) takes little longer than a step of one.
 """
 

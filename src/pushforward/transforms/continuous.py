@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..numerics import trace as traces
 from ..numerics.eager import eager
 from ..numerics.ode.adjoint import adjoint
-from ..numerics.ode.gradient import RowData, discrete, equal_steps
+from ..numerics.ode.gradient import RowData, discrete, transformable
 from ..numerics.ode.method import Outcome, Status
 from ..numerics.ode.network import follow
 from ..numerics.ode.solve import Solver, doubling_error
@@ -217,7 +217,7 @@ class Continuous(Transform):
         wanted = self._integrands(slope, kind, energies)
         integrand = (lambda *place: torch.cat([one(*place) for one in wanted])) if wanted else None
         if transformed():
-            return equal_steps(slope, integrand, self.solver, z, data, t0, span)
+            return transformable(slope, integrand, self.solver, z, data, t0, span)
         if self.gradient == "adjoint" and torch.is_grad_enabled():
             return adjoint(slope, integrand, self.solver, z, data, t0, span, tuple(self.field.parameters()))
         return discrete(slope, integrand, self.solver, z, data, t0, span, checkpoint=self.checkpoint)

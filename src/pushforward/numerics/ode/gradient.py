@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint as recompute
 
+from ..torch_internals import transformed
 from .method import Observer, Outcome, Status, Step
 from .solve import Solver
 from .tableau import Tableau
@@ -61,7 +62,7 @@ def discrete(
         The end ``(n, features)`` and the integrals ``(quantities, n)``, NaN for rows that did not arrive; and what the
         solve says.
     """
-    if torch.is_grad_enabled():
+    if torch.is_grad_enabled() or transformed():
         steps: list[Step] = []
         outcome = _solve(slope, solver, z, data, t0, span, lambda step: steps.append(step._replace(states=None)))  # type: ignore[arg-type]
         end, total = replay(slope, integrand, solver.tableau, steps, z, data, t0, span, checkpoint=checkpoint)
@@ -118,18 +119,17 @@ def replay(
     return z, total
 
 
-def equal_steps(
+def transformable(
     slope: Slope, integrand: Integrand | None, solver: Solver, z: Tensor, data: RowData, t0: Tensor, span: Tensor
 ) -> tuple[Tensor, Tensor | None, Outcome]:
-    """The same as :func:`discrete` for equal steps, by plain operations: what ``torch.func`` can transform.
+    """The same as :func:`discrete` by plain operations: what ``torch.func`` can transform.
 
     Raises:
-        RuntimeError: the solver chooses its steps by the values of z, which no transformation can follow.
+        RuntimeError: the solver chooses its steps by the values of z, which ``vmap`` hides.
     """
     if solver.steps is None:
-        raise RuntimeError(
-            "torch.func cannot follow steps that adapt to the data: give equal ones, Continuous(field, steps=20)"
-        )
+        _check_in_sight(slope(t0, z, data.context) + t0 + span)
+        return discrete(slope, integrand, solver, z, data, t0, span, checkpoint=False)
     fractions = torch.arange(solver.steps).to(t0) / solver.steps
     length = torch.full_like(t0, 1 / solver.steps)
     steps = [Step(None, start.expand_as(t0), length, None, None) for start in fractions]  # type: ignore[arg-type]
@@ -140,6 +140,15 @@ def equal_steps(
         total,
         Outcome(end, torch.zeros_like(count), count, torch.zeros_like(count), count * solver.tableau.stages),
     )
+
+
+def _check_in_sight(values: Tensor) -> None:
+    try:
+        bool(values.sum() > 0)
+    except RuntimeError:
+        raise RuntimeError(
+            "torch.func.vmap hides the values to which steps adapt: give equal ones, Continuous(field, steps=20)"
+        ) from None
 
 
 def quadrature(
