@@ -75,6 +75,21 @@ def test_activation(recipe: Callable[..., pf.Flow]) -> None:
         recipe(3, activation="step")
 
 
+@pytest.mark.parametrize("recipe", [pf.glow, pf.realnvp])
+def test_activation_of_image_networks(recipe: Callable[..., pf.Flow]) -> None:
+    sizes: dict[str, object] = {"steps": 1, "hidden": 4, "levels": 1} if recipe is pf.glow else {"hidden": (4, 4)}
+    x = torch.randn(2, 1, 8, 8)
+    found = {}
+    for activation in ("relu", "silu"):
+        torch.manual_seed(0)
+        flow = pf.testing.randomize(recipe((1, 8, 8), activation=activation, **sizes), scale=0.5)
+        found[activation] = flow.log_prob(x)
+        torch.testing.assert_close(flow.transform.inverse(flow.transform(x)[0])[0], x, atol=1e-3, rtol=1e-3)
+    assert not torch.allclose(found["relu"], found["silu"])
+    with pytest.raises(ValueError, match="activation must be one of"):
+        recipe((1, 8, 8), activation="sign", **sizes)
+
+
 @pytest.mark.parametrize("coupling", [False, True])
 def test_networks_start_with_random_hidden_biases_and_zeros_at_the_end(coupling: bool) -> None:
     """With zeros the kinks of all rectifiers meet in one point, and flows of few features learn slowly."""

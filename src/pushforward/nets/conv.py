@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..saving.config import Configurable
-from .mlp import has_context
+from .mlp import ACTIVATIONS, check_activation, has_context
 
 
 class ConvNet(Configurable):
@@ -30,22 +30,31 @@ class ConvNet(Configurable):
         num_params: Parameters for each number of them.
         context: Features of the context.
         hidden: Channels of the hidden layers; with none, a single 3x3 convolution is left.
+        activation: As for :class:`~pushforward.nets.MLP`.
 
     Raises:
-        ValueError: a width is below 1.
+        ValueError: a width is below 1, or ``activation`` is unknown.
 
     Reference:
         Kingma, Dhariwal (2018), Glow, arXiv:1807.03039.
     """
 
     def __init__(
-        self, inputs: int, outputs: int, num_params: int, *, context: int = 0, hidden: Sequence[int] = (128, 128)
+        self,
+        inputs: int,
+        outputs: int,
+        num_params: int,
+        *,
+        context: int = 0,
+        hidden: Sequence[int] = (128, 128),
+        activation: str = "relu",
     ) -> None:
         super().__init__()
         widths = [inputs, *hidden, outputs * num_params]
         _check_widths(widths)
+        check_activation(activation)
         last = len(widths) - 2
-        self.num_params = num_params
+        self.num_params, self.activation = num_params, activation
         self.layers = nn.ModuleList(
             conv(a, b, 3 if layer in (0, last) else 1, zero=layer == last)
             for layer, (a, b) in enumerate(pairwise(widths))
@@ -58,12 +67,12 @@ class ConvNet(Configurable):
         if self.context is not None:
             h = h + self.context(context, batch)
         for layer in self.layers[1:]:
-            h = layer(F.relu(h, inplace=True))
+            h = layer(activated_(h, self.activation))
         return params_first(h, batch, self.num_params)
 
 
 class ResidualConvNet(Configurable):
-    r"""Residual blocks h + conv(relu(conv(relu(h)))) of 3x3 convolutions, and a zero exit, as in RealNVP.
+    r"""Residual blocks h + conv(σ(conv(σ(h)))) of 3x3 convolutions, and a zero exit, as in RealNVP.
 
     Shapes and context as for :class:`ConvNet`.
 
@@ -74,9 +83,10 @@ class ResidualConvNet(Configurable):
         context: Features of the context.
         hidden: The width of the trunk, one for each residual block.
         moved: Parameters are set to zero, which is the identity, where this mask of shape (H, W) is 0.
+        activation: σ, as for :class:`~pushforward.nets.MLP`.
 
     Raises:
-        ValueError: a width is below 1, or the blocks differ in width.
+        ValueError: a width is below 1, the blocks differ in width, or ``activation`` is unknown.
 
     Reference:
         Dinh, Sohl-Dickstein, Bengio (2017), arXiv:1605.08803. He et al. (2016), arXiv:1603.05027.
@@ -93,13 +103,15 @@ class ResidualConvNet(Configurable):
         context: int = 0,
         hidden: Sequence[int] = (64, 64),
         moved: Tensor | None = None,
+        activation: str = "relu",
     ) -> None:
         super().__init__()
         _check_widths([inputs, *hidden, outputs * num_params])
+        check_activation(activation)
         if len(set(hidden)) != 1:
             raise ValueError(f"hidden must name one width, once per residual block, got hidden={tuple(hidden)}")
         width = hidden[0]
-        self.num_params = num_params
+        self.num_params, self.activation = num_params, activation
         self.entry = conv(inputs, width, 3)
         self.blocks: Any = nn.ModuleList(nn.ModuleList([conv(width, width, 3), conv(width, width, 3)]) for _ in hidden)
         self.exit = conv(width, outputs * num_params, 3, zero=True)
@@ -107,13 +119,13 @@ class ResidualConvNet(Configurable):
         self.register_buffer("moved", moved, persistent=False)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        batch, h = x.shape[:-3], as_images(x)
+        batch, h, sigma = x.shape[:-3], as_images(x), ACTIVATIONS[self.activation]
         h = self.entry(h)
         if self.context is not None:
             h = h + self.context(context, batch)
         for first, second in self.blocks:
-            h = h + second(F.relu(first(F.relu(h)), inplace=True))
-        h = self.exit(F.relu(h))
+            h = h + second(activated_(first(sigma(h)), self.activation))
+        h = self.exit(sigma(h))
         return params_first(h if self.moved is None else h * self.moved, batch, self.num_params)
 
 
@@ -144,6 +156,11 @@ def conv(inputs: int, outputs: int, kernel: int, *, zero: bool = False) -> nn.Co
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def activated_(h: Tensor, name: str) -> Tensor:
+    """σ(h), in place of h where that is possible: images of hidden units are the memory of an image flow."""
+    return F.relu(h, inplace=True) if name == "relu" else ACTIVATIONS[name](h)
 
 
 def as_images(x: Tensor) -> Tensor:

@@ -22,6 +22,12 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+def check_activation(name: str) -> None:
+    """Raises ValueError for an unknown name."""
+    if name not in ACTIVATIONS:
+        raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got activation={name!r}")
+
+
 class Perceptron(Configurable):
     r"""Dense layers :math:`h_{k+1} = W_{k+1}\, \sigma(h_k) + b_{k+1}` with :math:`h_1 = W_1 x + b_1 + V c`.
 
@@ -49,8 +55,7 @@ class Perceptron(Configurable):
             raise ValueError(f"hidden layers must have at least 1 unit each, got hidden={hidden}")
         if residual and (len(hidden) % 2 == 0 or len(set(hidden)) > 1):
             raise ValueError(f"residual=True needs an odd number of hidden layers of one width, got hidden={hidden}")
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got activation={activation!r}")
+        check_activation(activation)
         self.residual, self.activation = residual, activation
         pairs = list(pairwise(widths))
         self.weights = nn.ParameterList(uniform(rows, columns) for columns, rows in pairs)

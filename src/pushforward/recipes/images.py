@@ -22,6 +22,7 @@ from ..transforms.normalization import ActNorm
 from ..transforms.reversible import Reversible
 from ..transforms.scalar import Affine
 from ..transforms.splits import Channel, Checkerboard
+from .layers import Net
 from .placement import placed
 
 LIMIT = 1.0  # of an image coupling's log-scale: dozens follow one another, and an odd image must not explode
@@ -35,6 +36,7 @@ def glow(
     steps: int = 8,
     hidden: int = 128,
     reversible: bool = False,
+    activation: str = "relu",
     encoder: nn.Module | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
@@ -51,12 +53,13 @@ def glow(
         steps: Steps on each level.
         hidden: Channels of the coupling networks.
         reversible: Recompute activations in the backward pass, so that memory does not grow with ``steps``.
+        activation: As of :func:`~pushforward.maf`.
         encoder: As of :func:`~pushforward.maf`.
         device: Where the weights stand; PyTorch's default where it is None.
         dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
 
     Raises:
-        ValueError: a size is not positive, or the image cannot be squeezed ``levels`` times.
+        ValueError: a size is not positive, the image cannot be squeezed ``levels`` times, or ``activation`` is unknown.
 
     Reference:
         Kingma, Dhariwal (2018), Glow, arXiv:1807.03039. Lecture: "Glow samples".
@@ -67,7 +70,7 @@ def glow(
     stages: list[Transform] = []
     for level in range(levels):
         channels = 2 ** (level + 2) * shape[0]
-        parts = [_glow_step(channels, context, hidden) for _ in range(steps)]
+        parts = [_glow_step(channels, context, hidden, activation) for _ in range(steps)]
         stages.append((Reversible if reversible else Compose)([Squeeze(), *parts]))
     return placed(_multiscale(stages, shape, context, squeezes=levels, encoder=encoder), device, dtype)
 
@@ -126,9 +129,7 @@ def pixels(
     return flow.behind(first, *([] if alpha is None else [UnitLogit(alpha)]))
 
 
-def image_realnvp(
-    shape: Sequence[int], *, context: int, layers: int, hidden: Sequence[int], encoder: nn.Module | None = None
-) -> Flow:
+def image_realnvp(shape: Sequence[int], layers: int, net: Net, encoder: nn.Module | None = None) -> Flow:
     """RealNVP with the paper's partitioning: checkerboards, squeeze, channels, half factored out."""
     _check(layers=layers)
     check_squeezes(shape, 0)
@@ -136,12 +137,12 @@ def image_realnvp(
     stages: list[Transform] = []
     squeezes = 0
     while min(H, W) >= 8 and H % 2 == W % 2 == 0 and squeezes < 2:
-        parts = _checkerboards(C, H, W, context, (layers + 1) // 2, hidden)
-        parts += [Squeeze(), *_channels(4 * C, context, layers // 2, hidden)]
+        parts = _checkerboards(C, H, W, (layers + 1) // 2, net)
+        parts += [Squeeze(), *_channels(4 * C, layers // 2, net)]
         stages.append(Compose(parts))
         C, H, W, squeezes = 2 * C, H // 2, W // 2, squeezes + 1
-    stages.append(Compose(_checkerboards(C, H, W, context, (layers + 1) // 2, hidden)))
-    return _multiscale(stages, shape, context, squeezes=squeezes, encoder=encoder)
+    stages.append(Compose(_checkerboards(C, H, W, (layers + 1) // 2, net)))
+    return _multiscale(stages, shape, net["context"], squeezes=squeezes, encoder=encoder)
 
 
 def _multiscale(
@@ -162,27 +163,28 @@ def _multiscale(
     return Flow(whole, features, event_shape=shape, context=context, encoder=encoder)
 
 
-def _glow_step(channels: int, context: int, hidden: int) -> Transform:
+def _glow_step(channels: int, context: int, hidden: int, activation: str) -> Transform:
     split, scalar = Channel(channels), Affine(LIMIT)
-    net = ConvNet(split.kept, split.moved, scalar.num_params, context=context, hidden=(hidden, hidden))
+    widths = (hidden, hidden)
+    net = ConvNet(split.kept, split.moved, scalar.num_params, context=context, hidden=widths, activation=activation)
     return Compose([Conv1x1(channels, normalize=True), Coupling(split, net, scalar)])
 
 
-def _checkerboards(C: int, H: int, W: int, context: int, count: int, hidden: Sequence[int]) -> list[Transform]:
+def _checkerboards(C: int, H: int, W: int, count: int, net: Net) -> list[Transform]:
     parts: list[Transform] = []
     for layer in range(count):
         split, scalar = Checkerboard(H, W, swap=layer % 2 == 1), Affine(LIMIT)
-        net = ResidualConvNet(C, C, scalar.num_params, context=context, hidden=hidden, moved=1 - split.mask)
-        parts += [ActNorm(C, event_dim=3), Coupling(split, net, scalar)]
+        masked = ResidualConvNet(C, C, scalar.num_params, moved=1 - split.mask, **net)
+        parts += [ActNorm(C, event_dim=3), Coupling(split, masked, scalar)]
     return parts
 
 
-def _channels(C: int, context: int, count: int, hidden: Sequence[int]) -> list[Transform]:
+def _channels(C: int, count: int, net: Net) -> list[Transform]:
     parts: list[Transform] = []
     for layer in range(count):
         split, scalar = Channel(C, swap=layer % 2 == 1), Affine(LIMIT)
-        net = ResidualConvNet(split.kept, split.moved, scalar.num_params, context=context, hidden=hidden)
-        parts += [ActNorm(C, event_dim=3), Coupling(split, net, scalar)]
+        convolutions = ResidualConvNet(split.kept, split.moved, scalar.num_params, **net)
+        parts += [ActNorm(C, event_dim=3), Coupling(split, convolutions, scalar)]
     return parts
 
 

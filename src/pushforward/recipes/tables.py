@@ -130,7 +130,7 @@ def realnvp(
         hidden: Widths of the hidden layers of each network; for images one width, once per residual block.
         mixing: As of :func:`maf`; for rows.
         residual: As of :func:`maf`; networks of images always are.
-        activation: As of :func:`maf`; for rows.
+        activation: As of :func:`maf`.
         encoder: As of :func:`maf`.
         device: Where the weights stand; PyTorch's default where it is None.
         dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
@@ -142,11 +142,11 @@ def realnvp(
         Dinh, Sohl-Dickstein, Bengio (2017), arXiv:1605.08803. Lecture: "RealNVP".
     """
     context = context_features(context, encoder)
+    net = {"context": context, "hidden": hidden, "activation": activation}
     if not isinstance(features, int):
-        flow = image_realnvp(features, context=context, layers=layers, hidden=hidden, encoder=encoder)
-        return placed(flow, device, dtype)
+        return placed(image_realnvp(features, layers, net, encoder), device, dtype)
     check(layers=layers)
-    net = {"context": context, "hidden": hidden, "residual": residual, "activation": activation}
+    net["residual"] = residual
     return flow_of(couplings(features, layers, affine(layers), net, mixing), features, context, device, dtype, encoder)
 
 
