@@ -1,6 +1,8 @@
 """Private names of PyTorch may go: everything still works without each of them."""
 
 import ast
+import re
+import types
 from pathlib import Path
 
 import pytest
@@ -31,11 +33,48 @@ def test_each_name_may_be_missing(name, kind, monkeypatch):
     torch.testing.assert_close(torch.autograd.grad(again.sum(), parameters), grads)
 
 
+def test_averages_of_weights_without_calls_for_many_tensors(monkeypatch):
+    values, ends = [torch.zeros(2), torch.ones(3)], [torch.ones(2), torch.zeros(3)]
+    for name in ("_LERP", "_ADD"):
+        monkeypatch.setattr(torch_internals, name, None)
+    torch_internals.lerp_(values, ends, 0.25)
+    torch.testing.assert_close(values, [torch.full((2,), 0.25), torch.full((3,), 0.75)])
+    torch.testing.assert_close(
+        torch_internals.added(values, ends, 2.0), [torch.full((2,), 2.25), torch.full((3,), 0.75)]
+    )
+
+
+def test_names_of_modules_may_be_missing():
+    """A module without the private names: what is unknown is taken for watched, and for one without hooks."""
+    bare = types.SimpleNamespace(state_dict=lambda: {"kept": 0})
+    assert torch_internals.watched(bare)
+    assert not torch_internals.has_forward_hooks(bare)
+    assert [torch_internals.is_persistent(bare, name) for name in ("kept", "derived")] == [True, False]
+    assert torch_internals.listed((1, 2)) == [1, 2]
+    assert not torch_internals.writes(bare)
+    assert not torch_internals.takes_device(bare)
+
+
+def test_models_load_where_operators_cannot_be_watched(tmp_path, monkeypatch):
+    flow, x = randomize(pf.maf(3, layers=2, hidden=(8,))), torch.randn(4, 3)
+    pf.save(flow, tmp_path / "model")
+    monkeypatch.setattr(torch_internals, "_watching", lambda: None)
+    torch.testing.assert_close(pf.load(tmp_path / "model").log_prob(x), flow.log_prob(x))
+
+
+MODULE = {"parameters", "buffers", "modules", "non_persistent_buffers_set", "forward_hooks", "forward_pre_hooks"}
+
+
 def test_they_stand_in_one_file():
     for path in ROOT.rglob("*.py"):
-        names = [ast.unparse(node) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)]
-        private = [name for name in names if name.startswith(("torch._C", "torch._dynamo", "torch.ops.mkldnn"))]
-        assert path.name == "torch_internals.py" or not private, f"{path}: {private}"
+        if path.name == "torch_internals.py":
+            continue
+        nodes = list(ast.walk(ast.parse(path.read_text())))
+        names = {ast.unparse(node) for node in nodes if isinstance(node, ast.Attribute)}
+        names |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
+        private = {name for name in names if re.fullmatch(r"torch[.\w]*\._[a-zA-Z][.\w]*", name)}
+        private |= {name for name in names if name.rpartition("._")[2] in MODULE and not name.startswith("self.")}
+        assert not private, f"{path}: {private}"
 
 
 def test_no_processor_is_asked_for_its_name():

@@ -36,21 +36,16 @@ def with_guidance(transform: Transform, guidance: float) -> Transform:
     Reference:
         Ho, Salimans (2022), Classifier-free diffusion guidance, arXiv:2207.12598; Zhai et al. (2024), arXiv:2412.06329.
     """
-    if isinstance(transform, Reversible):
-        transform = Compose(list(transform.transforms))
-    return _led(transform, guidance)  # type: ignore[no-any-return]
-
-
-def _led(module: Any, guidance: float) -> Any:
-    """A copy of a module that shares its weights, with guided networks in couplings and autoregressive transforms."""
-    twin = copy.copy(module)
-    twin._modules = dict(module._modules)
-    for name, child in module.named_children():
-        if isinstance(module, Coupling | Autoregressive) and name == "net":
-            twin._modules[name] = (GuidedPositions if isinstance(child, PositionNet) else GuidedNet)(child, guidance)
-        else:
-            twin._modules[name] = with_guidance(child, guidance)
-    return twin
+    tensors = (*transform.parameters(), *transform.buffers())
+    twin = copy.deepcopy(transform, {id(tensor): tensor for tensor in tensors})  # which shares them
+    for part in list(twin.modules()):
+        if isinstance(part, Coupling | Autoregressive):
+            kind: Any = GuidedPositions if isinstance(part.net, PositionNet) else GuidedNet
+            part.net = kind(part.net, guidance)
+        for name, child in list(part.named_children()):
+            if isinstance(child, Reversible):
+                setattr(part, name, Compose(list(child.transforms)))
+    return Compose(list(twin.transforms)) if isinstance(twin, Reversible) else twin
 
 
 class GuidedNet(nn.Module):

@@ -37,17 +37,6 @@ def compiled(transforms: Any) -> list[Any] | None:
     return _COMPILED.get(transforms) if _COMPILED and isinstance(transforms, nn.Module) else None
 
 
-def watched(module: nn.Module) -> bool:
-    """Whether something has to know when this very module is called: hooks, as FSDP2 has them, or compiled code."""
-    return bool(
-        module._forward_pre_hooks
-        or module._forward_hooks
-        or module._backward_pre_hooks
-        or module._backward_hooks
-        or module._compiled_call_impl
-    )
-
-
 def compile_blocks(transform: Transform, options: dict[str, Any]) -> None:
     """Compiles neighbours together, a few to a graph, in both directions; graphs that look alike share their code."""
     if isinstance(transform, Compose):

@@ -13,11 +13,11 @@ from torch import Tensor
 from ..nets.mlp import MLP
 from ..numerics import roots, sigmoidal
 from ..numerics.sigmoidal import LEAK, Mixture
+from ..numerics.torch_internals import watched
 from ..transforms.base import Transform
 from ..transforms.linear import PLU
 from ..transforms.scalar_monotone import Gaussianization
 from ..transforms.univariate import Univariate
-from .compiling import watched
 from .maps import within
 from .mixture import LogOdds, evaluate, mixture_of
 from .rows import planes, through, unplanes

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..numerics.matrices import triangle
+from ..numerics.torch_internals import watched
 from ..transforms.base import Transform
 from ..transforms.convolution import Conv1x1
 from ..transforms.coupling import Coupling
@@ -21,7 +22,6 @@ from ..transforms.scalar import Affine, Spline
 from ..transforms.splits import Channel
 from . import spline
 from .affine import Affine as FusedAffine
-from .compiling import watched
 
 
 class ImageSteps:

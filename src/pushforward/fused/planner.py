@@ -13,10 +13,10 @@ import torch
 from torch import Size, Tensor
 
 from ..nets.made import MADE
-from ..numerics.torch_internals import forward_mode, transformed
+from ..numerics.torch_internals import forward_mode, transformed, watched
 from ..transforms.base import Transform
 from ..transforms.compose import Compose, Inverse
-from .compiling import EAGER_PART, compiled, in_parts, watched
+from .compiling import EAGER_PART, compiled, in_parts
 from .gaussianization import Gaussianizations
 from .images import ImageSteps
 from .incremental import Feature

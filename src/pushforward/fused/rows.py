@@ -17,13 +17,13 @@ from torch import Size, Tensor, nn
 from ..nets.made import MADE
 from ..nets.mlp import MLP, Perceptron
 from ..numerics import affine
+from ..numerics.torch_internals import listed, watched
 from ..transforms.autoregressive import Autoregressive
 from ..transforms.base import Transform
 from ..transforms.coupling import Coupling
 from ..transforms.scalar import Affine, Scalar, Spline
 from ..transforms.splits import Alternate, Half
 from . import stack
-from .compiling import watched
 from .incremental import Schedule, Sequential
 from .maps import AffineMap, AnyMap, SplineMap
 from .network import Shape
@@ -196,9 +196,7 @@ def _shape(net: Any) -> Shape:
 def _parameters(net: Any, context: Tensor | None, batch: Size) -> list[Tensor]:
     """Weights and biases in turn; the context is part of the first bias, which it makes ``(units, n)`` where the events
     have contexts of their own."""
-    # without the lookups by name of a ParameterList, which take longer than a small matrix product
-    weights, biases = net.weights._parameters.values(), net.biases._parameters.values()
-    params = [p for pair in zip(weights, biases, strict=True) for p in pair]
+    params = [p for pair in zip(listed(net.weights), listed(net.biases), strict=True) for p in pair]
     if net.context_weight is not None and context is not None:
         if context.shape[:-1].numel() == 1:
             params[1] = F.linear(context.reshape(-1), net.context_weight, params[1])

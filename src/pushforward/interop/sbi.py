@@ -16,6 +16,7 @@ from ..distributions.average import Average
 from ..distributions.flow import Flow
 from ..nets.made import Masked
 from ..nets.mlp import MLP
+from ..numerics.torch_internals import added
 from ..posterior.constrain import constrain
 from ..recipes.by_name import flow_by_name
 from ..transforms.continuous import Continuous
@@ -198,7 +199,7 @@ class _Scaled(nn.Module):
         """w by name, as v + (g - 1) v, of which autograd knows the first v alone."""
         names, stored = zip(*self.named_parameters(), strict=True)
         fixed = [value.detach() for value in stored]
-        return dict(zip(names, torch._foreach_add(stored, fixed, alpha=self.gain - 1), strict=True))
+        return dict(zip(names, added(stored, fixed, self.gain - 1), strict=True))
 
     def call(self, method: str, *arguments: Any) -> Any:
         """A method of the density with weights w."""

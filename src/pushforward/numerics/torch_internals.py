@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 _FUNCTORCH_ACTIVE: Any = getattr(torch._C, "_are_functorch_transforms_active", None)
 _TOP_HOOKS: Any = getattr(getattr(torch._C, "_autograd", None), "_top_saved_tensors_default_hooks", None)
+_LERP: Any = getattr(torch, "_foreach_lerp_", None)
+_ADD: Any = getattr(torch, "_foreach_add", None)
 _ADD_RELU: Any = getattr(getattr(torch.ops.aten, "_add_relu", None), "out", None)
 
 
@@ -44,3 +49,92 @@ def standard_gamma(shape: Tensor, generator: torch.Generator | None) -> Tensor:
     if draw is None:
         return torch.distributions.Gamma(shape, torch.ones_like(shape), validate_args=False).rsample()
     return draw(shape, generator=generator)  # type: ignore[no-any-return]
+
+
+def lerp_(values: Sequence[Tensor], ends: Sequence[Tensor], weight: float) -> None:
+    """values + weight (ends - values) in place, without a graph; one call for all tensors where PyTorch has it."""
+    if _LERP is not None:
+        _LERP(values, ends, weight)
+        return
+    for value, end in zip(values, ends, strict=True):
+        value.lerp_(end, weight)
+
+
+def added(values: Sequence[Tensor], others: Sequence[Tensor], alpha: float) -> Sequence[Tensor]:
+    """values + alpha · others; one call for all tensors where PyTorch has it."""
+    if _ADD is not None:
+        return _ADD(values, others, alpha=alpha)  # type: ignore[no-any-return]
+    return [torch.add(value, other, alpha=alpha) for value, other in zip(values, others, strict=True)]
+
+
+def watched(module: nn.Module) -> bool:
+    """Whether something has to know when this very module is called: hooks, as FSDP2 has them, or compiled code.
+    Unknown counts as yes."""
+    try:
+        return bool(
+            module._forward_pre_hooks
+            or module._forward_hooks
+            or module._backward_pre_hooks
+            or module._backward_hooks
+            or module._compiled_call_impl
+        )
+    except AttributeError:
+        return True
+
+
+def has_forward_hooks(module: nn.Module) -> bool:
+    """Whether something changes what a module reads or gives. Unknown counts as no."""
+    return bool(getattr(module, "_forward_hooks", None) or getattr(module, "_forward_pre_hooks", None))
+
+
+def listed(parameters: nn.ParameterList) -> Iterable[Tensor]:
+    """Its parameters, without the lookups by name of a list, which take longer than a small matrix product."""
+    found = getattr(parameters, "_parameters", None)
+    return list(parameters) if found is None else found.values()
+
+
+def is_persistent(module: nn.Module, name: str) -> bool:
+    """Whether a parameter or buffer of the module's own is part of its state."""
+    found = getattr(module, "_non_persistent_buffers_set", None)
+    return name in module.state_dict() if found is None else name not in found
+
+
+def watch_operators(before: Callable[[Any, Any, Any], None]) -> AbstractContextManager[Any]:
+    """Inside, calls ``before(operator, args, kwargs)`` before each operator of PyTorch. Where it has no such mode,
+    nothing is called."""
+    mode = _watching()
+    return nullcontext() if mode is None else mode(before)
+
+
+def writes(operator: Any) -> bool:
+    """Whether an operator writes to what it is given. Unknown counts as no."""
+    return bool(getattr(getattr(operator, "_schema", None), "is_mutable", False))
+
+
+def takes_device(operator: Any) -> bool:
+    """Whether an operator is told on which device to compute. Unknown counts as no."""
+    arguments = getattr(getattr(operator, "_schema", None), "arguments", ())
+    return any(argument.name == "device" for argument in arguments)
+
+
+@functools.cache
+def _watching() -> Any:
+    try:
+        from torch.utils._python_dispatch import TorchDispatchMode
+    except ImportError:
+        return None
+
+    class Watching(TorchDispatchMode):
+        def __init__(self, before: Callable[[Any, Any, Any], None]) -> None:
+            super().__init__()
+            self.before = before
+
+        @classmethod
+        def _should_skip_dynamo(cls) -> bool:
+            return False  # PyTorch would import its compiler to keep it out
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            self.before(func, args, kwargs or {})
+            return func(*args, **(kwargs or {}))
+
+    return Watching

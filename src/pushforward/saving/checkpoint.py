@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map_only
 
 from .. import __version__
+from ..numerics.torch_internals import takes_device, watch_operators, writes
 from .bundle import CheckpointError as CheckpointError
 from .bundle import read_config, read_tensors, write_bundle
 from .config import Configurable, build, describe, dtype_named
@@ -166,7 +166,7 @@ def _build(config: dict[str, Any], path: Path, state: dict[str, Tensor]) -> tupl
             raise ValueError(TOO_LARGE)
         with (
             torch.random.fork_rng(devices=[]),
-            _Bounded(FREE_ELEMENTS + 16 * elements, FREE_OPERATIONS + 16 * elements),
+            watch_operators(_Bound(FREE_ELEMENTS + 16 * elements, FREE_OPERATIONS + 16 * elements)),
         ):
             version = config["format"]
             config, state = upgrade(config, state)
@@ -221,7 +221,7 @@ def _modules(value: Any, shared: dict[Any, int]) -> int:
     return count
 
 
-class _Bounded(TorchDispatchMode):
+class _Bound:
     """Refuses an operation before it allocates, once all results together exceed a number of elements, and once there
     were more operations than any sound model needs: tensors in place of sizes make loops run for very long.
 
@@ -229,37 +229,46 @@ class _Bounded(TorchDispatchMode):
     """
 
     def __init__(self, elements: int, operations: int) -> None:
-        super().__init__()
         self.left, self.operations = elements, operations
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # PyTorch would import its compiler to keep it out
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+    def __call__(self, operator: Any, args: Any, kwargs: Any) -> None:
         self.operations -= 1
-        if self.operations < 0:
+        if not writes(operator) and not operator.is_view:
+            self.left -= _elements(operator, args, kwargs)
+        if self.operations < 0 or self.left < 0:
             raise ValueError(TOO_LARGE)
-        if not func._schema.is_mutable and not func.is_view:
-            self.left -= _elements(func, args, kwargs)
-            if self.left < 0:
-                raise ValueError(TOO_LARGE)
-        return func(*args, **kwargs)
 
 
-def _elements(func: Any, args: Any, kwargs: Any) -> int:
+def _elements(operator: Any, args: Any, kwargs: Any) -> int:
     """How many numbers an operation would return, or one that reduces at most: to try those, or some that go element
     by element, PyTorch imports its compiler, which takes over a second."""
-    args, kwargs = tree_map_only(Tensor, lambda tensor: tensor.to("meta"), (args, kwargs))
-    given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-    if any(argument.name == "device" for argument in func._schema.arguments):
+    args, kwargs = _on_meta(args), _on_meta(kwargs)
+    given = list(_tensors((args, kwargs)))
+    if takes_device(operator):
         kwargs = {**kwargs, "device": "meta"}
     try:
-        if given and torch.Tag.pointwise in func.tags:
+        if given and torch.Tag.pointwise in operator.tags:
             return torch.broadcast_tensors(*given)[0].numel()
-        if given and getattr(torch.Tag, "reduction", None) in func.tags:
+        if given and getattr(torch.Tag, "reduction", None) in operator.tags:
             return sum(tensor.numel() for tensor in given)
-        return sum(t.numel() for t in tree_leaves(func(*args, **kwargs)) if isinstance(t, Tensor))
+        return sum(tensor.numel() for tensor in _tensors(operator(*args, **kwargs)))
     except Exception:  # it looks at values, which meta tensors do not have, or it will fail for real as well
         return 0
+
+
+def _on_meta(value: Any) -> Any:
+    """The same with tensors that have shapes and no memory."""
+    if isinstance(value, Tensor):
+        return value.to("meta")
+    if isinstance(value, dict):
+        return {key: _on_meta(item) for key, item in value.items()}
+    return type(value)(map(_on_meta, value)) if type(value) in (list, tuple) else value
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """All tensors in lists, tuples and dicts."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(item)

@@ -108,8 +108,7 @@ def _remember_arguments(init: Any) -> Any:
 
 def _holds(module: nn.Module, name: str, value: Any) -> bool:
     """Whether the module has stored an argument as an attribute of its name."""
-    places = vars(module), module._parameters, module._buffers, module._modules
-    if not any(name in place for place in places):
+    if not hasattr(module, name) or (name not in vars(module) and hasattr(type(module), name)):
         return False
     stored = getattr(module, name)
     if isinstance(stored, Tensor):  # its values may change: the shape is what a constructor needs

@@ -8,6 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
+
+from ..numerics.torch_internals import has_forward_hooks, is_persistent
 
 IGNORED = {"training", "compiles_together"}  # attributes that change no result
 
@@ -48,7 +51,7 @@ def _differences(live: nn.Module, rebuilt: nn.Module) -> Iterator[str]:
     modules = dict(live.named_modules(remove_duplicate=False))
     for name, module in modules.items():
         other = others.get(name)
-        if "parametrizations" in module._modules:
+        if is_parametrized(module):
             yield f"{name or 'the model'} is parametrised: torch.nn.utils.parametrize.remove_parametrizations ends that"
         if other is None or type(module) is not type(other):
             expected = "nothing" if other is None else type(other).__name__
@@ -71,7 +74,7 @@ def _inside(prefix: str, live: nn.Module, rebuilt: nn.Module) -> Iterator[str]:
         elif (tensor.shape, tensor.dtype) != (other.shape, other.dtype):
             found, expected = (f"{tuple(t.shape)} and {t.dtype}" for t in (tensor, other))
             yield f"{prefix}{name} has {found}, where its description gives {expected}"
-        elif name in live._non_persistent_buffers_set and not same(tensor, other):
+        elif not is_persistent(live, name) and not same(tensor, other):
             yield f"{prefix}{name}, which is derived from the constructor's arguments, has been changed"
     for name, value in _attributes(live).items():
         if name not in vars(rebuilt):
@@ -79,7 +82,7 @@ def _inside(prefix: str, live: nn.Module, rebuilt: nn.Module) -> Iterator[str]:
                 yield f"{prefix}{name} was set from outside, and no description holds it"
         elif not same(value, vars(rebuilt)[name]):
             yield f"{prefix}{name} is {value!r:.60}, where its description gives {vars(rebuilt)[name]!r:.60}"
-    if live._forward_hooks or live._forward_pre_hooks:
+    if has_forward_hooks(live):
         yield f"{prefix or 'the model'} has forward hooks, which are code: remove them and register them after loading"
 
 
@@ -88,7 +91,8 @@ def _attributes(module: nn.Module) -> dict[str, Any]:
 
 
 def _own_tensors(module: nn.Module) -> dict[str, Tensor]:
-    return {name: t for name, t in (*module._parameters.items(), *module._buffers.items()) if t is not None}
+    parameters = module.named_parameters(recurse=False, remove_duplicate=False)
+    return {**dict(parameters), **dict(module.named_buffers(recurse=False, remove_duplicate=False))}
 
 
 def _ours(module: nn.Module) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..numerics.torch_internals import lerp_
 from ..objectives.divergences import Objective
 from ..transforms.batch_norm import running_statistics
 from .batches import Batches, Draws, mix
@@ -107,7 +108,7 @@ class Training:
         self.sums += torch.stack([loss.nan_to_num(0.0, 0.0, 0.0).float(), good, 1 - good])
         self.in_a_row = (self.in_a_row + 1) * (1 - good)
         if self.average:
-            torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], self._newest())
+            lerp_(self.average, [p.detach() for p in self.parameters], self._newest())
 
     def _cool(self, progress: float) -> None:
         """In a run that ends by itself: begins to cool where nothing improves any more, or for want of time."""
