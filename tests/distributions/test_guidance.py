@@ -9,7 +9,7 @@ import torch
 import pushforward as pf
 from pushforward.distributions import with_guidance
 from pushforward.testing import randomize
-from pushforward.transforms import Compose, GaussianNoise
+from pushforward.transforms import Compose, Coupling, GaussianNoise
 
 SIZES = {"blocks": 2, "layers": 1, "width": 8, "heads": 2}
 
@@ -47,6 +47,14 @@ def test_a_guided_flow_is_a_flow(name):
     torch.testing.assert_close(same.inverse(z, context), model.transform.inverse(z, context))
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
     torch.testing.assert_close(drawn(model, context * 0, guidance=2.0), drawn(model, context * 0))
+
+
+def test_a_layer_that_stands_twice_is_guided_twice():
+    model, context = CONDITIONAL["nsf coupling"](), torch.eye(3, dtype=torch.float64)
+    layer = next(part for part in model.transform if isinstance(part, Coupling))
+    once, twice = with_guidance(layer, 1.5), with_guidance(Compose([layer, layer]), 1.5)
+    x = torch.randn(3, 4, dtype=torch.float64)
+    torch.testing.assert_close(twice(x, context)[0], once(once(x, context)[0], context)[0])
 
 
 def test_denoised_draws_are_posterior_means():
