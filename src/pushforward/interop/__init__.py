@@ -1,1 +1,1 @@
-"""Flows inside other libraries; each file needs its library, and nothing here imports one unasked."""
+"""Flows inside other libraries; each file needs its library, which is imported only on demand."""

@@ -1,7 +1,7 @@
-"""A fitted table where the rows are: scores, missing cells and new rows in Spark and in Ray Data.
+"""A fitted table on distributed data: scores, imputation and new rows in Spark and in Ray Data.
 
-Both engines hand a worker batches of Arrow and take batches back; all that differs is how a worker gets the model. It
-travels once, as the bytes of the folder that :meth:`~pushforward.TableDensity.save` writes, and each worker reads it
+Both engines pass batches of Arrow to a worker and take batches back; they differ only in how a worker gets the model.
+It is sent once, as the bytes of the folder that :meth:`~pushforward.TableDensity.save` writes, and each worker reads it
 once. Workers need pushforward; Spark needs ``pyspark`` and a Java runtime, Ray Data ``ray[data]``.
 """
 
@@ -32,7 +32,7 @@ from ..tables.sample import BATCH, draw
 from ..tables.score import has_errors, refuse_scores_name, score_frame
 
 Work = Callable[[TableDensity, pa.Table], pa.Table]
-MIXED = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: seeds of blocks that share no low bits
+MIXED = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: gives blocks seeds that share no low bits
 
 
 def pack(model: TableDensity) -> bytes:
@@ -47,7 +47,7 @@ def pack(model: TableDensity) -> bytes:
 
 @functools.lru_cache(maxsize=2)
 def unpack(content: bytes) -> TableDensity:
-    """The model in a worker, which is one of many on its machine and so computes with one thread."""
+    """The model in a worker, which uses one thread because it is one of many on its machine."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(io.BytesIO(content)) as archive:
         archive.extractall(folder)
@@ -55,7 +55,7 @@ def unpack(content: bytes) -> TableDensity:
 
 
 class Engine:
-    """What the engines share: the work on one batch, and the columns of what comes back.
+    """The code shared by the engines: the work on one batch, and the columns of the result.
 
     Args:
         model: The fitted table.
@@ -70,7 +70,7 @@ class Engine:
 
     @functools.cached_property
     def content(self) -> bytes:
-        """The model as it travels."""
+        """The model as sent to workers."""
         return pack(self.model)
 
     def _scores(self, columns: pa.Schema, given: Sequence[str]) -> tuple[Work, pa.Schema]:
@@ -104,7 +104,7 @@ class Engine:
         return work, pa.schema([*kept, *(drawn.field(name) for name in absent)])
 
     def _drawn(self, n: int, given: Mapping[str, Any] | None, seed: int | None) -> tuple[Work, pa.Schema]:
-        """Work on numbers of blocks of rows: block k has its own seed, however the blocks are spread over workers."""
+        """Work on numbered blocks of rows: block k has its own seed, however blocks are distributed over workers."""
         if n < 1:
             raise InputError(f"n={n}: expected at least 1 row")
         fixed, own = one_row(self.model, given or {}), self.model.seed if seed is None else seed
@@ -117,7 +117,7 @@ class Engine:
         return work, _plain(draw(self.model, 1, fixed, own))
 
     def _require(self, columns: pa.Schema) -> None:
-        """Refuses at once, and not in a worker, a table that the model cannot read."""
+        """Checks up front, and not in a worker, that the model can read a table."""
         schema = self.model.schema
         lacks = [name for name in (*schema.given_names, *schema.names) if name not in columns.names]
         needed = {*schema.given_names, *(schema.names if self.model.guided is None else ())}
@@ -128,13 +128,13 @@ class Engine:
 
 
 class SparkTable(Engine):
-    """:meth:`pushforward.TableDensity.for_spark`: takes and gives data frames of Spark, by ``mapInArrow``."""
+    """:meth:`pushforward.TableDensity.for_spark`: works on Spark data frames, by ``mapInArrow``."""
 
     def score(self, frame: Any, given: Sequence[str] = ()) -> Any:
-        """The frame with the columns of ``pushforward score`` behind its own: log_density, percentile, …
+        """The frame with the columns of ``pushforward score`` appended: log_density, percentile, …
 
         Args:
-            frame: A data frame of Spark; columns are found by name.
+            frame: A Spark data frame; columns are found by name.
             given: Columns to condition on, as in ``TableDensity.score_samples``.
 
         Raises:
@@ -143,7 +143,7 @@ class SparkTable(Engine):
         return self._map(frame, *self._scores(_columns_of(frame), given))
 
     def impute(self, frame: Any, random_state: int | None = None) -> Any:
-        """The frame with its missing cells drawn from p(missing | observed) of their own rows.
+        """The frame with its missing cells drawn from p(missing | observed) row by row.
 
         Raises:
             InputError: the model has no guide, or the frame lacks what it needs.
@@ -151,7 +151,7 @@ class SparkTable(Engine):
         return self._map(frame, *self._filled(_columns_of(frame), random_state))
 
     def sample(self, n: int, given: Mapping[str, Any] | None = None, random_state: int | None = None) -> Any:
-        """n new rows, drawn by the workers of the active session; the same rows however many these are.
+        """n new rows, drawn by the workers of the active session; the same rows however many workers there are.
 
         Raises:
             InputError: ``n`` is below 1, or a given column is unknown.
@@ -178,11 +178,11 @@ class SparkTable(Engine):
 
 
 class RayTable(Engine):
-    """:meth:`pushforward.TableDensity.for_ray`: takes and gives datasets of Ray Data, by ``map_batches``.
+    """:meth:`pushforward.TableDensity.for_ray`: works on datasets of Ray Data, by ``map_batches``.
 
     Args:
         model: The fitted table.
-        workers: Actors that hold the model: a number, or the least and the most of them.
+        workers: Actors that hold the model: a number, or the minimum and the maximum.
     """
 
     def __init__(self, model: TableDensity, workers: int | tuple[int, int] = 1) -> None:
@@ -190,15 +190,15 @@ class RayTable(Engine):
         self.workers = workers
 
     def score(self, data: Any, given: Sequence[str] = ()) -> Any:
-        """As :meth:`SparkTable.score`, of a dataset."""
+        """Like :meth:`SparkTable.score`, for a dataset."""
         return self._map(data, *self._scores(data.schema().base_schema, given))
 
     def impute(self, data: Any, random_state: int | None = None) -> Any:
-        """As :meth:`SparkTable.impute`, of a dataset."""
+        """Like :meth:`SparkTable.impute`, for a dataset."""
         return self._map(data, *self._filled(data.schema().base_schema, random_state))
 
     def sample(self, n: int, given: Mapping[str, Any] | None = None, random_state: int | None = None) -> Any:
-        """As :meth:`SparkTable.sample`: the same rows."""
+        """Like :meth:`SparkTable.sample`: the same rows."""
         import ray
 
         work = self._drawn(n, given, random_state)
@@ -232,7 +232,7 @@ def _columns_of(frame: Any) -> pa.Schema:
 
 
 def _plain(rows: pl.DataFrame) -> pa.Schema:
-    """The columns of rows, in types that every engine has."""
+    """The columns of rows, in types that every engine supports."""
     fields = []
     for field in rows.to_arrow().schema:
         text = pa.types.is_dictionary(field.type) or field.type in (pa.large_string(), pa.string_view())
@@ -241,6 +241,6 @@ def _plain(rows: pl.DataFrame) -> pa.Schema:
 
 
 def _needs_fractions(field: pa.Field, drawn: pa.Schema) -> bool:
-    """Whether a column of whole numbers may get others where it is filled."""
+    """Whether filling a column of whole numbers may introduce fractions."""
     number = field.name in drawn.names and pa.types.is_integer(field.type)
     return number and pa.types.is_floating(drawn.field(field.name).type)

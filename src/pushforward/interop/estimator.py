@@ -1,4 +1,4 @@
-"""What the scikit-learn estimators of ``sklearn.py`` share: parameters, training, and checks of what they are given."""
+"""The common base of the scikit-learn estimators in ``sklearn.py``: parameters, training, and input checks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ try:
     from sklearn.utils import check_random_state
     from sklearn.utils.validation import _check_sample_weight
 
-    # sklearn.py takes these two from here, so that the sentence below tells of a missing scikit-learn.
+    # sklearn.py imports these two from here, so that the message below reports a missing scikit-learn.
     from sklearn.utils.validation import check_is_fitted as check_is_fitted
     from sklearn.utils.validation import validate_data as validate_data
 except ImportError:
@@ -77,7 +77,7 @@ class FlowEstimator(DensityMixin, BaseEstimator):
         self.encoder = encoder
 
     def _train(self, x: Tensor, context: Tensor | None, weights: Tensor | None) -> None:
-        """Trains on standardised rows; the flow that is kept takes rows in their own units, in float64."""
+        """Trains on standardised rows; the resulting flow takes rows in their own units, in float64."""
         self.table_ = None
         seed = seed_of(self.random_state)
         standardize = Standardize(x.mean(0), column_scales(x))
@@ -122,7 +122,7 @@ class FlowEstimator(DensityMixin, BaseEstimator):
         return int(features)
 
     def _average(self, z: Tensor, context: Tensor | None, weights: Tensor | None) -> Density:
-        """The average of densities that ``members``, ``auto`` or ``gmm`` ask for, over standardised rows."""
+        """The average of densities requested by ``members``, ``auto`` or ``gmm``, over standardised rows."""
         plan = {"steps": self.steps, "lr": self.lr, "batch_size": min(self.batch_size, 256), "patience": self.patience}
         return fit_by_name(
             z,
@@ -138,7 +138,7 @@ class FlowEstimator(DensityMixin, BaseEstimator):
         ).density
 
     def _train_table(self, frame: pl.DataFrame, kind: str, given: Sequence[str], weights: Any) -> None:
-        """The same for a table that holds text: by the objects of tables, with categories beside the numbers."""
+        """The same for a table that holds text: via the table classes, with categories in addition to the numbers."""
         seed = seed_of(self.random_state)
         if weights is not None:
             frame = frame.with_columns(pl.Series(WEIGHTS, weights))
@@ -177,7 +177,7 @@ def as_tensor(values: Any) -> Tensor:
 
 
 def table_with_text(X: Any) -> tuple[pl.DataFrame, str] | None:
-    """A frame with a column that does not hold numbers, as polars has it, and its kind; None for all else."""
+    """A frame with a non-numeric column, converted to polars, and its kind; None for everything else."""
     if not hasattr(X, "__dataframe__") and not hasattr(X, "__arrow_c_stream__"):
         return None
     try:
@@ -188,7 +188,7 @@ def table_with_text(X: Any) -> tuple[pl.DataFrame, str] | None:
 
 
 def checked_weights(sample_weight: Any, rows: Any) -> Tensor | None:
-    """A weight for each row, or None where all count alike."""
+    """A weight for each row, or None if all are weighted equally."""
     if sample_weight is None:
         return None
     return as_tensor(_check_sample_weight(sample_weight, np.empty((len(rows), 1)), ensure_non_negative=True))

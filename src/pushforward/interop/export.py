@@ -1,4 +1,4 @@
-"""Densities and samplers as files that run without this library: PyTorch's own programs, and ONNX."""
+"""Densities and samplers as files that run without this library: PyTorch's exported programs, and ONNX."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ..transforms.seam import plain
 
 METHODS = ("log_prob", "sample")
 FORMATS = (".pt2", ".onnx")
-BATCH = 3  # rows of the example; the file takes any number
+BATCH = 3  # rows of the example; the file accepts any number
 CLOSE = 1e-5
 
 
@@ -50,8 +50,8 @@ def export(density: Density, path: str | Path, *, method: str = "log_prob") -> P
     r"""Writes a density, or its sampler, as a file that runs without this library.
 
     ``model.pt2`` is run by PyTorch, ``torch.export.load("model.pt2").module()(x, context)``; ``model.onnx`` by
-    onnxruntime and whatever else reads ONNX, with inputs ``x`` (or ``z``) and ``context``. Either takes a batch of any
-    size, ``(n, *event)`` and ``(n, context features)``, and gives
+    onnxruntime and any other reader of ONNX, with inputs ``x`` (or ``z``) and ``context``. Both take a batch of any
+    size, ``(n, *event)`` and ``(n, context features)``, and return
 
     .. math:: \log p(x \mid c) \quad (\text{method="log\_prob"}), \qquad g(z, c) \quad (\text{method="sample"})
 
@@ -59,9 +59,9 @@ def export(density: Density, path: str | Path, *, method: str = "log_prob") -> P
     with the density.
 
     Args:
-        density: A flow or another density; of a fitted table, its ``density``.
-        path: The file; its ending, ``.pt2`` or ``.onnx``, says which format.
-        method: ``log_prob``, or ``sample``, for flows that sample in one pass.
+        density: A flow or another density; for a fitted table, its ``density``.
+        path: The file; its ending, ``.pt2`` or ``.onnx``, determines the format.
+        method: ``log_prob``; or ``sample``, for flows that sample in one pass.
 
     Returns:
         The path.
@@ -80,7 +80,7 @@ def export(density: Density, path: str | Path, *, method: str = "log_prob") -> P
     """
     path = Path(path)
     _check(density, path, method)
-    module = Exported(copy.deepcopy(density), method).eval().requires_grad_(False)  # the caller's stays as it is
+    module = Exported(copy.deepcopy(density), method).eval().requires_grad_(False)  # the caller's is left unchanged
     inputs = _example(density, method)
     with _quiet():
         program = _traced(module, inputs)
@@ -126,7 +126,7 @@ def _check(density: Any, path: Path, method: str) -> None:
 
 
 def _sequential(module: nn.Module, inverse: bool) -> bool:
-    """Whether a part goes through the features one by one, in the direction from noise to data or the other."""
+    """Whether a part processes the features one by one, in the direction from noise to data or the reverse."""
     if isinstance(module, Autoregressive):
         return inverse
     if isinstance(module, Inverse):
@@ -135,7 +135,7 @@ def _sequential(module: nn.Module, inverse: bool) -> bool:
 
 
 def _example(density: Density, method: str) -> tuple[Tensor, ...]:
-    """Inputs of a small batch: rows where the density is, or noise, and contexts."""
+    """Inputs of a small batch: rows in the density's support, or noise, and contexts."""
     like = next((p for p in density.parameters() if p.is_floating_point()), torch.zeros(()))
     generator = torch.Generator(like.device).manual_seed(0)
     features = density.context_features
@@ -196,7 +196,7 @@ def _write_onnx(
 
 
 def _diagonal_scatter(matrix: Tensor, diagonal: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
-    """Square matrices with another diagonal."""
+    """Square matrices with their diagonal replaced."""
     if offset or {dim1 % matrix.dim(), dim2 % matrix.dim()} != {matrix.dim() - 2, matrix.dim() - 1}:
         return NotImplemented
     place = torch.arange(matrix.shape[-1], device=matrix.device)
@@ -204,7 +204,7 @@ def _diagonal_scatter(matrix: Tensor, diagonal: Tensor, offset: int = 0, dim1: i
 
 
 def _solve_triangular(A: Tensor, B: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False) -> Tensor:
-    """A⁻¹ B, or B A⁻¹, by substitution, a row after the other."""
+    """A⁻¹ B, or B A⁻¹, by substitution, row by row."""
     if not left:
         transposed = _solve_triangular(A.mT, B.mT, upper=not upper, unitriangular=unitriangular)
         return transposed.mT
@@ -224,11 +224,11 @@ def _solve_triangular(A: Tensor, B: Tensor, *, upper: bool, left: bool = True, u
 PLAINER: dict[Any, Any] = {
     torch.ops.aten.diagonal_scatter.default: _diagonal_scatter,
     torch.ops.aten.linalg_solve_triangular.default: _solve_triangular,
-}  # what ONNX does not have, of what it has
+}  # operators missing from ONNX, in terms of those that it has
 
 
 def _compare(module: Exported, inputs: tuple[Tensor, ...], run: Callable[..., Tensor]) -> None:
-    """Runs what was written on another number of rows, next to the density."""
+    """Runs the written file on a different number of rows, and compares the result with the density."""
     given = tuple(value.repeat(3, *[1] * (value.dim() - 1))[: 2 * BATCH + 1] for value in inputs)
     with torch.no_grad(), plain():
         ours, theirs = module(*given), run(*given).to(inputs[0].device)
@@ -239,7 +239,7 @@ def _compare(module: Exported, inputs: tuple[Tensor, ...], run: Callable[..., Te
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the remarks of the exporters, which speak to their own authors."""
+    """Suppresses the exporters' messages, which are meant for their own developers."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.fx", "torch.export", "onnxscript")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""Log-densities written in JAX as targets: compiled, differentiated by JAX, carried over by DLPack. Needs jax."""
+"""Log-densities written in JAX as targets: compiled and differentiated by JAX, exchanged via DLPack. Needs jax."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch import Tensor
 
 
 def from_jax(log_density: Callable[[Any], Any]) -> Callable[[Tensor], Tensor]:
-    """A log-density of one row, written in JAX, as one of batches of tensors, differentiable twice.
+    """Converts a log-density of one row, written in JAX, to one of batches of tensors, differentiable twice.
 
-    It is mapped over rows by ``jax.vmap``, compiled by ``jax.jit`` once for each size of batch, and evaluated in double
-    precision. Values cross without a copy where both libraries can share memory.
+    It is mapped over rows by ``jax.vmap``, compiled by ``jax.jit`` once per batch size, and evaluated in double
+    precision. Values are passed without a copy if both libraries can share memory.
 
     Args:
-        log_density: Maps a row ``(features,)`` to a number, in nats, by operations of ``jax.numpy``.
+        log_density: Maps a row ``(features,)`` to a number, in nats, using operations of ``jax.numpy``.
 
     Raises:
         TypeError: it is no function.
@@ -70,7 +70,7 @@ class _Gradient(torch.autograd.Function):
 
 
 def _run(function: Any, *tensors: Tensor) -> Tensor:
-    """A compiled function of JAX on tensors, in double precision; the result in the dtype of the first."""
+    """Runs a compiled JAX function on tensors, in double precision; the result has the dtype of the first."""
     with jax.enable_x64(True):
         given = [jax.dlpack.from_dlpack(t.detach().double().contiguous()) for t in tensors]
         found = jnp.asarray(function(*given)).block_until_ready()

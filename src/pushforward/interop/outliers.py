@@ -1,4 +1,4 @@
-"""Odd rows by density, as a scikit-learn outlier detector. An extra: ``pushforward[sklearn]``."""
+"""Outliers by density, as a scikit-learn outlier detector. An extra: ``pushforward[sklearn]``."""
 
 from __future__ import annotations
 
@@ -27,52 +27,52 @@ try:
 except ImportError:
     raise ImportError("FlowOutlier needs scikit-learn 1.6 or newer: pip install 'pushforward[sklearn]'") from None
 
-MIXTURES = (1, 3, 8, 20)  # components
-CLOSE = 1e-3  # standard deviations; what is nearer is the row itself
-COPIES = 8  # of each row: itself, and with noise
-NEAR_ROWS = 20_000  # among which the nearest is looked for
+MIXTURES = (1, 3, 8, 20)  # numbers of components
+CLOSE = 1e-3  # standard deviations; anything nearer is the row itself
+COPIES = 8  # of each row: the original, and noisy ones
+NEAR_ROWS = 20_000  # searched for the nearest one
 LEAST_ROWS = 4
-LOCAL = 0.25  # weight of the neighbour, where mixtures and flows have 1 each
-LEAST = -1e30  # log-density, in nats, of what is farther away than numbers reach
+LOCAL = 0.25  # weight of the neighbour; mixtures and flows have 1 each
+LEAST = -1e30  # log-density, in nats, of rows too far away to be represented
 
 
 class FlowOutlier(OutlierMixin, BaseEstimator):
-    r"""Rows that are unlikely, with p-values from rows that the density did not see.
+    r"""Detects unlikely rows, with p-values from rows that the density did not see.
 
-    The score is a weighted mean of three views of the log-density, of which each finds oddities that the others miss:
+    The score is a weighted mean of three views of the log-density, each of which finds anomalies that the others miss:
 
     .. math:: s(x) = \tfrac19 \Big(4\, \overline{\log p}_{\text{mixtures}}(x)
               + 4\, \overline{\log p}_{\text{flows}}(x) - d \log\big(r(x) + \epsilon\big)\Big)
 
-    Mixtures of 3 to 20 Gaussians see clusters; a Gaussian copula, and flows that start as one, see how columns of any
-    shape go together; the last, up to a constant that of the nearest neighbour with r the distance to the closest of
-    the rows in d columns (of a row that is one of them, to another), sees what is local. It counts a quarter, because
-    an outlier among the rows of the fit vouches there for all that are like it. Within a view the members'
-    *log*-densities are averaged, not their densities: a row is usual where all say so, and a member that makes much of
-    rounded values or of a few copies cannot vouch for it alone. All are fitted to rows with a little noise. A low
-    density is no verdict on its own (``docs/limits.md``).
+    Mixtures of 3 to 20 Gaussians capture clusters; a Gaussian copula, and flows that start as one, capture how columns
+    of any shape depend on each other; the last view, up to a constant the log-density of the nearest neighbour with r
+    the distance to the closest of the rows in d columns (for one of these rows, to another), captures local structure.
+    It has a quarter of the weight, because an outlier among the training rows vouches there for all rows like it.
+    Within a view the members' *log*-densities are averaged, not their densities: a row is ordinary if all members say
+    so, and a member that overrates rounded values or a few copies cannot vouch for it alone. All are fitted to rows
+    with a little noise. A low density alone is no verdict (``docs/limits.md``).
 
     Args:
-        contamination: The share of the training rows that :meth:`predict` calls outliers, above 0 and at most 0.5.
+        contamination: The fraction of the training rows that :meth:`predict` calls outliers, above 0 and at most 0.5.
         flow: ``auto``, ``gmm`` or a recipe's name, as for :class:`~pushforward.FlowDensity`.
         members: How many flows are averaged.
-        noise: Standard deviation of the noise, in those of the columns.
-        steps: Batches that each flow is trained on at most.
+        noise: Standard deviation of the noise, in units of the columns' standard deviations.
+        steps: Maximum number of batches on which each flow is trained.
         random_state: Fixes the result.
-        trim: The share of the rows that is left out of the fit, at least 0 and below 0.5: those least likely by a
+        trim: The fraction of the rows to leave out of the fit, at least 0 and below 0.5: those least likely under a
             Gaussian copula of the other half of the rows (a trimmed likelihood). The score is then the log-density of a
-            copula of the rest, with neither flows nor mixtures nor neighbour, which learn anomalies that lie close
-            together; so it sees how columns rise and fall together, and no clusters. For rows that are known to hold
-            outliers, 0.15 where these may be 5 %; where there are none it costs (``docs/tutorials/outliers.md``).
-            Ranks and p-values do not depend on ``contamination``, which only sets where :meth:`predict` cuts.
+            copula of the rest, without flows, mixtures or neighbour, which learn anomalies that lie close together; so
+            it captures how columns rise and fall together, but no clusters. For rows that are known to hold outliers,
+            use 0.15 if these may be 5 %; without outliers it has a cost (``docs/tutorials/outliers.md``). Ranks and
+            p-values do not depend on ``contamination``, which only sets the threshold of :meth:`predict`.
 
     Attributes:
         density_: The fitted mixtures, copula and flows, or the copula alone, of standardised rows, in float64, as an
-            :class:`~pushforward.distributions.average.Average`; the score takes its members one by one.
+            :class:`~pushforward.distributions.average.Average`; the score uses its members one by one.
         neighbours_: Finds the closest row.
-        held_out_: Scores of training rows, each from fits that did not see it, sorted; those left out are among them.
+        held_out_: Sorted scores of training rows, each from fits that did not see it; includes those left out.
         offset_: The score below which a row is an outlier.
-        n_features_in_: Columns of X.
+        n_features_in_: Number of columns of X.
 
     Reference:
         Bates, Candès, Lei, Romano, Sesia (2023), Testing for outliers with conformal p-values, arXiv:2104.08279.
@@ -109,8 +109,8 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
         self.trim = trim
 
     def fit(self, X: ArrayLike, y: Any = None) -> FlowOutlier:
-        """Learns what is usual from the rows of X; y is ignored. Of many rows, 3,000 at random teach the densities, and
-        the neighbour is one of 20,000.
+        """Learns from the rows of X what is ordinary; y is ignored. If there are many rows, the densities are fitted to
+        3,000 random ones, and the neighbour is one of 20,000.
 
         Raises:
             ValueError: X is no finite table with at least 4 different rows, or a parameter does not fit.
@@ -133,12 +133,12 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
         return self
 
     def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
-        """The score of every row, in nats, of standardised columns; the lower the odder. ``(n,)``."""
+        """The score of every row, in nats, of standardised columns; lower is more unusual. ``(n,)``."""
         check_is_fitted(self)
         return self._score(self._standardised(validate_data(self, X, dtype=np.float64, reset=False)))
 
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
-        """How far the score of every row is above that of an outlier; negative for outliers."""
+        """How far the score of every row is above the threshold; negative for outliers."""
         return self.score_samples(X) - self.offset_
 
     def predict(self, X: ArrayLike) -> NDArray[np.int64]:
@@ -146,13 +146,13 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
         return np.where(self.decision_function(X) < 0, -1, 1)
 
     def p_values(self, X: ArrayLike) -> NDArray[np.float64]:
-        """How unusual every row is: the share of usual rows, not seen by the fit, that are as odd. Of usual rows, about
-        5 in 100 have a p-value of at most 0.05."""
+        """How unusual every row is: the share of ordinary rows, not seen by the fit, that are as unusual. Of ordinary
+        rows, about 5 in 100 have a p-value of at most 0.05."""
         scores = self.score_samples(X)
         return (1 + np.searchsorted(self.held_out_, scores, side="right")) / (1 + len(self.held_out_))
 
     def _fit_trimmed(self, z: Tensor, seed: int) -> None:
-        """Leaves out the rows that are least likely by a copula of the other half of the rows, then fits the others."""
+        """Leaves out the rows that are least likely under a copula of the other half, then fits the others."""
         dropped = min(int(self.trim * len(z)), len(z) - LEAST_ROWS)
         self.trimmed_ = dropped > 0
         order = self._likeliness(z, seed).argsort(stable=True) if self.trimmed_ else torch.arange(len(z))
@@ -161,7 +161,7 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
 
     @torch.no_grad()
     def _likeliness(self, z: Tensor, seed: int) -> Tensor:
-        """Every row's rank within its half, from 0 to 1, by a copula of the other half, ``(n,)``."""
+        """Every row's rank within its half, from 0 to 1, under a copula of the other half, ``(n,)``."""
         halves, ranks = folds(len(z), 2, seed), torch.empty(len(z))
         for half, other in (halves, halves[::-1]):
             start = copula(self._copies(z[other], seed))
@@ -170,7 +170,7 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
         return ranks
 
     def _learn(self, z: Tensor, seed: int) -> NDArray[np.float64]:
-        """Fits all views to rows, or the copula alone; returns every row's score by fits that did not see it."""
+        """Fits all views to rows, or the copula alone; returns every row's score from fits that did not see it."""
         self.neighbours_ = NearestNeighbors(n_neighbors=2).fit(z.numpy())
         few = z[:FEW_ROWS]
         members = min(MEMBERS, len(few) // 2)
@@ -180,7 +180,7 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
         return np.concatenate([self._joined(log_p.numpy(), few.float().double().numpy()), self._score(z[FEW_ROWS:])])
 
     def _copies(self, z: Tensor, seed: int) -> Tensor:
-        """The rows, at most FEW_ROWS of them, themselves and with noise, ``(copies, n, d)``."""
+        """The rows, at most FEW_ROWS of them, unchanged and with noise, ``(copies, n, d)``."""
         few, generator = z[:FEW_ROWS].float(), torch.Generator().manual_seed(seed)
         noisy = [few + self.noise * torch.randn(few.shape, generator=generator) for _ in range(COPIES - 1)]
         return torch.stack([few, *noisy])
@@ -208,7 +208,7 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
         return self._joined(np.concatenate(parts), z.numpy()) if parts else np.zeros(0)
 
     def _joined(self, log_p: NDArray[np.float64], z: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The score: two views of the density and one of the neighbour; of trimmed rows, the copula's alone."""
+        """The score: two views of the density and one of the neighbour; if rows are trimmed, the copula's alone."""
         if self.trimmed_:
             return log_p
         return (2 * log_p + LOCAL * self._local(z)) / (2 + LOCAL)
@@ -224,8 +224,8 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
 
 
 def alike(held_out: Mapping[str, Tensor]) -> Tensor:
-    """The same weight for mixtures as for copula and flows, and within each for its kinds; a single Gaussian counts
-    where no larger mixture does: the copula says the same, and better."""
+    """Equal weight for mixtures and for copula and flows, and within each group for its kinds; a single Gaussian gets
+    weight only if there is no larger mixture: the copula captures the same, and better."""
     mixtures = [kind for kind in held_out if kind.startswith("mixture")]
     others = [kind for kind in held_out if kind not in mixtures]
     views = [view for view in (mixtures[1:] or mixtures, others) if view]

@@ -29,7 +29,7 @@ class PyroDensity(DensityView, TorchDistributionMixin):
     """
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
-        if self.context is None:  # Pyro's own wrapper draws a batch from a density that has none
+        if self.context is None:  # Pyro's own wrapper draws a batch from a density without a context
             return TorchDistributionMixin.expand(self, torch.Size(batch_shape))
         return super().expand(batch_shape)
 
@@ -37,7 +37,7 @@ class PyroDensity(DensityView, TorchDistributionMixin):
 class FlowGuide(nn.Module):
     """A guide that draws all latent sites of a model jointly from one flow.
 
-    A row of the flow is cut into the sites, in order. Carry the flow to the sites' supports first, by
+    A row of the flow is split into the sites, in order. Map the flow to the sites' supports first, with
     :func:`pushforward.constrain`, so that the guide's density is that of the sites' own values.
 
     Args:
@@ -64,7 +64,7 @@ class FlowGuide(nn.Module):
             raise ValueError(f"the sites have {sum(self.sizes)} numbers, but the flow has {tuple(flow.event_shape)}")
 
     def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
-        """Draws every site; the arguments are the model's and are not looked at."""
+        """Draws every site; the arguments are the model's and are ignored."""
         pyro.module("pushforward_flow", self.flow)
         row = pyro.sample("pushforward_row", PyroDensity(self.flow), infer={"is_auxiliary": True})
         values = {}
@@ -77,8 +77,8 @@ class FlowGuide(nn.Module):
 class ModelTarget:
     """The log-joint of a Pyro model in its free parameters, for :func:`pushforward.fit_target`.
 
-    Called like a function, it maps ``(n, features)`` to ``(n,)``, in nats: the latent sites, one after the other,
-    carried to the whole space, with the Jacobian of that.
+    Called like a function, it maps ``(n, features)`` to ``(n,)``, in nats: the latent sites, concatenated and
+    transformed to the whole space, including the Jacobian.
 
     Args:
         model: A model with continuous latent sites of fixed shapes; its data are observed.
@@ -86,7 +86,7 @@ class ModelTarget:
         kwargs: Likewise, by name.
 
     Attributes:
-        features: Free parameters.
+        features: Number of free parameters.
         sites: The shape of each latent site, in the free parameters.
 
     Raises:
@@ -128,7 +128,7 @@ class ModelTarget:
         return self.target(x)
 
     def constrain(self, draws: Tensor) -> dict[str, Tensor]:
-        """Draws of the free parameters ``(n, features)`` as draws of every site, ``(n, *shape of the site)``."""
+        """Converts draws of the free parameters ``(n, features)`` to draws of sites, ``(n, *shape of the site)``."""
         return {name: self.transforms[name].inv(value) for name, value in self._parts(draws).items()}
 
     def _parts(self, rows: Tensor) -> dict[str, Tensor]:

@@ -22,8 +22,8 @@ from ..recipes.by_name import flow_by_name
 from ..transforms.continuous import Continuous
 from ..transforms.normalization import Standardize
 
-WIDTH, DEPTH = 50, 5  # of hidden layers: on few simulations deep ones learn more than wide ones
-START = 0.8  # bound of the weights between hidden layers at first, times sqrt(units)
+WIDTH, DEPTH = 50, 5  # of hidden layers: with few simulations, deep networks learn more than wide ones
+START = 0.8  # bound of the initial weights between hidden layers, times sqrt(units)
 SPLINES = {"bins": 10, "bound": 3.0, "mixing": "reverse"}
 
 
@@ -38,26 +38,26 @@ def density_estimator(
     members: int = 1,
     seed: int = 0,
 ) -> Callable[[Tensor, Tensor], FlowEstimator]:
-    """What sbi's trainers take as ``density_estimator``: p(theta | x) for NPE, p(x | theta) for NLE, by a flow.
+    """A ``density_estimator`` for sbi's trainers: p(theta | x) for NPE, p(x | theta) for NLE, by a flow.
 
     Args:
         flow: The name of a recipe. Splines get 10 bins on [-3, 3] here: parameters are often uniform in a box, which
-            standardised ends at 1.7. Between the transforms the order is reversed: a trained matrix would turn the
-            box, whose edges are sharp along each parameter.
-        layers: Of the recipe; its default where it is None.
-        hidden: Of the recipe; five layers of 50 units where it is None.
+            ends at 1.7 once standardised. Between the transforms the order is reversed: a trained matrix would rotate
+            the box, whose edges are sharp along each parameter.
+        layers: The recipe's number of layers; None for its default.
+        hidden: The recipe's hidden widths; None for five layers of 50 units.
         embedding: Maps conditions ``(n, *shape)`` to ``(n, features)``; without one they are flattened and
             standardised.
-        average: Decay of the moving average of the weights that is used in place of the weights themselves wherever
-            the estimator is in evaluation mode: for sbi's early stopping and for the posterior. sbi trains at one
-            rate to the end, and the average takes out what that leaves of noise. 0 for none.
-        gain: The optimiser sees the flow's weights divided by this number, so that its steps are so many times as
-            long for them: sbi's learning rate of 5e-4 becomes 1.5e-3, which suits the flows. Weights of an
-            ``embedding`` and of continuous flows are trained as they are. 1 for none.
-        members: So many flows are trained on the same simulations, each by itself, and their average is the density:
-            a higher mean log-density where simulations are few, for so many times the time. Single posteriors come
-            nearer on average, not each of them.
-        seed: Of the weights; every further member has the next one.
+        average: Decay of the moving average of the weights, which replaces the weights whenever the estimator is in
+            evaluation mode: for sbi's early stopping and for the posterior. sbi trains at a constant rate to the end,
+            and the average removes the noise that this leaves. 0 for no average.
+        gain: The optimiser sees the flow's weights divided by this number, so that its steps for them are longer by
+            this factor: sbi's learning rate of 5e-4 becomes 1.5e-3, which suits the flows. Weights of an
+            ``embedding`` and of continuous flows are trained unscaled. 1 for no scaling.
+        members: Number of flows that are trained on the same simulations, independently, and averaged: a higher mean
+            log-density if simulations are few, at this multiple of the time. Individual posteriors become more accurate
+            on average, but not every one.
+        seed: Seed of the weights; every further member uses the next one.
 
     Raises:
         ValueError: ``average`` is not in [0, 1), ``gain`` is not above 0, or ``members`` is below 1; or, once it
@@ -75,7 +75,7 @@ def density_estimator(
         raise ValueError(f"members must be at least 1, got members={members}")
 
     def build(batch_x: Tensor, batch_y: Tensor) -> FlowEstimator:
-        """sbi gives the modelled rows first and the conditions second."""
+        """sbi passes the modelled rows first and the conditions second."""
         embed = embedding or nn.Sequential(nn.Flatten(), _standardize(batch_y.flatten(1)))
         with torch.no_grad():
             context = embed(batch_y[:2]).shape[-1]
@@ -95,15 +95,15 @@ def density_estimator(
 
 
 class FlowEstimator(ConditionalDensityEstimator):
-    """A flow with the manners of sbi: inputs ``(sample, batch, features)``, conditions ``(batch, *shape)``.
+    """A flow with sbi's interface: inputs ``(sample, batch, features)``, conditions ``(batch, *shape)``.
 
     Args:
-        flow: p(input | embedded condition). Of an :class:`~pushforward.distributions.average.Average` every member is
-            trained by itself. The estimator divides its weights by ``gain``, in place.
+        flow: p(input | embedded condition). For an :class:`~pushforward.distributions.average.Average`, every member
+            is trained independently. The estimator divides its weights by ``gain``, in place.
         embedding: Maps conditions to the flow's context.
         input_shape: Shape of one input.
         condition_shape: Shape of one condition.
-        average: Decay of the moving average of all weights that stands in for them in evaluation mode; 0 for none.
+        average: Decay of the moving average of all weights that replaces them in evaluation mode; 0 for none.
         gain: Factor on the flow's parameters as an optimiser sees them.
     """
 
@@ -128,14 +128,14 @@ class FlowEstimator(ConditionalDensityEstimator):
         return self.embedding
 
     def log_prob(self, input: Tensor, condition: Tensor, **options: Any) -> Tensor:
-        """Log-densities in nats, ``(sample, batch)``; a training step's also moves the average."""
+        """Log-densities in nats, ``(sample, batch)``; in training mode, a call also updates the average."""
         if self.averaged is not None and self.training and torch.is_grad_enabled():
             self._follow(self.averaged)
         input, condition, batch = self._broadcast_and_align(input, condition)
         context = self._embed(condition.reshape(-1, *self.condition_shape)).reshape(len(input), batch, -1)
         if self.training and isinstance(self.net.density, Average):
             parts = self._call("parts", input, context)
-            return parts.mean(0) + math.log(len(parts))  # without the shares of the members, 1 / K each
+            return parts.mean(0) + math.log(len(parts))  # without the weights of the members, 1 / K each
         return self._call("log_prob", input, context)
 
     def loss(self, input: Tensor, condition: Tensor, **options: Any) -> Tensor:
@@ -155,19 +155,19 @@ class FlowEstimator(ConditionalDensityEstimator):
         return self._call("rsample_and_log_prob", sample_shape, context)
 
     def _embed(self, condition: Tensor) -> Tensor:
-        """The context of each condition, by the weights that are trained or, in evaluation mode, by their average."""
+        """The context of each condition, by the current weights or, in evaluation mode, by their average."""
         embedding = self.embedding if self.averaged is None or self.training else self.averaged[1]
         return embedding(condition)
 
     def _call(self, method: str, *arguments: Any) -> Any:
-        """A method of the flow, with the weights that are trained or, in evaluation mode, with their average."""
+        """Calls a method of the flow, with the current weights or, in evaluation mode, with their average."""
         if self.averaged is None or self.training:
             return self.net.call(method, *arguments)
         return getattr(self.averaged[0], method)(*arguments)
 
     @torch.no_grad()
     def _follow(self, averaged: nn.ModuleList) -> None:
-        """Moves the average towards the weights, which the step before has changed; in large steps at first."""
+        """Moves the average towards the weights as changed by the previous step; in large steps at first."""
         self.updates += 1
         share = 1 - min(self.average, self.updates / (self.updates + 10))
         weights = [*self.net.weights().values(), *self.embedding.parameters()]
@@ -180,11 +180,11 @@ class FlowEstimator(ConditionalDensityEstimator):
 class _Scaled(nn.Module):
     r"""A density whose weights are :math:`w = g\, v`, where an optimiser sees and changes v.
 
-    v gets the gradients of w, which optimisers step by and clients clip: the steps of w are those of any optimiser at
-    g times its learning rate.
+    v gets the gradients of w, which optimisers use for their steps and clients clip: the steps of w are those of any
+    optimiser at g times its learning rate.
 
     Args:
-        density: With weights w; these are divided by g, in place, and so become v.
+        density: A density with weights w; these are divided by g, in place, and so become v.
         gain: g.
     """
 
@@ -196,13 +196,13 @@ class _Scaled(nn.Module):
                 weight.div_(gain)
 
     def weights(self) -> dict[str, Tensor]:
-        """w by name, as v + (g - 1) v, of which autograd knows the first v alone."""
+        """w by name, as v + (g - 1) v, of which autograd sees only the first v."""
         names, stored = zip(*self.named_parameters(), strict=True)
         fixed = [value.detach() for value in stored]
         return dict(zip(names, added(stored, fixed, self.gain - 1), strict=True))
 
     def call(self, method: str, *arguments: Any) -> Any:
-        """A method of the density with weights w."""
+        """Calls a method of the density with weights w."""
         return functional_call(self, self.weights(), (method, *arguments))
 
     def forward(self, method: str, *arguments: Any) -> Any:
@@ -227,9 +227,9 @@ def _standardize(rows: Tensor) -> _Map:
 
 @torch.no_grad()
 def _calm(flow: Flow) -> Flow:
-    """The same flow with weights between hidden layers within 0.8 / sqrt(units), whatever their masks leave of these.
+    """The same flow, with weights between hidden layers within 0.8 / sqrt(units), regardless of their masks.
 
-    Masked networks start within 1 / sqrt(units that are read), which is more, and noisier.
+    Masked networks start within 1 / sqrt(connected inputs), which is larger and noisier.
     """
     for net in flow.modules():
         if isinstance(net, MLP | Masked):

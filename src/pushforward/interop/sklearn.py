@@ -26,35 +26,35 @@ from .estimator import (
 class FlowDensity(FlowEstimator):
     """A normalizing flow as a scikit-learn density estimator, like ``KernelDensity`` and ``GaussianMixture``.
 
-    Columns are standardised inside; log-densities are in nats, in the units of X. All columns of an array are taken for
-    continuous. A frame that holds text is taken as a table, as :class:`~pushforward.TableDensity` does: whole and
-    rounded numbers are cells, text is categories, and samples are frames.
+    Columns are standardised internally; log-densities are in nats, in the units of X. All columns of an array are
+    treated as continuous. A frame that holds text is treated as a table, as in :class:`~pushforward.TableDensity`:
+    whole and rounded numbers are cells, text is categories, and samples are frames.
 
     Args:
         flow: ``nsf``, ``nsf-coupling``, ``nsf-linear``, ``maf``, ``maf-linear``, ``iaf``, ``realnvp``, ``ffjord``,
             ``bnaf`` or ``residual``;
             ``gmm``, a mixture of Gaussians; or ``auto``, an average of flows and mixtures, best for few rows.
-        layers: Layers of the flow; the recipe's default where it is None.
+        layers: Number of layers of the flow; None for the recipe's default.
         hidden: Widths of the hidden layers.
-        epochs: Passes over the rows. Without ``epochs`` and ``steps``, until it has converged; ask for few where
-            many fits are compared.
-        steps: Batches to train on.
-        batch_size: Rows in a batch.
-        lr: The learning rate; without it 3e-3 for splines, 1e-3 for the others.
-        validation: The fraction of the rows that tells which weights are best.
+        epochs: Passes over the rows. Without ``epochs`` and ``steps``, until it has converged; choose few if many fits
+            are compared.
+        steps: Number of batches to train on.
+        batch_size: Number of rows in a batch.
+        lr: The learning rate; by default 3e-3 for splines, 1e-3 for the others.
+        validation: The fraction of the rows held out to choose the best weights.
         patience: Validations without an improvement after which training stops.
         device: ``cpu``, ``cuda`` or ``auto``. The fitted flow is on the CPU.
         random_state: Fixes the result: an int, a ``RandomState``, or None for a different result each time.
-        members: How many flows are averaged, each trained without another part of the rows, which tells when to stop;
-            ``auto`` is 5 where the flow is ``auto``, and else 1.
-        encoder: For ConditionalFlowDensity: a module that turns each X, of any shape and as it is, into features that
-            the flow is given, such as :class:`~pushforward.nets.DeepSet`. A copy of it is trained.
+        members: How many flows are averaged, each with a different part of the rows left out of its training, which is
+            used for early stopping; ``auto`` is 5 if the flow is ``auto``, and 1 otherwise.
+        encoder: For ConditionalFlowDensity: a module that maps each X, of any shape and not standardised, to context
+            features for the flow, such as :class:`~pushforward.nets.DeepSet`. A copy of it is trained.
 
     Attributes:
         flow_: The fitted :class:`~pushforward.Flow`, in the units of X, in float64.
-        table_: The fitted :class:`~pushforward.TableDensity` where X holds text, else None.
+        table_: The fitted :class:`~pushforward.TableDensity` if X holds text, else None.
         history_: The records of the training.
-        n_features_in_: Columns of X.
+        n_features_in_: Number of columns of X.
 
     Example:
         >>> import numpy as np, pushforward as pf
@@ -64,7 +64,7 @@ class FlowDensity(FlowEstimator):
     """
 
     def fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> FlowDensity:
-        """Fits the density of the rows of X, each counting as much as its ``sample_weight``; y is ignored.
+        """Fits the density of the rows of X, weighted by ``sample_weight``; y is ignored.
 
         Raises:
             ValueError: X is no finite table with at least 4 rows, a column is constant, or a parameter does not fit.
@@ -92,7 +92,7 @@ class FlowDensity(FlowEstimator):
         return float(np.average(values, weights=checked_weights(sample_weight, values)))
 
     def sample(self, n: int = 1, random_state: Any = 0) -> Any:
-        """n rows drawn from the density, of shape ``(n, features)``; a frame where the fitted table holds text."""
+        """n rows drawn from the density, of shape ``(n, features)``; a frame if the fitted table holds text."""
         check_is_fitted(self)
         if self.table_ is not None:
             return self.table_.sample(n, random_state=seed_of(random_state))
@@ -101,20 +101,20 @@ class FlowDensity(FlowEstimator):
 
 
 class ConditionalFlowDensity(FlowEstimator):
-    """p(y | X) by a conditional normalizing flow: a whole predictive distribution where a regressor gives one number.
+    """p(y | X) by a conditional normalizing flow: a full predictive distribution, not a regressor's single number.
 
     The parameters are those of :class:`FlowDensity`. Log-densities are in nats, in the units of y.
 
     Attributes:
-        flow_: The fitted flow over y, in its own units, in float64; its context is X standardised.
+        flow_: The fitted flow over y, in y's own units, in float64; its context is X standardised.
         history_: The records of the training.
-        n_features_in_: Columns of X.
+        n_features_in_: Number of columns of X.
     """
 
     def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> ConditionalFlowDensity:
         """Fits the density of y, of shape ``(n,)`` or ``(n, targets)``, given the rows of X.
 
-        X may be a frame that holds text; y is then taken as :class:`~pushforward.TableDensity` takes columns.
+        X may be a frame that holds text; y is then treated like the columns of a :class:`~pushforward.TableDensity`.
 
         Raises:
             ValueError: X or y is not finite, they have different lengths, y is constant, or a parameter does not fit.
@@ -129,7 +129,7 @@ class ConditionalFlowDensity(FlowEstimator):
         x, targets, self.single_target_ = self._pair(X, y, ensure_min_samples=4)
         self.context_mean_ = x.mean(0)
         spread = x.std(0)
-        self.context_scale_ = torch.where(spread > 0, spread, 1.0)  # a constant column tells nothing, and harms nothing
+        self.context_scale_ = torch.where(spread > 0, spread, 1.0)  # a constant column is uninformative but harmless
         self._train(targets, self._context(x), checked_weights(sample_weight, x))
         return self
 
@@ -164,7 +164,7 @@ class ConditionalFlowDensity(FlowEstimator):
 
     @staticmethod
     def _joined(frame: pl.DataFrame, y: Any) -> pl.DataFrame:
-        """A table of X and y, whose columns are called y1, y2, …"""
+        """A table of X and y, with y's columns named y1, y2, …"""
         targets = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
         if len(targets) != frame.height:
             raise ValueError(f"y has {len(targets)} rows, but X has {frame.height}")
@@ -177,7 +177,7 @@ class ConditionalFlowDensity(FlowEstimator):
         return as_tensor(rows), as_tensor(targets).reshape(len(rows), -1), targets.ndim == 1
 
     def _shapes(self) -> dict[str, Any]:
-        """What X may be where there is an encoder: of more dimensions, and with NaN where it knows what that means."""
+        """What X may be if there is an encoder: with more dimensions, and with NaN if the encoder can handle it."""
         if self.encoder is None:
             return {}
         holes = getattr(self.encoder, "takes_missing", False)

@@ -1,4 +1,4 @@
-"""Models of Stan and PyMC as targets, in their free parameters. Needs bridgestan, or pymc."""
+"""Stan and PyMC models as targets, in their free parameters. Needs bridgestan, or pymc."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Rows = np.ndarray
 class ModelTarget:
     """The log-density of a model in its free (unconstrained) parameters, with the Jacobian of its constraints.
 
-    Called like a function, it maps ``(n, features)`` to ``(n,)``, in nats; rows that the model refuses are NaN.
+    Called like a function, it maps ``(n, features)`` to ``(n,)``, in nats; rows that the model rejects are NaN.
 
     Attributes:
-        features: Free parameters.
-        names: Of the constrained parameters that :meth:`constrain` gives, ``mu``, ``theta.1``, ...
+        features: Number of free parameters.
+        names: Names of the constrained parameters that :meth:`constrain` returns, ``mu``, ``theta.1``, ...
         log_density: The function.
-        constrained: From one row of free parameters to one of constrained ones.
+        constrained: Maps one row of free parameters to one of constrained ones.
     """
 
     features: int
@@ -36,7 +36,7 @@ class ModelTarget:
         return self.log_density(x)
 
     def constrain(self, draws: Tensor) -> Tensor:
-        """Draws of the free parameters ``(n, features)`` as draws of the model's own, ``(n, len(names))``."""
+        """Converts draws of the free parameters ``(n, features)`` to draws of the model's own, ``(n, len(names))``."""
         rows = [self.constrained(row) for row in draws.detach().double().cpu().numpy()]
         return draws.new_tensor(np.array(rows).reshape(len(draws), len(self.names)))
 
@@ -45,7 +45,7 @@ def from_stan(model: Any) -> ModelTarget:
     """A Stan model as a target, with Stan's own gradients.
 
     Args:
-        model: A ``bridgestan.StanModel``, or what its constructor takes first: the path of a ``.stan`` file.
+        model: A ``bridgestan.StanModel``, or the first argument of its constructor: the path of a ``.stan`` file.
 
     Reference:
         Roualdes et al. (2023), BridgeStan, JOSS 8(87).
@@ -106,12 +106,12 @@ def from_pymc(model: Any) -> ModelTarget:
 def _by_rows(
     model: Callable[[Rows], tuple[float, Any]], features: int
 ) -> tuple[Callable[[Rows], Rows], Callable[[Rows], Rows]]:
-    """Values ``(n,)`` and gradients ``(n, features)`` of batches; NaN for rows at which the model raises."""
+    """Values ``(n,)`` and gradients ``(n, features)`` of batches; NaN for rows on which the model raises."""
 
     def row(x: Rows) -> tuple[float, Any]:
         try:
             return model(x)
-        except Exception:  # what a model refuses has density 0, as in Stan
+        except Exception:  # what a model rejects has density 0, as in Stan
             return np.nan, np.full(features, np.nan)
 
     def value(rows: Rows) -> Rows:

@@ -1,1 +1,1 @@
-"""What the densities of tables and of images have in common: training, saving, saying, comparing."""
+"""What the densities of tables and of images have in common: training, saving, reporting, comparing."""

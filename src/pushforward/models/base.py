@@ -1,4 +1,4 @@
-"""What a fitted table and fitted images have in common: a density, the facts saved beside it, and where it is."""
+"""The common base of fitted tables and fitted images: a density, the facts saved with it, and its location."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ PERCENTS = np.linspace(0.0, 100.0, 1001)
 
 
 class FittedDensity(ABC):
-    """A density of rows or of images, with everything that is saved beside it.
+    """A density of rows or of images, with everything that is saved with it.
 
     Attributes:
         kind: What it describes: ``table`` or ``image``.
-        options: What was chosen.
+        options: The user's choices.
         density: The density itself, once there is one.
-        facts: What is saved beside it: ``summary``, ``quantiles``, ``history``, ``held_out``, …
+        facts: What is saved with it: ``summary``, ``quantiles``, ``history``, ``held_out``, …
         path: Where it was loaded from or saved to.
     """
 
@@ -44,13 +44,13 @@ class FittedDensity(ABC):
 
     @property
     def summary_(self) -> dict[str, Any]:
-        """How the fit went: rows, parameters, held-out figures, the training."""
+        """How the fit went: rows, parameters, held-out figures, training."""
         self._require_fit()
         return dict(self.facts["summary"])
 
     @property
     def called(self) -> str:
-        """The model in messages: its folder, or what it is."""
+        """The model's name in messages: its folder, or its kind."""
         return type(self).__name__ if self.path is None else str(self.path)
 
     @property
@@ -59,15 +59,15 @@ class FittedDensity(ABC):
 
     @property
     def seed(self) -> int:
-        """The seed of the fit, and the default of what is drawn at random afterwards."""
+        """The seed of the fit, and the default seed of later random draws."""
         return int(self.facts["seed"])
 
     def percentile(self, log_density: np.ndarray) -> np.ndarray:
-        """Per cent of the training rows, or images, that are less likely."""
+        """The percentage of the training rows, or images, that are less likely."""
         return np.interp(log_density, np.asarray(self.facts["quantiles"], dtype=float), PERCENTS)
 
     def save(self, path: str | Path) -> None:
-        """Saves the model as a folder, which the shell's commands read too.
+        """Saves the model as a folder, which the shell's commands can also read.
 
         Raises:
             NotSaved: it is not at ``path``; says why, and where it is instead.
@@ -121,10 +121,10 @@ class FittedDensity(ABC):
     def impute_file(
         self, data: Location, output: Location, console: Console, *, draws: int = 1, seed: int = 0, **choices: Any
     ) -> dict[str, Any]:
-        """``pushforward impute``: a table, or images, with what is missing drawn, in a file; returns a summary."""
+        """``pushforward impute``: a table, or images, with missing values drawn, in a file; returns a summary."""
 
     def outliers_file(self, data: Location, output: Location, console: Console, **choices: Any) -> dict[str, Any]:
-        """``pushforward outliers``: every row's p-value, the oddest first, in a file; returns a summary."""
+        """``pushforward outliers``: every row's p-value, most unusual first, in a file; returns a summary."""
         raise InputError(f"{self.called}: odd rows are found in tables; score tells how likely each image is")
 
     def compare_file(self, other: FittedDensity, data: Location, console: Console, **choices: Any) -> dict[str, Any]:
@@ -132,7 +132,7 @@ class FittedDensity(ABC):
         return compare((self, other), self.subject.read_file(data), console, **choices)
 
     def report_file(self, data: Location | None, output: Path, console: Console, **choices: Any) -> dict[str, Any]:
-        """``pushforward report``: one HTML file; returns what it says."""
+        """``pushforward report``: one HTML file; returns its contents."""
         check_page(output)
         return write(self, None if data is None else self.subject.read_file(data), output, console, **choices)
 
@@ -143,7 +143,7 @@ class FittedDensity(ABC):
     @property
     @abstractmethod
     def subject(self) -> Subject:
-        """What this model is about, as commands, reports and notebooks ask it."""
+        """The model's subject, which answers commands, reports and notebooks."""
 
     def __repr__(self) -> str:
         return sentence(self)
@@ -164,11 +164,11 @@ class FittedDensity(ABC):
         self.subject.refuse_unlike(other)
 
     def _hold(self, density: Density, facts: dict[str, Any]) -> None:
-        """Becomes the fitted model of a density and its facts."""
+        """Makes this the fitted model with the given density and facts."""
         self.density, self.facts = density, facts
 
     def _whole(self) -> Density:
-        """What is saved."""
+        """The density to save."""
         return self.density
 
     def _require_fit(self) -> None:

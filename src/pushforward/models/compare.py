@@ -1,4 +1,4 @@
-"""Which of two models describes the same rows, or images, better, and how sure that is."""
+"""Which of two models describes the same rows, or images, better, and how certain that is."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def compare(
     seed: int = 0,
     drop_missing: bool = False,
 ) -> dict[str, Any]:
-    """The paired difference of two models over what neither was trained on: log-likelihoods, or bits per dimension.
+    """The paired difference of two models on data that neither was trained on: log-likelihoods, or bits per dimension.
 
     Raises:
         InputError: the models do not describe the same thing, or the data do not fit them.

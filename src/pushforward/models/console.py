@@ -1,4 +1,4 @@
-"""What a job says and returns: plain lines for people, one JSON object for scripts."""
+"""What a command prints: plain lines for people, one JSON object for scripts."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Console:
     Args:
         as_json: Print the command's result as JSON, and nothing else, on standard output.
         quiet: Print nothing but errors.
-        aside: Print lines on standard error, as the output itself goes to standard output.
+        aside: Print lines on standard error, because the output itself goes to standard output.
     """
 
     def __init__(self, as_json: bool = False, quiet: bool = False, aside: bool = False) -> None:
-        first = os.environ.get("RANK", "0") == "0"  # under torchrun, one process speaks
+        first = os.environ.get("RANK", "0") == "0"  # under torchrun, only one process prints
         self.as_json, self.quiet = as_json and first, quiet or not first
         self.aside = aside
         self.notes: list[str] = []
@@ -36,7 +36,7 @@ class Console:
             print(line, file=sys.stderr if self.aside else sys.stdout, flush=True)
 
     def note(self, line: str) -> None:
-        """Something that the user should know; it is part of the JSON too."""
+        """Something that the user should know; it is also part of the JSON."""
         self.notes.append(line)
         if self.talks:
             print(f"note: {line}", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Where a command computes."""
+"""The device on which a command runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..tables.errors import InputError
 
 
 def device_named(name: str) -> str:
-    """The device that a name stands for: ``auto`` is the GPU where there is one, under torchrun each process its own.
+    """The device for a name: ``auto`` is the GPU if there is one; under torchrun, each process gets its own.
 
     Raises:
         InputError: there is no such device here.
@@ -19,6 +19,6 @@ def device_named(name: str) -> str:
         return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
     try:
         torch.empty(0, device=name)
-    except (RuntimeError, AssertionError):  # PyTorch asserts that it was built for a GPU
+    except (RuntimeError, AssertionError):  # PyTorch raises an AssertionError if built without GPU support
         raise InputError(f"--device {name}: there is no such device here; use cpu") from None
     return name

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What a model was not trained on, as the model takes it.
+    """The data that a model was not trained on, in the form that the model takes.
 
     Attributes:
         rows: Encoded rows, or images.
-        numbers: Where they stand in the file, or in the part of it that is held out, from 0.
-        train: What the model was trained on, where the file has that too.
+        numbers: Their positions in the file, or in its held-out part, from 0.
+        train: The data that the model was trained on, if the file has them too.
     """
 
     rows: Any
@@ -34,7 +34,7 @@ class HeldOut:
 def held_out_of_all(
     models: Sequence[FittedDensity], data: Any, console: Console, drop_missing: bool = False
 ) -> list[HeldOut]:
-    """The rows of a table, or the images, that none of several models was trained on, as each of them takes them.
+    """The rows of a table, or the images, that none of several models was trained on, in the form that each takes.
 
     Raises:
         InputError: the data do not fit a model, or fewer than two are left.

@@ -1,4 +1,4 @@
-"""What a fitted table is, or fitted images are, in lines for people."""
+"""Human-readable descriptions of fitted tables and images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ KEPT = ("summary", "schema", "shape", "levels", "classes", "command", "data", "s
 
 
 def describe(model: FittedDensity, console: Console) -> dict[str, Any]:
-    """Says what was fitted, to what, how well, and with which command."""
+    """Prints what was fitted, to what, how well, and with which command."""
     facts, summary = model.facts, model.facts["summary"]
     training = f"{summary[f'training_{model.subject.noun}']:,} training {model.subject.noun}"
     cells = [

@@ -1,4 +1,4 @@
-"""A fitted model as a notebook shows it: what was fitted, how well, the verdict, and a small picture."""
+"""A fitted model as shown in a notebook: what was fitted, how well, the verdict, and a small picture."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .report import overview
 if TYPE_CHECKING:
     from .base import FittedDensity
 
-# The colours of a report's figures, on a page whose own colours are not known.
+# The colours of a report's figures, for a page whose own colours are unknown.
 COLOURS = "--data:#0072b2;--model:#d55e00;--best:#009e73;--ink:currentColor;--faint:#85888c;--paper:transparent"
 
 
@@ -35,14 +35,14 @@ def card(model: FittedDensity) -> str:
 
 
 def called(model: FittedDensity) -> str:
-    """How the model is made, in Python: the arguments that differ from the defaults."""
+    """The Python expression that makes the model: its arguments that differ from the defaults."""
     usual = stated(type(model)().options)
     said = {name: value for name, value in stated(model.options).items() if value != usual[name]}
     return f"{type(model).__name__}({', '.join(f'{name}={value!r}' for name, value in said.items())})"
 
 
 def stated(options: Any) -> dict[str, Any]:
-    """All choices by the names of the objects' arguments."""
+    """All choices under the argument names of the objects."""
     found: dict[str, Any] = {}
     for name, value in vars(options).items():
         found |= stated(value) if isinstance(value, TrainingOptions) else {name: value}
@@ -50,7 +50,7 @@ def stated(options: Any) -> dict[str, Any]:
 
 
 def sentence(model: FittedDensity) -> str:
-    """The model in a line: its arguments, and what it was fitted to, how well."""
+    """The model in one line: its arguments, what it was fitted to, and how well."""
     if not hasattr(model, "density"):
         return called(model)
     summary = model.facts["summary"]

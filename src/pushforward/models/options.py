@@ -1,4 +1,4 @@
-"""What may be chosen of a training, for tables and images alike."""
+"""The training options, for tables and images alike."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from ..training.schedule import duration, is_count
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """The choices that go to :func:`pushforward.fit` as they are; ``None`` leaves a choice to the subject.
+    """The options that are passed on to :func:`pushforward.fit`; ``None`` leaves a choice to the subject.
 
     Args:
         epochs, steps, budget: How long to train: passes over the rows, batches, or seconds; at most one of them.
-        limit: Seconds at most, for a training that ends by itself.
-        batch_size: Rows or images in a batch.
+        limit: Maximum time in seconds, for a training that ends by itself.
+        batch_size: Number of rows or images in a batch.
         lr: The learning rate.
         patience: Validations without an improvement after which training stops.
-        seed: Of everything that is drawn at random.
-        threads: How many the training uses, or ``auto``.
+        seed: Seed for everything random.
+        threads: Number of threads for training, or ``auto``.
         device: ``cpu``, ``cuda`` or ``auto``.
         compile: Compile the flow first.
-        checkpoint: The folder for the state of the training, or None to keep none.
-        checkpoint_every: Steps between two states.
-        resume: Go on from a state where there is one.
-        metrics: A file for the history, one JSON object a line.
-        shard: Divide weights, gradients and optimiser between the processes of torchrun.
+        checkpoint: The folder for checkpoints, or None to keep none.
+        checkpoint_every: Steps between checkpoints.
+        resume: Resume from a checkpoint if there is one.
+        metrics: A file for the history, one JSON object per line.
+        shard: Shard weights, gradients and optimiser state between the processes of torchrun.
     """
 
     epochs: int | None = None
@@ -48,7 +48,7 @@ class TrainingOptions:
     shard: bool = False
 
     def check(self) -> None:
-        """Refuses what no training can have.
+        """Refuses invalid options.
 
         Raises:
             InputError: a number of steps, epochs, rows or validations is not a positive integer.
@@ -59,7 +59,7 @@ class TrainingOptions:
                 raise InputError(f"--{name.replace('_', '-')} {value}: expected a positive integer")
 
     def for_more(self, more: float | str) -> TrainingOptions:
-        """The same for going on with a fitted model, for so many seconds, or as in ``2m``.
+        """The options for training a fitted model further, for a time in seconds or as in ``2m``.
 
         Raises:
             InputError: it is no time.
@@ -68,7 +68,7 @@ class TrainingOptions:
 
 
 def seconds(time: float | str, flag: str) -> float:
-    """Of a time such as 90, ``"90s"``, ``"5m"`` or ``"1.5h"``.
+    """The seconds of a time such as 90, ``"90s"``, ``"5m"`` or ``"1.5h"``.
 
     Raises:
         InputError: it is none, or not positive; names the flag.

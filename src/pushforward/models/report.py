@@ -1,4 +1,4 @@
-"""One HTML file about a fitted table, or fitted images."""
+"""An HTML file about a fitted table, or fitted images."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def write(
     title: str | None = None,
     against: Sequence[FittedDensity] = (),
 ) -> dict[str, Any]:
-    """Writes the report on what was held out: of the data, or what was saved with the model where they are None.
+    """Writes the report on held-out data: those of ``data``, or those saved with the model if it is None.
 
-    With other models to compare with, it is what none of them was trained on.
+    With other models to compare with, it covers the data that none of them was trained on.
 
     Raises:
         InputError: the models or the data cannot be used; says why.
@@ -63,7 +63,7 @@ def write(
 
 
 def check_page(output: Path) -> None:
-    """Refuses a report's name that does not end as one.
+    """Refuses a report's file name with the wrong ending.
 
     Raises:
         InputError: the ending or the folder is wrong.
@@ -86,7 +86,7 @@ def overview(model: FittedDensity, source: str) -> dict[str, Any]:
 
 
 def _command(model: str, data: Location | None, output: Path, against: Sequence[str]) -> str:
-    """The command that writes this report again."""
+    """The command that would write this report again."""
     rivals = [word for path in against for word in ("--against", path)]
     rows = [] if data is None else data.words if isinstance(data, Source) else [str(data)]
     return shlex.join(["pushforward", "report", model, *rows, "-o", str(output), *rivals])

@@ -1,4 +1,4 @@
-"""Models on disk: which kind a folder holds, reading one, saving one, somewhere else rather than nowhere."""
+"""Models on disk: which kind a folder holds, loading, and saving, if need be in a fallback folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KINDS = {"table": "a model of a table", "image": "a model of images"}
 
 
 def kind_of(path: Path) -> str | None:
-    """What a saved model describes, ``table`` or ``image``; None where there is none to be read."""
+    """What a saved model describes, ``table`` or ``image``; None if no model can be read."""
     try:
         facts = checkpoint.load_extra(path)
     except (OSError, ValueError):
@@ -27,7 +27,7 @@ def kind_of(path: Path) -> str | None:
 
 
 def load_saved(path: Path, kind: str, device: str, make: Callable[[Any, dict[str, Any]], M]) -> M:
-    """``make(flow, facts)`` of a saved model of a kind.
+    """``make(flow, facts)`` of a saved model of a given kind.
 
     Raises:
         InputError: there is none at ``path``, it is damaged, or of another kind.
@@ -50,10 +50,10 @@ def load_saved(path: Path, kind: str, device: str, make: Callable[[Any, dict[str
 
 
 def goes_further(path: Path, kind: str, training: TrainingOptions) -> bool:
-    """Whether ``--resume`` trains the model at a place further, and does not go on with a state of its training.
+    """Whether ``--resume`` trains the saved model further, rather than resuming from a checkpoint of its training.
 
-    It does where there is no state; or where none is newer than the model, so that its training was not broken off, and
-    no number of steps says that the model has had them.
+    It does if there is no checkpoint; or if none is newer than the model, so that its training was not interrupted, and
+    no number of steps or epochs is given, which the model would already have had.
     """
     if not training.resume or kind_of(path) != kind:
         return False
@@ -63,7 +63,7 @@ def goes_further(path: Path, kind: str, training: TrainingOptions) -> bool:
 
 
 def check_output(output: Path) -> None:
-    """Refuses a place where a model could not be saved, before any work is done for it.
+    """Refuses a place where a model could not be saved, before any work is done.
 
     Raises:
         InputError: says what is in the way.
@@ -84,7 +84,7 @@ def check_output(output: Path) -> None:
 
 
 def save(model: Configurable, path: Path, facts: dict[str, Any]) -> None:
-    """Saves a model; where its place refuses it, in the folder for temporary files.
+    """Saves a model; if that fails, in the folder for temporary files.
 
     Raises:
         NotSaved: it is not at ``path``; one sentence says why, and where it is instead.

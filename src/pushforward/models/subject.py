@@ -1,4 +1,4 @@
-"""What a model is about: the one seam between what is done for tables and images alike, and what each does its way."""
+"""What a model is about: the one interface between code shared by tables and images, and what is specific to each."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from .held_out import HeldOut
 
 
 class Subject(ABC):
-    """What comparisons, reports, ``info`` and notebooks ask of a fitted model: one class for tables, one for images.
+    """What comparisons, reports, ``info`` and notebooks need from a fitted model: one class for tables, one for images.
 
     Attributes:
-        noun: What the density is of: ``rows`` or ``images``.
-        measure: What two models are compared by: ``log_likelihood`` or ``bits_per_dim``.
+        noun: What the density describes: ``rows`` or ``images``.
+        measure: The measure by which models are compared: ``log_likelihood`` or ``bits_per_dim``.
     """
 
     noun: ClassVar[str]
@@ -34,11 +34,11 @@ class Subject(ABC):
 
     @abstractmethod
     def held_out(self, data: Any, console: Console, drop_missing: bool = False) -> HeldOut:
-        """Of data that were read, what the model was not trained on."""
+        """The part of the data that the model was not trained on."""
 
     @abstractmethod
     def kept(self) -> HeldOut:
-        """What was held out and saved with the model."""
+        """The held-out data that were saved with the model."""
 
     @abstractmethod
     def judged(self, rows: Any, samples: int | None, seed: int) -> np.ndarray:
@@ -50,7 +50,7 @@ class Subject(ABC):
 
     @abstractmethod
     def write_page(self, output: Path, held: HeldOut, against: dict[str, np.ndarray], **page: Any) -> dict[str, Any]:
-        """Writes the report on what was held out; returns its numbers."""
+        """Writes the report on held-out data; returns its numbers."""
 
     @abstractmethod
     def told(self) -> dict[str, Any]:
@@ -58,15 +58,15 @@ class Subject(ABC):
 
     @abstractmethod
     def described(self) -> list[tuple[str, str]]:
-        """Labels and values that this kind adds to what ``info`` says first."""
+        """Labels and values that this kind adds to the first part of ``info``."""
 
     @abstractmethod
     def detailed(self) -> list[str]:
-        """The rest of what ``info`` says."""
+        """The rest of ``info``."""
 
     @abstractmethod
     def figures(self) -> dict[str, str]:
-        """The held-out figures by their names, with their standard errors; the first is the one that counts."""
+        """The held-out figures by name, with their standard errors; the first is the main one."""
 
     @abstractmethod
     def picture(self) -> str:

@@ -1,4 +1,4 @@
-"""Training as the objects ask for it: encoded rows or images in, what happened said in sentences."""
+"""Training on behalf of the objects: encoded rows or images in, progress reported in sentences."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def train_on(
     fresh: bool = True,
     initialize: bool = True,
 ) -> Result:
-    """Trains as the options say.
+    """Trains according to the options.
 
     Args:
-        objective: What is minimised; its flow is trained in place.
+        objective: The objective to minimise; its flow is trained in place.
         rows: Training rows.
         val: Validation rows.
         options: The user's choices.
-        console: Where to talk.
-        batch_size, lr: What the subject takes where the user chose none.
-        clip: The largest norm of a gradient.
-        fresh: Whether the flow is new: one that is trained further keeps its data-dependent parameters, and no state
-            of an earlier training is taken up.
+        console: Where to print messages.
+        batch_size, lr: The subject's defaults if the user chose none.
+        clip: The maximum norm of a gradient.
+        fresh: Whether the flow is new: one that is trained further keeps its data-dependent parameters, and does not
+            resume from checkpoints of an earlier training.
         initialize: Whether a new flow sets its data-dependent parameters from the first batch.
 
     Raises:
@@ -86,7 +86,7 @@ def train_on(
 
 
 def joined(earlier: Sequence[dict[str, Any]], later: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The history of a training that went on: steps, epochs and seconds are counted from its very beginning."""
+    """The history of a continued training: steps, epochs and seconds are counted from its very beginning."""
     if not earlier:
         return list(later)
     last = earlier[-1]
@@ -96,7 +96,7 @@ def joined(earlier: Sequence[dict[str, Any]], later: Sequence[dict[str, Any]]) -
 
 
 def training_facts(result: Result) -> dict[str, Any]:
-    """What a summary keeps of a training."""
+    """The facts of a training for the summary."""
     names = ("steps", "best_step", "best_validation_loss", "validation_se", "seconds", "skipped_steps", "interrupted")
     facts = {name: getattr(result, name) for name in (*names, "threads")} | {"verdict": result.verdict.to_json()}
     return {"verdict": result.verdict.with_advice(GO_ON), "training": facts}

@@ -1,1 +1,1 @@
-"""Tables: what their columns are, files that hold them, and densities of their rows."""
+"""Tables: what their columns hold, the files that store them, and densities of their rows."""

@@ -18,13 +18,13 @@ class Gaussian:
     .. math:: \log p(x \mid c) = -\tfrac12 \lVert L^{-1} (x - \mu(c)) \rVert^2 - \log\det L - \tfrac m2 \log 2\pi,
               \quad S = L L^\top
 
-    Columns of categories k have independent frequencies, :math:`\sum_j \log p(k_j)`, and belong to c for the others.
+    Columns of categories k have independent frequencies, :math:`\sum_j \log p(k_j)`, and are part of c for the others.
 
     Args:
         x: Rows of shape ``(n, m)``;
         context: Contexts of shape ``(n, c)``, or None.
-        classes: For every column, how many categories it has; 0 for numbers. All hold numbers where it is empty.
-        weights: How much each row counts, of shape ``(n,)``; all alike where it is None.
+        classes: The number of categories of each column, 0 for numbers. If empty, all columns hold numbers.
+        weights: The weight of each row, of shape ``(n,)``; None weights all rows equally.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Gaussian:
         self.weights, self.cholesky = x.new_zeros(design.shape[1], 0), x.new_zeros(0, 0)
         if not x.shape[1]:
             return
-        # gelsd copes with the indicators of a category, which add up to the constant column
+        # gelsd copes with collinear columns: the indicators of a category add up to the constant column
         self.weights = torch.linalg.lstsq(share.sqrt() * design, share.sqrt() * x, driver="gelsd").solution
         residual = share.sqrt() * (x - design @ self.weights)
         covariance = residual.T @ residual / len(x)
@@ -57,12 +57,12 @@ class Gaussian:
         centred = x - self._design(names, context) @ self.weights
         z = torch.linalg.solve_triangular(self.cholesky, centred.flatten(0, -2).T, upper=False)
         constant = self.cholesky.diagonal().log().sum() + 0.5 * len(self.cholesky) * math.log(2 * math.pi)
-        frequency = indicators(names, self._sizes) * self.frequencies  # one entry in each category is not 0
+        frequency = indicators(names, self._sizes) * self.frequencies  # each category has exactly one non-zero entry
         parts = [part.sum(-1).log() for part in frequency.split(self._sizes, -1)] if self._sizes else []
         return sum(parts, (-0.5 * z.square().sum(0) - constant).view(x.shape[:-1]))
 
     def to_json(self) -> dict[str, Any]:
-        """What :meth:`from_json` makes it from again."""
+        """The state from which :meth:`from_json` rebuilds the object."""
         tensors = {name: getattr(self, name).tolist() for name in ("weights", "cholesky", "frequencies")}
         return {**tensors, "classes": self.classes}
 
@@ -70,7 +70,7 @@ class Gaussian:
     def from_json(cls, values: dict[str, Any]) -> Gaussian:
         made = cls.__new__(cls)
         made.weights, made.cholesky = (torch.tensor(values[k], dtype=torch.float64) for k in ("weights", "cholesky"))
-        made.cholesky = made.cholesky.view(len(made.cholesky), len(made.cholesky))  # an empty one, too
+        made.cholesky = made.cholesky.view(len(made.cholesky), len(made.cholesky))  # may be empty
         made.weights = made.weights.view(len(made.weights), len(made.cholesky))
         made.frequencies = torch.tensor(values.get("frequencies", []), dtype=torch.float64)
         made.classes = list(values.get("classes", [0] * len(made.cholesky)))
@@ -81,7 +81,7 @@ class Gaussian:
         return [size for size in self.classes if size]
 
     def _frequencies(self, names: Tensor, share: Tensor) -> Tensor:
-        """Each category counted half a time more than it occurs, so that none is impossible."""
+        """The relative frequency of each category, with half a count added so that none is impossible."""
         counts = [
             (share * indicators(codes[:, None], [size])).sum(0) + 0.5
             for codes, size in zip(names.T, self._sizes, strict=True)

@@ -1,4 +1,4 @@
-"""The untrained density of a table: a recipe's flow in the table's own units, with categories beside it."""
+"""The untrained density of a table: a recipe's flow in the table's own units, along with a model of its categories."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ def density(
     hidden: Sequence[int] | None = None,
     seed: int = 0,
 ) -> Density:
-    """A flow over the columns of numbers; with columns of categories, these and the flow given them.
+    """A flow over the numeric columns; with categorical columns, a density of these and a flow conditioned on them.
 
     Args:
         schema: The columns.
         x: Training rows spread over their cells, float64.
         flow: The recipe's name.
-        layers: Its layers.
+        layers: Number of its layers.
         hidden: Widths of its hidden layers.
-        seed: Of the weights.
+        seed: Seed of the weights.
 
     Raises:
         ValueError: the name is unknown, or a size does not fit.
@@ -50,7 +50,7 @@ def density(
 
 
 def in_data_units(flow: Flow, schema: Schema, x: Tensor) -> Flow:
-    """The recipe's flow behind the table's first transforms: a density in the units of the table.
+    """The recipe's flow preceded by the table's first transforms: a density in the table's own units.
 
     Args:
         flow: A flow over standardised rows.

@@ -1,8 +1,8 @@
-"""What ``auto`` tries beside the flow: it takes the density that held-out rows are likeliest under.
+"""The alternatives to the flow that ``auto`` tries: it keeps the density with the highest held-out likelihood.
 
-Up to 3,000 rows that is an average of small flows, mixtures and copulas (``few.py``). Of more rows one flow is seldom
-behind, and scores and samples faster than several. So it is trained first; mixtures of Gaussians are tried beside it,
-and the average where the flow overfits, since then there are too few rows for its size.
+Up to 3,000 rows this is an average of small flows, mixtures and copulas (``few.py``). With more rows, a single flow is
+seldom worse, and it scores and samples faster than several. So the flow is trained first; mixtures of Gaussians are
+tried as an alternative, and so is the average if the flow overfits, since there are then too few rows for its size.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from .options import TableOptions
 from .prepare import TableSplits
 from .schema.cells import cell_log_density
 
-WIDEST = 60  # features and indicators together of mixtures that are tried alone
+WIDEST = 60  # features plus indicators, for mixtures that are tried alone
 AVERAGED = 10_000  # training rows up to which an average is tried
 
 
 def chooses_by_held_out(options: TableOptions, rows: TableSplits) -> bool:
-    """Whether others are tried: where nothing was said of the flow, and its rows are in memory."""
+    """Whether alternatives are tried: if the user specified nothing about the flow, and its rows are in memory."""
     silent = options.flow == options.members == "auto" and options.layers is None and options.hidden is None
     return silent and options.objective == "likelihood" and rows.stream is None and not rows.schema.circles
 
@@ -36,14 +36,14 @@ def chooses_by_held_out(options: TableOptions, rows: TableSplits) -> bool:
 def likeliest(
     flow: Density, rows: TableSplits, options: TableOptions, trained: dict[str, Any], console: Console
 ) -> tuple[Density, TableOptions, dict[str, Any]]:
-    """The density that held-out rows are likeliest under, its options, and what a summary keeps of its training.
+    """The density with the highest held-out likelihood, its options, and the training facts for the summary.
 
     Args:
         flow: The trained density of the table.
         rows: The rows, and the schema.
         options: The user's choices.
-        trained: What a summary keeps of the flow's training.
-        console: Where to talk.
+        trained: The summary's facts on the flow's training.
+        console: Where to print messages.
     """
     other, seed = _other(flow, rows, options, trained), options.training.seed
     scores = {"flow": _held_out(flow, rows, seed)}
@@ -55,14 +55,14 @@ def likeliest(
             options = dataclasses.replace(options, flow="auto" if other.mixture is None else "gmm")
             density = other.density
             if other.mixture is not None:
-                with suppress(ValueError, torch.linalg.LinAlgError):  # it stays as it was on rows that it cannot bear
+                with suppress(ValueError, torch.linalg.LinAlgError):  # if the refit fails, keep it as it was
                     density = _whole(flow, rows, with_held_out(other.mixture, flow, rows, seed))
             return density, options, {**trained, **other.facts, "candidates": scores}
     return flow, options, {**trained, "candidates": scores}
 
 
 class _Candidate(NamedTuple):
-    """What is tried beside the flow: a name, the density, what a summary keeps of it, and the mixture that it is."""
+    """An alternative to the flow: its name, its density, its facts for the summary, and its mixture if it is one."""
 
     name: str
     density: Density
@@ -71,7 +71,7 @@ class _Candidate(NamedTuple):
 
 
 def _other(flow: Density, rows: TableSplits, options: TableOptions, trained: dict[str, Any]) -> _Candidate | None:
-    """The density that is tried beside the flow, if any suits the rows."""
+    """The density to try as an alternative to the flow, if any suits the rows."""
     if not rows.schema.numbers:
         return None
     numbers = flow.numbers if isinstance(flow, Mixed) else flow
@@ -84,20 +84,20 @@ def _other(flow: Density, rows: TableSplits, options: TableOptions, trained: dic
         if width <= WIDEST:
             trial = best_mixture(flow, rows, options.training.seed)
             return _Candidate(f"mixture of {len(trial.mixture.logits)}", _whole(flow, rows, trial.flow), {}, trial)
-    except (ValueError, torch.linalg.LinAlgError):  # rows that no mixture bears
+    except (ValueError, torch.linalg.LinAlgError):  # no mixture can be fitted to these rows
         pass
     return None
 
 
 def _half_the_time(rows: TableSplits, options: TableOptions) -> tuple[TableSplits, TableOptions]:
-    """The training rows alone, and options with half of the flow's time, if it was set."""
+    """The training rows alone, and options with half of the flow's time budget, if one was set."""
     training, budget = options.training, options.training.budget
     training = dataclasses.replace(training, budget=None if budget is None else budget / 2)
     return dataclasses.replace(rows, val=rows.val[:0]), dataclasses.replace(options, flow="auto", training=training)
 
 
 def _whole(flow: Density, rows: TableSplits, numbers: Flow) -> Density:
-    """The density of the table with another one in the place of the flow over its numbers."""
+    """The density of the table with the flow over its numbers replaced by another one."""
     density = Mixed(flow.categories, numbers, rows.schema.classes) if isinstance(flow, Mixed) else numbers
     return density.to(next(flow.parameters()).device).eval()
 

@@ -1,7 +1,7 @@
-"""The categories of a table, trained by themselves.
+"""The categories of a table, trained separately.
 
-They share no weights with the flow over the numbers, and each of the two has its own time to stop: where the flow
-overfits early, categories that stopped with it would not have learnt yet which of them go together.
+They share no weights with the flow over the numbers, and each of the two stops at its own time: if the flow overfits
+early, categories that stopped with it would not yet have learnt how they depend on each other.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from ..recipes.by_name import categories_by_size
 from ..training.fit import Result
 from .prepare import TableSplits
 
-RATE = 3e-3  # held-out rows are as likely as with 1e-3, in half of the steps
-SHARE = 0.1  # of the time that was set, at most
+RATE = 3e-3  # as good on held-out rows as 1e-3, in half the steps
+SHARE = 0.1  # of the time budget, at most
 
 
 def train_categories(categories: Categories, train: Rows, val: Rows, training: TrainingOptions) -> Result:
-    """Trains the density of the categories, within a tenth of the time where one was set.
+    """Trains the density of the categories, within a tenth of the time budget if there is one.
 
     Args:
-        categories: At its start, see :func:`start_categories`.
+        categories: The untrained categories, see :func:`start_categories`.
         train: Rows of codes, with contexts and weights.
-        val: The same; tell when to stop.
+        val: Rows of the same form, for early stopping.
         training: The user's choices.
     """
     return train_on(ForwardKL(categories), train, val, _alone(training), Console(quiet=True), batch_size=512, lr=RATE)
 
 
 def categories_first(flow: Density, rows: TableSplits, training: TrainingOptions) -> TrainingOptions:
-    """Trains a table's categories before its flow; returns the choices for the flow, with the time that is left.
+    """Trains a table's categories before its flow; returns the options for the flow, with the remaining time.
 
-    Categories that have converged are held fixed, see :func:`release`; others go on with the flow. Where codes are
-    missing, or rows are read in pieces or divided between processes, all is left to the training with the flow.
+    Categories that have converged are held fixed, see :func:`release`; the others continue to train with the flow. If
+    codes are missing, or rows are read in pieces or divided between processes, all of them are trained with the flow.
 
     Args:
-        flow: The fresh density of the table.
+        flow: The untrained density of the table.
         rows: Its rows.
         training: The user's choices.
     """
@@ -59,37 +59,37 @@ def categories_first(flow: Density, rows: TableSplits, training: TrainingOptions
 
 
 def release(flow: Density) -> None:
-    """Lets categories be trained again."""
+    """Makes the categories trainable again."""
     if isinstance(flow, Mixed):
         flow.categories.requires_grad_(True)
 
 
 def start_categories(density: Density, x: Tensor, weights: Tensor | None) -> None:
-    """Starts a table's categories at the frequencies of all training rows: a batch, from which training would start
-    them, says too little of columns of many categories.
+    """Starts a table's categories at their frequencies in all training rows: a single batch, from which training would
+    start them otherwise, says too little about columns of many categories.
 
     Args:
-        density: The fresh density of the table.
+        density: The untrained density of the table.
         x: Its training rows, encoded.
-        weights: What each counts.
+        weights: The weight of each row.
     """
     categories = density.categories if isinstance(density, Mixed) else density
     if isinstance(categories, Categories):
         codes = (x[:, density.names_at] if isinstance(density, Mixed) else x).float()
-        given = categories.context_features  # which the frequencies do not depend on
+        given = categories.context_features  # the frequencies do not depend on it
         categories.initialize(codes, codes.new_zeros(len(codes), given) if given else None, weights)
 
 
 def fresh_categories(
     sizes: list[int], codes: Tensor, whole: Rows, held_out: int, training: TrainingOptions
 ) -> Categories:
-    """The density of the categories of some rows, trained; the last rows tell when to stop.
+    """The trained density of the categories of some rows; the last rows are used for early stopping.
 
     Args:
-        sizes: Categories of each column.
-        codes: Of every row, ``(n, columns)``.
+        sizes: Number of categories of each column.
+        codes: The codes of every row, ``(n, columns)``.
         whole: The rows, with contexts and weights.
-        held_out: How many tell when to stop.
+        held_out: How many rows are used for early stopping.
         training: The user's choices.
     """
     context = None if whole.context is None else whole.context.float()
@@ -106,7 +106,7 @@ def _codes(flow: Mixed, rows: Rows) -> Rows:
 
 
 def _alone(training: TrainingOptions) -> TrainingOptions:
-    """The choices for a training that ends by itself within its share of the time, with states of its own."""
+    """The options for a training that stops by itself within its share of the time, with its own checkpoints."""
     place = training.checkpoint and training.checkpoint.with_name(training.checkpoint.name + ".categories")
     own = replace(training, checkpoint=place, metrics=None, compile=False, shard=False)
     lengths = (training.steps, training.epochs, training.budget, training.limit)
@@ -117,6 +117,6 @@ def _alone(training: TrainingOptions) -> TrainingOptions:
 
 
 def _less(training: TrainingOptions, seconds: float) -> TrainingOptions:
-    """The choices with the time that is left, half of it at least: the shortest training takes a moment."""
+    """The options with the remaining time, but at least half of it: even the shortest training takes a moment."""
     budget, limit = (time and max(time - seconds, time / 2) for time in (training.budget, training.limit))
     return replace(training, budget=budget, limit=limit)

@@ -1,7 +1,7 @@
-"""The table as an object: fitted to a frame or a file; what it can be asked afterwards is in ``fitted.py``.
+"""The object for a table: fitted to a frame or a file; the queries it then answers are in ``fitted.py``.
 
-What is new hooks in beside it: kinds of columns in ``schema/``, files in ``formats/``, the choice of the flow in
-``few.py`` and ``build.py``.
+Extensions have their places beside it: kinds of columns in ``schema/``, file formats in ``formats/``, the choice of
+the flow in ``few.py`` and ``build.py``.
 """
 
 from __future__ import annotations
@@ -23,41 +23,41 @@ from .read import WEIGHTS, Read, read_any
 class TableDensity(FittedTable):
     """The density of the rows of a table, learnt by a normalizing flow; log-densities are in the table's own units.
 
-    A table is a frame (pandas, polars, pyarrow), a dict of columns, or the path of a file. Columns of numbers are
-    continuous, whole, rounded or inflated at some values, text is a category; all is found in the data and told in
-    ``schema``. Models are saved as those of the shell, which read each other's.
+    A table is a frame (pandas, polars, pyarrow), a dict of columns, or the path of a file. Numeric columns are
+    continuous, whole, rounded or inflated at some values; text is a category. All this is inferred from the data and
+    recorded in ``schema``. Models saved here and by the shell are interchangeable.
 
     Args:
-        flow: A recipe's name, as in ``pushforward fit --flow``; ``gmm``, a mixture of Gaussians; or ``auto``: of up to
-            3,000 rows an average of flows, Gaussians and mixtures, weighted by how they do on rows that they did not
-            see; of more rows ``nsf``, or what held-out rows are likelier under: a mixture, or that average, which up to
-            10,000 rows is tried where ``nsf`` overfits. With layers or widths given, ``auto`` is ``nsf``.
-        columns: The columns to model; all that are not given where it is None.
+        flow: A recipe's name, as in ``pushforward fit --flow``; ``gmm``, a mixture of Gaussians; or ``auto``: up to
+            3,000 rows, an average of flows, Gaussians and mixtures, weighted by how well they do on rows that they did
+            not see; with more rows ``nsf``, or what is better on held-out rows: a mixture, or that average, which is
+            tried up to 10,000 rows if ``nsf`` overfits. If layers or widths are given, ``auto`` is ``nsf``.
+        columns: The columns to model; None for all columns that are not in ``given``.
         given: The columns to condition on: the density is p(the others | these).
-        categories: Columns whose numbers are names.
+        categories: Numeric columns whose values are labels.
         bounds: Open intervals that columns stay in, as in ``{"share": (0, 1), "weight": (0, None)}``.
-        circular: Columns with a period, as in ``{"hour": (0, 24)}``: their density has one value where the ends meet.
-        members: How many flows are averaged, each trained without another part of the rows; ``auto`` is 5 where the
-            flow is ``auto``, too, and rows are few, and else 1.
-        steps, epochs, budget: How long to train: batches, passes over the rows or seconds,
-            also as in ``"2m"``; at most one of them.
-        threads: Threads of the training, or ``auto``.
+        circular: Columns with a period, as in ``{"hour": (0, 24)}``: their density agrees where the ends meet.
+        members: How many flows are averaged, each with a different part of the rows left out of its training; ``auto``
+            is 5 if the flow is also ``auto`` and rows are few, and 1 otherwise.
+        steps, epochs, budget: How long to train: batches, passes over the rows, or seconds (also as in ``"2m"``);
+            at most one of them.
+        threads: Number of threads for training, or ``auto``.
         device: ``cpu``, ``cuda`` or ``auto``.
-        strict: Refuse what would be decided otherwise, with a sentence in ``notes_``: missing cells, constants, columns
-            that follow from others, names and free text.
-        queries: Train a guide beside the flow, at most as long again: it answers questions about some of the columns.
-        random_state: Fixes everything that is drawn at random.
+        strict: Refuse what would otherwise be decided with a sentence in ``notes_``: missing cells, constants, columns
+            that follow from others, identifiers and free text.
+        queries: Train a guide as well, for at most as long again: it answers questions about some of the columns.
+        random_state: Seed for all random draws.
         layers, hidden: The flow's layers, and widths of its hidden layers.
-        batch_size, lr, patience: As in :func:`pushforward.fit`; by default batches of 128 rows where a processor trains
-            for a time or until it has converged, else of 512.
-        samples: Points that the cells of whole and rounded numbers are averaged over.
-        numbers: Columns whose values are numbers on a scale, however few; else up to 12 have a probability each.
+        batch_size, lr, patience: As in :func:`pushforward.fit`; by default, batches have 128 rows if training on a CPU
+            for a given time or until convergence, and 512 otherwise.
+        samples: Number of points over which the cells of whole and rounded numbers are averaged.
+        numbers: Columns to treat as numeric however few values they have; otherwise up to 12 get a probability each.
         drop_missing: Leave out rows with missing or infinite values, with a note.
 
     Attributes:
-        density: The fitted density: of rows of numbers, with categories as codes.
+        density: The fitted density of rows of numbers, with categories as codes.
         guided: The same with its guide, which answers questions about some of the columns; None with ``queries=False``.
-        schema: What each column was taken for.
+        schema: How each column is treated.
         summary_: Held-out figures and how the training went.
         notes_: What was decided about the table, in sentences.
 
@@ -129,7 +129,7 @@ class TableDensity(FittedTable):
 
     @classmethod
     def with_options(cls, options: TableOptions) -> Self:
-        """An object with all the choices that the shell has, too."""
+        """An object with all the options that the shell has."""
         model = cls()
         model.options = options
         return model
@@ -148,12 +148,12 @@ class TableDensity(FittedTable):
 
         Args:
             table: A frame, a dict of columns, or a path; a frame is not modified.
-            validation: The share of the rows that tells when to stop (as many again are held out for the figures of
-                ``summary_``); or a table of such rows, which the figures are then measured on, too.
-            sample_weight: How much each row counts, ``(n,)``: in training, in validation, in the figures of
-                ``summary_``, and in percentiles. Rows of a validation table count alike.
-            more: Train the fitted model further for so long, in seconds or as in ``"2m"``, with the columns and the
-                division of the rows that it has; it never gets worse on the validation rows.
+            validation: The fraction of the rows used for early stopping (as many again are held out for the figures of
+                ``summary_``); or a table of such rows, on which the figures are then measured as well.
+            sample_weight: The weight of each row, ``(n,)``: in training, in validation, in the figures of
+                ``summary_``, and in percentiles. Rows of a validation table are weighted equally.
+            more: Train the fitted model further for this long, in seconds or as in ``"2m"``, with the same columns and
+                the same division of the rows; it never gets worse on the validation rows.
             progress: Print what the shell would print.
 
         Returns:
@@ -188,7 +188,7 @@ class TableDensity(FittedTable):
         further: bool = False,
         options: TableOptions | None = None,
     ) -> Self:
-        """Fits a table that was read, or trains further on it, and keeps the command; the shell's way in.
+        """Fits a table that was read, or trains further on it, and records the command; the shell's entry point.
 
         Raises:
             InputError: the table or an option cannot be used; says why.
@@ -202,5 +202,5 @@ class TableDensity(FittedTable):
 
 
 def _names(names: Sequence[str] | None) -> tuple[str, ...]:
-    """Of columns; a text is one name."""
+    """Column names; a single string is one name."""
     return (names,) if isinstance(names, str) else tuple(names or ())

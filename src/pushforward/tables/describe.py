@@ -1,4 +1,4 @@
-"""Tables and fits in lines for people."""
+"""Human-readable descriptions of tables and fits, as lines of text."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def describe_data(table: Table, rows: TableSplits) -> list[str]:
 
 
 def describe_columns(schema: Schema) -> list[str]:
-    """What each column was taken for."""
+    """How each column is treated."""
     cells = [("column", "kind", "from", "to", "first transform")]
     cells += [(c.name, kind(c), *_range(c), first_transform(c)) for c in schema.fields]
     lines = aligned(cells)
@@ -48,7 +48,7 @@ def describe_columns(schema: Schema) -> list[str]:
 
 
 def kind(column: Column) -> str:
-    """A column's kind with its step, its atom or its number of categories, and how much of it is missing."""
+    """A column's kind with its step, its atom or its number of categories, and the share of it that is missing."""
     holes = f", {column.holes:.1%} missing{' at random' * column.at_random}" if column.holes else ""
     return f"{_kind(column)}{holes}"
 
@@ -121,7 +121,7 @@ def _with_error(held: dict[str, Any], name: str) -> str:
 
 
 def describe_guide(guide: dict[str, Any]) -> str:
-    """What a test question about half of the columns said of the guide."""
+    """The guide's result on a test question about half of the columns."""
     if "effective_draws" not in guide:
         return ""
     few, disagree = guide["few_effective"], guide["orders_disagree"]

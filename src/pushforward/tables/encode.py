@@ -1,4 +1,4 @@
-"""Rows as the recipe's flow sees them: points of their cells, behind the table's first transforms."""
+"""Rows as the recipe's flow sees them: points of their cells, after the table's first transforms."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 @torch.no_grad()
 def encode(model: FittedTable, x: Tensor, *, samples: int = 16, seed: int = 0) -> tuple[Tensor, Tensor]:
-    r"""K points of every row's cell, standardised, and :math:`\log|\det|` of what brought them there.
+    r"""K points of every row's cell, standardised, and the :math:`\log|\det|` of the map that takes them there.
 
     A density q of the encoded points has, in the table's own units, the cell log-density
     :math:`\log \frac1K \sum_k q(z_k)\, e^{\ell_k}` with points z and log-slopes :math:`\ell`.
 
     Args:
-        model: The fitted table; its columns must all hold numbers, be they names or not.
+        model: The fitted table; its columns must all hold numbers, possibly as categories.
         x: Rows in data units, float64, of shape ``(n, features)``.
-        samples: K; 1 where no column has cells and none holds few values, each with a probability.
-        seed: Of the points.
+        samples: K; 1 if no column has cells and none holds few values with a probability each.
+        seed: Seed of the points.
 
     Returns:
         Points ``(K, n, features)`` and log-slopes ``(K, n)``, both float64.
@@ -66,7 +66,7 @@ def _is_number(name: str) -> bool:
 
 def _spread_values(column: Column, code: Tensor, points: int, seed: int) -> tuple[Tensor, Tensor]:
     """Few numbers as points of cells that end midway between them, standardised, ``(points, n)``; and the log-slopes
-    ``(n,)`` with which a density there is that of the cell's probability, which is what such a column has."""
+    ``(n,)`` that turn a density there into that of the cell's probability, which is what such a column has."""
     if bool((code >= len(column.categories)).any()):
         raise InputError(f"encode: column {column.name!r} has missing cells")
     values = torch.tensor([float(text) for text in column.categories], dtype=torch.float64)

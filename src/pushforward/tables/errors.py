@@ -1,4 +1,4 @@
-"""The one error of tables: the user's input is wrong, and one sentence says where and how to mend it."""
+"""The one error of tables: the user's input is wrong, and one sentence says where and how to fix it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 
 class InputError(ValueError):
-    """Wrong input: the message is one sentence that names the file, the column, the row (1-based) and the mend."""
+    """Wrong input: the message is one sentence that names the file, the column, the row (1-based) and the fix."""
 
 
 def listed(names: Iterable[str], limit: int = 12) -> str:
@@ -20,7 +20,7 @@ def listed(names: Iterable[str], limit: int = 12) -> str:
 
 @contextlib.contextmanager
 def arguments_not_flags() -> Iterator[None]:
-    """Inside, whoever is refused reads of arguments, ``columns=``, where the shell's user reads of ``--columns``."""
+    """Inside, error messages name arguments (``columns=``) instead of the shell's flags (``--columns``)."""
     try:
         yield
     except InputError as error:
@@ -28,6 +28,6 @@ def arguments_not_flags() -> Iterator[None]:
 
 
 def as_arguments(said: str) -> str:
-    """A sentence for the shell's user in the words of Python's."""
+    """A message worded for the shell, reworded for Python."""
     said = said.replace("--drop-missing", "drop_missing=True")
     return re.sub(r"--([a-z][a-z-]*)( (?=[^\s:=]+(=[^:]*)?:))?", lambda flag: f"{flag[1].replace('-', '_')}=", said)

@@ -25,12 +25,12 @@ def explain(model: FittedTable, x: Tensor, context: Tensor | None, rows: np.ndar
         model: The model.
         x: All encoded rows.
         context: Their context.
-        rows: Which of them to explain.
-        seed: Of the points in cells.
+        rows: Indices of the rows to explain.
+        seed: Seed of the points in cells.
 
     Returns:
-        One row per row of ``x``, null where it was not to be explained. The value is text where the model has
-        categories, and else a number.
+        One row per row of ``x``, null for rows that are not explained. The value is text if the model has categories,
+        and a number otherwise.
     """
 
     def log_prob(x: Tensor, context: Tensor | None) -> Tensor:

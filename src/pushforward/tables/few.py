@@ -1,4 +1,4 @@
-"""Tables of few rows, and averages of flows: the fit that :mod:`pushforward.training.few_rows` does, on a table."""
+"""Small tables, and averages of flows: the fit of :mod:`pushforward.training.few_rows`, applied to a table."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from .prepare import TableSplits
 from .schema.cells import Cells
 from .schema.preprocessing import preprocessing
 
-COPIES = 8  # points of each row's cell that are learnt from
+COPIES = 8  # points of each row's cell to learn from
 
 
 def averages(options: TableOptions, rows: TableSplits) -> bool:
-    """Whether an average of densities is to be fitted: where members or ``gmm`` are asked for; and by ``auto`` where
-    rows are few and nothing was said of one flow's size or training.
+    """Whether to fit an average of densities: if members or ``gmm`` are requested, or under ``auto`` if rows are few
+    and the user specified nothing about one flow's size or training.
 
     Raises:
         InputError: the number of members is none; or it does not go together with another option.
@@ -54,7 +54,7 @@ def averages(options: TableOptions, rows: TableSplits) -> bool:
 
 
 def says_only_auto(options: TableOptions) -> bool:
-    """Whether nothing was said of one flow's size or training, but perhaps how long it may take."""
+    """Whether the user specified nothing about one flow's size or training, except perhaps a time limit."""
     training = options.training
     size, length = (options.layers, options.hidden), (training.steps, training.epochs, training.patience)
     return all(each is None for each in (*size, *length, training.lr, training.batch_size))
@@ -63,16 +63,16 @@ def says_only_auto(options: TableOptions) -> bool:
 def fit_average(
     rows: TableSplits, options: TableOptions, console: Console, trained: Density | None = None
 ) -> tuple[Density, dict[str, Any]]:
-    """The average of densities, in the table's units, and what a summary keeps of its training.
+    """The average of densities, in the table's units, and the training facts for the summary.
 
-    Training and validation rows are divided anew, so that every row is learnt from and every row judges.
+    Training and validation rows are divided anew, so that every row is used both for training and for validation.
 
     Args:
         rows: The rows, and the schema.
         options: The user's choices.
-        console: Where to talk.
-        trained: One flow that there are too few rows for: the average is then one of small flows, and has its
-            categories.
+        console: Where to print messages.
+        trained: A single flow for which there are too few rows: the average is then one of small flows, and takes over
+            its categories.
 
     Raises:
         InputError: there are too few rows for the members, or a size does not fit.

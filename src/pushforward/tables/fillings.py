@@ -1,4 +1,4 @@
-"""What rows with holes were last filled with, found by a hash of the row."""
+"""The last imputations of rows with holes, found by a hash of the row."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from torch import Tensor
 
 from ..numerics.hashed import row_keys
 
-NUMBERS = 2**24  # that are remembered at most
+NUMBERS = 2**24  # remembered at most
 
 
 class Fillings:
-    r"""The point of its cell that each row with holes was last learnt from, and log q of what had been filled in.
+    r"""For each row with holes, the last point of its cell that was learnt from, and log q of the values filled in.
 
-    Among the next proposals it stands as one more. So the fillings of a row are a Markov chain with the limit
-    p(holes | seen), whatever their number (iterated sampling importance resampling); those of a few proposals alone are
-    drawn towards the guide that makes them.
+    It joins the next proposals as one more. The fillings of a row are thus a Markov chain with the limit
+    p(holes | seen), whatever the number of proposals (iterated sampling importance resampling); a few fresh proposals
+    alone would be biased towards the guide that makes them.
 
-    Where two rows share a slot, the later takes it, and the other begins anew.
+    If two rows share a slot, the later one takes it, and the other starts afresh.
 
     Args:
-        like: Rows ``(*batch, features)`` of the device and dtype.
+        like: Rows ``(*batch, features)`` that set the device and dtype.
 
     Reference:
         Andrieu, Doucet, Holenstein (2010), Particle Markov chain Monte Carlo methods.
@@ -47,14 +47,14 @@ class Fillings:
         self._keep(row_keys(x, 0), points, log_q)
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that is remembered, for the states of a training on disk."""
+        """All that is remembered, for a training's checkpoints."""
         slots = np.flatnonzero(self.keys)
         keys, places = torch.from_numpy(self.keys[slots].view(np.int64)), torch.from_numpy(slots).to(self.log_q.device)
         return {"keys": keys, "points": self.points[places], "log_q": self.log_q[places]}
 
     @staticmethod
     def of_tensors(tensors: dict[str, Tensor]) -> Fillings:
-        """The same again."""
+        """Restores what :meth:`tensors` returned."""
         made = Fillings(tensors["points"])
         made._keep(tensors["keys"].cpu().numpy().view(np.uint64), tensors["points"], tensors["log_q"])
         return made

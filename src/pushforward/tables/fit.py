@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from .fitted import FittedTable
 
 KEPT_ROWS = 1000  # held-out rows that are saved with the model, for reports without the data
-QUANTILE_ROWS = 10_000  # training rows that percentiles are measured on
+QUANTILE_ROWS = 10_000  # training rows used to compute percentiles
 
 
 def fit_table(
@@ -45,17 +45,17 @@ def fit_table(
     console: Console,
     earlier: FittedTable | None = None,
 ) -> tuple[Density, dict[str, Any]] | None:
-    """Fits and measures; what was done is said on the console.
+    """Fits and measures; reports progress on the console.
 
     Args:
         table: All rows, or the first ones of a table that is read in pieces.
-        source: The files that it is read from in pieces, else None.
+        source: The files, if the table is read from them in pieces, else None.
         options: The user's choices.
-        console: Where to talk.
+        console: Where to print messages.
         earlier: A fitted model to train further.
 
     Returns:
-        The density, and the facts that are saved beside it; None on all processes of torchrun but the first.
+        The density, and the facts that are saved with it; None on all but the first process of torchrun.
 
     Raises:
         InputError: the table or an option cannot be used; says why.
@@ -78,7 +78,7 @@ def fit_table(
         return None  # under torchrun, one process measures and saves
     x = spread(rows.train, rows.schema, options.training.seed)
     gaussian = Gaussian(x, rows.train.context, rows.schema.classes, rows.train.weights)
-    with threads.using(learnt.trained["training"].get("threads", 1)):  # what the training found quickest
+    with threads.using(learnt.trained["training"].get("threads", 1)):  # the number that training found fastest
         summary = learnt.trained | guide | _measure(flow, gaussian, rows, options, learnt.fill)
         facts = _facts(flow, table, rows, learnt.history, options, learnt.fill)
         drawn = drawn_beside_held_out(flow, rows, options.training.seed)
@@ -99,7 +99,7 @@ def _prepared(
     console: Console,
     earlier: FittedTable | None,
 ) -> tuple[TableSplits, TableOptions]:
-    """The rows, encoded and divided, and the options with the columns; a fitted model brings its own."""
+    """The rows, encoded and divided, and the options with the columns; a fitted model keeps its own."""
     asked, known = True, None if earlier is None else earlier.schema
     if earlier is None:
         asked = bool(options.columns)
@@ -115,7 +115,7 @@ def _prepared(
 
 
 def _options_of(earlier: FittedTable, options: TableOptions) -> TableOptions:
-    """The choices that are the fitted model's own, with the new ones of how to train."""
+    """The fitted model's own options, with the new ones on how to train."""
     summary, schema = earlier.facts["summary"], earlier.schema
     if "average" in summary:
         raise InputError("an average of densities is not trained further: fit it again, or one flow by name")
@@ -131,7 +131,7 @@ def _options_of(earlier: FittedTable, options: TableOptions) -> TableOptions:
         circular={},
         validation=earlier.facts.get("validation", options.validation),
         samples=earlier.samples,
-        training=dataclasses.replace(options.training, seed=earlier.seed),  # whose rows stay divided as they were
+        training=dataclasses.replace(options.training, seed=earlier.seed),  # so that its rows stay divided as they were
     )
 
 
@@ -159,7 +159,7 @@ def _facts(
     options: TableOptions,
     fill: Fill | None,
 ) -> dict[str, Any]:
-    """What is saved beside the flow."""
+    """The facts that are saved with the flow."""
     here = next(flow.parameters()).device
     some = rows.train[:: max(len(rows.train) // QUANTILE_ROWS, 1)]
     context = None if some.context is None else some.context.to(here)
@@ -182,7 +182,7 @@ def _facts(
 
 
 def _kept(rows: TableSplits, options: TableOptions) -> dict[str, Any]:
-    """Some held-out rows, for reports without the data: any, not the first, because files may be sorted."""
+    """Some held-out rows, for reports without the data: a random selection, because files may be sorted."""
     seed = options.training.seed
     chosen = np.sort(np.random.default_rng(seed).permutation(len(rows.test))[:KEPT_ROWS])
     kept = rows.test[chosen]

@@ -48,7 +48,7 @@ DRAWS = 10_000
 
 @dataclass(frozen=True)
 class TargetOptions:
-    """Which density, and where it lives; the meaning of each is in the shell's help."""
+    """Which target density, and how to fit it; the shell's help explains each option."""
 
     target: str
     dim: int | None = None
@@ -115,7 +115,7 @@ def load_target(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
 
 
 def support_blocks(text: str, dim: int) -> list[tuple[Any, int]]:
-    """Blocks as in ``real:9,positive:1``.
+    """Parses blocks such as ``real:9,positive:1``.
 
     Raises:
         InputError: a kind is unknown, a size is no number, or the sizes do not add up to ``dim``.
@@ -141,7 +141,7 @@ def _fit(
 ) -> TargetFit:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", TargetWarning)  # they are the console's notes
+            warnings.simplefilter("ignore", TargetWarning)  # repeated as the console's notes
             flow = None if target.modes and options.flow == "auto" else options.flow
             fitted = fit_target(
                 log_density,
@@ -176,7 +176,7 @@ def _fit(
 
 
 def _write_draws(fitted: TargetFit, output: Path) -> Path:
-    """All draws with their log-weights, beside the model."""
+    """Writes all draws with their log-weights, next to the model."""
     path = output.with_name(output.name + ".draws.parquet")
     x, log_weights = fitted.importance.draws.cpu().numpy(), fitted.importance.log_weights.cpu().numpy()
     frame = pl.DataFrame({f"x{j + 1}": x[:, j] for j in range(x.shape[1])} | {"log_weight": log_weights})
@@ -185,7 +185,7 @@ def _write_draws(fitted: TargetFit, output: Path) -> Path:
 
 
 def _measure(fitted: TargetFit, target: TargetOptions, options: TableOptions) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The summary, and what scoring, sampling and reporting need: the resampled draws stand for held-out rows."""
+    """The summary, and what scoring, sampling and reporting need; the resampled draws stand in for held-out rows."""
     generator = torch.Generator(fitted.importance.draws.device).manual_seed(options.training.seed)
     x = fitted.importance.resample(2 * KEPT_ROWS, generator=generator).cpu()
     x = x[torch.randperm(len(x), generator=torch.Generator().manual_seed(options.training.seed))]

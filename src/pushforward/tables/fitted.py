@@ -1,7 +1,7 @@
-"""What can be asked of a fitted table: scores, draws, missing cells, explanations, comparisons, a report.
+"""The operations of a fitted table: scores, draws, missing cells, explanations, comparisons, a report.
 
-The class is a list of verbs; each is done in a file of its own next to this one. Questions about some of the columns,
-or rows with missing cells, are answered in ``queries.py``.
+The class is a list of methods, each implemented in a separate file next to this one. Questions about some of the
+columns, or rows with missing cells, are answered in ``queries.py``.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ from .schema.schema import Schema
 from .score import score_file
 from .subject import TableSubject
 
-SOURCE = "table"  # what the rows are called in messages
+SOURCE = "table"  # what messages call the rows
 
 
 class FittedTable(FittedDensity):
-    """The verbs of :class:`~pushforward.TableDensity` once it is fitted.
+    """The methods of :class:`~pushforward.TableDensity` once it is fitted.
 
     Attributes:
-        schema: What each column was taken for.
+        schema: How each column is treated.
         guided: The density with its guide, which answers questions about some of the columns; None without one.
     """
 
@@ -61,16 +61,16 @@ class FittedTable(FittedDensity):
 
         Args:
             table: The rows; columns are found by name, in any order. Missing cells are integrated out, and so are
-                columns that the table does not have: the density is that of what is there.
-            given: Condition on these columns, or on one: log p(the others | these).
-            errors: Whether to return standard errors, too: where columns have cells, the density is an average over
-                ``samples`` points of each, what is missing is integrated over weighted draws, and a mixture of
-                Gaussians is known only as well as its training rows tell.
+                columns that the table lacks: the density is that of the cells present.
+            given: Condition on these columns, or on a single one: log p(the others | these).
+            errors: Whether to return standard errors as well: if columns have cells, the density is an average over
+                ``samples`` points of each; missing values are integrated over weighted draws; and a mixture of
+                Gaussians is known only as precisely as its training rows determine it.
 
         Returns:
-            ``(n,)`` float64, or a pair of such. Missing cells are integrated out; where training rows miss some in a
-            column, that a cell is missing there is part of the row's probability.
-            NaN for rows without any cell to ask for.
+            ``(n,)`` float64, or a pair of such arrays. Missing cells are integrated out; if a column has missing values
+            among the training rows, the fact that a cell is missing there is part of the row's probability.
+            NaN for rows with none of the cells asked about.
 
         Raises:
             InputError: a column is missing, or holds something else than in training.
@@ -93,9 +93,9 @@ class FittedTable(FittedDensity):
         """New rows, as a frame of the kind that was fitted.
 
         Args:
-            n: How many; for each row of ``given`` where that is a frame.
-            given: ``{column: value}``, or a frame whose missing cells are drawn like the columns that it lacks.
-            random_state: Of the draws.
+            n: How many rows; for each row of ``given`` if that is a frame.
+            given: ``{column: value}``, or a frame; its missing cells are drawn, like the columns that it lacks.
+            random_state: Seed of the draws.
 
         Raises:
             InputError: ``n`` is below 1, a given column is missing or unknown, or has a value that the model does not
@@ -115,12 +115,12 @@ class FittedTable(FittedDensity):
 
     @arguments_not_flags()
     def impute(self, table: Any, draws: int = 1, random_state: int | None = None) -> Any:
-        """The table with its missing cells drawn from p(missing | observed) of their own rows; a frame is not modified.
+        """The table with its missing cells drawn from p(missing | observed) row by row; a frame is not modified.
 
         Args:
-            table: The rows; columns of the model that it lacks are drawn, too.
-            draws: How many filled tables follow each other in what is returned, for multiple imputation.
-            random_state: Of the draws.
+            table: The rows; columns of the model that it lacks are drawn as well.
+            draws: How many filled tables are returned, one below the other, for multiple imputation.
+            random_state: Seed of the draws.
 
         Raises:
             InputError: the model has no guide, or the table none of its columns.
@@ -131,9 +131,9 @@ class FittedTable(FittedDensity):
 
     @arguments_not_flags()
     def explain(self, table: Any) -> Any:
-        """What makes each row unlikely, a row each: ``unlikely_because``, the column to blame; ``would_fit``, the value
-        that would fit there; ``gain``, by how many nats the row would be likelier; the gain of every column; and with
-        a guide ``log_p_…``, log p(cell | the other cells) of every cell, NaN where these others cannot be.
+        """What makes each row unlikely, one row each: ``unlikely_because``, the column to blame; ``would_fit``, a value
+        that would fit there; ``gain``, by how many nats that raises the log-density; the gain of every column; and,
+        with a guide, ``log_p_…``: log p(cell | the other cells) of every cell, NaN if the others are impossible.
         """
         self._require_fit()
         frame = from_frame_or_file(table)
@@ -148,8 +148,8 @@ class FittedTable(FittedDensity):
 
     @arguments_not_flags()
     def outliers(self, table: Any, level: float = LEVEL) -> Any:
-        """Every row's p-value, the oddest first: the share of held-out rows that are no likelier. ``outlier`` where it
-        is at most ``level``, which it is for that share of usual rows; there with the column to blame.
+        """Every row's p-value, most unusual first: the share of held-out rows that are no likelier. ``outlier`` where
+        it is at most ``level``, which it is for that share of ordinary rows; those also name the column to blame.
 
         Returns:
             A frame of ``row`` (from 1), ``log_density``, ``p_value``, ``outlier``, ``unlikely_because``, ``would_fit``
@@ -180,9 +180,9 @@ class FittedTable(FittedDensity):
 
         Args:
             path: The file.
-            table: Rows to report on: of the table that was fitted, the held-out ones; those that were saved with the
-                model where it is None.
-            against: Other models of the same columns, to compare with on the table.
+            table: Rows to report on: if it is the table that was fitted, its held-out rows; if None, those that were
+                saved with the model.
+            against: Other models of the same columns, to be compared on the table.
         """
         self._require_fit()
         check_page(Path(path))
@@ -190,19 +190,19 @@ class FittedTable(FittedDensity):
         write(self, whole, Path(path), Console(quiet=True), seed=self.seed, against=list(against or ()))
 
     def for_spark(self) -> Any:
-        """This model where a Spark cluster has the rows: an object with ``score(frame)``, ``impute(frame)`` and
-        ``sample(n)``, whose frames are Spark's; see :class:`~pushforward.interop.engines.SparkTable`."""
+        """This model for rows on a Spark cluster: an object with ``score(frame)``, ``impute(frame)`` and ``sample(n)``
+        on Spark frames; see :class:`~pushforward.interop.engines.SparkTable`."""
         return _engines().SparkTable(self)
 
     def for_ray(self, workers: int | tuple[int, int] = 1) -> Any:
-        """The same with datasets of Ray Data, and ``workers`` actors that hold the model; see
+        """The same for datasets of Ray Data, with ``workers`` actors that hold the model; see
         :class:`~pushforward.interop.engines.RayTable`."""
         return _engines().RayTable(self, workers)
 
     @arguments_not_flags()
     def encode(self, table: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Rows as the flow sees them: K points of each row's cell, ``(K, n, d)``, behind the first transforms, and the
-        log-slopes ``(K, n)`` that bring a log-density there back to the table's units.
+        """Rows as the flow sees them: K points of each row's cell, ``(K, n, d)``, after the first transforms, and the
+        log-slopes ``(K, n)`` that convert a log-density there to the table's units.
 
         Raises:
             InputError: a column holds categories, or a cell is missing.
@@ -221,14 +221,14 @@ class FittedTable(FittedDensity):
 
     @property
     def fill(self) -> GuideFill | None:
-        """What draws missing numbers where the density was trained on such draws."""
+        """The sampler of missing numbers, if the density was trained on such draws."""
         if self.guided is None or not self.summary_.get("guide", {}).get("fills"):
             return None
         return GuideFill(self.guided.guide, self.schema)
 
     @property
     def samples(self) -> int:
-        """Points that each cell is averaged over."""
+        """Number of points over which each cell is averaged."""
         return int(self.facts.get("samples", 16))
 
     def score_file(self, data: Location, output: Location, console: Console, **choices: Any) -> dict[str, Any]:
@@ -265,10 +265,10 @@ class FittedTable(FittedDensity):
 
 
 def _is_column(value: Any) -> bool:
-    """Whether what is given has values of many rows, and is not one number, name, date or time."""
+    """Whether a given value holds one value per row, rather than a single number, name, date or time."""
     return hasattr(value, "__len__") and not isinstance(value, str)
 
 
 def _engines() -> Any:
-    """Stands above tables, as all doors do, and is looked up by name when it is asked for."""
+    """The module lies above tables in the import order, as all entry points do, so it is imported on demand."""
     return importlib.import_module(f"{__package__.rpartition('.')[0]}.interop.engines")

@@ -1,4 +1,4 @@
-"""Values that a question is conditioned on: read by name, as one row or many, and refused where they cannot be."""
+"""Values that a query is conditioned on: read by name, as one row or many, and refused if they are invalid."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _example(schema: Schema, name: str) -> str:
 
 
 def one_row(model: FittedTable, given: Mapping[str, Any]) -> pl.DataFrame:
-    """Values that were given by name, as a frame of one row; numbers may come as text.
+    """Values given by name, as a frame of one row; numbers may come as text.
 
     Raises:
         InputError: a column is unknown, or takes a number.

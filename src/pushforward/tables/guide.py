@@ -1,4 +1,4 @@
-"""The guide of a table: built beside the joint density, trained on what is seen, and measured."""
+"""The guide of a table: built alongside the joint density, trained on the observed values, and measured."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ from .schema.schema import Schema
 
 WIDE, WIDTH = 64, 128  # inputs from which the guide's network is twice as wide
 COMPLETE, HOLED = 128, 64  # columns whose normal conditionals take no longer than the network
-SOME = 20_000  # rows that say which columns are more linear without their map
+SOME = 20_000  # rows used to decide which columns are more linear without their map
 FAR = 10.0  # spreads of a column
-LEARNING_RATE, FEW_STEPS_RATE = 4e-3, 8e-3  # of a short training, the second
-ASKED, WEIGHED = 200, 100  # held-out rows that test questions are put for, and that weights are judged by
+LEARNING_RATE, FEW_STEPS_RATE = 4e-3, 8e-3  # the second for a short training
+ASKED, WEIGHED = 200, 100  # held-out rows for test questions, and for choosing the weights
 
 
 class DequantisedAnyOrder(AnyOrderLikelihood):
-    """The any-order likelihood of rows that are spread over their cells, with fresh noise in every batch.
+    """The any-order likelihood of dequantised rows: spread over their cells, with fresh noise in every batch.
 
     Args:
-        flow: The guide that is trained.
+        flow: The guide to train.
         schema: The columns.
-        seen: Whether to learn from what is seen alone, and not from what is drawn for missing numbers.
+        seen: Whether to learn from observed values alone, and not from draws of missing numbers.
     """
 
     def __init__(self, flow: AnyOrder, schema: Schema, seen: bool = False) -> None:
@@ -57,13 +57,13 @@ class DequantisedAnyOrder(AnyOrderLikelihood):
 
 
 class GuideFill:
-    """Draws missing numbers from the guide, given what is seen of their row, as though nothing told that they miss.
+    """Draws missing numbers from the guide, given the observed part of their row, as if no column flagged the gaps.
 
-    Far tails of a guide that has learnt little overflow. A row with a draw beyond its column's bounds, or farther than
-    FAR spreads from what was seen, is filled from the columns' own values instead.
+    The far tails of a guide that has learnt little overflow. A row with a draw beyond its column's bounds, or more than
+    FAR spreads away from the observed values, is filled from the columns' own values instead.
 
     Args:
-        guide: The guide, trained on what is seen.
+        guide: The guide, trained on observed values.
         schema: The columns.
     """
 
@@ -75,7 +75,7 @@ class GuideFill:
 
     @torch.no_grad()
     def __call__(self, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-        """x with every NaN replaced by a draw that u makes, and -log q of the draws, summed over the row."""
+        """x with every NaN replaced by a draw computed from u, and -log q of the draws, summed over the row."""
         z = torch.special.ndtri(u.clamp(1e-7, 1 - 1e-7)).to(self.guide.loc)
         filled, log_q = self.guide.fill(as_if_seen(x, self.tell), z)
         low, high = self.ends.to(filled)
@@ -83,7 +83,7 @@ class GuideFill:
         if bool(far.any()):
             plain, weight = self.plainly.to(x.device)(x, u)
             filled, log_q = torch.where(far[..., None], plain.to(filled), filled), torch.where(far, -weight, log_q)
-        for place, low, turn in self.circles:  # what is drawn beyond an end of the period is at the other end
+        for place, low, turn in self.circles:  # draws beyond one end of the period wrap round to the other
             filled[..., place] = low + (filled[..., place] - low).remainder(turn)
         for _, told in self.tell:
             filled[..., told] = torch.where(x[..., told].isnan(), filled[..., told], x[..., told])
@@ -91,7 +91,7 @@ class GuideFill:
 
 
 def _ends(column: Column) -> tuple[float, float]:
-    """Where draws of a column end."""
+    """The limits of the draws of a column."""
     if column.categories or not column.fill:
         return -math.inf, math.inf
     lowest, highest = column.fill[0], column.fill[-1]
@@ -105,13 +105,13 @@ def _ends(column: Column) -> tuple[float, float]:
 
 
 def tells_of(schema: Schema) -> tuple[tuple[int, int], ...]:
-    """The columns of numbers of which training rows miss some, each with the one that tells so."""
+    """The numeric columns with missing values in training, each with the column that flags them."""
     places = {column.name: j for j, column in enumerate(schema.columns)}
     return tuple((places[column.of], j) for j, column in enumerate(schema.columns) if column.of)
 
 
 def spread_seen(cells: Cells, x: Tensor, u: Tensor) -> Tensor:
-    """The rows at one point of their cells each; NaN stays NaN."""
+    """Each row at one point of its cell; NaN stays NaN."""
     return cells.weighted(x, u, holes=False)[0]
 
 
@@ -121,8 +121,8 @@ def build_guide(schema: Schema, x: Tensor, weights: Tensor | None, seed: int) ->
     Args:
         schema: The columns.
         x: Training rows spread over their cells, float64.
-        weights: What each row counts, or None where all count alike.
-        seed: Of the network.
+        weights: The weight of each row, or None for equal weights.
+        seed: Seed of the network.
     """
     if weights is not None:
         x = x[torch.multinomial(weights, len(x), replacement=True, generator=torch.Generator().manual_seed(seed))]
@@ -144,7 +144,7 @@ def build_guide(schema: Schema, x: Tensor, weights: Tensor | None, seed: int) ->
 
 
 def _first_maps(columns: Sequence[Column], x: Tensor, narrow: bool) -> list[Transform | None]:
-    """The columns' own maps, but those that only draw in heavy tails (asinh) where more is linear without them."""
+    """The columns' own maps, except those that only shorten heavy tails (asinh) if more is linear without them."""
     maps = [None if column.categories else first_map(column) for column in columns]
     plain = [None if column.first == "asinh" else f for column, f in zip(columns, maps, strict=True)]
     if plain == maps or not narrow:
@@ -155,12 +155,12 @@ def _first_maps(columns: Sequence[Column], x: Tensor, narrow: bool) -> list[Tran
 
 
 def _is_narrow(x: Tensor) -> bool:
-    """Whether there is time for normal conditionals: complete rows share Cholesky factors, those with holes do not."""
+    """Whether normal conditionals are affordable: complete rows share Cholesky factors, those with holes do not."""
     return x.shape[1] <= (HOLED if bool(x.isnan().any()) else COMPLETE)
 
 
 def _linear(maps: Sequence[Transform | None], x: Tensor) -> float:
-    """How much of what numbers say of each other is linear behind the maps: -0.5 log det of their correlations."""
+    """How much of the dependence between numbers is linear after the maps: -0.5 log det of their correlations."""
     t = torch.stack([v if f is None else f(v)[0] for f, v in zip(maps, x.double().t(), strict=True)])
     normal = NormalConditionals(len(t)).double()
     normal.initialize(t, rounds=0)
@@ -183,21 +183,21 @@ def train_guide(
     seen: bool = False,
     lr: float = LEARNING_RATE,
 ) -> dict[str, Any]:
-    """Trains a guide for as many steps as the joint density took, or for the same time; returns what a summary keeps.
+    """Trains a guide for as many steps as the joint density took, or for as long; returns its facts for the summary.
 
-    Before the joint, it is trained as the joint will be.
+    If the joint density is yet to be trained, the guide is trained by the same options.
 
     Args:
-        guide: The guide, trained in place; a new one knows mean and covariance of more rows than are in a batch.
+        guide: The guide, trained in place; a new one gets its mean and covariance from more rows than a batch.
         schema: The columns.
         rows: Training rows.
         val: Validation rows.
         options: How the joint was trained.
-        steps, seconds: Of its training; None where that is to come.
-        console: Where to talk.
-        fresh: Whether it was not trained before.
-        seen: Whether it learns from what is seen alone.
-        lr: The largest learning rate of a network that is not wide; one of twice the width learns at half of it.
+        steps, seconds: What the joint density's training took; None if it is yet to come.
+        console: Where to print messages.
+        fresh: Whether the guide is untrained.
+        seen: Whether it learns from observed values alone.
+        lr: The peak learning rate of a network that is not wide; one of twice the width learns at half of it.
     """
     place = options.checkpoint and options.checkpoint.with_name(options.checkpoint.name + ".guide")
     own = dataclasses.replace(options, lr=None, compile=False, metrics=None, checkpoint=place)
@@ -219,7 +219,7 @@ def train_guide(
 
 
 def weigh_guide(guided: Guided, schema: Schema, rows: Rows, seed: int) -> dict[str, Any]:
-    """Finds on some validation rows how far the weights of draws should count; returns what a summary keeps."""
+    """Chooses, on some validation rows, how strongly to weight the draws; returns the facts for the summary."""
     rows = _some(rows, guided, seed)[:WEIGHED]
     cells = Cells(schema).to(rows.x.device)
     guided.power = best_power(guided, rows.x, rows.context, seed=seed, spread=spread_of(cells))
@@ -227,11 +227,11 @@ def weigh_guide(guided: Guided, schema: Schema, rows: Rows, seed: int) -> dict[s
 
 
 def measure_guide(guided: Guided, schema: Schema, rows: Rows, seed: int) -> dict[str, Any]:
-    """How well questions are answered: of some held-out rows, the density of a random half of their columns.
+    """How well questions are answered: on some held-out rows, the density of a random half of their columns.
 
     Returns:
-        Medians and shares over the rows: effective draws, the share of rows with few of them, the standard error, and
-        by how many nats two orders of the guide disagree about a row.
+        Medians and shares over the rows: effective sample size, the share of rows where it is small, the standard
+        error, and by how many nats two orders of the guide disagree about a row.
     """
     rows = _some(rows, guided, seed)
     if not len(rows):
@@ -254,14 +254,14 @@ def measure_guide(guided: Guided, schema: Schema, rows: Rows, seed: int) -> dict
 
 
 def _some(rows: Rows, guided: Guided, seed: int) -> Rows:
-    """Any of the rows, where the guide is."""
+    """A random selection of the rows, on the guide's device."""
     some = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:ASKED]]
     here = next(guided.parameters()).device
     return Rows(some.x.to(here), None if some.context is None else some.context.to(here))
 
 
 def spread_of(cells: Cells) -> Any:
-    """How :class:`Guided` spreads rows over their cells; None where there are none."""
+    """How :class:`Guided` spreads rows over their cells; None if there are none."""
     if not bool((cells.width > 0).any()) and not cells.inflated:
         return None
     return lambda x, u: spread_seen(cells, x, u)

@@ -1,4 +1,4 @@
-"""Which rows of a table a model has not been trained on."""
+"""Which rows of a table a model was not trained on."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def held_out_rows(model: FittedTable, whole: Table, console: Console, drop_missing: bool = False) -> HeldOut:
     """The rows of a table that a model was not trained on.
 
-    A table that the model was fitted to is recognised by a digest, and its held-out rows are used; of a divided one,
-    the rows of ``test``; of any other, all rows.
+    A table that the model was fitted to is recognised by a digest, and its held-out rows are used; of a table with its
+    own splits, the ``test`` rows; of any other, all rows.
 
     Raises:
         InputError: its columns do not fit the model.

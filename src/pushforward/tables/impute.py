@@ -1,4 +1,4 @@
-"""Missing cells drawn from their density given the rest of their own row."""
+"""Missing cells drawn from their density given the rest of their row."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def impute(model: FittedTable, frame: pl.DataFrame, draws: int, seed: int, source: str = "table") -> pl.DataFrame:
-    """The rows with their missing cells drawn from p(missing | observed), ``draws`` times one after another.
+    """The rows with their missing cells drawn from p(missing | observed), ``draws`` copies one below the other.
 
-    Columns that the model does not have stay as they are; columns that the table lacks are drawn, too.
+    Columns unknown to the model are left as they are; columns that the table lacks are drawn as well.
 
     Raises:
         InputError: ``draws`` is below 1, or the model has no guide.
@@ -29,7 +29,7 @@ def impute(model: FittedTable, frame: pl.DataFrame, draws: int, seed: int, sourc
         raise InputError(f"draws={draws}: expected at least 1")
     schema = model.schema
     rows = without_missing(schema, encode_partly(model, frame, source), 0.0)
-    rows.x[:, [j for j, column in enumerate(schema.columns) if column.of]] = 0.0  # values are there, once drawn
+    rows.x[:, [j for j, column in enumerate(schema.columns) if column.of]] = 0.0  # once drawn, the values are present
     filled = fill(model, rows, draws, seed, [len(column.categories) for column in schema.columns])
     written = schema.decode(filled.flatten(0, 1))
     before = pl.concat([frame] * draws) if draws > 1 else frame
@@ -47,7 +47,7 @@ def impute(model: FittedTable, frame: pl.DataFrame, draws: int, seed: int, sourc
 
 
 def _filled(old: pl.Series, new: pl.Series, hole: pl.Series) -> pl.Series:
-    """The drawn values at the holes, in the column's own type where it can hold them."""
+    """The drawn values in place of the holes, in the column's own type if it can hold them."""
     new = new.cast(old.dtype, strict=False) if old.dtype != new.dtype and not new.dtype.is_float() else new
     if old.dtype.is_integer() and new.dtype.is_float():
         old = old.cast(new.dtype)
@@ -57,7 +57,7 @@ def _filled(old: pl.Series, new: pl.Series, hole: pl.Series) -> pl.Series:
 def impute_file(
     model: FittedTable, data: Location, output: Location, console: Console, *, draws: int = 1, seed: int = 0
 ) -> dict[str, Any]:
-    """Fills a file's table and writes it; returns a summary.
+    """Fills the missing cells of a file's table and writes it; returns a summary.
 
     Raises:
         InputError: the table or the output cannot be used; says why.

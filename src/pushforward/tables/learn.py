@@ -1,4 +1,4 @@
-"""What suits a table's rows, learnt: a flow or an average of densities, and a guide for any question."""
+"""Learns the model that suits a table's rows: a flow or an average of densities, and a guide for any question."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ if TYPE_CHECKING:
     from .fitted import FittedTable
 
 SMALL, LARGE = 128, 512  # rows in a batch
-LONGER = 3  # times the steps of the density, of a guide that fills holes for it
-FEW_STEPS, FEW_ROWS_A_STEP = 300, 8  # of the guide beside an average of densities: so many, or one for so many rows
+LONGER = 3  # times the density's steps, for a guide that fills holes for it
+FEW_STEPS, FEW_ROWS_A_STEP = 300, 8  # guide steps beside an average of densities: at least, or one per so many rows
 
 
 class Learnt(NamedTuple):
-    """What training gives.
+    """The result of training.
 
     Attributes:
-        rows: What was learnt from: without what tells which values miss, where a guide fills them.
+        rows: The training data: if a guide fills missing values, without the columns that flag them.
         flow: The density of complete rows.
         whole: The same with its guide, if it has one.
-        options: The user's choices, with the flow that was taken.
-        trained: What a summary keeps of the training.
-        history: Of the training, step by step.
-        guide: What a summary keeps of the guide's training.
-        fill: What drew the missing cells.
+        options: The user's choices, with the flow that was chosen.
+        trained: The summary's facts on the training.
+        history: The training history, step by step.
+        guide: The summary's facts on the guide's training.
+        fill: The sampler of missing cells.
     """
 
     rows: TableSplits
@@ -60,8 +60,8 @@ class Learnt(NamedTuple):
 
 
 def learn(rows: TableSplits, options: TableOptions, console: Console, earlier: FittedTable | None) -> Learnt:
-    """Trains what suits the rows: an average of densities where they are few, or a flow, and a guide where questions
-    may be asked: after the flow, or before it where cells are missing."""
+    """Trains what suits the rows: an average of densities if they are few, or else a flow; and, if questions may be
+    asked, a guide: after the flow, or before it if cells are missing."""
     asks = options.queries and len(rows.schema.columns) > 1 and (earlier is None or earlier.guided is not None)
     if earlier is None and averages(options, rows):
         flow, trained = fit_average(rows, options, console)
@@ -83,7 +83,7 @@ def learn(rows: TableSplits, options: TableOptions, console: Console, earlier: F
 def _learn_with_holes(
     rows: TableSplits, options: TableOptions, console: Console, earlier: FittedTable | None
 ) -> Learnt:
-    """Trains the guide on what is seen, and the flow on rows that it fills."""
+    """Trains the guide on the observed values, and the flow on rows that the guide fills."""
     if earlier is None and len(rows.schema.fields) > 1:
         rows = rows.ignoring()
     guide, facts = _guide_first(rows, options, console, earlier)
@@ -100,7 +100,7 @@ def _train(
     earlier: FittedTable | None,
     fill: GuideFill | None = None,
 ) -> tuple[Density, dict[str, Any], list[dict[str, Any]]]:
-    """A trained flow, what a summary keeps of its training, and the history, that of a fitted model first."""
+    """A trained flow, its facts for the summary, and the history, including that of a fitted model trained further."""
     flow = _density(options, rows) if earlier is None else copy.deepcopy(earlier.density)
     training = options.training if earlier is not None else categories_first(flow, rows, options.training)
     result = train_on(
@@ -119,8 +119,8 @@ def _train(
 
 
 def _batch_size(training: TrainingOptions) -> int:
-    """Rows in a batch: a processor computes one after another, and where its time is what counts, it learns more from
-    many small steps; of a given number of steps each should bring as much as it can."""
+    """Rows in a batch: a CPU processes rows one after another, so under a time limit it learns more from many small
+    steps; with a given number of steps, each step should achieve as much as possible."""
     counted = training.steps is not None or training.epochs is not None
     return LARGE if counted or device_named(training.device) != "cpu" else SMALL
 
@@ -133,7 +133,7 @@ def _guided(
     console: Console,
     earlier: FittedTable | None,
 ) -> tuple[Density, dict[str, Any]]:
-    """The density with its guide, trained for as long again at most, and what the summary says of it."""
+    """The density with its guide, trained for at most as long again, and its facts for the summary."""
     seed, schema, before = options.training.seed, rows.schema, _guide_of(earlier)
     fresh = before is None
     guide = before or build_guide(schema, spread(rows.train, schema, seed), rows.train.weights, seed)
@@ -150,10 +150,10 @@ def _guided(
 def _guide_first(
     rows: TableSplits, options: TableOptions, console: Console, earlier: FittedTable | None
 ) -> tuple[AnyOrder, dict[str, Any]]:
-    """A guide that learns from what is seen of rows with holes, and then draws for the density what is not.
+    """A guide that learns from the observed part of rows with holes, and then imputes the rest for the density.
 
-    Where the steps are set, it takes three times as many: each costs a quarter of one of the density, which is proposed
-    fillings for in every step, and what the guide does not know the density learns wrongly.
+    If the number of steps is set, the guide takes three times as many: each costs a quarter of a step of the density,
+    which needs proposals in every step, and whatever the guide does not know, the density learns wrongly.
     """
     schema, before = rows.schema, _guide_of(earlier)
     guide = before or build_guide(schema, rows.train.x, rows.train.weights, options.training.seed)
@@ -165,7 +165,7 @@ def _guide_first(
 
 
 def _guide_of(earlier: FittedTable | None) -> AnyOrder | None:
-    """A copy of the guide that a fitted model has."""
+    """A copy of a fitted model's guide."""
     return None if earlier is None or earlier.guided is None else copy.deepcopy(earlier.guided.guide)
 
 

@@ -1,16 +1,16 @@
-r"""The mixture of Gaussians that is tried beside a table's flow: of how many components, and on which scale.
+r"""The mixture of Gaussians that is tried as an alternative to a table's flow: how many components, on which scale.
 
-Expectation maximisation that begins with as many components as there are clusters often ends where two of them share
-one cluster, and another two are taken for one. With more than enough components it seldom does. So it begins with
-``MOST``, which are merged two by two, with some steps of it after each merging. The best sizes are then fitted to all
-training rows, and the one that is taken to validation rows, too. Few held-out rows tell sizes apart badly, so what they
-say is taken together with what the n training rows say of the same, the mean log-density of new rows, with Akaike's
-correction for the k numbers that were fitted to them:
+Expectation maximisation that starts with as many components as there are clusters often ends with two of them sharing
+one cluster while a third covers two. With more than enough components it seldom does. So it starts with ``MOST``,
+which are merged pairwise, with some EM steps after each merge. The best sizes are then fitted to all training rows, and
+the chosen one to the validation rows as well. A few held-out rows distinguish sizes poorly, so their mean log-density
+is combined with an estimate of the same from the n training rows, their mean log-density with Akaike's correction for
+the k fitted parameters:
 
 .. math:: \frac1{n'} \sum_{\text{held out}} \log p(x) + \frac1n \Bigl(\sum_{\text{training}} \log p(x) - k\Bigr).
 
-What is a mixture of Gaussians in a table's own units is none behind the transforms that a flow likes to begin with, as
-columns of two clusters have histograms. So it is tried on both scales.
+A mixture of Gaussians in a table's own units is no longer one after the transforms that a flow prefers to start with,
+such as histograms for columns of two clusters. So both scales are tried.
 
 Reference:
     Akaike (1973), Information theory and an extension of the maximum likelihood principle.
@@ -44,14 +44,14 @@ from .schema.preprocessing import preprocessing
 from .schema.schema import Schema
 
 MOST = 20  # components, from STARTS sets of centres and with each of PRIORS
-STARTS, LARGE = 2, 27_000  # most numbers of a covariance times components squared, which is what a search takes
-SCREENED, LEARNT = 5000, 200_000  # rows that all are tried on, and that the best ones are fitted to
+STARTS, LARGE = 2, 27_000  # upper limit on entries of a covariance times components squared, the cost of a search
+SCREENED, LEARNT = 5000, 200_000  # rows on which all sizes are tried, and to which the best ones are fitted
 FINALISTS = 4  # sizes that are fitted to all rows
-JUDGED = 5000  # held-out rows that judge
+JUDGED = 5000  # held-out rows for the comparison
 
 
 class Trial(NamedTuple):
-    """A mixture behind first transforms, fitted with a prior."""
+    """A mixture after first transforms, fitted with a prior."""
 
     first: Compose
     mixture: GaussianMixture
@@ -62,19 +62,19 @@ class Trial(NamedTuple):
         return Flow(self.first, self.mixture, context=self.mixture.context_features)
 
     def judged(self, train: Rows, held_out: Rows) -> float:
-        """The mean log-density of held-out rows, and that of the rows fitted to less Akaike's correction."""
+        """The mean log-density of held-out rows, and that of the fitted rows less Akaike's correction."""
         means = [mean_log_prob(self.flow.log_prob(rows.x, rows.context), rows.weights) for rows in (train, held_out)]
         return sum(means) - self.numbers / len(train.x)
 
     @property
     def numbers(self) -> int:
-        """Free numbers of the mixture, without those that the density of the context has, too."""
+        """Number of free parameters of the mixture, without those that the density of the context also has."""
         components, size = self.mixture.loc.shape
         given = self.mixture.context_features
         return components * (math.comb(size + 2, 2) - math.comb(given + 2, 2) + 1) - 1
 
     def fitted(self, rows: Rows) -> Trial:
-        """Gone on with, on other rows."""
+        """The mixture fitted further, to other rows."""
         z = self.first(rows.x)[0]
         self.mixture.fit(z, rows.context, weight=rows.weights, prior=self.prior, max_steps=60, further=True)
         return self
@@ -82,17 +82,17 @@ class Trial(NamedTuple):
 
 @torch.no_grad()
 def best_mixture(flow: Density, rows: TableSplits, seed: int) -> Trial:
-    """The mixture behind first transforms that is likeliest to be near the table's density, fitted to training rows.
+    """The mixture after first transforms that is likely to be closest to the table's density, fitted to training rows.
 
     Args:
         flow: The trained density of the table, whose categories are the mixture's context.
         rows: The rows, and the schema.
-        seed: Of the rows that are taken, their places in their cells, and the centres.
+        seed: Seed of the selected rows, their points within cells, and the centres.
     """
     generator = torch.Generator().manual_seed(seed)
     train, judged = (_spread(flow, part, rows, generator) for part in (rows.train, rows.val[:JUDGED]))
     tried = [trial for schema in _scales(rows.schema.numeric) for trial in _screened(schema, train, seed)]
-    best: dict[int, Trial] = {}  # of each size
+    best: dict[int, Trial] = {}  # one for each size
     for trial in sorted(tried, key=lambda trial: trial.judged(train[:SCREENED], judged), reverse=True):
         best.setdefault(len(trial.mixture.logits), trial)
     finalists = [trial.fitted(train) for trial in list(best.values())[:FINALISTS]]
@@ -101,7 +101,7 @@ def best_mixture(flow: Density, rows: TableSplits, seed: int) -> Trial:
 
 @torch.no_grad()
 def with_held_out(trial: Trial, flow: Density, rows: TableSplits, seed: int) -> Flow:
-    """A mixture that was chosen, gone on with on training and validation rows: these have nothing to judge any more."""
+    """The chosen mixture, fitted further to training and validation rows: these have nothing left to decide."""
     trial.flow.cpu()
     return trial.fitted(_spread(flow, rows.together, rows, torch.Generator().manual_seed(seed))).flow
 
@@ -112,7 +112,7 @@ def mean_log_prob(log_prob: Tensor, weight: Tensor | None) -> float:
 
 
 def _spread(flow: Density, some: Rows, rows: TableSplits, generator: torch.Generator) -> Rows:
-    """The numbers of some rows at one point of their cells, with what they are given."""
+    """The numbers of some rows at one point of their cells, with their contexts."""
     schema = rows.schema
     some = some[torch.randperm(len(some), generator=generator)[:LEARNT]]
     x = Cells(schema)(some.x, torch.rand(some.x.shape, generator=generator, dtype=some.x.dtype))
@@ -124,7 +124,7 @@ def _spread(flow: Density, some: Rows, rows: TableSplits, generator: torch.Gener
 
 
 def _scales(schema: Schema) -> list[Schema]:
-    """The columns with their first transforms, and without those that do not keep a column in its bounds."""
+    """The columns with their first transforms, and without those that do not keep a column within its bounds."""
     bare = tuple(
         dataclasses.replace(column, first="none")
         if column.bounds is None and column.first in ("asinh", "histogram")

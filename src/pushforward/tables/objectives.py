@@ -1,4 +1,4 @@
-"""What is minimised on tables: rows are spread over their cells, with fresh noise in every batch."""
+"""The training objectives for tables: rows are spread over their cells, with fresh noise in every batch."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from .fillings import Fillings
 from .schema.cells import Cells, Fill
 from .schema.schema import Schema
 
-PROPOSALS = 4  # new ways to fill a row's holes, of which one is learnt from
-JUDGED = 32  # and by which a held-out row is judged: with few, the bound loosens as the density outgrows the guide
+PROPOSALS = 4  # new ways to fill a row's holes, one of which is learnt from
+JUDGED = 32  # the same for judging held-out rows: with few, the bound loosens as the density outgrows the guide
 
 
 class DequantisedKL(Objective):
     r"""Maximum likelihood of rows that are spread over their cells, with fresh noise in every batch.
 
-    Where a guide q fills holes, it proposes several ways to, beside the one that was last learnt from. Of these one is
-    learnt from, taken in proportion to
+    If a guide q fills the holes, it proposes several fillings, in addition to the one last learnt from. One of these is
+    chosen to learn from, with probability proportional to
 
     .. math:: w_k = p(\mathrm{seen}, h_k) / q(h_k \mid \mathrm{seen})
 
-    so that holes are filled as the density itself would (Monte Carlo EM), and not as the guide would, which knows less.
-    Held-out rows are judged by the logarithm of the mean weight of new proposals, a bound of log p(seen).
+    so that holes are filled from the density itself (Monte Carlo EM), not from the guide, which knows less. Held-out
+    rows are judged by the logarithm of the mean weight of new proposals, a bound on log p(seen).
 
     Args:
-        flow: The density that is trained.
+        flow: The density to train.
         schema: The columns.
         fill: Draws what is missing, as in :class:`~.schema.cells.Cells`.
 
@@ -78,18 +78,18 @@ class DequantisedKL(Objective):
         self.fillings = Fillings.of_tensors(memory) if memory else None
 
     def _taken(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Rows with holes at one point of their cells, filled in one of several ways, and log q of what was filled."""
+        """Rows with holes at one point of their cells, filled in one of several ways, and log q of the filling."""
         self.fillings = self.fillings or Fillings(x)
         new, last = self._proposals(x, PROPOSALS), self.fillings.last(x)
         points, log_q = (torch.cat([proposed, before[None]]) for proposed, before in zip(new, last, strict=True))
         log_w = self._log_weights(points, log_q, context)
         noise = -torch.empty_like(log_w).exponential_().log()
-        taken = (log_w + noise).argmax(0), torch.arange(len(x), device=x.device)  # in proportion (Gumbel)
+        taken = (log_w + noise).argmax(0), torch.arange(len(x), device=x.device)  # proportional to the weights (Gumbel)
         self.fillings.keep(x, points[taken], log_q[taken])
         return points[taken], log_q[taken]
 
     def _log_seen(self, x: Tensor, context: Tensor | None) -> Tensor:
-        """A bound of log p(seen) of every row at one point of its cell, ``(n,)``; log p where nothing is missing."""
+        """A bound on log p(seen) of every row at one point of its cell, ``(n,)``; log p if nothing is missing."""
         found, holed = x.new_empty(len(x)), x.isnan().any(1)
         for rows, count in ((holed, JUDGED), (~holed, 1)):
             if rows.any():
@@ -101,14 +101,14 @@ class DequantisedKL(Objective):
     @torch.no_grad()
     def _proposals(self, x: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """The rows at one point of their cells with their holes filled in ``count`` ways, ``(K, n, features)``, and log
-        q of what was filled, ``(K, n)``."""
+        q of the filled values, ``(K, n)``."""
         u = torch.where(x.isnan(), torch.rand(count, *x.shape, dtype=x.dtype, device=x.device), torch.rand_like(x))
         points, weight = self.cells.weighted(x.expand(u.shape), u, holes=True)
         return points, -torch.as_tensor(weight)
 
     @torch.no_grad()
     def _log_weights(self, points: Tensor, log_q: Tensor, context: Tensor | None) -> Tensor:
-        """log w of filled rows, ``(K, n)``; -inf where the density gives no number."""
+        """log w of filled rows, ``(K, n)``; -inf where it is not finite."""
         log_w = self.flow(points, context) - log_q
         return torch.where(log_w.isfinite(), log_w, -math.inf)
 
@@ -117,7 +117,7 @@ class DequantisedMatching(FlowMatching):
     """Flow matching of rows that are spread over their cells, with fresh noise in every batch.
 
     Args:
-        flow: The continuous flow that is trained.
+        flow: The continuous flow to train.
         schema: The columns.
         fill: Draws what is missing, as in :class:`~.schema.cells.Cells`.
     """

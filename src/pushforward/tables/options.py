@@ -1,4 +1,4 @@
-"""What may be chosen of a table: which columns, what they are taken for, which flow."""
+"""The options for a table: which columns, how they are treated, which flow."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from ..models.options import TrainingOptions
 
 @dataclass(frozen=True)
 class TableOptions:
-    """The choices of :class:`~pushforward.TableDensity`; the shell's ``fit`` has a flag for each.
+    """The options of :class:`~pushforward.TableDensity`; the shell's ``fit`` has a flag for each.
 
     Args:
         flow: A recipe's name, or ``auto``.
         members: How many flows are averaged, or ``auto``.
         objective: ``likelihood`` or, for continuous flows, ``matching``.
         layers, hidden: The flow's layers, and widths of its hidden layers.
-        columns: The columns to model; where it is empty, all that are not given.
+        columns: The columns to model; if empty, all that are not in ``given``.
         given: The columns to condition on.
-        categories: Columns whose numbers are names.
-        numbers: Columns whose values are numbers on a scale, however few.
-        weights: A column that says how much each row counts; it is not modelled.
-        bounds: Open intervals that columns stay in; None for no upper end.
+        categories: Numeric columns whose values are labels.
+        numbers: Columns to treat as numeric, however few values they have.
+        weights: A column that holds the weight of each row; it is not modelled.
+        bounds: Open intervals that contain the columns; None for no upper end.
         circular: Columns with a period, and where it begins and ends.
-        strict: Refuse what would be decided otherwise: missing cells, constants, names and free text.
+        strict: Refuse what would otherwise be decided: missing cells, constants, identifiers and free text.
         drop_missing: Leave out rows with missing or infinite values, with a note.
-        validation: The share of the rows that tells when to stop; as many again are held out for the figures.
-        samples: Points that each cell is averaged over.
-        queries: Train a guide beside the density, which answers questions about some of the columns.
+        validation: The fraction of the rows used for early stopping; as many again are held out for the figures.
+        samples: Number of points over which each cell is averaged.
+        queries: Train a guide as well, which answers questions about some of the columns.
         stream: Read Parquet files in pieces even where they would fit in memory.
         training: How to train.
     """

@@ -1,4 +1,4 @@
-"""Odd rows: p-values from rows that the model has not seen, and the cells to blame, the oddest first."""
+"""Outlying rows: p-values from rows that the model has not seen, and the cells to blame, most unusual first."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ SHOWN = 5
 
 
 def outliers(model: FittedTable, frame: pl.DataFrame, level: float = LEVEL, source: str = "table") -> pl.DataFrame:
-    r"""Every row's conformal p-value, the oddest first, with the cell to blame where it is at most ``level``.
+    r"""Every row's conformal p-value, most unusual first, with the cell to blame if it is at most ``level``.
 
-    With n held-out rows, of which k are no likelier than the row, its p-value is :math:`(1 + k) / (1 + n)`: of usual
-    rows a share of ``level`` is flagged, whatever the density is worth.
+    With n held-out rows, k of which are no likelier than the row, its p-value is :math:`(1 + k) / (1 + n)`: a share of
+    ``level`` of ordinary rows is flagged, however good or bad the density is.
 
     Returns:
         ``row`` (from 1), ``log_density``, ``p_value``, ``outlier``, ``unlikely_because``, ``would_fit`` and ``gain``
-        (nats by which the row would be likelier with that value); the last three null for usual rows.
+        (nats by which that value would raise the row's log-density); the last three are null for ordinary rows.
 
     Raises:
         InputError: the level is no probability, or there are too few held-out rows for it; or the table does not fit.
@@ -75,7 +75,7 @@ def _usual(model: FittedTable, level: float) -> np.ndarray:
 def outliers_file(
     model: FittedTable, data: Location, output: Location, console: Console, *, level: float = LEVEL
 ) -> dict[str, Any]:
-    """Finds the odd rows of a file's table and writes all of them, the oddest first; returns a summary.
+    """Finds the outliers of a file's table and writes all rows, most unusual first; returns a summary.
 
     Raises:
         InputError: the table, the output or the level cannot be used; says why.

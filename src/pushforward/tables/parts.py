@@ -1,4 +1,4 @@
-"""Scores of a long table in parts, each written whole, so that an interrupted run goes on where it was."""
+"""Scores of a long table in parts, each written whole, so that an interrupted run resumes where it stopped."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .formats.parquet import Piece
 from .formats.table import write_atomically, write_table
 from .stream.large import LargeRows
 
-SIZE = 100_000  # rows of a part
+SIZE = 100_000  # rows in a part
 PLAN = "plan.json"
 
 
@@ -34,12 +34,12 @@ SINKS: dict[str, Callable[[pl.LazyFrame, Path], Any]] = {
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of one run, in a folder beside its output: ``SCORES.parts/part-00000.parquet`` and so on.
+    """The parts of one run, in a folder next to its output: ``SCORES.parts/part-00000.parquet`` and so on.
 
     Args:
         output: Where the scores go: a .csv or .parquet file, or a folder for the parts themselves.
-        rows: Rows of the table.
-        identity: What tells this run from another one: the model, the files, what was asked for.
+        rows: Number of rows of the table.
+        identity: What distinguishes this run from others: the model, the files, the options.
     """
 
     output: Path
@@ -62,7 +62,7 @@ class Parts:
         return self.folder / f"part-{part:05d}.parquet"
 
     def start(self) -> bool:
-        """Makes the folder ready; says whether parts of another run were in it, which are removed.
+        """Prepares the folder; returns whether it held parts of another run, which are then removed.
 
         Raises:
             InputError: there is something else in the way.
@@ -89,7 +89,7 @@ class Parts:
         write_file(self.folder / PLAN, plan)
 
     def missing(self, parts: Iterable[int]) -> list[int]:
-        """Those parts that are still to be made."""
+        """Those of the parts that are still to be written."""
         return [part for part in parts if not self._sound(part)]
 
     def _sound(self, part: int) -> bool:
@@ -103,7 +103,7 @@ class Parts:
         write_table(scores, self.file(part))
 
     def column(self, name: str) -> Iterator[np.ndarray]:
-        """The values of a column, part by part, without the rows that have none."""
+        """The values of a column, part by part, without rows that have none."""
         for part in range(self.count):
             yield pl.read_parquet(self.file(part), columns=[name])[name].drop_nulls().to_numpy()
 
@@ -112,7 +112,7 @@ class Parts:
             yield pl.read_parquet(self.file(part))
 
     def finish(self) -> None:
-        """Puts the output in its place in one step, and removes the folder of parts."""
+        """Moves the output into place in one step, and removes the folder of parts."""
         if not self.output.suffix:
             if self.output.exists():
                 remove_directory(self.output)
@@ -125,7 +125,7 @@ class Parts:
 
 
 def check_parts_output(output: Path) -> None:
-    """Refuses a folder that holds anything but parts of scores.
+    """Refuses a folder that holds anything other than parts of scores.
 
     Raises:
         InputError: says what is in the way.
@@ -139,7 +139,7 @@ def check_parts_output(output: Path) -> None:
 
 
 def pieces_of(source: LargeRows, columns: list[str], parts: list[int]) -> Iterator[tuple[int, Piece]]:
-    """The rows of some parts with the part's number, every run of neighbouring parts in one reading."""
+    """The rows of some parts with the part's number, reading every run of consecutive parts in one pass."""
     for _, run in itertools.groupby(enumerate(parts), lambda pair: pair[1] - pair[0]):
         chosen = [part for _, part in run]
         row = chosen[0] * SIZE

@@ -32,8 +32,8 @@ class TableSplits:
     train: Rows  # of a stream, a sample
     val: Rows
     test: Rows
-    whole: Rows | None  # all usable rows in the file's order; None where the file divides itself, and of a stream
-    numbers: np.ndarray  # where the usable rows stand in the file, from 0; of a stream, the rows of test
+    whole: Rows | None  # all usable rows in the file's order; None if the file has its own splits, or for a stream
+    numbers: np.ndarray  # positions of the usable rows in the file, from 0; for a stream, those of the test rows
     stream: ShuffledRows | None = None  # the rows to train on, where they do not fit in memory
 
     @property
@@ -42,17 +42,17 @@ class TableSplits:
 
     @property
     def train_source(self) -> Rows | ShuffledRows:
-        """What is trained on."""
+        """The rows to train on."""
         return self.train if self.stream is None else self.stream
 
     @property
     def together(self) -> Rows:
-        """Training rows, and then validation rows."""
+        """The training rows, followed by the validation rows."""
         pairs = [(getattr(self.train, name), getattr(self.val, name)) for name in ("x", "context", "weights")]
         return Rows(*(None if first is None else torch.cat([first, second]) for first, second in pairs))  # type: ignore[arg-type]
 
     def ignoring(self) -> TableSplits:
-        """Without what tells which values miss at random; see :meth:`Schema.ignoring`."""
+        """The rows without the columns that flag values missing at random; see :meth:`Schema.ignoring`."""
         schema, ignore = self.schema.ignoring(), self.schema.ignore
         train, val, test = (replace(rows, x=ignore(rows.x)) for rows in (self.train, self.val, self.test))
         whole = None if self.whole is None else replace(self.whole, x=ignore(self.whole.x))
@@ -61,7 +61,7 @@ class TableSplits:
 
 
 def choose_columns(table: Table, options: TableOptions) -> list[str]:
-    """The columns to model: those asked for, or all that are not conditioned on.
+    """The columns to model: those requested, or all that are not conditioned on.
 
     Raises:
         InputError: a column is missing, or named twice.
@@ -104,9 +104,9 @@ def prepare(
     Args:
         table: The rows.
         options: The user's choices, with all the columns to model.
-        console: Where to talk.
-        asked: Whether the user named these columns, so that none of them is left out.
-        schema: What an earlier fit learnt of the columns; None to learn it.
+        console: Where to print messages.
+        asked: Whether the user named these columns, so that none of them may be left out.
+        schema: The schema of an earlier fit; None to learn it from the rows.
 
     Raises:
         InputError: the table cannot be fitted as it is; says why and how to mend it.
@@ -136,7 +136,7 @@ def prepare(
 
 
 def learn(frame: pl.DataFrame, options: TableOptions, source: str, console: Console, asked: bool) -> Schema:
-    """The schema of some rows; says what was decided about their columns."""
+    """The schema of some rows; reports what was decided about their columns."""
     schema = learn_schema(
         frame,
         options.columns,
@@ -155,7 +155,7 @@ def learn(frame: pl.DataFrame, options: TableOptions, source: str, console: Cons
 
 
 def weights_of(frame: pl.DataFrame, name: str | None, source: str) -> Tensor | None:
-    """How much each row counts; None where no column says it.
+    """The weight of each row; None if there is no column of weights.
 
     Raises:
         InputError: a weight is missing or negative, or all are 0.
@@ -192,7 +192,7 @@ def refuse_stray(options: TableOptions, frame: pl.DataFrame, source: str) -> Non
 
 
 def _complete(table: Table, wanted: Sequence[str], console: Console) -> Table:
-    """The table without rows that lack a value."""
+    """The table without rows that have missing values."""
     frames: dict[str, pl.DataFrame] = {"": table.frame, **table.splits}
     dropped = 0
     for key, frame in frames.items():

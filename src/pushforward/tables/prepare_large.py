@@ -1,4 +1,4 @@
-"""From files larger than memory, and the user's options, to a stream of encoded rows and the rows that are held out."""
+"""From files larger than memory, and the user's options, to a stream of encoded rows and the held-out rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .schema.histogram import with_histograms
 from .stream.shuffle import ShuffledRows
 from .stream.survey import HashedSplits, survey
 
-LARGE = 50_000_000  # cells of a table that is read in pieces: in memory it would take some 2 GiB
+LARGE = 50_000_000  # cells from which a table is read in pieces: in memory it would take some 2 GiB
 
 
 def prepare_large(

@@ -1,4 +1,4 @@
-"""How good the rows are that a fitted table draws: beside held-out rows, and beside those that it learnt from."""
+"""How good a fitted table's samples are: compared with held-out rows, and with the rows it was trained on."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MOST_TRAINING = 20_000
 def drawn_beside_held_out(density: Density, rows: TableSplits, seed: int) -> SamplingQuality:
     """As many rows as there are held-out ones, drawn given their contexts, and compared in the table's own units.
 
-    Where rows have weights, held-out and training rows are drawn by them.
+    If rows have weights, held-out and training rows are resampled by them.
     """
     held = _resampled(rows.test, MOST, seed)
     generator = torch.Generator(next(density.parameters()).device).manual_seed(seed)
@@ -37,7 +37,7 @@ def drawn_beside_held_out(density: Density, rows: TableSplits, seed: int) -> Sam
 
 
 def _resampled(rows: Rows, most: int, seed: int) -> Rows:
-    """At most so many of the rows at random, by their weights where they have any."""
+    """At most this many of the rows at random, by their weights if they have any."""
     generator = torch.Generator().manual_seed(seed)
     if rows.weights is None:
         return rows[torch.randperm(len(rows), generator=generator)[:most]]
@@ -45,7 +45,7 @@ def _resampled(rows: Rows, most: int, seed: int) -> Rows:
 
 
 def _table(schema: Schema, x: Tensor, context: Tensor | None) -> pl.DataFrame:
-    """Rows in the table's own units, with the numbers of their contexts beside them."""
+    """Rows in the table's own units, together with the numeric columns of their contexts."""
     frame = schema.decode(x)
     given: dict[str, Any] = {}
     if context is not None:

@@ -1,8 +1,8 @@
 """Questions about some of the columns: p(a | b), rows with missing cells, tables that lack columns.
 
-The joint density answers exactly what it was fitted for: all columns, given those of ``given=``. Everything else is
-asked of :class:`~pushforward.distributions.guided.Guided`, which answers by weighted draws of a guide, trained in the
-same fit. :class:`~pushforward.TableDensity` calls the functions of this file with the rows as the user gave them.
+The joint density answers exactly the question it was fitted for: all columns, given those of ``given=``. All other
+questions go to :class:`~pushforward.distributions.guided.Guided`, which answers by weighted draws from a guide, trained
+in the same fit. :class:`~pushforward.TableDensity` calls the functions of this file with the user's rows.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from .schema.schema import Schema
 if TYPE_CHECKING:
     from .fitted import FittedTable
 
-FEWEST, MOST = 32, 512  # draws of the guide for a row
-POINTS = 250_000  # draws for all rows of a question, as long as each has the fewest
+FEWEST, MOST = 32, 512  # draws from the guide per row
+POINTS = 250_000  # draws for all rows of a question, as long as each gets at least FEWEST
 
 
 def check_asked(model: FittedTable, frame: pl.DataFrame, given: Sequence[str]) -> None:
@@ -70,7 +70,7 @@ def _on(given: Sequence[str]) -> str:
 
 
 def encode_partly(model: FittedTable, frame: pl.DataFrame, source: str, first: int = 0) -> Rows:
-    """Rows of a table that may lack columns and cells: NaN where there is nothing.
+    """Rows of a table that may lack columns and cells: NaN for everything absent.
 
     Raises:
         InputError: the table has none of the columns, or a value is not one that the model knows.
@@ -84,7 +84,7 @@ def encode_partly(model: FittedTable, frame: pl.DataFrame, source: str, first: i
         guide_of(model, f"needs the column {absent[0]!r}, which {source} lacks")
         frame = frame.with_columns(pl.lit(None).alias(name) for name in absent)
     x, context = schema.encode(frame, source, first)
-    gone = torch.stack([_gone(column, x[:, j]) for j, column in enumerate(schema.columns)], 1)  # not what sums told
+    gone = torch.stack([_gone(column, x[:, j]) for j, column in enumerate(schema.columns)], 1)  # except what sums imply
     return Rows(x.masked_fill(mask_of(schema, absent) & gone, torch.nan), context)
 
 
@@ -93,8 +93,8 @@ def _gone(column: Column, x: Tensor) -> Tensor:
 
 
 def unknown(schema: Schema, x: Tensor) -> Tensor:
-    """Which entries are to be integrated out, ``(n, features)``: those without a value, unless a column of its own says
-    that the value is missing, which then is a part of the row like others."""
+    """Which entries are to be integrated out, ``(n, features)``: those without a value, unless a separate column flags
+    the value as missing, which is then part of the row like any other."""
     holes = x.isnan()
     places = {column.name: j for j, column in enumerate(schema.columns)}
     for j, column in enumerate(schema.columns):
@@ -106,14 +106,14 @@ def unknown(schema: Schema, x: Tensor) -> Tensor:
 def with_relations(
     model: FittedTable, frame: pl.DataFrame, rows: Rows, value: np.ndarray, error: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The scores, -inf for rows that break what follows from other columns."""
+    """The scores, -inf for rows that violate a relation between columns."""
     for broken in model.schema.broken(frame, rows.x.numpy()):
         value, error = np.where(broken, -np.inf, value), np.where(broken, 0.0, error)
     return value, error
 
 
 def score(model: FittedTable, frame: pl.DataFrame, given: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """The scores of a frame and their standard errors; NaN for rows that nothing can be said of.
+    """The scores of a frame and their standard errors; NaN for rows about which nothing can be said.
 
     Raises:
         InputError: a column cannot be read, or a given category was not among the training rows.
@@ -124,7 +124,7 @@ def score(model: FittedTable, frame: pl.DataFrame, given: Sequence[str]) -> tupl
 def score_rows(
     model: FittedTable, frame: pl.DataFrame, rows: Rows, given: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """:func:`score` of a frame whose rows are encoded already."""
+    """:func:`score` of a frame whose rows are already encoded."""
     refuse_unknown_categories(model.schema, given, rows.x, frame)
     found = np.full((2, frame.height), np.nan)
     asked = ~mask_of(model.schema, given)
@@ -137,9 +137,9 @@ def score_rows(
 def answer(
     model: FittedTable, rows: Rows, given: Sequence[str], samples: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """log p(what is seen of each row | the given columns) and standard errors, in nats.
+    """log p(observed part of each row | the given columns) and standard errors, in nats.
 
-    With columns of the model given, it is the difference of two marginals.
+    If columns of the model are given, it is the difference of two marginals.
     """
     modelled = [name for name in given if name in model.schema.names]
     if modelled:
@@ -172,12 +172,12 @@ def _marginal(model: FittedTable, rows: Rows, samples: int, seed: int) -> tuple[
 
 
 def mask_of(schema: Schema, names: Sequence[str]) -> Tensor:
-    """Which features belong to the columns of these names, ``(features,)``; what tells that they are missing, too."""
+    """Which features belong to the columns of these names, ``(features,)``, including flags for missing values."""
     return torch.tensor([column.name in names or column.of in names for column in schema.columns])
 
 
 def cells_given_others(model: FittedTable, rows: Rows, samples: int, seed: int) -> np.ndarray:
-    """log p(cell | the other cells) of every cell, ``(n, names)``, in nats; NaN where the others cannot be."""
+    """log p(cell | the other cells) of every cell, ``(n, names)``, in nats; NaN if the others are impossible."""
     whole = answer(model, rows, (), samples, seed)[0]
     found = []
     for name in model.schema.names:
@@ -187,7 +187,7 @@ def cells_given_others(model: FittedTable, rows: Rows, samples: int, seed: int) 
 
 
 def _log_ratio(both: np.ndarray, given: np.ndarray) -> np.ndarray:
-    """log p(a, b) - log p(b), NaN where b cannot be: 0 / 0."""
+    """log p(a, b) - log p(b), NaN if b is impossible: 0 / 0."""
     with np.errstate(invalid="ignore"):
         return both - given
 
@@ -195,15 +195,15 @@ def _log_ratio(both: np.ndarray, given: np.ndarray) -> np.ndarray:
 def fill(
     model: FittedTable, rows: Rows, draws: int, seed: int, limits: Sequence[int] = (), candidates: int = FEWEST
 ) -> Tensor:
-    """``(draws, n, features)``: the rows with their NaN drawn, float64, on the processor.
+    """``(draws, n, features)``: the rows with their NaN drawn, float64, on the CPU.
 
     Args:
         model: The model.
         rows: Encoded rows.
         draws: How many for each row.
-        seed: Of the draws.
-        limits: For every feature, how many codes are allowed; 0 for all. All are where this is empty.
-        candidates: Draws of the guide for each row, from which these are taken.
+        seed: Seed of the draws.
+        limits: For every feature, how many codes are allowed; 0 for all. If empty, all are allowed.
+        candidates: Draws from the guide for each row, from which these are resampled.
     """
     holes = rows.x.isnan()
     if not holes.any():
@@ -226,8 +226,8 @@ def fill(
 
 
 def without_missing(schema: Schema, rows: Rows, told: float) -> Rows:
-    """The rows with NaN for every missing value, also where it has a code of its own; and ``told`` in the columns that
-    tell of missing values, where one is."""
+    """The rows with NaN for every missing value, even if it has its own code; and ``told`` in the columns that flag
+    missing values, for rows where one is."""
     x = rows.x.clone()
     for j, column in enumerate(schema.columns):
         if column.of:
@@ -238,7 +238,7 @@ def without_missing(schema: Schema, rows: Rows, told: float) -> Rows:
 
 
 def draw_given(model: FittedTable, n: int, fixed: pl.DataFrame, seed: int) -> pl.DataFrame:
-    """n rows for every row of ``fixed``, whose cells stay; those that are missing are drawn, like other columns.
+    """n rows for every row of ``fixed``, whose cells are kept; missing ones are drawn, as are all other columns.
 
     Raises:
         InputError: a column is unknown, a category was not among the training rows, or the model has no guide.
@@ -258,7 +258,7 @@ def draw_given(model: FittedTable, n: int, fixed: pl.DataFrame, seed: int) -> pl
 
 
 def _most(n: int) -> int:
-    """Draws of the guide for a row of a question for n rows: of 100,000 rows in minutes, with errors that say so."""
+    """Draws from the guide per row, in a question for n rows: 100,000 rows take minutes, and the errors reflect it."""
     return min(MOST, POINTS // max(n, 1))
 
 

@@ -1,4 +1,4 @@
-"""A frame or a path as the table that the fit takes: whole, already split, or in pieces."""
+"""A frame or a path as the table to be fitted: whole, already split, or in pieces."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from .formats.table import Table, read_table
 from .schema.numbers import require_columns
 from .stream.large import is_many, open_parquet
 
-WEIGHTS = "sample_weight"  # the column that weights become which are given apart from the table
-LARGE = 50_000_000  # cells of a table that is read in pieces: in memory it would take some 2 GiB
+WEIGHTS = "sample_weight"  # the column for weights that are given separately from the table
+LARGE = 50_000_000  # cells from which a table is read in pieces: in memory it would take some 2 GiB
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Read:
 
     Args:
         table: All its rows, or the first ones of a table that is read in pieces.
-        source: The files that it is read from in pieces, else None.
-        kind: What it was: ``pandas``, ``polars``, …
+        source: The files, if the table is read from them in pieces, else None.
+        kind: The type of the original: ``pandas``, ``polars``, …
     """
 
     table: Table
@@ -37,7 +37,7 @@ class Read:
     kind: str = "polars"
 
     def validated_by(self, other: Any) -> Read:
-        """The same rows for training alone, with those of another table for validation and for the figures.
+        """The same rows used for training alone, with those of another table for validation and for the figures.
 
         Raises:
             InputError: it lacks a column, or the table is read in pieces.
@@ -78,7 +78,7 @@ class Read:
 
 
 def read_any(table: Any, name: str = "table", *, stream: bool = False) -> Read:
-    """A frame, a dict of columns, or the path of a file.
+    """Reads a frame, a dict of columns, or the path of a file.
 
     Raises:
         InputError: it cannot be read, or holds no rows.
@@ -91,16 +91,16 @@ def read_any(table: Any, name: str = "table", *, stream: bool = False) -> Read:
 
 
 def from_frame_or_file(table: Any, name: str = "table") -> pl.DataFrame:
-    """The rows of a frame, a dict of columns or a file; those for testing of a file that divides itself."""
+    """The rows of a frame, a dict of columns or a file; of a file with its own splits, the test rows."""
     return read_table(table).held_out().frame if is_path(table) else from_frame(table, name)[0]
 
 
 def read_rows(data: Location, stream: bool) -> tuple[Table, ParquetRows | None]:
-    """The table, or its first rows and the files that it is read from in pieces.
+    """The table; or its first rows and the files, if it is read in pieces.
 
     Args:
         data: A file, a folder, a pattern, or another place.
-        stream: Whether to read in pieces what would fit in memory, too.
+        stream: Whether to read in pieces even what would fit in memory.
 
     Raises:
         InputError: it cannot be read, or not in pieces.
@@ -111,7 +111,7 @@ def read_rows(data: Location, stream: bool) -> tuple[Table, ParquetRows | None]:
             raise InputError(f"{data}: only Parquet files are read in pieces")
         return read_table(data), None
     if not is_many(data) and not (path.is_file() and path.stat().st_size):
-        return read_table(data), None  # which says why not
+        return read_table(data), None  # whose error explains why
     source = open_parquet(data)
     if stream or source.rows * len(source.columns) >= LARGE:
         return Table(data, source.head()), source

@@ -1,4 +1,4 @@
-"""Rows of a table, encoded: how they are divided, spread over their cells, recognised, and measured."""
+"""Encoded rows of a table: how they are divided, spread over their cells, recognised, and measured."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from .schema.schema import Schema
 
 MIN_ROWS = 10
 HELD_OUT = 0.1  # of the rows for early stopping, and as many again for the reported figures
-MOST_HELD_OUT = 20_000  # rows: a standard error of 1/140 of their spread
+MOST_HELD_OUT = 20_000  # rows; a standard error of 1/140 of their spread
 
 
 def divide(table: Table, seed: int, share: float = HELD_OUT) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    """Training, validation and test rows: the file's own division, or one by the seed.
+    """Training, validation and test rows: the file's own splits, or a random division by the seed.
 
     Raises:
         InputError: there are too few rows.
@@ -45,7 +45,7 @@ def divide(table: Table, seed: int, share: float = HELD_OUT) -> tuple[pl.DataFra
 
 
 def held_out_order(rows: int, seed: int, share: float = HELD_OUT) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Numbers (from 0) of the training, validation and test rows."""
+    """Indices (from 0) of the training, validation and test rows."""
     order = np.random.default_rng(seed).permutation(rows)
     cut = min(max(round(share * rows), 1), MOST_HELD_OUT)
     return np.sort(order[2 * cut :]), np.sort(order[cut : 2 * cut]), np.sort(order[:cut])
@@ -67,7 +67,7 @@ def refuse_few_rows(rows: int, source: str) -> None:
 
 
 def spread(rows: Rows, schema: Schema, seed: int) -> Tensor:
-    """The rows at one random point of their cells each; as they are where no column has cells."""
+    """Each row at one random point of its cell; unchanged if no column has cells."""
     generator = torch.Generator().manual_seed(seed)
     return Cells(schema)(rows.x, torch.rand(rows.x.shape, generator=generator, dtype=rows.x.dtype))
 
@@ -104,8 +104,8 @@ def against(
 
 
 def fingerprint(rows: Rows) -> str:
-    """A digest of encoded rows: tells whether a file is the one that a model was fitted to."""
-    x = torch.where(rows.x.isnan(), math.nan, rows.x)  # of all the NaN that there are, one
+    """A digest of encoded rows: recognises the file that a model was fitted to."""
+    x = torch.where(rows.x.isnan(), math.nan, rows.x)  # a single NaN, of all bit patterns
     digest = hashlib.sha256(np.ascontiguousarray(x.numpy()).tobytes())
     if rows.context is not None:
         digest.update(np.ascontiguousarray(rows.context.numpy()).tobytes())

@@ -21,18 +21,18 @@ from .held_out import held_out_rows
 if TYPE_CHECKING:
     from .fitted import FittedTable
 
-BATCH = 8192  # rows that are drawn at once
+BATCH = 8192  # rows drawn at once
 
 
 def draw(model: FittedTable, n: int, fixed: pl.DataFrame, seed: int, temperature: float = 1.0) -> pl.DataFrame:
-    """n rows for every row of ``fixed``, the given columns, which come first; n rows where it has no columns.
+    """n rows for every row of ``fixed``, the given columns, which come first; n rows if it has no columns.
 
     Args:
         model: The fitted table.
-        n: Rows.
+        n: Number of rows.
         fixed: A value for every column that the model is conditioned on, and for any others.
-        seed: Of the draws.
-        temperature: Of the draws.
+        seed: Seed of the draws.
+        temperature: Temperature of the draws.
     """
     if any(name not in model.schema.given_names for name in fixed.columns):
         return queries.draw_given(model, n, fixed, seed)
@@ -68,13 +68,13 @@ def sample_file(
 
     Args:
         model: The fitted table.
-        n: Rows.
+        n: Number of rows.
         output: Where to write them.
         given: Values of columns, as text.
-        console: Where to talk.
-        seed, temperature: Of the draws.
-        check: The table that the model was fitted to: the draws are compared with its training and held-out rows.
-        private: Write nothing where more draws than held-out rows are very near to a training row.
+        console: Where to print messages.
+        seed, temperature: Seed and temperature of the draws.
+        check: The table that the model was fitted to, to compare the draws with its training and held-out rows.
+        private: Write nothing if more draws than held-out rows are very near to a training row.
 
     Raises:
         InputError: an argument cannot be used; says why.
@@ -97,7 +97,7 @@ def sample_file(
 
 
 def _checked(model: FittedTable, rows: pl.DataFrame, data: Location, console: Console) -> dict[str, Any]:
-    """How the draws compare with the held-out rows and the training rows of a table, said and returned."""
+    """How the draws compare with the held-out rows and the training rows of a table, printed and returned."""
     held = held_out_rows(model, read_table(data), console)
     if held.train is None:
         raise InputError(f"--check {data}: is not the table that the model {model.called} was fitted to")

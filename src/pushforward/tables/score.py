@@ -48,9 +48,9 @@ def score_file(
         model: The model.
         data: The table.
         output: The file or folder to write.
-        console: Where to talk.
-        keep: Columns of the table that are copied to the scores, before them.
-        called: Where the scores go in the end, where that is not ``output``.
+        console: Where to print messages.
+        keep: Columns of the table to copy to the scores, placed before them.
+        called: The final destination of the scores, if it is not ``output``.
         samples, seed, drop_missing, explain_below: As in the shell's help.
 
     Raises:
@@ -75,7 +75,7 @@ def score_file(
 
 
 def refuse_scores_name(keep: Sequence[str]) -> None:
-    """Refuses to keep columns that are called as those of the scores are.
+    """Refuses to keep columns with the names of score columns.
 
     Raises:
         InputError: names the first of them.
@@ -98,7 +98,7 @@ def _run_large(
     called: str | None,
     given: Sequence[str],
 ) -> dict[str, Any]:
-    """The same for a table that is read in pieces; the first process of torchrun returns the summary."""
+    """The same for a table that is read in pieces; only the first process of torchrun returns the summary."""
     note_extra(model, source.columns, str(source.path), console)
     score = partial(
         _score_piece,
@@ -118,7 +118,7 @@ def _run_large(
 def conclude(
     tally: Tally, median: float, model: FittedTable, samples: int, name: str, output: str, console: Console
 ) -> dict[str, Any]:
-    """Says what was found and where it was saved; returns the summary."""
+    """Reports the results and where they were saved; returns the summary."""
     summary = tally.summary(median, samples if model.schema.has_cells else None)
     for line in describe(summary, tally.worst, name):
         console.say(line)
@@ -136,7 +136,7 @@ def score_table(
     explain_below: float | None = None,
     given: Sequence[str] = (),
 ) -> tuple[pl.DataFrame, Tally]:
-    """One row of scores per row of the table, in its order; rows with missing values get none without a guide."""
+    """One row of scores per row of the table, in its order; without a guide, rows with missing values get none."""
     for note in table.notes:
         console.note(note)
     source, frame = str(table.path), table.frame
@@ -169,14 +169,14 @@ def score_table(
 
 
 def note_extra(model: FittedTable, columns: Sequence[str], source: str, console: Console) -> None:
-    """Says which columns of a table the model does not use."""
+    """Reports which columns of a table the model does not use."""
     extra = model.schema.extra_names(columns)
     if extra:
         console.note(f"{source}: the model does not use {listed(extra)}")
 
 
 def note_absent(model: FittedTable, columns: Sequence[str], source: str, console: Console) -> None:
-    """Says which columns of the model a table lacks."""
+    """Reports which columns of the model a table lacks."""
     absent = [name for name in model.schema.names if name not in columns]
     if absent:
         console.note(f"{source}: lacks {listed(absent)}: log_density is that of the columns that are there")
@@ -191,7 +191,7 @@ def score_frame(
     explain_below: float | None,
     given: Sequence[str] = (),
 ) -> pl.DataFrame:
-    """The scores of some rows, in their order: log-density, percentile, and what else was asked for.
+    """The scores of some rows, in their order: log-density, percentile, and whatever else was requested.
 
     Raises:
         InputError: a value is missing and ``drop_missing`` is not set, or is not one that the model knows.
@@ -216,25 +216,25 @@ def score_frame(
 
 
 def has_errors(model: FittedTable) -> bool:
-    """Whether scores come with standard errors: of averages over cells, or of answers by a guide."""
+    """Whether scores have standard errors: for averages over cells, or answers by a guide."""
     return model.schema.has_cells or model.guided is not None
 
 
 def _score_piece(model: FittedTable, piece: Piece, **choices: Any) -> pl.DataFrame:
-    """The scores of a piece, which has all columns, as the first one had."""
+    """The scores of a piece, which has the same columns as the first one."""
     model.schema.check(piece.frame, piece.source)
     return score_frame(model, piece, **choices)
 
 
 def _columns(model: FittedTable, explain_below: float | None) -> dict[str, Any]:
-    """Names and kinds of the columns of scores."""
+    """Names and types of the score columns."""
     names = ["log_density", "percentile", *(["standard_error"] if has_errors(model) else [])]
     explained = {} if explain_below is None else explained_columns(model.schema)
     return {**dict.fromkeys(names, pl.Float64), **explained}
 
 
 def _with_gaps(scores: pl.DataFrame, usable: np.ndarray) -> pl.DataFrame:
-    """The scores at their rows' places, null elsewhere."""
+    """The scores at their rows' positions, null elsewhere."""
     if usable.all():
         return scores
     places = pl.DataFrame({"row": np.flatnonzero(usable)}).hstack(scores)
@@ -246,7 +246,7 @@ def _with_gaps(scores: pl.DataFrame, usable: np.ndarray) -> pl.DataFrame:
 
 
 def describe(summary: dict[str, Any], worst: pl.DataFrame, name: str) -> list[str]:
-    """The summary, and the least likely rows, for people."""
+    """The summary and the least likely rows, in human-readable form."""
     mean, se = summary["log_likelihood"], summary["standard_error"]
     spread = "" if math.isnan(se) else f" ± {se:.4f}"
     lines = [
@@ -266,7 +266,7 @@ def describe(summary: dict[str, Any], worst: pl.DataFrame, name: str) -> list[st
 
 
 def short(value: Any) -> str:
-    """A value of a table on the screen."""
+    """A value of a table, shortened for the screen."""
     if value is None:
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""Scores of tables larger than memory: in parts, resumable, shared by the processes of torchrun."""
+"""Scores of tables larger than memory: in parts, resumable, distributed over the processes of torchrun."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ def run(
     score: Score,
     asked: dict[str, Any],
 ) -> tuple[Tally, float] | None:
-    """Scores a long table, each process its share; returns the figures and the median on the first one.
+    """Scores a long table, each process its share; the first one returns the figures and the median.
 
     Args:
         model: The model.
         source: The rows.
-        output: A .csv or .parquet file, or a folder (a name without an ending) that is left as parts.
-        console: Where to talk.
+        output: A .csv or .parquet file, or a folder (a name without an ending) in which the parts are left.
+        console: Where to print messages.
         score: Maps a piece to its scores.
-        asked: What the scores depend on besides the model and the rows, to recognise the parts of this run.
+        asked: Everything besides the model and the rows that affects the scores, to recognise the parts of this run.
 
     Raises:
         InputError: the table or the output cannot be used; the parts so far are kept.
@@ -81,7 +81,7 @@ def run(
 
 
 def _make(parts: Parts, todo: list[int], source: LargeRows, columns: list[str], console: Console, score: Score) -> None:
-    """Scores the rows of the parts and writes each when it is complete."""
+    """Scores the rows of the parts and writes each part once it is complete."""
     total = sum(stop - start for start, stop in map(parts.limits, todo))
     with tqdm(total=total, unit="row", unit_scale=True, disable=None if console.talks else True) as bar:
         for part, pieces in itertools.groupby(pieces_of(source, columns, todo), lambda pair: pair[0]):
@@ -93,7 +93,7 @@ def _make(parts: Parts, todo: list[int], source: LargeRows, columns: list[str], 
 
 
 def _finish(parts: Parts, source: LargeRows, console: Console) -> tuple[Tally, float]:
-    """The figures of all parts; then the output is put in its place."""
+    """Computes the figures of all parts; then moves the output into place."""
     if todo := parts.missing(range(parts.count)):
         raise InputError(f"{parts.folder}: part {todo[0]} is missing; all processes have to see the same folder")
     tally = Tally()
@@ -110,7 +110,7 @@ def _finish(parts: Parts, source: LargeRows, console: Console) -> tuple[Tally, f
 
 
 def check_large_output(output: Path, source: LargeRows) -> None:
-    """Refuses an output that could not be written, or would become input of the next run."""
+    """Refuses an output that could not be written, or that would become input of the next run."""
     if output.suffix:
         check_output(output, tuple(SINKS))
     else:

@@ -1,4 +1,4 @@
-"""What a fitted table tells comparisons, its report, ``info`` and notebooks."""
+"""The information that a fitted table provides for comparisons, its report, ``info`` and notebooks."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class TableSubject(Subject):
 
     def write_page(self, output: Path, held: HeldOut, against: dict[str, np.ndarray], **page: Any) -> dict[str, Any]:
         """Writes the report on held-out rows; returns its numbers."""
-        from ..report.build import write_report  # matplotlib takes longer to import than most models to answer
+        from ..report.build import write_report  # matplotlib takes longer to import than most models take to answer
 
         rows, train = held.rows, held.train
         return write_report(
@@ -96,7 +96,7 @@ class TableSubject(Subject):
         return facts
 
     def detailed(self) -> list[str]:
-        """The columns and the held-out figures, in lines; of a density known up to a constant, how well it is met."""
+        """The columns and the held-out figures, as lines; for a density known up to a constant, how well it is met."""
         summary = self.model.facts["summary"]
         target = [*aligned(describe_target(summary["target"]), indent=""), ""] if "target" in summary else []
         return [
@@ -108,7 +108,7 @@ class TableSubject(Subject):
         ]
 
     def figures(self) -> dict[str, str]:
-        """The held-out log-likelihood, and its gain over a Gaussian, nats a row."""
+        """The held-out log-likelihood, and its gain over a Gaussian, in nats a row."""
         held = self.model.facts["summary"]["held_out"]
         return {
             "Held-out log-likelihood": f"{_shown(held, 'log_likelihood', 'standard_error')} nats a row",
@@ -116,7 +116,7 @@ class TableSubject(Subject):
         }
 
     def picture(self) -> str:
-        """Histograms of the first columns: held-out rows, and as many rows of the model."""
+        """Histograms of the first columns: held-out rows, and equally many samples of the model."""
         from ..plot import marginals
         from ..report.figures import to_svg
 
@@ -135,6 +135,6 @@ class TableSubject(Subject):
 
 
 def _shown(held: dict[str, Any], value: str, error: str) -> str:
-    """Figures of a saved model are None where they are not finite."""
+    """Formats figures, which in a saved model are None if they are not finite."""
     found = [float("nan") if held[name] is None else float(held[name]) for name in (value, error)]
     return plus_minus(*found)

@@ -1,4 +1,4 @@
-"""What is said about many scores, gathered from pieces of them: means, extremes, counts, and the exact median."""
+"""Summary statistics of many scores, gathered from pieces of them: means, extremes, counts, and the exact median."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import polars as pl
 
 SHOWN = 5  # least likely rows
 BINS = 4096
-ENOUGH = 1_000_000  # numbers that are sorted at once
+ENOUGH = 1_000_000  # numbers sorted at once
 
 
 class Tally:
-    """Running figures of scores that come in pieces, in the order of the rows."""
+    """Running statistics of scores that come in pieces, in the order of the rows."""
 
     def __init__(self) -> None:
         self.rows = self.scored = self.finite = self.impossible = self.below = 0
-        self.mean, self.squares = 0.0, 0.0  # of the finite scores, the squares around the mean
+        self.mean, self.squares = 0.0, 0.0  # of the finite scores; squares are about the mean
         self.worst = pl.DataFrame()
 
     def add(self, scores: pl.DataFrame) -> None:
-        """One more piece: ``log_density`` and ``percentile`` of every row, null where it was not scored."""
+        """Adds a piece: ``log_density`` and ``percentile`` of every row, null if it was not scored."""
         values = scores["log_density"].drop_nulls().to_numpy()
         finite = values[np.isfinite(values)]
         before, n = self.finite, len(finite)
-        if n:  # Chan, Golub, LeVeque (1983): means and squares of two parts make those of the whole
+        if n:  # Chan, Golub, LeVeque (1983): combines the means and squares of two parts
             gap = float(finite.mean()) - self.mean
             self.mean += gap * n / (before + n)
             self.squares += float(finite.var()) * n + gap**2 * before * n / (before + n)
@@ -58,10 +58,10 @@ class Tally:
 
 
 def median_of(pieces: Callable[[], Iterable[np.ndarray]]) -> float:
-    """The median of numbers that come in pieces, any number of times, in memory that does not grow with them.
+    """The median of numbers that come in pieces, repeatable any number of times, in constant memory.
 
-    The interval that holds it is divided into bins and the bin that holds it becomes the interval, until its numbers
-    are few enough to be sorted.
+    The interval that holds it is divided into bins, and the bin that holds it becomes the next interval, until its
+    numbers are few enough to be sorted.
     """
     count = sum(len(piece) for piece in pieces())
     lower, upper = _ranked(pieces, (count - 1) // 2), _ranked(pieces, count // 2)
@@ -69,7 +69,7 @@ def median_of(pieces: Callable[[], Iterable[np.ndarray]]) -> float:
 
 
 def _ranked(pieces: Callable[[], Iterable[np.ndarray]], rank: int) -> float:
-    """The number of a rank, from 0."""
+    """The number of a given rank, from 0."""
     low, high, below, inside = math.inf, -math.inf, 0, 0
     for piece in pieces():
         finite = piece[np.isfinite(piece)]
@@ -89,7 +89,7 @@ def _ranked(pieces: Callable[[], Iterable[np.ndarray]], rank: int) -> float:
         if len(counts) == 1:
             break
         low, high, inside = float(edges[place]), float(edges[place + 1]), int(counts[place])
-        if place + 1 < len(counts):  # bins but the last are open above
+        if place + 1 < len(counts):  # all bins but the last are open above
             high = float(np.nextafter(high, low))
     if low == high:
         return low

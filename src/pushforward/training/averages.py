@@ -1,4 +1,4 @@
-"""Averages by name: what ``auto``, ``gmm`` and ``members=K`` stand for, on standardised rows."""
+"""Averages by name: the meaning of ``auto``, ``gmm`` and ``members=K``, on standardised rows."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from .members import WARM_UP, Plan
 
 FEW_ROWS = 3000  # up to which "auto" averages several densities
 MEMBERS = 5
-LAYERS, BINS = 2, 5  # of the flows of few rows under "auto"
-SMALL, RATE = 500, 1e-2  # rows from which the rate of these flows grows with the rows, and where it ends
-BATCH = 128  # rows in their batches
+LAYERS, BINS = 2, 5  # of the flows for few rows under "auto"
+SMALL, RATE = 500, 1e-2  # rows from which the learning rate of these flows grows with the rows, and its maximum
+BATCH = 128  # rows per batch
 
 
 def wants_average(flow: str, members: int | str) -> bool:
-    """Whether these names ask for an average whatever the rows: ``gmm``, or more than one member.
+    """Whether these names request an average regardless of the number of rows: ``gmm``, or more than one member.
 
     Raises:
         ValueError: ``members`` is no number of members.
@@ -55,17 +55,17 @@ def fit_by_name(
     Args:
         x: Rows of about mean 0 and variance 1, ``(n, features)`` or ``(copies, n, features)``.
         context: Their contexts.
-        flow: ``auto`` for flows, Gaussians and mixtures; ``gmm`` for Gaussians and mixtures of the rows themselves; or
-            a recipe's name for its flows alone.
-        members: Parts that the rows are divided into, and flows.
-        layers, hidden: The flows' layers and widths; where they are None, small ones for few rows under ``auto``, else
-            the recipe's.
-        weight: What each row counts.
-        plan: Arguments of :class:`Plan`; those that are None are left to this function.
-        epochs: Steps as passes over the rows.
-        judged_copies, weigh: As of :func:`fit_few_rows`.
-        mixtures, copulas: The same, under ``auto`` and ``gmm``, and under ``auto``.
-        small: Whether ``auto`` takes the small flows of few rows whatever the rows.
+        flow: ``auto`` for flows, Gaussians and mixtures; ``gmm`` for Gaussians and mixtures of the rows themselves;
+            or a recipe's name for its flows alone.
+        members: Number of folds of the rows, and of flows.
+        layers, hidden: The flows' layers and widths; if None, small ones for few rows under ``auto``, else the
+            recipe's.
+        weight: The weight of each row.
+        plan: Arguments of :class:`Plan`; those that are None are chosen by this function.
+        epochs: The number of steps, given as passes over the rows.
+        judged_copies, weigh: As in :func:`fit_few_rows`.
+        mixtures, copulas: Likewise, for ``auto`` and ``gmm``, and for ``auto``.
+        small: Whether ``auto`` uses the small flows for few rows regardless of the number of rows.
         seed: Fixes the result.
 
     Raises:
@@ -83,7 +83,7 @@ def fit_by_name(
         return flow_by_name(name, features, context=given, layers=layers, hidden=hidden, options=options, seed=seed)
 
     if name != "gmm":
-        make(0)  # errors of names and sizes come before any work
+        make(0)  # errors in names and sizes are raised before any work
     without = name == "gmm" or (few and _most(rows, features) < WARM_UP)
     with threads.using(1):  # small operators
         return fit_few_rows(
@@ -102,17 +102,17 @@ def fit_by_name(
 
 
 def _most(rows: int, features: int | None) -> float:
-    """Steps of a flow; those of small flows of more features take longer, and few rows bear fewer of them."""
+    """Steps of a flow; fewer for small flows with more features, which are slower, and for few rows."""
     return max(Plan.steps, rows // 2) / max((features or 0) / 8, 1.0)
 
 
 def _plan(rows: int, features: int | None, lr: float, epochs: int | None, asked: dict[str, Any]) -> Plan:
-    """How members are trained; ``features`` are those of small flows, None for others."""
+    """How members are trained; ``features`` is the number of features of small flows, None for others."""
     asked = {key: value for key, value in asked.items() if value is not None}
     most = _most(rows, features)
     if features is not None and "lr" not in asked:
         least, lr = lr, min(lr * max(rows / SMALL, 1.0), RATE)
-        most *= math.sqrt(least / lr)  # larger steps are fewer
+        most *= math.sqrt(least / lr)  # larger steps, so fewer of them
         asked = {"batch_size": BATCH, **asked}
     plan = Plan(**{"steps": min(round(most), 5000), "lr": lr, **asked})
     if epochs is None:

@@ -1,4 +1,4 @@
-"""What a step learns from: rows, checked at the border, split and shuffled by seed; or a number of draws."""
+"""The inputs of training steps: rows, checked on entry, split and shuffled by seed; or a number of draws."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Rows:
 
     @property
     def parts(self) -> tuple[Any, ...]:
-        """What an objective is called with: the weights only where there are any."""
+        """The arguments of an objective; the weights only if there are any."""
         if self.weights is not None:
             return self.x, self.context, self.weights
         return (self.x,) if self.context is None else (self.x, self.context)
@@ -58,7 +58,7 @@ class Rows:
         return total
 
     def to_flow(self, flow: Density) -> Rows:
-        """On the device of a flow and in its precision; a flow that rounds itself gets x as it is."""
+        """The rows on the device of a flow and in its precision; a flow that rounds its own input gets x unchanged."""
         like = next(flow.parameters())
         x = self.x.to(like.device) if rounds_itself(flow) else self.x.to(like)
         return Rows(x, *(part if part is None else part.to(like) for part in (self.context, self.weights)))
@@ -67,7 +67,7 @@ class Rows:
 def check_rows(
     flow: Density, x: Any, context: Any = None, weights: Any = None, name: str = "x", *, missing: bool = False
 ) -> Rows:
-    """Rows that the flow can learn from.
+    """Checks and returns rows that the flow can learn from.
 
     Raises:
         ValueError: a shape does not fit the flow, a value is not a finite floating-point number, or the weights are
@@ -83,7 +83,7 @@ def check_rows(
             raise ValueError(f"context is missing for {name}, but the flow was built with context={features}")
         return Rows(x, None, weights)
     context = _check_values(context, "context", missing=getattr(flow.encoder, "takes_missing", False))
-    # of more dimensions without an encoder: the objective knows what it makes of them
+    # with more dimensions and no encoder, their interpretation is up to the objective
     fits = context.dim() != 2 or context.shape[1] == features or flow.encoder is not None
     if len(context) != len(x) or not fits:
         expected = (len(x), features) if flow.encoder is None else (len(x), *context.shape[1:])
@@ -98,7 +98,7 @@ def check_rows(
 
 @torch.no_grad()
 def _try_encoder(flow: Density, context: Tensor) -> None:
-    """Says what does not fit before the training starts; in evaluation mode, where layers learn nothing of the rows."""
+    """Reports mismatches before training starts; in evaluation mode, so that layers learn nothing from the rows."""
     encoder, like = flow.encoder, next(flow.parameters())
     mode = encoder.training  # type: ignore[union-attr]
     encoder.eval()  # type: ignore[union-attr]
@@ -138,7 +138,7 @@ def _check_values(values: Any, name: str, *, missing: bool = False) -> Tensor:
 
 
 def split(rows: int, validation: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Indices of the rows to train on and of those held out, at most ``MAX_HELD_OUT`` of them.
+    """Indices of the rows to train on and of the held-out ones, of which there are at most ``MAX_HELD_OUT``.
 
     Raises:
         ValueError: the fraction is not in [0, 1), or too few rows are left.
@@ -153,13 +153,13 @@ def split(rows: int, validation: float, seed: int) -> tuple[Tensor, Tensor]:
 
 
 class Batches:
-    """Shuffled mini-batches; the batch of a step depends on the seed and the step alone, so any step can be resumed.
+    """Shuffled mini-batches; the batch of a step depends only on the seed and the step, so any step can be resumed.
 
-    An epoch is divided as evenly as it can be: with 900 rows and a ``batch_size`` of 512 every batch has 450.
+    An epoch is divided as evenly as possible: with 900 rows and a ``batch_size`` of 512, every batch has 450.
 
     Args:
         rows: All rows, in memory.
-        index: Which of them to train on; all by default.
+        index: Indices of the rows to train on.
         held_out: Rows for validation, or None.
         batch_size: The largest number of rows in a batch.
         seed: Seeds the shuffling.
@@ -179,7 +179,7 @@ class Batches:
         self._epoch, self._order = -1, index
 
     def batch(self, step: int) -> tuple[Any, ...]:
-        """The inputs of the objective in a step, on this process."""
+        """The inputs of the objective for a step, on this process."""
         epoch, place = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             self._epoch, self._order = epoch, self._shuffled(epoch)
@@ -187,7 +187,7 @@ class Batches:
         return self.rows.pick(joint[self.world.rank :: self.world.count][: self.size // self.world.count])
 
     def first(self, rows: int) -> tuple[Any, ...]:
-        """The inputs of the first step; or so many rows, if these are more, the same on every process."""
+        """The inputs of the first step; or this many rows, if that is more, the same on every process."""
         return self.batch(0) if rows <= self.size else self.rows.pick(self._shuffled(0)[:rows])
 
     def _shuffled(self, epoch: int) -> Tensor:
@@ -195,15 +195,15 @@ class Batches:
         return self.index[torch.randperm(len(self.index), generator=generator)].to(self.rows.x.device)
 
     def identity(self) -> dict[str, int]:
-        """What a state of training has to agree with to be continued on these rows."""
+        """What a checkpoint must match to be resumed on these rows."""
         return {"rows": len(self.rows), "batch": self.size, "checksum": self.rows.checksum()}
 
 
 class Draws:
-    """For objectives that draw their own samples: the number of draws is all that they are given."""
+    """The source for objectives that draw their own samples: their only input is the number of draws."""
 
     steps_per_epoch = None
-    batches = 8  # of draws, in a validation
+    batches = 8  # of draws, per validation
 
     def __init__(self, validation: bool, *, batch_size: int, world: World) -> None:
         self.size = batch_size
@@ -219,7 +219,7 @@ class Draws:
 
 
 def held_out_rows(objective: Objective, validation: Any) -> Rows:
-    """The held-out rows that ``fit`` was given, alone or with their contexts and weights."""
+    """The held-out rows given to ``fit``, alone or with their contexts and weights."""
     parts = validation if isinstance(validation, tuple | list) else (validation,)
     if not 1 <= len(parts) <= 3:
         raise ValueError(f"validation must be rows, or rows, contexts and weights, got {len(parts)} parts")
@@ -240,7 +240,7 @@ def gather(
     seed: int,
     world: World,
 ) -> tuple[Batches, Tensor, Tensor | None]:
-    """The batches of ``fit``'s arguments on the device of the flow, and the indices of trained and held-out rows."""
+    """The batches for ``fit``'s arguments on the flow's device, and the indices of training and held-out rows."""
     flow = objective.flow
     rows = check_rows(flow, x, context, weights, missing=objective.takes_missing)
     if validation is None or isinstance(validation, int | float):
@@ -262,7 +262,7 @@ def gather(
 
 
 def _mean_weight(weights: Tensor, index: Tensor, what: str) -> Tensor:
-    """The mean weight of some rows, so that a batch's loss is of the size it would have without weights."""
+    """The mean weight of some rows, so that a batch's loss has the magnitude that it would have without weights."""
     mean = weights[index].mean()
     if mean == 0:
         raise ValueError(f"weights are zero for all {len(index)} rows to {what}: give them to more rows")
@@ -270,7 +270,7 @@ def _mean_weight(weights: Tensor, index: Tensor, what: str) -> Tensor:
 
 
 def mix(*numbers: int) -> int:
-    """One seed of 32 bits from several numbers, so that neighbours give unrelated streams."""
+    """One 32-bit seed from several numbers, such that neighbouring ones give unrelated streams."""
     state = np.zeros(1, np.uint64)
     with np.errstate(over="ignore"):
         for number in numbers:

@@ -1,4 +1,4 @@
-"""Training on several processes: what differs from one process is all in here."""
+"""Training on several processes: everything that differs from a single process is in this file."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from .sharding import share_weights
 
 
 class World:
-    """The processes that train together; alone, everything here does nothing.
+    """The processes that train together; with a single process, everything here is a no-op.
 
     Args:
-        device: Where this process trains.
-        shard: Whether they divide the weights between them, see :mod:`pushforward.training.sharding`.
+        device: The device on which this process trains.
+        shard: Whether the weights are sharded between them, see :mod:`pushforward.training.sharding`.
     """
 
     def __init__(self, device: torch.device, shard: bool = False) -> None:
@@ -32,7 +32,7 @@ class World:
         self.shard = shard and self.together
 
     def wrap(self, objective: nn.Module) -> nn.Module:
-        """The objective whose backward pass averages the gradients over the processes."""
+        """The objective, with its backward pass averaging the gradients over the processes."""
         if not self.together or self.shard:
             return objective
         share_weights(objective)  # once: buffers are masks and constants, which need not be sent in every step
@@ -42,7 +42,7 @@ class World:
         return DistributedDataParallel(objective, **options)
 
     def share(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        """This process's rows of a batch, where all processes have to work on every batch together."""
+        """This process's rows of a batch, if all processes have to work on every batch together."""
         if not self.shard:
             return inputs
         return tuple(part if part is None else part[self.rank :: self.count] for part in inputs)
@@ -61,14 +61,14 @@ class World:
             raise ValueError(f"process {self.rank} has not the same {what} as process 0")
 
     def wait(self) -> None:
-        """Returns when all processes have come here, however long that takes."""
+        """Returns when all processes have arrived here, however long that takes."""
         if self.together:
             patient = dist.new_group(backend="gloo", timeout=timedelta(days=30))
             dist.barrier(patient)
             dist.destroy_process_group(patient)
 
     def first(self, value: float) -> float:
-        """The value of the first process, for what they might measure differently: time."""
+        """The value of the first process, for quantities that processes may measure differently: time."""
         if not self.together:
             return value
         shared = torch.tensor(value, dtype=torch.float64, device=self.device)
@@ -77,9 +77,9 @@ class World:
 
 
 def join(device: torch.device, shard: bool = False) -> World:
-    """Joins the processes that ``torchrun`` started, unless the caller has done so already.
+    """Joins the processes started by ``torchrun``, unless the caller has already done so.
 
-    They stay together until the interpreter ends: a second start at the same address could meet what is left of the
+    They stay together until the interpreter exits: a second start at the same address could encounter remnants of the
     first one, and wait for ever.
     """
     launched = int(os.environ.get("WORLD_SIZE", "1")) > 1 and "MASTER_ADDR" in os.environ

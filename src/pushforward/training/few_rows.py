@@ -1,13 +1,13 @@
-"""A density from few rows: Gaussians, mixtures and flows, each judged on rows that it did not see, and averaged.
+"""A density from few rows: Gaussians, mixtures and flows, each evaluated on rows that it did not see, and averaged.
 
-The rows are divided into as many parts as there are members. Every kind of density is fitted to all parts but one and
-judged on that one, so that each row has a log-density of each kind from a fit without it; the weights that make these
-likeliest in an average are the weights of the result (stacking). Gaussians and mixtures are then fitted once more, to
-all rows; of the flows, every one was trained on nearly all, and all are kept.
+The rows are divided into as many folds as there are members. Every kind of density is fitted to all folds but one and
+evaluated on that one, so that each row has a log-density of each kind from a fit without it; the result's weights are
+those that maximise the likelihood of these in an average (stacking). Gaussians and mixtures are then fitted once more,
+to all rows; the flows were each trained on nearly all rows, and all are kept.
 
 A flow starts from a smooth map of every column to a standard normal and a Gaussian's correlations, a Gaussian copula:
-its layers start as the identity, learn what is left, and go no further than the rows that they did not see allow. So it
-is never behind what it started from by more than the noise of that judgement.
+its layers start as the identity, learn the remainder, and stop where the rows that they did not see no longer improve.
+So it is never worse than its starting point by more than the noise of that evaluation.
 
 Reference:
     Smyth, Wolpert (1999), Linearly combining density estimators via stacking.
@@ -34,25 +34,25 @@ from ..transforms.marginals import Marginals
 from ..transforms.normalization import Whiten
 from .members import Plan, Points, folds, train_members
 
-SIZES = (1, 3, 8, 20, 40)  # components of the mixtures that are tried, if there are ROWS_EACH times as many rows
+SIZES = (1, 3, 8, 20, 40)  # components of the mixtures to try, if there are ROWS_EACH times as many rows
 ROWS_EACH = 8
-WIDE = 4  # rows for each column below which one Gaussian may be held to the columns' own variances by as many rows
-WORK = 2e8  # most components times cubed columns, which is what a step of expectation maximisation takes
-PRIORS = (1.0, 0.1)  # rows that hold a component's covariance to the columns' own variances
-LEAST = 0.02  # weight of a kind that is kept
+WIDE = 4  # rows per column below which one Gaussian may be shrunk to the columns' own variances by as many pseudo-rows
+WORK = 2e8  # upper limit on components times cubed columns, the cost of an EM step
+PRIORS = (1.0, 0.1)  # pseudo-rows that shrink a component's covariance to the columns' own variances
+LEAST = 0.02  # smallest weight of a kind that is kept
 
 Fit = Callable[[Points, Compose, int], Density]
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What :func:`fit_few_rows` returns.
+    """The result of :func:`fit_few_rows`.
 
     Attributes:
         density: The average.
         weights: The weight of every kind that was tried.
-        log_likelihood: Of every kind alone, and of the average: the mean over rows that the fits did not see, in nats.
-        best_steps: Steps that each flow was trained for.
+        log_likelihood: For every kind alone, and for the average: mean over rows that the fits did not see, in nats.
+        best_steps: Number of steps for which each flow was trained.
         held_out: Every kind's log-density of every row, ``(n,)``, from fits that did not see it.
     """
 
@@ -77,22 +77,22 @@ def fit_few_rows(
     weigh: Callable[[Mapping[str, Tensor]], Tensor] | None = None,
     seed: int = 0,
 ) -> Judged:
-    """Fits Gaussians, mixtures and flows, and averages them by how they do on rows that they did not see.
+    """Fits Gaussians, mixtures and flows, and averages them by how well they do on rows that they did not see.
 
     Args:
         x: Rows of about mean 0 and variance 1, ``(n, features)``, or ``(copies, n, features)``: the same rows at
             several points of their cells.
         context: Their contexts, ``(n, context features)``.
-        flow: A fresh flow, given a seed; without it there are none.
-        members: Parts that the rows are divided into, and flows that are trained, at least 2.
-        mixtures: Components of the mixtures of the rows that may have weight, smaller ones first. Each takes the better
-            of two priors, and none is tried after one that is behind a smaller one.
-        copulas: The same behind a map of each column.
-        weight: What each row counts, ``(n,)``.
+        flow: Makes an untrained flow from a seed; if None, there are no flows.
+        members: Number of folds of the rows, and of flows that are trained, at least 2.
+        mixtures: Numbers of components of the mixtures of the rows that may get weight, in increasing order. Each uses
+            the better of two priors, and none is tried after one that is worse than a smaller one.
+        copulas: The same after a map of each column.
+        weight: The weight of each row, ``(n,)``.
         plan: How flows are trained.
-        judged_copies: Over so many of the copies the density of a row is averaged when it is judged.
-        weigh: The kinds' weights, given what each says of rows that its fits did not see; :func:`stacked` by default.
-            With it nothing is left out, and mixtures take the stronger prior.
+        judged_copies: Number of copies over which a row's density is averaged in the evaluation.
+        weigh: Computes the kinds' weights from their log-densities of rows that their fits did not see; :func:`stacked`
+            by default. If given, nothing is left out, and mixtures use the stronger prior.
         seed: Fixes the result.
 
     Raises:
@@ -122,7 +122,7 @@ def fit_few_rows(
             others = [fit(train, start, seed) for (train, _), start in zip(shares[1:], starts[1:], strict=True)]
             kinds[name], held_out[name] = fit, judge([first, *others])
             now = mean_and_error(held_out[name], rows.weight)[0]
-            if now < best and weigh is None:  # larger ones are further behind
+            if now < best and weigh is None:  # larger ones are even worse
                 break
             best = now
     flows: list[Density] = []
@@ -144,9 +144,9 @@ def fit_few_rows(
 
 
 def copula(x: Tensor) -> Compose:
-    """The start of a flow: every column to a standard normal, then the correlations to none.
+    """The starting point of a flow: maps every column to a standard normal, then removes the correlations.
 
-    The correlations are drawn to 0 a little, the more the fewer rows there are for each column.
+    The correlations are shrunk slightly towards 0, the more so the fewer rows there are per column.
 
     Args:
         x: Rows ``(copies, n, features)``.
@@ -161,12 +161,12 @@ def copula(x: Tensor) -> Compose:
 
 
 def stacked(log_prob: Tensor, weight: Tensor | None = None, prior: float = 1.0) -> Tensor:
-    """Weights of an average under which held-out rows are likeliest, by expectation maximisation.
+    """Weights of an average that maximise the likelihood of held-out rows, by expectation maximisation.
 
     Args:
-        log_prob: Of every kind of density and row, ``(kinds, n)``, from fits that did not see the row.
-        weight: What each row counts.
-        prior: Rows that every kind is given to begin with. Kinds that come out below ``LEAST`` get 0.
+        log_prob: For every kind of density and row, ``(kinds, n)``, from fits that did not see the row.
+        weight: The weight of each row.
+        prior: Pseudo-rows given to every kind at the start. Kinds that end up below ``LEAST`` get 0.
 
     Returns:
         ``(kinds,)``, summing to 1.
@@ -184,7 +184,7 @@ def stacked(log_prob: Tensor, weight: Tensor | None = None, prior: float = 1.0) 
 def _mixtures(
     rows: Points, plain: Sequence[int], behind: Sequence[int], priors: Sequence[float]
 ) -> list[dict[str, list[Fit]]]:
-    """Mixtures of the rows themselves and of those behind a copula, the smaller ones first; each with every prior."""
+    """Mixtures of the rows themselves and of those after a copula, the smaller ones first; each with every prior."""
     columns = rows.x.shape[-1] + (0 if rows.context is None else rows.context.shape[-1])
 
     def of_rows(size: int, prior: float) -> Fit:
@@ -194,7 +194,7 @@ def _mixtures(
         return lambda train, start, seed: _behind(start, train, size, prior, seed)
 
     def fits(size: int) -> bool:
-        """Whether there are rows and time for so many components."""
+        """Whether there are enough rows and time for this many components."""
         return columns < len(rows) >= size * ROWS_EACH and size * columns**3 <= WORK
 
     def ladder(name: str, fit: Callable[[int, float], Fit], sizes: Sequence[int]) -> dict[str, list[Fit]]:
@@ -209,8 +209,8 @@ def _mixtures(
 
 
 def _better(fits: Sequence[Fit], train: Points, judged: Points, start: Compose, seed: int) -> tuple[Fit, Density]:
-    """Of fits that differ in their prior, the one whose density has the likeliest held-out rows, of one part alone; and
-    that density."""
+    """Of fits that differ in their prior, the one with the highest held-out likelihood, on one fold alone; and its
+    density."""
     tried = [fit(train, start, seed) for fit in fits]
     if len(fits) == 1:
         return fits[0], tried[0]
@@ -249,7 +249,7 @@ def _flows(
     plan: Plan,
     seed: int,
 ) -> tuple[list[Density], list[int]]:
-    """Flows whose layers were trained behind their starts, and their best steps."""
+    """Flows whose layers were trained on top of their starting points, and their best steps."""
 
     def moved(rows: Points, start: Compose) -> Points:
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""The door to training: :func:`fit` reads its arguments and returns a :class:`Result`; the loop itself is next door."""
+"""The entry point to training: :func:`fit` checks its arguments and returns a :class:`Result`; see also ``loop.py``."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ from .verdict import Verdict, judge
 
 @dataclass
 class Result:
-    """What :func:`fit` returns: the trained flow, with its best weights, and how training went.
+    """The result of :func:`fit`: the trained flow, with its best weights, and how training went.
 
     Attributes:
-        flow: The flow that was given, trained in place.
-        objective: What was minimised.
-        history: One dict for each validation: step, epoch, seconds, train_loss, validation_loss, lr. Losses in nats.
-        best_step: The step whose weights the flow has.
+        flow: The given flow, trained in place.
+        objective: The objective that was minimised.
+        history: One dict per validation: step, epoch, seconds, train_loss, validation_loss, lr. Losses in nats.
+        best_step: The step from which the flow's weights come.
         best_validation_loss: The held-out loss of these weights in nats, None without validation.
         validation_se: Its standard error.
-        steps: Steps that were taken.
-        seconds: Wall-clock time, of all runs that were resumed together.
-        skipped_steps: Steps left out because the loss or the gradient was not finite.
+        steps: Number of steps taken.
+        seconds: Wall-clock time, summed over all resumed runs.
+        skipped_steps: Number of steps skipped because the loss or the gradient was not finite.
         interrupted: Whether Ctrl-C ended the training.
-        verdict: Whether it converged, overfitted, or was still improving when its time was over.
-        threads: How many threads the last steps used.
-        train_index: Which rows of x were trained on.
-        validation_index: Which rows of x were held out, None if none of them.
+        verdict: Whether it converged, overfitted, or was still improving when its time ran out.
+        threads: Number of threads used by the last steps.
+        train_index: Indices of the rows of x that were trained on.
+        validation_index: Indices of the rows of x that were held out, None if none were.
     """
 
     flow: Density = field(repr=False)
@@ -96,52 +96,52 @@ def fit(
 ) -> Result:
     """Trains a flow in place, by maximum likelihood or by another objective, and leaves it with its best weights.
 
-    The best weights are those with the lowest held-out loss. Without a length the run ends by itself: when the held-out
-    loss stops improving the learning rate falls to zero, and that is all. The result's ``verdict`` says whether the fit
-    is done. The seed and a number of ``threads`` fix the result bit for bit on one machine, except where time ends the
-    run; with ``threads="auto"`` two runs may differ in the last bits, because sums are divided among the threads. The
-    caller's random numbers are left alone.
+    The best weights are those with the lowest held-out loss. Without a length, the run ends by itself: once the
+    held-out loss stops improving, the learning rate decays to zero. The result's ``verdict`` says whether the fit is
+    complete. The seed and a fixed number of ``threads`` make the result reproducible bit for bit on one machine, except
+    if time ends the run; with ``threads="auto"`` two runs may differ in the last bits, because sums are divided among
+    the threads. The global random state is not touched.
 
     Args:
         flow_or_objective: A density (trained by maximum likelihood) or an objective.
         x: Rows, ``(n, *event)``, floating-point, or images of uint8; None for objectives that draw their own samples;
-            or a :class:`~pushforward.training.stream.Stream` of rows with their contexts, which do not fit in memory.
-        context: The context of each row, ``(n, context features)``, or of more dimensions where the objective takes
+            or a :class:`~pushforward.training.stream.Stream` of rows with their contexts that do not fit in memory.
+        context: The context of each row, ``(n, context features)``, or with more dimensions if the objective takes
             such contexts.
-        weights: How much each row counts, ``(n,)``, in training and in validation: 2 is as good as the row twice.
-        validation: A fraction of the rows to hold out (of many rows, 20,000 at most), or held-out rows, or a tuple of
+        weights: The weight of each row, ``(n,)``, in training and in validation: 2 is equivalent to the row twice.
+        validation: A fraction of the rows to hold out (at most 20,000 of them), or held-out rows, or a tuple of
             rows, contexts and weights; 0 or None for none, and then the last weights are the best.
-        epochs: How often to go through the rows. Give at most one of ``epochs``, ``steps``, ``budget`` and ``more``;
-            by default the run ends when it has converged, or after 20,000 steps (more, where they take
-            fewer than 512 rows), or 5 epochs where these are more.
+        epochs: Number of passes over the rows. Give at most one of ``epochs``, ``steps``, ``budget`` and ``more``;
+            by default the run ends when it has converged, or after 20,000 steps (more if they use
+            fewer than 512 rows), or 5 epochs if that is more.
             (Without validation: a quarter of that, at most 200 epochs.)
-        steps: How many mini-batches to learn from.
-        budget: How long to train for, in seconds or as in ``"2m"``; the learning rate follows the time.
-        more: How long to go on for: with the state in ``checkpoint`` if there is one, else with the flow as it is.
-        limit: The longest time for a run that would end by itself.
-        batch_size: The largest number of rows, or the number of draws, in a step.
-        lr: The largest learning rate, after the warm-up.
-        patience: Validations without improvement after which to stop; None goes on to the end.
-        seed: Seeds the split, the shuffling and all random numbers of the objective.
-        threads: How many threads a step may use on the CPU. ``"auto"`` tries, in the first steps and again when they
-            become slow, which number is quickest, up to PyTorch's own; other threads of the program, and everything
+        steps: Number of mini-batches to train on.
+        budget: How long to train, in seconds or as in ``"2m"``; the learning rate follows the time.
+        more: How long to continue: from the checkpoint in ``checkpoint`` if there is one, else from the flow as it is.
+        limit: The maximum time for a run that would end by itself.
+        batch_size: The maximum number of rows, or the number of draws, in a step.
+        lr: The peak learning rate, after the warm-up.
+        patience: Validations without improvement after which to stop; None continues to the end.
+        seed: Seed for the split, the shuffling and all random numbers of the objective.
+        threads: How many threads a step may use on the CPU. ``"auto"`` tries, in the first steps and again if they
+            become slow, which number is fastest, up to PyTorch's own; other threads of the program, and everything
             after the fit, keep theirs. Processes that train together share the cores; compiled flows do not try.
-        device: ``"auto"`` takes a GPU where there is one. The flow stays there.
-        compile: Compile the flow first, which pays in long runs.
-        initialize: Set data-dependent parameters from the first rows; False to go on from trained weights.
-        clip: The largest norm of a gradient; longer ones are shortened.
-        ema: Decay of an exponential moving average of the weights, which is then what is validated and kept: 0.999
-            averages about a thousand steps. 0 for none, and over the last tenth of the steps where the run ends by
-            itself.
-        validate_every: Steps between two validations; by default one an epoch or oftener, in a tenth of the time.
-        checkpoint: A directory for the state of training; a run that was killed goes on from there bit for bit.
-        checkpoint_every: Steps between two states; the last two are kept.
-        resume: ``"auto"`` continues where a state exists and else starts afresh, True insists on a state, False
-            starts afresh and removes old states.
+        device: ``"auto"`` uses a GPU if there is one. The flow stays there.
+        compile: Compile the flow first, which pays off in long runs.
+        initialize: Set data-dependent parameters from the first rows; False to continue from trained weights.
+        clip: The maximum norm of a gradient; larger ones are scaled down.
+        ema: Decay of an exponential moving average of the weights, which is validated and kept in their place: 0.999
+            averages about a thousand steps. 0 for no average, except over the last tenth of the steps if the run ends
+            by itself.
+        validate_every: Steps between validations; by default once an epoch or more often, in a tenth of the time.
+        checkpoint: A directory for checkpoints; a run that was killed resumes from there bit for bit.
+        checkpoint_every: Steps between checkpoints; the last two are kept.
+        resume: ``"auto"`` resumes from a checkpoint if one exists and otherwise starts afresh, True requires one, False
+            starts afresh and removes old checkpoints.
         progress: Show a bar with loss and remaining time, if there is a terminal.
-        metrics: A file for the history, one JSON object a line.
-        shard: Where several processes train together, divide weights, gradients and optimiser between them (FSDP2)
-            instead of keeping all on each (DDP): for models that do not fit on one device.
+        metrics: A file for the history, one JSON object per line.
+        shard: If several processes train together, shard weights, gradients and optimiser state between them (FSDP2)
+            instead of replicating them (DDP): for models that do not fit on one device.
 
     Raises:
         ValueError: an argument is out of range or does not fit the flow; the sentence names it.
@@ -202,7 +202,7 @@ def fit(
 def _as_weighted(
     x: Tensor, context: Tensor | None = None, weights: Tensor | None = None
 ) -> tuple[Tensor, Tensor | None]:
-    """A batch that is distributed as its weights say: rows drawn in proportion to them."""
+    """A batch whose distribution reflects its weights: rows resampled in proportion to them."""
     if weights is None:
         return x, context
     drawn = torch.multinomial(weights, len(x), replacement=True)
@@ -243,7 +243,7 @@ def _result(
 def _source(
     objective: Objective, x: Any, context: Any, weights: Any, validation: Any, settings: Settings, world: World
 ) -> tuple[Batches | StreamBatches | Draws, Tensor | None, Tensor | None]:
-    """What the steps learn from, and the indices of the trained and the held-out rows."""
+    """The source of the steps' inputs, and the indices of the training and the held-out rows."""
     name, size = type(objective).__name__, settings.batch_size
     if objective.uses_data:
         if x is None:
@@ -265,7 +265,7 @@ def _source(
 
 
 def _streamed(objective: Objective, x: Stream, context: Any, validation: Any, size: int, world: World) -> StreamBatches:
-    """The batches of a stream; its held-out rows are given apart, since it cannot be divided."""
+    """The batches of a stream; its held-out rows are given separately, since it cannot be split."""
     if context is not None:
         raise ValueError("context must be left out: a stream gives the context of its rows itself")
     if isinstance(validation, int | float) and validation:
@@ -275,7 +275,7 @@ def _streamed(objective: Objective, x: Stream, context: Any, validation: Any, si
 
 
 def _resume(run: Training, checkpoint: str | Path | None, resume: str | bool) -> Store:
-    """The states on disk; the run goes on from one of them if it should."""
+    """The checkpoints on disk; the run resumes from one of them if requested."""
     world = run.world
     identity = run.identity() if checkpoint is not None or world.together else {}
     world.agree(identity.get("checksum", 0), "rows")

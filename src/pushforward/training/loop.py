@@ -1,7 +1,7 @@
-"""The training loop, from one step to the next; :func:`pushforward.fit` is its door.
+"""The training loop, from one step to the next; :func:`pushforward.fit` is its entry point.
 
-A step is a forward pass, a backward pass and one fused update. The host waits for the device only every ``WATCH``
-steps, when it looks at the losses: until then a step that is not finite is skipped on the device itself.
+A step is a forward pass, a backward pass and one fused update. The host synchronises with the device only every
+``WATCH`` steps, when it inspects the losses: until then, a step that is not finite is skipped on the device itself.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ from .state import Progress, Store, under
 from .stream import StreamBatches
 from .threads import StepThreads
 
-WATCH = 10  # steps between two looks at the losses
-SKIPS = 10  # steps in a row that were not finite, after which the weights are rolled back
+WATCH = 10  # steps between inspections of the losses
+SKIPS = 10  # consecutive non-finite steps after which the weights are rolled back
 ROLLBACKS = 3  # roll-backs after which training gives up
-AVERAGED = 10  # an average over the last 1/10 of the steps
+AVERAGED = 10  # averages over the last 1/10 of the steps
 
 
 class TrainingError(RuntimeError):
-    """Training cannot go on: losses or gradients are not finite, again and again. ``flow`` may hold the best so far."""
+    """Training cannot continue: losses or gradients are repeatedly not finite. ``flow`` may hold the best so far."""
 
     flow: Any = None
 
 
 class Training:
-    """One run. All that changes while it runs is ``at``, the weights, the optimiser and two small counters.
+    """One run. Everything that changes while it runs is ``at``, the weights, the optimiser and two small counters.
 
     Args:
-        objective: What is minimised.
-        source: Gives the inputs of each step, and those that are held out.
-        schedule: Length and learning rate.
-        settings: The other numbers.
+        objective: The objective to minimise.
+        source: Provides the inputs of each step, and the held-out ones.
+        schedule: The length and the learning rate.
+        settings: The other numeric arguments.
         world: The processes that train together.
         threads: Chooses how many threads the steps use.
     """
@@ -66,8 +66,8 @@ class Training:
         self.parameters = [p for p in objective.parameters() if p.requires_grad]
         self.device = self.parameters[0].device
         self.optimizer = torch.optim.Adam(self.parameters, lr=settings.lr, fused=True)
-        self.sums = torch.zeros(3, device=self.device)  # of losses, of good steps, of bad ones: since the validation
-        self.in_a_row = torch.zeros((), device=self.device)  # bad steps
+        self.sums = torch.zeros(3, device=self.device)  # of losses, good steps and bad steps, since the last validation
+        self.in_a_row = torch.zeros((), device=self.device)  # consecutive bad steps
         self.best: dict[str, Tensor] = {}
         self.average: list[Tensor] = []
         self.at = Progress()
@@ -94,7 +94,7 @@ class Training:
                 store.write(at, self.tensors())
 
     def _step(self, rate: float) -> None:
-        """One update; if the loss or the gradient is not finite, none at all."""
+        """One update; none if the loss or the gradient is not finite."""
         self._seed(self.at.step)
         loss = self.loss(*self.source.batch(self.at.step))
         loss.backward()
@@ -111,7 +111,7 @@ class Training:
             lerp_(self.average, [p.detach() for p in self.parameters], self._newest())
 
     def _cool(self, progress: float) -> None:
-        """In a run that ends by itself: begins to cool where nothing improves any more, or for want of time."""
+        """In a run that ends by itself: starts the cooling if nothing improves any more, or if time runs short."""
         at, schedule = self.at, self.schedule
         if not isinstance(schedule, OpenEnded) or at.cooling is not None:
             return
@@ -119,18 +119,18 @@ class Training:
         at.plateau = validated and plateau(at.history, at.start)
         if at.plateau or progress >= schedule.latest:
             at.cooling, at.stale = progress, 0
-        if at.plateau and risen(at.history, at.start):  # go on from where that began
+        if at.plateau and risen(at.history, at.start):  # restart from where the rise began
             at.overfitting = at.best_step
             self.objective.load_state_dict(self.best)
             self._start_average()
 
     def _newest(self) -> float:
-        """The share of the present weights in the average, which is over the last tenth of the steps, or by ``ema``."""
+        """The weight of the current parameters in the average: over the last tenth of the steps, or by ``ema``."""
         steps = self.at.step - self.at.start
         return 1 - self.settings.ema if self.settings.ema else AVERAGED / (steps + AVERAGED)
 
     def _watch(self, monitor: Monitor) -> None:
-        """Looks at the losses; goes back to the best weights if none was finite lately."""
+        """Inspects the losses; returns to the best weights if none was finite recently."""
         total, good, _ = self.sums.tolist()
         monitor.show(self.at.step, self.at.seconds, total / good if good else None, self.at.best_loss)
         if self.in_a_row < SKIPS:
@@ -150,7 +150,7 @@ class Training:
         self.in_a_row.zero_()
 
     def _validate(self, monitor: Monitor) -> None:
-        """The held-out loss, the best weights, and a line of history."""
+        """Computes the held-out loss, updates the best weights, and adds a line to the history."""
         at, per_epoch = self.at, self.source.steps_per_epoch
         total, good, bad = self.sums.tolist()
         self.sums.zero_()
@@ -172,7 +172,7 @@ class Training:
         monitor.record(line)
 
     def _compare(self, train: float | None, loss: float | None, error: float | None) -> None:
-        """Keeps the weights if they are the best; without held-out rows the last with finite losses are."""
+        """Keeps the weights if they are the best; without held-out rows, the last ones with finite losses."""
         at = self.at
         if loss is None:
             better = train is not None
@@ -199,7 +199,7 @@ class Training:
             sums += torch.stack([weights, weights * losses, weights * losses.square(), weights.square()]).sum(-1)
         self.objective.train()
         weight, total, squares, weight_squares = (self.world.mean(sums) * self.world.count).tolist()
-        mean, rows = total / weight, weight**2 / weight_squares  # rows: as many of equal weight as tell as much
+        mean, rows = total / weight, weight**2 / weight_squares  # rows: effective number of rows
         return mean, math.sqrt(max(squares / weight - mean**2, 0.0) / max(rows - 1, 1))
 
     @contextlib.contextmanager
@@ -219,19 +219,19 @@ class Training:
         return {name: tensor.detach().clone() for name, tensor in self.objective.state_dict().items()}
 
     def _start_average(self) -> None:
-        """A run that ends by itself is judged, and kept, by averaged weights: its own are noisy at a constant rate."""
+        """A run that ends by itself is judged, and kept, by averaged weights: raw ones are noisy at a constant rate."""
         averages = self.settings.ema or isinstance(self.schedule, OpenEnded)
         self.average = [p.detach().clone() for p in self.parameters] if averages else []
 
     def _seed(self, step: int) -> None:
-        """Random numbers depend on seed, step and process alone, so that nothing about them has to be stored."""
+        """Random numbers depend only on seed, step and process, so that no random state has to be stored."""
         seed = mix(self.settings.seed, step, self.world.rank, 2)
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
             torch.cuda.default_generators[self.device.index].manual_seed(seed)
 
     def _tick(self) -> float:
-        """The fraction of the run that is over."""
+        """The fraction of the run that has elapsed."""
         self.at.seconds = time.monotonic() - self.started
         at = self.at
         progress = self.schedule.progress(at.step - at.start, at.seconds - at.start_seconds)
@@ -239,17 +239,17 @@ class Training:
 
     @property
     def stale(self) -> bool:
-        """Whether validations have not improved for as long as ``patience`` says."""
+        """Whether validations have not improved for ``patience`` times."""
         return self.settings.patience is not None and self.at.stale >= self.settings.patience
 
     def _over(self, progress: float) -> bool:
         at = self.at
-        cooled = at.plateau and at.stale >= FEWEST // 2  # a cooling that brings nothing
+        cooled = at.plateau and at.stale >= FEWEST // 2  # the cooling brings no improvement
         return self.stale or cooled or progress >= self.schedule.end(at.cooling)
 
     def start(self) -> None:
-        """Makes ready for the first step, or for the next one after :meth:`restore`."""
-        self.loss = self.world.wrap(self.objective)  # from here on all processes have the same weights
+        """Prepares for the first step, or for the next one after :meth:`restore`."""
+        self.loss = self.world.wrap(self.objective)  # from here on, all processes have the same weights
         self.objective.train()
         if not self.at.history:
             self.best = self._copy()
@@ -258,7 +258,7 @@ class Training:
         self.started = time.monotonic() - self.at.seconds
 
     def go_on(self) -> None:
-        """Makes a run that is over the beginning of a longer one, which starts from its best weights."""
+        """Turns a finished run into the beginning of a longer one, which starts from its best weights."""
         at = self.at
         if self.best:
             self.objective.load_state_dict(self.best)
@@ -266,18 +266,18 @@ class Training:
         at.cooling, at.plateau, at.overfitting, self.average = None, False, None, []
 
     def keep_best(self, objective: Objective) -> None:
-        """Gives the flow of an objective, this run's own or the one it is a copy of, the best weights."""
+        """Loads the best weights into the flow of an objective, either this run's or the one it was copied from."""
         objective.load_state_dict({name: whole(tensor) for name, tensor in self.best.items()})
         objective.eval()
 
     def identity(self) -> dict[str, Any]:
-        """What tells this run from others, for the states on disk."""
+        """What distinguishes this run from others, for its checkpoints."""
         settings, shapes = self.settings, {k: list(v.shape) for k, v in self.objective.state_dict().items()}
         own = {"objective": type(self.objective).__name__, "seed": settings.seed, "ema": settings.ema}
         return {**own, **self.source.identity(), "weights": shapes}
 
     def tensors(self) -> dict[str, Tensor]:
-        """All tensors that change during a run, for the states on disk."""
+        """All tensors that change during a run, for its checkpoints."""
         groups: dict[str, dict[Any, Tensor]] = {
             "model": self.objective.state_dict(),
             "best": self.best,
@@ -289,7 +289,7 @@ class Training:
         return {f"{name}.{key}": whole(value) for name, group in groups.items() for key, value in group.items()}
 
     def restore(self, at: Progress, tensors: dict[str, Tensor]) -> None:
-        """Takes up a run where :meth:`tensors` and its progress were stored."""
+        """Resumes a run from the stored result of :meth:`tensors` and its progress."""
         group, like = partial(under, tensors, device=self.device), self.objective.state_dict()
         self.at, self.best = at, {name: divided_like(value, like[name]) for name, value in group("best").items()}
         self.objective.load_state_dict({name: divided_like(v, like[name]) for name, v in group("model").items()})

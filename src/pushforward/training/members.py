@@ -1,4 +1,4 @@
-"""Several small flows of one shape, each on rows of its own, trained in one loop and each kept at its best step.
+"""Several small flows of one shape, each on its own rows, trained in one loop and each kept at its best step.
 
 Small networks on few rows are mostly operator-launch overhead, so a step of all members at once (``torch.func``'s
 ``vmap``) takes little longer than a step of one.
@@ -28,13 +28,13 @@ class Plan:
     """How members are trained.
 
     Args:
-        steps: Most steps of each.
-        lr: The largest learning rate; half a cosine leads down from it.
-        decay: Weight decay (AdamW's): draws a flow back to the identity, its start.
-        batch_size: Most rows in a batch of one member.
-        every: Steps between two looks at the held-out rows.
-        patience: Looks without improvement of any member after which training ends.
-        seconds: Longest time; the result then depends on the machine's speed.
+        steps: Maximum number of steps of each.
+        lr: The peak learning rate, which decays by half a cosine.
+        decay: Weight decay (as in AdamW), which pulls a flow back to the identity, its start.
+        batch_size: Maximum number of rows in a batch of one member.
+        every: Steps between evaluations on the held-out rows.
+        patience: Evaluations without improvement of any member after which training ends.
+        seconds: Time limit; the result then depends on the machine's speed.
     """
 
     steps: int = 600
@@ -53,8 +53,8 @@ class Plan:
 
 @dataclass(frozen=True)
 class Points:
-    """Rows of one member: ``(copies, rows, features)``, the same rows at several points of their cells; contexts
-    ``(rows, context features)`` or None; and what each row counts."""
+    """The rows of one member: ``(copies, rows, features)``, the same rows at several points of their cells; contexts
+    ``(rows, context features)`` or None; and the weight of each row."""
 
     x: Tensor
     context: Tensor | None
@@ -68,7 +68,7 @@ class Points:
 
 
 def folds(rows: int, members: int, seed: int) -> list[Tensor]:
-    """Row numbers in as many parts of nearly equal size, at random."""
+    """Row indices in as many random folds of nearly equal size."""
     order = torch.randperm(rows, generator=torch.Generator().manual_seed(mix(seed, members, 3)))
     return [part.sort().values for part in order.tensor_split(members)]
 
@@ -76,14 +76,14 @@ def folds(rows: int, members: int, seed: int) -> list[Tensor]:
 def train_members(
     make: Callable[[int], Density], train: Sequence[Points], held_out: Sequence[Points], plan: Plan, seed: int = 0
 ) -> tuple[list[Density], list[int]]:
-    """Members at the steps where their own held-out rows were likeliest; step 0, the start, is among them.
+    """Trains members and keeps each at the step with the lowest held-out loss, step 0 (the start) included.
 
     Args:
-        make: A fresh member given the seed of its weights; all have one shape.
-        train: Rows that each member learns from.
-        held_out: Rows that tell its best step.
-        plan: How.
-        seed: Of weights and batches: the same seed gives the same members.
+        make: Makes an untrained member from the seed of its weights; all have the same shape.
+        train: The training rows of each member.
+        held_out: The held-out rows that determine its best step.
+        plan: The training plan.
+        seed: Seed of weights and batches: the same seed gives the same members.
 
     Returns:
         The members, and the best step of each.
@@ -114,7 +114,7 @@ def train_members(
 
 
 def _losses(like: Density, params: dict[str, Tensor], buffers: dict[str, Tensor]) -> Callable[..., Tensor]:
-    """The mean loss of each member over rows of its own: all parameters side by side ``(members, parameters)``, x
+    """The mean loss of each member over its own rows: maps all parameters side by side ``(members, parameters)``, x
     ``(members, n, m)``, contexts, weights to ``(members,)``, in nats."""
     sizes = [p[0].numel() for p in params.values()]
 
@@ -132,7 +132,7 @@ def _losses(like: Density, params: dict[str, Tensor], buffers: dict[str, Tensor]
 
 
 def _update(optimizer: torch.optim.Optimizer, flat: Tensor, losses: Tensor, rate: float) -> None:
-    """One step of all members; those whose loss or gradient is not finite stay where they are."""
+    """One step of all members; those whose loss or gradient is not finite are left unchanged."""
     (grad,) = torch.autograd.grad(losses.nan_to_num(0.0, 0.0, 0.0).sum(), flat)
     scale = (CLIP / grad.norm(dim=1, keepdim=True).clamp_min(1e-12)).clamp_max(1.0)
     flat.grad = grad.mul_(scale).nan_to_num_(0.0, 0.0, 0.0)
@@ -156,7 +156,7 @@ def _batch(train: Sequence[Points], size: int, generator: torch.Generator) -> tu
 
 
 def _side_by_side(held_out: Sequence[Points], copies: int) -> tuple[Tensor, Tensor | None, Tensor]:
-    """All held-out rows of each member at some points of their cells; the missing ones of the shorter count nothing."""
+    """All held-out rows of each member at some points of their cells; shorter ones are padded with weight 0."""
     most, copies = max(map(len, held_out)), min(copies, len(held_out[0].x))
     xs, contexts, weights = [], [], []
     for each in held_out:

@@ -1,4 +1,4 @@
-"""What a person sees of a run while it goes on: a bar on the terminal, and its history as JSON lines in a file."""
+"""What the user sees of a run in progress: a bar on the terminal, and its history as JSON lines in a file."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ SECONDS = "{desc}{percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s{postfix}"
 
 
 class Monitor:
-    """A progress bar, silent where there is no terminal, and a file of metrics.
+    """A progress bar, silent if there is no terminal, and a file of metrics.
 
     Args:
-        schedule: Says what the bar counts: steps or seconds.
+        schedule: Determines what the bar counts: steps or seconds.
         bar: Whether to show the bar.
         metrics: The file, or None.
-        history: What was recorded before a resumption.
+        history: The records from before a resumption.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Monitor:
         self._write("w", history)
 
     def show(self, step: int, seconds: float, loss: float | None, held_out: float | None) -> None:
-        """Moves the bar; losses in nats."""
+        """Advances the bar; losses in nats."""
         if not self.bar.disable:
             self.bar.n = min(seconds, self.budget) if self.budget else step
             losses = {"loss": loss, "held out": held_out}

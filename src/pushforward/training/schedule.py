@@ -1,4 +1,4 @@
-"""The numbers of a run: how long, how large the steps are, and when to look at the held-out rows."""
+"""The numbers of a run: its length, its learning rate, and when to evaluate the held-out rows."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
-MOST_STEPS, MOST_EPOCHS = 20_000, 5  # of a run that ends by itself: whichever takes longer
-BATCH, MORE = 512, 4  # rows of such a step; as many times more steps at most, where they take fewer rows
-PATIENCE = 1 / 3  # of the steps so far without an improvement: a plateau
-TOLERANCE = 0.01  # nats: less is no improvement
-SPAN = 3  # validations in a mean
+MOST_STEPS, MOST_EPOCHS = 20_000, 5  # of a run that ends by itself: whichever is longer
+BATCH, MORE = 512, 4  # rows in such a step; up to this many times more steps if they use fewer rows
+PATIENCE = 1 / 3  # of the steps so far without improvement: a plateau
+TOLERANCE = 0.01  # nats: anything less is no improvement
+SPAN = 3  # validations in a moving mean
 FEWEST = 20  # validations before a plateau; half of them after the best one
 COOLING = 0.3  # of the steps so far
-BLIND_EPOCHS = 200  # at most, where no held-out rows tell when to stop
+BLIND_EPOCHS = 200  # at most, if there are no held-out rows for early stopping
 UNITS = {"": 1.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Those arguments of :func:`fit` that are numbers, checked."""
+    """The numeric arguments of :func:`fit`, checked."""
 
     batch_size: int
     lr: float
@@ -52,10 +52,10 @@ class Schedule:
     .. math:: \\mathrm{lr}(p) = \\mathrm{lr} \\cdot \\tfrac12 (1 + \\cos \\pi p), \\quad p = \\text{fraction of the run}
 
     Args:
-        lr: The largest rate.
-        steps: Length of the run in steps, or None where ``budget`` is given.
-        budget: Length of the run in seconds; the run ends with the first of the two where both are given.
-        warmup: Steps of the warm-up.
+        lr: The peak learning rate.
+        steps: Length of the run in steps, or None if ``budget`` is given.
+        budget: Length of the run in seconds; if both are given, the run ends with whichever comes first.
+        warmup: Number of warm-up steps.
 
     Reference:
         Loshchilov, Hutter (2017), SGDR, arXiv:1608.03983.
@@ -67,12 +67,12 @@ class Schedule:
     warmup: int
 
     def progress(self, step: int, seconds: float) -> float:
-        """The fraction of the run that is over, at most 1."""
+        """The fraction of the run that has elapsed, at most 1."""
         steps, time = step / (self.steps or math.inf), seconds / (self.budget or math.inf)
         return min(max(steps, time), 1.0)
 
     def end(self, cooling: float | None) -> float:
-        """The progress with which the run ends."""
+        """The progress at which the run ends."""
         return 1.0
 
     def rate(self, step: int, progress: float, cooling: float | None = None) -> float:
@@ -80,17 +80,17 @@ class Schedule:
         return self.warm(step) * 0.5 * (1 + math.cos(math.pi * progress))
 
     def warm(self, step: int) -> float:
-        """The largest rate, or less during the warm-up."""
+        """The peak rate, or less during the warm-up."""
         return self.lr * min(1.0, (step + 1) / self.warmup)
 
 
 @dataclass(frozen=True)
 class OpenEnded(Schedule):
-    """A short warm-up, the largest rate until the held-out loss stops improving, then a cooling down to zero.
+    """A short warm-up, the peak rate until the held-out loss stops improving, then a cooling down to zero.
 
-    Weights are averaged over the last steps meanwhile, so that what the held-out rows say of a constant rate is not
-    its noise. The cooling lasts ``COOLING`` times as long as the run has lasted. It begins with the plateau (see
-    :func:`plateau`), or where it has just time to end with the ceiling: ``steps``, or ``budget`` if that is sooner.
+    Meanwhile weights are averaged over the last steps, so that the held-out loss does not reflect the noise of a
+    constant rate. The cooling lasts ``COOLING`` times as long as the run has lasted. It begins at the plateau (see
+    :func:`plateau`), or just in time to end at the ceiling: ``steps``, or ``budget`` if that is sooner.
 
     Reference:
         Hägele et al. (2024), Scaling laws and compute-optimal training beyond fixed training durations,
@@ -107,12 +107,12 @@ class OpenEnded(Schedule):
 
     @property
     def latest(self) -> float:
-        """The progress with which cooling has to begin for want of time."""
+        """The progress at which cooling has to begin at the latest."""
         return 1 / (1 + COOLING)
 
 
 def plateau(history: list[dict[str, Any]], start: int) -> bool:
-    """Whether the held-out loss has stopped improving: the last third of the steps brought less than ``TOLERANCE``.
+    """Whether the held-out loss has stopped improving: the last third of the steps gained less than ``TOLERANCE``.
 
     Args:
         history: The validations so far.
@@ -129,15 +129,15 @@ def plateau(history: list[dict[str, Any]], start: int) -> bool:
 
 
 def risen(history: list[dict[str, Any]], start: int) -> bool:
-    """Whether the held-out loss is higher again than it has been."""
+    """Whether the held-out loss has risen again."""
     losses = smooth([line["validation_loss"] for line in history if line["step"] >= start])
     return losses[-1] - min(losses) > 2 * TOLERANCE
 
 
 def smooth(losses: list[float | None]) -> list[float]:
-    """The mean of every loss and those just before it; what was not finite counts as infinite."""
+    """The mean of every loss and those just before it; non-finite losses count as infinite."""
     finite = [math.inf if loss is None else loss for loss in losses]
-    span = min(SPAN, 1 + len(finite) // 8)  # of few validations every one counts
+    span = min(SPAN, 1 + len(finite) // 8)  # if there are few validations, no smoothing
     return [sum(part) / len(part) for part in (finite[max(i + 1 - span, 0) : i + 1] for i in range(len(finite)))]
 
 
@@ -153,7 +153,7 @@ def plan(
     validates: bool,
     batch_size: int = BATCH,
 ) -> Schedule:
-    """The schedule that the arguments of ``fit`` ask for.
+    """The schedule for the arguments of ``fit``.
 
     Raises:
         ValueError: more than one length is given, or one of them is not positive.
@@ -191,12 +191,12 @@ def plan(
 
 
 def is_count(value: Any) -> bool:
-    """Whether a number of steps, epochs or rows is a whole one of at least 1, of whatever type."""
+    """Whether a number of steps, epochs or rows is an integer of at least 1, of whatever type."""
     return isinstance(value, Real) and float(value).is_integer() and float(value) >= 1
 
 
 def duration(value: float | str, name: str) -> float:
-    """Seconds: a number, or a text such as 90s, 5m, 1.5h or 120.
+    """Seconds, from a number or a text such as 90s, 5m, 1.5h or 120.
 
     Raises:
         ValueError: it is none, or not positive.
@@ -212,11 +212,11 @@ def duration(value: float | str, name: str) -> float:
 
 
 def validation_interval(schedule: Schedule, batch: int, held_out: int, steps_per_epoch: int | None) -> int:
-    """Steps between two validations: one in every epoch or oftener, but at most about a tenth of the time.
+    """Steps between validations: one in every epoch or more often, but at most about a tenth of the time.
 
-    A held-out row costs one pass, a trained row about three.
+    A held-out row costs one pass, a training row about three.
     """
-    if isinstance(schedule, OpenEnded):  # the curve decides: look at it often while the run is young
+    if isinstance(schedule, OpenEnded):  # the curve decides, so evaluate it often while the run is young
         wanted = min(max(steps_per_epoch or 100, 10), 100)
     else:
         wanted = min(max(steps_per_epoch or 200, 20), 200, math.ceil((schedule.steps or 2000) / 10))

@@ -1,7 +1,7 @@
-"""Training a model whose weights, gradients and optimiser are divided over the processes (PyTorch's FSDP2).
+"""Training a model whose weights, gradients and optimiser state are sharded over the processes (PyTorch's FSDP2).
 
 Every process keeps 1/N of every tensor; a block of the flow is gathered from all of them just before it computes, and
-forgotten afterwards. The trained weights go back to the caller's own flow, which stays whole.
+freed afterwards. The trained weights go back to the caller's own flow, which stays unsharded.
 
 Reference:
     Zhao et al. (2023), PyTorch FSDP, arXiv:2304.11277; Rajbhandari et al. (2020), ZeRO, arXiv:1910.02054.
@@ -22,7 +22,7 @@ from ..transforms.compose import Compose
 
 
 def divided(objective: Objective, device: torch.device) -> Objective:
-    """A copy of an objective whose weights are divided over the processes; all begin with those of the first one.
+    """A copy of an objective with its weights sharded over the processes; all start from those of the first one.
 
     Raises:
         ValueError: the objective does not compute its loss by calling the flow, which is where weights are gathered.
@@ -53,13 +53,13 @@ def share_weights(module: nn.Module) -> None:
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """A divided tensor gathered from all processes, which have to ask for it together; any other as it is."""
+    """A sharded tensor gathered from all processes, which must all call this together; any other tensor unchanged."""
     gather = getattr(tensor, "full_tensor", None)
     return tensor if gather is None else gather()
 
 
 def divided_like(value: Tensor, like: Tensor) -> Tensor:
-    """A whole tensor divided as another one is."""
+    """Shards a whole tensor in the same way as another one."""
     if not hasattr(like, "full_tensor") or value.shape != like.shape:
         return value
     from torch.distributed.tensor import DTensor, distribute_tensor
@@ -69,7 +69,7 @@ def divided_like(value: Tensor, like: Tensor) -> Tensor:
 
 
 def _blocks(flow: nn.Module) -> Iterator[nn.Module]:
-    """The transforms that a flow is composed of: what is gathered at once."""
+    """The transforms that a flow is composed of: the units that are gathered."""
     for module in flow.modules():
         if isinstance(module, Compose):
             for block in module.transforms:

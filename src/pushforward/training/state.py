@@ -1,4 +1,4 @@
-"""The state of a training run on disk: written whole or not at all, the last two kept, continued bit for bit."""
+"""Checkpoints of a training run: written whole or not at all, the last two kept, resumed bit for bit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KEPT = 2
 
 @dataclass
 class Progress:
-    """Where a run is, apart from its tensors; exactly this is the JSON of a checkpoint."""
+    """The position of a run, apart from its tensors; exactly this is the JSON of a checkpoint."""
 
     step: int = 0
     seconds: float = 0.0
@@ -31,20 +31,20 @@ class Progress:
     stale: int = 0  # validations since the best one
     skipped: int = 0
     rollbacks: int = 0
-    start: int = 0  # the step that this part of the run began with, and the time
+    start: int = 0  # the step and the time at which this part of the run began
     start_seconds: float = 0.0
-    cooling: float | None = None  # the progress with which the rate began to fall
-    plateau: bool = False  # whether that was because nothing improved
-    overfitting: int | None = None  # the step from which on the held-out loss had risen by then
+    cooling: float | None = None  # the progress at which the rate began to fall
+    plateau: bool = False  # whether that was because of a plateau
+    overfitting: int | None = None  # the step after which the held-out loss had risen by then
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Store:
-    """A directory of states, ``step-00001000`` and so on, each with ``config.json`` and ``state.safetensors``.
+    """A directory of checkpoints, ``step-00001000`` and so on, each with ``config.json`` and ``state.safetensors``.
 
     Args:
-        folder: The directory, made if need be; None keeps no states.
-        identity: What tells this run from another one; a state of another run is not continued.
+        folder: The directory, created if necessary; None keeps no checkpoints.
+        identity: What distinguishes this run from others; checkpoints of another run are not resumed.
         world: The processes that train together: the first one writes.
     """
 
@@ -53,7 +53,7 @@ class Store:
         self.identity, self.writer = identity, world.rank == 0
 
     def resume(self, resume: str | bool) -> tuple[Progress, dict[str, Tensor]] | None:
-        """The state to go on from, or None to start afresh: see :func:`pushforward.fit`."""
+        """The checkpoint to resume from, or None to start afresh: see :func:`pushforward.fit`."""
         if resume not in ("auto", True, False):
             raise ValueError(f"resume must be 'auto', True or False, got resume={resume!r}")
         if resume is False:
@@ -64,7 +64,7 @@ class Store:
         return state
 
     def write(self, progress: Progress, tensors: dict[str, Tensor]) -> None:
-        """Writes a state and removes all but the last two. What the disk refuses is a warning: training goes on."""
+        """Writes a checkpoint and removes all but the last two. A disk error is only a warning: training continues."""
         if self.folder is None or not self.writer:
             return
         config = {"format": FORMAT, "identity": self.identity, "position": asdict(progress)}
@@ -75,7 +75,7 @@ class Store:
         self._remove(self._states()[:-KEPT])
 
     def _read(self) -> tuple[Progress, dict[str, Tensor]] | None:
-        """The last state that is sound, None where there is none.
+        """The last intact checkpoint, None if there is none.
 
         Raises:
             CheckpointError: there are states and all are damaged, or the last one belongs to another run.
@@ -96,7 +96,7 @@ class Store:
         return None
 
     def _remove(self, states: list[Path]) -> None:
-        """Removes states, and what killed processes left half written or half removed."""
+        """Removes checkpoints, and those that killed processes left half written or half removed."""
         for path in states:
             remove_directory(path)
         for path in [] if self.folder is None else self.folder.glob(".step-*.tmp"):
@@ -125,6 +125,6 @@ def _progress(path: Path, config: dict[str, Any]) -> Progress:
 
 
 def under(tensors: dict[str, Tensor], name: str, device: torch.device) -> dict[str, Tensor]:
-    """The tensors of a state whose names begin with one, without it; in the same order on all processes."""
+    """The tensors of a checkpoint under a prefix, which is stripped; in the same order on all processes."""
     names = sorted(key for key in tensors if key.startswith(f"{name}."))
     return {key.removeprefix(f"{name}."): tensors[key].to(device) for key in names}

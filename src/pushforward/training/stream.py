@@ -14,38 +14,38 @@ from .distributed import World
 
 @runtime_checkable
 class Stream(Protocol):
-    """Training rows that are read anew in every epoch, each time in another order.
+    """Training rows that are read anew in every epoch, each time in a different order.
 
     Attributes:
-        rows: How many there are in an epoch.
+        rows: Number of rows in an epoch.
     """
 
     rows: int
 
     def read(self, epoch: int, start: int) -> Iterator[tuple[Any, ...]]:
-        """The rows of an epoch in its order, from row ``start`` on, some at a time, and their context or None; where
-        they do not count alike, as a third what each weighs, in units of the mean.
+        """The rows of an epoch in its order, from row ``start`` on, in pieces, and their context or None; with unequal
+        weights, also these as a third item, in units of their mean.
 
-        The order depends on the epoch alone, so that a resumed run sees the rows that it would have seen.
+        The order depends only on the epoch, so that a resumed run sees the same rows as an uninterrupted one.
         """
         ...
 
     def identity(self) -> int:
-        """A number that tells these rows in this order from others."""
+        """A number that identifies these rows in this order."""
         ...
 
 
 class StreamBatches:
     """Mini-batches of a stream, with the interface of :class:`~pushforward.training.batches.Batches`.
 
-    Every process reads the whole stream and keeps its share of every batch, so that several processes learn from the
-    batches that one would learn from.
+    Every process reads the whole stream and keeps its share of every batch, so that several processes train on the same
+    batches as a single one.
 
     Args:
         stream: The rows.
-        flow: Rows are brought to its device and its precision.
+        flow: The density whose device and precision the rows are converted to.
         held_out: Rows for validation, or None.
-        batch_size: The largest number of rows in a batch.
+        batch_size: The maximum number of rows in a batch.
         world: The processes that train together.
     """
 
@@ -62,7 +62,7 @@ class StreamBatches:
         self._piece, self._used = Rows(torch.empty(0)), 0
 
     def batch(self, step: int) -> tuple[Any, ...]:
-        """The inputs of the objective in a step, on this process."""
+        """The inputs of the objective for a step, on this process."""
         epoch, place = divmod(step, self.steps_per_epoch)
         if step != self._next or place == 0:
             self._pieces = self.stream.read(epoch, place * self.size)
@@ -73,7 +73,7 @@ class StreamBatches:
         return tuple(None if part is None else part[self.world.rank :: count][: self.size // count] for part in joint)
 
     def first(self, rows: int) -> tuple[Any, ...]:
-        """The inputs of the first steps, on this process, until they are so many rows."""
+        """The inputs of the first steps, on this process, until they comprise this many rows."""
         batches = [self.batch(step) for step in range(min(max(-(-rows // self.size), 1), self.steps_per_epoch))]
         return tuple(None if parts[0] is None else torch.cat(parts) for parts in zip(*batches, strict=True))
 
@@ -89,5 +89,5 @@ class StreamBatches:
         return [part[0] if len(part) == 1 or part[0] is None else torch.cat(part) for part in zip(*parts, strict=True)]
 
     def identity(self) -> dict[str, int]:
-        """What a state of training has to agree with to be continued on these rows."""
+        """What a checkpoint must match to be resumed on these rows."""
         return {"rows": self.stream.rows, "batch": self.size, "checksum": self.stream.identity()}

@@ -1,4 +1,4 @@
-"""How many threads the steps of a run use: measured in its first steps, and again when they become slow."""
+"""How many threads the steps of a run use: measured in its first steps, and again if they become slow."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from types import TracebackType
 from ..numerics import threads
 from .distributed import World
 
-SLICE = 4  # steps of one measurement, the first of which is not counted: it wakes threads
-ROUNDS = 3  # measurements of a number of threads, unless it is left behind before
-BEHIND = 1.3  # times the quickest: not measured again, nor are larger numbers tried
-HOPELESS = 3.0  # times the quickest: not even to the end of its slice, beside busy neighbours that costs seconds
-WORTH = 1.1  # what a larger number of threads has to be quicker by than a smaller one
-SLOW = 1.5  # times what was measured: the machine has changed
-WATCHED = 4  # steps whose median is compared with what was measured
-SHARE = 50  # the other numbers are tried again after so many times as long as trying them took
+SLICE = 4  # steps per measurement; the first is not counted, as it wakes threads
+ROUNDS = 3  # measurements per number of threads, unless it falls behind earlier
+BEHIND = 1.3  # times the fastest: not measured again, nor are larger numbers tried
+HOPELESS = 3.0  # times the fastest: its slice is aborted, as beside busy neighbours it would cost seconds
+WORTH = 1.1  # factor by which a larger number of threads must be faster than a smaller one
+SLOW = 1.5  # times the measured time: the machine has changed
+WATCHED = 4  # steps whose median is compared with the measured time
+SHARE = 50  # the other numbers are tried again after this many times as long as trying them took
 
 
 class StepThreads:
-    """Chooses the number of threads of a run's steps; as a context, restores the caller's number in the end.
+    """Chooses the number of threads of a run's steps; as a context manager, restores the caller's number at the end.
 
     All numbers are tried in the steps of the run itself, so nothing is computed twice.
 
@@ -50,9 +50,9 @@ class StepThreads:
         self.candidates = sorted(_halves(self.before)) if measures else [self.number]
         self.number = self.candidates[0]
         self.recent: deque[float] = deque(maxlen=WATCHED)
-        self.usual = self.tried_until = self.spent = 0.0  # a step's time; when and how long the numbers were tried
+        self.usual = self.tried_until = self.spent = 0.0  # time of a step; when numbers were tried, and for how long
         self._begin()
-        self.taken = -SLICE  # the first steps of a run are slow: memory is new
+        self.taken = -SLICE  # the first steps of a run are slow: memory is newly allocated
 
     def __enter__(self) -> StepThreads:
         threads.set_here(self.number)
@@ -63,7 +63,7 @@ class StepThreads:
 
     @contextlib.contextmanager
     def step(self) -> Iterator[None]:
-        """Around a step of the run: takes its time, and may change the number for the next one."""
+        """Wraps a step of the run: times it, and may change the number of threads for the next one."""
         if len(self.candidates) == 1:
             yield
             return
@@ -77,13 +77,13 @@ class StepThreads:
             self._watch(now)
 
     def _begin(self) -> None:
-        """All numbers are to be tried, one thread first, which no neighbour can slow down much."""
+        """Prepares to try all numbers, starting with one thread, which no neighbour can slow down much."""
         self.waiting = list(self.candidates) if len(self.candidates) > 1 else []
         self.times: dict[int, list[float]] = {number: [] for number in self.waiting}
         self.taken, self.rounds, self.began = 0, 0, time.perf_counter()
 
     def _try(self, seconds: float, now: float) -> None:
-        """One more step with the number that is being tried."""
+        """Records one more step with the number that is being tried."""
         if self.taken > 0:
             self.times[self.number].append(seconds)
         self.taken += 1
@@ -102,7 +102,7 @@ class StepThreads:
         self._use(self.waiting[0] if self.waiting else self.number)
 
     def _compare(self, now: float) -> None:
-        """After a round: another one with those that are near the quickest, or the choice."""
+        """After a round: starts another one with the numbers close to the fastest, or makes the choice."""
         medians = {number: statistics.median(times) for number, times in self.times.items() if times}
         quickest = min(medians.values())
         near = [number for number in sorted(medians) if medians[number] <= BEHIND * quickest]
@@ -127,11 +127,11 @@ class StepThreads:
 
 
 def _halves(number: int) -> list[int]:
-    """The number, half of it, and so on to 1."""
+    """The number, half of it, and so on down to 1."""
     return [number, *_halves(number // 2)] if number > 1 else [1]
 
 
 def _share_of_cores() -> int:
-    """This process's share of the cores that it may run on."""
+    """This process's share of the cores available to it."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1)

@@ -1,4 +1,4 @@
-"""What a person has to know when a fit is over: converged, overfitting, or stopped while it still improved."""
+"""The outcome of a fit: converged, overfitting, or stopped while it was still improving."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 from .schedule import OpenEnded, Schedule, risen, smooth
 from .state import Progress
 
-LAST = 0.25  # of the steps with a constant rate: how the end of a run is judged
-MATTERS = 0.02  # nats in that time
+LAST = 0.25  # of the steps at a constant rate: the part that judges the end of a run
+MATTERS = 0.02  # nats over that part
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,8 @@ class Verdict:
 
     Attributes:
         kind: ``"converged"``, ``"overfitting"``, ``"improving"``, or ``"unknown"`` without held-out rows.
-        step: For ``"overfitting"``: the step from which on the held-out loss rose.
-        nats_a_minute: For ``"improving"``: how fast the held-out loss fell when the time was over.
+        step: For ``"overfitting"``: the step after which the held-out loss rose.
+        nats_a_minute: For ``"improving"``: how fast the held-out loss was falling when time ran out.
         text: The same as a sentence.
     """
 
@@ -30,11 +30,11 @@ class Verdict:
 
     @property
     def done(self) -> bool:
-        """Whether nothing speaks for more training."""
+        """Whether there is no reason to train further."""
         return self.kind != "improving"
 
     def with_advice(self, how: str) -> str:
-        """The sentence, and how to go on where that would help."""
+        """The sentence, with advice on how to continue if that would help."""
         return self.text if self.done else f"{self.text}; go on with {how}"
 
     def to_json(self) -> dict[str, Any]:
@@ -48,9 +48,9 @@ def judge(at: Progress, schedule: Schedule, stale: bool) -> Verdict:
     """The verdict on a run.
 
     Args:
-        at: Where it ended.
-        schedule: What it was to do.
-        stale: Whether it ended because validations did not improve for ``patience`` times.
+        at: Its final progress.
+        schedule: Its schedule.
+        stale: Whether it ended because ``patience`` validations brought no improvement.
     """
     lines = [line for line in at.history if line["step"] >= at.start]
     losses = [line["validation_loss"] for line in lines]
@@ -72,10 +72,10 @@ def judge(at: Progress, schedule: Schedule, stale: bool) -> Verdict:
 
 
 def _nats_a_minute(lines: list[dict[str, Any]], at: Progress, schedule: Schedule) -> float | None:
-    """How fast the held-out loss fell in the end, or None where it hardly did.
+    """How fast the held-out loss was falling at the end, or None if it hardly was.
 
-    A falling rate lowers any loss in the end, however long the run. So what tells whether more time would have helped
-    is what time brought before: in the second quarter of a cosine, or in the end of the part with a constant rate.
+    A decaying rate lowers any loss at the end, however long the run. So whether more time would have helped is judged
+    by the gain before that: in the second quarter of a cosine, or at the end of the part with a constant rate.
     """
     if isinstance(schedule, OpenEnded):
         if at.cooling is not None and len(lines) > 2:
@@ -86,14 +86,14 @@ def _nats_a_minute(lines: list[dict[str, Any]], at: Progress, schedule: Schedule
 
 
 def _fall(lines: list[dict[str, Any]], begin: float, end: float) -> float | None:
-    """Nats a minute between two fractions of the steps; None where it is too little to matter."""
+    """Nats a minute between two fractions of the steps; None if too little to matter."""
     losses, first, last = smooth([line["validation_loss"] for line in lines]), lines[0]["step"], lines[-1]["step"]
 
     def place(fraction: float) -> int:
         return max(i for i, line in enumerate(lines) if line["step"] <= first + fraction * (last - first))
 
     i, j = place(begin), place(end)
-    if i == j:  # too few validations for that: the nearest earlier or later one
+    if i == j:  # too few validations for that: use the nearest earlier or later one
         i, j = max(i - 1, 0), min(j + 1, len(lines) - 1) if i == 0 else j
     fell, minutes = (
         losses[i] - min(losses[i + 1 : j + 1], default=losses[i]),

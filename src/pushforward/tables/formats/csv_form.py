@@ -12,7 +12,7 @@ from ..errors import InputError
 
 MOST_COLUMNS = 100_000
 MISSING = ["", "NA", "N/A", "n/a", "#N/A", "<NA>", "NULL", "null", "NaN", "nan", "NaT", "?"]
-BLANKS = (".txt", ".data", ".dat")  # endings of files in which blanks may stand between columns
+BLANKS = (".txt", ".data", ".dat")  # file endings for which blanks may separate the columns
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,12 @@ class CsvForm:
 
     Args:
         header: The cells of the first line.
-        separator: Comma, semicolon, tab or bar, whichever is the most frequent; a blank for columns set apart by any
-            number of blanks.
-        headless: Whether the first line holds numbers already.
+        separator: Comma, semicolon, tab or bar, whichever is the most frequent; a blank if any number of blanks
+            separates the columns.
+        headless: Whether the first line already holds numbers.
         decimal_comma: Whether numbers are written as in 1,5.
-        indexed: Whether the first column is a row index, as pandas writes it.
-        short: Whether the first line has no cell at all for the index, as R writes it.
+        indexed: Whether the first column is a row index, as written by pandas.
+        short: Whether the first line has no cell for the index, as written by R.
     """
 
     header: list[str]
@@ -38,7 +38,7 @@ class CsvForm:
 
     @property
     def all_names(self) -> list[str]:
-        """A name for every column, the index too."""
+        """A name for every column, including the index."""
         return [f"x{j}" for j in range(1, len(self.header) + 1)] if self.headless else self.header
 
     @property
@@ -61,7 +61,7 @@ def csv_form(path: Path) -> CsvForm:
     Raises:
         InputError: the first line is blank, names a column twice, or leaves one without a name.
     """
-    if not path.is_file():  # a pipe would be waited for
+    if not path.is_file():  # opening a pipe would block
         raise InputError(f"{path}: there is no such file")
     header, first, separator = _peek(path)
     short = separator in " \t" and len(first) == len(header) + 1 and not all(map(is_number, header))
@@ -80,7 +80,7 @@ def csv_form(path: Path) -> CsvForm:
 
 
 def open_text(path: Path):
-    """A text file; bytes that are not UTF-8 are replaced."""
+    """Opens a text file; bytes that are not UTF-8 are replaced."""
     return path.open(encoding="utf-8-sig", newline="", errors="replace")
 
 
@@ -93,7 +93,7 @@ def is_number(text: str) -> bool:
 
 
 def cells(lines: Iterable[str], separator: str) -> Iterator[list[str]]:
-    """The rows of a text, where ``separator`` may be a blank that stands for any number of them."""
+    """The rows of a text, whose ``separator`` may be a blank that stands for any number of blanks."""
     if separator == " ":
         lines = (" ".join(line.split()) for line in lines)
     return csv.reader(lines, delimiter=separator)

@@ -1,4 +1,4 @@
-"""A CSV file too large for the memory, read in pieces; its columns are read as what the model takes them for."""
+"""A CSV file too large for memory, read in pieces; each column is read as the type that the model expects."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from .csv_form import MISSING, csv_form
 from .parquet import Piece
 from .source import Location, local_file
 
-BLOCK = 2**22  # bytes that are parsed at once
+BLOCK = 2**22  # bytes parsed at once
 
 
 class CsvRows:
-    """The rows of one CSV file. Counting them is a first pass; reading starts at the top of the file every time.
+    """The rows of one CSV file. Counting them takes a first pass; every read starts at the top of the file.
 
     Args:
         path: The file.
@@ -39,7 +39,7 @@ class CsvRows:
             raise InputError(f"{path}: has column names but no rows")
 
     def read(self, start: int, stop: int, columns: Sequence[str]) -> Iterator[Piece]:
-        """Rows ``start`` to ``stop`` (without it) in pieces; of the columns, those named and present."""
+        """Rows ``start`` to ``stop`` (exclusive) in pieces, with those of the named columns that are present."""
         row = 0
         for batch in self._batches([name for name in columns if name in self.columns]):
             low, high = max(start - row, 0), min(stop - row, batch.num_rows)

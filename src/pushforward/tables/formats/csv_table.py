@@ -14,7 +14,7 @@ from .csv_form import MISSING, cells, csv_form, open_text
 
 
 def read_csv(path: Path) -> tuple[pl.DataFrame, list[str]]:
-    """The rows of a text file, and what the reader should know about how it was read.
+    """The rows of a text file, and notes on how it was read.
 
     Raises:
         InputError: it is not UTF-8, a row has more cells than there are columns, or the first line names none.
@@ -38,7 +38,7 @@ def read_csv(path: Path) -> tuple[pl.DataFrame, list[str]]:
 
 
 def _with_commas(path: Path) -> bytes:
-    """The text of a file in which blanks stand between columns, with commas between them."""
+    """The text of a file whose columns are separated by blanks, with commas in their place."""
     text = io.StringIO(newline="")
     with open_text(path) as lines:
         csv.writer(text).writerows(row for row in cells(lines, " ") if row)
@@ -46,13 +46,13 @@ def _with_commas(path: Path) -> bytes:
 
 
 def _without_blank_lines(frame: pl.DataFrame, path: Path) -> tuple[pl.DataFrame, list[str]]:
-    """The rows of a file with several columns, where a line with nothing on it is no row."""
+    """The rows of a file with several columns, in which an empty line is not a row."""
     empty = frame.select(pl.all_horizontal(pl.all().is_null())).to_series()
     if frame.width < 2 or not empty.any():
         return frame, []
     with open_text(path) as lines:
         blank = sum(not line.strip() for line in lines)
-    if blank < empty.sum():  # others hold separators: rows without a value
+    if blank < empty.sum():  # the others hold separators: rows without a value
         return frame, []
     return frame.filter(~empty), [f"{path.name}: {int(empty.sum()):,} blank lines are left out"]
 

@@ -1,7 +1,7 @@
 """Tables and queries of databases: PostgreSQL by ADBC, DuckDB by its own module (the extra ``sql``), SQLite by Python.
 
-Reading opens the database for reading alone. Of what a driver says the first line is passed on, and nothing where that
-holds the password.
+The database is opened read-only for reading. Of a driver's error, only the first line is passed on, and nothing at all
+if it contains the password.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..errors import InputError, listed
 from .source import Source, refuse_no_file
 from .values import series
 
-BATCH = 65_536  # rows that are fetched at once
+BATCH = 65_536  # rows fetched at once
 TABLES = {
     "sqlite": "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite_%' ORDER BY 1",
     "duckdb": "SELECT CASE table_schema WHEN 'main' THEN '' ELSE table_schema || '.' END || table_name FROM "
@@ -54,7 +54,7 @@ def fetch(source: Source, folder: Path) -> Path:
 
 
 def check_new_table(source: Source) -> None:
-    """Refuses a table that rows could not be written to, before any work is done for them.
+    """Refuses a table that could not be written to, before any work is done.
 
     Raises:
         InputError: no table is named, it exists already, or the database cannot be reached.
@@ -107,7 +107,7 @@ def write_rows(frames: Iterable[pl.DataFrame], source: Source) -> None:
 
 @contextlib.contextmanager
 def _connected(source: Source, *, writing: bool = False) -> Iterator[Any]:
-    """An open connection; what goes wrong with it is one sentence about the source."""
+    """An open connection; errors on it are reported as one sentence about the source."""
     try:
         with contextlib.closing(_connect(source, writing)) as connection:
             yield connection
@@ -118,7 +118,7 @@ def _connected(source: Source, *, writing: bool = False) -> Iterator[Any]:
         ) from None
     except (InputError, KeyboardInterrupt):
         raise
-    except Exception as error:  # each driver has its own
+    except Exception as error:  # each driver has its own exceptions
         raise InputError(f"{source}: {_reason(error, source)}") from None
 
 
@@ -137,14 +137,14 @@ def _connect(source: Source, writing: bool) -> Any:
         import duckdb
 
         connection = duckdb.connect(str(source.path), read_only=not writing)
-        connection.execute("SET enable_progress_bar = false")  # which goes to standard output
+        connection.execute("SET enable_progress_bar = false")  # the bar goes to standard output
         return connection
     mode = "rwc" if writing else "ro"
     return sqlite3.connect(f"file:{quote(str(source.path))}?mode={mode}", uri=True)
 
 
 def _batches(source: Source, connection: Any, query: str) -> Iterator[pl.DataFrame]:
-    """The rows of a query, some at a time; at least one frame, which may be empty."""
+    """The rows of a query in batches; at least one frame, which may be empty."""
     import pyarrow as pa
 
     if isinstance(connection, sqlite3.Connection):
@@ -185,7 +185,7 @@ def _column(field: Any, values: Any, source: str) -> pl.Series:
     if pa.types.is_interval(field.type):
         return pl.Series(field.name, list(map(_duration, values.to_pylist())), dtype=pl.Duration("us"))
     if pa.types.is_dictionary(field.type):
-        values = values.cast(field.type.value_type)  # other batches may number them otherwise
+        values = values.cast(field.type.value_type)  # other batches may number the categories differently
     return series(field.name, values, source)
 
 
@@ -195,7 +195,7 @@ def _duration(value: Any) -> timedelta | None:
 
 
 def _sqlite_rows(source: Source, connection: sqlite3.Connection, query: str) -> pl.DataFrame:
-    """All rows: a column of SQLite may hold values of any type, and which is known at its end."""
+    """All rows: a column of SQLite may hold values of any type, so its type is known only at the end."""
     connection.text_factory = lambda text: text.decode("utf-8", errors="replace")
     cursor = connection.execute(query)
     if cursor.description is None:
@@ -210,14 +210,14 @@ def _sqlite_rows(source: Source, connection: sqlite3.Connection, query: str) -> 
 
 
 def _joined(parts: list[pl.Series]) -> pl.Series:
-    """One column of its parts; text, where some of them are."""
+    """One column from its parts; text if any part is text."""
     if any(part.dtype == pl.String for part in parts):
         parts = [part.cast(pl.String) for part in parts]
     return pl.concat([part.to_frame() for part in parts], how="vertical_relaxed").to_series()
 
 
 def _chosen(source: Source, connection: Any) -> str:
-    """The table that is named, or the only one there is."""
+    """The named table, or the only one there is."""
     tables = _tables(source, connection)
     if source.table in tables or (source.table is None and len(tables) == 1):
         return source.table or tables[0]
@@ -243,7 +243,7 @@ def _tables(source: Source, connection: Any) -> list[str]:
 
 
 def _quoted(name: str, *, parts: bool = True) -> str:
-    """A name as SQL writes it; ``schema.table`` in two parts."""
+    """A name quoted for SQL; ``schema.table`` in two parts."""
     return ".".join('"' + part.replace('"', '""') + '"' for part in (name.split(".") if parts else [name]))
 
 
@@ -267,7 +267,7 @@ def _sqlite_type(column: pl.Series) -> str:
 
 
 def _reason(error: Exception, source: Source) -> str:
-    """The first line of what a driver says, without its prefixes; nothing where the password is in it."""
+    """The first line of a driver's error, without its prefixes; nothing if it contains the password."""
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
     text = re.sub(
         r"^[A-Z_]+: (\[libpq\] )?(Failed to (prepare query|execute query|connect)[^:]*: )?(ERROR:\s+)?", "", text

@@ -1,4 +1,4 @@
-"""Sheets of Excel files and their like, read by calamine (the extra ``excel``)."""
+"""Sheets of Excel and similar files, read by calamine (the extra ``excel``)."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import polars as pl
 
 from ..errors import InputError, listed
 
-UNNAMED = "__UNNAMED__"  # how the reader calls columns without a name
+UNNAMED = "__UNNAMED__"  # how the reader names columns without a name
 
 
 def read_sheet(path: Path, sheet: str | None, missing: Sequence[str]) -> tuple[pl.DataFrame, list[str]]:
-    """A sheet, and what the reader should know about how it was read.
+    """A sheet, and notes on how it was read.
 
     Args:
         path: The file.
         sheet: The sheet's name [default: the first one that has rows].
-        missing: Texts that mean that there is no value.
+        missing: Texts that stand for a missing value.
 
     Raises:
         InputError: fastexcel is not installed, the sheet does not exist, or none has rows.
@@ -47,7 +47,7 @@ def read_sheet(path: Path, sheet: str | None, missing: Sequence[str]) -> tuple[p
 
 
 def _without_index(frame: pl.DataFrame, path: Path, notes: list[str]) -> pl.DataFrame:
-    """The columns that have a name or a value; a first one without a name is a row index, as pandas writes it."""
+    """The columns that have a name or a value; an unnamed first one is a row index, as written by pandas."""
     unnamed = [name for name in frame.columns if name.startswith(UNNAMED)]
     kept = [name for name in frame.columns if name not in unnamed]
     if frame.width and unnamed == frame.columns[:1] and frame[unnamed[0]].null_count() < frame.height:
@@ -61,7 +61,7 @@ def _without_index(frame: pl.DataFrame, path: Path, notes: list[str]) -> pl.Data
 
 @contextlib.contextmanager
 def _without_warnings() -> Iterator[None]:
-    """The reader logs a warning for each column without a value."""
+    """Silences the reader, which logs a warning for each column without a value."""
     logger, quiet = logging.getLogger("fastexcel.types.dtype"), logging.Filter("nobody")
     logger.addFilter(quiet)
     try:
@@ -71,8 +71,8 @@ def _without_warnings() -> Iterator[None]:
 
 
 def _typed(frame: pl.DataFrame, missing: Sequence[str]) -> pl.DataFrame:
-    """Numbers that were written as text, or that stand beside texts for missing cells, as numbers; whole ones as such,
-    which Excel does not tell from others."""
+    """Converts numbers that were written as text, or are mixed with texts for missing cells, to numbers; whole ones to
+    integers, which Excel does not distinguish from others."""
     kinds = (pl.String, pl.Float64)
     return frame.with_columns(_number(column, missing) for column in frame.get_columns() if column.dtype in kinds)
 

@@ -1,7 +1,7 @@
-"""Frames of any library in, the same kind of frame out; in between they are frames of Polars.
+"""Frames of any library in, the same kind of frame out; internally they are Polars frames.
 
-In every library NaN, None, NaT, ``pd.NA`` and the empty string mean that a value is missing. Ordered categories become
-``pl.Enum``, others ``pl.Categorical``. The frame that came is never modified.
+In every library, NaN, None, NaT, ``pd.NA`` and the empty string mean that a value is missing. Ordered categories become
+``pl.Enum``, others ``pl.Categorical``. The input frame is never modified.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from ..errors import InputError, listed
 from .source import Source
 from .values import refuse_objects, series, with_missing
 
-NUMBERED = " numbered"  # ends the kind of a frame whose columns are called by whole numbers
+NUMBERED = " numbered"  # suffix of the kind of a frame whose column names are whole numbers
 
 
 def is_path(table: Any) -> bool:
-    """Whether a table is named by its path, rather than given as a frame."""
+    """Whether a table is given by its path rather than as a frame."""
     return isinstance(table, str | PathLike | Source)
 
 
@@ -31,11 +31,11 @@ def from_frame(
     """Reads a frame of any library.
 
     Args:
-        table: A frame of pandas, Polars (lazy ones too), pyarrow (a table or a record batch) or any library that
-            narwhals or Arrow's C interface know; a mapping from names to columns; an array of two dimensions or of
-            records.
+        table: A frame of pandas, Polars (lazy ones included), pyarrow (a table or a record batch) or any library
+            that narwhals or Arrow's C interface supports; a mapping from names to columns; an array with two
+            dimensions or of records.
         name: What the errors call it.
-        columns: The columns to read, where others do not matter; those that the frame lacks are passed over.
+        columns: The columns to read, if the others do not matter; those that the frame lacks are ignored.
         names: The columns' names, for an array [default: x1, x2, …].
 
     Returns:
@@ -60,13 +60,13 @@ def from_frame(
 
 
 def to_frame(frame: pl.DataFrame, kind: str, like: Any = None) -> Any:
-    """A Polars frame as one of the kind that :func:`from_frame` found; as it is where that library is not installed.
+    """Converts a Polars frame to the kind that :func:`from_frame` found; unchanged if that library is not installed.
 
     Args:
         frame: The rows.
         kind: ``polars``, ``polars lazy``, ``pandas``, ``pyarrow``, ``pyarrow batch``, ``dict``, ``numpy``,
             ``numpy records``, or another library that narwhals knows by this name.
-        like: A pandas frame whose index these rows get, where they are its rows one by one.
+        like: A pandas frame whose index the result gets, if the rows correspond one to one.
     """
     library, numbered = kind.removesuffix(NUMBERED), kind.endswith(NUMBERED)
     names = [int(name) if numbered and name.isdecimal() else name for name in frame.columns]
@@ -139,7 +139,7 @@ def array_columns(array: np.ndarray, names: Sequence[str] | None, source: str) -
 
 
 def _columns(table: Any, names: Sequence[str] | None, source: str) -> tuple[str, list[tuple[Any, Any]]]:
-    """The kind of a frame, and its columns by name as its library has them."""
+    """The kind of a frame, and its columns by name in its library's own types."""
     if isinstance(table, np.ndarray):
         return "numpy records" if table.dtype.names else "numpy", list(array_columns(table, names, source))
     if isinstance(table, Mapping):

@@ -1,4 +1,4 @@
-"""Rows as JSON objects: one a line (``.jsonl``), or a list of them (``.json``)."""
+"""Rows as JSON objects: one per line (``.jsonl``), or a list of them (``.json``)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def read_json_rows(path: Path) -> pl.DataFrame:
     try:
         return (pl.read_json if listed else pl.read_ndjson)(path, infer_schema_length=None)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
-        return _frame(path, listed)  # NaN, a byte order mark, or a sentence that names the row
+        return _frame(path, listed)  # NaN, a byte order mark, or an error that names the row
 
 
 def _frame(path: Path, listed: bool) -> pl.DataFrame:

@@ -1,7 +1,7 @@
-"""Parquet files as one long table read in pieces: from any row on, in memory that does not grow with its length.
+"""Parquet files as one long table read in pieces: from any row on, with memory use independent of its length.
 
-The rows of all files are numbered through, from 0. A reading starts at the row group that holds its first row, so only
-the rows of that group before it are decoded in vain. Arrow reads the files, because it reports damage as an error.
+The rows of all files are numbered consecutively from 0. A read starts at the row group that holds its first row, so
+only the earlier rows of that group are decoded in vain. Arrow reads the files, because it reports damage as an error.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from ..errors import InputError
 from .source import Location, Source
 from .values import with_missing
 
-PIECE = 65_536  # rows that are decoded at once
-BUFFER = 2**20  # bytes of a column that are fetched from the disk at once
+PIECE = 65_536  # rows decoded at once
+BUFFER = 2**20  # bytes of a column fetched from disk at once
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Piece:
 
     Args:
         frame: The rows.
-        source: Their file, for the errors.
+        source: Their file, for error messages.
         first: The number of the first row in its file, from 0.
     """
 
@@ -41,11 +41,11 @@ class Piece:
 
 @dataclass(frozen=True)
 class Group:
-    """A row group: what a Parquet file can be entered at.
+    """A row group: a point at which reading of a Parquet file can start.
 
     Args:
-        file: Place of its file among the files.
-        place: Its place in the file.
+        file: Index of its file among the files.
+        place: Its index in the file.
         rows: How many rows it has.
         first: The number of its first row in its file.
     """
@@ -60,7 +60,7 @@ class ParquetRows:
     """The rows of Parquet files, in the order of the files.
 
     Args:
-        path: What the user called them, for messages; of a :class:`Source`, messages name it instead of the file.
+        path: What the user called them, for messages; if it is a :class:`Source`, messages name it instead of the file.
         files: The files; all must have the columns that are read.
 
     Raises:
@@ -70,7 +70,7 @@ class ParquetRows:
     def __init__(self, path: Location, files: Sequence[Path]) -> None:
         self.path, self.files = path, list(files)
         self.groups: list[Group] = []
-        self.sizes: list[tuple[str, int, int]] = []  # name, bytes, time of the last change: to recognise the files
+        self.sizes: list[tuple[str, int, int]] = []  # name, bytes, modification time: to recognise the files
         for place, file in enumerate(self.files):
             self._add(place, file)
         self.starts = list(itertools.accumulate((group.rows for group in self.groups), initial=0))
@@ -88,7 +88,7 @@ class ParquetRows:
                 self.groups.append(Group(place, i, rows, first))
                 first += rows
         status = file.stat()
-        local = isinstance(self.path, Source)  # another file each time
+        local = isinstance(self.path, Source)  # a new temporary file each time
         name, changed = (str(self.path), 0) if local else (str(file.resolve()), status.st_mtime_ns)
         self.sizes.append((name, status.st_size, changed))
 
@@ -96,11 +96,11 @@ class ParquetRows:
         return str(self.path if isinstance(self.path, Source) else file)
 
     def head(self, columns: Sequence[str] | None = None) -> pl.DataFrame:
-        """The first rows, to see what the columns hold."""
+        """The first rows, to inspect the contents of the columns."""
         return next(self.read(0, min(self.rows, 1000), columns)).frame
 
     def read(self, start: int, stop: int, columns: Sequence[str] | None = None) -> Iterator[Piece]:
-        """Rows ``start`` to ``stop`` (without it) in pieces; of the columns, those named and present."""
+        """Rows ``start`` to ``stop`` (exclusive) in pieces, with those of the named columns that are present."""
         place = bisect.bisect_right(self.starts, start) - 1
         while start < stop and place < len(self.groups):
             before, group = self.starts[place], self.groups[place]

@@ -1,7 +1,7 @@
-"""Where a table comes from or goes to, where that is more than a plain file: standard input, a database, an archive.
+"""Where a table comes from or goes to, if that is not a plain file: standard input, a database, an archive.
 
-A :class:`Source` brings its rows into a local file once, whatever reads it and how often. Its text, which messages,
-models and reports quote, holds no credentials.
+A :class:`Source` copies its rows to a local file once, however often and by whatever they are read. Its text, which
+messages, models and reports quote, holds no credentials.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ STANDARD = "-"  # standard input, or output
 EXCEL = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
 PACKED = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 DATABASES = {".sqlite": "sqlite", ".sqlite3": "sqlite", ".db": "sqlite", ".duckdb": "duckdb"}
-SCHEME = "[a-zA-Z][a-zA-Z0-9+.-]+:/{1,2}"  # of a URL, of which Path keeps one slash
+SCHEME = "[a-zA-Z][a-zA-Z0-9+.-]+:/{1,2}"  # of a URL; Path keeps only one of its slashes
 SCHEMES = {"postgresql": "postgresql", "postgres": "postgresql", "sqlite": "sqlite", "duckdb": "duckdb"}
 
 
 @dataclass(frozen=True)
 class Source:
-    """A place that rows come from or go to.
+    """A place that rows are read from or written to.
 
     Args:
         address: A file's path, ``-``, or the URL of a database, with its credentials.
-        database: ``postgresql``, ``sqlite``, ``duckdb``; empty where it is no database.
-        query: What a database is asked.
+        database: ``postgresql``, ``sqlite``, ``duckdb``; empty if it is not a database.
+        query: The query to send to the database.
         table: A table of a database, or a file of an archive.
         sheet: A sheet of an Excel file.
-        writing: Whether rows go there.
+        writing: Whether rows are written there.
     """
 
     address: str = field(repr=False)
@@ -56,19 +56,19 @@ class Source:
 
     @property
     def name(self) -> str:
-        """Its last part, for headings."""
+        """The last part of its name, for headings."""
         return str(self).rpartition("/")[2] or str(self)
 
     @property
     def words(self) -> list[str]:
-        """What names it in the shell, without credentials."""
+        """Its name as shell words, without credentials."""
         options = {"--query": self.query, "--table": self.table, "--sheet": self.sheet}
         chosen = [word for flag, value in options.items() if value is not None for word in (flag, value)]
         return [without_credentials(self.address), *chosen]
 
     @property
     def path(self) -> Path:
-        """The file of it, where it is one."""
+        """Its file, if it is one."""
         return Path(re.sub(r"^(sqlite|duckdb)://", "", self.address))
 
     @cached_property
@@ -99,15 +99,15 @@ def located(
     *,
     writing: bool = False,
 ) -> Location:
-    """What a user's name of a table stands for.
+    """Resolves a user's name for a table.
 
     Args:
         data: A path, a pattern, ``-``, or a database: ``postgresql://user@host/base``, ``shop.sqlite``, ``x.duckdb``;
             behind a database, ``?table=NAME`` says which of its tables.
-        query: What the database is asked.
+        query: The query to send to the database.
         table: The table of the database, or the file of the archive.
         sheet: The sheet of the Excel file.
-        writing: Whether rows go there.
+        writing: Whether rows are written there.
 
     Raises:
         InputError: an option belongs to another kind of place, or no such database is known.
@@ -128,21 +128,21 @@ def located(
             raise InputError(f"{flag}: belongs to {what}, and {text} is none")
     if query and table:
         raise InputError("--query and --table: say one of them; a query names its tables itself")
-    images = re.search(r"idx\d-ubyte", text)  # MNIST's files are packed, too, and no tables
+    images = re.search(r"idx\d-ubyte", text)  # MNIST's files are also packed, but are not tables
     if database or text == STANDARD or (ending in (".zip", *PACKED) and not images) or sheet:
         return Source(text, database, query, table, sheet, writing)
     return Path(text)
 
 
 def without_credentials(text: str) -> str:
-    """A text in which the addresses of databases, and of anything else with ``://``, have lost users and passwords."""
-    address = re.match(rf"(--?[\w-]+=)?{SCHEME}", text)  # in which a password may have blanks
+    """A text in which the addresses of databases, and any others with ``://``, are stripped of users and passwords."""
+    address = re.match(rf"(--?[\w-]+=)?{SCHEME}", text)  # whose password may contain blanks
     text = re.sub(rf"({SCHEME}){'(?s:.)' if address else '[^ ]'}*@", r"\1", text)
     return re.sub(rf"({SCHEME}[^\s?]*)\?\S*", _kept_options, text)
 
 
 def _kept_options(match: re.Match[str]) -> str:
-    """Of an address's options, the table."""
+    """The table, of all options in an address."""
     table = re.search(r"[?&](table=[^\s'\"&]*)", match[0])
     return match[1] + (f"?{table[1]}" if table else "")
 
@@ -157,12 +157,12 @@ def refuse_no_file(path: Path) -> None:
         raise InputError(f"{path}: there is no such file")
     if path.is_dir():
         raise InputError(f"{path}: is a folder, expected a file")
-    if path.stat().st_size == 0:  # a pipe too, which would be waited for
+    if path.stat().st_size == 0:  # also true of a pipe, which would block
         raise InputError(f"{path}: the file is empty")
 
 
 def refuse_many_processes(source: Source) -> None:
-    """Refuses what each process of torchrun would see in another order, or not at all.
+    """Refuses a source whose rows each process of torchrun would see in a different order, or not at all.
 
     Raises:
         InputError: there are several processes.
@@ -178,7 +178,7 @@ def local_file(place: Location) -> Path:
 
 @contextlib.contextmanager
 def naming(source: Location, path: Path) -> Iterator[None]:
-    """Errors about the local file of a source speak of the source."""
+    """Errors about the local file of a source name the source instead."""
     try:
         yield
     except InputError as error:

@@ -1,4 +1,4 @@
-"""Tables where they are: files of every format and databases in and out, written whole or not at all."""
+"""Tables in storage: files of every format and databases, read and written; outputs are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ class Table:
     """A table as it was read.
 
     Args:
-        path: Where it came from: a file, or what else a :class:`Source` is.
-        frame: All rows; the training rows where the file divides itself.
+        path: Where it came from: a file, or any other :class:`Source`.
+        frame: All rows; the training rows if the file has its own splits.
         splits: ``train``, ``val``, ``test`` of an ``.npz`` that has them, else empty.
-        notes: What the reader should know about how the file was read.
+        notes: Notes on how the file was read.
     """
 
     path: Location
@@ -55,7 +55,7 @@ class Table:
     notes: tuple[str, ...] = ()
 
     def held_out(self) -> Table:
-        """The rows that a divided file sets apart for testing; the whole table where it is not divided."""
+        """The test rows of a file with its own splits; otherwise the whole table."""
         if not self.splits:
             return self
         name = "test" if "test" in self.splits else "val"
@@ -64,7 +64,7 @@ class Table:
 
 
 def read_table(place: str | os.PathLike[str] | Source) -> Table:
-    """Reads a table: a file by its ending, standard input (``-``), or what a :class:`Source` says.
+    """Reads a table: a file by its ending, standard input (``-``), or any :class:`Source`.
 
     Raises:
         InputError: it is missing, empty, unreadable, or has no table in it.
@@ -85,7 +85,7 @@ def read_table(place: str | os.PathLike[str] | Source) -> Table:
             raise
         except PermissionError:
             raise InputError(f"{path}: may not be read; check its permissions") from None
-        except (Exception, pl.exceptions.PanicException) as error:  # whatever a reader says about a broken file
+        except (Exception, pl.exceptions.PanicException) as error:  # readers raise all kinds of errors on a broken file
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise InputError(f"{path}: cannot be read as {path.suffix.lower()[1:]}: {reason}") from None
         refuse_empty(table.frame, str(path))
@@ -94,8 +94,8 @@ def read_table(place: str | os.PathLike[str] | Source) -> Table:
 
 
 def write_table(frame: pl.DataFrame, place: str | os.PathLike[str] | Source) -> None:
-    """Writes to a file as its ending says, so that a reader never sees half of it; to a new table of a database; or as
-    CSV to standard output (``-``).
+    """Writes to a file in the format of its ending, so that a reader never sees half of it; to a new table of a
+    database; or as CSV to standard output (``-``).
     """
     source = located(place)
     if isinstance(source, Path):
@@ -106,11 +106,11 @@ def write_table(frame: pl.DataFrame, place: str | os.PathLike[str] | Source) -> 
 
 @contextlib.contextmanager
 def delivered(place: Location, *, numbered: bool = False) -> Iterator[Path]:
-    """A file to write to. Where the place is none, that is a temporary one, whose rows are sent there at the end.
+    """A file to write to. If the place is not a file, a temporary one whose rows are sent there at the end.
 
     Args:
         place: A file, a new table of a database, or standard output.
-        numbered: Whether rows that go to a database get a first column ``row``, as they have no order there.
+        numbered: Whether rows written to a database get a first column ``row``, as they have no order there.
     """
     if isinstance(place, Path):
         yield place
@@ -153,10 +153,10 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
 
 
 def check_output(place: str | os.PathLike[str] | Source, endings: Sequence[str] = ()) -> Location:
-    """Refuses an output that could not be written, before any work is done for it.
+    """Refuses an output that could not be written, before any work is done.
 
     Args:
-        place: A file; or a new table of a database or standard output, where ``endings`` is empty.
+        place: A file; or a new table of a database or standard output, if ``endings`` is empty.
         endings: What the file's name may end with [default: the formats of tables].
 
     Raises:

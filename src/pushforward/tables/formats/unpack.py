@@ -1,4 +1,4 @@
-"""Standard input and packed files: one table each, brought into a plain local file that every reader can open."""
+"""Standard input and packed files: one table each, unpacked into a local file that every reader can open."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STARTS = {
 
 
 def unpack(source: Source, folder: Path) -> Path:
-    """Standard input, or what a packed file holds, as a file in ``folder``, whose ending says its format.
+    """Writes standard input, or the contents of a packed file, to a file in ``folder`` whose ending gives its format.
 
     Raises:
         InputError: there is nothing in it, several tables, or it is damaged.
@@ -43,13 +43,13 @@ def unpack(source: Source, folder: Path) -> Path:
         return _plain(source, path, folder)
     except InputError:
         raise
-    except Exception as error:  # whatever an unpacker says about a broken file
+    except Exception as error:  # unpackers raise all kinds of errors on a broken file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{source}: cannot be unpacked: {reason}") from None
 
 
 def _plain(source: Source, path: Path, folder: Path) -> Path:
-    """Opens one packing after another, as of ``t.csv.zip``."""
+    """Unpacks one layer after another, as for ``t.csv.zip``."""
     while True:
         ending = path.suffix.lower() or _sniffed(path)
         if ending == ".zip":
@@ -90,12 +90,12 @@ def _copied(packed: IO[bytes], folder: Path, name: str) -> Path:
 
 
 def _is_data(name: str) -> bool:
-    """Whether a file in an archive is no by-product of the program that made it."""
+    """Whether a file in an archive is data, not a by-product of the program that made the archive."""
     return not any(part.startswith((".", "__MACOSX")) for part in Path(name).parts)
 
 
 def _sniffed(path: Path) -> str:
-    """The ending that fits what a file holds."""
+    """The file ending that fits the contents of a file."""
     with path.open("rb") as file:
         start = file.read(4096)
     ending = next((ending for magic, ending in STARTS.items() if start.startswith(magic)), None)

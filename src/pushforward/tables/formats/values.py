@@ -1,4 +1,4 @@
-"""The values of one column, from whatever holds them to Polars: what is missing, a category, or refused."""
+"""The values of one column, from any container to Polars: which are missing, categories, or refused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NAMES = (pl.String, pl.Categorical, pl.Enum)
 
 
 def with_missing(frame: pl.DataFrame) -> pl.DataFrame:
-    """The frame with null where a number is NaN or a text is empty."""
+    """The frame with null in place of NaN and empty text."""
     spoilt = [c.name for c in frame.get_columns() if c.dtype.is_float() and c.is_nan().any()]
     blank = [c.name for c in frame.get_columns() if c.dtype in _NAMES and (c.cast(pl.String) == "").any()]
     return frame.with_columns(
@@ -55,7 +55,7 @@ def series(name: str, values: Any, source: str = "the table") -> pl.Series:
 
     Args:
         name: Its name.
-        values: A series of pandas or Polars, an Arrow array, an array of one dimension, or a sequence.
+        values: A series of pandas or Polars, an Arrow array, a one-dimensional array, or a sequence.
         source: What the errors call its table.
 
     Raises:
@@ -80,7 +80,7 @@ def series(name: str, values: Any, source: str = "the table") -> pl.Series:
 
 
 def _plain(values: Any) -> Any:
-    """A column as Arrow understands it: periods of pandas by their start, arrays in the byte order of this machine."""
+    """A column in a form that Arrow accepts: pandas periods by their start, arrays in this machine's byte order."""
     if isinstance(values, np.ma.MaskedArray):
         return values.astype(object).tolist()  # None where masked
     if isinstance(values, np.ndarray) and values.dtype.kind in "fiumM":
@@ -104,13 +104,13 @@ def _from_arrow(name: str, array: Any, values: Any = None) -> pl.Series:
         array = array.chunk(0) if array.num_chunks else pa.array([], array.type)
     if pa.types.is_dictionary(array.type):
         return _categories(name, array)
-    if isinstance(array.type, pa.BaseExtensionType):  # intervals, UUIDs: names, not numbers
+    if isinstance(array.type, pa.BaseExtensionType):  # intervals, UUIDs: labels, not numbers
         return pl.Series(name, _texts(array.to_pylist() if values is None else list(values)), dtype=pl.String)
     return pl.Series(name, array.cast(pa.float32()) if pa.types.is_float16(array.type) else array)
 
 
 def _categories(name: str, array: Any) -> pl.Series:
-    """Categories by their names, in their order where they have one."""
+    """Categories by name, in their order if they have one."""
     import pyarrow as pa
 
     values = array.dictionary
@@ -122,7 +122,7 @@ def _categories(name: str, array: Any) -> pl.Series:
 
 
 def _mixed(name: str, values: list[Any], source: str) -> pl.Series:
-    """Values of several types: numbers where all of them are, else text."""
+    """Values of several types: numbers if all of them are, else text."""
     there = [value for value in values if not _is_missing(value)]
     strange = next((value for value in there if not isinstance(value, _PLAIN)), None)
     if strange is None and all(isinstance(value, numbers.Real | Decimal) for value in there):
@@ -138,7 +138,7 @@ def _texts(values: list[Any]) -> list[str | None]:
 
 
 def _is_missing(value: Any) -> bool:
-    """None, NaN, NaT and pd.NA, each of which is not equal to itself, or does not say."""
+    """Whether a value is None, NaN, NaT or pd.NA; none of the last three compares equal to itself."""
     if value is None or type(value).__name__ == "NAType":
         return True
     return isinstance(value, float | np.generic | Decimal | datetime.date) and bool(value != value)

@@ -1,1 +1,1 @@
-"""What a table's columns are."""
+"""What a table's columns hold."""

@@ -1,12 +1,12 @@
-r"""Whether it tells anything that a value is missing: a test of independence from all that is seen beside it.
+r"""Whether missingness is informative: a test of independence from everything observed in the same row.
 
-Where holes fall independently of the rest of the row, as though cells had been deleted by drawing lots, that a value is
-there or not says nothing of the row, and log-densities are given which values are there:
+If holes fall independently of the rest of the row, as though cells had been deleted at random, the presence or absence
+of a value says nothing about the row, and log-densities are conditioned on which values are present:
 
 .. math:: \log p(\mathrm{seen} \mid r) = \log p(\mathrm{seen}, r) - \sum_j \log p(r_j)
 
-with r_j whether value j is missing. So a complete row has the density that it would have in a table without holes.
-Where holes go with other values, or with each other, they are part of the row's probability.
+where r_j says whether value j is missing. A complete row then has the density that it would have in a table without
+holes. If holes depend on other values, or on each other, they are part of the row's probability.
 
 Reference:
     Rubin (1976), Inference and missing data.
@@ -22,16 +22,16 @@ import torch
 
 from .columns import Column
 
-LEVEL = 0.01  # of all tests of a table together
+LEVEL = 0.01  # of all tests on a table together
 BINS = 5  # of numbers
 
 
 def random_holes(columns: Sequence[Column], values: Mapping[str, np.ndarray]) -> set[str]:
-    """The columns whose holes nothing in the table tells of.
+    """The columns whose holes are independent of everything else in the table.
 
     Args:
         columns: The modelled columns.
-        values: What each holds, encoded.
+        values: Their encoded values.
     """
     missing = {c.name: c.missing(values[c.name]) for c in columns if c.holes}
     seen = {c.name: _codes(c, values[c.name]) for c in columns}
@@ -47,7 +47,7 @@ def random_holes(columns: Sequence[Column], values: Mapping[str, np.ndarray]) ->
 
 
 def _codes(column: Column, values: np.ndarray) -> np.ndarray:
-    """Categories, or numbers by the fifth of the rows that they are in; -1 where there is none."""
+    """Categories, or the quintiles of numbers; -1 for missing values."""
     there = ~column.missing(values)
     if column.categories:
         return np.where(there, values, -1).astype(np.int64)
@@ -62,7 +62,7 @@ def _independence(missing: np.ndarray, codes: np.ndarray) -> float:
     table = np.bincount(2 * codes[rows] + missing[rows], minlength=2 * kinds).reshape(kinds, 2).astype(float)
     table = table[table.sum(1) > 0]
     expected = table.sum(1, keepdims=True) * table.sum(0) / max(table.sum(), 1)
-    usual = expected.min(1) >= 1  # the distribution of the statistic is known where counts are not tiny
+    usual = expected.min(1) >= 1  # the null distribution of the statistic is known unless counts are tiny
     table, expected = table[usual], expected[usual]
     if len(table) < 2:
         return 1.0

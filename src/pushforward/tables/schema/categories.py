@@ -1,4 +1,4 @@
-"""Categories: columns of text, truth values, few numbers, or numbers that are names; as codes and as contexts."""
+"""Categories: columns of text, booleans, few numbers, or numbers that are labels; as codes and as contexts."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ MAX_CATEGORIES = 200
 
 
 def learn_category(column: pl.Series, kind: str = "category") -> Column:
-    """Describes a column whose values have a probability each; the rarest share one where they are too many.
+    """Describes a column whose values have a probability each; if there are too many, the rarest share one.
 
     Args:
-        column: Its values, at least one of them there.
-        kind: ``category`` or ``values``, numbers of which there are few.
+        column: Its values, at least one of them present.
+        kind: ``category``, or ``values`` for few distinct numbers.
     """
     dtype = "Boolean" if column.dtype == pl.Boolean else "String"
     if column.dtype.is_numeric():
@@ -39,19 +39,19 @@ def learn_category(column: pl.Series, kind: str = "category") -> Column:
 
 
 def value_names(column: pl.Series) -> list[str]:
-    """The distinct values of a column in their order, as text."""
+    """The distinct values of a column in order, as text."""
     if column.dtype.is_numeric():
         values = np.unique(as_numbers(column))
         whole = bool((values[~np.isnan(values)] % 1 == 0).all())
         return [str(int(v)) if whole and abs(v) < 2**62 else repr(float(v)) for v in values if not np.isnan(v)]
     names = as_text(column).drop_nulls().unique().sort().to_list()
-    if isinstance(column.dtype, pl.Enum):  # which has an order of its own
+    if isinstance(column.dtype, pl.Enum):  # which defines its own order
         names.sort(key=column.dtype.categories.to_list().index)
     return names
 
 
 def known_names(column: pl.Series) -> tuple[tuple[str, ...], int]:
-    """The names of the categories, and how many rare values the last stands for: 0 unless there are too many."""
+    """The names of the categories, and how many rare values the last one stands for: 0 unless there are too many."""
     names = value_names(column)
     if len(names) <= MAX_CATEGORIES:
         return tuple(names), 0

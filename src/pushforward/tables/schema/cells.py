@@ -1,12 +1,12 @@
 r"""Whole numbers, rounded numbers and atoms as cells: noise for training, an average over the cell for scoring.
 
-A value v that stands for a cell C(v) has no density of its own. What a model of the spread-out data gives it is the
-average density over the cell, here the *cell log-density*
+A value v that stands for a cell C(v) has no density of its own. A model of the spread-out data assigns it the average
+density over the cell, here called the *cell log-density*
 
 .. math:: \log \frac{1}{|C(v)|} \int_{C(v)} p(x)\, dx \approx \log \frac1K \sum_k p(v + u_k),\quad u_k \in C(v) - v
 
 so for whole numbers, whose cells have volume 1, it is the log-probability of the row. Training maximises a lower bound
-of it with fresh noise in every batch.
+on it with fresh noise in every batch.
 
 Reference:
     Theis, van den Oord, Bethge (2016), A note on the evaluation of generative models, arXiv:1511.01844.
@@ -31,11 +31,11 @@ Fill = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class MarginalFill(nn.Module):
-    r"""Draws what is missing from each column's own values, whatever the rest of the row holds.
+    r"""Draws missing values from each column's own values, whatever the rest of the row holds.
 
-    With q the density of a draw, :math:`p(x_\text{seen}) = \mathrm{E}_q[p(x_\text{seen}, x_\text{drawn}) / q]`. Where
-    training rows miss numbers, the flow learns that a number drawn for one is noise from q, so that a single draw tells
-    nearly all; elsewhere any q that covers the column is right, and a closer one has smaller errors.
+    With q the density of a draw, :math:`p(x_\text{seen}) = \mathrm{E}_q[p(x_\text{seen}, x_\text{drawn}) / q]`. If
+    training rows miss numbers, the flow learns that a number drawn for one is noise from q, so that a single draw gives
+    a nearly exact result; otherwise any q that covers the column is valid, and a closer one has smaller errors.
 
     Args:
         schema: The columns.
@@ -48,7 +48,7 @@ class MarginalFill(nn.Module):
             self.register_buffer(f"fill_{j}", torch.tensor(_fill_of(column), dtype=torch.float64))
 
     def forward(self, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-        """x with every NaN replaced by a draw that u makes, and -log q of the draws, summed over the row."""
+        """x with every NaN replaced by a draw computed from u, and -log q of the draws, summed over the row."""
         hole = x.isnan()
         log_weight = torch.zeros_like(x[..., 0])
         columns = list(x.unbind(-1))
@@ -70,7 +70,7 @@ class MarginalFill(nn.Module):
 
 
 def _fill_of(column: Column) -> list[float]:
-    """Shares of categories, or quantiles of numbers; for columns of old models, which lack them, flat ones."""
+    """Shares of categories, or quantiles of numbers; flat ones for columns of old models, which lack them."""
     if column.categories:
         shares = np.asarray(column.fill or [1.0] * len(column.categories)) + 1e-6
         return (shares / shares.sum()).tolist()
@@ -83,7 +83,7 @@ class Cells(nn.Module):
 
     Args:
         schema: The columns.
-        fill: Draws what is missing: ``(x with NaN, u) -> (x, -log of the density of what was drawn)``.
+        fill: The sampler of missing values: ``(x with NaN, u) -> (x, -log of the density of the draws)``.
     """
 
     low: Tensor
@@ -103,12 +103,12 @@ class Cells(nn.Module):
         return self.weighted(x, u)[0]
 
     def weighted(self, x: Tensor, u: Tensor, holes: bool | None = None) -> tuple[Tensor, Tensor | float]:
-        """The spread rows, and what filling their holes adds to their log-densities: minus that of what was drawn.
+        """The spread rows, and the change of their log-densities from filled holes: minus the log-density of the draws.
 
         Args:
             x: Rows, NaN where a value is missing.
-            u: Numbers in [0, 1) of their shape.
-            holes: Whether some may be missing; by default, whether training rows of the schema miss some.
+            u: Numbers in [0, 1) of the same shape.
+            holes: Whether values may be missing; by default, whether the schema's training rows have missing values.
         """
         low, width = self.low, self.width
         if self.inflated:
@@ -135,10 +135,10 @@ def cell_log_density(
     batch: int = 8192,
     fill: Fill | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The cell log-density of every row and its standard error; exact, with error 0, where no column has cells.
+    """The cell log-density of every row and its standard error; exact, with error 0, if no column has cells.
 
-    The points in a row's cell are a scrambled Sobol sequence, shifted by a hash of the row: the score depends on the
-    row and the seed, never on the other rows of the table.
+    The points in a row's cell are a scrambled Sobol sequence, shifted by a hash of the row: the score depends only on
+    the row and the seed, never on the other rows of the table.
 
     Args:
         log_prob: The density: (rows, context) to log-densities in nats.
@@ -146,9 +146,9 @@ def cell_log_density(
         x: Rows in data units, float64, of shape ``(n, features)``.
         context: Context features of shape ``(n, context features)``.
         samples: K, the points in each cell.
-        seed: Of the points.
-        batch: Points that are evaluated at once.
-        fill: Draws what is missing, as in :class:`Cells`; by default from each column's own values.
+        seed: Seed of the points.
+        batch: Number of points evaluated at once.
+        fill: The sampler of missing values, as in :class:`Cells`; by default each column's own values.
 
     Returns:
         Log-densities in nats and their standard errors, both of shape ``(n,)``, float64.
@@ -172,13 +172,13 @@ def cell_log_density(
 
 
 def cell_points(schema: Schema, x: Tensor, *, samples: int = 16, seed: int = 0) -> Tensor:
-    """The points that stand for each row's cell, ``(K, n, features)``; the rows themselves where no column has cells.
+    """The points that represent each row's cell, ``(K, n, features)``; the rows themselves if no column has cells.
 
     Args:
         schema: The columns.
         x: Rows in data units, float64, of shape ``(n, features)``.
         samples: K.
-        seed: Of the points.
+        seed: Seed of the points.
     """
     return Cells(schema).to(x.device)(x, _shifted(x, _sobol(samples, x, seed), seed)) if schema.has_cells else x[None]
 
@@ -190,7 +190,7 @@ def _sobol(points: int, x: Tensor, seed: int) -> Tensor:
 
 @functools.lru_cache(maxsize=16)
 def _drawn(points: int, features: int, seed: int) -> Tensor:
-    """Scrambling takes as long as the density of a row."""
+    """Cached, because scrambling takes as long as the density of a row."""
     with torch.inference_mode(False):
         return torch.quasirandom.SobolEngine(features, scramble=True, seed=seed).draw(points)
 

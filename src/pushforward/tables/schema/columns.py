@@ -19,37 +19,37 @@ class Column:
     Args:
         name: Its name in the table.
         kind: ``continuous``, ``integer``, ``rounded`` (values on a grid), ``inflated`` (some values stand out),
-            ``category`` or ``values`` (few numbers; both are encoded as the place in ``categories``), or ``missing``:
-            whether a column of numbers, ``of``, has no value in a row.
-        step: Distance of the grid's values, 0 where there is no grid.
+            ``category`` or ``values`` (few numbers; both are encoded as an index into ``categories``), or ``missing``:
+            whether a numeric column, ``of``, has no value in a row.
+        step: Spacing of the grid's values, 0 if there is no grid.
         origin: One value of the grid.
-        decimals: Decimals that the grid's values need.
+        decimals: Number of decimals that the grid's values need.
         atoms: For ``inflated``, (value, low, width) of each: rows that hold the value are spread over value + low +
             [0, width).
-        bounds: The open interval that the values lie in, where one was stated or found; None for no upper end.
+        bounds: The open interval of the values, if one was stated or found; None for no upper end.
         first: The column's first transform: ``none``, ``log``, ``asinh``, ``softplus``, ``logit`` or ``histogram``.
-        loc, scale: The first transform sees (x - loc) / scale; of a histogram, scale is that of its tails.
-        knots: Of a histogram, its edges, each with the share of the rows below.
-        minimum, maximum: Of the training rows.
-        quantiles: Of the training rows, evenly spaced in probability.
+        loc, scale: The first transform is applied to (x - loc) / scale; for a histogram, scale is that of its tails.
+        knots: For a histogram, its edges, each with the share of the rows below it.
+        minimum, maximum: Range of the training rows.
+        quantiles: Quantiles of the training rows, evenly spaced in probability.
         integer: Whether every value is a whole number, so that samples are written as whole numbers.
         categories: The values of a category, as text.
-        dtype: What the values are in the table: of a category ``String``, ``Boolean``, ``Int64`` or ``Float64``; of
-            numbers empty, or what they are written as: ``Date``, ``Datetime``, ``Time``, ``Duration`` or ``Marked``
-            (numbers with thousands separators and the like).
-        form: How text is read as a date or a time, as for ``strptime``; empty where the values are no text.
+        dtype: The type of the values in the table: for a category ``String``, ``Boolean``, ``Int64`` or ``Float64``;
+            for numbers empty, or the form in which they are written: ``Date``, ``Datetime``, ``Time``, ``Duration`` or
+            ``Marked`` (numbers with thousands separators and the like).
+        form: The format of text dates or times, as for ``strptime``; empty if the values are not text.
         holes: Share of the training rows that have no value. A category then has one code more than ``categories``.
-        fill: Of numbers, quantiles of the training rows spread over their cells, evenly spaced in probability; of a
-            category, the shares of its values. What :class:`~.cells.MarginalFill` draws missing values from.
-        grouped: How many rare values the last category, ``(other)``, stands for; 0 where every value has its own.
-        of: For ``missing``, the column that it tells of.
-        at_random: Whether holes fell independently of all else that is seen: log-densities are then given which values
-            are missing.
-        ignored: Whether encoded rows do not say that a value is missing: it is NaN, and integrated out.
-        period: Of a circular column, where its period begins and ends, which are the same value.
-        unseen: Of few numbers, for each, how many of the values that are read as it no training row had, as a share
-            (:mod:`~.unseen`); empty where no other value can be.
-        stored: The type of the table's column, as :func:`~.reading.stored_type` tells it.
+        fill: For numbers, quantiles of the training rows spread over their cells, evenly spaced in probability; for a
+            category, the shares of its values. :class:`~.cells.MarginalFill` draws missing values from these.
+        grouped: How many rare values the last category, ``(other)``, stands for; 0 if every value has its own.
+        of: For ``missing``, the column that it flags.
+        at_random: Whether holes fell independently of everything else observed: log-densities are then conditioned on
+            which values are missing.
+        ignored: Whether encoded rows do not record that a value is missing: it is NaN, and integrated out.
+        period: For a circular column, the beginning and end of its period, which are the same value.
+        unseen: For each of few numbers, the share of the values encoded as it that no training row had
+            (:mod:`~.unseen`); empty if no other values are possible.
+        stored: The type of the table's column, as returned by :func:`~.reading.stored_type`.
     """
 
     name: str
@@ -82,7 +82,7 @@ class Column:
 
     @property
     def classes(self) -> int:
-        """How many categories it has, a missing value being one where training rows miss some; 0 for numbers."""
+        """How many categories it has, counting a missing value as one if training rows have any; 0 for numbers."""
         return len(self.categories) + (self.holes > 0 and len(self.categories) > 0 and not self.ignored)
 
     def ignoring(self) -> Column:
@@ -92,17 +92,17 @@ class Column:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The names of the categories, the missing value being one where training rows miss some."""
+        """The names of the categories, counting a missing value as one if training rows have any."""
         return (*self.categories, "(missing)")[: self.classes]
 
     @property
     def has_cells(self) -> bool:
-        """Whether values of this column are cells of a width above 0, and its density is averaged over them."""
+        """Whether values of this column are cells of positive width, over which its density is averaged."""
         return self.step > 0 or len(self.atoms) > 0
 
     @property
     def tiled(self) -> bool:
-        """Whether its atoms are all values that can be: none lies beyond, and their cells leave no room between."""
+        """Whether its atoms are the only possible values: none lies beyond, and their cells leave no gaps."""
         if len(self.atoms) < 2:
             return False
         value, low, width = np.array(sorted(self.atoms)).T
@@ -112,12 +112,12 @@ class Column:
 
     @property
     def window(self) -> tuple[float, float]:
-        """One turn of a circular column that holds whole cells: the period, half a step earlier."""
+        """One turn of a circular column that holds whole cells: the period, shifted back by half a step."""
         low, high = self.period or (0.0, 0.0)
         return low - 0.5 * self.step, high - 0.5 * self.step
 
     def snap(self, values: np.ndarray) -> np.ndarray:
-        """Puts samples back where data can be: on the grid, on the atom, inside the bounds or the period."""
+        """Maps samples to possible values: on the grid, on the atom, inside the bounds or the period."""
         if self.step > 0:
             values = np.round(np.round((values - self.origin) / self.step) * self.step + self.origin, self.decimals)
         if self.atoms:
@@ -142,7 +142,7 @@ class Column:
         return "(missing)" if np.isnan(value) else f"{value:.6g}"
 
     def read(self, column: pl.Series) -> np.ndarray:
-        """The values of a table's column as the model has them, in float64; NaN where there is none."""
+        """The values of a table's column as the model encodes them, in float64; NaN for missing ones."""
         if self.categories:
             codes = category_codes(column, self)
             if self.unseen and (codes == -1).any():
@@ -156,12 +156,12 @@ class Column:
         return np.isnan(values) | (values >= len(self.categories) if self.categories else False)
 
     def outside(self, values: np.ndarray) -> np.ndarray:
-        """Which rows' values lie outside a period."""
+        """Which values lie outside a period."""
         low, high = self.period or (-np.inf, np.inf)
         return np.flatnonzero((values < low) | (values > high))
 
     def written(self, values: np.ndarray) -> pl.Series:
-        """Encoded values as the table has them: snapped, whole numbers as integers, categories by their names."""
+        """Encoded values as written in the table: snapped, whole numbers as integers, categories by name."""
         return as_stored(self._written(values), self.stored)
 
     def _written(self, values: np.ndarray) -> pl.Series:
@@ -178,7 +178,7 @@ class Column:
         return pl.Series(self.name, snapped).fill_nan(None).cast(pl.Int64 if whole else pl.Float64)
 
     def amounts(self, values: np.ndarray) -> np.ndarray:
-        """Encoded values as numbers, those of few-valued columns too."""
+        """Encoded values as numbers, including those of few-valued columns."""
         if not self.categories:
             return values
         table, known = np.array([*map(float, self.categories), np.nan]), (values >= 0) & ~np.isnan(values)
@@ -195,7 +195,7 @@ def refuse_outside(column: Column, values: np.ndarray, source: str, rows: np.nda
         column: The column.
         values: Encoded values, or NaN.
         source: The file's name.
-        rows: Where they stand in the file, from 0.
+        rows: Their positions in the file, from 0.
 
     Raises:
         InputError: names the column, the row and the period.
@@ -212,7 +212,7 @@ def refuse_outside(column: Column, values: np.ndarray, source: str, rows: np.nda
 
 @dataclass(frozen=True)
 class ContextColumn:
-    """A column that is conditioned on: a standardised number, or text as one indicator for each category."""
+    """A column that is conditioned on: a standardised number, or text as one indicator per category."""
 
     name: str
     categories: tuple[str, ...] = ()
@@ -225,5 +225,5 @@ class ContextColumn:
 
     @property
     def width(self) -> int:
-        """Context features that it becomes: one more where training rows have no value."""
+        """Number of context features: one more if training rows have missing values."""
         return (len(self.categories) or 1) + (self.holes > 0)

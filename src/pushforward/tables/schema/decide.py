@@ -1,6 +1,6 @@
-"""Decides what every column of a table is: modelled, and as what; computed from others; or left out.
+"""Decides how to treat each column of a table: as modelled, and how; as computed from others; or as left out.
 
-What a person might have wanted otherwise is noted, with the option that changes it; ``strict`` refuses it instead.
+Any decision that a user might have wanted otherwise is noted, with the option that changes it; ``strict`` refuses it.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from .relations import Relation, complete
 from .schema import Schema
 from .sums import find_relations
 
-MOST_UNIQUE = 0.5  # share of distinct values among the rows that makes text a name
+MOST_UNIQUE = 0.5  # share of distinct values among the rows above which text counts as identifiers
 AT_RANDOM = "values are missing at random, so log-densities do not count which are"
-SPOILT = 0.05  # share of cells that are no numbers in a column of numbers
+SPOILT = 0.05  # share of non-numeric cells in a numeric column
 
 
 @dataclass
 class Decisions:
-    """What was decided about columns: for every reason, the columns; ``strict`` refuses instead."""
+    """The decisions about columns: for every reason, the columns; ``strict`` refuses instead."""
 
     source: str
     strict: bool = False
     found: dict[tuple[str, str], list[str]] = field(default_factory=dict)
 
     def add(self, name: str, what: str, option: str, refusal: str = "") -> None:
-        """Notes a decision; with ``strict``, refuses the column in the words of ``refusal`` where it has any."""
+        """Notes a decision; with ``strict``, refuses the column with the message ``refusal`` if there is one."""
         if self.strict and refusal:
             raise InputError(f"{self.source}: column {name!r}{refusal}")
         self.found.setdefault((what, option), []).append(name)
 
     def notes(self) -> tuple[str, ...]:
-        """One sentence for every reason."""
+        """One sentence per reason."""
         return tuple(
             f"{listed(names)}: {what}{f' ({option})' if option else ''}" for (what, option), names in self.found.items()
         )
@@ -68,13 +68,13 @@ def learn_schema(
         frame: The rows.
         names: The columns to model.
         given: The columns to condition on.
-        source: The file's name, for the errors.
-        bounds: Open intervals that the user says columns lie in.
-        categories: Columns that are modelled as categories though they may hold numbers; text always is.
-        numbers: Columns whose values are numbers on a scale, however few.
+        source: The file's name, for error messages.
+        bounds: Open intervals for columns, as stated by the user.
+        categories: Columns to model as categories although they may hold numbers; text always is.
+        numbers: Columns to treat as numeric, however few values they have.
         circular: Columns with a period, and where it begins and ends.
-        asked: Whether the user named the columns, so that counters and names are not left out.
-        strict: Refuse what would be decided otherwise.
+        asked: Whether the user named the columns, so that row counters and identifiers are not left out.
+        strict: Refuse what would otherwise be decided.
 
     Raises:
         InputError: a column leaves its stated bounds, no column is left to model, or ``strict`` refuses one.
@@ -133,7 +133,7 @@ def learn_schema(
 
 @dataclass
 class Learner:
-    """Learns one column after the other."""
+    """Learns one column after another."""
 
     decisions: Decisions
     bounds: Mapping[str, Bounds]
@@ -143,7 +143,7 @@ class Learner:
     circular: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def learn(self, column: pl.Series) -> Column | Relation | None:
-        """What a column is: modelled, computed, or None where it is left out."""
+        """The description of a column: modelled, computed, or None if it is left out."""
         name, there = column.name, column.filter(pl.Series(~missing(column), dtype=pl.Boolean))
         if column.dtype.is_nested() or column.dtype in (pl.Binary, pl.Object):
             self._leave(name, "holds lists or other nested values", " holds nested values; leave it out with --columns")
@@ -164,7 +164,7 @@ class Learner:
         return self._number(column)
 
     def learn_given(self, column: pl.Series) -> ContextColumn:
-        """How a column that is conditioned on becomes context features."""
+        """How a column that is conditioned on is turned into context features."""
         name, there = column.name, column.filter(pl.Series(~missing(column), dtype=pl.Boolean))
         if there.n_unique() < 2:
             shown = there.to_list()[:1] or [None]
@@ -233,7 +233,7 @@ class Learner:
         return self._category(column, there)
 
     def _note_spoilt(self, column: pl.Series, what: str, mend: str) -> bool:
-        """Whether text is taken for numbers, with a note: where all but few cells, or one or two words, are some."""
+        """Whether text is treated as numbers, with a note: if all but a few cells, or one or two words, are numbers."""
         values = as_numbers(column, "Marked")
         bad = np.isnan(values) & ~missing(column)
         if bad.sum() > SPOILT * len(values) and column.filter(pl.Series(bad)).n_unique() > 2:
@@ -281,7 +281,7 @@ class Learner:
 
 
 def _counts_rows(values: np.ndarray) -> bool:
-    """Whether a column holds the numbers of the rows, from 0 or 1, in any order."""
+    """Whether a column holds the row numbers, from 0 or 1, in any order."""
     if len(values) < 10 or np.isnan(values).any():
         return False
     ordered = np.sort(values)

@@ -1,8 +1,8 @@
-"""Chooses a column's first transform: whichever makes the column likeliest under a Gaussian of its own.
+"""Chooses a column's first transform: the one that makes the column likeliest under its own Gaussian.
 
-A candidate f is scored by the Gaussian log-likelihood of f(x), brought back to the units of x by the mean log-slope of
-f; constants that all share are left out. Without bounds, a column is left alone unless log x or arsinh x gains at least
-``GAIN`` nats a row. Bounds ask for a transform that ends there: logit between two, log or inverse softplus above one.
+A candidate f is scored by the Gaussian log-likelihood of f(x), converted to the units of x by the mean log-slope of
+f; constants common to all are omitted. Without bounds, a column is left alone unless log x or arsinh x gains at least
+``GAIN`` nats a row. Bounds require a transform that ends there: logit between two, log or inverse softplus above one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 from .columns import Column
 
-GAIN = 0.1  # nats a row that a first transform must bring where none is needed
+GAIN = 0.1  # nats a row that a first transform must gain if none is required
 
 Scored = tuple[float, tuple[str, float, float]]  # nats a row; name, loc and scale
 
@@ -62,7 +62,7 @@ def _inverse_softplus(x: np.ndarray, loc: float) -> Scored:
 
 
 def _logarithm(column: Column, x: np.ndarray) -> list[Scored]:
-    """The logarithm, where it can start: at 0 for positive columns, one cell below 0 for columns that begin at 0."""
+    """The logarithm, if it can start: at 0 for positive columns, one cell below 0 for columns that begin at 0."""
     if lowest_edge(column, column.minimum) > 0:
         return [_log(x, 0.0)]
     if column.minimum < 0:
@@ -85,7 +85,7 @@ def highest_edge(column: Column, high: float) -> float:
 
 
 def _outward(value: float, towards: float) -> float:
-    """The nearest float32 on the far side of a value: flows keep their constants in float32."""
+    """The nearest float32 beyond a value: flows keep their constants in float32."""
     near = np.float32(value)
     beyond = near >= value if towards > 0 else near <= value
     return float(near if beyond else np.nextafter(near, np.float32(towards)))

@@ -1,16 +1,16 @@
-r"""Finds columns of spikes: whole, rounded or listed numbers of which some are far commoner than those beside them.
+r"""Finds columns with spikes: whole, rounded or listed numbers, some of which are far commoner than their neighbours.
 
-Twelve years of school, round carats, heights that people give in fives: a smooth map cannot make such a column normal,
-and the flow would have to learn every spike. Their first transform is then a histogram of the training rows,
+Twelve years of school, round carats, heights reported in multiples of five: no smooth map makes such a column normal,
+and the flow would have to learn every spike. The first transform is then a histogram of the training rows,
 
 .. math:: p_v = (1 - \lambda)\, n_v / n + \lambda\, f_v
 
-with f flat over groups of neighbouring values, so that values which no row had keep a chance. :math:`\lambda` is what
-the rows, each left out once, are likeliest under; the histogram is taken where it gains ``GAIN`` nats a row over f.
+with f flat over groups of neighbouring values, so that unseen values keep some probability. :math:`\lambda` maximises
+the leave-one-out likelihood of the rows; the histogram is used if it gains ``GAIN`` nats a row over f.
 
-Of other columns the bins hold the masses of bins of even width under a normal. Each half of the rows says under how
-many bins the other half is likeliest, and where this gains ``GAIN`` nats over few bins, the column is too jagged for a
-flow, as numbers of customers are that were given out in blocks. Values that stand out have a bin each.
+For other columns, the bins have the masses of equal-width bins under a normal distribution. Each half of the rows
+chooses the number of bins that is likeliest on the other half. If this gains ``GAIN`` nats over few bins, the column is
+too jagged for a flow, like customer numbers issued in blocks. Values that stand out have their own bins.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ from .schema import Schema
 
 MOST_VALUES = 2000
 FEWEST_ROWS = 50
-GROUPS = 32  # at most, and a group holds four values or more
+GROUPS = 32  # at most; each holds at least four values
 FLAT = np.array([0.001, 0.003, 0.01, 0.03, 0.1, 0.3])  # λ
 GAIN = 0.02  # nats a row
 BINS = (24, 48, 96, 192, 384)
 ROWS_OF_BIN = 8  # at least, on average
-OUTER = 0.025  # share of the rows that tells how a tail goes on
+OUTER = 0.025  # share of the rows that determines how a tail continues
 GAP = 0.6  # of a bin's width
 LEAST_TAIL = 0.1  # standard deviations
 
 
 def with_histograms(schema: Schema, x: Tensor, weights: Tensor | None = None) -> Schema:
-    """The schema in which columns of spikes have histograms as their first transforms.
+    """The schema in which columns with spikes have histograms as their first transforms.
 
     Args:
         schema: The columns.
         x: Encoded training rows ``(n, columns)``; NaN where a value is missing.
-        weights: How much each counts, ``(n,)``.
+        weights: The weight of each row, ``(n,)``.
     """
     weight = np.ones(len(x)) if weights is None else weights.double().numpy()
     columns = [_described(column, values, weight) for column, values in zip(schema.columns, x.T.numpy(), strict=True)]
@@ -54,11 +54,11 @@ def with_histograms(schema: Schema, x: Tensor, weights: Tensor | None = None) ->
 
 @dataclass(frozen=True)
 class _Counts:
-    """Rows of each value: the values as multiples of the grid's step, and what flat groups give each of them."""
+    """Rows per value: the values as multiples of the grid's step, and the share that flat groups give each of them."""
 
     place: np.ndarray
     rows: np.ndarray
-    group: np.ndarray  # that each value belongs to
+    group: np.ndarray  # of each value
     cells: np.ndarray  # from the first value of each group to that of the next one
 
     @property
@@ -66,7 +66,7 @@ class _Counts:
         return np.bincount(self.group, self.rows)
 
     def left_out(self) -> np.ndarray:
-        """Nats a row at every λ, and with all flat, each row left out of its own counts."""
+        """Leave-one-out log-likelihood in nats a row, at every λ and for the flat distribution."""
         total = self.rows.sum()
         own = np.maximum(self.rows - 1, 0)
         flat = np.maximum(self.in_group - 1, 1e-3)[self.group] / self.cells[self.group]
@@ -88,7 +88,7 @@ def _described(column: Column, x: np.ndarray, weight: np.ndarray) -> Column:
 
 
 def _few_values(column: Column, x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Edges and the distribution function there, of a column with a bin for each value; None where it is smooth."""
+    """Edges, and the distribution function there, of a column with one bin per value; None if it is smooth."""
     if column.step:
         place = np.round((x - column.origin) / column.step)
     else:
@@ -106,7 +106,7 @@ def _few_values(column: Column, x: np.ndarray, weight: np.ndarray) -> tuple[np.n
 
 
 def _many_values(column: Column, x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """The same with bins of many values each, but for those that stand out."""
+    """The same with bins of many values each, except for values that stand out."""
     if len(column.atoms) > MOST_ATOMS:
         return None
     halves = np.random.default_rng(0).permutation(len(x)) % 2
@@ -123,14 +123,14 @@ def _many_values(column: Column, x: np.ndarray, weight: np.ndarray) -> tuple[np.
 
 
 def _nats(column: Column, size: int, known: tuple[np.ndarray, np.ndarray], judged: np.ndarray) -> float:
-    """The mean log-density of some rows under the bins that others make; of rows beyond these, at their ends."""
+    """The mean log-density of some rows under the bins of others; rows beyond these are moved to their ends."""
     edges, shares = _even_bins(column, size, *known)
     density = np.log(shares / shares.sum() / np.diff(edges))
     return float(density[_bin_of(column, judged, edges)].mean())
 
 
 def _even_bins(column: Column, size: int, x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Edges, and how many rows each bin has, with half a row more."""
+    """Edges, and the number of rows per bin, plus half a row."""
     atoms = np.array(sorted(column.atoms)).reshape(-1, 3)
     rest = np.sort(x[~np.isin(x, atoms[:, 0])])
     starts, stops = atoms[:, 0] + atoms[:, 1], atoms[:, 0] + atoms[:, 1] + atoms[:, 2]
@@ -150,7 +150,7 @@ def _even_bins(column: Column, size: int, x: np.ndarray, weight: np.ndarray) -> 
 
 
 def _ends_of_gaps(column: Column, rest: np.ndarray, inner: np.ndarray) -> np.ndarray:
-    """Where gaps begin and end that take most of a bin, given ordered rows."""
+    """The beginnings and ends of gaps that take up most of a bin, given sorted rows."""
     place = np.searchsorted(inner, rest[:-1], side="right") - 1
     width = np.diff(inner, append=np.inf)[place]
     wide = np.diff(rest) > GAP * width
@@ -159,7 +159,7 @@ def _ends_of_gaps(column: Column, rest: np.ndarray, inner: np.ndarray) -> np.nda
 
 
 def _bin_of(column: Column, x: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """The bin that each row falls into, in the middle of its cell."""
+    """The bin of each row, taken at the middle of its cell."""
     for value, low, width in column.atoms:
         x = np.where(x == value, value + low + 0.5 * width, x)
     return (np.searchsorted(edges, x, side="right") - 1).clip(0, len(edges) - 2)
@@ -177,7 +177,7 @@ def _counted(place: np.ndarray, weight: np.ndarray) -> _Counts:
 def _bins(column: Column, counts: _Counts, flat: float) -> tuple[np.ndarray, np.ndarray]:
     """Edges in the column's units, and the distribution function there."""
     total = counts.rows.sum()
-    level = flat * (counts.in_group / counts.cells)[counts.group] / total  # of a cell that no row is in
+    level = flat * (counts.in_group / counts.cells)[counts.group] / total  # of a cell without rows
     gaps = np.diff(counts.place) - 1
     shares = np.stack([(1 - flat) * counts.rows / total + level, level * np.append(gaps, 0)], 1).ravel()
     edges = np.stack([counts.place - 0.5, counts.place + 0.5], 1).ravel()
@@ -187,7 +187,7 @@ def _bins(column: Column, counts: _Counts, flat: float) -> tuple[np.ndarray, np.
 
 
 def _with_ends(column: Column, edges: np.ndarray, shares: np.ndarray, rows: float) -> tuple[np.ndarray, np.ndarray]:
-    """Edges, and the distribution function there: up to the column's bounds, and below 1 where there is none."""
+    """Edges, and the distribution function there: up to the column's bounds, and below 1 if there is none."""
     beyond, near = 0.5 / (rows + 1), 1e-6 * np.diff(edges).min()
     shares = np.maximum(shares / shares.sum(), 1e-12)
     low, high = column.bounds or (None, None)
@@ -201,7 +201,7 @@ def _with_ends(column: Column, edges: np.ndarray, shares: np.ndarray, rows: floa
 
 
 def _in_units(column: Column, edges: np.ndarray) -> np.ndarray:
-    """Edges that are counted in places of the values, half-way between two of them."""
+    """Edges in the column's units, from edges in indices of the values, half-way between two of them."""
     if column.step:
         return np.asarray(column.origin + column.step * edges)
     atoms = sorted(column.atoms)
@@ -210,7 +210,7 @@ def _in_units(column: Column, edges: np.ndarray) -> np.ndarray:
 
 
 def _tail(column: Column, x: np.ndarray) -> float:
-    """By how much the outermost rows lie beyond the others, on the sides that have no bound."""
+    """How far the outermost rows lie beyond the others, on the sides without a bound."""
     low, high = column.bounds or (None, None)
     ends = np.quantile(x, [OUTER, 1 - OUTER])
     beyond = [(ends[0] - x)[x < ends[0]]] * (low is None) + [(x - ends[1])[x > ends[1]]] * (high is None)

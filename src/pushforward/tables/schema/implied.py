@@ -1,4 +1,4 @@
-"""Finds columns that another column's values imply."""
+"""Finds columns that are implied by another column's values."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy as np
 from .columns import Column
 from .relations import Relation
 
-FIRST = 2000  # rows that refute most relations
-EVIDENCE = 100.0  # nats by which rows must speak for an implied value
-LONGEST, REPEATED = 1000, 3  # values of a column that another one is looked up by, and rows of each on average
+FIRST = 2000  # rows that suffice to refute most relations
+EVIDENCE = 100.0  # nats by which the rows must favour an implied value
+LONGEST, REPEATED = 1000, 3  # distinct values of a column used for look-up, and rows of each on average
 
-Codes = tuple[np.ndarray, np.ndarray]  # a column's values, increasing, and the place of every row's among them
+Codes = tuple[np.ndarray, np.ndarray]  # a column's distinct values, increasing, and for every row the index of its own
 
 
 def implied_categories(columns: list[Column], values: Mapping[str, np.ndarray]) -> tuple[list[Column], list[Relation]]:
-    """Categories that another category implies; of two that imply each other the first is kept."""
+    """Categories that another category implies; if two imply each other, the first is kept."""
     named = [column for column in columns if column.categories]
     relations: list[Relation] = []
     for column in reversed(named[:]):
@@ -35,7 +35,7 @@ def implied_categories(columns: list[Column], values: Mapping[str, np.ndarray]) 
 
 
 def _through(relation: Relation, found: Relation) -> Relation:
-    """The relation with its input, where it is what was found to follow from another column, replaced by that."""
+    """The relation with its input replaced, if that was itself found to follow from another column."""
     if relation.inputs != (found.column.name,):
         return relation
     table = relation.computed({found.column.name: np.array(found.implied)}, {}, len(found.implied))
@@ -43,7 +43,7 @@ def _through(relation: Relation, found: Relation) -> Relation:
 
 
 def _implication(given: np.ndarray, then: np.ndarray, classes: int) -> tuple[float, ...] | None:
-    """What every category implies, where rows speak for it clearly; None where it does not."""
+    """What every category implies, if the rows support it clearly; otherwise None."""
     table = np.full(classes, np.nan)
     for rows in (slice(0, FIRST), slice(None)):  # most pairs are refuted by a few rows
         codes = given[rows].astype(np.int64)
@@ -63,7 +63,7 @@ def implies(codes: Codes, then: np.ndarray) -> tuple[float, ...] | None:
 
 
 def jumps(table: Sequence[float]) -> int:
-    """How often what increasing values imply changes."""
+    """How often the implied value changes as the implying values increase."""
     return int(np.count_nonzero(np.diff(table)))
 
 
@@ -72,13 +72,13 @@ def look_up(
 ) -> tuple[list[Column], list[Relation]]:
     """Numbers that follow from numbers or categories, value by value, and categories that follow from numbers.
 
-    These are logarithms of rounded numbers, means of groups, flags of what lies above a threshold.
+    Examples are logarithms of rounded numbers, means of groups, and flags for values above a threshold.
 
     Args:
-        columns: All columns that nothing is known to imply.
+        columns: All columns that are not known to be implied.
         values: Their encoded rows.
-        implied: What follows from categories; where these follow in turn, it is led back to their numbers.
-        summed: Columns that sums are made of, which stay.
+        implied: What follows from categories; if these in turn follow from numbers, it is derived from those numbers.
+        summed: Columns that are inputs of sums, which are kept.
     """
     kept, relations = list(columns), list(reversed(implied))
     found = {column.name: codes_of(column, values[column.name]) for column in columns}
@@ -94,7 +94,7 @@ def look_up(
 
 
 def codes_of(column: Column, x: np.ndarray, most: int = LONGEST) -> Codes | None:
-    """At most so many values of a column, and the rows' places; None where some are missing or few are repeated."""
+    """The values of a column, if at most ``most``, and the rows' indices; None if some are missing or few repeat."""
     if column.holes or column.grouped or column.period or len(np.unique(x[:FIRST])) > most:
         return None
     at, code = (np.arange(column.classes), x) if column.categories else np.unique(x, return_inverse=True)
@@ -102,10 +102,10 @@ def codes_of(column: Column, x: np.ndarray, most: int = LONGEST) -> Codes | None
 
 
 def _looked_up(column: Column, other: Column, codes: Mapping[str, Codes], x: np.ndarray) -> Relation | None:
-    """The column as what the other's values imply.
+    """The column as implied by the other's values.
 
-    Numbers that follow have at least half as many values as the other, or they would tell less of it than a group does
-    of its members; or they are few and, as names that follow from numbers, read off the other's scale.
+    Numbers that follow have at least half as many values as the other, or they would say no more about it than a group
+    about its members; or they are few and, like categories that follow from numbers, intervals of the other's scale.
     """
     own, (at, _) = len(codes[column.name][0]), codes[other.name]
     numbers, half = column.kind != "category", 2 * own >= len(at)
@@ -120,8 +120,8 @@ def _looked_up(column: Column, other: Column, codes: Mapping[str, Codes], x: np.
 
 
 def _in_intervals(table: Sequence[float], classes: int) -> bool:
-    """Whether categories are intervals of increasing numbers, two of each at most; where they are nearly as many as
-    the numbers, in order."""
+    """Whether categories are intervals of increasing numbers, at most two of each; or in order, if they are nearly as
+    many as the numbers."""
     if 2 * classes < len(table):
         return jumps(table) <= 2 * (classes - 1)
     return len({*np.sign(np.diff(table)).tolist()} - {0.0}) == 1

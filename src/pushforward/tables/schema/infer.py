@@ -1,11 +1,11 @@
 """Learns a column's description from its training rows: grid, atom, bounds, and the first transform it needs.
 
-Each choice is made only where the data ask for it, and is written in the schema for everybody to read:
+Each choice is made only if the data call for it, and is recorded in the schema for everyone to read:
 
-- *values*: few of them, each many times: they have a probability each, like categories;
+- *values*: few of them, each occurring many times: they have a probability each, like categories;
 - *grid*: all values are whole multiples of a step, and most of them occur more than once;
-- *atoms*: values that stand out in a column that has no grid: zeros, sums that are asked for again and again, weekly
-  wages over whole hours; or all values, where there are no more than 2,000, three times each;
+- *atoms*: values that stand out in a column without a grid: zeros, amounts that are asked for again and again, weekly
+  wages over whole hours; or all values, if there are no more than 2,000, three times each;
 - *bounds*: stated by the user, or all values lie in (0, 1) and come near both ends, or none is negative;
 - *first transform*: see ``first.py``.
 """
@@ -21,21 +21,21 @@ from ..errors import InputError
 from .columns import Column, refuse_outside
 from .first import choose_first
 
-ATOM, HEAP = 0.02, 0.003  # shares of rows that make a value an atom: always, and where it has room
+ATOM, HEAP = 0.02, 0.003  # shares of rows that make a value an atom: always, and if it has room
 HEAPED, ROOM = 10, 1e-5  # rows of such a value, and standard deviations to the next one
-MOST_ATOMS = 100  # in a column with values beside them
+MOST_ATOMS = 100  # in a column that also has other values
 QUANTILES = 33
-FILL = 17  # quantiles that missing values are drawn between
+FILL = 17  # quantiles between which missing values are drawn
 LARGEST = 1e30  # flows compute in float32, whose numbers end at 3e38; squares of differences must fit in float64
-FEW, SOME = 12, 60  # distinct values that have a probability each: always, and where they lie on no scale
-TILES, REPEATED = 2000, 3  # distinct values on no scale, and rows of each on average, that are all there are
+FEW, SOME = 12, 60  # distinct values that have a probability each: always, and if they lie on no scale
+TILES, REPEATED = 2000, 3  # distinct values on no scale, and rows of each on average, if no others are possible
 FAR = 10.0  # standard deviations from 0 that make a bound there unnecessary
 
 Bounds = tuple[float, float | None]  # an open interval; None for no upper end
 
 
 def few_values(x: np.ndarray) -> bool:
-    """Whether numbers are so few, and each so often, that each is better given a probability."""
+    """Whether numbers are so few, and each so frequent, that each is better given a probability."""
     unique = np.unique(x)
     if len(unique) <= FEW:
         return 2 * len(unique) <= len(x)
@@ -61,13 +61,13 @@ def learn_column(
 
     Args:
         name: The column's name.
-        x: Its values, float64; NaN where there is none.
-        source: The file's name, for the errors.
-        bounds: The open interval that the user says the values lie in.
-        period: Where a circular column begins and ends, as the user says.
-        float32: Whether the values went through float32, which blurs grids.
-        dtype: What they are in the table, as in :class:`Column`.
-        form: How text is read as a moment.
+        x: Its values, float64; NaN for missing ones.
+        source: The file's name, for error messages.
+        bounds: The open interval of the values, as stated by the user.
+        period: The beginning and end of a circular column's period, as stated by the user.
+        float32: Whether the values passed through float32, which blurs grids.
+        dtype: Their type in the table, as in :class:`Column`.
+        form: The format of text dates and times.
 
     Raises:
         InputError: the column is constant, or a value lies outside the stated bounds.
@@ -102,7 +102,7 @@ def learn_column(
 
 
 def _fill(column: Column, x: np.ndarray) -> tuple[float, ...]:
-    """Quantiles of the values spread over their cells, each above the one before."""
+    """Quantiles of the values spread over their cells, strictly increasing."""
     u = np.random.default_rng(0).random(len(x))
     low, width = np.full(len(x), -0.5 * column.step), np.full(len(x), column.step)
     for value, below, wide in column.atoms:
@@ -128,7 +128,7 @@ def _find_cells(column: Column, x: np.ndarray, float32: bool) -> Column:
 
 
 def _often(unique: np.ndarray, counts: np.ndarray, spread: float) -> np.ndarray:
-    """Places of the values that stand out, the commonest ``MOST_ATOMS`` of them."""
+    """Indices of the values that stand out, at most the ``MOST_ATOMS`` commonest."""
     rows, gaps = counts.sum(), np.diff(unique)
     room = np.minimum(np.append(gaps, np.inf), np.append(np.inf, gaps)) >= ROOM * spread
     always = (counts >= ATOM * rows) & (counts >= 5)
@@ -137,7 +137,7 @@ def _often(unique: np.ndarray, counts: np.ndarray, spread: float) -> np.ndarray:
 
 
 def _grid(unique: np.ndarray, float32: bool) -> tuple[float, int]:
-    """The largest step that explains every value, and the decimals to write; (0, 0) where there is none."""
+    """The largest step that explains every value, and the decimals to write; (0, 0) if there is none."""
     gaps = unique - unique[0]
     blur = (6e-8 if float32 else 1e-15) * np.abs(unique).max() * 4
     for decimals in range(7):
@@ -149,7 +149,7 @@ def _grid(unique: np.ndarray, float32: bool) -> tuple[float, int]:
 
 
 def _decimals(origin: float, decimals: int, float32: bool) -> int:
-    """Decimals that write both the step and the grid's origin."""
+    """The number of decimals that can represent both the step and the grid's origin."""
     for more in range(decimals, 10):
         if abs(round(origin, more) - origin) <= (1e-6 if float32 else 1e-12) * max(abs(origin), 1.0):
             return more
@@ -157,7 +157,7 @@ def _decimals(origin: float, decimals: int, float32: bool) -> int:
 
 
 def _atom(unique: np.ndarray, place: int, spread: float) -> tuple[float, float, float]:
-    """The cell of an atom: outside the other values at an end of the range, narrow where it stands among them."""
+    """The cell of an atom: beyond the other values if it is at an end of the range, narrow if it lies among them."""
     value = float(unique[place])
     if place == 0:
         return value, -0.1 * spread, 0.1 * spread
@@ -178,7 +178,7 @@ def _set_bounds(column: Column, x: np.ndarray, source: str, bounds: Bounds | Non
     if bounds is None:
         return _own_bounds(column, x)
     low, high = bounds[0], math.inf if bounds[1] is None else bounds[1]
-    closed = column.step > 0  # a cell has room beside the value on a bound
+    closed = column.step > 0  # a cell leaves room beside a value on a bound
     outside = np.flatnonzero((x < low) | (x > high) if closed else (x <= low) | (x >= high))
     outside = outside[~np.isin(x[outside], [value for value, _, _ in column.atoms])]
     if len(outside):
@@ -192,7 +192,7 @@ def _set_bounds(column: Column, x: np.ndarray, source: str, bounds: Bounds | Non
 
 
 def _on_circle(column: Column, x: np.ndarray, source: str, period: tuple[float, float], rows: np.ndarray) -> Column:
-    """A column with a period; its grid counts where it goes round the circle, and values that stand out do not."""
+    """A column with a period; its grid counts only if it fits the period, and values that stand out are ignored."""
     column = dataclasses.replace(column, period=period)
     refuse_outside(column, x, source, rows)
     turns = (period[1] - period[0]) / column.step if column.step else 0.5
@@ -203,7 +203,7 @@ def _on_circle(column: Column, x: np.ndarray, source: str, period: tuple[float, 
 
 
 def _own_bounds(column: Column, x: np.ndarray) -> Column:
-    """Bounds where none are given: shares lie between 0 and 1, and what is never negative will never be."""
+    """Bounds if none are given: shares lie between 0 and 1, and what is never negative stays so."""
     near_both = ((x < 0.01).mean() >= 0.005) and ((x > 0.99).mean() >= 0.005)
     if near_both and column.minimum > 0 and column.maximum < 1 and not column.has_cells:
         return dataclasses.replace(column, bounds=(0.0, 1.0))
@@ -216,7 +216,7 @@ def _own_bounds(column: Column, x: np.ndarray) -> Column:
 
 
 def _middles(column: Column, x: np.ndarray) -> np.ndarray:
-    """The middle of each value's cell: what stands for the value when first transforms are compared."""
+    """The middle of each value's cell, which represents the value when first transforms are compared."""
     for value, low, width in column.atoms:
         x = np.where(x == value, value + low + 0.5 * width, x)
     return x

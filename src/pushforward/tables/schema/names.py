@@ -1,4 +1,4 @@
-"""Finds numbers that are names: what follows from them comes in no order."""
+"""Finds numbers that are labels: what they imply follows no order."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .categories import MAX_CATEGORIES, learn_category
 from .columns import Column
 from .implied import Codes, codes_of, implies, jumps
 
-JUMPS, SHUFFLED = 8, 0.75  # of what names imply along their order: at least, and as a part of what chance would make
+JUMPS, SHUFFLED = 8, 0.75  # changes in what labels imply, in their order: at least, and as a part of those by chance
 
 
 def numbers_that_are_names(columns: Sequence[Column], values: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """Numbers that are names, of schools or litters, each with a category that follows from it.
+    """Numbers that are labels, of schools or litters, each with a category that follows from it.
 
-    Along the numbers in their order the category jumps nearly as often as along shuffled ones,
-    :math:`n (1 - \\sum_k p_k^2)` times, where a category that is read off a scale has an interval for each value.
+    Along the sorted numbers, the category changes nearly as often as along shuffled ones,
+    :math:`n (1 - \\sum_k p_k^2)` times, whereas a category that is read off a scale has one interval per value.
 
     Args:
         columns: All columns.
@@ -41,7 +41,7 @@ def numbers_that_are_names(columns: Sequence[Column], values: Mapping[str, np.nd
 
 
 def _shuffled(table: Sequence[float]) -> bool:
-    """Whether what increasing numbers imply comes in no order; jumps that any order has are not counted."""
+    """Whether the values implied by increasing numbers follow no order; unavoidable changes are not counted."""
     counts = np.unique(table, return_counts=True)[1]
     fewest = len(counts) - 1
     by_chance = len(table) * (1 - ((counts / len(table)) ** 2).sum()) - fewest
@@ -49,5 +49,5 @@ def _shuffled(table: Sequence[float]) -> bool:
 
 
 def as_names(column: Column, x: np.ndarray) -> Column:
-    """A column of numbers as a category of as many names."""
+    """A column of numbers as a category with as many labels."""
     return replace(learn_category(pl.Series(column.name, x)), stored=column.stored)

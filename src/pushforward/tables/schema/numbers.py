@@ -1,4 +1,4 @@
-"""From the cells of a table to float64 numbers: what is not a number is refused by file, column and row."""
+"""From the cells of a table to float64 numbers: anything else is refused by file, column and row."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def require_columns(frame: pl.DataFrame, names: Sequence[str], source: str, flag
 
 
 def spoilt(column: pl.Series) -> tuple[str, str] | None:
-    """Text that is numbers but for marks, or but for a few cells: what is wrong, and what could be done about it."""
+    """Text that is numeric except for marks, or for a few cells: what is wrong, and what could be done about it."""
     mend = "leave the column out with --columns, or take it for a category with --categories"
     if (signed := _signed_number(column)) is not None:
         return f"row {signed + 1}: {column[signed]!r} is a number with marks", f"write it without them, {mend}"
@@ -39,7 +39,7 @@ def spoilt(column: pl.Series) -> tuple[str, str] | None:
 
 
 def refuse_text(frame: pl.DataFrame, names: Sequence[str], source: str) -> None:
-    """Refuses text, dates and the like where the model has numbers.
+    """Refuses text, dates and the like in columns that are numeric in the model.
 
     Raises:
         InputError: names the first such column, and its first bad row.
@@ -55,8 +55,8 @@ def refuse_text(frame: pl.DataFrame, names: Sequence[str], source: str) -> None:
 
 
 def refuse_unread(column: pl.Series, numbers: np.ndarray, known: Named, source: str, first: int = 0) -> None:
-    """Refuses text that could not be read as the dates or times that the model knows; ``first`` is the number of the
-    first row in its file.
+    """Refuses text that could not be read as the model's dates or times; ``first`` is the number of the first row in
+    its file.
 
     Raises:
         InputError: names the first such row.
@@ -82,7 +82,7 @@ def missing(column: pl.Series) -> np.ndarray:
 
 
 def row_weights(frame: pl.DataFrame, name: str, source: str, first: int = 0) -> np.ndarray:
-    """How much each row counts, in float64.
+    """The weight of each row, in float64.
 
     Raises:
         InputError: a weight is missing or negative; names the first such row.
@@ -102,7 +102,7 @@ def usable_rows(frame: pl.DataFrame, names: Sequence[str]) -> np.ndarray:
 
 
 def refuse_gaps(frame: pl.DataFrame, names: Sequence[str], source: str, first: int = 0) -> None:
-    """Refuses missing and infinite values in rows of which the first has the number ``first`` in its file, from 0.
+    """Refuses missing and infinite values; ``first`` is the number of the first row in its file, from 0.
 
     Raises:
         InputError: names the first bad column, its first bad row, and how to leave such rows out.
@@ -135,7 +135,7 @@ def _bad_cells(column: pl.Series) -> np.ndarray:
 
 
 def _signed_number(column: pl.Series) -> int | None:
-    """The first cell of a column whose text is mostly numbers with thousands separators, units of money or per cent."""
+    """The first cell of a text column that is mostly numbers with thousands separators, currency or per cent signs."""
     if column.dtype != pl.String or not len(_bad_cells(column)):
         return None
     marked = np.isnan(as_numbers(column)) & ~np.isnan(as_numbers(column, "Marked"))

@@ -1,6 +1,6 @@
 """The first transforms of a table's flow: from the data's own units to standardised numbers, as part of the flow.
 
-With them inside, log-densities are in the data's units and a saved model needs nothing else to score a table.
+As part of the flow they keep log-densities in the data's units, and a saved model scores tables without anything else.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ def preprocessing(schema: Schema, x: Tensor) -> list[Transform]:
 
 
 def _circle(column: Column) -> Transform:
-    """A circular column as an angle, with density 0 outside its one turn; any other as it is."""
+    """A circular column as an angle, with density 0 outside its single turn; any other unchanged."""
     return Identity() if column.period is None else Circle(*column.window, within=True)
 
 
 def _standardize(x: Tensor, angles: Sequence[int] = ()) -> list[Transform]:
-    """Mean 0 and variance 1; where float32 is too coarse for the means (1e12 ± 1, say), once more for what is left.
-    Angles stay as they are."""
+    """Mean 0 and variance 1; if float32 is too coarse for the means (1e12 ± 1, say), a second time on the remainder.
+    Angles are unchanged."""
     kept = torch.zeros(x.shape[1], dtype=torch.bool).index_fill(0, torch.tensor(angles, dtype=torch.long), True)
     loc, scale = x.mean(0).masked_fill(kept, 0.0), x.std(0).masked_fill(kept, 1.0)
     parts: list[Transform] = [Standardize(loc.float(), scale.float())]
@@ -67,7 +67,7 @@ def _standardize(x: Tensor, angles: Sequence[int] = ()) -> list[Transform]:
 
 
 def first_map(column: Column) -> Transform:
-    """A column's own map, from its units to a scale that suits, of ``event_dim`` 0."""
+    """A column's own map, from its units to a suitable scale, with ``event_dim`` 0."""
     if column.first == "none":
         return Identity(event_dim=0)
     if column.first == "histogram":

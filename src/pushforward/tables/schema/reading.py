@@ -12,10 +12,10 @@ import polars as pl
 from ..errors import InputError
 
 MOMENTS = ("Date", "Datetime", "Time", "Duration")  # encoded as days, and as seconds
-OTHER = "(other)"  # the name of the last category where it stands for the rare ones
+OTHER = "(other)"  # the name of the last category if it stands for the rare ones
 HOLDS_TEXT = (pl.String, pl.Categorical, pl.Enum)
 MOST_DIGITS = 38  # of a decimal
-SHORT = 512  # cells up to which a query of Polars takes longer than a loop
+SHORT = 512  # number of cells below which a loop is faster than a query of Polars
 MARKS = r"[\s,'_$€£¥%]"
 MARKED = r"^\s*[-+]?[$€£¥]?\s*[-+]?(\d{1,3}([,'_ ]\d{3})+|\d+)?(\.\d*)?([eE][-+]?\d+)?\s*[%$€£¥]?\s*$"
 DATES = ("%Y-%m-%d", "%Y/%m/%d", "%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y")
@@ -31,7 +31,7 @@ FORMS = {
 
 
 class Named(Protocol):
-    """What has categories: a modelled column, or one that is conditioned on."""
+    """A column with categories: a modelled one, or one that is conditioned on."""
 
     @property
     def categories(self) -> tuple[str, ...]: ...
@@ -42,23 +42,23 @@ class Named(Protocol):
 
 
 def is_text(column: pl.Series) -> bool:
-    """Whether a column holds something other than numbers; one that holds nothing at all does not."""
+    """Whether a column holds something other than numbers; an entirely empty one does not."""
     numeric = column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null)
     return not numeric and column.null_count() < len(column)
 
 
 def holds_names(column: pl.Series) -> bool:
-    """Whether the values of a column are names, text or truth values, and no numbers."""
+    """Whether the values of a column are labels (text or booleans) and not numbers."""
     return is_text(column) or column.dtype == pl.Boolean
 
 
 def as_numbers(column: pl.Series, dtype: str = "", form: str = "") -> np.ndarray:
-    """A column as float64: NaN where there is no finite number, days of dates, seconds of other moments.
+    """A column as float64: NaN if there is no finite number, days for dates, seconds for times and the like.
 
     Args:
         column: The values.
-        dtype: What they are: empty for numbers, ``Marked``, or one of ``MOMENTS``.
-        form: How text is read as a moment.
+        dtype: Their type: empty for numbers, ``Marked``, or one of ``MOMENTS``.
+        form: The format of text dates and times.
     """
     if dtype in MOMENTS:
         values = _moments(column, dtype, form)
@@ -85,7 +85,8 @@ def _moments(column: pl.Series, dtype: str, form: str) -> pl.Series:
 
 
 def _read_text(column: pl.Series, dtype: str, form: str) -> pl.Series:
-    """Text as moments: in its own form, or in the first other that reads more of it, as where training had no text.
+    """Text as dates or times: in its own format, or in the first other one that reads more of it, as after training on
+    typed columns.
 
     Raises:
         InputError: durations are expected, which are not read from text.
@@ -108,7 +109,7 @@ def _parsed(column: pl.Series, dtype: str, form: str) -> pl.Series:
 
 
 def as_moments(values: pl.Series, dtype: str, form: str) -> pl.Series:
-    """Numbers of :func:`as_numbers` as what they were."""
+    """Converts the numbers of :func:`as_numbers` back."""
     values = values.fill_nan(None)
     if dtype == "Date":
         moments = values.round().cast(pl.Int32).cast(pl.Date)
@@ -121,7 +122,7 @@ def as_moments(values: pl.Series, dtype: str, form: str) -> pl.Series:
 
 
 def stored_type(dtype: pl.DataType) -> tuple[str, ...]:
-    """A column's type in plain words, where samples would not have it of themselves; else empty."""
+    """A column's type in plain words, if samples would not get it by default; else empty."""
     if isinstance(dtype, pl.Enum):
         return ("Enum", *dtype.categories.to_list())
     if isinstance(dtype, pl.Decimal):
@@ -135,7 +136,7 @@ def stored_type(dtype: pl.DataType) -> tuple[str, ...]:
 
 
 def as_stored(column: pl.Series, stored: tuple[str, ...]) -> pl.Series:
-    """Drawn values as a column of the type that :func:`stored_type` told; as they are where that cannot hold them."""
+    """Drawn values in the type named by :func:`stored_type`; unchanged if it cannot hold them."""
     if not stored:
         return column
     name, *rest = stored
@@ -151,19 +152,19 @@ def as_stored(column: pl.Series, stored: tuple[str, ...]) -> pl.Series:
         dtype = pl.Datetime(*rest) if name == "Datetime" else pl.Duration(*rest)  # type: ignore[arg-type]
     try:
         cast = column.cast(dtype, strict=False)
-    except pl.exceptions.PolarsError:  # of decimals with more digits than there can be
+    except pl.exceptions.PolarsError:  # e.g. decimals with more digits than allowed
         return column
     return cast if cast.null_count() == column.null_count() else column
 
 
 def _digits(column: pl.Series, precision: int, scale: int) -> int:
-    """How many a decimal needs to hold the values: a draw of 100.00 where all others were below takes one more."""
+    """Digits that a decimal needs for the values: a draw of 100.00 takes one more if all others were below."""
     largest: Any = column.abs().max() or 0
     return min(max(precision, len(f"{largest:.0f}") + scale), MOST_DIGITS)
 
 
 def moment_form(column: pl.Series) -> tuple[str, str] | None:
-    """What kind of moment the text of a column is, and how it is read; None where some of it is none."""
+    """The kind of date or time that a text column holds, and its format; None if some of it is neither."""
     there = column.drop_nulls()
     if not len(there) or not bool(there.str.contains(r"^\s*\d.*[-/.: ].*\d\s*$").all()):
         return None
@@ -187,9 +188,9 @@ def as_text(column: pl.Series) -> pl.Series:
 
 
 def category_codes(column: pl.Series, known: Named) -> np.ndarray:
-    """The place of each value in the categories, in float64; NaN where there is none, -1 for one not among them.
+    """The index of each value in the categories, in float64; NaN for missing values, -1 for unknown ones.
 
-    Where the last category stands for rare values, it stands for unknown ones too.
+    If the last category stands for rare values, it also stands for unknown ones.
     """
     unknown = len(known.categories) - 1.0 if known.grouped else -1.0
     if known.dtype in ("Int64", "Float64") and column.dtype != pl.String:
@@ -205,7 +206,7 @@ def category_codes(column: pl.Series, known: Named) -> np.ndarray:
 
 
 def _number_codes(values: np.ndarray, categories: Sequence[str], unknown: float, close: float) -> np.ndarray:
-    """Categories that are numbers are found by their value, however it is written."""
+    """Numeric categories are matched by value, however they are written."""
     named = np.array([np.inf if name == OTHER else float(name) for name in categories])
     order = np.argsort(named)
     place = np.searchsorted(named[order], values).clip(0, len(named) - 1)

@@ -1,8 +1,8 @@
 """Columns that have no density because they follow from others: constants, sums, copies in other units or on another
-scale, implied names.
+scale, implied labels.
 
-Such a column is no part of the flow. It is computed again where rows are sampled, and a row that breaks it has
-density 0. Where a sum has one hole, in it or in what it is made of, the hole is completed from the rest.
+Such a column is not part of the flow. It is recomputed when rows are sampled, and a row that violates the relation has
+density 0. If a sum has one hole, in itself or in its inputs, the hole is completed from the rest.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import polars as pl
 from .columns import Column
 from .unseen import is_unseen
 
-CLOSE = 1e-9  # of a column's spread: what rounding in float64 explains
+CLOSE = 1e-9  # of a column's spread: the rounding error of float64
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,12 @@ class Relation:
     r"""A column that follows from others: :math:`y = b + \sum_i w_i x_i`, or the value that another one implies.
 
     Args:
-        column: What follows.
-        inputs: The columns that it follows from; none for a constant.
-        weights: w, one for each input; empty where one value implies another.
-        offset: b; of a constant, its encoded value.
+        column: The column that follows.
+        inputs: The columns from which it follows; none for a constant.
+        weights: w, one for each input; empty if values are implied one by one.
+        offset: b; for a constant, its encoded value.
         implied: For every category of the only input, the encoded value that it implies.
-        at: Where the only input is a number, its values, increasing, each of which implies one; empty otherwise.
+        at: If the only input is a number, its values, increasing, each of which implies one; otherwise empty.
     """
 
     column: Column
@@ -40,7 +40,7 @@ class Relation:
     at: tuple[float, ...] = ()
 
     def computed(self, values: Mapping[str, np.ndarray], columns: Mapping[str, Column], rows: int) -> np.ndarray:
-        """The encoded column from encoded inputs; NaN where one of them is missing."""
+        """The encoded column from encoded inputs; NaN if one of them is missing."""
         if not self.inputs:
             return np.full(rows, self.offset)
         inputs = [columns[name].amounts(values[name]) if self.weights else values[name] for name in self.inputs]
@@ -58,12 +58,12 @@ class Relation:
     def rest(
         self, found: np.ndarray, values: Mapping[str, np.ndarray], columns: Mapping[str, Column]
     ) -> dict[str, np.ndarray]:
-        """What a sum leaves for each of its inputs, encoded, in rows that miss this one alone; NaN in others.
+        """What a sum leaves for each of its inputs, encoded, in rows where only this one is missing; NaN in others.
 
         Args:
             found: The encoded column that follows.
             values: The encoded columns.
-            columns: What they are.
+            columns: Their descriptions.
         """
         amounts = np.stack([columns[name].amounts(values[name]) for name in self.inputs], 1)
         holes, weights = np.isnan(amounts), np.array(self.weights)
@@ -76,16 +76,16 @@ class Relation:
         }
 
     def broken(self, found: np.ndarray, values: Mapping[str, np.ndarray], columns: Mapping[str, Column]) -> np.ndarray:
-        """Which rows hold something else than what follows; none where a value is missing, or no row had the input's.
+        """Which rows contradict the relation; none if a value is missing, or the input's value was never seen.
 
-        Of two neighbours on the grid that are equally near to a sum, either may be held: tools round halves up, down
-        or to even.
+        If two neighbours on the grid are equally near to a sum, either is accepted: tools round halves up, down or to
+        even.
         """
         computed, step = self.computed(values, columns, len(found)), self.column.step
         off, there = np.abs(found - computed), ~np.isnan(found) & ~np.isnan(computed)
         if self.at:
             there &= np.isin(values[self.inputs[0]], self.at)
-        if self.weights and self.column.categories:  # a missing value is the code after the last
+        if self.weights and self.column.categories:  # a missing value is encoded as the code after the last
             there &= np.maximum(found, computed) < len(self.column.categories)
         if self.column.categories:
             return there & (off > CLOSE)
@@ -93,7 +93,7 @@ class Relation:
         wrong = there & (off > CLOSE * spread)
         if self.weights and wrong.any():
             total = self._total([columns[name].amounts(values[name]) for name in self.inputs])
-            off_total = np.abs(found - total)  # of values that no training row had, and no snapping finds
+            off_total = np.abs(found - total)  # for values that no training row had, which snapping cannot find
             wrong &= off_total > CLOSE * spread
             if step:
                 wrong &= (off > 1.000001 * step) | (off_total > 0.500001 * step)
@@ -117,13 +117,13 @@ class Relation:
 def complete(
     values: dict[str, np.ndarray], columns: Sequence[Column], relations: Sequence[Relation], frame: pl.DataFrame
 ) -> dict[str, np.ndarray]:
-    """The encoded columns, with what sums of the table say of values that are missing.
+    """The encoded columns, with missing values completed from the sums of the table where possible.
 
     Args:
         values: The encoded columns by name.
-        columns: What they are.
-        relations: What follows from them.
-        frame: The rows, some of which may hold what follows.
+        columns: Their descriptions.
+        relations: The relations between columns.
+        frame: The rows, which may hold some of the columns that follow.
     """
     known, values = {column.name: column for column in columns}, dict(values)
     for relation in relations:
@@ -135,7 +135,7 @@ def complete(
 
 
 def _encoded(column: Column, amounts: np.ndarray) -> np.ndarray:
-    """Numbers as the column has them; NaN for those that it cannot hold, or no training row had."""
+    """Numbers as the column encodes them; NaN for those that it cannot hold, or that no training row had."""
     if column.categories:
         codes = column.read(pl.Series(amounts.round(9)).fill_nan(None))
         return np.where((codes < 0) | is_unseen(codes) | column.missing(codes), np.nan, codes)

@@ -1,4 +1,4 @@
-"""What a model knows about a table: its columns by name, how rows are encoded, and how they are written again."""
+"""What a model knows about a table: its columns by name, how rows are encoded, and how they are written back."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Schema:
     """The columns of a model, by name.
 
     Args:
-        columns: The modelled columns, in the order of the flow's features; at the end, for every column of numbers of
-            which training rows miss some, whether its value is missing; where that tells nothing and a guide fills
-            the holes, there is no such column (:meth:`ignoring`).
-        given: The columns that are conditioned on, in the order of the context.
+        columns: The modelled columns, in the order of the flow's features; at the end, for every numeric column with
+            missing values in training, a column that flags them; if missingness is uninformative and a guide fills the
+            holes, there is no such column (:meth:`ignoring`).
+        given: The columns that are conditioned on, in the order of the context features.
         relations: Columns that follow from others.
-        order: The names of the columns that samples have, in the table's order; empty for that of ``columns``.
-        notes: What was decided about columns, a sentence each, with the option that changes it.
+        order: The names of the columns of samples, in the table's order; empty for the order of ``columns``.
+        notes: What was decided about columns, one sentence each, with the option that changes it.
     """
 
     columns: tuple[Column, ...]
@@ -51,7 +51,7 @@ class Schema:
 
     @property
     def fields(self) -> tuple[Column, ...]:
-        """The modelled columns of the table, without those that tell of missing values."""
+        """The modelled columns of the table, without those that flag missing values."""
         return tuple(column for column in self.columns if not column.of)
 
     @property
@@ -60,7 +60,7 @@ class Schema:
 
     @property
     def text_names(self) -> list[str]:
-        """The columns that hold text or truth values."""
+        """The columns that hold text or booleans."""
         named = [column.name for column in self.columns if column.categories and column.dtype in ("String", "Boolean")]
         return named + [given.name for given in self.given if given.categories]
 
@@ -70,22 +70,22 @@ class Schema:
 
     @property
     def numbers(self) -> list[int]:
-        """Which of the columns hold numbers."""
+        """Indices of the numeric columns."""
         return [j for j, column in enumerate(self.columns) if not column.categories]
 
     @property
     def circles(self) -> list[int]:
-        """Which of the columns have a period."""
+        """Indices of the columns with a period."""
         return [j for j, column in enumerate(self.columns) if column.period is not None]
 
     @property
     def classes(self) -> tuple[int, ...]:
-        """For every column, how many categories it has; 0 for numbers."""
+        """The number of categories of each column; 0 for numbers."""
         return tuple(column.classes for column in self.columns)
 
     @property
     def numeric(self) -> Schema:
-        """The columns that hold numbers, alone."""
+        """The schema of the numeric columns alone."""
         return Schema(tuple(self.columns[j] for j in self.numbers))
 
     @property
@@ -95,33 +95,33 @@ class Schema:
 
     @property
     def has_holes(self) -> bool:
-        """Whether training rows miss numbers."""
+        """Whether training rows have missing numbers."""
         return bool(self.holes or self.ignored)
 
     @property
     def holes(self) -> dict[int, int]:
-        """For columns of numbers of which training rows miss some, the column that says which are missing."""
+        """For numeric columns with missing values in training, the column that flags them."""
         places = {column.name: j for j, column in enumerate(self.columns)}
         return {places[column.of]: j for j, column in enumerate(self.columns) if column.of}
 
     @property
     def ignored(self) -> dict[int, float]:
-        """For columns that miss values at random, of which encoded rows say nothing, how often they do."""
+        """For columns with values missing at random that encoded rows do not flag, the share that is missing."""
         return {j: column.holes for j, column in enumerate(self.columns) if column.ignored}
 
     @property
     def telling(self) -> list[int]:
-        """All columns but those that tell which numbers miss at random, which tells nothing of the row."""
+        """All columns except those that flag numbers missing at random, which carry no information about the row."""
         at_random = {column.name for column in self.columns if column.at_random}
         return [j for j, column in enumerate(self.columns) if column.of not in at_random]
 
     def ignoring(self) -> Schema:
-        """The schema of the columns that are :attr:`telling`: values that miss at random are integrated out."""
+        """The schema of the columns that are :attr:`telling`: values missing at random are integrated out."""
         columns = [self.columns[j] for j in self.telling]
         return replace(self, columns=tuple(c.ignoring() if c.at_random else c for c in columns))
 
     def ignore(self, x: Tensor) -> Tensor:
-        """Encoded rows ``(n, features)`` as the schema that is :meth:`ignoring` encodes them."""
+        """Encoded rows ``(n, features)`` as encoded by the schema that :meth:`ignoring` returns."""
         x = x[:, self.telling]
         for j, column in enumerate(self.ignoring().columns):
             if column.ignored and column.categories:
@@ -129,7 +129,7 @@ class Schema:
         return x
 
     def miss_at_random(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Drawn rows ``(*batch, features)``; some of what misses at random is taken away, as in training."""
+        """Drawn rows ``(*batch, features)``, with values removed at random as often as they are missing in training."""
         share = x.new_zeros(len(self.columns))
         for j, often in self.ignored.items():
             share[j] = often
@@ -137,7 +137,7 @@ class Schema:
         return x.masked_fill(lots.to(x.device) < share, math.nan) if self.ignored else x
 
     def log_of_holes(self, x: Tensor) -> Tensor | float:
-        """The log-probability of which values are missing, over the columns whose values are so at random; in nats."""
+        """The log-probability of the missingness pattern, over the columns with values missing at random; in nats."""
         total: Tensor | float = 0.0
         places = {column.name: j for j, column in enumerate(self.columns)}
         tells = {column.of: column.name for column in self.columns if column.of}
@@ -150,7 +150,7 @@ class Schema:
         return total
 
     def seen(self, x: Tensor) -> Tensor:
-        """Encoded rows ``(*batch, features)`` with the nearest number that was seen in place of one that was not."""
+        """Encoded rows ``(*batch, features)`` with every unseen number replaced by the nearest one that was seen."""
         places = [j for j, column in enumerate(self.columns) if column.unseen]
         if places:
             x = x.clone()
@@ -158,7 +158,7 @@ class Schema:
         return x
 
     def log_of_unseen(self, x: Tensor) -> Tensor | float:
-        """What log-densities of encoded rows change by for numbers that no training row had, in nats; see
+        """The change in the log-densities of encoded rows for numbers that no training row had, in nats; see
         :mod:`~.unseen`."""
         return sum((log_of_unseen(c, x[..., j]) for j, c in enumerate(self.columns) if c.unseen), start=0.0)
 
@@ -184,7 +184,7 @@ class Schema:
         return usable_rows(frame, [*self.names, *self.given_names])
 
     def check(self, frame: pl.DataFrame, source: str) -> None:
-        """Refuses a table that lacks a column of the model, or holds text where the model has numbers.
+        """Refuses a table that lacks a column of the model, or holds text in a numeric column of the model.
 
         Raises:
             InputError: says which columns, and what is expected.
@@ -202,12 +202,12 @@ class Schema:
     def encode(self, frame: pl.DataFrame, source: str, first: int = 0) -> tuple[Tensor, Tensor | None]:
         """x of shape (rows, features) in float64 and the context of shape (rows, context features), or None.
 
-        A missing value is NaN; of a category that misses values in training it is the code after the last.
+        A missing value is NaN; for a category with missing values in training it is the code after the last.
 
         Args:
             frame: The rows.
-            source: Their file, for the errors.
-            first: The number of the first row in the file, from 0, for the errors.
+            source: Their file, for error messages.
+            first: The number of the first row in the file, from 0, for error messages.
 
         Raises:
             InputError: a column is missing, or a given category was not seen in training.
@@ -234,12 +234,12 @@ class Schema:
         return names_said, numbers_said
 
     def unheard_of(self, frame: pl.DataFrame) -> list[str]:
-        """In which columns values are missing though no training row misses one, in words: ``'cut' in 3 rows``."""
+        """Which columns have missing values although no training row does, in words: ``'cut' in 3 rows``."""
         rows = {c.name: int(missing(frame[c.name]).sum()) for c in self.fields if not c.holes}
         return [f"{name!r} in {count:,} row{'s' if count > 1 else ''}" for name, count in rows.items() if count]
 
     def broken(self, frame: pl.DataFrame, x: np.ndarray) -> list[np.ndarray]:
-        """For every relation, which rows break it: encoded as ``x`` and as they are in the table."""
+        """For every relation, which rows violate it: encoded as ``x`` and as they are in the table."""
         if not self.relations:
             return []
         values, columns = self._values(x), {column.name: column for column in self.columns}
@@ -251,14 +251,14 @@ class Schema:
         ]
 
     def context(self, frame: pl.DataFrame, source: str, first: int = 0) -> Tensor | None:
-        """The given columns as float32 features, or None where the model has none."""
+        """The given columns as float32 features, or None if the model has none."""
         if not self.given:
             return None
         parts = [given_features(frame[given.name], given, source, first) for given in self.given]
         return torch.from_numpy(np.concatenate(parts, 1)).float()
 
     def decode(self, x: Tensor) -> pl.DataFrame:
-        """Samples as a table: snapped to grids, whole numbers as integers, categories by their names, holes empty."""
+        """Samples as a table: snapped to grids, whole numbers as integers, categories by name, holes empty."""
         values, columns = (
             self._values(x.detach().double().cpu().numpy()),
             {column.name: column for column in self.columns},
@@ -282,5 +282,5 @@ def _made(kind: type[Any], values: dict[str, Any]) -> Any:
 
 
 def _frozen(value: Any) -> Any:
-    """Lists of JSON as the tuples that they were."""
+    """Converts lists from JSON back to tuples."""
     return tuple(map(_frozen, value)) if isinstance(value, list) else value

@@ -10,16 +10,16 @@ from .columns import Column
 from .implied import FIRST, implied_categories, look_up
 from .relations import Relation
 
-MOST_INPUTS = 30  # columns that a sum is made of
-FEWEST = 50  # rows without holes that a sum is found in, where others have some
+MOST_INPUTS = 30  # columns that a sum may be made of
+FEWEST = 50  # complete rows in which a sum is found, if others have holes
 
 
 def find_relations(columns: Sequence[Column], values: Mapping[str, np.ndarray]) -> tuple[list[Column], list[Relation]]:
-    """Divides columns into those that are modelled, and those that follow from these.
+    """Divides columns into those that are modelled, and those that follow from them.
 
     Args:
         columns: All columns.
-        values: Their encoded rows by name; NaN where a value is missing.
+        values: Their encoded rows by name; NaN for missing values.
     """
     kept, implied = implied_categories(list(columns), values)
     kept, sums = _sums(kept, values, {name for relation in implied for name in relation.inputs})
@@ -30,7 +30,7 @@ def find_relations(columns: Sequence[Column], values: Mapping[str, np.ndarray]) 
 def _sums(
     columns: list[Column], values: Mapping[str, np.ndarray], inputs: Collection[str]
 ) -> tuple[list[Column], list[Relation]]:
-    """Columns of numbers that are sums of multiples of those before them, in every row that misses none of them."""
+    """Numeric columns that are sums of multiples of earlier ones, in every row that misses none of them."""
     kept, relations = [], []
     amounts: list[tuple[Column, np.ndarray]] = []
     for column in columns:
@@ -57,14 +57,14 @@ def _sum(
     amounts: Sequence[np.ndarray],
     values: Mapping[str, np.ndarray],
 ) -> Relation | None:
-    """The column as a sum of multiples of others, where that holds in every row."""
+    """The column as a sum of multiples of others, if that holds in every row."""
     there = ~np.isnan(np.stack([x, *amounts])).any(0)
     x, amounts = x[there], [values[there] for values in amounts]
     if not there.all() and (len(x) <= max(2 * len(basis), FEWEST) or not x.std() > 0):
         return None
-    slack = column.step / x.std()  # rounded after adding, which the other columns seem to explain in part
+    slack = column.step / x.std()  # rounding after the addition, which the other columns seem to explain in part
     slack = 1e-6 + (slack if slack < 0.05 else 0.0)
-    for rows in (slice(0, FIRST), slice(None)):  # most columns are no sums in a few rows
+    for rows in (slice(0, FIRST), slice(None)):  # for most columns, a few rows rule out a sum
         design = np.stack([values[rows] for values in amounts], 1)
         z = (design - design.mean(0)) / np.maximum(design.std(0), 1e-300)
         target = (x[rows] - x[rows].mean()) / x.std()

@@ -1,22 +1,22 @@
-r"""Few numbers, and what is left for those that no training row had: a count of 8 where 7 and 9 were seen.
+r"""Few numbers, and the probability left for those that no training row had: a count of 8 if 7 and 9 were seen.
 
-Each of few numbers has a probability of its own. Beside one that few rows hold there may be others that none holds by
+Each of few numbers has its own probability. Near a number that few rows hold there may be others that none holds by
 chance: a value v, t steps of the column's resolution away from s, the nearest number that was seen, has
 
 .. math:: p(v) = p(s)\, u_s\, q_s(t), \qquad \text{and s itself} \quad p(s)\,(1 - u_s), \qquad u_s = \frac{d}{c_s + d},
 
-where :math:`c_s` rows of n hold s. All that is left, :math:`\sum_s c_s u_s / n`, is about what Good and Turing expect,
-the share of the values that one row holds; values that two, three rows hold count less and less,
-:math:`\frac1n \sum_s c_s e^{1 - c_s}`, and a tenth of a row is left in any case: in columns of few numbers on 160 real
-tables, of which every value was held by three rows or more, 0.08 / n of the rows that came next held others. Between
-two numbers that were seen q is even, beyond the last of them :math:`1 / t(t + 1)`; with room on both sides each has a
+where :math:`c_s` of n rows hold s. The total left over, :math:`\sum_s c_s u_s / n`, is roughly the Good-Turing
+estimate, the share of the values that a single row holds; values that two or three rows hold count less and less,
+:math:`\frac1n \sum_s c_s e^{1 - c_s}`, and a tenth of a row is left in any case: in few-valued columns of 160 real
+tables, with every value held by three rows or more, 0.08 / n of the subsequent rows held others. Between two numbers
+that were seen, q is uniform; beyond the last of them it is :math:`1 / t(t + 1)`; with room on both sides, each gets
 half.
 
-No other value has a probability where ten rows or more hold each number, where there are two alone, a flag, and below
-the zero of what is never negative. And none is ever drawn.
+No other value has a probability if ten rows or more hold each number, if there are only two (a flag), or below the
+zero of a quantity that is never negative. And none is ever drawn.
 
-In encoded rows such a value is the code k of s and a part of 1 that tells t: :math:`k + \frac{1}{4 (1 + t)}` above s,
-a quarter more below it.
+In encoded rows, such a value is the code k of s plus a fraction that encodes t: :math:`k + \frac{1}{4 (1 + t)}` above
+s, a quarter more below it.
 
 Reference:
     Good (1953), The population frequencies of species and the estimation of population parameters, Biometrika 40.
@@ -37,17 +37,17 @@ from torch import Tensor
 if TYPE_CHECKING:
     from .columns import Column
 
-FEWEST, RARE = 3, 10  # different numbers, of which there may be others, if not as many rows hold each
+FEWEST, RARE = 3, 10  # distinct numbers from which others are possible, and rows holding each from which they are not
 ALWAYS = 0.1  # rows that hold an unseen number, at least
-DECIMALS, BLUR = 6, 2.5e-7  # of a resolution; of numbers that went through float32
+DECIMALS, BLUR = 6, 2.5e-7  # of a resolution; of numbers that passed through float32
 FARTHEST = 1e6  # steps
 
 
 def unseen_shares(numbers: Sequence[float], counts: np.ndarray) -> tuple[float, ...]:
-    """u of every number, in increasing order; empty where there can be no others.
+    """u of every number, in increasing order; empty if no others are possible.
 
     Args:
-        numbers: Those that were seen, increasing.
+        numbers: The numbers that were seen, increasing.
         counts: How many rows hold each.
     """
     if len(numbers) < FEWEST or counts.min() >= RARE:
@@ -59,7 +59,7 @@ def unseen_shares(numbers: Sequence[float], counts: np.ndarray) -> tuple[float, 
 
 
 def encode_unseen(column: Column, codes: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """The codes, with those of unseen numbers in place of -1 where these are on the column's grid."""
+    """The codes, with -1 replaced by the codes of unseen numbers if these are on the column's grid."""
     grid, odd = grid_of(column.categories), (codes == -1) & np.isfinite(values)
     v = values[odd]
     k = np.searchsorted(0.5 * (grid.seen[1:] + grid.seen[:-1]) + 1e-6 * grid.step, v)
@@ -69,17 +69,17 @@ def encode_unseen(column: Column, codes: np.ndarray, values: np.ndarray) -> np.n
     there = (room > 0) & ((np.abs(t - place) <= blur) | (not grid.whole) | (t > FARTHEST))
     found = np.where(there, k + 0.25 / (1 + place) + np.where(above, 0.0, 0.25), -1.0)
     codes = codes.copy()
-    codes[odd] = np.where((t <= blur) & grid.whole, k, found)  # first, the same number, rounded in another way
+    codes[odd] = np.where((t <= blur) & grid.whole, k, found)  # first, the same number, rounded differently
     return codes
 
 
 def is_unseen(codes: Any) -> Any:
-    """Whether codes stand for numbers that no training row had: of a number, or of an array."""
+    """Whether codes stand for numbers that no training row had; takes a number or an array."""
     return codes % 1 > 0
 
 
 def unseen_numbers(column: Column, codes: np.ndarray) -> np.ndarray:
-    """The unseen numbers that codes stand for."""
+    """The unseen numbers that the codes stand for."""
     grid, k = grid_of(column.categories), np.floor(codes).astype(np.int64)
     t, below = _steps(torch.from_numpy(codes - k))
     away = grid.step * np.where(below.numpy(), -t.numpy(), t.numpy())
@@ -87,7 +87,7 @@ def unseen_numbers(column: Column, codes: np.ndarray) -> np.ndarray:
 
 
 def log_of_unseen(column: Column, x: Tensor) -> Tensor:
-    """log(1 - u) of codes of numbers that were seen, log(u q) of others; 0 of others than numbers."""
+    """log(1 - u) for codes of numbers that were seen, log(u q) for unseen ones; 0 for any other code."""
     k = x.nan_to_num(-1.0).floor()
     known = (k >= 0) & (k < len(column.categories))
     at, none = k.where(known, 0).long(), torch.zeros((), dtype=torch.float64, device=x.device)
@@ -100,20 +100,20 @@ def log_of_unseen(column: Column, x: Tensor) -> Tensor:
 
 
 def _steps(part: Tensor) -> tuple[Tensor, Tensor]:
-    """t, and whether the value lies below the number that was seen, of what is added to a code."""
+    """t, and whether the value lies below the number that was seen, from the fraction added to a code."""
     below = part > 0.1875  # between an eighth and a quarter
     return (0.25 / (part - 0.25 * below).clamp_min(1e-9) - 1).round(), below
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Where numbers can be.
+    """The grid of possible numbers.
 
     Args:
         seen: The numbers that were seen, increasing, on the grid.
-        step: A unit of their last decimal; half of the smallest gap where they have none.
-        whole: Whether they have a last decimal, so that no others lie between the points of the grid.
-        room: How many unseen numbers are nearest to each that was seen, below and above it, ``(numbers, 2)``.
+        step: A unit of their last decimal; half of the smallest gap if they have none.
+        whole: Whether they have a last decimal, so that no others lie between the grid points.
+        room: How many unseen numbers are nearest to each seen one, below and above it, ``(numbers, 2)``.
     """
 
     seen: np.ndarray
@@ -138,5 +138,5 @@ class Grid:
 
 @lru_cache(maxsize=256)
 def grid_of(names: tuple[str, ...]) -> Grid:
-    """The grid of a column's numbers, as text."""
+    """The grid of a column's numbers, given as text."""
     return Grid.of([float(name) for name in names])

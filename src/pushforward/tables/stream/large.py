@@ -1,4 +1,4 @@
-"""Which tables are read in pieces: folders and patterns of Parquet files always, single files where they are large."""
+"""Which tables are read in pieces: folders and patterns of Parquet files always, single files if they are large."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class LargeRows(Protocol):
     path: Location
     rows: int
     columns: list[str]
-    sizes: list[tuple[str, int, int]]  # name, bytes and time of the last change of every file
+    sizes: list[tuple[str, int, int]]  # name, bytes and modification time of every file
 
     def read(self, start: int, stop: int, columns: Sequence[str]) -> Iterator[Piece]:
-        """Rows ``start`` to ``stop`` (without it) in pieces; of the columns, those named and present."""
+        """Rows ``start`` to ``stop`` (exclusive) in pieces, with those of the named columns that are present."""
         ...
 
 
@@ -72,7 +72,7 @@ def open_large(place: Location, text: Sequence[str] = ()) -> LargeRows | None:
 
     Args:
         place: A file, a folder, a pattern, or another place.
-        text: Columns that hold text, where the file itself does not say so.
+        text: Columns that hold text, if the file itself does not say so.
 
     Raises:
         InputError: it is large and cannot be read.

@@ -1,8 +1,8 @@
-"""The rows of Parquet files in a new order every epoch, in memory that does not grow with the files.
+"""The rows of Parquet files in a new order every epoch, with memory use independent of the files' size.
 
-Chunks of 16,384 rows are taken in turns from eight row groups in random order, gathered in a buffer and shuffled there.
-So a batch has rows of eight places of the table, even where the files are sorted. The order depends on the seed and the
-epoch alone, and can be entered anywhere: how many rows every chunk has to train on is known from the first pass.
+Chunks of 16,384 rows are read alternately from eight randomly ordered row groups, and shuffled in a buffer. A batch
+thus has rows from eight places in the table, even if the files are sorted. The order depends only on the seed and the
+epoch, and can be entered anywhere: the first pass counts the training rows of every chunk.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from ..schema.numbers import row_weights
 from ..schema.schema import Schema
 from .survey import CHUNK, HashedSplits
 
-LANES = 8  # row groups that are read in turns
+LANES = 8  # row groups that are read alternately
 BUFFER_CELLS = 2**24  # numbers in the buffer: 128 MiB
 EMITTED = 65_536  # rows that leave the buffer at once
 
 
 class ShuffledRows:
-    """Encoded training rows, read from the disk in every epoch.
+    """Encoded training rows, read from disk in every epoch.
 
     Args:
         source: The files.
-        schema: The columns, which encode the rows.
+        schema: The columns, used to encode the rows.
         splits: Which rows are held out.
-        kept: For every chunk of every row group, how many rows there are to train on.
-        seed: Of the order.
+        kept: For every chunk of every row group, the number of training rows.
+        seed: Seed of the order.
         complete: Whether rows with missing values are left out.
-        weights: The column that says how much each row counts; None where all count alike.
-        weight: Of all training rows together: weights are given in units of their mean.
+        weights: The column that holds the weight of each row; None for equal weights.
+        weight: Total weight of all training rows: weights are returned in units of their mean.
     """
 
     def __init__(
@@ -66,8 +66,8 @@ class ShuffledRows:
         return rows
 
     def read(self, epoch: int, start: int) -> Iterator[tuple[Tensor | None, ...]]:
-        """The rows of an epoch in its order, from row ``start`` on, some at a time: x in float64, the context, and the
-        weights where there are some."""
+        """The rows of an epoch in its order, from row ``start`` on, in batches: x in float64, the context, and the
+        weights if there are any."""
         lanes: dict[int, tuple[int, Iterator[Any]]] = {}
         for number, chunks in enumerate(self._buffers(epoch)):
             rows = sum(int(self.kept[group][chunk]) for group, chunk in chunks)
@@ -83,13 +83,13 @@ class ShuffledRows:
             start = 0
 
     def identity(self) -> int:
-        """A number that tells these rows in this order from others."""
+        """A number that identifies these rows in this order."""
         weights = [] if self.weights is None else [self.weights]
         text = json.dumps([self.source.sizes, self.schema.to_json(), self.rows, self.buffer, LANES, CHUNK, *weights])
         return zlib.crc32(text.encode())
 
     def _buffers(self, epoch: int) -> Iterator[list[tuple[int, int]]]:
-        """The chunks of an epoch as (row group, chunk), in the order of reading, so many as fill the buffer."""
+        """The chunks of an epoch as (row group, chunk), in reading order, as many as fill the buffer."""
         chunks: list[tuple[int, int]] = []
         rows = 0
         for group, chunk in self._order(epoch):
@@ -102,7 +102,7 @@ class ShuffledRows:
             yield chunks
 
     def _order(self, epoch: int) -> Iterator[tuple[int, int]]:
-        """All chunks: those of a row group in their order, in turns with those of others."""
+        """All chunks: in order within a row group, alternating between row groups."""
         waiting = np.random.default_rng((self.seed % 2**64, epoch, 0)).permutation(len(self.kept)).tolist()[::-1]
         lanes: list[Iterator[tuple[int, int]]] = []
         while lanes or waiting:
@@ -117,7 +117,7 @@ class ShuffledRows:
                     yield step
 
     def _chunk(self, lanes: dict[int, tuple[int, Iterator[Any]]], group: int, chunk: int) -> tuple[Any, ...]:
-        """The encoded training rows of a chunk, from the reading of its row group that is under way, or a new one."""
+        """The encoded training rows of a chunk, from the current read of its row group, or a new one."""
         schema = self.schema
         rows, names = self.source.groups[group].rows, [*schema.names, *schema.follow_names, *schema.given_names]
         names += [] if self.weights is None else [self.weights]

@@ -1,9 +1,9 @@
-"""The first pass over a long table: held-out rows, a sample to learn the columns from, and how many rows there are.
+"""The first pass over a long table: held-out rows, a sample to learn the columns from, and the number of rows.
 
-Every row gets a number in [0, 1) from a hash of its place and the seed: the lowest are held out, the next tell when to
-stop, the next are the sample. Rows that decide what a column is join the sample: those with its extremes, its first
-value that is not whole, and the first of every category. So supports, whole numbers and categories are right for all
-rows; grids, atoms, scales and first transforms are as good as the sample.
+Every row gets a number in [0, 1) from a hash of its position and the seed: the lowest are held out, the next are for
+early stopping, the next are the sample. Rows that decide how a column is treated join the sample: those with its
+extremes, its first non-integer value, and the first of every category. So supports, whole numbers and categories are
+right for all rows; grids, atoms, scales and first transforms are as good as the sample.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from ..schema.categories import MAX_CATEGORIES
 from ..schema.numbers import missing, refuse_gaps, refuse_text, require_columns, row_weights, usable_rows
 from ..schema.reading import HOLDS_TEXT, as_numbers, is_text
 
-CHUNK = 16_384  # rows that are shuffled as one
-SAMPLE = 200_000  # training rows that the columns are learnt from
+CHUNK = 16_384  # rows that are shuffled as a unit
+SAMPLE = 200_000  # training rows from which the columns are learnt
 
 
 @dataclass(frozen=True)
 class HashedSplits:
-    """Which rows are held out, by their numbers alone.
+    """Which rows are held out, by their row numbers alone.
 
     Args:
-        rows: How many there are.
-        seed: Of the hash.
-        share: Of the rows held out for figures, and as many again to tell when to stop.
+        rows: Total number of rows.
+        seed: Seed of the hash.
+        share: The share of the rows held out for figures, and again as many for early stopping.
     """
 
     rows: int
@@ -41,7 +41,7 @@ class HashedSplits:
     share: float
 
     def parts(self, start: int, count: int) -> np.ndarray:
-        """For rows from ``start`` on: 0 held out, 1 to stop by, 2 to train on and sampled, 3 to train on."""
+        """For rows from ``start`` on: 0 held out, 1 early stopping, 2 training and sample, 3 training."""
         places = np.arange(start, start + count, dtype=np.uint64)
         with np.errstate(over="ignore"):
             bits = splitmix64(splitmix64(places) ^ splitmix64(np.array([self.seed % 2**64], dtype=np.uint64)))
@@ -51,17 +51,17 @@ class HashedSplits:
 
 @dataclass
 class Survey:
-    """What the first pass found.
+    """The results of the first pass.
 
     Attributes:
         sample: Training rows.
-        witnesses: Rows that decide what a column is.
-        val: Rows to stop by.
+        witnesses: Rows that decide how a column is treated.
+        val: Rows for early stopping.
         test: Held-out rows.
         test_numbers: Their numbers, from 0.
-        kept: For every chunk of every row group, how many rows there are to train on.
+        kept: For every chunk of every row group, the number of training rows.
         unusable: Rows with missing or infinite values.
-        weight: Of all training rows together; their number where all count alike.
+        weight: Total weight of all training rows; their number if all are weighted equally.
     """
 
     sample: pl.DataFrame = field(default_factory=pl.DataFrame)
@@ -87,10 +87,10 @@ def survey(
     Args:
         source: The rows.
         splits: Which of them are held out.
-        names: The columns that are used.
+        names: The columns in use.
         drop_missing: Whether rows with missing values are left out.
         strict: Whether they are refused.
-        weights: The column that says how much each row counts; None where all count alike.
+        weights: The column that holds the weight of each row; None for equal weights.
 
     Raises:
         InputError: a column is missing in a file or holds something else there; a value is missing; a weight is
@@ -127,12 +127,12 @@ def survey(
 
 
 def _weighed(piece: Piece, frame: pl.DataFrame, usable: np.ndarray, trained: np.ndarray, name: str) -> float:
-    """What the training rows of a piece weigh."""
+    """Total weight of the training rows of a piece."""
     return row_weights(frame.filter(usable), name, piece.source, piece.first)[trained[usable]].sum()
 
 
 def _checked(piece: Piece, names: Sequence[str], kinds: dict[str, bool]) -> pl.DataFrame:
-    """The columns in order, categoricals as text; a column is text in all files or in none."""
+    """The columns in order, categoricals as text; a column must be text in all files or in none."""
     frame = piece.frame
     require_columns(frame, names, piece.source)
     for column in frame.select(names):
@@ -144,10 +144,10 @@ def _checked(piece: Piece, names: Sequence[str], kinds: dict[str, bool]) -> pl.D
 
 
 class _Witnesses:
-    """Rows that decide what a column is.
+    """Rows that decide how a column is treated.
 
-    They are those with the extremes of a column of numbers, its first value that is not whole, its first hole, and the
-    first row of each of the first so many different values.
+    They are those with the extremes of a numeric column, its first non-integer value, its first hole, and the first row
+    of each distinct value, up to a limit.
     """
 
     def __init__(self) -> None:
