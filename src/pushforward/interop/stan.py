@@ -111,7 +111,7 @@ def _by_rows(
     def row(x: Rows) -> tuple[float, Any]:
         try:
             return model(x)
-        except Exception:  # what a model rejects has density 0, as in Stan
+        except Exception:  # the model rejects the row; NaN counts as density 0, as in Stan
             return np.nan, np.full(features, np.nan)
 
     def value(rows: Rows) -> Rows:

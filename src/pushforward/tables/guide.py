@@ -230,8 +230,8 @@ def measure_guide(guided: Guided, schema: Schema, rows: Rows, seed: int) -> dict
     """How well questions are answered: on some held-out rows, the density of a random half of their columns.
 
     Returns:
-        Medians and shares over the rows: effective sample size, the share of rows where it is small, the standard
-        error, and by how many nats two orders of the guide disagree about a row.
+        Over the rows: the median effective sample size, the share of rows where it is below 10, the mean standard
+        error, and the mean number of nats by which two orders of the guide disagree about a row.
     """
     rows = _some(rows, guided, seed)
     if not len(rows):

@@ -16,8 +16,6 @@ from .schema.histogram import with_histograms
 from .stream.shuffle import ShuffledRows
 from .stream.survey import HashedSplits, survey
 
-LARGE = 50_000_000  # cells from which a table is read in pieces: in memory it would take some 2 GiB
-
 
 def prepare_large(
     source: ParquetRows, head: pl.DataFrame, options: TableOptions, console: Console, *, asked: bool = False
