@@ -1,12 +1,12 @@
-"""Runs every benchmark that needs no data, one after the other, and says how long each took.
+"""Runs every benchmark that needs no data, one after the other, and reports how long each took.
 
     python benchmarks/all.py             # 40 minutes on two cores
     python benchmarks/all.py --quick     # about 5 minutes: small models, few sizes
     python benchmarks/all.py --jobs      # only the jobs next to their rivals; goes on where it stopped
     python benchmarks/all.py --gpu       # only what runs on a GPU, its results named after the card
 
-Each script writes its own dated result files; one that fails does not stop the rest, but the exit code tells. With a
-GPU the standard sizes are also raced there. On a machine that does other work, only ratios and counts mean anything.
+Each script writes its own dated result files; if one fails, the rest still run, but the exit code shows it. With a
+GPU the standard sizes are also raced there. On a machine with other load, only ratios and counts are meaningful.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ PATHS = {**os.environ, "PYTHONPATH": os.pathsep.join([str(FOLDER), os.environ.ge
 
 
 def jobs(quick: bool) -> tuple[str, ...]:
-    """Every script in ``jobs/``: a new one is found by being there."""
+    """Every script in ``jobs/``, so that new ones are found automatically."""
     scripts = sorted((FOLDER / "jobs").glob("*.py"))
     return tuple(f"jobs/{path.name}{' --quick' if quick else ''}" for path in scripts)
 

@@ -1,21 +1,21 @@
-"""Which architecture learns most per second and per step: trials of recipes' parts on many real tables, next to peers.
+"""Which architecture learns most per second and per step: variants of recipes on many real tables, next to peers.
 
     python benchmarks/architectures.py FILE.npz FILE.csv FOLDER ... --trials nsf,nsf+lu,nflows --budget 20
     python benchmarks/architectures.py FILE.npz ... --trials nsf,nflows --steps 1000
 
-A trial is a name and options joined by ``+``: ``nsf``, ``nsf-coupling``, ``maf`` or ``realnvp``, with what mixes the
+A trial is a name and options joined by ``+``: ``nsf``, ``nsf-coupling``, ``maf`` or ``realnvp``, with a mixing of the
 features between layers (``reverse``, ``random``, ``lu`` or ``rotation``), ``residual``, ``zero`` (biases of zero at the
 start), ``transformer`` (with ``nsf`` or ``maf``: a causal transformer over the columns in place of each MADE),
 ``bins16``, ``bound8``, ``layers8``, ``hidden256``, ``depth3``, ``batch256``, ``rate1e-2``, ``warm500`` (steps of
 warm-up), ``decay1e-2`` (AdamW), ``average0.99`` (of the weights), ``noise0.03`` (on the rows of a batch),
 ``gradients0.3`` (noise on them, falling as in Neelakantan et al. 2015, arXiv:1511.06807), ``actnorm`` (before every
 transform), ``dropout0.1``, ``weightnorm``, ``layernorm`` (with ``nsf-coupling``: in a MADE it would break the order),
-``plain`` (the fast room left out, as the last three do by themselves); or any other recipe with its defaults, such as
+``plain`` (without the fast room, which the last three also do without); or any other recipe with its defaults, such as
 ``naf`` or ``residual``. Peers: ``nflows`` (coupling splines with LU, random permutations and residual networks, as in
 the paper), ``zuko``, ``flowjax``, and any flow of zuko's with its defaults, such as ``zuko-NAF``.
 
-All train by one loop (``measure/training.py``). With ``OMP_NUM_THREADS=1 BENCH_CLOCK=cpu`` the budget is computing time
-of the process, which a busy machine disturbs little. Lines are appended to ``--output``, JSON each;
+All train by one loop (``measure/training.py``). With ``OMP_NUM_THREADS=1 BENCH_CLOCK=cpu`` the budget is CPU time
+of the process, which a busy machine affects little. Lines are appended to ``--output``, JSON each;
 ``--table FILE`` prints them as a table.
 """
 
@@ -53,7 +53,7 @@ WITH_OPTIONS = ("nsf", "nsf-coupling", "maf", "realnvp")
 
 
 def table(path: Path) -> np.ndarray:
-    """The numbers of a table; columns of few values are left out, rounded ones are spread over their cells."""
+    """The numbers of a table; columns with few values are left out, rounded ones are spread over their cells."""
     if path.suffix == ".csv":
         with path.open(newline="") as file:
             _, *lines = list(csv.reader(file))
@@ -84,7 +84,7 @@ def _spread(values: np.ndarray) -> np.ndarray:
 
 
 def rows(path: Path) -> Rows:
-    """80 % of a table to train on, 10 % each to validate and to test; or a file or folder with such parts."""
+    """80 % of a table for training, 10 % each for validation and test; or a file or folder with such parts."""
     if path.is_dir():
         parts = [np.load(path / f"{part}.npy", mmap_mode="r")[:MOST] for part in PARTS]
         parts[1], parts[2] = parts[1][:4000], parts[2][:10_000]
@@ -98,7 +98,7 @@ def rows(path: Path) -> Rows:
 
 
 def numbers(trial: str) -> dict[str, float]:
-    """The options of a trial that carry a number."""
+    """The options of a trial that have a number."""
     return {name: float(value) for name, value in re.findall(r"\+([a-z]+)([\d.]+(?:e-\d+)?)", trial)}
 
 
@@ -139,7 +139,7 @@ def by_name(trial: str, features: int) -> TorchModel:
 
 
 def regularised(flow: pf.Flow, options: list[str], number: dict[str, float]) -> TorchModel:
-    """The flow with what regularises its networks: units that fall out or are normalised, or scaled weights."""
+    """The flow with regularised networks: dropout, normalised units or normalised weights."""
 
     def dropout(h: Tensor) -> Tensor:
         return F.dropout(F.relu(h), number["dropout"], training=torch.is_grad_enabled())
@@ -168,7 +168,7 @@ def regularised(flow: pf.Flow, options: list[str], number: dict[str, float]) -> 
 
 
 def nflows(trial: str, features: int) -> TorchModel:
-    """Durkan et al. (2019): random permutation and LU, coupling spline with a residual network, and a last LU."""
+    """Durkan et al. (2019): random permutation and LU, coupling spline with a residual network, and a final LU."""
     from nflows import distributions, flows, transforms
     from nflows.nn.nets import ResidualNet
 
@@ -231,7 +231,7 @@ def run(path: Path, trial: str, options: argparse.Namespace, seed: int) -> dict[
 
 
 def shown(lines: list[dict[str, Any]]) -> str:
-    """A table a budget: rows are data sets, columns trials, cells test nats; the last line is the mean difference."""
+    """One table per budget: rows are data sets, columns trials, cells test nats; the last line has mean differences."""
     parts = []
     for unit, budget in sorted({(line["unit"], line["budget"]) for line in lines}):
         chosen = [line for line in lines if (line["unit"], line["budget"]) == (unit, budget)]

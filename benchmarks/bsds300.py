@@ -1,23 +1,23 @@
-"""Natural image patches, BSDS300: test log-likelihood of one flow after a stated number of steps.
+"""Natural image patches, BSDS300: test log-likelihood of one flow after a given number of steps.
 
     python benchmarks/bsds300.py FOLDER
 
 FOLDER holds train.npy, val.npy and test.npy: patches of 8 by 8 pixels, already scaled, their mean subtracted and the
 last pixel, minus the sum of the others, left out: rows of 63 numbers (Papamakarios et al. 2017, section 4).
 
-A patch mirrored or turned is nearly as natural as before, so the flow learns from every training patch in its eight
-positions, each of them a linear map of the 63 numbers with determinant 1. Without that it overfits 200,000 rows within
-minutes.
-Validation and test rows are left as they are, and the weights with the best validation are the ones that are tested.
-What is tested is the flow's mean over the eight positions of a patch, as natural images ask for,
+A patch mirrored or rotated is nearly as natural as before, so the flow learns from every training patch in its eight
+orientations, each of them a linear map of the 63 numbers with determinant ±1. Without that it overfits 200,000 rows
+within minutes.
+Validation and test rows are left as they are, and the weights with the best validation are those tested.
+The tested density is the flow's mean over the eight orientations of a patch, a natural choice for images,
 
     p(x) = 1/8 sum_k p_flow(P_k x),  |det P_k| = 1,
 
-a density again, at no cost in training; ``one_position_nats`` is the flow's own.
+again a density, at no cost in training; ``one_position_nats`` is the flow's own.
 
-The flow whitens by the covariance of its training rows, then takes two affine autoregressive layers, which follow the
-contrast of a patch, and four of splines. The number of steps is chosen to take about 30 minutes of one core;
-``BENCH_CLOCK=cpu`` counts computing time, of which other work beside it changes little.
+The flow whitens by the covariance of its training rows, followed by two affine autoregressive layers, which model the
+contrast of a patch, and four of splines. The number of steps is chosen to take about 30 minutes on one core;
+``BENCH_CLOCK=cpu`` counts CPU time, which other load changes little.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ BINS = 4
 
 
 def build(rows: Tensor) -> pf.Flow:
-    """The flow for rows like these."""
+    """The flow for such rows."""
     exact = rows.double()
     whiten = Whiten(exact.mean(0).float(), torch.linalg.cholesky(torch.cov(exact.T)).float())
     features = rows.shape[1]
@@ -59,7 +59,7 @@ def build(rows: Tensor) -> pf.Flow:
 
 
 def over_positions(flow: pf.Flow) -> Average:
-    """The mean of a flow's densities of a patch in its eight positions."""
+    """The mean of a flow's densities of a patch in its eight orientations."""
     matrices = positions(torch.eye(*flow.event_shape)).unflatten(0, (8, -1)).mT
     return Average([pf.Flow(Compose([Linear(matrix), flow.transform]), flow.base) for matrix in matrices])
 
@@ -113,7 +113,7 @@ def main() -> None:
         "lr": options.lr,
         "seed": options.seed,
         "parameters": sum(p.numel() for p in flow.parameters()),
-        "curve": [  # step, seconds, nats of the training rows in all positions, nats of the validation rows
+        "curve": [  # step, seconds, nats of the training rows in all orientations, nats of the validation rows
             (
                 line["step"],
                 round(ready + line["seconds"], 1),

@@ -2,9 +2,9 @@
 
     python benchmarks/continuous_cost.py traces       # time of a log-density against features, for each kind of trace
     python benchmarks/continuous_cost.py precision --plot precision.png   # error and evaluations against tolerance
-    python benchmarks/continuous_cost.py contexts     # what the price of context distance does to optimal coupling
+    python benchmarks/continuous_cost.py contexts     # how the cost of context distance affects optimal coupling
 
-Prints JSON, one line for each measurement. Times are medians of single calls with the threads PyTorch has.
+Prints JSON, one line per measurement. Times are medians of single calls with PyTorch's number of threads.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pushforward.transforms import Continuous
 
 
 def bent(features: int, hidden: int) -> MLPField:
-    """A field that is not the identity, of the same stiffness at every size."""
+    """A field that is not the identity, with the same stiffness at every size."""
     generator = torch.Generator().manual_seed(0)
     field = MLPField(features, hidden=(hidden, hidden))
     with torch.no_grad():
@@ -47,7 +47,7 @@ def median_ms(call, rounds: int = 3) -> float:
 
 @torch.no_grad()
 def traces(batch: int = 128, hidden: int = 128) -> None:
-    """Eight equal steps, so that all do the same work but for the trace; "none" is the solve alone."""
+    """Eight equal steps, so that all do the same work except for the trace; "none" is the solve alone."""
     for features in (2, 4, 8, 16, 32, 64, 128, 256, 512):
         field, x = bent(features, hidden), torch.randn(batch, features, generator=torch.Generator().manual_seed(1))
         row: dict[str, float] = {"features": features, "batch": batch, "hidden": hidden}
@@ -90,7 +90,7 @@ def precision() -> list[dict]:
 
 
 def plot(rows: list[dict], path: str) -> None:
-    """Work against precision, and precision against what was asked for."""
+    """Work against precision, and precision against the requested tolerance."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 4), layout="constrained")
@@ -112,9 +112,9 @@ def plot(rows: list[dict], path: str) -> None:
 
 
 def contexts(batch: int = 256, batches: int = 60, bins: int = 16) -> None:
-    """How much shorter paths become, and how much the noise then says about its context, which it should not.
+    """How much shorter paths become, and how much the noise then reveals about its context, which it should not.
 
-    The context is an angle. It tells where x is (``informative``), or nothing about it.
+    The context is an angle. It determines the position of x (``informative``), or is independent of it.
     """
     for informative in (True, False):
         for cost in (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 1000.0):

@@ -2,10 +2,10 @@
 
     python benchmarks/continuous_toys.py rings --seconds 120
 
-Trains by flow matching alone, for so many seconds of processor time; no equation is solved until the flow is measured.
-With --models FOLDER flows are kept there, and those that are there already are only measured.
+Trains by flow matching alone, for the given seconds of CPU time; no equation is solved until the flow is evaluated.
+With --models FOLDER flows are saved there, and those already there are only evaluated.
 Prints one line of JSON for each toy: the mean negative log-likelihood of 20,000 fresh points with its standard error,
-solved at 1e-6, the entropy, their difference, the mean error of a log-density by a solve in float64 at 1e-9, and the
+solved at 1e-6, the entropy, their difference, the mean error of a log-density against a float64 solve at 1e-9, and the
 integral of the density over a grid.
 """
 
@@ -24,13 +24,13 @@ import pushforward as pf
 from pushforward.testing import toy
 from pushforward.transforms import Continuous
 
-LR, MUON_LR, WARM = 3e-3, 0.02, 100  # WARM: steps until the learning rate is at its height
+LR, MUON_LR, WARM = 3e-3, 0.02, 100  # WARM: warm-up steps of the learning rate
 
 
 def optimizers(flow: pf.Flow) -> list[tuple[torch.optim.Optimizer, float]]:
     """Muon for the matrices between hidden layers and Adam for the rest, each with its learning rate.
 
-    Muon (Jordan et al., 2024) moves all directions of a matrix alike: fine structure, which Adam learns last, comes
+    Muon (Jordan et al., 2024) moves all directions of a matrix equally: fine structure, which Adam learns last, emerges
     several times sooner.
     """
     continuous: Any = flow.transform
@@ -43,7 +43,7 @@ def optimizers(flow: pf.Flow) -> list[tuple[torch.optim.Optimizer, float]]:
 def train(
     flow: pf.Flow, objective: pf.FlowMatching, name: str, seconds: float, batch: int, generator: torch.Generator
 ) -> int:
-    """Steps along a cosine from the full learning rate to zero as the seconds run out; how many they were."""
+    """Trains with a cosine from the full learning rate to zero as the time runs out; returns the number of steps."""
     both = optimizers(flow)
     start, steps = time.process_time(), 0
     while (used := (time.process_time() - start) / seconds) < 1:
@@ -72,7 +72,7 @@ def mass(flow: pf.Flow, half: float = 4.8, places: int = 160) -> float:
 
 
 def measure(flow: pf.Flow, name: str) -> dict:
-    """The likelihood of fresh points and what it can be trusted for."""
+    """The likelihood of fresh points, and the checks of its accuracy."""
     test = toy.sample(name, 20_000, generator=torch.Generator().manual_seed(2))
     losses, total = -log_prob(flow, test, 1e-6).double(), mass(flow)
     with torch.no_grad():
@@ -91,7 +91,7 @@ def measure(flow: pf.Flow, name: str) -> dict:
 
 
 def trained(name: str, options: argparse.Namespace) -> tuple[pf.Flow, int]:
-    """A trained flow and its steps, from the folder of models where it is there."""
+    """A trained flow and its number of steps, from the folder of models if it is there."""
     path = None if options.models is None else options.models / name
     if path is not None and path.exists():
         return pf.load(path), pf.checkpoint.load_extra(path)["steps"]

@@ -1,10 +1,10 @@
-"""Exact draws by Metropolis from a fitted flow, beside Pyro's NUTS on the same posterior and machine. Needs pyro-ppl.
+"""Exact draws by Metropolis from a fitted flow, next to Pyro's NUTS on the same posterior and machine. Needs pyro-ppl.
 
     python benchmarks/exact_draws.py DATA [--steps 800] [--only NAME ...] [--output benchmarks/results/exact_draws.md]
 
-DATA is as for ``posteriors.py``. NUTS runs in the free parameters, with 200 steps of warm-up and 300 draws; its time is
-that of the draws alone. Effective draws are the least over all free parameters, bulk, by arviz-stats. The flow's fit is
-counted apart, as NUTS's warm-up is.
+DATA is as for ``posteriors.py``. NUTS runs in the free parameters, with 200 warm-up steps and 300 draws; its time is
+that of the draws alone. Effective sample sizes are the smallest over all free parameters, bulk, by arviz-stats. The
+flow's fit is counted separately, as is NUTS's warm-up.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DRAWS, NUTS_DRAWS, WARMUP = 20_000, 300, 200
 
 
 def row(folder: Path, name: str, steps: int) -> str:
-    """One line of the table."""
+    """One row of the table."""
     data = {key: torch.tensor(value, dtype=torch.float64) for key, value in read(folder / "data.json.zip").items()}
     posterior = POSTERIORS[name](data)
     blocks = list(zip(posterior.support.maps, posterior.support.sizes, strict=True))
@@ -47,7 +47,7 @@ def row(folder: Path, name: str, steps: int) -> str:
 
 
 def by_nuts(posterior: Posterior) -> tuple[Chains, float, float]:
-    """Draws of the free parameters, the seconds that they took, and those of the warm-up."""
+    """Draws of the free parameters, the seconds they took, and those of the warm-up."""
     from pyro.infer import MCMC, NUTS
 
     def potential(parameters: dict[str, Tensor]) -> Tensor:

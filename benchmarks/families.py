@@ -1,11 +1,11 @@
-"""Families next to the library that has them: density, training step and sampling, in turns.
+"""Families next to a library that has them: density, training step and sampling, in turns.
 
     python benchmarks/families.py                     # all, about two minutes on one core
     python benchmarks/families.py --families naf,gf
 
-Monotone networks, polynomials and Gaussianization next to zuko at its own defaults, residual flows next to normflows
+Monotone networks, polynomials and Gaussianization next to zuko with its own defaults, residual flows next to normflows
 with networks of the same widths at 2, 4, 6 and 16 features, block neural autoregressive flows next to flowjax with as
-many hidden units. What is written to benchmarks/results: milliseconds, and how many times as long theirs take.
+many hidden units. benchmarks/results receives milliseconds, and how many times as long theirs take.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def next_to_zuko(family: str, size: Size) -> list[Subject]:
 
 
 class Normflows(nn.Module):
-    """Its residual layers and trained shifts; as its examples do, norms are estimated anew before every step."""
+    """Its residual layers and trained shifts; as in its examples, norms are re-estimated before every step."""
 
     def __init__(self, features: int, hidden: tuple[int, ...]) -> None:
         import normflows as nf
@@ -74,7 +74,7 @@ def next_to_normflows(family: str, size: Size) -> list[Subject]:
 
 
 def next_to_flowjax(family: str, size: Size) -> list[Subject]:
-    """Both with two hidden layers of eight units for each feature, and two networks."""
+    """Both with two hidden layers of eight units per feature, and two networks."""
     import equinox as eqx
     import jax.numpy as jnp
     import jax.random as jr

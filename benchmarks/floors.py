@@ -2,9 +2,9 @@
 
     python benchmarks/floors.py [--families maf,nsf] [--sizes standard]
 
-Every product that a call makes is run again by itself, with its own sizes and strides. ``floor ms`` is their sum;
-``at peak ms`` the same FLOPs at the rate
-of a large square product; ``ours ms`` the best turn of the whole call, eager.
+Every product in a call is rerun by itself, with its own sizes and strides. ``floor ms`` is their sum; ``at peak ms``
+the time of the same FLOPs at the rate of a large square product; ``ours ms`` the fastest turn of the whole call,
+eager.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def best(job: Job, turns: int = 7) -> float:
 
 
 def peak(side: int = 1024) -> float:
-    """FLOPs a second of a square product."""
+    """FLOPs per second of a square product."""
     a, b = torch.randn(side, side), torch.randn(side, side)
     (square,) = products(lambda: torch.mm(a, b))
     return square.flops / best(square.again())

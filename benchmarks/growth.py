@@ -1,9 +1,9 @@
-"""How the times grow with the features, from 2 to 1,024: a log-log curve for each library, family and job.
+"""How times grow with the number of features, from 2 to 1,024: a log-log curve for each library, family and job.
 
     python benchmarks/growth.py [--families maf,nsf-coupling] [--batch 64] [--most 1024]
 
-Two layers whose widths are the features, at least 128. A job that would take longer than ``--limit`` seconds, judged by
-the size before, is left out, and so it is at all larger sizes; the table then says so.
+Two layers whose widths equal the number of features, at least 128. A job predicted to take more than ``--limit``
+seconds, judging by the previous size, is left out, also at all larger sizes; the table then says so.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def size(family: str, features: int, batch: int) -> Size:
 
 
 def grow(family: str, sizes: list[int], batch: int, limit: float, budget: float) -> list[results.Row]:
-    """Times of all libraries at each size; ``last`` remembers how long each job took at the size before."""
+    """Times of all libraries at each size; ``last`` remembers how long each job took at the previous size."""
     rows: list[results.Row] = []
     last: dict[tuple[str, str], tuple[int, float]] = {}
     for features in sizes:
@@ -50,7 +50,7 @@ def grow(family: str, sizes: list[int], batch: int, limit: float, budget: float)
 
 
 def _foreseen(before: tuple[int, float] | None, features: int) -> float:
-    """Seconds, if the time grows with the square of the features."""
+    """Predicted seconds, if the time grows with the square of the features."""
     return 0.0 if before is None else before[1] * (features / before[0]) ** 2
 
 
@@ -65,7 +65,7 @@ def curves(rows: list[results.Row], family: str, job: str) -> dict[str, tuple[li
 
 
 def grid(rows: list[results.Row], family: str, job: str) -> str:
-    """A line for each number of features, a column for each library."""
+    """A row for each number of features, a column for each library."""
     of = {library: dict(zip(x, y, strict=True)) for library, (x, y) in curves(rows, family, job).items()}
     lines = []
     for features in sorted({x for times in of.values() for x in times}):

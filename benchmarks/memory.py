@@ -1,9 +1,9 @@
-"""Megabytes of a density and of a training step, each library in a process of its own.
+"""Megabytes of a density and of a training step, each library in a separate process.
 
     python benchmarks/memory.py [--families maf,nsf] [--batch 4096]
 
-The tables hold how far a call rises above what the process held before it (on Linux; freed memory is given back at
-once; flowjax and diffrax compile for each size, which counts) and in brackets the whole process at its largest.
+The tables hold how far a call rises above what the process held before it (on Linux; freed memory is returned at
+once; flowjax and diffrax compile for each size, which counts) and in brackets the peak of the whole process.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def measured(family: str, batch: int) -> list[results.Row]:
 
 
 def overview(rows: list[results.Row], job: str) -> str:
-    """A line for each family, a column for each library."""
+    """A row for each family, a column for each library."""
     of = [row for row in rows if row["job"] == job]
     libraries = list(dict.fromkeys(row["library"] for row in of))
     lines = []

@@ -1,4 +1,4 @@
-"""Trains an image model on MNIST for a stated time and writes its bits/dim on the whole test set, with samples.
+"""Trains an image model on MNIST for a given time and writes its bits/dim on the whole test set, with samples.
 
     python benchmarks/mnist.py glow --data DIR --minutes 15
     python benchmarks/mnist.py pixelcnn --data DIR --minutes 15
@@ -6,10 +6,10 @@
     python benchmarks/mnist.py tarflow --data DIR --minutes 30 --device cuda --bfloat16 --steps 8 --hidden 384 --patch 2
     python benchmarks/mnist.py tarflow-noise --data DIR --minutes 20 --name digits-noise
 
-DIR holds MNIST's four idx files (gzipped or not), or Fashion-MNIST's, for instance /usr/share/datasets/fashion-mnist of
-the Debian package dataset-fashion-mnist; or it is an .npz with arrays train and test of uint8, (n, H, W), (n, H, W, 3)
-or (n, 3, H, W). The result, a JSON file and a PNG of samples, goes to benchmarks/results. Few training images: compare
-train_bits_per_dim, of as many of them as are tested.
+DIR holds MNIST's four idx files (gzipped or not), or Fashion-MNIST's, for instance /usr/share/datasets/fashion-mnist
+from the Debian package dataset-fashion-mnist; or it is an .npz with uint8 arrays train and test, (n, H, W),
+(n, H, W, 3) or (n, 3, H, W). The result, a JSON file and a PNG of samples, goes to benchmarks/results. With few
+training images, compare train_bits_per_dim, of as many of them as are tested.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ PATCH = 4  # side of tarflow's patches
 
 
 def tarflow(shape: Sequence[int], blocks: int | None, width: int | None, **choices: Any) -> pf.Flow:
-    """Two layers a block, heads of about 24 units."""
+    """Two layers per block, heads of about 24 units."""
     width = width or 96
     return pf.tarflow(shape, patch=PATCH, blocks=blocks or 2, width=width, heads=max(width // 24, 1), **choices)
 
@@ -73,7 +73,7 @@ def find(folder: str | None, kind: str) -> Path:
 def train(
     model: Density, images: Tensor, *, minutes: float, batch: int, lr: float, device: str, bfloat16: bool
 ) -> dict[str, float]:
-    """Adam; the learning rate rises over the first fiftieth of the time and falls with a cosine to the end of it."""
+    """Trains by Adam; the learning rate rises over the first fiftieth of the time and then falls along a cosine."""
     optimizer = torch.optim.Adam(model.parameters(), lr=lr, fused=True)
     start, budget, steps, seen, recent = time.monotonic(), minutes * 60, 0, 0, math.nan
     computing = time.process_time()

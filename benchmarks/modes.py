@@ -1,8 +1,8 @@
-"""Targets of many separated modes: is every mode found, with its weight, and is log Z right?
+"""Targets with many separated modes: is every mode found, with its weight, and is log Z right?
 
     python benchmarks/modes.py [--budget 300] [--seeds 1 2 3] [--only NAME ...] [--output benchmarks/results/modes.md]
 
-Mixtures have random centres, uniform in a box, random widths and random weights, another one for each seed; the
+Mixtures have random centres, uniform in a box, random widths and random weights, a new one for each seed; the
 target's log Z is 0. Many-well is the product of 16 densities exp(-a^4 + 6 a^2 + a / 2 - b^2 / 2), with 65,536 modes;
 its weights are those of each coordinate's two wells. Weights are counted over 40,000 of the flow's own draws, without
 importance weights.
@@ -34,7 +34,7 @@ MIXTURES = {
 
 
 class Mixture:
-    """Gaussians of random centres, widths and weights."""
+    """Gaussians with random centres, widths and weights."""
 
     def __init__(self, name: str, seed: int) -> None:
         self.features, modes, box, low, high, least = MIXTURES[name]
@@ -54,12 +54,12 @@ class Mixture:
         return self.parts(x).logsumexp(-1)
 
     def ratios(self, draws: Tensor) -> Tensor:
-        """Each mode's weight among draws, in its own."""
+        """Each mode's share of the draws, relative to its weight."""
         return self.parts(draws).softmax(-1).mean(0) / self.weight
 
 
 class ManyWell:
-    """Sixteen independent pairs, of which one number has two wells."""
+    """Sixteen independent pairs, in each of which one number has two wells."""
 
     features = 32
 
@@ -80,7 +80,7 @@ class ManyWell:
 
 
 def row(name: str, seed: int, budget: float) -> str:
-    """One line of the table."""
+    """One row of the table."""
     target: ManyWell | Mixture = ManyWell() if name == "many-well 32" else Mixture(name, seed)
     log_z = target.wells()[0] if isinstance(target, ManyWell) else 0.0
     started = time.perf_counter()

@@ -1,10 +1,10 @@
-"""Counts operations of every family against the committed numbers, or writes the numbers anew.
+"""Compares operation counts of every family with the committed ones, or updates these.
 
     python benchmarks/operation_counts.py            # a table: committed, now
     python benchmarks/operation_counts.py --write    # after a change that is meant to change them
 
-The numbers are in ``operation_counts.json``; ``tests/test_operation_counts.py`` holds every change against them. They
-do not depend on how busy the machine is: matrix-product FLOPs, operators, bytes kept for the backward pass.
+The numbers are in ``operation_counts.json``; ``tests/test_operation_counts.py`` checks every change against them. They
+do not depend on the machine's load: matrix-product FLOPs, operators, bytes kept for the backward pass.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from measure.operations import Cost, cost
 from measure.sizes import Size
 
 COMMITTED = Path(__file__).with_suffix(".json")
-SLACK = {"flops": 0.02, "operators": 0.10, "saved_bytes": 0.05}  # operators differ a little between PyTorch versions
+SLACK = {"flops": 0.02, "operators": 0.10, "saved_bytes": 0.05}  # operators differ slightly between PyTorch versions
 ROWS = Size(features=12, hidden=(64, 64), layers=3, batch=256)
 SIZES = {
     **dict.fromkeys(("maf", "iaf", "nsf", "nsf-coupling", "realnvp"), ROWS),

@@ -1,6 +1,6 @@
 """Five posteriors as people write them, on simulated data: one raises, two are recursions, one lies far from 0.
 
-Their reference draws come from importance sampling: Student's t around the mode, with weights that are checked.
+Their reference draws come from importance sampling from a Student-t around the mode, with checked weights.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pushforward.transforms import support
 
 
 def gaussian_process() -> Posterior:
-    """A length and a height of a noise-free Gaussian process: for long lengths there is no Cholesky factor."""
+    """Length scale and amplitude of a noise-free Gaussian process: for long lengths there is no Cholesky factor."""
     x = torch.linspace(0, 1, 12, dtype=torch.float64)
     y = torch.sin(5 * x)
     square = (x[:, None] - x).square()
@@ -118,10 +118,10 @@ OWN = {
 
 @torch.no_grad()
 def reference(posterior: Posterior, n: int = 40_000, rounds: int = 4) -> dict[str, Tensor]:
-    """Quantities of draws of a posterior, by weights of draws of Student's t (5 degrees) in the free parameters.
+    """Quantities of draws of a posterior, by importance weights of Student-t draws (5 degrees) in the free parameters.
 
-    The t begins around the mode, and takes the weighted draws' mean and twice their covariance after each round: a
-    posterior that is skewed lies elsewhere than its mode and its curvature there say.
+    The t starts around the mode, and takes the weighted draws' mean and twice their covariance after each round: a
+    skewed posterior is not where its mode and its curvature there suggest.
     """
     from pushforward.objectives.user_target import UserTarget
 

@@ -1,6 +1,6 @@
-"""Eight posteriors of Stan's posterior database, written in PyTorch: priors and likelihoods as in their Stan programs.
+"""Eight posteriors from Stan's posteriordb, written in PyTorch: priors and likelihoods as in their Stan programs.
 
-Each builder takes the data (a dict of float64 tensors) and gives a :class:`Posterior`.
+Each builder takes the data (a dict of float64 tensors) and returns a :class:`Posterior`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Data = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Posterior:
-    """A log-density over rows, their support, and the quantities that the reference draws hold."""
+    """A log-density over rows, its support, and the quantities that the reference draws contain."""
 
     log_density: Callable[[Tensor], Tensor]
     support: Blocks

@@ -1,9 +1,9 @@
-"""Reverse KL measured: posteriors against reference draws, and log Z of targets where it is known.
+"""Reverse KL evaluated: posteriors against reference draws, and log Z of targets for which it is known.
 
     python benchmarks/posteriors.py DATA [--budget 60] [--only NAME ...] [--output benchmarks/results/posteriors.md]
 
-DATA is a folder of Stan's posterior database with one folder for each name of ``posterior_models.POSTERIORS``, each
-with ``data.json.zip`` and ``draws.json.zip``. Each fit runs for ``--budget`` seconds on the threads that PyTorch has.
+DATA is a folder from Stan's posterior database with one folder for each name of ``posterior_models.POSTERIORS``, each
+with ``data.json.zip`` and ``draws.json.zip``. Each fit runs for ``--budget`` seconds on PyTorch's number of threads.
 Writes a table in Markdown. Errors are of the flow's own draws, without importance weights: of the mean in standard
 deviations of the reference draws, of the standard deviation relative to theirs, the largest over all quantities.
 """
@@ -27,8 +27,8 @@ import pushforward as pf
 from pushforward.testing import targets
 
 DRAWS = 20_000
-MEAN, SD, KHAT = 0.05, 0.05, 0.7  # the bars
-# How each target of known log Z is fitted: splines where edges are sharp, annealing where there are several modes.
+MEAN, SD, KHAT = 0.05, 0.05, 0.7  # the thresholds
+# How each target of known log Z is fitted: splines if edges are sharp, annealing if there are several modes.
 KNOWN: dict[str, dict[str, Any]] = {
     "potential_1": {"flow": "nsf-coupling", "start": "normal", "widen": 2.0, "anneal": 500},
     "potential_2": {"flow": "nsf-coupling", "start": "normal"},
@@ -47,7 +47,7 @@ def read(path: Path) -> Any:
 
 
 def database(folder: Path, name: str) -> tuple[Posterior, dict[str, torch.Tensor]]:
-    """A posterior of the database and its reference draws."""
+    """A posterior from the database and its reference draws."""
     data = {key: torch.tensor(value, dtype=torch.float64) for key, value in read(folder / "data.json.zip").items()}
     chains = read(folder / "draws.json.zip")
     reference = {key: torch.tensor([chain[key] for chain in chains]).double().flatten() for key in chains[0]}
@@ -55,7 +55,7 @@ def database(folder: Path, name: str) -> tuple[Posterior, dict[str, torch.Tensor
 
 
 def posterior_row(name: str, posterior: Posterior, reference: dict[str, torch.Tensor], budget: float) -> str:
-    """One line of the table."""
+    """One row of the table."""
     started = time.perf_counter()
     fitted = pf.fit_target(
         posterior.log_density,
@@ -78,7 +78,7 @@ def posterior_row(name: str, posterior: Posterior, reference: dict[str, torch.Te
 
 
 def known_row(name: str, budget: float) -> str:
-    """One line of the table."""
+    """One row of the table."""
     target = getattr(targets, name)
     fitted = pf.fit_target(
         target, target.features, blocks=target.support, budget=budget, draws=DRAWS, progress=False, **KNOWN[name]
@@ -129,7 +129,7 @@ def main() -> None:
 
 
 def write(lines: list[str], output: Path | None, row: str) -> None:
-    """Shows a row at once, and keeps the file up to date."""
+    """Prints a row at once, and keeps the file up to date."""
     print(row, flush=True)
     lines.append(row)
     if output:

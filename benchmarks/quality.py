@@ -3,10 +3,10 @@
     python benchmarks/quality.py --data protein protein.npz --budget 60 [--only ours,zuko,nflows,flowjax]
     python benchmarks/quality.py --data bsds300 FOLDER --budget 1200 --layers 6 --hidden 256,256 --bins 4
 
-Peers: Adam at ``--lr`` with a warm-up and a cosine over the budget, gradients of a bounded norm, batches of 512, the
-weights with the best validation rows: what ``pf.fit`` does. Ours: ``pf.fit`` with its defaults and the recipe's own
-learning rate, as from the shell. The budget pays for everything, validation and compilers included; with
-``BENCH_CLOCK=cpu`` it is of computing time.
+Peers: Adam at ``--lr`` with a warm-up and a cosine over the budget, gradient clipping, batches of 512, and the
+weights with the best validation loss: the same as ``pf.fit``. Ours: ``pf.fit`` with its defaults and the recipe's own
+learning rate, as from the shell. The budget covers everything, including validation and compilation; with
+``BENCH_CLOCK=cpu`` it is CPU time.
 Runs of the same day with the same data, family and budget stay in the result file, one for each library, family of
 ours and rate.
 """
@@ -34,7 +34,7 @@ LIBRARIES = {"ours": OURS, "zuko": "zuko", "nflows": "nflows", "normflows": "nor
 
 
 def train_ours(flow: Any, rows: Rows, protocol: Protocol, compile: bool) -> Trained:
-    """With the defaults of :func:`pushforward.fit`; its history is the curve."""
+    """Trains with the defaults of :func:`pushforward.fit`; its history is the curve."""
     with fit_on_clock():
         result = pf.fit(
             flow,
@@ -53,7 +53,7 @@ def train_ours(flow: Any, rows: Rows, protocol: Protocol, compile: bool) -> Trai
 
 
 def run(library: str, family: str, size: Size, rows: Rows, protocol: Protocol, compile: bool) -> results.Row:
-    """Trains one library's model: a row of results, in nats of the data's units."""
+    """Trains one library's model and returns a row of results, in nats of the data's units."""
     built: Any = model(library, family, size)
     if isinstance(built, JaxModel):
         trained = train_jax(built, rows, protocol)
@@ -77,12 +77,12 @@ def run(library: str, family: str, size: Size, rows: Rows, protocol: Protocol, c
 
 
 def _run(line: results.Row) -> tuple[str, str, str]:
-    """What a later run replaces."""
+    """The key of a run, which a later run with the same key replaces."""
     return line["library"], line["family"], line["lr"]
 
 
 def picture(rows: list[results.Row], title: str):
-    """Validation curves on a logarithmic clock, and the test value of each run as a star at its end: each library's
+    """Validation curves on a logarithmic time axis, each ending in a star at the test value: each library's
     best run."""
     rows = list({row["library"]: row for row in reversed(rows)}.values())  # they are sorted, best first
     figure, [[axes]] = plots.panels(1, 1, width=6, height=4)

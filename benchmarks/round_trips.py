@@ -1,16 +1,16 @@
-"""Is every recipe inverted to the end of the line: round trips of a million numbers of N(0, 10²).
+"""Is every recipe inverted to full precision: round trips of a million numbers of N(0, 10²).
 
     python benchmarks/round_trips.py [--recipes gf,naf] [--features 1,2,5] [--numbers 1000000]
 
-Parameters are random (``pf.testing.randomize``), and rows are far out on purpose. Both directions of 1, 2 and 5
-features in float32 and float64: z to x and back to z, and x to z and back to x. Shown are the numbers that are not
-finite, and the largest error of a row as a multiple of c, what rounding alone does to it. That is found in float64: on
-the way back, the input u_k of every layer is moved by about one unit of rounding of its largest number,
+Parameters are random (``pf.testing.randomize``), and rows are deliberately far out. Both directions of 1, 2 and 5
+features in float32 and float64: z to x and back to z, and x to z and back to x. Reported are the count of numbers that
+are not finite, and the largest error of a row as a multiple of c, the effect of rounding alone. It is found in float64:
+on the way back, the input u_k of every layer is perturbed by about one unit of rounding of its largest number,
 
     c = sum_k |end(u_k + (1 + max |u_k|) eps noise) - end|  + (1 + max |end|) eps,
 
 so an error of 1,000 c or less is as good as conditioning allows. Continuous flows are as exact as their solver's
-tolerance, and stand in ``continuous_toys.py``.
+tolerance; they are in ``continuous_toys.py``.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ RECIPES = (
     *("planar", "sylvester", "triangular_spline"),
 )
 DIRECTIONS = 30
-PART = 20_000  # rows at once
-LARGEST, EVERY = 30, 2000  # rows of a part whose rounding is looked at: of the largest errors, and every so many
+PART = 20_000  # rows at a time
+LARGEST, EVERY = 30, 2000  # rows of a part whose rounding is examined: those with the largest errors, and every so many
 
 Map = Callable[[Tensor], Tensor]
 
@@ -58,7 +58,7 @@ def through(way: list[Map], u: Tensor) -> Tensor:
 
 
 def rounding(way: list[Map], u: Tensor, eps: float) -> Tensor:
-    """c of every row."""
+    """The rounding effect c of every row."""
     total, end = torch.zeros(len(u), dtype=u.dtype), through(way, u)
     for place in range(len(way)):
         unit = (1 + u.abs().amax(-1, keepdim=True)) * eps
@@ -69,8 +69,8 @@ def rounding(way: list[Map], u: Tensor, eps: float) -> Tensor:
 
 
 def worst(flow: pf.Flow, exact: pf.Flow, start: Tensor, *, from_latent: bool) -> tuple[int, float, float]:
-    """Numbers that are not finite, the largest error, and the largest multiple of c, which is found for the rows with
-    the largest errors and some others."""
+    """The count of numbers that are not finite, the largest error, and the largest multiple of c, evaluated on the rows
+    with the largest errors and some others."""
     there, back = maps(flow.transform, backwards=from_latent), maps(flow.transform, backwards=not from_latent)
     middle = through(there, start)
     error = (through(back, middle) - start).abs()

@@ -2,8 +2,8 @@
 
     python benchmarks/scale.py FOLDER score=1e4,1e5,1e6,2e7 fit=1e5,1e6 sample=1e4,1e6 [--flow realnvp]
 
-Every line is one run of the shell program in a process of its own. Its memory is the highest resident size during the
-command less the size after PyTorch, Polars and PyArrow were imported. Tables are written once to FOLDER, in files of a
+Every line is one run of the shell program in a separate process. Its memory is the peak resident size during the
+command minus the size after importing PyTorch, Polars and PyArrow. Tables are written once to FOLDER, in files of a
 million rows, and are kept. Linux only.
 """
 
@@ -44,7 +44,7 @@ def write_rows(folder: Path, rows: int) -> Path:
 
 
 def resident(key: str) -> int:
-    """VmRSS, or VmHWM, the highest VmRSS, of this process in bytes."""
+    """VmRSS of this process in bytes, or VmHWM, its peak."""
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith(key))
 
@@ -58,7 +58,7 @@ def child(arguments: list[str]) -> None:
     from pushforward.cli import app as cli
 
     with open("/proc/self/clear_refs", "w") as file:
-        file.write("5")  # VmHWM starts again
+        file.write("5")  # resets VmHWM
     own, started = resident("VmRSS"), time.perf_counter()
     code = cli.main([*arguments, "--quiet"])
     seconds, most = time.perf_counter() - started, resident("VmHWM")

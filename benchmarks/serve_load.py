@@ -1,10 +1,10 @@
-"""Latency of one-row scores under load: clients that ask one server process as fast as it answers.
+"""Latency of one-row scores under load: clients that query one server process as fast as it answers.
 
     python benchmarks/serve_load.py [--model MODEL] [--clients 32] [--seconds 60]
 
-Every client keeps its connection and asks for one row after the other; each answer is compared with the score that the
-library gives the same row. Without a model, the default one is fitted to the diamonds that ship inside plotnine. The
-server's memory is read every second. The clients are one process of their own, on the same machine.
+Every client keeps its connection and requests one row after another; each answer is compared with the library's score
+for the same row. Without a model, the default one is fitted to the diamonds that ship inside plotnine. The
+server's memory is read every second. All clients share one process, on the same machine.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from measure import results
 
 import pushforward as pf
 
-ROWS = 400  # different questions
+ROWS = 400  # distinct requests
 CLOSE = 1e-3  # nats: sums of float32 depend on how many rows are scored together
 
 
 def fitted(folder: Path, steps: int) -> Path:
-    """The default model of the diamonds; how long it trains does not change what a score costs."""
+    """The default model of the diamonds; its training time does not affect the cost of a score."""
     from plotnine.data import diamonds
 
     pf.TableDensity(steps=steps, random_state=0).fit(diamonds).save(folder / "diamonds")
@@ -42,7 +42,7 @@ def fitted(folder: Path, steps: int) -> Path:
 
 @contextlib.contextmanager
 def served(model: Path) -> Iterator[tuple[int, int]]:
-    """The process and the port of a server of the model."""
+    """Serves the model, and gives the server's process and port."""
     command = [sys.executable, "-m", "pushforward", "serve", str(model), "--port", "0", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
@@ -56,7 +56,7 @@ def served(model: Path) -> Iterator[tuple[int, int]]:
 
 
 async def client(port: int, bodies: Sequence[bytes], truth: np.ndarray, start: int, stop: float, found: dict) -> None:
-    """Asks until the time is over; keeps seconds, errors and wrong answers."""
+    """Sends requests until the time is up; records seconds, errors and wrong answers."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     place = start
     while (began := time.perf_counter()) < stop:
@@ -78,7 +78,7 @@ async def client(port: int, bodies: Sequence[bytes], truth: np.ndarray, start: i
 
 
 async def memory(process: int, stop: float, sizes: list[float]) -> None:
-    """Megabytes of the server's resident memory, each second."""
+    """The server's resident memory in megabytes, each second."""
     while time.perf_counter() < stop:
         pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
         sizes.append(pages * os.sysconf("SC_PAGE_SIZE") / 2**20)
@@ -86,7 +86,7 @@ async def memory(process: int, stop: float, sizes: list[float]) -> None:
 
 
 async def load(process: int, port: int, rows: Sequence[Any], truth: np.ndarray, clients: int, seconds: float) -> Any:
-    """All clients at once; what they found, and the server's memory."""
+    """Runs all clients at once; returns their results, and the server's memory."""
     bodies = [json.dumps({"rows": [row]}).encode() for row in rows]
     stop = time.perf_counter() + seconds
     found: dict[str, Any] = {"times": [], "errors": 0, "wrong": 0}

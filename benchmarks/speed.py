@@ -2,8 +2,8 @@
 
     python benchmarks/speed.py [--families maf,nsf] [--jobs density,train,sample] [--sizes standard] [--compiled]
 
-The contestants take turns; the tables hold medians, with the ratio to pushforward. Ratios travel from machine to
-machine better than times do. Families that ran earlier on the same day and machine stay in the result file.
+The contestants take turns; the tables hold medians, with the ratio to pushforward. Ratios carry over between machines
+better than times do. Families run earlier on the same day and machine stay in the result file.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def medians(rows: list[results.Row], family: str, job: str) -> dict[str, float]:
 
 
 def overview(rows: list[results.Row], job: str) -> str:
-    """A line for each family: all medians of one job."""
+    """A row for each family: all medians of one job."""
     families = list(dict.fromkeys(each["family"] for each in rows))
     libraries = [name for name in BUILDERS if any(each["library"] == name for each in rows)]
     lines = []

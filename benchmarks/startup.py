@@ -1,9 +1,9 @@
-"""How long until something happens: seconds of the import, of the first density and of the first training step.
+"""Startup times: seconds for the import, for the first density and for the first training step.
 
     python benchmarks/startup.py [--families realnvp,cnf] [--rounds 3]
 
-Each number comes from processes of its own, which take turns; medians. PyTorch's own import is listed by itself: the
-libraries on top of it cannot be faster. ``pushforward`` imports nothing until a name is used,
+Each number comes from separate processes, which take turns; medians. PyTorch's own import is listed by itself:
+libraries built on it cannot be faster. ``pushforward`` imports nothing until a name is used,
 ``pushforward.recipes.tables`` what a flow needs. Compilers start with empty caches.
 """
 

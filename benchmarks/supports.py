@@ -14,7 +14,7 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Von
 
 import pushforward as pf
 
-DRAWS = 200_000  # of which the 1,000 farthest on each side tell the tail index
+DRAWS = 200_000  # of which the 1,000 farthest on each side determine the tail index
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
 
 
 def tails(rows: int, steps: int) -> None:
-    """A Student-t of 2 degrees of freedom in 2 dimensions, correlated by their common scale."""
+    """A 2-dimensional Student-t with 2 degrees of freedom, correlated through its common scale."""
     torch.manual_seed(0)
     x = student(rows)
     layers = {
@@ -52,7 +52,7 @@ def tails(rows: int, steps: int) -> None:
 
 
 def student(rows: int) -> Tensor:
-    """(n, 2): normal rows over a common scale, an inverse gamma's root."""
+    """(n, 2): normal rows over a common scale, the root of an inverse gamma."""
     scale = torch.distributions.Gamma(1.0, 1.0).sample((rows, 1)).rsqrt()
     return torch.randn(rows, 2) * scale
 

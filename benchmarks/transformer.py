@@ -1,12 +1,12 @@
-"""Transformer autoregressive flows: time and memory beside a plain PyTorch implementation of the paper's blocks.
+"""Transformer autoregressive flows: time and memory next to a plain PyTorch implementation of the paper's blocks.
 
     python benchmarks/transformer.py                       # about a minute on one core
     python benchmarks/transformer.py --device cuda --width 384 --blocks 8 --layers 8 --batch 128
 
-Images of 28 x 28 in 196 patches of 2 x 2. What is written to benchmarks/results: milliseconds of density, training step
-and sampling of 64 images; the inverse of a block with the cache, by one pass for each patch, and in Jacobi blocks, and
-how far these differ in float32 and float64; megabytes of a training step at 4 and 16 blocks, with activations stored
-and recomputed. Both implementations start at the identity and are moved a little away from it.
+Images of 28 x 28 in 196 patches of 2 x 2. benchmarks/results receives: milliseconds of density, training step
+and sampling of 64 images; of the inverse of a block with the cache, by one pass for each patch, and in Jacobi blocks,
+and how far these differ in float32 and float64; megabytes of a training step at 4 and 16 blocks, with activations
+stored and recomputed. Both implementations start at the identity and are perturbed slightly.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def plain(sizes: dict[str, int]) -> Any:
 
 
 def waited_for(device: str, function: Any, *given: Any) -> Any:
-    """What a function gives, when the device has computed it."""
+    """The result of a function, once the device has computed it."""
     value = function(*given)
     if device.startswith("cuda"):
         torch.cuda.synchronize()
@@ -119,7 +119,7 @@ def inverses(sizes: dict[str, int], device: str, n: int) -> list[results.Row]:
 
 
 def by_passes(block: Any, z: Tensor) -> Tensor:
-    """One whole pass of the network for each patch."""
+    """The inverse by one full pass of the network for each patch."""
     x = torch.zeros_like(z)
     for start in range(0, 784, 4):
         found = block.scalar.inverse(z, block.net(x))[0]
@@ -139,14 +139,14 @@ def megabytes(sizes: dict[str, int], batch: int, device: str, reversible: bool) 
         return (torch.cuda.max_memory_allocated() - before) / 2**20
     import resource
 
-    step(flow, x[:1], adam)  # what the first step of a process makes once
+    step(flow, x[:1], adam)  # one-off allocations of a process's first step
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     step(flow, x, adam)
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**10
 
 
 def memory(options: argparse.Namespace) -> list[results.Row]:
-    """A process for each."""
+    """Runs each configuration in a separate process."""
     rows = []
     for name, reversible in (("stored", False), ("recomputed", True)):
         row: results.Row = {"activations": name}

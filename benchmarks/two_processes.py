@@ -1,9 +1,9 @@
-"""What a second process costs and brings: DDP and FSDP2 against one process, on this machine's processors.
+"""Costs and gains of a second process: DDP and FSDP2 against one process, on this machine's processors.
 
     python benchmarks/two_processes.py [--steps 60]
 
-Prints, for each model, seconds per step and the bytes of tensors that one process holds for training, beside what the
-plan in ``docs/scale.md`` foretells. Every process has one thread, so two processes have two of them.
+Prints, for each model, seconds per step and the bytes of tensors that one process holds for training, next to the
+prediction of the plan in ``docs/scale.md``. Every process has one thread, so two processes have two of them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def local(tensor: torch.Tensor) -> int:
 
 
 def measure(name: str, way: str, steps: int) -> dict[str, float]:
-    """One kind of training for some steps; the time is of the slowest step of all processes, on average."""
+    """One kind of training for some steps; each step takes the time of the slowest process; averaged over steps."""
     torch.manual_seed(0)
     objective: Objective = pf.ForwardKL(MODELS[name]())
     world = World(torch.device("cpu"), way == "FSDP2")

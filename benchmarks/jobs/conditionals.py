@@ -4,14 +4,14 @@
 
 FOLDER holds bsds300/train.npy and test.npy (patches of 8 by 8 pixels without the last: rows of 63 numbers). A table's
 density p and its guide q are fitted to ``BENCH_ROWS`` rows, 50,000 by default, in ``BENCH_STEPS`` steps each. Then a
-random half h of the columns is hidden, another for each of eight groups of test rows. What is shown first is a lower
-bound of the log-density of what imputation draws, one of K + 1 proposals of the guide in proportion to their weights:
+random half h of the columns is hidden, a new one for each of eight groups of test rows. The first result is a lower
+bound on the log-density of imputation's draws, one of K + 1 proposals of the guide in proportion to their weights:
 
     log q(h | seen) + log w - log mean(w, w_1, ..., w_K),  w = p(seen, h) / q(h | seen)
 
-The difference of two scores, log p(seen, h) - log p(seen), would be too large where few draws count: its second part is
-then too small. The guide's own answer, which is exact, stands beside it. The Gaussian has the training rows' mean and
-covariance. In nats a row. From the papers, with up to a million training rows: 81.8 (ACFlow, Li, Akbar, Oliva 2020,
+The difference of two scores, log p(seen, h) - log p(seen), would be too large if few draws dominate: its second term
+is then too small. The guide's own answer, which is exact, is reported too. The Gaussian has the training rows' mean
+and covariance. In nats per row. Papers, with up to a million training rows: 81.8 (ACFlow, Li, Akbar, Oliva 2020,
 arXiv:1909.06319) and 86.7 (ACE, Strauss, Oliva 2021, arXiv:2102.04426).
 """
 
@@ -62,7 +62,7 @@ def run(case: str) -> list[Row]:
 
 @torch.no_grad()
 def _ours(model: pf.TableDensity, x: torch.Tensor, seen: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """The bound, and the guide's own log q(hidden | seen), of every row."""
+    """The bound, and the guide's own log q(hidden | seen), for every row."""
     assert model.guided is not None
     joint, guide = model.guided.joint, model.guided.guide
     given = torch.zeros(x.shape[1], dtype=torch.bool)

@@ -1,11 +1,11 @@
-"""Training rows with holes: what complete rows are worth when a fifth of the training cells is hidden.
+"""Training rows with holes: the value of incomplete rows when a fifth of the training cells is hidden.
 
     [BENCH_DATA=FOLDER] python benchmarks/jobs/holes.py [--quick]
 
-One density is fitted to ``BENCH_ROWS`` rows (20,000) in ``BENCH_STEPS`` steps (600), one to the same rows of which a
-fifth of the cells is hidden at random, and one to those rows of these that are still complete. All are scored on 2,000
+One density is fitted to ``BENCH_ROWS`` rows (20,000) in ``BENCH_STEPS`` steps (600), one to the same rows with a
+fifth of the cells hidden at random, and one to those of the latter that are still complete. All are scored on 2,000
 other, complete rows. FOLDER holds tabular/protein.npz (CASP, Rana 2013), tabular/diamonds.csv and
-anomaly/32_shuttle.npz; the quick case is a table of scikit-learn's.
+anomaly/32_shuttle.npz; the quick case is a table from scikit-learn.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def run(case: str) -> list[Row]:
 
 
 def _score(train: pl.DataFrame, validation: pl.DataFrame, test: pl.DataFrame) -> float:
-    """The mean log-density of the test rows, without those whose density is 0."""
+    """The mean log-density of the test rows, excluding those with density 0."""
     scores = pf.TableDensity("nsf", steps=STEPS, random_state=0).fit(train, validation=validation).score_samples(test)
     return float(scores[np.isfinite(scores)].mean())
 

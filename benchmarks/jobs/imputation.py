@@ -1,15 +1,15 @@
-"""Missing cells: how near the draws of each tool come to values that were hidden.
+"""Missing cells: how close each tool's draws come to values that were hidden.
 
     [BENCH_DATA=FOLDER] python benchmarks/jobs/imputation.py [--quick]
 
-Of small tables of scikit-learn's, a tenth of the cells is hidden at random. The score of a hidden cell is the
-continuous ranked probability score of what was drawn for it, E|X - x| - E|X - X'| / 2, in standard deviations of its
-column: 0 is perfect, and a single number, which is what most tools fill in, pays its whole error.
+In small tables from scikit-learn, a tenth of the cells is hidden at random. The score of a hidden cell is the
+continuous ranked probability score of its draws, E|X - x| - E|X - X'| / 2, in standard deviations of its
+column: 0 is perfect, and for a single number, which most tools fill in, it is the absolute error.
 
-Of large tables, a fifth of the cells is hidden in ``BENCH_ROWS`` training rows (36,000) and in ``BENCH_TESTED`` others
-(1,000), which are filled. The mean of ten draws is one guess for a cell, by its root mean square error in standard
-deviations; next to it stand the guesses of chained equations. Intervals of 90 % from 100 draws should hold 90 % of the
-values: what is shown is how far they are from that, next to the 0.03 that is asked. FOLDER holds tabular/protein.npz
+In large tables, a fifth of the cells is hidden in ``BENCH_ROWS`` training rows (36,000) and in ``BENCH_TESTED`` others
+(1,000), which are filled. The mean of ten draws is a point estimate for a cell, judged by its root mean square error in
+standard deviations, next to those of chained equations. Intervals of 90 % from 100 draws should hold 90 % of the
+values: reported is the deviation from that, next to the 0.03 required. FOLDER holds tabular/protein.npz
 (CASP, Rana 2013) and bsds300/train.npy and test.npy (natural image patches); the density is fitted in ``BENCH_STEPS``
 steps (1,000), its guide in three times as many.
 """
@@ -52,7 +52,7 @@ def cases(quick: bool) -> list[str]:
 
 
 def run(case: str) -> list[Row]:
-    warnings.simplefilter("ignore")  # of imputers that stop before they have converged
+    warnings.simplefilter("ignore")  # imputers that stop before convergence
     return _large(case) if case in LARGE else _small(case)
 
 

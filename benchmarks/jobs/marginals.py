@@ -1,13 +1,13 @@
-"""Questions about some columns, where the answer is known: mixtures of Gaussians in 8 dimensions.
+"""Questions about some of the columns with known answers: mixtures of Gaussians in 8 dimensions.
 
     [BENCH_ROWS=50000] [BENCH_MIXTURES=6] [BENCH_DATA=FOLDER] python benchmarks/jobs/marginals.py [--quick]
 
-A table's density is fitted, with nothing said but its seed, to rows of a random mixture of 3 to 8 Gaussians. Then the
+A table's density is fitted, with all defaults and a seed, to rows of a random mixture of 3 to 8 Gaussians. Then the
 log-density of every pair of columns, and of three random halves given the other half, is compared with the truth: the
-mean error next to the 0.05 nats that are asked, and the share within two of its stated standard errors next to 95 %.
+mean error next to the 0.05 nats required, and the share within two of its reported standard errors next to 95 %.
 
 Of FOLDER/tabular/protein.npz (CASP, Rana 2013), fitted in 1,000 steps, 100,000 rows with three of ten columns missing
-are scored: the seconds stand next to the two minutes that are asked.
+are scored: the seconds are compared with the two minutes required.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MANY, HIDDEN = 100_000, 3
 
 
 class Mixture:
-    """A random mixture of 3 to 8 Gaussians, whose centres lie two to three of their widths apart."""
+    """A random mixture of 3 to 8 Gaussians, with centres two to three of their widths apart."""
 
     def __init__(self, seed: int) -> None:
         self.rng = np.random.default_rng(seed)

@@ -1,13 +1,13 @@
-"""Odd rows: area under the ROC of FlowOutlier next to detectors of scikit-learn and PyOD.
+"""Outliers: area under the ROC curve of FlowOutlier next to detectors from scikit-learn and PyOD.
 
     python benchmarks/jobs/outliers.py [FOLDER] [--share 0.05] [--trim 0.15] [--rows 6000] [--limit N] [--quick]
 
-Without a folder on tables that ship inside packages, whose odd rows are one of their classes; with one on its ``.npz``
-files of ``X`` and ``y``, 1 for an anomaly, as ADBench has them. The protocol is that of Livernoche et al. (2024),
-arXiv:2305.18593: a detector is fitted to half of the usual rows, standardised, and scores the other half and the odd
-ones. ``--share`` puts odd rows among those of the fit, no more than half of them; they are not scored;
+Without a folder, on tables shipped inside packages, with one of their classes as outliers; with one, on its ``.npz``
+files of ``X`` and ``y``, 1 for an anomaly, as in ADBench. The protocol is that of Livernoche et al. (2024),
+arXiv:2305.18593: a detector is fitted to half of the normal rows, standardised, and scores the other half and the
+outliers. ``--share`` adds outliers to the rows of the fit, at most half of them; these are not scored;
 ``--trim`` is the share of the rows of the fit that FlowOutlier leaves out.
-False alarms are the usual rows with a p-value of at most 0.05. PyOD's detectors take part where it is installed.
+False alarms are the normal rows with a p-value of at most 0.05. PyOD's detectors are included if it is installed.
 """
 
 from __future__ import annotations
@@ -62,13 +62,13 @@ MOST_TESTED = 4000
 
 
 def classes(load: Callable[..., Any], *odd: int) -> Labelled:
-    """A table of scikit-learn's, some of its classes odd."""
+    """A table from scikit-learn with some of its classes as outliers."""
     x, y = load(return_X_y=True)
     return x, np.isin(y, odd).astype(int)
 
 
 def plotnine(name: str, column: str, odd: str) -> Labelled:
-    """Numbers of a table of plotnine's; rows with one value of a column are odd."""
+    """The numbers of a table from plotnine; rows with one value of a column are outliers."""
     import plotnine.data
 
     frame = getattr(plotnine.data, name).dropna()
@@ -95,7 +95,7 @@ SHIPPED: dict[str, Callable[[], Labelled]] = {
 
 
 def divided(x: Rows, y: NDArray[Any], share: float, most: int) -> tuple[Rows, Rows, NDArray[Any]]:
-    """Standardised rows to fit and to score, and which of the latter are odd."""
+    """Standardised rows to fit and to score, and which of the latter are outliers."""
     random = np.random.default_rng(0)
     usual, odd = random.permutation(np.flatnonzero(y == 0)), random.permutation(np.flatnonzero(y == 1))
     half = len(usual) // 2
@@ -109,7 +109,7 @@ def divided(x: Rows, y: NDArray[Any], share: float, most: int) -> tuple[Rows, Ro
 
 
 def rivals(fit: Rows, test: Rows) -> Iterator[tuple[str, Rows, float]]:
-    """Names, how odd each finds the rows, and the seconds it took."""
+    """Names, the outlier scores of the rows, and the seconds taken."""
     started = time.perf_counter()
     yield "nearest neighbours", NearestNeighbors(n_neighbors=5).fit(fit).kneighbors(test)[0][:, -1], _since(started)
     for name, make in SKLEARN.items():
@@ -129,7 +129,7 @@ def area(odd: NDArray[Any], values: Rows) -> float:
 
 
 def run(sets: dict[str, Callable[[], Labelled]], share: float, trim: float, most: int, case: str) -> list[Row]:
-    warnings.simplefilter("ignore")  # of singular covariances and mixtures that have not converged
+    warnings.simplefilter("ignore")  # singular covariances, and mixtures that have not converged
     fit, test, odd = divided(*sets[case](), share, most)
     started = time.perf_counter()
     detector = pf.FlowOutlier(random_state=0, trim=trim).fit(fit)
@@ -144,7 +144,7 @@ def run(sets: dict[str, Callable[[], Labelled]], share: float, trim: float, most
 
 
 def means(rows: Sequence[Row]) -> dict[str, str]:
-    """Each detector's mean area and seconds, and the false alarms of all cases together."""
+    """Each detector's mean area and seconds, and the false alarms over all cases."""
     first = {each["case"]: each for each in rows}.values()
     found = [{"detector": "FlowOutlier", **_mean(first, "ours", "seconds")}]
     for rival in dict.fromkeys(each["rival"] for each in rows):

@@ -1,12 +1,12 @@
-"""Posteriors from simulations: sbi's training with our density estimator, next to those that sbi brings.
+"""Posteriors from simulations: sbi's training with our density estimator, next to sbi's own.
 
     python benchmarks/jobs/simulations.py [FOLDER] [--simulations 2000] [--seeds 2] [--quick]
 
-Two moons (two parameters) and SLCP (five, simple likelihood, complex posterior) of Lueckmann et al. (2021),
-arXiv:2101.04653. All get the same simulations and sbi's own training loop, one thread. Of fresh simulations: the mean
-log density of their parameters given their data, in nats, higher is better. With FOLDER, which holds two_moons.npz
-and slcp.npz (observations ``x_o_1`` to ``x_o_4``, draws of their posteriors ``samples_1`` to ``samples_4``), also the
-accuracy of a classifier between draws and reference draws (C2ST): 0.5 is perfect, 1 worthless. Needs sbi.
+Two moons (two parameters) and SLCP (five, simple likelihood, complex posterior) from Lueckmann et al. (2021),
+arXiv:2101.04653. All get the same simulations and sbi's own training loop, on one thread. For fresh simulations: the
+mean log-density of their parameters given their data, in nats, higher is better. With FOLDER, which holds
+two_moons.npz and slcp.npz (observations ``x_o_1`` to ``x_o_4``, posterior draws ``samples_1`` to ``samples_4``), also
+the accuracy of a classifier between draws and reference draws (C2ST): 0.5 is perfect, 1 worthless. Needs sbi.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ OURS = "pushforward"
 
 
 def two_moons(theta: Tensor) -> Tensor:
-    """A crescent of radius N(0.1, 0.01^2), moved by (-\\|t1 + t2\\|, t2 - t1) / sqrt(2)."""
+    """A crescent of radius N(0.1, 0.01^2), shifted by (-\\|t1 + t2\\|, t2 - t1) / sqrt(2)."""
     angle, radius = math.pi * (torch.rand(len(theta)) - 0.5), 0.1 + 0.01 * torch.randn(len(theta))
     crescent = torch.stack([radius * angle.cos() + 0.25, radius * angle.sin()], 1)
     return crescent + torch.stack([-theta.sum(1).abs(), theta[:, 1] - theta[:, 0]], 1) / math.sqrt(2)
@@ -84,7 +84,7 @@ def run(options: argparse.Namespace, case: str) -> list[Row]:
 
 
 def measured(task: str, seed: int, make: Callable[[], Any], options: argparse.Namespace) -> dict[str, float]:
-    """What an estimator reaches: nats of fresh simulations and, with reference draws, the C2ST."""
+    """An estimator's results: nats of fresh simulations and, with reference draws, the C2ST."""
     simulate, prior = TASKS[task]
     torch.manual_seed(seed)
     theta = prior.sample((options.simulations,))

@@ -1,13 +1,13 @@
-"""Small tables: held-out log-likelihood of the default fit, next to what people fit to so few rows.
+"""Small tables: held-out log-likelihood of the default fit, next to common choices for so few rows.
 
     python benchmarks/jobs/small_tables.py [FOLDER] [--limit N] [--quick]
 
-Of every table of 120 to 2,500 rows the columns of numbers (more than ten values, hardly a hole, no counter), 12 at
-most; 80 % of the rows are fitted, 10 % choose, 10 % are scored. FOLDER holds CSV files; without it, tables that ship
-inside scikit-learn and statsmodels. The rivals get the rows as our flow sees them (``TableDensity.encode``: behind
-the same first transforms, so that no rival loses by an income's long tail), and are scored over the same cells. Each
-chooses by validation: a mixture its 1 to 20 components and their covariances, a kernel its width. A vine copula takes
-part where pyvinecopulib is installed. Computing time of ours is in the column ``seconds``.
+From every table of 120 to 2,500 rows the numerical columns (more than ten values, few missing, no counter), 12 at
+most; 80 % of the rows are for fitting, 10 % for validation, 10 % are scored. FOLDER holds CSV files; without it, tables
+inside scikit-learn and statsmodels. The rivals get the rows as our flow sees them (``TableDensity.encode``: after
+the same first transforms, so that no rival suffers from an income's long tail), and are scored over the same cells.
+Each chooses by validation: a mixture its 1 to 20 components and their covariances, a kernel its width. A vine copula is
+included if pyvinecopulib is installed. Our CPU time is in the column ``seconds``.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from measure.results import Row, table
 Values = NDArray[np.float64]
 Score = Callable[[Values], Values]
 LEAST, MOST, COLUMNS = 120, 2500, 12
-WORST = -1e4  # nats of a row: a kernel far from all rows has no number for it
+WORST = -1e4  # nats of a row: a kernel far from all rows gives no number for it
 
 
 def shipped() -> dict[str, Callable[[], pl.DataFrame]]:
@@ -61,7 +61,7 @@ def read(path: Path) -> pl.DataFrame:
 
 
 def numbers(frame: pl.DataFrame) -> pl.DataFrame:
-    """Complete rows of the columns that are numbers, and neither codes nor counters."""
+    """Complete rows of the numerical columns that are neither codes nor counters."""
     kept = []
     for column in frame:
         counter = column.dtype.is_integer() and column.n_unique() == len(frame) and column.is_sorted()
@@ -76,7 +76,7 @@ def suits(load: Callable[[], pl.DataFrame]) -> bool:
 
 
 def run(tables: dict[str, Callable[[], pl.DataFrame]], case: str) -> list[Row]:
-    warnings.simplefilter("ignore")  # of mixtures that have not converged
+    warnings.simplefilter("ignore")  # mixtures that have not converged
     rows = numbers(tables[case]())
     order, tenth = np.random.default_rng(0).permutation(len(rows)), max(round(0.1 * len(rows)), 1)
     test, validation, train = (
@@ -116,7 +116,7 @@ def rivals(train: Values, validation: Values) -> Iterator[tuple[str, Score]]:
 
 
 def vine(library: Any, train: Values) -> Score:
-    """Kernels for columns, and for their dependence a vine of kernels of pairs."""
+    """Kernels for columns, and for their dependence a vine of pairwise kernels."""
     margins = [library.Kde1d.from_data(column.copy()) for column in train.T]
 
     def uniform(x: Values) -> Values:

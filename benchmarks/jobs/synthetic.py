@@ -1,19 +1,19 @@
-"""Synthetic rows: how well draws pass for rows that no model has seen, next to what else draws rows.
+"""Synthetic rows: how well draws pass for unseen rows, next to other generators.
 
     python benchmarks/jobs/synthetic.py [TABLE.csv ...] [--budget 150] [--python NAME=PATH ...] [--quick]
 
 A fifth of the rows is held out; every tool learns the others within the budget on one thread, and draws as many rows as
-it learnt from. With ``OMP_NUM_THREADS=1 BENCH_CLOCK=cpu`` the budget and the seconds are of computing, for all tools.
-Rivals run in processes of their own, in the Python that is named for them (``--python ARF=PATH``) or this one, and are
-left out by name where they cannot be imported there. Rows with missing cells are left out, as most rivals take none.
-Without a table, two that come with statsmodels.
+it learnt from. With ``OMP_NUM_THREADS=1 BENCH_CLOCK=cpu`` the budget and the seconds are CPU time, for all tools.
+Rivals run in separate processes, in the Python given for them (``--python ARF=PATH``) or this one, and are
+listed as left out if they cannot be imported there. Rows with missing cells are left out, as most rivals take none.
+Without a table, two that come with statsmodels are used.
 
-Measures: the area under the ROC of LightGBM that tells as many draws from held-out rows (5 folds; 0.5 is perfect), the
-mean over parts of the draws, beside that of training rows; the shape of columns and the trend of pairs by the formulas
-of sdmetrics, draws beside training rows as in its reports (1 is perfect), and the same of as many training rows beside
-held-out ones and of draws beside them, which says what so few rows allow; the share of draws that are nearer to a
-training row than 99 % of training rows are to another; and what LightGBM learns of the last column from draws, beside
-what it learns from training rows, on held-out rows.
+Measures: the area under the ROC curve of LightGBM that distinguishes as many draws from held-out rows (5 folds; 0.5 is
+perfect), the mean over parts of the draws, next to that of training rows; the shape of columns and the trend of pairs
+by the formulas of sdmetrics, draws against training rows as in its reports (1 is perfect), and the same of as many
+training rows against held-out ones and of draws against them, which shows what so few rows allow; the share of draws
+that are nearer to a training row than 99 % of training rows are to another; and how well LightGBM learns the last
+column from draws, next to training rows, evaluated on held-out rows.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ from measure.jobs import done
 from measure.jobs import row as job_row
 
 OURS, RIVALS = "pushforward", ("Gaussian copula", "CTGAN", "TVAE", "ARF", "ForestFlow")
-BINS = 10  # of numbers beside categories, as sdmetrics has it
-FEW = 20  # values of a column whose pairs are counted, and whose classes are learnt
+BINS = 10  # of numbers paired with categories, as in sdmetrics
+FEW = 20  # up to this many values, a column's pairs are counted and its values predicted as classes
 
 
 def generate(name: str, python: str, train: pl.DataFrame, rows: int, budget: float) -> tuple[pl.DataFrame, float, str]:
-    """Draws of a tool, the seconds that it took to learn and draw, and what was made smaller."""
+    """Draws of a tool, the seconds it took to learn and draw, and what was reduced."""
     if name == OURS:
         started = clock()
         with fit_on_clock():
@@ -76,7 +76,7 @@ def generate(name: str, python: str, train: pl.DataFrame, rows: int, budget: flo
 
 
 def coded(*tables: pl.DataFrame) -> tuple[list[np.ndarray], list[int]]:
-    """Tables as numbers, texts by the same codes; and which columns were text."""
+    """Tables as numbers, with texts encoded by common codes; and which columns were text."""
     texts = [j for j, dtype in enumerate(tables[0].dtypes) if not dtype.is_numeric()]
     parts: list[list[np.ndarray]] = [[] for _ in tables]
     for j, name in enumerate(tables[0].columns):
@@ -91,7 +91,7 @@ def coded(*tables: pl.DataFrame) -> tuple[list[np.ndarray], list[int]]:
 
 
 def told_apart(real: pl.DataFrame, other: pl.DataFrame) -> float:
-    """The area under the ROC of a classifier between as many rows of each: the mean over parts of the others."""
+    """The area under the ROC curve of a classifier between equally many rows of each: mean over parts of ``other``."""
     n = min(len(real), len(other))
     return float(np.mean([_told_apart(real[:n], other[k : k + n]) for k in range(0, len(other) - n + 1, n)]))
 
@@ -106,7 +106,7 @@ def _told_apart(real: pl.DataFrame, other: pl.DataFrame) -> float:
 
 
 def shape(real: np.ndarray, drawn: np.ndarray, texts: list[int]) -> float:
-    """The mean over columns of 1 - the Kolmogorov-Smirnov distance, of texts 1 - the total variation."""
+    """The mean over columns of 1 - the Kolmogorov-Smirnov distance, for texts 1 - the total variation."""
     scores = []
     for j, (a, b) in enumerate(zip(real.T, drawn.T, strict=True)):
         at = np.unique(np.concatenate([a, b]))
@@ -119,8 +119,8 @@ def shape(real: np.ndarray, drawn: np.ndarray, texts: list[int]) -> float:
 
 
 def trend(real: np.ndarray, drawn: np.ndarray, texts: list[int]) -> float:
-    """The mean over pairs of 1 - half the difference of correlations, of texts 1 - the total variation of both, with
-    numbers in ten bins beside a text."""
+    """The mean over pairs of 1 - half the difference of correlations, with texts 1 - the total variation of both, where
+    numbers paired with a text are put into ten bins."""
     scores = []
     for i, j in itertools.combinations(range(real.shape[1]), 2):
         if i in texts or j in texts:
@@ -143,7 +143,7 @@ def _binned(real: np.ndarray, drawn: np.ndarray, text: list[bool]) -> list[np.nd
 
 
 def learnt(rows: np.ndarray, held: np.ndarray, texts: list[int], classes: bool) -> float:
-    """What a model of the last column, trained on rows, reaches on held-out ones: mean AUC of its classes, or R²."""
+    """The held-out score of a model of the last column, trained on ``rows``: mean AUC of its classes, or R²."""
     kind = lightgbm.LGBMClassifier if classes else lightgbm.LGBMRegressor
     if classes and len(np.unique(rows[:, -1])) < 2:
         return 0.5
@@ -169,7 +169,7 @@ def read(path: Path, most: int | None) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def measured(path: Path, name: str, python: str, budget: float, most: int | None) -> list[results.Row]:
-    """The row of a tool on a table; without figures where it cannot run, with the reason."""
+    """The row of a tool on a table; without figures if it cannot run, with the reason."""
     train, held = read(path, most)
     row: results.Row = {"table": path.stem, "rows": len(train), "columns": train.width, "tool": name}
     try:
@@ -196,7 +196,7 @@ def measured(path: Path, name: str, python: str, budget: float, most: int | None
 
 
 def races(rows: list[results.Row]) -> list[results.Row]:
-    """How well draws are told apart, ours beside each rival's."""
+    """How well draws are told apart, ours next to each rival's."""
     there = [row for row in rows if "told apart" in row]
     ours = {row["table"]: row["told apart"] for row in there if row["tool"] == OURS}
     return [
@@ -207,7 +207,7 @@ def races(rows: list[results.Row]) -> list[results.Row]:
 
 
 def plot(rows: list[results.Row]) -> Figure:
-    """How well draws are told from held-out rows, a line of dots for every table."""
+    """How well draws are told from held-out rows, a row of dots for every table."""
     there = [row for row in rows if "told apart" in row]
     tables, tools = (list(dict.fromkeys(row[key] for row in there)) for key in ("table", "tool"))
     figure = Figure(figsize=(7, 1.2 + 0.4 * len(tables)), layout="constrained")

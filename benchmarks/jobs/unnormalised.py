@@ -1,12 +1,12 @@
-"""Posteriors known up to a constant: the flow that reverse KL fits, next to a normal at the mode and to NUTS.
+"""Posteriors known up to a constant: a flow fitted by reverse KL, next to a normal at the mode and to NUTS.
 
     python benchmarks/jobs/unnormalised.py [FOLDER] [--budget 60] [--quick]
 
 On the five posteriors of ``own_posteriors.py``, one of which raises, and with FOLDER on those of Stan's posterior
-database that it holds (see ``benchmarks/posteriors.py``). Ours and NUTS (Pyro's, where it is installed; one chain,
-200 steps of warm-up) have ``--budget`` seconds each on one thread. An error is the largest over all quantities: of
+database that it holds (see ``benchmarks/posteriors.py``). Ours and NUTS (Pyro's, if it is installed; one chain,
+200 warm-up steps) have ``--budget`` seconds each on one thread. An error is the largest over all quantities: of
 the mean, in reference standard deviations, and of the standard deviation, relative to the reference's. Draws of the
-flow are taken as they are, without weights; the normal (Laplace's) lies in the free parameters.
+flow are used as they are, without weights; the normal (Laplace's) is in the free parameters.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from posteriors import database
 from pushforward.objectives.user_target import UserTarget
 
 Draws = dict[str, Tensor]
-N, WARMUP = 20_000, 200  # draws that errors are of; steps in which NUTS adapts
+N, WARMUP = 20_000, 200  # draws for the errors; warm-up steps of NUTS
 
 
 def load(folder: Path | None, case: str) -> tuple[Posterior, Draws]:
@@ -50,7 +50,7 @@ def load(folder: Path | None, case: str) -> tuple[Posterior, Draws]:
 
 
 def run(folder: Path | None, budget: float, case: str) -> list[Row]:
-    warnings.simplefilter("ignore")  # of targets that fail somewhere
+    warnings.simplefilter("ignore")  # targets that fail somewhere
     posterior, truth = load(folder, case)
     size = sum(posterior.support.sizes)
     blocks = list(zip(posterior.support.maps, posterior.support.sizes, strict=True))
@@ -91,7 +91,7 @@ class TimeIsOverError(Exception):
 
 
 def nuts(target: UserTarget, posterior: Posterior, budget: float) -> Tensor:
-    """The draws of one chain until the time is over; of a chain that has not warmed up by then, its last half."""
+    """The draws of one chain until the time is up; if it has not warmed up by then, its last half."""
     from pyro.infer import MCMC, NUTS
 
     def potential(parameters: dict[str, Tensor]) -> Tensor:

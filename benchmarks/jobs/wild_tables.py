@@ -1,13 +1,13 @@
-"""Tables as they come: are they fitted, sampled and scored without a word about their columns?
+"""Tables as they come: can they be fitted, sampled and scored with no information about their columns?
 
     python benchmarks/jobs/wild_tables.py [FOLDER] [--limit N] [--quick]
 
-FOLDER holds CSV files; without it, the tables that ship inside statsmodels and plotnine: holes, text, dates,
-counters, constants, sums. For us a table passes where ``fit`` (60 steps), ``sample`` and ``score`` end well by the
-shell, the sample has the columns that the model keeps and every row gets a score. A rival has less to do: to fit, and
-to give every row a finite score. One is scikit-learn's mixture of the table as pandas reads it; the other the
+FOLDER holds CSV files; without it, the tables shipped inside statsmodels and plotnine: holes, text, dates,
+counters, constants, sums. For us a table passes if the shell's ``fit`` (60 steps), ``sample`` and ``score`` succeed,
+the sample has the columns that the model keeps and every row gets a score. A rival has less to do: to fit, and
+to give every row a finite score. One is scikit-learn's mixture on the table as pandas reads it; the other the
 pipeline that a careful person writes around it, with columns of numbers imputed and scaled, and others imputed and
-one-hot encoded; its scores are of codes, and what it draws is no table.
+one-hot encoded; its scores are of codes, and what it draws is not a table.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def run(tables: dict[str, Path], case: str) -> list[Row]:
 
 
 def ours(path: Path) -> tuple[int, str]:
-    """Whether the table passes, and else what was said."""
+    """Whether the table passes, and otherwise the error message."""
     with tempfile.TemporaryDirectory() as folder:
         model, drawn, scores = (str(Path(folder) / name) for name in ("model", "drawn.csv", "scores.csv"))
         for arguments in (

@@ -1,1 +1,1 @@
-"""What the benchmarks share: models of every library at one size, a fair clock, counts of operations, result files."""
+"""Code shared by the benchmarks: models of every library at one size, a fair clock, operation counts, result files."""

@@ -1,4 +1,4 @@
-"""The clock of all benchmarks; it imports nothing heavy, so that imports can be timed."""
+"""The clock of all benchmarks; it imports nothing slow, so that imports can be timed."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ CPU = os.environ.get("BENCH_CLOCK") == "cpu"
 
 
 def clock() -> float:
-    """Wall time; with ``BENCH_CLOCK=cpu`` what the process has computed for, which other processes do not change much:
-    for one thread on a busy machine."""
+    """Wall time; with ``BENCH_CLOCK=cpu`` the process's CPU time, which other processes affect little: for one thread
+    on a busy machine."""
     return time.process_time() if CPU else time.perf_counter()
 
 
 @contextmanager
 def fit_on_clock() -> Iterator[None]:
-    """Within it :func:`pushforward.fit`, which counts wall time, counts the time of :func:`clock`."""
+    """Within it, :func:`pushforward.fit` counts the time of :func:`clock` instead of wall time."""
     with mock.patch.object(time, "monotonic", clock):
         yield

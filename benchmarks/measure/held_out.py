@@ -15,18 +15,18 @@ from pushforward.images.formats import read_images
 DATA = ("protein", "bsds300", "mnist")
 PARTS = ("train", "val", "test")
 SIDE = 8  # pixels of a patch
-LOOKED_AT = 5_000  # validation patches
-LAMBDA = 1e-6  # of the logit of pixels, as in the MAF paper (arXiv:1705.07057)
+LOOKED_AT = 5_000  # validation patches that are evaluated
+LAMBDA = 1e-6  # of the pixels' logit, as in the MAF paper (arXiv:1705.07057)
 
 
 @dataclass
 class Rows:
-    """Rows on one scale; a log-density of theirs plus ``volume`` is in the units of the data."""
+    """Rows on one scale; their log-densities plus ``volume`` are in the units of the data."""
 
     train: Tensor
     validation: Tensor
     test: Tensor
-    volume: float  # log of the volume by which this shrank space
+    volume: float  # log of the factor by which volumes shrank
 
     @property
     def features(self) -> int:
@@ -35,9 +35,9 @@ class Rows:
 
 def load(name: str, path: Path, seed: int = 0) -> Rows:
     """``protein``: an .npz with ``train``, ``val``, ``test``; ``bsds300``: a folder with three .npy files, whose
-    training patches count in all eight :func:`positions` and whose covariance is made the identity; ``mnist``: a folder
-    with the idx files, whose pixels are dequantised once and taken to logits (the last 10,000 training images are for
-    validation)."""
+    training patches are used in all eight :func:`positions` and whose covariance is made the identity; ``mnist``: a
+    folder with the idx files, whose pixels are dequantised once and mapped to logits (the last 10,000 training images
+    are for validation)."""
     match name:
         case "protein":
             with np.load(path) as file:
@@ -58,9 +58,9 @@ def _standardised(train: Tensor, validation: Tensor, test: Tensor) -> Rows:
 
 
 def positions(rows: Tensor) -> Tensor:
-    """Patches of 8 by 8 pixels in all eight positions: mirrored left to right, top to bottom, transposed, or not.
+    """Patches of 8 by 8 pixels in all eight orientations: mirrored left to right, top to bottom, transposed, or not.
 
-    A row holds 63 pixels; the last one is minus their sum. Each position is a linear map of determinant 1 or -1.
+    A row holds 63 pixels; the last one is minus their sum. Each orientation is a linear map of determinant 1 or -1.
     """
     patches = torch.cat([rows, -rows.sum(1, keepdim=True)], 1).view(-1, SIDE, SIDE)
     turned = [square.flip(mirrored) for square in (patches, patches.mT) for mirrored in ((), (2,), (1,), (1, 2))]

@@ -1,4 +1,4 @@
-"""Models of flowjax and diffrax, compiled by JAX; jobs end when their results are there."""
+"""Models of flowjax and diffrax, compiled by JAX; jobs end when their results are ready."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def flowjax(family: str, size: Size) -> JaxModel | None:
 
 
 def diffrax(family: str, size: Size) -> JaxModel | None:
-    """A continuous flow as in diffrax' own example: one solve for each row, its own steps, one random probe."""
+    """A continuous flow as in diffrax's own example: one solve per row, adaptive steps for each, one random probe."""
     import diffrax as ode
     import equinox as eqx
     import jax

@@ -1,8 +1,8 @@
-"""Benchmarks of jobs that people have, each next to what they would use instead.
+"""Benchmarks of practical tasks, each next to the tools that people would otherwise use.
 
-A script of ``benchmarks/jobs`` has a function ``cases()``, the names of what is to be done, and a function
-``run(case)``, which does one and returns its rows, each with the keys of :func:`row`. :func:`main` does the rest: it
-keeps every case that is done, so that a run that was broken off goes on, and writes one dated result.
+A script in ``benchmarks/jobs`` has a function ``cases()``, which lists the names of its cases, and a function
+``run(case)``, which runs one and returns its rows, each with the keys of :func:`row`. :func:`main` does the rest: it
+saves every finished case, so that an interrupted run can continue, and writes one dated result.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from . import results
 
 
 def row(case: str, rival: str, ours: float, theirs: float, *, higher: bool) -> results.Row:
-    """What this library and a rival reached on one case; ``higher`` says whether more is better."""
+    """The results of this library and a rival on one case; ``higher`` says whether more is better."""
     return {"case": case, "rival": rival, "ours": ours, "theirs": theirs, "better": "higher" if higher else "lower"}
 
 
@@ -53,15 +53,15 @@ def main(
     summary: Callable[[Sequence[results.Row]], Mapping[str, str]] | None = None,
     picture: Callable[[Sequence[results.Row]], Figure] | None = None,
 ) -> Path | None:
-    """Runs a job's benchmark and writes ``results/DATE-job-NAME``, what was lost first; nothing without cases.
+    """Runs a job's benchmark and writes ``results/DATE-job-NAME``, losses first; nothing without cases.
 
     Args:
         name: The job.
         title: Of the result.
-        meaning: What its numbers say to a person, a sentence or two.
-        cases: The names of the cases; of a few small ones where the argument, ``--quick``, is true.
+        meaning: What its numbers mean, in a sentence or two.
+        cases: Returns the names of the cases; only a few small ones if its argument, ``--quick``, is true.
         run: Does one case and returns its rows.
-        arguments: A parser, without help, of arguments of the job's own; the job reads them itself.
+        arguments: A parser, without help, for the job's own arguments; the job reads them itself.
         summary: Tables that come first, given all rows.
         picture: A figure, given all rows.
     """

@@ -1,4 +1,4 @@
-"""Models as the benchmarks see them: three functions, and the jobs that are timed."""
+"""Models as the benchmarks use them: three functions, and the timed jobs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class TorchModel:
 
 @dataclass
 class Subject:
-    """One library's jobs at one size; a job that the library cannot do is missing."""
+    """One library's jobs at one size; jobs that the library cannot do are missing."""
 
     library: str
     parameters: int
@@ -42,7 +42,7 @@ def data(size: Size) -> Tensor:
 
 
 def torch_subject(library: str, model: TorchModel, size: Size) -> Subject:
-    """Density without gradients, one step of Adam, as many draws as rows.
+    """Density without gradients, one step of Adam, and sampling of as many draws as rows.
 
     A model with ``reverse`` trains by the reverse Kullback-Leibler divergence, the others by maximum likelihood.
     """

@@ -1,4 +1,4 @@
-"""FFJORD on top of torchdiffeq, as its authors wrote it: the state is (z, log p), with one random probe in a solve."""
+"""FFJORD on top of torchdiffeq, as its authors wrote it: the state is (z, log p), with one random probe per solve."""
 
 from __future__ import annotations
 

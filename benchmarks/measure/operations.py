@@ -1,7 +1,7 @@
-"""Costs that no other process on the machine can change: matrix-product FLOPs, operators, bytes kept for the backward.
+"""Costs that do not depend on a machine's load: matrix-product FLOPs, operators, bytes kept for the backward pass.
 
-FLOPs are by PyTorch's own formulas (``torch.utils.flop_counter``), with those products added that its counter leaves
-out: in-place ones. All is counted where PyTorch dispatches, so what hand-written autograd functions do
+FLOPs follow PyTorch's own formulas (``torch.utils.flop_counter``), plus the products that its counter omits: in-place
+ones. Everything is counted where PyTorch dispatches, so work done in hand-written autograd functions
 counts too.
 """
 
@@ -35,7 +35,7 @@ VIEWS = {"view", "t", "transpose", "permute", "expand", "slice", "select", "deta
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one call: FLOPs of matrix products and convolutions, operators that are no views, bytes for the backward."""
+    """Of one call: FLOPs of matrix products and convolutions, operators other than views, bytes for the backward."""
 
     flops: int
     operators: int
@@ -59,8 +59,8 @@ class Product:
 
 
 def cost(job: Job, module: nn.Module) -> Cost:
-    """Of the second call, after a seed; the first may fill caches. The module's own parameters are not counted, the
-    workspaces of networks are."""
+    """Costs of the second call, after seeding; the first may fill caches. The module's own parameters are not counted,
+    but the workspaces of networks are."""
     lent = _lent(job)
     own = {p.untyped_storage().data_ptr() for p in module.parameters()}
     kept: dict[int, int] = {}
@@ -81,7 +81,7 @@ def cost(job: Job, module: nn.Module) -> Cost:
 
 
 def _lent(job: Job) -> int:
-    """Bytes of what the fast room has leased when the way back begins, and of what splines keep beside it."""
+    """Bytes leased by the fast room at the start of the backward pass, and those that splines keep beside it."""
     lease, give_back, pull_back = Pool.lease, Pool.give_back, Workspace.pull_back
     leased: dict[int, Any] = {}
     waiting: list[int] = []
@@ -115,7 +115,7 @@ def _kept_by_splines(thing: Any) -> int:
 
 
 def products(job: Job) -> list[Product]:
-    """Every matrix product and convolution of a call, equal ones together."""
+    """Every matrix product and convolution of a call, with equal ones merged."""
     job()
     with _Dispatched() as seen:
         job()
@@ -144,7 +144,7 @@ class _Dispatched(TorchDispatchMode):
 
 @dataclass(frozen=True)
 class Layout:
-    """What decides how fast a product of tensors is."""
+    """The properties of tensors that determine the speed of a product."""
 
     shape: tuple[int, ...]
     stride: tuple[int, ...]
@@ -165,6 +165,6 @@ def _filled(value: Any) -> Any:
     """The arguments with new tensors in place of layouts."""
     if isinstance(value, Layout):
         extent = 1 + sum((size - 1) * step for size, step in zip(value.shape, value.stride, strict=True))
-        numbers = torch.randn(extent, dtype=value.dtype, device=value.device)  # elements may share a place: expanded
+        numbers = torch.randn(extent, dtype=value.dtype, device=value.device)  # elements may share memory: expanded
         return numbers.as_strided(value.shape, value.stride)
     return tuple(map(_filled, value)) if isinstance(value, tuple) else value

@@ -1,5 +1,5 @@
-"""The blocks of TarFlow (Zhai et al. 2024, arXiv:2412.06329) written down plainly in PyTorch: what a loop over modules
-takes, with the paper's own cache of keys and values, lists that are joined at every patch."""
+"""The blocks of TarFlow (Zhai et al. 2024, arXiv:2412.06329) written plainly in PyTorch: a loop over modules, with the
+paper's own cache of keys and values, lists that are concatenated at every patch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 class Attention(nn.Module):
-    """Pre-norm multi-head attention; with a cache, of one patch after those that the cache knows."""
+    """Pre-norm multi-head attention; with a cache, of one patch after those in the cache."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class Layer(nn.Module):
 
 
 class Block(nn.Module):
-    """One autoregressive map over patches, in reverse where ``flip``; the first patch passes unchanged."""
+    """One autoregressive map over patches, in reverse order if ``flip``; the first patch is left unchanged."""
 
     mask: Tensor
 
@@ -80,7 +80,7 @@ class Block(nn.Module):
         return x.flip(1) if self.flip else x
 
     def inverse_by_passes(self, z: Tensor) -> Tensor:
-        """Patch by patch without: one whole pass for each."""
+        """Patch by patch without the cache: one full pass for each."""
         x = z.flip(1) if self.flip else z.clone()
         for i in range(x.shape[1] - 1):
             h = self.enter(x) + self.places
@@ -92,7 +92,7 @@ class Block(nn.Module):
 
 
 class Plain(nn.Module):
-    """Blocks in alternate order over a standard normal; images are given as patches ``(n, patches, size)``."""
+    """Blocks in alternating order over a standard normal; images are given as patches ``(n, patches, size)``."""
 
     def __init__(self, patches: int, size: int, *, blocks: int, layers: int, width: int, heads: int) -> None:
         super().__init__()

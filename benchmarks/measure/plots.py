@@ -1,4 +1,4 @@
-"""The figures of the benchmarks: curves and bars, one colour for each library everywhere."""
+"""The figures of the benchmarks: curves and bars, with one colour for each library throughout."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def curves(axes: Axes, of: Curves, title: str, xlabel: str, ylabel: str, *, log:
 
 
 def bars(axes: Axes, of: Mapping[str, float], title: str, xlabel: str) -> None:
-    """A bar for each library, the longest is the slowest."""
+    """A bar for each library, longer is slower."""
     names = list(of)
     axes.barh(names, [of[name] for name in names], color=[COLOURS.get(name) for name in names])
     axes.invert_yaxis()

@@ -1,5 +1,5 @@
-"""Measurements that need a process of their own: ``python -m measure.probe import|first|memory …`` prints one number
-or several as JSON; :func:`ask` runs it."""
+"""Measurements that need a separate process: ``python -m measure.probe import|first|memory …`` prints one or more
+numbers as JSON; :func:`ask` runs it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from typing import Any
 
 from .clock import clock
 
-RETURNED = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}  # freed memory goes back at once
+RETURNED = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}  # freed memory is returned at once
 
 
 def ask(*question: str) -> Any:
     """The answer of a fresh process, in which nothing is imported, cached or compiled.
 
     Raises:
-        RuntimeError: the process failed; the message ends with its last words.
+        RuntimeError: the process failed; the message ends with its last output.
     """
     with tempfile.TemporaryDirectory() as cache:
         done = subprocess.run(
@@ -64,9 +64,9 @@ def first_calls(library: str, family: str, sizes: str) -> dict[str, float]:
 
 
 def memory(library: str, family: str, job: str, batch: str) -> dict[str, float]:
-    """Megabytes: the process at its largest, and how far the job rises above what was there before, if that is known.
+    """Megabytes: the peak of the process, and how far the job rises above the memory held before, if that is known.
 
-    Before, the job ran on 8 rows. Where every size is compiled anew, the compiler's memory is part of the rise.
+    Before that, the job runs on 8 rows. If every size is compiled anew, the compiler's memory is part of the rise.
     """
     from .sizes import STANDARD
     from .subjects import subject
@@ -85,7 +85,7 @@ def memory(library: str, family: str, job: str, batch: str) -> dict[str, float]:
 
 
 def _restarted() -> float | None:
-    """Starts the high-water mark of memory anew (on Linux); what the process holds now."""
+    """Resets the memory high-water mark (on Linux); returns the memory that the process holds now."""
     reset = Path("/proc/self/clear_refs")
     if not reset.exists():
         return None

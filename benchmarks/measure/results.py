@@ -1,4 +1,4 @@
-"""Dated result files: what was measured, where, with which versions; Markdown for people, JSON for scripts."""
+"""Dated result files: measurements, the machine, and versions; Markdown for people, JSON for scripts."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def machine() -> Row:
 
 
 def card(device: str) -> list[str]:
-    """What names results after the device they are of: nothing for the processor, the model of a GPU."""
+    """The suffix of results for a device: none for the CPU, the model of a GPU."""
     if not device.startswith("cuda"):
         return [] if device == "cpu" else [device]
     return [re.sub(r"\W+", "-", torch.cuda.get_device_name(device).lower()).strip("-")]
@@ -67,7 +67,7 @@ def _memory() -> int | None:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A Markdown table with the keys of the first row for its head."""
+    """A Markdown table with the keys of the first row as its header."""
     head = list(rows[0])
     lines = [head, ["---"] * len(head), *([_cell(row.get(key)) for key in head] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -82,7 +82,7 @@ def _cell(value: Any) -> str:
 
 
 def ratios(medians: Mapping[str, float], against: str) -> dict[str, str]:
-    """Each value with how many times the reference it is."""
+    """Each value with its ratio to the reference."""
     reference = medians.get(against)
     return {
         name: _cell(value) if name == against or not reference else f"{_cell(value)} ({value / reference:.2f}x)"
@@ -91,7 +91,7 @@ def ratios(medians: Mapping[str, float], against: str) -> dict[str, str]:
 
 
 def path_of(name: str) -> Path:
-    """Where today's result of this name goes, without an ending."""
+    """The path of today's result of this name, without an extension."""
     folder = Path(os.environ.get("BENCH_RESULTS", RESULTS))
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"{datetime.date.today().isoformat()}-{name}"
@@ -113,7 +113,7 @@ def write(
     notes: str = "",
     figure: Figure | None = None,
 ) -> Path:
-    """``results/DATE-name.md``, ``.json`` and, with a figure, ``.png``; a rerun on one day replaces them."""
+    """``results/DATE-name.md``, ``.json`` and, with a figure, ``.png``; a rerun on the same day replaces them."""
     path, where = path_of(name), machine()
     arguments = [Path(argument).name if Path(argument).exists() else argument for argument in sys.argv[1:]]
     script = Path(sys.argv[0]).resolve()

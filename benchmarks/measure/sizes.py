@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Size:
-    """One model and its data; ``features`` is the number of colours where ``side`` makes it an image."""
+    """One model and its data; ``features`` is the number of colour channels if ``side`` makes it an image."""
 
     features: int = 43
     hidden: tuple[int, ...] = (512, 512)

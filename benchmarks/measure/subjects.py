@@ -1,4 +1,4 @@
-"""Who competes: a subject for every library that is installed and has the family."""
+"""The contestants: a subject for every library that is installed and has the family."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ EAGER = tuple(name for name in BUILDERS if name != COMPILED)
 
 
 def families_of(library: str) -> tuple[str, ...]:
-    """What it can do here: nothing where it is not installed."""
+    """The families a library can run here; none if it is not installed."""
     return FAMILIES[library] if installed(library) else ()
 
 
@@ -50,7 +50,7 @@ def installed(library: str) -> bool:
 
 
 def model(library: str, family: str, size: Size) -> TorchModel | JaxModel | None:
-    """The library's model with seeded weights; None where the library has no such family or is not installed."""
+    """The library's model with seeded weights; None if the library has no such family or is not installed."""
     if family not in families_of(library):
         return None
     torch.manual_seed(0)

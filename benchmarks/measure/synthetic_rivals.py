@@ -2,8 +2,8 @@
 
     python synthetic_rivals.py NAME TRAIN.csv DRAWN.csv ROWS SECONDS
 
-The only output is a line of JSON with the seconds of learning and drawing, and what was made smaller to stay in time.
-Seconds are of computing where ``BENCH_CLOCK=cpu``.
+The only output is a line of JSON with the seconds of learning and drawing, and what was reduced to stay in time.
+Seconds are CPU time if ``BENCH_CLOCK=cpu``.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ FOREST_LEVELS, FOREST_COPIES = 50, 100  # the defaults of ForestFlow
 
 
 def _gan(kind: str, train: pd.DataFrame, rows: int, seconds: float) -> Drawn:
-    """300 epochs, or as many as fit into the time."""
+    """300 epochs, or as many as the time allows."""
     import ctgan
 
     model_of = getattr(ctgan, kind)
     names = [name for name in train if not _is_number(train[name])]
     took = []
-    for epochs in (1, 3):  # the first seconds describe the columns
+    for epochs in (1, 3):  # the first seconds are spent on describing the columns
         started = clock()
         model_of(epochs=epochs, **_cpu(model_of)).fit(train, names)
         took.append(clock() - started)
@@ -61,7 +61,7 @@ def _arf(train: pd.DataFrame, rows: int, seconds: float) -> Drawn:
     drawn = model.forge(n=rows)
     for name in train:
         if _is_number(train[name]) and (train[name] % 1 == 0).all():
-            drawn[name] = drawn[name].astype(float).round()  # which the R package does by itself
+            drawn[name] = drawn[name].astype(float).round()  # the R package does this by itself
     return drawn, ""
 
 
@@ -74,8 +74,8 @@ def _forest_flow(train: pd.DataFrame, rows: int, seconds: float) -> Drawn:
     kinds = {"cat_indexes": names, "int_indexes": whole, "diffusion_type": "flow", "n_jobs": 1}
     started = clock()
     ForestDiffusionModel(coded, n_t=2, duplicate_K=2, **kinds)
-    share = 0.9 * seconds / (clock() - started)  # how many times two levels and two copies there is time for
-    levels = int(min(max(2 * share / 5, 2), FOREST_LEVELS))  # ten copies at least, where that leaves two levels
+    share = 0.9 * seconds / (clock() - started)  # how many times two levels and two copies fit into the time
+    levels = int(min(max(2 * share / 5, 2), FOREST_LEVELS))  # at least ten copies, if that leaves two levels
     copies = int(min(max(4 * share / levels, 1), FOREST_COPIES))
     model = ForestDiffusionModel(coded, n_t=levels, duplicate_K=copies, **kinds)
     note = f"{levels} time levels of {FOREST_LEVELS}, {copies} copies of {FOREST_COPIES}"
@@ -83,7 +83,7 @@ def _forest_flow(train: pd.DataFrame, rows: int, seconds: float) -> Drawn:
 
 
 def _gaussian_copula(train: pd.DataFrame, rows: int, seconds: float) -> Drawn:
-    """Each column's own distribution, and the correlations of its normal scores; ties take their places at random."""
+    """Each column's empirical distribution, and the correlations of its normal scores; ties are ordered at random."""
     from scipy.special import ndtr, ndtri
 
     coded, back = _codes(train)
@@ -134,7 +134,7 @@ RIVALS: dict[str, Callable[[pd.DataFrame, int, float], Drawn]] = {
 
 def main(name: str, train: str, drawn: str, rows: str, seconds: str) -> None:
     warnings.simplefilter("ignore")
-    np.random.seed(0)  # noqa: NPY002  what the rivals draw from
+    np.random.seed(0)  # noqa: NPY002  the rivals draw from it
     started = clock()
     frame, note = RIVALS[name](pd.read_csv(train), int(rows), float(seconds))
     took = clock() - started

@@ -1,4 +1,4 @@
-"""A fair clock: contestants take turns, so that a machine that slows down slows down all of them."""
+"""Fair timing: contestants take turns, so that a slowdown of the machine affects all of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from .clock import clock
 from .models import Job
 
-TURN = 2e-3  # short jobs are repeated until a turn takes about so many seconds
+TURN = 2e-3  # short jobs are repeated until a turn takes about this many seconds
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Times:
 
 
 def seconds(job: Job, repeats: int = 1) -> float:
-    """Of one call, on average."""
+    """Average seconds of one call."""
     start = clock()
     for _ in range(repeats):
         job()
@@ -34,11 +34,11 @@ def seconds(job: Job, repeats: int = 1) -> float:
 
 
 def interleaved(jobs: Mapping[str, Job], budget: float = 3.0, least: int = 3, most: int = 30) -> dict[str, Times]:
-    """A B C, C A B, … for about ``budget`` seconds, ``least`` to ``most`` turns, or a single one of slow jobs.
+    """A B C, C A B, … for about ``budget`` seconds, ``least`` to ``most`` turns, or a single turn of slow jobs.
 
-    Every turn has an order of its own, for threads of the one before may still be spinning. Before that every job runs
-    twice: the first call may compile, the second says how often a turn repeats the job. A job that fails is named and
-    left out.
+    Every turn has its own order, as threads of the previous job may still be spinning. Before that every job runs
+    twice: the first call may compile, the second determines how often a turn repeats the job. A job that fails is
+    reported and left out.
     """
     jobs, first = dict(jobs), {}
     for name, job in list(jobs.items()):

@@ -67,7 +67,7 @@ def nflows(family: str, size: Size) -> TorchModel | None:
 
 
 def normflows(family: str, size: Size) -> TorchModel | None:
-    """Its spline layers are those of nflows, which stands for both; its masked flows run the way of an IAF."""
+    """Its spline layers are those of nflows, which represents both; its masked flows run in the direction of an IAF."""
     import normflows as nf
 
     features, hidden = size.features, list(size.hidden)
@@ -110,12 +110,12 @@ def _normflows_glow(nf, size: Size) -> nn.Module:
         kept = channels // 2 if level else channels
         bases.append(nf.distributions.DiagGaussian((kept, side // 2**depth, side // 2**depth), trainable=False))
     model = nf.MultiscaleFlow(bases, blocks, merges).to(size.device)
-    model.forward_kld(data(size))  # sets its normalisations
+    model.forward_kld(data(size))  # initialises its normalisations
     return model
 
 
 class Perceptron(nn.Sequential):
-    """The network of a coupling, for libraries that ask for one."""
+    """The network of a coupling, for libraries that require one."""
 
     def __init__(
         self, inputs: int, outputs: int, hidden: tuple[int, ...], activation: type[nn.Module] = nn.ReLU

@@ -1,5 +1,5 @@
-"""One protocol for peers, which is that of :func:`pushforward.fit`: Adam with a short warm-up, a rate that falls with a
-cosine to the end of the budget, gradients of a bounded norm; the weights with the best validation rows count."""
+"""One protocol for peers, that of :func:`pushforward.fit`: Adam with a short warm-up, a rate that falls along a
+cosine until the budget ends, gradient clipping; the weights with the best validation loss count."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ LOOKS = (
     0.8,
     0.9,
     1.0,
-)  # at the validation rows, in shares of the budget
-PART = 2_000  # rows that are evaluated at once
+)  # evaluations on the validation rows, in shares of the budget
+PART = 2_000  # rows evaluated at once
 WARMUP = 50  # steps
 CLIP = 5.0  # the largest norm of a gradient
 Curve = list[tuple[float, float]]  # seconds, mean log-density of the validation rows
@@ -42,7 +42,7 @@ Curve = list[tuple[float, float]]  # seconds, mean log-density of the validation
 
 @dataclass
 class Trained:
-    """How a run went; ``test`` holds the log-densities of the test rows, under the weights that were best."""
+    """The result of a run; ``test`` holds the log-densities of the test rows, under the best weights."""
 
     curve: Curve
     test: Tensor
@@ -58,17 +58,17 @@ class Protocol:
     lr: float = 1e-3
     batch: int = 512
     seed: int = 0
-    steps: int | None = None  # the run's length in place of the budget
-    decay: float = 0.0  # of the weights, as AdamW's
-    average: float = 0.0  # of a moving average of the weights, which is what is validated and tested
-    noise: float = 0.0  # standard deviation of what is added to the rows of a batch
-    gradients: float = 0.0  # variance of what is added to gradients at first; it falls with (1 + step)^0.55
+    steps: int | None = None  # the run's length instead of the budget
+    decay: float = 0.0  # weight decay, as in AdamW
+    average: float = 0.0  # decay of a moving average of the weights, which is then validated and tested
+    noise: float = 0.0  # standard deviation of noise added to the rows of a batch
+    gradients: float = 0.0  # initial variance of noise added to gradients; it falls with (1 + step)^0.55
     warm: float = WARMUP  # steps
 
 
 @dataclass
 class _Best:
-    """The weights with the best validation rows so far."""
+    """The weights with the best validation loss so far."""
 
     look: Callable[[], float]
     copy: Callable[[], Any]
@@ -132,7 +132,7 @@ def _weights_of(average: AveragedModel | None, module: torch.nn.Module) -> Itera
 
 
 def train_jax(model: JaxModel, rows: Rows, protocol: Protocol) -> Trained:
-    """The same; compiling is part of the budget."""
+    """The same for JAX models; compilation is part of the budget."""
     import equinox as eqx
     import jax
     import jax.numpy as jnp
@@ -165,7 +165,7 @@ def train_jax(model: JaxModel, rows: Rows, protocol: Protocol) -> Trained:
 
 
 def _run(step: Callable[[Tensor, float], None], best: _Best, rows: Rows, protocol: Protocol) -> tuple[int, float, str]:
-    """Steps and seconds until the budget is spent; an error of the library ends the run and is noted."""
+    """Steps and seconds until the budget is spent; an error of the library ends the run and is recorded."""
     batches, start, steps, looks = _batches(rows.train, protocol), clock(), 0, list(LOOKS)
     try:
         while (used := _used(protocol, steps, clock() - start)) < 1:

@@ -1,7 +1,7 @@
 """pushforward: normalizing flows. Learn a density, evaluate it exactly, sample from it, trust the numbers.
 
-The public names are imported when they are first used, so that ``import pushforward`` and the shell's ``--help`` do
-not wait for PyTorch.
+The public names are imported on first use, so that ``import pushforward`` and the shell's ``--help`` do not wait for
+PyTorch.
 """
 
 from __future__ import annotations

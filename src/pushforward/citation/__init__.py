@@ -1,1 +1,1 @@
-"""The papers behind what was used."""
+"""The papers behind the parts of a model."""

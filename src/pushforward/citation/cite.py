@@ -1,4 +1,4 @@
-"""Which papers stand behind a model: the BibTeX of the parts that it is made of."""
+"""The papers behind a model: the BibTeX entries of its parts."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def cite(model: nn.Module, file: TextIO | None = None) -> None:
 
 
 def bibliography(model: nn.Module) -> str:
-    """The BibTeX entries that :func:`cite` prints, in order of their year and key."""
+    """The BibTeX entries that :func:`cite` prints, ordered by year and key."""
     keys = set(ALWAYS)
     for module in model.modules():
         keys.update(_papers_of(module))

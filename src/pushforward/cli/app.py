@@ -1,4 +1,4 @@
-"""The shell program: its commands, and what becomes of an error. Their arguments are in ``shell/``."""
+"""The shell program: its commands, and how errors are reported. Arguments are in the other files of this folder."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Returns:
-        0 when it is done, 2 when the input or the arguments are wrong, 1 for anything else; never a traceback.
+        0 on success, 2 if the input or the arguments are wrong, 1 for anything else; never a traceback.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     command_line.set(shlex.join(["pushforward", *map(without_credentials, arguments)]))
-    arguments = ["./-" if argument == STANDARD else argument for argument in arguments]  # a bare - is no option
+    arguments = ["./-" if argument == STANDARD else argument for argument in arguments]  # a bare - is not an option
     try:
         command, bound, _ = app.parse_args(arguments, exit_on_error=False, print_error=False)
         with warnings.catch_warnings():
@@ -88,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(code: int, sentence: str, arguments: Sequence[str]) -> int:
-    for argument in arguments:  # as it was typed, a password may hold anything
+    for argument in arguments:  # as typed: a password may contain anything
         sentence = sentence.replace(argument, without_credentials(argument)) if "://" in argument else sentence
     sentence = without_credentials(sentence)
     print(f"pushforward: {sentence}", file=sys.stderr)
@@ -98,7 +98,7 @@ def _fail(code: int, sentence: str, arguments: Sequence[str]) -> int:
 
 
 def _note(message: Warning | str, *_: object, **__: object) -> None:
-    """A warning as a line for people, without the line of code that it comes from."""
+    """A warning as a line for people, without the line of code it comes from."""
     print(f"note: {str(message).splitlines()[0]}", file=sys.stderr, flush=True)
 
 

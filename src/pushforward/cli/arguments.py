@@ -1,4 +1,4 @@
-"""Values as they are typed in a shell: durations, lists of names, assignments. Each is refused by its flag."""
+"""Values as typed in a shell: durations, lists of names, assignments. Errors name the flag that was at fault."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def thread_count(text: str) -> int | str:
 
 
 def names(flag: str, text: str | None) -> list[str]:
-    """Names between commas.
+    """Comma-separated names.
 
     Raises:
         InputError: one of them is empty.
@@ -37,7 +37,7 @@ def widths(text: str | None) -> list[int] | None:
     """Widths of hidden layers, as in 128,128.
 
     Raises:
-        InputError: one of them is no positive number.
+        InputError: one of them is not a positive number.
     """
     if text is None:
         return None
@@ -54,7 +54,7 @@ def height_and_width(flag: str, text: str) -> tuple[int, int]:
     """The size of an image: one side, or height,width.
 
     Raises:
-        InputError: it is none.
+        InputError: the text is neither.
     """
     sides = text.replace("x", ",").split(",")
     if not (1 <= len(sides) <= 2 and all(side.strip().isdecimal() and int(side) for side in sides)):
@@ -63,10 +63,10 @@ def height_and_width(flag: str, text: str) -> tuple[int, int]:
 
 
 def assignments(flag: str, texts: Sequence[str]) -> dict[str, str]:
-    """COLUMN=VALUE pairs; several may stand in one text, with commas between them.
+    """COLUMN=VALUE pairs; one text may hold several, separated by commas.
 
     Raises:
-        InputError: a text is no assignment, or a column is given twice.
+        InputError: a text is not an assignment, or a column is given twice.
     """
     found: dict[str, str] = {}
     for text in texts:
@@ -82,10 +82,10 @@ def assignments(flag: str, texts: Sequence[str]) -> dict[str, str]:
 
 
 def periods(texts: Sequence[str]) -> dict[str, tuple[float, float]]:
-    """COLUMN=LOW,HIGH of each text.
+    """The COLUMN=LOW,HIGH of each text.
 
     Raises:
-        InputError: a text is none, or LOW is not below HIGH.
+        InputError: a text has another form, or LOW is not below HIGH.
     """
     found = {}
     for text in texts:
@@ -97,10 +97,10 @@ def periods(texts: Sequence[str]) -> dict[str, tuple[float, float]]:
 
 
 def bounds(texts: Sequence[str]) -> dict[str, tuple[float, float | None]]:
-    """COLUMN=LOW,HIGH of each text; COLUMN=LOW, has no upper end.
+    """The COLUMN=LOW,HIGH of each text; COLUMN=LOW, has no upper end.
 
     Raises:
-        InputError: a text is none, or LOW is not below HIGH.
+        InputError: a text has another form, or LOW is not below HIGH.
     """
     found: dict[str, tuple[float, float | None]] = {}
     for text in texts:
@@ -112,7 +112,7 @@ def bounds(texts: Sequence[str]) -> dict[str, tuple[float, float | None]]:
 
 
 def _interval(text: str) -> tuple[str, float, float]:
-    """The parts of COLUMN=LOW,HIGH: an empty end is infinite; NaN both where there are no two, or LOW is none."""
+    """The parts of COLUMN=LOW,HIGH: an empty end is infinite; both are NaN without two ends, or if LOW is missing."""
     name, _, ends = text.partition("=")
     try:
         low, high = (float(end) if end.strip() else math.inf for end in ends.split(","))

@@ -1,4 +1,4 @@
-"""``pushforward demo``: the whole job on a real table, into one folder."""
+"""``pushforward demo``: the whole workflow on a real table, into one folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .fitting import fit_table
 def run(
     data: Location | None, output: Path, console: Console, *, budget: float | None, seed: int, flow: str
 ) -> dict[str, Any]:
-    """Fits a flow, scores the table, samples as many rows again, and writes the report.
+    """Fits a flow, scores the table, draws as many new rows, and writes the report.
 
     Raises:
         InputError: there is no table, or it cannot be used; says why.
@@ -47,12 +47,12 @@ def run(
     return {"fit": summary, "score": scored, **{kind: str(path) for kind, path in names.items()}}
 
 
-LIMIT = 120  # seconds, where the training has not converged before
+LIMIT = 120  # seconds, unless the training converges before
 FILES = {"scores": "scores.parquet", "samples": "samples.parquet", "report": "report.html"}
 
 
 def bundled_table() -> Path:
-    """The diamonds table (53,940 real prices and sizes) inside the plotting package plotnine, which is not imported.
+    """The diamonds table (53,940 real prices and sizes) inside the plotting package plotnine, without importing it.
 
     Raises:
         InputError: the package is not installed.

@@ -73,7 +73,7 @@ def fit_images(
 
 
 def _saved(model: FittedDensity, output: Path, console: Console) -> dict[str, Any]:
-    """Saves what was fitted; under torchrun, one process does."""
+    """Saves the fitted model; under torchrun, a single process does so."""
     if not hasattr(model, "density"):
         return {}
     model.save(output)

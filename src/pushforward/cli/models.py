@@ -1,4 +1,4 @@
-"""Saved models by their folders: a table's or images'."""
+"""Opens saved models of tables or images by their folders."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..models.saved import kind_of
 
 
 def open_model(path: Path, device: str = "cpu") -> FittedDensity:
-    """The model that a folder holds.
+    """The model in a folder.
 
     Raises:
         InputError: there is none, it is damaged, or the device does not exist.

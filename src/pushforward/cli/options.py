@@ -1,4 +1,4 @@
-"""What several commands take, and what each needs of the run: its console, and the line that was typed."""
+"""Options shared by several commands, and what each needs of the run: its console and the command line as typed."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ command_line = ContextVar("command_line", default="pushforward")
 
 
 def typed() -> str:
-    """What the user typed, for the model's own record."""
+    """The command line as typed, for the model's own record."""
     return command_line.get()
 
 
 def console_for(as_json: bool, quiet: bool = False, output: Location | None = None) -> Any:
-    """Where a command prints: beside an output that goes to standard output itself.
+    """Where a command prints, so as not to mix with an output that goes to standard output.
 
     Raises:
-        InputError: the result as JSON would go there, too.
+        InputError: the result as JSON would go to standard output as well.
     """
     from ..models.console import Console
 

@@ -1,4 +1,4 @@
-"""Means of numbers that may have weights, with their standard errors; quantiles likewise."""
+"""Means of possibly weighted numbers, with their standard errors; quantiles likewise."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def mean_and_error(values: Any, weights: Any = None) -> tuple[float, float]:
 
     Args:
         values: Numbers ``(n,)``, at least one.
-        weights: How much each counts, ``(n,)``; all alike where it is None.
+        weights: Weight of each, ``(n,)``; equal if None.
 
     Returns:
-        The error is NaN for a single value, or where one is not finite.
+        The mean and its error, which is NaN for a single value, or if any is not finite.
     """
     values = np.asarray(values, dtype=float)
     if weights is None:
@@ -36,7 +36,7 @@ def mean_and_error(values: Any, weights: Any = None) -> tuple[float, float]:
 
 
 def quantiles(values: np.ndarray, shares: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """Quantiles between the values; with weights, as if each value stood as many times as it weighs."""
+    """Interpolated quantiles; with weights, as if each value occurred as often as it weighs."""
     if weights is None:
         return np.quantile(values, shares)
     order = np.argsort(values)
@@ -46,19 +46,19 @@ def quantiles(values: np.ndarray, shares: np.ndarray, weights: np.ndarray | None
 
 
 def effective_draws(chains: Tensor) -> float:
-    r"""How many independent draws the means over chains are worth, for all numbers of an event together.
+    r"""Effective sample size of means over chains, for all numbers of an event together.
 
     .. math:: \frac{m n}{1 + 2 \sum_t \rho_t},\quad \rho_t = 1 - \frac{V_t}{2 v},\quad
               V_t = \langle \lVert x_i - x_{i-t} \rVert^2 \rangle,\quad v = \frac{n - 1}{n} W + B
 
     with the mean variance W within chains and the variance B of their means, both summed over the numbers of the event,
-    so that chains that stay apart are worth few. The sum ends before the first pair of rho's that is negative.
+    so that chains that stay apart count for little. The sum ends before the first negative pair of rho's.
 
     Args:
         chains: m chains of n draws each, ``(m, n, features)``; at least two of each.
 
     Returns:
-        A number from 1 to m n; m n where nothing varies.
+        A number from 1 to m n; m n if nothing varies.
 
     Reference:
         Gelman et al. (2013), Bayesian data analysis, section 11.5; Geyer (1992), Practical Markov chain Monte Carlo.

@@ -1,6 +1,6 @@
-"""Calibration of a conditional density: is p(x | context) as wide, and where, as it says?
+"""Calibration of a conditional density: does p(x | context) have the right width and location?
 
-For simulation-based inference: x are parameters drawn from the prior, the context is what was simulated from each.
+For simulation-based inference: x are parameters drawn from the prior, the context is the data simulated from each.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
 
 LEVELS = tuple(level / 10 for level in range(1, 10))
 FEWEST = 20  # rows
-ALPHA = 0.01  # of a verdict, over all its tests together
+ALPHA = 0.01  # level of a verdict, over all its tests together
 
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    r"""How true values rank among draws for their own context; uniformly on 0, ..., K where the density is exact.
+    r"""Ranks of true values among draws for their own context; uniform on 0, ..., K if the density is exact.
 
     Attributes:
         columns: Names of the parameters.
-        draws: K, the draws of each context.
-        ranks: Of every parameter, ``(n, features)``: simulation-based calibration.
-        density_ranks: How many draws are denser than the truth, ``(n,)``: expected coverage of regions of highest
-            density. None where no density is known.
+        draws: K, the number of draws for each context.
+        ranks: Ranks of every parameter, ``(n, features)``: simulation-based calibration.
+        density_ranks: How many draws are denser than the truth, ``(n,)``: expected coverage of highest-density
+            regions. None if the density is not known.
         distance_ranks: How many draws are nearer than the truth to a random reference point, ``(n,)``: TARP, coverage
-            of all dimensions together, which is right only where the density is.
-        tests: For each of these (parameters by their name, ``"density"``, ``"distance"``) the test of uniformity.
-        p_value: Of all together, with Bonferroni's correction.
+            of all dimensions together, which is right only if the density is.
+        tests: The test of uniformity for each of these (parameters by name, ``"density"``, ``"distance"``).
+        p_value: Of all together, with a Bonferroni correction.
         trusted: Whether it is at least 0.01.
         verdict: One sentence.
 
@@ -58,7 +58,7 @@ class Calibration:
     verdict: str
 
     def coverage(self, levels: Sequence[float] = LEVELS) -> dict[str, list[float]]:
-        """How many truths lie within the region of each nominal level: ``levels``, ``density`` (where it is known),
+        """The share of truths within the region of each nominal level: ``levels``, ``density`` (if it is known),
         ``distance``, and ``error``, the standard error of each share if the density were exact."""
         n, shares = len(self.ranks), {"levels": list(levels)}
         for name, ranks in (("density", self.density_ranks), ("distance", self.distance_ranks)):
@@ -67,7 +67,7 @@ class Calibration:
         return shares | {"error": [math.sqrt(level * (1 - level) / n) for level in levels]}
 
     def summary(self) -> dict[str, Any]:
-        """The numbers and the sentence as JSON can hold them."""
+        """The numbers and the sentence in a form that JSON can hold."""
         return {
             "n": len(self.ranks),
             "draws": self.draws,
@@ -79,7 +79,7 @@ class Calibration:
         }
 
     def figures(self) -> dict[str, Figure]:
-        """``"ranks"``: the distribution of every parameter's ranks, with the band that chance keeps to;
+        """``"ranks"``: the distribution of every parameter's ranks, with the band expected by chance;
         ``"coverage"``: the shares of truths within regions of all levels."""
         from .. import plot
 
@@ -110,13 +110,13 @@ def calibration(
     """Ranks true values among draws of p(x | context): simulation-based calibration, expected coverage and TARP.
 
     Args:
-        posterior: A conditional density; or draws ``(K, n, features)`` of any other, K for each context. A density is
-            compared by coordinates, density and distance, draws by the first and the last.
-        x: True values ``(n, features)``, at least 20, each drawn together with its context, and not used in training.
+        posterior: A conditional density; or draws ``(K, n, features)`` from any other, K for each context. A density is
+            judged by coordinates, density and distance, draws by the first and the last.
+        x: True values ``(n, features)``, at least 20, each drawn jointly with its context, and not used in training.
         context: Contexts ``(n, context features)``, for a density that takes one.
-        draws: K; with 99 coverage at 10 %, 20 %, ... is exact.
+        draws: K; with 99, coverage at 10 %, 20 %, ... is exact.
         columns: Names of the parameters.
-        chunk: Draws in one call of the density.
+        chunk: Draws per call of the density.
         generator: Source of the randomness.
 
     Raises:
@@ -148,7 +148,7 @@ def draws_for(
     generator: torch.Generator | None,
     chunk: int = 65_536,
 ) -> Tensor:
-    """Draws of a density for each context, ``(K, n, features)``; those that are given, where they fit x.
+    """Draws of a density for each context, ``(K, n, features)``; or the given draws, if they fit x.
 
     Raises:
         TypeError: ``posterior`` is neither a density nor draws.
@@ -181,7 +181,7 @@ def _denser(
     chunk: int,
     generator: torch.Generator | None,
 ) -> Tensor:
-    """How many of its draws are denser than each x, ``(n,)``."""
+    """How many draws for its context are denser than each x, ``(n,)``."""
     parts = []
     for rows in torch.arange(len(x), device=x.device).split(max(chunk // len(drawn), 1)):
         given = None if context is None else context[rows]
@@ -198,13 +198,13 @@ def judge(
     columns: Sequence[str] | None = None,
     generator: torch.Generator | None = None,
 ) -> Calibration:
-    """The same from draws that were made before.
+    """Calibration from draws that were made before.
 
     Args:
         x: True values ``(n, features)``.
         drawn: Draws ``(K, n, features)``.
         denser: How many draws are denser than each truth, ``(n,)``, or None.
-        columns: Names of the parameters; ``x1``, ``x2``, … where they are not given.
+        columns: Names of the parameters; ``x1``, ``x2``, … by default.
         generator: Source of the randomness.
 
     Raises:
@@ -225,7 +225,7 @@ def judge(
 
 
 def _distance_ranks(x: Tensor, drawn: Tensor, generator: torch.Generator | None) -> Tensor:
-    """The reference of each row is the truth of another one, which knows nothing of this row's context."""
+    """TARP ranks; each row's reference is the truth of another row, which does not depend on this row's context."""
     centre = x.nanmean(0)
     seen = torch.where(x.isnan(), centre, x)
     scale = seen.std(0).clamp_min(torch.finfo(x.dtype).tiny)
@@ -255,5 +255,5 @@ def _verdict(names: Sequence[str], tests: dict[str, RankTest], p_value: float, n
 
 
 def coverage(level: Tensor, levels: Sequence[float] = LEVELS) -> list[float]:
-    """The share of rows within the region of each nominal level, from the share of draws that are further in."""
+    """The share of rows within the region of each nominal level, from the share of draws that are further inside."""
     return [float((level <= nominal).double().mean()) for nominal in levels]

@@ -1,4 +1,4 @@
-"""How far a fitted flow can be trusted: importance weights against a target, their tail, and modes that it misses."""
+"""How far a fitted flow can be trusted: importance weights against a target, their tail, and modes it misses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .modes import missed_mass
 
 @dataclass(frozen=True, eq=False)
 class Importance:
-    r"""What n draws of a flow say about a target :math:`\tilde\pi = Z \pi`, by the weights :math:`w = \tilde\pi / q`.
+    r"""Importance weights :math:`w = \tilde\pi / q` of n draws of a flow for a target :math:`\tilde\pi = Z \pi`.
 
     Attributes:
         draws: The flow's draws, ``(n, *event)``.
@@ -27,9 +27,9 @@ class Importance:
         ess: Effective sample size :math:`(\sum w)^2 / \sum w^2`, from 1 to n.
         khat: Shape of the weights' upper tail; see :func:`pushforward.numerics.pareto.khat`.
         log_z: Estimate of log Z, in nats.
-        log_z_se: Its standard error, in nats; believe it where k-hat is good.
+        log_z_se: Its standard error, in nats; reliable if k-hat is good.
         kl: Estimate of KL(flow ‖ pi) in nats.
-        missed: The share of pi's mass found where the flow has none, from 0 to 1; NaN where no search was made.
+        missed: The share of pi's mass found where the flow has none, from 0 to 1; NaN if no search was made.
         trusted: Whether estimates from these weights can be used.
         verdict: One sentence on why, or why not.
     """
@@ -46,17 +46,17 @@ class Importance:
     verdict: str
 
     def resample(self, n: int | None = None, *, generator: torch.Generator | None = None) -> Tensor:
-        """Draws of pi: n of the flow's draws, each taken in proportion to its weight (systematic resampling).
+        """Draws of pi: n of the flow's draws, resampled in proportion to their weights (systematic resampling).
 
         Args:
-            n: How many; the nearest whole number to the effective sample size where it is not given.
+            n: How many; the effective sample size rounded to a whole number by default.
             generator: Source of the randomness.
         """
         n = max(1, round(self.ess)) if n is None else n
         return self.draws[systematic(self.log_weights, n, generator)]
 
     def summary(self) -> dict[str, float | int | bool | str | None]:
-        """The numbers and the sentence, without the draws, as JSON can hold them: None for what is not finite."""
+        """The numbers and the sentence, without the draws, in a form that JSON can hold: None for values not finite."""
         names = ("ess", "khat", "log_z", "log_z_se", "kl", "missed")
         numbers = {name: getattr(self, name) for name in names}
         finite = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
@@ -75,30 +75,30 @@ def importance(
     generator: torch.Generator | None = None,
     seconds: float = math.inf,
 ) -> Importance:
-    """Weighs n draws of a flow against a target and says whether the fit can be trusted.
+    """Weights n draws of a flow against a target and says whether the fit can be trusted.
 
-    The weights alone cannot see a mode in which the flow never draws. So the target is also climbed from ``starts``
-    points spread far beyond the flow's draws (2 to 32 times), and the mass around every peak is estimated where the
-    flow has none. This finds modes whose basin such a climb can reach; it proves nothing about narrow, remote ones. If
-    you know points where the target has mass (draws of a sampler, say), give them as ``references``.
+    The weights alone cannot reveal a mode in which the flow never draws. So the target is also climbed from ``starts``
+    points spread far beyond the flow's draws (2 to 32 times), and the mass around every peak where the flow has none is
+    estimated. This finds modes whose basin such a climb can reach; it proves nothing about narrow, remote ones. If you
+    know points where the target has mass (draws of a sampler, say), pass them as ``references``.
 
     Args:
         flow: The fitted flow, without a context.
         log_density: Maps ``(n, *event)`` to ``(n,)``: log pi(x) + constant, in nats.
         n: Draws.
         references: Points ``(m, *event)`` where pi is known to have mass.
-        starts: Points to climb from; 0 for no search.
-        chunk: Rows of one call of the flow and the target.
+        starts: Number of points to climb from; 0 for no search.
+        chunk: Rows per call of the flow and the target.
         generator: Source of the randomness.
-        seconds: After which the climbs end, however far they are.
+        seconds: Time after which the climbs end, converged or not.
 
     Returns:
-        The weights, what follows from them, and a verdict.
+        The weights, the statistics derived from them, and a verdict.
 
     Raises:
-        TypeError: ``log_density`` is no function of a batch.
-        ValueError: n is below 1, or ``log_density`` fails for most draws: raises, gives NaN or infinity, or another
-            shape. Where it fails for a few, these have weight 0, with a note.
+        TypeError: ``log_density`` is not a function of a batch.
+        ValueError: n is below 1, or ``log_density`` fails for most draws: raises, or gives NaN, infinity or another
+            shape. If it fails for a few, these have weight 0, with a note.
     """
     if n < 1 or starts < 0:
         raise ValueError(f"n must be at least 1 and starts at least 0, got n={n} and starts={starts}")
@@ -146,13 +146,13 @@ def _device(flow: Flow) -> torch.device:
 
 
 def _unseen(flow: Flow, log_density: LogDensity, references: Tensor, limit: float) -> float:
-    """The share of references so far under the target that n draws of the flow meet none like them."""
+    """The share of references at which the flow is so far below the target that n draws would miss them."""
     excess = evaluate(log_density, references) - flow.log_prob(references)
-    return float((~(excess <= limit)).double().mean())  # NaN: outside of the flow's support
+    return float((~(excess <= limit)).double().mean())  # NaN: outside the flow's support
 
 
 def _verdict(n: int, ess: float, k: float, missed: float, unseen: float) -> tuple[bool, str]:
-    """Whether to trust the weights, in one sentence; the limit is that of Vehtari et al. (2024), arXiv:1507.02646."""
+    """Whether to trust the weights, with one sentence; the limit is that of Vehtari et al. (2024), arXiv:1507.02646."""
     limit = min(0.7, 1 - 1 / math.log10(n)) if n > 1 else 0.0
     if not ess:
         return False, "Do not trust this fit: the target is zero at every draw of the flow."
@@ -183,7 +183,7 @@ def _verdict(n: int, ess: float, k: float, missed: float, unseen: float) -> tupl
 
 
 def systematic(log_weights: Tensor, n: int, generator: torch.Generator | None = None) -> Tensor:
-    """n places in proportion to the weights, ascending, by systematic resampling."""
+    """n indices in proportion to the weights, ascending, by systematic resampling."""
     cumulative = log_weights.double().softmax(0).cumsum(0)
     start = torch.rand((), generator=generator, dtype=cumulative.dtype, device=cumulative.device)
     points = (torch.arange(n, dtype=cumulative.dtype, device=cumulative.device) + start) / n
@@ -199,7 +199,7 @@ def bits_per_dim(log_prob: Tensor, shape: Sequence[int], levels: int = 256) -> T
         log_prob: In nats: log-densities of images scaled to [0, 1]; with ``levels=1``, probabilities of discrete
             images or densities of images in whole grey levels.
         shape: Shape of one image; D is its product.
-        levels: Grey levels that [0, 1] stands for.
+        levels: Number of grey levels that [0, 1] stands for.
 
     Returns:
         Bits per dimension, of the shape of ``log_prob``.

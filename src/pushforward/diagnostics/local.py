@@ -1,4 +1,4 @@
-"""A classifier looks for contexts where a conditional density is wrong. Needs scikit-learn."""
+"""A classifier that looks for contexts in which a conditional density is wrong. Needs scikit-learn."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from .ranks import normal_scores, rank
 
 FEWEST = 100  # rows
 ALPHA = 0.05
-EVALUATED = 20  # draws of each context where the classifier is asked
+EVALUATED = 20  # draws of each context at which the classifier is evaluated
 
 Numbers = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class LocalTest:
-    r"""What a classifier makes of true values and draws, context by context.
+    r"""How well a classifier distinguishes true values from draws, context by context.
 
     Attributes:
         statistic: Of every context, ``(n,)``: the mean of :math:`(p - 1/2)^2` over draws there, with p the
-            classifier's probability that a draw is a true value; 0 where it sees no difference.
-        p_values: Of every context, ``(n,)``: how often classifiers that were taught nothing have a larger statistic.
+            classifier's probability that a draw is a true value; 0 if it sees no difference.
+        p_values: Of every context, ``(n,)``: how often classifiers trained on permuted labels have a larger statistic.
         p_value: Of all contexts together, from the mean of the statistic.
         trusted: Whether ``p_value`` is above 0.05.
         verdict: One sentence.
@@ -45,7 +45,7 @@ class LocalTest:
     verdict: str
 
     def summary(self) -> dict[str, Any]:
-        """The numbers and the sentence as JSON can hold them."""
+        """The numbers and the sentence in a form that JSON can hold."""
         suspicious = float((self.p_values <= ALPHA).double().mean())
         said = {"p_value": self.p_value, "suspicious": suspicious, "trusted": self.trusted, "verdict": self.verdict}
         return {"n": len(self.p_values), **said}
@@ -61,19 +61,19 @@ def local_test(
     permutations: int = 50,
     seed: int = 0,
 ) -> LocalTest:
-    """Tells true values from draws of p(x | context) by a classifier that sees the context, too.
+    """Tests whether a classifier that also sees the context can distinguish true values from draws of p(x | context).
 
-    Points enter as normal scores of their ranks among the draws of their own context, so that the classifier need not
-    learn where each context's values lie. It is scikit-learn's gradient boosting of histograms. What it finds by
-    chance is seen by others like it that learn from labels in random order.
+    Points enter as normal scores of their ranks among the draws for their own context, so that the classifier need not
+    learn where each context's values lie. It is scikit-learn's histogram-based gradient boosting. Its chance level is
+    found from classifiers of the same kind trained on permuted labels.
 
     Args:
-        posterior: A conditional density, or draws ``(K, n, features)`` of any other.
+        posterior: A conditional density, or draws ``(K, n, features)`` from any other.
         x: True values ``(n, features)``, at least 100.
         context: Contexts ``(n, context features)``.
-        draws: K, for a density.
-        permutations: Classifiers that learn from labels in random order; their number limits the p-values.
-        seed: Of draws, classifiers and permutations.
+        draws: K, if a density is given.
+        permutations: Number of classifiers trained on permuted labels; it limits the p-values.
+        seed: Seed of draws, classifiers and permutations.
 
     Raises:
         ImportError: scikit-learn is missing.
@@ -106,7 +106,7 @@ def local_test(
 
 
 def _scores(x: Tensor, drawn: Tensor, generator: torch.Generator) -> tuple[Numbers, Numbers, Numbers]:
-    """Normal scores among all draws but one: of the truths, of that one draw, and of a few others; the last
+    """Normal scores among all draws but one: of the truths, of that one draw, and of a few others, the last
     ``(EVALUATED, n, features)``."""
 
     def score(values: Tensor, among: Tensor) -> Numbers:
@@ -120,8 +120,8 @@ def _scores(x: Tensor, drawn: Tensor, generator: torch.Generator) -> tuple[Numbe
 def _statistics(
     true: Numbers, fake: Numbers, asked: Numbers, context: Numbers, permutations: int, seed: int
 ) -> tuple[Numbers, Numbers]:
-    """Of the classifier and of those that learnt from labels in random order: (n,) and (permutations, n)."""
-    from threadpoolctl import threadpool_limits  # of scikit-learn's own dependencies
+    """Statistics of the classifier and of those trained on permuted labels: (n,) and (permutations, n)."""
+    from threadpoolctl import threadpool_limits  # a dependency of scikit-learn
 
     n, random = len(true), np.random.default_rng(seed)
     pairs = np.stack([np.hstack([true, context]), np.hstack([fake, context])])  # (2, n, features)

@@ -1,6 +1,6 @@
-"""Modes of a target that a flow misses: climbs in the space of the noise, and the mass around the peaks they reach.
+"""Modes of a target that a flow misses: climbs in noise space, and the mass around the peaks they reach.
 
-By the duality of flows a target can be seen as a density of z, where the flow itself is N(0, I): log pi~(g(z)) +
+By the duality of flows a target can be seen as a density of z, for which the flow itself is N(0, I): log pi~(g(z)) +
 log|det J_g(z)|. There every scale is about one, every support is the whole space, and a missed mode is a peak far
 from zero.
 """
@@ -19,7 +19,7 @@ from ..objectives.user_target import LogDensity
 
 Height = Callable[[Tensor], Tensor]
 TEMPERATURES = (2.0, 4.0, 8.0, 16.0, 32.0)  # how many times farther out than the flow's own draws the climbs start
-PEAKS = 16  # the most that are weighed
+PEAKS = 16  # the most whose mass is estimated
 
 
 @torch.no_grad()
@@ -32,20 +32,20 @@ def missed_mass(
     generator: torch.Generator | None = None,
     seconds: float = math.inf,
 ) -> float:
-    """The share of the target's mass found around peaks where the flow has less than exp(-margin) of its due.
+    """The share of the target's mass found around peaks where the flow has less than exp(-margin) of its share.
 
     Args:
         flow: The fitted flow.
         log_density: The target, up to a constant.
-        log_z: What the flow's own draws say about log Z, in nats.
-        margin: From which excess of log pi over log q on a point counts as missed, in nats: log n for n draws, say.
-        starts: Climbs.
+        log_z: Estimate of log Z from the flow's own draws, in nats.
+        margin: Excess of log pi over log q above which a point counts as missed, in nats: log n for n draws, say.
+        starts: Number of climbs.
         generator: Source of the randomness.
-        seconds: After which the climbs end.
+        seconds: Time after which the climbs end.
 
     Returns:
-        Found mass / (found mass + Z), from 0 to 1: what was found, so a lower bound. NaN where no search is possible:
-        without climbs, or because the target has no gradient.
+        Found mass / (found mass + Z), from 0 to 1, a lower bound, as some mass may not be found. NaN if no search is
+        possible: without climbs, or because the target has no gradient.
     """
 
     def height(z: Tensor) -> Tensor:
@@ -83,7 +83,7 @@ def _gradient(height: Height, z: Tensor) -> Tensor:
 
 
 def slopes(height: Height, z: Tensor) -> tuple[Tensor, Tensor]:
-    """The gradient of every row, 0 where there is none, and whether its height is finite."""
+    """The gradient of every row, 0 if there is none, and whether its height is finite."""
     with torch.enable_grad():
         z = z.detach().requires_grad_()
         value = height(z)
@@ -92,9 +92,9 @@ def slopes(height: Height, z: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def climb(height: Height, z: Tensor, reach: Tensor | float, steps: int = 200, seconds: float = math.inf) -> Tensor:
-    """Gradient ascent by Adam of every row of z, with steps that fall from ``reach`` to a hundredth of it: far first,
-    then to the point. A row whose height is not finite goes back to where it was, and on from there with steps half
-    as long; one that starts so stays. Where the time is over before the steps are, there are fewer of them."""
+    """Gradient ascent of every row of z by Adam, with steps that fall from ``reach`` to a hundredth of it: coarse
+    first, then fine. A row whose height is not finite returns to its last position and continues with steps half as
+    long; one that starts so stays. If the time is up before the steps are done, there are fewer of them."""
     started = time.monotonic()
     alive = slopes(height, z)[1]
     start, z = z, z[alive]
@@ -129,13 +129,13 @@ def hessian(height: Height, z: Tensor, h: float | None = None) -> Tensor:
 
 
 def _precision_factor(height: Height, z: Tensor) -> Tensor:
-    """L with L L^T = minus the Hessian at a peak; made positive where it is not."""
+    """L with L L^T = minus the Hessian at a peak, made positive definite if it is not."""
     values, vectors = torch.linalg.eigh(-hessian(height, z))
     return vectors * values.clamp_min(1e-2).sqrt()
 
 
 def _around(peak: Tensor, factor: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-    """256 draws around a peak, half as wide again as its Gaussian approximation, and their log-densities."""
+    """256 draws around a peak, from 1.5 times the scale of its Gaussian approximation, and their log-densities."""
     noise = torch.randn(256, peak.numel(), generator=generator, dtype=peak.dtype, device=peak.device)
     x = peak + 1.5 * torch.linalg.solve(factor.T, noise.T).T.view(-1, *peak.shape)  # factor^-T noise
     log_scale = math.log(1.5 * math.sqrt(2 * math.pi)) * peak.numel() - torch.linalg.slogdet(factor)[1]

@@ -1,4 +1,4 @@
-r"""Ranks of true values among draws: uniform where the draws come from the right distribution.
+r"""Ranks of true values among draws: uniform if the draws come from the right distribution.
 
 Take any number that can be computed from a point and its context: a coordinate, the density, the distance to some
 reference. If x and K draws follow the same distribution given the context, the rank of x's number among those of the
@@ -18,14 +18,14 @@ MOST_BINS, FEWEST_PER_BIN = 20, 5
 
 @dataclass(frozen=True)
 class RankTest:
-    """Whether ranks are uniform, and how they are not.
+    """Whether ranks are uniform, and if not, in what way.
 
     Attributes:
-        p_value: Of ranks at least as far from uniform as these, by chance: three tests (shift, spread, histogram)
-            with Bonferroni's correction.
-        shift: Mean of the ranks' normal scores, 0 where right: how many standard deviations of its own the draws lie
+        p_value: Probability that ranks deviate from uniform at least this much by chance: three tests (shift, spread,
+            histogram) with a Bonferroni correction.
+        shift: Mean of the ranks' normal scores, 0 if right: by how many of their own standard deviations the draws are
             too low.
-        spread: Standard deviation of the scores, 1 where right; above 1 the draws are too narrow, below too wide.
+        spread: Standard deviation of the scores, 1 if right; above 1 the draws are too narrow, below too wide.
     """
 
     p_value: float
@@ -68,7 +68,7 @@ def rank_test(ranks: Tensor, draws: int) -> RankTest:
         arXiv:1804.06788.
     """
     n, scores = len(ranks), normal_scores(ranks, draws)
-    possible = normal_scores(torch.arange(draws + 1), draws)  # the scores' law where ranks are uniform
+    possible = normal_scores(torch.arange(draws + 1), draws)  # the distribution of scores if ranks are uniform
     variance, fourth = float(possible.square().mean()), float(possible.pow(4).mean())
     shift = math.erfc(abs(float(scores.mean())) * math.sqrt(n / variance / 2))
     spread = _two_sided(float(scores.square().sum()), n * variance, n * (fourth - variance**2))
@@ -77,7 +77,7 @@ def rank_test(ranks: Tensor, draws: int) -> RankTest:
 
 
 def _two_sided(value: float, mean: float, variance: float) -> float:
-    """Of a sum of squares, by the gamma distribution of its mean and variance."""
+    """The two-sided p-value of a sum of squares, by the gamma distribution with its mean and variance."""
     if not variance > 0:
         return 1.0
     shape, scale = (torch.tensor(v, dtype=torch.float64) for v in (mean**2 / variance, variance / mean))
@@ -87,7 +87,7 @@ def _two_sided(value: float, mean: float, variance: float) -> float:
 
 
 def _histogram(ranks: Tensor, draws: int) -> float:
-    """Pearson's chi-squared test with bins of equally many ranks, as many as ranks and rows allow."""
+    """Pearson's chi-squared test with bins of equally many ranks, as many as the ranks and rows allow."""
     most = min(MOST_BINS, len(ranks) // FEWEST_PER_BIN)
     bins = max((b for b in range(2, most + 1) if (draws + 1) % b == 0), default=1)
     if bins < 2:
@@ -106,7 +106,7 @@ def band(n: int, draws: int, *, level: float = 0.95, simulations: int = 1000, se
     Reference:
         Säilynoja, Bürkner, Vehtari (2022), Graphical test for discrete uniformity, arXiv:2103.10522.
     """
-    generator, rows = torch.Generator().manual_seed(seed), min(n, 1000)  # hardly moves for more
+    generator, rows = torch.Generator().manual_seed(seed), min(n, 1000)  # hardly changes for more
     u = torch.arange(1, draws + 1, dtype=torch.float64) / (draws + 1)
     worst = []
     for _ in range(simulations):

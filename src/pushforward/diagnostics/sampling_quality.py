@@ -1,4 +1,4 @@
-"""How good draws are as rows: told from real ones by a classifier, and no copies of the training rows."""
+"""The quality of draws as rows: whether a classifier tells them from real ones, and whether they copy training rows."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-MOST = 2_000  # rows of each kind that are compared
+MOST = 2_000  # rows of each kind compared
 MOST_TRAINING = 20_000  # training rows that draws are compared with
-NEAR = 0.05  # of the held-out rows are this near to a training row
+NEAR = 0.05  # share of the held-out rows that are this near to a training row
 FOLDS, TREES = 5, 100  # of the classifier
-SLACK = 0.01  # by which more draws than held-out rows may lie very near to a training row
-FEWEST = 20  # held-out rows for a classifier
+SLACK = 0.01  # by how much the share of draws very near to a training row may exceed that of held-out rows
+FEWEST = 20  # held-out rows needed for a classifier
 
 Numbers = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class SamplingQuality:
-    """Draws of a model beside rows that it has not seen.
+    """Draws of a model compared with rows that it has not seen.
 
     Attributes:
-        told_apart: The area under the ROC curve of a classifier that tells draws from held-out rows, cross-validated:
-            0.5 where it cannot, 1 where it always can. None without scikit-learn, or with too few rows.
+        told_apart: The cross-validated area under the ROC curve of a classifier that distinguishes draws from held-out
+            rows: 0.5 if it cannot, 1 if it always can. None without scikit-learn, or with too few rows.
         told_apart_error: Its standard error.
         near_copies: The share of draws that are as near to a training row as the nearest held-out rows are.
-        near_copies_expected: The share of held-out rows that are: what honest draws have.
-        rows: Draws, and held-out rows, that were compared.
+        near_copies_expected: The share of held-out rows that are: the value for draws that copy nothing.
+        rows: Numbers of draws and held-out rows compared.
     """
 
     told_apart: float | None
@@ -67,16 +67,16 @@ class SamplingQuality:
 
 
 def sampling_quality(train: Any, held_out: Any, drawn: Any, *, seed: int = 0) -> SamplingQuality:
-    """Compares rows that a model has drawn with held-out rows, and both with the rows that it was trained on.
+    """Compares rows drawn from a model with held-out rows, and both with the rows that it was trained on.
 
-    The classifier is scikit-learn's gradient boosting of histograms, by five-fold cross-validation. The distance is
-    Euclidean, of numbers in units of their spread over the training rows; two texts that differ are one unit apart.
+    The classifier is scikit-learn's histogram-based gradient boosting, with five-fold cross-validation. The distance is
+    Euclidean, with numbers in units of their spread over the training rows; two different texts are one unit apart.
 
     Args:
         train: A Polars frame, or an array ``(n, columns)``; missing cells are null or NaN.
         held_out: Rows that the model has not seen, with the same columns.
-        drawn: Draws; as many as held-out rows or more are best.
-        seed: Of the choice of rows and of the folds.
+        drawn: Draws, ideally at least as many as held-out rows.
+        seed: Seed of the choice of rows and of the folds.
 
     Raises:
         ValueError: the columns differ, or one of the three has no rows.
@@ -104,7 +104,7 @@ def sampling_quality(train: Any, held_out: Any, drawn: Any, *, seed: int = 0) ->
 
 @dataclass(frozen=True)
 class Closeness:
-    """How near draws come to training rows, beside rows that the model has not seen.
+    """How near draws come to training rows, compared with rows that the model has not seen.
 
     Attributes:
         drawn: The share of draws that are nearer to a training row than all but 1 % of training rows are to another.
@@ -119,7 +119,7 @@ class Closeness:
 
     @property
     def private(self) -> bool:
-        """Whether draws lie this near no more often than held-out rows, plus 1 %."""
+        """Whether the share of draws this near exceeds that of held-out rows by at most 1 %."""
         return self.drawn <= self.held_out + SLACK
 
     def to_json(self) -> dict[str, Any]:
@@ -135,7 +135,7 @@ class Closeness:
 
 
 def closeness(train: Any, held_out: Any, drawn: Any, *, seed: int = 0) -> Closeness:
-    """Distances to the closest training row: of draws, of held-out rows, and of training rows to another one.
+    """Distances to the closest training row: of draws, of held-out rows, and of training rows to each other.
 
     The distance is that of :func:`sampling_quality`.
 
@@ -143,7 +143,7 @@ def closeness(train: Any, held_out: Any, drawn: Any, *, seed: int = 0) -> Closen
         train: A Polars frame, or an array ``(n, columns)``; missing cells are null or NaN.
         held_out: Rows that the model has not seen, with the same columns.
         drawn: Draws.
-        seed: Of the choice of rows, where there are very many.
+        seed: Seed of the choice of rows, if there are very many.
 
     Raises:
         ValueError: one of the three has no rows.
@@ -176,12 +176,12 @@ def _frame(rows: Any) -> pl.DataFrame:
 
 
 def _thinned(frame: pl.DataFrame, most: int, seed: int) -> pl.DataFrame:
-    """At most so many of the rows, in random order."""
+    """At most ``most`` of the rows, in random order."""
     return frame[np.random.default_rng(seed).permutation(frame.height)[:most]]
 
 
 def _as_numbers(tables: Sequence[pl.DataFrame], texts: Sequence[int]) -> list[Numbers]:
-    """Texts become whole numbers, the same in all tables; what is missing is NaN."""
+    """Texts become whole numbers, the same in all tables; missing values are NaN."""
     parts: list[list[Numbers]] = [[] for _ in tables]
     for j in range(tables[0].width):
         columns = [table.to_series(j) for table in tables]
@@ -202,7 +202,7 @@ def _told_apart(real: Numbers, fake: Numbers, texts: Sequence[int], seed: int) -
         from sklearn.ensemble import HistGradientBoostingClassifier
         from sklearn.metrics import roc_auc_score
         from sklearn.model_selection import StratifiedKFold, cross_val_predict
-        from threadpoolctl import threadpool_limits  # of scikit-learn's own dependencies
+        from threadpoolctl import threadpool_limits  # a dependency of scikit-learn
     except ImportError:
         return None, None
     n = len(real)
@@ -228,12 +228,12 @@ def _near_copies(seen: Numbers, real: Numbers, fake: Numbers, texts: Sequence[in
 
 
 def _distances(rows: Numbers, seen: Numbers, texts: Sequence[int], itself: bool = False) -> Numbers:
-    """The squared distance of every row to the nearest of those seen, of which the first ones are the rows ``itself``.
+    """The squared distance of every row to the nearest of ``seen``, whose first rows are the rows if ``itself``.
 
-    Numbers are in units of their spread over the rows that were seen.
+    Numbers are in units of their spread over the rows in ``seen``.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of columns without any value
+        warnings.simplefilter("ignore", RuntimeWarning)  # from columns without any value
         centre, scale = np.nanmean(seen, 0), np.nanstd(seen, 0)
     scale[~(scale > 0)] = 1.0
     y, found, start = (seen - centre) / scale, [], 0
@@ -251,8 +251,8 @@ def _pieces(rows: Numbers) -> list[Numbers]:
 def _nearest(
     x: Numbers, y: Numbers, cells: Numbers, seen: Numbers, texts: Sequence[int], own: NDArray[np.int64] | None
 ) -> Numbers:
-    """The squared distance of every row of x to the nearest of y, but for its ``own``; a cell that is missing in both
-    is equal."""
+    """The squared distance of every row of x to the nearest of y other than its ``own``; a cell missing in both counts
+    as equal."""
     numbers = [j for j in range(x.shape[1]) if j not in texts]
     a, b = np.nan_to_num(x[:, numbers]), np.nan_to_num(y[:, numbers])
     apart = (a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T

@@ -12,14 +12,14 @@ def tail_index(x: Tensor, tail: int | None = None) -> Tensor:
 
     Args:
         x: Rows, ``(n, features)``, at least 8; distances from the medians count.
-        tail: How many of the largest distances it reads; by default half of the two thirds' power of n.
+        tail: How many of the largest distances it uses; by default half of n to the power of two thirds.
 
     Returns:
-        ``(2, features)``, the left and the right tails: about 2 for draws of a Student-t of two degrees of freedom,
+        ``(2, features)``, the left and the right tails: about 2 for draws of a Student-t with two degrees of freedom,
         large for normal ones.
 
     Raises:
-        ValueError: x is no table of at least 8 rows, or ``tail`` is not between 1 and n - 1.
+        ValueError: x is not a table of at least 8 rows, or ``tail`` is not between 1 and n - 1.
 
     Reference:
         Hill (1975), A simple general approach to inference about the tail of a distribution, Annals of Statistics 3.

@@ -1,4 +1,4 @@
-"""The images to beat: pixels that know nothing of each other."""
+"""The baseline for images: independent pixels."""
 
 from __future__ import annotations
 

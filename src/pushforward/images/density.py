@@ -1,6 +1,6 @@
 """Images as an object, beside :class:`~pushforward.TableDensity` and with the same verbs.
 
-How it is fitted stands here; what it can be asked afterwards is in ``fitted.py``.
+Fitting is implemented here; what can be asked afterwards is in ``fitted.py``.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ class ImageDensity(FittedImages):
     """The probability of images, learnt by a normalizing flow or a PixelCNN; log-probabilities are of whole images.
 
     Images are a uint8 array (n, H, W), (n, H, W, 3) or (n, 3, H, W), or a path: a folder of pictures, a NumPy file, or
-    an MNIST-style idx file. Models are saved as those of the shell, which read each other's.
+    an MNIST-style idx file. Models are saved in the shell's format, and each can read the other's.
 
     Args:
-        model: ``glow``, ``realnvp``, ``pixelcnn`` or ``tarflow``; ``auto`` takes glow where the images can be halved.
-        levels: Pixels hold whole numbers from 0 to this, less one; 256 where it is None.
-        bits: Keep the first so many of the 8 bits of every number.
-        resize: The height and width that each image is brought to.
+        model: ``glow``, ``realnvp``, ``pixelcnn`` or ``tarflow``; ``auto`` takes glow if the images can be halved.
+        levels: Pixels hold whole numbers from 0 to this, less one; 256 if None.
+        bits: Keep only this many leading bits of every number's 8.
+        resize: The height and width that each image is resized to.
         given: ``("class",)`` to condition on the images' classes.
         scales: For glow, how often the image is halved.
         patch, noise: For tarflow, the side of a patch, and the standard deviation of Gaussian noise on images in
-            [-1, 1]: for better samples, which are freed of it, at the cost of bits.
+            [-1, 1], which is removed from samples: they become better, at the cost of bits.
         layers, hidden: The model's layers, and the width of its hidden layers.
         steps, epochs, budget: How long to train: batches, passes over the images or seconds,
-            also as in ``"2m"``; at most one of them.
+            the last also as in ``"2m"``; at most one of them.
         batch_size, lr, patience, device: As in :func:`pushforward.fit`.
-        random_state: Fixes everything that is drawn at random.
+        random_state: Seed of everything random.
 
     Attributes:
         density: The fitted density.
-        summary_: Held-out figures and how the training went.
-        notes_: What was decided about the images, in sentences.
+        summary_: Held-out figures and a record of the training.
+        notes_: Decisions made about the images, in sentences.
     """
 
     @arguments_not_flags()
@@ -95,7 +95,7 @@ class ImageDensity(FittedImages):
 
     @classmethod
     def with_options(cls, options: ImageOptions) -> Self:
-        """An object with all the choices that the shell has, too."""
+        """An object with all the choices that the shell offers."""
         model = cls()
         model.options = options
         return model
@@ -106,8 +106,8 @@ class ImageDensity(FittedImages):
 
         Args:
             images: An array or a path.
-            labels: The class of each, where ``images`` is an array.
-            more: Train the fitted model further for so long, in seconds or as in ``"2m"``.
+            labels: The class of each, if ``images`` is an array.
+            more: Train the fitted model for this much longer, in seconds or as in ``"2m"``.
             progress: Print what the shell would print.
 
         Raises:
@@ -123,7 +123,7 @@ class ImageDensity(FittedImages):
         return self
 
     def fit_read(self, images: LabelledImages, console: Console, command: str, *, further: bool = False) -> None:
-        """Fits images that were read, or trains further on them, and keeps the command; the shell's way in.
+        """Fits images already read, or continues training on them, and records the command; used by the shell.
 
         Raises:
             InputError: the images or an option cannot be used; says why.

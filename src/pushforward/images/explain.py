@@ -1,17 +1,17 @@
-r"""Which pixels of an image are odd: by how many nats less likely than the model expects them to be.
+r"""Which pixels of an image are odd: how many nats less likely they are than the model expects.
 
-Of a PixelCNN, pixel by pixel, each given those before it:
+For a PixelCNN, pixel by pixel, each given those before it:
 
 .. math:: e_j(x) = \mathbb{E} \log P(x'_j \mid x_{1:j-1}) - \log P(x_j \mid x_{1:j-1}),\quad
           x'_j \sim P(\cdot \mid x_{1:j-1})
 
-Of a flow, patch by patch, each given all other pixels, with y real numbers in the cells of the whole ones
+For a flow, patch by patch, each given all other pixels, with y real numbers in the cells of the whole ones
 (:mod:`.holed`):
 
 .. math:: e_b(x) = \mathbb{E}\left[\log p(y'_b, y_{\mathrm{rest}}) - \log p(y_b, y_{\mathrm{rest}})\right],\quad
           y'_b \sim p(\cdot \mid y_{\mathrm{rest}})
 
-by short Markov chains from the image itself. Either is 0 on average over images of the model's own.
+by short Markov chains from the image itself. Either is 0 on average over the model's own images.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ if TYPE_CHECKING:
     from .fitted import FittedImages
 
 CANDIDATES = 32
-EVERY = 2  # steps of a chain of which one is evaluated
+EVERY = 2  # one in how many steps of a chain is evaluated
 
 
 class Explanation(NamedTuple):
-    """What :meth:`ImageDensity.explain` says of images.
+    """The result of :meth:`ImageDensity.explain`.
 
     Attributes:
-        excess: Nats of every pixel, ``(n, H, W)``: how much less likely it is than expected. A patch's are its sum,
-            divided evenly.
-        log_prob: Of a PixelCNN, log P of every number given those before it, ``(n, C, H, W)``, whose sum is that of the
-            image; None of a flow.
+        excess: Nats of every pixel, ``(n, H, W)``: how much less likely it is than expected. The excess of a patch is
+            divided evenly among its pixels.
+        log_prob: For a PixelCNN, log P of every number given those before it, ``(n, C, H, W)``, which sum to that of
+            the image; None for a flow.
     """
 
     excess: NDArray[np.float64]
@@ -55,10 +55,10 @@ class Explanation(NamedTuple):
 def explain(
     model: FittedImages, pictures: LabelledImages, patch: int | None = None, seed: int = 0, candidates: int = CANDIDATES
 ) -> Explanation:
-    """The excess of every pixel, of images that fit the model.
+    """The excess of every pixel, for images that fit the model.
 
     Raises:
-        InputError: ``patch`` is below 1, or more than a side of the images.
+        InputError: ``patch`` is below 1, or larger than a side of the images.
     """
     side = patch_of(model, patch)
     context = model.context(pictures.labels)
@@ -69,7 +69,7 @@ def explain(
     generator = torch.Generator(model.device).manual_seed(seed)
     found = []
     for some in torch.arange(len(pictures) * len(patches)).split(CHAINS // 2):
-        image, patch = some // len(patches), some % len(patches)  # an image after the other
+        image, patch = some // len(patches), some % len(patches)  # image by image
         given = None if context is None else context[image].to(model.device)
         x, moves = pictures.images[image].to(model.device), patches[patch].to(model.device)
         found.append(_of_patches(model.density, x, moves, given, candidates, generator).cpu())
@@ -97,12 +97,12 @@ def _of_patches(
 
 
 def _frozen(latent: Latent, start: Tensor, moves: Tensor) -> Latent:
-    """The target with all but the numbers that move at their start."""
+    """The target with all numbers held at their start except those that move."""
     return lambda a: latent(torch.where(moves, a, start))
 
 
 def patch_of(model: FittedImages, patch: int | None) -> int:
-    """The side of a patch: a quarter of the smaller side of the images where none is given.
+    """The side of a patch: by default a quarter of the smaller side of the images.
 
     Raises:
         InputError: it does not fit.

@@ -1,4 +1,4 @@
-"""From pixels to a fitted density of images, with its bits per dimension."""
+"""Fits a density of images to pixels, and measures its bits per dimension."""
 
 from __future__ import annotations
 
@@ -41,24 +41,24 @@ CLIP = {
     "pixelcnn": 5.0,
     "tarflow": 1e4,
 }  # gradients of flows are large: sums over all numbers
-DROPPED = 0.1  # of the images of a tarflow are learnt without their class, for guidance
-QUANTILE_IMAGES = 2_000  # training images that percentiles are measured on
-KEPT_IMAGES, KEPT_NUMBERS, FEWEST = 1_000, 2**21, 16  # held-out images that are saved with the model, for reports
+DROPPED = 0.1  # share of a tarflow's images trained without their class, for guidance
+QUANTILE_IMAGES = 2_000  # training images on which percentiles are measured
+KEPT_IMAGES, KEPT_NUMBERS, FEWEST = 1_000, 2**21, 16  # held-out images saved with the model, for reports
 
 
 def fit_images(
     pictures: LabelledImages, options: ImageOptions, console: Console, earlier: FittedImages | None = None
 ) -> tuple[Density, dict[str, Any]] | None:
-    """Fits and measures; what was done is said on the console.
+    """Fits and measures; progress is reported on the console.
 
     Args:
-        pictures: The images as they were read.
+        pictures: The images as read.
         options: The user's choices.
         console: Where to talk.
         earlier: A fitted model to train further.
 
     Returns:
-        The density, and the facts that are saved beside it; None on all processes of torchrun but the first.
+        The density, and the facts saved beside it; None on all processes of torchrun but the first.
 
     Raises:
         InputError: the images or an option cannot be used; says why.
@@ -84,7 +84,7 @@ def fit_images(
     result = _train(flow, name, splits, classes, options, console, fresh=earlier is None)
     if int(os.environ.get("RANK", "0")):
         return None  # under torchrun, one process measures and saves
-    with threads.using(result.threads):  # what the training found quickest
+    with threads.using(result.threads):  # the number that training found fastest
         held = _held_out(flow, splits, classes, levels, options.training.seed)
         quantiles = _quantiles(flow, splits.train, classes, levels, options.training.seed)
     summary = {
@@ -134,7 +134,7 @@ def _train(
 def _facts(
     pictures: LabelledImages, splits: ImageSplits, levels: int, classes: list[str], options: ImageOptions
 ) -> dict[str, Any]:
-    """What is saved beside the flow, but for what was measured."""
+    """The facts saved beside the flow, other than measurements."""
     return {
         "kind": "image",
         "shape": list(pictures.shape),
@@ -151,7 +151,7 @@ def _facts(
 
 
 def _options_of(earlier: FittedImages, options: ImageOptions) -> ImageOptions:
-    """The choices that are the fitted model's own, with the new ones of how to train."""
+    """The choices of the fitted model, with new ones for training."""
     summary, bits = earlier.facts["summary"], earlier.facts.get("bits")
     return dataclasses.replace(
         options,
@@ -159,7 +159,7 @@ def _options_of(earlier: FittedImages, options: ImageOptions) -> ImageOptions:
         given=tuple(summary["given"]),
         levels=None if bits else summary["levels"],
         bits=bits,
-        training=dataclasses.replace(options.training, seed=earlier.seed),  # whose images stay divided as they were
+        training=dataclasses.replace(options.training, seed=earlier.seed),  # so that the images are divided as before
     )
 
 
@@ -183,7 +183,7 @@ def _levels(options: ImageOptions) -> int:
 
 
 def _classes(pictures: LabelledImages, options: ImageOptions, console: Console) -> list[str]:
-    """What to condition on, as the user asked."""
+    """The classes to condition on, as requested by the user."""
     classes = pictures.classes
     if options.given and len(classes) < 2:
         what = f"only one, {classes[0]!r}" if classes else "none"
@@ -243,7 +243,7 @@ def _describe_data(pictures: LabelledImages, splits: ImageSplits, levels: int, c
 
 
 def _held_out(flow: Density, splits: ImageSplits, classes: list[str], levels: int, seed: int) -> dict[str, Any]:
-    """Bits per dimension of the held-out images, beside those of independent pixels, image by image."""
+    """Bits per dimension of the held-out images, compared with independent pixels, image by image."""
     shape = splits.test.shape
     ours = ImageModel(flow, levels, seed).log_prob(splits.test.images, one_hot(splits.test.labels, classes))
     theirs = IndependentPixels(splits.train.images, levels)(splits.test.images)
@@ -256,7 +256,7 @@ def _held_out(flow: Density, splits: ImageSplits, classes: list[str], levels: in
 
 
 def describe_held_out(held: Mapping[str, Any]) -> list[str]:
-    """How good a fit is, for people."""
+    """The quality of a fit, in words."""
 
     def shown(name: str) -> str:
         value = held[name]
@@ -281,7 +281,7 @@ def _quantiles(flow: Density, train: LabelledImages, classes: list[str], levels:
 
 
 def _kept(splits: ImageSplits, seed: int) -> dict[str, Any]:
-    """Some held-out images, for reports without the data: any, not the first, because files may be sorted."""
+    """Some held-out images, for reports without the data: random ones, because files may be sorted."""
     most = min(KEPT_IMAGES, max(KEPT_NUMBERS // splits.test.images[0].numel(), FEWEST))
     chosen = np.sort(np.random.default_rng(seed).permutation(len(splits.test))[:most])
     return packed(splits.test[chosen], splits.numbers[chosen])

@@ -1,6 +1,6 @@
-"""What can be asked of fitted images: probabilities, draws, missing numbers, explanations, comparisons, a report.
+"""Everything that fitted images offer: probabilities, draws, missing numbers, explanations, comparisons, a report.
 
-The class is a list of verbs; each is done in a file of its own next to this one.
+The class is a list of verbs; each is implemented in its own file beside this one.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class FittedImages(FittedDensity):
 
     @arguments_not_flags()
     def score_samples(self, images: Any, labels: Any = None, draws: int = 1) -> NDArray[np.float64]:
-        """log P of every image in nats, ``(n,)``: exact for a PixelCNN, for a flow the lower bound of so many draws of
-        the noise within levels.
+        """log P of every image in nats, ``(n,)``: exact for a PixelCNN, for a flow the lower bound from ``draws``
+        draws of the noise within levels.
 
         Raises:
             InputError: the images do not fit the model.
@@ -55,10 +55,10 @@ class FittedImages(FittedDensity):
     def sample(
         self, n: int = 1, given: Any = None, random_state: int | None = None, guidance: float = 0.0
     ) -> NDArray[np.uint8]:
-        """New images, uint8 of shape ``(n, C, H, W)``; of the classes in turn where ``given`` does not name one.
+        """New images, uint8 of shape ``(n, C, H, W)``; of the classes in turn unless ``given`` names one.
 
-        Noise that a model was fitted with is taken away. With ``guidance``, images of a tarflow go beyond what their
-        class says, away from what all images say.
+        The noise with which a model was fitted is removed. With ``guidance``, images of a tarflow are pushed beyond
+        what their class implies, away from what all images have in common.
 
         Raises:
             InputError: ``n`` is below 1, the model does not know the class, or was not fitted for guidance.
@@ -74,18 +74,18 @@ class FittedImages(FittedDensity):
     def encode(
         self, images: Any, labels: Any = None, draws: int = 1
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        r"""The noise of every image, as the flow sees it with K draws of the noise within levels, and log-slopes.
+        r"""The latents of every image, for K draws of the noise within levels, and log-slopes.
 
-        A density q of the points z has, with log-slopes :math:`\ell`, the bound of log P(x) that
+        A density q of the points z has, with log-slopes :math:`\ell`, the bound on log P(x) that
         :meth:`score_samples` gives for the flow's own base: :math:`\log \frac1K \sum_k q(z_k)\, e^{\ell_k}`.
 
         Args:
             images: An array or a path.
-            labels: The class of each, where ``images`` is an array and the model conditioned on classes.
+            labels: The class of each, if ``images`` is an array and the model is conditioned on classes.
             draws: K.
 
         Returns:
-            Points ``(K, n, d)``, d the numbers of an image, and log-slopes ``(K, n)``, both float64.
+            Points ``(K, n, d)``, d being the size of an image, and log-slopes ``(K, n)``, both float64.
 
         Raises:
             InputError: the model has no latents, or the images do not fit it.
@@ -111,20 +111,20 @@ class FittedImages(FittedDensity):
     ) -> Any:
         """The images with their missing numbers drawn given the others, ``draws`` times one after another.
 
-        The draws are exact in the limit of many candidates, and at once where a PixelCNN misses the last numbers of an
-        image. Noise that a model was fitted with is taken away from what is drawn.
+        The draws are exact in the limit of many candidates, and always if a PixelCNN lacks only the last numbers of an
+        image. The noise with which a model was fitted is removed from the draws.
 
         Args:
             images: An array or a path, as for :meth:`fit`; or floats in which NaN is missing.
-            labels: The class of each, where ``images`` is an array and the model conditioned on classes.
-            mask: Not 0 where pixels are missing: ``(H, W)`` for all images, ``(n, H, W)`` or ``(n, C, H, W)``; or the
-                path of a picture or a ``.npy`` of it.
-            draws: How many filled images follow each other in what is returned, for multiple imputation.
-            random_state: Of the draws.
-            candidates: Of a PixelCNN, particles of the filter for each draw; of a flow, steps of each Markov chain, as
-                many before that do not count.
-            effective: Whether to return the effective numbers of candidates, too: of the particles, or of all chains of
-                an image. Where they are small, draws are not yet those of the conditional.
+            labels: The class of each, if ``images`` is an array and the model is conditioned on classes.
+            mask: Nonzero where pixels are missing: ``(H, W)`` for all images, ``(n, H, W)`` or ``(n, C, H, W)``; or the
+                path of such a picture or ``.npy``.
+            draws: How many sets of filled images are returned one after another, for multiple imputation.
+            random_state: Seed of the draws.
+            candidates: For a PixelCNN, particles of the filter for each draw; for a flow, steps of each Markov chain,
+                after as many that are discarded.
+            effective: Whether to return also the effective sample sizes of the candidates: of the particles, or of all
+                chains of an image. If they are small, draws do not yet follow the conditional.
 
         Returns:
             uint8 ``(draws · n, C, H, W)``, or a pair of it and ``(n,)`` float64.
@@ -141,24 +141,24 @@ class FittedImages(FittedDensity):
 
     @arguments_not_flags()
     def explain(self, images: Any, labels: Any = None, patch: int | None = None) -> Explanation:
-        r"""Which pixels of every image are odd: by how many nats less likely they are than the model expects there.
+        r"""Which pixels of every image are odd: how many nats less likely they are than the model expects there.
 
-        Of a PixelCNN pixel by pixel, given those before: :math:`-\log P(x_j \mid x_{1:j-1})` less its expectation, the
-        entropy of that conditional. Of a flow patch by patch, given all the rest:
+        For a PixelCNN pixel by pixel, given those before: :math:`-\log P(x_j \mid x_{1:j-1})` less its expectation, the
+        entropy of that conditional. For a flow patch by patch, given all the rest:
         :math:`\mathbb{E} \log p(y'_b, y_{\mathrm{rest}}) - \log p(y_b, y_{\mathrm{rest}})`, the patch drawn anew by a
-        short Markov chain. Either is 0 on average over images of the model's own.
+        short Markov chain. Either is 0 on average over the model's own images.
 
         Args:
             images: An array or a path.
-            labels: The class of each, where ``images`` is an array and the model conditioned on classes.
-            patch: Of a flow, the side of a patch in pixels; a quarter of the smaller side where it is None.
+            labels: The class of each, if ``images`` is an array and the model is conditioned on classes.
+            patch: For a flow, the side of a patch in pixels; a quarter of the smaller side if None.
 
         Returns:
-            ``excess``, ``(n, H, W)``, in nats, those of a patch divided evenly between its pixels; and ``log_prob``,
-            ``(n, C, H, W)``: of a PixelCNN, log P of every number given those before, whose sum is that of the image.
+            ``excess``, ``(n, H, W)``, in nats, that of a patch divided evenly among its pixels; and ``log_prob``,
+            ``(n, C, H, W)``: for a PixelCNN, log P of every number given those before, which sum to that of the image.
 
         Raises:
-            InputError: the images do not fit the model, or ``patch`` not the images.
+            InputError: the images do not fit the model, or ``patch`` does not fit the images.
         """
         self._require_fit()
         return explain(self, self.read(images, Console(quiet=True), labels), patch, self.seed)
@@ -166,10 +166,10 @@ class FittedImages(FittedDensity):
     @arguments_not_flags()
     def compare(self, other: FittedImages, images: Any, labels: Any = None) -> dict[str, Any]:
         """Which of two models codes the same images in fewer bits: the paired difference with its standard error, over
-        the images that neither was trained on.
+        images on which neither was trained.
 
         Raises:
-            InputError: the models are not of the same images, or the images do not fit them.
+            InputError: the models are for different images, or the images do not fit them.
         """
         self._require_fit()
         return compare((self, other), self.raw(images, labels), Console(quiet=True))
@@ -180,8 +180,8 @@ class FittedImages(FittedDensity):
 
         Args:
             path: The file.
-            images: Images to report on: of those that were fitted, the held-out ones; those that were saved with the
-                model where it is None.
+            images: Images to report on: if they are those of the fit, only the held-out ones are used; if None, those
+                saved with the model.
             labels: Their classes.
         """
         self._require_fit()
@@ -227,29 +227,29 @@ class FittedImages(FittedDensity):
 
     @property
     def classes(self) -> list[str]:
-        """What it is conditioned on; empty where it is not."""
+        """The classes that the model is conditioned on; empty if it is unconditional."""
         return list(self.facts["classes"])
 
     def raw(self, images: Any, labels: Any = None) -> LabelledImages:
-        """Images brought to the size and the bits of those that were fitted."""
+        """Images brought to the size and the bits of those of the fit."""
         self._require_fit()
         resize = self.facts["resize"]
         return read_any(images, labels, None if resize is None else tuple(resize)).with_bits(self.facts["bits"])
 
     def read(self, images: Any, console: Console, labels: Any = None) -> LabelledImages:
-        """Images for this model, treated as those that it was fitted to.
+        """Images for this model, preprocessed like those that it was fitted to.
 
         Raises:
-            InputError: they cannot be read, or are not of the model's size, levels or classes.
+            InputError: they cannot be read, or do not have the model's size, levels or classes.
         """
         return fitting(self, self.raw(images, labels), console)
 
     def context(self, labels: Sequence[str] | None) -> Tensor | None:
-        """Classes as one-hot rows (n, classes); None where the model has no classes."""
+        """Classes as one-hot rows (n, classes); None if the model has no classes."""
         return one_hot(labels, self.classes)
 
     def model(self, seed: int = 0) -> ImageModel:
-        """The density with the seed of what it draws."""
+        """The density, with a seed for its draws."""
         return ImageModel(self.density, self.levels, seed)
 
     def bits(self, log_prob: np.ndarray) -> np.ndarray:
@@ -257,12 +257,12 @@ class FittedImages(FittedDensity):
         return self.model().bits(torch.from_numpy(log_prob)).numpy()
 
     def log_prob(self, images: LabelledImages, *, samples: int = 1, seed: int = 0) -> np.ndarray:
-        """log P of every image in nats; for a flow the lower bound that ``samples`` draws of the noise give."""
+        """log P of every image in nats; for a flow the lower bound from ``samples`` draws of the noise."""
         return self.model(seed).log_prob(images.images, self.context(images.labels), samples).numpy()
 
 
 def refuse_table_flags(flags: dict[str, Any]) -> None:
-    """Refuses what belongs to a table.
+    """Refuses flags that apply only to tables.
 
     Raises:
         InputError: one of the flags is set.

@@ -18,12 +18,12 @@ from torch import Tensor
 from ..tables.errors import InputError
 
 PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
-IDX = {1: "labels", 3: "images"}  # what uint8 arrays of so many dimensions are called in the error messages
-UNREADABLE = (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile)  # what NumPy says of broken files
+IDX = {1: "labels", 3: "images"}  # names of uint8 arrays by their number of dimensions, for error messages
+UNREADABLE = (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile)  # what NumPy raises for broken files
 
 
 def is_images(path: str | Path) -> bool:
-    """Whether a path is of images: a folder of pictures, a picture, an idx file, a NumPy file of 3 or 4 dimensions."""
+    """Whether a path holds images: a folder of pictures, a picture, an idx file, a NumPy file of 3 or 4 dimensions."""
     path = Path(path)
     if path.is_dir():
         return bool(_pictures_in(path))
@@ -43,14 +43,14 @@ def read_images(path: str | Path, *, resize: int | tuple[int, int] | None = None
     """Reads images as a uint8 tensor (N, C, H, W), grey (C = 1) or RGB (C = 3).
 
     Args:
-        path: A folder of pictures (in the order of their names; where it has none, those of its folders), a ``.npy``
+        path: A folder of pictures (in the order of their names; if it has none, those of its folders), a ``.npy``
             or ``.npz`` of uint8 arrays (N, H, W), (N, H, W, C) or (N, C, H, W), or an MNIST-style idx file, gzipped or
             not.
-        resize: The size that every picture is brought to: a side, or (height, width).
-        key: The array of an ``.npz``; the only one, ``images``, ``x`` or ``train`` where it is not given.
+        resize: The size of every picture after resizing: a side, or (height, width).
+        key: The array of an ``.npz``; by default the only one, ``images``, ``x`` or ``train``.
 
     Raises:
-        InputError: the file is missing, damaged or of a kind that is not read; one sentence.
+        InputError: the file is missing, damaged or of an unsupported kind; one sentence.
     """
     path = Path(path)
     if not path.exists():
@@ -67,7 +67,7 @@ def read_images(path: str | Path, *, resize: int | tuple[int, int] | None = None
 
 
 def picture_paths(folder: Path) -> list[Path]:
-    """The pictures of a folder, or where it has none those of its folders, in the order of their names.
+    """The pictures of a folder, or if it has none those of its folders, in the order of their names.
 
     Raises:
         InputError: there are none.
@@ -87,12 +87,12 @@ def _pictures_in(folder: Path) -> list[Path]:
 
 
 def write_grid(path: str | Path, images: Tensor, *, columns: int | None = None, border: int = 1) -> None:
-    """Writes images (N, C, H, W) as one PNG: rows of equal pictures on a grey ground.
+    """Writes images (N, C, H, W) as one PNG: rows of equal pictures on a grey background.
 
     Args:
-        path: Where the PNG goes.
+        path: The PNG file.
         images: uint8, or whole numbers from 0 to 255 in another dtype.
-        columns: LabelledImages in one row; about a square where it is not given.
+        columns: Images per row; by default about a square grid.
         border: Pixels between pictures.
 
     Raises:
@@ -101,11 +101,11 @@ def write_grid(path: str | Path, images: Tensor, *, columns: int | None = None, 
     content, path = png(images, columns=columns, border=border), Path(path)
     partial = path.with_name(path.name + ".part")
     partial.write_bytes(content)
-    os.replace(partial, path)  # whole or not at all
+    os.replace(partial, path)  # atomically
 
 
 def png(images: Tensor, *, columns: int | None = None, border: int = 1) -> bytes:
-    """What :func:`write_grid` writes.
+    """The PNG that :func:`write_grid` writes.
 
     Raises:
         ValueError: ``images`` has another shape.
@@ -158,7 +158,7 @@ def _picture(path: Path, size: tuple[int, int] | None) -> Tensor:
         raise InputError(f"{path} has an alpha channel (mode {image.mode}): flatten it onto a background first")
     picture = image.convert("L" if image.mode in ("1", "L") else "RGB")
     if size is not None:
-        picture = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR)  # averages over what it shrinks
+        picture = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR)  # averages when it shrinks
     array = np.array(picture)
     return torch.from_numpy(array).unsqueeze(0) if array.ndim == 2 else torch.from_numpy(array).permute(2, 0, 1)
 
@@ -183,7 +183,7 @@ def channels_first(array: np.ndarray, path: Path) -> Tensor:
     """An array (N, H, W), (N, H, W, C) or (N, C, H, W) as images (N, C, H, W).
 
     Raises:
-        InputError: its numbers or its shape are not those of images.
+        InputError: its dtype or its shape is not that of images.
     """
     if array.dtype != np.uint8:
         what = "scaled to whole numbers" if array.dtype.kind == "f" else "brought to 8 bits"
@@ -230,7 +230,7 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
 
 
 def resized(images: Tensor, resize: int | tuple[int, int] | None) -> Tensor:
-    """Images (N, C, H, W) brought to a side, or to (height, width); as they are where it is None."""
+    """Images (N, C, H, W) resized to a side, or to (height, width); unchanged if None."""
     size = _size(resize)
     if size is None:
         return images

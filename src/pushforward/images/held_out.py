@@ -1,4 +1,4 @@
-"""Which images fit a model, and which it has not been trained on."""
+"""Checks which images fit a model, and on which it has not been trained."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from .fitted import FittedImages
 
 MIN_IMAGES = 50
-SHARE = 0.1  # of the images for the reported figures, and as many to stop by
-MOST_TEST, MOST_VALIDATION = 5_000, 1_000  # their errors are small then, and images take their time
+SHARE = 0.1  # share of the images for the reported figures, and as many for early stopping
+MOST_TEST, MOST_VALIDATION = 5_000, 1_000  # their errors are small then, and images are slow
 
 
 @dataclass(frozen=True)
 class ImageSplits:
-    """Training, validation and test images, and where the last stand in their file."""
+    """Training, validation and test images, and the positions of the last in their file."""
 
     train: LabelledImages
     val: LabelledImages
@@ -31,7 +31,7 @@ class ImageSplits:
 
 
 def divide(pictures: LabelledImages, seed: int) -> ImageSplits:
-    """The file's own division, or one by the seed.
+    """The file's own division, or a seeded one.
 
     Raises:
         InputError: there are too few images.
@@ -53,10 +53,10 @@ def _share(images: int, most: int) -> int:
 
 
 def held_out_images(model: FittedImages, images: LabelledImages, console: Console) -> HeldOut:
-    """The images that a model was not trained on.
+    """The images on which a model was not trained.
 
-    Images that the model was fitted to are recognised by a digest. Of any others all are used, or those of ``test``
-    where they divide themselves; there are no training images then.
+    Images that the model was fitted to are recognised by a digest. Of any other images all are used, or those of
+    ``test`` if they come divided; there are no training images then.
 
     Raises:
         InputError: the images do not fit the model.
@@ -72,7 +72,7 @@ def held_out_images(model: FittedImages, images: LabelledImages, console: Consol
 
 
 def fitting(model: FittedImages, pictures: LabelledImages, console: Console) -> LabelledImages:
-    """The images, if they fit a model; grey ones become coloured where it knows coloured ones.
+    """The images, if they fit a model; grey ones become coloured if it was fitted to coloured ones.
 
     Raises:
         InputError: they do not fit.

@@ -1,12 +1,12 @@
-r"""What a flow of images says of unknown numbers given the others: a density of points that chains move.
+r"""Unknown numbers of images given the others under a flow: a density of points for Markov chains.
 
-A flow of whole numbers is a density p of real-valued images y, in which x has the probability
+A flow of whole numbers is a density p of real-valued images y, under which x has the probability
 
 .. math:: P(x) = \int p(y)\, P(x \mid y)\, dy,
 
-where P(x | y) is 1 in the cell of x, or what Gaussian noise leaves open. So y given the known numbers of x has the
-density :math:`p(y) \prod_{j\ \mathrm{known}} P(x_j \mid y_j)` up to a constant, and the unknown numbers are those of
-such a y.
+where P(x | y) is 1 in the cell of x, or is given by the remaining Gaussian noise. So y given the known numbers of x
+has the density :math:`p(y) \prod_{j\ \mathrm{known}} P(x_j \mid y_j)` up to a constant, and the unknown numbers are
+those of such a y.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ from ..posterior.hmc import Latent
 from ..transforms.compose import Compose
 from ..transforms.dequantise import Dequantise, GaussianNoise, VariationalDequantise
 
-EDGE = 1e-4  # that starts keep from the ends of the range of y
+EDGE = 1e-4  # margin between starts and the ends of the range of y
 
 
 class Holed(Protocol):
-    """Images with unknown numbers, as points that a chain of each moves."""
+    """Images with unknown numbers, as points moved by one chain for each."""
 
     def draws(self, generator: torch.Generator) -> Tensor:
-        """Points of the model's own images, where chains start that have a long way to go."""
+        """Points of the model's own images, as starts for chains that have a long way to go."""
         ...
 
     def here(self, generator: torch.Generator) -> Tensor:
-        """Points of the images themselves, holes and all."""
+        """Points of the images themselves, unknown numbers included."""
         ...
 
     def target(self, share: float = 1.0) -> Latent:
-        """From points to y in units of levels and the log-density of the points: the model's own at 0, and at 1 that
+        """Maps points to y in units of levels and to the log-density of the points: the model's own at 0, and at 1 that
         given the known numbers."""
         ...
 
     def numbers(self, y: Tensor) -> Tensor:
-        """The whole numbers of y: without the noise that the model was fitted with."""
+        """The whole numbers of y, without the noise with which the model was fitted."""
         ...
 
     def log_density(self, y: Tensor) -> Tensor:
@@ -53,10 +53,10 @@ class Holed(Protocol):
 
 
 def holed(flow: Flow, x: Tensor, hole: Tensor, context: Tensor | None) -> Holed:
-    """Images ``(n, C, H, W)`` with holes, for a chain each.
+    """Images ``(n, C, H, W)`` with unknown numbers, one for each chain.
 
     Raises:
-        TypeError: the flow is none of whole numbers.
+        TypeError: the flow is not one of whole numbers.
     """
     first, *rest = flat(flow.transform)
     sizes = {"event_shape": flow.event_shape, "context": flow.context_features}
@@ -67,13 +67,13 @@ def holed(flow: Flow, x: Tensor, hole: Tensor, context: Tensor | None) -> Holed:
 
 
 class _Holed:
-    """What both have in common.
+    """The common part of both kinds.
 
     Args:
         first: The transform from whole numbers to y.
         density: The flow of y.
         x: ``(n, C, H, W)``.
-        hole: Which are unknown, bool, likewise.
+        hole: Which numbers are unknown, bool, of the same shape.
         context: ``(n, features)`` or None.
     """
 
@@ -87,12 +87,12 @@ class _Holed:
 
 
 class Cells(_Holed):
-    r"""Of a flow with noise within the levels, y in (0, 1). The points a are real numbers:
+    r"""For a flow with noise within the levels, y in (0, 1). The points a are real numbers:
 
     .. math:: y_j = l_j + w_j\, \mathrm{sigmoid}(a_j),
 
-    in the cell of a known number (l = x / levels, w = 1 / levels), and between 0 and 1 for an unknown one. On the way
-    there the cells close in: :math:`w = \mathrm{levels}^{-t}`.
+    in the cell of a known number (l = x / levels, w = 1 / levels), and between 0 and 1 for an unknown one. Along the
+    path the cells shrink: :math:`w = \mathrm{levels}^{-t}`.
     """
 
     def draws(self, generator: torch.Generator) -> Tensor:
@@ -121,8 +121,8 @@ class Cells(_Holed):
 
 
 class Noisy(_Holed):
-    """Of a flow of images with Gaussian noise; the points are y itself, in which 0 to levels - 1 is -1 to 1. On the way
-    there the known numbers count more and more."""
+    """For a flow of images with Gaussian noise; the points are y itself, in which 0 to levels - 1 is -1 to 1. Along the
+    path the known numbers gain weight."""
 
     first: GaussianNoise  # type: ignore[assignment]
 
@@ -141,7 +141,7 @@ class Noisy(_Holed):
         return latent
 
     def numbers(self, y: Tensor) -> Tensor:
-        """Of the mean of the images without noise given y, by Tweedie's formula."""
+        """The numbers of the mean image without noise given y, by Tweedie's formula."""
         with torch.enable_grad():
             here = (2 * y / (self.levels - 1) - 1).requires_grad_()
             (score,) = torch.autograd.grad(self.density.log_prob(here, self.context).sum(), here)

@@ -1,4 +1,4 @@
-"""Missing numbers of images drawn from their probability given the others."""
+"""Draws missing numbers of images given the others."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .fitted import FittedImages
 
 CANDIDATES = 64
-CHAINS = 64  # that move together
+CHAINS = 64  # moved together
 
 
 def impute(
@@ -36,20 +36,20 @@ def impute(
     """Draws of the missing numbers of every image given its others.
 
     A PixelCNN draws them by a particle filter (:func:`~pushforward.distributions.pixel_filter.fill_pixels`), one for
-    each draw; of a flow, each draw is the end of a Markov chain (:mod:`.holed`) that starts at an image of the model's
-    own. Both are exact in the limit of many candidates.
+    each draw; for a flow, each draw is the end of a Markov chain (:mod:`.holed`) that starts at one of the model's own
+    images. Both are exact in the limit of many candidates.
 
     Args:
         model: The fitted images.
-        pictures: Images that fit it, of n.
+        pictures: n images that fit it.
         hole: Which of their numbers are missing, ``(n, C, H, W)``.
-        draws: How many of each image.
-        seed: Of the draws.
-        candidates: Particles of a filter; steps of a chain, as many before that do not count.
+        draws: Number of draws for each image.
+        seed: Seed of the draws.
+        candidates: Particles of a filter; steps of a chain, after as many that are discarded.
 
     Returns:
-        Images ``(draws, n, C, H, W)``, uint8, and effective numbers of candidates ``(n,)``, float64: infinity for an
-        image that misses nothing.
+        Images ``(draws, n, C, H, W)``, uint8, and effective sample sizes of candidates ``(n,)``, float64: infinity for
+        an image without missing numbers.
 
     Raises:
         InputError: ``draws`` is below 1, or ``candidates`` below 4.
@@ -86,8 +86,8 @@ def _by_particles(
 def _by_chains(
     density: Any, x: Tensor, hole: Tensor, context: Tensor | None, draws: int, steps: int, generator: Any
 ) -> tuple[Tensor, Tensor]:
-    """The same of two chains at least, with what all of an image's are worth: at least two, so that chains that stay
-    where they started are seen."""
+    """The same from Markov chains, with the effective sample size of all chains of an image: at least two, so
+    that those stuck at their start are noticed."""
     chains = max(draws, 2)
     context = None if context is None else context.repeat(chains, 1)
     points = holed(density, x.repeat(chains, 1, 1, 1), hole.repeat(chains, 1, 1, 1), context)

@@ -1,4 +1,4 @@
-"""Sets of images as the shell reads them: pixels, a name for every image, its class where the files say one."""
+"""Sets of images as the shell reads them: pixels, a name for every image, and its class if the files give one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..tables.errors import InputError, listed
 from ..tables.formats.source import Location, Source
 from .formats import UNREADABLE, channels_first, picture_paths, read_idx, read_images, resized
 
-GIVEN = "class"  # the one thing that images can be conditioned on
+GIVEN = "class"  # the only thing that images can be conditioned on
 IMAGE_KEYS = ("images", "x", "X", "data")
 LABEL_KEYS = ("labels", "y", "label", "classes")
 SPLIT_KEYS = {
@@ -37,8 +37,8 @@ class LabelledImages:
         path: Where they came from.
         images: (n, C, H, W), uint8.
         names: The file of each, or its number in the file, from 0.
-        labels: The class of each, or None where the files say none.
-        splits: ``train``, ``val`` and ``test`` of a file that divides itself; it is then the training images itself.
+        labels: The class of each, or None if the files give none.
+        splits: ``train``, ``val`` and ``test`` of a file that comes divided; the object is then the training part.
     """
 
     path: Path
@@ -63,16 +63,16 @@ class LabelledImages:
 
     @property
     def classes(self) -> list[str]:
-        """The different labels, in their order: as numbers where all of them are."""
+        """The distinct labels in order: numerical if all of them are numbers."""
         found = set(self.labels or ()).union(*(part.labels or () for part in self.splits.values()))
         return sorted(found, key=(int if all(label.isdecimal() for label in found) else str))
 
     def held_out(self) -> LabelledImages:
-        """The images that a divided file sets apart for testing; all of them where it is not divided."""
+        """The images that a divided file sets aside for testing; all of them if it is not divided."""
         return self.splits.get("test") or self.splits.get("val") or self
 
     def with_bits(self, bits: int | None) -> LabelledImages:
-        """The first so many of every number's 8 bits; as it is where that is None."""
+        """Only this many leading bits of every number's 8; unchanged if None."""
         if bits is None:
             return self
         splits = {name: part.with_bits(bits) for name, part in self.splits.items()}
@@ -85,7 +85,7 @@ class LabelledImages:
             InputError: names the first such image and its largest number.
         """
         for part in (self, *self.splits.values()):
-            most = part.images.flatten(1).amax(1).int()  # 256 is no uint8
+            most = part.images.flatten(1).amax(1).int()  # 256 does not fit in uint8
             above = (most >= levels).nonzero().flatten()
             if len(above):
                 value = int(most[above[0]])
@@ -96,24 +96,24 @@ class LabelledImages:
                 )
 
     def fingerprint(self) -> str:
-        """A digest of pixels and labels: tells whether a file is the one that a model was fitted to."""
+        """A digest of pixels and labels: identifies the file that a model was fitted to."""
         digest = hashlib.sha256(self.images.contiguous().numpy().tobytes())
         digest.update("\n".join(self.labels or ()).encode())
         return digest.hexdigest()
 
 
 def read_pictures(path: str | Location, *, resize: tuple[int, int] | None = None) -> LabelledImages:
-    """Reads images with their names and, where there are any, their classes.
+    """Reads images with their names and their classes, if any.
 
-    Classes are the folders in a folder without pictures of its own, the array ``labels`` or ``y`` of an ``.npz``, or
+    Classes are the subfolders of a folder without pictures of its own, the array ``labels`` or ``y`` of an ``.npz``, or
     the labels file beside an idx file of images.
 
     Args:
-        path: What :func:`~pushforward.images.formats.read_images` takes, or an ``.npz`` that divides itself.
-        resize: (height, width) that every image is brought to.
+        path: Anything :func:`~pushforward.images.formats.read_images` accepts, or an ``.npz`` that comes divided.
+        resize: (height, width) that every image is resized to.
 
     Raises:
-        InputError: the file is missing, damaged or of a kind that is not read; one sentence.
+        InputError: the file is missing, damaged or of an unsupported kind; one sentence.
     """
     if isinstance(path, Source):
         raise InputError(f"{path}: is no place of images; expected a folder of pictures, a NumPy file or an idx file")
@@ -129,7 +129,7 @@ def read_pictures(path: str | Location, *, resize: tuple[int, int] | None = None
 
 
 def read_any(images: Any, labels: Any, resize: tuple[int, int] | None) -> LabelledImages:
-    """Images of a path, or an array with its labels."""
+    """Images from a path, or an array with its labels."""
     if isinstance(images, str | Path | Source):
         return read_pictures(images, resize=resize)
     where = Path("images")
@@ -197,14 +197,14 @@ def _size(pictures: LabelledImages) -> str:
 
 
 def packed(pictures: LabelledImages, numbers: np.ndarray) -> dict[str, Any]:
-    """Images as JSON can hold them: what :func:`unpacked` reads."""
+    """Images in a form that JSON can hold, which :func:`unpacked` reads."""
     raw = base64.b64encode(zlib.compress(pictures.images.numpy().tobytes(), 9)).decode()
     labels = None if pictures.labels is None else list(pictures.labels)
     return {"images": raw, "names": list(pictures.names), "labels": labels, "numbers": numbers.tolist()}
 
 
 def one_hot(labels: Sequence[str] | None, classes: Sequence[str]) -> Tensor | None:
-    """Classes as rows (n, classes) of zeros and a one; None where there are no classes."""
+    """Classes as one-hot rows (n, classes); None if there are no classes."""
     if not classes or labels is None:
         return None
     place = {name: k for k, name in enumerate(classes)}

@@ -1,4 +1,4 @@
-"""Images some of whose numbers are missing: NaN in an array of floats, or where a mask says so."""
+"""Images with missing numbers: NaN in an array of floats, or marked by a mask."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def read_with_holes(
     Args:
         model: The fitted images.
         images: As for a fit; or floats in which NaN is missing, an array, a ``.npy`` or a ``.npz``.
-        labels: The class of each, where ``images`` is an array.
-        mask: Where pixels are missing: ``(H, W)`` of all images, ``(n, H, W)``, or of the images' own shape; or a
-            picture or a ``.npy`` of it. None where NaN alone says it.
-        console: Where notes go.
+        labels: The class of each, if ``images`` is an array.
+        mask: Where pixels are missing: ``(H, W)`` for all images, ``(n, H, W)``, or of the images' own shape; or such a
+            picture or ``.npy``. None if only NaN marks them.
+        console: Where notes are printed.
 
     Raises:
-        InputError: the images do not fit the model, the mask not the images, or nothing is missing.
+        InputError: the images do not fit the model, the mask does not fit the images, or nothing is missing.
     """
     found = _floats(images)
     if found is None:
@@ -61,7 +61,7 @@ def read_with_holes(
 
 
 def _floats(images: Any) -> tuple[Path, np.ndarray, Any] | None:
-    """Where floats came from, the array, and the labels beside it; None where the images hold none."""
+    """The source of floats, the array, and the labels beside it; None if the images do not hold floats."""
     labels = None
     if isinstance(images, Source) or (isinstance(images, str | Path) and Path(images).suffix not in (".npy", ".npz")):
         return None
@@ -71,7 +71,7 @@ def _floats(images: Any) -> tuple[Path, np.ndarray, Any] | None:
             loaded = np.load(where, allow_pickle=False)
             arrays = {"images": loaded} if isinstance(loaded, np.ndarray) else {k: loaded[k] for k in loaded.files}
         except UNREADABLE:
-            return None  # whoever reads the images says why
+            return None  # the error is reported when the images are read
         array = next((arrays[key] for key in IMAGE_KEYS if key in arrays), None)
         labels = next((arrays[key] for key in LABEL_KEYS if key in arrays), None)
     else:

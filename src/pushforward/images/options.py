@@ -1,4 +1,4 @@
-"""What may be chosen of images: how their pixels are read, which flow."""
+"""Options for images: how their pixels are read, and which flow is fitted."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class ImageOptions:
         layers, hidden: The flow's layers, on each scale for glow, and the width of its hidden layers.
         scales: For glow, how often the image is halved.
         patch: For tarflow, the side of a patch.
-        noise: For tarflow, Gaussian noise on images in [-1, 1], which samples are freed of.
+        noise: For tarflow, Gaussian noise on images in [-1, 1], which is removed from samples.
         given: ``("class",)`` to condition on the images' classes.
-        resize: The height and width that each image is brought to.
+        resize: The height and width that each image is resized to.
         levels: Pixels hold whole numbers from 0 to this, less one.
-        bits: Keep the first so many of the 8 bits of every number.
+        bits: Keep only this many leading bits of every number's 8.
         training: How to train.
     """
 

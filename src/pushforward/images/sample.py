@@ -41,7 +41,7 @@ def sample_file(
     labels = classes_of(model, n, given)
     images = model.model(seed).sample(n, model.context(labels), temperature, check_guidance(model, guidance))
     in_turn = bool(labels) and not given and 4 <= len(model.classes) <= 16
-    write_images(output, images, labels, model.levels, len(model.classes) if in_turn else None)  # a column each
+    write_images(output, images, labels, model.levels, len(model.classes) if in_turn else None)  # one column for each
     _, height, width = model.shape
     console.say(f"{n:,} images of {height} x {width}" + (_told(labels, given) if labels else ""))
     console.say(f"saved {output}")
@@ -49,10 +49,10 @@ def sample_file(
 
 
 def check_images_output(output: Location) -> Path:
-    """The path where images go, where it is one.
+    """The path to which images are written, if it is one.
 
     Raises:
-        InputError: the ending or the folder is wrong.
+        InputError: the file's extension or its folder is wrong.
     """
     path = Path(str(output))
     check_output(path, (".png", ".npy", ".npz"))
@@ -62,7 +62,7 @@ def check_images_output(output: Location) -> Path:
 def write_images(
     output: Path, images: Tensor, labels: Sequence[str] | None, levels: int, columns: int | None = None
 ) -> None:
-    """Images as one PNG, in so many columns, or as numbers: a .npy, or a .npz with their labels."""
+    """Images as one PNG, in the given number of columns, or as numbers: a .npy, or a .npz with their labels."""
     ending = output.suffix.lower()
     if ending == ".png":
         write_grid(output, full_range(images, levels), columns=columns)
@@ -72,7 +72,7 @@ def write_images(
 
 
 def classes_of(model: FittedImages, n: int, given: dict[str, str]) -> list[str] | None:
-    """The class of every image: the one that was asked for, or all in turn."""
+    """The class of every image: the requested one, or all in turn."""
     odd = [name for name in given if name != GIVEN or not model.classes]
     if odd:
         what = f"conditioned on {GIVEN}" if model.classes else "not conditioned on anything"
@@ -89,7 +89,7 @@ def classes_of(model: FittedImages, n: int, given: dict[str, str]) -> list[str] 
 
 
 def check_draws(draws: int) -> int:
-    """The number of draws.
+    """Checks the number of draws.
 
     Raises:
         InputError: it is below 1.
@@ -100,7 +100,7 @@ def check_draws(draws: int) -> int:
 
 
 def check_guidance(model: FittedImages, guidance: float) -> float:
-    """The guidance, for a model that was fitted for it.
+    """Checks the guidance, for a model that was fitted for it.
 
     Raises:
         InputError: it was not.

@@ -18,7 +18,7 @@ from .labelled import GIVEN, LabelledImages
 if TYPE_CHECKING:
     from .fitted import FittedImages
 
-SHOWN = 5  # least likely images on the screen
+SHOWN = 5  # least likely images printed
 
 
 def score_file(
@@ -68,7 +68,7 @@ def score_file(
 
 
 def _explained(model: FittedImages, pictures: LabelledImages, chosen: np.ndarray, seed: int) -> dict[str, pl.Series]:
-    """For the chosen images, the patch that is oddest and its excess in nats; null for the others."""
+    """The oddest patch and its excess in nats for the chosen images; null for the others."""
     places: list[Any] = [None] * len(pictures)
     excess: list[Any] = [None] * len(pictures)
     if chosen.any():

@@ -1,4 +1,4 @@
-"""What fitted images tell comparisons, their report, ``info`` and notebooks."""
+"""What fitted images provide to comparisons, reports, ``info`` and notebooks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class ImageSubject(Subject):
-    """Images.
+    """Fitted images as the subject of comparisons and reports.
 
     Args:
         model: The fitted images.
@@ -64,7 +64,7 @@ class ImageSubject(Subject):
 
     def write_page(self, output: Path, held: HeldOut, against: dict[str, np.ndarray], **page: Any) -> dict[str, Any]:
         """Writes the report on held-out images; returns its numbers."""
-        from ..report.images.build import write_image_report  # with matplotlib, which takes long to import
+        from ..report.images.build import write_image_report  # imports matplotlib, which is slow
 
         images, train = held.rows, held.train
         return write_image_report(

@@ -1,4 +1,4 @@
-"""Training of any-order models: random subsets are shown, and all that is hidden is predicted at once."""
+"""Training of any-order models: random subsets are revealed, and everything hidden is predicted at once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..distributions.anyorder import AnyOrder
 from ..distributions.base import Density
 from .divergences import ForwardKL, Objective, weighted_mean
 
-SHARING = 32  # rows to a random order, which differ in how many of its entries are shown
+SHARING = 32  # rows per random order, which differ in how many of its entries are revealed
 
 
 class AnyOrderLikelihood(Objective):
@@ -21,10 +21,10 @@ class AnyOrderLikelihood(Objective):
     for the s observed entries of a row. Sizes of subsets are stratified over the batch.
 
     Args:
-        flow: The any-order model that is trained.
+        flow: The any-order model to train.
 
     Raises:
-        TypeError: ``flow`` is another density.
+        TypeError: ``flow`` is a density of another kind.
 
     Reference:
         Uria, Murray, Larochelle (2014), arXiv:1310.1757; Hoogeboom et al. (2022), arXiv:2110.02037, equation 5.
@@ -50,13 +50,13 @@ class AnyOrderLikelihood(Objective):
 
 
 def likelihood(density: Density) -> Objective:
-    """What maximises the likelihood of rows under a density."""
+    """The objective that maximises the likelihood of rows under a density."""
     return AnyOrderLikelihood(density) if isinstance(density, AnyOrder) else ForwardKL(density)
 
 
 def _subsets(seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Which of the observed entries are shown, by what their losses are weighted: s / (s - t); and the random orders
-    ``(orders, features)`` of which they are the first entries, taken in turns."""
+    """Which of the observed entries are revealed; the weights of their losses, s / (s - t); and the random orders
+    ``(orders, features)`` whose first entries they are, assigned in turn."""
     count = seen.sum(-1)
     n = max(count.numel(), 1)
     rows = torch.arange(n, device=seen.device).view(count.shape)

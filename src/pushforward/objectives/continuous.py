@@ -1,4 +1,4 @@
-"""Objectives of continuous flows: flow matching, and maximum likelihood with a regularised field."""
+"""Objectives for continuous flows: flow matching, and maximum likelihood with a regularised field."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class FlowMatching(Objective):
     .. math:: \mathcal{L} = \mathbb{E}_{t, z, x} \frac{1}{m} \left\lVert f(z_t, t \mid c) - (x - z) \right\rVert^2,
               \qquad z_t = (1 - t)\, z + t\, x
 
-    The flow that is trained is the same one as by likelihood, and has its exact likelihood afterwards. With
-    ``coupling="optimal"`` the noise of a batch is shared out among its data so that the lines are short in total
+    The flow is the same as one trained by likelihood, and has its exact likelihood afterwards. With
+    ``coupling="optimal"`` the noise of a batch is assigned to its data so that the lines are short in total
     (which makes paths straighter and solves cheaper). Every draw and every datum is used exactly once, and x keeps its
-    context. With a context, the noise first belongs to the contexts at random, and giving it to another context costs
+    context. With a context, each draw of noise is first given one at random, and assigning it to another one costs
     the distance between the two: the noise of each context stays close to normal.
 
     Args:
@@ -32,7 +32,7 @@ class FlowMatching(Objective):
         coupling: ``"independent"`` or ``"optimal"`` (needs SciPy).
         context_cost: The cost of context distance for ``"optimal"``, in units of the mean distance from z to x.
         late: Times are 1 - u^late with u uniform on (0, 1]: above 1, more of them are close to the data, where a
-            density with fine structure needs a field of fine structure. The best field is the same for all.
+            density with fine structure needs a field with fine structure. The optimal field is the same for all.
 
     Raises:
         ValueError: the flow has not exactly one continuous transform, or an argument is out of range.
@@ -61,11 +61,11 @@ class FlowMatching(Objective):
         self.coupling, self.context_cost, self.late = coupling, context_cost, late
 
     def forward(self, x: Tensor, context: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
-        """The mean squared error of the field, a scalar; times are spread evenly over the batch."""
+        """The mean squared error of the field, a scalar; times are stratified over the batch."""
         return weighted_mean(self._errors(x, context, spread=True), weights)
 
     def held_out(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """The squared error of every row at a time and a noise of its own, ``(*batch,)``."""
+        """The squared error of every row, each at its own time and noise, ``(*batch,)``."""
         return self._errors(x, context, spread=False)
 
     def _errors(self, x: Tensor, context: Tensor | None, spread: bool) -> Tensor:
@@ -74,7 +74,7 @@ class FlowMatching(Objective):
         batch = x.shape[: x.dim() - len(self.flow.event_shape)]
         for part in before:
             x = part(x, context)[0]
-        with torch.no_grad():  # a base with parameters is not what this objective trains
+        with torch.no_grad():  # this objective does not train the parameters of a base
             z = base_draw(self.flow.base, batch, context, None, 1.0)
         for part in reversed(after):
             z = part.inverse(z, context)[0]
@@ -85,7 +85,7 @@ class FlowMatching(Objective):
         if self.coupling == "optimal" and n > 1:
             z = z[optimal_partners(x, z, context, self.context_cost)]
         t = torch.rand(n, *(1,) * len(event), dtype=x.dtype, device=x.device)
-        if spread:  # one time in each n-th of the interval: the same expectation, less variance
+        if spread:  # one time in each n-th of the interval: same expectation, less variance
             t = (torch.arange(n, device=x.device).view_as(t) + t) / n
         t = 1 - (1 - t) ** self.late
         error = continuous.field(t, torch.lerp(z, x, t), context) - (x - z)
@@ -149,7 +149,7 @@ def split_at_continuous(flow: Any) -> tuple[list[Transform], Continuous, list[Tr
     Raises:
         ValueError: the flow has none, or several.
     """
-    whole = getattr(flow, "transform", None)  # densities of another kind have none
+    whole = getattr(flow, "transform", None)  # other kinds of densities have none
     parts: list[Any] = list(whole.transforms) if isinstance(whole, Compose) else [whole]
     places = [i for i, part in enumerate(parts) if isinstance(part, Continuous)]
     if len(places) != 1:
@@ -159,14 +159,14 @@ def split_at_continuous(flow: Any) -> tuple[list[Transform], Continuous, list[Tr
 
 
 def optimal_partners(x: Tensor, z: Tensor, context: Tensor | None = None, context_cost: float = 10.0) -> Tensor:
-    r"""The permutation that gives each x the z with the least total squared distance.
+    r"""The permutation that assigns each x a z with the least total cost.
 
     .. math:: \min_\pi \sum_i \lVert x_i - z_{\pi(i)} \rVert^2
               + \gamma \lVert c_i - c_{\pi(i)} \rVert^2
 
     Args:
         x: Data, ``(n, *event)``.
-        z: Noise, ``(n, *event)``, of which z_i belongs to c_i at first.
+        z: Noise, ``(n, *event)``, of which z_i initially belongs to c_i.
         context: ``(n, c)``, or None.
         context_cost: gamma, relative to the mean of the first distance over that of the second.
 

@@ -1,6 +1,6 @@
-"""What training minimises: each objective holds a density and turns a batch, or a number of draws, into one loss.
+"""Training objectives: each holds a density and turns a batch, or a number of draws, into one loss.
 
-To write another one, derive from :class:`Objective` and give two methods. Either the objective learns from data::
+To write another one, derive from :class:`Objective` and define two methods. Either the objective learns from data::
 
     class Mine(Objective):
         def forward(self, x, context=None): ...   # the scalar loss of a batch, a mean in nats
@@ -9,11 +9,11 @@ To write another one, derive from :class:`Objective` and give two methods. Eithe
 or it draws its own samples, says ``uses_data = False``, and takes their number in place of the batch:
 ``forward(n)`` and ``held_out(n)``, the latter with one loss for each draw.
 
-An objective that can weigh rows takes ``weights``, ``(*batch,)``, as a third argument of ``forward``; see
+An objective that can weight rows takes ``weights``, ``(*batch,)``, as a third argument of ``forward``; see
 :func:`weighted_mean`.
 
-Random numbers come from PyTorch's default generators: ``fit`` seeds them, and gives them back to the caller as they
-were. It also sets them to the same state before each validation, so that two validations differ by the weights alone.
+Random numbers come from PyTorch's default generators: ``fit`` seeds them, and restores their state for the caller. It
+also sets them to the same state before each validation, so that two validations differ only by the weights.
 """
 
 from __future__ import annotations
@@ -33,16 +33,14 @@ from .user_target import LogDensity, UserTarget
 
 
 class Objective(nn.Module):
-    """A loss to minimise over the parameters of a density, whose gradients come through ``forward`` (so DDP is right).
+    """A loss to minimise over the parameters of a density; gradients flow through ``forward`` (so DDP works).
 
     Args:
-        flow: The density that is trained.
+        flow: The density to train.
     """
 
     uses_data: ClassVar[bool] = True
-    calls_flow: ClassVar[bool] = (
-        False  # whether losses are computed by ``self.flow(x, context)`` and nothing else of it
-    )
+    calls_flow: ClassVar[bool] = False  # whether losses are computed by ``self.flow(x, context)`` alone
 
     flow: Density
 
@@ -54,29 +52,29 @@ class Objective(nn.Module):
 
     @property
     def takes_missing(self) -> bool:
-        """Whether rows may have NaN where a value was not observed."""
+        """Whether rows may have NaN for values that were not observed."""
         return self.flow.takes_missing
 
     def held_out(self, *inputs: Any, **options: Any) -> Tensor:
-        """The loss of every row, or of every draw: what validation averages, and whose spread gives its error."""
+        """The loss of every row, or of every draw: validation averages it, and its spread gives the error."""
         raise NotImplementedError
 
     def memory(self) -> dict[str, Tensor]:
-        """What it keeps from step to step beside its parameters, for the states of a training on disk."""
+        """State kept from step to step besides its parameters, for training checkpoints."""
         return {}
 
     def remember(self, memory: dict[str, Tensor]) -> None:
-        """Takes up what :meth:`memory` returned."""
+        """Restores what :meth:`memory` returned."""
 
     def explain(self, *inputs: Any) -> str:
-        """Why the loss of such inputs is not finite, in a sentence for the error that ends a training; may be empty."""
+        """Why the loss of such inputs is not finite, a sentence for the error that ends a training; may be empty."""
         return ""
 
 
 def weighted_mean(losses: Tensor, weights: Tensor | None) -> Tensor:
     """The loss of a batch from those of its rows: their mean, or that of losses times weights.
 
-    :func:`pushforward.fit` divides weights by their mean over all training rows, so batches of little weight count
+    :func:`pushforward.fit` divides weights by their mean over all training rows, so batches of small weight count
     little.
     """
     return losses.mean() if weights is None else (losses * weights).mean()
@@ -87,12 +85,12 @@ class ForwardKL(Objective):
 
     .. math:: \mathcal{L} = -\frac{1}{n} \sum_i w_i \log p(x_i \mid c_i)
 
-    with weights of 1 where rows have none.
+    with weights of 1 if rows have none.
 
     Args:
-        flow: The density that is trained.
-        drop: The share of the rows of a batch that are learnt without their context, with zeros in its place: what
-            ``flow.sample(..., guidance=...)`` needs to know.
+        flow: The density to train.
+        drop: The share of a batch's rows that are trained without their context, with zeros in its place, as
+            ``flow.sample(..., guidance=...)`` requires.
 
     Raises:
         ValueError: ``drop`` is not in [0, 1), or not 0 for a flow without a context.
@@ -130,19 +128,19 @@ def kl_of_draws(log_q: Tensor, log_pi: Tensor) -> Tensor:
     .. math:: \mathrm{KL}(q(\cdot \mid G) \Vert \pi) = \mathbb{E}_q[\log q - \log\tilde\pi \mid G] - \log q(G) + \log Z,
               \qquad G = \{x : \tilde\pi(x) > 0\}
 
-    The divergence of q itself would be infinite; importance weights, 0 outside of G, know the difference.
+    The divergence of q itself would be infinite; importance weights, 0 outside G, account for the difference.
 
     Args:
         log_q: ``(n,)``.
         log_pi: ``(n,)``; -infinity where pi is 0.
 
     Returns:
-        ``(n,)``: draws outside of G have the mean of the others. Infinite where there are no others.
+        ``(n,)``: draws outside G have the mean of the others. Infinite if there are no others.
     """
     good = log_pi != -math.inf
     gap = torch.where(good, log_q - log_pi, 0.0)
     share = good.to(gap).mean()
-    mean = gap.sum() / good.sum()  # NaN where no draw is good, and then that step is left out
+    mean = gap.sum() / good.sum()  # NaN if no draw is good, and then the step is skipped
     return torch.where(good, gap, mean) - share.log()
 
 
@@ -153,28 +151,28 @@ class ReverseKL(Objective):
               = \mathrm{KL}(p_\theta \,\Vert\, \pi) - \log Z \quad (\beta = 1)
 
     The gradient of log q(g(z)) has two parts: through the draw, and through the parameters of q itself. The second is
-    zero on average, but not in one batch. ``"path"`` leaves it out: it costs one density pass more, and its variance
-    vanishes where the flow equals the target. ``"reparameterised"`` keeps both, in one pass.
+    zero on average, but not in a single batch. ``"path"`` leaves it out: it costs one more density pass, and its
+    variance vanishes when the flow equals the target. ``"reparameterised"`` keeps both, in one pass.
 
-    Recipes that sample in one pass fit here: ``nsf(coupling=True)``, ``realnvp``, ``iaf``. The density of given x is
-    sequential for ``iaf``, so there ``"path"`` costs more than elsewhere.
+    Recipes that sample in one pass are suitable: ``nsf(coupling=True)``, ``realnvp``, ``iaf``. The density of a given x
+    is sequential for ``iaf``, so there ``"path"`` costs more than elsewhere.
 
     Args:
-        flow: The flow that is trained.
+        flow: The flow to train.
         log_density: Maps ``(n, *event)`` to ``(n,)``: log pi(x) + constant, in nats, differentiable. With
             ``contexts`` it maps x ``(n, features)`` and contexts ``(n, width)``: log pi(x | c), and one flow is trained
             for all contexts, by draws of both.
         estimator: ``"path"`` or ``"reparameterised"``.
-        anneal: Training calls over which beta rises linearly to 1, so that the flow meets a flattened target first
+        anneal: Training calls over which beta rises linearly to 1, so that the flow first sees a flattened target
             and finds modes before it settles on them; 0 for none.
-        chunk: Rows of one call of ``log_density``; a larger n is evaluated piece by piece. None for no limit.
+        chunk: Rows per call of ``log_density``; a larger n is evaluated piece by piece. None for no limit.
         contexts: For a flow with a context: a function of n that draws contexts ``(n, width)``, or contexts
             ``(N, width)`` to choose from. Each step draws fresh ones.
-        check: Look at ``log_density`` once, now, on a few draws.
+        check: Try ``log_density`` once, now, on a few draws.
 
     Raises:
-        TypeError: ``flow`` has no reparameterised samples, or ``log_density`` is no function of a batch.
-        ValueError: an argument is out of range, or ``log_density`` is not what it has to be; see
+        TypeError: ``flow`` has no reparameterised samples, or ``log_density`` is not a function of a batch.
+        ValueError: an argument is out of range, or ``log_density`` violates its contract; see
             :func:`pushforward.objectives.target.check_target`.
 
     Reference:
@@ -219,10 +217,10 @@ class ReverseKL(Objective):
         self.log_density, self.estimator, self.anneal, self.chunk = log_density, estimator, anneal, chunk
         self.register_buffer(
             "calls", torch.zeros((), dtype=torch.long)
-        )  # of forward in training: the annealing's clock
+        )  # calls of forward in training: the clock of the annealing
 
     def forward(self, n: int) -> Tensor:
-        """The estimate from n draws, a scalar in nats: of those draws where pi is not 0; see :func:`kl_of_draws`."""
+        """The estimate from n draws, a scalar in nats: of those draws at which pi is not 0; see :func:`kl_of_draws`."""
         x, log_q, context = self._draw(n)
         if self.estimator == "path" and torch.is_grad_enabled():
             stopped = {name: parameter.detach() for name, parameter in self.flow.named_parameters()}
@@ -245,7 +243,7 @@ class ReverseKL(Objective):
         return ""
 
     def _draw(self, n: int) -> tuple[Tensor, Tensor, Tensor | None]:
-        """x, log q(x) and the contexts, where there are some: one draw for each."""
+        """x, log q(x) and the contexts, if any: one draw for each."""
         if self.family is None:
             return *self.flow.rsample_and_log_prob((n,)), None
         context = self.family.draw(n, next(self.flow.parameters()))

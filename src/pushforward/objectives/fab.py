@@ -1,4 +1,4 @@
-"""Flow annealed importance sampling bootstrap: learning from where a flow puts too little, and alpha-divergences."""
+"""Flow annealed importance sampling bootstrap: learning where a flow has too little mass, and alpha-divergences."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from .target import check_target, evaluate
 from .user_target import LogDensity
 
 CLIP = math.log(10.0)  # the most that a weight may have changed since its draw was made, in nats
-FIRST = 8  # batches that are drawn before the first step
+FIRST = 8  # batches drawn before the first step
 
 
 class AnnealedBootstrap(Objective):
-    r"""The alpha-divergence of a flow q from a target pi, by draws that anneal from q to where q is too small (FAB).
+    r"""The alpha-divergence of a flow q from a target pi, by draws annealed from q to where q is too small (FAB).
 
     .. math:: \nabla \mathcal{L} = -\mathbb{E}_{g}\left[w(x)\, \nabla \log q(x)\right],\qquad
               g \propto \pi^\alpha q^{1 - \alpha},\; w = g / p_{AIS}
 
-    Draws of q go along :math:`q^{1 - \alpha\beta} \tilde\pi^{\alpha\beta}` for rising :math:`\beta`, by Metropolis
+    Draws of q follow :math:`q^{1 - \alpha\beta} \tilde\pi^{\alpha\beta}` for rising :math:`\beta`, by Metropolis
     moves, and get the weights of annealed importance sampling. With :math:`\alpha = 2` they end where
     :math:`\pi^2 / q` is large: in the modes that q neglects. They are kept in a buffer, from which steps draw in
-    proportion to their weights; the weights follow q as it learns. It covers modes where
-    :class:`~pushforward.ReverseKL` leaves them, if annealed draws reach them.
+    proportion to their weights; the weights follow q as it learns. It covers modes that
+    :class:`~pushforward.ReverseKL` abandons, provided annealed draws reach them.
 
     Args:
-        flow: The flow that is trained, without a context.
+        flow: The flow to train, without a context.
         log_density: Maps ``(n, *event)`` to ``(n,)``: log pi(x) + constant, in nats, differentiable.
         alpha: Above 1; 2 for the least variance of importance weights.
-        rungs: Densities between q and the end of the path.
+        rungs: Number of densities between q and the end of the path.
         kernel: ``"hmc"`` or ``"metropolis"``.
-        every: Steps of training for each batch of new draws.
-        buffer: Draws that are kept.
-        check: Look at ``log_density`` once, now, on a few draws.
+        every: Training steps per batch of new draws.
+        buffer: Number of draws kept.
+        check: Try ``log_density`` once, now, on a few draws.
 
     Raises:
-        ValueError: an argument is out of range, or ``log_density`` is not what it has to be.
+        ValueError: an argument is out of range, or ``log_density`` violates its contract.
 
     Reference:
         Midgley, Stimper, Simm, Schölkopf, Hernández-Lobato (2023), Flow annealed importance sampling bootstrap,
@@ -87,12 +87,12 @@ class AnnealedBootstrap(Objective):
         self.register_buffer("x", like.new_zeros(buffer, *like.shape[1:]))
         self.register_buffer("log_w", like.new_full((buffer,), -math.inf))
         self.register_buffer("log_q", like.new_zeros(buffer))
-        self.register_buffer("size", like.new_full((rungs,), 0.1))  # of the moves, for each density of the path
+        self.register_buffer("size", like.new_full((rungs,), 0.1))  # step sizes, for each density of the path
         self.register_buffer("calls", torch.zeros((), dtype=torch.long))
-        self.register_buffer("filled", torch.zeros((), dtype=torch.long))  # draws that were ever put in
+        self.register_buffer("filled", torch.zeros((), dtype=torch.long))  # draws ever added
 
     def forward(self, n: int) -> Tensor:
-        """The loss of n draws of the buffer, a scalar, whose gradient is the divergence's, up to a constant factor."""
+        """The loss of n draws from the buffer, a scalar, with the divergence's gradient up to a constant factor."""
         if int(self.calls) % self.every == 0:
             for _ in range(FIRST if int(self.filled) == 0 else 1):
                 self._draw(n)
@@ -113,7 +113,7 @@ class AnnealedBootstrap(Objective):
 
     @torch.no_grad()
     def _draw(self, n: int) -> None:
-        """Puts n annealed draws in place of the oldest of the buffer."""
+        """Replaces the oldest draws of the buffer by n annealed ones."""
         x, log_w = self.anneal(n)
         places = (int(self.filled) + torch.arange(n, device=x.device)) % len(self.x)
         self.x[places], self.log_w[places] = x, log_w.nan_to_num(-math.inf, -math.inf, -math.inf)
@@ -122,7 +122,7 @@ class AnnealedBootstrap(Objective):
 
     @torch.no_grad()
     def anneal(self, n: int) -> tuple[Tensor, Tensor]:
-        """n draws at the end of the path and the logarithms of their weights, ``(n, *event)`` and ``(n,)``."""
+        """n draws at the end of the path and their log-weights, ``(n, *event)`` and ``(n,)``."""
         shape = self.flow.event_shape
 
         def log_q(rows: Tensor) -> Tensor:
@@ -149,17 +149,17 @@ class AlphaDivergence(Objective):
     .. math:: \mathcal{L} = -\frac{1}{1 - \alpha} \log \frac1n \sum_i \left(\tilde\pi(x_i) / q(x_i)\right)^{1 - \alpha},
               \quad x_i \sim q
 
-    The smaller alpha, the more q covers what it would otherwise leave out; below 0 it is dearer to be too narrow than
-    to be too wide. Where q never draws, no alpha tells: see :class:`AnnealedBootstrap`.
+    The smaller alpha, the more q covers what it would otherwise leave out; below 0, being too narrow costs more than
+    being too wide. No alpha helps where q never draws: see :class:`AnnealedBootstrap`.
 
     Args:
-        flow: The flow that is trained, without a context.
+        flow: The flow to train, without a context.
         log_density: Maps ``(n, *event)`` to ``(n,)``: log pi(x) + constant, in nats, differentiable.
         alpha: Below 1.
-        check: Look at ``log_density`` once, now, on a few draws.
+        check: Try ``log_density`` once, now, on a few draws.
 
     Raises:
-        ValueError: alpha is not below 1, or ``log_density`` is not what it has to be.
+        ValueError: alpha is not below 1, or ``log_density`` violates its contract.
 
     Reference:
         Li, Turner (2016), Rényi divergence variational inference, arXiv:1602.02311.
@@ -178,7 +178,7 @@ class AlphaDivergence(Objective):
         self.log_density, self.alpha = log_density, alpha
 
     def forward(self, n: int) -> Tensor:
-        """The bound's estimate from n draws, a scalar in nats."""
+        """The estimate of the bound from n draws, a scalar in nats."""
         x, log_q = self.flow.rsample_and_log_prob((n,))
         log_pi = evaluate(self.log_density, x)
         log_w = torch.where(log_pi == -math.inf, -math.inf, log_pi - log_q)

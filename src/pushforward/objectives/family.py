@@ -1,4 +1,4 @@
-"""A family of targets, log pi(x | c): what a flow with a context is fitted to, over contexts that the user draws."""
+"""Families of targets, log pi(x | c), to which conditional flows are fitted, over contexts that the user draws."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Contexts = Callable[[int], Tensor] | Tensor
 
 
 class Family:
-    r"""log pi(x | c) + constant, where the constant may depend on c, with the contexts that are of interest.
+    r"""log pi(x | c) + constant, where the constant may depend on c, with the contexts of interest.
 
-    Rows of x and c are joined, so that what holds for a target of one argument (forms, rows that fail) holds here.
+    Rows of x and c are joined, so that everything for targets of one argument (forms, failing rows) applies here.
 
     Args:
         log_density: Maps x ``(n, features)`` and contexts ``(n, width)`` to ``(n,)``, in nats.
@@ -29,7 +29,7 @@ class Family:
         features: Features of a row of x.
 
     Raises:
-        TypeError: ``contexts`` is neither, or gives no tensor.
+        TypeError: ``contexts`` is neither, or does not give a tensor.
         ValueError: contexts have another shape, or are not finite.
     """
 
@@ -41,7 +41,7 @@ class Family:
         self.joint: LogDensity = lambda rows: log_density(rows[..., :features], rows[..., features:])
 
     def draw(self, n: int, like: Tensor) -> Tensor:
-        """Contexts ``(n, width)`` in the dtype and on the device of another tensor."""
+        """Contexts ``(n, width)`` with the dtype and device of another tensor."""
         drawn = self._drawn(n)
         if drawn.shape[1] != self.width:
             raise ValueError(f"contexts gave {self.width} features before, and now {drawn.shape[1]}")
@@ -62,10 +62,10 @@ class Family:
         return lambda x: self(x, context.to(x).expand(len(x), -1))
 
     def check(self, flow: Flow) -> UserTarget:
-        """Looks at the target of one context as at any other, and from now on counts rows that fail as density 0.
+        """Checks the target of one context as any other, and from now on counts failing rows as density 0.
 
         Raises:
-            TypeError, ValueError: as of :func:`~pushforward.objectives.target.check_target`; or the width of the
+            TypeError, ValueError: as for :func:`~pushforward.objectives.target.check_target`; or the width of the
                 contexts is not that of the flow.
         """
         check_width(flow, self.width)
@@ -97,17 +97,17 @@ class Family:
 
 
 def check_width(flow: Density, width: int) -> None:
-    """Whether contexts have the width that a flow was built with; an encoder says itself what it takes.
+    """Checks that contexts have the width that a flow was built with; an encoder checks its own input.
 
     Raises:
-        ValueError: they have not.
+        ValueError: they do not.
     """
     if flow.encoder is None and width != flow.context_features:
         raise ValueError(f"contexts have {width} features, but the flow was built with context={flow.context_features}")
 
 
 def given(flow: Flow, context: Tensor) -> Flow:
-    """The flow of one context, ``(features,)``, as a flow without: its parameters are shared.
+    """The flow of one context, ``(features,)``, as a flow without contexts that shares its parameters.
 
     Raises:
         ValueError: the context has another width than the flow's.
@@ -119,7 +119,7 @@ def given(flow: Flow, context: Tensor) -> Flow:
 
 
 class _Given(Transform):
-    """A transform with its context filled in."""
+    """A transform with its context fixed."""
 
     context: Tensor
 
@@ -143,7 +143,7 @@ class _Given(Transform):
 
 
 class _GivenBase(torch.nn.Module):
-    """The base of a flow with its context filled in, where it takes one."""
+    """The base of a flow with its context fixed, if it takes one."""
 
     context: Tensor
 

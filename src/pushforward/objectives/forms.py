@@ -1,4 +1,4 @@
-"""How people write log-densities: of a batch or of one row, in PyTorch or in NumPy. Each becomes one of batches."""
+"""The forms in which people write log-densities: of a batch or one row, in PyTorch or NumPy; each is made batched."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ STEP = torch.finfo(torch.float64).eps ** (1 / 3)  # of central differences, rela
 
 
 def as_target(log_density: Any, x: Tensor) -> UserTarget:
-    """The target of batches behind a function that may be written otherwise; what is one already stays as it is.
+    """The batched target for a function that may have another form; one that is batched already is left as it is.
 
     Args:
         log_density: A function of a batch ``(n, *event)`` or of one row ``event``, of tensors or of NumPy arrays.
         x: Some rows, ``(n, *event)`` with n of at least 4, on which the forms are tried.
 
     Returns:
-        The target, with a note on what was decided about it.
+        The target, with a note on the form it was found to have.
 
     Raises:
-        TypeError: it is no function, or gives a number in no form, for none of the rows; says what the plain form
-            raises.
+        TypeError: it is not a function, or no form gives a number for any row; quotes the error of the batched
+            form.
     """
     if isinstance(log_density, UserTarget):
         return log_density
@@ -38,11 +38,11 @@ def as_target(log_density: Any, x: Tensor) -> UserTarget:
         found = form(log_density, x)
         if found is not None:
             return found
-    return UserTarget(log_density)  # in no form: the check says what is wrong with the plain one
+    return UserTarget(log_density)  # no form fits: the check reports what is wrong with the batched one
 
 
 def _batch(log_density: Any, x: Tensor) -> UserTarget | None:
-    """As it stands, where some three rows give three numbers and each is that of its row."""
+    """The function as it is, if some three rows give three numbers and each depends on its row alone."""
     for i in range(len(x) - 2):
         with contextlib.suppress(Exception):
             rows = x[i : i + 3].clone().requires_grad_()
@@ -58,7 +58,7 @@ def _batch(log_density: Any, x: Tensor) -> UserTarget | None:
 
 
 def _one_row(log_density: Any, x: Tensor) -> UserTarget | None:
-    """One row at a time: by ``torch.func.vmap`` where that gives the same, in a loop where not."""
+    """One row at a time: by ``torch.func.vmap`` if that gives the same, else in a loop."""
     values = _alone(lambda row: log_density(row.clone().requires_grad_()), x)
     good = [i for i, value in enumerate(values) if isinstance(value, Tensor) and value.numel() == 1]
     if not good:
@@ -102,7 +102,7 @@ _NUMPY = (
 
 
 def _alone(function: Callable[[Tensor], Any], x: Tensor) -> list[Any]:
-    """The value of every row, None where it raises."""
+    """The value of every row, None for rows that raise."""
     values = []
     for row in x:
         value = None
@@ -113,7 +113,7 @@ def _alone(function: Callable[[Tensor], Any], x: Tensor) -> list[Any]:
 
 
 def _number(log_density: Any, row: np.ndarray) -> float:
-    """NaN where it raises: a loop knows which row it was."""
+    """The value of a row, NaN if it raises: a loop knows which row it was."""
     try:
         return float(np.asarray(log_density(row)).reshape(()))
     except Exception:

@@ -1,4 +1,4 @@
-"""Whether a flow starts where its target is: looked at once, before a training that would not get there."""
+"""Checks whether a flow starts at its target, once, before a training that would not reach it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from ..distributions.flow import Flow
 from .user_target import UserTarget
 
 ROWS = 64
-FAR = 5.0  # of the flow's own standard deviations
+FAR = 5.0  # in the flow's own standard deviations
 OTHER_SCALE = 10.0
 
 
 def note_start(flow: Flow, target: UserTarget) -> None:
-    """Notes that a target lies elsewhere than the flow's draws, or on another scale, where its slope says so."""
+    """Notes if a target lies away from the flow's draws, or on another scale, judging by its gradient."""
     x = flow.sample((ROWS,), generator=torch.Generator(_device(flow)).manual_seed(1))
     with target.unnoticed():
         place = _where(x, target)
@@ -27,8 +27,8 @@ def note_start(flow: Flow, target: UserTarget) -> None:
 
 
 def _where(x: Tensor, target: UserTarget) -> str | None:
-    r"""Each feature's slope is fitted by a line, :math:`\partial_j \log\tilde\pi \approx (m_j - x_j) / s_j^2`, whose
-    root is the target's place and whose slope its scale, were it Gaussian."""
+    r"""Fits a line to each feature's derivative, :math:`\partial_j \log\tilde\pi \approx (m_j - x_j) / s_j^2`, whose
+    root would be the target's location and whose slope its scale, if it were Gaussian."""
     with torch.enable_grad():
         rows = x.detach().requires_grad_()
         (slope,) = torch.autograd.grad(target(rows).nan_to_num(0.0, 0.0, 0.0).sum(), rows)

@@ -24,19 +24,19 @@ def check_target(flow: Flow, log_density: Any, *, differentiable: bool = True, f
     """Evaluates a log-density on a few draws of the flow, without advancing the global random generator.
 
     Args:
-        flow: The flow that is to be fitted to it.
+        flow: The flow to be fitted to it.
         log_density: Maps ``(n, *event)`` to ``(n,)``, in nats, up to a constant; other forms of it, see
-            :func:`~pushforward.objectives.forms.as_target`, are made one of these.
+            :func:`~pushforward.objectives.forms.as_target`, are converted.
         differentiable: Whether its gradient is needed.
         fails: The share of draws that may have no finite value and gradient; they count as density 0.
 
     Returns:
-        The target, whose failing rows have density 0.
+        The target, in which failing rows have density 0.
 
     Raises:
         TypeError: it does not return a tensor, or fails on a batch.
-        ValueError: its values have another shape, are not finite for most draws, do not let gradients through, depend
-            on the other rows of the batch, or do not fall off far out (then pi has no normalising constant).
+        ValueError: its values have another shape, are not finite for most draws, block gradients, depend on the other
+            rows of the batch, or do not fall off far out (then pi has no normalising constant).
     """
     generator = torch.Generator(_like(flow).device).manual_seed(0)
     x = flow.sample((DRAWS,), generator=generator).requires_grad_(differentiable)
@@ -54,7 +54,7 @@ def check_target(flow: Flow, log_density: Any, *, differentiable: bool = True, f
 
 
 def check_finite(value: Tensor, x: Tensor, what: str = "log_density", fails: float = 0.0) -> None:
-    """Names the first row whose value is not finite.
+    """Checks that values are finite, and names the first row whose value is not.
 
     Raises:
         ValueError: more than the share ``fails`` of the rows have none.
@@ -83,7 +83,7 @@ def evaluate(log_density: LogDensity, x: Tensor, chunk: int | None = None) -> Te
 
 
 class _InPieces(torch.autograd.Function):
-    """Takes each piece's gradient right after its value, so that no two graphs exist at once."""
+    """Computes each piece's gradient right after its value, so that no two graphs exist at once."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, log_density: LogDensity, chunk: int) -> Tensor:  # type: ignore[override]
@@ -104,7 +104,7 @@ class _InPieces(torch.autograd.Function):
 
 
 def _call(target: UserTarget, x: Tensor) -> Tensor:
-    """The values of a batch; what the function itself says where no row has one."""
+    """The values of a batch; if no row has one, raises the function's own error."""
     value = target(x)
     if target.error is not None and target.failed == target.rows:
         try:
@@ -135,7 +135,7 @@ def _check_shape(value: Tensor, x: Tensor) -> None:
 
 
 def _check_gradient(target: UserTarget, x: Tensor, fails: float) -> None:
-    """With the user's own gradient, where the target would have made it finite."""
+    """Checks the user's own gradient, which the target would have made finite."""
     good = target(x.detach()).isfinite()
     rows = x.detach()[good].requires_grad_()
     value = target.log_density(rows)
@@ -149,7 +149,7 @@ def _check_gradient(target: UserTarget, x: Tensor, fails: float) -> None:
 
 
 def _check_rows(log_density: LogDensity, x: Tensor, value: Tensor) -> None:
-    """A value must not depend on the rest of the batch, or the flow would be fitted to what is not a density."""
+    """Checks that no value depends on the rest of the batch, or the flow would be fitted to something not a density."""
     for part in (slice(0, 1), slice(5, 8)):
         alone = log_density(x[part])
         if not torch.allclose(alone, value[part], rtol=1e-3, atol=1e-3):
@@ -160,10 +160,10 @@ def _check_rows(log_density: LogDensity, x: Tensor, value: Tensor) -> None:
 
 
 def _check_fall(flow: Flow, log_density: LogDensity, generator: torch.Generator) -> None:
-    r"""Far out a density has to fall: on cones faster than r^-m, along a ridge faster than 1/r.
+    r"""Checks that a density falls off far out: on cones faster than r^-m, along a ridge faster than 1/r.
 
     Looks along the axes and along random directions of the noise z, where the target is
-    :math:`\log\tilde\pi(g(z)) + \log|\det J_g(z)|`. What overflows there is no evidence and passes.
+    :math:`\log\tilde\pi(g(z)) + \log|\det J_g(z)|`. Values that overflow there are no evidence and pass.
     """
     like: dict[str, Any] = {"dtype": _like(flow).dtype, "device": _like(flow).device}
     size = math.prod(flow.base.event_shape)
@@ -187,6 +187,6 @@ def _check_fall(flow: Flow, log_density: LogDensity, generator: torch.Generator)
 
 
 def _like(flow: Flow) -> Tensor:
-    """Any tensor of the flow, for its dtype and device."""
+    """Any tensor of the flow, used for its dtype and device."""
     tensors = itertools.chain(flow.parameters(), flow.buffers())
     return next((tensor for tensor in tensors if tensor.is_floating_point()), torch.empty(0))

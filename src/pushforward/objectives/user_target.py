@@ -1,4 +1,4 @@
-"""A user's log-density as the library calls it: of batches, in tensors, and without an end for the sake of one row."""
+"""A user's log-density as the library calls it: batched, on tensors, and surviving failures of single rows."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ import torch
 from torch import Tensor
 
 LogDensity = Callable[[Tensor], Tensor]
-ENOUGH = 16  # rows that raise, one after the other, after which all others of a batch are given up
+ENOUGH = 16  # consecutive rows that raise, after which the rest of a batch is given up
 
 
 class TargetWarning(UserWarning):
-    """What was decided about a log-density, once, in a sentence."""
+    """A decision about a log-density, reported once, in a sentence."""
 
 
 class UserTarget:
     r"""A log-density whose failing rows have density 0, as in Stan: :math:`\log\tilde\pi(x) = -\infty` there.
 
-    A row fails where the function raises, gives NaN or +infinity, or gives no number for it. An exception says nothing
-    about which row it is for, so the batch is halved until the rows that raise are alone. Gradients that are not finite
-    become 0. The first failure is told by one :class:`TargetWarning`, with the error and the row.
+    A row fails if the function raises, gives NaN or +infinity, or gives no number for it. An exception does not tell
+    which row it is for, so the batch is halved until the rows that raise are alone. Gradients not finite become 0. The
+    first failure is reported by one :class:`TargetWarning`, with the error and the row.
 
     Args:
         log_density: Maps ``(n, *event)`` to ``(n,)``, in nats, through PyTorch operations.
 
     Attributes:
-        failed: Rows that failed so far.
-        rows: Rows that were evaluated so far.
-        notes: What was decided about it, a sentence each.
+        failed: Number of rows that failed so far.
+        rows: Number of rows evaluated so far.
+        notes: Decisions about it, a sentence each.
     """
 
     def __init__(self, log_density: LogDensity, notes: Sequence[str] = ()) -> None:
@@ -43,7 +43,7 @@ class UserTarget:
         self.quiet = True  # until it has been checked
 
     notes: list[str]
-    error: Exception | None  # the first one that a row raised
+    error: Exception | None  # the first error raised by a row
 
     def __call__(self, x: Tensor) -> Tensor:
         """log pi of every row, ``(n,)`` in nats, below +infinity and never NaN."""
@@ -56,7 +56,7 @@ class UserTarget:
         return value
 
     def show(self) -> None:
-        """Shows each note once, from now on as soon as there is one."""
+        """Shows each note once, and later ones as soon as they are made."""
         self.quiet = False
         while self.shown < len(self.notes):
             self.shown += 1
@@ -64,22 +64,22 @@ class UserTarget:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Inside, notes wait for the end, and are not shown where it is an error that says more."""
+        """Inside, notes are withheld until the end, and dropped if an error then says more."""
         self.quiet = True
         yield
         self.show()
 
     @contextlib.contextmanager
     def unnoticed(self) -> Iterator[None]:
-        """Inside, failing rows are nothing to tell: in a search that goes where pi has no mass."""
+        """Inside, failing rows are not reported: in a search that visits regions where pi has no mass."""
         before = self.failed, self.rows, list(self.notes), self.error, self.quiet
         self.quiet = True
         yield
         self.failed, self.rows, self.notes, self.error, self.quiet = before
 
     def _value(self, x: Tensor) -> Tensor:
-        """The function's values, NaN for the rows for which it raises: found by halving the batch."""
-        alone = [0, 0]  # rows that raised by themselves, and parts that did not raise
+        """The function's values, NaN for the rows for which it raises: these are found by halving the batch."""
+        alone = [0, 0]  # rows that raised on their own, and parts that did not raise
 
         def value(rows: Tensor) -> Tensor:
             if alone[0] >= ENOUGH and not alone[1]:
@@ -112,11 +112,11 @@ class UserTarget:
 
 
 class WrongShape(ValueError):
-    """What a log-density gave is not one number for each row."""
+    """A log-density did not return one number for each row."""
 
 
 def told(error: Exception) -> str:
-    """An error as the rest of a sentence about the log-density."""
+    """An error as the end of a sentence about the log-density."""
     text = " ".join(str(error).split())[:160] or "without a message"
     return text if isinstance(error, WrongShape) else f"raises {type(error).__name__.lstrip('_')} ({text})"
 
@@ -127,7 +127,7 @@ def place(row: Tensor) -> list[float]:
 
 
 def _of_shape(value: Any, x: Tensor) -> Tensor:
-    """The value of a batch; of one row a number may come without its batch dimension, as ``squeeze()`` leaves it."""
+    """The value of a batch; for one row it may lack the batch dimension, as after ``squeeze()``."""
     if isinstance(value, Tensor) and len(x) == 1 and value.numel() == 1:
         return value.reshape(1)
     if not isinstance(value, Tensor) or value.shape != x.shape[:1]:
@@ -137,7 +137,7 @@ def _of_shape(value: Any, x: Tensor) -> Tensor:
 
 
 def _with_finite_gradient(x: Tensor) -> Tensor:
-    """x itself, whose gradient is 0 in the rows where what comes back is not finite."""
+    """x itself, but with gradient 0 in the rows whose incoming gradient is not finite."""
     if not (torch.is_grad_enabled() and x.requires_grad):
         return x
     x = x.view_as(x)

@@ -1,7 +1,7 @@
 """Figures: training curves, marginals, pairs, Q-Q and coverage. Each function returns a matplotlib ``Figure``.
 
-Drawn with matplotlib's object interface alone: no pyplot, no window, no global setting changes. Colours are those of
-Okabe and Ito, which people with any colour vision can tell apart.
+Drawn with matplotlib's object interface alone: no pyplot, no window, no changes to global settings. Colours are those
+of Okabe and Ito, which people with any colour vision can distinguish.
 """
 
 from .checks import coverage as coverage

@@ -1,4 +1,4 @@
-"""How training went, and what the model says of held-out rows."""
+"""How training went, and how the model fits held-out rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def curves(history: Sequence[Mapping[str, Any]], *, unit: str = "nats per row") 
     Args:
         history: One mapping per record with ``step`` and, where they were measured, ``train_loss`` and
             ``validation_loss`` (mean negative log-likelihoods).
-        unit: What the losses are measured in.
+        unit: The unit of the losses.
     """
     figure = Figure(figsize=(7.2, 3.2), layout="constrained")
     axes = clean(figure.add_subplot())
@@ -31,7 +31,7 @@ def curves(history: Sequence[Mapping[str, Any]], *, unit: str = "nats per row") 
         axes.plot([step], [loss], "o", ms=8, mfc="none", mec=MODEL, mew=2, label=f"best, at step {step:,.0f}")
     both = np.concatenate([train[:, 1], validation[:, 1]])
     if len(both):
-        low, high = both.min(), np.quantile(both, 0.85)  # the first steps may tower over all the others
+        low, high = both.min(), np.quantile(both, 0.85)  # the first steps may tower above all others
         axes.set_ylim(low - 0.15 * (high - low) - 1e-3, high + 0.6 * (high - low) + 1e-3)
         axes.legend(frameon=False, fontsize=SMALL)
     axes.set_xlabel("step", fontsize=SMALL)
@@ -40,11 +40,11 @@ def curves(history: Sequence[Mapping[str, Any]], *, unit: str = "nats per row") 
 
 
 def qq(latent: Any, *, lines: int = 12) -> Figure:
-    """Quantiles of latents against those of N(0, 1): all dimensions pooled, and each of the first few thinly.
+    """Quantiles of latents against those of N(0, 1): all dimensions pooled, and the first few as thin lines.
 
     Args:
         latent: Latents (n, dimensions).
-        lines: At most so many dimensions are drawn on their own.
+        lines: The largest number of dimensions drawn individually.
     """
     latent = rows_of(latent)
     figure = Figure(figsize=(4.2, 4.0), layout="constrained")
@@ -68,7 +68,7 @@ def coverage(levels: Any, covered: Any, error: Any, *, distance: Any = None) -> 
 
     Args:
         levels: Nominal levels between 0 and 1.
-        covered: Observed share at each level; None for none.
+        covered: Observed share at each level; None to leave it out.
         error: Standard error of each share if the model were exact; the band is twice that.
         distance: Observed shares of regions around random points (TARP), drawn beside the others.
     """
@@ -94,15 +94,16 @@ def coverage(levels: Any, covered: Any, error: Any, *, distance: Any = None) -> 
 def ranks(ranks: Any, draws: int, width: float, *, columns: Sequence[str] | None = None, lines: int = 12) -> Figure:
     """Distribution functions of the ranks of true values among draws, minus that of uniform ranks.
 
-    A curve that rises above 0 on the left and falls below on the right is that of draws that are too narrow; one that
-    is below 0 throughout, of draws that are too low.
+    A curve that rises above 0 on the left and falls below on the right indicates draws that are too narrow; one that
+    is below 0 throughout, draws that are too low.
 
     Args:
         ranks: Whole numbers from 0 to ``draws``, (n, columns).
-        draws: Among how many draws.
-        width: Of the band that chance keeps to, in standard errors; see :func:`pushforward.diagnostics.ranks.band`.
+        draws: Number of draws among which values are ranked.
+        width: Half-width of the band expected by chance, in standard errors; see
+            :func:`pushforward.diagnostics.ranks.band`.
         columns: Names of the columns.
-        lines: At most so many columns are drawn: those that go furthest.
+        lines: The largest number of columns drawn: those that deviate most.
     """
     ranks = rows_of(ranks)
     names, n = names_of(ranks, columns), len(ranks)
@@ -149,7 +150,7 @@ def compared(held_out: Any, sampled: Any, reach: tuple[float, float], bins: int,
 
 
 def _normal_quantiles(values: np.ndarray, most: int = 160) -> tuple[np.ndarray, np.ndarray]:
-    """Theoretical and empirical quantiles at evenly spread normal quantiles within the sample's reach."""
+    """Theoretical and empirical quantiles at evenly spaced normal quantiles within the sample's range."""
     import torch
 
     n = len(values)

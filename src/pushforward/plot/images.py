@@ -1,4 +1,4 @@
-"""What a model says of images, and how often it gives pixels each of their values."""
+"""A model's bits per dimension of images, and how often pixels take each value."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def bits(held_out: Any, sampled: Any) -> Figure:
 
 
 def levels(data: Any, samples: Any, count: int) -> Figure:
-    """How often every value of a pixel occurs, in images of the data (filled) and of the model (outline).
+    """How often every pixel value occurs, in images of the data (filled) and of the model (outline).
 
     Args:
         data: Whole numbers from 0 to count - 1, of any shape.
         samples: Likewise.
-        count: Values that a number can have.
+        count: Number of possible values.
     """
     figure = Figure(figsize=(7.2, 2.4), layout="constrained")
     axes = clean(figure.add_subplot())

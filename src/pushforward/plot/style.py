@@ -1,4 +1,4 @@
-"""What all figures share: colours, quiet axes, full numbers at the ticks, one legend."""
+"""What all figures share: colours, unobtrusive axes, full numbers at the ticks, one legend."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 DATA, MODEL, BEST, INK, FAINT = "#0072b2", "#d55e00", "#009e73", "#000000", "#808080"
-SMALL = 8.5  # points, the size of figure text
+SMALL = 8.5  # font size of figure text, in points
 
 
 def short(name: str, length: int) -> str:
@@ -46,7 +46,7 @@ def clean(axes: Axes) -> Axes:
 
 
 def _tick(value: float, position: int | None = None) -> str:
-    """``0.25``, ``4500``, ``1.6×10⁶``: each label says its number in full, without an offset beside the axis."""
+    """``0.25``, ``4500``, ``1.6×10⁶``: each label gives its number in full, without an offset beside the axis."""
     mantissa, _, exponent = f"{value:.5g}".replace("-", "\u2212").partition("e")
     if not exponent:
         return mantissa

@@ -1,4 +1,4 @@
-"""Columns alone and in pairs: the data beside the model."""
+"""Columns one by one and in pairs: the data beside the model."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def marginals(
         data: Rows (n, features).
         samples: Rows (m, features) of the model, or None.
         columns: Names of the columns.
-        steps: For columns whose values lie on a grid, the distance of its values (1 for whole numbers), by index:
-            each value then gets its own bar, or each few.
-        labels: For columns of categories, encoded as 0, 1, …, their names, by index: the commonest are shown.
+        steps: For columns whose values lie on a grid, the spacing of its values (1 for whole numbers), by index:
+            each value, or each few, then gets its own bar.
+        labels: For columns of categories, encoded as 0, 1, …, their names, by index: the most common are shown.
         bins: Bars of a continuous column.
-        across: Figures per row.
+        across: Panels per row.
     """
     data, samples, names = rows_of(data), None if samples is None else rows_of(samples), names_of(data, columns)
     across = max(1, min(across, len(names)))
@@ -68,7 +68,7 @@ def corner(
         data: Rows (n, features); the first ``points`` of them are drawn.
         samples: Rows (m, features) of the model, or None.
         columns: Names of the columns.
-        steps: For columns whose values lie on a grid, the distance of its values, by index.
+        steps: For columns whose values lie on a grid, the spacing of its values, by index.
         log_density: For two columns, a function of rows (k, 2) that gives exact log-densities for the contours;
             without it the contours come from the samples, smoothed.
         mass: Share of the model's rows that lies within each contour.
@@ -97,7 +97,7 @@ def corner(
 def bin_edges(values: Any, *, step: float = 0.0, bins: int = 40, most: int = 60) -> np.ndarray:
     """Edges that show the bulk of the values: 99 in 100 of them, and a margin.
 
-    Values on a grid get one bin each, centred on them, or one for every few where there are more than ``most``.
+    Values on a grid get one bin each, centred on them, or one for every few if there are more than ``most``.
     """
     values = _seen(np.asarray(values, dtype=float))
     if not len(values):
@@ -123,7 +123,7 @@ def histogram(axes: Axes, data: np.ndarray, samples: np.ndarray | None, edges: n
 
 
 def _heights(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Of the bars of a histogram, whose area is 1; missing values are left out."""
+    """Heights of a histogram of area 1; missing values are left out."""
     values = _seen(values)
     return np.histogram(values, edges)[0] / np.diff(edges) / max(len(values), 1)
 
@@ -133,7 +133,7 @@ def _seen(values: np.ndarray) -> np.ndarray:
 
 
 def _shares(axes: Axes, data: np.ndarray, samples: np.ndarray | None, names: Sequence[str], most: int = 8) -> None:
-    """Lying bars: how often each of the commonest categories occurs, and all others together."""
+    """Horizontal bars: how often each of the most common categories occurs, and all others together."""
     drawn = [] if samples is None else [samples]  # missing values are left out
     shares = [np.bincount(x[x >= 0].astype(int), minlength=len(names)) / max(len(_seen(x)), 1) for x in (data, *drawn)]
     order = np.argsort(-shares[0], kind="stable")
@@ -176,7 +176,7 @@ def _pair_contours(
 
 
 def smooth_density(x: np.ndarray, y: np.ndarray, edges: Sequence[np.ndarray], size: int = 64) -> Any:
-    """A kernel density estimate on a grid: a fine histogram, blurred along both axes, narrower than Scott would."""
+    """A kernel density estimate on a grid: a fine histogram, blurred along both axes by less than Scott's rule."""
     axes = [np.linspace(e[0], e[-1], size + 1) for e in edges]
     density = np.histogram2d(x, y, bins=axes)[0].T
     for axis, values in ((1, x), (0, y)):
@@ -192,7 +192,7 @@ def smooth_density(x: np.ndarray, y: np.ndarray, edges: Sequence[np.ndarray], si
 
 
 def mass_levels(density: np.ndarray, mass: Sequence[float]) -> list[float]:
-    """Heights of the contours that enclose the given shares of the density on an even grid, ascending."""
+    """Heights of the contours that enclose the given shares of a density on a regular grid, ascending."""
     heights = np.sort(density[np.isfinite(density)])[::-1]
     total = np.cumsum(heights)
     if len(total) == 0 or not total[-1] > 0:

@@ -1,4 +1,4 @@
-"""Flows on the constrained space of a user's parameters, initialised near their target."""
+"""Flows on the constrained space of a user's parameters, initialised close to their target."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from ..transforms.sphere import Sphere
 
 
 def constrain(flow: Flow, *blocks: tuple[Any, int] | Transform) -> Flow:
-    """The same flow, carried to a constrained space: draws obey the constraints, densities are in their units.
+    """The same flow mapped to a constrained space: draws obey the constraints, densities are in their units.
 
     Args:
         flow: A flow over rows; its parameters are shared, not copied.
         blocks: For each block of the row its constraint from ``torch.distributions.constraints`` (or a transform:
             ``pf.transforms.Ordered()``) and its number of features; or one transform, from the constrained row to the
-            flow's own, such as :func:`laplace` gives.
+            flow's own, such as the one :func:`laplace` gives.
 
     Returns:
         The flow of the constrained rows. Densities on a simplex are with respect to its first K - 1 coordinates.
@@ -59,7 +59,7 @@ def constrain(flow: Flow, *blocks: tuple[Any, int] | Transform) -> Flow:
 
 @torch.no_grad()
 def _refuse_seams(flow: Flow, outer: Transform) -> None:
-    """Refuses a flow without a period where the rows are on circles: its density would not be one on them."""
+    """Refuses a flow without a period if rows are on circles: its density would not be a density there."""
     maps, sizes = ([outer], [flow.event_shape[0]]) if not isinstance(outer, Blocks) else (outer.maps, outer.noise_sizes)
     turn = torch.cat([_turn(part, size) for part, size in zip(maps, sizes, strict=True)])
     if not bool(turn.any()):
@@ -79,7 +79,7 @@ def _refuse_seams(flow: Flow, outer: Transform) -> None:
 
 
 def _turn(part: Transform, size: int) -> torch.Tensor:
-    """One period of every number of a block of z, 0 where it has none."""
+    """One period of every number of a block of z, 0 if it has none."""
     turn = torch.full((size,), 2 * math.pi * isinstance(part, Circle))
     if isinstance(part, Sphere) and part.circle:
         turn[-1] = 2 * math.pi
@@ -96,28 +96,28 @@ def laplace(
     dtype: torch.dtype | None = None,
     seconds: float = math.inf,
 ) -> Transform:
-    r"""The Laplace approximation of a target as a transform: its highest mode goes to 0, its curvature there to I.
+    r"""The Laplace approximation of a target as a transform: its highest mode is mapped to 0, its curvature there to I.
 
     .. math:: z = L^{-1} (u - u^*),\quad L L^\top = \mathrm{widen}^2 \left(-\nabla^2 \log\tilde\pi(u^*)\right)^{-1}
 
-    with u the free coordinates of x. A flow behind it starts where the target is, on its scale: training then learns
-    only what is not Gaussian.
+    with u the free coordinates of x. A flow composed with it starts at the target's location and scale: training then
+    has to learn only what is not Gaussian.
 
     Args:
         log_density: Maps ``(n, *event)`` to ``(n,)``, in nats, up to a constant.
         features: Features of u, the flow's own.
-        supported: From x to u, as :func:`pushforward.transforms.support` gives; None where x is free.
-        starts: Climbs, from points of N(0, I); the highest end counts. The same points in every call.
+        supported: From x to u, as :func:`pushforward.transforms.support` gives; None if x is unconstrained.
+        starts: Number of climbs, from points of N(0, I); the highest end point counts. Every call uses the same points.
         widen: Factor on the scale; above 1 for a start that covers more.
-        dtype: Of the computation and of the result; PyTorch's default where it is not given.
-        seconds: After which the climbs end, however far they are.
+        dtype: Of the computation and of the result; PyTorch's default if None.
+        seconds: Time after which the climbs end, converged or not.
 
     Returns:
         The transform from x to z, for :func:`constrain`.
 
     Raises:
-        TypeError: ``log_density`` is no function of a batch.
-        ValueError: ``log_density`` is not what it has to be, or no climb ends at a finite height.
+        TypeError: ``log_density`` is not a function of a batch.
+        ValueError: ``log_density`` violates its contract, or no climb ends at a finite height.
     """
     like: dict[str, Any] = {"dtype": dtype or torch.get_default_dtype()}
     outer = supported or Identity()
@@ -141,7 +141,7 @@ def laplace(
 
 
 def _highest(height: LogDensity, u: Tensor, seconds: float) -> Tensor:
-    """The highest point that any row reaches: all climb by gradients while it is rough, then the best one by Newton."""
+    """The highest point that any row reaches: all climb roughly by gradients, then the best one by Newton steps."""
     u = climb(height, u, reach=0.2, steps=500, seconds=seconds)
     with torch.no_grad():
         heights = height(u).nan_to_num(-torch.inf, -torch.inf)
@@ -151,7 +151,7 @@ def _highest(height: LogDensity, u: Tensor, seconds: float) -> Tensor:
 
 
 def _newton(height: LogDensity, u: Tensor, iterations: int = 50) -> Tensor:
-    """Newton's method with the curvatures' absolute values, so that it always climbs, and halved steps."""
+    """Newton's method with the absolute values of the curvatures, so that it always climbs, and step halving."""
     for _ in range(iterations):
         scales, vectors = curvature(height, u)
         start = u.clone().requires_grad_()
@@ -172,8 +172,8 @@ def curvature(height: LogDensity, u: Tensor) -> tuple[Tensor, Tensor]:
     """Standard deviations along the principal axes of the Gaussian with the target's curvature, and these axes."""
     try:
         curvature = torch.autograd.functional.hessian(lambda v: height(v[None])[0], u)
-    except RuntimeError:  # a gradient from outside of PyTorch has none of its own
-        curvature = hessian(height, u, h=1e-3)  # these are differences themselves, and noisier
+    except RuntimeError:  # a gradient from outside PyTorch has no derivative
+        curvature = hessian(height, u, h=1e-3)  # such gradients are differences themselves, and noisier
     if not bool(curvature.isfinite().all()):
         curvature = hessian(height, u)
     values, vectors = torch.linalg.eigh((curvature + curvature.T) / 2)

@@ -1,4 +1,4 @@
-"""From an approximate flow to draws that are exact in the limit: Markov chains with the flow as the map; weights."""
+"""From an approximate flow to asymptotically exact draws: Markov chains with the flow as the map; resampling."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from ..objectives.target import LogDensity, evaluate
 from .hmc import hmc
 
 METHODS = ("metropolis", "hmc", "resampling")
-CANDIDATES = 100  # draws of the flow that the start of each chain is chosen from
-WORST_RHAT, FEWEST = 1.05, 100  # of a verdict: the largest R-hat, and the smallest effective number
+CANDIDATES = 100  # draws of the flow from which the start of each chain is chosen
+WORST_RHAT, FEWEST = 1.05, 100  # thresholds of a verdict: the largest R-hat, and the smallest effective sample size
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ class Chains:
         chains: The draws, ``(chains, length, *event)``.
         method: ``"metropolis"``, ``"hmc"`` or ``"resampling"``.
         acceptance: The share of proposals that were accepted; None for resampling, which has none.
-        weighted: The effective number of the proposals that were resampled; None for Markov chains.
+        weighted: Effective sample size of the proposals that were resampled; None for Markov chains.
     """
 
     chains: Tensor
@@ -50,22 +50,22 @@ class Chains:
 
     @cached_property
     def ess(self) -> Tensor:
-        """Effective number of draws for the mean of every number of the event (bulk); needs arviz-stats.
+        """Bulk effective sample size for the mean of every number of the event; needs arviz-stats.
 
-        Draws that were resampled repeat each other, so they have no more than the effective number of their weights.
+        Resampled draws repeat each other, so theirs is at most the effective sample size of their weights.
         """
         found = self._measure("ess", method="bulk")
         return found if self.weighted is None else found.clamp(max=self.weighted)
 
     @cached_property
     def ess_tail(self) -> Tensor:
-        """Likewise for quantiles in the tails."""
+        """Tail effective sample size likewise, for quantiles in the tails."""
         found = self._measure("ess", method="tail", prob=(0.05, 0.95))
         return found if self.weighted is None else found.clamp(max=self.weighted)
 
     @property
     def trusted(self) -> bool:
-        """Whether all R-hats are at most 1.05 and all effective numbers at least 100."""
+        """Whether all R-hats are at most 1.05 and all effective sample sizes at least 100."""
         return _worst(self.rhat, max) <= WORST_RHAT and min(_worst(self.ess, min), _worst(self.ess_tail, min)) >= FEWEST
 
     @property
@@ -79,7 +79,7 @@ class Chains:
         return f"Do not trust these draws: {numbers}{accepted}; draw more, take hmc, or fit longer."
 
     def summary(self) -> dict[str, Any]:
-        """The numbers and the sentence as JSON can hold them."""
+        """The numbers and the sentence in a form that JSON can hold."""
         return {
             "n": len(self.draws),
             "chains": len(self.chains),
@@ -93,7 +93,7 @@ class Chains:
         }
 
     def _measure(self, name: str, **options: Any) -> Tensor:
-        """By arviz-stats, for every number of the event; NaN for one that is constant."""
+        """A statistic of arviz-stats for every number of the event; NaN for one that is constant."""
         try:
             from arviz_stats.base import array_stats
         except ImportError:
@@ -127,21 +127,22 @@ def chains(
 
     - ``"metropolis"``: independent draws x' of the flow, accepted with probability
       :math:`\min(1, w(x') / w(x))`, :math:`w = \tilde\pi / q`. Cheap, and nearly independent where the flow is close.
-    - ``"hmc"``: Hamiltonian Monte Carlo of the noise z (NeuTra). Needs gradients; for a flow that is less close, or
+    - ``"hmc"``: Hamiltonian Monte Carlo on the noise z (NeuTra). Needs gradients; for a flow that is less close, or
       whose tails are too light.
-    - ``"resampling"``: draws of the flow, taken again in proportion to w (sampling-importance-resampling). Not a
+    - ``"resampling"``: draws of the flow, resampled in proportion to w (sampling-importance-resampling). Not a
       chain; the error falls with the number of proposals, ten for each draw.
 
-    None of them finds a mode in which the flow puts nothing.
+    None of them finds a mode to which the flow assigns no mass.
 
     Args:
         flow: The fitted flow, without a context.
         log_density: Maps ``(n, *event)`` to ``(n,)``: log pi(x) + constant, in nats; NaN counts as density 0.
         n: Draws, rounded up to a multiple of ``chains``.
         method: One of the above.
-        chains: How many; 4, and for ``"hmc"``, whose chains step together, one for 250 draws, at most 64.
-        warmup: Draws of each chain that are left out; a tenth of its length, but at least 50 (``"hmc"``: 60).
-        chunk: Rows of one call of the flow and the target.
+        chains: Number of chains; 4 by default, and for ``"hmc"``, whose chains step together, one per 250
+            draws, at most 64.
+        warmup: Draws of each chain that are discarded; a tenth of its length, but at least 50 (``"hmc"``: 60).
+        chunk: Rows per call of the flow and the target.
         generator: Source of the randomness.
 
     Raises:
@@ -187,7 +188,7 @@ def chains(
 def proposals(
     flow: Flow, log_density: LogDensity, n: int, chunk: int, generator: torch.Generator | None
 ) -> tuple[Tensor, Tensor]:
-    """Draws of the flow and their log-weights in double precision, -inf where the target is no number.
+    """Draws of the flow and their log-weights in double precision, -inf where the target is not a number.
 
     Raises:
         ValueError: all weights are 0.
@@ -204,12 +205,12 @@ def proposals(
 
 
 def _metropolis(log_w: Tensor, warmup: int, generator: torch.Generator | None) -> tuple[Tensor, float]:
-    """Which proposal each chain is at, after each step that is kept, ``(chains, length)``, and the acceptance.
+    """The index of each chain's proposal after each step kept, ``(chains, length)``, and the acceptance rate.
 
     The chain starts at one of the first proposals, drawn in proportion to its weight.
     """
     first, rest = log_w[:, :CANDIDATES], log_w[:, CANDIDATES:]
-    low = rest.new_tensor(-1e300)  # a chain whose candidates are all of density 0 moves to any that is not
+    low = rest.new_tensor(-1e300)  # a chain whose candidates all have density 0 moves to any that has not
     u = torch.rand(rest.shape, generator=generator, dtype=rest.dtype, device=rest.device)
     at = torch.multinomial(first.maximum(low).softmax(1), 1, generator=generator)  # (chains, 1)
     here = first.gather(1, at)[:, 0].maximum(low).cpu().numpy()
@@ -227,7 +228,7 @@ def _metropolis(log_w: Tensor, warmup: int, generator: torch.Generator | None) -
 
 
 def _at(x: Tensor, place: Tensor) -> Tensor:
-    """Each chain's draws at its places: ``(chains, length, *event)``."""
+    """Each chain's draws at the given indices: ``(chains, length, *event)``."""
     return x[torch.arange(len(x), device=x.device)[:, None], place]
 
 

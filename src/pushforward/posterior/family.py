@@ -1,4 +1,4 @@
-"""From a family of log-densities to one sampler for all of them, with a verdict on every context."""
+"""From a family of log-densities to one sampler for all of them, with a verdict on each context."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ from .fit_target import without_biases
 from .modes import Training
 from .target_fit import TargetFit
 
-STARTS, MOST_STARTS = 16, 256  # contexts whose Laplace approximations make the start; 4 for each number of a context
-JUDGED, OF_EACH = 64, 500  # contexts that are judged in the end, and the draws of each
-SEARCHED = 4  # of them, in which modes are searched for that the flow misses
+STARTS, MOST_STARTS = 16, 256  # contexts whose Laplace approximations define the start; 4 for each number of a context
+JUDGED, OF_EACH = 64, 500  # contexts judged after training, and draws for each
+SEARCHED = 4  # of them, those searched for modes that the flow misses
 
 
 @dataclass(frozen=True, eq=False)
 class FamilyImportance:
-    r"""Importance weights of a conditional flow, context by context; every attribute has one entry for each.
+    r"""Importance weights of a conditional flow by context; every attribute has one entry for each.
 
     Attributes:
-        contexts: Which were judged, ``(K, width)``.
-        ess: Effective share of the draws, from 0 to 1.
+        contexts: The contexts judged, ``(K, width)``.
+        ess: Effective sample size as a share of the draws, from 0 to 1.
         khat: Shape of the weights' upper tail.
         log_z: Estimate of log Z(c), in nats.
         log_z_se: Its standard error.
@@ -64,20 +64,20 @@ class FamilyImportance:
     verdict: str
 
     def summary(self) -> dict[str, float | int | bool | str]:
-        """The numbers, averaged, and the sentence, as JSON can hold them."""
+        """The numbers, averaged, and the sentence, in a form that JSON can hold."""
         means = {"ess": float(self.ess.mean()), "kl": float(self.kl.mean()), "khat": float(self.khat.max())}
         return {"contexts": len(self.contexts), **means, "trusted": self.trusted, "verdict": self.verdict}
 
 
 @dataclass(frozen=True, eq=False)
 class FamilyFit(TargetFit):
-    """What :func:`pushforward.fit_target` returns for a family of targets.
+    """The result of :func:`pushforward.fit_target` for a family of targets.
 
     Attributes:
         flow: The fitted flow, p(x | context), in the space of the parameters.
-        importance: Effective numbers, k-hat, log Z and KL for each of some contexts, and a verdict on all.
+        importance: Effective sample size, k-hat, log Z and KL for each of some contexts, and a verdict on all.
         result: How training went.
-        notes: What was decided about the targets, a sentence each.
+        notes: Decisions made about the targets, a sentence each.
     """
 
     importance: FamilyImportance  # type: ignore[assignment]
@@ -100,7 +100,7 @@ class FamilyFit(TargetFit):
     def draws(  # type: ignore[override]
         self, n: int, context: Tensor, *, exact: bool | str = False, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Draws for one context, ``(n, features)``: as those of a :class:`TargetFit`.
+        """Draws for one context, ``(n, features)``, as for a :class:`TargetFit`.
 
         Raises:
             ValueError: the context has another width, or an argument is out of range.
@@ -140,14 +140,14 @@ def fit_family(
     dtype: torch.dtype,
     training: Training,
 ) -> FamilyFit:
-    """What :func:`pushforward.fit_target` does with contexts; its arguments are explained there.
+    """The part of :func:`pushforward.fit_target` for families; its arguments are explained there.
 
     Raises:
-        ValueError: contexts do not fit the flow, or the log-density is not what it has to be.
+        ValueError: contexts do not fit the flow, or the log-density violates its contract.
     """
     seed, like = training.seed, torch.zeros((), dtype=dtype)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # for contexts that are drawn by PyTorch's own generator
+        torch.manual_seed(seed)  # for contexts drawn with PyTorch's global generator
         if isinstance(flow, str):
             scaled = {"encoder": context_scale(family, like)}
             flow = flow_by_name(flow, free, context=family.width, **sizes, options=scaled, seed=seed)
@@ -172,7 +172,7 @@ def fit_family(
 
 
 def judged(flow: Flow, family: Family, generator: torch.Generator, contexts: int = JUDGED) -> FamilyImportance:
-    """Weighs draws for each of some contexts, and searches for modes that are missed at a few of them."""
+    """Weights draws for each of some contexts, and searches a few of them for missed modes."""
     drawn = family.draw(contexts, next(flow.parameters()))
     found = [
         importance(given(flow, c), family.given(c), OF_EACH, starts=20 * (k < SEARCHED), generator=generator)
@@ -211,12 +211,12 @@ def family_start(flow: Flow, family: Family, supported: Transform | None, widen:
               \tfrac1K \sum_k \left(H_k^{-1} + (u_k - B^\top c_k - b)(u_k - B^\top c_k - b)^\top\right)
 
     with the mode u_k and the curvature H_k of context k in the free coordinates u of x, and the linear regression of
-    modes on contexts, which is trained with the flow. Of a linear-Gaussian family this is the posterior.
+    modes on contexts, which is trained with the flow. For a linear-Gaussian family this is the posterior.
 
     Raises:
-        ValueError: for none of the contexts a climb ends at a finite height.
+        ValueError: no climb ends at a finite height, for any of the contexts.
     """
-    linear = flow.encoder is None or isinstance(flow.encoder, Scaled)  # else what it makes of contexts is yet to learn
+    linear = flow.encoder is None or isinstance(flow.encoder, Scaled)  # else the encoder has yet to learn its output
     many = min(max(STARTS, 4 * family.width), MOST_STARTS) if linear else STARTS
     outer, context, features = supported or Identity(), family.draw(many, like), flow.event_shape[0]
 
@@ -248,7 +248,7 @@ def family_start(flow: Flow, family: Family, supported: Transform | None, widen:
 
 
 def _regression(context: Tensor, modes: Tensor) -> tuple[Transform, Tensor]:
-    """u - B^T c as a transform, by least squares, and what it leaves of the modes."""
+    """u - B^T c as a transform, by least squares, and the residuals of the modes."""
     centred = context - context.mean(0)
     slope = torch.linalg.lstsq(centred, modes - modes.mean(0), driver="gelsd").solution  # (width, features)
     net = MLP(0, modes.shape[1], 1, hidden=(), context=context.shape[1]).to(context.dtype)
@@ -260,7 +260,7 @@ def _regression(context: Tensor, modes: Tensor) -> tuple[Transform, Tensor]:
 
 
 def context_scale(family: Family, like: Tensor) -> Scaled:
-    """Contexts in units of their spread, from 1,000 of them; one that does not vary is only moved."""
+    """Contexts in units of their spread, from 1,000 of them; a constant number is only shifted."""
     drawn = family.draw(1000, like)
     scale = drawn.std(0)
     return Scaled(drawn.mean(0), torch.where(scale > 1e-12 * (1 + drawn.mean(0).abs()), scale, 1.0))

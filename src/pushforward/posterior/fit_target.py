@@ -33,8 +33,8 @@ from .modes import Training, fit_over_modes
 from .outside import note_outside
 from .target_fit import TargetFit
 
-START, SEARCH = 0.25, 0.1  # of the budget, at most: for finding where the flow starts, and for the modes that it missed
-WEIGHING = 0.1  # of the budget, at most, left for the draws that are weighed in the end
+START, SEARCH = 0.25, 0.1  # of the budget, at most: for finding where the flow starts, and for modes that it missed
+WEIGHING = 0.1  # of the budget, at most, for the final draws and their weights
 
 
 def fit_target(
@@ -68,44 +68,44 @@ def fit_target(
 
     Args:
         log_density: Maps ``(n, features)`` to ``(n,)``: log pi(x) + constant, in nats, differentiable. A function of
-            one row, or of NumPy arrays, is taken too. Rows for which it raises or is not finite have density 0, with a
-            note.
+            one row, or of NumPy arrays, is accepted too. Rows for which it raises or is not finite have density 0, with
+            a note.
         features: Features of a row of x.
         contexts: For a family log pi(x | c), with ``log_density(x, c)``: a function of n that draws contexts
-            ``(n, width)``, or contexts ``(N, width)`` to choose from. One flow is trained for all, and what comes back
-            is a :class:`~pushforward.posterior.family.FamilyFit`, which judges and draws for each context.
-        blocks: The support: for each block of the row its constraint and its size; empty where x is free.
-        flow: The name of a recipe, or a fresh flow over the free features. ``"realnvp"`` by default; with
-            ``modes="search"``, where there are too many modes to start one by one, ``"nsf-coupling"``.
-        layers: Of the recipe; its default where it is None.
+            ``(n, width)``, or contexts ``(N, width)`` to choose from. One flow is trained for all, and the result is a
+            :class:`~pushforward.posterior.family.FamilyFit`, which judges and draws for each context.
+        blocks: The support: for each block of the row its constraint and its size; empty if x is unconstrained.
+        flow: The name of a recipe, or an untrained flow over the free features. ``"realnvp"`` by default; with
+            ``modes="search"``, if there are too many modes to start one by one, ``"nsf-coupling"``.
+        layers: Of the recipe; its default if None.
         hidden: Of the recipe; posteriors are smooth, and narrow networks fit them.
-        modes: ``"search"`` for a target that may have several: searches for modes until nothing is new, and starts
-            the flow over all of them. Then ``start``, ``widen`` and ``anneal`` do not count.
-        objective: ``"reverse"``: :class:`pushforward.ReverseKL`. ``"fab"``: annealed draws of what the flow neglects,
-            :class:`~pushforward.objectives.fab.AnnealedBootstrap`; start wide for it. ``"renyi"``: a bound with
+        modes: ``"search"`` for a target that may have several: searches for modes until no new ones appear, and starts
+            the flow over all of them. ``start``, ``widen`` and ``anneal`` are then ignored.
+        objective: ``"reverse"``: :class:`pushforward.ReverseKL`. ``"fab"``: annealed draws from regions that the flow
+            neglects, :class:`~pushforward.objectives.fab.AnnealedBootstrap`; start wide. ``"renyi"``: a bound with
             alpha = 1/2, :class:`~pushforward.objectives.fab.AlphaDivergence`.
-        start: ``"laplace"``: the flow starts as the Gaussian of the highest mode's place and curvature.
+        start: ``"laplace"``: the flow starts as the Gaussian with the highest mode's location and curvature.
             ``"normal"``: as the standard normal of the free features.
         widen: Factor on the scale of the start.
         anneal: Steps over which the target's power rises to 1; for targets with several modes.
         estimator: ``"path"`` or ``"reparameterised"``; see :class:`pushforward.ReverseKL`.
         steps: Steps of training; at most one of ``steps`` and ``budget``.
-        budget: Seconds, or a text such as 90s or 5m, of everything: the start, training, and the search for missed
-            modes; of training alone for a family.
+        budget: Seconds, or a text such as 90s or 5m, for everything: the start, training, and the search for missed
+            modes; for a family, for training alone.
         batch_size: Draws in a step.
         lr: The largest learning rate.
-        seed: Of the weights, of training and of the diagnostics.
-        draws: Draws that are weighed in the end.
+        seed: Seed of the weights, of training and of the diagnostics.
+        draws: Draws weighted in the end.
         dtype: Of the flow and of x.
-        device: ``"auto"`` takes a GPU where there is one.
-        checkpoint: A directory for the state of training, as for :func:`pushforward.fit`; not used by a search.
+        device: ``"auto"`` takes a GPU if there is one.
+        checkpoint: A directory for the training state, as for :func:`pushforward.fit`; not used by a search.
         resume: As for :func:`pushforward.fit`.
         progress: Show a bar.
 
     Raises:
-        TypeError: ``log_density`` is no function of a batch.
-        ValueError: an argument is out of range, or ``log_density`` is not what it has to be, or fails for most rows.
-        TrainingError: nothing is finite any more; the error's ``flow`` is the best so far.
+        TypeError: ``log_density`` is not a function of a batch.
+        ValueError: an argument is out of range, or ``log_density`` violates its contract, or fails for most rows.
+        TrainingError: the loss is no longer finite; the error's ``flow`` is the best so far.
 
     Example:
         >>> import pushforward as pf
@@ -130,7 +130,7 @@ def fit_target(
         progress=progress,
     )
     if contexts is not None:
-        from .family import fit_family  # on top of this file
+        from .family import fit_family  # it builds on this file
 
         return fit_family(
             Family(log_density, contexts, features),
@@ -166,7 +166,7 @@ def fit_target(
     placed = constrain(fresh("realnvp"), outer)
     check_target(placed.to(dtype), target)
     _note_outside(target, supported, placed)
-    used = time.monotonic() - started  # what follows training takes at most twice as long as what came before it
+    used = time.monotonic() - started  # what follows training takes at most twice as long as what preceded it
     left = None if budget is None else max(budget - used - min(2 * used, (SEARCH + WEIGHING) * budget), 0.5 * budget)
     result = training.run(loss(placed), budget=left)
     generator = torch.Generator(next(placed.parameters()).device).manual_seed(seed)
@@ -186,7 +186,7 @@ def _check_choices(start: str, widen: float, objective: str, modes: str | None, 
 
 
 def _support(blocks: Sequence[tuple[Any, int]], features: int) -> tuple[Blocks | None, int]:
-    """The map to the support, if there is one, and how many free features it takes."""
+    """The map to the support, if there is one, and its number of free features."""
     if not blocks:
         return None, features
     supported = support(*blocks)
@@ -196,7 +196,7 @@ def _support(blocks: Sequence[tuple[Any, int]], features: int) -> tuple[Blocks |
 
 
 def _fresh(recipe: str, free: int, sizes: dict[str, Any], seed: int) -> Flow:
-    """A flow of that recipe without biases."""
+    """A new flow of that recipe, with zero biases."""
     flow = flow_by_name(recipe, free, seed=seed, **sizes)
     without_biases(flow)
     return flow
@@ -230,13 +230,13 @@ def _note_outside(target: UserTarget, supported: Blocks | None, flow: Flow) -> N
 
 
 def _target(log_density: Any, free: int, supported: Blocks | None, dtype: torch.dtype) -> UserTarget:
-    """The target of batches behind what the user wrote, tried on draws of N(0, I) carried to the support."""
+    """The target of batches for whatever form the user wrote, tried on draws of N(0, I) mapped to the support."""
     generator = torch.Generator().manual_seed(0)
     return as_target(log_density, _neutral(free, supported, dtype).sample((DRAWS,), generator=generator))
 
 
 def _wide_enough(hidden: Sequence[int] | None, features: int) -> Sequence[int] | None:
-    """A masked network needs a unit for every feature."""
+    """Widths at least the number of features, as masked networks need a unit for each."""
     return None if hidden is None else tuple(max(width, features) for width in hidden)
 
 

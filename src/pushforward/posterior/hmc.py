@@ -1,4 +1,4 @@
-"""Hamiltonian Monte Carlo in the space of the noise, where a fitted flow makes the target nearly N(0, I)."""
+"""Hamiltonian Monte Carlo in noise space, where a fitted flow makes the target nearly N(0, I)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-ACCEPTANCE, LENGTH = 0.8, 1.5  # what the step size is adapted to; of a trajectory, a quarter of the period of N(0, I)
-MOST_LEAPS = 10  # of a trajectory: where steps have to be small, shorter ones are the cheaper way to the same
+ACCEPTANCE, LENGTH = 0.8, 1.5  # the step size's target; of a trajectory, a quarter of the period of N(0, I)
+MOST_LEAPS = 10  # per trajectory: if steps have to be small, shorter trajectories are the cheaper way to the same
 
-Latent = Callable[[Tensor], tuple[Tensor, Tensor]]  # from z to x and the height: log pi~(g(z)) + log|det J_g(z)|
+Latent = Callable[[Tensor], tuple[Tensor, Tensor]]  # from z to x and the height log pi~(g(z)) + log|det J_g(z)|
 
 
 def hmc(
@@ -22,21 +22,21 @@ def hmc(
     generator: torch.Generator | None = None,
     path: Callable[[float], Latent] | None = None,
 ) -> tuple[Tensor, float]:
-    r"""Draws of the target by leapfrog steps of z, with an identity mass; all chains take each step together.
+    r"""Draws of the target by leapfrog steps in z, with an identity mass matrix; all chains take each step together.
 
     .. math:: H(z, p) = -\log\tilde\pi(g(z)) - \log|\det J_g(z)| + \tfrac12 \lVert p \rVert^2
 
-    The step size is adapted while warming up, by all chains together, to an acceptance of 0.8; the number of steps is
+    During warm-up, the step size is adapted by all chains together to an acceptance of 0.8; the number of steps is
     random.
 
     Args:
         latent: From z ``(chains, *event)`` to x and the height, ``(chains,)``.
         z: Where the chains start.
-        length: Draws to keep of each chain.
-        warmup: Draws to leave out before.
+        length: Draws of each chain to keep.
+        warmup: Draws discarded before that.
         generator: Source of the randomness.
         path: Targets on the way to this one, 0 to 1, which the chains follow through two thirds of the warm-up: for
-            chains that start far from it, as draws of what is at 0.
+            chains that start far from it, such as draws of the density at 0.
 
     Returns:
         The draws x, ``(chains, length, *event of x)``, and the mean probability of acceptance.
@@ -85,7 +85,7 @@ def _leapfrog(
 
 
 def _with_slope(latent: Latent, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """x, the height and its gradient; a height that is no number is -inf, and a gradient that is none 0."""
+    """x, the height and its gradient; a height of NaN or +inf becomes -inf, a non-finite gradient 0."""
     with torch.enable_grad():
         z = z.detach().requires_grad_()
         x, height = latent(z)
@@ -99,7 +99,7 @@ def _kinetic(momentum: Tensor) -> Tensor:
 
 
 class _StepSize:
-    """Dual averaging of the logarithm of the step size (Hoffman, Gelman 2014, section 3.2)."""
+    """Dual averaging of the log step size (Hoffman, Gelman 2014, section 3.2)."""
 
     def __init__(self, first: float) -> None:
         self.now = self.average = first

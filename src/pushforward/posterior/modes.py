@@ -1,4 +1,4 @@
-"""Fits to targets of several modes: search until nothing is new, draw, start over all of them, fit and verify."""
+"""Fits to multimodal targets: search until no new modes appear, draw, start over all modes, fit and verify."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from .over_modes import draws_of_modes, flow_over_modes, refined, reweigh, split
 from .peaks import Peaks
 from .search import Found, has_new, search
 
-AGAIN = 4  # searches that go on from what is known, at most
-GOOD = 0.995  # effective share of the draws from which a start needs little training
-REFINED, ENOUGH = 1, 0.2  # how often a wide start is fitted again, to draws of which so many are effective
-SECONDS = 20.0  # of a search without a budget
+AGAIN = 4  # searches continued from the known modes, at most
+GOOD = 0.995  # effective share of draws above which a start needs little training
+REFINED, ENOUGH = 1, 0.2  # how often a wide start is refitted, to draws of which at least this share is effective
+SECONDS = 20.0  # for a search without a budget
 
 
 @dataclass(frozen=True, eq=False)
 class Modes:
-    """The modes that a search found.
+    """The modes found by a search.
 
     Attributes:
-        location: Of each, in the space of x, ``(K, features)``.
-        weight: The share of the mass around each, ``(K,)``; by the flow's base, corrected by importance weights.
-        all: Whether these may be all: False where the search ended with more than it keeps, as for products of
-            densities with two modes each.
+        location: Of each mode, in the space of x, ``(K, features)``.
+        weight: The share of the mass around each, ``(K,)``; from the flow's base, corrected by importance weights.
+        all: Whether these may be all: False if the search found more than it keeps, as for products of densities with
+            two modes each.
     """
 
     location: Tensor
@@ -62,7 +62,7 @@ class Training:
     progress: bool
 
     def run(self, objective: Objective, x: Tensor | None = None, **changes: Any) -> Result:
-        """Trains, and hands the flow to the error where that gives up."""
+        """Trains, and attaches the flow to the error if training gives up."""
         options = {**vars(self), **changes}
         try:
             return fit(objective, x, **options)
@@ -82,21 +82,21 @@ def fit_over_modes(
     dtype: torch.dtype,
     started: float,
 ) -> tuple[Flow, Importance, Result, Modes] | None:
-    """Fits a flow over all modes that searches find, which go on until there are no more.
+    """Fits a flow over all modes found by searches, which go on until there are no more.
 
     Args:
         target: The target.
         free: Features of the flow.
-        supported: From x to the free features, None where x is free.
-        fresh: Makes a flow over the free features, of the named recipe where the user names none.
-        loss: The objective that ends the training of a flow.
+        supported: From x to the free features, None if x is unconstrained.
+        fresh: Makes a flow over the free features, of the named recipe unless the user names one.
+        loss: The objective of the final training of a flow.
         training: How to train.
-        draws: Draws that are weighed in the end.
+        draws: Draws weighted in the end.
         dtype: Of the flow.
-        started: When the time began, of which ``training.budget`` is the whole.
+        started: Start time of the whole ``training.budget``.
 
     Returns:
-        The flow, its importance, the last training, and the modes; None where there is one mode or none was found, and
+        The flow, its importance weights, the last training, and the modes; None if there is at most one mode, for which
         another start serves.
     """
 
@@ -106,7 +106,7 @@ def fit_over_modes(
         x, logdet = supported.inverse(z)
         return target(x) + logdet
 
-    training = replace(training, checkpoint=None)  # of several trainings, none of which is the whole
+    training = replace(training, checkpoint=None)  # there are several trainings, none of which is the whole
     generator = torch.Generator().manual_seed(training.seed)
     seconds = SECONDS if training.budget is None else min(60.0, 0.2 * training.budget)
     ends = math.inf if training.budget is None else started + training.budget
@@ -131,7 +131,7 @@ def fit_over_modes(
 
 
 def _settled(height: Height, found: Found | None, seconds: float, generator: torch.Generator) -> Found | None:
-    """What searches that go on from what was found find, until one finds nothing new."""
+    """The result of searches, each continued from the last, until one finds nothing new."""
     for _ in range(AGAIN):
         if found is None or found.crowded or len(found.peaks) == 1:
             break
@@ -146,8 +146,8 @@ def _settled(height: Height, found: Found | None, seconds: float, generator: tor
 def _weighed(
     flow: Flow, target: UserTarget, n: int, supported: Transform | None, generator: torch.Generator
 ) -> Tensor | None:
-    """Draws of pi from those of a start that is good already, ``(1, n, features)``: they are independent, as those at
-    the end of a path are not, so that the shares of modes are better known. None where the weights leave too few."""
+    """Draws of pi from those of a start that is good already, ``(1, n, features)``. Unlike those at the end of a path,
+    they are independent, so the modes' shares are more precise. None if the weights leave too few."""
     found = weighed(flow, target, 2 * n, generator)
     if found.ess < ENOUGH * n:
         return None
@@ -165,7 +165,7 @@ def _modes(flow: Flow, found: Found, owner: Tensor, supported: Transform | None)
 
 @torch.no_grad()
 def _rows(parts: Peaks, sample: Tensor, supported: Transform | None, generator: torch.Generator) -> Tensor:
-    """Draws of pi in the space of x: of each part as its mass says, each as often as it is needed."""
+    """Draws of pi in the space of x: of each part in proportion to its mass, repeated as often as needed."""
     K, n, _ = sample.shape
     which = torch.multinomial(parts.log_mass.softmax(0), 2 * K * n, replacement=True, generator=generator)
     z = sample[which, torch.randint(n, (len(which),), generator=generator)]
@@ -181,8 +181,8 @@ def _train(
     ends: float,
     generator: torch.Generator,
 ) -> Result:
-    """Maximum likelihood of draws first, where the start is not good yet; then reverse KL, and the parts' shares. What
-    is worse than the start is not kept."""
+    """Maximum likelihood on draws first, if the start is not good yet; then reverse KL, and the parts' shares. A result
+    worse than the start is discarded."""
     share = reweigh(flow, target, 4000, generator)
     start = {name: tensor.clone() for name, tensor in flow.state_dict().items()}
     left = max(2.0, 0.85 * (ends - time.monotonic()))

@@ -1,4 +1,4 @@
-"""Whether a stated support is contradicted by its target: density beyond the bounds."""
+"""Checks whether a target contradicts its stated support by having density beyond the bounds."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ ROWS = 256
 
 @torch.no_grad()
 def note_outside(target: UserTarget, supported: Blocks, x: Tensor) -> None:
-    """Notes where a target is finite beyond its stated support, and warns where it is higher there than within.
+    """Notes if a target is finite beyond its stated support, and warns if it is higher there than within.
 
-    The rows are mirrored at their bounds, one block at a time. Formulas of a scale's square, say, are as high on the
-    other side, and the support is what tells: that is a note alone. More mass there contradicts the support.
+    The rows are mirrored at their bounds, one block at a time. Formulas in the square of a scale, say, are as high on
+    the other side, and only the support excludes it: that gives just a note. More mass there contradicts the support.
 
     Args:
         target: The target.
@@ -63,7 +63,7 @@ def _tell(target: UserTarget, rows: Tensor, value: Tensor, inside: float, where:
 
 
 def _mirrored(part: Transform, x: Tensor) -> Tensor | None:
-    """The same values beyond the bound; None where there is none, or nothing to mirror."""
+    """The same values beyond the bound; None if there is no bound, or nothing to mirror."""
     if isinstance(part, Log):
         return -x
     if isinstance(part, Above):

@@ -1,4 +1,4 @@
-"""Flows that start over all modes of a target: no thin bridge has to be torn, since the base has as many modes."""
+"""Flows that start over all modes of a target: no thin bridges to tear, since the base has as many modes."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from ..transforms.normalization import Standardize, Whiten
 from .peaks import Peaks
 from .tempered import effective, tempered
 
-PARTICLES = 8192  # of all paths together, and at least
-FEWEST = 128  # of each path
-PIECES = 4  # Gaussians of a part, at most
-ENOUGH, MOST = 300, 2**17  # draws for each number of a covariance that is estimated from them, and at most of all
+PARTICLES = 8192  # of all paths together
+FEWEST = 128  # of each path, in any case
+PIECES = 4  # Gaussians per part, at most
+ENOUGH, MOST = 300, 2**17  # draws for each number of a covariance estimated from them, and the most in total
 ROUNDS = 3  # of draws and expectation maximisation
-GAUSSIAN = 0.8  # effective share of particles from which a part counts as Gaussian
+GAUSSIAN = 0.8  # effective share of particles above which a part counts as Gaussian
 
 
 @torch.no_grad()
 def draws_of_modes(
     height: Height, peaks: Peaks, crowded: bool, generator: torch.Generator
 ) -> tuple[Peaks, Tensor, Tensor]:
-    """What the paths from the peaks give: Gaussians that fit the parts, with their masses, which of the parts these
-    are, ``(K,)``, and draws of each part, ``(K, n, features)``. Where peaks are too many, as in products of densities
+    """The result of the paths from the peaks: Gaussians that fit the parts, with their masses; the indices of these
+    parts, ``(K,)``; and draws of each part, ``(K, n, features)``. If peaks are too many, as in products of densities
     with two modes each, one wide path covers them all.
     """
     if crowded:
@@ -51,9 +51,9 @@ def draws_of_modes(
 
 @torch.no_grad()
 def split(parts: Peaks, gaussian: Tensor, draws: Tensor) -> tuple[Peaks, Tensor]:
-    """The parts, each as the Gaussian or the few Gaussians that its draws ask for, and the part of each ``(K',)``.
+    """The parts, each as the one or few Gaussians that its draws call for, and the part of each Gaussian, ``(K',)``.
 
-    A part is no Gaussian where it is bent, or where modes overlap so far that they share a peak.
+    A part is not Gaussian if it is bent, or if modes overlap so far that they share a peak.
     """
     if len(parts) == 1:
         return parts, torch.zeros(1, dtype=torch.long)
@@ -64,7 +64,7 @@ def split(parts: Peaks, gaussian: Tensor, draws: Tensor) -> tuple[Peaks, Tensor]
 
 
 def _gaussians(part: Peaks, rows: Tensor) -> Peaks:
-    """A part as one Gaussian, or as several where the Bayesian information criterion asks for them."""
+    """A part as one Gaussian, or as several if the Bayesian information criterion favours them."""
     n, d = rows.shape
     best, found = -math.inf, part
     for number in range(1, 1 + PIECES):
@@ -82,7 +82,7 @@ def _gaussians(part: Peaks, rows: Tensor) -> Peaks:
 @torch.no_grad()
 def refined(height: Height, pieces: Peaks, generator: torch.Generator) -> Peaks:
     """The pieces after expectation maximisation on their own draws, weighted towards the target: independent draws,
-    and as many as all numbers need. Pieces of too many numbers, or of too uneven weights, stay as they are."""
+    as many as the parameters need. Pieces with too many parameters or too uneven weights are left as they are."""
     K, d = pieces.loc.shape
     number = int(ENOUGH * K * d * (d + 1) / 2)
     if number > MOST or K == 1:
@@ -91,9 +91,9 @@ def refined(height: Height, pieces: Peaks, generator: torch.Generator) -> Peaks:
     _set(mixture, pieces)
     for _ in range(ROUNDS):
         z = mixture.sample((number,), generator=generator)
-        log_p = torch.cat([height(part) for part in z.split(PARTICLES)])  # no larger batches than anywhere else
+        log_p = torch.cat([height(part) for part in z.split(PARTICLES)])  # batches no larger than elsewhere
         log_w = (log_p - mixture.log_prob(z)).nan_to_num(-math.inf, -math.inf, -math.inf)
-        if not effective(log_w) > 0.5 * number:  # NaN, too
+        if not effective(log_w) > 0.5 * number:  # also true of NaN
             break
         log_mass = log_w.logsumexp(0) - math.log(number)
         mixture.fit(z, weight=log_w.softmax(0) * number, prior=0.01, max_steps=20, further=True)
@@ -102,13 +102,13 @@ def refined(height: Height, pieces: Peaks, generator: torch.Generator) -> Peaks:
 
 
 def _peaks(mixture: GaussianMixture, log_mass: Tensor) -> Peaks:
-    """The components of a mixture with so much mass."""
+    """The components of a mixture, with the given masses."""
     factor = torch.linalg.cholesky(mixture.covariances())
     return Peaks(mixture.loc.clone(), factor, mixture.logits.log_softmax(0) + log_mass)
 
 
 def _set(mixture: GaussianMixture, parts: Peaks) -> None:
-    """Gives a mixture the parts as its components."""
+    """Sets the components of a mixture to the parts."""
     mixture.logits.copy_(parts.log_mass - parts.log_mass.logsumexp(0))
     mixture.loc.copy_(parts.loc)
     identity = torch.eye(parts.loc.shape[1]).to(parts.factor)
@@ -117,7 +117,7 @@ def _set(mixture: GaussianMixture, parts: Peaks) -> None:
 
 
 def _around_all(peaks: Peaks) -> Peaks:
-    """One Gaussian, of independent features, over all peaks."""
+    """One Gaussian with independent features, over all peaks."""
     loc = peaks.loc.mean(0, keepdim=True)
     variance = peaks.loc.var(0, correction=0) + peaks.factor.square().sum(-1).mean(0)
     return Peaks(loc, variance.sqrt().diag()[None], peaks.log_mass.logsumexp(0)[None])
@@ -135,17 +135,17 @@ def _moments(draws: Tensor, peaks: Peaks) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def flow_over_modes(flow: Flow, parts: Peaks, draws: Tensor, outer: Transform | None) -> Flow:
-    r"""A fresh flow, started over the modes that were found.
+    r"""An untrained flow, started over the modes that were found.
 
-    - Several parts: the base is the mixture :math:`\sum_k m_k N(\mu_k, \Sigma_k)`, carried through the flow as it
-      stands, and the flow's transform is what the parts share: a mixture of flows with one transform for all.
+    - Several parts: the base is the mixture :math:`\sum_k m_k N(\mu_k, \Sigma_k)`, mapped through the flow in its
+      present state, and all parts share the flow's transform: a mixture of flows with one transform for all.
     - One path over too many modes: the base stays normal, behind a monotone map of every feature, fitted to the draws.
 
     Args:
-        flow: A recipe's flow over the free features, close to affine.
+        flow: A flow of a recipe over the free features, close to affine.
         parts: Gaussians of the parts.
         draws: Draws of each part, ``(K, n, features)``.
-        outer: From x to the free features; None where x is free.
+        outer: From x to the free features; None if x is unconstrained.
     """
     inner = list(flow.transform.transforms) if isinstance(flow.transform, Compose) else [flow.transform]
     rows, supported = draws.flatten(0, 1), [] if outer is None else [outer]
@@ -167,7 +167,7 @@ def flow_over_modes(flow: Flow, parts: Peaks, draws: Tensor, outer: Transform | 
 
 
 def _carried(parts: Peaks, transform: Transform) -> GaussianMixture:
-    """The mixture of the parts as a transform that is close to affine carries it."""
+    """The mixture of the parts as mapped by a transform that is close to affine."""
     K, d = parts.loc.shape
     steps = parts.loc[:, None] + parts.factor.mT  # mu_k + each column of L_k
     loc = transform(parts.loc)[0]
@@ -179,7 +179,7 @@ def _carried(parts: Peaks, transform: Transform) -> GaussianMixture:
 
 
 def weighed(flow: Flow, target: UserTarget, n: int, generator: torch.Generator) -> Importance:
-    """n draws of a flow, wherever it lives, and their weights, without a search."""
+    """n draws of a flow, in whatever space it lives, and their importance weights, without a search."""
     own = torch.Generator(next(flow.parameters()).device)
     own.manual_seed(int(torch.randint(2**31, (), generator=generator)))
     return importance(flow, target, n, starts=0, generator=own)
@@ -187,9 +187,9 @@ def weighed(flow: Flow, target: UserTarget, n: int, generator: torch.Generator) 
 
 @torch.no_grad()
 def reweigh(flow: Flow, target: UserTarget, n: int, generator: torch.Generator) -> float:
-    r"""Gives each part of a flow's base the share that importance weights say it has:
-    :math:`m_k \leftarrow m_k \sum_i w_i\, r_k(z_i) / \sum_i r_k(z_i)`. The effective share of draws that the weights
-    leave, beforehand."""
+    r"""Sets the share of each part of a flow's base to the one its importance weights imply:
+    :math:`m_k \leftarrow m_k \sum_i w_i\, r_k(z_i) / \sum_i r_k(z_i)`. Returns the effective share of draws under the
+    weights before this change."""
     found = weighed(flow, target, n, generator)
     if isinstance(flow.base, GaussianMixture) and math.isfinite(found.log_z):
         z = flow.transform(found.draws)[0]

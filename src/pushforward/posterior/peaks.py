@@ -1,4 +1,4 @@
-"""Peaks of a log-density over the whole space, with the Gaussian of each one's place and curvature."""
+"""Peaks of a log-density over the whole space, each with the Gaussian of its location and curvature."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from torch import Tensor
 
 from ..diagnostics.modes import Height, climb, slopes
 
-APART = 1.5  # of the narrower one's standard deviations, between two peaks
-MOST = 64  # peaks that are kept, those of the largest mass
+APART = 1.5  # least distance of two peaks, in standard deviations of the narrower one
+MOST = 64  # peaks that are kept, those with the largest mass
 
 
 @dataclass(frozen=True, eq=False)
 class Peaks:
-    r"""K peaks, and the Gaussians :math:`N(\mu_k, L_k L_k^\top)` of their curvature.
+    r"""K peaks, and the Gaussians :math:`N(\mu_k, L_k L_k^\top)` that have their curvature.
 
     Attributes:
         loc: mu, ``(K, features)``.
         factor: L, lower triangular, ``(K, features, features)``.
-        log_mass: Logarithm of the mass around each, ``(K,)``; Laplace's approximation where it comes from a climb.
+        log_mass: Log of the mass around each, ``(K,)``; by Laplace's approximation if it comes from a climb.
     """
 
     loc: Tensor
@@ -37,7 +37,7 @@ class Peaks:
         return torch.linalg.solve_triangular(self.factor, away.mT, upper=False).mT
 
     def log_parts(self, z: Tensor) -> Tensor:
-        """The logarithm of each one's mass times its Gaussian, ``(K, n)``."""
+        """The log of each peak's mass times its Gaussian, ``(K, n)``."""
         constant = self.log_mass - 0.5 * z.shape[-1] * math.log(2 * math.pi) - _log_volume(self.factor)
         return constant[:, None] - 0.5 * self.white(z).square().sum(-1)
 
@@ -45,7 +45,7 @@ class Peaks:
         return Peaks(self.loc[index], self.factor[index], self.log_mass[index])
 
     def merged(self) -> Peaks:
-        """Without those that are next to a larger one, by either's standard deviations."""
+        """Without those close to a larger one, in standard deviations of either."""
         order = self.log_mass.argsort(descending=True)[: 8 * MOST]
         kept: list[int] = []
         for i in order.tolist():
@@ -68,7 +68,7 @@ def _log_volume(factor: Tensor) -> Tensor:
 
 
 def peaks_from(height: Height, starts: Tensor, reach: Tensor | float, steps: int = 150) -> Peaks | None:
-    """The peaks that climbs from ``starts``, ``(n, features)``, end at, each one once; None where there are none."""
+    """The distinct peaks at which climbs from ``starts``, ``(n, features)``, end; None if there are none."""
     z = _apart(climb(height, starts, reach, steps), height)
     z, precision = _newton(height, z)
     values, vectors = torch.linalg.eigh(precision)
@@ -87,7 +87,7 @@ def peaks_from(height: Height, starts: Tensor, reach: Tensor | float, steps: int
 
 @torch.no_grad()
 def _apart(z: Tensor, height: Height) -> Tensor:
-    """One of those that ended at the same point, the highest; at most as many as may be kept twice over."""
+    """The highest of those that ended at the same point; at most twice as many as may be kept."""
     value = height(z).nan_to_num(-math.inf, -math.inf, -math.inf)
     near = 1e-2 * (1 + z.norm(dim=1))
     kept: list[int] = []
@@ -98,7 +98,7 @@ def _apart(z: Tensor, height: Height) -> Tensor:
 
 
 def _newton(height: Height, z: Tensor, iterations: int = 6) -> tuple[Tensor, Tensor]:
-    """Newton's method for all points together, with curvatures' absolute values and halved steps; minus the Hessian."""
+    """Newton's method for all points together, with absolute curvatures and step halving; also minus the Hessian."""
     precision = _precision(height, z)
     sizes = 0.5 ** torch.arange(8, dtype=z.dtype, device=z.device)
     for _ in range(iterations if len(z) else 0):

@@ -1,4 +1,4 @@
-"""The search for modes: climbs from where the target is higher than all that is known of it."""
+"""The search for modes: climbs from points where the target is higher than everything known of it explains."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from torch import Tensor
 from ..diagnostics.modes import Height
 from .peaks import MOST, Peaks, peaks_from
 
-CLIMBS = 64  # of a round
-CROWDED = 0.75  # share of the first climbs that end at peaks of their own, from which there are too many
-QUIET = 4  # rounds in a row that found nothing, after which the search is over
-CHUNK = 8192  # points of one call
-FEWEST, LARGEST = 20_000, 2_000_000  # probes of a round
-EXCESS = 3.0  # nats above what is known from which a point is worth a climb
-SMALL = 1e-5  # share of the mass below which a peak counts as nothing
+CLIMBS = 64  # per round
+CROWDED = 0.75  # share of the first climbs ending at distinct peaks above which there are too many peaks
+QUIET = 4  # consecutive rounds without a find, after which the search is over
+CHUNK = 8192  # points per call
+FEWEST, LARGEST = 20_000, 2_000_000  # probes per round
+EXCESS = 3.0  # nats above the known peaks at which a point is worth a climb
+SMALL = 1e-5  # share of the mass below which a peak is negligible
 
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What a search gives.
+    """The result of a search.
 
     Attributes:
         peaks: The peaks, at most ``MOST``.
         complete: Whether it ended because rounds of probes found no more.
-        crowded: Whether there are too many to be told one by one: nearly every climb ends at another.
+        crowded: Whether there are too many to enumerate: nearly every climb ends at another.
     """
 
     peaks: Peaks
@@ -47,22 +47,22 @@ def search(
 ) -> Found | None:
     r"""Peaks of a log-density, until rounds of probes find no more.
 
-    A point tells of an unknown mode only where that mode is higher there than all others together, in a region that may
-    be small; climbs from anywhere else end at what is known. So many points are only evaluated, and those where
-    :math:`\log\tilde\pi` exceeds the Gaussians of the known peaks,
-    :math:`\log \sum_k m_k N(z; \mu_k, \Sigma_k)`, are climbed from. Points come from wide normals around the known
-    peaks and their middle, from lines through two of them, and from their mixed and mirrored coordinates.
+    A point reveals an unknown mode only where that mode is higher than all others together, in a region that may be
+    small; climbs from anywhere else end at known peaks. So many points are merely evaluated, and climbs start from
+    those where :math:`\log\tilde\pi` exceeds the Gaussians of the known peaks,
+    :math:`\log \sum_k m_k N(z; \mu_k, \Sigma_k)`. Points come from wide normals around the known peaks and their
+    middle, from lines through two of them, and from their mixed and mirrored coordinates.
 
     Args:
-        height: The log-density of free coordinates.
-        features: How many these are.
-        seconds: Time after which no round begins.
+        height: The log-density in free coordinates.
+        features: Number of free coordinates.
+        seconds: Time after which no new round begins.
         generator: Source of the randomness.
         dtype: Of the points.
-        known: Peaks of an earlier search, to go on from.
+        known: Peaks of an earlier search, to continue from.
 
     Returns:
-        What was found, or None where no climb ended at a peak.
+        What was found, or None if no climb ended at a peak.
     """
     began, quiet = time.monotonic(), 0
     wide = torch.randn(CLIMBS, features, generator=generator, dtype=dtype)
@@ -96,13 +96,13 @@ def _large(peaks: Peaks) -> Peaks:
 
 
 def has_new(before: Peaks, after: Peaks) -> bool:
-    """Whether a peak is far from all that were known before."""
+    """Whether a peak is far from all those known before."""
     return bool((before.white(after.loc).norm(dim=-1).amin(0) > 1.0).any())
 
 
 @torch.no_grad()
 def _screened(height: Height, peaks: Peaks, number: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Probes worth a climb: half of them the highest above what is known, half any others; and how far to step."""
+    """Probes worth a climb, half of them the highest above what is known, half any others; and step sizes."""
     kept, excess = [], []
     for _ in range(math.ceil(number / CHUNK)):
         z = _probes(peaks, min(CHUNK, number), generator)
@@ -120,7 +120,7 @@ def _screened(height: Height, peaks: Peaks, number: int, generator: torch.Genera
 
 
 def _probes(peaks: Peaks, number: int, generator: torch.Generator) -> Tensor:
-    """Points where unknown peaks may be the highest."""
+    """Points at which unknown peaks may be the highest."""
     K, d = peaks.loc.shape
     like: dict[str, Any] = {"generator": generator, "dtype": peaks.loc.dtype}
 

@@ -1,4 +1,4 @@
-"""A flow that was fitted to a log-density: what it gives, and whether that can be trusted."""
+"""A flow fitted to a log-density: its draws, and whether they can be trusted."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from ..training.fit import Result
 from .exact import Chains, chains
 from .modes import Modes
 
-CLOSE = 0.6  # of the proposals of a flow that Metropolis is the cheaper method for
+CLOSE = 0.6  # acceptance rate of the flow's proposals above which Metropolis is the cheaper method
 
 
 @dataclass(frozen=True, eq=False)
 class TargetFit:
-    """What :func:`fit_target` returns.
+    """The result of :func:`fit_target`.
 
     Attributes:
         flow: The fitted flow, in the space of the parameters.
         importance: Effective sample size, k-hat, log Z with its error, and the verdict.
         result: How training went.
-        modes: The modes that a search found, None where there was no search.
-        notes: What was decided about the target, a sentence each: its form, rows that fail, density elsewhere.
+        modes: The modes found by a search, None if there was no search.
+        notes: Decisions about the target, a sentence each: its form, failing rows, density outside its support.
     """
 
     flow: Flow
@@ -44,9 +44,9 @@ class TargetFit:
 
         Args:
             n: How many.
-            exact: False: of the flow as it is. True: exact in the limit, by Metropolis from the flow where it is close
+            exact: False: of the flow as it is. True: exact in the limit, by Metropolis from the flow if it is close
                 enough for that, else by Hamiltonian Monte Carlo; or one of ``"metropolis"``, ``"hmc"`` and
-                ``"resampling"``. Warns where the chains have not converged, if arviz-stats is there to tell.
+                ``"resampling"``. Warns if the chains have not converged, provided arviz-stats is installed.
             generator: Source of the randomness.
 
         Raises:
@@ -63,12 +63,12 @@ class TargetFit:
     def chains(
         self, n: int = 1000, *, method: str | None = None, generator: torch.Generator | None = None, **options: Any
     ) -> Chains:
-        """Such draws as chains, with their acceptance, R-hat and effective numbers.
+        """The same draws as chains, with their acceptance, R-hat and effective sample sizes.
 
         Args:
             n: Draws of all chains together, rounded up to a multiple of their number.
-            method: As ``exact`` above; by default Metropolis from the flow, and Hamiltonian Monte Carlo where the flow
-                is not trusted, or fewer than 60 % of its draws are accepted.
+            method: As ``exact`` above; by default Metropolis from the flow, and Hamiltonian Monte Carlo if the flow is
+                not trusted, or fewer than 60 % of its draws are accepted.
             generator: Source of the randomness.
             options: ``chains``, ``warmup`` and ``chunk`` of :func:`pushforward.posterior.exact.chains`.
         """

@@ -1,4 +1,4 @@
-"""Draws of a target from the Gaussians of its peaks, by small steps: sequential Monte Carlo, each peak for itself."""
+"""Draws of a target from the Gaussians of its peaks, in small steps: sequential Monte Carlo, each peak by itself."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..diagnostics.modes import Height
 from ..numerics.annealing import BEST, KERNELS, Point, at
 from .peaks import Peaks
 
-KEPT = 0.8  # effective number of particles after a step, of those before it
+KEPT = 0.8  # effective sample size after a step, as a share of that before
 STEPS = 60
 MOVES, LAST = 3, 8  # Hamiltonian steps after each step of the ladder, and after the last
 
@@ -23,12 +23,12 @@ def tempered(
     r"""Draws of pi around every peak, and the mass there.
 
     Peak k has the part :math:`\pi_k(z) = \pi(z)\, r_k(z)`, with :math:`r_k = m_k N_k / \sum_j m_j N_j` the share of its
-    Gaussian; together the parts are pi, and each has one mode if the peaks are all of them. In the coordinates
+    Gaussian; the parts sum to pi, and each has one mode if all peaks are known. In the coordinates
     :math:`u = L_k^{-1} (z - \mu_k)` its path runs through :math:`N(u; 0, I)^{1 - \beta}\, \pi_k^\beta`, in steps that
-    keep most particles effective, each followed by resampling and by moves that leave the density of that step alone.
+    keep most particles effective, each followed by resampling and by moves that leave the step's density invariant.
 
     Args:
-        height: log pi~ of free coordinates.
+        height: log pi~ in free coordinates.
         peaks: Where the paths begin.
         particles: Draws of each path.
         generator: Source of the randomness.
@@ -80,13 +80,13 @@ def tempered(
 
 
 def effective(log_w: Tensor) -> Tensor:
-    """Effective number of weights, over the last dimension; 0 where all are 0."""
+    """Effective sample size of weights, over the last dimension; 0 if all are 0."""
     log_w = log_w.clamp_min(-1e30)
     return (2 * log_w.logsumexp(-1) - (2 * log_w).logsumexp(-1)).exp()
 
 
 def _next(beta: Tensor, gain: Tensor) -> Tensor:
-    """For every path its next point: as far as ``KEPT`` of the particles stay effective, by bisection."""
+    """The next beta of every path: as far as a share ``KEPT`` of the particles stays effective, by bisection."""
     least = KEPT * gain.shape[1]
     low, high = beta, torch.ones_like(beta)
     ends = effective((1 - beta)[:, None] * gain.clamp_min(-1e30)) >= least

@@ -1,4 +1,4 @@
-"""From noise to data for flows of two columns: where the same points stand, and the density, after every layer."""
+"""From noise to data for flows of two columns: the same points, and the density, after every layer."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from ..transforms.precision import Precision
 from .model import Model
 
 POINTS, GRID, MOST_FRAMES, TIMES = 700, 56, 24, 21
-_UNITS = (Standardize, Columns, Elementwise, Precision)  # what only changes units
+_UNITS = (Standardize, Columns, Elementwise, Precision)  # transforms that only change units
 
 
 def frames(
     model: Model, data: Tensor, context: Tensor | None, columns: Sequence[str], seed: int
 ) -> dict[str, Any] | None:
-    """What the page's script draws, or None where the flow is not one of two columns.
+    """The data for the page's script, or None if the flow does not have two columns.
 
     Points and densities of all frames share one set of axes, in the data's units: layers that only change the units
     are applied to every frame.
@@ -66,7 +66,7 @@ def _on_the_way(flow: Flow) -> list[tuple[str, Transform]]:
 def _after_each_layer(transform: Transform) -> list[tuple[str, Transform]]:
     parts = _flat(transform)
     first = next((i for i, part in enumerate(parts) if not isinstance(part, _UNITS)), len(parts))
-    carries, order = [], torch.arange(2)  # which column of the data each coordinate behind part k stands for
+    carries, order = [], torch.arange(2)  # which column of the data each coordinate after part k stands for
     for part in parts:
         carries.append(order)
         if isinstance(part, Permutation):
@@ -93,7 +93,7 @@ def _carry(transform: Transform, z: Tensor, context: Tensor | None) -> Tensor:
 
 @torch.no_grad()
 def _density(model: Model, transform: Transform, low: Tensor, high: Tensor) -> str:
-    """The square root of the density on a grid, from 0 to 255 of its largest value, row by row from the top, base64."""
+    """The square root of the density on a grid, scaled to 0 to 255, row by row from the top, in base64."""
     x, y = (torch.linspace(float(a), float(b), GRID, dtype=torch.float64) for a, b in zip(low, high, strict=True))
     rows = torch.stack(torch.meshgrid(x, y.flip(0), indexing="xy"), -1).reshape(-1, 2)
     z, logdet = transform(model.rows(rows))
@@ -104,7 +104,7 @@ def _density(model: Model, transform: Transform, low: Tensor, high: Tensor) -> s
 
 
 def _box(points: Tensor, data: Tensor) -> tuple[Tensor, Tensor]:
-    """Axes that hold the data and, where they are not far off, the points of every frame."""
+    """Axes that hold the data and, unless they are far off, the points of every frame."""
     share = torch.tensor([0.01, 0.99], dtype=torch.float64)
     low, high = data.quantile(share, 0)
     room = (high - low).clamp_min(1e-9)
@@ -120,6 +120,6 @@ def _ticks(low: float, high: float) -> list[tuple[float, str]]:
 
 
 def _sectors(z: Tensor) -> Tensor:
-    """Which sixth of the noise's plane each point starts in: its colour, for the whole journey."""
+    """The sixth of the noise plane in which each point starts: it determines its colour in all frames."""
     angle = torch.atan2(z[:, 1], z[:, 0]) / (2 * torch.pi) + 0.5
     return (angle * 6).floor().clamp(0, 5).int().cpu()

@@ -1,4 +1,4 @@
-"""What a section of the report is made of: sentences, figures and tables. Plain data; the template draws it."""
+"""The building blocks of a report section: sentences, figures and tables. Plain data; the template renders it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 @dataclass(frozen=True)
 class Figure:
-    """An inline SVG with the sentence that a screen reader speaks in its place (inside the SVG) and a caption."""
+    """An inline SVG with the sentence that a screen reader reads out instead (inside the SVG) and a caption."""
 
     svg: Markup
     caption: str
@@ -20,7 +20,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG as a data address, what it shows in words, its caption, and its width in pixels of the page."""
+    """A PNG as a data URL, a description in words, its caption, and its width in pixels of the page."""
 
     address: str
     alt: str
@@ -31,7 +31,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Column:
-    """A table column: its heading, whether its cells are numbers, and whether it takes running text."""
+    """A table column: its heading, whether its cells are numbers, and whether it holds running text."""
 
     title: str
     numeric: bool = True
@@ -40,7 +40,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """A table cell: what is shown and what it is sorted by."""
+    """A table cell: the text shown and the key it is sorted by."""
 
     text: str
     key: float | str
@@ -48,7 +48,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; where ``sortable``, the reader can sort it by any column."""
+    """A table; if ``sortable``, the reader can sort it by any column."""
 
     id: str
     caption: str
@@ -60,7 +60,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Facts:
-    """Labels, values and, small, their units."""
+    """Labels, values and, in small print, their units."""
 
     items: Sequence[tuple[str, str, str]]
     kind: str = "facts"
@@ -68,7 +68,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Details:
-    """Blocks that stay folded until the reader asks for them."""
+    """Blocks that stay folded until the reader opens them."""
 
     summary: str
     blocks: Sequence[Any]
@@ -77,7 +77,7 @@ class Details:
 
 @dataclass(frozen=True)
 class Beside:
-    """Blocks that stand side by side where the page is wide enough."""
+    """Blocks that stand side by side if the page is wide enough."""
 
     blocks: Sequence[Any]
     kind: str = "beside"
@@ -101,7 +101,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Animation:
-    """Frames of points, drawn by the script; ``data`` is what it reads."""
+    """Frames of points, drawn by the script; ``data`` is its input."""
 
     data: dict[str, Any]
     caption: str
@@ -110,7 +110,7 @@ class Animation:
 
 @dataclass(frozen=True)
 class Menus:
-    """Bars that the reader chooses with two menus, drawn by the script; ``data`` is what it reads."""
+    """Bars that the reader selects with two menus, drawn by the script; ``data`` is its input."""
 
     data: dict[str, Any]
     caption: str
@@ -119,7 +119,7 @@ class Menus:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One finding of the overview: ``good``, ``fair`` or ``poor`` (or ``plain``), in words."""
+    """One finding of the overview, in words: ``good``, ``fair`` or ``poor`` (or ``plain``)."""
 
     grade: str
     text: str
@@ -127,7 +127,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Section:
-    """A titled part of the report; ``numbers`` are what it shows, as JSON."""
+    """A titled part of the report; ``numbers`` holds the figures it shows, as JSON."""
 
     id: str
     title: str

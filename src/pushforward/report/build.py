@@ -50,9 +50,9 @@ def write_report(
     against: Mapping[str, LogProb | Any] | None = None,
     fill: Fill | None = None,
 ) -> dict[str, Any]:
-    """Measures a flow on held-out rows and writes what it found as one offline HTML file.
+    """Evaluates a flow on held-out rows and writes the findings as one offline HTML file.
 
-    The file is written whole or not at all and, without ``timings``, is the same byte for byte for the same arguments.
+    The file is written whole or not at all and, without ``timings``, is byte-for-byte reproducible for equal arguments.
 
     Args:
         path: The HTML file.
@@ -63,22 +63,22 @@ def write_report(
         context: Contexts (n, context features) of the held-out rows, for a conditional flow.
         train_context: Contexts of the training rows.
         history: Records of the training: ``step``, ``epoch``, ``seconds``, ``train_loss``, ``validation_loss``, ``lr``;
-            ``objective`` where it is ``"matching"``.
+            ``objective`` if it is ``"matching"``.
         summary: Labels and values to show in the overview.
-        command: What reproduces the report, to be copied from it.
+        command: The command that reproduces the report, to be copied from it.
         title: The heading.
-        seed: Of everything that is drawn.
-        schema: The table's ``Schema``, with which whole and rounded numbers are scored by their cells;
+        seed: Seed of all random draws.
+        schema: The table's ``Schema``, by which whole and rounded numbers are scored over their cells;
             or a mapping per column (``name``, ``kind``, …) to show in the data summary.
-        row_numbers: Where the held-out rows stand in the user's file; 0, 1, 2, … where it is not given.
+        row_numbers: The rows' numbers in the user's file; 0, 1, 2, … by default.
         samples: Rows drawn from the flow.
-        timings: Whether to say how long scoring and sampling took; two pages are then no longer the same bytes.
-        gaussian: Log-densities (rows, context) of a Gaussian that was fitted to the training rows, where these are no
-            longer at hand.
-        percentile: Likewise, from log-densities (k,) to percentiles among the training rows.
+        timings: Whether to report how long scoring and sampling took; the file is then not reproducible.
+        gaussian: Log-densities (rows, context) of a Gaussian fitted to the training rows, if these are no longer at
+            hand.
+        percentile: Likewise, maps log-densities (k,) to percentiles among the training rows.
         against: Names of other models to compare with, row by row, and their log-densities: functions of (rows,
             context), or their values (n,) for the held-out rows.
-        fill: Draws what is missing of rows, where the flow was trained on such draws.
+        fill: Imputes missing values of rows, if the flow was trained on such draws.
 
     Returns:
         The numbers of the report, by section, as JSON.
@@ -126,7 +126,7 @@ def write_report(
 
 
 def render(title: str, parts: Sequence[Section], numbers: Mapping[str, Any]) -> str:
-    """The HTML text. Whatever comes from the data is escaped by the template."""
+    """The HTML text. The template escapes everything that comes from the data."""
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_asset), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
@@ -175,7 +175,7 @@ def _rival(name: str, log_prob: LogProb | Any, rows: Tensor) -> LogProb | Tensor
 
 
 def _said(column: Column) -> dict[str, Any]:
-    """What a reader wants to know of a column's schema; the training rows' range is the model's own memory of them."""
+    """What a reader needs to know of a column's schema; the training rows' range is for the model alone."""
     said: dict[str, Any] = {"name": column.name, "kind": column.kind, "step": column.step}
     if column.categories:
         return said | {"kind": f"category, {len(column.categories)}"}
@@ -190,7 +190,7 @@ def _said(column: Column) -> dict[str, Any]:
 
 
 def _steps(data: Tensor, columns: Sequence[str], schema: Sequence[Mapping[str, Any]]) -> dict[int, float]:
-    """The distance of values in columns that lie on a grid: what the schema says, or 1 where all are whole numbers."""
+    """The spacing of values in columns that lie on a grid: from the schema, or 1 if all are whole numbers."""
     if schema:
         said = {str(column.get("name")): column for column in schema}
         grid = {j: said.get(str(name), {}) for j, name in enumerate(columns)}

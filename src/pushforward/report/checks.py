@@ -93,7 +93,7 @@ def calibration(s: Subject) -> Section:
 
 
 def simulations(s: Subject) -> Section | None:
-    """With contexts: does each column's truth rank uniformly among draws for its own context, and all together?"""
+    """With contexts: do true values, by column and jointly, rank uniformly among draws for their own context?"""
     found = s.simulations
     if found is None:
         return None

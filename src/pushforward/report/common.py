@@ -1,4 +1,4 @@
-"""What the reports of tables and of images say in the same way: curves, means with errors, gaps, limits."""
+"""Parts shared by the reports of tables and of images: curves, means with errors, gaps, limits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .words import count, number, plain, plus_minus, whole
 def curves(
     history: Sequence[Mapping[str, Any]], says: str, noun: str, unit: str, best_loss: str = "best_loss", of: str = ""
 ) -> Section | None:
-    """The losses against the step, in ``unit``, with the best one, which is called ``best_loss``; None without any."""
+    """The losses against the step, in ``unit``, with the best one marked as ``best_loss``; None if there are none."""
     if not any(is_number(row.get("train_loss")) for row in history):
         return None
     last = history[-1]
@@ -38,12 +38,12 @@ def curves(
 
 
 def mean_row(name: str, mean: float, error: float, many: int) -> list[Cell]:
-    """A row of a table of means: what of, the mean with its error, and of how many."""
+    """A row of a table of means: its name, the mean with its error, and the sample size."""
     return [Cell(name, name), Cell(plus_minus(mean, error), mean), Cell(f"{many:,}", many)]
 
 
 def gap(distance: float, spread: float, noun: str, more: str, small: bool) -> Verdict:
-    """Whether what was trained on fares better than what was held out, by more than chance; ``more`` says how."""
+    """Whether training data fare significantly better than held-out data; ``more`` says in what way."""
     if not distance > 2 * spread:
         return Verdict("good", f"Held-out {noun} fare as well as the {noun} it was trained on: no overfitting is seen.")
     says = more.format(plus_minus(distance, spread))
@@ -51,7 +51,7 @@ def gap(distance: float, spread: float, noun: str, more: str, small: bool) -> Ve
 
 
 def impossible(missing: int, noun: str, what: str) -> Verdict | None:
-    """What was held out and got no density at all."""
+    """Held-out data that were given no density at all."""
     if not missing:
         return None
     said, verb = count(missing, f"held-out {noun}"), "gets" if missing == 1 else "get"

@@ -1,4 +1,4 @@
-"""What the model says of one column given another: tables of shares that the reader looks up with two menus."""
+"""The model's conditionals of one column given another: tables of shares that the reader selects with two menus."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .blocks import Menus, Section, Text
 from .subject import Subject
 from .words import count
 
-SHOWN, BINS, GROUPS, NAMES = 10, 24, 5, 12  # columns; bins of a number; parts of the column that is given; categories
+SHOWN, BINS, GROUPS, NAMES = 10, 24, 5, 12  # columns; bins of a number; groups of the conditioning column; categories
 SAYS = (
     "Choose a column, and a second one that is known: the bars show how the model spreads the first where the second "
     "lies in each fifth of its values, or has each of its names. Grey is the first column whatever the second."
@@ -20,7 +20,7 @@ SAYS = (
 
 
 def conditionals(s: Subject) -> Section | None:
-    """Shares of every column given every other, from the rows that the model drew."""
+    """Shares of every column given every other, from rows drawn from the model."""
     shown = range(min(len(s.columns), SHOWN))
     if len(shown) < 2 or len(s.evidence.samples) < 200:
         return None
@@ -43,7 +43,7 @@ def conditionals(s: Subject) -> Section | None:
 
 
 class _Axis:
-    """The bins or names of a column: where each row lies, and what is written below them."""
+    """The bins or names of a column: the bin of each row, and the labels below them."""
 
     def __init__(self, place: NDArray[np.int64], ticks: list[str], names: bool) -> None:
         self.place, self.ticks, self.size, self.names = place, ticks, len(ticks), names
@@ -62,7 +62,7 @@ class _Axis:
         values = np.where(np.isfinite(values), values, np.nanmedian(values))
         low, high = np.quantile(values, [0.005, 0.995])
         width = max((high - low) / BINS, 1e-12)
-        if step:  # as many values of the grid in every bin
+        if step:  # the same number of grid values in every bin
             width, low = step * max(np.ceil(width / step), 1.0), low - 0.5 * step
         bins = max(int(np.ceil((high - low) / width)), 1)
         place = np.floor((values - low) / width).astype(np.int64)
@@ -71,7 +71,7 @@ class _Axis:
 
 
 def _groups(values: NDArray[np.float64], axis: _Axis) -> tuple[list[str], list[NDArray[np.bool_]]]:
-    """The parts that a column is divided into where it is given: its names, or fifths of its values."""
+    """The groups into which a conditioning column is divided: its names, or fifths of its values."""
     if axis.names:
         return axis.ticks, [axis.place == at for at in range(axis.size)]
     edges = np.unique(np.nanquantile(values, np.linspace(0, 1, GROUPS + 1)))

@@ -1,4 +1,4 @@
-"""The last facts of any report: what the model took, with which versions, and the command that makes the page again."""
+"""The closing facts of any report: the cost of the model, versions, and the command that reproduces the page."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Fact = tuple[str, str, str]
 def cost_section(
     model: nn.Module, history: Sequence[Mapping[str, Any]], timings: Sequence[Fact], seed: int, command: str | None
 ) -> Section:
-    """Parameters, training, ``timings`` of this page, versions, and how to repeat it."""
+    """Parameters, training, ``timings`` of this page, versions, and how to reproduce it."""
     parameters = sum(p.numel() for p in model.parameters())
     facts: list[Fact] = [("Parameters", whole(parameters), "")]
     last = history[-1] if history else {}
@@ -49,5 +49,5 @@ def cost_section(
 
 
 def is_number(value: Any) -> bool:
-    """Whether a line of history has a finite number there."""
+    """Whether a training record has a finite number here."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,4 +1,4 @@
-"""matplotlib figures as inline SVG that takes the page's colours and font, says what it shows, and is small."""
+"""matplotlib figures as inline SVG that takes on the page's colours and font, describes itself, and is small."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from ..plot import style
 
-# Colours become the page's variables, so that a figure is right on a dark page and on a light one.
+# Colours become the page's variables, so that a figure looks right on dark and light pages alike.
 _COLOURS = {
     style.DATA: "var(--data)",
     style.MODEL: "var(--model)",
@@ -25,17 +25,17 @@ _COLOURS = {
 
 
 def to_svg(figure: Figure, name: str, alt: str) -> Markup:
-    """The figure as an ``<svg>`` element; the same figure gives the same text.
+    """The figure as an ``<svg>`` element; equal figures give equal text.
 
     Args:
         figure: The figure.
-        name: Distinguishes the ids of this figure from those of the others on the page.
+        name: Distinguishes the ids of this figure from those of others on the page.
         alt: What the figure shows, for readers who cannot see it.
     """
     svg = _draw(figure, name)
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.S)
-    svg = re.sub(r"<!--.*?-->", "", svg, flags=re.S)  # matplotlib writes every text into a comment, too
+    svg = re.sub(r"<!--.*?-->", "", svg, flags=re.S)  # matplotlib also writes every text into a comment
     svg = _one_path_per_cloud(svg)
     svg = re.sub(r"-?\d+\.\d{3,}", lambda m: f"{float(m[0]):.2f}".rstrip("0").rstrip("."), svg)
     svg = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", svg)
@@ -53,12 +53,12 @@ def to_svg(figure: Figure, name: str, alt: str) -> Markup:
 
 
 def _draw(figure: Figure, name: str) -> str:
-    # Explicit None for every key: no date, no version, no links to other places.
+    # Explicit None for every key: no date, no version, no external links.
     metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     buffer = io.StringIO()
     settings: Any = {"svg.fonttype": "none", "svg.hashsalt": name, "axes.unicode_minus": True}
     with matplotlib.rc_context(settings), warnings.catch_warnings():
-        # Names of columns are text in the SVG: the reader's browser has the glyphs that matplotlib's font lacks.
+        # Column names are text in the SVG: the reader's browser has glyphs that matplotlib's font lacks.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
         warnings.filterwarnings("ignore", message=r".*constrained_layout not applied")
         figure.savefig(buffer, format="svg", transparent=True, metadata=metadata)
@@ -66,7 +66,7 @@ def _draw(figure: Figure, name: str) -> str:
 
 
 def _one_path_per_cloud(svg: str) -> str:
-    """Replaces the many ``<use>`` elements of a cloud of dots by one path of round dots: a tenth of the size."""
+    """Replaces the many ``<use>`` elements of a scatter of dots by one path of round dots: a tenth of the size."""
 
     def path(match: re.Match[str]) -> str:
         uses = re.findall(r'<use [^>]*?x="([-\d.]+)" y="([-\d.]+)" style="([^"]*)"', match[0])

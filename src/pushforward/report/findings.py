@@ -1,4 +1,4 @@
-"""What the numbers amount to, each finding one graded sentence."""
+"""Conclusions from the numbers, each finding one graded sentence."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .words import count, factor, percent, plus_minus
 
 
 def all_findings(s: Subject) -> list[Verdict]:
-    """The findings of the overview, those that apply."""
+    """The findings of the overview that apply."""
     found = [against_gaussian(s), *against_rivals(s), calibrated(s), ranked(s.simulations), normal(s)]
     found += [overfitted(s), without_density(s)]
     return [verdict for verdict in found if verdict is not None]
@@ -49,7 +49,7 @@ def against_rivals(s: Subject) -> list[Verdict]:
 
 
 def calibrated(s: Subject) -> Verdict:
-    """Looks at the worst of nine levels, whose gap exceeds 2.8 standard errors about once in fifty times by chance."""
+    """Judges the worst of nine levels, whose gap exceeds 2.8 standard errors about once in fifty times by chance."""
     gaps = [abs(a - b) for a, b in zip(s.coverage["covered"], s.coverage["levels"], strict=True)]
     worst = max(range(len(gaps)), key=lambda i: gaps[i])
     level, covered, error = (s.coverage[key][worst] for key in ("levels", "covered", "error"))
@@ -66,7 +66,7 @@ def calibrated(s: Subject) -> Verdict:
 
 
 def ranked(found: Calibration | None) -> Verdict | None:
-    """With contexts: whether truths rank uniformly among draws of their own."""
+    """With contexts: whether true values rank uniformly among draws for the same context."""
     return None if found is None else Verdict("good" if found.trusted else "fair", found.verdict)
 
 

@@ -1,4 +1,4 @@
-"""The numbers of the report: likelihoods, a Gaussian beside them, latents, coverage, reasons. No drawing, no words."""
+"""The numbers of the report: likelihoods, a Gaussian baseline, latents, coverage, reasons. No drawing, no words."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ DRAWS = 99  # per context
 
 @dataclass(frozen=True)
 class Evidence:
-    """The held-out rows, rows that the flow drew, and what the flow says about both; float64 on the CPU.
+    """The held-out rows, rows drawn from the flow, and the flow's densities of both; float64 on the CPU.
 
     Attributes:
         data: Held-out rows (n, features).
         log_prob: Their log-densities (n,), nats.
-        samples: Rows drawn from the flow (m, features), for the held-out contexts where there are contexts.
+        samples: Rows drawn from the flow (m, features), for the held-out contexts if there are any.
         sample_log_prob: Their log-densities (m,), nats.
         level: For held-out rows, the share of the flow's own rows (of the same context) that are denser; uniform on
             [0, 1] if the flow is exact.
-        draws: Draws that the levels share; infinite where every row has draws of its own.
+        draws: Number of draws that the levels share; infinite if every row has its own.
         train: Training rows, or None.
         train_log_prob: Log-densities of (at most 5000 of) them, or None.
         context, train_context: Their contexts, or None.
-        judged: With contexts: which held-out rows have draws of their own, (judged,).
+        judged: With contexts: indices of the held-out rows that have their own draws, (judged,).
         own: Likewise these draws, (DRAWS, judged, features).
         denser: Likewise how many of them are denser than each row, (judged,).
         latent: z = f(x) of the held-out rows (n, dimensions), or None for a model without latents.
-        seconds: What it took to score the held-out rows, and to draw and score the flow's own.
+        seconds: Time taken to score the held-out rows, and to draw and score the flow's own.
     """
 
     data: Tensor
@@ -68,7 +68,7 @@ def gather(
     samples: int = 4000,
     seed: int = 0,
 ) -> Evidence:
-    """Runs the flow over the held-out rows, the training rows and rows of its own."""
+    """Evaluates the flow on the held-out rows, the training rows and rows it draws itself."""
     generator = torch.Generator(model.device).manual_seed(seed)
     started = time.perf_counter()
     log_prob = model.log_prob(data, context)
@@ -106,7 +106,7 @@ def _training_log_prob(
 
 
 def shuffled(n: int, seed: int) -> Tensor:
-    """The numbers below n in an order by the seed: rows of a file may be sorted, so the first few are not typical."""
+    """The numbers below n in seeded random order: files may be sorted, so the first few rows are not typical."""
     return torch.randperm(n, generator=torch.Generator().manual_seed(seed))
 
 
@@ -127,10 +127,10 @@ class Comparison:
 def compare_with_gaussian(
     model: Model, evidence: Evidence, seed: int = 0, gaussian: LogProb | None = None
 ) -> Comparison | None:
-    """Compares with a Gaussian that is given, or fitted to the training rows, or to one half of the held-out rows.
+    """Compares with a given Gaussian, or one fitted to the training rows, or to one half of the held-out rows.
 
-    In the last case the comparison is on the other half. Returns None where there are too few rows for a covariance,
-    or a column does not vary.
+    In the last case the comparison is on the other half. Returns None if there are too few rows for a covariance, or
+    a column does not vary.
     """
     test = torch.arange(len(evidence.data))
     fitted_to, given, words = evidence.train, evidence.train_context, "the training rows"
@@ -155,7 +155,7 @@ def compare_with_gaussian(
 
 
 def compare_with(evidence: Evidence, theirs: Tensor) -> tuple[tuple[float, float], tuple[float, float]] | None:
-    """Mean and error of another model's log-densities of the held-out rows, and of ours minus theirs, row by row."""
+    """Mean and error of another model's log-densities of the held-out rows, and of ours minus theirs, paired by row."""
     finite = evidence.log_prob.isfinite() & theirs.isfinite()
     if not bool(finite.any()):
         return None
@@ -188,15 +188,15 @@ def normality(latent: Tensor) -> list[dict[str, float]]:
 
 
 def ks_bound(n: int, tests: int) -> float:
-    """The distance that the worst of several dimensions of true noise stays below nineteen times in twenty.
+    """The distance below which the worst of several dimensions of true noise stays with probability 0.95.
 
-    The asymptotic bound with Bonferroni's correction, sqrt(-log(alpha / 2) / 2n) for alpha = 0.05 / tests.
+    The asymptotic bound with a Bonferroni correction, sqrt(-log(alpha / 2) / 2n) for alpha = 0.05 / tests.
     """
     return math.sqrt(-0.5 * math.log(0.05 / tests / 2) / n)
 
 
 def ks_distance(values: Tensor) -> float:
-    """The largest gap between the distribution function of the values and that of N(0, 1)."""
+    """The largest gap between the empirical distribution function and that of N(0, 1)."""
     cdf = torch.special.ndtr(values.sort().values)
     n = len(values)
     step = torch.arange(n, dtype=cdf.dtype) / n
@@ -215,7 +215,7 @@ def _against_own_rows(
 def _against_own_context(
     model: Model, data: Tensor, context: Tensor, samples: int, seed: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]:
-    """The same with contexts, and the draws behind it: some rows, each compared with draws for its own context.
+    """The same with contexts, and the underlying draws: some rows, each compared with draws for its own context.
 
     The rank of an exact model's row among K draws is uniform on 0 … K: with K = 99, coverage at 10 %, 20 %, … is exact.
     """
@@ -223,7 +223,7 @@ def _against_own_context(
     repeated = context[rows].repeat_interleave(DRAWS, 0)  # (rows · DRAWS, context features)
     drawn = model.sample(len(repeated), repeated, generator)
     drawn_log_prob = model.log_prob(drawn, repeated, points=4)
-    log_prob = model.log_prob(data[rows], context[rows], points=4)  # few points are biased low: in both alike
+    log_prob = model.log_prob(data[rows], context[rows], points=4)  # the bias of few points affects both alike
     denser = rank(-log_prob, -drawn_log_prob.view(len(rows), DRAWS).T, torch.Generator().manual_seed(seed))
     keep = shuffled(len(drawn), seed)[:samples]
     own = {"judged": rows, "own": drawn.view(len(rows), DRAWS, -1).transpose(0, 1), "denser": denser}
@@ -231,7 +231,7 @@ def _against_own_context(
 
 
 def denser_share(reference: Tensor, values: Tensor) -> Tensor:
-    """For each value, the share of the reference that is larger, as its rank among them: ties count half."""
+    """For each value, the share of the reference that is larger, from its rank among them: ties count half."""
     ordered = reference.sort().values
     at_least = len(ordered) - torch.searchsorted(ordered, values)
     above = len(ordered) - torch.searchsorted(ordered, values, right=True)

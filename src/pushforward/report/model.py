@@ -1,4 +1,4 @@
-"""The flow as the report asks it: rows of the table in, log-densities and latents out; rows of the table drawn."""
+"""The flow as the report uses it: rows of the table in, log-densities and latents out; and rows drawn from it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ LogProb = Callable[[Tensor, Tensor | None], Tensor]
 
 
 class Model:
-    """A density and, where it is known, the schema of its table; everything comes back as float64 on the CPU.
+    """A density and, if known, the schema of its table; all results are float64 on the CPU.
 
     Args:
         flow: The density.
-        schema: The columns. Whole and rounded numbers are then scored by their cells and samples snapped to the grid.
-        seed: Of the points within cells.
-        fill: Draws what is missing, as in :class:`~pushforward.tables.schema.cells.Cells`.
+        schema: The columns: whole and rounded numbers are scored over their cells, and samples snapped to the grid.
+        seed: Seed of the points within cells.
+        fill: Imputes missing values, as in :class:`~pushforward.tables.schema.cells.Cells`.
     """
 
     def __init__(self, flow: Density, schema: Schema | None = None, seed: int = 0, fill: Fill | None = None) -> None:
@@ -36,21 +36,21 @@ class Model:
 
     @property
     def classes(self) -> tuple[int, ...]:
-        """For every column, how many categories it has; empty where no column has any."""
+        """The number of categories of every column; empty if no column has any."""
         found = () if self.schema is None else self.schema.classes
         return found if any(found) else ()
 
     @torch.no_grad()
     def log_prob(self, rows: Tensor, context: Tensor | None = None, points: int = 16) -> Tensor:
-        """Log-densities (n,) in nats of rows (n, features); -inf where the flow gives no number.
+        """Log-densities (n,) in nats of rows (n, features); -inf where the flow does not give a number.
 
-        Where columns hold whole or rounded numbers it is the average over each row's cell, from ``points`` points.
+        If columns hold whole or rounded numbers, averages over each row's cell, using ``points`` points.
         """
         return self.score(self._at_home, rows, context, points)
 
     @torch.no_grad()
     def sample(self, n: int, context: Tensor | None, generator: torch.Generator) -> Tensor:
-        """Rows (n, features); one for each context where there are contexts."""
+        """Rows (n, features); one for each context, if there are contexts."""
         if context is None:
             sizes = [min(2048, n - start) for start in range(0, n, 2048)]
             drawn = torch.cat([self.flow.sample((size,), generator=generator).double().cpu() for size in sizes])
@@ -59,7 +59,7 @@ class Model:
         return self.snap(drawn if self.schema is None else self.schema.miss_at_random(drawn, generator))
 
     def snap(self, rows: Tensor) -> Tensor:
-        """The rows where the data can be: whole numbers whole."""
+        """The rows moved to values that the data can take, such as whole numbers."""
         if self.schema is None:
             return rows
         columns = [column.snap(values.numpy()) for column, values in zip(self.schema.columns, rows.T, strict=True)]
@@ -85,7 +85,7 @@ class Model:
         return _in_chunks(run, self.spread(rows), context)
 
     def score(self, log_prob: LogProb, rows: Tensor, context: Tensor | None, points: int = 16) -> Tensor:
-        """Log-densities of rows under any density, on the same footing as those of the flow."""
+        """Log-densities of rows under any density, computed in the same way as those of the flow."""
         if self.schema is not None and (self.schema.has_cells or bool(rows.isnan().any())):
             return cell_log_density(
                 log_prob, self.schema, rows, context, samples=points, seed=self.seed, fill=self.fill
@@ -94,7 +94,7 @@ class Model:
         return values.masked_fill(values.isnan(), -math.inf)
 
     def spread(self, rows: Tensor) -> Tensor:
-        """A random point of each row's cell; the rows themselves where no column has cells."""
+        """A random point of each row's cell; the rows themselves if no column has cells."""
         if self.cells is None:
             return rows
         generator = torch.Generator().manual_seed(self.seed)
@@ -105,16 +105,16 @@ class Model:
         return self.flow.log_prob(self.rows(rows), self.given(context)).double().cpu()
 
     def rows(self, rows: Tensor) -> Tensor:
-        """Rows where the flow is, in the precision that it takes."""
+        """Rows on the flow's device, in its precision."""
         return rows.to(self.device, self.rows_dtype)
 
     def given(self, context: Tensor | None) -> Tensor | None:
-        """Contexts where the flow is, in the precision of its parameters."""
+        """Contexts on the flow's device, in the precision of its parameters."""
         return None if context is None else context.to(self.device, self.dtype)
 
 
 def seen(values: Tensor) -> Tensor:
-    """The values of a column that are not missing; one that is NaN where all are."""
+    """The values of a column that are not missing; a single NaN if all are."""
     there = values[~values.isnan()]
     return there if len(there) else values[:1]
 
@@ -128,7 +128,7 @@ def _in_chunks(function: Callable[..., Tensor], x: Tensor, context: Tensor | Non
 
 
 def _home(flow: Density) -> tuple[torch.device, torch.dtype]:
-    """Where the flow lives: the device and the precision of its first tensor."""
+    """The device and dtype of the flow's first tensor."""
     for tensor in (*flow.parameters(), *flow.buffers()):
         if tensor.is_floating_point():
             return tensor.device, tensor.dtype

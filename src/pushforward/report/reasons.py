@@ -1,10 +1,10 @@
-r"""Why is a row unlikely? By how many nats each column, alone, could make it likelier.
+r"""Why is a row unlikely? How many nats likelier a change of each single column could make it.
 
 .. math:: \mathrm{gain}_j(x) = \max_v \log p(x_{-j}, x_j = v) - \log p(x)
 
-v runs over typical values: evenly spaced quantiles of a column of numbers, every value of a category. A large gain says
-that the other columns are fine and this one does not fit them. Gains are differences of log-densities in the same
-units, so they compare across columns; where several columns are odd together, no single gain is large.
+v runs over typical values: evenly spaced quantiles of a column of numbers, every value of a category. A large gain
+means that the other columns are plausible and this one does not fit them. Gains are differences of log-densities in the
+same units, so they compare across columns; if several columns are odd together, no single gain is large.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from torch import Tensor
 from ..tables.schema.schema import Schema
 from .model import LogProb
 
-POINTS = 4  # points per cell: gains matter in whole nats
-CANDIDATES = 33  # values tried per column of numbers
-BATCH = 65_536  # candidate rows that are scored at once
+POINTS = 4  # points per cell: only whole nats matter for gains
+CANDIDATES = 33  # values tried for each column of numbers
+BATCH = 65_536  # candidate rows scored at once
 
 
 def repairs(
@@ -35,13 +35,13 @@ def repairs(
     Args:
         log_prob: Log-densities (n,) in nats of rows (n, features) and contexts.
         rows: Rows (r, features) to explain.
-        candidates: For every column that is to be explained, from the first on, the values to try.
+        candidates: The values to try for each column to be explained, starting from the first.
         context: Contexts (r, context features) of the rows.
-        holes: For columns of numbers with missing values, the column that says which are missing.
+        holes: For columns of numbers with missing values, the column that indicates which are missing.
 
     Returns:
-        The gain in log-density, nats, and the value that gives it, both (r, columns). A gain is at least 0, and
-        infinite where a row had no density and would have one.
+        The gain in log-density, in nats, and the value attaining it, both (r, columns). A gain is at least 0, and
+        infinite if a row had zero density and would have a positive one.
     """
     before = log_prob(rows, context)
     holes = holes or {}
@@ -55,7 +55,7 @@ def repairs(
 def _best(
     log_prob: LogProb, rows: Tensor, column: int, values: Tensor, context: Tensor | None, hole: int | None
 ) -> tuple[Tensor, Tensor]:
-    """The largest log-density over the values of one column, and the value that has it, both (r,)."""
+    """The largest log-density over the values of one column, and the value that attains it, both (r,)."""
     scores = []
     for part in torch.arange(len(rows)).split(max(BATCH // len(values), 1)):
         changed = rows[part].repeat_interleave(len(values), 0)  # row 1 with every value, then row 2, …
@@ -69,7 +69,7 @@ def _best(
 
 
 def typical_values(schema: Schema | None, reference: Tensor) -> list[Tensor]:
-    """For every column, the values to try: those of the schema, or quantiles of reference rows (n, features)."""
+    """The values to try for every column: those of the schema, or quantiles of reference rows (n, features)."""
     ranks = torch.linspace(0.01, 0.99, CANDIDATES, dtype=torch.float64).mul(len(reference) - 1).round().long()
     known = [()] * reference.shape[1] if schema is None else [column.quantiles for column in schema.columns]
     return [

@@ -1,4 +1,4 @@
-"""The sections that show rows: the least likely of the data, and new ones that the flow invents."""
+"""The sections that show rows: the least likely of the data, and new ones drawn from the flow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHOWN_COLUMNS = 30
 
 
 def unlikely(s: Subject, most: int = 12) -> Section:
-    """The least likely held-out rows, with the changes that would help most."""
+    """The least likely held-out rows, with the changes that would raise their density most."""
     order = s.evidence.log_prob.argsort(stable=True)[:most]
     rows, density = s.evidence.data[order], s.evidence.log_prob[order]
     reference = s.evidence.data if s.evidence.train is None else s.evidence.train
@@ -50,7 +50,7 @@ def unlikely(s: Subject, most: int = 12) -> Section:
 
 
 def _percentiles(s: Subject, density: Tensor) -> tuple[list[float], str]:
-    """How many in a hundred are less dense, and of what: training rows where they are known."""
+    """The percentile of each density, and the reference: the training rows if they are known."""
     if s.percentile is not None:
         return [float(p) for p in s.percentile(density.numpy())], "the training rows"
     known = s.evidence.train_log_prob
@@ -60,7 +60,7 @@ def _percentiles(s: Subject, density: Tensor) -> tuple[list[float], str]:
 
 
 def _reasons(s: Subject, row: Tensor, gains: Tensor, values: Tensor, reference: Tensor) -> str:
-    """The one or two columns whose change would raise the log-density most; or where the row lies far out."""
+    """The one or two columns whose change would raise the log-density most; else where the row lies far out."""
     said = []
     for j in gains.argsort(descending=True).tolist()[:2]:
         if float(gains[j]) < 1:

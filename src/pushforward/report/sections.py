@@ -1,4 +1,4 @@
-"""The sections of the report, one function each: sentences for everybody, figures and tables for who wants more."""
+"""The sections of the report, one function each: sentences for everybody, figures and tables for specialists."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def journey(s: Subject) -> Section | None:
 
 
 def cost(s: Subject) -> Section:
-    """What it took, and how to do it again."""
+    """What it cost, and how to reproduce it."""
     timings = []
     if s.timings:
         score, draw = s.evidence.seconds
@@ -177,5 +177,5 @@ def cost(s: Subject) -> Section:
 
 
 def limits(s: Subject) -> Section:
-    """What the reader should not conclude."""
+    """What the reader should not conclude from the report."""
     return Section("limits", "What these numbers do not say", [Text(text) for text in prose.LIMITS])

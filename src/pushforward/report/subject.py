@@ -1,4 +1,4 @@
-"""What the report is about: the flow, its held-out rows, and what was measured on them."""
+"""The subject of a report: the flow, its held-out rows, and what was measured on them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PERMUTATIONS = 20  # of the local test
 
 @dataclass(frozen=True)
 class Subject:
-    """Everything that the sections draw from; what takes computing is computed once."""
+    """Everything that the sections draw on; expensive quantities are computed once."""
 
     model: Model
     columns: Sequence[str]
@@ -46,7 +46,7 @@ class Subject:
 
     @property
     def labels(self) -> dict[int, tuple[str, ...]]:
-        """The names of the categories of every column that has some."""
+        """The category names of every column that has categories."""
         columns = () if self.model.schema is None else self.model.schema.columns
         return {j: column.labels for j, column in enumerate(columns) if column.categories}
 
@@ -57,7 +57,7 @@ class Subject:
 
     @property
     def holes(self) -> dict[int, int]:
-        """For columns of numbers with missing values, the column that says which are missing."""
+        """For columns of numbers with missing values, the column that indicates which are missing."""
         return {} if self.model.schema is None else self.model.schema.holes
 
     @cached_property
@@ -66,7 +66,7 @@ class Subject:
 
     @cached_property
     def against(self) -> dict[str, tuple[tuple[float, float], tuple[float, float]]]:
-        """For every rival: mean and error of its log-likelihood, and of the flow's lead over it, row by row."""
+        """For each rival: mean and error of its log-likelihood, and of the flow's lead over it, paired by row."""
         rows, context = self.evidence.data, self.context
         scores = {
             name: rival if isinstance(rival, Tensor) else self.model.score(rival, rows, context)
@@ -77,7 +77,7 @@ class Subject:
 
     @cached_property
     def held_out(self) -> tuple[float, float, int]:
-        """Mean log-likelihood, its standard error, and how many rows have no finite one and are left out of both."""
+        """Mean log-likelihood, its standard error, and the number of rows without a finite one, which both exclude."""
         finite = self.evidence.log_prob[self.evidence.log_prob.isfinite()]
         mean, error = mean_and_error(finite)
         return mean, error, len(self.evidence.log_prob) - len(finite)
@@ -88,7 +88,7 @@ class Subject:
 
     @cached_property
     def simulations(self) -> Calibration | None:
-        """With contexts: how held-out rows rank among draws for their own."""
+        """With contexts: the ranks of held-out rows among draws for their own context."""
         e = self.evidence
         if e.judged is None or e.own is None or len(e.judged) < calibrated.FEWEST:
             return None
@@ -97,7 +97,7 @@ class Subject:
 
     @cached_property
     def local(self) -> LocalTest | None:
-        """With contexts, enough rows and scikit-learn: whether a classifier tells held-out rows from draws."""
+        """With contexts, enough rows and scikit-learn: whether a classifier distinguishes held-out rows from draws."""
         e = self.evidence
         if e.judged is None or e.own is None or e.context is None or len(e.judged) < local.FEWEST:
             return None
@@ -109,11 +109,11 @@ class Subject:
 
     @cached_property
     def normality(self) -> list[dict[str, float]]:
-        """Per latent dimension; empty for a model without latents."""
+        """For each latent dimension; empty for a model without latents."""
         return [] if self.evidence.latent is None else measure.normality(self.evidence.latent)
 
     def cell(self, value: Any, column: int) -> Cell:
-        """A value of a column as a cell of a table, with the decimals of its grid or those that its spread asks for."""
+        """A value of a column as a cell of a table, with decimals according to its grid or its spread."""
         value, places = float(value), self.decimals[column]
         if column in self.labels:
             name = "(missing)" if math.isnan(value) else "(unknown)" if value < 0 else self.labels[column][int(value)]
@@ -122,7 +122,7 @@ class Subject:
 
     @cached_property
     def decimals(self) -> list[int]:
-        """Decimals that are worth showing, per column."""
+        """The number of meaningful decimals of each column."""
         spreads = [seen(column).std(correction=0).item() for column in self.evidence.data.T]
         steps = [self.steps.get(j) for j in range(len(spreads))]
         return [

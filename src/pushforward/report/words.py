@@ -9,7 +9,7 @@ _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def number(value: float | None, digits: int = 4) -> str:
-    """A number with ``digits`` significant digits, thousands separated; a dash for what is no number."""
+    """A number with ``digits`` significant digits and thousands separators; a dash if it is not a number."""
     if value is None or not math.isfinite(value):
         return "\u2013" if value is None or math.isnan(value) else ("\u221e" if value > 0 else "\u2212\u221e")
     if value == 0:
@@ -23,7 +23,7 @@ def number(value: float | None, digits: int = 4) -> str:
 
 
 def whole(value: float) -> str:
-    """A whole number, thousands separated."""
+    """A whole number with thousands separators."""
     return _minus(f"{round(value):,}")
 
 
@@ -36,12 +36,12 @@ def plus_minus(value: float, error: float) -> str:
 
 
 def fixed(value: float, decimals: int = 2) -> str:
-    """A number with so many decimals, for columns of a table; a dash where it is not finite."""
+    """A number with the given number of decimals, for columns of a table; a dash if it is not finite."""
     return _minus(f"{value:,.{decimals}f}") if math.isfinite(value) else number(value)
 
 
 def decimals_of(spread: float) -> int:
-    """The decimals that show a hundredth or so of a spread."""
+    """The decimals needed to show about a hundredth of a spread."""
     return min(max(2 - math.floor(math.log10(spread)), 0), 8) if spread > 0 else 2
 
 

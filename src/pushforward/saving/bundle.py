@@ -1,7 +1,7 @@
-"""A directory with JSON and tensors under one digest: saved models and states of training are such bundles.
+"""A directory with JSON and tensors under one digest: saved models and training checkpoints are such bundles.
 
-Nothing in it can run: JSON, and plain arrays in the safetensors format. The digest covers both files, so a damaged
-bundle is told from a sound one; it guards against accidents, not against forgery.
+Nothing in it can run: JSON, and plain arrays in the safetensors format. The digest covers both files, so that damage is
+detected; it guards against accidents, not against forgery.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ MAX_CONFIG_BYTES = 64 * 2**20
 
 
 class CheckpointError(ValueError):
-    """A saved model, or a state of training, that is damaged, incomplete or of another kind."""
+    """A saved model or training checkpoint that is damaged, incomplete or of another kind."""
 
 
 def write_bundle(path: Path, name: str, config: dict[str, Any], tensors: dict[str, Tensor]) -> None:
     """Writes ``config.json`` and ``<name>.safetensors`` to a directory, replacing it in one step.
 
     Raises:
-        TypeError, ValueError: the config is no JSON.
-        OSError: the disk is full, the place is not writable.
+        TypeError, ValueError: the config cannot be written as JSON.
+        OSError: the disk is full, or the directory is not writable.
     """
-    text = _canonical(config)  # before anything is written: a bad config leaves no trace
+    text = _canonical(config)  # first, so that a bad config leaves no trace
     weights = safetensors.torch.save({k: t.detach().cpu().clone().contiguous() for k, t in tensors.items()})
     digest = hashlib.sha256(text + weights).hexdigest()
     with temporary_sibling(path) as folder:
@@ -43,7 +43,7 @@ def read_config(path: Path) -> dict[str, Any]:
     """The JSON object of a bundle, unverified.
 
     Raises:
-        CheckpointError: it is missing, too large, or no JSON object.
+        CheckpointError: it is missing, too large, or not a JSON object.
     """
     file = path / "config.json"
     if not path.is_dir():
@@ -62,7 +62,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def read_tensors(path: Path, name: str, config: dict[str, Any]) -> dict[str, Tensor]:
-    """The tensors of a bundle, once the digest has been found right.
+    """The tensors of a bundle, after the digest has been verified.
 
     Raises:
         CheckpointError: they are missing or damaged.
@@ -74,7 +74,7 @@ def read_tensors(path: Path, name: str, config: dict[str, Any]) -> dict[str, Ten
         weights = file.read_bytes()
         tensors = safetensors.torch.load(weights)
         text = _canonical({key: value for key, value in config.items() if key != "sha256"})
-    except Exception as error:  # safetensors has errors of its own, and passes on those of PyTorch
+    except Exception as error:  # safetensors raises its own errors, and passes on PyTorch's
         raise CheckpointError(f"{file} is damaged: {str(error)[:200]}") from None
     if config.get("sha256") != hashlib.sha256(text + weights).hexdigest():
         raise CheckpointError(f"{file} and config.json are not as they were saved: one of them is damaged")

@@ -1,8 +1,8 @@
 """A saved model is a directory: ``config.json`` says how to build it, ``model.safetensors`` holds its tensors.
 
 Nothing in it can run: the config names classes that are already imported, the weights are plain arrays. A digest over
-both files tells a damaged model from a sound one, and what a config asks for is bounded by the size of its weights
-before anything is allocated. docs/saved_models.md specifies the format.
+both files detects damage, and what a config asks for is bounded by the size of its weights before anything is
+allocated. docs/saved_models.md specifies the format.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from .upgrade import unpack, upgrade
 
 FORMAT = 2
 TOO_LARGE = "it is far larger than its weights"
-FREE_ELEMENTS = 2**26  # what building may allocate however small the weights are: index sets, masks
+FREE_ELEMENTS = 2**26  # that building may allocate however small the weights are: index sets, masks
 FREE_OPERATIONS = 20_000  # that building any model may take
-FREE_SIZES = 2**20  # what all sizes in a config may add up to, likewise
-MODULES = 2**17  # that a model may have, shared ones counted as often as they stand in it
+FREE_SIZES = 2**20  # bound on the sum of all sizes in a config, likewise
+MODULES = 2**17  # that a model may have, shared ones counted at each occurrence
 
 
 def save(model: Configurable, path: str | Path, *, extra: dict[str, Any] | None = None) -> None:
-    """Writes a model as it is now, as a directory; one that holds a model already is replaced in one step.
+    """Writes the present state of a model to a directory; a model already there is replaced atomically.
 
     Parts may have been replaced, added, removed or frozen since the model was made. Before anything is written, the
-    model is rebuilt from its description and compared with the original; what the file cannot restore is refused.
+    model is rebuilt from its description and compared with the original; anything the file cannot restore is refused.
 
     Args:
         model: A flow or any other configurable module, on any device.
@@ -45,8 +45,8 @@ def save(model: Configurable, path: str | Path, *, extra: dict[str, Any] | None 
 
     Raises:
         TypeError: the model, or something inside it, is not ``Configurable``; or ``extra`` is not JSON.
-        ValueError: ``path`` exists and is not a model; or something was changed in the model that no file can hold.
-        OSError: the disk is full, or the place is not writable; what was there before is still there.
+        ValueError: ``path`` exists and is not a model; or the model was changed in a way that no file can hold.
+        OSError: the disk is full, or the directory is not writable; its previous content is kept.
     """
     if not isinstance(model, Configurable):
         raise TypeError(f"model must be a flow or another configurable module, got {type(model).__name__}")
@@ -58,14 +58,14 @@ def save(model: Configurable, path: str | Path, *, extra: dict[str, Any] | None 
 
 
 def load(path: str | Path, *, device: str | torch.device = "cpu") -> Any:
-    """Reads a model that :func:`save` wrote, in evaluation mode; its ``log_prob`` is the same bit for bit.
+    """Reads a model that :func:`save` wrote, in evaluation mode; its ``log_prob`` is bit-for-bit the same.
 
     Args:
         path: The directory.
-        device: Where the model goes.
+        device: Device for the model.
 
     Raises:
-        CheckpointError: a file is missing, damaged, or does not fit the other; one sentence that names it.
+        CheckpointError: a file is missing, damaged, or does not match the other; one sentence that names it.
     """
     path = Path(path)
     config = _config(path)
@@ -77,7 +77,7 @@ def load(path: str | Path, *, device: str | torch.device = "cpu") -> Any:
 
 
 def load_extra(path: str | Path) -> dict[str, Any]:
-    """What was given to :func:`save` as ``extra``, without reading the weights.
+    """The ``extra`` that was passed to :func:`save`, without reading the weights.
 
     Raises:
         CheckpointError: the config is missing or damaged.
@@ -86,7 +86,7 @@ def load_extra(path: str | Path) -> dict[str, Any]:
 
 
 def _may_replace(path: Path) -> bool:
-    """An empty directory, or one that this library wrote: other programs use the same two file names."""
+    """Whether it is empty or written by this library: other programs use the same two file names."""
     if not path.is_dir():
         return False
     if not any(path.iterdir()):
@@ -98,11 +98,11 @@ def _may_replace(path: Path) -> bool:
 
 
 def _content(model: Configurable) -> dict[str, Any]:
-    """What a config says of a model: how to build it, its number types, and which parameters are frozen.
+    """The config of a model: how to build it, its dtypes, and which parameters are frozen.
 
     Raises:
         TypeError: something inside the model is not ``Configurable``.
-        ValueError: the model is not what its description gives.
+        ValueError: the model differs from what its description builds.
     """
     tensors = dict([*model.named_parameters(), *model.named_buffers()])
     names = {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in tensors.items()}
@@ -127,7 +127,7 @@ def _content(model: Configurable) -> dict[str, Any]:
 
 
 def _fresh(content: dict[str, Any]) -> Configurable:
-    """The model of a config, freshly initialised."""
+    """The model that a config describes, freshly initialised."""
     model = build(content["model"])
     if not isinstance(model, Configurable):
         raise ValueError(f"'model' should describe a module, got {type(model).__name__}")
@@ -157,8 +157,8 @@ def _config(path: Path) -> dict[str, Any]:
 
 
 def _build(config: dict[str, Any], path: Path, state: dict[str, Tensor]) -> tuple[Configurable, dict[str, Tensor]]:
-    """The model of a config, freshly initialised, and its tensors as the present format has them; whatever goes wrong
-    inside is the config's fault."""
+    """The model of a config, freshly initialised, and its tensors in the current format; any error inside is blamed on
+    the config."""
     _import_all()
     elements = sum(tensor.numel() for tensor in state.values())
     try:
@@ -190,7 +190,7 @@ def _compare(expected: dict[str, Tensor], found: dict[str, Tensor], path: Path) 
 
 
 def _import_all() -> None:
-    """Every class that a config may name has to be registered, which importing its module does."""
+    """Imports the modules of all classes that a config may name, which registers them."""
     for room in ("transforms", "nets", "distributions"):
         package = importlib.import_module(f"pushforward.{room}")
         for module in pkgutil.iter_modules(package.__path__):
@@ -208,7 +208,7 @@ def _sizes(value: Any) -> int:
 
 
 def _modules(value: Any, shared: dict[Any, int]) -> int:
-    """How many modules a description gives, shared ones counted wherever they stand: few lines can ask for billions."""
+    """How many modules a description builds, shared ones counted at each occurrence: few lines can ask for billions."""
     if isinstance(value, list):
         return sum(_modules(item, shared) for item in value)
     if not isinstance(value, dict):
@@ -222,8 +222,8 @@ def _modules(value: Any, shared: dict[Any, int]) -> int:
 
 
 class _Bound:
-    """Refuses an operation before it allocates, once all results together exceed a number of elements, and once there
-    were more operations than any sound model needs: tensors in place of sizes make loops run for very long.
+    """Refuses an operation before it allocates, once all results together exceed a number of elements, or once there
+    have been more operations than any valid model needs: tensors in place of sizes make loops run for very long.
 
     Each operation is tried on the meta device first, where tensors have shapes and no memory.
     """
@@ -240,8 +240,8 @@ class _Bound:
 
 
 def _elements(operator: Any, args: Any, kwargs: Any) -> int:
-    """How many numbers an operation would return, or one that reduces at most: to try those, or some that go element
-    by element, PyTorch imports its compiler, which takes over a second."""
+    """How many numbers an operation would return, or a bound for one that reduces: to try those, or some elementwise
+    operations, PyTorch imports its compiler, which takes over a second."""
     args, kwargs = _on_meta(args), _on_meta(kwargs)
     given = list(_tensors((args, kwargs)))
     if takes_device(operator):
@@ -252,7 +252,7 @@ def _elements(operator: Any, args: Any, kwargs: Any) -> int:
         if given and getattr(torch.Tag, "reduction", None) in operator.tags:
             return sum(tensor.numel() for tensor in given)
         return sum(tensor.numel() for tensor in _tensors(operator(*args, **kwargs)))
-    except Exception:  # it looks at values, which meta tensors do not have, or it will fail for real as well
+    except Exception:  # it depends on values, which meta tensors lack, or it will really fail
         return 0
 
 

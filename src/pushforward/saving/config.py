@@ -1,8 +1,8 @@
-"""Modules that can say how they are built, so that a checkpoint is plain JSON plus tensors and never a pickle.
+"""Modules that describe how they are built, so that a checkpoint is plain JSON plus tensors and never a pickle.
 
-Every transform, net and distribution derives from :class:`Configurable`: :func:`describe` turns what its constructor
-would have to be given now into JSON, and :func:`build` turns the JSON back into a fresh module. Only classes that are
-already imported and registered can be built, so a description can name code but never bring any.
+Every transform, net and distribution derives from :class:`Configurable`: :func:`describe` turns the constructor
+arguments that would rebuild it as it is now into JSON, and :func:`build` turns the JSON back into a fresh module. Only
+classes already imported and registered can be built, so a description can name code but never bring any.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from .same import same
 
 
 class Live:
-    """Stands for an argument that the module holds under the same name: the attribute is read, not remembered."""
+    """Marks an argument that the module stores under the same name: the attribute is read, not remembered."""
 
 
 class Configurable(nn.Module):
-    """An ``nn.Module`` that knows the arguments its constructor needs to build it again.
+    """An ``nn.Module`` that knows the constructor arguments needed to build it again.
 
     Subclassing is enough; constructors take values, sequences, dicts, tensors and other configurable modules. An
     argument that the constructor stores under its own name is read from there, so that replacing ``flow.transform`` or
-    ``scalar.limit`` changes what is saved; any other is remembered as it was given. Classes defined outside this
+    ``scalar.limit`` changes what is saved; any other is remembered as given. Classes defined outside this
     package are registered under ``module.qualname`` and load once that module is imported.
     """
 
@@ -43,19 +43,19 @@ class Configurable(nn.Module):
             cls.__init__ = _remember_arguments(cls.__init__)  # type: ignore[method-assign]
 
     def arguments(self) -> dict[str, Any]:
-        """The constructor arguments that build this module as it is now; its tensors are stored apart."""
-        remembered = self.__dict__.get("_arguments", {})  # a class without a constructor takes none
+        """The constructor arguments that build this module as it is now; its tensors are stored separately."""
+        remembered = self.__dict__.get("_arguments", {})  # a class without a constructor has no arguments
         return {name: getattr(self, name) if value is Live else value for name, value in remembered.items()}
 
     def __repr__(self) -> str:
-        """The arguments that are no modules, but for defaults of 0 or None, and then the modules."""
+        """The arguments that are not modules, except defaults of 0 or None, and then the modules."""
         defaults = inspect.signature(type(self).__init__).parameters
         given = {name: value for name, value in self.arguments().items() if _is_told(value, defaults.get(name))}
         about = ", ".join(f"{name}={_short(value)}" for name, value in given.items())
         lines = ["; ".join(filter(None, (about, self.extra_repr())))]
         children = dict(self.named_children())
         if len(children) == 1 and isinstance(only := next(iter(children.values())), nn.ModuleList):
-            lines += repr(only).split("\n")[1:-1]  # a list that is all there is needs no name
+            lines += repr(only).split("\n")[1:-1]  # a list that is the only item needs no name
         else:
             for name, child in children.items():
                 if not isinstance(child, nn.ParameterList):
@@ -68,7 +68,7 @@ Described = Configurable  # its name in version 0.1
 
 
 def _is_told(value: Any, parameter: inspect.Parameter | None) -> bool:
-    """Whether ``repr`` shows an argument: no modules, which come by themselves, and no defaults of 0 or None."""
+    """Whether ``repr`` shows an argument: no modules, which are listed anyway, and no defaults of 0 or None."""
     if isinstance(value, Tensor):
         return True
     if isinstance(value, list | tuple) and any(isinstance(item, nn.Module) for item in value):
@@ -97,7 +97,7 @@ def _remember_arguments(init: Any) -> Any:
     @functools.wraps(init)
     def wrapper(self: Configurable, *args: Any, **kwargs: Any) -> None:
         init(self, *args, **kwargs)
-        if type(self).__init__ is wrapper:  # the outermost constructor speaks for the object
+        if type(self).__init__ is wrapper:  # the arguments of the outermost constructor count
             bound = signature.bind(self, *args, **kwargs)
             bound.apply_defaults()
             given = list(bound.arguments.items())[1:]
@@ -107,11 +107,11 @@ def _remember_arguments(init: Any) -> Any:
 
 
 def _holds(module: nn.Module, name: str, value: Any) -> bool:
-    """Whether the module has stored an argument as an attribute of its name."""
+    """Whether the module stores an argument as an attribute of the same name."""
     if not hasattr(module, name) or (name not in vars(module) and hasattr(type(module), name)):
         return False
     stored = getattr(module, name)
-    if isinstance(stored, Tensor):  # its values may change: the shape is what a constructor needs
+    if isinstance(stored, Tensor):  # its values may change: the constructor only needs the shape
         return isinstance(value, Tensor) and value.shape == stored.shape
     return _same_modules(stored, value) or same(stored, value)
 
@@ -128,11 +128,11 @@ def _same_modules(stored: Any, value: Any) -> bool:
 def describe(value: Any) -> Any:
     """JSON for a constructor argument or a configurable module.
 
-    A module with tensors that is met a second time is described once and named afterwards, so that tied weights stay
-    tied.
+    A module with tensors that occurs more than once is described once and then referred to by name, so that tied
+    weights stay tied.
 
     Raises:
-        TypeError: something in it can neither be written as JSON nor rebuilt from its arguments.
+        TypeError: some part can neither be written as JSON nor rebuilt from its arguments.
     """
     return _describe(value, {})
 
@@ -172,7 +172,7 @@ def _describe_module(module: Configurable, known: dict[int, dict[str, Any]]) -> 
 
 
 def build(description: Any, shared: dict[Any, Any] | None = None) -> Any:
-    """The inverse of :func:`describe`; modules come back freshly initialised.
+    """The inverse of :func:`describe`; modules are freshly initialised.
 
     Raises:
         ValueError: the description names an unknown class or has an unknown form.
@@ -209,7 +209,7 @@ def _build_module(description: dict[str, Any], shared: dict[Any, Any]) -> Config
 
 
 def dtype_named(name: Any) -> torch.dtype:
-    """The dtype called so: ``float32`` and the like.
+    """The dtype of that name: ``float32`` and the like.
 
     Raises:
         ValueError: there is none.

@@ -1,4 +1,4 @@
-"""Writing to disk so that a crash at any moment leaves the old content or the new one, never half of either."""
+"""Atomic writes: a crash at any moment leaves the old content or the new one, never a mixture of both."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 
 
 class NotSaved(Exception):
-    """What was to be saved is not where it should be; the sentence says where it is instead, or that it is lost."""
+    """Data was not saved to where it should be; the sentence says where it is instead, or that it is lost."""
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Writes a file and waits until the disk has it."""
+    """Writes a file and waits until it is on disk."""
     with path.open("wb") as file:
         file.write(content)
         file.flush()
@@ -25,7 +25,7 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 def reason(error: OSError) -> str:
-    """What the system says, without numbers: ``no space left on device``."""
+    """The system's message without numbers: ``no space left on device``."""
     return (error.strerror or str(error) or type(error).__name__).splitlines()[0].lower()
 
 
@@ -42,7 +42,7 @@ def temporary_sibling(path: Path) -> Iterator[Path]:
 
 
 def replace_directory(new: Path, path: Path) -> None:
-    """Puts ``new`` in the place of ``path`` in one step; what was there goes to ``new``.
+    """Replaces ``path`` by ``new`` in one step; the previous content moves to ``new``.
 
     Files of the old directory that have no namesake in the new one are kept.
     """
@@ -58,7 +58,7 @@ def replace_directory(new: Path, path: Path) -> None:
 
 
 def remove_directory(path: Path) -> None:
-    """Removes a directory under another name, so that no reader finds half of it."""
+    """Removes a directory after renaming it, so that no reader finds half of it."""
     doomed = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
     with contextlib.suppress(OSError):
         os.rename(path, doomed)
@@ -66,7 +66,7 @@ def remove_directory(path: Path) -> None:
 
 
 def _exchange(first: Path, second: Path) -> None:
-    """Swaps two directories: in one system call where Linux and the file system offer it, else in three renames."""
+    """Swaps two directories: by one system call if Linux and the file system support it, else by three renames."""
     at_fdcwd, rename_exchange = -100, 2
     if sys.platform == "linux":
         rename = getattr(ctypes.CDLL(None), "renameat2", None)
@@ -79,7 +79,7 @@ def _exchange(first: Path, second: Path) -> None:
 
 
 def _sync_directory(path: Path) -> None:
-    if os.name == "posix":  # elsewhere a directory cannot be opened, nor needs to be
+    if os.name == "posix":  # elsewhere directories cannot be opened, and need not be
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)

@@ -1,6 +1,6 @@
-"""Layers of ``torch.nn`` that a saved model may hold: what their constructors were given is read off their attributes.
+"""Layers of ``torch.nn`` that a saved model may hold; their constructor arguments are read from their attributes.
 
-So an encoder that is a ``Sequential`` of them is saved without a class of its own, and without a pickle.
+So an encoder that is a ``Sequential`` of them is saved without its own class, and without a pickle.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
 
 
 def describe_layer(layer: nn.Module) -> dict[str, Any] | None:
-    """The name of a layer and its arguments, modules among them; None where it is none of ``LAYERS``."""
+    """The name of a layer and its arguments, modules among them; None if it is not one of ``LAYERS``."""
     name = type(layer).__name__
     if name not in LAYERS or type(layer) is not getattr(nn, name):
         return None
@@ -58,10 +58,10 @@ def describe_layer(layer: nn.Module) -> dict[str, Any] | None:
 
 
 def build_layer(name: Any, arguments: dict[str, Any]) -> nn.Module:
-    """The layer again, freshly initialised.
+    """Rebuilds the layer, freshly initialised.
 
     Raises:
-        ValueError: it is none of ``LAYERS``.
+        ValueError: it is not one of ``LAYERS``.
     """
     if name not in LAYERS:
         raise ValueError(f"unknown layer {name!r:.50}")

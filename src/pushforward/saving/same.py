@@ -1,4 +1,4 @@
-"""Whether two modules are alike in all but the values of their tensors: what a saved model must be able to restore."""
+"""Compares two modules in all but the values of their tensors: what a saved model must be able to restore."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from ..numerics.torch_internals import has_forward_hooks, is_persistent
 
-IGNORED = {"training", "compiles_together"}  # attributes that change no result
+IGNORED = {"training", "compiles_together"}  # attributes that do not affect results
 
 
 def same(first: Any, second: Any) -> bool:
@@ -38,10 +38,10 @@ def same(first: Any, second: Any) -> bool:
 
 
 def difference(live: nn.Module, rebuilt: nn.Module) -> str | None:
-    """In what a module differs from what its description gives, in one sentence; None where it does not.
+    """How a module differs from the one its description builds, in one sentence; None if it does not.
 
-    Classes of all modules, names, shapes and number types of the tensors, tied parameters, buffers that no state
-    holds, and public attributes are compared.
+    Compares the classes of all modules; names, shapes and dtypes of the tensors; tied parameters; non-persistent
+    buffers; and public attributes.
     """
     return next(_differences(live, rebuilt), None)
 
@@ -64,7 +64,7 @@ def _differences(live: nn.Module, rebuilt: nn.Module) -> Iterator[str]:
 
 
 def _inside(prefix: str, live: nn.Module, rebuilt: nn.Module) -> Iterator[str]:
-    """What differs in a module itself, apart from its submodules."""
+    """Differences in a module itself, excluding its submodules."""
     tensors, others = _own_tensors(live), _own_tensors(rebuilt)
     yield from (f"{prefix}{name} is missing" for name in others if name not in tensors)
     for name, tensor in tensors.items():
@@ -96,12 +96,12 @@ def _own_tensors(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _ours(module: nn.Module) -> bool:
-    """Whether all attributes that the class reads are known here: attributes of a user's own belong to no result."""
+    """Whether all attributes that the class reads are known here: attributes added by users do not affect results."""
     return type(module).__module__.split(".")[0] == __package__.split(".")[0]
 
 
 def _tied(module: nn.Module) -> list[list[str]]:
-    """Names of parameters that are one and the same."""
+    """Groups of names that refer to the same parameter."""
     names: dict[int, list[str]] = {}
     for name, parameter in module.named_parameters(remove_duplicate=False):
         names.setdefault(id(parameter), []).append(name)

@@ -1,8 +1,8 @@
-"""Files of older formats: what each version changed in configs and in the names and shapes of tensors.
+"""Upgrades of files in older formats: each version's changes to configs and to names and shapes of tensors.
 
-Formats: 1 is that of version 0.1; 2 names the tensors of :class:`~pushforward.transforms.Reversible` as those of
-:class:`~pushforward.transforms.Compose`, and holds the weights of masked networks as matrices ``(out, in)``, where 1
-held what may differ from zero, flat.
+Formats: 1 is that of version 0.1; 2 names the tensors of :class:`~pushforward.transforms.Reversible` like those of
+:class:`~pushforward.transforms.Compose`, and holds the weights of masked networks as matrices ``(out, in)``, of which 1
+held the entries that may differ from zero, flattened.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from torch import Tensor, nn
 
 
 def upgrade(config: dict[str, Any], tensors: dict[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The content of a file of any older format as the present one would have it; what came is not changed.
+    """The content of a file of any older format in the current one; the arguments are not modified.
 
     Args:
         config: All of ``config.json``: ``config["format"]``, ``config["model"]``, ``config["other_dtypes"]``.
-        tensors: The tensors by their names in the state of the model.
+        tensors: The tensors by their names in the model's state dict.
     """
     if config["format"] < 2:
         config, tensors = _without_chain(config, tensors)
@@ -40,7 +40,7 @@ def _without_chain(config: dict[str, Any], tensors: dict[str, Tensor]) -> tuple[
 
 
 def unpack(model: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a file of format 1 with the weights of masked networks as matrices."""
+    """The tensors of a file of format 1, with the weights of masked networks as matrices."""
     found = dict(tensors)
     for name, module in model.named_modules():
         degrees = getattr(module, "degrees", ())
@@ -63,8 +63,8 @@ def _matrix(flat: Tensor, rows: Sequence[int], columns: Sequence[int]) -> Tensor
 
 
 def _steps(rows: Sequence[int], columns: Sequence[int]) -> Iterator[tuple[int, int, int]]:
-    """How format 1 cut a masked weight: steps of at least 96 rows, first to last (exclusive), that share the number of
-    columns which they read, where ending one saves at least 4,096 zeros; degrees are sorted."""
+    """How format 1 cut a masked weight: into steps of at least 96 rows, first to last (exclusive), that read the same
+    number of columns; a step ends where that saves at least 4,096 zeros; degrees are sorted."""
     first = 0
     for row in range(1, len(rows) + 1):
         ends = row == len(rows) or rows[row] != rows[row - 1]

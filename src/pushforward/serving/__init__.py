@@ -1,1 +1,1 @@
-"""A fitted table as a server: its verbs over HTTP, a page for people, limits and metrics. Needs FastAPI and uvicorn."""
+"""A server for a fitted table: its verbs over HTTP, a web page, limits and metrics. Needs FastAPI and uvicorn."""

@@ -1,4 +1,4 @@
-"""The verbs of a fitted table as requests ask them: frames in, frames out."""
+"""The verbs of a fitted table in the form of requests: frames in, frames out."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from ..tables.score import score_frame
 from .columns import Cell, Cells
 from .requests import DrawOptions, ImputeOptions, Refused
 
-PIECE = 512  # rows between two looks at the clock
+PIECE = 512  # rows between checks of the clock
 QUANTILES = 9
 
 
 class Score(NamedTuple):
-    """Of a row; the error is that of an average over cells or draws."""
+    """The score of a row; the error is that of an average over cells or draws."""
 
     log_density: float
     percentile: float | None
@@ -37,18 +37,18 @@ class Answers:
 
     Args:
         model: The fitted table.
-        seconds: When a long job gives up.
+        seconds: Time limit of a long job.
     """
 
     def __init__(self, model: FittedTable, seconds: float) -> None:
         self.model, self.seconds, self.cells = model, seconds, Cells(model.schema)
-        self.fields = {column.name: column.holes > 0 for column in model.schema.fields}  # and whether holes tell
-        model.facts = {**model.facts, "frame": "polars"}  # whatever was fitted, answers are of one kind
+        self.fields = {column.name: column.holes > 0 for column in model.schema.fields}  # and if null is informative
+        model.facts = {**model.facts, "frame": "polars"}  # answers are Polars frames whatever was fitted
         if model.path is not None:
-            model.path = Path(model.path.absolute().name)  # where it lies is nobody's business
+            model.path = Path(model.path.absolute().name)  # clients need not know its folder
 
     def score_batch(self, key: tuple[Any, tuple[str, ...]], rows: Sequence[Mapping[str, Any]]) -> list[Score]:
-        """Scores of rows that hold the same columns; the key says which, and what is given."""
+        """Scores of rows that hold the same columns; the key names the columns, and those given."""
         return [Score(*row) for row in self.score_frame(self.cells.frame(rows), key[1]).iter_rows()]
 
     @arguments_not_flags()
@@ -79,17 +79,17 @@ class Answers:
         return self.model.explain(frame)
 
     def check_filled(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Refuses rows that say nothing of any modelled column.
+        """Refuses rows that specify none of the modelled columns.
 
         Raises:
-            Refused: names the first.
+            Refused: names the first such row.
         """
         for number, row in enumerate(rows, 1):
             if not any(row.get(name) is not None or (tells and name in row) for name, tells in self.fields.items()):
                 raise Refused(422, f"row {number}: has no value in any column of the model: {', '.join(self.fields)}")
 
     def check_given(self, given: Sequence[str]) -> None:
-        """Refuses to condition on what is no column.
+        """Refuses to condition on anything that is not a column.
 
         Raises:
             Refused: names it.
@@ -117,7 +117,7 @@ def _seed(options: DrawOptions) -> int:
 
 
 def _column(cell: Cell) -> dict[str, Any]:
-    """A column for the page: what it holds, and where its values lie."""
+    """A column for the page: its kind, and the range of its values."""
     column, few = cell.column, QUANTILES - 1
     quantiles = getattr(column, "quantiles", ())
     mean, scale = getattr(column, "mean", 0.0), getattr(column, "scale", 1.0)

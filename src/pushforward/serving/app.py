@@ -1,4 +1,4 @@
-"""The application: paths, what they take and give, and what becomes of errors."""
+"""The application: its paths, their inputs and outputs, and error handling."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from .openapi import document
 
 T = TypeVar("T")
 Verb = Callable[[Request], Awaitable[Response]]
-LONG = 1 << 16  # bytes of a body that is not parsed on the event loop
+LONG = 1 << 16  # bodies from this many bytes on are not parsed on the event loop
 PAGE = {
     "/": ("page.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
@@ -46,7 +46,7 @@ class Server:
 
     Args:
         model: The fitted table.
-        limits: What a request may cost.
+        limits: Limits of a request.
     """
 
     def __init__(self, model: FittedTable, limits: Limits) -> None:
@@ -100,7 +100,7 @@ class Server:
         return await self._frame(request, rows, self.answers.explain, self._as_frame(rows))
 
     async def _scores(self, rows: list[dict[str, Any]], given: tuple[str, ...]) -> list[Score]:
-        """Scores of rows, those that hold the same columns together; few of them with those of other requests."""
+        """Scores of rows, grouped by the columns they hold; small groups are batched with those of other requests."""
         kinds: dict[tuple[str, ...], list[int]] = defaultdict(list)
         for place, row in enumerate(rows):
             kinds[tuple(sorted(row))].append(place)
@@ -115,7 +115,7 @@ class Server:
         return found
 
     async def _rows(self, request: Request, kind: Any, options: type[BaseModel]) -> tuple[Any, Any]:
-        """The options and the rows of a request: a list of rows of JSON, or a frame that came as Arrow."""
+        """The options and the rows of a request: a list of JSON rows, or a frame sent as Arrow."""
         body = await body_of(request, self.limits)
         if _is_arrow(request.headers.get("content-type")):
             chosen = self._query(request, options)
@@ -139,7 +139,7 @@ class Server:
             raise asked.refusal_of(error, self.answers.cells) from None
 
     def _query(self, request: Request, options: type[BaseModel]) -> Any:
-        """The options of a request whose rows came as Arrow: they stand in its address."""
+        """The options of a request whose rows were sent as Arrow: they are in its query string."""
         query: dict[str, Any] = dict(request.query_params)
         if "given" in query:
             query["given"] = request.query_params.getlist("given")
@@ -152,7 +152,7 @@ class Server:
         return self.answers.cells.frame(rows) if isinstance(rows, list) else rows
 
     async def _frame(self, request: Request, rows: Any, job: Callable[..., pl.DataFrame], *arguments: Any) -> Response:
-        """What a long job gives, as rows of JSON or as Arrow."""
+        """The result of a long job, as JSON rows or as Arrow."""
         frame = await self.jobs.run(job, *arguments)
         if _wants_arrow(request, rows):
             return Response(await self.jobs.run(arrow_body, frame), media_type=ARROW)
@@ -168,7 +168,7 @@ def create_app(model: FittedTable, limits: Limits | None = None) -> FastAPI:
 
     Args:
         model: The table.
-        limits: What a request may cost.
+        limits: Limits of a request.
     """
     limits = limits or Limits()
     server = Server(model, limits)
@@ -193,7 +193,7 @@ def create_app(model: FittedTable, limits: Limits | None = None) -> FastAPI:
 
 
 def _measured(server: Server, path: str, verb: Verb) -> Verb:
-    """The same within the time that there is, with errors as answers, counted and timed."""
+    """The verb with a time limit, errors turned into answers, counted and timed."""
 
     async def answer(request: Request) -> Response:
         start = time.perf_counter()
@@ -245,7 +245,7 @@ def _is_arrow(kind: str | None) -> bool:
 
 
 def _wants_arrow(request: Request, rows: Any) -> bool:
-    """Whether the answer goes back as Arrow: where it is asked for, or rows came so and nothing else is asked for."""
+    """Whether the answer is Arrow: if it is asked for, or if rows came as Arrow and nothing else is asked for."""
     accepted: Mapping[str, Any] = request.headers
     kinds = accepted.get("accept", "*/*")
     return ARROW in kinds or (isinstance(rows, pl.DataFrame) and "json" not in kinds)

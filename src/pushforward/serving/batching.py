@@ -1,4 +1,4 @@
-"""Work off the event loop: rows of concurrent requests scored together, and long jobs one after another."""
+"""Work off the event loop: rows of concurrent requests are scored together, and long jobs one after another."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 from .requests import Refused
 
 T = TypeVar("T")
-MOST = 64  # rows of a batch, and of a request that joins one
+MOST = 64  # rows of a batch, and of a request that may join one
 WAITING = 4096  # rows that may wait
 JOBS = 16  # long jobs that may wait
-PAUSE = 0.002  # seconds in which nobody else asks: then a batch starts
-GATHER = 0.008  # seconds that it waits at most
+PAUSE = 0.002  # seconds without a new request after which a batch starts
+GATHER = 0.008  # longest wait of a batch in seconds
 
 
 def busy() -> Refused:
@@ -33,15 +33,15 @@ class _Ask:
 
 
 class Batcher:
-    """Answers requests of few rows together: while one batch is computed, the next one gathers.
+    """Answers small requests together: while one batch is computed, the next one gathers.
 
-    A batch costs much more than another row in it. So where several clients ask at once, it waits for those that are on
-    their way, a few milliseconds at most; a client that is alone waits for nobody. Requests of one key are answered by
+    A batch costs much more than one more row in it. So if several clients ask at once, it waits for those on their way,
+    a few milliseconds at most; a single client is not kept waiting. Requests with the same key are answered by
     one call of ``work``.
 
     Args:
-        work: ``(key, rows)`` to one answer for each row, in order.
-        seen: Is told the number of rows of each batch.
+        work: Maps ``(key, rows)`` to one answer for each row, in order.
+        seen: Called with the number of rows of each batch.
     """
 
     def __init__(self, work: Callable[[Any, Sequence[Any]], Sequence[Any]], seen: Callable[[int], Any]) -> None:
@@ -56,7 +56,7 @@ class Batcher:
         """One answer for each row.
 
         Raises:
-            Refused: too many rows wait.
+            Refused: too many rows are waiting.
         """
         one = _Ask(key, rows, asyncio.get_running_loop().create_future())
         with self.changed:
@@ -67,7 +67,7 @@ class Batcher:
         return await one.answer
 
     def close(self) -> None:
-        """Answers what waits, and ends the thread."""
+        """Answers the waiting requests, and ends the thread."""
         with self.changed:
             self.open = False
             self.changed.notify()
@@ -80,7 +80,7 @@ class Batcher:
             batch[0].answer.get_loop().call_soon_threadsafe(_deliver, batch, found)
 
     def _next(self) -> list[_Ask]:
-        """The oldest request and those of its key that fit in a batch with it; none at the end."""
+        """The oldest request and those with its key that fit in a batch with it; empty at the end."""
         with self.changed:
             self.changed.wait_for(lambda: self.waiting or not self.open)
         self._settle()
@@ -89,7 +89,7 @@ class Batcher:
             left: list[_Ask] = []
             rows = 0
             for one in self.waiting:
-                if one.answer.done():  # its time is over
+                if one.answer.done():  # it has timed out
                     continue
                 fits = not batch or (one.key == batch[0].key and rows + len(one.rows) <= MOST)
                 (batch if fits else left).append(one)
@@ -100,7 +100,7 @@ class Batcher:
         return self._next()
 
     def _settle(self) -> None:
-        """Waits, where the last batch held several requests, until no more of them come."""
+        """If the last batch held several requests, waits until no more of them arrive."""
         stop = time.monotonic() + GATHER
         while self.crowded and time.monotonic() < stop:
             before = len(self.waiting)
@@ -109,7 +109,7 @@ class Batcher:
                 return
 
     def _answers(self, batch: Sequence[_Ask]) -> list[Any]:
-        """What each request is answered, or the exception that it raised; its neighbours are answered."""
+        """The answer to each request, or the exception that it raised; others in the batch are answered anyway."""
         try:
             found = self.work(batch[0].key, [row for one in batch for row in one.rows])
         except Exception as error:
@@ -128,17 +128,17 @@ def _deliver(batch: Sequence[_Ask], answers: Sequence[Any]) -> None:
 
 
 class Jobs:
-    """Long jobs, one after another on a thread of their own, so that single rows need not wait for them."""
+    """Long jobs, one after another on a separate thread, so that single rows need not wait for them."""
 
     def __init__(self) -> None:
         self.pool = ThreadPoolExecutor(1, thread_name_prefix="jobs")
         self.waiting = 0
 
     async def run(self, job: Callable[..., T], *arguments: Any) -> T:
-        """What the job returns.
+        """Runs a job and returns its result.
 
         Raises:
-            Refused: too many wait.
+            Refused: too many jobs are waiting.
         """
         if self.waiting >= JOBS:
             raise busy()

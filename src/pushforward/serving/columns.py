@@ -1,4 +1,4 @@
-"""The columns of a model as requests have them: what JSON a cell takes, and what frame rows become and come from."""
+"""The columns of a model in requests: the JSON that a cell accepts, and conversion of rows to and from frames."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NotRequired, Required
 
 import polars as pl
 from pydantic import AfterValidator, ConfigDict, Field
-from typing_extensions import TypedDict  # Python 3.11's own is not enough for pydantic
+from typing_extensions import TypedDict  # pydantic does not accept Python 3.11's own
 
 from ..tables.errors import listed
 from ..tables.schema.columns import Column, ContextColumn
@@ -23,17 +23,17 @@ ISO: dict[str, tuple[Callable[[str], Any], str]] = {
     "Datetime": (dt.datetime.fromisoformat, "2024-01-31T12:00:00"),
     "Time": (dt.time.fromisoformat, "12:00:00"),
 }
-FIRST, LAST = dt.datetime(1, 1, 3, tzinfo=dt.UTC), dt.datetime(9999, 12, 29, tzinfo=dt.UTC)  # in every time zone
-LONGEST = 2**63 / 1e6 - 1024  # seconds of a duration, which tables count in microseconds
+FIRST, LAST = dt.datetime(1, 1, 3, tzinfo=dt.UTC), dt.datetime(9999, 12, 29, tzinfo=dt.UTC)  # valid in every time zone
+LONGEST = 2**63 / 1e6 - 1024  # longest duration in seconds; tables count in microseconds
 ROLES = ("modelled", "given", "follows")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What a request may hold in one column.
+    """The values a request may give for one column.
 
     Args:
-        column: What the model knows of it.
+        column: The model's schema of it.
         role: ``modelled``, ``given`` (the density is conditioned on it) or ``follows`` (it follows from others).
     """
 
@@ -59,7 +59,7 @@ class Cell:
 
     @property
     def expected(self) -> str:
-        """What a cell holds, in words."""
+        """The expected content of a cell, in words."""
         if self.contents in ("names", "values") and not self.column.grouped:
             return f"one of {listed(self.column.categories)}"
         if self.contents in ISO:
@@ -69,7 +69,7 @@ class Cell:
 
     @property
     def dtype(self) -> Any:
-        """The type that the column has in a frame of rows."""
+        """The type of the column in a frame of rows."""
         moments = {
             "Date": pl.Date,
             "Datetime": pl.Datetime("us", self.zone),
@@ -82,12 +82,12 @@ class Cell:
 
     @property
     def zone(self) -> str | None:
-        """The time zone of the table's column, where it has one."""
+        """The time zone of the table's column, if it has one."""
         stored: tuple[str, ...] = getattr(self.column, "stored", ())
         return stored[2] if stored[:1] == ("Datetime",) and len(stored) > 2 else None
 
     def series(self, values: Sequence[Any]) -> pl.Series:
-        """Checked cells as the table has them, whole numbers as integers."""
+        """Checked cells in the table's types, whole numbers as integers."""
         made = pl.Series(self.name, values, dtype=self.dtype)
         if not (getattr(self.column, "integer", False) or self.column.dtype == "Int64") or not made.dtype.is_float():
             return made
@@ -96,7 +96,7 @@ class Cell:
 
     @property
     def annotation(self) -> Any:
-        """The type of a cell, for pydantic: strict, and null where nothing is known."""
+        """The type of a cell for pydantic: strict, with null for unknown values."""
         kinds: dict[str, Any] = {
             "truth": bool,
             "names": str if self.column.grouped else Literal[self.column.categories],
@@ -128,7 +128,7 @@ class Cell:
         return number
 
     def _moment(self, text: str) -> Any:
-        """A moment as the table has it: as text where the table holds text."""
+        """A moment in the table's type: text if the table holds text."""
         form = self.column.form
         if form and pl.Series([text]).str.strptime(getattr(pl, self.contents), form, strict=False)[0] is not None:
             return text
@@ -146,7 +146,7 @@ class Cells:
     """All columns that rows of a model may have, in the order of its tables.
 
     Args:
-        schema: What the model knows of its table.
+        schema: The model's schema of its table.
     """
 
     def __init__(self, schema: Schema) -> None:
@@ -157,8 +157,8 @@ class Cells:
         self.cells = {name: found[name] for name in dict.fromkeys(order) if name in found}
 
     def row_type(self) -> Any:
-        """A row as a type that pydantic checks: cells by the names of their columns, and no others."""
-        made: Any = TypedDict  # with names that are known now alone
+        """The type of a row for pydantic: cells by the names of their columns, and no others."""
+        made: Any = TypedDict  # the names are known only at run time
         row = made("Row", {name: cell.annotation for name, cell in self.cells.items()})
         row.__pydantic_config__ = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
         return row
@@ -176,7 +176,7 @@ def _span(seconds: float) -> dt.timedelta:
 
 
 def json_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
-    """A frame as rows of JSON: moments as ISO text, durations in seconds, null for what is missing or not finite."""
+    """A frame as JSON rows: moments as ISO text, durations in seconds, null for missing or non-finite values."""
     return frame.select(_plain(column) for column in frame.get_columns()).to_dicts()
 
 

@@ -18,12 +18,12 @@ ARROW = "application/vnd.apache.arrow.stream"
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may cost.
+    """Limits of a single request.
 
     Args:
         rows: Rows that it may hold or ask for.
-        bytes: Of its body.
-        seconds: To read it, and again to answer it.
+        bytes: Size of its body.
+        seconds: Time to read it, and again to answer it.
     """
 
     rows: int = 10_000
@@ -34,21 +34,21 @@ class Limits:
         """Refuses too many rows.
 
         Raises:
-            Refused: says how many may come.
+            Refused: says how many are allowed.
         """
         if rows > self.rows:
             raise Refused(413, f"{rows:,} rows, but a request may hold or ask for {self.rows:,}; split it")
 
 
 async def body_of(request: Request, limits: Limits) -> bytes:
-    """The body of a request; what is too long is read to its end and forgotten, so that the client hears why.
+    """The body of a request; one too long is read to its end and discarded, so that the client gets the answer.
 
     Raises:
         Refused: it is too long, or too slow.
     """
     declared = int(request.headers.get("content-length") or 0)
     if declared > limits.bytes and request.headers.get("expect"):
-        raise _too_long(limits)  # the client waits to be asked for it
+        raise _too_long(limits)  # the client waits for a go-ahead before it sends the body
     parts: list[bytes] = []
     length = 0
     try:
@@ -76,7 +76,7 @@ def arrow_frame(body: bytes, limits: Limits) -> pl.DataFrame:
     """The rows of an Arrow stream.
 
     Raises:
-        Refused: it is none, is damaged or packed, or holds too many rows.
+        Refused: it is not one, is damaged or compressed, or holds too many rows.
     """
     try:
         messages = pa.ipc.MessageReader.open_stream(pa.py_buffer(body))
@@ -97,10 +97,10 @@ def arrow_frame(body: bytes, limits: Limits) -> pl.DataFrame:
 
 
 def _check_batch(metadata: bytes, dictionary: bool) -> int:
-    """How many rows a batch says it holds, before anything of it is unpacked; 0 for a dictionary.
+    """The number of rows that a batch claims to hold, before anything is decompressed; 0 for a dictionary.
 
     Raises:
-        Refused: its buffers are packed, so that few bytes could become any number.
+        Refused: its buffers are compressed, so that few bytes could expand to any number.
     """
     (root,) = struct.unpack_from("<I", metadata, 0)
     header = _table(metadata, root, 2)  # Message: version, header_type, header, …
@@ -114,7 +114,7 @@ def _check_batch(metadata: bytes, dictionary: bool) -> int:
 
 
 def _place(data: bytes, table: int, field: int) -> int | None:
-    """Where a field of a FlatBuffers table is; None where it is not there."""
+    """The position of a field in a FlatBuffers table; None if it is absent."""
     (back,) = struct.unpack_from("<i", data, table)
     vtable = table - back
     (size,) = struct.unpack_from("<H", data, vtable)

@@ -1,4 +1,4 @@
-"""What the server counts, for Prometheus: requests and their times, rows, batches, memory."""
+"""The server's counters, for Prometheus: requests and their times, rows, batches, memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 
 
 class Metrics:
-    """Counters of one server; they hold sums alone, so their memory does not grow."""
+    """Counters of one server; only sums are kept, so their memory does not grow."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()

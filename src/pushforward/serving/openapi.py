@@ -1,4 +1,4 @@
-"""The description of the paths for programs, ``/openapi.json``: with the columns of the model as its schema."""
+"""The machine-readable description of the paths, ``/openapi.json``, with the model's columns as its schema."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What requests hold and what answers hold, as pydantic checks and documents them; and bad requests in sentences."""
+"""The contents of requests and answers, as pydantic checks and documents them; bad requests in plain sentences."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from .columns import Cells
 
 R = TypeVar("R")
-SHOWN = 20  # problems that an answer lists
+SHOWN = 20  # problems listed in an answer
 
 
 class Refused(Exception):
-    """A request that gets no answer.
+    """A request that is refused.
 
     Args:
         status: The HTTP status.
-        sentence: What is wrong, and how to mend it.
-        problems: Bad cells: row (from 1), column, what was expected, what came.
+        sentence: What is wrong, and how to fix it.
+        problems: Bad cells: row (from 1), column, what was expected, what was received.
     """
 
     def __init__(self, status: int, sentence: str, problems: list[dict[str, Any]] | None = None) -> None:
@@ -82,7 +82,7 @@ class Rows(BaseModel, Generic[R]):
 
 
 def of(kind: Any, row: Any) -> Any:
-    """A kind of request, or of answer, whose rows are of this type."""
+    """A kind of request, or of answer, with rows of this type."""
     return kind[row]
 
 
@@ -92,7 +92,7 @@ class Refusal(BaseModel):
 
 
 def refusal_of(error: ValidationError, cells: Cells) -> Refused:
-    """A request that pydantic refused, in sentences."""
+    """The refusal of a request that pydantic rejected, in sentences."""
     found = error.errors(include_url=False)
     if found[0]["type"] == "json_invalid":
         return Refused(400, f"the body is not JSON: {found[0]['ctx']['error']}")
@@ -102,7 +102,7 @@ def refusal_of(error: ValidationError, cells: Cells) -> Refused:
 
 
 def _problem(one: Any, cells: Cells) -> dict[str, Any]:
-    """One error of pydantic: where, what was expected, and what came."""
+    """One pydantic error: where, what was expected, and what was received."""
     place = list(one["loc"])
     at: dict[str, Any] = {}
     if place[:1] == ["rows"] and len(place) > 1:
@@ -144,7 +144,7 @@ def bad_cell(row: int, column: str, expected: str, got: str) -> Refused:
 
 
 def check_frame(frame: pl.DataFrame, cells: Cells) -> pl.DataFrame:
-    """Rows that came as Arrow: NaN is missing, and other columns or infinities are refused.
+    """Rows sent as Arrow: NaN counts as missing; other columns or infinities are refused.
 
     Raises:
         Refused: names the column and the row.

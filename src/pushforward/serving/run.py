@@ -23,7 +23,7 @@ def serve(model: FittedDensity, host: str, port: int, limits: Limits, threads: i
     """Answers requests until the process is told to stop.
 
     Raises:
-        InputError: the model holds images, or the port cannot be had; says why.
+        InputError: the model is of images, or the port cannot be used; says why.
     """
     if not isinstance(model, FittedTable):
         raise InputError(
@@ -55,9 +55,9 @@ def serve(model: FittedDensity, host: str, port: int, limits: Limits, threads: i
 
 
 def warm(model: FittedTable) -> None:
-    """Does once what is slow the first time, so that the first clients need not wait for it.
+    """Performs everything that is slow the first time, so that the first clients need not wait for it.
 
-    What is there then stays, so Python's collector of cycles passes it over: looking at all of it takes 200 ms.
+    The objects created by then are kept out of Python's cyclic garbage collection: scanning them all takes 200 ms.
     """
     if not model.schema.given:
         rows = model.sample(MOST, random_state=0)
@@ -69,10 +69,10 @@ def warm(model: FittedTable) -> None:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that is bound to an address.
+    """A socket bound to an address.
 
     Raises:
-        InputError: it is taken, forbidden, or there is none of that name; says what to do.
+        InputError: the address is taken, forbidden, or does not exist; says what to do.
     """
     if not 0 <= port <= 65535:
         raise InputError(f"--port {port}: expected 0 (any free port) to 65535")

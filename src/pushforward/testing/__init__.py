@@ -1,4 +1,4 @@
-"""Public checks for transforms and flows of your own: every log-determinant is compared with autodiff.
+"""Public checks for your own transforms and flows: every log-determinant is compared with autodiff.
 
 Each check raises :class:`CheckError` with one sentence on what is wrong, or returns a small :class:`Report`. Every
 flow starts as the identity, where a wrong log-determinant is easily right by chance: call :func:`randomize` first.
@@ -36,16 +36,16 @@ __all__ = ["TOLERANCES", "CheckError", "Report", "check_flow", "check_transform"
 
 @dataclass(frozen=True)
 class Report:
-    """The figures of a check that passed.
+    """The results of a check that passed.
 
     Attributes:
         structure: The Jacobian of ``forward``: ``"diagonal"``, ``"triangular"`` or ``"full"``. Lecture: "Jacobian
             structure", "Venn diagram for Normalizing flows".
-        permuted: Whether rows and columns of the Jacobian must be reordered to see that structure.
+        permuted: Whether rows and columns of the Jacobian must be reordered to reveal that structure.
         round_trip_error: Largest ``|g(f(x)) - x| / (1 + |x|)``, and the same for ``f(g(z))``.
         logdet_error: Largest ``|logdet - L| / (1 + |L|)`` for ``L = log|det J|`` of autodiff in float64, either way.
         unused: Names of parameters that no gradient reaches.
-        saves: Whether ``describe`` and ``build`` carry it, so that ``pf.save`` can write it.
+        saves: Whether ``describe`` and ``build`` preserve it, so that ``pf.save`` can write it.
     """
 
     structure: str
@@ -60,20 +60,20 @@ class Report:
 def check_transform(
     transform: Transform, x: Tensor, context: Tensor | None = None, *, tolerance: float | None = None
 ) -> Report:
-    r"""Checks everything that a transform promises, at the points x.
+    r"""Checks the whole contract of a transform, at the points x.
 
     Both directions: shapes, dtype and finiteness; :math:`g(f(x)) = x`; :math:`\log|\det J|` against autodiff in
     float64; opposite log-determinants; equal results for the batch shapes (), (5,), (2, 3); contexts that broadcast;
     finite gradients for x, context and parameters. Then ``deepcopy``, ``state_dict``, ``describe`` and ``build``.
 
     Args:
-        transform: The transform, on the dtype of x.
-        x: Points on its domain, ``(*batch, *event)``, float32 or float64.
+        transform: The transform, in the dtype of x.
+        x: Points in its domain, ``(*batch, *event)``, float32 or float64.
         context: ``(*batch, features)`` or broadcastable to it.
-        tolerance: Instead of the dtype's in ``TOLERANCES``, for instance that of an ODE solver.
+        tolerance: Replaces the dtype's entry in ``TOLERANCES``, for instance by that of an ODE solver.
 
     Raises:
-        CheckError: a promise is broken.
+        CheckError: a part of the contract is violated.
         ValueError: x has another dtype or too few dimensions.
     """
     case = Case.of(transform, x, context, tolerance)
@@ -98,14 +98,14 @@ def check_transform(
 def check_flow(
     flow: Density, x: Tensor, context: Tensor | None = None, *, tolerance: float | None = None
 ) -> Report | None:
-    r"""Checks everything that a flow promises, at the points x: its transform's promises, and the density's.
+    r"""Checks the whole contract of a flow, at the points x: that of its transform, and the density's.
 
-    :math:`\log p(x) = \log p(f(x)) + \log|\det J_f|`; shapes of ``log_prob`` and ``sample``; the density that
-    ``rsample_and_log_prob`` gives is that of ``log_prob``; ``condition`` is a ``torch.distributions.Distribution``;
-    ``describe`` and ``build`` give the same density back. Densities without a transform are checked as far as they go.
+    :math:`\log p(x) = \log p(f(x)) + \log|\det J_f|`; shapes of ``log_prob`` and ``sample``; the density from
+    ``rsample_and_log_prob`` agrees with ``log_prob``; ``condition`` is a ``torch.distributions.Distribution``;
+    ``describe`` and ``build`` reproduce the density. Densities without a transform are checked as far as applicable.
 
     Args:
-        flow: The flow or autoregressive model, on the dtype of x.
+        flow: The flow or autoregressive model, in the dtype of x.
         x: Points, ``(*batch, *event)``.
         context: ``(*batch, features)`` or broadcastable to it.
         tolerance: As for :func:`check_transform`.
@@ -114,7 +114,7 @@ def check_flow(
         The report on the flow's transform; ``None`` for a density without one.
 
     Raises:
-        CheckError: a promise is broken.
+        CheckError: a part of the contract is violated.
     """
     if not isinstance(flow, Flow):
         check_density(flow, x, context, tolerance or tolerance_of(next(flow.parameters()).dtype))

@@ -28,7 +28,7 @@ def randomize(module: nn.Module, scale: float = 0.5, seed: int = 0) -> nn.Module
         module: Anything with parameters; changed in place.
         scale: Standard deviation of the noise, divided by the fourth root of a parameter's number of entries (for a
             square matrix that is the square root of its columns).
-        seed: Seed of the noise; the global generator is left alone.
+        seed: Seed of the noise; the global generator is not touched.
     """
     generator = torch.Generator().manual_seed(seed)
     for parameter in module.parameters():
@@ -38,12 +38,12 @@ def randomize(module: nn.Module, scale: float = 0.5, seed: int = 0) -> nn.Module
 
 
 class CheckError(AssertionError):
-    """A transform or a flow does not do what it says; the message says what and by how much."""
+    """A transform or a flow violates its contract; the message says how and by how much."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One direction of a transform, and the rows it is checked on."""
+    """One direction of a transform, and the rows on which it is checked."""
 
     transform: Transform
     name: str
@@ -77,7 +77,7 @@ def tolerance_of(dtype: torch.dtype) -> float:
 
 
 def close(name: str, what: str, got: Tensor, want: Tensor, tolerance: float) -> float:
-    """The largest scaled difference; an error where it is above the tolerance or no number."""
+    """The largest scaled difference; raises if it exceeds the tolerance or is NaN."""
     got, want = got.detach().double(), want.detach().double()
     error = (got - want).abs() / (1 + want.abs())
     worst = float(error.max()) if error.numel() else 0.0
@@ -122,7 +122,7 @@ class _Direction:
 
 
 def check_direction(case: Case) -> _Direction:
-    """Everything about one direction, cheap checks first."""
+    """Checks everything about one direction, cheap checks first."""
     with torch.no_grad():
         z, logdet = check_results(case)
         x, opposite = case.transform.inverse(z, case.context)
@@ -174,7 +174,7 @@ def _check_batches(case: Case, z: Tensor, logdet: Tensor) -> None:
 
 
 def _check_gradients(case: Case) -> set[int]:
-    """Finite gradients of value and log-determinant; returns the ids of the parameters that they reach."""
+    """Checks for finite gradients of value and log-determinant; returns the ids of the parameters that they reach."""
     wanted = {"x": case.x.clone().requires_grad_()}
     if case.context is not None:
         wanted["context"] = case.context.clone().requires_grad_()
@@ -202,7 +202,7 @@ def check_copies(case: Case) -> None:
 
 
 def check_description(module: nn.Module, result) -> bool:
-    """Whether describe and build carry the module; an error where they do, but to another result."""
+    """Whether describe and build preserve the module; raises if they rebuild it with another result."""
     try:
         twin = build(describe(module))
     except TypeError:
@@ -243,7 +243,7 @@ def check_density(flow: Density, x: Tensor, context: Tensor | None, tolerance: f
 
 
 def check_reparameterised(flow: Flow, context: Tensor | None, tolerance: float) -> None:
-    """The samples' own log-density is log_prob's, and depends on the parameters."""
+    """The log-density of the samples agrees with log_prob, and depends on the parameters."""
     drawn, log_prob = flow.rsample_and_log_prob((4,), context, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         want = flow.log_prob(drawn, context)

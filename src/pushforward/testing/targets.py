@@ -1,4 +1,4 @@
-"""Log-densities to fit a flow to: energy functions with known normalising constants, and a posterior.
+"""Log-densities to fit flows to: energy functions with known normalising constants, and a posterior.
 
 Each is a :class:`Target`, called like a function: it maps ``(n, features)`` to log pi(x) + constant, ``(n,)``, in nats.
 """
@@ -17,12 +17,12 @@ from torch.distributions import constraints
 
 @dataclass(frozen=True)
 class Target:
-    """An unnormalised log-density and what is known about it.
+    """An unnormalised log-density and its known properties.
 
     Attributes:
         log_density: Maps ``(n, features)`` to ``(n,)``, in nats.
         features: Features of a row.
-        log_z: The logarithm of its integral, None where it is unknown.
+        log_z: The logarithm of its integral, None if unknown.
         support: Blocks for :func:`pushforward.constrain`, ``(constraint, size)``; empty for the whole space.
     """
 

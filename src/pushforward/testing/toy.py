@@ -1,4 +1,4 @@
-"""Two-dimensional toy densities, by the definitions of FFJORD, with their entropies.
+"""Two-dimensional toy densities, as defined by FFJORD, with their entropies.
 
 The entropy is the best possible negative log-likelihood: a flow that scores lower on a large fresh sample is wrong.
 
@@ -32,7 +32,7 @@ def sample(name: str, n: int, *, generator: torch.Generator | None = None) -> Te
     Args:
         name: One of :data:`ENTROPIES`.
         n: How many points.
-        generator: Where the randomness comes from; PyTorch's default one if missing.
+        generator: Source of the randomness; PyTorch's default if None.
 
     Raises:
         ValueError: an unknown name.
@@ -43,7 +43,7 @@ def sample(name: str, n: int, *, generator: torch.Generator | None = None) -> Te
 
 
 class _Dice:
-    """n draws of this or that, from one generator."""
+    """n draws of various distributions, from one generator."""
 
     def __init__(self, n: int, generator: torch.Generator | None) -> None:
         self.n, self.generator = n, generator

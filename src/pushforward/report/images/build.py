@@ -39,36 +39,36 @@ def write_image_report(
     seed: int = 0,
     timings: bool = False,
 ) -> dict[str, Any]:
-    """Measures a model on held-out images and writes what it found as one offline HTML file.
+    """Evaluates a model on held-out images and writes the findings as one offline HTML file.
 
-    The file is written whole or not at all and, without ``timings``, is the same byte for byte for the same arguments.
+    The file is written whole or not at all and, without ``timings``, is byte-for-byte reproducible for equal arguments.
 
     Args:
         path: The HTML file.
-        flow: The density of whole numbers: :func:`pushforward.pixels` of a flow, or a PixelCNN.
+        flow: A density of whole numbers: :func:`pushforward.pixels` of a flow, or a PixelCNN.
         images: Held-out images (n, C, H, W), uint8.
         levels: Numbers run from 0 to levels - 1.
-        names: What each image is called; its number where it is not given.
+        names: The name of each image; its number by default.
         labels: The class of each, if there are classes.
-        classes: What the model is conditioned on, in the order of the context's features.
+        classes: The classes that the model is conditioned on, in the order of the context's features.
         context: Contexts (n, classes) of the images, for a conditional model.
-        train: Training images, some of which are scored beside the held-out ones.
+        train: Training images, some of which are scored for comparison with the held-out ones.
         train_context: Their contexts.
         history: Records of the training, with losses in nats: ``step``, ``train_loss``, ``validation_loss``, …
         summary: Labels and values to show in the overview.
-        baseline: What was found at the fit: ``bits_per_dim``, ``independent_bits_per_dim`` and ``gain`` with their
+        baseline: Results of the fit: ``bits_per_dim``, ``independent_bits_per_dim`` and ``gain`` with their
             ``…_standard_error``, and ``images``.
-        percentile: From log-probabilities (k,) to percentiles among the training images.
-        command: What reproduces the report, to be copied from it.
+        percentile: Maps log-probabilities (k,) to percentiles among the training images.
+        command: The command that reproduces the report, to be copied from it.
         title: The heading.
-        seed: Of everything that is drawn.
-        timings: Whether to say how long scoring and sampling took; two pages are then no longer the same bytes.
+        seed: Seed of all random draws.
+        timings: Whether to report how long scoring and sampling took; the file is then not reproducible.
 
     Returns:
         The numbers of the report, by section, as JSON.
 
     Raises:
-        ValueError: the images are of another shape than the model's, or the lists do not fit them.
+        ValueError: the images do not have the model's shape, or the lists do not match them.
     """
     if images.dim() != 4 or tuple(images.shape[1:]) != tuple(flow.event_shape) or not len(images):
         wanted = f"(n, {', '.join(map(str, flow.event_shape))}) with n >= 1"

@@ -1,4 +1,4 @@
-"""A density of images as commands and reports ask it: whole numbers in, log-probabilities and latents out, and back."""
+"""A density of images as commands and reports use it: whole numbers in, log-probabilities and latents out, and back."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ...transforms.compose import Compose
 from ...transforms.dequantise import GaussianNoise
 from ...transforms.multiscale import Multiscale
 
-NUMBERS = 2**23  # that the largest activation of one pass may have
+NUMBERS = 2**23  # size limit of the largest activation in one pass
 
 
 class ImageModel:
@@ -26,8 +26,8 @@ class ImageModel:
 
     Args:
         flow: The density, of whole numbers.
-        levels: They run from 0 to levels - 1.
-        seed: Of the noise within levels, and of everything that is drawn.
+        levels: Pixel values run from 0 to levels - 1.
+        seed: Seed of the noise within levels, and of all random draws.
     """
 
     def __init__(self, flow: Density, levels: int, seed: int = 0) -> None:
@@ -38,7 +38,7 @@ class ImageModel:
 
     @torch.no_grad()
     def log_prob(self, images: Tensor, context: Tensor | None = None, draws: int = 1) -> Tensor:
-        r"""log P of every image (n,) in nats: exact, or for a flow the lower bound by so many draws of the noise.
+        r"""log P of every image (n,) in nats: exact, or for a flow the lower bound from ``draws`` draws of the noise.
 
         .. math:: \log P(x) \ge \mathbb{E} \log \frac1K \sum_{k=1}^K \frac{p(x + u_k)}{q(u_k \mid x)}
 
@@ -53,20 +53,20 @@ class ImageModel:
 
     @torch.no_grad()
     def terms(self, images: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Of an autoregressive model, log P of every number given those before it, and the entropy of that conditional,
-        both (n, C, H, W)."""
+        """For an autoregressive model, log P of every number given those before it, and the entropy of that
+        conditional, both (n, C, H, W)."""
         model = self.flow
         assert isinstance(model, PixelCNN)
         both = self._in_chunks(lambda x, c: torch.stack(model.terms(x, c), 1).double(), images, context)
         return both[:, 0], both[:, 1]
 
     def bits(self, log_prob: Tensor) -> Tensor:
-        """Bits per dimension of log-probabilities."""
+        """Log-probabilities converted to bits per dimension."""
         return bits_per_dim(log_prob, self.flow.event_shape, levels=1)
 
     @torch.no_grad()
     def sample(self, n: int, context: Tensor | None = None, temperature: float = 1.0, guidance: float = 0.0) -> Tensor:
-        """n images, without the noise that they were learnt with; with contexts, one for each."""
+        """n images, without the noise used in training; with contexts, one for each."""
         choices: dict[str, Any] = {} if self.exact else {"guidance": guidance, "denoise": self.noisy}
         generator = torch.Generator(self.device).manual_seed(self.seed)
         parts = []
@@ -84,8 +84,8 @@ class ImageModel:
 
     @torch.no_grad()
     def points(self, images: Tensor, context: Tensor | None = None, draws: int = 1) -> tuple[Tensor, Tensor]:
-        """z = f(x + u) of a flow with so many draws of the noise, (K, n, D), and the log-slopes (K, n) with which a
-        density of z becomes the probability of the image, as :meth:`log_prob` averages it."""
+        """z = f(x + u) of a flow for K = ``draws`` draws of the noise, (K, n, D), and the log-slopes (K, n) with which
+        a density of z becomes the probability of the image, as :meth:`log_prob` averages it."""
 
         def run(x: Tensor, c: Tensor | None) -> Tensor:
             found = [self._flow().transform(x, c) for _ in range(draws)]
@@ -101,7 +101,7 @@ class ImageModel:
 
     @torch.no_grad()
     def complete(self, images: Tensor, rows: int, context: Tensor | None = None) -> Tensor:
-        """The images with all below their first rows drawn anew, by an autoregressive model."""
+        """The images with everything below the first ``rows`` rows drawn anew, by an autoregressive model."""
         assert isinstance(self.flow, PixelCNN)
         given = None if context is None else context.to(self.device)
         generator = torch.Generator(self.device).manual_seed(self.seed)
@@ -109,7 +109,7 @@ class ImageModel:
 
     @property
     def coarsest(self) -> int | None:
-        """How many of a multi-scale flow's latents, the first ones, are of its coarsest scale."""
+        """How many of a multi-scale flow's latents belong to its coarsest scale; these come first."""
         transform = self._flow().transform
         parts = transform.transforms if isinstance(transform, Compose) else [transform]
         pieces = [part.pieces for part in parts if isinstance(part, Multiscale) and len(part.pieces) > 1]
@@ -124,7 +124,7 @@ class ImageModel:
         return x.clamp(0, self.levels - 1).nan_to_num(0).to(torch.uint8).cpu()
 
     def size(self, values: int = 16) -> int:
-        """Images in one pass: some dozen channels of them, or so many values of every number."""
+        """Images per pass, assuming a few dozen channels each, or ``values`` values of every number."""
         return max(1, min(256, NUMBERS // (self.flow.event_shape.numel() * values)))
 
     def _in_chunks(self, run: Callable[[Tensor, Tensor | None], Tensor], x: Tensor, context: Tensor | None) -> Tensor:
@@ -138,7 +138,7 @@ class ImageModel:
 
     @contextmanager
     def _seeded(self) -> Iterator[None]:
-        """Dequantisation draws from the global generators, which the caller gets back as they were."""
+        """Dequantisation draws from the global generators, whose state is restored for the caller."""
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(self.seed)
             yield

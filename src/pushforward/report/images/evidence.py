@@ -1,4 +1,4 @@
-"""What the report of a model of images is about, and what was measured: bits, samples, round trips, interpolations."""
+"""The subject of an image report and its measurements: bits, samples, round trips, interpolations."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from ...diagnostics.averages import mean_and_error
 from ..measure import shuffled
 from .density import ImageModel
 
-PAIRS, STEPS, JOURNEYS = 5, 9, 10  # interpolations, images in each, images that go there and back
-TRAINING = 500  # training images that are scored beside the held-out ones
+PAIRS, STEPS, JOURNEYS = 5, 9, 10  # interpolations, images in each, images for round trips
+TRAINING = 500  # training images scored for comparison with the held-out ones
 
 
 @dataclass(frozen=True)
 class RoundTrip:
-    """Images, the same after f and its inverse, and what their coarsest latents alone give (or None).
+    """Images, their round trips through f and its inverse, and reconstructions from their coarsest latents (or None).
 
-    ``same`` is the share of their numbers that came back as they were, ``furthest`` the largest change, in levels.
+    ``same`` is the share of their numbers that came back unchanged, ``furthest`` the largest change, in levels.
     """
 
     images: Tensor
@@ -35,23 +35,23 @@ class RoundTrip:
 
 @dataclass(frozen=True)
 class ImageEvidence:
-    """Everything that the sections draw from.
+    """Everything that the sections draw on.
 
     Attributes:
         density: The model.
         images: Held-out images (n, C, H, W), uint8.
         names: What each is called.
         labels: The class of each, or None.
-        classes: What the model is conditioned on; empty where it is not.
+        classes: The classes that the model is conditioned on; empty if it is unconditional.
         context: One-hot classes (n, classes), or None.
-        log_prob: Of each, in nats.
+        log_prob: Of each image, in nats.
         train_log_prob: Of some training images, or None.
-        samples: The model's own images, and ``cool`` ones at a temperature of 0.7.
+        samples: Images drawn from the model, and ``cool`` ones at a temperature of 0.7.
         sample_log_prob: Of the samples.
         round_trip: None for a model without latents.
         interpolations: (pairs, steps, C, H, W), or None likewise.
-        completions: Of autoregressive models, (images, 4, C, H, W): an image, and three ends for its upper half.
-        seconds: What it took to score the held-out images, and to draw the samples.
+        completions: Of autoregressive models, (images, 4, C, H, W): an image and three ways to continue its upper half.
+        seconds: Time taken to score the held-out images, and to draw the samples.
     """
 
     density: ImageModel
@@ -84,7 +84,7 @@ class ImageEvidence:
 
     @property
     def mean_bits(self) -> tuple[float, float, int]:
-        """Mean bits per dimension, its standard error, and how many images have none and are left out of both."""
+        """Mean bits per dimension, its standard error, and the number of images without one, which both exclude."""
         finite = self.bits[self.bits.isfinite()]
         mean, error = mean_and_error(finite) if len(finite) else (math.nan, math.nan)
         return mean, error, len(self.bits) - len(finite)
@@ -98,7 +98,7 @@ def gather(
     train_context: Tensor | None,
     classes: int,
 ) -> dict[str, Any]:
-    """Runs the model; what it returns are attributes of :class:`ImageEvidence`."""
+    """Runs the model; the results are attributes of :class:`ImageEvidence`."""
     started = time.perf_counter()
     log_prob = density.log_prob(images, context)
     scored = time.perf_counter()
@@ -127,12 +127,12 @@ def gather(
 
 
 def shown(images: Tensor, most: int) -> int:
-    """How many images to show: fewer of large ones, because the page carries them all."""
+    """How many images to show: fewer if they are large, because the page embeds them all."""
     return max(4, min(most, 2**19 // images[0].numel()))
 
 
 def round_trip(density: ImageModel, images: Tensor, context: Tensor | None) -> RoundTrip:
-    """From the images to latents and back."""
+    """From images to latents and back."""
     z = density.encode(images, context)
     back = density.decode(z, context)
     change = (back.int() - images.int()).abs()
@@ -144,7 +144,7 @@ def round_trip(density: ImageModel, images: Tensor, context: Tensor | None) -> R
 
 
 def interpolate(density: ImageModel, images: Tensor, context: Tensor | None) -> Tensor:
-    """Images between pairs of images, on great circles of the latents: (pairs, STEPS, C, H, W)."""
+    """Images between pairs of images, along great circles of the latents: (pairs, STEPS, C, H, W)."""
     pairs = min(PAIRS, len(images) // 2)
     start, end = (slice(0, pairs), slice(pairs, 2 * pairs))
     z, t = density.encode(images, context), torch.linspace(0, 1, STEPS)
@@ -156,7 +156,7 @@ def interpolate(density: ImageModel, images: Tensor, context: Tensor | None) -> 
 
 
 def great_circle(first: Tensor, second: Tensor, t: Tensor) -> Tensor:
-    r"""Points between latents (n, D) that keep their norm, (n, len(t), D), as draws of N(0, I) nearly all have one.
+    r"""Points between latents (n, D) that keep their norm, (n, len(t), D), as nearly all draws of N(0, I) share one.
 
     .. math:: \frac{\sin((1 - t)\,\omega)\, z_1 + \sin(t\,\omega)\, z_2}{\sin \omega}
     """
@@ -167,7 +167,7 @@ def great_circle(first: Tensor, second: Tensor, t: Tensor) -> Tensor:
 
 
 def complete(density: ImageModel, images: Tensor, context: Tensor | None, ends: int = 3) -> Tensor:
-    """The images, and other ends for their upper halves: (n, 1 + ends, C, H, W)."""
+    """The images, and other completions of their upper halves: (n, 1 + ends, C, H, W)."""
     given = None if context is None else context.repeat_interleave(ends, 0)
     found = density.complete(images.repeat_interleave(ends, 0), images.shape[2] // 2, given)
     return torch.cat([images[:, None], found.unflatten(0, (len(images), ends))], 1)

@@ -1,4 +1,4 @@
-"""What the numbers amount to, each finding one graded sentence."""
+"""Conclusions from the numbers, each finding one graded sentence."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .evidence import ImageEvidence, RoundTrip
 
 
 def all_findings(s: ImageEvidence) -> list[Verdict]:
-    """The findings of the overview, those that apply."""
+    """The findings of the overview that apply."""
     found = [against_independent(s), came_back(s.round_trip), overfitted(s), without_probability(s)]
     return [verdict for verdict in found if verdict is not None]
 

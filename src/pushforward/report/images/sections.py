@@ -22,7 +22,7 @@ from . import findings
 from . import prose as words
 from .evidence import ImageEvidence, shown
 
-SIDE = 64  # pixels of the page that an image takes at least, where it has fewer
+SIDE = 64  # the least side of an image on the page, in pixels
 UNLIKELY = 12
 
 
@@ -135,7 +135,7 @@ def samples(s: ImageEvidence) -> Section:
 
 
 def reconstructions(s: ImageEvidence) -> Section | None:
-    """There and back, and what the coarsest latents hold."""
+    """Round trips, and reconstructions from the coarsest latents."""
     trip = s.round_trip
     if trip is None:
         return None
@@ -193,7 +193,7 @@ def by_class(s: ImageEvidence) -> Section | None:
 
 
 def unlikely(s: ImageEvidence) -> Section:
-    """The least likely held-out images, and for contrast the likeliest."""
+    """The least likely held-out images and, for contrast, the likeliest."""
     order = s.log_prob.argsort(stable=True)
     worst, best = order[:UNLIKELY].tolist(), order.flip(0)[:UNLIKELY].tolist()
     heads = [Column("place"), Column("image", False), *([Column("class", False)] if s.labels else [])]
@@ -234,7 +234,7 @@ def values(s: ImageEvidence) -> Section:
 
 
 def cost(s: ImageEvidence) -> Section:
-    """What it took, and how to do it again."""
+    """What it cost, and how to reproduce it."""
     timings = []
     if s.timings:
         score, draw = s.seconds
@@ -244,12 +244,12 @@ def cost(s: ImageEvidence) -> Section:
 
 
 def limits(s: ImageEvidence) -> Section:
-    """What the reader should not conclude."""
+    """What the reader should not conclude from the report."""
     return Section("limits", "What these numbers do not say", [Text(text) for text in words.LIMITS])
 
 
 def _picture(s: ImageEvidence, images: Tensor, alt: str, caption: str, columns: int) -> Picture:
-    """Images in a grid of whole rows, enlarged without blur where they are small."""
+    """Images in a grid of complete rows, enlarged without blur if they are small."""
     columns = min(columns, len(images))
     images = images[: len(images) // columns * columns]
     full = (images.float() * (255 / (s.density.levels - 1))).round().byte()
@@ -259,6 +259,6 @@ def _picture(s: ImageEvidence, images: Tensor, alt: str, caption: str, columns: 
 
 
 def _across(s: ImageEvidence, most: int) -> int:
-    """Images in a row of the page."""
+    """The number of images in a row of the page."""
     side = max(s.images.shape[-2:])
     return max(2, min(most, 900 // max(side, SIDE)))
