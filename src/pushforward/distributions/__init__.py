@@ -1,4 +1,4 @@
-"""Densities: flows, autoregressive models, mixtures, and what is made of them."""
+"""Densities: flows, autoregressive models, mixtures, and combinations of them."""
 
 from .anyorder import AnyOrder as AnyOrder
 from .autoregressive import AutoregressiveModel as AutoregressiveModel

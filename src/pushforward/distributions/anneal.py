@@ -1,4 +1,4 @@
-"""From a guide to a joint density by small steps, where plain weights leave only a few draws."""
+"""From a guide to a joint density by small steps, for rows with few effective draws under plain importance weights."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from .holed import Holed, effective, resampled
 
 STEPS = 40
 MOVES = 3
-KEPT = 0.6  # effective number of particles after a step, of those before it
-LEAST = 1e-4  # step of beta
-DEAD = -1e30  # in place of -inf, which must not meet a factor 0
+KEPT = 0.6  # effective fraction of the particles after a step
+LEAST = 1e-4  # minimal step of beta
+DEAD = -1e30  # in place of -inf, which must not be multiplied by 0
 
 
 @torch.no_grad()
@@ -23,21 +23,21 @@ def anneal(
 ) -> tuple[Tensor, Tensor, Tensor]:
     r"""A sequential Monte Carlo sampler in the space of the guide's noise z.
 
-    With w(z) = p(x(z)) / q(x(z)) the path runs through the densities :math:`\propto N(z)\, w(z)^\beta`, from the
-    guide's own at :math:`\beta = 0` to the joint's at 1. Each step goes as far as ``KEPT`` of the particles stay
-    effective, resamples them, and moves each by Metropolis steps towards the difference of two others,
+    With w(z) = p(x(z)) / q(x(z)) the path passes through the densities :math:`\propto N(z)\, w(z)^\beta`, from the
+    guide's own at :math:`\beta = 0` to the joint's at 1. Each step goes as far as a fraction ``KEPT`` of the particles
+    stays effective, resamples them, and moves each by Metropolis steps along the difference of two others,
     :math:`z' = z + \gamma\, (z_a - z_b)`; every row has its own path and its own :math:`\gamma`.
 
     Args:
         weigh: Maps noise ``(K, n, features)`` to filled rows of that shape and log w, ``(K, n)``.
         rows: The rows, for their random numbers.
         particles: K.
-        steps: Steps of the path at most; the last one goes all the way.
+        steps: Maximal number of steps; the last one goes all the way.
 
     Returns:
-        Filled rows ``(K, n, features)``, draws of the joint that count alike; the log marginal density ``(n,)``; and
-        its standard error ``(n,)``: those of the steps added up and doubled, for draws that once were one draw are
-        related, which the steps do not see.
+        Filled rows ``(K, n, features)``, equally weighted draws of the joint; the log marginal density ``(n,)``; and
+        its standard error ``(n,)``: those of the steps, accumulated and doubled, since particles with a common ancestor
+        are correlated, which the steps do not see.
 
     Reference:
         Del Moral, Doucet, Jasra (2006), Sequential Monte Carlo samplers, JRSS B 68; ter Braak (2006), A Markov chain
@@ -57,11 +57,11 @@ def anneal(
         taken = resampled(gain, rows.uniform(1, stream=10 * step + 11)[0, :, 0], particles)
         log_w, z, filled = log_w.gather(0, taken), _taken(z, taken), _taken(filled, taken)
         for move in range(MOVES):
-            stream = 10 * step + 2 * move + 12  # each step has ten streams
+            stream = 10 * step + 2 * move + 12  # ten streams per step
             u = rows.uniform(particles, stream=stream)[..., 0]
             partners = rows.uniform(particles, stream=stream + 1)[..., 0].argsort(
                 0
-            )  # a random cycle: no one meets itself
+            )  # a random cycle: no particle is its own partner
             difference = (_taken(z, _after(partners, 1)) - _taken(z, _after(partners, 2))) * holes
             proposal = z + size[:, None] * difference + 1e-3 * difference.roll(1, 0)
             there, log_v = weigh(proposal)
@@ -81,12 +81,12 @@ def _taken(values: Tensor, index: Tensor) -> Tensor:
 
 
 def _after(cycle: Tensor, k: int) -> Tensor:
-    """For every particle the one that comes k places after it in a cycle ``(K, n)`` of them."""
+    """For each particle the one k places after it in a cycle ``(K, n)``."""
     return torch.empty_like(cycle).scatter_(0, cycle, cycle.roll(-k, 0))
 
 
 def _next(beta: Tensor, log_w: Tensor) -> Tensor:
-    """For every row the next point of the path, to which ``KEPT`` of the particles stay effective: a bisection."""
+    """For each row the next beta, at which a fraction ``KEPT`` of the particles stays effective, by bisection."""
     enough = effective((1 - beta) * log_w) >= KEPT * len(log_w)
     low, high = beta, torch.ones_like(beta)
     for _ in range(14):

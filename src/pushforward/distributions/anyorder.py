@@ -25,26 +25,26 @@ from .normal_conditionals import LEARNT, NormalConditionals
 class AnyOrder(Density):
     r"""p(any entries | any others): one network reads the known entries and which they are.
 
-    Of every other entry it gives the one-dimensional conditional: a number is a scalar map of a standard normal (a
+    For each other entry it gives the one-dimensional conditional: a number is a scalar map of a standard normal (a
     scale and shift, then a spline), a category has logits. A row has the density
 
     .. math:: \log p(x \mid c) = \sum_j \log p(x_j \mid x_{1:j-1}, c)
 
-    along the order of its entries, NaN left out: NaN stands for an entry that was not observed, and is integrated out.
-    Every such sum is a density, but sums along two orders agree only as far as the network has learnt them to; so
-    log p(a) + log p(b | a) is exactly log p(a, b) where a comes before b.
+    along the order of its entries, without those that are NaN: NaN stands for an unobserved entry, which is integrated
+    out. Every such sum is a log-density, but sums along two orders agree only as far as the network has learnt them to;
+    so log p(a) + log p(b | a) is exactly log p(a, b) if a comes before b.
 
     Numbers are standardised, and beyond 5 standard deviations taken on a logarithmic scale; with ``normal`` they are
-    standardised once more, by mean and deviation given the known numbers in a normal distribution that has the
-    covariance of the training rows, so that the network has to learn only what is not linear. Trained with
-    :class:`~pushforward.objectives.anyorder.AnyOrderLikelihood`, which :func:`pushforward.fit` takes for it by itself.
+    standardised again, by mean and standard deviation given the known numbers in a normal distribution with the
+    covariance of the training rows, so that the network has to learn only the non-linear part. Trained with
+    :class:`~pushforward.objectives.anyorder.AnyOrderLikelihood`, by default in :func:`pushforward.fit`.
 
     Args:
-        net: The network; it reads two numbers of a number, ``classes[j]`` of a category, and gives the parameters.
-        classes: For every entry, how many categories it has, codes 0 … classes[j] - 1; 0 or None for a number.
+        net: The network; it reads two inputs per number, ``classes[j]`` per category, and gives the parameters.
+        classes: For each entry, its number of categories, with codes 0 … classes[j] - 1; 0 or None for a number.
         bins: Bins of each spline.
         bound: Splines act on [-bound, bound] and leave the rest as it is.
-        first: For every entry, a map from its units to a scale that suits (a logarithm, say), a transform of
+        first: For each entry, a map from its units to a suitable scale (such as a logarithm), a transform of
             ``event_dim`` 0, or None; none by default. Categories have none.
         normal: Whether numbers are standardised by their normal conditionals.
         context: Features of the context, 0 for none.
@@ -59,7 +59,7 @@ class AnyOrder(Density):
     """
 
     takes_missing = True
-    first_rows = LEARNT  # a covariance of few rows says little of conditionals
+    first_rows = LEARNT  # a covariance from few rows says little about conditionals
     entry: Tensor
     loc: Tensor
     scale: Tensor
@@ -85,25 +85,25 @@ class AnyOrder(Density):
         if first is not None and len(first) != len(self.classes):
             raise ValueError(f"first must hold a map or None for each of {len(self.classes)} entries, got {len(first)}")
         self.first: Any = nn.ModuleList(Identity(event_dim=0) if f is None else f for f in first or ())
-        self.precision = Precision()  # numbers are rounded once they are standardised
+        self.precision = Precision()  # numbers are rounded after standardisation
         self.net, self.context_features = net, context
         self.event_shape = torch.Size((len(self.classes),))
         self.normal = NormalConditionals(len(self.classes)) if normal else None
         ends = [0, *itertools.accumulate(size or 2 for size in self.classes)]
         self._rows_read, self._first_read = [slice(start, stop) for start, stop in pairwise(ends)], ends[:-1]
-        entry = [j for j, size in enumerate(self.classes) for _ in range(size or 2)]  # that each input belongs to
+        entry = [j for j, size in enumerate(self.classes) for _ in range(size or 2)]  # of each input
         self.register_buffer("entry", torch.tensor(entry), persistent=False)
-        self.register_buffer("loc", torch.zeros(2, len(self.classes)))  # the mean, and what float32 makes of the rest
+        self.register_buffer("loc", torch.zeros(2, len(self.classes)))  # the mean, and its rounding residual in float32
         self.register_buffer("scale", torch.ones(len(self.classes)))
 
     @property
     def conditionals(self) -> Conditionals:
-        """What the network's parameters say of each entry."""
+        """The conditionals of the entries, from the network's parameters."""
         return Conditionals(self.affine, self.spline, self.classes, self.net.rows)
 
     @staticmethod
     def sizes(classes: Iterable[int | None], bins: int) -> tuple[list[int], list[int]]:
-        """How many numbers a network reads of each entry, and how many parameters it gives."""
+        """How many inputs a network reads per entry, and how many parameters it gives."""
         classes = list(classes)
         return [size or 2 for size in classes], [size or 3 * bins + 1 for size in classes]
 
@@ -121,7 +121,7 @@ class AnyOrder(Density):
             x: ``(*batch, features)``; NaN where an entry was not observed.
             context: The context, broadcastable to the batch.
             given: Which entries to condition on, bool of shape ``(features,)`` or ``(*batch, features)``.
-            order: Along which order; that of the entries where not given.
+            order: The order of factorisation; that of the entries by default.
 
         Raises:
             ValueError: shapes do not fit.
@@ -144,14 +144,14 @@ class AnyOrder(Density):
     def entries(
         self, x: Tensor, known: Tensor, context: Tensor | None = None, *, orders: Tensor | None = None
     ) -> Tensor:
-        """log p(x_j | the known entries, context) of every entry j on its own: all in one pass of the network.
+        """log p(x_j | the known entries, context) of each entry j separately, all in one pass of the network.
 
         Args:
             x: ``(*batch, features)``; NaN where an entry was not observed.
-            known: Which entries are conditioned on, bool of shape ``(*batch, features)``.
+            known: Which entries to condition on, bool of shape ``(*batch, features)``.
             context: The context, broadcastable to the batch.
-            orders: ``(orders, features)``, if the known entries of row i of a batch without NaN are the first ones of
-                order i modulo the number of orders: the same result in less time.
+            orders: ``(orders, features)``, if the known entries of row i of a batch without NaN are a prefix of order
+                number i modulo the number of orders: the same result in less time.
 
         Returns:
             ``(*batch, features)`` in nats; 0 where an entry is known or was not observed.
@@ -178,11 +178,11 @@ class AnyOrder(Density):
         """Draws of shape ``(*shape, *context batch, features)``.
 
         Args:
-            shape: How many draws for each row.
+            shape: Shape of the draws for each row.
             context: The context, one for each row of ``given`` or broadcastable to it.
-            given: ``(*batch, features)``: rows whose NaN entries are drawn given the others, which stay.
-            generator: Of the random numbers.
-            temperature: Scales the noise behind numbers and divides logits.
+            given: ``(*batch, features)``: rows whose NaN entries are drawn given the others, which are kept.
+            generator: Source of the random numbers.
+            temperature: Scales the noise of numbers and divides logits.
         """
         if new := given is None:
             given = torch.full(self.event_shape, math.nan, dtype=self.loc.dtype, device=self.loc.device)
@@ -201,24 +201,24 @@ class AnyOrder(Density):
         order: Sequence[int] | None = None,
         temperature: float = 1.0,
     ) -> tuple[Tensor, Tensor]:
-        """Carries standard normal noise to the entries that are missing: one map from noise to the holes of each row.
+        """Maps standard normal noise to the missing entries of each row.
 
         Args:
             x: ``(*batch, features)``; NaN where an entry is to be filled.
             z: Noise of the shape of x; read where x is NaN.
             context: The context, broadcastable to the batch.
-            order: In which order holes are filled; that of the entries where not given.
-            temperature: Scales the noise behind numbers and divides logits.
+            order: The order in which holes are filled; that of the entries by default.
+            temperature: Scales the noise of numbers and divides logits.
 
         Returns:
-            The rows without holes, and log p(what was filled | what was known) along the order, ``(*batch,)``; it is
-            the density of the draws where the temperature is 1.
+            The filled rows, and log p(filled entries | known entries) along the order, ``(*batch,)``; it is the
+            log-density of the draws if the temperature is 1.
         """
         x, context = self._check(x, context)
         return self._fill(x, z, context, range(len(self.classes)) if order is None else order, temperature)
 
     def _fill(self, x: Tensor, z: Tensor, context: Any, order: Sequence[int], temperature: float, new: bool = False):
-        """``new``: every entry of every row is missing, so nobody looks for holes, which waits for the device."""
+        """``new``: every entry of every row is missing, so no search for holes, which would synchronise."""
         batch, x = x.shape[:-1], x.reshape(-1, len(self.classes)).clone()
         z, context = z.reshape(x.shape), self._rows(context, batch)
         holes, log_q = x.isnan(), z.new_zeros(len(x))
@@ -239,7 +239,7 @@ class AnyOrder(Density):
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Means and deviations of the observed numbers, and the frequencies of the categories."""
+        """Sets means and standard deviations of the observed numbers, and the frequencies of the categories."""
         x = x.reshape(-1, len(self.classes))
         for j, size in enumerate(self.classes):
             seen = x[~x[:, j].isnan(), j]
@@ -259,7 +259,7 @@ class AnyOrder(Density):
             )
 
     def _mask(self, mask: Tensor | None, x: Tensor) -> Tensor:
-        """``mask`` over the batch of x, without the entries that are NaN."""
+        """``mask`` expanded to the batch of x, without the entries that are NaN."""
         if mask is None:
             return torch.zeros_like(x, dtype=torch.bool)
         if mask.dtype != torch.bool or mask.shape[-1:] != self.event_shape:
@@ -278,8 +278,8 @@ class AnyOrder(Density):
         return None if context is None else context.expand(*batch, -1).reshape(-1, context.shape[-1])
 
     def _read(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The entries ``(features, n)``, numbers standardised; what the network reads of them ``(inputs, n)``; and the
-        log-slopes of standardising, ``(features, n)``."""
+        """The entries ``(features, n)``, with numbers standardised; the network's inputs ``(inputs, n)``; and the
+        log-slopes of standardisation, ``(features, n)``."""
         holes, slope = x.isnan().t(), -self.scale.log()[:, None].expand(-1, x.shape[0])
         x = x.t()
         if self.first:
@@ -288,12 +288,12 @@ class AnyOrder(Density):
                 for parts in zip(*[f(row) for f, row in zip(self.first, x, strict=True)], strict=True)
             )
             slope = slope + torch.where(holes, 0.0, more)
-        v = (x - self.loc[0, :, None] - self.loc[1, :, None]) / self.scale[:, None]  # categories stay as they are
+        v = (x - self.loc[0, :, None] - self.loc[1, :, None]) / self.scale[:, None]  # categories are unchanged
         v = torch.where(holes, 0.0, v).to(self.loc.dtype).contiguous()
         return v, network_inputs(self.classes, v), slope.to(self.loc.dtype)
 
     def _in_units(self, j: int, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Standardised entries in their units, and log dx/dv."""
+        """Standardised entries in their original units, and log dx/dv."""
         x = self.scale[j] * v + self.loc[1, j] + self.loc[0, j]
         x, slope = self.first[j].inverse(x) if self.first else (x, torch.zeros_like(x))
         return x, slope + self.scale[j].log()

@@ -20,10 +20,10 @@ class AutoregressiveModel(Density):
     The density takes one pass of the network; sampling goes feature by feature and computes each hidden unit once.
 
     Args:
-        net: The masked network; it reads ``conditional.inputs`` numbers for each feature.
+        net: The masked network; it reads ``conditional.inputs`` numbers per feature.
         conditional: The density of one feature given its parameters.
         context: Features of the context, 0 for none.
-        encoder: Contexts of any shape to ``context`` features.
+        encoder: Maps contexts of any shape to ``context`` features.
 
     Raises:
         ValueError: the network and the conditional do not fit.
@@ -52,11 +52,11 @@ class AutoregressiveModel(Density):
         """log p(x | context) in nats; for discrete conditionals the logarithm of a probability.
 
         Raises:
-            ValueError: shapes do not fit, or a value is outside the conditional's support and on the CPU; on other
-                devices, and where the call is compiled, its probability is 0.
+            ValueError: shapes do not fit, or, on the CPU, a value is outside the conditional's support; on other
+                devices, and in compiled calls, its probability is 0.
         """
         x, context = self._check(x, context)
-        if x.device.type == "cpu" and not torch.compiler.is_compiling():  # elsewhere a look waits for the device
+        if x.device.type == "cpu" and not torch.compiler.is_compiling():  # elsewhere the check would synchronise
             self.conditional.check(x)
         read = self.conditional.encode(x).movedim(0, -1).flatten(-2)
         return self.conditional.log_prob(x, self.net(read, context)).sum(-1)

@@ -1,4 +1,4 @@
-"""Averages of densities: several flows that were trained apart, or several kinds of density, as one."""
+"""Averages of densities: an ensemble of independently trained flows, or of different kinds of density, as one."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from .conditional import draw_index
 
 
 class Average(Density):
-    r"""A weighted mean of densities, which is a density again.
+    r"""A weighted mean of densities, which is again a density.
 
     .. math:: \log p(x \mid c) = \log \sum_k w_k\, p_k(x \mid c),\qquad \sum_k w_k = 1
 
-    By concavity it is never below the weighted mean of the members' log-densities, and it gains most where members
-    that saw few rows disagree.
+    By concavity it is never below the weighted mean of the members' log-densities, and gains most where members trained
+    on few rows disagree.
 
     Args:
         members: Densities of the same events and contexts, at least one.
-        weights: w, one for each member, not negative and not all 0; scaled to sum to 1. Equal by default. They are
-            not trained.
+        weights: w, one for each member, non-negative and not all 0; scaled to sum to 1. Equal by default, and not
+            trained.
 
     Raises:
-        ValueError: there are no members, these differ in events or contexts, or the weights do not fit.
+        ValueError: there are no members, they differ in events or contexts, or the weights do not fit.
 
     Reference:
         Breiman (1996), Bagging predictors; Smyth, Wolpert (1999), Linearly combining density estimators via stacking.
@@ -51,7 +51,7 @@ class Average(Density):
         )
         if share.shape != (len(members),) or not bool((share >= 0).all() and share.sum() > 0):
             raise ValueError(f"weights must be {len(members)} numbers of at least 0, not all 0, got {share.tolist()}")
-        self.members: Any = nn.ModuleList(members)  # Any: the list forgets what it holds
+        self.members: Any = nn.ModuleList(members)  # Any: a ModuleList's items are untyped
         self.event_shape, self.context_features = first.event_shape, first.context_features
         self.register_buffer("log_weight", (share / share.sum()).log())
 
@@ -64,7 +64,7 @@ class Average(Density):
         return log_sum_exp(self.parts(x, context), 0)
 
     def exact(self, x: Tensor) -> Tensor:
-        """Which rows with NaN have a marginal in closed form, ``(*batch,)``: those for which every member has one."""
+        """Which rows with NaN have a marginal in closed form, ``(*batch,)``: those for which all members have one."""
         return torch.stack([member.exact(x) for member in self.members]).all(0)
 
     def log_marginal(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -80,7 +80,7 @@ class Average(Density):
     def _generate(
         self, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float
     ) -> Tensor:
-        """Each from a member that is drawn first."""
+        """Each draw comes from a randomly chosen member."""
         contexts = None if context is None else context.expand(*batch, -1).reshape(batch.numel(), -1)
         which = draw_index(self.log_weight[:, None].expand(-1, batch.numel()), generator)
         options: dict[str, Any] = {"generator": generator, "temperature": temperature}

@@ -19,18 +19,18 @@ from .view import DensityView
 class Density(Configurable):
     """A density p(x | context) over events of a fixed shape: exact ``log_prob`` and ``sample``.
 
-    Calling it gives ``log_prob``, because DistributedDataParallel, FSDP and ``torch.compile`` wrap ``forward``.
-    Concrete densities give ``log_prob`` and ``_generate``.
+    Calling it returns ``log_prob``, because DistributedDataParallel, FSDP and ``torch.compile`` wrap ``forward``.
+    Concrete densities implement ``log_prob`` and ``_generate``.
 
     Args:
-        encoder: Maps contexts of any shape to the features that the density takes for its context, and is trained with
-            it: one of ``pf.nets``, or any module; None where contexts are features already.
+        encoder: Maps contexts of any shape to the density's context features, and is trained with it: one of
+            ``pf.nets``, or any module; None if contexts are already features.
     """
 
     event_shape: torch.Size
     context_features: int = 0
-    takes_missing: bool = False  # whether NaN stands for an entry that was not observed
-    first_rows: int = 0  # that it is initialised with, where these are more than a batch
+    takes_missing: bool = False  # whether NaN stands for an unobserved entry
+    first_rows: int = 0  # that it is initialised with, if more than a batch
 
     def __init__(self, encoder: nn.Module | None = None) -> None:
         super().__init__()
@@ -55,9 +55,9 @@ class Density(Configurable):
         """Draws of shape ``(*shape, *context batch, *event)``, without gradients.
 
         Args:
-            shape: So many draws, for each context.
+            shape: Shape of the draws for each context.
             context: The context, if the density takes one.
-            generator: Source of the randomness; PyTorch's own where it is None.
+            generator: Source of the randomness; PyTorch's default if None.
             temperature: Scales the spread of numbers and divides the logits of categories.
         """
         _, context = self._check(None, context)
@@ -66,11 +66,11 @@ class Density(Configurable):
     def _generate(
         self, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float
     ) -> Tensor:
-        """Draws of shape ``(*batch, *event)``: what a density gives in place of ``sample``. The context is encoded."""
+        """Draws of shape ``(*batch, *event)``: densities implement this, not ``sample``. The context is encoded."""
         raise NotImplementedError
 
     def exact(self, x: Tensor) -> Tensor:
-        """Which rows have a marginal in closed form, by :meth:`log_marginal`, ``(*batch,)``; none by default."""
+        """Which rows have a closed-form marginal, given by :meth:`log_marginal`, ``(*batch,)``; none by default."""
         return torch.zeros(x.shape[:-1], dtype=torch.bool, device=x.device)
 
     def log_marginal(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -79,27 +79,27 @@ class Density(Configurable):
 
     @property
     def support(self) -> constraints.Constraint:
-        """Where x can be, a constraint of ``torch.distributions``: the whole space where nothing bounds it."""
+        """The support of x, as a constraint of ``torch.distributions``: the whole space if nothing bounds it."""
         return constraints.independent(constraints.real, len(self.event_shape))
 
     def condition(self, context: Tensor | None = None, *, generator: torch.Generator | None = None) -> DensityView:
-        """This density given a context, as a ``torch.distributions.Distribution`` that draws by ``generator``."""
+        """This density given a context, as a ``torch.distributions.Distribution`` that draws with ``generator``."""
         self._check(None, context)
         return DensityView(self, context, generator)
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Sets data-dependent parameters from a batch, where there are any."""
+        """Sets data-dependent parameters, if any, from a batch."""
 
     def encode(self, context: Tensor) -> Tensor:
-        """The features ``(*batch, context_features)`` of a context: those of the encoder, or the context itself.
+        """The features ``(*batch, context_features)`` of a context: the encoder's output, or the context itself.
 
         Raises:
-            ValueError: the context, or what the encoder makes of it, has another shape than it should.
+            ValueError: the context, or the encoder's output, has the wrong shape.
         """
         return self._check(None, context)[1]  # type: ignore[return-value]
 
     def _check(self, x: Tensor | None, context: Tensor | None) -> tuple[Any, Tensor | None]:
-        """Checks of shapes, while values are not inspected; returns x and the context's features, by the encoder."""
+        """Checks shapes, without inspecting values; returns x and the encoded context."""
         if context is None and self.context_features:
             raise ValueError(f"context is missing, but the flow was built with context={self.context_features}")
         if context is not None and self.encoder is not None:
@@ -129,12 +129,12 @@ class Density(Configurable):
 
 
 def _batch_of_draws(shape: Sequence[int], context: Tensor | None) -> torch.Size:
-    """``(*shape, *context batch)``, the batch shape of what ``sample`` returns, for an encoded context."""
+    """``(*shape, *context batch)``, the batch shape of the draws of ``sample``, for an encoded context."""
     return torch.Size(shape) if context is None else torch.Size(shape) + context.shape[:-1]
 
 
 def base_log_prob(base: Any, z: Tensor, context: Tensor | None) -> Tensor:
-    """Of a base that is a density over the context's, too, where it takes one."""
+    """The base's log-density, given the context if the base is a density that takes one."""
     given = isinstance(base, Density) and base.context_features
     return base.log_prob(z, context) if given else base.log_prob(z)
 
@@ -142,7 +142,7 @@ def base_log_prob(base: Any, z: Tensor, context: Tensor | None) -> Tensor:
 def base_draw(
     base: Any, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float
 ) -> Tensor:
-    """Draws of shape ``(*batch, *event)`` of a base; with gradients for its parameters where it has such draws."""
+    """Draws of shape ``(*batch, *event)`` of a base; differentiable in its parameters if it supports this."""
     if isinstance(base, Density):
         return base._generate(batch, context if base.context_features else None, generator, temperature)
     return base.sample(batch, generator, temperature)
@@ -163,7 +163,7 @@ class StandardNormal(Configurable):
         super().__init__()
         self.event_shape = torch.Size(event_shape)
         self.constant = -0.5 * math.log(2 * math.pi) * math.prod(self.event_shape)
-        self.register_buffer("loc", torch.zeros(()), persistent=False)  # gives the dtype and the device of draws
+        self.register_buffer("loc", torch.zeros(()), persistent=False)  # carries the dtype and the device of draws
 
     def log_prob(self, z: Tensor) -> Tensor:
         return torch.rsub(sum_event(z.square(), len(self.event_shape)), self.constant, alpha=0.5)  # constant - sum / 2

@@ -1,6 +1,6 @@
-"""Bases of flows with parameters of their own, trained with the flow, or given by the context.
+"""Bases of flows with parameters, trained with the flow or given by the context.
 
-Each is a density like any other: ``Flow(transform, base, context=...)`` hands its context on to a base that takes one.
+Each is a density like any other: ``Flow(transform, base, context=...)`` passes its context to a base that takes one.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ Numbers = float | Sequence[float]
 
 
 class Base(Density):
-    r"""Parameters :math:`\theta(c)` of a row's density: free ones, or those that a network makes of the context.
+    r"""Parameters :math:`\theta(c)` of a density over vectors: free ones, or a network's output given the context.
 
     Args:
-        features: Features of a row.
-        num_params: Parameters of each.
+        features: Features of an event.
+        num_params: Parameters per feature.
         context: Features of the context, 0 for none.
-        hidden: Widths of the network's hidden layers; none for a linear map.
+        hidden: Widths of the network's hidden layers; empty for a linear map.
 
     Raises:
         ValueError: a size is not positive.
@@ -70,21 +70,21 @@ class Independent(Base):
         return self.draw(params, generator, temperature)
 
     def log_density(self, x: Tensor, params: Tensor) -> Tensor:
-        """log p of every feature, of the shape of x, for parameters that broadcast to it."""
+        """log p of each feature, of the shape of x, for parameters that broadcast to it."""
         raise NotImplementedError
 
     def draw(self, params: Tensor, generator: torch.Generator | None, temperature: float) -> Tensor:
-        """A draw of every feature, ``(*batch, features)``."""
+        """A draw of each feature, ``(*batch, features)``."""
         raise NotImplementedError
 
 
 class DiagonalNormal(Independent):
-    r"""A normal of independent features, :math:`N(\mu(c), \operatorname{diag} \sigma(c)^2)`, at first a standard one.
+    r"""A normal with independent features, :math:`N(\mu(c), \operatorname{diag} \sigma(c)^2)`, initially standard.
 
     Args:
-        features: Features of a row.
+        features: Features of an event.
         context: Features of the context, 0 for none.
-        hidden: Widths of the hidden layers of the network that reads the context; none for a linear map.
+        hidden: Hidden widths of the network that reads the context; empty for a linear map.
 
     Raises:
         ValueError: a size is not positive.
@@ -103,16 +103,16 @@ class DiagonalNormal(Independent):
 
 
 class FullNormal(Base):
-    r"""A normal with a full covariance, at first a standard one.
+    r"""A normal with a full covariance, initially standard.
 
     .. math:: \log p(z \mid c) = -\tfrac12 \lVert A (z - \mu) \rVert^2 + \sum_j \log A_{jj} - \tfrac m2 \log 2\pi
 
-    with A(c) lower triangular, its diagonal positive, and covariance :math:`(A^\top A)^{-1}`.
+    with A(c) lower triangular with positive diagonal, and covariance :math:`(A^\top A)^{-1}`.
 
     Args:
-        features: Features of a row.
+        features: Features of an event.
         context: Features of the context, 0 for none.
-        hidden: Widths of the hidden layers of the network that reads the context; none for a linear map.
+        hidden: Hidden widths of the network that reads the context; empty for a linear map.
 
     Raises:
         ValueError: a size is not positive.
@@ -145,15 +145,15 @@ class FullNormal(Base):
 
 
 class StudentT(Independent):
-    r"""Student-t of independent features, whose degrees of freedom, centres and scales are trained.
+    r"""Student-t with independent features, whose degrees of freedom, centres and scales are trained.
 
     .. math:: p(z_j) \propto \Bigl(1 + \frac{t^2}{\nu}\Bigr)^{-(\nu + 1) / 2},\quad t = (z_j - \mu_j) / \sigma_j
 
     Args:
-        features: Features of a row.
-        df: nu at the start, of all features or of each.
+        features: Features of an event.
+        df: Initial nu, for all features or for each.
         context: Features of the context, 0 for none.
-        hidden: Widths of the hidden layers of the network that reads the context; none for a linear map.
+        hidden: Hidden widths of the network that reads the context; empty for a linear map.
 
     Raises:
         ValueError: a size or a number of degrees of freedom is not positive.
@@ -176,7 +176,7 @@ class StudentT(Independent):
         return heavy.student_t((x - loc) * (-log_scale).exp(), (self.log_df + log_df).exp()) - log_scale
 
     def draw(self, params: Tensor, generator: torch.Generator | None, temperature: float) -> Tensor:
-        r"""By Bailey's polar method, :math:`t^2 = \nu (e^{2E/\nu} - 1) \cos^2 2\pi V`, which gradients go through."""
+        r"""By Bailey's polar method, :math:`t^2 = \nu (e^{2E/\nu} - 1) \cos^2 2\pi V`, which is differentiable."""
         loc, log_scale, log_df = params
         df = (self.log_df + log_df).exp()
         E = torch.empty_like(loc).exponential_(generator=generator)
@@ -186,17 +186,17 @@ class StudentT(Independent):
 
 
 class GeneralisedNormal(Independent):
-    r"""Generalised normal of independent features: Laplace at a power of 1, normal at 2, uniform as it grows.
+    r"""Generalised normal with independent features: Laplace at power 1, normal at 2, uniform in the limit.
 
     .. math:: p(z_j) = \frac{\beta}{2 \sigma\, \Gamma(1 / \beta)}\, e^{-|t|^\beta},\quad t = (z_j - \mu_j) / \sigma_j
 
-    Powers, centres and scales are trained; at first every feature has variance 1.
+    Powers, centres and scales are trained; initially each feature has variance 1.
 
     Args:
-        features: Features of a row.
-        power: beta at the start, of all features or of each.
+        features: Features of an event.
+        power: Initial beta, for all features or for each.
         context: Features of the context, 0 for none.
-        hidden: Widths of the hidden layers of the network that reads the context; none for a linear map.
+        hidden: Hidden widths of the network that reads the context; empty for a linear map.
 
     Raises:
         ValueError: a size or a power is not positive.
@@ -213,7 +213,7 @@ class GeneralisedNormal(Independent):
         self.power = power
         start = _positive("power", power, features, "the exponent")
         self.register_buffer("log_power", start.log(), persistent=False)
-        unit = 0.5 * ((1 / start).lgamma() - (3 / start).lgamma())  # the scale of variance 1
+        unit = 0.5 * ((1 / start).lgamma() - (3 / start).lgamma())  # the scale for variance 1
         self.register_buffer("log_unit", unit, persistent=False)
 
     def log_density(self, x: Tensor, params: Tensor) -> Tensor:
@@ -233,14 +233,14 @@ class GeneralisedNormal(Independent):
 
 
 class Product(Density):
-    """Independent blocks of a row, each with a base of its own: one for each feature, or for several at a time.
+    """Independent blocks of a vector, each with its own base, for one or several features.
 
     Args:
-        bases: Densities of rows, or modules with ``log_prob``, ``sample`` and ``event_shape``; those that take a
-            context are given this one's.
+        bases: Densities of vectors, or modules with ``log_prob``, ``sample`` and ``event_shape``; those that take a
+            context get this one's.
 
     Raises:
-        ValueError: there are no bases, one is not of rows, or they take contexts of different sizes.
+        ValueError: there are no bases, one is not over vectors, or they take contexts of different sizes.
     """
 
     def __init__(self, bases: Sequence[nn.Module]) -> None:
@@ -251,7 +251,7 @@ class Product(Density):
         contexts = {size for base in bases if (size := getattr(base, "context_features", 0))}
         if len(contexts) > 1:
             raise ValueError(f"bases must take the same context, got contexts of {sorted(contexts)} features")
-        self.bases: Any = nn.ModuleList(bases)  # Any: the list forgets what it holds
+        self.bases: Any = nn.ModuleList(bases)  # Any: a ModuleList's items are untyped
         self.sizes = [shape[0] for shape in shapes]
         self.event_shape, self.context_features = torch.Size((sum(self.sizes),)), max(contexts, default=0)
 
@@ -269,7 +269,7 @@ class Product(Density):
     def _generate(
         self, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float
     ) -> Tensor:
-        """``temperature`` goes to every base."""
+        """``temperature`` is passed to every base."""
         return torch.cat([base_draw(base, batch, context, generator, temperature) for base in self.bases], -1)
 
 
@@ -278,7 +278,7 @@ def _normal(like: Tensor, generator: torch.Generator | None) -> Tensor:
 
 
 def _positive(name: str, value: Any, features: int, what: str) -> Tensor:
-    """One positive number for every feature."""
+    """One positive number per feature."""
     numbers = torch.as_tensor(value, dtype=torch.get_default_dtype())
     if numbers.shape not in ((), (features,)):
         raise ValueError(f"{name} must be one number or {features}, got shape {tuple(numbers.shape)}")

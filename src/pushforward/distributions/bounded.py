@@ -1,4 +1,4 @@
-"""Bases on boxes and circles, for flows whose latent space is one."""
+"""Bases on boxes and circles, for flows with such a latent space."""
 
 from __future__ import annotations
 
@@ -53,26 +53,26 @@ class BoxUniform(Density):
     def _generate(
         self, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float
     ) -> Tensor:
-        """``temperature`` draws points towards the middle, or away from it, as far as the box reaches."""
+        """``temperature`` contracts points towards the centre, or expands them, within the box."""
         u = torch.rand(*batch, *self.event_shape, generator=generator, dtype=self.low.dtype, device=self.low.device)
         u = (0.5 + (u - 0.5) * temperature).clamp(0, 1)
         return torch.lerp(self.low, self.high, u)
 
 
 class VonMises(Independent):
-    r"""Independent angles, each around a direction of its own: the normal of the circle.
+    r"""Independent angles, each around its own direction: the circular analogue of the normal.
 
     .. math:: \log p(z_j) = \kappa_j \cos(z_j - \mu_j) - \log 2\pi I_0(\kappa_j)
 
-    It has period 2 pi, and is a density on any interval of that length, such as [-pi, pi), where its draws are. The
-    trained parameters are those of :math:`a \cos z + b \sin z`, which have no seam.
+    It has period 2 pi, and is a density on any interval of that length; draws lie in [-pi, pi). The trained parameters
+    are those of :math:`a \cos z + b \sin z`, which have no seam.
 
     Args:
-        features: Angles of a row.
-        loc: mu at the start, of all angles or of each.
-        concentration: kappa at the start; 0 for the uniform density.
+        features: Angles per event.
+        loc: Initial mu, for all angles or for each.
+        concentration: Initial kappa; 0 for the uniform density.
         context: Features of the context, 0 for none.
-        hidden: Widths of the hidden layers of the network that reads the context; none for a linear map.
+        hidden: Hidden widths of the network that reads the context; empty for a linear map.
 
     Raises:
         ValueError: a size is not positive, or a concentration is negative.
@@ -108,7 +108,7 @@ class VonMises(Independent):
         return heavy.von_mises(x, *self._natural(params))
 
     def draw(self, params: Tensor, generator: torch.Generator | None, temperature: float) -> Tensor:
-        """By rejection from a wrapped Cauchy; ``temperature`` divides the concentration. No gradients go through."""
+        """By rejection from a wrapped Cauchy; ``temperature`` divides the concentration. Not differentiable."""
         cosine, sine = (part.detach().double() for part in self._natural(params))
         return _best_fisher(torch.hypot(cosine, sine) / temperature, torch.atan2(sine, cosine), generator).to(params)
 
@@ -119,9 +119,9 @@ class VonMises(Independent):
 
 
 def _best_fisher(kappa: Tensor, mu: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Angles in [-pi, pi), in float64; about two thirds of the proposals are taken, whatever the concentration."""
+    """Angles in [-pi, pi), in float64; about two thirds of the proposals are accepted, whatever the concentration."""
     tau = 1 + (1 + 4 * kappa.square()).sqrt()
-    rho = 2 * kappa / (tau + (2 * tau).sqrt())  # (tau - sqrt(2 tau)) / (2 kappa), without its cancellation
+    rho = 2 * kappa / (tau + (2 * tau).sqrt())  # (tau - sqrt(2 tau)) / (2 kappa), without cancellation
     f, angle = torch.zeros_like(kappa), torch.zeros_like(kappa)
     waits = torch.ones_like(kappa, dtype=torch.bool)
     while bool(waits.any()):

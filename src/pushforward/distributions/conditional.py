@@ -1,6 +1,6 @@
 """Conditionals of autoregressive models: the density of one feature given ``num_params`` numbers.
 
-Parameters come first: ``params`` is ``(num_params, *x.shape)``. ``encode`` is what the network reads of a feature.
+Parameters come first: ``params`` is ``(num_params, *x.shape)``. ``encode`` gives the network's inputs for a feature.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ class Conditional(Configurable):
     """log p(x_j | params) in nats, and draws of x_j."""
 
     num_params: int
-    inputs: int = 1  # numbers that the network reads for each feature
+    inputs: int = 1  # network inputs per feature
 
     @property
     def support(self) -> constraints.Constraint:
-        """Where x_j can be."""
+        """The support of x_j."""
         return constraints.real
 
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
-        """Of the shape of x."""
+        """log p, of the shape of x."""
         raise NotImplementedError
 
     def sample(self, params: Tensor, generator: torch.Generator | None, temperature: float) -> Tensor:
@@ -42,14 +42,14 @@ class Conditional(Configurable):
         return x[None]
 
     def check(self, x: Tensor) -> None:
-        """Refuses values outside the support."""
+        """Rejects values outside the support."""
 
 
 class Gaussian(Conditional):
-    r"""N(mu, sigma²) with a softly clamped log sigma, symmetric about 0; all-zero parameters are N(0, 1).
+    r"""N(mu, sigma²) with a softly clamped log sigma, symmetric about 0; all-zero parameters give N(0, 1).
 
     Args:
-        limit: The bound of the log-scale.
+        limit: The bound on the log-scale.
 
     Reference:
         Lecture: "Gaussian autoregressive model".
@@ -75,7 +75,7 @@ class Mixture(Conditional):
 
     Args:
         components: K, at least 1.
-        limit: The bound of the log-scales.
+        limit: The bound on the log-scales.
 
     Raises:
         ValueError: ``components`` is below 1.
@@ -143,7 +143,7 @@ class Categorical(Conditional):
     """x in {0, …, classes - 1} with one logit for each class, log 0 = -inf elsewhere; the network reads it one-hot.
 
     Args:
-        classes: At least 2.
+        classes: Number of classes, at least 2.
 
     Raises:
         ValueError: ``classes`` is below 2.

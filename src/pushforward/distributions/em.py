@@ -1,13 +1,13 @@
 r"""Expectation maximisation for mixtures of Gaussians, on their sufficient statistics.
 
-With :math:`t(y) = (1, y, y y^\top)`, the log-density of a row and a component is linear in t,
+With :math:`t(y) = (1, y, y y^\top)`, the log-density of a row under a component is linear in t,
 
 .. math:: \log w_k + \log N(y;\, \mu_k, P_k^{-1}) = c_k + h_k^\top y - \tfrac12 \langle P_k, y y^\top \rangle,
           \qquad h_k = P_k \mu_k,
 
-so that a step is two matrix products: t(y) with the parameters gives the share that each component has of each row,
-and the shares with t(y) give the counts, sums and products that the new parameters are made of. For independent
-features, squares stand for :math:`y y^\top`.
+so that a step is two matrix products: t(y) with the parameters gives the responsibility of each component for each row,
+and these with t(y) give the counts, sums and products that determine the new parameters. For independent features,
+squares replace :math:`y y^\top`.
 
 Reference:
     Dempster, Laird, Rubin (1977), Maximum likelihood from incomplete data via the EM algorithm, section 3.
@@ -28,10 +28,10 @@ from ..numerics.matrices import with_log_diagonal
 if TYPE_CHECKING:
     from .mixture import GaussianMixture
 
-FLOOR = 1e-6  # of a component's variances, in those of the rows
-PART, NUMBERS = 4096, 2**25  # rows whose products are held at once, and how many numbers these may be
+FLOOR = 1e-6  # of a component's variances, relative to those of the rows
+PART, NUMBERS = 4096, 2**25  # rows whose products are held at once, and the most numbers that these may be
 
-Pairs = tuple[Tensor, Tensor]  # places i and j of the features whose products count
+Pairs = tuple[Tensor, Tensor]  # indices i and j of the features whose products are needed
 
 
 def maximise(
@@ -44,19 +44,19 @@ def maximise(
     max_steps: int,
     shares: Tensor,
 ) -> None:
-    """Steps of EM in place, until one brings less than ``tolerance``.
+    """Runs EM in place, until a step gains less than ``tolerance``.
 
     Args:
-        mixture: Of type float64.
-        y: Standardised rows, ``(n, m)``, float64: products of far or narrow ones would lose digits.
-        weight: What each row counts, ``(n,)``.
-        prior: Rows that hold a covariance to that of all rows, shrunk to a component's share.
-        tolerance: In nats a row.
-        max_steps: Most steps.
-        shares: The share of each component in each row to begin with, ``(n, components)``.
+        mixture: The mixture, in float64.
+        y: Standardised rows, ``(n, m)``, float64: products of large or small values would lose digits.
+        weight: Weight of each row, ``(n,)``.
+        prior: Strength, in rows, of the pull of a covariance to that of all rows, shrunk to a component's share.
+        tolerance: In nats per row.
+        max_steps: Maximal number of steps.
+        shares: The initial responsibility of each component for each row, ``(n, components)``.
     """
     pairs, before = _pairs(mixture), -math.inf
-    if len(mixture.logits) == 1:  # all rows are its own, now as later
+    if len(mixture.logits) == 1:  # all rows belong to it in every step
         _set_parameters(mixture, _sums(y, weight, pairs), prior, pairs)
         return
     statistics = _Statistics(y, pairs)
@@ -72,7 +72,7 @@ def maximise(
 
 
 def spread_centres(y: Tensor, weight: Tensor, number: int, generator: torch.Generator) -> Tensor:
-    """Rows far from each other: greedy k-means++ (Arthur, Vassilvitskii 2007) and ten rounds of Lloyd's algorithm."""
+    """Rows that are far apart: greedy k-means++ (Arthur, Vassilvitskii 2007) and ten rounds of Lloyd's algorithm."""
     tries = 2 + int(math.log(number))
     near, chance = torch.full_like(weight, math.inf), weight
     centres = y.new_zeros(0, y.shape[1])
@@ -96,16 +96,16 @@ def nearest(y: Tensor, centres: Tensor) -> Tensor:
 
 
 def precision_factors(covariances: Tensor) -> Tensor:
-    """A of covariances :math:`(A^T A)^{-1}`, ``(*batch, m, m)``, with its diagonal's logarithm, as mixtures hold it.
+    """A of covariances :math:`(A^T A)^{-1}`, ``(*batch, m, m)``, with its diagonal's logarithm, as mixtures store it.
 
-    Of the covariances the lower triangles are read.
+    Only the lower triangles of the covariances are read.
     """
     L = torch.linalg.cholesky(covariances)
     return with_log_diagonal(torch.linalg.solve_triangular(L, torch.eye(L.shape[-1]).to(L), upper=False).tril())
 
 
 def _pairs(mixture: GaussianMixture) -> Pairs:
-    """The features whose products count: the upper triangle, or its diagonal."""
+    """The pairs of features whose products are needed: the upper triangle, or its diagonal."""
     m, here = mixture.loc.shape[1], mixture.loc.device
     if mixture.covariance == "full":
         i, j = torch.triu_indices(m, m, device=here)
@@ -114,7 +114,7 @@ def _pairs(mixture: GaussianMixture) -> Pairs:
 
 
 class _Statistics:
-    """t(y) of some rows at a time, ``(1 + m + pairs, n)``; kept for the next step where the rows are one part."""
+    """t(y) for a part of the rows at a time, ``(1 + m + pairs, n)``; kept for the next step if there is one part."""
 
     def __init__(self, y: Tensor, pairs: Pairs) -> None:
         self.size = max(min(PART, NUMBERS // (1 + y.shape[1] + len(pairs[0]))), 1)
@@ -130,20 +130,20 @@ class _Statistics:
 
 
 def _sums(y: Tensor, weight: Tensor, pairs: Pairs) -> Tensor:
-    """The weighted sum of t(y), ``(1, t)``, without t(y), which takes much memory."""
+    """The weighted sum of t(y), ``(1, t)``, without forming t(y), which would take much memory."""
     counted = weight[:, None] * y
     products = (counted.T @ y)[pairs] if len(pairs[0]) > y.shape[1] else (counted * y).sum(0)
     return torch.cat([weight.sum()[None], counted.sum(0), products])[None]
 
 
 def _expect(mixture: GaussianMixture, statistics: _Statistics, weight: Tensor, pairs: Pairs) -> tuple[float, Tensor]:
-    """The log-likelihood of all rows, and the weighted sums of t(y) of each component, ``(components, t)``."""
+    """The log-likelihood of all rows, and each component's weighted sums of t(y), ``(components, t)``."""
     parameters = _natural(mixture, pairs)
     total, sums = 0.0, torch.zeros_like(parameters)
     for t, w in zip(statistics, weight.split(statistics.size), strict=True):
         joint = parameters @ t
         most = joint.amax(0)
-        shares = joint.sub_(most).clamp_min_(-NEGLIGIBLE).exp_()  # in place: exponentials are what takes the time
+        shares = joint.sub_(most).clamp_min_(-NEGLIGIBLE).exp_()  # in place: the exponentials dominate the cost
         density = shares.sum(0)
         total += float(((most + density.log()) * w).sum())
         sums += (shares * (w / density)) @ t.T
@@ -151,19 +151,19 @@ def _expect(mixture: GaussianMixture, statistics: _Statistics, weight: Tensor, p
 
 
 def _natural(mixture: GaussianMixture, pairs: Pairs) -> Tensor:
-    """What t(y) is multiplied by, ``(components, t)``."""
+    """The coefficients of t(y), ``(components, t)``."""
     A, loc = mixture.precision_factors(), mixture.loc
     P, z = A.mT @ A, (A @ loc[..., None])[..., 0]
     h = (A.mT @ z[..., None])[..., 0]
     log_det = mixture.scale_logs().sum(-1) - 0.5 * loc.shape[1] * math.log(2 * math.pi)
     c = mixture.logits.log_softmax(0) + log_det - 0.5 * z.square().sum(-1)
     i, j = pairs
-    twice = torch.where(i == j, 0.5, 1.0)  # the lower triangle is the upper one
+    twice = torch.where(i == j, 0.5, 1.0)  # off-diagonal pairs count twice
     return torch.cat([c[:, None], h, -twice * P[:, i, j]], 1)
 
 
 def _set_parameters(mixture: GaussianMixture, sums: Tensor, prior: float, pairs: Pairs) -> None:
-    """The M step: weights, centres and spreads of the rows that belong to each component."""
+    """The M step: weights, centres and covariances of each component from its rows."""
     m, (i, j) = mixture.loc.shape[1], pairs
     counts, firsts, products = sums[:, 0].clamp_min(1e-8), sums[:, 1 : 1 + m], sums[:, 1 + m :]
     loc, rest = firsts / counts[:, None], prior * len(sums) ** (-2 / m)
@@ -175,5 +175,5 @@ def _set_parameters(mixture: GaussianMixture, sums: Tensor, prior: float, pairs:
         mixture.factors.copy_(-0.5 * covariance.log())
         return
     lower = sums.new_zeros(len(sums), m, m)
-    lower[:, j, i] = covariance  # Cholesky's algorithm reads no more
+    lower[:, j, i] = covariance  # the Cholesky factorisation reads only this triangle
     mixture.factors.copy_(precision_factors(lower))

@@ -1,6 +1,6 @@
-"""One entry of a row: what a network reads of it, and its log-density and draws from the parameters of its conditional.
+"""One entry of a row: its network inputs, and its log-density and draws from the parameters of its conditional.
 
-A number is a scalar map of a standard normal: beyond ``TAILS`` on a logarithmic scale, then a scale and shift, then a
+A number, taken on a logarithmic scale beyond ``TAILS``, is a scalar map of a standard normal: a scale and shift, then a
 spline. A category has logits.
 """
 
@@ -17,16 +17,16 @@ from ..numerics import affine
 from ..numerics.indicators import indicators
 from ..transforms.scalar import Affine, Spline
 
-Standard = tuple[Tensor, Tensor]  # a mean and a deviation
+Standard = tuple[Tensor, Tensor]  # a mean and a standard deviation
 
 TAILS = 5.0  # standard deviations beyond which a number is taken on a logarithmic scale
-LOG_SCALE = 7.0  # the bound of a conditional's log-scale
+LOG_SCALE = 7.0  # the bound on a conditional's log-scale
 _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
 def network_inputs(classes: Sequence[int], v: Tensor) -> Tensor:
-    """What a network reads of entries ``(features, n)``: the indicators of a category, two numbers of a number."""
-    near = affine.log_tails(v, TAILS)[0] if 0 in classes else v  # of all numbers in one operation
+    """Network inputs for entries ``(features, n)``: the indicators of a category, two inputs for a number."""
+    near = affine.log_tails(v, TAILS)[0] if 0 in classes else v  # all numbers in one operation
     ones = torch.ones_like(v[:1])
     parts = [
         indicators(v[j, :, None], [size], v.dtype).t() if size else torch.cat([near[j : j + 1], ones])
@@ -36,7 +36,7 @@ def network_inputs(classes: Sequence[int], v: Tensor) -> Tensor:
 
 
 class Conditionals(NamedTuple):
-    """What the parameters of each entry say: log-densities and draws."""
+    """Log-densities and draws of entries from their parameters."""
 
     affine: Affine
     spline: Spline
@@ -49,7 +49,7 @@ class Conditionals(NamedTuple):
         return [j for j, size in enumerate(self.classes) if not size]
 
     def all(self, v: Tensor, params: Tensor, standard: Standard | None = None) -> Tensor:
-        """log-densities of all entries ``(features, n)``; numbers together."""
+        """log-densities of all entries ``(features, n)``; all numbers in one batch."""
         parts: dict[int, Tensor] = {}
         for j, size in enumerate(self.classes):
             if size:
@@ -70,14 +70,14 @@ class Conditionals(NamedTuple):
     def draw(
         self, j: int, z: Tensor, params: Tensor, temperature: float, standard: Standard | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Entry j from noise, standardised where it is a number, and its log-density as such; both ``(n,)``."""
+        """Entry j from noise (standardised if it is a number) and its log-density as such; both ``(n,)``."""
         if self.classes[j]:
             return draw_category(self.classes[j], z, params, temperature)
         return self.draw_number(z * temperature, params, standard)
 
     def number_log_prob(self, v: Tensor, params: Tensor, standard: Standard | None = None) -> Tensor:
-        """log-densities of standardised numbers ``(numbers, n)``; a mean and a deviation of that shape, where given,
-        standardise them once more."""
+        """log-densities of standardised numbers ``(numbers, n)``; a mean and a standard deviation of that shape, if
+        given, standardise them again."""
         params = params.view(len(v), -1, v.shape[1]).movedim(0, -1)  # (parameters, n, numbers)
         t, slope = affine.log_tails(v.t(), TAILS)
         if standard is not None:

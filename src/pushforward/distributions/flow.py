@@ -1,4 +1,4 @@
-"""A flow: a transform from data to noise and the density that it pulls back."""
+"""A flow: a transform from data to noise and the density that it induces."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from .guidance import denoised, with_guidance
 
 
 class Flow(Density):
-    r"""The density of x when f(x) follows the base.
+    r"""The density of x if f(x) follows the base.
 
     .. math:: \log p(x) = \log p(f(x)) + \log|\det J_f(x)|
 
     Args:
         transform: f, from data to noise.
-        base: The distribution of z: an event shape (a standard normal), any density (given the same context, where it
+        base: The distribution of z: an event shape (a standard normal), any density (given the same context, if it
             takes one), or a module with ``log_prob``, ``sample`` and ``event_shape``.
-        event_shape: Shape of one x; the base's where it is not given.
+        event_shape: Shape of one x; by default the base's.
         context: Features of the context, 0 for none.
-        encoder: As of :class:`~pushforward.distributions.Density`: contexts of any shape to ``context`` features.
+        encoder: As for :class:`~pushforward.distributions.Density`: maps contexts of any shape to ``context`` features.
 
     Reference:
         Lecture: "Log likelihood", "Change of variable theorem (CoV)".
@@ -49,7 +49,7 @@ class Flow(Density):
         if not isinstance(base, nn.Module):
             base = StandardNormal((base,) if isinstance(base, int) else base)
         self.transform = transform
-        self.base: Any = base  # whatever has log_prob, sample and event_shape
+        self.base: Any = base  # anything with log_prob, sample and event_shape
         shape: Any = self.base.event_shape if event_shape is None else event_shape
         self.event_shape = torch.Size(shape)
         self.context_features = context
@@ -66,11 +66,11 @@ class Flow(Density):
         return {"transform": self.transform, "base": self.base, **own}
 
     def behind(self, *transforms: Transform, event_shape: Sequence[int] | None = None) -> Flow:
-        """The same flow, its parameters shared, of data that go through other transforms first.
+        """The same flow, with shared parameters, for data that go through other transforms first.
 
         Args:
-            transforms: From the new data to those of this flow, one after the other.
-            event_shape: Of the new data; this flow's where it is not given.
+            transforms: From the new data to those of this flow, in order.
+            event_shape: Event shape of the new data; by default this flow's.
         """
         inner = list(self.transform.transforms) if isinstance(self.transform, Compose) else [self.transform]
         shape = self.event_shape if event_shape is None else event_shape
@@ -82,11 +82,10 @@ class Flow(Density):
         return domain(self.transform)
 
     def log_prob(self, x: Tensor, context: Tensor | None = None, t: float | Tensor | None = None) -> Tensor:
-        """log p(x | context) in nats; with ``t``, of the density p(x, t) on the way (continuous flows, 0 <= t <= 1).
+        """log p(x | context) in nats; with ``t``, of the intermediate density p(x, t) (continuous flows, 0 <= t <= 1).
 
         Raises:
-            ValueError: shapes, number types or devices do not fit, or ``t`` is given and no part of the flow is
-                continuous.
+            ValueError: shapes, dtypes or devices do not fit, or ``t`` is given and no part of the flow is continuous.
         """
         x, context = self._check(x, context)
         try:
@@ -97,8 +96,8 @@ class Flow(Density):
         return self.base_log_prob(z, context) + logdet
 
     def exact(self, x: Tensor) -> Tensor:
-        """Which rows with NaN have a marginal in closed form, ``(*batch,)``: where the transform acts on every entry
-        alone, those for which the base has one."""
+        """Which rows with NaN have a closed-form marginal, ``(*batch,)``: if the transform acts on each entry alone,
+        those for which the base has one."""
         if isinstance(self.base, Density) and self.encoder is None and acts_entrywise(self.transform):
             return self.base.exact(x)
         return super().exact(x)
@@ -110,9 +109,9 @@ class Flow(Density):
         return self.base.log_marginal(z, context if self.base.context_features else None) + slope
 
     def noise_of_seen(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """z with NaN where x has it, and the log-slopes of the others, summed; of rows that are :meth:`exact`."""
+        """z with NaN where x is NaN, and the summed log-slopes of the others, for rows that are :meth:`exact`."""
         hole = x.isnan()
-        valid = self.transform.generate(x.new_zeros(self.event_shape))  # stands in the holes, and drops out
+        valid = self.transform.generate(x.new_zeros(self.event_shape))  # a placeholder in the holes, which drops out
         z, slopes = entrywise(self.transform, torch.where(hole, valid.to(x), x))
         return z.masked_fill(hole, math.nan), slopes.masked_fill(hole, 0.0).sum(-1)
 
@@ -131,19 +130,19 @@ class Flow(Density):
         """Draws of shape ``(*shape, *context batch, *event)``.
 
         Args:
-            shape: So many draws, for each context.
+            shape: Shape of the draws for each context.
             context: The context, if the flow takes one.
-            generator: Source of the randomness; PyTorch's own where it is None.
+            generator: Source of the randomness; PyTorch's default if None.
             temperature: Scales the base's noise.
-            t: Of a continuous flow, the time whose density is drawn from.
-            guidance: How far draws go beyond what the context says, away from those without one; see
+            t: For continuous flows, the time whose density is sampled.
+            guidance: How far draws are pushed in the direction of the context, away from unconditional ones; see
                 :func:`~pushforward.distributions.with_guidance`.
-            denoise: Take the noise away that a flow of noisy events begins with
-                (:class:`~pushforward.transforms.GaussianNoise`), by one step along the score of the flow itself.
+            denoise: Remove the noise of a flow of noisy events (:class:`~pushforward.transforms.GaussianNoise`) by one
+                step along the score of the flow itself.
 
         Raises:
-            ValueError: ``guidance`` is asked of a flow without a context, ``denoise`` of one without noise, or ``t`` of
-                one that is not continuous.
+            ValueError: ``guidance`` is set for a flow without a context, ``denoise`` for one without noise, or ``t``
+                for one that is not continuous.
         """
         z, context = self._noise(shape, context, generator, temperature)
         transform = self._map(t, z)
@@ -154,7 +153,7 @@ class Flow(Density):
 
     @torch.no_grad()
     def path(self, x: Tensor, times: Sequence[float], context: Tensor | None = None) -> Tensor:
-        """Where x, which is at t = 1, is at each of the times (continuous flows): ``(len(times), *batch, *event)``."""
+        """The positions at given times of points x at t = 1 (continuous flows): ``(len(times), *batch, *event)``."""
         x, context = self._check(x, context)
         z = self.transform(x, context)[0]
         return torch.stack([self.transform.at(t).generate(z, context) for t in times])
@@ -173,7 +172,7 @@ class Flow(Density):
         self.transform.initialize(x, context)
 
     def compile(self, **options) -> Flow:  # type: ignore[override]
-        """Compiles the transform, a few neighbours to a graph; graphs that look alike share their code.
+        """Compiles the transform, a few neighbouring parts per graph; graphs of the same structure share code.
 
         Returns:
             The flow itself.
@@ -188,7 +187,7 @@ class Flow(Density):
             raise ValueError(f"guidance={guidance} is for contexts of numbers as they are, but the flow has an encoder")
 
     def _check_kinds(self, **given: Tensor | None) -> None:
-        """Names the likely cause of an error of PyTorch; some flows accept other dtypes, so none is refused before."""
+        """Names the likely cause of a PyTorch error; some flows accept other dtypes, so none is rejected beforehand."""
         for name, tensor in given.items():
             for kind in ("dtype", "device"):
                 own = {getattr(parameter, kind) for parameter in self.parameters()}
@@ -203,7 +202,7 @@ class Flow(Density):
         transform = self.transform if t is None else self.transform.at(t)
         return (
             transform if isinstance(transform, Compose) else plan((transform,), like)[0]
-        )  # a composition plans itself
+        )  # a composition does its own planning
 
     def _noise(
         self, shape: Sequence[int], context: Tensor | None, generator: torch.Generator | None, temperature: float
@@ -212,7 +211,7 @@ class Flow(Density):
         return base_draw(self.base, _batch_of_draws(shape, context), context, generator, temperature), context
 
     def base_log_prob(self, z: Tensor, context: Tensor | None) -> Tensor:
-        """Of a base that is a density over the context's, too, where it takes one; the context is encoded."""
+        """The base's log-density, given the encoded context if the base is a density that takes one."""
         return base_log_prob(self.base, z, context)
 
     def _generate(

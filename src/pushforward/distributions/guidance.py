@@ -1,4 +1,4 @@
-"""What draws are made of beyond the density: guidance by the context, and noise taken away by the score."""
+"""Sampling beyond the density: guidance by the context, and denoising by the score."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 
 def with_guidance(transform: Transform, guidance: float) -> Transform:
-    r"""The transform with every parameter network led away from what it says without a context.
+    r"""The transform with each parameter network pushed away from its output without a context.
 
     .. math:: \hat\theta = \theta(x, c) + w\,(\theta(x, c) - \theta(x, 0))
 
     for couplings and autoregressive transforms; weights are shared, not copied. A context of zeros stands for none,
-    which a flow knows if it was trained so: ``pf.ForwardKL(flow, drop=0.1)``. What comes out is a transform like any
-    other, so the guided flow has a density, too.
+    which the flow must have been trained with: ``pf.ForwardKL(flow, drop=0.1)``. The result is a transform like any
+    other, so the guided flow also has a density.
 
     Args:
         transform: The transform.
@@ -49,7 +49,7 @@ def with_guidance(transform: Transform, guidance: float) -> Transform:
 
 
 class GuidedNet(nn.Module):
-    """A parameter network led by its context: two passes."""
+    """A parameter network guided by its context: two passes."""
 
     def __init__(self, net: Any, guidance: float) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class GuidedNet(nn.Module):
 
 
 class GuidedPositions(PositionNet):
-    """The same of a network over positions: one pass of twice the batch, with one cache."""
+    """The same for a network over positions: one pass with twice the batch, and one cache."""
 
     def __init__(self, net: PositionNet, guidance: float) -> None:
         super().__init__()
@@ -92,18 +92,18 @@ class GuidedPositions(PositionNet):
 
 
 def denoised(flow: Flow, transform: Transform, z: Tensor, context: Tensor | None) -> Tensor:
-    r"""g(z) without the noise that the flow's events have: the mean of x given the noisy y, by Tweedie's formula.
+    r"""g(z) without the noise of the flow's events: the mean of x given the noisy y, by Tweedie's formula.
 
     .. math:: \mathbb{E}[x \mid y] = y + \sigma^2\, \nabla_y \log p(y)
 
     Args:
-        flow: The flow, of whose density p the gradient is taken.
+        flow: The flow, with density p.
         transform: Its transform, or a guided one, which gives y.
         z: Draws of the base.
         context: As the flow takes it.
 
     Raises:
-        ValueError: no :class:`~pushforward.transforms.GaussianNoise` is among the flow's transforms.
+        ValueError: the flow has no :class:`~pushforward.transforms.GaussianNoise`.
 
     Reference:
         Efron (2011), Tweedie's formula and selection bias; Zhai et al. (2024), arXiv:2412.06329, section 3.3.
@@ -123,7 +123,7 @@ def denoised(flow: Flow, transform: Transform, z: Tensor, context: Tensor | None
 
 
 def flat(transform: Transform) -> list[Transform]:
-    """The transforms of a composition, with those of compositions among them in their place."""
+    """The transforms of a composition, with nested compositions replaced by their parts."""
     if isinstance(transform, Compose | Reversible):
         return [part for each in transform.transforms for part in flat(each)]
     return [transform]

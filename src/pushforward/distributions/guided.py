@@ -1,4 +1,4 @@
-"""Any question to a joint density: its marginals, conditionals and missing entries, by draws of a guide."""
+"""Arbitrary queries to a joint density: marginals, conditionals and missing entries, by draws from a guide."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from .base import Density
 from .holed import Holed, Weights, effective, effective_after, pieces, resampled, tempered
 
 Spread = Callable[[Tensor, Tensor], Tensor]
-BATCH = 1 << 15  # points that are evaluated at once
-PARTICLES = 64  # of a path from the guide to the joint
-SHARED = 50.0  # effective candidates for draws without a path, or two for each draw, or half of all
+BATCH = 1 << 15  # points evaluated at once
+PARTICLES = 64  # per path from the guide to the joint
+SHARED = 50.0  # minimal effective candidates for draws without a path; or two for each draw, or half of all
 FEW = 10.0  # effective draws below which more are taken, and then intermediate steps
 LARGE_ERROR = 0.05  # nats; likewise
 
 
 class Answer(NamedTuple):
-    """Log-densities of rows and how far they can be trusted, each of shape ``(n,)``, float64.
+    """Log-densities of rows and their accuracy, each of shape ``(n,)``, float64.
 
     Attributes:
         value: In nats.
-        error: Standard errors, in nats; 0 where the answer is exact.
-        effective: Effective numbers of draws :math:`(\\sum w)^2 / \\sum w^2`; infinity where the answer is exact.
+        error: Standard errors, in nats; 0 if the answer is exact.
+        effective: Effective numbers of draws :math:`(\\sum w)^2 / \\sum w^2`; infinity if the answer is exact.
     """
 
     value: Tensor
@@ -38,28 +38,28 @@ class Answer(NamedTuple):
 
 
 class Guided(Density):
-    r"""A joint density p and, beside it, a guide q that answers for any entries given any others.
+    r"""A joint density p with a guide q, which models any entries given any others.
 
-    The joint stays the truth, complete rows have its density. What it cannot integrate in closed form it gets from
-    weighted draws of the guide: with the holes h of a row drawn from q(h | seen),
+    The joint is authoritative: complete rows have its density. Integrals without a closed form are estimated by
+    weighted draws from the guide: with the holes h of a row drawn from q(h | seen),
 
     .. math:: \log p(\mathrm{seen}) \approx \log \frac1K \sum_k w_k,\quad
               w_k = \frac{p(\mathrm{seen}, h_k)}{q(h_k \mid \mathrm{seen})}
 
-    and a draw of p(h | seen) is one of the h_k, taken in proportion to its weight. The draws are a scrambled Sobol
-    sequence shifted by a hash of the row, one in eight of them with noise half as wide again, so that weights stay
-    bounded where the joint has heavier tails. Rows with few effective draws get more of them, and then a path of
-    densities from the guide to the joint with Metropolis steps on the way (annealed importance sampling). An answer
-    depends on the row and the seed alone.
+    and a draw of p(h | seen) is one of the h_k, chosen in proportion to its weight. The draws come from a scrambled
+    Sobol sequence shifted by a hash of the row; one in eight has noise half as wide again, so that weights stay bounded
+    if the joint has heavier tails. Rows with few effective draws get more of them, and then a path of densities from
+    the guide to the joint with Metropolis steps along it (annealed importance sampling). An answer depends only on the
+    row and the seed.
 
     Args:
         joint: The density of complete rows.
-        guide: The model of the conditionals, of the same entries and context.
-        tell: Pairs of entries (j, k), where k is 1 in rows that miss j: there the guide draws j as though k were 0.
-        power: Of the weights that :meth:`fill` draws by without a path; see :func:`~.weighing.best_power`.
+        guide: The model of the conditionals, over the same entries and context.
+        tell: Pairs of entries (j, k), where k is 1 in rows that lack j: there the guide draws j as if k were 0.
+        power: Power of the weights with which :meth:`fill` draws without a path; see :func:`~.weighing.best_power`.
 
     Raises:
-        ValueError: the two do not fit each other.
+        ValueError: joint and guide do not fit each other.
 
     Reference:
         Owen (2013), Monte Carlo theory, methods and examples, chapter 9; Neal (2001), Annealed importance sampling;
@@ -78,7 +78,7 @@ class Guided(Density):
         self.event_shape, self.context_features = mine
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """log p(x | context) of complete rows in nats: the joint's. See :meth:`marginal` for rows with holes."""
+        """log p(x | context) of complete rows in nats: that of the joint. See :meth:`marginal` for rows with holes."""
         return self.joint.log_prob(x, context)
 
     def sample(
@@ -110,18 +110,18 @@ class Guided(Density):
     ) -> Answer:
         """log p(the entries that are not NaN | context) of every row.
 
-        It is exact where nothing is to be integrated out, and where the joint has such a marginal in closed form
-        (:meth:`~pushforward.distributions.Density.exact`: mixtures of Gaussians, and first categories).
+        It is exact if there is nothing to integrate out, or if the joint has this marginal in closed form
+        (:meth:`~pushforward.distributions.Density.exact`: mixtures of Gaussians, and leading categories).
 
         Args:
             x: ``(n, features)``; NaN where an entry is to be integrated out.
             context: ``(n, context features)`` or None.
-            draws: K of every row, at first.
-            most: K of a row with few effective draws.
-            path: Whether rows for which these are still few take a path of densities, at hundreds of times the cost.
-            seed: Of the draws.
-            spread: Maps rows ``(K, n, features)`` and uniform numbers of that shape to points of the rows' cells, where
-                a row stands for a cell; the answer is then the logarithm of the mean over the cell.
+            draws: Initial K for every row.
+            most: K for rows with few effective draws.
+            path: Whether rows that still have few take a path of densities, at hundreds of times the cost.
+            seed: Seed of the draws.
+            spread: Maps rows ``(K, n, features)`` and uniform numbers of that shape to points of the rows' cells, if
+                rows stand for cells; the answer is then the logarithm of the mean over the cell.
 
         Raises:
             ValueError: shapes do not fit.
@@ -130,7 +130,7 @@ class Guided(Density):
         weights = Weights(len(rows), rows.x.device)
         whole = ~rows.x.isnan().any(1)
         closed = whole | self.joint.exact(rows.x)
-        plain = closed & rows.still  # known without a single draw
+        plain = closed & rows.still  # known without any draw
         for some in pieces(plain, BATCH):
             weights.add(some, self._closed(rows[some], rows[some].x[None]))
         asked, start, stop = ~plain, 0, draws
@@ -142,7 +142,7 @@ class Guided(Density):
             asked &= self._poor(weights)
             start, stop = stop, min(4 * stop, most)
         value, error, count = weights.answer()
-        asked &= (count < FEW) & path & ~closed  # where draws count, an error is said, and no path is worth its time
+        asked &= (count < FEW) & path & ~closed  # closed forms need no path
         for some in pieces(asked, BATCH // PARTICLES):
             _, value[some], error[some] = self._annealed(rows[some], PARTICLES)
             count[some] = effective_after(error[some], PARTICLES)
@@ -165,9 +165,9 @@ class Guided(Density):
             x: ``(n, features)``; NaN where an entry was not observed.
             given: Which entries to condition on, bool of shape ``(features,)`` or ``(n, features)``.
             context: ``(n, context features)`` or None.
-            draws: As for :meth:`marginal`, like those that follow.
-            most: K of a row with few effective draws.
-            seed: Of the draws.
+            draws: As for :meth:`marginal`, as are the following.
+            most: K for rows with few effective draws.
+            seed: Seed of the draws.
             spread: The cells of rows.
         """
         both = self.marginal(x, context, draws=draws, most=most, seed=seed, spread=spread)
@@ -190,23 +190,23 @@ class Guided(Density):
         spread: Spread | None = None,
         allowed: Callable[[Tensor], Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Draws of the missing entries of every row given the others.
+        """Draws the missing entries of every row given the others.
 
         Args:
             x: ``(n, features)``; NaN where an entry is missing.
             context: ``(n, context features)`` or None.
-            draws: How many for each row.
-            path: As for :meth:`marginal`; without one, rows with few effective candidates take the weights to a power
-                below 1, and so draw more of the guide than of the joint.
-            seed: Of the draws; rows that are alike get different ones.
-            candidates: Draws of the guide from which those of the joint are resampled, at least 4 for each; half of
+            draws: Number of draws per row.
+            path: As for :meth:`marginal`; without one, rows with few effective candidates temper the weights by a power
+                below 1, and so draw more from the guide than from the joint.
+            seed: Seed of the draws; identical rows get different draws.
+            candidates: Draws from the guide from which those of the joint are resampled, at least 4 for each; half of
                 them mirror the other half.
-            most: Draws of the guide for a row where few of them count, which would be drawn again and again.
+            most: Draws from the guide for rows with few effective ones, which would otherwise be repeated often.
             spread: As for :meth:`marginal`.
-            allowed: Says of filled rows ``(K, n, features)`` which may be drawn, ``(K, n)``.
+            allowed: Tells which of the filled rows ``(K, n, features)`` may be drawn, ``(K, n)``.
 
         Returns:
-            ``(draws, n, features)`` without holes, and the effective numbers of candidates, ``(n,)``.
+            Filled rows ``(draws, n, features)``, and the effective numbers of candidates, ``(n,)``.
         """
         rows = replace(self._holed(x, context, seed, spread).told_apart(), allowed=allowed)
         filled = rows.x.repeat(draws, 1, 1)
@@ -233,14 +233,14 @@ class Guided(Density):
         return self._taken(rows, found, tempered(log_w, least), draws), effective(log_w).cpu()
 
     def _mirrored(self, rows: Holed, candidates: int) -> tuple[Tensor, Tensor]:
-        """Draws of the guide ``(K, n, features)`` that mirror each other, and their log-weights ``(K, n)``."""
+        """Mirrored draws of the guide ``(K, n, features)``, and their log-weights ``(K, n)``."""
         points, z, correction = rows.mirrored(candidates)
         found, log_w = self._weigh(points, z, rows)
         return found, log_w + correction
 
     @staticmethod
     def _taken(rows: Holed, found: Tensor, log_w: Tensor, draws: int) -> Tensor:
-        """``(draws, n, features)``: of filled rows ``(K, n, features)``, in proportion to their weights."""
+        """Resamples ``(draws, n, features)`` of the filled rows ``(K, n, features)`` in proportion to their weights."""
         taken = resampled(log_w, rows.uniform(1, stream=99)[0, :, 0], draws)
         found = found.gather(0, taken[..., None].expand(-1, -1, found.shape[-1]))
         return torch.where(rows.x.isnan(), found, rows.x)
@@ -252,7 +252,7 @@ class Guided(Density):
         return filled, log_w + correction
 
     def _closed(self, rows: Holed, points: Tensor) -> Tensor:
-        """log p(what is seen) at points of the rows' cells ``(K, n, features)``, of rows that need no guide."""
+        """log p(observed entries) at points of the rows' cells ``(K, n, features)``, for rows that need no guide."""
         holed, value = rows.x.isnan().any(1), points.new_empty(points.shape[:2], dtype=torch.float64)
         for some, log_p in ((holed, self.joint.log_marginal), (~holed, self.joint.log_prob)):
             if some.any():
@@ -266,7 +266,7 @@ class Guided(Density):
         return anneal(lambda z: self._weigh(points, z, rows), rows, particles)
 
     def _weigh(self, points: Tensor, z: Tensor, rows: Holed) -> tuple[Tensor, Tensor]:
-        """The rows filled from noise, and log p(filled) - log q(what was filled | what was there)."""
+        """The rows filled from noise, and log p(filled row) - log q(filled entries | observed entries)."""
         filled, log_q = self.guide.fill(as_if_seen(points, self.tell), z.to(self.guide.loc), rows.context)
         for _, k in self.tell:
             filled[..., k] = torch.where(points[..., k].isnan(), filled[..., k], points[..., k])
@@ -291,7 +291,7 @@ class Guided(Density):
 
 
 def as_if_seen(x: Tensor, tell: Sequence[tuple[int, int]]) -> Tensor:
-    """The rows with 0 in every entry that tells of a missing one."""
+    """The rows with 0 in every entry that marks another as missing."""
     if not tell:
         return x
     x = x.clone()

@@ -1,4 +1,4 @@
-"""Rows with holes, the random numbers that belong to each, and what weighted draws of the holes say."""
+"""Rows with holes, the random numbers of each, and statistics of weighted draws of the holes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..numerics.hashed import row_keys, splitmix64, uniforms
 
-WIDE = 1.5  # one draw in eight has noise so much wider
+WIDE = 1.5  # one draw in eight has noise wider by this factor
 EVERY = 8
 BISECTIONS = 14
 
@@ -26,10 +26,10 @@ class Holed:
         x: ``(n, features)``.
         context: ``(n, context features)`` or None.
         keys: A hash of each row, ``(n,)``; all randomness follows from it and the seed.
-        seed: Of the Sobol sequence.
+        seed: Seed of the Sobol sequence.
         numbers: Which entries are numbers, ``(features,)``.
         spread: Maps rows ``(K, n, features)`` and uniform numbers of that shape to points of the rows' cells.
-        allowed: Says of filled rows ``(K, n, features)`` which may be, ``(K, n)``.
+        allowed: Tells which of the filled rows ``(K, n, features)`` are allowed, ``(K, n)``.
     """
 
     x: Tensor
@@ -53,22 +53,22 @@ class Holed:
 
     @property
     def still(self) -> Tensor:
-        """Which rows stand for a single point and not for a cell, ``(n,)``."""
+        """Which rows stand for a single point, not a cell, ``(n,)``."""
         if self.spread is None:
             return torch.ones(len(self), dtype=torch.bool, device=self.x.device)
         u = torch.full_like(self.x, 0.5)
         return ((self.spread(self.x, u) == self.spread(self.x, 0.5 * u)) | self.x.isnan()).all(-1)
 
     def told_apart(self) -> Holed:
-        """With keys of their own for rows that are alike."""
+        """The same rows with distinct keys, even for identical rows."""
         return replace(self, keys=splitmix64(self.keys ^ splitmix64(np.arange(len(self), dtype=np.uint64))))
 
     def draws(self, start: int, stop: int) -> tuple[Tensor, Tensor, Tensor]:
-        """The draws number ``start`` to ``stop`` of every row, from a Sobol sequence that its key shifts.
+        """Draws number ``start`` to ``stop`` of every row, from a Sobol sequence shifted by its key.
 
         Returns:
-            Points of the rows' cells, holes and all, and noise for the holes, both ``(K, n, features)``; and how much
-            more likely the noise is under a standard normal than where it was drawn from, ``(K, n)`` in nats.
+            Points of the rows' cells, including holes, and noise for the holes, both ``(K, n, features)``; and the
+            log-density ratio of a standard normal to the noise's own distribution, ``(K, n)`` in nats.
         """
         features = self.x.shape[1]
         engine = torch.quasirandom.SobolEngine(2 * features, scramble=True, seed=self.seed)
@@ -80,8 +80,8 @@ class Holed:
         return self._points(u[..., :features]), z, self._correction(z)
 
     def mirrored(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
-        """As many draws, the second half of them the first with noise of the other sign, the last first: what is odd in
-        the noise, and most of a mean is, cancels (antithetic draws)."""
+        """``count`` draws, whose second half repeats the first in reverse order with noise of opposite sign: terms odd
+        in the noise, which are most of a mean, cancel (antithetic draws)."""
         points, z, correction = self.draws(0, count // 2)
         parts = (points, points), (z, -z), (correction, correction)
         points, z, correction = (torch.cat([one, other.flip(0)]) for one, other in parts)
@@ -100,7 +100,7 @@ class Holed:
         return self._points(self.uniform(count, stream=0))
 
     def uniform(self, count: int, *, stream: int) -> Tensor:
-        """Independent numbers in [0, 1), ``(count, n, features)``: each stream has others."""
+        """Independent numbers in [0, 1), ``(count, n, features)``, different for each stream."""
         features = self.x.shape[1]
         flat = uniforms(splitmix64(self.keys ^ np.uint64(stream + 1)), count * features)
         return self._tensor(flat).view(len(self), count, features).transpose(0, 1)
@@ -118,14 +118,14 @@ class Holed:
 
 
 class Weights:
-    """Sums of weights and of their squares, for every row, as draws come in."""
+    """Sums of weights and of their squares, for every row, updated as draws come in."""
 
     def __init__(self, n: int, device: torch.device) -> None:
         self.first, self.second = (torch.full((n,), -math.inf, dtype=torch.float64, device=device) for _ in range(2))
         self.count = torch.zeros(n, dtype=torch.float64, device=device)
 
     def add(self, rows: Tensor, log_w: Tensor) -> None:
-        """Takes in the log-weights ``(K, n)`` of some rows."""
+        """Adds the log-weights ``(K, n)`` of some rows."""
         self.first[rows] = torch.logaddexp(self.first[rows], log_w.logsumexp(0))
         self.second[rows] = torch.logaddexp(self.second[rows], (2 * log_w).logsumexp(0))
         self.count[rows] += len(log_w)
@@ -140,21 +140,21 @@ class Weights:
 
 
 def effective(log_w: Tensor) -> Tensor:
-    """(sum w)² / sum w² of log-weights ``(K, n)``, ``(n,)``; 0 where all weights are."""
+    """(sum w)² / sum w² of log-weights ``(K, n)``, ``(n,)``; 0 where all weights are 0."""
     found = (2 * log_w.logsumexp(0) - (2 * log_w).logsumexp(0)).exp()
     return found.nan_to_num(nan=0.0)
 
 
 def effective_after(error: Tensor, particles: int) -> Tensor:
-    """The effective number of particles after a path, of the standard error of the log-mean weight on it, ``(n,)``:
-    that of independent draws whose mean weight is as uncertain."""
+    """The effective number of particles after a path, from the standard error of its log-mean weight, ``(n,)``: the
+    number of independent draws whose mean weight is equally uncertain."""
     return 1 / (error.square() + 1 / particles)
 
 
 def tempered(log_w: Tensor, least: float) -> Tensor:
-    r"""The log-weights ``(K, n)`` times the largest :math:`\beta \in [0, 1]` with which ``least`` are effective.
+    r"""The log-weights ``(K, n)`` times the largest :math:`\beta \in [0, 1]` for which ``least`` are effective.
 
-    Of weights that only a few draws share, draws of the proposals count with: a bias towards these, of less variance.
+    If a few draws carry all the weight, this trades variance for a bias towards the proposals.
 
     Reference:
         Koblents, Míguez (2015), A population Monte Carlo scheme with transformed weights and its application to
@@ -174,7 +174,7 @@ def tempered(log_w: Tensor, least: float) -> Tensor:
 def resampled(log_w: Tensor, start: Tensor, draws: int) -> Tensor:
     """Indices ``(draws, n)`` in proportion to the weights ``(K, n)``: systematic resampling, ``start`` in [0, 1).
 
-    The second half of the places mirrors the first, so that draws that mirror each other are taken together.
+    The second half of the positions mirrors the first, so that mirrored draws are taken together.
     """
     log_w = torch.where(log_w.isneginf().all(0), 0.0, log_w)
     cumulative = log_w.softmax(0).cumsum(0).t().contiguous()
@@ -184,7 +184,7 @@ def resampled(log_w: Tensor, start: Tensor, draws: int) -> Tensor:
 
 
 def pieces(rows: Tensor, size: int) -> Sequence[Tensor]:
-    """Places of the chosen rows, ``size`` at a time."""
+    """Indices of the chosen rows, ``size`` at a time."""
     places = rows.nonzero()[:, 0]
     return places.split(max(size, 1)) if len(places) else ()
 

@@ -1,14 +1,15 @@
-r"""How well a mixture of Gaussians knows its densities: the error that is left by so many training rows.
+r"""The statistical error of a mixture of Gaussians' log-densities, given the number of its training rows.
 
-To first order in the errors of the parameters :math:`w_k, \mu_k, \Sigma_k`, taken as independent with the variances of
+To first order in the errors of the parameters :math:`w_k, \mu_k, \Sigma_k`, taken as independent, with the variances of
 a multinomial, a mean and a Wishart matrix of :math:`n w_k \rho_k` rows,
 
 .. math:: n \operatorname{Var} \log p(x) = \sum_k \frac{r_k^2}{w_k \rho_k} \Bigl(1 + \frac{q_k^2 + m}{2}\Bigr) - 1,
           \qquad \rho_k = \frac{\mathrm{E}\, r_k^2}{\mathrm{E}\, r_k}
 
-with the shares :math:`r_k` of the components in x, its squared distances :math:`q_k = \lVert A_k (x - \mu_k) \rVert^2`
-and m entries; :math:`\rho_k` is what is known of which rows are the component's. Of a single Gaussian the mean over its
-own rows is (m + 1)(m + 2) / 2 - 1, the number of its parameters (Wilks 1938).
+with the responsibilities :math:`r_k` of the components for x, its squared distances
+:math:`q_k = \lVert A_k (x - \mu_k) \rVert^2` and m entries; :math:`\rho_k` measures how well a component's rows are
+identified. For a single Gaussian the mean over its own rows is (m + 1)(m + 2) / 2 - 1, the number of its parameters
+(Wilks 1938).
 
 Reference:
     Louis (1982), Finding the observed information matrix when using the EM algorithm.
@@ -24,21 +25,21 @@ from .flow import Flow
 from .mixed import Mixed
 from .mixture import GaussianMixture
 
-DRAWS = 4096  # of a mixture, that tell how much its components overlap
+DRAWS = 4096  # of a mixture, to estimate how much its components overlap
 
 
 @torch.no_grad()
 def learning_error(density: Density, x: Tensor, context: Tensor | None, rows: float) -> Tensor:
     """The standard error of log p(the entries that are not NaN | context) of rows that are ``exact``, ``(n,)`` nats.
 
-    Of a mixture of Gaussians, also behind maps of single entries or beside categories, whose own error is left out; 0
-    of everything else: nobody knows the error of a network's weights.
+    For a mixture of Gaussians, also behind maps of single entries or along with categories, whose own error is left
+    out; 0 for all other densities, as the error of a network's weights is unknown.
 
     Args:
         density: The density.
         x: ``(n, features)``; NaN where an entry is integrated out.
         context: ``(n, context features)`` or None.
-        rows: How many the density was learnt from.
+        rows: The number of rows that the density was trained on.
     """
     error = x.new_zeros(len(x))
     if isinstance(density, Mixed) and (known := density.exact(x) & ~x[:, density.numbers_at].isnan().all(1)).any():
@@ -71,5 +72,5 @@ def _variance(mixture: GaussianMixture, y: Tensor, told: Tensor) -> Tensor:
 
 
 def _of_component(square: Tensor, size: int) -> Tensor:
-    """What a component's own centre and covariance contribute, by a squared distance in so many entries."""
+    """The contribution of a component's centre and covariance, from a squared distance in ``size`` entries."""
     return 0.5 * (square.square() + size)

@@ -10,7 +10,7 @@ from ..saving.config import Configurable
 
 
 class Levels(Configurable):
-    """A distribution over 0 … levels-1 with ``num_params`` parameters; all zero is the initial state."""
+    """A distribution over 0 … levels-1 with ``num_params`` parameters; all-zero parameters are the initial state."""
 
     num_params: int
     levels: int
@@ -33,7 +33,7 @@ class Levels(Configurable):
 
 
 class CategoricalLevels(Levels):
-    """One logit for every level; starts uniform. ``temperature`` divides the logits.
+    """One logit per level; starts uniform. ``temperature`` divides the logits.
 
     Args:
         levels: K, from 2 to 256.
@@ -44,7 +44,7 @@ class CategoricalLevels(Levels):
         self.levels = self.num_params = levels
 
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
-        logits = params.movedim(0, 2).flatten(0, 1)  # (n · C, K, H, W): for the network's own output a view
+        logits = params.movedim(0, 2).flatten(0, 1)  # (n · C, K, H, W): a view, if params is the network's output
         return -F.cross_entropy(logits, x.flatten(0, 1), reduction="none").view(x.shape)
 
     def sample(self, params: Tensor, generator: torch.Generator | None, temperature: float) -> Tensor:
@@ -56,14 +56,14 @@ class CategoricalLevels(Levels):
 
 
 class LogisticLevels(Levels):
-    r"""A mixture of logistic distributions cut into K bins; the outermost bins take the tails. Its number of
+    r"""A mixture of logistic distributions cut into K bins; the outermost bins include the tails. The number of
     parameters does not grow with K, and neighbouring levels have similar probabilities.
 
     .. math:: P(x) = \sum_k w_k \left[ \sigma\!\left(\tfrac{x^+ - \mu_k}{s_k}\right) -
               \sigma\!\left(\tfrac{x^- - \mu_k}{s_k}\right) \right]
 
-    on the scale on which 0 … K-1 is [-1, 1], where :math:`x^\pm` are the edges of the bin of x. The start spreads the
-    components evenly.
+    with 0 … K-1 scaled to [-1, 1], where :math:`x^\pm` are the edges of the bin of x. Initially the components are
+    evenly spread.
 
     Args:
         levels: K, from 2 to 256.
@@ -108,7 +108,7 @@ class LogisticLevels(Levels):
 
 
 def _log_difference(upper: Tensor, lower: Tensor) -> Tensor:
-    """log(sigmoid(u) - sigmoid(l)) for u > l, as a product, which avoids cancellation."""
+    """log(sigmoid(u) - sigmoid(l)) for u > l, as a product, to avoid cancellation."""
     return F.logsigmoid(upper) + F.logsigmoid(-lower) + torch.log(-torch.expm1(lower - upper))
 
 

@@ -1,4 +1,4 @@
-"""Mixtures of Gaussians with fewer components: two of them become one."""
+"""Reduces a mixture of Gaussians by merging two components into one."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from .mixture import GaussianMixture
 
 @torch.no_grad()
 def merged(mixture: GaussianMixture) -> GaussianMixture:
-    r"""The mixture with the two components as one that lose the least by it: of their weight, mean and covariance.
+    r"""The mixture with the two components merged that lose the least by it, preserving weight, mean and covariance.
 
-    The loss is an upper bound of the Kullback-Leibler divergence between the mixtures,
+    The loss is an upper bound on the Kullback-Leibler divergence between the mixtures,
 
     .. math:: B_{ij} = \tfrac12 \bigl((w_i + w_j) \log\lvert\Sigma_{ij}\rvert - w_i \log\lvert\Sigma_i\rvert
               - w_j \log\lvert\Sigma_j\rvert\bigr).
 
     Args:
-        mixture: Of full covariances and at least two components.
+        mixture: With full covariances and at least two components.
 
     Reference:
         Runnalls (2007), Kullback-Leibler approach to Gaussian mixture reduction, equation 21.

@@ -1,4 +1,4 @@
-"""Categories and numbers together: exact probabilities of names, and a flow for the numbers given them."""
+"""Categories and numbers together: exact probabilities of categories, and a flow for the numbers given them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from .conditional import draw_index
 
 
 class Categories(Density):
-    r"""Several categories, each given those before it; column j takes the codes 0 … ``classes[j]`` - 1.
+    r"""Several categorical columns, each given those before it; column j has the codes 0 … ``classes[j]`` - 1.
 
     .. math:: \log p(k \mid c) = \sum_j \log p(k_j \mid k_{1:j-1}, c)
 
     A code outside its range has probability 0.
 
     Args:
-        net: The masked network: it reads ``max(classes)`` numbers for each column and gives as many logits.
+        net: The masked network: it reads ``max(classes)`` numbers per column and gives as many logits.
         classes: Categories of each column, at least 2.
         context: Features of the context, 0 for none.
 
@@ -67,7 +67,7 @@ class Categories(Density):
         return self._columns(*self._check(x, context)).sum(-1)
 
     def exact(self, x: Tensor) -> Tensor:
-        """Which rows with NaN have a marginal in closed form, ``(*batch,)``: those that are seen up to some column."""
+        """Which rows with NaN have a closed-form marginal, ``(*batch,)``: those observed up to some column."""
         seen = ~x.isnan()
         return seen[..., 0] & (seen[..., 1:] <= seen[..., :-1]).all(-1)
 
@@ -99,8 +99,8 @@ class Categories(Density):
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None, weight: Tensor | None = None) -> None:
-        """Starts at the frequencies in a batch of codes, each count increased by one half; a batch that comes later, as
-        that of a training, leaves them as they are. ``weight`` is what each row counts, ``(n,)``."""
+        """Sets the frequencies in a batch of codes, each count increased by one half; later batches, as in training,
+        leave them unchanged. ``weight`` is the weight of each row, ``(n,)``."""
         x, _ = self._check(x, context)
         if self.net.biases[-1].any():
             return
@@ -113,7 +113,7 @@ class Categories(Density):
         self.net.biases[-1].copy_((torch.cat(counts) / (len(codes) + 1)).log())
 
     def _log_probabilities(self, logits: Tensor) -> Tensor:
-        """``(most classes, *batch, columns)``, normalised over the classes that a column has."""
+        """``(most classes, *batch, columns)``, normalised over each column's classes."""
         barred = self.barred.view(len(self.barred), *[1] * (logits.dim() - 2), len(self.classes))
         return (logits + barred).log_softmax(0)
 
@@ -123,13 +123,14 @@ class Mixed(Density):
 
     .. math:: \log p(k, x \mid c) = \log p(k \mid c) + \log p(x \mid k, c)
 
-    The measure counts the categories and is Lebesgue's on the numbers: summed over all categories and integrated over
-    the numbers, the density is 1. Events are rows in the order of ``classes``, categories by their codes.
+    The reference measure is counting measure on the categories and Lebesgue measure on the numbers: summed over all
+    categories and integrated over the numbers, the density is 1. Events are rows in the order of ``classes``,
+    categories by their codes.
 
     Args:
         categories: The density of the codes, in their order among the columns.
         numbers: The density of the numbers; its context is c, then one indicator for each category of each column.
-        classes: For every column, how many categories it has; 0 for numbers.
+        classes: For every column, its number of categories; 0 for numbers.
 
     Raises:
         ValueError: the two densities do not fit the classes, or each other.
@@ -173,8 +174,8 @@ class Mixed(Density):
         return self.categories.log_prob(codes, context) + self.numbers.log_prob(numbers, given)
 
     def exact(self, x: Tensor) -> Tensor:
-        """Which rows with NaN have a marginal in closed form, ``(*batch,)``: those without numbers whose categories are
-        seen up to some column; and with all categories those for whose numbers their own density has one."""
+        """Which rows with NaN have a closed-form marginal, ``(*batch,)``: without numbers, those whose categories are
+        observed up to some column; with all categories, those for whose numbers their density has one."""
         codes, numbers = x[..., self.names_at], x[..., self.numbers_at]
         alone = numbers.isnan().all(-1) & self.categories.exact(codes)
         return alone | (~codes.isnan().any(-1) & self.numbers.exact(numbers))
@@ -196,7 +197,7 @@ class Mixed(Density):
     def _generate(
         self, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float
     ) -> Tensor:
-        """``temperature`` goes to both parts."""
+        """``temperature`` is passed to both parts."""
         codes = self.categories._generate(batch, context, generator, temperature)
         given = self._given(codes, context)
         numbers = self.numbers.sample((), given, generator=generator, temperature=temperature)

@@ -18,15 +18,15 @@ PART = 2048  # rows whose distances to all components are held at once, without 
 
 
 class GaussianMixture(Density):
-    r"""A mixture of Gaussians over rows, given a context by exact conditioning.
+    r"""A mixture of Gaussians, conditioned exactly on a context.
 
     .. math:: p(y) = \sum_k w_k N(y;\, \mu_k, \Sigma_k),\quad \Sigma_k^{-1} = A_k^\top A_k,\quad
               p(x \mid c) = p(c, x) / p(c) \text{ with } y = (c, x)
 
-    The A_k are lower triangular with a positive diagonal, kept as logarithms, so that :math:`z = A_k (y - \mu_k)` is
-    white, and its first entries are those of the marginal of c. :meth:`fit` finds all of them by expectation
-    maximisation; they are also parameters like any other, which gradients train. A new mixture is standard normal,
-    its centres a little apart.
+    The A_k are lower triangular with a positive diagonal, stored as logarithms, so that :math:`z = A_k (y - \mu_k)` is
+    white, and its first entries are those of the marginal of c. :meth:`fit` finds all parameters by expectation
+    maximisation; they can also be trained by gradients like any others. A new mixture is standard normal, with its
+    centres slightly apart.
 
     Args:
         features: Features of a row.
@@ -87,7 +87,7 @@ class GaussianMixture(Density):
         return value.view(batch)
 
     def by_pattern(self, x: Tensor, context: Tensor | None) -> Iterator[tuple[Tensor, GaussianMixture, Tensor]]:
-        """The rows that have the same entries, bool; the mixture of these; and (context, these entries)."""
+        """Per pattern of observed entries: its rows, bool; the mixture of these; and (context, these entries)."""
         y = x if context is None else torch.cat([context.expand(*x.shape[:-1], -1), x], -1)
         y = y.reshape(-1, y.shape[-1])
         patterns, which = (~y.isnan()).unique(dim=0, return_inverse=True)
@@ -170,21 +170,21 @@ class GaussianMixture(Density):
         further: bool = False,
         seed: int = 0,
     ) -> GaussianMixture:
-        r"""Expectation maximisation from centres that are spread out (k-means++), in float64.
+        r"""Expectation maximisation from well-separated centres (k-means++), in float64.
 
-        With a prior of strength nu, each covariance is drawn towards the rows' own variances, shrunk to a component's
-        share: :math:`\Sigma_k = (S_k + \nu K^{-2/m} D) / (n_k + \nu)`, which keeps components of few rows from
-        collapsing.
+        With a prior of strength nu, each covariance is pulled towards the variances of all rows, shrunk to a
+        component's share: :math:`\Sigma_k = (S_k + \nu K^{-2/m} D) / (n_k + \nu)`, which keeps components with few rows
+        from collapsing.
 
         Args:
             x: Rows, ``(n, features)``.
             context: Their contexts, ``(n, context features)``.
-            weight: What each row counts, ``(n,)``; 1 for all by default.
+            weight: Weight of each row, ``(n,)``; 1 by default.
             prior: nu, in rows.
-            tolerance: Stops when a step brings less than this, in nats a row.
-            max_steps: Most steps.
-            further: Go on from the mixture as it is, instead of from new centres.
-            seed: Of the centres.
+            tolerance: Stops when a step gains less than this, in nats per row.
+            max_steps: Maximal number of steps.
+            further: Continue from the current mixture instead of from new centres.
+            seed: Seed of the centres.
 
         Returns:
             The mixture itself.
@@ -247,7 +247,7 @@ class GaussianMixture(Density):
         return order
 
     def among(self, order: list[int], context: int) -> GaussianMixture:
-        """The mixture of some columns of (context, x), of which the first are the new one's context."""
+        """The mixture of some columns of (context, x), the first of which are the new mixture's context."""
         new = GaussianMixture(len(order) - context, len(self.logits), covariance=self.covariance, context=context)
         new = new.to(self.loc)
         with torch.no_grad():
@@ -258,7 +258,7 @@ class GaussianMixture(Density):
                 return new
             A = self.precision_factors().double()
             L = torch.linalg.solve_triangular(A, torch.eye(A.shape[-1]).to(A), upper=False)[:, order]
-            R = torch.linalg.qr(L.mT).R  # of the columns' covariance L L', whose square root loses no digits so
+            R = torch.linalg.qr(L.mT).R  # of the columns' covariance L L', without forming it, so no digits are lost
             R = R * R.diagonal(dim1=-2, dim2=-1).sign()[..., None]
             A = torch.linalg.solve_triangular(R.mT, torch.eye(len(order)).to(R), upper=False)
             new.factors.copy_(with_log_diagonal(A.tril()))
@@ -266,7 +266,7 @@ class GaussianMixture(Density):
 
 
 def _is_long(y: Tensor) -> bool:
-    """Whether rows are so many that they are quicker in parts, which stay in the processor's cache."""
+    """Whether the batch is long enough to be faster in parts, which stay in the processor's cache."""
     free = not torch.is_grad_enabled() and not torch.compiler.is_compiling()
     return free and y.shape[:-1].numel() > PART
 
@@ -280,7 +280,7 @@ def _moments(y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _per_unit(mixture: GaussianMixture, scale: Tensor) -> Tensor:
-    """The factors of standardised rows, for rows in their own units."""
+    """Converts the factors for standardised rows to those for rows in their own units."""
     if mixture.covariance == "diagonal":
         return mixture.factors - scale.log()
     return with_log_diagonal(mixture.precision_factors() / scale)

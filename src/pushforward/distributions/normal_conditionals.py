@@ -1,4 +1,4 @@
-"""The conditionals of a normal distribution with the mean and covariance of rows: what any-order models start from."""
+"""Conditionals of a normal distribution with the data's mean and covariance, from which any-order models start."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from torch import Tensor, nn
 
 from ..numerics.torch_internals import transformed
 
-SHRINKAGE = 1e-3  # of correlations, towards none: no conditional is narrower than about 0.03
+SHRINKAGE = 1e-3  # of correlations towards zero: no conditional is narrower than about 0.03
 
-GAIN = 20.0  # of what is trained to a share's log-odds: shares are found in some dozens of steps
-ROWS = 64  # at a time: their matrices stay in the processor's cache
+GAIN = 20.0  # from the trained parameter to a share's log-odds, so that shares are learnt within dozens of steps
+ROWS = 64  # at a time, so that their matrices stay in the processor's cache
 
-ROUNDS = 4  # of EM: most of what it gains
-LEARNT = 20_000  # rows that it takes
+ROUNDS = 4  # of EM, for most of its gain
+LEARNT = 20_000  # rows used to initialise it
 
 
 class NormalConditionals(nn.Module):
-    r"""Mean and standard deviation of every number given those that are known, K, in a normal distribution.
+    r"""Mean and standard deviation of each number given the known ones, K, in a normal distribution.
 
     .. math:: \mu_{j|K} = \mu_j + \Sigma_{jK} \Sigma_{KK}^{-1} (t_K - \mu_K),\qquad
               \sigma_{j|K}^2 = \Sigma_{jj} - \Sigma_{jK} \Sigma_{KK}^{-1} \Sigma_{Kj}
 
-    Of both only a trained share :math:`a_j` is taken, :math:`\mu_j + a_j (\mu_{j|K} - \mu_j)` and
-    :math:`\sigma_j^{1 - a_j} \sigma_{j|K}^{a_j}`: few values, and spikes, are better left where they are. Features
-    have the first dimension, rows the last. Starts as independent standard normal features.
+    Only a trained share :math:`a_j` of both is applied, :math:`\mu_j + a_j (\mu_{j|K} - \mu_j)` and
+    :math:`\sigma_j^{1 - a_j} \sigma_{j|K}^{a_j}`: numbers with few values or with spikes are better left alone.
+    Features are the first dimension, rows the last. Starts as independent standard normal features.
 
     Args:
         features: Features of a row.
@@ -46,15 +46,15 @@ class NormalConditionals(nn.Module):
 
     @torch.no_grad()
     def initialize(self, t: Tensor, rounds: int = ROUNDS) -> None:
-        """Takes mean and covariance of rows; NaN where a number was not observed, or has no part.
+        """Sets mean and covariance from rows; NaN where a number was not observed, or is not included.
 
-        Correlations are those of the rows in which both numbers were observed, made positive, and shrunk by
-        1e-3 + features / n. Where some were not, a few rounds of EM on up to 20,000 rows follow: what was observed of
-        a row says more of a pair than the rows that have both.
+        Correlations are those of the rows in which both numbers were observed, made positive definite, and shrunk by
+        1e-3 + features / n. If some were not, a few rounds of EM on up to 20,000 rows follow: partially observed rows
+        say more about a pair than the rows that have both.
 
         Args:
             t: ``(features, n)``.
-            rounds: Of EM.
+            rounds: Rounds of EM.
 
         Reference:
             Little, Rubin (2019), Statistical analysis with missing data, section 11.2.
@@ -73,14 +73,14 @@ class NormalConditionals(nn.Module):
         self._take(t @ t.mT / (both @ both.mT).clamp_min(1), part, shrinkage)
         if not bool(seen[part].all()):
             some = slice(None, None, -(-t.shape[1] // LEARNT))
-            for _ in range(rounds):  # all together shrink as one would
+            for _ in range(rounds):  # together they shrink as much as one would
                 self._take(self._expect(t[:, some], seen[:, some]), part, shrinkage / rounds)
         self.mean.mul_(scale).add_(mean)
         self.covariance.mul_(scale[:, None] * scale)
 
     def _take(self, second: Tensor, part: Tensor, shrinkage: float) -> None:
-        """Second moments of standardised rows as the covariance: correlations made positive and shrunk towards none, 1
-        and nothing else where a number has no part."""
+        """Sets the covariance from second moments of standardised rows: correlations made positive definite and shrunk
+        towards zero; unit variance and no correlations for numbers that are not included."""
         spread = second.diagonal().clamp_min(0).sqrt().where(part, 1.0)
         values, vectors = torch.linalg.eigh(second / (spread[:, None] * spread))
         correlation = vectors * values.clamp_min(SHRINKAGE) @ vectors.mT
@@ -90,8 +90,8 @@ class NormalConditionals(nn.Module):
         self.covariance.copy_(spread[:, None] * correlation * spread)
 
     def _expect(self, t: Tensor, seen: Tensor) -> Tensor:
-        """A step of EM: takes the mean of rows ``(features, n)`` and returns their expected covariance, given what was
-        seen of each."""
+        """A step of EM: updates the mean from rows ``(features, n)`` and returns their expected covariance given the
+        observed entries."""
         first, second = torch.zeros_like(self.mean), torch.zeros_like(self.covariance)
         for x, known in zip(t.split(ROWS, 1), seen.split(ROWS, 1), strict=True):
             towards, centred = self._towards(x, known)
@@ -105,14 +105,14 @@ class NormalConditionals(nn.Module):
         return second / t.shape[1] - shift[:, None] * shift
 
     def forward(self, t: Tensor, known: Tensor, orders: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Means and deviations of what is not known given the known numbers of each row, ``(features, n)`` both.
+        """Means and standard deviations of the unknown numbers of each row given the known, ``(features, n)`` both.
 
         Args:
             t: ``(features, n)``.
-            known: Which numbers are, of the shape of t.
-            orders: ``(orders, features)``, if the known numbers of row i are the first ones of the order i modulo
-                ``len(orders)``. Every beginning of an order has the same Cholesky factor, so that one for an order is
-                enough instead of one for a row.
+            known: Which numbers are known, of the shape of t.
+            orders: ``(orders, features)``, if the known numbers of row i are a prefix of order i modulo
+                ``len(orders)``. All prefixes of an order share its Cholesky factor, so one per order suffices instead
+                of one per row.
         """
         if orders is None:
             parts = [self._given(*some) for some in zip(t.split(ROWS, 1), known.split(ROWS, 1), strict=True)]
@@ -124,7 +124,7 @@ class NormalConditionals(nn.Module):
         return self.mean[:, None] + share * mean, deviation
 
     def shares(self) -> Tensor:
-        """How much of its normal conditional each number takes, ``(features,)``."""
+        """The share of its normal conditional applied to each number, ``(features,)``."""
         return (GAIN * self.raw_share).sigmoid()
 
     def _given(self, t: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
@@ -133,8 +133,8 @@ class NormalConditionals(nn.Module):
         return mean.mT, (self.covariance.diagonal() - towards.square().sum(-2)).mT
 
     def _towards(self, t: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-        """With L the Cholesky factor of the known numbers' covariance, its inverse times their covariances with all,
-        ``(n, features, features)``, and times how far they are from their mean, ``(n, features, 1)``."""
+        """With L the Cholesky factor of the known numbers' covariance, its inverse times their covariances with all
+        numbers, ``(n, features, features)``, and times their deviations from the mean, ``(n, features, 1)``."""
         k = known.mT.to(self.covariance)
         among = self.covariance * (k[:, :, None] * k[:, None, :]) + torch.diag_embed(1 - k)
         centred = (t - self.mean[:, None]).mT * k
@@ -156,12 +156,12 @@ class NormalConditionals(nn.Module):
 
     @torch.no_grad()
     def along(self, known: Tensor, wanted: Tensor, order: Sequence[int]) -> Along:
-        """The same along an order, in which every wanted number is known to those after it.
+        """The conditionals along an order, in which each wanted number is known to those after it.
 
         Args:
             known: Which numbers are known from the start, ``(features, n)``.
-            wanted: Which become known, of that shape; the others never do.
-            order: Of those that are wanted.
+            wanted: Which become known, of the same shape; the others never do.
+            order: The order of the wanted numbers.
         """
         place = torch.full(known.shape[:1], len(known), device=known.device)
         place[list(order)] = torch.arange(len(order), device=known.device)
@@ -181,8 +181,8 @@ class NormalConditionals(nn.Module):
 
 
 class Along(NamedTuple):
-    """Conditionals along an order: the weights of the numbers before each, ``(patterns, features, features)``, its
-    deviation, ``(patterns, features)``, and the pattern of each row."""
+    """Conditionals along an order: each number's weights for those before it, ``(patterns, features, features)``, its
+    standard deviation, ``(patterns, features)``, and the pattern of each row."""
 
     of: NormalConditionals
     onto: Tensor
@@ -190,11 +190,11 @@ class Along(NamedTuple):
     which: Tensor | None
 
     def at(self, j: int, t: Tensor, rows: Tensor | slice = slice(None)) -> tuple[Tensor, Tensor]:
-        """Mean and deviation of number j, ``(n,)`` both, of some rows.
+        """Mean and standard deviation of number j, both ``(n,)``, for some rows.
 
         Args:
             j: The number.
-            t: ``(features, n)``: the numbers of these rows, anything finite where they do not come before j.
+            t: ``(features, n)``: the numbers of these rows, with any finite values where they do not come before j.
             rows: Which of the rows these are.
         """
         which = rows if self.which is None else self.which[rows]
@@ -204,6 +204,6 @@ class Along(NamedTuple):
 
 
 def _sorted(orders: Tensor, x: Tensor) -> Tensor:
-    """Rows ``(features, n)``, i taken by the order i modulo ``len(orders)``, as ``(orders, features, rows)``."""
+    """Rows ``(features, n)``, row i sorted by order i modulo ``len(orders)``, as ``(orders, features, rows)``."""
     x = F.pad(x, (0, -x.shape[1] % len(orders))).unflatten(1, (-1, len(orders))).permute(2, 0, 1)
     return x.gather(1, orders[..., None].expand_as(x))

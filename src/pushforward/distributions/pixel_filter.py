@@ -1,4 +1,4 @@
-"""Unknown numbers of images drawn given the known ones by an autoregressive CNN: a particle filter in raster order."""
+"""Inpainting with an autoregressive CNN: draws unknown numbers of images by a particle filter in raster order."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..nets.pixel_steps import PixelSteps
 from .holed import effective, effective_after, resampled
 from .pixelcnn import PixelCNN
 
-WHOLE = 64  # images in one pass of the whole network
+WHOLE = 64  # images per pass of the whole network
 
 
 @torch.no_grad()
@@ -24,26 +24,26 @@ def fill_pixels(
     particles: int = 64,
     generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor]:
-    r"""A draw of the unknown numbers of every image given all of its known ones, before and after them.
+    r"""Draws the unknown numbers of each image given all of its known ones, before and after them.
 
-    Every image has K particles. An unknown number is drawn given all before it; a known one changes the weights,
+    Each image has K particles. An unknown number is drawn given all before it; a known one updates the weights,
 
     .. math:: w \leftarrow w\, P(x_j \mid x_{1:j-1}),
 
-    and the particles are resampled where fewer than half are effective. One of the last is taken in proportion to w.
-    Where the unknown numbers come last the draw is exact; else it is in the limit of many particles.
+    and the particles are resampled if fewer than half are effective. One of the final particles is chosen in proportion
+    to w. If the unknown numbers come last the draw is exact; otherwise it is in the limit of many particles.
 
     Args:
         model: The autoregressive CNN.
-        x: ``(n, C, H, W)``; what stands in the holes does not matter.
+        x: ``(n, C, H, W)``; values in the holes are ignored.
         hole: Which numbers are unknown, bool, ``(n, C, H, W)``.
         context: ``(n, features)`` or None.
         particles: K.
         generator: Source of the randomness.
 
     Returns:
-        The images, filled, in the model's dtype; and the effective number of particles of each, ``(n,)``: K where they
-        count alike, infinity for an image without holes.
+        The filled images, in the model's dtype; and the effective number of particles of each, ``(n,)``: K if weights
+        are equal, infinity for an image without holes.
 
     Reference:
         Gordon, Salmond, Smith (1993), Novel approach to nonlinear/non-Gaussian Bayesian state estimation; Doucet,
@@ -75,14 +75,14 @@ class _Cloud:
     ) -> None:
         self.model, self.n, self.particles, self.generator = model, len(x), particles, generator
         self.x, self.hole = x.repeat(particles, 1, 1, 1), hole.repeat(particles, 1, 1, 1)
-        self.x[self.hole] = 0  # a network would carry NaN on
+        self.x[self.hole] = 0  # a network would propagate NaN
         self.context = None if context is None else context.expand(self.n, -1).repeat(particles, 1)
         self.steps = PixelSteps(model.net, model._scaled(self.x), self.context)
         self.log_w = torch.zeros(particles, self.n, dtype=torch.float64, device=x.device)
         self.variance = torch.zeros(self.n, dtype=torch.float64, device=x.device)
 
     def pixel(self, i: int, j: int) -> None:
-        """Draws what is unknown of pixel (i, j), weighs by what is known of it, and resamples where that is due."""
+        """Draws the unknown colours of pixel (i, j), reweights by the known ones, and resamples if necessary."""
         for channel in range(self.x.shape[1]):
             params = self.steps.params(i, j)[..., channel]
             hole = self.hole[:, channel, i, j]
@@ -98,7 +98,7 @@ class _Cloud:
             self._resample(poor)
 
     def weigh_below(self, row: int) -> None:
-        """Weighs by all rows below one, which are known: a pass of the whole network."""
+        """Updates the weights by all rows below ``row``, which are known, with one pass of the whole network."""
         if row + 1 < self.x.shape[2]:
             log_p = []
             for some in torch.arange(len(self.x), device=self.x.device).split(WHOLE):
@@ -125,10 +125,10 @@ class _Cloud:
         self.log_w = self.log_w.masked_fill(poor, 0.0)
 
     def _places(self, draws: int) -> Tensor:
-        """Rows of particles in proportion to their weights, ``(draws, n)``."""
+        """Indices of particles in proportion to their weights, ``(draws, n)``."""
         start = torch.rand(self.n, generator=self.generator, dtype=torch.float64, device=self.x.device)
         return resampled(self.log_w, start, draws) * self.n + torch.arange(self.n, device=self.x.device)
 
     def _loss(self) -> Tensor:
-        """Of the weights since the last resampling, the squared relative error of their mean, ``(n,)``."""
+        """The squared relative error of the mean weight since the last resampling, ``(n,)``."""
         return (1 / effective(self.log_w).clamp_min(1.0) - 1 / self.particles).clamp_min(0.0)

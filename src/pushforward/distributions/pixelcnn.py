@@ -16,7 +16,7 @@ from .levels import CategoricalLevels, Levels, LogisticLevels
 
 
 class PixelCNN(Density):
-    r"""A distribution of images of whole numbers, each given all before it in raster order (red, green, blue).
+    r"""A distribution over images of whole numbers, each given all before it in raster order (red, green, blue).
 
     .. math:: \log P(x \mid c) = \sum_j \log P(x_j \mid x_{1:j-1}, c)
 
@@ -78,7 +78,7 @@ class PixelCNN(Density):
     def terms(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """log P of every number given those before it, and the entropy of that conditional, ``(*batch, C, H, W)``.
 
-        The first sum to ``log_prob``, and over images of the model itself are minus the second on average.
+        The former sum to ``log_prob``; for images drawn from the model, their mean is minus that of the latter.
 
         Raises:
             ValueError: shapes do not fit.
@@ -107,7 +107,7 @@ class PixelCNN(Density):
         generator: torch.Generator | None = None,
         temperature: float = 1.0,
     ) -> Tensor:
-        """x with all below its first ``rows`` rows drawn anew, given these: ``(*batch, C, H, W)``.
+        """x with everything below its first ``rows`` rows drawn anew, given these: ``(*batch, C, H, W)``.
 
         Raises:
             ValueError: ``rows`` is not from 0 to H, or shapes do not fit.
@@ -141,7 +141,7 @@ class PixelCNN(Density):
         return x
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Checks that x holds whole numbers in range; there is nothing to set.
+        """Checks that x holds whole numbers in range; there are no parameters to set.
 
         Raises:
             ValueError: a number is below 0, above levels - 1, or not whole.
@@ -153,10 +153,10 @@ class PixelCNN(Density):
 
 
 def check_levels(x: Tensor, levels: int) -> None:
-    """Whether x holds whole numbers from 0 to levels - 1.
+    """Checks that x holds whole numbers from 0 to levels - 1.
 
     Raises:
-        ValueError: it does not; the sentence says what was found.
+        ValueError: it does not; the message says what was found.
     """
     if math.prod(x.shape) == 0:
         return

@@ -1,4 +1,4 @@
-"""Learned accept/reject sampling: a base whose shape is a network's, where a normal's would have to be torn apart."""
+"""Learned accept/reject sampling: a base shaped by a network, for targets into which a normal must be torn."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from .bases import HALF_LOG_2PI
 
 
 class Resampled(Density):
-    r"""A normal of which a network accepts or rejects draws, the T-th of which is always taken.
+    r"""A normal whose draws a network accepts or rejects; the T-th is always accepted.
 
     .. math:: p(z \mid c) = N(z)\, \Bigl(\alpha + (1 - \alpha) \frac{a(z, c)}{Z(c)}\Bigr),\quad
               Z = \mathbb{E}_N[a],\quad \alpha = (1 - Z)^{T - 1}
 
-    Z is the mean of a over a fixed set of quasi-random points of the normal, so that the density is one function of
-    its weights: it moves with no batch and keeps no running average. What the mean is off by is the relative error of
-    the density's integral; it falls about as 1 / ``points`` in few features (below 1e-3 in two, with the default) and
-    as one over its square root in many. The network sees noise of few features: use it there.
+    Z is the mean of a over a fixed set of quasi-random points of the normal, so that the density is a deterministic
+    function of its weights, independent of the batch and without a running average. The error of this mean is the
+    relative error of the density's integral; it falls about as 1 / ``points`` in few features (below 1e-3 in two, with
+    the default) and as one over its square root in many. Best suited to few features.
 
     Args:
         features: Features of a row.
-        context: Features of the context, 0 for none; Z is then one for every row, at the cost of ``points`` passes.
+        context: Features of the context, 0 for none; Z is then computed for each row, at the cost of ``points`` passes.
         hidden: Widths of the hidden layers of the network.
-        draws: T, the most draws of a normal for one of this density.
-        points: In the mean.
+        draws: T, the maximal number of normal draws for each draw of this density.
+        points: Points in the mean.
 
     Raises:
-        ValueError: a size is not positive, or there are more features than Sobol points have.
+        ValueError: a size is not positive, or there are more features than Sobol sequences support.
 
     Reference:
         Bauer, Mnih (2019), Resampled priors for variational autoencoders, arXiv:1810.11428; Stimper, Schölkopf,
@@ -81,7 +81,7 @@ class Resampled(Density):
         return log_normal + (all_rejected + (1 - all_rejected) * accepted).log()
 
     def log_accepted(self, context: Tensor | None = None) -> Tensor:
-        """log Z, the share of draws that is accepted, of the shape of the context's batch."""
+        """log Z, the logarithm of the acceptance probability, of the shape of the context's batch."""
         dims = 0 if context is None else context.dim() - 1
         nodes = self.nodes.view(self.points, *[1] * dims, -1)
         return F.logsigmoid(self._logit(nodes, context)).logsumexp(0) - math.log(self.points)
@@ -92,7 +92,7 @@ class Resampled(Density):
     def _generate(
         self, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float
     ) -> Tensor:
-        """``temperature`` scales the draws that were accepted. No gradients go through."""
+        """``temperature`` scales the accepted draws. Not differentiable."""
         nodes = self.nodes
         z = nodes.new_zeros(*batch, nodes.shape[1])
         waits = torch.ones(batch, dtype=torch.bool, device=nodes.device)

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 class DensityView(Distribution):
-    """p(x | context) with the context filled in; ``batch_shape`` is the context's.
+    """p(x | context) for a fixed context; ``batch_shape`` is the context's.
 
     Args:
-        density: The density that is viewed; its parameters are shared, not copied.
+        density: The underlying density; its parameters are shared, not copied.
         context: The context, or None.
-        generator: Source of the randomness of draws; PyTorch's own where it is None.
+        generator: Source of the randomness of draws; PyTorch's default if None.
     """
 
     arg_constraints: ClassVar[dict[str, Any]] = {}

@@ -1,4 +1,4 @@
-"""How far the weights of a guide's draws should count, found on held-out entries."""
+"""How strongly to weight a guide's draws, chosen on held-out entries."""
 
 from __future__ import annotations
 
@@ -12,30 +12,29 @@ from .holed import pieces, tempered
 
 POWERS = (1.0, 0.5, 0.25, 0.125)
 CANDIDATES = 256
-HIDDEN = 0.2  # of the entries
+HIDDEN = 0.2  # fraction of the entries
 
 
 @torch.no_grad()
 def best_power(
     guided: Guided, x: Tensor, context: Tensor | None = None, *, seed: int = 0, spread: Spread | None = None
 ) -> float:
-    r"""The power of the weights whose draws meet held-out entries best.
+    r"""The power of the weights whose draws predict held-out entries best.
 
-    A fifth of the entries h of each row is hidden, and drawn; draws H, H' of the guide, weighted by powers of p / q,
+    A fifth of the entries h of each row is hidden and drawn; draws H, H' of the guide, weighted by powers of p / q,
     have the continuous ranked probability score
 
     .. math:: \mathrm{E}\,|H - h| - \tfrac12\, \mathrm{E}\,|H - H'|
 
-    of numbers as the guide reads them and of indicators of categories (half of a Brier score): least for the law that
-    the entries come from. A joint that is better than its guide has power 1; one that was trained for a short time,
-    or on few rows, less.
+    for numbers as the guide reads them and for indicators of categories (half a Brier score), which is minimal for the
+    true distribution. A joint that is better than its guide has power 1; one trained briefly, or on few rows, less.
 
     Args:
         guided: The density and its guide.
         x: Held-out rows, ``(n, features)``; NaN where an entry was not observed.
         context: ``(n, context features)`` or None.
-        seed: Of what is hidden, and of the draws.
-        spread: The cells of rows, as of :meth:`~.guided.Guided.marginal`.
+        seed: Seed of the hidden entries and of the draws.
+        spread: The cells of rows, as for :meth:`~.guided.Guided.marginal`.
 
     Reference:
         Gneiting, Raftery (2007), Strictly proper scoring rules, prediction, and estimation.
@@ -46,7 +45,7 @@ def best_power(
     if not asked:
         return 1.0
     score = torch.cat([_scores(guided, x, hidden, context, some, seed, spread) for some in asked], 1)
-    return POWERS[int(score[:, score.isfinite().all(0)].sum(1).argmin())]  # the first of equals
+    return POWERS[int(score[:, score.isfinite().all(0)].sum(1).argmin())]  # the first of ties
 
 
 def _scores(
@@ -58,7 +57,7 @@ def _scores(
     seed: int,
     spread: Spread | None,
 ) -> Tensor:
-    """The score of every power in some of the rows, ``(powers, rows)``."""
+    """The score of each power for some of the rows, ``(powers, rows)``."""
     x, hidden, context = x[some], hidden[some], None if context is None else context[some]
     rows = guided._holed(x.masked_fill(hidden, math.nan), context, seed, spread)
     found, log_w = guided._mirrored(rows, CANDIDATES)

@@ -1,7 +1,7 @@
-"""The fast room: what the transforms say, faster. Nobody has to open it to understand, change or trust anything.
+"""The fast room: the same maps as the transforms, faster. Nothing in it is needed to understand or change the library.
 
 Compositions ask :func:`plan` for what to call in place of their transforms; see ``transforms/seam.py``, the only file
-that knows of this folder. Everything here gives what the formulas give, to rounding, and is tested against them.
+that knows of this folder. Everything here agrees with the formulas to rounding and is tested against them.
 """
 
 from .compiling import compile_blocks as compile_blocks

@@ -1,6 +1,7 @@
-"""The affine map of :mod:`pushforward.numerics.affine` as one node of a graph, for networks called as they are.
+"""The affine map of :mod:`pushforward.numerics.affine` as a single autograd node, for networks that are called as
+modules.
 
-The forward pass keeps four tensors and the backward pass takes five operations, where autograd would record ten.
+The backward pass takes five operations, where autograd would record ten; four tensors are kept for it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from ..numerics import affine
 
 
 class Affine(torch.autograd.Function):
-    """The arguments are a tensor, mu, the raw log-scale, its limit, and whether to go back."""
+    """Takes a tensor, mu, the raw log-scale, its limit, and whether to invert."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, mu: Tensor, raw: Tensor, limit: float, inverse: bool) -> tuple[Tensor, Tensor]:
@@ -30,7 +31,7 @@ class Affine(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, z_grad: Tensor, slope_grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         x, mu, raw, kept, scale, denominator = ctx.saved_tensors
-        if torch.is_grad_enabled():  # the gradient is differentiated itself: the plain formula can be
+        if torch.is_grad_enabled():  # double backward: only the plain formula is differentiable
             outputs = (affine.inverse if ctx.inverse else affine.forward)(x, mu, raw, ctx.limit)
             grads = torch.autograd.grad(outputs, (x, mu, raw), (z_grad, slope_grad), create_graph=True)
             return *grads, None, None

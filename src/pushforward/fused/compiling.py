@@ -1,7 +1,7 @@
-"""Compiled flows: which neighbours share a graph, and how long a batch goes through it at a time.
+"""Compiled flows: which neighbouring transforms share a graph, and how many events go through it at a time.
 
-One graph for each transform would spend as much on entering graphs as a small network takes; one graph for all of them
-would take as long to compile as the flow is deep.
+With one graph per transform, entering graphs would cost as much as a small network; with one graph for all of them,
+compile time would grow with the depth of the flow.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ..transforms.planar import Planar, Sylvester
 from ..transforms.residual import Residual
 from ..transforms.scalar import Affine
 
-# Events at a time, without gradients: what lies between two kernels of a graph, or two maps, stays in the cache.
+# Events at a time, without gradients: intermediate results between kernels of a graph, or between maps, stay in cache.
 COMPILED_PART, EAGER_PART = 1024, 16384
 
 _COMPILED: WeakKeyDictionary[nn.Module, list[Any]] = WeakKeyDictionary()
@@ -38,14 +38,15 @@ def compiled(transforms: Any) -> list[Any] | None:
 
 
 def compile_blocks(transform: Transform, options: dict[str, Any]) -> None:
-    """Compiles neighbours together, a few to a graph, in both directions; graphs that look alike share their code."""
+    """Compiles neighbouring transforms, a few per graph, in both directions; graphs of the same structure share
+    code."""
     if isinstance(transform, Compose):
         _COMPILED[transform.transforms] = _blocks(transform, options)
     elif isinstance(transform, Multiscale):
         for level in transform.levels:  # each as a whole
             if isinstance(level, Compose):
                 _COMPILED[level.transforms] = [_Compiled(list(level), options)]
-    elif not isinstance(transform, Continuous):  # whose steps depend on the data, which no graph can follow
+    elif not isinstance(transform, Continuous):  # its steps depend on the data, which a graph cannot capture
         transform.compile(**options)
 
 
@@ -75,8 +76,8 @@ def _share(transform: Transform) -> float:
 
 
 class _Compiled:
-    """Some transforms that follow each other as one graph in either direction; a direction that goes feature by
-    feature, or by steps until rounding is reached, stays eager, for no graph should unroll them."""
+    """Consecutive transforms as one graph per direction; a direction that is sequential, or iterates to rounding, stays
+    eager, as no graph should unroll it."""
 
     def __init__(self, transforms: Sequence[Transform], options: dict[str, Any]) -> None:
         self.part = Compose(transforms)
@@ -110,13 +111,13 @@ def _sequential(transform: Transform, backward: bool) -> bool:
 
 
 def _copied(function: Any) -> Any:
-    """The same function with code of its own: PyTorch keeps eight compiled versions of one code, so that with a shared
-    one the third or fourth flow of a process would stay eager, with no more than a line in a log."""
+    """The same function with its own code object: PyTorch keeps at most eight compiled versions per code object, so
+    with a shared one the third or fourth flow of a process would stay eager, with only a line in a log to say so."""
     return FunctionType(function.__code__.replace(), function.__globals__, function.__name__, function.__defaults__)
 
 
 def in_parts(function: Any, x: Tensor, context: Tensor | None, size: int) -> Any:
-    """A map of one long batch, ``size`` events at a time."""
+    """Applies a map to a long batch, ``size`` events at a time."""
     parts: Sequence[Any] = x.split(size)
     whole = context is None or context.shape[:-1] != x.shape[:1]
     contexts = [context] * len(parts) if context is None or whole else context.split(size)

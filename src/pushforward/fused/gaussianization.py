@@ -1,6 +1,7 @@
-"""Gaussianizations with the same parameters for all rows: one node of a graph, and draws by Newton's steps from tables.
+"""Gaussianizations whose parameters are shared by the batch: one autograd node, and sampling by Newton's method from
+tables.
 
-Tables of all layers are made at once: with few rows, draws are operator-launch overhead.
+The tables of all layers are built at once: for small batches, sampling is mostly operator-launch overhead.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ from .maps import within
 from .mixture import LogOdds, evaluate, mixture_of
 from .rows import planes, through, unplanes
 
-KNOTS = 96  # of a table of a mixture: cubic interpolation in it mostly leaves one or two steps of Newton's
-BUCKETS = 192  # of even width in z, from -ENDS to ENDS: a row takes the cell at the middle of its bucket
+KNOTS = 96  # of a mixture's table: after cubic interpolation, one or two Newton steps mostly suffice
+BUCKETS = 192  # of equal width in z, from -ENDS to ENDS: a point takes the cell at the middle of its bucket
 ENDS = 8.0
 REACH = 12.0  # log-odds of every component at the ends of a table, more than four standard deviations
-BEYOND = 9  # cells that the polynomials at the ends go on for: t is nearly linear there
-STEPS = 4  # at most, before a search begins
+BEYOND = 9  # cells by which the end polynomials extrapolate: t is nearly linear there
+STEPS = 4  # of Newton's method at most, before falling back to a bracketed search
 
 
 class Gaussianizations(NamedTuple):
-    """Gaussianizations and the matrices between them; the tables for draws are made at once."""
+    """Gaussianizations and the matrices between them; all sampling tables are built at once."""
 
     parts: list[Any]
 
@@ -40,7 +41,7 @@ class Gaussianizations(NamedTuple):
         return cls([Gaussianized(transform)]) if _free(transform) else None
 
     def take(self, transform: Transform) -> bool:
-        """Whether the next transform is one of these, and taken in."""
+        """Takes in the next transform if it is one of these; returns whether it did."""
         if watched(transform) or not (type(transform) is PLU or _free(transform, like=self.parts[0].transform)):
             return False
         self.parts.append(Gaussianized(transform) if type(transform) is Univariate else transform)
@@ -60,7 +61,7 @@ class Gaussianizations(NamedTuple):
 
 
 def _free(transform: Transform, like: Univariate | None = None) -> TypeGuard[Univariate]:
-    """Whether this is a Gaussianization of every feature by parameters that are free, as many as another one has."""
+    """Whether this is a Gaussianization with free parameters for each feature, as many as ``like`` has."""
     if type(transform) is not Univariate or type(transform.scalar) is not Gaussianization:
         return False
     net = transform.net
@@ -69,7 +70,7 @@ def _free(transform: Transform, like: Univariate | None = None) -> TypeGuard[Uni
 
 
 class Gaussianized(NamedTuple):
-    """A Gaussianization of every feature, by parameters that are free."""
+    """A Gaussianization of each feature, with free parameters."""
 
     transform: Univariate
 
@@ -98,15 +99,15 @@ class Gaussianized(NamedTuple):
         return unplanes(x, z.shape[:-1])
 
     def _mixture(self, y: Tensor) -> Mixture:
-        if torch.is_grad_enabled():  # of the network's weights, too, which are empty
+        if torch.is_grad_enabled():  # the graph includes the network's weights, which are empty
             return sigmoidal.normal(self.transform.net(y.new_zeros(0)).unsqueeze(-1))
         return mixture_of(self.bias, len(y))
 
 
 class Table(NamedTuple):
-    """A mixture, features first: weights, and these times slopes, ``(features, 1, K)``, slopes and places
-    ``(features, K, 1)``, the steepest slope ``(features, 1, 1)``; and x by t as a cubic polynomial in the cell of
-    every bucket: the first t of the cell, its height, and coefficients ``(features, 6, BUCKETS)``."""
+    """A mixture, features first: weights and weights times slopes, ``(features, 1, K)``; slopes and places,
+    ``(features, K, 1)``; the steepest slope, ``(features, 1, 1)``; and x as a cubic polynomial of t in each bucket's
+    cell: the first t of the cell, its height, and the coefficients, ``(features, 6, BUCKETS)``."""
 
     weight: Tensor
     steep: Tensor
@@ -119,7 +120,7 @@ class Table(NamedTuple):
         return _log_odds(x, *self[:4])
 
     def start(self, z: Tensor, t: Tensor) -> Tensor:
-        """Where about the normal quantiles are z, the log-odds t."""
+        """An approximate x at normal quantiles z, whose log-odds are t."""
         bucket = (z + ENDS).mul_(BUCKETS / (2 * ENDS)).long().clamp_(0, BUCKETS - 1)
         t0, height, x, a, b, c = self.cells.gather(-1, bucket.expand(-1, 6, -1)).chunk(6, 1)
         u = ((t - t0) / height).clamp_(-BEYOND, 1 + BEYOND)
@@ -128,7 +129,7 @@ class Table(NamedTuple):
 
 @torch.no_grad()
 def tables(biases: list[Tensor], features: int) -> list[Table]:
-    """Of several mixtures at once, by as many operators as for one."""
+    """The tables of several mixtures at once, with as many operators as for one."""
     weight, slope, place = (part.transpose(0, 1) for part in mixture_of(torch.cat(biases), len(biases) * features))
     mixture = weight.mT, (weight * slope).mT * (1 - LEAK), slope, place
     spread, shares = REACH / slope, torch.linspace(0, 1, KNOTS, dtype=slope.dtype, device=slope.device)
@@ -139,7 +140,7 @@ def tables(biases: list[Tensor], features: int) -> list[Table]:
 
 
 def _cells(x: Tensor, t: Tensor, slope: Tensor) -> Tensor:
-    """For u from 0 to 1 in a cell, x is of third degree, with the slopes dx/dt given at both ends."""
+    """Cubic Hermite cells: x as a cubic in u from 0 to 1, with dx/dt given at both ends."""
     width, height = x.diff(), t.diff()
     first, last = slope[..., :-1] * height, slope[..., 1:] * height
     bend = first + last - 2 * width
@@ -147,7 +148,7 @@ def _cells(x: Tensor, t: Tensor, slope: Tensor) -> Tensor:
 
 
 def _buckets(t: Tensor, cells: Tensor) -> Tensor:
-    """The cells in the middle of every bucket, for knots at log-odds t."""
+    """The cell at the middle of each bucket, for knots at log-odds t."""
     last = ENDS * (1 - 1 / BUCKETS)
     middle = sigmoidal.near_odds(torch.linspace(-last, last, BUCKETS, dtype=t.dtype, device=t.device))
     cell = torch.searchsorted(t[..., 1:-1].contiguous(), middle.expand(len(t), 1, -1).contiguous())
@@ -155,7 +156,7 @@ def _buckets(t: Tensor, cells: Tensor) -> Tensor:
 
 
 def _log_odds(x: Tensor, weight: Tensor, steep: Tensor, slope: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
-    """t and dt/dx by products of matrices; no numbers where a probability underflows."""
+    """t and dt/dx by matrix products; NaN or infinite where a probability underflows."""
     c = (x - place).mul_(slope)
     p, q = c.sigmoid(), c.neg_().sigmoid_()
     above, below = weight.bmm(p), weight.bmm(q)
@@ -165,11 +166,11 @@ def _log_odds(x: Tensor, weight: Tensor, steep: Tensor, slope: Tensor, place: Te
 
 @torch.no_grad()
 def drawn(z: Tensor, table: Table) -> tuple[Tensor, bool]:
-    r"""The x of normal quantiles z ``(features, n)`` by Newton's steps from a table, and whether that is right to
-    rounding everywhere; far out, only where a search may begin.
+    r"""The x of normal quantiles z ``(features, n)`` by Newton steps from a table, and whether all are exact to
+    rounding; if some z are far out, x is only a starting point for a search.
 
-    With a the steepest slope of a mixture, :math:`|d \log t' / dx| \le 2 a`: a step s from where the residual is r
-    leaves one of :math:`a |r s|` at most, but for terms of higher order.
+    With a the steepest slope of a mixture, :math:`|d \log t' / dx| \le 2 a`: a step s from a point with residual r
+    leaves a residual of at most :math:`a |r s|`, up to higher-order terms.
     """
     near, z = not z.is_meta and roots.within(z, sigmoidal.FAR), z.unsqueeze(1)
     t = sigmoidal.near_odds(z) if near else sigmoidal.quantile_inverse(z)[0]

@@ -1,7 +1,8 @@
-"""Steps of image flows: channels first in memory, couplings as one node of a graph, all 1x1 convolutions built at once.
+"""Steps of image flows: channels first in memory, couplings as single autograd nodes, all 1x1 convolutions built at
+once.
 
-Building the matrix of one 1x1 convolution is a dozen operators on a handful of numbers, so those of neighbours are
-built together.
+Building the matrix of one 1x1 convolution is a dozen operators on a handful of numbers, so the matrices of neighbouring
+convolutions are built together.
 """
 
 from __future__ import annotations
@@ -25,18 +26,18 @@ from .affine import Affine as FusedAffine
 
 
 class ImageSteps:
-    """Transforms of images, one after the other."""
+    """Consecutive transforms of images."""
 
     def __init__(self, transform: Transform) -> None:
         self.transforms = [transform]
 
     @classmethod
     def make(cls, transform: Transform, like: Tensor) -> ImageSteps | None:
-        """For images on the CPU; on a GPU every copy is one more kernel, and the channels are best left last."""
+        """Only for images on the CPU; on a GPU every copy is one more kernel, and channels are best left last."""
         return cls(transform) if _of_images(transform) and like.device.type == "cpu" and like.dim() == 4 else None
 
     def take(self, transform: Transform) -> bool:
-        """Whether the next transform is one of images, and taken in."""
+        """Takes in the next transform if it acts on images; returns whether it did."""
         convolutions: list[Any] = [t for t in (*self.transforms, transform) if _can_build(t)]
         size = [len(t.matrix.factors) for t in convolutions]
         if not _of_images(transform) or len(set(size)) > 1:
@@ -72,7 +73,7 @@ def _of_images(transform: Transform) -> bool:
 
 
 def _can_build(transform: Transform) -> bool:
-    """Whether it is a 1x1 convolution with a matrix that is built here: normalised, and kept as P L U."""
+    """Whether it is a 1x1 convolution whose matrix is built here: normalised, and stored as P L U."""
     return type(transform) is Conv1x1 and type(transform.matrix) is PLU and transform.norm is not None
 
 
@@ -83,7 +84,7 @@ def _step(transform: Transform, x: Tensor, context: Tensor | None, inverse: bool
     kept, moved = transform.split(x)
     params = channel_first(transform.net(kept, context).transpose(0, 1)).transpose(0, 1)
     moved, log_slope = _moved(transform.scalar, moved, params, inverse)
-    if type(transform.split) is Channel:  # what its join says, along the dimension that is outermost in memory
+    if type(transform.split) is Channel:  # same as its join, but along the outermost dimension in memory
         parts = [moved, kept] if transform.split.swap else [kept, moved]
         x = torch.cat([part.movedim(-3, 0) for part in parts]).movedim(0, -3)
     else:
@@ -92,7 +93,7 @@ def _step(transform: Transform, x: Tensor, context: Tensor | None, inverse: bool
 
 
 def _moved(scalar: Any, x: Tensor, params: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
-    """The scalar map as one node of a graph."""
+    """The scalar map as a single autograd node."""
     if isinstance(scalar, Affine):
         return FusedAffine.apply(x, params[0], params[1], scalar.limit, inverse)  # type: ignore[no-any-return]
     by_channel = x.movedim(-3, 0)
@@ -102,7 +103,7 @@ def _moved(scalar: Any, x: Tensor, params: Tensor, inverse: bool) -> tuple[Tenso
 
 
 def _stacked(convs: list[Any]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The factors, order and signs of all matrices, and logarithmic scale and shift of what precedes them."""
+    """The factors, order and signs of all matrices, and the log-scale and shift of the normalisations before them."""
     return (
         torch.stack([conv.matrix.factors for conv in convs]),
         torch.stack([conv.matrix.order for conv in convs]),
@@ -113,7 +114,7 @@ def _stacked(convs: list[Any]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
 
 
 def _weights(convs: list[Any]) -> dict[Transform, tuple[Tensor, Tensor]]:
-    """Weight and bias of each convolution: P L U diag(exp s), and that times the shift."""
+    """Weight and bias of each convolution: P L U diag(exp s), and this matrix times the shift."""
     if not convs:
         return {}
     factors, order, sign, log_scale, shift = _stacked(convs)
@@ -126,7 +127,7 @@ def _weights(convs: list[Any]) -> dict[Transform, tuple[Tensor, Tensor]]:
 
 
 def _inverses(convs: list[Any]) -> dict[Transform, tuple[Tensor, Tensor]]:
-    """The same of the inverses, by substitution."""
+    """The same for the inverses, by substitution."""
     if not convs:
         return {}
     factors, order, sign, log_scale, shift = _stacked(convs)
@@ -138,7 +139,7 @@ def _inverses(convs: list[Any]) -> dict[Transform, tuple[Tensor, Tensor]]:
 
 
 def _logdet(convs: list[Any], x: Tensor) -> Tensor:
-    """Of all these convolutions of x; there are as many pixels at each, because there are as many channels."""
+    """Log-determinant of all these convolutions; equal channel counts imply equal pixel counts."""
     if not convs:
         return x.new_zeros(len(x))
     factors, _, _, log_scale, _ = _stacked(convs)
@@ -147,12 +148,12 @@ def _logdet(convs: list[Any], x: Tensor) -> Tensor:
 
 
 def _mix(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """A 1x1 convolution of (n, c, h, w), as the matrix product that it is when channels lie first."""
+    """A 1x1 convolution of (n, c, h, w), as a matrix product, since channels come first in memory."""
     channels = x.movedim(-3, 0)
     mixed = torch.addmm(bias[:, None], weight, channels.reshape(len(channels), -1))
     return mixed.view(channels.shape).movedim(0, -3)
 
 
 def channel_first(x: Tensor) -> Tensor:
-    """The same images ``(*, C, H, W)`` with the channels outermost in memory; free where they are so already."""
+    """The same images ``(*, C, H, W)`` with the channels outermost in memory; free if they already are."""
     return x.movedim(-3, 0).contiguous().movedim(0, -3)

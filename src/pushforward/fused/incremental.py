@@ -1,11 +1,11 @@
-r"""The inverse of an autoregressive map for the price of about one pass: every hidden unit is computed once.
+r"""The inverse of an autoregressive map at the cost of about one pass: every hidden unit is computed once.
 
 A unit of degree d reads only the first d features. So once feature j - 1 is known, exactly the units of degree j can be
-finished, then the parameters of feature j, then feature j itself: D short steps that together multiply every weight
-once, in place of D whole passes. Short steps multiply at a low rate; features are therefore taken in blocks: what a
-block reads from everything before it is one large product, and only what lies within the block goes step by step.
+computed, then the parameters of feature j, then feature j itself: D short steps that together use every weight once,
+instead of D whole passes. Short matrix products are inefficient, so features are taken in blocks: the contribution of
+everything before a block is one large product, and only the part within the block goes step by step.
 
-The gradient runs the same steps backwards, at the same price. Everything here has the batch last: ``(units, n)``.
+The gradient runs the same steps backwards, at the same cost. The batch dimension is last throughout: ``(units, n)``.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from .network import Shape, nbytes
 from .pool import POOL, where
 from .stack import plain_network
 
-MOST_UNITS = 128  # of a block of features, about: what a block reads from before it is one product
+MOST_UNITS = 128  # of a block of features, roughly; the part from before the block is one product
 Feature = Callable[[int, Tensor], Tensor]
 Step = Callable[[int, Tensor, Tensor], Any]
 Block = Callable[[int, int, Tensor], Any]
 
 
 class Schedule:
-    """``below[k][d]``: units of degree below d that layer k reads (layer 0 reads the input, whose feature j has degree
-    j + 1); and the blocks of features.
+    """``below[k][d]``: number of units of degree below d that layer k reads (layer 0 reads the input, whose feature j
+    has degree j + 1); and the blocks of features.
 
     Args:
-        degrees: Of the input and of each hidden layer, sorted.
-        num_params: Parameters of a feature.
-        shape: Of the network.
+        degrees: Degrees of the input and of each hidden layer, sorted.
+        num_params: Parameters per feature.
+        shape: Shape of the network.
     """
 
     def __init__(self, degrees: Sequence[Sequence[int]], num_params: int, shape: Shape) -> None:
@@ -52,7 +52,7 @@ class Schedule:
 
 
 class _Target(NamedTuple):
-    """What one layer computes for one feature: ``rows += weight @ read``, and where a residual stream is kept."""
+    """One layer's work for one feature: ``rows += weight @ read``; ``stream`` holds the residual stream."""
 
     rows: Tensor
     weight: Tensor
@@ -61,9 +61,9 @@ class _Target(NamedTuple):
 
 
 class _Sweep:
-    """What each layer reads, after the rectifier, with the two ways through: ``solve`` and ``pull_back``.
+    """The inputs of each layer, after the rectifier, with the two passes ``solve`` and ``pull_back``.
 
-    A step is a dozen operations on a few rows, so the views that they work on are made once, with the memory.
+    A step is a dozen operations on a few units, so their views are created once, together with the memory.
     """
 
     def __init__(self, plan: Schedule, like: Tensor, n: int) -> None:
@@ -72,7 +72,7 @@ class _Sweep:
         self.weights = [like.new_zeros(stairs.rows, stairs.columns) for stairs in layers]
         self.read = [like.new_empty(stairs.columns, n) for stairs in layers]
         for units, counts in zip(self.read, plan.below, strict=True):
-            units[counts[-1] :] = 0  # units that no feature reads are never computed, but gradients multiply them by 0
+            units[counts[-1] :] = 0  # never computed, as no feature reads them, but gradients multiply them by 0
         streams = [like.new_empty(stairs.rows, n) for stairs in layers[:-1]] if self.residual else self.read[1:]
         heights = [last - first for first, last in plan.blocks]
         self.out = like.new_empty(max(heights, default=0) * plan.num_params, n)
@@ -99,7 +99,7 @@ class _Sweep:
                 )
             self.outer.append(outer)
             self.inner.append(list(zip(*inner, strict=True)))
-        # of each feature: its parameters (1, num_params, n), and what the network reads of it (1, n)
+        # per feature: its parameters (1, num_params, n), and the network's inputs from it (1, n)
         finals = [final.rows for inner in self.inner for *_, final in inner]
         self.solved = [(rows.unsqueeze(0), read) for rows, read in zip(finals, self.inputs, strict=True)]
         own = [*self.weights, *self.read, self.out]
@@ -113,14 +113,14 @@ class _Sweep:
         return self
 
     def _rows(self, k: int, first: int, last: int) -> slice:
-        """The rows of weight k that belong to the features, or degrees, first to last (exclusive)."""
+        """The rows of weight k that belong to features (or degrees) first to last (exclusive)."""
         if k == len(self.weights) - 1:
             return slice(first * self.plan.num_params, last * self.plan.num_params)
         return slice(self.plan.below[k + 1][first], self.plan.below[k + 1][last])
 
     def solve(self, step: Step, block: Block | None = None) -> None:
-        """Feature by feature: ``step(j, params, out)`` writes what the network reads of feature j into ``out``;
-        ``block(first, last, params)`` sees the parameters of a block of features once all of them are known."""
+        """Feature by feature: ``step(j, params, out)`` writes the network's inputs for feature j into ``out``;
+        ``block(first, last, params)`` receives the parameters of a block of features once all are known."""
         inputs = self.inputs
         for (first, last), outer, inner in zip(self.plan.blocks, self.outer, self.inner, strict=True):
             for bias, (target, weight, read, span) in zip(self.biases, outer, strict=True):
@@ -148,7 +148,7 @@ class _Sweep:
             step(j, final.rows.addmm_(final.weight, final.read), inputs[j])
 
     def invert(self, z: Tensor, scalar: Solving) -> tuple[Tensor, Tensor]:
-        """x and the log-slopes dx/dz, both ``(features, n)``; x lies in the memory of the sweep."""
+        """x and the log-slopes dx/dz, both ``(features, n)``; x lives in the sweep's memory."""
         log_slopes = []
 
         def block(first: int, last: int, params: Tensor) -> None:
@@ -159,7 +159,7 @@ class _Sweep:
         return self.read[0], torch.cat(log_slopes)
 
     def solve_only(self, z: Tensor, scalar: Solving) -> Tensor:
-        """x alone, in the memory of the sweep."""
+        """x alone, in the sweep's memory."""
         self.solve(self._inverse_step(z, scalar))
         return self.read[0]
 
@@ -172,13 +172,13 @@ class _Sweep:
         return step
 
     def pull_back(self, x_grad: Tensor, dx: Tensor, log_slope_grad: Tensor) -> list[Tensor]:
-        """The gradient's way back through the steps, last feature first.
+        """Backpropagates through the steps, last feature first.
 
         Args:
-            x_grad: ``(features, n)``, the gradient that reaches x from outside; overwritten by the whole gradient.
+            x_grad: ``(features, n)``, the gradient that reaches x from outside; overwritten by the total gradient.
             dx: ``(features, num_params, n)``, dx_j / dparams_j.
-            log_slope_grad: The same shape, the gradient that reaches the parameters through the log-slopes;
-                overwritten by their whole gradient.
+            log_slope_grad: Same shape, the gradient that reaches the parameters through the log-slopes; overwritten by
+                their total gradient.
 
         Returns:
             The gradients of the pre-activations of each layer, ``(rows, n)``.
@@ -192,7 +192,7 @@ class _Sweep:
                     if k < len(self.weights) - 1:
                         self._rectify(grads, k, rows)
                     grads[k][inside].addmm_(self.weights[k][rows, inside].t(), grads[k + 1][rows])
-            for k, weight in enumerate(self.weights):  # what the block gives back to everything before it
+            for k, weight in enumerate(self.weights):  # the block's gradient for everything before it
                 rows, seen = self._rows(k, first, last), self.plan.below[k][first]
                 grads[k][:seen].addmm_(weight[rows, :seen].t(), grads[k + 1][rows])
         return grads[1:]
@@ -206,15 +206,15 @@ class _Sweep:
 
 
 class Sequential(NamedTuple):
-    """A network, ready for its steps: the schedule, the parameters, and the masks of the weights."""
+    """A network prepared for incremental evaluation: the schedule, the parameters, and the weight masks."""
 
     schedule: Schedule
-    params: list[Tensor]  # weights (out, in) and biases in turn; the first bias may be one for each event, (units, n)
+    params: list[Tensor]  # weights (out, in) and biases in turn; the first bias may be per event, (units, n)
     masks: list[Tensor]
 
     @contextmanager
     def sweep(self, n: int) -> Iterator[_Sweep]:
-        """A sweep with these parameters for one use."""
+        """Leases a sweep loaded with these parameters, for one use."""
         like = self.params[0]
         kind = ("sweep", self.schedule, *where(like))
         leased = POOL.lease(kind, n, lambda: _Sweep(self.schedule, like, n))
@@ -241,7 +241,7 @@ class Sequential(NamedTuple):
     @torch.no_grad()
     def generate(self, n: int, feature: Feature) -> None:
         """Runs through the features of n events: ``feature(j, params)`` gets the parameters ``(num_params, n)`` of
-        feature j, valid during the call, and returns what the network reads of it, ``(inputs per feature, n)``."""
+        feature j, valid during the call, and returns the network's inputs for it, ``(inputs per feature, n)``."""
         with self.sweep(n) as sweep:
             sweep.solve(lambda j, theta, out: out.copy_(feature(j, theta)))
 
@@ -261,7 +261,7 @@ class _Invert(torch.autograd.Function):
     def backward(ctx: Any, x_grad: Tensor, slope_grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         z, *params = ctx.saved_tensors
         sweep = ctx.sweep
-        if torch.is_grad_enabled():  # the gradient is differentiated itself: plain operations can be
+        if torch.is_grad_enabled():  # double backward: only plain operations are differentiable
             outputs = _plain(z, sweep.plan, ctx.scalar, params)
             given = (z, *params), (x_grad, slope_grad)
             first, *others = torch.autograd.grad(outputs, *given, create_graph=True, materialize_grads=True)
@@ -277,7 +277,7 @@ class _Invert(torch.autograd.Function):
 
 
 def _plain(z: Tensor, plan: Schedule, scalar: Solving, params: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """x and the log-slopes, by one whole pass for each feature."""
+    """x and the log-slopes, by one whole pass per feature."""
     x = log_slope = torch.zeros_like(z)
     for now in torch.eye(plan.features, dtype=torch.bool, device=z.device).unsqueeze(-1):
         theta = plain_network(x, plan.shape, iter(params)).unflatten(0, (plan.features, plan.num_params))

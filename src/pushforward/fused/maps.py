@@ -1,6 +1,6 @@
-"""Scalar maps that a network drives, with the memory of one call and the gradient written out.
+"""Scalar maps whose parameters come from a network, with the memory of one call and hand-written gradients.
 
-Each is the formula of :mod:`pushforward.numerics` for a plane ``(features, n)``: ``run`` moves it, ``pull_back`` turns
+Each is the formula of :mod:`pushforward.numerics` for a plane ``(features, n)``: ``run`` maps it, ``pull_back`` turns
 the gradient of the result into those of the plane and of the network's outputs.
 """
 
@@ -20,27 +20,27 @@ from .network import nbytes
 
 
 class Moving(Protocol):
-    """The memory of one map for n events; in ``outputs``, which maps may share, the network writes the parameters."""
+    """The memory of one map for n events; the network writes the parameters into ``outputs``, which maps may share."""
 
     outputs: Tensor
     nbytes: int
 
     def run(self, before: Tensor, after: Tensor, log_slope: Tensor) -> Tensor:
-        """Writes log-slopes, and the moved plane, mostly into ``after``; returns where it lies."""
+        """Writes the log-slopes and the mapped plane (usually into ``after``); returns the mapped plane."""
 
     def pull_back(self, grad: Tensor, slope_grad: Tensor) -> None:
-        """From the gradient of the moved plane, in whose place that of the plane before comes, and that of the
-        log-slopes ``(n,)``, to that of the outputs, in their place."""
+        """Turns the gradient of the mapped plane into that of the plane before, in place; with that of the log-slopes
+        ``(n,)``, it also overwrites ``outputs`` with their gradient."""
 
     def forget(self) -> None:
-        """Lets go of what only this call needed."""
+        """Drops references that only this call needed."""
 
 
 class Solving(Protocol):
-    """What the sequential inverse asks of a map: planes ``(features, n)``, parameters ``(features, num_params, n)``."""
+    """Interface for the sequential inverse: planes ``(features, n)``, parameters ``(features, num_params, n)``."""
 
     def plain(self, x: Tensor, params: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
-        """The formula with parameters ``(num_params, features, n)``: the moved plane and its log-slopes."""
+        """The formula with parameters ``(num_params, features, n)``: the mapped plane and its log-slopes."""
 
     def solve(self, z: Tensor, params: Tensor, out: Tensor) -> None:
         """Writes x into ``out``, without a graph."""
@@ -50,7 +50,7 @@ class Solving(Protocol):
 
 
 class AnyMap(NamedTuple):
-    """A scalar map of which no faster form is known."""
+    """A scalar map without a faster form."""
 
     scalar: Scalar
 
@@ -61,12 +61,12 @@ class AnyMap(NamedTuple):
         out.copy_(self.scalar.solve(z, params.transpose(0, 1)))
 
     def log_slope(self, x: Tensor, z: Tensor, params: Tensor) -> Tensor:
-        return -self.scalar(x, params.transpose(0, 1))[1]  # a closed inverse or not: x is known
+        return -self.scalar(x, params.transpose(0, 1))[1]  # whether or not the inverse has a closed form: x is known
 
 
 class AffineMap(NamedTuple):
-    """z = (x - mu) exp(-s) with log-scales within ``limit``, then logarithmic tails from ``tails`` on, if any, that are
-    linear from ``far`` times that on."""
+    """z = (x - mu) exp(-s) with log-scales bounded by ``limit``, then optional logarithmic tails beyond ``tails``,
+    which are linear beyond ``far`` times that."""
 
     limit: float
     tails: float | None = None
@@ -151,7 +151,7 @@ class AffineMoving:
 
 
 class SplineMap(NamedTuple):
-    """The monotone rational-quadratic spline of so many bins on [-bound, bound]."""
+    """The monotone rational-quadratic spline with this many bins on [-bound, bound]."""
 
     bins: int
     bound: float
@@ -176,7 +176,7 @@ class SplineMap(NamedTuple):
 class SplineMoving:
     """See :class:`Moving`."""
 
-    nbytes = 0  # what it keeps is allocated anew in each call
+    nbytes = 0  # its memory is allocated anew in each call
 
     def __init__(self, of: SplineMap, outputs: Tensor, inverse: bool) -> None:
         self.of, self.outputs, self.inverse = of, outputs, inverse
@@ -197,6 +197,6 @@ class SplineMoving:
 
 
 def within(x: Tensor, bound: float) -> bool:
-    """Whether it is known that nothing lies beyond the bound, so that tails change nothing: looking costs one pass,
-    tails and their way back a dozen. On a GPU looking would mean waiting."""
+    """Whether everything is known to lie within the bound, so that tails can be skipped: the check costs one pass,
+    tails and their gradient a dozen. On a GPU the check would force a synchronisation."""
     return x.device.type == "cpu" and roots.within(x, bound)

@@ -1,15 +1,15 @@
-r"""Mixtures of logistics with the same parameters for all rows, as one node of a graph with its gradient written out.
+r"""Mixtures of logistics whose parameters are shared by the batch, as one autograd node with a hand-written gradient.
 
-With the parts A and B of the components in the probabilities y below x and 1 - y above, with
+With A and B the shares of the components in the probabilities y below x and 1 - y above, with
 :math:`r_k = w_k\, p_k\, q_k / (y (1 - y))`, where :math:`p_k = \sigma(c_k),\, q_k = \sigma(-c_k)`, and with the
-log-odds T and their slope D (:mod:`pushforward.numerics.sigmoidal`, without the part of the identity),
+log-odds T and their slope D (:mod:`pushforward.numerics.sigmoidal`, without the identity term),
 
 .. math:: \frac{\partial T}{\partial c_k} = r_k,\quad
     \frac{\partial D}{\partial c_k} = r_k \left(a_k (q_k - p_k) + D \tanh(T / 2)\right),\quad
     \frac{\partial T}{\partial \log w_k} = A_k - B_k,\quad
     \frac{\partial D}{\partial \log w_k} = a_k r_k - D (A_k + B_k)
 
-where logarithms of weights are meant as they stand in a mixture whose weights need not add up to one.
+where the log-weights are those of a mixture whose weights need not add up to one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from .maps import within
 
 
 class Kept(NamedTuple):
-    """What the gradient needs: the mixture, and at every component ``(K, features, n)`` or point ``(features, n)``."""
+    """Kept for the gradient: the mixture, and values per component ``(K, features, n)`` or per point
+    ``(features, n)``."""
 
     mixture: Mixture
     c: Tensor
@@ -44,7 +45,7 @@ class Kept(NamedTuple):
 
 
 class LogOdds(torch.autograd.Function):
-    """:func:`evaluate` as a node of a graph: the values alone."""
+    """:func:`evaluate` as an autograd node: the values alone."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, bias: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -56,7 +57,7 @@ class LogOdds(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, to_value: Tensor, to_slope: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
         x, bias, weight = ctx.saved_tensors
-        if torch.is_grad_enabled():  # the gradient is differentiated itself: the plain formula can be
+        if torch.is_grad_enabled():  # double backward: only the plain formula is differentiable
             outputs = sigmoidal.log_odds(x, sigmoidal.normal(_params(bias, len(x))))
             to_x, to_bias = torch.autograd.grad(outputs, (x, bias), (to_value, to_slope), create_graph=True)
             return to_x, to_bias, torch.zeros_like(weight)
@@ -69,8 +70,8 @@ class LogOdds(torch.autograd.Function):
 def evaluate(x: Tensor, bias: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Kept]:
     """:func:`pushforward.numerics.sigmoidal.log_odds` of planes ``(features, n)``.
 
-    Its parameters are what a network of no inputs has: ``bias`` holds the 3K of the first feature, then those of the
-    next; ``weight`` is empty. The formula runs in place where that is possible, and keeps the names it has there.
+    The parameters are those of a network without inputs: ``bias`` holds the 3K of the first feature, then those of the
+    next; ``weight`` is empty. The formula runs in place where possible, with the same variable names as there.
     """
     mixture = mixture_of(bias, len(x))
     c = (x - mixture.place).mul_(mixture.slope)
@@ -106,13 +107,13 @@ def mixture_of(bias: Tensor, features: int) -> Mixture:
 
 @functools.cache
 def _start(K: int, dtype: torch.dtype, device: torch.device) -> sigmoidal.Start:
-    """A start takes as long as a mixture."""
+    """Cached: a start takes as long as a mixture."""
     with torch.inference_mode(False):
         return sigmoidal.normal_start(K, torch.empty(3 * K, 1, 1, dtype=dtype, device=device))
 
 
 def _pull_back(to_odds: Tensor, to_steep: Tensor, kept: Kept) -> tuple[Tensor, Mixture]:
-    """The gradient of x, and those of log-weights, log-slopes and places."""
+    """The gradients of x, and of the log-weights, log-slopes and places."""
     weight, slope, _ = kept.mixture
     through = to_steep * kept.steep
     ends = kept.above * kept.below
@@ -129,7 +130,7 @@ def _pull_back(to_odds: Tensor, to_steep: Tensor, kept: Kept) -> tuple[Tensor, M
 
 
 def _to_bias(to_mixture: Mixture, bias: Tensor) -> Tensor:
-    """Through the soft clamps, whose slopes are 1 / (1 + abs(r) / limit)²."""
+    """The gradient through the soft clamps, whose slopes are 1 / (1 + abs(r) / limit)²."""
     to = torch.cat(to_mixture).squeeze(-1).t()  # (features, 3K)
     limits = _start(to.shape[1] // 3, bias.dtype, bias.device).limits.flatten()
     return to.div_((1 + bias.view_as(to).abs() / limits).square()).reshape(-1)

@@ -1,8 +1,8 @@
-"""One pass of a perceptron and the way back, in leased memory whose views are made once.
+"""Forward and backward pass of a perceptron, in leased memory whose views are created once.
 
 A small network is mostly operator-launch overhead, and half of the operators would be views of weights and activations.
-Everything has the shape ``(units, n)``. Large hidden layers have the units of an event side by side in memory: threads
-then share the events of all operators alike, products and elementwise ones, and each finds what it wrote itself before.
+Everything has the shape ``(units, n)``. In large hidden layers the units of an event are contiguous in memory: threads
+then split the events in the same way for matrix products and elementwise operators, and each reads what it wrote.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from torch import Tensor
 from ..numerics.torch_internals import add_rectified
 from .staircase import Staircase, mask
 
-LARGE = 1 << 17  # numbers of a layer, of which threads share the work
+LARGE = 1 << 17  # numbers of a layer, from which on threads share its work
 
 
 class Shape(NamedTuple):
-    """What does not change from call to call: the pattern of each weight, whether these are masked, and whether hidden
-    layers after the first come in residual pairs."""
+    """Constant across calls: the pattern of each weight, whether weights are masked, and whether hidden layers after
+    the first come in residual pairs."""
 
     layers: tuple[Staircase, ...]
     masked: bool
@@ -31,7 +31,7 @@ class Shape(NamedTuple):
 class Network:
     """The input ``x``, the activations and the masked weights of one network for n events.
 
-    Parameters are given as weights ``(out, in)`` and biases in turn; the first bias may be ``(units, n)``, one for each
+    Parameters are given as weights ``(out, in)`` and biases in turn; the first bias may be ``(units, n)``, one per
     event.
     """
 
@@ -39,7 +39,7 @@ class Network:
         self.layers, self.masked, self.residual = shape
         self.x = like.new_empty(self.layers[0].columns, n)
         self.hidden = [_plane(like, stairs.rows, n) for stairs in self.layers[:-1]]
-        # a residual stream goes on unrectified, so that what the next layer reads of it needs a plane of its own
+        # a residual stream continues unrectified, so the next layer's rectified input needs its own plane
         self.rectified = [torch.empty_like(h) if self.residual and k % 2 == 0 else h for k, h in enumerate(self.hidden)]
         self.parts = [by_step(stairs, h) for stairs, h in zip(self.layers, self.hidden, strict=False)]
         read = [self.x, *self.rectified]
@@ -80,13 +80,13 @@ class Network:
     def pull_back(
         self, grad: Tensor, params: Sequence[Tensor], needed: Sequence[bool], into: Tensor | None
     ) -> list[Tensor | None]:
-        """The gradients of those parameters that are ``needed``, after :meth:`run`; that of x is added ``into``.
+        """The gradients of the ``needed`` parameters, after :meth:`run`; that of x is added to ``into``.
 
         Args:
             grad: The gradient of the outputs.
-            params: What the network was run with.
-            needed: For each parameter whether it needs a gradient.
-            into: Where to add the gradient of x, if it is needed.
+            params: The parameters that the network was run with.
+            needed: Whether each parameter needs a gradient.
+            into: Where to add the gradient of x, if needed.
         """
         if self._gradients is None:
             self._gradients = _Gradients(self)
@@ -107,7 +107,7 @@ class Network:
             self._input_grad(k, weight, parts, below.columns[k - 1], False)
             torch.ops.aten.threshold_backward.grad_input(out, self.rectified[k - 1], 0, grad_input=out)
             grad, parts = out, below.parts[k - 1]
-            if self.residual and k % 2 == 1:  # what left the stream for a block comes back to it
+            if self.residual and k % 2 == 1:  # the branch's gradient rejoins the stream
                 stream = grad = grad if stream is None else grad.add_(stream)
         return grads
 
@@ -121,7 +121,7 @@ class Network:
     def _input_grad(
         self, k: int, weight: Tensor, parts: Sequence[Tensor], columns: Sequence[Tensor], add: bool
     ) -> None:
-        """Wᵀ grad into the columns that each step reads: the last step, which is the widest, first."""
+        """Wᵀ grad into the columns that each step reads, the last step first, as it is the widest."""
         matrices = self.blocks[k] if self.masked else blocks(self.layers[k], weight)
         *others, widest = zip(matrices, parts, columns, strict=True)
         block, part, into = widest
@@ -153,7 +153,7 @@ def _plane(like: Tensor, units: int, n: int) -> Tensor:
 
 
 def nbytes(tensors: Iterable[Tensor]) -> int:
-    """Bytes that the tensors take together."""
+    """Total bytes of the tensors."""
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 

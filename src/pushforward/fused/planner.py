@@ -1,7 +1,7 @@
-"""Which of some transforms are run together, and by what: the only file that knows the kinds of transforms.
+"""Chooses which consecutive transforms run together, and in which fast form; the only file that knows their kinds.
 
-A plan is made anew for every call, from the transforms as they are at that moment, so an edited flow runs as it was
-edited. What takes time to find out about a network is kept as long as the network lives.
+A plan is made at call time, from the transforms as they are then, so changes to a flow take effect at once. Properties
+of a network that take time to compute are cached for the network's lifetime.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _MAKERS: tuple[Callable[[Transform, Tensor], Any], ...] = (
 
 
 def plan(transforms: Sequence[Transform], like: Tensor) -> Sequence[Any]:
-    """The maps to call one after the other in place of the transforms: these themselves under ``torch.func``,
-    forward-mode derivatives and autocast, which change what operators mean."""
+    """The maps to call in sequence in place of the transforms; under ``torch.func``, forward-mode AD and autocast,
+    which change what operators mean, the transforms themselves."""
     found = compiled(transforms)
     if found is not None:
         return found
@@ -55,22 +55,23 @@ def plan(transforms: Sequence[Transform], like: Tensor) -> Sequence[Any]:
 
 
 def autocast(device: str) -> bool:
-    """Whether autocast is on for tensors on a device of this type; some types, such as ``meta``, have none."""
+    """Whether autocast is on for tensors on a device of this type; some device types, such as ``meta``, have none."""
     return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
 
 
 def generate(net: MADE, batch: Size, feature: Feature, context: Tensor | None) -> None:
-    """Runs through the features, each hidden unit computed once; see :func:`pushforward.transforms.seam.generate`."""
+    """Generates the features in turn, computing each hidden unit once; see
+    :func:`pushforward.transforms.seam.generate`."""
     sequential(net, context, batch).generate(batch.numel(), feature)
 
 
 def free_memory() -> None:
-    """Gives all idle memory back."""
+    """Releases all idle memory."""
     POOL.clear()
 
 
 def _flat(transforms: Sequence[Transform]) -> list[Transform]:
-    """The transforms, with those of compositions among them in their place."""
+    """The transforms, with compositions replaced by their parts."""
     found: list[Transform] = []
     for transform in transforms:
         if type(transform) is Compose and not watched(transform) and compiled(transform.transforms) is None:
@@ -81,7 +82,7 @@ def _flat(transforms: Sequence[Transform]) -> list[Transform]:
 
 
 def _map(transform: Transform, like: Tensor) -> Any:
-    """What runs a transform, alone or with those after it; itself where there is nothing faster."""
+    """The map that runs a transform, alone or with those after it; the transform itself if there is nothing faster."""
     if watched(transform):
         return transform
     if type(transform) is Inverse:
@@ -106,7 +107,7 @@ class Turned(NamedTuple):
 
 
 class InParts(NamedTuple):
-    """Maps of a long batch, some events at a time."""
+    """Applies maps to a long batch in chunks of events."""
 
     maps: Sequence[Any]
 

@@ -1,10 +1,10 @@
-"""Memory that is leased to one call at a time and used again, because mapping megabytes anew costs more than computing
-in them.
+"""Memory that is leased to one call at a time and reused, because mapping megabytes anew costs more than computing in
+them.
 
-One pool serves the whole process, whichever thread asks, autograd's own included. What is leased is an object with all
-the views that a call needs of its memory; it comes back when the call is done, and whoever never gives it back only
-loses the reuse. The pool keeps at most ``PUSHFORWARD_POOL`` MiB (256 where it is not set), of each kind of object those
-of the last few batch sizes, and :func:`free_memory` empties it.
+One pool serves all threads of the process, including autograd's own. A lease is an object with all the views of its
+memory that a call needs; it is returned when the call is done, and one that is never returned only forgoes reuse. The
+pool keeps at most ``PUSHFORWARD_POOL`` MiB (256 if unset), and of each kind of object those of the last few batch
+sizes; :func:`free_memory` empties it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor
 
-BATCH_SIZES = 4  # of which one kind of object is kept
-_WARM_BYTES = 31 << 20  # just below the largest size up to which glibc learns to keep freed memory
+BATCH_SIZES = 4  # kept for each kind of object
+_WARM_BYTES = 31 << 20  # just below the largest size up to which glibc can adapt to keep freed memory
 
 
 class Leased(Protocol):
@@ -30,10 +30,10 @@ Thing = TypeVar("Thing", bound=Leased)
 
 
 class Pool:
-    """Objects by what they are for and for which batch size; the least recently used go first.
+    """Objects by kind and batch size; the least recently used are evicted first.
 
     Args:
-        limit: Bytes that idle objects may hold together.
+        limit: Total bytes that idle objects may hold.
     """
 
     def __init__(self, limit: int) -> None:
@@ -44,7 +44,7 @@ class Pool:
         self._warm = False
 
     def lease(self, kind: Hashable, batch: int, make: Callable[[], Thing]) -> Thing:
-        """An object of this kind for this batch size: one that came back, or a new one."""
+        """An object of this kind for this batch size: a returned one, or a new one."""
         with self._lock:
             things = self._idle.get((kind, batch))
             if things:
@@ -52,11 +52,11 @@ class Pool:
                 self.nbytes -= thing.nbytes
                 return thing  # type: ignore[return-value]
         self._warm_up()
-        with torch.inference_mode(False), torch.no_grad():  # memory made in inference mode could not be written outside
+        with torch.inference_mode(False), torch.no_grad():  # memory made in inference mode cannot be written outside it
             return make()
 
     def give_back(self, kind: Hashable, batch: int, thing: Leased) -> None:
-        """Takes an object back; nobody may use it until it is leased again."""
+        """Takes an object back; it must not be used until it is leased again."""
         with self._lock:
             self._idle.setdefault((kind, batch), []).append(thing)
             self._idle.move_to_end((kind, batch))
@@ -72,7 +72,7 @@ class Pool:
                 self._drop(next(iter(self._idle)))
 
     def clear(self) -> None:
-        """Lets go of everything that is idle."""
+        """Drops everything idle."""
         with self._lock:
             self._idle.clear()
             self._sizes.clear()
@@ -88,8 +88,8 @@ class Pool:
             self._sizes.pop(kind, None)
 
     def _warm_up(self) -> None:
-        """Once in a process, frees one large block that nobody touched: from then on glibc keeps freed blocks of up to
-        that size, where it would give them back to the system and take them anew, page by page, at every operator."""
+        """Once per process, allocates and frees one large, untouched block: from then on glibc keeps freed blocks of up
+        to that size, instead of returning them to the system and mapping them anew, page by page, at every operator."""
         if not self._warm:
             self._warm = True
             torch.empty(_WARM_BYTES, dtype=torch.uint8)
@@ -99,7 +99,7 @@ POOL = Pool(int(os.environ.get("PUSHFORWARD_POOL", "256")) << 20)
 
 
 def where(like: Tensor) -> tuple[Hashable, ...]:
-    """What has to agree for memory of one tensor to serve another: dtype, device and, on a GPU, the stream."""
+    """What must match for the memory of one tensor to serve another: dtype, device and, on a GPU, the stream."""
     if like.device.type != "cuda":
         return like.dtype, like.device
     return like.dtype, like.device, torch.cuda.current_stream(like.device).cuda_stream

@@ -1,4 +1,5 @@
-"""Transformer autoregressive transforms, some events at a time: their units stay in the processor's cache."""
+"""Transformer autoregressive transforms, a chunk of events at a time, so that their units stay in the processor's
+cache."""
 
 from __future__ import annotations
 
@@ -17,14 +18,14 @@ UNITS = 2**19  # of the widest layer, at a time: 2 MB
 
 
 class PositionsInParts(NamedTuple):
-    """An autoregressive transform over positions; the sequential direction takes the whole batch at every step."""
+    """An autoregressive transform over positions; its sequential direction takes the whole batch at every step."""
 
     transform: Autoregressive
     events: int
 
     @classmethod
     def make(cls, transform: Transform, like: Tensor) -> PositionsInParts | None:
-        """For densities on the CPU; a GPU is best filled, and gradients need all units in memory anyway."""
+        """Only on the CPU without gradients; a GPU is best kept full, and gradients need all units in memory anyway."""
         net = transform.net if type(transform) is Autoregressive else None
         if type(net) is not CausalTransformer or like.device.type != "cpu" or torch.is_grad_enabled():
             return None

@@ -1,7 +1,7 @@
-"""Couplings and autoregressive transforms of rows, run by stacks of networks with their scalar maps.
+"""Couplings and autoregressive transforms of vectors, run as stacks of networks and scalar maps.
 
-Events keep the shape ``(*batch, features)`` everywhere; fused maps hand each other tensors whose memory is
-feature-first, so that every feature is contiguous over the batch and taking some features is a view.
+Events always have the shape ``(*batch, features)``; fused maps pass tensors whose memory is feature-first, so that each
+feature is contiguous over the batch and a range of features is a view.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .staircase import full, staircase
 
 
 class Couplings:
-    """Couplings of the same two parts of an event, one after the other."""
+    """Consecutive couplings of the same two parts of an event."""
 
     def __init__(self, coupling: Coupling, parts: tuple[tuple[int, int, int], ...]) -> None:
         self.couplings, self.parts, self.layers = [coupling], parts, [_coupling_layer(coupling, 0)]
@@ -44,7 +44,7 @@ class Couplings:
         return None if parts is None else cls(transform, parts)
 
     def take(self, transform: Transform) -> bool:
-        """Whether the next transform is a coupling of the same parts, and taken in."""
+        """Takes in the next transform if it is a coupling of the same parts; returns whether it did."""
         if type(transform) is not Coupling or watched(transform) or not _known(transform.net, MLP):
             return False
         parts = _parts(transform)
@@ -72,17 +72,17 @@ class Couplings:
 
 
 class Masked:
-    """An autoregressive transform: one layer over the whole event forwards, step by step back."""
+    """An autoregressive transform: one layer over the whole event forwards, step by step in the inverse."""
 
     def __init__(self, transform: Autoregressive, forward: AffineMap | SplineMap | None) -> None:
         self.transform, self.map = transform, forward
-        self.net: Any = transform.net  # a MADE, as make() says
+        self.net: Any = transform.net  # a MADE, as make() checks
 
     @classmethod
     def make(cls, transform: Transform, like: Tensor) -> Masked | None:
         if type(transform) is not Autoregressive or not _known(transform.net, MADE) or transform.inversion == "jacobi":
             return None
-        if transform.scalar.inputs != 1:  # the steps write one number of each feature
+        if transform.scalar.inputs != 1:  # the steps write one number per feature
             return None
         scalar_map = _scalar_map(transform.scalar)
         if isinstance(scalar_map, AffineMap):
@@ -105,7 +105,7 @@ class Masked:
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         transform, batch = self.transform, z.shape[:-1]
         if torch.is_grad_enabled() and any(p.requires_grad for p in transform.scalar.parameters()):
-            return transform.inverse(z, context)  # the steps give gradients to the network's parameters alone
+            return transform.inverse(z, context)  # the steps give gradients only for the network's parameters
         y, log_tail = self._untailed(planes(z))
         x, log_slope = sequential(self.net, context, batch).invert(y, self._inverse_map())
         logdet = (log_slope if log_tail is None else log_slope + log_tail).sum(0)
@@ -130,7 +130,7 @@ class Masked:
 
 
 class _Reordered(torch.autograd.Function):
-    """Features in another order. The gradient only undoes it, where that of a selection in general adds up."""
+    """Reorders features. The gradient only inverts the permutation, where that of a general selection accumulates."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, order: Tensor, back: Tensor) -> Tensor:
@@ -151,7 +151,7 @@ _SCHEDULES: WeakKeyDictionary[nn.Module, Schedule] = WeakKeyDictionary()
 
 
 def _known(net: nn.Module, kind: type[Perceptron]) -> bool:
-    """Whether a network is just what its class says: rectified, not watched, with parameters of its own."""
+    """Whether a network is exactly of this class, with ReLU, not watched, and with plain parameters."""
     plain = type(net) is kind and net.activation == "relu" and not watched(net)
     return plain and type(net.weights) is type(net.biases) is nn.ParameterList
 
@@ -163,7 +163,7 @@ def _scalar_map(scalar: Scalar) -> AffineMap | SplineMap | None:
 
 
 def _parts(coupling: Coupling) -> tuple[tuple[int, int, int], ...] | None:
-    """The kept and the moved part of an event, where they are slices."""
+    """The kept and the moved part of an event, if they are slices."""
     split = coupling.split
     features = getattr(split, "kept", 0) + getattr(split, "moved", 0)
     if type(split) is Half:
@@ -194,8 +194,8 @@ def _shape(net: Any) -> Shape:
 
 
 def _parameters(net: Any, context: Tensor | None, batch: Size) -> list[Tensor]:
-    """Weights and biases in turn; the context is part of the first bias, which it makes ``(units, n)`` where the events
-    have contexts of their own."""
+    """Weights and biases in turn; the context enters the first bias, which is ``(units, n)`` if each event has its own
+    context."""
     params = [p for pair in zip(listed(net.weights), listed(net.biases), strict=True) for p in pair]
     if net.context_weight is not None and context is not None:
         if context.shape[:-1].numel() == 1:
@@ -214,7 +214,7 @@ def sequential(net: MADE, context: Tensor | None, batch: Size) -> Sequential:
 
 
 def planes(x: Tensor) -> Tensor:
-    """``(*batch, features)`` as contiguous ``(features, n)``; free where the memory is feature-first already."""
+    """``(*batch, features)`` as contiguous ``(features, n)``; free if the memory is already feature-first."""
     if x.dim() == 2:
         return x.t().contiguous()
     return x.movedim(-1, 0).reshape(x.shape[-1], x.shape[:-1].numel()).contiguous()
@@ -228,7 +228,7 @@ def unplanes(x: Tensor, batch: Size) -> Tensor:
 
 
 def through(maps: Sequence[Any], x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-    """One after the other."""
+    """Applies the maps in sequence."""
     total: Any = 0.0
     for each in maps:
         x, logdet = each(x, context)

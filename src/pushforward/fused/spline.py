@@ -1,9 +1,9 @@
-r"""The spline of :mod:`pushforward.numerics.spline` in few passes over memory, with its gradient written out.
+r"""The spline of :mod:`pushforward.numerics.spline` in few passes over memory, with a hand-written gradient.
 
-A spline's time goes into passes over the 3K - 1 parameter planes. Here they are ``(features, 3K - 1, n)``, so each
-is contiguous over the batch; there is one exponential, the normalisation of widths and heights waits until one bin of K
-has been picked, and only two of the K - 1 slopes meet a softplus. The gradient with respect to all parameters follows
-from six numbers per point.
+A spline spends its time in passes over the 3K - 1 parameter planes. Here they are ``(features, 3K - 1, n)``, so each is
+contiguous over the batch; there is one exponential, widths and heights are normalised only after one bin of K has been
+picked, and only two of the K - 1 slopes go through a softplus. The gradient with respect to all parameters follows from
+six numbers per point.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..numerics import spline
 
 
 class _Bin(NamedTuple):
-    """The bin of every point, each field ``(features, n)``."""
+    """The bin of each point, each field ``(features, n)``."""
 
     index: Tensor  # type: ignore[assignment]  # (features, 1, n)
     left: Tensor
@@ -30,7 +30,7 @@ class _Bin(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What the gradient needs of a call: where each point lies in its bin, which points the spline moves, the bins, the
+    """Kept for the gradient: where each point lies in its bin, which points the spline moves, the bins, the
     exponentials and their sums."""
 
     inverse: bool
@@ -42,7 +42,7 @@ class Kept(NamedTuple):
 
 
 def evaluate(v: Tensor, params: Tensor, bound: float, inverse: bool) -> tuple[Tensor, Tensor, Kept]:
-    """The moved plane and its log-slopes, ``(features, n)``; ``params`` is ``(features, 3K - 1, n)``, contiguous."""
+    """The mapped plane and its log-slopes, ``(features, n)``; ``params`` is ``(features, 3K - 1, n)``, contiguous."""
     inside = v.abs() < bound
     clamped = v.clamp(-bound, bound)
     found, powers, total = _find(clamped, params, bound, int(inverse))
@@ -65,7 +65,8 @@ def solve(y: Tensor, params: Tensor, bound: float) -> Tensor:
 
 
 def pull_back(kept: Kept, value_grad: Tensor, slope_grad: Tensor, bound: float, out: Tensor) -> Tensor:
-    """The gradient of v from those of the moved plane and of the log-slopes; that of the parameters goes to ``out``."""
+    """The gradient of v from those of the mapped plane and the log-slopes; that of the parameters is written to
+    ``out``."""
     value_in, slope_in = value_grad * kept.inside, slope_grad * kept.inside
     v_grad, point_grads = _point_grads(kept.t, kept.bins, value_in, slope_in, kept.inverse)
     _params_grad(out, kept, point_grads, bound)
@@ -73,7 +74,7 @@ def pull_back(kept: Kept, value_grad: Tensor, slope_grad: Tensor, bound: float, 
 
 
 def _find(v: Tensor, params: Tensor, bound: float, search: int) -> tuple[_Bin, Tensor, Tensor]:
-    """The bin of every point of v, ``(features, n)``, among the widths (``search`` 0) or the heights (1)."""
+    """The bin of each point of v, ``(features, n)``, among the widths (``search`` 0) or the heights (1)."""
     features, count, n = params.shape
     bins = (count + 1) // 3
     floor = spline.min_share(bins)
@@ -98,8 +99,8 @@ def _find(v: Tensor, params: Tensor, bound: float, search: int) -> tuple[_Bin, T
 
 
 class Spline(torch.autograd.Function):
-    """:func:`evaluate` as a node of a graph, for networks that are called as they are: the arguments are a plane,
-    parameters, the bound, and whether to go back."""
+    """:func:`evaluate` as an autograd node, for networks that are called as modules: takes a plane, parameters, the
+    bound, and whether to invert."""
 
     @staticmethod
     def forward(ctx: Any, v: Tensor, params: Tensor, bound: float, inverse: bool) -> tuple[Tensor, Tensor]:
@@ -111,7 +112,7 @@ class Spline(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, value_grad: Tensor, slope_grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         v, params, t, inside, *bins, powers, total = ctx.saved_tensors
-        if torch.is_grad_enabled():  # the gradient is differentiated itself: the plain formula can be
+        if torch.is_grad_enabled():  # double backward: only the plain formula is differentiable
             plain = spline.inverse if ctx.inverse else spline.forward
             outputs = plain(v, params.transpose(0, 1), ctx.bound)
             grads = torch.autograd.grad(outputs, (v, params), (value_grad, slope_grad), create_graph=True)
@@ -126,7 +127,7 @@ def _point_grads(
     """Gradients of the argument and of left, width, bottom, height, d0, d1 at every point.
 
     Derivatives of y and l = log dy/dx with respect to t, s = h / w, d0, d1 and h; the inverse x(y) has
-    dx = (dy - y_p dp) / y_x and -l follows x, so its gradient is the forward one with other weights.
+    dx = (dy - y_p dp) / y_x and -l depends on x, so its gradient is the forward one with different weights.
     """
     width, height, d0, d1 = found.width, found.height, found.d0, found.d1
     s, u = height / width, 1 - t
@@ -140,7 +141,7 @@ def _point_grads(
     dy_dx = (s / den).square() * q
     if inverse:
         slope_grad = -slope_grad
-        whole = torch.addcdiv(value_grad, slope_grad * dl_dt, width)  # what reaches x: directly, and through -l
+        whole = torch.addcdiv(value_grad, slope_grad * dl_dt, width)  # total gradient of x: directly, and through -l
         argument_grad = whole / dy_dx
         value_grad = -argument_grad
     two_tu = 2 * tu / den
@@ -159,12 +160,12 @@ def _point_grads(
 
 
 def _params_grad(out: Tensor, kept: Kept, point_grads: tuple[Tensor, ...], bound: float) -> None:
-    """The gradient of all 3K - 1 planes, from the six gradients of the bin at every point."""
+    """The gradient of all 3K - 1 planes, from the six gradients of each point's bin."""
     features, count, n = out.shape
     bins, found = (count + 1) // 3, kept.bins
     floor = spline.min_share(bins)
     left_grad, width_grad, bottom_grad, height_grad, d0_grad, d1_grad = point_grads
-    # An edge moves with every size before it: size k gets edge_grad if k < index, size_grad if k = index, else 0.
+    # An edge moves with all sizes before it: size k gets edge_grad if k < index, size_grad if k = index, else 0.
     edge_grad = torch.stack([left_grad, bottom_grad], 1)[:, :, None]
     size_grad = torch.stack([width_grad, height_grad], 1)[:, :, None]
     least = 2 * bound * floor

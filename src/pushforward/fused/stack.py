@@ -1,9 +1,9 @@
-r"""Networks and the scalar maps that they drive, one after the other, as one differentiable function.
+r"""A sequence of networks and the scalar maps that they parametrise, as one differentiable function.
 
-A layer of a flow reads one part of the event and moves one: couplings that follow each other mostly exchange the roles,
-and each writes what it moved to where the next network reads it, so nothing is split, joined or copied in between. A
-masked autoregressive layer is a stack of its own, whose only part is the whole event. One function, because small flows
-are mostly operator-launch overhead and nodes of a graph.
+A layer of a flow reads one part of the event and moves another: consecutive couplings mostly swap the roles, and each
+writes its moved part to where the next network reads it, so nothing is split, joined or copied in between. A masked
+autoregressive layer is a stack by itself, whose only part is the whole event. It is one function because small flows
+are mostly operator-launch and autograd overhead.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from .network import Network, Shape
 from .pool import POOL, where
 from .staircase import mask
 
-ACTIVATIONS = 1 << 20  # of a layer, computed at a time without gradients: they stay in the processor's cache
+ACTIVATIONS = 1 << 20  # of a layer computed at a time without gradients, to stay in the processor's cache
 
 
 class FlowLayer(NamedTuple):
-    """A network, the map that it drives, and the number of the part that it reads and of that which it moves."""
+    """A network, the map that it parametrises, and the indices of the parts that it reads and moves."""
 
     shape: Shape
     map: AffineMap | SplineMap
@@ -34,8 +34,8 @@ class FlowLayer(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What does not change from call to call: the parts of the event ``(start, stop, step)``, the layers in the order
-    in which they are run, and whether they are run from noise to data."""
+    """Constant across calls: the parts of the event ``(start, stop, step)``, the layers in the order in which they run,
+    and whether they run from noise to data."""
 
     parts: tuple[tuple[int, int, int], ...]
     layers: tuple[FlowLayer, ...]
@@ -43,7 +43,7 @@ class Plan(NamedTuple):
 
 
 class Order(NamedTuple):
-    """In which order a masked network takes the features, and what undoes that."""
+    """The order in which a masked network takes the features, and its inverse."""
 
     order: Tensor
     back: Tensor
@@ -56,7 +56,7 @@ def run(x: Tensor, plan: Plan, params: list[Tensor], order: Order | None = None)
         x: ``(features, n)``.
         plan: The stack.
         params: Weights ``(out, in)`` and biases in turn, one network after the other; a network's outputs are all
-            parameters of one feature after the other. The first bias of a network may be ``(units, n)``.
+            parameters of the first feature, then of the next. The first bias of a network may be ``(units, n)``.
         order: The order in which a plan of one part takes the features.
     """
     if torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in params)):
@@ -68,7 +68,7 @@ def run(x: Tensor, plan: Plan, params: list[Tensor], order: Order | None = None)
     found = []
     for start in range(0, n, most):
         some = slice(start, start + most)
-        # the first bias of a network may have a column for each event
+        # the first bias of a network may have one column per event
         own = [p[:, some] if k % 2 and p.dim() == 2 else p for k, p in enumerate(params)]
         found.append(_run(x[:, some], plan, own, order))
     values, logdets = zip(*found, strict=True)
@@ -76,7 +76,7 @@ def run(x: Tensor, plan: Plan, params: list[Tensor], order: Order | None = None)
 
 
 class Views(NamedTuple):
-    """One layer's part of a call: where its parameters stand, and what it works in."""
+    """One layer's part of a call: where its parameters are, and the memory it works in."""
 
     layer: FlowLayer
     params: slice
@@ -89,12 +89,12 @@ class Views(NamedTuple):
 
 
 class Workspace:
-    """What a stack works in, with all its views. A layer mostly writes where the next one's network reads.
+    """The memory of a stack, with all its views. A layer usually writes where the next layer's network reads.
 
     Args:
         plan: The stack.
-        like: Events that it is for, ``(features, n)``.
-        keeps: Whether everything stays for the way back. If not, layers write over what the ones before them left.
+        like: Events of the kind it is for, ``(features, n)``.
+        keeps: Whether everything is kept for the backward pass. If not, layers overwrite memory of earlier layers.
     """
 
     def __init__(self, plan: Plan, like: Tensor, keeps: bool) -> None:
@@ -104,7 +104,7 @@ class Workspace:
         sizes = [len(range(*part)) for part in plan.parts]
         heights = [sizes[layer.moved] for layer in plan.layers]
         ends = list(accumulate((2 * len(layer.shape.layers) for layer in plan.layers), initial=0))
-        # Without a way back two networks in turns are enough: a layer may write over what the one before it read.
+        # Without a backward pass two networks in turn suffice: a layer may overwrite what the one before it read.
         networks = [
             self._once(("network", k if keeps else k % 2, layer.shape), Network, layer.shape, like, n)
             for k, layer in enumerate(plan.layers)
@@ -139,7 +139,7 @@ class Workspace:
         return self._once(key, like.new_empty, (units, n))  # type: ignore[no-any-return]
 
     def run(self, x: Tensor, params: Sequence[Tensor], order: Order | None) -> tuple[Tensor, Tensor]:
-        """The moved events and the log-determinants, in memory of their own."""
+        """The moved events and the log-determinants, in new memory."""
         self._divide(x, self.first, order)
         places = list(self.last)
         for layer, own, read, network, moving, before, after, log_slope in self.views:
@@ -160,7 +160,7 @@ class Workspace:
         needs_x: bool,
         needed: Sequence[bool],
     ) -> tuple[Tensor | None, list[Tensor | None]]:
-        """The gradients of x, if it ``needs`` one, and of those parameters that are ``needed``, after :meth:`run`."""
+        """The gradients of x, if it ``needs`` one, and of the ``needed`` parameters, after :meth:`run`."""
         self._divide(z_grad, self.grads, order)
         found: list[Tensor | None] = []
         for views in reversed(self.views):
@@ -171,12 +171,12 @@ class Workspace:
         return self._joined(self.grads, order) if needs_x else None, found
 
     def release(self) -> None:
-        """Lets go of what only this call needed, so that the memory can be leased again."""
+        """Drops references that only this call needed, so that the memory can be leased again."""
         for views in self.views:
             views.moving.forget()
 
     def _divide(self, whole: Tensor, places: Sequence[Tensor], order: Order | None) -> None:
-        """Copies the parts of ``(features, n)`` to their places."""
+        """Copies the parts of a ``(features, n)`` tensor to their places."""
         if order is not None:
             torch.index_select(whole, 0, order.order, out=places[0])
             return
@@ -184,7 +184,7 @@ class Workspace:
             place.copy_(whole[part])
 
     def _joined(self, places: Sequence[Tensor], order: Order | None) -> Tensor:
-        """Undoes :meth:`_divide`, in new memory."""
+        """The inverse of :meth:`_divide`, in new memory."""
         if order is not None:
             return places[0].index_select(0, order.back)
         whole = places[0].new_empty(sum(map(len, places)), places[0].shape[1])
@@ -228,10 +228,10 @@ class _Stack(torch.autograd.Function):
     def backward(ctx: Any, z_grad: Tensor, logdet_grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         x, *params = ctx.saved_tensors
         needs_x, _, _, *needed = ctx.needs_input_grad
-        if torch.is_grad_enabled():  # the gradient is differentiated itself: plain operations can be
+        if torch.is_grad_enabled():  # double backward: only plain operations are differentiable
             return _plain_gradients(ctx, (x, *params), (needs_x, *needed), (z_grad, logdet_grad))
         workspace, ctx.workspace = ctx.workspace, None
-        if workspace is None:  # once more through one graph, or a checkpoint: run again
+        if workspace is None:  # a second backward through one graph, or a checkpoint: run again
             workspace = _lease(x, ctx.plan, keeps=True)
             workspace.run(x, params, ctx.order)
         x_grad, grads = workspace.pull_back(z_grad, logdet_grad, params, ctx.order, needs_x, needed)
@@ -242,7 +242,7 @@ class _Stack(torch.autograd.Function):
 def _plain_gradients(
     ctx: Any, inputs: Sequence[Tensor], needed: Sequence[bool], grads_out: tuple[Tensor, Tensor]
 ) -> tuple[Tensor | None, ...]:
-    """The gradients as part of a graph themselves."""
+    """The gradients as differentiable tensors."""
     wanted = [value for value, need in zip(inputs, needed, strict=True) if need]
     outputs = plain(inputs[0], ctx.plan, inputs[1:], ctx.order)
     found = iter(torch.autograd.grad(outputs, wanted, grads_out, create_graph=True, allow_unused=True))
@@ -251,7 +251,7 @@ def _plain_gradients(
 
 
 def plain(x: Tensor, plan: Plan, params: Sequence[Tensor], order: Order | None = None) -> tuple[Tensor, Tensor]:
-    """:func:`run` of operations that can be differentiated any number of times."""
+    """:func:`run` in operations that can be differentiated any number of times."""
     x = x if order is None else x.index_select(0, order.order)
     parts = [slice(*part) for part in plan.parts]
     now, logdet, rest = [x[part] for part in parts], x.new_zeros(x.shape[1]), iter(params)

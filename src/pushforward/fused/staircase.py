@@ -1,8 +1,8 @@
 """Masked weights as block triangles: where the zeros are, and products that skip them.
 
-The units of a masked network are sorted by degree, so every mask is a staircase: row i reads the columns up to some
-count that grows with i. It is cut into a few steps of rows that share one count, and only what lies within the steps is
-multiplied. A matrix without zeros is one step.
+The units of a masked network are sorted by degree, so every mask is a staircase: row i reads a number of leading
+columns that grows with i. It is cut into a few steps of rows with the same number, and only the blocks within the steps
+are multiplied. A matrix without zeros is one step.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-ROWS = 128  # of a step, or a multiple: thinner ones skip more zeros, but multiply at a lower rate, as do odd counts
+ROWS = 128  # of a step, or a multiple: thinner steps skip more zeros but multiply less efficiently, as do odd sizes
 LEAST_SAVED = 4096  # zeros
 
 
@@ -27,9 +27,9 @@ class Step(NamedTuple):
     columns: int
 
 
-@dataclass(frozen=True, eq=False)  # compared and hashed as the object that it is, at every call
+@dataclass(frozen=True, eq=False)  # compared and hashed by identity, at every call
 class Staircase:
-    """The pattern of a matrix, ``rows`` by ``columns``, and the degrees of both sides where it has a mask."""
+    """The pattern of a ``rows`` by ``columns`` matrix, and the degrees of both sides if it is masked."""
 
     rows: int
     columns: int
@@ -38,7 +38,7 @@ class Staircase:
 
     @cached_property
     def whole(self) -> bool:
-        """Whether the only step is the whole matrix."""
+        """Whether the whole matrix is a single step."""
         return len(self.steps) == 1 and self.steps[0].columns == self.columns
 
     @cached_property
@@ -56,8 +56,8 @@ def full(rows: int, columns: int) -> Staircase:
 def staircase(rows: tuple[int, ...], columns: tuple[int, ...]) -> Staircase:
     """The pattern in which a row reads the columns of at most its own degree; both degrees are sorted.
 
-    A step has a multiple of ``ROWS`` rows, but the last one, which has at least so many where there are. Nor does a
-    step end where that would save few zeros.
+    Every step but the last has a multiple of ``ROWS`` rows; the last has at least that many if the matrix does. No step
+    ends where this would save few zeros.
     """
     steps, first = [], 0
     for row in [*range(ROWS, len(rows) - ROWS + 1, ROWS), len(rows)]:

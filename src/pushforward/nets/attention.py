@@ -1,4 +1,4 @@
-"""A causal transformer over positions: the parameters of each position from those before it, with a cache to go on."""
+"""A causal transformer over positions: the parameters of each position from the positions before it, with a cache."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ class CausalTransformer(PositionNet):
               h \leftarrow h + W_2\,\mathrm{gelu}(W_1 \mathrm{LN}_c(h)),\quad \theta_j = W\,\mathrm{LN}(h_j)
 
     with learned positions p_j, x before the first position 0, and a context c that scales and shifts the normalised
-    units of every layer (adaptive norm). Layers that gave keys and values for earlier positions need not be run there
-    again: :meth:`extend` costs the arithmetic of the new positions and keeps O(positions · width) numbers for a layer.
-    Under ``torch.autocast`` it computes in the lower precision and gives the parameters in that of x.
+    units of every layer (adaptive norm). Keys and values of earlier positions are cached: :meth:`extend` costs only the
+    arithmetic of the new positions and stores O(positions · width) numbers per layer. Under ``torch.autocast`` it
+    computes in the lower precision and returns the parameters in the dtype of x.
 
-    Gradients of gradients outside ``torch.func`` need ``torch.nn.attention.sdpa_kernel(SDPBackend.MATH)``, because
-    PyTorch's quick attention has none.
+    Second derivatives outside ``torch.func`` need ``torch.nn.attention.sdpa_kernel(SDPBackend.MATH)``, as PyTorch's
+    fused attention kernels do not support them.
 
     Args:
-        positions: Positions of an event, in their natural order.
-        num_params: Parameters for each number.
-        size: Numbers at each position.
-        inner: Hidden units of a :class:`MADE` that gives the numbers of a position one after the other, with what the
-            layers say as its context; 0 for numbers that do not see each other, as in the paper.
+        positions: Positions per event, in their natural order.
+        num_params: Parameters per number.
+        size: Numbers per position.
+        inner: Hidden units of a :class:`MADE` over the numbers of a position, with the transformer's output as its
+            context; 0 for numbers that do not see each other, as in the paper.
         context: Features of the context.
-        layers: Attention layers, each with a perceptron behind it.
-        width: Units of each position.
-        heads: Heads of each attention.
+        layers: Attention layers, each followed by a perceptron.
+        width: Units per position.
+        heads: Heads of each attention layer.
 
     Raises:
         ValueError: a size is below 1, or ``heads`` does not divide ``width``.
@@ -86,7 +86,7 @@ class CausalTransformer(PositionNet):
         nn.init.normal_(self.enter.weight, std=size**-0.5)
 
     def begin(self, batch: int, context: Tensor | None, *, cached: bool) -> tuple[Sequence[Any], KeyValueCache | None]:
-        """How the context turns the norms of each layer, and the cache."""
+        """The modulation of each layer's norms by the context, and the cache."""
         return [block.modulation(context) for block in self.blocks], KeyValueCache(self.positions) if cached else None
 
     def extend(self, state: Any, previous: Tensor, start: int) -> Tensor:
@@ -109,7 +109,7 @@ class CausalTransformer(PositionNet):
 
 
 class AttentionBlock(nn.Module):
-    """Attention, then a perceptron, each on normalised units and added to what it reads."""
+    """Attention, then a perceptron, each on normalised units and with a residual connection."""
 
     def __init__(self, width: int, heads: int, context: int) -> None:
         super().__init__()
@@ -130,7 +130,7 @@ class AttentionBlock(nn.Module):
 
     def forward(self, h: Tensor, modulation: Sequence[Tensor] | None, cache: Any, start: int) -> Tensor:
         read = self.read(self._normed(0, h, modulation)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        q, k, v = read.unbind()  # backward one pass over memory, where slices would take four
+        q, k, v = read.unbind()  # one pass over memory in backward, where slices would take four
         if cache is not None:
             k, v = cache.put(read[1:], start)
         h = h + self.write(attention(q, k, v, start).transpose(1, 2).flatten(-2))
@@ -142,10 +142,10 @@ class AttentionBlock(nn.Module):
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, start: int) -> Tensor:
-    r""":math:`\mathrm{softmax}(q k^\top / \sqrt d)\, v` over the positions up to each query's own.
+    r""":math:`\mathrm{softmax}(q k^\top / \sqrt d)\, v` over the positions up to and including each query's.
 
     Args:
-        q: Queries of positions ``start`` and after, ``(n, heads, m, d)``.
+        q: Queries of the positions from ``start`` on, ``(n, heads, m, d)``.
         k, v: Keys and values of all positions up to the last query's, ``(n, heads, start + m, d)``.
         start: Position of the first query.
     """

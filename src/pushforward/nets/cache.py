@@ -1,4 +1,4 @@
-"""Keys and values of attention at the positions that are done: sampling computes each position once."""
+"""Attention keys and values of finished positions: sampling computes each position once."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from ..numerics.torch_internals import transformed
 
 
 class KeyValueCache:
-    """What the layers of a transformer keep: 2 · positions · width numbers for an event and a layer.
+    """The cache of a transformer: 2 · positions · width numbers per event and layer.
 
     Args:
-        positions: How many positions there can be.
+        positions: The largest number of positions.
     """
 
     def __init__(self, positions: int) -> None:
@@ -20,22 +20,22 @@ class KeyValueCache:
         self.layers: list[LayerCache] = []
 
     def layer(self, number: int) -> LayerCache:
-        """The cache of one layer; layers are asked for in order."""
+        """The cache of one layer; layers are requested in order."""
         if number == len(self.layers):
             self.layers.append(LayerCache(self.positions))
         return self.layers[number]
 
 
 class LayerCache:
-    """Keys and values of one layer, ``(2, n, heads, positions, d)``: written in place, or joined anew where gradients
-    or ``torch.func`` have to go through them."""
+    """Keys and values of one layer, ``(2, n, heads, positions, d)``: written in place, or concatenated anew if
+    gradients or ``torch.func`` must pass through them."""
 
     def __init__(self, positions: int) -> None:
         self.positions = positions
         self.known: Tensor | None = None
 
     def put(self, new: Tensor, start: int) -> Tensor:
-        """Takes those of the positions from ``start`` on, and gives those of all positions up to them."""
+        """Stores those of the positions from ``start`` on, and returns those of all positions so far."""
         if torch.is_grad_enabled() or transformed():
             known = new if self.known is None or not start else torch.cat([self.known[..., :start, :], new], -2)
             self.known = known

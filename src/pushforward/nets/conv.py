@@ -1,7 +1,6 @@
 """Convolutional parameter networks of image couplings: size-preserving, parameters first, initially zero.
 
-Weights and activations lie in memory with the channels last, which is what convolution kernels prefer; shapes are the
-usual (*batch, C, H, W).
+Weights and activations are channels-last in memory, which kernels prefer; shapes are the usual (*batch, C, H, W).
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ class ConvNet(Configurable):
     r"""3x3, then 1x1, then 3x3 convolutions, as in Glow: ``(*batch, inputs, H, W)`` to
     ``(num_params, *batch, outputs, H, W)``.
 
-    The context enters the first layer through weights of its own, the same at every pixel. Starts at exactly zero.
+    The context enters the first layer through separate weights, the same at every pixel. Starts at exactly zero.
 
     Args:
-        inputs: Channels that are read.
+        inputs: Input channels.
         outputs: Channels that get parameters.
         num_params: Parameters for each number of them.
         context: Features of the context.
-        hidden: Channels of the hidden layers; with none, a single 3x3 convolution is left.
+        hidden: Channels of the hidden layers; if empty, a single 3x3 convolution remains.
         activation: As for :class:`~pushforward.nets.MLP`.
 
     Raises:
@@ -72,17 +71,17 @@ class ConvNet(Configurable):
 
 
 class ResidualConvNet(Configurable):
-    r"""Residual blocks h + conv(σ(conv(σ(h)))) of 3x3 convolutions, and a zero exit, as in RealNVP.
+    r"""Residual blocks h + conv(σ(conv(σ(h)))) of 3x3 convolutions, and a zero-initialised output layer, as in RealNVP.
 
     Shapes and context as for :class:`ConvNet`.
 
     Args:
-        inputs: Channels that are read.
+        inputs: Input channels.
         outputs: Channels that get parameters.
         num_params: Parameters for each number of them.
         context: Features of the context.
-        hidden: The width of the trunk, one for each residual block.
-        moved: Parameters are set to zero, which is the identity, where this mask of shape (H, W) is 0.
+        hidden: The width of the trunk, repeated once per residual block.
+        moved: Mask of shape (H, W); where it is 0, parameters are set to zero, which is the identity.
         activation: σ, as for :class:`~pushforward.nets.MLP`.
 
     Raises:
@@ -130,12 +129,12 @@ class ResidualConvNet(Configurable):
 
 
 class ContextBias(Configurable):
-    """A bias of every channel from the context, ``(*batch or broadcastable, context)`` to ``(n, channels, 1, 1)``.
+    """A per-channel bias from the context, ``(*batch or broadcastable, context)`` to ``(n, channels, 1, 1)``.
 
     Args:
         context: Features of the context.
-        channels: Channels of the image it is added to.
-        zero: Start at zero instead of PyTorch's default.
+        channels: Channels of the image to which it is added.
+        zero: Initialise to zero instead of PyTorch's default.
     """
 
     def __init__(self, context: int, channels: int, *, zero: bool = False) -> None:
@@ -159,7 +158,7 @@ def conv(inputs: int, outputs: int, kernel: int, *, zero: bool = False) -> nn.Co
 
 
 def activated_(h: Tensor, name: str) -> Tensor:
-    """σ(h), in place of h where that is possible: images of hidden units are the memory of an image flow."""
+    """σ(h), in place if possible: hidden activations dominate the memory of an image flow."""
     return F.relu(h, inplace=True) if name == "relu" else ACTIVATIONS[name](h)
 
 

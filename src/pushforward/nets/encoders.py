@@ -1,7 +1,7 @@
-"""Networks that turn a context of any shape into features: sets, series, images, rows of a table.
+"""Networks that turn a context of any shape into features: sets, series, images, table rows.
 
-An encoder maps ``(n, *context)`` to ``(n, features)``. Items of a set and steps of a series that are NaN are padding
-and are not read, so that contexts of different lengths fit into one tensor (:func:`padded`).
+An encoder maps ``(n, *context)`` to ``(n, features)``. Set items and series steps that are NaN are padding and ignored,
+so that contexts of different lengths fit into one tensor (:func:`padded`).
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from ..saving.config import Configurable
 
 
 class Encoder(Configurable):
-    """Maps contexts ``(n, *context)`` to ``(n, features)``; derive from it to have an encoder of your own saved.
+    """Maps contexts ``(n, *context)`` to ``(n, features)``; subclass it so that your own encoder can be saved.
 
     Attributes:
-        features: How many features it gives.
+        features: Number of output features.
         context_dim: Dimensions of one context: 1 for a row, 2 for a set or a series, 3 for an image.
-        takes_missing: Whether NaN in a context stands for what is not there.
+        takes_missing: Whether NaN in a context stands for a missing value.
     """
 
     features: int
@@ -31,10 +31,10 @@ class Encoder(Configurable):
 
 
 def context_features(context: int, encoder: nn.Module | None) -> int:
-    """The features of the context of a recipe that has an encoder: those that this gives, if it says how many.
+    """The number of context features of a recipe with an encoder: the encoder's ``features``, if it has this attribute.
 
     Raises:
-        ValueError: an encoder does not say how many features it gives, and neither does ``context``; or they differ.
+        ValueError: neither the encoder nor ``context`` gives the number of features, or they differ.
     """
     if encoder is None:
         return context
@@ -49,11 +49,11 @@ def context_features(context: int, encoder: nn.Module | None) -> int:
 def encoded(encoder: nn.Module, context: Tensor, features: int) -> Tensor:
     """Contexts ``(*batch, *context)`` as features ``(*batch, features)``.
 
-    How many dimensions a context has is the encoder's ``context_dim``; of a module without one the first dimension is
-    the batch.
+    The number of dimensions of a context is the encoder's ``context_dim``; for a module without one, the first
+    dimension is the batch.
 
     Raises:
-        ValueError: the context has too few dimensions, or the encoder gives another shape.
+        ValueError: the context has too few dimensions, or the encoder's output has the wrong shape.
     """
     dims = getattr(encoder, "context_dim", context.dim() - 1)
     if context.dim() < max(dims, 1):
@@ -75,11 +75,11 @@ def encoded(encoder: nn.Module, context: Tensor, features: int) -> Tensor:
 def padded(items: Sequence[Tensor], length: int | None = None) -> Tensor:
     """Sets or series of different lengths ``(n_i, inputs)`` as one tensor ``(len(items), length, inputs)``.
 
-    What is missing at the end is NaN, which the encoders here do not read.
+    The end is padded with NaN, which the encoders here ignore.
 
     Args:
         items: At least one tensor of floating-point numbers.
-        length: Of the result; that of the longest by default.
+        length: Length of the result; by default that of the longest item.
 
     Raises:
         ValueError: there are no items, or one is longer than ``length``.
@@ -95,7 +95,7 @@ def padded(items: Sequence[Tensor], length: int | None = None) -> Tensor:
 
 
 class Scaled(Encoder):
-    """A row, standardised by constants that are not trained: networks learn best from inputs of about unit size.
+    """A vector, standardised by untrained constants: networks learn best from inputs of about unit scale.
 
     Args:
         loc: The mean, ``(features,)``.
@@ -120,13 +120,13 @@ class Scaled(Encoder):
 
 
 class DeepSet(Encoder):
-    r"""A set of any size as features, whatever the order of its items: a network of the mean of what each becomes.
+    r"""A set of any size as features, invariant to the order of its items: a network of the mean of encoded items.
 
     .. math:: h(c) = \rho\Bigl(\frac{1}{n} \sum_i \phi(c_i),\ \log(1 + n)\Bigr)
 
     Args:
-        inputs: Numbers of an item; a context is ``(items, inputs)``. Items with a NaN are padding.
-        features: Features that come out.
+        inputs: Numbers per item; a context is ``(items, inputs)``. Items containing NaN are padding.
+        features: Output features.
         hidden: Widths of the hidden layers of each of the two networks.
 
     Reference:
@@ -149,13 +149,13 @@ class DeepSet(Encoder):
 
 
 class SetAttention(Encoder):
-    """A set of any size as features, whatever the order of its items: attention among them, then by one query.
+    """A set of any size as features, invariant to the order of its items: self-attention, then pooling by one query.
 
     Args:
-        inputs: Numbers of an item; a context is ``(items, inputs)``. Items with a NaN are padding.
-        features: Features that come out.
-        width: Of an item inside; a multiple of ``heads``.
-        heads: Of each attention.
+        inputs: Numbers per item; a context is ``(items, inputs)``. Items containing NaN are padding.
+        features: Output features.
+        width: Hidden units per item; a multiple of ``heads``.
+        heads: Heads of each attention layer.
         layers: Blocks of self-attention.
 
     Raises:
@@ -187,11 +187,11 @@ class SetAttention(Encoder):
 
 
 class AttentionBlock(Configurable):
-    """Queries that look at the items of a set, and a dense layer: both add to what they read.
+    """Attention of queries to the items of a set, then a dense layer, each with a residual connection.
 
     Args:
-        width: Of queries and items.
-        heads: Of the attention.
+        width: Units of queries and items.
+        heads: Attention heads.
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -202,20 +202,20 @@ class AttentionBlock(Configurable):
         self.dense = dense([width, 2 * width, width])
 
     def forward(self, queries: Tensor, items: Tensor, there: Tensor) -> Tensor:
-        """``(n, queries, width)``, of ``(n, items, width)`` and which are there, ``(n, items, 1)``."""
+        """``(n, queries, width)``, from items ``(n, items, width)`` and their presence ``(n, items, 1)``."""
         q = self.q(self.norms[0](queries)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         kv = self.kv(self.norms[1](items)).unflatten(-1, (2, self.heads, -1))
         k, v = (part.transpose(1, 2) for part in kv.unbind(2))  # (n, heads, items, width / heads)
         scores = q @ k.mT / q.shape[-1] ** 0.5
         absent = (there == 0)[:, None, None, :, 0]
-        share = scores.masked_fill(absent, torch.finfo(scores.dtype).min).softmax(-1)  # all alike in an empty set
+        share = scores.masked_fill(absent, torch.finfo(scores.dtype).min).softmax(-1)  # uniform for an empty set
         seen = (share.masked_fill(absent, 0.0) @ v).transpose(1, 2).flatten(2)
         h = queries + self.out(seen)
         return h + self.dense(self.norms[2](h))  # type: ignore[no-any-return]
 
 
 def present(context: Tensor) -> tuple[Tensor, Tensor]:
-    """Items with zeros for padding, and 1 or 0 for whether each is there: ``(n, items, inputs)``, ``(n, items, 1)``."""
+    """Items with zeros for padding, and 1 or 0 for their presence: ``(n, items, inputs)``, ``(n, items, 1)``."""
     absent = context.isnan().any(-1, keepdim=True)
     return context.masked_fill(absent, 0.0), (~absent).to(context.dtype)
 
@@ -229,7 +229,7 @@ def dense(widths: Sequence[int]) -> nn.Sequential:
 
 
 def check_sizes(**sizes: int) -> None:
-    """ValueError: a size is below 1."""
+    """Raises ValueError if a size is below 1."""
     for name, size in sizes.items():
         if size < 1:
             raise ValueError(f"{name} must be at least 1, got {name}={size}")

@@ -1,7 +1,7 @@
 """Fields: networks ``(t, z, context) -> dz/dt`` that define a continuous flow.
 
-Any module of this signature works. Time comes as ``(n, 1)`` (for images ``(n, 1, 1, 1)``), because every sample of a
-batch has its own; samples must not influence each other. Every field here starts at exactly zero, so that the flow
+Any module with this signature works. Time has the shape ``(n, 1)`` (for images ``(n, 1, 1, 1)``), because each sample
+of a batch has its own; samples must not influence each other. Every field here starts at exactly zero, so that the flow
 starts as the identity.
 """
 
@@ -22,7 +22,7 @@ from .mlp import has_context, uniform
 
 
 def tanh(a: Tensor) -> Tensor:
-    """tanh(a) = 2 sigmoid(2a) - 1: on a processor several times faster than ``torch.tanh``, equal to one rounding."""
+    """tanh(a) = 2 sigmoid(2a) - 1: several times faster than ``torch.tanh`` on a CPU, equal to within one rounding."""
     return torch.sigmoid(2 * a) * 2 - 1
 
 
@@ -32,13 +32,13 @@ class MLPField(Configurable):
     .. math:: h_1 = \tanh(W_1 [z, t] + V c + b_1),\quad h_{l+1} = \tanh(W_{l+1} h_l + b_{l+1}),\quad
               dz/dt = W_{L+1} h_L + b_{L+1}
 
-    With at most two hidden layers its divergence has a closed form, exact for one more matrix product.
+    With at most two hidden layers its divergence has an exact closed form, at the cost of one more matrix product.
 
     Args:
         features: Features of an event.
         context: Features of the context, 0 for none.
         hidden: Widths of the hidden layers.
-        scale: Multiplies the first layer at the start: above 1 for densities with fine structure in few features.
+        scale: Factor on the first layer's initial weights: above 1 for densities with fine structure in few features.
 
     Raises:
         ValueError: a width is below 1, or the scale is not positive.
@@ -67,7 +67,7 @@ class MLPField(Configurable):
 
     def forward(self, t: Tensor, z: Tensor, context: Tensor | None = None) -> Tensor:
         h = self._first(t, z, context)
-        pairs = list(zip(self.weights, self.biases, strict=True))  # slices of a ParameterList are new parameters
+        pairs = list(zip(self.weights, self.biases, strict=True))  # slicing a ParameterList would make new parameters
         for weight, bias in pairs[1:]:
             h = F.linear(tanh(h), weight, bias)
         return h
@@ -91,7 +91,7 @@ class MLPField(Configurable):
         return a if self.context_weight is None else a + F.linear(context, self.context_weight)
 
     def logistic_form(self, context: Any) -> tuple[Network, Tensor]:
-        """A field of two hidden layers as :func:`pushforward.numerics.ode.network.follow` takes it."""
+        """A field with two hidden layers in the form that :func:`pushforward.numerics.ode.network.follow` takes."""
         network, start = logistic_form(self.weights, self.biases, self.features)
         return network, start if self.context_weight is None else torch.addmm(
             start, context, 2 * self.context_weight.t()
@@ -108,7 +108,7 @@ class ResidualField(Configurable):
         features: Features of an event.
         context: Features of the context, 0 for none.
         hidden: Width of the blocks.
-        blocks: How many.
+        blocks: Number of blocks.
 
     Raises:
         ValueError: a size is below 1.
@@ -134,7 +134,7 @@ class ResidualField(Configurable):
 
 
 class SquashField(Configurable):
-    r"""FFJORD's own field: layers whose output is gated and shifted by time and context (concat-squash).
+    r"""FFJORD's original field: layers whose output is gated and shifted by time and context (concat-squash).
 
     .. math:: h_{l+1} = (W_l h_l + b_l) \circ \sigma(G_l [t, c] + g_l) + B_l [t, c], \quad h_l \leftarrow \tanh(h_l)
 
@@ -178,15 +178,15 @@ class FourierField(Configurable):
               h_{l+1} = \mathrm{silu}(W_{l+1} h_l + b_{l+1}) \;(+\, V c \text{ at first}),\quad
               dz/dt = W_{L+1} h_L + b_{L+1}
 
-    A perceptron on z alone learns fine structure last; sines and cosines of random directions bring it near. The
-    directions and frequencies B are drawn from a normal distribution and trained with the rest.
+    A perceptron on z alone learns fine structure last; sines and cosines along random directions make it accessible.
+    The directions and frequencies B are drawn from a normal distribution and trained with the rest.
 
     Args:
         features: Features of an event.
         context: Features of the context, 0 for none.
         hidden: Widths of the hidden layers.
         frequencies: Rows of B.
-        scale: Their standard deviation at the start: about the inverse of the finest structure's width.
+        scale: Their initial standard deviation: about the inverse width of the finest structure.
 
     Raises:
         ValueError: a size is below 1, or the scale is not positive.
@@ -232,13 +232,13 @@ class FourierField(Configurable):
 
 
 class ConvField(Configurable):
-    r"""A convolutional field for images ``(n, C, H, W)``: time is one more channel of every layer.
+    r"""A convolutional field for images ``(n, C, H, W)``: time is an extra channel of every layer.
 
     Args:
         channels: C.
-        context: Features of the context, which shift the channels of every hidden layer; 0 for none.
+        context: Features of the context, which shifts the channels of every hidden layer; 0 for none.
         hidden: Channels of the hidden layers.
-        kernel: The size of the kernels, odd.
+        kernel: Kernel size, odd.
 
     Raises:
         ValueError: a size is below 1, or the kernel is even.
@@ -268,7 +268,7 @@ class ConvField(Configurable):
 
 
 def zero_(layer: nn.Module) -> nn.Module:
-    """Sets all parameters of a layer to zero: a field that ends with it starts as the identity."""
+    """Sets all parameters of a layer to zero: a flow whose field ends with it starts as the identity."""
     with torch.no_grad():
         for parameter in layer.parameters():
             parameter.zero_()

@@ -1,4 +1,4 @@
-"""A perceptron with masks by a given graph: the parameters of a feature see exactly its parents and the context."""
+"""A perceptron masked by a given graph: the parameters of a feature see exactly its parents and the context."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from .mlp import has_context
 class GraphMLP(Masked):
     r"""Maps ``(*batch, features)`` and a context to parameters ``(num_params, *batch, features)``, masked by a graph.
 
-    Feature j reads its parents, the i with ``adjacency[j, i]``, and nothing else. Every hidden unit belongs to one of
-    the different sets of parents, and reads the units whose sets lie within its own,
+    Feature j reads its parents, the i with ``adjacency[j, i]``, and nothing else. Each hidden unit is assigned to one
+    of the distinct parent sets, and reads the units whose sets are subsets of its own,
 
     .. math:: h = (W \circ M)\, x + b, \qquad M_{ik} = [S_k \subseteq S_i],
 
-    so that no path leads from a feature that is no parent. The context reaches every output. Starts at exactly zero.
+    so that no path leads from a feature that is not a parent. The context reaches every output. Starts at exactly zero.
 
     Args:
         adjacency: ``(features, features)`` of booleans, or 0 and 1: row j says which features feature j depends on. The
             diagonal is ignored.
         num_params: Parameters for each feature.
         context: Features of the context.
-        hidden: Widths of the hidden layers; each must hold every set of parents.
+        hidden: Widths of the hidden layers; each needs a unit for every parent set.
         residual: As for :class:`MADE`.
         activation: As for :class:`MADE`.
 
     Raises:
-        ValueError: the graph has a cycle, which the sentence names, or another shape; a size is below 1, or a hidden
-            layer is too narrow for all sets of parents.
+        ValueError: the graph has a cycle, which the message names, or the wrong shape; a size is below 1, or a hidden
+            layer is too narrow for all parent sets.
 
     Reference:
         Wehenkel, Louppe (2021), Graphical normalizing flows, arXiv:2006.02548.
@@ -72,9 +72,9 @@ class GraphMLP(Masked):
 
 
 def _masks(graph: Tensor, num_params: int, context: int, hidden: Sequence[int]) -> list[Tensor]:
-    """M of each layer. Hidden units are dealt out to the sets of parents in turn; none to the empty set, whose units
-    would be constants, unless they read a context or there is no other."""
-    sets, own = graph.unique(dim=0, return_inverse=True)  # the different sets of parents, and that of each feature
+    """M of each layer. Hidden units are dealt out to the parent sets in turn; none to the empty set, whose units would
+    be constant, unless they read a context or it is the only set."""
+    sets, own = graph.unique(dim=0, return_inverse=True)  # the distinct parent sets, and the one of each feature
     usable = sets.any(1).nonzero().flatten()
     if has_context(context) or len(usable) == 0:
         usable = torch.arange(len(sets))
@@ -83,6 +83,6 @@ def _masks(graph: Tensor, num_params: int, context: int, hidden: Sequence[int]) 
             f"hidden={tuple(hidden)} is too narrow: the graph has {len(usable)} different sets of parents, and every "
             "hidden layer needs a unit for each, or some edges would silently be ignored"
         )
-    within = ~(sets[None] & ~sets[:, None]).any(-1)  # (i, k): set k lies within set i
+    within = ~(sets[None] & ~sets[:, None]).any(-1)  # (i, k): set k is a subset of set i
     units = [*(usable[torch.arange(width) % len(usable)] for width in hidden), own.repeat_interleave(num_params)]
     return [sets[units[0]], *(within[writes][:, reads] for reads, writes in pairwise(units))]

@@ -1,4 +1,4 @@
-"""A perceptron that is a contraction: what a residual flow adds to the identity."""
+"""A perceptron that is a contraction, for residual flows."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from .mlp import Perceptron
 
 
 class Linearised(NamedTuple):
-    """g at some rows, with what its Jacobian is made of: J = W_L D_{L-1} … D_1 W_1."""
+    """g at given points, with the factors of its Jacobian: J = W_L D_{L-1} … D_1 W_1."""
 
     value: Tensor  # (*batch, m)
-    weights: list[Tensor]  # W_1 … W_L, the bound of the activation's slope included
+    weights: list[Tensor]  # W_1 … W_L, including the bound on the activation's slope
     slopes: list[Tensor]  # the diagonals of D_1 … D_{L-1}, (*batch, units)
 
     def jacobian(self) -> Tensor:
-        """J, ``(*batch, m, m)``: as much work as m passes."""
+        """J, ``(*batch, m, m)``: at the cost of m passes."""
         first, *others = self.weights
         ones = (1,) * (self.value.dim() - 1)
         columns = first.mT.contiguous().unflatten(0, (-1, *ones))  # of J, one after the other: (m, *batch, units)
@@ -45,18 +45,18 @@ class Linearised(NamedTuple):
 
 
 class LipschitzMLP(Perceptron):
-    r"""A perceptron g of features to features whose Lipschitz constant in x is at most ``lipschitz`` < 1.
+    r"""A perceptron g from features to features whose Lipschitz constant in x is at most ``lipschitz`` < 1.
 
-    Every weight is divided by what its spectral norm has too much,
+    Each weight is divided by the excess of its spectral norm,
 
     .. math:: \bar W_k = W_k / \max(1, \sigma(W_k) / c),\qquad c = \mathrm{lipschitz}^{1/L},
 
-    with an upper bound of :math:`\sigma` (:func:`~pushforward.numerics.contraction.spectral_bound`), so the bound holds
-    as it stands, and there are no vectors of a power iteration to keep. Activations have slopes of at most 1
-    (LipSwish). The context adds to the first layer and is free. Starts at exactly zero.
+    with an upper bound on :math:`\sigma` (:func:`~pushforward.numerics.contraction.spectral_bound`), so the Lipschitz
+    bound is guaranteed, and no power-iteration vectors are stored. Activations have slopes of at most 1 (LipSwish). The
+    context adds to the first layer, without a constraint. Starts at exactly zero.
 
     Args:
-        features: m, of an event.
+        features: m, the features of an event.
         context: Features of the context.
         hidden: Widths of the hidden layers.
         lipschitz: The bound, above 0 and below 1.
@@ -91,7 +91,7 @@ class LipschitzMLP(Perceptron):
     def linearised(
         self, x: Tensor, context: Tensor | None = None, layers: Sequence[tuple[Tensor, Tensor]] | None = None
     ) -> Linearised:
-        """g(x) and its Jacobian as a product; ``layers`` are those of :meth:`layers`, if they are known already."""
+        """g(x) and its Jacobian as a product; ``layers`` are those of :meth:`layers`, if already known."""
         (weight, bias), *others = self.layers() if layers is None else layers
         weights, slopes, h = [weight], [], F.linear(x, weight, bias)
         if self.context_weight is not None and context is not None:
@@ -99,6 +99,6 @@ class LipschitzMLP(Perceptron):
         for weight, bias in others:
             h, slope = swish_and_slope(h)
             slopes.append(slope)
-            weights.append(weight / SWISH_SLOPE)  # smaller than its batch
+            weights.append(weight / SWISH_SLOPE)  # the weight is smaller than the batch
             h = F.linear(h, weights[-1], bias)
         return Linearised(h, weights, slopes)

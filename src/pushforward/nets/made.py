@@ -1,4 +1,4 @@
-"""MADE: a perceptron with masks, so that the parameters of feature j see only the features before j and the context."""
+"""MADE: a masked perceptron, in which the parameters of feature j see only the features before j and the context."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from .mlp import Perceptron, has_context
 
 
 class Masked(Perceptron):
-    r"""A perceptron whose weights are masked, W ∘ M, with the parameters of each feature one after another.
+    r"""A perceptron with masked weights, W ∘ M, whose outputs are the parameters of the features in turn.
 
     Args:
-        widths: Of the features that are read, of each hidden layer and of the parameters.
+        widths: Widths of the input, of each hidden layer and of the output.
         masks: M of each layer, ``(out, in)``, boolean.
         features: Features that get parameters.
         num_params: Parameters for each of them.
@@ -26,7 +26,7 @@ class Masked(Perceptron):
         activation: As for :class:`~pushforward.nets.MLP`.
     """
 
-    inputs: int = 1  # numbers that are read of each feature
+    inputs: int = 1  # inputs per feature
 
     def __init__(
         self,
@@ -43,12 +43,12 @@ class Masked(Perceptron):
         self.features, self.num_params = features, num_params
         for k, mask in enumerate(masks):
             self.register_buffer(f"mask_{k}", mask, persistent=False)
-            if k < len(masks) - 1:  # uniform within 1/sqrt(fan-in), which the mask makes smaller
+            if k < len(masks) - 1:  # uniform within 1/sqrt(fan-in), where the mask reduces the fan-in
                 nn.init.uniform_(self.weights[k], -1, 1)
                 self.weights[k].data *= mask.sum(1, keepdim=True).clamp_min(1).rsqrt()
 
     def stages(self) -> Tensor:
-        """The features that can be solved together, one stage after another: boolean, ``(stages, features)``."""
+        """The features that can be solved together, stage by stage: boolean, ``(stages, features)``."""
         raise NotImplementedError
 
     def masks(self) -> list[Tensor]:
@@ -71,8 +71,8 @@ class Masked(Perceptron):
 class MADE(Masked):
     r"""Maps ``(*batch, features)`` and a context to parameters ``(num_params, *batch, features)``, masked.
 
-    Every unit has a degree: the input feature j (counted from 0) has j + 1, hidden units those that any feature needs,
-    evenly, and the parameters of feature j have j. A unit reads the units of at most its own degree,
+    Every unit has a degree: input feature j (counted from 0) has j + 1, hidden units have the degrees that any feature
+    needs, spread evenly, and the parameters of feature j have j. A unit reads the units of at most its own degree,
 
     .. math:: h = (W \circ M)\, x + b, \qquad M_{ik} = [\deg k \le \deg i],
 
@@ -83,9 +83,9 @@ class MADE(Masked):
         features: Features of an event, in their natural order.
         num_params: Parameters for each feature.
         context: Features of the context.
-        hidden: Widths of the hidden layers; each must hold every degree.
-        residual: Whether the hidden layers after the first add in pairs to what they read.
-        inputs: Numbers that are read for each feature; x is then ``(*batch, features · inputs)``.
+        hidden: Widths of the hidden layers; each needs a unit of every degree.
+        residual: Whether the hidden layers after the first form residual pairs.
+        inputs: Numbers read per feature; x is then ``(*batch, features · inputs)``.
         activation: As for :class:`~pushforward.nets.MLP`.
 
     Raises:
@@ -108,7 +108,7 @@ class MADE(Masked):
         activation: str = "relu",
     ) -> None:
         features, num_params, context, inputs = map(index, (features, num_params, context, inputs))
-        hidden = tuple(map(index, hidden))  # a forged file may hold tensors here, and tensors count very slowly
+        hidden = tuple(map(index, hidden))  # a forged file may hold tensors here, and arithmetic with them is very slow
         _check(features, num_params, context, hidden)
         widths = [features * inputs, *hidden, features * num_params]
         degrees = _degrees(features, num_params, context, hidden, inputs)
@@ -124,7 +124,7 @@ class MADE(Masked):
 def _degrees(
     features: int, num_params: int, context: int, hidden: tuple[int, ...], inputs: int
 ) -> tuple[tuple[int, ...], ...]:
-    """Degrees of the input, of each hidden layer (spread evenly) and of the parameters of one feature after another."""
+    """Degrees of the input, of each hidden layer (spread evenly) and of the parameters, feature by feature."""
     lowest = 0 if context else 1
     kinds = max(features - lowest, 1)  # degrees lowest … features - 1
     read = tuple(j + 1 for j in range(features) for _ in range(inputs))

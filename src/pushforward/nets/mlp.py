@@ -31,18 +31,18 @@ def check_activation(name: str) -> None:
 class Perceptron(Configurable):
     r"""Dense layers :math:`h_{k+1} = W_{k+1}\, \sigma(h_k) + b_{k+1}` with :math:`h_1 = W_1 x + b_1 + V c`.
 
-    With ``residual``, pairs of hidden layers after the first add to what they read:
+    With ``residual``, the hidden layers after the first form residual pairs:
     :math:`h_{k+2} = h_k + W_{k+2}\, \sigma(W_{k+1}\, \sigma(h_k) + b_{k+1}) + b_{k+2}`.
 
     Args:
-        widths: Of the input, of each hidden layer and of the output.
-        context: Features of the context c; its weights V are none of the other layers'.
+        widths: Widths of the input, of each hidden layer and of the output.
+        context: Features of the context c, which has its own weights V.
         residual: Whether hidden layers come in residual pairs.
         activation: sigma, one of ``ACTIVATIONS``.
 
     Raises:
         ValueError: a hidden width is below 1, ``context`` is negative, ``activation`` is unknown, or ``residual`` is
-            asked of an even number of layers or of unequal widths.
+            set with an even number of layers or unequal widths.
 
     Reference:
         He et al. (2016), Identity mappings in deep residual networks, arXiv:1603.05027.
@@ -87,21 +87,21 @@ class Perceptron(Configurable):
 class MLP(Perceptron):
     """Maps ``(*batch, inputs)`` and a context to ``(num_params, *batch, outputs)``; starts at exactly zero.
 
-    The context may have any shape that broadcasts against the batch. With no inputs at all the result depends on the
-    context alone, or is a free constant.
+    The context may have any shape that broadcasts against the batch. Without inputs the result depends on the context
+    alone, or is a free constant.
 
     Args:
-        inputs: Features that are read; may be 0.
+        inputs: Input features; may be 0.
         outputs: Features that get parameters.
         num_params: Parameters for each of them.
         context: Features of the context.
         hidden: Widths of the hidden layers.
-        residual: Whether the hidden layers after the first add in pairs to what they read.
+        residual: Whether the hidden layers after the first form residual pairs.
         activation: ``"relu"``, ``"tanh"``, ``"elu"``, ``"gelu"`` or ``"silu"``.
 
     Raises:
         ValueError: as for the dense layers: a width is below 1, ``context`` is negative, ``activation`` is unknown, or
-            ``residual`` is asked of an even number of layers or of unequal widths.
+            ``residual`` is set with an even number of layers or unequal widths.
     """
 
     def __init__(
@@ -124,17 +124,17 @@ class MLP(Perceptron):
 
 
 def has_context(context: int) -> bool:
-    """Whether a network of so many context features has any; a ValueError for a number below 0."""
+    """Whether a network with ``context`` context features has any; raises ValueError if it is negative."""
     if context < 0:
         raise ValueError(f"context must be at least 0, got context={context}")
     return context > 0
 
 
 def start_biases(widths: Sequence[int], context: int) -> nn.ParameterList:
-    """PyTorch's own default again, and zeros in the last layer.
+    """PyTorch's default, with zeros in the last layer.
 
-    With zeros everywhere all kinks of the rectifiers would meet in one point at first, and networks of few inputs learn
-    much more slowly.
+    With zeros everywhere all kinks of the rectifiers would start at the same point, and networks with few inputs would
+    learn much more slowly.
     """
     fans = [widths[0] + context, *widths[1:-2]]
     bounds = [*(max(fan, 1) ** -0.5 for fan in fans[: len(widths) - 2]), 0.0]
@@ -143,6 +143,6 @@ def start_biases(widths: Sequence[int], context: int) -> nn.ParameterList:
 
 
 def uniform(rows: int, columns: int, *, zero: bool = False) -> nn.Parameter:
-    """PyTorch's own default for linear layers, uniform within 1/sqrt(fan-in); or zeros."""
+    """PyTorch's default for linear layers, uniform within 1/sqrt(fan-in); or zeros."""
     bound = 0.0 if zero or not columns else columns**-0.5
     return nn.Parameter(torch.empty(rows, columns).uniform_(-bound, bound))

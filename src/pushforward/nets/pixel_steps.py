@@ -1,8 +1,8 @@
-"""The network of the autoregressive CNN number by number: a new pixel recomputes only what it changes.
+"""The network of the autoregressive CNN, number by number: a new pixel recomputes only what it affects.
 
 At the start of an image row, the vertical stack is run once for that row. Along the row each pixel then costs matrix
-products over its own hidden units; what its neighbour to the left had is remembered. A whole image so costs about the
-arithmetic of one parallel pass for each colour, in place of one full pass per number.
+products over its own hidden units; those of the pixels to its left are cached. A whole image thus costs about the
+arithmetic of one parallel pass per colour, instead of one full pass per number.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from .pixelcnn import FIRST, PixelNet
 
 
 class PixelSteps:
-    """Gives the parameters of one number after the other, in raster order.
+    """Computes the parameters of one number at a time, in raster order.
 
     Args:
         net: The network.
-        x: The image that is being filled, ``(n, C, H, W)`` in [-1, 1]; read only where it is filled.
+        x: The images being filled, ``(n, C, H, W)`` in [-1, 1]; read only where already filled.
         context: ``(n, features)`` or None.
     """
 
     def __init__(self, net: PixelNet, x: Tensor, context: Tensor | None) -> None:
         self.net: Any = net
         self.context = context
-        self.padded = F.pad(x, (FIRST - 1, 0, FIRST, 0))  # rows above and pixels to the left of the image are zero
+        self.padded = F.pad(x, (FIRST - 1, 0, FIRST, 0))  # zeros above and to the left of the image
         hidden = net.exit.weight.shape[0]
         self.rows = [x.new_zeros(len(x), hidden, 1, x.shape[-1]) for _ in net.blocks]  # relu(v) of the row above
         self.enter, self.exit, self.head = map(_matrix, (net.enter_across, net.exit, net.head))
@@ -39,7 +39,7 @@ class PixelSteps:
         self.padded[:, channel, i + FIRST, j + FIRST - 1] = value
 
     def begin_row(self, i: int) -> None:
-        """Runs the stack that looks above for row i, and forgets the pixels of the row before."""
+        """Runs the vertical stack for row i, and discards the cached pixels of the previous row."""
         net = self.net
         v = net.enter_above.row(self.padded[:, :, i : i + FIRST, FIRST - 1 :])
         self.given = [net.enter_link(F.relu(v)).squeeze(2)]
@@ -53,18 +53,18 @@ class PixelSteps:
         self.current = self.left
 
     def begin_pixel(self) -> None:
-        """Goes on to the next pixel of the row."""
+        """Advances to the next pixel of the row."""
         self.left = self.current
 
     def take(self, index: Tensor) -> None:
-        """Goes on with the images at these places, which may repeat, between two pixels of a row."""
+        """Continues with the images at these indices, which may repeat; to be called between two pixels of a row."""
         self.padded, self.context = self.padded[index], None if self.context is None else self.context[index]
         self.rows, self.left = ([part[index] for part in parts] for parts in (self.rows, self.left))
         self.given = [part[:, index] for part in self.given]
         self.current = self.left
 
     def params(self, i: int, j: int) -> Tensor:
-        """Parameters (num_params, n, C) of pixel (i, j), correct for every colour whose predecessors are known."""
+        """Parameters (num_params, n, C) of pixel (i, j), valid for every colour whose predecessors are known."""
         window = self.padded[:, :, i + FIRST, j : j + FIRST]  # (n, C, taps)
         h = torch.addmm(self.given[0][j], window.transpose(1, 2).flatten(1), self.enter[0]) + self.enter[1]
         current = []

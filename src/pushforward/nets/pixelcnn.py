@@ -1,7 +1,8 @@
 """The masked convolutional network of the autoregressive CNN: the parameters of a pixel depend on earlier pixels alone.
 
-Earlier means: the rows above, the same row to the left, and in the same pixel the channels before (red, green, blue).
-Two stacks cover all of it without a blind spot: a vertical one reads the rows above, a horizontal one the current row.
+Earlier means: the rows above, the pixels to the left, and the preceding channels of the same pixel (red, green, blue).
+Two stacks cover all of them without a blind spot: a vertical one reads the rows above, a horizontal one the current
+row.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ from ..saving.config import Configurable
 from .mlp import has_context
 
 FIRST = 7  # rows, columns and taps of the first convolutions
-WIDTH = 3  # columns of the others above; they see 2 rows, and 2 taps along the row
+WIDTH = 3  # columns of the later vertical ones; these see 2 rows, and the horizontal ones 2 taps along the row
 
 
 class AboveConv(Configurable):
-    """A convolution over rows up to the current one, or strictly above it.
+    """A convolution over the rows up to the current one, or strictly above it.
 
     Args:
-        inputs: Channels in.
-        outputs: Channels out.
-        rows: Rows that are seen.
-        columns: Columns that are seen, centred; odd.
+        inputs: Input channels.
+        outputs: Output channels.
+        rows: Rows seen.
+        columns: Columns seen, centred; odd.
         strict: The current row is not seen, only ``rows`` rows above it.
     """
 
@@ -42,20 +43,20 @@ class AboveConv(Configurable):
         return self.row(x)
 
     def row(self, window: Tensor) -> Tensor:
-        """The last row alone, from the rows that it sees: (n, inputs, rows, W) to (n, outputs, 1, W)."""
+        """The last row alone, from the rows it sees: (n, inputs, rows, W) to (n, outputs, 1, W)."""
         return F.conv2d(window, self.weight, self.bias, padding=(0, self.columns // 2))
 
 
 class AcrossConv(Configurable):
-    """A convolution along the row over the pixels to the left and, masked by colour, the current one.
+    """A convolution along the row over the pixels to the left and, masked by colour, the current pixel.
 
-    Channels in and out fall into ``colours`` groups, in turn red, green and blue. At the current pixel a group sees the
-    groups up to its own, or strictly before it.
+    Input and output channels fall into ``colours`` groups, in the order red, green, blue. At the current pixel a group
+    sees the groups up to its own, or strictly before it.
 
     Args:
-        inputs: Channels in.
-        outputs: Channels out, ``copies`` times over the groups.
-        taps: Pixels that are seen, the current one included.
+        inputs: Input channels.
+        outputs: Output channels, ``copies`` times over the groups.
+        taps: Pixels seen, including the current one.
         colours: Colour channels of the image.
         strict: A group does not see its own colour at the current pixel.
         copies: How often the groups repeat among the outputs (gates have 2).
@@ -88,12 +89,12 @@ class AcrossConv(Configurable):
 
 
 def groups(channels: int, colours: int) -> Tensor:
-    """The colour that each channel belongs to, in order: 0 … 0, 1 … 1, 2 … 2."""
+    """The colour of each channel, in order: 0 … 0, 1 … 1, 2 … 2."""
     return torch.arange(channels) * colours // channels
 
 
 class Block(Configurable):
-    r"""One residual step of both stacks: v looks above, h along the row and at v.
+    r"""One residual step of both stacks: v sees the rows above, h the current row and v.
 
     .. math:: v' = v + A\,\mathrm{relu}(v),\quad (a, b) = C\,\mathrm{relu}(h) + L\,\mathrm{relu}(v') + K c,\quad
               h' = h + M(\tanh a \odot \mathrm{sigmoid}\, b)
@@ -118,15 +119,15 @@ class Block(Configurable):
         return v, h + self.mix(a.tanh() * b.sigmoid())
 
     def given(self, v: Tensor, context: Tensor | None) -> Tensor:
-        """What the rows above and the context add along the row, (n, 2 · hidden, rows, W)."""
+        """The contribution of the rows above and the context to the horizontal stack, (n, 2 · hidden, rows, W)."""
         link = self.link(F.relu(v))
         return link if self.context is None else link + self.context(context)[..., None, None]
 
 
 class PixelNet(Configurable):
-    r"""Maps images in [-1, 1], ``(n, C, H, W)``, to parameters ``(num_params, n, C, H, W)``, all in one pass.
+    r"""Maps images in [-1, 1], ``(n, C, H, W)``, to parameters ``(num_params, n, C, H, W)``, in one pass.
 
-    The parameters of a number depend on earlier numbers and the context alone. They start at exactly zero.
+    The parameters of a number depend only on earlier numbers and the context. They start at exactly zero.
 
     Args:
         colours: C, the channels of the image.
@@ -171,7 +172,7 @@ class PixelNet(Configurable):
 
 
 def as_batch(x: Tensor, context: Tensor | None, event_dim: int = 3) -> tuple[Tensor, Tensor | None, Sequence[int]]:
-    """One batch dimension for x and the context, and the batch's own shape."""
+    """x and the context with a single batch dimension, and the original batch shape."""
     batch = x.shape[: x.dim() - event_dim]
     if context is not None:
         context = context.expand(*batch, context.shape[-1]).unsqueeze(0).flatten(0, -2)

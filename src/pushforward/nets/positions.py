@@ -1,5 +1,4 @@
-"""Networks over the positions of an event, and the way back through them: one position after the other, all at once, or
-in blocks."""
+"""Networks over the positions of an event, and their inversion: position by position, all at once, or in blocks."""
 
 from __future__ import annotations
 
@@ -17,23 +16,23 @@ Inverse = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class PositionNet(Configurable):
-    """A network over the positions of an event, each of ``size`` numbers, whose parameters can be had some positions at
-    a time: :meth:`begin` once, then :meth:`extend` with what the positions before the next ones hold, and
-    :meth:`params` of what that gives."""
+    """A network over the positions of an event, each of ``size`` numbers, whose parameters can be computed a few
+    positions at a time: :meth:`begin` once, then :meth:`extend` with the values one position earlier, and
+    :meth:`params` of the result."""
 
     positions: int
     size: int
     num_params: int
-    inputs = 1  # numbers that it reads of each number
-    inner: int  # 0 where the numbers of a position do not see each other
+    inputs = 1  # inputs per number
+    inner: int  # 0 if the numbers of a position do not see each other
 
     @property
     def features(self) -> int:
-        """Numbers of an event."""
+        """Numbers per event."""
         return self.positions * self.size
 
     def begin(self, batch: int, context: Tensor | None, *, cached: bool) -> Any:
-        """What :meth:`extend` needs to know of a batch of events with contexts ``(batch, features)``."""
+        """The state for :meth:`extend`, for a batch of events with contexts ``(batch, features)``."""
         raise NotImplementedError
 
     def extend(self, state: Any, previous: Tensor, start: int) -> Tensor:
@@ -42,12 +41,12 @@ class PositionNet(Configurable):
         raise NotImplementedError
 
     def params(self, units: Tensor, x: Tensor) -> Tensor:
-        """Parameters ``(num_params, batch, m, size)`` of positions with these units and numbers x, of which each number
-        sees those before it, if any."""
+        """Parameters ``(num_params, batch, m, size)`` of positions with these units and numbers x; each number may see
+        those before it."""
         raise NotImplementedError
 
     def params_of(self, number: int, units: Tensor, x: Tensor) -> Tensor:
-        """Those of one number of each position, ``(num_params, batch, m)``."""
+        """The parameters of one number of each position, ``(num_params, batch, m)``."""
         raise NotImplementedError
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -60,23 +59,23 @@ class PositionNet(Configurable):
         return params.reshape(self.num_params, *batch, self.features)
 
     def stages(self) -> Tensor:
-        """The features that can be found together, one stage after another: boolean, ``(stages, features)``."""
+        """The features that can be solved together, stage by stage: boolean, ``(stages, features)``."""
         together = 1 if self.inner else self.size
         return torch.eye(self.features // together, dtype=torch.bool).repeat_interleave(together, 1)
 
     def solve(
         self, inverse: Inverse, z: Tensor, context: Tensor | None, block: int, tolerance: float
     ) -> tuple[Tensor, Tensor]:
-        """x with h(x; theta(x)) = z, and the log-slopes of the way there, of the shape of z: blocks of positions one
-        after the other, each by Jacobi passes.
+        """x with h(x; theta(x)) = z, and the log-slopes of the inverse, of the shape of z: block by block of positions,
+        each by Jacobi passes.
 
-        A block of one position is exact after one pass; the whole event as one block is the Jacobi way.
+        A block of one position is exact after one pass; the whole event as one block is plain Jacobi iteration.
 
         Args:
             inverse: h⁻¹, from z and the parameters to x and log-slopes.
             z: ``(*batch, features)``.
             context: As the network takes it.
-            block: Positions of a block.
+            block: Positions per block.
             tolerance: A block is done when no number changes by more than this · max(1, abs(x)).
         """
         batch, n = z.shape[:-1], z.shape[:-1].numel()
@@ -103,7 +102,7 @@ class PositionNet(Configurable):
         return x, log_slope
 
     def _within(self, inverse: Inverse, units: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-        """The numbers of positions ``(n, m, size)``: at once, or one after the other where they see each other."""
+        """The numbers of positions ``(n, m, size)``: at once, or one after the other if they see each other."""
         if not self.inner:
             return inverse(z, self.params(units, z))
         x = log_slope = torch.zeros_like(z)
@@ -115,7 +114,7 @@ class PositionNet(Configurable):
 
 
 def changes(before: Tensor, x: Tensor, tolerance: float) -> Tensor:
-    """Where a pass has changed something; false for NaN, which changes no more."""
+    """Where a pass has changed something; false for NaN, which stays NaN."""
     return (x - before).abs() > tolerance * x.abs().clamp_min(1)
 
 

@@ -1,4 +1,4 @@
-"""Encoders of series, images and rows of a table: contexts in which the order, the place or the column counts."""
+"""Encoders of series, images and table rows: contexts in which order, location or column matters."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from .encoders import Encoder, check_sizes, dense, present
 
 
 class SeriesConv(Encoder):
-    """A series of any length as features: convolutions over time, then their mean and their largest values.
+    """A series of any length as features: convolutions over time, then mean and max pooling.
 
     Args:
-        inputs: Numbers of a step; a context is ``(steps, inputs)``. Steps with a NaN are padding.
-        features: Features that come out.
-        hidden: Channels of the convolutions; each after the first looks at steps twice as far apart.
-        kernel: Steps that a convolution looks at, odd.
+        inputs: Numbers per step; a context is ``(steps, inputs)``. Steps containing NaN are padding.
+        features: Output features.
+        hidden: Channels of the convolutions; each after the first doubles the dilation.
+        kernel: Kernel size in steps, odd.
 
     Raises:
         ValueError: a size is not positive, or ``kernel`` is even.
@@ -50,17 +50,17 @@ class SeriesConv(Encoder):
         for convolution in self.convolutions:
             h = nn.functional.silu(convolution(h)) * there
         mean = h.sum(-1) / there.sum(-1).clamp_min(1)
-        largest = h.masked_fill(there == 0, -1.0).amax(-1)  # SiLU is nowhere below -1
+        largest = h.masked_fill(there == 0, -1.0).amax(-1)  # SiLU is never below -1
         return self.leave(torch.cat([mean, largest], -1))  # type: ignore[no-any-return]
 
 
 class Recurrent(Encoder):
-    """A series of any length as features: what a gated recurrent unit has in mind after the last step.
+    """A series of any length as features: the state of a gated recurrent unit after the last step.
 
     Args:
-        inputs: Numbers of a step; a context is ``(steps, inputs)``. Steps with a NaN are padding and change nothing.
-        features: Features that come out.
-        width: Numbers that it keeps in mind.
+        inputs: Numbers per step; a context is ``(steps, inputs)``. Steps containing NaN are padding and change nothing.
+        features: Output features.
+        width: Size of the state.
 
     Reference:
         Cho et al. (2014), Learning phrase representations using RNN encoder-decoder, arXiv:1406.1078.
@@ -83,11 +83,11 @@ class Recurrent(Encoder):
 
 
 class ImageEncoder(Encoder):
-    """An image of any size as features: convolutions that halve it, then the mean over all places.
+    """An image of any size as features: convolutions that halve it, then the mean over all pixels.
 
     Args:
-        channels: Of the image; a context is ``(channels, height, width)``.
-        features: Features that come out.
+        channels: Channels of the image; a context is ``(channels, height, width)``.
+        features: Output features.
         hidden: Channels of the convolutions.
     """
 
@@ -108,11 +108,11 @@ class ImageEncoder(Encoder):
 
 
 class MixedRow(Encoder):
-    """A row of numbers and categories as features; a NaN, or a code that is none of a column's, is a missing value.
+    """A row of numbers and categories as features; NaN, or a code outside a column's range, counts as missing.
 
     Args:
-        classes: For every column its number of categories, which come as codes from 0, or None for numbers.
-        features: Features that come out.
+        classes: For every column its number of categories, coded from 0, or None for numbers.
+        features: Output features.
         hidden: Widths of the hidden layers.
 
     Raises:
@@ -125,7 +125,7 @@ class MixedRow(Encoder):
         super().__init__()
         check_sizes(columns=len(classes), features=features, classes=min((c or 1 for c in classes), default=0))
         self.features, self.classes = features, tuple(size or 0 for size in classes)
-        widths = [size or 2 for size in self.classes]  # a number comes with whether it is there
+        widths = [size or 2 for size in self.classes]  # a number comes with a presence indicator
         self.layers = dense([sum(widths), *hidden, features])
 
     def forward(self, context: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The network of any-order models: it reads some entries of a row and which they are, and describes all the others."""
+"""The network of any-order models: it reads some entries and which they are, and describes all the others."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from .mlp import has_context, uniform
 
 
 class SubsetNet(Configurable):
-    r"""A residual network from the entries that are known to the parameters of any entry that is not.
+    r"""A residual network from the known entries to the parameters of any unknown entry.
 
     .. math:: h_0 = W_0\,[x \odot m,\, m] + W_c\,c + b_0,\quad
               h_{k+1} = h_k + B_k \max(A_k \max(h_k, 0) + a_k, 0) + b_k,\quad \theta_j = H_j \max(h, 0) + \beta_j
 
-    A number is read as its value and 1, a category as its indicators, and what is not known as zeros. The heads
+    A number is read as its value and 1, a category as its indicators, and unknown entries as zeros. The heads
     :math:`H_j` start at zero. The batch is the last dimension everywhere.
 
     Args:
-        inputs: For every entry, how many numbers are read of it.
-        outputs: For every entry, how many parameters it has.
+        inputs: For every entry, how many numbers represent it.
+        outputs: For every entry, its number of parameters.
         context: Features of the context.
         hidden: Width of the network, then the widths of the inner layers of each residual block.
         layers: Residual blocks.
@@ -65,10 +65,10 @@ class SubsetNet(Configurable):
         self.biases.append(nn.Parameter(torch.zeros(rows)))
 
     def forward(self, read: Tensor, context: Tensor | None = None) -> Tensor:
-        """What the heads read, ``(width, n)``.
+        """The hidden units that the heads read, ``(width, n)``.
 
         Args:
-            read: The entries as they are read, zeros where an entry is not known, ``(sum of inputs, n)``.
+            read: The entries as network inputs, zero where unknown, ``(sum of inputs, n)``.
             context: ``(n, context features)`` or None.
         """
         h = torch.addmm(self.biases[0][:, None], self.weights[0], read)
@@ -84,7 +84,7 @@ class SubsetNet(Configurable):
         return F.relu(h)
 
     def params(self, h: Tensor, entry: int | None = None) -> Tensor:
-        """The parameters of one entry, or of all of them one after another: ``(parameters, n)``."""
+        """The parameters of one entry, or of all of them in turn: ``(parameters, n)``."""
         weight, bias = self.weights[-1], self.biases[-1]
         if entry is not None:
             rows = self.rows[entry]

@@ -1,4 +1,4 @@
-r"""The affine scalar map with a softly clamped log-scale, and the logarithmic tails that keep its results in reach.
+r"""The affine scalar map with a softly clamped log-scale, and the logarithmic tails that keep its results in range.
 
 .. math:: z = (x - \mu)\, e^{-s},\quad x = z\, e^{s} + \mu,\quad s = \frac{r}{1 + |r| / \mathrm{limit}}
 
@@ -7,8 +7,8 @@ Tails are the identity within a bound b, logarithmic beyond it, with one slope a
 .. math:: z = \bar x\,(1 + \log a),\quad \frac{dz}{dx} = \frac1a,\quad
     \bar x = \min(\max(x, -b), b),\quad a = \max(|x| / b,\, 1)
 
-Their inverse is an exponential, and exponentials of exponentials soon leave every number type: so they may end at
-a = c, from where on they are linear, with the slope 1 / c.
+Their inverse is an exponential, and nested exponentials soon overflow every floating-point type; so the tails may end
+at a = c, beyond which they are linear with slope 1 / c.
 
 Reference:
     Lecture: "Gaussian autoregressive NF", "RealNVP".
@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 LEAST_SLOPE = 1e-3
-SOFTPLUS_ONE = math.log(math.expm1(1))  # where the softplus is 1
+SOFTPLUS_ONE = math.log(math.expm1(1))  # softplus of this is 1
 
 
 def forward(x: Tensor, mu: Tensor, raw: Tensor, limit: float) -> tuple[Tensor, Tensor]:
@@ -62,7 +62,7 @@ LOG_SLOPES: dict[str, Callable[[Tensor, float], Tensor]] = {
 
 
 def log_tails(x: Tensor, bound: float, far: float | None = None) -> tuple[Tensor, Tensor]:
-    """z and log dz/dx = -log a, of the shape of x; ``far`` is c, where the tails end, None for never."""
+    """z and log dz/dx = -log a, of the shape of x; ``far`` is c, where the tails end; None: never."""
     inner = x if far is None else x.clamp(-far * bound, far * bound)
     log = (F.relu(inner.abs() - bound) / bound).log1p()  # log a; a rectifier's slope is 0 at the bound, a clamp's is 1
     z = inner.clamp(-bound, bound) * (1 + log)

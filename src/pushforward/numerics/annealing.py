@@ -1,4 +1,4 @@
-"""Moves along a path of densities between two: Hamiltonian and random-walk Metropolis steps of many points at once."""
+"""Steps along a path between two densities: Hamiltonian and random-walk Metropolis moves of many points at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LogDensity = Callable[[Tensor], Tensor]
 
 
 class Point(NamedTuple):
-    """Points ``(*batch, features)``, two log-densities there, ``(*batch,)``, and their gradients."""
+    """Points ``(*batch, features)``, two log-densities at them, ``(*batch,)``, and their gradients."""
 
     x: Tensor
     a: Tensor
@@ -23,7 +23,7 @@ class Point(NamedTuple):
 
 
 def at(log_a: LogDensity, log_b: LogDensity, x: Tensor) -> Point:
-    """Both log-densities of points and their gradients; what is no number is -infinity with a gradient of 0."""
+    """Both log-densities of points and their gradients; NaN counts as -infinity with gradient 0."""
     values, slopes = [], []
     for log_density in (log_a, log_b):
         with torch.enable_grad():
@@ -51,19 +51,19 @@ def hamiltonian(
     leaps: int = 5,
     generator: torch.Generator | None = None,
 ) -> tuple[Point, Tensor]:
-    r"""One Hamiltonian Monte Carlo step for :math:`s_a \log a + s_b \log b`, with an identity mass.
+    r"""One Hamiltonian Monte Carlo step for :math:`s_a \log a + s_b \log b`, with identity mass matrix.
 
     Args:
         log_a: The first log-density.
         log_b: The second.
-        point: Where the points are.
-        shares: s_a and s_b, that broadcast over the batch.
-        size: Of a leapfrog step, that broadcasts over the batch.
-        leaps: Leapfrog steps.
+        point: The current points.
+        shares: s_a and s_b, broadcastable to the batch.
+        size: Leapfrog step size, broadcastable to the batch.
+        leaps: Number of leapfrog steps.
         generator: Source of the randomness.
 
     Returns:
-        Where they are afterwards, and the probability of acceptance of each.
+        The points afterwards, and the acceptance probability of each.
 
     Reference:
         Neal (2011), MCMC using Hamiltonian dynamics, arXiv:1206.1901.
@@ -90,7 +90,7 @@ def random_walk(
     leaps: int = 5,
     generator: torch.Generator | None = None,
 ) -> tuple[Point, Tensor]:
-    """So many Metropolis steps x' = x + size · N(0, I), with the arguments of :func:`hamiltonian`."""
+    """Metropolis steps x' = x + size · N(0, I), ``leaps`` of them; arguments as for :func:`hamiltonian`."""
     chances = []
     for _ in range(leaps):
         noise = torch.randn(point.x.shape, generator=generator, dtype=point.x.dtype, device=point.x.device)
@@ -108,4 +108,4 @@ def _accepted(old: Point, new: Point, gain: Tensor, generator: torch.Generator |
 
 
 KERNELS = {"hmc": hamiltonian, "metropolis": random_walk}
-BEST = {"hmc": 0.7, "metropolis": 0.3}  # acceptance that the step size is adapted to
+BEST = {"hmc": 0.7, "metropolis": 0.3}  # acceptance rate at which the step size adaptation aims

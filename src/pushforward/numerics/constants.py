@@ -1,7 +1,8 @@
-"""Constants that a module keeps in buffers of single precision without losing the digits of double precision.
+"""Constants that a module keeps in single-precision buffers without losing the digits of double precision.
 
-A double is the sum of two single numbers to 48 bits. Buffers of doubles would stop a model in single precision from
-moving to devices that have none, and buffers of single numbers would make one in double precision inexact.
+The sum of two single-precision numbers holds a double to 48 bits. Double-precision buffers would keep a
+single-precision model from moving to devices without float64, and single-precision buffers would make a
+double-precision model inexact.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from torch import Tensor
 
 
 def in_two_parts(values: Tensor) -> Tensor:
-    """``(2, *shape)`` in single precision: the values, and what is missing of them."""
+    """``(2, *shape)`` in single precision: the values, and their rounding residuals."""
     rounded = values.float()
     return torch.stack([rounded, (values - rounded).float()])
 

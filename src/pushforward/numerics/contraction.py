@@ -1,7 +1,7 @@
-r"""Contractions: bounds of spectral norms, and log-determinants and inverses of x + g(x) with a contraction g.
+r"""Contractions: bounds on spectral norms, and log-determinants and inverses of x + g(x) with a contraction g.
 
-A map g whose Lipschitz constant is at most kappa < 1 makes x + g(x) invertible (Banach): the residual of
-x + g(x) = z shrinks by kappa at least with every step x ← z - g(x).
+A map g whose Lipschitz constant is at most kappa < 1 makes x + g(x) invertible (Banach): the residual of x + g(x) = z
+shrinks by at least the factor kappa with every step x ← z - g(x).
 
 Reference:
     Behrmann et al. (2019), Invertible residual networks, arXiv:1811.00995; Chen et al. (2019), Residual flows for
@@ -22,18 +22,18 @@ from .eager import eager
 from .torch_internals import transformed
 
 SQUARINGS = 6  # of a Gram matrix: the bound is then at most m^(1/256) times the norm, 1.02 for m = 128
-STRICT, LOOSE = 4.0, 64.0  # units of rounding of a residual: at which a row is done, and if it shrinks no more
+STRICT, LOOSE = 4.0, 64.0  # residual in units of rounding at which an event is done, and if it shrinks no more
 SWISH_SLOPE = 1.1
-LEAST_SLOPE = 1e-3  # of planar, radial and Sylvester maps in any direction
+LEAST_SLOPE = 1e-3  # of planar, radial and Sylvester maps, in any direction
 _SHIFT = math.log(math.expm1(1 - LEAST_SLOPE))
 
 
 def spectral_bound(matrix: Tensor, squarings: int = SQUARINGS) -> Tensor:
-    r"""An upper bound of the largest singular value, tight to the factor :math:`m^{1/2^{squarings + 2}}`.
+    r"""An upper bound on the largest singular value, tight to a factor of :math:`m^{1/2^{squarings + 2}}`.
 
     .. math:: \sigma_1 \le \lVert G^{2^k} \rVert_F^{1 / 2^{k+1}},\qquad G = W^\top W \text{ (or } W W^\top)
 
-    Unlike power iteration it keeps no vectors, is never too small, and has exact gradients.
+    Unlike power iteration it has no state, is never too small, and has exact gradients.
 
     Reference:
         Delattre, Barthélemy, Araujo, Allauzen (2023), Efficient bound of Lipschitz constant for convolutional layers
@@ -45,13 +45,13 @@ def spectral_bound(matrix: Tensor, squarings: int = SQUARINGS) -> Tensor:
 
 
 def _gram_powers(matrix: Tensor, squarings: int) -> tuple[Tensor, list[Tensor]]:
-    r"""The bound, and :math:`G, G^2, G^4, \ldots` up to factors."""
-    tiny = torch.finfo(matrix.dtype).tiny ** 0.5  # so that a zero matrix has a gradient
+    r"""The bound, and :math:`G, G^2, G^4, \ldots` up to scalar factors."""
+    tiny = torch.finfo(matrix.dtype).tiny ** 0.5  # gives a zero matrix a finite gradient
     gram = matrix.mT @ matrix if matrix.shape[0] > matrix.shape[1] else matrix @ matrix.mT
     log_scale: Tensor | float = 0.0
     powers = []
     for number in range(squarings):
-        if number % 3 == 0:  # against overflow and underflow; the scale cancels in the result, so it may be a constant
+        if number % 3 == 0:  # against overflow and underflow; the scale cancels in the result, so no gradient is needed
             scale = torch.linalg.vector_norm(gram.detach()).clamp_min(tiny)
             gram, log_scale = gram / scale, log_scale + scale.log()
         powers.append(gram)
@@ -61,12 +61,12 @@ def _gram_powers(matrix: Tensor, squarings: int) -> tuple[Tensor, list[Tensor]]:
 
 
 class _SpectralBound(torch.autograd.Function):
-    r"""The bound with its gradient from the powers at hand, in half the products that autodiff takes for it:
+    r"""The bound, with its gradient from the powers already computed, in half the products that autograd needs:
 
     .. math:: \nabla \log \sigma = X / \langle W, X \rangle,\qquad X = W G\, G^2 G^4 \cdots G^{2^k},
 
-    since the gradient of the Schatten norm goes along X, and the bound grows in proportion to W. Higher derivatives are
-    those of the formula itself.
+    since the gradient of the Schatten norm goes along X, and the bound grows in proportion to W. Higher derivatives
+    differentiate the formula itself.
     """
 
     @staticmethod
@@ -112,7 +112,7 @@ def swish_and_slope(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def above_minus_one(raw: Tensor) -> Tensor:
-    """An increasing map onto (-1 + LEAST_SLOPE, infinity) with 0 at 0: a rank-one term that cannot fold the line."""
+    """An increasing map onto (-1 + LEAST_SLOPE, infinity), 0 at 0: keeps a rank-one term from folding the line."""
     return F.softplus(raw + _SHIFT) - (1 - LEAST_SLOPE)
 
 
@@ -125,7 +125,7 @@ def log_abs_det_plus_identity(jacobian: Tensor) -> Tensor:
         return (a + d + (a * d - b * c)).log1p()
     if not transformed():
         return torch.linalg.slogdet(jacobian + _identity(jacobian)).logabsdet
-    # from the factors, though slower: under vmap, second derivatives of PyTorch's slogdet and det are wrong (2.13)
+    # from the LU factors, though slower: under vmap, second derivatives of PyTorch's slogdet and det are wrong (2.13)
     LU, _ = torch.linalg.lu_factor(jacobian + _identity(jacobian))
     return LU.diagonal(dim1=-2, dim2=-1).abs().log().sum(-1)
 
@@ -142,7 +142,7 @@ def _identity(like: Tensor) -> Tensor:
 
 
 class Contraction(Protocol):
-    """g at some rows."""
+    """g at given points."""
 
     @property
     def value(self) -> Tensor:
@@ -155,22 +155,22 @@ class Contraction(Protocol):
 @eager
 @torch.no_grad()
 def invert_contraction(g: Callable[[Tensor], Contraction], z: Tensor, kappa: float, newton: bool) -> Tensor:
-    r"""x with x + g(x) = z for every row, without gradients; NaN where rounding was not reached.
+    r"""x with x + g(x) = z for every event, under no_grad; NaN where rounding level was not reached.
 
-    A step is Newton's, :math:`x - (I + J)^{-1} F` with :math:`F = x + g(x) - z`, where that makes the residual smaller
-    by the factor kappa; otherwise, and without ``newton``, it is :math:`x - F`, which always does. A row is done where
-    the residual is a few units of rounding.
+    A step is Newton's, :math:`x - (I + J)^{-1} F` with :math:`F = x + g(x) - z`, if that shrinks the residual by the
+    factor kappa; otherwise, and without ``newton``, it is :math:`x - F`, which always does. An event is done once its
+    residual is a few units of rounding.
 
     Args:
-        g: The contraction, row by row.
+        g: The contraction, which treats events independently.
         z: ``(*batch, m)``.
-        kappa: A bound of the Lipschitz constant of g, below 1.
-        newton: Whether Jacobians may be asked for.
+        kappa: A bound on the Lipschitz constant of g, below 1.
+        newton: Whether Jacobians may be computed.
     """
     z, traced = z.detach(), transformed()
     eps = torch.finfo(z.dtype).eps
     unit = eps * (1 + z.abs().amax(-1, keepdim=True))
-    most = math.ceil(math.log(eps) / math.log(kappa)) + 10  # the contraction alone reaches rounding in so many steps
+    most = math.ceil(math.log(eps) / math.log(kappa)) + 10  # fixed-point steps alone reach rounding in this many
     x, at = z, g(z)
     excess, size = _residual(x, at, z)
     for _ in range(min(most, 30) if traced and newton else most):
@@ -182,7 +182,7 @@ def invert_contraction(g: Callable[[Tensor], Contraction], z: Tensor, kappa: flo
             following = torch.where(worse, x - excess, following)
             at = g(following)
             beyond, reached = _residual(following, at, z)
-        going = (size > STRICT * unit) & ((reached < size) | (size > LOOSE * unit))  # a row that is done stays
+        going = (size > STRICT * unit) & ((reached < size) | (size > LOOSE * unit))  # an event that is done stays
         x, excess = torch.where(going, following, x), torch.where(going, beyond, excess)
         size = torch.where(going, reached, size)
         if not traced and not bool(going.any()):

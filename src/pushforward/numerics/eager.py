@@ -1,4 +1,4 @@
-"""Functions that run outside compiled graphs, without importing the compiler (a second) where nothing is compiled."""
+"""Functions that run outside compiled graphs, without importing the compiler (a second) if nothing is compiled."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def eager(function: Function) -> Function:
-    """As ``torch.compiler.disable``, which imports the whole compiler as soon as it decorates something."""
+    """Like ``torch.compiler.disable``, which however imports the whole compiler as soon as it decorates something."""
 
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:

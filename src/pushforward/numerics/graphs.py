@@ -1,4 +1,4 @@
-"""Directed graphs given as matrices: ``adjacency[i, j]`` says that i depends on j. Cycles, and the order of solving."""
+"""Directed graphs given as matrices: ``adjacency[i, j]`` says that i depends on j. Cycles, and the solution order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def checked_graph(adjacency: Tensor | Sequence[Sequence[bool]], nodes: int) -> T
     """The matrix as booleans with an empty diagonal, ``(nodes, nodes)``.
 
     Raises:
-        ValueError: it has another shape, other numbers than 0 and 1, or a cycle.
+        ValueError: the shape is wrong, an entry is neither 0 nor 1, or there is a cycle.
     """
     given = torch.as_tensor(adjacency)
     if given.shape != (nodes, nodes):
@@ -25,10 +25,10 @@ def checked_graph(adjacency: Tensor | Sequence[Sequence[bool]], nodes: int) -> T
 
 
 def stages(graph: Tensor) -> Tensor:
-    """Which nodes can be solved together, ``(depth, nodes)``: the first need nothing, others nodes of stages before.
+    """Which nodes can be solved together, ``(depth, nodes)``: each stage depends only on nodes of earlier stages.
 
     Raises:
-        ValueError: the graph has a cycle; the sentence names one.
+        ValueError: the graph has a cycle; the message names one.
     """
     found, solved = [], torch.zeros(len(graph), dtype=torch.bool, device=graph.device)
     while not bool(solved.all()):

@@ -1,4 +1,4 @@
-"""Random numbers that depend on a row and a seed alone: a row's answer never depends on the other rows of a table."""
+"""Random numbers that depend only on a row and a seed, so that no row's result depends on the rest of the table."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _STEP = np.uint64(0x9E3779B97F4A7C15)
 
 
 def splitmix64(key: np.ndarray) -> np.ndarray:
-    """A hash of numbers of 64 bits; neighbours have unrelated values."""
+    """A hash of 64-bit integers; neighbouring keys give unrelated values."""
     key = key + _STEP
     key = (key ^ (key >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     key = (key ^ (key >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -18,7 +18,7 @@ def splitmix64(key: np.ndarray) -> np.ndarray:
 
 
 def row_keys(x: Tensor, seed: int) -> np.ndarray:
-    """A hash of 64 bits of every row ``(n, features)`` and the seed, ``(n,)``; NaN is a value like others."""
+    """A 64-bit hash of each row ``(n, features)`` and the seed, ``(n,)``; NaN is a value like any other."""
     bits = x.detach().double().cpu().numpy().view(np.uint64)
     key = np.full(len(bits), np.uint64(seed % 2**64))
     with np.errstate(over="ignore"):
@@ -28,7 +28,7 @@ def row_keys(x: Tensor, seed: int) -> np.ndarray:
 
 
 def uniforms(keys: np.ndarray, count: int, first: int = 1) -> np.ndarray:
-    """Numbers in [0, 1), ``(n, count)``: those from number ``first`` on in the endless sequence of each key."""
+    """Numbers in [0, 1), ``(n, count)``: from index ``first`` on in the infinite sequence of each key."""
     places = np.arange(first, first + count, dtype=np.uint64)
     with np.errstate(over="ignore"):
         mixed = splitmix64(keys[:, None] + places * _STEP)

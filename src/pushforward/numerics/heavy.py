@@ -1,4 +1,4 @@
-"""Log-densities of numbers with heavy tails, and of angles, stable for every parameter that they have."""
+"""Log-densities of heavy-tailed numbers and of angles, numerically stable for all parameters."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-LARGE = 4.0  # from which on the series below is as exact as double precision needs
+LARGE = 4.0  # from here on the series below is exact to double precision
 
 
 def student_t(t: Tensor, df: Tensor) -> Tensor:
@@ -20,7 +20,7 @@ def student_t(t: Tensor, df: Tensor) -> Tensor:
 
 
 def _half_step(a: Tensor) -> Tensor:
-    """log Gamma(a + 1/2) - log Gamma(a): of two nearly equal numbers where a is large, hence by a series there.
+    """log Gamma(a + 1/2) - log Gamma(a): for large a a difference of nearly equal numbers, hence by a series there.
 
     Reference: Tricomi, Erdélyi (1951), The asymptotic expansion of a ratio of gamma functions; DLMF 5.11.12.
     """
@@ -32,6 +32,6 @@ def _half_step(a: Tensor) -> Tensor:
 
 def von_mises(angle: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     r"""log p of an angle: :math:`a \cos x + b \sin x - \log 2\pi I_0(\kappa),\ \kappa = \sqrt{a^2 + b^2}`."""
-    kappa = (cosine.square() + sine.square() + 1e-12).sqrt()  # a slope at 0, too
+    kappa = (cosine.square() + sine.square() + 1e-12).sqrt()  # keeps the gradient finite at 0
     log_norm = math.log(2 * math.pi) + torch.special.i0e(kappa).log() + kappa
     return cosine * angle.cos() + sine * angle.sin() - log_norm

@@ -1,4 +1,4 @@
-"""Codes of categories as indicators: what a network, or a linear model, reads of a name."""
+"""Category codes as indicators: how a network or a linear model reads a category."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def starting_matrix(weight: int | Tensor, *, random: bool = True) -> Tensor:
-    """A checked copy of W, or for a number m a random rotation (Haar) or the identity.
+    """A checked copy of W; for an integer m, a random rotation (Haar) or the identity.
 
     Raises:
         ValueError: m is below 1; W is not square, not finite, or singular to working precision.
@@ -32,7 +32,7 @@ def starting_matrix(weight: int | Tensor, *, random: bool = True) -> Tensor:
 
 
 def with_log_diagonal(matrix: Tensor) -> Tensor:
-    """Triangles ``(*batch, m, m)``, upper or lower, with log|diagonal| in the place of the diagonal."""
+    """Triangular matrices ``(*batch, m, m)`` with the diagonal replaced by log|diagonal|."""
     logs = matrix.diagonal(dim1=-2, dim2=-1).abs().log()
     return torch.diagonal_scatter(matrix, logs, dim1=-2, dim2=-1)
 
@@ -46,8 +46,8 @@ def triangle(factors: Tensor, lower: bool, sign: Tensor | None = None) -> Tensor
 
 
 def solve_rows(matrix: Tensor, rows: Tensor, *, lower: bool, unit: bool = False) -> Tensor:
-    """matrix⁻¹ r for every row r of ``rows``, (n, m), by substitution: O(m^2) for each. The other side of the matrix is
-    not read, nor is its diagonal if that is one of ones (``unit``)."""
+    """matrix⁻¹ r for every row r of ``rows``, (n, m), by substitution: O(m^2) each. The other triangle is not read, nor
+    is the diagonal if it is all ones (``unit``)."""
     return torch.linalg.solve_triangular(matrix.mT, rows, upper=lower, left=False, unitriangular=unit)
 
 
@@ -69,8 +69,8 @@ def cosines(n: int, like: Tensor) -> Tensor:
 def reflect(vectors: Tensor, columns: Tensor, *, transposed: bool = False) -> Tensor:
     r"""H_1 … H_m times a matrix of columns, (m, n), with Householder vectors v_j = e_j + vectors[:, j].
 
-    All reflections at once, in the compact form :math:`H_1 \cdots H_m = I - V T V^\top`, where :math:`T^{-1}` is upper
-    triangular: :math:`V^\top V` above its diagonal and :math:`\lVert v_j \rVert^2 / 2` on it.
+    All reflections are applied at once, in the compact WY form :math:`H_1 \cdots H_m = I - V T V^\top`, where
+    :math:`T^{-1}` is upper triangular: :math:`V^\top V` above its diagonal and :math:`\lVert v_j \rVert^2 / 2` on it.
 
     Args:
         vectors: Strictly lower triangular, (m, m).

@@ -1,4 +1,4 @@
-"""The tail of importance weights: a generalised Pareto fit, whose shape k says how many moments the weights have."""
+"""The tail of importance weights: a generalised Pareto fit, whose shape k tells how many moments the weights have."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ def generalized_pareto(x: Tensor) -> tuple[float, float]:
 
     .. math:: p(x) = \frac1\sigma \left(1 + k \frac{x}{\sigma}\right)^{-1/k - 1}
 
-    The empirical Bayes estimate over a grid of :math:`b = -k/\sigma`, with a weak prior that draws k towards 1/2.
+    The empirical Bayes estimate over a grid of :math:`b = -k/\sigma`, with a weak prior that pulls k towards 1/2.
 
     Args:
-        x: Exceedances, one dimension, at least five values, the largest positive.
+        x: Exceedances, one-dimensional, at least five values, the largest positive.
 
     Reference:
         Zhang, Stephens (2009), Technometrics 51(3); Vehtari et al. (2024), Pareto smoothed importance sampling,
@@ -36,14 +36,13 @@ def generalized_pareto(x: Tensor) -> tuple[float, float]:
 
 
 def khat(log_weights: Tensor) -> float:
-    """The shape k of the upper tail of importance weights; 0 where the largest agree within one in a thousand.
+    """The shape k of the upper tail of importance weights; 0 if the largest agree to within 0.1 %.
 
-    Below 0.5 the weights have a finite variance, up to 0.7 estimates still settle at a practical rate, above they are
-    not to be believed. Infinite where fewer than 25 weights leave no tail to fit, or where a weight is infinite or not
-    a number.
+    Below 0.5 the weights have finite variance, up to 0.7 estimates still converge at a practical rate, above that they
+    are unreliable. Infinite if fewer than 25 weights leave no tail to fit, or if a weight is infinite or NaN.
 
     Args:
-        log_weights: log of the weights, one dimension, up to a constant.
+        log_weights: Logarithms of the weights, one-dimensional, up to a constant.
 
     Reference:
         Vehtari et al. (2024), arXiv:1507.02646.
@@ -55,6 +54,6 @@ def khat(log_weights: Tensor) -> float:
         return math.inf
     weights = (top - top[-1]).exp()
     excess = weights[1:] - weights[0]
-    if excess[-1] <= 1e-3:  # nothing sticks out, and the rest may be rounding
+    if excess[-1] <= 1e-3:  # no tail, and the rest may be rounding
         return 0.0
     return generalized_pareto(excess)[0]

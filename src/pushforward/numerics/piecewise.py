@@ -1,8 +1,8 @@
-r"""Splines of [-bound, bound] other than the one of :mod:`.spline`: linear, quadratic and cubic ones, and
-rational-quadratic ones whose ends are free or meet on a circle.
+r"""Splines on [-bound, bound] besides that of :mod:`.spline`: linear, quadratic and cubic ones, and rational-quadratic
+ones with free end slopes or on a circle.
 
-Outside, the maps are linear with the slope that they have at the end: 1 for a quadratic spline. Circular splines have
-no outside. Parameters come first; with zeros all are the identity.
+Outside, the maps are linear with the slope at the end, which is 1 for a quadratic spline. Circular splines have no
+outside. Parameters come first; all-zero parameters give the identity.
 
 Reference:
     Müller et al. (2019), Neural Importance Sampling, arXiv:1808.03856 (linear, quadratic);
@@ -26,7 +26,7 @@ CUBIC_END = -math.log(2)  # three times the sigmoid of this is 1, the slope of t
 
 
 def linear(x: Tensor, params: Tensor, bound: float, inverse: bool) -> tuple[Tensor, Tensor]:
-    """The linear spline or its inverse, with the logarithm of its slope: K parameters, heights of bins of one width."""
+    """The linear spline or its inverse, with its log-slope: K parameters, the heights of bins of equal width."""
     heights, tops = (part[0] for part in shares(params.unsqueeze(0), bound))
     bins, width = len(params), 2 * bound / len(params)
 
@@ -50,7 +50,7 @@ def _edges(bins: int, bound: float, like: Tensor) -> Tensor:
 def quadratic(x: Tensor, params: Tensor, bound: float, inverse: bool) -> tuple[Tensor, Tensor]:
     """The quadratic spline, whose slope is linear between knots, or its inverse: K widths, K - 1 slopes; 1 at the ends.
 
-    The inner slopes v are taken relative to those of the ends, c, which make the whole slope average 1.
+    The inner slopes are scaled by a common factor, so that the slope averages 1.
     """
     bins = (len(params) + 1) // 2
     widths, ends = (part[0] for part in shares(params[:bins].unsqueeze(0), bound))
@@ -78,7 +78,7 @@ def quadratic(x: Tensor, params: Tensor, bound: float, inverse: bool) -> tuple[T
 def cubic(x: Tensor, params: Tensor, bound: float, inverse: bool) -> tuple[Tensor, Tensor]:
     """The monotone cubic spline or its inverse: K widths, K heights and the slopes of the two ends.
 
-    Slopes at inner knots are Steffen's; a small part of the identity keeps the slope positive everywhere.
+    Slopes at inner knots are Steffen's; a small multiple of the identity keeps the slope positive everywhere.
     """
     bins = len(params) // 2 - 1
     raw = params[: 2 * bins].unflatten(0, (2, bins))
@@ -110,15 +110,15 @@ def free(x: Tensor, params: Tensor, bound: float, inverse: bool) -> tuple[Tensor
     raw, slopes = params[: 2 * bins].unflatten(0, (2, bins)), positive(params[2 * bins :])
     within = x.clamp(-bound, bound)
     y, log_slope = _rational(within, raw, slopes, bound, inverse)
-    end = torch.where(x < 0, slopes[0], slopes[-1])  # as it is: both directions have to take the very same slope
+    end = torch.where(x < 0, slopes[0], slopes[-1])  # exactly: both directions must use the very same slope
     beyond = (x - within) / end if inverse else (x - within) * end
     log_end = -end.log() if inverse else end.log()
     return y + beyond, torch.where(x == within, log_slope, log_end)
 
 
 def circular(x: Tensor, params: Tensor, bound: float, inverse: bool) -> tuple[Tensor, Tensor]:
-    """The rational-quadratic spline of a circle [-bound, bound) after a turn of it, or its inverse: K widths,
-    K heights, K slopes of which the first is that of both ends, and the angle of the turn."""
+    """The rational-quadratic spline on a circle [-bound, bound) after a rotation, or its inverse: K widths, K heights,
+    K slopes, the first of which is shared by both ends, and the angle of the rotation."""
     bins = len(params) // 3
     raw, slopes, turn = params[: 2 * bins].unflatten(0, (2, bins)), positive(params[2 * bins : -1]), params[-1]
     slopes = torch.cat([slopes, slopes[:1]])

@@ -1,10 +1,10 @@
-r"""Increasing polynomials on [-bound, bound], linear beyond with the slopes that they have at the ends.
+r"""Increasing polynomials on [-bound, bound], linear beyond with their slopes at the ends.
 
 Bernstein polynomials of degree M in :math:`v = (x / \mathrm{bound} + 1) / 2` have the slope
 
 .. math:: \frac{dz}{dx} = \sum_{k=0}^{M-1} d_k \binom{M-1}{k} v^k (1 - v)^{M-1-k},\qquad d_k > 0
 
-between the least and the largest of their parameters d; sums of squares have, with :math:`u = x / \mathrm{bound}`,
+between the smallest and the largest of the parameters d; sums of squares have, with :math:`u = x / \mathrm{bound}`,
 
 .. math:: \frac{dz}{dx} = \epsilon + \sum_k \Big(\sum_l a_{kl}\, u^l\Big)^2
 
@@ -26,7 +26,7 @@ from torch import Tensor
 from .affine import soft_clamp
 from .spline import MIN_SLOPE, SLOPE_SHIFT
 
-SLOPE_LIMIT, COEFFICIENT_LIMIT = 12.0, 4.0  # of raw parameters: a network reads rows from far out, too
+SLOPE_LIMIT, COEFFICIENT_LIMIT = 12.0, 4.0  # of raw parameters, as a network may also read far outliers
 
 
 class Bernstein(NamedTuple):
@@ -38,13 +38,13 @@ class Bernstein(NamedTuple):
 
 
 def bernstein(params: Tensor, bound: float) -> Bernstein:
-    """From ``(M + 1, *shape)``: M slopes and the value at 0, about."""
+    """From ``(M + 1, *shape)``: M slopes and, approximately, the value at 0."""
     slopes = MIN_SLOPE + F.softplus(soft_clamp(params[:-1], SLOPE_LIMIT) + SLOPE_SHIFT)
     return Bernstein(params[-1] - bound * slopes.mean(0), slopes, bound)
 
 
 def bernstein_value(x: Tensor, of: Bernstein) -> tuple[Tensor, Tensor]:
-    r"""z and log dz/dx, of the shape of x, by de Casteljau's repeated interpolation, which nothing cancels in.
+    r"""z and log dz/dx, of the shape of x, by de Casteljau's repeated interpolation, which is free of cancellation.
 
     With :math:`d^{(r)}` the polynomial of degree r of the first r + 1 slopes,
 
@@ -71,14 +71,14 @@ class Squares(NamedTuple):
 def squares(params: Tensor, polynomials: int, bound: float) -> Squares:
     """From ``(polynomials · (degree + 1) + 1, *shape)``: coefficients by falling powers, and the value at 0."""
     start = (torch.arange(1.0, polynomials + 1, dtype=params.dtype, device=params.device)).sqrt()
-    start = start / start.square().sum().sqrt() * (1 - MIN_SLOPE) ** 0.5  # constants that differ, so that all take part
+    start = start / start.square().sum().sqrt() * (1 - MIN_SLOPE) ** 0.5  # distinct constants, so that all contribute
     raw = soft_clamp(params[:-1], COEFFICIENT_LIMIT).unflatten(0, (-1, polynomials))
     constants = raw[-1:] + start.view(1, -1, *[1] * (params.dim() - 1))
     return Squares(torch.cat([raw[:-1], constants]).unsqueeze(2), params[-1], bound)
 
 
 def squares_value(x: Tensor, of: Squares, nodes: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """z and log dz/dx, of the shape of x; the integral by nodes of Gauss and Legendre for [0, 1], exact for it."""
+    """z and log dz/dx, of the shape of x; the integral by Gauss-Legendre nodes on [0, 1], which is exact."""
     u, column = x / of.bound, [-1] + [1] * x.dim()
     density = _sum_of_squares(u * nodes.view(column), of.coefficients)  # (nodes, *shape)
     slope = _sum_of_squares(u.unsqueeze(0), of.coefficients)[0]

@@ -1,11 +1,11 @@
-r"""Integrals of positive functions that are known at Chebyshev's points: what an unconstrained monotonic network is.
+r"""Integrals of positive functions sampled at Chebyshev points: the basis of unconstrained monotonic networks.
 
-The root of the integrand is interpolated at N points of Clenshaw and Curtis on [-bound, bound]; its square, a
+The square root of the integrand is interpolated at N Clenshaw-Curtis points on [-bound, bound]; its square, a
 polynomial of degree 2 (N - 1) that is positive everywhere, is integrated exactly by the rule's weights,
 
 .. math:: z = c + \int_0^x \big(\epsilon + p(t / \mathrm{bound})^2\big)\, dt,\qquad p(u_j) = \sqrt{g(t_j)}
 
-so the slope belongs to the value to rounding, however rough g is, and the root finder never calls the network again.
+so slope and value are consistent to rounding, however rough g is, and the root finder never calls the network again.
 
 Reference:
     Clenshaw, Curtis (1960), A method for numerical integration on an automatic computer;
@@ -24,8 +24,8 @@ from .spline import MIN_SLOPE
 
 
 class Rule(NamedTuple):
-    """For N points: the points; the matrices from values to coefficients of Chebyshev's polynomials, from these to
-    values at the 2N - 1 points of the square, and from values there to coefficients of the integral."""
+    """For N points: the points; the matrices from values to Chebyshev coefficients, from these to values at the 2N - 1
+    points of the square, and from values there to coefficients of the integral."""
 
     points: Tensor
     coefficients: Tensor

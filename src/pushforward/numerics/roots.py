@@ -1,15 +1,15 @@
-r"""The root of a strictly increasing function on the whole line, for many rows at once: what inverts every map that
-has no closed inverse.
+r"""The root of a strictly increasing function on the whole line, for many numbers at once: it inverts every map without
+a closed-form inverse.
 
-Each row keeps a bracket that its own evaluations made, at first the whole line. The next point is Newton's where that
-lies within the bracket and the steps keep shrinking; otherwise the bracket is halved, on a logarithmic scale where its
-ends are far apart; while an end is infinite, steps are bounded by a cap that grows until it holds the largest numbers.
+Each element keeps a bracket from its own evaluations, at first the whole line. The next point is Newton's if that lies
+within the bracket and steps keep shrinking; otherwise the bracket is halved, on a logarithmic scale if its ends are far
+apart; while an end is infinite, steps are bounded by a cap that grows until it covers the largest numbers.
 
-Gradients follow from the implicit function theorem. A Newton step at the root x*, taken with the gradients of f,
+Gradients follow from the implicit function theorem. A Newton step at the root x*, differentiated through f,
 
 .. math:: x = x^* - \frac{f(x^*; \theta) - z}{f'(x^*; \theta)}
 
-has the value x* and the first derivatives of the root; two such steps have its first three.
+has the value x* and the first derivatives of the root; two such steps give the first three.
 
 Reference:
     Press, Teukolsky, Vetterling, Flannery (2007), Numerical Recipes, section 9.4: Newton's method with bisection.
@@ -28,21 +28,21 @@ from .torch_internals import transformed
 
 Increasing = Callable[[Tensor], tuple[Tensor, Tensor]]  # x to f(x) and log f'(x), both of the shape of x
 Bracket = tuple[Tensor, Tensor]
-Around = Callable[[Tensor], Bracket]  # z to two points that the root lies between
+Around = Callable[[Tensor], Bracket]  # z to two points that bracket the root
 
-MOST_STEPS = 200  # of a row: bisection alone takes 32 in single precision and 64 in double, and every third step is one
-TRACED_STEPS = 60  # where nothing may depend on values, as under vmap
-FREE_STEPS = 4  # Newton's while an end of the bracket is infinite: later steps grow, unless they converge fast
-STRICT, LOOSE = 2.0, 64.0  # units of rounding of a residual: at which a row is done, and if its steps shrink no more
-NEAR = 32.0  # units of rounding from which one more step of Newton's takes all rows to the noise of f
+MOST_STEPS = 200  # per element: bisection alone takes 32 in single precision and 64 in double, and is every third step
+TRACED_STEPS = 60  # if nothing may depend on values, as under vmap
+FREE_STEPS = 4  # of Newton while an end of the bracket is infinite: later steps grow, unless they converge fast
+STRICT, LOOSE = 2.0, 64.0  # residual in units of rounding at which an element is done, and if its steps shrink no more
+NEAR = 32.0  # units of rounding from which one more Newton step takes all elements to the noise of f
 
 
 class Root(NamedTuple):
-    """Where f(x) = z.
+    """The solution of f(x) = z.
 
     Attributes:
         x: The roots, NaN where none was found.
-        converged: For every row, whether its residual came down to rounding.
+        converged: Whether each residual reached rounding level.
     """
 
     x: Tensor
@@ -56,46 +56,46 @@ def invert(f: Increasing, z: Tensor, *, around: Around | None = None) -> tuple[T
 
 
 def solve(f: Increasing, z: Tensor, *, around: Around | None = None, start: Tensor | None = None) -> Tensor:
-    """x with f(x) = z, differentiable with respect to z and all that f depends on.
+    """x with f(x) = z, differentiable with respect to z and everything that f depends on.
 
-    Derivatives are exact up to the third; a row that did not converge is NaN.
+    Derivatives are exact up to the third order; elements that did not converge are NaN.
 
     Args:
-        f: A strictly increasing function that treats every row alone: x to f(x) and log f'(x), of the shape of x.
+        f: A strictly increasing, elementwise function: x to f(x) and log f'(x), of the shape of x.
         z: Any shape.
-        around: Gives two finite numbers that the roots lie between. Without it the search is on the whole line.
-        start: Where the search begins; rows that are not within their bracket begin in its middle. z itself where
-            neither is given.
+        around: Gives two finite numbers that bracket each root. Without it the search is on the whole line.
+        start: Where the search begins; elements outside their bracket begin in its middle. z itself if neither is
+            given.
     """
-    x = find_root(f, z, around=around, start=start).x.detach()  # of forward-mode derivatives, too
+    x = find_root(f, z, around=around, start=start).x.detach()  # also from forward-mode derivatives
     if wants_derivatives():
         for _ in range(2):
             value, log_slope = f(x)
             step = (value - z) * (-log_slope).exp()
-            x = x - (step - step.detach())  # its derivatives, not its value: x is the same with gradients and without
+            x = x - (step - step.detach())  # adds derivatives, not a value: x is the same with and without gradients
     return x
 
 
 def wants_derivatives() -> bool:
-    """Whether derivatives of any kind may be asked of what runs now."""
+    """Whether derivatives of any kind may be requested at this point."""
     return torch.is_grad_enabled() or torch.compiler.is_compiling() or transformed()
 
 
 @eager
 @torch.no_grad()
 def find_root(f: Increasing, z: Tensor, *, around: Around | None = None, start: Tensor | None = None) -> Root:
-    """The root of f(x) = z in every row, without gradients; arguments as for :func:`solve`.
+    """The elementwise root of f(x) = z, without gradients; arguments as for :func:`solve`.
 
-    A row has converged where its residual is within :data:`STRICT` units of rounding of 1 + abs(z), or where the Newton
-    step is below a unit of rounding of x; or where steps do not shrink any more and the residual is within
-    :data:`LOOSE` units, which is the noise of f itself; or where no number is left in its bracket. All rows have where
-    all residuals are within :data:`NEAR` units. One more step is taken from there.
+    An element has converged if its residual is within :data:`STRICT` units of rounding of 1 + abs(z); if the Newton
+    step is below a unit of rounding of x; if steps no longer shrink and the residual is within :data:`LOOSE` units, the
+    noise of f itself; or if no number is left in its bracket. All have converged once all residuals are within
+    :data:`NEAR` units. One more step is taken from there.
     """
     z, traced = z.detach(), transformed()
     x, ends = _begin(z, around, start)
     unit = torch.finfo(z.dtype).eps * (1 + z.abs())
-    search: Any = None  # made where the first point is not near all roots
-    every = 1 if z.device.type == "cpu" else 4  # looking whether all rows are done makes a GPU wait
+    search: Any = None  # created if the first point is not near all roots
+    every = 1 if z.device.type == "cpu" else 4  # checking whether all are done synchronises a GPU
     for number in range(TRACED_STEPS if traced else MOST_STEPS):
         point, looks = _Point.met(f, x, z), not z.is_meta and not traced and number % every == 0
         if looks and point.near(unit):
@@ -103,13 +103,13 @@ def find_root(f: Increasing, z: Tensor, *, around: Around | None = None, start: 
         search = search or _Search(z, unit, ends)
         search.judge(point)
         if z.is_meta or (looks and not bool(search.active.any())):
-            break  # without values there is nothing to wait for
+            break  # without values there is nothing to check
         x = search.move(number)
     return Root(torch.where(search.converged, search.x, torch.nan), search.converged)
 
 
 def _begin(z: Tensor, around: Around | None, start: Tensor | None) -> tuple[Tensor, Bracket | None]:
-    """The first x, and ends of brackets where some are known."""
+    """The first x, and the brackets if given."""
     if around is None:
         return z if start is None else start.detach(), None
     low, high = (end.detach() for end in around(z))
@@ -120,7 +120,7 @@ def _begin(z: Tensor, around: Around | None, start: Tensor | None) -> tuple[Tens
 
 
 class _Point(NamedTuple):
-    """Some x, f(x) - z there, and where Newton's step from it ends."""
+    """Points x, the residual f(x) - z, and where the Newton step from x ends."""
 
     x: Tensor
     excess: Tensor
@@ -133,23 +133,23 @@ class _Point(NamedTuple):
         return cls(x, excess, x - excess * (-log_slope).exp())
 
     def near(self, unit: Tensor) -> bool:
-        """Whether one step takes all rows to their roots."""
+        """Whether one step takes all elements to their roots."""
         return within(self.excess / unit, NEAR) and within(self.target, torch.finfo(unit.dtype).max)
 
 
 class _Search:
-    """The state of all rows; a row that is no longer active keeps its x."""
+    """The state of all elements; one that is no longer active keeps its x."""
 
     def __init__(self, z: Tensor, unit: Tensor, ends: Bracket | None) -> None:
         self.z, self.unit, self.eps = z, unit, torch.finfo(z.dtype).eps
         self.low, self.high = ends or (torch.full_like(z, -torch.inf), torch.full_like(z, torch.inf))
         self.bounded = ends is not None
-        self.moved = torch.full_like(z, torch.inf)  # how far the last step went
+        self.moved = torch.full_like(z, torch.inf)  # size of the last step
         self.active = z.isfinite()
         self.converged = torch.zeros_like(self.active)
 
     def judge(self, point: _Point) -> None:
-        """Narrows the brackets by f at x, and takes a last step with the rows that are done."""
+        """Narrows the brackets by f at x, and takes a last step where converged."""
         x, self.excess, self.target = point
         self.low = torch.where(self.excess <= 0, x, self.low)
         self.high = torch.where(self.excess >= 0, x, self.high)
@@ -165,7 +165,7 @@ class _Search:
         self.active = self.active & ~done & ~self.excess.isnan()
 
     def move(self, number: int) -> Tensor:
-        """The next x of the rows that are still active."""
+        """The next x of the elements that are still active."""
         x = self.x
         following = torch.where(self.inside & self.shrinking, self.target, _middle(self.low, self.high))
         if not self.bounded:
@@ -185,7 +185,7 @@ class _Search:
 
 
 def _middle(low: Tensor, high: Tensor) -> Tensor:
-    """Between two ends: halfway, on a scale of sign(x) log(1 + abs(x)) where they are far apart."""
+    """The middle of two ends, on a scale of sign(x) log(1 + abs(x)) if they are far apart."""
     halfway = low / 2 + high / 2
     mean = (_log_scale(low) + _log_scale(high)) / 2
     far = mean.sign() * mean.abs().expm1()
@@ -198,7 +198,7 @@ def _log_scale(x: Tensor) -> Tensor:
 
 
 def within(x: Tensor, bound: float) -> bool:
-    """Whether abs(x) is at most the bound everywhere; not for NaN, nor where there is no x at all."""
+    """Whether abs(x) is at most the bound everywhere; false for NaN, and for empty x."""
     if not x.numel():
         return False
     low, high = torch.aminmax(x)

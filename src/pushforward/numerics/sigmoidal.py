@@ -6,15 +6,15 @@ its log-odds are
 .. math:: y(x) = \sum_k w_k\, \sigma(a_k (x - m_k)),\qquad
     t(x) = (1 - \epsilon) \log \frac{y(x)}{1 - y(x)} + \epsilon x
 
-t is linear far out, and the part :math:`\epsilon` of the identity keeps its slope positive between components that
-are far apart. Both y and 1 - y are computed up to a factor that keeps them from underflow, so t is right to rounding on
-the whole line.
+t is linear far out, and the identity term with weight :math:`\epsilon` keeps its slope positive between components that
+are far apart. Both y and 1 - y are computed up to a factor that prevents underflow, so t is exact to rounding on the
+whole line.
 
-The normal quantile z of log-odds grows like their root, so its inverse squares what is far out, and a few layers would
-leave every number type. So both are linear beyond z = 12, where probabilities are below 2e-33.
+The normal quantile z of log-odds grows like their square root, so its inverse squares outliers, and a few layers would
+overflow every floating-point type. So both are linear beyond z = 12, where probabilities are below 2e-33.
 
-Parameters come first: K log-weights, K log-slopes, K places, all relative to a mixture that is about logistic, or
-normal; so with zeros the maps are close to the identity, and the components stand apart from each other.
+Parameters come first: K log-weights, K log-slopes, K places, all relative to a mixture that is approximately logistic,
+or normal; so all-zero parameters give maps close to the identity, with distinct components.
 
 Reference:
     Huang, Krueger, Lacoste, Courville (2018), Neural Autoregressive Flows, arXiv:1804.00779, equation 8;
@@ -37,10 +37,10 @@ from .roots import wants_derivatives
 from .torch_internals import transformed
 
 LEAK = 1e-3  # epsilon
-LIMIT = 4.0  # of the log-slopes, about their start
-WEIGHT_LIMIT = 8.0  # of the log-weights: none underflows, so the sums below have a part that is not 0
+LIMIT = 4.0  # of the log-slopes, around their start
+WEIGHT_LIMIT = 8.0  # of the log-weights: none underflows, so the sums below are never 0
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
-FAR = 12.0  # a normal quantile whose probability, about 2e-33, is a number in any type; linear beyond
+FAR = 12.0  # a normal quantile whose probability, about 2e-33, is representable in any dtype; linear beyond
 FAR_ODDS = -math.log(0.5 * math.erfc(FAR * math.sqrt(0.5)))
 FAR_SLOPE = math.exp(0.5 * FAR**2 + HALF_LOG_TWO_PI - FAR_ODDS)  # dz/dt there
 
@@ -54,15 +54,15 @@ class Mixture(NamedTuple):
 
 
 class Start(NamedTuple):
-    """What parameters ``(3K, *shape)`` are relative to: limits, infinite of places, and the values for zeros."""
+    """What parameters ``(3K, *shape)`` are relative to: limits (infinite for places), and the values at zero."""
 
     limits: Tensor
     values: Tensor
 
 
 def logistic(params: Tensor) -> Mixture:
-    """About the logistic distribution, which is one of narrower ones at places m of density
-    sin(pi s) / (2 pi s (cosh m + cos pi s)) if these have the scale s."""
+    """Approximately the logistic distribution, which is a mixture of narrower logistics of scale s whose places m have
+    the density sin(pi s) / (2 pi s (cosh m + cos pi s))."""
     K = len(params) // 3
     step = 4 / math.sqrt(K)
     scale = min(0.6 * step, 0.7)
@@ -71,25 +71,25 @@ def logistic(params: Tensor) -> Mixture:
 
 
 def normal(params: Tensor) -> Mixture:
-    """About the normal distribution: places with normal weights, and logistics that make up for the variance."""
+    """Approximately the normal distribution: places with normal weights, and logistics for the rest of the variance."""
     return mixture(params, normal_start(len(params) // 3, params))
 
 
 def normal_start(K: int, like: Tensor) -> Start:
-    """That of :func:`normal`, for parameters like some others."""
+    """The start of :func:`normal`, for parameters like ``like``."""
     step = 1.75 / math.sqrt(K)
     variance = max(1 - (0.4 * math.pi * step) ** 2 / 3, 0.05)
     return _start(K, step, lambda m: math.exp(-m * m / (2 * variance)), 1.0, like)
 
 
 def mixture(params: Tensor, start: Start) -> Mixture:
-    """Of parameters ``(3K, *shape)``."""
+    """The mixture with parameters ``(3K, *shape)``."""
     weight, slope, place = (soft_clamp(params, start.limits) + start.values).chunk(3)
     return Mixture(weight.softmax(0), slope.exp(), place)
 
 
 def _start(K: int, step: float, density: Callable[[float], float], variance: float, like: Tensor) -> Start:
-    """Even places, weights that follow a density, and one slope, for a given variance."""
+    """Evenly spaced places, weights that follow a density, and one slope, for a given variance."""
     places = [step * (k - (K - 1) / 2) for k in range(K)]
     weights = [density(place) for place in places]
     spread = sum(weight * place**2 for weight, place in zip(weights, places, strict=True)) / sum(weights)
@@ -104,13 +104,13 @@ def log_odds(x: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor]:
     """t and log dt/dx, of the shape of x."""
     weight, slope, place = mixture
     c = slope * (x - place)
-    low = c.detach().amax(0).clamp_max(0)  # log y is about low where x is below all components,
-    high = c.detach().amin(0).clamp_min(0)  # and log(1 - y) about -high where it is above all
-    far = -0.45 * math.log(torch.finfo(x.dtype).tiny)  # beyond, a component adds nothing to what the others make
+    low = c.detach().amax(0).clamp_max(0)  # log y is about low if x is below all components,
+    high = c.detach().amin(0).clamp_min(0)  # and log(1 - y) about -high if it is above all
+    far = -0.45 * math.log(torch.finfo(x.dtype).tiny)  # beyond, a component's contribution is negligible
     grown = (c - (low + high)).clamp(-far, far).exp()
     down = torch.addcmul((-high).exp(), grown, low.exp()).reciprocal()  # sigmoid(-c) exp(high)
     rest = weight * down
-    share = rest * grown  # of a component in y exp(-low), as the rest is in (1 - y) exp(high)
+    share = rest * grown  # of a component in y exp(-low); rest is that in (1 - y) exp(high)
     above, below = share.sum(0), rest.sum(0)
     steep = (slope * share * down).sum(0)
     t = above.log() - below.log() + (low + high)
@@ -124,12 +124,12 @@ def log_odds_inverse(t: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor]:
 
 
 def log_odds_solve(t: Tensor, mixture: Mixture, start: Tensor | None = None) -> Tensor:
-    """The x of :func:`log_odds_inverse` alone, from a start that may be anything."""
+    """The x of :func:`log_odds_inverse` alone, from an arbitrary start."""
     _, slope, place = mixture
 
     def around(t: Tensor) -> tuple[Tensor, Tensor]:
         steep = (1 - LEAK) * slope
-        each = (t + steep * place) / (steep + LEAK)  # where each component alone would have the log-odds t
+        each = (t + steep * place) / (steep + LEAK)  # where each component by itself has the log-odds t
         return each.amin(0), each.amax(0)
 
     return roots.solve(lambda x: log_odds(x, mixture), t, around=around, start=start)
@@ -137,7 +137,7 @@ def log_odds_solve(t: Tensor, mixture: Mixture, start: Tensor | None = None) -> 
 
 def quantile(t: Tensor, *, near: bool = False) -> tuple[Tensor, Tensor]:
     """The normal quantile z of log-odds t, linear beyond :data:`FAR`, and log dz/dt, with derivatives up to the third;
-    of every order where neither a compiler nor ``torch.func`` looks in. ``near``: whether all t are known to be within
+    of any order outside compilers and ``torch.func``. ``near``: whether all t are known to be within
     :data:`FAR_ODDS`."""
     return _quantile(t) if near else linear_tails(_quantile, t, FAR_ODDS, FAR_SLOPE)
 
@@ -159,7 +159,7 @@ def _quantile(t: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class _Quantile(torch.autograd.Function):
-    r"""With :math:`s = dz/dt`, :math:`d \log s / dt = s z - \tanh(t / 2)`: derivatives are made of the values alone."""
+    r"""With :math:`s = dz/dt`, :math:`d \log s / dt = s z - \tanh(t / 2)`: derivatives need the values alone."""
 
     @staticmethod
     def forward(ctx: Any, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -182,7 +182,7 @@ class _Quantile(torch.autograd.Function):
 
 
 def _quantile_values(t: Tensor) -> tuple[Tensor, Tensor]:
-    r"""From :math:`dz/dt = \sigma(t)\, \sigma(-t) / \phi(z)`, by the smaller one of both probabilities."""
+    r"""From :math:`dz/dt = \sigma(t)\, \sigma(-t) / \phi(z)`, from the smaller of the two probabilities."""
     p = (-t.abs()).sigmoid()
     z = torch.special.ndtri(p)
     log_slope = torch.addcmul((p - p.square()).log(), z, z, value=0.5) + HALF_LOG_TWO_PI
@@ -218,7 +218,7 @@ def near_odds(z: Tensor) -> Tensor:
 
 
 class _Odds(NamedTuple):
-    """At some z: log Phi on the side of 0, log(Phi / phi) beyond, log t', and phi / Phi on both sides."""
+    """At z: log Phi on the side of 0, log(Phi / phi) on the other, log t', and phi / Phi on both sides."""
 
     log_above: Tensor
     log_mills: Tensor
@@ -228,7 +228,7 @@ class _Odds(NamedTuple):
 
 
 def _odds(z: Tensor) -> _Odds:
-    """All from the scaled complementary error function of abs(z), so that nothing underflows or cancels far out."""
+    """Computed from the scaled complementary error function of abs(z), without underflow or cancellation far out."""
     a = z.abs()
     mills = torch.special.erfcx(a * math.sqrt(0.5)) * math.sqrt(math.pi / 2)  # Phi(-a) / phi(a)
     density = (-0.5 * a.square()).exp() / math.sqrt(2 * math.pi)
@@ -240,7 +240,7 @@ def _odds(z: Tensor) -> _Odds:
 def _bends(z: Tensor, odds: _Odds) -> tuple[Tensor, Tensor, Tensor]:
     """The first three derivatives of log t'."""
     a, inner, outer = z.abs(), odds.inner, odds.outer
-    inner1, outer1 = -inner * (a + inner), outer * (outer - a)  # derivatives by a
+    inner1, outer1 = -inner * (a + inner), outer * (outer - a)  # derivatives with respect to a
     inner2 = -inner1 * (a + 2 * inner) - inner
     outer2 = outer1 * (2 * outer - a) - outer
     return (outer - inner - a) * z.sign(), outer1 - inner1 - 1, (outer2 - inner2) * z.sign()

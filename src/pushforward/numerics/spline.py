@@ -6,7 +6,7 @@ Inside [-bound, bound] the map is, on bin k with widths w, heights h and knot sl
           t = (x - x_k) / w_k,\quad s = h_k / w_k
 
 and outside it is the identity; the outermost slopes are 1, so the slope is continuous everywhere. Parameters come
-first: K unnormalised widths, K heights, K - 1 inner slopes; all zero give the identity.
+first: K unnormalised widths, K heights, K - 1 inner slopes; zeros give the identity.
 
 Reference:
     Durkan, Bekasov, Murray, Papamakarios (2019), Neural Spline Flows, arXiv:1906.04032, equations 4 to 8;
@@ -22,18 +22,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 MIN_SLOPE = 1e-3
-SLOPE_SHIFT = math.log(math.expm1(1 - MIN_SLOPE))  # softplus(SLOPE_SHIFT) + MIN_SLOPE = 1: a zero parameter is slope 1
+SLOPE_SHIFT = math.log(math.expm1(1 - MIN_SLOPE))  # softplus(SLOPE_SHIFT) + MIN_SLOPE = 1: zero parameters give slope 1
 
 
 def min_share(bins: int) -> float:
-    """The least share of the interval that a bin takes, in width and in height."""
+    """The minimal share of the interval that a bin takes, in width and in height."""
     return 1e-2 / bins
 
 
 def forward(x: Tensor, params: Tensor, bound: float) -> tuple[Tensor, Tensor]:
     """y and log dy/dx, both of the shape of x; ``params`` is ``(3K - 1, *x.shape)``."""
     inside = x.abs() < bound
-    clamped = x.clamp(-bound, bound)  # clamp, compute, then where: the tails must not make NaN gradients
+    clamped = x.clamp(-bound, bound)  # clamp, compute, then where: the tails must not produce NaN gradients
     left, width, bottom, height, d0, d1 = _bin(clamped, params, bound, search=0)
     y, log_slope = bin_map((clamped - left) / width, width, bottom, height, d0, d1)
     return torch.where(inside, y, x), torch.where(inside, log_slope, 0.0)
@@ -72,11 +72,11 @@ def bin_solve(y: Tensor, left: Tensor, width: Tensor, bottom: Tensor, height: Te
 
 
 def _root(y: Tensor, width: Tensor, bottom: Tensor, height: Tensor, d0: Tensor, d1: Tensor) -> tuple[Tensor, ...]:
-    """t, and s, d0 and d1 in the precision that it was found in.
+    """t, and s, d0 and d1 in the precision in which it was found.
 
-    t starts at the root 2c / (-b - sqrt(disc)) of equation 6 and is then mended by Newton steps: that form never
+    t starts at the root 2c / (-b - sqrt(disc)) of equation 6 and is then refined by Newton steps: that form never
     cancels, but with steep slopes the discriminant itself may. Single precision is solved in double, where one step
-    mends what is left; in double precision three do.
+    suffices; double precision takes three.
     """
     single = y.dtype != torch.float64
     eta, s = (y - bottom) / height, height / width
@@ -116,7 +116,7 @@ def positive(raw: Tensor) -> Tensor:
 
 
 def bin_of(v: Tensor, raw: Tensor, slopes: Tensor, bound: float, search: int) -> tuple[Tensor, ...]:
-    """The same from unnormalised widths and heights ``(2, K, *shape)`` and all slopes ``(K + 1, *shape)``."""
+    """The bin of v from unnormalised widths and heights ``(2, K, *shape)`` and all slopes ``(K + 1, *shape)``."""
     sizes, ends = shares(raw, bound)
     index = (v >= ends[search, :-1]).sum(0, keepdim=True)  # 0 … K-1
     pair = index.expand(2, *index.shape)
@@ -127,8 +127,8 @@ def bin_of(v: Tensor, raw: Tensor, slopes: Tensor, bound: float, search: int) ->
 
 
 def shares(raw: Tensor, bound: float) -> tuple[Tensor, Tensor]:
-    """[-bound, bound] cut into K parts, their sizes and upper ends, from unnormalised ones ``(…, K, *shape)``, of which
-    the bins are the second dimension."""
+    """Sizes and upper ends of K parts of [-bound, bound], from unnormalised sizes ``(…, K, *shape)`` whose second
+    dimension is the bins."""
     floor = min_share(raw.shape[1])
     sizes = 2 * bound * (floor + (1 - raw.shape[1] * floor) * raw.softmax(1))
     return sizes, sizes.cumsum(1) - bound

@@ -1,4 +1,4 @@
-"""Which entries of a Jacobian are there: diagonal, triangular, full. Lecture: "Jacobian structure"."""
+"""Which entries of a Jacobian are non-zero: diagonal, triangular, full. Lecture: "Jacobian structure"."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch import Tensor
 def jacobian_structure(jacobian: Tensor) -> tuple[str, bool]:
     """``"diagonal"``, ``"triangular"`` or ``"full"``, and whether rows and columns had to be reordered to see it.
 
-    A square matrix can be made triangular by reordering exactly if rows with a single entry can be taken away one by
+    A square matrix can be made triangular by reordering if and only if rows with a single entry can be removed one by
     one, each with its column, until nothing is left.
 
     Args:
-        jacobian: ``(..., m, m)``; an entry counts as soon as any of the matrices has it.
+        jacobian: ``(..., m, m)``; an entry counts if it is non-zero in any of the matrices.
     """
     magnitude = jacobian.abs().flatten(0, -3).amax(0) if jacobian.dim() > 2 else jacobian.abs()
     pattern = magnitude > magnitude.max() * 64 * torch.finfo(magnitude.dtype).eps

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 LOG_2, HALF_LOG_2PI = math.log(2.0), 0.5 * math.log(2 * math.pi)
-FAR = -80.0  # log-probability up to which single precision holds the probability itself
+FAR = -80.0  # log-probability down to which single precision can represent the probability itself
 
 
 def lighten(y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -42,8 +42,8 @@ def _log_hazard(z: Tensor) -> Tensor:
 def log_ndtri(log_p: Tensor) -> Tensor:
     """z with log Phi(z) = log_p, for log_p <= log(1/2), however small the probability.
 
-    Far out it starts from Mills' ratio, log Phi(-t) = -t^2 / 2 - log(t sqrt(2 pi)) nearly, and takes three steps of
-    Newton's method on the logarithm, which is nearly a parabola there.
+    Far out it starts from Mills' ratio, log Phi(-t) ≈ -t^2 / 2 - log(t sqrt(2 pi)), and takes three Newton steps on the
+    logarithm, which is nearly a parabola there.
     """
     near = torch.special.ndtri(log_p.clamp_min(FAR).exp())
     far = log_p.clamp_max(FAR)
@@ -61,7 +61,7 @@ def hill(x: Tensor, tail: int | None = None) -> Tensor:
     over the k largest values.
 
     Args:
-        x: ``(n, features)``, of which positive values count.
+        x: ``(n, features)``; only positive values count.
         tail: k; by default :math:`n^{2/3} / 2`, at least 2.
 
     Returns:

@@ -1,7 +1,7 @@
-"""How many threads PyTorch's operators use, for one thread of the caller's and for a while.
+"""How many threads PyTorch's operators use, set per calling thread and temporarily.
 
-Small operators lose by threads: each waits for all of them, and beside a busy neighbour one of them has no core. So
-what runs many small operators chooses a number for itself, by measurement where it runs long
+Small operators lose by multithreading: each waits for all threads, and on a busy machine one of them may have no core.
+So code that runs many small operators chooses its own number, by measurement for long runs
 (:mod:`pushforward.training.threads`).
 """
 
@@ -25,13 +25,13 @@ def available() -> int:
 
 
 def set_here(number: int) -> None:
-    """Operators called from this thread use so many threads; those called from other threads as many as before.
+    """Sets the number of threads for operators called from this thread; other threads keep theirs.
 
-    PyTorch's own setting holds for the calling thread, but is also what threads start with that have not computed
-    yet; that part is put back, by a thread that has not computed yet.
+    PyTorch's own setting applies to the calling thread, but is also the default of threads that have not computed yet;
+    that default is restored, from such a thread.
     """
     with _CHANGING:
-        if torch.get_num_threads() == number:  # also: from here on this thread has a number of its own
+        if torch.get_num_threads() == number:  # the call also gives this thread its own number
             return
         before = _on_a_new_thread(torch.get_num_threads)
         torch.set_num_threads(number)
@@ -40,7 +40,7 @@ def set_here(number: int) -> None:
 
 @contextlib.contextmanager
 def using(number: int) -> Iterator[None]:
-    """Inside, operators called from this thread use so many threads; afterwards as many as before, come what may."""
+    """Inside, operators called from this thread use ``number`` threads; the old number is restored on exit."""
     before = available()
     set_here(number)
     try:

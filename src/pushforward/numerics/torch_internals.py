@@ -1,4 +1,4 @@
-"""Names of PyTorch's that are not public, each with what happens where it is missing."""
+"""Private names of PyTorch, each with a fallback if it is missing."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ _ADD_RELU: Any = getattr(getattr(torch.ops.aten, "_add_relu", None), "out", None
 
 
 def transformed() -> bool:
-    """Whether a transformation of ``torch.func`` (vmap, jvp, jacrev, …) is under way. Unknown counts as yes: the plain
-    formulas are right in any case."""
+    """Whether a transformation of ``torch.func`` (vmap, jvp, jacrev, …) is active. Unknown counts as yes: the plain
+    formulas are always correct."""
     return _FUNCTORCH_ACTIVE is None or _FUNCTORCH_ACTIVE()
 
 
 def forward_mode() -> bool:
-    """Whether derivatives are carried along forwards (``torch.autograd.forward_ad``). Unknown counts as no."""
+    """Whether forward-mode derivatives are being computed (``torch.autograd.forward_ad``). Unknown counts as no."""
     return getattr(forward_ad, "_current_level", -1) >= 0
 
 
 def saved_tensors_hooked() -> bool:
-    """Whether saved tensors go through default hooks, as under ``torch.utils.checkpoint``, which expects that a graph
-    holds nothing else. Unknown counts as no: a graph then holds more memory than it needs to."""
+    """Whether saved tensors go through default hooks, as under ``torch.utils.checkpoint``, which expects a graph to
+    hold nothing else. Unknown counts as no: a graph then holds more memory than necessary."""
     return _TOP_HOOKS is not None and _TOP_HOOKS(True) is not None
 
 
 def add_rectified(h: Tensor, bias: Tensor) -> Tensor:
-    """max(h + bias, 0) without a graph, in place; one pass over memory where PyTorch has it, two elsewhere."""
+    """max(h + bias, 0) without a graph, in place; one pass over memory if PyTorch supports it, two otherwise."""
     if _ADD_RELU is None or h.device.type != "cpu" or h.dtype not in (torch.float32, torch.float64):
         return h.add_(bias).relu_()
     return _ADD_RELU(h, bias, out=h)  # type: ignore[no-any-return]
 
 
 def standard_gamma(shape: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Draws of gamma variables of scale 1 that gradients of their shapes go through. Where PyTorch has no draws by a
-    generator, those of ``torch.distributions``, which follow the global one."""
+    """Gamma draws of scale 1, differentiable with respect to their shapes. If PyTorch cannot draw them from a
+    generator, falls back to ``torch.distributions``, which uses the global one."""
     draw = getattr(torch, "_standard_gamma", None)
     if draw is None:
         return torch.distributions.Gamma(shape, torch.ones_like(shape), validate_args=False).rsample()
@@ -68,8 +68,8 @@ def added(values: Sequence[Tensor], others: Sequence[Tensor], alpha: float) -> S
 
 
 def watched(module: nn.Module) -> bool:
-    """Whether something has to know when this very module is called: hooks, as FSDP2 has them, or compiled code.
-    Unknown counts as yes."""
+    """Whether calls of this very module must go through it: it has hooks (as under FSDP2) or compiled code. Unknown
+    counts as yes."""
     try:
         return bool(
             module._forward_pre_hooks
@@ -88,7 +88,7 @@ def has_forward_hooks(module: nn.Module) -> bool:
 
 
 def listed(parameters: nn.ParameterList) -> Iterable[Tensor]:
-    """Its parameters, without the lookups by name of a list, which take longer than a small matrix product."""
+    """Its parameters, without a ParameterList's lookups by name, which take longer than a small matrix product."""
     found = getattr(parameters, "_parameters", None)
     return list(parameters) if found is None else found.values()
 

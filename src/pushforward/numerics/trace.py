@@ -1,7 +1,7 @@
-r"""The divergence of a field, tr(df/dz): exactly, or by Hutchinson's estimator with probes that the caller gives.
+r"""The divergence of a field, tr(df/dz): exactly, or by Hutchinson's estimator with given probes.
 
-A probe is noise with E[v vᵀ] = I, so that E[vᵀ J v] = tr J. It is drawn once for a solve and kept along it: the
-estimate is then a smooth function, and its error is one number for each row.
+A probe is noise with E[v vᵀ] = I, so that E[vᵀ J v] = tr J. It is drawn once and held fixed along a solve: the estimate
+is then a smooth function, and its error is one number per row.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from torch.func import jvp, vmap
 
 Vector = Callable[[Tensor], Tensor]  # z (m, features) -> dz/dt (m, features)
 
-CHUNK = 1 << 24  # numbers that a batched product may hold at once, about
+CHUNK = 1 << 24  # numbers that a batched product may hold at once, roughly
 
 
 def exact(field: Vector, z: Tensor) -> Tensor:
-    r"""tr J by m products with the basis, all in one batch: O(m^2) where the field costs O(m).
+    r"""tr J by m products with the basis vectors, in one batch: O(m^2) if the field costs O(m).
 
     Args:
-        field: The field at a fixed time and context; row i of its result depends on row i of z alone.
-        z: The places, ``(n, features)``.
+        field: The field at a fixed time and context; row i of its result depends only on row i of z.
+        z: The points, ``(n, features)``.
 
     Returns:
         The divergence, ``(n,)``.
@@ -39,7 +39,7 @@ def quadratic_forms(field: Vector, z: Tensor, probes: Tensor) -> Tensor:
 
     Args:
         field: As in :func:`exact`.
-        z: The places, ``(n, features)``.
+        z: The points, ``(n, features)``.
         probes: ``(K, n or 1, features)``.
 
     Returns:
@@ -49,7 +49,7 @@ def quadratic_forms(field: Vector, z: Tensor, probes: Tensor) -> Tensor:
         Hutchinson (1990). Lecture: "Hutchinson's trace estimator".
     """
 
-    z = z.contiguous()  # forward mode takes no expanded tensors
+    z = z.contiguous()  # forward mode does not accept expanded tensors
 
     def form(v: Tensor) -> Tensor:
         v = v.expand_as(z)
@@ -69,11 +69,11 @@ def draw_probes(kind: str, count: int, like: Tensor, *, generator: torch.Generat
     r"""Probes with E[v vᵀ] = I for every row of ``like``.
 
     Args:
-        kind: "rademacher" (signs, the smallest variance of independent entries), "gaussian", or "orthogonal"
-            (directions at right angles to each other, of length sqrt(features): m of them give the exact trace).
-        count: K, probes for each row.
+        kind: "rademacher" (random signs, the smallest variance among independent entries), "gaussian", or "orthogonal"
+            (mutually orthogonal directions of length sqrt(features): m of them give the exact trace).
+        count: K, probes per row.
         like: ``(n, features)``.
-        generator: Where the noise comes from.
+        generator: Source of the noise.
 
     Returns:
         ``(K, n, features)``.
@@ -96,7 +96,7 @@ def draw_probes(kind: str, count: int, like: Tensor, *, generator: torch.Generat
 
 
 def standard_error(estimates: Tensor, kind: str, features: int) -> Tensor:
-    r"""The standard error of the mean over probes, s / sqrt(K); NaN where one probe says nothing about its error.
+    r"""The standard error of the mean over probes, s / sqrt(K); NaN if a single probe says nothing about its error.
 
     Orthogonal probes share a fixed sum, tr J, over a full frame. They are a sample without replacement from m, and the
     variance shrinks by 1 - K / m, to zero for a full frame.
@@ -104,7 +104,7 @@ def standard_error(estimates: Tensor, kind: str, features: int) -> Tensor:
     Args:
         estimates: ``(K, n)``, one estimate of the log-determinant for each probe.
         kind: The kind of probes.
-        features: m, the length of a row.
+        features: m, the features of a row.
 
     Returns:
         ``(n,)``.

@@ -1,1 +1,1 @@
-"""Functions that return a flow."""
+"""Functions that return a model."""

@@ -1,4 +1,4 @@
-"""The recipe of the model that answers for any entries given any others."""
+"""The recipe of the any-order model: any entries given any others."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ def anyorder(
     normal: bool = True,
     encoder: nn.Module | None = None,
 ) -> AnyOrder:
-    """One model of every conditional p(any entries | any others), exact along an order; NaN stands for unobserved.
+    """One model of every conditional p(any entries | any others), exact along an order; NaN marks unobserved entries.
 
-    Trained by :func:`pushforward.fit` on random subsets; rows may have NaN.
+    Trained by :func:`pushforward.fit` on random subsets; rows may contain NaN.
 
     Args:
-        features: Features of a row.
+        features: Features of an event.
         context: Features of the context, 0 for none.
         hidden: Width of the network, then the widths of the inner layers of each residual block.
         layers: Residual blocks.
         bins: Bins of each number's spline.
         classes: For every feature, its number of categories, or None for a number; all are numbers by default.
-        first: For every feature, a map from its units to a scale that suits, of ``event_dim`` 0, or None.
+        first: For every feature, a map from its units to a suitable scale, of ``event_dim`` 0, or None.
         normal: Whether numbers are standardised by their conditionals in a normal distribution with the covariance of
-            the training rows, so that the network learns only what is not linear.
-        encoder: As of :func:`~pushforward.maf`.
+            the training rows, so that the network learns only the non-linear part.
+        encoder: As for :func:`~pushforward.maf`.
 
     Raises:
         ValueError: a size is not positive, or ``classes`` does not have one entry for each feature, or has one below 2.

@@ -1,4 +1,4 @@
-"""Recipes by name, with widths that fit: what the shell and the scikit-learn estimators build flows with."""
+"""Recipes by name, with suitable widths, as used by the command line and the scikit-learn estimators."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ FLOWS: dict[str, tuple[str, dict[str, Any]]] = {
     "realnvp": ("realnvp", {}),
     "ffjord": ("ffjord", {}),
     "bnaf": ("bnaf", {}),
-    "residual": ("residual", {"logdet": "exact"}),  # a score is the same when it is asked again
+    "residual": ("residual", {"logdet": "exact"}),  # scores must be reproducible
     "naf": ("naf", {}),
     "unaf": ("unaf", {}),
     "bpf": ("bpf", {}),
     "sospf": ("sospf", {}),
     "gf": ("gf", {}),
 }
-RATES = {"maf": 3e-3, "nsf": 3e-3}  # of a recipe and all its variants, better than 1e-3 on tables
+RATES = {"maf": 3e-3, "nsf": 3e-3}  # for a recipe and all its variants; better than 1e-3 on tables
 HOMES = tables, monotone, families, residual
-WIDTH = 128  # of hidden layers by default, where the features are fewer
+WIDTH = 128  # of hidden layers by default, if there are fewer features
 
 
 def learning_rate(name: str) -> float:
-    """The learning rate that suits a table and the flow of this name."""
+    """The recommended learning rate for the flow of this name on tables."""
     recipe, _ = FLOWS.get(name, (name, {}))
     return RATES.get(recipe, 1e-3)
 
@@ -52,16 +52,16 @@ def flow_by_name(
     options: Mapping[str, Any] = {},
     seed: int = 0,
 ) -> Flow:
-    """A fresh flow; the caller's random numbers are left alone.
+    """A new flow; leaves the global random state unchanged.
 
     Args:
         name: One of ``FLOWS``.
-        features: Features of a row.
+        features: Features of an event.
         context: Features of the context, 0 for none.
-        layers: Layers; the recipe's default where it is None.
-        hidden: Widths of the hidden layers; where it is None, the recipe's default or the features, if these are more.
+        layers: Layers; the recipe's default if None.
+        hidden: Widths of the hidden layers; if None, the recipe's default, or the number of features if larger.
         options: Further arguments of the recipe.
-        seed: Of the weights.
+        seed: Seed of the weights.
 
     Raises:
         ValueError: the name is unknown, or a size does not fit.
@@ -94,18 +94,18 @@ def flow_with_angles(
     hidden: Sequence[int] | None = None,
     seed: int = 0,
 ) -> Flow:
-    """A fresh flow of rows in which some features are angles in [-pi, pi), of period 2 pi.
+    """A new flow over events in which some features are angles in [-pi, pi), of period 2 pi.
 
-    The angles are those of a circular spline flow; all others are a flow's of the name, given the angles.
+    A circular spline flow models the angles; the named flow models all other features given the angles.
 
     Args:
-        name: One of ``FLOWS``, of the features that are no angles.
-        features: Features of a row.
-        angles: Which of them are angles; where there are none, it is :func:`flow_by_name`'s.
+        name: One of ``FLOWS``, for the features that are not angles.
+        features: Features of an event.
+        angles: Which of them are angles; if none, the result is that of :func:`flow_by_name`.
         context: Features of the context, 0 for none.
-        layers: As of :func:`flow_by_name`.
-        hidden: As of :func:`flow_by_name`.
-        seed: Of the weights.
+        layers: As for :func:`flow_by_name`.
+        hidden: As for :func:`flow_by_name`.
+        seed: Seed of the weights.
 
     Raises:
         ValueError: the name is unknown, or a size does not fit.
@@ -115,7 +115,7 @@ def flow_with_angles(
     sizes: dict[str, Any] = {"layers": layers, "hidden": hidden, "seed": seed}
     rest = flow_by_name(
         name, max(features - count, 1), context=given, **sizes
-    )  # built in any case: the name may be bad
+    )  # built in any case, as this checks the name
     if not count:
         return rest
     width = max(WIDTH, count)
@@ -129,12 +129,12 @@ def flow_with_angles(
 
 
 def categories_by_size(classes: Sequence[int], *, context: int = 0, seed: int = 0) -> Categories:
-    """A fresh density of categories; the caller's random numbers are left alone.
+    """A new density over categories; leaves the global random state unchanged.
 
     Args:
         classes: Categories of each column.
         context: Features of the context, 0 for none.
-        seed: Of the weights.
+        seed: Seed of the weights.
     """
     width = max(WIDTH, len(classes))
     with torch.random.fork_rng(devices=[]):

@@ -1,4 +1,4 @@
-"""Recipes of further families: volumes that are kept, mixtures through the normal quantile, and circles."""
+"""Recipes of further families: volume-preserving flows, Gaussianization, and circular flows."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ def nice(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Flow:
-    """Additive couplings over alternating halves and one scale for each feature: one pass in both directions.
+    """Additive couplings over alternating halves and one scale per feature: one pass in both directions.
 
-    All but the last step keep volumes.
+    All but the last step preserve volume.
 
     Args:
-        features: Features of a row.
+        features: Features of an event.
         context: Features of the context, 0 for none.
         layers: Couplings.
         hidden: Widths of the hidden layers of each network.
-        mixing: As of :func:`~pushforward.maf`.
-        residual: As of :func:`~pushforward.maf`.
-        activation: As of :func:`~pushforward.maf`.
-        encoder: As of :func:`~pushforward.maf`.
-        device: Where the weights stand; PyTorch's default where it is None.
-        dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
+        mixing: As for :func:`~pushforward.maf`.
+        residual: As for :func:`~pushforward.maf`.
+        activation: As for :func:`~pushforward.maf`.
+        encoder: As for :func:`~pushforward.maf`.
+        device: Device of the weights; PyTorch's default if None.
+        dtype: Floating-point dtype of the weights; PyTorch's default if None.
 
     Raises:
         ValueError: a size is not positive.
@@ -74,21 +74,21 @@ def gf(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Flow:
-    """Gaussianization flow: mixtures through the normal quantile, feature by feature, and trained rotations between.
+    """Gaussianization flow: mixtures through the normal quantile, feature by feature, with trained rotations between.
 
-    There is a network for the context alone; one pass in both directions, backwards with the root finder.
+    Only the context has a network; one pass in both directions, with the root finder in the inverse.
 
     Args:
-        features: Features of a row.
+        features: Features of an event.
         context: Features of the context, 0 for none.
         layers: Gaussianizations.
         hidden: Widths of the hidden layers of the networks that read the context.
         components: Logistics in each mixture (:class:`~pushforward.transforms.Gaussianization`).
-        residual: As of :func:`~pushforward.maf`.
-        activation: As of :func:`~pushforward.maf`.
-        encoder: As of :func:`~pushforward.maf`.
-        device: Where the weights stand; PyTorch's default where it is None.
-        dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
+        residual: As for :func:`~pushforward.maf`.
+        activation: As for :func:`~pushforward.maf`.
+        encoder: As for :func:`~pushforward.maf`.
+        device: Device of the weights; PyTorch's default if None.
+        dtype: Floating-point dtype of the weights; PyTorch's default if None.
 
     Raises:
         ValueError: a size is not positive.
@@ -118,21 +118,21 @@ def ncsf(
 ) -> Flow:
     """Neural circular spline flow: a density of angles in [-pi, pi), continuous around every circle.
 
-    The transforms of :func:`~pushforward.maf` turn each circle and move it by a spline with one slope where its ends
-    meet; networks read cosines and sines, and the base is uniform. Other numbers stand for the angles that they are.
+    The transforms of :func:`~pushforward.maf` rotate each circle and map it by a spline with one slope where its ends
+    meet; networks read cosines and sines, and the base is uniform. Numbers outside are taken modulo 2 pi.
 
     Args:
-        features: Features of a row.
+        features: Features of an event.
         context: Features of the context, 0 for none.
         layers: Autoregressive transforms.
         hidden: Widths of the hidden layers of each network.
         bins: Bins of each spline (:class:`~pushforward.transforms.CircularSpline`).
-        mixing: As of :func:`~pushforward.maf`.
-        residual: As of :func:`~pushforward.maf`.
-        activation: As of :func:`~pushforward.maf`.
-        encoder: As of :func:`~pushforward.maf`.
-        device: Where the weights stand; PyTorch's default where it is None.
-        dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
+        mixing: As for :func:`~pushforward.maf`.
+        residual: As for :func:`~pushforward.maf`.
+        activation: As for :func:`~pushforward.maf`.
+        encoder: As for :func:`~pushforward.maf`.
+        device: Device of the weights; PyTorch's default if None.
+        dtype: Floating-point dtype of the weights; PyTorch's default if None.
 
     Raises:
         ValueError: a size is not positive, a hidden layer is too narrow for the features, or ``mixing`` is neither

@@ -25,7 +25,7 @@ from ..transforms.splits import Channel, Checkerboard
 from .layers import Net
 from .placement import placed
 
-LIMIT = 1.0  # of an image coupling's log-scale: dozens follow one another, and an odd image must not explode
+LIMIT = 1.0  # of an image coupling's log-scale: with dozens in sequence, an unusual image must not blow up
 
 
 def glow(
@@ -43,8 +43,8 @@ def glow(
 ) -> Flow:
     """Glow: on each level a squeeze, then steps of ActNorm, invertible 1x1 convolution and affine coupling.
 
-    A density of real-valued images, best about as large as 1; wrap it with :func:`pushforward.pixels` for images of
-    whole numbers. One pass in either direction. With ``context`` it is conditional, for classes as one-hot vectors.
+    A density of real-valued images, best of about unit scale; wrap it with :func:`pushforward.pixels` for images of
+    whole numbers. One pass in either direction. With ``context`` it is conditional; give classes as one-hot vectors.
 
     Args:
         shape: (C, H, W) of the images; H and W must be multiples of 2^levels.
@@ -53,10 +53,10 @@ def glow(
         steps: Steps on each level.
         hidden: Channels of the coupling networks.
         reversible: Recompute activations in the backward pass, so that memory does not grow with ``steps``.
-        activation: As of :func:`~pushforward.maf`.
-        encoder: As of :func:`~pushforward.maf`.
-        device: Where the weights stand; PyTorch's default where it is None.
-        dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
+        activation: As for :func:`~pushforward.maf`.
+        encoder: As for :func:`~pushforward.maf`.
+        device: Device of the weights; PyTorch's default if None.
+        dtype: Floating-point dtype of the weights; PyTorch's default if None.
 
     Raises:
         ValueError: a size is not positive, the image cannot be squeezed ``levels`` times, or ``activation`` is unknown.
@@ -88,9 +88,9 @@ def pixelcnn(
     dtype: torch.dtype | None = None,
 ) -> PixelCNN:
     """The autoregressive CNN, for images of whole numbers; arguments and errors as for :class:`PixelCNN`, on ``device``
-    and in ``dtype``; ``encoder`` as of :func:`~pushforward.maf`.
+    and in ``dtype``; ``encoder`` as for :func:`~pushforward.maf`.
 
-    The exact probability in one pass; sampling number by number.
+    The exact probability takes one pass; sampling goes number by number.
     """
     sizes: dict[str, Any] = {"hidden": hidden, "layers": layers, "context": context_features(context, encoder)}
     model = PixelCNN(shape, levels=levels, conditional=conditional, **sizes, encoder=encoder)
@@ -100,19 +100,19 @@ def pixelcnn(
 def pixels(
     flow: Flow, *, levels: int = 256, alpha: float | None = 0.05, dequantise: str = "uniform", hidden: int = 32
 ) -> Flow:
-    """A flow of real-valued images as a model of images of whole numbers, whose preprocessing is part of it.
+    """Turns a flow over real-valued images into a model of images of whole numbers, including the preprocessing.
 
-    x is dequantised, scaled to [0, 1), and unbounded by a logit; or, where the flow adds Gaussian noise itself
-    (``pf.tarflow(..., noise=0.05)``), scaled to [-1, 1], which ``noise`` then refers to. ``log_prob`` is a lower bound,
-    with one draw of the noise, of the log-probability of the discrete image: ``bits_per_dim(log_prob, shape,
-    levels=1)``.
+    x is dequantised, scaled to [0, 1), and mapped to the real line by a logit; or, if the flow itself adds Gaussian
+    noise (``pf.tarflow(..., noise=0.05)``), scaled to [-1, 1], the scale of ``noise``. ``log_prob`` is a lower bound,
+    with one draw of the noise, on the log-probability of the discrete image:
+    ``bits_per_dim(log_prob, shape, levels=1)``.
 
     Args:
         flow: The flow; its modules are shared, not copied.
         levels: x holds whole numbers from 0 to levels - 1.
-        alpha: Of :class:`UnitLogit`; None leaves [0, 1) as it is.
+        alpha: As for :class:`UnitLogit`; None leaves [0, 1) as it is.
         dequantise: ``"uniform"``, or ``"variational"`` for learnt noise.
-        hidden: Channels of the network of learnt noise.
+        hidden: Channels of the network for learnt noise.
 
     Raises:
         ValueError: an argument is out of range, or ``dequantise`` is unknown.
@@ -148,12 +148,12 @@ def image_realnvp(shape: Sequence[int], layers: int, net: Net, encoder: nn.Modul
 def _multiscale(
     stages: Sequence[Transform], shape: Sequence[int], context: int, squeezes: int, encoder: nn.Module | None
 ) -> Flow:
-    """Stages, each but the last followed by a learned prior of the half that leaves."""
+    """Stages, each but the last followed by a learned prior for the half that is factored out."""
     C, H, W = shape
     priors: list[Transform] = []
     pieces = []
     for _ in range(len(stages) - 1):
-        C, H, W = 2 * C, H // 2, W // 2  # of each half
+        C, H, W = 2 * C, H // 2, W // 2  # after the split
         net = ConvNet(C, C, Affine.num_params, context=context, hidden=())
         priors.append(Coupling(Channel(2 * C), net, Affine(LIMIT)))
         pieces.append((C, H, W))

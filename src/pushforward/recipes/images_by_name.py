@@ -1,4 +1,4 @@
-"""Models of images by name, with sizes that fit: what the shell builds them with."""
+"""Image models by name, with suitable sizes, as used by the command line."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ def image_flow_by_name(
     noise: float | None = None,
     seed: int = 0,
 ) -> Density:
-    """A fresh model of images of whole numbers from 0 to levels - 1; the caller's random numbers are left alone.
+    """A new model of images of whole numbers from 0 to levels - 1; leaves the global random state unchanged.
 
     Args:
         name: One of ``IMAGE_FLOWS``.
         shape: (C, H, W).
-        levels: How many values a number has.
+        levels: Number of values of each number.
         context: Features of the context, 0 for none.
-        scales: How often Glow halves the image; by default up to three times, as long as a side keeps 4 pixels.
+        scales: How many times Glow halves the image; by default up to three, as long as a side keeps 4 pixels.
         layers: Glow's steps on each scale, RealNVP's layers, PixelCNN's residual blocks, TarFlow's blocks.
-        hidden: The one width of the networks.
+        hidden: The width of the networks.
         patch: The side of TarFlow's patches; by default up to 4, as long as there are 16 of them.
-        noise: Of TarFlow, the standard deviation of Gaussian noise on images in [-1, 1]; by default uniform noise.
-        seed: Of the weights.
+        noise: For TarFlow, the standard deviation of Gaussian noise on images in [-1, 1]; by default uniform noise.
+        seed: Seed of the weights.
 
     Raises:
         ValueError: the name is unknown, or a size does not fit.
@@ -84,12 +84,12 @@ def image_flow_by_name(
 
 
 def default_image_flow(shape: Sequence[int]) -> str:
-    """Glow where the image can be halved, RealNVP where a side is odd."""
+    """Glow if the image can be halved, RealNVP if a side is odd."""
     return "glow" if possible_squeezes(shape) else "realnvp"
 
 
 def default_scales(shape: Sequence[int]) -> int:
-    """How often Glow halves an image by default."""
+    """How many times Glow halves an image by default."""
     roomy = [times for times in (1, 2, 3) if times <= possible_squeezes(shape) and min(shape[1:]) >= 4 * 2**times]
     return max(roomy, default=1)
 
@@ -101,5 +101,5 @@ def default_patch(shape: Sequence[int]) -> int:
 
 
 def default_heads(width: int) -> int:
-    """Heads of about 32 units."""
+    """The number of attention heads, of about 32 units each."""
     return max(heads for heads in range(1, max(width // 32, 1) + 1) if width % heads == 0)

@@ -1,4 +1,4 @@
-"""The layers of recipes for rows, and what mixes the features between them."""
+"""The layers of recipes for vectors, and the mixing of features between them."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from ..transforms.splits import Half
 from ..transforms.univariate import Univariate
 from .placement import placed
 
-# Log-scales of affine layers are bounded by 15 over all of them, and by 5 in each. Otherwise single far rows meet
-# narrow scales in layer after layer and lose thousands of nats, and in single precision a RealNVP with random weights
-# is not inverted at all. A MAF also has logarithmic tails between the layers, which end where they take back more than
-# the exp(3) that a layer of five can add: there they become linear, so that five layers invert what is far out, too.
+# Log-scales of affine layers are bounded by 15 in total, and by 5 in each layer. Otherwise single outliers meet narrow
+# scales in layer after layer and lose thousands of nats, and in single precision a RealNVP with random weights is not
+# invertible at all. A MAF also has logarithmic tails between the layers, which end where they undo more than the exp(3)
+# that each of five layers can add: there they become linear, so that five layers can also invert outliers.
 TOTAL_LOG_SCALE, LAYER_LOG_SCALE, TAILS, FAR = 15.0, 5.0, 5.0, 30.0
 
 Net = Mapping[str, Any]  # options of every network: context, hidden, residual, activation
@@ -41,12 +41,12 @@ def flow_of(
     dtype: torch.dtype | None,
     encoder: nn.Module | None = None,
 ) -> Flow:
-    """The layers as a flow, on the device and in the dtype, with the encoder of its context."""
+    """The layers as a flow, on a device and in a dtype, with the encoder of its context."""
     return placed(Flow(Compose(parts), features, context=context, encoder=encoder), device, dtype)
 
 
 def affine(layers: int) -> Affine:
-    """The scalar map of each of so many layers, with log-scales bounded over all of them."""
+    """The scalar map for each of ``layers`` layers, with a total bound on the log-scales."""
     return Affine(min(LAYER_LOG_SCALE, TOTAL_LOG_SCALE / layers))
 
 
@@ -58,9 +58,9 @@ def autoregressive(
     mixing: str,
     tails: float | None = None,
 ) -> list[Transform]:
-    """Autoregressive transforms, every second one through the features in reverse, and what mixes them.
+    """Autoregressive transforms, every second one with the features in reverse order, and the mixing between them.
 
-    A scalar map with weights of its own is given as a function that makes one for each of them.
+    A scalar map with its own weights is given as a function that makes one for each transform.
     """
     backwards = range(features - 1, -1, -1)
 
@@ -73,7 +73,7 @@ def autoregressive(
 
 
 def couplings(features: int, layers: int, scalar: Scalar, net: Net, mixing: str) -> list[Transform]:
-    """Couplings, every second one of the other half, and what mixes them."""
+    """Couplings over alternating halves, and the mixing between them."""
 
     def layer(number: int) -> Transform:
         split = Half(features, swap=number % 2 == 1)
@@ -90,10 +90,10 @@ def along_graph(
     mixing: str,
     tails: float | None = None,
 ) -> list[Transform]:
-    """One autoregressive transform along a graph: several would let the parents' parents in, and so does any mixing.
+    """One autoregressive transform along a graph: several, or any mixing, would add dependence on the parents' parents.
 
     Raises:
-        ValueError: the graph has another number of features, or a cycle; or ``mixing`` would mix what it keeps apart.
+        ValueError: the graph has another number of features, or a cycle; or ``mixing`` would mix what it separates.
     """
     check(features=features)
     if mixing in ("random", "rotation"):
@@ -103,9 +103,9 @@ def along_graph(
 
 
 def univariate(features: int, layers: int, scalar: Scalar, net: Net) -> list[Transform]:
-    """Transforms that move every feature for itself, with trained rotations between them.
+    """Transforms that move each feature separately, with trained rotations between them.
 
-    Without a context their parameters are free, and nothing is hidden.
+    Without a context their parameters are free, and there are no hidden layers.
     """
     options = net if net["context"] else {**net, "hidden": (), "residual": False}
 
@@ -116,10 +116,10 @@ def univariate(features: int, layers: int, scalar: Scalar, net: Net) -> list[Tra
 
 
 def _mixed(features: int, layers: int, layer: Callable[[int], Transform], mixing: str) -> list[Transform]:
-    """The layers with what stands between them, and for "lu" also at both ends: columns mostly are correlated.
+    """The layers with the mixing between them, and for "lu" also at both ends, as columns are mostly correlated.
 
-    Two layers that follow each other are a pair, which takes the features in both orders, or moves both halves;
-    random orders come between pairs, so that no feature is ever left out.
+    Two consecutive layers are a pair, which takes the features in both orders, or moves both halves; random orders come
+    between pairs, so that no feature is left out.
     """
     check(features=features, layers=layers)
     if mixing not in MIXINGS:
@@ -131,7 +131,7 @@ def _mixed(features: int, layers: int, layer: Callable[[int], Transform], mixing
 
 
 def _order(features: int, within_pair: bool) -> torch.Tensor:
-    """The order of the features after a layer: as it is within a pair, or where there are two; else a random one."""
+    """The order of the features after a layer: unchanged within a pair, or if there are two; otherwise random."""
     return torch.arange(features) if within_pair or features < 3 else torch.randperm(features)
 
 
@@ -156,7 +156,7 @@ MIXINGS: dict[str, Callable[[int, bool], Sequence[Transform]]] = {
 
 
 def check(**sizes: int) -> None:
-    """ValueError: a size is below 1."""
+    """Raises ValueError if a size is below 1."""
     for name, size in sizes.items():
         if size < 1:
             raise ValueError(f"{name} must be at least 1, got {name}={size}")

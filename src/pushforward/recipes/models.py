@@ -1,4 +1,4 @@
-"""Recipes of densities that are no flows: autoregressive models and mixtures."""
+"""Recipes of densities other than flows: autoregressive models and mixtures."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ def made(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> AutoregressiveModel:
-    """An autoregressive model: an exact density in one pass, no latent space.
+    """An autoregressive model: an exact density in one pass, without a latent space.
 
     Args:
-        features: Features of a row.
+        features: Features of an event.
         context: Features of the context, 0 for none.
         hidden: Widths of the hidden layers.
         conditional: ``"gaussian"``, ``"mixture"`` (of Gaussians), ``"bernoulli"`` (0 or 1) or ``"categorical"``.
         classes: Values 0 … classes-1 of a categorical feature.
         components: Gaussians in a mixture.
-        encoder: As of :func:`~pushforward.maf`.
-        device: Where the weights stand; PyTorch's default where it is None.
-        dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
+        encoder: As for :func:`~pushforward.maf`.
+        device: Device of the weights; PyTorch's default if None.
+        dtype: Floating-point dtype of the weights; PyTorch's default if None.
 
     Raises:
         ValueError: ``conditional`` is unknown, ``classes`` is missing or superfluous, or a size does not fit.
@@ -62,7 +62,7 @@ def gmm(features: int, *, context: int = 0, components: int = 8, covariance: str
     """A mixture of Gaussians, to be fitted by expectation maximisation: ``pf.gmm(3, components=5).fit(x)``.
 
     Args:
-        features: Features of a row.
+        features: Features of an event.
         context: Features of the context, 0 for none; p(x | context) is the exact conditional of a joint mixture.
         components: Gaussians.
         covariance: ``"full"`` or ``"diagonal"``.

@@ -1,4 +1,4 @@
-"""Recipes of autoregressive flows whose maps of a number are monotone networks or polynomials."""
+"""Recipes of autoregressive flows whose scalar maps are monotone networks or polynomials."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ def naf(
 ) -> Flow:
     """Neural autoregressive flow: the transforms of :func:`~pushforward.maf` with deep sigmoidal maps.
 
-    Sampling inverts them feature by feature with the root finder, on the whole line. Logarithmic tails follow every
+    Sampling inverts them feature by feature with the root finder, on the whole line. Logarithmic tails follow each
     layer.
 
     Args:
-        features: Features of a row.
+        features: Features of an event.
         context: Features of the context, 0 for none.
         layers: Autoregressive transforms.
         hidden: Widths of the hidden layers of each network.
         units: Sigmoids of each map (:class:`~pushforward.transforms.DeepSigmoid`).
         depth: Layers of each map.
-        mixing: As of :func:`~pushforward.maf`.
-        residual: As of :func:`~pushforward.maf`.
-        activation: As of :func:`~pushforward.maf`.
-        encoder: As of :func:`~pushforward.maf`.
-        device: Where the weights stand; PyTorch's default where it is None.
-        dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
+        mixing: As for :func:`~pushforward.maf`.
+        residual: As for :func:`~pushforward.maf`.
+        activation: As for :func:`~pushforward.maf`.
+        encoder: As for :func:`~pushforward.maf`.
+        device: Device of the weights; PyTorch's default if None.
+        dtype: Floating-point dtype of the weights; PyTorch's default if None.
 
     Raises:
         ValueError: a size is not positive, or a hidden layer is too narrow for the features.
@@ -79,23 +79,23 @@ def unaf(
     """Unconstrained neural autoregressive flow: integrals of a positive network, in the transforms of
     :func:`~pushforward.maf`.
 
-    Sampling inverts them feature by feature with the root finder, on the whole line. Logarithmic tails follow every
+    Sampling inverts them feature by feature with the root finder, on the whole line. Logarithmic tails follow each
     layer.
 
     Args:
-        features: Features of a row.
+        features: Features of an event.
         context: Features of the context, 0 for none.
         layers: Autoregressive transforms.
         hidden: Widths of the hidden layers of each network.
-        signal: Numbers that the positive network is told of a feature's conditions.
+        signal: Numbers by which the positive network is conditioned.
         network: Widths of its hidden layers (:class:`~pushforward.transforms.MonotonicNetwork`).
         nodes: Points of the quadrature.
-        mixing: As of :func:`~pushforward.maf`.
-        residual: As of :func:`~pushforward.maf`.
-        activation: As of :func:`~pushforward.maf`.
-        encoder: As of :func:`~pushforward.maf`.
-        device: Where the weights stand; PyTorch's default where it is None.
-        dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
+        mixing: As for :func:`~pushforward.maf`.
+        residual: As for :func:`~pushforward.maf`.
+        activation: As for :func:`~pushforward.maf`.
+        encoder: As for :func:`~pushforward.maf`.
+        device: Device of the weights; PyTorch's default if None.
+        dtype: Floating-point dtype of the weights; PyTorch's default if None.
 
     Raises:
         ValueError: a size is not positive, or a hidden layer is too narrow for the features.
@@ -133,18 +133,18 @@ def bpf(
     They are linear far out, sampling inverts them with the root finder, and logarithmic tails follow every layer.
 
     Args:
-        features: Features of a row.
+        features: Features of an event.
         context: Features of the context, 0 for none.
         layers: Autoregressive transforms.
         hidden: Widths of the hidden layers of each network.
-        degree: Of the polynomials (:class:`~pushforward.transforms.Bernstein`).
+        degree: Degree of the polynomials (:class:`~pushforward.transforms.Bernstein`).
         bound: The polynomials act on [-bound, bound].
-        mixing: As of :func:`~pushforward.maf`.
-        residual: As of :func:`~pushforward.maf`.
-        activation: As of :func:`~pushforward.maf`.
-        encoder: As of :func:`~pushforward.maf`.
-        device: Where the weights stand; PyTorch's default where it is None.
-        dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
+        mixing: As for :func:`~pushforward.maf`.
+        residual: As for :func:`~pushforward.maf`.
+        activation: As for :func:`~pushforward.maf`.
+        encoder: As for :func:`~pushforward.maf`.
+        device: Device of the weights; PyTorch's default if None.
+        dtype: Floating-point dtype of the weights; PyTorch's default if None.
 
     Raises:
         ValueError: a size is not positive, or a hidden layer is too narrow for the features.
@@ -174,24 +174,24 @@ def sospf(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Flow:
-    """Sum-of-squares polynomial flow: the transforms of :func:`~pushforward.maf` with polynomials of squares as slopes.
+    """Sum-of-squares polynomial flow: the transforms of :func:`~pushforward.maf` with sums of squares as slopes.
 
     They are linear far out, sampling inverts them with the root finder, and logarithmic tails follow every layer.
 
     Args:
-        features: Features of a row.
+        features: Features of an event.
         context: Features of the context, 0 for none.
         layers: Autoregressive transforms.
         hidden: Widths of the hidden layers of each network.
-        degree: Of the polynomials that are squared (:class:`~pushforward.transforms.SumOfSquares`).
-        polynomials: So many for each feature.
+        degree: Degree of the squared polynomials (:class:`~pushforward.transforms.SumOfSquares`).
+        polynomials: Number of squared polynomials per feature.
         bound: The polynomials act on [-bound, bound].
-        mixing: As of :func:`~pushforward.maf`.
-        residual: As of :func:`~pushforward.maf`.
-        activation: As of :func:`~pushforward.maf`.
-        encoder: As of :func:`~pushforward.maf`.
-        device: Where the weights stand; PyTorch's default where it is None.
-        dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
+        mixing: As for :func:`~pushforward.maf`.
+        residual: As for :func:`~pushforward.maf`.
+        activation: As for :func:`~pushforward.maf`.
+        encoder: As for :func:`~pushforward.maf`.
+        device: Device of the weights; PyTorch's default if None.
+        dtype: Floating-point dtype of the weights; PyTorch's default if None.
 
     Raises:
         ValueError: a size is not positive, or a hidden layer is too narrow for the features.

@@ -1,4 +1,4 @@
-"""Where a recipe's model stands: its device and its dtype."""
+"""Placement of a recipe's model: its device and its dtype."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def placed(model: Model, device: torch.device | str | None, dtype: torch.dtype |
     """The model on the device and in the dtype; None leaves either as it is.
 
     Raises:
-        ValueError: ``dtype`` is not of real floating-point numbers.
+        ValueError: ``dtype`` is not a real floating-point one.
     """
     if dtype is not None and not dtype.is_floating_point:
         raise ValueError(f"dtype must be a floating-point dtype, got dtype={dtype}")

@@ -1,4 +1,4 @@
-"""Recipes whose transforms have no closed inverse, or no networks: residual flows of all kinds, and monotone ones.
+"""Recipes whose transforms have no closed-form inverse, or no networks: residual flows of all kinds, and monotone ones.
 
 Each evaluates in one pass and is inverted by a root finder or a contraction, to rounding.
 """
@@ -41,15 +41,15 @@ def residual(
     """Residual flow: layers x + g(x) with contractions g, so every feature may depend on all others.
 
     Args:
-        features: Features of a row.
+        features: Features of an event.
         context: Features of the context, 0 for none.
         layers: Residual layers, each after a trained shift and scale.
         hidden: Widths of the hidden layers of each g.
         lipschitz: The Lipschitz bound of each g, below 1: slopes lie within 1 - lipschitz and 1 + lipschitz.
-        logdet: "exact"; "roulette", an unbiased estimate that is new in every call; or "auto", exact up to 8 features.
-        encoder: As of :func:`maf`.
-        device: Where the weights stand; PyTorch's default where it is None.
-        dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
+        logdet: "exact"; "roulette", an unbiased estimate, drawn anew in each call; or "auto", exact up to 8 features.
+        encoder: As for :func:`maf`.
+        device: Device of the weights; PyTorch's default if None.
+        dtype: Floating-point dtype of the weights; PyTorch's default if None.
 
     Raises:
         ValueError: a size is not positive, ``lipschitz`` is outside (0, 1), or ``logdet`` is unknown.
@@ -76,16 +76,16 @@ def planar(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Flow:
-    """Planar flow: each layer moves every point along one direction. Small, quick, and for few features.
+    """Planar flow: each layer moves every point along one direction. Small, fast, and for few features.
 
     Args:
-        features: Features of a row.
+        features: Features of an event.
         context: Features of the context, 0 for none; a network of each layer turns them into its parameters.
         layers: Planar layers.
         hidden: Widths of the hidden layers of these networks.
-        encoder: As of :func:`maf`.
-        device: Where the weights stand; PyTorch's default where it is None.
-        dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
+        encoder: As for :func:`maf`.
+        device: Device of the weights; PyTorch's default if None.
+        dtype: Floating-point dtype of the weights; PyTorch's default if None.
 
     Raises:
         ValueError: a size is not positive.
@@ -113,14 +113,14 @@ def sylvester(
     """Sylvester flow: each layer moves every point along several orthogonal directions.
 
     Args:
-        features: Features of a row.
+        features: Features of an event.
         context: Features of the context, 0 for none; a network of each layer turns them into its parameters.
         layers: Sylvester layers.
-        rank: Directions of each; as many as features where it is None.
+        rank: Directions per layer; as many as features if None.
         hidden: Widths of the hidden layers of these networks.
-        encoder: As of :func:`maf`.
-        device: Where the weights stand; PyTorch's default where it is None.
-        dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
+        encoder: As for :func:`maf`.
+        device: Device of the weights; PyTorch's default if None.
+        dtype: Floating-point dtype of the weights; PyTorch's default if None.
 
     Raises:
         ValueError: a size is not positive, or ``rank`` is above ``features``.
@@ -147,13 +147,13 @@ def bnaf(
     """Block neural autoregressive flow: each layer is one network, increasing in the feature that it moves.
 
     Args:
-        features: Features of a row.
+        features: Features of an event.
         context: Features of the context, 0 for none.
-        layers: Networks, of which every second one takes the features in reverse.
-        hidden: Widths of the hidden layers, divided among the features: each has at least four units.
-        encoder: As of :func:`maf`.
-        device: Where the weights stand; PyTorch's default where it is None.
-        dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
+        layers: Networks, every second one with the features in reverse order.
+        hidden: Widths of the hidden layers, divided among the features; each has at least four units.
+        encoder: As for :func:`maf`.
+        device: Device of the weights; PyTorch's default if None.
+        dtype: Floating-point dtype of the weights; PyTorch's default if None.
 
     Raises:
         ValueError: a size is not positive.
@@ -183,20 +183,20 @@ def triangular_spline(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Flow:
-    """Triangular spline flow: a spline for each feature alone, then a triangular matrix; one pass either way.
+    """Triangular spline flow: a spline for each feature, then a triangular matrix; one pass in either direction.
 
-    Few parameters, and no network where there is no context. The matrices are lower and upper triangular in turn.
+    Few parameters, and no network without a context. The matrices are lower and upper triangular in turn.
 
     Args:
-        features: Features of a row.
-        context: Features of the context, 0 for none; it gives the splines.
+        features: Features of an event.
+        context: Features of the context, 0 for none; it determines the splines.
         layers: Pairs of splines and a matrix.
         bins: Bins of each spline.
-        bound: Splines act on [-bound, bound] and leave the rest as it is.
-        hidden: Widths of the hidden layers between the context and the splines; none for a linear one.
-        encoder: As of :func:`maf`.
-        device: Where the weights stand; PyTorch's default where it is None.
-        dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
+        bound: Splines act on [-bound, bound] and are the identity outside.
+        hidden: Widths of the hidden layers between the context and the splines; empty for a linear map.
+        encoder: As for :func:`maf`.
+        device: Device of the weights; PyTorch's default if None.
+        dtype: Floating-point dtype of the weights; PyTorch's default if None.
 
     Raises:
         ValueError: a size is not positive, or ``bins`` is below 2.

@@ -1,4 +1,4 @@
-"""Recipes: functions that return a ready flow with defaults that work."""
+"""Recipes: functions that return a ready-to-use flow with good defaults."""
 
 from __future__ import annotations
 
@@ -36,33 +36,33 @@ def maf(
 ) -> Flow:
     """Masked autoregressive flow: the density in one pass, sampling feature by feature.
 
-    Logarithmic tails after every layer (:class:`~pushforward.transforms.LogTails`) keep far rows in reach of the next.
+    Logarithmic tails after every layer (:class:`~pushforward.transforms.LogTails`) keep outliers in range of the next.
 
     Args:
-        features: Features of a row.
+        features: Features of an event.
         context: Features of the context, 0 for none.
-        layers: Autoregressive transforms, which together bound the log-scales by 15.
+        layers: Autoregressive transforms, whose log-scales are bounded by 15 in total.
         hidden: Widths of the hidden layers of each network.
-        mixing: What mixes the features between transforms, of which every second one takes them in reverse or moves
-            the other half: "reverse", nothing else; "random", also a random order after every second one; "lu",
-            trained matrices :class:`~pushforward.transforms.PLU` that start as these orders, and one at either end;
-            "rotation", trained matrices that start as random rotations.
-        residual: Whether the hidden layers after the first come in pairs that add to what they read; ``hidden`` is then
-            an odd number of equal widths.
-        activation: Of the hidden units: "relu", "tanh", "elu", "gelu" or "silu".
-        linear: Short for ``mixing="rotation"``: slower steps, and mostly a better density.
+        mixing: How features are mixed between transforms, every second of which takes them in reverse or moves the
+            other half: "reverse", no further mixing; "random", also a random order after every second one; "lu",
+            trained matrices :class:`~pushforward.transforms.PLU` that start as these orders, with one more at either
+            end; "rotation", trained matrices that start as random rotations.
+        residual: Whether the hidden layers after the first form residual pairs; ``hidden`` is then an odd number of
+            equal widths.
+        activation: Activation of the hidden units: "relu", "tanh", "elu", "gelu" or "silu".
+        linear: Short for ``mixing="rotation"``: slower steps, and usually a better density.
         adjacency: A graph without cycles, ``(features, features)`` of 0 and 1 or booleans: row j says which features
             feature j depends on given the others. The zeros of the Jacobian are then exactly the graph's, and sampling
-            takes as many steps as it is deep. Each feature gets one affine map given its parents: ``layers`` and
-            ``mixing`` count for nothing, as further layers would let the parents' parents in.
-        encoder: A module that turns contexts of any shape into the features of the context, trained with the flow:
-            :class:`~pushforward.nets.DeepSet` for one, or any of your own, which then needs ``context``.
-        device: Where the weights stand; PyTorch's default where it is None.
-        dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
+            takes as many steps as the graph is deep. Each feature gets one affine map given its parents: ``layers`` and
+            ``mixing`` have no effect, as further layers would add dependence on the parents' parents.
+        encoder: A module that maps contexts of any shape to context features, trained with the flow:
+            :class:`~pushforward.nets.DeepSet` for one, or your own, which then needs ``context``.
+        device: Device of the weights; PyTorch's default if None.
+        dtype: Floating-point dtype of the weights; PyTorch's default if None.
 
     Raises:
         ValueError: a size is not positive, a hidden layer is too narrow for the features, or ``adjacency`` has a cycle,
-            which the sentence names.
+            which the message names.
 
     Reference:
         Papamakarios, Pavlakou, Murray (2017), arXiv:1705.07057. Lecture: "Gaussian autoregressive NF".
@@ -119,21 +119,21 @@ def realnvp(
 ) -> Flow:
     """Affine couplings over alternating halves of the features: one pass in both directions.
 
-    For images the partitioning is the paper's: checkerboards, a squeeze, channels, half of which is factored out, as
-    long as both sides can be halved to 4 pixels and twice at most; then checkerboards.
+    For images the partitioning is the paper's: checkerboards, a squeeze, then channels, half of which are factored out,
+    as long as both sides can be halved to 4 pixels, and at most twice; then checkerboards.
 
     Args:
         features: Features of a row, or the shape (C, H, W) of an image.
         context: Features of the context, 0 for none.
-        layers: Couplings, which together bound the log-scales by 15; for images on each scale, half over checkerboards
-            and half over channels.
-        hidden: Widths of the hidden layers of each network; for images one width, once per residual block.
-        mixing: As of :func:`maf`; for rows.
-        residual: As of :func:`maf`; networks of images always are.
-        activation: As of :func:`maf`.
-        encoder: As of :func:`maf`.
-        device: Where the weights stand; PyTorch's default where it is None.
-        dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
+        layers: Couplings, whose log-scales are bounded by 15 in total; for images their number on each scale, half over
+            checkerboards and half over channels.
+        hidden: Widths of the hidden layers of each network; for images one width, repeated once per residual block.
+        mixing: As for :func:`maf`; not for images.
+        residual: As for :func:`maf`; networks for images always are.
+        activation: As for :func:`maf`.
+        encoder: As for :func:`maf`.
+        device: Device of the weights; PyTorch's default if None.
+        dtype: Floating-point dtype of the weights; PyTorch's default if None.
 
     Raises:
         ValueError: a size is not positive.
@@ -167,18 +167,18 @@ def ffjord(
     """Continuous-in-time flow: a field that carries data to noise; both directions solve a differential equation.
 
     Args:
-        features: Features of a row.
+        features: Features of an event.
         context: Features of the context, 0 for none.
         hidden: Widths of the field's hidden layers; up to two of them make the exact trace nearly free.
-        frequencies: So many random waves of x that the field reads besides x, for fine structure in few features
-            (:class:`~pushforward.nets.field.FourierField`): its trace takes one product for each feature.
+        frequencies: Number of random waves of x that the field reads besides x, for fine structure in few features
+            (:class:`~pushforward.nets.field.FourierField`): its trace takes one product per feature.
         solver: "dopri5", "tsit5" or "bosh3".
         rtol: Relative tolerance of a step.
         atol: Absolute tolerance of a step.
         trace: "auto", "closed", "exact" or "hutchinson".
-        encoder: As of :func:`maf`.
-        device: Where the weights stand; PyTorch's default where it is None.
-        dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
+        encoder: As for :func:`maf`.
+        device: Device of the weights; PyTorch's default if None.
+        dtype: Floating-point dtype of the weights; PyTorch's default if None.
 
     Raises:
         ValueError: a size is not positive, or a name is unknown.
@@ -220,24 +220,24 @@ def nsf(
     """Neural spline flow: the transforms of :func:`maf`, or with ``coupling`` of :func:`realnvp`, with splines.
 
     Args:
-        features: Features of a row.
+        features: Features of an event.
         context: Features of the context, 0 for none.
         layers: Transforms.
-        hidden: Widths of the hidden layers of each network; where it is None, two of 128, or with ``coupling`` four, as
-            the half that a coupling reads says less, and deeper networks make more of it.
+        hidden: Widths of the hidden layers of each network; if None, two of 128, or four with ``coupling``, as the half
+            that a coupling reads carries less information, of which deeper networks make more.
         bins: Bins of each spline.
-        bound: Splines act on [-bound, bound] and leave the rest as it is.
-        coupling: Whether both directions take one pass.
-        mixing: As of :func:`maf`.
-        residual: Whether the hidden layers after the first come in pairs that add to what they read; ``hidden`` is then
-            an odd number of equal widths.
-        activation: Of the hidden units: "relu", "tanh", "elu", "gelu" or "silu".
-        linear: Short for ``mixing="rotation"``. Worth it where no feature stands for itself, as with pixels.
-        adjacency: A graph, as of :func:`maf`; ``layers`` splines of each feature then follow one another, all given by
-            its parents.
-        encoder: As of :func:`maf`.
-        device: Where the weights stand; PyTorch's default where it is None.
-        dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
+        bound: Splines act on [-bound, bound] and are the identity outside.
+        coupling: Whether to use couplings, so that both directions take one pass.
+        mixing: As for :func:`maf`.
+        residual: Whether the hidden layers after the first form residual pairs; ``hidden`` is then an odd number of
+            equal widths.
+        activation: Activation of the hidden units: "relu", "tanh", "elu", "gelu" or "silu".
+        linear: Short for ``mixing="rotation"``. Worthwhile if single features mean little, as with pixels.
+        adjacency: A graph, as for :func:`maf`; each feature then gets ``layers`` splines in sequence, all given by its
+            parents.
+        encoder: As for :func:`maf`.
+        device: Device of the weights; PyTorch's default if None.
+        dtype: Floating-point dtype of the weights; PyTorch's default if None.
 
     Raises:
         ValueError: a size is not positive, ``bins`` is below 2, or a hidden layer is too narrow for the features.
@@ -261,5 +261,5 @@ def nsf(
 
 
 def spline_depth(coupling: bool) -> int:
-    """Hidden layers of each network of :func:`nsf` where nothing is said of them."""
+    """Default number of hidden layers of each network of :func:`nsf`."""
     return 4 if coupling else 2

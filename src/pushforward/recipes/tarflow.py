@@ -42,29 +42,29 @@ def tarflow(
 ) -> Flow:
     """TarFlow: Gaussian autoregressive flows over the patches of an image, by causal transformers, in alternate order.
 
-    A density of real-valued images, best about as large as 1; wrap it with :func:`pushforward.pixels` for images of
-    whole numbers. The density takes one pass, sampling goes patch by patch with the keys and values of earlier ones
-    kept. With ``context`` it is conditional, for classes as one-hot vectors.
+    A density of real-valued images, best of about unit scale; wrap it with :func:`pushforward.pixels` for images of
+    whole numbers. The density takes one pass; sampling goes patch by patch, with cached keys and values. With
+    ``context`` it is conditional; give classes as one-hot vectors.
 
     Args:
         shape: (C, H, W) of the images.
-        patch: Side of a patch, whose numbers are moved given the patches before.
-        blocks: Autoregressive transforms, every second one through the patches in reverse.
-        layers: Attention layers of each.
-        width: Units of each patch in a layer.
-        heads: Heads of each attention.
+        patch: Side of a patch, whose numbers are moved given the previous patches.
+        blocks: Autoregressive transforms, every second one with the patches in reverse order.
+        layers: Attention layers per block.
+        width: Units per patch in each layer.
+        heads: Heads of each attention layer.
         context: Features of the context, 0 for none.
-        noise: Standard deviation of Gaussian noise that is added to the images that are learnt, for better samples with
+        noise: Standard deviation of Gaussian noise added to the training images, for better samples with
             ``flow.sample(..., denoise=True)``; 0 for none.
-        bins: Of splines that move the numbers in place of affine maps, for densities with sharp edges or several peaks,
-            as those of scans and drawings; 0 for affine maps.
-        inner: Hidden units of the network that lets each number of a patch see those before it; 0 for numbers that are
-            moved at once, as in the paper.
+        bins: Bins of splines that replace the affine maps, for densities with sharp edges or several peaks, such as
+            those of scans and drawings; 0 for affine maps.
+        inner: Hidden units of the network that lets each number of a patch see those before it; 0 for numbers that do
+            not see each other, as in the paper.
         reversible: Recompute activations in the backward pass, so that memory does not grow with ``blocks``.
         inversion, tolerance: How to sample, as for :class:`~pushforward.transforms.Autoregressive`.
-        encoder: As of :func:`~pushforward.maf`.
-        device: Where the weights stand; PyTorch's default where it is None.
-        dtype: Of the weights, a floating-point one; PyTorch's default where it is None.
+        encoder: As for :func:`~pushforward.maf`.
+        device: Device of the weights; PyTorch's default if None.
+        dtype: Floating-point dtype of the weights; PyTorch's default if None.
 
     Raises:
         ValueError: a size is not positive, ``patch`` does not divide the image, ``heads`` does not divide ``width``, or

@@ -1,4 +1,4 @@
-"""Autoregressive transforms: the Jacobian is triangular, one direction is parallel and the other sequential."""
+"""Autoregressive transforms: triangular Jacobian, one direction parallel and the other sequential."""
 
 from __future__ import annotations
 
@@ -19,35 +19,35 @@ from .scalar import Scalar
 class Autoregressive(Transform):
     r"""z_j = h(x_j; theta_j(x_{1:j-1}, c)): f in one pass of the network, g feature by feature.
 
-    With a :class:`~pushforward.nets.GraphMLP` a feature reads its parents in a given graph in place of all features
-    before it: the Jacobian's zeros are exactly the graph's, and g takes as many passes as the graph is deep.
+    With a :class:`~pushforward.nets.GraphMLP` a feature reads its parents in a given graph instead of all features
+    before it: the Jacobian's zeros are exactly the graph's, and the depth of the graph is the number of passes of g.
 
     Args:
         net: The masked network that gives the parameters: :class:`~pushforward.nets.MADE`, a
             :class:`~pushforward.nets.GraphMLP`, or a :class:`~pushforward.nets.CausalTransformer`.
         scalar: The scalar map that moves each feature.
-        ordering: The order in which features are taken, a permutation of 0 … features-1; natural where not given.
-        inversion: ``"incremental"``, feature by feature, or position by position with a cache where the network is a
+        ordering: The order in which features are taken, a permutation of 0 … features-1; natural by default.
+        inversion: ``"incremental"``, feature by feature, or position by position with a cache if the network is a
             :class:`~pushforward.nets.CausalTransformer`; or, for very wide events and small batches, ``"jacobi"``:
             whole passes that update all features at once, x ← h⁻¹(z; theta(x)). After k passes the first k features
-            (stages of the graph, positions) are exact, so so many passes suffice; they stop when no feature changes by
-            more than ``tolerance`` · max(1, abs(x)). Or, between both, ``"blocks"``: blocks of ``block`` positions one
-            after the other, each by Jacobi passes. With gradients the incremental way is taken.
+            (stages of the graph, positions) are exact, so that many passes suffice; they stop when no feature changes
+            by more than ``tolerance`` · max(1, abs(x)). Or, in between, ``"blocks"``: blocks of ``block`` positions one
+            after the other, each by Jacobi passes. With gradients, inversion is always incremental.
         tolerance: When the Jacobi passes stop; 0 stops when nothing changes at all, which is exact.
-        block: Positions of a block.
-        tails: Where :class:`LogTails` begin that follow at the end; none by default.
+        block: Positions per block.
+        tails: Where the :class:`LogTails` applied at the end begin; none by default.
         far: Their ``far``.
 
     Raises:
-        ValueError: ``ordering`` is no permutation of the network's features, ``inversion`` is unknown or not for this
-            network, ``block`` is below 1, ``tails`` is not positive, or ``far`` is not above 1.
+        ValueError: ``ordering`` is not a permutation of the network's features, ``inversion`` is unknown or unsupported
+            by this network, ``block`` is below 1, ``tails`` is not positive, or ``far`` is not above 1.
 
     Reference:
         Papamakarios, Pavlakou, Murray (2017), arXiv:1705.07057; over positions: Zhai et al. (2024), arXiv:2412.06329;
         in blocks: Liu, Qin (2025), arXiv:2505.12849. Lecture: "Gaussian autoregressive NF".
     """
 
-    net: Any  # Any: what runs fast asks for more of it than a Masked has
+    net: Any  # Any: the fast room uses more of it than a Masked has
     order: Tensor | None
     back: Tensor | None
 
@@ -73,7 +73,7 @@ class Autoregressive(Transform):
         check_tails("tails", 1.0 if tails is None else tails, far)
         if net.num_params != scalar.num_params:
             raise ValueError(f"net gives {net.num_params} parameters per feature, but scalar takes {scalar.num_params}")
-        inputs = getattr(net, "inputs", 1)  # a network of one's own need not say
+        inputs = getattr(net, "inputs", 1)  # a user's network need not define it
         if inputs != scalar.inputs:
             raise ValueError(f"net reads {inputs} numbers of each feature, but scalar gives it {scalar.inputs}")
         if ordering is not None and sorted(int(j) for j in ordering) != list(range(net.features)):
@@ -101,7 +101,7 @@ class Autoregressive(Transform):
         return reordered(x, self.back), (log_slope + log_tail).sum(-1)
 
     def _solve(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The network's own way where it has one, which need not begin anew for each feature."""
+        """By the network's own method if it has one, which need not start over for each feature."""
         inversion = "incremental" if torch.is_grad_enabled() else self.inversion
         own = getattr(self.net, "solve", None)
         if own is not None:
@@ -110,8 +110,8 @@ class Autoregressive(Transform):
         return (self._by_passes if inversion == "jacobi" else self._by_feature)(z, context)
 
     def _by_feature(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """x_j = h⁻¹(z_j; theta_j(x_{1:j-1})), j = 1, 2, …: features that are not known yet are 0 meanwhile. Features
-        that do not depend on each other are found together."""
+        """x_j = h⁻¹(z_j; theta_j(x_{1:j-1})), j = 1, 2, …: features not yet known are set to 0. Features that do not
+        depend on each other are solved together."""
         x = log_slope = torch.zeros_like(z)
         for now in self._stages().to(z.device):
             found, slope = self.scalar.inverse(z, self._params(x, context))
@@ -131,7 +131,7 @@ class Autoregressive(Transform):
         return self.net(self.scalar.read(x), context)  # type: ignore[no-any-return]
 
     def _stages(self) -> Tensor:
-        """The features that are found together; one after another where a network of one's own does not say."""
+        """The features that are solved together; one by one if a user's network does not define stages."""
         stages = getattr(self.net, "stages", None)
         return torch.eye(self.net.features, dtype=torch.bool) if stages is None else stages()
 
@@ -140,5 +140,5 @@ class Autoregressive(Transform):
 
 
 def reordered(x: Tensor, order: Tensor | None) -> Tensor:
-    """The features in another order."""
+    """Reorders the features."""
     return x if order is None else x.index_select(-1, order)

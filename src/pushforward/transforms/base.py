@@ -18,40 +18,40 @@ class Transform(Configurable):
         Lecture: "Change of variable theorem (CoV)".
     """
 
-    event_dim: int = 1  # trailing dimensions of one event: 1 for a row, 3 for an image
+    event_dim: int = 1  # trailing dimensions of one event: 1 for a vector, 3 for an image
 
     @property
     def out_event_dim(self) -> int:
-        """Trailing dimensions of one event of z; differs from ``event_dim`` only where a map flattens."""
+        """Trailing dimensions of one event of z; differs from ``event_dim`` only if the map flattens."""
         return self.event_dim
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """z = f(x) and log|det df/dx|, the latter of the batch's shape."""
+        """z = f(x) and log|det df/dx|, the latter of the batch shape."""
         raise NotImplementedError
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """x = g(z) and log|det dg/dz|, the latter of the batch's shape."""
+        """x = g(z) and log|det dg/dz|, the latter of the batch shape."""
         raise NotImplementedError
 
     def generate(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        """x = g(z) alone: for sampling, where a log-determinant may be the more expensive part."""
+        """x = g(z) alone: for sampling, as the log-determinant may be the more expensive part."""
         return self.inverse(z, context)[0]
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Sets data-dependent parameters from a batch x, where there are any, and returns f(x)."""
+        """Sets data-dependent parameters, if any, from a batch x, and returns f(x)."""
         return self(x, context)[0]
 
     def initialize_inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        """:meth:`initialize` where the data meet g, as in an inverse autoregressive flow; returns g(z)."""
+        """:meth:`initialize` for data on the side of z, as in an inverse autoregressive flow; returns g(z)."""
         return self.generate(z, context)
 
     @property
     def continuous(self) -> bool:
-        """Whether :meth:`at` is defined: the transform, or a part of it, runs in continuous time."""
+        """Whether :meth:`at` is defined: the transform, or a part of it, is continuous in time."""
         return type(self).at is not Transform.at
 
     def at(self, t: float | Tensor) -> Transform:
-        """The map from p(x, t) to the base, for transforms that run in continuous time.
+        """The map from p(x, t) to the base, for transforms that are continuous in time.
 
         Raises:
             ValueError: nothing in this transform depends on time.
@@ -60,5 +60,5 @@ class Transform(Configurable):
 
 
 def sum_event(values: Tensor, event_dim: int) -> Tensor:
-    """Sums the trailing ``event_dim`` dimensions; the batch's shape is left."""
+    """Sums over the trailing ``event_dim`` dimensions, which leaves the batch shape."""
     return values.sum(tuple(range(-event_dim, 0))) if event_dim else values

@@ -1,4 +1,4 @@
-"""Batch normalisation between layers, with running statistics that move only where that is asked for."""
+"""Batch normalisation between layers, with running statistics that are updated only on request."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from .normalization import moments
 
 
 class BatchNorm(Transform):
-    r"""z = (x - mean) / std · exp(log_scale) + bias with running statistics, per feature (rows) or channel (images).
+    r"""z = (x - mean) / std · exp(log_scale) + bias with running statistics, per feature (vectors) or channel (images).
 
-    Unlike ``torch.nn.BatchNorm1d`` it has no training mode. Both directions read the statistics and nothing moves them,
-    so the density of a row never depends on the other rows of its batch, and what was trained is what is evaluated.
-    They move in two places, each of which is asked for: ``initialize(x)`` sets them to those of x (:func:`pf.fit` does
-    so with its first batch), and within :func:`running_statistics` every batch that comes by moves them. No gradient
-    flows through them. Starts as the identity.
+    Unlike ``torch.nn.BatchNorm1d`` it has no training mode. Both directions read the statistics without updating them,
+    so the density of an event never depends on the rest of its batch, and evaluation uses the same map as training.
+    They are updated only on request: ``initialize(x)`` sets them to those of x (:func:`pf.fit` does so with its first
+    batch), and within :func:`running_statistics` every batch updates them. No gradient flows through them. Starts as
+    the identity.
 
     Args:
-        features: Features of a row, or channels of an image.
-        event_dim: 1 for rows, 3 for images of shape (C, H, W).
+        features: Features of a vector, or channels of an image.
+        event_dim: 1 for vectors, 3 for images of shape (C, H, W).
 
     Raises:
         ValueError: ``features`` is below 1 or ``event_dim`` is neither 1 nor 3.
@@ -60,8 +60,7 @@ class BatchNorm(Transform):
 
     @torch.no_grad()
     def update(self, x: Tensor, momentum: float) -> None:
-        """Moves the statistics towards those of a batch: ``(1 - momentum) · old + momentum · new``, of mean and
-        variance."""
+        """Moves mean and variance towards those of a batch: ``(1 - momentum) · old + momentum · new``."""
         mean, std = moments(x, self.event_dim)
         shift = mean.view_as(self.mean) - self.mean
         variance = self.std.square().lerp(std.view_as(self.std).square(), momentum)
@@ -69,21 +68,21 @@ class BatchNorm(Transform):
         self.std.copy_(variance.sqrt())
 
     def _logdet(self, x: Tensor, sign: float) -> Tensor:
-        places = math.prod(x.shape[x.dim() - self.event_dim + 1 :])  # H · W for images, 1 for rows
+        places = math.prod(x.shape[x.dim() - self.event_dim + 1 :])  # H · W for images, 1 for vectors
         total = sign * places * (self.log_scale - self.std.log()).sum()
         return total.expand(x.shape[: x.dim() - self.event_dim])
 
 
 @contextmanager
 def running_statistics(model: nn.Module, momentum: float = 0.1) -> Iterator[None]:
-    """Inside, every batch that a :class:`BatchNorm` of the model is called with first moves its running statistics.
+    """Inside, every call of a :class:`BatchNorm` of the model first updates its running statistics with the batch.
 
-    For training loops: ``with running_statistics(flow): loss = objective(x)``. Batches that come from the noise,
-    through ``inverse``, move nothing.
+    For training loops: ``with running_statistics(flow): loss = objective(x)``. Batches that go through ``inverse``,
+    from noise to data, update nothing.
 
     Args:
-        model: Any module; it need hold no :class:`BatchNorm`.
-        momentum: The share of the batch, in (0, 1].
+        model: Any module; it need not contain a :class:`BatchNorm`.
+        momentum: The weight of the batch, in (0, 1].
 
     Raises:
         ValueError: ``momentum`` is outside (0, 1].

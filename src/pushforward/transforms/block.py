@@ -17,11 +17,11 @@ from .base import Transform
 
 LIMIT = 3.0  # of the log-scale of a unit
 MOST_BENT = 0.95  # a unit's slope lies between 1 - MOST_BENT and 1 + MOST_BENT
-SPREAD = 2.0  # of the places where the units of the first layer bend
+SPREAD = 2.0  # of the points at which the units of the first layer bend
 
 
 class _Layer(NamedTuple):
-    """One layer, ready for use: ``positive`` is what a block reads of itself, ``weight`` what it reads of all."""
+    """One layer, ready for use: ``positive`` holds each block's weights for itself, ``weight`` those for all blocks."""
 
     positive: Tensor  # (features, out, in)
     weight: Tensor  # (features, out, features, in), zero above the diagonal
@@ -32,23 +32,23 @@ class _Layer(NamedTuple):
 class BlockAutoregressive(Transform):
     r"""One network whose output j is increasing in x_j and free in :math:`x_1, \ldots, x_{j-1}` and the context.
 
-    Every feature has a block of units in every layer. What a block reads of itself has positive weights, each row
-    of them :math:`e^{s}` times shares that add up to 1; what it reads of the blocks before is free:
+    Each feature has a block of units in every layer. A block's weights for itself are positive, each row :math:`e^{s}`
+    times shares that add up to 1; its weights for earlier blocks are free:
 
     .. math:: h_{k+1} = \sigma_a\bigl((e^{s_k} \operatorname{softmax}(V_k) + B_k)\, h_k + b_k\bigr),\qquad
         \sigma_a(t) = (1 - a)\, t + a \tanh t,\quad |a| < 0.95
 
     .. math:: \log|\det| = \sum_j \log \frac{\partial z_j}{\partial x_j},
 
-    a product of the positive blocks and of the slopes :math:`1 - a \tanh^2`. As these never vanish, every output runs
-    over the whole line, which the paper's tanh alone does not. f is one pass; g finds the features one after another,
-    each the root of its own block's small network, so that every other weight is used once. The log-scales s are
-    softly clamped to ±3. Starts as exactly the identity, with bends at random places.
+    from the product of the positive blocks and the slopes :math:`1 - a \tanh^2`. As these never vanish, every output
+    covers the whole line, unlike with the paper's plain tanh. f is one pass; g solves for the features one after
+    another, each as the root of its own block's small network, so that all other weights are used only once. The
+    log-scales s are softly clamped to ±3. Starts as exactly the identity, with bends at random points.
 
     Args:
-        features: m, of an event.
+        features: m, the features of an event.
         context: Features of the context.
-        units: Units of each feature in each hidden layer.
+        units: Units per feature in each hidden layer.
 
     Raises:
         ValueError: a size is below 1, or ``units`` is empty.
@@ -91,7 +91,7 @@ class BlockAutoregressive(Transform):
         layers = list(self._layers())
         shift = self._with_context(z.new_zeros(*z.shape, self.units[0]), context)
         z = z.expand(shift.shape[:-1])
-        known: list[list[Tensor]] = [[] for _ in layers]  # what each layer reads, of the features found so far
+        known: list[list[Tensor]] = [[] for _ in layers]  # each layer's inputs, for the features found so far
         log_slope = torch.zeros_like(z[..., 0])
         for j, target in enumerate(z.unbind(-1)):
             block = _Block(layers, known, j, shift[..., j, :])
@@ -117,7 +117,7 @@ class BlockAutoregressive(Transform):
 
 
 class _Block:
-    """z_j and its log-slope as a function of x_j, with everything that comes from other features in the biases."""
+    """z_j and its log-slope as a function of x_j, with the contributions of other features in the biases."""
 
     def __init__(self, layers: Sequence[_Layer], known: Sequence[Sequence[Tensor]], j: int, shift: Tensor) -> None:
         self.positive = [layer.positive[j] for layer in layers]
@@ -139,7 +139,7 @@ class _Block:
         return h.squeeze(-1), slope.squeeze(-1).log()
 
     def values(self, x: Tensor) -> list[Tensor]:
-        """What each layer reads of this feature, ``(*batch, in)``."""
+        """Each layer's inputs for this feature, ``(*batch, in)``."""
         reads = [x.unsqueeze(-1)]
         for positive, offset, bend in zip(self.positive, self.offsets, self.bends, strict=True):
             if bend is not None:
@@ -154,7 +154,7 @@ def _bent(t: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _start_biases(shares: Sequence[Tensor]) -> list[Tensor]:
-    """Random ones in the hidden layers, and in the last what they add up to, with the opposite sign."""
+    """Random biases in the hidden layers, and in the last layer minus their total effect."""
     *hidden, last = shares
     biases, total = [], torch.zeros(len(last), 1)
     for k, raw in enumerate(hidden):

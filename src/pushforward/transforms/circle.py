@@ -1,4 +1,4 @@
-"""Numbers on circles: hours of a day, directions, torsion angles; and rows in which some features are."""
+"""Numbers on circles (times of day, directions, torsion angles), and events in which some features are such."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from .base import Transform
 class Circle(Transform):
     r"""Features with a period, as angles: :math:`z = 2\pi (x - \mathrm{low}) / P - \pi` in [-pi, pi), P = high - low.
 
-    A flow behind it has to have the period 2 pi in these features, as :func:`pushforward.ncsf` has: then its density
-    has the same value at both ends.
+    A flow behind it must have period 2 pi in these features, as :func:`pushforward.ncsf` has: then the density agrees
+    at both ends.
 
     Args:
-        low: Where the period begins.
-        high: Where it ends, which is the same point of the circle.
-        within: Whether a number outside [low, high] has density 0; without it, a number stands for the point of the
-            circle that it is on.
+        low: Start of the period.
+        high: End of the period, the same point of the circle.
+        within: Whether a number outside [low, high] has density 0; otherwise numbers are taken modulo the period.
 
     Raises:
         ValueError: ``low`` is not below ``high``.
@@ -42,7 +41,7 @@ class Circle(Transform):
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x = self.low + ((z + math.pi) / self._speed()).remainder(self.high - self.low)
-        x = torch.where(x < self.high, x, torch.full_like(x, self.low))  # where rounding ends at the other end
+        x = torch.where(x < self.high, x, torch.full_like(x, self.low))  # if rounding reaches the other end
         return x, torch.full_like(x, -math.log(self._speed())).sum(-1)
 
     def _speed(self) -> float:
@@ -50,20 +49,20 @@ class Circle(Transform):
 
 
 class AnglesFirst(Transform):
-    r"""Rows with some angles: these by themselves, then the other features given their cosines and sines.
+    r"""Events with some angles: the angles by themselves, then the other features given their cosines and sines.
 
     .. math:: z_a = f(x_a; c),\quad z_b = g(x_b; \cos x_a, \sin x_a, c)
 
-    Where f has the period 2 pi, so has the density of the whole row, in every angle.
+    If f has period 2 pi, so has the density of the whole event, in each angle.
 
     Args:
-        angles: f, a transform of rows of angles, such as that of :func:`pushforward.ncsf`.
-        others: g, whose context is two numbers for each angle, then c.
+        angles: f, a transform of vectors of angles, such as that of :func:`pushforward.ncsf`.
+        others: g, whose context is the cosines and sines of the angles, followed by c.
         places: Which features are angles.
-        features: Features of a row.
+        features: Features of an event.
 
     Raises:
-        ValueError: ``places`` does not name some features, and not all, once each.
+        ValueError: ``places`` is empty, names all features, or has duplicates or unknown ones.
     """
 
     angles_at: Tensor

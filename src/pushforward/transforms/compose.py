@@ -14,8 +14,8 @@ from .seam import SHUT, imported
 
 
 def plan(transforms: Sequence[Transform], like: Tensor) -> Sequence[Transform]:
-    """The maps to call one after the other in place of the transforms: faster ones, or these themselves where a
-    compiler traces the call, or where the fast room is shut (:mod:`.seam`)."""
+    """The maps to call in sequence in place of the transforms: faster ones, or the transforms themselves if a compiler
+    traces the call or the fast room is shut (:mod:`.seam`)."""
     if torch.compiler.is_compiling() or SHUT.get():
         return transforms
     room = imported()
@@ -23,11 +23,11 @@ def plan(transforms: Sequence[Transform], like: Tensor) -> Sequence[Transform]:
 
 
 class Compose(Transform):
-    r"""f = f_K ∘ … ∘ f_1: the first transform of the list meets the data, the last one makes the noise.
+    r"""f = f_K ∘ … ∘ f_1: the first transform of the list takes the data, the last one yields the noise.
 
     .. math:: \log|\det J_f| = \sum_k \log|\det J_{f_k}|
 
-    It has the length, items, slices and iteration of a list of transforms.
+    Supports length, indexing, slicing and iteration like a list of transforms.
 
     Args:
         transforms: The transforms, in the order from data to noise.
@@ -49,7 +49,7 @@ class Compose(Transform):
                     f"{type(first).__name__} ends with events of {first.out_event_dim} dimensions, "
                     f"but {type(second).__name__} takes {second.event_dim}"
                 )
-        self.transforms: Any = nn.ModuleList(transforms)  # Any: the list forgets what it holds
+        self.transforms: Any = nn.ModuleList(transforms)  # Any: a ModuleList's items are untyped
 
     @property
     def event_dim(self) -> int:  # type: ignore[override]
@@ -108,16 +108,16 @@ class Compose(Transform):
     @overload
     def __getitem__(self, index: slice) -> Compose: ...
     def __getitem__(self, index: int | slice) -> Transform:
-        """One of the transforms, or for a slice the composition of several; they are shared, not copied."""
+        """One of the transforms, or for a slice the composition of several; shared, not copied."""
         found = self.transforms[index]
         return Compose(list(found)) if isinstance(index, slice) else found
 
 
 class Inverse(Transform):
-    """The same map, run the other way: ``Inverse(Autoregressive(...))`` is an inverse autoregressive flow (IAF).
+    """The same map with directions exchanged: ``Inverse(Autoregressive(...))`` is an inverse autoregressive flow (IAF).
 
     Args:
-        transform: The transform whose directions are exchanged.
+        transform: The transform to invert.
     """
 
     def __init__(self, transform: Transform) -> None:

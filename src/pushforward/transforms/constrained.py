@@ -1,8 +1,8 @@
-"""Bijections between constrained events and the whole space: bounds, ordered rows, the simplex, blocks of a row.
+"""Bijections between constrained events and the whole space: bounds, ordered vectors, the simplex, blocks of features.
 
-Matrices and spheres have charts of their own next door (``matrices.py``, ``sphere.py``).
+Charts of matrices and spheres are in ``matrices.py`` and ``sphere.py``.
 
-All run from data to noise: x obeys the constraint, z is free. :func:`support` builds one from
+All map data to noise: x obeys the constraint, z is free. :func:`support` builds one from
 ``torch.distributions.constraints``.
 """
 
@@ -77,8 +77,8 @@ class Between(Elementwise):
     r"""Data between two bounds: :math:`x = \mathrm{low} + (\mathrm{high} - \mathrm{low})\,\Phi(z)`.
 
     The normal distribution function maps normal noise to a uniform variable between the bounds, so a density that does
-    not vanish at a bound has normal tails in z. Under a logit its tails would be exponential, which a flow from a
-    normal base cannot match, and importance weights would have infinite variance.
+    not vanish at a bound has normal tails in z. With a logit its tails would be exponential, which a flow with a normal
+    base cannot match, and importance weights would have infinite variance.
 
     Args:
         low: The lower bound.
@@ -106,7 +106,7 @@ class Between(Elementwise):
 
 
 class Ordered(Transform):
-    r"""Increasing rows :math:`x_1 < x_2 < \dots`: z holds the first value and the logarithms of the gaps.
+    r"""Increasing vectors :math:`x_1 < x_2 < \dots`: z holds the first value and the logarithms of the gaps.
 
     .. math:: z_1 = x_1,\; z_j = \log(x_j - x_{j-1}),\quad \log|\det| = -\sum_{j > 1} z_j
     """
@@ -121,22 +121,22 @@ class Ordered(Transform):
 
 
 class StickBreaking(Transform):
-    r"""The simplex: K positive numbers that sum to 1, from K - 1 free ones. Each x takes a share v of what is left.
+    r"""The simplex: K positive numbers that sum to 1, from K - 1 free ones. Each x takes a share v of the remainder.
 
     .. math:: x_k = v_k \left(1 - \sum_{j<k} x_j\right),\quad v_k = \sigma(z_k - \log(K - k)),\; k < K
 
-    so that z = 0 is the centre. The simplex has no volume in K dimensions: densities are with respect to the first
-    K - 1 coordinates, as in Stan and in ``torch.distributions`` (so that a Dirichlet's log_prob is one).
+    so that z = 0 is the centre. The simplex has no volume in K dimensions: densities are with respect to the first K -
+    1 coordinates, as in Stan and in ``torch.distributions`` (as is a Dirichlet's log_prob).
     """
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        left = x.flip(-1).cumsum(-1).flip(-1)[..., 1:]  # the sum of what comes after each of the first K - 1
+        left = x.flip(-1).cumsum(-1).flip(-1)[..., 1:]  # the remainder after each of the first K - 1
         y = x[..., :-1].log() - left.log()  # logit of v
         return y + self._offset(y), -self._log_slope(y)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         y = z - self._offset(z)
-        kept = F.logsigmoid(-y).cumsum(-1)  # log of what is left after each
+        kept = F.logsigmoid(-y).cumsum(-1)  # log of the remainder after each
         before = F.pad(kept[..., :-1], (1, 0))
         return torch.cat([F.logsigmoid(y) + before, kept[..., -1:]], -1).exp(), self._log_slope(y)
 
@@ -144,7 +144,7 @@ class StickBreaking(Transform):
         return torch.arange(y.shape[-1], 0, -1, dtype=y.dtype, device=y.device).log()
 
     def _log_slope(self, y: Tensor) -> Tensor:
-        """log|det dx/dz|: the sum of log v_k (1 - v_k) and of the logarithm of what each share is taken from."""
+        """log|det dx/dz|: the sum of log v_k (1 - v_k) and of the logarithm of the remainder that it is taken from."""
         kept = F.logsigmoid(-y)
         return (F.logsigmoid(y) + kept + kept.cumsum(-1) - kept).sum(-1)
 
@@ -153,9 +153,9 @@ class Blocks(Transform):
     """A separate map for each block of features, such as posterior parameters with different supports.
 
     Args:
-        maps: One transform of rows for each block, in the order of the row.
+        maps: One transform of vectors for each block, in order.
         sizes: How many features of x each block has.
-        noise_sizes: How many features of z; where not given, as many as of x.
+        noise_sizes: How many features of z each block has; by default as many as of x.
 
     Raises:
         ValueError: the lists are empty or differ in length, a map does not act on vectors, or a size is below 1.
@@ -170,7 +170,7 @@ class Blocks(Transform):
             raise ValueError(f"got {len(maps)} maps for {len(sizes)} sizes and {len(noise_sizes)} noise_sizes")
         if any(part.event_dim != 1 for part in maps) or min(*sizes, *noise_sizes) < 1:
             raise ValueError(f"every block needs a transform of rows and a positive size, got sizes {list(sizes)}")
-        self.maps: Any = nn.ModuleList(maps)  # Any: the list forgets what it holds
+        self.maps: Any = nn.ModuleList(maps)  # Any: a ModuleList's items are untyped
         self.sizes, self.noise_sizes = list(sizes), list(noise_sizes)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -187,18 +187,18 @@ def _join(results: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
 
 
 def support(*blocks: tuple[Any, int]) -> Blocks:
-    """The map from a row whose blocks obey constraints to the whole space.
+    """The map from events whose blocks obey constraints to the whole space.
 
     Args:
-        blocks: For each block of the row, in order, its constraint from ``torch.distributions.constraints`` (or any
-            transform of rows, :class:`Ordered` for one) and its number of features.
+        blocks: For each block, in order, its constraint from ``torch.distributions.constraints`` (or any transform of
+            vectors, such as :class:`Ordered`) and its number of features.
 
     Returns:
-        The transform from data to noise. A simplex of K features has K - 1 in the noise; matrices of n rows stand as
-        n^2 features, row after row, of which the lower triangle is free.
+        The transform from data to noise. A simplex of K features has K - 1 in the noise; an n x n matrix is given as
+        n^2 features, row by row, of which the lower triangle is free.
 
     Raises:
-        ValueError: a constraint has no map here, or a size does not fit it.
+        ValueError: there is no map for a constraint, or a size does not fit it.
 
     Example:
         >>> from torch.distributions import constraints
@@ -213,7 +213,7 @@ def support(*blocks: tuple[Any, int]) -> Blocks:
 
 
 def _free(part: Transform, size: int) -> int:
-    """How many numbers of z a block has that has so many of x."""
+    """How many numbers of z belong to a block of ``size`` numbers of x."""
     if isinstance(part, MatrixChart | Sphere):
         expected = part.n**2 if isinstance(part, MatrixChart) else part.n
         if size != expected:

@@ -1,4 +1,4 @@
-"""Continuous-in-time flows: the transform that follows a field from the data's time to the base's."""
+"""Continuous-in-time flows: the transform that integrates a field from the data's time to the base's."""
 
 from __future__ import annotations
 
@@ -29,31 +29,31 @@ EXACT_UP_TO = (
 
 
 class Continuous(Transform):
-    r"""Follows dz/dt = f(z, t) from the data at t = 1 to the base at t = 0, and back.
+    r"""Integrates dz/dt = f(z, t) from the data at t = 1 to the base at t = 0, and back.
 
     .. math:: \log|\det \partial z(t_1) / \partial z(t_0)| = \int_{t_0}^{t_1} \mathrm{tr}\,
               \frac{\partial f}{\partial z}(z(t), t)\, dt
 
-    Every sample has its own step sizes, so its result does not depend on the rest of the batch. A sample that cannot be
-    solved becomes NaN, with a warning if its input was finite.
+    Each sample has its own step sizes, so its result does not depend on the rest of the batch. A sample whose solve
+    fails becomes NaN, with a warning if its input was finite.
 
     Args:
         field: Any module ``(t, z, context=None) -> dz/dt`` that treats samples independently;
             t has the dimensions of z.
-        solver: "dopri5", "tsit5" or "bosh3", which choose their steps; or, with ``steps``, also "euler", "midpoint" and
+        solver: "dopri5", "tsit5" or "bosh3", which are adaptive; or, with ``steps``, also "euler", "midpoint" and
             "rk4".
         rtol: Relative tolerance of a step.
         atol: Absolute tolerance of a step.
         steps: Number of equal steps, in place of adaptive ones.
         max_steps: Attempted steps after which a sample is given up.
-        trace: "closed" (fields with a closed form), "exact" (one product for each feature), "hutchinson" (an unbiased
+        trace: "closed" (fields with a closed form), "exact" (one product per feature), "hutchinson" (an unbiased
             estimate), or "auto": the first of these that is affordable.
         probes: Number of Hutchinson's probes.
-        noise: Their kind: "rademacher", "gaussian" or "orthogonal".
+        noise: Kind of probes: "rademacher", "gaussian" or "orthogonal".
         gradient: "discrete", exact for the numerical solution, or "adjoint", which solves a second equation backwards.
-        checkpoint: Keep only the beginning of each step for the backward pass (discrete gradient).
-        time: The time of x; 1 is the data. ``at(t)`` is this transform with another one.
-        event_dim: Trailing dimensions of one event; the field's own, or 1, if missing.
+        checkpoint: Keep only the start of each step for the backward pass (discrete gradient).
+        time: The time of x; 1 is the data. ``at(t)`` is this transform with another time.
+        event_dim: Trailing dimensions of one event; by default the field's own, or 1.
 
     Raises:
         ValueError: an unknown name, a tolerance or a number that is not positive, or ``steps`` is missing.
@@ -140,22 +140,22 @@ class Continuous(Transform):
         probes: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Solution:
-        """Follows the field from (t0, x) to t1, and says how it went.
+        """Integrates the field from (t0, x) to t1, and reports on the solve.
 
         Args:
             x: ``(*batch, *event)``.
             context: ``(*batch or broadcastable, c)``.
-            t0: When to start: a number, or a tensor that broadcasts against the batch.
-            t1: When to end.
-            logdet: Whether the log-determinant is wanted.
-            energies: Whether the integrals of the field's kinetic energy and squared Jacobian norm are wanted.
-            error: Whether the error of equal steps is to be estimated, from a second solve with twice as many (which
-                costs twice as much again).
-            probes: Noise for Hutchinson's estimator, ``(K, *batch, *event)``; drawn from ``generator`` if missing.
-            generator: Where the noise comes from; PyTorch's default one if missing.
+            t0: The initial time: a number, or a tensor that broadcasts against the batch.
+            t1: The end time.
+            logdet: Whether to compute the log-determinant.
+            energies: Whether to compute the integrals of the field's kinetic energy and squared Jacobian norm.
+            error: Whether to estimate the error of equal steps, from a second solve with twice as many (which costs
+                twice as much again).
+            probes: Noise for Hutchinson's estimator, ``(K, *batch, *event)``; drawn from ``generator`` by default.
+            generator: Source of the noise; PyTorch's default generator if None.
 
         Raises:
-            ValueError: ``error`` is asked of steps that adapt.
+            ValueError: ``error`` is requested with adaptive steps.
         """
         if error and self.solver.steps is None:
             raise ValueError("error=True is for equal steps (steps=...): adaptive ones keep theirs below rtol and atol")
@@ -176,7 +176,7 @@ class Continuous(Transform):
         return self._with_error(solution, x, context, (t0, t1), probes) if error else solution
 
     def _with_error(self, solution: Solution, x: Tensor, context: Any, times: tuple, probes: Any) -> Solution:
-        """The solution with its errors, by step doubling."""
+        """The solution with error estimates, by step doubling."""
         finer = Continuous(**{**self.arguments(), "steps": 2 * (self.solver.steps or 0)})
         with torch.no_grad():
             fine = finer.solve(x, context, *times, logdet=solution.logdet is not None, probes=probes)
@@ -189,7 +189,7 @@ class Continuous(Transform):
     def _solve(self, *args, **options) -> Solution:
         solution = self.solve(*args, **options)
         if torch.compiler.is_compiling() or transformed() or solution.z.is_meta:
-            return solution  # no warning can depend on values there
+            return solution  # warnings cannot depend on values there
         unexpected = (solution.status != Status.REACHED) & args[0].flatten(-self.event_dim).isfinite().all(-1)
         if bool(unexpected.any()):
             warnings.warn(solution.message, RuntimeWarning, stacklevel=3)
@@ -233,7 +233,7 @@ class Continuous(Transform):
         return slope
 
     def _integrands(self, slope: Callable, kind: str | None, energies: bool) -> list[Callable]:
-        """What is integrated along the path: each maps (t, z, context, probes) to ``(quantities, m)``."""
+        """The integrands along the path: each maps (t, z, context, probes) to ``(quantities, m)``."""
 
         def at(t: Tensor, context: Tensor | None) -> Callable[[Tensor], Tensor]:
             return lambda z: slope(t, z, context)
@@ -252,7 +252,7 @@ class Continuous(Transform):
     def _solution(self, shape, batch, arrived, integrals, outcome, kind, energies) -> Solution:
         parts = {}
         if energies:
-            # integrals change sign with the direction of time; an energy does not
+            # integrals change sign with the direction of time; energies do not
             parts = {"kinetic": integrals[-2].abs().view(batch), "jacobian": integrals[-1].abs().view(batch)}
             integrals = integrals[:-2]
         if kind is not None:

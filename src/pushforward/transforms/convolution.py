@@ -30,11 +30,11 @@ class Conv1x1(Transform):
 
     .. math:: \log|\det| = h \cdot w \cdot (\log|\det W| + \textstyle\sum s)
 
-    O(c) for the log-determinant, O(c^3) with ``"full"``. The inverse makes W⁻¹ once from
-    its factors by triangular solves, O(c^3) whatever the image, and is a 1x1 convolution again.
+    O(c) for the log-determinant, O(c^3) with ``"full"``. The inverse computes W⁻¹ once from its factors by triangular
+    solves, O(c^3) whatever the image size, and is again a 1x1 convolution.
 
     Args:
-        weight: The W to start from, (c, c), or the number of channels c for a random rotation.
+        weight: The initial W, (c, c), or the number of channels c for a random rotation.
         parametrisation: ``"full"`` (:class:`Linear`), ``"plu"`` (:class:`PLU`), ``"qr"`` (:class:`QR`), ``"svd"``
             (:class:`SVD`) or ``"exponential"`` (:class:`MatrixExponential`).
         normalize: Put an :class:`ActNorm` before W and fold it into the same convolution.
@@ -100,14 +100,14 @@ class AutoregressiveConv(Transform):
 
     .. math:: \log|\det| = h \cdot w \cdot \sum_c \log K_{cc},\quad K_{cc} > 0 \text{ the kernel at its centre}
 
-    The Jacobian is triangular. Forward is one masked convolution. The inverse is exact and goes row by row: what the
-    rows above contribute is a convolution, and the row itself solves one triangular system of c · w unknowns, the same
-    for every row and image. Starts as the identity.
+    The Jacobian is triangular. Forward is one masked convolution. The inverse is exact and goes row by row: the
+    contribution of the rows above is a convolution, and the row itself solves one triangular system of c · w unknowns,
+    the same for every row and image. Starts as the identity.
 
     Args:
         channels: c, the channels of the image.
-        size: d, odd, the side of the kernel; d // 2 rows above and d // 2 pixels to either side are seen.
-        reverse: The opposite order: later pixels and channels are seen.
+        size: d, odd, the side of the kernel; it sees d // 2 rows above and d // 2 pixels to either side.
+        reverse: Use the opposite order, and see later pixels and channels.
 
     Raises:
         ValueError: ``channels`` is below 1, or ``size`` is even or below 1.
@@ -127,7 +127,7 @@ class AutoregressiveConv(Transform):
         self.kernel = nn.Parameter(torch.zeros(channels, channels, self.reach + 1, size))
         self.log_diagonal = nn.Parameter(torch.zeros(channels))
         mask = torch.ones_like(self.kernel)
-        mask[:, :, -1, self.reach :] = 0  # of the row itself only the pixels to the left,
+        mask[:, :, -1, self.reach :] = 0  # in the row itself, only the pixels to the left,
         mask[:, :, -1, self.reach] = torch.ones(channels, channels).tril(-1)  # and the channels before
         self.register_buffer("mask", mask, persistent=False)
 
@@ -151,7 +151,7 @@ class AutoregressiveConv(Transform):
         return x.reshape(z.shape), -self._logdet(z)
 
     def _row_matrix(self, taps: Tensor, width: int) -> Tensor:
-        """M of (a row of pixels, each with its channels) M = what the row contributes to itself: upper triangular."""
+        """M with (a row of pixels, each with its channels) M = the row's contribution to itself: upper triangular."""
         c = len(taps)
         units = torch.eye(width * c, dtype=taps.dtype, device=taps.device).view(-1, width, c).mT.unsqueeze(2)
         return F.conv2d(units, taps, padding=(0, self.reach))[:, :, 0].mT.flatten(1)
@@ -174,7 +174,7 @@ class AutoregressiveConv(Transform):
 
 
 class EmergingConv(Transform):
-    """Two autoregressive d x d convolutions in opposite orders: together every pixel sees all around it, by a kernel
+    """Two autoregressive d x d convolutions in opposite orders: together every pixel sees all around it, with a kernel
     of side 2d - 1 that can be inverted exactly.
 
     Args:

@@ -1,4 +1,4 @@
-"""Couplings: one part of the event is moved, given the other. One network pass in either direction."""
+"""Couplings: one part of the event is moved given the other, with one network pass in either direction."""
 
 from __future__ import annotations
 

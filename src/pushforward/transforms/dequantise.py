@@ -1,11 +1,11 @@
-r"""From whole numbers to densities: dequantisation inside the model, and the logit that maps it to the real line.
+r"""From whole numbers to densities: dequantisation inside the model, and the logit that maps to the real line.
 
 A density p of images in [0, 1) defines a probability of discrete images with K levels,
 
 .. math:: \log P(x) = \log \int_{[0,1)^D} p\left(\tfrac{x + u}{K}\right) K^{-D}\, du
           \ge \mathbb{E}_{q(u \mid x)} \left[ \log p\left(\tfrac{x + u}{K}\right) - D \log K - \log q(u \mid x) \right]
 
-and the right-hand side, with one draw of u, is what a flow that begins with one of these transforms calls ``log_prob``.
+and the right-hand side, with one draw of u, is the ``log_prob`` of a flow that begins with one of these transforms.
 
 Reference:
     Theis, van den Oord, Bethge (2016), arXiv:1511.01844; Ho et al. (2019), Flow++, arXiv:1902.00275.
@@ -26,9 +26,9 @@ from .elementwise import Elementwise
 
 
 class Dequantise(Transform):
-    """z = (x + u) / levels with uniform noise u; back, the level whose cell z lies in.
+    """z = (x + u) / levels with uniform noise u; the inverse gives the level whose cell contains z.
 
-    Forward draws new noise each time, from the global generator. x may be of any dtype, uint8 for one.
+    Forward draws new noise at each call, from the global generator. x may have any dtype, such as uint8.
 
     Args:
         levels: x holds whole numbers from 0 to levels - 1.
@@ -45,7 +45,7 @@ class Dequantise(Transform):
         if levels < 2:
             raise ValueError(f"levels must be at least 2, got levels={levels}")
         self.levels, self.event_dim = levels, event_dim
-        self.register_buffer("like", torch.zeros(()), persistent=False)  # gives the dtype to work in
+        self.register_buffer("like", torch.zeros(()), persistent=False)  # carries the working dtype
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x = x.to(self.like.dtype)
@@ -64,7 +64,7 @@ class VariationalDequantise(Transform):
 
     .. math:: u = \mathrm{sigmoid}(\mu(x) + e^{s(x)} \epsilon),\quad \epsilon \sim N(0, I)
 
-    with mu and s from a convolutional network; the start is close to uniform.
+    with mu and s from a convolutional network; initially close to uniform.
 
     Args:
         shape: (C, H, W) of the images.
@@ -96,23 +96,23 @@ class VariationalDequantise(Transform):
         return (x + v.sigmoid()) / self.levels, -sum_event(log_q + math.log(self.levels), 3)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The level of z; its log-determinant leaves out the noise, which cannot be recovered from z."""
+        """The level of z; the log-determinant leaves out the noise, which cannot be recovered from z."""
         x = _cell(z, self.levels)
         return x, x.new_full(x.shape[:-3], x.shape[-3:].numel() * math.log(self.levels))
 
 
 class GaussianNoise(Transform):
-    r"""z = v(x) + sigma · epsilon with Gaussian noise epsilon; back, z itself, or the level closest to it.
+    r"""z = v(x) + sigma · epsilon with Gaussian noise epsilon; the inverse gives z itself, or the level closest to it.
 
-    Of real numbers, v(x) = x and the density is that of noisy events. Of whole numbers, v(x) = 2x / (levels - 1) - 1
-    lies in [-1, 1], and the log-determinant makes the density a lower bound of the log-probability of x, however wide
-    the noise is: with :math:`P(x \mid z) \propto N(z; v(x), \sigma^2)`,
+    For real numbers, v(x) = x and the density is that of noisy events. For whole numbers, v(x) = 2x / (levels - 1) - 1
+    lies in [-1, 1], and the log-determinant makes the log-density a lower bound on the log-probability of x, however
+    wide the noise: with :math:`P(x \mid z) \propto N(z; v(x), \sigma^2)`,
 
     .. math:: \log P(x) \ge \mathbb{E} \left[\log p(z) + \log \frac{P(x \mid z)}{q(z \mid x)}\right],\quad
               \log \frac{P(x \mid z)}{q(z \mid x)} = - \sum_j \log \sum_k N(z_j; v(k), \sigma^2)
 
-    Forward draws new noise each time, from the global generator. A flow that begins with it can take its noise away
-    from what it draws: ``flow.sample(..., denoise=True)``.
+    Forward draws new noise at each call, from the global generator. A flow that begins with it can remove the noise
+    from its samples: ``flow.sample(..., denoise=True)``.
 
     Args:
         noise: sigma, the standard deviation.
@@ -151,20 +151,20 @@ class GaussianNoise(Transform):
         return x if self.levels is None else 2 * x / (self.levels - 1) - 1
 
     def log_level(self, x: Tensor, z: Tensor) -> Tensor:
-        """log P(x | z) of every whole number, in nats, of the shape of z."""
+        """log P(x | z) for each whole number, in nats, of the shape of z."""
         return -0.5 * ((z - self.centre(x)) / self.noise).square() - self._log_levels(z)
 
     def _log_levels(self, z: Tensor) -> Tensor:
-        r""":math:`\log \sum_k \exp(-(z_j - v(k))^2 / 2 \sigma^2)` of every number."""
+        r""":math:`\log \sum_k \exp(-(z_j - v(k))^2 / 2 \sigma^2)` for each number."""
         assert self.levels is not None
         values = torch.linspace(-1, 1, self.levels, dtype=z.dtype, device=z.device)
         likely = torch.zeros_like(z)
-        for part in values.split(32):  # all at once would need 256 times the memory of the images
+        for part in values.split(32):  # all at once would take 256 times the memory of the images
             likely = likely + ((z.unsqueeze(-1) - part) / self.noise).square().mul(-0.5).exp().sum(-1)
         return likely.log()
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Its log-determinant is 0: the noise cannot be recovered from z."""
+        """The log-determinant is 0: the noise cannot be recovered from z."""
         if self.levels is None:
             return z, self._zeros(z)
         return ((z + 1) * ((self.levels - 1) / 2)).round().clamp(0, self.levels - 1), self._zeros(z)
@@ -177,7 +177,7 @@ class UnitLogit(Elementwise):
     r"""z = logit(alpha + (1 - 2 alpha) x), from [0, 1] to a bounded part of the real line.
 
     Args:
-        alpha: Keeps clear of the ends, where the logit is infinite; in (0, 0.5).
+        alpha: Distance from the ends, where the logit is infinite; in (0, 0.5).
         event_dim: Trailing dimensions of one event.
 
     Raises:

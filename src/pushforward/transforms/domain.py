@@ -1,4 +1,4 @@
-"""Where the data of a transform can be: its domain, as a constraint of ``torch.distributions``."""
+"""The domain of a transform, as a constraint of ``torch.distributions``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .sphere import Polytope, Sphere
 
 
 class Increasing(constraints.Constraint):
-    """Rows of numbers that increase."""
+    """Vectors of increasing numbers."""
 
     event_dim = 1  # type: ignore[assignment]
 
@@ -30,7 +30,7 @@ class Increasing(constraints.Constraint):
 
 
 class Matrices(constraints.Constraint):
-    """Rows that hold a matrix, row after row, in the domain of a chart.
+    """Vectors that hold a matrix, row by row, in the domain of a chart.
 
     Args:
         chart: The chart.
@@ -51,7 +51,7 @@ class Matrices(constraints.Constraint):
 
 
 class OnSphere(constraints.Constraint):
-    """Rows of norm 1."""
+    """Vectors of norm 1."""
 
     event_dim = 1  # type: ignore[assignment]
 
@@ -60,10 +60,10 @@ class OnSphere(constraints.Constraint):
 
 
 class Inside(constraints.Constraint):
-    """Rows inside a polytope.
+    """Points inside a polytope.
 
     Args:
-        polytope: Its chart.
+        polytope: The polytope's chart.
     """
 
     event_dim = 1  # type: ignore[assignment]
@@ -94,17 +94,17 @@ RANGES: dict[type[Transform], constraints.Constraint] = {
 
 
 def domain(transform: Transform) -> constraints.Constraint:
-    """The events that a transform takes: the whole space where nothing in it bounds them.
+    """The events that a transform accepts: the whole space if nothing bounds them.
 
-    Of a composition it is the domain of the first transform that has any other than the whole space; where others come
-    before that one, a constraint that only knows whether given events lie in it.
+    For a composition it is the domain of the first transform with a restricted domain; if other transforms come before
+    that one, a constraint that can only check given events.
     """
     found = _bounded(transform)
     return _on_events(constraints.real, transform.event_dim) if found is None else found
 
 
 class Preimage(constraints.Constraint):
-    """The events that a transform takes to where a constraint holds.
+    """The events that a transform maps to where a constraint holds.
 
     Args:
         transform: The transform.
@@ -120,10 +120,10 @@ class Preimage(constraints.Constraint):
 
 
 class BlockConstraint(constraints.Constraint):
-    """Rows whose blocks of features obey constraints of their own.
+    """Vectors whose blocks of features obey separate constraints.
 
     Args:
-        parts: The constraint of each block, on rows.
+        parts: The constraint of each block, on vectors.
         sizes: The features of each block.
     """
 
@@ -138,7 +138,7 @@ class BlockConstraint(constraints.Constraint):
 
 
 def _bounded(transform: Transform) -> Any:
-    """The domain of a transform; None where it is the whole space."""
+    """The domain of a transform; None for the whole space."""
     parts = _flat(transform)
     for place, part in enumerate(parts):
         found = _own(part)
@@ -157,7 +157,7 @@ def _flat(transform: Transform) -> list[Transform]:
 
 
 def _own(part: Transform) -> Any:
-    """The same for a transform that is no composition, on numbers rather than events where that is simpler."""
+    """The same for a transform that is not a composition; on numbers rather than events if simpler."""
     if isinstance(part, Inverse):
         return RANGES.get(type(part.transform))
     if isinstance(part, Above):
@@ -187,6 +187,6 @@ def _own(part: Transform) -> Any:
 
 
 def _on_events(constraint: Any, event_dim: int) -> constraints.Constraint:
-    """A constraint on numbers as one on events."""
+    """Turns a constraint on numbers into one on events."""
     missing = event_dim - constraint.event_dim
     return constraints.independent(constraint, missing) if missing > 0 else constraint

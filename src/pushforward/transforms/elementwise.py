@@ -35,7 +35,7 @@ class Elementwise(Transform):
         raise NotImplementedError
 
     def log_slope(self, x: Tensor, z: Tensor) -> Tensor:
-        """log f'(x), written with whichever of x and z = f(x) is the stabler."""
+        """log f'(x), in terms of x or z = f(x), whichever is more stable."""
         raise NotImplementedError
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -61,7 +61,7 @@ class Identity(Elementwise):
 
 
 class Exp(Elementwise):
-    """z = exp(x), from the real line to the positive half."""
+    """z = exp(x), from the real line to the positive half-line."""
 
     def f(self, x: Tensor) -> Tensor:
         return x.exp()
@@ -87,10 +87,10 @@ class Log(Elementwise):
 
 
 class Softplus(Elementwise):
-    """z = log(1 + exp(x)), from the real line to the positive half, the identity for large x."""
+    """z = log(1 + exp(x)), from the real line to the positive half-line, the identity for large x."""
 
     def f(self, x: Tensor) -> Tensor:
-        return -F.logsigmoid(-x)  # finite gradients however large x is
+        return -F.logsigmoid(-x)  # finite gradients for arbitrarily large x
 
     def g(self, z: Tensor) -> Tensor:
         return z + torch.log(-torch.expm1(-z))  # log(exp(z) - 1) without overflow
@@ -106,7 +106,7 @@ class InverseSoftplus(Elementwise):
         return x + torch.log(-torch.expm1(-x))
 
     def g(self, z: Tensor) -> Tensor:
-        return -F.logsigmoid(-z)  # finite gradients however large z is
+        return -F.logsigmoid(-z)  # finite gradients for arbitrarily large z
 
     def log_slope(self, x: Tensor, z: Tensor) -> Tensor:
         return -F.logsigmoid(z)
@@ -165,7 +165,7 @@ class Atanh(Elementwise):
 
 
 class Asinh(Elementwise):
-    """z = arsinh(x): linear near zero, logarithmic far out, for heavy tails of both signs."""
+    """z = arsinh(x): linear near zero, logarithmic far out, for heavy tails on both sides."""
 
     def f(self, x: Tensor) -> Tensor:
         return x.asinh()
@@ -178,9 +178,7 @@ class Asinh(Elementwise):
 
 
 def check_tails(name: str, bound: float, far: float | None) -> None:
-    """Raises:
-    ValueError: where tails begin is not positive, or they end where they begin.
-    """
+    """Raises ValueError if the start of the tails is not positive, or if they do not end beyond it."""
     if not bound > 0:
         raise ValueError(f"{name} must be positive, got {name}={bound}")
     if far is not None and not far > 1:
@@ -188,7 +186,7 @@ def check_tails(name: str, bound: float, far: float | None) -> None:
 
 
 class LogTails(Transform):
-    r"""The identity within a bound, logarithmic beyond it: single far rows stay in reach of the layers that follow.
+    r"""The identity within a bound, logarithmic beyond it: outliers stay in range of the layers that follow.
 
     .. math:: z = x \text{ where } |x| \le b,\quad z = \pm b\,(1 + \log(|x| / b)) \text{ beyond}
 
@@ -196,7 +194,7 @@ class LogTails(Transform):
         bound: b, where the tails begin.
         event_dim: Trailing dimensions of one event.
         far: c: beyond c b they are linear, with the slope 1 / c. Without it the inverse grows exponentially, and the
-            inverse of several layers with such tails soon leaves every number type.
+            inverse of several layers with such tails soon overflows every floating-point type.
 
     Raises:
         ValueError: ``bound`` is not positive, or ``far`` is not above 1.
@@ -241,7 +239,7 @@ class LeakyReLU(Elementwise):
 
 
 class Columns(Transform):
-    """Another elementwise map for every column of a row: what mixed tables need.
+    """A separate elementwise map for each column, for tables with mixed columns.
 
     Args:
         maps: One transform of ``event_dim`` 0 per feature, from data to noise.
@@ -254,7 +252,7 @@ class Columns(Transform):
         super().__init__()
         if not maps or any(m.event_dim != 0 for m in maps):
             raise ValueError("maps must hold one transform with event_dim=0 for every column, and at least one")
-        self.maps: Any = nn.ModuleList(maps)  # Any: the list forgets what it holds
+        self.maps: Any = nn.ModuleList(maps)  # Any: a ModuleList's items are untyped
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return _stack([m(column) for m, column in zip(self.maps, x.unbind(-1), strict=True)])

@@ -1,4 +1,4 @@
-"""Maps that act on every entry of a row alone, whatever they are made of, with the slope of each entry."""
+"""Maps that act on each entry alone, however they are composed, with the log-slope of each entry."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .precision import Precision
 
 
 def acts_entrywise(transform: Transform) -> bool:
-    """Whether z_j depends on x_j alone, for every entry of a row, and :func:`entrywise` can say its slope."""
+    """Whether z_j depends on x_j alone for every entry, and :func:`entrywise` can give its slope."""
     if isinstance(transform, Compose):
         return all(acts_entrywise(part) for part in transform.transforms)
     return isinstance(transform, Columns | Elementwise | Precision | Standardize) and transform.event_dim == 1
@@ -22,7 +22,7 @@ def acts_entrywise(transform: Transform) -> bool:
 def entrywise(transform: Transform, x: Tensor) -> tuple[Tensor, Tensor]:
     """f(x) and log f_j'(x_j) of every entry, both ``(*batch, features)``, of a map that :func:`acts_entrywise`.
 
-    The sum of the slopes is the log-determinant; that over some of the entries is what their own density needs.
+    The sum of the log-slopes is the log-determinant; the sum over some entries is that of their marginal density.
     """
     if isinstance(transform, Compose):
         total = torch.zeros_like(x)

@@ -1,4 +1,4 @@
-"""A column of spikes made normal: the distribution function of a histogram, then the normal's quantiles."""
+"""Makes a column with spikes normal: the distribution function of a histogram, then the normal quantile function."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from .base import Transform
 
 LINEAR, CUBIC = 1.5976, 0.07056  # logit Φ(z) ≈ LINEAR z + CUBIC z³, off by at most 1.4e-4 in Φ
-INDEX = 3.0  # tail index beyond the histogram: of finite variance, and far rows stay in reach
+INDEX = 3.0  # tail index beyond the histogram: finite variance, and outliers stay in range
 
 
 class Histogram(Transform):
@@ -20,15 +20,15 @@ class Histogram(Transform):
 
     .. math:: \mathrm{logit}\,\Phi(z) \approx 1.5976\, z + 0.07056\, z^3
 
-    whose inverse h is a closed formula. Whatever the bins' shares, a row of the histogram comes out standard normal: a
-    value that holds a fifth of the rows becomes a fifth of the normal's mass, so that a flow that follows has no spike
-    to make. Beyond the bins logit F goes on as :math:`\pm a \log(1 + |x - x_\mathrm{end}| / (a s))` with a = 3, a
+    whose inverse h has a closed form. Whatever the bins' shares, a draw from the histogram comes out standard normal: a
+    value that holds a fifth of the rows becomes a fifth of the normal's mass, so that a subsequent flow has no spikes
+    to model. Beyond the bins logit F continues as :math:`\pm a \log(1 + |x - x_\mathrm{end}| / (a s))` with a = 3, a
     Pareto tail. Nothing is trained.
 
     Args:
         edges: The bins' edges, increasing, ``(bins + 1,)``.
-        cumulative: F at the edges, increasing. Where it starts at 0 there is nothing below the first edge, where it
-            ends at 1 nothing above the last one; z is NaN there.
+        cumulative: F at the edges, increasing. If it starts at 0 there is no mass below the first edge, if it ends at 1
+            none above the last; z is NaN there.
         tail: s, the scale of the tails.
 
     Raises:
@@ -83,7 +83,7 @@ class Histogram(Transform):
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         wide = z.to(self.edges.dtype)
         logit = LINEAR * wide + CUBIC * wide.pow(3)
-        first, last = self.cumulative[[0, -1]].logit()  # infinite where there is no tail
+        first, last = self.cumulative[[0, -1]].logit()  # infinite if there is no tail
         within = torch.minimum(torch.maximum(logit, first), last)
         u, rest = within.sigmoid(), (-within).sigmoid()
         bin = _bin_of(u, self.cumulative)
@@ -105,13 +105,13 @@ class Histogram(Transform):
 
 def _bin_of(v: Tensor, knots: Tensor) -> Tensor:
     """The bin that each number between the knots falls into."""
-    if torch.compiler.is_compiling():  # ONNX has no search
+    if torch.compiler.is_compiling():  # ONNX has no searchsorted
         return (v[..., None] >= knots[1:-1]).sum(-1)
     return torch.searchsorted(knots[1:-1], v.to(knots).contiguous(), right=True)
 
 
 def _normal(logit: Tensor) -> Tensor:
-    """h: the real root of CUBIC z³ + LINEAR z = logit, by Cardano; in operations that ONNX has in double precision."""
+    """h: the real root of CUBIC z³ + LINEAR z = logit, by Cardano, in operations that ONNX has in double precision."""
     inner = 1.5 / LINEAR * math.sqrt(3 * CUBIC / LINEAR) * logit.abs()
     root = (inner + (inner * inner + 1).sqrt()) ** (1 / 3)
     return math.sqrt(LINEAR / (3 * CUBIC)) * (root - 1 / root) * logit.sign()

@@ -15,14 +15,14 @@ class GIN(Transform):
     .. math:: z_b = (x_b - \mu)\, e^{-s},\quad z_a = x_a,\quad
         s = \tilde s - \operatorname{mean}(\tilde s),\qquad \log|\det| = 0
 
-    with :math:`\mu` and :math:`\tilde s` functions of x_a and the context, the latter softly clamped. The density along
-    a flow of these layers changes by the base alone, so the variances of its base say how much each latent number
-    matters. A single moved feature is only shifted.
+    with :math:`\mu` and :math:`\tilde s` functions of x_a and the context, the latter softly clamped. A flow of these
+    layers changes densities only through its base, whose variances thus tell how much each latent number matters. A
+    single moved feature is only shifted.
 
     Args:
-        split: Which part is kept and which is moved; no :class:`Checkerboard`, whose parts overlap.
+        split: Which part is kept and which is moved; not a :class:`Checkerboard`, whose parts overlap.
         net: Maps the kept part and the context to ``(2, *batch, *moved)``.
-        limit: The bound of :math:`|\tilde s|`.
+        limit: The bound on :math:`|\tilde s|`.
 
     Raises:
         ValueError: ``limit`` is not positive, or the split is a checkerboard.

@@ -17,11 +17,11 @@ from .base import Transform
 class Matrix(Transform):
     r"""z = W x with a square W; subclasses give it a cheap log-determinant and a cheap inverse.
 
-    Costs per sample are stated by each subclass; :math:`\log|\det|` depends on the parameters alone.
+    Each subclass states its cost per sample; :math:`\log|\det|` depends on the parameters alone.
     """
 
     def weight(self) -> Tensor:
-        """W itself, (m, m): what a 1x1 convolution needs."""
+        """W itself, (m, m), for 1x1 convolutions."""
         raise NotImplementedError
 
     def log_abs_det(self) -> Tensor:
@@ -53,10 +53,10 @@ class Matrix(Transform):
 
 
 class Linear(Matrix):
-    r"""z = W x with a full W: the log-determinant and the inverse cost O(m^3), once for a whole batch.
+    r"""z = W x with a full W: the log-determinant and the inverse cost O(m^3), once per batch.
 
     Args:
-        weight: The W to start from, (m, m), or m for a random rotation.
+        weight: The initial W, (m, m), or m for a random rotation.
 
     Raises:
         ValueError: W is not square or is singular.
@@ -83,18 +83,18 @@ class Linear(Matrix):
 
 
 class Triangular(Matrix):
-    r"""z = T x with a triangular T and a positive diagonal, kept as logarithms.
+    r"""z = T x with a triangular T, whose positive diagonal is stored as logarithms.
 
     .. math:: \log|\det| = \sum_j \log T_{jj}
 
     O(m) for the log-determinant, O(m^2) for either direction. Starts as the identity.
 
     Args:
-        weight: The T to start from, (m, m), or m for the identity.
+        weight: The initial T, (m, m), or m for the identity.
         lower: Lower triangular (z_j reads x_1 … x_j), or upper.
 
     Raises:
-        ValueError: T is not square, has entries on the wrong side, or a diagonal that is not positive.
+        ValueError: T is not square, has entries on the wrong side, or has a non-positive diagonal.
 
     Reference:
         Lecture: "Jacobian structure", case 3; "Linear normalizing flows", triangular matrix.
@@ -129,13 +129,13 @@ class PLU(Matrix):
 
     .. math:: \log|\det W| = \sum_j \log|U_{jj}|
 
-    O(m) for the log-determinant, O(m^2) for either direction; nothing is inverted. W is decomposed once, afterwards
-    the factors are trained. The lecture's diagonals are positive; then only half of all W could be reached, so the
-    signs of U's diagonal are kept as they come out of the decomposition and are not trained (as Glow does).
-    ``factors`` holds L below the diagonal, log|U_jj| on it and U above it.
+    O(m) for the log-determinant, O(m^2) for either direction; nothing is inverted. W is decomposed once; then the
+    factors are trained. The lecture's diagonals are positive, which would reach only half of all W; so the signs of U's
+    diagonal are kept from the decomposition and are not trained (as in Glow). ``factors`` holds L below the diagonal,
+    log|U_jj| on it and U above it.
 
     Args:
-        weight: The W to start from, (m, m), or m for a random rotation.
+        weight: The initial W, (m, m), or m for a random rotation.
 
     Raises:
         ValueError: W is not square or is singular.
@@ -180,20 +180,20 @@ class PLU(Matrix):
 
 
 class QR(Matrix):
-    r"""z = Q R x with an orthogonal Q and an upper triangular R of positive diagonal, kept as logarithms.
+    r"""z = Q R x with an orthogonal Q and an upper triangular R, whose positive diagonal is stored as logarithms.
 
     .. math:: \log|\det W| = \sum_j \log R_{jj}
 
     O(m) for the log-determinant, O(m^2) per sample for either direction, since :math:`Q^{-1} = Q^\top`. W is decomposed
-    once, afterwards the factors are trained and Q stays orthogonal. ``factors`` holds R above the diagonal, log R_jj
-    on it, and below it what makes Q:
+    once; then the factors are trained, and Q stays orthogonal. ``factors`` holds R above the diagonal, log R_jj on it,
+    and below it the parameters of Q:
 
     - ``"householder"``: the vectors v_j (with a 1 on the diagonal) of :math:`Q = H_1 \cdots H_m S`,
       :math:`H_j = I - 2 v_j v_j^\top / \lVert v_j \rVert^2`, S a fixed diagonal of signs;
     - ``"exponential"``: A of :math:`Q = \exp(A - A^\top) Q_0` with the Q_0 of the decomposition, A = 0 at the start.
 
     Args:
-        weight: The W to start from, (m, m), or m for a random rotation.
+        weight: The initial W, (m, m), or m for a random rotation.
         orthogonal: How Q is parametrised: ``"householder"`` or ``"exponential"``.
 
     Raises:
@@ -219,7 +219,7 @@ class QR(Matrix):
         factors = with_log_diagonal((sign[:, None] * R).triu()) + (vectors if householder else 0.0)
         self.factors = nn.Parameter(factors.to(start.dtype))
         self.register_buffer("sign", sign.to(start.dtype))  # S
-        # Q_0 = H_1 … H_m S is kept as its vectors: orthogonal to machine precision in whatever dtype it is moved to
+        # Q_0 = H_1 … H_m S is stored as its vectors, so it is orthogonal to machine precision in any dtype
         self.register_buffer("vectors", None if householder else vectors.to(start.dtype))
 
     def rotate(self, columns: Tensor) -> Tensor:
@@ -255,5 +255,5 @@ class QR(Matrix):
 
 def _by_rows(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """A function of (n, m) applied to (*batch, m)."""
-    rows = math.prod(x.shape[:-1])  # not numel(), which a traced batch of any size does not have
+    rows = math.prod(x.shape[:-1])  # not numel(), which is undefined for a traced dynamic batch
     return function(x.reshape(rows, x.shape[-1])).reshape(x.shape)

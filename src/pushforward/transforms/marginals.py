@@ -1,4 +1,4 @@
-"""A monotone map of its own for every feature, fitted by itself: each column comes out standard normal."""
+"""A separate monotone map for each feature, fitted by itself: each column comes out standard normal."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from ..numerics.spline import bin_inverse, bin_map
 from ..numerics.torch_internals import transformed
 from .base import Transform
 
-SPACING = 1e-4  # least width and height of a bin, in those of an even division
+SPACING = 1e-4  # minimal width and height of a bin, relative to an even division
 
 
 class Marginals(Transform):
     r"""z_j = S_j(x_j) with a fixed monotone spline, close to :math:`\Phi^{-1}(F_j(x_j))` once it is initialised.
 
-    F_j is a kernel estimate of the column's distribution function with tails of a wide normal
-    (:mod:`pushforward.numerics.kernel`). The spline is rational-quadratic between knots even in z and logarithmic
-    beyond, so that far rows stay in reach, and both directions are closed formulas. With nothing but these maps a flow
-    is the product of its columns' densities, which few rows suffice for; what follows learns how they depend on each
-    other. Starts as the identity between -3 and 3; ``initialize(x)`` fits it, and nothing trains it.
+    F_j is a kernel estimate of the column's distribution function with the tails of a wide normal
+    (:mod:`pushforward.numerics.kernel`). The spline is rational-quadratic between knots evenly spaced in z and
+    logarithmic beyond, so that outliers stay in range, and both directions have closed forms. With these maps alone a
+    flow is the product of its columns' densities, for which few rows suffice; subsequent layers learn how the columns
+    depend on each other. Starts as the identity between -3 and 3; ``initialize(x)`` fits it, and it is not trained.
 
     Args:
         features: Features of a row.
@@ -68,7 +68,7 @@ class Marginals(Transform):
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Fits every column's map.
+        """Fits each column's map.
 
         Args:
             x: Rows ``(n, features)``, or ``(copies, n, features)``: the same rows at several points of their cells.
@@ -80,7 +80,7 @@ class Marginals(Transform):
         return self(x)[0]
 
     def _fitted(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Knots of one column, ``(copies, n)``, in x and in z, and the slopes there."""
+        """Knots for one column ``(copies, n)``, in x and in z, and the slopes there."""
         middle, spread, knots = x.mean(), x.std(), self.x.shape[1]
         if x.shape[1] < 2 or not bool(spread > 0):
             even = torch.linspace(-3, 3, knots, dtype=x.dtype)
@@ -107,7 +107,7 @@ class Marginals(Transform):
 
 def _below(v: Tensor, knots: Tensor) -> Tensor:
     """How many knots ``(features, K)`` lie at or below each v, ``(*batch, features)``."""
-    if not torch.compiler.is_compiling() and transformed():  # vmap gives searchsorted a layout that it warns of
+    if not torch.compiler.is_compiling() and transformed():  # under vmap, searchsorted warns about the layout
         return (v[..., None] >= knots).sum(-1)
     planes = v.movedim(-1, 0)
     found = torch.searchsorted(knots.to(v).contiguous(), planes.reshape(len(knots), -1).contiguous(), right=True)
@@ -115,7 +115,7 @@ def _below(v: Tensor, knots: Tensor) -> Tensor:
 
 
 def _interpolate(at: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """The piecewise linear function through increasing x and their y."""
+    """The piecewise linear interpolant of y at increasing x."""
     right = torch.searchsorted(x, at.contiguous()).clamp(1, len(x) - 1)
     width = (x[right] - x[right - 1]).clamp_min(1e-300)
     share = ((at - x[right - 1]) / width).clamp(0, 1)
@@ -123,6 +123,6 @@ def _interpolate(at: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 
 def _apart(u: Tensor) -> Tensor:
-    """The same increasing knots with at least a little room between any two."""
+    """The increasing knots with a minimal gap between any two."""
     room = SPACING * (u[-1] - u[0]) / len(u)
     return u + room * torch.arange(len(u), dtype=u.dtype)

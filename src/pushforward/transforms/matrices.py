@@ -1,7 +1,7 @@
-"""Charts of matrices: Cholesky factors, covariances and correlations, row by row in one vector, to free numbers.
+"""Charts from matrices (Cholesky factors, covariances and correlations, row by row in one vector) to free numbers.
 
-A matrix of n rows stands in a row of data as n^2 numbers. It has fewer free ones: densities are with respect to the
-lower triangle, without the diagonal where that follows from the rest, as in Stan and in ``torch.distributions``.
+An n x n matrix appears in an event as n^2 numbers. Fewer of them are free: densities are with respect to the lower
+triangle, without the diagonal if that follows from the rest, as in Stan and in ``torch.distributions``.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ LOG_2 = math.log(2.0)
 
 
 class MatrixChart(Transform):
-    """A map between matrices of n rows, flattened, and free numbers. Subclasses give ``chart`` and ``matrix``.
+    """A map between flattened n x n matrices and free numbers. Subclasses give ``chart`` and ``matrix``.
 
     Args:
-        n: Rows of a matrix.
+        n: Number of rows of a matrix.
 
     Raises:
-        ValueError: ``n`` is below 2 where 1 leaves nothing free, or below 1.
+        ValueError: ``n`` is below 1, or below 2 if 1 leaves nothing free.
     """
 
     at_least = 1
@@ -118,7 +118,7 @@ class UnitCholesky(MatrixChart):
 
     def chart(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
         squares = matrix.tril().square()
-        left = squares.flip(-1).cumsum(-1).flip(-1)  # 1 - sum_{k<j} of a row, from its end, where nothing cancels
+        left = squares.flip(-1).cumsum(-1).flip(-1)  # 1 - sum_{k<j} of a row, summed from its end to avoid cancellation
         after = self._vector(left.roll(-1, -1))
         log_left, value = self._vector(left).log(), self._vector(matrix)
         r = value * (-0.5 * log_left).exp()
@@ -127,7 +127,7 @@ class UnitCholesky(MatrixChart):
         return z, -(0.5 * log_left + _log_slope(z)).sum(-1)
 
     def matrix(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Entries are r times what is left of the row: log(1 - r^2) = log 4 + log Phi(z) + log Phi(-z)."""
+        """Entries are r times the remainder of the row: log(1 - r^2) = log 4 + log Phi(z) + log Phi(-z)."""
         both = 2 * LOG_2 + torch.special.log_ndtr(z) + torch.special.log_ndtr(-z)
         log_left = 0.5 * (self._lower(both).cumsum(-1) - self._lower(both))  # before each entry, of the root
         r = self._lower(torch.erf(z * math.sqrt(0.5)))
@@ -136,8 +136,8 @@ class UnitCholesky(MatrixChart):
 
 
 class Correlation(MatrixChart):
-    r"""Correlation matrices :math:`C = L L^\top` by :class:`UnitCholesky`; densities are of the entries below the
-    diagonal.
+    r"""Correlation matrices :math:`C = L L^\top` by :class:`UnitCholesky`; densities are with respect to the entries
+    below the diagonal.
 
     .. math:: \log\Bigl|\frac{dC}{dL}\Bigr| = \sum_{j=1}^n (n - j) \log L_{jj}
     """
@@ -168,8 +168,8 @@ def _log_slope(z: Tensor) -> Tensor:
 
 
 def _cholesky(matrix: Tensor) -> Tensor:
-    """L of the matrix that the lower triangle stands for, so that gradients are of that triangle alone; NaN where it is
-    not positive definite, which concerns no other row."""
+    """L of the matrix given by the lower triangle, so that gradients refer to that triangle alone; NaN if it is not
+    positive definite, without affecting other events."""
     symmetric = matrix.tril() + matrix.tril(-1).mT
     lower, info = torch.linalg.cholesky_ex(symmetric)
     return lower.masked_fill((info > 0)[..., None, None], math.nan)

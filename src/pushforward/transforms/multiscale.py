@@ -1,4 +1,4 @@
-"""Multi-scale flows of images: squeeze, move, let half of the channels go, repeat on a quarter of the pixels."""
+"""Multi-scale flows of images: squeeze, transform, factor out half of the channels, and repeat."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Squeeze(Transform):
     r"""(C, H, W) to (4C, H/2, W/2): every 2 x 2 block of pixels becomes 4 channels. :math:`\log|\det| = 0`.
 
     Args:
-        shape: (C, H, W) of the event, if it is to be checked at once.
+        shape: (C, H, W) of the event, to check it at construction.
 
     Raises:
         ValueError: the height or the width of ``shape`` is odd.
@@ -42,7 +42,7 @@ class Squeeze(Transform):
 
 
 def possible_squeezes(shape: Sequence[int]) -> int:
-    """How often height and width of (C, H, W) can both be halved."""
+    """How many times height and width of (C, H, W) can both be halved."""
     times = 0
     while all(side % 2 ** (times + 1) == 0 for side in shape[1:]):
         times += 1
@@ -50,10 +50,10 @@ def possible_squeezes(shape: Sequence[int]) -> int:
 
 
 def check_squeezes(shape: Sequence[int], times: int) -> None:
-    """Whether an image can be halved that often.
+    """Checks that an image can be halved that many times.
 
     Raises:
-        ValueError: it cannot, or the shape is none of an image; the sentence says how often it can.
+        ValueError: it cannot, or the shape is not that of an image; the message says how often it can.
     """
     if len(shape) != 3 or min(shape) < 1:
         raise ValueError(f"shape must be (channels, height, width), got {tuple(shape)}")
@@ -69,15 +69,15 @@ def check_squeezes(shape: Sequence[int], times: int) -> None:
 
 
 class Multiscale(Transform):
-    r"""Levels of transforms; after each but the last, half of the channels leaves and is done, the rest goes on.
+    r"""Levels of transforms; after each but the last, half of the channels is factored out and the rest goes on.
 
-    The half that leaves, b, is first standardised given the half that stays, a, by a learned prior (a coupling):
-    :math:`p(x) = p(z_a)\, p(z_b \mid a) \ldots`. z is one row: the coarsest piece first, all pieces flattened.
+    The half factored out, b, is first standardised given the other half, a, by a learned prior (a coupling):
+    :math:`p(x) = p(z_a)\, p(z_b \mid a) \ldots`. z is one vector of all pieces, flattened, the coarsest first.
 
     Args:
-        levels: A transform of images for each level, its squeeze included.
-        priors: For each level but the last, a transform of its result before the second half of the channels leaves.
-        pieces: (C, H, W) of what leaves after each level; for the last level, of its whole result.
+        levels: A transform of images for each level, including its squeeze.
+        priors: For each level but the last, a transform of its result before half of the channels is factored out.
+        pieces: (C, H, W) of the part factored out after each level; for the last level, of its whole result.
 
     Raises:
         ValueError: the three lists do not fit together.
@@ -97,7 +97,7 @@ class Multiscale(Transform):
             raise ValueError(
                 f"{len(levels)} levels need one prior less and as many pieces, got {len(priors)} and {len(pieces)}"
             )
-        self.levels: Any = nn.ModuleList(levels)  # Any: the lists forget what they hold
+        self.levels: Any = nn.ModuleList(levels)  # Any: a ModuleList's items are untyped
         self.priors: Any = nn.ModuleList(priors)
         self.pieces = [torch.Size(piece) for piece in pieces]
 
@@ -140,7 +140,7 @@ class Multiscale(Transform):
 def _flat_batch(
     x: Tensor, event_dim: int, batch: Sequence[int], context: Tensor | None
 ) -> tuple[Tensor, Tensor | None]:
-    """One batch dimension for x, (n, *event), and for the context."""
+    """x and the context with a single batch dimension; x is (n, *event)."""
     if len(batch) == 1:
         return x, context
     if context is not None:

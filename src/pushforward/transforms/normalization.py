@@ -12,7 +12,7 @@ from .base import Transform
 
 
 class Standardize(Transform):
-    r"""z = (x - loc) / scale, with constants that are not trained.
+    r"""z = (x - loc) / scale, with untrained constants.
 
     It keeps a flow's densities in the data's own units: :math:`\log|\det| = -\sum_j \log \mathrm{scale}_j`.
 
@@ -89,14 +89,14 @@ class Whiten(Transform):
 
 
 class ActNorm(Transform):
-    r"""z = (x + bias) · exp(log_scale) per feature (rows) or per channel (images), trained like any parameter.
+    r"""z = (x + bias) · exp(log_scale) per feature (vectors) or per channel (images), trained like any parameter.
 
     Starts as the identity; ``initialize(x)`` normalises this batch to mean 0 and variance 1.
     ``forward`` itself never initialises anything.
 
     Args:
-        features: Features of a row, or channels of an image.
-        event_dim: 1 for rows, 3 for images of shape (C, H, W).
+        features: Features of a vector, or channels of an image.
+        event_dim: 1 for vectors, 3 for images of shape (C, H, W).
 
     Raises:
         ValueError: ``features`` is below 1 or ``event_dim`` is neither 1 nor 3.
@@ -135,7 +135,7 @@ class ActNorm(Transform):
         return self.inverse(z)[0]
 
     def _logdet(self, x: Tensor, sign: float) -> Tensor:
-        places = math.prod(x.shape[x.dim() - self.event_dim + 1 :])  # H · W for images, 1 for rows
+        places = math.prod(x.shape[x.dim() - self.event_dim + 1 :])  # H · W for images, 1 for vectors
         return (sign * places * self.log_scale.sum()).expand(x.shape[: x.dim() - self.event_dim])
 
 

@@ -1,4 +1,4 @@
-"""Images as rows of patches: what an autoregressive transform over positions takes."""
+"""Images as sequences of patches, for autoregressive transforms over positions."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from .base import Transform
 
 
 class Patches(Transform):
-    r"""(C, H, W) to a row: patch after patch in raster order, each of C · patch² numbers. :math:`\log|\det| = 0`.
+    r"""(C, H, W) to a vector: the patches in raster order, each of C · patch² numbers. :math:`\log|\det| = 0`.
 
     Args:
         shape: (C, H, W) of the images.
         patch: Side of a patch.
 
     Raises:
-        ValueError: ``shape`` is none of an image, or ``patch`` does not divide its height and width.
+        ValueError: ``shape`` is not that of an image, or ``patch`` does not divide its height and width.
 
     Reference:
         Zhai et al. (2024), Normalizing flows are capable generative models, arXiv:2412.06329.
@@ -36,7 +36,7 @@ class Patches(Transform):
 
     @property
     def positions(self) -> int:
-        """Patches of an image."""
+        """Number of patches per image."""
         return self.shape[1] // self.patch * (self.shape[2] // self.patch)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

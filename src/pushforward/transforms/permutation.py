@@ -17,7 +17,7 @@ class Permutation(Transform):
         order: A permutation of 0 … m-1.
 
     Raises:
-        ValueError: ``order`` is no permutation.
+        ValueError: ``order`` is not a permutation.
 
     Reference:
         Lecture: "Jacobian structure", case 1.

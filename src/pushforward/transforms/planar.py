@@ -1,6 +1,6 @@
-"""Planar, radial and Sylvester flows: the identity plus a map of low rank, given as numbers or by the context.
+"""Planar, radial and Sylvester flows: the identity plus a low-rank map, with free parameters or given by the context.
 
-Each is invertible on the whole space, with slopes of at least :data:`~pushforward.numerics.contraction.LEAST_SLOPE` in
+Each is invertible on the whole space, with a slope of at least :data:`~pushforward.numerics.contraction.LEAST_SLOPE` in
 any direction, and starts as the identity.
 """
 
@@ -19,18 +19,18 @@ from .base import Transform
 
 
 class Planar(Transform):
-    r"""z = x + û tanh(wᵀx + b): moves every point along one direction by what it has in another.
+    r"""z = x + û tanh(wᵀx + b): moves every point along one direction, by an amount that depends on another.
 
     .. math:: \hat u = u + (m(w^\top u) - w^\top u)\, \frac{w}{\lVert w \rVert^2},\quad m > -1,\qquad
         \log|\det| = \log\bigl(1 + m(w^\top u)\, \tanh'(w^\top x + b)\bigr)
 
-    so that :math:`w^\top \hat u > -1`, which is what invertibility takes. O(m) either way: the inverse is the root of
-    one increasing function of one number, α + m tanh(α) = wᵀz + b for α = wᵀx + b.
+    so that :math:`w^\top \hat u > -1`, as invertibility requires. O(m) either way: the inverse solves one scalar
+    equation, α + m tanh(α) = wᵀz + b for α = wᵀx + b, with an increasing left-hand side.
 
     Args:
-        features: m, of an event.
-        context: Features of the context, which then gives u, w and b, added to trained w.
-        hidden: Widths of the network that reads the context; none for a linear one.
+        features: m, the features of an event.
+        context: Features of the context, which then gives u, w and b, added to a trained w.
+        hidden: Hidden widths of the network that reads the context; empty for a linear one.
 
     Raises:
         ValueError: a size is below 1.
@@ -75,9 +75,9 @@ class Radial(Transform):
     with α > 0 and β > -α. O(m) either way: the radius of x is the positive root of a quadratic equation.
 
     Args:
-        features: m, of an event.
+        features: m, the features of an event.
         context: Features of the context, which then gives c, α and β.
-        hidden: Widths of the network that reads the context; none for a linear one.
+        hidden: Hidden widths of the network that reads the context; empty for a linear one.
 
     Raises:
         ValueError: a size is below 1.
@@ -110,31 +110,30 @@ class Radial(Transform):
 
     def _slopes(self, r: Tensor, alpha: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor]:
         """1 + β h and the log-determinant, for β = α · ratio."""
-        gate = alpha / (alpha + r)  # α h, which does not underflow
+        gate = alpha / (alpha + r)  # α h, without underflow
         return 1 + ratio * gate, (self.features - 1) * (ratio * gate).log1p() + (ratio * gate * gate).log1p()
 
     def _params(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """c, α and β / α."""
         numbers = self.net(x.new_zeros(0), context).squeeze(0)
         centre, width, strength = numbers.split((self.features, 1, 1), -1)
-        alpha = 1 + above_minus_one(width)  # above LEAST_SLOPE, 1 at first
+        alpha = 1 + above_minus_one(width)  # above LEAST_SLOPE, initially 1
         return centre, alpha.squeeze(-1), above_minus_one(strength).squeeze(-1)
 
 
 class Sylvester(Transform):
-    r"""z = x + Q R tanh(S Qᵀx + b): a planar flow of several directions at once, which are orthogonal.
+    r"""z = x + Q R tanh(S Qᵀx + b): a planar flow along several orthogonal directions at once.
 
     .. math:: \log|\det| = \sum_i \log\bigl(1 + R_{ii} S_{ii} \tanh'(\cdot)_i\bigr),\qquad R_{ii} S_{ii} > -1
 
-    with upper triangular R and S, and Q of orthonormal columns, a product of Householder reflections. O(m k) either
-    way; the inverse solves the triangular system for Qᵀx from its last number to its first, each the root of one
-    increasing function.
+    with upper triangular R and S, and Q with orthonormal columns, a product of Householder reflections. O(m k) either
+    way; the inverse solves for Qᵀx from its last entry to its first, each the root of an increasing function.
 
     Args:
-        features: m, of an event.
+        features: m, the features of an event.
         rank: k, columns of Q; all m by default.
         context: Features of the context, which then gives R, S and b.
-        hidden: Widths of the network that reads the context; none for a linear one.
+        hidden: Hidden widths of the network that reads the context; empty for a linear one.
 
     Raises:
         ValueError: a size is below 1, or ``rank`` above ``features``.
@@ -167,7 +166,7 @@ class Sylvester(Transform):
         return z - (R @ h.unsqueeze(-1)).squeeze(-1) @ Q.mT, -(m * (1 - h * h)).log1p().sum(-1)
 
     def _hidden(self, q: Tensor, R: Tensor, S: Tensor, b: Tensor, m: Tensor) -> Tensor:
-        """tanh(S y + b) for the y with y + R tanh(S y + b) = q, from the last number to the first."""
+        """tanh(S y + b) for the y with y + R tanh(S y + b) = q, from the last entry to the first."""
         q, b, m = torch.broadcast_tensors(q, b, m)
         y: list[Tensor] = []
         h: list[Tensor] = []
@@ -211,7 +210,7 @@ def _root(target: Tensor, m: Tensor) -> Tensor:
 
 
 def _parameters(outputs: int, num_params: int, context: int, hidden: Sequence[int]) -> MLP:
-    """Numbers ``(num_params, outputs)`` that are trained, or ``(num_params, *batch, outputs)`` that a context gives."""
+    """Trained parameters ``(num_params, outputs)``, or ``(num_params, *batch, outputs)`` from a context."""
     return MLP(0, outputs, num_params, context=context, hidden=hidden if context else ())
 
 

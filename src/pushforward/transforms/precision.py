@@ -9,17 +9,17 @@ from .base import Transform
 
 
 class Precision(Transform):
-    r"""z = x, rounded to the precision of the layers that follow; :math:`\log|\det| = 0`. Samples come out in float64.
+    r"""z = x, rounded to the precision of the subsequent layers; :math:`\log|\det| = 0`. Samples come out in float64.
 
     Put it after a :class:`Standardize`. A timestamp of 1.7e9 seconds has a resolution of two minutes in float32, but
-    not after a mean was subtracted in float64; float64 minus float32 gives float64, so the constants may be either.
+    not once a mean has been subtracted in float64; float64 minus float32 gives float64, so the constants may be either.
     """
 
     like: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("like", torch.zeros(()), persistent=False)  # gives the precision of the layers that follow
+        self.register_buffer("like", torch.zeros(()), persistent=False)  # has the precision of the subsequent layers
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return x.to(self.like.dtype), x.new_zeros(x.shape[:-1])
@@ -30,5 +30,5 @@ class Precision(Transform):
 
 
 def rounds_itself(model: nn.Module) -> bool:
-    """Whether a model takes x in any precision, because a :class:`Precision` inside it rounds."""
+    """Whether a model accepts x in any precision, because it contains a :class:`Precision`."""
     return any(isinstance(module, Precision) for module in model.modules())

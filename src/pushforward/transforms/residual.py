@@ -1,4 +1,4 @@
-"""Residual flows: the identity plus a contraction. The Jacobian is full; the log-determinant exact, or estimated."""
+"""Residual flows: the identity plus a contraction. The Jacobian is full; the log-determinant is exact or estimated."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ..numerics.torch_internals import transformed
 from ..numerics.trace import draw_probes
 from .base import Transform
 
-EXACT_UP_TO = 8  # features: beyond, the exact log-determinant takes several times as long as an estimate
-GOES_ON = 0.5  # the chance that a series goes on for another term
+EXACT_UP_TO = 8  # features: above this, the exact log-determinant takes several times as long as an estimate
+GOES_ON = 0.5  # the probability that a series goes on for another term
 
 
 class Residual(Transform):
@@ -21,20 +21,21 @@ class Residual(Transform):
 
     .. math:: \log\det(I + J) = \sum_{k \ge 1} \frac{(-1)^{k+1}}{k} \operatorname{tr} J^k
 
-    ``logdet="exact"`` takes the whole Jacobian, as much work as one pass for each feature. ``"roulette"`` is an
-    unbiased estimate at the cost of a few passes: :math:`v^\top J^k v` with random signs v, of the first ``terms``
-    powers and of random further ones, each divided by the chance that it is reached. Its value is new in every call;
-    its gradient, :math:`\sum_k (-1)^k v^\top J^k\, \partial J\, v`, goes through one product alone, so the memory does
-    not grow with the powers (first derivatives only).
+    ``logdet="exact"`` computes the whole Jacobian, at the cost of one pass per feature. ``"roulette"`` is an unbiased
+    estimate at the cost of a few passes: :math:`v^\top J^k v` with random signs v, for the first ``terms`` powers and a
+    random number of further ones, each divided by the probability of reaching it. Its value is drawn anew in every
+    call; its gradient, :math:`\sum_k (-1)^k v^\top J^k\, \partial J\, v`, goes through one product alone, so memory
+    does not grow with the number of powers (first derivatives only).
 
-    The inverse repeats x ← z - g(x), of which every step shrinks the residual by κ at least, with Newton steps where
-    the Jacobian is exact and they shrink it more. It ends at rounding; a row that does not reach it is NaN. All slopes
-    lie within 1 - κ and 1 + κ. Derivatives of the inverse take the exact Jacobian, and are exact up to the second.
+    The inverse iterates x ← z - g(x), where every step shrinks the residual by at least the factor κ, with Newton steps
+    if the Jacobian is exact and they shrink it more. It ends at rounding level; an event that does not reach it is NaN.
+    All slopes lie within 1 - κ and 1 + κ. Derivatives of the inverse take the exact Jacobian, and are exact up to the
+    second.
 
     Args:
         net: g and its bound.
         logdet: ``"exact"``, ``"roulette"``, or ``"auto"``: exact up to 8 features.
-        terms: Powers that an estimate always has.
+        terms: Powers that an estimate always includes.
 
     Raises:
         ValueError: ``logdet`` is unknown or ``terms`` is below 1.
@@ -69,8 +70,9 @@ class Residual(Transform):
         layers = list(self.net.layers())
         x = invert_contraction(lambda v: self.net.linearised(v, context, layers), z, self.net.lipschitz, self.exact)
         if torch.is_grad_enabled() or transformed():
-            # Newton steps at the solution: nothing of its value, but with every step one more of its derivatives. The
-            # matrix may be constant there, and has to: under vmap, derivatives of PyTorch's solve are wrong (2.13)
+            # Newton steps at the solution add nothing to its value, but each adds one more order of derivatives. The
+            # matrix may be treated as constant there, and must be: under vmap, derivatives of PyTorch's solve are wrong
+            # (2.13)
             whole = inverse_plus_identity(self.net.linearised(x, context, layers).jacobian().detach())
             for _ in range(2):
                 excess = x + self.net.linearised(x, context, layers).value - z
@@ -83,7 +85,7 @@ class Residual(Transform):
 
     @eager
     def _estimate(self, at: Linearised) -> Tensor:
-        """The Russian-roulette estimate of the series, and a term of value 0 with its gradient."""
+        """The Russian-roulette estimate of the series, and a term of value 0 that carries its gradient."""
         probe = draw_probes("rademacher", 1, at.value.reshape(-1, at.value.shape[-1]))[0].view_as(at.value)
         with torch.no_grad():
             more = int(torch.empty(()).geometric_(1 - GOES_ON))  # 1, 2, …

@@ -22,10 +22,10 @@ class Reversible(Transform):
     r"""The same map as ``Compose(transforms)``, with the same gradients and the activation memory of a single part.
 
     The backward pass goes through the parts in reverse order: each recovers its input from its output,
-    :math:`x = g(z)`, and is run again under autodiff. A coupling needs one network pass for both, since the kept part
-    is the same before and after: about a third more time in all. An autoregressive transform, whose inverse is
-    sequential, keeps its input instead: one event, which is little beside the activations of its network. Gradients of
-    gradients are not available.
+    :math:`x = g(z)`, and is run again under autograd. A coupling needs one network pass for both, since the kept part
+    is the same before and after: about a third more time overall. An autoregressive transform, whose inverse is
+    sequential, stores its input instead, which is small compared with the activations of its network. Second
+    derivatives are not available.
 
     Args:
         transforms: The transforms, in the order from data to noise.
@@ -39,7 +39,7 @@ class Reversible(Transform):
         stored = Compose(transforms)
         self.transforms: Any = stored.transforms
         self.event_dim = stored.event_dim
-        self._stored = (stored,)  # in a tuple, because its tensors already are those of ``transforms``
+        self._stored = (stored,)  # in a tuple, as its tensors are already registered by ``transforms``
 
     @property
     def out_event_dim(self) -> int:
@@ -67,13 +67,13 @@ class Reversible(Transform):
     def _compose(self) -> Compose:
         """The same transforms with stored activations."""
         (stored,) = self._stored
-        if stored.transforms is not self.transforms:  # they have been replaced
+        if stored.transforms is not self.transforms:  # they were replaced
             stored.transforms = self.transforms
         return stored
 
 
 class _Recompute(torch.autograd.Function):
-    """z and logdet of a composition; ``backward`` goes through it from z back to x."""
+    """z and logdet of a composition; ``backward`` traverses it from z back to x."""
 
     @staticmethod
     def forward(ctx, transforms: Sequence[Transform], x: Tensor, context: Tensor | None, *parameters: Tensor):
@@ -109,8 +109,8 @@ class _Recompute(torch.autograd.Function):
 
 
 def autocast_of(x: Tensor) -> dict[str, Any]:
-    """The mixed precision that is at work where x lies, as arguments of ``torch.autocast``; that of the processor, off,
-    where a kind of device, such as ``meta``, has none."""
+    """The autocast state for x's device type, as arguments of ``torch.autocast``; for types without autocast, such as
+    ``meta``, that of the CPU, disabled."""
     kind = x.device.type
     if not torch.amp.is_autocast_available(kind):
         return {"device_type": "cpu", "enabled": False}
@@ -122,7 +122,8 @@ def autocast_of(x: Tensor) -> dict[str, Any]:
 
 
 def _rerun(transform: Transform, z: Tensor, context: Tensor | None, entered: Tensor | None):
-    """The inputs that gave z, as leaves; the outputs under autodiff; and what joins inputs to one tensor."""
+    """The inputs that gave z, as leaves; the outputs under autograd; and a function that joins the inputs to a
+    tensor."""
     if isinstance(transform, Coupling):
         return _rerun_coupling(transform, z, context)
     with torch.no_grad():
@@ -132,7 +133,7 @@ def _rerun(transform: Transform, z: Tensor, context: Tensor | None, entered: Ten
 
 
 def _rerun_coupling(coupling: Coupling, z: Tensor, context: Tensor | None):
-    """One network pass serves both ways: kept is the same before and after."""
+    """One network pass serves both directions: the kept part is the same before and after."""
     kept, moved = (part.detach() for part in coupling.split(z))
     kept.requires_grad_()
     params = coupling.net(kept, context)
@@ -145,5 +146,5 @@ def _rerun_coupling(coupling: Coupling, z: Tensor, context: Tensor | None):
 
 
 def _flat(transforms: Iterable[Transform]) -> list[Transform]:
-    """The transforms, with those of compositions among them in their place."""
+    """The transforms, with compositions replaced by their parts."""
     return [part for t in transforms for part in (_flat(t) if type(t) is Compose else [t])]

@@ -1,7 +1,7 @@
-"""Scalar maps with parameters: what a coupling or an autoregressive transform applies to each feature.
+"""Scalar maps with parameters, which couplings and autoregressive transforms apply to each feature.
 
-Parameters come first: ``params`` has shape ``(num_params, *x.shape)``, so every parameter is one plane of the shape of
-x. All-zero parameters give the identity.
+Parameters come first: ``params`` has shape ``(num_params, *x.shape)``, so each parameter is a plane of the shape of x.
+All-zero parameters give the identity.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ class Scalar(Configurable):
     """A strictly increasing map of one number, given ``num_params`` numbers; both directions return log-slopes."""
 
     num_params: int
-    broadcasts = False  # whether parameters may have dimensions of 1 where x has others
-    inputs = 1  # numbers that networks read of a feature that such maps move
+    broadcasts = False  # whether parameters may have size 1 in dimensions where x has more
+    inputs = 1  # inputs that networks read per feature moved by such maps
 
     def read(self, x: Tensor) -> Tensor:
-        """What networks read of features that such maps move: ``(*batch, features)`` to the same times ``inputs``."""
+        """Network inputs for features moved by such maps: ``(*batch, features)`` to ``inputs`` times as many."""
         return x
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
@@ -33,7 +33,7 @@ class Scalar(Configurable):
         raise NotImplementedError
 
     def solve(self, z: Tensor, params: Tensor) -> Tensor:
-        """x alone: for sampling, where a log-slope costs one more evaluation of some maps."""
+        """x alone: for sampling, as the log-slope costs some maps one more evaluation."""
         return self.inverse(z, params)[0]
 
 
@@ -42,10 +42,10 @@ class Affine(Scalar):
 
     .. math:: s = \frac{r}{1 + |r| / \mathrm{limit}},\quad \log dz/dx = -s
 
-    so that it can expand as well as contract and never overflows.
+    so it can expand as well as contract, and never overflows.
 
     Args:
-        limit: The bound of the log-scale.
+        limit: The bound on the log-scale.
 
     Raises:
         ValueError: ``limit`` is not positive.
@@ -72,7 +72,7 @@ class Affine(Scalar):
 
 
 class Additive(Scalar):
-    """z = x - mu, of slope 1: the map of NICE, which keeps volumes.
+    """z = x - mu, of slope 1: the volume-preserving map of NICE.
 
     Reference:
         Dinh, Krueger, Bengio (2015), NICE, arXiv:1410.8516.
@@ -88,16 +88,16 @@ class Additive(Scalar):
 
 
 class ScaleShift(Scalar):
-    r"""z = a x + b with a positive slope a, made from its parameter r in one of the ways in use.
+    r"""z = a x + b with a positive slope a, computed from its parameter r in one of the common ways.
 
     ``"softplus"``: :math:`a = \log(1 + e^r)`, which grows like r;
     ``"sigmoid"``: :math:`a = 2 \sigma(r)`, below 2; ``"tanh"``: :math:`\log a = \mathrm{limit}\,
-    \tanh(r / \mathrm{limit})`. All are 1 at r = 0; the first two have a small part of the identity, so that they stay
-    above 0. :class:`Affine` has an exponential with the clamp of this library.
+    \tanh(r / \mathrm{limit})`. All are 1 at r = 0; the first two include a small constant, so that they stay above 0.
+    :class:`Affine` uses an exponential with the soft clamp of this library.
 
     Args:
         slope: ``"softplus"``, ``"sigmoid"`` or ``"tanh"``.
-        limit: The bound of the log-slope with ``"tanh"``.
+        limit: The bound on the log-slope with ``"tanh"``.
 
     Raises:
         ValueError: ``slope`` is unknown, or ``limit`` is not positive.

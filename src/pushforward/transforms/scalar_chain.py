@@ -1,4 +1,4 @@
-"""Scalar maps one after another, as one."""
+"""The composition of several scalar maps."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from .scalar import Scalar
 
 
 class ScalarChain(Scalar):
-    """h = h_K ∘ … ∘ h_1, each with parameters of its own, all of which come from one network.
+    """h = h_K ∘ … ∘ h_1, each with its own parameters, all from one network.
 
     Args:
-        scalars: The maps, from x to z.
+        scalars: The maps, in the order from x to z.
 
     Raises:
-        ValueError: ``scalars`` is empty, or one of them reads several numbers of a feature, as circular maps do.
+        ValueError: ``scalars`` is empty, or one of them has several inputs per feature, as circular maps do.
     """
 
     def __init__(self, scalars: Sequence[Scalar]) -> None:
@@ -26,7 +26,7 @@ class ScalarChain(Scalar):
             raise ValueError("scalars is empty: a chain needs at least one")
         if any(scalar.inputs != 1 for scalar in scalars):
             raise ValueError("scalars must be maps of the line: circular ones are used alone")
-        self.scalars: Any = nn.ModuleList(scalars)  # Any: the list forgets what it holds
+        self.scalars: Any = nn.ModuleList(scalars)  # Any: a ModuleList's items are untyped
         self.sizes = [scalar.num_params for scalar in scalars]
         self.num_params = sum(self.sizes)
 

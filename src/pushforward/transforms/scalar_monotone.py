@@ -1,7 +1,7 @@
-"""Scalar maps without a closed inverse: networks, polynomials and mixtures, each increasing on the whole line.
+"""Scalar maps without a closed-form inverse: networks, polynomials and mixtures, all increasing on the whole line.
 
-The root finder of :mod:`pushforward.numerics.roots` inverts them to rounding; a row for which it does not converge is
-NaN.
+The root finder of :mod:`pushforward.numerics.roots` inverts them to rounding; elements for which it does not converge
+are NaN.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .scalar import Scalar
 
 
 class Solved(Scalar):
-    """A map that the root finder inverts; subclasses give it for given parameters."""
+    """A map that the root finder inverts; subclasses provide it for given parameters."""
 
     def map(self, params: Tensor) -> roots.Increasing:
         """x to z and log dz/dx."""
@@ -38,8 +38,8 @@ class Solved(Scalar):
 
 
 class DeepSigmoid(Scalar):
-    r"""The log-odds of mixtures of sigmoids, one after the other: :math:`z = \mathrm{logit} \sum_k w_k\,
-    \sigma(a_k (x - m_k))` and a small part of the identity; about the identity at first, and linear far out.
+    r"""The log-odds of mixtures of sigmoids, composed: :math:`z = \mathrm{logit} \sum_k w_k\, \sigma(a_k (x - m_k))`
+    plus a small multiple of the identity; initially close to the identity, and linear far out.
 
     Args:
         units: K, sigmoids of each layer.
@@ -81,10 +81,10 @@ class DeepSigmoid(Scalar):
 
 class Gaussianization(Scalar):
     r"""The normal quantile of a mixture of logistics, :math:`z = \Phi^{-1}(\sum_k w_k\, \sigma(a_k (x - m_k)))`, whose
-    log-odds have a small part of the identity; about the identity at first.
+    log-odds include a small multiple of the identity; initially close to the identity.
 
-    It makes a feature that follows the mixture standard normal. Far out it grows like the root of
-    x, and beyond z = 12 linearly, so that layers of it can be inverted in single precision.
+    It maps a feature that follows the mixture to a standard normal. Far out it grows like the square root of x, and
+    beyond z = 12 linearly, so that stacked layers can be inverted in single precision.
 
     Args:
         components: K, logistics in the mixture; 3K parameters for each feature.
@@ -118,7 +118,7 @@ class Gaussianization(Scalar):
 
 
 class Bernstein(Solved):
-    """An increasing Bernstein polynomial on [-bound, bound], linear outside with the slopes that it has at the ends.
+    """An increasing Bernstein polynomial on [-bound, bound], linear outside with its slopes at the ends.
 
     Args:
         degree: M, the degree; M + 1 parameters for each feature.
@@ -146,8 +146,8 @@ class SumOfSquares(Solved):
     r"""A polynomial whose slope is a sum of squares of polynomials on [-bound, bound], linear outside.
 
     Args:
-        degree: Of the polynomials that are squared; the map has twice that and one.
-        polynomials: So many; ``polynomials · (degree + 1) + 1`` parameters for each feature.
+        degree: Degree d of the squared polynomials; that of the map is 2d + 1.
+        polynomials: Their number; ``polynomials · (degree + 1) + 1`` parameters for each feature.
         bound: Where the linear tails begin.
 
     Raises:
@@ -165,7 +165,7 @@ class SumOfSquares(Solved):
         _check_bound(bound)
         self.degree, self.polynomials, self.bound = degree, polynomials, float(bound)
         self.num_params = polynomials * (degree + 1) + 1
-        nodes, weights = np.polynomial.legendre.leggauss(degree + 1)  # exact to degree 2 degree + 1
+        nodes, weights = np.polynomial.legendre.leggauss(degree + 1)  # exact up to degree 2 · degree + 1
         self.register_buffer("rule", in_two_parts(torch.tensor(np.stack([nodes + 1, weights]) / 2)), persistent=False)
 
     def map(self, params: Tensor) -> roots.Increasing:
@@ -178,12 +178,12 @@ class MonotonicNetwork(Solved):
     r"""The integral of a positive network g(t, h) from 0 to x, by Clenshaw-Curtis quadrature on [-bound, bound], and a
     shift; linear outside.
 
-    One network of its own serves all features; what a feature's conditioner gives is the signal h that the network
-    reads beside t. Its logarithm is softly clamped to ±7. With the quadrature of
-    :mod:`pushforward.numerics.quadrature` value and slope belong together to rounding.
+    A single network serves all features; a feature's conditioner gives the signal h, which the network reads along with
+    t. Its logarithm is softly clamped to ±7. With the quadrature of :mod:`pushforward.numerics.quadrature`, value and
+    slope are consistent to rounding.
 
     Args:
-        signal: Numbers in h; one more parameter for each feature is the shift.
+        signal: Numbers in h; the shift is one more parameter for each feature.
         hidden: Widths of the network's hidden layers.
         nodes: Points of the quadrature.
         bound: Where the linear tails begin.

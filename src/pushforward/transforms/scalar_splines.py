@@ -1,4 +1,4 @@
-"""Scalar maps that are splines, besides the rational-quadratic :class:`~pushforward.transforms.Spline`."""
+"""Spline scalar maps besides the rational-quadratic :class:`~pushforward.transforms.Spline`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Formula = Callable[[Tensor, Tensor, float, bool], tuple[Tensor, Tensor]]
 
 
 class LinearSpline(Scalar):
-    """Piecewise linear on [-bound, bound], of bins of one width.
+    """Piecewise linear on [-bound, bound], with bins of equal width.
 
     Args:
         bins: K, the number of bins; K parameters for each feature, the heights of the bins.
-        bound: Where the linear tails begin, which have the slopes of the outermost bins.
+        bound: Where the linear tails begin; these have the slopes of the outermost bins.
 
     Raises:
         ValueError: ``bins`` is below 2 or ``bound`` is not positive.
@@ -69,7 +69,7 @@ class QuadraticSpline(Scalar):
 class CubicSpline(Scalar):
     """Monotone cubic on [-bound, bound] with Steffen's slopes at inner knots, linear outside.
 
-    Its inverse is found by the root finder.
+    It is inverted by the root finder.
 
     Args:
         bins: K, the number of bins; 2K + 2 parameters for each feature: widths, heights and the slopes of the ends.
@@ -95,7 +95,7 @@ class CubicSpline(Scalar):
 
 
 class FreeSpline(Scalar):
-    """Rational-quadratic on [-bound, bound] with free slopes at the ends, with which it is linear outside.
+    """Rational-quadratic on [-bound, bound] with free slopes at the ends, extended linearly outside.
 
     Args:
         bins: K, the number of bins; 3K + 1 parameters for each feature.
@@ -121,13 +121,13 @@ class FreeSpline(Scalar):
 
 
 class CircularSpline(Scalar):
-    """A turn of the circle [-bound, bound) and then a rational-quadratic spline with one slope where its ends meet.
+    """A rotation of the circle [-bound, bound), then a rational-quadratic spline with one slope where its ends meet.
 
     Networks read the cosine and the sine of a feature, so that parameters are continuous around the circle. Numbers
-    outside stand for the points of the circle that they are on.
+    outside are taken modulo the period.
 
     Args:
-        bins: K, the number of bins; 3K + 1 parameters for each feature, the last of which is the turn.
+        bins: K, the number of bins; 3K + 1 parameters for each feature, the last of which is the rotation.
         bound: Half of the period.
 
     Raises:
@@ -156,7 +156,7 @@ class CircularSpline(Scalar):
 
 
 def check_spline(bins: int, bound: float) -> None:
-    """ValueError: ``bins`` is below 2 or ``bound`` is not positive."""
+    """Raises ValueError if ``bins`` is below 2 or ``bound`` is not positive."""
     if bins < 2:
         raise ValueError(f"bins must be at least 2, got bins={bins}")
     if not bound > 0:

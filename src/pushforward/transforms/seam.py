@@ -1,9 +1,9 @@
-"""The one door to the fast room: what runs in place of the formulas where that is faster, and how to keep it shut.
+"""The only door to the fast room: runs faster code in place of the formulas, and can be kept shut.
 
-Compositions ask for a plan (``compose.py``), densities that are drawn feature by feature ask :func:`generate`,
-``Flow.compile`` asks :func:`compile_blocks`. Nothing else knows that ``pushforward.fused`` exists. The room stands
-above the transforms, whose kinds it has to know, so it is looked up by name when it is first asked; where its folder is
-missing, or shut by ``PUSHFORWARD_FUSED=0`` or :func:`plain`, the formulas themselves run.
+Compositions ask for a plan (``compose.py``), densities that are sampled feature by feature call :func:`generate`,
+``Flow.compile`` calls :func:`compile_blocks`. Nothing else knows that ``pushforward.fused`` exists. The room depends on
+the transforms, whose kinds it must know, so it is imported by name on first use; if its folder is missing, or shut by
+``PUSHFORWARD_FUSED=0`` or :func:`plain`, the formulas themselves run.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SHUT: ContextVar[bool] = ContextVar("shut", default=os.environ.get("PUSHFORWARD_
 
 @contextmanager
 def plain() -> Iterator[None]:
-    """Inside, the formulas run as they stand in the transforms: slower, and open to any look inside.
+    """Inside, the transforms' own formulas run: slower, and open to inspection.
 
     ``PUSHFORWARD_FUSED=0`` in the environment does the same for a whole process. Results agree to rounding.
     """
@@ -43,7 +43,7 @@ def generate(
     net: MADE, batch: torch.Size, feature: Callable[[int, Tensor], Tensor], context: Tensor | None = None
 ) -> None:
     """Runs through the features of n events: ``feature(j, params)`` gets the parameters ``(num_params, n)`` of feature
-    j and returns what the network reads of it, ``(inputs, n)``. One pass of the network for each feature."""
+    j and returns the network's inputs for it, ``(inputs, n)``. One network pass per feature."""
     room = _room()
     if room is not None:
         return room.generate(net, batch, feature, context)
@@ -55,7 +55,7 @@ def generate(
 
 
 def compile_blocks(transform: Transform, **options: Any) -> None:
-    """Compiles a transform, a few neighbours to a graph where it is a composition."""
+    """Compiles a transform; a composition, a few neighbouring transforms per graph."""
     room = _room()
     if room is None:
         transform.compile(**options)
@@ -64,14 +64,14 @@ def compile_blocks(transform: Transform, **options: Any) -> None:
 
 
 def free_memory() -> None:
-    """Gives all memory back that fast functions keep for their next call."""
+    """Releases all memory that fast functions keep for their next call."""
     room = imported()
     if room is not None:
         room.free_memory()
 
 
 def _room() -> Any:
-    """The fast room, or None where it is shut, missing, or a compiler traces the call."""
+    """The fast room, or None if it is shut or missing, or a compiler traces the call."""
     if torch.compiler.is_compiling() or SHUT.get():
         return None
     return imported()

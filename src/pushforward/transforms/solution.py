@@ -1,4 +1,4 @@
-"""What a solve of a continuous flow reports: the result, and for each sample how it ended."""
+"""The report of a continuous flow's solve: the result, and how it ended for each sample."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FAILURES = {
 
 @dataclass(frozen=True)
 class Solution:
-    """What a solve found, one entry per sample of the batch, and at what cost."""
+    """The result of a solve and its cost, one entry per sample of the batch."""
 
     z: Tensor  # (*batch, *event) the end; NaN where it was not reached
     status: Tensor  # (*batch,) of pushforward.numerics.ode.method.Status; 0 is success
@@ -26,15 +26,15 @@ class Solution:
     evaluations: Tensor  # (*batch,) of the field
     max_steps: int
     logdet: Tensor | None = None  # (*batch,) log|det dz/dx| in nats
-    error: Tensor | None = None  # (*batch,) the largest error of z in a sample, where an estimate was requested
+    error: Tensor | None = None  # (*batch,) the largest error of z in a sample, if requested
     logdet_error: Tensor | None = None  # (*batch,) that of logdet, in nats
-    standard_error: Tensor | None = None  # (*batch,) of logdet, where it was estimated with probes
+    standard_error: Tensor | None = None  # (*batch,) of logdet, if estimated with probes
     kinetic: Tensor | None = None  # (*batch,) the integral of |f|^2
     jacobian: Tensor | None = None  # (*batch,) the integral of |J v|^2, in expectation that of |J|_F^2
 
     @property
     def message(self) -> str:
-        """One sentence about the samples that did not reach the end time; empty when all did."""
+        """One sentence about the samples that did not reach the end time; empty if all did."""
         lost = [(status, int((self.status == status).sum())) for status in FAILURES]
         parts = [f"{count} {FAILURES[status].format(max_steps=self.max_steps)}" for status, count in lost if count]
         return f"of {self.status.numel()} rows, {'; '.join(parts)}: their results are NaN" if parts else ""

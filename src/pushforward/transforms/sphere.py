@@ -17,11 +17,11 @@ class Sphere(Transform):
     .. math:: x_i = h_i \prod_{j<i} \sqrt{1 - h_j^2},\quad 1 - h_i^2 = e^{-z_i^2 / (n - i)},\quad
               (x_{n-1}, x_n) \propto (\cos\varphi, \sin\varphi),\ \varphi = 2\pi\,\Phi(z_{n-1}) - \pi
 
-    Densities are with respect to the surface, exact everywhere but where the chart ends, a set of no surface: the
-    half great sphere :math:`x_n = 0,\ x_{n-1} < 0`. There the two sides meet, and a flow over free numbers may give
-    them different densities. With ``circle`` the angle itself is the last number of z, for a flow that has a period
-    there (:class:`AnglesFirst`), and there is no seam but where all of the circle is one point. The uniform density of
-    the sphere has nearly normal tails in z, so that any flow can learn it.
+    Densities are with respect to the surface measure, and exact except at the seam of the chart, a null set: the half
+    great sphere :math:`x_n = 0,\ x_{n-1} < 0`. There the two sides meet, and a flow over free numbers may give them
+    different densities. With ``circle`` the last number of z is the angle itself, for a flow with that period
+    (:class:`AnglesFirst`), and the only seam is where the circle shrinks to a point. The uniform density on the sphere
+    has nearly normal tails in z, so that any flow can learn it.
 
     Args:
         n: Dimensions of the space, 2 for the circle.
@@ -39,10 +39,10 @@ class Sphere(Transform):
         if n < 2:
             raise ValueError(f"n must be at least 2, got n={n}")
         self.n, self.free, self.circle = n, n - 1, circle
-        self.register_buffer("dims", torch.arange(n - 1, 1, -1.0), persistent=False)  # n - i, of every height
+        self.register_buffer("dims", torch.arange(n - 1, 1, -1.0), persistent=False)  # n - i, for every height
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        rest = x.square().flip(-1).cumsum(-1).flip(-1)[..., 1:-1]  # of what comes after each height
+        rest = x.square().flip(-1).cumsum(-1).flip(-1)[..., 1:-1]  # the remainder after each height
         ratio = x[..., :-2] * rest.rsqrt()  # h / sqrt(1 - h^2)
         dims = self.get_buffer("dims")
         z = ratio * (dims * _log1p_ratio(ratio.square())).sqrt()
@@ -51,7 +51,7 @@ class Sphere(Transform):
             last = torch.atan2(x[..., -1:], x[..., -2:-1])
             return torch.cat([z, last], -1), -self._heights(u)
         side = torch.where(x[..., -1:] < 0, -1.0, 1.0).to(x)
-        to_seam = torch.atan2(side * x[..., -1:], -x[..., -2:-1])  # pi - |phi|: exact near the end of the chart, too
+        to_seam = torch.atan2(side * x[..., -1:], -x[..., -2:-1])  # pi - |phi|: exact near the seam as well
         last = -side * torch.special.ndtri(to_seam / (2 * math.pi))
         return torch.cat([z, last], -1), -self._heights(u) - _turn_slope(last)
 
@@ -65,25 +65,25 @@ class Sphere(Transform):
             ends = before[..., -1:] * torch.cat([last.cos(), last.sin()], -1)
             return torch.cat([h * before[..., :-1], ends], -1), self._heights(u)
         side = torch.where(last < 0, -1.0, 1.0).to(z)
-        to_seam = 2 * math.pi * torch.special.log_ndtr(-side * last).exp()  # ndtr itself has 1e-8 at best
+        to_seam = 2 * math.pi * torch.special.log_ndtr(-side * last).exp()  # ndtr itself is accurate to 1e-8 at best
         ends = before[..., -1:] * torch.cat([-to_seam.cos(), side * to_seam.sin()], -1)
         return torch.cat([h * before[..., :-1], ends], -1), self._heights(u) + _turn_slope(last)
 
     def _heights(self, u: Tensor) -> Tensor:
-        """log of the surface for a volume of z: each height's own slope, and (1 - h^2) to the half of n - i - 2."""
+        """log of surface element per volume of z: each height's own slope, and (1 - h^2) to the half of n - i - 2."""
         dims = self.get_buffer("dims")
         heights = -u - 0.5 * (dims * _expm1_ratio(u)).log() - 0.5 * u * (dims - 2)
         return heights.sum(-1)
 
 
 class Polytope(Transform):
-    r"""The inside of a bounded convex polytope :math:`A x < b`, along the rays from its analytic centre.
+    r"""The interior of a bounded convex polytope :math:`A x < b`, along the rays from its analytic centre.
 
     .. math:: x = c + H^{-1/2} y,\quad y = z\, \frac{s(\gamma)}{\gamma},\quad s = \sqrt{1 - e^{-\gamma^2 / 2}},\quad
               \gamma(z) = \max_i \frac{(A H^{-1/2} z)_i}{(b - A c)_i}
 
     with H the curvature of the logarithmic barrier at c. The gauge gamma is 1 on the boundary, homogeneous and
-    continuous, so densities are exact everywhere and continuous in the inside;
+    continuous, so densities are exact everywhere and continuous in the interior;
     :math:`\log|\det dy/dz| = (m - 1) \log(s / \gamma) + \log s'(\gamma)`.
 
     Args:
@@ -91,7 +91,7 @@ class Polytope(Transform):
         b: ``(faces,)``.
 
     Raises:
-        ValueError: shapes do not fit, nothing is inside, or the polytope is not bounded.
+        ValueError: shapes do not fit, the interior is empty, or the polytope is unbounded.
     """
 
     normals: Tensor
@@ -117,7 +117,7 @@ class Polytope(Transform):
         return {"A": self.A, "b": self.b}
 
     def away(self, x: Tensor) -> Tensor:
-        """y, the way from the centre in units of the curvature."""
+        """y, the offset from the centre in units of the curvature."""
         away = (x - self.centre)[..., None]
         return torch.linalg.solve(self.root, away)[..., 0]  # type: ignore[no-any-return]
 
@@ -174,12 +174,12 @@ def _log_ratio(v: Tensor) -> Tensor:
 
 @torch.no_grad()
 def analytic_centre(A: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    r"""The point that is highest under :math:`\sum_i \log(b - A x)_i`, and the curvature there.
+    r"""The maximiser of :math:`\sum_i \log(b - A x)_i`, and the curvature there.
 
-    A point inside is found first, as the highest of the same problem with all faces moved out by t, which goes down.
+    An interior point is found first, by maximising with all faces moved outwards by t, for decreasing t.
 
     Raises:
-        ValueError: no point is inside, or the highest is at infinity.
+        ValueError: there is no interior point, or the maximum is at infinity.
     """
     x = A.new_zeros(A.shape[1])
     norms = A.norm(dim=1).clamp_min(1e-300)
@@ -188,7 +188,7 @@ def analytic_centre(A: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         slack = b - A @ x
         if float(slack.min()) > 0:
             break
-        shift = 2 * float(-slack.min()) + 1e-9  # all faces moved out by so much: x is inside, and Newton centres it
+        shift = 2 * float(-slack.min()) + 1e-9  # faces moved outwards by this: x is inside, and Newton centres it
         x = _newton(A, b + 0.5 * shift + float(-slack.min()), x, 20)
     else:
         raise ValueError("A and b leave nothing inside: no x has A x < b in every face")
@@ -204,7 +204,7 @@ def analytic_centre(A: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _newton(A: Tensor, b: Tensor, x: Tensor, steps: int) -> Tensor:
-    """Damped Newton steps on the barrier, which stay inside."""
+    """Damped Newton steps on the barrier that stay inside."""
     for _ in range(steps):
         slack = b - A @ x
         scaled = A / slack[:, None]

@@ -1,4 +1,4 @@
-"""How couplings divide an event into a part that is kept and a part that is moved: rows, and images (C, H, W)."""
+"""How couplings divide an event into a part that is kept and a part that is moved: vectors, and images (C, H, W)."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Split(Configurable):
 
 
 class Half(Split):
-    """The first part of a row is kept, the second moved; ``swap`` exchanges the roles. A single feature is moved.
+    """The first half of a vector is kept, the second moved; ``swap`` exchanges the roles. A single feature is moved.
 
     Args:
-        features: Features of a row.
+        features: Features of an event.
         swap: Keep the second part instead.
     """
 
@@ -48,10 +48,10 @@ class Half(Split):
 
 
 class Alternate(Split):
-    """Every other feature of a row is kept: the even positions, or with ``swap`` the odd ones. A single one is moved.
+    """Every other feature of a vector is kept: the even ones, or with ``swap`` the odd ones. A single feature is moved.
 
     Args:
-        features: Features of a row.
+        features: Features of an event.
         swap: Keep the odd positions instead.
     """
 
@@ -75,7 +75,7 @@ class Alternate(Split):
 
 
 class Channel(Split):
-    """The first half of the channels is kept, the second moved; ``swap`` exchanges the roles. This splits.
+    """The first half of the channels is kept, the second moved; ``swap`` exchanges the roles. Splits the image.
 
     Args:
         channels: Channels of the image, at least 2.
@@ -109,11 +109,11 @@ class Channel(Split):
 
 
 class Checkerboard(Split):
-    """The black squares of a checkerboard are kept, the white moved; ``swap`` exchanges the roles. This masks.
+    """The black squares of a checkerboard are kept, the white moved; ``swap`` exchanges the roles. Masks the image.
 
     Both parts have the size of the whole image, with zeros in the other's squares. So the network must give zero
-    parameters, which is the identity, wherever ``mask`` is 1: then zeros stay zeros and add nothing to the
-    log-determinant. Any height and width will do, odd ones too.
+    parameters (the identity) wherever ``mask`` is 1: then zeros stay zeros and add nothing to the log-determinant.
+    Height and width may be odd.
 
     Args:
         height: H of the image.

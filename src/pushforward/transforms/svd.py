@@ -11,16 +11,16 @@ from .linear import Matrix
 
 
 class SVD(Matrix):
-    r"""z = U Σ Vᵀ x with orthogonal U and V and positive singular values, kept as logarithms.
+    r"""z = U Σ Vᵀ x with orthogonal U and V and positive singular values, stored as logarithms.
 
     .. math:: \log|\det W| = \sum_j \log \sigma_j
 
-    O(m) for the log-determinant, O(m^2) per sample for either direction. W is decomposed once, afterwards the factors
-    are trained: U and V are products of Householder reflections and fixed signs, and stay orthogonal. ``factors`` holds
-    the vectors of U below its diagonal, log σ on it, and those of V, transposed, above it.
+    O(m) for the log-determinant, O(m^2) per sample for either direction. W is decomposed once; then the factors are
+    trained: U and V are products of Householder reflections and fixed signs, and stay orthogonal. ``factors`` holds the
+    vectors of U below its diagonal, log σ on it, and those of V, transposed, above it.
 
     Args:
-        weight: The W to start from, (m, m), or m for a random rotation.
+        weight: The initial W, (m, m), or m for a random rotation.
 
     Raises:
         ValueError: W is not square or is singular.
@@ -62,12 +62,11 @@ class SVD(Matrix):
 
 
 class MatrixExponential(Matrix):
-    r"""z = exp(A) W_0 x with a free matrix A, 0 at the start, and a constant W_0: invertible whatever A is.
+    r"""z = exp(A) W_0 x with a free matrix A, initially 0, and a constant W_0: invertible for any A.
 
     .. math:: \log|\det W| = \operatorname{tr} A + \log|\det W_0|
 
-    O(m^3) for the exponential and the log-determinant, once for a whole batch; the inverse is
-    :math:`W_0^{-1} \exp(-A)`.
+    O(m^3) for the exponential and the log-determinant, once per batch; the inverse is :math:`W_0^{-1} \exp(-A)`.
 
     Args:
         weight: W_0, (m, m), or m for a random rotation.

@@ -11,24 +11,24 @@ from torch import Tensor, nn
 from ..numerics import tails
 from .base import Transform
 
-START = 10.0  # tail index at first, where none is given
+START = 10.0  # initial tail index, if none is given
 MEDIAN_E = math.log(2.0)  # E at the quartiles of a normal
 
 
 class HeavyTails(Transform):
-    r"""Every feature from power tails to normal ones; each of its two tails has an index of its own.
+    r"""Maps each feature from power tails to normal ones; each of its two tails has its own index.
 
     .. math:: x = \mu + \sigma s\, \frac{e^{\lambda_s E} - 1}{\lambda_s},\quad E = -\log\bigl(2\Phi(-|z|)\bigr),
               \quad s = \operatorname{sign} z,\quad \lambda_s = 1 / \alpha_s
 
-    A flow with a normal base and splines or bounded affine maps has normal tails, whatever it learns. As the last layer
-    towards the data (:func:`pushforward.constrain`) this one gives it tails of :math:`P(|x| > t) \sim t^{-\alpha}`.
+    A flow with a normal base and splines or bounded affine maps has normal tails, whatever it learns. As the layer
+    closest to the data (:func:`pushforward.constrain`) this one gives it tails :math:`P(|x| > t) \sim t^{-\alpha}`.
 
     Args:
-        features: Features of a row.
-        index: alpha at the start, for all, for each feature, or ``(2, features)`` for the left and the right tails: 2
-            for the tails of a Student-t of two degrees of freedom. Without it, ``initialize`` estimates it from
-            its rows by Hill's estimator, as :func:`pushforward.diagnostics.tail_index` does.
+        features: Features of an event.
+        index: Initial alpha, for all features, for each feature, or ``(2, features)`` for the left and the right tails:
+            2 for the tails of a Student-t with two degrees of freedom. Without it, ``initialize`` estimates it from its
+            batch by Hill's estimator, as :func:`pushforward.diagnostics.tail_index` does.
         trainable: Whether alpha is trained with the flow; mu and sigma always are.
 
     Raises:
@@ -77,7 +77,8 @@ class HeavyTails(Transform):
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Medians and quartiles of a batch, and where no index was given the estimate of Hill for each tail."""
+        """Fits location and scale by the median and the median absolute deviation of a batch of at least 8 rows, and, if
+        no index was given, Hill's estimate for each tail."""
         rows = x.reshape(-1, x.shape[-1])
         if len(rows) < 8:
             return self(x, context)[0]

@@ -1,4 +1,4 @@
-"""A scalar map for every feature, whatever the others are."""
+"""A scalar map for each feature, independent of the others."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from .scalar import Scalar
 
 
 class Univariate(Transform):
-    r"""z_j = h(x_j; theta_j(c)): every feature is moved for itself, given the context alone; the Jacobian is diagonal.
+    r"""z_j = h(x_j; theta_j(c)): each feature is moved separately, given only the context; the Jacobian is diagonal.
 
     Args:
-        net: Gives the parameters from no inputs but the context: ``MLP(0, features, scalar.num_params)``, free
-            parameters where there is no context.
+        net: Gives the parameters from the context alone: ``MLP(0, features, scalar.num_params)``; free parameters if
+            there is no context.
         scalar: The scalar map that moves each feature.
 
     Raises:
-        ValueError: ``net`` reads features, or gives another number of parameters than ``scalar`` takes.
+        ValueError: ``net`` reads features, or its number of parameters is not that of ``scalar``.
 
     Reference:
         Meng, Song, Song, Ermon (2020), Gaussianization Flows, arXiv:2003.01941.
@@ -51,8 +51,8 @@ class Univariate(Transform):
         return moved.movedim(0, -1), log_slope.sum(0)
 
     def _planes(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Features first in memory, so that operations run along the events, not along a handful of features; and
-        their parameters."""
+        """The features, first in memory so that operations run along the batch rather than along a handful of features;
+        and their parameters."""
         planes = x.movedim(-1, 0).contiguous()
         if context is not None:
             return planes, self.net(x[..., :0], context).movedim(-1, 1)

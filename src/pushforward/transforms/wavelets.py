@@ -17,13 +17,13 @@ class Haar(Transform):
 
     .. math:: \tfrac12 (a + b + c + d,\; a - b + c - d,\; a + b - c - d,\; a - b - c + d),\qquad \log|\det| = 0
 
-    for a block with rows (a, b) and (c, d): twice the mean, then what changes along a row, along a column, and along
-    the diagonals. The map is orthogonal, so a :class:`Squeeze` that also separates coarse from fine.
+    for a block with rows (a, b) and (c, d): twice the mean, then the differences along a row, along a column, and along
+    the diagonals. The map is orthogonal: a :class:`Squeeze` that also separates coarse from fine.
 
     Args:
-        shape: (C, H, W) of the event, if it is to be checked at once.
-        by_wavelet: Put the C means first, then the C differences of each kind, so that a
-            :class:`Multiscale` lets fine detail go first; otherwise the four numbers of a channel stay together.
+        shape: (C, H, W) of the event, to check it at construction.
+        by_wavelet: Put the C means first, then the C differences of each kind, so that a :class:`Multiscale` factors
+            out fine detail first; otherwise the four numbers of a channel stay together.
 
     Raises:
         ValueError: the height or the width of ``shape`` is odd.
@@ -59,8 +59,8 @@ def _butterfly(blocks: Tensor) -> Tensor:
 class DCT(Transform):
     r"""The two-dimensional discrete cosine transform of every channel, :math:`z = C_h\, x\, C_w^\top`.
 
-    The C are orthonormal (type II), so :math:`\log|\det| = 0` and the inverse is :math:`C_h^\top z\, C_w`. O(h + w) for
-    each pixel; any height and width. Low frequencies come first in rows and columns.
+    The C are orthonormal (type II), so :math:`\log|\det| = 0` and the inverse is :math:`C_h^\top z\, C_w`. O(h + w) per
+    pixel; any height and width. Low frequencies come first in rows and columns.
 
     Reference:
         Ahmed, Natarajan, Rao (1974), Discrete cosine transform.

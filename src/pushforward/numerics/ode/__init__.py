@@ -1,1 +1,1 @@
-"""Ordinary differential equations: Runge-Kutta solvers with a step size for every row, and their gradients."""
+"""Ordinary differential equations: Runge-Kutta solvers with individual step sizes, and their gradients."""

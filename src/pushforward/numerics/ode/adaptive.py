@@ -1,7 +1,7 @@
-r"""Solving dz/dt = f(z, t) with error control for every row.
+r"""Solving dz/dt = f(z, t) with error control per row.
 
-A row never sees its neighbours: it has its own time, step size and error control, and it leaves the batch when it has
-arrived. So a result does not depend on what else is in the batch, and a row that cannot be solved ends alone.
+Rows are independent: each has its own time, step size and error control, and leaves the batch when it reaches the end.
+So a result does not depend on the rest of the batch, and a row that cannot be solved fails alone.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from torch import Tensor
 from .method import Field, Method, Observer, Outcome, Rates, Status, Step
 from .tableau import Tableau
 
-SAFETY, SMALLEST, LARGEST = 0.9, 0.2, 10.0  # the next step is predicted with care, and never changes too wildly
-AFTER_OVERFLOW = 0.1  # where the error is not even a number, the step shrinks by this
-CROWDED = 8  # arrived rows leave once they are an eighth of the batch: moving the others has its price too
+SAFETY, SMALLEST, LARGEST = 0.9, 0.2, 10.0  # safety factor, and bounds on the change of the step size
+AFTER_OVERFLOW = 0.1  # the factor if the error is not finite
+CROWDED = 8  # finished rows leave once they are an eighth of the batch, since moving the others is not free
 
 
 @torch.no_grad()
@@ -30,17 +30,17 @@ def adaptive(
     max_steps: int,
     observe: Observer | None = None,
 ) -> Outcome:
-    r"""Steps as long as the estimated error of each of them is within the tolerance.
+    r"""Takes steps whose estimated errors are within the tolerance.
 
     A step is accepted when the root mean square over features of error / (atol + rtol max(|z|, \|z_next|)) is at
-    most 1; sizes follow a proportional-integral controller.
+    most 1; step sizes follow a proportional-integral controller.
 
     Args:
         field, z, context, t0, span, observe: As in :meth:`.solve.Solver.solve`.
         tableau: The method; it must have an error estimate.
         rtol: Relative tolerance of a step.
         atol: Absolute tolerance of a step.
-        max_steps: Attempts, accepted or not, before a row is given up.
+        max_steps: Attempts, accepted or not, after which a row is given up.
 
     Reference:
         Hairer, Norsett, Wanner (1993), Solving Ordinary Differential Equations I, section II.4; the controller: Hairer,
@@ -57,24 +57,24 @@ def adaptive(
 
 
 class Tolerance:
-    """The scale by which errors are measured.
+    """The scale in which errors are measured.
 
     Args:
         rtol: Relative tolerance.
         atol: Absolute tolerance.
-        features: The length of a row.
+        features: Features of a row.
     """
 
     def __init__(self, rtol: float, atol: float, features: int) -> None:
         self.rtol, self.atol, self.root = rtol, atol, features**0.5
 
     def norm(self, error: Tensor, size: Tensor) -> Tensor:
-        """The root mean square of error / (atol + rtol size) of every row, ``(m, 1)``."""
+        """The root mean square of error / (atol + rtol size) of each row, ``(m, 1)``."""
         return torch.linalg.vector_norm(error / (size * self.rtol + self.atol), dim=1, keepdim=True) / self.root
 
 
 class _Solve:
-    """The rows that are still on their way (``index`` says which), and the results of those that are not."""
+    """The active rows (``index`` holds their indices), and the results of the finished ones."""
 
     MOVING = ("index", "z", "context", "t0", "span", "slope", "integrand", "start", "length", "previous", "finite")
 
@@ -105,9 +105,9 @@ class _Solve:
             self._leave(bad, torch.full_like(self.index, int(Status.NOT_FINITE)))
 
     def attempt(self, observe: Observer | None) -> None:
-        """One step of every row; those whose error is within the tolerance move on."""
+        """One step of every active row; those whose error is within the tolerance advance."""
         left = 1 - self.start
-        length = torch.minimum(self.length, left)  # lands on the end; rows that are there already stand still
+        length = torch.minimum(self.length, left)  # stops exactly at the end; rows already there stay put
         states, increments, rates, integrand = self.method.stages(
             self.field,
             torch.addcmul(self.t0, self.start, self.span),
@@ -128,7 +128,7 @@ class _Solve:
         self._advance(None if everyone else moved, states[-1], rates, after, ratio)
 
     def retire(self) -> None:
-        """Rows that have arrived, or whose steps became too small to move, leave the batch."""
+        """Removes rows that have reached the end, or whose steps have become too small to advance."""
         arrived = self.start[:, 0] >= 1
         stuck = ~arrived & (self.length[:, 0] < self.resolution)
         leaving, lost = torch.stack([(arrived | stuck).sum(), stuck.sum()]).tolist()
@@ -137,18 +137,18 @@ class _Solve:
             self._leave(arrived | stuck, torch.where(arrived, int(Status.REACHED), reason))
 
     def outcome(self) -> Outcome:
-        """Everything, when no row is left or the steps are used up."""
+        """The results, once no row is left or the steps are used up."""
         arrived = self.start[:, 0] >= 1
         self._leave(arrived, torch.zeros_like(self.index))
         attempts = self.accepted + self.rejected
-        evaluations = 2 + (self.tableau.stages - 1) * attempts  # 2: the first slope, and the guess of the first step
+        evaluations = 2 + (self.tableau.stages - 1) * attempts  # 2: the first slope, and the first step size
         return Outcome(self.finished, self.status, self.accepted, self.rejected, evaluations)
 
     def _first_length(self) -> Tensor:
-        """A first step by the size of z, of its slope, and of how fast the slope changes.
+        """A first step size from the magnitudes of z, of its slope, and of the slope's rate of change.
 
-        As in Hairer et al., II.4, whose factor of 1/100 below the root is left out: a first step that is too long costs
-        one attempt, one that is too short costs several steps until the size has grown.
+        As in Hairer et al., II.4, but without the factor of 1/100 under the root: too long a first step costs one
+        attempt, too short a one several steps until the size has grown.
         """
         size, slope = self.z.abs(), self.slope * self.span
         tiny = torch.finfo(self.z.dtype).tiny
@@ -162,7 +162,7 @@ class _Solve:
         return torch.minimum(100 * guess, length).clamp(max=1).nan_to_num(1e-3)
 
     def _growth(self, ratio: Tensor) -> Tensor:
-        """The factor of the next step: proportional to this error, damped by the one before."""
+        """The factor of the next step size, from this error, damped by the previous one."""
         self.finite = ratio.isfinite()
         damping = 0.1 / self.tableau.order
         power = 1 / self.tableau.order - 0.75 * damping
@@ -182,7 +182,7 @@ class _Solve:
         return int(moved.sum())
 
     def _taken(self, length: Tensor, states: Tensor, integrand: Tensor | None, moved: Tensor | None) -> Step:
-        """The step as those rows took it that moved."""
+        """The step, restricted to the rows that advanced."""
         rows = None if len(self.index) == len(self.status) else self.index
         if moved is None:
             return Step(rows, self.start, length, states, integrand)

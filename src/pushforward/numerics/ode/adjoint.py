@@ -1,6 +1,6 @@
 r"""The continuous adjoint: the gradient of the exact solution, from a second equation that is solved backwards.
 
-Nothing of the path is kept, so memory does not grow with the number of steps; the gradient is as good as the tolerance.
+The path is not stored, so memory does not grow with the number of steps; the gradient is as accurate as the tolerance.
 
 Reference:
     Chen et al. (2018), Neural ODEs, arXiv:1806.07366. Lecture: "Neural ODE" (Pontryagin's theorem).
@@ -28,18 +28,18 @@ def adjoint(
     span: Tensor,
     parameters: tuple[Tensor, ...],
 ) -> tuple[Tensor, Tensor | None, Outcome]:
-    r"""Follows a field; its gradients solve
+    r"""Integrates a field; its gradients solve
 
     .. math:: \frac{da}{dt} = -\Big(\frac{\partial f}{\partial z}\Big)^T a - \omega \frac{\partial g}{\partial z},
               \qquad \frac{dL}{d\theta} = \int_{t_0}^{t_1} a^T \frac{\partial f}{\partial\theta}
               + \omega \frac{\partial g}{\partial\theta}\, dt
 
     with a the gradient with respect to z(t) and omega that with respect to the integrals of g. The second integral is a
-    quadrature over the accepted steps: parameters are no part of the state.
+    quadrature over the accepted steps: parameters are not part of the state.
 
     Args:
         slope, integrand, solver, z, data, t0, span: As for :func:`.gradient.discrete`.
-        parameters: What the field depends on besides.
+        parameters: The parameters of the field.
 
     Returns:
         As :func:`.gradient.discrete`.
@@ -85,8 +85,8 @@ class _Back:
 
     Args:
         problem: The field, the integrand, the solver and the probes.
-        context: Of the rows, or None.
-        parameters: Of the field.
+        context: Context of the rows, or None.
+        parameters: Parameters of the field.
         omega: Gradients of the integrals, ``(quantities, n)``.
     """
 
@@ -98,10 +98,10 @@ class _Back:
         self.context_grad = torch.zeros_like(context) if wanted else None  # type: ignore[arg-type]
 
     def solve(self, end: Tensor, a: Tensor, t1: Tensor, span: Tensor) -> tuple[Tensor, Tensor]:
-        """a and z at the start. The equation is linear in (a, omega): each row is solved in units of its gradient."""
+        """a and z at the start. The equation is linear in (a, omega): each row is scaled by its gradient."""
         unit = torch.maximum(a.abs().amax(1), self.omega.abs().sum(0)).clamp_min(torch.finfo(a.dtype).tiny)[:, None]
         self.unit, self.span, self.t1 = unit, span, t1
-        rows = torch.arange(len(a), device=a.device)[:, None]  # what a field needs to know of its rows: which they are
+        rows = torch.arange(len(a), device=a.device)[:, None]  # the field's context here: the indices of its rows
         state = torch.cat([end, a / unit], 1)
         z, a = self.solver.solve(self._rates, state, rows, t1, span, self._observe).z.chunk(2, 1)
         return a * unit, z
@@ -123,7 +123,7 @@ class _Back:
         return torch.cat([f.detach(), -force], 1), None
 
     def _observe(self, step: Step) -> None:
-        """Adds this step's part of the integrals for the parameters and the context."""
+        """Adds this step's contribution to the integrals for the parameters and the context."""
         inputs = [v for v in (*self.parameters, self.data.context) if v is not None and v.requires_grad]
         if not inputs:
             return

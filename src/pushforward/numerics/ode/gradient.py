@@ -1,7 +1,7 @@
-r"""Gradients through a solve: of the discrete solution, exactly.
+r"""Gradients through a solve: exact for the discrete solution.
 
-A solve returns integrals along the path besides its end: log-densities are quadrature, not state. So rejected steps
-cost no derivatives, and the probes of a stochastic trace share one solve.
+Besides the end state, a solve returns integrals along the path: log-densities are quadratures, not state. So rejected
+steps cost no derivatives, and the probes of a stochastic trace share one solve.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from .method import Observer, Outcome, Status, Step
 from .solve import Solver
 from .tableau import Tableau
 
-# The field alone, f(t, z, context); and what is integrated, g(t, z, context, probes) -> (quantities, m).
+# The field, f(t, z, context), and the integrand, g(t, z, context, probes) -> (quantities, m).
 Slope = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 Integrand = Callable[[Tensor, Tensor, Tensor | None, Tensor | None], Tensor]
 
 
 class RowData:
-    """What follows the rows: context ``(n, c)`` and probes ``(K, n, features)``; either may be None."""
+    """Data per row: context ``(n, c)`` and probes ``(K, n, features)``; either may be None."""
 
     def __init__(self, context: Tensor | None, probes: Tensor | None) -> None:
         self.context, self.probes = context, probes
@@ -46,21 +46,21 @@ def discrete(
     *,
     checkpoint: bool = True,
 ) -> tuple[Tensor, Tensor | None, Outcome]:
-    """Follows a field; its gradients are those of the numerical solution.
+    """Integrates a field; its gradients are those of the numerical solution.
 
     Args:
         slope: The field.
-        integrand: What is integrated along the path, or None.
-        solver: How.
-        z: Where to start, ``(n, features)``.
+        integrand: The integrand along the path, or None.
+        solver: The solver.
+        z: The initial state, ``(n, features)``.
         data: Context and probes of the rows.
-        t0: When to start, ``(n, 1)``.
+        t0: The initial time, ``(n, 1)``.
         span: t1 - t0, ``(n, 1)``.
-        checkpoint: Keep only the beginning of each step and compute its stages again in the backward pass.
+        checkpoint: Keep only the start of each step and recompute its stages in the backward pass.
 
     Returns:
-        The end ``(n, features)`` and the integrals ``(quantities, n)``, NaN for rows that did not arrive; and what the
-        solve says.
+        The end state ``(n, features)`` and the integrals ``(quantities, n)``, NaN for rows that did not reach the end;
+        and the solver's outcome.
     """
     if torch.is_grad_enabled() or transformed():
         steps: list[Step] = []
@@ -88,9 +88,9 @@ def replay(
     *,
     checkpoint: bool,
 ) -> tuple[Tensor, Tensor | None]:
-    """Takes the accepted steps again, under autograd.
+    """Repeats the accepted steps under autograd.
 
-    The steps' places are kept as fractions of the interval, so the end times get their gradients as well.
+    Step positions are stored as fractions of the interval, so the end times get gradients as well.
 
     Args:
         slope, integrand, z, data, t0, span, checkpoint: As for :func:`discrete`.
@@ -98,7 +98,7 @@ def replay(
         steps: The accepted steps of a solve, in order.
 
     Returns:
-        The end ``(n, features)`` and the integrals ``(quantities, n)``.
+        The end state ``(n, features)`` and the integrals ``(quantities, n)``.
     """
 
     def take(t: Tensor, h: Tensor, z: Tensor, context: Tensor | None, probes: Tensor | None) -> tuple[Tensor, ...]:
@@ -122,10 +122,10 @@ def replay(
 def transformable(
     slope: Slope, integrand: Integrand | None, solver: Solver, z: Tensor, data: RowData, t0: Tensor, span: Tensor
 ) -> tuple[Tensor, Tensor | None, Outcome]:
-    """The same as :func:`discrete` by plain operations: what ``torch.func`` can transform.
+    """The same as :func:`discrete` in plain operations, which ``torch.func`` can transform.
 
     Raises:
-        RuntimeError: the solver chooses its steps by the values of z, which ``vmap`` hides.
+        RuntimeError: the solver's steps depend on the values of z, which ``vmap`` hides.
     """
     if solver.steps is None:
         _check_in_sight(slope(t0, z, data.context) + t0 + span)
@@ -160,7 +160,7 @@ def quadrature(
     context: Tensor | None,
     probes: Tensor | None,
 ) -> Tensor:
-    """h sum_i b_i g(t + c_i h, z_i), the integral over one step, ``(quantities, m)``; its stages in one call."""
+    """h sum_i b_i g(t + c_i h, z_i), the integral over one step, ``(quantities, m)``; all stages in one call."""
     used = tableau.weighty
     times, weight, _ = stage_places(tableau, t, h, None)
     z = torch.cat([states[i] for i in used])
@@ -179,7 +179,7 @@ def stage_places(tableau: Tableau, t: Tensor, h: Tensor, rows: Tensor | None) ->
 
 
 class _Running:
-    """Integrals that are added up while a solve goes on."""
+    """Integrals accumulated during a solve."""
 
     def __init__(self, integrand: Integrand | None, tableau: Tableau, data: RowData, t0: Tensor, span: Tensor) -> None:
         self.integrand, self.tableau, self.data, self.t0, self.span = integrand, tableau, data, t0, span
@@ -204,12 +204,12 @@ def _solve(
 def _stages(
     slope: Slope, tableau: Tableau, t: Tensor, h: Tensor, z: Tensor, context: Tensor | None
 ) -> tuple[list[Tensor], Tensor]:
-    """The states of a step's stages, and its end."""
+    """The states at a step's stages, and its end."""
     states: list[Tensor] = []
     slopes: list[Tensor] = []
     for i, (a, c) in enumerate(zip(tableau.a, tableau.c, strict=True)):
         states.append(_combine(z, h, a, slopes))
-        if i < tableau.stages - tableau.adaptive:  # the last slope of an adaptive method is the next step's first
+        if i < tableau.stages - tableau.adaptive:  # an adaptive method's last slope is the next step's first
             slopes.append(slope(t + c * h, states[-1], context))
     return states, states[-1] if tableau.adaptive else _combine(z, h, tableau.b, slopes)
 

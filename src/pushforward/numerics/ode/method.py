@@ -1,7 +1,7 @@
-r"""One Runge-Kutta step of a batch of rows, and the words in which solves are told: status, step, outcome.
+r"""One Runge-Kutta step of a batch of rows, and the vocabulary of solves: status, step, outcome.
 
-Time runs over *fractions* s of the interval: t = t0 + s (t1 - t0) with s from 0 to 1. Both directions of time are then
-the same code, and the end is met exactly.
+Time runs over *fractions* s of the interval: t = t0 + s (t1 - t0) with s from 0 to 1. Both directions of time then
+share the same code, and the end is hit exactly.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .tableau import Tableau
 
-# What a field says of a place: dz/dt, (m, features), and perhaps an integrand (m,) that is wanted along the way.
+# The value of a field at a point: dz/dt, (m, features), and optionally an integrand (m,) along the path.
 Rates = tuple[Tensor, Tensor | None]
 # field(t, z, context) with t (m, 1), z (m, features), context (m, c) or None.
 Field = Callable[[Tensor, Tensor, Tensor | None], Rates]
@@ -34,11 +34,11 @@ class Status(enum.IntEnum):
 class Step(NamedTuple):
     """One accepted step of m rows."""
 
-    rows: Tensor | None  # (m,) which rows took it; None: all of them, in order
-    start: Tensor  # (m, 1) where it began, as a fraction of the interval
+    rows: Tensor | None  # (m,) indices of the rows that took it; None: all of them, in order
+    start: Tensor  # (m, 1) its start, as a fraction of the interval
     length: Tensor  # (m, 1) its length, as a fraction of the interval
     states: Tensor  # (stages, m, features) z at the stages
-    integrand: Tensor | None  # (stages, m) what rode along
+    integrand: Tensor | None  # (stages, m) the integrand at the stages
 
 
 Observer = Callable[[Step], None]
@@ -46,7 +46,7 @@ Observer = Callable[[Step], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """The solution of every row and the number of steps and evaluations; rows that did not reach the end are NaN."""
+    """The solution of each row and its numbers of steps and evaluations; NaN for rows that did not reach the end."""
 
     z: Tensor  # (n, features)
     status: Tensor  # (n,) of Status
@@ -66,7 +66,7 @@ class Method:
     def stages(
         self, field: Field, t: Tensor, h: Tensor, z: Tensor, first: Rates, context: Tensor | None
     ) -> tuple[Tensor, Tensor, Rates, Tensor | None]:
-        """Evaluates the field at all stages of a step of length h from (t, z), where its rates are ``first``.
+        """Evaluates the field at all stages of a step of length h from (t, z), where the rates are ``first``.
 
         Returns:
             The stages' states and increments h k, both ``(stages, m, features)``, the rates at the last stage, and the
@@ -87,7 +87,7 @@ class Method:
 
     @staticmethod
     def combine(increments: Tensor, weights: Tensor, z: Tensor, out: Tensor | None = None) -> Tensor:
-        """z + sum_i weights_i increments_i: one pass over memory, as a matrix-vector product."""
+        """z + sum_i weights_i increments_i: one pass over memory, by a matrix-vector product."""
         columns = increments.view(len(weights), -1).t()
         flat = None if out is None else out.view(-1)
         return torch.addmv(z.reshape(-1), columns, weights, out=flat).view_as(z)

@@ -1,7 +1,7 @@
-r"""A field of two tanh layers: its solve, its exact divergence and the gradient of both, written out by hand.
+r"""A field with two tanh layers: its solution, its exact divergence and hand-written gradients of both.
 
-On a processor half of such a field's time goes into tanh, and most of what automatic differentiation does for a step
-is book-keeping. Here the network is first written with the logistic function, which is several times faster:
+On a CPU such a field spends half its time in tanh, and most of autograd's work for a step is bookkeeping. Here the
+network is first rewritten with the logistic function, which is several times faster:
 
 .. math:: \tanh(a) = 2\,\sigma(2a) - 1 \quad\Rightarrow\quad
           f = V_3\,s_2 + \beta_3,\quad s_2 = \sigma(V_2 s_1 + \beta_2),\quad s_1 = \sigma(V_1 [z, t] + \mathrm{start})
@@ -29,7 +29,7 @@ from .tableau import Tableau
 
 
 def logistic_form(weights: Sequence[Tensor], biases: Sequence[Tensor], features: int) -> tuple[Network, Tensor]:
-    """A perceptron with tanh that reads [z, t], as a :class:`Network` and the start of its first layer."""
+    """Converts a tanh perceptron that reads [z, t] to a :class:`Network` and the start of its first layer."""
     first, second, third = 2 * weights[0], 4 * weights[1], 2 * weights[2]
     second_bias = 2 * (biases[1] - weights[1].sum(1))
     third_bias = biases[2] - weights[2].sum(1)
@@ -40,19 +40,19 @@ def logistic_form(weights: Sequence[Tensor], biases: Sequence[Tensor], features:
 def follow(
     network: Network, start: Tensor, solver: Solver, z: Tensor, t0: Tensor, span: Tensor, *, trace: bool = True
 ) -> tuple[Tensor, Tensor, Outcome]:
-    """Follows the network's field from (t0, z) to t0 + span.
+    """Integrates the network's field from (t0, z) to t0 + span.
 
     Args:
         network: The field.
-        start: Of its first layer: ``(h1,)``, or ``(n, h1)`` where a context changes it.
-        solver: How.
+        start: Constant term of its first layer: ``(h1,)``, or ``(n, h1)`` if it depends on a context.
+        solver: The solver.
         z: ``(n, features)``.
         t0, span: ``(n, 1)``.
-        trace: Whether the integral of the divergence is wanted; zeros take its place otherwise.
+        trace: Whether to integrate the divergence; zeros are returned otherwise.
 
     Returns:
-        The end ``(n, features)`` and the integral of the divergence ``(n,)``, both differentiable and NaN for rows
-        that did not arrive; and what the solve says.
+        The end state ``(n, features)`` and the integral of the divergence ``(n,)``, both differentiable and NaN for
+        rows that did not reach the end; and the solver's outcome.
     """
     report: list[Outcome] = []
     end, logdet = _Follow.apply(solver, trace, report, z, t0, span, start, *network)
@@ -75,7 +75,7 @@ class _Follow(torch.autograd.Function):
         network, record = Network(*parts), _Record(z, solver.tableau, keep=any(ctx.needs_input_grad))
         rates: Any = network.rates if trace else lambda t, z, start: (network.slope(t, z, start), None)
         observe = record.add if trace or record.keep else None
-        if start.dim() == 1:  # the same for all rows: nothing that has to follow them
+        if start.dim() == 1:  # the same for all rows, so not row data
             outcome = solver.solve(lambda t, z, _: rates(t, z, start), z, None, t0, span, observe)
         else:
             outcome = solver.solve(rates, z, start, t0, span, observe)
@@ -89,7 +89,7 @@ class _Follow(torch.autograd.Function):
     def backward(ctx: Any, end_grad: Tensor, logdet_grad: Tensor) -> tuple[Tensor | None, ...]:
         end_grad = torch.where(ctx.lost[:, None], 0, end_grad)
         logdet_grad = torch.where(ctx.lost, 0, logdet_grad)
-        if torch.is_grad_enabled():  # create_graph: second derivatives are left to autograd
+        if torch.is_grad_enabled():  # create_graph=True: second derivatives are left to autograd
             return None, None, None, *_replayed(ctx, end_grad, logdet_grad)
         _, t0, span, start, *parts = ctx.saved_tensors
         timed = ctx.needs_input_grad[4] or ctx.needs_input_grad[5]
@@ -100,7 +100,7 @@ class _Follow(torch.autograd.Function):
 
 
 class _Record:
-    """The integral of the divergence, in units of the interval, and the steps if a gradient will want them."""
+    """The integral of the divergence, in units of the interval, and the steps if a gradient will be needed."""
 
     def __init__(self, z: Tensor, tableau: Tableau, *, keep: bool) -> None:
         self.weights, self.integral = z.new_tensor(tableau.b), z.new_zeros(len(z))
@@ -117,12 +117,12 @@ class _Record:
 
 
 def _replayed(ctx: Any, end_grad: Tensor, logdet_grad: Tensor) -> list[Tensor | None]:
-    """The gradient as a differentiable function: takes the steps again under autograd."""
+    """The gradient as a differentiable function: repeats the steps under autograd."""
     inputs = ctx.saved_tensors
     z, t0, span, start, *parts = inputs
     network = Network(*parts)
     context = start.expand(len(z), -1)
-    slope: Any = network.slope  # takes a context that is never missing
+    slope: Any = network.slope  # its context is always given
     divergence: Any = network.divergence
     end, logdet = replay(
         slope,

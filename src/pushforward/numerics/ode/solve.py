@@ -1,4 +1,4 @@
-"""The solver: a method with its tolerances, or with a given number of equal steps."""
+"""The solver: a method with tolerances, or with a given number of equal steps."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .tableau import Tableau
 
 @dataclass(frozen=True)
 class Solver:
-    """How equations are solved.
+    """A method and its settings.
 
     Args:
         tableau: The method.
         rtol: Relative tolerance of a step.
         atol: Absolute tolerance of a step.
         max_steps: Attempted steps after which a row is given up.
-        steps: So many equal steps in place of adaptive ones.
+        steps: Number of equal steps, in place of adaptive ones.
     """
 
     tableau: Tableau
@@ -39,13 +39,13 @@ class Solver:
         span: Tensor,
         observe: Observer | None = None,
     ) -> Outcome:
-        """Follows the field from (t0, z) to t0 + span, without gradients.
+        """Integrates the field from (t0, z) to t0 + span, without gradients.
 
         Args:
             field: The field.
-            z: Where to start, ``(n, features)``.
-            context: What the field is told besides, ``(n, c)``, or None.
-            t0: When to start, ``(n, 1)``.
+            z: The initial state, ``(n, features)``.
+            context: Context of the field, ``(n, c)``, or None.
+            t0: The initial time, ``(n, 1)``.
             span: t1 - t0, ``(n, 1)``.
             observe: Called with every accepted step.
         """
@@ -65,12 +65,12 @@ def fixed(
     steps: int,
     observe: Observer | None = None,
 ) -> Outcome:
-    """Equal steps, as many as the caller says, from t0 to t0 + span.
+    """A given number of equal steps from t0 to t0 + span.
 
     Args:
         field, z, context, t0, span, observe: As in :meth:`Solver.solve`.
         tableau: The method.
-        steps: How many steps.
+        steps: Number of steps.
     """
     method, length = Method(tableau, z), torch.full_like(t0, 1 / steps)
     rates = None
@@ -93,16 +93,16 @@ def fixed(
 
 
 def doubling_error(tableau: Tableau, coarse: Tensor, fine: Tensor) -> Tensor:
-    r"""The error of a result of equal steps, estimated from one with twice as many steps.
+    r"""Estimates the error of a solution with equal steps from one with twice as many.
 
     .. math:: |z_h - z| \approx \frac{2^p}{2^p - 1}\, |z_h - z_{h/2}|
 
-    for a method of order p, whose error is a multiple of h^p up to higher terms.
+    for a method of order p, whose error is proportional to h^p up to higher-order terms.
 
     Args:
         tableau: The method.
-        coarse: The result, of any shape.
-        fine: The same with twice the steps.
+        coarse: The solution, of any shape.
+        fine: The solution with twice as many steps.
 
     Reference:
         Hairer, Norsett, Wanner (1993), Solving Ordinary Differential Equations I, section II.4 (Richardson).

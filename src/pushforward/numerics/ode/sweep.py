@@ -1,7 +1,8 @@
-r"""The backward pass of a solve whose field is a network of two layers, written out stage by stage.
+r"""The backward pass of a solve whose field is a two-layer network, written out stage by stage.
 
-One step of m rows with S stages is differentiated in four moves: the activations of all its stages again, in one batch;
-the gradient of the trace, in one batch; the adjoints, stage after stage; the gradients of the weights, in one batch.
+One step of m rows with S stages is differentiated in four phases: recomputing the activations of all stages, in one
+batch; the gradient of the trace, in one batch; the adjoints, stage by stage; the gradients of the weights, in one
+batch.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def slopes(s: Tensor) -> Tensor:
 
 
 class Stages(NamedTuple):
-    """The network at all stages of a step: those that the quadrature uses come first, in ``order``."""
+    """The network at all stages of a step: those used by the quadrature come first, in ``order``."""
 
     zt: Tensor  # (S m, features + 1)
     s1: Tensor  # (S m, h1)
@@ -68,24 +69,24 @@ class Adjoints(NamedTuple):
     k: Tensor  # (S m, features)
     v1: Tensor  # (S m, h1)
     v2: Tensor  # (S m, h2)
-    div: Tensor | None  # (S m,), the trace times its weight in the loss, where the times need gradients
+    div: Tensor | None  # (S m,), the trace times its weight in the loss, if the times need gradients
 
 
 class Sweep:
-    r"""Carries the gradient back through the steps.
+    r"""Backpropagates through the steps.
 
-    For a step with slopes k_i at states z_i the adjoint of a stage is
+    For a step with slopes k_i at states z_i, the adjoint of a stage is
 
     .. math:: \kappa_i = h\Big(b_i \lambda + \sum_{j>i} a_{ji} \lambda_j\Big),\qquad
               \lambda_i = J_i^T \kappa_i + h\, b_i\, \omega\, \nabla \mathrm{tr} J_i,
 
     with lambda the gradient at the step's end, lambda + sum_i lambda_i that at its beginning, and omega that of the
-    log-determinant. The gradient of the trace enters below the two activations and travels with the rest.
+    log-determinant. The gradient of the trace enters at the two pre-activations and is propagated with the rest.
 
     Args:
         tableau: The method of the steps.
         network: The field.
-        start: Of its first layer, ``(h1,)`` or ``(n, h1)``.
+        start: Constant term of its first layer, ``(h1,)`` or ``(n, h1)``.
         z_grad: The gradient at the end, ``(n, features)``.
         logdet_grad: The gradient of the log-determinant, ``(n,)``.
         t0, span: The interval, ``(n, 1)``.
@@ -115,7 +116,7 @@ class Sweep:
         self.grads = Network(*(torch.zeros_like(part) for part in network))
 
     def back(self, step: Step) -> None:
-        """From the end of a step to its beginning."""
+        """Propagates from the end of a step to its start."""
         rows = slice(None) if step.rows is None else step.rows
         span = self.span[rows]
         t, h = self.t0[rows] + step.start * span, step.length * span
@@ -127,7 +128,7 @@ class Sweep:
             self._times(step, stages, adjoints, rows, h)
 
     def gradients(self) -> list[Tensor]:
-        """With respect to z, t0, span, start and the network."""
+        """Gradients with respect to z, t0, span, start and the network."""
         return [self.z_grad, self.t0_grad, self.span_grad, self.start_grad, *self.grads]
 
     def _stages(self, step: Step, rows: Tensor | slice, t: Tensor, h: Tensor) -> Stages:
@@ -167,7 +168,7 @@ class Sweep:
 
     @staticmethod
     def _through(gradient: Tensor, slope: Tensor, from_trace: Tensor, out: Tensor) -> None:
-        """Through an activation; stages outside the quadrature get nothing from the trace."""
+        """The gradient through an activation; stages outside the quadrature get none from the trace."""
         if len(from_trace):
             torch.addcmul(from_trace, gradient, slope, out=out)
         else:
@@ -185,7 +186,8 @@ class Sweep:
             self.start_grad[rows] += adjoints.v1.view(self.used, -1, adjoints.v1.shape[1]).sum(0)
 
     def _times(self, step: Step, stages: Stages, adjoints: Adjoints, rows: Tensor | slice, h: Tensor) -> None:
-        """t enters through the first layer; h through the increments, the stages' times and the quadrature."""
+        """The times' gradients: t enters through the first layer; h through the increments, stage times and
+        quadrature."""
         c = h.new_tensor([self.tableau.c[i] for i in self.order])
         by_time = (adjoints.v1 @ self.network.first[:, -1]).view(self.used, -1)
         k = torch.addmm(self.network.third_bias, stages.s2, self.network.third.t())

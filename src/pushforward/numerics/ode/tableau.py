@@ -1,4 +1,4 @@
-"""Runge-Kutta methods as data: a name, the coefficients, the order, and where they come from."""
+"""Runge-Kutta methods as data: name, coefficients, order, and source."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ class Tableau:
         z_{\mathrm{next}} = z + h \sum_i b_i k_i, \qquad
         \mathrm{error} = h \sum_i e_i k_i
 
-    A method with error weights ``e`` is *adaptive*: its last stage is the first one of the next step (first same as
-    last), so ``a[-1] == b[:-1]`` and every step after the first costs one evaluation less than it has stages.
+    A method with error weights ``e`` is *adaptive*: its last stage is the first of the next step (first same as last),
+    so ``a[-1] == b[:-1]`` and every step after the first costs one evaluation less than it has stages.
 
     Args:
         name: Its name.
         a: Row i holds the weights of the slopes before stage i.
         b: The weights of the step.
-        c: The stages' places in the step, 0 to 1.
+        c: The stages' positions in the step, 0 to 1.
         order: The local error is O(h^(order + 1)).
-        e: The weights of the error estimate; empty where the method has none.
+        e: The weights of the error estimate; empty if the method has none.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Tableau:
 
     @property
     def weighty(self) -> tuple[int, ...]:
-        """The stages with b_i != 0: those at which the integrand of a quadrature is needed."""
+        """The stages with b_i != 0, at which the integrand of a quadrature is needed."""
         return tuple(i for i, weight in enumerate(self.b) if weight)
 
 
