@@ -77,8 +77,8 @@ class HeavyTails(Transform):
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Fits location and scale by the median and the median absolute deviation of a batch of at least 8 rows, and, if
-        no index was given, Hill's estimate for each tail."""
+        """Fits location and scale by the median and the median absolute deviation of a batch of at least 8 rows, and
+        each tail by Hill's estimate if no index was given."""
         rows = x.reshape(-1, x.shape[-1])
         if len(rows) < 8:
             return self(x, context)[0]
