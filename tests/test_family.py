@@ -121,13 +121,13 @@ def test_contexts_that_do_not_fit_are_refused(drawn, error, says):
 
 
 def test_what_else_does_not_fit(fitted):
-    with pytest.raises(ValueError, match="context=3, but a target has no context: say which to draw by contexts="):
+    with pytest.raises(ValueError, match="context=3, but a target has no context: say which to draw with contexts="):
         pf.ReverseKL(pf.realnvp(2, context=3), log_density)
     with pytest.raises(ValueError, match="contexts have 3 features, but the flow was built with context=0"):
         pf.ReverseKL(pf.realnvp(2), log_density, contexts=contexts)
     with pytest.raises(ValueError, match=r"context must have shape \(3,\), got \(2,\)"):
         fitted.draws(5, torch.zeros(2))
-    with pytest.raises(ValueError, match='contexts= goes with modes=None and objective="reverse" alone'):
+    with pytest.raises(ValueError, match='contexts= goes only with modes=None and objective="reverse"'):
         pf.fit_target(log_density, 2, contexts=contexts, modes="search")
     with pytest.raises(TypeError, match="log_density must be a function of a batch, got int"):
         pf.fit_target(3, 2, contexts=contexts)

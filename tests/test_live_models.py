@@ -150,7 +150,7 @@ REFUSED = {
     "a derived attribute": (
         replace("transform.transforms.0.split.cut", 2), ValueError, r"transform.transforms.0.split.cut is 2, where"),
     "a derived buffer": (lambda f: f.base.loc.fill_(1.0), ValueError, "base.loc, which is derived"),
-    "tied parameters": (tie, ValueError, "parameters are tied"),
+    "tied parameters": (tie, ValueError, "it ties parameters"),
     "a hook": (add_hook, ValueError, "has forward hooks"),
     "a parametrised weight": (parametrise, ValueError, r"transform.transforms.1 is parametrised"),
     "events of other dimensions": (

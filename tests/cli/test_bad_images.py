@@ -47,7 +47,7 @@ CASES = {
     # transformer flows
     "patch": (GOOD, FIT + "--flow tarflow --patch 3", "patch=3 does not divide the image's height and width, 8 x 8"),
     "noise": (GOOD, FIT + "--flow tarflow --noise -1", "noise must be at least 0, got noise=-1.0"),
-    "patch of glow": (GOOD, FIT + "--flow glow --patch 2", "patch and noise are chosen for tarflow only"),
+    "patch of glow": (GOOD, FIT + "--flow glow --patch 2", "patch and noise apply to tarflow only"),
     # the files
     "no file": (lambda f: None, IDX, "d-images-idx3-ubyte does not exist"),
     "empty folder": (lambda f: (f / "d").mkdir(), FOLDER, "a folder with .parquet files or pictures in it"),
@@ -89,16 +89,16 @@ CASES = {
     "odd": (ODD, FIT + "--flow glow", "7 x 10, which can be halved 0 times"),
     "odd, mend": (ODD, FIT + "--flow glow", "use --flow realnvp, or --resize 8,10"),
     "no scales": (GOOD, FIT + "--scales 0", "--scales 0"),
-    "scales elsewhere": (GOOD, FIT + "--flow realnvp --scales 2", "--flow realnvp: scales are chosen for glow only"),
+    "scales elsewhere": (GOOD, FIT + "--flow realnvp --scales 2", "--flow realnvp: scales apply to glow only"),
     "resize": (GOOD, FIT + "--resize 0", "--resize 0: expected a side in pixels"),
     "resize text": (GOOD, FIT + "--resize big", "--resize big: expected a side in pixels"),
     # the arguments
-    "flow": (GOOD, FIT + "--flow nsf", "there is no such flow of images; choose one of glow, realnvp, pixelcnn"),
+    "flow": (GOOD, FIT + "--flow nsf", "there is no such flow for images; choose one of glow, realnvp, pixelcnn"),
     "widths": (GOOD, FIT + "--hidden 8,8", "image flows have one width"),
-    "columns": (GOOD, FIT + "--columns a", "--columns: belongs to a table"),
-    "bounds": (GOOD, FIT + "--bounds a=0,1", "--bounds: belongs to a table"),
-    "missing": (GOOD, FIT + "--drop-missing", "--drop-missing: belongs to a table"),
-    "objective": (GOOD, FIT + "--objective matching", "--objective: belongs to a table"),
+    "columns": (GOOD, FIT + "--columns a", "--columns applies to tables"),
+    "bounds": (GOOD, FIT + "--bounds a=0,1", "--bounds applies to tables"),
+    "missing": (GOOD, FIT + "--drop-missing", "--drop-missing applies to tables"),
+    "objective": (GOOD, FIT + "--objective matching", "--objective applies to tables"),
     "given": (GOOD, FIT + "--given colour", "images are conditioned on their class: --given class"),
     "no class": (GOOD, FIT + "--given class", "has none: give every class a folder"),
     "one class": (archive(images=IMAGES, y=LABELS * 0), ARCHIVE + "--given class", "has only one, '0'"),
@@ -110,24 +110,24 @@ CASES = {
     "batch": (GOOD, FIT + "--batch-size 0", "--batch-size 0: expected a positive integer"),
     "model ending": (GOOD, "fit {}/d.npy -o {}/m.csv", "a model is a folder"),
     "demo": (GOOD, "demo {}/d.npy -o {}/demo", "the demo takes a table; for images: pushforward fit"),
-    "a table resized": (saved("d.npy", np.ones((60, 3))), FIT + "--resize 8", "--resize: belongs to images"),
-    "a table's levels": (saved("d.npy", np.ones((60, 3))), FIT + "--levels 8", "--levels: belongs to images"),
+    "a table resized": (saved("d.npy", np.ones((60, 3))), FIT + "--resize 8", "--resize applies to images"),
+    "a table's levels": (saved("d.npy", np.ones((60, 3))), FIT + "--levels 8", "--levels applies to images"),
 }
 MODEL_CASES = {
     "size": (saved("d.npy", IMAGES[:, :4]), "score {m}/glow {}/d.npy -o {}/s.csv", "are 4 x 8, but those of"),
     "size, mend": (saved("d.npy", IMAGES[:, :4]), "score {m}/glow {}/d.npy -o {}/s.csv", "or fit with --resize"),
     "colour": (saved("d.npy", halves(9, colours=3)[0]), "score {m}/glow {}/d.npy -o {}/s.csv", "are coloured, but"),
-    "no labels": (GOOD, "score {m}/given {}/d.npy -o {}/s.csv", "is conditioned on classes, and there are none"),
+    "no labels": (GOOD, "score {m}/given {}/d.npy -o {}/s.csv", "is conditioned on classes, but these have none"),
     "new class": (archive(x=IMAGES, y=LABELS + 1), "score {m}/given {}/d.npz -o {}/s.csv", "the class '2' was not"),
     "a table": (saved("d.npy", np.ones((9, 64))), "score {m}/glow {}/d.npy -o {}/s.csv", "has shape (9, 64)"),
     "text": (lambda f: (f / "t.csv").write_text("a\n1\n"), "score {m}/glow {}/t.csv -o {}/s.csv", "no folder"),
-    "keep": (GOOD, "score {m}/glow {}/d.npy -o {}/s.csv --keep a", "--keep: belongs to a table"),
-    "score given": (GOOD, "score {m}/glow {}/d.npy -o {}/s.csv --given a", "--given: belongs to a table"),
+    "keep": (GOOD, "score {m}/glow {}/d.npy -o {}/s.csv --keep a", "--keep applies to tables"),
+    "score given": (GOOD, "score {m}/glow {}/d.npy -o {}/s.csv --given a", "--given applies to tables"),
     "nothing missing": (GOOD, "impute {m}/glow {}/d.npy -o {}/f.png", "no number is missing: give floats with NaN, or"),
     "no mask": (
         GOOD,
         "impute {m}/glow {}/d.npy -o {}/f.png --mask {}/m.npy",
-        "m.npy: is no picture or NumPy file that",
+        "m.npy: is not a readable picture or NumPy file",
     ),
     "mask of another shape": (
         lambda f: (GOOD(f), np.save(f / "m.npy", np.ones((3, 4)))),
@@ -153,10 +153,10 @@ MODEL_CASES = {
 }
 TABLES = {
     "images for a table": ("score {t}/plain {}/d.npy -o {}/s.csv", "has shape (60, 8, 8)"),
-    "a mask for a table": ("impute {t}/plain {t}/table.csv -o {}/f.csv --mask {}/m.png", "--mask: is for images"),
+    "a mask for a table": ("impute {t}/plain {t}/table.csv -o {}/f.csv --mask {}/m.png", "--mask applies to images"),
     "a folder for a table": ("score {t}/plain {} -o {}/s.csv", "is a folder, expected a file"),
     "compare": ("compare {m}/glow {t}/plain {m}/images.npz", "holds a model of a table, and a model of images"),
-    "compare, turned": ("compare {t}/plain {m}/glow {t}/table.csv", "holds a model of images, and a model of a table"),
+    "compare, turned": ("compare {t}/plain {m}/glow {t}/table.csv", "holds a model of images, but a model of a table"),
 }
 
 

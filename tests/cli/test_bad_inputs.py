@@ -75,7 +75,7 @@ CASES = {
         "column 'k' holds 80 different values in 80 rows; leave it out with --columns, or group them",
     ),
     "one text": (lambda f: csv(f, a=A, k=["u"] * 80), STRICT, "column 'k' is constant ('u' in every row)"),
-    "spoilt given": (text_in(6), STRICT + "--given a", "or take it for a category with --categories"),
+    "spoilt given": (text_in(6), STRICT + "--given a", "or treat it as a category with --categories"),
     "one bad cell": (text_in(6), STRICT, "column 'a', row 7: 'abc' is not a number"),
     "money": (
         lambda f: csv(f, a=A, b=[f"${v:,.2f}" for v in 1e4 * B]),
@@ -83,7 +83,7 @@ CASES = {
         "is a number with marks; write it without",
     ),
     "per cent": (lambda f: csv(f, a=A, b=[f"{v:.1f}%" for v in B]), STRICT, "column 'b', row 1: "),
-    "too large": (lambda f: csv(f, a=1e300 * A), STRICT, "outside of what single precision holds; change its units"),
+    "too large": (lambda f: csv(f, a=1e300 * A), STRICT, "outside what single precision holds; change its units"),
     "missing": (spoilt(4, None), STRICT, "column 'a', row 5: a missing value; leave such rows out with --drop-missing"),
     "infinite": (spoilt(4, float("inf")), STRICT, "column 'a', row 5: an infinite value"),
     "all missing": (lambda f: csv(f, a=A, b=[None] * 80), STRICT, "column 'b' has no value in any row"),
@@ -147,7 +147,7 @@ CASES = {
 MODEL_CASES = {
     "no model": ("score {}/none {}/t.csv -o {}/s.csv", "there is no such model"),
     "a file": ("score {}/t.csv {}/t.csv -o {}/s.csv", "is a file; a model is a folder"),
-    "no such folder": ("score {} {}/t.csv -o {}/s.csv", "is no model that can be read"),
+    "no such folder": ("score {} {}/t.csv -o {}/s.csv", "is not a readable model"),
     "format": ("score {model} {}/t.csv -o {}/s.docx", "expected .csv or .parquet"),
     "lacking": ("score {model} {}/t.csv -o {}/s.csv", "has no column 'size', 'price', 'count', 'colour'"),
     "samples": ("score {model} {}/t.csv -o {}/s.csv --samples 0", "--samples 0"),
@@ -205,7 +205,7 @@ def test_a_damaged_model_is_refused(tmp_path: Path, workshop: Path, capsys: pyte
     for file in (workshop / "plain").iterdir():
         content = file.read_bytes()
         (model / file.name).write_bytes(content[: len(content) // 2])
-    refused(capsys, tmp_path, f"info {model}", f"{model}: is no model that can be read")
+    refused(capsys, tmp_path, f"info {model}", f"{model}: is not a readable model")
 
 
 def test_an_unexpected_failure_is_one_sentence_and_exit_code_1(

@@ -107,7 +107,7 @@ def test_files_with_other_columns_are_refused(folder, run):
     pl.read_parquet(folder / "rows" / "1.parquet").drop("price").write_parquet(folder / "rows" / "1.parquet")
     arguments = ["fit", folder / "rows", "-o", folder / "m", "--given", "colour", *QUICK]
     assert "1.parquet: has no column 'price'" in run(*arguments, "--stream", code=2)["error"]
-    assert "have not the same columns" in run(*arguments, code=2)["error"]
+    assert "do not have the same columns" in run(*arguments, code=2)["error"]
 
 
 class Numbers:

@@ -51,7 +51,7 @@ def test_models_are_those_of_the_shell(fitted: pf.ImageDensity, tmp_path: Path):
 
 def test_a_model_of_another_kind_is_refused(fitted: pf.ImageDensity, tmp_path: Path):
     fitted.save(tmp_path / "m")
-    with pytest.raises(InputError, match="holds a model of images, and a model of a table is needed"):
+    with pytest.raises(InputError, match="holds a model of images, but a model of a table is needed"):
         pf.TableDensity.load(tmp_path / "m")
 
 
@@ -62,7 +62,7 @@ def test_a_model_of_another_kind_is_refused(fitted: pf.ImageDensity, tmp_path: P
         (lambda m: m.fit(IMAGES, LABELS[:3]), "3 labels for 80 images"),
         (lambda m: m.sample(0), "n=0: expected at least 1 image"),
         (lambda m: m.sample(1, given={"class": "9"}), "knows the classes 0, 1"),
-        (lambda m: m.sample(1, guidance=1.0), "needs a tarflow that is conditioned on class, and .* is a realnvp"),
+        (lambda m: m.sample(1, guidance=1.0), "needs a tarflow that is conditioned on class, but .* is a realnvp"),
         (lambda m: m.score_samples(IMAGES[:, :4], LABELS), "the images are 4 x 8"),
         (lambda m: m.score_samples(IMAGES), "conditioned on classes"),
         (lambda m: pf.ImageDensity(levels=300).fit(IMAGES), "levels=300: expected 2 to 256"),

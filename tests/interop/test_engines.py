@@ -152,7 +152,7 @@ def test_the_model_travels_whole(model: pf.TableDensity, table: pl.DataFrame) ->
 @pytest.mark.parametrize(
     ("columns", "given", "message"),
     [
-        (["shape"], (), "the table has no column 'size', which the model has; it has shape"),
+        (["shape"], (), "the table has no column 'size', which the model needs; it has shape"),
         (["size", "count", "weight", "colour", "log_density"], (), "--keep log_density"),
         (["size", "colour"], ("weight",), "--given weight: the table has no such column"),
     ],

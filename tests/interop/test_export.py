@@ -91,7 +91,7 @@ def test_onnxruntime_runs_it_for_any_number_of_rows(name: str, method: str, tmp_
         (lambda: pf.maf(3), "m.pt2", "sample", ValueError, "samples feature by feature"),
         (lambda: pf.iaf(3), "m.pt2", "log_prob", ValueError, "takes a pass for each feature"),
         (lambda: pf.ffjord(3), "m.onnx", "log_prob", ValueError, "continuous flow takes as many steps"),
-        (lambda: pf.made(3), "m.pt2", "sample", ValueError, "method='sample' is for flows, and AutoregressiveModel"),
+        (lambda: pf.made(3), "m.pt2", "sample", ValueError, "method='sample' is for flows, but AutoregressiveModel"),
         (lambda: pf.maf(3), "m.pt", "log_prob", ValueError, r"ends in \.pt2"),
         (lambda: pf.maf(3), "m.pt2", "score", ValueError, "expected one of log_prob, sample"),
         (lambda: torch.nn.Linear(2, 2), "m.pt2", "log_prob", TypeError, "got Linear"),

@@ -102,7 +102,7 @@ def test_pyro_models_without_a_continuous_latent_site():
 
     from pushforward.interop.pyro import ModelTarget
 
-    with pytest.raises(ValueError, match="continuous latent sites alone, but k are discrete"):
+    with pytest.raises(ValueError, match="only continuous latent sites, but k are discrete"):
         ModelTarget(lambda: pyro.sample("k", dist.Bernoulli(0.5)))
     with pytest.raises(ValueError, match="must have a latent site"):
         ModelTarget(lambda: pyro.sample("x", dist.Normal(0.0, 1.0), obs=torch.tensor(1.0)))
@@ -159,5 +159,5 @@ def test_pymc_a_model_with_a_bounded_variable():
     agrees(from_pymc(model), ("mu", "tau"))
     with pymc.Model() as discrete:
         pymc.Bernoulli("k", 0.5)
-    with pytest.raises(ValueError, match="continuous variables alone, but k are discrete"):
+    with pytest.raises(ValueError, match="only continuous variables, but k are discrete"):
         from_pymc(discrete)

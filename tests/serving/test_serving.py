@@ -171,7 +171,7 @@ BAD = [
     ({"rows": [{**ROW, "new": "no"}]}, 422, ("'new'", "true or false")),
     ({"rows": [{**ROW, "day": "soon"}]}, 422, ("'day'", "2024-01-31", "'soon'")),
     ({"rows": [{**ROW, "colour": 1}]}, 422, ("'colour'", "unknown column", "group")),
-    ({"rows": [ROW], "given": ["colour"]}, 422, ("'colour'", "no column of the model")),
+    ({"rows": [ROW], "given": ["colour"]}, 422, ("'colour'", "not a column of the model")),
     ({"rows": [{"group": "a"}], "given": ["group"]}, 422, ("no column is left",)),
     ({"rows": [{}]}, 422, ("row 1", "no value in any column")),
     ({"rows": []}, 422, ("'rows'", "at least 1 item")),
@@ -358,4 +358,4 @@ def test_a_server_that_cannot_start_says_why(
     damaged.mkdir()
     for file in fitted.iterdir():
         (damaged / file.name).write_bytes(file.read_bytes()[:-100] if file.is_file() else b"")
-    assert f"{damaged}: is no model that can be read" in fails(capsys, str(damaged))
+    assert f"{damaged}: is not a readable model" in fails(capsys, str(damaged))

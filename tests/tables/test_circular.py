@@ -94,7 +94,7 @@ def test_values_outside_the_period_are_refused(model):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"circular": {"hour": (24, 0)}}, "hour=24,0: takes LOW below HIGH"),
+        ({"circular": {"hour": (24, 0)}}, "hour=24,0: needs LOW below HIGH"),
         ({"circular": {"hour": (0, 24)}, "bounds": {"hour": (0, 24)}}, "no bounds= beside it"),
         ({"circular": {"kind": (0, 24)}}, "'kind' is not among the modelled columns of numbers"),
         ({"circular": {"day": (0, 24)}}, "no column 'day'"),

@@ -167,7 +167,7 @@ def test_arrow_dictionaries_in_chunks() -> None:
 )
 def test_columns_of_objects_are_one_sentence(make: Callable[[Any], Any], values: list[Any], what: str) -> None:
     with pytest.raises(
-        InputError, match=rf"^the table: column 'x' holds {what}; a column holds numbers, text.*leave it out"
+        InputError, match=rf"^the table: column 'x' holds {what}; a column must hold numbers, text.*leave it out"
     ):
         from_frame(make({"a": [1, 2], "x": values}))
     assert from_frame(make({"a": [1, 2], "x": values}), columns=["a"])[0].columns == ["a"]

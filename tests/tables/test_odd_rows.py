@@ -55,7 +55,7 @@ def test_the_oddest_row_comes_first_with_the_cell_to_blame(model: pf.TableDensit
 def test_outliers_are_refused_in_one_sentence(model: pf.TableDensity) -> None:
     with pytest.raises(InputError, match=r"level= ?0: expected a probability between 0 and 1"):
         model.outliers(TABLE, level=0.0)
-    with pytest.raises(InputError, match=r"has 200 held-out rows, which tell no p-value below 0.005"):
+    with pytest.raises(InputError, match=r"has 200 held-out rows, which allow no p-value below 0.005"):
         model.outliers(TABLE, level=0.001)
     with pytest.raises(InputError, match="not fitted yet"):
         pf.TableDensity().outliers(TABLE)

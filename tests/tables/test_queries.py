@@ -220,7 +220,7 @@ def test_the_shell(model: pf.TableDensity, tmp_path: Path, capsys: pytest.Captur
         (lambda m: m.score_samples(TABLE.select("x"), given=["x"]), "no column is left to ask for"),
         (
             lambda m: m.score_samples(pl.DataFrame({"z": [1]})),
-            "has no column 'x', 'y', 'group', 'n', which the model has",
+            "has no column 'x', 'y', 'group', 'n', which the model needs",
         ),
         (lambda m: m.sample(2, given={"z": 1}), "given.*z: the model .* has no such column"),
         (lambda m: m.sample(2, given={"x": "much"}), "'x' takes a number"),

@@ -215,18 +215,18 @@ def test_processes_of_torchrun_share_files_alone(monkeypatch: pytest.MonkeyPatch
     write_table(FRAME, f"{tmp_path}/t.sqlite?table=t")
     monkeypatch.setenv("WORLD_SIZE", "2")
     for place in ("-", str(tmp_path / "t.sqlite")):
-        with pytest.raises(InputError, match="processes of torchrun share files"):
+        with pytest.raises(InputError, match="processes of torchrun can share files"):
             read_table(place)
-    with pytest.raises(InputError, match="processes of torchrun share files"), delivered(located("-")):
+    with pytest.raises(InputError, match="processes of torchrun can share files"), delivered(located("-")):
         pass
 
 
 @pytest.mark.parametrize(
     ("name", "options", "sentence"),
     [
-        ("t.csv", {"sheet": "x"}, "--sheet: belongs to an Excel file, and t.csv is none"),
-        ("t.csv", {"query": "x"}, "--query: belongs to a database, and t.csv is none"),
-        ("t.csv", {"table": "x"}, "--table: belongs to a database or a .zip file, and t.csv is none"),
+        ("t.csv", {"sheet": "x"}, "--sheet applies to an Excel file, but t.csv is not one"),
+        ("t.csv", {"query": "x"}, "--query applies to a database, but t.csv is not one"),
+        ("t.csv", {"table": "x"}, "--table applies to a database or a .zip file, but t.csv is not one"),
         ("t.sqlite", {"table": "x", "query": "y"}, "say one of them"),
         ("mysql://ada:secret@host/db", {}, "^mysql://host/db: no database is known by mysql; expected postgresql://"),
     ],

@@ -218,7 +218,7 @@ def test_a_row_twice_is_a_weight_of_two_in_all_figures():
 @pytest.mark.parametrize(
     ("column", "said"),
     [
-        (-np.ones(300), "column 'w', row 1: -1 is negative, and weights are not"),
+        (-np.ones(300), "column 'w', row 1: -1 is negative, but weights cannot be"),
         (np.zeros(300), "column 'w': all weights are 0"),
         (["x"] * 300, "column 'w', row 1: 'x' is not a number"),
     ],

@@ -18,7 +18,7 @@ from ..tables.formats.source import Location
 from ..tables.options import TableOptions
 from ..tables.read import read_any
 
-FURTHER = "{}: its training is over; it is trained further"
+FURTHER = "{}: its training had ended; it is trained further"
 
 
 def fit_table(data: Location, output: Path, options: TableOptions, console: Console, command: str) -> dict[str, Any]:
@@ -93,6 +93,6 @@ def _refuse_table_options(options: TableOptions) -> None:
     }
     for flag, value in flags.items():
         if value:
-            raise InputError(f"{flag}: belongs to a table, and the data are images")
+            raise InputError(f"{flag} applies to tables, but the data are images")
     if list(options.given) not in ([], [GIVEN]):
         raise InputError(f"--given {','.join(options.given)}: images are conditioned on their class: --given {GIVEN}")

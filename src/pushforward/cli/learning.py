@@ -98,7 +98,7 @@ def fit(
     Images are a folder of pictures, a .npy or .npz of uint8, or an MNIST-style idx file. One tenth of the rows or
     images tells when to stop, another tenth is held out for the figures that are printed; an .npz file with arrays
     train, val and test is used as it is divided. Without --epochs, --steps or --budget, training ends by itself, when
-    these no longer become likelier. How it ended is said: converged, overfitting, or still improving.
+    these no longer become likelier. How it ended is reported: converged, overfitting, or still improving.
 
     Args:
         data: The table: CSV or other text, Excel, JSON lines, Parquet, Arrow or NumPy, packed or not; - for standard
@@ -106,13 +106,13 @@ def fit(
             or DuckDB. Or the images. What is larger than memory is read in pieces, if it is Parquet or a query: columns
             are learnt from a sample, and rows are shuffled in a buffer.
         output: The model: a folder that is written, or replaced.
-        flow: auto (the default: of up to 3,000 rows an average of flows, Gaussians and mixtures, of more the best of
+        flow: auto (the default: for up to 3,000 rows an average of flows, Gaussians and mixtures, for more the best of
             nsf, a mixture and, where nsf overfits, that average), nsf (the best single density), nsf-coupling (quick to
             sample too), maf, iaf, realnvp, ffjord (slow, smooth), bnaf, residual, or gmm, a mixture of Gaussians;
             nsf-linear and maf-linear mix the columns, as suits pixels. For images glow (the default where it can halve
             them), realnvp, tarflow (a transformer), or pixelcnn (slow to sample).
-        members: Average so many flows, each trained without another part of the rows.
-        objective: likelihood, or for ffjord also matching: many times quicker a step, and the same exact density after.
+        members: Average this many flows, each trained without another part of the rows.
+        objective: likelihood, or for ffjord also matching: each step many times quicker, the same exact density.
         layers: Layers of the flow, for glow on each scale; more fit better and run slower.
         hidden: Widths of its hidden layers, as in 128,128; for images one width.
         columns: Columns to model, as in price,carat; without it, all but the given ones. Text becomes categories.
@@ -131,31 +131,31 @@ def fit(
         steps: Batches to train on.
         budget: Time for the training, as in 90s, 5m or 1h.
         limit: The longest time for a training that would end by itself.
-        patience: Stop after so many validations without an improvement.
+        patience: Stop after this many validations without an improvement.
         batch_size: Rows in a batch [default: 512, images 64; 128 of a table on a processor, if neither steps nor
             epochs are given].
         lr: The learning rate [default: 0.003 for tables by splines and for images, else 0.001; the small flows that
             are averaged for few rows choose theirs].
         checkpoint_every: Save the state of the training every so many steps, beside the model, in MODEL.training.
-        resume: Go on from MODEL.training where it exists, or else with the model itself where there is one, as with
-            --budget 2m; start afresh where there is neither. What has had its steps or epochs is left as it is.
+        resume: Go on from MODEL.training if it exists, or else with the model itself if there is one, as with
+            --budget 2m; start afresh if there is neither. What has had its steps or epochs is left as it is.
         metrics: A file for the training's progress, one JSON object a line.
         resize: For images: the side that each is brought to, or height,width.
-        levels: For images: pixels hold whole numbers from 0 to this, less one [default: 256].
-        bits: For images: keep the first so many of the 8 bits of every number.
+        levels: For images: pixels hold whole numbers from 0 to one less than this [default: 256].
+        bits: For images: keep only this many of the 8 bits of every number, the first ones.
         patch: For tarflow: the side of its patches [default: up to 4, as long as there are 16].
         noise: For tarflow: learn images with Gaussian noise of this standard deviation, where black is -1 and white 1:
             0.05 costs bits and makes better samples, which are freed of it.
-        scales: For glow: how often the image is halved [default: up to 3 times, from its size].
+        scales: For glow: how many times the image is halved [default: up to 3 times, from its size].
         target: Instead of a table, a log-density in Python, as module:function: it maps (n, D) to (n,), in nats.
         dim: D, how many numbers the target takes.
-        support: Where they live, as in real:9,positive:1; kinds are real, positive, unit, simplex and ordered.
+        support: Where these numbers live, as in real:9,positive:1; kinds are real, positive, unit, simplex and ordered.
         anneal: Steps over which the target comes in, for one with several modes.
         modes: For a target that may have several modes: search for them, start over all, and search again.
         threads: How many threads of the CPU a step of the training uses; auto tries which number is quickest, with a
             number the seed fixes the model bit for bit.
         compile: Compile the flow first: slower to start, faster to train.
-        stream: Read Parquet files in pieces even where they would fit in memory.
+        stream: Read Parquet files in pieces even if they would fit in memory.
         shard: Under torchrun, divide weights, gradients and optimiser between the processes (FSDP2), for models that
             are too large for one.
     """
@@ -165,7 +165,7 @@ def fit(
     from . import fitting
 
     if (data is None) == (target is None):
-        raise InputError("give a table, as in: pushforward fit DATA -o MODEL, or a density by --target, and not both")
+        raise InputError("give a table, as in: pushforward fit DATA -o MODEL, or a density with --target, but not both")
     console = console_for(json, quiet)
     place = None if data is None else located(data, query, table, sheet)
     training = TrainingOptions(
@@ -213,7 +213,7 @@ def fit(
         return
     for name, value in pixels.items():
         if value is not None:
-            raise InputError(f"--{name}: belongs to images, and {place or '--target'} is none")
+            raise InputError(f"--{name} applies to images, which {place or '--target'} does not hold")
     if target is not None:
         from ..tables.fit_target import TargetOptions, run
 

@@ -15,15 +15,17 @@ Model = Annotated[Path, Parameter(help="A model: the folder that `pushforward fi
 Json = Annotated[bool, Parameter(negative="", help="Print the result as JSON, for scripts.")]
 Quiet = Annotated[bool, Parameter(negative="", help="Print nothing but errors.")]
 Seed = Annotated[int, Parameter(help="Fixes everything that is drawn at random.")]
-Device = Annotated[str, Parameter(help="cpu, cuda, or auto: the GPU where there is one.")]
+Device = Annotated[str, Parameter(help="cpu, cuda, or auto: the GPU if there is one.")]
 DropMissing = Annotated[bool, Parameter(negative="", help="Leave out rows with missing or infinite values.")]
 Samples = Annotated[
     int | None,
     Parameter(help="Points that each whole or rounded number's cell is averaged over [default: 16, images 1]."),
 ]
 
-Query = Annotated[str | None, Parameter(help="What DATA, a database, is asked, as in 'SELECT * FROM orders'.")]
-TableName = Annotated[str | None, Parameter(name="--table", help="The table of a database, or the file of a .zip.")]
+Query = Annotated[str | None, Parameter(help="The query to run if DATA is a database, as in 'SELECT * FROM orders'.")]
+TableName = Annotated[
+    str | None, Parameter(name="--table", help="The table to read from a database, or the file from a .zip.")
+]
 Sheet = Annotated[str | None, Parameter(help="The sheet of an Excel file [default: the first with rows].")]
 
 command_line = ContextVar("command_line", default="pushforward")

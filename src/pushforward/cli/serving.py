@@ -20,18 +20,18 @@ def serve(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Answer questions to a model of a table over HTTP, and show a page in the browser.
+    """Answer questions put to a model of a table over HTTP, and show a page in the browser.
 
     GET /health, /info, /metrics and /openapi.json; POST /score, /sample, /impute and /explain. The page at / scores a
     row, draws rows given some cells, fills holes, and shows a column's density given the others.
 
     Args:
         port: The port; 0 takes any free one, and says which.
-        host: The address to listen at; this machine alone unless told.
+        host: The address to listen on; this machine alone unless told otherwise.
         max_rows: Rows that a request may hold or ask for.
         max_megabytes: The longest body of a request.
-        timeout: How long a request may take to come, and again to be answered, as in 30s.
-        threads: Threads of each computation; requests of single rows and long ones run beside each other.
+        timeout: How long a request may take to arrive, and again to be answered, as in 30s.
+        threads: Threads of each computation; requests of single rows and long ones run side by side.
     """
     from .models import open_model
 

@@ -140,7 +140,7 @@ def sample(
         guidance: Of a tarflow given classes: how far images go beyond what their class says; 0 samples the density.
         check: The table that the model was fitted to: says how well a classifier tells the rows from its held-out
             rows, and how near they come to its training rows.
-        privacy_check: With --check: write nothing, and end with 1, where more of the rows than of the held-out ones
+        privacy_check: With --check: write nothing, and end with 1, if more of the rows than of the held-out ones
             (and 1 %) are nearer to a training row than 99 % of training rows are to each other.
     """
     from .models import open_model
@@ -178,8 +178,8 @@ def impute(
     """Fill the missing cells of a table, or pixels of images, with draws given the rest of their own row or image.
 
     Args:
-        data: The table, as for `pushforward fit`; columns of the model that it lacks are drawn, too. Or the images: of
-            a NumPy file of floats, NaN is missing.
+        data: The table, as for `pushforward fit`; columns of the model that it lacks are drawn as well. Or the images:
+            of a NumPy file of floats, NaN is missing.
         output: The filled table, or images: as for `pushforward sample`.
         mask: Of images: a picture or .npy of their height and width, not 0 where pixels are missing; or a .npy with one
             for each image.

@@ -153,8 +153,8 @@ def _learner(seed: int) -> Callable[[Numbers, Numbers], Callable[[Numbers], Numb
 def _verdict(p_value: float, p_values: Numbers) -> str:
     share = float((p_values <= ALPHA).mean())
     if p_value > ALPHA:
-        return f"A classifier that sees the context does not tell draws from true values (p = {p_value:.2g})."
+        return f"A classifier that sees the context cannot tell draws from true values (p = {p_value:.2g})."
     return (
-        f"A classifier that sees the context tells draws from true values (p = {p_value:.2g}), at {share:.0%} of the "
-        "contexts more than chance would (5% of them by chance)."
+        f"A classifier that sees the context tells draws from true values (p = {p_value:.2g}); it beats chance at "
+        f"{share:.0%} of the contexts (by chance it would at 5%)."
     )

@@ -130,7 +130,7 @@ class Closeness:
         return (
             f"{self.drawn:.1%} of the draws and {self.held_out:.1%} of the held-out rows are nearer to a training row "
             f"than 99 % of training rows are to each other; the median distance to the closest is "
-            f"{self.median_drawn:.3g} of draws, {self.median_held_out:.3g} of held-out rows"
+            f"{self.median_drawn:.3g} for draws, {self.median_held_out:.3g} for held-out rows"
         )
 
 

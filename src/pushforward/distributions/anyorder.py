@@ -81,7 +81,7 @@ class AnyOrder(Density):
         self.classes = tuple(int(size or 0) for size in classes)
         outputs = [len(rows) for rows in net.rows]
         if outputs != self.sizes(self.classes, bins)[1]:
-            raise ValueError(f"net gives {outputs} parameters, but classes={self.classes} and bins={bins} take others")
+            raise ValueError(f"net gives {outputs} parameters, which does not fit classes={self.classes}, bins={bins}")
         if first is not None and len(first) != len(self.classes):
             raise ValueError(f"first must hold a map or None for each of {len(self.classes)} entries, got {len(first)}")
         self.first: Any = nn.ModuleList(Identity(event_dim=0) if f is None else f for f in first or ())

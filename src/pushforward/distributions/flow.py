@@ -184,7 +184,7 @@ class Flow(Density):
         if not self.context_features:
             raise ValueError(f"guidance={guidance} needs a context, but the flow was built with context=0")
         if self.encoder is not None:
-            raise ValueError(f"guidance={guidance} is for contexts of numbers as they are, but the flow has an encoder")
+            raise ValueError(f"guidance={guidance} is for contexts that are plain numbers, but the flow has an encoder")
 
     def _check_kinds(self, **given: Tensor | None) -> None:
         """Names the likely cause of a PyTorch error; some flows accept other dtypes, so none is rejected beforehand."""

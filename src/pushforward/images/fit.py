@@ -186,7 +186,7 @@ def _classes(pictures: LabelledImages, options: ImageOptions, console: Console) 
     """The classes to condition on, as requested by the user."""
     classes = pictures.classes
     if options.given and len(classes) < 2:
-        what = f"only one, {classes[0]!r}" if classes else "none"
+        what = f"only one class, {classes[0]!r}" if classes else "no classes"
         raise InputError(
             f"--given {GIVEN}: {pictures.path} has {what}: give every class a folder, put an array 'labels' into the "
             ".npz, or the labels file beside the idx file"
@@ -195,13 +195,13 @@ def _classes(pictures: LabelledImages, options: ImageOptions, console: Console) 
     if options.given and unlabelled:
         raise InputError(f"--given {GIVEN}: {pictures.path} has no labels for {unlabelled[0]!r}")
     if len(classes) > 1 and not options.given:
-        console.note(f"{pictures.path}: has {len(classes)} classes; --given {GIVEN} makes the model one of each class")
+        console.note(f"{pictures.path}: has {len(classes)} classes; --given {GIVEN} conditions the model on them")
     return classes if options.given else []
 
 
 def _flow(name: str, pictures: LabelledImages, levels: int, context: int, options: ImageOptions) -> Density:
     if name not in IMAGE_FLOWS:
-        raise InputError(f"--flow {name}: there is no such flow of images; choose one of {', '.join(IMAGE_FLOWS)}")
+        raise InputError(f"--flow {name}: there is no such flow for images; choose one of {', '.join(IMAGE_FLOWS)}")
     _, height, width = pictures.shape
     possible, scales = possible_squeezes(pictures.shape), 1 if options.scales is None else options.scales
     if name == "glow" and not 1 <= scales <= possible:

@@ -199,7 +199,7 @@ class FittedImages(FittedDensity):
         self, n: int, output: Location, given: dict[str, str], console: Console, **choices: Any
     ) -> dict[str, Any]:
         if choices.pop("check", None) or choices.pop("private", False):
-            raise InputError("--check: is for tables; of images, look at the samples in the report")
+            raise InputError("--check applies to tables; for images, look at the samples in the report")
         return sample_file(self, n, Path(str(output)), given, console, **choices)
 
     def impute_file(self, data: Location, output: Location, console: Console, **choices: Any) -> dict[str, Any]:
@@ -207,7 +207,7 @@ class FittedImages(FittedDensity):
 
     def report_file(self, data: Location | None, output: Path, console: Console, **choices: Any) -> dict[str, Any]:
         if choices.get("against"):
-            raise InputError("--against: is for tables; of images, use: pushforward compare MODEL MODEL DATA")
+            raise InputError("--against applies to tables; for images, use: pushforward compare MODEL MODEL DATA")
         return super().report_file(data, output, console, **choices)
 
     @property
@@ -269,4 +269,4 @@ def refuse_table_flags(flags: dict[str, Any]) -> None:
     """
     for flag, value in flags.items():
         if value:
-            raise InputError(f"{flag}: belongs to a table, and this is about images")
+            raise InputError(f"{flag} applies to tables, but these are images")

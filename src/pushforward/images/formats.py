@@ -62,7 +62,9 @@ def read_images(path: str | Path, *, resize: int | tuple[int, int] | None = None
     elif "idx" in path.name:
         images = torch.from_numpy(read_idx(path, 3)).unsqueeze(1)
     else:
-        raise InputError(f"{path} is no folder, .npy, .npz or idx file: put pictures into a folder and name the folder")
+        raise InputError(
+            f"{path} is not a folder, .npy, .npz or idx file: put pictures into a folder and name the folder"
+        )
     return resized(images, resize)
 
 
@@ -217,7 +219,7 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
     what, header = IDX[dimensions], 4 * (1 + dimensions)
     if len(raw) < header or raw[:4] != bytes([0, 0, 8, dimensions]):
         raise InputError(
-            f"{path} is no idx file of uint8 {what}: its first four bytes should be 00 00 08 0{dimensions}"
+            f"{path} is not an idx file of uint8 {what}: its first four bytes should be 00 00 08 0{dimensions}"
         )
     shape = [int.from_bytes(raw[at : at + 4]) for at in range(4, header, 4)]
     if len(raw) != header + math.prod(shape) or not math.prod(shape):

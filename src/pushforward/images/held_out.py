@@ -82,17 +82,19 @@ def fitting(model: FittedImages, pictures: LabelledImages, console: Console) -> 
         console.note(f"{pictures.path}: the images are grey and become coloured, as those of {model.called}")
         pictures = _coloured(pictures)
     elif channels == 3 and model.shape[0] == 1:
-        raise InputError(f"{pictures.path}: the images are coloured, but those of {model.called} grey: convert them")
+        raise InputError(
+            f"{pictures.path}: the images are coloured, but those of {model.called} are grey: convert them"
+        )
     if (height, width) != model.shape[1:]:
         raise InputError(
-            f"{pictures.path}: the images are {height} x {width}, but those of {model.called} {model.shape[1]} x "
+            f"{pictures.path}: the images are {height} x {width}, but those of {model.called} are {model.shape[1]} x "
             f"{model.shape[2]}: bring them to that size, or fit with --resize, which then holds for scoring too"
         )
     pictures.check_levels(model.levels, f"the model {model.called}")
     if model.classes:
         if pictures.labels is None:
             raise InputError(
-                f"{pictures.path}: the model {model.called} is conditioned on classes, and there are none: it needs "
+                f"{pictures.path}: the model {model.called} is conditioned on classes, but these have none: it needs "
                 "a folder for each class, an array 'labels' in the .npz, or the labels file beside an idx file"
             )
         unknown = sorted(set(pictures.classes) - set(model.classes))

@@ -127,7 +127,7 @@ def impute_file(
     console.say(f"effective number of candidates: median {np.median(counts):.1f}, least {counts.min():.1f}")
     if few:
         console.note(
-            f"of {few:,} images fewer than {FEW:g} candidates count, so their draws may not yet be those of the "
+            f"for {few:,} images fewer than {FEW:g} candidates count, so their draws may not yet be those of the "
             "conditional; give more --candidates"
         )
     console.say(f"saved {output}")

@@ -116,7 +116,9 @@ def read_pictures(path: str | Location, *, resize: tuple[int, int] | None = None
         InputError: the file is missing, damaged or of an unsupported kind; one sentence.
     """
     if isinstance(path, Source):
-        raise InputError(f"{path}: is no place of images; expected a folder of pictures, a NumPy file or an idx file")
+        raise InputError(
+            f"{path}: is not a source of images; expected a folder of pictures, a NumPy file or an idx file"
+        )
     path = Path(path)
     if path.suffix == ".npz" and path.is_file():
         return _archive(path, resize)

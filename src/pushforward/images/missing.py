@@ -53,7 +53,7 @@ def read_with_holes(
         hole = hole | _mask(mask, pictures)
     if not hole.any():
         raise InputError(
-            f"{pictures.path}: no number is missing: give floats with NaN, or --mask, not 0 where a pixel is missing"
+            f"{pictures.path}: no number is missing: give floats with NaN, or a --mask, not 0 where a pixel is missing"
         )
     pictures = replace(pictures, images=pictures.images.masked_fill(hole, 0))
     pictures = fitting(model, pictures, console)
@@ -115,4 +115,4 @@ def _mask_file(path: Path) -> np.ndarray:
         loaded = np.load(path, allow_pickle=False)
         return loaded if isinstance(loaded, np.ndarray) else loaded[loaded.files[0]]
     except (*UNREADABLE, UnidentifiedImageError) as error:
-        raise InputError(f"--mask {path}: is no picture or NumPy file that can be read ({error})") from None
+        raise InputError(f"--mask {path}: is not a readable picture or NumPy file ({error})") from None

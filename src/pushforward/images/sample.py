@@ -107,7 +107,7 @@ def check_guidance(model: FittedImages, guidance: float) -> float:
     """
     if guidance and (model.facts["summary"]["flow"] != "tarflow" or not model.classes):
         raise InputError(
-            f"--guidance {guidance:g}: needs a tarflow that is conditioned on {GIVEN}, and {model.called} is a "
+            f"--guidance {guidance:g}: needs a tarflow that is conditioned on {GIVEN}, but {model.called} is a "
             f"{model.facts['summary']['flow']}{'' if model.classes else ' without classes'}"
         )
     return guidance

@@ -80,7 +80,7 @@ def _explained(model: FittedImages, pictures: LabelledImages, chosen: np.ndarray
 
 
 def _describe(scores: pl.DataFrame, summary: dict[str, Any], data: Location) -> list[str]:
-    bound = "" if summary["exact"] else " (a bound: at most so many)"
+    bound = "" if summary["exact"] else " (an upper bound)"
     spread = "" if np.isnan(summary["standard_error"]) else f" ± {summary['standard_error']:.4f}"
     median, mean = summary["median_bits_per_dim"], summary["bits_per_dim"]
     lines = [

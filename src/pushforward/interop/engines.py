@@ -123,7 +123,7 @@ class Engine:
         needed = {*schema.given_names, *(schema.names if self.model.guided is None else ())}
         if needed & set(lacks) or set(schema.names) <= set(lacks):
             raise InputError(
-                f"the table has no column {lacks[0]!r}, which the model has; it has {listed(columns.names)}"
+                f"the table has no column {lacks[0]!r}, which the model needs; it has {listed(columns.names)}"
             )
 
 

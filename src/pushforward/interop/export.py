@@ -109,10 +109,12 @@ def _check(density: Any, path: Path, method: str) -> None:
             except ModuleNotFoundError:
                 raise ImportError(f"ONNX needs {name}: pip install 'pushforward[onnx]'") from None
     if any(isinstance(part, Continuous) for part in density.modules()):
-        raise ValueError("a continuous flow takes as many steps as its data ask for, which no one program holds")
+        raise ValueError("a continuous flow takes as many steps as its data require, which no fixed program can hold")
     if method == "sample":
         if not isinstance(density, Flow):
-            raise ValueError(f"method='sample' is for flows, and {type(density).__name__} is none: export its log_prob")
+            raise ValueError(
+                f"method='sample' is for flows, but {type(density).__name__} is not one: export its log_prob"
+            )
         if _sequential(density.transform, inverse=True):
             raise ValueError(
                 "this flow samples feature by feature, a pass for each, and export writes one pass: export its "

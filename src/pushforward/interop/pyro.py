@@ -104,7 +104,7 @@ class ModelTarget:
         trace = pyro.poutine.trace(model).get_trace(*args, **kwargs)
         discrete = [n for n in trace.stochastic_nodes if getattr(trace.nodes[n]["fn"], "has_enumerate_support", False)]
         if discrete:
-            raise ValueError(f"model must have continuous latent sites alone, but {', '.join(discrete)} are discrete")
+            raise ValueError(f"model must have only continuous latent sites, but {', '.join(discrete)} are discrete")
         start, _, self.transforms, _ = initialize_model(model, args, kwargs)
         if not start:
             raise ValueError("model must have a latent site, but all of its sites are observed")

@@ -75,7 +75,7 @@ def from_pymc(model: Any) -> ModelTarget:
     """
     if model.discrete_value_vars:
         listed = ", ".join(str(v.name) for v in model.discrete_value_vars)
-        raise ValueError(f"model must have continuous variables alone, but {listed} are discrete: sum them out")
+        raise ValueError(f"model must have only continuous variables, but {listed} are discrete: sum them out")
     start = model.initial_point()
     order = [(v.name, np.shape(start[v.name])) for v in model.continuous_value_vars]
     sizes = [int(np.prod(shape, dtype=int)) for _, shape in order]

@@ -40,7 +40,7 @@ def write(
     if data is not None:
         held, *theirs = held_out_of_all([model, *against], data, console, drop_missing)
     elif against:
-        raise InputError("--against: give the table too, for the rows that all models are judged by")
+        raise InputError("--against: give the table too, since all models are compared on its rows")
     else:
         held, theirs = model.subject.kept(), []
     source = str(model.facts.get("data", model.called)) if data is None else data.path.name

@@ -40,13 +40,13 @@ def load_saved(path: Path, kind: str, device: str, make: Callable[[Any, dict[str
         facts = checkpoint.load_extra(path)
         if facts.get("kind") != kind:
             found = KINDS.get(str(facts.get("kind")), "a flow for Python's pf.load")
-            raise InputError(f"{path}: holds {found}, and {KINDS[kind]} is needed")
+            raise InputError(f"{path}: holds {found}, but {KINDS[kind]} is needed")
         return make(checkpoint.load(path).to(device), dict(facts))
     except InputError:
         raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = str(error).splitlines()[0].removeprefix(f"{path}: ") if str(error) else type(error).__name__
-        raise InputError(f"{path}: is no model that can be read: {reason}") from None
+        raise InputError(f"{path}: is not a readable model: {reason}") from None
 
 
 def goes_further(path: Path, kind: str, training: TrainingOptions) -> bool:
@@ -71,7 +71,7 @@ def check_output(output: Path) -> None:
     if output.suffix.lower() in (".csv", ".parquet", ".html", ".json"):
         raise InputError(f"{output}: a model is a folder; give a name without an ending")
     if output.exists() and not output.is_dir():
-        raise InputError(f"{output}: is a file; a model is a folder, choose another name")
+        raise InputError(f"{output}: is a file, but a model is a folder; choose another name")
     if output.is_dir() and any(output.iterdir()):
         try:
             checkpoint.load_extra(output)
@@ -99,4 +99,4 @@ def save(model: Configurable, path: Path, facts: dict[str, Any]) -> None:
         checkpoint.save(model, refuge, extra=facts)
     except OSError as error:
         raise NotSaved(f"{refused}; nor can the folder for temporary files: {reason(error)}") from None
-    raise NotSaved(f"{refused}; the model was saved as {refuge} instead, move it to where there is room")
+    raise NotSaved(f"{refused}; the model was saved as {refuge} instead; move it to where there is room")

@@ -18,7 +18,7 @@ def checked_graph(adjacency: Tensor | Sequence[Sequence[bool]], nodes: int) -> T
     if given.shape != (nodes, nodes):
         raise ValueError(f"adjacency must have shape ({nodes}, {nodes}), got {tuple(given.shape)}")
     if not bool(((given == 0) | (given == 1)).all()):
-        raise ValueError("adjacency must hold 0 and 1 alone (or booleans): row i says which features feature i reads")
+        raise ValueError("adjacency must hold only 0 and 1 (or booleans): row i says which features feature i reads")
     graph = (given != 0) & ~torch.eye(nodes, dtype=torch.bool, device=given.device)
     stages(graph)
     return graph

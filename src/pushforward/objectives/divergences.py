@@ -108,7 +108,7 @@ class ForwardKL(Objective):
         if drop and not flow.context_features:
             raise ValueError(f"drop={drop} needs a context, but the flow was built with context=0")
         if drop and flow.encoder is not None:
-            raise ValueError(f"drop={drop} is for contexts that are numbers as they are, but the flow has an encoder")
+            raise ValueError(f"drop={drop} is for contexts that are plain numbers, but the flow has an encoder")
         self.drop = drop
 
     def forward(self, x: Tensor, context: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
@@ -201,7 +201,7 @@ class ReverseKL(Objective):
         if flow.context_features and contexts is None:
             raise ValueError(
                 f"flow was built with context={flow.context_features}, but a target has no context: say which to draw "
-                "by contexts=, or take a flow without"
+                "with contexts=, or take a flow without one"
             )
         if estimator not in ("path", "reparameterised"):
             raise ValueError(f'estimator must be "path" or "reparameterised", got {estimator!r}')

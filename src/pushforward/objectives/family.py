@@ -44,7 +44,7 @@ class Family:
         """Contexts ``(n, width)`` with the dtype and device of another tensor."""
         drawn = self._drawn(n)
         if drawn.shape[1] != self.width:
-            raise ValueError(f"contexts gave {self.width} features before, and now {drawn.shape[1]}")
+            raise ValueError(f"contexts gave {self.width} features before, but now {drawn.shape[1]}")
         return drawn.to(like)
 
     def __call__(self, x: Tensor, context: Tensor) -> Tensor:

@@ -97,7 +97,7 @@ def _numpy_row(log_density: Any, x: Tensor) -> UserTarget | None:
 
 _NUMPY = (
     "log_density gives values without PyTorch's gradient: gradients are central differences, 2 calls for each feature; "
-    "pushforward.objectives.from_numpy(log_density, gradient) takes one of yours"
+    "pushforward.objectives.from_numpy(log_density, gradient) takes your own"
 )
 
 
@@ -191,7 +191,7 @@ class _Slope(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        raise RuntimeError("a log-density from outside of PyTorch can be differentiated once only")
+        raise RuntimeError("a log-density from outside PyTorch can be differentiated only once")
 
 
 def _array(x: Tensor) -> np.ndarray:

@@ -20,7 +20,7 @@ def note_start(flow: Flow, target: UserTarget) -> None:
         place = _where(x, target)
     if place is not None:
         target.notes.append(
-            f"the target lies {place} than the flow, which would learn that slowly or never: start there, by "
+            f"the target lies {place} than the flow, which would learn that slowly or never: start there, with "
             "pushforward.fit_target(log_density, features) or pushforward.constrain(flow, pushforward.laplace(...))"
         )
         target.show()

@@ -120,7 +120,7 @@ def _note_zeros(target: UserTarget, value: Tensor, x: Tensor) -> None:
     if bool(zero.any()) and not target.failed:
         target.notes.append(
             f"log_density is -inf at x = {place(x[zero][0])}, and for {int(zero.sum())} of {len(x)} draws: if pi ends "
-            "at a bound, state its support by blocks=, so that the flow ends there too"
+            "at a bound, state its support with blocks=, so that the flow ends there too"
         )
 
 
@@ -142,7 +142,7 @@ def _check_gradient(target: UserTarget, x: Tensor, fails: float) -> None:
     gradient = torch.autograd.grad(value.sum(), rows, allow_unused=True)[0] if value.requires_grad else None
     if gradient is None:
         raise ValueError(
-            "log_density returns values without a gradient: compute them from its argument by PyTorch operations, "
+            "log_density returns values without a gradient: compute them from its argument with PyTorch operations, "
             "without numpy, .item(), .detach() or no_grad"
         )
     check_finite(gradient.flatten(1).sum(1), rows, "gradient of log_density", fails)
@@ -154,7 +154,7 @@ def _check_rows(log_density: LogDensity, x: Tensor, value: Tensor) -> None:
         alone = log_density(x[part])
         if not torch.allclose(alone, value[part], rtol=1e-3, atol=1e-3):
             raise ValueError(
-                f"log_density gives {alone.tolist()} for rows that it gives {value[part].tolist()} within a larger "
+                f"log_density gives {alone.tolist()} for rows whose values are {value[part].tolist()} in a larger "
                 "batch: each row's value must depend on that row alone"
             )
 

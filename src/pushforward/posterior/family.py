@@ -200,7 +200,8 @@ def _verdict(contexts: Tensor, good: Tensor, ess: Tensor, kl: Tensor, trusted: b
     worst = int(torch.where(good, 2.0, ess).argmin() if not bool(good.all()) else ess.argmin())
     place = [round(v, 3) for v in contexts[worst][:8].tolist()]
     if trusted:
-        return f"The flow is close to its targets: {numbers}, and the worst context, {place}, has {ess[worst]:.0%}."
+        least = f"the worst context, {place}, has {ess[worst]:.0%} effective draws"
+        return f"The flow is close to its targets: {numbers}, and {least}."
     return f"Do not trust this fit everywhere: {numbers}; at context {place}: {said[worst]}"
 
 

@@ -182,7 +182,7 @@ def _check_choices(start: str, widen: float, objective: str, modes: str | None, 
     if modes not in (None, "search"):
         raise ValueError(f'modes must be None or "search", got {modes!r}')
     if contexts is not None and (modes, objective) != (None, "reverse"):
-        raise ValueError('contexts= goes with modes=None and objective="reverse" alone')
+        raise ValueError('contexts= goes only with modes=None and objective="reverse"')
 
 
 def _support(blocks: Sequence[tuple[Any, int]], features: int) -> tuple[Blocks | None, int]:

@@ -51,7 +51,7 @@ def _tell(target: UserTarget, rows: Tensor, value: Tensor, inside: float, where:
     best = int(value.argmax())
     note = (
         f"log_density is {value[best].item():.4g} at x = {place(rows[best])}, outside the support that blocks= states "
-        f"for {where}: pi is cut off there, and log Z is of the part within"
+        f"for {where}: pi is cut off there, and log Z is that of the part inside"
     )
     if note in target.notes:
         return

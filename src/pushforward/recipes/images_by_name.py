@@ -49,9 +49,9 @@ def image_flow_by_name(
     if name not in IMAGE_FLOWS:
         raise ValueError(f"there is no image flow {name!r}; choose one of {', '.join(IMAGE_FLOWS)}")
     if scales is not None and name != "glow":
-        raise ValueError(f"scales are chosen for glow only, but the flow is {name}")
+        raise ValueError(f"scales apply to glow only, but the flow is {name}")
     if name != "tarflow" and (patch is not None or noise is not None):
-        raise ValueError(f"patch and noise are chosen for tarflow only, but the flow is {name}")
+        raise ValueError(f"patch and noise apply to tarflow only, but the flow is {name}")
     if hidden is not None and len(hidden) != 1:
         raise ValueError(f"image flows have one width, as in hidden=64, got {','.join(map(str, hidden))}")
     depth, width = IMAGE_FLOWS[name]

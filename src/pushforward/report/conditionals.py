@@ -15,7 +15,7 @@ from .words import count
 SHOWN, BINS, GROUPS, NAMES = 10, 24, 5, 12  # columns; bins of a number; groups of the conditioning column; categories
 SAYS = (
     "Choose a column, and a second one that is known: the bars show how the model spreads the first where the second "
-    "lies in each fifth of its values, or has each of its names. Grey is the first column whatever the second."
+    "lies in each fifth of its values, or takes each of its categories. Grey is the first column whatever the second."
 )
 
 

@@ -50,7 +50,7 @@ QUANTILES = (
 
 REASONS = (
     "The reason is found by trying: one column at a time is set to typical values, and the changes that raise the "
-    "log-density most are named, with the gain in nats. Where no single change helps, it is said what lies far out."
+    "log-density most are named, with the gain in nats. If no single change helps, what lies far out is named."
 )
 
 JOURNEY = (

@@ -90,7 +90,7 @@ def table(s: Subject) -> Section:
         says += f" The flow was trained on {count(len(s.evidence.train), 'row')}."
     if s.context is not None:
         features = count(s.context.shape[-1], "number")
-        says += f" The flow is conditional: each row comes with a context of {features} that it is told."
+        says += f" The flow is conditional: each row comes with a context of {features} that the flow is told."
     if s.model.schema is not None and s.model.schema.notes:
         says += f" What was decided about columns: {'; '.join(s.model.schema.notes)}."
     return Section("data", "The data", [Text(says), Table("columns", "The held-out rows by column.", heads, body)])

@@ -55,12 +55,12 @@ def _differences(live: nn.Module, rebuilt: nn.Module) -> Iterator[str]:
             yield f"{name or 'the model'} is parametrised: torch.nn.utils.parametrize.remove_parametrizations ends that"
         if other is None or type(module) is not type(other):
             expected = "nothing" if other is None else type(other).__name__
-            yield f"{name or 'the model'} is a {type(module).__name__}, where its description gives {expected}"
+            yield f"{name or 'the model'} is a {type(module).__name__}, but its description gives {expected}"
         else:
             yield from _inside(f"{name}." if name else "", module, other)
     yield from (f"{name} is missing" for name in others if name not in modules)
     if _tied(live) != _tied(rebuilt):
-        yield "parameters are tied that its description does not tie, or the other way round"
+        yield "it ties parameters that its description does not, or the other way round"
 
 
 def _inside(prefix: str, live: nn.Module, rebuilt: nn.Module) -> Iterator[str]:
@@ -73,7 +73,7 @@ def _inside(prefix: str, live: nn.Module, rebuilt: nn.Module) -> Iterator[str]:
             yield f"{prefix}{name} is a tensor that its description does not give"
         elif (tensor.shape, tensor.dtype) != (other.shape, other.dtype):
             found, expected = (f"{tuple(t.shape)} and {t.dtype}" for t in (tensor, other))
-            yield f"{prefix}{name} has {found}, where its description gives {expected}"
+            yield f"{prefix}{name} has {found}, but its description gives {expected}"
         elif not is_persistent(live, name) and not same(tensor, other):
             yield f"{prefix}{name}, which is derived from the constructor's arguments, has been changed"
     for name, value in _attributes(live).items():
@@ -81,7 +81,7 @@ def _inside(prefix: str, live: nn.Module, rebuilt: nn.Module) -> Iterator[str]:
             if hasattr(type(live), name) or not _ours(live):
                 yield f"{prefix}{name} was set from outside, and no description holds it"
         elif not same(value, vars(rebuilt)[name]):
-            yield f"{prefix}{name} is {value!r:.60}, where its description gives {vars(rebuilt)[name]!r:.60}"
+            yield f"{prefix}{name} is {value!r:.60}, but its description gives {vars(rebuilt)[name]!r:.60}"
     if has_forward_hooks(live):
         yield f"{prefix or 'the model'} has forward hooks, which are code: remove them and register them after loading"
 

@@ -96,7 +96,9 @@ class Answers:
         """
         for name in given:
             if name not in self.cells.cells:
-                raise Refused(422, f"given: {name!r} is no column of the model; it has {listed(self.cells.cells)}")
+                raise Refused(
+                    422, f"given: {name!r} is not a column of the model, which has {listed(self.cells.cells)}"
+                )
 
     def info(self) -> dict[str, Any]:
         """What the model is, for clients and for the page."""

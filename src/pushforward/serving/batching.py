@@ -22,7 +22,7 @@ GATHER = 0.008  # longest wait of a batch in seconds
 
 
 def busy() -> Refused:
-    return Refused(503, "the server is busy: too many requests wait; try again in a second")
+    return Refused(503, "the server is busy: too many requests are waiting; try again in a second")
 
 
 @dataclass

@@ -60,9 +60,9 @@ async def body_of(request: Request, limits: Limits) -> bytes:
                     parts.clear()
     except TimeoutError:
         if length <= limits.bytes:
-            raise Refused(408, f"the body did not come within {limits.seconds:g} s") from None
+            raise Refused(408, f"the body did not arrive within {limits.seconds:g} s") from None
     except ClientDisconnect:
-        raise Refused(400, "the body was broken off") from None
+        raise Refused(400, "the body was cut off") from None
     if length > limits.bytes:
         raise _too_long(limits)
     return b"".join(parts)
@@ -90,7 +90,7 @@ def arrow_frame(body: bytes, limits: Limits) -> pl.DataFrame:
         frame = pl.from_arrow(table)
     except (pa.ArrowException, pl.exceptions.PolarsError, struct.error, IndexError, OSError, ValueError) as error:
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise Refused(400, f"the body is no Arrow stream that can be read: {said}") from None
+        raise Refused(400, f"the body is not a readable Arrow stream: {said}") from None
     if not isinstance(frame, pl.DataFrame) or not frame.height:
         raise Refused(422, "the Arrow stream holds no rows")
     return frame
@@ -108,7 +108,7 @@ def _check_batch(metadata: bytes, dictionary: bool) -> int:
     if batch is None:
         raise ValueError("a message without a header")
     if _place(metadata, batch, 3) is not None:  # RecordBatch: length, nodes, buffers, compression
-        raise Refused(400, "the Arrow stream is packed; send it without compression")
+        raise Refused(400, "the Arrow stream is compressed; send it without compression")
     length = _place(metadata, batch, 0)
     return 0 if dictionary or length is None else int(struct.unpack_from("<q", metadata, length)[0])
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 REFERENCE = "#/components/schemas/{model}"
 REFUSALS = {
-    "400": "not JSON, or no Arrow",
+    "400": "not JSON or Arrow",
     "413": "too many rows or bytes",
     "422": "a bad cell",
     "503": "busy, or slow",

@@ -33,11 +33,13 @@ class _Strict(BaseModel):
 
 class ScoreOptions(_Strict):
     given: list[str] = Field([], description="Condition on these columns: log p(the others | these).")
-    errors: bool = Field(False, description="Answer standard errors, too.")
+    errors: bool = Field(False, description="Answer standard errors as well.")
 
 
 class DrawOptions(_Strict):
-    seed: int | None = Field(None, ge=0, lt=2**63, description="Of the draws; others each time where it is null.")
+    seed: int | None = Field(
+        None, ge=0, lt=2**63, description="Seed of the draws, which differ each time if it is null."
+    )
 
 
 class ImputeOptions(DrawOptions):
@@ -67,10 +69,10 @@ class SampleRequest(DrawOptions, Generic[R]):
 
 class Scores(BaseModel):
     log_density: list[float | None] = Field(
-        description="Nats, in the table's own units; null where the density is 0 and percentile is 0, too."
+        description="Nats, in the table's own units; null where the density, and so the percentile, is 0."
     )
     percentile: list[float | None] = Field(
-        description="Per cent of the training rows that are less likely; null for rows of some of the columns."
+        description="Per cent of the training rows that are less likely; null for rows with only some of the columns."
     )
     standard_error: list[float | None] | None = Field(
         None, description="Nats; with errors=true; null where the density is 0."

@@ -38,7 +38,7 @@ def serve(model: FittedDensity, host: str, port: int, limits: Limits, threads: i
     url = f"http://{shown}:{address[1]}"
     console.say(f"{model.called}: {len(model.schema.names)} columns at {url} (Ctrl-C stops it)")
     if not ipaddress.ip_address(address[0].split("%")[0]).is_loopback:
-        console.note(f"--host {host}: whoever reaches this machine may ask the model; there is no password")
+        console.note(f"--host {host}: anyone who reaches this machine may query the model; there is no password")
     console.result({"url": url, "model": model.called})
     config = uvicorn.Config(
         app,
@@ -79,7 +79,7 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (socket.gaierror, UnicodeError):
-        raise InputError(f"--host {host}: is no address of this machine; 127.0.0.1 is the machine itself") from None
+        raise InputError(f"--host {host}: is not an address of this machine; 127.0.0.1 is the machine itself") from None
     listener = socket.socket(family, kind, protocol)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -98,4 +98,4 @@ def _reason(error: OSError, host: str, port: int) -> str:
         )
     if error.errno in (errno.EACCES, errno.EPERM):
         return f"--port {port}: this user may not open it; take one from 1024 to 65535"
-    return f"--host {host}: is no address of this machine; 127.0.0.1 is the machine itself"
+    return f"--host {host}: is not an address of this machine; 127.0.0.1 is the machine itself"

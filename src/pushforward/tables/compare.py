@@ -27,8 +27,8 @@ def refuse_unlike(first: FittedTable, second: FittedTable) -> None:
     different = [name for name in names[0] if names[0][name] != names[1][name]]
     if different:
         raise InputError(
-            f"{first.called} and {second.called} know different categories of {different[0]!r}, or only one takes it "
-            "for a category, so their densities cannot be compared; fit both to the same rows"
+            f"{first.called} and {second.called} know different categories of {different[0]!r}, or only one treats it "
+            "as a category, so their densities cannot be compared; fit both to the same rows"
         )
     cells = [{c.name: (c.step, c.atoms) for c in model.schema.columns} for model in models]
     different = [name for name in cells[0] if cells[0][name] != cells[1][name]]

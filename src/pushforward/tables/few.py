@@ -47,7 +47,7 @@ def averages(options: TableOptions, rows: TableSplits) -> bool:
         raise InputError(f"{what}: is for columns of numbers in memory, by likelihood, without states or shards")
     if asked and rows.schema.circles:
         what = "flow='gmm'" if options.flow == "gmm" else f"members={options.members}"
-        raise InputError(f"{what}: is not for circular columns, which one flow by name models")
+        raise InputError(f"{what}: is not for circular columns; choose one flow by name for them")
     other = other or bool(rows.schema.circles)
     few = len(rows.train) + len(rows.val) <= FEW_ROWS
     return asked or (options.flow == options.members == "auto" and few and says_only_auto(options) and not other)

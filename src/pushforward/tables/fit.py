@@ -111,14 +111,14 @@ def _prepared(
         return prepare(table, options, console, asked=asked, schema=known), options
     if known is None:
         return prepare_large(source, table.frame, options, console, asked=asked), options
-    raise InputError(f"{table.path}: is read in pieces, and a fitted model is trained further on whole tables only")
+    raise InputError(f"{table.path}: is read in pieces, but a fitted model is trained further only on whole tables")
 
 
 def _options_of(earlier: FittedTable, options: TableOptions) -> TableOptions:
     """The fitted model's own options, with the new ones on how to train."""
     summary, schema = earlier.facts["summary"], earlier.schema
     if "average" in summary:
-        raise InputError("an average of densities is not trained further: fit it again, or one flow by name")
+        raise InputError("an average of densities cannot be trained further: fit it again, or one flow by name")
     return dataclasses.replace(
         options,
         flow=summary["flow"],

@@ -65,14 +65,14 @@ def run(target: TargetOptions, output: Path, options: TableOptions, console: Con
     """
     check_output(output)
     if options.objective != "likelihood":
-        raise InputError("--objective: belongs to a table, and --target learns without one")
+        raise InputError("--objective applies to tables, but --target learns without one")
     for flag, value in (
         ("--epochs", options.training.epochs),
         ("--columns", options.columns),
         ("--given", options.given),
     ):
         if value:
-            raise InputError(f"{flag}: belongs to a table, and --target learns without one")
+            raise InputError(f"{flag} applies to tables, but --target learns without one")
     log_density = load_target(target.target)
     dim = target.dim if target.dim is not None else getattr(log_density, "features", None)
     if not isinstance(dim, int) or dim < 1:

@@ -239,13 +239,13 @@ class FittedTable(FittedDensity):
         self, n: int, output: Location, given: dict[str, str], console: Console, **choices: Any
     ) -> dict[str, Any]:
         if choices.pop("guidance", 0.0):
-            raise InputError("--guidance: is for images, and this is about a table")
+            raise InputError("--guidance applies to images, but this is a table")
         return sample_file(self, n, output, given, console, **choices)
 
     def impute_file(self, data: Location, output: Location, console: Console, **choices: Any) -> dict[str, Any]:
         for name in ("mask", "candidates"):
             if choices.pop(name, None) is not None:
-                raise InputError(f"--{name}: is for images, and this is about a table")
+                raise InputError(f"--{name} applies to images, but this is a table")
         return impute_file(self, data, output, console, **choices)
 
     def outliers_file(self, data: Location, output: Location, console: Console, **choices: Any) -> dict[str, Any]:

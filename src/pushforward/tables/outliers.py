@@ -66,7 +66,7 @@ def _usual(model: FittedTable, level: float) -> np.ndarray:
     held = saved_held_out(model).rows
     if (len(held) + 1) * level < 1:
         raise InputError(
-            f"--level {level:g}: the model {model.called} has {len(held)} held-out rows, which tell no p-value below "
+            f"--level {level:g}: the model {model.called} has {len(held)} held-out rows, which allow no p-value below "
             f"{1 / (len(held) + 1):.2g}; fit more rows, or ask for a higher level"
         )
     return np.sort(queries.answer(model, held, (), model.samples, model.seed)[0])
@@ -88,7 +88,7 @@ def outliers_file(
     with delivered(output) as path:
         write_table(found, path)
     odd = int(found["outlier"].sum())
-    console.say(f"{odd:,} of {found.height:,} rows have a p-value of at most {level:g}; of usual rows {level:.0%} have")
+    console.say(f"{odd:,} of {found.height:,} rows have a p-value of at most {level:g}; of usual rows {level:.0%} do")
     shown = ("row", "log_density", "p_value", "unlikely_because", "would_fit")
     if odd:
         lines = [tuple(short(v) for v in row) for row in found.select(shown).head(min(odd, SHOWN)).iter_rows()]

@@ -71,7 +71,7 @@ class Parts:
         found = self.folder / PLAN
         if self.folder.exists():
             if not found.is_file():
-                raise InputError(f"{self.folder}: is in the way, the scores are gathered there; move or remove it")
+                raise InputError(f"{self.folder}: is in the way: the scores are gathered there; move or remove it")
             if found.read_bytes() == plan:
                 for leftover in self.folder.glob(".*.tmp"):
                     leftover.unlink(missing_ok=True)
@@ -133,7 +133,7 @@ def check_parts_output(output: Path) -> None:
     if not output.absolute().parent.is_dir():
         raise InputError(f"{output}: the folder {output.parent} does not exist; create it first")
     if output.exists() and not output.is_dir():
-        raise InputError(f"{output}: is a file; without an ending the scores are a folder, choose another name")
+        raise InputError(f"{output}: is a file; without an ending the scores are a folder; choose another name")
     if output.is_dir() and any(not (e.match("part-*.parquet") or e.name == PLAN) for e in output.iterdir()):
         raise InputError(f"{output}: is a folder with other files in it; choose another name, or remove it")
 

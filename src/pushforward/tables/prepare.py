@@ -90,7 +90,7 @@ def choose_columns(table: Table, options: TableOptions) -> list[str]:
             raise InputError(f"{both[0]!r} is in {one} and in {other}; a column is {what}, not both")
     if options.weights in [*columns, *given]:
         raise InputError(
-            f"--weights {options.weights}: is in --columns or --given; it weighs the rows, or is one of them"
+            f"--weights {options.weights}: is in --columns or --given; a column is either weights or one of these"
         )
     refuse_text(frame, weights, source)
     return list(columns) or [name for name in frame.columns if name not in [*given, *weights]]
@@ -178,7 +178,7 @@ def refuse_stray(options: TableOptions, frame: pl.DataFrame, source: str) -> Non
         require_columns(frame, list(named), source, flag)
     for name, (low, high) in options.circular.items():
         if not low < high or name in options.bounds:
-            raise InputError(f"--circular {name}={low:g},{high:g}: takes LOW below HIGH, and no --bounds beside it")
+            raise InputError(f"--circular {name}={low:g},{high:g}: needs LOW below HIGH, and no --bounds for it")
     numbers = [name for name in options.columns if name not in options.categories and not is_text(frame[name])]
     for flag, names, what, known in (
         ("--bounds", options.bounds, "modelled columns of numbers", numbers),

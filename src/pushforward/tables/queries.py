@@ -51,7 +51,7 @@ def check_asked(model: FittedTable, frame: pl.DataFrame, given: Sequence[str]) -
     if given and not any(name in frame.columns and name not in given for name in schema.names):
         raise InputError(f"no column is left to ask for: the model has {listed(schema.names)}")
     if any(name in schema.names for name in given):
-        guide_of(model, f"answers for all columns{_on(schema.given_names)} alone")
+        guide_of(model, f"answers only for all columns{_on(schema.given_names)}")
 
 
 def guide_of(model: FittedTable, instead: str) -> Guided:
@@ -79,7 +79,7 @@ def encode_partly(model: FittedTable, frame: pl.DataFrame, source: str, first: i
     absent = [name for name in schema.names if name not in frame.columns]
     if len(absent) == len(schema.names):
         lacks = [*absent, *(name for name in schema.given_names if name not in frame.columns)]
-        raise InputError(f"{source}: has no column {listed(map(repr, lacks))}, which the model has")
+        raise InputError(f"{source}: has no column {listed(map(repr, lacks))}, which the model needs")
     if absent:
         guide_of(model, f"needs the column {absent[0]!r}, which {source} lacks")
         frame = frame.with_columns(pl.lit(None).alias(name) for name in absent)
@@ -161,7 +161,7 @@ def answer(
 
 
 def _marginal(model: FittedTable, rows: Rows, samples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    guided = guide_of(model, "answers for whole rows alone")
+    guided = guide_of(model, "answers only for whole rows")
     context = None if rows.context is None else rows.context.to(model.device)
     draws, spread = max(samples, FEWEST), _spread(model)
     most = max(draws, _most(len(rows)))

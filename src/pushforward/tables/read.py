@@ -43,7 +43,7 @@ class Read:
             InputError: it lacks a column, or the table is read in pieces.
         """
         if self.source is not None:
-            raise InputError(f"{self.table.path}: is read in pieces, and then validation takes a share of its rows")
+            raise InputError(f"{self.table.path}: is read in pieces, so validation must be a share of its rows")
         frame = self.table.frame
         held_out = read_any(other, "validation").table.frame
         require_columns(held_out, frame.columns, "validation")
@@ -121,4 +121,4 @@ def read_rows(data: Location, stream: bool) -> tuple[Table, ParquetRows | None]:
     try:
         return Table(data, pl.concat([piece.frame for piece in pieces], how="vertical_relaxed")), None
     except pl.exceptions.PolarsError as error:
-        raise InputError(f"{data}: its files have not the same columns: {str(error).splitlines()[0]}") from None
+        raise InputError(f"{data}: its files do not have the same columns: {str(error).splitlines()[0]}") from None

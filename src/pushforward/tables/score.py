@@ -154,12 +154,12 @@ def score_table(
         console.note(f"{source}: {tally.rows - tally.scored:,} rows with missing or infinite values get no score")
     whole = all(name in frame.columns for name in model.schema.names)
     if gaps := model.schema.unheard_of(frame) if whole and not drop_missing else []:
-        console.note(f"{source}: {listed(gaps)}: no training row misses it, so it is integrated out")
+        console.note(f"{source}: {listed(gaps)}: missing there but in no training row, so it is integrated out")
     names, numbers = model.schema.unseen(frame) if whole else ([], [])
     if names:
-        console.note(f"{source}: no training row has such a {listed(names)}: log_density is -inf there")
+        console.note(f"{source}: {listed(names)}: not among the training values, so log_density is -inf there")
     if numbers:
-        console.note(f"{source}: no training row has such a {listed(numbers)}: it has what its neighbours leave")
+        console.note(f"{source}: {listed(numbers)}: not among the training values, so it has what its neighbours leave")
     x = queries.encode_partly(model, frame, source).x.numpy() if model.schema.relations else np.empty((0, 0))
     for relation, broken in zip(model.schema.relations, model.schema.broken(frame, x), strict=True):
         if broken.any():

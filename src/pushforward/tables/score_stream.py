@@ -75,7 +75,7 @@ def run(
             lambda piece: score(piece).select(*piece.frame.select(keep), pl.all()),
         )
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"stopped; the parts so far are in {parts.folder}, the same command goes on") from None
+        raise KeyboardInterrupt(f"stopped; the parts so far are in {parts.folder}; the same command goes on") from None
     world.wait()
     return None if world.rank else _finish(parts, source, console)
 

@@ -235,7 +235,7 @@ def check_density(flow: Density, x: Tensor, context: Tensor | None, tolerance: f
             _require(drawn.shape == want, f"{name}.sample({shape}) has shape {tuple(drawn.shape)}, not {tuple(want)}")
             _require(bool(drawn.isfinite().all()), f"{name}.sample({shape}) is not finite")
         view = flow.condition(context)
-        _require(isinstance(view, torch.distributions.Distribution), f"{name}.condition is no torch Distribution")
+        _require(isinstance(view, torch.distributions.Distribution), f"{name}.condition is not a torch Distribution")
         close(f"{name}.condition", "log_prob", view.log_prob(x), log_prob, tolerance)
         _require(view.sample((2,)).shape == (2, *conditions, *flow.event_shape), f"{name}.condition: shape of sample")
     _require(check_description(flow, lambda f: f.log_prob(x, context)), f"{name}: describe cannot carry it")

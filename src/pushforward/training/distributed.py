@@ -58,7 +58,7 @@ class World:
     def agree(self, value: float, what: str) -> None:
         """Raises ``ValueError`` on every process whose value is not that of the first one."""
         if self.first(value) != value:
-            raise ValueError(f"process {self.rank} has not the same {what} as process 0")
+            raise ValueError(f"process {self.rank} does not have the same {what} as process 0")
 
     def wait(self) -> None:
         """Returns when all processes have arrived here, however long that takes."""

@@ -95,7 +95,7 @@ class Multiscale(Transform):
         super().__init__()
         if not len(levels) == len(priors) + 1 == len(pieces):
             raise ValueError(
-                f"{len(levels)} levels need one prior less and as many pieces, got {len(priors)} and {len(pieces)}"
+                f"{len(levels)} levels need one prior fewer and as many pieces, got {len(priors)} and {len(pieces)}"
             )
         self.levels: Any = nn.ModuleList(levels)  # Any: a ModuleList's items are untyped
         self.priors: Any = nn.ModuleList(priors)

@@ -147,7 +147,7 @@ def _check_in_sight(values: Tensor) -> None:
         bool(values.sum() > 0)
     except RuntimeError:
         raise RuntimeError(
-            "torch.func.vmap hides the values to which steps adapt: give equal ones, Continuous(field, steps=20)"
+            "torch.func.vmap hides the values to which steps adapt: take equal steps, Continuous(field, steps=20)"
         ) from None
 
 

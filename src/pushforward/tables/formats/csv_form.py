@@ -49,9 +49,9 @@ class CsvForm:
     def notes(self, name: str) -> tuple[str, ...]:
         """What the reader should know about how the file ``name`` is read."""
         if self.headless:
-            return (f"{name} has no line of column names: they are called x1 to x{len(self.header)}",)
+            return (f"{name} has no line of column names, so they are called x1 to x{len(self.header)}",)
         if self.indexed:
-            return (f"{name}: the first column has no name and was taken for a row index",)
+            return (f"{name}: the first column has no name and was taken as a row index",)
         return ()
 
 

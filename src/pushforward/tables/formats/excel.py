@@ -42,7 +42,7 @@ def read_sheet(path: Path, sheet: str | None, missing: Sequence[str]) -> tuple[p
     with _without_warnings():
         frame = book.load_sheet(chosen, schema_sample_rows=None).to_polars()
     others = [name for name in filled if name != chosen] if sheet is None else []
-    notes = [f"{path.name}: the sheet {chosen!r} is read, of {listed(filled)}; --sheet says another"] if others else []
+    notes = [f"{path.name}: the sheet {chosen!r} is read, of {listed(filled)}; --sheet takes another"] if others else []
     return _typed(_without_index(frame, path, notes), missing), notes
 
 
@@ -51,7 +51,7 @@ def _without_index(frame: pl.DataFrame, path: Path, notes: list[str]) -> pl.Data
     unnamed = [name for name in frame.columns if name.startswith(UNNAMED)]
     kept = [name for name in frame.columns if name not in unnamed]
     if frame.width and unnamed == frame.columns[:1] and frame[unnamed[0]].null_count() < frame.height:
-        notes.append(f"{path.name}: the first column has no name and was taken for a row index")
+        notes.append(f"{path.name}: the first column has no name and was taken as a row index")
         return frame.select(kept)
     for name in unnamed:
         if frame[name].null_count() < frame.height:

@@ -11,7 +11,7 @@ import polars as pl
 from ..errors import InputError
 from .values import series
 
-EXPECTED = 'expected an object a row, as in {"price": 3.5, "colour": "red"}'
+EXPECTED = 'expected an object per row, as in {"price": 3.5, "colour": "red"}'
 
 
 def read_json_rows(path: Path) -> pl.DataFrame:
@@ -48,4 +48,4 @@ def _parsed(text: str, path: Path, row: int | None) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         where = f"{path}: " + (f"row {row}" if row else "it")
-        raise InputError(f"{where} is no JSON ({error}); {EXPECTED}") from None
+        raise InputError(f"{where} is not JSON ({error}); {EXPECTED}") from None

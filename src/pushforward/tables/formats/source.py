@@ -125,9 +125,9 @@ def located(
         ("--sheet", sheet, ending in EXCEL, "an Excel file"),
     ):
         if value is not None and not fits:
-            raise InputError(f"{flag}: belongs to {what}, and {text} is none")
+            raise InputError(f"{flag} applies to {what}, but {text} is not one")
     if query and table:
-        raise InputError("--query and --table: say one of them; a query names its tables itself")
+        raise InputError("--query and --table: give only one of them; a query names its tables itself")
     images = re.search(r"idx\d-ubyte", text)  # MNIST's files are also packed, but are not tables
     if database or text == STANDARD or (ending in (".zip", *PACKED) and not images) or sheet:
         return Source(text, database, query, table, sheet, writing)
@@ -168,7 +168,9 @@ def refuse_many_processes(source: Source) -> None:
         InputError: there are several processes.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise InputError(f"{source}: processes of torchrun share files, as Parquet, and no queries or streams")
+        raise InputError(
+            f"{source}: processes of torchrun can share files, such as Parquet, but not queries or streams"
+        )
 
 
 def local_file(place: Location) -> Path:

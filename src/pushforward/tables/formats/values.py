@@ -45,8 +45,8 @@ _DESCRIBED = {pl.List: "lists", pl.Array: "arrays", pl.Struct: "dicts", pl.Binar
 
 def _objects(name: str, what: str, source: str) -> InputError:
     return InputError(
-        f"{source}: column {name!r} holds {what}; a column holds numbers, text, truth values, dates or times: leave it "
-        "out, or make one of these of it"
+        f"{source}: column {name!r} holds {what}; a column must hold numbers, text, truth values, dates or times: "
+        "leave it out, or convert it to one of these"
     )
 
 
@@ -68,7 +68,7 @@ def series(name: str, values: Any, source: str = "the table") -> pl.Series:
     if isinstance(values, pa.Array | pa.ChunkedArray):
         return _from_arrow(name, values)
     if isinstance(values, str) or not hasattr(values, "__len__"):
-        raise InputError(f"{source}: column {name!r} is {values!r}; expected its values, one a row")
+        raise InputError(f"{source}: column {name!r} is {values!r}; expected its values, one per row")
     if getattr(values, "ndim", 1) != 1:
         raise InputError(f"{source}: column {name!r} has shape {values.shape}; expected one dimension")
     values = _plain(values)

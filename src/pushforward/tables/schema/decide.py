@@ -222,7 +222,7 @@ class Learner:
             if column.dtype == pl.String and (what := spoilt(column)) is not None and self._note_spoilt(column, *what):
                 return self._number(column, "Marked")
         if name in self.numbers:
-            raise InputError(f"{self.decisions.source}: --numbers {name}: holds {there[0]!r}, which is no number")
+            raise InputError(f"{self.decisions.source}: --numbers {name}: holds {there[0]!r}, which is not a number")
         if distinct > MOST_UNIQUE * len(column) and not self.asked:
             self._leave(
                 name,
@@ -242,7 +242,7 @@ class Learner:
         self.decisions.add(
             column.name,
             f"numbers that are written as text{shown}",
-            "--categories takes it for names",
+            "--categories treats it as names",
             f", {what}; {mend}",
         )
         return True
@@ -265,16 +265,14 @@ class Learner:
             return learn_category(pl.Series(name, values, nan_to_null=True), "values")
         if np.abs(there).max() > LARGEST or 0 < np.ptp(there) < 1 / LARGEST:
             lowest, highest = there.min(), there.max()
-            what = f"runs from {lowest:g} to {highest:g}, outside of what single precision holds"
+            what = f"runs from {lowest:g} to {highest:g}, outside what single precision holds"
             if self.asked:
                 raise InputError(f"{self.decisions.source}: column {name!r} {what}; change its units")
             self._leave(name, what, f" {what}; change its units")
             return None
         infinite = column.dtype.is_float() and bool(column.is_infinite().any())
         if infinite:
-            self.decisions.add(
-                name, "infinite values are taken for missing ones", "--drop-missing leaves such rows out"
-            )
+            self.decisions.add(name, "infinite values are treated as missing", "--drop-missing leaves such rows out")
         float32 = column.dtype == pl.Float32
         bounds = self.bounds.get(name)
         return learn_column(name, values, self.decisions.source, bounds, period, float32=float32, dtype=dtype)

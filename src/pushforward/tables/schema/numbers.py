@@ -28,7 +28,7 @@ def require_columns(frame: pl.DataFrame, names: Sequence[str], source: str, flag
 
 def spoilt(column: pl.Series) -> tuple[str, str] | None:
     """Text that is numeric except for marks, or for a few cells: what is wrong, and what could be done about it."""
-    mend = "leave the column out with --columns, or take it for a category with --categories"
+    mend = "leave the column out with --columns, or treat it as a category with --categories"
     if (signed := _signed_number(column)) is not None:
         return f"row {signed + 1}: {column[signed]!r} is a number with marks", f"write it without them, {mend}"
     bad = _bad_cells(column)
@@ -51,7 +51,7 @@ def refuse_text(frame: pl.DataFrame, names: Sequence[str], source: str) -> None:
                 what = (
                     f"column {name!r}, row {bad[0] + 1}: {frame[name][int(bad[0])]!r} is not a number{_more(len(bad))}"
                 )
-            raise InputError(f"{source}: {what}, and numbers are expected there; correct it")
+            raise InputError(f"{source}: {what}, but numbers are expected there; correct it")
 
 
 def refuse_unread(column: pl.Series, numbers: np.ndarray, known: Named, source: str, first: int = 0) -> None:
@@ -92,7 +92,7 @@ def row_weights(frame: pl.DataFrame, name: str, source: str, first: int = 0) -> 
     bad = np.flatnonzero(weights < 0)
     if len(bad):
         where = f"{source}: column {name!r}, row {first + bad[0] + 1}"
-        raise InputError(f"{where}: {weights[bad[0]]:g} is negative, and weights are not")
+        raise InputError(f"{where}: {weights[bad[0]]:g} is negative, but weights cannot be")
     return weights
 
 

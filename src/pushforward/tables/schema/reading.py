@@ -92,7 +92,7 @@ def _read_text(column: pl.Series, dtype: str, form: str) -> pl.Series:
         InputError: durations are expected, which are not read from text.
     """
     if dtype not in FORMS:
-        raise InputError(f"column {column.name!r} holds text, and durations are expected there")
+        raise InputError(f"column {column.name!r} holds text, but durations are expected there")
     best = _parsed(column, dtype, form)
     for other in (*FORMS[dtype], *(DATES if dtype == "Datetime" else ())):  # a day alone is its first moment
         if best.null_count() == column.null_count():

@@ -138,7 +138,7 @@ def _checked(piece: Piece, names: Sequence[str], kinds: dict[str, bool]) -> pl.D
     for column in frame.select(names):
         if column.null_count() < len(column) and kinds.setdefault(column.name, is_text(column)) != is_text(column):
             refuse_text(frame, [column.name], piece.source)
-            raise InputError(f"{piece.source}: column {column.name!r} holds numbers here, and text in other files")
+            raise InputError(f"{piece.source}: column {column.name!r} holds numbers here, but text in other files")
     plain = [pl.col(name).cast(pl.String) if frame[name].dtype in HOLDS_TEXT else pl.col(name) for name in names]
     return frame.select(*plain)
 
