@@ -148,7 +148,7 @@ REFUSED = {
     "an attribute of a user's class": (
         lambda f: (replace("base", Wide(3, 2.5))(f), setattr(f.base, "shift", 3.0)), ValueError, "base.shift was set"),
     "a derived attribute": (
-        replace("transform.transforms.0.split.cut", 2), ValueError, r"transform.transforms.0.split.cut is 2, where"),
+        replace("transform.transforms.0.split.cut", 2), ValueError, r"transform.transforms.0.split.cut is 2, but"),
     "a derived buffer": (lambda f: f.base.loc.fill_(1.0), ValueError, "base.loc, which is derived"),
     "tied parameters": (tie, ValueError, "it ties parameters"),
     "a hook": (add_hook, ValueError, "has forward hooks"),

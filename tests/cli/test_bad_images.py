@@ -100,8 +100,8 @@ CASES = {
     "missing": (GOOD, FIT + "--drop-missing", "--drop-missing applies to tables"),
     "objective": (GOOD, FIT + "--objective matching", "--objective applies to tables"),
     "given": (GOOD, FIT + "--given colour", "images are conditioned on their class: --given class"),
-    "no class": (GOOD, FIT + "--given class", "has none: give every class a folder"),
-    "one class": (archive(images=IMAGES, y=LABELS * 0), ARCHIVE + "--given class", "has only one, '0'"),
+    "no class": (GOOD, FIT + "--given class", "has no classes: give every class a folder"),
+    "one class": (archive(images=IMAGES, y=LABELS * 0), ARCHIVE + "--given class", "has only one class, '0'"),
     "half the classes": (
         archive(x_train=IMAGES, y_train=LABELS, x_test=IMAGES),
         ARCHIVE + "--given class",
@@ -120,7 +120,7 @@ MODEL_CASES = {
     "no labels": (GOOD, "score {m}/given {}/d.npy -o {}/s.csv", "is conditioned on classes, but these have none"),
     "new class": (archive(x=IMAGES, y=LABELS + 1), "score {m}/given {}/d.npz -o {}/s.csv", "the class '2' was not"),
     "a table": (saved("d.npy", np.ones((9, 64))), "score {m}/glow {}/d.npy -o {}/s.csv", "has shape (9, 64)"),
-    "text": (lambda f: (f / "t.csv").write_text("a\n1\n"), "score {m}/glow {}/t.csv -o {}/s.csv", "no folder"),
+    "text": (lambda f: (f / "t.csv").write_text("a\n1\n"), "score {m}/glow {}/t.csv -o {}/s.csv", "not a folder"),
     "keep": (GOOD, "score {m}/glow {}/d.npy -o {}/s.csv --keep a", "--keep applies to tables"),
     "score given": (GOOD, "score {m}/glow {}/d.npy -o {}/s.csv --given a", "--given applies to tables"),
     "nothing missing": (GOOD, "impute {m}/glow {}/d.npy -o {}/f.png", "no number is missing: give floats with NaN, or"),
@@ -155,7 +155,7 @@ TABLES = {
     "images for a table": ("score {t}/plain {}/d.npy -o {}/s.csv", "has shape (60, 8, 8)"),
     "a mask for a table": ("impute {t}/plain {t}/table.csv -o {}/f.csv --mask {}/m.png", "--mask applies to images"),
     "a folder for a table": ("score {t}/plain {} -o {}/s.csv", "is a folder, expected a file"),
-    "compare": ("compare {m}/glow {t}/plain {m}/images.npz", "holds a model of a table, and a model of images"),
+    "compare": ("compare {m}/glow {t}/plain {m}/images.npz", "holds a model of a table, but a model of images"),
     "compare, turned": ("compare {t}/plain {m}/glow {t}/table.csv", "holds a model of images, but a model of a table"),
 }
 

@@ -95,7 +95,7 @@ def test_values_outside_the_period_are_refused(model):
     ("options", "sentence"),
     [
         ({"circular": {"hour": (24, 0)}}, "hour=24,0: needs LOW below HIGH"),
-        ({"circular": {"hour": (0, 24)}, "bounds": {"hour": (0, 24)}}, "no bounds= beside it"),
+        ({"circular": {"hour": (0, 24)}, "bounds": {"hour": (0, 24)}}, "no bounds= for it"),
         ({"circular": {"kind": (0, 24)}}, "'kind' is not among the modelled columns of numbers"),
         ({"circular": {"day": (0, 24)}}, "no column 'day'"),
         ({"circular": {"hour": (0, 24)}, "members": 2}, "members=2: is not for circular columns"),

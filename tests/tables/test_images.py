@@ -104,7 +104,7 @@ def test_an_array_that_holds_no_images_is_named(tmp_path, kind):
 def test_files_that_are_no_images_at_all(tmp_path):
     cases = {
         "missing.npy": (None, "does not exist"),
-        "text.txt": (b"hello", "no folder"),
+        "text.txt": (b"hello", "not a folder"),
         "a.npy": (b"hello", "cannot be read as a NumPy file"),
         "a-idx3-ubyte": (b"hello", "first four bytes"),
         "b-idx3-ubyte": (idx_bytes(PIXELS)[:-3], "should hold 2 images of 4 x 6"),

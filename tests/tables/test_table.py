@@ -144,11 +144,11 @@ def test_rows_of_json_may_lack_keys_and_hold_nan(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ('{"a": 1}\n[2]\n', r"row 2 is \[2\]; expected an object a row"),
-        ('{"a": 1}\nnonsense\n', "row 2 is no JSON"),
-        ("[1, 2]", "row 1 is 1; expected an object a row"),
-        ('[{"a": 1}, {"a"', "it is no JSON"),
-        ("{\n", "row 1 is no JSON"),
+        ('{"a": 1}\n[2]\n', r"row 2 is \[2\]; expected an object per row"),
+        ('{"a": 1}\nnonsense\n', "row 2 is not JSON"),
+        ("[1, 2]", "row 1 is 1; expected an object per row"),
+        ('[{"a": 1}, {"a"', "it is not JSON"),
+        ("{\n", "row 1 is not JSON"),
         ("[]", "has no columns"),
         ("\n", "has no columns"),
     ],
@@ -227,7 +227,7 @@ def test_processes_of_torchrun_share_files_alone(monkeypatch: pytest.MonkeyPatch
         ("t.csv", {"sheet": "x"}, "--sheet applies to an Excel file, but t.csv is not one"),
         ("t.csv", {"query": "x"}, "--query applies to a database, but t.csv is not one"),
         ("t.csv", {"table": "x"}, "--table applies to a database or a .zip file, but t.csv is not one"),
-        ("t.sqlite", {"table": "x", "query": "y"}, "say one of them"),
+        ("t.sqlite", {"table": "x", "query": "y"}, "give only one of them"),
         ("mysql://ada:secret@host/db", {}, "^mysql://host/db: no database is known by mysql; expected postgresql://"),
     ],
 )

@@ -53,7 +53,7 @@ def read_with_holes(
         hole = hole | _mask(mask, pictures)
     if not hole.any():
         raise InputError(
-            f"{pictures.path}: no number is missing: give floats with NaN, or a --mask, not 0 where a pixel is missing"
+            f"{pictures.path}: no number is missing: give floats with NaN, or --mask, not 0 where a pixel is missing"
         )
     pictures = replace(pictures, images=pictures.images.masked_fill(hole, 0))
     pictures = fitting(model, pictures, console)
