@@ -71,9 +71,8 @@ class Training:
         self.best: dict[str, Tensor] = {}
         self.average: list[Tensor] = []
         self.at = Progress()
-        self.every = settings.validate_every or validation_interval(
-            schedule, source.size, source.held_out_size, source.steps_per_epoch
-        )
+        often = validation_interval(schedule, source.size, source.held_out_size, source.steps_per_epoch)
+        self.every = settings.validate_every or often
 
     def loop(self, store: Store, monitor: Monitor) -> None:
         """Trains until the schedule ends, or validation has not improved for long enough."""
