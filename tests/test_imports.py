@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import graphlib
+import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -70,6 +72,40 @@ def test_no_file_imports_from_a_floor_above(path: Path) -> None:
     assert here in LEVEL, f"{path}: which floor is this on? Add it to FLOORS"
     above = {room for room in rooms_imported_by(path) if LEVEL.get(room, len(FLOORS)) > LEVEL[here]}
     assert not above, f"{path} imports from {sorted(above)}, which live above it"
+
+
+def files_imported_by(path: Path) -> Iterator[Path]:
+    """The files of the package that a file imports, but for those that only its types need."""
+    nodes: list[ast.AST] = [ast.parse((ROOT / path).read_text())]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        nodes += ast.iter_child_nodes(node)
+        if isinstance(node, ast.ImportFrom) and node.level:
+            place = path.parents[node.level - 1].joinpath(*(node.module or "").split("."))
+            yield from {place.parent / f"{place.name}.py", *(place / f"{alias.name}.py" for alias in node.names)} & set(
+                FILES
+            )
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    graph = {path: set(files_imported_by(path)) for path in FILES}
+    assert sum(map(len, graph.values())) > len(FILES)
+    graphlib.TopologicalSorter(graph).prepare()
+
+
+def test_the_house_stays_small() -> None:
+    rooms = [path for path in ROOT.iterdir() if path.is_dir() and path.name != "__pycache__"]
+    assert len(rooms) <= 24
+    texts = {path: (ROOT / path).read_text() for path in FILES}
+    assert not {path: lines for path, text in texts.items() if (lines := len(text.splitlines())) > 300}
+    lengths = []
+    for node in (node for text in texts.values() for node in ast.walk(ast.parse(text))):
+        if isinstance(node, ast.FunctionDef):
+            body = node.body[ast.get_docstring(node) is not None :] or node.body
+            lengths.append((body[-1].end_lineno or 0) - body[0].lineno + 1)
+    assert statistics.median(lengths) <= 6
 
 
 def test_importing_the_package_does_not_import_torch() -> None:

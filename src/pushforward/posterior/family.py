@@ -17,7 +17,7 @@ from ..nets.mlp import MLP
 from ..objectives.divergences import ReverseKL
 from ..objectives.family import Family, check_width, given
 from ..objectives.user_target import UserTarget
-from ..recipes.by_name import flow_by_name
+from ..recipes.by_name import flow_by_name, without_biases
 from ..transforms.base import Transform
 from ..transforms.compose import Compose
 from ..transforms.elementwise import Identity
@@ -26,7 +26,6 @@ from ..transforms.scalar import Additive
 from ..transforms.univariate import Univariate
 from .constrain import curvature
 from .exact import Chains, chains
-from .fit_target import without_biases
 from .modes import Training
 from .target_fit import TargetFit
 

@@ -9,19 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from ..diagnostics import importance
 from ..distributions.flow import Flow
-from ..nets.made import MADE
-from ..nets.mlp import MLP
 from ..objectives.divergences import Objective, ReverseKL
 from ..objectives.fab import AlphaDivergence, AnnealedBootstrap
 from ..objectives.family import Contexts, Family
 from ..objectives.forms import as_target
 from ..objectives.target import DRAWS, check_target
 from ..objectives.user_target import LogDensity, UserTarget
-from ..recipes.by_name import flow_by_name
+from ..recipes.by_name import flow_by_name, without_biases
 from ..training.schedule import duration
 from ..transforms.base import Transform
 from ..transforms.compose import Compose
@@ -29,6 +26,7 @@ from ..transforms.constrained import Blocks, support
 from ..transforms.elementwise import Identity
 from ..transforms.normalization import Standardize
 from .constrain import constrain, laplace
+from .family import fit_family
 from .modes import Training, fit_over_modes
 from .outside import note_outside
 from .target_fit import TargetFit
@@ -130,8 +128,6 @@ def fit_target(
         progress=progress,
     )
     if contexts is not None:
-        from .family import fit_family  # it builds on this file
-
         return fit_family(
             Family(log_density, contexts, features),
             free,
@@ -238,12 +234,3 @@ def _target(log_density: Any, free: int, supported: Blocks | None, dtype: torch.
 def _wide_enough(hidden: Sequence[int] | None, features: int) -> Sequence[int] | None:
     """Widths at least the number of features, as masked networks need a unit for each."""
     return None if hidden is None else tuple(max(width, features) for width in hidden)
-
-
-def without_biases(flow: Flow) -> None:
-    """Sets all biases to 0. Random ones put kinks into the tails, where a flow that learns from its own draws learns
-    least: at equal effective sample sizes k-hat of a Gamma posterior was 1.1 and 1.4 with them, 0.4 without."""
-    for net in flow.modules():
-        if isinstance(net, MADE | MLP):
-            for bias in net.biases:
-                nn.init.zeros_(bias)

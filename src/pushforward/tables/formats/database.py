@@ -13,14 +13,17 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 import polars as pl
 
 from ..errors import InputError, listed
-from .source import Source, refuse_no_file
+from .places import refuse_no_file
 from .values import series
+
+if TYPE_CHECKING:
+    from .source import Source
 
 BATCH = 65_536  # rows fetched at once
 TABLES = {

@@ -19,10 +19,9 @@ from pathlib import Path
 from urllib.parse import parse_qs
 
 from ..errors import InputError
+from .places import PACKED, STANDARD
 
-STANDARD = "-"  # standard input, or output
 EXCEL = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
-PACKED = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 DATABASES = {".sqlite": "sqlite", ".sqlite3": "sqlite", ".db": "sqlite", ".duckdb": "duckdb"}
 SCHEME = "[a-zA-Z][a-zA-Z0-9+.-]+:/{1,2}"  # of a URL; Path keeps only one of its slashes
 SCHEMES = {"postgresql": "postgresql", "postgres": "postgresql", "sqlite": "sqlite", "duckdb": "duckdb"}
@@ -145,20 +144,6 @@ def _kept_options(match: re.Match[str]) -> str:
     """The table, of all options in an address."""
     table = re.search(r"[?&](table=[^\s'\"&]*)", match[0])
     return match[1] + (f"?{table[1]}" if table else "")
-
-
-def refuse_no_file(path: Path) -> None:
-    """Refuses a path that leads to no file, or to an empty one.
-
-    Raises:
-        InputError: says which.
-    """
-    if not path.exists():
-        raise InputError(f"{path}: there is no such file")
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder, expected a file")
-    if path.stat().st_size == 0:  # also true of a pipe, which would block
-        raise InputError(f"{path}: the file is empty")
 
 
 def refuse_many_processes(source: Source) -> None:

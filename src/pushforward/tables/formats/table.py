@@ -21,18 +21,8 @@ from .excel import read_sheet
 from .frames import array_columns, refuse_empty
 from .json_rows import read_json_rows
 from .parquet import ParquetRows, checked_frame
-from .source import (
-    DATABASES,
-    EXCEL,
-    PACKED,
-    STANDARD,
-    Location,
-    Source,
-    located,
-    naming,
-    refuse_many_processes,
-    refuse_no_file,
-)
+from .places import PACKED, STANDARD, refuse_no_file
+from .source import DATABASES, EXCEL, Location, Source, located, naming, refuse_many_processes
 from .values import series, with_missing
 
 SPLITS = {"train": "train", "val": "val", "validation": "val", "test": "test"}

@@ -7,10 +7,13 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from ..errors import InputError, listed
-from .source import PACKED, STANDARD, Source, refuse_no_file
+from .places import PACKED, STANDARD, refuse_no_file
+
+if TYPE_CHECKING:
+    from .source import Source
 
 STARTS = {
     b"PAR1": ".parquet",
