@@ -93,7 +93,7 @@ def test_stages_of_a_chain() -> None:
         ([[0, 0, 1], [1, 0, 0], [0, 1, 0]], "no cycle, but it has 0 -> 2 -> 1 -> 0"),
         ([[0, 0, 0, 0], [1, 0, 0, 1], [1, 1, 0, 0], [0, 1, 0, 0]], "no cycle, but it has 1 -> 3 -> 1"),
         ([[0, 1]], r"adjacency must have shape \(1, 1\), got \(1, 2\)"),
-        ([[0, 0.5], [0, 0]], "adjacency must hold 0 and 1 alone"),
+        ([[0, 0.5], [0, 0]], "adjacency must hold only 0 and 1"),
     ],
 )
 def test_what_is_no_graph_is_named(graph: list, words: str) -> None:
