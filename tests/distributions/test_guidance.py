@@ -57,6 +57,14 @@ def test_a_layer_that_stands_twice_is_guided_twice():
     torch.testing.assert_close(twice(x, context)[0], once(once(x, context)[0], context)[0])
 
 
+def test_modules_that_cannot_be_copied_deeply_are_guided(monkeypatch):
+    """As those are that FSDP2 has divided."""
+    model, context = CONDITIONAL["tarflow"](), torch.eye(3, dtype=torch.float64)[:2]
+    wanted = drawn(model, context, guidance=1.5)
+    monkeypatch.setattr(torch.nn.Module, "__deepcopy__", lambda *_: pytest.fail("copied deeply"), raising=False)
+    torch.testing.assert_close(drawn(model, context, guidance=1.5), wanted)
+
+
 def test_denoised_draws_are_posterior_means():
     """Of a flow whose density is N(0, 1 + sigma^2): E[x | y] = y / (1 + sigma^2)."""
     model = pf.tarflow((1, 2, 2), patch=1, noise=0.5, width=8).double()

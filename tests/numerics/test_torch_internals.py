@@ -62,6 +62,16 @@ def test_models_load_where_operators_cannot_be_watched(tmp_path, monkeypatch):
     torch.testing.assert_close(pf.load(tmp_path / "model").log_prob(x), flow.log_prob(x))
 
 
+@pytest.mark.parametrize("name", ["_modules", "missing"])
+def test_children_are_exchanged_in_a_copy(name, monkeypatch):
+    monkeypatch.setattr(torch_internals, "_CHILDREN", name)
+    layers = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Tanh())
+    twin = torch_internals.with_children(layers, lambda name, child: torch.nn.ReLU() if name == "1" else child)
+    assert [type(child) for child in twin] == [torch.nn.Linear, torch.nn.ReLU]
+    assert twin[0].weight is layers[0].weight
+    assert type(layers[1]) is torch.nn.Tanh
+
+
 MODULE = {"parameters", "buffers", "modules", "non_persistent_buffers_set", "forward_hooks", "forward_pre_hooks"}
 
 

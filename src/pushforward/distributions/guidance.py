@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from ..nets.positions import PositionNet
+from ..numerics.torch_internals import with_children
 from ..transforms.autoregressive import Autoregressive
 from ..transforms.base import Transform
 from ..transforms.compose import Compose
@@ -36,16 +36,15 @@ def with_guidance(transform: Transform, guidance: float) -> Transform:
     Reference:
         Ho, Salimans (2022), Classifier-free diffusion guidance, arXiv:2207.12598; Zhai et al. (2024), arXiv:2412.06329.
     """
-    tensors = (*transform.parameters(), *transform.buffers())
-    twin = copy.deepcopy(transform, {id(tensor): tensor for tensor in tensors})  # which shares them
-    for part in list(twin.modules()):
-        if isinstance(part, Coupling | Autoregressive):
-            kind: Any = GuidedPositions if isinstance(part.net, PositionNet) else GuidedNet
-            part.net = kind(part.net, guidance)
-        for name, child in list(part.named_children()):
-            if isinstance(child, Reversible):
-                setattr(part, name, Compose(list(child.transforms)))
-    return Compose(list(twin.transforms)) if isinstance(twin, Reversible) else twin
+    if isinstance(transform, Reversible):
+        transform = Compose(list(transform.transforms))
+
+    def guided(name: str, child: Any) -> nn.Module:
+        if isinstance(transform, Coupling | Autoregressive) and name == "net":
+            return (GuidedPositions if isinstance(child, PositionNet) else GuidedNet)(child, guidance)
+        return with_guidance(child, guidance)
+
+    return with_children(transform, guided)  # type: ignore[return-value]
 
 
 class GuidedNet(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -13,6 +14,7 @@ from torch.autograd import forward_ad
 
 _FUNCTORCH_ACTIVE: Any = getattr(torch._C, "_are_functorch_transforms_active", None)
 _TOP_HOOKS: Any = getattr(getattr(torch._C, "_autograd", None), "_top_saved_tensors_default_hooks", None)
+_CHILDREN = "_modules"
 _LERP: Any = getattr(torch, "_foreach_lerp_", None)
 _ADD: Any = getattr(torch, "_foreach_add", None)
 _ADD_RELU: Any = getattr(getattr(torch.ops.aten, "_add_relu", None), "out", None)
@@ -91,6 +93,23 @@ def listed(parameters: nn.ParameterList) -> Iterable[Tensor]:
     """Its parameters, without a ParameterList's lookups by name, which take longer than a small matrix product."""
     found = getattr(parameters, "_parameters", None)
     return list(parameters) if found is None else found.values()
+
+
+def with_children(module: nn.Module, change: Callable[[str, nn.Module], nn.Module]) -> nn.Module:
+    """A copy of a module that shares its tensors, with ``change(name, child)`` in place of each child. Modules that
+    cannot be copied deeply, as under FSDP2, can be copied so."""
+    children = getattr(module, _CHILDREN, None)
+    if children is not None:
+        twin = copy.copy(module)
+        vars(twin)[_CHILDREN] = {
+            name: None if child is None else change(name, child) for name, child in children.items()
+        }
+        return twin
+    tensors = (*module.parameters(), *module.buffers())
+    twin = copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})
+    for name, child in list(twin.named_children()):
+        setattr(twin, name, change(name, child))
+    return twin
 
 
 def is_persistent(module: nn.Module, name: str) -> bool:
