@@ -23,7 +23,7 @@ FLOORS = (
     ("nets",),
     ("transforms",),
     ("fused",),
-    ("tables.errors", "tables.schema", "tables.formats", "tables.stream", "tables.baselines"),
+    ("tables.errors", "tables.schema", "tables.io", "tables.baselines"),
     ("images.formats", "images.labelled", "images.baselines"),
     ("distributions",),
     ("recipes", "plot", "testing", "citation"),

@@ -17,10 +17,10 @@ import torch.distributed  # once, for all that are forked, as the next four
 import pushforward.cli.using
 import pushforward.saving.checkpoint
 import pushforward.tables.fitted
-import pushforward.tables.score_stream  # noqa: F401
+import pushforward.tables.streaming.score_large  # noqa: F401
 from pushforward.cli import app as cli
 from pushforward.cli import models  # noqa: F401
-from pushforward.tables import parts
+from pushforward.tables.streaming import score_pieces
 
 
 def started(arguments: list[str], **environment: str) -> int:
@@ -43,7 +43,7 @@ def finished(*children: int) -> None:
 
 
 def main(model: str, folder: Path) -> None:
-    parts.SIZE = 100
+    score_pieces.SIZE = 100
     torch.compiler.reset()  # imports the compiler, as loading a model does: once, for all that are forked
 
     def arguments(name: str) -> list[str]:

@@ -216,7 +216,7 @@ def test_an_unexpected_failure_is_one_sentence_and_exit_code_1(
     def fail(*arguments: object, **options: object) -> None:
         raise OSError("disk full\nand more")
 
-    monkeypatch.setattr("pushforward.tables.read.read_rows", fail)
+    monkeypatch.setattr("pushforward.tables.io.read.read_rows", fail)
     assert cli.main(["fit", str(tmp_path / "t.csv"), "-o", str(tmp_path / "m")]) == 1
     err = capsys.readouterr().err
     assert err.startswith("pushforward: OSError: disk full (")

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import pushforward as pf
-from pushforward.tables.stream import shuffle, survey
+from pushforward.tables.streaming import shuffled_rows, survey
 from pushforward.training.stream import StreamBatches
 
 QUICK = ["--flow", "maf", "--layers", "2", "--hidden", "16", "--steps", "120", "--lr", "0.01"]
@@ -19,8 +19,8 @@ QUICK = ["--flow", "maf", "--layers", "2", "--hidden", "16", "--steps", "120", "
 def folder(tmp_path, monkeypatch):
     """A folder ``rows`` of 4,000 rows in two files, sorted by size."""
     monkeypatch.setattr(survey, "CHUNK", 100)
-    monkeypatch.setattr(shuffle, "CHUNK", 100)
-    monkeypatch.setattr(shuffle, "BUFFER_CELLS", 5000)
+    monkeypatch.setattr(shuffled_rows, "CHUNK", 100)
+    monkeypatch.setattr(shuffled_rows, "BUFFER_CELLS", 5000)
     rng = np.random.default_rng(0)
     size = np.sort(rng.gamma(3.0, 1.0, 4000))
     price = np.exp(np.log(size) + 0.3 * rng.normal(size=4000))

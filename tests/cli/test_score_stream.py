@@ -14,9 +14,9 @@ import pytest
 import torch.distributed as dist
 
 from pushforward.cli import app as cli
-from pushforward.tables import parts
-from pushforward.tables.stream import large
-from pushforward.tables.tally import Tally, median_of
+from pushforward.tables.io import large
+from pushforward.tables.streaming import score_pieces
+from pushforward.tables.streaming.running_totals import Tally, median_of
 
 ROWS = 1000
 
@@ -24,7 +24,7 @@ ROWS = 1000
 @pytest.fixture
 def folder(tmp_path: Path, workshop: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder ``rows`` of three files with row groups of 130 rows, and the same rows as ``rows.csv``."""
-    monkeypatch.setattr(parts, "SIZE", 180)
+    monkeypatch.setattr(score_pieces, "SIZE", 180)
     table = pl.read_csv(workshop / "table.csv").sample(ROWS, with_replacement=True, seed=5)
     (tmp_path / "rows" / "later").mkdir(parents=True)
     for i, name in enumerate(("a.parquet", "b.parquet", "later/c.parquet")):
@@ -40,6 +40,11 @@ def whole(folder: Path, workshop: Path, run) -> tuple[pl.DataFrame, dict]:
     """The scores of the same rows in one piece, and their summary."""
     summary = run("score", workshop / "given", folder / "rows.csv", "-o", folder / "whole.parquet")
     return pl.read_parquet(folder / "whole.parquet"), summary
+
+
+def full(*_):
+    """What is left undone on a full disk."""
+    raise OSError("full")
 
 
 def close(found: pl.DataFrame, expected: pl.DataFrame) -> None:
@@ -63,7 +68,7 @@ def test_a_folder_has_the_scores_of_the_table_in_one_piece(folder, workshop, run
 
 def test_a_large_csv_is_read_in_pieces_too(folder, workshop, run, whole, monkeypatch):
     monkeypatch.setattr(large, "LARGE_CSV", 0)
-    monkeypatch.setattr("pushforward.tables.formats.csv_rows.BLOCK", 4096)
+    monkeypatch.setattr("pushforward.tables.io.csv_rows.BLOCK", 4096)
     run("score", workshop / "given", folder / "rows.csv", "-o", folder / "s.parquet")
     close(pl.read_parquet(folder / "s.parquet"), whole[0])
 
@@ -111,10 +116,12 @@ def test_a_fault_is_named_by_file_and_row_and_the_parts_before_it_are_kept(folde
 
 def test_parts_of_another_run_are_not_taken_for_this_one(folder, workshop, run, monkeypatch):
     arguments = ["score", workshop / "given", folder / "rows", "-o", folder / "s.parquet"]
-    monkeypatch.setattr("pushforward.tables.score_stream._finish", lambda *_: (_ for _ in ()).throw(OSError("full")))
+    monkeypatch.setattr(
+        "pushforward.tables.streaming.score_large._finish", lambda *_: (_ for _ in ()).throw(OSError("full"))
+    )
     run(*arguments, code=1)
     monkeypatch.undo()
-    monkeypatch.setattr(parts, "SIZE", 180)
+    monkeypatch.setattr(score_pieces, "SIZE", 180)
     summary = run(*arguments, "--seed", "7")
     assert any("held the parts of another run" in note for note in summary["notes"])
     expected = run("score", workshop / "given", folder / "rows.csv", "-o", folder / "t.parquet", "--seed", "7")
@@ -123,10 +130,12 @@ def test_parts_of_another_run_are_not_taken_for_this_one(folder, workshop, run, 
 
 def test_a_damaged_part_is_made_again(folder, workshop, run, whole, monkeypatch):
     arguments = ["score", workshop / "given", folder / "rows", "-o", folder / "s.parquet"]
-    monkeypatch.setattr("pushforward.tables.score_stream._finish", lambda *_: (_ for _ in ()).throw(OSError("full")))
+    monkeypatch.setattr(
+        "pushforward.tables.streaming.score_large._finish", lambda *_: (_ for _ in ()).throw(OSError("full"))
+    )
     run(*arguments, code=1)
     monkeypatch.undo()
-    monkeypatch.setattr(parts, "SIZE", 180)
+    monkeypatch.setattr(score_pieces, "SIZE", 180)
     part = folder / "s.parquet.parts" / "part-00002.parquet"
     part.write_bytes(part.read_bytes()[:-20])
     summary = run(*arguments)
@@ -188,8 +197,8 @@ def test_kill_9_loses_no_finished_part_and_two_processes_share_the_rows(folder, 
 
 @pytest.mark.parametrize("n", [1, 2, 999, 5000])
 def test_figures_of_pieces_are_those_of_the_whole(n, monkeypatch):
-    monkeypatch.setattr("pushforward.tables.tally.ENOUGH", 50)
-    monkeypatch.setattr("pushforward.tables.tally.BINS", 7)
+    monkeypatch.setattr("pushforward.tables.streaming.running_totals.ENOUGH", 50)
+    monkeypatch.setattr("pushforward.tables.streaming.running_totals.BINS", 7)
     values = np.round(np.random.default_rng(n).normal(size=n) * 10.0 ** np.random.default_rng(1).integers(-3, 9, n), 2)
     values[n // 2 :: 3] = values[0]
     pieces = np.array_split(values, 7)

@@ -26,9 +26,9 @@ with atheris.instrument_imports(include=["pushforward"]):
     import pushforward as pf
     from pushforward.saving.bundle import CheckpointError
     from pushforward.tables.errors import InputError
-    from pushforward.tables.formats.csv_rows import CsvRows
-    from pushforward.tables.formats.table import read_table
-    from pushforward.tables.stream.large import open_parquet
+    from pushforward.tables.io.csv_rows import CsvRows
+    from pushforward.tables.io.large import open_parquet
+    from pushforward.tables.io.table import read_table
 
 import numpy as np
 import polars as pl

@@ -14,9 +14,9 @@ from pushforward.models.console import Console
 from pushforward.models.options import TrainingOptions
 from pushforward.tables.build import density
 from pushforward.tables.categories import categories_first, release, start_categories
+from pushforward.tables.io.read import read_any
 from pushforward.tables.options import TableOptions
 from pushforward.tables.prepare import TableSplits, prepare
-from pushforward.tables.read import read_any
 
 RNG = np.random.default_rng(0)
 COLOURS, AGREE = 4, 0.9

@@ -17,7 +17,7 @@ import pushforward as pf
 from pushforward.models.console import Console
 from pushforward.models.options import TrainingOptions
 from pushforward.tables.errors import InputError
-from pushforward.tables.formats.parquet import ParquetRows
+from pushforward.tables.io.parquet import ParquetRows
 from pushforward.tables.options import TableOptions
 from pushforward.tables.prepare_large import prepare_large
 from pushforward.tables.schema.cells import cell_log_density

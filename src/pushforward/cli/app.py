@@ -14,8 +14,8 @@ from cyclopts import App, CycloptsError
 from .. import __version__
 from ..saving.files import NotSaved, reason
 from ..tables.errors import InputError
-from ..tables.formats.places import STANDARD
-from ..tables.formats.source import without_credentials
+from ..tables.io.places import STANDARD
+from ..tables.io.source import without_credentials
 from .judging import compare, info, report
 from .learning import demo, fit
 from .options import command_line

@@ -11,7 +11,7 @@ from ..models.console import Console
 from ..models.options import TrainingOptions
 from ..tables.density import TableDensity
 from ..tables.errors import InputError
-from ..tables.formats.source import Location
+from ..tables.io.source import Location
 from ..tables.options import TableOptions
 from .fitting import fit_table
 

@@ -14,9 +14,9 @@ from ..models.device import device_named
 from ..models.saved import check_output, goes_further
 from ..tables.density import TableDensity
 from ..tables.errors import InputError
-from ..tables.formats.source import Location
+from ..tables.io.read import read_any
+from ..tables.io.source import Location
 from ..tables.options import TableOptions
-from ..tables.read import read_any
 
 FURTHER = "{}: its training had ended; it is trained further"
 

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from ..models.options import seconds
 from ..tables.errors import InputError
-from ..tables.formats.source import located
+from ..tables.io.source import located
 from .arguments import bounds, height_and_width, names, periods, thread_count, widths
 from .options import Device, DropMissing, Json, Query, Quiet, Samples, Seed, Sheet, TableName, console_for, typed
 

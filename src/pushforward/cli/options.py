@@ -9,8 +9,8 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from ..tables.errors import InputError
-from ..tables.formats.places import STANDARD
-from ..tables.formats.source import Location, Source
+from ..tables.io.places import STANDARD
+from ..tables.io.source import Location, Source
 
 Model = Annotated[Path, Parameter(help="A model: the folder that `pushforward fit` wrote.")]
 Json = Annotated[bool, Parameter(negative="", help="Print the result as JSON, for scripts.")]

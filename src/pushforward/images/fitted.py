@@ -21,7 +21,7 @@ from ..models.console import Console
 from ..models.report import check_page, write
 from ..report.images.density import ImageModel
 from ..tables.errors import InputError, arguments_not_flags
-from ..tables.formats.source import Location
+from ..tables.io.source import Location
 from .explain import Explanation, explain
 from .held_out import fitting
 from .impute import CANDIDATES, impute, impute_file

@@ -17,7 +17,7 @@ from ..distributions.pixelcnn import PixelCNN
 from ..models.console import Console
 from ..posterior.hmc import hmc
 from ..tables.errors import InputError
-from ..tables.formats.source import Location
+from ..tables.io.source import Location
 from .holed import holed
 from .labelled import LabelledImages
 from .missing import read_with_holes

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..models.console import Console
 from ..tables.errors import InputError
-from ..tables.formats.source import Source
+from ..tables.io.source import Source
 from .formats import PICTURES, UNREADABLE, channels_first
 from .held_out import fitting
 from .labelled import IMAGE_KEYS, LABEL_KEYS, LabelledImages, numbered

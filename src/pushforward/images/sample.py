@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ..models.console import Console
 from ..tables.errors import InputError, listed
-from ..tables.formats.source import Location
-from ..tables.formats.table import check_output, write_atomically
+from ..tables.io.source import Location
+from ..tables.io.table import check_output, write_atomically
 from .formats import write_grid
 from .labelled import GIVEN
 

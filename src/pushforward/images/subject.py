@@ -14,7 +14,7 @@ from ..models.held_out import HeldOut
 from ..models.subject import Subject
 from ..report.words import plus_minus
 from ..tables.errors import InputError, listed
-from ..tables.formats.source import Location
+from ..tables.io.source import Location
 from .fit import describe_held_out
 from .formats import png
 from .held_out import held_out_images

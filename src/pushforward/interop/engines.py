@@ -24,10 +24,10 @@ from ..saving.jsonable import jsonable
 from ..tables import queries
 from ..tables.density import TableDensity
 from ..tables.errors import InputError, listed
-from ..tables.formats.frames import from_frame
-from ..tables.formats.parquet import Piece
 from ..tables.given import one_row
 from ..tables.impute import impute
+from ..tables.io.frames import from_frame
+from ..tables.io.parquet import Piece
 from ..tables.sample import BATCH, draw
 from ..tables.score import has_errors, refuse_scores_name, score_frame
 

@@ -18,8 +18,8 @@ from ..distributions.flow import Flow
 from ..models.console import Console
 from ..recipes.by_name import flow_by_name, learning_rate
 from ..tables.density import TableDensity
-from ..tables.formats.frames import from_frame
-from ..tables.read import WEIGHTS, Read, read_any
+from ..tables.io.frames import from_frame
+from ..tables.io.read import WEIGHTS, Read, read_any
 from ..training.averages import fit_by_name, wants_average
 from ..training.fit import fit as train
 from ..transforms.normalization import Standardize

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from ..tables.formats.frames import from_frame
+from ..tables.io.frames import from_frame
 from ..tables.sample import draw
 from .estimator import (
     FlowEstimator,

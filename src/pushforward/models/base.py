@@ -13,7 +13,7 @@ import torch
 from ..distributions.base import Density
 from ..saving.jsonable import jsonable
 from ..tables.errors import InputError
-from ..tables.formats.source import Location
+from ..tables.io.source import Location
 from .compare import compare
 from .console import Console
 from .info import describe

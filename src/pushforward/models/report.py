@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..tables.errors import InputError
-from ..tables.formats.source import Location, Source
-from ..tables.formats.table import check_output
+from ..tables.io.source import Location, Source
+from ..tables.io.table import check_output
 from .console import Console
 from .held_out import held_out_of_all
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..tables.formats.source import Location
+from ..tables.io.source import Location
 from .console import Console
 from .held_out import HeldOut
 

@@ -17,7 +17,7 @@ from .. import __version__
 from ..distributions.base import Density
 from ..saving.jsonable import jsonable
 from ..tables.errors import listed
-from ..tables.formats.table import write_atomically
+from ..tables.io.table import write_atomically
 from ..tables.schema.cells import Fill
 from ..tables.schema.columns import Column
 from ..tables.schema.schema import Schema

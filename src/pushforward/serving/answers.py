@@ -14,7 +14,7 @@ import polars as pl
 from ..saving.jsonable import jsonable
 from ..tables.errors import arguments_not_flags, listed
 from ..tables.fitted import FittedTable
-from ..tables.formats.parquet import Piece
+from ..tables.io.parquet import Piece
 from ..tables.queries import check_asked
 from ..tables.score import score_frame
 from .columns import Cell, Cells

@@ -1,6 +1,6 @@
 """The object for a table: fitted to a frame or a file; the queries it then answers are in ``fitted.py``.
 
-Extensions have their places beside it: kinds of columns in ``schema/``, file formats in ``formats/``, the choice of
+Extensions have their places beside it: kinds of columns in ``schema/``, file formats in ``io/``, the choice of
 the flow in ``few.py`` and ``build.py``.
 """
 
@@ -16,8 +16,8 @@ from ..models.options import TrainingOptions, seconds
 from .errors import InputError, arguments_not_flags, as_arguments
 from .fit import fit_table
 from .fitted import FittedTable
+from .io.read import WEIGHTS, Read, read_any
 from .options import TableOptions
-from .read import WEIGHTS, Read, read_any
 
 
 class TableDensity(FittedTable):

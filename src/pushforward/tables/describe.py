@@ -6,7 +6,7 @@ from typing import Any
 
 from ..models.console import aligned
 from .errors import listed
-from .formats.table import Table
+from .io.table import Table
 from .prepare import TableSplits
 from .schema.columns import Column
 from .schema.reading import MOMENTS

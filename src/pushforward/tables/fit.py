@@ -20,9 +20,9 @@ from ..numerics import threads
 from .baselines import Gaussian
 from .describe import describe_data, describe_guide, describe_held_out
 from .errors import InputError
-from .formats.parquet import ParquetRows
-from .formats.table import Table
 from .guide import measure_guide, weigh_guide
+from .io.parquet import ParquetRows
+from .io.table import Table
 from .learn import learn
 from .options import TableOptions
 from .prepare import TableSplits, choose_columns, prepare

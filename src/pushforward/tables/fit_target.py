@@ -29,7 +29,7 @@ from ..transforms.constrained import Ordered
 from .baselines import Gaussian
 from .describe import describe_held_out, describe_target
 from .errors import InputError, listed
-from .formats.table import write_table
+from .io.table import write_table
 from .options import TableOptions
 from .rows import against
 from .schema.columns import Column

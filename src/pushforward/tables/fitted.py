@@ -26,14 +26,14 @@ from . import queries
 from .encode import encode
 from .errors import InputError, arguments_not_flags
 from .explain import explain
-from .formats.frames import from_frame, is_path, to_frame
-from .formats.source import Location
-from .formats.table import delivered
 from .given import one_row
 from .guide import GuideFill, joint_of
 from .impute import impute, impute_file
+from .io.frames import from_frame, is_path, to_frame
+from .io.read import from_frame_or_file, read_any
+from .io.source import Location
+from .io.table import delivered
 from .outliers import LEVEL, outliers, outliers_file
-from .read import from_frame_or_file, read_any
 from .sample import draw, sample_file
 from .schema.cells import cell_log_density
 from .schema.schema import Schema

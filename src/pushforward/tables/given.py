@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .errors import InputError, listed
-from .formats.values import series
+from .io.values import series
 from .schema.columns import Column, ContextColumn
 from .schema.numbers import missing
 from .schema.reading import MOMENTS, as_moments

@@ -11,7 +11,7 @@ import torch
 from ..models.console import Console
 from ..models.held_out import HeldOut
 from ..models.train import Rows
-from .formats.table import Table
+from .io.table import Table
 from .rows import HELD_OUT, fingerprint, held_out_order
 
 if TYPE_CHECKING:

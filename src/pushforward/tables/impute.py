@@ -8,8 +8,8 @@ import polars as pl
 
 from ..models.console import Console
 from .errors import InputError, listed
-from .formats.source import Location
-from .formats.table import check_output, delivered, read_table, write_table
+from .io.source import Location
+from .io.table import check_output, delivered, read_table, write_table
 from .queries import encode_partly, fill, without_missing
 from .schema.numbers import missing
 

@@ -11,9 +11,9 @@ from ..models.console import Console, aligned
 from . import queries
 from .errors import InputError
 from .explain import explain
-from .formats.source import Location
-from .formats.table import Table, check_output, delivered, read_table, write_table
 from .held_out import saved_held_out
+from .io.source import Location
+from .io.table import Table, check_output, delivered, read_table, write_table
 from .score import short
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..models.console import Console
 from ..models.train import Rows
 from .errors import InputError, listed
-from .formats.table import Table
+from .io.table import Table
 from .options import TableOptions
 from .rows import divide, refuse_few_rows
 from .schema.decide import learn_schema
@@ -21,7 +21,7 @@ from .schema.histogram import with_histograms
 from .schema.numbers import refuse_gaps, refuse_text, require_columns, row_weights, usable_rows
 from .schema.reading import is_text
 from .schema.schema import Schema
-from .stream.shuffle import ShuffledRows
+from .streaming.shuffled_rows import ShuffledRows
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ import polars as pl
 from ..models.console import Console
 from ..models.train import Rows
 from .errors import InputError
-from .formats.parquet import ParquetRows
+from .io.parquet import ParquetRows
 from .options import TableOptions
 from .prepare import TableSplits, learn, refuse_stray, weights_of
 from .rows import MOST_HELD_OUT, refuse_few_rows
 from .schema.histogram import with_histograms
-from .stream.shuffle import ShuffledRows
-from .stream.survey import HashedSplits, survey
+from .streaming.shuffled_rows import ShuffledRows
+from .streaming.survey import HashedSplits, survey
 
 
 def prepare_large(

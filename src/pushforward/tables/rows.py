@@ -16,7 +16,7 @@ from ..diagnostics.averages import mean_and_error
 from ..distributions.base import Density
 from ..models.train import Rows
 from .errors import InputError
-from .formats.table import Table
+from .io.table import Table
 from .schema.cells import Cells, Fill, cell_log_density
 from .schema.schema import Schema
 

@@ -13,10 +13,10 @@ from ..models.console import Console, aligned
 from ..saving.files import NotSaved
 from . import queries
 from .errors import InputError
-from .formats.source import Location
-from .formats.table import check_output, read_table, write_table
 from .given import one_row
 from .held_out import held_out_rows
+from .io.source import Location
+from .io.table import check_output, read_table, write_table
 
 if TYPE_CHECKING:
     from .fitted import FittedTable

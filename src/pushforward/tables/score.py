@@ -12,15 +12,16 @@ import numpy as np
 import polars as pl
 
 from ..models.console import Console, aligned
-from . import queries, score_stream
+from . import queries
 from .errors import InputError, listed
 from .explain import explain, explained_columns
-from .formats.parquet import Piece
-from .formats.source import Location
-from .formats.table import Table, check_output, read_table, write_table
+from .io.large import LargeRows, open_large
+from .io.parquet import Piece
+from .io.source import Location
+from .io.table import Table, check_output, read_table, write_table
 from .schema.numbers import require_columns
-from .stream.large import LargeRows, open_large
-from .tally import Tally
+from .streaming.running_totals import Tally
+from .streaming.score_large import run as run_large
 
 SCORES = ("row", "log_density", "percentile", "standard_error", "unlikely_because", "would_fit")
 
@@ -111,7 +112,7 @@ def _run_large(
     )
     asked = {"samples": samples, "seed": seed, "explain_below": explain_below, "keep": list(keep)}
     asked["given"] = list(given)
-    found = score_stream.run(model, source, output, console, score, asked)
+    found = run_large(model, source, output, console, score, asked)
     return {} if found is None else conclude(*found, model, samples, source.path.name, called or str(output), console)
 
 

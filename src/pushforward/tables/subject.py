@@ -17,9 +17,9 @@ from ..report.words import plus_minus
 from .baselines import Gaussian
 from .compare import refuse_unlike
 from .describe import describe_columns, describe_held_out, describe_target
-from .formats.source import Location
-from .formats.table import Table, read_table
 from .held_out import held_out_rows, saved_held_out
+from .io.source import Location
+from .io.table import Table, read_table
 
 if TYPE_CHECKING:
     from .fitted import FittedTable

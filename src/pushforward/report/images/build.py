@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...distributions.base import Density
 from ...saving.jsonable import jsonable
-from ...tables.formats.table import write_atomically
+from ...tables.io.table import write_atomically
 from ..build import render
 from .density import ImageModel
 from .evidence import ImageEvidence, gather

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Protocol
 
 from ..errors import InputError
-from ..formats.csv_rows import CsvRows
-from ..formats.parquet import ParquetRows, Piece
-from ..formats.source import Location, local_file, naming
+from .csv_rows import CsvRows
+from .parquet import ParquetRows, Piece
+from .source import Location, local_file, naming
 
 LARGE_CSV = 2**28  # bytes
 LARGE_PARQUET = 10_000_000  # cells

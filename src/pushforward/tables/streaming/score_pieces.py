@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ..saving.files import remove_directory, write_file
-from .errors import InputError
-from .formats.parquet import Piece
-from .formats.table import write_atomically, write_table
-from .stream.large import LargeRows
+from ...saving.files import remove_directory, write_file
+from ..errors import InputError
+from ..io.large import LargeRows
+from ..io.parquet import Piece
+from ..io.table import write_atomically, write_table
 
 SIZE = 100_000  # rows in a part
 PLAN = "plan.json"

@@ -21,11 +21,11 @@ import pytest
 
 from pushforward.cli import app as cli
 from pushforward.tables.errors import InputError
-from pushforward.tables.formats import database
-from pushforward.tables.formats.source import Source, located, without_credentials
-from pushforward.tables.formats.table import check_output, read_table, write_table
-from pushforward.tables.read import read_rows
-from pushforward.tables.stream.large import open_large
+from pushforward.tables.io import database
+from pushforward.tables.io.large import open_large
+from pushforward.tables.io.read import read_rows
+from pushforward.tables.io.source import Source, located, without_credentials
+from pushforward.tables.io.table import check_output, read_table, write_table
 
 FRAME = pl.DataFrame({"id": [1, 2, 3], "x": [1.5, None, -2.0], "k": ["a", "", "b c"], "n": [True, False, None]})
 READ = FRAME.with_columns(k=pl.Series(["a", None, "b c"]))
@@ -216,7 +216,7 @@ def test_what_is_larger_than_memory_is_read_in_pieces(base: str, monkeypatch: py
     assert pieces is not None
     assert pieces.rows == rows
     assert str(pieces.path) == str(table.path) == without_credentials(base)
-    monkeypatch.setattr("pushforward.tables.stream.large.LARGE_PARQUET", 1000)
+    monkeypatch.setattr("pushforward.tables.io.large.LARGE_PARQUET", 1000)
     large = open_large(source)
     assert large is not None
     found = list(large.read(0, rows, ["id", "x"]))

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from pushforward.tables.errors import InputError
+from pushforward.tables.io.large import open_parquet
 from pushforward.tables.schema.decide import learn_schema
-from pushforward.tables.stream import shuffle, survey
-from pushforward.tables.stream.large import open_parquet
+from pushforward.tables.streaming import shuffled_rows, survey
 
 ROWS = 3000
 
@@ -19,9 +19,9 @@ ROWS = 3000
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
     monkeypatch.setattr(survey, "CHUNK", 50)
-    monkeypatch.setattr(shuffle, "CHUNK", 50)
-    monkeypatch.setattr(shuffle, "BUFFER_CELLS", 1500)
-    monkeypatch.setattr(shuffle, "EMITTED", 120)
+    monkeypatch.setattr(shuffled_rows, "CHUNK", 50)
+    monkeypatch.setattr(shuffled_rows, "BUFFER_CELLS", 1500)
+    monkeypatch.setattr(shuffled_rows, "EMITTED", 120)
     monkeypatch.setattr(survey, "SAMPLE", 600)
 
 
@@ -43,7 +43,7 @@ def surveyed(source, drop_missing=False, seed=3, strict=False):
     found = survey.survey(source, division, ["place", "b", "k"], drop_missing, strict)
     everything = pl.concat([found.sample, found.val, found.test, found.witnesses])
     schema = learn_schema(everything, ["place", "b"], ["k"], "t")
-    return found, schema, shuffle.ShuffledRows(source, schema, division, found.kept, seed, drop_missing)
+    return found, schema, shuffled_rows.ShuffledRows(source, schema, division, found.kept, seed, drop_missing)
 
 
 def places(stream, epoch=0, start=0):
@@ -76,7 +76,7 @@ def test_weights_stay_with_their_rows(tmp_path):
     source = write(tmp_path, table(w=np.arange(ROWS) % 3))
     found = survey.survey(source, division := survey.HashedSplits(source.rows, 3, 0.1), ["place"], weights="w")
     schema = learn_schema(found.sample, ["place"], [], "t")
-    stream = shuffle.ShuffledRows(source, schema, division, found.kept, 3, weights="w", weight=found.weight)
+    stream = shuffled_rows.ShuffledRows(source, schema, division, found.kept, 3, weights="w", weight=found.weight)
     x, context, weights = zip(*stream.read(0, 700), strict=True)
     assert set(context) == {None}
     assert torch.allclose(torch.cat(weights), torch.cat(x)[:, 0].floor() % 3 / stream.mean)
@@ -97,7 +97,7 @@ def test_a_sorted_table_is_mixed(tmp_path):
     _, _, stream = surveyed(write(tmp_path, table()))
     batch = places(stream)[:100]
     assert batch.max() - batch.min() > ROWS / 2
-    assert len(set((batch // 170).tolist())) >= shuffle.LANES
+    assert len(set((batch // 170).tolist())) >= shuffled_rows.LANES
 
 
 def test_missing_rows_are_left_out_or_named_with_file_and_row(tmp_path):

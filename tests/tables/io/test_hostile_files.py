@@ -19,9 +19,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pushforward.tables.errors import InputError
-from pushforward.tables.formats.csv_rows import CsvRows
-from pushforward.tables.formats.table import read_table
-from pushforward.tables.stream.large import open_parquet
+from pushforward.tables.io.csv_rows import CsvRows
+from pushforward.tables.io.large import open_parquet
+from pushforward.tables.io.table import read_table
 
 RNG = np.random.default_rng(0)
 TABLE = pl.DataFrame({"a": RNG.normal(size=200), "b": RNG.integers(0, 9, 200), "k": RNG.choice(["u", "vv"], 200)})

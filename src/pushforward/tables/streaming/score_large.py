@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 from tqdm import tqdm
 
-from ..models.console import Console
-from ..saving.bundle import read_config
-from ..training.distributed import join
-from .errors import InputError
-from .formats.source import local_file
-from .formats.table import check_output
-from .parts import SINKS, Parts, check_parts_output, pieces_of
-from .schema.numbers import require_columns
-from .stream.large import LargeRows
-from .tally import Tally, median_of
+from ...models.console import Console
+from ...saving.bundle import read_config
+from ...training.distributed import join
+from ..errors import InputError
+from ..io.large import LargeRows
+from ..io.source import local_file
+from ..io.table import check_output
+from ..schema.numbers import require_columns
+from .running_totals import Tally, median_of
+from .score_pieces import SINKS, Parts, check_parts_output, pieces_of
 
 if TYPE_CHECKING:
-    from .fitted import FittedTable
+    from ..fitted import FittedTable
 
 Score = Callable[..., pl.DataFrame]
 

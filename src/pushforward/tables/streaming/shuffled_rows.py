@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..formats.parquet import ParquetRows
+from ..io.parquet import ParquetRows
 from ..schema.numbers import row_weights
 from ..schema.schema import Schema
 from .survey import CHUNK, HashedSplits

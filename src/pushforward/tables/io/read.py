@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from .errors import InputError
-from .formats.frames import from_frame, is_path
-from .formats.parquet import ParquetRows
-from .formats.source import Location, local_file, located
-from .formats.table import Table, read_table
-from .schema.numbers import require_columns
-from .stream.large import is_many, open_parquet
+from ..errors import InputError
+from ..schema.numbers import require_columns
+from .frames import from_frame, is_path
+from .large import is_many, open_parquet
+from .parquet import ParquetRows
+from .source import Location, local_file, located
+from .table import Table, read_table
 
 WEIGHTS = "sample_weight"  # the column for weights that are given separately from the table
 LARGE = 50_000_000  # cells from which a table is read in pieces: in memory it would take some 2 GiB

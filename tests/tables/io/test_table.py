@@ -16,8 +16,8 @@ import pytest
 import xlsxwriter
 
 from pushforward.tables.errors import InputError
-from pushforward.tables.formats.source import located
-from pushforward.tables.formats.table import check_output, delivered, read_table, write_table
+from pushforward.tables.io.source import located
+from pushforward.tables.io.table import check_output, delivered, read_table, write_table
 
 FRAME = pl.DataFrame({"a": [1.5, 2.5, -3.0], "b": [1, 2, 3], "c": ["x", "y", "x"]})
 

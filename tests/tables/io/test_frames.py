@@ -17,7 +17,7 @@ import pyarrow as pa
 import pytest
 
 from pushforward.tables.errors import InputError
-from pushforward.tables.formats.frames import from_frame, is_path, to_frame
+from pushforward.tables.io.frames import from_frame, is_path, to_frame
 from pushforward.tables.schema.reading import as_stored, stored_type
 
 EXPECTED = pl.DataFrame({"a": [1.5, None, -3.0], "b": [1, 2, 3], "c": ["x", None, "y"]})

@@ -17,7 +17,7 @@ import polars as pl
 
 from ...numerics.hashed import splitmix64
 from ..errors import InputError
-from ..formats.parquet import ParquetRows, Piece
+from ..io.parquet import ParquetRows, Piece
 from ..schema.categories import MAX_CATEGORIES
 from ..schema.numbers import missing, refuse_gaps, refuse_text, require_columns, row_weights, usable_rows
 from ..schema.reading import HOLDS_TEXT, as_numbers, is_text

@@ -1,0 +1,1 @@
+"""Tables in storage: files of every format, databases and pipes, read and written, whole or in pieces."""

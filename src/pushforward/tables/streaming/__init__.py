@@ -1,0 +1,1 @@
+"""Tables larger than memory: fitted from shuffled rows, scored piece by piece."""
