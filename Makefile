@@ -31,7 +31,7 @@ suite: .venv/dev.stamp
 
 # The formulas alone: a copy of the package in which fused/ does not exist; and with PUSHFORWARD_FUSED=0, which runs the same
 # formulas, in the stricter of the two number types.
-PLAIN := tests/test_contract.py tests/test_golden.py tests/transforms/test_autoregressive.py
+PLAIN := tests/contracts/test_contract.py tests/contracts/test_golden.py tests/transforms/test_autoregressive.py
 test-plain: .venv/dev.stamp
 	PUSHFORWARD_FUSED=0 $(BIN)/python -m pytest $(PARALLEL) -k "not float32" $(PLAIN)
 	rm -rf build/plain && mkdir -p build/plain && cp -r src/pushforward build/plain && rm -r build/plain/pushforward/fused
@@ -50,7 +50,7 @@ bench: .venv/bench.stamp
 	$(BIN)/python benchmarks/all.py $(if $(QUICK),--quick) $(if $(JOBS),--jobs)
 
 gpu: .venv/dev.stamp .venv/bench.stamp
-	$(BIN)/python -m pytest --device cuda tests/test_devices.py tests/test_contract.py
+	$(BIN)/python -m pytest --device cuda tests/contracts/test_devices.py tests/contracts/test_contract.py
 	$(BIN)/python benchmarks/all.py --gpu
 
 wheel: .venv/wheel.stamp

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from picture_files import folder_of, halves
 from PIL import Image
-from test_bad_inputs import refused
+from refusals import refused
 
 IMAGES, LABELS = halves(60)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from refusals import refused
 
 from pushforward.cli import app as cli
 
@@ -163,21 +164,6 @@ MODEL_CASES = {
     "info": ("info {}/none", "there is no such model"),
     "compare": ("compare {model} {}/none {}/t.csv", "there is no such model"),
 }
-
-
-def refused(capsys: pytest.CaptureFixture[str], folder: Path, arguments: str, sentence: str) -> None:
-    before = sorted(folder.rglob("*"))
-    capsys.readouterr()
-    code = cli.main(arguments.split())
-    out, err = capsys.readouterr()
-    assert code == 2, err
-    assert sentence in err
-    assert "Traceback" not in err
-    sentences = [line for line in err.splitlines() if not line.startswith("note: ")]
-    assert len(sentences) == 1
-    assert sentences[0].startswith("pushforward: ")
-    assert "saved" not in out
-    assert sorted(folder.rglob("*")) == before
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
-from conftest import process, table
+from served import process, table
 
 import pushforward as pf
 from pushforward.cli import app as cli

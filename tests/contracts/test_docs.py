@@ -32,7 +32,7 @@ from pushforward.cli.app import main
 from pushforward.diagnostics import modes
 from pushforward.training.members import Plan
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 BLOCK = re.compile(r"^```(?:\{code-cell\} )?(python|pycon|sh)\n(.*?)^```$", re.M | re.S)
 

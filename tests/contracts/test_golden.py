@@ -13,7 +13,7 @@ import torch
 
 import pushforward as pf
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 NAMES = sorted(path.stem for path in GOLDEN.glob("*.npz"))
 
 

@@ -22,7 +22,7 @@ pytest.importorskip("furo")
 pytest.importorskip("myst_nb")
 pytest.importorskip("math_core")
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 WIDTHS = {"phone": (390, 844), "desktop": (1280, 900)}
 TEX = re.compile(r"\\[a-zA-Z]{2,}|\\[()\[\]]|\$\$|\$[^$ ][^$\n]*\$")
 

@@ -190,7 +190,7 @@ def test_replaced_transforms_are_those_that_run_whether_activations_are_stored_o
 
 
 def test_a_few_lines_that_ask_for_billions_of_modules_are_refused(tmp_path):
-    from test_checkpoint import forge
+    from forgery import forge
 
     pf.save(flow(), tmp_path / "model")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 import os
 import shutil
@@ -13,8 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
-import safetensors.torch
 import torch
+from forgery import forge
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -43,18 +42,6 @@ def saved(tmp_path_factory) -> Path:
 @pytest.fixture
 def model(saved, tmp_path) -> Path:
     return Path(shutil.copytree(saved, tmp_path / "model"))
-
-
-def forge(path: Path, change) -> None:
-    """Changes a saved model and makes its checksum right again, as an attacker would."""
-    config = json.loads((path / "config.json").read_text())
-    weights = safetensors.torch.load_file(path / "model.safetensors")
-    change(config, weights)
-    content = safetensors.torch.save(weights)
-    config.pop("sha256", None)
-    config["sha256"] = hashlib.sha256(json.dumps(config, sort_keys=True).encode() + content).hexdigest()
-    (path / "config.json").write_text(json.dumps(config))
-    (path / "model.safetensors").write_bytes(content)
 
 
 def outcome(path: Path):
