@@ -3,8 +3,8 @@
     python benchmarks/operation_counts.py            # a table: committed, now
     python benchmarks/operation_counts.py --write    # after a change that is meant to change them
 
-The numbers are in ``operation_counts.json``; ``tests/contracts/test_operation_counts.py`` checks every change against them. They
-do not depend on the machine's load: matrix-product FLOPs, operators, bytes kept for the backward pass.
+The numbers are in ``operation_counts.json``; ``tests/contracts/test_operation_counts.py`` checks every change against
+them. They do not depend on the machine's load: matrix-product FLOPs, operators, bytes kept for the backward pass.
 """
 
 from __future__ import annotations
