@@ -219,15 +219,15 @@ def test_what_tells_of_holes_at_random_is_no_column_where_a_guide_fills_them() -
     frame = pl.DataFrame(columns).with_columns(pl.col("told").fill_nan(None))
     model = pf.TableDensity(**{**QUICK, "steps": 20}).fit(frame)
     assert [column.name for column in model.schema.columns] == ["a", "told", "c", "k", "told is missing"]
-    assert model.schema.ignored == pytest.approx({j: frame[:, j].null_count() / ROWS for j in (0, 3)})
+    assert model.schema.missingness.ignored == pytest.approx({j: frame[:, j].null_count() / ROWS for j in (0, 3)})
     assert model.schema.columns[3].labels == ("u", "v")
     assert Schema.from_json(json.loads(json.dumps(model.schema.to_json()))) == model.schema
     drawn = model.sample(500, random_state=0)
     given = model.sample(500, given={"k": "u", "c": 0.1}, random_state=0)
     for rows in (drawn, given):
-        assert rows["a"].null_count() / 500 == pytest.approx(model.schema.ignored[0], abs=0.07)
+        assert rows["a"].null_count() / 500 == pytest.approx(model.schema.missingness.ignored[0], abs=0.07)
         assert rows["c"].null_count() == 0
-    assert drawn["k"].null_count() / 500 == pytest.approx(model.schema.ignored[3], abs=0.07)
+    assert drawn["k"].null_count() / 500 == pytest.approx(model.schema.missingness.ignored[3], abs=0.07)
     assert set(drawn["k"]) == {"u", "v", None}
     assert model.sample(50, given=frame[:1])["a"].to_list() == [columns["a"][0]] * 50  # a seen value stays
     assert model.impute(frame).select("a", "k").null_count().row(0) == (0, 0)

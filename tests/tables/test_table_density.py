@@ -159,7 +159,7 @@ def test_notes_say_what_was_left_out():
     said = " ".join(model.notes_)
     assert "name: left out: a name or free text" in said
     assert model.schema.names == ["size", "price", "count", "colour"]
-    assert model.schema.ignored == {0: pytest.approx(2 / 300)}  # of size, which misses at random
+    assert model.schema.missingness.ignored == {0: pytest.approx(2 / 300)}  # of size, which misses at random
     dropped = pf.TableDensity(drop_missing=True, **{**QUICK, "steps": 1}).fit(holes)
     assert "2 rows with missing or infinite values are left out" in " ".join(dropped.notes_)
     with pytest.raises(InputError, match=r"column 'size', row 1: a missing value .* with drop_missing=True"):

@@ -56,17 +56,11 @@ class Model:
             drawn = torch.cat([self.flow.sample((size,), generator=generator).double().cpu() for size in sizes])
         else:
             drawn = _in_chunks(lambda c, _: self.flow.sample((), self.given(c), generator=generator), context, None)
-        return self.snap(drawn if self.schema is None else self.schema.miss_at_random(drawn, generator))
+        return self.snap(drawn if self.schema is None else self.schema.missingness.drawn(drawn, generator))
 
     def snap(self, rows: Tensor) -> Tensor:
         """The rows moved to values that the data can take, such as whole numbers."""
-        if self.schema is None:
-            return rows
-        columns = [column.snap(values.numpy()) for column, values in zip(self.schema.columns, rows.T, strict=True)]
-        snapped = torch.stack([torch.as_tensor(values, dtype=torch.float64) for values in columns], 1)
-        for column, hole in self.schema.holes.items():
-            snapped[:, column] = torch.where(rows[:, hole] > 0.5, math.nan, snapped[:, column])
-        return snapped
+        return rows if self.schema is None else self.schema.snap(rows)
 
     @torch.no_grad()
     def latent(self, rows: Tensor, context: Tensor | None) -> Tensor | None:

@@ -71,7 +71,7 @@ def _best(
 def typical_values(schema: Schema | None, reference: Tensor) -> list[Tensor]:
     """The values to try for every column: those of the schema, or quantiles of reference rows (n, features)."""
     ranks = torch.linspace(0.01, 0.99, CANDIDATES, dtype=torch.float64).mul(len(reference) - 1).round().long()
-    known = [()] * reference.shape[1] if schema is None else [column.quantiles for column in schema.columns]
+    known = [()] * reference.shape[1] if schema is None else [column.typical for column in schema.columns]
     return [
         torch.tensor(values, dtype=torch.float64).unique() if values else column.sort().values[ranks].unique()
         for values, column in zip(known, reference.T, strict=True)

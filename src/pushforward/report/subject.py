@@ -47,8 +47,7 @@ class Subject:
     @property
     def labels(self) -> dict[int, tuple[str, ...]]:
         """The category names of every column that has categories."""
-        columns = () if self.model.schema is None else self.model.schema.columns
-        return {j: column.labels for j, column in enumerate(columns) if column.categories}
+        return {} if self.model.schema is None else self.model.schema.labels
 
     @property
     def numbers(self) -> list[int]:
@@ -58,7 +57,7 @@ class Subject:
     @property
     def holes(self) -> dict[int, int]:
         """For columns of numbers with missing values, the column that indicates which are missing."""
-        return {} if self.model.schema is None else self.model.schema.holes
+        return {} if self.model.schema is None else self.model.schema.missingness.flags
 
     @cached_property
     def comparison(self) -> measure.Comparison | None:

@@ -23,17 +23,10 @@ def refuse_unlike(first: FittedTable, second: FittedTable) -> None:
             f"{first.called} and {second.called} describe different columns ({listed(sorted(only))} are in one only), "
             "so their densities cannot be compared"
         )
-    names = [{c.name: c.categories for c in model.schema.columns} for model in models]
-    different = [name for name in names[0] if names[0][name] != names[1][name]]
+    outcomes = [{c.name: c.outcomes for c in model.schema.columns} for model in models]
+    different = [name for name in outcomes[0] if outcomes[0][name] != outcomes[1][name]]
     if different:
         raise InputError(
-            f"{first.called} and {second.called} know different categories of {different[0]!r}, or only one treats it "
-            "as a category, so their densities cannot be compared; fit both to the same rows"
-        )
-    cells = [{c.name: (c.step, c.atoms) for c in model.schema.columns} for model in models]
-    different = [name for name in cells[0] if cells[0][name] != cells[1][name]]
-    if different:
-        raise InputError(
-            f"{first.called} and {second.called} see values of {different[0]!r} as cells of different widths, "
-            "so their densities cannot be compared; fit both to the same rows"
+            f"{first.called} and {second.called} know different values of {different[0]!r}, or see them as cells of "
+            "different widths, so their densities cannot be compared; fit both to the same rows"
         )

@@ -40,13 +40,13 @@ def explain(model: FittedTable, x: Tensor, context: Tensor | None, rows: np.ndar
     if len(rows):
         given = None if context is None else context[rows]
         gains, values = repairs(
-            log_prob, x[rows], typical_values(model.schema, x)[: len(columns)], given, model.schema.holes
+            log_prob, x[rows], typical_values(model.schema, x)[: len(columns)], given, model.schema.missingness.flags
         )
     else:
         gains = values = torch.zeros(0, len(columns), dtype=torch.float64)
     top = gains.argmax(1)
     fits: list[Any] = values.gather(1, top[:, None])[:, 0].tolist()
-    if any(model.schema.classes):
+    if model.schema.speaks:
         fits = [columns[j].shown(value) for j, value in zip(top.tolist(), fits, strict=True)]
     names = [columns[j].name for j in top.tolist()]
     everywhere = {
@@ -60,7 +60,7 @@ def explain(model: FittedTable, x: Tensor, context: Tensor | None, rows: np.ndar
 
 def explained_columns(schema: Schema) -> dict[str, type[pl.DataType]]:
     """Names and kinds of the columns that :func:`explain` returns."""
-    value = pl.String if any(schema.classes) else pl.Float64
+    value = pl.String if schema.speaks else pl.Float64
     gains = {f"gain_{name}": pl.Float64 for name in schema.names}
     return {"unlikely_because": pl.String, "would_fit": value, **gains}
 

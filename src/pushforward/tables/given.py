@@ -28,13 +28,13 @@ def refuse_unknown_categories(schema: Schema, names: Sequence[str], x: Tensor, f
         InputError: names the first.
     """
     for j, column in enumerate(schema.columns):
-        if column.categories and column.name in names and column.name in frame.columns:
+        if column.classes and column.name in names and column.name in frame.columns:
             there = torch.from_numpy(~missing(frame[column.name]))
-            odd = (there & ~((x[:, j] >= 0) & (x[:, j] == x[:, j].floor()))).nonzero()
+            odd = (there & ~torch.from_numpy(column.can(x[:, j].numpy()))).nonzero()
             if len(odd):
                 raise InputError(
                     f"--given {column.name}={frame[column.name][int(odd[0])]}: was not among the training rows; the "
-                    f"model knows {listed(column.categories)}"
+                    f"model knows {listed(column.labels)}"
                 )
 
 

@@ -68,7 +68,7 @@ class GuideFill:
     """
 
     def __init__(self, guide: AnyOrder, schema: Schema) -> None:
-        self.guide, self.tell, self.plainly = guide, tells_of(schema), MarginalFill(schema)
+        self.guide, self.tell, self.plainly = guide, tuple(schema.missingness.flags.items()), MarginalFill(schema)
         self.ends = torch.tensor([_ends(column) for column in schema.columns], dtype=torch.float64).T
         windows = [(j, *schema.columns[j].window) for j in schema.circles]
         self.circles = [(j, low, high - low) for j, low, high in windows]
@@ -102,12 +102,6 @@ def _ends(column: Column) -> tuple[float, float]:
         low = max(low, end + 1e-6 * spread)
         high = high if other is None else min(high, other - 1e-6 * spread)
     return low, high
-
-
-def tells_of(schema: Schema) -> tuple[tuple[int, int], ...]:
-    """The numeric columns with missing values in training, each with the column that flags them."""
-    places = {column.name: j for j, column in enumerate(schema.columns)}
-    return tuple((places[column.of], j) for j, column in enumerate(schema.columns) if column.of)
 
 
 def spread_seen(cells: Cells, x: Tensor, u: Tensor) -> Tensor:

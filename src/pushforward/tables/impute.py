@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ..models.console import Console
+from ..models.train import Rows
 from .errors import InputError, listed
 from .io.source import Location
 from .io.table import check_output, delivered, read_table, write_table
-from .queries import encode_partly, fill, without_missing
+from .queries import encode_partly, fill
 from .schema.numbers import missing
 
 if TYPE_CHECKING:
@@ -28,9 +29,9 @@ def impute(model: FittedTable, frame: pl.DataFrame, draws: int, seed: int, sourc
     if draws < 1:
         raise InputError(f"draws={draws}: expected at least 1")
     schema = model.schema
-    rows = without_missing(schema, encode_partly(model, frame, source), 0.0)
-    rows.x[:, [j for j, column in enumerate(schema.columns) if column.of]] = 0.0  # once drawn, the values are present
-    filled = fill(model, rows, draws, seed, [len(column.categories) for column in schema.columns])
+    rows = encode_partly(model, frame, source)
+    rows = Rows(schema.missingness.forgotten(rows.x, 0.0), rows.context)  # once drawn, the values are present
+    filled = fill(model, rows, draws, seed, schema.value_classes)
     written = schema.decode(filled.flatten(0, 1))
     before = pl.concat([frame] * draws) if draws > 1 else frame
     holes = {column.name: rows.x[:, j].isnan().repeat(draws).numpy() for j, column in enumerate(schema.columns)}

@@ -20,7 +20,7 @@ from .candidates import chooses_by_held_out, likeliest
 from .categories import categories_first, release, start_categories
 from .errors import InputError, listed
 from .few import averages, fit_average
-from .guide import FEW_STEPS_RATE, LEARNING_RATE, GuideFill, build_guide, tells_of, train_guide
+from .guide import FEW_STEPS_RATE, LEARNING_RATE, GuideFill, build_guide, train_guide
 from .objectives import OBJECTIVES
 from .options import TableOptions
 from .prepare import TableSplits
@@ -69,7 +69,7 @@ def learn(rows: TableSplits, options: TableOptions, console: Console, earlier: F
     else:
         chooses = earlier is None and chooses_by_held_out(options, rows)
         options = dataclasses.replace(options, flow="nsf" if options.flow == "auto" else options.flow)
-        if asks and rows.schema.has_holes and not rows.schema.given:
+        if asks and rows.schema.missingness.occurs and not rows.schema.given:
             return _learn_with_holes(rows, options, console, earlier)
         flow, trained, history = _train(rows, options, console, earlier)
         if chooses:
@@ -89,7 +89,7 @@ def _learn_with_holes(
     guide, facts = _guide_first(rows, options, console, earlier)
     fill = GuideFill(guide, rows.schema)
     flow, trained, history = _train(rows, options, console, earlier, fill)
-    whole = Guided(flow, guide.to(next(flow.parameters()).device), tells_of(rows.schema))
+    whole = Guided(flow, guide.to(next(flow.parameters()).device), tuple(rows.schema.missingness.flags.items()))
     return Learnt(rows, flow, whole, options, trained, history, facts, fill)
 
 
@@ -183,7 +183,7 @@ def _density(options: TableOptions, rows: TableSplits) -> Density:
 def _objective(flow: Density, rows: TableSplits, options: TableOptions, fill: Fill | None) -> Objective:
     if options.objective not in OBJECTIVES:
         raise InputError(f"--objective {options.objective}: choose one of {', '.join(OBJECTIVES)}")
-    named = [column.name for column in rows.schema.columns if column.categories]
+    named = [column.name for column in rows.schema.columns if column.classes]
     if named and options.objective == "matching":
         raise InputError(f"--objective matching: is for columns of numbers, not for the categories of {listed(named)}")
     try:

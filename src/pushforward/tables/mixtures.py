@@ -19,7 +19,6 @@ Reference:
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterator
 from functools import partial
@@ -125,13 +124,8 @@ def _spread(flow: Density, some: Rows, rows: TableSplits, generator: torch.Gener
 
 def _scales(schema: Schema) -> list[Schema]:
     """The columns with their first transforms, and without those that do not keep a column within its bounds."""
-    bare = tuple(
-        dataclasses.replace(column, first="none")
-        if column.bounds is None and column.first in ("asinh", "histogram")
-        else column
-        for column in schema.columns
-    )
-    return [schema] if bare == schema.columns else [schema, dataclasses.replace(schema, columns=bare)]
+    bare = schema.bare()
+    return [schema] if bare == schema else [schema, bare]
 
 
 def _screened(schema: Schema, train: Rows, seed: int) -> Iterator[Trial]:

@@ -52,7 +52,7 @@ class DequantisedKL(Objective):
 
     @property
     def takes_missing(self) -> bool:
-        return self.schema.has_holes
+        return self.schema.missingness.occurs
 
     def forward(self, x: Tensor, context: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
         """The mean negative log-likelihood in nats, a scalar."""
@@ -129,7 +129,7 @@ class DequantisedMatching(FlowMatching):
 
     @property
     def takes_missing(self) -> bool:
-        return self.schema.has_holes
+        return self.schema.missingness.occurs
 
     def _errors(self, x: Tensor, context: Tensor | None, spread: bool) -> Tensor:
         return super()._errors(self.cells(x, torch.rand_like(x)), context, spread)

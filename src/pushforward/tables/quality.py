@@ -30,7 +30,7 @@ def drawn_beside_held_out(density: Density, rows: TableSplits, seed: int) -> Sam
         x = density.sample((len(held),), generator=generator)
     else:
         x = density.sample((), held.context.to(generator.device), generator=generator)
-    x = rows.schema.miss_at_random(x, generator)
+    x = rows.schema.missingness.drawn(x, generator)
     tables = (_resampled(rows.train, MOST_TRAINING, seed), held, Rows(x, held.context))
     train, held_out, drawn = (_table(rows.schema, each.x, each.context) for each in tables)
     return sampling_quality(train, held_out, drawn, seed=seed)

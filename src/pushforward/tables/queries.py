@@ -22,8 +22,6 @@ from .errors import InputError, listed
 from .given import check_known, refuse_unknown_categories
 from .guide import spread_of
 from .schema.cells import Cells
-from .schema.columns import Column
-from .schema.schema import Schema
 
 if TYPE_CHECKING:
     from .fitted import FittedTable
@@ -84,23 +82,8 @@ def encode_partly(model: FittedTable, frame: pl.DataFrame, source: str, first: i
         guide_of(model, f"needs the column {absent[0]!r}, which {source} lacks")
         frame = frame.with_columns(pl.lit(None).alias(name) for name in absent)
     x, context = schema.encode(frame, source, first)
-    gone = torch.stack([_gone(column, x[:, j]) for j, column in enumerate(schema.columns)], 1)  # except what sums imply
-    return Rows(x.masked_fill(mask_of(schema, absent) & gone, torch.nan), context)
-
-
-def _gone(column: Column, x: Tensor) -> Tensor:
-    return x == 1 if column.of else torch.from_numpy(column.missing(x.numpy()))
-
-
-def unknown(schema: Schema, x: Tensor) -> Tensor:
-    """Which entries are to be integrated out, ``(n, features)``: those without a value, unless a separate column flags
-    the value as missing, which is then part of the row like any other."""
-    holes = x.isnan()
-    places = {column.name: j for j, column in enumerate(schema.columns)}
-    for j, column in enumerate(schema.columns):
-        if column.of:
-            holes[:, places[column.of]] &= x[:, j] != 1
-    return holes
+    gone = schema.missingness.found(x)  # except what sums imply
+    return Rows(x.masked_fill(schema.features_of(absent) & gone, torch.nan), context)
 
 
 def with_relations(
@@ -127,8 +110,8 @@ def score_rows(
     """:func:`score` of a frame whose rows are already encoded."""
     refuse_unknown_categories(model.schema, given, rows.x, frame)
     found = np.full((2, frame.height), np.nan)
-    asked = ~mask_of(model.schema, given)
-    some = (~unknown(model.schema, rows.x) & asked).any(1)
+    asked = ~model.schema.features_of(given)
+    some = (~model.schema.missingness.unknown(rows.x) & asked).any(1)
     if some.any():
         found[:, some.numpy()] = answer(model, rows[some], given, model.samples, model.seed)
     return with_relations(model, frame, rows, found[0], found[1])
@@ -143,11 +126,11 @@ def answer(
     """
     modelled = [name for name in given if name in model.schema.names]
     if modelled:
-        condition = rows.x.masked_fill(~mask_of(model.schema, modelled), torch.nan)
+        condition = rows.x.masked_fill(~model.schema.features_of(modelled), torch.nan)
         both, alone = (answer(model, part, (), samples, seed) for part in (rows, Rows(condition, rows.context)))
         return _log_ratio(both[0], alone[0]), np.hypot(both[1], alone[1])
     found = np.zeros((2, len(rows)))
-    holed = unknown(model.schema, rows.x).any(1) & (model.guided is not None)
+    holed = model.schema.missingness.unknown(rows.x).any(1) & (model.guided is not None)
     whole = ~holed.numpy()
     if whole.any():
         found[:, whole] = model.log_density(rows[~holed], samples=samples, seed=seed)
@@ -167,13 +150,8 @@ def _marginal(model: FittedTable, rows: Rows, samples: int, seed: int) -> tuple[
     most = max(draws, _most(len(rows)))
     x = model.schema.seen(rows.x).to(model.device)
     found = guided.marginal(x, context, draws=draws, most=most, path=False, seed=seed, spread=spread)
-    known = model.schema.log_of_unseen(rows.x) - model.schema.log_of_holes(rows.x)
+    known = model.schema.log_of_unseen(rows.x) - model.schema.missingness.log_prob(rows.x)
     return (found.value + known).numpy(), found.error.numpy()
-
-
-def mask_of(schema: Schema, names: Sequence[str]) -> Tensor:
-    """Which features belong to the columns of these names, ``(features,)``, including flags for missing values."""
-    return torch.tensor([column.name in names or column.of in names for column in schema.columns])
 
 
 def cells_given_others(model: FittedTable, rows: Rows, samples: int, seed: int) -> np.ndarray:
@@ -181,7 +159,7 @@ def cells_given_others(model: FittedTable, rows: Rows, samples: int, seed: int) 
     whole = answer(model, rows, (), samples, seed)[0]
     found = []
     for name in model.schema.names:
-        others = Rows(rows.x.masked_fill(mask_of(model.schema, [name]), torch.nan), rows.context)
+        others = Rows(rows.x.masked_fill(model.schema.features_of([name]), torch.nan), rows.context)
         found.append(_log_ratio(whole, answer(model, others, (), samples, seed)[0]))
     return np.stack(found, 1)
 
@@ -225,18 +203,6 @@ def fill(
     return torch.where(holes, filled.cpu(), rows.x)
 
 
-def without_missing(schema: Schema, rows: Rows, told: float) -> Rows:
-    """The rows with NaN for every missing value, even if it has its own code; and ``told`` in the columns that flag
-    missing values, for rows where one is."""
-    x = rows.x.clone()
-    for j, column in enumerate(schema.columns):
-        if column.of:
-            x[x[:, j] == 1, j] = told
-        elif column.categories:
-            x[x[:, j] >= len(column.categories), j] = torch.nan
-    return Rows(x, rows.context)
-
-
 def draw_given(model: FittedTable, n: int, fixed: pl.DataFrame, seed: int) -> pl.DataFrame:
     """n rows for every row of ``fixed``, whose cells are kept; missing ones are drawn, as are all other columns.
 
@@ -247,9 +213,9 @@ def draw_given(model: FittedTable, n: int, fixed: pl.DataFrame, seed: int) -> pl
     check_known(model, fixed.columns)
     encoded = encode_partly(model, fixed, "given")
     refuse_unknown_categories(schema, fixed.columns, encoded.x, fixed)
-    rows = without_missing(schema, encoded, torch.nan)
+    rows = Rows(schema.missingness.forgotten(encoded.x, torch.nan), encoded.context)
     drawn = fill(model, rows, n, seed, candidates=max(FEWEST, _most(fixed.height)))
-    filled = schema.miss_at_random(drawn, torch.Generator().manual_seed(seed))
+    filled = schema.missingness.drawn(drawn, torch.Generator().manual_seed(seed))
     written = schema.decode(torch.where(rows.x.isnan(), filled, rows.x).transpose(0, 1).flatten(0, 1))
     given = [name for name in fixed.columns if name in schema.given_names]
     if not given:

@@ -43,7 +43,7 @@ def draw(model: FittedTable, n: int, fixed: pl.DataFrame, seed: int, temperature
             model.density.sample((min(BATCH, n - start),), generator=generator, temperature=temperature)
             for start in range(0, n, BATCH)
         ]
-        return model.schema.decode(model.schema.miss_at_random(torch.cat(parts), generator))
+        return model.schema.decode(model.schema.missingness.drawn(torch.cat(parts), generator))
     repeated = context.to(model.device).repeat_interleave(n, 0)
     parts = [
         model.density.sample((), part, generator=generator, temperature=temperature) for part in repeated.split(BATCH)

@@ -204,7 +204,7 @@ def score_frame(
     rows = queries.encode_partly(model, frame, piece.source, piece.first)
     value, error = queries.answer(model, rows, given, samples, seed)
     value, error = queries.with_relations(model, frame, rows, value, error)
-    whole = ~queries.unknown(model.schema, rows.x).any(1).numpy() & (not given)  # others have no percentile
+    whole = ~model.schema.missingness.unknown(rows.x).any(1).numpy() & (not given)  # others have no percentile
     percentile = pl.Series(np.where(whole, model.percentile(value), np.nan), nan_to_null=True)
     columns = {"log_density": value, "percentile": percentile}
     if has_errors(model):

@@ -128,8 +128,8 @@ class TableSubject(Subject):
             held.x[:, : len(shown)],
             drawn[:, : len(shown)],
             columns=[column.name for column in shown],
-            steps={j: column.step for j, column in enumerate(shown) if column.step > 0},
-            labels={j: column.labels for j, column in enumerate(shown) if column.categories},
+            steps=self.model.schema.steps,
+            labels=self.model.schema.labels,
         )
         return to_svg(figure, "columns", "Histograms: held-out rows filled, the model's as outlines.")
 

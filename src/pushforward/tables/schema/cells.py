@@ -166,7 +166,7 @@ def cell_log_density(
         log_p = log_prob(spread, given).double() + weight
         log_p = torch.where(log_p.isnan(), -math.inf, log_p)  # outside a first transform's support: no density
         value, error = _log_mean(log_p)
-        values.append(value - schema.log_of_holes(part))
+        values.append(value - schema.missingness.log_prob(part))
         errors.append(error)
     return (torch.cat(values) + other).cpu(), torch.cat(errors).cpu()
 

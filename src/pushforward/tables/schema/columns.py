@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -89,6 +90,29 @@ class Column:
         """The column without a code for missing values."""
         places = self.quantiles[: len(self.categories) or None]
         return replace(self, ignored=True, quantiles=places, maximum=places[-1] if self.categories else self.maximum)
+
+    @property
+    def typical(self) -> tuple[float, ...]:
+        """Encoded values to try in place of others: quantiles of numbers, all values of a category."""
+        return self.quantiles
+
+    def bare(self) -> Column:
+        """The column without its first transform, unless that keeps it within its bounds."""
+        idle = self.bounds is None and self.first in ("asinh", "histogram")
+        return replace(self, first="none") if idle else self
+
+    def can(self, values: np.ndarray) -> np.ndarray:
+        """Which encoded values are possible: codes of values that training rows had, numbers within the bounds."""
+        if self.categories:
+            return (values >= 0) & (values < self.classes) & (values == np.floor(values))
+        low, high = self.bounds or (-np.inf, np.inf)
+        half = 0.5 * self.step
+        return np.isfinite(values) & (values > low - half) & (values < (np.inf if high is None else high + half))
+
+    @property
+    def outcomes(self) -> tuple[Any, ...]:
+        """What densities of two models must agree on to be comparable: the values or the cells."""
+        return (self.categories, self.step, self.atoms)
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from .categories import given_features
 from .columns import Column, ContextColumn, refuse_outside
+from .missingness import Missingness
 from .numbers import missing, refuse_text, refuse_unread, require_columns, usable_rows
 from .relations import Relation, complete
 from .unseen import is_unseen, log_of_unseen
@@ -93,61 +95,64 @@ class Schema:
         """Whether log-densities are averages over cells: of whole, rounded or inflated numbers, or of missing ones."""
         return self.has_holes or any(column.has_cells for column in self.columns)
 
+    @cached_property
+    def missingness(self) -> Missingness:
+        """What is known of missing values."""
+        return Missingness(self.columns)
+
     @property
     def has_holes(self) -> bool:
         """Whether training rows have missing numbers."""
-        return bool(self.holes or self.ignored)
+        return self.missingness.occurs
 
     @property
-    def holes(self) -> dict[int, int]:
-        """For numeric columns with missing values in training, the column that flags them."""
-        places = {column.name: j for j, column in enumerate(self.columns)}
-        return {places[column.of]: j for j, column in enumerate(self.columns) if column.of}
+    def value_classes(self) -> tuple[int, ...]:
+        """The number of values of each column that has a probability for each, missing not counted; 0 for numbers."""
+        return tuple(len(column.categories) for column in self.columns)
 
     @property
-    def ignored(self) -> dict[int, float]:
-        """For columns with values missing at random that encoded rows do not flag, the share that is missing."""
-        return {j: column.holes for j, column in enumerate(self.columns) if column.ignored}
+    def labels(self) -> dict[int, tuple[str, ...]]:
+        """The names of the values of every column that has a probability for each."""
+        return {j: column.labels for j, column in enumerate(self.columns) if column.classes}
 
     @property
-    def telling(self) -> list[int]:
-        """All columns except those that flag numbers missing at random, which carry no information about the row."""
-        at_random = {column.name for column in self.columns if column.at_random}
-        return [j for j, column in enumerate(self.columns) if column.of not in at_random]
+    def steps(self) -> dict[int, float]:
+        """The spacing of the values of every column that lies on a grid."""
+        return {j: column.step for j, column in enumerate(self.columns) if column.step > 0}
+
+    @property
+    def speaks(self) -> bool:
+        """Whether the values of some column are shown as text, not as plain numbers."""
+        return any(self.classes)
+
+    def bare(self) -> Schema:
+        """The schema without first transforms, except those that keep a column within its bounds."""
+        return replace(self, columns=tuple(column.bare() for column in self.columns))
+
+    def features_of(self, names: Collection[str]) -> Tensor:
+        """Which features belong to the columns of these names, ``(features,)``, with the flags of missing values."""
+        return torch.tensor([column.name in names or column.of in names for column in self.columns])
 
     def ignoring(self) -> Schema:
-        """The schema of the columns that are :attr:`telling`: values missing at random are integrated out."""
-        columns = [self.columns[j] for j in self.telling]
+        """The schema without the flags of values missing at random, which are integrated out."""
+        columns = [self.columns[j] for j in self.missingness.telling]
         return replace(self, columns=tuple(c.ignoring() if c.at_random else c for c in columns))
 
     def ignore(self, x: Tensor) -> Tensor:
         """Encoded rows ``(n, features)`` as encoded by the schema that :meth:`ignoring` returns."""
-        x = x[:, self.telling]
+        x = x[:, self.missingness.telling]
         for j, column in enumerate(self.ignoring().columns):
             if column.ignored and column.categories:
                 x[:, j].masked_fill_(x[:, j] == len(column.categories), math.nan)
         return x
 
-    def miss_at_random(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Drawn rows ``(*batch, features)``, with values removed at random as often as they are missing in training."""
-        share = x.new_zeros(len(self.columns))
-        for j, often in self.ignored.items():
-            share[j] = often
-        lots = torch.rand(x.shape, generator=generator, device=generator.device, dtype=x.dtype)
-        return x.masked_fill(lots.to(x.device) < share, math.nan) if self.ignored else x
-
-    def log_of_holes(self, x: Tensor) -> Tensor | float:
-        """The log-probability of the missingness pattern, over the columns with values missing at random; in nats."""
-        total: Tensor | float = 0.0
-        places = {column.name: j for j, column in enumerate(self.columns)}
-        tells = {column.of: column.name for column in self.columns if column.of}
-        for column in self.columns:
-            if column.at_random and not column.ignored:
-                told = x[..., places[tells.get(column.name, column.name)]]
-                hole = told == (len(column.categories) if column.categories else 1)
-                log_p = hole.double() * math.log(column.holes) + (~hole).double() * math.log1p(-column.holes)
-                total = total + log_p.masked_fill(told.isnan(), 0.0)
-        return total
+    def snap(self, x: Tensor) -> Tensor:
+        """Drawn rows ``(n, features)`` moved to values that the table can hold; NaN where they are missing."""
+        columns = [column.snap(values.numpy()) for column, values in zip(self.columns, x.T, strict=True)]
+        snapped = torch.stack([torch.as_tensor(values, dtype=torch.float64) for values in columns], 1)
+        for column, flag in self.missingness.flags.items():
+            snapped[:, column] = torch.where(x[:, flag] > 0.5, math.nan, snapped[:, column])
+        return snapped
 
     def seen(self, x: Tensor) -> Tensor:
         """Encoded rows ``(*batch, features)`` with every unseen number replaced by the nearest one that was seen."""
