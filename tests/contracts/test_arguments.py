@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pushforward.cli.arguments import assignments, bounds, names, widths
+from pushforward.errors import InputError
 from pushforward.models.options import seconds
-from pushforward.tables.errors import InputError
 
 
 def test_values_mean_what_they_look_like() -> None:

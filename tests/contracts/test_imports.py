@@ -19,6 +19,7 @@ ROOT = Path(pushforward.__file__).parent
 # From the maths up to the doors. Files of one floor may use each other.
 # A folder whose own files stand on another floor than its rooms names these apart.
 FLOORS = (
+    ("errors",),
     ("saving", "numerics"),
     ("nets",),
     ("transforms",),

@@ -24,8 +24,8 @@ import atheris
 
 with atheris.instrument_imports(include=["pushforward"]):
     import pushforward as pf
+    from pushforward.errors import InputError
     from pushforward.saving.bundle import CheckpointError
-    from pushforward.tables.errors import InputError
     from pushforward.tables.io.csv_rows import CsvRows
     from pushforward.tables.io.large import open_parquet
     from pushforward.tables.io.table import read_table

@@ -11,7 +11,7 @@ import pytest
 
 import pushforward as pf
 from pushforward.cli import app as cli
-from pushforward.tables.errors import InputError
+from pushforward.errors import InputError
 
 RNG = np.random.default_rng(0)
 LABELS = RNG.integers(0, 2, 80)

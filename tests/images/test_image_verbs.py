@@ -12,7 +12,7 @@ import torch
 from scipy.special import logsumexp
 
 import pushforward as pf
-from pushforward.tables.errors import InputError
+from pushforward.errors import InputError
 
 RNG = np.random.default_rng(0)
 IMAGES = (RNG.integers(0, 3, (80, 1, 4, 6)) + 4 * (np.arange(6) > 2)).astype(np.uint8)

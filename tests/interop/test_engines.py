@@ -15,8 +15,8 @@ import pytest
 
 import pushforward as pf
 from pushforward.cli.app import main
+from pushforward.errors import InputError
 from pushforward.interop.engines import BATCH, pack, unpack
-from pushforward.tables.errors import InputError
 
 ROWS = 300
 pytestmark = [

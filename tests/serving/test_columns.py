@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 import pushforward as pf
-from pushforward.tables.errors import InputError
+from pushforward.errors import InputError
 
 pytest.importorskip("fastapi")
 from pydantic import ValidationError

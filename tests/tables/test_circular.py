@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 import pushforward as pf
-from pushforward.tables.errors import InputError
+from pushforward.errors import InputError
 
 SMALL = {"steps": 30, "layers": 2, "hidden": (16, 16)}
 

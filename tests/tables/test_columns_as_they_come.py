@@ -14,9 +14,9 @@ import pytest
 import torch
 
 import pushforward as pf
+from pushforward.errors import InputError
 from pushforward.models.console import Console
 from pushforward.models.options import TrainingOptions
-from pushforward.tables.errors import InputError
 from pushforward.tables.io.parquet import ParquetRows
 from pushforward.tables.options import TableOptions
 from pushforward.tables.prepare_large import prepare_large

@@ -12,7 +12,7 @@ import pytest
 import pushforward as pf
 from pushforward.cli import app as cli
 from pushforward.distributions.average import Average
-from pushforward.tables.errors import InputError
+from pushforward.errors import InputError
 from pushforward.tables.options import TableOptions
 
 

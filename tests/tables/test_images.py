@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
+from pushforward.errors import InputError
 from pushforward.images.formats import is_images, read_images, write_grid
-from pushforward.tables.errors import InputError
 
 PIXELS = np.arange(2 * 4 * 6, dtype=np.uint8).reshape(2, 4, 6)
 

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 import torch
 
-from pushforward.tables.errors import InputError
+from pushforward.errors import InputError
 from pushforward.tables.schema.cells import Cells
 from pushforward.tables.schema.decide import learn_schema
 from pushforward.tables.schema.infer import learn_column

@@ -14,7 +14,7 @@ from scipy.stats import multivariate_normal
 import pushforward as pf
 from pushforward.cli import app as cli
 from pushforward.diagnostics.sampling_quality import closeness
-from pushforward.tables.errors import InputError
+from pushforward.errors import InputError
 
 QUICK: dict[str, Any] = {"flow": "maf", "layers": 2, "hidden": (16,), "steps": 150, "lr": 0.02, "queries": False}
 

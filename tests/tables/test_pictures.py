@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
+from pushforward.errors import InputError
 from pushforward.images.baselines import IndependentPixels
 from pushforward.images.labelled import read_pictures
-from pushforward.tables.errors import InputError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 4, 6)).astype(np.uint8)
 LABELS = np.array([2, 0, 10, 0, 2, 2], np.uint8)

@@ -16,7 +16,7 @@ import torch
 
 import pushforward as pf
 from pushforward.cli import app as cli
-from pushforward.tables.errors import InputError
+from pushforward.errors import InputError
 
 QUICK: dict[str, Any] = {"flow": "maf", "layers": 2, "hidden": (16,), "steps": 200, "lr": 0.02}
 

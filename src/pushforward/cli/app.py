@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from cyclopts import App, CycloptsError
 
 from .. import __version__
+from ..errors import InputError, in_shell
 from ..saving.files import NotSaved, reason
-from ..tables.errors import InputError
 from ..tables.io.places import STANDARD
 from ..tables.io.source import without_credentials
 from .judging import compare, info, report
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CycloptsError as error:
         return _fail(2, f"{' '.join(str(error).split())} Help: pushforward {_first(arguments)}--help", arguments)
     except InputError as error:
-        return _fail(2, str(error), arguments)
+        return _fail(2, error.spelled(in_shell), arguments)
     except KeyboardInterrupt as stop:
         return _fail(1, str(stop) or "stopped; nothing was written", arguments)
     except BrokenPipeError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ..tables.errors import InputError
+from ..errors import InputError
 
 
 def thread_count(text: str) -> int | str:

@@ -6,11 +6,11 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+from ..errors import InputError
 from ..images.formats import is_images
 from ..models.console import Console
 from ..models.options import TrainingOptions
 from ..tables.density import TableDensity
-from ..tables.errors import InputError
 from ..tables.io.source import Location
 from ..tables.options import TableOptions
 from .fitting import fit_table

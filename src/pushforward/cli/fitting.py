@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ..errors import InputError
 from ..images.density import ImageDensity
 from ..images.labelled import GIVEN, read_pictures
 from ..images.options import ImageOptions
@@ -13,7 +14,6 @@ from ..models.console import Console
 from ..models.device import device_named
 from ..models.saved import check_output, goes_further
 from ..tables.density import TableDensity
-from ..tables.errors import InputError
 from ..tables.io.read import read_any
 from ..tables.io.source import Location
 from ..tables.options import TableOptions

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from ..errors import InputError
 from ..models.options import seconds
-from ..tables.errors import InputError
 from ..tables.io.source import located
 from .arguments import bounds, height_and_width, names, periods, thread_count, widths
 from .options import Device, DropMissing, Json, Query, Quiet, Samples, Seed, Sheet, TableName, console_for, typed

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from ..tables.errors import InputError
+from ..errors import InputError, in_shell
 from ..tables.io.places import STANDARD
 from ..tables.io.source import Location, Source
 
@@ -48,4 +48,4 @@ def console_for(as_json: bool, quiet: bool = False, output: Location | None = No
     taken = isinstance(output, Source) and output.address == STANDARD
     if taken and as_json:
         raise InputError("-o - and --json: both go to standard output; write one of them to a file")
-    return Console(as_json, quiet, aside=taken)
+    return Console(as_json, quiet, aside=taken, spelling=in_shell)

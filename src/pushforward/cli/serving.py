@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ..errors import InputError
 from ..models.options import seconds
-from ..tables.errors import InputError
 from .options import Device, Json, Model, Quiet, console_for
 
 

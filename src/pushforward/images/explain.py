@@ -25,8 +25,8 @@ from torch import Tensor
 
 from ..distributions.flow import Flow
 from ..distributions.pixelcnn import PixelCNN
+from ..errors import InputError
 from ..posterior.hmc import Latent, hmc
-from ..tables.errors import InputError
 from .holed import holed
 from .impute import CHAINS
 from .labelled import LabelledImages

@@ -15,6 +15,7 @@ import torch
 from ..diagnostics import bits_per_dim
 from ..diagnostics.averages import mean_and_error
 from ..distributions.base import Density
+from ..errors import InputError, listed
 from ..models.base import PERCENTS
 from ..models.console import Console, aligned
 from ..models.device import device_named
@@ -23,7 +24,6 @@ from ..numerics import threads
 from ..objectives.divergences import ForwardKL
 from ..recipes.images_by_name import IMAGE_FLOWS, default_image_flow, image_flow_by_name
 from ..report.images.density import ImageModel
-from ..tables.errors import InputError, listed
 from ..training.fit import Result
 from ..transforms.multiscale import possible_squeezes
 from .baselines import IndependentPixels

@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..distributions.flow import Flow
+from ..errors import InputError
 from ..models.base import FittedDensity
 from ..models.compare import compare
 from ..models.console import Console
 from ..models.report import check_page, write
 from ..report.images.density import ImageModel
-from ..tables.errors import InputError, arguments_not_flags
+from ..tables.errors import arguments_not_flags
 from ..tables.io.source import Location
 from .explain import Explanation, explain
 from .held_out import fitting

@@ -15,7 +15,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from ..tables.errors import InputError
+from ..errors import InputError
 
 PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 IDX = {1: "labels", 3: "images"}  # names of uint8 arrays by their number of dimensions, for error messages

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..errors import InputError, listed
 from ..models.console import Console
 from ..models.held_out import HeldOut
-from ..tables.errors import InputError, listed
 from .labelled import LabelledImages
 
 if TYPE_CHECKING:

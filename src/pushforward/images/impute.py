@@ -14,9 +14,9 @@ from ..diagnostics.averages import effective_draws
 from ..distributions.guided import FEW
 from ..distributions.pixel_filter import fill_pixels
 from ..distributions.pixelcnn import PixelCNN
+from ..errors import InputError
 from ..models.console import Console
 from ..posterior.hmc import hmc
-from ..tables.errors import InputError
 from ..tables.io.source import Location
 from .holed import holed
 from .labelled import LabelledImages

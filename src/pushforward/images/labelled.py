@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..tables.errors import InputError, listed
+from ..errors import InputError, listed
 from ..tables.io.source import Location, Source
 from .formats import UNREADABLE, channels_first, picture_paths, read_idx, read_images, resized
 

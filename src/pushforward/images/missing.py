@@ -11,8 +11,8 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from ..errors import InputError
 from ..models.console import Console
-from ..tables.errors import InputError
 from ..tables.io.source import Source
 from .formats import PICTURES, UNREADABLE, channels_first
 from .held_out import fitting

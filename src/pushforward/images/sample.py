@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
+from ..errors import InputError, listed
 from ..models.console import Console
-from ..tables.errors import InputError, listed
 from ..tables.io.source import Location
 from ..tables.io.table import check_output, write_atomically
 from .formats import write_grid

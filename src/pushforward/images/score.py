@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 
 from ..diagnostics.averages import mean_and_error
+from ..errors import InputError
 from ..models.console import Console, aligned
-from ..tables.errors import InputError
 from ..tables.io.source import Location
 from ..tables.io.table import check_output, write_table
 from .explain import explain, oddest, patch_of

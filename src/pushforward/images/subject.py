@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from markupsafe import Markup
 
+from ..errors import InputError, listed
 from ..models.console import Console
 from ..models.held_out import HeldOut
 from ..models.subject import Subject
 from ..report.words import plus_minus
-from ..tables.errors import InputError, listed
 from ..tables.io.source import Location
 from .fit import describe_held_out
 from .formats import png

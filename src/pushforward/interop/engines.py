@@ -19,11 +19,11 @@ import polars as pl
 import pyarrow as pa
 import torch
 
+from ..errors import InputError, listed
 from ..saving import checkpoint
 from ..saving.jsonable import jsonable
 from ..tables import queries
 from ..tables.density import TableDensity
-from ..tables.errors import InputError, listed
 from ..tables.given import one_row
 from ..tables.impute import impute
 from ..tables.io.frames import from_frame

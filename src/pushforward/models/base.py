@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from ..distributions.base import Density
+from ..errors import InputError
 from ..saving.jsonable import jsonable
-from ..tables.errors import InputError
 from ..tables.io.source import Location
 from .compare import compare
 from .console import Console

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from ..errors import Spelling, in_python, spelled
 from ..saving.jsonable import jsonable
 
 
@@ -18,12 +19,18 @@ class Console:
         as_json: Print the command's result as JSON, and nothing else, on standard output.
         quiet: Print nothing but errors.
         aside: Print lines on standard error, because the output itself goes to standard output.
+        spelling: How whoever reads the lines writes the arguments that they speak of.
+
+    Attributes:
+        notes: What the user should know, in Python's words.
     """
 
-    def __init__(self, as_json: bool = False, quiet: bool = False, aside: bool = False) -> None:
+    def __init__(
+        self, as_json: bool = False, quiet: bool = False, aside: bool = False, spelling: Spelling = in_python
+    ) -> None:
         first = os.environ.get("RANK", "0") == "0"  # under torchrun, only one process prints
         self.as_json, self.quiet = as_json and first, quiet or not first
-        self.aside = aside
+        self.aside, self.spelling = aside, spelling
         self.notes: list[str] = []
 
     @property
@@ -33,17 +40,18 @@ class Console:
 
     def say(self, line: str = "") -> None:
         if self.talks:
-            print(line, file=sys.stderr if self.aside else sys.stdout, flush=True)
+            print(spelled(line, self.spelling), file=sys.stderr if self.aside else sys.stdout, flush=True)
 
     def note(self, line: str) -> None:
         """Something that the user should know; it is also part of the JSON."""
         self.notes.append(line)
         if self.talks:
-            print(f"note: {line}", file=sys.stderr, flush=True)
+            print(f"note: {spelled(line, self.spelling)}", file=sys.stderr, flush=True)
 
     def result(self, values: dict[str, Any]) -> None:
         if self.as_json:
-            print(json.dumps(jsonable({**values, "notes": self.notes}), indent=2))
+            notes = [spelled(note, self.spelling) for note in self.notes]
+            print(json.dumps(jsonable({**values, "notes": notes}), indent=2))
 
 
 def aligned(rows: Sequence[tuple[str, ...]], indent: str = "  ") -> list[str]:

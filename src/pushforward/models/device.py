@@ -6,7 +6,7 @@ import os
 
 import torch
 
-from ..tables.errors import InputError
+from ..errors import InputError
 
 
 def device_named(name: str) -> str:

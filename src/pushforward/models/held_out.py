@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..tables.errors import InputError
+from ..errors import InputError
 from .console import Console
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..tables.errors import InputError
+from ..errors import InputError
 from ..training.schedule import duration, is_count
 
 

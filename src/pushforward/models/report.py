@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..tables.errors import InputError
+from ..errors import InputError
 from ..tables.io.source import Location, Source
 from ..tables.io.table import check_output
 from .console import Console

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..errors import InputError
 from ..saving import checkpoint
 from ..saving.config import Configurable
 from ..saving.files import NotSaved, reason
-from ..tables.errors import InputError
 from .options import TrainingOptions
 
 M = TypeVar("M")

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from ..errors import InputError
 from ..objectives.divergences import Objective
-from ..tables.errors import InputError
 from ..training.batches import Rows as Rows
 from ..training.fit import Result, fit
 from ..training.stream import Stream

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from .. import __version__
 from ..distributions.base import Density
+from ..errors import listed
 from ..saving.jsonable import jsonable
-from ..tables.errors import listed
 from ..tables.io.table import write_atomically
 from ..tables.schema.cells import Fill
 from ..tables.schema.columns import Column

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from ..errors import listed
 from ..saving.jsonable import jsonable
-from ..tables.errors import arguments_not_flags, listed
+from ..tables.errors import arguments_not_flags
 from ..tables.fitted import FittedTable
 from ..tables.io.parquet import Piece
 from ..tables.queries import check_asked

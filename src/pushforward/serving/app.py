@@ -18,8 +18,8 @@ from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
 from .. import __version__
+from ..errors import InputError, in_request
 from ..saving.jsonable import jsonable
-from ..tables.errors import InputError
 from ..tables.fitted import FittedTable
 from . import requests as asked
 from .answers import Answers, Score, score_json
@@ -206,7 +206,7 @@ def _measured(server: Server, path: str, verb: Verb) -> Verb:
             problems = {"problems": refused.problems} if refused.problems else {}
             response = _json({"detail": refused.sentence, **problems}, refused.status)
         except InputError as error:
-            response = _json({"detail": str(error).replace("given= ", "given: ")}, 422)
+            response = _json({"detail": error.spelled(in_request).replace("given= ", "given: ")}, 422)
         except Exception as error:
             response = _json({"detail": f"the server failed: {type(error).__name__}"}, 500)
         server.metrics.requests.labels(path, response.status_code).inc()

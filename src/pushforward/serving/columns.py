@@ -13,7 +13,7 @@ import polars as pl
 from pydantic import AfterValidator, ConfigDict, Field
 from typing_extensions import TypedDict  # pydantic does not accept Python 3.11's own
 
-from ..tables.errors import listed
+from ..errors import listed
 from ..tables.schema.columns import Column, ContextColumn
 from ..tables.schema.reading import MOMENTS, as_numbers
 from ..tables.schema.schema import Schema

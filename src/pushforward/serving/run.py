@@ -10,9 +10,9 @@ import socket
 import torch
 import uvicorn
 
+from ..errors import InputError
 from ..models.base import FittedDensity
 from ..models.console import Console
-from ..tables.errors import InputError
 from ..tables.fitted import FittedTable
 from .app import create_app
 from .batching import MOST

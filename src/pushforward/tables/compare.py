@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .errors import InputError, listed
+from ..errors import InputError, listed
 
 if TYPE_CHECKING:
     from .fitted import FittedTable

@@ -10,10 +10,11 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
+from ..errors import InputError
 from ..models.console import Console
 from ..models.notebook import called
 from ..models.options import TrainingOptions, seconds
-from .errors import InputError, arguments_not_flags, as_arguments
+from .errors import arguments_not_flags, as_arguments
 from .fit import fit_table
 from .fitted import FittedTable
 from .io.read import WEIGHTS, Read, read_any

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..errors import listed
 from ..models.console import aligned
-from .errors import listed
 from .io.table import Table
 from .prepare import TableSplits
 from .schema.columns import Column

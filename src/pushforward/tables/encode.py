@@ -10,9 +10,9 @@ from torch import Tensor
 
 from ..distributions.flow import Flow
 from ..distributions.mixed import Mixed
+from ..errors import InputError, listed
 from ..transforms.compose import Compose, Transform
 from ..transforms.precision import Precision
-from .errors import InputError, listed
 from .schema.cells import cell_points
 from .schema.columns import Column
 

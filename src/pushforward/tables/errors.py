@@ -1,21 +1,12 @@
-"""The one error of tables: the user's input is wrong, and one sentence says where and how to fix it."""
+"""Messages that are still worded for the shell, reworded for Python."""
 
 from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
-
-class InputError(ValueError):
-    """Wrong input: the message is one sentence that names the file, the column, the row (1-based) and the fix."""
-
-
-def listed(names: Iterable[str], limit: int = 12) -> str:
-    """Names for a sentence: ``a, b, c``, cut after ``limit`` with a count of the rest."""
-    names = list(names)
-    rest = len(names) - limit
-    return ", ".join(names[:limit]) + (f" and {rest} more" if rest > 0 else "")
+from ..errors import InputError
 
 
 @contextlib.contextmanager
@@ -24,7 +15,9 @@ def arguments_not_flags() -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        raise InputError(as_arguments(str(error))) from None
+        if "--" not in error.sentence:
+            raise
+        raise InputError(as_arguments(error.sentence), error.argument, error.value) from None
 
 
 def as_arguments(said: str) -> str:

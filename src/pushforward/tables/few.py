@@ -11,6 +11,7 @@ from torch import Tensor
 from ..distributions.base import Density
 from ..distributions.flow import Flow
 from ..distributions.mixed import Mixed
+from ..errors import InputError
 from ..models.console import Console
 from ..models.device import device_named
 from ..numerics.indicators import indicators
@@ -19,7 +20,6 @@ from ..training.few_rows import Judged
 from ..training.verdict import Verdict
 from ..transforms.compose import Compose
 from .categories import fresh_categories
-from .errors import InputError
 from .options import TableOptions
 from .prepare import TableSplits
 from .schema.cells import Cells

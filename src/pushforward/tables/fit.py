@@ -13,13 +13,13 @@ import torch
 from ..diagnostics.averages import quantiles
 from ..distributions.base import Density
 from ..distributions.guided import Guided
+from ..errors import InputError
 from ..models.base import PERCENTS
 from ..models.console import Console
 from ..models.device import device_named
 from ..numerics import threads
 from .baselines import Gaussian
 from .describe import describe_data, describe_guide, describe_held_out
-from .errors import InputError
 from .guide import measure_guide, weigh_guide
 from .io.parquet import ParquetRows
 from .io.table import Table

@@ -16,6 +16,7 @@ import polars as pl
 import torch
 from torch.distributions import constraints
 
+from ..errors import InputError, listed
 from ..models.base import PERCENTS
 from ..models.console import Console, aligned
 from ..models.saved import check_output, save
@@ -28,7 +29,6 @@ from ..training.loop import TrainingError
 from ..transforms.constrained import Ordered
 from .baselines import Gaussian
 from .describe import describe_held_out, describe_target
-from .errors import InputError, listed
 from .io.table import write_table
 from .options import TableOptions
 from .rows import against

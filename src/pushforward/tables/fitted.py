@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ..distributions.base import Density
 from ..distributions.guided import Guided
+from ..errors import InputError
 from ..models.base import FittedDensity
 from ..models.compare import compare
 from ..models.console import Console
@@ -24,7 +25,7 @@ from ..models.report import check_page, write
 from ..models.train import Rows
 from . import queries
 from .encode import encode
-from .errors import InputError, arguments_not_flags
+from .errors import arguments_not_flags
 from .explain import explain
 from .given import one_row
 from .guide import GuideFill, joint_of

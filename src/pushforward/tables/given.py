@@ -10,7 +10,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from .errors import InputError, listed
+from ..errors import InputError, listed
 from .io.values import series
 from .schema.columns import Column, ContextColumn
 from .schema.numbers import missing

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from ..errors import InputError, listed
 from ..models.console import Console
 from ..models.train import Rows
-from .errors import InputError, listed
 from .io.source import Location
 from .io.table import check_output, delivered, read_table, write_table
 from .queries import encode_partly, fill

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..distributions.anyorder import AnyOrder
 from ..distributions.base import Density
 from ..distributions.guided import Guided
+from ..errors import InputError, listed
 from ..models.console import Console
 from ..models.device import device_named
 from ..models.options import TrainingOptions
@@ -18,7 +19,6 @@ from ..recipes.by_name import learning_rate
 from .build import density
 from .candidates import chooses_by_held_out, likeliest
 from .categories import categories_first, release, start_categories
-from .errors import InputError, listed
 from .few import averages, fit_average
 from .guide import FEW_STEPS_RATE, LEARNING_RATE, GuideFill, build_guide, train_guide
 from .objectives import OBJECTIVES

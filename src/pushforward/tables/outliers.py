@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from ..errors import InputError
 from ..models.console import Console, aligned
 from . import queries
-from .errors import InputError
 from .explain import explain
 from .held_out import saved_held_out
 from .io.source import Location

@@ -10,9 +10,9 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from ..errors import InputError, listed
 from ..models.console import Console
 from ..models.train import Rows
-from .errors import InputError, listed
 from .io.table import Table
 from .options import TableOptions
 from .rows import divide, refuse_few_rows

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from ..errors import InputError
 from ..models.console import Console
 from ..models.train import Rows
-from .errors import InputError
 from .io.parquet import ParquetRows
 from .options import TableOptions
 from .prepare import TableSplits, learn, refuse_stray, weights_of

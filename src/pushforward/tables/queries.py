@@ -17,8 +17,8 @@ from torch import Tensor
 
 from ..distributions.guided import Guided
 from ..distributions.learnt import learning_error
+from ..errors import InputError, listed
 from ..models.train import Rows
-from .errors import InputError, listed
 from .given import check_known, refuse_unknown_categories
 from .guide import spread_of
 from .schema.cells import Cells

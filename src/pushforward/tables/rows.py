@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ..diagnostics.averages import mean_and_error
 from ..distributions.base import Density
+from ..errors import InputError
 from ..models.train import Rows
-from .errors import InputError
 from .io.table import Table
 from .schema.cells import Cells, Fill, cell_log_density
 from .schema.schema import Schema

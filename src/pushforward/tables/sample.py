@@ -9,10 +9,10 @@ import polars as pl
 import torch
 
 from ..diagnostics.sampling_quality import closeness, sampling_quality
+from ..errors import InputError
 from ..models.console import Console, aligned
 from ..saving.files import NotSaved
 from . import queries
-from .errors import InputError
 from .given import one_row
 from .held_out import held_out_rows
 from .io.source import Location

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from ..errors import InputError, listed
 from ..models.console import Console, aligned
 from . import queries
-from .errors import InputError, listed
 from .explain import explain, explained_columns
 from .io.large import LargeRows, open_large
 from .io.parquet import Piece

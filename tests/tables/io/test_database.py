@@ -20,7 +20,7 @@ import postgres
 import pytest
 
 from pushforward.cli import app as cli
-from pushforward.tables.errors import InputError
+from pushforward.errors import InputError
 from pushforward.tables.io import database
 from pushforward.tables.io.large import open_large
 from pushforward.tables.io.read import read_rows

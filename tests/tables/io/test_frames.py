@@ -16,7 +16,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from pushforward.tables.errors import InputError
+from pushforward.errors import InputError
 from pushforward.tables.io.frames import from_frame, is_path, to_frame
 from pushforward.tables.schema.reading import as_stored, stored_type
 

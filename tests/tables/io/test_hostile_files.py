@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pushforward.tables.errors import InputError
+from pushforward.errors import InputError
 from pushforward.tables.io.csv_rows import CsvRows
 from pushforward.tables.io.large import open_parquet
 from pushforward.tables.io.table import read_table

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 import xlsxwriter
 
-from pushforward.tables.errors import InputError
+from pushforward.errors import InputError
 from pushforward.tables.io.source import located
 from pushforward.tables.io.table import check_output, delivered, read_table, write_table
 

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from pushforward.tables.errors import InputError
+from pushforward.errors import InputError
 from pushforward.tables.io.large import open_parquet
 from pushforward.tables.schema.decide import learn_schema
 from pushforward.tables.streaming import shuffled_rows, survey

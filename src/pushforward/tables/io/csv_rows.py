@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from ..errors import InputError
+from ...errors import InputError
 from .csv_form import MISSING, csv_form
 from .parquet import Piece
 from .source import Location, local_file

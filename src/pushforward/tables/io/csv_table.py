@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from ..errors import InputError
+from ...errors import InputError
 from .csv_form import MISSING, cells, csv_form, open_text
 
 

@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote
 
 import polars as pl
 
-from ..errors import InputError, listed
+from ...errors import InputError, listed
 from .places import refuse_no_file
 from .values import series
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from ..errors import InputError, listed
+from ...errors import InputError, listed
 
 UNNAMED = "__UNNAMED__"  # how the reader names columns without a name
 

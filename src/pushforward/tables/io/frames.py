@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ..errors import InputError, listed
+from ...errors import InputError, listed
 from .source import Source
 from .values import refuse_objects, series, with_missing
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from ..errors import InputError
+from ...errors import InputError
 from .values import series
 
 EXPECTED = 'expected an object per row, as in {"price": 3.5, "colour": "red"}'

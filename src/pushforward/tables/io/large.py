@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from ..errors import InputError
+from ...errors import InputError
 from .csv_rows import CsvRows
 from .parquet import ParquetRows, Piece
 from .source import Location, local_file, naming

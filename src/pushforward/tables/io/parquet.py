@@ -16,7 +16,7 @@ from typing import Any
 
 import polars as pl
 
-from ..errors import InputError
+from ...errors import InputError
 from .source import Location, Source
 from .values import with_missing
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..errors import InputError
+from ...errors import InputError
 
 STANDARD = "-"  # standard input, or output
 PACKED = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}

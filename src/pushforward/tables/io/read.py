@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ..errors import InputError
+from ...errors import InputError
 from ..schema.numbers import require_columns
 from .frames import from_frame, is_path
 from .large import is_many, open_parquet

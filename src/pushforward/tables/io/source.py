@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from urllib.parse import parse_qs
 
-from ..errors import InputError
+from ...errors import InputError
 from .places import PACKED, STANDARD
 
 EXCEL = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ..errors import InputError, listed
+from ...errors import InputError, listed
 from .csv_form import MISSING
 from .csv_table import read_csv
 from .excel import read_sheet

@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from ..errors import InputError, listed
+from ...errors import InputError, listed
 from .places import PACKED, STANDARD, refuse_no_file
 
 if TYPE_CHECKING:

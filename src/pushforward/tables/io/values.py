@@ -12,7 +12,7 @@ from uuid import UUID
 import numpy as np
 import polars as pl
 
-from ..errors import InputError
+from ...errors import InputError
 
 _PLAIN = (str, numbers.Real, Decimal, np.generic, datetime.date, datetime.time, datetime.timedelta, UUID)
 _NAMES = (pl.String, pl.Categorical, pl.Enum)

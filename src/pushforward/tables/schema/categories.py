@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from ..errors import InputError, listed
+from ...errors import InputError, listed
 from .columns import Column, ContextColumn
 from .numbers import refuse_unread
 from .reading import OTHER, as_numbers, as_text, category_codes

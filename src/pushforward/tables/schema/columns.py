@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ..errors import InputError
+from ...errors import InputError
 from .reading import MOMENTS, as_moments, as_numbers, as_stored, category_codes
 from .unseen import encode_unseen, is_unseen, unseen_numbers
 

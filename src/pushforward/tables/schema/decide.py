@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import polars as pl
 
-from ..errors import InputError, listed
+from ...errors import InputError, listed
 from .at_random import random_holes
 from .categories import MAX_CATEGORIES, learn_category, value_names
 from .columns import Column, ContextColumn

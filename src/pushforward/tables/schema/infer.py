@@ -17,7 +17,7 @@ import math
 
 import numpy as np
 
-from ..errors import InputError
+from ...errors import InputError
 from .columns import Column, refuse_outside
 from .first import choose_first
 

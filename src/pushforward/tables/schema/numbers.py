@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from ..errors import InputError, listed
+from ...errors import InputError, listed
 from .reading import MOMENTS, Named, as_numbers, is_text
 
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import polars as pl
 
-from ..errors import InputError
+from ...errors import InputError
 
 MOMENTS = ("Date", "Datetime", "Time", "Duration")  # encoded as days, and as seconds
 OTHER = "(other)"  # the name of the last category if it stands for the rare ones

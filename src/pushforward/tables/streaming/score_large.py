@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 from tqdm import tqdm
 
+from ...errors import InputError
 from ...models.console import Console
 from ...saving.bundle import read_config
 from ...training.distributed import join
-from ..errors import InputError
 from ..io.large import LargeRows
 from ..io.source import local_file
 from ..io.table import check_output

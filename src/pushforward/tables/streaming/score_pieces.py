@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from ...errors import InputError
 from ...saving.files import remove_directory, write_file
-from ..errors import InputError
 from ..io.large import LargeRows
 from ..io.parquet import Piece
 from ..io.table import write_atomically, write_table

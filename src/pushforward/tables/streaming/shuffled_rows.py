@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from ...errors import InputError
 from ..io.parquet import ParquetRows
 from ..schema.numbers import row_weights
 from ..schema.schema import Schema

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from ...errors import InputError
 from ...numerics.hashed import splitmix64
-from ..errors import InputError
 from ..io.parquet import ParquetRows, Piece
 from ..schema.categories import MAX_CATEGORIES
 from ..schema.numbers import missing, refuse_gaps, refuse_text, require_columns, row_weights, usable_rows

@@ -1,0 +1,102 @@
+"""The one error of a user's input, written once in Python's words; each door spells the arguments as its users do."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+Spelling = Callable[[str, Any], str]
+CODE = re.compile(r"`([a-z_]+)=([^`]*)`")  # an argument inside a sentence
+SHELL_NAMES = {
+    "model": "flow",
+    "more": "resume --budget",
+    "n": "rows",
+    "random_state": "seed",
+}
+
+
+class InputError(ValueError):
+    """Input that cannot be used: one sentence that says what is wrong, where, and how to mend it.
+
+    It is written for people who call it from Python, with the arguments that it advises in backticks, by name and an
+    equals sign, with a value or without, as in the example. ``str(error)`` is theirs; :meth:`spelled` serves the
+    users of the shell and of the server.
+
+    Args:
+        sentence: What was expected, what came, and the mend; of a table also the file, the column and the row (from 1).
+        argument: The argument that is wrong; None if the data are.
+        value: What was passed as this argument, if the sentence shall begin with it.
+
+    Example:
+        >>> error = InputError("expected at least 1; or leave it out with `drop_missing=True`", "n_draws", 0)
+        >>> print(error)
+        n_draws=0: expected at least 1; or leave it out with `drop_missing=True`
+        >>> print(error.spelled(in_shell))
+        --n-draws 0: expected at least 1; or leave it out with --drop-missing
+        >>> print(error.spelled(in_request))
+        "n_draws" 0: expected at least 1; or leave it out with "drop_missing" true
+    """
+
+    def __init__(self, sentence: str, argument: str | None = None, value: Any = None) -> None:
+        super().__init__(sentence, argument, value)
+        self.sentence, self.argument, self.value = sentence, argument, value
+
+    def __str__(self) -> str:
+        if self.argument is None:
+            return self.sentence
+        return f"{self.argument if self.value is None else in_python(self.argument, self.value)}: {self.sentence}"
+
+    def spelled(self, spelling: Spelling) -> str:
+        """The whole message with every argument spelled as the users of a door write it."""
+        sentence = spelled(self.sentence, spelling)
+        return sentence if self.argument is None else f"{spelling(self.argument, self.value)}: {sentence}"
+
+
+def spelled(sentence: str, spelling: Spelling) -> str:
+    """A sentence with the arguments that stand in it as code spelled as the users of a door write them."""
+    return CODE.sub(lambda code: spelling(code[1], _value(code[2])), sentence)
+
+
+def in_python(name: str, value: Any = None) -> str:
+    """An argument as written in Python: ``columns=``, ``bits=9``."""
+    return f"{name}={'' if value is None else repr(value)}"
+
+
+def in_shell(name: str, value: Any = None) -> str:
+    """An argument as typed in a shell: ``--columns``, ``--bits 9``, ``--drop-missing``, ``--given cut=Ideal``."""
+    option = SHELL_NAMES.get(name, name).replace("_", "-")
+    if value is None or isinstance(value, bool):
+        return f"--{'no-' if value is False else ''}{option}"
+    return f"--{option} {_word(value)}"
+
+
+def in_request(name: str, value: Any = None) -> str:
+    """An argument as a field of a request: ``"columns"``, ``"n" 0``."""
+    return f'"{name}"{"" if value is None else f" {json.dumps(value, default=str)}"}'
+
+
+def listed(names: Iterable[str], limit: int = 12) -> str:
+    """Names for a sentence: ``a, b, c``, cut after ``limit`` with a count of the rest."""
+    names = list(names)
+    rest = len(names) - limit
+    return ", ".join(names[:limit]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _value(code: str) -> Any:
+    """The value that an argument has in a sentence, None if there is none; what is no literal stands as it is."""
+    try:
+        return ast.literal_eval(code) if code else None
+    except (SyntaxError, ValueError):
+        return code
+
+
+def _word(value: Any) -> str:
+    """A value as one word of a command: ``a,b`` for several, ``name=value`` for a mapping."""
+    if isinstance(value, Mapping):
+        return " ".join(f"{name}={_word(one)}" for name, one in value.items())
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ",".join(map(_word, value))
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
