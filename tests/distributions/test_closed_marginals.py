@@ -17,7 +17,6 @@ from pushforward.distributions.mixed import Mixed
 from pushforward.distributions.mixture import GaussianMixture
 from pushforward.recipes.by_name import categories_by_size
 from pushforward.testing import randomize
-from pushforward.transforms.entrywise import acts_entrywise, entrywise
 
 PATTERNS = torch.tensor(list(itertools.product([False, True], repeat=3)))
 X = torch.randn(8, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -63,7 +62,7 @@ def test_with_a_context_the_marginal_is_conditioned_on_it() -> None:
 
 def test_maps_of_single_entries_keep_marginals_closed() -> None:
     flow = behind_maps(mixture())
-    z, slopes = entrywise(flow.transform, X)
+    z, slopes = flow.transform.entries(X)
     assert torch.allclose(z, flow.transform(X)[0])
     assert torch.allclose(slopes.sum(-1), flow.transform(X)[1])
     u = torch.linspace(-9, 9, 20_001, dtype=torch.float64)
@@ -80,7 +79,7 @@ def test_maps_of_single_entries_keep_marginals_closed() -> None:
 
 def test_maps_that_mix_entries_have_none() -> None:
     flow = pf.Flow(pf.transforms.PLU(3), pf.gmm(3))
-    assert not acts_entrywise(flow.transform)
+    assert not flow.transform.entrywise
     assert not flow.exact(X).any()
     assert not pf.maf(3).exact(X).any()
     with pytest.raises(NotImplementedError, match="AnyOrder has no marginals"):

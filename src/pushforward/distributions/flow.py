@@ -12,8 +12,7 @@ from torch.distributions import constraints
 
 from ..transforms.base import Transform
 from ..transforms.compose import Compose, plan
-from ..transforms.domain import domain
-from ..transforms.entrywise import acts_entrywise, entrywise
+from ..transforms.domain import on_events
 from ..transforms.seam import compile_blocks
 from .base import Density, StandardNormal, _batch_of_draws, base_draw, base_log_prob
 from .guidance import denoised, with_guidance
@@ -72,14 +71,13 @@ class Flow(Density):
             transforms: From the new data to those of this flow, in order.
             event_shape: Event shape of the new data; by default this flow's.
         """
-        inner = list(self.transform.transforms) if isinstance(self.transform, Compose) else [self.transform]
         shape = self.event_shape if event_shape is None else event_shape
-        parts, sizes = Compose([*transforms, *inner]), {"event_shape": shape, "context": self.context_features}
-        return Flow(parts, self.base, **sizes, encoder=self.encoder)  # type: ignore[arg-type]
+        parts, context = Compose([*transforms, *self.transform.flattened()]), self.context_features
+        return Flow(parts, self.base, event_shape=shape, context=context, encoder=self.encoder)
 
     @property
     def support(self) -> constraints.Constraint:
-        return domain(self.transform)
+        return on_events(self.transform.domain, self.transform.event_dim)
 
     def log_prob(self, x: Tensor, context: Tensor | None = None, t: float | Tensor | None = None) -> Tensor:
         """log p(x | context) in nats; with ``t``, of the intermediate density p(x, t) (continuous flows, 0 <= t <= 1).
@@ -98,7 +96,7 @@ class Flow(Density):
     def exact(self, x: Tensor) -> Tensor:
         """Which rows with NaN have a closed-form marginal, ``(*batch,)``: if the transform acts on each entry alone,
         those for which the base has one."""
-        if isinstance(self.base, Density) and self.encoder is None and acts_entrywise(self.transform):
+        if isinstance(self.base, Density) and self.encoder is None and self.transform.entrywise:
             return self.base.exact(x)
         return super().exact(x)
 
@@ -112,7 +110,7 @@ class Flow(Density):
         """z with NaN where x is NaN, and the summed log-slopes of the others, for rows that are :meth:`exact`."""
         hole = x.isnan()
         valid = self.transform.generate(x.new_zeros(self.event_shape))  # a placeholder in the holes, which drops out
-        z, slopes = entrywise(self.transform, torch.where(hole, valid.to(x), x))
+        z, slopes = self.transform.entries(torch.where(hole, valid.to(x), x))
         return z.masked_fill(hole, math.nan), slopes.masked_fill(hole, 0.0).sum(-1)
 
     @torch.no_grad()

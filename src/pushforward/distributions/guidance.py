@@ -107,7 +107,7 @@ def denoised(flow: Flow, transform: Transform, z: Tensor, context: Tensor | None
     Reference:
         Efron (2011), Tweedie's formula and selection bias; Zhai et al. (2024), arXiv:2412.06329, section 3.3.
     """
-    parts, own = flat(transform), flat(flow.transform)
+    parts, own = opened(transform), opened(flow.transform)
     places = [place for place, part in enumerate(parts) if isinstance(part, GaussianNoise)]
     if not places:
         raise ValueError("denoise=True, but the flow was built without Gaussian noise: give pf.tarflow a noise above 0")
@@ -121,8 +121,7 @@ def denoised(flow: Flow, transform: Transform, z: Tensor, context: Tensor | None
     return Compose(parts[: place + 1]).generate(mean, context)
 
 
-def flat(transform: Transform) -> list[Transform]:
-    """The transforms of a composition, with nested compositions replaced by their parts."""
-    if isinstance(transform, Compose | Reversible):
-        return [part for each in transform.transforms for part in flat(each)]
-    return [transform]
+def opened(transform: Transform) -> list[Transform]:
+    """The transforms that run one after the other, those of reversible compositions among them."""
+    found = [part.transforms if isinstance(part, Reversible) else [part] for part in transform.flattened()]
+    return Compose([inner for parts in found for inner in parts]).flattened()

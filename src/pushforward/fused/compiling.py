@@ -14,16 +14,9 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from ..transforms.autoregressive import Autoregressive
 from ..transforms.base import Transform
-from ..transforms.block import BlockAutoregressive
 from ..transforms.compose import Compose, Inverse
-from ..transforms.continuous import Continuous
-from ..transforms.coupling import Coupling
-from ..transforms.elementwise import Elementwise, LogTails
 from ..transforms.multiscale import Multiscale
-from ..transforms.planar import Planar, Sylvester
-from ..transforms.residual import Residual
 from ..transforms.scalar import Affine
 
 # Events at a time, without gradients: intermediate results between kernels of a graph, or between maps, stay in cache.
@@ -46,15 +39,15 @@ def compile_blocks(transform: Transform, options: dict[str, Any]) -> None:
         for level in transform.levels:  # each as a whole
             if isinstance(level, Compose):
                 _COMPILED[level.transforms] = [_Compiled(list(level), options)]
-    elif not isinstance(transform, Continuous):  # its steps depend on the data, which a graph cannot capture
+    elif not transform.continuous:  # its steps depend on the data, which a graph cannot capture
         transform.compile(**options)
 
 
 def _blocks(transform: Compose, options: dict[str, Any]) -> list[Any]:
     maps: list[Any] = []
     part: list[Transform] = []
-    for each in transform:
-        alone = isinstance(each, Compose | Multiscale | Continuous)
+    for each in transform.flattened():
+        alone = each.continuous or isinstance(each, Multiscale)
         if part and (alone or sum(map(_share, [*part, each])) > 1 + 1e-9):
             maps.append(_Compiled(part, options))
             part = []
@@ -68,11 +61,10 @@ def _blocks(transform: Compose, options: dict[str, Any]) -> list[Any]:
 
 def _share(transform: Transform) -> float:
     """How much of a graph a transform fills."""
-    if isinstance(transform, Elementwise | LogTails):
-        return 1 / 64
     inner = transform.transform if isinstance(transform, Inverse) else transform
-    affine = isinstance(inner, Coupling | Autoregressive) and isinstance(inner.scalar, Affine)
-    return 1 / 8 if affine else 1 / 4
+    if inner.entrywise:
+        return 1 / 64
+    return 1 / 8 if isinstance(getattr(inner, "scalar", None), Affine) else 1 / 4
 
 
 class _Compiled:
@@ -83,7 +75,7 @@ class _Compiled:
         self.part = Compose(transforms)
         functions = (_copied(f) for f in (Compose.forward, Compose.inverse, Compose.generate))
         methods = [MethodType(function, self.part) for function in functions]
-        ahead, back = (not any(_sequential(t, backward) for t in transforms) for backward in (False, True))
+        ahead, back = (not sequential for sequential in self.part.sequential)
         graphs = (ahead, back, back)
         self.maps = [torch.compile(f, **options) if one else f for f, one in zip(methods, graphs, strict=True)]
         self.sizes = [COMPILED_PART if one else EAGER_PART for one in graphs]
@@ -102,12 +94,6 @@ class _Compiled:
         if torch.is_grad_enabled() or x.dim() != event_dim + 1 or len(x) <= size:
             return self.maps[way](x, context)
         return in_parts(self.maps[way], x, context, size)
-
-
-def _sequential(transform: Transform, backward: bool) -> bool:
-    if isinstance(transform, Inverse):
-        return _sequential(transform.transform, not backward)
-    return backward and isinstance(transform, Autoregressive | BlockAutoregressive | Planar | Residual | Sylvester)
 
 
 def _copied(function: Any) -> Any:

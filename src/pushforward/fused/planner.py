@@ -15,7 +15,7 @@ from torch import Size, Tensor
 from ..nets.made import MADE
 from ..numerics.torch_internals import forward_mode, transformed, watched
 from ..transforms.base import Transform
-from ..transforms.compose import Compose, Inverse
+from ..transforms.compose import Inverse
 from .compiling import EAGER_PART, compiled, in_parts
 from .gaussianization import Gaussianizations
 from .images import ImageSteps
@@ -42,7 +42,7 @@ def plan(transforms: Sequence[Transform], like: Tensor) -> Sequence[Any]:
     if transformed() or forward_mode() or autocast(like.device.type) or not like.is_floating_point():
         return transforms
     maps: list[Any] = []
-    for transform in _flat(transforms):
+    for transform in (part for one in transforms for part in one.flattened(_whole)):
         if not (maps and hasattr(maps[-1], "take") and maps[-1].take(transform)):
             maps.append(_map(transform, like))
     dim = transforms[0].event_dim
@@ -70,15 +70,9 @@ def free_memory() -> None:
     POOL.clear()
 
 
-def _flat(transforms: Sequence[Transform]) -> list[Transform]:
-    """The transforms, with compositions replaced by their parts."""
-    found: list[Transform] = []
-    for transform in transforms:
-        if type(transform) is Compose and not watched(transform) and compiled(transform.transforms) is None:
-            found += _flat(transform.transforms)  # type: ignore[arg-type]
-        else:
-            found.append(transform)
-    return found
+def _whole(part: Transform) -> bool:
+    """Whether a composition must be called as such: it has hooks or compiled code."""
+    return watched(part) or compiled(getattr(part, "transforms", None)) is not None
 
 
 def _map(transform: Transform, like: Tensor) -> Any:

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..distributions.flow import Flow
-from ..distributions.guidance import flat
+from ..distributions.guidance import opened
 from ..posterior.hmc import Latent
 from ..transforms.compose import Compose
 from ..transforms.dequantise import Dequantise, GaussianNoise, VariationalDequantise
@@ -58,7 +58,7 @@ def holed(flow: Flow, x: Tensor, hole: Tensor, context: Tensor | None) -> Holed:
     Raises:
         TypeError: the flow is not one of whole numbers.
     """
-    first, *rest = flat(flow.transform)
+    first, *rest = opened(flow.transform)
     sizes = {"event_shape": flow.event_shape, "context": flow.context_features}
     if isinstance(first, Dequantise | VariationalDequantise | GaussianNoise) and first.levels is not None:
         density = Flow(Compose(rest), flow.base, **sizes, encoder=flow.encoder)  # type: ignore[arg-type]

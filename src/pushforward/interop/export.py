@@ -16,8 +16,6 @@ from torch import Tensor, nn
 
 from ..distributions.base import Density
 from ..distributions.flow import Flow
-from ..transforms.autoregressive import Autoregressive
-from ..transforms.compose import Inverse
 from ..transforms.continuous import Continuous
 from ..transforms.seam import plain
 
@@ -115,25 +113,16 @@ def _check(density: Any, path: Path, method: str) -> None:
             raise ValueError(
                 f"method='sample' is for flows, but {type(density).__name__} is not one: export its log_prob"
             )
-        if _sequential(density.transform, inverse=True):
+        if density.transform.sequential[1]:
             raise ValueError(
-                "this flow samples feature by feature, a pass for each, and export writes one pass: export its "
+                "this flow samples in many steps (feature by feature, say), and export writes one pass: export its "
                 "log_prob, or take a flow that samples at once, such as realnvp, iaf or nsf(coupling=True)"
             )
-    elif isinstance(density, Flow) and _sequential(density.transform, inverse=False):
+    elif isinstance(density, Flow) and density.transform.sequential[0]:
         raise ValueError(
-            "the density of this flow takes a pass for each feature, and export writes one pass: export its sampler "
-            "with method='sample', or take a flow whose density takes one pass, such as maf, realnvp or nsf"
+            "the density of this flow takes many steps (feature by feature, say), and export writes one pass: export "
+            "its sampler with method='sample', or take a flow whose density takes one pass, such as maf, realnvp or nsf"
         )
-
-
-def _sequential(module: nn.Module, inverse: bool) -> bool:
-    """Whether a part processes the features one by one, in the direction from noise to data or the reverse."""
-    if isinstance(module, Autoregressive):
-        return inverse
-    if isinstance(module, Inverse):
-        return _sequential(module.transform, not inverse)
-    return any(_sequential(child, inverse) for child in module.children())
 
 
 def _example(density: Density, method: str) -> tuple[Tensor, ...]:

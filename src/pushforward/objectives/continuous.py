@@ -10,7 +10,6 @@ from torch import Tensor
 from ..distributions.base import base_draw
 from ..distributions.flow import Flow
 from ..transforms.base import Transform, sum_event
-from ..transforms.compose import Compose
 from ..transforms.continuous import Continuous
 from .divergences import Objective, weighted_mean
 
@@ -150,7 +149,7 @@ def split_at_continuous(flow: Any) -> tuple[list[Transform], Continuous, list[Tr
         ValueError: the flow has none, or several.
     """
     whole = getattr(flow, "transform", None)  # other kinds of densities have none
-    parts: list[Any] = list(whole.transforms) if isinstance(whole, Compose) else [whole]
+    parts: list[Any] = whole.flattened() if isinstance(whole, Transform) else []
     places = [i for i, part in enumerate(parts) if isinstance(part, Continuous)]
     if len(places) != 1:
         raise ValueError(f"flow must have exactly one Continuous transform, but it has {len(places)}")

@@ -147,7 +147,7 @@ def flow_over_modes(flow: Flow, parts: Peaks, draws: Tensor, outer: Transform | 
         draws: Draws of each part, ``(K, n, features)``.
         outer: From x to the free features; None if x is unconstrained.
     """
-    inner = list(flow.transform.transforms) if isinstance(flow.transform, Compose) else [flow.transform]
+    inner = flow.transform.flattened()
     rows, supported = draws.flatten(0, 1), [] if outer is None else [outer]
     event = rows[0].shape if outer is None else outer.inverse(rows[:1])[0].shape[1:]
     if len(parts) == 1:

@@ -120,7 +120,7 @@ def pixels(
     if dequantise not in ("uniform", "variational"):
         raise ValueError(f"dequantise must be 'uniform' or 'variational', got dequantise={dequantise!r}")
     shape = flow.event_shape
-    noisy, *rest = flow.transform if isinstance(flow.transform, Compose) else [flow.transform]
+    noisy, *rest = flow.transform.flattened()
     if isinstance(noisy, GaussianNoise):
         parts: list[Transform] = [GaussianNoise(noisy.noise, levels), *rest]
         sizes: dict[str, Any] = {"event_shape": shape, "context": flow.context_features}

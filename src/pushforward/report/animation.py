@@ -14,8 +14,9 @@ from torch import Tensor
 from ..distributions.base import StandardNormal
 from ..distributions.flow import Flow
 from ..transforms.base import Transform
+from ..transforms.columns import Columns
 from ..transforms.compose import Compose
-from ..transforms.elementwise import Columns, Elementwise
+from ..transforms.elementwise import Elementwise
 from ..transforms.normalization import Standardize
 from ..transforms.permutation import Permutation
 from ..transforms.precision import Precision
@@ -64,7 +65,7 @@ def _on_the_way(flow: Flow) -> list[tuple[str, Transform]]:
 
 
 def _after_each_layer(transform: Transform) -> list[tuple[str, Transform]]:
-    parts = _flat(transform)
+    parts = transform.flattened()
     first = next((i for i, part in enumerate(parts) if not isinstance(part, _UNITS)), len(parts))
     carries, order = [], torch.arange(2)  # which column of the data each coordinate after part k stands for
     for part in parts:
@@ -78,12 +79,6 @@ def _after_each_layer(transform: Transform) -> list[tuple[str, Transform]]:
     keep = np.unique(np.linspace(0, len(stages) - 1, min(len(stages), MOST_FRAMES)).round().astype(int))
     device = next((tensor.device for tensor in (*transform.parameters(), *transform.buffers())), "cpu")
     return [(labels[k], stages[k].to(device)) for k in keep]
-
-
-def _flat(transform: Transform) -> list[Transform]:
-    if isinstance(transform, Compose):
-        return [part for inner in transform.transforms for part in _flat(inner)]  # type: ignore[arg-type]
-    return [transform]
 
 
 @torch.no_grad()

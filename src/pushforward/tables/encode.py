@@ -86,11 +86,7 @@ def first_transforms(density: object) -> Transform:
     Raises:
         TypeError: the density is no flow of a table.
     """
-    parts = (
-        list(density.transform.transforms)
-        if isinstance(density, Flow) and isinstance(density.transform, Compose)
-        else []
-    )
+    parts = density.transform.flattened() if isinstance(density, Flow) else []
     ends = [place for place, part in enumerate(parts) if isinstance(part, Precision)]
     if not ends:
         raise TypeError(f"density must be a flow of a table, got {type(density).__name__}")

@@ -7,6 +7,7 @@ from .batch_norm import running_statistics as running_statistics
 from .block import BlockAutoregressive as BlockAutoregressive
 from .circle import AnglesFirst as AnglesFirst
 from .circle import Circle as Circle
+from .columns import Columns as Columns
 from .compose import Compose as Compose
 from .compose import Inverse as Inverse
 from .constrained import Above as Above
@@ -27,7 +28,6 @@ from .dequantise import UnitLogit as UnitLogit
 from .dequantise import VariationalDequantise as VariationalDequantise
 from .elementwise import Asinh as Asinh
 from .elementwise import Atanh as Atanh
-from .elementwise import Columns as Columns
 from .elementwise import Elementwise as Elementwise
 from .elementwise import Exp as Exp
 from .elementwise import Identity as Identity

@@ -47,6 +47,7 @@ class Autoregressive(Transform):
         in blocks: Liu, Qin (2025), arXiv:2505.12849. Lecture: "Gaussian autoregressive NF".
     """
 
+    sequential = (False, True)
     net: Any  # Any: the fast room uses more of it than a Masked has
     order: Tensor | None
     back: Tensor | None

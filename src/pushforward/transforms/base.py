@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+from torch.distributions import constraints
 
 from ..saving.config import Configurable
 
@@ -19,6 +23,8 @@ class Transform(Configurable):
     """
 
     event_dim: int = 1  # trailing dimensions of one event: 1 for a vector, 3 for an image
+    domain: Any = constraints.real  # of x: a constraint on each number or, where they depend on each other, on an event
+    codomain: Any = constraints.real  # of z, likewise
 
     @property
     def out_event_dim(self) -> int:
@@ -46,6 +52,35 @@ class Transform(Configurable):
         return self.generate(z, context)
 
     @property
+    def sequential(self) -> tuple[bool, bool]:
+        """Whether ``forward``, and whether ``inverse``, goes step by step or iterates, which no compiler should unroll.
+
+        By default, what the transforms inside say.
+        """
+        found = [inner.sequential for child in self.children() for inner in _transforms(child)]
+        return any(forward for forward, _ in found), any(inverse for _, inverse in found)
+
+    @property
+    def entrywise(self) -> bool:
+        """Whether every z_j depends on x_j alone: then :meth:`entries` is defined."""
+        return type(self).entries is not Transform.entries
+
+    def entries(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """f(x) and log|f_j'(x_j)| of every entry, both of the shape of x, of a map that is :attr:`entrywise`.
+
+        The sum of the latter is the log-determinant; the sum over some entries is that of their marginal density.
+        """
+        raise NotImplementedError
+
+    def flattened(self, whole: Callable[[Transform], bool] = lambda part: False) -> list[Transform]:
+        """The transforms that run one after the other: this one alone, unless it is a composition.
+
+        Args:
+            whole: Compositions for which this holds are not taken apart.
+        """
+        return [self]
+
+    @property
     def continuous(self) -> bool:
         """Whether :meth:`at` is defined: the transform, or a part of it, is continuous in time."""
         return type(self).at is not Transform.at
@@ -57,6 +92,12 @@ class Transform(Configurable):
             ValueError: nothing in this transform depends on time.
         """
         raise ValueError(f"t={t!r}, but {type(self).__name__} is discrete: only continuous flows have a density at t")
+
+
+def _transforms(module: nn.Module) -> list[Transform]:
+    """The module itself, or the items of a list."""
+    items = module if isinstance(module, nn.ModuleList) else [module]
+    return [item for item in items if isinstance(item, Transform)]
 
 
 def sum_event(values: Tensor, event_dim: int) -> Tensor:

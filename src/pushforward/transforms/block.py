@@ -57,6 +57,8 @@ class BlockAutoregressive(Transform):
         De Cao, Titov, Aziz (2019), Block neural autoregressive flow, arXiv:1904.04676.
     """
 
+    sequential = (False, True)
+
     def __init__(self, features: int, *, context: int = 0, units: Sequence[int] = (16, 16)) -> None:
         super().__init__()
         if features < 1 or min(units, default=0) < 1:

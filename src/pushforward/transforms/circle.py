@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.distributions import constraints
 
 from .base import Transform
 
@@ -31,6 +32,10 @@ class Circle(Transform):
         if not low < high:
             raise ValueError(f"low must be below high, got {low} and {high}")
         self.low, self.high, self.within = float(low), float(high), within
+
+    @property
+    def domain(self) -> constraints.Constraint:
+        return constraints.interval(self.low, self.high)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         z = (x - self.low).remainder(self.high - self.low) * self._speed() - math.pi

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import constraints
 
 from .base import Transform
+from .domain import Preimage, on_events
 from .seam import SHUT, imported
 
 
@@ -58,6 +60,30 @@ class Compose(Transform):
     @property
     def out_event_dim(self) -> int:
         return self.transforms[-1].out_event_dim  # type: ignore[no-any-return]
+
+    @property
+    def domain(self) -> Any:
+        """That of the first transform with a bounded one; if others come before it, a constraint that can only check
+        given events."""
+        return _first_bounded(self.flattened())
+
+    @property
+    def codomain(self) -> Any:
+        return _first_bounded([Inverse(part) for part in reversed(self.flattened())])
+
+    @property
+    def entrywise(self) -> bool:
+        return all(transform.entrywise for transform in self)
+
+    def entries(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        total = torch.zeros_like(x)
+        for transform in self:
+            x, slopes = transform.entries(x)
+            total = total + slopes
+        return x, total
+
+    def flattened(self, whole: Callable[[Transform], bool] = lambda part: False) -> list[Transform]:
+        return [self] if whole(self) else [part for transform in self for part in transform.flattened(whole)]
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         first, *rest = plan(self.transforms, x)
@@ -133,6 +159,18 @@ class Inverse(Transform):
         return self.transform.event_dim
 
     @property
+    def domain(self) -> Any:
+        return self.transform.codomain
+
+    @property
+    def codomain(self) -> Any:
+        return self.transform.domain
+
+    @property
+    def sequential(self) -> tuple[bool, bool]:
+        return self.transform.sequential[::-1]
+
+    @property
     def continuous(self) -> bool:
         return self.transform.continuous
 
@@ -162,3 +200,11 @@ class Inverse(Transform):
 
     def extra_repr(self) -> str:
         return "forward and inverse are exchanged"
+
+
+def _first_bounded(transforms: Sequence[Transform]) -> Any:
+    for place, part in enumerate(transforms):
+        if part.domain is not constraints.real:
+            found = on_events(part.domain, part.event_dim)
+            return Preimage(Compose(transforms[:place]), found) if place else found
+    return constraints.real

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from .base import Transform
+from .domain import Increasing, in_blocks
 from .elementwise import Elementwise, Identity, Log
 from .matrices import LowerCholesky, MatrixChart, PositiveDefinite, UnitCholesky
 from .sphere import Sphere
@@ -41,6 +42,10 @@ class Above(Elementwise):
         super().__init__(event_dim)
         self.low = low
 
+    @property
+    def domain(self) -> Any:
+        return constraints.greater_than(self.low)
+
     def f(self, x: Tensor) -> Tensor:
         return (x - self.low).log()
 
@@ -62,6 +67,10 @@ class Below(Elementwise):
     def __init__(self, high: float, event_dim: int = 1) -> None:
         super().__init__(event_dim)
         self.high = high
+
+    @property
+    def domain(self) -> Any:
+        return constraints.less_than(self.high)
 
     def f(self, x: Tensor) -> Tensor:
         return -(self.high - x).log()
@@ -95,6 +104,10 @@ class Between(Elementwise):
             raise ValueError(f"low must be below high, got {low} and {high}")
         self.low, self.width = low, high - low
 
+    @property
+    def domain(self) -> Any:
+        return constraints.interval(self.low, self.low + self.width)
+
     def f(self, x: Tensor) -> Tensor:
         return torch.special.ndtri((x - self.low) / self.width)
 
@@ -110,6 +123,8 @@ class Ordered(Transform):
 
     .. math:: z_1 = x_1,\; z_j = \log(x_j - x_{j-1}),\quad \log|\det| = -\sum_{j > 1} z_j
     """
+
+    domain = Increasing()
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         gaps = x.diff(dim=-1).log()
@@ -128,6 +143,8 @@ class StickBreaking(Transform):
     so that z = 0 is the centre. The simplex has no volume in K dimensions: densities are with respect to the first K -
     1 coordinates, as in Stan and in ``torch.distributions`` (as is a Dirichlet's log_prob).
     """
+
+    domain = constraints.simplex
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         left = x.flip(-1).cumsum(-1).flip(-1)[..., 1:]  # the remainder after each of the first K - 1
@@ -172,6 +189,10 @@ class Blocks(Transform):
             raise ValueError(f"every block needs a transform of rows and a positive size, got sizes {list(sizes)}")
         self.maps: Any = nn.ModuleList(maps)  # Any: a ModuleList's items are untyped
         self.sizes, self.noise_sizes = list(sizes), list(noise_sizes)
+
+    @property
+    def domain(self) -> Any:
+        return in_blocks([part.domain for part in self.maps], self.sizes)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return _join([part(block) for part, block in zip(self.maps, x.split(self.sizes, -1), strict=True)])

@@ -116,6 +116,7 @@ class AutoregressiveConv(Transform):
         Hoogeboom, van den Berg, Welling (2019), arXiv:1901.11137. Lecture: "Matrix decompositions".
     """
 
+    sequential = (False, True)
     event_dim = 3
     mask: Tensor
 

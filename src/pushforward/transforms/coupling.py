@@ -39,9 +39,13 @@ class Coupling(Transform):
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self._couple(self.scalar.inverse, z, context)
 
+    def params(self, kept: Tensor, context: Tensor | None) -> Tensor:
+        """The parameters of the moved part, given the kept one: ``(scalar.num_params, *batch, *moved)``."""
+        return self.net(self.scalar.read(kept), context)  # type: ignore[no-any-return]
+
     def _couple(
         self, scalar_map: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], x: Tensor, context: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         kept, moved = self.split(x)
-        moved, log_slope = scalar_map(moved, self.net(self.scalar.read(kept), context))
+        moved, log_slope = scalar_map(moved, self.params(kept, context))
         return self.split.join(kept, moved), sum_event(log_slope, self.event_dim)

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.distributions import constraints
 
 from ..nets.conv import ConvNet
 from .base import Transform, sum_event
@@ -46,6 +47,10 @@ class Dequantise(Transform):
             raise ValueError(f"levels must be at least 2, got levels={levels}")
         self.levels, self.event_dim = levels, event_dim
         self.register_buffer("like", torch.zeros(()), persistent=False)  # carries the working dtype
+
+    @property
+    def domain(self) -> constraints.Constraint:
+        return constraints.integer_interval(0, self.levels - 1)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x = x.to(self.like.dtype)
@@ -85,6 +90,10 @@ class VariationalDequantise(Transform):
         self.levels = levels
         self.net = ConvNet(shape[0], shape[0], 2, hidden=(hidden, hidden))
         self.register_buffer("like", torch.zeros(()), persistent=False)
+
+    @property
+    def domain(self) -> constraints.Constraint:
+        return constraints.integer_interval(0, self.levels - 1)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x = x.to(self.like.dtype)
@@ -137,6 +146,10 @@ class GaussianNoise(Transform):
         self.noise, self.levels, self.event_dim = noise, levels, event_dim
         self.register_buffer("like", torch.zeros(()), persistent=False)
 
+    @property
+    def domain(self) -> constraints.Constraint:
+        return constraints.real if self.levels is None else constraints.integer_interval(0, self.levels - 1)
+
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         centre = self.centre(x)
         z = centre + self.noise * torch.randn_like(centre)
@@ -186,6 +199,8 @@ class UnitLogit(Elementwise):
     Reference:
         Dinh, Sohl-Dickstein, Bengio (2017), arXiv:1605.08803, section 4.1.
     """
+
+    domain = constraints.unit_interval
 
     def __init__(self, alpha: float = 0.05, event_dim: int = 3) -> None:
         super().__init__(event_dim)

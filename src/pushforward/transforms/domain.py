@@ -1,23 +1,13 @@
-"""The domain of a transform, as a constraint of ``torch.distributions``."""
+"""Constraints of ``torch.distributions`` for the domains of transforms."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions import constraints
-
-from . import elementwise as e
-from .base import Transform
-from .circle import Circle
-from .compose import Compose, Inverse
-from .constrained import Above, Below, Between, Blocks, Ordered, StickBreaking
-from .dequantise import Dequantise, GaussianNoise, UnitLogit, VariationalDequantise
-from .matrices import Correlation, LowerCholesky, MatrixChart, UnitCholesky
-from .reversible import Reversible
-from .sphere import Polytope, Sphere
 
 
 class Increasing(constraints.Constraint):
@@ -29,19 +19,19 @@ class Increasing(constraints.Constraint):
         return (value.diff(dim=-1) > 0).all(-1)
 
 
-class Matrices(constraints.Constraint):
-    """Vectors that hold a matrix, row by row, in the domain of a chart.
+class FlatMatrix(constraints.Constraint):
+    """Vectors that hold a matrix, row by row.
 
     Args:
-        chart: The chart.
+        n: Rows of the matrix.
+        kind: The constraint on the matrix.
+        unit: Whether its diagonal is 1.
     """
 
     event_dim = 1  # type: ignore[assignment]
 
-    def __init__(self, chart: MatrixChart) -> None:
-        kinds = {LowerCholesky: constraints.lower_cholesky, UnitCholesky: constraints.corr_cholesky}
-        self.n, self.unit = chart.n, isinstance(chart, Correlation)
-        self.kind: Any = kinds.get(type(chart), constraints.positive_definite)
+    def __init__(self, n: int, kind: Any, *, unit: bool = False) -> None:
+        self.n, self.kind, self.unit = n, kind, unit
 
     def check(self, value: Tensor) -> Tensor:
         matrix = value.unflatten(-1, (self.n, self.n))
@@ -60,47 +50,19 @@ class OnSphere(constraints.Constraint):
 
 
 class Inside(constraints.Constraint):
-    """Points inside a polytope.
+    """Points inside a convex body.
 
     Args:
-        polytope: The polytope's chart.
+        gauge: A function of a point, ``(*batch, 1)``, below 1 inside.
     """
 
     event_dim = 1  # type: ignore[assignment]
 
-    def __init__(self, polytope: Polytope) -> None:
-        self.polytope = polytope
+    def __init__(self, gauge: Callable[[Tensor], Tensor]) -> None:
+        self.gauge = gauge
 
     def check(self, value: Tensor) -> Tensor:
-        return self.polytope.gauge(self.polytope.away(value))[..., 0] < 1
-
-
-SYMMETRIC = constraints.interval(-1.0, 1.0)
-DOMAINS: dict[type[Transform], constraints.Constraint] = {
-    e.Log: constraints.positive,
-    e.InverseSoftplus: constraints.positive,
-    e.Logit: constraints.unit_interval,
-    e.Atanh: SYMMETRIC,
-    UnitLogit: constraints.unit_interval,
-    Ordered: Increasing(),
-    StickBreaking: constraints.simplex,
-}
-RANGES: dict[type[Transform], constraints.Constraint] = {
-    e.Exp: constraints.positive,
-    e.Softplus: constraints.positive,
-    e.Sigmoid: constraints.unit_interval,
-    e.Tanh: SYMMETRIC,
-}  # domains of the inverses
-
-
-def domain(transform: Transform) -> constraints.Constraint:
-    """The events that a transform accepts: the whole space if nothing bounds them.
-
-    For a composition it is the domain of the first transform with a restricted domain; if other transforms come before
-    that one, a constraint that can only check given events.
-    """
-    found = _bounded(transform)
-    return _on_events(constraints.real, transform.event_dim) if found is None else found
+        return self.gauge(value)[..., 0] < 1
 
 
 class Preimage(constraints.Constraint):
@@ -111,8 +73,8 @@ class Preimage(constraints.Constraint):
         constraint: A constraint on its results.
     """
 
-    def __init__(self, transform: Transform, constraint: constraints.Constraint) -> None:
-        self.transform, self.constraint, self.event_dim = transform, constraint, transform.event_dim  # type: ignore[misc]
+    def __init__(self, transform: Any, constraint: constraints.Constraint) -> None:
+        self.transform, self.constraint, self.event_dim = transform, constraint, transform.event_dim
 
     @torch.no_grad()
     def check(self, value: Tensor) -> Tensor:
@@ -137,56 +99,14 @@ class BlockConstraint(constraints.Constraint):
         return torch.stack([part.check(block) for part, block in blocks], -1).all(-1)
 
 
-def _bounded(transform: Transform) -> Any:
-    """The domain of a transform; None for the whole space."""
-    parts = _flat(transform)
-    for place, part in enumerate(parts):
-        found = _own(part)
-        if found is not None:
-            found = _on_events(found, part.event_dim)
-            return Preimage(Compose(parts[:place]), found) if place else found
-    return None
+def in_blocks(parts: Sequence[Any], sizes: Sequence[int]) -> Any:
+    """The constraint of vectors whose blocks have these constraints, on numbers or on vectors."""
+    if all(part is constraints.real for part in parts):
+        return constraints.real
+    return BlockConstraint([on_events(part, 1) for part in parts], sizes)
 
 
-def _flat(transform: Transform) -> list[Transform]:
-    if isinstance(transform, Compose | Reversible):
-        return [part for each in transform.transforms for part in _flat(each)]
-    if isinstance(transform, Inverse) and isinstance(transform.transform, Compose):
-        return [part for each in reversed(transform.transform.transforms) for part in _flat(Inverse(each))]
-    return [] if isinstance(transform, e.Identity) else [transform]
-
-
-def _own(part: Transform) -> Any:
-    """The same for a transform that is not a composition; on numbers rather than events if simpler."""
-    if isinstance(part, Inverse):
-        return RANGES.get(type(part.transform))
-    if isinstance(part, Above):
-        return constraints.greater_than(part.low)
-    if isinstance(part, Below):
-        return constraints.less_than(part.high)
-    if isinstance(part, Between):
-        return constraints.interval(part.low, part.low + part.width)
-    if isinstance(part, Circle):
-        return constraints.interval(part.low, part.high)
-    if isinstance(part, MatrixChart):
-        return Matrices(part)
-    if isinstance(part, Sphere):
-        return OnSphere()
-    if isinstance(part, Polytope):
-        return Inside(part)
-    if isinstance(part, Dequantise | VariationalDequantise):
-        return constraints.integer_interval(0, part.levels - 1)
-    if isinstance(part, GaussianNoise) and part.levels is not None:
-        return constraints.integer_interval(0, part.levels - 1)
-    if isinstance(part, Blocks | e.Columns):
-        found = [_bounded(each) for each in part.maps]
-        parts = [_on_events(constraints.real if each is None else each, 1) for each in found]
-        sizes = part.sizes if isinstance(part, Blocks) else [1] * len(parts)
-        return None if all(each is None for each in found) else BlockConstraint(parts, sizes)
-    return DOMAINS.get(type(part))
-
-
-def _on_events(constraint: Any, event_dim: int) -> constraints.Constraint:
+def on_events(constraint: Any, event_dim: int) -> constraints.Constraint:
     """Turns a constraint on numbers into one on events."""
     missing = event_dim - constraint.event_dim
     return constraints.independent(constraint, missing) if missing > 0 else constraint

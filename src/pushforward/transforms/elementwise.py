@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+from torch.distributions import constraints
 
 from ..numerics import affine
 from .base import Transform, sum_event
@@ -38,9 +37,13 @@ class Elementwise(Transform):
         """log f'(x), in terms of x or z = f(x), whichever is more stable."""
         raise NotImplementedError
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def entries(self, x: Tensor) -> tuple[Tensor, Tensor]:
         z = self.f(x)
-        return z, sum_event(self.log_slope(x, z), self.event_dim)
+        return z, self.log_slope(x, z)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        z, slopes = self.entries(x)
+        return z, sum_event(slopes, self.event_dim)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x = self.g(z)
@@ -63,6 +66,8 @@ class Identity(Elementwise):
 class Exp(Elementwise):
     """z = exp(x), from the real line to the positive half-line."""
 
+    codomain = constraints.positive
+
     def f(self, x: Tensor) -> Tensor:
         return x.exp()
 
@@ -75,6 +80,8 @@ class Exp(Elementwise):
 
 class Log(Elementwise):
     """z = log(x), for positive data."""
+
+    domain = constraints.positive
 
     def f(self, x: Tensor) -> Tensor:
         return x.log()
@@ -89,6 +96,8 @@ class Log(Elementwise):
 class Softplus(Elementwise):
     """z = log(1 + exp(x)), from the real line to the positive half-line, the identity for large x."""
 
+    codomain = constraints.positive
+
     def f(self, x: Tensor) -> Tensor:
         return -F.logsigmoid(-x)  # finite gradients for arbitrarily large x
 
@@ -101,6 +110,8 @@ class Softplus(Elementwise):
 
 class InverseSoftplus(Elementwise):
     """z = log(exp(x) - 1), for positive data; the identity for large x."""
+
+    domain = constraints.positive
 
     def f(self, x: Tensor) -> Tensor:
         return x + torch.log(-torch.expm1(-x))
@@ -115,6 +126,8 @@ class InverseSoftplus(Elementwise):
 class Sigmoid(Elementwise):
     """z = 1 / (1 + exp(-x)), from the real line to (0, 1)."""
 
+    codomain = constraints.unit_interval
+
     def f(self, x: Tensor) -> Tensor:
         return x.sigmoid()
 
@@ -127,6 +140,8 @@ class Sigmoid(Elementwise):
 
 class Logit(Elementwise):
     """z = log(x / (1 - x)), for data in (0, 1)."""
+
+    domain = constraints.unit_interval
 
     def f(self, x: Tensor) -> Tensor:
         return x.logit()
@@ -141,6 +156,8 @@ class Logit(Elementwise):
 class Tanh(Elementwise):
     """z = tanh(x), from the real line to (-1, 1)."""
 
+    codomain = constraints.interval(-1.0, 1.0)
+
     def f(self, x: Tensor) -> Tensor:
         return x.tanh()
 
@@ -153,6 +170,8 @@ class Tanh(Elementwise):
 
 class Atanh(Elementwise):
     """z = artanh(x), for data in (-1, 1)."""
+
+    domain = constraints.interval(-1.0, 1.0)
 
     def f(self, x: Tensor) -> Tensor:
         return x.atanh()
@@ -205,9 +224,12 @@ class LogTails(Transform):
         check_tails("bound", bound, far)
         self.bound, self.event_dim, self.far = float(bound), event_dim, far
 
+    def entries(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return affine.log_tails(x, self.bound, self.far)
+
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        z, log_slope = affine.log_tails(x, self.bound, self.far)
-        return z, sum_event(log_slope, self.event_dim)
+        z, slopes = self.entries(x)
+        return z, sum_event(slopes, self.event_dim)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x, log_slope = affine.inverse_log_tails(z, self.bound, self.far)
@@ -236,34 +258,6 @@ class LeakyReLU(Elementwise):
 
     def log_slope(self, x: Tensor, z: Tensor) -> Tensor:
         return torch.zeros_like(x).masked_fill(x < 0, math.log(self.slope))
-
-
-class Columns(Transform):
-    """A separate elementwise map for each column, for tables with mixed columns.
-
-    Args:
-        maps: One transform of ``event_dim`` 0 per feature, from data to noise.
-
-    Raises:
-        ValueError: the list is empty or a map's ``event_dim`` is not 0.
-    """
-
-    def __init__(self, maps: Sequence[Transform]) -> None:
-        super().__init__()
-        if not maps or any(m.event_dim != 0 for m in maps):
-            raise ValueError("maps must hold one transform with event_dim=0 for every column, and at least one")
-        self.maps: Any = nn.ModuleList(maps)  # Any: a ModuleList's items are untyped
-
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return _stack([m(column) for m, column in zip(self.maps, x.unbind(-1), strict=True)])
-
-    def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return _stack([m.inverse(column) for m, column in zip(self.maps, z.unbind(-1), strict=True)])
-
-
-def _stack(results: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    values, logdets = zip(*results, strict=True)
-    return torch.stack(values, -1), torch.stack(logdets, -1).sum(-1)
 
 
 def _log_cosh(x: Tensor) -> Tensor:

@@ -7,12 +7,15 @@ triangle, without the diagonal if that follows from the rest, as in Stan and in 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions import constraints
 
 from ..numerics.tails import log_ndtri
 from .base import Transform
+from .domain import FlatMatrix
 
 LOG_2 = math.log(2.0)
 
@@ -28,6 +31,7 @@ class MatrixChart(Transform):
     """
 
     at_least = 1
+    kind: Any = constraints.positive_definite  # of the matrix
 
     def __init__(self, n: int) -> None:
         super().__init__()
@@ -37,6 +41,10 @@ class MatrixChart(Transform):
         diagonal = 0 if self.at_least == 1 else -1
         self.free = n * (n + 1) // 2 if self.at_least == 1 else n * (n - 1) // 2  # numbers of z
         self.register_buffer("places", torch.tril_indices(n, n, diagonal), persistent=False)
+
+    @property
+    def domain(self) -> FlatMatrix:
+        return FlatMatrix(self.n, self.kind)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self.chart(x.unflatten(-1, (self.n, self.n)))
@@ -65,6 +73,8 @@ class MatrixChart(Transform):
 
 class LowerCholesky(MatrixChart):
     r"""Lower triangular matrices with a positive diagonal: :math:`z_{ii} = \log L_{ii},\ z_{ij} = L_{ij}`."""
+
+    kind = constraints.lower_cholesky
 
     def chart(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
         log = matrix.diagonal(dim1=-2, dim2=-1).log()
@@ -115,6 +125,7 @@ class UnitCholesky(MatrixChart):
     """
 
     at_least = 2
+    kind = constraints.corr_cholesky
 
     def chart(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
         squares = matrix.tril().square()
@@ -147,6 +158,10 @@ class Correlation(MatrixChart):
     def __init__(self, n: int) -> None:
         super().__init__(n)
         self.factor = UnitCholesky(n)
+
+    @property
+    def domain(self) -> FlatMatrix:
+        return FlatMatrix(self.n, self.kind, unit=True)
 
     def chart(self, matrix: Tensor) -> tuple[Tensor, Tensor]:
         lower = _cholesky(matrix)

@@ -39,6 +39,9 @@ class Standardize(Transform):
         self.register_buffer("loc", loc.clone())
         self.register_buffer("scale", scale.clone())
 
+    def entries(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return (x - self.loc) / self.scale, (-self.scale.log()).expand(x.shape)
+
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return (x - self.loc) / self.scale, self._logdet(x, -1.0)
 

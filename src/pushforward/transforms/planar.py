@@ -39,6 +39,8 @@ class Planar(Transform):
         Rezende, Mohamed (2015), Variational inference with normalizing flows, arXiv:1505.05770.
     """
 
+    sequential = (False, True)
+
     def __init__(self, features: int, *, context: int = 0, hidden: Sequence[int] = ()) -> None:
         super().__init__()
         _check_features(features)
@@ -142,6 +144,7 @@ class Sylvester(Transform):
         van den Berg, Hasenclever, Tomczak, Welling (2018), Sylvester normalizing flows, arXiv:1803.05649.
     """
 
+    sequential = (False, True)
     sign: Tensor
 
     def __init__(self, features: int, rank: int | None = None, *, context: int = 0, hidden: Sequence[int] = ()) -> None:

@@ -21,6 +21,9 @@ class Precision(Transform):
         super().__init__()
         self.register_buffer("like", torch.zeros(()), persistent=False)  # has the precision of the subsequent layers
 
+    def entries(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x.to(self.like.dtype), torch.zeros_like(x)
+
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return x.to(self.like.dtype), x.new_zeros(x.shape[:-1])
 

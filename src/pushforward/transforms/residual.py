@@ -44,6 +44,8 @@ class Residual(Transform):
         Chen, Behrmann, Duvenaud, Jacobsen (2019), Residual flows for invertible generative modeling, arXiv:1906.02735.
     """
 
+    sequential = (False, True)
+
     def __init__(self, net: LipschitzMLP, *, logdet: str = "auto", terms: int = 2) -> None:
         super().__init__()
         if logdet not in ("auto", "exact", "roulette"):

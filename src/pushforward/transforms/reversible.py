@@ -5,14 +5,13 @@ A flow is invertible, so the activation memory of training need not grow with it
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..numerics.eager import eager
-from .autoregressive import Autoregressive
 from .base import Transform, sum_event
 from .compose import Compose
 from .coupling import Coupling
@@ -23,8 +22,8 @@ class Reversible(Transform):
 
     The backward pass goes through the parts in reverse order: each recovers its input from its output,
     :math:`x = g(z)`, and is run again under autograd. A coupling needs one network pass for both, since the kept part
-    is the same before and after: about a third more time overall. An autoregressive transform, whose inverse is
-    sequential, stores its input instead, which is small compared with the activations of its network. Second
+    is the same before and after: about a third more time overall. A transform whose inverse is
+    sequential stores its input instead, which is small compared with the activations of its network. Second
     derivatives are not available.
 
     Args:
@@ -45,12 +44,20 @@ class Reversible(Transform):
     def out_event_dim(self) -> int:
         return self.transforms[-1].out_event_dim
 
+    @property
+    def domain(self) -> Any:
+        return self._compose().domain
+
+    @property
+    def codomain(self) -> Any:
+        return self._compose().codomain
+
     @eager
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         if not torch.is_grad_enabled():
             return self._compose()(x, context)
         parameters = [p for p in self.transforms.parameters() if p.requires_grad]
-        return _Recompute.apply(_flat(self.transforms), x, context, *parameters)
+        return _Recompute.apply(self._compose().flattened(), x, context, *parameters)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self._compose().inverse(z, context)
@@ -79,7 +86,7 @@ class _Recompute(torch.autograd.Function):
     def forward(ctx, transforms: Sequence[Transform], x: Tensor, context: Tensor | None, *parameters: Tensor):
         total, kept, z = x.new_zeros(()), [], x
         for transform in transforms:
-            kept.append(z if isinstance(transform, Autoregressive) else None)
+            kept.append(z if transform.sequential[1] else None)
             z, logdet = transform(z, context)
             total = total + logdet
         ctx.transforms, ctx.autocast = transforms, autocast_of(x)
@@ -136,15 +143,10 @@ def _rerun_coupling(coupling: Coupling, z: Tensor, context: Tensor | None):
     """One network pass serves both directions: the kept part is the same before and after."""
     kept, moved = (part.detach() for part in coupling.split(z))
     kept.requires_grad_()
-    params = coupling.net(kept, context)
+    params = coupling.params(kept, context)
     with torch.no_grad():
         moved = coupling.scalar.inverse(moved, params)[0]
     moved.requires_grad_()
     value, log_slope = coupling.scalar(moved, params)
     outputs = coupling.split.join(kept, value), sum_event(log_slope, coupling.event_dim)
     return (kept, moved), outputs, coupling.split.join
-
-
-def _flat(transforms: Iterable[Transform]) -> list[Transform]:
-    """The transforms, with compositions replaced by their parts."""
-    return [part for t in transforms for part in (_flat(t) if type(t) is Compose else [t])]

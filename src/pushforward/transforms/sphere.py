@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .base import Transform
+from .domain import Inside, OnSphere
 
 
 class Sphere(Transform):
@@ -33,6 +34,8 @@ class Sphere(Transform):
     Reference:
         Rezende et al. (2020), Normalizing flows on tori and spheres, arXiv:2002.02428.
     """
+
+    domain = OnSphere()
 
     def __init__(self, n: int, *, circle: bool = False) -> None:
         super().__init__()
@@ -112,6 +115,10 @@ class Polytope(Transform):
         self.register_buffer("root", root.to(like), persistent=False)
         self.register_buffer("normals", (A @ root / (b - A @ centre)[:, None]).to(like), persistent=False)
         self.A, self.b = A.tolist(), b.tolist()
+
+    @property
+    def domain(self) -> Inside:
+        return Inside(lambda x: self.gauge(self.away(x)))
 
     def arguments(self) -> dict[str, object]:
         return {"A": self.A, "b": self.b}

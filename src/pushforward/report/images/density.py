@@ -14,7 +14,6 @@ from ...diagnostics import bits_per_dim
 from ...distributions.base import Density
 from ...distributions.flow import Flow
 from ...distributions.pixelcnn import PixelCNN
-from ...transforms.compose import Compose
 from ...transforms.dequantise import GaussianNoise
 from ...transforms.multiscale import Multiscale
 
@@ -110,8 +109,7 @@ class ImageModel:
     @property
     def coarsest(self) -> int | None:
         """How many of a multi-scale flow's latents belong to its coarsest scale; these come first."""
-        transform = self._flow().transform
-        parts = transform.transforms if isinstance(transform, Compose) else [transform]
+        parts = self._flow().transform.flattened()
         pieces = [part.pieces for part in parts if isinstance(part, Multiscale) and len(part.pieces) > 1]
         return pieces[0][-1].numel() if pieces else None
 

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from ...transforms.base import Transform
 from ...transforms.circle import Circle
+from ...transforms.columns import Columns
 from ...transforms.compose import Compose
 from ...transforms.constrained import Blocks
-from ...transforms.elementwise import Asinh, Columns, Identity, InverseSoftplus, Log, Logit
+from ...transforms.elementwise import Asinh, Identity, InverseSoftplus, Log, Logit
 from ...transforms.histogram import Histogram
 from ...transforms.normalization import Standardize
 from ...transforms.precision import Precision
