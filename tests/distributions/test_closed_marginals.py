@@ -12,7 +12,7 @@ from torch import Tensor
 import pushforward as pf
 from pushforward.distributions.average import Average
 from pushforward.distributions.guided import Guided
-from pushforward.distributions.learnt import learning_error
+from pushforward.distributions.learning_error import learning_error
 from pushforward.distributions.mixed import Mixed
 from pushforward.distributions.mixture import GaussianMixture
 from pushforward.recipes.by_name import categories_by_size

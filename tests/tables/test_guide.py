@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 import pushforward as pf
-from pushforward.distributions.weighing import POWERS
+from pushforward.distributions.guided.power import POWERS
 from pushforward.transforms.elementwise import Asinh, Identity
 
 N = 2000

@@ -1,6 +1,5 @@
 """Densities: flows, autoregressive models, mixtures, and combinations of them."""
 
-from .anyorder import AnyOrder as AnyOrder
 from .autoregressive import AutoregressiveModel as AutoregressiveModel
 from .average import Average as Average
 from .base import Density as Density
@@ -19,6 +18,7 @@ from .conditional import Gaussian as Gaussian
 from .conditional import Mixture as Mixture
 from .flow import Flow as Flow
 from .guidance import with_guidance as with_guidance
+from .guided import AnyOrder as AnyOrder
 from .guided import Guided as Guided
 from .levels import CategoricalLevels as CategoricalLevels
 from .levels import Levels as Levels

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ..nets.pixel_steps import PixelSteps
-from .holed import effective, effective_after, resampled
+from ..numerics.sequential import effective, resampled
+from .guided.weights import effective_after
 from .pixelcnn import PixelCNN
 
 WHOLE = 64  # images per pass of the whole network

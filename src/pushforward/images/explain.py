@@ -6,7 +6,7 @@ For a PixelCNN, pixel by pixel, each given those before it:
           x'_j \sim P(\cdot \mid x_{1:j-1})
 
 For a flow, patch by patch, each given all other pixels, with y real numbers in the cells of the whole ones
-(:mod:`.holed`):
+(:mod:`.unknown_pixels`):
 
 .. math:: e_b(x) = \mathbb{E}\left[\log p(y'_b, y_{\mathrm{rest}}) - \log p(y_b, y_{\mathrm{rest}})\right],\quad
           y'_b \sim p(\cdot \mid y_{\mathrm{rest}})
@@ -27,9 +27,9 @@ from ..distributions.flow import Flow
 from ..distributions.pixelcnn import PixelCNN
 from ..errors import InputError
 from ..posterior.hmc import Latent, hmc
-from .holed import holed
 from .impute import CHAINS
 from .labelled import LabelledImages
+from .unknown_pixels import unknown_pixels
 
 if TYPE_CHECKING:
     from .fitted import FittedImages
@@ -87,7 +87,7 @@ def _of_patches(
     unknown = moves.clone()
     unknown[len(x) :] = False
     given = None if context is None else context.repeat(2, 1)
-    points = holed(density, x.repeat(2, 1, 1, 1), unknown, given)
+    points = unknown_pixels(density, x.repeat(2, 1, 1, 1), unknown, given)
     free, own = points.here(generator).chunk(2)
     start = torch.cat([free, torch.where(moves[: len(x)], own, free)])
     y, _ = hmc(_frozen(points.target(), start, moves), start, steps, steps, generator)

@@ -11,17 +11,17 @@ import torch
 from torch import Tensor
 
 from ..diagnostics.averages import effective_draws
-from ..distributions.guided import FEW
+from ..distributions.guided.density import FEW
 from ..distributions.pixel_filter import fill_pixels
 from ..distributions.pixelcnn import PixelCNN
 from ..errors import InputError
 from ..models.console import Console
 from ..posterior.hmc import hmc
 from ..tables.io.source import Location
-from .holed import holed
 from .labelled import LabelledImages
 from .missing import read_with_holes
 from .sample import check_draws, check_images_output, write_images
+from .unknown_pixels import unknown_pixels
 
 if TYPE_CHECKING:
     from .fitted import FittedImages
@@ -36,8 +36,8 @@ def impute(
     """Draws of the missing numbers of every image given its others.
 
     A PixelCNN draws them by a particle filter (:func:`~pushforward.distributions.pixel_filter.fill_pixels`), one for
-    each draw; for a flow, each draw is the end of a Markov chain (:mod:`.holed`) that starts at one of the model's own
-    images. Both are exact in the limit of many candidates.
+    each draw; for a flow, each draw is the end of a Markov chain (:mod:`.unknown_pixels`) that starts at one of the
+    model's own images. Both are exact in the limit of many candidates.
 
     Args:
         model: The fitted images.
@@ -90,7 +90,7 @@ def _by_chains(
     that those stuck at their start are noticed."""
     chains = max(draws, 2)
     context = None if context is None else context.repeat(chains, 1)
-    points = holed(density, x.repeat(chains, 1, 1, 1), hole.repeat(chains, 1, 1, 1), context)
+    points = unknown_pixels(density, x.repeat(chains, 1, 1, 1), hole.repeat(chains, 1, 1, 1), context)
     y, _ = hmc(points.target(), points.draws(generator), steps, steps, generator, points.target)
     paths = y.unflatten(0, (chains, -1)).transpose(0, 1)  # (n, chains, steps, C, H, W)
     count = [effective_draws(path[..., unknown]) for path, unknown in zip(paths, hole, strict=True)]

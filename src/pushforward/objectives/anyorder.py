@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..distributions.anyorder import AnyOrder
 from ..distributions.base import Density
+from ..distributions.guided import AnyOrder
 from .divergences import ForwardKL, Objective, weighted_mean
 
 SHARING = 32  # rows per random order, which differ in how many of its entries are revealed

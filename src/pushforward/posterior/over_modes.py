@@ -13,13 +13,14 @@ from ..diagnostics.modes import Height
 from ..distributions.flow import Flow
 from ..distributions.mixture import GaussianMixture
 from ..numerics.matrices import with_log_diagonal
+from ..numerics.sequential import effective
 from ..objectives.user_target import UserTarget
 from ..transforms.base import Transform
 from ..transforms.compose import Compose
 from ..transforms.marginals import Marginals
 from ..transforms.normalization import Standardize, Whiten
 from .peaks import Peaks
-from .tempered import effective, tempered
+from .tempered import tempered
 
 PARTICLES = 8192  # of all paths together
 FEWEST = 128  # of each path, in any case

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from ..distributions.anyorder import AnyOrder
+from ..distributions.guided import AnyOrder
 from ..nets.encoders import context_features
 from ..nets.subset import SubsetNet
 from ..transforms.base import Transform

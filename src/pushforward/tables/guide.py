@@ -10,12 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..distributions.anyorder import AnyOrder
 from ..distributions.base import Density
-from ..distributions.entry import TAILS
-from ..distributions.guided import Guided, as_if_seen
-from ..distributions.normal_conditionals import NormalConditionals
-from ..distributions.weighing import best_power
+from ..distributions.guided import AnyOrder, Guided, as_if_seen
+from ..distributions.guided.normal_conditionals import NormalConditionals
+from ..distributions.guided.one_dimensional import TAILS
+from ..distributions.guided.power import best_power
 from ..models.console import Console
 from ..models.options import TrainingOptions
 from ..models.train import Rows, train_on

@@ -6,9 +6,8 @@ import copy
 import dataclasses
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..distributions.anyorder import AnyOrder
 from ..distributions.base import Density
-from ..distributions.guided import Guided
+from ..distributions.guided import AnyOrder, Guided
 from ..errors import InputError, listed
 from ..models.console import Console
 from ..models.device import device_named

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..distributions.guided import Guided
-from ..distributions.learnt import learning_error
+from ..distributions.learning_error import learning_error
 from ..errors import InputError, listed
 from ..models.train import Rows
 from .given import check_known, refuse_unknown_categories

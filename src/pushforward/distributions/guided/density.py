@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from .anneal import anneal
+from ...numerics.sequential import effective, picked, resampled
+from ..base import Density
+from .annealed import annealed
 from .anyorder import AnyOrder
-from .base import Density
-from .holed import Holed, Weights, effective, effective_after, pieces, resampled, tempered
+from .holes import RowsWithHoles, pieces
+from .weights import Answer, Weights, effective_after, tempered
 
 Spread = Callable[[Tensor, Tensor], Tensor]
 BATCH = 1 << 15  # points evaluated at once
@@ -21,20 +22,6 @@ PARTICLES = 64  # per path from the guide to the joint
 SHARED = 50.0  # minimal effective candidates for draws without a path; or two for each draw, or half of all
 FEW = 10.0  # effective draws below which more are taken, and then intermediate steps
 LARGE_ERROR = 0.05  # nats; likewise
-
-
-class Answer(NamedTuple):
-    """Log-densities of rows and their accuracy, each of shape ``(n,)``, float64.
-
-    Attributes:
-        value: In nats.
-        error: Standard errors, in nats; 0 if the answer is exact.
-        effective: Effective numbers of draws :math:`(\\sum w)^2 / \\sum w^2`; infinity if the answer is exact.
-    """
-
-    value: Tensor
-    error: Tensor
-    effective: Tensor
 
 
 class Guided(Density):
@@ -56,7 +43,7 @@ class Guided(Density):
         joint: The density of complete rows.
         guide: The model of the conditionals, over the same entries and context.
         tell: Pairs of entries (j, k), where k is 1 in rows that lack j: there the guide draws j as if k were 0.
-        power: Power of the weights with which :meth:`fill` draws without a path; see :func:`~.weighing.best_power`.
+        power: Power of the weights with which :meth:`fill` draws without a path; see :func:`~.power.best_power`.
 
     Raises:
         ValueError: joint and guide do not fit each other.
@@ -227,31 +214,32 @@ class Guided(Density):
             count[some.cpu()] = effective_after(error, size).cpu()
         return filled, count
 
-    def _filled(self, rows: Holed, draws: int, candidates: int, power: float, least: float) -> tuple[Tensor, Tensor]:
+    def _filled(
+        self, rows: RowsWithHoles, draws: int, candidates: int, power: float, least: float
+    ) -> tuple[Tensor, Tensor]:
         found, log_w = self._mirrored(rows, candidates)
         log_w = power * log_w
         return self._taken(rows, found, tempered(log_w, least), draws), effective(log_w).cpu()
 
-    def _mirrored(self, rows: Holed, candidates: int) -> tuple[Tensor, Tensor]:
+    def _mirrored(self, rows: RowsWithHoles, candidates: int) -> tuple[Tensor, Tensor]:
         """Mirrored draws of the guide ``(K, n, features)``, and their log-weights ``(K, n)``."""
         points, z, correction = rows.mirrored(candidates)
         found, log_w = self._weigh(points, z, rows)
         return found, log_w + correction
 
     @staticmethod
-    def _taken(rows: Holed, found: Tensor, log_w: Tensor, draws: int) -> Tensor:
+    def _taken(rows: RowsWithHoles, found: Tensor, log_w: Tensor, draws: int) -> Tensor:
         """Resamples ``(draws, n, features)`` of the filled rows ``(K, n, features)`` in proportion to their weights."""
         taken = resampled(log_w, rows.uniform(1, stream=99)[0, :, 0], draws)
-        found = found.gather(0, taken[..., None].expand(-1, -1, found.shape[-1]))
-        return torch.where(rows.x.isnan(), found, rows.x)
+        return torch.where(rows.x.isnan(), picked(found, taken), rows.x)
 
-    def _draws(self, rows: Holed, start: int, stop: int) -> tuple[Tensor, Tensor]:
+    def _draws(self, rows: RowsWithHoles, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Draws of the guide ``(K, n, features)`` and their log-weights ``(K, n)``."""
         points, z, correction = rows.draws(start, stop)
         filled, log_w = self._weigh(points, z, rows)
         return filled, log_w + correction
 
-    def _closed(self, rows: Holed, points: Tensor) -> Tensor:
+    def _closed(self, rows: RowsWithHoles, points: Tensor) -> Tensor:
         """log p(observed entries) at points of the rows' cells ``(K, n, features)``, for rows that need no guide."""
         holed, value = rows.x.isnan().any(1), points.new_empty(points.shape[:2], dtype=torch.float64)
         for some, log_p in ((holed, self.joint.log_marginal), (~holed, self.joint.log_prob)):
@@ -260,12 +248,12 @@ class Guided(Density):
                 value[:, some] = log_p(points[:, some], context).double()
         return value.masked_fill(value.isnan(), -math.inf)  # outside a support: no density
 
-    def _annealed(self, rows: Holed, particles: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _annealed(self, rows: RowsWithHoles, particles: int) -> tuple[Tensor, Tensor, Tensor]:
         """Draws of the joint ``(particles, n, features)``, the log marginal density and its error, by a path to it."""
         points = rows.points(particles)
-        return anneal(lambda z: self._weigh(points, z, rows), rows, particles)
+        return annealed(lambda z: self._weigh(points, z, rows), rows, particles)
 
-    def _weigh(self, points: Tensor, z: Tensor, rows: Holed) -> tuple[Tensor, Tensor]:
+    def _weigh(self, points: Tensor, z: Tensor, rows: RowsWithHoles) -> tuple[Tensor, Tensor]:
         """The rows filled from noise, and log p(filled row) - log q(filled entries | observed entries)."""
         filled, log_q = self.guide.fill(as_if_seen(points, self.tell), z.to(self.guide.loc), rows.context)
         for _, k in self.tell:
@@ -282,12 +270,12 @@ class Guided(Density):
         value, error, count = weights.answer()
         return ((count < FEW) | (error > LARGE_ERROR)) & value.isfinite()
 
-    def _holed(self, x: Tensor, context: Tensor | None, seed: int, spread: Spread | None) -> Holed:
+    def _holed(self, x: Tensor, context: Tensor | None, seed: int, spread: Spread | None) -> RowsWithHoles:
         x, context = self._check(x, context)
         if x.dim() != 2:
             raise ValueError(f"x must be rows of shape (n, {self.event_shape[0]}), got {tuple(x.shape)}")
         numbers = torch.tensor([not size for size in self.guide.classes], device=x.device)
-        return Holed.of(x, context if context is None else context.expand(len(x), -1), seed, numbers, spread)
+        return RowsWithHoles.of(x, context if context is None else context.expand(len(x), -1), seed, numbers, spread)
 
 
 def as_if_seen(x: Tensor, tell: Sequence[tuple[int, int]]) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import pushforward as pf
-from pushforward.distributions.anyorder import AnyOrder
+from pushforward.distributions.guided import AnyOrder
 from pushforward.objectives.anyorder import AnyOrderLikelihood
 from pushforward.testing import randomize
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..numerics.torch_internals import transformed
+from ...numerics.torch_internals import transformed
 
 SHRINKAGE = 1e-3  # of correlations towards zero: no conditional is narrower than about 0.03
 

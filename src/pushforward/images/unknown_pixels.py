@@ -12,7 +12,7 @@ those of such a y.
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +27,7 @@ from ..transforms.dequantise import Dequantise, GaussianNoise, VariationalDequan
 EDGE = 1e-4  # margin between starts and the ends of the range of y
 
 
-class Holed(Protocol):
+class UnknownPixels(Protocol):
     """Images with unknown numbers, as points moved by one chain for each."""
 
     def draws(self, generator: torch.Generator) -> Tensor:
@@ -52,7 +52,7 @@ class Holed(Protocol):
         ...
 
 
-def holed(flow: Flow, x: Tensor, hole: Tensor, context: Tensor | None) -> Holed:
+def unknown_pixels(flow: Flow, x: Tensor, hole: Tensor, context: Tensor | None) -> UnknownPixels:
     """Images ``(n, C, H, W)`` with unknown numbers, one for each chain.
 
     Raises:
@@ -62,11 +62,12 @@ def holed(flow: Flow, x: Tensor, hole: Tensor, context: Tensor | None) -> Holed:
     sizes = {"event_shape": flow.event_shape, "context": flow.context_features}
     if isinstance(first, Dequantise | VariationalDequantise | GaussianNoise) and first.levels is not None:
         density = Flow(Compose(rest), flow.base, **sizes, encoder=flow.encoder)  # type: ignore[arg-type]
-        return (Noisy if isinstance(first, GaussianNoise) else Cells)(first, density, x, hole, context)  # type: ignore[arg-type]
+        kind: Any = UnknownUnderNoise if isinstance(first, GaussianNoise) else UnknownInCells
+        return kind(first, density, x, hole, context)
     raise TypeError("flow must be one of whole numbers, as pf.pixels makes it")
 
 
-class _Holed:
+class _Unknown:
     """The common part of both kinds.
 
     Args:
@@ -86,7 +87,7 @@ class _Holed:
         return self.density.sample(shape, self.context, generator=generator)
 
 
-class Cells(_Holed):
+class UnknownInCells(_Unknown):
     r"""For a flow with noise within the levels, y in (0, 1). The points a are real numbers:
 
     .. math:: y_j = l_j + w_j\, \mathrm{sigmoid}(a_j),
@@ -120,7 +121,7 @@ class Cells(_Holed):
         return self.density.log_prob(y / self.levels, self.context) - math.log(self.levels) * self.x[0].numel()
 
 
-class Noisy(_Holed):
+class UnknownUnderNoise(_Unknown):
     """For a flow of images with Gaussian noise; the points are y itself, in which 0 to levels - 1 is -1 to 1. Along the
     path the known numbers gain weight."""
 

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 
 import pushforward as pf
-from pushforward.distributions import guided
 from pushforward.distributions.guided import Guided
-from pushforward.distributions.holed import Holed, effective, resampled, tempered
+from pushforward.distributions.guided import density as guided
+from pushforward.distributions.guided.holes import RowsWithHoles
+from pushforward.distributions.guided.weights import tempered
 from pushforward.distributions.mixed import Mixed
+from pushforward.numerics.sequential import effective, resampled
 from pushforward.recipes.by_name import categories_by_size
 from pushforward.testing import randomize
 
@@ -78,7 +80,7 @@ def test_the_path_of_densities_agrees_with_the_weights() -> None:
     density, x = model(), with_holes(32)[[1, 3, 7, 11, 15]]
     exact = torch.stack([truth(density.joint, row) for row in x])
     numbers = torch.tensor([False, True, False, True])
-    drawn, value, error = density._annealed(Holed.of(x, None, 0, numbers), 256)
+    drawn, value, error = density._annealed(RowsWithHoles.of(x, None, 0, numbers), 256)
     assert ((value - exact).abs() < 4 * error + 1e-3).all()
     assert (error < 0.3).all()
     mean = torch.stack([truth(density.joint, row, of=3) for row in x])
@@ -206,7 +208,7 @@ def test_errors() -> None:
 
 
 def test_draws_mirror_each_other_and_are_taken_so() -> None:
-    rows = Holed.of(torch.full((3, 2), torch.nan), None, 0, torch.tensor([True, True]))
+    rows = RowsWithHoles.of(torch.full((3, 2), torch.nan), None, 0, torch.tensor([True, True]))
     _, z, correction = rows.mirrored(12)
     assert torch.equal(z, -z.flip(0))
     assert torch.equal(correction, correction.flip(0))

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..numerics import affine
-from ..numerics.indicators import indicators
-from ..transforms.scalar import Affine, Spline
+from ...numerics import affine
+from ...numerics.indicators import indicators
+from ...transforms.scalar import Affine, Spline
 
 Standard = tuple[Tensor, Tensor]  # a mean and a standard deviation
 

@@ -7,8 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from .guided import BATCH, SHARED, Guided, Spread
-from .holed import pieces, tempered
+from .density import BATCH, SHARED, Guided, Spread
+from .holes import pieces
+from .weights import tempered
 
 POWERS = (1.0, 0.5, 0.25, 0.125)
 CANDIDATES = 256
@@ -34,7 +35,7 @@ def best_power(
         x: Held-out rows, ``(n, features)``; NaN where an entry was not observed.
         context: ``(n, context features)`` or None.
         seed: Seed of the hidden entries and of the draws.
-        spread: The cells of rows, as for :meth:`~.guided.Guided.marginal`.
+        spread: The cells of rows, as for :meth:`~.density.Guided.marginal`.
 
     Reference:
         Gneiting, Raftery (2007), Strictly proper scoring rules, prediction, and estimation.

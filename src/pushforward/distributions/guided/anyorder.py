@@ -11,15 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..nets.subset import SubsetNet
-from ..numerics.indicators import indicators
-from ..transforms.base import Transform
-from ..transforms.elementwise import Identity
-from ..transforms.precision import Precision
-from ..transforms.scalar import Affine, Spline
-from .base import Density
-from .entry import LOG_SCALE, Conditionals, network_inputs
+from ...nets.subset import SubsetNet
+from ...numerics.indicators import indicators
+from ...transforms.base import Transform
+from ...transforms.elementwise import Identity
+from ...transforms.precision import Precision
+from ...transforms.scalar import Affine, Spline
+from ..base import Density
 from .normal_conditionals import LEARNT, NormalConditionals
+from .one_dimensional import LOG_SCALE, Conditionals, network_inputs
 
 
 class AnyOrder(Density):

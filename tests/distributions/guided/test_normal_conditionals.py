@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pushforward.distributions.normal_conditionals import ROWS, NormalConditionals
+from pushforward.distributions.guided.normal_conditionals import ROWS, NormalConditionals
 
 FEATURES = 5
 

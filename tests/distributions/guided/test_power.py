@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 import pushforward as pf
-from pushforward.distributions.anyorder import AnyOrder
 from pushforward.distributions.base import Density
-from pushforward.distributions.guided import Guided
-from pushforward.distributions.weighing import POWERS, best_power
+from pushforward.distributions.guided import AnyOrder, Guided
+from pushforward.distributions.guided.power import POWERS, best_power
 
 COVARIANCE = torch.tensor([[1.0, 0.9, 0.0], [0.9, 1.0, 0.3], [0.0, 0.3, 1.0]])
 

@@ -1,4 +1,4 @@
-"""Rows with holes, the random numbers of each, and statistics of weighted draws of the holes."""
+"""Rows with holes, and the random numbers from which each is filled."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..numerics.hashed import row_keys, splitmix64, uniforms
+from ...numerics.hashed import row_keys, splitmix64, uniforms
 
 WIDE = 1.5  # one draw in eight has noise wider by this factor
 EVERY = 8
-BISECTIONS = 14
 
 
 @dataclass(frozen=True)
-class Holed:
+class RowsWithHoles:
     """Rows whose NaN entries are unknown.
 
     Args:
@@ -41,13 +40,13 @@ class Holed:
     allowed: Callable[[Tensor], Tensor] | None = None
 
     @staticmethod
-    def of(x: Tensor, context: Tensor | None, seed: int, numbers: Tensor, spread: Any = None) -> Holed:
-        return Holed(x, context, row_keys(x, seed), seed, numbers, spread)
+    def of(x: Tensor, context: Tensor | None, seed: int, numbers: Tensor, spread: Any = None) -> RowsWithHoles:
+        return RowsWithHoles(x, context, row_keys(x, seed), seed, numbers, spread)
 
     def __len__(self) -> int:
         return len(self.x)
 
-    def __getitem__(self, rows: Tensor) -> Holed:
+    def __getitem__(self, rows: Tensor) -> RowsWithHoles:
         context = None if self.context is None else self.context[rows]
         return replace(self, x=self.x[rows], context=context, keys=self.keys[rows.cpu().numpy()])
 
@@ -59,7 +58,7 @@ class Holed:
         u = torch.full_like(self.x, 0.5)
         return ((self.spread(self.x, u) == self.spread(self.x, 0.5 * u)) | self.x.isnan()).all(-1)
 
-    def told_apart(self) -> Holed:
+    def told_apart(self) -> RowsWithHoles:
         """The same rows with distinct keys, even for identical rows."""
         return replace(self, keys=splitmix64(self.keys ^ splitmix64(np.arange(len(self), dtype=np.uint64))))
 
@@ -115,72 +114,6 @@ class Holed:
 
     def _tensor(self, values: np.ndarray) -> Tensor:
         return torch.from_numpy(values).to(self.x.device)
-
-
-class Weights:
-    """Sums of weights and of their squares, for every row, updated as draws come in."""
-
-    def __init__(self, n: int, device: torch.device) -> None:
-        self.first, self.second = (torch.full((n,), -math.inf, dtype=torch.float64, device=device) for _ in range(2))
-        self.count = torch.zeros(n, dtype=torch.float64, device=device)
-
-    def add(self, rows: Tensor, log_w: Tensor) -> None:
-        """Adds the log-weights ``(K, n)`` of some rows."""
-        self.first[rows] = torch.logaddexp(self.first[rows], log_w.logsumexp(0))
-        self.second[rows] = torch.logaddexp(self.second[rows], (2 * log_w).logsumexp(0))
-        self.count[rows] += len(log_w)
-
-    def answer(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The logarithms of the mean weights, their standard errors by the delta method, and effective numbers."""
-        value = self.first - self.count.log()
-        concentration = (self.second - 2 * self.first).exp()  # sum w² / (sum w)²
-        error = ((self.count * concentration - 1).clamp_min(0) / (self.count - 1)).sqrt()
-        nothing = value.isinf() | (self.count <= 1)
-        return value, torch.where(nothing, 0.0, error), torch.where(nothing, 0.0, 1 / concentration)
-
-
-def effective(log_w: Tensor) -> Tensor:
-    """(sum w)² / sum w² of log-weights ``(K, n)``, ``(n,)``; 0 where all weights are 0."""
-    found = (2 * log_w.logsumexp(0) - (2 * log_w).logsumexp(0)).exp()
-    return found.nan_to_num(nan=0.0)
-
-
-def effective_after(error: Tensor, particles: int) -> Tensor:
-    """The effective number of particles after a path, from the standard error of its log-mean weight, ``(n,)``: the
-    number of independent draws whose mean weight is equally uncertain."""
-    return 1 / (error.square() + 1 / particles)
-
-
-def tempered(log_w: Tensor, least: float) -> Tensor:
-    r"""The log-weights ``(K, n)`` times the largest :math:`\beta \in [0, 1]` for which ``least`` are effective.
-
-    If a few draws carry all the weight, this trades variance for a bias towards the proposals.
-
-    Reference:
-        Koblents, Míguez (2015), A population Monte Carlo scheme with transformed weights and its application to
-        stochastic kinetic models, Statistics and Computing 25.
-    """
-    whole = effective(log_w) >= least
-    if bool(whole.all()):
-        return log_w
-    low, high = torch.zeros_like(log_w[0]), torch.ones_like(log_w[0])
-    for _ in range(BISECTIONS):
-        middle = 0.5 * (low + high)
-        enough = effective(middle * log_w) >= least
-        low, high = torch.where(enough, middle, low), torch.where(enough, high, middle)
-    return torch.where(whole, 1.0, low.clamp_min(2.0**-BISECTIONS)) * log_w
-
-
-def resampled(log_w: Tensor, start: Tensor, draws: int) -> Tensor:
-    """Indices ``(draws, n)`` in proportion to the weights ``(K, n)``: systematic resampling, ``start`` in [0, 1).
-
-    The second half of the positions mirrors the first, so that mirrored draws are taken together.
-    """
-    log_w = torch.where(log_w.isneginf().all(0), 0.0, log_w)
-    cumulative = log_w.softmax(0).cumsum(0).t().contiguous()
-    first = (torch.arange((draws + 1) // 2, device=log_w.device) + start[:, None]) / draws
-    places = torch.cat([first, 1 - first[:, : draws // 2]], 1)
-    return torch.searchsorted(cumulative, places).clamp(max=len(log_w) - 1).t()
 
 
 def pieces(rows: Tensor, size: int) -> Sequence[Tensor]:

@@ -1,0 +1,65 @@
+"""Weighted draws of a row's holes: the answer that they give, and how many draws it rests on."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...numerics.sequential import next_power
+
+
+class Answer(NamedTuple):
+    """Log-densities of rows and their accuracy, each of shape ``(n,)``, float64.
+
+    Attributes:
+        value: In nats.
+        error: Standard errors, in nats; 0 if the answer is exact.
+        effective: Effective numbers of draws :math:`(\\sum w)^2 / \\sum w^2`; infinity if the answer is exact.
+    """
+
+    value: Tensor
+    error: Tensor
+    effective: Tensor
+
+
+class Weights:
+    """Sums of weights and of their squares, for every row, updated as draws come in."""
+
+    def __init__(self, n: int, device: torch.device) -> None:
+        self.first, self.second = (torch.full((n,), -math.inf, dtype=torch.float64, device=device) for _ in range(2))
+        self.count = torch.zeros(n, dtype=torch.float64, device=device)
+
+    def add(self, rows: Tensor, log_w: Tensor) -> None:
+        """Adds the log-weights ``(K, n)`` of some rows."""
+        self.first[rows] = torch.logaddexp(self.first[rows], log_w.logsumexp(0))
+        self.second[rows] = torch.logaddexp(self.second[rows], (2 * log_w).logsumexp(0))
+        self.count[rows] += len(log_w)
+
+    def answer(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The logarithms of the mean weights, their standard errors by the delta method, and effective numbers."""
+        value = self.first - self.count.log()
+        concentration = (self.second - 2 * self.first).exp()  # sum w² / (sum w)²
+        error = ((self.count * concentration - 1).clamp_min(0) / (self.count - 1)).sqrt()
+        nothing = value.isinf() | (self.count <= 1)
+        return value, torch.where(nothing, 0.0, error), torch.where(nothing, 0.0, 1 / concentration)
+
+
+def effective_after(error: Tensor, particles: int) -> Tensor:
+    """The effective number of particles after a path, from the standard error of its log-mean weight, ``(n,)``: the
+    number of independent draws whose mean weight is equally uncertain."""
+    return 1 / (error.square() + 1 / particles)
+
+
+def tempered(log_w: Tensor, least: float) -> Tensor:
+    r"""The log-weights ``(K, n)`` times the largest :math:`\beta \in [0, 1]` for which ``least`` are effective.
+
+    If a few draws carry all the weight, this trades variance for a bias towards the proposals.
+
+    Reference:
+        Koblents, Míguez (2015), A population Monte Carlo scheme with transformed weights and its application to
+        stochastic kinetic models, Statistics and Computing 25.
+    """
+    return next_power(log_w, least) * log_w
