@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 
 import pushforward as pf
+from pushforward.images.pixels import PixelDensity
 from pushforward.report.images.build import write_image_report
-from pushforward.report.images.density import ImageModel
 from pushforward.report.images.evidence import STEPS, great_circle, interpolate, round_trip
 from pushforward.testing import randomize
 
@@ -148,7 +148,7 @@ def test_wrong_arguments_write_nothing(tmp_path: Path) -> None:
 
 
 def test_interpolations_begin_and_end_at_the_images() -> None:
-    density, images = ImageModel(glow(), LEVELS), pictures(10)
+    density, images = PixelDensity(glow(), LEVELS), pictures(10)
     found = interpolate(density, images, None)
     assert found.shape == (5, STEPS, *SHAPE)
     assert (found[:, 0] == images[:5]).double().mean() > 0.999
@@ -164,12 +164,12 @@ def test_a_great_circle_keeps_the_norm_and_copes_with_equal_ends() -> None:
 
 
 def test_the_coarsest_latents_alone_give_another_image() -> None:
-    trip = round_trip(ImageModel(glow(), LEVELS), pictures(10), None)
+    trip = round_trip(PixelDensity(glow(), LEVELS), pictures(10), None)
     assert trip.same == 1
     assert trip.coarse is not None
     assert not torch.equal(trip.coarse, trip.images)
     single = pf.pixels(pf.glow(SHAPE, levels=1, steps=1, hidden=4), levels=LEVELS)
-    assert round_trip(ImageModel(single, LEVELS), pictures(4), None).coarse is None
+    assert round_trip(PixelDensity(single, LEVELS), pictures(4), None).coarse is None
 
 
 @torch.no_grad()
@@ -181,9 +181,9 @@ def test_draws_of_the_noise_approach_the_probability_from_below() -> None:
     u = (torch.arange(40) + 0.5) / 40
     grid = torch.cartesian_prod(u, u).view(-1, 1, 1, 1, 2)
     exact = (continuous((every + grid) / 2) - 2 * math.log(2)).logsumexp(0) - math.log(1600)
-    many = ImageModel(flow, 2).log_prob(every, draws=1000)
+    many = PixelDensity(flow, 2).log_prob(every, draws=1000)
     torch.testing.assert_close(many, exact.double(), atol=0.1, rtol=0)
-    one = torch.stack([ImageModel(flow, 2, seed).log_prob(every) for seed in range(100)]).mean(0)
+    one = torch.stack([PixelDensity(flow, 2, seed).log_prob(every) for seed in range(100)]).mean(0)
     assert (one < exact).all()
 
 
@@ -191,4 +191,4 @@ def test_an_image_without_probability_is_minus_infinity() -> None:
     flow = glow()
     with torch.no_grad():
         next(flow.parameters()).fill_(math.nan)
-    assert (ImageModel(flow, LEVELS).log_prob(pictures(3)) == -math.inf).all()
+    assert (PixelDensity(flow, LEVELS).log_prob(pictures(3)) == -math.inf).all()

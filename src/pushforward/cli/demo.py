@@ -10,6 +10,7 @@ from ..errors import InputError
 from ..images.formats import is_images
 from ..models.console import Console
 from ..models.options import TrainingOptions
+from ..report.write import write
 from ..tables.density import TableDensity
 from ..tables.io.source import Location
 from ..tables.options import TableOptions
@@ -42,7 +43,7 @@ def run(
     console.say(f"\n3. pushforward sample {folder} -n {scored['rows']} -o {names['samples']}")
     model.sample_file(scored["rows"], names["samples"], {}, console, seed=seed)
     console.say(f"\n4. pushforward report {folder} {data} -o {names['report']}")
-    model.report_file(data, names["report"], console, seed=seed)
+    write(model, model.read_file(data), names["report"], console, seed=seed)
     console.say(f"\n{summary['verdict']}")
     return {"fit": summary, "score": scored, **{kind: str(path) for kind, path in names.items()}}
 

@@ -36,14 +36,15 @@ def report(
         title: Its heading.
         against: Another model of the same columns, to compare with row by row on DATA. May be repeated.
     """
+    from ..report.write import write
     from .models import open_model
 
     console = console_for(json, quiet)
     opened = open_model(model)
-    rows = None if data is None else located(data, query, table, sheet)
+    rows = None if data is None else opened.read_file(located(data, query, table, sheet))
     rivals = [type(opened).load(path) for path in against or []]
     console.result(
-        opened.report_file(rows, output, console, seed=seed, drop_missing=drop_missing, title=title, against=rivals)
+        write(opened, rows, output, console, seed=seed, drop_missing=drop_missing, title=title, against=rivals)
     )
 
 
@@ -67,6 +68,7 @@ def compare(
     Args:
         data: The table or the images. Of a file that the models were fitted to, their common held-out rows are used.
     """
+    from ..models.compare import compare as paired
     from .models import open_model
 
     console = console_for(json, quiet)
@@ -75,7 +77,8 @@ def compare(
     rows = located(data, query, table, sheet)
     first = open_model(model, device)
     second = type(first).load(other, str(first.device))
-    console.result(first.compare_file(second, rows, console, samples=samples, seed=seed, drop_missing=drop_missing))
+    found = first.read_file(rows)
+    console.result(paired((first, second), found, console, samples=samples, seed=seed, drop_missing=drop_missing))
 
 
 def info(model: Model, *, json: Json = False) -> None:

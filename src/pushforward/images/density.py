@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 from ..models.console import Console
-from ..models.notebook import called
 from ..models.options import TrainingOptions, seconds
 from ..tables.errors import arguments_not_flags
 from .fit import fit_images
@@ -118,7 +117,7 @@ class ImageDensity(FittedImages):
             self.options = dataclasses.replace(self.options, training=self.options.training.for_more(more))
         resize = self.options.resize if more is None else self.facts.get("resize")
         read = read_any(images, labels, resize)
-        command = f"pf.{called(self)}.fit({read.path})"
+        command = f"pf.{self.expression}.fit({read.path})"
         self.fit_read(read, Console(quiet=not progress), command, further=more is not None)
         return self
 

@@ -16,7 +16,7 @@ by short Markov chains from the image itself. Either is 0 on average over the mo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -29,10 +29,8 @@ from ..errors import InputError
 from ..posterior.hmc import Latent, hmc
 from .impute import CHAINS
 from .labelled import LabelledImages
+from .model import ImageModel
 from .unknown_pixels import unknown_pixels
-
-if TYPE_CHECKING:
-    from .fitted import FittedImages
 
 CANDIDATES = 32
 EVERY = 2  # one in how many steps of a chain is evaluated
@@ -53,7 +51,7 @@ class Explanation(NamedTuple):
 
 
 def explain(
-    model: FittedImages, pictures: LabelledImages, patch: int | None = None, seed: int = 0, candidates: int = CANDIDATES
+    model: ImageModel, pictures: LabelledImages, patch: int | None = None, seed: int = 0, candidates: int = CANDIDATES
 ) -> Explanation:
     """The excess of every pixel, for images that fit the model.
 
@@ -63,7 +61,7 @@ def explain(
     side = patch_of(model, patch)
     context = model.context(pictures.labels)
     if isinstance(model.density, PixelCNN):
-        log_p, entropy = model.model(seed).terms(pictures.images, context)
+        log_p, entropy = model.pixels(seed).terms(pictures.images, context)
         return Explanation((-entropy - log_p).sum(1).numpy(), log_p.numpy())
     patches = _patches(model.shape[1:], side)
     generator = torch.Generator(model.device).manual_seed(seed)
@@ -101,7 +99,7 @@ def _frozen(latent: Latent, start: Tensor, moves: Tensor) -> Latent:
     return lambda a: latent(torch.where(moves, a, start))
 
 
-def patch_of(model: FittedImages, patch: int | None) -> int:
+def patch_of(model: ImageModel, patch: int | None) -> int:
     """The side of a patch: by default a quarter of the smaller side of the images.
 
     Raises:

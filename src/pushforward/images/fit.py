@@ -6,8 +6,7 @@ import copy
 import dataclasses
 import os
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,22 +16,20 @@ from ..diagnostics.averages import mean_and_error
 from ..distributions.base import Density
 from ..errors import InputError, listed
 from ..models.base import PERCENTS
-from ..models.console import Console, aligned
+from ..models.console import Console
 from ..models.device import device_named
 from ..models.train import Rows, joined, train_on, training_facts
 from ..numerics import threads
 from ..objectives.divergences import ForwardKL
 from ..recipes.images_by_name import IMAGE_FLOWS, default_image_flow, image_flow_by_name
-from ..report.images.density import ImageModel
 from ..training.fit import Result
 from ..transforms.multiscale import possible_squeezes
 from .baselines import IndependentPixels
-from .held_out import ImageSplits, divide
 from .labelled import GIVEN, LabelledImages, one_hot, packed
+from .model import ImageModel, describe_held_out
 from .options import ImageOptions
-
-if TYPE_CHECKING:
-    from .fitted import FittedImages
+from .pixels import PixelDensity
+from .splits import ImageSplits, divide
 
 BATCH, RATE = 64, 3e-3
 CLIP = {
@@ -47,7 +44,7 @@ KEPT_IMAGES, KEPT_NUMBERS, FEWEST = 1_000, 2**21, 16  # held-out images saved wi
 
 
 def fit_images(
-    pictures: LabelledImages, options: ImageOptions, console: Console, earlier: FittedImages | None = None
+    pictures: LabelledImages, options: ImageOptions, console: Console, earlier: ImageModel | None = None
 ) -> tuple[Density, dict[str, Any]] | None:
     """Fits and measures; progress is reported on the console.
 
@@ -150,7 +147,7 @@ def _facts(
     }
 
 
-def _options_of(earlier: FittedImages, options: ImageOptions) -> ImageOptions:
+def _options_of(earlier: ImageModel, options: ImageOptions) -> ImageOptions:
     """The choices of the fitted model, with new ones for training."""
     summary, bits = earlier.facts["summary"], earlier.facts.get("bits")
     return dataclasses.replace(
@@ -163,7 +160,7 @@ def _options_of(earlier: FittedImages, options: ImageOptions) -> ImageOptions:
     )
 
 
-def _refuse_others(earlier: FittedImages, pictures: LabelledImages, classes: list[str]) -> None:
+def _refuse_others(earlier: ImageModel, pictures: LabelledImages, classes: list[str]) -> None:
     if list(pictures.shape) != list(earlier.shape) or classes != list(earlier.classes):
         raise InputError(
             f"{pictures.path}: images of shape {tuple(pictures.shape)} with classes {listed(classes) or 'none'}, but "
@@ -245,7 +242,7 @@ def _describe_data(pictures: LabelledImages, splits: ImageSplits, levels: int, c
 def _held_out(flow: Density, splits: ImageSplits, classes: list[str], levels: int, seed: int) -> dict[str, Any]:
     """Bits per dimension of the held-out images, compared with independent pixels, image by image."""
     shape = splits.test.shape
-    ours = ImageModel(flow, levels, seed).log_prob(splits.test.images, one_hot(splits.test.labels, classes))
+    ours = PixelDensity(flow, levels, seed).log_prob(splits.test.images, one_hot(splits.test.labels, classes))
     theirs = IndependentPixels(splits.train.images, levels)(splits.test.images)
     bits, their_bits = (bits_per_dim(values, shape, levels=1) for values in (ours, theirs))
     found: dict[str, Any] = {"images": len(splits.test)}
@@ -255,28 +252,9 @@ def _held_out(flow: Density, splits: ImageSplits, classes: list[str], levels: in
     return found
 
 
-def describe_held_out(held: Mapping[str, Any]) -> list[str]:
-    """The quality of a fit, in words."""
-
-    def shown(name: str) -> str:
-        value = held[name]
-        if value is None or not np.isfinite(value):
-            return "not finite: some held-out images have no density"
-        return f"{value:.4f} ± {held[f'{name}_standard_error']:.4f}"
-
-    return aligned(
-        [
-            (f"{held['images']:,} held-out images, bits per dimension", shown("bits_per_dim")),
-            ("  of independent pixels", shown("independent_bits_per_dim")),
-            ("  the flow's gain, image by image", shown("gain")),
-        ],
-        indent="",
-    )
-
-
 def _quantiles(flow: Density, train: LabelledImages, classes: list[str], levels: int, seed: int) -> list[float]:
     some = train[np.arange(0, len(train), max(len(train) // QUANTILE_IMAGES, 1))]
-    scores = ImageModel(flow, levels, seed).log_prob(some.images, one_hot(some.labels, classes))
+    scores = PixelDensity(flow, levels, seed).log_prob(some.images, one_hot(some.labels, classes))
     return np.quantile(scores.clamp_min(-1e30).numpy(), PERCENTS / 100).tolist()
 
 

@@ -5,38 +5,29 @@ The class is a list of verbs; each is implemented in its own file beside this on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ..distributions.flow import Flow
 from ..errors import InputError
-from ..models.base import FittedDensity
 from ..models.compare import compare
 from ..models.console import Console
-from ..models.report import check_page, write
-from ..report.images.density import ImageModel
+from ..report.write import write
 from ..tables.errors import arguments_not_flags
 from ..tables.io.source import Location
 from .explain import Explanation, explain
-from .held_out import fitting
 from .impute import CANDIDATES, impute, impute_file
-from .labelled import LabelledImages, one_hot, read_any
 from .missing import read_with_holes
-from .sample import check_draws, check_guidance, classes_of, sample_file
+from .model import ImageModel
+from .sample import check_draws, check_guidance, sample_file
 from .score import score_file
-from .subject import ImageSubject
 
 
-class FittedImages(FittedDensity):
+class FittedImages(ImageModel):
     """The verbs of :class:`~pushforward.ImageDensity` once it is fitted."""
-
-    kind: ClassVar[str] = "image"
 
     @arguments_not_flags()
     def score_samples(self, images: Any, labels: Any = None, draws: int = 1) -> NDArray[np.float64]:
@@ -46,7 +37,7 @@ class FittedImages(FittedDensity):
         Raises:
             InputError: the images do not fit the model.
         """
-        return self.log_prob(self.read(images, Console(quiet=True), labels), samples=check_draws(draws))
+        return self.log_prob(self.read(images, labels), samples=check_draws(draws))
 
     def score(self, images: Any, labels: Any = None) -> float:
         """The mean log-probability of the images in nats."""
@@ -68,8 +59,8 @@ class FittedImages(FittedDensity):
         if n < 1:
             raise InputError(f"n={n}: expected at least 1 image")
         seed = self.seed if random_state is None else random_state
-        context = self.context(classes_of(self, n, dict(given or {})))
-        return self.model(seed).sample(n, context, guidance=check_guidance(self, guidance)).numpy()
+        context = self.context(self.classes_of(n, dict(given or {})))
+        return self.pixels(seed).sample(n, context, guidance=check_guidance(self, guidance)).numpy()
 
     @arguments_not_flags()
     def encode(
@@ -94,8 +85,8 @@ class FittedImages(FittedDensity):
         self._require_fit()
         if not isinstance(self.density, Flow):
             raise InputError(f"encode: a {self.summary_['flow']} has no latents; fit glow, realnvp or tarflow")
-        read = self.read(images, Console(quiet=True), labels)
-        points, slopes = self.model().points(read.images, self.context(read.labels), check_draws(draws))
+        read = self.read(images, labels)
+        points, slopes = self.pixels().points(read.images, self.context(read.labels), check_draws(draws))
         return points.numpy(), slopes.numpy()
 
     @arguments_not_flags()
@@ -162,7 +153,7 @@ class FittedImages(FittedDensity):
             InputError: the images do not fit the model, or ``patch`` does not fit the images.
         """
         self._require_fit()
-        return explain(self, self.read(images, Console(quiet=True), labels), patch, self.seed)
+        return explain(self, self.read(images, labels), patch, self.seed)
 
     @arguments_not_flags()
     def compare(self, other: FittedImages, images: Any, labels: Any = None) -> dict[str, Any]:
@@ -186,7 +177,6 @@ class FittedImages(FittedDensity):
             labels: Their classes.
         """
         self._require_fit()
-        check_page(Path(path))
         read = None if images is None else self.raw(images, labels)
         write(self, read, Path(path), Console(quiet=True), seed=self.seed)
 
@@ -205,61 +195,6 @@ class FittedImages(FittedDensity):
 
     def impute_file(self, data: Location, output: Location, console: Console, **choices: Any) -> dict[str, Any]:
         return impute_file(self, data, output, console, **choices)
-
-    def report_file(self, data: Location | None, output: Path, console: Console, **choices: Any) -> dict[str, Any]:
-        if choices.get("against"):
-            raise InputError("--against applies to tables; for images, use: pushforward compare MODEL MODEL DATA")
-        return super().report_file(data, output, console, **choices)
-
-    @property
-    def subject(self) -> ImageSubject:
-        return ImageSubject(self)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
-        channels, height, width = self.density.event_shape
-        return channels, height, width
-
-    @property
-    def levels(self) -> int:
-        """Numbers run from 0 to levels - 1."""
-        return int(self.facts["levels"])
-
-    @property
-    def classes(self) -> list[str]:
-        """The classes that the model is conditioned on; empty if it is unconditional."""
-        return list(self.facts["classes"])
-
-    def raw(self, images: Any, labels: Any = None) -> LabelledImages:
-        """Images brought to the size and the bits of those of the fit."""
-        self._require_fit()
-        resize = self.facts["resize"]
-        return read_any(images, labels, None if resize is None else tuple(resize)).with_bits(self.facts["bits"])
-
-    def read(self, images: Any, console: Console, labels: Any = None) -> LabelledImages:
-        """Images for this model, preprocessed like those that it was fitted to.
-
-        Raises:
-            InputError: they cannot be read, or do not have the model's size, levels or classes.
-        """
-        return fitting(self, self.raw(images, labels), console)
-
-    def context(self, labels: Sequence[str] | None) -> Tensor | None:
-        """Classes as one-hot rows (n, classes); None if the model has no classes."""
-        return one_hot(labels, self.classes)
-
-    def model(self, seed: int = 0) -> ImageModel:
-        """The density, with a seed for its draws."""
-        return ImageModel(self.density, self.levels, seed)
-
-    def bits(self, log_prob: np.ndarray) -> np.ndarray:
-        """Bits per dimension of log-probabilities."""
-        return self.model().bits(torch.from_numpy(log_prob)).numpy()
-
-    def log_prob(self, images: LabelledImages, *, samples: int = 1, seed: int = 0) -> np.ndarray:
-        """log P of every image in nats; for a flow the lower bound from ``samples`` draws of the noise."""
-        return self.model(seed).log_prob(images.images, self.context(images.labels), samples).numpy()
 
 
 def refuse_table_flags(flags: dict[str, Any]) -> None:

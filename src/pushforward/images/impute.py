@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,18 +20,16 @@ from ..posterior.hmc import hmc
 from ..tables.io.source import Location
 from .labelled import LabelledImages
 from .missing import read_with_holes
+from .model import ImageModel
 from .sample import check_draws, check_images_output, write_images
 from .unknown_pixels import unknown_pixels
-
-if TYPE_CHECKING:
-    from .fitted import FittedImages
 
 CANDIDATES = 64
 CHAINS = 64  # moved together
 
 
 def impute(
-    model: FittedImages, pictures: LabelledImages, hole: Tensor, draws: int, seed: int, candidates: int = CANDIDATES
+    model: ImageModel, pictures: LabelledImages, hole: Tensor, draws: int, seed: int, candidates: int = CANDIDATES
 ) -> tuple[Tensor, Tensor]:
     """Draws of the missing numbers of every image given its others.
 
@@ -62,7 +60,7 @@ def impute(
     context = model.context(pictures.labels)
     generator = torch.Generator(model.device).manual_seed(seed)
     fill = _by_particles if isinstance(model.density, PixelCNN) else _by_chains
-    size = min(model.model().size(), CHAINS)
+    size = min(model.pixels().size(), CHAINS)
     size = max(1, size // (draws * candidates if fill is _by_particles else max(draws, 2)))
     for some in hole.flatten(1).any(1).nonzero()[:, 0].split(size):
         given = None if context is None else context[some].to(model.device)
@@ -98,7 +96,7 @@ def _by_chains(
 
 
 def impute_file(
-    model: FittedImages,
+    model: ImageModel,
     data: Location,
     output: Location,
     console: Console,

@@ -78,6 +78,11 @@ class LabelledImages:
         splits = {name: part.with_bits(bits) for name, part in self.splits.items()}
         return replace(self, images=self.images >> (8 - bits), splits=splits)
 
+    def coloured(self) -> LabelledImages:
+        """Grey images as coloured ones."""
+        splits = {name: part.coloured() for name, part in self.splits.items()}
+        return replace(self, images=self.images.expand(-1, 3, -1, -1), splits=splits)
+
     def check_levels(self, levels: int, option: str) -> None:
         """Refuses numbers above levels - 1.
 
@@ -218,3 +223,8 @@ def unpacked(saved: dict[str, Any], shape: tuple[int, int, int], path: Path) -> 
     raw = np.frombuffer(zlib.decompress(base64.b64decode(saved["images"])), np.uint8)
     images = torch.from_numpy(raw.reshape(-1, *shape).copy())
     return LabelledImages(path, images, saved["names"], saved["labels"]), np.asarray(saved["numbers"])
+
+
+def full_range(images: Tensor, levels: int) -> Tensor:
+    """Numbers from 0 to levels - 1 as the 0 to 255 of a picture."""
+    return (images.float() * (255 / (levels - 1))).round().byte()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,15 +15,12 @@ from ..errors import InputError
 from ..models.console import Console
 from ..tables.io.source import Source
 from .formats import PICTURES, UNREADABLE, channels_first
-from .held_out import fitting
 from .labelled import IMAGE_KEYS, LABEL_KEYS, LabelledImages, numbered
-
-if TYPE_CHECKING:
-    from .fitted import FittedImages
+from .model import ImageModel
 
 
 def read_with_holes(
-    model: FittedImages, images: Any, labels: Any, mask: Any, console: Console
+    model: ImageModel, images: Any, labels: Any, mask: Any, console: Console
 ) -> tuple[LabelledImages, Tensor]:
     """Images as a model takes them, and which of their numbers are missing, bool, ``(n, C, H, W)``.
 
@@ -56,7 +53,7 @@ def read_with_holes(
             f"{pictures.path}: no number is missing: give floats with NaN, or --mask, not 0 where a pixel is missing"
         )
     pictures = replace(pictures, images=pictures.images.masked_fill(hole, 0))
-    pictures = fitting(model, pictures, console)
+    pictures = model.fitting(pictures, console)
     return pictures, hole.expand(pictures.images.shape)
 
 

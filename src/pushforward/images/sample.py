@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -15,14 +15,12 @@ from ..models.console import Console
 from ..tables.io.source import Location
 from ..tables.io.table import check_output, write_atomically
 from .formats import write_grid
-from .labelled import GIVEN
-
-if TYPE_CHECKING:
-    from .fitted import FittedImages
+from .labelled import GIVEN, full_range
+from .model import ImageModel
 
 
 def sample_file(
-    model: FittedImages,
+    model: ImageModel,
     n: int,
     output: Path,
     given: dict[str, str],
@@ -38,8 +36,8 @@ def sample_file(
         InputError: an argument cannot be used; says why.
     """
     check_images_output(output)
-    labels = classes_of(model, n, given)
-    images = model.model(seed).sample(n, model.context(labels), temperature, check_guidance(model, guidance))
+    labels = model.classes_of(n, given)
+    images = model.pixels(seed).sample(n, model.context(labels), temperature, check_guidance(model, guidance))
     in_turn = bool(labels) and not given and 4 <= len(model.classes) <= 16
     write_images(output, images, labels, model.levels, len(model.classes) if in_turn else None)  # one column for each
     _, height, width = model.shape
@@ -71,23 +69,6 @@ def write_images(
         write_atomically(output, lambda path: path.write_bytes(_numpy(arrays, ending)))
 
 
-def classes_of(model: FittedImages, n: int, given: dict[str, str]) -> list[str] | None:
-    """The class of every image: the requested one, or all in turn."""
-    odd = [name for name in given if name != GIVEN or not model.classes]
-    if odd:
-        what = f"conditioned on {GIVEN}" if model.classes else "not conditioned on anything"
-        raise InputError(f"--given {odd[0]}: the model {model.called} is {what}")
-    if not model.classes:
-        return None
-    if GIVEN not in given:
-        return [model.classes[k % len(model.classes)] for k in range(n)]
-    if given[GIVEN] not in model.classes:
-        raise InputError(
-            f"--given {GIVEN}={given[GIVEN]}: the model {model.called} knows the classes {listed(model.classes)}"
-        )
-    return [given[GIVEN]] * n
-
-
 def check_draws(draws: int) -> int:
     """Checks the number of draws.
 
@@ -99,7 +80,7 @@ def check_draws(draws: int) -> int:
     return draws
 
 
-def check_guidance(model: FittedImages, guidance: float) -> float:
+def check_guidance(model: ImageModel, guidance: float) -> float:
     """Checks the guidance, for a model that was fitted for it.
 
     Raises:
@@ -115,11 +96,6 @@ def check_guidance(model: FittedImages, guidance: float) -> float:
 
 def _told(labels: list[str], given: dict[str, str]) -> str:
     return f" of class {labels[0]}" if given else f", classes in turn: {listed(dict.fromkeys(labels))}"
-
-
-def full_range(images: Tensor, levels: int) -> Tensor:
-    """Numbers from 0 to levels - 1 as the 0 to 255 of a picture."""
-    return (images.float() * (255 / (levels - 1))).round().byte()
 
 
 def _numpy(arrays: dict[str, Any], ending: str) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,15 +14,13 @@ from ..tables.io.source import Location
 from ..tables.io.table import check_output, write_table
 from .explain import explain, oddest, patch_of
 from .labelled import GIVEN, LabelledImages
-
-if TYPE_CHECKING:
-    from .fitted import FittedImages
+from .model import ImageModel
 
 SHOWN = 5  # least likely images printed
 
 
 def score_file(
-    model: FittedImages,
+    model: ImageModel,
     data: Location,
     output: Location,
     console: Console,
@@ -37,10 +35,10 @@ def score_file(
         InputError: the images or the output cannot be used; says why.
     """
     check_output(output)
-    exact = model.model().exact
+    exact = model.pixels().exact
     if samples is not None and exact:
         raise InputError(f"--samples {samples}: the probabilities of {model.called} are exact and take no samples")
-    pictures = model.read(data, console).held_out()
+    pictures = model.read(data, console=console).held_out()
     value = model.log_prob(pictures, samples=samples or 1, seed=seed)
     columns: dict[str, Any] = {"image": list(pictures.names)}
     if model.classes:
@@ -67,7 +65,7 @@ def score_file(
     return {**summary, "output": str(output)}
 
 
-def _explained(model: FittedImages, pictures: LabelledImages, chosen: np.ndarray, seed: int) -> dict[str, pl.Series]:
+def _explained(model: ImageModel, pictures: LabelledImages, chosen: np.ndarray, seed: int) -> dict[str, pl.Series]:
     """The oddest patch and its excess in nats for the chosen images; null for the others."""
     places: list[Any] = [None] * len(pictures)
     excess: list[Any] = [None] * len(pictures)

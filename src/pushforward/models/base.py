@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -14,32 +14,25 @@ from ..distributions.base import Density
 from ..errors import InputError
 from ..saving.jsonable import jsonable
 from ..tables.io.source import Location
-from .compare import compare
 from .console import Console
-from .info import describe
-from .notebook import card, sentence
-from .report import check_page, write
+from .described import Described
+from .held_out import HeldOut
 from .saved import load_saved, save
-from .subject import Subject
 
 PERCENTS = np.linspace(0.0, 100.0, 1001)
 
 
-class FittedDensity(ABC):
+class FittedDensity(Described):
     """A density of rows or of images, with everything that is saved with it.
 
     Attributes:
         kind: What it describes: ``table`` or ``image``.
-        options: The user's choices.
-        density: The density itself, once there is one.
-        facts: What is saved with it: ``summary``, ``quantiles``, ``history``, ``held_out``, …
+        measure: The measure by which models are compared: ``log_likelihood`` or ``bits_per_dim``.
         path: Where it was loaded from or saved to.
     """
 
     kind: ClassVar[str]
-    options: Any
-    density: Density
-    facts: dict[str, Any]
+    measure: ClassVar[str]
     path: Path | None = None
 
     @property
@@ -127,29 +120,37 @@ class FittedDensity(ABC):
         """``pushforward outliers``: every row's p-value, most unusual first, in a file; returns a summary."""
         raise InputError(f"{self.called}: odd rows are found in tables; score tells how likely each image is")
 
-    def compare_file(self, other: FittedDensity, data: Location, console: Console, **choices: Any) -> dict[str, Any]:
-        """``pushforward compare``: the paired difference of two models on a file; returns it."""
-        return compare((self, other), self.subject.read_file(data), console, **choices)
-
-    def report_file(self, data: Location | None, output: Path, console: Console, **choices: Any) -> dict[str, Any]:
-        """``pushforward report``: one HTML file; returns its contents."""
-        check_page(output)
-        return write(self, None if data is None else self.subject.read_file(data), output, console, **choices)
-
-    def describe(self, console: Console) -> dict[str, Any]:
-        """``pushforward info``: what was fitted, to what, how well, and with which command."""
-        return describe(self, console)
-
-    @property
     @abstractmethod
-    def subject(self) -> Subject:
-        """The model's subject, which answers commands, reports and notebooks."""
+    def read_file(self, data: Location) -> Any:
+        """The table, or the images, of a file."""
 
-    def __repr__(self) -> str:
-        return sentence(self)
+    @abstractmethod
+    def held_out(self, data: Any, console: Console, drop_missing: bool = False) -> HeldOut:
+        """The part of the data that the model was not trained on.
 
-    def _repr_html_(self) -> str | None:
-        return card(self) if hasattr(self, "density") else None
+        Raises:
+            InputError: the data do not fit the model.
+        """
+
+    @abstractmethod
+    def saved_held_out(self) -> HeldOut:
+        """The held-out data that were saved with the model."""
+
+    @abstractmethod
+    def judged(self, rows: Any, samples: int | None, seed: int) -> np.ndarray:
+        """The measure of each row or image: its log-likelihood, or bits per dimension."""
+
+    @abstractmethod
+    def caveat(self, samples: int | None) -> dict[str, Any]:
+        """What a reader of the measure should know: whether it is exact, or averaged over how many points."""
+
+    @abstractmethod
+    def write_page(self, output: Path, held: HeldOut, against: dict[str, np.ndarray], **page: Any) -> dict[str, Any]:
+        """Writes the report on held-out data, and on the measures that other models give them; returns its numbers."""
+
+    @abstractmethod
+    def _check_alike(self, other: Any) -> None:
+        """Refuses a fitted model of other columns or images."""
 
     def refuse_unlike(self, other: Any) -> None:
         """Refuses a model whose density is not of the same thing.
@@ -161,7 +162,7 @@ class FittedDensity(ABC):
             raise InputError(f"{type(other).__name__} cannot be compared with a {type(self).__name__}")
         self._require_fit()
         other._require_fit()
-        self.subject.refuse_unlike(other)
+        self._check_alike(other)
 
     def _hold(self, density: Density, facts: dict[str, Any]) -> None:
         """Makes this the fitted model with the given density and facts."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from ..diagnostics.averages import mean_and_error
+from ..errors import InputError
+from .base import FittedDensity
 from .console import Console, aligned
-from .held_out import held_out_of_all
-
-if TYPE_CHECKING:
-    from .base import FittedDensity
+from .held_out import HeldOut
 
 
 def compare(
@@ -30,14 +32,14 @@ def compare(
     first, second = models
     first.refuse_unlike(second)
     both = held_out_of_all(models, data, console, drop_missing)
-    scores = [model.subject.judged(held.rows, samples, seed) for model, held in zip(models, both, strict=True)]
+    scores = [model.judged(held.rows, samples, seed) for model, held in zip(models, both, strict=True)]
     difference, error = mean_and_error(scores[0] - scores[1])
-    name, noun = first.subject.measure, first.subject.noun
+    name, noun = first.measure, first.noun
     said = []
     for model, score in zip(models, scores, strict=True):
         mean, se = mean_and_error(score)
-        said.append({"model": model.called, name: mean, "standard_error": se, **model.subject.caveat(samples)})
-    shared = first.subject.caveat(samples) if first.subject.caveat(samples) == second.subject.caveat(samples) else {}
+        said.append({"model": model.called, name: mean, "standard_error": se, **model.caveat(samples)})
+    shared = first.caveat(samples) if first.caveat(samples) == second.caveat(samples) else {}
     better = (difference > 0) == (name == "log_likelihood")
     summary = {
         noun: len(scores[0]),
@@ -64,3 +66,22 @@ def _lines(summary: dict[str, Any], name: str, noun: str) -> list[str]:
     better = summary["better"]
     verdict = f"{better} is the better one" if better else "no clear difference: it is within two standard errors"
     return [f"{what} over {summary[noun]:,} {noun} that neither was trained on{unit}", *aligned(cells, ""), verdict]
+
+
+def held_out_of_all(
+    models: Sequence[FittedDensity], data: Any, console: Console, drop_missing: bool = False
+) -> list[HeldOut]:
+    """The rows of a table, or the images, that none of several models was trained on, in the form that each takes.
+
+    Raises:
+        InputError: the data do not fit a model, or fewer than two are left.
+    """
+    found = [model.held_out(data, console, drop_missing) for model in models]
+    common = functools.reduce(np.intersect1d, [held.numbers for held in found])
+    if len(common) < 2:
+        paths = " and ".join(model.called for model in models)
+        raise InputError(
+            f"{data.path}: {paths} have {len(common)} held-out {models[0].noun} in common, and 2 are needed"
+        )
+    shared = [np.flatnonzero(np.isin(held.numbers, common)) for held in found]
+    return [HeldOut(held.rows[at], held.numbers[at], held.train) for held, at in zip(found, shared, strict=True)]

@@ -1,19 +1,11 @@
-"""Rows, or images, that models were not trained on."""
+"""Rows, or images, that a model was not trained on."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-from ..errors import InputError
-from .console import Console
-
-if TYPE_CHECKING:
-    from .base import FittedDensity
 
 
 @dataclass(frozen=True)
@@ -29,21 +21,3 @@ class HeldOut:
     rows: Any
     numbers: np.ndarray
     train: Any = None
-
-
-def held_out_of_all(
-    models: Sequence[FittedDensity], data: Any, console: Console, drop_missing: bool = False
-) -> list[HeldOut]:
-    """The rows of a table, or the images, that none of several models was trained on, in the form that each takes.
-
-    Raises:
-        InputError: the data do not fit a model, or fewer than two are left.
-    """
-    found = [model.subject.held_out(data, console, drop_missing) for model in models]
-    common = functools.reduce(np.intersect1d, [held.numbers for held in found])
-    if len(common) < 2:
-        paths = " and ".join(model.called for model in models)
-        noun = models[0].subject.noun
-        raise InputError(f"{data.path}: {paths} have {len(common)} held-out {noun} in common, and 2 are needed")
-    shared = [np.flatnonzero(np.isin(held.numbers, common)) for held in found]
-    return [HeldOut(held.rows[at], held.numbers[at], held.train) for held, at in zip(found, shared, strict=True)]

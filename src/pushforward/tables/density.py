@@ -12,7 +12,6 @@ from typing import Any, Self
 
 from ..errors import InputError
 from ..models.console import Console
-from ..models.notebook import called
 from ..models.options import TrainingOptions, seconds
 from .errors import arguments_not_flags, as_arguments
 from .fit import fit_table
@@ -177,7 +176,7 @@ class TableDensity(FittedTable):
         if more is not None:
             self._require_fit()
             options = dataclasses.replace(options, training=options.training.for_more(more))
-        command, console = f"pf.{called(self)}.fit({read.table.path})", Console(quiet=not progress)
+        command, console = f"pf.{self.expression}.fit({read.table.path})", Console(quiet=not progress)
         return self.fit_read(read, console, command, further=more is not None, options=options)
 
     def fit_read(

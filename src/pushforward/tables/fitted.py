@@ -9,52 +9,37 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ..distributions.base import Density
-from ..distributions.guided import Guided
 from ..errors import InputError
-from ..models.base import FittedDensity
 from ..models.compare import compare
 from ..models.console import Console
-from ..models.report import check_page, write
 from ..models.train import Rows
+from ..report.write import write
 from . import queries
 from .encode import encode
 from .errors import arguments_not_flags
 from .explain import explain
 from .given import one_row
-from .guide import GuideFill, joint_of
 from .impute import impute, impute_file
 from .io.frames import from_frame, is_path, to_frame
 from .io.read import from_frame_or_file, read_any
 from .io.source import Location
 from .io.table import delivered
+from .model import TableModel
 from .outliers import LEVEL, outliers, outliers_file
 from .sample import draw, sample_file
-from .schema.cells import cell_log_density
-from .schema.schema import Schema
 from .score import score_file
-from .subject import TableSubject
 
 SOURCE = "table"  # what messages call the rows
 
 
-class FittedTable(FittedDensity):
-    """The methods of :class:`~pushforward.TableDensity` once it is fitted.
-
-    Attributes:
-        schema: How each column is treated.
-        guided: The density with its guide, which answers questions about some of the columns; None without one.
-    """
-
-    kind: ClassVar[str] = "table"
-    schema: Schema
-    guided: Guided | None = None
+class FittedTable(TableModel):
+    """The methods of :class:`~pushforward.TableDensity` once it is fitted."""
 
     @arguments_not_flags()
     def score_samples(self, table: Any, given: Sequence[str] = (), errors: bool = False) -> Any:
@@ -186,7 +171,6 @@ class FittedTable(FittedDensity):
             against: Other models of the same columns, to be compared on the table.
         """
         self._require_fit()
-        check_page(Path(path))
         whole = None if table is None else read_any(table).table
         write(self, whole, Path(path), Console(quiet=True), seed=self.seed, against=list(against or ()))
 
@@ -213,25 +197,6 @@ class FittedTable(FittedDensity):
         points, slopes = encode(self, self.schema.seen(x), samples=self.samples, seed=self.seed)
         return points.numpy(), (slopes + self.schema.log_of_unseen(x)).numpy()
 
-    def log_density(self, rows: Rows, *, samples: int = 16, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """Log-densities of encoded rows and their standard errors, in nats."""
-        context = None if rows.context is None else rows.context.to(self.device)
-        options: dict[str, Any] = {"samples": samples, "seed": seed, "fill": self.fill}
-        value, error = cell_log_density(self.density, self.schema, rows.x.to(self.device), context, **options)
-        return value.numpy(), error.numpy()
-
-    @property
-    def fill(self) -> GuideFill | None:
-        """The sampler of missing numbers, if the density was trained on such draws."""
-        if self.guided is None or not self.summary_.get("guide", {}).get("fills"):
-            return None
-        return GuideFill(self.guided.guide, self.schema)
-
-    @property
-    def samples(self) -> int:
-        """Number of points over which each cell is averaged."""
-        return int(self.facts.get("samples", 16))
-
     def score_file(self, data: Location, output: Location, console: Console, **choices: Any) -> dict[str, Any]:
         with delivered(output, numbered=True) as path:
             return score_file(self, data, path, console, called=str(output), **choices)
@@ -251,18 +216,6 @@ class FittedTable(FittedDensity):
 
     def outliers_file(self, data: Location, output: Location, console: Console, **choices: Any) -> dict[str, Any]:
         return outliers_file(self, data, output, console, **choices)
-
-    @property
-    def subject(self) -> TableSubject:
-        return TableSubject(self)
-
-    def _hold(self, density: Density, facts: dict[str, Any]) -> None:
-        super()._hold(joint_of(density), facts)
-        self.guided = density if isinstance(density, Guided) else None
-        self.schema = Schema.from_json(facts["schema"])
-
-    def _whole(self) -> Density:
-        return self.density if self.guided is None else self.guided
 
 
 def _is_column(value: Any) -> bool:

@@ -11,7 +11,6 @@ from ..errors import InputError
 from ..models.console import Console, aligned
 from . import queries
 from .explain import explain
-from .held_out import saved_held_out
 from .io.source import Location
 from .io.table import Table, check_output, delivered, read_table, write_table
 from .score import short
@@ -63,7 +62,7 @@ def _usual(model: FittedTable, level: float) -> np.ndarray:
     """Log-densities of the held-out rows that were saved with the model, sorted."""
     if not 0 < level < 1:
         raise InputError(f"--level {level:g}: expected a probability between 0 and 1, such as 0.05")
-    held = saved_held_out(model).rows
+    held = model.saved_held_out().rows
     if (len(held) + 1) * level < 1:
         raise InputError(
             f"--level {level:g}: the model {model.called} has {len(held)} held-out rows, which allow no p-value below "

@@ -14,7 +14,6 @@ from ..models.console import Console, aligned
 from ..saving.files import NotSaved
 from . import queries
 from .given import one_row
-from .held_out import held_out_rows
 from .io.source import Location
 from .io.table import check_output, read_table, write_table
 
@@ -98,7 +97,7 @@ def sample_file(
 
 def _checked(model: FittedTable, rows: pl.DataFrame, data: Location, console: Console) -> dict[str, Any]:
     """How the draws compare with the held-out rows and the training rows of a table, printed and returned."""
-    held = held_out_rows(model, read_table(data), console)
+    held = model.held_out(read_table(data), console)
     if held.train is None:
         raise InputError(f"--check {data}: is not the table that the model {model.called} was fitted to")
     names = [name for name in rows.columns if name in model.schema.names]

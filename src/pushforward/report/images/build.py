@@ -10,10 +10,10 @@ from typing import Any
 from torch import Tensor
 
 from ...distributions.base import Density
+from ...images.pixels import PixelDensity
 from ...saving.jsonable import jsonable
 from ...tables.io.table import write_atomically
 from ..build import render
-from .density import ImageModel
 from .evidence import ImageEvidence, gather
 from .sections import all_sections
 
@@ -77,7 +77,7 @@ def write_image_report(
     for what, values in (("names", names), ("labels", labels)):
         if values is not None and len(values) != len(images):
             raise ValueError(f"{what} has {len(values)} entries, but there are {len(images)} images")
-    density = ImageModel(flow, levels, seed)
+    density = PixelDensity(flow, levels, seed)
     evidence = ImageEvidence(
         density=density,
         images=images,

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ...diagnostics.averages import mean_and_error
+from ...images.pixels import PixelDensity
 from ..measure import shuffled
-from .density import ImageModel
 
 PAIRS, STEPS, JOURNEYS = 5, 9, 10  # interpolations, images in each, images for round trips
 TRAINING = 500  # training images scored for comparison with the held-out ones
@@ -54,7 +54,7 @@ class ImageEvidence:
         seconds: Time taken to score the held-out images, and to draw the samples.
     """
 
-    density: ImageModel
+    density: PixelDensity
     images: Tensor
     names: Sequence[str]
     labels: Sequence[str] | None
@@ -91,7 +91,7 @@ class ImageEvidence:
 
 
 def gather(
-    density: ImageModel,
+    density: PixelDensity,
     images: Tensor,
     context: Tensor | None,
     train: Tensor | None,
@@ -131,7 +131,7 @@ def shown(images: Tensor, most: int) -> int:
     return max(4, min(most, 2**19 // images[0].numel()))
 
 
-def round_trip(density: ImageModel, images: Tensor, context: Tensor | None) -> RoundTrip:
+def round_trip(density: PixelDensity, images: Tensor, context: Tensor | None) -> RoundTrip:
     """From images to latents and back."""
     z = density.encode(images, context)
     back = density.decode(z, context)
@@ -143,7 +143,7 @@ def round_trip(density: ImageModel, images: Tensor, context: Tensor | None) -> R
     return RoundTrip(images, back, coarse, float((change == 0).double().mean()), int(change.max()))
 
 
-def interpolate(density: ImageModel, images: Tensor, context: Tensor | None) -> Tensor:
+def interpolate(density: PixelDensity, images: Tensor, context: Tensor | None) -> Tensor:
     """Images between pairs of images, along great circles of the latents: (pairs, STEPS, C, H, W)."""
     pairs = min(PAIRS, len(images) // 2)
     start, end = (slice(0, pairs), slice(pairs, 2 * pairs))
@@ -166,7 +166,7 @@ def great_circle(first: Tensor, second: Tensor, t: Tensor) -> Tensor:
     return (weights[0] * first[:, None] + weights[1] * second[:, None]).to(first.dtype)
 
 
-def complete(density: ImageModel, images: Tensor, context: Tensor | None, ends: int = 3) -> Tensor:
+def complete(density: PixelDensity, images: Tensor, context: Tensor | None, ends: int = 3) -> Tensor:
     """The images, and other completions of their upper halves: (n, 1 + ends, C, H, W)."""
     given = None if context is None else context.repeat_interleave(ends, 0)
     found = density.complete(images.repeat_interleave(ends, 0), images.shape[2] // 2, given)

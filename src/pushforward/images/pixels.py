@@ -10,17 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...diagnostics import bits_per_dim
-from ...distributions.base import Density
-from ...distributions.flow import Flow
-from ...distributions.pixelcnn import PixelCNN
-from ...transforms.dequantise import GaussianNoise
-from ...transforms.multiscale import Multiscale
+from ..diagnostics import bits_per_dim
+from ..distributions.base import Density
+from ..distributions.flow import Flow
+from ..distributions.pixelcnn import PixelCNN
+from ..transforms.dequantise import GaussianNoise
+from ..transforms.multiscale import Multiscale
 
 NUMBERS = 2**23  # size limit of the largest activation in one pass
 
 
-class ImageModel:
+class PixelDensity:
     """Images are (n, C, H, W), uint8, on the CPU, and so are contexts (n, features); log-probabilities are float64.
 
     Args:

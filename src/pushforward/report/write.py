@@ -5,16 +5,14 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import InputError
+from ..models.base import FittedDensity
+from ..models.compare import held_out_of_all
+from ..models.console import Console
 from ..tables.io.source import Location, Source
 from ..tables.io.table import check_output
-from .console import Console
-from .held_out import held_out_of_all
-
-if TYPE_CHECKING:
-    from .base import FittedDensity
 
 
 def write(
@@ -35,6 +33,7 @@ def write(
     Raises:
         InputError: the models or the data cannot be used; says why.
     """
+    check_page(output)
     for rival in against:
         model.refuse_unlike(rival)
     if data is not None:
@@ -42,24 +41,21 @@ def write(
     elif against:
         raise InputError("--against: give the table too, since all models are compared on its rows")
     else:
-        held, theirs = model.subject.kept(), []
+        held, theirs = model.saved_held_out(), []
     source = str(model.facts.get("data", model.called)) if data is None else data.path.name
     command = _command(model.called, None if data is None else data.path, output, [rival.called for rival in against])
-    found = model.subject.write_page(
+    found = model.write_page(
         output,
         held,
-        {
-            rival.called: rival.subject.judged(other.rows, None, seed)
-            for rival, other in zip(against, theirs, strict=True)
-        },
-        summary=overview(model, source),
+        {rival.called: rival.judged(other.rows, None, seed) for rival, other in zip(against, theirs, strict=True)},
+        summary=model.overview(source),
         command=f"{model.facts.get('command', '')}\n{command}".strip(),
-        title=title or f"The {'density' if model.subject.noun == 'rows' else 'images'} of {source}",
+        title=title or f"The {'density' if model.noun == 'rows' else 'images'} of {source}",
         seed=seed,
     )
-    console.say(f"{len(held.rows):,} held-out {model.subject.noun}")
+    console.say(f"{len(held.rows):,} held-out {model.noun}")
     console.say(f"saved {output}")
-    return {model.subject.noun: len(held.rows), "output": str(output), "report": found}
+    return {model.noun: len(held.rows), "output": str(output), "report": found}
 
 
 def check_page(output: Path) -> None:
@@ -69,20 +65,6 @@ def check_page(output: Path) -> None:
         InputError: the ending or the folder is wrong.
     """
     check_output(output, (".html", ".htm"))
-
-
-def overview(model: FittedDensity, source: str) -> dict[str, Any]:
-    """Labels and values for the top of the report."""
-    summary = model.facts["summary"]
-    facts = {
-        **({"Training": summary["verdict"]} if "verdict" in summary else {}),
-        "Data": source,
-        f"Training {model.subject.noun}": summary[f"training_{model.subject.noun}"],
-        "Flow": summary["flow"],
-        "Time to fit": f"{summary['seconds']:.0f} s",
-        **model.subject.told(),
-    }
-    return {label: value for label, value in facts.items() if value != 0}  # a fit to a log-density has no rows
 
 
 def _command(model: str, data: Location | None, output: Path, against: Sequence[str]) -> str:

@@ -1,0 +1,112 @@
+"""A fitted model in words: one line, the text of ``info``, a card in a notebook."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+from markupsafe import Markup
+
+from ..distributions.base import Density
+from .console import Console, aligned
+from .options import TrainingOptions
+
+KEPT = ("summary", "schema", "shape", "levels", "classes", "command", "data", "seed", "samples", "torch")
+# The colours of a report's figures, for a page whose own colours are unknown.
+COLOURS = "--data:#0072b2;--model:#d55e00;--best:#009e73;--ink:currentColor;--faint:#85888c;--paper:transparent"
+
+
+class Described(ABC):
+    """What a fitted model says of itself.
+
+    Attributes:
+        noun: What it describes: ``rows`` or ``images``.
+        options: The user's choices.
+        density: The density itself, once there is one.
+        facts: What is saved with it: ``summary``, ``quantiles``, ``history``, ``held_out``, …
+    """
+
+    noun: ClassVar[str]
+    options: Any
+    density: Density
+    facts: dict[str, Any]
+
+    @property
+    @abstractmethod
+    def called(self) -> str:
+        """The model's name in messages."""
+
+    @abstractmethod
+    def about(self) -> dict[str, Any]:
+        """Labels and values that only rows, or only images, have."""
+
+    @abstractmethod
+    def figures(self) -> dict[str, str]:
+        """The held-out figures by name, with their standard errors; the first is the main one."""
+
+    @abstractmethod
+    def detailed(self) -> list[str]:
+        """The columns or the images, and all held-out figures, as lines of text."""
+
+    @abstractmethod
+    def picture(self) -> str:
+        """A small picture of the fit, as HTML."""
+
+    def overview(self, source: str) -> dict[str, Any]:
+        """Labels and values for the top of a report on the data of ``source``."""
+        summary = self.facts["summary"]
+        facts = {
+            **({"Training": summary["verdict"]} if "verdict" in summary else {}),
+            "Data": source,
+            f"Training {self.noun}": summary[f"training_{self.noun}"],
+            "Flow": summary["flow"],
+            "Time to fit": f"{summary['seconds']:.0f} s",
+            **self.about(),
+        }
+        return {label: value for label, value in facts.items() if value != 0}  # a fit to a log-density has no rows
+
+    def describe(self, console: Console) -> dict[str, Any]:
+        """``pushforward info``: what was fitted, to what, how well, and with which command."""
+        facts = {
+            **self.overview(self.facts["data"]),
+            "Parameters": self.facts["summary"]["parameters"],
+            "Command": self.facts["command"],
+        }
+        cells = [(label.lower(), f"{value:,}" if isinstance(value, int) else value) for label, value in facts.items()]
+        for line in [*aligned(cells, indent=""), "", *self.detailed()]:
+            console.say(line)
+        return {"model": self.called, **{name: self.facts[name] for name in KEPT if name in self.facts}}
+
+    @property
+    def expression(self) -> str:
+        """The Python expression that makes the model: its arguments that differ from the defaults."""
+        usual = _arguments(type(self)().options)
+        said = {name: value for name, value in _arguments(self.options).items() if value != usual[name]}
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in said.items())})"
+
+    def __repr__(self) -> str:
+        if not hasattr(self, "density"):
+            return self.expression
+        figure, value = next(iter(self.figures().items()))
+        training = f"{self.facts['summary'][f'training_{self.noun}']:,} {self.noun}"
+        return f"{self.expression}, fitted to {training} of {self.facts['data']}: {figure.lower()} {value}"
+
+    def _repr_html_(self) -> str | None:
+        """The card of a notebook; everything that comes from the data is escaped."""
+        if not hasattr(self, "density"):
+            return None
+        row = Markup('<tr><th style="text-align:left">{}</th><td style="text-align:left">{}</td></tr>')
+        facts = {**self.overview(str(self.facts["data"])), **self.figures()}
+        table = Markup("").join(row.format(label, value) for label, value in facts.items())
+        details = Markup("<details><summary>More</summary><pre>{}</pre></details>").format("\n".join(self.detailed()))
+        return Markup('<div style="{}"><p><code>{}</code></p><table>{}</table>{}{}</div>').format(
+            COLOURS, self.expression, table, self.picture(), details
+        )
+
+
+def _arguments(options: Any) -> dict[str, Any]:
+    """All choices under the argument names of the objects."""
+    found: dict[str, Any] = {}
+    for name, value in vars(options).items():
+        found |= _arguments(value) if isinstance(value, TrainingOptions) else {name: value}
+    return {"random_state" if name == "seed" else name: value for name, value in found.items()}

@@ -1,0 +1,210 @@
+"""A fitted table as comparisons, reports, ``info`` and notebooks see it; its queries are in ``fitted.py``."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from ..distributions.base import Density
+from ..distributions.guided import Guided
+from ..errors import InputError, listed
+from ..models.base import FittedDensity
+from ..models.console import Console, aligned
+from ..models.held_out import HeldOut
+from ..models.train import Rows
+from ..report.model import Model
+from ..report.words import plus_minus
+from .baselines import Gaussian
+from .describe import describe_columns, describe_held_out, describe_target
+from .guide import GuideFill, joint_of
+from .io.source import Location
+from .io.table import Table, read_table
+from .rows import HELD_OUT, fingerprint, held_out_order
+from .schema.cells import cell_log_density
+from .schema.schema import Schema
+
+
+class TableModel(FittedDensity):
+    """A density of rows with the facts of its fit.
+
+    Attributes:
+        schema: How each column is treated.
+        guided: The density with its guide, which answers questions about some of the columns; None without one.
+    """
+
+    kind: ClassVar[str] = "table"
+    noun: ClassVar[str] = "rows"
+    measure: ClassVar[str] = "log_likelihood"
+    schema: Schema
+    guided: Guided | None = None
+
+    def log_density(self, rows: Rows, *, samples: int = 16, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Log-densities of encoded rows and their standard errors, in nats."""
+        context = None if rows.context is None else rows.context.to(self.device)
+        options: dict[str, Any] = {"samples": samples, "seed": seed, "fill": self.fill}
+        value, error = cell_log_density(self.density, self.schema, rows.x.to(self.device), context, **options)
+        return value.numpy(), error.numpy()
+
+    @property
+    def fill(self) -> GuideFill | None:
+        """The sampler of missing numbers, if the density was trained on such draws."""
+        if self.guided is None or not self.summary_.get("guide", {}).get("fills"):
+            return None
+        return GuideFill(self.guided.guide, self.schema)
+
+    @property
+    def samples(self) -> int:
+        """Number of points over which each cell is averaged."""
+        return int(self.facts.get("samples", 16))
+
+    def read_file(self, data: Location) -> Table:
+        return read_table(data)
+
+    def held_out(self, data: Table, console: Console, drop_missing: bool = False) -> HeldOut:
+        """The rows of a table that the model was not trained on.
+
+        A table that it was fitted to is recognised by a digest, and its held-out rows are used; of a table with its own
+        splits, the ``test`` rows; of any other, all rows.
+
+        Raises:
+            InputError: its columns do not fit the model.
+        """
+        table = data.held_out()
+        for note in table.notes:
+            console.note(note)
+        rows, numbers = self._encoded(table, console, drop_missing)
+        known = self.facts.get("fingerprint")
+        if data.splits:
+            train, _ = self._encoded(Table(data.path, data.splits["train"]), console, True)
+            return HeldOut(rows, numbers, train if fingerprint(train) == known else None)
+        if len(rows) == self.facts.get("rows") and fingerprint(rows) == known:
+            train_rows, _, chosen = held_out_order(len(rows), self.seed, float(self.facts.get("validation", HELD_OUT)))
+            console.note(
+                f"{data.path}: {self.called} was fitted to this file; its {len(chosen):,} held-out rows are used"
+            )
+            return HeldOut(rows[chosen], numbers[chosen], rows[train_rows])
+        return HeldOut(rows, numbers)
+
+    def saved_held_out(self) -> HeldOut:
+        saved = self.facts["held_out"]
+        context = None if saved["context"] is None else torch.tensor(saved["context"], dtype=torch.float32)
+        x = [[math.nan if value is None else value for value in row] for row in saved["x"]]  # JSON has no NaN
+        return HeldOut(Rows(torch.tensor(x, dtype=torch.float64), context), np.asarray(saved["numbers"]))
+
+    def _encoded(self, table: Table, console: Console, drop_missing: bool) -> tuple[Rows, np.ndarray]:
+        source, frame = str(table.path), table.frame
+        self.schema.check(frame, source)
+        numbers = np.arange(frame.height)
+        if drop_missing:
+            numbers = numbers[self.schema.usable(frame)]
+            if len(numbers) < frame.height:
+                left = frame.height - len(numbers)
+                console.note(f"{source}: {left:,} rows with missing or infinite values are left out")
+                frame = frame[numbers]
+        return Rows(*self.schema.encode(frame, source)), numbers
+
+    def judged(self, rows: Rows, samples: int | None, seed: int) -> np.ndarray:
+        return self.log_density(rows, samples=samples or 16, seed=seed)[0]
+
+    def caveat(self, samples: int | None) -> dict[str, Any]:
+        return {"cell_samples": (samples or 16) if self.schema.has_cells else None}
+
+    def write_page(self, output: Path, held: HeldOut, against: dict[str, np.ndarray], **page: Any) -> dict[str, Any]:
+        from ..report.build import write_report  # matplotlib takes longer to import than most models take to answer
+
+        rows, train = held.rows, held.train
+        return write_report(
+            output,
+            self.density,
+            rows.x,
+            columns=[column.name for column in self.schema.columns],
+            context=rows.context,
+            history=self.facts.get("history", []),
+            schema=self.schema,
+            gaussian=Gaussian.from_json(self.facts["gaussian"]) if "gaussian" in self.facts else None,
+            percentile=self.percentile,
+            fill=self.fill,
+            timings=True,
+            train=None if train is None else train.x,
+            train_context=None if train is None else train.context,
+            row_numbers=held.numbers.tolist(),
+            against=against,
+            **page,
+        )
+
+    def about(self) -> dict[str, Any]:
+        summary = self.facts["summary"]
+        facts = dict(describe_target(summary["target"])) if "target" in summary else {}
+        if self.schema.given:
+            facts["Given"] = ", ".join(self.schema.given_names)
+        if summary["held_out"]["cell_samples"]:
+            facts["Whole and rounded numbers"] = "averaged over their cells"
+        if "sampling" in summary:
+            facts["Drawn rows"] = summary["sampling"]["text"]
+        return facts
+
+    def detailed(self) -> list[str]:
+        summary = self.facts["summary"]
+        target = [*aligned(describe_target(summary["target"]), indent=""), ""] if "target" in summary else []
+        return [
+            *target,
+            *describe_columns(self.schema),
+            *self.schema.notes,
+            "",
+            *describe_held_out(summary["held_out"]),
+        ]
+
+    def figures(self) -> dict[str, str]:
+        held = self.facts["summary"]["held_out"]
+        return {
+            "Held-out log-likelihood": f"{_shown(held, 'log_likelihood', 'standard_error')} nats a row",
+            "Gain over a Gaussian": f"{_shown(held, 'gain', 'gain_standard_error')} nats a row",
+        }
+
+    def picture(self) -> str:
+        from ..plot import marginals
+        from ..report.figures import to_svg
+
+        held, shown = self.saved_held_out().rows, self.schema.columns[:4]
+        drawn = Model(self.density, self.schema).sample(
+            len(held), held.context, torch.Generator(self.device).manual_seed(self.seed)
+        )
+        figure = marginals(
+            held.x[:, : len(shown)],
+            drawn[:, : len(shown)],
+            columns=[column.name for column in shown],
+            steps=self.schema.steps,
+            labels=self.schema.labels,
+        )
+        return to_svg(figure, "columns", "Histograms: held-out rows filled, the model's as outlines.")
+
+    def _check_alike(self, other: TableModel) -> None:
+        both, names = f"{self.called} and {other.called}", set(self.schema.names)
+        advice = "so their densities cannot be compared"
+        if only := names ^ set(other.schema.names):
+            raise InputError(f"{both} describe different columns ({listed(sorted(only))} are in one only), {advice}")
+        theirs = {column.name: column.outcomes for column in other.schema.columns}
+        different = [column.name for column in self.schema.columns if column.outcomes != theirs[column.name]]
+        if different:
+            raise InputError(
+                f"{both} know different values of {different[0]!r}, or see them as cells of different widths, "
+                f"{advice}; fit both to the same rows"
+            )
+
+    def _hold(self, density: Density, facts: dict[str, Any]) -> None:
+        super()._hold(joint_of(density), facts)
+        self.guided = density if isinstance(density, Guided) else None
+        self.schema = Schema.from_json(facts["schema"])
+
+    def _whole(self) -> Density:
+        return self.density if self.guided is None else self.guided
+
+
+def _shown(held: dict[str, Any], value: str, error: str) -> str:
+    """Formats figures, which in a saved model are None if they are not finite."""
+    found = [float("nan") if held[name] is None else float(held[name]) for name in (value, error)]
+    return plus_minus(*found)
