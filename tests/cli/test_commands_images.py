@@ -160,7 +160,7 @@ def test_info_says_what_the_model_is(run, gallery: Path, capsys: pytest.CaptureF
     assert cli.main(["info", str(gallery / "given")]) == 0
     out = capsys.readouterr().out
     assert "8 x 8, grey, 256 levels" in out
-    assert "given class  0, 1" in out
+    assert "class, one of 0, 1" in out
     assert "bits per dimension" in out
 
 
