@@ -17,7 +17,7 @@ from mixed_tables import BRIEF, QUICK, mixed_table
 import pushforward as pf
 from pushforward.cli import app as cli
 from pushforward.tables.density import TableDensity
-from pushforward.tables.rows import held_out_order
+from pushforward.tables.splits import held_out_order
 
 Run = Callable[..., Any]
 
@@ -160,7 +160,7 @@ def test_a_report_against_another_model_is_their_comparison(tmp_path: Path, work
 def test_a_report_without_the_data_shows_any_of_the_held_out_rows_under_their_numbers(
     tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pushforward.tables.fit.KEPT_ROWS", 20)
+    monkeypatch.setattr("pushforward.tables.measure.KEPT_ROWS", 20)
     values = np.linspace(0, 1, 900) ** 2  # sorted, as files often are
     pl.DataFrame({"x": values}).write_csv(tmp_path / "t.csv")
     run("fit", tmp_path / "t.csv", "-o", tmp_path / "m", *QUICK)

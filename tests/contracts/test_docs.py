@@ -30,7 +30,7 @@ from PIL import Image
 import pushforward
 from pushforward.cli.app import main
 from pushforward.diagnostics import modes
-from pushforward.training.members import Plan
+from pushforward.tables.selection.members import MemberOptions
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -45,10 +45,12 @@ def blocks(page: Path) -> list[tuple[str, str]]:
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the tables and images that the pages speak of, small enough to be quick; so are their questions."""
     monkeypatch.setattr("pushforward.tables.queries.POINTS", 5_000)
-    monkeypatch.setattr("pushforward.tables.learn.FEW_STEPS", 20)
+    monkeypatch.setattr("pushforward.tables.learning.FEW_STEPS", 20)
     monkeypatch.setattr("pushforward.posterior.family.SEARCHED", 1)
     monkeypatch.setattr(modes, "climb", functools.partial(modes.climb, steps=80))
-    monkeypatch.setattr("pushforward.training.averages._plan", lambda *_: Plan(steps=20, every=10))
+    monkeypatch.setattr(
+        "pushforward.tables.selection.cross_fitting.member_options", lambda *_: MemberOptions(steps=20, every=10)
+    )
     monkeypatch.setattr("pushforward.posterior.hmc.MOST_LEAPS", 2)
     monkeypatch.setattr("pushforward.report.figures._draw", lambda *_: "<svg></svg>")  # tests of the report draw them
     plotnine = importlib.util.find_spec("plotnine")

@@ -19,7 +19,7 @@ from pushforward.models.console import Console
 from pushforward.models.options import TrainingOptions
 from pushforward.tables.io.parquet import ParquetRows
 from pushforward.tables.options import TableOptions
-from pushforward.tables.prepare_large import prepare_large
+from pushforward.tables.prepare import prepare_large
 from pushforward.tables.schema.cells import cell_log_density
 from pushforward.tables.schema.decide import learn_schema
 from pushforward.tables.schema.reading import moment_form

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from ..models.base import FittedDensity
 from ..models.console import Console
 from ..models.device import device_named
 from ..models.saved import check_output, goes_further
+from ..models.target import TargetOptions, run
 from ..tables.density import TableDensity
 from ..tables.io.read import read_any
 from ..tables.io.source import Location
@@ -70,6 +72,28 @@ def fit_images(
     resize = model.facts.get("resize") if further else pixels["resize"]
     model.fit_read(read_pictures(data, resize=resize), console, command, further=further)
     return _saved(model, output, console)
+
+
+def fit_target(
+    target: TargetOptions, output: Path, options: TableOptions, console: Console, command: str
+) -> dict[str, Any]:
+    """The same for a density known up to a constant.
+
+    Raises:
+        InputError: the target or an option cannot be used; says why.
+    """
+    for flag, value in (
+        ("--epochs", options.training.epochs),
+        ("--columns", options.columns),
+        ("--given", options.given),
+        ("--objective", options.objective != "likelihood"),
+    ):
+        if value:
+            raise InputError(f"{flag} applies to tables, but --target learns without one")
+    target = dataclasses.replace(
+        target, flow=options.flow, layers=options.layers, hidden=options.hidden, training=options.training
+    )
+    return run(target, output, console, command)
 
 
 def _saved(model: FittedDensity, output: Path, console: Console) -> dict[str, Any]:

@@ -215,8 +215,9 @@ def fit(
         if value is not None:
             raise InputError(f"--{name} applies to images, which {place or '--target'} does not hold")
     if target is not None:
-        from ..tables.fit_target import TargetOptions, run
+        from ..models.target import TargetOptions
 
-        console.result(run(TargetOptions(target, dim, support, anneal, modes), output, options, console, typed()))
+        asked = TargetOptions(target, dim, support, anneal, modes)
+        console.result(fitting.fit_target(asked, output, options, console, typed()))
     elif place is not None:
         console.result(fitting.fit_table(place, output, options, console, typed()))

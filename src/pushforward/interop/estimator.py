@@ -20,7 +20,8 @@ from ..recipes.by_name import flow_by_name, learning_rate
 from ..tables.density import TableDensity
 from ..tables.io.frames import from_frame
 from ..tables.io.read import WEIGHTS, Read, read_any
-from ..training.averages import fit_by_name, wants_average
+from ..tables.selection.cross_fitting import AverageOptions, cross_fit, wants_average
+from ..tables.selection.points import Points
 from ..training.fit import fit as train
 from ..transforms.normalization import Standardize
 
@@ -123,19 +124,21 @@ class FlowEstimator(DensityMixin, BaseEstimator):
 
     def _average(self, z: Tensor, context: Tensor | None, weights: Tensor | None) -> Density:
         """The average of densities requested by ``members``, ``auto`` or ``gmm``, over standardised rows."""
-        plan = {"steps": self.steps, "lr": self.lr, "batch_size": min(self.batch_size, 256), "patience": self.patience}
-        return fit_by_name(
-            z,
-            None if context is None else context.float(),
+        options = AverageOptions(
             flow=self.flow,
             members=self.members,
             layers=self.layers,
             hidden=self.hidden,
-            weight=weights,
-            plan=plan,
+            training={
+                "steps": self.steps,
+                "lr": self.lr,
+                "batch_size": min(self.batch_size, 256),
+                "patience": self.patience,
+            },
             epochs=self.epochs,
             seed=seed_of(self.random_state),
-        ).density
+        )
+        return cross_fit(Points.of(z, None if context is None else context.float(), weights), options).density
 
     def _train_table(self, frame: pl.DataFrame, kind: str, given: Sequence[str], weights: Any) -> None:
         """The same for a table that holds text: via the table classes, with categories in addition to the numbers."""

@@ -13,11 +13,9 @@ from torch import Tensor
 from ..distributions.average import Average
 from ..distributions.base import StandardNormal
 from ..distributions.flow import Flow
-from ..numerics import threads
 from ..recipes.by_name import learning_rate
-from ..training.averages import FEW_ROWS, MEMBERS, fit_by_name
-from ..training.few_rows import Judged, copula, fit_few_rows
-from ..training.members import folds
+from ..tables.selection.cross_fitting import FEW_ROWS, MEMBERS, AverageOptions, cross_fit
+from ..tables.selection.points import Points, folds
 
 try:
     from sklearn.base import BaseEstimator, OutlierMixin
@@ -164,7 +162,7 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
         """Every row's rank within its half, from 0 to 1, under a copula of the other half, ``(n,)``."""
         halves, ranks = folds(len(z), 2, seed), torch.empty(len(z))
         for half, other in (halves, halves[::-1]):
-            start = copula(self._copies(z[other], seed))
+            start = Points.of(self._copies(z[other], seed)).copula
             log_p = Flow(start, StandardNormal((z.shape[1],))).double().log_prob(z[half])
             ranks[half] = log_p.argsort().argsort() / len(half)
         return ranks
@@ -174,7 +172,8 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
         self.neighbours_ = NearestNeighbors(n_neighbors=2).fit(z.numpy())
         few = z[:FEW_ROWS]
         members = min(MEMBERS, len(few) // 2)
-        judged = (self._copula if self.trimmed_ else self._views)(self._copies(few, seed), members, seed)
+        options = self._copula(members, seed) if self.trimmed_ else self._views(members, seed)
+        judged = cross_fit(Points.of(self._copies(few, seed)), options)
         self.density_: Average = judged.density.double().eval()
         log_p = torch.stack([judged.weights[kind] * values for kind, values in judged.held_out.items()]).sum(0)
         return np.concatenate([self._joined(log_p.numpy(), few.float().double().numpy()), self._score(z[FEW_ROWS:])])
@@ -185,22 +184,20 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
         noisy = [few + self.noise * torch.randn(few.shape, generator=generator) for _ in range(COPIES - 1)]
         return torch.stack([few, *noisy])
 
-    def _views(self, x: Tensor, parts: int, seed: int) -> Judged:
-        return fit_by_name(
-            x,
+    def _views(self, parts: int, seed: int) -> AverageOptions:
+        return AverageOptions(
             flow=self.flow,
             members=self.members if self.members != "auto" else parts,
-            plan={"steps": self.steps, "lr": learning_rate("nsf") if self.flow == "auto" else None},
-            judged_copies=1,
+            training={"steps": self.steps, "lr": learning_rate("nsf") if self.flow == "auto" else None},
+            copies=1,
             mixtures=MIXTURES,
-            copulas=(1,),
+            copulas=(1,) if self.flow == "auto" else (),
             weigh=alike,
             seed=seed,
         )
 
-    def _copula(self, x: Tensor, parts: int, seed: int) -> Judged:
-        with threads.using(1):  # small operators; a Gaussian, without weight, because copulas come after mixtures
-            return fit_few_rows(x, members=parts, mixtures=(1,), copulas=(1,), judged_copies=1, weigh=last, seed=seed)
+    def _copula(self, parts: int, seed: int) -> AverageOptions:
+        return AverageOptions(flow="gmm", members=parts, mixtures=(), copulas=(1,), copies=1, weigh=alike, seed=seed)
 
     @torch.no_grad()
     def _score(self, z: Tensor) -> NDArray[np.float64]:
@@ -231,11 +228,6 @@ def alike(held_out: Mapping[str, Tensor]) -> Tensor:
     views = [view for view in (mixtures[1:] or mixtures, others) if view]
     weights = {kind: 1 / (len(view) * len(views)) for view in views for kind in view}
     return torch.tensor([weights.get(kind, 0.0) for kind in held_out])
-
-
-def last(held_out: Mapping[str, Tensor]) -> Tensor:
-    """All weight for the last kind: the copula, after the Gaussian."""
-    return torch.eye(len(held_out))[-1]
 
 
 def mean_log_prob(density: Average, x: Tensor) -> Tensor:

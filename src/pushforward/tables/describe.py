@@ -7,10 +7,10 @@ from typing import Any
 from ..errors import listed
 from ..models.console import aligned
 from .io.table import Table
-from .prepare import TableSplits
 from .schema.columns import Column
 from .schema.reading import MOMENTS
 from .schema.schema import Schema
+from .splits import TableSplits
 
 
 def describe_data(table: Table, rows: TableSplits) -> list[str]:
@@ -82,42 +82,6 @@ def first_transform(column: Column) -> str:
     if column.first == "softplus":
         return f"inverse softplus above {column.loc:.4g}"
     return f"arsinh((x {-column.loc:+.4g}) / {column.scale:.4g})" if column.first == "asinh" else "-"
-
-
-def describe_held_out(held: dict[str, Any]) -> list[str]:
-    """How good a fit is."""
-    lines = aligned(
-        [
-            ("held-out log-likelihood, nats a row", _with_error(held, "")),
-            ("  of a full-covariance Gaussian", _with_error(held, "gaussian_")),
-            ("  the flow's gain, row by row", _with_error(held, "gain_")),
-        ],
-        indent="",
-    )
-    if held["cell_samples"]:
-        lines.append(f"(each row's cell is averaged over {held['cell_samples']} points)")
-    return lines
-
-
-def describe_target(target: dict[str, Any]) -> list[tuple[str, str]]:
-    """How well a flow fits a density known up to a constant: labels and values."""
-
-    def shown(name: str, digits: int) -> str:
-        return "not finite" if target[name] is None else f"{target[name]:,.{digits}f}"
-
-    return [
-        ("log Z, nats", f"{shown('log_z', 4)} ± {shown('log_z_se', 4)}"),
-        ("Effective draws", f"{shown('ess', 0)} of {target['n']:,}"),
-        ("k-hat", shown("khat", 2)),
-        ("Verdict", target["verdict"]),
-    ]
-
-
-def _with_error(held: dict[str, Any], name: str) -> str:
-    value = held["gain" if name == "gain_" else f"{name}log_likelihood"]
-    if value is None or value in (float("inf"), -float("inf")):
-        return "not finite: some held-out rows have no density"
-    return f"{value:.4f} ± {held[f'{name}standard_error']:.4f}"
 
 
 def describe_guide(guide: dict[str, Any]) -> str:

@@ -7,35 +7,25 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-
-from ..diagnostics.averages import quantiles
 from ..distributions.base import Density
-from ..distributions.guided import Guided
 from ..errors import InputError
-from ..models.base import PERCENTS
 from ..models.console import Console
 from ..models.device import device_named
+from ..models.held_out_figures import describe_held_out
 from ..numerics import threads
 from .baselines import Gaussian
-from .describe import describe_data, describe_guide, describe_held_out
-from .guide import measure_guide, weigh_guide
+from .describe import describe_data, describe_guide
 from .io.parquet import ParquetRows
 from .io.table import Table
-from .learn import learn
+from .learning import Learned, learn
+from .measure import drawn_beside_held_out, facts_of, measured
 from .options import TableOptions
-from .prepare import TableSplits, choose_columns, prepare
-from .prepare_large import prepare_large
-from .quality import drawn_beside_held_out
-from .rows import against, fingerprint, held_out_order, spread
-from .schema.cells import Fill, cell_log_density
+from .prepare import choose_columns, prepare, prepare_large
+from .selection.candidate import Task
+from .splits import TableSplits, spread
 
 if TYPE_CHECKING:
     from .fitted import FittedTable
-
-KEPT_ROWS = 1000  # held-out rows that are saved with the model, for reports without the data
-QUANTILE_ROWS = 10_000  # training rows used to compute percentiles
 
 
 def fit_table(
@@ -68,28 +58,32 @@ def fit_table(
     rows, options = _prepared(table, source, options, console, earlier)
     for line in describe_data(table, rows):
         console.say(line)
-    learnt = learn(rows, options, console, earlier)
-    rows, flow, options, guide = learnt.rows, learnt.flow, learnt.options, learnt.guide
-    if isinstance(learnt.whole, Guided):
-        seed = options.training.seed
-        guide |= weigh_guide(learnt.whole, rows.schema, rows.val, seed)
-        guide = {"guide": guide | measure_guide(learnt.whole, rows.schema, rows.test, seed)}
+    learned = learn(Task(rows, options, console, earlier))
     if int(os.environ.get("RANK", "0")):
         return None  # under torchrun, one process measures and saves
-    x = spread(rows.train, rows.schema, options.training.seed)
-    gaussian = Gaussian(x, rows.train.context, rows.schema.classes, rows.train.weights)
-    with threads.using(learnt.trained["training"].get("threads", 1)):  # the number that training found fastest
-        summary = learnt.trained | guide | _measure(flow, gaussian, rows, options, learnt.fill)
-        facts = _facts(flow, table, rows, learnt.history, options, learnt.fill)
-        drawn = drawn_beside_held_out(flow, rows, options.training.seed)
+    return learned.whole, _measured(table, learned, options, console, started)
+
+
+def _measured(
+    table: Table, learned: Learned, options: TableOptions, console: Console, started: float
+) -> dict[str, Any]:
+    """The facts that are saved with what was learnt; the main ones are printed."""
+    rows, fitted, fill, seed = learned.rows, learned.fitted, learned.fill, options.training.seed
+    options = dataclasses.replace(options, flow=fitted.flow)
+    train = rows.train
+    gaussian = Gaussian(spread(train, rows.schema, seed), train.context, rows.schema.classes, train.weights)
+    with threads.using(fitted.facts["training"].get("threads", 1)):  # the number that training found fastest
+        summary = fitted.facts | learned.guide | measured(fitted.density, gaussian, rows, options, fill)
+        facts = facts_of(fitted.density, table, rows, fitted.history, options, fill)
+        drawn = drawn_beside_held_out(fitted.density, rows, seed)
     summary["sampling"] = {**drawn.to_json(), "text": ". ".join(drawn.sentences())}
     summary["seconds"] = round(time.perf_counter() - started, 1)
     for line in [*describe_held_out(summary["held_out"]), *drawn.sentences()]:
         console.say(line)
     console.say(f"{options.flow}, {summary['parameters']:,} parameters, {summary['seconds']:.0f} s")
-    if guide:
+    if learned.guide:
         console.say(describe_guide(summary["guide"]))
-    return learnt.whole, {**facts, "summary": summary, "gaussian": gaussian.to_json()}
+    return {**facts, "summary": summary, "gaussian": gaussian.to_json()}
 
 
 def _prepared(
@@ -133,63 +127,3 @@ def _options_of(earlier: FittedTable, options: TableOptions) -> TableOptions:
         samples=earlier.samples,
         training=dataclasses.replace(options.training, seed=earlier.seed),  # so that its rows stay divided as they were
     )
-
-
-def _measure(
-    flow: Density, gaussian: Gaussian, rows: TableSplits, options: TableOptions, fill: Fill | None
-) -> dict[str, Any]:
-    return {
-        "training_rows": rows.training_rows,
-        "validation_rows": len(rows.val),
-        "columns": rows.schema.names,
-        "given": rows.schema.given_names,
-        **({} if options.weights is None else {"weights": options.weights}),
-        "flow": options.flow,
-        "objective": options.objective,
-        "parameters": sum(p.numel() for p in flow.parameters()),
-        "held_out": against(flow, gaussian, rows.schema, rows.test, options.samples, options.training.seed, fill),
-    }
-
-
-def _facts(
-    flow: Density,
-    table: Table,
-    rows: TableSplits,
-    history: list[dict[str, Any]],
-    options: TableOptions,
-    fill: Fill | None,
-) -> dict[str, Any]:
-    """The facts that are saved with the flow."""
-    here = next(flow.parameters()).device
-    some = rows.train[:: max(len(rows.train) // QUANTILE_ROWS, 1)]
-    context = None if some.context is None else some.context.to(here)
-    weights = None if some.weights is None else some.weights.numpy()
-    scores, _ = cell_log_density(flow, rows.schema, some.x.to(here), context, samples=options.samples, fill=fill)
-    return {
-        "kind": "table",
-        "schema": rows.schema.to_json(),
-        "quantiles": quantiles(scores.clamp_min(-1e30).numpy(), PERCENTS / 100, weights).tolist(),
-        "history": [{**row, "objective": options.objective} for row in history],
-        "data": table.path.name,
-        "seed": options.training.seed,
-        "validation": options.validation,
-        "samples": options.samples,
-        "held_out": _kept(rows, options),
-        "rows": None if rows.whole is None else len(rows.whole),
-        "fingerprint": None if rows.whole is None else fingerprint(rows.whole),
-        "torch": torch.__version__,
-    }
-
-
-def _kept(rows: TableSplits, options: TableOptions) -> dict[str, Any]:
-    """Some held-out rows, for reports without the data: a random selection, because files may be sorted."""
-    seed = options.training.seed
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(rows.test))[:KEPT_ROWS])
-    kept = rows.test[chosen]
-    numbers = chosen
-    if rows.stream is not None:
-        numbers = rows.numbers[chosen]
-    elif rows.whole is not None:
-        numbers = rows.numbers[held_out_order(len(rows.whole), seed, options.validation)[2][chosen]]
-    context = None if kept.context is None else kept.context.tolist()
-    return {"x": kept.x.tolist(), "context": context, "numbers": numbers.tolist()}

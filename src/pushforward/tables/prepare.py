@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -13,51 +13,17 @@ from torch import Tensor
 from ..errors import InputError, listed
 from ..models.console import Console
 from ..models.train import Rows
+from .io.parquet import ParquetRows
 from .io.table import Table
 from .options import TableOptions
-from .rows import divide, refuse_few_rows
 from .schema.decide import learn_schema
 from .schema.histogram import with_histograms
 from .schema.numbers import refuse_gaps, refuse_text, require_columns, row_weights, usable_rows
 from .schema.reading import is_text
 from .schema.schema import Schema
+from .splits import MOST_HELD_OUT, TableSplits, divide, refuse_few_rows
 from .streaming.shuffled_rows import ShuffledRows
-
-
-@dataclass(frozen=True)
-class TableSplits:
-    """Encoded training, validation and test rows, and the schema that encoded them."""
-
-    schema: Schema
-    train: Rows  # of a stream, a sample
-    val: Rows
-    test: Rows
-    whole: Rows | None  # all usable rows in the file's order; None if the file has its own splits, or for a stream
-    numbers: np.ndarray  # positions of the usable rows in the file, from 0; for a stream, those of the test rows
-    stream: ShuffledRows | None = None  # the rows to train on, where they do not fit in memory
-
-    @property
-    def training_rows(self) -> int:
-        return len(self.train) if self.stream is None else self.stream.rows
-
-    @property
-    def train_source(self) -> Rows | ShuffledRows:
-        """The rows to train on."""
-        return self.train if self.stream is None else self.stream
-
-    @property
-    def together(self) -> Rows:
-        """The training rows, followed by the validation rows."""
-        pairs = [(getattr(self.train, name), getattr(self.val, name)) for name in ("x", "context", "weights")]
-        return Rows(*(None if first is None else torch.cat([first, second]) for first, second in pairs))  # type: ignore[arg-type]
-
-    def ignoring(self) -> TableSplits:
-        """The rows without the columns that flag values missing at random; see :meth:`Schema.ignoring`."""
-        schema, ignore = self.schema.ignoring(), self.schema.ignore
-        train, val, test = (replace(rows, x=ignore(rows.x)) for rows in (self.train, self.val, self.test))
-        whole = None if self.whole is None else replace(self.whole, x=ignore(self.whole.x))
-        stream = None if self.stream is None else self.stream.encoded_by(schema)
-        return replace(self, schema=schema, train=train, val=val, test=test, whole=whole, stream=stream)
+from .streaming.survey import HashedSplits, survey
 
 
 def choose_columns(table: Table, options: TableOptions) -> list[str]:
@@ -120,22 +86,55 @@ def prepare(
         table = _complete(table, wanted, console)
     refuse_gaps(table.frame, weights, source)
     refuse_few_rows(table.frame.height, source)
+    frame, split = divide(table, options.training.seed, options.validation)
     # supports, grids and categories from all rows, so that every row can be encoded; all else from the training rows
-    fresh = schema is None
-    everything = pl.concat(table.splits.values()) if table.splits else table.frame
-    if schema is None:
-        schema = learn(everything, options, source, console, asked)
-    train, val, test = divide(table, options.training.seed, options.validation)
-    train_rows, val_rows, test_rows = (
-        Rows(*schema.encode(frame, source), weights_of(frame, options.weights, source)) for frame in (train, val, test)
-    )
-    if fresh:
-        schema = with_histograms(schema, train_rows.x, train_rows.weights)
-    whole = None if table.splits else Rows(*schema.encode(table.frame, source))
-    return TableSplits(schema, train_rows, val_rows, test_rows, whole, np.flatnonzero(usable))
+    fresh, schema = schema is None, schema or learn_columns(frame, options, source, console, asked)
+    rows = Rows(*schema.encode(frame, source), weights_of(frame, options.weights, source))
+    numbers = np.arange(len(split[2])) if table.splits else np.flatnonzero(usable)[split[2]]
+    splits = TableSplits(schema, rows, split, numbers, complete=not table.splits)
+    _refuse_weightless(splits, options.weights, source)
+    return replace(splits, schema=with_histograms(schema, splits.train.x, splits.train.weights)) if fresh else splits
 
 
-def learn(frame: pl.DataFrame, options: TableOptions, source: str, console: Console, asked: bool) -> Schema:
+def prepare_large(
+    source: ParquetRows, head: pl.DataFrame, options: TableOptions, console: Console, *, asked: bool = False
+) -> TableSplits:
+    """The same for files larger than memory: reads all rows once, for the schema, a sample and the held-out rows.
+
+    Args:
+        source: The files.
+        head: Their first rows.
+        options: The user's choices, with all the columns to model.
+        console: Where to print messages.
+        asked: Whether the user named these columns.
+
+    Raises:
+        InputError: the table cannot be fitted as it is; says why and how to mend it.
+    """
+    name, seed, weights = str(source.path), options.training.seed, options.weights
+    refuse_stray(options, head, name)
+    splits = HashedSplits(source.rows, seed, min(options.validation, MOST_HELD_OUT / source.rows))
+    found = survey(source, splits, [*options.columns, *options.given], options.drop_missing, options.strict, weights)
+    if found.unusable:
+        console.note(f"{name}: {found.unusable:,} rows with missing or infinite values are left out")
+    refuse_few_rows(source.rows - found.unusable, name)
+    parts = [found.sample, found.val, found.test]
+    if not all(part.height for part in parts):
+        raise InputError(f"{name}: has too few rows to be read in pieces")
+    frame = pl.concat(parts, how="vertical_relaxed")
+    schema = learn_columns(pl.concat([frame, found.witnesses], how="vertical_relaxed"), options, name, console, asked)
+    rows = Rows(*schema.encode(frame, name), weights_of(frame, weights, name))
+    first, second = found.sample.height, found.sample.height + found.val.height
+    train, val, test = (np.arange(*ends) for ends in ((0, first), (first, second), (second, frame.height)))
+    sample = rows[train]
+    schema = with_histograms(schema, sample.x, sample.weights)
+    stream = ShuffledRows(source, schema, splits, found.kept, seed, options.drop_missing, weights, found.weight)
+    found_rows = TableSplits(schema, rows, (train, val, test), np.asarray(found.test_numbers), False, stream)
+    _refuse_weightless(found_rows, weights, name)
+    return found_rows
+
+
+def learn_columns(frame: pl.DataFrame, options: TableOptions, source: str, console: Console, asked: bool) -> Schema:
     """The schema of some rows; reports what was decided about their columns."""
     schema = learn_schema(
         frame,
@@ -158,14 +157,15 @@ def weights_of(frame: pl.DataFrame, name: str | None, source: str) -> Tensor | N
     """The weight of each row; None if there is no column of weights.
 
     Raises:
-        InputError: a weight is missing or negative, or all are 0.
+        InputError: a weight is missing or negative.
     """
-    if name is None:
-        return None
-    weights = row_weights(frame, name, source)
-    if not weights.any():
-        raise InputError(f"{source}: column {name!r}: all weights are 0, so no row counts")
-    return torch.from_numpy(weights)
+    return None if name is None else torch.from_numpy(row_weights(frame, name, source))
+
+
+def _refuse_weightless(splits: TableSplits, name: str | None, source: str) -> None:
+    for part in (splits.train, splits.val, splits.test):
+        if part.weights is not None and not part.weights.any():
+            raise InputError(f"{source}: column {name!r}: all weights are 0, so no row counts")
 
 
 def refuse_stray(options: TableOptions, frame: pl.DataFrame, source: str) -> None:

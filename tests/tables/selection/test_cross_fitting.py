@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-import pushforward as pf
-from pushforward.training.averages import _plan, fit_by_name
-from pushforward.training.few_rows import copula, fit_few_rows, stacked
-from pushforward.training.members import Plan, folds
+from pushforward.tables.selection.cross_fitting import AverageOptions, CrossFitted, cross_fit, member_options, stacked
+from pushforward.tables.selection.members import MemberOptions
+from pushforward.tables.selection.points import Points, folds
 
-SHORT = Plan(steps=60, every=10)
+SHORT = {"steps": 60, "every": 10}
+NSF: dict[str, Any] = {"layers": 2, "hidden": (16, 16), "training": SHORT}
 
 
 def rows(n: int, seed: int = 0) -> Tensor:
@@ -22,62 +23,60 @@ def rows(n: int, seed: int = 0) -> Tensor:
     return torch.stack([x[:, 0], 0.6 * x[:, 0].square() + 0.5 * x[:, 1] - 0.6], -1)
 
 
-def small(seed: int, context: int = 0) -> pf.Flow:
-    torch.manual_seed(seed)
-    return pf.nsf(2, context=context, layers=2, hidden=(16, 16))
+def fit(x: Tensor, context: Tensor | None = None, weight: Tensor | None = None, **options: Any) -> CrossFitted:
+    return cross_fit(Points.of(x, context, weight), AverageOptions(**options))
 
 
 @pytest.fixture(scope="module")
-def fitted():
-    return fit_few_rows(rows(150), flow=small, members=3, plan=SHORT)
+def fitted() -> CrossFitted:
+    return fit(rows(150), members=3, **NSF)
 
 
-def test_integrates_to_one(fitted) -> None:
+def test_integrates_to_one(fitted: CrossFitted) -> None:
     grid = torch.linspace(-9, 12, 500)
     with torch.no_grad():
         total = fitted.density.log_prob(torch.cartesian_prod(grid, grid)).exp().sum() * (grid[1] - grid[0]) ** 2
     assert abs(float(total) - 1) < 0.01
 
 
-def test_new_rows_are_nearly_as_likely_as_under_the_best_kind(fitted) -> None:
+def test_new_rows_are_nearly_as_likely_as_under_the_best_kind(fitted: CrossFitted) -> None:
     with torch.no_grad():
         values = torch.stack([member.log_prob(rows(2000, seed=1)) for member in fitted.density.members]).mean(1)
         ours = fitted.density.log_prob(rows(2000, seed=1)).mean()
     assert ours > values.max() - 0.05
 
 
-def test_the_average_is_the_likeliest_on_rows_that_fits_did_not_see(fitted) -> None:
+def test_the_average_is_the_likeliest_on_rows_that_fits_did_not_see(fitted: CrossFitted) -> None:
     scores = fitted.log_likelihood
     assert scores["average"] > max(scores[name] for name in fitted.weights) - 0.02
     assert sum(fitted.weights.values()) == pytest.approx(1)
 
 
-def test_the_seed_fixes_the_result(fitted) -> None:
-    again = fit_few_rows(rows(150), flow=small, members=3, plan=SHORT)
-    other = fit_few_rows(rows(150), flow=small, members=3, plan=SHORT, seed=1)
+def test_the_seed_fixes_the_result(fitted: CrossFitted) -> None:
+    again, other = fit(rows(150), members=3, **NSF), fit(rows(150), members=3, seed=1, **NSF)
     x = rows(20, seed=2)
     assert torch.equal(again.density.log_prob(x), fitted.density.log_prob(x))
     assert not torch.equal(other.density.log_prob(x), fitted.density.log_prob(x))
 
 
 def test_flows_alone_and_mixtures_alone() -> None:
-    flows = fit_few_rows(rows(90), flow=small, members=3, mixtures=(), plan=SHORT)
-    mixtures = fit_few_rows(rows(90), members=3)
+    flows, mixtures = fit(rows(90), flow="nsf", members=3, **NSF), fit(rows(90), flow="gmm", members=3)
     assert len(flows.density.members) == 3
     assert set(flows.weights) == {"flow"}
-    assert "flow" not in mixtures.weights
+    assert len(flows.steps) == 3
+    assert all(name.startswith("mixture") for name in mixtures.weights)
+    assert mixtures.steps == []
 
 
 def test_a_context_is_used() -> None:
     x = rows(200)
-    given = fit_few_rows(x[:, 1:], x[:, :1], members=3)
-    alone = fit_few_rows(x[:, 1:], members=3)
+    given, alone = fit(x[:, 1:], x[:, :1], flow="gmm", members=3), fit(x[:, 1:], flow="gmm", members=3)
     assert given.log_likelihood["average"] > alone.log_likelihood["average"] + 0.2
 
 
 def test_a_flow_starts_as_a_gaussian_copula() -> None:
     x = rows(400)
-    z, _ = copula(x[None])(x)
+    z, _ = Points.of(x).copula(x)
     assert (torch.cov(z.T) - torch.eye(2)).abs().max() < 0.1
 
 
@@ -97,53 +96,46 @@ def test_every_row_is_in_one_fold() -> None:
 def test_weights_of_rows_count() -> None:
     x, weight = rows(200), torch.ones(200)
     weight[100:] = 0
-    kept = fit_few_rows(torch.cat([x[:100], x[:100] + 5]), weight=weight, members=2)
+    kept = fit(torch.cat([x[:100], x[:100] + 5]), weight=weight, flow="gmm", members=2)
     assert kept.density.log_prob(x[:100]).mean() > kept.density.log_prob(x[:100] + 5).mean() + 5
 
 
 def test_names_stand_for_averages() -> None:
-    short = {"steps": 20, "every": 10}
-    maf = fit_by_name(rows(80), flow="maf", members=2, layers=1, hidden=(8,), plan=short)
+    maf = fit(rows(80), flow="maf", members=2, layers=1, hidden=(8,), training={"steps": 20, "every": 10})
     assert [len(maf.density.members), list(maf.weights)] == [2, ["flow"]]
-    gmm = fit_by_name(rows(80), flow="gmm")
-    assert all(name.startswith("mixture") for name in gmm.weights)
-    auto = fit_by_name(rows(80), epochs=10, plan={"batch_size": 40})
+    auto = fit(rows(80), epochs=10, training={"batch_size": 40})
     assert {"flow", "copula of 1", "mixture of 1"} <= set(auto.weights)
-    with pytest.raises(ValueError, match="there is no flow 'nope'"):
-        fit_by_name(rows(80), flow="nope")
+    with pytest.raises(ValueError, match="nope"):
+        fit(rows(80), flow="nope")
 
 
 def test_more_rows_are_learnt_from_in_fewer_and_larger_steps() -> None:
-    few, many, wide = (_plan(*sizes, 3e-3, None, {}) for sizes in ((500, 4), (2000, 4), (2000, 16)))
+    few, many, wide = (member_options(*sizes, 3e-3, {}) for sizes in ((500, 4), (2000, 4), (2000, 16)))
     assert (few.steps, few.lr, few.batch_size) == (600, 3e-3, 128)
     assert (many.steps, many.lr) == (round(1000 * 0.3**0.5), 1e-2)
     assert wide.steps == many.steps // 2
-    assert _plan(1000, 4, 3e-3, None, {}).lr == pytest.approx(6e-3)
-    other, asked = _plan(2000, None, 3e-3, None, {}), _plan(2000, 4, 3e-3, None, {"lr": 1e-3})
-    assert other == Plan(steps=1000, lr=3e-3)
-    assert asked == Plan(steps=1000, lr=1e-3)
+    assert member_options(1000, 4, 3e-3, {}).lr == pytest.approx(6e-3)
+    assert member_options(2000, None, 3e-3, {}) == MemberOptions(steps=1000, lr=3e-3)
+    assert member_options(2000, 4, 3e-3, {"lr": 1e-3}) == MemberOptions(steps=1000, lr=1e-3)
 
 
-def test_bad_arguments_are_named() -> None:
-    with pytest.raises(ValueError, match="members=1 must be at least 2"):
-        fit_few_rows(rows(20), members=1)
-    with pytest.raises(ValueError, match="at most half of the rows, 5"):
-        fit_few_rows(rows(5), members=3)
-    with pytest.raises(ValueError, match="there is nothing to fit"):
-        fit_few_rows(rows(20), mixtures=())
+@pytest.mark.parametrize(("count", "members"), [(3, 2), (5, 3)])
+def test_too_few_rows_for_the_members_are_refused(count: int, members: int) -> None:
+    with pytest.raises(ValueError, match=f"members={members}"):
+        fit(rows(count), members=members, flow="gmm")
 
 
 def test_a_column_that_is_constant_but_for_noise_has_a_finite_map() -> None:
     noise = 0.05 * torch.randn(3, 60, 2, generator=torch.Generator().manual_seed(0))
     x = torch.stack([torch.zeros(60), torch.linspace(-2, 2, 60)], -1)
-    z, logdet = copula(torch.cat([x[None], x + noise]))(x)
+    z, logdet = Points.of(torch.cat([x[None], x + noise])).copula(x)
     assert z.isfinite().all()
     assert logdet.isfinite().all()
 
 
 def test_rows_of_many_columns_take_what_few_rows_can_tell() -> None:
     x = torch.randn(60, 500, generator=torch.Generator().manual_seed(0))
-    judged = fit_by_name(x, members=2)
+    judged = fit(x, members=2)
     assert list(judged.weights) == ["mixture of 1", "copula of 1"]
     independent = -500 * 0.5 * (1 + math.log(2 * math.pi))
     assert judged.log_likelihood["average"] > 1.1 * independent

@@ -7,7 +7,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +17,21 @@ import torch
 from torch.distributions import constraints
 
 from ..errors import InputError, listed
-from ..models.base import PERCENTS
-from ..models.console import Console, aligned
-from ..models.saved import check_output, save
-from ..models.train import Rows
 from ..objectives.user_target import TargetWarning
 from ..posterior.fit_target import fit_target
 from ..posterior.target_fit import TargetFit
 from ..saving.jsonable import jsonable
+from ..tables.baselines import Gaussian
+from ..tables.io.table import write_table
+from ..tables.schema.columns import Column
+from ..tables.schema.schema import Schema
 from ..training.loop import TrainingError
 from ..transforms.constrained import Ordered
-from .baselines import Gaussian
-from .describe import describe_held_out, describe_target
-from .io.table import write_table
-from .options import TableOptions
-from .rows import against
-from .schema.columns import Column
-from .schema.schema import Schema
+from .base import PERCENTS
+from .console import Console, aligned
+from .held_out_figures import beside_gaussian, describe_held_out
+from .options import TrainingOptions
+from .saved import check_output, save
 
 SUPPORTS: dict[str, Any] = {
     "real": constraints.real,
@@ -55,39 +53,48 @@ class TargetOptions:
     support: str | None = None
     anneal: int = 0
     modes: str | None = None
+    flow: str = "auto"
+    layers: int | None = None
+    hidden: Sequence[int] | None = None
+    training: TrainingOptions = field(default_factory=TrainingOptions)
 
 
-def run(target: TargetOptions, output: Path, options: TableOptions, console: Console, command: str) -> dict[str, Any]:
+def run(options: TargetOptions, output: Path, console: Console, command: str) -> dict[str, Any]:
     """Fits, weighs and saves; returns the summary that was saved with the model.
 
     Raises:
         InputError: an argument or the target cannot be used; says why.
     """
     check_output(output)
-    if options.objective != "likelihood":
-        raise InputError("--objective applies to tables, but --target learns without one")
-    for flag, value in (
-        ("--epochs", options.training.epochs),
-        ("--columns", options.columns),
-        ("--given", options.given),
-    ):
-        if value:
-            raise InputError(f"{flag} applies to tables, but --target learns without one")
-    log_density = load_target(target.target)
-    dim = target.dim if target.dim is not None else getattr(log_density, "features", None)
+    log_density = load_target(options.target)
+    dim = options.dim if options.dim is not None else getattr(log_density, "features", None)
     if not isinstance(dim, int) or dim < 1:
-        raise InputError(f"--dim: say how many numbers {target.target} takes, as in --dim 3")
-    blocks = support_blocks(target.support, dim) if target.support else getattr(log_density, "support", ())
+        raise InputError(f"--dim: say how many numbers {options.target} takes, as in --dim 3")
+    blocks = support_blocks(options.support, dim) if options.support else getattr(log_density, "support", ())
     started = time.perf_counter()
-    fitted = _fit(log_density, dim, blocks, target, options, console)
+    fitted = _fit(log_density, dim, blocks, options, console)
     draws = _write_draws(fitted, output)
-    summary, facts = _measure(fitted, target, options)
+    summary, facts = _measure(fitted, options)
     summary["seconds"] = round(time.perf_counter() - started, 1)
     save(fitted.flow, output, jsonable({**facts, "summary": summary, "command": command}))
     for line in [*aligned(describe_target(summary["target"]), indent=""), "", *describe_held_out(summary["held_out"])]:
         console.say(line)
     console.say(f"saved {output} and {draws}")
     return {**summary, "draws": str(draws)}
+
+
+def describe_target(target: dict[str, Any]) -> list[tuple[str, str]]:
+    """How well a flow fits a density known up to a constant: labels and values."""
+
+    def shown(name: str, digits: int) -> str:
+        return "not finite" if target[name] is None else f"{target[name]:,.{digits}f}"
+
+    return [
+        ("log Z, nats", f"{shown('log_z', 4)} ± {shown('log_z_se', 4)}"),
+        ("Effective draws", f"{shown('ess', 0)} of {target['n']:,}"),
+        ("k-hat", shown("khat", 2)),
+        ("Verdict", target["verdict"]),
+    ]
 
 
 def load_target(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -135,24 +142,23 @@ def _fit(
     log_density: Any,
     dim: int,
     blocks: Sequence[tuple[Any, int]],
-    target: TargetOptions,
-    options: TableOptions,
+    options: TargetOptions,
     console: Console,
 ) -> TargetFit:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", TargetWarning)  # repeated as the console's notes
-            flow = None if target.modes and options.flow == "auto" else options.flow
+            flow = None if options.modes and options.flow == "auto" else options.flow
             fitted = fit_target(
                 log_density,
                 dim,
                 blocks=blocks,
                 flow="nsf-coupling" if flow in ("auto", "nsf") else flow,
-                modes=target.modes,
+                modes=options.modes,
                 layers=options.layers,
                 hidden=options.hidden or (32, 32),
-                start="normal" if target.anneal else "laplace",
-                anneal=target.anneal,
+                start="normal" if options.anneal else "laplace",
+                anneal=options.anneal,
                 steps=options.training.steps,
                 budget=options.training.budget,
                 batch_size=options.training.batch_size or 512,
@@ -165,7 +171,7 @@ def _fit(
                 progress=console.talks and sys.stderr.isatty(),
             )
     except (TypeError, ValueError, TrainingError) as error:
-        raise InputError(f"--target {target.target}: {error}") from error
+        raise InputError(f"--target {options.target}: {error}") from error
     for note in fitted.notes:
         console.note(note.replace("blocks=", "--support"))
     if fitted.modes is not None:
@@ -184,7 +190,7 @@ def _write_draws(fitted: TargetFit, output: Path) -> Path:
     return path
 
 
-def _measure(fitted: TargetFit, target: TargetOptions, options: TableOptions) -> tuple[dict[str, Any], dict[str, Any]]:
+def _measure(fitted: TargetFit, options: TargetOptions) -> tuple[dict[str, Any], dict[str, Any]]:
     """The summary, and what scoring, sampling and reporting need; the resampled draws stand in for held-out rows."""
     generator = torch.Generator(fitted.importance.draws.device).manual_seed(options.training.seed)
     x = fitted.importance.resample(2 * KEPT_ROWS, generator=generator).cpu()
@@ -192,25 +198,23 @@ def _measure(fitted: TargetFit, target: TargetOptions, options: TableOptions) ->
     schema = Schema(tuple(_column(j, column.numpy()) for j, column in enumerate(x.T)))
     gaussian = Gaussian(x[:KEPT_ROWS])
     kept = x[KEPT_ROWS:]
-    result = fitted.result
+    result, here = fitted.result, next(fitted.flow.parameters()).device
+    with torch.no_grad():
+        ours, scores = (fitted.flow.log_prob(rows.to(here)).cpu() for rows in (kept, fitted.importance.draws))
     summary = {
-        "training_rows": 0,
         "flow": "nsf" if options.flow == "auto" else options.flow,
         "parameters": sum(p.numel() for p in fitted.flow.parameters()),
-        "target": {"name": target.target, **fitted.importance.summary()},
+        "target": {"name": options.target, **fitted.importance.summary()},
         "training": {"steps": result.steps, "seconds": result.seconds, "skipped_steps": result.skipped_steps},
-        "held_out": against(fitted.flow, gaussian, schema, Rows(kept, None), options.samples, options.training.seed),
+        "held_out": {**beside_gaussian(ours, gaussian(kept)), "cell_samples": None, "cell_error": None},
     }
-    with torch.no_grad():
-        scores = fitted.flow.log_prob(fitted.importance.draws)
     facts = {
         "kind": "table",
         "schema": schema.to_json(),
-        "quantiles": np.quantile(scores.cpu().numpy(), PERCENTS / 100).tolist(),
+        "quantiles": np.quantile(scores.numpy(), PERCENTS / 100).tolist(),
         "history": [dict(row) for row in result.history],
-        "data": target.target,
+        "data": options.target,
         "seed": options.training.seed,
-        "samples": options.samples,
         "held_out": {"x": kept.tolist(), "context": None, "numbers": list(range(len(kept)))},
         "gaussian": gaussian.to_json(),
         "torch": torch.__version__,

@@ -9,9 +9,9 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
 import pushforward as pf
-from pushforward.tables.mixtures import _scales
 from pushforward.tables.schema.columns import Column
 from pushforward.tables.schema.schema import Schema
+from pushforward.tables.selection.one_mixture import _scales
 
 ROWS = 6000
 

@@ -28,25 +28,27 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..diagnostics.averages import mean_and_error
-from ..distributions.base import Density
-from ..distributions.flow import Flow
-from ..distributions.merging import merged
-from ..distributions.mixed import Mixed
-from ..distributions.mixture import GaussianMixture
-from ..models.train import Rows
-from ..training.few_rows import PRIORS
-from ..transforms.compose import Compose
-from .prepare import TableSplits
-from .schema.cells import Cells
-from .schema.preprocessing import preprocessing
-from .schema.schema import Schema
+from ...diagnostics.averages import mean_and_error
+from ...distributions.base import Density
+from ...distributions.flow import Flow
+from ...distributions.merging import merged
+from ...distributions.mixed import Mixed
+from ...distributions.mixture import GaussianMixture
+from ...models.train import Rows
+from ...transforms.compose import Compose
+from ..schema.cells import Cells
+from ..schema.preprocessing import preprocessing
+from ..schema.schema import Schema
+from ..splits import TableSplits
+from .candidate import Candidate, Fitted, Task
+from .kinds import PRIORS
 
 MOST = 20  # components, from STARTS sets of centres and with each of PRIORS
 STARTS, LARGE = 2, 27_000  # upper limit on entries of a covariance times components squared, the cost of a search
 SCREENED, LEARNT = 5000, 200_000  # rows on which all sizes are tried, and to which the best ones are fitted
 FINALISTS = 4  # sizes that are fitted to all rows
 JUDGED = 5000  # held-out rows for the comparison
+WIDEST = 60  # features plus indicators
 
 
 class Trial(NamedTuple):
@@ -79,18 +81,35 @@ class Trial(NamedTuple):
         return self
 
 
-@torch.no_grad()
-def best_mixture(flow: Density, rows: TableSplits, seed: int) -> Trial:
-    """The mixture after first transforms that is likely to be closest to the table's density, fitted to training rows.
+class OneMixture(Candidate):
+    """A mixture over a table's numbers, given the categories of the flow that it may replace."""
 
-    Args:
-        flow: The trained density of the table, whose categories are the mixture's context.
-        rows: The rows, and the schema.
-        seed: Seed of the selected rows, their points within cells, and the centres.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    train, judged = (_spread(flow, part, rows, generator) for part in (rows.train, rows.val[:JUDGED]))
-    tried = [trial for schema in _scales(rows.schema.numeric) for trial in _screened(schema, train, seed)]
+    def suits(self, task: Task, best: Fitted | None) -> bool:
+        if best is None or best.name != "flow" or not task.chooses or not task.rows.schema.numbers:
+            return False
+        numbers = best.density.numbers if isinstance(best.density, Mixed) else best.density
+        return len(task.rows.schema.numbers) + numbers.context_features <= WIDEST
+
+    @torch.no_grad()
+    def fit(self, task: Task, best: Fitted | None) -> Fitted:
+        assert best is not None
+        flow, rows, generator = best.density, task.rows, torch.Generator().manual_seed(task.seed)
+        train, judged = (_spread(flow, part, rows, generator) for part in (rows.train, rows.val[:JUDGED]))
+        trial = _best_of_all_sizes(rows.schema.numeric, train, judged, task.seed)
+
+        @torch.no_grad()
+        def for_good() -> Density:
+            trial.flow.cpu()
+            seen = _spread(flow, rows.together, rows, torch.Generator().manual_seed(task.seed))
+            return _whole(flow, rows, trial.fitted(seen).flow)
+
+        name, density = f"mixture of {len(trial.mixture.logits)}", _whole(flow, rows, trial.flow)
+        return Fitted(name, f"a {name} Gaussians", density, "gmm", best.facts, best.history, for_good)
+
+
+def _best_of_all_sizes(schema: Schema, train: Rows, judged: Rows, seed: int) -> Trial:
+    """The mixture after first transforms that is likely to be closest to the rows' density, fitted to training rows."""
+    tried = [trial for scale in _scales(schema) for trial in _screened(scale, train, seed)]
     best: dict[int, Trial] = {}  # one for each size
     for trial in sorted(tried, key=lambda trial: trial.judged(train[:SCREENED], judged), reverse=True):
         best.setdefault(len(trial.mixture.logits), trial)
@@ -98,28 +117,28 @@ def best_mixture(flow: Density, rows: TableSplits, seed: int) -> Trial:
     return max(finalists, key=lambda trial: trial.judged(train, judged))
 
 
-@torch.no_grad()
-def with_held_out(trial: Trial, flow: Density, rows: TableSplits, seed: int) -> Flow:
-    """The chosen mixture, fitted further to training and validation rows: these have nothing left to decide."""
-    trial.flow.cpu()
-    return trial.fitted(_spread(flow, rows.together, rows, torch.Generator().manual_seed(seed))).flow
-
-
 def mean_log_prob(log_prob: Tensor, weight: Tensor | None) -> float:
     """The mean log-density of rows, in nats."""
     return mean_and_error(log_prob.detach().clamp_min(-1e6), weight)[0]  # one impossible row does not decide alone
 
 
+def _whole(flow: Density, rows: TableSplits, numbers: Flow) -> Density:
+    """The density of the table with the flow over its numbers replaced by another one."""
+    density = Mixed(flow.categories, numbers, rows.schema.classes) if isinstance(flow, Mixed) else numbers
+    return density.to(next(flow.parameters()).device).eval()
+
+
 def _spread(flow: Density, some: Rows, rows: TableSplits, generator: torch.Generator) -> Rows:
     """The numbers of some rows at one point of their cells, with their contexts."""
-    schema = rows.schema
     some = some[torch.randperm(len(some), generator=generator)[:LEARNT]]
-    x = Cells(schema)(some.x, torch.rand(some.x.shape, generator=generator, dtype=some.x.dtype))
-    context = some.context
+    x, context = (
+        Cells(rows.schema)(some.x, torch.rand(some.x.shape, generator=generator, dtype=some.x.dtype)),
+        some.context,
+    )
     if isinstance(flow, Mixed):
         here = flow.names_at.device
         context = flow.divide(x.to(here), None if context is None else context.to(here))[2].cpu()
-    return Rows(x[:, schema.numbers], context, some.weights)
+    return Rows(x[:, rows.schema.numbers], context, some.weights)
 
 
 def _scales(schema: Schema) -> list[Schema]:

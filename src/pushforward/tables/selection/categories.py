@@ -10,15 +10,15 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from ..distributions.base import Density
-from ..distributions.mixed import Categories, Mixed
-from ..models.console import Console
-from ..models.options import TrainingOptions
-from ..models.train import Rows, train_on
-from ..objectives.divergences import ForwardKL
-from ..recipes.by_name import categories_by_size
-from ..training.fit import Result
-from .prepare import TableSplits
+from ...distributions.base import Density
+from ...distributions.mixed import Categories, Mixed
+from ...models.console import Console
+from ...models.options import TrainingOptions
+from ...models.train import Rows, train_on
+from ...objectives.divergences import ForwardKL
+from ...recipes.by_name import categories_by_size
+from ...training.fit import Result
+from ..splits import TableSplits
 
 RATE = 3e-3  # as good on held-out rows as 1e-3, in half the steps
 SHARE = 0.1  # of the time budget, at most

@@ -12,11 +12,12 @@ import torch
 import pushforward as pf
 from pushforward.models.console import Console
 from pushforward.models.options import TrainingOptions
-from pushforward.tables.build import density
-from pushforward.tables.categories import categories_first, release, start_categories
 from pushforward.tables.io.read import read_any
 from pushforward.tables.options import TableOptions
-from pushforward.tables.prepare import TableSplits, prepare
+from pushforward.tables.prepare import prepare
+from pushforward.tables.selection.categories import categories_first, release
+from pushforward.tables.selection.one_flow import untrained
+from pushforward.tables.splits import TableSplits
 
 RNG = np.random.default_rng(0)
 COLOURS, AGREE = 4, 0.9
@@ -33,9 +34,7 @@ def split(table: pl.DataFrame) -> TableSplits:
 
 
 def fresh(rows: TableSplits):
-    flow = density(rows.schema, rows.train.x, flow="maf", layers=1, hidden=(16,))
-    start_categories(flow, rows.train.x, None)
-    return flow
+    return untrained(rows, TableOptions(layers=1, hidden=(16,)), "maf")
 
 
 def test_categories_are_learnt_before_the_flow_and_held_fixed() -> None:

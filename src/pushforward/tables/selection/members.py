@@ -10,21 +10,25 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn.utils import vector_to_parameters
 
-from ..distributions.base import Density
-from ..numerics.kernel import smoothing
-from .batches import mix
+from ...distributions.base import Density
+from ...numerics.kernel import smoothing
+from ...training.batches import mix
+from .points import Points
 
 WARM_UP, CLIP = 30, 5.0
 
+F = TypeVar("F", bound=Density)
+
 
 @dataclass(frozen=True)
-class Plan:
+class MemberOptions:
     """How members are trained.
 
     Args:
@@ -51,38 +55,20 @@ class Plan:
                 raise ValueError(f"{name} must be positive, got {name}={getattr(self, name)}")
 
 
-@dataclass(frozen=True)
-class Points:
-    """The rows of one member: ``(copies, rows, features)``, the same rows at several points of their cells; contexts
-    ``(rows, context features)`` or None; and the weight of each row."""
-
-    x: Tensor
-    context: Tensor | None
-    weight: Tensor
-
-    def __len__(self) -> int:
-        return self.x.shape[1]
-
-    def __getitem__(self, rows: Tensor) -> Points:
-        return Points(self.x[:, rows], None if self.context is None else self.context[rows], self.weight[rows])
-
-
-def folds(rows: int, members: int, seed: int) -> list[Tensor]:
-    """Row indices in as many random folds of nearly equal size."""
-    order = torch.randperm(rows, generator=torch.Generator().manual_seed(mix(seed, members, 3)))
-    return [part.sort().values for part in order.tensor_split(members)]
-
-
 def train_members(
-    make: Callable[[int], Density], train: Sequence[Points], held_out: Sequence[Points], plan: Plan, seed: int = 0
-) -> tuple[list[Density], list[int]]:
+    make: Callable[[int], F],
+    train: Sequence[Points],
+    held_out: Sequence[Points],
+    options: MemberOptions,
+    seed: int = 0,
+) -> tuple[list[F], list[int]]:
     """Trains members and keeps each at the step with the lowest held-out loss, step 0 (the start) included.
 
     Args:
         make: Makes an untrained member from the seed of its weights; all have the same shape.
         train: The training rows of each member.
         held_out: The held-out rows that determine its best step.
-        plan: The training plan.
+        options: How they are trained.
         seed: Seed of weights and batches: the same seed gives the same members.
 
     Returns:
@@ -93,20 +79,25 @@ def train_members(
     losses = _losses(members[0], params, buffers)
     flat = torch.cat([p.detach().flatten(1) for p in params.values()], 1).requires_grad_()
     best, found = flat.detach().clone(), torch.full((len(members),), math.inf)
-    optimizer, steps = torch.optim.AdamW([flat], lr=plan.lr, weight_decay=plan.decay, fused=True), [0] * len(members)
+    optimizer, steps = (
+        torch.optim.AdamW([flat], lr=options.lr, weight_decay=options.decay, fused=True),
+        [0] * len(members),
+    )
     judged = _side_by_side(held_out, smoothing(sum(map(len, held_out))))
     generator, stale = torch.Generator().manual_seed(mix(seed, 5)), 0
-    for step in range(plan.steps + 1):
-        if step % plan.every == 0:
+    for step in range(options.steps + 1):
+        if step % options.every == 0:
             with torch.no_grad():
                 now = losses(flat, *judged)
             better = now < found - 1e-4
             found, stale = torch.where(better, now, found), 0 if bool(better.any()) else stale + 1
             best[better] = flat.detach()[better]
             steps = [step if b else old for b, old in zip(better.tolist(), steps, strict=True)]
-            if stale >= plan.patience or (plan.seconds is not None and time.monotonic() - started > plan.seconds):
+            if stale >= options.patience or (
+                options.seconds is not None and time.monotonic() - started > options.seconds
+            ):
                 break
-        _update(optimizer, flat, losses(flat, *_batch(train, plan.batch_size, generator)), _rate(plan, step))
+        _update(optimizer, flat, losses(flat, *_batch(train, options.batch_size, generator)), _rate(options, step))
     for member, row in zip(members, best, strict=True):
         vector_to_parameters(row, member.parameters())
         member.eval()
@@ -140,8 +131,8 @@ def _update(optimizer: torch.optim.Optimizer, flat: Tensor, losses: Tensor, rate
     optimizer.step()
 
 
-def _rate(plan: Plan, step: int) -> float:
-    return plan.lr * min(1.0, (step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * min(step / plan.steps, 1.0)))
+def _rate(options: MemberOptions, step: int) -> float:
+    return options.lr * min(1.0, (step + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * min(step / options.steps, 1.0)))
 
 
 def _batch(train: Sequence[Points], size: int, generator: torch.Generator) -> tuple[Tensor, Tensor | None, Tensor]:

@@ -1,0 +1,135 @@
+"""What is learnt from a table's rows: the density that suits them, and a guide that answers any question about it."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..distributions.base import Density
+from ..distributions.guided import AnyOrder, Guided
+from .guide import (
+    FEW_STEPS_RATE,
+    LEARNING_RATE,
+    GuideFill,
+    build_guide,
+    measure_guide,
+    train_guide,
+    weigh_guide,
+)
+from .selection.candidate import Fitted, Task
+from .selection.choice import choose, first_candidate
+from .splits import TableSplits, spread
+
+LONGER = 3  # times the density's steps, for a guide that fills holes for it
+FEW_STEPS, FEW_ROWS_A_STEP = 300, 8  # guide steps beside an average of densities: at least, or one per so many rows
+
+
+@dataclass(frozen=True)
+class Learned:
+    """The result of training.
+
+    Attributes:
+        rows: The training data: if a guide fills missing values, without the columns that flag them.
+        fitted: The density of complete rows, and the facts on its training.
+        guided: The same density with its guide, if it has one.
+        guide: The summary's facts on the guide's training.
+        fill: The sampler of missing cells.
+    """
+
+    rows: TableSplits
+    fitted: Fitted
+    guided: Guided | None = None
+    guide: dict[str, Any] = dataclasses.field(default_factory=dict)
+    fill: GuideFill | None = None
+
+    @property
+    def whole(self) -> Density:
+        """The density that is saved."""
+        return self.guided or self.fitted.density
+
+
+def learn(task: Task) -> Learned:
+    """Trains what suits the rows and, if questions may be asked, a guide: after the density, or before it if cells are
+    missing."""
+    schema, earlier = task.rows.schema, task.earlier
+    asks = task.options.queries and len(schema.columns) > 1 and (earlier is None or earlier.guided is not None)
+    if asks and schema.missingness.occurs and not schema.given and first_candidate(task).takes_fill:
+        learned = _learn_with_holes(task)
+    else:
+        fitted = choose(task)
+        learned = _guided(task, fitted) if asks else Learned(task.rows, fitted)
+    if learned.guided is None:
+        return learned
+    rows = learned.rows
+    facts = weigh_guide(learned.guided, rows.schema, rows.val, task.seed)
+    facts |= measure_guide(learned.guided, rows.schema, rows.test, task.seed)
+    return replace(learned, guide={"guide": learned.guide | facts})
+
+
+def _learn_with_holes(task: Task) -> Learned:
+    """Trains the guide on the observed values, and the flow on rows that the guide fills."""
+    if task.earlier is None and len(task.rows.schema.fields) > 1:
+        task = replace(task, rows=task.rows.ignoring())
+    guide, facts = _guide_first(task)
+    fill = GuideFill(guide, task.rows.schema)
+    fitted = choose(replace(task, fill=fill))
+    here = next(fitted.density.parameters()).device
+    guided = Guided(fitted.density, guide.to(here), tuple(task.rows.schema.missingness.flags.items()))
+    return Learned(task.rows, fitted, guided, facts, fill)
+
+
+def _guided(task: Task, fitted: Fitted) -> Learned:
+    """The density with its guide, trained for at most as long again."""
+    rows, training, before = task.rows, fitted.facts["training"], _guide_of(task)
+    guide = before or build_guide(
+        rows.schema, spread(rows.train, rows.schema, task.seed), rows.train.weights, task.seed
+    )
+    steps, lr = training["steps"], LEARNING_RATE
+    if "average" in fitted.facts:  # members stop early, and mixtures take no steps
+        steps = task.options.training.steps or max(FEW_STEPS, len(rows.train) // FEW_ROWS_A_STEP)
+        lr = FEW_STEPS_RATE if steps <= FEW_STEPS else lr
+    facts = train_guide(
+        guide,
+        rows.schema,
+        rows.train_source,
+        rows.val,
+        task.options.training,
+        steps,
+        training["seconds"],
+        task.console,
+        fresh=before is None,
+        lr=lr,
+    )
+    return Learned(rows, fitted, Guided(fitted.density, guide.to(next(fitted.density.parameters()).device)), facts)
+
+
+def _guide_first(task: Task) -> tuple[AnyOrder, dict[str, Any]]:
+    """A guide that learns from the observed part of rows with holes, and then imputes the rest for the density.
+
+    If the number of steps is set, the guide takes three times as many: each costs a quarter of a step of the density,
+    which needs proposals in every step, and whatever the guide does not know, the density learns wrongly.
+    """
+    rows, before, own = task.rows, _guide_of(task), task.options.training
+    guide = before or build_guide(rows.schema, rows.train.x, rows.train.weights, task.seed)
+    own = own if own.steps is None else replace(own, steps=LONGER * own.steps)
+    facts = train_guide(
+        guide,
+        rows.schema,
+        rows.train_source,
+        rows.val,
+        own,
+        None,
+        None,
+        task.console,
+        fresh=before is None,
+        seen=True,
+    )
+    return guide.eval(), {**facts, "fills": True}
+
+
+def _guide_of(task: Task) -> AnyOrder | None:
+    """A copy of a fitted model's guide."""
+    earlier = task.earlier
+    return None if earlier is None or earlier.guided is None else copy.deepcopy(earlier.guided.guide)

@@ -1,0 +1,132 @@
+"""How good a fitted table is on rows that it did not see, and the facts that are saved with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from ..diagnostics.averages import quantiles
+from ..diagnostics.sampling_quality import SamplingQuality, sampling_quality
+from ..distributions.base import Density
+from ..models.base import PERCENTS
+from ..models.held_out_figures import beside_gaussian
+from ..models.train import Rows
+from .baselines import Gaussian
+from .io.table import Table
+from .options import TableOptions
+from .schema.cells import Fill, cell_log_density
+from .schema.schema import Schema
+from .splits import TableSplits, fingerprint
+
+DRAWN = 1_000  # draws, and held-out rows beside them
+TRAINING = 20_000  # rows beside these
+KEPT_ROWS = 1000  # held-out rows that are saved with the model, for reports without the data
+QUANTILE_ROWS = 10_000  # training rows used to compute percentiles
+
+
+def measured(
+    density: Density, gaussian: Gaussian, rows: TableSplits, options: TableOptions, fill: Fill | None
+) -> dict[str, Any]:
+    """The summary's facts on a density."""
+    return {
+        "training_rows": rows.training_rows,
+        "validation_rows": len(rows.val),
+        "columns": rows.schema.names,
+        "given": rows.schema.given_names,
+        **({} if options.weights is None else {"weights": options.weights}),
+        "flow": options.flow,
+        "objective": options.objective,
+        "parameters": sum(p.numel() for p in density.parameters()),
+        "held_out": _held_out(density, gaussian, rows, options, fill),
+    }
+
+
+def facts_of(
+    density: Density,
+    table: Table,
+    rows: TableSplits,
+    history: list[dict[str, Any]],
+    options: TableOptions,
+    fill: Fill | None,
+) -> dict[str, Any]:
+    """What is saved with a density."""
+    here, some = next(density.parameters()).device, rows.train[:: max(len(rows.train) // QUANTILE_ROWS, 1)]
+    context = None if some.context is None else some.context.to(here)
+    weights = None if some.weights is None else some.weights.numpy()
+    scores, _ = cell_log_density(density, rows.schema, some.x.to(here), context, samples=options.samples, fill=fill)
+    return {
+        "kind": "table",
+        "schema": rows.schema.to_json(),
+        "quantiles": quantiles(scores.clamp_min(-1e30).numpy(), PERCENTS / 100, weights).tolist(),
+        "history": [{**row, "objective": options.objective} for row in history],
+        "data": table.path.name,
+        "seed": options.training.seed,
+        "validation": options.validation,
+        "samples": options.samples,
+        "held_out": _kept(rows, options.training.seed),
+        "rows": len(rows.rows) if rows.complete else None,
+        "fingerprint": fingerprint(rows.rows) if rows.complete else None,
+        "torch": torch.__version__,
+    }
+
+
+@torch.no_grad()
+def drawn_beside_held_out(density: Density, rows: TableSplits, seed: int) -> SamplingQuality:
+    """As many rows as there are held-out ones, drawn given their contexts, and compared in the table's own units.
+
+    If rows have weights, held-out and training rows are resampled by them.
+    """
+    held = _resampled(rows.test, DRAWN, seed)
+    generator = torch.Generator(next(density.parameters()).device).manual_seed(seed)
+    if held.context is None:
+        x = density.sample((len(held),), generator=generator)
+    else:
+        x = density.sample((), held.context.to(generator.device), generator=generator)
+    x = rows.schema.missingness.drawn(x, generator)
+    tables = (_resampled(rows.train, TRAINING, seed), held, Rows(x, held.context))
+    train, held_out, drawn = (_frame(rows.schema, each) for each in tables)
+    return sampling_quality(train, held_out, drawn, seed=seed)
+
+
+def _held_out(
+    density: Density, gaussian: Gaussian, rows: TableSplits, options: TableOptions, fill: Fill | None
+) -> dict[str, Any]:
+    """Held-out log-likelihood of the density and of a Gaussian, at the same points of the same cells."""
+    here, test = next(density.parameters()).device, rows.test
+    choices: dict[str, Any] = {"samples": options.samples, "seed": options.training.seed, "fill": fill}
+    context = None if test.context is None else test.context.to(here)
+    ours, error = cell_log_density(density, rows.schema, test.x.to(here), context, **choices)
+    theirs, _ = cell_log_density(gaussian, rows.schema, test.x, test.context, **choices)
+    cells = rows.schema.has_cells
+    return {
+        **beside_gaussian(ours, theirs, test.weights),
+        "cell_samples": options.samples if cells else None,
+        "cell_error": float(error.mean()) if cells else None,
+    }
+
+
+def _kept(rows: TableSplits, seed: int) -> dict[str, Any]:
+    """Some held-out rows, for reports without the data: a random selection, because files may be sorted."""
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(rows.test))[:KEPT_ROWS])
+    kept = rows.test[chosen]
+    context = None if kept.context is None else kept.context.tolist()
+    return {"x": kept.x.tolist(), "context": context, "numbers": rows.test_numbers[chosen].tolist()}
+
+
+def _resampled(rows: Rows, most: int, seed: int) -> Rows:
+    """At most this many of the rows at random, by their weights if they have any."""
+    generator = torch.Generator().manual_seed(seed)
+    if rows.weights is None:
+        return rows[torch.randperm(len(rows), generator=generator)[:most]]
+    return rows[torch.multinomial(rows.weights, min(most, len(rows)), replacement=True, generator=generator)]
+
+
+def _frame(schema: Schema, rows: Rows) -> pl.DataFrame:
+    """Rows in the table's own units, together with the numeric columns of their contexts."""
+    given = (
+        {} if rows.context is None else {f"given {j}": c.double().cpu().numpy() for j, c in enumerate(rows.context.T)}
+    )
+    return schema.decode(rows.x).with_columns(**given)

@@ -1,0 +1,101 @@
+"""A candidate for the density of a table: whether it suits the rows, and how it is fitted to them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ...distributions.base import Density
+from ...models.console import Console
+from ..options import TableOptions
+from ..splits import TableSplits
+
+if TYPE_CHECKING:
+    from ..fitted import FittedTable
+    from ..guide import GuideFill
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be learnt.
+
+    Attributes:
+        rows: The rows, and the schema.
+        options: The user's choices.
+        console: Where to print messages.
+        earlier: A fitted model to train further.
+        fill: The sampler of missing cells, where a guide fills them.
+    """
+
+    rows: TableSplits
+    options: TableOptions
+    console: Console
+    earlier: FittedTable | None = None
+    fill: GuideFill | None = None
+
+    @property
+    def seed(self) -> int:
+        return self.options.training.seed
+
+    @property
+    def chooses(self) -> bool:
+        """Whether several candidates may be tried: if the user specified nothing about the flow except, perhaps, for
+        how long it is trained, and its rows are in memory."""
+        options, rows = self.options, self.rows
+        silent = options.flow == options.members == "auto" and options.layers is None and options.hidden is None
+        in_memory = rows.stream is None and not rows.schema.circles and self.earlier is None and self.fill is None
+        return silent and options.objective == "likelihood" and in_memory
+
+    @property
+    def averages(self) -> bool:
+        """The same for averages, whose training differs from a single flow's: nothing may be said about that either."""
+        training = self.options.training
+        length, size = (training.steps, training.epochs, training.patience), (training.lr, training.batch_size)
+        return self.chooses and bool(self.rows.schema.numbers) and all(each is None for each in (*length, *size))
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A density of the table.
+
+    Attributes:
+        name: Its name in the summary's comparison of candidates.
+        called: Its name in a sentence.
+        density: The density.
+        flow: What the summary calls its flow.
+        facts: The summary's facts on the training.
+        history: The training history, step by step.
+        for_good: Fits the chosen density to the validation rows as well, which have nothing left to decide.
+    """
+
+    name: str
+    called: str
+    density: Density
+    flow: str
+    facts: dict[str, Any]
+    history: list[dict[str, Any]]
+    for_good: Callable[[], Density] | None = None
+
+
+class Candidate(ABC):
+    """A way to learn the density of a table's rows.
+
+    Attributes:
+        takes_fill: Whether a guide may fill the missing cells of the rows that it learns from.
+    """
+
+    takes_fill: ClassVar[bool] = False
+
+    @abstractmethod
+    def suits(self, task: Task, best: Fitted | None) -> bool:
+        """Whether to try it, given the best density so far."""
+
+    @abstractmethod
+    def fit(self, task: Task, best: Fitted | None) -> Fitted:
+        """The density fitted to the training rows; or to all but the test rows, if there is nothing to compare with.
+
+        Raises:
+            InputError: an option does not go with it, or with the rows.
+        """

@@ -1,0 +1,80 @@
+"""The choice of a table's density: the candidate under which rows that it did not see are likeliest.
+
+Up to 3,000 rows this is an average of small flows, mixtures and copulas. With more rows, a single flow is seldom worse,
+and it scores and samples faster than several. So the flow is trained first; then that average is tried, if the flow
+overfits, since there are then too few rows for its size, or else a mixture of Gaussians.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+
+import torch
+
+from ...distributions.base import Density
+from ..schema.cells import cell_log_density
+from ..splits import TableSplits
+from .candidate import Candidate, Fitted, Task
+from .one_flow import OneFlow
+from .one_mixture import JUDGED, OneMixture, mean_log_prob
+from .small_tables import AverageAfterOverfitting, AverageOfFew
+
+CANDIDATES: tuple[Candidate, ...] = (AverageOfFew(), OneFlow(), AverageAfterOverfitting(), OneMixture())
+
+
+def choose(task: Task) -> Fitted:
+    """Fits the candidates that suit a table's rows, and returns the likeliest, with the comparison among its facts.
+
+    Raises:
+        InputError: an option does not go with the rows.
+    """
+    best: Fitted | None = None
+    scores: dict[str, float] = {}
+    for candidate in CANDIDATES:
+        if candidate.suits(task, best):
+            tried = _fitted(candidate, task, best)
+            best = tried if best is None else _likelier(best, tried, task, scores)
+    assert best is not None  # one flow suits whatever an average does not
+    if best.for_good is not None:
+        with suppress(ValueError, torch.linalg.LinAlgError):  # if the refit fails, keep it as it was
+            best = replace(best, density=best.for_good())
+    return replace(best, facts={**best.facts, "candidates": scores}) if scores else best
+
+
+def first_candidate(task: Task) -> Candidate:
+    """The candidate that is fitted first.
+
+    Raises:
+        InputError: an option does not go with the rows.
+    """
+    return next(candidate for candidate in CANDIDATES if candidate.suits(task, None))
+
+
+def _fitted(candidate: Candidate, task: Task, best: Fitted | None) -> Fitted | None:
+    """A candidate fitted to the rows; None if it cannot be, and there is another."""
+    try:
+        return candidate.fit(task, best)
+    except (ValueError, torch.linalg.LinAlgError):
+        if best is None:
+            raise
+        return None
+
+
+def _likelier(best: Fitted, tried: Fitted | None, task: Task, scores: dict[str, float]) -> Fitted:
+    """The one under which the validation rows are likelier."""
+    for each in (best, tried):
+        if each is not None and each.name not in scores:
+            scores[each.name] = _held_out(each.density, task.rows, task.seed)
+    if tried is None or scores[tried.name] <= scores[best.name]:
+        return best
+    task.console.say(f"held-out rows are likelier under {tried.called} than under {best.called}, so it is the model")
+    return tried
+
+
+def _held_out(density: Density, rows: TableSplits, seed: int) -> float:
+    """The mean log-density of validation rows, in nats."""
+    some, here = rows.val[:JUDGED], next(density.parameters()).device
+    context = None if some.context is None else some.context.to(here)
+    value, _ = cell_log_density(density, rows.schema, some.x.to(here), context, samples=4, seed=seed)
+    return mean_log_prob(value, some.weights)

@@ -1,0 +1,256 @@
+"""An average of densities of few rows: each kind is judged on rows that it did not see, and weighted accordingly.
+
+The rows are divided into folds. Every kind of density is fitted to all folds but one and evaluated on that one, so that
+each row has a log-density of each kind from a fit without it; the weights of the average are those that maximise the
+likelihood of these (stacking). Gaussians and mixtures are then fitted once more, to all rows; the flows were each
+trained on nearly all rows, and all are kept.
+
+Reference:
+    Smyth, Wolpert (1999), Linearly combining density estimators via stacking.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...diagnostics.averages import mean_and_error
+from ...distributions.average import Average
+from ...distributions.base import Density
+from ...distributions.flow import Flow
+from ...numerics import threads
+from ...recipes.by_name import flow_by_name, learning_rate
+from .kinds import PRIORS, SIZES, Flows, Kind, Share, sizes_of_mixtures
+from .members import WARM_UP, MemberOptions
+from .points import Points, folds, others
+
+FEW_ROWS = 3000  # up to which "auto" averages several densities
+MEMBERS = 5
+LAYERS, BINS = 2, 5  # of the flows for few rows under "auto"
+SMALL, RATE = 500, 1e-2  # rows from which the learning rate of these flows grows with the rows, and its maximum
+BATCH = 128  # rows per batch
+MOST_STEPS = 5000
+LEAST = 0.02  # smallest weight of a kind that is kept
+
+
+@dataclass(frozen=True)
+class AverageOptions:
+    """What an average consists of, and how it is fitted.
+
+    Args:
+        flow: ``auto`` for flows, Gaussians and mixtures; ``gmm`` for Gaussians and mixtures of the rows themselves; or
+            a recipe's name for its flows alone.
+        members: Number of folds of the rows, and of flows.
+        layers, hidden: The flows' layers and widths; if None, small ones for few rows under ``auto``, else the
+            recipe's.
+        training: Fields of :class:`~.members.MemberOptions`; those that are None are chosen by the number of rows.
+        epochs: The number of steps, given as passes over the rows.
+        small: Whether ``auto`` uses small flows regardless of the number of rows.
+        mixtures: Numbers of components that may get weight, in increasing order, for ``auto`` and ``gmm``. Each uses
+            the better of two priors, and none is tried after one that is worse than a smaller one.
+        copulas: The same after a map of each column; if None, as many for ``auto``, and none otherwise.
+        copies: Number of points of a row's cell over which its density is averaged in the evaluation.
+        weigh: Computes the kinds' weights from their log-densities of rows that their fits did not see, if not
+            :func:`stacked`. Nothing is then left out, and mixtures use the stronger prior.
+        seed: Fixes the result.
+    """
+
+    flow: str = "auto"
+    members: int | str = "auto"
+    layers: int | None = None
+    hidden: Sequence[int] | None = None
+    training: Mapping[str, float | None] = field(default_factory=dict)
+    epochs: int | None = None
+    small: bool = False
+    mixtures: Sequence[int] = SIZES
+    copulas: Sequence[int] | None = None
+    copies: int = 4
+    weigh: Callable[[Mapping[str, Tensor]], Tensor] | None = None
+    seed: int = 0
+
+    @property
+    def parts(self) -> int:
+        """Number of folds."""
+        return MEMBERS if self.members == "auto" else max(int(self.members), 2)
+
+    def flows(self, rows: Points) -> Flows | None:
+        """The flows of the average, if it has any.
+
+        Raises:
+            ValueError: the name is unknown, or a size does not fit.
+        """
+        name, features = "nsf" if self.flow == "auto" else self.flow, rows.features
+        small = self.flow == "auto" and (self.small or len(rows) <= FEW_ROWS)
+        if name == "gmm" or (small and most_steps(len(rows), features) < WARM_UP):
+            return None
+        sizes: dict[str, Any] = {"layers": self.layers, "hidden": self.hidden}
+        if small:
+            wide = (max(32, features),) * 2
+            sizes = {"layers": self.layers or LAYERS, "hidden": self.hidden or wide, "options": {"bins": BINS}}
+
+        def make(seed: int) -> Flow:
+            return flow_by_name(name, features, context=rows.given, **sizes, seed=seed)
+
+        make(0)  # errors in names and sizes are raised before any work
+        asked = {key: value for key, value in self.training.items() if value is not None}
+        options = member_options(len(rows), features if small else None, learning_rate(name), asked)
+        if self.epochs is not None:
+            options = MemberOptions(**{**vars(options), "steps": self.epochs * -(-len(rows) // options.batch_size)})
+        return Flows(make, options)
+
+    def ladders(self, rows: Points) -> Iterator[Sequence[Sequence[Kind]]]:
+        """Kinds of increasing size, each with its alternatives: mixtures, copulas, flows."""
+        priors = PRIORS[:1] if self.weigh else PRIORS
+        if self.flow in ("auto", "gmm"):
+            yield sizes_of_mixtures(rows, self.mixtures, priors, behind=False)
+        copulas = (SIZES if self.flow == "auto" else ()) if self.copulas is None else self.copulas
+        yield sizes_of_mixtures(rows, copulas, priors, behind=True)
+        flows = self.flows(rows)
+        if flows is not None:
+            yield [[flows]]
+
+
+@dataclass(frozen=True)
+class CrossFitted:
+    """The result of :func:`cross_fit`.
+
+    Attributes:
+        density: The average.
+        weights: The weight of every kind that was tried.
+        log_likelihood: For every kind alone, and for the average: mean over rows that the fits did not see, in nats.
+        steps: Number of steps for which each flow was trained.
+        held_out: Every kind's log-density of every row, ``(n,)``, from fits that did not see it.
+    """
+
+    density: Average
+    weights: dict[str, float]
+    log_likelihood: dict[str, float]
+    steps: list[int]
+    held_out: dict[str, Tensor]
+
+
+def wants_average(flow: str, members: int | str) -> bool:
+    """Whether these names request an average regardless of the number of rows: ``gmm``, or more than one member.
+
+    Raises:
+        ValueError: ``members`` is no number of members.
+    """
+    if members != "auto" and (isinstance(members, bool) or not isinstance(members, int) or members < 1):
+        raise ValueError(f"members={members!r}: expected a whole number of at least 1, or auto")
+    return flow == "gmm" or (isinstance(members, int) and members > 1)
+
+
+def cross_fit(rows: Points, options: AverageOptions) -> CrossFitted:
+    """Fits every kind of density, and averages them by how well they do on rows that they did not see.
+
+    Args:
+        rows: Rows of about mean 0 and variance 1.
+        options: What the average consists of.
+
+    Raises:
+        ValueError: a name is unknown, a size does not fit, or there are fewer than two rows for each member.
+    """
+    if len(rows) < 2 * options.parts:
+        raise ValueError(f"members={options.parts} must be at least 2 and at most half of the rows, {len(rows)}")
+    parts = folds(len(rows), options.parts, options.seed)
+    shares = [(rows[others(parts, k)], rows[part]) for k, part in enumerate(parts)]
+    kinds: list[Kind] = []
+    fits: list[list[Density]] = []
+    logs: list[Tensor] = []
+    with threads.using(1):  # small operators
+        for ladder in list(options.ladders(rows)):
+            best = -math.inf
+            for alternatives in ladder:
+                kind, fitted = _better(alternatives, shares, options.seed)
+                kinds.append(kind)
+                fits.append(fitted)
+                logs.append(_judge(fits[-1], parts, shares, options.copies))
+                now = mean_and_error(logs[-1], rows.weight)[0]
+                if now < best and options.weigh is None:  # larger ones are even worse
+                    break
+                best = now
+        return _weighted(rows, kinds, fits, dict(zip((kind.name for kind in kinds), logs, strict=True)), options)
+
+
+def _weighted(
+    rows: Points, kinds: list[Kind], fits: list[list[Density]], held_out: dict[str, Tensor], options: AverageOptions
+) -> CrossFitted:
+    """The average of the kinds that get weight, each as it is kept."""
+    logs = torch.stack(list(held_out.values()))
+    weights = options.weigh(held_out) if options.weigh else stacked(logs, rows.weight)
+    members, shares = [], []
+    for kind, fitted, weight in zip(kinds, fits, weights.tolist(), strict=True):
+        if weight > 0:
+            kept = kind.kept(rows, fitted, options.seed)
+            members += kept
+            shares += [weight / len(kept)] * len(kept)
+    together = {**held_out, "average": (logs + weights.log()[:, None]).logsumexp(0)}
+    scores = {name: mean_and_error(values, rows.weight)[0] for name, values in together.items()}
+    steps = [step for kind in kinds for step in kind.steps]
+    shared = dict(zip(held_out, weights.tolist(), strict=True))
+    return CrossFitted(Average(members, shares), shared, scores, steps, held_out)
+
+
+def stacked(log_prob: Tensor, weight: Tensor | None = None, prior: float = 1.0) -> Tensor:
+    """Weights of an average that maximise the likelihood of held-out rows, by expectation maximisation.
+
+    Args:
+        log_prob: For every kind of density and row, ``(kinds, n)``, from fits that did not see the row.
+        weight: The weight of each row.
+        prior: Pseudo-rows given to every kind at the start. Kinds that end up below ``LEAST`` get 0.
+
+    Returns:
+        ``(kinds,)``, summing to 1.
+    """
+    count = torch.ones(log_prob.shape[1]) if weight is None else weight
+    shares = torch.full((len(log_prob),), 1 / len(log_prob), dtype=log_prob.dtype)
+    for _ in range(200):
+        belongs = (log_prob + shares.log()[:, None]).softmax(0)
+        counts = (belongs * count.to(log_prob)).sum(1) + prior
+        shares = counts / counts.sum()
+    shares = torch.where(shares < min(LEAST, float(shares.max())), 0.0, shares)
+    return shares / shares.sum()
+
+
+def _better(alternatives: Sequence[Kind], shares: Sequence[Share], seed: int) -> tuple[Kind, list[Density]]:
+    """Of kinds that differ in their prior, the one with the highest held-out likelihood, on one fold alone; and its
+    fits to all shares."""
+    if len(alternatives) == 1:
+        return alternatives[0], alternatives[0].cross_fit(shares, seed)
+    judged, tried = shares[0][1], [(kind, kind.cross_fit(shares[:1], seed)) for kind in alternatives]
+    best, first = max(tried, key=lambda pair: mean_and_error(_log_prob(pair[1][0], judged, 1), judged.weight)[0])
+    return best, first + best.cross_fit(shares[1:], seed)
+
+
+def _judge(fits: Sequence[Density], parts: Sequence[Tensor], shares: Sequence[Share], copies: int) -> Tensor:
+    """Every row's log-density under the fit that did not see it, ``(n,)``."""
+    logs = torch.empty(sum(map(len, parts)), dtype=torch.float64)
+    for density, part, (_, judged) in zip(fits, parts, shares, strict=True):
+        logs[part] = _log_prob(density, judged, copies)
+    return logs
+
+
+@torch.no_grad()
+def _log_prob(density: Density, rows: Points, copies: int) -> Tensor:
+    """The log-density of every row, averaged over some points of its cell."""
+    logs = [density.log_prob(x, rows.context).double() for x in rows.x[:copies]]
+    return torch.stack(logs).logsumexp(0).clamp_min(-1e6) - math.log(len(logs))
+
+
+def most_steps(rows: int, features: int | None) -> float:
+    """Steps of a flow; fewer for small flows with more features, which are slower, and for few rows."""
+    return max(MemberOptions.steps, rows // 2) / max((features or 0) / 8, 1.0)
+
+
+def member_options(rows: int, features: int | None, lr: float, asked: Mapping[str, float]) -> MemberOptions:
+    """How members are trained; ``features`` is the number of features of small flows, None for others."""
+    most, batch = most_steps(rows, features), {}
+    if features is not None and "lr" not in asked:
+        least, lr = lr, min(lr * max(rows / SMALL, 1.0), RATE)
+        most, batch = most * math.sqrt(least / lr), {"batch_size": BATCH}  # larger steps, so fewer of them
+    return MemberOptions(**{"steps": min(round(most), MOST_STEPS), "lr": lr, **batch, **asked})  # type: ignore[arg-type]

@@ -1,0 +1,133 @@
+"""The kinds of density that are averaged for few rows: mixtures of Gaussians, the same behind a copula, and flows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ...distributions.base import Density
+from ...distributions.flow import Flow
+from ...distributions.mixture import GaussianMixture
+from ...numerics.kernel import smoothing
+from ...transforms.compose import Compose
+from .members import MemberOptions, train_members
+from .points import Points
+
+SIZES = (1, 3, 8, 20, 40)  # components of the mixtures to try, if there are ROWS_EACH times as many rows
+ROWS_EACH = 8
+WIDE = 4  # rows per column below which one Gaussian may be shrunk to the columns' own variances by as many pseudo-rows
+WORK = 2e8  # upper limit on components times cubed columns, the cost of an EM step
+PRIORS = (1.0, 0.1)  # pseudo-rows that shrink a component's covariance to the columns' own variances
+
+Share = tuple[Points, Points]  # the rows of a fit, and those that it does not see
+
+
+class Kind(Protocol):
+    """A kind of density, fitted to the rows of each share.
+
+    Attributes:
+        steps: Number of steps for which each of its densities was trained, if that takes steps.
+    """
+
+    steps: Sequence[int]
+
+    @property
+    def name(self) -> str: ...
+
+    def cross_fit(self, shares: Sequence[Share], seed: int) -> list[Density]:
+        """One density for each share, from the rows that are not held out from it."""
+        ...
+
+    def kept(self, rows: Points, fits: list[Density], seed: int) -> list[Density]:
+        """What joins the average, in equal parts: the fits themselves, or one more, to all rows."""
+        ...
+
+
+@dataclass(frozen=True)
+class Mixture(Kind):
+    """A mixture of Gaussians; a single one is a Gaussian.
+
+    Args:
+        size: Number of components.
+        prior: Pseudo-rows that shrink a component's covariance to the columns' own variances.
+        behind: Whether it is a mixture of the rows after their Gaussian copula.
+    """
+
+    size: int
+    prior: float
+    behind: bool = False
+    steps: tuple[int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return f"{'copula' if self.behind else 'mixture'} of {self.size}"
+
+    def fit(self, rows: Points, seed: int) -> Density:
+        """The mixture that maximises the likelihood of all points of all rows."""
+        points = rows.behind(rows.copula) if self.behind else rows
+        x = points.x[: smoothing(len(rows))]
+        mixture = GaussianMixture(rows.features, self.size, context=rows.given).to(x)
+        mixture.fit(
+            x.flatten(0, 1),
+            None if rows.context is None else rows.context.repeat(len(x), 1),
+            weight=rows.weight.repeat(len(x)),
+            prior=self.prior * len(x),
+            max_steps=60,
+            tolerance=1e-3,
+            seed=seed,
+        )
+        return Flow(rows.copula, mixture, context=rows.given) if self.behind else mixture
+
+    def cross_fit(self, shares: Sequence[Share], seed: int) -> list[Density]:
+        return [self.fit(train, seed) for train, _ in shares]
+
+    def kept(self, rows: Points, fits: list[Density], seed: int) -> list[Density]:
+        return [self.fit(rows, seed)]
+
+
+@dataclass(frozen=True)
+class Flows(Kind):
+    """Flows that start as the Gaussian copula of their rows: their layers, which start as the identity, learn the rest.
+
+    Each stops where the rows that it does not see no longer improve, so it is never worse than its start by more than
+    the noise of that evaluation. Each is trained on nearly all rows, so all are kept.
+
+    Args:
+        make: Makes untrained layers from a seed.
+        options: How they are trained.
+    """
+
+    make: Callable[[int], Flow]
+    options: MemberOptions
+    steps: list[int] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return "flow"
+
+    def cross_fit(self, shares: Sequence[Share], seed: int) -> list[Density]:
+        starts = [train.copula for train, _ in shares]
+        train = [rows.behind(start) for (rows, _), start in zip(shares, starts, strict=True)]
+        judged = [rows.behind(start) for (_, rows), start in zip(shares, starts, strict=True)]
+        layers, steps = train_members(self.make, train, judged, self.options, seed)
+        self.steps.extend(steps)
+        return [
+            Flow(Compose([start, inner.transform]), inner.base, context=inner.context_features).eval()
+            for start, inner in zip(starts, layers, strict=True)
+        ]
+
+    def kept(self, rows: Points, fits: list[Density], seed: int) -> list[Density]:
+        return fits
+
+
+def sizes_of_mixtures(rows: Points, sizes: Sequence[int], priors: Sequence[float], behind: bool) -> list[list[Mixture]]:
+    """The mixtures that there are enough rows and time for, the smaller ones first; each with every prior."""
+    columns = rows.features + rows.given
+
+    def fits(size: int) -> bool:
+        return columns < len(rows) >= size * ROWS_EACH and size * columns**3 <= WORK
+
+    alone = (0.0, float(columns)) if len(rows) < WIDE * columns else (0.0,)
+    tried = [size for size in sizes if size == 1 or fits(size)]
+    return [[Mixture(size, prior, behind) for prior in (priors if size > 1 else alone)] for size in tried]

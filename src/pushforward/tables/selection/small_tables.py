@@ -1,0 +1,182 @@
+"""The average of densities of a table whose rows are few, or fewer than one flow needs."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...distributions.base import Density
+from ...distributions.flow import Flow
+from ...distributions.mixed import Mixed
+from ...errors import InputError
+from ...models.console import Console
+from ...models.device import device_named
+from ...numerics.indicators import indicators
+from ...training.verdict import Verdict
+from ...transforms.compose import Compose
+from ..schema.cells import Cells
+from ..schema.preprocessing import preprocessing
+from ..splits import TableSplits
+from .candidate import Candidate, Fitted, Task
+from .categories import fresh_categories
+from .cross_fitting import FEW_ROWS, AverageOptions, CrossFitted, cross_fit, wants_average
+from .points import Points
+
+COPIES = 8  # points of each row's cell to learn from
+OVERFITTING = 10_000  # training rows up to which an average is tried if one flow overfits
+
+
+class AverageOfFew(Candidate):
+    """An average of flows, Gaussians and mixtures: for few rows, or where it is asked for by name."""
+
+    def suits(self, task: Task, best: Fitted | None) -> bool:
+        if best is not None or task.earlier is not None or task.fill is not None:
+            return False
+        asked, refused = _asked(task), self._refused(task)
+        if asked and refused:
+            what = "flow='gmm'" if task.options.flow == "gmm" else f"members={task.options.members}"
+            raise InputError(f"{what}: {refused}")
+        few = len(task.rows.rows) - len(task.rows.test) <= FEW_ROWS
+        return asked or (few and task.averages and not refused)
+
+    def fit(self, task: Task, best: Fitted | None) -> Fitted:
+        return fit_average(task, task.rows, task.console)
+
+    def _refused(self, task: Task) -> str:
+        """Why the rows, or an option, do not allow an average; nothing if they do."""
+        training, rows = task.options.training, task.rows
+        other = rows.stream is not None or task.options.objective != "likelihood" or not rows.schema.numbers
+        if other or training.shard or training.compile or training.checkpoint or training.metrics:
+            return "is for columns of numbers in memory, by likelihood, without states or shards"
+        return "is not for circular columns; choose one flow by name for them" if rows.schema.circles else ""
+
+
+class AverageAfterOverfitting(Candidate):
+    """An average of small flows, where there are too few rows for one flow's size; it takes over its categories."""
+
+    def suits(self, task: Task, best: Fitted | None) -> bool:
+        overfits = best is not None and best.facts["training"]["verdict"]["kind"] == "overfitting"
+        return overfits and task.averages and len(task.rows.train) <= OVERFITTING
+
+    def fit(self, task: Task, best: Fitted | None) -> Fitted:
+        assert best is not None
+        budget = task.options.training.budget
+        training = replace(task.options.training, budget=None if budget is None else budget / 2)
+        task = replace(task, options=replace(task.options, training=training))
+        found = fit_average(task, task.rows.without_validation(), Console(quiet=True), best.density)
+        return replace(found, facts={**best.facts, **found.facts}, history=best.history)
+
+
+def fit_average(task: Task, rows: TableSplits, console: Console, trained: Density | None = None) -> Fitted:
+    """The average, in the table's units.
+
+    Training and validation rows are divided anew, so that every row is used both for training and for validation.
+
+    Args:
+        task: The user's choices.
+        rows: The rows, and the schema.
+        console: Where to print messages.
+        trained: A single flow for which there are too few rows: the average is then one of small flows, and takes over
+            its categories.
+
+    Raises:
+        InputError: there are too few rows for the members, or a size does not fit.
+    """
+    started, options, training = time.perf_counter(), task.options, task.options.training
+    first, points, codes = _standardised(rows, task.seed)
+    chosen = AverageOptions(
+        flow=options.flow,
+        members=options.members,
+        layers=options.layers,
+        hidden=options.hidden,
+        training={
+            "steps": training.steps,
+            "lr": training.lr,
+            "batch_size": training.batch_size,
+            "patience": training.patience,
+            "seconds": training.budget,
+        },
+        epochs=training.epochs,
+        small=trained is not None,
+        seed=task.seed,
+    )
+    try:
+        found = cross_fit(points, chosen)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    density: Density = Flow(first, found.density, context=points.given)
+    if codes.shape[1]:
+        sizes = [size for size in rows.schema.classes if size]
+        known = trained.categories if isinstance(trained, Mixed) else None
+        categories = known or fresh_categories(sizes, codes, rows.together, len(rows.val), training)
+        density = Mixed(categories, density, rows.schema.classes)
+    seconds, count = time.perf_counter() - started, len(found.density.members)
+    verdict = _verdict(training.budget is not None and seconds > training.budget)
+    console.say(verdict.text)
+    console.say(_shares(found))
+    density = density.to(device_named(training.device)).eval()
+    name = f"average of {count}"
+    return Fitted(name, f"an {name} densities", density, options.flow, _facts(found, verdict, seconds), [])
+
+
+def _asked(task: Task) -> bool:
+    try:
+        return wants_average(task.options.flow, task.options.members)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
+def _standardised(rows: TableSplits, seed: int) -> tuple[Compose, Points, Tensor]:
+    """The first transforms of the numbers; the training rows, then the validation rows, after them, with the
+    categories in their contexts; and the codes of these."""
+    schema, whole, generator = rows.schema, rows.together, torch.Generator().manual_seed(seed)
+    cells, x = Cells(schema), whole.x
+    copies = torch.stack([cells(x, torch.rand(x.shape, generator=generator, dtype=x.dtype)) for _ in range(COPIES)])
+    first = Compose(preprocessing(schema.numeric, copies[0][: len(rows.train), schema.numbers]))
+    codes = copies[0][:, [j for j, size in enumerate(schema.classes) if size]]
+    given = [] if whole.context is None else [whole.context.float()]
+    if codes.shape[1]:
+        given.append(indicators(codes, [size for size in schema.classes if size]).float())
+    with torch.no_grad():
+        z = first(copies[..., schema.numbers])[0].float()
+    return first, Points.of(z, torch.cat(given, -1) if given else None, whole.weights), codes
+
+
+def _shares(found: CrossFitted) -> str:
+    used = sorted(((weight, name) for name, weight in found.weights.items() if weight > 0), reverse=True)
+    shares = ", ".join(f"{name} {100 * weight:.0f} %" for weight, name in used[:6])
+    return f"an average of {len(found.density.members)} densities, weighted by rows that they did not see: {shares}"
+
+
+def _verdict(late: bool) -> Verdict:
+    if late:
+        return Verdict("unknown", None, None, "time was over: more of it may make the flows of the average better")
+    best = "every flow of the average is kept where rows that it did not see were likeliest"
+    return Verdict("converged", None, None, f"converged: {best}")
+
+
+def _facts(found: CrossFitted, verdict: Verdict, seconds: float) -> dict[str, Any]:
+    steps = max(found.steps, default=0)
+    return {
+        "verdict": verdict.text,
+        "training": {
+            "verdict": verdict.to_json(),
+            "steps": steps,
+            "best_step": steps,
+            "best_validation_loss": -found.log_likelihood["average"],
+            "validation_se": None,
+            "seconds": seconds,
+            "skipped_steps": 0,
+            "interrupted": False,
+        },
+        "average": {
+            "members": len(found.density.members),
+            "weights": found.weights,
+            "log_likelihood": found.log_likelihood,
+            "best_steps": found.steps,
+        },
+    }
