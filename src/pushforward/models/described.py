@@ -55,15 +55,19 @@ class Described(ABC):
     def overview(self, source: str) -> dict[str, Any]:
         """Labels and values for the top of a report on the data of ``source``."""
         summary = self.facts["summary"]
-        facts = {
+        return {
             **({"Training": summary["verdict"]} if "verdict" in summary else {}),
             "Data": source,
-            f"Training {self.noun}": summary[f"training_{self.noun}"],
+            **({f"Training {self.noun}": self.training_size} if self.training_size else {}),
             "Flow": summary["flow"],
             "Time to fit": f"{summary['seconds']:.0f} s",
             **self.about(),
         }
-        return {label: value for label, value in facts.items() if value != 0}  # a fit to a log-density has no rows
+
+    @property
+    def training_size(self) -> int:
+        """Number of training rows, or images; 0 for a density known up to a constant, which was learnt without."""
+        return int(self.facts["summary"].get(f"training_{self.noun}", 0))
 
     def describe(self, console: Console) -> dict[str, Any]:
         """``pushforward info``: what was fitted, to what, how well, and with which command."""
@@ -88,8 +92,8 @@ class Described(ABC):
         if not hasattr(self, "density"):
             return self.expression
         figure, value = next(iter(self.figures().items()))
-        training = f"{self.facts['summary'][f'training_{self.noun}']:,} {self.noun}"
-        return f"{self.expression}, fitted to {training} of {self.facts['data']}: {figure.lower()} {value}"
+        training = f"{self.training_size:,} {self.noun} of " if self.training_size else ""
+        return f"{self.expression}, fitted to {training}{self.facts['data']}: {figure.lower()} {value}"
 
     def _repr_html_(self) -> str | None:
         """The card of a notebook; everything that comes from the data is escaped."""

@@ -15,17 +15,19 @@ from ..errors import InputError, listed
 from ..models.base import FittedDensity
 from ..models.console import Console, aligned
 from ..models.held_out import HeldOut
+from ..models.held_out_figures import describe_held_out
+from ..models.target import describe_target
 from ..models.train import Rows
 from ..report.model import Model
 from ..report.words import plus_minus
 from .baselines import Gaussian
-from .describe import describe_columns, describe_held_out, describe_target
+from .describe import describe_columns
 from .guide import GuideFill, joint_of
 from .io.source import Location
 from .io.table import Table, read_table
-from .rows import HELD_OUT, fingerprint, held_out_order
 from .schema.cells import cell_log_density
 from .schema.schema import Schema
+from .splits import HELD_OUT, fingerprint, held_out_order
 
 
 class TableModel(FittedDensity):

@@ -138,7 +138,7 @@ def answer(
         found[:, ~whole] = _marginal(model, rows[holed], samples, seed)
     context = None if rows.context is None else rows.context.to(model.device)
     learnt = learning_error(
-        model.density, model.schema.seen(rows.x).to(model.device), context, model.summary_.get("training_rows", np.inf)
+        model.density, model.schema.seen(rows.x).to(model.device), context, model.training_size or np.inf
     )
     return found[0], np.hypot(found[1], learnt.cpu().numpy())
 
