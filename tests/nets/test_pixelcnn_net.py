@@ -1,13 +1,15 @@
 """The masked network leaks nothing, sees everything before, and gives the same number by number."""
 
 import math
+from contextlib import nullcontext
 
 import pytest
 import torch
 
-from pushforward.nets.pixel_steps import PixelSteps
-from pushforward.nets.pixelcnn import AcrossConv, PixelNet
+import pushforward as pf
+from pushforward.nets.pixelcnn import AcrossConv, PixelNet, PixelSteps
 from pushforward.testing import randomize
+from pushforward.transforms.seam import pixel_steps
 
 
 def network(colours, context=0, hidden=12):
@@ -55,13 +57,16 @@ def test_context_reaches_every_number():
     assert (jacobian.abs().sum((0, -1, -2)) > 0).all()
 
 
+@pytest.mark.parametrize("shut", [False, True])
 @pytest.mark.parametrize("colours", [1, 3])
-def test_number_by_number_equals_the_parallel_pass(colours):
+def test_number_by_number_equals_the_parallel_pass(colours, shut):
     net = network(colours, context=2)
     x = torch.rand(2, colours, 4, 3, dtype=torch.float64) * 2 - 1
     context = torch.randn(2, 2, dtype=torch.float64)
     expected = net(x, context)
-    steps = PixelSteps(net, torch.zeros_like(x), context)
+    with pf.plain() if shut else nullcontext():
+        steps = pixel_steps(net, torch.zeros_like(x), context)
+    assert not shut or type(steps) is PixelSteps
     for i in range(4):
         steps.begin_row(i)
         for j in range(3):

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from ..nets.pixel_steps import PixelSteps
 from ..numerics.sequential import effective, resampled
+from ..transforms.seam import pixel_steps
 from .guided.weights import effective_after
 from .pixelcnn import PixelCNN
 
@@ -78,7 +78,7 @@ class _Cloud:
         self.x, self.hole = x.repeat(particles, 1, 1, 1), hole.repeat(particles, 1, 1, 1)
         self.x[self.hole] = 0  # a network would propagate NaN
         self.context = None if context is None else context.expand(self.n, -1).repeat(particles, 1)
-        self.steps = PixelSteps(model.net, model._scaled(self.x), self.context)
+        self.steps = pixel_steps(model.net, model._scaled(self.x), self.context)
         self.log_w = torch.zeros(particles, self.n, dtype=torch.float64, device=x.device)
         self.variance = torch.zeros(self.n, dtype=torch.float64, device=x.device)
 

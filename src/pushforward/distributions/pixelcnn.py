@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from ..nets.pixel_steps import PixelSteps
 from ..nets.pixelcnn import PixelNet, as_batch
+from ..transforms.seam import pixel_steps
 from .base import Density
 from .levels import CategoricalLevels, Levels, LogisticLevels
 
@@ -127,7 +127,7 @@ class PixelCNN(Density):
         known: int = 0,
     ) -> Tensor:
         """Fills x below its first ``known`` rows."""
-        steps = PixelSteps(self.net, self._scaled(x), context)
+        steps = pixel_steps(self.net, self._scaled(x), context)
         channels, height, width = self.event_shape
         for i in range(height):
             steps.begin_row(i)

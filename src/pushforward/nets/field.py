@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..numerics.ode.network import Network, logistic_form
 from ..saving.config import Configurable
 from .mlp import has_context, uniform
 
@@ -53,7 +52,7 @@ class MLPField(Configurable):
         if not scale > 0:
             raise ValueError(f"scale must be positive, got scale={scale}")
         self.features = features
-        self.closed_form, self.two_layers = len(hidden) <= 2, len(hidden) == 2
+        self.closed_form = len(hidden) <= 2
         widths = [features + 1, *hidden, features]
         pairs = list(pairwise(widths))
         self.weights: Any = nn.ParameterList(uniform(b, a) for a, b in pairs)
@@ -89,13 +88,6 @@ class MLPField(Configurable):
     def _first(self, t: Tensor, z: Tensor, context: Any) -> Tensor:
         a = F.linear(torch.cat([z, t.expand(*z.shape[:-1], 1)], -1), self.weights[0], self.biases[0])
         return a if self.context_weight is None else a + F.linear(context, self.context_weight)
-
-    def logistic_form(self, context: Any) -> tuple[Network, Tensor]:
-        """A field with two hidden layers in the form that :func:`pushforward.numerics.ode.network.follow` takes."""
-        network, start = logistic_form(self.weights, self.biases, self.features)
-        return network, start if self.context_weight is None else torch.addmm(
-            start, context, 2 * self.context_weight.t()
-        )
 
 
 class ResidualField(Configurable):

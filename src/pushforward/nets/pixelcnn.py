@@ -171,6 +171,37 @@ class PixelNet(Configurable):
         return out.unflatten(1, (self.colours, self.num_params)).movedim(2, 0)
 
 
+class PixelSteps:
+    """Computes the parameters of one number at a time, in raster order: here by a pass of the whole network for each.
+
+    Args:
+        net: The network.
+        x: The images being filled, ``(n, C, H, W)`` in [-1, 1]; read only where already filled.
+        context: ``(n, features)`` or None.
+    """
+
+    def __init__(self, net: PixelNet, x: Tensor, context: Tensor | None) -> None:
+        self.net, self.x, self.context = net, x.clone(), context
+
+    def begin_row(self, i: int) -> None:
+        """To be called before the pixels of row i."""
+
+    def begin_pixel(self) -> None:
+        """Advances to the next pixel of the row."""
+
+    def params(self, i: int, j: int) -> Tensor:
+        """Parameters (num_params, n, C) of pixel (i, j), valid for every colour whose predecessors are known."""
+        return self.net(self.x[:, :, : i + 1], self.context)[..., i, j]  # type: ignore[no-any-return]
+
+    def fill(self, i: int, j: int, channel: int, value: Tensor) -> None:
+        """Writes the number at row i, column j."""
+        self.x[:, channel, i, j] = value
+
+    def take(self, index: Tensor) -> None:
+        """Continues with the images at these indices, which may repeat; to be called between two pixels of a row."""
+        self.x, self.context = self.x[index], None if self.context is None else self.context[index]
+
+
 def as_batch(x: Tensor, context: Tensor | None, event_dim: int = 3) -> tuple[Tensor, Tensor | None, Sequence[int]]:
     """x and the context with a single batch dimension, and the original batch shape."""
     batch = x.shape[: x.dim() - event_dim]

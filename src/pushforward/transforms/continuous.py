@@ -16,11 +16,11 @@ from ..numerics.eager import eager
 from ..numerics.ode.adjoint import adjoint
 from ..numerics.ode.gradient import RowData, discrete, transformable
 from ..numerics.ode.method import Outcome, Status
-from ..numerics.ode.network import follow
 from ..numerics.ode.solve import Solver, doubling_error
 from ..numerics.ode.tableau import TABLEAUS
 from ..numerics.torch_internals import transformed
 from .base import Transform
+from .seam import field_solve
 from .solution import Solution
 
 EXACT_UP_TO = (
@@ -170,8 +170,14 @@ class Continuous(Transform):
         if context is not None:
             context = context.expand(*batch, context.shape[-1]).reshape(n, context.shape[-1])
         start, end = (torch.as_tensor(t, dtype=x.dtype, device=x.device).expand(batch).reshape(n, 1) for t in (t0, t1))
-        follow = self._by_network if self._has_network(kind, energies) else self._by_field
-        arrived, integrals, outcome = follow(z, RowData(context, probes), start, end - start, event, kind, energies)
+        plain = transformed() or energies or self.gradient != "discrete" or kind not in (None, "closed")
+        fast, span = None if plain else field_solve(self.field), end - start
+        if fast is None:
+            data = RowData(context, probes)
+            arrived, integrals, outcome = self._by_field(z, data, start, span, event, kind, energies)
+        else:
+            arrived, integral, outcome = fast(self.solver, z, context, start, span, kind is not None)
+            integrals = integral[None]
         solution = self._solution(x.shape, batch, arrived, integrals, outcome, kind, energies)
         return self._with_error(solution, x, context, (t0, t1), probes) if error else solution
 
@@ -200,17 +206,6 @@ class Continuous(Transform):
             return self.trace
         closed = getattr(self.field, "closed_form", False)
         return "closed" if closed else "exact" if features <= EXACT_UP_TO else "hutchinson"
-
-    def _has_network(self, kind: str | None, energies: bool) -> bool:
-        """Whether the hand-written solve of a two-layer field applies."""
-        two_layers = getattr(self.field, "two_layers", False)
-        plain = transformed() or energies or self.gradient != "discrete"
-        return two_layers and kind in (None, "closed") and not plain
-
-    def _by_network(self, z, data, t0, span, event, kind, energies) -> tuple[Tensor, Tensor | None, Outcome]:
-        network, start = self.field.logistic_form(data.context)
-        arrived, logdet, outcome = follow(network, start, self.solver, z, t0, span, trace=kind is not None)
-        return arrived, logdet[None], outcome
 
     def _by_field(self, z, data, t0, span, event, kind, energies) -> tuple[Tensor, Tensor | None, Outcome]:
         slope = self._slope(event)

@@ -1,9 +1,10 @@
 """The only door to the fast room: runs faster code in place of the formulas, and can be kept shut.
 
-Compositions ask for a plan (``compose.py``), densities that are sampled feature by feature call :func:`generate`,
-``Flow.compile`` calls :func:`compile_blocks`. Nothing else knows that ``pushforward.fused`` exists. The room depends on
-the transforms, whose kinds it must know, so it is imported by name on first use; if its folder is missing, or shut by
-``PUSHFORWARD_FUSED=0`` or :func:`plain`, the formulas themselves run.
+Compositions ask for a plan (``compose.py``), densities that are sampled number by number call :func:`generate` or
+:func:`pixel_steps`, continuous flows :func:`field_solve`, ``Flow.compile`` calls :func:`compile_blocks`. Nothing else
+knows that ``pushforward.fused`` exists. The room depends on the transforms, whose kinds it must know, so it is imported
+by name on first use; if its folder is missing, or shut by ``PUSHFORWARD_FUSED=0`` or :func:`plain`, the formulas
+themselves run.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from ..nets.pixelcnn import PixelNet, PixelSteps
 
 if TYPE_CHECKING:
     from ..nets.made import MADE
@@ -52,6 +55,19 @@ def generate(
         params = net(known.flatten(-2), context)[..., j]
         known[..., j, :] = feature(j, params.reshape(net.num_params, -1)).t().view(*batch, net.inputs)
     return None
+
+
+def pixel_steps(net: PixelNet, x: Tensor, context: Tensor | None) -> PixelSteps:
+    """The network of an autoregressive CNN, number by number, for images x that are being filled."""
+    room = _room()
+    return PixelSteps(net, x, context) if room is None else room.PixelSteps(net, x, context)
+
+
+def field_solve(field: nn.Module) -> Callable[..., Any] | None:
+    """A faster solve of a field with its exact divergence, ``(solver, z, context, t0, span, trace)`` to the end state,
+    the integral of the divergence and the outcome, differentiable; None if there is none."""
+    room = _room()
+    return None if room is None else room.field_solve(field)
 
 
 def compile_blocks(transform: Transform, **options: Any) -> None:

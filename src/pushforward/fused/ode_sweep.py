@@ -12,8 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .method import Rates, Step
-from .tableau import Tableau
+from ..numerics.ode.method import Rates, Step
+from ..numerics.ode.tableau import Tableau
 
 
 class Network(NamedTuple):

@@ -13,17 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .pixelcnn import FIRST, PixelNet
+from ..nets.pixelcnn import FIRST, PixelNet
 
 
 class PixelSteps:
-    """Computes the parameters of one number at a time, in raster order.
-
-    Args:
-        net: The network.
-        x: The images being filled, ``(n, C, H, W)`` in [-1, 1]; read only where already filled.
-        context: ``(n, features)`` or None.
-    """
+    """The same interface as :class:`pushforward.nets.pixelcnn.PixelSteps`."""
 
     def __init__(self, net: PixelNet, x: Tensor, context: Tensor | None) -> None:
         self.net: Any = net
@@ -35,7 +29,6 @@ class PixelSteps:
         self.blocks = [(_matrix(block.across), _matrix(block.mix)) for block in self.net.blocks]
 
     def fill(self, i: int, j: int, channel: int, value: Tensor) -> None:
-        """Writes the number at row i, column j."""
         self.padded[:, channel, i + FIRST, j + FIRST - 1] = value
 
     def begin_row(self, i: int) -> None:
@@ -53,18 +46,15 @@ class PixelSteps:
         self.current = self.left
 
     def begin_pixel(self) -> None:
-        """Advances to the next pixel of the row."""
         self.left = self.current
 
     def take(self, index: Tensor) -> None:
-        """Continues with the images at these indices, which may repeat; to be called between two pixels of a row."""
         self.padded, self.context = self.padded[index], None if self.context is None else self.context[index]
         self.rows, self.left = ([part[index] for part in parts] for parts in (self.rows, self.left))
         self.given = [part[:, index] for part in self.given]
         self.current = self.left
 
     def params(self, i: int, j: int) -> Tensor:
-        """Parameters (num_params, n, C) of pixel (i, j), valid for every colour whose predecessors are known."""
         window = self.padded[:, :, i + FIRST, j : j + FIRST]  # (n, C, taps)
         h = torch.addmm(self.given[0][j], window.transpose(1, 2).flatten(1), self.enter[0]) + self.enter[1]
         current = []

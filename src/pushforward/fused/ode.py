@@ -15,48 +15,50 @@ All gradients are those of the discrete solution, exactly.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from .gradient import RowData, replay
-from .method import Outcome, Status, Step
-from .solve import Solver
-from .sweep import Network, Sweep
-from .tableau import Tableau
+from ..nets.field import MLPField
+from ..numerics.ode.gradient import RowData, replay
+from ..numerics.ode.method import Outcome, Status, Step
+from ..numerics.ode.solve import Solver
+from ..numerics.ode.tableau import Tableau
+from ..numerics.torch_internals import watched
+from .ode_sweep import Network, Sweep
+
+Follow = Callable[[Solver, Tensor, Tensor | None, Tensor, Tensor, bool], tuple[Tensor, Tensor, Outcome]]
 
 
-def logistic_form(weights: Sequence[Tensor], biases: Sequence[Tensor], features: int) -> tuple[Network, Tensor]:
-    """Converts a tanh perceptron that reads [z, t] to a :class:`Network` and the start of its first layer."""
+def field_solve(field: nn.Module) -> Follow | None:
+    """The solve of a field, if it is one with two tanh layers; see :func:`pushforward.transforms.seam.field_solve`."""
+    if type(field) is not MLPField or len(field.weights) != 3 or watched(field):
+        return None
+
+    def follow(
+        solver: Solver, z: Tensor, context: Tensor | None, t0: Tensor, span: Tensor, trace: bool
+    ) -> tuple[Tensor, Tensor, Outcome]:
+        report: list[Outcome] = []
+        network, start = logistic_form(field, context)
+        end, logdet = _Follow.apply(solver, trace, report, z, t0, span, start, *network)
+        return end, logdet, report[0]
+
+    return follow
+
+
+def logistic_form(field: MLPField, context: Tensor | None) -> tuple[Network, Tensor]:
+    """The field as a :class:`Network`, and the start of its first layer, ``(h1,)``, or ``(n, h1)`` with a context."""
+    weights, biases = list(field.weights), list(field.biases)
     first, second, third = 2 * weights[0], 4 * weights[1], 2 * weights[2]
     second_bias = 2 * (biases[1] - weights[1].sum(1))
     third_bias = biases[2] - weights[2].sum(1)
-    trace = second * (first[:, :features] @ third).t()
-    return Network(first, second, second_bias, third, third_bias, trace), 2 * biases[0]
-
-
-def follow(
-    network: Network, start: Tensor, solver: Solver, z: Tensor, t0: Tensor, span: Tensor, *, trace: bool = True
-) -> tuple[Tensor, Tensor, Outcome]:
-    """Integrates the network's field from (t0, z) to t0 + span.
-
-    Args:
-        network: The field.
-        start: Constant term of its first layer: ``(h1,)``, or ``(n, h1)`` if it depends on a context.
-        solver: The solver.
-        z: ``(n, features)``.
-        t0, span: ``(n, 1)``.
-        trace: Whether to integrate the divergence; zeros are returned otherwise.
-
-    Returns:
-        The end state ``(n, features)`` and the integral of the divergence ``(n,)``, both differentiable and NaN for
-        rows that did not reach the end; and the solver's outcome.
-    """
-    report: list[Outcome] = []
-    end, logdet = _Follow.apply(solver, trace, report, z, t0, span, start, *network)
-    return end, logdet, report[0]
+    trace = second * (first[:, : field.features] @ third).t()
+    start = 2 * biases[0]
+    if field.context_weight is not None and context is not None:
+        start = torch.addmm(start, context, 2 * field.context_weight.t())
+    return Network(first, second, second_bias, third, third_bias, trace), start
 
 
 class _Follow(torch.autograd.Function):
