@@ -38,7 +38,7 @@ from torch import Tensor
 import pushforward as pf
 from pushforward.distributions import Average
 from pushforward.nets.made import MADE
-from pushforward.transforms import Affine, Autoregressive, Compose, Linear, Whiten
+from pushforward.transforms import Affine, Autoregressive, Compose, Linear, Permutation, Whiten
 
 HIDDEN = (256, 256)
 BINS = 4
@@ -49,13 +49,11 @@ def build(rows: Tensor) -> pf.Flow:
     exact = rows.double()
     whiten = Whiten(exact.mean(0).float(), torch.linalg.cholesky(torch.cov(exact.T)).float())
     features = rows.shape[1]
-    affine = [
-        Autoregressive(MADE(features, 2, hidden=HIDDEN), Affine(), order)
-        for order in (None, range(features - 1, -1, -1))
-    ]
+    affine = [Autoregressive(MADE(features, 2, hidden=HIDDEN), Affine()) for _ in range(2)]
+    turned = Permutation(range(features - 1, -1, -1))
     splines = pf.nsf(features, layers=4, hidden=HIDDEN, bins=BINS, mixing="reverse").transform
     assert isinstance(splines, Compose)
-    return pf.Flow(Compose([whiten, *affine, *splines]), features)
+    return pf.Flow(Compose([whiten, affine[0], turned, affine[1], turned, *splines]), features)
 
 
 def over_positions(flow: pf.Flow) -> Average:

@@ -30,7 +30,7 @@ CASES = {
     "one bin": (lambda: pf.nsf(3, bins=1), "bins"),
     "bound of nothing": (lambda: pf.nsf(3, bound=0.0), "bound"),
     "limit of nothing": (lambda: Affine(limit=0.0), "limit"),
-    "ordering": (lambda: Autoregressive(MADE(3, 2, hidden=(8,)), Affine(), [0, 0, 2]), "ordering"),
+    "order": (lambda: Permutation([0, 0, 2]), "order"),
     "inversion": (lambda: Autoregressive(MADE(3, 2, hidden=(8,)), Affine(), inversion="newton"), "inversion"),
     "net and map disagree": (lambda: Autoregressive(MADE(3, 2, hidden=(8,)), Spline(4)), "parameters"),
     "permutation": (lambda: Permutation([0, 2]), "order"),

@@ -79,11 +79,15 @@ def coupling(split: Callable[[int], T.Split], scalar: Callable[[], T.Scalar]) ->
     return make
 
 
+def with_tails(transform: T.Transform, tails: float | None) -> T.Transform:
+    return transform if tails is None else T.Compose([transform, T.LogTails(tails)])
+
+
 def autoregressive(scalar: Callable[[], T.Scalar], tails=None) -> Callable[[int, int], T.Transform]:
     def make(features: int, context: int) -> T.Transform:
         kind = scalar()
         net = MADE(features, kind.num_params, context=context, hidden=HIDDEN, inputs=kind.inputs)
-        return T.Autoregressive(net, kind, tails=tails)
+        return with_tails(T.Autoregressive(net, kind), tails)
 
     return make
 
@@ -98,7 +102,7 @@ def graph(scalar: Callable[[], T.Scalar], tails=None) -> Callable[[int, int], T.
         kind, edges = scalar(), torch.ones(features, features).tril(-1)
         edges[1:2, :1] = 0  # the first two features do not see each other
         net = GraphMLP(edges.flip(0, 1), kind.num_params, context=context, hidden=HIDDEN)
-        return T.Autoregressive(net, kind, tails=tails)
+        return with_tails(T.Autoregressive(net, kind), tails)
 
     return make
 

@@ -13,7 +13,7 @@ from pushforward.distributions import Bernoulli, Categorical, Gaussian
 
 def test_repr_tells_bins_bound_ordering_and_widths():
     text = repr(pf.nsf(3, layers=2, hidden=(7, 9), bins=6, bound=4.0, context=2))
-    for told in ("event_shape=[3]", "bins=6", "bound=4.0", "ordering=[2, 1, 0]", "hidden=[7, 9]", "context=2"):
+    for told in ("event_shape=[3]", "bins=6", "bound=4.0", "order=[2, 1, 0]", "hidden=[7, 9]", "context=2"):
         assert told in text, told
     assert "Parameter" not in text
     assert "\n    (1): Autoregressive(" in text

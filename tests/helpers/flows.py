@@ -19,6 +19,7 @@ from pushforward.transforms import (
     Coupling,
     Half,
     Inverse,
+    LogTails,
     Permutation,
     Spline,
     Squeeze,
@@ -34,7 +35,10 @@ def coupling(split, scalar=None, context=0, **options):
 def masked(features, scalar=None, context=0, ordering=None, tails=None, hidden=(8, 8), residual=False, far=None):
     scalar = Affine() if scalar is None else scalar
     net = MADE(features, scalar.num_params, context=context, hidden=hidden, residual=residual)
-    return Autoregressive(net, scalar, ordering, tails=tails, far=far)
+    parts = [Autoregressive(net, scalar), *([] if tails is None else [LogTails(tails, far=far)])]
+    if ordering is not None:
+        parts = [Permutation(ordering), *parts, Permutation(torch.tensor(ordering).argsort())]
+    return Compose(parts) if len(parts) > 1 else parts[0]
 
 
 def conv(channels=4, parametrisation="plu", normalize=True):

@@ -81,7 +81,7 @@ def test_couplings_and_single_features(name):
 def test_incremental_inverse_is_that_of_the_formulas(name):
     """With gradients of everything, also of the weights that a scalar map has of its own."""
     scalar = MAPS[name]()
-    layer = T.Autoregressive(MADE(4, scalar.num_params, hidden=(9, 9)), scalar, tails=5.0)
+    layer = T.Compose([T.Autoregressive(MADE(4, scalar.num_params, hidden=(9, 9)), scalar), T.LogTails(5.0)])
     flow = randomize(pf.Flow(T.Compose([layer, T.Permutation([2, 0, 3, 1])]), 4)).double()
     z, found = normal(5, 4), {}
     for room in ("fused", "plain"):

@@ -91,7 +91,7 @@ class Flow(Density):
         except RuntimeError:
             self._check_kinds(x=x, context=context)
             raise
-        return self.base_log_prob(z, context) + logdet
+        return base_log_prob(self.base, z, context) + logdet
 
     def exact(self, x: Tensor) -> Tensor:
         """Which rows with NaN have a closed-form marginal, ``(*batch,)``: if the transform acts on each entry alone,

@@ -62,7 +62,7 @@ def _blocks(transform: Compose, options: dict[str, Any]) -> list[Any]:
 def _share(transform: Transform) -> float:
     """How much of a graph a transform fills."""
     inner = transform.transform if isinstance(transform, Inverse) else transform
-    if inner.entrywise:
+    if next(inner.parameters(), None) is None:
         return 1 / 64
     return 1 / 8 if isinstance(getattr(inner, "scalar", None), Affine) else 1 / 4
 

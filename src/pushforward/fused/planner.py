@@ -15,7 +15,7 @@ from torch import Size, Tensor
 from ..nets.made import MADE
 from ..numerics.torch_internals import forward_mode, transformed, watched
 from ..transforms.base import Transform
-from ..transforms.compose import Inverse
+from ..transforms.compose import Compose, Inverse
 from .compiling import EAGER_PART, compiled, in_parts
 from .gaussianization import Gaussianizations
 from .images import ImageSteps
@@ -42,7 +42,7 @@ def plan(transforms: Sequence[Transform], like: Tensor) -> Sequence[Any]:
     if transformed() or forward_mode() or autocast(like.device.type) or not like.is_floating_point():
         return transforms
     maps: list[Any] = []
-    for transform in (part for one in transforms for part in one.flattened(_whole)):
+    for transform in _flattened(transforms):
         if not (maps and hasattr(maps[-1], "take") and maps[-1].take(transform)):
             maps.append(_map(transform, like))
     dim = transforms[0].event_dim
@@ -68,6 +68,13 @@ def generate(net: MADE, batch: Size, feature: Feature, context: Tensor | None) -
 def free_memory() -> None:
     """Releases all idle memory."""
     POOL.clear()
+
+
+def _flattened(transforms: Sequence[Transform]) -> list[Transform]:
+    found: list[Transform] = []
+    for transform in transforms:
+        found += transform.flattened(_whole) if isinstance(transform, Compose) else [transform]
+    return found
 
 
 def _whole(part: Transform) -> bool:

@@ -21,6 +21,8 @@ from ..numerics.torch_internals import listed, watched
 from ..transforms.autoregressive import Autoregressive
 from ..transforms.base import Transform
 from ..transforms.coupling import Coupling
+from ..transforms.elementwise import LogTails
+from ..transforms.permutation import Permutation
 from ..transforms.scalar import Affine, Scalar, Spline
 from ..transforms.splits import Alternate, Half
 from . import stack
@@ -72,7 +74,13 @@ class Couplings:
 
 
 class Masked:
-    """An autoregressive transform: one layer over the whole event forwards, step by step in the inverse."""
+    """An autoregressive transform: one layer over the whole event forwards, step by step in the inverse.
+
+    Tails after it are computed with it, and the features come out in the order of a permutation after that.
+    """
+
+    tails: LogTails | None = None
+    order: Permutation | None = None
 
     def __init__(self, transform: Autoregressive, forward: AffineMap | SplineMap | None) -> None:
         self.transform, self.map = transform, forward
@@ -84,10 +92,19 @@ class Masked:
             return None
         if transform.scalar.inputs != 1:  # the steps write one number per feature
             return None
-        scalar_map = _scalar_map(transform.scalar)
-        if isinstance(scalar_map, AffineMap):
-            scalar_map = scalar_map._replace(tails=transform.tails, far=transform.far)
-        return cls(transform, None if transform.tails is not None and isinstance(scalar_map, SplineMap) else scalar_map)
+        return cls(transform, _scalar_map(transform.scalar))
+
+    def take(self, transform: Transform) -> bool:
+        """Takes in the next transform if it is the tails or a permutation; returns whether it did."""
+        if self.order is not None or watched(transform):
+            return False
+        if type(transform) is LogTails and isinstance(self.map, AffineMap) and self.tails is None:
+            self.tails, self.map = transform, self.map._replace(tails=transform.bound, far=transform.far)
+            return True
+        if type(transform) is Permutation and self.map is not None:
+            self.order = transform
+            return True
+        return False
 
     def __call__(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         transform, batch = self.transform, x.shape[:-1]
@@ -96,34 +113,31 @@ class Masked:
         net: MADE = self.net
         parts = ((0, net.features, 1),)
         layer = stack.FlowLayer(_shape(net), self.map, 0, 0)
-        taken, back = transform.order, transform.back
-        order = None if taken is None or back is None else stack.Order(taken, back)
+        order = None if self.order is None else stack.Order(self.order.order, self.order.back)
         params = _parameters(net, context, batch)
         z, logdet = stack.run(planes(x), stack.Plan(parts, (layer,), False), params, order)
         return unplanes(z, batch), logdet.view(batch)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        transform, batch = self.transform, z.shape[:-1]
-        if torch.is_grad_enabled() and any(p.requires_grad for p in transform.scalar.parameters()):
-            return transform.inverse(z, context)  # the steps give gradients only for the network's parameters
+        scalar, batch = self.transform.scalar, z.shape[:-1]
+        if torch.is_grad_enabled() and any(p.requires_grad for p in scalar.parameters()):
+            return self.transform.inverse(z, context)  # the steps give gradients only for the network's parameters
         y, log_tail = self._untailed(planes(z))
         x, log_slope = sequential(self.net, context, batch).invert(y, self._inverse_map())
         logdet = (log_slope if log_tail is None else log_slope + log_tail).sum(0)
-        return unplanes(_taken(x, transform.back, transform.order), batch), logdet.view(batch)
+        return unplanes(x, batch), logdet.view(batch)
 
     def generate(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         if torch.is_grad_enabled():
             return self.inverse(z, context)[0]
-        transform, batch = self.transform, z.shape[:-1]
-        y, _ = self._untailed(planes(z))
-        x = sequential(self.net, context, batch).solve(y, self._inverse_map())
-        return unplanes(_taken(x, transform.back, transform.order), batch)
+        batch, (y, _) = z.shape[:-1], self._untailed(planes(z))
+        return unplanes(sequential(self.net, context, batch).solve(y, self._inverse_map()), batch)
 
     def _untailed(self, z: Tensor) -> tuple[Tensor, Tensor | None]:
         """The features in the network's order, before the tails, and their log-slopes."""
-        z = _taken(z, self.transform.order, self.transform.back)
-        tails, far = self.transform.tails, self.transform.far
-        return (z, None) if tails is None else affine.inverse_log_tails(z, tails, far)
+        if self.order is not None:
+            z = _Reordered.apply(z, self.order.back, self.order.order)
+        return (z, None) if self.tails is None else affine.inverse_log_tails(z, self.tails.bound, self.tails.far)
 
     def _inverse_map(self) -> Any:
         return _scalar_map(self.transform.scalar) or AnyMap(self.transform.scalar)
@@ -140,10 +154,6 @@ class _Reordered(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
         return _Reordered.apply(grad, ctx.back, ctx.order), None, None
-
-
-def _taken(x: Tensor, order: Tensor | None, back: Tensor | None) -> Tensor:
-    return x if order is None else _Reordered.apply(x, order, back)
 
 
 _SHAPES: WeakKeyDictionary[nn.Module, Shape] = WeakKeyDictionary()

@@ -43,7 +43,7 @@ class Plan(NamedTuple):
 
 
 class Order(NamedTuple):
-    """The order in which a masked network takes the features, and its inverse."""
+    """The order in which the features of the only part come out, and its inverse."""
 
     order: Tensor
     back: Tensor
@@ -57,7 +57,7 @@ def run(x: Tensor, plan: Plan, params: list[Tensor], order: Order | None = None)
         plan: The stack.
         params: Weights ``(out, in)`` and biases in turn, one network after the other; a network's outputs are all
             parameters of the first feature, then of the next. The first bias of a network may be ``(units, n)``.
-        order: The order in which a plan of one part takes the features.
+        order: The order in which the features of a plan of one part come out.
     """
     if torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in params)):
         return _Stack.apply(x, plan, order, *params)
@@ -98,7 +98,7 @@ class Workspace:
     """
 
     def __init__(self, plan: Plan, like: Tensor, keeps: bool) -> None:
-        self.plan, n = plan, like.shape[1]
+        self.plan, self.kind, n = plan, _kind(plan, like, keeps), like.shape[1]
         self._shared: dict[Any, Any] = {}
         self.parts = [slice(*part) for part in plan.parts]
         sizes = [len(range(*part)) for part in plan.parts]
@@ -140,7 +140,7 @@ class Workspace:
 
     def run(self, x: Tensor, params: Sequence[Tensor], order: Order | None) -> tuple[Tensor, Tensor]:
         """The moved events and the log-determinants, in new memory."""
-        self._divide(x, self.first, order)
+        self._divide(x, self.first)
         places = list(self.last)
         for layer, own, read, network, moving, before, after, log_slope in self.views:
             if read is not network.x:
@@ -161,32 +161,33 @@ class Workspace:
         needed: Sequence[bool],
     ) -> tuple[Tensor | None, list[Tensor | None]]:
         """The gradients of x, if it ``needs`` one, and of the ``needed`` parameters, after :meth:`run`."""
-        self._divide(z_grad, self.grads, order)
+        if order is None:
+            self._divide(z_grad, self.grads)
+        else:
+            torch.index_select(z_grad, 0, order.back, out=self.grads[0])
         found: list[Tensor | None] = []
         for views in reversed(self.views):
             moving, own = views.moving, views.params
             moving.pull_back(self.grads[views.layer.moved], logdet_grad)
             into = self.grads[views.layer.read] if needs_x or views is not self.views[0] else None
             found[:0] = views.network.pull_back(moving.outputs, params[own], needed[own], into)
-        return self._joined(self.grads, order) if needs_x else None, found
+        return self._joined(self.grads) if needs_x else None, found
 
-    def release(self) -> None:
-        """Drops references that only this call needed, so that the memory can be leased again."""
+    def give_back(self) -> None:
+        """Drops references that only this call needed, and lets the memory be leased again."""
         for views in self.views:
             views.moving.forget()
+        POOL.give_back(self.kind, self.log_slopes.shape[1], self)
 
-    def _divide(self, whole: Tensor, places: Sequence[Tensor], order: Order | None) -> None:
+    def _divide(self, whole: Tensor, places: Sequence[Tensor]) -> None:
         """Copies the parts of a ``(features, n)`` tensor to their places."""
-        if order is not None:
-            torch.index_select(whole, 0, order.order, out=places[0])
-            return
         for part, place in zip(self.parts, places, strict=True):
             place.copy_(whole[part])
 
-    def _joined(self, places: Sequence[Tensor], order: Order | None) -> Tensor:
+    def _joined(self, places: Sequence[Tensor], order: Order | None = None) -> Tensor:
         """The inverse of :meth:`_divide`, in new memory."""
         if order is not None:
-            return places[0].index_select(0, order.back)
+            return places[0].index_select(0, order.order)
         whole = places[0].new_empty(sum(map(len, places)), places[0].shape[1])
         for part, place in zip(self.parts, places, strict=True):
             whole[part] = place
@@ -194,23 +195,18 @@ class Workspace:
 
 
 def _lease(x: Tensor, plan: Plan, keeps: bool) -> Workspace:
-    return POOL.lease(_kind(x, plan, keeps), x.shape[1], lambda: Workspace(plan, x, keeps))
+    return POOL.lease(_kind(plan, x, keeps), x.shape[1], lambda: Workspace(plan, x, keeps))
 
 
-def _give_back(workspace: Workspace, x: Tensor, keeps: bool) -> None:
-    workspace.release()
-    POOL.give_back(_kind(x, workspace.plan, keeps), x.shape[1], workspace)
-
-
-def _kind(x: Tensor, plan: Plan, keeps: bool) -> tuple[Any, ...]:
-    return "stack", plan, keeps, *where(x)
+def _kind(plan: Plan, like: Tensor, keeps: bool) -> tuple[Any, ...]:
+    return "stack", plan, keeps, *where(like)
 
 
 def _run(x: Tensor, plan: Plan, params: Sequence[Tensor], order: Order | None) -> tuple[Tensor, Tensor]:
     workspace = _lease(x, plan, keeps=False)
     with torch.no_grad():
         found = workspace.run(x, params, order)
-    _give_back(workspace, x, keeps=False)
+    workspace.give_back()
     return found
 
 
@@ -235,7 +231,7 @@ class _Stack(torch.autograd.Function):
             workspace = _lease(x, ctx.plan, keeps=True)
             workspace.run(x, params, ctx.order)
         x_grad, grads = workspace.pull_back(z_grad, logdet_grad, params, ctx.order, needs_x, needed)
-        _give_back(workspace, x, keeps=True)
+        workspace.give_back()
         return x_grad, None, None, *grads
 
 
@@ -252,7 +248,6 @@ def _plain_gradients(
 
 def plain(x: Tensor, plan: Plan, params: Sequence[Tensor], order: Order | None = None) -> tuple[Tensor, Tensor]:
     """:func:`run` in operations that can be differentiated any number of times."""
-    x = x if order is None else x.index_select(0, order.order)
     parts = [slice(*part) for part in plan.parts]
     now, logdet, rest = [x[part] for part in parts], x.new_zeros(x.shape[1]), iter(params)
     for layer in plan.layers:
@@ -262,7 +257,7 @@ def plain(x: Tensor, plan: Plan, params: Sequence[Tensor], order: Order | None =
         logdet = logdet + log_slope.sum(0)
     places = torch.arange(len(x), device=x.device)
     whole = torch.cat(now)[torch.cat([places[part] for part in parts]).argsort()]
-    return whole if order is None else whole.index_select(0, order.back), logdet
+    return whole if order is None else whole.index_select(0, order.order), logdet
 
 
 def plain_network(x: Tensor, shape: Shape, params: Iterator[Tensor]) -> Tensor:

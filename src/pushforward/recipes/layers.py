@@ -17,6 +17,7 @@ from ..transforms.autoregressive import Autoregressive
 from ..transforms.base import Transform
 from ..transforms.compose import Compose
 from ..transforms.coupling import Coupling
+from ..transforms.elementwise import LogTails
 from ..transforms.linear import PLU
 from ..transforms.permutation import Permutation
 from ..transforms.scalar import Affine, Scalar
@@ -60,24 +61,37 @@ def autoregressive(
 ) -> list[Transform]:
     """Autoregressive transforms, every second one with the features in reverse order, and the mixing between them.
 
-    A scalar map with its own weights is given as a function that makes one for each transform.
+    A scalar map with its own weights is given as a function that makes one for each transform. With ``tails``, each is
+    followed by logarithmic ones that begin there.
     """
-    backwards = range(features - 1, -1, -1)
 
-    def layer(number: int) -> Transform:
+    def layer(number: int) -> Sequence[Transform]:
         own = scalar if isinstance(scalar, Scalar) else scalar()
         parameters = MADE(features, own.num_params, inputs=own.inputs, **net)
-        return Autoregressive(parameters, own, backwards if number % 2 else None, tails=tails, far=tails and FAR)
+        parts = [Autoregressive(parameters, own), *_log_tails(tails)]
+        return in_reverse(parts, features) if number % 2 else parts
 
     return _mixed(features, layers, layer, mixing)
+
+
+def in_reverse(parts: Sequence[Transform], features: int) -> Sequence[Transform]:
+    """The same transforms for features that are taken from the last to the first."""
+    if features == 1:
+        return parts
+    order = range(features - 1, -1, -1)
+    return [Permutation(order), *parts, Permutation(order)]
+
+
+def _log_tails(bound: float | None) -> list[Transform]:
+    return [] if bound is None else [LogTails(bound, far=FAR)]
 
 
 def couplings(features: int, layers: int, scalar: Scalar, net: Net, mixing: str) -> list[Transform]:
     """Couplings over alternating halves, and the mixing between them."""
 
-    def layer(number: int) -> Transform:
+    def layer(number: int) -> Sequence[Transform]:
         split = Half(features, swap=number % 2 == 1)
-        return Coupling(split, MLP(split.kept, split.moved, scalar.num_params, **net), scalar)
+        return [Coupling(split, MLP(split.kept, split.moved, scalar.num_params, **net), scalar)]
 
     return _mixed(features, layers, layer, mixing)
 
@@ -99,7 +113,7 @@ def along_graph(
     if mixing in ("random", "rotation"):
         raise ValueError(f"mixing={mixing!r} would mix features that adjacency keeps apart: leave it out")
     graph = checked_graph(adjacency, features)
-    return [Autoregressive(GraphMLP(graph, scalar.num_params, **net), scalar, tails=tails, far=tails and FAR)]
+    return [Autoregressive(GraphMLP(graph, scalar.num_params, **net), scalar), *_log_tails(tails)]
 
 
 def univariate(features: int, layers: int, scalar: Scalar, net: Net) -> list[Transform]:
@@ -109,13 +123,13 @@ def univariate(features: int, layers: int, scalar: Scalar, net: Net) -> list[Tra
     """
     options = net if net["context"] else {**net, "hidden": (), "residual": False}
 
-    def layer(number: int) -> Transform:
-        return Univariate(MLP(0, features, scalar.num_params, **options), scalar)
+    def layer(number: int) -> Sequence[Transform]:
+        return [Univariate(MLP(0, features, scalar.num_params, **options), scalar)]
 
     return _mixed(features, layers, layer, "rotation")
 
 
-def _mixed(features: int, layers: int, layer: Callable[[int], Transform], mixing: str) -> list[Transform]:
+def _mixed(features: int, layers: int, layer: Callable[[int], Sequence[Transform]], mixing: str) -> list[Transform]:
     """The layers with the mixing between them, and for "lu" also at both ends, as columns are mostly correlated.
 
     Two consecutive layers are a pair, which takes the features in both orders, or moves both halves; random orders come
@@ -124,9 +138,9 @@ def _mixed(features: int, layers: int, layer: Callable[[int], Transform], mixing
     check(features=features, layers=layers)
     if mixing not in MIXINGS:
         raise ValueError(f"mixing must be one of {', '.join(MIXINGS)}, got mixing={mixing!r}")
-    parts = [layer(0)]
+    parts = [*layer(0)]
     for number in range(1, layers):
-        parts += [*MIXINGS[mixing](features, number % 2 == 1), layer(number)]
+        parts += [*MIXINGS[mixing](features, number % 2 == 1), *layer(number)]
     return [*_lu(features, True), *parts, *_lu(features, True)] if mixing == "lu" else parts
 
 

@@ -17,7 +17,7 @@ from ..transforms.dequantise import GaussianNoise
 from ..transforms.patches import Patches
 from ..transforms.reversible import Reversible
 from ..transforms.scalar import Scalar, Spline
-from .layers import affine, check
+from .layers import affine, check, in_reverse
 from .placement import placed
 
 
@@ -83,13 +83,13 @@ def tarflow(
     sizes = {"context": context, "layers": layers, "width": width, "heads": heads}
     features = patches.positions * size
 
-    def block(number: int) -> Transform:
+    def block(number: int) -> Sequence[Transform]:
         scalar: Scalar = Spline(bins) if bins else affine(blocks)
         net = CausalTransformer(patches.positions, scalar.num_params, size=size, inner=inner, **sizes)
-        order = range(features - 1, -1, -1) if number % 2 else None
-        return Autoregressive(net, scalar, order, inversion=inversion, tolerance=tolerance)
+        parts = [Autoregressive(net, scalar, inversion=inversion, tolerance=tolerance)]
+        return in_reverse(parts, features) if number % 2 else parts
 
-    parts: list[Transform] = [patches, *map(block, range(blocks))]
+    parts = [patches, *(part for number in range(blocks) for part in block(number))]
     transform: Transform = (Reversible if reversible else Compose)(parts)
     if noise:
         transform = Compose([GaussianNoise(noise), transform])

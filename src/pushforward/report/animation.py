@@ -72,7 +72,7 @@ def _after_each_layer(transform: Transform) -> list[tuple[str, Transform]]:
         carries.append(order)
         if isinstance(part, Permutation):
             order = order[part.order.cpu()]
-    cuts = [k for k in range(first, len(parts)) if not isinstance(parts[k], Permutation)]
+    cuts = [k for k in range(first, len(parts)) if not (isinstance(parts[k], Permutation) or parts[k].entrywise)]
     stages = [Compose([*parts[:first], Permutation(order)])]
     stages += [Compose([*parts[:first], Permutation(carries[k]), *parts[k:]]) for k in reversed(cuts)]
     labels = ["noise", *(f"after {k} of {len(cuts)} layers" for k in range(1, len(cuts))), "data"]

@@ -22,9 +22,9 @@ from .bundle import CheckpointError as CheckpointError
 from .bundle import read_config, read_tensors, write_bundle
 from .config import Configurable, build, describe, dtype_named
 from .same import difference
-from .upgrade import unpack, upgrade
+from .upgrade import present_names, unpack, upgrade, with_orders
 
-FORMAT = 2
+FORMAT = 3
 TOO_LARGE = "it is far larger than its weights"
 FREE_ELEMENTS = 2**26  # that building may allocate however small the weights are: index sets, masks
 FREE_OPERATIONS = 20_000  # that building any model may take
@@ -133,6 +133,8 @@ def _fresh(content: dict[str, Any]) -> Configurable:
         raise ValueError(f"'model' should describe a module, got {type(model).__name__}")
     model.to(dtype_named(content["dtype"]))
     tensors = dict([*model.named_parameters(), *model.named_buffers()])
+    if content.get("format", FORMAT) < 3:
+        content = {**content, **present_names(model, content, tensors)}
     for name, dtype in content["other_dtypes"].items():
         tensors[name].data = tensors[name].data.to(dtype_named(dtype))
     for name in content.get("frozen", ()):
@@ -171,6 +173,8 @@ def _build(config: dict[str, Any], path: Path, state: dict[str, Tensor]) -> tupl
             version = config["format"]
             config, state = upgrade(config, state)
             model = _fresh(config)
+            if version < 3:
+                state = with_orders(model, state)
             return model, unpack(model, state) if version < 2 else state
     except (Exception, RecursionError) as error:
         reason = str(error).partition("\n")[0][:200] or type(error).__name__

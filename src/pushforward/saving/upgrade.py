@@ -2,7 +2,8 @@
 
 Formats: 1 is that of version 0.1; 2 names the tensors of :class:`~pushforward.transforms.Reversible` like those of
 :class:`~pushforward.transforms.Compose`, and holds the weights of masked networks as matrices ``(out, in)``, of which 1
-held the entries that may differ from zero, flattened.
+held the entries that may differ from zero, flattened; 3 has a composition with a permutation and
+:class:`~pushforward.transforms.LogTails` where an autoregressive transform of 2 had an ordering and tails of its own.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -26,6 +27,8 @@ def upgrade(config: dict[str, Any], tensors: dict[str, Tensor]) -> tuple[dict[st
     """
     if config["format"] < 2:
         config, tensors = _without_chain(config, tensors)
+    if config["format"] < 3:
+        config = {**config, "model": _composed(config["model"])}
     return config, tensors
 
 
@@ -37,6 +40,66 @@ def _without_chain(config: dict[str, Any], tensors: dict[str, Tensor]) -> tuple[
         return {re.sub(r"(^|\.)chain\.transforms\.", r"\1transforms.", name): value for name, value in values.items()}
 
     return {**config, "other_dtypes": renamed(config["other_dtypes"])}, renamed(tensors)
+
+
+def _composed(value: Any) -> Any:
+    """A description of format 2 in which no autoregressive transform has an ordering or tails."""
+    if isinstance(value, list):
+        return [_composed(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    value = {key: _composed(item) for key, item in value.items()}
+    if value.get("type") != "Autoregressive":
+        return value
+    kept = dict(value.get("arguments", {}))
+    order, tails, far = (kept.pop(name, None) for name in ("ordering", "tails", "far"))
+    shared = {key: item for key, item in value.items() if key not in ("type", "arguments")}
+    parts = [{"type": "Autoregressive", "arguments": kept}]
+    if tails is not None:
+        parts.append({"type": "LogTails", "arguments": {"bound": tails, "far": far}})
+    if order is not None:
+        order = order["tensor"] if isinstance(order, dict) else order
+        back = sorted(range(len(order)), key=order.__getitem__)
+        before, after = ({"type": "Permutation", "arguments": {"order": places}} for places in (order, back))
+        parts = [before, *parts, after]
+    if len(parts) == 1:
+        return {**parts[0], **shared}
+    return {"type": "Compose", "arguments": {"transforms": parts}, **shared}
+
+
+def renamed(model: nn.Module, name: str) -> str:
+    """The name of a tensor of format 2 in a model of format 3: that of an autoregressive transform may now be inside a
+    composition."""
+    module: Any = model
+    parts: list[str] = []
+    for part in name.split("."):
+        inner = getattr(module, "transforms", None)
+        if isinstance(inner, nn.ModuleList) and not hasattr(module, part):
+            place = next((k for k, one in enumerate(inner) if hasattr(one, "net") and hasattr(one, "scalar")), 0)
+            parts += ["transforms", str(place)]
+            module = inner[place]
+        parts.append(part)
+        module = getattr(module, part, None)
+    return ".".join(parts)
+
+
+def present_names(model: nn.Module, config: dict[str, Any], tensors: Container[str]) -> dict[str, Any]:
+    """What a config of format 2 says of single tensors, by their present names; some buffers are no more."""
+    dtypes = {renamed(model, name): dtype for name, dtype in config["other_dtypes"].items()}
+    frozen = [renamed(model, name) for name in config.get("frozen", ())]
+    return {"other_dtypes": {name: dtype for name, dtype in dtypes.items() if name in tensors}, "frozen": frozen}
+
+
+def with_orders(model: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a file of format 2 by their present names, and the permutations that were arguments before."""
+    found = {renamed(model, name): tensor for name, tensor in tensors.items()}
+    moved = {new.rsplit(".transforms.", 1)[0] for name in tensors if (new := renamed(model, name)) != name}
+    orders = {
+        name: tensor
+        for name, tensor in model.state_dict().items()
+        if name.endswith((".order", ".back")) and name.rsplit(".transforms.", 1)[0] in moved
+    }
+    return {**orders, **found}
 
 
 def unpack(model: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

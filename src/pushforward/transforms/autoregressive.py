@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,9 +9,7 @@ from torch import Tensor
 
 from ..nets.made import Masked
 from ..nets.positions import PositionNet, changes
-from ..numerics import affine
 from .base import Transform
-from .elementwise import check_tails
 from .scalar import Scalar
 
 
@@ -26,7 +23,6 @@ class Autoregressive(Transform):
         net: The masked network that gives the parameters: :class:`~pushforward.nets.MADE`, a
             :class:`~pushforward.nets.GraphMLP`, or a :class:`~pushforward.nets.CausalTransformer`.
         scalar: The scalar map that moves each feature.
-        ordering: The order in which features are taken, a permutation of 0 … features-1; natural by default.
         inversion: ``"incremental"``, feature by feature, or position by position with a cache if the network is a
             :class:`~pushforward.nets.CausalTransformer`; or, for very wide events and small batches, ``"jacobi"``:
             whole passes that update all features at once, x ← h⁻¹(z; theta(x)). After k passes the first k features
@@ -35,12 +31,12 @@ class Autoregressive(Transform):
             after the other, each by Jacobi passes. With gradients, inversion is always incremental.
         tolerance: When the Jacobi passes stop; 0 stops when nothing changes at all, which is exact.
         block: Positions per block.
-        tails: Where the :class:`LogTails` applied at the end begin; none by default.
-        far: Their ``far``.
+
+    Features are taken in their own order; for another one put a :class:`Permutation` before and after it.
 
     Raises:
-        ValueError: ``ordering`` is not a permutation of the network's features, ``inversion`` is unknown or unsupported
-            by this network, ``block`` is below 1, ``tails`` is not positive, or ``far`` is not above 1.
+        ValueError: ``inversion`` is unknown or unsupported by this network, ``block`` is below 1, or the network does
+            not fit the scalar map.
 
     Reference:
         Papamakarios, Pavlakou, Murray (2017), arXiv:1705.07057; over positions: Zhai et al. (2024), arXiv:2412.06329;
@@ -49,20 +45,15 @@ class Autoregressive(Transform):
 
     sequential = (False, True)
     net: Any  # Any: the fast room uses more of it than a Masked has
-    order: Tensor | None
-    back: Tensor | None
 
     def __init__(
         self,
         net: Masked | PositionNet,
         scalar: Scalar,
-        ordering: Sequence[int] | None = None,
         *,
         inversion: str = "incremental",
         tolerance: float = 0.0,
-        tails: float | None = None,
         block: int = 16,
-        far: float | None = None,
     ) -> None:
         super().__init__()
         if inversion not in ("incremental", "jacobi", "blocks"):
@@ -71,35 +62,21 @@ class Autoregressive(Transform):
             raise ValueError(f"inversion='blocks' is for networks over positions, but net is a {type(net).__name__}")
         if block < 1:
             raise ValueError(f"block must be at least 1, got block={block}")
-        check_tails("tails", 1.0 if tails is None else tails, far)
         if net.num_params != scalar.num_params:
             raise ValueError(f"net gives {net.num_params} parameters per feature, but scalar takes {scalar.num_params}")
         inputs = getattr(net, "inputs", 1)  # a user's network need not define it
         if inputs != scalar.inputs:
             raise ValueError(f"net reads {inputs} numbers of each feature, but scalar gives it {scalar.inputs}")
-        if ordering is not None and sorted(int(j) for j in ordering) != list(range(net.features)):
-            raise ValueError(f"ordering must be a permutation of 0 to {net.features - 1}, got {list(ordering)}")
         self.net, self.scalar = net, scalar
-        self.inversion, self.tolerance, self.block, self.tails, self.far = inversion, tolerance, block, tails, far
-        order = None if ordering is None else torch.as_tensor(list(ordering))
-        self.register_buffer("order", order, persistent=False)
-        self.register_buffer("back", None if order is None else order.argsort(), persistent=False)
+        self.inversion, self.tolerance, self.block = inversion, tolerance, block
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        x = reordered(x, self.order)
         z, log_slope = self.scalar(x, self._params(x, context))
-        if self.tails is not None:
-            z, log_tail = affine.log_tails(z, self.tails, self.far)
-            log_slope = log_slope + log_tail
-        return reordered(z, self.back), log_slope.sum(-1)
+        return z, log_slope.sum(-1)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        z = reordered(z, self.order)
-        log_tail = torch.zeros_like(z)
-        if self.tails is not None:
-            z, log_tail = affine.inverse_log_tails(z, self.tails, self.far)
         x, log_slope = self._solve(z, context)
-        return reordered(x, self.back), (log_slope + log_tail).sum(-1)
+        return x, log_slope.sum(-1)
 
     def _solve(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """By the network's own method if it has one, which need not start over for each feature."""
@@ -138,8 +115,3 @@ class Autoregressive(Transform):
 
     def extra_repr(self) -> str:
         return f"one pass: forward (density); {len(self._stages())} steps: inverse (sampling)"
-
-
-def reordered(x: Tensor, order: Tensor | None) -> Tensor:
-    """Reorders the features."""
-    return x if order is None else x.index_select(-1, order)

@@ -48,4 +48,4 @@ class Coupling(Transform):
     ) -> tuple[Tensor, Tensor]:
         kept, moved = self.split(x)
         moved, log_slope = scalar_map(moved, self.params(kept, context))
-        return self.split.join(kept, moved), sum_event(log_slope, self.event_dim)
+        return self.split.join(kept, moved), sum_event(log_slope, self.split.event_dim)

@@ -196,14 +196,6 @@ class Asinh(Elementwise):
         return -_log_cosh(z)
 
 
-def check_tails(name: str, bound: float, far: float | None) -> None:
-    """Raises ValueError if the start of the tails is not positive, or if they do not end beyond it."""
-    if not bound > 0:
-        raise ValueError(f"{name} must be positive, got {name}={bound}")
-    if far is not None and not far > 1:
-        raise ValueError(f"far must be above 1, got far={far}")
-
-
 class LogTails(Transform):
     r"""The identity within a bound, logarithmic beyond it: outliers stay in range of the layers that follow.
 
@@ -221,7 +213,10 @@ class LogTails(Transform):
 
     def __init__(self, bound: float = 5.0, event_dim: int = 1, far: float | None = None) -> None:
         super().__init__()
-        check_tails("bound", bound, far)
+        if not bound > 0:
+            raise ValueError(f"bound must be positive, got bound={bound}")
+        if far is not None and not far > 1:
+            raise ValueError(f"far must be above 1, got far={far}")
         self.bound, self.event_dim, self.far = float(bound), event_dim, far
 
     def entries(self, x: Tensor) -> tuple[Tensor, Tensor]:
