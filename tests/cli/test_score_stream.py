@@ -220,6 +220,6 @@ def test_the_shell_says_what_a_stopped_run_leaves(folder, workshop, capsys, monk
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pushforward.tables.score.score_frame", stop)
+    monkeypatch.setattr("pushforward.tables.queries.score.Scoring.piece", stop)
     assert cli.main(["score", str(workshop / "plain"), str(folder / "rows"), "-o", str(folder / "s.csv")]) == 1
     assert f"the parts so far are in {folder}/s.csv.parts; the same command goes on" in capsys.readouterr().err

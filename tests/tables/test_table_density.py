@@ -18,7 +18,7 @@ from pushforward.cli import app as cli
 from pushforward.diagnostics.averages import mean_and_error, quantiles
 from pushforward.errors import InputError
 from pushforward.tables.baselines import Gaussian
-from pushforward.tables.encode import first_transforms
+from pushforward.tables.latents import first_transforms
 
 QUICK: dict[str, Any] = {"flow": "maf", "layers": 2, "hidden": (16,), "steps": 30, "lr": 0.02}
 BRIEF: dict[str, Any] = {**QUICK, "steps": 5, "queries": False}

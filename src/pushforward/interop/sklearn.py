@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from ..tables.io.frames import from_frame
-from ..tables.sample import draw
+from ..tables.queries.sample import draw
 from .estimator import (
     FlowEstimator,
     as_tensor,

@@ -16,8 +16,7 @@ from ..saving.jsonable import jsonable
 from ..tables.errors import arguments_not_flags
 from ..tables.fitted import FittedTable
 from ..tables.io.parquet import Piece
-from ..tables.queries import check_asked
-from ..tables.score import score_frame
+from ..tables.queries.score import Scoring
 from .columns import Cell, Cells
 from .requests import DrawOptions, ImputeOptions, Refused
 
@@ -55,13 +54,13 @@ class Answers:
     @arguments_not_flags()
     def score_frame(self, frame: pl.DataFrame, given: Sequence[str]) -> pl.DataFrame:
         """``log_density``, ``percentile`` and ``standard_error`` of every row."""
-        check_asked(self.model, frame, given)
+        scoring = Scoring(self.model, given=given)
+        scoring.check(frame.columns)
         parts, stop = [], time.monotonic() + self.seconds
         for start in range(0, frame.height, PIECE):
             if time.monotonic() > stop:
                 raise Refused(503, f"the rows take longer than {self.seconds:g} s; ask for fewer at once")
-            piece = Piece(frame[start : start + PIECE], "rows", start)
-            parts.append(score_frame(self.model, piece, self.model.samples, self.model.seed, False, None, given))
+            parts.append(scoring.piece(Piece(frame[start : start + PIECE], "rows", start)))
         found = pl.concat(parts)
         errors = (
             found["standard_error"] if "standard_error" in found.columns else pl.repeat(0.0, found.height, eager=True)

@@ -1,12 +1,10 @@
 """The operations of a fitted table: scores, draws, missing cells, explanations, comparisons, a report.
 
-The class is a list of methods, each implemented in a separate file next to this one. Questions about some of the
-columns, or rows with missing cells, are answered in ``queries.py``.
+The class is a list of methods, each a call: frames come in and go out here, and what is between is in ``queries/``.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,20 +18,21 @@ from ..models.compare import compare
 from ..models.console import Console
 from ..models.train import Rows
 from ..report.write import write
-from . import queries
-from .encode import encode
+from .engines import RayTable, SparkTable
 from .errors import arguments_not_flags
-from .explain import explain
-from .given import one_row
-from .impute import impute, impute_file
 from .io.frames import from_frame, is_path, to_frame
 from .io.read import from_frame_or_file, read_any
 from .io.source import Location
 from .io.table import delivered
+from .latents import latents
 from .model import TableModel
-from .outliers import LEVEL, outliers, outliers_file
-from .sample import draw, sample_file
-from .score import score_file
+from .queries.conditions import check_asked, one_row
+from .queries.explain import cells_given_others, explain
+from .queries.impute import impute, impute_file
+from .queries.outliers import LEVEL, outliers, outliers_file
+from .queries.query import Query
+from .queries.sample import draw, sample_file
+from .queries.score_file import score_file
 
 SOURCE = "table"  # what messages call the rows
 
@@ -64,9 +63,9 @@ class FittedTable(TableModel):
         self._require_fit()
         frame = from_frame_or_file(table)
         given = [given] if isinstance(given, str) else given
-        queries.check_asked(self, frame, given)
-        value, error = queries.score(self, frame, given)
-        return (value, error) if errors else value
+        check_asked(self, frame.columns, given)
+        answer = Query.of(self, frame, given).answer(self)
+        return (answer.value.numpy(), answer.error.numpy()) if errors else answer.value.numpy()
 
     def score(self, table: Any, sample_weight: Any = None) -> float:
         """The mean log-density of the rows, in nats."""
@@ -124,12 +123,11 @@ class FittedTable(TableModel):
         self._require_fit()
         frame = from_frame_or_file(table)
         rows = Rows(*self.schema.encode(frame, SOURCE))
-        found = explain(self, rows.x, rows.context, np.arange(len(rows)), seed=self.seed)
+        found = explain(self, rows, np.arange(len(rows)), seed=self.seed)
         gains = [f"gain_{name}" for name in self.schema.names]
         found.insert_column(2, found.select(pl.max_horizontal(gains)).to_series().alias("gain"))
         if self.guided is not None:
-            cells = queries.cells_given_others(self, rows, self.samples, self.seed)
-            found = found.hstack([pl.Series(f"log_p_{c.name}", cells[:, j]) for j, c in enumerate(self.schema.fields)])
+            found = found.hstack(cells_given_others(self, rows))
         return to_frame(found, self.facts.get("frame", "polars"))
 
     @arguments_not_flags()
@@ -176,13 +174,15 @@ class FittedTable(TableModel):
 
     def for_spark(self) -> Any:
         """This model for rows on a Spark cluster: an object with ``score(frame)``, ``impute(frame)`` and ``sample(n)``
-        on Spark frames; see :class:`~pushforward.interop.engines.SparkTable`."""
-        return _engines().SparkTable(self)
+        on Spark frames; see :class:`~pushforward.tables.engines.SparkTable`."""
+        self._require_fit()
+        return SparkTable(self)
 
     def for_ray(self, workers: int | tuple[int, int] = 1) -> Any:
         """The same for datasets of Ray Data, with ``workers`` actors that hold the model; see
-        :class:`~pushforward.interop.engines.RayTable`."""
-        return _engines().RayTable(self, workers)
+        :class:`~pushforward.tables.engines.RayTable`."""
+        self._require_fit()
+        return RayTable(self, workers)
 
     @arguments_not_flags()
     def encode(self, table: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -194,7 +194,7 @@ class FittedTable(TableModel):
         """
         self._require_fit()
         x, _ = self.schema.encode(from_frame_or_file(table), SOURCE)
-        points, slopes = encode(self, self.schema.seen(x), samples=self.samples, seed=self.seed)
+        points, slopes = latents(self, self.schema.seen(x), samples=self.samples, seed=self.seed)
         return points.numpy(), (slopes + self.schema.log_of_unseen(x)).numpy()
 
     def score_file(self, data: Location, output: Location, console: Console, **choices: Any) -> dict[str, Any]:
@@ -221,8 +221,3 @@ class FittedTable(TableModel):
 def _is_column(value: Any) -> bool:
     """Whether a given value holds one value per row, rather than a single number, name, date or time."""
     return hasattr(value, "__len__") and not isinstance(value, str)
-
-
-def _engines() -> Any:
-    """The module lies above tables in the import order, as all entry points do, so it is imported on demand."""
-    return importlib.import_module(f"{__package__.rpartition('.')[0]}.interop.engines")

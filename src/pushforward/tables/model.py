@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..distributions.base import Density
-from ..distributions.guided import Guided
+from ..distributions.guided import Answer, Guided
 from ..errors import InputError, listed
 from ..models.base import FittedDensity
 from ..models.console import Console, aligned
@@ -44,12 +44,23 @@ class TableModel(FittedDensity):
     schema: Schema
     guided: Guided | None = None
 
-    def log_density(self, rows: Rows, *, samples: int = 16, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    def log_density(self, rows: Rows, *, samples: int = 16, seed: int = 0) -> Answer:
         """Log-densities of encoded rows and their standard errors, in nats."""
         context = None if rows.context is None else rows.context.to(self.device)
         options: dict[str, Any] = {"samples": samples, "seed": seed, "fill": self.fill}
-        value, error = cell_log_density(self.density, self.schema, rows.x.to(self.device), context, **options)
-        return value.numpy(), error.numpy()
+        return Answer.exact(*cell_log_density(self.density, self.schema, rows.x.to(self.device), context, **options))
+
+    def guide_for(self, instead: str) -> Guided:
+        """The density with its guide.
+
+        Raises:
+            InputError: it has none; says what the model does instead.
+        """
+        if self.guided is None:
+            raise InputError(
+                f"the model {self.called} {instead}: it was fitted without a guide; fit it with `queries=True`"
+            )
+        return self.guided
 
     @property
     def fill(self) -> GuideFill | None:
@@ -110,7 +121,7 @@ class TableModel(FittedDensity):
         return Rows(*self.schema.encode(frame, source)), numbers
 
     def judged(self, rows: Rows, samples: int | None, seed: int) -> np.ndarray:
-        return self.log_density(rows, samples=samples or 16, seed=seed)[0]
+        return self.log_density(rows, samples=samples or 16, seed=seed).value.numpy()
 
     def caveat(self, samples: int | None) -> dict[str, Any]:
         return {"cell_samples": (samples or 16) if self.schema.has_cells else None}

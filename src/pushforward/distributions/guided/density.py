@@ -160,8 +160,7 @@ class Guided(Density):
         both = self.marginal(x, context, draws=draws, most=most, seed=seed, spread=spread)
         condition = x.masked_fill(~given, math.nan)
         alone = self.marginal(condition, context, draws=draws, most=most, seed=seed, spread=spread)
-        error = (both.error.square() + alone.error.square()).sqrt()
-        return Answer(both.value - alone.value, error, torch.minimum(both.effective, alone.effective))
+        return both.given(alone)
 
     @torch.no_grad()
     def fill(

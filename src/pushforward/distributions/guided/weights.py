@@ -24,6 +24,24 @@ class Answer(NamedTuple):
     error: Tensor
     effective: Tensor
 
+    @classmethod
+    def exact(cls, value: Tensor, error: Tensor | float = 0.0) -> Answer:
+        """An answer without draws from a guide."""
+        return cls(value, torch.as_tensor(error).expand_as(value), torch.full_like(value, math.inf))
+
+    def given(self, condition: Answer) -> Answer:
+        """log p(a | b) from log p(a, b), this one, and log p(b); NaN where b is impossible."""
+        error, effective = self.error.hypot(condition.error), self.effective.minimum(condition.effective)
+        return Answer(self.value - condition.value, error, effective)
+
+    def among(self, rows: Tensor, others: Answer | None = None) -> Answer:
+        """The answers of all rows: these of some, ``rows`` ``(n,)`` tells which, and those of the others, or NaN."""
+        found = Answer(*(part.new_full(rows.shape, math.nan) for part in self))
+        for answer, places in ((self, rows), (others or (), ~rows)):
+            for whole, part in zip(found, answer, strict=False):
+                whole[places] = part
+        return found
+
 
 class Weights:
     """Sums of weights and of their squares, for every row, updated as draws come in."""

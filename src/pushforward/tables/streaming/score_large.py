@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 from tqdm import tqdm
@@ -17,18 +17,16 @@ from ...training.distributed import join
 from ..io.large import LargeRows
 from ..io.source import local_file
 from ..io.table import check_output
+from ..model import TableModel
 from ..schema.numbers import require_columns
 from .running_totals import Tally, median_of
 from .score_pieces import SINKS, Parts, check_parts_output, pieces_of
-
-if TYPE_CHECKING:
-    from ..fitted import FittedTable
 
 Score = Callable[..., pl.DataFrame]
 
 
 def run(
-    model: FittedTable,
+    model: TableModel,
     source: LargeRows,
     output: Path,
     console: Console,

@@ -22,20 +22,19 @@ import torch
 from ..errors import InputError, listed
 from ..saving import checkpoint
 from ..saving.jsonable import jsonable
-from ..tables import queries
-from ..tables.density import TableDensity
-from ..tables.given import one_row
-from ..tables.impute import impute
-from ..tables.io.frames import from_frame
-from ..tables.io.parquet import Piece
-from ..tables.sample import BATCH, draw
-from ..tables.score import has_errors, refuse_scores_name, score_frame
+from .io.frames import from_frame
+from .io.parquet import Piece
+from .model import TableModel
+from .queries.conditions import one_row
+from .queries.impute import impute
+from .queries.sample import BATCH, draw
+from .queries.score import Scoring, refuse_scores_name
 
-Work = Callable[[TableDensity, pa.Table], pa.Table]
+Work = Callable[[TableModel, pa.Table], pa.Table]
 MIXED = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: gives blocks seeds that share no low bits
 
 
-def pack(model: TableDensity) -> bytes:
+def pack(model: TableModel) -> bytes:
     """The saved model as one archive."""
     content = io.BytesIO()
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(content, "w") as archive:
@@ -46,12 +45,12 @@ def pack(model: TableDensity) -> bytes:
 
 
 @functools.lru_cache(maxsize=2)
-def unpack(content: bytes) -> TableDensity:
-    """The model in a worker, which uses one thread because it is one of many on its machine."""
+def unpack(kind: type[TableModel], content: bytes) -> TableModel:
+    """The model in a worker, an object of the class that was sent; it uses one thread because it is one of many."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(io.BytesIO(content)) as archive:
         archive.extractall(folder)
-        return TableDensity.load(Path(folder) / "model")
+        return kind.load(Path(folder) / "model")
 
 
 class Engine:
@@ -59,14 +58,10 @@ class Engine:
 
     Args:
         model: The fitted table.
-
-    Raises:
-        InputError: the model is not fitted.
     """
 
-    def __init__(self, model: TableDensity) -> None:
-        model._require_fit()
-        self.model = model
+    def __init__(self, model: TableModel) -> None:
+        self.model, self.kind = model, type(model)
 
     @functools.cached_property
     def content(self) -> bytes:
@@ -76,12 +71,12 @@ class Engine:
     def _scores(self, columns: pa.Schema, given: Sequence[str]) -> tuple[Work, pa.Schema]:
         refuse_scores_name(columns.names)
         self._require(columns)
-        queries.check_asked(self.model, pl.DataFrame(schema=columns.names), given)
-        names = ["log_density", "percentile", *(["standard_error"] if has_errors(self.model) else [])]
-        asked = (self.model.samples, self.model.seed, False, None, tuple(given))
+        scoring = Scoring(self.model, given=tuple(given))
+        scoring.check(columns.names)
+        names = list(scoring.columns)
 
-        def work(model: TableDensity, rows: pa.Table) -> pa.Table:
-            scores = score_frame(model, Piece(from_frame(rows)[0], "table", 0), *asked).to_arrow()
+        def work(model: TableModel, rows: pa.Table) -> pa.Table:
+            scores = Scoring(model, given=tuple(given)).piece(Piece(from_frame(rows)[0], "table", 0)).to_arrow()
             for name in names:
                 rows = rows.append_column(name, scores[name])
             return rows
@@ -90,13 +85,13 @@ class Engine:
 
     def _filled(self, columns: pa.Schema, seed: int | None) -> tuple[Work, pa.Schema]:
         self._require(columns)
-        queries.guide_of(self.model, "cannot draw missing cells")
+        self.model.guide_for("cannot draw missing cells")
         own = self.model.seed if seed is None else seed
         drawn = _plain(self.model.schema.decode(torch.zeros(1, len(self.model.schema.columns), dtype=torch.float64)))
         kept = [drawn.field(field.name) if _needs_fractions(field, drawn) else field for field in columns]
         absent = [name for name in self.model.schema.names if name not in columns.names]
 
-        def work(model: TableDensity, rows: pa.Table) -> pa.Table:
+        def work(model: TableModel, rows: pa.Table) -> pa.Table:
             frame = from_frame(rows)[0]
             batch = int(frame.hash_rows(seed=own % 2**32).sum()) % 2**31  # so that equal rows of two batches differ
             return impute(model, frame, 1, batch).to_arrow()
@@ -106,10 +101,10 @@ class Engine:
     def _drawn(self, n: int, given: Mapping[str, Any] | None, seed: int | None) -> tuple[Work, pa.Schema]:
         """Work on numbered blocks of rows: block k has its own seed, however blocks are distributed over workers."""
         if n < 1:
-            raise InputError(f"n={n}: expected at least 1 row")
+            raise InputError("expected at least 1 row", "n", n)
         fixed, own = one_row(self.model, given or {}), self.model.seed if seed is None else seed
 
-        def work(model: TableDensity, blocks: pa.Table) -> pa.Table:
+        def work(model: TableModel, blocks: pa.Table) -> pa.Table:
             numbers = blocks["id"].to_pylist()
             parts = [draw(model, min(BATCH, n - k * BATCH), fixed, own ^ (k * MIXED % 2**62)) for k in numbers]
             return pl.concat(parts).to_arrow()
@@ -166,12 +161,12 @@ class SparkTable(Engine):
     def _map(self, frame: Any, work: Work, columns: pa.Schema) -> Any:
         from pyspark.sql.pandas.types import from_arrow_schema
 
-        content = frame.sparkSession.sparkContext.broadcast(self.content)
+        content, kind = frame.sparkSession.sparkContext.broadcast(self.content), self.kind
 
         def batches(parts: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             for part in parts:
                 if part.num_rows:
-                    rows = work(unpack(content.value), pa.Table.from_batches([part]))
+                    rows = work(unpack(kind, content.value), pa.Table.from_batches([part]))
                     yield from rows.select(columns.names).cast(columns).to_batches()
 
         return frame.mapInArrow(batches, from_arrow_schema(columns))
@@ -185,7 +180,7 @@ class RayTable(Engine):
         workers: Actors that hold the model: a number, or the minimum and the maximum.
     """
 
-    def __init__(self, model: TableDensity, workers: int | tuple[int, int] = 1) -> None:
+    def __init__(self, model: TableModel, workers: int | tuple[int, int] = 1) -> None:
         super().__init__(model)
         self.workers = workers
 
@@ -207,7 +202,7 @@ class RayTable(Engine):
     def _map(self, data: Any, work: Work, columns: pa.Schema, batch_size: int = BATCH) -> Any:
         import ray
 
-        made = (ray.put(self.content), work, columns)
+        made = (self.kind, ray.put(self.content), work, columns)
         options: dict[str, Any] = {"batch_format": "pyarrow", "batch_size": batch_size, "concurrency": self.workers}
         return data.map_batches(RayWorker, fn_constructor_args=made, **options)
 
@@ -215,10 +210,10 @@ class RayTable(Engine):
 class RayWorker:
     """An actor that holds the model and works on batches."""
 
-    def __init__(self, content: Any, work: Work, columns: pa.Schema) -> None:
+    def __init__(self, kind: type[TableModel], content: Any, work: Work, columns: pa.Schema) -> None:
         import ray
 
-        self.model, self.work, self.columns = unpack(ray.get(content)), work, columns
+        self.model, self.work, self.columns = unpack(kind, ray.get(content)), work, columns
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         rows = self.work(self.model, batch) if batch.num_rows else self.columns.empty_table()

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
-from ..errors import InputError, listed
-from ..models.console import Console
-from ..models.train import Rows
-from .io.source import Location
-from .io.table import check_output, delivered, read_table, write_table
-from .queries import encode_partly, fill
-from .schema.numbers import missing
-
-if TYPE_CHECKING:
-    from .fitted import FittedTable
+from ...errors import InputError, listed
+from ...models.console import Console
+from ...models.train import Rows
+from ..io.source import Location
+from ..io.table import check_output, delivered, read_table, write_table
+from ..model import TableModel
+from ..schema.numbers import missing
+from .query import Query, encode_partly
 
 
-def impute(model: FittedTable, frame: pl.DataFrame, draws: int, seed: int, source: str = "table") -> pl.DataFrame:
+def impute(model: TableModel, frame: pl.DataFrame, draws: int, seed: int, source: str = "table") -> pl.DataFrame:
     """The rows with their missing cells drawn from p(missing | observed), ``draws`` copies one below the other.
 
     Columns unknown to the model are left as they are; columns that the table lacks are drawn as well.
@@ -27,11 +25,11 @@ def impute(model: FittedTable, frame: pl.DataFrame, draws: int, seed: int, sourc
         InputError: ``draws`` is below 1, or the model has no guide.
     """
     if draws < 1:
-        raise InputError(f"draws={draws}: expected at least 1")
+        raise InputError("expected at least 1", "draws", draws)
     schema = model.schema
     rows = encode_partly(model, frame, source)
     rows = Rows(schema.missingness.forgotten(rows.x, 0.0), rows.context)  # once drawn, the values are present
-    filled = fill(model, rows, draws, seed, schema.value_classes)
+    filled = Query.holes(rows).draw(model, draws, seed, limits=schema.value_classes)
     written = schema.decode(filled.flatten(0, 1))
     before = pl.concat([frame] * draws) if draws > 1 else frame
     holes = {column.name: rows.x[:, j].isnan().repeat(draws).numpy() for j, column in enumerate(schema.columns)}
@@ -56,7 +54,7 @@ def _filled(old: pl.Series, new: pl.Series, hole: pl.Series) -> pl.Series:
 
 
 def impute_file(
-    model: FittedTable, data: Location, output: Location, console: Console, *, draws: int = 1, seed: int = 0
+    model: TableModel, data: Location, output: Location, console: Console, *, draws: int = 1, seed: int = 0
 ) -> dict[str, Any]:
     """Fills the missing cells of a file's table and writes it; returns a summary.
 

@@ -1,29 +1,29 @@
-"""New rows from a fitted table, with the columns that it is conditioned on held fixed."""
+"""New rows from a fitted table, with the columns that it is conditioned on held fixed, and any others."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
 
-from ..diagnostics.sampling_quality import closeness, sampling_quality
-from ..errors import InputError
-from ..models.console import Console, aligned
-from ..saving.files import NotSaved
-from . import queries
-from .given import one_row
-from .io.source import Location
-from .io.table import check_output, read_table, write_table
-
-if TYPE_CHECKING:
-    from .fitted import FittedTable
+from ...diagnostics.sampling_quality import closeness, sampling_quality
+from ...errors import InputError
+from ...models.console import Console
+from ...models.train import Rows
+from ...saving.files import NotSaved
+from ..io.source import Location
+from ..io.table import check_output, read_table, write_table
+from ..model import TableModel
+from .conditions import check_known, one_row, refuse_unknown_categories
+from .query import FEWEST, Query, encode_partly, most_draws
+from .score_file import listing
 
 BATCH = 8192  # rows drawn at once
 
 
-def draw(model: FittedTable, n: int, fixed: pl.DataFrame, seed: int, temperature: float = 1.0) -> pl.DataFrame:
+def draw(model: TableModel, n: int, fixed: pl.DataFrame, seed: int, temperature: float = 1.0) -> pl.DataFrame:
     """n rows for every row of ``fixed``, the given columns, which come first; n rows if it has no columns.
 
     Args:
@@ -34,8 +34,8 @@ def draw(model: FittedTable, n: int, fixed: pl.DataFrame, seed: int, temperature
         temperature: Temperature of the draws.
     """
     if any(name not in model.schema.given_names for name in fixed.columns):
-        return queries.draw_given(model, n, fixed, seed)
-    context = model.schema.context(fixed, "--given")
+        return _draw_given(model, n, fixed, seed)
+    context = model.schema.context(fixed, "given")
     generator = torch.Generator(model.device).manual_seed(seed)
     if context is None:
         parts = [
@@ -47,12 +47,35 @@ def draw(model: FittedTable, n: int, fixed: pl.DataFrame, seed: int, temperature
     parts = [
         model.density.sample((), part, generator=generator, temperature=temperature) for part in repeated.split(BATCH)
     ]
-    places = np.repeat(np.arange(fixed.height), n)
-    return pl.concat([fixed[places], model.schema.decode(torch.cat(parts))], how="horizontal")
+    return _beside(fixed, n, model.schema.decode(torch.cat(parts)))
+
+
+def _draw_given(model: TableModel, n: int, fixed: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """n rows for every row of ``fixed``, whose cells are kept; missing ones are drawn, as are all other columns.
+
+    Raises:
+        InputError: a column is unknown, a category was not among the training rows, or the model has no guide.
+    """
+    schema = model.schema
+    check_known(model, fixed.columns)
+    encoded = encode_partly(model, fixed, "given")
+    refuse_unknown_categories(schema, fixed.columns, encoded.x, fixed)
+    rows = Rows(schema.missingness.forgotten(encoded.x, torch.nan), encoded.context)
+    drawn = Query.holes(rows).draw(model, n, seed, candidates=max(FEWEST, most_draws(fixed.height)))
+    filled = schema.missingness.drawn(drawn, torch.Generator().manual_seed(seed))
+    written = schema.decode(torch.where(rows.x.isnan(), filled, rows.x).transpose(0, 1).flatten(0, 1))
+    return _beside(fixed.select(name for name in fixed.columns if name in schema.given_names), n, written)
+
+
+def _beside(given: pl.DataFrame, n: int, rows: pl.DataFrame) -> pl.DataFrame:
+    """Drawn rows, n for each of the given ones, with the columns that the model is conditioned on."""
+    if not given.width:
+        return rows
+    return pl.concat([given[np.repeat(np.arange(given.height), n)], rows], how="horizontal")
 
 
 def sample_file(
-    model: FittedTable,
+    model: TableModel,
     n: int,
     output: Location,
     given: dict[str, str],
@@ -81,25 +104,24 @@ def sample_file(
     """
     check_output(output)
     if private and check is None:
-        raise InputError("--privacy-check: needs the table that the model was fitted to, as in --check DATA")
+        raise InputError("needs the table that the model was fitted to, in `check=`", "privacy_check")
     rows = draw(model, n, one_row(model, given), seed, temperature)
     facts = {} if check is None else _checked(model, rows, check, console)
     if private and not facts["closeness"]["private"]:
         raise NotSaved(f"{output}: not written, since draws repeat training rows more than held-out rows do")
     write_table(rows, output)
     console.say(f"{n:,} rows of {rows.width} columns")
-    shown = [tuple(rows.columns)] + [tuple(_short(v) for v in row) for row in rows.head(3).iter_rows()]
-    for line in aligned(shown):
+    for line in listing(rows.head(3)):
         console.say(line)
     console.say(f"saved {output}")
     return {"rows": n, "columns": rows.columns, "given": given, "seed": seed, "output": str(output), **facts}
 
 
-def _checked(model: FittedTable, rows: pl.DataFrame, data: Location, console: Console) -> dict[str, Any]:
+def _checked(model: TableModel, rows: pl.DataFrame, data: Location, console: Console) -> dict[str, Any]:
     """How the draws compare with the held-out rows and the training rows of a table, printed and returned."""
     held = model.held_out(read_table(data), console)
     if held.train is None:
-        raise InputError(f"--check {data}: is not the table that the model {model.called} was fitted to")
+        raise InputError(f"is not the table that the model {model.called} was fitted to", "check", str(data))
     names = [name for name in rows.columns if name in model.schema.names]
     train, held_out = (model.schema.decode(part.x).select(names) for part in (held.train, held.rows))
     drawn = rows.select(names)
@@ -108,7 +130,3 @@ def _checked(model: FittedTable, rows: pl.DataFrame, data: Location, console: Co
     for line in [*quality.sentences(), close.sentence()]:
         console.say(line)
     return {"sampling": quality.to_json(), "closeness": close.to_json()}
-
-
-def _short(value: Any) -> str:
-    return f"{value:.5g}" if isinstance(value, float) else str(value)

@@ -212,29 +212,25 @@ def test_the_shell(model: pf.TableDensity, tmp_path: Path, capsys: pytest.Captur
 
 
 @pytest.mark.parametrize(
-    ("ask", "message"),
+    ("ask", "argument"),
     [
-        (lambda m: m.score_samples(TABLE, given=["z"]), "given.*z: the model .* has the columns x, y, group, n"),
-        (lambda m: m.score_samples(TABLE, given=["x", "x"]), "'x' is named twice"),
-        (lambda m: m.score_samples(TABLE.select("x"), given=["y"]), "given.*y: the table has no such column"),
-        (lambda m: m.score_samples(TABLE.select("x"), given=["x"]), "no column is left to ask for"),
-        (
-            lambda m: m.score_samples(pl.DataFrame({"z": [1]})),
-            "has no column 'x', 'y', 'group', 'n', which the model needs",
-        ),
-        (lambda m: m.sample(2, given={"z": 1}), "given.*z: the model .* has no such column"),
-        (lambda m: m.sample(2, given={"x": "much"}), "'x' takes a number"),
-        (lambda m: m.sample(2, given={"group": "c"}), "given=group=c: .* the model knows a, b"),
-        (lambda m: m.sample(2, given=pl.DataFrame({"group": ["a", "c"]})), "given=group=c: .* the model knows a, b"),
-        (lambda m: m.score_samples(TABLE.with_columns(group=pl.lit("c")), given=["group"]), "given=group=c: "),
-        (lambda m: m.impute(TABLE, draws=0), "draws=0: expected at least 1"),
-        (lambda m: m.impute(pl.DataFrame({"z": [1]})), "has no column 'x', 'y'"),
-        (lambda m: m.impute(TABLE.with_columns(x=pl.lit("a"))), "'x'"),
+        (lambda m: m.score_samples(TABLE, given=["z"]), "given"),
+        (lambda m: m.score_samples(TABLE, given=["x", "x"]), "given"),
+        (lambda m: m.score_samples(TABLE.select("x"), given=["y"]), "given"),
+        (lambda m: m.score_samples(TABLE.select("x"), given=["x"]), None),
+        (lambda m: m.score_samples(pl.DataFrame({"z": [1]})), None),
+        (lambda m: m.sample(2, given={"z": 1}), "given"),
+        (lambda m: m.sample(2, given={"x": "much"}), "given"),
+        (lambda m: m.sample(2, given={"group": "c"}), "given"),
+        (lambda m: m.impute(TABLE, draws=0), "draws"),
+        (lambda m: m.impute(pl.DataFrame({"z": [1]})), None),
+        (lambda m: m.impute(TABLE.with_columns(x=pl.lit("a"))), None),
     ],
 )
-def test_errors(model: pf.TableDensity, ask, message: str) -> None:
-    with pytest.raises(InputError, match=message):
+def test_errors(model: pf.TableDensity, ask, argument: str | None) -> None:
+    with pytest.raises(InputError) as raised:
         ask(model)
+    assert raised.value.argument == argument
 
 
 @pytest.fixture(scope="module")

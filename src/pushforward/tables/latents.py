@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -13,15 +12,13 @@ from ..distributions.mixed import Mixed
 from ..errors import InputError, listed
 from ..transforms.compose import Compose, Transform
 from ..transforms.precision import Precision
+from .model import TableModel
 from .schema.cells import cell_points
 from .schema.columns import Column
 
-if TYPE_CHECKING:
-    from .fitted import FittedTable
-
 
 @torch.no_grad()
-def encode(model: FittedTable, x: Tensor, *, samples: int = 16, seed: int = 0) -> tuple[Tensor, Tensor]:
+def latents(model: TableModel, x: Tensor, *, samples: int = 16, seed: int = 0) -> tuple[Tensor, Tensor]:
     r"""K points of every row's cell, standardised, and the :math:`\log|\det|` of the map that takes them there.
 
     A density q of the encoded points has, in the table's own units, the cell log-density

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from ..errors import InputError
-from ..models.console import Console, aligned
-from . import queries
+from ...errors import InputError
+from ...models.console import Console
+from ..io.source import Location
+from ..io.table import Table, check_output, delivered, read_table, write_table
+from ..model import TableModel
 from .explain import explain
-from .io.source import Location
-from .io.table import Table, check_output, delivered, read_table, write_table
-from .score import short
-
-if TYPE_CHECKING:
-    from .fitted import FittedTable
+from .query import Query, marginal
+from .score_file import listing
 
 LEVEL = 0.05
 SHOWN = 5
 
 
-def outliers(model: FittedTable, frame: pl.DataFrame, level: float = LEVEL, source: str = "table") -> pl.DataFrame:
+def outliers(model: TableModel, frame: pl.DataFrame, level: float = LEVEL, source: str = "table") -> pl.DataFrame:
     r"""Every row's conformal p-value, most unusual first, with the cell to blame if it is at most ``level``.
 
     With n held-out rows, k of which are no likelier than the row, its p-value is :math:`(1 + k) / (1 + n)`: a share of
@@ -36,13 +34,13 @@ def outliers(model: FittedTable, frame: pl.DataFrame, level: float = LEVEL, sour
         InputError: the level is no probability, or there are too few held-out rows for it; or the table does not fit.
     """
     usual = _usual(model, level)
-    rows = queries.encode_partly(model, frame, source)
-    value, _ = queries.score_rows(model, frame, rows, ())
+    query = Query.of(model, frame, (), source)
+    rows, value = query.rows, query.answer(model).value.numpy()
     p_value = (1 + np.searchsorted(usual, value, side="right")) / (1 + len(usual))
     p_value = np.where(np.isnan(value), np.nan, p_value)
     odd = p_value <= level
     blamed = np.flatnonzero(odd & ~rows.x.isnan().all(1).numpy())
-    why = explain(model, rows.x, rows.context, blamed, seed=model.seed)
+    why = explain(model, rows, blamed, seed=model.seed)
     gains = [f"gain_{name}" for name in model.schema.names]
     found = pl.DataFrame(
         {
@@ -58,21 +56,23 @@ def outliers(model: FittedTable, frame: pl.DataFrame, level: float = LEVEL, sour
     return found.sort("p_value", "log_density", nulls_last=True, maintain_order=True)
 
 
-def _usual(model: FittedTable, level: float) -> np.ndarray:
+def _usual(model: TableModel, level: float) -> np.ndarray:
     """Log-densities of the held-out rows that were saved with the model, sorted."""
     if not 0 < level < 1:
-        raise InputError(f"--level {level:g}: expected a probability between 0 and 1, such as 0.05")
+        raise InputError("expected a probability between 0 and 1, such as 0.05", "level", level)
     held = model.saved_held_out().rows
     if (len(held) + 1) * level < 1:
         raise InputError(
-            f"--level {level:g}: the model {model.called} has {len(held)} held-out rows, which allow no p-value below "
-            f"{1 / (len(held) + 1):.2g}; fit more rows, or ask for a higher level"
+            f"the model {model.called} has {len(held)} held-out rows, which allow no p-value below "
+            f"{1 / (len(held) + 1):.2g}; fit more rows, or ask for a higher level",
+            "level",
+            level,
         )
-    return np.sort(queries.answer(model, held, (), model.samples, model.seed)[0])
+    return np.sort(marginal(model, held, model.samples, model.seed).value.numpy())
 
 
 def outliers_file(
-    model: FittedTable, data: Location, output: Location, console: Console, *, level: float = LEVEL
+    model: TableModel, data: Location, output: Location, console: Console, *, level: float = LEVEL
 ) -> dict[str, Any]:
     """Finds the outliers of a file's table and writes all rows, most unusual first; returns a summary.
 
@@ -90,8 +90,7 @@ def outliers_file(
     console.say(f"{odd:,} of {found.height:,} rows have a p-value of at most {level:g}; of usual rows {level:.0%} do")
     shown = ("row", "log_density", "p_value", "unlikely_because", "would_fit")
     if odd:
-        lines = [tuple(short(v) for v in row) for row in found.select(shown).head(min(odd, SHOWN)).iter_rows()]
-        for line in aligned([shown, *lines]):
+        for line in listing(found.select(shown).head(min(odd, SHOWN))):
             console.say(line)
     console.say(f"saved {output}")
     worst = found.head(SHOWN).select("row", "p_value").to_dicts()

@@ -16,7 +16,7 @@ import pytest
 import pushforward as pf
 from pushforward.cli.app import main
 from pushforward.errors import InputError
-from pushforward.interop.engines import BATCH, pack, unpack
+from pushforward.tables.engines import BATCH, pack, unpack
 
 ROWS = 300
 pytestmark = [
@@ -145,8 +145,8 @@ def check_rows(rows: pl.DataFrame, table: pl.DataFrame) -> None:
 
 def test_the_model_travels_whole(model: pf.TableDensity, table: pl.DataFrame) -> None:
     content = pack(model)
-    assert unpack(content) is unpack(content)  # read once in a process
-    np.testing.assert_array_equal(unpack(content).score_samples(table), model.score_samples(table))
+    assert unpack(pf.TableDensity, content) is unpack(pf.TableDensity, content)  # read once in a process
+    np.testing.assert_array_equal(unpack(pf.TableDensity, content).score_samples(table), model.score_samples(table))
 
 
 @pytest.mark.parametrize(

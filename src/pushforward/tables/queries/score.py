@@ -1,0 +1,160 @@
+"""Scores: the log-density of every row, its percentile, and on request the columns behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from ...errors import InputError, listed
+from ...models.console import Console
+from ..io.parquet import Piece
+from ..io.table import Table
+from ..model import TableModel
+from .conditions import check_asked
+from .explain import explain, explained_columns
+from .query import Query
+
+SCORES = ("row", "log_density", "percentile", "standard_error", "unlikely_because", "would_fit")
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What is asked about every row of a table.
+
+    Args:
+        model: The fitted table.
+        samples: Points over which the cells of rounded values are averaged; None for the model's number.
+        seed: Seed of these points, and of draws from the guide; None for the model's.
+        drop_missing: Whether rows with missing values get no score.
+        explain_below: The percentile up to which rows are explained; None for no explanations.
+        given: The columns to condition on.
+    """
+
+    model: TableModel
+    samples: int | None = None
+    seed: int | None = None
+    drop_missing: bool = False
+    explain_below: float | None = None
+    given: Sequence[str] = ()
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """Names and types of the scores."""
+        schema = self.model.schema
+        errors = schema.has_cells or self.model.guided is not None  # averages over cells, or over draws of a guide
+        names = ["log_density", "percentile", *(["standard_error"] if errors else [])]
+        explained = {} if self.explain_below is None else explained_columns(schema)
+        return {**dict.fromkeys(names, pl.Float64), **explained}
+
+    def check(self, columns: Sequence[str]) -> None:
+        """Refuses rows with these columns if the model cannot score them.
+
+        Raises:
+            InputError: says what the model lacks, or the rows.
+        """
+        check_asked(self.model, columns, self.given)
+
+    def piece(self, piece: Piece) -> pl.DataFrame:
+        """The scores of some rows, in their order; null where a row has none.
+
+        Raises:
+            InputError: a value is not one that the model knows.
+        """
+        usable = self.model.schema.usable(piece.frame) if self.drop_missing else np.ones(piece.frame.height, bool)
+        if not usable.any():
+            return pl.DataFrame({name: [None] * len(usable) for name in self.columns}, self.columns)
+        return _with_gaps(self._usable(piece.frame.filter(usable), piece.source, piece.first), usable)
+
+    def _usable(self, frame: pl.DataFrame, source: str, first: int) -> pl.DataFrame:
+        query = Query.of(self.model, frame, self.given, source, first)
+        answer = query.answer(self.model, samples=self.samples, seed=self.seed)
+        whole = ~self.model.schema.missingness.unknown(query.rows.x).any(1).numpy() & (not self.given)
+        percentile = np.where(whole, self.model.percentile(answer.value.numpy()), np.nan)  # others have none
+        found = {
+            "log_density": answer.value.numpy(),
+            "percentile": percentile,
+            "standard_error": answer.error.numpy(),
+        }
+        scores = pl.DataFrame({name: found[name] for name in self.columns if name in found}, nan_to_null=True)
+        if self.explain_below is None:
+            return scores
+        chosen = np.flatnonzero(percentile <= self.explain_below)
+        return scores.hstack(explain(self.model, query.rows, chosen, seed=self.seed or 0))
+
+
+def _with_gaps(scores: pl.DataFrame, usable: np.ndarray) -> pl.DataFrame:
+    """The scores at their rows' positions, null elsewhere."""
+    if usable.all():
+        return scores
+    places = pl.DataFrame({"row": np.flatnonzero(usable)}).hstack(scores)
+    return (
+        pl.DataFrame({"row": np.arange(len(usable))})
+        .join(places, on="row", how="left", maintain_order="left")
+        .drop("row")
+    )
+
+
+def refuse_scores_name(keep: Sequence[str]) -> None:
+    """Refuses to keep columns with the names of score columns.
+
+    Raises:
+        InputError: names the first of them.
+    """
+    taken = [name for name in keep if name in SCORES or name.startswith("gain_")]
+    if taken:
+        raise InputError("the scores have a column of that name; rename the table's", "keep", taken[0])
+
+
+def score_table(scoring: Scoring, table: Table, console: Console) -> pl.DataFrame:
+    """One row of scores per row of the table, in its order, with notes on what the model cannot use or read.
+
+    Raises:
+        InputError: a column is missing or cannot be read, or no row gets a score.
+    """
+    model, frame, source = scoring.model, table.frame, str(table.path)
+    for note in table.notes:
+        console.note(note)
+    scoring.check(frame.columns)
+    if model.guided is None:
+        model.schema.check(frame, source)
+    note_columns(model, frame.columns, source, console)
+    scores = scoring.piece(Piece(frame, source, 0))
+    unscored = scores["log_density"].null_count()
+    if unscored == frame.height:
+        raise InputError(f"{source}: no row has a value in every column of the model")
+    if unscored:
+        console.note(f"{source}: {unscored:,} rows with missing or infinite values get no score")
+    _note_values(scoring, frame, source, console)
+    return scores
+
+
+def note_columns(model: TableModel, columns: Sequence[str], source: str, console: Console) -> None:
+    """Says which columns of a table the model does not use, and which it lacks."""
+    extra = model.schema.extra_names(columns)
+    if extra:
+        console.note(f"{source}: the model does not use {listed(extra)}")
+    absent = [name for name in model.schema.names if name not in columns]
+    if absent:
+        console.note(f"{source}: lacks {listed(absent)}: log_density is that of the columns that are there")
+
+
+def _note_values(scoring: Scoring, frame: pl.DataFrame, source: str, console: Console) -> None:
+    """Says which values no training row had, and which rows violate a relation between columns."""
+    schema = scoring.model.schema
+    whole = all(name in frame.columns for name in schema.names)
+    if gaps := schema.unheard_of(frame) if whole and not scoring.drop_missing else []:
+        console.note(f"{source}: {listed(gaps)}: missing there but in no training row, so it is integrated out")
+    names, numbers = schema.unseen(frame) if whole else ([], [])
+    if names:
+        console.note(f"{source}: {listed(names)}: not among the training values, so log_density is -inf there")
+    if numbers:
+        console.note(f"{source}: {listed(numbers)}: not among the training values, so it has what its neighbours leave")
+    x = Query.of(scoring.model, frame, (), source).rows.x.numpy() if schema.relations else np.empty((0, 0))
+    for relation, broken in zip(schema.relations, schema.broken(frame, x), strict=True):
+        if broken.any():
+            where = f"{source}: row {int(broken.argmax()) + 1} and {int(broken.sum()) - 1:,} more break this"
+            console.note(f"{where}: {relation}; log_density is -inf there")

@@ -1,0 +1,125 @@
+"""``pushforward score``: the scores of a file's rows in another file, whole or in pieces."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from ...models.console import Console, aligned
+from ..io.large import LargeRows, open_large
+from ..io.parquet import Piece
+from ..io.source import Location
+from ..io.table import check_output, read_table, write_table
+from ..model import TableModel
+from ..schema.numbers import require_columns
+from ..streaming.running_totals import Tally
+from ..streaming.score_large import run as run_large
+from .score import Scoring, note_columns, refuse_scores_name, score_table
+
+
+def score_file(
+    model: TableModel,
+    data: Location,
+    output: Path,
+    console: Console,
+    *,
+    keep: Sequence[str] = (),
+    called: str | None = None,
+    samples: int | None = None,
+    seed: int = 0,
+    drop_missing: bool = False,
+    explain_below: float | None = None,
+    given: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Scores a table; returns a summary.
+
+    Args:
+        model: The model.
+        data: The table.
+        output: The file or folder to write.
+        console: Where to print messages.
+        keep: Columns of the table to copy to the scores, placed before them.
+        called: The final destination of the scores, if it is not ``output``.
+        samples, seed, drop_missing, explain_below, given: As for :class:`~.score.Scoring`.
+
+    Raises:
+        InputError: the table or the output cannot be used; says why.
+    """
+    if output.suffix:
+        check_output(output)
+    refuse_scores_name(keep)
+    scoring = Scoring(model, samples or model.samples, seed, drop_missing, explain_below, given)
+    large = open_large(data, [*model.schema.text_names, *keep])
+    if large is not None:
+        found = _score_large(scoring, large, output, console, keep)  # only by the first process of torchrun
+        return {} if found is None else _conclude(scoring, *found, large.path.name, called or str(output), console)
+    check_output(output)
+    table = read_table(data).held_out()
+    require_columns(table.frame, keep, str(table.path), "keep")
+    scores, tally = score_table(scoring, table, console), Tally()
+    tally.add(scores)
+    write_table(scores.select(*table.frame.select(keep), pl.all()), output)
+    median = float(np.median(scores["log_density"].drop_nulls().to_numpy()))
+    return _conclude(scoring, tally, median, table.path.name, called or str(output), console)
+
+
+def _score_large(
+    scoring: Scoring, source: LargeRows, output: Path, console: Console, keep: Sequence[str]
+) -> tuple[Tally, float] | None:
+    """The same for a table that is read in pieces."""
+    note_columns(scoring.model, source.columns, str(source.path), console)
+
+    def score(piece: Piece) -> pl.DataFrame:
+        scoring.model.schema.check(piece.frame, piece.source)
+        return scoring.piece(piece)
+
+    asked = {name: getattr(scoring, name) for name in ("samples", "seed", "explain_below")}
+    return run_large(
+        scoring.model, source, output, console, score, {**asked, "keep": list(keep), "given": list(scoring.given)}
+    )
+
+
+def _conclude(
+    scoring: Scoring, tally: Tally, median: float, name: str, output: str, console: Console
+) -> dict[str, Any]:
+    """Reports the results and where they were saved; returns the summary."""
+    summary = tally.summary(median, scoring.samples if scoring.model.schema.has_cells else None)
+    for line in _describe(summary, tally.worst, name):
+        console.say(line)
+    console.say(f"saved {output}")
+    return {**summary, "output": output}
+
+
+def _describe(summary: dict[str, Any], worst: pl.DataFrame, name: str) -> list[str]:
+    """The summary and the least likely rows, in human-readable form."""
+    mean, se = summary["log_likelihood"], summary["standard_error"]
+    spread = "" if math.isnan(se) else f" ± {se:.4f}"
+    lines = [
+        f"{name}: {summary['scored']:,} rows",
+        f"log-density: median {summary['median']:.4f}, mean {mean:.4f}{spread} nats",
+        f"{summary['below_1_percent']:.1%} of the rows are below the first percentile of the training rows",
+    ]
+    if summary["cell_samples"]:
+        lines.append(
+            f"each row's cell is averaged over {summary['cell_samples']} points (standard_error says how well)"
+        )
+    if summary["impossible"]:
+        lines.append(f"{summary['impossible']:,} rows lie where the model has no density (log_density is -inf)")
+    shown = [c for c in ("row", "log_density", "percentile", "unlikely_because", "would_fit") if c in worst.columns]
+    return [*lines, "", "the least likely rows", *listing(worst.select(shown)), ""]
+
+
+def listing(rows: pl.DataFrame) -> list[str]:
+    """Rows of a table, with their header, as aligned lines for the screen."""
+    return aligned([tuple(rows.columns), *(tuple(_short(value) for value in row) for row in rows.iter_rows())])
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
