@@ -58,7 +58,7 @@ def refuge(sentence: str) -> Path:
 def test_a_full_disk_costs_no_training(disk, workshop, capsys, monkeypatch):
     before = fill(disk)
     table = workshop / "table.csv"
-    monkeypatch.setattr("pushforward.models.train.fit", _without_warnings_as_errors(monkeypatch))
+    monkeypatch.setattr("pushforward.models.train.train", _without_warnings_as_errors(monkeypatch))
     sentence = told(capsys, "fit", table, "-o", disk / "m", *FIT, "--checkpoint-every", "20")
     assert "no space left on device" in sentence
     assert pf.load(refuge(sentence)).log_prob(pl.read_csv(table)[["size", "price"]].to_torch()).isfinite().any()
@@ -128,7 +128,7 @@ def test_a_folder_that_was_removed_is_made_again(tmp_path, workshop, run, monkey
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_metrics_on_a_full_disk_are_given_up_with_a_note(tmp_path, workshop, monkeypatch, capsys):
-    monkeypatch.setattr("pushforward.models.train.fit", _without_warnings_as_errors(monkeypatch))
+    monkeypatch.setattr("pushforward.models.train.train", _without_warnings_as_errors(monkeypatch))
     arguments = ["fit", workshop / "table.csv", "-o", tmp_path / "m", *FIT, "--metrics", "/dev/full"]
     assert cli.main([*map(str, arguments)]) == 0
     note = "note: the metrics are no longer written, training goes on: [Errno 28] No space left on device\n"
@@ -140,7 +140,7 @@ def _without_warnings_as_errors(monkeypatch):
     """Training whose warnings are notes, as in the shell, and not errors, as in tests."""
     import warnings
 
-    from pushforward.models.train import fit as train
+    from pushforward.training.fit import train
 
     def trained(*arguments, **options):
         with warnings.catch_warnings():

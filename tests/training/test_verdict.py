@@ -10,7 +10,8 @@ import torch
 
 import pushforward as pf
 from pushforward.training import loop
-from pushforward.training.schedule import OpenEnded, Schedule, duration, plan, plateau
+from pushforward.training.options import Length
+from pushforward.training.schedule import OpenEnded, Schedule, duration, plateau
 from pushforward.training.state import Progress
 from pushforward.training.verdict import judge
 
@@ -177,7 +178,7 @@ def test_lengths_that_contradict_each_other_are_refused():
 
 
 def test_without_held_out_rows_the_length_is_known_in_advance():
-    options = {"epochs": None, "steps": None, "budget": None, "more": None, "limit": None, "steps_per_epoch": 3}
-    assert type(plan(1e-3, **options, validates=False)) is Schedule
-    assert plan(1e-3, **options, validates=False).steps == 600
-    assert type(plan(1e-3, **options, validates=True)) is OpenEnded
+    blind, judged = (Length().schedule(1e-3, 512, 3, validates) for validates in (False, True))
+    assert type(blind) is Schedule
+    assert blind.steps == 600
+    assert type(judged) is OpenEnded

@@ -9,7 +9,8 @@ from typing import Any
 from ..errors import InputError
 from ..objectives.divergences import Objective
 from ..training.batches import Rows as Rows
-from ..training.fit import Result, fit
+from ..training.fit import Result, TrainingData, train
+from ..training.options import FitOptions, Hardware, Length, Records, StepOptions
 from ..training.stream import Stream
 from .console import Console
 from .options import TrainingOptions
@@ -37,7 +38,7 @@ def train_on(
         rows: Training rows.
         val: Validation rows.
         options: The user's choices.
-        console: Where to print messages.
+        console: Hardware to print messages.
         batch_size, lr: The subject's defaults if the user chose none.
         clip: The maximum norm of a gradient.
         fresh: Whether the flow is new: one that is trained further keeps its data-dependent parameters, and does not
@@ -47,34 +48,32 @@ def train_on(
     Raises:
         InputError: an option is out of range, or the loss is not finite again and again.
     """
-    x, context, count = (rows.x, rows.context, len(rows)) if isinstance(rows, Rows) else (rows, None, rows.rows)
+    held_out = (val.x, val.context, val.weights)
+    if isinstance(rows, Rows):
+        count, data = len(rows), TrainingData(rows.x, rows.context, rows.weights, held_out)
+    else:
+        count, data = rows.rows, TrainingData(rows, validation=held_out)
     try:
-        result = fit(
-            objective,
-            x,
-            context,
-            weights=rows.weights if isinstance(rows, Rows) else None,
-            validation=(val.x, val.context, val.weights),
-            epochs=options.epochs,
-            steps=options.steps,
-            budget=options.budget,
-            limit=options.limit,
-            batch_size=min(batch_size if options.batch_size is None else options.batch_size, count),
-            lr=lr if options.lr is None else options.lr,
-            patience=options.patience,
-            seed=options.seed,
-            threads=options.threads,
-            device=options.device,
-            compile=options.compile,
-            clip=clip,
-            checkpoint=options.checkpoint,
-            checkpoint_every=options.checkpoint_every or 1000,
-            resume="auto" if options.resume and fresh else False,
-            initialize=fresh and initialize,
-            metrics=options.metrics,
-            shard=options.shard,
-            progress=console.talks and sys.stderr.isatty(),
+        chosen = FitOptions(
+            Length(options.epochs, options.steps, options.budget, limit=options.limit),
+            StepOptions(
+                min(options.batch_size or batch_size, count),
+                lr if options.lr is None else options.lr,
+                options.patience,
+                clip,
+                seed=options.seed,
+            ),
+            Hardware(options.device, options.threads, options.compile, options.shard),
+            Records(
+                options.checkpoint,
+                options.checkpoint_every or 1000,
+                "auto" if options.resume and fresh else False,
+                console.talks and sys.stderr.isatty(),
+                options.metrics,
+            ),
+            fresh and initialize,
         )
+        result = train(objective, data, chosen)
     except (ValueError, TypeError) as error:
         raise InputError(str(error)) from error
     if result.interrupted:

@@ -26,7 +26,7 @@ from ..transforms.scalar import Additive
 from ..transforms.univariate import Univariate
 from .constrain import curvature
 from .exact import Chains, chains
-from .modes import Training
+from .modes import TargetTraining
 from .target_fit import TargetFit
 
 STARTS, MOST_STARTS = 16, 256  # contexts whose Laplace approximations define the start; 4 for each number of a context
@@ -137,7 +137,7 @@ def fit_family(
     widen: float,
     options: dict[str, Any],
     dtype: torch.dtype,
-    training: Training,
+    training: TargetTraining,
 ) -> FamilyFit:
     """The part of :func:`pushforward.fit_target` for families; its arguments are explained there.
 

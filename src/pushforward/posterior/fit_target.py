@@ -27,7 +27,7 @@ from ..transforms.elementwise import Identity
 from ..transforms.normalization import Standardize
 from .constrain import constrain, laplace
 from .family import fit_family
-from .modes import Training, fit_over_modes
+from .modes import TargetTraining, fit_over_modes
 from .outside import note_outside
 from .target_fit import TargetFit
 
@@ -116,7 +116,7 @@ def fit_target(
     budget = None if budget is None else duration(budget, "budget")
     supported, free = _support(blocks, features)
     sizes: dict[str, Any] = {"layers": layers, "hidden": _wide_enough(hidden, free)}
-    training = Training(
+    training = TargetTraining(
         steps=2000 if steps is None and budget is None else steps,
         budget=budget,
         batch_size=batch_size,

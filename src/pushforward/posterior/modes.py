@@ -48,7 +48,7 @@ class Modes:
 
 
 @dataclass(frozen=True)
-class Training:
+class TargetTraining:
     """Arguments of :func:`pushforward.fit`."""
 
     steps: int | None
@@ -77,7 +77,7 @@ def fit_over_modes(
     supported: Transform | None,
     fresh: Callable[[str], Flow],
     loss: Callable[[Flow], Objective],
-    training: Training,
+    training: TargetTraining,
     draws: int,
     dtype: torch.dtype,
     started: float,
@@ -177,7 +177,7 @@ def _train(
     target: UserTarget,
     loss: Callable[[Flow], Objective],
     rows: Tensor,
-    training: Training,
+    training: TargetTraining,
     ends: float,
     generator: torch.Generator,
 ) -> Result:

@@ -6,7 +6,7 @@ import inspect
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from .batches import Batches, Draws, gather, held_out_rows
 from .distributed import World, join
 from .loop import Training, TrainingError
 from .monitor import Monitor
-from .schedule import Settings, plan
+from .options import FitOptions, Hardware, Length, Records, StepOptions
 from .sharding import divided
 from .state import Store
 from .stream import Stream, StreamBatches
@@ -133,9 +133,9 @@ def fit(
         ema: Decay of an exponential moving average of the weights, which is validated and kept in their place: 0.999
             averages about a thousand steps. 0 for no average, except over the last tenth of the steps if the run ends
             by itself.
-        validate_every: Steps between validations; by default once an epoch or more often, in a tenth of the time.
+        validate_every: StepOptions between validations; by default once an epoch or more often, in a tenth of the time.
         checkpoint: A directory for checkpoints; a run that was killed resumes from there bit for bit.
-        checkpoint_every: Steps between checkpoints; the last two are kept.
+        checkpoint_every: StepOptions between checkpoints; the last two are kept.
         resume: ``"auto"`` resumes from a checkpoint if one exists and otherwise starts afresh, True requires one, False
             starts afresh and removes old checkpoints.
         progress: Show a bar with loss and remaining time, if there is a terminal.
@@ -154,40 +154,53 @@ def fit(
         >>> result.steps, len(result.validation_index)
         (50, 50)
     """
-    settings = Settings(batch_size, lr, patience, clip, ema, seed, checkpoint_every, validate_every)
+    options = FitOptions(
+        Length(epochs, steps, budget, more, limit),
+        StepOptions(batch_size, lr, patience, clip, ema, seed, validate_every),
+        Hardware(device, threads, compile, shard),
+        Records(checkpoint, checkpoint_every, resume, progress, metrics),
+        initialize,
+    )
+    return train(flow_or_objective, TrainingData(x, context, weights, validation), options)
+
+
+class TrainingData(NamedTuple):
+    """The rows that a fit is given, as in :func:`fit`."""
+
+    x: Tensor | Stream | None = None
+    context: Tensor | None = None
+    weights: Tensor | None = None
+    validation: float | Tensor | tuple[Tensor | None, ...] | None = 0.1
+
+
+def train(flow_or_objective: Density | Objective, given: TrainingData, options: FitOptions) -> Result:
+    """:func:`fit`, with its arguments in groups."""
+    where, kept, steps = options.where, options.kept, options.steps
     objective = flow_or_objective if isinstance(flow_or_objective, Objective) else likelihood(flow_or_objective)
     if not any(p.requires_grad for p in objective.parameters()):
         raise ValueError("flow_or_objective has no parameters to train")
-    where = _device(device)
-    objective.to(where)
-    world = join(where, shard)
-    if world.shard and compile:
+    device = _device(where.device)
+    objective.to(device)
+    world = join(device, where.shard)
+    if world.shard and where.compile:
         raise ValueError("shard=True and compile=True cannot be combined: leave one of them out")
-    chosen = StepThreads(threads, world, measures=where.type == "cpu" and not compile)
-    with torch.random.fork_rng([where] if where.type == "cuda" else []), chosen:
-        source, train_index, validation_index = _source(objective, x, context, weights, validation, settings, world)
-        schedule = plan(
-            lr,
-            epochs=epochs,
-            steps=steps,
-            budget=budget,
-            more=more,
-            limit=limit,
-            batch_size=batch_size,
-            steps_per_epoch=source.steps_per_epoch,
-            validates=bool(source.held_out),
-        )
-        if compile:
+    chosen = StepThreads(where.threads, world, measures=device.type == "cpu" and not where.compile)
+    with torch.random.fork_rng([device] if device.type == "cuda" else []), chosen:
+        source, *indices = _source(objective, given, steps, world)
+        schedule = options.length.schedule(steps.lr, steps.batch_size, source.steps_per_epoch, bool(source.held_out))
+        if where.compile:
             objective.flow.compile()
-        if initialize and more is None and not isinstance(source, Draws):
+        further = options.length.more is not None
+        if options.initialize and not further and not isinstance(source, Draws):
             objective.flow.initialize(*_as_weighted(*source.first(objective.flow.first_rows)))
-        trained = divided(objective, where) if world.shard else objective
-        run = Training(trained, source, schedule, settings, world, chosen)
-        store = _resume(run, checkpoint, resume)
-        if more is not None:
+        trained = divided(objective, device) if world.shard else objective
+        run = Training(trained, source, schedule, steps, world, chosen)
+        store = _resume(run, kept)
+        if further:
             run.go_on()
         run.start()
-        monitor = Monitor(schedule, progress and world.rank == 0, metrics if world.rank == 0 else None, run.at.history)
+        first = world.rank == 0
+        monitor = Monitor(schedule, kept.progress and first, kept.metrics if first else None, run.at.history)
         interrupted = False
         try:
             run.loop(store, monitor)
@@ -196,7 +209,7 @@ def fit(
         finally:
             monitor.close()
             run.keep_best(objective)
-    return _result(run, objective, interrupted, train_index, validation_index)
+    return _result(run, objective, interrupted, *indices)
 
 
 def _as_weighted(
@@ -241,10 +254,10 @@ def _result(
 
 
 def _source(
-    objective: Objective, x: Any, context: Any, weights: Any, validation: Any, settings: Settings, world: World
+    objective: Objective, given: TrainingData, steps: StepOptions, world: World
 ) -> tuple[Batches | StreamBatches | Draws, Tensor | None, Tensor | None]:
     """The source of the steps' inputs, and the indices of the training and the held-out rows."""
-    name, size = type(objective).__name__, settings.batch_size
+    (x, context, weights, validation), name, size = given, type(objective).__name__, steps.batch_size
     if objective.uses_data:
         if x is None:
             raise ValueError(f"x is missing: {name} learns from rows")
@@ -256,8 +269,8 @@ def _source(
             if weights is not None:
                 raise ValueError("weights must be left out: a stream has none")
             return _streamed(objective, x, context, validation, size, world), None, None
-        return gather(objective, x, context, weights, validation, batch_size=size, seed=settings.seed, world=world)
-    if any(given is not None for given in (x, context, weights)):
+        return gather(objective, x, context, weights, validation, batch_size=size, seed=steps.seed, world=world)
+    if any(part is not None for part in (x, context, weights)):
         raise ValueError(f"x, context and weights must be left out: {name} draws its own samples")
     if validation is not None and not isinstance(validation, int | float):
         raise ValueError(f"validation must be a number or None, since {name} draws its own samples")
@@ -274,13 +287,13 @@ def _streamed(objective: Objective, x: Stream, context: Any, validation: Any, si
     return StreamBatches(x, objective.flow, held_out, batch_size=size, world=world)
 
 
-def _resume(run: Training, checkpoint: str | Path | None, resume: str | bool) -> Store:
+def _resume(run: Training, kept: Records) -> Store:
     """The checkpoints on disk; the run resumes from one of them if requested."""
-    world = run.world
+    world, checkpoint = run.world, kept.checkpoint
     identity = run.identity() if checkpoint is not None or world.together else {}
     world.agree(identity.get("checksum", 0), "rows")
-    store = Store(checkpoint, identity, world)
-    state = store.resume(resume)
+    store = Store(checkpoint, kept.checkpoint_every, identity, world)
+    state = store.resume(kept.resume)
     world.agree(0 if state is None else state[0].step, f"states in checkpoint={checkpoint}")
     if state is not None:
         try:

@@ -22,7 +22,8 @@ from ..transforms.batch_norm import running_statistics
 from .batches import Batches, Draws, mix
 from .distributed import World
 from .monitor import Monitor
-from .schedule import FEWEST, OpenEnded, Schedule, Settings, plateau, risen, validation_interval
+from .options import StepOptions
+from .schedule import FEWEST, OpenEnded, Schedule, plateau, risen, validation_interval
 from .sharding import divided_like, whole
 from .state import Progress, Store, under
 from .stream import StreamBatches
@@ -47,7 +48,7 @@ class Training:
         objective: The objective to minimise.
         source: Provides the inputs of each step, and the held-out ones.
         schedule: The length and the learning rate.
-        settings: The other numeric arguments.
+        settings: What a step is.
         world: The processes that train together.
         threads: Chooses how many threads the steps use.
     """
@@ -57,7 +58,7 @@ class Training:
         objective: Objective,
         source: Batches | StreamBatches | Draws,
         schedule: Schedule,
-        settings: Settings,
+        settings: StepOptions,
         world: World,
         threads: StepThreads,
     ) -> None:
@@ -79,7 +80,8 @@ class Training:
         at, progress = self.at, self._tick()
         if not at.history:
             self._validate(monitor)
-        while not self._over(progress):
+        over = self._over(progress)
+        while not over:
             with self.threads.step(), running_statistics(self.objective):
                 self._step(self.schedule.rate(at.step - at.start, progress, at.cooling) * 0.5**at.rollbacks)
             at.step += 1
@@ -89,7 +91,8 @@ class Training:
             if at.step % self.every == 0 or self._over(progress):
                 self._validate(monitor)
             self._cool(progress)
-            if at.step % self.settings.checkpoint_every == 0 or self._over(progress):
+            over = self._over(progress)
+            if store.due(at.step, over):
                 store.write(at, self.tensors())
 
     def _step(self, rate: float) -> None:

@@ -8,41 +8,12 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
-MOST_STEPS, MOST_EPOCHS = 20_000, 5  # of a run that ends by itself: whichever is longer
-BATCH, MORE = 512, 4  # rows in such a step; up to this many times more steps if they use fewer rows
 PATIENCE = 1 / 3  # of the steps so far without improvement: a plateau
 TOLERANCE = 0.01  # nats: anything less is no improvement
 SPAN = 3  # validations in a moving mean
 FEWEST = 20  # validations before a plateau; half of them after the best one
 COOLING = 0.3  # of the steps so far
-BLIND_EPOCHS = 200  # at most, if there are no held-out rows for early stopping
 UNITS = {"": 1.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The numeric arguments of :func:`fit`, checked."""
-
-    batch_size: int
-    lr: float
-    patience: int | None
-    clip: float
-    ema: float
-    seed: int
-    checkpoint_every: int
-    validate_every: int | None
-
-    def __post_init__(self) -> None:
-        for name in ("batch_size", "patience", "checkpoint_every", "validate_every"):
-            value = getattr(self, name)
-            if value is not None and not (isinstance(value, int) and value >= 1):
-                raise ValueError(f"{name} must be an integer of at least 1, got {name}={value!r}")
-        for name in ("lr", "clip"):
-            value = getattr(self, name)
-            if not (value > 0 and (name == "clip" or math.isfinite(value))):
-                raise ValueError(f"{name} must be positive, got {name}={value!r}")
-        if not 0 <= self.ema < 1:
-            raise ValueError(f"ema must be in [0, 1), got ema={self.ema!r}")
 
 
 @dataclass(frozen=True)
@@ -139,55 +110,6 @@ def smooth(losses: list[float | None]) -> list[float]:
     finite = [math.inf if loss is None else loss for loss in losses]
     span = min(SPAN, 1 + len(finite) // 8)  # if there are few validations, no smoothing
     return [sum(part) / len(part) for part in (finite[max(i + 1 - span, 0) : i + 1] for i in range(len(finite)))]
-
-
-def plan(
-    lr: float,
-    *,
-    epochs: int | None,
-    steps: int | None,
-    budget: float | str | None,
-    more: float | str | None,
-    limit: float | str | None,
-    steps_per_epoch: int | None,
-    validates: bool,
-    batch_size: int = BATCH,
-) -> Schedule:
-    """The schedule for the arguments of ``fit``.
-
-    Raises:
-        ValueError: more than one length is given, or one of them is not positive.
-    """
-    lengths = {"epochs": epochs, "steps": steps, "budget": budget, "more": more}
-    given = {name: value for name, value in lengths.items() if value is not None}
-    if len(given) > 1:
-        raise ValueError(
-            f"give one of epochs, steps, budget and more, got {', '.join(f'{k}={v}' for k, v in given.items())}"
-        )
-    if given and limit is not None:
-        raise ValueError(f"limit is for a run that ends by itself: leave out limit={limit} or {next(iter(given))}")
-    for name in ("epochs", "steps"):
-        value = given.get(name)
-        if value is not None and not is_count(value):
-            raise ValueError(f"{name} must be a positive integer, got {value}")
-    if epochs is not None and steps_per_epoch is None:
-        raise ValueError(f"epochs={epochs}, but the objective draws its own samples: give steps or budget instead")
-    if budget is not None:
-        return Schedule(lr, None, duration(budget, "budget"), warmup=50)
-    if more is not None:
-        return Schedule(lr, None, duration(more, "more"), warmup=50)
-    if epochs is not None and steps_per_epoch is not None:
-        steps = epochs * steps_per_epoch
-    if steps is None:
-        more_steps = min(max(BATCH // batch_size, 1), MORE)
-        most, time = max(MOST_STEPS * more_steps, MOST_EPOCHS * (steps_per_epoch or 0)), None
-        if limit is not None:
-            time = duration(limit, "limit")
-        if validates:
-            return OpenEnded(lr, most, time, warmup=100)
-        steps = min(most // 4, BLIND_EPOCHS * (steps_per_epoch or most))
-        return Schedule(lr, steps, time, warmup=100)
-    return Schedule(lr, int(steps), None, warmup=min(100, 1 + int(steps) // 20))
 
 
 def is_count(value: Any) -> bool:

@@ -44,12 +44,13 @@ class Store:
 
     Args:
         folder: The directory, created if necessary; None keeps no checkpoints.
+        every: Steps between checkpoints.
         identity: What distinguishes this run from others; checkpoints of another run are not resumed.
         world: The processes that train together: the first one writes.
     """
 
-    def __init__(self, folder: str | Path | None, identity: dict[str, Any], world: World) -> None:
-        self.folder = None if folder is None else Path(folder).resolve()
+    def __init__(self, folder: str | Path | None, every: int, identity: dict[str, Any], world: World) -> None:
+        self.folder, self.every = None if folder is None else Path(folder).resolve(), every
         self.identity, self.writer = identity, world.rank == 0
 
     def resume(self, resume: str | bool) -> tuple[Progress, dict[str, Tensor]] | None:
@@ -62,6 +63,10 @@ class Store:
         if resume is True and state is None:
             raise CheckpointError(f"there is no state of training to resume in checkpoint={self.folder}")
         return state
+
+    def due(self, step: int, over: bool) -> bool:
+        """Whether to write a checkpoint after this step, which may be the last; the same on every process."""
+        return self.folder is not None and (over or step % self.every == 0)
 
     def write(self, progress: Progress, tensors: dict[str, Tensor]) -> None:
         """Writes a checkpoint and removes all but the last two. A disk error is only a warning: training continues."""
