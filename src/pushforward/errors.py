@@ -12,6 +12,7 @@ Spelling = Callable[[str, Any], str]
 CODE = re.compile(r"`([a-z_]+)=([^`]*)`")  # an argument inside a sentence
 SHELL_NAMES = {
     "model": "flow",
+    "blocks": "support",
     "more": "resume --budget",
     "n": "rows",
     "random_state": "seed",
@@ -76,6 +77,17 @@ def in_shell(name: str, value: Any = None) -> str:
 def in_request(name: str, value: Any = None) -> str:
     """An argument as a field of a request: ``"columns"``, ``"n" 0``."""
     return f'"{name}"{"" if value is None else f" {json.dumps(value, default=str)}"}'
+
+
+def refuse(why: str, options: Mapping[str, Any]) -> None:
+    """Refuses options that are set where they do not apply.
+
+    Raises:
+        InputError: one of them is set; names the first.
+    """
+    for name, value in options.items():
+        if value not in (None, False, (), []):
+            raise InputError(why, name)
 
 
 def listed(names: Iterable[str], limit: int = 12) -> str:

@@ -24,7 +24,7 @@ FLOORS = (
     ("nets",),
     ("transforms",),
     ("fused",),
-    ("tables.errors", "tables.schema", "tables.io", "tables.baselines"),
+    ("tables.schema", "tables.io", "tables.baselines"),
     ("images.formats", "images.labelled", "images.baselines"),
     ("distributions",),
     ("recipes", "plot", "testing", "citation"),

@@ -16,10 +16,10 @@ def thread_count(text: str) -> int | str:
     """
     if text == "auto" or (text.isascii() and text.isdigit() and int(text) >= 1):
         return text if text == "auto" else int(text)
-    raise InputError(f"--threads {text}: expected auto, or a number of at least 1")
+    raise InputError("expected auto, or a number of at least 1", "threads", text)
 
 
-def names(flag: str, text: str | None) -> list[str]:
+def names(option: str, text: str | None) -> list[str]:
     """Comma-separated names.
 
     Raises:
@@ -29,7 +29,7 @@ def names(flag: str, text: str | None) -> list[str]:
         return []
     found = [name.strip() for name in text.split(",")]
     if not all(found):
-        raise InputError(f"{flag} {text!r}: expected column names with commas between them")
+        raise InputError("expected column names with commas between them", option, text)
     return found
 
 
@@ -46,11 +46,11 @@ def widths(text: str | None) -> list[int] | None:
     except ValueError:
         found = []
     if not found or min(found) < 1:
-        raise InputError(f"--hidden {text}: expected positive whole numbers with commas between them, as in 128,128")
+        raise InputError("expected positive whole numbers with commas between them, as in 128,128", "hidden", text)
     return found
 
 
-def height_and_width(flag: str, text: str) -> tuple[int, int]:
+def height_and_width(option: str, text: str) -> tuple[int, int]:
     """The size of an image: one side, or height,width.
 
     Raises:
@@ -58,11 +58,11 @@ def height_and_width(flag: str, text: str) -> tuple[int, int]:
     """
     sides = text.replace("x", ",").split(",")
     if not (1 <= len(sides) <= 2 and all(side.strip().isdecimal() and int(side) for side in sides)):
-        raise InputError(f"{flag} {text}: expected a side in pixels, or height,width, as in 28 or 28,32")
+        raise InputError("expected a side in pixels, or height,width, as in 28 or 28,32", option, text)
     return int(sides[0]), int(sides[-1])
 
 
-def assignments(flag: str, texts: Sequence[str]) -> dict[str, str]:
+def assignments(option: str, texts: Sequence[str]) -> dict[str, str]:
     """COLUMN=VALUE pairs; one text may hold several, separated by commas.
 
     Raises:
@@ -74,9 +74,9 @@ def assignments(flag: str, texts: Sequence[str]) -> dict[str, str]:
         for part in parts if all("=" in part for part in parts) else [text]:
             name, equals, value = (piece.strip() for piece in part.partition("="))
             if not (equals and name and value):
-                raise InputError(f"{flag} {text}: expected COLUMN=VALUE")
+                raise InputError("expected COLUMN=VALUE", option, text)
             if name in found:
-                raise InputError(f"{flag} {text}: {name!r} is given twice")
+                raise InputError(f"{name!r} is given twice", option, text)
             found[name] = value
     return found
 
@@ -91,7 +91,7 @@ def periods(texts: Sequence[str]) -> dict[str, tuple[float, float]]:
     for text in texts:
         name, low, high = _interval(text)
         if not (name and low < high < math.inf):
-            raise InputError(f"--circular {text}: expected COLUMN=LOW,HIGH with LOW below HIGH, as in hour=0,24")
+            raise InputError("expected COLUMN=LOW,HIGH with LOW below HIGH, as in hour=0,24", "circular", text)
         found[name] = (low, high)
     return found
 
@@ -106,7 +106,7 @@ def bounds(texts: Sequence[str]) -> dict[str, tuple[float, float | None]]:
     for text in texts:
         name, low, high = _interval(text)
         if not (name and low < high):
-            raise InputError(f"--bounds {text}: expected COLUMN=LOW,HIGH with LOW below HIGH, or COLUMN=LOW,")
+            raise InputError("expected COLUMN=LOW,HIGH with LOW below HIGH, or COLUMN=LOW,", "bounds", text)
         found[name] = (low, high if math.isfinite(high) else None)
     return found
 

@@ -82,14 +82,14 @@ def fit_target(
     Raises:
         InputError: the target or an option cannot be used; says why.
     """
-    for flag, value in (
-        ("--epochs", options.training.epochs),
-        ("--columns", options.columns),
-        ("--given", options.given),
-        ("--objective", options.objective != "likelihood"),
+    for name, value in (
+        ("epochs", options.training.epochs),
+        ("columns", options.columns),
+        ("given", options.given),
+        ("objective", options.objective != "likelihood"),
     ):
         if value:
-            raise InputError(f"{flag} applies to tables, but --target learns without one")
+            raise InputError("applies to tables, but a target is learnt without one", name)
     target = dataclasses.replace(
         target, flow=options.flow, layers=options.layers, hidden=options.hidden, training=options.training
     )
@@ -106,17 +106,17 @@ def _saved(model: FittedDensity, output: Path, console: Console) -> dict[str, An
 
 
 def _refuse_table_options(options: TableOptions) -> None:
-    flags = {
-        "--columns": options.columns,
-        "--bounds": options.bounds,
-        "--circular": options.circular,
-        "--weights": options.weights,
-        "--categories": options.categories,
-        "--drop-missing": options.drop_missing,
-        "--objective": options.objective != "likelihood",
+    for_tables = {
+        "columns": options.columns,
+        "bounds": options.bounds,
+        "circular": options.circular,
+        "weights": options.weights,
+        "categories": options.categories,
+        "drop_missing": options.drop_missing,
+        "objective": options.objective != "likelihood",
     }
-    for flag, value in flags.items():
+    for name, value in for_tables.items():
         if value:
-            raise InputError(f"{flag} applies to tables, but the data are images")
+            raise InputError("applies to tables, but the data are images", name)
     if list(options.given) not in ([], [GIVEN]):
-        raise InputError(f"--given {','.join(options.given)}: images are conditioned on their class: --given {GIVEN}")
+        raise InputError(f"images are conditioned on their class: `given={GIVEN!r}`", "given", list(options.given))

@@ -73,7 +73,7 @@ def compare(
 
     console = console_for(json, quiet)
     if samples is not None and samples < 1:
-        raise InputError(f"--samples {samples}: expected at least 1")
+        raise InputError("expected at least 1", "samples", samples)
     rows = located(data, query, table, sheet)
     first = open_model(model, device)
     second = type(first).load(other, str(first.device))

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from ..errors import InputError
-from ..models.options import seconds
 from ..tables.io.source import located
+from ..training.schedule import duration
 from .arguments import bounds, height_and_width, names, periods, thread_count, widths
 from .options import Device, DropMissing, Json, Query, Quiet, Samples, Seed, Sheet, TableName, console_for, typed
 
@@ -36,7 +36,7 @@ def demo(
 
     place = None if data is None else located(data)
     console = console_for(json, quiet)
-    time = None if budget is None else seconds(budget, "--budget")
+    time = None if budget is None else duration(budget, "budget")
     console.result(command.run(place, output, console, budget=time, seed=seed, flow=flow))
 
 
@@ -165,16 +165,18 @@ def fit(
     from . import fitting
 
     if (data is None) == (target is None):
-        raise InputError("give a table, as in: pushforward fit DATA -o MODEL, or a density with --target, but not both")
+        raise InputError(
+            "give a table, as in: pushforward fit DATA -o MODEL, or a density with `target=`, but not both"
+        )
     console = console_for(json, quiet)
     place = None if data is None else located(data, query, table, sheet)
     training = TrainingOptions(
         epochs=epochs,
         steps=steps,
-        budget=None if budget is None else seconds(budget, "--budget"),
+        budget=None if budget is None else duration(budget, "budget"),
         batch_size=batch_size,
         lr=lr,
-        limit=None if limit is None else seconds(limit, "--limit"),
+        limit=None if limit is None else duration(limit, "limit"),
         patience=patience,
         seed=seed,
         threads=thread_count(threads),
@@ -192,10 +194,10 @@ def fit(
         objective=objective,
         layers=layers,
         hidden=widths(hidden),
-        columns=names("--columns", columns),
-        given=names("--given", given),
-        categories=names("--categories", categories),
-        numbers=names("--numbers", numbers),
+        columns=names("columns", columns),
+        given=names("given", given),
+        categories=names("categories", categories),
+        numbers=names("numbers", numbers),
         strict=strict,
         weights=weights,
         bounds=bounds(bounds_ or []),
@@ -206,14 +208,14 @@ def fit(
         stream=stream,
         training=training,
     )
-    size = None if resize is None else height_and_width("--resize", resize)
+    size = None if resize is None else height_and_width("resize", resize)
     pixels = {"resize": size, "levels": levels, "bits": bits, "scales": scales, "patch": patch, "noise": noise}
     if isinstance(place, Path) and is_images(place):
         console.result(fitting.fit_images(place, output, flow, options, pixels, console, typed()))
         return
     for name, value in pixels.items():
         if value is not None:
-            raise InputError(f"--{name} applies to images, which {place or '--target'} does not hold")
+            raise InputError(f"applies to images, which {place or 'a target'} does not hold", name)
     if target is not None:
         from ..models.target import TargetOptions
 

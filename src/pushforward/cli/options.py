@@ -47,5 +47,7 @@ def console_for(as_json: bool, quiet: bool = False, output: Location | None = No
 
     taken = isinstance(output, Source) and output.address == STANDARD
     if taken and as_json:
-        raise InputError("-o - and --json: both go to standard output; write one of them to a file")
+        raise InputError(
+            "goes to standard output, as with `json=True`; write one of them to a file", "output", STANDARD
+        )
     return Console(as_json, quiet, aside=taken, spelling=in_shell)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..errors import InputError
-from ..models.options import seconds
+from ..training.schedule import duration
 from .options import Device, Json, Model, Quiet, console_for
 
 
@@ -40,8 +40,8 @@ def serve(
         from ..serving.run import serve as run
     except ModuleNotFoundError as error:
         raise InputError(f"serve needs {error.name}; install it with: pip install 'pushforward[serve]'") from None
-    for flag, value in (("--max-rows", max_rows), ("--max-megabytes", max_megabytes), ("--threads", threads)):
+    for name, value in (("max_rows", max_rows), ("max_megabytes", max_megabytes), ("threads", threads)):
         if not 0 < value < float("inf"):
-            raise InputError(f"{flag} {value}: expected a positive number")
-    limits = Limits(max_rows, round(max_megabytes * 2**20), seconds(timeout, "--timeout"))
+            raise InputError("expected a positive number", name, value)
+    limits = Limits(max_rows, round(max_megabytes * 2**20), duration(timeout, "timeout"))
     run(open_model(model, device), host, port, limits, threads, console_for(json, quiet))

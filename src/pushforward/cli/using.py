@@ -61,16 +61,16 @@ def score(
     if explain and explain_below is None:
         explain_below = 5.0
     if explain_below is not None and not 0 <= explain_below <= 100:
-        raise InputError(f"--explain-below {explain_below:g}: expected a percentile, 0 to 100")
+        raise InputError("expected a percentile, 0 to 100", "explain_below", explain_below)
     if samples is not None and samples < 1:
-        raise InputError(f"--samples {samples}: expected at least 1")
-    choices = {"given": names("--given", given)} if given else {}
+        raise InputError("expected at least 1", "samples", samples)
+    choices = {"given": names("given", given)} if given else {}
     console.result(
         open_model(model, device).score_file(
             located(data, query, table, sheet),
             place,
             console,
-            keep=names("--keep", keep),
+            keep=names("keep", keep),
             samples=samples,
             seed=seed,
             drop_missing=drop_missing,
@@ -147,11 +147,11 @@ def sample(
 
     place = located(output, writing=True)
     console = console_for(json, quiet, place)
-    fixed = assignments("--given", given or [])
+    fixed = assignments("given", given or [])
     if n < 1:
-        raise InputError(f"-n {n}: expected at least 1 row")
+        raise InputError("expected at least 1 row", "n", n)
     if not 0 < temperature < float("inf"):
-        raise InputError(f"--temperature {temperature}: expected a positive number; 1 samples the density itself")
+        raise InputError("expected a positive number; 1 samples the density itself", "temperature", temperature)
     opened = open_model(model, device)
     choices: dict[str, Any] = {"guidance": guidance} if guidance else {}
     if check is not None or privacy_check:
@@ -192,7 +192,7 @@ def impute(
     place = located(output, writing=True)
     console = console_for(json, quiet, place)
     if draws < 1:
-        raise InputError(f"--draws {draws}: expected at least 1")
+        raise InputError("expected at least 1", "draws", draws)
     choices = {name: value for name, value in (("mask", mask), ("candidates", candidates)) if value is not None}
     found = located(data, query, table, sheet)
     console.result(open_model(model, device).impute_file(found, place, console, draws=draws, seed=seed, **choices))

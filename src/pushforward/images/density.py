@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 from ..models.console import Console
-from ..models.options import TrainingOptions, seconds
-from ..tables.errors import arguments_not_flags
+from ..models.options import TrainingOptions
+from ..training.schedule import duration
 from .fit import fit_images
 from .fitted import FittedImages
 from .labelled import LabelledImages, read_any
@@ -45,7 +45,6 @@ class ImageDensity(FittedImages):
         notes_: Decisions made about the images, in sentences.
     """
 
-    @arguments_not_flags()
     def __init__(
         self,
         model: str = "auto",
@@ -82,7 +81,7 @@ class ImageDensity(FittedImages):
             training=TrainingOptions(
                 steps=steps,
                 epochs=epochs,
-                budget=None if budget is None else seconds(budget, "--budget"),
+                budget=None if budget is None else duration(budget, "budget"),
                 batch_size=batch_size,
                 lr=lr,
                 patience=patience,
@@ -99,7 +98,6 @@ class ImageDensity(FittedImages):
         model.options = options
         return model
 
-    @arguments_not_flags()
     def fit(self, images: Any, labels: Any = None, *, more: float | str | None = None, progress: bool = False) -> Self:
         """Fits the probability of the images.
 

@@ -107,7 +107,7 @@ def patch_of(model: ImageModel, patch: int | None) -> int:
     """
     _, height, width = model.shape
     if patch is not None and not 1 <= patch <= min(height, width):
-        raise InputError(f"--patch {patch}: expected 1 to {min(height, width)}, for images of {height} x {width}")
+        raise InputError(f"expected 1 to {min(height, width)}, for images of {height} x {width}", "patch", patch)
     return patch or max(min(height, width) // 4, 1)
 
 

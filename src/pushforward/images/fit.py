@@ -67,7 +67,7 @@ def fit_images(
     levels = _levels(options)
     started = time.perf_counter()
     pictures = pictures.with_bits(options.bits)
-    pictures.check_levels(levels, f"--levels {levels}")
+    pictures.check_levels(levels, f"`levels={levels}`")
     classes = _classes(pictures, options, console)
     splits = divide(pictures, options.training.seed)
     name = default_image_flow(pictures.shape) if options.flow == "auto" else options.flow
@@ -170,12 +170,12 @@ def _refuse_others(earlier: ImageModel, pictures: LabelledImages, classes: list[
 
 def _levels(options: ImageOptions) -> int:
     if options.bits is not None and options.levels is not None:
-        raise InputError("give --levels or --bits, not both: --bits B keeps the first B bits and so 2^B levels")
+        raise InputError("give no `levels=` as well: this many bits have 2^bits levels", "bits", options.bits)
     if options.bits is not None and not 1 <= options.bits <= 8:
-        raise InputError(f"--bits {options.bits}: expected 1 to 8")
+        raise InputError("expected 1 to 8", "bits", options.bits)
     levels = 2**options.bits if options.bits else options.levels or 256
     if not 2 <= levels <= 256:
-        raise InputError(f"--levels {levels}: expected 2 to 256, how many values a pixel can have")
+        raise InputError("expected 2 to 256, how many values a pixel can have", "levels", levels)
     return levels
 
 
@@ -185,30 +185,34 @@ def _classes(pictures: LabelledImages, options: ImageOptions, console: Console) 
     if options.given and len(classes) < 2:
         what = f"only one class, {classes[0]!r}" if classes else "no classes"
         raise InputError(
-            f"--given {GIVEN}: {pictures.path} has {what}: give every class a folder, put an array 'labels' into the "
-            ".npz, or the labels file beside the idx file"
+            f"{pictures.path} has {what}: give every class a folder, put an array 'labels' into the .npz, or the "
+            "labels file beside the idx file",
+            "given",
+            GIVEN,
         )
     unlabelled = [split for split, part in pictures.splits.items() if part.labels is None]
     if options.given and unlabelled:
-        raise InputError(f"--given {GIVEN}: {pictures.path} has no labels for {unlabelled[0]!r}")
+        raise InputError(f"{pictures.path} has no labels for {unlabelled[0]!r}", "given", GIVEN)
     if len(classes) > 1 and not options.given:
-        console.note(f"{pictures.path}: has {len(classes)} classes; --given {GIVEN} conditions the model on them")
+        console.note(f"{pictures.path}: has {len(classes)} classes; `given={GIVEN!r}` conditions the model on them")
     return classes if options.given else []
 
 
 def _flow(name: str, pictures: LabelledImages, levels: int, context: int, options: ImageOptions) -> Density:
     if name not in IMAGE_FLOWS:
-        raise InputError(f"--flow {name}: there is no such flow for images; choose one of {', '.join(IMAGE_FLOWS)}")
+        raise InputError(f"there is no such flow for images; choose one of {listed(IMAGE_FLOWS)}", "model", name)
     _, height, width = pictures.shape
     possible, scales = possible_squeezes(pictures.shape), 1 if options.scales is None else options.scales
     if name == "glow" and not 1 <= scales <= possible:
         multiple = 2 ** max(scales, 1)
         size = [-(-side // multiple) * multiple for side in (height, width)]
-        fewer = f"use --scales {possible} at most, or " if possible else "use --flow realnvp, or "
+        fewer = f"use `scales={possible}` at most" if possible else "use `model='realnvp'`"
+        resize = size[0] if height == width else tuple(size)
         raise InputError(
-            f"{pictures.path}: the images are {height} x {width}, which can be halved {possible} times, but "
-            f"--flow glow with --scales {scales} was asked for: {fewer}--resize {size[0]}"
-            + (f",{size[1]}" if height != width else "")
+            f"the images of {pictures.path} are {height} x {width}, of which glow can halve {possible} times: {fewer}, "
+            f"or `resize={resize}`",
+            "scales",
+            scales,
         )
     try:
         return image_flow_by_name(
@@ -224,7 +228,7 @@ def _flow(name: str, pictures: LabelledImages, levels: int, context: int, option
             seed=options.training.seed,
         )
     except ValueError as error:
-        raise InputError(f"--flow {name}: {error}") from None
+        raise InputError(str(error), "model", name) from None
 
 
 def _describe_data(pictures: LabelledImages, splits: ImageSplits, levels: int, classes: list[str]) -> list[str]:

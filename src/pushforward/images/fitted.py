@@ -12,11 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..distributions.flow import Flow
-from ..errors import InputError
+from ..errors import InputError, refuse
 from ..models.compare import compare
 from ..models.console import Console
 from ..report.write import write
-from ..tables.errors import arguments_not_flags
 from ..tables.io.source import Location
 from .explain import Explanation, explain
 from .impute import CANDIDATES, impute, impute_file
@@ -29,7 +28,6 @@ from .score import score_file
 class FittedImages(ImageModel):
     """The verbs of :class:`~pushforward.ImageDensity` once it is fitted."""
 
-    @arguments_not_flags()
     def score_samples(self, images: Any, labels: Any = None, draws: int = 1) -> NDArray[np.float64]:
         """log P of every image in nats, ``(n,)``: exact for a PixelCNN, for a flow the lower bound from ``draws``
         draws of the noise within levels.
@@ -43,7 +41,6 @@ class FittedImages(ImageModel):
         """The mean log-probability of the images in nats."""
         return float(self.score_samples(images, labels).mean())
 
-    @arguments_not_flags()
     def sample(
         self, n: int = 1, given: Any = None, random_state: int | None = None, guidance: float = 0.0
     ) -> NDArray[np.uint8]:
@@ -62,7 +59,6 @@ class FittedImages(ImageModel):
         context = self.context(self.classes_of(n, dict(given or {})))
         return self.pixels(seed).sample(n, context, guidance=check_guidance(self, guidance)).numpy()
 
-    @arguments_not_flags()
     def encode(
         self, images: Any, labels: Any = None, draws: int = 1
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -89,7 +85,6 @@ class FittedImages(ImageModel):
         points, slopes = self.pixels().points(read.images, self.context(read.labels), check_draws(draws))
         return points.numpy(), slopes.numpy()
 
-    @arguments_not_flags()
     def impute(
         self,
         images: Any,
@@ -131,7 +126,6 @@ class FittedImages(ImageModel):
         whole = filled.flatten(0, 1).numpy()
         return (whole, counts.numpy()) if effective else whole
 
-    @arguments_not_flags()
     def explain(self, images: Any, labels: Any = None, patch: int | None = None) -> Explanation:
         r"""Which pixels of every image are odd: how many nats less likely they are than the model expects there.
 
@@ -155,7 +149,6 @@ class FittedImages(ImageModel):
         self._require_fit()
         return explain(self, self.read(images, labels), patch, self.seed)
 
-    @arguments_not_flags()
     def compare(self, other: FittedImages, images: Any, labels: Any = None) -> dict[str, Any]:
         """Which of two models codes the same images in fewer bits: the paired difference with its standard error, over
         images on which neither was trained.
@@ -166,7 +159,6 @@ class FittedImages(ImageModel):
         self._require_fit()
         return compare((self, other), self.raw(images, labels), Console(quiet=True))
 
-    @arguments_not_flags()
     def report(self, path: str | Path, images: Any = None, labels: Any = None) -> None:
         """Writes what was learnt, and how well, as one HTML file.
 
@@ -183,26 +175,15 @@ class FittedImages(ImageModel):
     def score_file(self, data: Location, output: Location, console: Console, **choices: Any) -> dict[str, Any]:
         drop_missing, keep = choices.pop("drop_missing", False), bool(choices.pop("keep", ()))
         given = bool(choices.pop("given", ()))
-        refuse_table_flags({"--drop-missing": drop_missing, "--keep": keep, "--given": given})
+        refuse("applies to tables, but these are images", {"drop_missing": drop_missing, "keep": keep, "given": given})
         return score_file(self, data, output, console, **choices)
 
     def sample_file(
         self, n: int, output: Location, given: dict[str, str], console: Console, **choices: Any
     ) -> dict[str, Any]:
         if choices.pop("check", None) or choices.pop("private", False):
-            raise InputError("--check applies to tables; for images, look at the samples in the report")
+            raise InputError("applies to tables; for images, look at the samples in the report", "check")
         return sample_file(self, n, Path(str(output)), given, console, **choices)
 
     def impute_file(self, data: Location, output: Location, console: Console, **choices: Any) -> dict[str, Any]:
         return impute_file(self, data, output, console, **choices)
-
-
-def refuse_table_flags(flags: dict[str, Any]) -> None:
-    """Refuses flags that apply only to tables.
-
-    Raises:
-        InputError: one of the flags is set.
-    """
-    for flag, value in flags.items():
-        if value:
-            raise InputError(f"{flag} applies to tables, but these are images")

@@ -143,7 +143,7 @@ def _stack(paths: list[Path], size: tuple[int, int] | None) -> Tensor:
             (_, h, w), (_, H, W) = picture.shape, pictures[0].shape
             raise InputError(
                 f"{path} is {h} x {w}, but {paths[0].name} is {H} x {W}: bring them to one size with "
-                f"--resize {min(h, w, H, W)}"
+                f"`resize={min(h, w, H, W)}`"
             )
     return torch.stack(pictures)
 

@@ -54,7 +54,7 @@ def impute(
     """
     check_draws(draws)
     if candidates < 4:
-        raise InputError(f"--candidates {candidates}: expected at least 4")
+        raise InputError("expected at least 4", "candidates", candidates)
     filled = pictures.images.repeat(draws, 1, 1, 1, 1)
     effective = torch.full((len(pictures),), math.inf, dtype=torch.float64)
     context = model.context(pictures.labels)
@@ -126,7 +126,7 @@ def impute_file(
     if few:
         console.note(
             f"for {few:,} images fewer than {FEW:g} candidates count, so their draws may not yet be those of the "
-            "conditional; give more --candidates"
+            "conditional; give more `candidates=`"
         )
     console.say(f"saved {output}")
     return {

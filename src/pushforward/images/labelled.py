@@ -96,8 +96,8 @@ class LabelledImages:
                 value = int(most[above[0]])
                 raise InputError(
                     f"{self.path}: image {part.names[int(above[0])]} holds {value}, but {option} allows 0 to "
-                    f"{levels - 1}: use --levels {max(value + 1, int(most.max()) + 1)}, or --bits to keep fewer of the "
-                    "8 bits of every number"
+                    f"{levels - 1}: use `levels={max(value + 1, int(most.max()) + 1)}`, or `bits=` to keep fewer of "
+                    "the 8 bits of every number"
                 )
 
     def fingerprint(self) -> str:
@@ -163,7 +163,7 @@ def _archive(path: Path, resize: tuple[int, int] | None) -> LabelledImages:
         if odd:
             raise InputError(
                 f"{path}: the images of {odd[0]!r} are {_size(splits[odd[0]])}, but those of 'train' {_size(first)}: "
-                "bring them to one size with --resize"
+                "bring them to one size with `resize=`"
             )
         return replace(first, splits=splits if len(splits) > 1 else {})
     candidates = [key for key, array in arrays.items() if array.ndim in (3, 4)]

@@ -50,7 +50,7 @@ def read_with_holes(
         hole = hole | _mask(mask, pictures)
     if not hole.any():
         raise InputError(
-            f"{pictures.path}: no number is missing: give floats with NaN, or --mask, not 0 where a pixel is missing"
+            f"{pictures.path}: no number is missing: give floats with NaN, or a `mask=`, not 0 where a pixel is missing"
         )
     pictures = replace(pictures, images=pictures.images.masked_fill(hole, 0))
     pictures = model.fitting(pictures, console)
@@ -98,8 +98,9 @@ def _mask(mask: Any, pictures: LabelledImages) -> Tensor:
     first = shapes.get(tuple(missing.shape))
     if first is None:
         raise InputError(
-            f"--mask: has shape {tuple(array.shape)}, but a mask of these {n} images is ({height}, {width}), "
-            f"({n}, {height}, {width}) or ({n}, {channels}, {height}, {width})"
+            f"has shape {tuple(array.shape)}, but a mask of these {n} images is ({height}, {width}), "
+            f"({n}, {height}, {width}) or ({n}, {channels}, {height}, {width})",
+            "mask",
         )
     return missing.view(*first, height, width) if missing.is_contiguous() else missing
 
@@ -112,4 +113,4 @@ def _mask_file(path: Path) -> np.ndarray:
         loaded = np.load(path, allow_pickle=False)
         return loaded if isinstance(loaded, np.ndarray) else loaded[loaded.files[0]]
     except (*UNREADABLE, UnidentifiedImageError) as error:
-        raise InputError(f"--mask {path}: is not a readable picture or NumPy file ({error})") from None
+        raise InputError(f"is not a readable picture or NumPy file ({error})", "mask", str(path)) from None

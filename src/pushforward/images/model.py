@@ -78,7 +78,7 @@ class ImageModel(FittedDensity):
         if size != wanted:
             raise InputError(
                 f"{pictures.path}: the images are {size[0]} x {size[1]}, but those of {self.called} are {wanted[0]} x "
-                f"{wanted[1]}: bring them to that size, or fit with --resize, which then holds for scoring too"
+                f"{wanted[1]}: bring them to that size, or fit with `resize=`, which then holds for scoring too"
             )
         pictures.check_levels(self.levels, f"the model {self.called}")
         if self.classes:
@@ -111,15 +111,14 @@ class ImageModel(FittedDensity):
         odd = [name for name in given if name != GIVEN or not self.classes]
         if odd:
             what = f"conditioned on {GIVEN}" if self.classes else "not conditioned on anything"
-            raise InputError(f"--given {odd[0]}: the model {self.called} is {what}")
+            raise InputError(f"the model {self.called} is {what}", "given", odd[0])
         if not self.classes:
             return None
         if GIVEN not in given:
             return [self.classes[k % len(self.classes)] for k in range(n)]
         if given[GIVEN] not in self.classes:
-            raise InputError(
-                f"--given {GIVEN}={given[GIVEN]}: the model {self.called} knows the classes {listed(self.classes)}"
-            )
+            known = f"the model {self.called} knows the classes {listed(self.classes)}"
+            raise InputError(known, "given", {GIVEN: given[GIVEN]})
         return [given[GIVEN]] * n
 
     def pixels(self, seed: int = 0) -> PixelDensity:

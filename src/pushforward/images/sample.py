@@ -76,7 +76,7 @@ def check_draws(draws: int) -> int:
         InputError: it is below 1.
     """
     if draws < 1:
-        raise InputError(f"--draws {draws}: expected at least 1")
+        raise InputError("expected at least 1", "draws", draws)
     return draws
 
 
@@ -88,8 +88,10 @@ def check_guidance(model: ImageModel, guidance: float) -> float:
     """
     if guidance and (model.facts["summary"]["flow"] != "tarflow" or not model.classes):
         raise InputError(
-            f"--guidance {guidance:g}: needs a tarflow that is conditioned on {GIVEN}, but {model.called} is a "
-            f"{model.facts['summary']['flow']}{'' if model.classes else ' without classes'}"
+            f"needs a tarflow that is conditioned on {GIVEN}, but {model.called} is a "
+            f"{model.facts['summary']['flow']}{'' if model.classes else ' without classes'}",
+            "guidance",
+            guidance,
         )
     return guidance
 

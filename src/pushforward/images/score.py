@@ -37,7 +37,7 @@ def score_file(
     check_output(output)
     exact = model.pixels().exact
     if samples is not None and exact:
-        raise InputError(f"--samples {samples}: the probabilities of {model.called} are exact and take no samples")
+        raise InputError(f"the probabilities of {model.called} are exact and take no samples", "samples", samples)
     pictures = model.read(data, console=console).held_out()
     value = model.log_prob(pictures, samples=samples or 1, seed=seed)
     columns: dict[str, Any] = {"image": list(pictures.names)}

@@ -51,7 +51,8 @@ class Console:
     def result(self, values: dict[str, Any]) -> None:
         if self.as_json:
             notes = [spelled(note, self.spelling) for note in self.notes]
-            print(json.dumps(jsonable({**values, "notes": notes}), indent=2))
+            said = {name: spelled(value, self.spelling) for name, value in values.items() if isinstance(value, str)}
+            print(json.dumps(jsonable({**values, **said, "notes": notes}), indent=2))
 
 
 def aligned(rows: Sequence[tuple[str, ...]], indent: str = "  ") -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from markupsafe import Markup
 
 from ..distributions.base import Density
+from ..errors import in_shell, spelled
 from .console import Console, aligned
 from .options import TrainingOptions
 
@@ -56,7 +57,7 @@ class Described(ABC):
         """Labels and values for the top of a report on the data of ``source``."""
         summary = self.facts["summary"]
         return {
-            **({"Training": summary["verdict"]} if "verdict" in summary else {}),
+            **({"Training": spelled(summary["verdict"], in_shell)} if "verdict" in summary else {}),
             "Data": source,
             **({f"Training {self.noun}": self.training_size} if self.training_size else {}),
             "Flow": summary["flow"],

@@ -20,5 +20,5 @@ def device_named(name: str) -> str:
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError):  # PyTorch raises an AssertionError if built without GPU support
-        raise InputError(f"--device {name}: there is no such device here; use cpu") from None
+        raise InputError("there is no such device here; use cpu", "device", name) from None
     return name

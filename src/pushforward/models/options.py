@@ -56,7 +56,7 @@ class TrainingOptions:
         for name in ("epochs", "steps", "batch_size", "patience"):
             value = getattr(self, name)
             if value is not None and not is_count(value):
-                raise InputError(f"--{name.replace('_', '-')} {value}: expected a positive integer")
+                raise InputError("expected a positive integer", name, value)
 
     def for_more(self, more: float | str) -> TrainingOptions:
         """The options for training a fitted model further, for a time in seconds or as in ``2m``.
@@ -64,16 +64,4 @@ class TrainingOptions:
         Raises:
             InputError: it is no time.
         """
-        return replace(self, epochs=None, steps=None, limit=None, budget=seconds(more, "--more"))
-
-
-def seconds(time: float | str, flag: str) -> float:
-    """The seconds of a time such as 90, ``"90s"``, ``"5m"`` or ``"1.5h"``.
-
-    Raises:
-        InputError: it is none, or not positive; names the flag.
-    """
-    try:
-        return duration(time, flag)
-    except ValueError:
-        raise InputError(f"{flag} {time}: expected a time such as 90s, 5m or 1h") from None
+        return replace(self, epochs=None, steps=None, limit=None, budget=duration(more, "more"))

@@ -69,7 +69,7 @@ def run(options: TargetOptions, output: Path, console: Console, command: str) ->
     log_density = load_target(options.target)
     dim = options.dim if options.dim is not None else getattr(log_density, "features", None)
     if not isinstance(dim, int) or dim < 1:
-        raise InputError(f"--dim: say how many numbers {options.target} takes, as in --dim 3")
+        raise InputError(f"say how many numbers {options.target} takes, as in `dim=3`", "dim", options.dim)
     blocks = support_blocks(options.support, dim) if options.support else getattr(log_density, "support", ())
     started = time.perf_counter()
     fitted = _fit(log_density, dim, blocks, options, console)
@@ -105,19 +105,19 @@ def load_target(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
     """
     module, _, attribute = name.partition(":")
     if not module or not attribute:
-        raise InputError(f"--target {name}: expected module:function, as in posterior:log_density")
+        raise InputError("expected module:function, as in posterior:log_density", "target", name)
     if sys.path[:1] != [""]:
         sys.path.insert(0, "")
     try:
         found: Any = importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise InputError(f"--target {name}: there is no module {error.name!r} here or installed") from None
+        raise InputError(f"there is no module {error.name!r} here or installed", "target", name) from None
     except Exception as error:
-        raise InputError(f"--target {name}: importing {module} fails: {type(error).__name__}: {error}") from None
+        raise InputError(f"importing {module} fails: {type(error).__name__}: {error}", "target", name) from None
     for part in attribute.split("."):
         found = getattr(found, part, None)
     if not callable(found):
-        raise InputError(f"--target {name}: {module} has no function {attribute!r}")
+        raise InputError(f"{module} has no function {attribute!r}", "target", name)
     return found
 
 
@@ -131,10 +131,10 @@ def support_blocks(text: str, dim: int) -> list[tuple[Any, int]]:
     for part in text.split(","):
         kind, _, size = part.strip().partition(":")
         if kind not in SUPPORTS or not (size or "1").isdigit():
-            raise InputError(f"--support {part}: expected KIND:SIZE, with {listed(SUPPORTS)}, as in real:9,positive:1")
+            raise InputError(f"expected KIND:SIZE, with {listed(SUPPORTS)}, as in real:9,positive:1", "support", part)
         blocks.append((SUPPORTS[kind], int(size or "1")))
     if sum(size for _, size in blocks) != dim:
-        raise InputError(f"--support {text}: has {sum(size for _, size in blocks)} numbers, but --dim is {dim}")
+        raise InputError(f"has {sum(size for _, size in blocks)} numbers, but not `dim={dim}`", "support", text)
     return blocks
 
 
@@ -171,9 +171,9 @@ def _fit(
                 progress=console.talks and sys.stderr.isatty(),
             )
     except (TypeError, ValueError, TrainingError) as error:
-        raise InputError(f"--target {options.target}: {error}") from error
+        raise InputError(str(error), "target", options.target) from error
     for note in fitted.notes:
-        console.note(note.replace("blocks=", "--support"))
+        console.note(note)
     if fitted.modes is not None:
         weights = ", ".join(f"{weight:.3g}" for weight in fitted.modes.weight.sort(descending=True).values[:8].tolist())
         more = ", ..." if len(fitted.modes.weight) > 8 else ""

@@ -15,7 +15,7 @@ from ..training.stream import Stream
 from .console import Console
 from .options import TrainingOptions
 
-GO_ON = '--resume --budget 2m, or in Python fit(..., more="2m")'
+GO_ON = "`more='2m'`"
 
 
 def train_on(
@@ -75,7 +75,7 @@ def train_on(
         )
         result = train(objective, data, chosen)
     except (ValueError, TypeError) as error:
-        raise InputError(str(error)) from error
+        raise error if isinstance(error, InputError) else InputError(str(error)) from error
     if result.interrupted:
         console.note("stopped by Ctrl-C: the best weights so far are saved")
     if result.skipped_steps:

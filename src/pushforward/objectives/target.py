@@ -120,7 +120,7 @@ def _note_zeros(target: UserTarget, value: Tensor, x: Tensor) -> None:
     if bool(zero.any()) and not target.failed:
         target.notes.append(
             f"log_density is -inf at x = {place(x[zero][0])}, and for {int(zero.sum())} of {len(x)} draws: if pi ends "
-            "at a bound, state its support with blocks=, so that the flow ends there too"
+            "at a bound, state its support with `blocks=`, so that the flow ends there too"
         )
 
 

@@ -104,7 +104,7 @@ class UserTarget:
             what = f"is {value[first].item()}" if self.error is None else told(self.error)
             self.notes.append(
                 f"log_density {what} at x = {place(x[first])}, and fails for {number} of {len(x)} rows there: such "
-                "rows count as density 0; if pi ends at a bound, state its support with blocks="
+                "rows count as density 0; if pi ends at a bound, state its support with `blocks=`"
             )
         self.failed += number
         if not self.quiet:

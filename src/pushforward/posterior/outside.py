@@ -50,8 +50,8 @@ def _tell(target: UserTarget, rows: Tensor, value: Tensor, inside: float, where:
         return
     best = int(value.argmax())
     note = (
-        f"log_density is {value[best].item():.4g} at x = {place(rows[best])}, outside the support that blocks= states "
-        f"for {where}: pi is cut off there, and log Z is that of the part inside"
+        f"log_density is {value[best].item():.4g} at x = {place(rows[best])}, outside the support that `blocks=` "
+        f"states for {where}: pi is cut off there, and log Z is that of the part inside"
     )
     if note in target.notes:
         return

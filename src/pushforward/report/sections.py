@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from .. import plot
+from ..errors import in_shell, spelled
 from . import checks, common, findings, prose, rows
 from .animation import frames
 from .blocks import Animation, Cell, Column, Details, Facts, Figure, Section, Table, Text
@@ -92,7 +93,7 @@ def table(s: Subject) -> Section:
         features = count(s.context.shape[-1], "number")
         says += f" The flow is conditional: each row comes with a context of {features} that the flow is told."
     if s.model.schema is not None and s.model.schema.notes:
-        says += f" What was decided about columns: {'; '.join(s.model.schema.notes)}."
+        says += f" What was decided about columns: {spelled('; '.join(s.model.schema.notes), in_shell)}."
     return Section("data", "The data", [Text(says), Table("columns", "The held-out rows by column.", heads, body)])
 
 

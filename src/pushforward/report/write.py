@@ -39,7 +39,7 @@ def write(
     if data is not None:
         held, *theirs = held_out_of_all([model, *against], data, console, drop_missing)
     elif against:
-        raise InputError("--against: give the table too, since all models are compared on its rows")
+        raise InputError("give the table too, since all models are compared on its rows", "against")
     else:
         held, theirs = model.saved_held_out(), []
     source = str(model.facts.get("data", model.called)) if data is None else data.path.name

@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from ..errors import listed
+from ..errors import in_shell, listed, spelled
 from ..saving.jsonable import jsonable
-from ..tables.errors import arguments_not_flags
 from ..tables.fitted import FittedTable
 from ..tables.io.parquet import Piece
 from ..tables.queries.score import Scoring
@@ -51,7 +50,6 @@ class Answers:
         """Scores of rows that hold the same columns; the key names the columns, and those given."""
         return [Score(*row) for row in self.score_frame(self.cells.frame(rows), key[1]).iter_rows()]
 
-    @arguments_not_flags()
     def score_frame(self, frame: pl.DataFrame, given: Sequence[str]) -> pl.DataFrame:
         """``log_density``, ``percentile`` and ``standard_error`` of every row."""
         scoring = Scoring(self.model, given=given)
@@ -67,7 +65,6 @@ class Answers:
         )
         return pl.DataFrame([found["log_density"], found["percentile"], errors.alias("standard_error")])
 
-    @arguments_not_flags()
     def sample(self, n: int, given: Mapping[str, Any] | None, options: DrawOptions) -> pl.DataFrame:
         known = {name: value for name, value in (given or {}).items() if value is not None}
         return self.model.sample(n, self.cells.frame([known]) if known else None, _seed(options))
@@ -110,7 +107,7 @@ class Answers:
             "columns": [_column(cell) for cell in self.cells.cells.values()],
             **told,
             "held_out": summary.get("held_out"),
-            "notes": list(self.model.schema.notes),
+            "notes": [spelled(note, in_shell) for note in self.model.schema.notes],
         }
 
 

@@ -206,7 +206,7 @@ def _measured(server: Server, path: str, verb: Verb) -> Verb:
             problems = {"problems": refused.problems} if refused.problems else {}
             response = _json({"detail": refused.sentence, **problems}, refused.status)
         except InputError as error:
-            response = _json({"detail": error.spelled(in_request).replace("given= ", "given: ")}, 422)
+            response = _json({"detail": error.spelled(in_request)}, 422)
         except Exception as error:
             response = _json({"detail": f"the server failed: {type(error).__name__}"}, 500)
         server.metrics.requests.labels(path, response.status_code).inc()

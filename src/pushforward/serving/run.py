@@ -38,7 +38,7 @@ def serve(model: FittedDensity, host: str, port: int, limits: Limits, threads: i
     url = f"http://{shown}:{address[1]}"
     console.say(f"{model.called}: {len(model.schema.names)} columns at {url} (Ctrl-C stops it)")
     if not ipaddress.ip_address(address[0].split("%")[0]).is_loopback:
-        console.note(f"--host {host}: anyone who reaches this machine may query the model; there is no password")
+        console.note(f"`host={host!r}`: anyone who reaches this machine may query the model; there is no password")
     console.result({"url": url, "model": model.called})
     config = uvicorn.Config(
         app,
@@ -75,11 +75,11 @@ def listen(host: str, port: int) -> socket.socket:
         InputError: the address is taken, forbidden, or does not exist; says what to do.
     """
     if not 0 <= port <= 65535:
-        raise InputError(f"--port {port}: expected 0 (any free port) to 65535")
+        raise InputError("expected 0 (any free port) to 65535", "port", port)
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (socket.gaierror, UnicodeError):
-        raise InputError(f"--host {host}: is not an address of this machine; 127.0.0.1 is the machine itself") from None
+        raise InputError("is not an address of this machine; 127.0.0.1 is the machine itself", "host", host) from None
     listener = socket.socket(family, kind, protocol)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -87,15 +87,14 @@ def listen(host: str, port: int) -> socket.socket:
         listener.listen(1024)
     except OSError as error:
         listener.close()
-        raise InputError(_reason(error, host, port)) from None
+        raise _refusal(error, host, port) from None
     return listener
 
 
-def _reason(error: OSError, host: str, port: int) -> str:
+def _refusal(error: OSError, host: str, port: int) -> InputError:
     if error.errno == errno.EADDRINUSE:
-        return (
-            f"--port {port}: is in use on {host}; take another, as in --port {port % 65535 + 1}, or 0 for any free one"
-        )
+        another = f"take another, as in `port={port % 65535 + 1}`, or 0 for any free one"
+        return InputError(f"is in use on {host}; {another}", "port", port)
     if error.errno in (errno.EACCES, errno.EPERM):
-        return f"--port {port}: this user may not open it; take one from 1024 to 65535"
-    return f"--host {host}: is not an address of this machine; 127.0.0.1 is the machine itself"
+        return InputError("this user may not open it; take one from 1024 to 65535", "port", port)
+    return InputError("is not an address of this machine; 127.0.0.1 is the machine itself", "host", host)

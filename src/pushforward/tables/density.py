@@ -12,8 +12,8 @@ from typing import Any, Self
 
 from ..errors import InputError
 from ..models.console import Console
-from ..models.options import TrainingOptions, seconds
-from .errors import arguments_not_flags, as_arguments
+from ..models.options import TrainingOptions
+from ..training.schedule import duration
 from .fit import fit_table
 from .fitted import FittedTable
 from .io.read import WEIGHTS, Read, read_any
@@ -70,7 +70,6 @@ class TableDensity(FittedTable):
         ((200,), ['colour', 'size'])
     """
 
-    @arguments_not_flags()
     def __init__(
         self,
         flow: str = "auto",
@@ -116,7 +115,7 @@ class TableDensity(FittedTable):
             training=TrainingOptions(
                 steps=steps,
                 epochs=epochs,
-                budget=None if budget is None else seconds(budget, "--budget"),
+                budget=None if budget is None else duration(budget, "budget"),
                 threads=threads,
                 device=device,
                 seed=random_state,
@@ -134,7 +133,6 @@ class TableDensity(FittedTable):
         model.options = options
         return model
 
-    @arguments_not_flags()
     def fit(
         self,
         table: Any,
@@ -194,7 +192,7 @@ class TableDensity(FittedTable):
             InputError: the table or an option cannot be used; says why.
         """
         fitted = fit_table(read.table, read.source, options or self.options, console, self if further else None)
-        self.notes_ = [as_arguments(note) for note in console.notes]
+        self.notes_ = console.notes
         if fitted is not None:
             density, facts = fitted
             self._hold(density, {**facts, "frame": read.kind, "command": command})

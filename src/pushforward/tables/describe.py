@@ -37,13 +37,16 @@ def describe_columns(schema: Schema) -> list[str]:
     for given in schema.given:
         lines.append(f"  given {given.name}: {listed(given.categories) if given.categories else 'a number'}")
     if any(c.kind == "values" for c in schema.fields):
-        lines += ["", "values: each has a probability, and no others are drawn (--numbers treats a column as a scale)"]
+        lines += ["", "values: each has a probability, and no others are drawn (`numbers=` treats a column as a scale)"]
     if any(c.has_cells for c in schema.fields):
         lines += ["", "integer, rounded and inflated values are cells: their density is the average over the cell"]
     if any(c.at_random for c in schema.fields):
         lines += ["", "missing at random: nothing else tells which values are missing, and log-densities leave it out"]
     if any(c.holes and not c.at_random for c in schema.fields):
-        lines += ["", "whether a value is missing is part of a row's probability (--drop-missing leaves such rows out)"]
+        lines += [
+            "",
+            "whether a value is missing is part of a row's probability (`drop_missing=True` leaves such rows out)",
+        ]
     return lines
 
 

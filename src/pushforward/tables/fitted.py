@@ -19,7 +19,6 @@ from ..models.console import Console
 from ..models.train import Rows
 from ..report.write import write
 from .engines import RayTable, SparkTable
-from .errors import arguments_not_flags
 from .io.frames import from_frame, is_path, to_frame
 from .io.read import from_frame_or_file, read_any
 from .io.source import Location
@@ -40,7 +39,6 @@ SOURCE = "table"  # what messages call the rows
 class FittedTable(TableModel):
     """The methods of :class:`~pushforward.TableDensity` once it is fitted."""
 
-    @arguments_not_flags()
     def score_samples(self, table: Any, given: Sequence[str] = (), errors: bool = False) -> Any:
         """The log-density of every row, in nats, in the table's own units.
 
@@ -73,7 +71,6 @@ class FittedTable(TableModel):
         weights = np.ones(len(values)) if sample_weight is None else np.asarray(sample_weight, dtype=float)
         return float(np.average(values, weights=weights))
 
-    @arguments_not_flags()
     def sample(self, n: int = 1, given: Any = None, random_state: int | None = None) -> Any:
         """New rows, as a frame of the kind that was fitted.
 
@@ -98,7 +95,6 @@ class FittedTable(TableModel):
         rows = draw(self, n, fixed, seed)
         return to_frame(rows, self.facts.get("frame", "polars"))
 
-    @arguments_not_flags()
     def impute(self, table: Any, draws: int = 1, random_state: int | None = None) -> Any:
         """The table with its missing cells drawn from p(missing | observed) row by row; a frame is not modified.
 
@@ -114,7 +110,6 @@ class FittedTable(TableModel):
         frame, kind = from_frame(table) if not is_path(table) else (from_frame_or_file(table), "polars")
         return to_frame(impute(self, frame, draws, self.seed if random_state is None else random_state), kind)
 
-    @arguments_not_flags()
     def explain(self, table: Any) -> Any:
         """What makes each row unlikely, one row each: ``unlikely_because``, the column to blame; ``would_fit``, a value
         that would fit there; ``gain``, by how many nats that raises the log-density; the gain of every column; and,
@@ -130,7 +125,6 @@ class FittedTable(TableModel):
             found = found.hstack(cells_given_others(self, rows))
         return to_frame(found, self.facts.get("frame", "polars"))
 
-    @arguments_not_flags()
     def outliers(self, table: Any, level: float = LEVEL) -> Any:
         """Every row's p-value, most unusual first: the share of held-out rows that are no likelier. ``outlier`` where
         it is at most ``level``, which it is for that share of ordinary rows; those also name the column to blame.
@@ -148,7 +142,6 @@ class FittedTable(TableModel):
         self._require_fit()
         return to_frame(outliers(self, from_frame_or_file(table), level), self.facts.get("frame", "polars"))
 
-    @arguments_not_flags()
     def compare(self, other: FittedTable, table: Any) -> dict[str, Any]:
         """Which of two models gives the same rows the higher log-likelihood: the paired difference with its standard
         error, over the rows that neither was trained on.
@@ -158,7 +151,6 @@ class FittedTable(TableModel):
         """
         return compare((self, other), read_any(table).table, Console(quiet=True), samples=self.samples)
 
-    @arguments_not_flags()
     def report(self, path: str | Path, table: Any = None, against: Sequence[FittedTable] | None = None) -> None:
         """Writes what was learnt, and how well, as one HTML file.
 
@@ -184,7 +176,6 @@ class FittedTable(TableModel):
         self._require_fit()
         return RayTable(self, workers)
 
-    @arguments_not_flags()
     def encode(self, table: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Rows as the flow sees them: K points of each row's cell, ``(K, n, d)``, after the first transforms, and the
         log-slopes ``(K, n)`` that convert a log-density there to the table's units.
@@ -205,13 +196,13 @@ class FittedTable(TableModel):
         self, n: int, output: Location, given: dict[str, str], console: Console, **choices: Any
     ) -> dict[str, Any]:
         if choices.pop("guidance", 0.0):
-            raise InputError("--guidance applies to images, but this is a table")
+            raise InputError("applies to images, but this is a table", "guidance")
         return sample_file(self, n, output, given, console, **choices)
 
     def impute_file(self, data: Location, output: Location, console: Console, **choices: Any) -> dict[str, Any]:
         for name in ("mask", "candidates"):
             if choices.pop(name, None) is not None:
-                raise InputError(f"--{name} applies to images, but this is a table")
+                raise InputError("applies to images, but this is a table", name)
         return impute_file(self, data, output, console, **choices)
 
     def outliers_file(self, data: Location, output: Location, console: Console, **choices: Any) -> dict[str, Any]:

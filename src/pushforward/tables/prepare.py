@@ -36,27 +36,27 @@ def choose_columns(table: Table, options: TableOptions) -> list[str]:
     columns, given = options.columns, options.given
     weights = [] if options.weights is None else [options.weights]
     asked = {
-        "--columns": columns,
-        "--given": given,
-        "--categories": options.categories,
-        "--numbers": options.numbers,
-        "--weights": weights,
+        "columns": columns,
+        "given": given,
+        "categories": options.categories,
+        "numbers": options.numbers,
+        "weights": weights,
     }
-    for flag, names in asked.items():
-        require_columns(frame, names, source, flag)
+    for argument, names in asked.items():
+        require_columns(frame, names, source, argument)
         twice = [name for name in dict.fromkeys(names) if list(names).count(name) > 1]
         if twice:
-            raise InputError(f"{flag}: {twice[0]!r} is named twice")
+            raise InputError(f"{twice[0]!r} is named twice", argument)
     for one, other, what in (
-        ("--columns", "--given", "modelled or conditioned on"),
-        ("--categories", "--numbers", "names or numbers on a scale"),
+        ("columns", "given", "modelled or conditioned on"),
+        ("categories", "numbers", "names or numbers on a scale"),
     ):
         both = [name for name in asked[one] if name in asked[other]]
         if both:
-            raise InputError(f"{both[0]!r} is in {one} and in {other}; a column is {what}, not both")
+            raise InputError(f"{both[0]!r} is in `{other}=` as well; a column is {what}, not both", one)
     if options.weights in [*columns, *given]:
         raise InputError(
-            f"--weights {options.weights}: is in --columns or --given; a column is either weights or one of these"
+            "is in `columns=` or `given=`; a column is either weights or one of these", "weights", options.weights
         )
     refuse_text(frame, weights, source)
     return list(columns) or [name for name in frame.columns if name not in [*given, *weights]]
@@ -174,21 +174,23 @@ def refuse_stray(options: TableOptions, frame: pl.DataFrame, source: str) -> Non
     Raises:
         InputError: names the first of them, and those that there are.
     """
-    for flag, named in (("--bounds", options.bounds), ("--circular", options.circular)):
-        require_columns(frame, list(named), source, flag)
+    for argument, named in (("bounds", options.bounds), ("circular", options.circular)):
+        require_columns(frame, list(named), source, argument)
     for name, (low, high) in options.circular.items():
         if not low < high or name in options.bounds:
-            raise InputError(f"--circular {name}={low:g},{high:g}: needs LOW below HIGH, and no --bounds for it")
+            raise InputError(
+                "its low end must be below its high end, and not in `bounds=`", "circular", {name: (low, high)}
+            )
     numbers = [name for name in options.columns if name not in options.categories and not is_text(frame[name])]
-    for flag, names, what, known in (
-        ("--bounds", options.bounds, "modelled columns of numbers", numbers),
-        ("--circular", options.circular, "modelled columns of numbers", numbers),
-        ("--categories", options.categories, "columns of the model", [*options.columns, *options.given]),
-        ("--numbers", options.numbers, "modelled columns", options.columns),
+    for argument, names, what, known in (
+        ("bounds", options.bounds, "modelled columns of numbers", numbers),
+        ("circular", options.circular, "modelled columns of numbers", numbers),
+        ("categories", options.categories, "columns of the model", [*options.columns, *options.given]),
+        ("numbers", options.numbers, "modelled columns", options.columns),
     ):
         stray = [name for name in names if name not in known]
         if stray:
-            raise InputError(f"{flag}: {stray[0]!r} is not among the {what}, {listed(known)}")
+            raise InputError(f"{stray[0]!r} is not among the {what}, {listed(known)}", argument)
 
 
 def _complete(table: Table, wanted: Sequence[str], console: Console) -> Table:

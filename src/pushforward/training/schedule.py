@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
+from ..errors import InputError
+
 PATIENCE = 1 / 3  # of the steps so far without improvement: a plateau
 TOLERANCE = 0.01  # nats: anything less is no improvement
 SPAN = 3  # validations in a moving mean
@@ -121,7 +123,7 @@ def duration(value: float | str, name: str) -> float:
     """Seconds, from a number or a text such as 90s, 5m, 1.5h or 120.
 
     Raises:
-        ValueError: it is none, or not positive.
+        InputError: it is none, or not positive.
     """
     match = re.fullmatch(r"\s*([0-9.]+)\s*([a-z]*)\s*", value.lower()) if isinstance(value, str) else None
     try:
@@ -129,7 +131,7 @@ def duration(value: float | str, name: str) -> float:
     except (ValueError, TypeError, KeyError):
         seconds = math.nan
     if not 0 < seconds < math.inf:
-        raise ValueError(f"{name} must be a positive number of seconds, or a time such as 90s, 5m or 1h, got {value}")
+        raise InputError("expected a positive number of seconds, or a time such as 90s, 5m or 1h", name, value)
     return seconds
 
 

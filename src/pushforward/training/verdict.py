@@ -41,7 +41,7 @@ class Verdict:
         return asdict(self)
 
     def __str__(self) -> str:
-        return self.with_advice('fit(..., more="2m")')
+        return self.with_advice("fit(..., more='2m')")
 
 
 def judge(at: Progress, schedule: Schedule, stale: bool) -> Verdict:

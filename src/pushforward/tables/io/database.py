@@ -226,10 +226,8 @@ def _chosen(source: Source, connection: Any) -> str:
         return source.table or tables[0]
     if source.table is not None:
         raise InputError(f"{source}: has no table {source.table!r}; its tables are {listed(tables) or 'none'}")
-    what = (
-        f"holds {len(tables)} tables ({listed(tables)}); choose one with --table NAME" if tables else "holds no table"
-    )
-    raise InputError(f"{source}: {what}, or ask it with --query 'SELECT …'")
+    what = f"holds {len(tables)} tables ({listed(tables)}); choose one with `table=`" if tables else "holds no table"
+    raise InputError(f"{source}: {what}, or ask it with `query='SELECT …'`")
 
 
 def _tables(source: Source, connection: Any) -> list[str]:

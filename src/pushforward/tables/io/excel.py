@@ -42,7 +42,9 @@ def read_sheet(path: Path, sheet: str | None, missing: Sequence[str]) -> tuple[p
     with _without_warnings():
         frame = book.load_sheet(chosen, schema_sample_rows=None).to_polars()
     others = [name for name in filled if name != chosen] if sheet is None else []
-    notes = [f"{path.name}: the sheet {chosen!r} is read, of {listed(filled)}; --sheet takes another"] if others else []
+    notes = (
+        [f"{path.name}: the sheet {chosen!r} is read, of {listed(filled)}; `sheet=` takes another"] if others else []
+    )
     return _typed(_without_index(frame, path, notes), missing), notes
 
 

@@ -61,8 +61,8 @@ class Source:
     @property
     def words(self) -> list[str]:
         """Its name as shell words, without credentials."""
-        options = {"--query": self.query, "--table": self.table, "--sheet": self.sheet}
-        chosen = [word for flag, value in options.items() if value is not None for word in (flag, value)]
+        options = {"query": self.query, "table": self.table, "sheet": self.sheet}
+        chosen = [word for name, value in options.items() if value is not None for word in (f"--{name}", value)]
         return [without_credentials(self.address), *chosen]
 
     @property
@@ -118,15 +118,15 @@ def located(
     database, text, inner = _database(text)
     table = table or inner
     ending = "" if database else _endings(text)[-1]
-    for flag, value, fits, what in (
-        ("--query", query, bool(database), "a database"),
-        ("--table", table, bool(database) or ending == ".zip", "a database or a .zip file"),
-        ("--sheet", sheet, ending in EXCEL, "an Excel file"),
+    for name, value, fits, what in (
+        ("query", query, bool(database), "a database"),
+        ("table", table, bool(database) or ending == ".zip", "a database or a .zip file"),
+        ("sheet", sheet, ending in EXCEL, "an Excel file"),
     ):
         if value is not None and not fits:
-            raise InputError(f"{flag} applies to {what}, but {text} is not one")
+            raise InputError(f"applies to {what}, but {text} is not one", name)
     if query and table:
-        raise InputError("--query and --table: give only one of them; a query names its tables itself")
+        raise InputError("give no `table=` as well; a query names its tables itself", "query")
     images = re.search(r"idx\d-ubyte", text)  # MNIST's files are also packed, but are not tables
     if database or text == STANDARD or (ending in (".zip", *PACKED) and not images) or sheet:
         return Source(text, database, query, table, sheet, writing)
@@ -169,7 +169,8 @@ def naming(source: Location, path: Path) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        raise InputError(str(error).replace(str(path), str(source))) from None
+        sentence = error.sentence.replace(str(path), str(source))
+        raise InputError(sentence, error.argument, error.value) from None
 
 
 def _database(text: str) -> tuple[str, str, str | None]:

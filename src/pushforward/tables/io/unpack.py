@@ -71,7 +71,7 @@ def _from_zip(source: Source, path: Path, folder: Path) -> Path:
         if source.table is not None and source.table not in names:
             raise InputError(f"{path}: has no file {source.table!r}; it holds {listed(names) or 'none'}")
         if source.table is None and len(names) != 1:
-            what = f"holds {len(names)} files ({listed(names)}); choose one with --table NAME" if names else "is empty"
+            what = f"holds {len(names)} files ({listed(names)}); choose one with `table=`" if names else "is empty"
             raise InputError(f"{path}: {what}")
         name = source.table or names[0]
         with archive.open(name) as packed:

@@ -79,7 +79,7 @@ def given_features(column: pl.Series, given: ContextColumn, source: str, first: 
     if hole.any() and not given.holes:
         raise InputError(
             f"{source}: column {given.name!r}, row {first + int(hole.argmax()) + 1}: a missing value, but no training "
-            "row has one in this column, which the model is conditioned on; leave such rows out with --drop-missing"
+            "row has one in this column, which the model is conditioned on; `drop_missing=True` leaves such rows out"
         )
     if given.categories:
         _refuse_unseen(column, values, given, source, first)

@@ -96,7 +96,7 @@ def learn_schema(
     values = {column.name: column.read(frame[column.name]) for column in columns}
     named = numbers_that_are_names([c for c in columns if c.name not in (*numbers, *learner.bounds)], values)
     for name, other in named.items():
-        decisions.add(name, f"numbers that are names, as {other!r} follows from them", "--numbers makes them numbers")
+        decisions.add(name, f"numbers that are names, as {other!r} follows from them", "`numbers=` makes them numbers")
     columns = [as_names(c, values[c.name]) if c.name in named else c for c in columns]
     values |= {c.name: c.read(frame[c.name]) for c in columns if c.name in named}
     columns, follow = find_relations(columns, values)
@@ -104,8 +104,8 @@ def learn_schema(
         decisions.add(
             relation.column.name,
             f"{relation}: computed so in samples; a row that breaks it has density 0",
-            "--columns leaves it out",
-            f" follows from others ({relation}), so together they have no density; leave one out with --columns",
+            "`columns=` leaves it out",
+            f" follows from others ({relation}), so together they have no density; leave one out with `columns=`",
         )
     relations += follow
     values = complete(values, columns, follow, frame)
@@ -146,10 +146,12 @@ class Learner:
         """The description of a column: modelled, computed, or None if it is left out."""
         name, there = column.name, column.filter(pl.Series(~missing(column), dtype=pl.Boolean))
         if column.dtype.is_nested() or column.dtype in (pl.Binary, pl.Object):
-            self._leave(name, "holds lists or other nested values", " holds nested values; leave it out with --columns")
+            self._leave(
+                name, "holds lists or other nested values", " holds nested values; leave it out with `columns=`"
+            )
             return None
         if not len(there):
-            self._leave(name, "has no value in any row", " has no value in any row; leave it out with --columns")
+            self._leave(name, "has no value in any row", " has no value in any row; leave it out with `columns=`")
             return None
         if there.n_unique() == 1 and len(there) == len(column):
             return self._constant(column)
@@ -168,7 +170,7 @@ class Learner:
         name, there = column.name, column.filter(pl.Series(~missing(column), dtype=pl.Boolean))
         if there.n_unique() < 2:
             shown = there.to_list()[:1] or [None]
-            said = f"column {name!r} is {shown[0]!r} in every row; leave it out of --given"
+            said = f"column {name!r} is {shown[0]!r} in every row; leave it out of `given=`"
             raise InputError(f"{self.decisions.source}: {said}")
         dtype, form = _moment_name(column.dtype) if column.dtype.is_temporal() else "", ""
         if column.dtype == pl.String and name not in self.categories and there.n_unique() > FEW:
@@ -176,7 +178,7 @@ class Learner:
             if not dtype and (what := spoilt(column)) is not None and self._note_spoilt(column, *what):
                 dtype = "Marked"
         if name in self.categories or (is_text(column) and not dtype):
-            known = self._category(column, there, "--given")
+            known = self._category(column, there, "given")
             return ContextColumn(name, known.categories, dtype=known.dtype, holes=known.holes, grouped=known.grouped)
         values = as_numbers(column, dtype, form)
         holes, values = float(np.isnan(values).mean()), values[~np.isnan(values)]
@@ -191,8 +193,8 @@ class Learner:
         self.decisions.add(
             column.name,
             "constant, and written so in samples; a row with another value has density 0",
-            "--columns leaves it out",
-            f" is constant ({shown!r} in every row), so it has no density; leave it out with --columns",
+            "`columns=` leaves it out",
+            f" is constant ({shown!r} in every row), so it has no density; leave it out with `columns=`",
         )
         if column.dtype == pl.Boolean or (is_text(column) and not column.dtype.is_temporal()):
             return Relation(learn_category(column))
@@ -201,15 +203,15 @@ class Learner:
         known = Column(column.name, integer=value % 1 == 0, minimum=value, maximum=value, dtype=dtype)
         return Relation(known, offset=value)
 
-    def _category(self, column: pl.Series, there: pl.Series, flag: str = "--columns") -> Column:
+    def _category(self, column: pl.Series, there: pl.Series, argument: str = "columns") -> Column:
         count = len(value_names(there))
         if count > MAX_CATEGORIES:
             self.decisions.add(
                 column.name,
                 f"more than {MAX_CATEGORIES} different values: the rarest share the category (other)",
-                f"{flag} leaves it out",
+                f"`{argument}=` leaves it out",
                 f" holds {count} different values, and a category may have {MAX_CATEGORIES}; leave it out with "
-                f"{flag}, or group them",
+                f"`{argument}=`, or group them",
             )
         return learn_category(column)
 
@@ -222,12 +224,12 @@ class Learner:
             if column.dtype == pl.String and (what := spoilt(column)) is not None and self._note_spoilt(column, *what):
                 return self._number(column, "Marked")
         if name in self.numbers:
-            raise InputError(f"{self.decisions.source}: --numbers {name}: holds {there[0]!r}, which is not a number")
+            raise InputError(f"{self.decisions.source}: holds {there[0]!r}, which is not a number", "numbers", name)
         if distinct > MOST_UNIQUE * len(column) and not self.asked:
             self._leave(
                 name,
-                "a name or free text, different in most rows; --categories models it",
-                f" holds {distinct} different values in {len(column)} rows; leave it out with --columns, or group them",
+                "a name or free text, different in most rows; `categories=` models it",
+                f" holds {distinct} values in {len(column)} rows; leave it out with `columns=`, or group them",
             )
             return None
         return self._category(column, there)
@@ -242,7 +244,7 @@ class Learner:
         self.decisions.add(
             column.name,
             f"numbers that are written as text{shown}",
-            "--categories treats it as names",
+            "`categories=` treats it as names",
             f", {what}; {mend}",
         )
         return True
@@ -257,7 +259,7 @@ class Learner:
         name, values = column.name, as_numbers(column, dtype)
         there = values[~np.isnan(values)]
         if not (self.asked or self.decisions.strict) and _counts_rows(values):
-            self.decisions.add(name, "left out: it numbers the rows", "--columns models it")
+            self.decisions.add(name, "left out: it numbers the rows", "`columns=` models it")
             return None
         period = self.circular.get(name)
         chosen = name in self.numbers or name in self.bounds or period is not None
@@ -272,7 +274,9 @@ class Learner:
             return None
         infinite = column.dtype.is_float() and bool(column.is_infinite().any())
         if infinite:
-            self.decisions.add(name, "infinite values are treated as missing", "--drop-missing leaves such rows out")
+            self.decisions.add(
+                name, "infinite values are treated as missing", "`drop_missing=True` leaves such rows out"
+            )
         float32 = column.dtype == pl.Float32
         bounds = self.bounds.get(name)
         return learn_column(name, values, self.decisions.source, bounds, period, float32=float32, dtype=dtype)

@@ -80,7 +80,7 @@ def learn_column(
     if lowest == highest:
         raise InputError(
             f"{source}: column {name!r} is constant ({lowest:g} in every row), so it has no density; "
-            "leave it out with --columns"
+            "leave it out with `columns=`"
         )
     column = Column(
         name,
@@ -186,7 +186,7 @@ def _set_bounds(column: Column, x: np.ndarray, source: str, bounds: Bounds | Non
         where = "on its bound" if value in bounds else "outside its bounds"
         raise InputError(
             f"{source}: column {column.name!r}, row {row}: {value:g} lies {where} {low:g} and {high:g}; "
-            "give it wider --bounds"
+            "give it wider `bounds=`"
         )
     return dataclasses.replace(column, bounds=(float(low), None if bounds[1] is None else float(high)))
 

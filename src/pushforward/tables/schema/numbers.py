@@ -12,7 +12,7 @@ from ...errors import InputError, listed
 from .reading import MOMENTS, Named, as_numbers, is_text
 
 
-def require_columns(frame: pl.DataFrame, names: Sequence[str], source: str, flag: str = "") -> None:
+def require_columns(frame: pl.DataFrame, names: Sequence[str], source: str, argument: str | None = None) -> None:
     """Refuses names that the table does not have.
 
     Raises:
@@ -20,15 +20,14 @@ def require_columns(frame: pl.DataFrame, names: Sequence[str], source: str, flag
     """
     missing = [name for name in names if name not in frame.columns]
     if missing:
-        asked = f" (asked for by {flag})" if flag else ""
         raise InputError(
-            f"{source}: has no column {listed(map(repr, missing))}{asked}; its columns are {listed(frame.columns)}"
+            f"{source}: has no column {listed(map(repr, missing))}; its columns are {listed(frame.columns)}", argument
         )
 
 
 def spoilt(column: pl.Series) -> tuple[str, str] | None:
     """Text that is numeric except for marks, or for a few cells: what is wrong, and what could be done about it."""
-    mend = "leave the column out with --columns, or treat it as a category with --categories"
+    mend = "leave the column out with `columns=`, or treat it as a category with `categories=`"
     if (signed := _signed_number(column)) is not None:
         return f"row {signed + 1}: {column[signed]!r} is a number with marks", f"write it without them, {mend}"
     bad = _bad_cells(column)
@@ -110,7 +109,7 @@ def refuse_gaps(frame: pl.DataFrame, names: Sequence[str], source: str, first: i
     for name in names:
         bad = np.flatnonzero(missing(frame[name]))
         if len(bad) == frame.height and not first:
-            raise InputError(f"{source}: column {name!r} has no value in any row; leave it out with --columns")
+            raise InputError(f"{source}: column {name!r} has no value in any row; leave it out with `columns=`")
         if len(bad):
             value = frame[name][int(bad[0])]
             what = "an infinite value" if value is not None and math.isinf(value) else "a missing value"
@@ -120,7 +119,7 @@ def refuse_gaps(frame: pl.DataFrame, names: Sequence[str], source: str, first: i
 def _refuse_gap(source: str, name: str, bad: np.ndarray, what: str) -> None:
     raise InputError(
         f"{source}: column {name!r}, row {bad[0] + 1}: {what}{_more(len(bad))}; "
-        "leave such rows out with --drop-missing, or the column with --columns"
+        "leave such rows out with `drop_missing=True`, or the column with `columns=`"
     )
 
 

@@ -67,7 +67,7 @@ def untrained(rows: TableSplits, options: TableOptions, name: str) -> Density:
     try:
         built = _built(rows.schema, x, name, options)
     except ValueError as error:
-        raise InputError(f"--flow {name}: {error}") from None
+        raise InputError(str(error), "model", name) from None
     start_categories(built, rows.train.x, rows.train.weights)
     return built
 
@@ -94,11 +94,11 @@ def _batch_size(training: TrainingOptions) -> int:
 def _objective(flow: Density, task: Task, name: str) -> Objective:
     asked, schema = task.options.objective, task.rows.schema
     if asked not in OBJECTIVES:
-        raise InputError(f"--objective {asked}: choose one of {', '.join(OBJECTIVES)}")
+        raise InputError(f"choose one of {listed(OBJECTIVES)}", "objective", asked)
     named = [column.name for column in schema.columns if column.classes]
     if named and asked == "matching":
-        raise InputError(f"--objective matching: is for columns of numbers, not for the categories of {listed(named)}")
+        raise InputError(f"is for columns of numbers, not for the categories of {listed(named)}", "objective", asked)
     try:
         return OBJECTIVES[asked](flow, schema, task.fill)
     except ValueError:
-        raise InputError(f"--objective {asked}: is for continuous flows, not for {name}; add --flow ffjord") from None
+        raise InputError(f"is for continuous flows, not for {name}; add `flow='ffjord'`", "objective", asked) from None

@@ -52,7 +52,7 @@ def run(
     columns = list(dict.fromkeys([*model.schema.names, *follow, *model.schema.given_names, *keep]))
     first = next(source.read(0, 1, columns))
     model.schema.check(first.frame, first.source)
-    require_columns(first.frame, keep, first.source, "--keep")
+    require_columns(first.frame, keep, first.source, "keep")
     world = join(model.device)
     identity = {"model": read_config(Path(model.called)).get("sha256"), "files": source.sizes, **asked}
     parts = Parts(output, source.rows, identity)
