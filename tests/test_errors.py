@@ -21,6 +21,7 @@ SPELLED = [
     ("given", {"cut": "Ideal"}, "given={'cut': 'Ideal'}", "--given cut=Ideal", '"given" {"cut": "Ideal"}'),
     ("bounds", {"a": (0, None)}, "bounds={'a': (0, None)}", "--bounds a=0,", '"bounds" {"a": [0, null]}'),
     ("random_state", 3, "random_state=3", "--seed 3", '"random_state" 3'),
+    ("n", 0, "n=0", "-n 0", '"n" 0'),
 ]
 
 

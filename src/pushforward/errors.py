@@ -10,12 +10,13 @@ from typing import Any
 
 Spelling = Callable[[str, Any], str]
 CODE = re.compile(r"`([a-z_]+)=([^`]*)`")  # an argument inside a sentence
-SHELL_NAMES = {
-    "model": "flow",
-    "blocks": "support",
-    "more": "resume --budget",
-    "n": "rows",
-    "random_state": "seed",
+IN_SHELL = {  # those that are not called --name there
+    "blocks": "--support",
+    "model": "--flow",
+    "more": "--resume --budget",
+    "n": "-n",
+    "output": "-o",
+    "random_state": "--seed",
 }
 
 
@@ -68,10 +69,10 @@ def in_python(name: str, value: Any = None) -> str:
 
 def in_shell(name: str, value: Any = None) -> str:
     """An argument as typed in a shell: ``--columns``, ``--bits 9``, ``--drop-missing``, ``--given cut=Ideal``."""
-    option = SHELL_NAMES.get(name, name).replace("_", "-")
-    if value is None or isinstance(value, bool):
-        return f"--{'no-' if value is False else ''}{option}"
-    return f"--{option} {_word(value)}"
+    option = IN_SHELL.get(name, f"--{name}".replace("_", "-"))
+    if value is False:
+        return option.replace("--", "--no-")
+    return option if value is None or value is True else f"{option} {_word(value)}"
 
 
 def in_request(name: str, value: Any = None) -> str:

@@ -78,15 +78,15 @@ CASES = {
     "no levels": (GOOD, FIT + "--levels 1", "--levels 1: expected 2 to 256"),
     "many levels": (GOOD, FIT + "--levels 300", "--levels 300: expected 2 to 256"),
     "bits": (GOOD, FIT + "--bits 9", "--bits 9: expected 1 to 8"),
-    "bits and levels": (GOOD, FIT + "--bits 4 --levels 16", "give --levels or --bits, not both"),
+    "bits and levels": (GOOD, FIT + "--bits 4 --levels 16", "--bits 4: give no --levels as well"),
     # the shape
     "scales": (
         GOOD,
         FIT + "--scales 4",
-        "8 x 8, which can be halved 3 times, but --flow glow with --scales 4 was asked",
+        "are 8 x 8, of which glow can halve 3 times",
     ),
-    "scales, mend": (GOOD, FIT + "--scales 4", "use --scales 3 at most, or --resize 16"),
-    "odd": (ODD, FIT + "--flow glow", "7 x 10, which can be halved 0 times"),
+    "scales, mend": (GOOD, FIT + "--scales 4", "--scales 4: "),
+    "odd": (ODD, FIT + "--flow glow", "7 x 10, of which glow can halve 0 times"),
     "odd, mend": (ODD, FIT + "--flow glow", "use --flow realnvp, or --resize 8,10"),
     "no scales": (GOOD, FIT + "--scales 0", "--scales 0"),
     "scales elsewhere": (GOOD, FIT + "--flow realnvp --scales 2", "--flow realnvp: scales apply to glow only"),
@@ -95,10 +95,10 @@ CASES = {
     # the arguments
     "flow": (GOOD, FIT + "--flow nsf", "there is no such flow for images; choose one of glow, realnvp, pixelcnn"),
     "widths": (GOOD, FIT + "--hidden 8,8", "image flows have one width"),
-    "columns": (GOOD, FIT + "--columns a", "--columns applies to tables"),
-    "bounds": (GOOD, FIT + "--bounds a=0,1", "--bounds applies to tables"),
-    "missing": (GOOD, FIT + "--drop-missing", "--drop-missing applies to tables"),
-    "objective": (GOOD, FIT + "--objective matching", "--objective applies to tables"),
+    "columns": (GOOD, FIT + "--columns a", "--columns: applies to tables"),
+    "bounds": (GOOD, FIT + "--bounds a=0,1", "--bounds: applies to tables"),
+    "missing": (GOOD, FIT + "--drop-missing", "--drop-missing: applies to tables"),
+    "objective": (GOOD, FIT + "--objective matching", "--objective: applies to tables"),
     "given": (GOOD, FIT + "--given colour", "images are conditioned on their class: --given class"),
     "no class": (GOOD, FIT + "--given class", "has no classes: give every class a folder"),
     "one class": (archive(images=IMAGES, y=LABELS * 0), ARCHIVE + "--given class", "has only one class, '0'"),
@@ -110,8 +110,8 @@ CASES = {
     "batch": (GOOD, FIT + "--batch-size 0", "--batch-size 0: expected a positive integer"),
     "model ending": (GOOD, "fit {}/d.npy -o {}/m.csv", "a model is a folder"),
     "demo": (GOOD, "demo {}/d.npy -o {}/demo", "the demo takes a table; for images: pushforward fit"),
-    "a table resized": (saved("d.npy", np.ones((60, 3))), FIT + "--resize 8", "--resize applies to images"),
-    "a table's levels": (saved("d.npy", np.ones((60, 3))), FIT + "--levels 8", "--levels applies to images"),
+    "a table resized": (saved("d.npy", np.ones((60, 3))), FIT + "--resize 8", "--resize: applies to images"),
+    "a table's levels": (saved("d.npy", np.ones((60, 3))), FIT + "--levels 8", "--levels: applies to images"),
 }
 MODEL_CASES = {
     "size": (saved("d.npy", IMAGES[:, :4]), "score {m}/glow {}/d.npy -o {}/s.csv", "are 4 x 8, but those of"),
@@ -121,8 +121,8 @@ MODEL_CASES = {
     "new class": (archive(x=IMAGES, y=LABELS + 1), "score {m}/given {}/d.npz -o {}/s.csv", "the class '2' was not"),
     "a table": (saved("d.npy", np.ones((9, 64))), "score {m}/glow {}/d.npy -o {}/s.csv", "has shape (9, 64)"),
     "text": (lambda f: (f / "t.csv").write_text("a\n1\n"), "score {m}/glow {}/t.csv -o {}/s.csv", "not a folder"),
-    "keep": (GOOD, "score {m}/glow {}/d.npy -o {}/s.csv --keep a", "--keep applies to tables"),
-    "score given": (GOOD, "score {m}/glow {}/d.npy -o {}/s.csv --given a", "--given applies to tables"),
+    "keep": (GOOD, "score {m}/glow {}/d.npy -o {}/s.csv --keep a", "--keep: applies to tables"),
+    "score given": (GOOD, "score {m}/glow {}/d.npy -o {}/s.csv --given a", "--given: applies to tables"),
     "nothing missing": (GOOD, "impute {m}/glow {}/d.npy -o {}/f.png", "no number is missing: give floats with NaN, or"),
     "no mask": (
         GOOD,
@@ -153,7 +153,7 @@ MODEL_CASES = {
 }
 TABLES = {
     "images for a table": ("score {t}/plain {}/d.npy -o {}/s.csv", "has shape (60, 8, 8)"),
-    "a mask for a table": ("impute {t}/plain {t}/table.csv -o {}/f.csv --mask {}/m.png", "--mask applies to images"),
+    "a mask for a table": ("impute {t}/plain {t}/table.csv -o {}/f.csv --mask {}/m.png", "--mask: applies to images"),
     "a folder for a table": ("score {t}/plain {} -o {}/s.csv", "is a folder, expected a file"),
     "compare": ("compare {m}/glow {t}/plain {m}/images.npz", "holds a model of a table, but a model of images"),
     "compare, turned": ("compare {t}/plain {m}/glow {t}/table.csv", "holds a model of images, but a model of a table"),

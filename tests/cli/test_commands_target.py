@@ -62,10 +62,10 @@ def test_a_target_becomes_a_model_that_every_command_knows(here: Path, run: Run)
         (("--target", "my_posterior:detached", "--dim", "2"), "without a gradient"),
         (
             ("--target", "my_posterior:log_density", "--dim", "2", "--support", "real:1"),
-            "has 1 numbers, but --dim is 2",
+            "has 1 numbers, but not --dim 2",
         ),
         (("--target", "my_posterior:log_density", "--dim", "2", "--support", "round:2"), "expected KIND:SIZE"),
-        (("--target", "my_posterior:log_density", "--dim", "2", "--epochs", "3"), "--epochs applies to tables"),
+        (("--target", "my_posterior:log_density", "--dim", "2", "--epochs", "3"), "--epochs: applies to tables"),
         ((), "give a table"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",

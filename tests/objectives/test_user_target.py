@@ -166,7 +166,7 @@ def test_density_outside_of_the_support(loc, warns):
             draws=100,
             progress=False,
         )
-    assert "outside the support that blocks= states for feature 0" in fitted.notes[0]
+    assert "outside the support that `blocks=` states for feature 0" in fitted.notes[0]
     assert [warning.category for warning in caught] == [TargetWarning] * warns
 
 

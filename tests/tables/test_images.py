@@ -53,7 +53,7 @@ def test_grey_and_coloured_pictures_become_coloured(folder):
 
 def test_resizing_brings_pictures_to_one_size(folder):
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(folder / "9.png")
-    with pytest.raises(InputError, match=r"9\.png is 9 x 9, but 0\.png is 4 x 6: .*--resize 4"):
+    with pytest.raises(InputError, match=r"9\.png is 9 x 9, but 0\.png is 4 x 6: .*`resize=4`"):
         read_images(folder)
     assert read_images(folder, resize=4).shape == (3, 1, 4, 4)
     assert read_images(folder, resize=(3, 5)).shape == (3, 1, 3, 5)

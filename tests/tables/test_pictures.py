@@ -79,7 +79,7 @@ def test_bits_and_levels(tmp_path):
     assert torch.equal(reduced.images, (found.images // 32))
     reduced.check_levels(8, "--levels 8")
     first = int((PIXELS.max((1, 2)) > 99).argmax())
-    with pytest.raises(InputError, match=rf"image {first} holds {PIXELS[first].max()}, but .*0 to 99: use --levels"):
+    with pytest.raises(InputError, match=rf"image {first} holds {PIXELS[first].max()}, but .*0 to 99: use `levels="):
         found.check_levels(100, "--levels 100")
 
 

@@ -162,7 +162,7 @@ def test_notes_say_what_was_left_out():
     assert model.schema.missingness.ignored == {0: pytest.approx(2 / 300)}  # of size, which misses at random
     dropped = pf.TableDensity(drop_missing=True, **{**QUICK, "steps": 1}).fit(holes)
     assert "2 rows with missing or infinite values are left out" in " ".join(dropped.notes_)
-    with pytest.raises(InputError, match=r"column 'size', row 1: a missing value .* with drop_missing=True"):
+    with pytest.raises(InputError, match=r"column 'size', row 1: a missing value .* with `drop_missing=True`"):
         pf.TableDensity(strict=True).fit(holes)
 
 
@@ -236,11 +236,11 @@ REFUSED: dict[str, Any] = {
     "objects": (lambda m: pf.TableDensity(strict=True).fit(TABLE.with_columns(x=pl.lit([1]))), "column 'x'"),
     "types": (lambda m: m.fit(pd.DataFrame({"a": [1, "x", {}] * 30})), "column 'a'"),
     "twice": (lambda m: m.fit(pd.DataFrame([[1.0, 2.0]] * 60, columns=["a", "a"])), "two columns are called 'a'"),
-    "unknown": (lambda m: pf.TableDensity(columns=["nope"]).fit(TABLE), "no column 'nope' .asked for by columns="),
-    "doubled": (lambda m: pf.TableDensity(given=["size", "size"]).fit(TABLE), "given=: 'size' is named twice"),
+    "unknown": (lambda m: pf.TableDensity(columns=["nope"]).fit(TABLE), "^columns: .* no column 'nope'"),
+    "doubled": (lambda m: pf.TableDensity(given=["size", "size"]).fit(TABLE), "^given: 'size' is named twice"),
     "bounds": (
         lambda m: pf.TableDensity(bounds={"size": (0, 1)}).fit(TABLE),
-        "outside its bounds 0 and 1; give it wider bounds=$",
+        "outside its bounds 0 and 1; give it wider `bounds=`$",
     ),
     "share": (lambda m: m.fit(TABLE, validation=0.6), "validation=0.6: expected a share"),
     "validation": (lambda m: m.fit(TABLE, validation=TABLE[["size"]]), "validation: has no column 'price'"),
@@ -250,7 +250,7 @@ REFUSED: dict[str, Any] = {
     "flow": (lambda m: pf.TableDensity("nope").fit(TABLE), "there is no flow 'nope'"),
     "steps": (lambda m: pf.TableDensity(steps=-1).fit(TABLE), "steps=-1: expected a positive integer"),
     "half a row": (lambda m: pf.TableDensity(batch_size=2.5).fit(TABLE), "batch_size=2.5: expected a positive integer"),
-    "time": (lambda m: pf.TableDensity(budget="soon"), "budget=soon: expected a time such as 90s, 5m or 1h"),
+    "time": (lambda m: pf.TableDensity(budget="soon"), "^budget='soon': expected"),
     "unfitted": (lambda m: pf.TableDensity().sample(1), "not fitted yet"),
     "other schema": (lambda m: m.score_samples(pl.DataFrame({"z": [1.0]})), "table: has no column"),
     "n": (lambda m: m.sample(0), "n=0: expected at least 1"),
@@ -259,7 +259,7 @@ REFUSED: dict[str, Any] = {
     "another kind": (lambda m: m.compare(pf.ImageDensity(), TABLE), "ImageDensity cannot be compared with a TableD"),
     "unfitted rival": (lambda m: m.compare(pf.TableDensity(), TABLE), "not fitted yet"),
     "other columns": (lambda m: m.compare(pf.TableDensity(**QUICK, columns=["size"]).fit(TABLE), TABLE), "different"),
-    "rows for rivals": (lambda m: m.report("r.html", against=[m]), "against=: give the table too"),
+    "rows for rivals": (lambda m: m.report("r.html", against=[m]), "^against: give the table too"),
     "a page": (lambda m: m.report("r.pdf"), "expected .html"),
     "categories": (lambda m: m.encode(TABLE), "without categories as in colour"),
 }
@@ -309,8 +309,9 @@ def test_a_model_is_trained_further_with_the_same_rows_and_never_gets_worse(tmp_
 def test_more_is_for_a_fitted_model_and_a_time(fitted: pf.TableDensity):
     with pytest.raises(InputError, match="not fitted yet"):
         pf.TableDensity().fit(TABLE, more="1m")
-    with pytest.raises(InputError, match="more=soon: expected a time such as 90s, 5m or 1h"):
+    with pytest.raises(InputError, match="expected a positive number of seconds") as caught:
         fitted.fit(TABLE, more="soon")
+    assert (caught.value.argument, caught.value.value) == ("more", "soon")
     with pytest.raises(InputError, match="has no column 'size'"):
         fitted.fit(TABLE.drop("size"), more=1)
 

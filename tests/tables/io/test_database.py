@@ -100,7 +100,7 @@ def test_a_table_that_exists_is_kept(base: str) -> None:
 def test_what_is_wrong_with_a_question_is_one_sentence(base: str) -> None:
     write_table(FRAME, f"{base}?table=t")
     execute_in(base, "DROP TABLE t")
-    with pytest.raises(InputError, match="holds no table, or ask it with --query"):
+    with pytest.raises(InputError, match="holds no table, or ask it with `query="):
         read_table(base)
     for table in ("orders", "people"):
         write_table(FRAME, f"{base}?table={table}")

@@ -164,7 +164,7 @@ def test_an_archive_with_several_tables_names_them(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         for name in ("a.csv", "folder/b.csv"):
             archive.writestr(name, FRAME.write_csv())
-    with pytest.raises(InputError, match=r"t\.zip: holds 2 files \(a\.csv, folder/b\.csv\); choose one with --table"):
+    with pytest.raises(InputError, match=r"t\.zip: holds 2 files \(a\.csv, folder/b\.csv\); choose one with `table=`"):
         read_table(path)
     assert read_table(located(path, table="folder/b.csv")).frame.equals(FRAME)
     with pytest.raises(InputError, match=r"has no file 'c\.csv'; it holds a\.csv"):
