@@ -52,7 +52,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "pushforward.tables.selection.cross_fitting.member_options", lambda *_: MemberOptions(steps=20, every=10)
     )
     monkeypatch.setattr("pushforward.posterior.hmc.MOST_LEAPS", 2)
-    monkeypatch.setattr("pushforward.report.figures._draw", lambda *_: "<svg></svg>")  # tests of the report draw them
+    monkeypatch.setattr("pushforward.report.svg._draw", lambda *_: "<svg></svg>")  # tests of the report draw them
     plotnine = importlib.util.find_spec("plotnine")
     assert plotnine is not None
     assert plotnine.submodule_search_locations is not None

@@ -24,7 +24,7 @@ FLOORS = (
     ("nets",),
     ("transforms",),
     ("fused",),
-    ("tables.schema", "tables.io", "tables.baselines"),
+    ("tables.schema", "tables.io"),
     ("images.formats", "images.labelled", "images.baselines"),
     ("distributions",),
     ("recipes", "plot", "testing", "citation"),

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pushforward.report.images.build import write_image_report
 
 import pushforward as pf
 from pushforward.images.pixels import PixelDensity
-from pushforward.report.images.build import write_image_report
 from pushforward.report.images.evidence import STEPS, great_circle, interpolate, round_trip
 from pushforward.testing import randomize
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import torch
+from pushforward.report.images.build import write_image_report
 
 import pushforward as pf
-from pushforward.report.images.build import write_image_report
 from pushforward.testing import randomize
 
 pytestmark = pytest.mark.browser

@@ -16,8 +16,8 @@ import torch
 import pushforward as pf
 from pushforward.cli import app as cli
 from pushforward.diagnostics.averages import mean_and_error, quantiles
+from pushforward.diagnostics.linear_gaussian import LinearGaussian
 from pushforward.errors import InputError
-from pushforward.tables.baselines import Gaussian
 from pushforward.tables.latents import first_transforms
 
 QUICK: dict[str, Any] = {"flow": "maf", "layers": 2, "hidden": (16,), "steps": 30, "lr": 0.02}
@@ -208,7 +208,7 @@ def test_a_row_twice_is_a_weight_of_two_in_all_figures():
     weights = torch.ones(50, dtype=torch.float64)
     weights[:10] = 2
     twice = torch.cat([x, x[:10]])
-    torch.testing.assert_close(Gaussian(x, weights=weights)(x), Gaussian(twice)(x))
+    torch.testing.assert_close(LinearGaussian(x, weights=weights)(x), LinearGaussian(twice)(x))
     values, counts = x[:, 0].numpy(), weights.numpy()
     assert mean_and_error(values, counts)[0] == pytest.approx(twice[:, 0].mean().item())
     assert mean_and_error(values, np.ones(50)) == pytest.approx(mean_and_error(values))

@@ -56,6 +56,11 @@ class LabelledImages:
         return LabelledImages(self.path, self.images[torch.from_numpy(index)], [self.names[i] for i in index], labels)
 
     @property
+    def words(self) -> list[str]:
+        """Where they came from, as shell words."""
+        return [str(self.path)]
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """(C, H, W)."""
         _, channels, height, width = self.images.shape

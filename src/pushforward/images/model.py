@@ -16,6 +16,7 @@ from ..errors import InputError, listed
 from ..models.base import FittedDensity
 from ..models.console import Console, aligned
 from ..models.held_out import HeldOut
+from ..report.evidence import Evidence, Page
 from ..report.words import plus_minus
 from ..tables.io.source import Location
 from .formats import png
@@ -163,26 +164,22 @@ class ImageModel(FittedDensity):
     def caveat(self, samples: int | None) -> dict[str, Any]:
         return {"exact": self.pixels().exact}
 
-    def write_page(self, output: Path, held: HeldOut, against: dict[str, np.ndarray], **page: Any) -> dict[str, Any]:
-        from ..report.images.build import write_image_report  # imports matplotlib, which is slow
+    def evidence(self, held: HeldOut, page: Page) -> Evidence:
+        from ..report.images.evidence import image_evidence  # imports matplotlib, which is slow
 
         images, train = held.rows, held.train
-        return write_image_report(
-            output,
-            self.density,
+        return image_evidence(
+            self.pixels(page.seed),
             images.images,
-            levels=self.levels,
+            page,
             names=images.names,
             labels=images.labels,
             classes=self.classes,
             context=self.context(images.labels),
             train=None if train is None else train.images,
             train_context=None if train is None else self.context(train.labels),
-            history=self.facts["history"],
-            baseline=self.facts["summary"]["held_out"],
+            at_fit=self.facts["summary"]["held_out"],
             percentile=self.percentile,
-            timings=True,
-            **page,
         )
 
     def about(self) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ..errors import InputError, listed
 from ..models.console import Console
+from ..saving.files import check_file, write_atomically
 from ..tables.io.source import Location
-from ..tables.io.table import check_output, write_atomically
 from .formats import write_grid
 from .labelled import GIVEN, full_range
 from .model import ImageModel
@@ -53,7 +53,7 @@ def check_images_output(output: Location) -> Path:
         InputError: the file's extension or its folder is wrong.
     """
     path = Path(str(output))
-    check_output(path, (".png", ".npy", ".npz"))
+    check_file(path, (".png", ".npy", ".npz"))
     return path
 
 

@@ -145,8 +145,13 @@ class FittedDensity(Described):
         """What a reader of the measure should know: whether it is exact, or averaged over how many points."""
 
     @abstractmethod
-    def write_page(self, output: Path, held: HeldOut, against: dict[str, np.ndarray], **page: Any) -> dict[str, Any]:
-        """Writes the report on held-out data, and on the measures that other models give them; returns its numbers."""
+    def evidence(self, held: HeldOut, page: Any) -> Any:
+        """What a report draws on: a :class:`~pushforward.report.evidence.Evidence`, measured on held-out data.
+
+        Args:
+            held: The data.
+            page: What is known of the report, a :class:`~pushforward.report.evidence.Page`.
+        """
 
     @abstractmethod
     def _check_alike(self, other: Any) -> None:

@@ -16,12 +16,12 @@ import polars as pl
 import torch
 from torch.distributions import constraints
 
+from ..diagnostics.linear_gaussian import LinearGaussian
 from ..errors import InputError, listed
 from ..objectives.user_target import TargetWarning
 from ..posterior.fit_target import fit_target
 from ..posterior.target_fit import TargetFit
 from ..saving.jsonable import jsonable
-from ..tables.baselines import Gaussian
 from ..tables.io.table import write_table
 from ..tables.schema.columns import Column
 from ..tables.schema.schema import Schema
@@ -196,7 +196,7 @@ def _measure(fitted: TargetFit, options: TargetOptions) -> tuple[dict[str, Any],
     x = fitted.importance.resample(2 * KEPT_ROWS, generator=generator).cpu()
     x = x[torch.randperm(len(x), generator=torch.Generator().manual_seed(options.training.seed))]
     schema = Schema(tuple(_column(j, column.numpy()) for j, column in enumerate(x.T)))
-    gaussian = Gaussian(x[:KEPT_ROWS])
+    gaussian = LinearGaussian(x[:KEPT_ROWS])
     kept = x[KEPT_ROWS:]
     result, here = fitted.result, next(fitted.flow.parameters()).device
     with torch.no_grad():

@@ -1,1 +1,1 @@
-"""The report: one self-contained HTML file."""
+"""The report of a fitted model: one HTML file whose sections, registered in one list, draw on one kind of evidence."""

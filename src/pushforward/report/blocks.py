@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
@@ -30,7 +30,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Column:
+class Heading:
     """A table column: its heading, whether its cells are numbers, and whether it holds running text."""
 
     title: str
@@ -39,7 +39,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Cell:
+class Entry:
     """A table cell: the text shown and the key it is sorted by."""
 
     text: str
@@ -47,22 +47,25 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Table:
+class Listing:
     """A table; if ``sortable``, the reader can sort it by any column."""
 
     id: str
     caption: str
-    columns: Sequence[Column]
-    rows: Sequence[Sequence[Cell]]
+    columns: Sequence[Heading]
+    rows: Sequence[Sequence[Entry]]
     sortable: bool = True
     kind: str = "table"
 
 
+Fact = tuple[str, str, str]  # a label, a value and, in small print, its unit
+
+
 @dataclass(frozen=True)
 class Facts:
-    """Labels, values and, in small print, their units."""
+    """Labels and values."""
 
-    items: Sequence[tuple[str, str, str]]
+    items: Sequence[Fact]
     kind: str = "facts"
 
 
@@ -118,18 +121,16 @@ class Menus:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """One finding of the overview, in words: ``good``, ``fair`` or ``poor`` (or ``plain``)."""
+class Finding:
+    """A finding in words: ``good``, ``fair`` or ``poor``."""
 
     grade: str
     text: str
 
 
 @dataclass(frozen=True)
-class Section:
-    """A titled part of the report; ``numbers`` holds the figures it shows, as JSON."""
+class Findings:
+    """Verdicts, one below the other."""
 
-    id: str
-    title: str
-    blocks: Sequence[Any]
-    numbers: dict[str, Any] = field(default_factory=dict)
+    verdicts: Sequence[Finding]
+    kind: str = "findings"

@@ -95,5 +95,10 @@ def plain(value: Any) -> str:
     return str(value)
 
 
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def _minus(text: str) -> str:
     return text.replace("-", "\u2212")

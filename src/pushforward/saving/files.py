@@ -8,8 +8,11 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
 
 
 class NotSaved(Exception):
@@ -22,6 +25,32 @@ def write_file(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+    """Calls ``write(temporary path)`` and renames the result to ``path``."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_file(path: Path, endings: Iterable[str]) -> None:
+    """Refuses a file that could not be written, before any work is done.
+
+    Raises:
+        InputError: its ending is not one of ``endings``, its folder does not exist, or it is a folder itself.
+    """
+    if path.suffix.lower() not in endings:
+        raise InputError(f"{path}: the ending says the format; expected {' or '.join(endings)}")
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder, expected a file name")
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"{path}: the folder {path.parent} does not exist; create it first")
 
 
 def reason(error: OSError) -> str:

@@ -7,13 +7,13 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
+from ..diagnostics.linear_gaussian import LinearGaussian
 from ..distributions.base import Density
 from ..errors import InputError
 from ..models.console import Console
 from ..models.device import device_named
 from ..models.held_out_figures import describe_held_out
 from ..numerics import threads
-from .baselines import Gaussian
 from .describe import describe_data, describe_guide
 from .io.parquet import ParquetRows
 from .io.table import Table
@@ -71,7 +71,7 @@ def _measured(
     rows, fitted, fill, seed = learned.rows, learned.fitted, learned.fill, options.training.seed
     options = dataclasses.replace(options, flow=fitted.flow)
     train = rows.train
-    gaussian = Gaussian(spread(train, rows.schema, seed), train.context, rows.schema.classes, train.weights)
+    gaussian = LinearGaussian(spread(train, rows.schema, seed), train.context, rows.schema.classes, train.weights)
     with threads.using(fitted.facts["training"].get("threads", 1)):  # the number that training found fastest
         summary = fitted.facts | learned.guide | measured(fitted.density, gaussian, rows, options, fill)
         facts = facts_of(fitted.density, table, rows, fitted.history, options, fill)

@@ -9,12 +9,12 @@ import polars as pl
 import torch
 
 from ..diagnostics.averages import quantiles
+from ..diagnostics.linear_gaussian import LinearGaussian
 from ..diagnostics.sampling_quality import SamplingQuality, sampling_quality
 from ..distributions.base import Density
 from ..models.base import PERCENTS
 from ..models.held_out_figures import beside_gaussian
 from ..models.train import Rows
-from .baselines import Gaussian
 from .io.table import Table
 from .options import TableOptions
 from .schema.cells import Fill, cell_log_density
@@ -28,7 +28,7 @@ QUANTILE_ROWS = 10_000  # training rows used to compute percentiles
 
 
 def measured(
-    density: Density, gaussian: Gaussian, rows: TableSplits, options: TableOptions, fill: Fill | None
+    density: Density, gaussian: LinearGaussian, rows: TableSplits, options: TableOptions, fill: Fill | None
 ) -> dict[str, Any]:
     """The summary's facts on a density."""
     return {
@@ -92,7 +92,7 @@ def drawn_beside_held_out(density: Density, rows: TableSplits, seed: int) -> Sam
 
 
 def _held_out(
-    density: Density, gaussian: Gaussian, rows: TableSplits, options: TableOptions, fill: Fill | None
+    density: Density, gaussian: LinearGaussian, rows: TableSplits, options: TableOptions, fill: Fill | None
 ) -> dict[str, Any]:
     """Held-out log-likelihood of the density and of a Gaussian, at the same points of the same cells."""
     here, test = next(density.parameters()).device, rows.test

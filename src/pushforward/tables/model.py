@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
+from ..diagnostics.linear_gaussian import LinearGaussian
 from ..distributions.base import Density
 from ..distributions.guided import Answer, Guided
 from ..errors import InputError, listed
@@ -18,13 +18,14 @@ from ..models.held_out import HeldOut
 from ..models.held_out_figures import describe_held_out
 from ..models.target import describe_target
 from ..models.train import Rows
-from ..report.model import Model
+from ..report.evidence import Evidence, Page
+from ..report.tables.model import RowModel
 from ..report.words import plus_minus
-from .baselines import Gaussian
 from .describe import describe_columns
 from .guide import GuideFill, joint_of
 from .io.source import Location
 from .io.table import Table, read_table
+from .report_columns import TableCells, reported_columns
 from .schema.cells import cell_log_density
 from .schema.schema import Schema
 from .splits import HELD_OUT, fingerprint, held_out_order
@@ -126,27 +127,23 @@ class TableModel(FittedDensity):
     def caveat(self, samples: int | None) -> dict[str, Any]:
         return {"cell_samples": (samples or 16) if self.schema.has_cells else None}
 
-    def write_page(self, output: Path, held: HeldOut, against: dict[str, np.ndarray], **page: Any) -> dict[str, Any]:
-        from ..report.build import write_report  # matplotlib takes longer to import than most models take to answer
+    def evidence(self, held: HeldOut, page: Page) -> Evidence:
+        from ..report.tables.evidence import (
+            row_evidence,  # matplotlib takes longer to import than most models to answer
+        )
 
-        rows, train = held.rows, held.train
-        return write_report(
-            output,
-            self.density,
+        rows, train, known = held.rows, held.train, self.facts.get("gaussian")
+        return row_evidence(
+            RowModel(self.density, TableCells(self.schema, page.seed, self.fill)),
+            reported_columns(self.schema, rows.x),
             rows.x,
-            columns=[column.name for column in self.schema.columns],
+            page,
             context=rows.context,
-            history=self.facts.get("history", []),
-            schema=self.schema,
-            gaussian=Gaussian.from_json(self.facts["gaussian"]) if "gaussian" in self.facts else None,
-            percentile=self.percentile,
-            fill=self.fill,
-            timings=True,
             train=None if train is None else train.x,
             train_context=None if train is None else train.context,
-            row_numbers=held.numbers.tolist(),
-            against=against,
-            **page,
+            numbers=(held.numbers + 1).tolist(),
+            gaussian=None if known is None else LinearGaussian.from_json(known),
+            percentile=self.percentile,
         )
 
     def about(self) -> dict[str, Any]:
@@ -180,12 +177,12 @@ class TableModel(FittedDensity):
 
     def picture(self) -> str:
         from ..plot import marginals
-        from ..report.figures import to_svg
+        from ..report.svg import to_svg
 
         held, shown = self.saved_held_out().rows, self.schema.columns[:4]
-        drawn = Model(self.density, self.schema).sample(
-            len(held), held.context, torch.Generator(self.device).manual_seed(self.seed)
-        )
+        generator = torch.Generator(self.device).manual_seed(self.seed)
+        model = RowModel(self.density, TableCells(self.schema, self.seed))
+        drawn = model.sample(len(held), held.context, generator)
         figure = marginals(
             held.x[:, : len(shown)],
             drawn[:, : len(shown)],

@@ -1,1 +1,1 @@
-"""The report of a model of images."""
+"""The report of a density of images: what is measured, and the sections that only images have."""

@@ -1,4 +1,4 @@
-"""The subject of an image report and its measurements: bits, samples, round trips, interpolations."""
+"""What is measured of a density of images: bits, samples, round trips, interpolations, completions."""
 
 from __future__ import annotations
 
@@ -6,124 +6,215 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from ...diagnostics.averages import mean_and_error
+from ... import plot
 from ...images.pixels import PixelDensity
-from ..measure import shuffled
+from ..blocks import Fact, Finding
+from ..evidence import Evidence, Lead, Mean, Page, shuffled
+from ..words import count, number, whole
 
-PAIRS, STEPS, JOURNEYS = 5, 9, 10  # interpolations, images in each, images for round trips
+PAIRS, STEPS, JOURNEYS, COMPLETED = 5, 9, 10, 8  # interpolations, images in each, images for round trips, completions
 TRAINING = 500  # training images scored for comparison with the held-out ones
+ENDS = 3  # completions of each image
+BITS = (
+    "A model that gives an image the probability P can store it in log₂(1/P) bits. Divided by the numbers of the "
+    "image, that is bits per dimension: 8 would be no compression at all of 8-bit pixels, and what independent pixels "
+    "need is the value to beat."
+)
+BOUND = (
+    " A flow has a density, and pixels are whole numbers, so noise within each level is part of the model; one draw of "
+    "it gives a lower bound of log P, and the bits shown here are an upper bound."
+)
 
 
 @dataclass(frozen=True)
 class RoundTrip:
-    """Images, their round trips through f and its inverse, and reconstructions from their coarsest latents (or None).
-
-    ``same`` is the share of their numbers that came back unchanged, ``furthest`` the largest change, in levels.
-    """
+    """Images, their way through f and its inverse, and what their coarsest latents alone give (or None)."""
 
     images: Tensor
     back: Tensor
     coarse: Tensor | None
-    same: float
-    furthest: int
+
+    @property
+    def same(self) -> float:
+        """The share of their numbers that came back unchanged."""
+        return float((self.back == self.images).double().mean())
+
+    @property
+    def furthest(self) -> int:
+        """The largest change, in levels."""
+        return int((self.back.int() - self.images.int()).abs().max())
+
+    @property
+    def finding(self) -> Finding:
+        """Whether images survive the map and its inverse."""
+        numbers = self.images.numel()
+        of = f"{whole(numbers)} numbers of {count(len(self.images), 'image')}"
+        if self.same == 1:
+            return Finding(
+                "good", f"The map is invertible in practice: all {of} came back from the latents as they were."
+            )
+        changed = f"{whole(round((1 - self.same) * numbers))} came back changed, by "
+        if self.same > 0.999 and self.furthest <= 1:
+            why = "their noise lay so near to the edge of a level that rounding tipped them over"
+            return Finding("good", f"Of {of}, {changed}1 level: {why}.")
+        return Finding("poor", f"Of {of}, {changed}{count(self.furthest, 'level')} at most.")
 
 
-@dataclass(frozen=True)
-class ImageEvidence:
-    """Everything that the sections draw on.
+@dataclass(frozen=True, kw_only=True)
+class ImageEvidence(Evidence):
+    """A density of images judged by held-out images.
 
-    Attributes:
-        density: The model.
+    Args:
+        model: The density.
         images: Held-out images (n, C, H, W), uint8.
         names: What each is called.
         labels: The class of each, or None.
         classes: The classes that the model is conditioned on; empty if it is unconditional.
-        context: One-hot classes (n, classes), or None.
-        log_prob: Of each image, in nats.
-        train_log_prob: Of some training images, or None.
+        independent: Independent pixels on the held-out images of the fit, or None.
         samples: Images drawn from the model, and ``cool`` ones at a temperature of 0.7.
-        sample_log_prob: Of the samples.
         round_trip: None for a model without latents.
         interpolations: (pairs, steps, C, H, W), or None likewise.
-        completions: Of autoregressive models, (images, 4, C, H, W): an image and three ways to continue its upper half.
-        seconds: Time taken to score the held-out images, and to draw the samples.
+        completions: Of autoregressive models, (images, 1 + ENDS, C, H, W): an image and ways to continue its upper
+            half.
     """
 
-    density: PixelDensity
+    noun: ClassVar[str] = "image"
+    unit: ClassVar[str] = "bits per dimension"
+    sign: ClassVar[int] = -1
+    rival: ClassVar[str] = "a model of independent pixels"
+    histogram: ClassVar[Callable[[Any, Any], Any]] = staticmethod(plot.bits)
+
+    model: PixelDensity
     images: Tensor
     names: Sequence[str]
     labels: Sequence[str] | None
     classes: Sequence[str]
-    context: Tensor | None
-    log_prob: Tensor
-    train_log_prob: Tensor | None
+    independent: Lead | None
     samples: Tensor
-    sample_log_prob: Tensor
     cool: Tensor | None
     round_trip: RoundTrip | None
     interpolations: Tensor | None
     completions: Tensor | None
-    history: Sequence[Mapping[str, Any]]
-    summary: Mapping[str, Any]
-    baseline: Mapping[str, Any] | None
-    percentile: Callable[[Any], Any] | None
-    command: str
-    seed: int
-    timings: bool
-    seconds: tuple[float, float]
+
+    def measure(self, log_prob: Tensor) -> Tensor:
+        return self.model.bits(log_prob)
 
     @property
-    def bits(self) -> Tensor:
-        """Bits per dimension of the held-out images."""
-        return self.density.bits(self.log_prob)
+    def baseline(self) -> Lead | None:
+        return self.independent
 
     @property
-    def mean_bits(self) -> tuple[float, float, int]:
-        """Mean bits per dimension, its standard error, and the number of images without one, which both exclude."""
-        finite = self.bits[self.bits.isfinite()]
-        mean, error = mean_and_error(finite) if len(finite) else (math.nan, math.nan)
-        return mean, error, len(self.bits) - len(finite)
+    def findings(self) -> list[Finding]:
+        return [] if self.round_trip is None else [self.round_trip.finding]
+
+    @property
+    def introduction(self) -> str:
+        channels, height, width = self.images.shape[1:]
+        bound = "" if self.model.exact else " It is a bound: the true value is no larger."
+        return (
+            f"A model was fitted to {'grey' if channels == 1 else 'colour'} images of {height} x {width} pixels: a "
+            "formula that says how probable any such image is, and that can draw new ones. This page judges it on "
+            f"{count(len(self.images), 'image')} that were held out. The model would store such an image in "
+            f"{self.held_out} bits for each of its {whole(self.images[0].numel())} numbers (the mean and its standard "
+            f"error; lower is better).{bound}"
+        )
+
+    @property
+    def facts(self) -> list[Fact]:
+        nats = float(self.log_prob[self.log_prob.isfinite()].mean())
+        return [
+            ("Held-out images", f"{len(self.images):,}", ""),
+            ("Bits per dimension", str(self.held_out), ""),
+            ("The same in nats", number(nats), "log P of an image"),
+        ]
+
+    @property
+    def about_fit(self) -> str:
+        return BITS if self.model.exact else BITS + BOUND
+
+    @property
+    def losses(self) -> tuple[str, str, float]:
+        scale = 1 / (math.log(2) * self.images[0].numel())
+        return "The loss is the mean number of bits per dimension", self.unit, scale
 
 
-def gather(
-    density: PixelDensity,
+def image_evidence(
+    model: PixelDensity,
     images: Tensor,
-    context: Tensor | None,
-    train: Tensor | None,
-    train_context: Tensor | None,
-    classes: int,
-) -> dict[str, Any]:
-    """Runs the model; the results are attributes of :class:`ImageEvidence`."""
+    page: Page,
+    *,
+    names: Sequence[str] | None = None,
+    labels: Sequence[str] | None = None,
+    classes: Sequence[str] = (),
+    context: Tensor | None = None,
+    train: Tensor | None = None,
+    train_context: Tensor | None = None,
+    at_fit: Mapping[str, Any] | None = None,
+    percentile: Callable[[Any], Any] | None = None,
+) -> ImageEvidence:
+    """Evaluates the model on held-out images, on training images and on images that it draws itself.
+
+    Args:
+        model: The density.
+        images: Held-out images (n, C, H, W), uint8.
+        page: What is known of the report before.
+        names: The name of each image; its number by default.
+        labels: The class of each, if there are classes.
+        classes: The classes that the model is conditioned on, in the order of the context's features.
+        context: Contexts (n, classes) of the images, for a conditional model.
+        train: Training images, some of which are scored for comparison with the held-out ones.
+        train_context: Their contexts.
+        at_fit: Figures of the fit: ``independent_bits_per_dim`` and ``gain`` with their ``…_standard_error``, and
+            ``images``.
+        percentile: Maps log-probabilities (k,) to percentiles among the training images.
+    """
     started = time.perf_counter()
-    log_prob = density.log_prob(images, context)
+    log_prob = model.log_prob(images, context)
     scored = time.perf_counter()
-    number = shown(images, 36 if density.exact else 64)
-    given = None if context is None else torch.eye(classes)[torch.arange(number) % classes]
-    samples = density.sample(number, given)
+    n = shown(images, 36 if model.exact else 64)
+    given = None if context is None else torch.eye(len(classes))[torch.arange(n) % len(classes)]
+    samples = model.sample(n, given)
     drawn = time.perf_counter()
-    cool = None if density.exact else density.sample(number, given, temperature=0.7)
-    some = shuffled(len(images), density.seed)[: min(shown(images, JOURNEYS), len(images))]
+    some = shuffled(len(images), page.seed)[: min(shown(images, JOURNEYS), len(images))]
     chosen, chosen_context = images[some], None if context is None else context[some]
     trained = None
     if train is not None:
-        few = shuffled(len(train), density.seed)[:TRAINING]
-        trained = density.log_prob(train[few], None if train_context is None else train_context[few])
-    return {
-        "log_prob": log_prob,
-        "train_log_prob": trained,
-        "samples": samples,
-        "sample_log_prob": density.log_prob(samples, given),
-        "cool": cool,
-        "round_trip": None if density.exact else round_trip(density, chosen, chosen_context),
-        "interpolations": None if density.exact else interpolate(density, chosen, chosen_context),
-        "completions": complete(density, chosen[:8], _first(chosen_context, 8)) if density.exact else None,
-        "seconds": (scored - started, drawn - scored),
-    }
+        few = shuffled(len(train), page.seed)[:TRAINING]
+        trained = model.log_prob(train[few], None if train_context is None else train_context[few])
+    return ImageEvidence(
+        page=page,
+        flow=model.flow,
+        log_prob=log_prob,
+        own_log_prob=model.log_prob(samples, given),
+        train_log_prob=trained,
+        percentile=percentile,
+        seconds=(scored - started, drawn - scored),
+        model=model,
+        images=images,
+        names=[str(k) for k in range(len(images))] if names is None else names,
+        labels=labels,
+        classes=classes,
+        independent=_independent(at_fit or {}),
+        samples=samples,
+        cool=None if model.exact else model.sample(n, given, temperature=0.7),
+        round_trip=None if model.exact else round_trip(model, chosen, chosen_context),
+        interpolations=None if model.exact else interpolate(model, chosen, chosen_context),
+        completions=_complete(model, chosen[:COMPLETED], chosen_context) if model.exact else None,
+    )
+
+
+def _independent(at_fit: Mapping[str, Any]) -> Lead | None:
+    """Independent pixels as measured at the fit; None where a figure was not finite."""
+    names = ("independent_bits_per_dim", "gain")
+    pairs = [(at_fit.get(name), at_fit.get(f"{name}_standard_error")) for name in names]
+    if any(None in pair for pair in pairs):
+        return None
+    return Lead(*(Mean(mean, error, at_fit["images"], 0) for mean, error in pairs))  # type: ignore[arg-type]
 
 
 def shown(images: Tensor, most: int) -> int:
@@ -131,28 +222,25 @@ def shown(images: Tensor, most: int) -> int:
     return max(4, min(most, 2**19 // images[0].numel()))
 
 
-def round_trip(density: PixelDensity, images: Tensor, context: Tensor | None) -> RoundTrip:
+def round_trip(model: PixelDensity, images: Tensor, context: Tensor | None) -> RoundTrip:
     """From images to latents and back."""
-    z = density.encode(images, context)
-    back = density.decode(z, context)
-    change = (back.int() - images.int()).abs()
-    coarse, kept = None, density.coarsest
+    z, kept = model.encode(images, context), model.coarsest
+    coarse = None
     if kept is not None:
-        only = torch.cat([z[:, :kept], torch.zeros_like(z[:, kept:])], 1)
-        coarse = density.decode(only, context)
-    return RoundTrip(images, back, coarse, float((change == 0).double().mean()), int(change.max()))
+        coarse = model.decode(torch.cat([z[:, :kept], torch.zeros_like(z[:, kept:])], 1), context)
+    return RoundTrip(images, model.decode(z, context), coarse)
 
 
-def interpolate(density: PixelDensity, images: Tensor, context: Tensor | None) -> Tensor:
+def interpolate(model: PixelDensity, images: Tensor, context: Tensor | None) -> Tensor:
     """Images between pairs of images, along great circles of the latents: (pairs, STEPS, C, H, W)."""
     pairs = min(PAIRS, len(images) // 2)
     start, end = (slice(0, pairs), slice(pairs, 2 * pairs))
-    z, t = density.encode(images, context), torch.linspace(0, 1, STEPS)
-    between = great_circle(z[start], z[end], t)
+    z, t = model.encode(images, context), torch.linspace(0, 1, STEPS)
     given = None
     if context is not None:
         given = torch.lerp(context[start, None], context[end, None], t[None, :, None]).flatten(0, 1)
-    return density.decode(between.flatten(0, 1), given).unflatten(0, (pairs, STEPS))
+    between = great_circle(z[start], z[end], t)
+    return model.decode(between.flatten(0, 1), given).unflatten(0, (pairs, STEPS))
 
 
 def great_circle(first: Tensor, second: Tensor, t: Tensor) -> Tensor:
@@ -166,12 +254,8 @@ def great_circle(first: Tensor, second: Tensor, t: Tensor) -> Tensor:
     return (weights[0] * first[:, None] + weights[1] * second[:, None]).to(first.dtype)
 
 
-def complete(density: PixelDensity, images: Tensor, context: Tensor | None, ends: int = 3) -> Tensor:
-    """The images, and other completions of their upper halves: (n, 1 + ends, C, H, W)."""
-    given = None if context is None else context.repeat_interleave(ends, 0)
-    found = density.complete(images.repeat_interleave(ends, 0), images.shape[2] // 2, given)
-    return torch.cat([images[:, None], found.unflatten(0, (len(images), ends))], 1)
-
-
-def _first(values: Tensor | None, n: int) -> Tensor | None:
-    return None if values is None else values[:n]
+def _complete(model: PixelDensity, images: Tensor, context: Tensor | None) -> Tensor:
+    """The images, and other completions of their upper halves: (n, 1 + ENDS, C, H, W)."""
+    given = None if context is None else context[: len(images)].repeat_interleave(ENDS, 0)
+    found = model.complete(images.repeat_interleave(ENDS, 0), images.shape[2] // 2, given)
+    return torch.cat([images[:, None], found.unflatten(0, (len(images), ENDS))], 1)

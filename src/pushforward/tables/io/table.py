@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from ...errors import InputError, listed
+from ...saving.files import check_file, write_atomically
 from .csv_form import MISSING
 from .csv_table import read_csv
 from .excel import read_sheet
@@ -43,6 +44,11 @@ class Table:
     frame: pl.DataFrame
     splits: dict[str, pl.DataFrame] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> list[str]:
+        """Where it came from, as shell words."""
+        return self.path.words if isinstance(self.path, Source) else [str(self.path)]
 
     def held_out(self) -> Table:
         """The test rows of a file with its own splits; otherwise the whole table."""
@@ -130,18 +136,6 @@ def send(frames: Iterable[pl.DataFrame], place: Source) -> None:
     sys.stdout.flush()
 
 
-def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Calls ``write(temporary path)`` and renames the result to ``path``."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def check_output(place: str | os.PathLike[str] | Source, endings: Sequence[str] = ()) -> Location:
     """Refuses an output that could not be written, before any work is done.
 
@@ -162,12 +156,7 @@ def check_output(place: str | os.PathLike[str] | Source, endings: Sequence[str] 
         elif path.address != STANDARD:
             raise InputError(f"{path}: the ending says the format; expected {' or '.join(WRITERS)}")
         return path
-    if path.suffix.lower() not in (endings or WRITERS):
-        raise InputError(f"{path}: the ending says the format; expected {' or '.join(endings or WRITERS)}")
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder, expected a file name")
-    if not path.absolute().parent.is_dir():
-        raise InputError(f"{path}: the folder {path.parent} does not exist; create it first")
+    check_file(path, endings or WRITERS)
     return path
 
 

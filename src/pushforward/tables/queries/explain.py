@@ -10,8 +10,8 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from ...diagnostics.repairs import POINTS, repairs, typical_values
 from ...models.train import Rows
-from ...report.reasons import POINTS, repairs, typical_values
 from ..model import TableModel
 from ..schema.schema import Schema
 from .query import Query
@@ -37,7 +37,7 @@ def explain(model: TableModel, rows: Rows, chosen: np.ndarray, seed: int = 0) ->
     columns, some = model.schema.fields, rows[chosen]
     gains = values = torch.zeros(0, len(columns), dtype=torch.float64)
     if len(chosen):
-        tried = typical_values(model.schema, rows.x)[: len(columns)]
+        tried = typical_values(rows.x, [column.typical for column in model.schema.columns])[: len(columns)]
         gains, values = repairs(log_prob, some.x, tried, some.context, model.schema.missingness.flags)
     top = gains.argmax(1)
     fits: list[Any] = values.gather(1, top[:, None])[:, 0].tolist()

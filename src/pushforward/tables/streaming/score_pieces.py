@@ -14,10 +14,10 @@ import numpy as np
 import polars as pl
 
 from ...errors import InputError
-from ...saving.files import remove_directory, write_file
+from ...saving.files import remove_directory, write_atomically, write_file
 from ..io.large import LargeRows
 from ..io.parquet import Piece
-from ..io.table import write_atomically, write_table
+from ..io.table import write_table
 
 SIZE = 100_000  # rows in a part
 PLAN = "plan.json"

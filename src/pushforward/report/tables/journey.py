@@ -11,23 +11,46 @@ import torch
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from ..distributions.base import StandardNormal
-from ..distributions.flow import Flow
-from ..transforms.base import Transform
-from ..transforms.columns import Columns
-from ..transforms.compose import Compose
-from ..transforms.elementwise import Elementwise
-from ..transforms.normalization import Standardize
-from ..transforms.permutation import Permutation
-from ..transforms.precision import Precision
-from .model import Model
+from ...distributions.base import StandardNormal
+from ...distributions.flow import Flow
+from ...transforms.base import Transform
+from ...transforms.columns import Columns
+from ...transforms.compose import Compose
+from ...transforms.elementwise import Elementwise
+from ...transforms.normalization import Standardize
+from ...transforms.permutation import Permutation
+from ...transforms.precision import Precision
+from ..blocks import Animation, Text
+from ..section import Blocks, section
+from ..words import count
+from .evidence import RowEvidence
+from .model import RowModel
 
 POINTS, GRID, MOST_FRAMES, TIMES = 700, 56, 24, 21
 _UNITS = (Standardize, Columns, Elementwise, Precision)  # transforms that only change units
 
 
+JOURNEY = (
+    "Move the slider to carry points of plain noise through the flow until they are rows of the table. Nothing is torn "
+    "or glued on the way: neighbours stay neighbours, which is why every step can be taken back, and why the density "
+    "can be followed exactly."
+)
+
+
+@section("journey", "From noise to data", RowEvidence)
+def journey(e: RowEvidence) -> Blocks:
+    """For two columns: noise becomes data, layer by layer, under a slider."""
+    data = frames(e.model, e.data, e.context, e.columns.names, e.page.seed)
+    if data is None:
+        return
+    shade = "" if data["densities"] is None else " The shade behind them is the exact density at that moment."
+    points = count(len(data["hues"]), "point")
+    yield Text(JOURNEY)
+    yield Animation(data, f"{points}, each in the colour of the sixth of the noise that it started in.{shade}")
+
+
 def frames(
-    model: Model, data: Tensor, context: Tensor | None, columns: Sequence[str], seed: int
+    model: RowModel, data: Tensor, context: Tensor | None, columns: Sequence[str], seed: int
 ) -> dict[str, Any] | None:
     """The data for the page's script, or None if the flow does not have two columns.
 
@@ -87,7 +110,7 @@ def _carry(transform: Transform, z: Tensor, context: Tensor | None) -> Tensor:
 
 
 @torch.no_grad()
-def _density(model: Model, transform: Transform, low: Tensor, high: Tensor) -> str:
+def _density(model: RowModel, transform: Transform, low: Tensor, high: Tensor) -> str:
     """The square root of the density on a grid, scaled to 0 to 255, row by row from the top, in base64."""
     x, y = (torch.linspace(float(a), float(b), GRID, dtype=torch.float64) for a, b in zip(low, high, strict=True))
     rows = torch.stack(torch.meshgrid(x, y.flip(0), indexing="xy"), -1).reshape(-1, 2)

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..numerics.indicators import indicators
 
 
-class Gaussian:
+class LinearGaussian:
     r"""N(A [1, c] + b, S), fitted by maximum likelihood.
 
     .. math:: \log p(x \mid c) = -\tfrac12 \lVert L^{-1} (x - \mu(c)) \rVert^2 - \log\det L - \tfrac m2 \log 2\pi,
@@ -67,7 +67,7 @@ class Gaussian:
         return {**tensors, "classes": self.classes}
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Gaussian:
+    def from_json(cls, values: dict[str, Any]) -> LinearGaussian:
         made = cls.__new__(cls)
         made.weights, made.cholesky = (torch.tensor(values[k], dtype=torch.float64) for k in ("weights", "cholesky"))
         made.cholesky = made.cholesky.view(len(made.cholesky), len(made.cholesky))  # may be empty

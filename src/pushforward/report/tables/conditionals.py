@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .blocks import Menus, Section, Text
-from .subject import Subject
-from .words import count
+from ..blocks import Menus, Text
+from ..section import Blocks, section
+from ..words import count
+from .evidence import RowEvidence
 
 SHOWN, BINS, GROUPS, NAMES = 10, 24, 5, 12  # columns; bins of a number; groups of the conditioning column; categories
 SAYS = (
@@ -19,16 +20,18 @@ SAYS = (
 )
 
 
-def conditionals(s: Subject) -> Section | None:
+@section("conditionals", "One column given another", RowEvidence)
+def conditionals(e: RowEvidence) -> Blocks:
     """Shares of every column given every other, from rows drawn from the model."""
-    shown = range(min(len(s.columns), SHOWN))
-    if len(shown) < 2 or len(s.evidence.samples) < 200:
-        return None
-    x = s.evidence.samples.numpy()
-    axes = [_Axis.of(x[:, j], s.labels.get(j), s.steps.get(j, 0.0)) for j in shown]
+    names = e.columns.names
+    shown = range(min(len(names), SHOWN))
+    if len(shown) < 2 or len(e.samples) < 200:
+        return
+    x = e.samples.numpy()
+    axes = [_Axis.of(x[:, j], e.columns.labels.get(j), e.columns.steps.get(j, 0.0)) for j in shown]
     groups = [_groups(x[:, j], axes[j]) for j in shown]
     data = {
-        "columns": [str(s.columns[j]) for j in shown],
+        "columns": list(names[: len(shown)]),
         "ticks": [axis.ticks for axis in axes],
         "groups": [names for names, _ in groups],
         "alone": [_shares(axis.place, axis.size) for axis in axes],
@@ -37,9 +40,9 @@ def conditionals(s: Subject) -> Section | None:
             for j in shown
         ],
     }
-    note = "" if len(shown) == len(s.columns) else f" The first {count(len(shown), 'column')} are shown."
-    caption = f"From {count(len(x), 'row')} that the model drew; each row of bars adds up to 1.{note}"
-    return Section("conditionals", "One column given another", [Text(SAYS), Menus(data, caption)])
+    note = "" if len(shown) == len(names) else f" The first {count(len(shown), 'column')} are shown."
+    yield Text(SAYS)
+    yield Menus(data, f"From {count(len(x), 'row')} that the model drew; each row of bars adds up to 1.{note}")
 
 
 class _Axis:

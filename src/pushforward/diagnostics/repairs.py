@@ -10,14 +10,12 @@ same units, so they compare across columns; if several columns are odd together,
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from ..tables.schema.schema import Schema
-from .model import LogProb
-
+LogProb = Callable[[Tensor, Tensor | None], Tensor]
 POINTS = 4  # points per cell: only whole nats matter for gains
 CANDIDATES = 33  # values tried for each column of numbers
 BATCH = 65_536  # candidate rows scored at once
@@ -68,11 +66,10 @@ def _best(
     return best, values[place]
 
 
-def typical_values(schema: Schema | None, reference: Tensor) -> list[Tensor]:
-    """The values to try for every column: those of the schema, or quantiles of reference rows (n, features)."""
+def typical_values(reference: Tensor, known: Sequence[Sequence[float]] = ()) -> list[Tensor]:
+    """The values to try for every column: those that are known, or quantiles of reference rows (n, features)."""
     ranks = torch.linspace(0.01, 0.99, CANDIDATES, dtype=torch.float64).mul(len(reference) - 1).round().long()
-    known = [()] * reference.shape[1] if schema is None else [column.typical for column in schema.columns]
     return [
         torch.tensor(values, dtype=torch.float64).unique() if values else column.sort().values[ranks].unique()
-        for values, column in zip(known, reference.T, strict=True)
+        for values, column in zip(known or [()] * reference.shape[1], reference.T, strict=True)
     ]

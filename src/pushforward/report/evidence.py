@@ -1,0 +1,197 @@
+"""What a report draws on, whatever its subject: what the model and others say of held-out data and of its own."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..diagnostics.averages import mean_and_error
+from .blocks import Fact, Finding
+from .words import plus_minus
+
+
+@dataclass(frozen=True)
+class Page:
+    """What is known of a report before anything is measured.
+
+    Args:
+        title: The heading.
+        summary: Labels and values to show in the overview.
+        command: The command that reproduces the report, to be copied from it.
+        history: Records of the training: ``step``, ``epoch``, ``seconds``, ``train_loss``, ``validation_loss``, ``lr``;
+            ``objective`` if it is ``"matching"``.
+        rivals: Other models by name, and what they score the held-out data, as :meth:`Evidence.measure` does.
+        seed: Seed of all random draws.
+        timings: Whether to report how long scoring and sampling took; the file is then not reproducible.
+    """
+
+    title: str = ""
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    command: str = ""
+    history: Sequence[Mapping[str, Any]] = ()
+    rivals: Mapping[str, Tensor] = field(default_factory=dict)
+    seed: int = 0
+    timings: bool = False
+
+
+class Mean(NamedTuple):
+    """A mean with its standard error, over the ``of`` values that are finite; ``left_out`` are not."""
+
+    value: float
+    error: float
+    of: int
+    left_out: int
+
+    @classmethod
+    def over(cls, values: Tensor) -> Mean:
+        finite = values[values.isfinite()]
+        mean, error = mean_and_error(finite) if len(finite) else (math.nan, math.nan)
+        return cls(mean, error, len(finite), len(values) - len(finite))
+
+    def __str__(self) -> str:
+        return plus_minus(self.value, self.error)
+
+
+class Lead(NamedTuple):
+    """Another model on the same data: what it scores them, and the lead of the reported model over it, one by one.
+
+    Attributes:
+        theirs: The other's mean.
+        lead: The mean difference, positive where the reported model is better.
+        better: The share of the data that the reported model explains better; NaN if it is not known.
+    """
+
+    theirs: Mean
+    lead: Mean
+    better: float = math.nan
+
+    @property
+    def grade(self) -> str:
+        """``good``, ``poor``, or ``fair`` where the lead is within two standard errors."""
+        value, error = self.lead.value, self.lead.error
+        return "fair" if not abs(value) > 2 * error else "good" if value > 0 else "poor"
+
+    @property
+    def size(self) -> str:
+        return plus_minus(abs(self.lead.value), self.lead.error)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence(ABC):
+    """A model judged by data that it has not seen; expensive quantities are computed once.
+
+    Args:
+        page: What is known of the report before.
+        flow: The model.
+        log_prob: Log-probabilities (n,) of the held-out data, in nats.
+        own_log_prob: Those of data drawn from the model.
+        train_log_prob: Those of some training data, or None.
+        percentile: Maps log-probabilities (k,) to percentiles among the training data; None if it is not known.
+        seconds: Time taken to score the held-out data, and to draw the model's own.
+    """
+
+    noun: ClassVar[str]  # what the data are: "row" or "image"
+    unit: ClassVar[str]  # of a measure
+    sign: ClassVar[int]  # 1 where a larger measure is better, -1 where a smaller one is
+    rival: ClassVar[str]  # the model to beat
+    histogram: ClassVar[Callable[[Any, Any], Any]]  # the figure of the measures of held-out data and of the model's own
+
+    page: Page
+    flow: nn.Module
+    log_prob: Tensor
+    own_log_prob: Tensor
+    train_log_prob: Tensor | None = None
+    percentile: Callable[[Any], Any] | None = None
+    seconds: tuple[float, float] = (0.0, 0.0)
+
+    @abstractmethod
+    def measure(self, log_prob: Tensor) -> Tensor:
+        """What log-probabilities are reported as: nats per row, or bits per dimension."""
+
+    @property
+    @abstractmethod
+    def baseline(self) -> Lead | None:
+        """The model to beat on the same data, if it is known."""
+
+    @property
+    @abstractmethod
+    def findings(self) -> list[Finding]:
+        """What only rows, or only images, show of the model."""
+
+    @property
+    @abstractmethod
+    def introduction(self) -> str:
+        """What was fitted and how well, in plain sentences."""
+
+    @property
+    @abstractmethod
+    def facts(self) -> list[Fact]:
+        """The main figures."""
+
+    @property
+    @abstractmethod
+    def about_fit(self) -> str:
+        """What a reader should know of the measure and of the model to beat."""
+
+    @property
+    def losses(self) -> tuple[str, str, float]:
+        """What the loss of the training is, its unit, and by what it is multiplied to be in that unit."""
+        return f"The loss is the mean negative log-likelihood of {self.noun}s, in {self.unit}", self.unit, 1.0
+
+    @property
+    def drawn(self) -> int:
+        """How many of its own the model drew."""
+        return len(self.own_log_prob)
+
+    @cached_property
+    def measured(self) -> Tensor:
+        """The measure of each of the held-out data."""
+        return self.measure(self.log_prob)
+
+    @cached_property
+    def held_out(self) -> Mean:
+        return Mean.over(self.measured)
+
+    @cached_property
+    def own(self) -> Mean:
+        return Mean.over(self.measure(self.own_log_prob))
+
+    @cached_property
+    def train(self) -> Mean | None:
+        return None if self.train_log_prob is None else Mean.over(self.measure(self.train_log_prob))
+
+    @cached_property
+    def rivals(self) -> dict[str, Lead]:
+        """The leads over other models, of those that have any of the data in common."""
+        found = {name: self.lead_over(theirs) for name, theirs in self.page.rivals.items()}
+        return {name: lead for name, lead in found.items() if lead is not None}
+
+    def lead_over(self, theirs: Tensor, chosen: Tensor | slice = slice(None)) -> Lead | None:
+        """The lead over another model's measures of the (chosen) held-out data; None if none are finite in both."""
+        ours = self.measured[chosen]
+        both = ours.isfinite() & theirs.isfinite()
+        if not bool(both.any()):
+            return None
+        lead = self.sign * (ours - theirs)[both]
+        return Lead(Mean.over(theirs[both]), Mean.over(lead), float((lead > 0).double().mean()))
+
+    def percentiles(self, log_prob: Tensor) -> tuple[list[float], str]:
+        """How many in a hundred of a reference are less likely; and the reference, the training data if possible."""
+        if self.percentile is not None:
+            return [float(p) for p in self.percentile(log_prob.numpy())], f"the training {self.noun}s"
+        known = self.train_log_prob
+        ordered = (self.own_log_prob if known is None else known).sort().values
+        below = 100 * torch.searchsorted(ordered, log_prob) / len(ordered)
+        return below.tolist(), f"the model's own {self.noun}s" if known is None else f"the training {self.noun}s"
+
+
+def shuffled(n: int, seed: int) -> Tensor:
+    """The numbers below n in seeded random order: files may be sorted, so the first few are not typical."""
+    return torch.randperm(n, generator=torch.Generator().manual_seed(seed))

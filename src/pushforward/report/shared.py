@@ -1,0 +1,184 @@
+"""The sections that every model has: what was found, training, likelihood, cost, limits."""
+
+from __future__ import annotations
+
+import platform
+from typing import Any
+
+import matplotlib
+import numpy as np
+import torch
+
+from .. import __version__, plot
+from .blocks import Code, Details, Entry, Fact, Facts, Figure, Findings, Heading, Listing, Text
+from .evidence import Evidence, Mean
+from .findings import all_findings
+from .section import Blocks, Numbers, section
+from .svg import to_svg
+from .words import is_number, number, plain, seconds, whole
+
+PRIMER = (
+    "A normalizing flow is an invertible map, learnt from data, that turns rows of a table into bell-shaped noise. "
+    "Run forwards, it tells how dense the data is at a row: the density of the noise there, times how much the map "
+    "stretches space. Run backwards, from fresh noise, it makes new rows.",
+    "Densities span many orders of magnitude, so they are given as natural logarithms, in nats. One nat more means 2.7 "
+    "times the density, 2.3 nats ten times. Only differences between log-densities of the same table mean something: "
+    "change a column from metres to millimetres and every value shifts by the same amount.",
+    "The Gaussian beside it is the natural rival: the bell curve with the means, spreads and correlations of the same "
+    "data. If a flow does not beat it, the table has no more structure than that, or the flow missed it.",
+)
+
+DENSITIES = (
+    "If the model is right, the {noun}s that it draws are as likely as the real ones and the two shapes agree. A tail "
+    "of real {noun}s on the {side} is what the model did not expect; the section on unlikely {noun}s lists them."
+)
+
+LIMITS = {
+    "row": (
+        "A low density is not a verdict. A row can be rare and right, or common and wrong. With many columns nearly "
+        "every row is unusual somewhere, and a flow can give high densities to rows unlike any that it was trained on. "
+        "Read the list of unlikely rows as a place to look first.",
+        "A likelihood has no absolute scale: it changes with the units of the columns. Compare it only with that of "
+        "other models of the same columns on the same rows.",
+        "A good fit of every column and every pair can still miss what three or more columns do together; the coverage "
+        "and the latents look at all of them at once, but only in summary.",
+        "The errors given here hold for rows drawn independently from the same source as the training rows. If the "
+        "world has changed since, or rows depend on each other, they are too small.",
+    ),
+    "image": (
+        "A low probability is not a verdict. Probabilities of images depend mostly on local texture: models are known "
+        "to give smooth images of a kind that they have never seen more than the kind that they were trained on.",
+        "Bits per dimension compare models of the same images at the same size and number of levels, and nothing else.",
+        "Better samples and better likelihoods are different things; look at both.",
+        "The errors given here hold for images drawn independently from the same source as the training images.",
+    ),
+}
+
+
+@section("overview", "In short")
+def overview(e: Evidence) -> Blocks:
+    """What was fitted and how well, in plain sentences."""
+    yield Text(e.introduction)
+    yield Facts([*e.facts, *((label, plain(value), "") for label, value in e.page.summary.items())])
+    yield Findings(all_findings(e))
+    if e.noun == "row":
+        yield Details("What is a flow, and what is a nat?", [Text(text) for text in PRIMER])
+    held = e.held_out
+    yield Numbers({"held_out": held.value, "standard_error": held.error, f"{e.noun}s": len(e.log_prob)})
+    yield Numbers({"not_finite": held.left_out})
+
+
+@section("training", "Training")
+def training(e: Evidence) -> Blocks:
+    """The losses against the step, with the best one marked."""
+    if not any(is_number(row.get("train_loss")) for row in e.page.history):
+        return
+    says, unit, scale = e.losses
+    losses = ("train_loss", "validation_loss")
+    history = [
+        {**row, **{name: row[name] * scale for name in losses if is_number(row.get(name))}} for row in e.page.history
+    ]
+    last = history[-1]
+    says += f": lower is better. {whole(last.get('step', 0))} steps were taken."
+    alt = f"Training loss against the step, in {unit}."
+    validated = [row for row in history if is_number(row.get("validation_loss"))]
+    if validated:
+        best = min(validated, key=lambda row: row["validation_loss"])
+        epoch = f" (epoch {plain(best['epoch'])})" if is_number(best.get("epoch")) else ""
+        says += (
+            f" On {e.noun}s held back from training the loss was lowest at step {whole(best['step'])}{epoch}, with "
+            f"{number(best['validation_loss'])}."
+        )
+        alt = f"Training and validation loss against the step; the latter is lowest at step {whole(best['step'])}."
+        yield Numbers(
+            {"best_step": best["step"], "best_epoch": best.get("epoch"), "best_loss": best["validation_loss"]}
+        )
+    yield Text(says)
+    yield Figure(
+        to_svg(plot.curves(history, unit=unit), "curves", alt),
+        "Rising validation loss while the training loss falls is overfitting; two flat lines mean that training is "
+        "done.",
+    )
+    yield Numbers({"steps": last.get("step"), "seconds": last.get("seconds")})
+
+
+@section("likelihood", "How well it fits")
+def likelihood(e: Evidence) -> Blocks:
+    """The model on held-out, training and its own data, beside the model to beat and any others."""
+    if e.about_fit:
+        yield Text(e.about_fit)
+    rows, numbers = _means(e)
+    heads = [Heading("model", False), Heading(e.unit), Heading(f"{e.noun}s")]
+    better = "higher" if e.sign > 0 else "lower"
+    yield Listing("likelihoods", f"Means ± their standard errors; {better} is better.", heads, rows, sortable=False)
+    finite, own = e.measured[e.measured.isfinite()], e.measure(e.own_log_prob)
+    own = own[own.isfinite()]
+    if len(finite) and len(own):
+        averages = f"held-out {e.noun}s average {number(e.held_out.value)}, the model's own {number(e.own.value)}"
+        svg = to_svg(type(e).histogram(finite, own), "densities", f"Histogram in {e.unit}: {averages}.")
+        yield Figure(svg, DENSITIES.format(noun=e.noun, side="left" if e.sign > 0 else "right"))
+    yield Numbers(numbers)
+
+
+def _means(e: Evidence) -> tuple[list[list[Entry]], dict[str, Any]]:
+    """The lines of the table of likelihoods, and their numbers."""
+    ours = {"held_out": (f"held-out {e.noun}s", e.held_out), "own_samples": (f"{e.noun}s of its own", e.own)}
+    if e.train is not None:
+        ours["train"] = (f"{e.noun}s it was trained on", e.train)
+    rows = [_mean(label, mean) for label, mean in ours.values()]
+    numbers: dict[str, Any] = {key: mean.value for key, (_, mean) in ours.items()}
+    numbers |= {f"{key}_error": mean.error for key, (_, mean) in ours.items()}
+    others = {name: lead for name, lead in {e.rival: e.baseline, **e.rivals}.items() if lead is not None}
+    for name, lead in others.items():
+        rows += [_mean(name, lead.theirs), _mean(f"lead over {name}, {e.noun} by {e.noun}", lead.lead)]
+        found = {
+            "mean": lead.theirs.value,
+            "error": lead.theirs.error,
+            "difference": lead.lead.value,
+            "difference_error": lead.lead.error,
+            "compared": lead.lead.of,
+            "better": lead.better,
+        }
+        numbers |= {"against": {**numbers.get("against", {}), name: found}}
+    return rows, numbers
+
+
+def _mean(name: str, mean: Mean) -> list[Entry]:
+    return [Entry(name, name), Entry(str(mean), mean.value), Entry(f"{mean.of:,}", mean.of)]
+
+
+@section("cost", "Cost, versions, and how to repeat it")
+def cost(e: Evidence) -> Blocks:
+    """Parameters, training, timings of this page, versions, and how to reproduce it."""
+    parameters = sum(p.numel() for p in e.flow.parameters())
+    facts: list[Fact] = [("Parameters", whole(parameters), "")]
+    last = e.page.history[-1] if e.page.history else {}
+    shown: list[tuple[str, str, Any]] = [
+        ("step", "Training steps", whole),
+        ("epoch", "Epochs", plain),
+        ("seconds", "Training", seconds),
+    ]
+    facts += [(label, show(last[key]), "") for key, label, show in shown if is_number(last.get(key))]
+    if e.page.timings:
+        score, draw = e.seconds
+        facts.append((f"Scoring the held-out {e.noun}s", seconds(score), f"for {len(e.log_prob):,}"))
+        facts.append(("Drawing and scoring its own", seconds(draw), f"for {e.drawn:,}"))
+    facts += [
+        ("pushforward", __version__, ""),
+        ("PyTorch", torch.__version__, ""),
+        ("Python", platform.python_version(), ""),
+        ("NumPy", np.__version__, ""),
+        ("matplotlib", matplotlib.__version__, ""),
+        ("Seed of this page", str(e.page.seed), ""),
+    ]
+    yield Facts(facts)
+    if e.page.command:
+        yield Text("The command that makes it again:")
+        yield Code(e.page.command)
+    yield Numbers({"parameters": parameters})
+
+
+@section("limits", "What these numbers do not say")
+def limits(e: Evidence) -> Blocks:
+    """What the reader should not conclude from the report."""
+    yield from map(Text, LIMITS[e.noun])

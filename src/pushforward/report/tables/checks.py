@@ -1,0 +1,97 @@
+"""The sections that judge a density of rows: is its confidence right, for every context, and is its noise noise?"""
+
+from __future__ import annotations
+
+from ... import plot
+from ..blocks import Beside, Entry, Figure, Heading, Listing, Text
+from ..section import Blocks, Numbers, section
+from ..svg import to_svg
+from ..words import fixed, number, percent
+from . import findings
+from .evidence import RowEvidence
+
+COVERAGE = (
+    "On the diagonal the flow's confidence is right. Below it the flow is overconfident (its regions are too small), "
+    "above it underconfident. The band is what chance allows."
+)
+
+
+@section("calibration", "Is its confidence right?", RowEvidence)
+def calibration(e: RowEvidence) -> Blocks:
+    """Do the flow's regions of 10% to 90% hold that share of the held-out rows?"""
+    levels, covered, error = (e.coverage[key] for key in ("levels", "covered", "error"))
+    given = "" if e.context is None else " Each row is compared with draws for its own context."
+    yield Text(
+        "The flow claims to know where, say, half of all rows are: in the smallest region that holds half of its "
+        f"probability. Are half of the held-out rows there? {findings.calibrated(e.coverage).text}{given}"
+    )
+    rows = [
+        [Entry(f"{100 * a:.0f}%", a), Entry(percent(b), b), Entry(f"± {percent(c)}", c)]
+        for a, b, c in zip(levels, covered, error, strict=True)
+    ]
+    holds = [f"{100 * a:.0f}% region holds {percent(b)}" for a, b in zip(levels, covered, strict=True)]
+    svg = to_svg(plot.coverage(levels, covered, error), "coverage", "Coverage: " + "; ".join(holds) + ".")
+    heads = [Heading("region of"), Heading("holds"), Heading("standard error")]
+    table = Listing("coverage-table", "Share of held-out rows per region.", heads, rows, sortable=False)
+    yield Beside([Figure(svg, COVERAGE), table])
+    yield Numbers(e.coverage)
+
+
+@section("ranks", "Is it right for every context?", RowEvidence)
+def ranks(e: RowEvidence) -> Blocks:
+    """With contexts: do true values, by column and jointly, rank uniformly among draws for their own context?"""
+    found = e.ranks
+    if found is None:
+        return
+    yield Text(
+        "Every held-out row is ranked among draws for its own context: column by column (simulation-based "
+        "calibration), by the distance to a random point (TARP, all columns together), and by density, as above. Where "
+        f"the flow is right, all ranks are equally frequent. {found.verdict}"
+    )
+    figures = found.figures()
+    yield Figure(
+        to_svg(figures["ranks"], "ranks", f"Ranks. {found.verdict}"),
+        "Every curve is a column; those that leave the band are named. Above 0 on the left and below it on the right: "
+        "the draws are too narrow for their contexts, the other way round too wide. Above 0 throughout: too high, "
+        "below: too low.",
+    )
+    rows = []
+    for name, t in found.tests.items():
+        scores = [Entry(fixed(t.shift, 2), t.shift), Entry(fixed(t.spread, 2), t.spread)]
+        rows.append([Entry(name, name), *scores, Entry(number(t.p_value, 2), t.p_value)])
+    heads = [Heading("rank of", False), Heading("too low by, sd (0)"), Heading("spread of scores (1)"), Heading("p")]
+    caption = "Spread above 1: draws are too narrow. p: of uniform ranks, for each line alone."
+    regions = Figure(to_svg(figures["coverage"], "tarp", "Coverage by density and by distance."), COVERAGE)
+    yield Beside([regions, Listing("ranks-table", caption, heads, rows)])
+    yield Numbers(found.summary())
+    if e.local is not None:
+        yield Text(e.local.verdict)
+        yield Numbers({"local": e.local.summary()})
+
+
+@section("latents", "Is the noise really noise?", RowEvidence)
+def latents(e: RowEvidence) -> Blocks:
+    """Are the latents of the held-out rows standard normal?"""
+    verdict = findings.normal(e.normality, len(e.data))
+    if verdict is None:
+        return
+    what = "the numbers of a row, given its categories," if e.columns.labels else "the rows"
+    yield Text(
+        f"The flow was trained to turn {what} into independent standard normal noise, z = f(x). If it succeeded, "
+        f"z tells nothing any more about the row it came from. {verdict.text}"
+    )
+    rows = [
+        [Entry(f"z{j}", j), *(Entry(fixed(z[key], 3), z[key]) for key in ("mean", "sd", "ks"))]
+        for j, z in enumerate(e.normality, 1)
+    ]
+    heads = [Heading("latent", False), Heading("mean (0)"), Heading("sd (1)"), Heading("K-S distance (0)")]
+    bound = findings.ks_bound(len(e.data), 1)
+    caption = f"K-S: Kolmogorov-Smirnov; by chance a dimension stays below {bound:.3f} nineteen times in twenty."
+    alt = "Quantiles of the latents against those of the standard normal; on the dashed diagonal they agree."
+    quantiles = (
+        "A line that leaves the diagonal at its ends has tails that are too heavy (steeper) or too light (flatter). "
+        "The table shows what each dimension has; in brackets, what N(0, 1) has."
+    )
+    figure = Figure(to_svg(plot.qq(e.latent), "qq", alt), quantiles)
+    yield Beside([figure, Listing("latents-table", caption, heads, rows)])
+    yield Numbers({"dimensions": e.normality})

@@ -1,0 +1,104 @@
+"""The sections about columns: what they are, each alone, and in pairs."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ... import plot
+from ...errors import in_shell, spelled
+from ..blocks import Entry, Figure, Heading, Listing, Text
+from ..evidence import shuffled
+from ..section import Blocks, section
+from ..svg import to_svg
+from ..words import count, listing, number
+from .columns import seen
+from .evidence import RowEvidence
+
+SHOWN_MARGINALS, SHOWN_CORNER = 32, 5
+
+
+@section("data", "The data", RowEvidence)
+def columns(e: RowEvidence) -> Blocks:
+    """The columns: what they are and where they lie."""
+    says = f"{count(len(e.data), 'held-out row')} of {count(len(e.columns.names), 'column')}."
+    if e.train_rows is not None:
+        says += f" The flow was trained on {count(len(e.train_rows), 'row')}."
+    if e.context is not None:
+        features = count(e.context.shape[-1], "number")
+        says += f" The flow is conditional: each row comes with a context of {features} that the flow is told."
+    if e.columns.notes:
+        says += f" What was decided about columns: {spelled('; '.join(e.columns.notes), in_shell)}."
+    yield Text(says)
+    statistics = ("minimum", "median", "maximum", "mean", "sd")
+    heads = [
+        Heading("column", False),
+        Heading("kind", False),
+        *map(Heading, statistics),
+        Heading("first transform", False),
+    ]
+    yield Listing(
+        "columns", "The held-out rows by column.", heads, [_column(e, j) for j in range(len(e.columns.names))]
+    )
+
+
+def _column(e: RowEvidence, j: int) -> list[Entry]:
+    kind, first = e.columns.kinds[j]
+    there = seen(e.data[:, j])
+    quantiles = np.quantile(there.numpy(), [0.0, 0.5, 1.0]).tolist()
+    values = [*quantiles, float(there.mean()), float(there.std(correction=0))]
+    told = [Entry("", float("inf"))] * len(values) if j in e.columns.labels else [Entry(number(v), v) for v in values]
+    name = e.columns.names[j]
+    return [Entry(name, name), Entry(kind, kind), *told, Entry(first, first)]
+
+
+@section("marginals", "Each column alone", RowEvidence)
+def marginals(e: RowEvidence) -> Blocks:
+    """Each column's histogram, data and flow."""
+    shown = min(len(e.columns.names), SHOWN_MARGINALS)
+    figure = plot.marginals(
+        e.data[:, :shown],
+        e.samples[:, :shown],
+        columns=e.columns.names[:shown],
+        steps=e.columns.steps,
+        labels=e.columns.labels,
+    )
+    left = len(e.columns.names) - shown
+    note = f" The last {count(left, 'column')} are left out." if left else ""
+    bulk = f"The middle 99% of the values are shown{', of categories the commonest' if e.columns.labels else ''}."
+    alt = f"Histograms of {count(shown, 'column')}: held-out rows filled, rows of the flow as outlines."
+    yield Text("Heading by column, the rows that the flow invents should be spread like the real ones.")
+    yield Figure(
+        to_svg(figure, "marginals", alt),
+        f"Filled: held-out rows. Outline: rows drawn from the flow. {bulk}{note}",
+    )
+
+
+@section("pairs", "Columns together", RowEvidence)
+def pairs(e: RowEvidence) -> Blocks:
+    """The corner plot of the first few columns."""
+    numbers = e.columns.numbers
+    if len(numbers) < 2:
+        return
+    shown = numbers[:SHOWN_CORNER]
+    names = [plot.short(e.columns.names[j], 40) for j in numbers]
+    exact = len(e.columns.names) == 2 and e.context is None
+    figure = plot.corner(
+        e.data[shuffled(len(e.data), e.page.seed)][:, shown],
+        e.samples[:, shown],
+        columns=[e.columns.names[j] for j in shown],
+        steps={place: e.columns.steps[j] for place, j in enumerate(shown) if j in e.columns.steps},
+        log_density=(lambda at: e.model.log_prob(torch.from_numpy(at)).numpy()) if exact else None,
+    )
+    how = "computed exactly" if exact else "estimated from the flow's own rows"
+    caption = (
+        f"Dots: up to 500 held-out rows. Lines: the regions that hold 50% and 90% of the flow's probability, {how}. "
+        "About one dot in ten should lie outside the outer line."
+    )
+    left = names[len(shown) :]
+    if left:
+        listed = listing(left if len(left) <= 12 else [*left[:12], f"{len(left) - 12} more"])
+        caption += f" Shown are the first {len(shown)} columns of numbers; left out: {listed}."
+    alt = f"Scatter plots of held-out rows for every pair of {listing(names[: len(shown)])}, with the flow's contours."
+    yield Text("Pair by pair, the lines of the flow should follow the cloud of real rows: bends, gaps, ridges and all.")
+    yield Figure(to_svg(figure, "corner", alt), caption)

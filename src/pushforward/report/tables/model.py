@@ -1,0 +1,118 @@
+"""The flow as the report uses it: rows of the table in, log-densities and latents out; and rows drawn from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ...diagnostics.repairs import LogProb
+from ...distributions.base import Density, StandardNormal
+from ...distributions.mixed import Mixed
+from ...transforms.precision import rounds_itself
+
+BATCH = 2048
+
+
+class RowCells(Protocol):
+    """How values of a table, such as whole numbers, stand for cells of numbers that have a density."""
+
+    def score(self, log_prob: LogProb, rows: Tensor, context: Tensor | None, points: int) -> Tensor | None:
+        """Log-densities (n,) of rows averaged over their cells; None if no row has any."""
+        ...
+
+    def spread(self, rows: Tensor) -> Tensor:
+        """A random point of each row's cell."""
+        ...
+
+    def drawn(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """Draws of a density as rows that the table can have, missing values included."""
+        ...
+
+
+class RowModel:
+    """A density of rows; all results are float64 on the CPU.
+
+    Args:
+        flow: The density.
+        cells: What values stand for; None if every value is a number with a density.
+    """
+
+    def __init__(self, flow: Density, cells: RowCells | None = None) -> None:
+        self.flow, self.cells = flow, cells
+        self.device, self.dtype = _home(flow)
+        takes_double = rounds_itself(flow) and self.device.type != "mps"
+        self.rows_dtype = torch.float64 if takes_double else self.dtype
+
+    @torch.no_grad()
+    def log_prob(self, rows: Tensor, context: Tensor | None = None, points: int = 16) -> Tensor:
+        """Log-densities (n,) in nats of rows (n, features); -inf where the flow does not give a number.
+
+        Of whole or rounded numbers, the average over each row's cell, at ``points`` points.
+        """
+        return self.score(
+            lambda x, c: self.flow.log_prob(self.rows(x), self.given(c)).double().cpu(), rows, context, points
+        )
+
+    def score(self, log_prob: LogProb, rows: Tensor, context: Tensor | None, points: int = 16) -> Tensor:
+        """Log-densities of rows under any density, computed in the same way as those of the flow."""
+        found = None if self.cells is None else self.cells.score(log_prob, rows, context, points)
+        values = _in_chunks(log_prob, rows, context) if found is None else found
+        return values.masked_fill(values.isnan(), -math.inf)
+
+    @torch.no_grad()
+    def sample(self, n: int, context: Tensor | None, generator: torch.Generator) -> Tensor:
+        """Rows (n, features); one for each context, if there are contexts."""
+        if context is None:
+            sizes = [min(BATCH, n - start) for start in range(0, n, BATCH)]
+            drawn = torch.cat([self.flow.sample((size,), generator=generator).double().cpu() for size in sizes])
+        else:
+            drawn = _in_chunks(lambda c, _: self.flow.sample((), self.given(c), generator=generator), context, None)
+        return drawn if self.cells is None else self.cells.drawn(drawn, generator)
+
+    @torch.no_grad()
+    def latent(self, rows: Tensor, context: Tensor | None) -> Tensor | None:
+        """z = f(x) of shape (n, dimensions), at a random point of each row's cell; None for a model without latents."""
+        inner = self.flow.numbers if isinstance(self.flow, Mixed) else self.flow
+        transform = getattr(inner, "transform", None)
+        if transform is None or not isinstance(getattr(inner, "base", None), StandardNormal):
+            return None
+
+        def run(x: Tensor, c: Tensor | None) -> Tensor:
+            x, given = self.rows(x), self.given(c)
+            if isinstance(self.flow, Mixed):
+                _, x, given = self.flow.divide(x, given)
+            return transform(x, given)[0].flatten(1)
+
+        return _in_chunks(run, self.spread(rows), context)
+
+    def spread(self, rows: Tensor) -> Tensor:
+        """A random point of each row's cell."""
+        return rows if self.cells is None else self.cells.spread(rows)
+
+    def rows(self, rows: Tensor) -> Tensor:
+        """Rows on the flow's device, in its precision."""
+        return rows.to(self.device, self.rows_dtype)
+
+    def given(self, context: Tensor | None) -> Tensor | None:
+        """Contexts on the flow's device, in the precision of its parameters."""
+        return None if context is None else context.to(self.device, self.dtype)
+
+
+def _in_chunks(function: Callable[..., Tensor], x: Tensor, context: Tensor | None) -> Tensor:
+    parts = []
+    for start in range(0, len(x), BATCH):
+        part = slice(start, start + BATCH)
+        parts.append(function(x[part], None if context is None else context[part]).double().cpu())
+    return torch.cat(parts)
+
+
+def _home(flow: Density) -> tuple[torch.device, torch.dtype]:
+    """The device and dtype of the flow's first tensor."""
+    for tensor in (*flow.parameters(), *flow.buffers()):
+        if tensor.is_floating_point():
+            return tensor.device, tensor.dtype
+    return torch.device("cpu"), torch.get_default_dtype()
