@@ -67,7 +67,7 @@ def marginals(e: RowEvidence) -> Blocks:
     note = f" The last {count(left, 'column')} are left out." if left else ""
     bulk = f"The middle 99% of the values are shown{', of categories the commonest' if e.columns.labels else ''}."
     alt = f"Histograms of {count(shown, 'column')}: held-out rows filled, rows of the flow as outlines."
-    yield Text("Heading by column, the rows that the flow invents should be spread like the real ones.")
+    yield Text("Column by column, the rows that the flow invents should be spread like the real ones.")
     yield Figure(
         to_svg(figure, "marginals", alt),
         f"Filled: held-out rows. Outline: rows drawn from the flow. {bulk}{note}",
