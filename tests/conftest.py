@@ -88,7 +88,7 @@ def _few_trees() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(quality, "FOLDS", 2)
         patch.setattr(quality, "TREES", 5)
-        patch.setattr("pushforward.report.subject.PERMUTATIONS", 3)  # classifiers of a report, likewise
+        patch.setattr("pushforward.report.tables.evidence.PERMUTATIONS", 3)  # classifiers of a report, likewise
         yield
 
 

@@ -154,7 +154,7 @@ def test_a_report_against_another_model_is_their_comparison(tmp_path: Path, work
     assert theirs["difference_error"] == pytest.approx(compared["standard_error"])
     assert f"--against {models[1]}" in (tmp_path / "r.html").read_text()
     error = run("report", models[0], "-o", tmp_path / "b.html", "--against", models[1], code=2)["error"]
-    assert "give the table too" in error
+    assert "--against: give the rows too" in error
 
 
 def test_a_report_without_the_data_shows_any_of_the_held_out_rows_under_their_numbers(
@@ -168,7 +168,7 @@ def test_a_report_without_the_data_shows_any_of_the_held_out_rows_under_their_nu
     kept = TableDensity.load(tmp_path / "m").facts["held_out"]
     assert [values[n] for n in kept["numbers"]] == pytest.approx([row[0] for row in kept["x"]])
     assert max(kept["numbers"]) > 450
-    assert {row["row"] for row in rows} <= set(kept["numbers"])
+    assert {row["row"] - 1 for row in rows} <= set(kept["numbers"])
 
 
 def test_info_is_what_fit_saved(workshop: Path, run: Run, capsys: pytest.CaptureFixture[str]) -> None:

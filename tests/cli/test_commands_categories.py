@@ -109,7 +109,7 @@ def test_the_report_speaks_of_names(tmp_path: Path, model: Path, run: Run) -> No
     assert "Bonn, am Rhein" in text
     assert "category, 3" in text
     assert len(result["report"]["latents"]["dimensions"]) == 1
-    assert result["report"]["likelihood"]["difference"] > 0
+    assert result["report"]["likelihood"]["against"]["a full-covariance Gaussian"]["difference"] > 0
     run("report", model, "-o", tmp_path / "without.html")
 
 

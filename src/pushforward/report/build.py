@@ -69,7 +69,7 @@ def write_report(
     if row_numbers is not None and len(row_numbers) != len(data):
         raise ValueError(f"row_numbers has {len(row_numbers)} entries, but data has {len(data)} rows")
     rivals = {str(name): _rival(name, theirs, data, context) for name, theirs in (against or {}).items()}
-    page = Page(title, summary or {}, command, history, rivals, seed, timings)
+    page = Page(title or "What the flow learnt", summary or {}, command, history, rivals, seed, timings)
     evidence = row_evidence(
         RowModel(flow),
         ReportedColumns.plain(columns, data),

@@ -99,6 +99,7 @@ class Evidence(ABC):
 
     noun: ClassVar[str]  # what the data are: "row" or "image"
     unit: ClassVar[str]  # of a measure
+    key: ClassVar[str]  # of the mean measure, among the report's numbers
     sign: ClassVar[int]  # 1 where a larger measure is better, -1 where a smaller one is
     rival: ClassVar[str]  # the model to beat
     histogram: ClassVar[Callable[[Any, Any], Any]]  # the figure of the measures of held-out data and of the model's own

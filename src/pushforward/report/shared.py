@@ -64,7 +64,7 @@ def overview(e: Evidence) -> Blocks:
     if e.noun == "row":
         yield Details("What is a flow, and what is a nat?", [Text(text) for text in PRIMER])
     held = e.held_out
-    yield Numbers({"held_out": held.value, "standard_error": held.error, f"{e.noun}s": len(e.log_prob)})
+    yield Numbers({e.key: held.value, "standard_error": held.error, f"{e.noun}s": len(e.log_prob)})
     yield Numbers({"not_finite": held.left_out})
 
 

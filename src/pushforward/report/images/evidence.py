@@ -85,6 +85,7 @@ class ImageEvidence(Evidence):
 
     noun: ClassVar[str] = "image"
     unit: ClassVar[str] = "bits per dimension"
+    key: ClassVar[str] = "bits_per_dim"
     sign: ClassVar[int] = -1
     rival: ClassVar[str] = "a model of independent pixels"
     histogram: ClassVar[Callable[[Any, Any], Any]] = staticmethod(plot.bits)

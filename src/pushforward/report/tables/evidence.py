@@ -68,6 +68,7 @@ class RowEvidence(Evidence):
 
     noun: ClassVar[str] = "row"
     unit: ClassVar[str] = "nats per row"
+    key: ClassVar[str] = "mean_log_likelihood"
     sign: ClassVar[int] = 1
     rival: ClassVar[str] = "a full-covariance Gaussian"
     histogram: ClassVar[Callable[[Any, Any], Any]] = staticmethod(plot.densities)

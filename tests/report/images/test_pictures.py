@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from pushforward.report.images.build import write_image_report
 
 import pushforward as pf
+from pushforward.images.pixels import PixelDensity
+from pushforward.report.evidence import Page
+from pushforward.report.images.evidence import image_evidence
+from pushforward.report.page import write_page
 from pushforward.testing import randomize
 
 pytestmark = pytest.mark.browser
@@ -24,7 +27,8 @@ def page(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     flow = randomize(pf.pixels(pf.glow((3, 8, 8), levels=2, steps=1, hidden=6)), scale=0.05)
     history = [{"step": k, "train_loss": 900.0 - k, "validation_loss": 910.0 - k} for k in range(5)]
     labels = ["a", HOSTILE] * 10
-    write_image_report(path, flow, images, names=[HOSTILE] * 20, labels=labels, history=history, title=HOSTILE)
+    model, about = PixelDensity(flow, 256), Page(HOSTILE, history=history)
+    write_page(path, image_evidence(model, images, about, names=[HOSTILE] * 20, labels=labels))
     browser.get(path.as_uri())
     return browser
 
