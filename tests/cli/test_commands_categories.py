@@ -118,7 +118,7 @@ def test_models_that_know_other_names_are_not_compared(tmp_path: Path, model: Pa
     table.write_csv(tmp_path / "t.csv")
     run("fit", tmp_path / "t.csv", "-o", tmp_path / "m", "--numbers", "district", *QUICK)
     error = run("compare", model, tmp_path / "m", tmp_path / "t.csv", code=2)["error"]
-    assert "know different categories of 'town'" in error
+    assert "'town'" in error
 
 
 def test_numbers_that_are_names_can_be_given(tmp_path: Path, model: Path, run: Run) -> None:
