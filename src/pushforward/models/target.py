@@ -24,6 +24,7 @@ from ..posterior.target_fit import TargetFit
 from ..saving.jsonable import jsonable
 from ..tables.io.table import write_table
 from ..tables.schema.columns import Column
+from ..tables.schema.kinds.number import Number
 from ..tables.schema.schema import Schema
 from ..training.loop import TrainingError
 from ..transforms.constrained import Ordered
@@ -195,7 +196,7 @@ def _measure(fitted: TargetFit, options: TargetOptions) -> tuple[dict[str, Any],
     generator = torch.Generator(fitted.importance.draws.device).manual_seed(options.training.seed)
     x = fitted.importance.resample(2 * KEPT_ROWS, generator=generator).cpu()
     x = x[torch.randperm(len(x), generator=torch.Generator().manual_seed(options.training.seed))]
-    schema = Schema(tuple(_column(j, column.numpy()) for j, column in enumerate(x.T)))
+    schema = Schema(tuple(Column(f"x{j + 1}", Number.of(column.numpy())) for j, column in enumerate(x.T)))
     gaussian = LinearGaussian(x[:KEPT_ROWS])
     kept = x[KEPT_ROWS:]
     result, here = fitted.result, next(fitted.flow.parameters()).device
@@ -220,12 +221,3 @@ def _measure(fitted: TargetFit, options: TargetOptions) -> tuple[dict[str, Any],
         "torch": torch.__version__,
     }
     return summary, facts
-
-
-def _column(j: int, values: np.ndarray) -> Column:
-    return Column(
-        name=f"x{j + 1}",
-        minimum=float(values.min()),
-        maximum=float(values.max()),
-        quantiles=tuple(np.quantile(values, np.linspace(0, 1, 101)).tolist()),
-    )

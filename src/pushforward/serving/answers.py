@@ -41,7 +41,9 @@ class Answers:
 
     def __init__(self, model: FittedTable, seconds: float) -> None:
         self.model, self.seconds, self.cells = model, seconds, Cells(model.schema)
-        self.fields = {column.name: column.holes > 0 for column in model.schema.fields}  # and if null is informative
+        self.fields = {
+            column.name: column.holes.share > 0 for column in model.schema.fields
+        }  # and if null is informative
         model.facts = {**model.facts, "frame": "polars"}  # answers are Polars frames whatever was fitted
         if model.path is not None:
             model.path = Path(model.path.absolute().name)  # clients need not know its folder
@@ -117,23 +119,22 @@ def _seed(options: DrawOptions) -> int:
 
 def _column(cell: Cell) -> dict[str, Any]:
     """A column for the page: its kind, and the range of its values."""
-    column, few = cell.column, QUANTILES - 1
-    quantiles = getattr(column, "quantiles", ())
-    mean, scale = getattr(column, "mean", 0.0), getattr(column, "scale", 1.0)
-    spread = [quantiles[round(j * (len(quantiles) - 1) / few)] for j in range(QUANTILES)] if quantiles else []
+    column, typical = cell.column, cell.column.kind.typical
+    spread = [typical[round(j * (len(typical) - 1) / (QUANTILES - 1))] for j in range(QUANTILES)]
+    named = [column.shown(value) for value in spread] if column.contents == "text" else column.kind.labels
     return {
         "name": cell.name,
         "role": cell.role,
         "contents": cell.contents,
-        "kind": getattr(column, "kind", "given"),
+        "kind": column.describe().kind,
         "expected": cell.expected,
-        "categories": list(column.categories),
-        "shares": list(getattr(column, "fill", ())) if column.categories else [],
-        "minimum": getattr(column, "minimum", mean - 2 * scale),
-        "maximum": getattr(column, "maximum", mean + 2 * scale),
-        "step": getattr(column, "step", 0.0),
-        "integer": getattr(column, "integer", False),
-        "quantiles": spread or [mean + scale * (j - few / 2) / 2 for j in range(QUANTILES)],
+        "categories": list(named),
+        "shares": list(column.kind.fill) if column.classes else [],
+        "minimum": column.kind.ends[0],
+        "maximum": column.kind.ends[1],
+        "step": column.kind.step,
+        "integer": column.whole,
+        "quantiles": spread,
     }
 
 

@@ -14,8 +14,8 @@ from pydantic import AfterValidator, ConfigDict, Field
 from typing_extensions import TypedDict  # pydantic does not accept Python 3.11's own
 
 from ..errors import listed
-from ..tables.schema.columns import Column, ContextColumn
-from ..tables.schema.reading import MOMENTS, as_numbers
+from ..tables.schema.columns import Column
+from ..tables.schema.reading import as_numbers
 from ..tables.schema.schema import Schema
 
 ISO: dict[str, tuple[Callable[[str], Any], str]] = {
@@ -37,7 +37,7 @@ class Cell:
         role: ``modelled``, ``given`` (the density is conditioned on it) or ``follows`` (it follows from others).
     """
 
-    column: Column | ContextColumn
+    column: Column
     role: str
 
     @property
@@ -46,25 +46,19 @@ class Cell:
 
     @property
     def contents(self) -> str:
-        """``names``, ``truth``, ``values`` (few numbers), ``number``, ``marked``, or one of ``MOMENTS``."""
-        if self.column.categories:
-            return {"String": "names", "Boolean": "truth"}.get(self.column.dtype, "values")
-        return (
-            self.column.dtype
-            if self.column.dtype in MOMENTS
-            else "marked"
-            if self.column.dtype == "Marked"
-            else "number"
-        )
+        """``names``, ``truth``, ``values`` (few numbers), ``number``, ``marked``, ``text`` or one of ``MOMENTS``."""
+        return self.column.contents
 
     @property
     def expected(self) -> str:
         """The expected content of a cell, in words."""
-        if self.contents in ("names", "values") and not self.column.grouped:
-            return f"one of {listed(self.column.categories)}"
+        kind, form = self.column.kind, self.column.reading.form
+        if self.contents in ("names", "values") and not kind.grouped:
+            return f"one of {listed(kind.labels)}"
         if self.contents in ISO:
-            return f"text such as {ISO[self.contents][1]}" + (f", or as {self.column.form}" if self.column.form else "")
+            return f"text such as {ISO[self.contents][1]}" + (f", or as {form}" if form else "")
         plain = {"names": "text", "truth": "true or false", "marked": "a number, or text such as 1,200"}
+        plain["text"] = self.column.expected
         return {**plain, "Duration": "a finite number of seconds"}.get(self.contents, "a finite number")
 
     @property
@@ -76,20 +70,19 @@ class Cell:
             "Time": pl.Time,
             "Duration": pl.Duration("us"),
         }
-        if self.column.form:
+        if self.column.reading.form:
             return pl.String
-        return {"names": pl.String, "truth": pl.Boolean, **moments}.get(self.contents, pl.Float64)
+        return {"names": pl.String, "text": pl.String, "truth": pl.Boolean, **moments}.get(self.contents, pl.Float64)
 
     @property
     def zone(self) -> str | None:
         """The time zone of the table's column, if it has one."""
-        stored: tuple[str, ...] = getattr(self.column, "stored", ())
-        return stored[2] if stored[:1] == ("Datetime",) and len(stored) > 2 else None
+        return self.column.reading.zone
 
     def series(self, values: Sequence[Any]) -> pl.Series:
         """Checked cells in the table's types, whole numbers as integers."""
         made = pl.Series(self.name, values, dtype=self.dtype)
-        if not (getattr(self.column, "integer", False) or self.column.dtype == "Int64") or not made.dtype.is_float():
+        if not self.column.whole or not made.dtype.is_float():
             return made
         whole = made.cast(pl.Int64, strict=False)
         return whole if whole.cast(pl.Float64).equals(made) else made
@@ -99,14 +92,15 @@ class Cell:
         """The type of a cell for pydantic: strict, with null for unknown values."""
         kinds: dict[str, Any] = {
             "truth": bool,
-            "names": str if self.column.grouped else Literal[self.column.categories],
+            "names": str if self.column.kind.grouped else Literal[self.column.kind.labels],
             "marked": Annotated[float | str, AfterValidator(self._marked)],
             "Duration": Annotated[float, AfterValidator(_span)],
-            "values": float if self.column.grouped else Annotated[float, AfterValidator(self._known)],
+            "text": Annotated[str, AfterValidator(self._readable)],
+            "values": float if self.column.kind.grouped else Annotated[float, AfterValidator(self._known)],
         }
         moment = Annotated[str, AfterValidator(self._moment)]
         kind: Any = moment if self.contents in ISO else kinds.get(self.contents, float)
-        needed = self.role == "given" and not self.column.holes
+        needed = self.role == "given" and not self.column.holes.share
         about = Field(title=self.name, description=self.described)
         return Required[Annotated[kind, about]] if needed else NotRequired[Annotated[kind | None, about]]
 
@@ -117,9 +111,14 @@ class Cell:
         return f"Expected: {self.expected}{about.get(self.role, '')}."
 
     def _known(self, value: float) -> float:
-        if not any(math.isclose(value, float(known), rel_tol=1e-9) for known in self.column.categories):
+        if not any(math.isclose(value, float(known), rel_tol=1e-9) for known in self.column.kind.labels):
             raise ValueError
         return value
+
+    def _readable(self, text: str) -> str:
+        if not math.isfinite(self.column.read(pl.Series([text]))[0]):
+            raise ValueError
+        return text
 
     def _marked(self, value: float | str) -> float:
         number = float(as_numbers(pl.Series([str(value)]), "Marked")[0])
@@ -129,7 +128,7 @@ class Cell:
 
     def _moment(self, text: str) -> Any:
         """A moment in the table's type: text if the table holds text."""
-        form = self.column.form
+        form = self.column.reading.form
         if form and pl.Series([text]).str.strptime(getattr(pl, self.contents), form, strict=False)[0] is not None:
             return text
         moment = ISO[self.contents][0](text)
@@ -150,8 +149,8 @@ class Cells:
     """
 
     def __init__(self, schema: Schema) -> None:
-        follows = [relation.column for relation in schema.relations]
-        parts: Any = zip(ROLES, (schema.fields, schema.given, follows), strict=True)
+        given, follows = ([each.column for each in some] for some in (schema.given, schema.relations))
+        parts: Any = zip(ROLES, (schema.fields, given, follows), strict=True)
         found = {column.name: Cell(column, role) for role, columns in parts for column in columns}
         order = [*schema.given_names, *(schema.order or ()), *found]
         self.cells = {name: found[name] for name in dict.fromkeys(order) if name in found}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,7 +24,6 @@ from ..training.stream import Stream
 from ..transforms.base import Transform
 from .schema.cells import Cells, MarginalFill
 from .schema.columns import Column
-from .schema.preprocessing import first_map
 from .schema.schema import Schema
 
 WIDE, WIDTH = 64, 128  # inputs from which the guide's network is twice as wide
@@ -68,8 +66,8 @@ class GuideFill:
 
     def __init__(self, guide: AnyOrder, schema: Schema) -> None:
         self.guide, self.tell, self.plainly = guide, tuple(schema.missingness.flags.items()), MarginalFill(schema)
-        self.ends = torch.tensor([_ends(column) for column in schema.columns], dtype=torch.float64).T
-        windows = [(j, *schema.columns[j].window) for j in schema.circles]
+        self.ends = torch.tensor([column.kind.limits(FAR) for column in schema.columns], dtype=torch.float64).T
+        windows = [(j, *circle) for j, c in enumerate(schema.columns) if (circle := c.kind.circle)]
         self.circles = [(j, low, high - low) for j, low, high in windows]
 
     @torch.no_grad()
@@ -87,20 +85,6 @@ class GuideFill:
         for _, told in self.tell:
             filled[..., told] = torch.where(x[..., told].isnan(), filled[..., told], x[..., told])
         return filled, -log_q.to(x.dtype)
-
-
-def _ends(column: Column) -> tuple[float, float]:
-    """The limits of the draws of a column."""
-    if column.categories or not column.fill:
-        return -math.inf, math.inf
-    lowest, highest = column.fill[0], column.fill[-1]
-    spread = highest - lowest
-    low, high = lowest - FAR * spread, highest + FAR * spread
-    if column.bounds is not None:
-        end, other = column.bounds
-        low = max(low, end + 1e-6 * spread)
-        high = high if other is None else min(high, other - 1e-6 * spread)
-    return low, high
 
 
 def spread_seen(cells: Cells, x: Tensor, u: Tensor) -> Tensor:
@@ -138,11 +122,11 @@ def build_guide(schema: Schema, x: Tensor, weights: Tensor | None, seed: int) ->
 
 def _first_maps(columns: Sequence[Column], x: Tensor, narrow: bool) -> list[Transform | None]:
     """The columns' own maps, except those that only shorten heavy tails (asinh) if more is linear without them."""
-    maps = [None if column.categories else first_map(column) for column in columns]
-    plain = [None if column.first == "asinh" else f for column, f in zip(columns, maps, strict=True)]
+    maps, untailed = [c.kind.first_map() for c in columns], [c.kind.untailed() for c in columns]
+    plain = [f if kind == c.kind else kind.first_map() for kind, c, f in zip(untailed, columns, maps, strict=True)]
     if plain == maps or not narrow:
         return maps
-    numbers = [j for j, column in enumerate(columns) if not column.categories]
+    numbers = [j for j, column in enumerate(columns) if not column.classes]
     linear, behind = (_linear([found[j] for j in numbers], x[:SOME, numbers]) for found in (plain, maps))
     return plain if linear > behind else maps
 

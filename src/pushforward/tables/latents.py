@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -37,10 +37,10 @@ def latents(model: TableModel, x: Tensor, *, samples: int = 16, seed: int = 0) -
         InputError: a column holds categories that are no numbers, or a cell is missing.
     """
     columns = model.schema.columns
-    named = [column.name for column in columns if not all(map(_is_number, column.categories))]
+    named = [c.name for c in columns if not np.isfinite(c.kind.amounts(np.arange(c.kind.classes))).all()]
     if named:
         raise InputError(f"encode: is for columns of numbers, without categories as in {listed(named)}")
-    few, numbers = [j for j, column in enumerate(columns) if column.categories], model.schema.numbers
+    few, numbers = [j for j, column in enumerate(columns) if column.classes], model.schema.numbers
     flow = model.density.numbers if isinstance(model.density, Mixed) else model.density
     points = cell_points(model.schema, x, samples=samples, seed=seed).to(model.device)
     points = points.expand(samples if few else -1, -1, -1)
@@ -54,19 +54,12 @@ def latents(model: TableModel, x: Tensor, *, samples: int = 16, seed: int = 0) -
     return torch.stack([found[j] for j in range(len(columns))], -1), total
 
 
-def _is_number(name: str) -> bool:
-    try:
-        return math.isfinite(float(name))
-    except ValueError:
-        return False
-
-
 def _spread_values(column: Column, code: Tensor, points: int, seed: int) -> tuple[Tensor, Tensor]:
     """Few numbers as points of cells that end midway between them, standardised, ``(points, n)``; and the log-slopes
     ``(n,)`` that turn a density there into that of the cell's probability, which is what such a column has."""
-    if bool((code >= len(column.categories)).any()):
+    if bool((code >= column.kind.classes).any()):
         raise InputError(f"encode: column {column.name!r} has missing cells")
-    values = torch.tensor([float(text) for text in column.categories], dtype=torch.float64)
+    values = torch.from_numpy(column.kind.amounts(np.arange(column.kind.classes)))
     inner, order = values.sort().values, values.argsort().argsort()
     middles = (inner[1:] + inner[:-1]) / 2
     edges = torch.cat([2 * inner[:1] - middles[:1], middles, 2 * inner[-1:] - middles[-1:]])

@@ -197,8 +197,8 @@ class TableModel(FittedDensity):
         advice = "so their densities cannot be compared"
         if only := names ^ set(other.schema.names):
             raise InputError(f"{both} describe different columns ({listed(sorted(only))} are in one only), {advice}")
-        theirs = {column.name: column.outcomes for column in other.schema.columns}
-        different = [column.name for column in self.schema.columns if column.outcomes != theirs[column.name]]
+        theirs = {column.name: column.kind.outcomes for column in other.schema.columns}
+        different = [column.name for column in self.schema.columns if column.kind.outcomes != theirs[column.name]]
         if different:
             raise InputError(
                 f"{both} know different values of {different[0]!r}, or see them as cells of different widths, "

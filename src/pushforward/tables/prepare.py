@@ -17,7 +17,6 @@ from .io.parquet import ParquetRows
 from .io.table import Table
 from .options import TableOptions
 from .schema.decide import learn_schema
-from .schema.histogram import with_histograms
 from .schema.numbers import refuse_gaps, refuse_text, require_columns, row_weights, usable_rows
 from .schema.reading import is_text
 from .schema.schema import Schema
@@ -89,11 +88,11 @@ def prepare(
     frame, split = divide(table, options.training.seed, options.validation)
     # supports, grids and categories from all rows, so that every row can be encoded; all else from the training rows
     fresh, schema = schema is None, schema or learn_columns(frame, options, source, console, asked)
-    rows = Rows(*schema.encode(frame, source), weights_of(frame, options.weights, source))
+    rows = encoded_rows(schema, frame, options, source)
     numbers = np.arange(len(split[2])) if table.splits else np.flatnonzero(usable)[split[2]]
     splits = TableSplits(schema, rows, split, numbers, complete=not table.splits)
     _refuse_weightless(splits, options.weights, source)
-    return replace(splits, schema=with_histograms(schema, splits.train.x, splits.train.weights)) if fresh else splits
+    return replace(splits, schema=schema.with_histograms(splits.train.x, splits.train.weights)) if fresh else splits
 
 
 def prepare_large(
@@ -123,11 +122,11 @@ def prepare_large(
         raise InputError(f"{name}: has too few rows to be read in pieces")
     frame = pl.concat(parts, how="vertical_relaxed")
     schema = learn_columns(pl.concat([frame, found.witnesses], how="vertical_relaxed"), options, name, console, asked)
-    rows = Rows(*schema.encode(frame, name), weights_of(frame, weights, name))
+    rows = encoded_rows(schema, frame, options, name)
     first, second = found.sample.height, found.sample.height + found.val.height
     train, val, test = (np.arange(*ends) for ends in ((0, first), (first, second), (second, frame.height)))
     sample = rows[train]
-    schema = with_histograms(schema, sample.x, sample.weights)
+    schema = schema.with_histograms(sample.x, sample.weights)
     stream = ShuffledRows(source, schema, splits, found.kept, seed, options.drop_missing, weights, found.weight)
     found_rows = TableSplits(schema, rows, (train, val, test), np.asarray(found.test_numbers), False, stream)
     _refuse_weightless(found_rows, weights, name)
@@ -151,6 +150,12 @@ def learn_columns(frame: pl.DataFrame, options: TableOptions, source: str, conso
     for note in schema.notes:
         console.note(note)
     return schema
+
+
+def encoded_rows(schema: Schema, frame: pl.DataFrame, options: TableOptions, source: str) -> Rows:
+    """Rows as the model sees them, with their weights."""
+    encoded = schema.encode(frame, source)
+    return Rows(encoded.x, encoded.context, weights_of(frame, options.weights, source))
 
 
 def weights_of(frame: pl.DataFrame, name: str | None, source: str) -> Tensor | None:

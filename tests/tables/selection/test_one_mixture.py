@@ -10,8 +10,11 @@ from scipy.stats import multivariate_normal
 
 import pushforward as pf
 from pushforward.tables.schema.columns import Column
+from pushforward.tables.schema.kinds.column_maps import FirstMap
+from pushforward.tables.schema.kinds.number import Number
 from pushforward.tables.schema.schema import Schema
 from pushforward.tables.selection.one_mixture import _scales
+from pushforward.transforms import Identity, InverseSoftplus, Log
 
 ROWS = 6000
 
@@ -43,9 +46,13 @@ def test_a_mixture_is_found_again(seed: int, components: int, spread: float) -> 
 
 def test_bounds_and_logarithms_are_kept_on_both_scales() -> None:
     firsts = {"none": None, "asinh": None, "histogram": None, "log": None, "softplus": (0.0, None)}
-    columns = [Column(name, first=name, bounds=bounds) for name, bounds in firsts.items()]
+    columns = [
+        Column(name, Number(first=None if name == "none" else FirstMap(name), bounds=bounds))
+        for name, bounds in firsts.items()
+    ]
     schema = Schema(tuple(columns))
     own, bare = _scales(schema)
     assert own is schema
-    assert [column.first for column in bare.columns] == ["none", "none", "none", "log", "softplus"]
+    left = [column.kind.first_map() for column in bare.columns]
+    assert [type(first) for first in left] == [Identity, Identity, Identity, Log, InverseSoftplus]
     assert len(_scales(Schema(tuple(columns[:1])))) == 1

@@ -108,7 +108,7 @@ def test_missing_rows_are_left_out_or_named_with_file_and_row(tmp_path):
         surveyed(source, strict=True)
     found, schema, stream = surveyed(source)
     assert stream.rows == len(places(stream)) == ROWS - found.val.height - found.test.height
-    assert schema.columns[1].holes > 0
+    assert schema.columns[1].holes.share > 0
     found, _, stream = surveyed(source, drop_missing=True)
     assert found.unusable == 2
     assert not {1234.5, 2500.5} & set(places(stream).tolist())
@@ -122,9 +122,9 @@ def test_one_row_in_thousands_decides_what_a_column_is(tmp_path):
     found, schema, stream = surveyed(write(tmp_path, table(b=whole, k=k)))
     assert not {1111.5, 2222.5, 777.5} <= set(found.sample["place"]), "the sample has them all: choose other rows"
     column = schema.columns[1]
-    assert not column.integer
-    assert column.maximum == 1e6
-    assert "rare" in schema.given[0].categories
+    assert not column.kind.whole
+    assert column.kind.ends[1] == 1e6
+    assert "rare" in schema.given[0].column.kind.labels
     assert len(places(stream)) == stream.rows
 
 

@@ -33,7 +33,7 @@ def random_holes(columns: Sequence[Column], values: Mapping[str, np.ndarray]) ->
         columns: The modelled columns.
         values: Their encoded values.
     """
-    missing = {c.name: c.missing(values[c.name]) for c in columns if c.holes}
+    missing = {c.name: c.missing(values[c.name]) for c in columns if c.holes.share}
     seen = {c.name: _codes(c, values[c.name]) for c in columns}
     pairs = [(name, other) for name, other in product(missing, seen) if name != other]
     level = LEVEL / max(2 * len(pairs), 1)
@@ -49,7 +49,7 @@ def random_holes(columns: Sequence[Column], values: Mapping[str, np.ndarray]) ->
 def _codes(column: Column, values: np.ndarray) -> np.ndarray:
     """Categories, or the quintiles of numbers; -1 for missing values."""
     there = ~column.missing(values)
-    if column.categories:
+    if column.kind.classes:
         return np.where(there, values, -1).astype(np.int64)
     edges = np.unique(np.quantile(values[there], np.linspace(0, 1, BINS + 1)[1:-1]))
     return np.where(there, np.searchsorted(edges, values, side="right"), -1).astype(np.int64)

@@ -19,12 +19,10 @@ import functools
 import math
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ...numerics.hashed import row_shifts
-from .columns import Column
 from .schema import Schema
 
 Fill = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -43,9 +41,9 @@ class MarginalFill(nn.Module):
 
     def __init__(self, schema: Schema) -> None:
         super().__init__()
-        self.named = [bool(column.categories) for column in schema.columns]
+        self.named = [column.kind.classes > 0 for column in schema.columns]
         for j, column in enumerate(schema.columns):
-            self.register_buffer(f"fill_{j}", torch.tensor(_fill_of(column), dtype=torch.float64))
+            self.register_buffer(f"fill_{j}", torch.tensor(column.filling(), dtype=torch.float64))
 
     def forward(self, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         """x with every NaN replaced by a draw computed from u, and -log q of the draws, summed over the row."""
@@ -69,15 +67,6 @@ class MarginalFill(nn.Module):
         return table[bin] + (place - bin) * width, width.log() + math.log(len(table) - 1)
 
 
-def _fill_of(column: Column) -> list[float]:
-    """Shares of categories, or quantiles of numbers; flat ones for columns of old models, which lack them."""
-    if column.categories:
-        shares = np.asarray(column.fill or [1.0] * len(column.categories)) + 1e-6
-        return (shares / shares.sum()).tolist()
-    half = 0.5 * column.step
-    return list(column.fill) or [column.minimum - half, column.maximum + half]
-
-
 class Cells(nn.Module):
     """The cells of a schema's columns: x is spread to x + low + width · u, with u in [0, 1), and holes are filled.
 
@@ -92,12 +81,12 @@ class Cells(nn.Module):
     def __init__(self, schema: Schema, fill: Fill | None = None) -> None:
         super().__init__()
         columns = schema.columns
-        self.register_buffer("low", torch.tensor([-0.5 * c.step for c in columns], dtype=torch.float64))
-        self.register_buffer("width", torch.tensor([c.step for c in columns], dtype=torch.float64))
-        self.inflated = [j for j, column in enumerate(columns) if column.atoms]
+        self.register_buffer("low", torch.tensor([-0.5 * c.kind.step for c in columns], dtype=torch.float64))
+        self.register_buffer("width", torch.tensor([c.kind.step for c in columns], dtype=torch.float64))
+        self.inflated = [j for j, column in enumerate(columns) if column.kind.atoms]
         for j in self.inflated:  # value, low and width of each, (3, atoms)
-            self.register_buffer(f"atoms_{j}", torch.tensor(sorted(columns[j].atoms), dtype=torch.float64).t())
-        self.fill, self.may_miss = fill or MarginalFill(schema), schema.has_holes
+            self.register_buffer(f"atoms_{j}", torch.tensor(sorted(columns[j].kind.atoms), dtype=torch.float64).t())
+        self.fill, self.may_miss = fill or MarginalFill(schema), schema.missingness.occurs
 
     def forward(self, x: Tensor, u: Tensor) -> Tensor:
         return self.weighted(x, u)[0]
@@ -154,7 +143,7 @@ def cell_log_density(
         Log-densities in nats and their standard errors, both of shape ``(n,)``, float64.
     """
     holes = bool(x.isnan().any())
-    points = samples if holes or any(column.has_cells for column in schema.columns) else 1
+    points = samples if holes or any(column.kind.has_cells for column in schema.columns) else 1
     cells, other = Cells(schema, fill).to(x.device), schema.log_of_unseen(x)
     sobol, x = _sobol(points, x, seed), schema.seen(x)
     values, errors = [], []

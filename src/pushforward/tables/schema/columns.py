@@ -1,253 +1,210 @@
-"""What a model knows about one column of a table: a modelled one, or one that is conditioned on."""
+"""A column of a model: its name, its kind, how its cells are read, and what is known of its missing values."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import polars as pl
 
-from ...errors import InputError
-from .reading import MOMENTS, as_moments, as_numbers, as_stored, category_codes
-from .unseen import encode_unseen, is_unseen, unseen_numbers
+from ...errors import InputError, listed
+from .kinds.base import Description, Kind, Numbers
+from .numbers import missing, more
+from .reading import Reading
+from .saved import Saved
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holes(Saved):
+    """What is known of a column's missing values.
+
+    Args:
+        share: Share of the training rows that have no value.
+        at_random: Whether holes fall independently of everything else observed: log-densities are then conditioned on
+            which values are missing.
+        ignored: Whether encoded rows do not record that a value is missing: it is NaN, and integrated out.
+    """
+
+    share: float = 0.0
+    at_random: bool = False
+    ignored: bool = False
+
+    @property
+    def recorded(self) -> bool:
+        """Whether encoded rows record which values are missing."""
+        return self.share > 0 and not self.ignored
 
 
 @dataclass(frozen=True)
-class Column:
-    """A modelled column.
+class Column(Saved):
+    """A modelled column, or one that is conditioned on. A missing value of a column with classes has a further one.
 
     Args:
         name: Its name in the table.
-        kind: ``continuous``, ``integer``, ``rounded`` (values on a grid), ``inflated`` (some values stand out),
-            ``category`` or ``values`` (few numbers; both are encoded as an index into ``categories``), or ``missing``:
-            whether a numeric column, ``of``, has no value in a row.
-        step: Spacing of the grid's values, 0 if there is no grid.
-        origin: One value of the grid.
-        decimals: Number of decimals that the grid's values need.
-        atoms: For ``inflated``, (value, low, width) of each: rows that hold the value are spread over value + low +
-            [0, width).
-        bounds: The open interval of the values, if one was stated or found; None for no upper end.
-        first: The column's first transform: ``none``, ``log``, ``asinh``, ``softplus``, ``logit`` or ``histogram``.
-        loc, scale: The first transform is applied to (x - loc) / scale; for a histogram, scale is that of its tails.
-        knots: For a histogram, its edges, each with the share of the rows below it.
-        minimum, maximum: Range of the training rows.
-        quantiles: Quantiles of the training rows, evenly spaced in probability.
-        integer: Whether every value is a whole number, so that samples are written as whole numbers.
-        categories: The values of a category, as text.
-        dtype: The type of the values in the table: for a category ``String``, ``Boolean``, ``Int64`` or ``Float64``;
-            for numbers empty, or the form in which they are written: ``Date``, ``Datetime``, ``Time``, ``Duration`` or
-            ``Marked`` (numbers with thousands separators and the like).
-        form: The format of text dates or times, as for ``strptime``; empty if the values are not text.
-        holes: Share of the training rows that have no value. A category then has one code more than ``categories``.
-        fill: For numbers, quantiles of the training rows spread over their cells, evenly spaced in probability; for a
-            category, the shares of its values. :class:`~.cells.MarginalFill` draws missing values from these.
-        grouped: How many rare values the last category, ``(other)``, stands for; 0 if every value has its own.
-        of: For ``missing``, the column that it flags.
-        at_random: Whether holes fell independently of everything else observed: log-densities are then conditioned on
-            which values are missing.
-        ignored: Whether encoded rows do not record that a value is missing: it is NaN, and integrated out.
-        period: For a circular column, the beginning and end of its period, which are the same value.
-        unseen: For each of few numbers, the share of the values encoded as it that no training row had
-            (:mod:`~.unseen`); empty if no other values are possible.
-        stored: The type of the table's column, as returned by :func:`~.reading.stored_type`.
+        kind: Which values it can hold, and how the model sees them.
+        reading: How its cells are read and written.
+        holes: What is known of its missing values.
     """
 
     name: str
-    kind: str = "continuous"
-    step: float = 0.0
-    origin: float = 0.0
-    decimals: int = 0
-    atoms: tuple[tuple[float, float, float], ...] = ()
-    bounds: tuple[float, float | None] | None = None
-    first: str = "none"
-    loc: float = 0.0
-    scale: float = 1.0
-    minimum: float = 0.0
-    maximum: float = 0.0
-    quantiles: tuple[float, ...] = ()
-    integer: bool = False
-    categories: tuple[str, ...] = ()
-    dtype: str = "String"
-    form: str = ""
-    holes: float = 0.0
-    fill: tuple[float, ...] = ()
-    grouped: int = 0
-    of: str = ""
-    at_random: bool = False
-    ignored: bool = False
-    stored: tuple[str, ...] = ()
-    period: tuple[float, float] | None = None
-    knots: tuple[tuple[float, float], ...] = ()
-    unseen: tuple[float, ...] = ()
-
-    @property
-    def classes(self) -> int:
-        """How many categories it has, counting a missing value as one if training rows have any; 0 for numbers."""
-        return len(self.categories) + (self.holes > 0 and len(self.categories) > 0 and not self.ignored)
-
-    def ignoring(self) -> Column:
-        """The column without a code for missing values."""
-        places = self.quantiles[: len(self.categories) or None]
-        return replace(self, ignored=True, quantiles=places, maximum=places[-1] if self.categories else self.maximum)
-
-    @property
-    def typical(self) -> tuple[float, ...]:
-        """Encoded values to try in place of others: quantiles of numbers, all values of a category."""
-        return self.quantiles
-
-    def bare(self) -> Column:
-        """The column without its first transform, unless that keeps it within its bounds."""
-        idle = self.bounds is None and self.first in ("asinh", "histogram")
-        return replace(self, first="none") if idle else self
-
-    def can(self, values: np.ndarray) -> np.ndarray:
-        """Which encoded values are possible: codes of values that training rows had, numbers within the bounds."""
-        if self.categories:
-            return (values >= 0) & (values < self.classes) & (values == np.floor(values))
-        low, high = self.bounds or (-np.inf, np.inf)
-        half = 0.5 * self.step
-        return np.isfinite(values) & (values > low - half) & (values < (np.inf if high is None else high + half))
-
-    @property
-    def outcomes(self) -> tuple[Any, ...]:
-        """What densities of two models must agree on to be comparable: the values or the cells."""
-        return (self.categories, self.step, self.atoms)
+    kind: Kind
+    reading: Reading = field(default_factory=Reading)
+    holes: Holes = field(default_factory=Holes)
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The names of the categories, counting a missing value as one if training rows have any."""
-        return (*self.categories, "(missing)")[: self.classes]
+        """The names of its classes; none for numbers."""
+        labels = self.kind.labels
+        return (*labels, "(missing)") if labels and self.holes.recorded else labels
 
     @property
-    def has_cells(self) -> bool:
-        """Whether values of this column are cells of positive width, over which its density is averaged."""
-        return self.step > 0 or len(self.atoms) > 0
+    def classes(self) -> int:
+        """How many classes it has; 0 for numbers."""
+        return len(self.labels)
 
     @property
-    def tiled(self) -> bool:
-        """Whether its atoms are the only possible values: none lies beyond, and their cells leave no gaps."""
-        if len(self.atoms) < 2:
-            return False
-        value, low, width = np.array(sorted(self.atoms)).T
-        if self.minimum < value[0] or self.maximum > value[-1]:
-            return False
-        return bool(np.allclose((value + low)[1:], (value + low + width)[:-1], rtol=0, atol=1e-6 * width.min()))
+    def typical(self) -> tuple[float, ...]:
+        """Encoded values to try in place of others."""
+        return tuple(map(float, range(self.classes))) or self.kind.typical
 
     @property
-    def window(self) -> tuple[float, float]:
-        """One turn of a circular column that holds whole cells: the period, shifted back by half a step."""
-        low, high = self.period or (0.0, 0.0)
-        return low - 0.5 * self.step, high - 0.5 * self.step
+    def contents(self) -> str:
+        """What its cells hold, in a word; see :attr:`Reading.contents`."""
+        return self.kind.contents or self.reading.contents
 
-    def snap(self, values: np.ndarray) -> np.ndarray:
-        """Maps samples to possible values: on the grid, on the atom, inside the bounds or the period."""
-        if self.step > 0:
-            values = np.round(np.round((values - self.origin) / self.step) * self.step + self.origin, self.decimals)
-        if self.atoms:
-            value, low, width = np.array(sorted(self.atoms)).T
-            place = (np.searchsorted(value + low, values, side="right") - 1).clip(0)
-            inside = (values >= (value + low)[place]) & (values < (value + low + width)[place])
-            values = np.where(inside | (self.tiled & ~np.isnan(values)), value[place], values)
-        if self.period is not None:
-            low, high = self.period
-            return np.where((values < low) | (values >= high), low + np.mod(values - low, high - low), values)
-        return values if self.bounds is None else np.clip(values, *self.bounds)
+    @property
+    def expected(self) -> str:
+        """What a cell should be, in words."""
+        return f"a {self.reading.dtype.lower()}" if self.reading.moment else f"text such as {self.example}"
+
+    @property
+    def example(self) -> str:
+        """A value that it may have, as text."""
+        return self.shown(self.typical[len(self.typical) // 2])
+
+    def ignoring(self) -> Column:
+        """The column without a class for missing values."""
+        return replace(self, holes=replace(self.holes, ignored=True))
+
+    def read(self, column: pl.Series) -> Numbers:
+        """The values of a table's column as the model encodes them; NaN for missing ones."""
+        return self.with_holes(self.kind.read(self.reading.values(column)))
+
+    def with_holes(self, numbers: Numbers) -> Numbers:
+        """Encoded values with the class of missing ones, if there is one."""
+        classes = self.kind.classes
+        return np.where(np.isnan(numbers), classes, numbers) if classes and self.holes.recorded else numbers
+
+    def missing(self, values: Numbers) -> np.ndarray:
+        """Which encoded values are missing."""
+        return np.isnan(values) | (values >= (self.kind.classes or np.inf))
+
+    def written(self, values: Numbers) -> pl.Series:
+        """Encoded values as they are written in the table."""
+        return self.reading.cells(self.name, self.kind.write(values))
 
     def shown(self, value: float) -> str:
         """An encoded value as text."""
-        if self.unseen and is_unseen(value):
-            return f"{unseen_numbers(self, np.array([value]))[0]:.6g}"
-        if self.categories:
-            names = (*self.categories, "(missing)")
-            return names[int(value)] if 0 <= value < len(names) else "(missing)" if np.isnan(value) else "(unknown)"
-        if self.dtype in MOMENTS and np.isfinite(value):
-            return str(self.written(np.array([value]))[0])
-        return "(missing)" if np.isnan(value) else f"{value:.6g}"
+        if self.missing(np.array([value]))[0]:
+            return "(missing)"
+        return str(self.written(np.array([value]))[0]) if self.reading.moment else self.kind.shown(value)
 
-    def read(self, column: pl.Series) -> np.ndarray:
-        """The values of a table's column as the model encodes them, in float64; NaN for missing ones."""
-        if self.categories:
-            codes = category_codes(column, self)
-            if self.unseen and (codes == -1).any():
-                codes = encode_unseen(self, codes, as_numbers(column))
-            return np.where(np.isnan(codes), len(self.categories), codes) if self.holes and not self.ignored else codes
-        values = as_numbers(column, self.dtype, self.form)
-        return values if self.period is None else np.where(values == self.period[1], self.period[0], values)
+    @property
+    def whole(self) -> bool:
+        """Whether all its values are whole numbers."""
+        return self.kind.whole or self.reading.dtype == "Int64"
 
-    def missing(self, values: np.ndarray) -> np.ndarray:
-        """Which encoded values are missing."""
-        return np.isnan(values) | (values >= len(self.categories) if self.categories else False)
+    @property
+    def speaks(self) -> bool:
+        """Whether its values are shown as text, not as plain numbers."""
+        return self.contents not in ("number", "marked")
 
-    def outside(self, values: np.ndarray) -> np.ndarray:
-        """Which values lie outside a period."""
-        low, high = self.period or (-np.inf, np.inf)
-        return np.flatnonzero((values < low) | (values > high))
+    def filling(self) -> list[float]:
+        """How missing values are drawn: the shares of its classes, or quantiles between which numbers are uniform; flat
+        ones for columns of old models, which lack them."""
+        if self.kind.classes:
+            shares = np.asarray(self.kind.fill or [1.0] * self.kind.classes) + 1e-6
+            return (shares / shares.sum()).tolist()
+        (low, high), half = self.kind.ends, 0.5 * self.kind.step
+        return list(self.kind.fill) or [low - half, high + half]
 
-    def written(self, values: np.ndarray) -> pl.Series:
-        """Encoded values as written in the table: snapped, whole numbers as integers, categories by name."""
-        return as_stored(self._written(values), self.stored)
+    def describe(self) -> Description:
+        """The column in words, with the share of it that is missing."""
+        said, share = self.kind.describe(), self.holes.share
+        if self.reading.moment and not self.classes:
+            low, high = (self.shown(float(end)) for end in self.kind.ends)
+            said = replace(said, kind=self.reading.dtype.lower(), low=low, high=high)
+        holes = f", {share:.1%} missing{' at random' * self.holes.at_random}" if share else ""
+        return replace(said, kind=said.kind + holes)
 
-    def _written(self, values: np.ndarray) -> pl.Series:
-        if self.categories:
-            places = pl.Series(np.nan_to_num(values, nan=len(self.categories)).astype(np.int64))
-            named = pl.Series(self.name, self.categories).gather(places.clip(0, len(self.categories) - 1))
-            named = named == "true" if self.dtype == "Boolean" else named.cast(getattr(pl, self.dtype))
-            return named.set(places >= len(self.categories), None)
-        snapped = self.snap(values)
-        if self.dtype in MOMENTS:
-            return as_moments(pl.Series(self.name, snapped), self.dtype, self.form)
-        there = np.isfinite(snapped)
-        whole = self.integer and bool((np.abs(snapped[there]) < 2**62).all())
-        return pl.Series(self.name, snapped).fill_nan(None).cast(pl.Int64 if whole else pl.Float64)
+    def refuse(self, column: pl.Series, numbers: Numbers, source: str, rows: np.ndarray) -> None:
+        """Refuses cells that could not be read, or whose values cannot be.
 
-    def amounts(self, values: np.ndarray) -> np.ndarray:
-        """Encoded values as numbers, including those of few-valued columns."""
-        if not self.categories:
-            return values
-        table, known = np.array([*map(float, self.categories), np.nan]), (values >= 0) & ~np.isnan(values)
-        numbers = table[np.where(known, values, len(self.categories)).astype(np.int64)]
-        if self.unseen and (odd := known & is_unseen(values)).any():
-            numbers[odd] = unseen_numbers(self, values[odd])
-        return numbers
+        Args:
+            column: The table's column.
+            numbers: As encoded.
+            source: Its file, for the message.
+            rows: Positions of the rows in the file, from 0.
 
-
-def refuse_outside(column: Column, values: np.ndarray, source: str, rows: np.ndarray | None = None) -> None:
-    """Refuses values outside a period.
-
-    Args:
-        column: The column.
-        values: Encoded values, or NaN.
-        source: The file's name.
-        rows: Their positions in the file, from 0.
-
-    Raises:
-        InputError: names the column, the row and the period.
-    """
-    outside = column.outside(values)
-    if len(outside) and column.period is not None:
-        row = outside[0] if rows is None else rows[outside[0]]
-        low, high = column.period
-        raise InputError(
-            f"{source}: column {column.name!r}, row {row + 1}: {values[outside[0]]:g} lies outside its period, "
-            f"{low:g} to {high:g}"
-        )
+        Raises:
+            InputError: names the first such row.
+        """
+        if (self.reading.moment or self.kind.contents == "text") and column.dtype == pl.String:
+            bad = np.flatnonzero(np.isnan(numbers) & ~missing(column))
+            if len(bad):
+                what = f"{column[int(bad[0])]!r} is not {self.expected}{more(len(bad))}"
+                raise InputError(f"{source}: column {self.name!r}, row {rows[bad[0]] + 1}: {what}; correct it")
+        self.kind.refuse(numbers, source, self.name, rows)
 
 
 @dataclass(frozen=True)
-class ContextColumn:
-    """A column that is conditioned on: a standardised number, or text as one indicator per category."""
+class ContextColumn(Saved):
+    """A column that is conditioned on: a standardised number, or one indicator per class.
 
-    name: str
-    categories: tuple[str, ...] = ()
+    Args:
+        column: The column.
+        mean, scale: Those of its training rows, for numbers.
+    """
+
+    column: Column
     mean: float = 0.0
     scale: float = 1.0
-    dtype: str = "String"
-    form: str = ""
-    holes: float = 0.0
-    grouped: int = 0
+
+    @property
+    def name(self) -> str:
+        return self.column.name
 
     @property
     def width(self) -> int:
         """Number of context features: one more if training rows have missing values."""
-        return (len(self.categories) or 1) + (self.holes > 0)
+        return self.column.classes or 1 + (self.column.holes.share > 0)
+
+    def features(self, column: pl.Series, source: str, first: int = 0) -> Numbers:
+        """The table's column as context features, ``(rows, width)``; ``first`` is the number of its first row.
+
+        Raises:
+            InputError: a value has no class, text is no date, or a value is missing that is in all training rows.
+        """
+        values, rows, known = self.column.read(column), first + np.arange(len(column)), self.column
+        known.refuse(column, values, source, rows)
+        hole = known.missing(values)
+        if hole.any() and not known.holes.share:
+            raise InputError(
+                f"{source}: column {self.name!r}, row {rows[hole.argmax()] + 1}: a missing value, but no training row "
+                "has one in this column, which the model is conditioned on; leave such rows out with --drop-missing"
+            )
+        if known.classes:
+            unseen = np.flatnonzero(~known.kind.can(values) & ~hole)
+            if len(unseen):
+                raise InputError(
+                    f"{source}: column {self.name!r}, row {rows[unseen[0]] + 1}: {column[int(unseen[0])]!r} was not "
+                    f"among the training rows; the model knows {listed(known.kind.labels)}"
+                )
+            return (values[:, None] == np.arange(self.width)).astype(np.float64)
+        features = np.where(hole, 0.0, (values - self.mean) / self.scale)
+        return np.column_stack([features, hole] if known.holes.share else [features])
+
+    @property
+    def example(self) -> str:
+        """A value that it may have, as text."""
+        return self.column.kind.labels[0] if self.column.classes else self.column.shown(self.mean)

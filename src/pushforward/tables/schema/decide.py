@@ -13,19 +13,29 @@ import polars as pl
 
 from ...errors import InputError, listed
 from .at_random import random_holes
-from .categories import MAX_CATEGORIES, learn_category, value_names
-from .columns import Column, ContextColumn
-from .infer import FEW, LARGEST, Bounds, few_values, learn_column
+from .columns import Column, ContextColumn, Holes
+from .kinds.base import Bounds, Hints, Kind, Numbers
+from .kinds.category import Category
+from .kinds.circle import Circle
+from .kinds.few_values import FEW, FewValues, are_few
+from .kinds.flag import Flag
+from .kinds.named import MOST
+from .kinds.number import Number
+from .kinds.numeric import numbers_of, present
+from .kinds.quantity import NUMBERS
 from .names import as_names, numbers_that_are_names
 from .numbers import missing, refuse_gaps, spoilt
-from .reading import MOMENTS, as_numbers, is_text, moment_form, stored_type
-from .relations import Relation, complete
+from .reading import Reading, as_numbers, is_text, moment_form, moment_name, stored_type
+from .relations.base import Relation
+from .relations.constant import Constant
+from .relations.finding import complete, find_relations
 from .schema import Schema
-from .sums import find_relations
 
+KINDS: tuple[type[Kind], ...] = (Category, Circle, FewValues, *NUMBERS)  # from the most special to the most general
 MOST_UNIQUE = 0.5  # share of distinct values among the rows above which text counts as identifiers
 AT_RANDOM = "values are missing at random, so log-densities do not count which are"
 SPOILT = 0.05  # share of non-numeric cells in a numeric column
+LARGEST = 1e30  # flows compute in float32, whose numbers end at 3e38; squares of differences must fit in float64
 
 
 @dataclass
@@ -59,6 +69,7 @@ def learn_schema(
     numbers: Collection[str] = (),
     *,
     circular: Mapping[str, tuple[float, float]] | None = None,
+    kinds: Mapping[str, Kind | type[Kind]] | None = None,
     asked: bool = True,
     strict: bool = False,
 ) -> Schema:
@@ -73,6 +84,7 @@ def learn_schema(
         categories: Columns to model as categories although they may hold numbers; text always is.
         numbers: Columns to treat as numeric, however few values they have.
         circular: Columns with a period, and where it begins and ends.
+        kinds: Columns of kinds of the user's own: each a kind, or a class that fits itself to the column.
         asked: Whether the user named the columns, so that row counters and identifiers are not left out.
         strict: Refuse what would otherwise be decided.
 
@@ -82,23 +94,16 @@ def learn_schema(
     decisions = Decisions(source, strict)
     if strict:
         refuse_gaps(frame, [*names, *given], source)
-    learner = Learner(decisions, dict(bounds or {}), categories, numbers, asked, dict(circular or {}))
-    columns: list[Column] = []
-    relations: list[Relation] = []
-    for name in names:
-        found, stored = learner.learn(frame[name]), stored_type(frame[name].dtype)
-        if isinstance(found, Relation):
-            relations.append(replace(found, column=replace(found.column, stored=stored)))
-        elif found is not None:
-            columns.append(replace(found, stored=stored))
+    learner = Learner(
+        decisions, dict(bounds or {}), categories, numbers, asked, dict(circular or {}), dict(kinds or {})
+    )
+    found = [found for name in names if (found := learner.learn(frame[name])) is not None]
+    columns = [column for column in found if isinstance(column, Column)]
+    relations = [relation for relation in found if isinstance(relation, Relation)]
     if not columns:
         raise InputError("; ".join([f"{source}: no column is left to model", *decisions.notes()]))
-    values = {column.name: column.read(frame[column.name]) for column in columns}
-    named = numbers_that_are_names([c for c in columns if c.name not in (*numbers, *learner.bounds)], values)
-    for name, other in named.items():
-        decisions.add(name, f"numbers that are names, as {other!r} follows from them", "`numbers=` makes them numbers")
-    columns = [as_names(c, values[c.name]) if c.name in named else c for c in columns]
-    values |= {c.name: c.read(frame[c.name]) for c in columns if c.name in named}
+    values = learner.encoded
+    columns = _named(columns, values, decisions, [*numbers, *learner.bounds, *learner.kinds])
     columns, follow = find_relations(columns, values)
     for relation in follow:
         decisions.add(
@@ -107,40 +112,58 @@ def learn_schema(
             "`columns=` leaves it out",
             f" follows from others ({relation}), so together they have no density; leave one out with `columns=`",
         )
-    relations += follow
-    values = complete(values, columns, follow, frame)
-    columns = [replace(c, holes=float(c.missing(values[c.name]).mean())) if c.holes else c for c in columns]
-    at_random = random_holes(columns, values)
-    columns = [replace(c, at_random=c.name in at_random) for c in columns]
-    for name in sorted(at_random):
-        decisions.add(name, AT_RANDOM, "")
+    values = complete(values, columns, follow, values)
+    columns = _with_holes(columns, values, decisions)
     flags = [
-        Column(
-            f"{c.name} is missing", "missing", maximum=1.0, quantiles=(0.0, 1.0), categories=("no", "yes"), of=c.name
-        )
-        for c in columns
-        if c.holes and not c.categories
+        Column(f"{c.name} is missing", Flag(flags=c.name)) for c in columns if c.holes.share and not c.kind.classes
     ]
-    kept = [name for name in names if name in {c.name for c in [*columns, *(r.column for r in relations)]}]
+    relations += follow
+    kept = {c.name for c in [*columns, *(r.column for r in relations)]}
     return Schema(
         (*columns, *flags),
         tuple(learner.learn_given(frame[name]) for name in given),
         tuple(relations),
-        tuple(kept),
+        tuple(name for name in names if name in kept),
         decisions.notes(),
     )
 
 
+def _named(
+    columns: list[Column], values: dict[str, Numbers], decisions: Decisions, stated: Collection[str]
+) -> list[Column]:
+    """The columns, with numbers that turn out to be names as categories, which are encoded anew."""
+    named = numbers_that_are_names([column for column in columns if column.name not in stated], values)
+    for name, other in named.items():
+        decisions.add(name, f"numbers that are names, as {other!r} follows from them", "`numbers=` makes them numbers")
+    columns = [as_names(c, values[c.name]) if c.name in named else c for c in columns]
+    for column in columns:
+        if column.name in named:
+            values[column.name] = column.kind.read(pl.Series(values[column.name], nan_to_null=True))
+    return columns
+
+
+def _with_holes(columns: list[Column], values: Mapping[str, Numbers], decisions: Decisions) -> list[Column]:
+    """The columns with what their missing values mean, after some were completed from others."""
+    shares = {c.name: float(c.missing(values[c.name]).mean()) if c.holes.share else 0.0 for c in columns}
+    columns = [replace(c, holes=Holes(share=shares[c.name])) for c in columns]
+    at_random = random_holes(columns, values)
+    for name in sorted(at_random):
+        decisions.add(name, AT_RANDOM, "")
+    return [replace(c, holes=replace(c.holes, at_random=c.name in at_random)) for c in columns]
+
+
 @dataclass
 class Learner:
-    """Learns one column after another."""
+    """Learns one column after another; ``encoded`` holds what it read, by name."""
 
     decisions: Decisions
-    bounds: Mapping[str, Bounds]
-    categories: Collection[str]
-    numbers: Collection[str]
-    asked: bool
+    bounds: Mapping[str, Bounds] = field(default_factory=dict)
+    categories: Collection[str] = ()
+    numbers: Collection[str] = ()
+    asked: bool = True
     circular: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    kinds: Mapping[str, Kind | type[Kind]] = field(default_factory=dict)
+    encoded: dict[str, Numbers] = field(default_factory=dict)
 
     def learn(self, column: pl.Series) -> Column | Relation | None:
         """The description of a column: modelled, computed, or None if it is left out."""
@@ -155,15 +178,23 @@ class Learner:
             return None
         if there.n_unique() == 1 and len(there) == len(column):
             return self._constant(column)
-        if name in self.categories:
-            return self._category(column, there)
-        if column.dtype.is_temporal():
-            return self._moment(column, _moment_name(column.dtype))
-        if is_text(column):
-            return self._text(column, there)
-        if column.dtype == pl.Boolean:
-            return learn_category(column)
-        return self._number(column)
+        if name in self.kinds:
+            return self._own(column)
+        reading = self._reading(column, there)
+        if self._names_rows(column, there, reading):
+            return None
+        values = reading.values(column)
+        hints = self._hints(column, reading)
+        if not values.dtype.is_numeric() or hints.named:
+            return self._category(column, reading, "`columns=`")
+        if self._numbers_rows(name, values) or self._is_too_wide(name, values, hints):
+            return None
+        if reading.dtype == "" and column.dtype.is_float() and bool(column.is_infinite().any()):
+            self.decisions.add(
+                name, "infinite values are treated as missing", "`drop_missing=True` leaves such rows out"
+            )
+        kind = next(found for kind in KINDS if (found := kind.fits(values, hints)) is not None)
+        return self._made(column, kind, reading.naming(kind.labels), values)
 
     def learn_given(self, column: pl.Series) -> ContextColumn:
         """How a column that is conditioned on is turned into context features."""
@@ -172,67 +203,34 @@ class Learner:
             shown = there.to_list()[:1] or [None]
             said = f"column {name!r} is {shown[0]!r} in every row; leave it out of `given=`"
             raise InputError(f"{self.decisions.source}: {said}")
-        dtype, form = _moment_name(column.dtype) if column.dtype.is_temporal() else "", ""
-        if column.dtype == pl.String and name not in self.categories and there.n_unique() > FEW:
-            dtype, form = moment_form(column) or (dtype, form)
-            if not dtype and (what := spoilt(column)) is not None and self._note_spoilt(column, *what):
-                dtype = "Marked"
-        if name in self.categories or (is_text(column) and not dtype):
-            known = self._category(column, there, "given")
-            return ContextColumn(name, known.categories, dtype=known.dtype, holes=known.holes, grouped=known.grouped)
-        values = as_numbers(column, dtype, form)
-        holes, values = float(np.isnan(values).mean()), values[~np.isnan(values)]
-        scale = float(values.std())
-        return ContextColumn(name, mean=float(values.mean()), scale=scale, dtype=dtype, form=form, holes=holes)
-
-    def _leave(self, name: str, why: str, refusal: str) -> None:
-        self.decisions.add(name, f"left out: {why}", "", refusal)
-
-    def _constant(self, column: pl.Series) -> Relation:
-        shown = column[0]
-        self.decisions.add(
-            column.name,
-            "constant, and written so in samples; a row with another value has density 0",
-            "`columns=` leaves it out",
-            f" is constant ({shown!r} in every row), so it has no density; leave it out with `columns=`",
+        reading = Reading() if column.dtype == pl.Boolean else self._reading(column, there)
+        if name in self.kinds:
+            known = self._own(column)
+        elif name in self.categories or reading.dtype == "String":
+            known = self._category(column, reading, "`given=`")
+        else:
+            values = reading.values(column)
+            known = self._made(column, Number.of(present(values)), reading, values)
+        numbers = self.encoded.pop(name)
+        numbers = numbers[~np.isnan(numbers)]
+        return (
+            ContextColumn(known) if known.classes else ContextColumn(known, float(numbers.mean()), float(numbers.std()))
         )
-        if column.dtype == pl.Boolean or (is_text(column) and not column.dtype.is_temporal()):
-            return Relation(learn_category(column))
-        dtype = _moment_name(column.dtype) if column.dtype.is_temporal() else ""
-        value = float(as_numbers(column, dtype)[0])
-        known = Column(column.name, integer=value % 1 == 0, minimum=value, maximum=value, dtype=dtype)
-        return Relation(known, offset=value)
 
-    def _category(self, column: pl.Series, there: pl.Series, argument: str = "columns") -> Column:
-        count = len(value_names(there))
-        if count > MAX_CATEGORIES:
-            self.decisions.add(
-                column.name,
-                f"more than {MAX_CATEGORIES} different values: the rarest share the category (other)",
-                f"`{argument}=` leaves it out",
-                f" holds {count} different values, and a category may have {MAX_CATEGORIES}; leave it out with "
-                f"`{argument}=`, or group them",
-            )
-        return learn_category(column)
-
-    def _text(self, column: pl.Series, there: pl.Series) -> Column | None:
-        name, distinct = column.name, there.n_unique()
-        if distinct > FEW:
-            form = None if column.dtype != pl.String else moment_form(column)
-            if form is not None:
-                return self._moment(column, *form)
-            if column.dtype == pl.String and (what := spoilt(column)) is not None and self._note_spoilt(column, *what):
-                return self._number(column, "Marked")
-        if name in self.numbers:
-            raise InputError(f"{self.decisions.source}: holds {there[0]!r}, which is not a number", "numbers", name)
-        if distinct > MOST_UNIQUE * len(column) and not self.asked:
-            self._leave(
-                name,
-                "a name or free text, different in most rows; `categories=` models it",
-                f" holds {distinct} values in {len(column)} rows; leave it out with `columns=`, or group them",
-            )
-            return None
-        return self._category(column, there)
+    def _reading(self, column: pl.Series, there: pl.Series) -> Reading:
+        """How a column's cells are read: as dates, truth values, numbers, numbers with marks, or names."""
+        if column.dtype.is_temporal() and column.name not in self.categories and there.n_unique() > 1:
+            return Reading(dtype=moment_name(column.dtype))
+        if column.dtype == pl.Boolean:
+            return Reading(dtype="Boolean")
+        if not is_text(column):
+            return Reading()
+        if column.dtype == pl.String and column.name not in self.categories and there.n_unique() > FEW:
+            if (found := moment_form(column)) is not None:
+                return Reading(dtype=found[0], form=found[1])
+            if (what := spoilt(column)) is not None and self._note_spoilt(column, *what):
+                return Reading(dtype="Marked")
+        return Reading(dtype="String")
 
     def _note_spoilt(self, column: pl.Series, what: str, mend: str) -> bool:
         """Whether text is treated as numbers, with a note: if all but a few cells, or one or two words, are numbers."""
@@ -249,46 +247,111 @@ class Learner:
         )
         return True
 
-    def _moment(self, column: pl.Series, dtype: str, form: str = "") -> Column:
-        values = as_numbers(column, dtype, form)
-        if len(np.unique(values[~np.isnan(values)])) == 1:
-            return learn_category(column)
-        return learn_column(column.name, values, self.decisions.source, dtype=dtype, form=form)
+    def _hints(self, column: pl.Series, reading: Reading) -> Hints:
+        name = column.name
+        return Hints(
+            name=name,
+            source=self.decisions.source,
+            bounds=self.bounds.get(name),
+            period=self.circular.get(name),
+            named=name in self.categories,
+            scale=reading.moment or name in {*self.numbers, *self.bounds, *self.circular},
+            moment=reading.dtype in ("Date", "Datetime"),
+            float32=column.dtype == pl.Float32,
+        )
 
-    def _number(self, column: pl.Series, dtype: str = "") -> Column | None:
-        name, values = column.name, as_numbers(column, dtype)
-        there = values[~np.isnan(values)]
-        if not (self.asked or self.decisions.strict) and _counts_rows(values):
-            self.decisions.add(name, "left out: it numbers the rows", "`columns=` models it")
-            return None
-        period = self.circular.get(name)
-        chosen = name in self.numbers or name in self.bounds or period is not None
-        if len(np.unique(there)) == 1 or (not chosen and few_values(there)):
-            return learn_category(pl.Series(name, values, nan_to_null=True), "values")
-        if np.abs(there).max() > LARGEST or 0 < np.ptp(there) < 1 / LARGEST:
-            lowest, highest = there.min(), there.max()
-            what = f"runs from {lowest:g} to {highest:g}, outside what single precision holds"
-            if self.asked:
-                raise InputError(f"{self.decisions.source}: column {name!r} {what}; change its units")
-            self._leave(name, what, f" {what}; change its units")
-            return None
-        infinite = column.dtype.is_float() and bool(column.is_infinite().any())
-        if infinite:
+    def _made(self, column: pl.Series, kind: Kind, reading: Reading, values: pl.Series) -> Column:
+        """The column, whose encoded values are kept."""
+        numbers = kind.read(values)
+        holes = Holes(share=float(np.isnan(numbers).mean()))
+        known = Column(column.name, kind, replace(reading, stored=stored_type(column.dtype)), holes)
+        self.encoded[column.name] = known.with_holes(numbers)
+        return known
+
+    def _own(self, column: pl.Series) -> Column:
+        """A column of a kind of the user's own."""
+        name, kind = column.name, self.kinds[column.name]
+        if isinstance(kind, type):
+            found = kind.fits(column, replace(self._hints(column, Reading()), scale=True))
+            if found is None:
+                raise InputError(
+                    f"{self.decisions.source}: column {name!r} is not of the kind {kind.__name__}", "kinds"
+                )
+            kind = found
+        return self._made(column, kind, Reading(dtype="String"), column)
+
+    def _category(self, column: pl.Series, reading: Reading, option: str) -> Column:
+        values = reading.values(column)
+        kind = Category.of(values)
+        if kind.grouped:
+            count = len(kind.values) - 1 + kind.grouped
             self.decisions.add(
-                name, "infinite values are treated as missing", "`drop_missing=True` leaves such rows out"
+                column.name,
+                f"more than {MOST} different values: the rarest share the category (other)",
+                f"{option} leaves it out",
+                f" holds {count} different values, and a category may have {MOST}; leave it out with {option}, or "
+                "group them",
             )
-        float32 = column.dtype == pl.Float32
-        bounds = self.bounds.get(name)
-        return learn_column(name, values, self.decisions.source, bounds, period, float32=float32, dtype=dtype)
+        return self._made(column, kind, reading.naming(kind.labels), values)
 
+    def _constant(self, column: pl.Series) -> Relation:
+        self.decisions.add(
+            column.name,
+            "constant, and written so in samples; a row with another value has density 0",
+            "`columns=` leaves it out",
+            f" is constant ({column[0]!r} in every row), so it has no density; leave it out with `columns=`",
+        )
+        temporal, stored = column.dtype.is_temporal(), stored_type(column.dtype)
+        if column.dtype == pl.Boolean or (is_text(column) and not temporal):
+            reading = Reading(dtype="Boolean" if column.dtype == pl.Boolean else "String", stored=stored)
+            return Constant(Column(column.name, Category.of(column), reading))
+        reading = Reading(dtype=moment_name(column.dtype) if temporal else "", stored=stored)
+        value = present(reading.values(column))[:1]
+        return Constant(Column(column.name, Number.of(value), reading), value=float(value[0]))
 
-def _counts_rows(values: np.ndarray) -> bool:
-    """Whether a column holds the row numbers, from 0 or 1, in any order."""
-    if len(values) < 10 or np.isnan(values).any():
-        return False
-    ordered = np.sort(values)
-    return ordered[0] in (0, 1) and bool((np.diff(ordered) == 1).all())
+    def _names_rows(self, column: pl.Series, there: pl.Series, reading: Reading) -> bool:
+        """Whether a column of text is left out, as a name or free text.
 
+        Raises:
+            InputError: it was to be numbers.
+        """
+        name = column.name
+        if reading.dtype != "String" or name in self.categories or not is_text(column):
+            return False
+        if name in self.numbers:
+            said = f"{self.decisions.source}: column {name!r} holds {there[0]!r}, which is not a number"
+            raise InputError(said, "numbers", [name])
+        if there.n_unique() <= MOST_UNIQUE * len(column) or self.asked:
+            return False
+        self._leave(
+            name,
+            "a name or free text, different in most rows; `categories=` models it",
+            f" holds {there.n_unique()} different values in {len(column)} rows; leave it out with `columns=`, or "
+            "group them",
+        )
+        return True
 
-def _moment_name(dtype: pl.DataType) -> str:
-    return next(name for name in MOMENTS if dtype == getattr(pl, name))
+    def _numbers_rows(self, name: str, values: pl.Series) -> bool:
+        """Whether a column is left out, since it holds the row numbers, from 0 or 1, in any order."""
+        if self.asked or self.decisions.strict or len(values) < 10 or values.null_count():
+            return False
+        ordered = np.sort(numbers_of(values))
+        if ordered[0] not in (0, 1) or not (np.diff(ordered) == 1).all():
+            return False
+        self.decisions.add(name, "left out: it numbers the rows", "`columns=` models it")
+        return True
+
+    def _is_too_wide(self, name: str, values: pl.Series, hints: Hints) -> bool:
+        """Whether a column is left out, since single precision does not hold its numbers."""
+        x = present(values)
+        if (not hints.scale and are_few(x)) or not (np.abs(x).max() > LARGEST or 0 < np.ptp(x) < 1 / LARGEST):
+            return False
+        what = f"runs from {x.min():g} to {x.max():g}, outside what single precision holds"
+        if self.asked:
+            raise InputError(f"{self.decisions.source}: column {name!r} {what}; change its units")
+        self._leave(name, what, f" {what}; change its units")
+        return True
+
+    def _leave(self, name: str, why: str, refusal: str) -> None:
+        """Leaves a column out."""
+        self.decisions.add(name, f"left out: {why}", "", refusal)

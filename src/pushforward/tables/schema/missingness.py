@@ -28,8 +28,18 @@ class Missingness:
     def __init__(self, columns: Sequence[Column]) -> None:
         self.columns = columns
         places = {column.name: j for j, column in enumerate(columns)}
-        self.flags = {places[column.of]: j for j, column in enumerate(columns) if column.of}
-        self.ignored = {j: column.holes for j, column in enumerate(columns) if column.ignored}
+        self.flags = {places[column.kind.flags]: j for j, column in enumerate(columns) if column.kind.flags}
+        self.ignored = {j: column.holes.share for j, column in enumerate(columns) if column.holes.ignored}
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a reader should know about missing values."""
+        told = {
+            True: "missing at random: nothing else tells which values are missing, and log-densities leave it out",
+            False: "whether a value is missing is part of a row's probability (`drop_missing=True` drops such rows)",
+        }
+        return [told[at_random] for at_random in (True, False)
+                if any(c.holes.share and c.holes.at_random == at_random for c in self.columns)]  # fmt: skip
 
     @property
     def occurs(self) -> bool:
@@ -38,8 +48,9 @@ class Missingness:
 
     def found(self, x: Tensor) -> Tensor:
         """Which entries of rows ``(*batch, features)`` hold no value; those of flags, where they say so."""
-        last = torch.tensor([len(c.categories) - bool(c.of) if c.categories else math.inf for c in self.columns])
-        return x.isnan() | (x >= last.to(x))
+        return x.isnan() | (
+            x >= torch.tensor([1 if c.kind.flags else c.kind.classes or math.inf for c in self.columns]).to(x)
+        )
 
     def unknown(self, x: Tensor) -> Tensor:
         """Which entries are to be integrated out: those without a value, unless a flag says that it is missing, which
@@ -76,15 +87,15 @@ class Missingness:
         total: Tensor | float = 0.0
         gone = self.found(x)
         for j, column in enumerate(self.columns):
-            if column.at_random and not column.ignored:
+            if column.holes.at_random and column.holes.recorded:
                 at = self.flags.get(j, j)
                 hole = gone[..., at].double()
-                log_p = hole * math.log(column.holes) + (1 - hole) * math.log1p(-column.holes)
+                log_p = hole * math.log(column.holes.share) + (1 - hole) * math.log1p(-column.holes.share)
                 total = total + log_p.masked_fill(x[..., at].isnan(), 0.0)
         return total
 
     @property
     def telling(self) -> list[int]:
         """All columns except the flags of numbers missing at random, which say nothing about the row."""
-        idle = [flag for j, flag in self.flags.items() if self.columns[j].at_random]
+        idle = [flag for j, flag in self.flags.items() if self.columns[j].holes.at_random]
         return [j for j in range(len(self.columns)) if j not in idle]

@@ -8,14 +8,16 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
-from .categories import MAX_CATEGORIES, learn_category
 from .columns import Column
-from .implied import Codes, codes_of, implies, jumps
+from .kinds.base import Numbers
+from .kinds.category import Category
+from .kinds.named import MOST
+from .relations.look_up import Codes, codes_of, implies, jumps
 
 JUMPS, SHUFFLED = 8, 0.75  # changes in what labels imply, in their order: at least, and as a part of those by chance
 
 
-def numbers_that_are_names(columns: Sequence[Column], values: Mapping[str, np.ndarray]) -> dict[str, str]:
+def numbers_that_are_names(columns: Sequence[Column], values: Mapping[str, Numbers]) -> dict[str, str]:
     """Numbers that are labels, of schools or litters, each with a category that follows from it.
 
     Along the sorted numbers, the category changes nearly as often as along shuffled ones,
@@ -25,11 +27,12 @@ def numbers_that_are_names(columns: Sequence[Column], values: Mapping[str, np.nd
         columns: All columns.
         values: Their encoded rows.
     """
-    named = [column for column in columns if column.categories and not column.holes]
+    named = [column for column in columns if column.classes and not column.holes.share]
     found: dict[str, str] = {}
     places: list[Codes] = []
     for column in columns:
-        codes = None if column.categories or column.dtype else codes_of(column, values[column.name], MAX_CATEGORIES)
+        plain = not column.classes and column.contents == "number"
+        codes = codes_of(column, values[column.name], MOST) if plain else None
         if codes is None or any(implies(name, codes[1]) for name in places):
             continue
         tables = ((other.name, implies(codes, values[other.name])) for other in named)
@@ -48,6 +51,7 @@ def _shuffled(table: Sequence[float]) -> bool:
     return jumps(table) - fewest >= max(JUMPS, SHUFFLED * by_chance)
 
 
-def as_names(column: Column, x: np.ndarray) -> Column:
+def as_names(column: Column, x: Numbers) -> Column:
     """A column of numbers as a category with as many labels."""
-    return replace(learn_category(pl.Series(column.name, x)), stored=column.stored)
+    kind = Category.of(pl.Series(x, nan_to_null=True))
+    return replace(column, kind=kind, reading=column.reading.naming(kind.labels))

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from ...errors import InputError, listed
-from .reading import MOMENTS, Named, as_numbers, is_text
+from .reading import as_numbers, is_text
 
 
 def require_columns(frame: pl.DataFrame, names: Sequence[str], source: str, argument: str | None = None) -> None:
@@ -34,7 +34,7 @@ def spoilt(column: pl.Series) -> tuple[str, str] | None:
     if not len(bad) or len(bad) > 0.5 * (len(column) - column.null_count()):
         return None
     row = int(bad[0])
-    return f"row {row + 1}: {column[row]!r} is not a number{_more(len(bad))}", f"correct it, {mend}"
+    return f"row {row + 1}: {column[row]!r} is not a number{more(len(bad))}", f"correct it, {mend}"
 
 
 def refuse_text(frame: pl.DataFrame, names: Sequence[str], source: str) -> None:
@@ -48,30 +48,9 @@ def refuse_text(frame: pl.DataFrame, names: Sequence[str], source: str) -> None:
             bad, what = _bad_cells(frame[name]), f"column {name!r} holds {_contents(frame[name])}"
             if len(bad):
                 what = (
-                    f"column {name!r}, row {bad[0] + 1}: {frame[name][int(bad[0])]!r} is not a number{_more(len(bad))}"
+                    f"column {name!r}, row {bad[0] + 1}: {frame[name][int(bad[0])]!r} is not a number{more(len(bad))}"
                 )
             raise InputError(f"{source}: {what}, but numbers are expected there; correct it")
-
-
-def refuse_unread(column: pl.Series, numbers: np.ndarray, known: Named, source: str, first: int = 0) -> None:
-    """Refuses text that could not be read as the model's dates or times; ``first`` is the number of the first row in
-    its file.
-
-    Raises:
-        InputError: names the first such row.
-    """
-    if known.categories or known.dtype not in MOMENTS or column.dtype != pl.String:
-        return
-    bad = np.flatnonzero(np.isnan(numbers) & ~missing(column))
-    if len(bad):
-        what = f"{column[int(bad[0])]!r} is not a {known.dtype.lower()}{_more(len(bad))}"
-        raise InputError(f"{source}: column {column.name!r}, row {first + bad[0] + 1}: {what}; correct it")
-
-
-def to_numbers(frame: pl.DataFrame, names: Sequence[str]) -> np.ndarray:
-    """Columns as float64, shape ``(rows, len(names))``; missing cells are NaN. The columns must be numeric."""
-    columns = [as_numbers(frame[name]) for name in names]
-    return np.column_stack(columns) if columns else np.empty((frame.height, 0))
 
 
 def missing(column: pl.Series) -> np.ndarray:
@@ -118,12 +97,13 @@ def refuse_gaps(frame: pl.DataFrame, names: Sequence[str], source: str, first: i
 
 def _refuse_gap(source: str, name: str, bad: np.ndarray, what: str) -> None:
     raise InputError(
-        f"{source}: column {name!r}, row {bad[0] + 1}: {what}{_more(len(bad))}; "
+        f"{source}: column {name!r}, row {bad[0] + 1}: {what}{more(len(bad))}; "
         "leave such rows out with `drop_missing=True`, or the column with `columns=`"
     )
 
 
-def _more(count: int) -> str:
+def more(count: int) -> str:
+    """How many further rows a message speaks of."""
     return f" (and {count - 1} more rows like it)" if count > 1 else ""
 
 

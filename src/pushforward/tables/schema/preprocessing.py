@@ -13,21 +13,12 @@ from torch import Tensor
 from ...transforms.base import Transform
 from ...transforms.circle import Circle
 from ...transforms.columns import Columns
-from ...transforms.compose import Compose
 from ...transforms.constrained import Blocks
-from ...transforms.elementwise import Asinh, Identity, InverseSoftplus, Log, Logit
-from ...transforms.histogram import Histogram
+from ...transforms.elementwise import Identity
 from ...transforms.normalization import Standardize
 from ...transforms.precision import Precision
 from .columns import Column
 from .schema import Schema
-
-_FIRST: dict[str, type[Transform]] = {
-    "log": Log,
-    "asinh": Asinh,
-    "softplus": InverseSoftplus,
-    "logit": Logit,
-}
 
 
 def preprocessing(schema: Schema, x: Tensor) -> list[Transform]:
@@ -38,8 +29,9 @@ def preprocessing(schema: Schema, x: Tensor) -> list[Transform]:
         x: Training rows spread over their cells, float64, of shape ``(n, features)``.
     """
     parts: list[Transform] = []
-    if any(column.first != "none" for column in schema.columns):
-        parts.append(Columns([first_map(column) for column in schema.columns]))
+    maps = [column.kind.first_map() or Identity(event_dim=0) for column in schema.columns]
+    if not all(isinstance(first, Identity) for first in maps):
+        parts.append(Columns(maps))
         x = parts[0](x)[0]
     if schema.circles:
         parts.append(Blocks([_circle(column) for column in schema.columns], [1] * len(schema.columns)))
@@ -49,7 +41,7 @@ def preprocessing(schema: Schema, x: Tensor) -> list[Transform]:
 
 def _circle(column: Column) -> Transform:
     """A circular column as an angle, with density 0 outside its single turn; any other unchanged."""
-    return Identity() if column.period is None else Circle(*column.window, within=True)
+    return Identity() if column.kind.circle is None else Circle(*column.kind.circle, within=True)
 
 
 def _standardize(x: Tensor, angles: Sequence[int] = ()) -> list[Transform]:
@@ -65,15 +57,3 @@ def _standardize(x: Tensor, angles: Sequence[int] = ()) -> list[Transform]:
             break
         parts.append(Standardize(rest.float(), torch.ones_like(rest).float()))
     return parts
-
-
-def first_map(column: Column) -> Transform:
-    """A column's own map, from its units to a suitable scale, with ``event_dim`` 0."""
-    if column.first == "none":
-        return Identity(event_dim=0)
-    if column.first == "histogram":
-        return Histogram([edge for edge, _ in column.knots], [share for _, share in column.knots], column.scale)
-    f = _FIRST[column.first](event_dim=0)
-    if column.loc == 0.0 and column.scale == 1.0:
-        return f
-    return Compose([Standardize(torch.tensor(column.loc), torch.tensor(column.scale)), f])

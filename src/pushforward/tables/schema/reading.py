@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from ...errors import InputError
+from .saved import Saved
 
 MOMENTS = ("Date", "Datetime", "Time", "Duration")  # encoded as days, and as seconds
 OTHER = "(other)"  # the name of the last category if it stands for the rare ones
 HOLDS_TEXT = (pl.String, pl.Categorical, pl.Enum)
 MOST_DIGITS = 38  # of a decimal
-SHORT = 512  # number of cells below which a loop is faster than a query of Polars
 MARKS = r"[\s,'_$€£¥%]"
 MARKED = r"^\s*[-+]?[$€£¥]?\s*[-+]?(\d{1,3}([,'_ ]\d{3})+|\d+)?(\.\d*)?([eE][-+]?\d+)?\s*[%$€£¥]?\s*$"
 DATES = ("%Y-%m-%d", "%Y/%m/%d", "%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y")
@@ -30,26 +31,74 @@ FORMS = {
 }
 
 
-class Named(Protocol):
-    """A column with categories: a modelled one, or one that is conditioned on."""
+@dataclass(frozen=True, kw_only=True)
+class Reading(Saved):
+    """How the cells of a column are read and written: decided at the fit, and used for every later row.
+
+    Args:
+        dtype: What they hold: empty for numbers, ``Marked`` (numbers with thousands separators and such), ``Date``,
+            ``Datetime``, ``Time``, ``Duration``, ``String``, ``Boolean``; ``Int64`` or ``Float64`` for numbers that are
+            names.
+        form: The format of text dates or times, as for ``strptime``; empty if the cells are not text.
+        stored: The type of the table's column, as returned by :func:`stored_type`.
+    """
+
+    dtype: str = ""
+    form: str = ""
+    stored: tuple[str, ...] = ()
 
     @property
-    def categories(self) -> tuple[str, ...]: ...
+    def moment(self) -> bool:
+        """Whether cells hold dates, times or durations."""
+        return self.dtype in MOMENTS
+
     @property
-    def dtype(self) -> str: ...
+    def takes_numbers(self) -> bool:
+        """Whether text is refused, since numbers are expected."""
+        return self.dtype == ""
+
     @property
-    def grouped(self) -> int: ...
+    def contents(self) -> str:
+        """What cells hold: ``number``, ``marked``, ``names``, ``truth``, ``values`` or one of ``MOMENTS``."""
+        named = {"": "number", "Marked": "marked", "String": "names", "Boolean": "truth"}
+        return self.dtype if self.moment else named.get(self.dtype, "values")
+
+    @property
+    def zone(self) -> str | None:
+        """The time zone of the table's column, if it has one."""
+        return self.stored[2] if self.stored[:1] == ("Datetime",) and len(self.stored) > 2 else None
+
+    def values(self, column: pl.Series) -> pl.Series:
+        """The values of cells: numbers, null where there is none; or names as they are."""
+        if self.dtype == "String" or (self.dtype in ("Int64", "Float64") and column.dtype == pl.String):
+            return column
+        if self.dtype == "Boolean":
+            return column == 1 if column.dtype.is_numeric() else column
+        numbers = pl.Series(column.name, as_numbers(column, self.dtype, self.form), nan_to_null=True)
+        return numbers.cast(pl.Float32) if self.dtype and column.dtype == pl.Float32 else numbers
+
+    def naming(self, names: Sequence[str]) -> Reading:
+        """The reading of numbers that have names; unchanged if there are none."""
+        if not names or self.dtype:
+            return self
+        whole = all(name.lstrip("-").isdigit() for name in names if name != OTHER)
+        return replace(self, dtype="Int64" if whole else "Float64")
+
+    def cells(self, name: str, values: pl.Series) -> pl.Series:
+        """Values as they are written in the table."""
+        if self.moment:
+            values = as_moments(values.cast(pl.Float64), self.dtype, self.form)
+        elif self.dtype == "Boolean":
+            values = values == "true"
+        elif self.dtype in ("Int64", "Float64", "Marked") and values.dtype == pl.String:
+            values = values.cast(pl.Int64 if self.dtype == "Int64" else pl.Float64, strict=False)
+        return as_stored(values.alias(name), self.stored)
 
 
 def is_text(column: pl.Series) -> bool:
     """Whether a column holds something other than numbers; an entirely empty one does not."""
     numeric = column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null)
     return not numeric and column.null_count() < len(column)
-
-
-def holds_names(column: pl.Series) -> bool:
-    """Whether the values of a column are labels (text or booleans) and not numbers."""
-    return is_text(column) or column.dtype == pl.Boolean
 
 
 def as_numbers(column: pl.Series, dtype: str = "", form: str = "") -> np.ndarray:
@@ -121,6 +170,11 @@ def as_moments(values: pl.Series, dtype: str, form: str) -> pl.Series:
     return moments.dt.to_string(form) if form else moments
 
 
+def moment_name(dtype: pl.DataType) -> str:
+    """Which of ``MOMENTS`` a type holds."""
+    return next(name for name in MOMENTS if dtype == getattr(pl, name))
+
+
 def stored_type(dtype: pl.DataType) -> tuple[str, ...]:
     """A column's type in plain words, if samples would not get it by default; else empty."""
     if isinstance(dtype, pl.Enum):
@@ -185,32 +239,3 @@ def as_text(column: pl.Series) -> pl.Series:
         if bool((column == column.round()).all()):
             column = column.cast(pl.Int64)
     return column.cast(pl.String)
-
-
-def category_codes(column: pl.Series, known: Named) -> np.ndarray:
-    """The index of each value in the categories, in float64; NaN for missing values, -1 for unknown ones.
-
-    If the last category stands for rare values, it also stands for unknown ones.
-    """
-    unknown = len(known.categories) - 1.0 if known.grouped else -1.0
-    if known.dtype in ("Int64", "Float64") and column.dtype != pl.String:
-        close = 1e-6 if column.dtype == pl.Float32 else 1e-9
-        return _number_codes(as_numbers(column), known.categories, unknown, close)
-    places = {name: float(place) for place, name in enumerate(known.categories)}
-    text = as_text(column)
-    if len(text) <= SHORT:
-        codes = [np.nan if name is None else places.get(name, unknown) for name in text.to_list()]
-        return np.array(codes, dtype=np.float64)
-    found = text.replace_strict(places, default=unknown, return_dtype=pl.Float64)
-    return np.where(text.is_null().to_numpy(), np.nan, found.to_numpy())
-
-
-def _number_codes(values: np.ndarray, categories: Sequence[str], unknown: float, close: float) -> np.ndarray:
-    """Numeric categories are matched by value, however they are written."""
-    named = np.array([np.inf if name == OTHER else float(name) for name in categories])
-    order = np.argsort(named)
-    place = np.searchsorted(named[order], values).clip(0, len(named) - 1)
-    codes = np.full(len(values), unknown)
-    for near in (order[place], order[np.maximum(place - 1, 0)]):
-        codes = np.where(np.abs(named[near] - values) <= close * np.abs(values), near, codes)
-    return np.where(np.isnan(values), np.nan, codes)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,21 +13,42 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from .categories import given_features
-from .columns import Column, ContextColumn, refuse_outside
+from .columns import Column, ContextColumn
+from .kinds.base import Numbers
+from .kinds.unseen import is_unseen
 from .missingness import Missingness
-from .numbers import missing, refuse_text, refuse_unread, require_columns, usable_rows
-from .relations import Relation, complete
-from .unseen import is_unseen, log_of_unseen
+from .numbers import missing, refuse_text, require_columns, usable_rows
+from .relations.base import Relation
+from .relations.finding import complete
+from .saved import Saved
+from .upgrade import upgraded
 
 
 @dataclass(frozen=True)
-class Schema:
+class Encoded:
+    """Rows of a table as a model sees them.
+
+    Args:
+        x: ``(rows, features)``, float64; NaN where a value is missing, unless a column has a class for that.
+        context: ``(rows, context features)``; None if the model has no given columns.
+        follow: The columns that follow from others, as far as the table has them.
+    """
+
+    x: Tensor
+    context: Tensor | None
+    follow: Mapping[str, Numbers]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.x, self.context))
+
+
+@dataclass(frozen=True)
+class Schema(Saved):
     """The columns of a model, by name.
 
     Args:
-        columns: The modelled columns, in the order of the flow's features; at the end, for every numeric column with
-            missing values in training, a column that flags them; if missingness is uninformative and a guide fills the
+        columns: The modelled columns, in the order of the flow's features; at the end, for every column of numbers with
+            missing values in training, one that flags them; if missingness is uninformative and a guide fills the
             holes, there is no such column (:meth:`ignoring`).
         given: The columns that are conditioned on, in the order of the context features.
         relations: Columns that follow from others.
@@ -41,10 +62,15 @@ class Schema:
     order: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
+    @cached_property
+    def fields(self) -> tuple[Column, ...]:
+        """The modelled columns of the table, without those that flag missing values."""
+        return tuple(column for column in self.columns if not column.kind.flags)
+
     @property
     def names(self) -> list[str]:
         """The modelled columns of the table."""
-        return [column.name for column in self.columns if not column.of]
+        return [column.name for column in self.fields]
 
     @property
     def follow_names(self) -> list[str]:
@@ -52,141 +78,102 @@ class Schema:
         return [relation.column.name for relation in self.relations]
 
     @property
-    def fields(self) -> tuple[Column, ...]:
-        """The modelled columns of the table, without those that flag missing values."""
-        return tuple(column for column in self.columns if not column.of)
-
-    @property
     def given_names(self) -> list[str]:
         return [given.name for given in self.given]
 
     @property
     def text_names(self) -> list[str]:
-        """The columns that hold text or booleans."""
-        named = [column.name for column in self.columns if column.categories and column.dtype in ("String", "Boolean")]
-        return named + [given.name for given in self.given if given.categories]
+        """The columns that hold text or truth values."""
+        known = [*self.fields, *(given.column for given in self.given)]
+        return [column.name for column in known if column.reading.contents in ("names", "truth")]
 
     @property
     def context_features(self) -> int:
         return sum(given.width for given in self.given)
 
+    @cached_property
+    def classes(self) -> tuple[int, ...]:
+        """The number of classes of each column, counting a missing value as one if it has its own; 0 for numbers."""
+        return tuple(column.classes for column in self.columns)
+
+    @property
+    def value_classes(self) -> tuple[int, ...]:
+        """The same without those of missing values."""
+        return tuple(column.kind.classes for column in self.columns)
+
     @property
     def numbers(self) -> list[int]:
-        """Indices of the numeric columns."""
-        return [j for j, column in enumerate(self.columns) if not column.categories]
+        """Indices of the columns of numbers."""
+        return [j for j, classes in enumerate(self.classes) if not classes]
 
     @property
     def circles(self) -> list[int]:
         """Indices of the columns with a period."""
-        return [j for j, column in enumerate(self.columns) if column.period is not None]
+        return [j for j, column in enumerate(self.columns) if column.kind.circle is not None]
 
     @property
-    def classes(self) -> tuple[int, ...]:
-        """The number of categories of each column; 0 for numbers."""
-        return tuple(column.classes for column in self.columns)
+    def labels(self) -> dict[int, tuple[str, ...]]:
+        """The names of the classes of every column that has any."""
+        return {j: column.labels for j, column in enumerate(self.columns) if column.classes}
+
+    @property
+    def steps(self) -> dict[int, float]:
+        """The spacing of the values of every column that lies on a grid."""
+        return {j: column.kind.step for j, column in enumerate(self.columns) if column.kind.step > 0}
+
+    @property
+    def speaks(self) -> bool:
+        """Whether the values of some column are shown as text, not as plain numbers."""
+        return any(column.speaks for column in self.columns)
 
     @property
     def numeric(self) -> Schema:
-        """The schema of the numeric columns alone."""
+        """The schema of the columns of numbers alone."""
         return Schema(tuple(self.columns[j] for j in self.numbers))
 
-    @property
+    @cached_property
     def has_cells(self) -> bool:
         """Whether log-densities are averages over cells: of whole, rounded or inflated numbers, or of missing ones."""
-        return self.has_holes or any(column.has_cells for column in self.columns)
+        return self.missingness.occurs or any(column.kind.has_cells for column in self.columns)
 
     @cached_property
     def missingness(self) -> Missingness:
         """What is known of missing values."""
         return Missingness(self.columns)
 
-    @property
-    def has_holes(self) -> bool:
-        """Whether training rows have missing numbers."""
-        return self.missingness.occurs
-
-    @property
-    def value_classes(self) -> tuple[int, ...]:
-        """The number of values of each column that has a probability for each, missing not counted; 0 for numbers."""
-        return tuple(len(column.categories) for column in self.columns)
-
-    @property
-    def labels(self) -> dict[int, tuple[str, ...]]:
-        """The names of the values of every column that has a probability for each."""
-        return {j: column.labels for j, column in enumerate(self.columns) if column.classes}
-
-    @property
-    def steps(self) -> dict[int, float]:
-        """The spacing of the values of every column that lies on a grid."""
-        return {j: column.step for j, column in enumerate(self.columns) if column.step > 0}
-
-    @property
-    def speaks(self) -> bool:
-        """Whether the values of some column are shown as text, not as plain numbers."""
-        return any(self.classes)
+    # Changed schemas
 
     def bare(self) -> Schema:
-        """The schema without first transforms, except those that keep a column within its bounds."""
-        return replace(self, columns=tuple(column.bare() for column in self.columns))
+        """The schema without first maps, except those that keep a column within its bounds."""
+        return replace(self, columns=tuple(replace(c, kind=c.kind.bare()) for c in self.columns))
 
-    def features_of(self, names: Collection[str]) -> Tensor:
-        """Which features belong to the columns of these names, ``(features,)``, with the flags of missing values."""
-        return torch.tensor([column.name in names or column.of in names for column in self.columns])
+    def with_histograms(self, x: Tensor, weights: Tensor | None = None) -> Schema:
+        """The schema in which columns with spikes have histograms as their first maps.
+
+        Args:
+            x: Encoded training rows ``(n, features)``.
+            weights: The weight of each row, ``(n,)``.
+        """
+        weight = np.ones(len(x)) if weights is None else weights.double().numpy()
+        pairs = zip(self.columns, x.T.numpy(), strict=True)
+        return replace(
+            self, columns=tuple(replace(c, kind=c.kind.with_histogram(values, weight)) for c, values in pairs)
+        )
 
     def ignoring(self) -> Schema:
         """The schema without the flags of values missing at random, which are integrated out."""
         columns = [self.columns[j] for j in self.missingness.telling]
-        return replace(self, columns=tuple(c.ignoring() if c.at_random else c for c in columns))
+        return replace(self, columns=tuple(c.ignoring() if c.holes.at_random else c for c in columns))
 
     def ignore(self, x: Tensor) -> Tensor:
         """Encoded rows ``(n, features)`` as encoded by the schema that :meth:`ignoring` returns."""
         x = x[:, self.missingness.telling]
         for j, column in enumerate(self.ignoring().columns):
-            if column.ignored and column.categories:
-                x[:, j].masked_fill_(x[:, j] == len(column.categories), math.nan)
+            if column.holes.ignored and column.classes:
+                x[:, j].masked_fill_(x[:, j] == column.classes, math.nan)
         return x
 
-    def snap(self, x: Tensor) -> Tensor:
-        """Drawn rows ``(n, features)`` moved to values that the table can hold; NaN where they are missing."""
-        columns = [column.snap(values.numpy()) for column, values in zip(self.columns, x.T, strict=True)]
-        snapped = torch.stack([torch.as_tensor(values, dtype=torch.float64) for values in columns], 1)
-        for column, flag in self.missingness.flags.items():
-            snapped[:, column] = torch.where(x[:, flag] > 0.5, math.nan, snapped[:, column])
-        return snapped
-
-    def seen(self, x: Tensor) -> Tensor:
-        """Encoded rows ``(*batch, features)`` with every unseen number replaced by the nearest one that was seen."""
-        places = [j for j, column in enumerate(self.columns) if column.unseen]
-        if places:
-            x = x.clone()
-            x[..., places] = x[..., places].floor()
-        return x
-
-    def log_of_unseen(self, x: Tensor) -> Tensor | float:
-        """The change in the log-densities of encoded rows for numbers that no training row had, in nats; see
-        :mod:`~.unseen`."""
-        return sum((log_of_unseen(c, x[..., j]) for j, c in enumerate(self.columns) if c.unseen), start=0.0)
-
-    def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "columns": [asdict(c) for c in self.columns], "given": [asdict(g) for g in self.given]}
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Schema:
-        relations = [
-            Relation(_made(Column, relation.pop("column")), **{k: _frozen(v) for k, v in relation.items()})
-            for relation in map(dict, values.get("relations", []))
-        ]
-        return cls(
-            tuple(_made(Column, column) for column in values["columns"]),
-            tuple(_made(ContextColumn, given) for given in values["given"]),
-            tuple(relations),
-            tuple(values.get("order", ())),
-            tuple(values.get("notes", ())),
-        )
-
-    def usable(self, frame: pl.DataFrame) -> np.ndarray:
-        """Which rows have a value in every column of the model."""
-        return usable_rows(frame, [*self.names, *self.given_names])
+    # From a table to numbers
 
     def check(self, frame: pl.DataFrame, source: str) -> None:
         """Refuses a table that lacks a column of the model, or holds text in a numeric column of the model.
@@ -195,19 +182,20 @@ class Schema:
             InputError: says which columns, and what is expected.
         """
         require_columns(frame, [*self.names, *self.given_names], source)
-        known: list[Column | ContextColumn] = [*self.fields, *self.given]
-        plain = [c.name for c in known if not c.categories and c.dtype in ("", "String")]
-        refuse_text(frame, plain, source)
+        known = [*self.fields, *(given.column for given in self.given)]
+        refuse_text(frame, [column.name for column in known if column.reading.takes_numbers], source)
 
     def extra_names(self, columns: Sequence[str]) -> list[str]:
         """Columns of a table that the model does not use."""
         known = {*self.names, *self.given_names, *self.follow_names}
         return [name for name in columns if name not in known]
 
-    def encode(self, frame: pl.DataFrame, source: str, first: int = 0) -> tuple[Tensor, Tensor | None]:
-        """x of shape (rows, features) in float64 and the context of shape (rows, context features), or None.
+    def usable(self, frame: pl.DataFrame) -> np.ndarray:
+        """Which rows have a value in every column of the model."""
+        return usable_rows(frame, [*self.names, *self.given_names])
 
-        A missing value is NaN; for a category with missing values in training it is the code after the last.
+    def encode(self, frame: pl.DataFrame, source: str, first: int = 0) -> Encoded:
+        """Rows of a table as the model sees them.
 
         Args:
             frame: The rows.
@@ -218,30 +206,34 @@ class Schema:
             InputError: a column is missing, or a given category was not seen in training.
         """
         self.check(frame, source)
-        values = {column.name: column.read(frame[column.name]) for column in self.fields}
+        rows, values = first + np.arange(len(frame)), {}
         for column in self.fields:
-            refuse_unread(frame[column.name], values[column.name], column, source, first)
-            if column.period is not None:
-                refuse_outside(column, values[column.name], source, first + np.arange(len(frame)))
-        values = complete(values, self.fields, self.relations, frame)
-        columns = [np.isnan(values[c.of]).astype(np.float64) if c.of else values[c.name] for c in self.columns]
-        return torch.from_numpy(np.column_stack(columns)), self.context(frame, source, first)
+            values[column.name] = column.read(frame[column.name])
+            column.refuse(frame[column.name], values[column.name], source, rows)
+        known = [relation.column for relation in self.relations if relation.column.name in frame.columns]
+        follow = {column.name: column.read(frame[column.name]) for column in known}
+        values = complete(values, self.fields, self.relations, follow)
+        flags = {c.name: np.isnan(values[c.kind.flags]).astype(np.float64) for c in self.columns if c.kind.flags}
+        x = np.column_stack([(values | flags)[column.name] for column in self.columns])
+        return Encoded(torch.from_numpy(x), self.context(frame, source, first), follow)
+
+    def context(self, frame: pl.DataFrame, source: str, first: int = 0) -> Tensor | None:
+        """The given columns as float32 features, or None if the model has none."""
+        if not self.given:
+            return None
+        parts = [given.features(frame[given.name], source, first) for given in self.given]
+        return torch.from_numpy(np.concatenate(parts, 1)).float()
 
     def unseen(self, frame: pl.DataFrame) -> tuple[list[str], list[str]]:
         """Which modelled categories, and which of few numbers, no training row had, in words: ``'cut' in 3 rows``."""
-        found = {c.name: c.read(frame[c.name]) for c in self.fields if c.categories}
+        found = {c.name: c.read(frame[c.name]) for c in self.fields if c.classes}
         names = {name: int((codes < 0).sum()) for name, codes in found.items()}
         numbers = {name: int(is_unseen(codes).sum()) for name, codes in found.items()}
-        names_said, numbers_said = (
-            [f"{name!r} in {count:,} row{'s' if count > 1 else ''}" for name, count in rows.items() if count]
-            for rows in (names, numbers)
-        )
-        return names_said, numbers_said
+        return _counted(names), _counted(numbers)
 
     def unheard_of(self, frame: pl.DataFrame) -> list[str]:
         """Which columns have missing values although no training row does, in words: ``'cut' in 3 rows``."""
-        rows = {c.name: int(missing(frame[c.name]).sum()) for c in self.fields if not c.holes}
-        return [f"{name!r} in {count:,} row{'s' if count > 1 else ''}" for name, count in rows.items() if count]
+        return _counted({c.name: int(missing(frame[c.name]).sum()) for c in self.fields if not c.holes.share})
 
     def broken(self, frame: pl.DataFrame, x: np.ndarray) -> list[np.ndarray]:
         """For every relation, which rows violate it: encoded as ``x`` and as they are in the table."""
@@ -255,37 +247,51 @@ class Schema:
             for relation in self.relations
         ]
 
-    def context(self, frame: pl.DataFrame, source: str, first: int = 0) -> Tensor | None:
-        """The given columns as float32 features, or None if the model has none."""
-        if not self.given:
-            return None
-        parts = [given_features(frame[given.name], given, source, first) for given in self.given]
-        return torch.from_numpy(np.concatenate(parts, 1)).float()
+    # About encoded rows
+
+    def features_of(self, names: Collection[str]) -> Tensor:
+        """Which features belong to the columns of these names, ``(features,)``, with the flags of missing values."""
+        return torch.tensor([column.name in names or column.kind.flags in names for column in self.columns])
+
+    def seen(self, x: Tensor) -> Tensor:
+        """Encoded rows ``(*batch, features)`` with every unseen number replaced by the nearest one that was seen."""
+        places = [j for j, classes in enumerate(self.classes) if classes]
+        if places:
+            x = x.clone()
+            x[..., places] = x[..., places].floor()
+        return x
+
+    def log_of_unseen(self, x: Tensor) -> Tensor | float:
+        """The change in the log-densities of encoded rows for numbers that no training row had, in nats; see
+        :mod:`~.kinds.unseen`."""
+        return sum((c.kind.log_unseen(x[..., j]) for j, c in enumerate(self.columns)), start=0.0)
+
+    # From numbers to a table
+
+    def snap(self, x: Tensor) -> Tensor:
+        """Drawn rows ``(n, features)`` moved to values that the table can hold; NaN where they are missing."""
+        columns = [column.kind.snap(values.numpy()) for column, values in zip(self.columns, x.T, strict=True)]
+        snapped = torch.stack([torch.as_tensor(values, dtype=torch.float64) for values in columns], 1)
+        for column, flag in self.missingness.flags.items():
+            snapped[:, column] = torch.where(x[:, flag] > 0.5, math.nan, snapped[:, column])
+        return snapped
 
     def decode(self, x: Tensor) -> pl.DataFrame:
         """Samples as a table: snapped to grids, whole numbers as integers, categories by name, holes empty."""
-        values, columns = (
-            self._values(x.detach().double().cpu().numpy()),
-            {column.name: column for column in self.columns},
-        )
-        for column in self.columns:
-            if column.of:
-                values[column.of] = np.where(values[column.name] > 0.5, np.nan, values[column.of])
-        written = [column.written(values[column.name]) for column in self.fields]
-        snapped = {c.name: c.snap(values[c.name]) if not c.categories else values[c.name] for c in self.fields}
+        snapped = self._values(self.snap(x.detach().double().cpu()).numpy())
+        columns = {column.name: column for column in self.columns}
         for relation in self.relations:
             snapped[relation.column.name] = relation.computed(snapped, columns, len(x))
-            written.append(relation.column.written(snapped[relation.column.name]))
-        return pl.DataFrame(written).select(self.order or pl.all())
+        known = [*self.fields, *(relation.column for relation in self.relations)]
+        return pl.DataFrame([column.written(snapped[column.name]) for column in known]).select(self.order or pl.all())
 
-    def _values(self, x: np.ndarray) -> dict[str, np.ndarray]:
+    def _values(self, x: np.ndarray) -> dict[str, Numbers]:
         return {column.name: values.copy() for column, values in zip(self.columns, x.T, strict=True)}
 
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Schema:
+        return super().from_json(upgraded(values))
 
-def _made(kind: type[Any], values: dict[str, Any]) -> Any:
-    return kind(**{k: _frozen(v) for k, v in values.items()})
 
-
-def _frozen(value: Any) -> Any:
-    """Converts lists from JSON back to tuples."""
-    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+def _counted(rows: Mapping[str, int]) -> list[str]:
+    return [f"{name!r} in {count:,} row{'s' if count > 1 else ''}" for name, count in rows.items() if count]

@@ -18,7 +18,7 @@ import polars as pl
 from ...errors import InputError
 from ...numerics.hashed import splitmix64
 from ..io.parquet import ParquetRows, Piece
-from ..schema.categories import MAX_CATEGORIES
+from ..schema.kinds.named import MOST as MAX_CATEGORIES
 from ..schema.numbers import missing, refuse_gaps, refuse_text, require_columns, row_weights, usable_rows
 from ..schema.reading import HOLDS_TEXT, as_numbers, is_text
 

@@ -10,23 +10,21 @@ import pytest
 import torch
 
 import pushforward as pf
-from pushforward.tables.schema.categories import learn_category
-from pushforward.tables.schema.columns import Column
-from pushforward.tables.schema.unseen import log_of_unseen
+from pushforward.tables.schema.kinds.few_values import FewValues
 
 RNG = np.random.default_rng(0)
 QUICK = {"flow": "maf", "steps": 20, "random_state": 0, "queries": False}
 
 
-def column(values: np.ndarray) -> Column:
-    return learn_category(pl.Series("x", values), "values")
+def column(values: np.ndarray) -> FewValues:
+    return FewValues.of(pl.Series("x", values))
 
 
-def probabilities(known: Column, values: np.ndarray) -> np.ndarray:
+def probabilities(known: FewValues, values: np.ndarray) -> np.ndarray:
     """p of numbers, with the training rows' shares for the numbers that were seen."""
     codes = known.read(pl.Series("x", values))
     shares = np.array(known.fill)[np.floor(codes).clip(0).astype(int)]
-    return np.where(codes < 0, 0.0, shares * log_of_unseen(known, torch.from_numpy(codes)).exp().numpy())
+    return np.where(codes < 0, 0.0, shares * known.log_unseen(torch.from_numpy(codes)).exp().numpy())
 
 
 @pytest.mark.parametrize(

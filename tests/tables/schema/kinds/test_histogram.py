@@ -12,8 +12,8 @@ import torch
 
 import pushforward as pf
 from pushforward.tables.schema.cells import Cells
+from pushforward.tables.schema.columns import Column
 from pushforward.tables.schema.decide import learn_schema
-from pushforward.tables.schema.histogram import with_histograms
 from pushforward.tables.schema.preprocessing import preprocessing
 from pushforward.tables.schema.schema import Schema
 from pushforward.transforms import Compose
@@ -26,13 +26,17 @@ def described(table: dict[str, np.ndarray]) -> tuple[Schema, torch.Tensor]:
     frame = pl.DataFrame(table)
     schema = learn_schema(frame, frame.columns, [], "t.csv")
     x, _ = schema.encode(frame, "t.csv")
-    return with_histograms(schema, x), x
+    return schema.with_histograms(x), x
+
+
+def has_bins(column: Column) -> bool:
+    return "shares" in column.describe().first
 
 
 def test_a_column_of_spikes_becomes_normal() -> None:
     schema, x = described({"school": SCHOOL})
     (column,) = schema.columns
-    assert column.first == "histogram"
+    assert has_bins(column)
     assert Schema.from_json(json.loads(json.dumps(schema.to_json()))) == schema
     spread = Cells(schema)(x, torch.rand(x.shape, dtype=torch.float64))
     z, _ = Compose(preprocessing(schema, spread))(spread)
@@ -46,17 +50,15 @@ def test_a_column_of_spikes_becomes_normal() -> None:
 
 def test_smooth_columns_keep_their_first_transforms() -> None:
     schema, _ = described({"height": (170 + 10 * RNG.standard_normal(3000)).round(), "x": RNG.standard_normal(3000)})
-    assert [column.first for column in schema.columns] == ["histogram", "none"] or all(
-        column.first != "histogram" for column in schema.columns
-    )
-    assert schema.columns[1].first == "none"
+    assert schema.columns[1].describe().first == "-"
 
 
 def test_weights_count_in_the_shares() -> None:
     schema, x = described({"school": SCHOOL})
     weights = torch.from_numpy(np.where(SCHOOL == 12, 0.0, 1.0))
     low, high = (
-        dict(with_histograms(schema, x, w).columns[0].knots) for w in (weights, torch.ones(len(x), dtype=torch.float64))
+        dict(schema.with_histograms(x, w).columns[0].kind.first.knots)
+        for w in (weights, torch.ones(len(x), dtype=torch.float64))
     )
     assert low[12.5] - low[11.5] < 0.02 < 0.3 < high[12.5] - high[11.5]
 
@@ -65,10 +67,11 @@ def test_listed_values_on_no_scale_are_all_there_is() -> None:
     listed = np.sort(RNG.standard_normal(90)).round(9)
     schema, x = described({"score": RNG.choice(listed, 3000)})
     (column,) = schema.columns
-    assert (column.tiled, column.first) == (True, "histogram")
+    assert column.kind.intervals.tiled
+    assert has_bins(column)
     spread = Cells(schema)(x, torch.rand(x.shape, dtype=torch.float64))
-    assert np.allclose(column.snap(spread[:, 0].numpy()), x[:, 0])
-    assert set(column.snap(RNG.normal(0, 3, 500))) <= set(listed)
+    assert np.allclose(column.kind.snap(spread[:, 0].numpy()), x[:, 0])
+    assert set(column.kind.snap(RNG.normal(0, 3, 500))) <= set(listed)
 
 
 def test_numbers_that_people_give_again_and_again_are_drawn_again() -> None:
@@ -76,8 +79,8 @@ def test_numbers_that_people_give_again_and_again_are_drawn_again() -> None:
     wage = np.where(RNG.random(4000) < 0.4, RNG.choice(heaps, 4000), RNG.lognormal(size=4000))
     schema, x = described({"wage": wage})
     (column,) = schema.columns
-    assert {value for value, _, _ in column.atoms} <= set(heaps)
-    assert len(column.atoms) >= 30  # all but those that stand too near to another number
+    assert {value for value, _, _ in column.kind.atoms} <= set(heaps)
+    assert len(column.kind.atoms) >= 30  # all but those that stand too near to another number
     spread = Cells(schema)(x, torch.rand(x.shape, dtype=torch.float64))
     drawn = Compose(preprocessing(schema, spread)).inverse(torch.randn(20_000, 1))[0]
     values = schema.decode(drawn)["wage"].to_numpy()
@@ -126,7 +129,7 @@ def test_blocks_of_numbers_and_zeros_have_bins() -> None:
     blocks = np.concatenate([[at * 100_000 + k for k in RNG.permutation(4000)[:300]] for at in range(10)])
     rain = np.where(RNG.random(3000) < 0.3, 0.0, RNG.gamma(2.0, 5.0, 3000))
     schema, x = described({"number": blocks, "rain": rain})
-    assert [column.first for column in schema.columns] == ["histogram", "histogram"]
+    assert all(map(has_bins, schema.columns))
     spread = Cells(schema)(x, torch.rand(x.shape, dtype=torch.float64))
     maps = Compose(preprocessing(schema, spread))
     drawn = schema.decode(maps.inverse(torch.randn(5000, 2))[0])
@@ -151,7 +154,7 @@ def test_repeated_values_side_by_side_are_not_all_there_is_where_others_lie_beyo
     imports = np.concatenate([np.concatenate([often, once]) / 100, RNG.uniform(1, 2000, 100)])
     schema, _ = described({"imports": imports})
     (column,) = schema.columns
-    assert len(column.atoms) > 1
-    assert not column.tiled
+    assert len(column.kind.atoms) > 1
+    assert not column.kind.intervals.tiled
     beyond = RNG.uniform(1, 2000, 200)
-    assert np.allclose(column.snap(beyond), beyond)
+    assert np.allclose(column.kind.snap(beyond), beyond)

@@ -15,17 +15,14 @@ too jagged for a flow, like customer numbers issued in blocks. Values that stand
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
-from torch import Tensor
 
-from .columns import Column
-from .first import highest_edge, lowest_edge
-from .infer import MOST_ATOMS
-from .schema import Schema
+from .base import Numbers
+from .column_maps import FirstMap
+from .intervals import MOST_ATOMS, Intervals
 
 MOST_VALUES = 2000
 FEWEST_ROWS = 50
@@ -39,17 +36,24 @@ GAP = 0.6  # of a bin's width
 LEAST_TAIL = 0.1  # standard deviations
 
 
-def with_histograms(schema: Schema, x: Tensor, weights: Tensor | None = None) -> Schema:
-    """The schema in which columns with spikes have histograms as their first transforms.
+def histogram_of(cells: Intervals, x: Numbers, weight: Numbers) -> FirstMap | None:
+    """The histogram that makes a column normal; None if its rows do not call for one.
 
     Args:
-        schema: The columns.
-        x: Encoded training rows ``(n, columns)``; NaN where a value is missing.
-        weights: The weight of each row, ``(n,)``.
+        cells: The intervals that its numbers stand for.
+        x: Encoded training rows; NaN where a value is missing.
+        weight: The weight of each.
     """
-    weight = np.ones(len(x)) if weights is None else weights.double().numpy()
-    columns = [_described(column, values, weight) for column, values in zip(schema.columns, x.T.numpy(), strict=True)]
-    return dataclasses.replace(schema, columns=tuple(columns))
+    there = ~np.isnan(x)
+    x, weight = x[there], weight[there]
+    if len(x) < FEWEST_ROWS:
+        return None
+    weight = weight / weight.mean()
+    found = _few_values(cells, x, weight) if cells.step or cells.tiled else _many_values(cells, x, weight)
+    if found is None or not (np.diff(found[0]) > 0).all():  # float64 is too coarse for such cells
+        return None
+    knots = tuple(zip(found[0].tolist(), found[1].tolist(), strict=True))
+    return FirstMap("histogram", 0.0, _tail(cells, x), knots)
 
 
 @dataclass(frozen=True)
@@ -74,64 +78,51 @@ class _Counts:
         return np.log(np.vstack([share, flat]) / (total - 1)) @ self.rows / total
 
 
-def _described(column: Column, x: np.ndarray, weight: np.ndarray) -> Column:
-    there = ~np.isnan(x)
-    x, weight = x[there], weight[there]
-    if column.categories or column.period is not None or len(x) < FEWEST_ROWS:
-        return column
-    weight = weight / weight.mean()
-    found = _few_values(column, x, weight) if column.step or column.tiled else _many_values(column, x, weight)
-    if found is None or not (np.diff(found[0]) > 0).all():  # float64 is too coarse for such cells
-        return column
-    knots = tuple(zip(found[0].tolist(), found[1].tolist(), strict=True))
-    return dataclasses.replace(column, first="histogram", loc=0.0, scale=_tail(column, x), knots=knots)
-
-
-def _few_values(column: Column, x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+def _few_values(cells: Intervals, x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     """Edges, and the distribution function there, of a column with one bin per value; None if it is smooth."""
-    if column.step:
-        place = np.round((x - column.origin) / column.step)
+    if cells.step:
+        place = np.round((x - cells.origin) / cells.step)
     else:
-        place = np.searchsorted([value for value, _, _ in sorted(column.atoms)], x).astype(float)
+        place = np.searchsorted([value for value, _, _ in sorted(cells.atoms)], x).astype(float)
     counts = _counted(place, weight)
     if len(counts.place) > MOST_VALUES:
-        return _many_values(column, x, weight)
+        return _many_values(cells, x, weight)
     if len(counts.place) < 3:
         return None
     nats = counts.left_out()
     best = int(nats[:-1].argmax())
-    if nats[best] - nats[-1] < GAIN and not column.tiled:  # whose cells differ in width
+    if nats[best] - nats[-1] < GAIN and not cells.tiled:  # whose cells differ in width
         return None
-    return _bins(column, counts, float(FLAT[best]))
+    return _bins(cells, counts, float(FLAT[best]))
 
 
-def _many_values(column: Column, x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+def _many_values(cells: Intervals, x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     """The same with bins of many values each, except for values that stand out."""
-    if len(column.atoms) > MOST_ATOMS:
+    if len(cells.atoms) > MOST_ATOMS:
         return None
     halves = np.random.default_rng(0).permutation(len(x)) % 2
     sizes = [size for size in BINS if size * ROWS_OF_BIN <= len(x)]
     nats = [
-        np.mean([_nats(column, size, (x[halves == k], weight[halves == k]), x[halves != k]) for k in range(2)])
+        np.mean([_nats(cells, size, (x[halves == k], weight[halves == k]), x[halves != k]) for k in range(2)])
         for size in sizes
     ]
     best = int(np.argmax(nats)) if sizes else 0
-    if not sizes or (nats[best] - nats[0] < GAIN and not column.atoms):
+    if not sizes or (nats[best] - nats[0] < GAIN and not cells.atoms):
         return None
-    edges, shares = _even_bins(column, sizes[best], x, weight)
-    return _with_ends(column, edges, shares, len(x))
+    edges, shares = _even_bins(cells, sizes[best], x, weight)
+    return _with_ends(cells, edges, shares, len(x))
 
 
-def _nats(column: Column, size: int, known: tuple[np.ndarray, np.ndarray], judged: np.ndarray) -> float:
+def _nats(cells: Intervals, size: int, known: tuple[np.ndarray, np.ndarray], judged: np.ndarray) -> float:
     """The mean log-density of some rows under the bins of others; rows beyond these are moved to their ends."""
-    edges, shares = _even_bins(column, size, *known)
+    edges, shares = _even_bins(cells, size, *known)
     density = np.log(shares / shares.sum() / np.diff(edges))
-    return float(density[_bin_of(column, judged, edges)].mean())
+    return float(density[_bin_of(cells, judged, edges)].mean())
 
 
-def _even_bins(column: Column, size: int, x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _even_bins(cells: Intervals, size: int, x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Edges, and the number of rows per bin, plus half a row."""
-    atoms = np.array(sorted(column.atoms)).reshape(-1, 3)
+    atoms = np.array(sorted(cells.atoms)).reshape(-1, 3)
     rest = np.sort(x[~np.isin(x, atoms[:, 0])])
     starts, stops = atoms[:, 0] + atoms[:, 1], atoms[:, 0] + atoms[:, 1] + atoms[:, 2]
     inner = np.zeros(0)
@@ -139,30 +130,28 @@ def _even_bins(column: Column, size: int, x: np.ndarray, weight: np.ndarray) -> 
         last = NormalDist().inv_cdf(1 - 0.5 / (len(rest) + 1))
         levels = [NormalDist().cdf(z) for z in np.linspace(-last, last, size + 1)]
         inner = np.quantile(rest, [0.0, *levels[1:-1], 1.0], method="lower")
-        inner = np.sort(np.concatenate([inner, _ends_of_gaps(column, rest, np.unique(inner))]))
-        if column.step:
-            inner = column.origin + column.step * (np.floor((inner - column.origin) / column.step + 0.5) - 0.5)
-            inner[-1] += column.step  # the cell of the largest value
+        inner = np.sort(np.concatenate([inner, _ends_of_gaps(cells, rest, np.unique(inner))]))
+        if cells.step:
+            inner = cells.origin + cells.step * (np.floor((inner - cells.origin) / cells.step + 0.5) - 0.5)
+            inner[-1] += cells.step  # the cell of the largest value
     inside = ((inner[:, None] > starts) & (inner[:, None] < stops)).any(1)
     edges = np.unique(np.concatenate([inner[~inside], starts, stops]))
     edges = edges[np.append(np.diff(edges) > 1e-9 * np.ptp(edges), True)]
-    return edges, 0.5 + np.bincount(_bin_of(column, x, edges), weight, minlength=len(edges) - 1)
+    return edges, 0.5 + np.bincount(_bin_of(cells, x, edges), weight, minlength=len(edges) - 1)
 
 
-def _ends_of_gaps(column: Column, rest: np.ndarray, inner: np.ndarray) -> np.ndarray:
+def _ends_of_gaps(cells: Intervals, rest: np.ndarray, inner: np.ndarray) -> np.ndarray:
     """The beginnings and ends of gaps that take up most of a bin, given sorted rows."""
     place = np.searchsorted(inner, rest[:-1], side="right") - 1
     width = np.diff(inner, append=np.inf)[place]
     wide = np.diff(rest) > GAP * width
-    begin = rest[:-1][wide] + (column.step or 0.02 * np.diff(rest)[wide])
+    begin = rest[:-1][wide] + (cells.step or 0.02 * np.diff(rest)[wide])
     return np.concatenate([begin, rest[1:][wide]])
 
 
-def _bin_of(column: Column, x: np.ndarray, edges: np.ndarray) -> np.ndarray:
+def _bin_of(cells: Intervals, x: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """The bin of each row, taken at the middle of its cell."""
-    for value, low, width in column.atoms:
-        x = np.where(x == value, value + low + 0.5 * width, x)
-    return (np.searchsorted(edges, x, side="right") - 1).clip(0, len(edges) - 2)
+    return (np.searchsorted(edges, cells.middles(x), side="right") - 1).clip(0, len(edges) - 2)
 
 
 def _counted(place: np.ndarray, weight: np.ndarray) -> _Counts:
@@ -174,7 +163,7 @@ def _counted(place: np.ndarray, weight: np.ndarray) -> _Counts:
     return _Counts(place, rows, group, np.diff([*place[first], place[-1] + 1]))
 
 
-def _bins(column: Column, counts: _Counts, flat: float) -> tuple[np.ndarray, np.ndarray]:
+def _bins(cells: Intervals, counts: _Counts, flat: float) -> tuple[np.ndarray, np.ndarray]:
     """Edges in the column's units, and the distribution function there."""
     total = counts.rows.sum()
     level = flat * (counts.in_group / counts.cells)[counts.group] / total  # of a cell without rows
@@ -183,36 +172,36 @@ def _bins(column: Column, counts: _Counts, flat: float) -> tuple[np.ndarray, np.
     edges = np.stack([counts.place - 0.5, counts.place + 0.5], 1).ravel()
     none = 2 * np.flatnonzero(gaps == 0) + 1  # gaps without a cell
     edges, shares = np.delete(edges, none), np.delete(shares[:-1], none)
-    return _with_ends(column, _in_units(column, edges), shares, total)
+    return _with_ends(cells, _in_units(cells, edges), shares, total)
 
 
-def _with_ends(column: Column, edges: np.ndarray, shares: np.ndarray, rows: float) -> tuple[np.ndarray, np.ndarray]:
+def _with_ends(cells: Intervals, edges: np.ndarray, shares: np.ndarray, rows: float) -> tuple[np.ndarray, np.ndarray]:
     """Edges, and the distribution function there: up to the column's bounds, and below 1 if there is none."""
     beyond, near = 0.5 / (rows + 1), 1e-6 * np.diff(edges).min()
     shares = np.maximum(shares / shares.sum(), 1e-12)
-    low, high = column.bounds or (None, None)
-    if low is not None and (end := lowest_edge(column, low)) < edges[0] - near:
+    low, high = cells.bounds or (None, None)
+    if low is not None and (end := cells.lowest_edge(low)) < edges[0] - near:
         edges, shares = np.insert(edges, 0, end), np.insert(shares, 0, beyond)
-    if high is not None and (end := highest_edge(column, high)) > edges[-1] + near:
+    if high is not None and (end := cells.highest_edge(high)) > edges[-1] + near:
         edges, shares = np.append(edges, end), np.append(shares, beyond)
     start, stop = beyond * (low is None), 1 - beyond * (high is None)
     inner = start + (stop - start) * shares.cumsum()[:-1] / shares.sum()
     return edges, np.array([start, *inner, stop])
 
 
-def _in_units(column: Column, edges: np.ndarray) -> np.ndarray:
+def _in_units(cells: Intervals, edges: np.ndarray) -> np.ndarray:
     """Edges in the column's units, from edges in indices of the values, half-way between two of them."""
-    if column.step:
-        return np.asarray(column.origin + column.step * edges)
-    atoms = sorted(column.atoms)
+    if cells.step:
+        return np.asarray(cells.origin + cells.step * edges)
+    atoms = sorted(cells.atoms)
     ends = np.array([value + low for value, low, _ in atoms] + [sum(atoms[-1])])
     return ends[np.round(edges + 0.5).astype(int)]
 
 
-def _tail(column: Column, x: np.ndarray) -> float:
+def _tail(cells: Intervals, x: np.ndarray) -> float:
     """How far the outermost rows lie beyond the others, on the sides without a bound."""
-    low, high = column.bounds or (None, None)
+    low, high = cells.bounds or (None, None)
     ends = np.quantile(x, [OUTER, 1 - OUTER])
     beyond = [(ends[0] - x)[x < ends[0]]] * (low is None) + [(x - ends[1])[x > ends[1]]] * (high is None)
     found = np.concatenate([np.zeros(0), *beyond])
-    return float(max(found.mean() if len(found) else 0.0, column.step, LEAST_TAIL * x.std()))
+    return float(max(found.mean() if len(found) else 0.0, cells.step, LEAST_TAIL * x.std()))

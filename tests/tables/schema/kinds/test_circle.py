@@ -35,7 +35,7 @@ def test_the_density_is_periodic_and_survives_saving(model, tmp_path):
     np.testing.assert_allclose(scores, scores[0], atol=1e-3)
     model.save(tmp_path / "model")
     again = pf.TableDensity.load(tmp_path / "model")
-    assert again.schema.columns[0].period == (0.0, 24.0)
+    assert again.schema.columns[0].kind.period == (0.0, 24.0)
     np.testing.assert_array_equal(again.score_samples(rows), scores)
 
 
@@ -62,7 +62,7 @@ def test_whole_hours_have_cells_that_go_round():
     rows = table().with_columns(pl.col("hour").floor().cast(pl.Int64)).select("hour", "warmth")
     model = pf.TableDensity("maf", circular={"hour": (0, 24)}, queries=False, **SMALL).fit(rows)
     column = model.schema.columns[0]
-    assert (column.kind, column.window) == ("integer", (-0.5, 23.5))
+    assert (column.describe().kind, column.kind.circle) == ("integer", (-0.5, 23.5))
     assert set(model.sample(400)["hour"]) <= set(range(24))
     total = np.exp(model.score_samples(at(rows[:1], list(range(24)))))
     assert np.isfinite(total).all()
@@ -73,7 +73,7 @@ def test_whole_hours_have_cells_that_go_round():
 def test_a_grid_that_does_not_go_round_is_taken_for_continuous():
     rows = table().with_columns((pl.col("hour") / 24 * 2 * np.pi).round(1).alias("hour")).select("hour", "warmth")
     model = pf.TableDensity("maf", circular={"hour": (0, 2 * np.pi + 0.02)}, queries=False, **SMALL).fit(rows)
-    assert model.schema.columns[0].kind == "continuous"
+    assert model.schema.columns[0].describe().kind == "continuous"
 
 
 def test_missing_hours():

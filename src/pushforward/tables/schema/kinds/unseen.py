@@ -28,14 +28,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from .columns import Column
 
 FEWEST, RARE = 3, 10  # distinct numbers from which others are possible, and rows holding each from which they are not
 ALWAYS = 0.1  # rows that hold an unseen number, at least
@@ -58,9 +55,9 @@ def unseen_shares(numbers: Sequence[float], counts: np.ndarray) -> tuple[float, 
     return tuple((some * each / (counts + each)).tolist()) if some.any() else ()
 
 
-def encode_unseen(column: Column, codes: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """The codes, with -1 replaced by the codes of unseen numbers if these are on the column's grid."""
-    grid, odd = grid_of(column.categories), (codes == -1) & np.isfinite(values)
+def encode_unseen(names: tuple[str, ...], codes: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The codes, with -1 replaced by the codes of unseen numbers if these are on the grid of the numbers seen."""
+    grid, odd = grid_of(names), (codes == -1) & np.isfinite(values)
     v = values[odd]
     k = np.searchsorted(0.5 * (grid.seen[1:] + grid.seen[:-1]) + 1e-6 * grid.step, v)
     t, above = np.abs(v - grid.seen[k]) / grid.step, v > grid.seen[k]
@@ -78,21 +75,21 @@ def is_unseen(codes: Any) -> Any:
     return codes % 1 > 0
 
 
-def unseen_numbers(column: Column, codes: np.ndarray) -> np.ndarray:
+def unseen_numbers(names: tuple[str, ...], codes: np.ndarray) -> np.ndarray:
     """The unseen numbers that the codes stand for."""
-    grid, k = grid_of(column.categories), np.floor(codes).astype(np.int64)
+    grid, k = grid_of(names), np.floor(codes).astype(np.int64)
     t, below = _steps(torch.from_numpy(codes - k))
     away = grid.step * np.where(below.numpy(), -t.numpy(), t.numpy())
     return np.round(grid.seen[k] + away, 12)
 
 
-def log_of_unseen(column: Column, x: Tensor) -> Tensor:
+def log_of_unseen(names: tuple[str, ...], unseen: tuple[float, ...], x: Tensor) -> Tensor:
     """log(1 - u) for codes of numbers that were seen, log(u q) for unseen ones; 0 for any other code."""
     k = x.nan_to_num(-1.0).floor()
-    known = (k >= 0) & (k < len(column.categories))
+    known = (k >= 0) & (k < len(names))
     at, none = k.where(known, 0).long(), torch.zeros((), dtype=torch.float64, device=x.device)
-    shares = none.new_tensor(column.unseen)[at]
-    places = none.new_tensor(grid_of(column.categories).room)[at]
+    shares = none.new_tensor(unseen)[at]
+    places = none.new_tensor(grid_of(names).room)[at]
     t, below = _steps((x - k).nan_to_num(0.0).double())
     room = torch.where(below, places[..., 0], places[..., 1])
     q = torch.where(room.isinf(), 1 / (t * (t + 1)), 1 / room) / (places > 0).sum(-1)

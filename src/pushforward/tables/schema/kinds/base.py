@@ -1,0 +1,175 @@
+"""What every kind of column can do: know its own columns, read and write their values, and say what is possible."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ....transforms.base import Transform
+from ..saved import Saved
+
+Numbers = NDArray[np.float64]
+Bounds = tuple[float, float | None]  # an open interval; None for no upper end
+Atom = tuple[float, float, float]  # a value; the lower end, relative to it, and the width of its cell
+
+
+@dataclass(frozen=True)
+class Hints:
+    """What is known of a column beside its values.
+
+    Args:
+        name: Its name.
+        source: Its file, for error messages.
+        bounds: The open interval of its values, as stated by the user.
+        period: The beginning and end of a circular column's period, as stated by the user.
+        named: Whether the values are names although they may be numbers, as stated by the user.
+        scale: Whether they are numbers on a scale, however few: as stated by the user, or since they are dates.
+        moment: Whether they are dates or times.
+        float32: Whether they passed through float32, which blurs grids.
+    """
+
+    name: str = ""
+    source: str = "the table"
+    bounds: Bounds | None = None
+    period: tuple[float, float] | None = None
+    named: bool = False
+    scale: bool = False
+    moment: bool = False
+    float32: bool = False
+
+
+@dataclass(frozen=True)
+class Description:
+    """A column in words: its kind, the range of its values, and its first transform."""
+
+    kind: str
+    low: str = "-"
+    high: str = "-"
+    first: str = "-"
+
+
+class Kind(Saved, ABC):
+    """A kind of column: which values it can hold, and how a model sees them.
+
+    Encoded values are float64 numbers, NaN where one is missing. Those of a kind with :attr:`classes` are the indices
+    of its values, each of which has a probability; those of any other kind are numbers that have a density. Subclasses
+    are frozen dataclasses, saved with the model by their fields.
+    """
+
+    remark: ClassVar[str] = ""  # what a reader should know about such columns
+    contents: ClassVar[str] = ""  # what its cells hold, if it is not what the column's reading says: "text"
+    is_number: ClassVar[bool] = True  # whether encoded values, or the names of classes, are amounts
+    whole: bool = False  # whether every value is a whole number
+    flags: str = ""  # the column whose missing values it flags
+    step: float = 0.0  # the width of every value's cell, with the value in its middle; 0 if there are none
+    origin: float = 0.0  # one of the values that are multiples of the step apart
+    atoms: tuple[Atom, ...] = ()  # the cells of values that stand out
+    fill: tuple[float, ...] = ()  # how missing values are drawn: shares of classes, or quantiles of spread numbers
+    grouped: int = 0  # how many rare values its last class stands for, which also stands for unknown ones
+
+    @classmethod
+    @abstractmethod
+    def fits(cls, values: pl.Series, hints: Hints) -> Self | None:
+        """The kind of a column, from the values of its rows; None if it is not of this kind."""
+
+    @abstractmethod
+    def read(self, values: pl.Series) -> Numbers:
+        """Encodes values: NaN for missing ones, -1 for those that have no class."""
+
+    @abstractmethod
+    def write(self, numbers: Numbers) -> pl.Series:
+        """Encoded values as in the table, moved to possible ones; null where they are NaN."""
+
+    @abstractmethod
+    def describe(self) -> Description:
+        """The kind in words."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the values that have a probability each; none for numbers with a density."""
+        return ()
+
+    @property
+    def classes(self) -> int:
+        """How many values have a probability each; 0 for numbers with a density."""
+        return len(self.labels)
+
+    @property
+    def circle(self) -> tuple[float, float] | None:
+        """Where the one turn of a circular column begins and ends."""
+        return None
+
+    @property
+    def has_cells(self) -> bool:
+        """Whether values are cells of positive width, over which the density is averaged."""
+        return self.step > 0 or len(self.atoms) > 0
+
+    @property
+    def outcomes(self) -> tuple[Any, ...]:
+        """What two models must agree on for their densities to be comparable: the classes, or the cells."""
+        return self.labels, self.step, self.atoms
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The smallest and the largest encoded value of the training rows."""
+        return 0.0, max(self.classes - 1.0, 0.0)
+
+    @property
+    def typical(self) -> tuple[float, ...]:
+        """Encoded values to try in place of others."""
+        return tuple(map(float, range(self.classes)))
+
+    def can(self, numbers: Numbers) -> NDArray[np.bool_]:
+        """Which encoded values are possible."""
+        if self.classes:
+            return (numbers >= 0) & (numbers < self.classes) & (numbers == np.floor(numbers))
+        return np.isfinite(numbers)
+
+    def refuse(self, numbers: Numbers, source: str, name: str, rows: NDArray[np.int64]) -> None:
+        """Refuses encoded values that make no sense, by the file's name, the column's and the rows' positions.
+
+        Raises:
+            InputError: names the first.
+        """
+
+    def snap(self, numbers: Numbers) -> Numbers:
+        """Encoded values moved to possible ones."""
+        return numbers
+
+    def limits(self, spreads: float) -> tuple[float, float]:
+        """The ends of what may be drawn: so many spreads beyond the training rows, within the bounds."""
+        return -np.inf, np.inf
+
+    def amounts(self, codes: NDArray[Any]) -> Numbers:
+        """Encoded values as amounts: numbers as they are, codes as the numbers that are their names, if they are."""
+        return np.full(len(codes), np.nan) if self.classes else codes
+
+    def shown(self, number: float) -> str:
+        """An encoded value as text."""
+        return str(self.write(np.array([number]))[0])
+
+    def first_map(self) -> Transform | None:
+        """The column's own map from its units to a suitable scale, with ``event_dim`` 0; None if it has none."""
+        return None
+
+    def bare(self) -> Kind:
+        """The kind without a first map, unless that keeps it within its bounds."""
+        return self
+
+    def untailed(self) -> Kind:
+        """The kind without a first map that only shortens its tails."""
+        return self
+
+    def with_histogram(self, x: Numbers, weight: Numbers) -> Kind:
+        """The kind with a histogram as its first map, if the spikes of rows with these weights call for one."""
+        return self
+
+    def log_unseen(self, x: Tensor) -> Tensor | float:
+        """The change in the log-densities of encoded values that no training row had, in nats."""
+        return 0.0

@@ -1,0 +1,109 @@
+"""Numbers on a circle: directions, hours of the day, days of the week."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import polars as pl
+
+from ....errors import InputError
+from .base import Description, Hints, Numbers
+from .grid import REMARK, Grid, on_grid
+from .numeric import Numeric, numbers_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Circle(Numeric):
+    """Numbers with a period, whose beginning and end are the same value.
+
+    Args:
+        period: The beginning and the end.
+        step, origin, decimals: The grid of the values, as for :class:`Grid`, if there is one that fits the period.
+    """
+
+    period: tuple[float, float]
+    step: float = 0.0
+    origin: float = 0.0
+    decimals: int = 0
+
+    remark: ClassVar[str] = REMARK
+
+    @classmethod
+    def fits(cls, values: pl.Series, hints: Hints) -> Self | None:
+        if hints.period is None:
+            return None
+        refuse_outside(numbers_of(values), hints.period, hints.source, hints.name)
+        low, high = hints.period
+        x = cls(period=hints.period).read(values)
+        x = x[~np.isnan(x)]
+        if np.ptp(x) == 0:
+            raise InputError(f"{hints.source}: column {hints.name!r} is constant; leave it out with --columns")
+        grid = Grid.found(x, hints)
+        kind = cls.of(x, period=hints.period)
+        if grid is not None and _divides(grid.step, high - low) and _divides(grid.step, grid.origin - low):
+            kind = replace(kind, step=grid.step, origin=grid.origin, decimals=grid.decimals)
+        return replace(kind, fill=tuple(np.clip(kind.quantiles_of_cells(x), *kind.circle).tolist()))
+
+    @property
+    def circle(self) -> tuple[float, float]:
+        """One turn that holds whole cells: the period, shifted back by half a step."""
+        return self.period[0] - 0.5 * self.step, self.period[1] - 0.5 * self.step
+
+    @property
+    def outcomes(self) -> tuple[Any, ...]:
+        return (*super().outcomes, self.period)
+
+    def read(self, values: pl.Series) -> Numbers:
+        x = numbers_of(values)
+        return np.where(x == self.period[1], self.period[0], x)
+
+    def snap(self, numbers: Numbers) -> Numbers:
+        if self.step > 0:
+            numbers = on_grid(numbers, self.step, self.origin, self.decimals)
+        low, high = self.period
+        return np.where((numbers < low) | (numbers >= high), low + np.mod(numbers - low, high - low), numbers)
+
+    def can(self, numbers: Numbers) -> Any:
+        return (numbers >= self.period[0]) & (numbers <= self.period[1])
+
+    def refuse(self, numbers: Numbers, source: str, name: str, rows: np.ndarray) -> None:
+        refuse_outside(numbers, self.period, source, name, rows)
+
+    def with_histogram(self, x: Numbers, weight: Numbers) -> Self:
+        return self
+
+    def describe(self) -> Description:
+        title = "continuous" if not self.step else "integer" if self.whole else "rounded"
+        return replace(super().describe(), kind=title if self.step in (0, 1) else f"{title} to {self.step:g}")
+
+
+def _divides(step: float, length: float) -> bool:
+    turns = length / step
+    return abs(turns - round(turns)) <= 1e-6
+
+
+def refuse_outside(
+    numbers: Numbers, period: tuple[float, float], source: str, name: str, rows: np.ndarray | None = None
+) -> None:
+    """Refuses values outside a period.
+
+    Args:
+        numbers: Encoded values, or NaN.
+        period: Its beginning and end.
+        source: The file's name.
+        name: The column's name.
+        rows: Their positions in the file, from 0.
+
+    Raises:
+        InputError: names the column, the row and the period.
+    """
+    low, high = period
+    outside = np.flatnonzero((numbers < low) | (numbers > high))
+    if len(outside):
+        row = outside[0] if rows is None else rows[outside[0]]
+        raise InputError(
+            f"{source}: column {name!r}, row {row + 1}: {numbers[outside[0]]:g} lies outside its period, "
+            f"{low:g} to {high:g}"
+        )

@@ -1,0 +1,110 @@
+"""Values that have a probability each: what categories and few numbers share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ..reading import OTHER, as_text
+from .base import Description, Kind, Numbers
+
+MOST = 200  # values with a probability of their own
+SHORT = 512  # number of cells below which a loop is faster than a query of Polars
+
+
+@dataclass(frozen=True, kw_only=True)
+class Named(Kind):
+    """Values that are encoded as their place in a list.
+
+    Args:
+        values: The values as text, in order.
+        grouped: How many rare values the last one, ``(other)``, stands for; 0 if every value has its own place.
+        fill: The share of the rows that hold each.
+    """
+
+    values: tuple[str, ...]
+    grouped: int = 0
+    fill: tuple[float, ...] = ()
+
+    title: ClassVar[str]
+
+    @classmethod
+    def of(cls, values: pl.Series) -> Self:
+        """The kind of some values, at least one of them present; if there are too many, the rarest share a place."""
+        names = value_names(values)
+        codes = codes_of(values, names)
+        counts = np.bincount(codes[codes >= 0].astype(np.int64), minlength=len(names))
+        if len(names) <= MOST:
+            return cls(values=tuple(names), fill=tuple((counts / counts.sum()).tolist()))
+        often = np.sort(np.argsort(-counts, kind="stable")[: MOST - 1])
+        counts = np.append(counts[often], counts.sum() - counts[often].sum())
+        return cls(
+            values=(*(names[place] for place in often), OTHER),
+            grouped=len(names) - len(often),
+            fill=tuple((counts / counts.sum()).tolist()),
+        )
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.values
+
+    def read(self, values: pl.Series) -> Numbers:
+        return codes_of(values, self.values, len(self.values) - 1.0 if self.grouped else -1.0)
+
+    def write(self, numbers: Numbers) -> pl.Series:
+        places = pl.Series(np.nan_to_num(numbers, nan=len(self.values)).astype(np.int64))
+        named = pl.Series(self.values).gather(places.clip(0, len(self.values) - 1))
+        return named.set(places >= len(self.values), None)
+
+    def shown(self, number: float) -> str:
+        return self.values[int(number)] if 0 <= number < len(self.values) else "(unknown)"
+
+    def amounts(self, codes: NDArray[Any]) -> Numbers:
+        numbers = pl.Series([*self.values, None], dtype=pl.String).cast(pl.Float64, strict=False).to_numpy()
+        known = (codes >= 0) & (codes < len(self.values))
+        return np.asarray(numbers[np.where(known, codes, len(self.values)).astype(np.int64)])
+
+    def describe(self) -> Description:
+        return Description(f"{self.title}, {len(self.values)}")
+
+
+def value_names(values: pl.Series) -> list[str]:
+    """The distinct values in order, as text."""
+    if values.dtype.is_numeric():
+        there = np.unique(values.drop_nulls().cast(pl.Float64).drop_nans().to_numpy() + 0.0)
+        whole = bool((there % 1 == 0).all())
+        return [str(int(v)) if whole and abs(v) < 2**62 else repr(float(v)) for v in there]
+    names = as_text(values).drop_nulls().unique().sort().to_list()
+    if isinstance(values.dtype, pl.Enum):  # which defines its own order
+        names.sort(key=values.dtype.categories.to_list().index)
+    return names
+
+
+def codes_of(values: pl.Series, names: tuple[str, ...] | list[str], unknown: float = -1.0) -> Numbers:
+    """The place of each value among the names; NaN for missing values, ``unknown`` for others."""
+    if values.dtype.is_numeric():
+        close = 1e-6 if values.dtype == pl.Float32 else 1e-9
+        numbers = values.cast(pl.Float64).to_numpy() if len(values) else np.empty(0)
+        return _number_codes(numbers, names, unknown, close)
+    places = {name: float(place) for place, name in enumerate(names)}
+    text = as_text(values)
+    if len(text) <= SHORT:
+        codes = [np.nan if name is None else places.get(name, unknown) for name in text.to_list()]
+        return np.array(codes, dtype=np.float64)
+    found = text.replace_strict(places, default=unknown, return_dtype=pl.Float64)
+    return np.where(text.is_null().to_numpy(), np.nan, found.to_numpy())
+
+
+def _number_codes(numbers: Numbers, names: tuple[str, ...] | list[str], unknown: float, close: float) -> Numbers:
+    """Numbers are matched by value, however they are written."""
+    named = np.array([np.inf if name == OTHER else float(name) for name in names])
+    order = np.argsort(named)
+    place = np.searchsorted(named[order], numbers).clip(0, len(named) - 1)
+    codes = np.full(len(numbers), unknown)
+    for near in (order[place], order[np.maximum(place - 1, 0)]):
+        codes = np.where(np.abs(named[near] - numbers) <= close * np.abs(numbers), near, codes)
+    return np.where(np.isfinite(numbers), codes, np.nan)

@@ -1,0 +1,209 @@
+"""Numbers on a scale: what all kinds of them share, whatever their cells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import polars as pl
+
+from ....errors import InputError
+from ....transforms.base import Transform
+from ....transforms.elementwise import Identity
+from .base import Atom, Bounds, Description, Hints, Kind, Numbers
+from .column_maps import FirstMap, bounded_map, free_map
+from .histogram import histogram_of
+from .intervals import Intervals
+
+QUANTILES = 33
+FILL = 17  # quantiles between which missing values are drawn
+FAR = 10.0  # standard deviations from 0 that make a bound there unnecessary
+
+
+@dataclass(frozen=True, kw_only=True)
+class Numeric(Kind):
+    """Numbers with a density.
+
+    Args:
+        minimum, maximum: Range of the training rows.
+        quantiles: Quantiles of the training rows, evenly spaced in probability.
+        whole: Whether every value is a whole number, so that samples are written as whole numbers.
+        bounds: The open interval of the values, if one was stated or found; None for no upper end.
+        first: The first map, if there is one.
+        fill: Quantiles of the training rows spread over their cells, evenly spaced in probability.
+    """
+
+    minimum: float = 0.0
+    maximum: float = 0.0
+    quantiles: tuple[float, ...] = ()
+    whole: bool = False
+    bounds: Bounds | None = None
+    first: FirstMap | None = None
+    fill: tuple[float, ...] = ()
+
+    title: ClassVar[str] = "continuous"
+
+    @classmethod
+    def of(cls, x: Numbers, **cells: Any) -> Self:
+        """The kind of some numbers, none of them NaN, with the fields that describe its cells."""
+        ranks = np.linspace(0, 1, QUANTILES)
+        return cls(
+            minimum=float(x.min()),
+            maximum=float(x.max()),
+            quantiles=tuple(np.quantile(x, ranks, method="nearest").tolist()),
+            whole=bool((x == np.round(x)).all()),
+            **cells,
+        )
+
+    def mapped(self, values: pl.Series, hints: Hints) -> Self:
+        """The kind with its bounds, its first map, and the quantiles from which missing values are drawn."""
+        x = present(values)
+        kind = replace(self, bounds=self._bounds(x, hints) if hints.bounds is None else self._stated(values, hints))
+        return replace(kind, first=kind._first(kind.intervals.middles(x)), fill=kind.quantiles_of_cells(x))
+
+    def _stated(self, values: pl.Series, hints: Hints) -> Bounds:
+        """The stated bounds; a cell leaves room beside a value on a bound."""
+        assert hints.bounds is not None
+        low, end = hints.bounds
+        high, x = np.inf if end is None else end, numbers_of(values)
+        closed = self.step > 0
+        outside = np.flatnonzero((x < low) | (x > high) if closed else (x <= low) | (x >= high))
+        outside = outside[~np.isin(x[outside], [value for value, _, _ in self.atoms])]
+        if len(outside):
+            row = outside[0]
+            where = "on its bound" if x[row] in hints.bounds else "outside its bounds"
+            raise InputError(
+                f"{hints.source}: column {hints.name!r}, row {row + 1}: {x[row]:g} lies {where} {low:g} and {high:g}; "
+                "give it wider --bounds"
+            )
+        return float(low), None if end is None else float(end)
+
+    def _bounds(self, x: Numbers, hints: Hints) -> Bounds | None:
+        """Bounds if none are stated: shares lie between 0 and 1, and what is never negative stays so."""
+        near_both = ((x < 0.01).mean() >= 0.005) and ((x > 0.99).mean() >= 0.005)
+        if near_both and self.minimum > 0 and self.maximum < 1 and not self.has_cells:
+            return 0.0, 1.0
+        return (0.0, None) if never_negative(x, hints) else None
+
+    def _first(self, x: Numbers) -> FirstMap | None:
+        if self.bounds is None:
+            return free_map(x, self._starts())
+        (low, high), cells = self.bounds, self.intervals
+        return bounded_map(x, cells.lowest_edge(low), None if high is None else cells.highest_edge(high))
+
+    def _starts(self) -> list[float]:
+        """Where a logarithm may start: at 0 for positive columns, one cell below 0 for those that begin at 0."""
+        if self.intervals.lowest_edge(self.minimum) > 0:
+            return [0.0]
+        if self.minimum < 0:
+            return []
+        return [-self.step] if self.step > 0 else [low * 2 for value, low, _ in self.atoms if value == 0]
+
+    @property
+    def intervals(self) -> Intervals:
+        """The intervals that values stand for."""
+        return Intervals(
+            step=self.step,
+            origin=self.origin,
+            atoms=self.atoms,
+            bounds=self.bounds,
+            minimum=self.minimum,
+            maximum=self.maximum,
+        )
+
+    def quantiles_of_cells(self, x: Numbers) -> tuple[float, ...]:
+        """Quantiles of the values spread over their cells, strictly increasing."""
+        low, width = self.intervals.of(x)
+        ends = np.quantile(low + width * np.random.default_rng(0).random(len(x)), np.linspace(0, 1, FILL))
+        least = 1e-3 * max(float(ends[-1] - ends[0]), 1e-6 * float(np.abs(ends).max())) / FILL
+        return tuple((np.maximum.accumulate(ends - least * np.arange(FILL)) + least * np.arange(FILL)).tolist())
+
+    def read(self, values: pl.Series) -> Numbers:
+        return numbers_of(values)
+
+    def write(self, numbers: Numbers) -> pl.Series:
+        snapped = self.snap(numbers)
+        there = np.isfinite(snapped)
+        whole = self.whole and bool((np.abs(snapped[there]) < 2**62).all())
+        return pl.Series(snapped).fill_nan(None).cast(pl.Int64 if whole else pl.Float64)
+
+    def snap(self, numbers: Numbers) -> Numbers:
+        return numbers if self.bounds is None else np.clip(numbers, *self.bounds)
+
+    def can(self, numbers: Numbers) -> Any:
+        low, high = self.bounds or (-np.inf, None)
+        inside = (numbers > low - 0.5 * self.step) & (numbers < (np.inf if high is None else high + 0.5 * self.step))
+        return np.isfinite(numbers) & (inside | np.isin(numbers, [value for value, _, _ in self.atoms]))
+
+    def limits(self, spreads: float) -> tuple[float, float]:
+        if not self.fill:
+            return -np.inf, np.inf
+        lowest, highest = self.fill[0], self.fill[-1]
+        spread = highest - lowest
+        low, high = lowest - spreads * spread, highest + spreads * spread
+        if self.bounds is not None:
+            end, other = self.bounds
+            low, high = max(low, end + 1e-6 * spread), high if other is None else min(high, other - 1e-6 * spread)
+        return low, high
+
+    def shown(self, number: float) -> str:
+        return f"{number:.6g}"
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        return self.minimum, self.maximum
+
+    @property
+    def typical(self) -> tuple[float, ...]:
+        return self.quantiles
+
+    def first_map(self) -> Transform:
+        return Identity(event_dim=0) if self.first is None else self.first.transform()
+
+    def bare(self) -> Self:
+        return replace(self, first=None) if self.bounds is None and self._is("asinh", "histogram") else self
+
+    def untailed(self) -> Self:
+        return replace(self, first=None) if self._is("asinh") else self
+
+    def _is(self, *names: str) -> bool:
+        return self.first is not None and self.first.name in names
+
+    def with_histogram(self, x: Numbers, weight: Numbers) -> Self:
+        found = histogram_of(self.intervals, x, weight)
+        return self if found is None else replace(self, first=found)
+
+    def describe(self) -> Description:
+        return Description(
+            self.title, f"{self.minimum:g}", f"{self.maximum:g}", "-" if self.first is None else str(self.first)
+        )
+
+
+def numbers_of(values: pl.Series) -> Numbers:
+    """A series as float64; NaN where nothing is. Zeros have no sign."""
+    found = values.cast(pl.Float64).to_numpy(allow_copy=True) if len(values) else np.empty(0)
+    return np.asarray(found + 0.0)
+
+
+def present(values: pl.Series) -> Numbers:
+    """The numbers that are there."""
+    found = numbers_of(values)
+    return found[~np.isnan(found)]
+
+
+def never_negative(x: Numbers, hints: Hints) -> bool:
+    """Whether a quantity is never negative, and near enough to 0 for that to matter."""
+    return bool(0 <= x.min() <= FAR * x.std()) and not hints.moment
+
+
+def end_atom(unique: Numbers, place: int, spread: float) -> Atom:
+    """The cell of a value that stands out: beyond the other values if it is at an end of the range, narrow if it lies
+    among them."""
+    value = float(unique[place])
+    if place == 0:
+        return value, -0.1 * spread, 0.1 * spread
+    if place == len(unique) - 1:
+        return value, 0.0, 0.1 * spread
+    width = min(0.02 * spread, float(np.diff(unique[place - 1 : place + 2]).min()))
+    return value, -0.5 * width, width

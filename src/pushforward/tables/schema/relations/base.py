@@ -1,0 +1,63 @@
+"""What every relation can do: compute its column, tell which rows break it, and say itself in a sentence.
+
+A column that follows from others is not part of the flow. It is recomputed when rows are sampled, and a row that
+violates the relation has density 0.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..columns import Column
+from ..kinds.base import Numbers
+from ..saved import Saved
+
+CLOSE = 1e-9  # of a column's spread: the rounding error of float64
+
+Rows = Mapping[str, Numbers]  # encoded columns by name
+Columns = Mapping[str, Column]
+
+
+@dataclass(frozen=True)
+class Relation(Saved, ABC):
+    """A column that follows from others.
+
+    Args:
+        column: The column that follows.
+        inputs: The columns from which it follows; none for a constant.
+    """
+
+    column: Column
+    inputs: tuple[str, ...] = ()
+
+    @abstractmethod
+    def computed(self, values: Rows, columns: Columns, rows: int) -> Numbers:
+        """The encoded column from encoded inputs; NaN if one of them is missing."""
+
+    @abstractmethod
+    def __str__(self) -> str:
+        """The relation in words."""
+
+    def rest(self, found: Numbers, values: Rows, columns: Columns) -> dict[str, Numbers]:
+        """What the column, encoded, says about inputs, in rows where only one is missing; NaN in others."""
+        return {}
+
+    def known(self, values: Rows) -> np.ndarray | bool:
+        """In which rows the inputs have values to which the relation applies."""
+        return True
+
+    def broken(self, found: Numbers, values: Rows, columns: Columns) -> np.ndarray:
+        """Which rows contradict the relation; none where a value is missing, or to which it does not apply."""
+        computed = self.computed(values, columns, len(found))
+        there = ~np.isnan(found) & ~np.isnan(computed) & self.known(values)
+        return there & (np.abs(found - computed) > self._slack)
+
+    @property
+    def _slack(self) -> float:
+        """How far apart two encoded values may be and count as equal."""
+        low, high = self.column.kind.ends
+        return CLOSE * (1.0 if self.column.classes else max(high - low, abs(high), 1e-300))

@@ -1,0 +1,45 @@
+"""Divides the columns of a table into those that are modelled and those that follow from them; completes holes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..columns import Column
+from ..kinds.base import Numbers
+from .base import Relation, Rows
+from .look_up import implied_categories, looked_up
+from .sums import sums
+
+
+def find_relations(columns: Sequence[Column], values: Rows) -> tuple[list[Column], list[Relation]]:
+    """Divides columns into those that are modelled, and those that follow from them.
+
+    Args:
+        columns: All columns.
+        values: Their encoded rows by name; NaN for missing values.
+    """
+    kept, implied = implied_categories(list(columns), values)
+    kept, summed = sums(kept, values, {name for relation in implied for name in relation.inputs})
+    kept, implied = looked_up(kept, values, implied, {name for relation in summed for name in relation.inputs})
+    return kept, [*summed, *implied]
+
+
+def complete(
+    values: Rows, columns: Sequence[Column], relations: Sequence[Relation], follow: Rows
+) -> dict[str, Numbers]:
+    """The encoded columns, with missing values completed from relations where possible.
+
+    Args:
+        values: The encoded columns by name.
+        columns: What is known of them.
+        relations: The relations between columns.
+        follow: The encoded columns that follow, as far as the table has them.
+    """
+    known, values = {column.name: column for column in columns}, dict(values)
+    for relation in relations:
+        if relation.column.name in follow:
+            for name, rest in relation.rest(follow[relation.column.name], values, known).items():
+                values[name] = np.where(np.isnan(rest), values[name], rest)
+    return values

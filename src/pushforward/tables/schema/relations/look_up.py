@@ -1,0 +1,160 @@
+"""Columns that another one implies value by value: the region of a town, a logarithm of rounded numbers, a grade."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..columns import Column
+from ..kinds.base import Numbers
+from .base import Columns, Relation, Rows
+
+FIRST = 2000  # rows that suffice to refute most relations
+EVIDENCE = 100.0  # nats by which the rows must favour an implied value
+LONGEST, REPEATED = 1000, 3  # distinct values of a column used for look-up, and rows of each on average
+
+Codes = tuple[
+    NDArray[Any], NDArray[Any]
+]  # a column's distinct values, increasing, and for every row the index of its own
+
+
+@dataclass(frozen=True)
+class LookUp(Relation):
+    """A column each of whose values is implied by the value of the only input.
+
+    Args:
+        implied: The encoded value that each class, or each number, of the input implies.
+        at: The input's numbers, increasing; empty if it has classes.
+    """
+
+    implied: tuple[float, ...] = ()
+    at: tuple[float, ...] = ()
+
+    def computed(self, values: Rows, columns: Columns, rows: int) -> Numbers:
+        found = values[self.inputs[0]]
+        if self.at:
+            middles = np.convolve(self.at, [0.5, 0.5], "valid")
+            nearest = np.array(self.implied)[np.searchsorted(middles, found)]
+            return np.where(np.isnan(found), np.nan, nearest)
+        known = (found >= 0) & (found < len(self.implied)) & (found == np.floor(found))
+        return np.where(known, np.array(self.implied)[np.where(known, found, 0).astype(np.int64)], np.nan)
+
+    def known(self, values: Rows) -> np.ndarray | bool:
+        return np.isin(values[self.inputs[0]], self.at) if self.at else True
+
+    def through(self, found: LookUp) -> LookUp:
+        """The relation with its input replaced, if that was itself found to follow from another column."""
+        if self.inputs != (found.column.name,):
+            return self
+        table = self.computed({found.column.name: np.array(found.implied)}, {}, len(found.implied))
+        return replace(self, inputs=found.inputs, implied=tuple(table.tolist()), at=found.at)
+
+    def __str__(self) -> str:
+        return f"{self.column.name!r} follows from {self.inputs[0]!r}"
+
+
+def implied_categories(columns: list[Column], values: Rows) -> tuple[list[Column], list[LookUp]]:
+    """Columns with classes that another such column implies; if two imply each other, the first is kept."""
+    named = [column for column in columns if column.classes]
+    relations: list[LookUp] = []
+    for column in reversed(named[:]):
+        others = [other for other in named if other is not column and other.classes >= column.classes]
+        for other in others:
+            table = _implication(values[other.name], values[column.name], other.classes)
+            if table is not None:
+                named.remove(column)
+                found = LookUp(column, (other.name,), table)
+                relations = [*(relation.through(found) for relation in relations), found]
+                break
+    gone = {relation.column.name for relation in relations}
+    return [column for column in columns if column.name not in gone], relations[::-1]
+
+
+def looked_up(
+    columns: list[Column], values: Rows, implied: Sequence[LookUp], summed: Collection[str]
+) -> tuple[list[Column], list[LookUp]]:
+    """Numbers that follow from numbers or categories, value by value, and categories that follow from numbers.
+
+    Examples are logarithms of rounded numbers, means of groups, and flags for values above a threshold.
+
+    Args:
+        columns: All columns that are not known to be implied.
+        values: Their encoded rows.
+        implied: What follows from categories; if these in turn follow from numbers, it is derived from those numbers.
+        summed: Columns that are inputs of sums, which are kept.
+    """
+    kept, relations = list(columns), list(reversed(implied))
+    found = {column.name: codes_of(column, values[column.name]) for column in columns}
+    codes = {name: code for name, code in found.items() if code is not None}
+    for column in reversed([column for column in columns if column.name in codes and column.name not in summed]):
+        for other in [other for other in kept if other is not column and other.name in codes]:
+            relation = _looked_up(column, other, codes, values[column.name])
+            if relation is not None:
+                relations = [*(each.through(relation) for each in relations), relation]
+                kept.remove(column)
+                break
+    return kept, relations[::-1]
+
+
+def codes_of(column: Column, x: Numbers, most: int = LONGEST) -> Codes | None:
+    """The values of a column, if at most ``most``, and the rows' indices; None if some are missing or few repeat."""
+    kind = column.kind
+    if column.holes.share or kind.grouped or kind.circle is not None or len(np.unique(x[:FIRST])) > most:
+        return None
+    at, code = (np.arange(column.classes), x) if column.classes else np.unique(x, return_inverse=True)
+    return (at, code) if len(at) <= min(most, len(code) // REPEATED) else None
+
+
+def implies(codes: Codes, then: Numbers) -> tuple[float, ...] | None:
+    """What every value implies, as in :func:`_implication`."""
+    return _implication(codes[1], then, len(codes[0]))
+
+
+def jumps(table: Sequence[float]) -> int:
+    """How often the implied value changes as the implying values increase."""
+    return int(np.count_nonzero(np.diff(table)))
+
+
+def _implication(given: NDArray[Any], then: Numbers, classes: int) -> tuple[float, ...] | None:
+    """What every category implies, if the rows support it clearly; otherwise None."""
+    table = np.full(classes, np.nan)
+    for rows in (slice(0, FIRST), slice(None)):  # most pairs are refuted by a few rows
+        codes = given[rows].astype(np.int64)
+        table[codes] = then[rows]
+        if not (table[codes] == then[rows]).all():
+            return None
+    shares = np.unique(then, return_counts=True)[1] / len(then)
+    repeated = len(given) - len(np.unique(given))
+    if repeated * -np.log((shares**2).sum()) < EVIDENCE or np.isnan(table).any():
+        return None
+    return tuple(table.tolist())
+
+
+def _looked_up(column: Column, other: Column, codes: Mapping[str, Codes], x: Numbers) -> LookUp | None:
+    """The column as implied by the other's values.
+
+    Numbers that follow have at least half as many values as the other, or they would say no more about it than a group
+    about its members; or they are few and, like categories that follow from numbers, intervals of the other's scale.
+    """
+    own, (at, _) = len(codes[column.name][0]), codes[other.name]
+    numbers, half = column.kind.is_number, 2 * own >= len(at)
+    if own > len(at) or (column.classes and other.classes):
+        return None
+    if not column.classes and (not half or (other.classes and other.kind.is_number)):
+        return None
+    table = implies(codes[other.name], x)
+    if table is None or not ((numbers and half) or _in_intervals(table, own)):
+        return None
+    return LookUp(column, (other.name,), table, () if other.classes else tuple(at.tolist()))
+
+
+def _in_intervals(table: Sequence[float], classes: int) -> bool:
+    """Whether categories are intervals of increasing numbers, at most two of each; or in order, if they are nearly as
+    many as the numbers."""
+    if 2 * classes < len(table):
+        return jumps(table) <= 2 * (classes - 1)
+    return len({*np.sign(np.diff(table)).tolist()} - {0.0}) == 1

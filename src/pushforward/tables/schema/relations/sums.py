@@ -1,0 +1,144 @@
+"""Numbers that are sums of multiples of others: totals, differences, copies in other units."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from ..columns import Column
+from ..kinds.base import Numbers
+from .base import Columns, Relation, Rows
+
+MOST_INPUTS = 30  # columns that a sum may be made of
+FEWEST = 50  # complete rows in which a sum is found, if others have holes
+FIRST = 2000  # rows that suffice to refute most relations
+
+
+@dataclass(frozen=True)
+class Sum(Relation):
+    r"""A column :math:`y = b + \sum_i w_i x_i`. If one of them has a hole, it is completed from the rest.
+
+    Args:
+        weights: w, one for each input.
+        offset: b.
+    """
+
+    weights: tuple[float, ...] = ()
+    offset: float = 0.0
+
+    def computed(self, values: Rows, columns: Columns, rows: int) -> Numbers:
+        return self._encoded(self.column, self._total(values, columns))
+
+    def rest(self, found: Numbers, values: Rows, columns: Columns) -> dict[str, Numbers]:
+        amounts = np.stack([columns[name].kind.amounts(values[name]) for name in self.inputs], 1)
+        holes, weights = np.isnan(amounts), np.array(self.weights)
+        left = self.column.kind.amounts(found) - self.offset - np.nan_to_num(amounts) @ weights
+        alone = holes & (holes.sum(1, keepdims=True) == 1)
+        return {
+            name: np.where(alone[:, i], _possible(columns[name], left / weights[i]), np.nan)
+            for i, name in enumerate(self.inputs)
+            if alone[:, i].any()
+        }
+
+    def broken(self, found: Numbers, values: Rows, columns: Columns) -> np.ndarray:
+        """If two neighbours on the grid are equally near to a sum, either is accepted: tools round halves up, down or
+        to even."""
+        wrong, computed = super().broken(found, values, columns), self.computed(values, columns, len(found))
+        if self.column.classes:
+            return wrong & ~self.column.missing(found) & ~self.column.missing(computed)
+        off = np.abs(found - computed)
+        off_total = np.abs(found - self._total(values, columns))  # for values that snapping cannot find
+        wrong &= off_total > self._slack
+        if step := self.column.kind.step:
+            wrong &= (off > 1.000001 * step) | (off_total > 0.500001 * step)
+        return wrong
+
+    def _total(self, values: Rows, columns: Columns) -> Numbers:
+        inputs = [columns[name].kind.amounts(values[name]) for name in self.inputs]
+        return np.asarray(self.offset + np.stack(inputs, 1) @ np.array(self.weights))
+
+    @staticmethod
+    def _encoded(column: Column, amounts: Numbers) -> Numbers:
+        if column.classes:
+            return column.with_holes(column.kind.read(pl.Series(amounts.round(9), nan_to_null=True)))
+        return column.kind.snap(amounts)
+
+    def __str__(self) -> str:
+        terms = [f"{w:+.6g} · {x}" if w not in (1, -1) else f"{'+' if w > 0 else '-'} {x}"
+                 for w, x in zip(self.weights, self.inputs, strict=True)]  # fmt: skip
+        offset = f" {self.offset:+.6g}" if self.offset else ""
+        return f"{self.column.name!r} is {' '.join(terms).removeprefix('+ ').removeprefix('+')}{offset}"
+
+
+def _possible(column: Column, amounts: Numbers) -> Numbers:
+    """Amounts as the column encodes them; NaN for those that it cannot hold, or that no training row had."""
+    if column.classes:
+        codes = column.kind.read(pl.Series(amounts.round(9), nan_to_null=True))
+        return np.where(column.kind.can(codes), codes, np.nan)
+    inside = column.kind.can(amounts) & (column.kind.circle is None)
+    return np.where(inside, column.kind.snap(amounts), np.nan)
+
+
+def sums(columns: list[Column], values: Rows, inputs: Collection[str]) -> tuple[list[Column], list[Relation]]:
+    """Columns that are sums of multiples of earlier ones, in every row that misses none of them.
+
+    Args:
+        columns: All columns.
+        values: Their encoded rows.
+        inputs: Columns that must be kept.
+    """
+    kept: list[Column] = []
+    relations: list[Relation] = []
+    amounts: list[tuple[Column, Numbers]] = []
+    for column in columns:
+        x = column.kind.amounts(values[column.name])
+        if not column.kind.is_number:
+            kept.append(column)
+            continue
+        whole, found = [(other, y) for other, y in amounts if not other.holes.share], None
+        for some in (amounts, whole) if len(whole) < len(amounts) else (amounts,):
+            if some and found is None and column.name not in inputs:
+                found = _sum(column, x, [other for other, _ in some], [y for _, y in some], values)
+        if found is None:
+            kept.append(column)
+            amounts.append((column, x))
+        else:
+            relations.append(found)
+    return kept, relations
+
+
+def _sum(
+    column: Column, x: Numbers, basis: Sequence[Column], amounts: Sequence[Numbers], values: Rows
+) -> Relation | None:
+    """The column as a sum of multiples of others, if that holds in every row."""
+    there = ~np.isnan(np.stack([x, *amounts])).any(0)
+    x, amounts = x[there], [values[there] for values in amounts]
+    if not there.all() and (len(x) <= max(2 * len(basis), FEWEST) or not x.std() > 0):
+        return None
+    slack = column.kind.step / x.std()  # rounding after the addition, which the other columns seem to explain in part
+    slack = 1e-6 + (slack if slack < 0.05 else 0.0)
+    for rows in (slice(0, FIRST), slice(None)):  # for most columns, a few rows rule out a sum
+        design = np.stack([values[rows] for values in amounts], 1)
+        z = (design - design.mean(0)) / np.maximum(design.std(0), 1e-300)
+        target = (x[rows] - x[rows].mean()) / x.std()
+        weights = np.linalg.lstsq(z, target, rcond=1e-10)[0]
+        if np.abs(z @ weights - target).max() > slack:
+            return None
+    order = [j for j, weight in enumerate(weights) if abs(weight) > 1e-3]
+    if not 0 < len(order) <= min(MOST_INPUTS, len(x) // 10):
+        return None
+    known = {other.name: other for other in basis}
+    chosen = np.linalg.lstsq(z[:, order], target, rcond=None)[0] * x.std() / design[:, order].std(0)
+    names = tuple(basis[j].name for j in order)
+    for digits in (3, 6, 9, 17):
+        short = np.array([float(f"{w:.{digits}g}") for w in chosen])
+        offset = float(np.median(x - design[:, order] @ short))
+        step = column.kind.step or 1.0  # half-way cases blur the median
+        for each in (round(offset / step) * step, float(f"{offset:.{max(digits, 6)}g}")):
+            relation = Sum(column, names, tuple(short.tolist()), each)
+            if not relation.broken(values[column.name], values, known).any():
+                return relation
+    return None

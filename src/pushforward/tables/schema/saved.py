@@ -1,0 +1,57 @@
+"""Frozen dataclasses that are saved by their fields."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any, ClassVar, Self
+
+from ...errors import InputError
+from ...saving.jsonable import jsonable
+
+
+class Saved:
+    """A frozen dataclass that is saved as JSON by its own fields: numbers, text, tuples, and others of its kind.
+
+    Its class is found by name. A class defined outside this package is found if its module has been imported.
+    """
+
+    registry: ClassVar[dict[str, type[Saved]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        inside = cls.__module__.split(".")[0] == __package__.split(".")[0]
+        cls.type_name = cls.__name__ if inside else f"{cls.__module__}.{cls.__qualname__}"
+        Saved.registry[cls.type_name] = cls
+
+    type_name: ClassVar[str] = ""
+
+    def to_json(self) -> dict[str, Any]:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+        return {"type": self.type_name, **{name: _frozen(value) for name, value in values.items()}}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """Restores what :meth:`to_json` returned.
+
+        Raises:
+            InputError: its class is not known here.
+        """
+        found = Saved.registry.get(values["type"])
+        if found is None:
+            raise InputError(f"the model needs the class {values['type']}, which is unknown; import its module first")
+        made = found(**{name: _thawed(value) for name, value in values.items() if name != "type"})
+        assert isinstance(made, cls)
+        return made
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, Saved):
+        return value.to_json()
+    return [_frozen(item) for item in value] if isinstance(value, list | tuple) else jsonable(value)
+
+
+def _thawed(value: Any) -> Any:
+    """Lists from JSON become tuples again."""
+    if isinstance(value, dict):
+        return Saved.from_json(value)
+    return tuple(map(_thawed, value)) if isinstance(value, list) else value
