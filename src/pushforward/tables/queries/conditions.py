@@ -13,9 +13,7 @@ from torch import Tensor
 from ...errors import InputError, listed
 from ..io.values import series
 from ..model import TableModel
-from ..schema.columns import Column, ContextColumn
 from ..schema.numbers import missing
-from ..schema.reading import MOMENTS, as_moments
 from ..schema.schema import Schema
 
 
@@ -28,10 +26,10 @@ def refuse_unknown_categories(schema: Schema, names: Sequence[str], x: Tensor, f
     for j, column in enumerate(schema.columns):
         if column.classes and column.name in names and column.name in frame.columns:
             there = torch.from_numpy(~missing(frame[column.name]))
-            odd = (there & ~torch.from_numpy(column.can(x[:, j].numpy()))).nonzero()
+            odd = (there & ~torch.from_numpy(column.kind.can(x[:, j].numpy()))).nonzero()
             if len(odd):
                 raise InputError(
-                    f"was not among the training rows; the model knows {listed(column.labels)}",
+                    f"was not among the training rows; the model knows {listed(column.kind.labels)}",
                     "given",
                     {column.name: frame[column.name][int(odd[0])]},
                 )
@@ -50,17 +48,11 @@ def check_known(model: TableModel, names: Sequence[str]) -> None:
             raise InputError(f"the model {model.called} has no such column; it has {listed(known)}", "given", name)
     lacking = [name for name in schema.given_names if name not in names]
     if lacking:
+        example = next(given.example for given in schema.given if given.name == lacking[0])
         raise InputError(
             f"the model {model.called} is conditioned on {listed(schema.given_names)}; give a value for "
-            f"{listed(lacking)}, as in `given={ {lacking[0]: _example(schema, lacking[0])} }`"
+            f"{listed(lacking)}, as in `given={ {lacking[0]: example} }`"
         )
-
-
-def _example(schema: Schema, name: str) -> str:
-    given = next(given for given in schema.given if given.name == name)
-    if given.dtype in MOMENTS:
-        return str(as_moments(pl.Series([given.mean]), given.dtype, given.form)[0])
-    return given.categories[0] if given.categories else f"{given.mean:.3g}"
 
 
 def one_row(model: TableModel, given: Mapping[str, Any]) -> pl.DataFrame:
@@ -70,8 +62,8 @@ def one_row(model: TableModel, given: Mapping[str, Any]) -> pl.DataFrame:
         InputError: a column is unknown, or takes a number.
     """
     check_known(model, list(given))
-    fields: list[Column | ContextColumn] = [*model.schema.columns, *model.schema.given]
-    plain = {column.name for column in fields if not column.categories and column.dtype in ("", "String")}
+    fields = [*model.schema.fields, *(given.column for given in model.schema.given)]
+    plain = {column.name for column in fields if column.reading.takes_numbers}
     return pl.DataFrame([series(name, [_number(name, v) if name in plain else v]) for name, v in given.items()])
 
 

@@ -205,6 +205,8 @@ class ContextColumn(Saved):
         return np.column_stack([features, hole] if known.holes.share else [features])
 
     @property
-    def example(self) -> str:
-        """A value that it may have, as text."""
-        return self.column.kind.labels[0] if self.column.classes else self.column.shown(self.mean)
+    def example(self) -> str | float:
+        """A value that it may have."""
+        if self.column.classes:
+            return self.column.kind.labels[0]
+        return self.column.shown(self.mean) if self.column.speaks else float(f"{self.mean:.3g}")
