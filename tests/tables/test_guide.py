@@ -25,7 +25,7 @@ SUMS = np.stack([TAILED[:, 0], TAILED[:, 1], TAILED[:, 0] - TAILED[:, 1] + 0.1 *
 )
 def test_columns_keep_a_map_of_tails_where_that_makes_more_of_them_linear(rows: np.ndarray, kept: bool) -> None:
     model = pf.TableDensity("maf", steps=1, random_state=0).fit(pl.DataFrame(rows, ["a", "b", "c"]))
-    assert {column.first for column in model.schema.columns} == {"asinh"}
+    assert all("arsinh" in column.describe().first for column in model.schema.columns)
     assert model.guided is not None
     kinds = {type(f if isinstance(f, Identity) else f[-1]) for f in model.guided.guide.first}
     assert kinds == {Asinh if kept else Identity}
