@@ -191,7 +191,7 @@ class ContextColumn(Saved):
         if hole.any() and not known.holes.share:
             raise InputError(
                 f"{source}: column {self.name!r}, row {rows[hole.argmax()] + 1}: a missing value, but no training row "
-                "has one in this column, which the model is conditioned on; leave such rows out with --drop-missing"
+                "has one in this column, which the model is conditioned on; `drop_missing=True` leaves such rows out"
             )
         if known.classes:
             unseen = np.flatnonzero(~known.kind.can(values) & ~hole)

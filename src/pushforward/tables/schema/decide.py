@@ -319,8 +319,7 @@ class Learner:
         if reading.dtype != "String" or name in self.categories or not is_text(column):
             return False
         if name in self.numbers:
-            said = f"{self.decisions.source}: column {name!r} holds {there[0]!r}, which is not a number"
-            raise InputError(said, "numbers", [name])
+            raise InputError(f"{self.decisions.source}: holds {there[0]!r}, which is not a number", "numbers", name)
         if there.n_unique() <= MOST_UNIQUE * len(column) or self.asked:
             return False
         self._leave(

@@ -39,7 +39,7 @@ class Circle(Numeric):
         x = cls(period=hints.period).read(values)
         x = x[~np.isnan(x)]
         if np.ptp(x) == 0:
-            raise InputError(f"{hints.source}: column {hints.name!r} is constant; leave it out with --columns")
+            raise InputError(f"{hints.source}: column {hints.name!r} is constant; leave it out with `columns=`")
         grid = Grid.found(x, hints)
         kind = cls.of(x, period=hints.period)
         if grid is not None and _divides(grid.step, high - low) and _divides(grid.step, grid.origin - low):

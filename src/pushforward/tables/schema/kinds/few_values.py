@@ -31,7 +31,7 @@ class FewValues(Named):
 
     title: ClassVar[str] = "values"
     remark: ClassVar[str] = (
-        "values: each has a probability, and no others are drawn (--numbers treats a column as a scale)"
+        "values: each has a probability, and no others are drawn (`numbers=` treats a column as a scale)"
     )
 
     @classmethod

@@ -75,7 +75,7 @@ class Numeric(Kind):
             where = "on its bound" if x[row] in hints.bounds else "outside its bounds"
             raise InputError(
                 f"{hints.source}: column {hints.name!r}, row {row + 1}: {x[row]:g} lies {where} {low:g} and {high:g}; "
-                "give it wider --bounds"
+                "give it wider `bounds=`"
             )
         return float(low), None if end is None else float(end)
 
