@@ -7,9 +7,7 @@ from torch import Tensor
 
 from ..diagnostics.repairs import LogProb
 from ..report.tables.columns import ReportedColumns
-from .describe import first_transform, kind
 from .schema.cells import Cells, Fill, cell_log_density
-from .schema.reading import MOMENTS
 from .schema.schema import Schema
 
 
@@ -45,15 +43,15 @@ class TableCells:
 
 def reported_columns(schema: Schema, rows: Tensor) -> ReportedColumns:
     """The columns as a report shows them, with encoded rows from which it takes how precisely values are written."""
-    moments = [column.dtype in MOMENTS for column in schema.columns]
+    said = [column.describe() for column in schema.columns]
     return ReportedColumns(
         names=[column.name for column in schema.columns],
         data=rows,
-        kinds=[(kind(column), first_transform(column)) for column in schema.columns],
+        kinds=[(each.kind, each.first) for each in said],
         steps=schema.steps,
         labels=schema.labels,
         flags=schema.missingness.flags,
         typical=[column.typical for column in schema.columns],
-        write=lambda j, value: schema.columns[j].shown(value) if moments[j] else None,
+        write=lambda j, value: schema.columns[j].shown(value) if schema.columns[j].speaks else None,
         notes=schema.notes,
     )
