@@ -16,6 +16,7 @@ from ..errors import InputError, listed
 from ..models.base import FittedDensity
 from ..models.console import Console, aligned
 from ..models.held_out import HeldOut
+from ..models.train import Rows
 from ..report.evidence import Evidence, Page
 from ..report.words import plus_minus
 from ..tables.io.source import Location
@@ -165,19 +166,17 @@ class ImageModel(FittedDensity):
         return {"exact": self.pixels().exact}
 
     def evidence(self, held: HeldOut, page: Page) -> Evidence:
-        from ..report.images.evidence import image_evidence  # imports matplotlib, which is slow
+        from ..report.images.evidence import ImageEvidence  # imports matplotlib, which is slow
 
         images, train = held.rows, held.train
-        return image_evidence(
-            self.pixels(page.seed),
-            images.images,
-            page,
+        return ImageEvidence(
+            page=page,
+            model=self.pixels(page.seed),
+            held=Rows(images.images, self.context(images.labels)),
             names=images.names,
+            train=None if train is None else Rows(train.images, self.context(train.labels)),
             labels=images.labels,
             classes=self.classes,
-            context=self.context(images.labels),
-            train=None if train is None else train.images,
-            train_context=None if train is None else self.context(train.labels),
             at_fit=self.facts["summary"]["held_out"],
             percentile=self.percentile,
         )

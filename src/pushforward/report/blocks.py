@@ -9,24 +9,31 @@ from typing import Any
 from markupsafe import Markup
 
 
+class Block:
+    """A part of a section."""
+
+    @property
+    def kind(self) -> str:
+        """What the template knows it by."""
+        return type(self).__name__.lower()
+
+
 @dataclass(frozen=True)
-class Figure:
+class Figure(Block):
     """An inline SVG with the sentence that a screen reader reads out instead (inside the SVG) and a caption."""
 
     svg: Markup
     caption: str
-    kind: str = "figure"
 
 
 @dataclass(frozen=True)
-class Picture:
+class Picture(Block):
     """A PNG as a data URL, a description in words, its caption, and its width in pixels of the page."""
 
     address: str
     alt: str
     caption: str
     width: int
-    kind: str = "picture"
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Listing:
+class Listing(Block):
     """A table; if ``sortable``, the reader can sort it by any column."""
 
     id: str
@@ -55,69 +62,61 @@ class Listing:
     columns: Sequence[Heading]
     rows: Sequence[Sequence[Entry]]
     sortable: bool = True
-    kind: str = "table"
 
 
 Fact = tuple[str, str, str]  # a label, a value and, in small print, its unit
 
 
 @dataclass(frozen=True)
-class Facts:
+class Facts(Block):
     """Labels and values."""
 
     items: Sequence[Fact]
-    kind: str = "facts"
 
 
 @dataclass(frozen=True)
-class Details:
+class Details(Block):
     """Blocks that stay folded until the reader opens them."""
 
     summary: str
     blocks: Sequence[Any]
-    kind: str = "details"
 
 
 @dataclass(frozen=True)
-class Beside:
+class Beside(Block):
     """Blocks that stand side by side if the page is wide enough."""
 
     blocks: Sequence[Any]
-    kind: str = "beside"
 
 
 @dataclass(frozen=True)
-class Text:
+class Text(Block):
     """A paragraph."""
 
     text: str
-    kind: str = "text"
 
 
 @dataclass(frozen=True)
-class Code:
+class Code(Block):
     """Text to copy."""
 
     text: str
-    kind: str = "code"
 
 
 @dataclass(frozen=True)
-class Animation:
+class Animation(Block):
     """Frames of points, drawn by the script; ``data`` is its input."""
 
     data: dict[str, Any]
     caption: str
-    kind: str = "animation"
 
 
 @dataclass(frozen=True)
-class Menus:
+class Menus(Block):
     """Bars that the reader selects with two menus, drawn by the script; ``data`` is its input."""
 
     data: dict[str, Any]
     caption: str
-    kind: str = "menus"
 
 
 @dataclass(frozen=True)
@@ -129,8 +128,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Findings:
+class Findings(Block):
     """Verdicts, one below the other."""
 
     verdicts: Sequence[Finding]
-    kind: str = "findings"

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from ..diagnostics.repairs import LogProb
 from ..distributions.base import Density
+from ..training.batches import Rows
 from .evidence import Page
 from .page import write_page
 from .tables.columns import ReportedColumns
-from .tables.evidence import row_evidence
+from .tables.evidence import RowEvidence
 from .tables.model import RowModel
 
 
@@ -70,15 +71,13 @@ def write_report(
         raise ValueError(f"row_numbers has {len(row_numbers)} entries, but data has {len(data)} rows")
     rivals = {str(name): _rival(name, theirs, data, context) for name, theirs in (against or {}).items()}
     page = Page(title or "What the flow learnt", summary or {}, command, history, rivals, seed, timings)
-    evidence = row_evidence(
-        RowModel(flow),
-        ReportedColumns.plain(columns, data),
-        data,
-        page,
-        context=context,
-        train=train,
-        train_context=train_context,
-        numbers=row_numbers,
+    evidence = RowEvidence(
+        page=page,
+        model=RowModel(flow),
+        columns=ReportedColumns.plain(columns, data),
+        held=Rows(data, context),
+        names=range(1, len(data) + 1) if row_numbers is None else row_numbers,
+        train=None if train is None else Rows(train, train_context),
         samples=samples,
     )
     return write_page(path, evidence)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,9 +11,10 @@ from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..diagnostics.averages import mean_and_error
+from ..training.batches import Rows
 from .blocks import Fact, Finding
 from .words import plus_minus
 
@@ -83,18 +85,32 @@ class Lead(NamedTuple):
         return plus_minus(abs(self.lead.value), self.lead.error)
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """Data drawn from a model.
+
+    Attributes:
+        data: The draws.
+        log_prob: Their log-probabilities, in nats.
+        count: How many were drawn to that end.
+    """
+
+    data: Tensor
+    log_prob: Tensor
+    count: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Evidence(ABC):
-    """A model judged by data that it has not seen; expensive quantities are computed once.
+    """A model judged by data that it has not seen; whatever is expensive is computed once, when a section asks for it.
 
     Args:
         page: What is known of the report before.
-        flow: The model.
-        log_prob: Log-probabilities (n,) of the held-out data, in nats.
-        own_log_prob: Those of data drawn from the model.
-        train_log_prob: Those of some training data, or None.
+        model: The density.
+        held: Held-out rows (n, features), or images (n, C, H, W), and their contexts.
+        names: What each is called: of a row, its number in the user's file, from 1.
+        train: Training data, some of which are scored for comparison.
         percentile: Maps log-probabilities (k,) to percentiles among the training data; None if it is not known.
-        seconds: Time taken to score the held-out data, and to draw the model's own.
     """
 
     noun: ClassVar[str]  # what the data are: "row" or "image"
@@ -102,15 +118,19 @@ class Evidence(ABC):
     key: ClassVar[str]  # of the mean measure, among the report's numbers
     sign: ClassVar[int]  # 1 where a larger measure is better, -1 where a smaller one is
     rival: ClassVar[str]  # the model to beat
+    trained: ClassVar[int]  # how many of the training data are scored
     histogram: ClassVar[Callable[[Any, Any], Any]]  # the figure of the measures of held-out data and of the model's own
 
     page: Page
-    flow: nn.Module
-    log_prob: Tensor
-    own_log_prob: Tensor
-    train_log_prob: Tensor | None = None
+    model: Any
+    held: Rows
+    names: Sequence[Any]
+    train: Rows | None = None
     percentile: Callable[[Any], Any] | None = None
-    seconds: tuple[float, float] = (0.0, 0.0)
+
+    @abstractmethod
+    def draw(self) -> Drawn:
+        """Data drawn from the model."""
 
     @abstractmethod
     def measure(self, log_prob: Tensor) -> Tensor:
@@ -147,9 +167,36 @@ class Evidence(ABC):
         return f"The loss is the mean negative log-likelihood of {self.noun}s, in {self.unit}", self.unit, 1.0
 
     @property
-    def drawn(self) -> int:
-        """How many of its own the model drew."""
-        return len(self.own_log_prob)
+    def data(self) -> Tensor:
+        return self.held.x
+
+    @property
+    def context(self) -> Tensor | None:
+        return self.held.context
+
+    def some(self, data: Rows, most: int) -> Rows:
+        """At most so many of the data, chosen at random: files may be sorted, so the first few are not typical."""
+        return data[shuffled(len(data), self.page.seed)[:most]]
+
+    @cached_property
+    def scored(self) -> tuple[Tensor, float]:
+        """Log-probabilities (n,) of the held-out data, in nats, and the seconds that it takes to score them."""
+        started = time.perf_counter()
+        return self.model.log_prob(self.data, self.context), time.perf_counter() - started
+
+    @cached_property
+    def drawn(self) -> tuple[Drawn, float]:
+        """What :meth:`draw` gives, and the seconds that it takes."""
+        started = time.perf_counter()
+        return self.draw(), time.perf_counter() - started
+
+    @property
+    def log_prob(self) -> Tensor:
+        return self.scored[0]
+
+    @property
+    def own(self) -> Drawn:
+        return self.drawn[0]
 
     @cached_property
     def measured(self) -> Tensor:
@@ -161,11 +208,19 @@ class Evidence(ABC):
         return Mean.over(self.measured)
 
     @cached_property
-    def own(self) -> Mean:
-        return Mean.over(self.measure(self.own_log_prob))
+    def own_mean(self) -> Mean:
+        return Mean.over(self.measure(self.own.log_prob))
 
     @cached_property
-    def train(self) -> Mean | None:
+    def train_log_prob(self) -> Tensor | None:
+        """Those of some training data, if there are any for the same kind of context."""
+        if self.train is None or (self.context is None) != (self.train.context is None):
+            return None
+        some = self.some(self.train, self.trained)
+        return self.model.log_prob(some.x, some.context)
+
+    @cached_property
+    def train_mean(self) -> Mean | None:
         return None if self.train_log_prob is None else Mean.over(self.measure(self.train_log_prob))
 
     @cached_property
@@ -188,11 +243,11 @@ class Evidence(ABC):
         if self.percentile is not None:
             return [float(p) for p in self.percentile(log_prob.numpy())], f"the training {self.noun}s"
         known = self.train_log_prob
-        ordered = (self.own_log_prob if known is None else known).sort().values
+        ordered = (self.own.log_prob if known is None else known).sort().values
         below = 100 * torch.searchsorted(ordered, log_prob) / len(ordered)
         return below.tolist(), f"the model's own {self.noun}s" if known is None else f"the training {self.noun}s"
 
 
 def shuffled(n: int, seed: int) -> Tensor:
-    """The numbers below n in seeded random order: files may be sorted, so the first few are not typical."""
+    """The numbers below n in seeded random order."""
     return torch.randperm(n, generator=torch.Generator().manual_seed(seed))

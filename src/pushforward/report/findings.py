@@ -31,10 +31,10 @@ def against(e: Evidence, name: str, lead: Lead) -> Finding:
 
 def overfitted(e: Evidence) -> Finding | None:
     """Whether training data fare significantly better than held-out data."""
-    if e.train is None or e.train.left_out or not math.isfinite(e.held_out.value):
+    if e.train_mean is None or e.train_mean.left_out or not math.isfinite(e.held_out.value):
         return None
-    distance = e.sign * (e.train.value - e.held_out.value)
-    spread = math.hypot(e.train.error, e.held_out.error)
+    distance = e.sign * (e.train_mean.value - e.held_out.value)
+    spread = math.hypot(e.train_mean.error, e.held_out.error)
     if not distance > 2 * spread:
         said = f"Held-out {e.noun}s fare as well as the {e.noun}s it was trained on: no overfitting is seen."
         return Finding("good", said)

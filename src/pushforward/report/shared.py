@@ -111,10 +111,10 @@ def likelihood(e: Evidence) -> Blocks:
     heads = [Heading("model", False), Heading(e.unit), Heading(f"{e.noun}s")]
     better = "higher" if e.sign > 0 else "lower"
     yield Listing("likelihoods", f"Means ± their standard errors; {better} is better.", heads, rows, sortable=False)
-    finite, own = e.measured[e.measured.isfinite()], e.measure(e.own_log_prob)
+    finite, own = e.measured[e.measured.isfinite()], e.measure(e.own.log_prob)
     own = own[own.isfinite()]
     if len(finite) and len(own):
-        averages = f"held-out {e.noun}s average {number(e.held_out.value)}, the model's own {number(e.own.value)}"
+        averages = f"held-out {e.noun}s average {number(e.held_out.value)}, the model's own {number(e.own_mean.value)}"
         svg = to_svg(type(e).histogram(finite, own), "densities", f"Histogram in {e.unit}: {averages}.")
         yield Figure(svg, DENSITIES.format(noun=e.noun, side="left" if e.sign > 0 else "right"))
     yield Numbers(numbers)
@@ -122,9 +122,9 @@ def likelihood(e: Evidence) -> Blocks:
 
 def _means(e: Evidence) -> tuple[list[list[Entry]], dict[str, Any]]:
     """The lines of the table of likelihoods, and their numbers."""
-    ours = {"held_out": (f"held-out {e.noun}s", e.held_out), "own_samples": (f"{e.noun}s of its own", e.own)}
-    if e.train is not None:
-        ours["train"] = (f"{e.noun}s it was trained on", e.train)
+    ours = {"held_out": (f"held-out {e.noun}s", e.held_out), "own_samples": (f"{e.noun}s of its own", e.own_mean)}
+    if e.train_mean is not None:
+        ours["train"] = (f"{e.noun}s it was trained on", e.train_mean)
     rows = [_mean(label, mean) for label, mean in ours.values()]
     numbers: dict[str, Any] = {key: mean.value for key, (_, mean) in ours.items()}
     numbers |= {f"{key}_error": mean.error for key, (_, mean) in ours.items()}
@@ -150,7 +150,7 @@ def _mean(name: str, mean: Mean) -> list[Entry]:
 @section("cost", "Cost, versions, and how to repeat it")
 def cost(e: Evidence) -> Blocks:
     """Parameters, training, timings of this page, versions, and how to reproduce it."""
-    parameters = sum(p.numel() for p in e.flow.parameters())
+    parameters = sum(p.numel() for p in e.model.flow.parameters())
     facts: list[Fact] = [("Parameters", whole(parameters), "")]
     last = e.page.history[-1] if e.page.history else {}
     shown: list[tuple[str, str, Any]] = [
@@ -160,9 +160,8 @@ def cost(e: Evidence) -> Blocks:
     ]
     facts += [(label, show(last[key]), "") for key, label, show in shown if is_number(last.get(key))]
     if e.page.timings:
-        score, draw = e.seconds
-        facts.append((f"Scoring the held-out {e.noun}s", seconds(score), f"for {len(e.log_prob):,}"))
-        facts.append(("Drawing and scoring its own", seconds(draw), f"for {e.drawn:,}"))
+        facts.append((f"Scoring the held-out {e.noun}s", seconds(e.scored[1]), f"for {len(e.log_prob):,}"))
+        facts.append(("Drawing and scoring its own", seconds(e.drawn[1]), f"for {e.own.count:,}"))
     facts += [
         ("pushforward", __version__, ""),
         ("PyTorch", torch.__version__, ""),

@@ -128,20 +128,16 @@ class TableModel(FittedDensity):
         return {"cell_samples": (samples or 16) if self.schema.has_cells else None}
 
     def evidence(self, held: HeldOut, page: Page) -> Evidence:
-        from ..report.tables.evidence import (
-            row_evidence,  # matplotlib takes longer to import than most models to answer
-        )
+        from ..report.tables.evidence import RowEvidence  # matplotlib takes longer to import than most models to answer
 
-        rows, train, known = held.rows, held.train, self.facts.get("gaussian")
-        return row_evidence(
-            RowModel(self.density, TableCells(self.schema, page.seed, self.fill)),
-            reported_columns(self.schema, rows.x),
-            rows.x,
-            page,
-            context=rows.context,
-            train=None if train is None else train.x,
-            train_context=None if train is None else train.context,
-            numbers=(held.numbers + 1).tolist(),
+        known = self.facts.get("gaussian")
+        return RowEvidence(
+            page=page,
+            model=RowModel(self.density, TableCells(self.schema, page.seed, self.fill)),
+            columns=reported_columns(self.schema, held.rows.x),
+            held=held.rows,
+            names=(held.numbers + 1).tolist(),
+            train=held.train,
             gaussian=None if known is None else LinearGaussian.from_json(known),
             percentile=self.percentile,
         )

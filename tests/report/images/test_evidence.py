@@ -17,9 +17,10 @@ from PIL import Image
 import pushforward as pf
 from pushforward.images.pixels import PixelDensity
 from pushforward.report.evidence import Page
-from pushforward.report.images.evidence import STEPS, great_circle, image_evidence, interpolate, round_trip
+from pushforward.report.images.evidence import STEPS, ImageEvidence, great_circle, interpolate, round_trip
 from pushforward.report.page import write_page
 from pushforward.testing import randomize
+from pushforward.training.batches import Rows
 
 LEVELS, SHAPE = 16, (1, 8, 8)
 HOSTILE = "<script>alert(1)</script>.png"
@@ -45,7 +46,16 @@ def written(folder: Path, flow: Any, **options: Any) -> tuple[dict[str, Any], st
     history = [{"step": k, "train_loss": 300.0 - k, "validation_loss": 310.0 - k} for k in range(5)]
     page = Page(options.pop("title", ""), command="fit <x>", history=history)
     images = options.pop("images", pictures(20))
-    numbers = write_page(folder / "r.html", image_evidence(PixelDensity(flow, LEVELS), images, page, **options))
+    options = {"names": [str(k) for k in range(len(images))], **options}
+    train, context = options.pop("train", None), options.pop("context", None)
+    evidence = ImageEvidence(
+        page=page,
+        model=PixelDensity(flow, LEVELS),
+        held=Rows(images, context),
+        train=None if train is None else Rows(train),
+        **options,
+    )
+    numbers = write_page(folder / "r.html", evidence)
     return numbers, (folder / "r.html").read_text(encoding="utf-8")
 
 

@@ -10,9 +10,10 @@ import torch
 import pushforward as pf
 from pushforward.images.pixels import PixelDensity
 from pushforward.report.evidence import Page
-from pushforward.report.images.evidence import image_evidence
+from pushforward.report.images.evidence import ImageEvidence
 from pushforward.report.page import write_page
 from pushforward.testing import randomize
+from pushforward.training.batches import Rows
 
 pytestmark = pytest.mark.browser
 
@@ -28,7 +29,7 @@ def page(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     history = [{"step": k, "train_loss": 900.0 - k, "validation_loss": 910.0 - k} for k in range(5)]
     labels = ["a", HOSTILE] * 10
     model, about = PixelDensity(flow, 256), Page(HOSTILE, history=history)
-    write_page(path, image_evidence(model, images, about, names=[HOSTILE] * 20, labels=labels))
+    write_page(path, ImageEvidence(page=about, model=model, held=Rows(images), names=[HOSTILE] * 20, labels=labels))
     browser.get(path.as_uri())
     return browser
 

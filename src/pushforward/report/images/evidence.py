@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
@@ -14,11 +14,10 @@ from torch import Tensor
 from ... import plot
 from ...images.pixels import PixelDensity
 from ..blocks import Fact, Finding
-from ..evidence import Evidence, Lead, Mean, Page, shuffled
+from ..evidence import Drawn, Evidence, Lead, Mean
 from ..words import count, number, whole
 
 PAIRS, STEPS, JOURNEYS, COMPLETED = 5, 9, 10, 8  # interpolations, images in each, images for round trips, completions
-TRAINING = 500  # training images scored for comparison with the held-out ones
 ENDS = 3  # completions of each image
 BITS = (
     "A model that gives an image the probability P can store it in log₂(1/P) bits. Divided by the numbers of the "
@@ -70,17 +69,11 @@ class ImageEvidence(Evidence):
     """A density of images judged by held-out images.
 
     Args:
-        model: The density.
-        images: Held-out images (n, C, H, W), uint8.
-        names: What each is called.
         labels: The class of each, or None.
-        classes: The classes that the model is conditioned on; empty if it is unconditional.
-        independent: Independent pixels on the held-out images of the fit, or None.
-        samples: Images drawn from the model, and ``cool`` ones at a temperature of 0.7.
-        round_trip: None for a model without latents.
-        interpolations: (pairs, steps, C, H, W), or None likewise.
-        completions: Of autoregressive models, (images, 1 + ENDS, C, H, W): an image and ways to continue its upper
-            half.
+        classes: The classes that the model is conditioned on, in the order of the contexts' features; empty if it is
+            unconditional.
+        at_fit: Figures of the fit: ``independent_bits_per_dim`` and ``gain`` with their ``…_standard_error``, and
+            ``images``.
     """
 
     noun: ClassVar[str] = "image"
@@ -88,26 +81,70 @@ class ImageEvidence(Evidence):
     key: ClassVar[str] = "bits_per_dim"
     sign: ClassVar[int] = -1
     rival: ClassVar[str] = "a model of independent pixels"
+    trained: ClassVar[int] = 500
     histogram: ClassVar[Callable[[Any, Any], Any]] = staticmethod(plot.bits)
 
     model: PixelDensity
-    images: Tensor
-    names: Sequence[str]
-    labels: Sequence[str] | None
-    classes: Sequence[str]
-    independent: Lead | None
-    samples: Tensor
-    cool: Tensor | None
-    round_trip: RoundTrip | None
-    interpolations: Tensor | None
-    completions: Tensor | None
+    labels: Sequence[str] | None = None
+    classes: Sequence[str] = ()
+    at_fit: Mapping[str, Any] = field(default_factory=dict)
 
     def measure(self, log_prob: Tensor) -> Tensor:
         return self.model.bits(log_prob)
 
+    def draw(self) -> Drawn:
+        drawn, given = self.sampled(), self._in_turn
+        return Drawn(drawn, self.model.log_prob(drawn, given), len(drawn))
+
+    def sampled(self, temperature: float = 1.0) -> Tensor:
+        """Images drawn from the model, of all classes in turn."""
+        return self.model.sample(self._shown, self._in_turn, temperature=temperature)
+
+    @property
+    def _shown(self) -> int:
+        return shown(self.data, 36 if self.model.exact else 64)
+
+    @property
+    def _in_turn(self) -> Tensor | None:
+        """The contexts of the images that are drawn."""
+        number = len(self.classes)
+        return None if self.context is None else torch.eye(number)[torch.arange(self._shown) % number]
+
     @property
     def baseline(self) -> Lead | None:
-        return self.independent
+        """Independent pixels as measured at the fit; None where a figure was not finite."""
+        names = ("independent_bits_per_dim", "gain")
+        pairs = [(self.at_fit.get(name), self.at_fit.get(f"{name}_standard_error")) for name in names]
+        if any(value is None for pair in pairs for value in pair):
+            return None
+        return Lead(*(Mean(mean, error, self.at_fit["images"], 0) for mean, error in pairs))  # type: ignore[arg-type]
+
+    @property
+    def _some(self) -> tuple[Tensor, Tensor | None]:
+        """A few of the held-out images and their contexts, of a model with latents or to be completed."""
+        some = self.some(self.held, shown(self.data, JOURNEYS))
+        return some.x, some.context
+
+    @cached_property
+    def round_trip(self) -> RoundTrip | None:
+        """None for a model without latents."""
+        return None if self.model.exact else round_trip(self.model, *self._some)
+
+    @cached_property
+    def interpolations(self) -> Tensor | None:
+        """(pairs, steps, C, H, W), or None for a model without latents."""
+        return None if self.model.exact else interpolate(self.model, *self._some)
+
+    @cached_property
+    def completions(self) -> Tensor | None:
+        """Of an autoregressive model (images, 1 + ENDS, C, H, W): images, and ways to continue their upper halves."""
+        if not self.model.exact:
+            return None
+        images, context = (None if part is None else part[:COMPLETED] for part in self._some)
+        assert images is not None
+        given = None if context is None else context.repeat_interleave(ENDS, 0)
+        found = self.model.complete(images.repeat_interleave(ENDS, 0), images.shape[2] // 2, given)
+        return torch.cat([images[:, None], found.unflatten(0, (len(images), ENDS))], 1)
 
     @property
     def findings(self) -> list[Finding]:
@@ -115,13 +152,13 @@ class ImageEvidence(Evidence):
 
     @property
     def introduction(self) -> str:
-        channels, height, width = self.images.shape[1:]
+        channels, height, width = self.data.shape[1:]
         bound = "" if self.model.exact else " It is a bound: the true value is no larger."
         return (
             f"A model was fitted to {'grey' if channels == 1 else 'colour'} images of {height} x {width} pixels: a "
             "formula that says how probable any such image is, and that can draw new ones. This page judges it on "
-            f"{count(len(self.images), 'image')} that were held out. The model would store such an image in "
-            f"{self.held_out} bits for each of its {whole(self.images[0].numel())} numbers (the mean and its standard "
+            f"{count(len(self.data), 'image')} that were held out. The model would store such an image in "
+            f"{self.held_out} bits for each of its {whole(self.data[0].numel())} numbers (the mean and its standard "
             f"error; lower is better).{bound}"
         )
 
@@ -129,7 +166,7 @@ class ImageEvidence(Evidence):
     def facts(self) -> list[Fact]:
         nats = float(self.log_prob[self.log_prob.isfinite()].mean())
         return [
-            ("Held-out images", f"{len(self.images):,}", ""),
+            ("Held-out images", f"{len(self.data):,}", ""),
             ("Bits per dimension", str(self.held_out), ""),
             ("The same in nats", number(nats), "log P of an image"),
         ]
@@ -140,82 +177,8 @@ class ImageEvidence(Evidence):
 
     @property
     def losses(self) -> tuple[str, str, float]:
-        scale = 1 / (math.log(2) * self.images[0].numel())
+        scale = 1 / (math.log(2) * self.data[0].numel())
         return "The loss is the mean number of bits per dimension", self.unit, scale
-
-
-def image_evidence(
-    model: PixelDensity,
-    images: Tensor,
-    page: Page,
-    *,
-    names: Sequence[str] | None = None,
-    labels: Sequence[str] | None = None,
-    classes: Sequence[str] = (),
-    context: Tensor | None = None,
-    train: Tensor | None = None,
-    train_context: Tensor | None = None,
-    at_fit: Mapping[str, Any] | None = None,
-    percentile: Callable[[Any], Any] | None = None,
-) -> ImageEvidence:
-    """Evaluates the model on held-out images, on training images and on images that it draws itself.
-
-    Args:
-        model: The density.
-        images: Held-out images (n, C, H, W), uint8.
-        page: What is known of the report before.
-        names: The name of each image; its number by default.
-        labels: The class of each, if there are classes.
-        classes: The classes that the model is conditioned on, in the order of the context's features.
-        context: Contexts (n, classes) of the images, for a conditional model.
-        train: Training images, some of which are scored for comparison with the held-out ones.
-        train_context: Their contexts.
-        at_fit: Figures of the fit: ``independent_bits_per_dim`` and ``gain`` with their ``…_standard_error``, and
-            ``images``.
-        percentile: Maps log-probabilities (k,) to percentiles among the training images.
-    """
-    started = time.perf_counter()
-    log_prob = model.log_prob(images, context)
-    scored = time.perf_counter()
-    n = shown(images, 36 if model.exact else 64)
-    given = None if context is None else torch.eye(len(classes))[torch.arange(n) % len(classes)]
-    samples = model.sample(n, given)
-    drawn = time.perf_counter()
-    some = shuffled(len(images), page.seed)[: min(shown(images, JOURNEYS), len(images))]
-    chosen, chosen_context = images[some], None if context is None else context[some]
-    trained = None
-    if train is not None:
-        few = shuffled(len(train), page.seed)[:TRAINING]
-        trained = model.log_prob(train[few], None if train_context is None else train_context[few])
-    return ImageEvidence(
-        page=page,
-        flow=model.flow,
-        log_prob=log_prob,
-        own_log_prob=model.log_prob(samples, given),
-        train_log_prob=trained,
-        percentile=percentile,
-        seconds=(scored - started, drawn - scored),
-        model=model,
-        images=images,
-        names=[str(k) for k in range(len(images))] if names is None else names,
-        labels=labels,
-        classes=classes,
-        independent=_independent(at_fit or {}),
-        samples=samples,
-        cool=None if model.exact else model.sample(n, given, temperature=0.7),
-        round_trip=None if model.exact else round_trip(model, chosen, chosen_context),
-        interpolations=None if model.exact else interpolate(model, chosen, chosen_context),
-        completions=_complete(model, chosen[:COMPLETED], chosen_context) if model.exact else None,
-    )
-
-
-def _independent(at_fit: Mapping[str, Any]) -> Lead | None:
-    """Independent pixels as measured at the fit; None where a figure was not finite."""
-    names = ("independent_bits_per_dim", "gain")
-    pairs = [(at_fit.get(name), at_fit.get(f"{name}_standard_error")) for name in names]
-    if any(None in pair for pair in pairs):
-        return None
-    return Lead(*(Mean(mean, error, at_fit["images"], 0) for mean, error in pairs))  # type: ignore[arg-type]
 
 
 def shown(images: Tensor, most: int) -> int:
@@ -253,10 +216,3 @@ def great_circle(first: Tensor, second: Tensor, t: Tensor) -> Tensor:
     angle = cosine.acos().clamp(1e-4, math.pi - 1e-4)[:, None, None]
     weights = ((1 - t.double())[:, None] * angle).sin() / angle.sin(), (t.double()[:, None] * angle).sin() / angle.sin()
     return (weights[0] * first[:, None] + weights[1] * second[:, None]).to(first.dtype)
-
-
-def _complete(model: PixelDensity, images: Tensor, context: Tensor | None) -> Tensor:
-    """The images, and other completions of their upper halves: (n, 1 + ENDS, C, H, W)."""
-    given = None if context is None else context[: len(images)].repeat_interleave(ENDS, 0)
-    found = model.complete(images.repeat_interleave(ENDS, 0), images.shape[2] // 2, given)
-    return torch.cat([images[:, None], found.unflatten(0, (len(images), ENDS))], 1)

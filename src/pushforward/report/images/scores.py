@@ -47,7 +47,7 @@ def unlikely_images(e: ImageEvidence) -> Blocks:
         "unlikely need not mean odd: look, before you conclude. The percentile says how many in a hundred of "
         f"{than} are less likely still."
     )
-    yield picture(e, e.images[worst], "The least likely images.", "The least likely, from the least on.", across(e))
+    yield picture(e, e.data[worst], "The least likely images.", "The least likely, from the least on.", across(e))
     rows, numbers = [], []
     for place, (index, percentile) in enumerate(zip(worst, percentiles, strict=True), 1):
         value, bits = float(e.log_prob[index]), float(e.measured[index])
@@ -59,5 +59,5 @@ def unlikely_images(e: ImageEvidence) -> Blocks:
     heads = [Heading("place"), Heading("image", False), *([Heading("class", False)] if e.labels else [])]
     heads += [Heading("log P, nats"), Heading("bits per dimension"), Heading("percentile")]
     yield Listing("unlikely-images", "The same images, in the same order; the headings sort.", heads, rows)
-    yield picture(e, e.images[best], "The likeliest images.", "For contrast, the likeliest of all.", across(e))
+    yield picture(e, e.data[best], "The likeliest images.", "For contrast, the likeliest of all.", across(e))
     yield Numbers({"images": numbers})

@@ -25,9 +25,9 @@ def conditionals(e: RowEvidence) -> Blocks:
     """Shares of every column given every other, from rows drawn from the model."""
     names = e.columns.names
     shown = range(min(len(names), SHOWN))
-    if len(shown) < 2 or len(e.samples) < 200:
+    if len(shown) < 2 or len(e.own.data) < 200:
         return
-    x = e.samples.numpy()
+    x = e.own.data.numpy()
     axes = [_Axis.of(x[:, j], e.columns.labels.get(j), e.columns.steps.get(j, 0.0)) for j in shown]
     groups = [_groups(x[:, j], axes[j]) for j in shown]
     data = {

@@ -22,8 +22,8 @@ SHOWN_MARGINALS, SHOWN_CORNER = 32, 5
 def columns(e: RowEvidence) -> Blocks:
     """The columns: what they are and where they lie."""
     says = f"{count(len(e.data), 'held-out row')} of {count(len(e.columns.names), 'column')}."
-    if e.train_rows is not None:
-        says += f" The flow was trained on {count(len(e.train_rows), 'row')}."
+    if e.train is not None:
+        says += f" The flow was trained on {count(len(e.train), 'row')}."
     if e.context is not None:
         features = count(e.context.shape[-1], "number")
         says += f" The flow is conditional: each row comes with a context of {features} that the flow is told."
@@ -58,7 +58,7 @@ def marginals(e: RowEvidence) -> Blocks:
     shown = min(len(e.columns.names), SHOWN_MARGINALS)
     figure = plot.marginals(
         e.data[:, :shown],
-        e.samples[:, :shown],
+        e.own.data[:, :shown],
         columns=e.columns.names[:shown],
         steps=e.columns.steps,
         labels=e.columns.labels,
@@ -85,7 +85,7 @@ def pairs(e: RowEvidence) -> Blocks:
     exact = len(e.columns.names) == 2 and e.context is None
     figure = plot.corner(
         e.data[shuffled(len(e.data), e.page.seed)][:, shown],
-        e.samples[:, shown],
+        e.own.data[:, shown],
         columns=[e.columns.names[j] for j in shown],
         steps={place: e.columns.steps[j] for place, j in enumerate(shown) if j in e.columns.steps},
         log_density=(lambda at: e.model.log_prob(torch.from_numpy(at)).numpy()) if exact else None,

@@ -22,7 +22,7 @@ def unlikely_rows(e: RowEvidence) -> Blocks:
     """The least likely held-out rows, with the changes that would raise their density most."""
     order = e.log_prob.argsort(stable=True)[:UNLIKELY]
     rows, density = e.data[order], e.log_prob[order]
-    reference = e.data if e.train_rows is None else e.train_rows
+    reference = e.data if e.train is None else e.train.x
     gains, values = e.columns.repairs(
         lambda x, c: e.model.log_prob(x, c, points=POINTS),
         rows,
@@ -38,7 +38,7 @@ def unlikely_rows(e: RowEvidence) -> Blocks:
     )
     body, numbers = [], []
     for i, index in enumerate(order.tolist()):
-        row, reasons = e.numbers[index], _reasons(e, rows[i], gains[i], values[i], reference)
+        row, reasons = e.names[index], _reasons(e, rows[i], gains[i], values[i], reference)
         cells = [Entry(str(row), row), Entry(fixed(float(density[i])), float(density[i]))]
         cells += [Entry(f"{percentiles[i]:.2f}", percentiles[i]), Entry(reasons, float(gains[i].max()))]
         body.append([*cells, *_cells(e, rows[i])])
@@ -81,7 +81,7 @@ def _end(below: Tensor, above: Tensor) -> str:
 @section("samples", "Rows it invents", RowEvidence)
 def sampled_rows(e: RowEvidence) -> Blocks:
     """The first few rows that the flow drew."""
-    drawn = zip(e.samples[:DRAWN], e.own_log_prob[:DRAWN].tolist(), strict=True)
+    drawn = zip(e.own.data[:DRAWN], e.own.log_prob[:DRAWN].tolist(), strict=True)
     body = [[Entry(fixed(density), density), *_cells(e, row)] for row, density in drawn]
     given = "" if e.context is None else " Each was drawn for the context of a held-out row."
     yield Text(f"The first {len(body)} rows that the flow drew from noise, not chosen.{given}")
