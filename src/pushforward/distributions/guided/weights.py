@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -34,12 +35,13 @@ class Answer(NamedTuple):
         error, effective = self.error.hypot(condition.error), self.effective.minimum(condition.effective)
         return Answer(self.value - condition.value, error, effective)
 
-    def among(self, rows: Tensor, others: Answer | None = None) -> Answer:
-        """The answers of all rows: these of some, ``rows`` ``(n,)`` tells which, and those of the others, or NaN."""
-        found = Answer(*(part.new_full(rows.shape, math.nan) for part in self))
-        for answer, places in ((self, rows), (others or (), ~rows)):
-            for whole, part in zip(found, answer, strict=False):
-                whole[places] = part
+    @classmethod
+    def joined(cls, n: int, parts: Iterable[tuple[Tensor, Answer]]) -> Answer:
+        """The answers of n rows from those of some, each with its rows, a mask or indices; NaN for all others."""
+        found = cls(*(torch.full((n,), math.nan, dtype=torch.float64) for _ in range(3)))
+        for rows, answer in parts:
+            for whole, part in zip(found, answer, strict=True):
+                whole[rows] = part
         return found
 
 

@@ -7,6 +7,7 @@ in the same fit.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -68,8 +69,8 @@ class Query:
         if given:
             refuse_unknown_categories(model.schema, given, rows.x, frame)
         conditions = model.schema.features_of(given)
-        broken = [torch.from_numpy(some) for some in model.schema.broken(frame, rows.x.numpy())]
-        return cls(rows, ~conditions, conditions, torch.stack(broken).any(0) if broken else None)
+        broken = model.schema.broken(frame, rows.x.numpy()) if model.schema.relations else []
+        return cls(rows, ~conditions, conditions, torch.from_numpy(np.any(broken, axis=0)) if broken else None)
 
     @classmethod
     def holes(cls, rows: Rows) -> Query:
@@ -88,11 +89,12 @@ class Query:
         samples, seed = samples or model.samples, model.seed if seed is None else seed
         about = (self.asked & ~model.schema.missingness.unknown(self.rows.x)).any(1)
         rows = self._only(self.asked | self.given)
-        found = marginal(model, rows if about.all() else rows[about], samples, seed)
+        some = rows if about.all() else rows[about]
         if self.given.any():
-            condition = self._only(self.given)
-            found = found.given(marginal(model, condition if about.all() else condition[about], samples, seed))
-        return self._certain(found if about.all() else found.among(about))
+            found = conditional(model, some, self.given, samples, seed)
+        else:
+            found = marginal(model, some, samples, seed)
+        return self._certain(found if about.all() else Answer.joined(len(rows), [(about, found)]))
 
     def draw(
         self,
@@ -146,16 +148,55 @@ class Query:
         return found._replace(value=value, error=error)
 
 
+def conditional(model: TableModel, rows: Rows, given: Tensor, samples: int, seed: int) -> Answer:
+    """log p(the other entries of each row that have a value | the given ones, context).
+
+    Where one entry is asked for and its column has a probability for each value, all values are scored, so that the
+    probabilities sum to 1; otherwise it is the difference of two marginals.
+    """
+    asked = ~given & ~model.schema.missingness.unknown(rows.x)
+    alone = asked & (asked.sum(1, keepdim=True) == 1) & (torch.tensor(model.schema.classes) > 0)
+    parts = [
+        (alone[:, j], _among_values(model, rows[alone[:, j]], j, samples, seed))
+        for j in alone.any(0).nonzero()[:, 0].tolist()
+    ]
+    rest = ~alone.any(1)
+    if rest.any():
+        x = rows.x[rest]
+        both, condition = rows[rest], dataclasses.replace(rows[rest], x=x.masked_fill(~given, math.nan))
+        found = marginal(model, both, samples, seed).given(marginal(model, condition, samples, seed))
+        parts.append((rest, found))
+    return Answer.joined(len(rows), parts)
+
+
+def _among_values(model: TableModel, rows: Rows, j: int, samples: int, seed: int) -> Answer:
+    """log p(entry j | the other entries) for a column with a probability for each value, normalised over these."""
+    schema = model.schema
+    values = torch.arange(schema.outcomes_of(j), dtype=torch.float64)
+    x = rows.x.repeat(len(values), 1, 1)
+    x[..., j] = values[:, None]
+    context = None if rows.context is None else rows.context.repeat(len(values), 1)
+    each = marginal(model, Rows(x.flatten(0, 1), context), samples, seed)
+    unseen = torch.as_tensor(schema.log_of_unseen(x))  # what a value keeps beside the unseen ones that it stands for
+    log_p = (each.value.view(len(values), -1) - unseen).log_softmax(0)
+    own = (schema.seen(rows.x)[:, j] == values[:, None]).double()
+    others = rows.x.index_fill(1, torch.tensor(j), math.nan)
+    value = torch.where(own.bool(), log_p, -math.inf).amax(0)
+    value = value + schema.log_of_unseen(rows.x) - schema.log_of_unseen(others)
+    error = ((own - log_p.exp()) * each.error.view(len(values), -1)).square().sum(0).sqrt()
+    return Answer(value, error, each.effective.view(len(values), -1).amin(0))
+
+
 def marginal(model: TableModel, rows: Rows, samples: int, seed: int) -> Answer:
     """log p(the entries of each row that have a value | context): by the joint if none is unknown, or by the guide."""
     holed = model.schema.missingness.unknown(rows.x).any(1) & (model.guided is not None)
-    if holed.all():
-        found = _by_guide(model, rows, samples, seed)
-    elif holed.any():
-        whole = model.log_density(rows[~holed], samples=samples, seed=seed)
-        found = _by_guide(model, rows[holed], samples, seed).among(holed, whole)
-    else:
+    if not holed.any():
         found = model.log_density(rows, samples=samples, seed=seed)
+    else:
+        parts = [(holed, _by_guide(model, rows[holed], samples, seed))]
+        if not holed.all():
+            parts.append((~holed, model.log_density(rows[~holed], samples=samples, seed=seed)))
+        found = Answer.joined(len(rows), parts)
     seen = model.schema.seen(rows.x).to(model.device)
     learnt = learning_error(model.density, seen, context_of(model, rows), model.training_size or math.inf)
     return found._replace(error=found.error.hypot(learnt.cpu()))

@@ -101,6 +101,12 @@ class Schema(Saved):
         """The same without those of missing values."""
         return tuple(column.kind.classes for column in self.columns)
 
+    def outcomes_of(self, j: int) -> int:
+        """Over how many classes the probabilities of column j sum to 1: without that of missing values, if these are at
+        random and log-densities are conditioned on them."""
+        column = self.columns[j]
+        return column.kind.classes if column.holes.at_random else column.classes
+
     @property
     def numbers(self) -> list[int]:
         """Indices of the columns of numbers."""
