@@ -150,21 +150,22 @@ def test_the_model_travels_whole(model: pf.TableDensity, table: pl.DataFrame) ->
 
 
 @pytest.mark.parametrize(
-    ("columns", "given", "message"),
+    ("columns", "given", "argument"),
     [
-        (["shape"], (), "the table has no column 'size', which the model needs; it has shape"),
-        (["size", "count", "weight", "colour", "log_density"], (), "--keep log_density"),
-        (["size", "colour"], ("weight",), "--given weight: the table has no such column"),
+        (["shape"], (), None),
+        (["size", "count", "weight", "colour", "log_density"], (), "keep"),
+        (["size", "colour"], ("weight",), "given"),
     ],
 )
 def test_what_cannot_be_scored_is_refused_at_once(
-    model: pf.TableDensity, columns: list[str], given: tuple[str, ...], message: str
+    model: pf.TableDensity, columns: list[str], given: tuple[str, ...], argument: str | None
 ) -> None:
     import pyarrow as pa
 
     schema = pa.schema([(name, pa.float64()) for name in columns])
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError) as raised:
         model.for_spark()._scores(schema, given)
+    assert raised.value.argument == argument
 
 
 def test_what_is_not_fitted_has_no_engine() -> None:
