@@ -59,6 +59,8 @@ if TYPE_CHECKING:
     from .saving.checkpoint import load as load
     from .saving.checkpoint import save as save
     from .tables.density import TableDensity as TableDensity
+    from .tables.schema.kinds.base import Kind as Kind
+    from .tables.schema.kinds.quantity import Quantity as Quantity
     from .training.fit import fit as fit
     from .transforms.seam import free_memory as free_memory
     from .transforms.seam import plain as plain
@@ -72,6 +74,8 @@ _HOMES = {
     "ForwardKL": "objectives.divergences",
     "RegularisedLikelihood": "objectives.continuous",
     "ImageDensity": "images.density",
+    "Kind": "tables.schema.kinds.base",
+    "Quantity": "tables.schema.kinds.quantity",
     "ReverseKL": "objectives.divergences",
     "TableDensity": "tables.density",
     "anyorder": "recipes.anyorder",

@@ -18,6 +18,7 @@ from .fit import fit_table
 from .fitted import FittedTable
 from .io.read import WEIGHTS, Read, read_any
 from .options import TableOptions
+from .schema.kinds.base import Kind
 
 
 class TableDensity(FittedTable):
@@ -37,6 +38,8 @@ class TableDensity(FittedTable):
         categories: Numeric columns whose values are labels.
         bounds: Open intervals that columns stay in, as in ``{"share": (0, 1), "weight": (0, None)}``.
         circular: Columns with a period, as in ``{"hour": (0, 24)}``: their density agrees where the ends meet.
+        kinds: Columns of a kind of your own, as in ``{"address": IPv4}``: a :class:`~pushforward.Kind`, or its class,
+            which then fits itself to the column.
         members: How many flows are averaged, each with a different part of the rows left out of its training; ``auto``
             is 5 if the flow is also ``auto`` and rows are few, and 1 otherwise.
         steps, epochs, budget: How long to train: batches, passes over the rows, or seconds (also as in ``"2m"``);
@@ -79,6 +82,7 @@ class TableDensity(FittedTable):
         categories: Sequence[str] = (),
         bounds: Mapping[str, tuple[float, float | None]] | None = None,
         circular: Mapping[str, tuple[float, float]] | None = None,
+        kinds: Mapping[str, Kind | type[Kind]] | None = None,
         members: int | str = "auto",
         steps: int | None = None,
         epochs: int | None = None,
@@ -107,6 +111,7 @@ class TableDensity(FittedTable):
             categories=_names(categories),
             bounds=dict(bounds or {}),
             circular={name: (float(low), float(high)) for name, (low, high) in (circular or {}).items()},
+            kinds=dict(kinds or {}),
             strict=strict,
             queries=queries,
             drop_missing=drop_missing,

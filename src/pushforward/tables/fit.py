@@ -123,6 +123,7 @@ def _options_of(earlier: FittedTable, options: TableOptions) -> TableOptions:
         numbers=(),
         bounds={},
         circular={},
+        kinds={},
         validation=earlier.facts.get("validation", options.validation),
         samples=earlier.samples,
         training=dataclasses.replace(options.training, seed=earlier.seed),  # so that its rows stay divided as they were

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..models.options import TrainingOptions
+from .schema.kinds.base import Kind
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class TableOptions:
         weights: A column that holds the weight of each row; it is not modelled.
         bounds: Open intervals that contain the columns; None for no upper end.
         circular: Columns with a period, and where it begins and ends.
+        kinds: Columns of kinds of the user's own: each a kind, or a class that fits itself to the column.
         strict: Refuse what would otherwise be decided: missing cells, constants, identifiers and free text.
         drop_missing: Leave out rows with missing or infinite values, with a note.
         validation: The fraction of the rows used for early stopping; as many again are held out for the figures.
@@ -45,6 +47,7 @@ class TableOptions:
     weights: str | None = None
     bounds: Mapping[str, tuple[float, float | None]] = field(default_factory=dict)
     circular: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    kinds: Mapping[str, Kind | type[Kind]] = field(default_factory=dict)
     strict: bool = False
     drop_missing: bool = False
     validation: float = 0.1

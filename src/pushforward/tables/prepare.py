@@ -144,6 +144,7 @@ def learn_columns(frame: pl.DataFrame, options: TableOptions, source: str, conso
         options.categories,
         options.numbers,
         circular=options.circular,
+        kinds=options.kinds,
         asked=asked,
         strict=options.strict,
     )
@@ -179,7 +180,7 @@ def refuse_stray(options: TableOptions, frame: pl.DataFrame, source: str) -> Non
     Raises:
         InputError: names the first of them, and those that there are.
     """
-    for argument, named in (("bounds", options.bounds), ("circular", options.circular)):
+    for argument, named in (("bounds", options.bounds), ("circular", options.circular), ("kinds", options.kinds)):
         require_columns(frame, list(named), source, argument)
     for name, (low, high) in options.circular.items():
         if not low < high or name in options.bounds:
@@ -192,6 +193,7 @@ def refuse_stray(options: TableOptions, frame: pl.DataFrame, source: str) -> Non
         ("circular", options.circular, "modelled columns of numbers", numbers),
         ("categories", options.categories, "columns of the model", [*options.columns, *options.given]),
         ("numbers", options.numbers, "modelled columns", options.columns),
+        ("kinds", options.kinds, "columns of the model", [*options.columns, *options.given]),
     ):
         stray = [name for name in names if name not in known]
         if stray:

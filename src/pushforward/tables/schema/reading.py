@@ -71,7 +71,7 @@ class Reading(Saved):
     def values(self, column: pl.Series) -> pl.Series:
         """The values of cells: numbers, null where there is none; or names as they are."""
         if self.dtype == "String" or (self.dtype in ("Int64", "Float64") and column.dtype == pl.String):
-            return column
+            return column.cast(pl.String) if column.dtype == pl.Null else column
         if self.dtype == "Boolean":
             return column == 1 if column.dtype.is_numeric() else column
         numbers = pl.Series(column.name, as_numbers(column, self.dtype, self.form), nan_to_null=True)
