@@ -153,7 +153,7 @@ MODEL_CASES = {
     "no model": ("score {}/none {}/t.csv -o {}/s.csv", "there is no such model"),
     "a file": ("score {}/t.csv {}/t.csv -o {}/s.csv", "is a file; a model is a folder"),
     "no such folder": ("score {} {}/t.csv -o {}/s.csv", "is not a readable model"),
-    "format": ("score {model} {}/t.csv -o {}/s.docx", "expected .csv or .parquet"),
+    "format": ("score {model} {}/t.csv -o {}/s.docx", "the ending says the format"),
     "lacking": ("score {model} {}/t.csv -o {}/s.csv", "has no column 'size', 'price', 'count', 'colour'"),
     "samples": ("score {model} {}/t.csv -o {}/s.csv --samples 0", "--samples 0"),
     "below": ("score {model} {}/t.csv -o {}/s.csv --explain-below 500", "expected a percentile"),
@@ -206,7 +206,7 @@ def test_an_unexpected_failure_is_one_sentence_and_exit_code_1(
     def fail(*arguments: object, **options: object) -> None:
         raise OSError("disk full\nand more")
 
-    monkeypatch.setattr("pushforward.tables.io.read.read_rows", fail)
+    monkeypatch.setattr("pushforward.cli.fitting.read_any", fail)
     assert cli.main(["fit", str(tmp_path / "t.csv"), "-o", str(tmp_path / "m")]) == 1
     err = capsys.readouterr().err
     assert err.startswith("pushforward: OSError: disk full (")

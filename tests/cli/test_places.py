@@ -14,8 +14,9 @@ import polars as pl
 import pytest
 
 from pushforward.cli import app as cli
-from pushforward.tables.io.source import located
-from pushforward.tables.io.table import read_table, write_table
+from pushforward.tables.io.place import located
+from pushforward.tables.io.read import read_table
+from pushforward.tables.io.write import write_table
 
 Run = Callable[..., Any]
 
@@ -80,7 +81,7 @@ def test_tables_that_are_read_in_pieces(
 ) -> None:
     table = pl.read_csv(workshop / "table.csv").with_row_index("id")
     write_table(table, f"{tmp_path}/shop.duckdb?table=orders")
-    monkeypatch.setattr("pushforward.tables.io.large.LARGE_PARQUET", 100)
+    monkeypatch.setattr("pushforward.tables.io.parquet.LARGE", 100)
     place = f"{tmp_path}/{output}"
     found = run("score", workshop / "plain", tmp_path / "shop.duckdb", "--keep", "id", "-o", place)
     assert found["output"] == str(located(place))

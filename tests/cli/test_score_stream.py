@@ -14,9 +14,8 @@ import pytest
 import torch.distributed as dist
 
 from pushforward.cli import app as cli
-from pushforward.tables.io import large
+from pushforward.tables.io import csv_rows, parquet
 from pushforward.tables.streaming import score_pieces
-from pushforward.tables.streaming.running_totals import Tally, median_of
 
 ROWS = 1000
 
@@ -67,15 +66,15 @@ def test_a_folder_has_the_scores_of_the_table_in_one_piece(folder, workshop, run
 
 
 def test_a_large_csv_is_read_in_pieces_too(folder, workshop, run, whole, monkeypatch):
-    monkeypatch.setattr(large, "LARGE_CSV", 0)
-    monkeypatch.setattr("pushforward.tables.io.csv_rows.BLOCK", 4096)
+    monkeypatch.setattr(csv_rows, "LARGE", 0)
+    monkeypatch.setattr("pushforward.tables.io.csv_rows.PIECE", 64)
     run("score", workshop / "given", folder / "rows.csv", "-o", folder / "s.parquet")
     close(pl.read_parquet(folder / "s.parquet"), whole[0])
 
 
 def test_a_large_parquet_file_is_read_in_pieces_too(folder, workshop, run, whole, monkeypatch):
     pl.read_csv(folder / "rows.csv").write_parquet(folder / "one.parquet")
-    monkeypatch.setattr(large, "LARGE_PARQUET", 0)
+    monkeypatch.setattr(parquet, "LARGE", 0)
     run("score", workshop / "given", folder / "one.parquet", "-o", folder / "s")
     close(pl.read_parquet(folder / "s"), whole[0])
 
@@ -193,27 +192,6 @@ def test_kill_9_loses_no_finished_part_and_two_processes_share_the_rows(folder, 
     straight = pl.read_parquet(folder / "straight.parquet")
     assert pl.read_parquet(folder / "killed.parquet").equals(straight)
     assert pl.read_parquet(folder / "shared.parquet").equals(straight)
-
-
-@pytest.mark.parametrize("n", [1, 2, 999, 5000])
-def test_figures_of_pieces_are_those_of_the_whole(n, monkeypatch):
-    monkeypatch.setattr("pushforward.tables.streaming.running_totals.ENOUGH", 50)
-    monkeypatch.setattr("pushforward.tables.streaming.running_totals.BINS", 7)
-    values = np.round(np.random.default_rng(n).normal(size=n) * 10.0 ** np.random.default_rng(1).integers(-3, 9, n), 2)
-    values[n // 2 :: 3] = values[0]
-    pieces = np.array_split(values, 7)
-    assert median_of(lambda: pieces) == np.median(values)
-    impossible = np.concatenate([values, np.full(n + 1, -np.inf)])
-    assert median_of(lambda: np.array_split(impossible, 3)) == -np.inf
-    tally = Tally()
-    for piece in pieces:
-        tally.add(pl.DataFrame({"log_density": piece, "percentile": np.full(len(piece), 50.0)}))
-    summary = tally.summary(0.0, None)
-    assert summary["log_likelihood"] == pytest.approx(values.mean(), rel=1e-9)
-    if n > 1:
-        assert summary["standard_error"] == pytest.approx(values.std(ddof=1) / np.sqrt(n), rel=1e-9)
-    worst = tally.worst["row"].to_list()
-    assert values[np.array(worst) - 1].tolist() == np.sort(values)[: len(worst)].tolist()
 
 
 def test_the_shell_says_what_a_stopped_run_leaves(folder, workshop, capsys, monkeypatch):

@@ -26,9 +26,9 @@ with atheris.instrument_imports(include=["pushforward"]):
     import pushforward as pf
     from pushforward.errors import InputError
     from pushforward.saving.bundle import CheckpointError
-    from pushforward.tables.io.csv_rows import CsvRows
-    from pushforward.tables.io.large import open_parquet
-    from pushforward.tables.io.table import read_table
+    from pushforward.tables.io.format import ReadOptions
+    from pushforward.tables.io.formats import BY_ENDING
+    from pushforward.tables.io.read import read_table
 
 import numpy as np
 import polars as pl
@@ -47,7 +47,7 @@ WEIGHTS: dict[str, bytes] = {}
 
 
 def pieces(path: Path) -> None:
-    rows = CsvRows(path) if path.suffix in (".csv", ".tsv") else open_parquet(path)
+    rows = BY_ENDING[path.suffix].pieces(path, [path], ReadOptions())
     for piece in rows.read(0, rows.rows, rows.columns[:50]):
         assert piece.frame.height
 

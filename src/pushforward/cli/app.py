@@ -14,8 +14,7 @@ from cyclopts import App, CycloptsError
 from .. import __version__
 from ..errors import InputError, in_shell
 from ..saving.files import NotSaved, reason
-from ..tables.io.places import STANDARD
-from ..tables.io.source import without_credentials
+from ..tables.io.place import STANDARD, without_credentials
 from .judging import compare, info, report
 from .learning import demo, fit
 from .options import command_line

@@ -12,7 +12,7 @@ from ..models.console import Console
 from ..models.options import TrainingOptions
 from ..report.write import write
 from ..tables.density import TableDensity
-from ..tables.io.source import Location
+from ..tables.io.place import Location
 from ..tables.options import TableOptions
 from .fitting import fit_table
 

@@ -16,8 +16,8 @@ from ..models.device import device_named
 from ..models.saved import check_output, goes_further
 from ..models.target import TargetOptions, run
 from ..tables.density import TableDensity
+from ..tables.io.place import Location
 from ..tables.io.read import read_any
-from ..tables.io.source import Location
 from ..tables.options import TableOptions
 
 FURTHER = "{}: its training had ended; it is trained further"

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from ..errors import InputError
-from ..tables.io.source import located
+from ..tables.io.place import located
 from ..training.schedule import duration
 from .arguments import bounds, height_and_width, names, periods, thread_count, widths
 from .options import Device, DropMissing, Json, Query, Quiet, Samples, Seed, Sheet, TableName, console_for, typed

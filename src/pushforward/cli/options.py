@@ -9,8 +9,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from ..errors import InputError, in_shell
-from ..tables.io.places import STANDARD
-from ..tables.io.source import Location, Source
+from ..tables.io.place import STANDARD, Location, Source
 
 Model = Annotated[Path, Parameter(help="A model: the folder that `pushforward fit` wrote.")]
 Json = Annotated[bool, Parameter(negative="", help="Print the result as JSON, for scripts.")]

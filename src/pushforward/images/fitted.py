@@ -16,7 +16,7 @@ from ..errors import InputError, refuse
 from ..models.compare import compare
 from ..models.console import Console
 from ..report.write import write
-from ..tables.io.source import Location
+from ..tables.io.place import Location
 from .explain import Explanation, explain
 from .impute import CANDIDATES, impute, impute_file
 from .missing import read_with_holes

@@ -17,7 +17,7 @@ from ..distributions.pixelcnn import PixelCNN
 from ..errors import InputError
 from ..models.console import Console
 from ..posterior.hmc import hmc
-from ..tables.io.source import Location
+from ..tables.io.place import Location
 from .labelled import LabelledImages
 from .missing import read_with_holes
 from .model import ImageModel

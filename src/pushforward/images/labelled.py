@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InputError, listed
-from ..tables.io.source import Location, Source
+from ..tables.io.place import Location, Source
 from .formats import UNREADABLE, channels_first, picture_paths, read_idx, read_images, resized
 
 GIVEN = "class"  # the only thing that images can be conditioned on

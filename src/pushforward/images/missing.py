@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..models.console import Console
-from ..tables.io.source import Source
+from ..tables.io.place import Source
 from .formats import PICTURES, UNREADABLE, channels_first
 from .labelled import IMAGE_KEYS, LABEL_KEYS, LabelledImages, numbered
 from .model import ImageModel

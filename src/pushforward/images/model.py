@@ -19,7 +19,7 @@ from ..models.held_out import HeldOut
 from ..models.train import Rows
 from ..report.evidence import Evidence, Page
 from ..report.words import plus_minus
-from ..tables.io.source import Location
+from ..tables.io.place import Location
 from .formats import png
 from .labelled import GIVEN, LabelledImages, full_range, one_hot, read_any, unpacked
 from .pixels import PixelDensity

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import InputError, listed
 from ..models.console import Console
 from ..saving.files import check_file, write_atomically
-from ..tables.io.source import Location
+from ..tables.io.place import Location
 from .formats import write_grid
 from .labelled import GIVEN, full_range
 from .model import ImageModel

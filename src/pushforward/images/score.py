@@ -10,8 +10,8 @@ import polars as pl
 from ..diagnostics.averages import mean_and_error
 from ..errors import InputError
 from ..models.console import Console, aligned
-from ..tables.io.source import Location
-from ..tables.io.table import check_output, write_table
+from ..tables.io.place import Location
+from ..tables.io.write import check_output, write_table
 from .explain import explain, oddest, patch_of
 from .labelled import GIVEN, LabelledImages
 from .model import ImageModel

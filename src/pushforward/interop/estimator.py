@@ -19,7 +19,8 @@ from ..models.console import Console
 from ..recipes.by_name import flow_by_name, learning_rate
 from ..tables.density import TableDensity
 from ..tables.io.frames import from_frame
-from ..tables.io.read import WEIGHTS, Read, read_any
+from ..tables.io.read import read_any
+from ..tables.io.table import WEIGHTS
 from ..tables.selection.cross_fitting import AverageOptions, cross_fit, wants_average
 from ..tables.selection.points import Points
 from ..training.fit import fit as train
@@ -163,7 +164,8 @@ class FlowEstimator(DensityMixin, BaseEstimator):
             patience=self.patience,
         )
         table.options = dataclasses.replace(table.options, weights=None if weights is None else WEIGHTS)
-        rows = Read(read_any(frame[np.sort(order[cut:])]).table, None, kind).validated_by(frame[np.sort(order[:cut])])
+        train, val = (read_any(frame[np.sort(rows)]) for rows in (order[cut:], order[:cut]))
+        rows = dataclasses.replace(train, kind=kind).validated_by(val)
         self.table_ = table.fit_read(rows, Console(quiet=True), f"{type(self).__name__}({self.flow!r})")
         self.flow_, self.history_ = table.density, table.facts["history"]
 

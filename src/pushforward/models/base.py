@@ -13,7 +13,7 @@ import torch
 from ..distributions.base import Density
 from ..errors import InputError
 from ..saving.jsonable import jsonable
-from ..tables.io.source import Location
+from ..tables.io.place import Location
 from .console import Console
 from .described import Described
 from .held_out import HeldOut

@@ -22,7 +22,7 @@ from ..objectives.user_target import TargetWarning
 from ..posterior.fit_target import fit_target
 from ..posterior.target_fit import TargetFit
 from ..saving.jsonable import jsonable
-from ..tables.io.table import write_table
+from ..tables.io.write import write_table
 from ..tables.schema.columns import Column
 from ..tables.schema.kinds.number import Number
 from ..tables.schema.schema import Schema

@@ -29,7 +29,7 @@ def write_file(path: Path, content: bytes) -> None:
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     """Calls ``write(temporary path)`` and renames the result to ``path``."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.stem[:40]}.{os.getpid()}.tmp{path.suffix}")
     try:
         write(temporary)
         with temporary.open("rb") as file:

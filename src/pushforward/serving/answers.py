@@ -14,7 +14,7 @@ import polars as pl
 from ..errors import in_shell, listed, spelled
 from ..saving.jsonable import jsonable
 from ..tables.fitted import FittedTable
-from ..tables.io.parquet import Piece
+from ..tables.io.table import Piece
 from ..tables.queries.score import Scoring
 from .columns import Cell, Cells
 from .requests import DrawOptions, ImputeOptions, Refused

@@ -16,7 +16,8 @@ from ..models.options import TrainingOptions
 from ..training.schedule import duration
 from .fit import fit_table
 from .fitted import FittedTable
-from .io.read import WEIGHTS, Read, read_any
+from .io.read import read_any
+from .io.table import WEIGHTS, Table
 from .options import TableOptions
 from .schema.kinds.base import Kind
 
@@ -172,19 +173,19 @@ class TableDensity(FittedTable):
                 raise InputError(f"validation={validation}: expected a share above 0 and below 0.5, or a table")
             options = dataclasses.replace(options, validation=float(validation))
         else:
-            read = read.validated_by(validation)
+            read = read.validated_by(read_any(validation, "validation"))
         if sample_weight is not None:
             read = read.weighted(sample_weight)
             options = dataclasses.replace(options, weights=WEIGHTS)
         if more is not None:
             self._require_fit()
             options = dataclasses.replace(options, training=options.training.for_more(more))
-        command, console = f"pf.{self.expression}.fit({read.table.path})", Console(quiet=not progress)
+        command, console = f"pf.{self.expression}.fit({read.path})", Console(quiet=not progress)
         return self.fit_read(read, console, command, further=more is not None, options=options)
 
     def fit_read(
         self,
-        read: Read,
+        read: Table,
         console: Console,
         command: str,
         *,
@@ -196,7 +197,7 @@ class TableDensity(FittedTable):
         Raises:
             InputError: the table or an option cannot be used; says why.
         """
-        fitted = fit_table(read.table, read.source, options or self.options, console, self if further else None)
+        fitted = fit_table(read, read.pieces, options or self.options, console, self if further else None)
         self.notes_ = console.notes
         if fitted is not None:
             density, facts = fitted

@@ -23,7 +23,7 @@ from ..errors import InputError, listed
 from ..saving import checkpoint
 from ..saving.jsonable import jsonable
 from .io.frames import from_frame
-from .io.parquet import Piece
+from .io.table import Piece
 from .model import TableModel
 from .queries.conditions import one_row
 from .queries.impute import impute

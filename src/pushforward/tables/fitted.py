@@ -20,9 +20,9 @@ from ..models.train import Rows
 from ..report.write import write
 from .engines import RayTable, SparkTable
 from .io.frames import from_frame, is_path, to_frame
+from .io.place import Location
 from .io.read import from_frame_or_file, read_any
-from .io.source import Location
-from .io.table import delivered
+from .io.write import delivered
 from .latents import latents
 from .model import TableModel
 from .queries.conditions import check_asked, one_row
@@ -149,7 +149,7 @@ class FittedTable(TableModel):
         Raises:
             InputError: the models do not describe the same columns, or the table does not fit them.
         """
-        return compare((self, other), read_any(table).table, Console(quiet=True), samples=self.samples)
+        return compare((self, other), read_any(table), Console(quiet=True), samples=self.samples)
 
     def report(self, path: str | Path, table: Any = None, against: Sequence[FittedTable] | None = None) -> None:
         """Writes what was learnt, and how well, as one HTML file.
@@ -161,7 +161,7 @@ class FittedTable(TableModel):
             against: Other models of the same columns, to be compared on the table.
         """
         self._require_fit()
-        whole = None if table is None else read_any(table).table
+        whole = None if table is None else read_any(table)
         write(self, whole, Path(path), Console(quiet=True), seed=self.seed, against=list(against or ()))
 
     def for_spark(self) -> Any:

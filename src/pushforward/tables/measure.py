@@ -63,6 +63,7 @@ def facts_of(
         "quantiles": quantiles(scores.clamp_min(-1e30).numpy(), PERCENTS / 100, weights).tolist(),
         "history": [{**row, "objective": options.objective} for row in history],
         "data": table.path.name,
+        "decimal": table.decimal,
         "seed": options.training.seed,
         "validation": options.validation,
         "samples": options.samples,

@@ -23,8 +23,9 @@ from ..report.tables.model import RowModel
 from ..report.words import plus_minus
 from .describe import describe_columns
 from .guide import GuideFill, joint_of
-from .io.source import Location
-from .io.table import Table, read_table
+from .io.place import Location
+from .io.read import read_table
+from .io.table import Table
 from .report_columns import TableCells, reported_columns
 from .schema.cells import cell_log_density
 from .schema.schema import Schema

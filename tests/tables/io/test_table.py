@@ -16,8 +16,9 @@ import pytest
 import xlsxwriter
 
 from pushforward.errors import InputError
-from pushforward.tables.io.source import located
-from pushforward.tables.io.table import check_output, delivered, read_table, write_table
+from pushforward.tables.io.place import located
+from pushforward.tables.io.read import read_table
+from pushforward.tables.io.write import check_output, delivered, write_table
 
 FRAME = pl.DataFrame({"a": [1.5, 2.5, -3.0], "b": [1, 2, 3], "c": ["x", "y", "x"]})
 
@@ -126,7 +127,7 @@ def test_sheets(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     chosen = read_table(located(path, sheet="two"))
     assert str(chosen.path) == f"{path} (two)"
     assert chosen.frame["a"].to_list() == ["1.5", "foo", None]
-    assert not any("--sheet" in note for note in chosen.notes)
+    assert not any("sheet=" in note for note in chosen.notes)
     assert table.frame.dtypes == [pl.Float64, pl.Int64, pl.Int64]
     assert not caplog.text
     with pytest.raises(InputError, match=r"t\.xlsx \(three\): has no sheet 'three'; its sheets are empty, one, two"):
@@ -164,7 +165,7 @@ def test_an_archive_with_several_tables_names_them(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         for name in ("a.csv", "folder/b.csv"):
             archive.writestr(name, FRAME.write_csv())
-    with pytest.raises(InputError, match=r"t\.zip: holds 2 files \(a\.csv, folder/b\.csv\); choose one with `table=`"):
+    with pytest.raises(InputError, match=r"t\.zip: holds 2 files \(a\.csv, folder/b\.csv\); choose one with `table="):
         read_table(path)
     assert read_table(located(path, table="folder/b.csv")).frame.equals(FRAME)
     with pytest.raises(InputError, match=r"has no file 'c\.csv'; it holds a\.csv"):
@@ -224,22 +225,26 @@ def test_processes_of_torchrun_share_files_alone(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("name", "options", "sentence"),
     [
-        ("t.csv", {"sheet": "x"}, "--sheet applies to an Excel file, but t.csv is not one"),
-        ("t.csv", {"query": "x"}, "--query applies to a database, but t.csv is not one"),
-        ("t.csv", {"table": "x"}, "--table applies to a database or a .zip file, but t.csv is not one"),
-        ("t.sqlite", {"table": "x", "query": "y"}, "give only one of them"),
+        ("t.csv", {"sheet": "x"}, "^sheet: applies to an Excel file"),
+        ("t.csv", {"query": "x"}, "^query: applies to a database"),
+        ("t.csv", {"table": "x"}, "^table: applies to a database or a .zip file"),
+        ("t.sqlite", {"table": "x", "query": "y"}, "^query: give no `table="),
         ("mysql://ada:secret@host/db", {}, "^mysql://host/db: no database is known by mysql; expected postgresql://"),
     ],
 )
-def test_options_for_another_kind_of_place(name: str, options: dict[str, str], sentence: str) -> None:
+def test_options_for_another_kind_of_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, options: dict[str, str], sentence: str
+) -> None:
+    (tmp_path / "t.csv").write_text("a\n1\n")
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=sentence):
-        located(name, **options)
+        read_table(located(name, **options))
 
 
 def test_what_excel_needs_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "t.xlsx").write_bytes(b"x")
     monkeypatch.setitem(sys.modules, "fastexcel", None)
-    with pytest.raises(InputError, match=r"need fastexcel; install it with: pip install 'pushforward\[excel\]'"):
+    with pytest.raises(InputError, match=r"needs fastexcel; install it with: pip install 'pushforward\[excel\]'"):
         read_table(tmp_path / "t.xlsx")
     monkeypatch.setitem(sys.modules, "xlsxwriter", None)
     with pytest.raises(InputError, match=r"needs xlsxwriter; install it with: pip install 'pushforward\[excel\]'"):
@@ -305,11 +310,11 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     path = tmp_path / "t.csv"
     write_table(FRAME, path)
 
-    def fail(self: pl.DataFrame, file: Path) -> None:
+    def fail(self: pl.LazyFrame, file: Path, **_: object) -> None:
         Path(file).write_text("half")
         raise OSError("disk full")
 
-    monkeypatch.setattr(pl.DataFrame, "write_csv", fail)
+    monkeypatch.setattr(pl.LazyFrame, "sink_csv", fail)
     with pytest.raises(OSError, match="disk full"):
         write_table(FRAME.head(1), path)
     assert read_table(path).frame.equals(FRAME)
@@ -318,7 +323,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize(
     ("name", "sentence"),
-    [("t.doc", "expected .csv or .parquet"), ("no/t.csv", "create it first"), ("folder.csv", "is a folder")],
+    [("t.doc", "the ending says the format"), ("no/t.csv", "create it first"), ("folder.csv", "is a folder")],
 )
 def test_outputs_are_refused_before_the_work(tmp_path: Path, name: str, sentence: str) -> None:
     (tmp_path / "folder.csv").mkdir()

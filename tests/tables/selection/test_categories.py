@@ -30,7 +30,7 @@ TABLE = pl.DataFrame(
 
 def split(table: pl.DataFrame) -> TableSplits:
     options = TableOptions(columns=table.columns)
-    return prepare(read_any(table).table, options, Console(quiet=True))
+    return prepare(read_any(table), options, Console(quiet=True))
 
 
 def fresh(rows: TableSplits):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pushforward.errors import InputError
-from pushforward.tables.io.large import open_parquet
+from pushforward.tables.io.read import open_parquet
 from pushforward.tables.schema.decide import learn_schema
 from pushforward.tables.streaming import shuffled_rows, survey
 

@@ -1,83 +1,201 @@
-"""A CSV file too large for memory, read in pieces; each column is read as the type that the model expects."""
+"""CSV and other text, whole or in pieces: Polars reads every cell as text, and all rows decide what a column holds."""
 
 from __future__ import annotations
 
-import contextlib
+import csv
+import io
 from collections.abc import Iterator, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import polars as pl
 
 from ...errors import InputError
-from .csv_form import MISSING, csv_form
-from .parquet import Piece
-from .source import Location, local_file
+from .csv_dialect import Dialect, cells, open_text, sniffed
+from .decimal_mark import COMMAS, LIKE, DecimalMarks, decimal_marks
+from .format import Format, ReadOptions
+from .place import Location, refusing_damage
+from .table import Piece, Table
 
-BLOCK = 2**22  # bytes parsed at once
+MISSING = ["", "NA", "N/A", "n/a", "#N/A", "<NA>", "NULL", "null", "NaN", "nan", "NaT", "?"]
+PIECE = 65_536  # rows parsed at once
+LARGE = 2**28  # bytes from which a file is better read in pieces
+
+
+class Csv(Format):
+    endings = (".csv", ".tsv", ".txt", ".data", ".dat")
+    written = (".csv", ".tsv", ".txt")
+    long = True
+
+    def read(self, path: Path, options: ReadOptions) -> Table:
+        rows = CsvRows(path, path, options)
+        return Table(path, rows.collect(), notes=rows.notes, decimal=rows.marks.file)
+
+    def is_large(self, path: Path) -> bool:
+        return path.stat().st_size >= LARGE
+
+    def pieces(self, place: Location, files: Sequence[Path], options: ReadOptions) -> CsvRows:
+        return CsvRows(place, files[0], options)
+
+    def write(self, rows: pl.LazyFrame, path: Path) -> None:
+        rows.sink_csv(path, separator="," if path.suffix.lower() == ".csv" else "\t")
+
+
+class Counts(NamedTuple):
+    """How many values a column has, and how many of them can be read in each way."""
+
+    filled: int
+    whole: int
+    number: int
+    truth: int
+    like_number: int
+    with_commas: int
+
+    @classmethod
+    def of(cls, name: str) -> list[pl.Expr]:
+        """What to count."""
+        column = pl.col(name).str.strip_chars()
+        patterns = (r"^(?i:true|false)$", LIKE, COMMAS)
+        casts = [column.cast(dtype, strict=False).count() for dtype in (pl.Int64, pl.Float64)]
+        return [column.count(), *casts, *(column.str.contains(pattern).sum() for pattern in patterns)]
+
+    @property
+    def type(self) -> type[pl.DataType]:
+        """The narrowest type that holds all values."""
+        for count, dtype in ((self.whole, pl.Int64), (self.number, pl.Float64), (self.truth, pl.Boolean)):
+            if count == self.filled > 0:
+                return dtype
+        return pl.String
+
+    @property
+    def numeric(self) -> bool:
+        """Whether most values look like numbers."""
+        return 2 * self.like_number >= self.filled > 0
 
 
 class CsvRows:
-    """The rows of one CSV file. Counting them takes a first pass; every read starts at the top of the file.
+    """The rows of one CSV file. A first pass over all of them counts them and decides what each column holds; every
+    later read starts at the top of the file.
 
     Args:
-        path: The file.
-        text: The columns that hold text; all others that are read hold numbers.
+        path: What the user called the file.
+        file: The file.
+        options: What is known about it.
 
     Raises:
         InputError: the file cannot be read as CSV.
     """
 
-    def __init__(self, path: Location, text: Sequence[str] = ()) -> None:
-        self.path, self.text = path, list(text)
-        self.file = local_file(path)
-        self.form = csv_form(self.file)
-        self.columns = self.form.names
-        status = self.file.stat()
-        self.sizes = [(str(self.file.resolve()), status.st_size, status.st_mtime_ns)]
-        self.rows = sum(batch.num_rows for batch in self._batches(self.columns[:1], text=True))
+    def __init__(self, path: Location, file: Path, options: ReadOptions) -> None:
+        self.path, self.file = path, file
+        with refusing_damage(path, "read as CSV"):
+            self.dialect = sniffed(file)
+            self.columns = self.dialect.names
+            text = _scanned(file, self.dialect)
+            rows, blank, counts = self._counted(text)
+            self.marks = self._decimal_marks(text, counts, options.decimal)
+            if self.marks.columns:
+                text = self.marks.pointed(text)
+                counts = self._counted(text)[2]
+            self.rows = rows - blank
+            text = text.filter(~pl.all_horizontal(pl.all().is_null())) if blank else text
         if not self.rows:
             raise InputError(f"{path}: has column names but no rows")
+        lines = (f"{file.name}: {blank:,} blank lines are left out",) if blank else ()
+        self.notes = (*self.dialect.notes, *self.marks.notes, *lines)
+        as_text = {name for name in options.text if name in counts and counts[name].type != pl.Boolean}
+        self.typed = text.select(
+            pl.col(name) if name in as_text else _cast(name, counts[name].type) for name in self.columns
+        )
 
-    def read(self, start: int, stop: int, columns: Sequence[str]) -> Iterator[Piece]:
-        """Rows ``start`` to ``stop`` (exclusive) in pieces, with those of the named columns that are present."""
-        row = 0
-        for batch in self._batches([name for name in columns if name in self.columns]):
-            low, high = max(start - row, 0), min(stop - row, batch.num_rows)
-            if low < high:
-                frame = pl.from_arrow(batch.slice(low, high - low))
-                assert isinstance(frame, pl.DataFrame)
-                yield Piece(frame, str(self.path), row + low)
-            row += batch.num_rows
-            if row >= stop:
-                return
+    def collect(self) -> pl.DataFrame:
+        """All rows."""
+        with refusing_damage(self.path, "read as CSV"):
+            return self.typed.collect(engine="streaming")
 
-    def _batches(self, names: Sequence[str], *, text: bool = False) -> Iterator[Any]:
-        import pyarrow as pa
-        import pyarrow.csv as pc
+    def identity(self) -> list[tuple[str, int, int]]:
+        status = self.file.stat()
+        return [(str(self.file.resolve()), status.st_size, status.st_mtime_ns)]
 
-        texts = names if text else self.text
-        form = self.form
+    def read(self, start: int, stop: int, columns: Sequence[str] | None = None) -> Iterator[Piece]:
+        present = [name for name in self.columns if columns is None or name in columns]
+        rows = self.typed.select(present).slice(start, stop - start)
+        with refusing_damage(self.path, "read as CSV"):
+            for frame in rows.collect_batches(chunk_size=PIECE, maintain_order=True):
+                yield Piece(frame, str(self.path), start)
+                start += frame.height
+
+    def _counted(self, text: pl.LazyFrame) -> tuple[int, int, dict[str, Counts]]:
+        """The number of rows, that of blank lines among them, and each column's counts."""
+        every = [one.alias(f"{j} {k}") for j, name in enumerate(self.columns) for k, one in enumerate(Counts.of(name))]
+        empty = pl.all_horizontal(pl.all().is_null()).sum()
         try:
-            with contextlib.closing(
-                pc.open_csv(
-                    self.file,
-                    pc.ReadOptions(
-                        use_threads=False,
-                        block_size=BLOCK,
-                        column_names=form.all_names,
-                        skip_rows=0 if form.headless else 1,
-                    ),
-                    pc.ParseOptions(delimiter=form.separator, newlines_in_values=True),
-                    pc.ConvertOptions(
-                        include_columns=list(names),
-                        column_types={name: pa.string() if name in texts else pa.float64() for name in names},
-                        null_values=MISSING,
-                        strings_can_be_null=True,
-                        decimal_point="," if form.decimal_comma else ".",
-                    ),
-                )
-            ) as reader:
-                yield from reader
-        except (pa.ArrowException, OSError, ValueError, TypeError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise InputError(f"{self.path}: cannot be read as CSV: {reason}") from None
+            rows, blank, *found = text.select(pl.len(), empty.alias("empty"), *every).collect(engine="streaming").row(0)
+        except pl.exceptions.PolarsError as error:
+            raise InputError(_fault(self.path, self.file, self.dialect, error)) from None
+        width = len(Counts._fields)
+        counts = {name: Counts(*found[j * width : (j + 1) * width]) for j, name in enumerate(self.columns)}
+        return rows, self._blank_lines(blank), counts
+
+    def _decimal_marks(self, text: pl.LazyFrame, counts: dict[str, Counts], assumed: str) -> DecimalMarks:
+        numeric = [name for name, count in counts.items() if count.numeric]
+        if any(counts[name].with_commas for name in numeric):
+            return decimal_marks(text, numeric, self.dialect.separator, assumed, self.file.name)
+        return DecimalMarks("." if any(counts[name].type == pl.Float64 for name in numeric) else "", {})
+
+    def _blank_lines(self, empty: int) -> int:
+        """How many rows without a value are lines without a character; in a table of one column, such are rows."""
+        if not empty or len(self.dialect.header) < 2:
+            return 0
+        with open_text(self.file, self.dialect.encoding) as lines:
+            blank = sum(not line.strip() for line in lines)
+        return empty if blank >= empty else 0  # others hold separators: rows without a value
+
+
+def _scanned(file: Path, dialect: Dialect) -> pl.LazyFrame:
+    """The rows of a file, all cells as text."""
+    options: dict[str, Any] = {
+        "separator": "," if dialect.separator == " " else dialect.separator,
+        "has_header": not dialect.headless,
+        "infer_schema": False,
+        "null_values": MISSING,
+        "with_column_names": lambda _: dialect.header,
+    }
+    rows = pl.scan_csv(file if dialect.plain else _rewritten(file, dialect), **options)
+    return rows.select(dialect.names)
+
+
+def _rewritten(file: Path, dialect: Dialect) -> io.BytesIO:
+    """A text in UTF-8, with commas for blanks, and a full first line, as Polars reads it."""
+    text = io.StringIO(newline="")
+    separator = "," if dialect.separator == " " else dialect.separator
+    with file.open(encoding=dialect.encoding, errors="replace", newline=None) as lines:
+        rows = (row for row in cells(lines, dialect.separator) if row)
+        if not dialect.headless:
+            next(rows)
+            csv.writer(text, delimiter=separator).writerow(dialect.header)
+        csv.writer(text, delimiter=separator).writerows(rows)
+    return io.BytesIO(text.getvalue().encode())
+
+
+def _cast(name: str, dtype: type[pl.DataType]) -> pl.Expr:
+    """A column of text as the type that all its values have."""
+    column = pl.col(name).str.strip_chars()
+    if dtype == pl.Boolean:
+        return column.str.to_lowercase() == "true"
+    return pl.col(name) if dtype == pl.String else column.cast(dtype)
+
+
+def _fault(path: Location, file: Path, dialect: Dialect, error: Exception) -> str:
+    """What is wrong with a file that Polars cannot read."""
+    if "utf-8" in str(error).lower() or "utf8" in str(error).lower():
+        return f"{path}: is not UTF-8 text; save it again as UTF-8"
+    width = len(dialect.header)
+    with open_text(file, dialect.encoding) as lines:
+        if lines.readline().startswith("#"):
+            return f"{path}: its first line is a comment; remove it, so that the first line names the columns"
+        lines.seek(0)
+        for row, found in enumerate(cells(lines, dialect.separator)):
+            if row and len(found) > width:
+                return f"{path}: row {row} has {len(found)} cells, but the first line names {width} columns; mend it"
+    return f"{path}: cannot be read as CSV: {str(error).splitlines()[0]}"

@@ -1,4 +1,4 @@
-"""Tables and queries of databases: PostgreSQL by ADBC, DuckDB by its own module (the extra ``sql``), SQLite by Python.
+"""Tables and queries of PostgreSQL, SQLite and DuckDB, all through ADBC (the extra ``sql``).
 
 The database is opened read-only for reading. Of a driver's error, only the first line is passed on, and nothing at all
 if it contains the password.
@@ -9,23 +9,19 @@ from __future__ import annotations
 import contextlib
 import itertools
 import re
-import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote, unquote
 
 import polars as pl
 
 from ...errors import InputError, listed
-from .places import refuse_no_file
+from .place import Source, refuse_no_file
 from .values import series
 
-if TYPE_CHECKING:
-    from .source import Source
-
-BATCH = 65_536  # rows fetched at once
+INFERRED = 2**30  # rows of SQLite, whose columns have no type of their own, from which one is inferred: all there are
 TABLES = {
     "sqlite": "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite_%' ORDER BY 1",
     "duckdb": "SELECT CASE table_schema WHEN 'main' THEN '' ELSE table_schema || '.' END || table_name FROM "
@@ -33,8 +29,6 @@ TABLES = {
     "postgresql": "SELECT CASE table_schema WHEN 'public' THEN '' ELSE table_schema || '.' END || table_name FROM "
     "information_schema.tables WHERE table_schema NOT IN ('pg_catalog', 'information_schema') ORDER BY 1",
 }
-NO_ROWS = "the query returns no rows; expected a SELECT"
-PACKAGES = {"postgresql": "adbc_driver_postgresql", "duckdb": "duckdb"}
 
 
 def fetch(source: Source, folder: Path) -> Path:
@@ -48,9 +42,15 @@ def fetch(source: Source, folder: Path) -> Path:
     path = folder / "rows.parquet"
     with _connected(source) as connection, contextlib.ExitStack() as stack:
         query = source.query or f"SELECT * FROM {_quoted(_chosen(source, connection))}"
+        cursor = stack.enter_context(connection.cursor())
+        if _kind(source) == "sqlite":
+            cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": str(INFERRED)})
+        cursor.execute(query)
+        reader = stack.enter_context(cursor.fetch_record_batch())
+        _refuse_repeated(reader.schema.names, source)
         writer = None
-        for frame in _batches(source, connection, query):
-            table = frame.to_arrow()
+        for batch in itertools.chain([reader.schema.empty_table()], reader):
+            table = _frame(batch, source).to_arrow()
             writer = writer or stack.enter_context(pq.ParquetWriter(path, table.schema))
             writer.write_table(table)
     return path
@@ -81,93 +81,67 @@ def write_rows(frames: Iterable[pl.DataFrame], source: Source) -> None:
     """
     import pyarrow as pa
 
-    assert source.table
-    name = _quoted(source.table)
-    frames = iter(frames)
-    first = next(frames)
-    batches = (batch for frame in itertools.chain([first], frames) for batch in frame.to_arrow().to_batches())
-    rows = pa.RecordBatchReader.from_batches(first.to_arrow().schema, batches)
+    tables = (frame.to_arrow() for frame in frames)
+    first = next(tables)
+    batches = (batch for table in itertools.chain([first], tables) for batch in table.to_batches())
+    rows = pa.RecordBatchReader.from_batches(first.schema, batches)
+    schema, _, name = str(source.table).rpartition(".") if _kind(source) != "sqlite" else ("", "", source.table)
     with _connected(source, writing=True) as connection:
-        if source.database == "postgresql":
-            schema, _, table = source.table.rpartition(".")
-            with connection.cursor() as cursor:
-                cursor.adbc_ingest(table, rows, mode="create", db_schema_name=schema or None)
-            connection.commit()
-        elif source.database == "duckdb":
-            connection.register("pushforward_rows", rows)
-            connection.execute(f"CREATE TABLE {name} AS SELECT * FROM pushforward_rows")
-        else:
-            columns = ", ".join(
-                f"{_quoted(column, parts=False)} {_sqlite_type(first[column])}" for column in first.columns
-            )
-            with connection:
-                connection.execute(f"CREATE TABLE {name} ({columns})")
-                marks = ", ".join("?" * first.width)
-                for batch in rows:
-                    values = zip(*(column.to_pylist() for column in batch.columns), strict=True)
-                    connection.executemany(f"INSERT INTO {name} VALUES ({marks})", values)
+        with connection.cursor() as cursor:
+            cursor.adbc_ingest(name, rows, mode="create", db_schema_name=schema or None)
+        connection.commit()
 
 
 @contextlib.contextmanager
 def _connected(source: Source, *, writing: bool = False) -> Iterator[Any]:
     """An open connection; errors on it are reported as one sentence about the source."""
+    if not writing and source.database != "postgresql":
+        refuse_no_file(source.path)
     try:
-        with contextlib.closing(_connect(source, writing)) as connection:
+        with contextlib.closing(CONNECT[_kind(source)](source, writing)) as connection:
             yield connection
-    except ImportError:
-        package = PACKAGES[source.database]
-        raise InputError(
-            f"{source}: {source.database} needs {package}; install it with: pip install 'pushforward[sql]'"
-        ) from None
-    except (InputError, KeyboardInterrupt):
+    except ImportError as error:
+        needs = f"{source.database} needs {error.name}; install it with: pip install 'pushforward[sql]'"
+        raise InputError(f"{source}: {needs}") from None
+    except InputError:
         raise
     except Exception as error:  # each driver has its own exceptions
         raise InputError(f"{source}: {_reason(error, source)}") from None
 
 
-def _connect(source: Source, writing: bool) -> Any:
-    if source.database == "postgresql":
-        from adbc_driver_postgresql import dbapi
+def _postgresql(source: Source, writing: bool) -> Any:
+    from adbc_driver_postgresql import dbapi
 
-        connection = dbapi.connect(source.address)
-        if not writing:
-            with connection.cursor() as cursor:
-                cursor.execute("SET TRANSACTION READ ONLY")
-        return connection
+    connection = dbapi.connect(source.address)
     if not writing:
-        refuse_no_file(source.path)
-    if source.database == "duckdb" or _starts_as_duckdb(source.path):
-        import duckdb
-
-        connection = duckdb.connect(str(source.path), read_only=not writing)
-        connection.execute("SET enable_progress_bar = false")  # the bar goes to standard output
-        return connection
-    mode = "rwc" if writing else "ro"
-    return sqlite3.connect(f"file:{quote(str(source.path))}?mode={mode}", uri=True)
+        with connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION READ ONLY")
+    return connection
 
 
-def _batches(source: Source, connection: Any, query: str) -> Iterator[pl.DataFrame]:
-    """The rows of a query in batches; at least one frame, which may be empty."""
-    import pyarrow as pa
+def _sqlite(source: Source, writing: bool) -> Any:
+    from adbc_driver_sqlite import dbapi
 
-    if isinstance(connection, sqlite3.Connection):
-        yield _sqlite_rows(source, connection, query)
-        return
-    with contextlib.ExitStack() as stack:
-        if source.database == "postgresql":
-            cursor = stack.enter_context(connection.cursor())
-            cursor.execute(query)
-            reader = stack.enter_context(cursor.fetch_record_batch())
-        else:
-            relation = connection.sql(query)
-            if relation is None:
-                raise InputError(f"{source}: {NO_ROWS}")
-            reader = stack.enter_context(pa.RecordBatchReader.from_stream(relation))
-        _refuse_repeated(reader.schema.names, source)
-        first = next(reader, None)
-        yield _frame(reader.schema.empty_table() if first is None else first, source)
-        for batch in reader:
-            yield _frame(batch, source)
+    return dbapi.connect(f"file:{quote(str(source.path))}?mode={'rwc' if writing else 'ro'}")
+
+
+def _duckdb(source: Source, writing: bool) -> Any:
+    import adbc_driver_duckdb
+    from adbc_driver_manager import dbapi
+
+    options = {"path": str(source.path), "access_mode": "READ_WRITE" if writing else "READ_ONLY"}
+    return dbapi.connect(adbc_driver_duckdb.driver_path(), entrypoint="duckdb_adbc_init", db_kwargs=options)
+
+
+CONNECT: dict[str, Callable[[Source, bool], Any]] = {"postgresql": _postgresql, "sqlite": _sqlite, "duckdb": _duckdb}
+
+
+def _kind(source: Source) -> str:
+    """Which database it is; what is called ``.db`` may be DuckDB's."""
+    if source.database == "sqlite" and source.path.is_file():
+        with source.path.open("rb") as file:
+            return "duckdb" if file.read(12)[8:] == b"DUCK" else "sqlite"
+    return source.database
 
 
 def _frame(batch: Any, source: Source) -> pl.DataFrame:
@@ -197,28 +171,6 @@ def _duration(value: Any) -> timedelta | None:
     return value and timedelta(days=30 * value.months + value.days, microseconds=value.nanoseconds // 1000)
 
 
-def _sqlite_rows(source: Source, connection: sqlite3.Connection, query: str) -> pl.DataFrame:
-    """All rows: a column of SQLite may hold values of any type, so its type is known only at the end."""
-    connection.text_factory = lambda text: text.decode("utf-8", errors="replace")
-    cursor = connection.execute(query)
-    if cursor.description is None:
-        raise InputError(f"{source}: {NO_ROWS}")
-    names = [column[0] for column in cursor.description]
-    _refuse_repeated(names, source)
-    parts: list[list[pl.Series]] = [[pl.Series(name, [], dtype=pl.Null)] for name in names]
-    while rows := cursor.fetchmany(BATCH):
-        for part, name, values in zip(parts, names, zip(*rows, strict=True), strict=True):
-            part.append(series(name, list(values), str(source)))
-    return pl.DataFrame([_joined(part) for part in parts])
-
-
-def _joined(parts: list[pl.Series]) -> pl.Series:
-    """One column from its parts; text if any part is text."""
-    if any(part.dtype == pl.String for part in parts):
-        parts = [part.cast(pl.String) for part in parts]
-    return pl.concat([part.to_frame() for part in parts], how="vertical_relaxed").to_series()
-
-
 def _chosen(source: Source, connection: Any) -> str:
     """The named table, or the only one there is."""
     tables = _tables(source, connection)
@@ -231,21 +183,14 @@ def _chosen(source: Source, connection: Any) -> str:
 
 
 def _tables(source: Source, connection: Any) -> list[str]:
-    kind = (
-        "sqlite"
-        if isinstance(connection, sqlite3.Connection)
-        else source.database
-        if source.database == "postgresql"
-        else "duckdb"
-    )
-    with contextlib.closing(connection.cursor()) as cursor:
-        cursor.execute(TABLES[kind])
+    with connection.cursor() as cursor:
+        cursor.execute(TABLES[_kind(source)])
         return [row[0] for row in cursor.fetchall()]
 
 
-def _quoted(name: str, *, parts: bool = True) -> str:
+def _quoted(name: str) -> str:
     """A name quoted for SQL; ``schema.table`` in two parts."""
-    return ".".join('"' + part.replace('"', '""') + '"' for part in (name.split(".") if parts else [name]))
+    return ".".join('"' + part.replace('"', '""') + '"' for part in name.split("."))
 
 
 def _refuse_repeated(names: Sequence[str], source: Source) -> None:
@@ -254,24 +199,13 @@ def _refuse_repeated(names: Sequence[str], source: Source) -> None:
         raise InputError(f"{source}: the query names two columns {repeated!r}; rename one of them with AS")
 
 
-def _starts_as_duckdb(path: Path) -> bool:
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(12)[8:] == b"DUCK"
-
-
-def _sqlite_type(column: pl.Series) -> str:
-    if column.dtype.is_integer() or column.dtype == pl.Boolean:
-        return "INTEGER"
-    return "REAL" if column.dtype.is_numeric() else "TEXT"
-
-
 def _reason(error: Exception, source: Source) -> str:
     """The first line of a driver's error, without its prefixes; nothing if it contains the password."""
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
     text = re.sub(
-        r"^[A-Z_]+: (\[libpq\] )?(Failed to (prepare query|execute query|connect)[^:]*: )?(ERROR:\s+)?", "", text
+        r"^([A-Z_]+: )?(\[\w+\] )?(Failed to (prepare query|execute query|step query|connect)[^:]*: )?(ERROR:\s+)?",
+        "",
+        text,
     )
     secrets = re.findall(r"://[^/@]*?:(.*)@", source.address) + re.findall(r"password=([^&]*)", source.address)
     if any(secret and (secret in text or unquote(secret) in text) for secret in secrets) or (

@@ -4,61 +4,79 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from ...errors import InputError, listed
+from .csv_rows import MISSING
+from .format import Format, ReadOptions
+from .table import Table
 
 UNNAMED = "__UNNAMED__"  # how the reader names columns without a name
+NEEDS = "needs {}; install it with: pip install 'pushforward[excel]'"
 
 
-def read_sheet(path: Path, sheet: str | None, missing: Sequence[str]) -> tuple[pl.DataFrame, list[str]]:
-    """A sheet, and notes on how it was read.
+class Excel(Format):
+    endings = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
+    written = (".xlsx",)
+    starts = (b"\xd0\xcf\x11\xe0",)  # of .xls; the others are archives
+    sheets = True
 
-    Args:
-        path: The file.
-        sheet: The sheet's name [default: the first one that has rows].
-        missing: Texts that stand for a missing value.
+    def read(self, path: Path, options: ReadOptions) -> Table:
+        """The sheet that is asked for, or the first one that has rows.
 
-    Raises:
-        InputError: fastexcel is not installed, the sheet does not exist, or none has rows.
-    """
+        Raises:
+            InputError: fastexcel is not installed, the sheet does not exist, or none has rows.
+        """
+        book = _book(path)
+        chosen, notes = _chosen(book, path, options.sheet)
+        with _without_warnings():
+            frame = book.load_sheet(chosen, schema_sample_rows=None).to_polars()
+        return Table(path, _numbers(_without_index(frame, path, notes)), notes=tuple(notes))
+
+    def write(self, rows: pl.LazyFrame, path: Path) -> None:
+        try:
+            rows.collect().write_excel(path)
+        except ImportError:
+            raise InputError(f"writing Excel files {NEEDS.format('xlsxwriter')}") from None
+
+
+def _book(path: Path) -> Any:
     try:
         import fastexcel
     except ImportError:
-        raise InputError(
-            f"{path}: Excel files need fastexcel; install it with: pip install 'pushforward[excel]'"
-        ) from None
-    book = fastexcel.read_excel(path)
+        raise InputError(f"{path}: reading Excel files {NEEDS.format('fastexcel')}") from None
+    return fastexcel.read_excel(path)
+
+
+def _chosen(book: Any, path: Path, sheet: str | None) -> tuple[str, list[str]]:
+    """The name of the sheet to read, and a note if there are others."""
     names = book.sheet_names
-    if sheet is not None and sheet not in names:
-        raise InputError(f"{path}: has no sheet {sheet!r}; its sheets are {listed(names)}")
+    if sheet is not None:
+        if sheet not in names:
+            raise InputError(f"{path}: has no sheet {sheet!r}; its sheets are {listed(names)}")
+        return sheet, []
     filled = [name for name in names if book.load_sheet(name, n_rows=1, dtypes="string").height]
-    if sheet is None and not filled:
+    if not filled:
         raise InputError(f"{path}: none of its sheets ({listed(names)}) has rows")
-    chosen = sheet if sheet is not None else filled[0]
-    with _without_warnings():
-        frame = book.load_sheet(chosen, schema_sample_rows=None).to_polars()
-    others = [name for name in filled if name != chosen] if sheet is None else []
-    notes = (
-        [f"{path.name}: the sheet {chosen!r} is read, of {listed(filled)}; `sheet=` takes another"] if others else []
-    )
-    return _typed(_without_index(frame, path, notes), missing), notes
+    note = f"{path.name}: the sheet {filled[0]!r} is read, of {listed(filled)}; `sheet=` takes another"
+    return filled[0], [note] if len(filled) > 1 else []
 
 
 def _without_index(frame: pl.DataFrame, path: Path, notes: list[str]) -> pl.DataFrame:
     """The columns that have a name or a value; an unnamed first one is a row index, as written by pandas."""
     unnamed = [name for name in frame.columns if name.startswith(UNNAMED)]
-    kept = [name for name in frame.columns if name not in unnamed]
+    kept = frame.drop(unnamed)
     if frame.width and unnamed == frame.columns[:1] and frame[unnamed[0]].null_count() < frame.height:
         notes.append(f"{path.name}: the first column has no name and was taken as a row index")
-        return frame.select(kept)
+        return kept
     for name in unnamed:
         if frame[name].null_count() < frame.height:
             raise InputError(f"{path}: column {frame.columns.index(name) + 1} has no name; give it one")
-    return frame.select(kept).filter(~pl.all_horizontal(pl.all().is_null())) if kept else frame.select(kept)
+    return kept.filter(~pl.all_horizontal(pl.all().is_null())) if kept.width else kept
 
 
 @contextlib.contextmanager
@@ -72,20 +90,19 @@ def _without_warnings() -> Iterator[None]:
         logger.removeFilter(quiet)
 
 
-def _typed(frame: pl.DataFrame, missing: Sequence[str]) -> pl.DataFrame:
-    """Converts numbers that were written as text, or are mixed with texts for missing cells, to numbers; whole ones to
-    integers, which Excel does not distinguish from others."""
-    kinds = (pl.String, pl.Float64)
-    return frame.with_columns(_number(column, missing) for column in frame.get_columns() if column.dtype in kinds)
+def _numbers(frame: pl.DataFrame) -> pl.DataFrame:
+    """Numbers that were written as text, or beside texts for missing cells, as numbers; whole ones as integers, which
+    Excel does not distinguish from others."""
+    texts = frame.select(pl.col(pl.String).replace(dict.fromkeys(MISSING)))
+    found = [cast for column in [*texts, *frame.select(pl.col(pl.Float64))] if (cast := _number(column)) is not None]
+    return frame.with_columns(texts).with_columns(found)
 
 
-def _number(column: pl.Series, missing: Sequence[str]) -> pl.Series:
-    if column.dtype == pl.String:
-        column = column.set(column.is_in(missing), None)
-    elif not ((column == column.round()) & (column.abs() < 2**53)).all():
-        return column
+def _number(column: pl.Series) -> pl.Series | None:
+    """The column as whole numbers, or else as numbers, if no value is lost."""
     for dtype in (pl.Int64, pl.Float64):
         cast = column.cast(dtype, strict=False)
-        if cast.null_count() == column.null_count():
+        whole = column.dtype == pl.String or bool((cast.cast(pl.Float64) == column).all())
+        if cast.null_count() == column.null_count() and whole:
             return cast
-    return column
+    return None

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from ...errors import InputError, listed
-from .source import Source
+from .place import Source
 from .values import refuse_objects, series, with_missing
 
 NUMBERED = " numbered"  # suffix of the kind of a frame whose column names are whole numbers

@@ -9,23 +9,34 @@ from typing import Any
 import polars as pl
 
 from ...errors import InputError
+from .format import Format, ReadOptions
+from .table import Table
 from .values import series
 
 EXPECTED = 'expected an object per row, as in {"price": 3.5, "colour": "red"}'
 
 
-def read_json_rows(path: Path) -> pl.DataFrame:
-    """Reads rows; a key that a row lacks is a missing cell.
+class JsonRows(Format):
+    endings = (".jsonl", ".ndjson", ".json")
+    written = (".jsonl", ".ndjson")
+    starts = (b"{", b"[")
+    long = True
 
-    Raises:
-        InputError: names the first row that is no object.
-    """
-    with path.open("rb") as file:
-        listed = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"["
-    try:
-        return (pl.read_json if listed else pl.read_ndjson)(path, infer_schema_length=None)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
-        return _frame(path, listed)  # NaN, a byte order mark, or an error that names the row
+    def read(self, path: Path, options: ReadOptions) -> Table:
+        """Reads rows; a key that a row lacks is a missing cell.
+
+        Raises:
+            InputError: names the first row that is no object.
+        """
+        with path.open("rb") as file:
+            listed = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"["
+        try:
+            return Table(path, (pl.read_json if listed else pl.read_ndjson)(path, infer_schema_length=None))
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
+            return Table(path, _frame(path, listed))  # NaN, a byte order mark, or an error that names the row
+
+    def write(self, rows: pl.LazyFrame, path: Path) -> None:
+        rows.sink_ndjson(path)
 
 
 def _frame(path: Path, listed: bool) -> pl.DataFrame:

@@ -1,93 +1,79 @@
-"""A frame or a path as the table to be fitted: whole, already split, or in pieces."""
+"""Reads tables: a frame or a place, whole or in pieces."""
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
+import glob
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from ...errors import InputError
-from ..schema.numbers import require_columns
-from .frames import from_frame, is_path
-from .large import is_many, open_parquet
+from .format import ReadOptions
+from .formats import BY_ENDING, format_of
+from .frames import from_frame, is_path, refuse_empty
 from .parquet import ParquetRows
-from .source import Location, local_file, located
-from .table import Table, read_table
+from .place import Location, Source, is_many, located, naming, refuse_no_file, refusing_damage
+from .table import RowsInPieces, Table
+from .unpack import local_file
+from .values import with_missing
 
-WEIGHTS = "sample_weight"  # the column for weights that are given separately from the table
-LARGE = 50_000_000  # cells from which a table is read in pieces: in memory it would take some 2 GiB
-
-
-@dataclass(frozen=True)
-class Read:
-    """A table to fit.
-
-    Args:
-        table: All its rows, or the first ones of a table that is read in pieces.
-        source: The files, if the table is read from them in pieces, else None.
-        kind: The type of the original: ``pandas``, ``polars``, …
-    """
-
-    table: Table
-    source: ParquetRows | None = None
-    kind: str = "polars"
-
-    def validated_by(self, other: Any) -> Read:
-        """The same rows used for training alone, with those of another table for validation and for the figures.
-
-        Raises:
-            InputError: it lacks a column, or the table is read in pieces.
-        """
-        if self.source is not None:
-            raise InputError(f"{self.table.path}: is read in pieces, so validation must be a share of its rows")
-        frame = self.table.frame
-        held_out = read_any(other, "validation").table.frame
-        require_columns(held_out, frame.columns, "validation")
-        held_out = held_out.select(frame.columns)
-        splits = {"train": frame, "val": held_out, "test": held_out}
-        return dataclasses.replace(self, table=dataclasses.replace(self.table, splits=splits))
-
-    def weighted(self, weights: Any) -> Read:
-        """The same rows with a column of weights; 1 for those of a validation table.
-
-        Raises:
-            InputError: they are not one finite number for each row, not negative and not all 0.
-        """
-        frame = self.table.frame
-        values = np.asarray(weights, dtype=float)
-        if self.source is not None or (self.table.splits and "train" not in self.table.splits):
-            raise InputError(
-                f"{self.table.path}: is read in pieces, whose rows all count alike; leave out sample_weight"
-            )
-        if values.shape != (frame.height,):
-            raise InputError(f"sample_weight has shape {values.shape}, expected ({frame.height},): one for each row")
-        if not (np.isfinite(values) & (values >= 0)).all() or not values.any():
-            raise InputError("sample_weight must be finite, not negative, and not 0 for all rows")
-        if WEIGHTS in frame.columns:
-            raise InputError(f"{self.table.path}: has a column {WEIGHTS!r}; rename it, or leave out sample_weight")
-        frame = frame.with_columns(pl.Series(WEIGHTS, values))
-        splits = {
-            name: frame if name == "train" else part.with_columns(pl.lit(1.0).alias(WEIGHTS))
-            for name, part in self.table.splits.items()
-        }
-        return dataclasses.replace(self, table=dataclasses.replace(self.table, frame=frame, splits=splits))
+LARGE = 50_000_000  # cells from which a table is fitted in pieces: in memory it would take some 2 GiB
 
 
-def read_any(table: Any, name: str = "table", *, stream: bool = False) -> Read:
-    """Reads a frame, a dict of columns, or the path of a file.
+def read_table(place: str | os.PathLike[str] | Source, options: ReadOptions | None = None) -> Table:
+    """Reads a whole table: a file by its ending, standard input (``-``), or any :class:`Source`.
 
     Raises:
-        InputError: it cannot be read, or holds no rows.
-        TypeError: it is neither.
+        InputError: it is missing, empty, unreadable, or has no table in it.
     """
-    if is_path(table):
-        return Read(*read_rows(located(table), stream))
-    frame, kind = from_frame(table, name)
-    return Read(Table(Path(name), frame), None, kind)
+    source, options = located(place), options or ReadOptions()
+    if isinstance(source, Source):
+        options = replace(options, sheet=source.sheet)
+    path = local_file(source)
+    with naming(source, path):
+        one = format_of(path)
+        if options.sheet is not None and not one.sheets:
+            raise InputError(f"applies to an Excel file, but {path} is not one", "sheet")
+        refuse_no_file(path)
+        with refusing_damage(path, f"read as {path.suffix.lower()[1:]}"):
+            table = one.read(path, options)
+        refuse_empty(table.frame, str(path))
+    splits = {name: with_missing(frame) for name, frame in table.splits.items()}
+    return replace(table, path=source, frame=with_missing(table.frame), splits=splits)
+
+
+def read_any(table: Any, name: str = "table", *, stream: bool = False) -> Table:
+    """Reads a frame, a dict of columns, or a place; what is too large for memory in pieces, of which the first is read.
+
+    Args:
+        table: The table.
+        name: What messages call a frame.
+        stream: Whether to read in pieces even what would fit in memory.
+
+    Raises:
+        InputError: it cannot be read, or not in pieces, or holds no rows.
+        TypeError: it is none of these.
+    """
+    if not is_path(table):
+        frame, kind = from_frame(table, name)
+        return Table(Path(name), frame, kind=kind)
+    place = located(table)
+    if not (is_many(place) or local_file(place).suffix.lower() == ".parquet"):
+        if stream:
+            raise InputError(f"{place}: only Parquet files are read in pieces")
+        return read_table(place)
+    rows = open_parquet(place)
+    if stream or rows.rows * len(rows.columns) >= LARGE:
+        return Table(place, next(rows.read(0, min(rows.rows, 1000))).frame, pieces=rows)
+    frames = [piece.frame for piece in rows.read(0, rows.rows)]
+    try:
+        return Table(place, pl.concat(frames, how="vertical_relaxed"))
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{place}: its files do not have the same columns: {reason}") from None
 
 
 def from_frame_or_file(table: Any, name: str = "table") -> pl.DataFrame:
@@ -95,30 +81,54 @@ def from_frame_or_file(table: Any, name: str = "table") -> pl.DataFrame:
     return read_table(table).held_out().frame if is_path(table) else from_frame(table, name)[0]
 
 
-def read_rows(data: Location, stream: bool) -> tuple[Table, ParquetRows | None]:
-    """The table; or its first rows and the files, if it is read in pieces.
-
-    Args:
-        data: A file, a folder, a pattern, or another place.
-        stream: Whether to read in pieces even what would fit in memory.
+def open_parquet(place: Location) -> ParquetRows:
+    """The rows of a Parquet file, a folder of them, or a pattern.
 
     Raises:
-        InputError: it cannot be read, or not in pieces.
+        InputError: there is none, or one of them cannot be read.
     """
-    path = local_file(data)
-    if not is_many(data) and path.suffix.lower() != ".parquet":
-        if stream:
-            raise InputError(f"{data}: only Parquet files are read in pieces")
-        return read_table(data), None
-    if not is_many(data) and not (path.is_file() and path.stat().st_size):
-        return read_table(data), None  # whose error explains why
-    source = open_parquet(data)
-    if stream or source.rows * len(source.columns) >= LARGE:
-        return Table(data, source.head()), source
-    if not is_many(data):
-        return read_table(data), None
-    pieces = list(source.read(0, source.rows))
-    try:
-        return Table(data, pl.concat([piece.frame for piece in pieces], how="vertical_relaxed")), None
-    except pl.exceptions.PolarsError as error:
-        raise InputError(f"{data}: its files do not have the same columns: {str(error).splitlines()[0]}") from None
+    path = local_file(place)
+    with naming(place, path):
+        return ParquetRows(place, _parquet_files(path))
+
+
+def open_large(place: Location, options: ReadOptions) -> RowsInPieces | None:
+    """The rows of a table that is better read in pieces, else None: several files always, one if it is large.
+
+    Raises:
+        InputError: it is large and cannot be read.
+    """
+    if is_many(place):
+        return open_parquet(place)
+    path = local_file(place)
+    one = BY_ENDING.get(path.suffix.lower())
+    if one is None or not path.is_file() or not path.stat().st_size:
+        return None
+    with naming(place, path):
+        return one.pieces(place, [path], options) if one.is_large(path) else None
+
+
+def _parquet_files(path: Path) -> list[Path]:
+    """The Parquet files that a file's name, a folder or a pattern stands for, sorted by name.
+
+    Hidden files, and those whose name begins with ``_``, are left out, as Spark and Arrow do.
+
+    Raises:
+        InputError: there is none.
+    """
+    if not is_many(path):
+        refuse_no_file(path)
+        return [path]
+    if path.is_dir():
+        found = [Path(folder, name) for folder, _, names in os.walk(path) for name in names]
+        files = [file for file in found if _is_data(file.relative_to(path))]
+    else:
+        files = [Path(name) for name in glob.glob(str(path), recursive=True) if _is_data(Path(Path(name).name))]
+    if not files:
+        folder = f"{path}: is a folder, expected a file, or a folder with .parquet files or pictures in it"
+        raise InputError(folder if path.is_dir() else f"{path}: matches no file")
+    return sorted(files)
+
+
+def _is_data(name: Path) -> bool:
+    return name.suffix.lower() == ".parquet" and not any(part.startswith((".", "_")) for part in name.parts)

@@ -9,8 +9,9 @@ import polars as pl
 from ...errors import InputError, listed
 from ...models.console import Console
 from ...models.train import Rows
-from ..io.source import Location
-from ..io.table import check_output, delivered, read_table, write_table
+from ..io.place import Location
+from ..io.read import read_table
+from ..io.write import check_output, delivered, write_table
 from ..model import TableModel
 from ..schema.numbers import missing
 from .query import Query, encode_partly

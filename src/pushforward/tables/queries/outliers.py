@@ -9,8 +9,10 @@ import polars as pl
 
 from ...errors import InputError
 from ...models.console import Console
-from ..io.source import Location
-from ..io.table import Table, check_output, delivered, read_table, write_table
+from ..io.place import Location
+from ..io.read import read_table
+from ..io.table import Table
+from ..io.write import check_output, delivered, write_table
 from ..model import TableModel
 from .explain import explain
 from .query import Query, marginal

@@ -13,8 +13,9 @@ from ...errors import InputError
 from ...models.console import Console
 from ...models.train import Rows
 from ...saving.files import NotSaved
-from ..io.source import Location
-from ..io.table import check_output, read_table, write_table
+from ..io.place import Location
+from ..io.read import read_table
+from ..io.write import check_output, write_table
 from ..model import TableModel
 from .conditions import check_known, one_row, refuse_unknown_categories
 from .query import FEWEST, Query, encode_partly, most_draws

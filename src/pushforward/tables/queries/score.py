@@ -11,8 +11,7 @@ import polars as pl
 
 from ...errors import InputError, listed
 from ...models.console import Console
-from ..io.parquet import Piece
-from ..io.table import Table
+from ..io.table import Piece, Table
 from ..model import TableModel
 from .conditions import check_asked
 from .explain import explain, explained_columns

@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from ...models.console import Console, aligned
-from ..io.large import LargeRows, open_large
-from ..io.parquet import Piece
-from ..io.source import Location
-from ..io.table import check_output, read_table, write_table
+from ..io.format import ReadOptions
+from ..io.place import Location
+from ..io.read import open_large, read_table
+from ..io.table import Piece, RowsInPieces
+from ..io.write import check_output, write_table
 from ..model import TableModel
 from ..schema.numbers import require_columns
-from ..streaming.running_totals import Tally
-from ..streaming.score_large import run as run_large
+from ..streaming.score_figures import ScoreFigures, score_figures
+from ..streaming.score_large import score_large
 from .score import Scoring, note_columns, refuse_scores_name, score_table
 
 
@@ -54,23 +54,22 @@ def score_file(
         check_output(output)
     refuse_scores_name(keep)
     scoring = Scoring(model, samples or model.samples, seed, drop_missing, explain_below, given)
-    large = open_large(data, [*model.schema.text_names, *keep])
+    options = ReadOptions(text=model.schema.text_names, decimal=model.facts.get("decimal", ""))
+    large = open_large(data, options)
     if large is not None:
         found = _score_large(scoring, large, output, console, keep)  # only by the first process of torchrun
-        return {} if found is None else _conclude(scoring, *found, large.path.name, called or str(output), console)
+        return {} if found is None else _conclude(scoring, found, large.path.name, called or str(output), console)
     check_output(output)
-    table = read_table(data).held_out()
+    table = read_table(data, options).held_out()
     require_columns(table.frame, keep, str(table.path), "keep")
-    scores, tally = score_table(scoring, table, console), Tally()
-    tally.add(scores)
+    scores = score_table(scoring, table, console)
     write_table(scores.select(*table.frame.select(keep), pl.all()), output)
-    median = float(np.median(scores["log_density"].drop_nulls().to_numpy()))
-    return _conclude(scoring, tally, median, table.path.name, called or str(output), console)
+    return _conclude(scoring, score_figures(scores.lazy()), table.path.name, called or str(output), console)
 
 
 def _score_large(
-    scoring: Scoring, source: LargeRows, output: Path, console: Console, keep: Sequence[str]
-) -> tuple[Tally, float] | None:
+    scoring: Scoring, source: RowsInPieces, output: Path, console: Console, keep: Sequence[str]
+) -> ScoreFigures | None:
     """The same for a table that is read in pieces."""
     note_columns(scoring.model, source.columns, str(source.path), console)
 
@@ -79,17 +78,15 @@ def _score_large(
         return scoring.piece(piece)
 
     asked = {name: getattr(scoring, name) for name in ("samples", "seed", "explain_below")}
-    return run_large(
+    return score_large(
         scoring.model, source, output, console, score, {**asked, "keep": list(keep), "given": list(scoring.given)}
     )
 
 
-def _conclude(
-    scoring: Scoring, tally: Tally, median: float, name: str, output: str, console: Console
-) -> dict[str, Any]:
+def _conclude(scoring: Scoring, figures: ScoreFigures, name: str, output: str, console: Console) -> dict[str, Any]:
     """Reports the results and where they were saved; returns the summary."""
-    summary = tally.summary(median, scoring.samples if scoring.model.schema.has_cells else None)
-    for line in _describe(summary, tally.worst, name):
+    summary = figures.summary(scoring.samples if scoring.model.schema.has_cells else None)
+    for line in _describe(summary, figures.worst, name):
         console.say(line)
     console.say(f"saved {output}")
     return {**summary, "output": output}

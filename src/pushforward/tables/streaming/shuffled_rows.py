@@ -85,7 +85,9 @@ class ShuffledRows:
     def identity(self) -> int:
         """A number that identifies these rows in this order."""
         weights = [] if self.weights is None else [self.weights]
-        text = json.dumps([self.source.sizes, self.schema.to_json(), self.rows, self.buffer, LANES, CHUNK, *weights])
+        text = json.dumps(
+            [self.source.identity(), self.schema.to_json(), self.rows, self.buffer, LANES, CHUNK, *weights]
+        )
         return zlib.crc32(text.encode())
 
     def _buffers(self, epoch: int) -> Iterator[list[tuple[int, int]]]:
@@ -119,16 +121,16 @@ class ShuffledRows:
     def _chunk(self, lanes: dict[int, tuple[int, Iterator[Any]]], group: int, chunk: int) -> tuple[Any, ...]:
         """The encoded training rows of a chunk, from the current read of its row group, or a new one."""
         schema = self.schema
-        rows, names = self.source.groups[group].rows, [*schema.names, *schema.follow_names, *schema.given_names]
+        found, names = self.source.groups[group], [*schema.names, *schema.follow_names, *schema.given_names]
         names += [] if self.weights is None else [self.weights]
         place, pieces = lanes.pop(group, (-1, iter(())))
         if place != chunk:
-            pieces = self.source.read_group(group, chunk * CHUNK, rows, names, size=CHUNK)
+            pieces = self.source.read_group(found, chunk * CHUNK, found.rows, names, size=CHUNK)
         piece = next(pieces)
-        if (chunk + 1) * CHUNK < rows:
+        if (chunk + 1) * CHUNK < found.rows:
             lanes[group] = chunk + 1, pieces
         frame = piece.frame
-        parts = self.splits.parts(self.source.starts[group] + chunk * CHUNK, frame.height)
+        parts = self.splits.parts(found.start + chunk * CHUNK, frame.height)
         chosen = frame.filter((parts > 1) & (self.schema.usable(frame) if self.complete else True))
         if len(chosen) != self.kept[group][chunk]:
             raise InputError(f"{piece.source}: was changed while it was read")

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import polars as pl
 
 from ...errors import InputError
 from ...numerics.hashed import splitmix64
-from ..io.parquet import ParquetRows, Piece
+from ..io.parquet import ParquetRows
+from ..io.table import Piece
 from ..schema.kinds.named import MOST as MAX_CATEGORIES
 from ..schema.numbers import missing, refuse_gaps, refuse_text, require_columns, row_weights, usable_rows
 from ..schema.reading import HOLDS_TEXT, as_numbers, is_text
@@ -96,39 +96,51 @@ def survey(
         InputError: a column is missing in a file or holds something else there; a value is missing; a weight is
             missing or negative.
     """
-    found, witnesses = Survey(), _Witnesses()
-    taken: list[list[pl.DataFrame]] = [[], [], []]
-    test_numbers, kinds = [], dict[str, bool]()
+    found, taken = Survey(), tuple[list[pl.DataFrame], ...](([], [], []))
+    test_numbers, kinds = list[np.ndarray](), dict[str, bool]()
     read = [*names, *([] if weights is None else [weights])]
-    for place, group in enumerate(source.groups):
+    for group in source.groups:
         kept = np.zeros(-(-group.rows // CHUNK), dtype=np.int64)
-        row = 0
-        for piece in source.read_group(place, 0, group.rows, read):
+        for piece in source.read_group(group, 0, group.rows, read):
             frame = _checked(piece, read, kinds)
             usable = usable_rows(frame, read) if drop_missing else np.ones(frame.height, bool)
             if strict and not drop_missing:
                 refuse_gaps(frame, names, piece.source, piece.first)
-            parts = splits.parts(source.starts[place] + row, frame.height)
-            trained = usable & (parts > 1)
-            found.weight += float(
-                trained.sum() if weights is None else _weighed(piece, frame, usable, trained, weights)
-            )
+            row = piece.first - group.first
+            parts = splits.parts(group.start + row, frame.height)[usable]
+            places, frame = row + np.flatnonzero(usable), frame.filter(usable)
+            weight = np.ones(len(frame)) if weights is None else row_weights(frame, weights, piece.source, piece.first)
+            trained = parts > 1
+            found.weight += float(weight[trained].sum())
             found.unusable += int((~usable).sum())
-            kept += np.bincount((row + np.flatnonzero(trained)) // CHUNK, minlength=len(kept))
-            for part in range(3):
-                taken[part].append(frame.filter(usable & (parts == part)))
-            test_numbers.append(source.starts[place] + row + np.flatnonzero(usable & (parts == 0)))
-            witnesses.see(frame if usable.all() else frame.filter(usable))
-            row += frame.height
+            kept += np.bincount(places[trained] // CHUNK, minlength=len(kept))
+            test_numbers.append(group.start + places[parts == 0])
+            for part, frames in enumerate(taken):
+                frames.append(frame.filter(parts == part))
+            found.witnesses = witnesses(pl.concat([found.witnesses, frame], how="diagonal_relaxed"))
         found.kept.append(kept)
     found.test, found.val, found.sample = (pl.concat(frames, how="vertical_relaxed") for frames in taken)
-    found.witnesses, found.test_numbers = witnesses.frame(), np.concatenate(test_numbers)
+    found.test_numbers = np.concatenate(test_numbers)
     return found
 
 
-def _weighed(piece: Piece, frame: pl.DataFrame, usable: np.ndarray, trained: np.ndarray, name: str) -> float:
-    """Total weight of the training rows of a piece."""
-    return row_weights(frame.filter(usable), name, piece.source, piece.first)[trained[usable]].sum()
+def witnesses(frame: pl.DataFrame) -> pl.DataFrame:
+    """Rows that decide how a column is treated: those with the extremes of a numeric column, its first non-integer
+    value, its first hole, and the first row of each distinct value, up to a limit.
+
+    Of the witnesses of some rows followed by further rows, they are those of all these rows.
+    """
+    chosen = set[int]()
+    for column in frame if frame.height else []:
+        chosen.update(column.arg_unique().sort()[: MAX_CATEGORIES + 2])
+        chosen.update(np.flatnonzero(missing(column))[:1])
+        if not is_text(column) or column.dtype.is_temporal():
+            x = as_numbers(column.to_physical())
+            there = np.flatnonzero(~np.isnan(x))
+            if len(there):
+                chosen |= {int(np.nanargmin(x)), int(np.nanargmax(x))}
+            chosen.update(there[x[there] != np.round(x[there])][:1])
+    return frame[sorted(map(int, chosen))]
 
 
 def _checked(piece: Piece, names: Sequence[str], kinds: dict[str, bool]) -> pl.DataFrame:
@@ -141,46 +153,3 @@ def _checked(piece: Piece, names: Sequence[str], kinds: dict[str, bool]) -> pl.D
             raise InputError(f"{piece.source}: column {column.name!r} holds numbers here, but text in other files")
     plain = [pl.col(name).cast(pl.String) if frame[name].dtype in HOLDS_TEXT else pl.col(name) for name in names]
     return frame.select(*plain)
-
-
-class _Witnesses:
-    """Rows that decide how a column is treated.
-
-    They are those with the extremes of a numeric column, its first non-integer value, its first hole, and the first row
-    of each distinct value, up to a limit.
-    """
-
-    def __init__(self) -> None:
-        self.best: dict[tuple[str, str], float] = {}
-        self.rows: dict[tuple[str, Any], pl.DataFrame] = {}
-        self.values: dict[str, list[Any]] = {}
-
-    def see(self, frame: pl.DataFrame) -> None:
-        for column in frame if frame.height else []:
-            if not (is_text(column) and not column.dtype.is_temporal()):
-                self._see_numbers(frame, column)
-            if (column.name, "hole") not in self.rows and (holes := missing(column)).any():
-                self.rows[column.name, "hole"] = frame[int(holes.argmax())]
-            known = self.values.setdefault(column.name, [])
-            new = frame.filter(~column.is_in(known, nulls_equal=True)).unique(
-                column.name, keep="first", maintain_order=True
-            )
-            for row in range(min(new.height, MAX_CATEGORIES + 2 - len(known))):
-                known.append(new[column.name][row])
-                self.rows[column.name, len(known)] = new[row]
-
-    def _see_numbers(self, frame: pl.DataFrame, column: pl.Series) -> None:
-        x = as_numbers(column.to_physical())
-        there = np.flatnonzero(~np.isnan(x))
-        if not len(there):
-            return
-        name = column.name
-        for kind, row in (("low", int(np.nanargmin(x))), ("high", int(np.nanargmax(x)))):
-            height = -x[row] if kind == "low" else x[row]
-            if height > self.best.get((name, kind), -np.inf):
-                self.best[name, kind], self.rows[name, kind] = height, frame[row]
-        if (name, "broken") not in self.rows and len(broken := there[x[there] != np.round(x[there])]):
-            self.rows[name, "broken"] = frame[int(broken[0])]
-
-    def frame(self) -> pl.DataFrame:
-        return pl.concat(self.rows.values(), how="vertical_relaxed") if self.rows else pl.DataFrame()

@@ -1,7 +1,6 @@
-"""Where a table comes from or goes to, if that is not a plain file: standard input, a database, an archive.
+"""Where a table comes from or goes to: a file, or standard input, a database, an archive.
 
-A :class:`Source` copies its rows to a local file once, however often and by whatever they are read. Its text, which
-messages, models and reports quote, holds no credentials.
+The text of a :class:`Source`, which messages, models and reports quote, holds no credentials.
 """
 
 from __future__ import annotations
@@ -18,18 +17,20 @@ from functools import cached_property
 from pathlib import Path
 from urllib.parse import parse_qs
 
+import polars as pl
+
 from ...errors import InputError
-from .places import PACKED, STANDARD
 
-EXCEL = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
+STANDARD = "-"  # standard input, or output
+PACKED = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 DATABASES = {".sqlite": "sqlite", ".sqlite3": "sqlite", ".db": "sqlite", ".duckdb": "duckdb"}
-SCHEME = "[a-zA-Z][a-zA-Z0-9+.-]+:/{1,2}"  # of a URL; Path keeps only one of its slashes
 SCHEMES = {"postgresql": "postgresql", "postgres": "postgresql", "sqlite": "sqlite", "duckdb": "duckdb"}
+SCHEME = "[a-zA-Z][a-zA-Z0-9+.-]+:/{1,2}"  # of a URL; Path keeps only one of its slashes
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Source:
-    """A place that rows are read from or written to.
+    """A place other than a plain file; rows that are read from it are copied to a local file first.
 
     Args:
         address: A file's path, ``-``, or the URL of a database, with its credentials.
@@ -38,6 +39,9 @@ class Source:
         table: A table of a database, or a file of an archive.
         sheet: A sheet of an Excel file.
         writing: Whether rows are written there.
+
+    Attributes:
+        local: The local file, once it was made.
     """
 
     address: str = field(repr=False)
@@ -46,6 +50,7 @@ class Source:
     table: str | None = None
     sheet: str | None = None
     writing: bool = False
+    local: Path | None = field(default=None, init=False)
 
     def __str__(self) -> str:
         if self.address == STANDARD:
@@ -71,20 +76,11 @@ class Source:
         return Path(re.sub(r"^(sqlite|duckdb)://", "", self.address))
 
     @cached_property
-    def local(self) -> Path:
-        """A local file with its rows, and an ending that tells its format; it is removed with this object.
-
-        Raises:
-            InputError: there is nothing to read, or it cannot be read.
-        """
-        from .database import fetch
-        from .unpack import unpack
-
-        if self.database or self.address == STANDARD:
-            refuse_many_processes(self)
+    def folder(self) -> Path:
+        """A folder for the local file, removed with this object."""
         folder = tempfile.mkdtemp(prefix="pushforward-")
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-        return (fetch if self.database else unpack)(self, Path(folder))
+        return Path(folder)
 
 
 Location = Path | Source
@@ -115,20 +111,19 @@ def located(
         return data
     data = STANDARD if data == "./-" else data
     text = re.sub(r"^([a-z][a-z0-9+]+):/(?=[^/])", r"\1://", os.fspath(data))
+    if not text:
+        raise InputError("an empty name is no table; expected a file, a folder, a database, or - for standard input")
     database, text, inner = _database(text)
     table = table or inner
-    ending = "" if database else _endings(text)[-1]
-    for name, value, fits, what in (
-        ("query", query, bool(database), "a database"),
-        ("table", table, bool(database) or ending == ".zip", "a database or a .zip file"),
-        ("sheet", sheet, ending in EXCEL, "an Excel file"),
-    ):
-        if value is not None and not fits:
-            raise InputError(f"applies to {what}, but {text} is not one", name)
+    packed = "" if database else Path(text).suffix.lower()
+    if query is not None and not database:
+        raise InputError(f"applies to a database, but {text} is not one", "query")
+    if table is not None and not (database or packed == ".zip"):
+        raise InputError(f"applies to a database or a .zip file, but {text} is not one", "table")
     if query and table:
         raise InputError("give no `table=` as well; a query names its tables itself", "query")
     images = re.search(r"idx\d-ubyte", text)  # MNIST's files are also packed, but are not tables
-    if database or text == STANDARD or (ending in (".zip", *PACKED) and not images) or sheet:
+    if database or text == STANDARD or (packed in (".zip", *PACKED) and not images) or sheet is not None:
         return Source(text, database, query, table, sheet, writing)
     return Path(text)
 
@@ -146,6 +141,26 @@ def _kept_options(match: re.Match[str]) -> str:
     return match[1] + (f"?{table[1]}" if table else "")
 
 
+def is_many(place: Location) -> bool:
+    """Whether a name stands for several files: a folder, or a pattern such as ``2024/*.parquet``."""
+    marked = any(mark in str(place) for mark in "*?[")
+    return isinstance(place, Path) and (place.is_dir() or (marked and not place.exists()))
+
+
+def refuse_no_file(path: Path) -> None:
+    """Refuses a path that leads to no file, or to an empty one.
+
+    Raises:
+        InputError: says which.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: there is no such file")
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder, expected a file")
+    if path.stat().st_size == 0:  # also true of a pipe, which would block
+        raise InputError(f"{path}: the file is empty")
+
+
 def refuse_many_processes(source: Source) -> None:
     """Refuses a source whose rows each process of torchrun would see in a different order, or not at all.
 
@@ -158,19 +173,28 @@ def refuse_many_processes(source: Source) -> None:
         )
 
 
-def local_file(place: Location) -> Path:
-    """The file that a place's rows are read from."""
-    return place if isinstance(place, Path) else place.local
+@contextlib.contextmanager
+def refusing_damage(name: object, what: str) -> Iterator[None]:
+    """Whatever a reader says about a broken file becomes one sentence: ``name: cannot be <what>: reason``."""
+    try:
+        yield
+    except InputError:
+        raise
+    except PermissionError:
+        raise InputError(f"{name}: may not be read; check its permissions") from None
+    except (Exception, pl.exceptions.PanicException) as error:  # readers raise all kinds of errors
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{name}: cannot be {what}: {reason}") from None
 
 
 @contextlib.contextmanager
-def naming(source: Location, path: Path) -> Iterator[None]:
-    """Errors about the local file of a source name the source instead."""
+def naming(place: Location, path: Path) -> Iterator[None]:
+    """Errors about the local file of a place name the place instead."""
     try:
         yield
     except InputError as error:
-        sentence = error.sentence.replace(str(path), str(source))
-        raise InputError(sentence, error.argument, error.value) from None
+        said = error.sentence.replace(str(path), str(place))
+        raise InputError(said, error.argument, error.value) from None
 
 
 def _database(text: str) -> tuple[str, str, str | None]:
@@ -188,7 +212,3 @@ def _database(text: str) -> tuple[str, str, str | None]:
     others = "&".join(option for option in options.split("&") if not option.startswith("table="))
     kept = f"{plain}?{others}" if others else plain
     return kind, kept, parse_qs(options).get("table", [None])[0]
-
-
-def _endings(text: str) -> list[str]:
-    return [ending.lower() for ending in Path(text).suffixes] or [""]

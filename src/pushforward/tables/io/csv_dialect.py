@@ -1,0 +1,176 @@
+"""How a CSV file is laid out, from its first rows: encoding, separator, column names.
+
+DuckDB and CleverCSV sniff more, but are a large dependency and a slow one; what they add (quotes and escapes other than
+the usual) is rare in tables.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from ...errors import InputError
+
+MOST_COLUMNS = 100_000
+BLANKS = (".txt", ".data", ".dat")  # file endings for which blanks may separate the columns
+PEEKED = 20  # rows looked at
+YEARS = (1800, 2200)
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """The layout of a CSV file.
+
+    Args:
+        encoding: UTF-8, or UTF-16 with or without a byte order mark.
+        separator: Comma, semicolon, tab or bar; a blank if any number of blanks separates the columns.
+        header: A name for every column, including the index.
+        headless: Whether the file has no line of names, so that they are x1, x2, …
+        indexed: Whether the first column is a row index, as written by pandas.
+        short: Whether the first line has no cell for the index, as written by R.
+        old_mac: Whether lines end with a carriage return alone.
+        notes: What the reader should know about how the file is read.
+    """
+
+    encoding: str
+    separator: str
+    header: list[str]
+    headless: bool
+    indexed: bool
+    short: bool
+    old_mac: bool
+    notes: tuple[str, ...]
+
+    @property
+    def plain(self) -> bool:
+        """Whether Polars reads the file as it is."""
+        return not (self.short or self.old_mac or self.separator == " " or self.encoding != "utf-8-sig")
+
+    @property
+    def names(self) -> list[str]:
+        """The columns of the table."""
+        return self.header[1:] if self.indexed else self.header
+
+
+def sniffed(path: Path) -> Dialect:
+    """Looks at the first rows of a CSV file.
+
+    Raises:
+        InputError: the first line is blank, names a column twice, or leaves one without a name.
+    """
+    if not path.is_file():  # opening a pipe would block
+        raise InputError(f"{path}: there is no such file")
+    encoding = _encoding(path)
+    with open_text(path, encoding) as lines:
+        start = list(itertools.islice(lines, PEEKED))
+    separator = _separator(start, path.suffix.lower())
+    with open_text(path, encoding) as lines:  # again, as names in quotes may go over any number of lines
+        header, *rows = itertools.islice(cells(lines, separator), PEEKED) if start else [[]]
+    header = [name.strip() for name in header]
+    if any("\ufffd" in name for name in header):
+        raise InputError(f"{path}: is not UTF-8 text; save it again as UTF-8")
+    if not any(header):
+        raise InputError(f"{path}: its first line is blank; expected the column names")
+    rows = [row for row in rows if any(cell.strip() for cell in row)]
+    short = bool(rows) and separator in " \t" and len(rows[0]) == len(header) + 1 and not all(map(is_number, header))
+    header = ["", *header] if short else header
+    headless, notes = _headless(header, rows, path.name)
+    if headless:
+        header = [f"x{j}" for j in range(1, len(header) + 1)]
+    indexed = _checked(header, path)
+    if indexed:
+        notes.append(f"{path.name}: the first column has no name and was taken as a row index")
+    old_mac = start[0].endswith("\r")
+    return Dialect(encoding, separator, header, headless, indexed, short, old_mac, tuple(notes))
+
+
+def open_text(path: Path, encoding: str = "utf-8-sig") -> TextIO:
+    """Opens a text file; bytes that do not belong to its encoding are replaced."""
+    return path.open(encoding=encoding, newline="", errors="replace")
+
+
+def cells(lines: Iterable[str], separator: str) -> Iterator[list[str]]:
+    """The rows of a text, whose ``separator`` may be a blank that stands for any number of blanks."""
+    if separator == " ":
+        lines = (" ".join(line.split()) for line in lines)
+    return csv.reader(lines, delimiter=separator)
+
+
+def is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _encoding(path: Path) -> str:
+    """UTF-16 by its mark, or by the zeros that every other byte of it is in Western languages; else UTF-8."""
+    with path.open("rb") as file:
+        start = file.read(4096)
+    if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "utf-16"
+    for first, encoding in ((0, "utf-16-be"), (1, "utf-16-le")):
+        if start[first::2].count(0) > 0.7 * len(start[first::2]) and start[1 - first :: 2].count(0) == 0:
+            return encoding
+    return "utf-8-sig"
+
+
+def _separator(start: list[str], ending: str) -> str:
+    """The mark that divides the first line and those after it into equally many cells, more than one; the more cells,
+    the better."""
+    if ending == ".tsv" or not start:
+        return "\t"
+    marks = [mark for mark in (",", ";", "\t", "|") if mark in start[0]]
+    widths = {mark: [len(row) for row in cells(start, mark)] for mark in marks}
+    if marks:
+        return max(marks, key=lambda mark: (_alike(widths[mark]), widths[mark][0]))
+    words = [len(line.split()) for line in start[:2]]
+    blanks = ending in BLANKS and len(words) == 2 and 1 < words[0] <= words[1] <= words[0] + 1
+    return " " if blanks else ","
+
+
+def _alike(widths: list[int]) -> float:
+    """The share of rows that are as wide as the first one, or by the index wider; 0 if it has a single cell."""
+    rows = [width for width in widths[1:] if width]
+    return 0.0 if widths[0] < 2 else sum(width - widths[0] in (0, 1) for width in rows) / max(len(rows), 1)
+
+
+def _headless(header: list[str], rows: list[list[str]], name: str) -> tuple[bool, list[str]]:
+    """Whether the first line is data: all of it are numbers, but for consecutive ones above rows that are not."""
+    if not all(map(is_number, header)):
+        return False, []
+    if _consecutive(header) and not any(map(_consecutive, rows)):
+        return False, [f"{name}: its first line, {header[0]} to {header[-1]}, was taken for the column names"]
+    return True, [f"{name} has no line of column names, so they are called x1 to x{len(header)}"]
+
+
+def _consecutive(row: list[str]) -> bool:
+    """Whether cells count upwards in ones, as years and numbered columns do; of two cells, only years."""
+    if not all(cell.strip().isdecimal() for cell in row):
+        return False
+    numbers = list(map(int, row))
+    years = all(YEARS[0] <= number <= YEARS[1] for number in numbers)
+    return len(numbers) > (1 if years else 2) and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+
+
+def _checked(header: list[str], path: Path) -> bool:
+    """Whether the first name is empty, that of an index.
+
+    Raises:
+        InputError: there are too many columns, a name appears twice, or another one is empty.
+    """
+    if len(header) > MOST_COLUMNS:
+        raise InputError(f"{path}: has {len(header):,} columns, more than {MOST_COLUMNS:,}; keep those that matter")
+    repeated = [name for name, count in Counter(header).items() if name and count > 1]
+    if repeated:
+        raise InputError(f"{path}: the column name {repeated[0]!r} appears more than once; rename one of them")
+    blank = [j for j, name in enumerate(header, 1) if not name]
+    if blank and blank != [1]:
+        raise InputError(f"{path}: column {blank[0]} has no name; give it one")
+    return blank == [1]

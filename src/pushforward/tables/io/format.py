@@ -1,0 +1,68 @@
+"""What a format of files has to do: read a table, and write one; some can do so piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import polars as pl
+
+from .place import Location
+from .table import RowsInPieces, Table
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What the user, or the model that the rows are for, says about a file.
+
+    Args:
+        sheet: The sheet to read.
+        text: Columns that hold text, even where all of it looks like numbers.
+        decimal: The decimal mark to assume where the file leaves it open.
+    """
+
+    sheet: str | None = None
+    text: Sequence[str] = ()
+    decimal: str = ""
+
+
+class Format:
+    """One format; subclasses are final, and instances stand in the registry, ``formats.py``.
+
+    Attributes:
+        endings: The endings of its files, lower case.
+        written: Those that can be written as well.
+        starts: First bytes by which a stream without a name is recognised.
+        sheets: Whether a file holds several sheets.
+        long: Whether it is written piece by piece, so that a table may be larger than memory.
+    """
+
+    endings: ClassVar[tuple[str, ...]]
+    written: ClassVar[tuple[str, ...]] = ()
+    starts: ClassVar[tuple[bytes, ...]] = ()
+    sheets: ClassVar[bool] = False
+    long: ClassVar[bool] = False
+
+    def read(self, path: Path, options: ReadOptions) -> Table:
+        """The whole table."""
+        raise NotImplementedError
+
+    def is_large(self, path: Path) -> bool:
+        """Whether a file's rows are better read in pieces."""
+        return False
+
+    def pieces(self, place: Location, files: Sequence[Path], options: ReadOptions) -> RowsInPieces:
+        """The rows of files, to be read in pieces.
+
+        Args:
+            place: What the user called them.
+            files: The files.
+            options: What is known about them.
+        """
+        raise NotImplementedError
+
+    def write(self, rows: pl.LazyFrame, path: Path) -> None:
+        """Writes a table."""
+        raise NotImplementedError
