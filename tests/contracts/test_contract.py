@@ -92,6 +92,16 @@ def autoregressive(scalar: Callable[[], T.Scalar], tails=None) -> Callable[[int,
     return make
 
 
+def product(features: int) -> list[Any]:
+    """Twice the product of the squares of all features but the last."""
+    return [(2.0, [(j, 2.0) for j in range(features - 1)])] if features > 1 else []
+
+
+def logarithms(features: int) -> list[Any]:
+    """Twice the logarithm of each feature but the last."""
+    return [(2.0, [(j, 0.0)]) for j in range(features - 1)]
+
+
 def forest(features: int) -> list[list[int]]:
     """Every feature depends on the one two places after it."""
     return [[int(i == j + 2) for i in range(features)] for j in range(features)]
@@ -203,6 +213,10 @@ TRANSFORMS: dict[str, Entry] = {
     "AnglesFirst": Entry(angles_first, "triangular", conditional=True),
     "Diagonal": Entry(lambda m, c: T.Diagonal(m), "diagonal"),
     "Permutation": Entry(lambda m, c: T.Permutation(order(m)), "diagonal"),
+    "Remainder": Entry(lambda m, c: T.Remainder(m - 1, product(m), 0.5), "triangular"),
+    "Remainder of logarithms": Entry(
+        lambda m, c: T.Remainder(m - 1, logarithms(m), floors=[(j, 1e-3) for j in range(m)]), "triangular", "positive"
+    ),
     "Linear": Entry(lambda m, c: T.Linear(m), "full"),
     "Triangular lower": Entry(lambda m, c: T.Triangular(m), "triangular"),
     "Triangular upper": Entry(lambda m, c: T.Triangular(m, lower=False), "triangular"),

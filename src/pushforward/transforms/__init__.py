@@ -62,6 +62,7 @@ from .permutation import Permutation as Permutation
 from .planar import Planar as Planar
 from .planar import Radial as Radial
 from .planar import Sylvester as Sylvester
+from .remainder import Remainder as Remainder
 from .residual import Residual as Residual
 from .reversible import Reversible as Reversible
 from .scalar import Additive as Additive

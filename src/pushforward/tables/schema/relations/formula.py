@@ -1,0 +1,314 @@
+"""Formulas of columns: sums, products, ratios, powers, logarithms; where they hold exactly, and up to a remainder."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from ....numerics.robust import pursuit
+from ....transforms.remainder import Remainder
+from ..columns import Column
+from ..kinds.base import Hints, Numbers
+from ..kinds.numeric import Numeric
+from ..kinds.quantity import numbers_kind
+from ..saved import Saved
+from .base import Columns, Relation, Rows
+
+Factor = tuple[str, float]  # a column and its power
+Term = tuple[float, tuple[Factor, ...]]  # a weight and the factors of a product
+
+FEWEST = 50  # rows
+SEARCHED = 1000  # rows in which a formula is searched
+MOST_TERMS, MOST_FACTORS = 4, 3
+LOGARITHM = 0.0  # the power that stands for the logarithm, as in the family of Box and Cox
+HIGHEST = 3.0  # power
+HOLDS = 0.5  # share of the rows in which a sum with slips holds
+WIDE = 20.0  # times the rounding of a column that its spread must be for a sum with slips to mean something
+CLOSE = 0.02  # median relative remainder of a product
+GAIN = 0.05  # nats a row, beyond two standard errors, that held-out rows must gain from a remainder
+
+
+@dataclass(frozen=True)
+class Formula(Saved):
+    r"""m(x), a sum of weighted products of powers of columns: :math:`b + \sum_k w_k \prod_i x_i^{p_{ki}}`.
+
+    Args:
+        terms: Each a weight w, and the columns of its product with their powers p; the power 0 is the logarithm.
+        offset: b.
+    """
+
+    terms: tuple[Term, ...]
+    offset: float = 0.0
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The columns that m is computed from."""
+        return tuple(dict.fromkeys(name for _, factors in self.terms for name, _ in factors))
+
+    def __call__(self, amounts: Mapping[str, Numbers]) -> Numbers:
+        """m of columns of numbers; NaN where it is not defined."""
+        with np.errstate(all="ignore"):
+            terms = [w * np.prod([_power(amounts[name], p) for name, p in factors], 0) for w, factors in self.terms]
+        total = np.sum(terms, 0) + self.offset
+        return np.where(np.isfinite(total), total, np.nan)
+
+    def __str__(self) -> str:
+        said = " ".join(_said(w, factors) for w, factors in self.terms).removeprefix("+ ")
+        return f"{said}{f' {self.offset:+.6g}' if self.offset else ''}"
+
+
+@dataclass(frozen=True)
+class Determined(Relation):
+    """A column that is m of others in every row, up to the rounding of its values.
+
+    Args:
+        formula: m.
+    """
+
+    formula: Formula = Formula(())
+
+    def computed(self, values: Rows, columns: Columns, rows: int) -> Numbers:
+        return self.column.kind.snap(self.formula(_amounts(self.formula.inputs, values, columns)))
+
+    @property
+    def _slack(self) -> float:
+        low, high = self.column.kind.ends
+        return max(1.001 * self.column.kind.step, ROUNDING * max(high - low, abs(high)))
+
+    def __str__(self) -> str:
+        return f"{self.column.name!r} is {self.formula}"
+
+
+ROUNDING = 1e-6  # of a column's spread: of formulas that were computed in float32
+
+
+@dataclass(frozen=True)
+class Near(Saved):
+    """A column that is m of others up to a remainder, which the flow sees in its place.
+
+    Args:
+        name: The column.
+        formula: m.
+        remainder: The kind of the remainder, whose first map is used.
+        share: Share of the training rows in which the remainder is no more than rounding.
+    """
+
+    name: str
+    formula: Formula
+    remainder: Numeric
+    share: float
+
+    def transform(self, columns: Sequence[Column]) -> Remainder:
+        """x_j - m(x) as a transform of encoded rows."""
+        places = {column.name: j for j, column in enumerate(columns)}
+        inputs = [columns[places[name]] for name in self.formula.inputs]
+        bent = {name for _, factors in self.formula.terms for name, p in factors if p <= 0 or p % 1}
+        return Remainder(
+            places[self.name],
+            [(w, [(places[name], p) for name, p in factors]) for w, factors in self.formula.terms],
+            self.formula.offset,
+            grids=[(places[c.name], c.kind.origin, c.kind.step) for c in inputs if c.kind.step],
+            floors=[(places[c.name], 0.5 * c.kind.ends[0]) for c in inputs if c.name in bent],
+        )
+
+    def __str__(self) -> str:
+        exactly = f", exactly so in {self.share:.0%} of the rows" if self.share > HOLDS else ""
+        return f"{self.name!r} is about {self.formula}{exactly}"
+
+
+def determined(columns: Sequence[Column], values: Rows, kept: Collection[str]) -> tuple[list[Column], list[Relation]]:
+    """Divides columns into those that are modelled and those that are formulas of others in every row.
+
+    Args:
+        columns: All columns.
+        values: Their encoded rows.
+        kept: Columns from which others follow.
+    """
+    left, relations = list(columns), []
+    needed = set(kept)
+    for column in list(columns):
+        others = [other for other in left if other is not column]
+        formula = None if column.name in needed or column.classes else _exact(column, others, values)
+        if formula is not None:
+            relations.append(Determined(column, formula.inputs, formula))
+            needed |= set(formula.inputs)
+            left.remove(column)
+    return left, relations
+
+
+def _exact(column: Column, others: Sequence[Column], values: Rows) -> Formula | None:
+    known = {other.name: other for other in others}
+    for formula in _formulas(column, others, values):
+        relation = Determined(column, formula.inputs, formula)
+        found = relation.computed(values, known, 0)
+        holes = np.isnan(values[column.name])
+        if (np.isnan(found) == holes).all() and not relation.broken(values[column.name], values, known).any():
+            return formula
+    return None
+
+
+def near(columns: Sequence[Column], values: Rows) -> tuple[Near, ...]:
+    """Columns that are formulas of others up to a remainder, so that held-out rows are likelier for it. In this order
+    none is computed from a later one."""
+    found: list[Near] = []
+    below: dict[str, set[str]] = {column.name: set() for column in columns}
+    numbers = [column for column in columns if _scale(column)]
+    for column in numbers:
+        others = [other for other in numbers if other is not column and column.name not in below[other.name]]
+        for formula in _formulas(column, others, values):
+            relation = _near(column, formula, columns, values)
+            if relation is not None:
+                found.append(relation)
+                below[column.name] = set(formula.inputs).union(*(below[name] for name in formula.inputs))
+                break
+    return tuple(sorted(found, key=lambda relation: len(below[relation.name])))
+
+
+def _scale(column: Column) -> bool:
+    """Whether a column holds numbers of a scale that has no period."""
+    return isinstance(column.kind, Numeric) and column.kind.circle is None
+
+
+def _formulas(column: Column, others: Sequence[Column], values: Rows) -> Iterator[Formula]:
+    """Formulas that most rows obey."""
+    inputs = [other for other in others if other.kind.is_number and other.kind.circle is None]
+    names = [other.name for other in inputs]
+    table = np.stack(
+        [column.kind.amounts(values[column.name]), *_amounts(names, values, {c.name: c for c in inputs}).values()]
+    )
+    table = table[:, ~np.isnan(table).any(0)][:, :SEARCHED]
+    if table.shape[1] < FEWEST or not names:
+        return
+    found = _sum(table[0], table[1:], names, column.kind.step), _product(table[0], table[1:], names)
+    yield from (formula for formula in found if formula is not None)
+
+
+def _sum(y: Numbers, table: np.ndarray, names: Sequence[str], step: float) -> Formula | None:
+    """A sum of multiples of few columns or of their logarithms, exact up to rounding in most rows."""
+    tolerance = max(0.501 * step, ROUNDING * float(y.std()))
+    if y.std() < WIDE * tolerance:
+        return None
+    factors = [(name, 1.0) for name in names]
+    factors += [(name, LOGARITHM) for name, x in zip(names, table, strict=True) if x.min() > 0]
+    columns = np.stack([_power(table[names.index(name)], p) for name, p in factors])
+    common = np.unique(y, return_counts=True)[1].max() / len(y)  # of a column that has one value in most rows
+    least = HOLDS + (1 - HOLDS) * common
+    for chosen, beta in pursuit(columns, y, MOST_TERMS):
+        if np.mean(np.abs(y - columns[chosen].T @ beta[:-1] - beta[-1]) <= tolerance) < least:
+            continue
+        matters = np.abs(beta[:-1]) * columns[chosen].std(1) > tolerance
+        chosen = [j for j, some in zip(chosen, matters, strict=True) if some]
+        for digits in (1, 2, 3, 6) if len(chosen) == 1 else (1, 2):
+            weights = [float(f"{w:.{digits}g}") for w in beta[:-1][matters]]
+            rest = y - columns[chosen].T @ np.array(weights)
+            offset = _commonest(rest, step)
+            if chosen and np.mean(np.abs(rest - offset) <= tolerance) >= least:
+                return Formula(tuple((w, (factors[j],)) for w, j in zip(weights, chosen, strict=True)), offset)
+        break
+    return None
+
+
+def _product(y: Numbers, table: np.ndarray, names: Sequence[str]) -> Formula | None:
+    """A positive column as a product of simple powers of few other positive ones, up to a small relative remainder."""
+    positive = [j for j, x in enumerate(table) if _positive(x)]
+    if not positive or not _positive(y):
+        return None
+    target, logs = np.log(y), np.log(table[positive])
+    for chosen, beta in pursuit(logs, target, MOST_FACTORS):
+        powers = [round(2 * p) / 2 if abs(round(2 * p) / 2 - p) < 0.03 else float(p) for p in beta[:-1]]
+        rest = target - logs[chosen].T @ np.array(powers)
+        middle = float(np.median(rest))
+        if np.median(np.abs(rest - middle)) > min(CLOSE, 0.1 * float(target.std())):
+            continue
+        if powers == [1.0] or 0 in powers or any(2 * p % 1 or abs(p) > HIGHEST for p in powers):
+            return None  # a line is learnt; and correlated columns make any other by odd powers
+        weight = float(f"{np.exp(middle):.3g}")
+        weight = weight if abs(np.log(weight) - middle) < 1e-3 else float(f"{np.exp(middle):.6g}")
+        return Formula(((weight, tuple((names[positive[j]], p) for j, p in zip(chosen, powers, strict=True))),))
+    return None
+
+
+def _positive(x: Numbers) -> bool:
+    return bool(x.min() > 0) and float(np.log(x).std()) > 1e-3
+
+
+def _commonest(rest: Numbers, step: float) -> float:
+    """The commonest remainder, in whole steps if there are steps."""
+    if step:
+        found, counts = np.unique(np.round(rest / step), return_counts=True)
+        return float(f"{found[counts.argmax()] * step:.12g}")
+    middle = float(np.median(rest))
+    return float(f"{middle:.6g}") if abs(middle) > 1e-6 * float(np.ptp(rest)) else 0.0
+
+
+def _near(column: Column, formula: Formula, columns: Sequence[Column], values: Rows) -> Near | None:
+    """The relation, if held-out rows gain from it."""
+    known = {each.name: each for each in columns}
+    y = values[column.name]
+    amounts = _amounts(formula.inputs, values, known)
+    rest = y - formula(amounts)
+    there = ~np.isnan(rest)
+    if there.sum() < FEWEST:
+        return None
+    step = column.kind.step
+    slack = max(0.501 * step, ROUNDING * float(y[there].std()))
+    rest = np.round(rest / step, 6) * step if step else rest
+    kind = _kind(column, rest[there])
+    mapped = np.stack([_mapped(known[name].kind, x[there])[0] for name, x in amounts.items()])
+    if not _gains(column, y[there], rest[there], mapped):
+        return None
+    return Near(column.name, formula, kind, float(np.mean(np.abs(rest[there]) <= slack)))
+
+
+def _kind(column: Column, x: Numbers) -> Numeric:
+    kind = numbers_kind(pl.Series(x), Hints(name=column.name, scale=True))
+    found = kind.with_histogram(x, np.ones(len(x)))
+    assert isinstance(found, Numeric)
+    return found
+
+
+def _gains(column: Column, y: Numbers, rest: Numbers, mapped: np.ndarray) -> bool:
+    """Whether held-out rows are likelier with the remainder than with the column itself, each by a linear regression of
+    its first map on those of the formula's columns."""
+    learnt = np.random.default_rng(0).permutation(len(y)) % 2 == 0
+    nats = [_nats(_kind(column, x[learnt]), x, mapped, learnt) for x in (y, rest)]
+    gain = nats[1] - nats[0]
+    return bool(gain.mean() > GAIN + 2 * gain.std() / np.sqrt(len(gain)))
+
+
+def _nats(kind: Numeric, x: Numbers, inputs: np.ndarray, learnt: np.ndarray) -> Numbers:
+    """Log-densities of the rows that are not learnt from."""
+    z, log_slope = _mapped(kind, x)
+    design = np.column_stack([*inputs, np.ones(len(x))])
+    scale = np.maximum(design[learnt].std(0), 1e-9) + (np.arange(design.shape[1]) == len(inputs))
+    design = design / scale
+    ridge = 1e-3 * np.eye(design.shape[1]) * learnt.sum()
+    beta = np.linalg.solve(design[learnt].T @ design[learnt] + ridge, design[learnt].T @ z[learnt])
+    off = z - design @ beta
+    sigma = max(float(off[learnt].std()), 1e-9)
+    return np.asarray(-0.5 * (off / sigma) ** 2 - np.log(sigma) + log_slope)[~learnt]
+
+
+def _mapped(kind: Numeric, x: Numbers) -> tuple[Numbers, Numbers]:
+    """The first map of values at the middles of their cells, and its log-slope."""
+    import torch
+
+    z, log_slope = kind.first_map()(torch.from_numpy(kind.intervals.middles(x)))
+    return np.nan_to_num(z.numpy(), posinf=1e3, neginf=-1e3), np.nan_to_num(log_slope.numpy(), neginf=-1e3)
+
+
+def _amounts(names: Sequence[str], values: Rows, columns: Columns) -> dict[str, Numbers]:
+    return {name: columns[name].kind.amounts(values[name]) for name in names}
+
+
+def _power(x: Numbers, p: float) -> Numbers:
+    return np.log(x) if p == LOGARITHM else x**p
+
+
+def _said(weight: float, factors: Sequence[Factor]) -> str:
+    names = [repr(x) if p == 1 else f"log {x!r}" if p == LOGARITHM else f"{x!r}^{p:g}" for x, p in factors]
+    sign, size = ("-" if weight < 0 else "+"), abs(weight)
+    return f"{sign} {' · '.join(names)}" if size == 1 else f"{sign} {size:.6g} · {' · '.join(names)}"

@@ -1,0 +1,81 @@
+"""Columns in order: a start before an end, a part below its total."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..columns import Column
+from ..kinds.base import Numbers
+from ..saved import Saved
+from .base import Rows
+
+FEWEST = 50  # rows
+EVIDENCE = 8.0  # nats, beyond those of looking at many pairs
+
+
+@dataclass(frozen=True)
+class Order(Saved):
+    """One column is never above another.
+
+    Args:
+        low, high: The two columns.
+        stated: Whether the user said so: a row that breaks it is impossible, and otherwise only unlikely.
+    """
+
+    low: str
+    high: str
+    stated: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.low!r} <= {self.high!r}"
+
+
+def find_orders(columns: Sequence[Column], values: Rows, stated: Sequence[tuple[str, str]] = ()) -> tuple[Order, ...]:
+    """Orders that all rows keep and that independent columns of the same values would break, without those that follow
+    from others; and those that are stated.
+
+    Args:
+        columns: The modelled columns.
+        values: Their encoded rows.
+        stated: Pairs of columns that the user gave, the lower one first.
+    """
+    numbers = {c.name: c.kind.amounts(values[c.name]) for c in columns if c.kind.is_number and c.kind.circle is None}
+    below: dict[str, set[str]] = {name: set() for name in numbers}
+    for low, high in stated:
+        below[high].add(low)
+    evidence = EVIDENCE + 2 * np.log(max(len(numbers), 1))
+    for low, high in itertools.permutations(numbers, 2):
+        related = low in _all_below(high, below) or high in _all_below(low, below)
+        if not related and _ordered(numbers[low], numbers[high], evidence):
+            below[high].add(low)
+    return tuple(
+        Order(low, high, (low, high) in stated)
+        for high, lower in below.items()
+        for low in sorted(lower)
+        if (low, high) in stated or not any(low in _all_below(other, below) for other in lower - {low})
+    )
+
+
+def _ordered(x: Numbers, y: Numbers, evidence: float) -> bool:
+    """Whether x <= y in all rows, and independent columns of the same values would break that by so many nats."""
+    there = ~(np.isnan(x) | np.isnan(y))
+    x, y = x[there], y[there]
+    if len(x) < FEWEST or (x > y).any() or (x == y).all():
+        return False
+    breaks = float(np.searchsorted(np.sort(y), x, side="left").mean() / len(y))  # P(y < x) of shuffled columns
+    return bool(-np.log1p(-min(breaks, 1 - 1e-9)) * len(x) >= evidence)
+
+
+def _all_below(name: str, below: Mapping[str, set[str]]) -> set[str]:
+    """All columns that are below a column, directly or not."""
+    found: set[str] = set()
+    left = [name]
+    while left:
+        fresh = below[left.pop()] - found
+        found |= fresh
+        left += fresh
+    return found
