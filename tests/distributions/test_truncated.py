@@ -7,7 +7,8 @@ import math
 import torch
 
 import pushforward as pf
-from pushforward.distributions.truncated import InOrder, Truncated, truncated
+from pushforward.distributions.truncated import Truncated, truncated
+from pushforward.numerics.in_order import InOrder
 
 
 def normal(features: int = 2) -> pf.Flow:

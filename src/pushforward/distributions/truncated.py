@@ -3,60 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from ..saving.config import Configurable
+from ..numerics.in_order import InOrder
 from .base import Density
 
 ROUNDS = 1000  # of redrawing: an order that one draw in fifty keeps leaves one broken draw in 10^8
 LEAST = 0.02  # share of draws that keep the order, below which redrawing would take too long
-
-
-class InOrder(Configurable):
-    r"""Whether features of an event are in order: :math:`c_i(x_i) \le c_j(x_j)` for some pairs.
-
-    c maps all points of a value's cell to the value: the nearest on a grid, or the number that a code stands for.
-
-    Args:
-        pairs: Pairs (i, j) of features.
-        grids: For features on a grid, (feature, origin, step).
-        tables: For features that are codes of numbers, (feature, the numbers); other codes have no value.
-        flags: For features whose value is void where another feature is 1, (feature, the other).
-    """
-
-    def __init__(
-        self,
-        pairs: Sequence[tuple[int, int]],
-        grids: Sequence[tuple[int, float, float]] = (),
-        tables: Sequence[tuple[int, Sequence[float]]] = (),
-        flags: Sequence[tuple[int, int]] = (),
-    ) -> None:
-        super().__init__()
-        self.pairs = [(int(i), int(j)) for i, j in pairs]
-        self.grids = {int(j): (float(origin), float(step)) for j, origin, step in grids}
-        self.tables = {int(j): [float(value) for value in values] for j, values in tables}
-        self.flags = {int(j): int(flag) for j, flag in flags}
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Which events are in order, ``(*batch,)``; a missing value breaks none."""
-        broken = [self._value(x, i) > self._value(x, j) for i, j in self.pairs]
-        return ~torch.stack(broken, -1).any(-1)
-
-    def _value(self, x: Tensor, j: int) -> Tensor:
-        value = x[..., j]
-        if j in self.flags:
-            value = value.masked_fill(x[..., self.flags[j]] == 1, math.nan)
-        if j in self.grids:
-            origin, step = self.grids[j]
-            return ((value - origin) / step).round() * step + origin
-        if j in self.tables:
-            table = value.new_tensor([*self.tables[j], math.nan])
-            known = (value >= 0) & (value < len(table) - 1)
-            return table[torch.where(known, value, len(table) - 1).long()]
-        return value
 
 
 class Truncated(Density):

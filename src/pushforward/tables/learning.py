@@ -9,6 +9,7 @@ from typing import Any
 
 from ..distributions.base import Density
 from ..distributions.guided import AnyOrder, Guided
+from ..distributions.truncated import Truncated, truncated
 from .guide import (
     FEW_STEPS_RATE,
     LEARNING_RATE,
@@ -58,7 +59,7 @@ def learn(task: Task) -> Learned:
     if asks and schema.missingness.occurs and not schema.given and first_candidate(task).takes_fill:
         learned = _learn_with_holes(task)
     else:
-        fitted = choose(task)
+        fitted = _chosen(task)
         learned = _guided(task, fitted) if asks else Learned(task.rows, fitted)
     if learned.guided is None:
         return learned
@@ -68,13 +69,27 @@ def learn(task: Task) -> Learned:
     return replace(learned, guide={"guide": learned.guide | facts})
 
 
+def _chosen(task: Task) -> Fitted:
+    """The density that suits the rows best, restricted to rows that keep the orders of columns."""
+    fitted, rows = choose(task), task.rows
+    order = rows.schema.in_order
+    if order is None or isinstance(fitted.density, Truncated):  # of a fitted model that is trained further
+        return fitted
+    stated = all(each.stated for each in rows.schema.orders)
+    some, here = rows.train, next(fitted.density.parameters()).device
+    context = None if some.context is None else some.context.to(here)
+    return replace(
+        fitted, density=truncated(fitted.density, order, some.x.to(here), context, stated=stated, seed=task.seed)
+    )
+
+
 def _learn_with_holes(task: Task) -> Learned:
     """Trains the guide on the observed values, and the flow on rows that the guide fills."""
     if task.earlier is None and len(task.rows.schema.fields) > 1:
         task = replace(task, rows=task.rows.ignoring())
     guide, facts = _guide_first(task)
     fill = GuideFill(guide, task.rows.schema)
-    fitted = choose(replace(task, fill=fill))
+    fitted = _chosen(replace(task, fill=fill))
     here = next(fitted.density.parameters()).device
     guided = Guided(fitted.density, guide.to(here), tuple(task.rows.schema.missingness.flags.items()))
     return Learned(task.rows, fitted, guided, facts, fill)

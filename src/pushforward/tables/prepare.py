@@ -92,7 +92,10 @@ def prepare(
     numbers = np.arange(len(split[2])) if table.splits else np.flatnonzero(usable)[split[2]]
     splits = TableSplits(schema, rows, split, numbers, complete=not table.splits)
     _refuse_weightless(splits, options.weights, source)
-    return replace(splits, schema=schema.with_histograms(splits.train.x, splits.train.weights)) if fresh else splits
+    train = splits.train
+    return (
+        replace(splits, schema=schema.with_histograms(train.x, train.weights).with_near(train.x)) if fresh else splits
+    )
 
 
 def prepare_large(
@@ -126,7 +129,7 @@ def prepare_large(
     first, second = found.sample.height, found.sample.height + found.val.height
     train, val, test = (np.arange(*ends) for ends in ((0, first), (first, second), (second, frame.height)))
     sample = rows[train]
-    schema = schema.with_histograms(sample.x, sample.weights)
+    schema = schema.with_histograms(sample.x, sample.weights).with_near(sample.x)
     stream = ShuffledRows(source, schema, splits, found.kept, seed, options.drop_missing, weights, found.weight)
     found_rows = TableSplits(schema, rows, (train, val, test), np.asarray(found.test_numbers), False, stream)
     _refuse_weightless(found_rows, weights, name)

@@ -29,11 +29,13 @@ from .reading import Reading, as_numbers, is_text, moment_form, moment_name, sto
 from .relations.base import Relation
 from .relations.constant import Constant
 from .relations.finding import complete, find_relations
+from .relations.order import find_orders
 from .schema import Schema
 
 KINDS: tuple[type[Kind], ...] = (Category, Circle, FewValues, *NUMBERS)  # from the most special to the most general
 MOST_UNIQUE = 0.5  # share of distinct values among the rows above which text counts as identifiers
 AT_RANDOM = "values are missing at random, so log-densities do not count which are"
+KEPT = "in every row, and kept so in samples; a row that breaks it is unlikely, but not impossible"
 SPOILT = 0.05  # share of non-numeric cells in a numeric column
 LARGEST = 1e30  # flows compute in float32, whose numbers end at 3e38; squares of differences must fit in float64
 
@@ -70,6 +72,7 @@ def learn_schema(
     *,
     circular: Mapping[str, tuple[float, float]] | None = None,
     kinds: Mapping[str, Kind | type[Kind]] | None = None,
+    orders: Sequence[tuple[str, str]] = (),
     asked: bool = True,
     strict: bool = False,
 ) -> Schema:
@@ -85,6 +88,7 @@ def learn_schema(
         numbers: Columns to treat as numeric, however few values they have.
         circular: Columns with a period, and where it begins and ends.
         kinds: Columns of kinds of the user's own: each a kind, or a class that fits itself to the column.
+        orders: Pairs of columns of which the first is never above the second.
         asked: Whether the user named the columns, so that row counters and identifiers are not left out.
         strict: Refuse what would otherwise be decided.
 
@@ -114,6 +118,10 @@ def learn_schema(
         )
     values = complete(values, columns, follow, values)
     columns = _with_holes(columns, values, decisions)
+    found_orders = find_orders(columns, values, orders)
+    for each in found_orders:
+        if not each.stated:
+            decisions.add(f"{each}", KEPT, "")
     flags = [
         Column(f"{c.name} is missing", Flag(flags=c.name)) for c in columns if c.holes.share and not c.kind.classes
     ]
@@ -125,6 +133,7 @@ def learn_schema(
         tuple(relations),
         tuple(name for name in names if name in kept),
         decisions.notes(),
+        orders=found_orders,
     )
 
 

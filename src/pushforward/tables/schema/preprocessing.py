@@ -28,11 +28,15 @@ def preprocessing(schema: Schema, x: Tensor) -> list[Transform]:
         schema: The columns, all of them numbers.
         x: Training rows spread over their cells, float64, of shape ``(n, features)``.
     """
-    parts: list[Transform] = []
-    maps = [column.kind.first_map() or Identity(event_dim=0) for column in schema.columns]
+    parts: list[Transform] = [relation.transform(schema.columns) for relation in reversed(schema.near)]
+    for part in parts:
+        x = part(x)[0]
+    remainders = {relation.name: relation.remainder for relation in schema.near}
+    kinds = [remainders.get(column.name, column.kind) for column in schema.columns]
+    maps = [kind.first_map() or Identity(event_dim=0) for kind in kinds]
     if not all(isinstance(first, Identity) for first in maps):
         parts.append(Columns(maps))
-        x = parts[0](x)[0]
+        x = parts[-1](x)[0]
     if schema.circles:
         parts.append(Blocks([_circle(column) for column in schema.columns], [1] * len(schema.columns)))
         x = parts[-1](x)[0]

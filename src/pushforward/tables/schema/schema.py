@@ -13,6 +13,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from ...numerics.in_order import InOrder
 from .columns import Column, ContextColumn
 from .kinds.base import Numbers
 from .kinds.unseen import is_unseen
@@ -20,6 +21,8 @@ from .missingness import Missingness
 from .numbers import missing, refuse_text, require_columns, usable_rows
 from .relations.base import Relation
 from .relations.finding import complete
+from .relations.formula import Near, near
+from .relations.order import Order, in_order
 from .saved import Saved
 from .upgrade import upgraded
 
@@ -54,6 +57,8 @@ class Schema(Saved):
         relations: Columns that follow from others.
         order: The names of the columns of samples, in the table's order; empty for the order of ``columns``.
         notes: What was decided about columns, one sentence each, with the option that changes it.
+        near: Columns that are formulas of others up to a remainder, none computed from a later one.
+        orders: Pairs of columns of which one is never above the other.
     """
 
     columns: tuple[Column, ...]
@@ -61,6 +66,8 @@ class Schema(Saved):
     relations: tuple[Relation, ...] = ()
     order: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    near: tuple[Near, ...] = ()
+    orders: tuple[Order, ...] = ()
 
     @cached_property
     def fields(self) -> tuple[Column, ...]:
@@ -135,7 +142,7 @@ class Schema(Saved):
     @property
     def numeric(self) -> Schema:
         """The schema of the columns of numbers alone."""
-        return Schema(tuple(self.columns[j] for j in self.numbers))
+        return Schema(tuple(self.columns[j] for j in self.numbers), near=self.near)
 
     @cached_property
     def has_cells(self) -> bool:
@@ -165,6 +172,16 @@ class Schema(Saved):
         return replace(
             self, columns=tuple(replace(c, kind=c.kind.with_histogram(values, weight)) for c, values in pairs)
         )
+
+    def with_near(self, x: Tensor) -> Schema:
+        """The schema with the formulas that columns are up to a remainder, each said in a note.
+
+        Args:
+            x: Encoded training rows ``(n, features)``.
+        """
+        found = near(self.fields, self._values(x.numpy()))
+        said = tuple(f"{relation}: the flow learns the remainder" for relation in found)
+        return replace(self, near=found, notes=(*self.notes, *said))
 
     def ignoring(self) -> Schema:
         """The schema without the flags of values missing at random, which are integrated out."""
@@ -271,6 +288,11 @@ class Schema(Saved):
         """The change in the log-densities of encoded rows for numbers that no training row had, in nats; see
         :mod:`~.kinds.unseen`."""
         return sum((c.kind.log_unseen(x[..., j]) for j, c in enumerate(self.columns)), start=0.0)
+
+    @property
+    def in_order(self) -> InOrder | None:
+        """Whether encoded rows keep all orders; None if there are none."""
+        return in_order(self.orders, self.columns, self.missingness.flags) if self.orders else None
 
     # From numbers to a table
 

@@ -9,6 +9,7 @@ import numpy as np
 from ..columns import Column
 from ..kinds.base import Numbers
 from .base import Relation, Rows
+from .formula import determined
 from .look_up import implied_categories, looked_up
 from .sums import sums
 
@@ -23,7 +24,9 @@ def find_relations(columns: Sequence[Column], values: Rows) -> tuple[list[Column
     kept, implied = implied_categories(list(columns), values)
     kept, summed = sums(kept, values, {name for relation in implied for name in relation.inputs})
     kept, implied = looked_up(kept, values, implied, {name for relation in summed for name in relation.inputs})
-    return kept, [*summed, *implied]
+    relations = [*summed, *implied]
+    kept, formulas = determined(kept, values, {name for relation in relations for name in relation.inputs})
+    return kept, [*formulas, *relations]
 
 
 def complete(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+import torch
 
 from ....numerics.robust import pursuit
 from ....transforms.remainder import Remainder
@@ -73,10 +75,11 @@ class Determined(Relation):
     def computed(self, values: Rows, columns: Columns, rows: int) -> Numbers:
         return self.column.kind.snap(self.formula(_amounts(self.formula.inputs, values, columns)))
 
-    @property
-    def _slack(self) -> float:
+    def broken(self, found: Numbers, values: Rows, columns: Columns) -> np.ndarray:
+        """If two neighbours on the grid are equally near to m, either is accepted."""
+        off = np.abs(found - self.formula(_amounts(self.formula.inputs, values, columns)))
         low, high = self.column.kind.ends
-        return max(1.001 * self.column.kind.step, ROUNDING * max(high - low, abs(high)))
+        return ~np.isnan(off) & (off > 0.5 * self.column.kind.step + ROUNDING * max(high - low, abs(high)))
 
     def __str__(self) -> str:
         return f"{self.column.name!r} is {self.formula}"
@@ -129,9 +132,11 @@ def determined(columns: Sequence[Column], values: Rows, kept: Collection[str]) -
     """
     left, relations = list(columns), []
     needed = set(kept)
-    for column in list(columns):
-        others = [other for other in left if other is not column]
-        formula = None if column.name in needed or column.classes else _exact(column, others, values)
+    for earlier, column in itertools.product((True, False), columns):  # what comes later follows from what comes before
+        if column.name in needed or column.classes or column not in left:
+            continue
+        others = left[: left.index(column)] if earlier else [other for other in left if other is not column]
+        formula = _exact(column, others, values)
         if formula is not None:
             relations.append(Determined(column, formula.inputs, formula))
             needed |= set(formula.inputs)
@@ -294,7 +299,6 @@ def _nats(kind: Numeric, x: Numbers, inputs: np.ndarray, learnt: np.ndarray) -> 
 
 def _mapped(kind: Numeric, x: Numbers) -> tuple[Numbers, Numbers]:
     """The first map of values at the middles of their cells, and its log-slope."""
-    import torch
 
     z, log_slope = kind.first_map()(torch.from_numpy(kind.intervals.middles(x)))
     return np.nan_to_num(z.numpy(), posinf=1e3, neginf=-1e3), np.nan_to_num(log_slope.numpy(), neginf=-1e3)

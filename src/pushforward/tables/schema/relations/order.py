@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ....numerics.in_order import InOrder
 from ..columns import Column
 from ..kinds.base import Numbers
 from ..saved import Saved
@@ -79,3 +80,25 @@ def _all_below(name: str, below: Mapping[str, set[str]]) -> set[str]:
         found |= fresh
         left += fresh
     return found
+
+
+def in_order(orders: Sequence[Order], columns: Sequence[Column], flags: Mapping[int, int]) -> InOrder:
+    """Whether encoded rows keep the orders.
+
+    Args:
+        orders: The orders.
+        columns: The columns of encoded rows.
+        flags: For columns whose missing values another column flags, that column.
+    """
+    places = {column.name: j for j, column in enumerate(columns)}
+    pairs = [(places[order.low], places[order.high]) for order in orders]
+    kinds = {j: columns[j].kind for j in sorted({j for pair in pairs for j in pair})}
+    return InOrder(
+        pairs,
+        grids=[(j, kind.origin, kind.step) for j, kind in kinds.items() if kind.step],
+        tables=[
+            (j, kind.amounts(np.arange(float(kind.classes))).tolist()) for j, kind in kinds.items() if kind.classes
+        ],
+        atoms=[(j, sorted(kind.atoms)) for j, kind in kinds.items() if kind.atoms],
+        flags=[(j, flags[j]) for j in kinds if j in flags],
+    )

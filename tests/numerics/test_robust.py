@@ -1,0 +1,23 @@
+"""Fits that a minority of wrong rows does not move."""
+
+import numpy as np
+
+from pushforward.numerics.robust import least_absolute, pursuit
+
+
+def test_a_third_of_wrong_rows_does_not_move_the_fit():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, 3))
+    y = x @ [1.0, -2.0, 0.0] + 3
+    y[:100] += rng.exponential(50, 100)
+    beta = least_absolute(np.column_stack([x, np.ones(300)]), y)
+    assert np.allclose(beta, [1, -2, 0, 3], atol=1e-3)
+
+
+def test_the_columns_of_a_sum_come_first():
+    rng = np.random.default_rng(0)
+    columns = rng.normal(size=(20, 400))
+    y = columns[7] - 3 * columns[4]
+    chosen, beta = list(pursuit(columns, y, 2))[-1]
+    assert chosen == [4, 7]
+    assert np.allclose(beta, [-3, 1, 0], atol=1e-3)

@@ -1,0 +1,106 @@
+"""Formulas of columns, found where rows obey them: exactly, or up to a remainder."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+import pushforward as pf
+from pushforward.tables.schema.relations.formula import Determined
+
+QUICK = {"flow": "maf", "layers": 1, "hidden": (16,), "steps": 40, "queries": False, "random_state": 0}
+
+
+def stones(n: int = 400) -> pl.DataFrame:
+    """A price that is carats times price per carat, rounded."""
+    rng = np.random.default_rng(0)
+    carat, each = rng.lognormal(0, 0.5, n).round(2) + 0.2, rng.lognormal(8, 0.4, n).round()
+    return pl.DataFrame({"carat": carat, "each": each, "price": (carat * each).round(), "depth": rng.normal(61, 2, n)})
+
+
+def ages(slips: int = 2, n: int = 460) -> pl.DataFrame:
+    """An age that is the age at entry plus a time, but for a few slips."""
+    rng = np.random.default_rng(1)
+    entry, time = rng.integers(200, 900, n), rng.integers(1, 400, n)
+    age = entry + time
+    age[:slips] += [2, -3][:slips]
+    return pl.DataFrame({"entry": entry, "time": time, "age": age, "dose": rng.gamma(3, size=n)})
+
+
+def relation_of(model: pf.TableDensity, name: str):
+    return next(each for each in model.schema.relations if each.column.name == name)
+
+
+def test_a_product_that_is_rounded_follows_from_its_factors():
+    model = pf.TableDensity(**QUICK).fit(stones())
+    relation = relation_of(model, "price")
+    assert isinstance(relation, Determined)
+    assert set(relation.inputs) == {"carat", "each"}
+    drawn = model.sample(500, random_state=0)
+    assert (drawn["price"] - drawn["carat"] * drawn["each"]).abs().max() <= 0.5 + 1e-6
+    wrong = stones().head(2).with_columns(price=pl.Series([1.0, 2.0]))
+    assert np.isneginf(model.score_samples(wrong)).all()
+
+
+@pytest.mark.parametrize("log", [np.log, np.square, np.sqrt])
+def test_functions_of_one_column_follow_from_it(log):
+    rng = np.random.default_rng(0)
+    x = rng.gamma(3.0, size=300) + 0.1
+    frame = pl.DataFrame({"x": x, "f": log(x), "other": rng.normal(size=300)})
+    model = pf.TableDensity(**QUICK).fit(frame)
+    drawn = model.sample(200, random_state=0)
+    assert len(model.schema.relations) == 1
+    assert np.allclose(drawn["f"], log(drawn["x"].to_numpy()), rtol=1e-5)
+
+
+def test_a_sum_with_slips_is_drawn_and_slips_are_rare():
+    frame = ages()
+    model = pf.TableDensity(**QUICK).fit(frame)
+    (near,) = model.schema.near
+    assert near.share > 0.99
+    assert set(near.formula.inputs) | {near.name} == {"entry", "time", "age"}
+    drawn = model.sample(2000, random_state=0)
+    assert (drawn["age"] == drawn["entry"] + drawn["time"]).mean() > 0.95
+    scores = model.score_samples(frame)
+    assert np.isfinite(scores).all()
+    assert scores[:2].max() < np.quantile(scores, 0.02)  # the slips
+
+
+def test_the_density_is_still_that_of_the_tables_units():
+    """Given the rest of a row, the probabilities of a whole number near the formula sum to one."""
+    frame = ages()
+    model = pf.TableDensity(**QUICK).fit(frame)
+    row = frame[10:11]
+    values = range(int(row["entry"][0] + row["time"][0]) - 400, int(row["entry"][0] + row["time"][0]) + 400)
+    rows = pl.concat([row.with_columns(age=pl.lit(value, pl.Int64)) for value in values])
+    joint = np.exp(model.score_samples(rows))
+    assert joint.max() / joint.sum() > 0.9  # all other numbers together are as rare as slips
+
+
+def independent(rng: np.random.Generator) -> pl.DataFrame:
+    """A few independent columns of several kinds."""
+    n = int(rng.choice([60, 150, 500]))
+    columns = [
+        rng.normal(5, 2, n),
+        rng.lognormal(2, 1, n).round(2),
+        rng.poisson(40, n),
+        np.where(rng.random(n) < 0.6, 0, rng.lognormal(1, 1, n)).round(1),
+        rng.uniform(1, 2, n),
+    ]
+    return pl.DataFrame({f"c{j}": rng.permutation(columns[j % 5]) * (j + 1) for j in rng.permutation(8)[:5]})
+
+
+def test_nothing_is_found_among_independent_columns():
+    rng = np.random.default_rng(2)
+    for _ in range(12):
+        schema = pf.TableDensity("gmm", queries=False).fit(independent(rng)).schema
+        assert (schema.near, schema.orders, schema.relations) == ((), (), ())
+
+
+def test_a_model_with_formulas_is_saved_and_loaded(tmp_path):
+    for frame in (ages(), stones()):
+        model = pf.TableDensity(**QUICK).fit(frame)
+        model.save(tmp_path / "model")
+        again = pf.TableDensity.load(tmp_path / "model")
+        assert np.array_equal(again.score_samples(frame), model.score_samples(frame))
