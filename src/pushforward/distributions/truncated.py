@@ -65,6 +65,11 @@ class Truncated(Density):
         self.density.initialize(x, context)
 
 
+def untruncated(density: Density) -> Density:
+    """p itself, of a density that is p given an order; any other density unchanged."""
+    return density.density if isinstance(density, Truncated) else density
+
+
 @torch.no_grad()
 def truncated(
     density: Density, order: InOrder, x: Tensor, context: Tensor | None = None, *, stated: bool, seed: int = 0

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..distributions.flow import Flow
 from ..distributions.mixed import Mixed
+from ..distributions.truncated import untruncated
 from ..errors import InputError, listed
 from ..transforms.compose import Compose, Transform
 from ..transforms.precision import Precision
@@ -40,7 +41,8 @@ def latents(model: TableModel, x: Tensor, *, samples: int = 16, seed: int = 0) -
     if named:
         raise InputError(f"encode: is for columns of numbers, without categories as in {listed(named)}")
     few, numbers = [j for j, column in enumerate(columns) if column.classes], model.schema.numbers
-    flow = model.density.numbers if isinstance(model.density, Mixed) else model.density
+    whole = untruncated(model.density)
+    flow = whole.numbers if isinstance(whole, Mixed) else whole
     points = cell_points(model.schema, x, samples=samples, seed=seed).to(model.device)
     points = points.expand(samples if few else -1, -1, -1)
     total, found = torch.zeros(points.shape[:2], dtype=torch.float64), {}

@@ -12,6 +12,7 @@ from torch import Tensor
 from ...diagnostics.repairs import LogProb
 from ...distributions.base import Density, StandardNormal
 from ...distributions.mixed import Mixed
+from ...distributions.truncated import untruncated
 from ...transforms.precision import rounds_itself
 
 BATCH = 2048
@@ -76,15 +77,16 @@ class RowModel:
     @torch.no_grad()
     def latent(self, rows: Tensor, context: Tensor | None) -> Tensor | None:
         """z = f(x) of shape (n, dimensions), at a random point of each row's cell; None for a model without latents."""
-        inner = self.flow.numbers if isinstance(self.flow, Mixed) else self.flow
+        whole = untruncated(self.flow)
+        inner = whole.numbers if isinstance(whole, Mixed) else whole
         transform = getattr(inner, "transform", None)
         if transform is None or not isinstance(getattr(inner, "base", None), StandardNormal):
             return None
 
         def run(x: Tensor, c: Tensor | None) -> Tensor:
             x, given = self.rows(x), self.given(c)
-            if isinstance(self.flow, Mixed):
-                _, x, given = self.flow.divide(x, given)
+            if isinstance(whole, Mixed):
+                _, x, given = whole.divide(x, given)
             return transform(x, given)[0].flatten(1)
 
         return _in_chunks(run, self.spread(rows), context)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,7 +120,6 @@ class Query:
         x, holes = self.rows.x, self.rows.x.isnan()
         if not holes.any():
             return x.expand(draws, *x.shape)
-        below = torch.tensor([limit or np.inf for limit in limits], device=model.device)
         filled, _ = model.guide_for("cannot draw missing cells").fill(
             model.schema.seen(x).to(model.device),
             context_of(model, self.rows),
@@ -130,9 +129,18 @@ class Query:
             candidates=candidates,
             most=most_draws(len(x)),
             spread=_spread(model),
-            allowed=(lambda x: (x < below).all(-1)) if limits else None,
+            allowed=self._allowed(model, limits),
         )
         return torch.where(holes, filled.cpu(), x)
+
+    @staticmethod
+    def _allowed(model: TableModel, limits: Sequence[int]) -> Callable[[Tensor], Tensor] | None:
+        """Which filled rows may be drawn: those whose codes are within limits and whose columns are in order."""
+        below = torch.tensor([limit or np.inf for limit in limits], device=model.device)
+        in_order = model.schema.in_order
+        if in_order is None:
+            return (lambda x: (x < below).all(-1)) if limits else None
+        return lambda x: in_order(x) & (x < below).all(-1) if limits else in_order(x)
 
     def _only(self, features: Tensor) -> Rows:
         """The rows without the other features."""
