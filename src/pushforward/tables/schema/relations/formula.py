@@ -11,9 +11,10 @@ import polars as pl
 import torch
 
 from ....numerics.robust import pursuit
+from ....transforms.elementwise import Identity
 from ....transforms.remainder import Remainder
 from ..columns import Column
-from ..kinds.base import Hints, Numbers
+from ..kinds.base import Hints, Kind, Numbers
 from ..kinds.numeric import Numeric
 from ..kinds.quantity import numbers_kind
 from ..saved import Saved
@@ -130,7 +131,8 @@ def determined(columns: Sequence[Column], values: Rows, kept: Collection[str]) -
         values: Their encoded rows.
         kept: Columns from which others follow.
     """
-    left, relations = list(columns), []
+    left: list[Column] = list(columns)
+    relations: list[Relation] = []
     needed = set(kept)
     for earlier, column in itertools.product((True, False), columns):  # what comes later follows from what comes before
         if column.name in needed or column.classes or column not in left:
@@ -297,10 +299,11 @@ def _nats(kind: Numeric, x: Numbers, inputs: np.ndarray, learnt: np.ndarray) -> 
     return np.asarray(-0.5 * (off / sigma) ** 2 - np.log(sigma) + log_slope)[~learnt]
 
 
-def _mapped(kind: Numeric, x: Numbers) -> tuple[Numbers, Numbers]:
+def _mapped(kind: Kind, x: Numbers) -> tuple[Numbers, Numbers]:
     """The first map of values at the middles of their cells, and its log-slope."""
 
-    z, log_slope = kind.first_map()(torch.from_numpy(kind.intervals.middles(x)))
+    middles = kind.intervals.middles(x) if isinstance(kind, Numeric) else x
+    z, log_slope = (kind.first_map() or Identity(event_dim=0))(torch.from_numpy(middles))
     return np.nan_to_num(z.numpy(), posinf=1e3, neginf=-1e3), np.nan_to_num(log_slope.numpy(), neginf=-1e3)
 
 
