@@ -68,8 +68,9 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
         density_: The fitted mixtures, copula and flows, or the copula alone, of standardised rows, in float64, as an
             :class:`~pushforward.distributions.average.Average`; the score uses its members one by one.
         neighbours_: Finds the closest row.
-        held_out_: Sorted scores of training rows, each from fits that did not see it; includes those left out.
-        offset_: The score below which a row is an outlier.
+        decision_scores_: The score of every training row, from fits that did not see it; lower is more unusual.
+        held_out_: The same, sorted.
+        offset_: The score below which a row is an outlier: of such scores, a share of ``contamination`` is lower.
         n_features_in_: Number of columns of X.
 
     Reference:
@@ -125,10 +126,18 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
             raise ValueError("all rows of X are alike, so none is odd")
         self.scale_ = np.where(scale > 0, scale, 1.0)
         random = check_random_state(self.random_state)
-        z = self._standardised(rows[random.permutation(len(rows))[:NEAR_ROWS]])
-        self._fit_trimmed(z, int(random.randint(2**31 - 1)))
-        self.offset_ = float(np.percentile(self.score_samples(rows), 100 * self.contamination))
+        order = random.permutation(len(rows))
+        z = self._standardised(rows[order])
+        self.decision_scores_ = np.empty(len(rows))
+        self.decision_scores_[order[:NEAR_ROWS]] = self._fit_trimmed(z[:NEAR_ROWS], int(random.randint(2**31 - 1)))
+        self.decision_scores_[order[NEAR_ROWS:]] = self._score(z[NEAR_ROWS:])
+        self.held_out_ = np.sort(self.decision_scores_)
+        self.offset_ = float(np.percentile(self.held_out_, 100 * self.contamination))
         return self
+
+    def fit_predict(self, X: ArrayLike, y: Any = None, **kwargs: Any) -> NDArray[np.int64]:
+        """-1 for the outliers among the rows of X, each judged by fits that did not see it, and 1 for all others."""
+        return np.where(self.fit(X, y).decision_scores_ < self.offset_, -1, 1)
 
     def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
         """The score of every row, in nats, of standardised columns; lower is more unusual. ``(n,)``."""
@@ -149,13 +158,16 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
         scores = self.score_samples(X)
         return (1 + np.searchsorted(self.held_out_, scores, side="right")) / (1 + len(self.held_out_))
 
-    def _fit_trimmed(self, z: Tensor, seed: int) -> None:
-        """Leaves out the rows that are least likely under a copula of the other half, then fits the others."""
+    def _fit_trimmed(self, z: Tensor, seed: int) -> NDArray[np.float64]:
+        """Leaves out the rows that are least likely under a copula of the other half, then fits the others; returns
+        every row's score from fits that did not see it."""
         dropped = min(int(self.trim * len(z)), len(z) - LEAST_ROWS)
         self.trimmed_ = dropped > 0
         order = self._likeliness(z, seed).argsort(stable=True) if self.trimmed_ else torch.arange(len(z))
-        scores = self._learn(z[order[dropped:].sort().values], seed)
-        self.held_out_ = np.sort(np.concatenate([scores, self._score(z[order[:dropped]])]))
+        scores, kept = np.empty(len(z)), order[dropped:].sort().values
+        scores[kept] = self._learn(z[kept], seed)
+        scores[order[:dropped]] = self._score(z[order[:dropped]])
+        return scores
 
     @torch.no_grad()
     def _likeliness(self, z: Tensor, seed: int) -> Tensor:
