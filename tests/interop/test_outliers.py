@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
 pytest.importorskip("sklearn")
+from sklearn.datasets import load_breast_cancer, load_iris, load_wine
 from sklearn.metrics import roc_auc_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -47,6 +51,27 @@ def test_p_values_of_usual_rows_are_uniform(detector: pf.FlowOutlier) -> None:
 
 def test_the_share_that_is_called_odd_is_the_contamination(detector: pf.FlowOutlier) -> None:
     assert (detector.predict(usual(300, seed=0)) == -1).mean() == pytest.approx(0.1, abs=0.01)
+
+
+@pytest.mark.parametrize("flow", ["gmm", "auto"])
+def test_of_fresh_rows_a_share_of_the_contamination_is_called_odd(flow: str) -> None:
+    rng = np.random.default_rng(0)
+    rows, fresh = rng.normal(size=(200, 5)), rng.normal(size=(3000, 5))
+    found = pf.FlowOutlier(contamination=0.05, flow=flow).fit(rows)
+    assert 0.03 < (found.predict(fresh) == -1).mean() < 0.08
+    assert found.decision_scores_.shape == (200,)
+    np.testing.assert_array_equal(np.sort(found.decision_scores_), found.held_out_)
+    assert (found.decision_scores_ < found.offset_).mean() == 0.05
+
+
+@pytest.mark.parametrize("load", [load_breast_cancer, load_wine, load_iris])
+def test_of_the_other_half_of_a_table_few_rows_are_called_odd(load: Callable[[], Any]) -> None:
+    X, shares = load().data, []
+    for seed in range(3):
+        order = np.random.default_rng(seed).permutation(len(X))
+        half, other = X[order[::2]], X[order[1::2]]
+        shares.append((pf.FlowOutlier(contamination=0.05, flow="gmm").fit(half).predict(other) == -1).mean())
+    assert np.mean(shares) == pytest.approx(0.05, abs=0.025 + 2 * np.sqrt(0.05 * 0.95 / (3 * len(other))))
 
 
 def test_contamination_moves_the_cut_and_nothing_else() -> None:

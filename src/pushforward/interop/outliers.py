@@ -135,14 +135,15 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
         self.offset_ = float(np.percentile(self.held_out_, 100 * self.contamination))
         return self
 
-    def fit_predict(self, X: ArrayLike, y: Any = None, **kwargs: Any) -> NDArray[np.int64]:
-        """-1 for the outliers among the rows of X, each judged by fits that did not see it, and 1 for all others."""
-        return np.where(self.fit(X, y).decision_scores_ < self.offset_, -1, 1)
-
     def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
-        """The score of every row, in nats, of standardised columns; lower is more unusual. ``(n,)``."""
+        """The score of every row, in nats, of standardised columns; lower is more unusual. ``(n,)``.
+
+        A training row has its score from fits that did not see it, so that it is judged like any other row.
+        """
         check_is_fitted(self)
-        return self._score(self._standardised(validate_data(self, X, dtype=np.float64, reset=False)))
+        z = self._standardised(validate_data(self, X, dtype=np.float64, reset=False))
+        near, which = self.neighbours_.kneighbors(z.numpy(), n_neighbors=1)
+        return np.where(near[:, 0] > CLOSE, self._score(z), self._unseen[which[:, 0]])
 
     def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
         """How far the score of every row is above the threshold; negative for outliers."""
@@ -164,9 +165,9 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
         dropped = min(int(self.trim * len(z)), len(z) - LEAST_ROWS)
         self.trimmed_ = dropped > 0
         order = self._likeliness(z, seed).argsort(stable=True) if self.trimmed_ else torch.arange(len(z))
-        scores, kept = np.empty(len(z)), order[dropped:].sort().values
-        scores[kept] = self._learn(z[kept], seed)
-        scores[order[:dropped]] = self._score(z[order[:dropped]])
+        scores, left, kept = np.empty(len(z)), order[:dropped].numpy(), order[dropped:].sort().values.numpy()
+        scores[kept] = self._unseen = self._learn(z[kept], seed)
+        scores[left] = self._score(z[left])
         return scores
 
     @torch.no_grad()

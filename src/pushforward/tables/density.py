@@ -14,6 +14,7 @@ from ..errors import InputError
 from ..models.console import Console
 from ..models.options import TrainingOptions
 from ..training.schedule import duration
+from .calibration import calibrated
 from .fit import fit_table
 from .fitted import FittedTable
 from .io.read import read_any
@@ -200,8 +201,9 @@ class TableDensity(FittedTable):
         fitted = fit_table(read, read.pieces, options or self.options, console, self if further else None)
         self.notes_ = console.notes
         if fitted is not None:
-            density, facts = fitted
-            self._hold(density, {**facts, "frame": read.kind, "command": command})
+            learned, facts = fitted
+            self._hold(learned.whole, {**facts, "frame": read.kind, "command": command})
+            self.facts |= calibrated(self, learned)
         return self
 
 

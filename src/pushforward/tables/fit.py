@@ -8,7 +8,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ..diagnostics.linear_gaussian import LinearGaussian
-from ..distributions.base import Density
 from ..errors import InputError
 from ..models.console import Console
 from ..models.device import device_named
@@ -34,7 +33,7 @@ def fit_table(
     options: TableOptions,
     console: Console,
     earlier: FittedTable | None = None,
-) -> tuple[Density, dict[str, Any]] | None:
+) -> tuple[Learned, dict[str, Any]] | None:
     """Fits and measures; reports progress on the console.
 
     Args:
@@ -45,7 +44,7 @@ def fit_table(
         earlier: A fitted model to train further.
 
     Returns:
-        The density, and the facts that are saved with it; None on all but the first process of torchrun.
+        What was learnt, and the facts that are saved with it; None on all but the first process of torchrun.
 
     Raises:
         InputError: the table or an option cannot be used; says why.
@@ -61,7 +60,7 @@ def fit_table(
     learned = learn(Task(rows, options, console, earlier))
     if int(os.environ.get("RANK", "0")):
         return None  # under torchrun, one process measures and saves
-    return learned.whole, _measured(table, learned, options, console, started)
+    return learned, _measured(table, learned, options, console, started)
 
 
 def _measured(
@@ -74,7 +73,7 @@ def _measured(
     gaussian = LinearGaussian(spread(train, rows.schema, seed), train.context, rows.schema.classes, train.weights)
     with threads.using(fitted.facts["training"].get("threads", 1)):  # the number that training found fastest
         summary = fitted.facts | learned.guide | measured(fitted.density, gaussian, rows, options, fill)
-        facts = facts_of(fitted.density, table, rows, fitted.history, options, fill)
+        facts = facts_of(table, rows, fitted.history, options)
         drawn = drawn_beside_held_out(fitted.density, rows, seed)
     summary["sampling"] = {**drawn.to_json(), "text": ". ".join(drawn.sentences())}
     summary["seconds"] = round(time.perf_counter() - started, 1)

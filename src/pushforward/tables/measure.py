@@ -8,11 +8,9 @@ import numpy as np
 import polars as pl
 import torch
 
-from ..diagnostics.averages import quantiles
 from ..diagnostics.linear_gaussian import LinearGaussian
 from ..diagnostics.sampling_quality import SamplingQuality, sampling_quality
 from ..distributions.base import Density
-from ..models.base import PERCENTS
 from ..models.held_out_figures import beside_gaussian
 from ..models.train import Rows
 from .io.table import Table
@@ -24,7 +22,6 @@ from .splits import TableSplits, fingerprint
 DRAWN = 1_000  # draws, and held-out rows beside them
 TRAINING = 20_000  # rows beside these
 KEPT_ROWS = 1000  # held-out rows that are saved with the model, for reports without the data
-QUANTILE_ROWS = 10_000  # training rows used to compute percentiles
 
 
 def measured(
@@ -45,22 +42,15 @@ def measured(
 
 
 def facts_of(
-    density: Density,
     table: Table,
     rows: TableSplits,
     history: list[dict[str, Any]],
     options: TableOptions,
-    fill: Fill | None,
 ) -> dict[str, Any]:
-    """What is saved with a density."""
-    here, some = next(density.parameters()).device, rows.train[:: max(len(rows.train) // QUANTILE_ROWS, 1)]
-    context = None if some.context is None else some.context.to(here)
-    weights = None if some.weights is None else some.weights.numpy()
-    scores, _ = cell_log_density(density, rows.schema, some.x.to(here), context, samples=options.samples, fill=fill)
+    """What is saved with a density, apart from its calibration."""
     return {
         "kind": "table",
         "schema": rows.schema.to_json(),
-        "quantiles": quantiles(scores.clamp_min(-1e30).numpy(), PERCENTS / 100, weights).tolist(),
         "history": [{**row, "objective": options.objective} for row in history],
         "data": table.path.name,
         "decimal": table.decimal,

@@ -76,6 +76,15 @@ class TableModel(FittedDensity):
         """Number of points over which each cell is averaged."""
         return int(self.facts.get("samples", 16))
 
+    def usual(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Log-densities of rows by densities that did not see them, sorted, and their weights, 1 on average; None for a
+        model of an earlier version, which has its held-out rows instead."""
+        unseen = self.facts.get("unseen")
+        if unseen is None:
+            return None
+        scores = np.asarray(unseen["log_density"], dtype=float)
+        return scores, np.ones(len(scores)) if unseen["weights"] is None else np.asarray(unseen["weights"])
+
     def read_file(self, data: Location) -> Table:
         return read_table(data)
 

@@ -64,6 +64,11 @@ class TableSplits:
         return self.rows[np.concatenate(self.split[:2])]
 
     @property
+    def held_out(self) -> np.ndarray:
+        """Positions of the validation and test rows."""
+        return np.concatenate(self.split[1:])
+
+    @property
     def training_rows(self) -> int:
         return len(self.split[0]) if self.stream is None else self.stream.rows
 

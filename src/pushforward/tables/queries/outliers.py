@@ -25,8 +25,9 @@ SHOWN = 5
 def outliers(model: TableModel, frame: pl.DataFrame, level: float = LEVEL, source: str = "table") -> pl.DataFrame:
     r"""Every row's conformal p-value, most unusual first, with the cell to blame if it is at most ``level``.
 
-    With n held-out rows, k of which are no likelier than the row, its p-value is :math:`(1 + k) / (1 + n)`: a share of
-    ``level`` of ordinary rows is flagged, however good or bad the density is.
+    With n rows scored by densities that did not see them (see :mod:`~pushforward.tables.calibration`), k of which are
+    no likelier than the row, its p-value is :math:`(1 + k) / (1 + n)`: a share of ``level`` of ordinary rows is
+    flagged, however good or bad the density is.
 
     Returns:
         ``row`` (from 1), ``log_density``, ``p_value``, ``outlier``, ``unlikely_because``, ``would_fit`` and ``gain``
@@ -35,10 +36,11 @@ def outliers(model: TableModel, frame: pl.DataFrame, level: float = LEVEL, sourc
     Raises:
         InputError: the level is no probability, or there are too few held-out rows for it; or the table does not fit.
     """
-    usual = _usual(model, level)
+    usual, weight = _usual(model, level)
     query = Query.of(model, frame, (), source)
     rows, value = query.rows, query.answer(model).value.numpy()
-    p_value = (1 + np.searchsorted(usual, value, side="right")) / (1 + len(usual))
+    less = np.concatenate([[0.0], weight.cumsum()])[np.searchsorted(usual, value, side="right")]
+    p_value = (1 + less) / (1 + weight.sum())
     p_value = np.where(np.isnan(value), np.nan, p_value)
     odd = p_value <= level
     blamed = np.flatnonzero(odd & ~rows.x.isnan().all(1).numpy())
@@ -58,19 +60,23 @@ def outliers(model: TableModel, frame: pl.DataFrame, level: float = LEVEL, sourc
     return found.sort("p_value", "log_density", nulls_last=True, maintain_order=True)
 
 
-def _usual(model: TableModel, level: float) -> np.ndarray:
-    """Log-densities of the held-out rows that were saved with the model, sorted."""
+def _usual(model: TableModel, level: float) -> tuple[np.ndarray, np.ndarray]:
+    """Log-densities of rows that the model did not see, sorted, and their weights."""
     if not 0 < level < 1:
         raise InputError("expected a probability between 0 and 1, such as 0.05", "level", level)
-    held = model.saved_held_out().rows
-    if (len(held) + 1) * level < 1:
+    usual = model.usual()
+    if usual is None:
+        held = marginal(model, model.saved_held_out().rows, model.samples, model.seed).value.sort().values.numpy()
+        usual = held, np.ones(len(held))
+    count = len(usual[0])
+    if (count + 1) * level < 1:
         raise InputError(
-            f"the model {model.called} has {len(held)} held-out rows, which allow no p-value below "
-            f"{1 / (len(held) + 1):.2g}; fit more rows, or ask for a higher level",
+            f"the model {model.called} has {count} rows that it did not see, which allow no p-value below "
+            f"{1 / (count + 1):.2g}; fit more rows, or ask for a higher level",
             "level",
             level,
         )
-    return np.sort(marginal(model, held, model.samples, model.seed).value.numpy())
+    return usual
 
 
 def outliers_file(

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from ...distributions.base import Density
 from ...models.console import Console
 from ..options import TableOptions
@@ -67,6 +69,8 @@ class Fitted:
         flow: What the summary calls its flow.
         facts: The summary's facts on the training.
         history: The training history, step by step.
+        unseen: Densities with positions of rows that they did not see, among all rows: together, of rows that tell how
+            likely fresh rows are under the density.
         for_good: Fits the chosen density to the validation rows as well, which have nothing left to decide.
     """
 
@@ -76,7 +80,8 @@ class Fitted:
     flow: str
     facts: dict[str, Any]
     history: list[dict[str, Any]]
-    for_good: Callable[[], Density] | None = None
+    unseen: list[tuple[Density, np.ndarray]]
+    for_good: Callable[[], Fitted] | None = None
 
 
 class Candidate(ABC):

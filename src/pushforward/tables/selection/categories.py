@@ -6,6 +6,7 @@ early, categories that stopped with it would not yet have learnt how they depend
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from torch import Tensor
@@ -15,10 +16,14 @@ from ...distributions.mixed import Categories, Mixed
 from ...models.console import Console
 from ...models.options import TrainingOptions
 from ...models.train import Rows, train_on
+from ...numerics import threads
 from ...objectives.divergences import ForwardKL
 from ...recipes.by_name import categories_by_size
+from ...training.batches import mix
 from ...training.fit import Result
 from ..splits import TableSplits
+from .members import MemberOptions, train_members
+from .points import Points, others
 
 RATE = 3e-3  # as good on held-out rows as 1e-3, in half the steps
 SHARE = 0.1  # of the time budget, at most
@@ -98,6 +103,30 @@ def fresh_categories(
     rows, learnt = Rows(codes.float(), context, whole.weights), len(codes) - held_out
     train_categories(categories, rows[:learnt], rows[learnt:], training)
     return categories.cpu()
+
+
+def categories_without(
+    folds: Sequence[Tensor], sizes: list[int], codes: Tensor, whole: Rows, seed: int
+) -> list[Categories]:
+    """For each fold of some rows, the trained density of the categories of the others; the fold stops its training.
+
+    Args:
+        folds: Indices of the rows of each fold.
+        sizes: Number of categories of each column.
+        codes: The codes of every row, ``(n, columns)``.
+        whole: The rows, with contexts and weights.
+        seed: Seed of the weights and batches.
+    """
+    context = None if whole.context is None else whole.context.float()
+    rows = Points.of(codes.float(), context, whole.weights)
+    shares = [(rows[others(folds, k)], rows[fold]) for k, fold in enumerate(folds)]
+    members = [categories_by_size(sizes, context=rows.given, seed=mix(seed, k, 6)) for k in range(len(folds))]
+    for member, (train, _) in zip(members, shares, strict=True):
+        start_categories(member, train.x[0], train.weight)
+    options = MemberOptions(lr=RATE, decay=0.0)
+    with threads.using(1):
+        train_members(members, [train for train, _ in shares], [judged for _, judged in shares], options, seed)
+    return members
 
 
 def _codes(flow: Mixed, rows: Rows) -> Rows:

@@ -38,7 +38,7 @@ def choose(task: Task) -> Fitted:
     assert best is not None  # one flow suits whatever an average does not
     if best.for_good is not None:
         with suppress(ValueError, torch.linalg.LinAlgError):  # if the refit fails, keep it as it was
-            best = replace(best, density=best.for_good())
+            best = best.for_good()
     return replace(best, facts={**best.facts, "candidates": scores}) if scores else best
 
 

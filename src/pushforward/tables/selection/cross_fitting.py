@@ -125,6 +125,8 @@ class CrossFitted:
         log_likelihood: For every kind alone, and for the average: mean over rows that the fits did not see, in nats.
         steps: Number of steps for which each flow was trained.
         held_out: Every kind's log-density of every row, ``(n,)``, from fits that did not see it.
+        folds: Indices of the rows of each fold.
+        without: For each fold, the same average of the fits that did not see it.
     """
 
     density: Average
@@ -132,6 +134,8 @@ class CrossFitted:
     log_likelihood: dict[str, float]
     steps: list[int]
     held_out: dict[str, Tensor]
+    folds: list[Tensor]
+    without: list[Average]
 
 
 def wants_average(flow: str, members: int | str) -> bool:
@@ -174,14 +178,20 @@ def cross_fit(rows: Points, options: AverageOptions) -> CrossFitted:
                 if now < best and options.weigh is None:  # larger ones are even worse
                     break
                 best = now
-        return _weighted(rows, kinds, fits, dict(zip((kind.name for kind in kinds), logs, strict=True)), options)
+        return _weighted(rows, parts, kinds, fits, logs, options)
 
 
 def _weighted(
-    rows: Points, kinds: list[Kind], fits: list[list[Density]], held_out: dict[str, Tensor], options: AverageOptions
+    rows: Points,
+    parts: list[Tensor],
+    kinds: list[Kind],
+    fits: list[list[Density]],
+    held_out_logs: list[Tensor],
+    options: AverageOptions,
 ) -> CrossFitted:
     """The average of the kinds that get weight, each as it is kept."""
-    logs = torch.stack(list(held_out.values()))
+    held_out = dict(zip((kind.name for kind in kinds), held_out_logs, strict=True))
+    logs = torch.stack(held_out_logs)
     weights = options.weigh(held_out) if options.weigh else stacked(logs, rows.weight)
     members, shares = [], []
     for kind, fitted, weight in zip(kinds, fits, weights.tolist(), strict=True):
@@ -193,7 +203,9 @@ def _weighted(
     scores = {name: mean_and_error(values, rows.weight)[0] for name, values in together.items()}
     steps = [step for kind in kinds for step in kind.steps]
     shared = dict(zip(held_out, weights.tolist(), strict=True))
-    return CrossFitted(Average(members, shares), shared, scores, steps, held_out)
+    used = [(fitted, weight) for fitted, weight in zip(fits, weights.tolist(), strict=True) if weight > 0]
+    without = [Average([fitted[k] for fitted, _ in used], [weight for _, weight in used]) for k in range(len(parts))]
+    return CrossFitted(Average(members, shares), shared, scores, steps, held_out, parts, without)
 
 
 def stacked(log_prob: Tensor, weight: Tensor | None = None, prior: float = 1.0) -> Tensor:

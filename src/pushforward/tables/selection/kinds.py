@@ -10,6 +10,7 @@ from ...distributions.base import Density
 from ...distributions.flow import Flow
 from ...distributions.mixture import GaussianMixture
 from ...numerics.kernel import smoothing
+from ...training.batches import mix
 from ...transforms.compose import Compose
 from .members import MemberOptions, train_members
 from .points import Points
@@ -110,8 +111,8 @@ class Flows(Kind):
         starts = [train.copula for train, _ in shares]
         train = [rows.behind(start) for (rows, _), start in zip(shares, starts, strict=True)]
         judged = [rows.behind(start) for (_, rows), start in zip(shares, starts, strict=True)]
-        layers, steps = train_members(self.make, train, judged, self.options, seed)
-        self.steps.extend(steps)
+        layers = [self.make(mix(seed, k, 4)) for k in range(len(shares))]
+        self.steps.extend(train_members(layers, train, judged, self.options, seed))
         return [
             Flow(Compose([start, inner.transform]), inner.base, context=inner.context_features).eval()
             for start, inner in zip(starts, layers, strict=True)

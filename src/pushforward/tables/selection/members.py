@@ -56,26 +56,26 @@ class MemberOptions:
 
 
 def train_members(
-    make: Callable[[int], F],
+    members: Sequence[F],
     train: Sequence[Points],
     held_out: Sequence[Points],
     options: MemberOptions,
     seed: int = 0,
-) -> tuple[list[F], list[int]]:
-    """Trains members and keeps each at the step with the lowest held-out loss, step 0 (the start) included.
+) -> list[int]:
+    """Trains members in place and leaves each at the step with the lowest held-out loss, step 0 (the start) included.
 
     Args:
-        make: Makes an untrained member from the seed of its weights; all have the same shape.
+        members: Untrained members of the same shape.
         train: The training rows of each member.
         held_out: The held-out rows that determine its best step.
         options: How they are trained.
-        seed: Seed of weights and batches: the same seed gives the same members.
+        seed: Seed of the batches.
 
     Returns:
-        The members, and the best step of each.
+        The best step of each.
     """
-    members, started = [make(mix(seed, k, 4)) for k in range(len(train))], time.monotonic()
-    params, buffers = stack_module_state(members)  # type: ignore[arg-type]
+    started = time.monotonic()
+    params, buffers = stack_module_state(list(members))  # type: ignore[arg-type]
     losses = _losses(members[0], params, buffers)
     flat = torch.cat([p.detach().flatten(1) for p in params.values()], 1).requires_grad_()
     best, found = flat.detach().clone(), torch.full((len(members),), math.inf)
@@ -101,7 +101,7 @@ def train_members(
     for member, row in zip(members, best, strict=True):
         vector_to_parameters(row, member.parameters())
         member.eval()
-    return members, steps
+    return steps
 
 
 def _losses(like: Density, params: dict[str, Tensor], buffers: dict[str, Tensor]) -> Callable[..., Tensor]:

@@ -54,7 +54,7 @@ class OneFlow(Candidate):
         )
         release(flow)
         history = result.history if earlier is None else joined(earlier.facts.get("history", ()), result.history)
-        return Fitted("flow", "the flow", flow, name, training_facts(result), history)
+        return Fitted("flow", "the flow", flow, name, training_facts(result), history, [(flow, rows.held_out)])
 
 
 def untrained(rows: TableSplits, options: TableOptions, name: str) -> Density:

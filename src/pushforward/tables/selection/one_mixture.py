@@ -19,12 +19,15 @@ Reference:
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -97,14 +100,19 @@ class OneMixture(Candidate):
         train, judged = (_spread(flow, part, rows, generator) for part in (rows.train, rows.val[:JUDGED]))
         trial = _best_of_all_sizes(rows.schema.numeric, train, judged, task.seed)
 
+        def fitted(trial: Trial, unseen: list[tuple[Density, np.ndarray]]) -> Fitted:
+            name, density = f"mixture of {len(trial.mixture.logits)}", _whole(flow, rows, trial.flow)
+            unseen = [*unseen, (density, rows.split[2] if unseen else rows.held_out)]
+            return Fitted(name, f"a {name} Gaussians", density, "gmm", best.facts, best.history, unseen)
+
         @torch.no_grad()
-        def for_good() -> Density:
+        def for_good() -> Fitted:
+            before = copy.deepcopy(trial)
             trial.flow.cpu()
             seen = _spread(flow, rows.together, rows, torch.Generator().manual_seed(task.seed))
-            return _whole(flow, rows, trial.fitted(seen).flow)
+            return fitted(trial.fitted(seen), [(_whole(flow, rows, before.flow), rows.split[1])])
 
-        name, density = f"mixture of {len(trial.mixture.logits)}", _whole(flow, rows, trial.flow)
-        return Fitted(name, f"a {name} Gaussians", density, "gmm", best.facts, best.history, for_good)
+        return replace(fitted(trial, []), for_good=for_good)
 
 
 def _best_of_all_sizes(schema: Schema, train: Rows, judged: Rows, seed: int) -> Trial:

@@ -6,12 +6,13 @@ import time
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ...distributions.base import Density
 from ...distributions.flow import Flow
-from ...distributions.mixed import Mixed
+from ...distributions.mixed import Categories, Mixed
 from ...errors import InputError
 from ...models.console import Console
 from ...models.device import device_named
@@ -22,7 +23,7 @@ from ..schema.cells import Cells
 from ..schema.preprocessing import preprocessing
 from ..splits import TableSplits
 from .candidate import Candidate, Fitted, Task
-from .categories import fresh_categories
+from .categories import categories_without, fresh_categories
 from .cross_fitting import FEW_ROWS, AverageOptions, CrossFitted, cross_fit, wants_average
 from .points import Points
 
@@ -68,7 +69,8 @@ class AverageAfterOverfitting(Candidate):
         training = replace(task.options.training, budget=None if budget is None else budget / 2)
         task = replace(task, options=replace(task.options, training=training))
         found = fit_average(task, task.rows.without_validation(), Console(quiet=True), best.density)
-        return replace(found, facts={**best.facts, **found.facts}, history=best.history)
+        unseen = [(found.density, task.rows.held_out)]  # validation rows are in no fold; of others, the categories know
+        return replace(found, facts={**best.facts, **found.facts}, history=best.history, unseen=unseen)
 
 
 def fit_average(task: Task, rows: TableSplits, console: Console, trained: Density | None = None) -> Fitted:
@@ -108,19 +110,35 @@ def fit_average(task: Task, rows: TableSplits, console: Console, trained: Densit
         found = cross_fit(points, chosen)
     except ValueError as error:
         raise InputError(str(error)) from None
-    density: Density = Flow(first, found.density, context=points.given)
-    if codes.shape[1]:
-        sizes = [size for size in rows.schema.classes if size]
-        known = trained.categories if isinstance(trained, Mixed) else None
-        categories = known or fresh_categories(sizes, codes, rows.together, len(rows.val), training)
-        density = Mixed(categories, density, rows.schema.classes)
+    here = device_named(training.device)
+    categories = _categories(rows, codes, found.folds, trained, task) if codes.shape[1] else []
+
+    def whole(numbers: Density, k: int) -> Density:
+        flow = Flow(first, numbers, context=points.given)
+        density = Mixed(categories[k], flow, rows.schema.classes) if categories else flow
+        return density.to(here).eval()
+
+    density, seen = whole(found.density, 0), np.concatenate(rows.split[:2])
+    unseen = [
+        (whole(part, k), seen[fold]) for k, (part, fold) in enumerate(zip(found.without, found.folds, strict=True), 1)
+    ]
     seconds, count = time.perf_counter() - started, len(found.density.members)
     verdict = _verdict(training.budget is not None and seconds > training.budget)
     console.say(verdict.text)
     console.say(_shares(found))
-    density = density.to(device_named(training.device)).eval()
-    name = f"average of {count}"
-    return Fitted(name, f"an {name} densities", density, options.flow, _facts(found, verdict, seconds), [])
+    name, facts = f"average of {count}", _facts(found, verdict, seconds)
+    return Fitted(name, f"an {name} densities", density, options.flow, facts, [], [*unseen, (density, rows.split[2])])
+
+
+def _categories(
+    rows: TableSplits, codes: Tensor, folds: list[Tensor], trained: Density | None, task: Task
+) -> list[Categories]:
+    """The density of the categories, and those fitted without each fold; the same if it is taken over."""
+    if isinstance(trained, Mixed):
+        return [trained.categories] * (1 + len(folds))
+    sizes, whole = [size for size in rows.schema.classes if size], rows.together
+    final = fresh_categories(sizes, codes, whole, len(rows.val), task.options.training)
+    return [final, *categories_without(folds, sizes, codes, whole, task.seed)]
 
 
 def _asked(task: Task) -> bool:

@@ -1,0 +1,65 @@
+"""How likely fresh rows are: log-densities of a table's own rows under densities that did not see them.
+
+Percentiles and p-values of fresh rows stand beside these. Training rows under the density itself would be no measure,
+since it has learnt them. An average has a score for every row: its members are fitted to all parts of the rows but one,
+for each of the parts, and the average without a part judges the rows of that part. A single flow has its validation and
+test rows, of which the first have only told it when to stop.
+
+Reference:
+    Vovk (2015), Cross-conformal predictors, arXiv:1208.0806.
+    Barber, Candès, Ramdas, Tibshirani (2021), Predictive inference with the jackknife+, arXiv:1905.02928.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..diagnostics.averages import quantiles
+from ..distributions.guided import Guided
+from ..models.base import PERCENTS
+from .learning import Learned
+from .model import TableModel
+from .queries.query import marginal
+
+MOST, MOST_HOLED = 10_000, 1_000  # rows; of those with unknown cells, whose marginals take draws
+
+
+def calibrated(model: TableModel, learned: Learned) -> dict[str, Any]:
+    """The facts on rows that a model did not see: their log-densities, sorted, and the quantiles of these.
+
+    Args:
+        model: The fitted table.
+        learned: What it holds, with the densities that did not see some rows.
+    """
+    rows, pairs = learned.rows, learned.fitted.unseen
+    holed = bool(rows.schema.missingness.unknown(rows.rows.x).any()) and model.guided is not None
+    share = min(1.0, (MOST_HOLED if holed else MOST) / sum(len(at) for _, at in pairs))
+    random, scores, weights = np.random.default_rng(model.seed), [], []
+    for density, at in pairs:
+        some = rows.rows[np.sort(random.permutation(at)[: max(round(share * len(at)), 1)])]
+        scores.append(marginal(_holding(model, density), some, model.samples, model.seed).value)
+        weights.append(torch.ones(len(some)) if some.weights is None else some.weights)
+    score, weight = (torch.cat(parts).double().numpy() for parts in (scores, weights))
+    order = score.argsort(kind="stable")
+    score, weight = score[order].clip(-1e30), weight[order] / weight.mean()
+    counts = None if rows.rows.weights is None else weight
+    return {
+        "quantiles": quantiles(score, PERCENTS / 100, counts).tolist(),
+        "unseen": {"log_density": score.tolist(), "weights": None if counts is None else counts.tolist()},
+    }
+
+
+def _holding(model: TableModel, density: Any) -> TableModel:
+    """The model with another density of whole rows, and the same guide."""
+    if density is model.density:
+        return model
+    other = copy.copy(model)
+    if model.guided is not None:
+        guided = model.guided
+        density = Guided(density, guided.guide, guided.tell, guided.power)
+    other._hold(density, model.facts)
+    return other

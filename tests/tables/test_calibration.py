@@ -1,0 +1,77 @@
+"""Percentiles and p-values of fresh rows: few rows of an average and many of a flow, with weights, and of old models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+import pushforward as pf
+
+
+def table(rows: int, seed: int) -> pl.DataFrame:
+    rng = np.random.default_rng(seed)
+    size, kind = rng.gamma(3.0, size=rows), rng.choice(["a", "b", "c"], rows, p=[0.6, 0.3, 0.1])
+    return pl.DataFrame({"size": size, "price": size * rng.lognormal(0, 0.3, rows), "kind": kind})
+
+
+FRESH = table(3000, 9)
+
+
+@pytest.fixture(scope="module")
+def few() -> pf.TableDensity:
+    return pf.TableDensity(budget=3.0, queries=False).fit(table(84, 0))
+
+
+def shares(model: pf.TableDensity) -> tuple[float, float]:
+    """How many fresh rows are below the first percentile, and how many have a p-value of at most 0.05."""
+    found = model.outliers(FRESH, level=0.05)
+    return float((model.percentile(found["log_density"].to_numpy()) < 1).mean()), float(found["outlier"].mean())
+
+
+def test_every_row_of_a_small_table_is_scored_by_densities_that_did_not_see_it(few: pf.TableDensity) -> None:
+    scores, weights = few.usual()
+    assert len(scores) == 84
+    assert (weights == 1).all()
+    assert few.outliers(FRESH, level=0.02)["p_value"].min() == pytest.approx(1 / 85)
+
+
+def test_few_fresh_rows_are_below_the_first_percentile(few: pf.TableDensity) -> None:
+    below, flagged = shares(few)
+    assert below < 0.04
+    assert 0.01 < flagged < 0.11  # of 84 rows
+
+
+def test_a_flow_that_overfits_is_judged_by_its_held_out_rows() -> None:
+    model = pf.TableDensity("nsf", steps=400, lr=3e-3, queries=False).fit(table(600, 1))
+    assert len(model.usual()[0]) == 120
+    below, flagged = shares(model)
+    assert below < 0.05
+    assert 0.01 < flagged < 0.11
+
+
+def test_a_mixture_that_is_fitted_to_validation_rows_was_judged_by_them_before() -> None:
+    rng = np.random.default_rng(0)
+    rows, fresh = (pl.DataFrame(rng.normal(size=(n, 3)) + 6 * rng.integers(0, 3, (n, 1))) for n in (4000, 3000))
+    model = pf.TableDensity(budget=1.0, queries=False).fit(rows)
+    assert model.summary_["flow"] == "gmm"
+    assert len(model.usual()[0]) == 800
+    assert model.outliers(fresh)["outlier"].mean() == pytest.approx(0.05, abs=0.03)
+
+
+def test_weights_count_among_unseen_rows() -> None:
+    rows, weight = table(120, 2), np.where(np.arange(120) < 60, 3.0, 1.0)
+    model = pf.TableDensity("gmm", columns=["size", "price"], queries=False).fit(rows, sample_weight=weight)
+    assert set(np.round(model.usual()[1] / model.usual()[1].min(), 6)) == {1.0, 3.0}
+
+
+def test_a_model_without_such_rows_has_its_held_out_ones(few: pf.TableDensity, tmp_path: Path) -> None:
+    few.save(tmp_path / "model")
+    old = pf.TableDensity.load(tmp_path / "model")
+    unseen: Any = old.facts.pop("unseen")
+    assert len(unseen["log_density"]) == 84
+    assert old.usual() is None
+    assert old.outliers(FRESH, level=0.2)["p_value"].min() == pytest.approx(1 / 9)  # 8 of 84 rows
