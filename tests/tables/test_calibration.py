@@ -1,4 +1,4 @@
-"""Percentiles and p-values of fresh rows: few rows of an average and many of a flow, with weights, and of old models."""
+"""Percentiles and p-values of fresh rows: of averages, of one flow, with weights, and of old models."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def score(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """The log-density of every row of a table, or of every image, and its percentile among the training data.
+    """The log-density of every row of a table, or of every image, and its percentile among unseen data.
 
     Writes one row of scores per row of the table, in its order: log_density (nats, in the table's units), percentile,
     and standard_error where whole or rounded numbers make the density an average over cells, or where cells or columns

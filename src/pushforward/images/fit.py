@@ -39,7 +39,7 @@ CLIP = {
     "tarflow": 1e4,
 }  # gradients of flows are large: sums over all numbers
 DROPPED = 0.1  # share of a tarflow's images trained without their class, for guidance
-QUANTILE_IMAGES = 2_000  # training images on which percentiles are measured
+QUANTILE_IMAGES = 2_000  # held-out images on which percentiles are measured
 KEPT_IMAGES, KEPT_NUMBERS, FEWEST = 1_000, 2**21, 16  # held-out images saved with the model, for reports
 
 
@@ -83,7 +83,7 @@ def fit_images(
         return None  # under torchrun, one process measures and saves
     with threads.using(result.threads):  # the number that training found fastest
         held = _held_out(flow, splits, classes, levels, options.training.seed)
-        quantiles = _quantiles(flow, splits.train, classes, levels, options.training.seed)
+        quantiles = _quantiles(flow, splits.test, classes, levels, options.training.seed)
     summary = {
         **training_facts(result),
         "training_images": len(splits.train),
@@ -101,7 +101,13 @@ def fit_images(
     console.say(f"{name}, {summary['parameters']:,} parameters, {summary['seconds']:.0f} s")
     history = joined(() if earlier is None else earlier.facts["history"], result.history)
     facts = _facts(pictures, splits, levels, classes, options)
-    return flow, {**facts, "quantiles": quantiles, "history": history, "summary": summary}
+    return flow, {
+        **facts,
+        "unseen": {"images": min(len(splits.test), QUANTILE_IMAGES)},
+        "quantiles": quantiles,
+        "history": history,
+        "summary": summary,
+    }
 
 
 def _train(
@@ -256,8 +262,8 @@ def _held_out(flow: Density, splits: ImageSplits, classes: list[str], levels: in
     return found
 
 
-def _quantiles(flow: Density, train: LabelledImages, classes: list[str], levels: int, seed: int) -> list[float]:
-    some = train[np.arange(0, len(train), max(len(train) // QUANTILE_IMAGES, 1))]
+def _quantiles(flow: Density, test: LabelledImages, classes: list[str], levels: int, seed: int) -> list[float]:
+    some = test[np.arange(0, len(test), max(len(test) // QUANTILE_IMAGES, 1))]
     scores = PixelDensity(flow, levels, seed).log_prob(some.images, one_hot(some.labels, classes))
     return np.quantile(scores.clamp_min(-1e30).numpy(), PERCENTS / 100).tolist()
 

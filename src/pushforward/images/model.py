@@ -179,6 +179,7 @@ class ImageModel(FittedDensity):
             classes=self.classes,
             at_fit=self.facts["summary"]["held_out"],
             percentile=self.percentile,
+            others=self.others,
         )
 
     def about(self) -> dict[str, Any]:

@@ -55,6 +55,7 @@ def score_file(
         "log_likelihood": float(value.mean()),
         "median_bits_per_dim": float(np.median(columns["bits_per_dim"])),
         "below_1_percent": float((columns["percentile"] < 1).mean()),
+        "percentiles_among": model.others,
         "impossible": int(np.isneginf(value).sum()),
         "exact": exact,
     }
@@ -84,7 +85,8 @@ def _describe(scores: pl.DataFrame, summary: dict[str, Any], data: Location) -> 
     lines = [
         f"{data.name}: {summary['images']:,} images",
         f"bits per dimension: median {median:.4f}, mean {mean:.4f}{spread}{bound}",
-        f"{summary['below_1_percent']:.1%} of the images are below the first percentile of the training images",
+        f"{summary['below_1_percent']:.1%} of the images are below the first percentile of "
+        f"{summary['percentiles_among']}",
     ]
     if summary["impossible"]:
         lines.append(f"{summary['impossible']:,} images get no probability from the model (log_density is -inf)")

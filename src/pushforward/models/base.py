@@ -55,8 +55,16 @@ class FittedDensity(Described):
         """The seed of the fit, and the default seed of later random draws."""
         return int(self.facts["seed"])
 
+    @property
+    def others(self) -> str:
+        """What percentiles are taken among: rows, or images, that the model did not see; for models of earlier
+        versions, those that it was trained on; for a target, draws."""
+        if "unseen" in self.facts:
+            return f"{self.noun} that the model did not see"
+        return f"the training {self.noun}" if self.training_size else "draws of the target"
+
     def percentile(self, log_density: np.ndarray) -> np.ndarray:
-        """The percentage of the training rows, or images, that are less likely."""
+        """The percentage of :attr:`others` that are less likely."""
         return np.interp(log_density, np.asarray(self.facts["quantiles"], dtype=float), PERCENTS)
 
     def save(self, path: str | Path) -> None:

@@ -110,7 +110,8 @@ class Evidence(ABC):
         held: Held-out rows (n, features), or images (n, C, H, W), and their contexts.
         names: What each is called: of a row, its number in the user's file, from 1.
         train: Training data, some of which are scored for comparison.
-        percentile: Maps log-probabilities (k,) to percentiles among the training data; None if it is not known.
+        percentile: Maps log-probabilities (k,) to percentiles among other data; None if it is not known.
+        others: What data these are.
     """
 
     noun: ClassVar[str]  # what the data are: "row" or "image"
@@ -127,6 +128,7 @@ class Evidence(ABC):
     names: Sequence[Any]
     train: Rows | None = None
     percentile: Callable[[Any], Any] | None = None
+    others: str = ""
 
     @abstractmethod
     def draw(self) -> Drawn:
@@ -239,9 +241,9 @@ class Evidence(ABC):
         return Lead(Mean.over(theirs[both]), Mean.over(lead), float((lead > 0).double().mean()))
 
     def percentiles(self, log_prob: Tensor) -> tuple[list[float], str]:
-        """How many in a hundred of a reference are less likely; and the reference, the training data if possible."""
+        """How many in a hundred of a reference are less likely; and the reference."""
         if self.percentile is not None:
-            return [float(p) for p in self.percentile(log_prob.numpy())], f"the training {self.noun}s"
+            return [float(p) for p in self.percentile(log_prob.numpy())], self.others
         known = self.train_log_prob
         ordered = (self.own.log_prob if known is None else known).sort().values
         below = 100 * torch.searchsorted(ordered, log_prob) / len(ordered)

@@ -108,6 +108,7 @@ class Answers:
             "questions": self.model.guided is not None,
             "columns": [_column(cell) for cell in self.cells.cells.values()],
             **told,
+            "percentiles_among": self.model.others,
             "held_out": summary.get("held_out"),
             "notes": [spelled(note, in_shell) for note in self.model.schema.notes],
         }

@@ -21,7 +21,7 @@ REFUSALS = {
     "503": "busy, or slow",
 }
 VERBS = {
-    "/score": "The log-density of every row in nats, and its percentile among the training rows.",
+    "/score": "The log-density of every row in nats, and its percentile among rows that the model did not see.",
     "/sample": "New rows, given some cells where they are known.",
     "/impute": "The rows with their missing cells drawn given the rest of their own row.",
     "/explain": "What makes each row unlikely: the column to blame, the value that would fit, gains in nats.",

@@ -150,6 +150,7 @@ class TableModel(FittedDensity):
             train=held.train,
             gaussian=None if known is None else LinearGaussian.from_json(known),
             percentile=self.percentile,
+            others=self.others,
         )
 
     def about(self) -> dict[str, Any]:

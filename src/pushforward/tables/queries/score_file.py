@@ -85,8 +85,14 @@ def _score_large(
 
 def _conclude(scoring: Scoring, figures: ScoreFigures, name: str, output: str, console: Console) -> dict[str, Any]:
     """Reports the results and where they were saved; returns the summary."""
+<<<<<<< HEAD
     summary = figures.summary(scoring.samples if scoring.model.schema.has_cells else None)
     for line in _describe(summary, figures.worst, name):
+=======
+    summary = tally.summary(median, scoring.samples if scoring.model.schema.has_cells else None)
+    summary["percentiles_among"] = scoring.model.others
+    for line in _describe(summary, tally.worst, name):
+>>>>>>> 44fec75 (Reports, scores, pages and the server say among what their percentiles are; those of images are among held-out ones)
         console.say(line)
     console.say(f"saved {output}")
     return {**summary, "output": output}
@@ -99,7 +105,8 @@ def _describe(summary: dict[str, Any], worst: pl.DataFrame, name: str) -> list[s
     lines = [
         f"{name}: {summary['scored']:,} rows",
         f"log-density: median {summary['median']:.4f}, mean {mean:.4f}{spread} nats",
-        f"{summary['below_1_percent']:.1%} of the rows are below the first percentile of the training rows",
+        f"{summary['below_1_percent']:.1%} of the rows are below the first percentile of "
+        f"{summary['percentiles_among']}",
     ]
     if summary["cell_samples"]:
         lines.append(
