@@ -85,14 +85,9 @@ def _score_large(
 
 def _conclude(scoring: Scoring, figures: ScoreFigures, name: str, output: str, console: Console) -> dict[str, Any]:
     """Reports the results and where they were saved; returns the summary."""
-<<<<<<< HEAD
     summary = figures.summary(scoring.samples if scoring.model.schema.has_cells else None)
-    for line in _describe(summary, figures.worst, name):
-=======
-    summary = tally.summary(median, scoring.samples if scoring.model.schema.has_cells else None)
     summary["percentiles_among"] = scoring.model.others
-    for line in _describe(summary, tally.worst, name):
->>>>>>> 44fec75 (Reports, scores, pages and the server say among what their percentiles are; those of images are among held-out ones)
+    for line in _describe(summary, figures.worst, name):
         console.say(line)
     console.say(f"saved {output}")
     return {**summary, "output": output}
