@@ -259,7 +259,7 @@ REFUSED: dict[str, Any] = {
     "another kind": (lambda m: m.compare(pf.ImageDensity(), TABLE), "ImageDensity cannot be compared with a TableD"),
     "unfitted rival": (lambda m: m.compare(pf.TableDensity(), TABLE), "not fitted yet"),
     "other columns": (lambda m: m.compare(pf.TableDensity(**QUICK, columns=["size"]).fit(TABLE), TABLE), "different"),
-    "rows for rivals": (lambda m: m.report("r.html", against=[m]), "^against: give the table too"),
+    "rows for rivals": (lambda m: m.report("r.html", against=[m]), "^against: give the rows too"),
     "a page": (lambda m: m.report("r.pdf"), "expected .html"),
     "categories": (lambda m: m.encode(TABLE), "without categories as in colour"),
 }

@@ -1,26 +1,56 @@
-"""``pushforward fit`` of a table and of images: read, fit, save."""
+"""``pushforward fit`` of a table, of images and of a target: read, fit, save; what does not apply is refused."""
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from ..errors import InputError
+from ..errors import InputError, refuse
 from ..images.density import ImageDensity
+from ..images.formats import is_images
 from ..images.labelled import GIVEN, read_pictures
-from ..images.options import ImageOptions
+from ..images.options import ImageOptions, PixelOptions
 from ..models.base import FittedDensity
 from ..models.console import Console
 from ..models.device import device_named
+from ..models.options import DensityOptions, FlowOptions, TrainingOptions, chosen
 from ..models.saved import check_output, goes_further
 from ..models.target import TargetOptions, run
 from ..tables.density import TableDensity
 from ..tables.io.place import Location
 from ..tables.io.read import read_any
-from ..tables.options import TableOptions
+from ..tables.options import ColumnOptions, TableOptions
 
+OF_ROWS = ("epochs", "limit", "patience", "threads", "compile", "metrics", "shard")  # in a training on rows alone
 FURTHER = "{}: its training had ended; it is trained further"
+
+
+class Asked(NamedTuple):
+    """The options of ``fit``, in groups of which some apply to tables, images or targets alone."""
+
+    flow: FlowOptions
+    columns: ColumnOptions
+    pixels: PixelOptions
+    target: DensityOptions
+    training: TrainingOptions
+
+
+def fit(place: Location | None, output: Path, asked: Asked, console: Console, command: str) -> dict[str, Any]:
+    """Fits what is there and saves the model; returns its summary.
+
+    Raises:
+        InputError: the data or an option cannot be used; says why.
+    """
+    if (place is None) == (asked.target.target is None):
+        raise InputError("give a table, as in: pushforward fit DATA -o MODEL, or a density as `target=`, but not both")
+    check_output(output)
+    device_named(asked.training.device)
+    if place is None:
+        return _fit_target(output, asked, console, command)
+    refuse("needs a `target=`", chosen(asked.target))
+    if isinstance(place, Path) and is_images(place):
+        return _fit_images(place, output, asked, console, command)
+    return fit_table(place, output, _table_options(asked), console, command)
 
 
 def fit_table(data: Location, output: Path, options: TableOptions, console: Console, command: str) -> dict[str, Any]:
@@ -29,8 +59,6 @@ def fit_table(data: Location, output: Path, options: TableOptions, console: Cons
     Raises:
         InputError: the table or an option cannot be used; says why.
     """
-    check_output(output)
-    device_named(options.training.device)
     further = goes_further(output, TableDensity.kind, options.training)
     model = TableDensity.load(output) if further else TableDensity()
     model.options = options
@@ -40,60 +68,35 @@ def fit_table(data: Location, output: Path, options: TableOptions, console: Cons
     return _saved(model, output, console)
 
 
-def fit_images(
-    data: Path,
-    output: Path,
-    flow: str | None,
-    options: TableOptions,
-    pixels: dict[str, Any],
-    console: Console,
-    command: str,
-) -> dict[str, Any]:
-    """The same for images.
+def _table_options(asked: Asked) -> TableOptions:
+    refuse("applies to images, but this is a table", chosen(asked.pixels))
+    return TableOptions(**vars(asked.flow), **vars(asked.columns), training=asked.training)
 
-    Raises:
-        InputError: the images or an option cannot be used; says why.
-    """
-    check_output(output)
-    device_named(options.training.device)
-    _refuse_table_options(options)
+
+def _fit_images(data: Path, output: Path, asked: Asked, console: Console, command: str) -> dict[str, Any]:
+    """The same for images."""
+    refuse("applies to tables, but these are images", chosen(asked.columns))
+    if asked.flow.given not in ((), (GIVEN,)):
+        raise InputError(f"images are conditioned on their class: `given={GIVEN!r}`", "given", asked.flow.given)
+    options = ImageOptions(**vars(asked.flow), **vars(asked.pixels), training=asked.training)
     further = goes_further(output, ImageDensity.kind, options.training)
     model = ImageDensity.load(output) if further else ImageDensity()
-    model.options = ImageOptions(
-        flow=flow or "auto",
-        layers=options.layers,
-        hidden=options.hidden,
-        given=options.given,
-        training=options.training,
-        **pixels,
-    )
+    model.options = options
     if further:
         console.note(FURTHER.format(output))
-    resize = model.facts.get("resize") if further else pixels["resize"]
+    resize = model.facts.get("resize") if further else options.resize
     model.fit_read(read_pictures(data, resize=resize), console, command, further=further)
     return _saved(model, output, console)
 
 
-def fit_target(
-    target: TargetOptions, output: Path, options: TableOptions, console: Console, command: str
-) -> dict[str, Any]:
-    """The same for a density known up to a constant.
-
-    Raises:
-        InputError: the target or an option cannot be used; says why.
-    """
-    for name, value in (
-        ("epochs", options.training.epochs),
-        ("columns", options.columns),
-        ("given", options.given),
-        ("objective", options.objective != "likelihood"),
-    ):
-        if value:
-            raise InputError("applies to tables, but a target is learnt without one", name)
-    target = dataclasses.replace(
-        target, flow=options.flow, layers=options.layers, hidden=options.hidden, training=options.training
+def _fit_target(output: Path, asked: Asked, console: Console, command: str) -> dict[str, Any]:
+    """The same for a density known up to a constant."""
+    others = chosen(asked.columns) | {"given": asked.flow.given} | {k: chosen(asked.training)[k] for k in OF_ROWS}
+    refuse("applies to rows, but a target is learnt without any", others)
+    refuse("applies to images, but this is a target", chosen(asked.pixels))
+    return run(
+        TargetOptions(**vars(asked.flow), **vars(asked.target), training=asked.training), output, console, command
     )
-    return run(target, output, console, command)
 
 
 def _saved(model: FittedDensity, output: Path, console: Console) -> dict[str, Any]:
@@ -103,20 +106,3 @@ def _saved(model: FittedDensity, output: Path, console: Console) -> dict[str, An
     model.save(output)
     console.say(f"saved {output}")
     return model.summary_
-
-
-def _refuse_table_options(options: TableOptions) -> None:
-    for_tables = {
-        "columns": options.columns,
-        "bounds": options.bounds,
-        "circular": options.circular,
-        "weights": options.weights,
-        "categories": options.categories,
-        "drop_missing": options.drop_missing,
-        "objective": options.objective != "likelihood",
-    }
-    for name, value in for_tables.items():
-        if value:
-            raise InputError("applies to tables, but the data are images", name)
-    if list(options.given) not in ([], [GIVEN]):
-        raise InputError(f"images are conditioned on their class: `given={GIVEN!r}`", "given", list(options.given))

@@ -7,25 +7,20 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from ..errors import InputError
-from ..tables.io.place import located
-from .options import Device, DropMissing, Json, Model, Query, Quiet, Samples, Seed, Sheet, TableName, console_for
+from .options import Device, DropMissing, Model, PrintOptions, Samples, Seed, SourceOptions, at_least_one
 
 
 def report(
     model: Model,
     data: str | None = None,
     *,
-    query: Query = None,
-    table: TableName = None,
-    sheet: Sheet = None,
+    source: SourceOptions = SourceOptions(),
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("report.html"),
     title: str | None = None,
     against: Annotated[list[Path] | None, Parameter(negative="")] = None,
     drop_missing: DropMissing = False,
     seed: Seed = 0,
-    json: Json = False,
-    quiet: Quiet = False,
+    printing: PrintOptions = PrintOptions(),
 ) -> None:
     """Write what was learnt, and how well, as one HTML file to share.
 
@@ -39,9 +34,9 @@ def report(
     from ..report.write import write
     from .models import open_model
 
-    console = console_for(json, quiet)
+    console = printing.console()
     opened = open_model(model)
-    rows = None if data is None else opened.read_file(located(data, query, table, sheet))
+    rows = None if data is None else opened.read_file(source.of(data))
     rivals = [type(opened).load(path) for path in against or []]
     console.result(
         write(opened, rows, output, console, seed=seed, drop_missing=drop_missing, title=title, against=rivals)
@@ -53,15 +48,12 @@ def compare(
     other: Annotated[Path, Parameter(help="Another model of the same columns, or images.")],
     data: str,
     *,
-    query: Query = None,
-    table: TableName = None,
-    sheet: Sheet = None,
+    source: SourceOptions = SourceOptions(),
     drop_missing: DropMissing = False,
     samples: Samples = None,
     seed: Seed = 0,
     device: Device = "auto",
-    json: Json = False,
-    quiet: Quiet = False,
+    printing: PrintOptions = PrintOptions(),
 ) -> None:
     """Which of two models gives the same rows or images the higher likelihood, one by one, with its standard error.
 
@@ -71,19 +63,18 @@ def compare(
     from ..models.compare import compare as paired
     from .models import open_model
 
-    console = console_for(json, quiet)
-    if samples is not None and samples < 1:
-        raise InputError("expected at least 1", "samples", samples)
-    rows = located(data, query, table, sheet)
+    console = printing.console()
+    at_least_one(samples=samples)
+    rows = source.of(data)
     first = open_model(model, device)
     second = type(first).load(other, str(first.device))
     found = first.read_file(rows)
     console.result(paired((first, second), found, console, samples=samples, seed=seed, drop_missing=drop_missing))
 
 
-def info(model: Model, *, json: Json = False) -> None:
+def info(model: Model, *, printing: PrintOptions = PrintOptions()) -> None:
     """What a model is: its data, its columns, how good it is, and the command that made it."""
     from .models import open_model
 
-    console = console_for(json)
+    console = printing.console()
     console.result(open_model(model).describe(console))

@@ -1,32 +1,27 @@
-"""Options shared by several commands, and what each needs of the run: its console and the command line as typed."""
+"""Options shared by several commands: which model, where rows come from, what is printed; and the command as typed."""
 
 from __future__ import annotations
 
 from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from ..errors import InputError, in_shell
-from ..tables.io.place import STANDARD, Location, Source
+from ..models.typed import Flag
+from ..tables.io.place import STANDARD, Location, Source, located
 
 Model = Annotated[Path, Parameter(help="A model: the folder that `pushforward fit` wrote.")]
-Json = Annotated[bool, Parameter(negative="", help="Print the result as JSON, for scripts.")]
-Quiet = Annotated[bool, Parameter(negative="", help="Print nothing but errors.")]
+Output = Annotated[str, Parameter(name=["--output", "-o"])]
 Seed = Annotated[int, Parameter(help="Fixes everything that is drawn at random.")]
 Device = Annotated[str, Parameter(help="cpu, cuda, or auto: the GPU if there is one.")]
-DropMissing = Annotated[bool, Parameter(negative="", help="Leave out rows with missing or infinite values.")]
+DropMissing = Annotated[Flag, Parameter(help="Leave out rows with missing or infinite values.")]
 Samples = Annotated[
     int | None,
     Parameter(help="Points that each whole or rounded number's cell is averaged over [default: 16, images 1]."),
 ]
-
-Query = Annotated[str | None, Parameter(help="The query to run if DATA is a database, as in 'SELECT * FROM orders'.")]
-TableName = Annotated[
-    str | None, Parameter(name="--table", help="The table to read from a database, or the file from a .zip.")
-]
-Sheet = Annotated[str | None, Parameter(help="The sheet of an Excel file [default: the first with rows].")]
 
 command_line = ContextVar("command_line", default="pushforward")
 
@@ -36,17 +31,63 @@ def typed() -> str:
     return command_line.get()
 
 
-def console_for(as_json: bool, quiet: bool = False, output: Location | None = None) -> Any:
-    """Where a command prints, so as not to mix with an output that goes to standard output.
+@Parameter(name="*", group="Where rows come from")
+@dataclass(frozen=True)
+class SourceOptions:
+    """What of a database, an archive or a workbook is read.
+
+    Args:
+        query: The query to run if DATA is a database, as in 'SELECT * FROM orders'.
+        table: The table to read from a database, or the file from a .zip.
+        sheet: The sheet of an Excel file [default: the first with rows].
+    """
+
+    query: str | None = None
+    table: str | None = None
+    sheet: str | None = None
+
+    def of(self, data: str) -> Location:
+        """The place that a name stands for.
+
+        Raises:
+            InputError: an option belongs to another kind of place, or no such database is known.
+        """
+        return located(data, self.query, self.table, self.sheet)
+
+
+@Parameter(name="*", group="What is printed")
+@dataclass(frozen=True)
+class PrintOptions:
+    """What a command prints.
+
+    Args:
+        json: Print the result as JSON, for scripts.
+        quiet: Print nothing but errors.
+    """
+
+    json: Flag = False
+    quiet: Flag = False
+
+    def console(self, output: Location | None = None) -> Any:
+        """Where a command prints, so as not to mix with an output that goes to standard output.
+
+        Raises:
+            InputError: the result as JSON would go to standard output as well.
+        """
+        from ..models.console import Console
+
+        taken = isinstance(output, Source) and output.address == STANDARD
+        if taken and self.json:
+            raise InputError("goes to standard output, as with `json=True`; write one to a file", "output", STANDARD)
+        return Console(self.json, self.quiet, aside=taken, spelling=in_shell)
+
+
+def at_least_one(**counts: int | None) -> None:
+    """Refuses counts below 1.
 
     Raises:
-        InputError: the result as JSON would go to standard output as well.
+        InputError: names the first of them.
     """
-    from ..models.console import Console
-
-    taken = isinstance(output, Source) and output.address == STANDARD
-    if taken and as_json:
-        raise InputError(
-            "goes to standard output, as with `json=True`; write one of them to a file", "output", STANDARD
-        )
-    return Console(as_json, quiet, aside=taken, spelling=in_shell)
+    for name, count in counts.items():
+        if count is not None and count < 1:
+            raise InputError("expected at least 1", name, count)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..errors import InputError
-from ..training.schedule import duration
-from .options import Device, Json, Model, Quiet, console_for
+from ..models.typed import Seconds
+from .options import Device, Model, PrintOptions
 
 
 def serve(
@@ -14,11 +14,10 @@ def serve(
     host: str = "127.0.0.1",
     max_rows: int = 10_000,
     max_megabytes: float = 16.0,
-    timeout: str = "30s",
+    timeout: Seconds = 30.0,
     threads: int = 1,
     device: Device = "auto",
-    json: Json = False,
-    quiet: Quiet = False,
+    printing: PrintOptions = PrintOptions(),
 ) -> None:
     """Answer questions put to a model of a table over HTTP, and show a page in the browser.
 
@@ -43,5 +42,5 @@ def serve(
     for name, value in (("max_rows", max_rows), ("max_megabytes", max_megabytes), ("threads", threads)):
         if not 0 < value < float("inf"):
             raise InputError("expected a positive number", name, value)
-    limits = Limits(max_rows, round(max_megabytes * 2**20), duration(timeout, "timeout"))
-    run(open_model(model, device), host, port, limits, threads, console_for(json, quiet))
+    limits = Limits(max_rows, round(max_megabytes * 2**20), timeout or 30.0)
+    run(open_model(model, device), host, port, limits, threads, printing.console())

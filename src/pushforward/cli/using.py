@@ -8,29 +8,26 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from ..errors import InputError
+from ..models.typed import Assignments, Flag, Names
 from ..tables.io.place import located
-from .arguments import assignments, names
-from .options import Device, DropMissing, Json, Model, Query, Quiet, Samples, Seed, Sheet, TableName, console_for
+from .options import Device, DropMissing, Model, Output, PrintOptions, Samples, Seed, SourceOptions, at_least_one
 
 
 def score(
     model: Model,
     data: str,
     *,
-    output: Annotated[str, Parameter(name=["--output", "-o"])],
-    query: Query = None,
-    table: TableName = None,
-    sheet: Sheet = None,
-    keep: str | None = None,
-    explain: Annotated[bool, Parameter(negative="")] = False,
+    output: Output,
+    source: SourceOptions = SourceOptions(),
+    keep: Names = (),
+    explain: Flag = False,
     explain_below: float | None = None,
-    given: str | None = None,
+    given: Names = (),
     drop_missing: DropMissing = False,
     samples: Samples = None,
     seed: Seed = 0,
     device: Device = "auto",
-    json: Json = False,
-    quiet: Quiet = False,
+    printing: PrintOptions = PrintOptions(),
 ) -> None:
     """The log-density of every row of a table, or of every image, and its percentile among unseen data.
 
@@ -57,20 +54,19 @@ def score(
     from .models import open_model
 
     place = located(output, writing=True)
-    console = console_for(json, quiet, place)
+    console = printing.console(place)
     if explain and explain_below is None:
         explain_below = 5.0
     if explain_below is not None and not 0 <= explain_below <= 100:
         raise InputError("expected a percentile, 0 to 100", "explain_below", explain_below)
-    if samples is not None and samples < 1:
-        raise InputError("expected at least 1", "samples", samples)
-    choices = {"given": names("given", given)} if given else {}
+    at_least_one(samples=samples)
+    choices = {"given": given} if given else {}
     console.result(
         open_model(model, device).score_file(
-            located(data, query, table, sheet),
+            source.of(data),
             place,
             console,
-            keep=names("keep", keep),
+            keep=keep,
             samples=samples,
             seed=seed,
             drop_missing=drop_missing,
@@ -84,14 +80,11 @@ def outliers(
     model: Model,
     data: str,
     *,
-    output: Annotated[str, Parameter(name=["--output", "-o"])],
-    query: Query = None,
-    table: TableName = None,
-    sheet: Sheet = None,
+    output: Output,
+    source: SourceOptions = SourceOptions(),
     level: float = 0.05,
     device: Device = "auto",
-    json: Json = False,
-    quiet: Quiet = False,
+    printing: PrintOptions = PrintOptions(),
 ) -> None:
     """Find the odd rows of a table, the oddest first, each with its p-value and the cell to blame.
 
@@ -107,8 +100,8 @@ def outliers(
     from .models import open_model
 
     place = located(output, writing=True)
-    console = console_for(json, quiet, place)
-    found = located(data, query, table, sheet)
+    console = printing.console(place)
+    found = source.of(data)
     console.result(open_model(model, device).outliers_file(found, place, console, level=level))
 
 
@@ -116,16 +109,15 @@ def sample(
     model: Model,
     *,
     n: Annotated[int, Parameter(name=["-n", "--rows"])],
-    output: Annotated[str, Parameter(name=["--output", "-o"])],
-    given: Annotated[list[str] | None, Parameter(negative="")] = None,
+    output: Output,
+    given: Assignments = {},
     seed: Seed = 0,
     temperature: float = 1.0,
     guidance: float = 0.0,
     check: str | None = None,
-    privacy_check: Annotated[bool, Parameter(negative="")] = False,
+    privacy_check: Flag = False,
     device: Device = "auto",
-    json: Json = False,
-    quiet: Quiet = False,
+    printing: PrintOptions = PrintOptions(),
 ) -> None:
     """Draw new rows, or images, from a model.
 
@@ -146,34 +138,29 @@ def sample(
     from .models import open_model
 
     place = located(output, writing=True)
-    console = console_for(json, quiet, place)
-    fixed = assignments("given", given or [])
-    if n < 1:
-        raise InputError("expected at least 1 row", "n", n)
+    console = printing.console(place)
+    at_least_one(n=n)
     if not 0 < temperature < float("inf"):
         raise InputError("expected a positive number; 1 samples the density itself", "temperature", temperature)
     opened = open_model(model, device)
     choices: dict[str, Any] = {"guidance": guidance} if guidance else {}
     if check is not None or privacy_check:
-        choices |= {"check": check and located(check), "private": privacy_check}
-    console.result(opened.sample_file(n, place, fixed, console, seed=seed, temperature=temperature, **choices))
+        choices |= {"check": check and located(check), "privacy_check": privacy_check}
+    console.result(opened.sample_file(n, place, dict(given), console, seed=seed, temperature=temperature, **choices))
 
 
 def impute(
     model: Model,
     data: str,
     *,
-    output: Annotated[str, Parameter(name=["--output", "-o"])],
-    query: Query = None,
-    table: TableName = None,
-    sheet: Sheet = None,
+    output: Output,
+    source: SourceOptions = SourceOptions(),
     mask: Path | None = None,
     draws: int = 1,
     candidates: int | None = None,
     seed: Seed = 0,
     device: Device = "auto",
-    json: Json = False,
-    quiet: Quiet = False,
+    printing: PrintOptions = PrintOptions(),
 ) -> None:
     """Fill the missing cells of a table, or pixels of images, with draws given the rest of their own row or image.
 
@@ -190,9 +177,8 @@ def impute(
     from .models import open_model
 
     place = located(output, writing=True)
-    console = console_for(json, quiet, place)
-    if draws < 1:
-        raise InputError("expected at least 1", "draws", draws)
+    console = printing.console(place)
+    at_least_one(draws=draws)
     choices = {name: value for name, value in (("mask", mask), ("candidates", candidates)) if value is not None}
-    found = located(data, query, table, sheet)
+    found = source.of(data)
     console.result(open_model(model, device).impute_file(found, place, console, draws=draws, seed=seed, **choices))

@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 from ..models.console import Console
-from ..models.options import TrainingOptions
-from ..training.schedule import duration
 from .fit import fit_images
 from .fitted import FittedImages
 from .labelled import LabelledImages, read_any
@@ -67,36 +65,7 @@ class ImageDensity(FittedImages):
         device: str = "auto",
         random_state: int = 0,
     ) -> None:
-        self.options = ImageOptions(
-            flow=model,
-            layers=layers,
-            hidden=hidden,
-            scales=scales,
-            patch=patch,
-            noise=noise,
-            given=tuple(given),
-            resize=resize,
-            levels=levels,
-            bits=bits,
-            training=TrainingOptions(
-                steps=steps,
-                epochs=epochs,
-                budget=None if budget is None else duration(budget, "budget"),
-                batch_size=batch_size,
-                lr=lr,
-                patience=patience,
-                device=device,
-                seed=random_state,
-            ),
-        )
-        self.notes_: list[str] = []
-
-    @classmethod
-    def with_options(cls, options: ImageOptions) -> Self:
-        """An object with all the choices that the shell offers."""
-        model = cls()
-        model.options = options
-        return model
+        self._keep(locals(), ImageOptions)
 
     def fit(self, images: Any, labels: Any = None, *, more: float | str | None = None, progress: bool = False) -> Self:
         """Fits the probability of the images.

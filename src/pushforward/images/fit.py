@@ -60,7 +60,6 @@ def fit_images(
     Raises:
         InputError: the images or an option cannot be used; says why.
     """
-    options.training.check()
     device_named(options.training.device)
     if earlier is not None:
         options = _options_of(earlier, options)

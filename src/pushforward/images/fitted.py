@@ -181,8 +181,8 @@ class FittedImages(ImageModel):
     def sample_file(
         self, n: int, output: Location, given: dict[str, str], console: Console, **choices: Any
     ) -> dict[str, Any]:
-        if choices.pop("check", None) or choices.pop("private", False):
-            raise InputError("applies to tables; for images, look at the samples in the report", "check")
+        asked = {name: choices.pop(name, None) for name in ("check", "privacy_check")}
+        refuse("applies to tables; for images, look at the samples in the report", asked)
         return sample_file(self, n, Path(str(output)), given, console, **choices)
 
     def impute_file(self, data: Location, output: Location, console: Console, **choices: Any) -> dict[str, Any]:

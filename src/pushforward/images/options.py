@@ -1,38 +1,44 @@
-"""Options for images: how their pixels are read, and which flow is fitted."""
+"""The options for images: how their pixels are read, and which density is fitted."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ..models.options import TrainingOptions
+from cyclopts import Parameter
+
+from ..models.options import FlowOptions, TrainingOptions
+from ..models.typed import Size
 
 
+@Parameter(name="*", group="Images")
 @dataclass(frozen=True)
-class ImageOptions:
-    """The choices of :class:`~pushforward.ImageDensity`; the shell's ``fit`` has a flag for each.
+class PixelOptions:
+    """What only images take.
 
     Args:
-        flow: ``glow``, ``realnvp``, ``pixelcnn`` or ``tarflow``; ``auto`` chooses by the images' size.
-        layers, hidden: The flow's layers, on each scale for glow, and the width of its hidden layers.
-        scales: For glow, how often the image is halved.
-        patch: For tarflow, the side of a patch.
-        noise: For tarflow, Gaussian noise on images in [-1, 1], which is removed from samples.
-        given: ``("class",)`` to condition on the images' classes.
-        resize: The height and width that each image is resized to.
-        levels: Pixels hold whole numbers from 0 to this, less one.
-        bits: Keep only this many leading bits of every number's 8.
-        training: How to train.
+        resize: The side that each image is brought to, or height,width.
+        levels: Pixels hold whole numbers from 0 to one less than this [default: 256].
+        bits: Keep only this many of the 8 bits of every number, the first ones.
+        scales: For glow: how many times the image is halved [default: up to 3 times, from its size].
+        patch: For tarflow: the side of its patches [default: up to 4, as long as there are 16].
+        noise: For tarflow: learn images with Gaussian noise of this standard deviation, where black is -1 and white 1:
+            0.05 costs bits and makes better samples, which are freed of it.
     """
 
-    flow: str = "auto"
-    layers: int | None = None
-    hidden: Sequence[int] | None = None
+    resize: Size = None
+    levels: int | None = None
+    bits: int | None = None
     scales: int | None = None
     patch: int | None = None
     noise: float | None = None
-    given: Sequence[str] = ()
-    resize: tuple[int, int] | None = None
-    levels: int | None = None
-    bits: int | None = None
+
+
+@dataclass(frozen=True)
+class ImageOptions(PixelOptions, FlowOptions):
+    """All options of :class:`~pushforward.ImageDensity` and of the shell's ``fit`` of images.
+
+    Args:
+        training: How to train.
+    """
+
     training: TrainingOptions = field(default_factory=TrainingOptions)

@@ -10,25 +10,23 @@ from markupsafe import Markup
 from ..distributions.base import Density
 from ..errors import in_shell, spelled
 from .console import Console, aligned
-from .options import TrainingOptions
+from .parameters import Parameters
 
 KEPT = ("summary", "schema", "shape", "levels", "classes", "command", "data", "seed", "samples", "torch")
 # The colours of a report's figures, for a page whose own colours are unknown.
 COLOURS = "--data:#0072b2;--model:#d55e00;--best:#009e73;--ink:currentColor;--faint:#85888c;--paper:transparent"
 
 
-class Described(ABC):
+class Described(Parameters, ABC):
     """What a fitted model says of itself.
 
     Attributes:
         noun: What it describes: ``rows`` or ``images``.
-        options: The user's choices.
         density: The density itself, once there is one.
         facts: What is saved with it: ``summary``, ``quantiles``, ``history``, ``held_out``, …
     """
 
     noun: ClassVar[str]
-    options: Any
     density: Density
     facts: dict[str, Any]
 
@@ -82,13 +80,6 @@ class Described(ABC):
             console.say(line)
         return {"model": self.called, **{name: self.facts[name] for name in KEPT if name in self.facts}}
 
-    @property
-    def expression(self) -> str:
-        """The Python expression that makes the model: its arguments that differ from the defaults."""
-        usual = _arguments(type(self)().options)
-        said = {name: value for name, value in _arguments(self.options).items() if value != usual[name]}
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in said.items())})"
-
     def __repr__(self) -> str:
         if not hasattr(self, "density"):
             return self.expression
@@ -107,11 +98,3 @@ class Described(ABC):
         return Markup('<div style="{}"><p><code>{}</code></p><table>{}</table>{}{}</div>').format(
             COLOURS, self.expression, table, self.picture(), details
         )
-
-
-def _arguments(options: Any) -> dict[str, Any]:
-    """All choices under the argument names of the objects."""
-    found: dict[str, Any] = {}
-    for name, value in vars(options).items():
-        found |= _arguments(value) if isinstance(value, TrainingOptions) else {name: value}
-    return {"random_state" if name == "seed" else name: value for name, value in found.items()}

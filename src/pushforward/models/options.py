@@ -1,62 +1,130 @@
-"""The training options, for tables and images alike."""
+"""The options that tables, images and targets share, and how an object or the shell makes them from what it is told.
+
+Each option is declared once, as a field: the shell flattens the classes into options of a command, with these
+docstrings as its help, and the objects take them as keywords.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from cyclopts import Parameter
 
 from ..errors import InputError
 from ..training.schedule import duration, is_count
+from .typed import Flag, Names, Seconds, Unasked, Widths
+
+Options = TypeVar("Options")
+RENAMED = {"random_state": "seed", "model": "flow"}  # keywords of objects that name an option otherwise
 
 
+@Parameter(name="*", group="The flow")
 @dataclass(frozen=True)
-class TrainingOptions:
-    """The options that are passed on to :func:`pushforward.fit`; ``None`` leaves a choice to the subject.
+class FlowOptions:
+    """Which density is fitted, and what it is conditioned on.
 
     Args:
-        epochs, steps, budget: How long to train: passes over the rows, batches, or seconds; at most one of them.
-        limit: Maximum time in seconds, for a training that ends by itself.
-        batch_size: Number of rows or images in a batch.
-        lr: The learning rate.
-        patience: Validations without an improvement after which training stops.
-        seed: Seed for everything random.
-        threads: Number of threads for training, or ``auto``.
-        device: ``cpu``, ``cuda`` or ``auto``.
-        compile: Compile the flow first.
-        checkpoint: The folder for checkpoints, or None to keep none.
-        checkpoint_every: Steps between checkpoints.
-        resume: Resume from a checkpoint if there is one.
-        metrics: A file for the history, one JSON object per line.
-        shard: Shard weights, gradients and optimiser state between the processes of torchrun.
+        flow: auto (the default: for up to 3,000 rows an average of flows, Gaussians and mixtures, for more the best of
+            nsf, a mixture and, where nsf overfits, that average), nsf (the best single density), nsf-coupling (quick to
+            sample too), maf, iaf, realnvp, ffjord (slow, smooth), bnaf, residual, or gmm, a mixture of Gaussians;
+            nsf-linear and maf-linear mix the columns, as suits pixels. For images glow (the default where it can halve
+            them), realnvp, tarflow (a transformer), or pixelcnn (slow to sample).
+        layers: Layers of the flow, for glow on each scale; more fit better and run slower.
+        hidden: Widths of its hidden layers, as in 128,128; for images one width.
+        given: Columns to condition on: the density is that of the others given these. For images, class: the folder
+            that each lies in, the array labels of the .npz, or the idx file of labels.
+    """
+
+    flow: str = "auto"
+    layers: int | None = None
+    hidden: Widths = None
+    given: Names = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "given", as_names(self.given))
+
+
+@Parameter(name="*", group="A log-density instead of data")
+@dataclass(frozen=True)
+class DensityOptions:
+    """What only a target takes: a density known up to a constant.
+
+    Args:
+        target: A log-density in Python, as module:function: it maps (n, D) to (n,), in nats.
+        dim: D, how many numbers the target takes.
+        support: Where these numbers live, as in real:9,positive:1; kinds are real, positive, unit, simplex and ordered.
+        anneal: Steps over which the target comes in, for one with several modes.
+        modes: For a target that may have several modes: search for them, start over all, and search again.
+    """
+
+    target: str | None = None
+    dim: int | None = None
+    support: str | None = None
+    anneal: int = 0
+    modes: Literal["search"] | None = None
+
+
+@Parameter(name="*", group="Training")
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How a density is trained; ``None`` leaves a choice to what it describes.
+
+    Args:
+        epochs: Passes over the training rows; at most one of epochs, steps and budget.
+        steps: Batches to train on.
+        budget: Time for the training, as in 90s, 5m or 1h.
+        limit: The longest time for a training that would end by itself.
+        batch_size: Rows in a batch [default: 512, images 64; 128 of a table on a processor, if neither steps nor
+            epochs are given].
+        lr: The learning rate [default: 0.003 for tables by splines and for images, else 0.001; the small flows that
+            are averaged for few rows choose theirs].
+        patience: Stop after this many validations without an improvement.
+        seed: Fixes everything that is drawn at random.
+        device: cpu, cuda, or auto: the GPU if there is one.
+        threads: How many threads of the CPU a step of the training uses; auto tries which number is quickest, with a
+            number the seed fixes the model bit for bit.
+        compile: Compile the flow first: slower to start, faster to train.
+        checkpoint: The folder for checkpoints.
+        checkpoint_every: Save the state of the training every so many steps, beside the model, in MODEL.training.
+        resume: Go on from MODEL.training if it exists, or else with the model itself if there is one, as with
+            --budget 2m; start afresh if there is neither. What has had its steps or epochs is left as it is.
+        metrics: A file for the training's progress, one JSON object a line.
+        shard: Under torchrun, divide weights, gradients and optimiser between the processes (FSDP2), for models that
+            are too large for one.
+
+    Raises:
+        InputError: a time or a number of steps, epochs, rows, validations or threads is none.
     """
 
     epochs: int | None = None
     steps: int | None = None
-    budget: float | None = None
-    limit: float | None = None
+    budget: Seconds = None
+    limit: Seconds = None
     batch_size: int | None = None
     lr: float | None = None
     patience: int | None = None
     seed: int = 0
     device: str = "auto"
     threads: int | str = "auto"
-    compile: bool = False
-    checkpoint: Path | None = None
+    compile: Flag = False
+    checkpoint: Unasked = None
     checkpoint_every: int | None = None
-    resume: bool = False
+    resume: Flag = False
     metrics: Path | None = None
-    shard: bool = False
+    shard: Flag = False
 
-    def check(self) -> None:
-        """Refuses invalid options.
-
-        Raises:
-            InputError: a number of steps, epochs, rows or validations is not a positive integer.
-        """
-        for name in ("epochs", "steps", "batch_size", "patience"):
-            value = getattr(self, name)
-            if value is not None and not is_count(value):
-                raise InputError("expected a positive integer", name, value)
+    def __post_init__(self) -> None:
+        for name in ("epochs", "steps", "batch_size", "patience", "checkpoint_every"):
+            if getattr(self, name) is not None and not is_count(getattr(self, name)):
+                raise InputError("expected a positive integer", name, getattr(self, name))
+        if self.threads != "auto" and not is_count(self.threads):
+            raise InputError("expected auto, or a number of at least 1", "threads", self.threads)
+        for name in ("budget", "limit"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, duration(getattr(self, name), name))
 
     def for_more(self, more: float | str) -> TrainingOptions:
         """The options for training a fitted model further, for a time in seconds or as in ``2m``.
@@ -65,3 +133,29 @@ class TrainingOptions:
             InputError: it is no time.
         """
         return replace(self, epochs=None, steps=None, limit=None, budget=duration(more, "more"))
+
+    def beside(self, output: Path) -> TrainingOptions:
+        """The same, with checkpoints beside a model's folder if any are asked for."""
+        wanted = self.resume or self.checkpoint_every is not None
+        return replace(self, checkpoint=output.with_name(output.name + ".training") if wanted else None)
+
+
+def options_of(kind: Callable[..., Options], keywords: Mapping[str, Any]) -> Options:
+    """Options of a kind from the keywords of an object; those of the training become its part of that name."""
+    asked = {RENAMED.get(name, name): value for name, value in keywords.items()}
+    training, own = (
+        {field.name: asked[field.name] for field in fields(part) if field.name in asked}  # type: ignore[arg-type]
+        for part in (TrainingOptions, kind)
+    )
+    return kind(**own, training=TrainingOptions(**training))
+
+
+def as_names(names: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Names of columns; a single string is one name."""
+    return (names,) if isinstance(names, str) else tuple(names or ())
+
+
+def chosen(options: Any) -> dict[str, bool]:
+    """Whether each option differs from its default."""
+    default = type(options)()
+    return {field.name: getattr(options, field.name) != getattr(default, field.name) for field in fields(options)}

@@ -31,7 +31,7 @@ from ..transforms.constrained import Ordered
 from .base import PERCENTS
 from .console import Console, aligned
 from .held_out_figures import beside_gaussian, describe_held_out
-from .options import TrainingOptions
+from .options import DensityOptions, FlowOptions, TrainingOptions
 from .saved import check_output, save
 
 SUPPORTS: dict[str, Any] = {
@@ -46,17 +46,13 @@ DRAWS = 10_000
 
 
 @dataclass(frozen=True)
-class TargetOptions:
-    """Which target density, and how to fit it; the shell's help explains each option."""
+class TargetOptions(DensityOptions, FlowOptions):
+    """All options of the shell's ``fit --target``.
 
-    target: str
-    dim: int | None = None
-    support: str | None = None
-    anneal: int = 0
-    modes: str | None = None
-    flow: str = "auto"
-    layers: int | None = None
-    hidden: Sequence[int] | None = None
+    Args:
+        training: How to train.
+    """
+
     training: TrainingOptions = field(default_factory=TrainingOptions)
 
 
@@ -67,7 +63,7 @@ def run(options: TargetOptions, output: Path, console: Console, command: str) ->
         InputError: an argument or the target cannot be used; says why.
     """
     check_output(output)
-    log_density = load_target(options.target)
+    log_density = load_target(str(options.target))
     dim = options.dim if options.dim is not None else getattr(log_density, "features", None)
     if not isinstance(dim, int) or dim < 1:
         raise InputError(f"say how many numbers {options.target} takes, as in `dim=3`", "dim", options.dim)

@@ -12,8 +12,6 @@ from typing import Any, Self
 
 from ..errors import InputError
 from ..models.console import Console
-from ..models.options import TrainingOptions
-from ..training.schedule import duration
 from .calibration import calibrated
 from .fit import fit_table
 from .fitted import FittedTable
@@ -103,42 +101,7 @@ class TableDensity(FittedTable):
         numbers: Sequence[str] = (),
         drop_missing: bool = False,
     ) -> None:
-        self.options = TableOptions(
-            flow=flow,
-            members=members,
-            layers=layers,
-            hidden=hidden,
-            columns=_names(columns),
-            given=_names(given),
-            categories=_names(categories),
-            bounds=dict(bounds or {}),
-            circular={name: (float(low), float(high)) for name, (low, high) in (circular or {}).items()},
-            kinds=dict(kinds or {}),
-            strict=strict,
-            queries=queries,
-            drop_missing=drop_missing,
-            numbers=_names(numbers),
-            samples=samples,
-            training=TrainingOptions(
-                steps=steps,
-                epochs=epochs,
-                budget=None if budget is None else duration(budget, "budget"),
-                threads=threads,
-                device=device,
-                seed=random_state,
-                batch_size=batch_size,
-                lr=lr,
-                patience=patience,
-            ),
-        )
-        self.notes_: list[str] = []
-
-    @classmethod
-    def with_options(cls, options: TableOptions) -> Self:
-        """An object with all the options that the shell has."""
-        model = cls()
-        model.options = options
-        return model
+        self._keep(locals(), TableOptions)
 
     def fit(
         self,
@@ -205,8 +168,3 @@ class TableDensity(FittedTable):
             self._hold(learned.whole, {**facts, "frame": read.kind, "command": command})
             self.facts |= calibrated(self, learned)
         return self
-
-
-def _names(names: Sequence[str] | None) -> tuple[str, ...]:
-    """Column names; a single string is one name."""
-    return (names,) if isinstance(names, str) else tuple(names or ())

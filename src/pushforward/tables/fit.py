@@ -49,7 +49,6 @@ def fit_table(
     Raises:
         InputError: the table or an option cannot be used; says why.
     """
-    options.training.check()
     device_named(options.training.device)
     started = time.perf_counter()
     for note in table.notes:

@@ -1,57 +1,80 @@
-"""The options for a table: which columns, how they are treated, which flow."""
+"""The options for a table: which columns, how they are treated, which density."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from ..models.options import TrainingOptions
-from .schema.kinds.base import Kind
+from cyclopts import Parameter
+
+from ..models.options import FlowOptions, TrainingOptions, as_names
+from ..models.typed import Bounds, Flag, Names, Periods
+
+if TYPE_CHECKING:
+    from .schema.kinds.base import Kind
+
+
+@Parameter(name="*", group="Tables")
+@dataclass(frozen=True)
+class ColumnOptions:
+    """What only a table takes.
+
+    Args:
+        columns: Columns to model, as in price,carat; without it, all but the given ones. Text becomes categories.
+        categories: Columns whose numbers are names, as in zip,rooms: categories, as text always is.
+        numbers: Columns whose values are numbers on a scale, however few; without it, up to 12 different values have a
+            probability each, and no others are drawn.
+        weights: A column that says how much each row counts, in training and in all figures; it is not modelled.
+        bounds: An interval that a column stays in, as in share=0,1 (or weight=0, for no upper end). May be repeated.
+        circular: A column with a period, where its ends meet, as in hour=0,24. May be repeated.
+        strict: Refuse what would be decided otherwise: missing cells, constants, names and free text.
+        drop_missing: Leave out rows with missing or infinite values.
+        samples: Points that each whole or rounded number's cell is averaged over.
+        members: Average this many flows, each trained without another part of the rows.
+        objective: likelihood, or for ffjord also matching: each step many times quicker, the same exact density.
+        queries: Train a guide beside the density, for as long again at most: it answers questions about some of the
+            columns (impute, score --given, sample --given). --no-queries leaves it out.
+        stream: Read Parquet files in pieces even if they would fit in memory.
+    """
+
+    columns: Names = ()
+    categories: Names = ()
+    numbers: Names = ()
+    weights: str | None = None
+    bounds: Bounds = field(default_factory=dict)
+    circular: Periods = field(default_factory=dict)
+    strict: Flag = False
+    drop_missing: Flag = False
+    samples: int = 16
+    members: int | str = "auto"
+    objective: str = "likelihood"
+    queries: bool = True
+    stream: Flag = False
+
+    def __post_init__(self) -> None:
+        for name in ("columns", "categories", "numbers"):
+            object.__setattr__(self, name, as_names(getattr(self, name)))
+        object.__setattr__(self, "bounds", dict(self.bounds or {}))
+        periods = {name: (float(low), float(high)) for name, (low, high) in (self.circular or {}).items()}
+        object.__setattr__(self, "circular", periods)
 
 
 @dataclass(frozen=True)
-class TableOptions:
-    """The options of :class:`~pushforward.TableDensity`; the shell's ``fit`` has a flag for each.
+class TableOptions(ColumnOptions, FlowOptions):
+    """All options of :class:`~pushforward.TableDensity` and of the shell's ``fit`` of a table.
 
     Args:
-        flow: A recipe's name, or ``auto``.
-        members: How many flows are averaged, or ``auto``.
-        objective: ``likelihood`` or, for continuous flows, ``matching``.
-        layers, hidden: The flow's layers, and widths of its hidden layers.
-        columns: The columns to model; if empty, all that are not in ``given``.
-        given: The columns to condition on.
-        categories: Numeric columns whose values are labels.
-        numbers: Columns to treat as numeric, however few values they have.
-        weights: A column that holds the weight of each row; it is not modelled.
-        bounds: Open intervals that contain the columns; None for no upper end.
-        circular: Columns with a period, and where it begins and ends.
         kinds: Columns of kinds of the user's own: each a kind, or a class that fits itself to the column.
-        strict: Refuse what would otherwise be decided: missing cells, constants, identifiers and free text.
-        drop_missing: Leave out rows with missing or infinite values, with a note.
         validation: The fraction of the rows used for early stopping; as many again are held out for the figures.
-        samples: Number of points over which each cell is averaged.
-        queries: Train a guide as well, which answers questions about some of the columns.
-        stream: Read Parquet files in pieces even where they would fit in memory.
         training: How to train.
     """
 
-    flow: str = "nsf"
-    members: int | str = "auto"
-    objective: str = "likelihood"
-    layers: int | None = None
-    hidden: Sequence[int] | None = None
-    columns: Sequence[str] = ()
-    given: Sequence[str] = ()
-    categories: Sequence[str] = ()
-    numbers: Sequence[str] = ()
-    weights: str | None = None
-    bounds: Mapping[str, tuple[float, float | None]] = field(default_factory=dict)
-    circular: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     kinds: Mapping[str, Kind | type[Kind]] = field(default_factory=dict)
-    strict: bool = False
-    drop_missing: bool = False
     validation: float = 0.1
-    samples: int = 16
-    queries: bool = True
-    stream: bool = False
     training: TrainingOptions = field(default_factory=TrainingOptions)
+
+    def __post_init__(self) -> None:
+        ColumnOptions.__post_init__(self)
+        FlowOptions.__post_init__(self)
+        object.__setattr__(self, "kinds", dict(self.kinds or {}))

@@ -124,6 +124,7 @@ def test_bad_members_are_refused_in_a_sentence() -> None:
         pf.TableDensity(members=0).fit(TABLE)
     with pytest.raises(InputError, match="members=90 must be at least 2 and at most half of the rows"):
         pf.TableDensity("maf", members=90).fit(TABLE)
-    model = pf.TableDensity.with_options(TableOptions(flow="gmm", objective="matching"))
+    model = pf.TableDensity()
+    model.options = TableOptions(flow="gmm", objective="matching")
     with pytest.raises(InputError, match="flow='gmm': is for columns of numbers in memory"):
         model.fit(TABLE.select("size", "price"))

@@ -85,7 +85,7 @@ def sample_file(
     seed: int = 0,
     temperature: float = 1.0,
     check: Location | None = None,
-    private: bool = False,
+    privacy_check: bool = False,
 ) -> dict[str, Any]:
     """Draws n rows and writes them; returns a summary.
 
@@ -97,18 +97,18 @@ def sample_file(
         console: Where to print messages.
         seed, temperature: Seed and temperature of the draws.
         check: The table that the model was fitted to, to compare the draws with its training and held-out rows.
-        private: Write nothing if more draws than held-out rows are very near to a training row.
+        privacy_check: Write nothing if more draws than held-out rows are very near to a training row.
 
     Raises:
         InputError: an argument cannot be used; says why.
         NotSaved: the draws are too near to training rows.
     """
     check_output(output)
-    if private and check is None:
+    if privacy_check and check is None:
         raise InputError("needs the table that the model was fitted to, in `check=`", "privacy_check")
     rows = draw(model, n, one_row(model, given), seed, temperature)
     facts = {} if check is None else _checked(model, rows, check, console)
-    if private and not facts["closeness"]["private"]:
+    if privacy_check and not facts["closeness"]["private"]:
         raise NotSaved(f"{output}: not written, since draws repeat training rows more than held-out rows do")
     write_table(rows, output)
     console.say(f"{n:,} rows of {rows.width} columns")

@@ -1,0 +1,134 @@
+"""Types of options, each with the way in which its values are typed in a shell: names, widths, intervals, times.
+
+A type is what Python code reads; its :class:`cyclopts.Parameter` tells the shell how to make one from text.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from ..training.schedule import duration
+
+
+def names(*texts: str) -> tuple[str, ...]:
+    """Names with commas between them.
+
+    Raises:
+        ValueError: one of them is empty.
+    """
+    found = tuple(name.strip() for text in texts for name in text.split(","))
+    if not all(found):
+        raise ValueError("expected column names with commas between them")
+    return found
+
+
+def widths(text: str) -> tuple[int, ...]:
+    """Widths of hidden layers, as in 128,128.
+
+    Raises:
+        ValueError: one of them is not a positive number.
+    """
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() and int(part) for part in parts):
+        raise ValueError("expected positive whole numbers with commas between them, as in 128,128")
+    return tuple(map(int, parts))
+
+
+def height_and_width(text: str) -> tuple[int, int]:
+    """The size of an image: one side, or height,width.
+
+    Raises:
+        ValueError: the text is neither.
+    """
+    sides = text.replace("x", ",").split(",")
+    if not (1 <= len(sides) <= 2 and all(side.strip().isdecimal() and int(side) for side in sides)):
+        raise ValueError("expected a side in pixels, or height,width, as in 28 or 28,32")
+    return int(sides[0]), int(sides[-1])
+
+
+def assignments(*texts: str) -> dict[str, str]:
+    """COLUMN=VALUE pairs; one text may hold several, separated by commas.
+
+    Raises:
+        ValueError: a text is not an assignment, or a column is given twice.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        parts = text.split(",")
+        for part in parts if all("=" in part for part in parts) else [text]:
+            name, equals, value = (piece.strip() for piece in part.partition("="))
+            if not (equals and name and value):
+                raise ValueError("expected COLUMN=VALUE")
+            if name in found:
+                raise ValueError(f"{name!r} is given twice")
+            found[name] = value
+    return found
+
+
+def periods(*texts: str) -> dict[str, tuple[float, float]]:
+    """The COLUMN=LOW,HIGH of each text.
+
+    Raises:
+        ValueError: a text has another form, or LOW is not below HIGH.
+    """
+    found = {}
+    for text in texts:
+        name, low, high = _interval(text)
+        if not (name and low < high < math.inf):
+            raise ValueError("expected COLUMN=LOW,HIGH with LOW below HIGH, as in hour=0,24")
+        found[name] = (low, high)
+    return found
+
+
+def bounds(*texts: str) -> dict[str, tuple[float, float | None]]:
+    """The COLUMN=LOW,HIGH of each text; COLUMN=LOW, has no upper end.
+
+    Raises:
+        ValueError: a text has another form, or LOW is not below HIGH.
+    """
+    found: dict[str, tuple[float, float | None]] = {}
+    for text in texts:
+        name, low, high = _interval(text)
+        if not (name and low < high):
+            raise ValueError("expected COLUMN=LOW,HIGH with LOW below HIGH, or COLUMN=LOW,")
+        found[name] = (low, high if math.isfinite(high) else None)
+    return found
+
+
+def _interval(text: str) -> tuple[str, float, float]:
+    """The parts of COLUMN=LOW,HIGH: an empty end is infinite; both are NaN without two ends, or if LOW is missing."""
+    name, _, ends = text.partition("=")
+    try:
+        low, high = (float(end) if end.strip() else math.inf for end in ends.split(","))
+    except ValueError:
+        low = math.inf
+    return (name.strip(), low, high) if math.isfinite(low) else (name.strip(), math.nan, math.nan)
+
+
+def _read_by(read: Callable[..., Any], metavar: str, *, repeated: bool = False) -> Parameter:
+    """How the shell reads an option: a word for each time that it is given."""
+    return Parameter(
+        converter=lambda _, words: read(*(word.value for word in words)),
+        accepts_keys=False,
+        allow_repeating=repeated,
+        metavar=metavar,
+        n_tokens=1,
+        negative="",
+        show_default=False,
+    )
+
+
+Flag = Annotated[bool, Parameter(negative="", show_default=False)]
+Names = Annotated[Sequence[str], _read_by(names, "NAME,NAME")]
+Widths = Annotated[Sequence[int] | None, _read_by(widths, "N,N")]
+Size = Annotated[tuple[int, int] | None, _read_by(height_and_width, "HEIGHT,WIDTH")]
+Seconds = Annotated[float | None, _read_by(lambda text: duration(text, "time"), "TIME")]
+Bounds = Annotated[Mapping[str, tuple[float, float | None]], _read_by(bounds, "NAME=LOW,HIGH", repeated=True)]
+Periods = Annotated[Mapping[str, tuple[float, float]], _read_by(periods, "NAME=LOW,HIGH", repeated=True)]
+Assignments = Annotated[Mapping[str, str], _read_by(assignments, "NAME=VALUE", repeated=True)]
+Unasked = Annotated[Path | None, Parameter(parse=False)]
