@@ -47,7 +47,7 @@ CASES = {
     # transformer flows
     "patch": (GOOD, FIT + "--flow tarflow --patch 3", "patch=3 does not divide the image's height and width, 8 x 8"),
     "noise": (GOOD, FIT + "--flow tarflow --noise -1", "noise must be at least 0, got noise=-1.0"),
-    "patch of glow": (GOOD, FIT + "--flow glow --patch 2", "patch and noise apply to tarflow only"),
+    "patch of glow": (GOOD, FIT + "--flow glow --patch 2", "--patch: applies to tarflow only"),
     # the files
     "no file": (lambda f: None, IDX, "d-images-idx3-ubyte does not exist"),
     "empty folder": (lambda f: (f / "d").mkdir(), FOLDER, "a folder with .parquet files or pictures in it"),
@@ -89,9 +89,9 @@ CASES = {
     "odd": (ODD, FIT + "--flow glow", "7 x 10, of which glow can halve 0 times"),
     "odd, mend": (ODD, FIT + "--flow glow", "use --flow realnvp, or --resize 8,10"),
     "no scales": (GOOD, FIT + "--scales 0", "--scales 0"),
-    "scales elsewhere": (GOOD, FIT + "--flow realnvp --scales 2", "--flow realnvp: scales apply to glow only"),
-    "resize": (GOOD, FIT + "--resize 0", "--resize 0: expected a side in pixels"),
-    "resize text": (GOOD, FIT + "--resize big", "--resize big: expected a side in pixels"),
+    "scales elsewhere": (GOOD, FIT + "--flow realnvp --scales 2", "--scales: applies to glow only"),
+    "resize": (GOOD, FIT + "--resize 0", "--resize: expected a side in pixels"),
+    "resize text": (GOOD, FIT + "--resize big", "--resize: expected a side in pixels"),
     # the arguments
     "flow": (GOOD, FIT + "--flow nsf", "there is no such flow for images; choose one of glow, realnvp, pixelcnn"),
     "widths": (GOOD, FIT + "--hidden 8,8", "image flows have one width"),
@@ -110,6 +110,13 @@ CASES = {
     "batch": (GOOD, FIT + "--batch-size 0", "--batch-size 0: expected a positive integer"),
     "model ending": (GOOD, "fit {}/d.npy -o {}/m.csv", "a model is a folder"),
     "demo": (GOOD, "demo {}/d.npy -o {}/demo", "the demo takes a table; for images: pushforward fit"),
+    "points of a cell": (GOOD, FIT + "--samples 4", "--samples: applies to tables"),
+    "members": (GOOD, FIT + "--members 4", "--members: applies to tables"),
+    "numbers": (GOOD, FIT + "--numbers a", "--numbers: applies to tables"),
+    "strict": (GOOD, FIT + "--strict", "--strict: applies to tables"),
+    "stream": (GOOD, FIT + "--stream", "--stream: applies to tables"),
+    "no guide": (GOOD, FIT + "--no-queries", "--queries: applies to tables"),
+    "no target": (GOOD, FIT + "--dim 3", "--dim: needs a --target"),
     "a table resized": (saved("d.npy", np.ones((60, 3))), FIT + "--resize 8", "--resize: applies to images"),
     "a table's levels": (saved("d.npy", np.ones((60, 3))), FIT + "--levels 8", "--levels: applies to images"),
 }

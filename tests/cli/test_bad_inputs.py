@@ -106,6 +106,10 @@ CASES = {
     # the arguments
     "no command": (good, "fot", 'Unknown command "fot"'),
     "no output": (good, "fit {}/t.csv", "--output"),
+    "annealed": (good, FIT + "--anneal 5", "--anneal: needs a --target"),
+    "modes": (good, FIT + "--modes search", "--modes: needs a --target"),
+    "support": (good, FIT + "--support real:2", "--support: needs a --target"),
+    "pixels": (good, FIT + "--patch 2", "--patch: applies to images"),
     "unknown option": (good, FIT + "--colums a", "--colums"),
     "no number": (good, FIT + "--layers two", "--layers"),
     "unknown column": (
@@ -123,11 +127,11 @@ CASES = {
         "there is no flow 'mafia'; choose one of nsf",
     ),
     "narrow": (good, FIT + "--columns a,b --given k --hidden 1", "too narrow"),
-    "no widths": (good, FIT + "--hidden 8,x", "--hidden 8,x: expected positive whole numbers"),
+    "no widths": (good, FIT + "--hidden 8,x", "--hidden: expected positive whole numbers"),
     "no time": (
         good,
         "fit {}/t.csv -o {}/m --columns a,b --budget soon",
-        "--budget soon: expected a positive number of seconds",
+        "--budget: expected a positive number of seconds",
     ),
     "steps and epochs": (good, FIT + "--columns a,b --epochs 3", "epochs"),
     "no steps": (good, "fit {}/t.csv -o {}/m --columns a,b --steps 0", "steps"),
@@ -137,7 +141,7 @@ CASES = {
     "bounds form": (good, FIT + "--columns a,b --bounds a=1,0", "expected COLUMN=LOW,HIGH"),
     "bounds stray": (good, FIT + "--columns a --bounds b=-9,9", "'b' is not among the modelled columns of numbers, a"),
     "bounds of a name": (good, FIT + "--bounds k=0,1", "'k' is not among the modelled columns of numbers, a, b"),
-    "period form": (good, FIT + "--columns a,b --circular a=24", "--circular a=24: expected COLUMN=LOW,HIGH"),
+    "period form": (good, FIT + "--columns a,b --circular a=24", "--circular: expected COLUMN=LOW,HIGH"),
     "period": (good, FIT + "--columns a,b --circular a=0,0.5", "lies outside its period, 0 to 0.5"),
     "no category": (good, FIT + "--categories c", "--categories: "),
     "category stray": (good, FIT + "--columns a --categories k", "'k' is not among the columns of the model, a"),

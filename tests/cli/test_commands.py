@@ -347,5 +347,5 @@ def test_resume_goes_on_with_a_training_that_was_broken_off_after_the_model(
 def test_a_limit_and_threads_are_checked(tmp_path: Path, workshop: Path, run: Run) -> None:
     fit = ("fit", workshop / "table.csv", "-o", tmp_path / "m", *QUICK)
     assert "--threads many: expected auto" in run(*fit, "--threads", "many", code=2)["error"]
-    assert "--limit soon: expected" in run(*fit, "--limit", "soon", code=2)["error"]
+    assert "--limit: expected" in run(*fit, "--limit", "soon", code=2)["error"]
     assert "leave out limit=5.0 or steps" in run(*fit, "--limit", "5s", code=2)["error"]

@@ -168,7 +168,7 @@ def test_notes_say_what_was_left_out():
 
 def test_a_notebook_shows_what_was_fitted_how_well_and_a_picture(fitted: pf.TableDensity, tmp_path: Path):
     assert pf.TableDensity("maf", given=["a"], steps=3)._repr_html_() is None
-    assert repr(pf.TableDensity("maf", given=["a"], steps=3)) == "TableDensity(flow='maf', given=('a',), steps=3)"
+    assert repr(pf.TableDensity("maf", given=["a"], steps=3)) == "TableDensity(flow='maf', given=['a'], steps=3)"
     assert "fitted to 240 rows of table: held-out log-likelihood" in repr(fitted)
     shown = fitted._repr_html_()
     for word in ("<svg", "Held-out log-likelihood", "Gain over a Gaussian", "category, 3", "currentColor"):

@@ -67,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.showwarning = _note
             command(*bound.args, **bound.kwargs)
     except CycloptsError as error:
-        return _fail(2, f"{' '.join(str(error).split())} Help: pushforward {_first(arguments)}--help", arguments)
+        sentence = " ".join(str(error).split()).rstrip(".")
+        return _fail(2, f"{sentence}. Help: pushforward {_first(arguments)}--help", arguments)
     except InputError as error:
         return _fail(2, error.spelled(in_shell), arguments)
     except KeyboardInterrupt as stop:

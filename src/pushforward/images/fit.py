@@ -21,7 +21,7 @@ from ..models.device import device_named
 from ..models.train import Rows, joined, train_on, training_facts
 from ..numerics import threads
 from ..objectives.divergences import ForwardKL
-from ..recipes.images_by_name import IMAGE_FLOWS, default_image_flow, image_flow_by_name
+from ..recipes.by_name import IMAGE_FLOWS, default_image_flow, image_flow_by_name
 from ..training.fit import Result
 from ..transforms.multiscale import possible_squeezes
 from .baselines import IndependentPixels
@@ -232,6 +232,8 @@ def _flow(name: str, pictures: LabelledImages, levels: int, context: int, option
             noise=options.noise,
             seed=options.training.seed,
         )
+    except InputError:
+        raise
     except ValueError as error:
         raise InputError(str(error), "model", name) from None
 

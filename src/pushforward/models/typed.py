@@ -111,20 +111,19 @@ def _interval(text: str) -> tuple[str, float, float]:
 
 
 def _read_by(read: Callable[..., Any], metavar: str, *, repeated: bool = False) -> Parameter:
-    """How the shell reads an option: a word for each time that it is given."""
+    """How the shell reads an option: from a word, or from one for each time that it is given."""
     return Parameter(
         converter=lambda _, words: read(*(word.value for word in words)),
         accepts_keys=False,
-        allow_repeating=repeated,
         metavar=metavar,
-        n_tokens=1,
+        n_tokens=-1 if repeated else 1,
         negative="",
         show_default=False,
     )
 
 
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
-Names = Annotated[Sequence[str], _read_by(names, "NAME,NAME")]
+Names = Annotated[Sequence[str], _read_by(names, "NAME,NAME", repeated=True)]
 Widths = Annotated[Sequence[int] | None, _read_by(widths, "N,N")]
 Size = Annotated[tuple[int, int] | None, _read_by(height_and_width, "HEIGHT,WIDTH")]
 Seconds = Annotated[float | None, _read_by(lambda text: duration(text, "time"), "TIME")]

@@ -1,47 +1,70 @@
-"""Recipes by name, with suitable widths, as used by the command line and the scikit-learn estimators."""
+"""One registry of recipes by name, with suitable sizes, as used by the command line and by estimators."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
+from ..distributions.base import Density
 from ..distributions.bases import Product
 from ..distributions.flow import Flow
 from ..distributions.mixed import Categories
+from ..errors import InputError
 from ..nets.made import MADE
 from ..nets.mlp import MLP
 from ..transforms.circle import AnglesFirst
-from . import families, monotone, residual, tables
+from ..transforms.multiscale import possible_squeezes
+from .families import gf, ncsf
+from .images import glow, pixelcnn, pixels
+from .monotone import bpf, naf, sospf, unaf
+from .residual import bnaf, residual
+from .tables import ffjord, iaf, maf, nsf, realnvp, spline_depth
+from .tarflow import tarflow
 
-FLOWS: dict[str, tuple[str, dict[str, Any]]] = {
-    "nsf": ("nsf", {}),
-    "nsf-coupling": ("nsf", {"coupling": True}),
-    "nsf-linear": ("nsf", {"linear": True}),
-    "maf": ("maf", {}),
-    "maf-linear": ("maf", {"linear": True}),
-    "iaf": ("iaf", {}),
-    "realnvp": ("realnvp", {}),
-    "ffjord": ("ffjord", {}),
-    "bnaf": ("bnaf", {}),
-    "residual": ("residual", {"logdet": "exact"}),  # scores must be reproducible
-    "naf": ("naf", {}),
-    "unaf": ("unaf", {}),
-    "bpf": ("bpf", {}),
-    "sospf": ("sospf", {}),
-    "gf": ("gf", {}),
-}
-RATES = {"maf": 3e-3, "nsf": 3e-3}  # for a recipe and all its variants; better than 1e-3 on tables
-HOMES = tables, monotone, families, residual
 WIDTH = 128  # of hidden layers by default, if there are fewer features
+
+
+class Recipe(NamedTuple):
+    """A flow of vectors.
+
+    Attributes:
+        make: The function that makes it.
+        options: Arguments that differ from the function's own defaults.
+        lr: The learning rate on tables.
+    """
+
+    make: Callable[..., Flow]
+    options: Mapping[str, Any] = MappingProxyType({})
+    lr: float = 1e-3
+
+
+FLOWS = {
+    "nsf": Recipe(nsf, lr=3e-3),
+    "nsf-coupling": Recipe(nsf, {"coupling": True}, lr=3e-3),
+    "nsf-linear": Recipe(nsf, {"linear": True}, lr=3e-3),
+    "maf": Recipe(maf, lr=3e-3),
+    "maf-linear": Recipe(maf, {"linear": True}, lr=3e-3),
+    "iaf": Recipe(iaf),
+    "realnvp": Recipe(realnvp),
+    "ffjord": Recipe(ffjord),
+    "bnaf": Recipe(bnaf),
+    "residual": Recipe(residual, {"logdet": "exact"}),  # scores must be reproducible
+    "naf": Recipe(naf),
+    "unaf": Recipe(unaf),
+    "bpf": Recipe(bpf),
+    "sospf": Recipe(sospf),
+    "gf": Recipe(gf),
+}
 
 
 def learning_rate(name: str) -> float:
     """The recommended learning rate for the flow of this name on tables."""
-    recipe, _ = FLOWS.get(name, (name, {}))
-    return RATES.get(recipe, 1e-3)
+    return FLOWS[name].lr if name in FLOWS else Recipe(nsf).lr
 
 
 def flow_by_name(
@@ -51,7 +74,7 @@ def flow_by_name(
     context: int = 0,
     layers: int | None = None,
     hidden: Sequence[int] | None = None,
-    options: Mapping[str, Any] = {},
+    options: Mapping[str, Any] = MappingProxyType({}),
     seed: int = 0,
 ) -> Flow:
     """A new flow; leaves the global random state unchanged.
@@ -70,20 +93,18 @@ def flow_by_name(
     """
     if name not in FLOWS:
         raise ValueError(f"there is no flow {name!r}; choose one of {', '.join(FLOWS)}")
-    recipe, variant = FLOWS[name]
-    make: Callable[..., Flow] = next(getattr(home, recipe) for home in HOMES if hasattr(home, recipe))
-    options = {**variant, **options}
+    recipe = FLOWS[name]
+    options = {**recipe.options, **options}
     if layers is not None:
-        if recipe == "ffjord":
+        if name == "ffjord":
             raise ValueError("ffjord has no layers; choose the widths of its field with hidden")
         options["layers"] = layers
     if hidden is not None:
         options["hidden"] = tuple(hidden)
-    elif features > WIDTH and recipe != "ffjord":
-        options["hidden"] = (features,) * tables.spline_depth(variant.get("coupling", False))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return make(features, context=context, **options)
+    elif features > WIDTH and name != "ffjord":
+        options["hidden"] = (features,) * spline_depth(recipe.options.get("coupling", False))
+    with seeded(seed):
+        return recipe.make(features, context=context, **options)
 
 
 def flow_with_angles(
@@ -104,26 +125,20 @@ def flow_with_angles(
         name: One of ``FLOWS``, for the features that are not angles.
         features: Features of an event.
         angles: Which of them are angles; if none, the result is that of :func:`flow_by_name`.
-        context: Features of the context, 0 for none.
-        layers: As for :func:`flow_by_name`.
-        hidden: As for :func:`flow_by_name`.
-        seed: Seed of the weights.
+        context, layers, hidden, seed: As for :func:`flow_by_name`.
 
     Raises:
         ValueError: the name is unknown, or a size does not fit.
     """
     count = len(angles)
-    given = context + 2 * count
     sizes: dict[str, Any] = {"layers": layers, "hidden": hidden, "seed": seed}
-    rest = flow_by_name(
-        name, max(features - count, 1), context=given, **sizes
-    )  # built in any case, as this checks the name
+    # The other features' flow is built in any case, as this checks its name.
+    rest = flow_by_name(name, max(features - count, 1), context=context + 2 * count, **sizes)
     if not count:
         return rest
     width = max(WIDTH, count)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        around = families.ncsf(count, context=context, hidden=(width, width) if hidden is None else tuple(hidden))
+    with seeded(seed):
+        around = ncsf(count, context=context, hidden=(width, width) if hidden is None else tuple(hidden))
     if count == features:
         return around
     transform = AnglesFirst(around.transform, rest.transform, angles, features)
@@ -139,10 +154,122 @@ def categories_by_size(classes: Sequence[int], *, context: int = 0, seed: int = 
         seed: Seed of the weights.
     """
     width = max(WIDTH, len(classes))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         net = MADE(len(classes), max(classes), context=context, hidden=(width, width), inputs=max(classes))
     return Categories(net, classes, context=context)
+
+
+class ImageRecipe(NamedTuple):
+    """A density of images of whole numbers.
+
+    Attributes:
+        make: Makes it from shape, levels, context, depth, width, and options of its own.
+        depth: Its layers by default: Glow's steps on each scale, PixelCNN's residual blocks, TarFlow's blocks.
+        width: The width of its networks by default.
+        own: The names of its own options.
+    """
+
+    make: Callable[..., Density]
+    depth: int
+    width: int
+    own: tuple[str, ...] = ()
+
+
+def _glow(shape: Sequence[int], levels: int, context: int, depth: int, width: int, scales: int | None) -> Density:
+    scales = default_scales(shape) if scales is None else scales
+    return pixels(glow(shape, context=context, levels=scales, steps=depth, hidden=width), levels=levels)
+
+
+def _realnvp(shape: Sequence[int], levels: int, context: int, depth: int, width: int) -> Density:
+    return pixels(realnvp(shape, context=context, layers=depth, hidden=(width, width)), levels=levels)
+
+
+def _pixelcnn(shape: Sequence[int], levels: int, context: int, depth: int, width: int) -> Density:
+    return pixelcnn(shape, levels=levels, context=context, hidden=width, layers=depth)
+
+
+def _tarflow(
+    shape: Sequence[int], levels: int, context: int, depth: int, width: int, patch: int | None, noise: float | None
+) -> Density:
+    # Noise smooths the edges for which splines, and numbers that see those before them in a patch, are there.
+    kind: dict[str, Any] = {"noise": noise} if noise else {"bins": 8, "inner": width}
+    patch = default_patch(shape) if patch is None else patch
+    kind |= {"blocks": depth, "width": width, "heads": default_heads(width)}
+    return pixels(tarflow(shape, patch=patch, context=context, **kind), levels=levels)
+
+
+IMAGE_FLOWS = {
+    "glow": ImageRecipe(_glow, 8, 64, ("scales",)),
+    "realnvp": ImageRecipe(_realnvp, 6, 32),
+    "pixelcnn": ImageRecipe(_pixelcnn, 6, 32),
+    "tarflow": ImageRecipe(_tarflow, 4, 96, ("patch", "noise")),
+}
+
+
+def image_flow_by_name(
+    name: str,
+    shape: Sequence[int],
+    *,
+    levels: int = 256,
+    context: int = 0,
+    scales: int | None = None,
+    layers: int | None = None,
+    hidden: Sequence[int] | None = None,
+    patch: int | None = None,
+    noise: float | None = None,
+    seed: int = 0,
+) -> Density:
+    """A new model of images of whole numbers from 0 to levels - 1; leaves the global random state unchanged.
+
+    Args:
+        name: One of ``IMAGE_FLOWS``.
+        shape: (C, H, W).
+        levels: Number of values of each number.
+        context: Features of the context, 0 for none.
+        scales: How many times Glow halves the image; by default up to three, as long as a side keeps 4 pixels.
+        layers: Layers, steps or blocks of the model; by default, as for ``hidden``, the recipe's.
+        hidden: The width of the networks.
+        patch: The side of TarFlow's patches; by default up to 4, as long as there are 16 of them.
+        noise: For TarFlow, the standard deviation of Gaussian noise on images in [-1, 1]; by default uniform noise.
+        seed: Seed of the weights.
+
+    Raises:
+        ValueError: the name is unknown, a size does not fit, or an option is another model's.
+    """
+    if name not in IMAGE_FLOWS:
+        raise ValueError(f"there is no image flow {name!r}; choose one of {', '.join(IMAGE_FLOWS)}")
+    recipe, given = IMAGE_FLOWS[name], {"scales": scales, "patch": patch, "noise": noise}
+    for option, value in given.items():
+        if value is not None and option not in recipe.own:
+            owner = next(other for other in IMAGE_FLOWS if option in IMAGE_FLOWS[other].own)
+            raise InputError(f"applies to {owner} only, but the flow is {name}", option)
+    if hidden is not None and len(hidden) != 1:
+        raise ValueError(f"image flows have one width, as in hidden=64, got {','.join(map(str, hidden))}")
+    own = {option: given[option] for option in recipe.own}
+    with seeded(seed):
+        return recipe.make(shape, levels, context, layers or recipe.depth, hidden[0] if hidden else recipe.width, **own)
+
+
+def default_image_flow(shape: Sequence[int]) -> str:
+    """Glow if the image can be halved, RealNVP if a side is odd."""
+    return "glow" if possible_squeezes(shape) else "realnvp"
+
+
+def default_scales(shape: Sequence[int]) -> int:
+    """How many times Glow halves an image by default."""
+    roomy = [times for times in (1, 2, 3) if times <= possible_squeezes(shape) and min(shape[1:]) >= 4 * 2**times]
+    return max(roomy, default=1)
+
+
+def default_patch(shape: Sequence[int]) -> int:
+    """The side of a patch by default: up to 4, as long as there are 16 patches."""
+    _, height, width = shape
+    return max(p for p in (1, 2, 4) if not (height % p or width % p) and (p == 1 or height * width >= 16 * p * p))
+
+
+def default_heads(width: int) -> int:
+    """The number of attention heads, of about 32 units each."""
+    return max(heads for heads in range(1, max(width // 32, 1) + 1) if width % heads == 0)
 
 
 def without_biases(flow: Flow) -> None:
@@ -152,3 +279,11 @@ def without_biases(flow: Flow) -> None:
         if isinstance(net, MADE | MLP):
             for bias in net.biases:
                 nn.init.zeros_(bias)
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Inside, weights are drawn from a seed; the global random state is unchanged afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield

@@ -10,14 +10,12 @@ from torch import nn
 
 from ..distributions.bounded import BoxUniform
 from ..distributions.flow import Flow
-from ..nets.encoders import context_features
-from ..transforms.compose import Compose
 from ..transforms.permutation import Diagonal
 from ..transforms.scalar import Additive
 from ..transforms.scalar_monotone import Gaussianization
 from ..transforms.scalar_splines import CircularSpline
-from .layers import autoregressive, couplings, flow_of, univariate
-from .placement import placed
+from .layers import autoregressive, couplings, univariate
+from .networks import Networks
 
 
 def nice(
@@ -39,15 +37,8 @@ def nice(
 
     Args:
         features: Features of an event.
-        context: Features of the context, 0 for none.
         layers: Couplings.
-        hidden: Widths of the hidden layers of each network.
-        mixing: As for :func:`~pushforward.maf`.
-        residual: As for :func:`~pushforward.maf`.
-        activation: As for :func:`~pushforward.maf`.
-        encoder: As for :func:`~pushforward.maf`.
-        device: Device of the weights; PyTorch's default if None.
-        dtype: Floating-point dtype of the weights; PyTorch's default if None.
+        context, hidden, mixing, residual, activation, encoder, device, dtype: As for :func:`~pushforward.maf`.
 
     Raises:
         ValueError: a size is not positive.
@@ -55,10 +46,8 @@ def nice(
     Reference:
         Dinh, Krueger, Bengio (2015), NICE, arXiv:1410.8516.
     """
-    context = context_features(context, encoder)
-    net = {"context": context, "hidden": hidden, "residual": residual, "activation": activation}
-    parts = [*couplings(features, layers, Additive(), net, mixing), Diagonal(features)]
-    return flow_of(parts, features, context, device, dtype, encoder)
+    net = Networks(context, hidden, residual, activation, encoder, device, dtype)
+    return net.flow(features, *couplings(features, layers, Additive(), net, mixing), Diagonal(features))
 
 
 def gf(
@@ -80,15 +69,10 @@ def gf(
 
     Args:
         features: Features of an event.
-        context: Features of the context, 0 for none.
         layers: Gaussianizations.
         hidden: Widths of the hidden layers of the networks that read the context.
         components: Logistics in each mixture (:class:`~pushforward.transforms.Gaussianization`).
-        residual: As for :func:`~pushforward.maf`.
-        activation: As for :func:`~pushforward.maf`.
-        encoder: As for :func:`~pushforward.maf`.
-        device: Device of the weights; PyTorch's default if None.
-        dtype: Floating-point dtype of the weights; PyTorch's default if None.
+        context, residual, activation, encoder, device, dtype: As for :func:`~pushforward.maf`.
 
     Raises:
         ValueError: a size is not positive.
@@ -96,10 +80,8 @@ def gf(
     Reference:
         Meng, Song, Song, Ermon (2020), Gaussianization Flows, arXiv:2003.01941.
     """
-    context = context_features(context, encoder)
-    net = {"context": context, "hidden": hidden, "residual": residual, "activation": activation}
-    parts = univariate(features, layers, Gaussianization(components), net)
-    return flow_of(parts, features, context, device, dtype, encoder)
+    net = Networks(context, hidden, residual, activation, encoder, device, dtype)
+    return net.flow(features, *univariate(features, layers, Gaussianization(components), net))
 
 
 def ncsf(
@@ -123,16 +105,9 @@ def ncsf(
 
     Args:
         features: Features of an event.
-        context: Features of the context, 0 for none.
         layers: Autoregressive transforms.
-        hidden: Widths of the hidden layers of each network.
         bins: Bins of each spline (:class:`~pushforward.transforms.CircularSpline`).
-        mixing: As for :func:`~pushforward.maf`.
-        residual: As for :func:`~pushforward.maf`.
-        activation: As for :func:`~pushforward.maf`.
-        encoder: As for :func:`~pushforward.maf`.
-        device: Device of the weights; PyTorch's default if None.
-        dtype: Floating-point dtype of the weights; PyTorch's default if None.
+        context, hidden, mixing, residual, activation, encoder, device, dtype: As for :func:`~pushforward.maf`.
 
     Raises:
         ValueError: a size is not positive, a hidden layer is too narrow for the features, or ``mixing`` is neither
@@ -141,10 +116,8 @@ def ncsf(
     Reference:
         Rezende et al. (2020), Normalizing Flows on Tori and Spheres, arXiv:2002.02428.
     """
-    context = context_features(context, encoder)
-    net = {"context": context, "hidden": hidden, "residual": residual, "activation": activation}
+    net = Networks(context, hidden, residual, activation, encoder, device, dtype)
     if mixing not in ("reverse", "random"):
         raise ValueError(f"mixing must be 'reverse' or 'random' for angles, got mixing={mixing!r}")
     parts = autoregressive(features, layers, CircularSpline(bins), net, mixing)
-    base = BoxUniform([-math.pi] * features, [math.pi] * features)
-    return placed(Flow(Compose(parts), base, context=context, encoder=encoder), device, dtype)
+    return net.flow(BoxUniform([-math.pi] * features, [math.pi] * features), *parts)

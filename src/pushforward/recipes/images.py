@@ -11,7 +11,6 @@ from torch import nn
 from ..distributions.flow import Flow
 from ..distributions.pixelcnn import PixelCNN
 from ..nets.conv import ConvNet, ResidualConvNet
-from ..nets.encoders import context_features
 from ..transforms.base import Transform
 from ..transforms.compose import Compose
 from ..transforms.convolution import Conv1x1
@@ -22,8 +21,7 @@ from ..transforms.normalization import ActNorm
 from ..transforms.reversible import Reversible
 from ..transforms.scalar import Affine
 from ..transforms.splits import Channel, Checkerboard
-from .layers import Net
-from .placement import placed
+from .networks import Networks, check
 
 LIMIT = 1.0  # of an image coupling's log-scale: with dozens in sequence, an unusual image must not blow up
 
@@ -48,15 +46,11 @@ def glow(
 
     Args:
         shape: (C, H, W) of the images; H and W must be multiples of 2^levels.
-        context: Features of the context, 0 for none.
         levels: Scales; after each but the last, half of the channels is factored out.
         steps: Steps on each level.
         hidden: Channels of the coupling networks.
         reversible: Recompute activations in the backward pass, so that memory does not grow with ``steps``.
-        activation: As for :func:`~pushforward.maf`.
-        encoder: As for :func:`~pushforward.maf`.
-        device: Device of the weights; PyTorch's default if None.
-        dtype: Floating-point dtype of the weights; PyTorch's default if None.
+        context, activation, encoder, device, dtype: As for :func:`~pushforward.maf`.
 
     Raises:
         ValueError: a size is not positive, the image cannot be squeezed ``levels`` times, or ``activation`` is unknown.
@@ -64,15 +58,15 @@ def glow(
     Reference:
         Kingma, Dhariwal (2018), Glow, arXiv:1807.03039. Lecture: "Glow samples".
     """
-    _check(levels=levels, steps=steps, hidden=hidden)
+    check(levels=levels, steps=steps, hidden=hidden)
     check_squeezes(shape, levels)
-    context = context_features(context, encoder)
+    net = Networks(context, (hidden, hidden), False, activation, encoder, device, dtype)
     stages: list[Transform] = []
     for level in range(levels):
         channels = 2 ** (level + 2) * shape[0]
-        parts = [_glow_step(channels, context, hidden, activation) for _ in range(steps)]
+        parts = [_glow_step(channels, net) for _ in range(steps)]
         stages.append((Reversible if reversible else Compose)([Squeeze(), *parts]))
-    return placed(_multiscale(stages, shape, context, squeezes=levels, encoder=encoder), device, dtype)
+    return _multiscale(stages, shape, net, squeezes=levels)
 
 
 def pixelcnn(
@@ -92,9 +86,9 @@ def pixelcnn(
 
     The exact probability takes one pass; sampling goes number by number.
     """
-    sizes: dict[str, Any] = {"hidden": hidden, "layers": layers, "context": context_features(context, encoder)}
-    model = PixelCNN(shape, levels=levels, conditional=conditional, **sizes, encoder=encoder)
-    return placed(model, device, dtype)
+    net = Networks(context, encoder=encoder, device=device, dtype=dtype)
+    sizes: dict[str, Any] = {"hidden": hidden, "layers": layers, "context": net.context}
+    return net.placed(PixelCNN(shape, levels=levels, conditional=conditional, **sizes, encoder=encoder))
 
 
 def pixels(
@@ -129,9 +123,9 @@ def pixels(
     return flow.behind(first, *([] if alpha is None else [UnitLogit(alpha)]))
 
 
-def image_realnvp(shape: Sequence[int], layers: int, net: Net, encoder: nn.Module | None = None) -> Flow:
+def image_realnvp(shape: Sequence[int], layers: int, net: Networks) -> Flow:
     """RealNVP with the paper's partitioning: checkerboards, squeeze, channels, half factored out."""
-    _check(layers=layers)
+    check(layers=layers)
     check_squeezes(shape, 0)
     C, H, W = shape
     stages: list[Transform] = []
@@ -142,53 +136,44 @@ def image_realnvp(shape: Sequence[int], layers: int, net: Net, encoder: nn.Modul
         stages.append(Compose(parts))
         C, H, W, squeezes = 2 * C, H // 2, W // 2, squeezes + 1
     stages.append(Compose(_checkerboards(C, H, W, (layers + 1) // 2, net)))
-    return _multiscale(stages, shape, net["context"], squeezes=squeezes, encoder=encoder)
+    return _multiscale(stages, shape, net, squeezes)
 
 
-def _multiscale(
-    stages: Sequence[Transform], shape: Sequence[int], context: int, squeezes: int, encoder: nn.Module | None
-) -> Flow:
+def _multiscale(stages: Sequence[Transform], shape: Sequence[int], net: Networks, squeezes: int) -> Flow:
     """Stages, each but the last followed by a learned prior for the half that is factored out."""
     C, H, W = shape
     priors: list[Transform] = []
     pieces = []
     for _ in range(len(stages) - 1):
         C, H, W = 2 * C, H // 2, W // 2  # after the split
-        net = ConvNet(C, C, Affine.num_params, context=context, hidden=())
-        priors.append(Coupling(Channel(2 * C), net, Affine(LIMIT)))
+        prior = ConvNet(C, C, Affine.num_params, context=net.context, hidden=())
+        priors.append(Coupling(Channel(2 * C), prior, Affine(LIMIT)))
         pieces.append((C, H, W))
     pieces.append((4 * C, H // 2, W // 2) if squeezes == len(stages) else (C, H, W))
     features = shape[0] * shape[1] * shape[2]
     whole = Multiscale(stages, priors, pieces)
-    return Flow(whole, features, event_shape=shape, context=context, encoder=encoder)
+    return net.placed(Flow(whole, features, event_shape=shape, context=net.context, encoder=net.encoder))
 
 
-def _glow_step(channels: int, context: int, hidden: int, activation: str) -> Transform:
+def _glow_step(channels: int, net: Networks) -> Transform:
     split, scalar = Channel(channels), Affine(LIMIT)
-    widths = (hidden, hidden)
-    net = ConvNet(split.kept, split.moved, scalar.num_params, context=context, hidden=widths, activation=activation)
-    return Compose([Conv1x1(channels, normalize=True), Coupling(split, net, scalar)])
+    convolutions = ConvNet(split.kept, split.moved, scalar.num_params, **net.convolutional)
+    return Compose([Conv1x1(channels, normalize=True), Coupling(split, convolutions, scalar)])
 
 
-def _checkerboards(C: int, H: int, W: int, count: int, net: Net) -> list[Transform]:
+def _checkerboards(C: int, H: int, W: int, count: int, net: Networks) -> list[Transform]:
     parts: list[Transform] = []
     for layer in range(count):
         split, scalar = Checkerboard(H, W, swap=layer % 2 == 1), Affine(LIMIT)
-        masked = ResidualConvNet(C, C, scalar.num_params, moved=1 - split.mask, **net)
+        masked = ResidualConvNet(C, C, scalar.num_params, moved=1 - split.mask, **net.convolutional)
         parts += [ActNorm(C, event_dim=3), Coupling(split, masked, scalar)]
     return parts
 
 
-def _channels(C: int, count: int, net: Net) -> list[Transform]:
+def _channels(C: int, count: int, net: Networks) -> list[Transform]:
     parts: list[Transform] = []
     for layer in range(count):
         split, scalar = Channel(C, swap=layer % 2 == 1), Affine(LIMIT)
-        convolutions = ResidualConvNet(split.kept, split.moved, scalar.num_params, **net)
+        convolutions = ResidualConvNet(split.kept, split.moved, scalar.num_params, **net.convolutional)
         parts += [ActNorm(C, event_dim=3), Coupling(split, convolutions, scalar)]
     return parts
-
-
-def _check(**sizes: int) -> None:
-    for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{name} must be at least 1, got {name}={size}")

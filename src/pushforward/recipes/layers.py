@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..distributions.flow import Flow
 from ..nets.graph import GraphMLP
-from ..nets.made import MADE
-from ..nets.mlp import MLP
 from ..numerics.graphs import checked_graph
 from ..transforms.autoregressive import Autoregressive
 from ..transforms.base import Transform
-from ..transforms.compose import Compose
 from ..transforms.coupling import Coupling
 from ..transforms.elementwise import LogTails
 from ..transforms.linear import PLU
@@ -23,27 +18,13 @@ from ..transforms.permutation import Permutation
 from ..transforms.scalar import Affine, Scalar
 from ..transforms.splits import Half
 from ..transforms.univariate import Univariate
-from .placement import placed
+from .networks import Networks, check
 
 # Log-scales of affine layers are bounded by 15 in total, and by 5 in each layer. Otherwise single outliers meet narrow
 # scales in layer after layer and lose thousands of nats, and in single precision a RealNVP with random weights is not
 # invertible at all. A MAF also has logarithmic tails between the layers, which end where they undo more than the exp(3)
 # that each of five layers can add: there they become linear, so that five layers can also invert outliers.
 TOTAL_LOG_SCALE, LAYER_LOG_SCALE, TAILS, FAR = 15.0, 5.0, 5.0, 30.0
-
-Net = Mapping[str, Any]  # options of every network: context, hidden, residual, activation
-
-
-def flow_of(
-    parts: Sequence[Transform],
-    features: int,
-    context: int,
-    device: torch.device | str | None,
-    dtype: torch.dtype | None,
-    encoder: nn.Module | None = None,
-) -> Flow:
-    """The layers as a flow, on a device and in a dtype, with the encoder of its context."""
-    return placed(Flow(Compose(parts), features, context=context, encoder=encoder), device, dtype)
 
 
 def affine(layers: int) -> Affine:
@@ -55,7 +36,7 @@ def autoregressive(
     features: int,
     layers: int,
     scalar: Scalar | Callable[[], Scalar],
-    net: Net,
+    net: Networks,
     mixing: str,
     tails: float | None = None,
 ) -> list[Transform]:
@@ -67,8 +48,7 @@ def autoregressive(
 
     def layer(number: int) -> Sequence[Transform]:
         own = scalar if isinstance(scalar, Scalar) else scalar()
-        parameters = MADE(features, own.num_params, inputs=own.inputs, **net)
-        parts = [Autoregressive(parameters, own), *_log_tails(tails)]
+        parts = [Autoregressive(net.made(features, own), own), *_log_tails(tails)]
         return in_reverse(parts, features) if number % 2 else parts
 
     return _mixed(features, layers, layer, mixing)
@@ -86,12 +66,12 @@ def _log_tails(bound: float | None) -> list[Transform]:
     return [] if bound is None else [LogTails(bound, far=FAR)]
 
 
-def couplings(features: int, layers: int, scalar: Scalar, net: Net, mixing: str) -> list[Transform]:
+def couplings(features: int, layers: int, scalar: Scalar, net: Networks, mixing: str) -> list[Transform]:
     """Couplings over alternating halves, and the mixing between them."""
 
     def layer(number: int) -> Sequence[Transform]:
         split = Half(features, swap=number % 2 == 1)
-        return [Coupling(split, MLP(split.kept, split.moved, scalar.num_params, **net), scalar)]
+        return [Coupling(split, net.mlp(split.kept, split.moved, scalar), scalar)]
 
     return _mixed(features, layers, layer, mixing)
 
@@ -100,7 +80,7 @@ def along_graph(
     adjacency: Tensor | Sequence[Sequence[bool]],
     features: int,
     scalar: Scalar,
-    net: Net,
+    net: Networks,
     mixing: str,
     tails: float | None = None,
 ) -> list[Transform]:
@@ -113,18 +93,18 @@ def along_graph(
     if mixing in ("random", "rotation"):
         raise ValueError(f"mixing={mixing!r} would mix features that adjacency keeps apart: leave it out")
     graph = checked_graph(adjacency, features)
-    return [Autoregressive(GraphMLP(graph, scalar.num_params, **net), scalar), *_log_tails(tails)]
+    return [Autoregressive(GraphMLP(graph, scalar.num_params, **net.options), scalar), *_log_tails(tails)]
 
 
-def univariate(features: int, layers: int, scalar: Scalar, net: Net) -> list[Transform]:
+def univariate(features: int, layers: int, scalar: Scalar, net: Networks) -> list[Transform]:
     """Transforms that move each feature separately, with trained rotations between them.
 
     Without a context their parameters are free, and there are no hidden layers.
     """
-    options = net if net["context"] else {**net, "hidden": (), "residual": False}
+    free = net.without_context()
 
     def layer(number: int) -> Sequence[Transform]:
-        return [Univariate(MLP(0, features, scalar.num_params, **options), scalar)]
+        return [Univariate(free.mlp(0, features, scalar), scalar)]
 
     return _mixed(features, layers, layer, "rotation")
 
@@ -167,10 +147,3 @@ MIXINGS: dict[str, Callable[[int, bool], Sequence[Transform]]] = {
     "lu": _lu,
     "rotation": _rotation,
 }
-
-
-def check(**sizes: int) -> None:
-    """Raises ValueError if a size is below 1."""
-    for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{name} must be at least 1, got {name}={size}")

@@ -10,9 +10,8 @@ from torch import nn
 from ..distributions.autoregressive import AutoregressiveModel
 from ..distributions.conditional import Bernoulli, Categorical, Gaussian, Mixture
 from ..distributions.mixture import GaussianMixture
-from ..nets.encoders import context_features
 from ..nets.made import MADE
-from .placement import placed
+from .networks import Networks
 
 
 def made(
@@ -31,14 +30,11 @@ def made(
 
     Args:
         features: Features of an event.
-        context: Features of the context, 0 for none.
         hidden: Widths of the hidden layers.
         conditional: ``"gaussian"``, ``"mixture"`` (of Gaussians), ``"bernoulli"`` (0 or 1) or ``"categorical"``.
         classes: Values 0 … classes-1 of a categorical feature.
         components: Gaussians in a mixture.
-        encoder: As for :func:`~pushforward.maf`.
-        device: Device of the weights; PyTorch's default if None.
-        dtype: Floating-point dtype of the weights; PyTorch's default if None.
+        context, encoder, device, dtype: As for :func:`~pushforward.maf`.
 
     Raises:
         ValueError: ``conditional`` is unknown, ``classes`` is missing or superfluous, or a size does not fit.
@@ -53,9 +49,9 @@ def made(
         raise ValueError(f"classes is for conditional='categorical', got conditional={conditional!r} and {classes=}")
     sizes = {"mixture": components, "categorical": classes}
     part = kinds[conditional](*([sizes[conditional]] if conditional in sizes else []))
-    context = context_features(context, encoder)
-    net = MADE(features, part.num_params, context=context, hidden=hidden, inputs=part.inputs)
-    return placed(AutoregressiveModel(net, part, context=context, encoder=encoder), device, dtype)
+    net = Networks(context, hidden, encoder=encoder, device=device, dtype=dtype)
+    masked = MADE(features, part.num_params, context=net.context, hidden=hidden, inputs=part.inputs)
+    return net.placed(AutoregressiveModel(masked, part, context=net.context, encoder=encoder))
 
 
 def gmm(features: int, *, context: int = 0, components: int = 8, covariance: str = "full") -> GaussianMixture:

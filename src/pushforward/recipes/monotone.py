@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import nn
 
 from ..distributions.flow import Flow
-from ..nets.encoders import context_features
-from ..transforms.scalar import Scalar
 from ..transforms.scalar_monotone import Bernstein, DeepSigmoid, MonotonicNetwork, SumOfSquares
-from .layers import TAILS, autoregressive, flow_of
+from .layers import TAILS, autoregressive
+from .networks import Networks
 
 
 def naf(
@@ -36,17 +36,10 @@ def naf(
 
     Args:
         features: Features of an event.
-        context: Features of the context, 0 for none.
         layers: Autoregressive transforms.
-        hidden: Widths of the hidden layers of each network.
         units: Sigmoids of each map (:class:`~pushforward.transforms.DeepSigmoid`).
         depth: Layers of each map.
-        mixing: As for :func:`~pushforward.maf`.
-        residual: As for :func:`~pushforward.maf`.
-        activation: As for :func:`~pushforward.maf`.
-        encoder: As for :func:`~pushforward.maf`.
-        device: Device of the weights; PyTorch's default if None.
-        dtype: Floating-point dtype of the weights; PyTorch's default if None.
+        context, hidden, mixing, residual, activation, encoder, device, dtype: As for :func:`~pushforward.maf`.
 
     Raises:
         ValueError: a size is not positive, or a hidden layer is too narrow for the features.
@@ -54,10 +47,8 @@ def naf(
     Reference:
         Huang, Krueger, Lacoste, Courville (2018), Neural Autoregressive Flows, arXiv:1804.00779.
     """
-    context = context_features(context, encoder)
-    net = {"context": context, "hidden": hidden, "residual": residual, "activation": activation}
-    parts = autoregressive(features, layers, DeepSigmoid(units, depth), net, mixing, tails=TAILS)
-    return flow_of(parts, features, context, device, dtype, encoder)
+    net = Networks(context, hidden, residual, activation, encoder, device, dtype)
+    return net.flow(features, *autoregressive(features, layers, DeepSigmoid(units, depth), net, mixing, TAILS))
 
 
 def unaf(
@@ -84,18 +75,11 @@ def unaf(
 
     Args:
         features: Features of an event.
-        context: Features of the context, 0 for none.
         layers: Autoregressive transforms.
-        hidden: Widths of the hidden layers of each network.
         signal: Numbers by which the positive network is conditioned.
         network: Widths of its hidden layers (:class:`~pushforward.transforms.MonotonicNetwork`).
         nodes: Points of the quadrature.
-        mixing: As for :func:`~pushforward.maf`.
-        residual: As for :func:`~pushforward.maf`.
-        activation: As for :func:`~pushforward.maf`.
-        encoder: As for :func:`~pushforward.maf`.
-        device: Device of the weights; PyTorch's default if None.
-        dtype: Floating-point dtype of the weights; PyTorch's default if None.
+        context, hidden, mixing, residual, activation, encoder, device, dtype: As for :func:`~pushforward.maf`.
 
     Raises:
         ValueError: a size is not positive, or a hidden layer is too narrow for the features.
@@ -103,14 +87,9 @@ def unaf(
     Reference:
         Wehenkel, Louppe (2019), Unconstrained Monotonic Neural Networks, arXiv:1908.05164.
     """
-    context = context_features(context, encoder)
-    net = {"context": context, "hidden": hidden, "residual": residual, "activation": activation}
-
-    def scalar() -> Scalar:
-        return MonotonicNetwork(signal, network, nodes)
-
-    parts = autoregressive(features, layers, scalar, net, mixing, tails=TAILS)
-    return flow_of(parts, features, context, device, dtype, encoder)
+    net = Networks(context, hidden, residual, activation, encoder, device, dtype)
+    scalars = partial(MonotonicNetwork, signal, network, nodes)
+    return net.flow(features, *autoregressive(features, layers, scalars, net, mixing, TAILS))
 
 
 def bpf(
@@ -134,17 +113,10 @@ def bpf(
 
     Args:
         features: Features of an event.
-        context: Features of the context, 0 for none.
         layers: Autoregressive transforms.
-        hidden: Widths of the hidden layers of each network.
         degree: Degree of the polynomials (:class:`~pushforward.transforms.Bernstein`).
         bound: The polynomials act on [-bound, bound].
-        mixing: As for :func:`~pushforward.maf`.
-        residual: As for :func:`~pushforward.maf`.
-        activation: As for :func:`~pushforward.maf`.
-        encoder: As for :func:`~pushforward.maf`.
-        device: Device of the weights; PyTorch's default if None.
-        dtype: Floating-point dtype of the weights; PyTorch's default if None.
+        context, hidden, mixing, residual, activation, encoder, device, dtype: As for :func:`~pushforward.maf`.
 
     Raises:
         ValueError: a size is not positive, or a hidden layer is too narrow for the features.
@@ -152,10 +124,8 @@ def bpf(
     Reference:
         Arpogaus et al. (2022), arXiv:2204.13939.
     """
-    context = context_features(context, encoder)
-    net = {"context": context, "hidden": hidden, "residual": residual, "activation": activation}
-    parts = autoregressive(features, layers, Bernstein(degree, bound), net, mixing, tails=TAILS)
-    return flow_of(parts, features, context, device, dtype, encoder)
+    net = Networks(context, hidden, residual, activation, encoder, device, dtype)
+    return net.flow(features, *autoregressive(features, layers, Bernstein(degree, bound), net, mixing, TAILS))
 
 
 def sospf(
@@ -180,18 +150,11 @@ def sospf(
 
     Args:
         features: Features of an event.
-        context: Features of the context, 0 for none.
         layers: Autoregressive transforms.
-        hidden: Widths of the hidden layers of each network.
         degree: Degree of the squared polynomials (:class:`~pushforward.transforms.SumOfSquares`).
         polynomials: Number of squared polynomials per feature.
         bound: The polynomials act on [-bound, bound].
-        mixing: As for :func:`~pushforward.maf`.
-        residual: As for :func:`~pushforward.maf`.
-        activation: As for :func:`~pushforward.maf`.
-        encoder: As for :func:`~pushforward.maf`.
-        device: Device of the weights; PyTorch's default if None.
-        dtype: Floating-point dtype of the weights; PyTorch's default if None.
+        context, hidden, mixing, residual, activation, encoder, device, dtype: As for :func:`~pushforward.maf`.
 
     Raises:
         ValueError: a size is not positive, or a hidden layer is too narrow for the features.
@@ -199,7 +162,7 @@ def sospf(
     Reference:
         Jaini, Selby, Yu (2019), Sum-of-Squares Polynomial Flow, arXiv:1905.02325.
     """
-    context = context_features(context, encoder)
-    net = {"context": context, "hidden": hidden, "residual": residual, "activation": activation}
-    parts = autoregressive(features, layers, SumOfSquares(degree, polynomials, bound), net, mixing, tails=TAILS)
-    return flow_of(parts, features, context, device, dtype, encoder)
+    net = Networks(context, hidden, residual, activation, encoder, device, dtype)
+    return net.flow(
+        features, *autoregressive(features, layers, SumOfSquares(degree, polynomials, bound), net, mixing, TAILS)
+    )

@@ -11,9 +11,7 @@ import torch
 from torch import nn
 
 from ..distributions.flow import Flow
-from ..nets.encoders import context_features
 from ..nets.lipschitz import LipschitzMLP
-from ..nets.mlp import MLP
 from ..transforms.base import Transform
 from ..transforms.block import BlockAutoregressive
 from ..transforms.linear import Triangular
@@ -23,7 +21,7 @@ from ..transforms.planar import Planar, Sylvester
 from ..transforms.residual import Residual
 from ..transforms.scalar import Spline
 from ..transforms.univariate import Univariate
-from .layers import check, flow_of
+from .networks import Networks, check
 
 
 def residual(
@@ -42,14 +40,11 @@ def residual(
 
     Args:
         features: Features of an event.
-        context: Features of the context, 0 for none.
         layers: Residual layers, each after a trained shift and scale.
         hidden: Widths of the hidden layers of each g.
         lipschitz: The Lipschitz bound of each g, below 1: slopes lie within 1 - lipschitz and 1 + lipschitz.
         logdet: "exact"; "roulette", an unbiased estimate, drawn anew in each call; or "auto", exact up to 8 features.
-        encoder: As for :func:`maf`.
-        device: Device of the weights; PyTorch's default if None.
-        dtype: Floating-point dtype of the weights; PyTorch's default if None.
+        context, encoder, device, dtype: As for :func:`~pushforward.maf`.
 
     Raises:
         ValueError: a size is not positive, ``lipschitz`` is outside (0, 1), or ``logdet`` is unknown.
@@ -58,12 +53,12 @@ def residual(
         Chen, Behrmann, Duvenaud, Jacobsen (2019), arXiv:1906.02735.
     """
     check(features=features, layers=layers)
-    context = context_features(context, encoder)
+    net = Networks(context, hidden, encoder=encoder, device=device, dtype=dtype)
     parts: list[Transform] = []
     for _ in range(layers):
-        net = LipschitzMLP(features, context=context, hidden=hidden, lipschitz=lipschitz)
-        parts += [ActNorm(features), Residual(net, logdet=logdet)]
-    return flow_of(parts, features, context, device, dtype, encoder)
+        contraction = LipschitzMLP(features, context=net.context, hidden=hidden, lipschitz=lipschitz)
+        parts += [ActNorm(features), Residual(contraction, logdet=logdet)]
+    return net.flow(features, *parts)
 
 
 def planar(
@@ -83,9 +78,7 @@ def planar(
         context: Features of the context, 0 for none; a network of each layer turns them into its parameters.
         layers: Planar layers.
         hidden: Widths of the hidden layers of these networks.
-        encoder: As for :func:`maf`.
-        device: Device of the weights; PyTorch's default if None.
-        dtype: Floating-point dtype of the weights; PyTorch's default if None.
+        encoder, device, dtype: As for :func:`~pushforward.maf`.
 
     Raises:
         ValueError: a size is not positive.
@@ -94,9 +87,8 @@ def planar(
         Rezende, Mohamed (2015), arXiv:1505.05770.
     """
     check(features=features, layers=layers)
-    context = context_features(context, encoder)
-    parts = [Planar(features, context=context, hidden=hidden) for _ in range(layers)]
-    return flow_of(parts, features, context, device, dtype, encoder)
+    net = Networks(context, hidden, encoder=encoder, device=device, dtype=dtype)
+    return net.flow(features, *[Planar(features, context=net.context, hidden=hidden) for _ in range(layers)])
 
 
 def sylvester(
@@ -118,9 +110,7 @@ def sylvester(
         layers: Sylvester layers.
         rank: Directions per layer; as many as features if None.
         hidden: Widths of the hidden layers of these networks.
-        encoder: As for :func:`maf`.
-        device: Device of the weights; PyTorch's default if None.
-        dtype: Floating-point dtype of the weights; PyTorch's default if None.
+        encoder, device, dtype: As for :func:`~pushforward.maf`.
 
     Raises:
         ValueError: a size is not positive, or ``rank`` is above ``features``.
@@ -129,9 +119,8 @@ def sylvester(
         van den Berg, Hasenclever, Tomczak, Welling (2018), arXiv:1803.05649.
     """
     check(features=features, layers=layers)
-    context = context_features(context, encoder)
-    parts = [Sylvester(features, rank, context=context, hidden=hidden) for _ in range(layers)]
-    return flow_of(parts, features, context, device, dtype, encoder)
+    net = Networks(context, hidden, encoder=encoder, device=device, dtype=dtype)
+    return net.flow(features, *[Sylvester(features, rank, context=net.context, hidden=hidden) for _ in range(layers)])
 
 
 def bnaf(
@@ -148,12 +137,9 @@ def bnaf(
 
     Args:
         features: Features of an event.
-        context: Features of the context, 0 for none.
         layers: Networks, every second one with the features in reverse order.
         hidden: Widths of the hidden layers, divided among the features; each has at least four units.
-        encoder: As for :func:`maf`.
-        device: Device of the weights; PyTorch's default if None.
-        dtype: Floating-point dtype of the weights; PyTorch's default if None.
+        context, encoder, device, dtype: As for :func:`~pushforward.maf`.
 
     Raises:
         ValueError: a size is not positive.
@@ -162,13 +148,13 @@ def bnaf(
         De Cao, Titov, Aziz (2019), arXiv:1904.04676.
     """
     check(features=features, layers=layers, **{f"hidden[{k}]": width for k, width in enumerate(hidden)})
-    context = context_features(context, encoder)
+    net = Networks(context, hidden, encoder=encoder, device=device, dtype=dtype)
     units = [max(-(-width // features), 4) for width in hidden]
     parts: list[Transform] = []
     for number in range(layers):
         parts += [Permutation(range(features)[::-1])] * (number > 0)
-        parts.append(BlockAutoregressive(features, context=context, units=units))
-    return flow_of(parts, features, context, device, dtype, encoder)
+        parts.append(BlockAutoregressive(features, context=net.context, units=units))
+    return net.flow(features, *parts)
 
 
 def triangular_spline(
@@ -194,9 +180,7 @@ def triangular_spline(
         bins: Bins of each spline.
         bound: Splines act on [-bound, bound] and are the identity outside.
         hidden: Widths of the hidden layers between the context and the splines; empty for a linear map.
-        encoder: As for :func:`maf`.
-        device: Device of the weights; PyTorch's default if None.
-        dtype: Floating-point dtype of the weights; PyTorch's default if None.
+        encoder, device, dtype: As for :func:`~pushforward.maf`.
 
     Raises:
         ValueError: a size is not positive, or ``bins`` is below 2.
@@ -205,10 +189,9 @@ def triangular_spline(
         The flow of this name in flowjax; Durkan, Bekasov, Murray, Papamakarios (2019), arXiv:1906.04032.
     """
     check(features=features, layers=layers)
-    context = context_features(context, encoder)
-    scalar = Spline(bins, bound)
+    net, scalar = Networks(context, hidden, encoder=encoder, device=device, dtype=dtype), Spline(bins, bound)
     parts: list[Transform] = []
     for number in range(layers):
-        net = MLP(0, features, scalar.num_params, context=context, hidden=hidden if context else ())
-        parts += [Univariate(net, scalar), Triangular(features, lower=number % 2 == 0)]
-    return flow_of(parts, features, context, device, dtype, encoder)
+        splines = Univariate(net.without_context().mlp(0, features, scalar), scalar)
+        parts += [splines, Triangular(features, lower=number % 2 == 0)]
+    return net.flow(features, *parts)

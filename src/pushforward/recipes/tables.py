@@ -8,15 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from ..distributions.flow import Flow
-from ..nets.encoders import context_features
 from ..nets.field import FourierField, MLPField
 from ..transforms.compose import Inverse
 from ..transforms.continuous import Continuous
 from ..transforms.scalar import Affine, Spline
 from ..transforms.scalar_chain import ScalarChain
 from .images import image_realnvp
-from .layers import TAILS, affine, along_graph, autoregressive, check, couplings, flow_of
-from .placement import placed
+from .layers import TAILS, affine, along_graph, autoregressive, couplings
+from .networks import Networks, check
 
 
 def maf(
@@ -68,14 +67,11 @@ def maf(
         Papamakarios, Pavlakou, Murray (2017), arXiv:1705.07057. Lecture: "Gaussian autoregressive NF".
     """
     check(layers=layers)
-    context = context_features(context, encoder)
-    net = {"context": context, "hidden": hidden, "residual": residual, "activation": activation}
+    net = Networks(context, hidden, residual, activation, encoder, device, dtype)
     mixing = "rotation" if linear else mixing
     if adjacency is not None:
-        parts = along_graph(adjacency, features, affine(1), net, mixing, tails=TAILS)
-    else:
-        parts = autoregressive(features, layers, affine(layers), net, mixing, tails=TAILS)
-    return flow_of(parts, features, context, device, dtype, encoder)
+        return net.flow(features, *along_graph(adjacency, features, affine(1), net, mixing, TAILS))
+    return net.flow(features, *autoregressive(features, layers, affine(layers), net, mixing, TAILS))
 
 
 def iaf(
@@ -98,10 +94,9 @@ def iaf(
     Reference:
         Kingma et al. (2016), arXiv:1606.04934.
     """
-    context = context_features(context, encoder)
-    net = {"context": context, "hidden": hidden, "residual": residual, "activation": activation}
+    net = Networks(context, hidden, residual, activation, encoder, device, dtype)
     parts = autoregressive(features, layers, Affine(), net, mixing)
-    return flow_of([Inverse(part) for part in reversed(parts)], features, context, device, dtype, encoder)
+    return net.flow(features, *[Inverse(part) for part in reversed(parts)])
 
 
 def realnvp(
@@ -124,16 +119,11 @@ def realnvp(
 
     Args:
         features: Features of a row, or the shape (C, H, W) of an image.
-        context: Features of the context, 0 for none.
         layers: Couplings, whose log-scales are bounded by 15 in total; for images their number on each scale, half over
             checkerboards and half over channels.
         hidden: Widths of the hidden layers of each network; for images one width, repeated once per residual block.
-        mixing: As for :func:`maf`; not for images.
-        residual: As for :func:`maf`; networks for images always are.
-        activation: As for :func:`maf`.
-        encoder: As for :func:`maf`.
-        device: Device of the weights; PyTorch's default if None.
-        dtype: Floating-point dtype of the weights; PyTorch's default if None.
+        mixing, residual: As for :func:`maf`; not for images, whose networks always are residual.
+        context, activation, encoder, device, dtype: As for :func:`maf`.
 
     Raises:
         ValueError: a size is not positive.
@@ -141,13 +131,11 @@ def realnvp(
     Reference:
         Dinh, Sohl-Dickstein, Bengio (2017), arXiv:1605.08803. Lecture: "RealNVP".
     """
-    context = context_features(context, encoder)
-    net = {"context": context, "hidden": hidden, "activation": activation}
+    net = Networks(context, hidden, residual, activation, encoder, device, dtype)
     if not isinstance(features, int):
-        return placed(image_realnvp(features, layers, net, encoder), device, dtype)
+        return image_realnvp(features, layers, net)
     check(layers=layers)
-    net["residual"] = residual
-    return flow_of(couplings(features, layers, affine(layers), net, mixing), features, context, device, dtype, encoder)
+    return net.flow(features, *couplings(features, layers, affine(layers), net, mixing))
 
 
 def ffjord(
@@ -168,7 +156,6 @@ def ffjord(
 
     Args:
         features: Features of an event.
-        context: Features of the context, 0 for none.
         hidden: Widths of the field's hidden layers; up to two of them make the exact trace nearly free.
         frequencies: Number of random waves of x that the field reads besides x, for fine structure in few features
             (:class:`~pushforward.nets.field.FourierField`): its trace takes one product per feature.
@@ -176,9 +163,7 @@ def ffjord(
         rtol: Relative tolerance of a step.
         atol: Absolute tolerance of a step.
         trace: "auto", "closed", "exact" or "hutchinson".
-        encoder: As for :func:`maf`.
-        device: Device of the weights; PyTorch's default if None.
-        dtype: Floating-point dtype of the weights; PyTorch's default if None.
+        context, encoder, device, dtype: As for :func:`maf`.
 
     Raises:
         ValueError: a size is not positive, or a name is unknown.
@@ -187,16 +172,16 @@ def ffjord(
         Grathwohl et al. (2019), FFJORD, arXiv:1810.01367. Lecture: "FFJORD density estimation".
     """
     check(features=features)
-    context = context_features(context, encoder)
+    net = Networks(context, hidden, encoder=encoder, device=device, dtype=dtype)
     if frequencies < 0:
         raise ValueError(f"frequencies must not be negative, got frequencies={frequencies}")
     field: MLPField | FourierField = (
-        FourierField(features, context=context, hidden=hidden, frequencies=frequencies)
+        FourierField(features, context=net.context, hidden=hidden, frequencies=frequencies)
         if frequencies
-        else MLPField(features, context=context, hidden=hidden)
+        else MLPField(features, context=net.context, hidden=hidden)
     )
     transform = Continuous(field, solver=solver, rtol=rtol, atol=atol, trace=trace)
-    return placed(Flow(transform, features, context=context, encoder=encoder), device, dtype)
+    return net.placed(Flow(transform, features, context=net.context, encoder=encoder))
 
 
 def nsf(
@@ -221,23 +206,16 @@ def nsf(
 
     Args:
         features: Features of an event.
-        context: Features of the context, 0 for none.
         layers: Transforms.
         hidden: Widths of the hidden layers of each network; if None, two of 128, or four with ``coupling``, as the half
             that a coupling reads carries less information, of which deeper networks make more.
         bins: Bins of each spline.
         bound: Splines act on [-bound, bound] and are the identity outside.
         coupling: Whether to use couplings, so that both directions take one pass.
-        mixing: As for :func:`maf`.
-        residual: Whether the hidden layers after the first form residual pairs; ``hidden`` is then an odd number of
-            equal widths.
-        activation: Activation of the hidden units: "relu", "tanh", "elu", "gelu" or "silu".
         linear: Short for ``mixing="rotation"``. Worthwhile if single features mean little, as with pixels.
         adjacency: A graph, as for :func:`maf`; each feature then gets ``layers`` splines in sequence, all given by its
             parents.
-        encoder: As for :func:`maf`.
-        device: Device of the weights; PyTorch's default if None.
-        dtype: Floating-point dtype of the weights; PyTorch's default if None.
+        context, mixing, residual, activation, encoder, device, dtype: As for :func:`maf`.
 
     Raises:
         ValueError: a size is not positive, ``bins`` is below 2, or a hidden layer is too narrow for the features.
@@ -245,19 +223,17 @@ def nsf(
     Reference:
         Durkan, Bekasov, Murray, Papamakarios (2019), Neural Spline Flows, arXiv:1906.04032.
     """
-    context, make = context_features(context, encoder), couplings if coupling else autoregressive
     hidden = (128,) * spline_depth(coupling) if hidden is None else hidden
-    net = {"context": context, "hidden": hidden, "residual": residual, "activation": activation}
+    net = Networks(context, hidden, residual, activation, encoder, device, dtype)
     mixing = "rotation" if linear else mixing
-    if adjacency is not None and coupling:
+    if adjacency is None:
+        make = couplings if coupling else autoregressive
+        return net.flow(features, *make(features, layers, Spline(bins, bound), net, mixing))
+    if coupling:
         raise ValueError("adjacency is for autoregressive transforms: leave coupling=True out")
-    if adjacency is not None:
-        check(layers=layers)
-        splines = ScalarChain([Spline(bins, bound) for _ in range(layers)])
-        parts = along_graph(adjacency, features, splines, net, mixing)
-    else:
-        parts = make(features, layers, Spline(bins, bound), net, mixing)
-    return flow_of(parts, features, context, device, dtype, encoder)
+    check(layers=layers)
+    splines = ScalarChain([Spline(bins, bound) for _ in range(layers)])
+    return net.flow(features, *along_graph(adjacency, features, splines, net, mixing))
 
 
 def spline_depth(coupling: bool) -> int:

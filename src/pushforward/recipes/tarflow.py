@@ -9,7 +9,6 @@ from torch import nn
 
 from ..distributions.flow import Flow
 from ..nets.attention import CausalTransformer
-from ..nets.encoders import context_features
 from ..transforms.autoregressive import Autoregressive
 from ..transforms.base import Transform
 from ..transforms.compose import Compose
@@ -17,8 +16,8 @@ from ..transforms.dequantise import GaussianNoise
 from ..transforms.patches import Patches
 from ..transforms.reversible import Reversible
 from ..transforms.scalar import Scalar, Spline
-from .layers import affine, check, in_reverse
-from .placement import placed
+from .layers import affine, in_reverse
+from .networks import Networks, check
 
 
 def tarflow(
@@ -53,7 +52,6 @@ def tarflow(
         layers: Attention layers per block.
         width: Units per patch in each layer.
         heads: Heads of each attention layer.
-        context: Features of the context, 0 for none.
         noise: Standard deviation of Gaussian noise added to the training images, for better samples with
             ``flow.sample(..., denoise=True)``; 0 for none.
         bins: Bins of splines that replace the affine maps, for densities with sharp edges or several peaks, such as
@@ -62,9 +60,7 @@ def tarflow(
             not see each other, as in the paper.
         reversible: Recompute activations in the backward pass, so that memory does not grow with ``blocks``.
         inversion, tolerance: How to sample, as for :class:`~pushforward.transforms.Autoregressive`.
-        encoder: As for :func:`~pushforward.maf`.
-        device: Device of the weights; PyTorch's default if None.
-        dtype: Floating-point dtype of the weights; PyTorch's default if None.
+        context, encoder, device, dtype: As for :func:`~pushforward.maf`.
 
     Raises:
         ValueError: a size is not positive, ``patch`` does not divide the image, ``heads`` does not divide ``width``, or
@@ -77,21 +73,20 @@ def tarflow(
     check(blocks=blocks)
     if not noise >= 0:
         raise ValueError(f"noise must be at least 0, got noise={noise}")
-    context = context_features(context, encoder)
+    net = Networks(context, encoder=encoder, device=device, dtype=dtype)
     patches = Patches(shape, patch)
     size = patch**2 * shape[0]
-    sizes = {"context": context, "layers": layers, "width": width, "heads": heads}
+    sizes = {"context": net.context, "layers": layers, "width": width, "heads": heads}
     features = patches.positions * size
 
     def block(number: int) -> Sequence[Transform]:
         scalar: Scalar = Spline(bins) if bins else affine(blocks)
-        net = CausalTransformer(patches.positions, scalar.num_params, size=size, inner=inner, **sizes)
-        parts = [Autoregressive(net, scalar, inversion=inversion, tolerance=tolerance)]
+        transformer = CausalTransformer(patches.positions, scalar.num_params, size=size, inner=inner, **sizes)
+        parts = [Autoregressive(transformer, scalar, inversion=inversion, tolerance=tolerance)]
         return in_reverse(parts, features) if number % 2 else parts
 
     parts = [patches, *(part for number in range(blocks) for part in block(number))]
     transform: Transform = (Reversible if reversible else Compose)(parts)
     if noise:
         transform = Compose([GaussianNoise(noise), transform])
-    flow = Flow(transform, features, event_shape=shape, context=context, encoder=encoder)
-    return placed(flow, device, dtype)
+    return net.placed(Flow(transform, features, event_shape=shape, context=net.context, encoder=encoder))
