@@ -30,7 +30,7 @@ class Wide(Configurable):
         return self.normal.log_prob(z / self.scale) - len(self.event_shape) * torch.log(torch.tensor(self.scale))
 
     def sample(self, shape, generator=None, temperature=1.0):
-        return self.normal.sample(shape, generator, temperature) * self.scale
+        return self.normal.sample(shape, generator=generator, temperature=temperature) * self.scale
 
 
 def coupling(swap: bool = False, hidden: int = 6) -> T.Coupling:

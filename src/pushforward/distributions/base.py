@@ -29,8 +29,6 @@ class Density(Configurable):
 
     event_shape: torch.Size
     context_features: int = 0
-    takes_missing: bool = False  # whether NaN stands for an unobserved entry
-    first_rows: int = 0  # that it is initialised with, if more than a batch
 
     def __init__(self, encoder: nn.Module | None = None) -> None:
         super().__init__()
@@ -148,7 +146,7 @@ def base_draw(
     return base.sample(batch, generator, temperature)
 
 
-class StandardNormal(Configurable):
+class StandardNormal(Density):
     r"""N(0, I) over events of the given shape, the usual base of a flow.
 
     .. math:: \log p(z) = -\tfrac12 \lVert z \rVert^2 - \tfrac{m}{2} \log 2\pi
@@ -165,11 +163,11 @@ class StandardNormal(Configurable):
         self.constant = -0.5 * math.log(2 * math.pi) * math.prod(self.event_shape)
         self.register_buffer("loc", torch.zeros(()), persistent=False)  # carries the dtype and the device of draws
 
-    def log_prob(self, z: Tensor) -> Tensor:
-        return torch.rsub(sum_event(z.square(), len(self.event_shape)), self.constant, alpha=0.5)  # constant - sum / 2
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return torch.rsub(sum_event(x.square(), len(self.event_shape)), self.constant, alpha=0.5)  # constant - sum / 2
 
-    def sample(
-        self, shape: Sequence[int], generator: torch.Generator | None = None, temperature: float = 1.0
+    def _generate(
+        self, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float
     ) -> Tensor:
-        size, loc = (*shape, *self.event_shape), self.loc
+        size, loc = (*batch, *self.event_shape), self.loc
         return torch.randn(size, generator=generator, dtype=loc.dtype, device=loc.device) * temperature

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..distributions.base import Density
 from ..distributions.guided import AnyOrder
+from ..distributions.guided.normal_conditionals import LEARNT
 from .divergences import ForwardKL, Objective, weighted_mean
 
 SHARING = 32  # rows per random order, which differ in how many of its entries are revealed
@@ -31,6 +32,7 @@ class AnyOrderLikelihood(Objective):
     """
 
     flow: AnyOrder
+    first_rows = LEARNT  # a covariance from few rows says little about conditionals
 
     def __init__(self, flow: AnyOrder) -> None:
         if not isinstance(flow, AnyOrder):

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from ..distributions.base import Density
 from ..distributions.flow import Flow
+from ..distributions.guided import AnyOrder
 from .family import Contexts, Family, check_width
 from .start import note_start
 from .target import check_finite, check_target, evaluate
@@ -40,6 +41,7 @@ class Objective(nn.Module):
     """
 
     uses_data: ClassVar[bool] = True
+    first_rows: ClassVar[int] = 0  # with which the flow is initialised, if more than a batch
     calls_flow: ClassVar[bool] = False  # whether losses are computed by ``self.flow(x, context)`` alone
 
     flow: Density
@@ -52,8 +54,8 @@ class Objective(nn.Module):
 
     @property
     def takes_missing(self) -> bool:
-        """Whether rows may have NaN for values that were not observed."""
-        return self.flow.takes_missing
+        """Whether rows may have NaN for values that were not observed: an any-order model has their marginals."""
+        return isinstance(self.flow, AnyOrder)
 
     def held_out(self, *inputs: Any, **options: Any) -> Tensor:
         """The loss of every row, or of every draw: validation averages it, and its spread gives the error."""

@@ -64,9 +64,6 @@ class Configurable(nn.Module):
         return f"{type(self).__name__}({first}" + "".join(f"\n{line}" for line in rest) + ("\n)" if rest else ")")
 
 
-Described = Configurable  # its name in version 0.1
-
-
 def _is_told(value: Any, parameter: inspect.Parameter | None) -> bool:
     """Whether ``repr`` shows an argument: no modules, which are listed anyway, and no defaults of 0 or None."""
     if isinstance(value, Tensor):

@@ -12,7 +12,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from ..numerics.torch_internals import has_forward_hooks, is_persistent
 
-IGNORED = {"training", "compiles_together"}  # attributes that do not affect results
+IGNORED = {"training"}  # attributes that do not affect results
 
 
 def same(first: Any, second: Any) -> bool:

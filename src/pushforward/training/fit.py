@@ -192,7 +192,7 @@ def train(flow_or_objective: Density | Objective, given: TrainingData, options: 
             objective.flow.compile()
         further = options.length.more is not None
         if options.initialize and not further and not isinstance(source, Draws):
-            objective.flow.initialize(*_as_weighted(*source.first(objective.flow.first_rows)))
+            objective.flow.initialize(*_as_weighted(*source.first(objective.first_rows)))
         trained = divided(objective, device) if world.shard else objective
         run = Training(trained, source, schedule, steps, world, chosen)
         store = _resume(run, kept)

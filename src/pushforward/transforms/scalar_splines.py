@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from ..numerics import piecewise
 from .scalar import Scalar
-
-Formula = Callable[[Tensor, Tensor, float, bool], tuple[Tensor, Tensor]]
 
 
 class LinearSpline(Scalar):

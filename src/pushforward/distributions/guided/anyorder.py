@@ -18,7 +18,7 @@ from ...transforms.elementwise import Identity
 from ...transforms.precision import Precision
 from ...transforms.scalar import Affine, Spline
 from ..base import Density
-from .normal_conditionals import LEARNT, NormalConditionals
+from .normal_conditionals import NormalConditionals
 from .one_dimensional import LOG_SCALE, Conditionals, network_inputs
 
 
@@ -58,8 +58,6 @@ class AnyOrder(Density):
         distributions with energy, arXiv:2102.04426.
     """
 
-    takes_missing = True
-    first_rows = LEARNT  # a covariance from few rows says little about conditionals
     entry: Tensor
     loc: Tensor
     scale: Tensor

@@ -61,7 +61,7 @@ def frames(
     if not isinstance(flow, Flow) or tuple(flow.event_shape) != (2,) or not isinstance(flow.base, StandardNormal):
         return None
     generator = torch.Generator(model.device).manual_seed(seed)
-    z = flow.base.sample((POINTS,), generator)
+    z = flow.base.sample((POINTS,), generator=generator)
     given = None if context is None else model.given(context[torch.arange(POINTS) % len(context)])
     stages = _on_the_way(flow)
     points = torch.stack([_carry(transform, z, given) for _, transform in stages])  # (frames, POINTS, 2)
