@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from .training.fit import fit as fit
     from .transforms.seam import free_memory as free_memory
     from .transforms.seam import plain as plain
+    from .transforms.seam import product_engines as product_engines
 
 _HOMES = {
     "ConditionalFlowDensity": "interop.sklearn",
@@ -104,6 +105,7 @@ _HOMES = {
     "pixelcnn": "recipes.images",
     "pixels": "recipes.images",
     "plain": "transforms.seam",
+    "product_engines": "transforms.seam",
     "realnvp": "recipes.tables",
     "bnaf": "recipes.residual",
     "planar": "recipes.residual",

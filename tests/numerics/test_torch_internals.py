@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import pushforward as pf
+from pushforward.fused import products
 from pushforward.numerics import torch_internals
 from pushforward.testing import randomize
 
@@ -31,6 +32,15 @@ def test_each_name_may_be_missing(name, kind, monkeypatch):
     assert torch.func.vmap(flow.log_prob)(x).shape == (6,)
     again = torch.utils.checkpoint.checkpoint(flow.log_prob, x, use_reentrant=False)
     torch.testing.assert_close(torch.autograd.grad(again.sum(), parameters), grads)
+
+
+def test_products_without_onednn(monkeypatch):
+    a, b = torch.randn(3, 4), torch.randn(4, 5)
+    torch.testing.assert_close(torch_internals.onednn_product(a, b), a @ b)
+    monkeypatch.setattr(torch_internals, "_LINEAR", None)
+    assert not torch_internals.has_onednn()
+    assert torch.equal(torch_internals.onednn_product(a, b), a @ b)
+    assert products.engine("values", 1 << 30, a) is products.BLAS
 
 
 def test_averages_of_weights_without_calls_for_many_tensors(monkeypatch):

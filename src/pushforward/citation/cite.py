@@ -119,7 +119,7 @@ def papers() -> dict[str, str]:
 def _papers_of(module: nn.Module) -> Iterator[str]:
     name = type(module).__name__
     yield from PARTS.get(name, ())
-    if name == "Inverse" and type(getattr(module, "transform", None)).__name__ == "Autoregressive":
+    if name == "Inverse" and any(type(part).__name__ == "Autoregressive" for part in module.modules()):
         yield "kingma2016improved"
     if name == "Autoregressive" and getattr(module, "inversion", None) == "blocks":
         yield "liu2025accelerate"

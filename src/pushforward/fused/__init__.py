@@ -10,3 +10,4 @@ from .pixel_steps import PixelSteps as PixelSteps
 from .planner import free_memory as free_memory
 from .planner import generate as generate
 from .planner import plan as plan
+from .products import chosen as chosen

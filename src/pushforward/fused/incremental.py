@@ -21,6 +21,7 @@ from torch import Tensor
 from .maps import Solving
 from .network import Shape, nbytes
 from .pool import POOL, where
+from .products import engine
 from .stack import plain_network
 
 MOST_UNITS = 128  # of a block of features, roughly; the part from before the block is one product
@@ -77,7 +78,7 @@ class _Sweep:
         heights = [last - first for first, last in plan.blocks]
         self.out = like.new_empty(max(heights, default=0) * plan.num_params, n)
         self.inputs = self.read[0].split(len(self.read[0]) // plan.features)
-        self.outer: list[list[tuple[Tensor, Tensor, Tensor, slice]]] = []
+        self.outer: list[list[tuple[Any, Tensor, Tensor, Tensor, slice]]] = []
         self.inner: list[list[tuple[_Target, ...]]] = []
         for first, last in plan.blocks:
             outer, inner = [], []
@@ -86,7 +87,8 @@ class _Sweep:
                 last_layer = k == len(layers) - 1
                 target = self.out[: rows.stop - rows.start] if last_layer else self.read[k + 1][rows]
                 read = self.read[k][:before]
-                outer.append((target, weight[rows, :before], read, rows))
+                multiply = engine("values", len(target) * before * n, like).mm
+                outer.append((multiply, target, weight[rows, :before], read, rows))
                 heights = [r.stop - r.start for r in (self._rows(k, j, j + 1) for j in range(first, last))]
                 parts, read = weight[rows, before:].split(heights), self.read[k][before:]
                 known = [count - before for count in plan.below[k][first + 1 : last + 1]]
@@ -123,8 +125,8 @@ class _Sweep:
         ``block(first, last, params)`` receives the parameters of a block of features once all are known."""
         inputs = self.inputs
         for (first, last), outer, inner in zip(self.plan.blocks, self.outer, self.inner, strict=True):
-            for bias, (target, weight, read, span) in zip(self.biases, outer, strict=True):
-                torch.mm(weight, read, out=target).add_(bias[span])
+            for bias, (multiply, target, weight, read, span) in zip(self.biases, outer, strict=True):
+                multiply(weight, read, out=target).add_(bias[span])
             if self.residual:
                 self._residual_steps(first, inner, inputs, step)
             else:
@@ -133,7 +135,7 @@ class _Sweep:
                         rows.addmm_(weight, read).relu_()
                     step(j, final.rows.addmm_(final.weight, final.read), inputs[j])
             if block is not None:
-                block(first, last, outer[-1][0])
+                block(first, last, outer[-1][1])
 
     def _residual_steps(
         self, first: int, inner: list[tuple[_Target, ...]], inputs: Sequence[Tensor], step: Step

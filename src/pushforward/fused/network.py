@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..numerics.torch_internals import add_rectified
+from .products import engine
 from .staircase import Staircase, mask
 
 LARGE = 1 << 17  # numbers of a layer, from which on threads share its work
@@ -45,7 +46,13 @@ class Network:
         read = [self.x, *self.rectified]
         self.reads = [[h[: step.columns] for step in s.steps] for s, h in zip(self.layers, read, strict=True)]
         self.masks = [mask(stairs, like.dtype, like.device) for stairs in self.layers] if self.masked else []
+        self.mask_blocks = [blocks(stairs, mask) for stairs, mask in zip(self.layers, self.masks, strict=False)]
+        self.ragged = [ragged_parts(stairs, mask) for stairs, mask in zip(self.layers, self.masks, strict=False)]
         self.weights = [torch.empty_like(mask) for mask in self.masks]
+        sizes = [n * max((step.last - step.first) * step.columns for step in stairs.steps) for stairs in self.layers]
+        self.multiply = [engine("values", size, like).mm for size in sizes]
+        self.by_weight = [engine("weights", size, like).mm for size in sizes]
+        self.by_input = [engine("inputs", size, like) for size in sizes]
         self.blocks = [blocks(stairs, own) for stairs, own in zip(self.layers, self.weights, strict=False)]
         self._gradients: _Gradients | None = None
         apart = [h for h, below in zip(self.rectified, self.hidden, strict=True) if h is not below]
@@ -59,7 +66,7 @@ class Network:
             h = out if k == last else self.hidden[k]
             parts = by_step(self.layers[k], out) if k == last else self.parts[k]
             for weight, read, part in zip(self._load(k, params[2 * k]), reads, parts, strict=True):
-                torch.mm(weight, read, out=part)
+                self.multiply[k](weight, read, out=part)
             bias = params[2 * k + 1]
             bias = bias if bias.dim() == 2 else bias.unsqueeze(1)
             if k == last or (self.residual and k % 2 == 0):
@@ -74,7 +81,11 @@ class Network:
         """The blocks of a weight, masked."""
         if not self.masked:
             return blocks(self.layers[k], weight)
-        torch.mul(weight, self.masks[k], out=self.weights[k])
+        if len(self.blocks[k]) == 1:
+            torch.mul(weight, self.masks[k], out=self.weights[k])
+            return self.blocks[k]
+        for own, raw, ones in zip(self.blocks[k], blocks(self.layers[k], weight), self.mask_blocks[k], strict=True):
+            torch.mul(raw, ones, out=own)
         return self.blocks[k]
 
     def pull_back(
@@ -115,8 +126,11 @@ class Network:
         stairs = self.layers[k]
         found = torch.empty_like(weight) if stairs.whole else torch.zeros_like(weight)
         for part, read, block in zip(parts, self.reads[k], blocks(stairs, found), strict=True):
-            torch.mm(part, read.t(), out=block)
-        return found.mul_(self.masks[k]) if self.masked else found
+            self.by_weight[k](part, read.t(), out=block)
+        if self.masked:
+            for part, ragged in zip(ragged_parts(stairs, found), self.ragged[k], strict=True):
+                part.mul_(ragged)
+        return found
 
     def _input_grad(
         self, k: int, weight: Tensor, parts: Sequence[Tensor], columns: Sequence[Tensor], add: bool
@@ -125,13 +139,14 @@ class Network:
         matrices = self.blocks[k] if self.masked else blocks(self.layers[k], weight)
         *others, widest = zip(matrices, parts, columns, strict=True)
         block, part, into = widest
+        mm, add_product = self.by_input[k].mm, self.by_input[k].add
         if add:
-            into.addmm_(block.t(), part)
+            add_product(into, block.t(), part)
         else:
-            torch.mm(block.t(), part, out=into)
+            mm(block.t(), part, out=into)
         for block, part, into in others:
             if len(into):
-                into.addmm_(block.t(), part)
+                add_product(into, block.t(), part)
 
 
 class _Gradients:
@@ -162,6 +177,11 @@ def blocks(stairs: Staircase, weight: Tensor) -> list[Tensor]:
     if stairs.whole:
         return [weight]
     return [weight[step.first : step.last, : step.columns] for step in stairs.steps]
+
+
+def ragged_parts(stairs: Staircase, weight: Tensor) -> list[Tensor]:
+    """The parts of the blocks that are not read by all of their rows."""
+    return [weight[step.first : step.last, step.full : step.columns] for step in stairs.steps]
 
 
 def by_step(stairs: Staircase, units: Tensor) -> Sequence[Tensor]:

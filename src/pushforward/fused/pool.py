@@ -19,7 +19,11 @@ import torch
 from torch import Tensor
 
 BATCH_SIZES = 4  # kept for each kind of object
-_WARM_BYTES = 31 << 20  # just below the largest size up to which glibc can adapt to keep freed memory
+
+# As the room is first used, one large block is allocated and freed, untouched. From then on glibc keeps freed blocks of
+# up to that size, which is just below the largest that it can adapt to, instead of returning them to the system and
+# mapping them anew, page by page, at every operator.
+torch.empty(31 << 20, dtype=torch.uint8)
 
 
 class Leased(Protocol):
@@ -41,7 +45,6 @@ class Pool:
         self._idle: OrderedDict[tuple[Hashable, int], list[Leased]] = OrderedDict()
         self._sizes: dict[Hashable, list[int]] = {}
         self._lock = threading.Lock()
-        self._warm = False
 
     def lease(self, kind: Hashable, batch: int, make: Callable[[], Thing]) -> Thing:
         """An object of this kind for this batch size: a returned one, or a new one."""
@@ -51,7 +54,6 @@ class Pool:
                 thing = things.pop()
                 self.nbytes -= thing.nbytes
                 return thing  # type: ignore[return-value]
-        self._warm_up()
         with torch.inference_mode(False), torch.no_grad():  # memory made in inference mode cannot be written outside it
             return make()
 
@@ -86,13 +88,6 @@ class Pool:
             sizes.remove(batch)
         if not sizes:
             self._sizes.pop(kind, None)
-
-    def _warm_up(self) -> None:
-        """Once per process, allocates and frees one large, untouched block: from then on glibc keeps freed blocks of up
-        to that size, instead of returning them to the system and mapping them anew, page by page, at every operator."""
-        if not self._warm:
-            self._warm = True
-            torch.empty(_WARM_BYTES, dtype=torch.uint8)
 
 
 POOL = Pool(int(os.environ.get("PUSHFORWARD_POOL", "256")) << 20)

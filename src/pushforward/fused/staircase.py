@@ -15,16 +15,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-ROWS = 128  # of a step, or a multiple: thinner steps skip more zeros but multiply less efficiently, as do odd sizes
+from .products import step_rows
+
 LEAST_SAVED = 4096  # zeros
 
 
 class Step(NamedTuple):
-    """Rows ``first`` to ``last`` (exclusive) read the first ``columns`` columns."""
+    """Rows ``first`` to ``last`` (exclusive) read the first ``columns`` columns, all of them the first ``full``."""
 
     first: int
     last: int
     columns: int
+    full: int
 
 
 @dataclass(frozen=True, eq=False)  # compared and hashed by identity, at every call
@@ -49,21 +51,21 @@ class Staircase:
 @lru_cache(maxsize=1024)
 def full(rows: int, columns: int) -> Staircase:
     """The pattern without zeros."""
-    return Staircase(rows, columns, (Step(0, rows, columns),))
+    return Staircase(rows, columns, (Step(0, rows, columns, columns),))
 
 
 @lru_cache(maxsize=1024)
 def staircase(rows: tuple[int, ...], columns: tuple[int, ...]) -> Staircase:
     """The pattern in which a row reads the columns of at most its own degree; both degrees are sorted.
 
-    Every step but the last has a multiple of ``ROWS`` rows; the last has at least that many if the matrix does. No step
-    ends where this would save few zeros.
+    Every step but the last has a multiple of :func:`.products.step_rows`; the last has at least that many if the matrix
+    does. No step ends where this would save few zeros.
     """
-    steps, first = [], 0
-    for row in [*range(ROWS, len(rows) - ROWS + 1, ROWS), len(rows)]:
+    steps, first, height = [], 0, step_rows(len(rows), len(columns))
+    for row in [*range(height, len(rows) - height + 1, height), len(rows)]:
         count = bisect_right(columns, rows[row - 1])
         if row == len(rows) or (row - first) * (len(columns) - count) >= LEAST_SAVED:
-            steps.append(Step(first, row, count))
+            steps.append(Step(first, row, count, bisect_right(columns, rows[first])))
             first = row
     return Staircase(len(rows), len(columns), tuple(steps), (rows, columns))
 

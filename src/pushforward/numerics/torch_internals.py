@@ -17,6 +17,7 @@ _TOP_HOOKS: Any = getattr(getattr(torch._C, "_autograd", None), "_top_saved_tens
 _CHILDREN = "_modules"
 _LERP: Any = getattr(torch, "_foreach_lerp_", None)
 _ADD: Any = getattr(torch, "_foreach_add", None)
+_LINEAR: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
 _ADD_RELU: Any = getattr(getattr(torch.ops.aten, "_add_relu", None), "out", None)
 
 
@@ -42,6 +43,16 @@ def add_rectified(h: Tensor, bias: Tensor) -> Tensor:
     if _ADD_RELU is None or h.device.type != "cpu" or h.dtype not in (torch.float32, torch.float64):
         return h.add_(bias).relu_()
     return _ADD_RELU(h, bias, out=h)  # type: ignore[no-any-return]
+
+
+def has_onednn() -> bool:
+    """Whether :func:`onednn_product` is not simply PyTorch's own product."""
+    return _LINEAR is not None
+
+
+def onednn_product(a: Tensor, b: Tensor) -> Tensor:
+    """a b for two float32 matrices on the CPU by oneDNN, in new memory and without a graph."""
+    return torch.mm(a, b) if _LINEAR is None else _LINEAR(a, b.t(), None, "none", [], "")  # type: ignore[no-any-return]
 
 
 def standard_gamma(shape: Tensor, generator: torch.Generator | None) -> Tensor:

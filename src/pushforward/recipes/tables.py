@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..distributions.flow import Flow
 from ..nets.field import FourierField, MLPField
-from ..transforms.compose import Inverse
+from ..transforms.compose import Compose, Inverse
 from ..transforms.continuous import Continuous
 from ..transforms.scalar import Affine, Spline
 from ..transforms.scalar_chain import ScalarChain
@@ -96,7 +96,7 @@ def iaf(
     """
     net = Networks(context, hidden, residual, activation, encoder, device, dtype)
     parts = autoregressive(features, layers, Affine(), net, mixing)
-    return net.flow(features, *[Inverse(part) for part in reversed(parts)])
+    return net.flow(features, Inverse(Compose(parts)))
 
 
 def realnvp(

@@ -86,6 +86,17 @@ def free_memory() -> None:
         room.free_memory()
 
 
+def product_engines() -> dict[str, str]:
+    """Which engine multiplies large matrices, for each kind and size of product and number of threads that have come so
+    far: ``blas`` or ``onednn``, whichever was measured to be faster; and the rows of a step of a masked weight.
+
+    The engines round differently. ``PUSHFORWARD_PRODUCTS=blas`` or ``onednn`` in the environment pins one, so that
+    results are the same in every run.
+    """
+    room = imported()
+    return {} if room is None else room.chosen()  # type: ignore[no-any-return]
+
+
 def _room() -> Any:
     """The fast room, or None if it is shut or missing, or a compiler traces the call."""
     if torch.compiler.is_compiling() or SHUT.get():

@@ -1,0 +1,80 @@
+"""Engines of matrix products: the same results from each, measured once, reproducible if one is pinned."""
+
+import pytest
+import torch
+
+import pushforward as pf
+from pushforward.fused import pool, products
+from pushforward.testing import randomize
+
+
+@pytest.fixture(autouse=True)
+def afresh(monkeypatch):
+    """Nothing measured yet, and no memory whose engines were chosen before."""
+    monkeypatch.setattr(products, "_CHOSEN", {})
+    pool.POOL.clear()
+    yield
+    pool.POOL.clear()
+
+
+def results(monkeypatch, engine, rows=512):
+    """Log-densities, gradients and inverses of a flow whose products count as large."""
+    if engine is not None:
+        monkeypatch.setenv("PUSHFORWARD_PRODUCTS", engine)
+    pool.POOL.clear()
+    torch.manual_seed(0)
+    flow = randomize(pf.maf(9, layers=2, hidden=(160, 160)), scale=0.3)
+    x = torch.randn(rows, 9, requires_grad=True)
+    log_prob = flow.log_prob(x)
+    grads = torch.autograd.grad(log_prob.mean(), [x, *flow.parameters()])
+    with torch.no_grad():
+        return [flow.log_prob(x), flow.transform.inverse(x)[0], log_prob.detach(), *grads]
+
+
+def test_both_engines_give_the_formulas(monkeypatch):
+    with pf.plain():
+        plain = results(monkeypatch, None)
+    for engine in ("blas", "onednn"):
+        for found, expected in zip(results(monkeypatch, engine), plain, strict=True):
+            torch.testing.assert_close(found, expected, rtol=2e-4, atol=2e-4)
+
+
+def test_a_pinned_engine_is_not_measured_and_gives_the_same_bits_again(monkeypatch):
+    first, again = (results(monkeypatch, "onednn") for _ in range(2))
+    assert all(map(torch.equal, first, again))
+    assert pf.product_engines() == {}
+
+
+def test_each_kind_of_product_is_measured_once(monkeypatch):
+    measured = []
+    times = products._times
+    monkeypatch.setattr(products, "_times", lambda calls: measured.append(len(calls)) or times(calls))
+    results(monkeypatch, None)
+    found, count = pf.product_engines(), len(measured)
+    assert count == len(found) >= 3
+    assert {name.split()[0] for name in found} >= {"values", "weights", "inputs"}
+    results(monkeypatch, None)
+    assert len(measured) == count
+
+
+@pytest.mark.parametrize("faster", ["blas", "onednn"])
+def test_the_faster_one_is_taken(faster, monkeypatch):
+    monkeypatch.setattr(products, "_times", lambda calls: [1.0, 2.0] if faster == "blas" else [1.0, 0.5])
+    assert products.engine("values", 1 << 23, torch.zeros(2)).name == faster
+    assert products.engine("values", 1 << 10, torch.zeros(2)) is products.BLAS
+    assert products.engine("values", 1 << 23, torch.zeros(2).double()) is products.BLAS
+
+
+@pytest.mark.parametrize(("times", "rows"), [([1.0, 2.0, 4.0], 128), ([0.9, 2.0, 4.0], 64), ([2.0, 2.0, 2.0], 256)])
+def test_steps_of_masked_weights_have_the_width_of_least_time(times, rows, monkeypatch):
+    """Half the width saves a tenth of the numbers, which is too little to tell from noise if nothing else speaks for
+    it."""
+    monkeypatch.setattr(products, "_times", lambda calls: times[: len(calls)])
+    assert products.step_rows(64, 64) == 128
+    assert products.step_rows(512, 512) == rows
+
+
+def test_an_unknown_engine_is_refused(monkeypatch):
+    monkeypatch.setenv("PUSHFORWARD_PRODUCTS", "abacus")
+    with pytest.raises(ValueError, match="PUSHFORWARD_PRODUCTS"):
+        products.engine("values", 1 << 23, torch.zeros(2))
