@@ -1,4 +1,4 @@
-"""Cells of every kind on their way from a table to JSON and back, without a server."""
+"""RowType of every kind on their way from a table to JSON and back, without a server."""
 
 from __future__ import annotations
 

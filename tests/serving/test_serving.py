@@ -25,6 +25,7 @@ from pushforward.cli import app as cli
 
 pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
+HEAD = "POST /score HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 ARROW = "application/vnd.apache.arrow.stream"
 ROW = {
     "x": 0.5,
@@ -42,7 +43,9 @@ ROW = {
 def ask(url: str, body: Any = None, **headers: str) -> tuple[int, Any]:
     """The status of an answer, and what it holds."""
     data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {name.replace("_", "-"): value for name, value in headers.items()})
+    kind = {} if data is None else {"content-type": "application/json"}
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    request = urllib.request.Request(url, data, kind | named)
     try:
         with urllib.request.urlopen(request, timeout=60) as answer:
             content, status, kind = answer.read(), answer.status, answer.headers["content-type"]
@@ -260,7 +263,7 @@ def test_a_gigabyte_is_refused_and_takes_no_memory_and_long_jobs_stand_aside(fit
     million = bytes(2**20)
     with process(str(fitted)) as (url, server), ThreadPoolExecutor(1) as pool:
         before = memory(server.pid)
-        head = f"POST /score HTTP/1.1\r\nHost: localhost\r\nContent-Length: {2**30}\r\n\r\n"
+        head = f"{HEAD}Content-Length: {2**30}\r\n\r\n"
         status, said = send(url, head, (million for _ in range(2**10)))
         assert (status, b"longer than 16,777,216 bytes" in said) == (413, True)
         expecting = head.replace("\r\n\r\n", "\r\nExpect: 100-continue\r\n\r\n")
@@ -275,7 +278,7 @@ def test_a_gigabyte_is_refused_and_takes_no_memory_and_long_jobs_stand_aside(fit
 
 
 def test_slow_and_broken_requests_end(fitted: Path) -> None:
-    head = "POST /score HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n"
+    head = f"{HEAD}Content-Length: 100\r\n\r\n"
     with process(str(fitted), "--timeout", "1s") as (url, _):
         assert send(url, head, [b"{"])[0] == 408
         host, port = url.removeprefix("http://").split(":")
@@ -298,7 +301,7 @@ def test_many_clients_at_once_get_their_own_answers(url: str, model: pf.TableDen
             some = slice(place % 60, place % 60 + 1)
             wrong = place % 6 == 5  # bad requests between good ones
             body = {"rows": [{**rows[place % 60], "n": "a"}] if wrong else rows[some]}
-            connection.request("POST", "/score", json.dumps(body))
+            connection.request("POST", "/score", json.dumps(body), {"content-type": "application/json"})
             answer = connection.getresponse()
             found = json.loads(answer.read())
             assert answer.status == (422 if wrong else 200), found

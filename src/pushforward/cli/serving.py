@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
 from ..errors import InputError
 from ..models.typed import Seconds
 from .options import Device, Model, PrintOptions
@@ -15,6 +20,8 @@ def serve(
     max_rows: int = 10_000,
     max_megabytes: float = 16.0,
     timeout: Seconds = 30.0,
+    allow_host: Annotated[list[str] | None, Parameter(negative="")] = None,
+    token_file: Path | None = None,
     threads: int = 1,
     device: Device = "auto",
     printing: PrintOptions = PrintOptions(),
@@ -30,17 +37,22 @@ def serve(
         max_rows: Rows that a request may hold or ask for.
         max_megabytes: The longest body of a request.
         timeout: How long a request may take to arrive, and again to be answered, as in 30s.
+        allow_host: Another name by which clients may address the server, such as that of a proxy. May be repeated.
+        token_file: A file with a token that clients have to send, in the header `authorization: Bearer TOKEN`.
         threads: Threads of each computation; requests of single rows and long ones run side by side.
     """
     from .models import open_model
 
     try:
+        from ..serving.guard import Guard
         from ..serving.limits import Limits
         from ..serving.run import serve as run
+        from ..serving.run import token_of
     except ModuleNotFoundError as error:
         raise InputError(f"serve needs {error.name}; install it with: pip install 'pushforward[serve]'") from None
     for name, value in (("max_rows", max_rows), ("max_megabytes", max_megabytes), ("threads", threads)):
         if not 0 < value < float("inf"):
             raise InputError("expected a positive number", name, value)
     limits = Limits(max_rows, round(max_megabytes * 2**20), timeout or 30.0)
-    run(open_model(model, device), host, port, limits, threads, printing.console())
+    guard = Guard(allow_host or (), None if token_file is None else token_of(token_file))
+    run(open_model(model, device), host, port, limits, guard, threads, printing.console())

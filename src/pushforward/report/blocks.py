@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 
-class Block:
+class PageBlock:
     """A part of a section."""
 
     @property
@@ -19,7 +19,7 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Figure(Block):
+class Figure(PageBlock):
     """An inline SVG with the sentence that a screen reader reads out instead (inside the SVG) and a caption."""
 
     svg: Markup
@@ -27,7 +27,7 @@ class Figure(Block):
 
 
 @dataclass(frozen=True)
-class Picture(Block):
+class Picture(PageBlock):
     """A PNG as a data URL, a description in words, its caption, and its width in pixels of the page."""
 
     address: str
@@ -54,7 +54,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Listing(Block):
+class Listing(PageBlock):
     """A table; if ``sortable``, the reader can sort it by any column."""
 
     id: str
@@ -68,14 +68,14 @@ Fact = tuple[str, str, str]  # a label, a value and, in small print, its unit
 
 
 @dataclass(frozen=True)
-class Facts(Block):
+class Facts(PageBlock):
     """Labels and values."""
 
     items: Sequence[Fact]
 
 
 @dataclass(frozen=True)
-class Details(Block):
+class Details(PageBlock):
     """Blocks that stay folded until the reader opens them."""
 
     summary: str
@@ -83,28 +83,28 @@ class Details(Block):
 
 
 @dataclass(frozen=True)
-class Beside(Block):
+class Beside(PageBlock):
     """Blocks that stand side by side if the page is wide enough."""
 
     blocks: Sequence[Any]
 
 
 @dataclass(frozen=True)
-class Text(Block):
+class Text(PageBlock):
     """A paragraph."""
 
     text: str
 
 
 @dataclass(frozen=True)
-class Code(Block):
+class Code(PageBlock):
     """Text to copy."""
 
     text: str
 
 
 @dataclass(frozen=True)
-class Animation(Block):
+class Animation(PageBlock):
     """Frames of points, drawn by the script; ``data`` is its input."""
 
     data: dict[str, Any]
@@ -112,7 +112,7 @@ class Animation(Block):
 
 
 @dataclass(frozen=True)
-class Menus(Block):
+class Menus(PageBlock):
     """Bars that the reader selects with two menus, drawn by the script; ``data`` is its input."""
 
     data: dict[str, Any]
@@ -128,7 +128,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Findings(Block):
+class Findings(PageBlock):
     """Verdicts, one below the other."""
 
     verdicts: Sequence[Finding]

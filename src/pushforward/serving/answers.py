@@ -16,7 +16,7 @@ from ..saving.jsonable import jsonable
 from ..tables.fitted import FittedTable
 from ..tables.io.table import Piece
 from ..tables.queries.score import Scoring
-from .columns import Cell, Cells
+from .columns import Cell, RowType
 from .requests import DrawOptions, ImputeOptions, Refused
 
 PIECE = 512  # rows between checks of the clock
@@ -40,7 +40,7 @@ class Answers:
     """
 
     def __init__(self, model: FittedTable, seconds: float) -> None:
-        self.model, self.seconds, self.cells = model, seconds, Cells(model.schema)
+        self.model, self.seconds, self.cells = model, seconds, RowType(model.schema)
         self.fields = {
             column.name: column.holes.share > 0 for column in model.schema.fields
         }  # and if null is informative

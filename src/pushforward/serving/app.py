@@ -16,6 +16,7 @@ import polars as pl
 from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .. import __version__
 from ..errors import InputError, in_request
@@ -25,7 +26,8 @@ from . import requests as asked
 from .answers import Answers, Score, score_json
 from .batching import MOST, Batcher, Jobs
 from .columns import json_rows
-from .limits import ARROW, Limits, arrow_body, arrow_frame, body_of
+from .guard import ARROW, JSON, Guard, is_arrow
+from .limits import Limits, arrow_body, arrow_frame, body_of
 from .metrics import Metrics
 from .openapi import document
 
@@ -38,6 +40,7 @@ PAGE = {
     "/page.js": ("page.js", "text/javascript"),
 }
 POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"  # noqa: E501
+ADVICE = {503: {"retry-after": "1"}, 401: {"www-authenticate": "Bearer"}}
 HEADERS = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
 
 
@@ -74,19 +77,16 @@ class Server:
         self.answers.check_given(options.given)
         if isinstance(rows, list):
             self.answers.check_filled(rows)
-            found = await self._scores(rows, tuple(options.given))
-            if not _wants_arrow(request, rows):
-                return Response(score_json(found, options.errors), media_type="application/json")
-            frame = pl.DataFrame(found, schema=list(Score._fields), orient="row")
+            found = await self._scores(request, rows, tuple(options.given))
         else:
-            frame = await self.jobs.run(self.answers.score_frame, rows, options.given)
-            if not _wants_arrow(request, rows):
-                found = [Score(*row) for row in frame.iter_rows()]
-                return Response(score_json(found, options.errors), media_type="application/json")
-        return Response(arrow_body(frame), media_type=ARROW)
+            frame = await self.jobs.run(request, self.answers.score_frame, rows, options.given)
+            found = [Score(*row) for row in frame.iter_rows()]
+        if _wants_arrow(request, rows):
+            return Response(arrow_body(pl.DataFrame(found, list(Score._fields), orient="row")), media_type=ARROW)
+        return Response(score_json(found, options.errors), media_type=JSON)
 
     async def sample(self, request: Request) -> Response:
-        options = await self._parsed(await body_of(request, self.limits), self.sample_request)
+        options = await self._parsed(request, await body_of(request, self.limits), self.sample_request)
         self.limits.check_rows(options.n)
         return await self._frame(request, None, self.answers.sample, options.n, options.given, options)
 
@@ -99,7 +99,7 @@ class Server:
         _, rows = await self._rows(request, self.explain_request, asked.ExplainOptions)
         return await self._frame(request, rows, self.answers.explain, self._as_frame(rows))
 
-    async def _scores(self, rows: list[dict[str, Any]], given: tuple[str, ...]) -> list[Score]:
+    async def _scores(self, request: Request, rows: list[dict[str, Any]], given: tuple[str, ...]) -> list[Score]:
         """Scores of rows, grouped by the columns they hold; small groups are batched with those of other requests."""
         kinds: dict[tuple[str, ...], list[int]] = defaultdict(list)
         for place, row in enumerate(rows):
@@ -107,34 +107,33 @@ class Server:
         found: list[Any] = [None] * len(rows)
         for names, places in kinds.items():
             key, some = (names, given), [rows[place] for place in places]
-            run = (
-                self.batcher.ask(key, some) if len(some) <= MOST else self.jobs.run(self.answers.score_batch, key, some)
-            )
-            for place, score in zip(places, await run, strict=True):
+            if len(some) <= MOST:
+                scores = await self.batcher.ask(key, some)
+            else:
+                scores = await self.jobs.run(request, self.answers.score_batch, key, some)
+            for place, score in zip(places, scores, strict=True):
                 found[place] = score
         return found
 
     async def _rows(self, request: Request, kind: Any, options: type[BaseModel]) -> tuple[Any, Any]:
         """The options and the rows of a request: a list of JSON rows, or a frame sent as Arrow."""
         body = await body_of(request, self.limits)
-        if _is_arrow(request.headers.get("content-type")):
+        if is_arrow(request):
             chosen = self._query(request, options)
-            frame = await self.jobs.run(arrow_frame, body, self.limits)
+            frame = await self.jobs.run(request, arrow_frame, body, self.limits)
             rows: Any = asked.check_frame(frame, self.answers.cells)
         else:
-            chosen = await self._parsed(body, kind)
+            chosen = await self._parsed(request, body, kind)
             rows = chosen.rows
             self.limits.check_rows(len(rows))
         self.metrics.rows.labels(request.url.path).inc(len(rows))
         return chosen, rows
 
-    async def _parsed(self, body: bytes, kind: Any) -> Any:
+    async def _parsed(self, request: Request, body: bytes, kind: Any) -> Any:
         try:
-            return (
-                kind.model_validate_json(body)
-                if len(body) < LONG
-                else await self.jobs.run(kind.model_validate_json, body)
-            )
+            if len(body) < LONG:
+                return kind.model_validate_json(body)
+            return await self.jobs.run(request, kind.model_validate_json, body)
         except ValidationError as error:
             raise asked.refusal_of(error, self.answers.cells) from None
 
@@ -153,25 +152,25 @@ class Server:
 
     async def _frame(self, request: Request, rows: Any, job: Callable[..., pl.DataFrame], *arguments: Any) -> Response:
         """The result of a long job, as JSON rows or as Arrow."""
-        frame = await self.jobs.run(job, *arguments)
+        frame = await self.jobs.run(request, job, *arguments)
         if _wants_arrow(request, rows):
-            return Response(await self.jobs.run(arrow_body, frame), media_type=ARROW)
-        return Response(await self.jobs.run(_rows_json, frame), media_type="application/json")
+            return Response(await self.jobs.run(request, arrow_body, frame), media_type=ARROW)
+        return Response(await self.jobs.run(request, _rows_json, frame), media_type=JSON)
 
     def close(self) -> None:
         self.batcher.close()
         self.jobs.close()
 
 
-def create_app(model: FittedTable, limits: Limits | None = None) -> FastAPI:
+def create_app(model: FittedTable, limits: Limits | None = None, guard: Guard | None = None) -> FastAPI:
     """The application that serves a fitted table.
 
     Args:
         model: The table.
         limits: Limits of a request.
+        guard: What a request must bring along.
     """
-    limits = limits or Limits()
-    server = Server(model, limits)
+    server = Server(model, limits or Limits())
 
     @contextlib.asynccontextmanager
     async def running(_: FastAPI) -> AsyncIterator[None]:
@@ -188,8 +187,25 @@ def create_app(model: FittedTable, limits: Limits | None = None) -> FastAPI:
     for path, (name, kind) in PAGE.items():
         app.add_route(path, partial(_file, Path(__file__).with_name(name).read_bytes(), kind), methods=["GET"])
     app.add_exception_handler(HTTPException, _wrong_path)
+    app.add_middleware(_Guarded, guard=guard or Guard())
     app.openapi = partial(document, server)  # type: ignore[method-assign]
     return app
+
+
+class _Guarded:
+    """The application behind its guard."""
+
+    def __init__(self, app: ASGIApp, guard: Guard) -> None:
+        self.app, self.guard = app, guard
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            if scope["type"] == "http":
+                self.guard.check(Request(scope))
+        except asked.Refused as refused:
+            await _refusal(refused)(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
 
 
 def _measured(server: Server, path: str, verb: Verb) -> Verb:
@@ -203,8 +219,7 @@ def _measured(server: Server, path: str, verb: Verb) -> Verb:
         except TimeoutError:
             response = _json({"detail": f"no answer within {2 * server.limits.seconds:g} s; ask for fewer rows"}, 503)
         except asked.Refused as refused:
-            problems = {"problems": refused.problems} if refused.problems else {}
-            response = _json({"detail": refused.sentence, **problems}, refused.status)
+            response = _refusal(refused)
         except InputError as error:
             response = _json({"detail": error.spelled(in_request)}, 422)
         except Exception as error:
@@ -217,8 +232,12 @@ def _measured(server: Server, path: str, verb: Verb) -> Verb:
 
 
 def _json(values: Any, status: int = 200) -> Response:
-    headers = {**HEADERS, **({"retry-after": "1"} if status == 503 else {})}
-    return Response(json.dumps(values), status, media_type="application/json", headers=headers)
+    return Response(json.dumps(values), status, media_type=JSON, headers={**HEADERS, **ADVICE.get(status, {})})
+
+
+def _refusal(refused: asked.Refused) -> Response:
+    problems = {"problems": refused.problems} if refused.problems else {}
+    return _json({"detail": refused.sentence, **problems}, refused.status)
 
 
 def _rows_json(frame: pl.DataFrame) -> bytes:
@@ -233,14 +252,6 @@ async def _wrong_path(request: Request, error: Any) -> Response:
     paths = "/health, /info, /metrics, /openapi.json; POST to /score, /sample, /impute, /explain"
     return _json(
         {"detail": f"{request.method} {request.url.path}: {error.detail}; there are GET /, {paths}"}, error.status_code
-    )
-
-
-def _is_arrow(kind: str | None) -> bool:
-    return (kind or "").split(";")[0].strip().lower() in (
-        ARROW,
-        "application/vnd.apache.arrow.file",
-        "application/x-arrow",
     )
 
 

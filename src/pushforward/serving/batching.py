@@ -7,9 +7,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
+from queue import SimpleQueue
 from typing import Any, TypeVar
+
+from starlette.requests import Request
 
 from .requests import Refused
 
@@ -131,25 +135,53 @@ class Jobs:
     """Long jobs, one after another on a separate thread, so that single rows need not wait for them."""
 
     def __init__(self) -> None:
-        self.pool = ThreadPoolExecutor(1, thread_name_prefix="jobs")
+        self.queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self.waiting = 0
+        threading.Thread(target=self._run, name="jobs", daemon=True).start()
 
-    async def run(self, job: Callable[..., T], *arguments: Any) -> T:
-        """Runs a job and returns its result.
+    async def run(self, request: Request, job: Callable[..., T], *arguments: Any) -> T:
+        """Runs a job and returns its result; a job whose client hangs up before it begins is left out.
+
+        The body of the request has to be read before.
 
         Raises:
-            Refused: too many jobs are waiting.
+            Refused: too many jobs are waiting, or the client hung up.
         """
         if self.waiting >= JOBS:
             raise busy()
+        found: Future[T] = Future()
+        result, gone = asyncio.wrap_future(found), asyncio.ensure_future(_hung_up(request))
         self.waiting += 1
-        future = self.pool.submit(job, *arguments)
-        loop = asyncio.get_running_loop()
-        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._done))
-        return await asyncio.wrap_future(future)
+        self.queue.put(partial(_do, found, job, arguments))
+        try:
+            ends: set[asyncio.Future[Any]] = {result, gone}
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if not result.done():
+                raise Refused(499, "the client hung up")
+            return result.result()
+        finally:
+            self.waiting -= 1
+            gone.cancel()
+            result.cancel()
 
-    def _done(self) -> None:
-        self.waiting -= 1
+    def _run(self) -> None:
+        while (work := self.queue.get()) is not None:
+            work()
 
     def close(self) -> None:
-        self.pool.shutdown(wait=False, cancel_futures=True)
+        """Ends the thread after the job that it is at; those that wait are left out."""
+        self.queue.put(None)
+
+
+def _do(found: Future[Any], job: Callable[..., Any], arguments: Sequence[Any]) -> None:
+    if not found.set_running_or_notify_cancel():
+        return
+    try:
+        found.set_result(job(*arguments))
+    except Exception as error:
+        found.set_exception(error)
+
+
+async def _hung_up(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

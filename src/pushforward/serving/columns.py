@@ -141,7 +141,7 @@ class Cell:
         return pl.Series([moment]).dt.to_string(form)[0] if form else moment
 
 
-class Cells:
+class RowType:
     """All columns that rows of a model may have, in the order of its tables.
 
     Args:

@@ -13,8 +13,6 @@ from starlette.requests import ClientDisconnect, Request
 
 from .requests import Refused
 
-ARROW = "application/vnd.apache.arrow.stream"
-
 
 @dataclass(frozen=True)
 class Limits:

@@ -8,7 +8,7 @@ from pydantic.json_schema import models_json_schema
 
 from .. import __version__
 from . import requests as asked
-from .limits import ARROW
+from .guard import ARROW
 
 if TYPE_CHECKING:
     from .app import Server
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 REFERENCE = "#/components/schemas/{model}"
 REFUSALS = {
     "400": "not JSON or Arrow",
+    "401": "no token, or another one",
+    "403": "a page of another site",
+    "415": "neither JSON nor Arrow by its content-type",
+    "421": "another name of the server",
     "413": "too many rows or bytes",
     "422": "a bad cell",
     "503": "busy, or slow",
@@ -39,9 +43,9 @@ def document(server: Server) -> dict[str, Any]:
     requests = [server.score_request, server.sample_request, server.impute_request, server.explain_request]
     answers: list[Any] = [
         asked.Scores,
-        asked.of(asked.Rows, row),
-        asked.of(asked.Rows, row),
-        asked.Rows[dict[str, Any]],
+        asked.of(asked.RowsAnswer, row),
+        asked.of(asked.RowsAnswer, row),
+        asked.RowsAnswer[dict[str, Any]],
     ]
     kinds: list[Any] = [*requests, *answers, asked.Refusal]
     places, schemas = models_json_schema([(kind, "validation") for kind in kinds], ref_template=REFERENCE)

@@ -16,10 +16,16 @@ function make(name, attributes = {}, text = "", parent = null) {
   return element;
 }
 
+let token = sessionStorage.getItem("token");
+
 async function ask(path, body) {
-  const options = body && { method: "POST", body: JSON.stringify(body), headers: { "content-type": "application/json" } };
-  const answer = await fetch(path, options || {});
+  const headers = { "content-type": "application/json", ...(token && { authorization: `Bearer ${token}` }) };
+  const answer = await fetch(path, body ? { method: "POST", body: JSON.stringify(body), headers } : { headers });
   const found = await answer.json();
+  if (answer.status === 401 && (token = prompt("The token of this server:"))) {
+    sessionStorage.setItem("token", token);
+    return ask(path, body);
+  }
   if (!answer.ok) throw new Error(found.detail);
   return found;
 }
@@ -224,7 +230,7 @@ byId("row").addEventListener("submit", (event) => event.preventDefault());
 function changed() {
   for (const column of columns) column.cell.classList.toggle("unknown", !column.known.checked);
   const body = JSON.stringify({ rows: [row()] }).replaceAll("'", "'\\''");
-  byId("program").textContent = `curl ${location.origin}/score -d '${body}'`;
+  byId("program").textContent = `curl ${location.origin}/score -H 'content-type: application/json' -d '${body}'`;
   return Promise.all([score(), density()]);
 }
 

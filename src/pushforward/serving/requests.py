@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from .columns import Cells
+from .columns import RowType
 
 R = TypeVar("R")
 SHOWN = 20  # problems listed in an answer
@@ -64,7 +64,7 @@ class ExplainRequest(ExplainOptions, Generic[R]):
 
 class SampleRequest(DrawOptions, Generic[R]):
     n: int = Field(1, ge=1, description="How many rows.")
-    given: R | None = Field(None, description="Cells that are known: rows are drawn given them.")
+    given: R | None = Field(None, description="RowType that are known: rows are drawn given them.")
 
 
 class Scores(BaseModel):
@@ -79,7 +79,7 @@ class Scores(BaseModel):
     )
 
 
-class Rows(BaseModel, Generic[R]):
+class RowsAnswer(BaseModel, Generic[R]):
     rows: list[R]
 
 
@@ -93,7 +93,7 @@ class Refusal(BaseModel):
     problems: list[dict[str, Any]] = Field([], description="Bad cells: row (from 1), column, expected, got.")
 
 
-def refusal_of(error: ValidationError, cells: Cells) -> Refused:
+def refusal_of(error: ValidationError, cells: RowType) -> Refused:
     """The refusal of a request that pydantic rejected, in sentences."""
     found = error.errors(include_url=False)
     if found[0]["type"] == "json_invalid":
@@ -103,7 +103,7 @@ def refusal_of(error: ValidationError, cells: Cells) -> Refused:
     return Refused(422, f"{_sentence(problems[0])}{more}", problems)
 
 
-def _problem(one: Any, cells: Cells) -> dict[str, Any]:
+def _problem(one: Any, cells: RowType) -> dict[str, Any]:
     """One pydantic error: where, what was expected, and what was received."""
     place = list(one["loc"])
     at: dict[str, Any] = {}
@@ -145,7 +145,7 @@ def bad_cell(row: int, column: str, expected: str, got: str) -> Refused:
     return Refused(422, _sentence(problem), [problem])
 
 
-def check_frame(frame: pl.DataFrame, cells: Cells) -> pl.DataFrame:
+def check_frame(frame: pl.DataFrame, cells: RowType) -> pl.DataFrame:
     """Rows sent as Arrow: NaN counts as missing; other columns or infinities are refused.
 
     Raises:

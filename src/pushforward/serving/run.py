@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import errno
 import gc
 import ipaddress
+import signal
 import socket
+from pathlib import Path
 
 import torch
 import uvicorn
@@ -16,11 +20,15 @@ from ..models.console import Console
 from ..tables.fitted import FittedTable
 from .app import create_app
 from .batching import MOST
+from .connection import limited
+from .guard import Guard
 from .limits import Limits
 
 
-def serve(model: FittedDensity, host: str, port: int, limits: Limits, threads: int, console: Console) -> None:
-    """Answers requests until the process is told to stop.
+def serve(
+    model: FittedDensity, host: str, port: int, limits: Limits, guard: Guard, threads: int, console: Console
+) -> None:
+    """Answers requests until the process is told to stop; those that it is at by then are answered first.
 
     Raises:
         InputError: the model is of images, or the port cannot be used; says why.
@@ -31,27 +39,44 @@ def serve(model: FittedDensity, host: str, port: int, limits: Limits, threads: i
         )
     torch.set_num_threads(threads)
     listener = listen(host, port)
-    app = create_app(model, limits)
+    app = create_app(model, limits, dataclasses.replace(guard, names=[host, *guard.names]))
     warm(model)
     address = listener.getsockname()
     shown = f"[{address[0]}]" if listener.family == socket.AF_INET6 else address[0]
     url = f"http://{shown}:{address[1]}"
     console.say(f"{model.called}: {len(model.schema.names)} columns at {url} (Ctrl-C stops it)")
-    if not ipaddress.ip_address(address[0].split("%")[0]).is_loopback:
-        console.note(f"`host={host!r}`: anyone who reaches this machine may query the model; there is no password")
+    if guard.token is None and not ipaddress.ip_address(address[0].split("%")[0]).is_loopback:
+        anyone = "anyone who reaches this machine may query the model; give clients a token with `token_file=`"
+        console.note(f"`host={host!r}`: {anyone}")
     console.result({"url": url, "model": model.called})
     config = uvicorn.Config(
         app,
+        http=limited(limits.seconds),
         log_level="warning",
         access_log=False,
         server_header=False,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=5,
     )
-    try:
+    signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it once more when all is answered
+    with contextlib.suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listener])
-    except KeyboardInterrupt:
-        console.say("stopped")
+    console.say("stopped")
+
+
+def token_of(file: Path) -> str:
+    """The token in a file.
+
+    Raises:
+        InputError: there is no such file, or no token in it.
+    """
+    try:
+        token = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot be read: {error}", "token_file", str(file)) from None
+    if not token or not token.isascii() or any(map(str.isspace, token)):
+        raise InputError("expected one word of ASCII letters and signs", "token_file", str(file))
+    return token
 
 
 def warm(model: FittedTable) -> None:

@@ -1,0 +1,74 @@
+"""One client's connection: the head of a request has to arrive within a time, and within a size."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEAD = 32 * 2**10  # bytes of a request line and its headers
+
+
+class Connection(HttpToolsProtocol):
+    """HTTP as uvicorn reads it, which alone would wait for the rest of a head for ever, and keep all of it in memory.
+
+    The time runs from the opening of the connection, and from the first byte of each later request, to the end of its
+    headers. What arrives of a head is counted, so that one too long is refused by its first few pieces.
+    """
+
+    seconds = 30.0
+    heads = head = 0  # how many have begun, and what has come of the last one, in bytes, after the piece it began in
+    clock: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._begin()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        before = self.heads
+        super().data_received(data)
+        if self.clock is not None and self.heads == before:
+            self.head += len(data)
+            if self.head > HEAD:
+                self._refuse(431, f"the request's line and headers are longer than {HEAD:,} bytes")
+
+    def on_message_begin(self) -> None:
+        self._begin()
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._end()
+        super().on_headers_complete()
+
+    def _begin(self) -> None:
+        self._end()
+        self.heads, self.head = self.heads + 1, 0
+        said = f"the request's line and headers did not arrive within {self.seconds:g} s"
+        self.clock = self.loop.call_later(self.seconds, self._refuse, 408, said)
+
+    def _end(self) -> None:
+        if self.clock is not None:
+            self.clock.cancel()
+            self.clock = None
+
+    def _refuse(self, status: int, said: str) -> None:
+        """Answers and closes the connection, whatever else the client sends; an earlier request is answered first."""
+        self._end()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False
+            return
+        reason = {408: "Request Timeout", 431: "Request Header Fields Too Large"}[status]
+        body = f'{{"detail": "{said}"}}'.encode()
+        head = f"HTTP/1.1 {status} {reason}\r\ncontent-type: application/json\r\nconnection: close\r\n"
+        self.transport.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
+        self.transport.close()
+
+
+def limited(seconds: float) -> type[Connection]:
+    """Connections on which a head may take so long."""
+    return type("LimitedConnection", (Connection,), {"seconds": seconds})

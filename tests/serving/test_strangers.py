@@ -1,0 +1,178 @@
+"""The server among strangers: slow and endless heads, other names and sites, tokens, clients that hang up, its end."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from served import process, table
+
+pytest.importorskip("fastapi")
+pytest.importorskip("uvicorn")
+POST = "POST /score HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+
+
+@pytest.fixture(scope="module")
+def server(fitted: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
+    """The address of a server that waits a second for a head, and knows one more name and a token."""
+    file = tmp_path_factory.mktemp("token") / "token"
+    file.write_text("open-sesame\n")
+    with process(str(fitted), "--timeout", "1s", "--allow-host", "tables.example", "--token-file", str(file)) as (
+        url,
+        running,
+    ):
+        host, port = url.removeprefix("http://").split(":")
+        yield host, int(port)
+        assert running.poll() is None
+
+
+def asked(server: tuple[str, int], path: str = "/score", body: Any = None, **headers: str) -> tuple[int, Any]:
+    """The status and the JSON of an answer; with a token unless another is given."""
+    connection = http.client.HTTPConnection(*server, timeout=30)
+    given = {"content-type": "application/json", "authorization": "Bearer open-sesame"}
+    given |= {name.replace("_", "-"): value for name, value in headers.items()}
+    with contextlib.closing(connection):
+        connection.request("GET" if body is None else "POST", path, json.dumps(body), given)
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+
+
+@pytest.fixture(scope="module")
+def question() -> dict[str, Any]:
+    return {"rows": [{"x": 0.5, "group": "a"}]}
+
+
+def test_heads_that_stop_are_closed_in_time_and_others_are_served(server: tuple[str, int], question: Any) -> None:
+    stops = ["", "P", "POST /score HT", POST, f"{POST}X-Long: abc", "GET /health HTTP/1.1\r\nHost: loc"]
+    sockets = [socket.create_connection(server, timeout=10) for _ in range(60)]
+    for place, one in enumerate(sockets):
+        one.sendall(stops[place % len(stops)].encode())
+    started = time.monotonic()
+    assert asked(server, body=question)[0] == 200
+    for place, one in enumerate(sockets):
+        said = b""
+        while part := one.recv(4096):
+            said += part
+        assert said.startswith(b"HTTP/1.1 408"), (stops[place % len(stops)], said)
+        one.close()
+    assert time.monotonic() - started < 8
+
+
+def test_a_second_head_that_stops_on_an_open_connection_is_closed_too(server: tuple[str, int]) -> None:
+    with socket.create_connection(server, timeout=10) as one:
+        one.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\nGET /hea")
+        said = b""
+        while part := one.recv(4096):
+            said += part
+    assert said.startswith(b"HTTP/1.1 200")
+    assert said.count(b"HTTP/1.1") == 2
+    assert b"HTTP/1.1 408" in said
+
+
+@pytest.mark.parametrize("head", [f"{POST}X-Long: ", "GET /", f"{POST}" + "A: b\r\n" * 10_000])
+def test_an_endless_head_is_refused_and_takes_no_memory(
+    server: tuple[str, int], fitted: Path, question: Any, head: str
+) -> None:
+    with socket.create_connection(server, timeout=10) as one:
+        started, sent = time.monotonic(), 0
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            one.sendall(head.encode())
+            while sent < 120 * 2**20 and time.monotonic() - started < 5:
+                sent += one.send(b"a" * 2**16)
+        assert sent < 20 * 2**20  # what the system's buffers hold at most
+    assert asked(server, body=question)[0] == 200
+
+
+def test_large_bodies_behind_one_another_are_not_taken_for_heads(server: tuple[str, int], question: Any) -> None:
+    body = json.dumps(question).encode() + b" " * 2**17
+    head = f"{POST}Authorization: Bearer open-sesame\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with socket.create_connection(server, timeout=30) as one:
+        one.sendall((head + body) * 2)
+        for _ in range(2):
+            answer = http.client.HTTPResponse(one)
+            answer.begin()
+            assert (answer.status, len(json.loads(answer.read())["log_density"])) == (200, 1)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"host": "evil.example"}, 421),
+        ({"host": "evil.example:80"}, 421),
+        ({"host": "tables.example"}, 200),
+        ({"host": "TABLES.example:443"}, 200),
+        ({"host": "localhost:8000"}, 200),
+        ({"host": "[::1]:8000"}, 200),
+        ({"host": "10.1.2.3"}, 200),
+        ({"host": "localhost", "origin": "http://localhost"}, 200),
+        ({"host": "localhost", "origin": "http://evil.example"}, 403),
+        ({"host": "localhost", "origin": "null"}, 403),
+        ({"content_type": "text/plain"}, 415),
+        ({"content_type": "application/x-www-form-urlencoded"}, 415),
+        ({"content_type": "application/json; charset=utf-8"}, 200),
+        ({"authorization": "Bearer another"}, 401),
+        ({"authorization": "Basic open-sesame"}, 401),
+        ({"authorization": ""}, 401),
+    ],
+    ids=str,
+)
+def test_who_may_ask(server: tuple[str, int], question: Any, headers: dict[str, str], status: int) -> None:
+    found, said = asked(server, body=question, **headers)
+    assert found == status, said
+    assert ("detail" in said) == (status != 200)
+
+
+def test_a_probe_needs_no_token(server: tuple[str, int]) -> None:
+    assert asked(server, "/health", authorization="")[0] == 200
+    assert asked(server, "/info", authorization="")[0] == 401
+
+
+def test_jobs_of_clients_that_hung_up_are_left_out(fitted: Path) -> None:
+    rows = [{"group": "a"}] * 100
+    body = json.dumps({"rows": rows, "draws": 5, "seed": 0}).encode()
+    head = f"POST /impute HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    with process(str(fitted)) as (url, _):
+        host, port = url.removeprefix("http://").split(":")
+        address = host, int(port)
+        started = time.monotonic()
+        asked(address, "/impute", {"rows": rows, "draws": 5, "seed": 0})
+        alone = time.monotonic() - started
+        for _ in range(12):
+            with socket.create_connection(address, timeout=30) as one:
+                one.sendall(f"{head}\r\n\r\n".encode() + body)
+                time.sleep(0.02)
+        started = time.monotonic()
+        assert asked(address, "/sample", {"n": 1})[0] == 200
+        assert time.monotonic() - started < 5 * alone  # the one that has begun, not all twelve
+
+
+def test_it_ends_when_it_is_told_and_answers_first(fitted: Path) -> None:
+    with process(str(fitted)) as (url, running), ThreadPoolExecutor(1) as pool:
+        host, port = url.removeprefix("http://").split(":")
+        idle = socket.create_connection((host, int(port)))
+        rows = table(300).select("x", "group").with_columns(x=None).to_dicts()
+        answer = pool.submit(asked, (host, int(port)), "/impute", {"rows": rows, "seed": 0})
+        time.sleep(0.3)
+        running.send_signal(signal.SIGTERM)
+        assert answer.result(timeout=30)[0] == 200
+        assert running.wait(timeout=15) == 0
+        idle.close()
+        with pytest.raises(ConnectionError):
+            socket.create_connection((host, int(port)), timeout=5)
+
+
+def test_a_token_file_without_a_token_is_refused(tmp_path: Path, fitted: Path) -> None:
+    from pushforward.cli import app as cli
+
+    (tmp_path / "empty").write_text("\n")
+    for name in ("empty", "none"):
+        assert cli.main(["serve", str(fitted), "--port", "0", "--token-file", str(tmp_path / name)]) == 2
