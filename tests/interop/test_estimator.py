@@ -52,8 +52,9 @@ def test_averages_are_estimators_like_any_other(wish: dict[str, object]) -> None
 def test_the_seed_fixes_everything() -> None:
     first, second = (pf.FlowDensity(**QUICK).fit(X) for _ in range(2))
     assert np.array_equal(first.score_samples(X), second.score_samples(X))
-    assert np.array_equal(first.sample(3), second.sample(3))
-    assert not np.array_equal(first.sample(3), first.sample(3, random_state=1))
+    assert np.array_equal(first.sample(3, random_state=0), second.sample(n_samples=3, random_state=0))
+    assert not np.array_equal(first.sample(3), first.sample(3))
+    assert not np.array_equal(first.sample(3, random_state=0), first.sample(3, random_state=1))
     state = torch.random.get_rng_state()
     pf.FlowDensity(**QUICK, random_state=np.random.RandomState(1)).fit(X).sample(2)
     assert torch.equal(torch.random.get_rng_state(), state)

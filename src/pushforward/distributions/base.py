@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import constraints
+from torch.distributions import Distribution, constraints
 
 from ..nets.encoders import encoded
 from ..saving.config import Configurable
@@ -75,6 +75,10 @@ class Density(Configurable):
         """log p(the entries that are not NaN | context) in nats of rows that are :meth:`exact`, ``(*batch,)``."""
         raise NotImplementedError(f"{type(self).__name__} has no marginals in closed form")
 
+    def closed_form(self, context: Tensor | None = None) -> Distribution | None:
+        """The same density given the context as a distribution of PyTorch; None if it has none."""
+        return None
+
     @property
     def support(self) -> constraints.Constraint:
         """The support of x, as a constraint of ``torch.distributions``: the whole space if nothing bounds it."""
@@ -112,6 +116,8 @@ class Density(Configurable):
                 )
         if x is None:
             return x, context
+        if not isinstance(x, Tensor):
+            raise TypeError(f"x must be a tensor, got {type(x).__name__}: convert it with torch.as_tensor")
         batch, event = x.shape[: x.dim() - len(self.event_shape)], x.shape[x.dim() - len(self.event_shape) :]
         if x.dim() < len(self.event_shape) or event != self.event_shape:
             raise ValueError(f"x has shape {tuple(x.shape)}, but an event of this flow has {tuple(self.event_shape)}")

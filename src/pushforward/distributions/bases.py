@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import constraints
+from torch.distributions import Distribution, constraints
 
 from ..nets.mlp import MLP
 from ..numerics import heavy
@@ -101,6 +101,11 @@ class DiagonalNormal(Independent):
         loc, log_scale = params
         return loc + log_scale.exp() * temperature * _normal(loc, generator)
 
+    def closed_form(self, context: Tensor | None = None) -> Distribution:
+        """The normal as one of PyTorch's."""
+        loc, log_scale = self.params(self._check(None, context)[1])
+        return torch.distributions.Independent(torch.distributions.Normal(loc, log_scale.exp()), 1)
+
 
 class FullNormal(Base):
     r"""A normal with a full covariance, initially standard.
@@ -137,6 +142,12 @@ class FullNormal(Base):
         noise = temperature * _normal(loc.expand(*batch, -1), generator)
         A = triangle(factors, lower=True)
         return loc + torch.linalg.solve_triangular(A, noise[..., None], upper=False)[..., 0]
+
+    def closed_form(self, context: Tensor | None = None) -> Distribution:
+        """The normal as one of PyTorch's."""
+        loc, factors = self._parts(self._check(None, context)[1])
+        A = triangle(factors, lower=True)
+        return torch.distributions.MultivariateNormal(loc, precision_matrix=A.mT @ A)
 
     def _parts(self, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """mu, ``(*batch, m)``, and A with log A_jj on its diagonal, ``(*batch, m, m)``."""

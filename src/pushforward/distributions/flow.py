@@ -45,6 +45,8 @@ class Flow(Density):
         encoder: nn.Module | None = None,
     ) -> None:
         super().__init__(encoder)
+        if not isinstance(base, nn.Module | int | Sequence):
+            raise TypeError(f"base must be an event shape, a density or a module like one, got {type(base).__name__}")
         if not isinstance(base, nn.Module):
             base = StandardNormal((base,) if isinstance(base, int) else base)
         self.transform = transform
@@ -147,7 +149,8 @@ class Flow(Density):
         if guidance:
             self._check_guidance(guidance)
             transform = with_guidance(self.transform if t is None else self.transform.at(t), guidance)
-        return denoised(self, transform, z, context) if denoise else transform.generate(z, context)
+        x = denoised(self, transform, z, context) if denoise else transform.generate(z, context)
+        return x.contiguous()  # torch's own transformed distributions view draws
 
     @torch.no_grad()
     def path(self, x: Tensor, times: Sequence[float], context: Tensor | None = None) -> Tensor:
@@ -162,7 +165,7 @@ class Flow(Density):
         """Draws and their log-densities in one pass, differentiable with respect to parameters and context."""
         z, context = self._noise(shape, context, generator, 1.0)
         x, logdet = self._map(None, z).inverse(z, context)
-        return x, self.base_log_prob(z, context) - logdet
+        return x.contiguous(), self.base_log_prob(z, context) - logdet
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:

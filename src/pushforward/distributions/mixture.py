@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution, MixtureSameFamily, MultivariateNormal
 
 from ..numerics.logs import log_sum_exp
 from ..numerics.matrices import triangle, with_log_diagonal
@@ -119,6 +120,13 @@ class GaussianMixture(Density):
         A = self.precision_factors()
         L = torch.linalg.solve_triangular(A, torch.eye(A.shape[-1], dtype=A.dtype, device=A.device), upper=False)
         return L @ L.mT
+
+    def closed_form(self, context: Tensor | None = None) -> Distribution | None:
+        """The mixture as one of PyTorch's; None with a context."""
+        if self.context_features:
+            return None
+        parts = MultivariateNormal(self.loc, covariance_matrix=self.covariances())
+        return MixtureSameFamily(torch.distributions.Categorical(logits=self.logits), parts)
 
     def _generate(
         self, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float

@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, kl_divergence, register_kl
 
 if TYPE_CHECKING:
     from .base import Density
 
 
 class DensityView(Distribution):
-    """p(x | context) for a fixed context; ``batch_shape`` is the context's.
+    """p(x | context) for a fixed context; ``batch_shape`` is the context's, or that of :meth:`expand`.
+
+    Mean, variance, entropy and Kullback-Leibler divergences are those of the same distribution of PyTorch, where there
+    is one: of normal bases and mixtures. Of other densities they have no closed form, and raise NotImplementedError.
 
     Args:
         density: The underlying density; its parameters are shared, not copied.
         context: The context, or None.
         generator: Source of the randomness of draws; PyTorch's default if None.
+        batch_shape: The batch shape of a density without a context.
     """
 
     arg_constraints: ClassVar[dict[str, Any]] = {}
 
     def __init__(
-        self, density: Density, context: Tensor | None = None, generator: torch.Generator | None = None
+        self,
+        density: Density,
+        context: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        batch_shape: Sequence[int] = (),
     ) -> None:
         self.density, self.context, self.generator = density, context, generator
         self.has_rsample = hasattr(density, "rsample_and_log_prob")
-        batch = torch.Size()
+        batch = torch.Size(batch_shape)
         if context is not None:
             with torch.no_grad():
                 batch = density.encode(context).shape[:-1]
@@ -38,22 +47,60 @@ class DensityView(Distribution):
     def support(self) -> Any:
         return self.density.support
 
+    @property
+    def mean(self) -> Tensor:
+        return self._known("mean").mean  # type: ignore[no-any-return]
+
+    @property
+    def variance(self) -> Tensor:
+        return self._known("variance").variance  # type: ignore[no-any-return]
+
+    def entropy(self) -> Tensor:
+        return self._known("entropy").entropy()
+
     def log_prob(self, value: Tensor) -> Tensor:
+        if self.context is None and self.batch_shape:
+            value = value.expand(torch.broadcast_shapes(value.shape, self.batch_shape + self.event_shape))
         return self.density(value, self.context)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        return self.density.sample(sample_shape, self.context, generator=self.generator)
+        return self.density.sample(self._shape(sample_shape), self.context, generator=self.generator)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         draw = getattr(self.density, "rsample_and_log_prob", None)
         if draw is None:
             raise NotImplementedError(f"{type(self.density).__name__} is discrete or has no reparameterised samples")
-        return draw(sample_shape, self.context, generator=self.generator)[0]
+        return draw(self._shape(sample_shape), self.context, generator=self.generator)[0]
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> DensityView:
-        if self.context is None:
-            if torch.Size(batch_shape):
-                raise ValueError(f"a density without a context has no batch to expand to {tuple(batch_shape)}")
-            return self
-        context = self.context.expand(*batch_shape, *self.context.shape[len(self.batch_shape) :])
-        return type(self)(self.density, context, self.generator)
+        batch_shape, context = torch.Size(batch_shape), self.context
+        if context is not None:
+            context = context.expand(*batch_shape, *context.shape[len(self.batch_shape) :])
+        return type(self)(self.density, context, self.generator, batch_shape)
+
+    def _shape(self, sample_shape: Any) -> torch.Size:
+        """The shape of draws to ask for; a context adds its batch itself."""
+        return torch.Size(sample_shape) + (self.batch_shape if self.context is None else torch.Size())
+
+    def _known(self, what: str = "divergence") -> Distribution:
+        """The same distribution as one of PyTorch's."""
+        found = self.density.closed_form(self.context)
+        if found is None:
+            name = type(self.density).__name__
+            raise NotImplementedError(f"{name} has no {what} in closed form: estimate it from draws and log_prob")
+        return found if self.context is not None else found.expand(self.batch_shape)
+
+
+@register_kl(DensityView, DensityView)
+def _kl(p: DensityView, q: DensityView) -> Tensor:
+    return kl_divergence(p._known(), q._known())
+
+
+@register_kl(DensityView, Distribution)
+def _kl_to_torch(p: DensityView, q: Distribution) -> Tensor:
+    return kl_divergence(p._known(), q)
+
+
+@register_kl(Distribution, DensityView)
+def _kl_from_torch(p: Distribution, q: DensityView) -> Tensor:
+    return kl_divergence(p, q._known())

@@ -28,11 +28,6 @@ class PyroDensity(DensityView, TorchDistributionMixin):
         >>> pyro.sample("x", PyroDensity(flow), obs=x)  # doctest: +SKIP
     """
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
-        if self.context is None:  # Pyro's own wrapper draws a batch from a density without a context
-            return TorchDistributionMixin.expand(self, torch.Size(batch_shape))
-        return super().expand(batch_shape)
-
 
 class FlowGuide(nn.Module):
     """A guide that draws all latent sites of a model jointly from one flow.

@@ -91,13 +91,16 @@ class FlowDensity(FlowEstimator):
         values = self.score_samples(X)
         return float(np.average(values, weights=checked_weights(sample_weight, values)))
 
-    def sample(self, n: int = 1, random_state: Any = 0) -> Any:
-        """n rows drawn from the density, of shape ``(n, features)``; a frame if the fitted table holds text."""
+    def sample(self, n_samples: int = 1, random_state: Any = None) -> Any:
+        """Rows drawn from the density, of shape ``(n_samples, features)``; a frame if the fitted table holds text.
+
+        Without a ``random_state``, each call draws others.
+        """
         check_is_fitted(self)
         if self.table_ is not None:
-            return self.table_.sample(n, random_state=seed_of(random_state))
+            return self.table_.sample(n_samples, random_state=seed_of(random_state))
         generator = torch.Generator().manual_seed(seed_of(random_state))
-        return self.flow_.sample((n,), generator=generator).numpy()
+        return self.flow_.sample((n_samples,), generator=generator).numpy()
 
 
 class ConditionalFlowDensity(FlowEstimator):
@@ -149,8 +152,11 @@ class ConditionalFlowDensity(FlowEstimator):
         values = self.score_samples(X, y)
         return float(np.average(values, weights=checked_weights(sample_weight, values)))
 
-    def sample(self, X: Any, n: int = 1, random_state: Any = 0) -> NDArray[np.float64]:
-        """n draws of y for every row of X: ``(n, rows)``, or ``(n, rows, targets)`` if y had two dimensions."""
+    def sample(self, X: Any, n: int = 1, random_state: Any = None) -> NDArray[np.float64]:
+        """n draws of y for every row of X: ``(n, rows)``, or ``(n, rows, targets)`` if y had two dimensions.
+
+        Without a ``random_state``, each call draws others.
+        """
         check_is_fitted(self)
         if self.table_ is not None:
             given = from_frame(X, "X")[0].select(self.table_.schema.given_names)

@@ -33,6 +33,8 @@ class Squeeze(Transform):
             check_squeezes(shape, 1)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        if x.shape[-1] % 2 or x.shape[-2] % 2:
+            raise ValueError(f"the height and width of x must be even, got {tuple(x.shape[-2:])}")
         blocks = x.unflatten(-1, (-1, 2)).unflatten(-3, (-1, 2))  # (C, H/2, 2, W/2, 2)
         return blocks.movedim(-3, -4).movedim(-1, -3).flatten(-5, -3), x.new_zeros(x.shape[:-3])
 

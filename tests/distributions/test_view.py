@@ -1,0 +1,100 @@
+"""A density given a context is a distribution of PyTorch's: batches, moments, entropies and divergences."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
+
+import pushforward as pf
+from pushforward.distributions.bases import DiagonalNormal, FullNormal
+from pushforward.testing import randomize
+
+BATCH = (2, 3)
+
+
+@pytest.mark.parametrize("context", [0, 2])
+def test_it_expands_to_a_batch(context: int) -> None:
+    flow = pf.maf(3, context=context, layers=1, hidden=(8,))
+    view = flow.condition(torch.ones(2) if context else None).expand(BATCH)
+    assert (view.batch_shape, view.event_shape) == (torch.Size(BATCH), torch.Size([3]))
+    draws = view.rsample((5,))
+    assert draws.shape == (5, *BATCH, 3)
+    assert view.sample().shape == (*BATCH, 3)
+    assert view.log_prob(draws).shape == (5, *BATCH)
+    assert view.log_prob(torch.zeros(3)).shape == BATCH
+    assert view.expand((4, *BATCH)).sample().shape == (4, *BATCH, 3)
+
+
+def normals() -> list[pf.distributions.Density]:
+    return [randomize(make(3), seed=seed) for seed, make in enumerate((DiagonalNormal, FullNormal))]
+
+
+@pytest.mark.parametrize("density", normals(), ids=lambda density: type(density).__name__)
+def test_moments_and_entropy_of_normals_are_those_of_their_draws(density: pf.distributions.Density) -> None:
+    view = density.condition(generator=torch.Generator().manual_seed(0))
+    draws = view.sample((100_000,))
+    assert torch.allclose(view.mean, draws.mean(0), atol=0.03)
+    assert torch.allclose(view.variance, draws.var(0), rtol=0.03)
+    assert torch.allclose(view.stddev, view.variance.sqrt())
+    assert view.entropy().item() == pytest.approx(-view.log_prob(draws).mean().item(), abs=0.02)
+    assert view.expand(BATCH).mean.shape == (*BATCH, 3)
+
+
+def test_moments_follow_the_context() -> None:
+    view = randomize(DiagonalNormal(2, context=1)).condition(torch.tensor([[0.0], [1.0]]))
+    assert view.mean.shape == (2, 2)
+    assert not torch.allclose(view.mean[0], view.mean[1])
+
+
+def test_a_mixture_has_moments_but_no_entropy_in_closed_form() -> None:
+    mixture = randomize(pf.gmm(2, components=3), scale=2.0)
+    view = mixture.condition(generator=torch.Generator().manual_seed(0))
+    draws = view.sample((100_000,))
+    assert torch.allclose(view.mean, draws.mean(0), atol=0.05)
+    assert torch.allclose(view.variance, draws.var(0), rtol=0.05)
+    with pytest.raises(NotImplementedError):
+        view.entropy()
+
+
+def test_divergences_between_normals_are_exact() -> None:
+    first, second = (density.condition() for density in normals())
+    draws = first.expand(()).sample((100_000,))
+    torch.manual_seed(0)
+    estimate = (first.log_prob(draws) - second.log_prob(draws)).mean().item()
+    wide = MultivariateNormal(first.mean, covariance_matrix=torch.diag(first.variance))
+    assert kl_divergence(wide, second).item() == pytest.approx(estimate, rel=0.05)
+    torchs = Independent(Normal(torch.zeros(3), torch.ones(3)), 1)
+    assert kl_divergence(torchs, torchs).item() == kl_divergence(first, first).item() == 0
+    assert kl_divergence(first, torchs).item() > 0
+    assert kl_divergence(torchs, first).item() > 0
+
+
+def test_a_flow_says_that_it_has_no_closed_form() -> None:
+    view = pf.maf(2, layers=1, hidden=(8,)).condition()
+    for ask in (lambda: view.mean, lambda: view.variance, view.entropy, lambda: kl_divergence(view, view)):
+        with pytest.raises(NotImplementedError, match="estimate it from draws"):
+            ask()
+
+
+def test_draws_of_images_are_contiguous() -> None:
+    flow = pf.glow((1, 8, 8), levels=1, steps=1, hidden=4)
+    assert flow.sample((2,)).is_contiguous()
+    assert flow.rsample_and_log_prob((2,))[0].is_contiguous()
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        lambda: pf.maf(2)(torch.zeros(4, 2).numpy()),
+        lambda: pf.Flow(pf.maf(2).transform, Normal(0.0, 1.0)),
+        lambda: pf.transforms.Squeeze()(torch.zeros(1, 3, 4)),
+        lambda: pf.residual((1, 8, 8)),
+        lambda: pf.maf(2.5),
+    ],
+    ids=["an array", "no density", "odd sides", "an image's shape", "half a feature"],
+)
+def test_what_cannot_be_is_refused_in_one_sentence(attempt) -> None:
+    with pytest.raises((TypeError, ValueError), match="got") as caught:
+        attempt()
+    assert "\n" not in str(caught.value)
