@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -100,6 +101,18 @@ def bounds(*texts: str) -> dict[str, tuple[float, float | None]]:
     return found
 
 
+def chains(*texts: str) -> tuple[tuple[str, str], ...]:
+    """Pairs of neighbours in each LOW,HIGH or longer chain of columns.
+
+    Raises:
+        ValueError: a text names fewer than two.
+    """
+    found = [names(text) for text in texts]
+    if any(len(chain) < 2 for chain in found):
+        raise ValueError("expected LOW,HIGH, as in start,end")
+    return tuple(pair for chain in found for pair in pairwise(chain))
+
+
 def _interval(text: str) -> tuple[str, float, float]:
     """The parts of COLUMN=LOW,HIGH: an empty end is infinite; both are NaN without two ends, or if LOW is missing."""
     name, _, ends = text.partition("=")
@@ -128,6 +141,7 @@ Widths = Annotated[Sequence[int] | None, _read_by(widths, "N,N")]
 Size = Annotated[tuple[int, int] | None, _read_by(height_and_width, "HEIGHT,WIDTH")]
 Seconds = Annotated[float | None, _read_by(lambda text: duration(text, "time"), "TIME")]
 Bounds = Annotated[Mapping[str, tuple[float, float | None]], _read_by(bounds, "NAME=LOW,HIGH", repeated=True)]
+Orders = Annotated[Sequence[tuple[str, str]], _read_by(chains, "LOW,HIGH", repeated=True)]
 Periods = Annotated[Mapping[str, tuple[float, float]], _read_by(periods, "NAME=LOW,HIGH", repeated=True)]
 Assignments = Annotated[Mapping[str, str], _read_by(assignments, "NAME=VALUE", repeated=True)]
 Unasked = Annotated[Path | None, Parameter(parse=False)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from ..errors import InputError
 from ..models.console import Console
@@ -38,6 +38,11 @@ class TableDensity(FittedTable):
         categories: Numeric columns whose values are labels.
         bounds: Open intervals that columns stay in, as in ``{"share": (0, 1), "weight": (0, None)}``.
         circular: Columns with a period, as in ``{"hour": (0, 24)}``: their density agrees where the ends meet.
+        order: Pairs of columns of which the first is never above the second, as in ``[("start", "end")]``: draws keep
+            it, and a row that breaks it has density 0. One that is found in all rows is kept in draws, too, but a row
+            that breaks it is only unlikely.
+        relations: ``auto`` finds columns that follow from others, exactly or up to a remainder, and such orders;
+            ``none`` looks for none.
         kinds: Columns of a kind of your own, as in ``{"address": IPv4}``: a :class:`~pushforward.Kind`, or its class,
             which then fits itself to the column.
         members: How many flows are averaged, each with a different part of the rows left out of its training; ``auto``
@@ -82,6 +87,8 @@ class TableDensity(FittedTable):
         categories: Sequence[str] = (),
         bounds: Mapping[str, tuple[float, float | None]] | None = None,
         circular: Mapping[str, tuple[float, float]] | None = None,
+        order: Sequence[tuple[str, str]] = (),
+        relations: Literal["auto", "none"] = "auto",
         kinds: Mapping[str, Kind | type[Kind]] | None = None,
         members: int | str = "auto",
         steps: int | None = None,

@@ -121,6 +121,7 @@ def _options_of(earlier: FittedTable, options: TableOptions) -> TableOptions:
         numbers=(),
         bounds={},
         circular={},
+        order=(),
         kinds={},
         validation=earlier.facts.get("validation", options.validation),
         samples=earlier.samples,

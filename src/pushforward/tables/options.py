@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from cyclopts import Parameter
 
 from ..models.options import FlowOptions, TrainingOptions, as_names
-from ..models.typed import Bounds, Flag, Names, Periods
+from ..models.typed import Bounds, Flag, Names, Orders, Periods
 
 if TYPE_CHECKING:
     from .schema.kinds.base import Kind
@@ -28,6 +28,8 @@ class ColumnOptions:
         weights: A column that says how much each row counts, in training and in all figures; it is not modelled.
         bounds: An interval that a column stays in, as in share=0,1 (or weight=0, for no upper end). May be repeated.
         circular: A column with a period, where its ends meet, as in hour=0,24. May be repeated.
+        order: Columns of which none is above the next one, as in start,end. May be repeated.
+        relations: none looks for no relations between columns.
         strict: Refuse what would be decided otherwise: missing cells, constants, names and free text.
         drop_missing: Leave out rows with missing or infinite values.
         samples: Points that each whole or rounded number's cell is averaged over.
@@ -44,6 +46,8 @@ class ColumnOptions:
     weights: str | None = None
     bounds: Bounds = field(default_factory=dict)
     circular: Periods = field(default_factory=dict)
+    order: Orders = ()
+    relations: Literal["auto", "none"] = "auto"
     strict: Flag = False
     drop_missing: Flag = False
     samples: int = 16

@@ -92,10 +92,7 @@ def prepare(
     numbers = np.arange(len(split[2])) if table.splits else np.flatnonzero(usable)[split[2]]
     splits = TableSplits(schema, rows, split, numbers, complete=not table.splits)
     _refuse_weightless(splits, options.weights, source)
-    train = splits.train
-    return (
-        replace(splits, schema=schema.with_histograms(train.x, train.weights).with_near(train.x)) if fresh else splits
-    )
+    return replace(splits, schema=_with_maps(schema, splits.train, options, console)) if fresh else splits
 
 
 def prepare_large(
@@ -128,8 +125,7 @@ def prepare_large(
     rows = encoded_rows(schema, frame, options, name)
     first, second = found.sample.height, found.sample.height + found.val.height
     train, val, test = (np.arange(*ends) for ends in ((0, first), (first, second), (second, frame.height)))
-    sample = rows[train]
-    schema = schema.with_histograms(sample.x, sample.weights).with_near(sample.x)
+    schema = _with_maps(schema, rows[train], options, console)
     stream = ShuffledRows(source, schema, splits, found.kept, seed, options.drop_missing, weights, found.weight)
     found_rows = TableSplits(schema, rows, (train, val, test), np.asarray(found.test_numbers), False, stream)
     _refuse_weightless(found_rows, weights, name)
@@ -147,6 +143,8 @@ def learn_columns(frame: pl.DataFrame, options: TableOptions, source: str, conso
         options.categories,
         options.numbers,
         circular=options.circular,
+        orders=options.order,
+        related=options.relations == "auto",
         kinds=options.kinds,
         asked=asked,
         strict=options.strict,
@@ -154,6 +152,15 @@ def learn_columns(frame: pl.DataFrame, options: TableOptions, source: str, conso
     for note in schema.notes:
         console.note(note)
     return schema
+
+
+def _with_maps(schema: Schema, train: Rows, options: TableOptions, console: Console) -> Schema:
+    """The schema with what is learnt from training rows alone: histograms, and formulas up to a remainder."""
+    found = schema.with_histograms(train.x, train.weights)
+    found = found.with_near(train.x) if options.relations == "auto" else found
+    for note in found.notes[len(schema.notes) :]:
+        console.note(note)
+    return found
 
 
 def encoded_rows(schema: Schema, frame: pl.DataFrame, options: TableOptions, source: str) -> Rows:
@@ -183,6 +190,9 @@ def refuse_stray(options: TableOptions, frame: pl.DataFrame, source: str) -> Non
     Raises:
         InputError: names the first of them, and those that there are.
     """
+    if options.relations not in ("auto", "none"):
+        raise InputError("expected auto or none", "relations", options.relations)
+    require_columns(frame, [name for pair in options.order for name in pair], source, "order")
     for argument, named in (("bounds", options.bounds), ("circular", options.circular), ("kinds", options.kinds)):
         require_columns(frame, list(named), source, argument)
     for name, (low, high) in options.circular.items():

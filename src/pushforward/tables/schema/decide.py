@@ -73,6 +73,7 @@ def learn_schema(
     circular: Mapping[str, tuple[float, float]] | None = None,
     kinds: Mapping[str, Kind | type[Kind]] | None = None,
     orders: Sequence[tuple[str, str]] = (),
+    related: bool = True,
     asked: bool = True,
     strict: bool = False,
 ) -> Schema:
@@ -89,6 +90,7 @@ def learn_schema(
         circular: Columns with a period, and where it begins and ends.
         kinds: Columns of kinds of the user's own: each a kind, or a class that fits itself to the column.
         orders: Pairs of columns of which the first is never above the second.
+        related: Whether to look for relations between columns.
         asked: Whether the user named the columns, so that row counters and identifiers are not left out.
         strict: Refuse what would otherwise be decided.
 
@@ -108,7 +110,7 @@ def learn_schema(
         raise InputError("; ".join([f"{source}: no column is left to model", *decisions.notes()]))
     values = learner.encoded
     columns = _named(columns, values, decisions, [*numbers, *learner.bounds, *learner.kinds])
-    columns, follow = find_relations(columns, values)
+    columns, follow = find_relations(columns, values) if related else (columns, [])
     for relation in follow:
         decisions.add(
             relation.column.name,
@@ -118,7 +120,7 @@ def learn_schema(
         )
     values = complete(values, columns, follow, values)
     columns = _with_holes(columns, values, decisions)
-    found_orders = find_orders(columns, values, orders)
+    found_orders = find_orders(columns, values, source, orders, found=related)
     for each in found_orders:
         if not each.stated:
             decisions.add(f"{each}", KEPT, "")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import polars as pl
+import pytest
 
 import pushforward as pf
+from pushforward.errors import InputError
 
 QUICK = {"flow": "maf", "layers": 1, "hidden": (16,), "steps": 40, "random_state": 0}
 
@@ -62,3 +64,18 @@ def test_a_model_with_orders_is_saved_and_loaded(tmp_path):
     model.save(tmp_path / "model")
     again = pf.TableDensity.load(tmp_path / "model")
     assert np.array_equal(again.score_samples(wars()), model.score_samples(wars()))
+
+
+def test_a_stated_order_makes_rows_that_break_it_impossible_and_none_is_looked_for_on_request():
+    frame = wars().select("shortest", "longest", "cost")
+    model = pf.TableDensity(order=[("shortest", "longest")], relations="none", queries=False, **QUICK).fit(frame)
+    assert [order.stated for order in model.schema.orders] == [True]
+    odd = frame.head(3).with_columns(longest=pl.lit(0.0))
+    assert np.isneginf(model.score_samples(odd)).all()
+    assert pf.TableDensity(relations="none", queries=False, **QUICK).fit(frame).schema.orders == ()
+
+
+def test_an_order_that_rows_break_is_refused_with_the_row():
+    with pytest.raises(InputError, match="row 1") as caught:
+        pf.TableDensity("gmm", order=[("longest", "cost")]).fit(wars())
+    assert caught.value.argument == "order"

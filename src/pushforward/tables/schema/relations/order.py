@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ....errors import InputError
 from ....numerics.in_order import InOrder
 from ..columns import Column
 from ..kinds.base import Numbers
@@ -35,21 +36,34 @@ class Order(Saved):
         return f"{self.low!r} <= {self.high!r}"
 
 
-def find_orders(columns: Sequence[Column], values: Rows, stated: Sequence[tuple[str, str]] = ()) -> tuple[Order, ...]:
+def find_orders(
+    columns: Sequence[Column],
+    values: Rows,
+    source: str,
+    stated: Sequence[tuple[str, str]] = (),
+    *,
+    found: bool = True,
+) -> tuple[Order, ...]:
     """Orders that all rows keep and that independent columns of the same values would break, without those that follow
     from others; and those that are stated.
 
     Args:
         columns: The modelled columns.
         values: Their encoded rows.
+        source: Where the rows come from, for error messages.
         stated: Pairs of columns that the user gave, the lower one first.
+        found: Whether to look for others.
+
+    Raises:
+        InputError: a stated order is one of columns that are not modelled numbers, or a row breaks it.
     """
     numbers = {c.name: c.kind.amounts(values[c.name]) for c in columns if c.kind.is_number and c.kind.circle is None}
     below: dict[str, set[str]] = {name: set() for name in numbers}
     for low, high in stated:
+        _check(low, high, numbers, source)
         below[high].add(low)
     evidence = EVIDENCE + 2 * np.log(max(len(numbers), 1))
-    for low, high in itertools.permutations(numbers, 2):
+    for low, high in itertools.permutations(numbers, 2) if found else ():
         related = low in _all_below(high, below) or high in _all_below(low, below)
         if not related and _ordered(numbers[low], numbers[high], evidence):
             below[high].add(low)
@@ -59,6 +73,16 @@ def find_orders(columns: Sequence[Column], values: Rows, stated: Sequence[tuple[
         for low in sorted(lower)
         if (low, high) in stated or not any(low in _all_below(other, below) for other in lower - {low})
     )
+
+
+def _check(low: str, high: str, numbers: Mapping[str, Numbers], source: str) -> None:
+    for name in (low, high):
+        if name not in numbers:
+            raise InputError(f"{source}: {name!r} is not among the modelled columns of numbers", "order", (low, high))
+    wrong = np.flatnonzero(numbers[low] > numbers[high])
+    if len(wrong):
+        row, x, y = wrong[0], numbers[low][wrong[0]], numbers[high][wrong[0]]
+        raise InputError(f"{source}, row {row + 1}: {low!r} is {x:g} and {high!r} is {y:g}", "order", (low, high))
 
 
 def _ordered(x: Numbers, y: Numbers, evidence: float) -> bool:
