@@ -17,12 +17,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..diagnostics.averages import quantiles
 from ..distributions.guided import Guided
 from ..models.base import PERCENTS
 from .learning import Learned
 from .model import TableModel
+from .queries.oddness import log_tails
 from .queries.query import marginal
 
 MOST, MOST_HOLED = 10_000, 1_000  # rows; of those with unknown cells, whose marginals take draws
@@ -43,14 +45,24 @@ def calibrated(model: TableModel, learned: Learned) -> dict[str, Any]:
         some = rows.rows[np.sort(random.permutation(at)[: max(round(share * len(at)), 1)])]
         scores.append(marginal(_holding(model, density), some, model.samples, model.seed).value)
         weights.append(torch.ones(len(some)) if some.weights is None else some.weights)
-    score, weight = (torch.cat(parts).double().numpy() for parts in (scores, weights))
-    order = score.argsort(kind="stable")
-    score, weight = score[order].clip(-1e30), weight[order] / weight.mean()
-    counts = None if rows.rows.weights is None else weight
-    return {
+    weighted = rows.rows.weights is not None
+    score, counts = _sorted(torch.cat(scores), torch.cat(weights) if weighted else None)
+    facts = {
         "quantiles": quantiles(score, PERCENTS / 100, counts).tolist(),
         "unseen": {"log_density": score.tolist(), "weights": None if counts is None else counts.tolist()},
     }
+    if model.guided is not None:
+        some = rows.rows[np.sort(random.permutation(np.concatenate(rows.split[1:]))[:MOST])]
+        score, counts = _sorted(log_tails(model, some).sum(1), some.weights)
+        facts["unseen_by_guide"] = {"log_tails": score.tolist(), "weights": None if counts is None else counts.tolist()}
+    return facts
+
+
+def _sorted(score: Tensor, weight: Tensor | None) -> tuple[np.ndarray, np.ndarray | None]:
+    """Finite scores in their order, and their weights, 1 on average."""
+    order = score.argsort(stable=True)
+    counts = None if weight is None else (weight[order] / weight.double().mean()).numpy()
+    return score[order].double().numpy().clip(-1e30), counts
 
 
 def _holding(model: TableModel, density: Any) -> TableModel:

@@ -76,13 +76,17 @@ class TableModel(FittedDensity):
         """Number of points over which each cell is averaged."""
         return int(self.facts.get("samples", 16))
 
-    def usual(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """Log-densities of rows by densities that did not see them, sorted, and their weights, 1 on average; None for a
-        model of an earlier version, which has its held-out rows instead."""
-        unseen = self.facts.get("unseen")
+    def usual(self, score: str = "log_density") -> tuple[np.ndarray, np.ndarray] | None:
+        """Scores of rows by densities that did not see them, sorted, and their weights, 1 on average; None for a model
+        of an earlier version, which has its held-out rows instead.
+
+        Args:
+            score: ``log_density``, or ``log_tails``: the sum of the log tail probabilities of cells given the others.
+        """
+        unseen = self.facts.get("unseen" if score == "log_density" else "unseen_by_guide")
         if unseen is None:
             return None
-        scores = np.asarray(unseen["log_density"], dtype=float)
+        scores = np.asarray(unseen[score], dtype=float)
         return scores, np.ones(len(scores)) if unseen["weights"] is None else np.asarray(unseen["weights"])
 
     def read_file(self, data: Location) -> Table:

@@ -164,6 +164,51 @@ class AnyOrder(Density):
         return torch.where(~x.isnan() & ~known.t(), found.t(), 0.0).view(*batch, len(self.classes))
 
     @torch.no_grad()
+    def tails(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        r"""How far out each observed entry lies given all the others: the logarithm of its two-sided tail probability.
+
+        .. math:: t_j = 2 \min\{F_j(x_j \mid x_{-j}),\; 1 - F_j(x_j \mid x_{-j})\}
+
+        for numbers; for a category, the probability of all categories that are no likelier. Unlike a density, it does
+        not depend on units, nor on how narrow the cells of repeated values are.
+
+        Args:
+            x: ``(*batch, features)``; NaN where an entry was not observed.
+            context: The context, broadcastable to the batch.
+
+        Returns:
+            ``(*batch, features)``, float64; 0 where an entry was not observed, -infinity where it cannot be.
+        """
+        x, context = self._check(x, context)
+        batch, x = x.shape[:-1], x.reshape(-1, len(self.classes))
+        (v, read, _), context, seen = self._read(x), self._rows(context, batch), ~x.isnan().t()
+        found = [
+            self.conditionals.tail(j, v[j], *self._given_others(j, read, seen, context))
+            for j in range(len(self.classes))
+        ]
+        return torch.where(seen, torch.stack(found), 0.0).t().reshape(*batch, len(self.classes))
+
+    @torch.no_grad()
+    def middle(self, x: Tensor, j: int, context: Tensor | None = None) -> Tensor:
+        """The median of entry j given all others that were observed, ``(*batch,)``; of a category, the likeliest."""
+        x, context = self._check(x, context)
+        batch, x = x.shape[:-1], x.reshape(-1, len(self.classes))
+        read, seen = self._read(x)[1], ~x.isnan().t()
+        v = self.conditionals.middle(j, *self._given_others(j, read, seen, self._rows(context, batch)))
+        return self._in_units(j, v.to(x.dtype))[0].view(batch)
+
+    def _given_others(self, j: int, read: Tensor, seen: Tensor, context: Tensor | None) -> Any:
+        """The parameters of entry j given all other observed entries, and its normal conditional, if there is one."""
+        others = seen.clone()
+        others[j] = False
+        params = self.net.params(self.net(read * others[self.entry], context), j)
+        if self.normal is None:
+            return params, None
+        asked = torch.zeros_like(seen)
+        asked[j] = True
+        return params, self.normal.along(others, asked, [j]).at(j, read[self._first_read])
+
+    @torch.no_grad()
     def sample(
         self,
         shape: Sequence[int] = (),

@@ -21,6 +21,7 @@ Standard = tuple[Tensor, Tensor]  # a mean and a standard deviation
 
 TAILS = 5.0  # standard deviations beyond which a number is taken on a logarithmic scale
 LOG_SCALE = 7.0  # the bound on a conditional's log-scale
+CLOSE = 1e-6  # nats within which categories are equally likely
 _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
@@ -78,6 +79,11 @@ class Conditionals(NamedTuple):
     def number_log_prob(self, v: Tensor, params: Tensor, standard: Standard | None = None) -> Tensor:
         """log-densities of standardised numbers ``(numbers, n)``; a mean and a standard deviation of that shape, if
         given, standardise them again."""
+        z, slope = self.number_noise(v, params, standard)
+        return -0.5 * z.square() - _HALF_LOG_TWO_PI + slope
+
+    def number_noise(self, v: Tensor, params: Tensor, standard: Standard | None = None) -> tuple[Tensor, Tensor]:
+        """The standard normal noise of standardised numbers, and the log-slopes, both ``(numbers, n)``."""
         params = params.view(len(v), -1, v.shape[1]).movedim(0, -1)  # (parameters, n, numbers)
         t, slope = affine.log_tails(v.t(), TAILS)
         if standard is not None:
@@ -85,7 +91,21 @@ class Conditionals(NamedTuple):
             t, slope = (t - mean) / deviation, slope - deviation.log()
         t, more = self.affine(t, params[:2])
         z, most = self.spline(t, params[2:])
-        return (-0.5 * z.square() - _HALF_LOG_TWO_PI + slope + more + most).t()
+        return z.t(), (slope + more + most).t()
+
+    def tail(self, j: int, v: Tensor, params: Tensor, standard: Standard | None = None) -> Tensor:
+        """log of the two-sided tail probability of entry j, ``(n,)``; of a category, that of all no likelier ones."""
+        if size := self.classes[j]:
+            own, each = category_log_prob(size, v, params), params.log_softmax(0)
+            return torch.where(each <= own + CLOSE, each, -math.inf).logsumexp(0).double()
+        z = self.number_noise(v[None], params, standard and (standard[0][None], standard[1][None]))[0][0].double()
+        return math.log(2) + torch.special.log_ndtr(-z.abs()).nan_to_num(nan=-math.inf)
+
+    def middle(self, j: int, params: Tensor, standard: Standard | None = None) -> Tensor:
+        """The median of entry j, standardised; the likeliest code of a category; ``(n,)``."""
+        if self.classes[j]:
+            return params.argmax(0).to(params)
+        return self.draw_number(torch.zeros_like(params[0]), params, standard)[0]
 
     def draw_number(self, z: Tensor, params: Tensor, standard: Standard | None = None) -> tuple[Tensor, Tensor]:
         """A standardised number from noise z, and its log-density; both ``(n,)``."""

@@ -14,11 +14,15 @@ from ...diagnostics.repairs import POINTS, repairs, typical_values
 from ...models.train import Rows
 from ..model import TableModel
 from ..schema.schema import Schema
+from .oddness import expected, surprises
 from .query import Query
 
 
 def explain(model: TableModel, rows: Rows, chosen: np.ndarray, seed: int = 0) -> pl.DataFrame:
     """For the chosen rows: the column with the largest gain, the value that would fit, and every column's gain.
+
+    With a guide, a gain is the surprise of a cell given the others (:mod:`.oddness`): so much likelier would be a value
+    from the middle, which is the one that would fit. Without, it is that in the log-density by the best typical value.
 
     Args:
         model: The fitted table.
@@ -30,24 +34,43 @@ def explain(model: TableModel, rows: Rows, chosen: np.ndarray, seed: int = 0) ->
         One row per row, null for those that are not explained. The value is text if the model has categories, and a
         number otherwise.
     """
+    columns, some = model.schema.fields, rows[chosen]
+    if not len(chosen):
+        gains, fits = torch.zeros(0, len(columns)), torch.zeros(0, len(columns))
+    elif model.guided is None:
+        gains, fits = _repaired(model, some, rows.x, seed)
+    else:
+        gains = surprises(model, some)
+        fits = _expected(model, some, gains.argmax(1))
+    top = gains.argmax(1)
+    pairs = zip(top.tolist(), fits.gather(1, top[:, None])[:, 0].tolist(), strict=True)
+    values: list[Any] = [
+        columns[j].shown(value) if model.schema.speaks else float(columns[j].kind.amounts(np.array([value]))[0])
+        for j, value in pairs
+    ]
+    found = {"unlikely_because": [columns[j].name for j in top.tolist()], "would_fit": values}
+    found |= {f"gain_{column.name}": gain.tolist() for column, gain in zip(columns, gains.T, strict=True)}
+    everywhere = {name: _placed(len(rows), chosen, values) for name, values in found.items()}
+    return pl.DataFrame(everywhere, schema=explained_columns(model.schema))
+
+
+def _expected(model: TableModel, rows: Rows, top: Tensor) -> Tensor:
+    """The value that would fit in the column to blame, ``(n, columns)``; 0 in the others."""
+    fits = torch.zeros(len(rows), len(model.schema.fields), dtype=torch.float64)
+    for j in top.unique().tolist():
+        blamed = top == j
+        fits[blamed, j] = expected(model, rows[blamed], j)
+    return fits
+
+
+def _repaired(model: TableModel, rows: Rows, reference: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Gains and the values that attain them, by trying typical values of each column."""
 
     def log_prob(x: Tensor, context: Tensor | None) -> Tensor:
         return model.log_density(Rows(x, context), samples=POINTS, seed=seed).value
 
-    columns, some = model.schema.fields, rows[chosen]
-    gains = values = torch.zeros(0, len(columns), dtype=torch.float64)
-    if len(chosen):
-        tried = typical_values(rows.x, [column.typical for column in model.schema.columns])[: len(columns)]
-        gains, values = repairs(log_prob, some.x, tried, some.context, model.schema.missingness.flags)
-    top = gains.argmax(1)
-    fits: list[Any] = values.gather(1, top[:, None])[:, 0].tolist()
-    if model.schema.speaks:
-        fits = [columns[j].shown(value) for j, value in zip(top.tolist(), fits, strict=True)]
-    names = [columns[j].name for j in top.tolist()]
-    found = {"unlikely_because": names, "would_fit": fits}
-    found |= {f"gain_{column.name}": gain.tolist() for column, gain in zip(columns, gains.T, strict=True)}
-    everywhere = {name: _placed(len(rows), chosen, values) for name, values in found.items()}
-    return pl.DataFrame(everywhere, schema=explained_columns(model.schema))
+    tried = typical_values(reference, [column.typical for column in model.schema.columns])[: len(model.schema.fields)]
+    return repairs(log_prob, rows.x, tried, rows.context, model.schema.missingness.flags)
 
 
 def cells_given_others(model: TableModel, rows: Rows) -> pl.DataFrame:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import polars as pl
+from torch import Tensor
 
 from ...errors import InputError
 from ...models.console import Console
 from ..io.place import Location
-from ..io.read import read_table
-from ..io.table import Table
-from ..io.write import check_output, delivered, write_table
+from ..io.table import Table, check_output, delivered, read_table, write_table
 from ..model import TableModel
 from .explain import explain
+from .oddness import log_tails
 from .query import Query, marginal
 from .score_file import listing
 
@@ -25,51 +26,64 @@ SHOWN = 5
 def outliers(model: TableModel, frame: pl.DataFrame, level: float = LEVEL, source: str = "table") -> pl.DataFrame:
     r"""Every row's conformal p-value, most unusual first, with the cell to blame if it is at most ``level``.
 
-    With n rows scored by densities that did not see them (see :mod:`~pushforward.tables.calibration`), k of which are
-    no likelier than the row, its p-value is :math:`(1 + k) / (1 + n)`: a share of ``level`` of ordinary rows is
-    flagged, however good or bad the density is.
+    With n rows that the model did not see (:mod:`~pushforward.tables.calibration`), k of which are at least as odd as
+    the row, its p-value is :math:`(1 + k) / (1 + n)`: a share of ``level`` of ordinary rows is flagged, however good or
+    bad the model is. A row is as odd as the product of its cells' tail probabilities is small (:mod:`.oddness`);
+    without a guide, or where it has not seen too few rows for the level, as its log-density is low.
 
     Returns:
         ``row`` (from 1), ``log_density``, ``p_value``, ``outlier``, ``unlikely_because``, ``would_fit`` and ``gain``
-        (nats by which that value would raise the row's log-density); the last three are null for ordinary rows.
+        (the surprise of that cell, in nats); the last three are null for ordinary rows.
 
     Raises:
-        InputError: the level is no probability, or there are too few held-out rows for it; or the table does not fit.
+        InputError: the level is no probability, or there are too few such rows for it; or the table does not fit.
     """
-    usual, weight = _usual(model, level)
+    if not 0 < level < 1:
+        raise InputError("expected a probability between 0 and 1, such as 0.05", "level", level)
     query = Query.of(model, frame, (), source)
-    rows, value = query.rows, query.answer(model).value.numpy()
-    less = np.concatenate([[0.0], weight.cumsum()])[np.searchsorted(usual, value, side="right")]
-    p_value = (1 + less) / (1 + weight.sum())
-    p_value = np.where(np.isnan(value), np.nan, p_value)
-    odd = p_value <= level
-    blamed = np.flatnonzero(odd & ~rows.x.isnan().all(1).numpy())
-    why = explain(model, rows, blamed, seed=model.seed)
-    gains = [f"gain_{name}" for name in model.schema.names]
+    value = query.answer(model).value
+    score, usual, weight = value, *_usual_tails(model)
+    if _allows(len(usual), level):
+        score = log_tails(model, query.rows).sum(1).where(~value.isneginf(), -math.inf)
+    else:
+        usual, weight = _usual_densities(model, level)
+    less = np.concatenate([[0.0], weight.cumsum()])[np.searchsorted(usual, score.numpy(), side="right")]
+    p_value = np.where(value.isnan().numpy(), np.nan, (1 + less) / (1 + weight.sum()))
+    why = explain(model, query.rows, np.flatnonzero(p_value <= level), seed=model.seed)
     found = pl.DataFrame(
         {
             "row": np.arange(1, len(value) + 1),
-            "log_density": value,
+            "log_density": value.numpy(),
             "p_value": p_value,
-            "outlier": odd,
+            "outlier": p_value <= level,
             "unlikely_because": why["unlikely_because"],
             "would_fit": why["would_fit"],
-            "gain": why.select(pl.max_horizontal(gains)).to_series(),
+            "gain": why.select(pl.max_horizontal(f"gain_{name}" for name in model.schema.names)).to_series(),
         }
     )
-    return found.sort("p_value", "log_density", nulls_last=True, maintain_order=True)
+    return found[np.lexsort((score.numpy(), p_value))]  # NaN last
 
 
-def _usual(model: TableModel, level: float) -> tuple[np.ndarray, np.ndarray]:
+def _allows(rows: int, level: float) -> bool:
+    """Whether so many rows can give a p-value of at most ``level``."""
+    return (rows + 1) * level >= 1
+
+
+def _usual_tails(model: TableModel) -> tuple[np.ndarray, np.ndarray]:
+    """Log tail probabilities of rows that the guide did not see, sorted, and their weights; none without a guide."""
+    if model.guided is None:
+        return np.empty(0), np.empty(0)
+    known = model.usual("log_tails")
+    return known or _equally(log_tails(model, model.saved_held_out().rows).sum(1))
+
+
+def _usual_densities(model: TableModel, level: float) -> tuple[np.ndarray, np.ndarray]:
     """Log-densities of rows that the model did not see, sorted, and their weights."""
-    if not 0 < level < 1:
-        raise InputError("expected a probability between 0 and 1, such as 0.05", "level", level)
     usual = model.usual()
     if usual is None:
-        held = marginal(model, model.saved_held_out().rows, model.samples, model.seed).value.sort().values.numpy()
-        usual = held, np.ones(len(held))
+        usual = _equally(marginal(model, model.saved_held_out().rows, model.samples, model.seed).value)
     count = len(usual[0])
-    if (count + 1) * level < 1:
+    if not _allows(count, level):
         raise InputError(
             f"the model {model.called} has {count} rows that it did not see, which allow no p-value below "
             f"{1 / (count + 1):.2g}; fit more rows, or ask for a higher level",
@@ -77,6 +91,11 @@ def _usual(model: TableModel, level: float) -> tuple[np.ndarray, np.ndarray]:
             level,
         )
     return usual
+
+
+def _equally(scores: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Scores, sorted, that count alike."""
+    return scores.sort().values.numpy(), np.ones(len(scores))
 
 
 def outliers_file(

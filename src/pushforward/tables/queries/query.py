@@ -88,6 +88,8 @@ class Query:
         """
         samples, seed = samples or model.samples, model.seed if seed is None else seed
         about = (self.asked & ~model.schema.missingness.unknown(self.rows.x)).any(1)
+        if not about.any():
+            return Answer.joined(len(about), [])
         rows = self._only(self.asked | self.given)
         some = rows if about.all() else rows[about]
         if self.given.any():

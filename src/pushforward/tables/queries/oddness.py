@@ -1,0 +1,64 @@
+r"""How odd the cells of a row are: tail probabilities of each given all the others, and their product.
+
+A density rewards repeated values: earnings of which many are the same to the cent have a probability in tiny cells, and
+so 20 nats more than their neighbours, which hides an age of 150. A tail probability does not depend on the cells:
+
+.. math:: s(x) = \sum_j \log t_j,\qquad t_j = 2 \min\{F_j(x_j \mid x_{-j}),\; 1 - F_j(x_j \mid x_{-j})\}
+
+by the guide's one-dimensional conditionals F, at the middle of the row's cells; for a category, t is the probability of
+all that are no likelier. The row's oddness is Fisher's combination, and the smallest t tells the cell to blame: a value
+that the others make unlikely, rather than those that make it so.
+
+Reference:
+    Fisher (1932), Statistical methods for research workers, section 21.1.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ...distributions.guided import as_if_seen
+from ...models.train import Rows
+from ..guide import spread_seen
+from ..model import TableModel
+from ..schema.cells import Cells
+from .query import context_of
+
+
+def log_tails(model: TableModel, rows: Rows) -> Tensor:
+    """log t of every entry, ``(n, features)``, for a model with a guide; 0 where there is no value."""
+    guide = model.guide_for("has no conditionals").guide
+    return guide.tails(_middles(model, rows), context_of(model, rows)).cpu()
+
+
+def surprises(model: TableModel, rows: Rows) -> Tensor:
+    """-log t of every column's cell, ``(n, names)``, in nats; whether it is missing counts as well."""
+    tails = log_tails(model, rows)
+    return torch.stack([-tails[:, model.schema.features_of([name])].amin(1) for name in model.schema.names], 1)
+
+
+def expected(model: TableModel, rows: Rows, j: int) -> Tensor:
+    """A value of column j that rows like these have, encoded, ``(n,)``: a typical one near its median given the others,
+    if it lies within the central half, or else the median itself; of a category, the likeliest."""
+    guided, kind = model.guide_for("has no conditionals"), model.schema.columns[j].kind
+    x, context = _middles(model, rows), context_of(model, rows)
+    x[:, j] = math.nan
+    x = as_if_seen(x, guided.tell)
+    middle = guided.guide.middle(x, j, context).double().cpu()
+    found = torch.from_numpy(kind.snap(middle.numpy()))
+    if not (kind.typical and not kind.classes):
+        return found
+    typical = torch.tensor(kind.typical, dtype=torch.float64)
+    near = typical[(middle[:, None] - typical).abs().argmin(1)]
+    x[:, j] = near.to(x.device)
+    central = guided.guide.tails(x, context)[:, j].cpu() >= math.log(0.5)
+    return torch.where(central, near, found)
+
+
+def _middles(model: TableModel, rows: Rows) -> Tensor:
+    """The middle of every row's cell, on the model's device."""
+    x = model.schema.seen(rows.x).to(model.device)
+    return spread_seen(Cells(model.schema).to(model.device), x, torch.full_like(x, 0.5)).clone()

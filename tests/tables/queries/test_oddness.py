@@ -1,0 +1,74 @@
+"""Odd rows where values repeat: found and blamed by tail probabilities, which do not reward narrow cells."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+import pushforward as pf
+from pushforward.distributions.guided import AnyOrder
+from pushforward.testing import randomize
+
+N = 900
+
+
+def people(seed: int) -> pl.DataFrame:
+    """Ages, and earnings that grow with them, of which two in five are one of eight sums, exact to the cent."""
+    rng = np.random.default_rng(seed)
+    age = rng.integers(18, 66, N)
+    earnings = np.round(np.exp(8.5 + 0.02 * age + 0.5 * rng.normal(size=N)), 2)
+    heaps = np.array([0.0, 5200.0, 7800.0, 10400.0, 13000.0, 15600.0, 20800.0, 26000.0])
+    nearest = heaps[np.abs(heaps - earnings[:, None]).argmin(1)]
+    earnings = np.where(rng.random(N) < 0.4, nearest, earnings)
+    return pl.DataFrame({"age": age, "earnings": earnings, "group": rng.choice(["a", "b"], N)})
+
+
+@pytest.fixture(scope="module")
+def model() -> pf.TableDensity:
+    return pf.TableDensity("maf", layers=2, hidden=(32,), steps=500, lr=0.01, random_state=0).fit(people(0))
+
+
+def test_planted_ages_and_tenfold_earnings_are_found_and_blamed(model: pf.TableDensity) -> None:
+    rows = people(1).filter(pl.col("earnings") > 9000).head(20)
+    for name, planted in (
+        ("age", rows.with_columns(age=pl.lit(150))),
+        ("earnings", rows.with_columns(earnings=10 * pl.col("earnings"))),
+    ):
+        found = model.outliers(planted)
+        assert found["outlier"].mean() > 0.9
+        assert (found["unlikely_because"] == name).mean() > 0.8
+        fits = found["would_fit"].cast(pl.Float64)
+        assert fits.is_between(rows[name].min(), people(0)[name].quantile(0.99)).mean() > 0.5  # type: ignore[arg-type]
+
+
+def test_of_ordinary_rows_a_share_of_the_level_is_flagged(model: pf.TableDensity) -> None:
+    assert model.outliers(people(2))["outlier"].mean() == pytest.approx(0.05, abs=0.05)
+
+
+@pytest.mark.parametrize("classes", [(0, 0, 3), (3, 0, 0)])
+def test_tails_are_those_of_the_conditionals_whatever_the_units(classes: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    guide: Any = randomize(pf.anyorder(3, classes=classes, hidden=(8, 8), layers=1, bins=4), 0.3).double()
+    assert isinstance(guide, AnyOrder)
+    x = torch.randn(6, 3, dtype=torch.float64)
+    x[:, classes.index(3)] = torch.tensor([0, 1, 2, 0, 1, 2]).double()
+    tails = guide.tails(x)
+    grid = torch.linspace(-60, 60, 60_001, dtype=torch.float64)
+    for j, size in enumerate(classes):
+        values = torch.arange(3).double() if size else grid
+        rows = x[0].repeat(len(values), 1)
+        rows[:, j] = values
+        others = torch.ones(3, dtype=torch.bool)
+        others[j] = False
+        p = guide.log_prob(rows, given=others).detach().exp()
+        if size:
+            truth = p[p <= p[int(x[0, j])] + 1e-9].sum()
+        else:
+            below = float(p[values <= x[0, j]].sum() / p.sum())
+            truth = torch.tensor(2 * min(below, 1 - below))
+        assert float(tails[0, j].exp()) == pytest.approx(float(truth), abs=2e-3)
+    assert (guide.tails(x.index_fill(1, torch.tensor(1), torch.nan))[:, 1] == 0).all()
