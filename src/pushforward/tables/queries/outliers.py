@@ -12,7 +12,9 @@ from torch import Tensor
 from ...errors import InputError
 from ...models.console import Console
 from ..io.place import Location
-from ..io.table import Table, check_output, delivered, read_table, write_table
+from ..io.read import read_table
+from ..io.table import Table
+from ..io.write import check_output, delivered, write_table
 from ..model import TableModel
 from .explain import explain
 from .oddness import log_tails
