@@ -82,3 +82,14 @@ def test_bad_rows_are_named():
         sampling_quality(TRAIN, HELD_OUT[:0], HONEST)
     with pytest.raises(ValueError, match=r"an array \(n, columns\), got an array of shape \(3,\)"):
         sampling_quality(TRAIN[0], HELD_OUT, HONEST)
+
+
+def test_few_rows_are_too_few_for_a_verdict() -> None:
+    rng = np.random.default_rng(0)
+    train, real, fake = (rng.normal(size=(rows, 2)) for rows in (200, 28, 28))
+    few = sampling_quality(train, real, fake)
+    assert "28 held-out rows are too few" in few.sentences()[0]
+    many = sampling_quality(train, rng.normal(size=(800, 2)), rng.normal(size=(800, 2)))
+    assert "too few" not in many.sentences()[0]
+    far = sampling_quality(train, real, fake + 9)
+    assert "nearly all" in far.sentences()[0]

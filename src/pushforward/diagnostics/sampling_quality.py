@@ -18,6 +18,7 @@ NEAR = 0.05  # share of the held-out rows that are this near to a training row
 FOLDS, TREES = 5, 100  # of the classifier
 SLACK = 0.01  # by how much the share of draws very near to a training row may exceed that of held-out rows
 FEWEST = 20  # held-out rows needed for a classifier
+TOO_WIDE = 0.1  # two standard errors of an area under the curve from which nothing is said of draws that look alike
 
 Numbers = NDArray[np.float64]
 
@@ -55,7 +56,9 @@ class SamplingQuality:
         if self.told_apart is None or self.told_apart_error is None:
             return lines
         score, noise = self.told_apart, 2 * self.told_apart_error
-        if score < 0.5 + noise:
+        if score < 0.5 + noise and noise > TOO_WIDE:
+            meaning = f"{self.rows} held-out rows are too few to say whether a classifier can tell draws from them"
+        elif score < 0.5 + noise:
             meaning = "a classifier cannot tell draws from held-out rows"
         elif score < 0.65:
             meaning = "a classifier can hardly tell draws from held-out rows"

@@ -29,11 +29,13 @@ class FittedDensity(Described):
         kind: What it describes: ``table`` or ``image``.
         measure: The measure by which models are compared: ``log_likelihood`` or ``bits_per_dim``.
         path: Where it was loaded from or saved to.
+        loaded_from: Where it was loaded from, if it has not been fitted since.
     """
 
     kind: ClassVar[str]
     measure: ClassVar[str]
     path: Path | None = None
+    loaded_from: Path | None = None
 
     @property
     def summary_(self) -> dict[str, Any]:
@@ -86,7 +88,7 @@ class FittedDensity(Described):
         """
         model, path = cls(), Path(path)
         load_saved(path, cls.kind, device, model._hold)
-        model.path = path
+        model.path = model.loaded_from = path
         return model
 
     @abstractmethod
@@ -179,7 +181,7 @@ class FittedDensity(Described):
 
     def _hold(self, density: Density, facts: dict[str, Any]) -> None:
         """Makes this the fitted model with the given density and facts."""
-        self.density, self.facts = density, facts
+        self.density, self.facts, self.loaded_from = density, facts, None
 
     def _whole(self) -> Density:
         """The density to save."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Self
 
 from ..errors import InputError
@@ -19,6 +20,7 @@ class Parameters:
 
     options: Any
     notes_: list[str]
+    loaded_from: Path | None = None
     _keywords: dict[str, Any]
 
     def _keep(self, keywords: Mapping[str, Any], kind: type) -> None:
@@ -44,7 +46,10 @@ class Parameters:
 
     @property
     def expression(self) -> str:
-        """The Python expression that makes such an object: the keywords that differ from their defaults."""
+        """The Python expression that makes such an object: by the keywords that differ from their defaults, or by
+        loading it."""
+        if self.loaded_from is not None:
+            return f"{type(self).__name__}.load({str(self.loaded_from)!r})"
         usual = type(self)()._keywords
         said = {name: value for name, value in self._keywords.items() if repr(value) != repr(usual[name])}
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in said.items())})"

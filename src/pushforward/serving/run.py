@@ -44,7 +44,7 @@ def serve(
     address = listener.getsockname()
     shown = f"[{address[0]}]" if listener.family == socket.AF_INET6 else address[0]
     url = f"http://{shown}:{address[1]}"
-    console.say(f"{model.called}: {len(model.schema.names)} columns at {url} (Ctrl-C stops it)")
+    console.say(f"{model.called}: {len(model.schema.table_names)} columns at {url} (Ctrl-C stops it)")
     if guard.token is None and not ipaddress.ip_address(address[0].split("%")[0]).is_loopback:
         anyone = "anyone who reaches this machine may query the model; give clients a token with `token_file=`"
         console.note(f"`host={host!r}`: {anyone}")

@@ -54,4 +54,5 @@ def reported_columns(schema: Schema, rows: Tensor) -> ReportedColumns:
         typical=[column.typical for column in schema.columns],
         write=lambda j, value: schema.columns[j].shown(value) if schema.columns[j].speaks else None,
         notes=schema.notes,
+        width=len(schema.table_names),
     )

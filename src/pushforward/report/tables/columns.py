@@ -29,6 +29,7 @@ class ReportedColumns:
         typical: Typical values of each column; quantiles of rows where there are none.
         write: Writes a value of a column as text if it is no plain number, such as a date; else None.
         notes: What was decided about the table, in sentences.
+        width: How many columns the table has, with those that are given, or follow from others.
     """
 
     names: Sequence[str]
@@ -40,13 +41,14 @@ class ReportedColumns:
     typical: Sequence[Sequence[float]] = ()
     write: Callable[[int, float], str | None] = lambda column, value: None
     notes: Sequence[str] = ()
+    width: int = 0
 
     @classmethod
     def plain(cls, names: Sequence[str], data: Tensor) -> ReportedColumns:
         """Columns of numbers of which nothing else is known; those with whole numbers alone have a grid of these."""
         steps = {j: 1.0 for j, x in enumerate(data.T) if bool((x == x.round()).all())}
         kinds = [("integer" if j in steps else "continuous", "none") for j in range(len(names))]
-        return cls([str(name) for name in names], data, kinds, steps)
+        return cls([str(name) for name in names], data, kinds, steps, width=len(names))
 
     @property
     def numbers(self) -> list[int]:

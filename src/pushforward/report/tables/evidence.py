@@ -189,21 +189,21 @@ class RowEvidence(Evidence):
 
     @property
     def introduction(self) -> str:
-        n, d = self.data.shape
+        n = len(self.data)
         return (
-            f"A normalizing flow was fitted to a table of {count(d, 'column')}: a formula that says how common or rare "
-            f"any row would be, and that can invent new ones. This page judges it on {count(n, 'row')} that were held "
-            f"out. On average such a row has a log-density of {self.held_out} nats (the mean and its standard error; "
-            "higher is better, and the zero depends on the units of the columns)."
+            f"A normalizing flow was fitted to a table of {count(self.columns.width, 'column')}: a formula that says "
+            "how common or rare any row would be, and that can invent new ones. This page judges it on "
+            f"{count(n, 'row')} that were held out. On average such a row has a log-density of {self.held_out} nats "
+            "(the mean and its standard error; higher is better, and the zero depends on the units of the columns)."
         )
 
     @property
     def facts(self) -> list[Fact]:
-        n, d = self.data.shape
+        n = len(self.data)
         found = [("Held-out log-likelihood", str(self.held_out), self.unit)]
         if self.baseline is not None:
             found.append(("Above a Gaussian by", str(self.baseline.lead), self.unit))
-        return [*found, ("Held-out rows", f"{n:,}", f"of {count(d, 'column')}")]
+        return [*found, ("Held-out rows", f"{n:,}", f"of {count(self.columns.width, 'column')}")]
 
     @property
     def about_fit(self) -> str:

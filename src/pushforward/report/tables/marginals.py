@@ -21,7 +21,7 @@ SHOWN_MARGINALS, SHOWN_CORNER = 32, 5
 @section("data", "The data", RowEvidence)
 def columns(e: RowEvidence) -> Blocks:
     """The columns: what they are and where they lie."""
-    says = f"{count(len(e.data), 'held-out row')} of {count(len(e.columns.names), 'column')}."
+    says = f"{count(len(e.data), 'held-out row')} of {count(e.columns.width, 'column')}."
     if e.train is not None:
         says += f" The flow was trained on {count(len(e.train), 'row')}."
     if e.context is not None:

@@ -69,6 +69,16 @@ class Schema(Saved):
     near: tuple[Near, ...] = ()
     orders: tuple[Order, ...] = ()
 
+    def __repr__(self) -> str:
+        """The columns, one in each line."""
+        said = {column.name: column.describe() for column in self.fields}
+        said |= {given.name: given.column.describe() for given in self.given}
+        lines = [f"  {name}: {each.kind}" for name, each in said.items()]
+        for place, (name, each) in enumerate(said.items()):
+            ends = "" if each.low == "-" else f", {each.low} to {each.high}"
+            lines[place] += f"{ends}{', given' if name in self.given_names else ''}"
+        return "\n".join([f"Schema of {len(self.table_names)} columns", *lines, *(f"  {r}" for r in self.relations)])
+
     @cached_property
     def fields(self) -> tuple[Column, ...]:
         """The modelled columns of the table, without those that flag missing values."""
@@ -87,6 +97,11 @@ class Schema(Saved):
     @property
     def given_names(self) -> list[str]:
         return [given.name for given in self.given]
+
+    @property
+    def table_names(self) -> list[str]:
+        """All columns of the table that the model knows: modelled, given, and those that follow from others."""
+        return [*self.names, *self.given_names, *self.follow_names]
 
     @property
     def text_names(self) -> list[str]:
