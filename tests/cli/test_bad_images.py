@@ -148,7 +148,7 @@ MODEL_CASES = {
     ),
     "filled as a table": (GOOD, "impute {m}/glow {}/d.npy -o {}/f.csv", "expected .png or .npy or .npz"),
     "exact": (GOOD, "score {m}/pixelcnn {}/d.npy -o {}/s.csv --samples 4", "are exact and take no samples"),
-    "scores": (GOOD, "score {m}/glow {}/d.npy -o {}/s.png", "expected .csv or .parquet"),
+    "scores": (GOOD, "score {m}/glow {}/d.npy -o {}/s.png", "the ending says the format"),
     "samples": (GOOD, "sample {m}/glow -n 4 -o {}/s.csv", "expected .png or .npy or .npz"),
     "no model": (GOOD, "sample {}/none -n 4 -o {}/s.png", "there is no such model"),
     "none": (GOOD, "sample {m}/glow -n 0 -o {}/s.png", "-n 0"),
