@@ -142,21 +142,25 @@ def _alike(widths: list[int]) -> float:
 
 
 def _headless(header: list[str], rows: list[list[str]], name: str) -> tuple[bool, list[str]]:
-    """Whether the first line is data: all of it are numbers, but for consecutive ones above rows that are not."""
+    """Whether the first line is data: all of it are numbers, but for consecutive ones above rows that are not, as years
+    are and the numbers of columns."""
     if not all(map(is_number, header)):
         return False, []
-    if _consecutive(header) and not any(map(_consecutive, rows)):
+    years = _years(header)
+    if _consecutive(header, 2 if years else 3) and not any(map(_years if years else _consecutive, rows)):
         return False, [f"{name}: its first line, {header[0]} to {header[-1]}, was taken for the column names"]
     return True, [f"{name} has no line of column names, so they are called x1 to x{len(header)}"]
 
 
-def _consecutive(row: list[str]) -> bool:
-    """Whether cells count upwards in ones, as years and numbered columns do; of two cells, only years."""
-    if not all(cell.strip().isdecimal() for cell in row):
+def _years(row: list[str]) -> bool:
+    return all(cell.strip().isdecimal() and YEARS[0] <= int(cell) <= YEARS[1] for cell in row)
+
+
+def _consecutive(row: list[str], least: int = 1) -> bool:
+    """Whether there are so many cells, and they count upwards in ones."""
+    if len(row) < least or not all(cell.strip().isdecimal() for cell in row):
         return False
-    numbers = list(map(int, row))
-    years = all(YEARS[0] <= number <= YEARS[1] for number in numbers)
-    return len(numbers) > (1 if years else 2) and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    return list(map(int, row)) == list(range(int(row[0]), int(row[0]) + len(row)))
 
 
 def _checked(header: list[str], path: Path) -> bool:

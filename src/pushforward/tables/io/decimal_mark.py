@@ -14,10 +14,11 @@ from dataclasses import dataclass
 import polars as pl
 
 OPEN, CLOSE = r"^\s*[-+]?[$€£¥]?\s*[-+]?(?:", r")(?:[eE][-+]?\d+)?\s*[%$€£¥]?\s*$"  # what may stand around a number
-LIKE = rf"{OPEN}[\d.,]*\d[\d.,]*{CLOSE}"  # digits and marks
-COMMAS = rf"{OPEN}[\d.]*,\d[\d.,]*{CLOSE}"
+PARTS = r"\s'’_"  # what parts thousands wherever the decimal mark is a comma or a point
+LIKE = rf"{OPEN}[\d.,{PARTS}]*\d[\d.,{PARTS}]*{CLOSE}"  # digits and marks
+COMMAS = rf"{OPEN}[\d.{PARTS}]*,\d[\d.,]*{CLOSE}"
 EITHER = rf"{OPEN}[1-9]\d{{0,2}},\d{{3}}{CLOSE}"  # thousands, or three decimals
-WITH_COMMA = rf"{OPEN}(?:\d{{1,3}}(?:\.\d{{3}})+|\d*)(?:,\d*)?{CLOSE}"
+WITH_COMMA = rf"{OPEN}(?:\d{{1,3}}(?:[.{PARTS}]\d{{3}})+|\d*)(?:,\d*)?{CLOSE}"
 
 
 def _sure(mark: str, other: str) -> str:
@@ -25,12 +26,12 @@ def _sure(mark: str, other: str) -> str:
     return (
         rf"{OPEN}\d*{mark}(?:\d{{1,2}}|\d{{4,}})"  # not three digits behind it
         rf"|(?:0+|\d{{4,}}){mark}\d+"  # not one to three before it, beginning with another digit than 0
-        rf"|\d{{1,3}}(?:{other}\d{{3}})+{mark}\d*"  # the other mark parts thousands
-        rf"|\d{{1,3}}(?:{other}\d{{3}}){{2,}}{CLOSE}"
+        rf"|\d{{1,3}}(?:[{other}{PARTS}]\d{{3}})+{mark}\d*"  # another mark parts thousands
+        rf"|\d{{1,3}}(?:[{other}]\d{{3}}){{2,}}{CLOSE}"
     )
 
 
-SURE = {",": _sure(",", r"\."), ".": _sure(r"\.", ",")}
+SURE = {",": _sure(",", "."), ".": _sure(r"\.", ",")}
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class DecimalMarks:
         """The rows with decimal points and without marks of thousands in the columns with decimal commas."""
         return rows.with_columns(
             pl.when(pl.col(name).str.contains(WITH_COMMA))
-            .then(pl.col(name).str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True))
+            .then(pl.col(name).str.replace_all(rf"(\d)[.{PARTS}](\d)", "$1$2").str.replace(",", ".", literal=True))
             .otherwise(name)
             .alias(name)
             for name, mark in self.columns.items()
