@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shlex
@@ -12,7 +13,7 @@ from collections.abc import Callable, Sequence
 from cyclopts import App, CycloptsError
 
 from .. import __version__
-from ..errors import InputError, in_shell
+from ..errors import InputError, in_shell, spelled
 from ..saving.files import NotSaved, reason
 from ..tables.io.place import STANDARD, without_credentials
 from .judging import compare, info, report
@@ -59,6 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 on success, 2 if the input or the arguments are wrong, 1 for anything else; never a traceback.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # of a locale without the sign, or a name that is no text
     command_line.set(shlex.join(["pushforward", *map(without_credentials, arguments)]))
     arguments = ["./-" if argument == STANDARD else argument for argument in arguments]  # a bare - is not an option
     try:
@@ -75,7 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(1, str(stop) or "stopped; nothing was written", arguments)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more at exit
-        return 1
+        print("pushforward: standard output was closed before all was written", file=sys.stderr)
+        return 0
     except NotSaved as error:
         return _fail(1, str(error), arguments)
     except Exception as error:
@@ -100,7 +105,7 @@ def _fail(code: int, sentence: str, arguments: Sequence[str]) -> int:
 
 def _note(message: Warning | str, *_: object, **__: object) -> None:
     """A warning as a line for people, without the line of code it comes from."""
-    print(f"note: {str(message).splitlines()[0]}", file=sys.stderr, flush=True)
+    print(f"note: {spelled(str(message).splitlines()[0], in_shell)}", file=sys.stderr, flush=True)
 
 
 def _first(arguments: Sequence[str]) -> str:

@@ -23,6 +23,10 @@ Samples = Annotated[
     Parameter(help="Points that each whole or rounded number's cell is averaged over [default: 16, images 1]."),
 ]
 
+SpreadsheetSafe = Annotated[
+    Flag, Parameter(help="Put an apostrophe before texts in a .csv that spreadsheets would run as formulas.")
+]
+
 command_line = ContextVar("command_line", default="pushforward")
 
 

@@ -10,7 +10,18 @@ from cyclopts import Parameter
 from ..errors import InputError
 from ..models.typed import Assignments, Flag, Names
 from ..tables.io.place import located
-from .options import Device, DropMissing, Model, Output, PrintOptions, Samples, Seed, SourceOptions, at_least_one
+from .options import (
+    Device,
+    DropMissing,
+    Model,
+    Output,
+    PrintOptions,
+    Samples,
+    Seed,
+    SourceOptions,
+    SpreadsheetSafe,
+    at_least_one,
+)
 
 
 def score(
@@ -27,6 +38,7 @@ def score(
     samples: Samples = None,
     seed: Seed = 0,
     device: Device = "auto",
+    spreadsheet_safe: SpreadsheetSafe = False,
     printing: PrintOptions = PrintOptions(),
 ) -> None:
     """The log-density of every row of a table, or of every image, and its percentile among unseen data.
@@ -53,7 +65,7 @@ def score(
     """
     from .models import open_model
 
-    place = located(output, writing=True)
+    place = located(output, writing=True, spreadsheet_safe=spreadsheet_safe)
     console = printing.console(place)
     if explain and explain_below is None:
         explain_below = 5.0
@@ -84,6 +96,7 @@ def outliers(
     source: SourceOptions = SourceOptions(),
     level: float = 0.05,
     device: Device = "auto",
+    spreadsheet_safe: SpreadsheetSafe = False,
     printing: PrintOptions = PrintOptions(),
 ) -> None:
     """Find the odd rows of a table, the oddest first, each with its p-value and the cell to blame.
@@ -99,7 +112,7 @@ def outliers(
     """
     from .models import open_model
 
-    place = located(output, writing=True)
+    place = located(output, writing=True, spreadsheet_safe=spreadsheet_safe)
     console = printing.console(place)
     found = source.of(data)
     console.result(open_model(model, device).outliers_file(found, place, console, level=level))
@@ -117,6 +130,7 @@ def sample(
     check: str | None = None,
     privacy_check: Flag = False,
     device: Device = "auto",
+    spreadsheet_safe: SpreadsheetSafe = False,
     printing: PrintOptions = PrintOptions(),
 ) -> None:
     """Draw new rows, or images, from a model.
@@ -137,7 +151,7 @@ def sample(
     """
     from .models import open_model
 
-    place = located(output, writing=True)
+    place = located(output, writing=True, spreadsheet_safe=spreadsheet_safe)
     console = printing.console(place)
     at_least_one(n=n)
     if not 0 < temperature < float("inf"):
@@ -160,6 +174,7 @@ def impute(
     candidates: int | None = None,
     seed: Seed = 0,
     device: Device = "auto",
+    spreadsheet_safe: SpreadsheetSafe = False,
     printing: PrintOptions = PrintOptions(),
 ) -> None:
     """Fill the missing cells of a table, or pixels of images, with draws given the rest of their own row or image.
@@ -176,7 +191,7 @@ def impute(
     """
     from .models import open_model
 
-    place = located(output, writing=True)
+    place = located(output, writing=True, spreadsheet_safe=spreadsheet_safe)
     console = printing.console(place)
     at_least_one(draws=draws)
     choices = {name: value for name, value in (("mask", mask), ("candidates", candidates)) if value is not None}

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from ..errors import InputError
 from ..saving import checkpoint
 from ..saving.config import Configurable
-from ..saving.files import NotSaved, reason
+from ..saving.files import NotSaved, reason, refuse_unwritable
 from .options import TrainingOptions
 
 M = TypeVar("M")
@@ -70,6 +70,7 @@ def check_output(output: Path) -> None:
     """
     if output.suffix.lower() in (".csv", ".parquet", ".html", ".json"):
         raise InputError(f"{output}: a model is a folder; give a name without an ending")
+    refuse_unwritable(output)
     if output.exists() and not output.is_dir():
         raise InputError(f"{output}: is a file, but a model is a folder; choose another name")
     if output.is_dir() and any(output.iterdir()):
@@ -79,8 +80,6 @@ def check_output(output: Path) -> None:
             raise InputError(
                 f"{output}: is a folder with other files in it, or a damaged model; choose another name, or remove it"
             ) from None
-    if not output.absolute().parent.is_dir():
-        raise InputError(f"{output}: the folder {output.parent} does not exist; create it first")
 
 
 def save(model: Configurable, path: Path, facts: dict[str, Any]) -> None:

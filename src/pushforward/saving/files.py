@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -47,10 +48,25 @@ def check_file(path: Path, endings: Iterable[str]) -> None:
     """
     if path.suffix.lower() not in endings:
         raise InputError(f"{path}: the ending says the format; expected {' or '.join(endings)}")
+    refuse_unwritable(path)
     if path.is_dir():
         raise InputError(f"{path}: is a folder, expected a file name")
-    if not path.absolute().parent.is_dir():
-        raise InputError(f"{path}: the folder {path.parent} does not exist; create it first")
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Refuses a name that nothing can be written under, by writing nothing beside it.
+
+    Raises:
+        InputError: the folder does not exist or takes no files, or the name is too long.
+    """
+    try:
+        path.exists()
+        if not path.absolute().parent.is_dir():
+            raise InputError(f"{path}: the folder {path.parent} does not exist; create it first")
+        with tempfile.TemporaryFile(dir=path.absolute().parent):
+            pass
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {reason(error)}") from None
 
 
 def reason(error: OSError) -> str:

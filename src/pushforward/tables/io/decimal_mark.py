@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import polars as pl
 
 OPEN, CLOSE = r"^\s*[-+]?[$€£¥]?\s*[-+]?(?:", r")(?:[eE][-+]?\d+)?\s*[%$€£¥]?\s*$"  # what may stand around a number
-PARTS = r"\s'’_"  # what parts thousands wherever the decimal mark is a comma or a point
+PARTS = r"\s'\x{2019}_"  # what parts thousands wherever the decimal mark is a comma or a point
 LIKE = rf"{OPEN}[\d.,{PARTS}]*\d[\d.,{PARTS}]*{CLOSE}"  # digits and marks
 COMMAS = rf"{OPEN}[\d.{PARTS}]*,\d[\d.,]*{CLOSE}"
 EITHER = rf"{OPEN}[1-9]\d{{0,2}},\d{{3}}{CLOSE}"  # thousands, or three decimals

@@ -39,6 +39,7 @@ class Source:
         table: A table of a database, or a file of an archive.
         sheet: A sheet of an Excel file.
         writing: Whether rows are written there.
+        spreadsheet_safe: Whether texts that spreadsheets take for formulas are guarded in what is written.
 
     Attributes:
         local: The local file, once it was made.
@@ -50,6 +51,7 @@ class Source:
     table: str | None = None
     sheet: str | None = None
     writing: bool = False
+    spreadsheet_safe: bool = False
     local: Path | None = field(default=None, init=False)
 
     def __str__(self) -> str:
@@ -69,6 +71,11 @@ class Source:
         options = {"query": self.query, "table": self.table, "sheet": self.sheet}
         chosen = [word for name, value in options.items() if value is not None for word in (f"--{name}", value)]
         return [without_credentials(self.address), *chosen]
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is neither a database nor standard input or output."""
+        return not self.database and self.address != STANDARD
 
     @property
     def path(self) -> Path:
@@ -93,6 +100,7 @@ def located(
     sheet: str | None = None,
     *,
     writing: bool = False,
+    spreadsheet_safe: bool = False,
 ) -> Location:
     """Resolves a user's name for a table.
 
@@ -103,6 +111,7 @@ def located(
         table: The table of the database, or the file of the archive.
         sheet: The sheet of the Excel file.
         writing: Whether rows are written there.
+        spreadsheet_safe: Whether texts that spreadsheets take for formulas are guarded in what is written.
 
     Raises:
         InputError: an option belongs to another kind of place, or no such database is known.
@@ -113,6 +122,8 @@ def located(
     text = re.sub(r"^([a-z][a-z0-9+]+):/(?=[^/])", r"\1://", os.fspath(data))
     if not text:
         raise InputError("an empty name is no table; expected a file, a folder, a database, or - for standard input")
+    if not _is_text(text):
+        raise InputError(f"{text!r}: the name is no text in UTF-8; rename it")
     database, text, inner = _database(text)
     table = table or inner
     packed = "" if database else Path(text).suffix.lower()
@@ -123,8 +134,14 @@ def located(
     if query and table:
         raise InputError("give no `table=` as well; a query names its tables itself", "query")
     images = re.search(r"idx\d-ubyte", text)  # MNIST's files are also packed, but are not tables
-    if database or text == STANDARD or (packed in (".zip", *PACKED) and not images) or sheet is not None:
-        return Source(text, database, query, table, sheet, writing)
+    if (
+        database
+        or text == STANDARD
+        or (packed in (".zip", *PACKED) and not images)
+        or sheet is not None
+        or spreadsheet_safe
+    ):
+        return Source(text, database, query, table, sheet, writing, spreadsheet_safe)
     return Path(text)
 
 
@@ -133,6 +150,14 @@ def without_credentials(text: str) -> str:
     address = re.match(rf"(--?[\w-]+=)?{SCHEME}", text)  # whose password may contain blanks
     text = re.sub(rf"({SCHEME}){'(?s:.)' if address else '[^ ]'}*@", r"\1", text)
     return re.sub(rf"({SCHEME}[^\s?]*)\?\S*", _kept_options, text)
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in name
 
 
 def _kept_options(match: re.Match[str]) -> str:

@@ -6,32 +6,40 @@ import contextlib
 import os
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import polars as pl
 
+from ...errors import InputError, listed
 from ...saving.files import check_file, write_atomically
 from .database import check_new_table, write_rows
 from .formats import BY_ENDING, WRITABLE
+from .formulas import formula_columns, with_apostrophes
 from .parquet import ParquetRows
-from .place import STANDARD, Location, Source, located, refuse_many_processes
+from .place import Location, Source, located, refuse_many_processes
+
+SPREADSHEETS = (".csv", ".tsv", ".txt")  # what they open
 
 
 def write_table(rows: pl.DataFrame | pl.LazyFrame, place: str | os.PathLike[str] | Source) -> None:
     """Writes to a file in the format of its ending, so that a reader never sees half of it; to a new table of a
-    database; or as CSV to standard output (``-``)."""
-    target = located(place)
-    if isinstance(target, Path):
-        one = BY_ENDING[target.suffix.lower()]
-        write_atomically(target, lambda path: one.write(rows.lazy(), path))
-    else:
-        _send([rows.lazy().collect()], target)
+    database; or as CSV to standard output (``-``). Texts that spreadsheets take for formulas are told of, or guarded.
+    """
+    target, rows = located(place), rows.lazy()
+    if isinstance(target, Source) and not target.is_file:
+        _send([rows.collect()], target)
+        return
+    path = target if isinstance(target, Path) else target.path
+    one = BY_ENDING[path.suffix.lower()]
+    rows = _guarded(rows, target) if path.suffix.lower() in SPREADSHEETS else rows
+    write_atomically(path, lambda temporary: one.write(rows, temporary))
 
 
 @contextlib.contextmanager
 def delivered(place: Location, *, numbered: bool = False) -> Iterator[Path]:
-    """A file to write to. If the place is not a file, a temporary one whose rows are sent there at the end.
+    """A file to write to. If the place is not a plain file, a temporary one whose rows are sent there at the end.
 
     Args:
         place: A file, a new table of a database, or standard output.
@@ -45,14 +53,13 @@ def delivered(place: Location, *, numbered: bool = False) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="pushforward-") as folder:
         path = Path(folder) / "rows.parquet"
         yield path
+        if place.is_file:
+            write_table(pl.scan_parquet(path), place)
+            return
         rows = ParquetRows(path, [path])
-        _send(
-            (
-                piece.frame.with_row_index("row", piece.first + 1) if numbered and place.database else piece.frame
-                for piece in rows.read(0, rows.rows)
-            ),
-            place,
-        )
+        pieces = ((piece.frame, piece.first + 1) for piece in rows.read(0, rows.rows))
+        named = numbered and place.database
+        _send((frame.with_row_index("row", first) if named else frame for frame, first in pieces), place)
 
 
 def check_output(place: str | os.PathLike[str] | Source, endings: Sequence[str] = ()) -> Location:
@@ -66,14 +73,26 @@ def check_output(place: str | os.PathLike[str] | Source, endings: Sequence[str] 
         InputError: the ending is not one of ``endings``, the folder does not exist, the path is a folder itself, the
             table exists, or its database cannot be reached.
     """
-    path = Path(str(place)) if endings else located(place)
-    if isinstance(path, Source) and path.database:
-        check_new_table(path)
-        return path
-    if isinstance(path, Source) and path.address == STANDARD:
-        return path
-    check_file(path if isinstance(path, Path) else path.path, endings or WRITABLE)
-    return path
+    target = Path(str(place)) if endings else located(place)
+    if isinstance(target, Source) and target.database:
+        check_new_table(target)
+    elif isinstance(target, Path):
+        check_file(target, endings or WRITABLE)
+    elif target.is_file:
+        check_file(target.path, WRITABLE)
+        if target.path.suffix.lower() not in SPREADSHEETS:
+            raise InputError(f"applies to {' and '.join(SPREADSHEETS)}, but {target} is none", "spreadsheet_safe")
+    return target
+
+
+def _guarded(rows: pl.LazyFrame, place: Location) -> pl.LazyFrame:
+    """Rows for CSV: an apostrophe keeps texts from being run as formulas, if asked for; otherwise they are told of."""
+    if isinstance(place, Source) and place.spreadsheet_safe:
+        return with_apostrophes(rows)
+    if found := formula_columns(rows):
+        what = f"texts in {listed(map(repr, found))} begin with =, +, - or @, which spreadsheets run as formulas"
+        warnings.warn(f"{place}: {what}; `spreadsheet_safe=True` puts an apostrophe before them", stacklevel=3)
+    return rows
 
 
 def _send(frames: Iterable[pl.DataFrame], place: Source) -> None:
@@ -82,5 +101,6 @@ def _send(frames: Iterable[pl.DataFrame], place: Source) -> None:
         write_rows(frames, place)
         return
     for number, frame in enumerate(frames):
-        frame.write_csv(sys.stdout.buffer, include_header=number == 0)
+        rows = with_apostrophes(frame.lazy()).collect() if place.spreadsheet_safe else frame
+        sys.stdout.buffer.write(rows.write_csv(include_header=number == 0).encode())
     sys.stdout.flush()

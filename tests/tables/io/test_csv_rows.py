@@ -1,0 +1,133 @@
+"""CSV: its dialect by its first rows, its types and its decimal mark by all of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from pushforward.errors import InputError
+from pushforward.tables.io.csv_rows import Csv
+from pushforward.tables.io.format import ReadOptions
+from pushforward.tables.io.read import read_table
+from pushforward.tables.io.table import Table
+
+SEMICOLONS = {
+    "a group of three alone": ("a\n5\n5,346", [5.0, 5.346]),
+    "judged by a later row": ("a\n5\n5,346\n7,1", [5.0, 5.346, 7.1]),
+    "points part thousands": ("a\n1.234\n1.234,5", [1234.0, 1234.5]),
+    "points elsewhere": ("a\n1.234\n7,5", [1234.0, 7.5]),
+    "blanks part thousands": ("a\n1 234,5\n12 345 678\n1\u00a0234,25", [1234.5, 12345678.0, 1234.25]),
+    "apostrophes part thousands": ("a\n1'234,5\n7", [1234.5, 7.0]),
+    "signs and exponents": ("a\n-5,3\n+7,1e2", [-5.3, 710.0]),
+    "points alone": ("a\n1.5\n1.234", [1.5, 1.234]),
+    "per cent": ("a\n5,3 %\n7 %", ["5.3 %", "7 %"]),
+    "money": ("a\n1.234,50 €\n2,00 €", ["1234.50 €", "2.00 €"]),
+    "beside words": ("a\n5,3\nk.A.\n7,1", ["5.3", "k.A.", "7.1"]),
+    "words with commas": ("a\nx, y\nz, 5,3 each\nu", ["x, y", "z, 5,3 each", "u"]),
+    "dates": ("a\n01.02.2020\n05.03.2021", ["01.02.2020", "05.03.2021"]),
+}
+
+
+def read(folder: Path, text: str | bytes, name: str = "t.csv", options: ReadOptions | None = None) -> Table:
+    (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    return read_table(folder / name, options)
+
+
+def values(table: Table, name: str = "a") -> list[object]:
+    return table.frame[name].to_list()
+
+
+@pytest.mark.parametrize("case", SEMICOLONS)
+def test_decimal_commas_between_semicolons(tmp_path: Path, case: str) -> None:
+    text, expected = SEMICOLONS[case]
+    header, *rows = text.split("\n")
+    table = read(tmp_path, "\n".join([f"{header};b", *(f"{row};1" for row in rows)]))
+    assert values(table) == expected
+    assert any("'a'" in note for note in table.notes) == (table.decimal == ",")
+
+
+def test_what_is_open_is_decided_by_other_columns_and_else_by_the_separator_and_said(tmp_path: Path) -> None:
+    open_cells = 'a,b\n"5,346",{}\n7,2\n'
+    thousands = read(tmp_path, open_cells.format("1.5"))
+    assert (values(thousands), thousands.decimal, thousands.notes) == (["5,346", "7"], ".", ())
+    decimals = read(tmp_path, open_cells.format('"1,5"'))
+    assert (values(decimals), decimals.decimal) == ([5.346, 7.0], ",")
+    undecided = read(tmp_path, open_cells.format("1"))
+    assert (values(undecided), undecided.decimal) == (["5,346", "7"], ".")
+    assert "5,346" in undecided.notes[-1]
+    assert values(read(tmp_path, open_cells.format("1"), options=ReadOptions(decimal=","))) == [5.346, 7.0]
+    assert values(read(tmp_path, "a;b\n5,346;1\n", options=ReadOptions(decimal="."))) == ["5,346"]
+
+
+def test_a_column_that_can_be_read_in_one_way_only_decides_for_itself(tmp_path: Path) -> None:
+    table = read(tmp_path, "a;b\n1,5;1.25\n2,25;2.5\n")
+    assert table.frame.to_dict(as_series=False) == {"a": [1.5, 2.25], "b": [1.25, 2.5]}
+    assert table.decimal == ""
+
+
+def test_pieces_have_the_types_and_marks_of_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pushforward.tables.io.csv_rows.PIECE", 100)
+    rows = [f"{i};{i},5;c{i % 3}" for i in range(1000)]
+    table = read(tmp_path, "\n".join(["i;x;k", *rows, "1000,25;7;c0"]))
+    pieces = Csv().pieces(tmp_path / "t.csv", [tmp_path / "t.csv"], ReadOptions())
+    found = list(pieces.read(130, 1001, ["i", "x", "nope"]))
+    assert [piece.first for piece in found] == [130 + sum(p.frame.height for p in found[:i]) for i in range(len(found))]
+    assert pl.concat(piece.frame for piece in found).equals(table.frame.select("i", "x")[130:])
+    assert table.frame.dtypes == [pl.Float64, pl.Float64, pl.String]
+
+
+def test_columns_that_are_text_for_a_model_stay_text(tmp_path: Path) -> None:
+    options = ReadOptions(text=["a", "c"])
+    table = read(tmp_path, "a,b,c\n007,1,True\n012,2,false\n", options=options)
+    assert table.frame.to_dict(as_series=False) == {"a": ["007", "012"], "b": [1, 2], "c": [True, False]}
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("2019,2020,2021\n5,6,7\n8,9,10.5\n", ["2019", "2020", "2021"]),
+        ("2019,2020\n5.5,6\n", ["2019", "2020"]),
+        ("0,1,2\n5.5,6,7\n", ["0", "1", "2"]),
+        ("2019,2020,2021\n2020,2021,2022\n", ["x1", "x2", "x3"]),
+        ("1,2\n3,4\n", ["x1", "x2"]),
+        ("1,2,3\n4,5,6\n", ["x1", "x2", "x3"]),
+        ("2019,2021\n5,6\n", ["x1", "x2"]),
+        ("1,1\n3,4\n", ["x1", "x2"]),
+    ],
+)
+def test_a_line_of_numbers_is_names_if_they_count_and_the_rows_do_not(
+    tmp_path: Path, text: str, names: list[str]
+) -> None:
+    table = read(tmp_path, text)
+    assert table.frame.columns == names
+    assert len(table.notes) == 1
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_every_encoding_and_every_end_of_a_line(tmp_path: Path, encoding: str, end: str) -> None:
+    text = end.join(["größe;k", "1,5;a", '2,25;"b ""c"""', ""])
+    table = read(tmp_path, text.encode(encoding))
+    assert table.frame.to_dict(as_series=False) == {"größe": [1.5, 2.25], "k": ["a", 'b "c"']}
+
+
+def test_names_in_quotes_may_go_over_lines_and_hold_separators(tmp_path: Path) -> None:
+    table = read(tmp_path, '"size\nin cm","a, b"\n1,2\n3,4\n')
+    assert table.frame.to_dict(as_series=False) == {"size\nin cm": [1, 3], "a, b": [2, 4]}
+    assert read(tmp_path, '"x, y";b\n1;2\n').frame.columns == ["x, y", "b"]
+
+
+def test_blanks_around_numbers_and_truth_values_and_large_whole_numbers(tmp_path: Path) -> None:
+    table = read(tmp_path, "a, b,c\n1, 1.5,True\n2, 2.5,FALSE\n")
+    assert table.frame.to_dict(as_series=False) == {"a": [1, 2], "b": [1.5, 2.5], "c": [True, False]}
+    assert values(read(tmp_path, "a\n99999999999999999999\n5\n")) == [1e20, 5.0]
+    assert read(tmp_path, "a,b\n1,\n2,\n").frame["b"].null_count() == 2
+
+
+def test_an_empty_name_and_a_name_that_is_no_text_are_no_table() -> None:
+    for name in ("", "t\udcff.csv", "t\0.csv"):
+        with pytest.raises(InputError) as caught:
+            read_table(name)
+        str(caught.value).encode()
