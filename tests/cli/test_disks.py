@@ -75,13 +75,12 @@ def test_a_full_disk_keeps_the_old_model(disk, workshop, capsys):
     assert sorted(file.name for file in disk.iterdir()) == ["filler", "m"]
 
 
-def test_a_read_only_disk_costs_no_training(disk, workshop, capsys):
+def test_a_read_only_disk_is_refused_before_the_work(disk, workshop, capsys):
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
-    sentence = told(capsys, "fit", workshop / "table.csv", "-o", disk / "m", *FIT)
-    assert "read-only file system" in sentence
-    assert pf.load(refuge(sentence)) is not None
+    assert "read-only file system" in told(capsys, "fit", workshop / "table.csv", "-o", disk / "m", *FIT, code=2)
     for output in ("s.csv", "s.parquet"):
-        assert "read-only" in told(capsys, "score", workshop / "plain", workshop / "table.csv", "-o", disk / output)
+        arguments = ["score", workshop / "plain", workshop / "table.csv", "-o", disk / output]
+        assert "read-only file system" in told(capsys, *arguments, code=2)
 
 
 @pytest.mark.parametrize("output", ["s.csv", "s.parquet"])
