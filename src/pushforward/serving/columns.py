@@ -121,7 +121,7 @@ class Cell:
         return text
 
     def _marked(self, value: float | str) -> float:
-        number = float(as_numbers(pl.Series([str(value)]), "Marked")[0])
+        number = float(as_numbers(pl.Series([str(value)]), marked=True)[0])
         if not math.isfinite(number):
             raise ValueError
         return number

@@ -86,9 +86,14 @@ def prepare(
     refuse_gaps(table.frame, weights, source)
     refuse_few_rows(table.frame.height, source)
     frame, split = divide(table, options.training.seed, options.validation)
+    weight = weights_of(frame, options.weights, source)
+    counted = np.ones(frame.height, bool) if weight is None else (weight > 0).numpy()  # other rows decide nothing
+    split = (split[0][counted[split[0]]], split[1][counted[split[1]]], split[2][counted[split[2]]])
     # supports, grids and categories from all rows, so that every row can be encoded; all else from the training rows
-    fresh, schema = schema is None, schema or learn_columns(frame, options, source, console, asked)
-    rows = encoded_rows(schema, frame, options, source)
+    known = frame if counted.all() else frame.filter(counted)
+    fresh, schema = schema is None, schema or learn_columns(known, options, source, console, asked)
+    encoded = schema.encode(frame, source)
+    rows = Rows(encoded.x, encoded.context, weight)
     numbers = np.arange(len(split[2])) if table.splits else np.flatnonzero(usable)[split[2]]
     splits = TableSplits(schema, rows, split, numbers, complete=not table.splits)
     _refuse_weightless(splits, options.weights, source)

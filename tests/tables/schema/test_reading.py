@@ -22,7 +22,7 @@ from pushforward.tables.options import TableOptions
 from pushforward.tables.prepare import prepare_large
 from pushforward.tables.schema.cells import cell_log_density
 from pushforward.tables.schema.decide import learn_schema
-from pushforward.tables.schema.reading import moment_form
+from pushforward.tables.schema.moments import find_form
 from pushforward.tables.schema.schema import Schema
 
 RNG = np.random.default_rng(0)
@@ -111,7 +111,7 @@ def test_samples_have_the_types_of_the_table(column: pl.Series) -> None:
 def test_dates_and_times_that_are_text_stay_text_of_their_form(form: str) -> None:
     moments = MOMENTS["Time"] if form == "%H:%M" else MOMENTS["Datetime"] if "%H" in form else DAYS
     text = pl.Series("when", [moment.strftime(form) for moment in moments])
-    assert moment_form(text) is not None
+    assert find_form(text) is not None
     frame = pl.DataFrame({"when": text, "a": A})
     schema = learn_schema(frame, frame.columns, [], "t.csv")
     x, _ = schema.encode(frame, "t.csv")
@@ -119,8 +119,8 @@ def test_dates_and_times_that_are_text_stay_text_of_their_form(form: str) -> Non
 
 
 def test_what_is_no_date_is_text() -> None:
-    assert moment_form(pl.Series(["2020-01-01", "soon", "2020-01-03"])) is None
-    assert moment_form(pl.Series(["1.5", "2.5", "3.5"])) is None
+    assert find_form(pl.Series(["2020-01-01", "soon", "2020-01-03"])) is None
+    assert find_form(pl.Series(["1.5", "2.5", "3.5"])) is None
 
 
 def test_names_counters_constants_and_empty_columns_are_left_out_or_kept_apart() -> None:

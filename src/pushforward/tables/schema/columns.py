@@ -149,7 +149,8 @@ class Column(Saved):
         Raises:
             InputError: names the first such row.
         """
-        if (self.reading.moment or self.kind.contents == "text") and column.dtype == pl.String:
+        strict = (self.reading.moment or self.kind.contents == "text") and not self.reading.lenient
+        if strict and column.dtype == pl.String:
             bad = np.flatnonzero(np.isnan(numbers) & ~missing(column))
             if len(bad):
                 what = f"{column[int(bad[0])]!r} is not {self.expected}{more(len(bad))}"

@@ -23,9 +23,10 @@ from .kinds.named import MOST
 from .kinds.number import Number
 from .kinds.numeric import numbers_of, present
 from .kinds.quantity import NUMBERS
+from .moments import Form, find_form, moment_name
 from .names import as_names, numbers_that_are_names
 from .numbers import missing, refuse_gaps, spoilt
-from .reading import Reading, as_numbers, is_text, moment_form, moment_name, stored_type
+from .reading import Reading, as_numbers, is_text, stored_type
 from .relations.base import Relation
 from .relations.constant import Constant
 from .relations.finding import complete, find_relations
@@ -214,10 +215,10 @@ class Learner:
             shown = there.to_list()[:1] or [None]
             said = f"column {name!r} is {shown[0]!r} in every row; leave it out of `given=`"
             raise InputError(f"{self.decisions.source}: {said}")
-        reading = Reading() if column.dtype == pl.Boolean else self._reading(column, there)
+        reading = self._reading(column, there)
         if name in self.kinds:
             known = self._own(column)
-        elif name in self.categories or reading.dtype == "String":
+        elif name in self.categories or reading.dtype in ("String", "Boolean"):
             known = self._category(column, reading, "`given=`")
         else:
             values = reading.values(column)
@@ -237,15 +238,33 @@ class Learner:
         if not is_text(column):
             return Reading()
         if column.dtype == pl.String and column.name not in self.categories and there.n_unique() > FEW:
-            if (found := moment_form(column)) is not None:
-                return Reading(dtype=found[0], form=found[1])
+            if (found := find_form(column)) is not None:
+                self._note_form(column.name, found)
+                return Reading(dtype=found.dtype, form=found.form, lenient=found.slip is not None)
             if (what := spoilt(column)) is not None and self._note_spoilt(column, *what):
                 return Reading(dtype="Marked")
         return Reading(dtype="String")
 
+    def _note_form(self, name: str, found: Form) -> None:
+        """Notes what might have been read otherwise."""
+        if found.slip is not None:
+            self.decisions.add(
+                name,
+                f"dates or times; {found.slip!r} and the like are missing values",
+                "`categories=` treats it as names",
+                f": {found.slip!r} is not a {found.dtype.lower()}; correct it, or leave the column out with `columns=`",
+            )
+        if found.ambiguous is not None:
+            first = "month" if found.form.replace("-", "").startswith("%m") else "day"
+            self.decisions.add(
+                name,
+                f"dates such as {found.ambiguous!r} are read with the {first} first",
+                "written as 2020-03-04 they cannot be misread",
+            )
+
     def _note_spoilt(self, column: pl.Series, what: str, mend: str) -> bool:
         """Whether text is treated as numbers, with a note: if all but a few cells, or one or two words, are numbers."""
-        values = as_numbers(column, "Marked")
+        values = as_numbers(column, marked=True)
         bad = np.isnan(values) & ~missing(column)
         if bad.sum() > SPOILT * len(values) and column.filter(pl.Series(bad)).n_unique() > 2:
             return False

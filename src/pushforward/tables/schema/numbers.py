@@ -117,7 +117,7 @@ def _signed_number(column: pl.Series) -> int | None:
     """The first cell of a text column that is mostly numbers with thousands separators, currency or per cent signs."""
     if column.dtype != pl.String or not len(_bad_cells(column)):
         return None
-    marked = np.isnan(as_numbers(column)) & ~np.isnan(as_numbers(column, "Marked"))
+    marked = np.isnan(as_numbers(column)) & ~np.isnan(as_numbers(column, marked=True))
     return int(marked.argmax()) if marked.sum() > 0.5 * (len(column) - column.null_count()) else None
 
 

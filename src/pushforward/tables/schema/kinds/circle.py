@@ -20,13 +20,12 @@ class Circle(Numeric):
 
     Args:
         period: The beginning and the end.
-        step, origin, decimals: The grid of the values, as for :class:`Grid`, if there is one that fits the period.
+        step, origin: The grid of the values, as for :class:`Grid`, if there is one that fits the period.
     """
 
     period: tuple[float, float]
     step: float = 0.0
     origin: float = 0.0
-    decimals: int = 0
 
     remark: ClassVar[str] = REMARK
 
@@ -61,7 +60,9 @@ class Circle(Numeric):
 
     def snap(self, numbers: Numbers) -> Numbers:
         if self.step > 0:
-            numbers = on_grid(numbers, self.step, self.origin, self.decimals)
+            numbers = on_grid(numbers, self.step, self.origin, self.decimals or 0)
+        elif self.decimals is not None:
+            numbers = np.round(numbers, self.decimals)
         low, high = self.period
         return np.where((numbers < low) | (numbers >= high), low + np.mod(numbers - low, high - low), numbers)
 

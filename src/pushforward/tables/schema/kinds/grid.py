@@ -21,12 +21,10 @@ class Grid(Numeric):
     Args:
         step: Spacing of the grid.
         origin: One of its values.
-        decimals: Number of decimals that its values need.
     """
 
     step: float = 1.0
     origin: float = 0.0
-    decimals: int = 0
 
     remark: ClassVar[str] = REMARK
 
@@ -45,7 +43,7 @@ class Grid(Numeric):
         return cls.of(x, step=step, origin=float(unique[0]), decimals=decimals) if step else None
 
     def snap(self, numbers: Numbers) -> Numbers:
-        return super().snap(on_grid(numbers, self.step, self.origin, self.decimals))
+        return super().snap(on_grid(numbers, self.step, self.origin, self.decimals or 0))
 
     def describe(self) -> Description:
         title = "integer" if self.whole else "rounded"
@@ -61,9 +59,11 @@ def grid_of(unique: Numbers, float32: bool) -> tuple[float, int]:
     """The largest step that explains every value, and the decimals to write; (0, 0) if there is none."""
     gaps = unique - unique[0]
     blur = (6e-8 if float32 else 1e-15) * np.abs(unique).max() * 4
+    exact = np.abs(unique).max() < (2**24 if float32 else 2**53)  # whole numbers are
     for decimals in range(7):
         scaled = gaps * 10.0**decimals
-        if np.abs(scaled - np.round(scaled)).max() <= max(blur * 10.0**decimals, 1e-9) < 0.1:
+        off, slack = np.abs(scaled - np.round(scaled)).max(), max(blur * 10.0**decimals, 1e-9)
+        if off <= slack < 0.1 or (exact and off == decimals == 0):
             step = int(np.gcd.reduce(np.round(scaled).astype(np.int64))) / 10.0**decimals
             return step, _decimals(unique[0], decimals, float32)
     return 0.0, 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -13,6 +14,7 @@ from ..reading import OTHER, as_text
 from .base import Description, Kind, Numbers
 
 MOST = 200  # values with a probability of their own
+SINGLE, DOUBLE = 1e-6, 1e-9  # relative differences between the same number, written in two ways
 SHORT = 512  # number of cells below which a loop is faster than a query of Polars
 
 
@@ -84,12 +86,11 @@ def value_names(values: pl.Series) -> list[str]:
     return names
 
 
-def codes_of(values: pl.Series, names: tuple[str, ...] | list[str], unknown: float = -1.0) -> Numbers:
+def codes_of(values: pl.Series, names: Sequence[str], unknown: float = -1.0) -> Numbers:
     """The place of each value among the names; NaN for missing values, ``unknown`` for others."""
     if values.dtype.is_numeric():
-        close = 1e-6 if values.dtype == pl.Float32 else 1e-9
         numbers = values.cast(pl.Float64).to_numpy() if len(values) else np.empty(0)
-        return _number_codes(numbers, names, unknown, close)
+        return _number_codes(numbers, names, unknown, SINGLE if values.dtype == pl.Float32 else DOUBLE)
     places = {name: float(place) for place, name in enumerate(names)}
     text = as_text(values)
     if len(text) <= SHORT:
@@ -99,12 +100,15 @@ def codes_of(values: pl.Series, names: tuple[str, ...] | list[str], unknown: flo
     return np.where(text.is_null().to_numpy(), np.nan, found.to_numpy())
 
 
-def _number_codes(numbers: Numbers, names: tuple[str, ...] | list[str], unknown: float, close: float) -> Numbers:
-    """Numbers are matched by value, however they are written."""
-    named = np.array([np.inf if name == OTHER else float(name) for name in names])
-    order = np.argsort(named)
+def _number_codes(numbers: Numbers, names: Sequence[str], unknown: float, close: float) -> Numbers:
+    """Numbers are matched by value, however they are written; whole ones exactly, as far as their type allows."""
+    named = pl.Series(names).cast(pl.Float64, strict=False).fill_null(np.inf).to_numpy()
+    order = np.lexsort((np.array([len(name) for name in names]), named))  # of 7 and 007, the first
     place = np.searchsorted(named[order], numbers).clip(0, len(named) - 1)
-    codes = np.full(len(numbers), unknown)
-    for near in (order[place], order[np.maximum(place - 1, 0)]):
-        codes = np.where(np.abs(named[near] - numbers) <= close * np.abs(numbers), near, codes)
-    return np.where(np.isfinite(numbers), codes, np.nan)
+    above, below = order[place], order[np.maximum(place - 1, 0)]
+    with np.errstate(invalid="ignore"):
+        nearest = np.where(np.abs(named[below] - numbers) < np.abs(named[above] - numbers), below, above)
+        slack = close * np.abs(numbers)
+        slack = np.where(numbers % 1 == 0, np.minimum(slack, 0.4), slack)
+        codes = np.where(np.abs(named[nearest] - numbers) <= slack, nearest.astype(float), unknown)
+    return np.where(np.isnan(numbers), np.nan, codes)

@@ -18,6 +18,7 @@ from .intervals import Intervals
 
 QUANTILES = 33
 FILL = 17  # quantiles between which missing values are drawn
+DECIMALS = 9  # that are kept in samples
 FAR = 10.0  # standard deviations from 0 that make a bound there unnecessary
 
 
@@ -29,6 +30,7 @@ class Numeric(Kind):
         minimum, maximum: Range of the training rows.
         quantiles: Quantiles of the training rows, evenly spaced in probability.
         whole: Whether every value is a whole number, so that samples are written as whole numbers.
+        decimals: The number of decimals that are written; None if there are more than ``DECIMALS``.
         bounds: The open interval of the values, if one was stated or found; None for no upper end.
         first: The first map, if there is one.
         fill: Quantiles of the training rows spread over their cells, evenly spaced in probability.
@@ -38,6 +40,7 @@ class Numeric(Kind):
     maximum: float = 0.0
     quantiles: tuple[float, ...] = ()
     whole: bool = False
+    decimals: int | None = None
     bounds: Bounds | None = None
     first: FirstMap | None = None
     fill: tuple[float, ...] = ()
@@ -53,7 +56,7 @@ class Numeric(Kind):
             maximum=float(x.max()),
             quantiles=tuple(np.quantile(x, ranks, method="nearest").tolist()),
             whole=bool((x == np.round(x)).all()),
-            **cells,
+            **{"decimals": _decimals(x), **cells},
         )
 
     def mapped(self, values: pl.Series, hints: Hints) -> Self:
@@ -129,6 +132,9 @@ class Numeric(Kind):
         return pl.Series(snapped).fill_nan(None).cast(pl.Int64 if whole else pl.Float64)
 
     def snap(self, numbers: Numbers) -> Numbers:
+        if self.decimals is not None and not self.step:
+            rounded = np.round(numbers, self.decimals) + 0.0
+            numbers = np.where(self.can(rounded), rounded, numbers)
         return numbers if self.bounds is None else np.clip(numbers, *self.bounds)
 
     def can(self, numbers: Numbers) -> Any:
@@ -178,6 +184,11 @@ class Numeric(Kind):
         return Description(
             self.title, f"{self.minimum:g}", f"{self.maximum:g}", "-" if self.first is None else str(self.first)
         )
+
+
+def _decimals(x: Numbers) -> int | None:
+    """The number of decimals with which all numbers are written."""
+    return next((d for d in range(DECIMALS + 1) if np.array_equal(np.round(x, d) + 0.0, x)), None)
 
 
 def numbers_of(values: pl.Series) -> Numbers:

@@ -61,7 +61,7 @@ def encode_unseen(names: tuple[str, ...], codes: np.ndarray, values: np.ndarray)
     v = values[odd]
     k = np.searchsorted(0.5 * (grid.seen[1:] + grid.seen[:-1]) + 1e-6 * grid.step, v)
     t, above = np.abs(v - grid.seen[k]) / grid.step, v > grid.seen[k]
-    room, blur = np.where(above, grid.room[k, 1], grid.room[k, 0]), 0.01 + BLUR * np.abs(v) / grid.step
+    room, blur = np.where(above, grid.room[k, 1], grid.room[k, 0]), np.minimum(0.01 + BLUR * np.abs(v) / grid.step, 0.4)
     place = np.minimum(np.clip(t.round(), 1, FARTHEST), np.maximum(room, 1))
     there = (room > 0) & ((np.abs(t - place) <= blur) | (not grid.whole) | (t > FARTHEST))
     found = np.where(there, k + 0.25 / (1 + place) + np.where(above, 0.0, 0.25), -1.0)
@@ -124,7 +124,8 @@ class Grid:
         step, whole = float(np.diff(seen).min()) / 2, False
         for decimals in range(DECIMALS + 1):
             scaled = seen * 10.0**decimals
-            if np.abs(scaled - scaled.round()).max() <= max(BLUR * np.abs(scaled).max(), 1e-9) < 0.1:
+            off = np.abs(scaled - scaled.round()).max()
+            if off <= max(BLUR * np.abs(scaled).max(), 1e-9) and (off == 0 or BLUR * np.abs(scaled).max() < 0.1):
                 seen, step, whole = seen.round(decimals), 10.0**-decimals, True
                 break
         gaps = (np.diff(seen) / step).round()

@@ -1,0 +1,183 @@
+"""Dates, times and durations: from text in a recorded format, or from typed cells, to numbers and back."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import polars as pl
+
+from ...errors import InputError
+
+MOMENTS = ("Date", "Datetime", "Time", "Duration")  # encoded as days, and as seconds
+SLIPS = 0.05  # share of text that may be something else, in a column of dates
+FIRST = 1000  # rows that refute most formats
+CLOCKS = ("%H:%M:%S%.f", "%H:%M")
+PLAIN = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y")  # which nobody reads otherwise
+SLASHES = ("%m/%d/%Y", "%d/%m/%Y", "%m/%d/%y", "%d/%m/%y")
+ISO = tuple(f"%Y-%m-%d{between}{CLOCKS[0]}{zone}" for between in "T " for zone in ("Z", "%:z"))
+FORMS = {
+    "Date": (*PLAIN, *SLASHES, "%d.%m.%y", "%d-%b-%Y", "%d %b %Y"),
+    "Datetime": (
+        *(f"%Y-%m-%dT{clock}" for clock in CLOCKS),
+        *(f"{date} {clock}" for date in (*PLAIN, *SLASHES) for clock in CLOCKS),
+        *ISO,
+    ),
+    "Time": CLOCKS,
+}
+OTHERS = {  # formats beside a column's own that cannot be misread
+    "Date": (*PLAIN, "%d-%b-%Y", "%d %b %Y"),
+    "Datetime": (*(form for form in FORMS["Datetime"] if "/%Y" not in form and "/%y" not in form), *PLAIN),
+    "Time": CLOCKS,
+}
+
+
+@dataclass(frozen=True)
+class Form:
+    """How the dates or times of a text column are written.
+
+    Args:
+        dtype: ``Date``, ``Datetime`` or ``Time``.
+        form: Their format, as for ``strftime``.
+        slip: Some text that is none of them; None if there is none.
+        ambiguous: A cell that another format would read as another day, as in 03/04/2020; None if there is none.
+    """
+
+    dtype: str
+    form: str
+    slip: str | None = None
+    ambiguous: str | None = None
+
+
+def find_form(column: pl.Series) -> Form | None:
+    """How the dates or times of a text column are written; None if it holds something else."""
+    there = column.drop_nulls()
+    alike = there.str.contains(r"^\s*\d.*[-/.: ].*(\d|Z)\s*$")
+    if not len(there) or alike.mean() < 1 - SLIPS:  # type: ignore[operator]
+        return None
+    best: tuple[int, str, str, pl.Series] | None = None
+    for dtype, form, read in _candidates(there):
+        if best is None or read.null_count() < best[0]:
+            best = read.null_count(), dtype, form, read
+    if best is None:
+        return None
+    unread, dtype, form, read = best
+    slip = there.filter(read.is_null())[0] if unread else None
+    return Form(dtype, _as_written(there, read, form), slip, _misread(there, read, dtype, form))
+
+
+def _candidates(there: pl.Series) -> Iterator[tuple[str, str, pl.Series]]:
+    """The formats that read all but a few cells, with what they read."""
+    for dtype, forms in FORMS.items():
+        for form in forms:
+            with contextlib.suppress(pl.exceptions.PolarsError):
+                if _parsed(there[:FIRST], dtype, form).null_count() <= SLIPS * min(FIRST, len(there)):
+                    read = _parsed(there, dtype, form)
+                    if read.null_count() <= SLIPS * len(there):
+                        yield dtype, form, read
+
+
+def _as_written(there: pl.Series, read: pl.Series, form: str) -> str:
+    """The format with days, months and hours as they are padded."""
+    known = read.is_not_null()
+    for each in (form, _unpadded(form)):
+        if (_text(read.filter(known), each) == there.filter(known)).all():
+            return each
+    return form
+
+
+def _unpadded(form: str) -> str:
+    for part in "mdH":
+        form = form.replace(f"%{part}", f"%-{part}")
+    return form
+
+
+def _misread(there: pl.Series, read: pl.Series, dtype: str, form: str) -> str | None:
+    """A cell that would be another day with day and month exchanged, if all cells could be read so."""
+    exchanged = form.replace("%d", "%%").replace("%m", "%d").replace("%%", "%m")
+    if "/" not in form or form.startswith("%Y"):
+        return None
+    other = _parsed(there, dtype, exchanged)
+    differs = (other != read).fill_null(False)
+    return there.filter(differs)[0] if other.null_count() <= read.null_count() and differs.any() else None
+
+
+def read_moments(column: pl.Series, dtype: str, form: str = "", zone: str | None = None) -> pl.Series:
+    """Cells as days for dates, and as seconds for times and durations.
+
+    Text is read in the column's own format, and where that fails in one that cannot be misread. A time without a zone
+    is read in that of the table's column.
+
+    Args:
+        column: The cells.
+        dtype: One of ``MOMENTS``.
+        form: The format of text; empty if the training rows held none.
+        zone: The time zone of the table's column; None if it has none.
+
+    Raises:
+        InputError: durations are expected, which are not read from text.
+    """
+    if column.dtype == pl.String:
+        column = _read_text(column, dtype, form)
+    if dtype == "Date":
+        return column.cast(pl.Date).to_physical().cast(pl.Float64)
+    if dtype == "Time":
+        return column.cast(pl.Time).to_physical().cast(pl.Float64) / 1e9
+    if dtype == "Datetime" and column.dtype == pl.Date:
+        column = column.cast(pl.Datetime("us"))
+    if isinstance(column.dtype, pl.Datetime):
+        if zone and not column.dtype.time_zone:
+            column = column.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
+        column = _in_utc(column)
+    unit = pl.Datetime("us") if dtype == "Datetime" else pl.Duration("us")
+    return column.cast(unit).to_physical().cast(pl.Float64) / 1e6
+
+
+def write_moments(values: pl.Series, dtype: str, form: str) -> pl.Series:
+    """Converts the numbers of :func:`read_moments` back."""
+    values = values.fill_nan(None)
+    if dtype == "Date":
+        moments = values.round().cast(pl.Int32).cast(pl.Date)
+    elif dtype == "Time":
+        moments = (values.clip(0, 86_399.999_999) * 1e9).round().cast(pl.Int64).cast(pl.Time)
+    else:
+        physical = (values * 1e6).round().cast(pl.Int64)
+        moments = physical.cast(pl.Datetime("us") if dtype == "Datetime" else pl.Duration("us"))
+    return _text(moments, form) if form else moments
+
+
+def moment_name(dtype: pl.DataType) -> str:
+    """Which of ``MOMENTS`` a type holds."""
+    return next(name for name in MOMENTS if dtype == getattr(pl, name))
+
+
+def _read_text(column: pl.Series, dtype: str, form: str) -> pl.Series:
+    if dtype not in FORMS:
+        raise InputError(f"column {column.name!r} holds text, but durations are expected there")
+    forms = [*([form] if form else []), *OTHERS[dtype]]
+    found = _parsed(column, dtype, forms[0])
+    for other in forms[1:]:
+        if found.null_count() == column.null_count():
+            break
+        with contextlib.suppress(pl.exceptions.PolarsError):
+            found = found.fill_null(_parsed(column, dtype, other))
+    return found
+
+
+def _parsed(column: pl.Series, dtype: str, form: str) -> pl.Series:
+    """Text as moments; null where it is written otherwise, or where two digits were taken for a year."""
+    kind: type[pl.Date] | type[pl.Datetime] | type[pl.Time] = getattr(pl, dtype)
+    read = column.str.strptime(kind, form.replace("%-", "%"), strict=False)
+    read = _in_utc(read) if isinstance(read.dtype, pl.Datetime) else read
+    return read.set((read.dt.year() < 1000).fill_null(False), None) if "%Y" in form else read
+
+
+def _text(moments: pl.Series, form: str) -> pl.Series:
+    return (moments.dt.replace_time_zone("UTC") if "%:z" in form else moments).dt.to_string(form)
+
+
+def _in_utc(column: pl.Series) -> pl.Series:
+    """Moments with a time zone as those of UTC without one."""
+    aware = isinstance(column.dtype, pl.Datetime) and column.dtype.time_zone
+    return column.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if aware else column
