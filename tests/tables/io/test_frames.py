@@ -229,3 +229,10 @@ def test_a_draw_may_have_a_digit_more_than_all_decimals_that_were_seen() -> None
     assert drawn.to_list() == [Decimal("99.99"), Decimal("100.00"), None]
     assert as_stored(pl.Series([1.25]), stored).dtype == pl.Decimal(4, 2)
     assert as_stored(pl.Series([1e60]), stored).to_list() == [1e60]  # no decimal holds it
+
+
+def test_missing_whole_numbers_and_truth_values_stay_what_they_are_in_pandas() -> None:
+    frame = pd.DataFrame({"n": pd.array([1, None, 3], dtype="Int64"), "b": pd.array([True, None, False])})
+    back = to_frame(*from_frame(frame))
+    assert back.dtypes.astype(str).to_dict() == {"n": "Int64", "b": "boolean"}
+    assert back["n"].isna().tolist() == [False, True, False]

@@ -119,7 +119,7 @@ def test_a_schema_is_json() -> None:
 
 
 def test_columns_are_found_by_name_and_samples_come_back_as_a_table() -> None:
-    frame = pl.DataFrame({"a": NORMAL, "n": COUNTS, "k": ["u", "v"] * 1000})
+    frame = pl.DataFrame({"a": NORMAL, "n": COUNTS.astype(int), "k": ["u", "v"] * 1000})
     schema = learn_schema(frame, ["a", "n"], ["k"], "t.csv")
     x, context = schema.encode(frame, "t.csv")
     shuffled, again = schema.encode(frame.select("k", "n", pl.lit(7).alias("more"), "a"), "t.csv")

@@ -93,6 +93,10 @@ def _pandas(frame: pl.DataFrame, names: Sequence[str | int], like: Any) -> Any:
     import pandas as pd
 
     made = frame.to_pandas()
+    for column in frame:  # NumPy has no missing whole numbers or truth values
+        if column.null_count() and (column.dtype.is_integer() or column.dtype == pl.Boolean):
+            dtype: Any = str(column.dtype).lower() if column.dtype == pl.Boolean else str(column.dtype)
+            made[column.name] = pd.array(column.to_list(), dtype=dtype)
     made.columns = pd.Index(names)
     if isinstance(like, pd.DataFrame) and len(like) == len(made):
         made.index = like.index

@@ -182,8 +182,12 @@ def _with_ends(cells: Intervals, edges: np.ndarray, shares: np.ndarray, rows: fl
     low, high = cells.bounds or (None, None)
     if low is not None and (end := cells.lowest_edge(low)) < edges[0] - near:
         edges, shares = np.insert(edges, 0, end), np.insert(shares, 0, beyond)
+    elif low is not None:
+        edges = np.array([min(edges[0], end), *edges[1:]])
     if high is not None and (end := cells.highest_edge(high)) > edges[-1] + near:
         edges, shares = np.append(edges, end), np.append(shares, beyond)
+    elif high is not None:
+        edges = np.array([*edges[:-1], max(edges[-1], end)])
     start, stop = beyond * (low is None), 1 - beyond * (high is None)
     inner = start + (stop - start) * shares.cumsum()[:-1] / shares.sum()
     return edges, np.array([start, *inner, stop])

@@ -107,8 +107,9 @@ def _number_codes(numbers: Numbers, names: Sequence[str], unknown: float, close:
     place = np.searchsorted(named[order], numbers).clip(0, len(named) - 1)
     above, below = order[place], order[np.maximum(place - 1, 0)]
     with np.errstate(invalid="ignore"):
-        nearest = np.where(np.abs(named[below] - numbers) < np.abs(named[above] - numbers), below, above)
+        off = np.abs(named[[above, below]] - numbers)
         slack = close * np.abs(numbers)
         slack = np.where(numbers % 1 == 0, np.minimum(slack, 0.4), slack)
-        codes = np.where(np.abs(named[nearest] - numbers) <= slack, nearest.astype(float), unknown)
+        known = np.isfinite(numbers) & (off.min(0) <= slack)
+        codes = np.where(known, np.where(off[1] < off[0], below, above).astype(float), unknown)
     return np.where(np.isnan(numbers), np.nan, codes)

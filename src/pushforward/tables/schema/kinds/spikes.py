@@ -16,6 +16,7 @@ from .numeric import Numeric, end_atom, never_negative, present
 
 ATOM, HEAP = 0.02, 0.003  # shares of rows that make a value an atom: always, and if it has room
 HEAPED, ROOM = 10, 1e-5  # rows of such a value, and standard deviations to the next one
+CLOSEST = 1e-9  # the same for any atom
 TILES, REPEATED = 2000, 3  # distinct values on no scale, and rows of each on average, if no others are possible
 
 
@@ -35,7 +36,8 @@ class Spikes(Numeric):
     def fits(cls, values: pl.Series, hints: Hints) -> Self | None:
         x = present(values)
         unique, counts = np.unique(x, return_counts=True)
-        if REPEATED * len(unique) <= len(x) and len(unique) <= TILES:
+        resolved = np.diff(unique).min() > CLOSEST * np.ptp(x)  # or cells would be points
+        if REPEATED * len(unique) <= len(x) and len(unique) <= TILES and resolved:
             atoms = _tiles(unique)
         else:
             spread = float(x.std())
@@ -58,9 +60,10 @@ class Spikes(Numeric):
 def _often(unique: Numbers, counts: np.ndarray, spread: float) -> np.ndarray:
     """Indices of the values that stand out, at most the ``MOST_ATOMS`` commonest."""
     rows, gaps = counts.sum(), np.diff(unique)
-    room = np.minimum(np.append(gaps, np.inf), np.append(np.inf, gaps)) >= ROOM * spread
-    always = (counts >= ATOM * rows) & (counts >= 5)
-    places = np.flatnonzero(always | (room & (counts >= HEAP * rows) & (counts >= HEAPED)))
+    nearest = np.minimum(np.append(gaps, np.inf), np.append(np.inf, gaps))
+    always = (counts >= ATOM * rows) & (counts >= 5) & (nearest >= CLOSEST * spread)
+    heaps = (counts >= HEAP * rows) & (counts >= HEAPED) & (nearest >= ROOM * spread)
+    places = np.flatnonzero(always | heaps)
     return np.sort(places[np.argsort(-counts[places], kind="stable")[:MOST_ATOMS]])
 
 

@@ -1,0 +1,82 @@
+"""Dates and times: read by the format recorded at the fit, written as they came, and noted where they are ambiguous."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+import pushforward as pf
+from pushforward.errors import InputError
+from pushforward.tables.schema.moments import find_form, read_moments, write_moments
+
+RNG = np.random.default_rng(0)
+ROWS = 200
+MOMENTS = [dt.datetime(2019, 1, 1) + dt.timedelta(seconds=int(s)) for s in RNG.integers(0, 10**8, ROWS)]
+QUICK: dict[str, Any] = {"flow": "maf", "layers": 1, "hidden": (8,), "steps": 5, "queries": False, "random_state": 0}
+
+
+def fitted(**columns: Any) -> pf.TableDensity:
+    return pf.TableDensity(**QUICK).fit(pl.DataFrame({**columns, "x": RNG.normal(size=ROWS)}))
+
+
+def scored(model: pf.TableDensity, **columns: Any) -> np.ndarray:
+    return model.score_samples({**columns, "x": [0.0] * len(next(iter(columns.values())))})
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["%Y-%m-%d", "%d.%m.%Y", "%m/%d/%Y", "%-m/%-d/%Y", "%-d/%-m/%Y", "%m/%d/%y", "%d %b %Y", "%Y-%m-%dT%H:%M:%S",
+     "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d %H:%M:%S+00:00", "%-m/%-d/%Y %-H:%M", "%H:%M:%S"],
+)  # fmt: skip
+def test_text_is_read_and_written_in_its_own_format(form: str) -> None:
+    text = pl.Series("t", [moment.strftime(form) for moment in MOMENTS])
+    found = find_form(text)
+    assert found is not None
+    assert (found.slip, found.ambiguous) == (None, None)
+    numbers = read_moments(text, found.dtype, found.form)
+    assert write_moments(numbers, found.dtype, found.form).to_list() == text.to_list()
+
+
+def test_draws_are_written_in_the_format_that_came() -> None:
+    model = fitted(day=[moment.strftime("%-m/%-d/%Y") for moment in MOMENTS])
+    assert not model.sample(200)["day"].str.contains(r"(^|/)0").any()
+
+
+def test_times_with_a_zone_stay_moments_and_naive_ones_are_read_in_it() -> None:
+    moments = pl.Series("t", MOMENTS).dt.replace_time_zone("Europe/Berlin", ambiguous="earliest", non_existent="null")
+    model = fitted(t=moments)
+    assert model.sample(5)["t"].dtype == moments.dtype
+    aware = dt.datetime(2020, 7, 1, 10, tzinfo=dt.UTC)
+    assert scored(model, t=[aware]) == scored(model, t=[dt.datetime(2020, 7, 1, 12)])
+    iso = fitted(t=[moment.strftime("%Y-%m-%dT%H:%M:%SZ") for moment in MOMENTS])
+    assert iso.schema.names == ["t", "x"]
+    assert scored(iso, t=["2020-07-01T10:00:00Z"]) == scored(iso, t=["2020-07-01T12:00:00+02:00"])
+
+
+def test_a_batch_is_read_by_the_recorded_format_whatever_else_it_holds() -> None:
+    model = fitted(day=[moment.strftime("%m/%d/%Y") for moment in MOMENTS])
+    assert scored(model, day=["03/04/2020"])[0] == scored(model, day=["03/04/2020", "2020-04-25"])[0]
+    with pytest.raises(InputError, match="25/04/2020"):
+        scored(model, day=["03/04/2020", "25/04/2020"])
+
+
+def test_ambiguous_dates_are_noted() -> None:
+    days = [f"{1 + k % 12:02}/{1 + k % 11:02}/2020" for k in range(ROWS)]
+    assert any("'02/02/2020'" not in note and "month first" in note for note in fitted(day=days).notes_)
+    clear = fitted(day=[moment.strftime("%m/%d/%Y") for moment in MOMENTS])
+    assert not any("first" in note for note in clear.notes_)
+
+
+def test_a_few_slips_are_missing_values_and_noted() -> None:
+    days = [moment.strftime("%Y-%m-%d") for moment in MOMENTS]
+    days[3], days[50] = "unknown", "2020-13-45"
+    model = fitted(day=days)
+    assert model.schema.columns[0].describe().kind.startswith("date, 1.0% missing")
+    assert any("'unknown' and the like are missing values" in note for note in model.notes_)
+    assert np.isfinite(scored(model, day=["2020-05-05", "soon"])).all()
+    with pytest.raises(InputError, match="'unknown'"):
+        pf.TableDensity(**QUICK, strict=True).fit({"day": days, "x": RNG.normal(size=ROWS)})
