@@ -82,7 +82,7 @@ def cost(job: Job, module: nn.Module) -> Cost:
 
 def _lent(job: Job) -> int:
     """Bytes leased by the fast room at the start of the backward pass, and those that splines keep beside it."""
-    lease, give_back, pull_back = Pool.lease, Pool.give_back, Workspace.pull_back
+    lease, give_back, vjp = Pool.lease, Pool.give_back, Workspace.vjp
     leased: dict[int, Any] = {}
     waiting: list[int] = []
 
@@ -97,11 +97,11 @@ def _lent(job: Job) -> int:
 
     def pulling(workspace: Workspace, *args: Any) -> Any:
         waiting.append(sum(thing.nbytes + _kept_by_splines(thing) for thing in leased.values()))
-        return pull_back(workspace, *args)
+        return vjp(workspace, *args)
 
     with (
         mock.patch.multiple(Pool, lease=leasing, give_back=giving_back),
-        mock.patch.object(Workspace, "pull_back", pulling),
+        mock.patch.object(Workspace, "vjp", pulling),
     ):
         job()
     return max(waiting, default=0)

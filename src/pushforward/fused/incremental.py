@@ -62,7 +62,7 @@ class _Target(NamedTuple):
 
 
 class _Sweep:
-    """The inputs of each layer, after the rectifier, with the two passes ``solve`` and ``pull_back``.
+    """The inputs of each layer, after the rectifier, with the two passes ``solve`` and ``vjp``.
 
     A step is a dozen operations on a few units, so their views are created once, together with the memory.
     """
@@ -70,11 +70,11 @@ class _Sweep:
     def __init__(self, plan: Schedule, like: Tensor, n: int) -> None:
         self.plan, self.n = plan, n
         layers, self.residual = plan.shape.layers, plan.shape.residual
-        self.weights = [like.new_zeros(stairs.rows, stairs.columns) for stairs in layers]
-        self.read = [like.new_empty(stairs.columns, n) for stairs in layers]
+        self.weights = [like.new_zeros(pattern.rows, pattern.columns) for pattern in layers]
+        self.read = [like.new_empty(pattern.columns, n) for pattern in layers]
         for units, counts in zip(self.read, plan.below, strict=True):
             units[counts[-1] :] = 0  # never computed, as no feature reads them, but gradients multiply them by 0
-        streams = [like.new_empty(stairs.rows, n) for stairs in layers[:-1]] if self.residual else self.read[1:]
+        streams = [like.new_empty(pattern.rows, n) for pattern in layers[:-1]] if self.residual else self.read[1:]
         heights = [last - first for first, last in plan.blocks]
         self.out = like.new_empty(max(heights, default=0) * plan.num_params, n)
         self.inputs = self.read[0].split(len(self.read[0]) // plan.features)
@@ -173,7 +173,7 @@ class _Sweep:
 
         return step
 
-    def pull_back(self, x_grad: Tensor, dx: Tensor, log_slope_grad: Tensor) -> list[Tensor]:
+    def vjp(self, x_grad: Tensor, dx: Tensor, log_slope_grad: Tensor) -> list[Tensor]:
         """Backpropagates through the steps, last feature first.
 
         Args:
@@ -270,7 +270,7 @@ class _Invert(torch.autograd.Function):
             return first, None, None, None, *others
         dx_dz, dx_dparams, through_z, through_params = _scalar_grads(ctx, sweep.read[0], z, params, slope_grad)
         x_grad = x_grad.clone(memory_format=torch.contiguous_format)
-        deltas = sweep.pull_back(x_grad, dx_dparams, through_params)
+        deltas = sweep.vjp(x_grad, dx_dparams, through_params)
         grads: list[Tensor | None] = [None] * len(params)
         for k, (delta, read, mask) in enumerate(zip(deltas, sweep.read, ctx.masks, strict=True)):
             grads[2 * k] = (delta @ read.t()).mul_(mask)

@@ -1,6 +1,6 @@
 """Scalar maps whose parameters come from a network, with the memory of one call and hand-written gradients.
 
-Each is the formula of :mod:`pushforward.numerics` for a plane ``(features, n)``: ``run`` maps it, ``pull_back`` turns
+Each is the formula of :mod:`pushforward.numerics` for a plane ``(features, n)``: ``run`` maps it, ``vjp`` turns
 the gradient of the result into those of the plane and of the network's outputs.
 """
 
@@ -28,7 +28,7 @@ class Moving(Protocol):
     def run(self, before: Tensor, after: Tensor, log_slope: Tensor) -> Tensor:
         """Writes the log-slopes and the mapped plane (usually into ``after``); returns the mapped plane."""
 
-    def pull_back(self, grad: Tensor, slope_grad: Tensor) -> None:
+    def vjp(self, grad: Tensor, slope_grad: Tensor) -> None:
         """Turns the gradient of the mapped plane into that of the plane before, in place; with that of the log-slopes
         ``(n,)``, it also overwrites ``outputs`` with their gradient."""
 
@@ -131,7 +131,7 @@ class AffineMoving:
             return z
         return z.add_(after - after.clamp(-far * bound, far * bound), alpha=1 / far)
 
-    def pull_back(self, grad: Tensor, slope_grad: Tensor) -> None:
+    def vjp(self, grad: Tensor, slope_grad: Tensor) -> None:
         if self.tail is not None:  # d log a / dx = x̄ / (b² a) in the logarithmic tails, and 0 elsewhere
             a, clamped = self.tail
             bound, far = self.of.tails or 1.0, self.of.far or math.inf
@@ -188,9 +188,9 @@ class SplineMoving:
         log_slope.copy_(slope)
         return after.copy_(value)
 
-    def pull_back(self, grad: Tensor, slope_grad: Tensor) -> None:
+    def vjp(self, grad: Tensor, slope_grad: Tensor) -> None:
         assert self.kept is not None
-        grad.copy_(spline.pull_back(self.kept, grad, slope_grad, self.of.bound, out=self.params))
+        grad.copy_(spline.vjp(self.kept, grad, slope_grad, self.of.bound, out=self.params))
 
     def forget(self) -> None:
         self.kept = None

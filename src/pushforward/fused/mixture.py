@@ -63,7 +63,7 @@ class LogOdds(torch.autograd.Function):
             return to_x, to_bias, torch.zeros_like(weight)
         kept = ctx.kept or evaluate(x, bias, weight)[2]
         to_steep = to_slope * (1 - LEAK) / (kept.steep * (1 - LEAK)).add_(LEAK)
-        to_x, to_mixture = _pull_back(to_value * (1 - LEAK), to_steep, kept)
+        to_x, to_mixture = _vjp(to_value * (1 - LEAK), to_steep, kept)
         return to_x.add_(to_value, alpha=LEAK), _to_bias(to_mixture, bias), torch.zeros_like(weight)
 
 
@@ -112,7 +112,7 @@ def _start(K: int, dtype: torch.dtype, device: torch.device) -> sigmoidal.Start:
         return sigmoidal.normal_start(K, torch.empty(3 * K, 1, 1, dtype=dtype, device=device))
 
 
-def _pull_back(to_odds: Tensor, to_steep: Tensor, kept: Kept) -> tuple[Tensor, Mixture]:
+def _vjp(to_odds: Tensor, to_steep: Tensor, kept: Kept) -> tuple[Tensor, Mixture]:
     """The gradients of x, and of the log-weights, log-slopes and places."""
     weight, slope, _ = kept.mixture
     through = to_steep * kept.steep

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from ..numerics.torch_internals import add_rectified
+from .block_triangular import BlockTriangular, mask
 from .products import engine
-from .staircase import Staircase, mask
 
 LARGE = 1 << 17  # numbers of a layer, from which on threads share its work
 
@@ -24,7 +24,7 @@ class Shape(NamedTuple):
     """Constant across calls: the pattern of each weight, whether weights are masked, and whether hidden layers after
     the first come in residual pairs."""
 
-    layers: tuple[Staircase, ...]
+    layers: tuple[BlockTriangular, ...]
     masked: bool
     residual: bool
 
@@ -39,21 +39,21 @@ class Network:
     def __init__(self, shape: Shape, like: Tensor, n: int) -> None:
         self.layers, self.masked, self.residual = shape
         self.x = like.new_empty(self.layers[0].columns, n)
-        self.hidden = [_plane(like, stairs.rows, n) for stairs in self.layers[:-1]]
+        self.hidden = [_plane(like, pattern.rows, n) for pattern in self.layers[:-1]]
         # a residual stream continues unrectified, so the next layer's rectified input needs its own plane
         self.rectified = [torch.empty_like(h) if self.residual and k % 2 == 0 else h for k, h in enumerate(self.hidden)]
-        self.parts = [by_step(stairs, h) for stairs, h in zip(self.layers, self.hidden, strict=False)]
+        self.parts = [by_step(pattern, h) for pattern, h in zip(self.layers, self.hidden, strict=False)]
         read = [self.x, *self.rectified]
         self.reads = [[h[: step.columns] for step in s.steps] for s, h in zip(self.layers, read, strict=True)]
-        self.masks = [mask(stairs, like.dtype, like.device) for stairs in self.layers] if self.masked else []
-        self.mask_blocks = [blocks(stairs, mask) for stairs, mask in zip(self.layers, self.masks, strict=False)]
-        self.ragged = [ragged_parts(stairs, mask) for stairs, mask in zip(self.layers, self.masks, strict=False)]
+        self.masks = [mask(pattern, like.dtype, like.device) for pattern in self.layers] if self.masked else []
+        self.mask_blocks = [blocks(pattern, mask) for pattern, mask in zip(self.layers, self.masks, strict=False)]
+        self.ragged = [ragged_parts(pattern, mask) for pattern, mask in zip(self.layers, self.masks, strict=False)]
         self.weights = [torch.empty_like(mask) for mask in self.masks]
-        sizes = [n * max((step.last - step.first) * step.columns for step in stairs.steps) for stairs in self.layers]
+        sizes = [n * max((step.last - step.first) * step.columns for step in pattern.steps) for pattern in self.layers]
         self.multiply = [engine("values", size, like).mm for size in sizes]
         self.by_weight = [engine("weights", size, like).mm for size in sizes]
         self.by_input = [engine("inputs", size, like) for size in sizes]
-        self.blocks = [blocks(stairs, own) for stairs, own in zip(self.layers, self.weights, strict=False)]
+        self.blocks = [blocks(pattern, own) for pattern, own in zip(self.layers, self.weights, strict=False)]
         self._gradients: _Gradients | None = None
         apart = [h for h, below in zip(self.rectified, self.hidden, strict=True) if h is not below]
         self.nbytes = nbytes([self.x, *self.hidden, *apart, *self.weights])
@@ -88,7 +88,7 @@ class Network:
             torch.mul(raw, ones, out=own)
         return self.blocks[k]
 
-    def pull_back(
+    def vjp(
         self, grad: Tensor, params: Sequence[Tensor], needed: Sequence[bool], into: Tensor | None
     ) -> list[Tensor | None]:
         """The gradients of the ``needed`` parameters, after :meth:`run`; that of x is added to ``into``.
@@ -123,12 +123,12 @@ class Network:
         return grads
 
     def _weight_grad(self, k: int, weight: Tensor, parts: Sequence[Tensor]) -> Tensor:
-        stairs = self.layers[k]
-        found = torch.empty_like(weight) if stairs.whole else torch.zeros_like(weight)
-        for part, read, block in zip(parts, self.reads[k], blocks(stairs, found), strict=True):
+        pattern = self.layers[k]
+        found = torch.empty_like(weight) if pattern.whole else torch.zeros_like(weight)
+        for part, read, block in zip(parts, self.reads[k], blocks(pattern, found), strict=True):
             self.by_weight[k](part, read.t(), out=block)
         if self.masked:
-            for part, ragged in zip(ragged_parts(stairs, found), self.ragged[k], strict=True):
+            for part, ragged in zip(ragged_parts(pattern, found), self.ragged[k], strict=True):
                 part.mul_(ragged)
         return found
 
@@ -155,9 +155,9 @@ class _Gradients:
     def __init__(self, of: Network) -> None:
         with torch.inference_mode(False), torch.no_grad():
             self.hidden = [torch.zeros_like(h) for h in of.hidden]  # units that no step reads stay at 0
-        self.parts = [by_step(stairs, h) for stairs, h in zip(of.layers, self.hidden, strict=False)]
+        self.parts = [by_step(pattern, h) for pattern, h in zip(of.layers, self.hidden, strict=False)]
         self.columns = [
-            [h[: step.columns] for step in stairs.steps] for stairs, h in zip(of.layers[1:], self.hidden, strict=True)
+            [h[: step.columns] for step in pattern.steps] for pattern, h in zip(of.layers[1:], self.hidden, strict=True)
         ]
         of.nbytes += nbytes(self.hidden)
 
@@ -172,18 +172,18 @@ def nbytes(tensors: Iterable[Tensor]) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
-def blocks(stairs: Staircase, weight: Tensor) -> list[Tensor]:
+def blocks(pattern: BlockTriangular, weight: Tensor) -> list[Tensor]:
     """The parts of a dense weight, ``(rows, columns)``, within the steps."""
-    if stairs.whole:
+    if pattern.whole:
         return [weight]
-    return [weight[step.first : step.last, : step.columns] for step in stairs.steps]
+    return [weight[step.first : step.last, : step.columns] for step in pattern.steps]
 
 
-def ragged_parts(stairs: Staircase, weight: Tensor) -> list[Tensor]:
+def ragged_parts(pattern: BlockTriangular, weight: Tensor) -> list[Tensor]:
     """The parts of the blocks that are not read by all of their rows."""
-    return [weight[step.first : step.last, step.full : step.columns] for step in stairs.steps]
+    return [weight[step.first : step.last, step.full : step.columns] for step in pattern.steps]
 
 
-def by_step(stairs: Staircase, units: Tensor) -> Sequence[Tensor]:
+def by_step(pattern: BlockTriangular, units: Tensor) -> Sequence[Tensor]:
     """The rows of ``(rows, n)`` that belong to each step."""
-    return units.split(stairs.heights) if len(stairs.steps) > 1 else (units,)
+    return units.split(pattern.heights) if len(pattern.steps) > 1 else (units,)

@@ -26,10 +26,10 @@ from ..transforms.permutation import Permutation
 from ..transforms.scalar import Affine, Scalar, Spline
 from ..transforms.splits import Alternate, Half
 from . import stack
+from .block_triangular import block_triangular, full
 from .incremental import Schedule, Sequential
 from .maps import AffineMap, AnyMap, SplineMap
 from .network import Shape
-from .staircase import full, staircase
 
 
 class Couplings:
@@ -195,7 +195,7 @@ def _shape(net: Any) -> Shape:
     if found is None or found.residual != net.residual or len(found.layers) != len(net.weights):
         if isinstance(net, MADE):
             layers = tuple(
-                staircase(rows, columns) for columns, rows in zip(net.degrees, net.degrees[1:], strict=False)
+                block_triangular(rows, columns) for columns, rows in zip(net.degrees, net.degrees[1:], strict=False)
             )
         else:
             layers = tuple(full(*weight.shape) for weight in net.weights)

@@ -64,7 +64,7 @@ def solve(y: Tensor, params: Tensor, bound: float) -> Tensor:
     return torch.where(y.abs() < bound, x, y)
 
 
-def pull_back(kept: Kept, value_grad: Tensor, slope_grad: Tensor, bound: float, out: Tensor) -> Tensor:
+def vjp(kept: Kept, value_grad: Tensor, slope_grad: Tensor, bound: float, out: Tensor) -> Tensor:
     """The gradient of v from those of the mapped plane and the log-slopes; that of the parameters is written to
     ``out``."""
     value_in, slope_in = value_grad * kept.inside, slope_grad * kept.inside
@@ -118,7 +118,7 @@ class Spline(torch.autograd.Function):
             grads = torch.autograd.grad(outputs, (v, params), (value_grad, slope_grad), create_graph=True)
             return *grads, None, None
         kept, params_grad = Kept(ctx.inverse, t, inside, _Bin(*bins), powers, total), torch.empty_like(params)
-        return pull_back(kept, value_grad, slope_grad, ctx.bound, params_grad), params_grad, None, None
+        return vjp(kept, value_grad, slope_grad, ctx.bound, params_grad), params_grad, None, None
 
 
 def _point_grads(

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from ..numerics.torch_internals import saved_tensors_hooked
+from .block_triangular import mask
 from .maps import AffineMap, Moving, SplineMap
 from .network import Network, Shape
 from .pool import POOL, where
-from .staircase import mask
 
 ACTIVATIONS = 1 << 20  # of a layer computed at a time without gradients, to stay in the processor's cache
 
@@ -62,7 +62,7 @@ def run(x: Tensor, plan: Plan, params: list[Tensor], order: Order | None = None)
     if torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in params)):
         return _Stack.apply(x, plan, order, *params)
     n = x.shape[1]
-    most = max(ACTIVATIONS // max(stairs.rows for layer in plan.layers for stairs in layer.shape.layers), 1)
+    most = max(ACTIVATIONS // max(pattern.rows for layer in plan.layers for pattern in layer.shape.layers), 1)
     if n <= most:
         return _run(x, plan, params, order)
     found = []
@@ -151,7 +151,7 @@ class Workspace:
                 places[layer.moved] = found
         return self._joined(places, order), self.log_slopes.sum(0)
 
-    def pull_back(
+    def vjp(
         self,
         z_grad: Tensor,
         logdet_grad: Tensor,
@@ -168,9 +168,9 @@ class Workspace:
         found: list[Tensor | None] = []
         for views in reversed(self.views):
             moving, own = views.moving, views.params
-            moving.pull_back(self.grads[views.layer.moved], logdet_grad)
+            moving.vjp(self.grads[views.layer.moved], logdet_grad)
             into = self.grads[views.layer.read] if needs_x or views is not self.views[0] else None
-            found[:0] = views.network.pull_back(moving.outputs, params[own], needed[own], into)
+            found[:0] = views.network.vjp(moving.outputs, params[own], needed[own], into)
         return self._joined(self.grads) if needs_x else None, found
 
     def give_back(self) -> None:
@@ -230,7 +230,7 @@ class _Stack(torch.autograd.Function):
         if workspace is None:  # a second backward through one graph, or a checkpoint: run again
             workspace = _lease(x, ctx.plan, keeps=True)
             workspace.run(x, params, ctx.order)
-        x_grad, grads = workspace.pull_back(z_grad, logdet_grad, params, ctx.order, needs_x, needed)
+        x_grad, grads = workspace.vjp(z_grad, logdet_grad, params, ctx.order, needs_x, needed)
         workspace.give_back()
         return x_grad, None, None, *grads
 
@@ -262,10 +262,10 @@ def plain(x: Tensor, plan: Plan, params: Sequence[Tensor], order: Order | None =
 
 def plain_network(x: Tensor, shape: Shape, params: Iterator[Tensor]) -> Tensor:
     h = stream = x
-    for k, stairs in enumerate(shape.layers):
+    for k, pattern in enumerate(shape.layers):
         weight, bias = next(params), next(params)
-        if stairs.degrees is not None:
-            weight = weight * mask(stairs, weight.dtype, weight.device)
+        if pattern.degrees is not None:
+            weight = weight * mask(pattern, weight.dtype, weight.device)
         h = weight @ (h if k == 0 else h.relu()) + (bias if bias.dim() == 2 else bias[:, None])
         if shape.residual and k % 2 == 0 and k < len(shape.layers) - 1:
             h = stream = h if k == 0 else stream + h

@@ -50,6 +50,21 @@ class Elementwise(Transform):
         return x, -sum_event(self.log_slope(x, z), self.event_dim)
 
 
+class Opposite(Elementwise):
+    """The inverse of another map, as a map of its own; subclasses name the other one."""
+
+    of: Elementwise
+
+    def f(self, x: Tensor) -> Tensor:
+        return self.of.g(x)
+
+    def g(self, z: Tensor) -> Tensor:
+        return self.of.f(z)
+
+    def log_slope(self, x: Tensor, z: Tensor) -> Tensor:
+        return -self.of.log_slope(z, x)
+
+
 class Identity(Elementwise):
     """z = x."""
 
@@ -78,19 +93,11 @@ class Exp(Elementwise):
         return x
 
 
-class Log(Elementwise):
+class Log(Opposite):
     """z = log(x), for positive data."""
 
     domain = constraints.positive
-
-    def f(self, x: Tensor) -> Tensor:
-        return x.log()
-
-    def g(self, z: Tensor) -> Tensor:
-        return z.exp()
-
-    def log_slope(self, x: Tensor, z: Tensor) -> Tensor:
-        return -z
+    of = Exp()
 
 
 class Softplus(Elementwise):
@@ -108,19 +115,11 @@ class Softplus(Elementwise):
         return F.logsigmoid(x)
 
 
-class InverseSoftplus(Elementwise):
+class InverseSoftplus(Opposite):
     """z = log(exp(x) - 1), for positive data; the identity for large x."""
 
     domain = constraints.positive
-
-    def f(self, x: Tensor) -> Tensor:
-        return x + torch.log(-torch.expm1(-x))
-
-    def g(self, z: Tensor) -> Tensor:
-        return -F.logsigmoid(-z)  # finite gradients for arbitrarily large z
-
-    def log_slope(self, x: Tensor, z: Tensor) -> Tensor:
-        return -F.logsigmoid(z)
+    of = Softplus()
 
 
 class Sigmoid(Elementwise):
@@ -138,19 +137,11 @@ class Sigmoid(Elementwise):
         return F.logsigmoid(x) + F.logsigmoid(-x)
 
 
-class Logit(Elementwise):
+class Logit(Opposite):
     """z = log(x / (1 - x)), for data in (0, 1)."""
 
     domain = constraints.unit_interval
-
-    def f(self, x: Tensor) -> Tensor:
-        return x.logit()
-
-    def g(self, z: Tensor) -> Tensor:
-        return z.sigmoid()
-
-    def log_slope(self, x: Tensor, z: Tensor) -> Tensor:
-        return -F.logsigmoid(z) - F.logsigmoid(-z)
+    of = Sigmoid()
 
 
 class Tanh(Elementwise):
@@ -168,19 +159,11 @@ class Tanh(Elementwise):
         return _log_sech_squared(x)
 
 
-class Atanh(Elementwise):
+class Atanh(Opposite):
     """z = artanh(x), for data in (-1, 1)."""
 
     domain = constraints.interval(-1.0, 1.0)
-
-    def f(self, x: Tensor) -> Tensor:
-        return x.atanh()
-
-    def g(self, z: Tensor) -> Tensor:
-        return z.tanh()
-
-    def log_slope(self, x: Tensor, z: Tensor) -> Tensor:
-        return -_log_sech_squared(z)
+    of = Tanh()
 
 
 class Asinh(Elementwise):

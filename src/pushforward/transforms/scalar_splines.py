@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -11,59 +12,68 @@ from ..numerics import piecewise
 from .scalar import Scalar
 
 
-class LinearSpline(Scalar):
+class Piecewise(Scalar):
+    """A formula of :mod:`pushforward.numerics.piecewise` with K bins on [-bound, bound].
+
+    Subclasses give the formula and how many parameters it takes.
+
+    Args:
+        bins: K, the number of bins.
+        bound: Where the tails begin.
+
+    Raises:
+        ValueError: ``bins`` is below 2 or ``bound`` is not positive.
+    """
+
+    formula: Callable[[Tensor, Tensor, float, bool], tuple[Tensor, Tensor]]
+    per_bin, more = 1, 0  # parameters
+
+    def __init__(self, bins: int = 8, bound: float = 5.0) -> None:
+        super().__init__()
+        if bins < 2:
+            raise ValueError(f"bins must be at least 2, got bins={bins}")
+        if not bound > 0:
+            raise ValueError(f"bound must be positive, got bound={bound}")
+        self.bins, self.bound, self.num_params = bins, float(bound), self.per_bin * bins + self.more
+
+    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        return type(self).formula(x, params, self.bound, False)
+
+    def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        return type(self).formula(z, params, self.bound, True)
+
+
+class LinearSpline(Piecewise):
     """Piecewise linear on [-bound, bound], with bins of equal width.
 
     Args:
         bins: K, the number of bins; K parameters for each feature, the heights of the bins.
         bound: Where the linear tails begin; these have the slopes of the outermost bins.
 
-    Raises:
-        ValueError: ``bins`` is below 2 or ``bound`` is not positive.
-
     Reference:
         Müller, McWilliams, Rousselle, Gross, Novák (2019), Neural Importance Sampling, arXiv:1808.03856.
     """
 
-    def __init__(self, bins: int = 8, bound: float = 5.0) -> None:
-        super().__init__()
-        check_spline(bins, bound)
-        self.bins, self.bound, self.num_params = bins, float(bound), bins
-
-    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        return piecewise.linear(x, params, self.bound, False)
-
-    def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        return piecewise.linear(z, params, self.bound, True)
+    formula = staticmethod(piecewise.linear)
+    per_bin, more = 1, 0
 
 
-class QuadraticSpline(Scalar):
+class QuadraticSpline(Piecewise):
     """Piecewise quadratic on [-bound, bound], with a slope that is linear within each bin; the identity outside.
 
     Args:
         bins: K, the number of bins; 2K - 1 parameters for each feature: widths, and slopes at inner knots.
         bound: Where the linear tails begin.
 
-    Raises:
-        ValueError: ``bins`` is below 2 or ``bound`` is not positive.
-
     Reference:
         Müller, McWilliams, Rousselle, Gross, Novák (2019), Neural Importance Sampling, arXiv:1808.03856.
     """
 
-    def __init__(self, bins: int = 8, bound: float = 5.0) -> None:
-        super().__init__()
-        check_spline(bins, bound)
-        self.bins, self.bound, self.num_params = bins, float(bound), 2 * bins - 1
-
-    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        return piecewise.quadratic(x, params, self.bound, False)
-
-    def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        return piecewise.quadratic(z, params, self.bound, True)
+    formula = staticmethod(piecewise.quadratic)
+    per_bin, more = 2, -1
 
 
-class CubicSpline(Scalar):
+class CubicSpline(Piecewise):
     """Monotone cubic on [-bound, bound] with Steffen's slopes at inner knots, linear outside.
 
     It is inverted by the root finder.
@@ -72,52 +82,30 @@ class CubicSpline(Scalar):
         bins: K, the number of bins; 2K + 2 parameters for each feature: widths, heights and the slopes of the ends.
         bound: Where the linear tails begin.
 
-    Raises:
-        ValueError: ``bins`` is below 2 or ``bound`` is not positive.
-
     Reference:
         Durkan, Bekasov, Murray, Papamakarios (2019), Cubic-Spline Flows, arXiv:1906.02145.
     """
 
-    def __init__(self, bins: int = 8, bound: float = 5.0) -> None:
-        super().__init__()
-        check_spline(bins, bound)
-        self.bins, self.bound, self.num_params = bins, float(bound), 2 * bins + 2
-
-    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        return piecewise.cubic(x, params, self.bound, False)
-
-    def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        return piecewise.cubic(z, params, self.bound, True)
+    formula = staticmethod(piecewise.cubic)
+    per_bin, more = 2, 2
 
 
-class FreeSpline(Scalar):
+class FreeSpline(Piecewise):
     """Rational-quadratic on [-bound, bound] with free slopes at the ends, extended linearly outside.
 
     Args:
         bins: K, the number of bins; 3K + 1 parameters for each feature.
         bound: Where the linear tails begin.
 
-    Raises:
-        ValueError: ``bins`` is below 2 or ``bound`` is not positive.
-
     Reference:
         Durkan, Bekasov, Murray, Papamakarios (2019), Neural Spline Flows, arXiv:1906.04032.
     """
 
-    def __init__(self, bins: int = 8, bound: float = 5.0) -> None:
-        super().__init__()
-        check_spline(bins, bound)
-        self.bins, self.bound, self.num_params = bins, float(bound), 3 * bins + 1
-
-    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        return piecewise.free(x, params, self.bound, False)
-
-    def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        return piecewise.free(z, params, self.bound, True)
+    formula = staticmethod(piecewise.free)
+    per_bin, more = 3, 1
 
 
-class CircularSpline(Scalar):
+class CircularSpline(Piecewise):
     """A rotation of the circle [-bound, bound), then a rational-quadratic spline with one slope where its ends meet.
 
     Networks read the cosine and the sine of a feature, so that parameters are continuous around the circle. Numbers
@@ -127,34 +115,17 @@ class CircularSpline(Scalar):
         bins: K, the number of bins; 3K + 1 parameters for each feature, the last of which is the rotation.
         bound: Half of the period.
 
-    Raises:
-        ValueError: ``bins`` is below 2 or ``bound`` is not positive.
-
     Reference:
         Rezende et al. (2020), Normalizing Flows on Tori and Spheres, arXiv:2002.02428.
     """
 
+    formula = staticmethod(piecewise.circular)
+    per_bin, more = 3, 1
     inputs = 2
 
     def __init__(self, bins: int = 8, bound: float = math.pi) -> None:
-        super().__init__()
-        check_spline(bins, bound)
-        self.bins, self.bound, self.num_params = bins, float(bound), 3 * bins + 1
+        super().__init__(bins, bound)
 
     def read(self, x: Tensor) -> Tensor:
         angle = x * (math.pi / self.bound)
         return torch.stack([angle.cos(), angle.sin()], -1).flatten(-2)
-
-    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        return piecewise.circular(x, params, self.bound, False)
-
-    def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        return piecewise.circular(z, params, self.bound, True)
-
-
-def check_spline(bins: int, bound: float) -> None:
-    """Raises ValueError if ``bins`` is below 2 or ``bound`` is not positive."""
-    if bins < 2:
-        raise ValueError(f"bins must be at least 2, got bins={bins}")
-    if not bound > 0:
-        raise ValueError(f"bound must be positive, got bound={bound}")

@@ -1,6 +1,6 @@
 """Masked weights as block triangles: where the zeros are, and products that skip them.
 
-The units of a masked network are sorted by degree, so every mask is a staircase: row i reads a number of leading
+The units of a masked network are sorted by degree, so every mask is block triangular: row i reads a number of leading
 columns that grows with i. It is cut into a few steps of rows with the same number, and only the blocks within the steps
 are multiplied. A matrix without zeros is one step.
 """
@@ -30,7 +30,7 @@ class Step(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)  # compared and hashed by identity, at every call
-class Staircase:
+class BlockTriangular:
     """The pattern of a ``rows`` by ``columns`` matrix, and the degrees of both sides if it is masked."""
 
     rows: int
@@ -49,13 +49,13 @@ class Staircase:
 
 
 @lru_cache(maxsize=1024)
-def full(rows: int, columns: int) -> Staircase:
+def full(rows: int, columns: int) -> BlockTriangular:
     """The pattern without zeros."""
-    return Staircase(rows, columns, (Step(0, rows, columns, columns),))
+    return BlockTriangular(rows, columns, (Step(0, rows, columns, columns),))
 
 
 @lru_cache(maxsize=1024)
-def staircase(rows: tuple[int, ...], columns: tuple[int, ...]) -> Staircase:
+def block_triangular(rows: tuple[int, ...], columns: tuple[int, ...]) -> BlockTriangular:
     """The pattern in which a row reads the columns of at most its own degree; both degrees are sorted.
 
     Every step but the last has a multiple of :func:`.products.step_rows`; the last has at least that many if the matrix
@@ -67,13 +67,13 @@ def staircase(rows: tuple[int, ...], columns: tuple[int, ...]) -> Staircase:
         if row == len(rows) or (row - first) * (len(columns) - count) >= LEAST_SAVED:
             steps.append(Step(first, row, count, bisect_right(columns, rows[first])))
             first = row
-    return Staircase(len(rows), len(columns), tuple(steps), (rows, columns))
+    return BlockTriangular(len(rows), len(columns), tuple(steps), (rows, columns))
 
 
 @lru_cache(maxsize=256)
-def mask(stairs: Staircase, dtype: torch.dtype, device: torch.device) -> Tensor:
+def mask(pattern: BlockTriangular, dtype: torch.dtype, device: torch.device) -> Tensor:
     """The whole mask, ``(rows, columns)``: ones where a row reads a column."""
-    assert stairs.degrees is not None
+    assert pattern.degrees is not None
     with torch.inference_mode(False), torch.no_grad():
-        rows, columns = (torch.tensor(degrees) for degrees in stairs.degrees)
+        rows, columns = (torch.tensor(degrees) for degrees in pattern.degrees)
         return (columns[None, :] <= rows[:, None]).to(device, dtype)
