@@ -1,4 +1,4 @@
-"""Measurements that need a separate process: ``python -m measure.probe import|first|memory …`` prints one or more
+"""Measurements that need a separate process: ``python -m measure.probe import|first|memory|jobs …`` prints one or more
 numbers as JSON; :func:`ask` runs it."""
 
 from __future__ import annotations
@@ -19,19 +19,24 @@ from .clock import clock
 RETURNED = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}  # freed memory is returned at once
 
 
-def ask(*question: str) -> Any:
+def ask(*question: str, source: Path | None = None) -> Any:
     """The answer of a fresh process, in which nothing is imported, cached or compiled.
+
+    Args:
+        question: The measurement and its arguments.
+        source: The folder of another version of the library, to be measured in place of this one.
 
     Raises:
         RuntimeError: the process failed; the message ends with its last output.
     """
+    other = {} if source is None else {"PYTHONPATH": str(source)}
     with tempfile.TemporaryDirectory() as cache:
         done = subprocess.run(
             [sys.executable, "-m", "measure.probe", *question],
             capture_output=True,
             text=True,
             cwd=Path(__file__).parent.parent,
-            env=os.environ | {"TORCHINDUCTOR_CACHE_DIR": cache} | (RETURNED if question[0] == "memory" else {}),
+            env=os.environ | {"TORCHINDUCTOR_CACHE_DIR": cache} | (RETURNED if question[0] == "memory" else {}) | other,
         )
     if done.returncode:
         raise RuntimeError(f"{' '.join(question)}: {done.stderr.strip()[-300:]}")
@@ -84,6 +89,18 @@ def memory(library: str, family: str, job: str, batch: str) -> dict[str, float]:
     return {"process MB": largest} | ({} if before is None else {"job MB": _status("VmHWM") - before})
 
 
+def jobs(family: str, sizes: str) -> dict[str, float]:
+    """The least milliseconds of every job of this library."""
+    from . import ours
+    from . import sizes as of
+    from .models import torch_subject
+    from .timing import interleaved
+
+    size = of.SIZES[sizes][family]
+    subject = torch_subject("pushforward", ours.build(family, size), size)
+    return {job: times.low for job, times in interleaved(subject.jobs, budget=5.0).items()}
+
+
 def _restarted() -> float | None:
     """Resets the memory high-water mark (on Linux); returns the memory that the process holds now."""
     reset = Path("/proc/self/clear_refs")
@@ -100,5 +117,5 @@ def _status(name: str) -> float:
 
 if __name__ == "__main__":
     warnings.filterwarnings("ignore")
-    questions: dict[str, Any] = {"import": import_seconds, "first": first_calls, "memory": memory}
+    questions: dict[str, Any] = {"import": import_seconds, "first": first_calls, "memory": memory, "jobs": jobs}
     print(json.dumps(questions[sys.argv[1]](*sys.argv[2:])))
