@@ -138,8 +138,8 @@ def continuous(**options: Any) -> Callable[[int, int], T.Transform]:
     return lambda features, context: T.Continuous(MLPField(features, context=context, hidden=HIDDEN), **options)
 
 
-def fitted_marginals(features: int) -> T.Transform:
-    marginals = T.Marginals(features, knots=10)
+def fitted_marginals(features: int, linear: bool = False) -> T.Transform:
+    marginals = T.Marginals(features, knots=10, linear=linear)
     marginals.initialize(normal(80, features).pow(3) + normal(features))
     return marginals
 
@@ -198,7 +198,11 @@ TRANSFORMS: dict[str, Entry] = {
     "Standardize": Entry(lambda m, c: T.Standardize(normal(m), normal(m, seed=1).exp()), "diagonal"),
     "Whiten": Entry(lambda m, c: T.Whiten(normal(m), normal(m, m).tril() + 3 * torch.eye(m).to(DEVICE)), "triangular"),
     "Histogram": Entry(lambda m, c: T.Columns([T.Histogram([-1, 0, 0.5, 2], [0.1, 0.2, 0.7, 0.9])] * m), "diagonal"),
+    "Extended": Entry(
+        lambda m, c: T.Columns([T.Extended(T.Asinh(0), (-0.8, 0.3), (0.4, 1.5), loc=0.1, scale=0.7)] * m), "diagonal"
+    ),
     "Marginals": Entry(lambda m, c: fitted_marginals(m), "diagonal"),
+    "Marginals linear": Entry(lambda m, c: fitted_marginals(m, linear=True), "diagonal"),
     "ActNorm": Entry(lambda m, c: T.ActNorm(m), "diagonal"),
     "HeavyTails": Entry(lambda m, c: T.HeavyTails(m), "diagonal"),
     "Above": Entry(lambda m, c: T.Above(0.0), "diagonal", "positive"),

@@ -77,3 +77,16 @@ def test_single_rows_under_vmap_are_as_all_rows_together() -> None:
     x = columns(20, seed=1)
     for ours, want in zip(torch.func.vmap(marginals)(x), marginals(x), strict=True):
         torch.testing.assert_close(ours, want)
+
+
+def test_linear_tails_grow_with_the_spread_of_the_column_and_integrate_to_one() -> None:
+    marginals = T.Marginals(1, linear=True).double()
+    rows = columns(400)[:, :1]
+    marginals.initialize(rows)
+    x = torch.linspace(-80, 80, 40001, dtype=torch.float64)[:, None]
+    z, log_slope = marginals(x)
+    density = (-0.5 * z[:, 0].square() + log_slope).exp() / (2 * torch.pi) ** 0.5
+    assert abs(float(torch.trapezoid(density, x[:, 0])) - 1) < 1e-3
+    far = marginals.inverse(torch.tensor([[8.0], [9.0], [20.0]], dtype=torch.float64))[0][:, 0]
+    assert float(far[1] - far[0]) == pytest.approx(float(rows.std()), rel=1e-6)
+    assert float(far[2]) < float(rows.max() + 18 * rows.std())

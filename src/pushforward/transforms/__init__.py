@@ -39,6 +39,7 @@ from .elementwise import LogTails as LogTails
 from .elementwise import Sigmoid as Sigmoid
 from .elementwise import Softplus as Softplus
 from .elementwise import Tanh as Tanh
+from .extended import Extended as Extended
 from .histogram import Histogram as Histogram
 from .incompressible import GIN as GIN
 from .linear import PLU as PLU

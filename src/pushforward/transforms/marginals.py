@@ -5,11 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..numerics.extrapolation import Tail
 from ..numerics.kernel import smooth_distribution
 from ..numerics.spline import bin_inverse, bin_map
 from ..numerics.torch_internals import transformed
 from .base import Transform
 
+STRETCH = 0.5  # of z, in which the slope at the outermost knot becomes that of linear tails
 SPACING = 1e-4  # minimal width and height of a bin, relative to an even division
 
 
@@ -17,14 +19,16 @@ class Marginals(Transform):
     r"""z_j = S_j(x_j) with a fixed monotone spline, close to :math:`\Phi^{-1}(F_j(x_j))` once it is initialised.
 
     F_j is a kernel estimate of the column's distribution function with the tails of a wide normal
-    (:mod:`pushforward.numerics.kernel`). The spline is rational-quadratic between knots evenly spaced in z and
-    logarithmic beyond, so that outliers stay in range, and both directions have closed forms. With these maps alone a
-    flow is the product of its columns' densities, for which few rows suffice; subsequent layers learn how the columns
-    depend on each other. Starts as the identity between -3 and 3; ``initialize(x)`` fits it, and it is not trained.
+    (:mod:`pushforward.numerics.kernel`). The spline is rational-quadratic between knots evenly spaced in z, and both
+    directions have closed forms. Beyond, it is linear with the column's standard deviation, which is for columns that
+    have suitable tails already; or logarithmic, so that outliers stay in range. With these maps alone a flow is the
+    product of its columns' densities, for which few rows suffice; subsequent layers learn how the columns depend on
+    each other. Starts as the identity between -3 and 3; ``initialize(x)`` fits it, and it is not trained.
 
     Args:
         features: Features of a row.
         knots: Knots of each spline, at least 4.
+        linear: Whether it is linear beyond the knots: draws then stay as near as those of a normal.
 
     Raises:
         ValueError: ``features`` is below 1 or ``knots`` below 4.
@@ -37,8 +41,9 @@ class Marginals(Transform):
     x: Tensor
     z: Tensor
     slope: Tensor
+    spread: Tensor
 
-    def __init__(self, features: int, knots: int = 48) -> None:
+    def __init__(self, features: int, knots: int = 48, *, linear: bool = False) -> None:
         super().__init__()
         if features < 1 or knots < 4:
             raise ValueError(f"features must be at least 1 and knots at least 4, got {features} and {knots}")
@@ -46,25 +51,47 @@ class Marginals(Transform):
         self.register_buffer("x", even)  # (features, knots)
         self.register_buffer("z", even.clone())
         self.register_buffer("slope", torch.ones_like(even))
+        self.linear = linear
+        if linear:
+            self.register_buffer("spread", torch.ones(features))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         clamped = torch.minimum(torch.maximum(x, self.x[:, 0]), self.x[:, -1])
         left, width, bottom, height, d0, d1 = self._bin(clamped, self.x)
         z, log_slope = bin_map((clamped - left) / width, width, bottom, height, d0, d1)
-        ends = torch.where(x < clamped, self.slope[:, 0], self.slope[:, -1])
-        beyond = ends * (x - clamped)
-        log = beyond.abs().log1p()
-        log_slope = torch.where(x == clamped, log_slope, ends.log()) - log
-        return z + log.copysign(beyond), log_slope.sum(-1)
+        beyond = x - clamped
+        t, log_tail = self._inward(beyond)
+        return z + t.copysign(beyond), torch.where(beyond == 0, log_slope, log_tail).sum(-1)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         clamped = torch.minimum(torch.maximum(z, self.z[:, 0]), self.z[:, -1])
         left, width, bottom, height, d0, d1 = self._bin(clamped, self.z)
         x, log_slope, _ = bin_inverse(clamped, left, width, bottom, height, d0, d1)
-        ends = torch.where(z < clamped, self.slope[:, 0], self.slope[:, -1])
-        log = z - clamped
-        x = x + log.abs().expm1().copysign(log) / ends
-        return x, (torch.where(log == 0, log_slope, -ends.log()) + log.abs()).sum(-1)
+        beyond = z - clamped
+        y, log_tail = self._outward(beyond)
+        return x + y.copysign(beyond), torch.where(beyond == 0, log_slope, log_tail).sum(-1)
+
+    def _inward(self, beyond: Tensor) -> tuple[Tensor, Tensor]:
+        """The distance of z from the knots, and the log-slope there, where x is beyond them."""
+        start = self._start(beyond)
+        if self.linear:
+            return self._tail(start).inward(beyond.abs())
+        log = (beyond.abs() / start).log1p()
+        return log, -start.log() - log
+
+    def _outward(self, beyond: Tensor) -> tuple[Tensor, Tensor]:
+        """The same in the other direction."""
+        start = self._start(beyond)
+        if self.linear:
+            return self._tail(start).outward(beyond.abs())
+        return start * beyond.abs().expm1(), start.log() + beyond.abs()
+
+    def _start(self, beyond: Tensor) -> Tensor:
+        """dx/dz at the outermost knot on the side of each number."""
+        return torch.where(beyond < 0, self.slope[:, 0], self.slope[:, -1]).reciprocal().to(beyond)
+
+    def _tail(self, start: Tensor) -> Tail:
+        return Tail(start, start.new_tensor(STRETCH), self.spread.to(start), start.new_zeros(()))
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -77,6 +104,8 @@ class Marginals(Transform):
         for j in range(rows.shape[-1]):
             for buffer, values in zip((self.x, self.z, self.slope), self._fitted(rows[..., j]), strict=True):
                 buffer[j] = values.to(buffer)
+            if self.linear and bool((spread := rows[0, :, j].std()) > 0):
+                self.spread[j] = spread
         return self(x)[0]
 
     def _fitted(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -55,7 +55,7 @@ class Points:
             Nelsen (2006), An Introduction to Copulas.
         """
         rows, features = self.x.shape[-2:]
-        marginals = Marginals(features).to(self.x)
+        marginals = Marginals(features, linear=True).to(self.x)
         z = marginals.initialize(self.x).reshape(-1, features).double()
         covariance = torch.cov(z.T, correction=0).reshape(features, features)
         diagonal, share = covariance.diagonal().diag(), features / (rows + features)

@@ -1,0 +1,68 @@
+"""Maps with tails of their own: exact, smooth at their ends, exponential beyond, and bounded in their draws."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import pushforward as pf
+from pushforward import transforms as T
+
+LOG = T.Extended(T.Log(0), None, (5.0, 2.0), loc=0.2, scale=0.7)
+BOTH = T.Extended(T.Asinh(0), (-2.0, 0.5), (3.0, 2.0), loc=0.1, scale=0.8)
+
+
+@pytest.mark.parametrize("f", [LOG, BOTH])
+def test_value_and_slope_are_continuous_where_the_tails_begin_and_have_bent(f: T.Extended) -> None:
+    for end in f.ends[f.ends.isfinite()]:
+        x = end + torch.tensor([-1e-9, 1e-9], dtype=torch.float64)
+        z, log_slope = f(x)
+        assert abs(float(z.diff())) < 1e-8
+        assert abs(float(log_slope.diff())) < 1e-6
+    x = torch.linspace(5.0, 5.2, 20_001, dtype=torch.float64)
+    assert float(LOG(x)[1].diff().abs().max()) < 1e-2
+
+
+def test_the_excess_over_an_end_is_exponential_where_z_is_normal() -> None:
+    f = T.Extended(T.Identity(0), None, (2.5, 3.0))
+    z = torch.randn(4_000_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x = f.inverse(z)[0]
+    excess = x[x > 2.5] - 2.5
+    assert float(excess.mean()) == pytest.approx(3.0, rel=0.1)
+    assert float(excess.std()) == pytest.approx(3.0, rel=0.1)
+
+
+def test_densities_integrate_to_one() -> None:
+    x = torch.linspace(-60, 120, 400_001, dtype=torch.float64)
+    z, log_slope = BOTH(x)
+    density = torch.exp(-0.5 * ((z - 0.1) / 0.8).square() + log_slope) / (0.8 * (2 * torch.pi) ** 0.5)
+    assert float(torch.trapezoid(density, x)) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_values_far_out_keep_finite_log_densities_and_draws_stay_near() -> None:
+    x = torch.tensor([1e-30, 1e3, 1e6, 1e9])
+    z, log_slope = LOG(x)
+    assert bool((-0.5 * z.square() + log_slope).isfinite().all())
+    assert float(LOG.inverse(torch.tensor(6.0))[0]) < 250  # of a logarithm alone: 403
+    assert float(LOG.inverse(torch.tensor(30.0))[0]) < 6000  # 1e13
+
+
+def test_a_model_saves_its_tails(tmp_path) -> None:
+    flow = pf.Flow(T.Columns([LOG, BOTH]), 2)
+    pf.save(flow, tmp_path / "model")
+    x = torch.tensor([[1.0, 0.0], [40.0, -9.0]])
+    assert torch.equal(pf.load(tmp_path / "model")(x), flow(x))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "scale"),
+    [((0.0, -1.0), None, 1.0), (None, (1.0, 0.0), 1.0), ((2.0, 1.0), (1.0, 1.0), 1.0), (None, None, 0.0)],
+)
+def test_tails_that_make_no_sense_are_refused(low, high, scale) -> None:
+    with pytest.raises(ValueError):
+        T.Extended(T.Identity(0), low, high, scale=scale)
+
+
+def test_a_map_of_whole_rows_is_refused() -> None:
+    with pytest.raises(ValueError, match="event_dim"):
+        T.Extended(T.Asinh(), None, (1.0, 1.0))
