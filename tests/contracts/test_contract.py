@@ -199,7 +199,7 @@ TRANSFORMS: dict[str, Entry] = {
     "Whiten": Entry(lambda m, c: T.Whiten(normal(m), normal(m, m).tril() + 3 * torch.eye(m).to(DEVICE)), "triangular"),
     "Histogram": Entry(lambda m, c: T.Columns([T.Histogram([-1, 0, 0.5, 2], [0.1, 0.2, 0.7, 0.9])] * m), "diagonal"),
     "Extended": Entry(
-        lambda m, c: T.Columns([T.Extended(T.Asinh(0), (-0.8, 0.3), (0.4, 1.5), loc=0.1, scale=0.7)] * m), "diagonal"
+        lambda m, c: T.Columns([T.Extended(T.Asinh(0), (-0.8, 0.9, 0.3), (0.4, 1.5, 1.0))] * m), "diagonal"
     ),
     "Marginals": Entry(lambda m, c: fitted_marginals(m), "diagonal"),
     "Marginals linear": Entry(lambda m, c: fitted_marginals(m, linear=True), "diagonal"),

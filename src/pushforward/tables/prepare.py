@@ -161,7 +161,7 @@ def learn_columns(frame: pl.DataFrame, options: TableOptions, source: str, conso
 
 def _with_maps(schema: Schema, train: Rows, options: TableOptions, console: Console) -> Schema:
     """The schema with what is learnt from training rows alone: histograms, and formulas up to a remainder."""
-    found = schema.with_histograms(train.x, train.weights)
+    found = schema.shaped(train.x, train.weights)
     found = found.with_near(train.x) if options.relations == "auto" else found
     for note in found.notes[len(schema.notes) :]:
         console.note(note)

@@ -78,7 +78,8 @@ class Extended(Transform):
 
     def _tail(self, beyond: Tensor) -> Tail:
         """The tail on the side of each number."""
-        start, slope, growth = (torch.where(beyond < 0, *v.to(beyond)) for v in (self.slopes, *self.tails))
+        low, high = torch.cat([self.slopes[None], self.tails]).to(beyond).unbind(-1)
+        start, slope, growth = (torch.where(beyond < 0, a, b) for a, b in zip(low, high, strict=True))
         return Tail(start, beyond.new_tensor(self.stretch), slope, growth)
 
     @torch.no_grad()

@@ -175,8 +175,8 @@ class Schema(Saved):
         """The schema without first maps, except those that keep a column within its bounds."""
         return replace(self, columns=tuple(replace(c, kind=c.kind.bare()) for c in self.columns))
 
-    def with_histograms(self, x: Tensor, weights: Tensor | None = None) -> Schema:
-        """The schema in which columns with spikes have histograms as their first maps.
+    def shaped(self, x: Tensor, weights: Tensor | None = None) -> Schema:
+        """The schema whose first maps have what they take from the training rows: histograms and tails.
 
         Args:
             x: Encoded training rows ``(n, features)``.
@@ -184,9 +184,7 @@ class Schema(Saved):
         """
         weight = np.ones(len(x)) if weights is None else weights.double().numpy()
         pairs = zip(self.columns, x.T.numpy(), strict=True)
-        return replace(
-            self, columns=tuple(replace(c, kind=c.kind.with_histogram(values, weight)) for c, values in pairs)
-        )
+        return replace(self, columns=tuple(replace(c, kind=c.kind.shaped(values, weight)) for c, values in pairs))
 
     def with_near(self, x: Tensor) -> Schema:
         """The schema with the formulas that columns are up to a remainder, each said in a note.

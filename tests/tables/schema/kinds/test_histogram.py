@@ -26,7 +26,7 @@ def described(table: dict[str, np.ndarray]) -> tuple[Schema, torch.Tensor]:
     frame = pl.DataFrame(table)
     schema = learn_schema(frame, frame.columns, [], "t.csv")
     x, _ = schema.encode(frame, "t.csv")
-    return schema.with_histograms(x), x
+    return schema.shaped(x), x
 
 
 def has_bins(column: Column) -> bool:
@@ -57,7 +57,7 @@ def test_weights_count_in_the_shares() -> None:
     schema, x = described({"school": SCHOOL})
     weights = torch.from_numpy(np.where(SCHOOL == 12, 0.0, 1.0))
     low, high = (
-        dict(schema.with_histograms(x, w).columns[0].kind.first.knots)
+        dict(schema.shaped(x, w).columns[0].kind.first.knots)
         for w in (weights, torch.ones(len(x), dtype=torch.float64))
     )
     assert low[12.5] - low[11.5] < 0.02 < 0.3 < high[12.5] - high[11.5]

@@ -166,8 +166,9 @@ class Kind(Saved, ABC):
         """The kind without a first map that only shortens its tails."""
         return self
 
-    def with_histogram(self, x: Numbers, weight: Numbers) -> Kind:
-        """The kind with a histogram as its first map, if the spikes of rows with these weights call for one."""
+    def shaped(self, x: Numbers, weight: Numbers) -> Kind:
+        """The kind with what its first map takes from rows with these weights: a histogram, if their spikes call for
+        one, and tails."""
         return self
 
     def log_unseen(self, x: Tensor) -> Tensor | float:

@@ -72,7 +72,7 @@ class Circle(Numeric):
     def refuse(self, numbers: Numbers, source: str, name: str, rows: np.ndarray) -> None:
         refuse_outside(numbers, self.period, source, name, rows)
 
-    def with_histogram(self, x: Numbers, weight: Numbers) -> Self:
+    def shaped(self, x: Numbers, weight: Numbers) -> Self:
         return self
 
     def describe(self) -> Description:

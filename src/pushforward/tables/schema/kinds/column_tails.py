@@ -5,8 +5,8 @@ the simplest form in which a normal z gives an exponential tail (:class:`~pushfo
 outer rows set its scale: the mean by which the outermost square root of n of them exceed the next one, shrunk.
 
 - The mean excess shrinks outwards in most columns, whence ``SHRUNK``.
-- It is at most that of the map itself where it ends: a logarithm or arsinh steeper than that is bent down, any other map
-  keeps its slope, since columns that depend on each other linearly do so beyond their rows as well.
+- It is at most that of the map itself where it ends. A logarithm or an arsinh that is steeper is bent down; any other
+  map keeps its slope, since columns that depend on each other linearly do so beyond their rows as well.
 - A bound is a hard end.
 
 On rows left out of 160 tables, beyond the ends of the others, this is likelier than maps that go on for ever, and

@@ -13,6 +13,7 @@ from ....transforms.base import Transform
 from ....transforms.elementwise import Identity
 from .base import Atom, Bounds, Description, Hints, Kind, Numbers
 from .column_maps import FirstMap, bounded_map, free_map
+from .column_tails import Tails, tails_of
 from .histogram import histogram_of
 from .intervals import Intervals
 
@@ -33,6 +34,7 @@ class Numeric(Kind):
         decimals: The number of decimals that are written; None if there are more than ``DECIMALS``.
         bounds: The open interval of the values, if one was stated or found; None for no upper end.
         first: The first map, if there is one.
+        tails: How it goes on beyond the training rows; None if it does so by itself.
         fill: Quantiles of the training rows spread over their cells, evenly spaced in probability.
     """
 
@@ -43,6 +45,7 @@ class Numeric(Kind):
     decimals: int | None = None
     bounds: Bounds | None = None
     first: FirstMap | None = None
+    tails: Tails | None = None
     fill: tuple[float, ...] = ()
 
     title: ClassVar[str] = "continuous"
@@ -165,20 +168,22 @@ class Numeric(Kind):
         return self.quantiles
 
     def first_map(self) -> Transform:
-        return Identity(event_dim=0) if self.first is None else self.first.transform()
+        first = Identity(event_dim=0) if self.first is None else self.first.transform()
+        return first if self.tails is None else self.tails.around(first)
 
     def bare(self) -> Self:
-        return replace(self, first=None) if self.bounds is None and self._is("asinh", "histogram") else self
+        idle = self.bounds is None and self._is("asinh", "histogram")
+        return replace(self, first=None, tails=None) if idle else self
 
     def untailed(self) -> Self:
-        return replace(self, first=None) if self._is("asinh") else self
+        return replace(self, first=None, tails=None) if self._is("asinh") else self
 
     def _is(self, *names: str) -> bool:
         return self.first is not None and self.first.name in names
 
-    def with_histogram(self, x: Numbers, weight: Numbers) -> Self:
-        found = histogram_of(self.intervals, x, weight)
-        return self if found is None else replace(self, first=found)
+    def shaped(self, x: Numbers, weight: Numbers) -> Self:
+        first = histogram_of(self.intervals, x, weight) or self.first
+        return replace(self, first=first, tails=tails_of(first, self.intervals, x[~np.isnan(x) & (weight > 0)]))
 
     def describe(self) -> Description:
         return Description(

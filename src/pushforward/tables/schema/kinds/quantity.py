@@ -95,8 +95,8 @@ class Quantity(Kind):
     def untailed(self) -> Self:
         return replace(self, numbers=self.numbers.untailed())
 
-    def with_histogram(self, x: Numbers, weight: Numbers) -> Self:
-        return replace(self, numbers=self.numbers.with_histogram(x, weight))
+    def shaped(self, x: Numbers, weight: Numbers) -> Self:
+        return replace(self, numbers=self.numbers.shaped(x, weight))
 
     def describe(self) -> Description:
         low, high = (self.shown(end) for end in (self.numbers.minimum, self.numbers.maximum))

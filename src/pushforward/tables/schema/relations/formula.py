@@ -272,7 +272,7 @@ def _near(column: Column, formula: Formula, columns: Sequence[Column], values: R
 
 def _kind(column: Column, x: Numbers) -> Numeric:
     kind = numbers_kind(pl.Series(x), Hints(name=column.name, scale=True))
-    found = kind.with_histogram(x, np.ones(len(x)))
+    found = kind.shaped(x, np.ones(len(x)))
     assert isinstance(found, Numeric)
     return found
 

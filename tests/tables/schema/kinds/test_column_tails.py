@@ -1,0 +1,98 @@
+"""Tails of columns: heavy, light and bounded ones, tiny tables, and what draws and far rows make of them."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+import pushforward as pf
+from pushforward.tables.schema.decide import learn_schema
+from pushforward.tables.schema.kinds.base import Kind
+
+RNG = np.random.default_rng(0)
+COLUMNS = {
+    "normal": RNG.normal(size=300),
+    "lognormal": np.exp(1.5 * RNG.normal(size=300)),
+    "two-sided": np.sinh(2 * RNG.normal(size=300)),
+    "whole": np.round(np.exp(1 + RNG.normal(size=300))),
+    "income": np.where(RNG.random(300) < 0.3, 0.0, np.exp(9 + RNG.normal(size=300))),
+    "skewed": RNG.gamma(2.0, size=300),
+    "tiny": np.exp(RNG.normal(size=24)),
+}
+
+
+def kind_of(x: np.ndarray, **options) -> Kind:
+    schema = learn_schema(pl.DataFrame({"x": x}), ["x"], [], "the table", **options)
+    return schema.shaped(torch.tensor(x)[:, None]).columns[0].kind
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_draws_at_five_deviations_stay_within_three_ranges_and_far_rows_keep_a_score(name: str) -> None:
+    x = COLUMNS[name]
+    kind, width = kind_of(x), float(np.ptp(x))
+    f = kind.first_map()
+    z = f(torch.tensor(x + 1e-9))[0]
+    far = f.inverse(z.mean() + z.std() * torch.tensor([-5.0, 5.0], dtype=torch.float64))[0]
+    assert float(far.max()) < x.max() + 3 * width
+    assert float(far.min()) > x.min() - 3 * width
+    z, log_slope = f(torch.tensor([x.max() + 30 * width, x.max() + 1e6 * width]))
+    assert bool(z.isfinite().all())
+    assert bool(log_slope.isfinite().all())
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_the_density_of_the_column_integrates_to_one(name: str) -> None:
+    x = COLUMNS[name]
+    f = kind_of(x).first_map()
+    z = f(torch.tensor(x + 1e-9))[0]
+    inside = torch.linspace(-7, 7, 400_001, dtype=torch.float64) * z.std() + z.mean()
+    points = f.inverse(inside)[0]
+    again, log_slope = f(points)
+    density = torch.exp(-0.5 * ((again - z.mean()) / z.std()).square() + log_slope) / (z.std() * (2 * torch.pi) ** 0.5)
+    assert float(torch.trapezoid(density, points)) == pytest.approx(1.0, abs=2e-3)
+
+
+def test_tails_follow_the_outer_rows_and_bounds_are_hard_ends() -> None:
+    z = torch.tensor([5.0], dtype=torch.float64)
+    light, heavy = (kind_of(np.exp(s * np.sort(COLUMNS["normal"]))) for s in (0.5, 2.0))
+    assert light.tails is not None
+    assert light.tails.low is None
+    assert float(light.first_map().inverse(0.5 * z)[0]) < float(heavy.first_map().inverse(2 * z)[0])
+    assert kind_of(RNG.uniform(0.2, 0.8, 200), bounds={"x": (0.0, 1.0)}).tails is None
+
+
+def test_a_normal_column_keeps_its_slope() -> None:
+    f = kind_of(RNG.normal(size=2000)).first_map()
+    x = torch.linspace(3.0, 5.0, 20, dtype=torch.float64)
+    assert float(f(x)[1].abs().max()) < 0.5
+
+
+def test_kinds_saved_without_tails_have_none() -> None:
+    kind = kind_of(COLUMNS["lognormal"])
+    saved = json.loads(json.dumps(kind.to_json()))
+    assert Kind.from_json(saved) == kind
+    del saved["tails"]
+    old = Kind.from_json(saved).first_map()
+    x = torch.tensor(COLUMNS["lognormal"])
+    assert torch.equal(old(x)[0], kind.first_map()(x)[0])
+    assert float(old.inverse(torch.tensor(12.0))[0]) > 10 * float(kind.first_map().inverse(torch.tensor(12.0))[0])
+
+
+def test_draws_of_a_table_with_heavy_columns_stay_near_its_rows() -> None:
+    rng = np.random.default_rng(1)
+    size = rng.normal(size=60)
+    table = pl.DataFrame(
+        {"firms": np.exp(2 * size), "profit": np.sinh(2 * size + rng.normal(size=60)), "age": rng.gamma(3, 5, size=60)}
+    )
+    model = pf.TableDensity(random_state=0, queries=False).fit(table)
+    draws = model.sample(5000)
+    for name in table.columns:
+        x, drawn = table[name].to_numpy(), draws[name].to_numpy()
+        assert drawn.max() < x.max() + 3 * np.ptp(x)
+        assert drawn.min() > x.min() - 3 * np.ptp(x)
+    far = table.head(3).with_columns(firms=pl.lit(1e6), profit=pl.Series([-1e5, 0.0, 1e5]))
+    assert np.isfinite(model.score_samples(far)).all()
