@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+RULED_OUT = 30  # times our standard error
+
 
 def mean_and_error(values: Any, weights: Any = None) -> tuple[float, float]:
     r"""The mean and its standard error.
@@ -33,6 +35,17 @@ def mean_and_error(values: Any, weights: Any = None) -> tuple[float, float]:
         return mean, math.nan
     squares = float((weights**2 * (values - mean) ** 2).sum()) / float(weights.sum()) ** 2
     return mean, math.sqrt(n / (n - 1) * squares)
+
+
+def rules_out(theirs_error: float, ours_error: float) -> bool:
+    """Whether a rival's mean log-likelihood says nothing but that it rules some rows out: its standard error is far
+    above ours, so that a few rows decide both, and the difference is a number without meaning."""
+    return theirs_error > RULED_OUT * max(ours_error, 1e-3)
+
+
+def overfits(seen: float, seen_error: float, unseen: float, unseen_error: float) -> bool:
+    """Whether training data fare significantly better than held-out data: by more than two standard errors."""
+    return seen - unseen > 2 * math.hypot(seen_error, unseen_error)
 
 
 def quantiles(values: np.ndarray, shares: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:

@@ -19,6 +19,7 @@ FOLDS, TREES = 5, 100  # of the classifier
 SLACK = 0.01  # by how much the share of draws very near to a training row may exceed that of held-out rows
 FEWEST = 20  # held-out rows needed for a classifier
 TOO_WIDE = 0.1  # two standard errors of an area under the curve from which nothing is said of draws that look alike
+FEW = 100  # rows below which nothing is said of draws that seem to copy nothing
 
 Numbers = NDArray[np.float64]
 
@@ -49,10 +50,13 @@ class SamplingQuality:
         """The same in words."""
         near, expected = self.near_copies, self.near_copies_expected
         error = math.sqrt(2 * expected * (1 - expected) / self.rows)
-        lines = [
-            f"{near:.1%} of the draws are as near to a training row as {expected:.1%} of the held-out rows are: "
-            + ("the model repeats training rows" if near > expected + 4 * error else "draws are not copies")
-        ]
+        copies = (
+            "draws are not copies" if self.rows >= FEW else f"{self.rows} rows are too few to say whether they copy"
+        )
+        if near > expected + 4 * error:
+            copies = "the model repeats training rows"
+        as_near = f"as near to a training row as {expected:.1%} of the held-out rows are"
+        lines = [f"{near:.1%} of the draws are {as_near}: {copies}"]
         if self.told_apart is None or self.told_apart_error is None:
             return lines
         score, noise = self.told_apart, 2 * self.told_apart_error

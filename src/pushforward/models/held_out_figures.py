@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from torch import Tensor
 
-from ..diagnostics.averages import mean_and_error
+from ..diagnostics.averages import mean_and_error, overfits, rules_out
 from .console import aligned
 
 
@@ -37,13 +38,27 @@ def describe_held_out(held: dict[str, Any]) -> list[str]:
         [
             ("held-out log-likelihood, nats a row", _with_error(held, "")),
             ("  of a full-covariance Gaussian", _with_error(held, "gaussian_")),
-            ("  the flow's gain, row by row", _with_error(held, "gain_")),
+            ("  the flow's gain, row by row", gain_in_words(held) or _with_error(held, "gain_")),
         ],
         indent="",
     )
+    seen = held.get("training_log_likelihood")
+    if seen is not None and held["log_likelihood"] is not None:
+        ours, errors = held["log_likelihood"], (held["training_standard_error"], held["standard_error"])
+        if overfits(seen, errors[0], ours, errors[1]):
+            distance = f"{seen - ours:.4f} ± {math.hypot(*errors):.4f}"
+            lines.append(f"the rows it was trained on do better by {distance} nats: it overfits somewhat")
     if held.get("cell_samples"):
         lines.append(f"(each row's cell is averaged over {held['cell_samples']} points)")
     return lines
+
+
+def gain_in_words(held: dict[str, Any]) -> str:
+    """What to say instead of a gain that has no meaning, because the Gaussian rules rows out; nothing if it has one."""
+    ours, theirs = (held[name] for name in ("standard_error", "gaussian_standard_error"))
+    if None in (ours, theirs) or not rules_out(theirs, ours):
+        return ""
+    return "without meaning: the Gaussian rules some of the rows out"
 
 
 def _with_error(held: dict[str, Any], name: str) -> str:

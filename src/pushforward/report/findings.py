@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from ..diagnostics.averages import overfits, rules_out
 from .blocks import Finding
 from .evidence import Evidence, Lead
 from .words import count, factor, percent, plus_minus
@@ -18,6 +19,12 @@ def all_findings(e: Evidence) -> list[Finding]:
 
 def against(e: Evidence, name: str, lead: Lead) -> Finding:
     """Which of two models explains the held-out data better."""
+    if rules_out(lead.theirs.error, e.held_out.error):
+        return Finding(
+            "good",
+            f"{name[:1].upper()}{name[1:]} rules some of the held-out {e.noun}s out, so that the lead "
+            "over it has no meaning.",
+        )
     size = f"{lead.size} {e.unit}"
     if lead.grade == "fair":
         return Finding("fair", f"It is not clearly better or worse than {name} ({size}).")
@@ -35,7 +42,7 @@ def overfitted(e: Evidence) -> Finding | None:
         return None
     distance = e.sign * (e.train_mean.value - e.held_out.value)
     spread = math.hypot(e.train_mean.error, e.held_out.error)
-    if not distance > 2 * spread:
+    if not overfits(distance, e.train_mean.error, 0.0, e.held_out.error):
         said = f"Held-out {e.noun}s fare as well as the {e.noun}s it was trained on: no overfitting is seen."
         return Finding("good", said)
     gain = max(e.baseline.lead.value, 0) if e.baseline is not None else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import time
 from typing import TYPE_CHECKING, Any
@@ -50,13 +51,14 @@ def fit_table(
         InputError: the table or an option cannot be used; says why.
     """
     device_named(options.training.device)
-    started = time.perf_counter()
+    started, budget = time.perf_counter(), options.training.budget
+    ends = math.inf if budget is None else time.monotonic() + budget
     for note in table.notes:
         console.note(note)
     rows, options = _prepared(table, source, options, console, earlier)
     for line in describe_data(table, rows):
         console.say(line)
-    learned = learn(Task(rows, options, console, earlier))
+    learned = learn(Task(rows, options, console, earlier, ends=ends))
     if int(os.environ.get("RANK", "0")):
         return None  # under torchrun, one process measures and saves
     return learned, _measured(table, learned, options, console, started)

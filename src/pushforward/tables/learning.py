@@ -26,6 +26,9 @@ from .splits import TableSplits, spread
 LONGER = 3  # times the density's steps, for a guide that fills holes for it
 FEW_STEPS, FEW_ROWS_A_STEP = 300, 8  # guide steps beside an average of densities: at least, or one per so many rows
 
+# shares of the time that is left, if it is limited; the rest is for figures
+ALONE, BESIDE_GUIDE, AFTERWARDS, GUIDE_FIRST = 0.85, 0.55, 0.65, 0.35
+
 
 @dataclass(frozen=True)
 class Learned:
@@ -59,7 +62,7 @@ def learn(task: Task) -> Learned:
     if asks and schema.missingness.occurs and not schema.given and first_candidate(task).takes_fill:
         learned = _learn_with_holes(task)
     else:
-        fitted = _chosen(task)
+        fitted = _chosen(task.within(BESIDE_GUIDE if asks else ALONE))
         learned = _guided(task, fitted) if asks else Learned(task.rows, fitted)
     if learned.guided is None:
         return learned
@@ -78,18 +81,22 @@ def _chosen(task: Task) -> Fitted:
     stated = all(each.stated for each in rows.schema.orders)
     some, here = rows.train, next(fitted.density.parameters()).device
     context = None if some.context is None else some.context.to(here)
-    return replace(
-        fitted, density=truncated(fitted.density, order, some.x.to(here), context, stated=stated, seed=task.seed)
-    )
+
+    def kept(density: Density) -> Density:
+        return truncated(density, order, some.x.to(here), context, stated=stated, seed=task.seed)
+
+    whole = kept(fitted.density)
+    unseen = [(whole if density is fitted.density else kept(density), at) for density, at in fitted.unseen]
+    return replace(fitted, density=whole, unseen=unseen)
 
 
 def _learn_with_holes(task: Task) -> Learned:
     """Trains the guide on the observed values, and the flow on rows that the guide fills."""
     if task.earlier is None and len(task.rows.schema.fields) > 1:
         task = replace(task, rows=task.rows.ignoring())
-    guide, facts = _guide_first(task)
+    guide, facts = _guide_first(task.within(GUIDE_FIRST))
     fill = GuideFill(guide, task.rows.schema)
-    fitted = _chosen(replace(task, fill=fill))
+    fitted = _chosen(replace(task, fill=fill).within(ALONE))
     here = next(fitted.density.parameters()).device
     guided = Guided(fitted.density, guide.to(here), tuple(task.rows.schema.missingness.flags.items()))
     return Learned(task.rows, fitted, guided, facts, fill)
@@ -112,7 +119,7 @@ def _guided(task: Task, fitted: Fitted) -> Learned:
         rows.val,
         task.options.training,
         steps,
-        training["seconds"],
+        min(training["seconds"], AFTERWARDS * max(task.left, 0.0)),
         task.console,
         fresh=before is None,
         lr=lr,

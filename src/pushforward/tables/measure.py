@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
 
+from ..diagnostics.averages import mean_and_error
 from ..diagnostics.linear_gaussian import LinearGaussian
 from ..diagnostics.sampling_quality import SamplingQuality, sampling_quality
 from ..distributions.base import Density
@@ -21,6 +23,7 @@ from .splits import TableSplits, fingerprint
 
 DRAWN = 1_000  # draws, and held-out rows beside them
 TRAINING = 20_000  # rows beside these
+SEEN = 2_000  # training rows that are scored, to tell overfitting
 KEPT_ROWS = 1000  # held-out rows that are saved with the model, for reports without the data
 
 
@@ -91,9 +94,16 @@ def _held_out(
     context = None if test.context is None else test.context.to(here)
     ours, error = cell_log_density(density, rows.schema, test.x.to(here), context, **choices)
     theirs, _ = cell_log_density(gaussian, rows.schema, test.x, test.context, **choices)
+    some = rows.train[:: max(len(rows.train) // SEEN, 1)]
+    given = None if some.context is None else some.context.to(here)
+    seen, seen_error = mean_and_error(
+        cell_log_density(density, rows.schema, some.x.to(here), given, **choices)[0], some.weights
+    )
     cells = rows.schema.has_cells
     return {
         **beside_gaussian(ours, theirs, test.weights),
+        "training_log_likelihood": seen if math.isfinite(seen) else None,
+        "training_standard_error": seen_error,
         "cell_samples": options.samples if cells else None,
         "cell_error": float(error.mean()) if cells else None,
     }

@@ -15,7 +15,7 @@ from ..errors import InputError, listed
 from ..models.base import FittedDensity
 from ..models.console import Console, aligned
 from ..models.held_out import HeldOut
-from ..models.held_out_figures import describe_held_out
+from ..models.held_out_figures import describe_held_out, gain_in_words
 from ..models.target import describe_target
 from ..models.train import Rows
 from ..report.evidence import Evidence, Page
@@ -183,7 +183,7 @@ class TableModel(FittedDensity):
         held = self.facts["summary"]["held_out"]
         return {
             "Held-out log-likelihood": f"{_shown(held, 'log_likelihood', 'standard_error')} nats a row",
-            "Gain over a Gaussian": f"{_shown(held, 'gain', 'gain_standard_error')} nats a row",
+            "Gain over a Gaussian": gain_in_words(held) or f"{_shown(held, 'gain', 'gain_standard_error')} nats a row",
         }
 
     def picture(self) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ... import plot
 from ...diagnostics import calibrated, local
+from ...diagnostics.averages import rules_out
 from ...diagnostics.calibrated import LEVELS, Calibration
 from ...diagnostics.linear_gaussian import LinearGaussian
 from ...diagnostics.local import LocalTest
@@ -202,7 +203,9 @@ class RowEvidence(Evidence):
         n = len(self.data)
         found = [("Held-out log-likelihood", str(self.held_out), self.unit)]
         if self.baseline is not None:
-            found.append(("Above a Gaussian by", str(self.baseline.lead), self.unit))
+            ruled_out = rules_out(self.baseline.theirs.error, self.held_out.error)
+            lead = ("without meaning", "it rules rows out") if ruled_out else (str(self.baseline.lead), self.unit)
+            found.append(("Above a Gaussian by", *lead))
         return [*found, ("Held-out rows", f"{n:,}", f"of {count(self.columns.width, 'column')}")]
 
     @property

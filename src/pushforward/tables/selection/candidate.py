@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from ..fitted import FittedTable
     from ..guide import GuideFill
 
+LEAST_SECONDS = 0.1  # however late it is
+
 
 @dataclass(frozen=True)
 class Task:
@@ -29,6 +33,7 @@ class Task:
         console: Where to print messages.
         earlier: A fitted model to train further.
         fill: The sampler of missing cells, where a guide fills them.
+        ends: Time, by :func:`time.monotonic`, at which the fit is to be over.
     """
 
     rows: TableSplits
@@ -36,6 +41,21 @@ class Task:
     console: Console
     earlier: FittedTable | None = None
     fill: GuideFill | None = None
+    ends: float = math.inf
+
+    def within(self, share: float) -> Task:
+        """The task with a share of the time that is left, if that is limited."""
+        training = self.options.training
+        if training.budget is None:
+            return self
+        budget = max(share * self.left, LEAST_SECONDS)
+        training, ends = replace(training, budget=budget), time.monotonic() + budget
+        return replace(self, options=replace(self.options, training=training), ends=ends)
+
+    @property
+    def left(self) -> float:
+        """Seconds until the end."""
+        return self.ends - time.monotonic()
 
     @property
     def seed(self) -> int:

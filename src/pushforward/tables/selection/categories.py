@@ -6,6 +6,8 @@ early, categories that stopped with it would not yet have learnt how they depend
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -106,7 +108,7 @@ def fresh_categories(
 
 
 def categories_without(
-    folds: Sequence[Tensor], sizes: list[int], codes: Tensor, whole: Rows, seed: int
+    folds: Sequence[Tensor], sizes: list[int], codes: Tensor, whole: Rows, training: TrainingOptions
 ) -> list[Categories]:
     """For each fold of some rows, the trained density of the categories of the others; the fold stops its training.
 
@@ -115,15 +117,16 @@ def categories_without(
         sizes: Number of categories of each column.
         codes: The codes of every row, ``(n, columns)``.
         whole: The rows, with contexts and weights.
-        seed: Seed of the weights and batches.
+        training: The user's choices.
     """
+    seed, ends = training.seed, time.monotonic() + SHARE * (training.budget or math.inf)
     context = None if whole.context is None else whole.context.float()
     rows = Points.of(codes.float(), context, whole.weights)
     shares = [(rows[others(folds, k)], rows[fold]) for k, fold in enumerate(folds)]
     members = [categories_by_size(sizes, context=rows.given, seed=mix(seed, k, 6)) for k in range(len(folds))]
     for member, (train, _) in zip(members, shares, strict=True):
         start_categories(member, train.x[0], train.weight)
-    options = MemberOptions(lr=RATE, decay=0.0)
+    options = MemberOptions(lr=RATE, decay=0.0, ends=ends)
     with threads.using(1):
         train_members(members, [train for train, _ in shares], [judged for _, judged in shares], options, seed)
     return members

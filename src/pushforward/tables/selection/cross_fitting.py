@@ -12,6 +12,7 @@ Reference:
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,6 +36,7 @@ LAYERS, BINS = 2, 5  # of the flows for few rows under "auto"
 SMALL, RATE = 500, 1e-2  # rows from which the learning rate of these flows grows with the rows, and its maximum
 BATCH = 128  # rows per batch
 MOST_STEPS = 5000
+MIXED, TRAINED = 0.3, 0.7  # of a time limit, until which mixtures are tried and flows are trained
 LEAST = 0.02  # smallest weight of a kind that is kept
 
 
@@ -50,6 +52,7 @@ class AverageOptions:
             recipe's.
         training: Fields of :class:`~.members.MemberOptions`; those that are None are chosen by the number of rows.
         epochs: The number of steps, given as passes over the rows.
+        seconds: Time limit of all; the result then depends on the machine's speed.
         small: Whether ``auto`` uses small flows regardless of the number of rows.
         mixtures: Numbers of components that may get weight, in increasing order, for ``auto`` and ``gmm``. Each uses
             the better of two priors, and none is tried after one that is worse than a smaller one.
@@ -66,6 +69,7 @@ class AverageOptions:
     hidden: Sequence[int] | None = None
     training: Mapping[str, float | None] = field(default_factory=dict)
     epochs: int | None = None
+    seconds: float | None = None
     small: bool = False
     mixtures: Sequence[int] = SIZES
     copulas: Sequence[int] | None = None
@@ -78,7 +82,7 @@ class AverageOptions:
         """Number of folds."""
         return MEMBERS if self.members == "auto" else max(int(self.members), 2)
 
-    def flows(self, rows: Points) -> Flows | None:
+    def flows(self, rows: Points, ends: float) -> Flows | None:
         """The flows of the average, if it has any.
 
         Raises:
@@ -98,19 +102,19 @@ class AverageOptions:
 
         make(0)  # errors in names and sizes are raised before any work
         asked = {key: value for key, value in self.training.items() if value is not None}
-        options = member_options(len(rows), features if small else None, learning_rate(name), asked)
+        options = member_options(len(rows), features if small else None, learning_rate(name), {"ends": ends, **asked})
         if self.epochs is not None:
             options = MemberOptions(**{**vars(options), "steps": self.epochs * -(-len(rows) // options.batch_size)})
         return Flows(make, options)
 
-    def ladders(self, rows: Points) -> Iterator[Sequence[Sequence[Kind]]]:
-        """Kinds of increasing size, each with its alternatives: mixtures, copulas, flows."""
+    def ladders(self, rows: Points, ends: float) -> Iterator[Sequence[Sequence[Kind]]]:
+        """Kinds of increasing size, each with its alternatives: mixtures, copulas, and flows, trained until a time."""
         priors = PRIORS[:1] if self.weigh else PRIORS
         if self.flow in ("auto", "gmm"):
             yield sizes_of_mixtures(rows, self.mixtures, priors, behind=False)
         copulas = (SIZES if self.flow == "auto" else ()) if self.copulas is None else self.copulas
         yield sizes_of_mixtures(rows, copulas, priors, behind=True)
-        flows = self.flows(rows)
+        flows = self.flows(rows, ends)
         if flows is not None:
             yield [[flows]]
 
@@ -165,9 +169,10 @@ def cross_fit(rows: Points, options: AverageOptions) -> CrossFitted:
     shares = [(rows[others(parts, k)], rows[part]) for k, part in enumerate(parts)]
     kinds: list[Kind] = []
     fits: list[list[Density]] = []
+    started, seconds = time.monotonic(), options.seconds or math.inf
     logs: list[Tensor] = []
     with threads.using(1):  # small operators
-        for ladder in list(options.ladders(rows)):
+        for ladder in list(options.ladders(rows, started + TRAINED * seconds)):
             best = -math.inf
             for alternatives in ladder:
                 kind, fitted = _better(alternatives, shares, options.seed)
@@ -175,7 +180,8 @@ def cross_fit(rows: Points, options: AverageOptions) -> CrossFitted:
                 fits.append(fitted)
                 logs.append(_judge(fits[-1], parts, shares, options.copies))
                 now = mean_and_error(logs[-1], rows.weight)[0]
-                if now < best and options.weigh is None:  # larger ones are even worse
+                late = time.monotonic() - started > MIXED * seconds
+                if late or (now < best and options.weigh is None):  # larger ones are even worse
                     break
                 best = now
         return _weighted(rows, parts, kinds, fits, logs, options)

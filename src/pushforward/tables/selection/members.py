@@ -38,7 +38,7 @@ class MemberOptions:
         batch_size: Maximum number of rows in a batch of one member.
         every: Steps between evaluations on the held-out rows.
         patience: Evaluations without improvement of any member after which training ends.
-        seconds: Time limit; the result then depends on the machine's speed.
+        ends: Time, by :func:`time.monotonic`, at which training ends; the result then depends on the machine's speed.
     """
 
     steps: int = 600
@@ -47,7 +47,7 @@ class MemberOptions:
     batch_size: int = 256
     every: int = 20
     patience: int = 8
-    seconds: float | None = None
+    ends: float = math.inf
 
     def __post_init__(self) -> None:
         for name in ("steps", "lr", "batch_size", "every", "patience"):
@@ -74,7 +74,6 @@ def train_members(
     Returns:
         The best step of each.
     """
-    started = time.monotonic()
     params, buffers = stack_module_state(list(members))  # type: ignore[arg-type]
     losses = _losses(members[0], params, buffers)
     flat = torch.cat([p.detach().flatten(1) for p in params.values()], 1).requires_grad_()
@@ -93,9 +92,7 @@ def train_members(
             found, stale = torch.where(better, now, found), 0 if bool(better.any()) else stale + 1
             best[better] = flat.detach()[better]
             steps = [step if b else old for b, old in zip(better.tolist(), steps, strict=True)]
-            if stale >= options.patience or (
-                options.seconds is not None and time.monotonic() - started > options.seconds
-            ):
+            if stale >= options.patience or time.monotonic() > options.ends:
                 break
         _update(optimizer, flat, losses(flat, *_batch(train, options.batch_size, generator)), _rate(options, step))
     for member, row in zip(members, best, strict=True):

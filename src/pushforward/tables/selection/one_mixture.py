@@ -88,7 +88,7 @@ class OneMixture(Candidate):
     """A mixture over a table's numbers, given the categories of the flow that it may replace."""
 
     def suits(self, task: Task, best: Fitted | None) -> bool:
-        if best is None or best.name != "flow" or not task.chooses or not task.rows.schema.numbers:
+        if best is None or best.name != "flow" or not task.chooses or not task.rows.schema.numbers or task.left < 0:
             return False
         numbers = best.density.numbers if isinstance(best.density, Mixed) else best.density
         return len(task.rows.schema.numbers) + numbers.context_features <= WIDEST

@@ -65,9 +65,7 @@ class AverageAfterOverfitting(Candidate):
 
     def fit(self, task: Task, best: Fitted | None) -> Fitted:
         assert best is not None
-        budget = task.options.training.budget
-        training = replace(task.options.training, budget=None if budget is None else budget / 2)
-        task = replace(task, options=replace(task.options, training=training))
+        task = task.within(1.0)
         found = fit_average(task, task.rows.without_validation(), Console(quiet=True), best.density)
         unseen = [(found.density, task.rows.held_out)]  # validation rows are in no fold; of others, the categories know
         return replace(found, facts={**best.facts, **found.facts}, history=best.history, unseen=unseen)
@@ -100,8 +98,8 @@ def fit_average(task: Task, rows: TableSplits, console: Console, trained: Densit
             "lr": training.lr,
             "batch_size": training.batch_size,
             "patience": training.patience,
-            "seconds": training.budget,
         },
+        seconds=training.budget,
         epochs=training.epochs,
         small=trained is not None,
         seed=task.seed,
@@ -138,7 +136,7 @@ def _categories(
         return [trained.categories] * (1 + len(folds))
     sizes, whole = [size for size in rows.schema.classes if size], rows.together
     final = fresh_categories(sizes, codes, whole, len(rows.val), task.options.training)
-    return [final, *categories_without(folds, sizes, codes, whole, task.seed)]
+    return [final, *categories_without(folds, sizes, codes, whole, task.options.training)]
 
 
 def _asked(task: Task) -> bool:
