@@ -33,6 +33,11 @@ def test_honest_draws_cannot_be_told_apart_and_are_no_copies():
     assert copies.endswith("draws are not copies")
 
 
+def test_few_rows_are_said_to_be_too_few():
+    quality = sampling_quality(TRAIN, HELD_OUT[:28], HONEST[:28])
+    assert all("28 " in sentence for sentence in quality.sentences())
+
+
 def test_draws_without_the_correlations_are_told_apart():
     quality = sampling_quality(TRAIN, HELD_OUT, np.apply_along_axis(np.random.default_rng(1).permutation, 0, HONEST))
     assert quality.told_apart > 0.75

@@ -75,7 +75,7 @@ class TrainingOptions:
     Args:
         epochs: Passes over the training rows; at most one of epochs, steps and budget.
         steps: Batches to train on.
-        budget: Time for the training, as in 90s, 5m or 1h.
+        budget: Time for all of a fit, as in 90s, 5m or 1h: of a table, guide and figures included.
         limit: The longest time for a training that would end by itself.
         batch_size: Rows in a batch [default: 512, images 64; 128 of a table on a processor, if neither steps nor
             epochs are given].

@@ -47,8 +47,8 @@ class TableDensity(FittedTable):
             which then fits itself to the column.
         members: How many flows are averaged, each with a different part of the rows left out of its training; ``auto``
             is 5 if the flow is also ``auto`` and rows are few, and 1 otherwise.
-        steps, epochs, budget: How long to train: batches, passes over the rows, or seconds (also as in ``"2m"``);
-            at most one of them.
+        steps, epochs, budget: How long to train: batches, passes over the rows, or seconds (also as in ``"2m"``) for
+            all of the fit, guide and figures included; at most one of them.
         threads: Number of threads for training, or ``auto``.
         device: ``cpu``, ``cuda`` or ``auto``.
         strict: Refuse what would otherwise be decided with a sentence in ``notes_``: missing cells, constants, columns

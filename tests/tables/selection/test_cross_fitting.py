@@ -9,9 +9,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from pushforward.tables.selection.cross_fitting import AverageOptions, CrossFitted, cross_fit, member_options, stacked
+import pushforward as pf
+from pushforward.tables.selection.cross_fitting import (
+    AverageOptions,
+    CrossFitted,
+    cross_fit,
+    member_options,
+    sound,
+    stacked,
+)
 from pushforward.tables.selection.members import MemberOptions
 from pushforward.tables.selection.points import Points, folds
+from pushforward.transforms.normalization import Standardize
 
 SHORT = {"steps": 60, "every": 10}
 NSF: dict[str, Any] = {"layers": 2, "hidden": (16, 16), "training": SHORT}
@@ -85,6 +94,25 @@ def test_no_weight_for_a_kind_that_is_always_behind() -> None:
     weights = stacked(torch.stack([good, good + 0.1 * bad, good - 20]).double())
     assert weights[2] == 0
     assert float(weights.sum()) == pytest.approx(1)
+
+
+def test_each_fold_has_an_average_that_did_not_see_it(fitted: CrossFitted) -> None:
+    x = rows(150)
+    assert [len(part) for part in fitted.folds] == [50, 50, 50]
+    with torch.no_grad():
+        unseen = torch.cat([part.log_prob(x[at]) for part, at in zip(fitted.without, fitted.folds, strict=True)]).mean()
+        seen, fresh = (fitted.density.log_prob(some).mean() for some in (x, rows(2000, seed=3)))
+    assert unseen < seen
+    assert abs(unseen - fresh) < 0.3
+
+
+def test_a_density_that_explodes_on_some_contexts_is_left_out() -> None:
+    x = torch.linspace(-1, 1, 300)[:, None]
+    shift = pf.Flow(Standardize(torch.zeros(1), torch.ones(1)), 1, context=1)
+    wide = pf.Flow(Standardize(torch.zeros(1), 1e9 * torch.ones(1)), 1, context=1)
+    points = Points.of(3 * x, x)
+    assert sound({0: [wide], 1: [shift, wide]}, points, seed=0) == {1: [shift]}
+    assert sound({0: [wide]}, points, seed=0) == {0: [wide]}
 
 
 def test_every_row_is_in_one_fold() -> None:

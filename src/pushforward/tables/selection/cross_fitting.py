@@ -37,6 +37,7 @@ SMALL, RATE = 500, 1e-2  # rows from which the learning rate of these flows grow
 BATCH = 128  # rows per batch
 MOST_STEPS = 5000
 MIXED, TRAINED = 0.3, 0.7  # of a time limit, until which mixtures are tried and flows are trained
+DRAWS, FAR = 8000, 2.0  # of a density, to see where it draws; widths of the rows beyond them
 LEAST = 0.02  # smallest weight of a kind that is kept
 
 
@@ -199,19 +200,40 @@ def _weighted(
     held_out = dict(zip((kind.name for kind in kinds), held_out_logs, strict=True))
     logs = torch.stack(held_out_logs)
     weights = options.weigh(held_out) if options.weigh else stacked(logs, rows.weight)
-    members, shares = [], []
-    for kind, fitted, weight in zip(kinds, fits, weights.tolist(), strict=True):
-        if weight > 0:
-            kept = kind.kept(rows, fitted, options.seed)
-            members += kept
-            shares += [weight / len(kept)] * len(kept)
+    used = {k: kinds[k].kept(rows, fits[k], options.seed) for k in weights.nonzero()[:, 0].tolist()}
+    if options.weigh is None:
+        used = sound(used, rows, options.seed)
+        weights = torch.zeros_like(weights).scatter(0, torch.tensor(list(used)), weights[list(used)])
+        weights = weights / weights.sum()
+    members = [(member, weights[k] / len(kept)) for k, kept in used.items() for member in kept]
+    without = [Average([fits[k][fold] for k in used], weights[list(used)]) for fold in range(len(parts))]
     together = {**held_out, "average": (logs + weights.log()[:, None]).logsumexp(0)}
     scores = {name: mean_and_error(values, rows.weight)[0] for name, values in together.items()}
     steps = [step for kind in kinds for step in kind.steps]
-    shared = dict(zip(held_out, weights.tolist(), strict=True))
-    used = [(fitted, weight) for fitted, weight in zip(fits, weights.tolist(), strict=True) if weight > 0]
-    without = [Average([fitted[k] for fitted, _ in used], [weight for _, weight in used]) for k in range(len(parts))]
-    return CrossFitted(Average(members, shares), shared, scores, steps, held_out, parts, without)
+    shares = dict(zip(held_out, weights.tolist(), strict=True))
+    average = Average([member for member, _ in members], torch.stack([weight for _, weight in members]))
+    return CrossFitted(average, shares, scores, steps, held_out, parts, without)
+
+
+def sound(used: dict[int, list[Density]], rows: Points, seed: int) -> dict[int, list[Density]]:
+    """The densities of each kind whose draws stay near the rows, whatever the context; all of them if none do.
+
+    Where a context is unusual, a density that has learnt little of such may draw a value far from all others, which
+    costs an average no likelihood.
+    """
+    near = {k: [each for each in kept if _farthest(each, rows, seed) < FAR] for k, kept in used.items()}
+    return {k: kept for k, kept in near.items() if kept} or used
+
+
+@torch.no_grad()
+def _farthest(density: Density, rows: Points, seed: int) -> float:
+    """How far draws, given the rows' contexts, are beyond all rows, in widths of these."""
+    generator = torch.Generator().manual_seed(seed)
+    context = None if rows.context is None else rows.context[torch.randint(len(rows), (DRAWS,), generator=generator)]
+    drawn = density.sample((DRAWS,) if context is None else (), context, generator=generator)
+    low, high = rows.x.flatten(0, 1).aminmax(dim=0)
+    beyond = torch.maximum(drawn - high, low - drawn) / (high - low).clamp_min(1e-6)
+    return float(beyond.nan_to_num(nan=math.inf).max())
 
 
 def stacked(log_prob: Tensor, weight: Tensor | None = None, prior: float = 1.0) -> Tensor:
