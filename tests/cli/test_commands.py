@@ -174,7 +174,7 @@ def test_a_report_without_the_data_shows_any_of_the_held_out_rows_under_their_nu
 def test_info_is_what_fit_saved(workshop: Path, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     found = run("info", workshop / "plain")
     assert found["command"].startswith("pushforward fit")
-    assert [column["kind"] for column in found["schema"]["columns"]] == ["continuous", "integer", "integer"]
+    assert [column["kind"]["type"] for column in found["schema"]["columns"]] == ["Number", "Grid", "Grid"]
     assert cli.main(["info", str(workshop / "plain")]) == 0
     assert "log" in capsys.readouterr().out
 

@@ -52,13 +52,9 @@ def test_the_density_of_names_and_numbers_is_one_in_all(tmp_path: Path, model: P
 
 def test_it_beats_a_gaussian_with_frequencies(model: Path, run: Run) -> None:
     info = run("info", model)
-    assert [column["kind"] for column in info["schema"]["columns"]] == [
-        "category",
-        "continuous",
-        "category",
-        "category",
-    ]
-    assert info["schema"]["columns"][3]["categories"] == ["3", "7", "12"]
+    kinds = [column["kind"] for column in info["schema"]["columns"]]
+    assert [kind["type"] for kind in kinds] == ["Category", "Number", "Category", "Category"]
+    assert kinds[3]["values"] == ["3", "7", "12"]
     held = info["summary"]["held_out"]
     assert held["gain"] > 2 * held["gain_standard_error"] > 0
     assert held["cell_samples"] is None
@@ -145,7 +141,7 @@ def test_names_are_learnt_in_pieces_too(tmp_path: Path, model: Path, run: Run) -
     fit = ("fit", tmp_path / "t.parquet", "--stream", "--categories", "district", *QUICK)
     run(*fit, "-o", tmp_path / "m")
     known = [run("info", path)["schema"]["columns"] for path in (model, tmp_path / "m")]
-    assert [column["categories"] for column in known[0]] == [column["categories"] for column in known[1]]
+    assert [column["kind"].get("values") for column in known[0]] == [c["kind"].get("values") for c in known[1]]
     run("sample", tmp_path / "m", "-n", 50, "-o", tmp_path / "r.parquet")
     assert pl.read_parquet(tmp_path / "r.parquet").schema == flats().schema
     fit = ("fit", tmp_path / "t.parquet", "--stream", "--columns", "rent", "--given", "town,district", *QUICK)

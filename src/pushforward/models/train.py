@@ -15,7 +15,7 @@ from ..training.stream import Stream
 from .console import Console
 from .options import TrainingOptions
 
-GO_ON = "`more='2m'`"
+GO_ON, LONGER = "`more='2m'`", "a longer `budget=`, from the start"  # of a fit, and of one whose rows are in pieces
 
 
 def train_on(
@@ -80,7 +80,7 @@ def train_on(
         console.note("stopped by Ctrl-C: the best weights so far are saved")
     if result.skipped_steps:
         console.note(f"{result.skipped_steps} batches were skipped because their loss was not finite")
-    console.say(result.verdict.with_advice(GO_ON))
+    console.say(result.verdict.with_advice(LONGER if isinstance(rows, Stream) else GO_ON))
     return result
 
 
@@ -94,8 +94,8 @@ def joined(earlier: Sequence[dict[str, Any]], later: Sequence[dict[str, Any]]) -
     return [*earlier, *moved]
 
 
-def training_facts(result: Result) -> dict[str, Any]:
-    """The facts of a training for the summary."""
+def training_facts(result: Result, in_pieces: bool = False) -> dict[str, Any]:
+    """The facts of a training for the summary; one on rows in pieces cannot be gone on with."""
     names = ("steps", "best_step", "best_validation_loss", "validation_se", "seconds", "skipped_steps", "interrupted")
     facts = {name: getattr(result, name) for name in (*names, "threads")} | {"verdict": result.verdict.to_json()}
-    return {"verdict": result.verdict.with_advice(GO_ON), "training": facts}
+    return {"verdict": result.verdict.with_advice(LONGER if in_pieces else GO_ON), "training": facts}

@@ -56,7 +56,8 @@ class OneFlow(Candidate):
         )
         release(flow)
         history = result.history if earlier is None else joined(earlier.facts.get("history", ()), result.history)
-        return Fitted("flow", "the flow", flow, name, training_facts(result), history, [(flow, rows.held_out)])
+        facts = training_facts(result, rows.stream is not None)
+        return Fitted("flow", "the flow", flow, name, facts, history, [(flow, rows.held_out)])
 
 
 def untrained(rows: TableSplits, options: TableOptions, name: str) -> Density:
@@ -69,7 +70,7 @@ def untrained(rows: TableSplits, options: TableOptions, name: str) -> Density:
     try:
         built = _built(rows.schema, x, name, options)
     except ValueError as error:
-        raise InputError(str(error), "model", name) from None
+        raise InputError(str(error), "flow", name) from None
     start_categories(built, rows.train.x, rows.train.weights)
     return built
 
