@@ -75,6 +75,13 @@ def test_no_file_imports_from_a_floor_above(path: Path) -> None:
     assert not above, f"{path} imports from {sorted(above)}, which live above it"
 
 
+@pytest.mark.parametrize("below", ["models", "report", "posterior", "training", "diagnostics"])
+def test_tables_are_not_known_by_what_they_are_made_of(below: str) -> None:
+    files = [path for path in FILES if path.parts[0] == below]
+    assert files
+    assert not {path: rooms for path in files if (rooms := {r for r in rooms_imported_by(path) if "tables" in r})}
+
+
 def files_imported_by(path: Path) -> Iterator[Path]:
     """The files of the package that a file imports, but for those that only its types need."""
     nodes: list[ast.AST] = [ast.parse((ROOT / path).read_text())]

@@ -15,11 +15,11 @@ from ..models.console import Console
 from ..models.device import device_named
 from ..models.options import DensityOptions, FlowOptions, TrainingOptions, chosen
 from ..models.saved import check_output, goes_further
-from ..models.target import TargetOptions, run
 from ..tables.density import TableDensity
 from ..tables.io.place import Location
 from ..tables.io.read import read_any
 from ..tables.options import ColumnOptions, TableOptions
+from ..tables.targets import TargetOptions, run
 
 OF_ROWS = ("epochs", "limit", "patience", "threads", "compile", "metrics", "shard")  # in a training on rows alone
 FURTHER = "{}: its training had ended; it is trained further"

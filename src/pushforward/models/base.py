@@ -13,12 +13,12 @@ import torch
 from ..distributions.base import Density
 from ..errors import InputError
 from ..saving.jsonable import jsonable
-from ..tables.io.place import Location
 from .console import Console
 from .described import Described
 from .held_out import HeldOut
 from .saved import load_saved, save
 
+Place = Any  # where rows or images come from, or go to: a path, or what tables and images know beside
 PERCENTS = np.linspace(0.0, 100.0, 1001)
 
 
@@ -94,8 +94,8 @@ class FittedDensity(Described):
     @abstractmethod
     def score_file(
         self,
-        data: Location,
-        output: Location,
+        data: Place,
+        output: Place,
         console: Console,
         *,
         keep: Sequence[str] = (),
@@ -110,7 +110,7 @@ class FittedDensity(Described):
     def sample_file(
         self,
         n: int,
-        output: Location,
+        output: Place,
         given: dict[str, str],
         console: Console,
         *,
@@ -122,16 +122,16 @@ class FittedDensity(Described):
 
     @abstractmethod
     def impute_file(
-        self, data: Location, output: Location, console: Console, *, draws: int = 1, seed: int = 0, **choices: Any
+        self, data: Place, output: Place, console: Console, *, draws: int = 1, seed: int = 0, **choices: Any
     ) -> dict[str, Any]:
         """``pushforward impute``: a table, or images, with missing values drawn, in a file; returns a summary."""
 
-    def outliers_file(self, data: Location, output: Location, console: Console, **choices: Any) -> dict[str, Any]:
+    def outliers_file(self, data: Place, output: Place, console: Console, **choices: Any) -> dict[str, Any]:
         """``pushforward outliers``: every row's p-value, most unusual first, in a file; returns a summary."""
         raise InputError(f"{self.called}: odd rows are found in tables; score tells how likely each image is")
 
     @abstractmethod
-    def read_file(self, data: Location) -> Any:
+    def read_file(self, data: Place) -> Any:
         """The table, or the images, of a file."""
 
     @abstractmethod

@@ -16,7 +16,6 @@ from ..models.base import FittedDensity
 from ..models.console import Console, aligned
 from ..models.held_out import HeldOut
 from ..models.held_out_figures import describe_held_out, gain_in_words
-from ..models.target import describe_target
 from ..models.train import Rows
 from ..report.evidence import Evidence, Page
 from ..report.tables.model import RowModel
@@ -30,6 +29,7 @@ from .report_columns import TableCells, reported_columns
 from .schema.cells import cell_log_density
 from .schema.schema import Schema
 from .splits import HELD_OUT, fingerprint, held_out_order
+from .targets import describe_target
 
 
 class TableModel(FittedDensity):

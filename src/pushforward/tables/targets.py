@@ -18,21 +18,21 @@ from torch.distributions import constraints
 
 from ..diagnostics.linear_gaussian import LinearGaussian
 from ..errors import InputError, listed
+from ..models.base import PERCENTS
+from ..models.console import Console, aligned
+from ..models.held_out_figures import beside_gaussian, describe_held_out
+from ..models.options import DensityOptions, FlowOptions, TrainingOptions
+from ..models.saved import check_output, save
 from ..objectives.user_target import TargetWarning
 from ..posterior.fit_target import fit_target
 from ..posterior.target_fit import TargetFit
 from ..saving.jsonable import jsonable
-from ..tables.io.write import write_table
-from ..tables.schema.columns import Column
-from ..tables.schema.kinds.number import Number
-from ..tables.schema.schema import Schema
 from ..training.loop import TrainingError
 from ..transforms.constrained import Ordered
-from .base import PERCENTS
-from .console import Console, aligned
-from .held_out_figures import beside_gaussian, describe_held_out
-from .options import DensityOptions, FlowOptions, TrainingOptions
-from .saved import check_output, save
+from .io.write import write_table
+from .schema.columns import Column
+from .schema.kinds.number import Number
+from .schema.schema import Schema
 
 SUPPORTS: dict[str, Any] = {
     "real": constraints.real,
