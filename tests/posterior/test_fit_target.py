@@ -54,5 +54,5 @@ def test_a_budget_is_of_everything_for_a_slow_target_too() -> None:
     fitted = pf.fit_target(slow, 2, budget="2s", draws=500, progress=False)
     assert time.monotonic() - started < 8  # 700 climbs alone, and their gradients, would take 14
     assert fitted.importance.trusted
-    with pytest.raises(ValueError, match="budget must be"):
+    with pytest.raises(ValueError, match="budget"):
         pf.fit_target(slow, 2, budget=-1.0, progress=False)
