@@ -53,7 +53,8 @@ class FittedTable(TableModel):
         Returns:
             ``(n,)`` float64, or a pair of such arrays. Missing cells are integrated out; if a column has missing values
             among the training rows, the fact that a cell is missing there is part of the row's probability.
-            NaN for rows with none of the cells asked about.
+            NaN for rows with none of the cells asked about, or given a category that no training row had, as
+            ``notes_`` then says; a given number that is none of few values counts as the nearest.
 
         Raises:
             InputError: a column is missing, or holds something else than in training.
@@ -62,8 +63,14 @@ class FittedTable(TableModel):
         frame = from_frame_or_file(table)
         given = [given] if isinstance(given, str) else given
         check_asked(self, frame.columns, given)
-        answer = Query.of(self, frame, given).answer(self)
+        console = Console(quiet=True)
+        answer = Query.of(self, frame, given, console=console).answer(self)
+        self._tell(console.notes)
         return (answer.value.numpy(), answer.error.numpy()) if errors else answer.value.numpy()
+
+    def _tell(self, notes: Sequence[str]) -> None:
+        """Adds to ``notes_`` what was decided about given values."""
+        self.notes_ += [note for note in notes if note not in self.notes_]
 
     def score(self, table: Any, sample_weight: Any = None) -> float:
         """The mean log-density of the rows, in nats."""
@@ -76,7 +83,9 @@ class FittedTable(TableModel):
 
         Args:
             n: How many rows; for each row of ``given`` if that is a frame.
-            given: ``{column: value}``, or a frame; its missing cells are drawn, like the columns that it lacks.
+            given: ``{column: value}``, or a frame; its missing cells are drawn, like the columns that it lacks, and
+                columns that the model does not use are ignored. Where a category is one that no training row had,
+                nothing is drawn, and ``notes_`` says so; a number that is none of few values counts as the nearest.
             random_state: Seed of the draws.
 
         Raises:
@@ -92,7 +101,10 @@ class FittedTable(TableModel):
             fixed = one_row(self, given)
         else:
             fixed = from_frame(given, "given")[0]
-        rows = draw(self, n, fixed, seed)
+            fixed = fixed.drop(self.schema.extra_names(fixed.columns))
+        console = Console(quiet=True)
+        rows = draw(self, n, fixed, seed, console=console)
+        self._tell(console.notes)
         return to_frame(rows, self.facts.get("frame", "polars"))
 
     def impute(self, table: Any, draws: int = 1, random_state: int | None = None) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,28 +12,62 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError, listed
+from ...models.console import Console
+from ...models.train import Rows
 from ..io.values import series
 from ..model import TableModel
+from ..schema.columns import Column
 from ..schema.numbers import missing
-from ..schema.schema import Schema
 
 
-def refuse_unknown_categories(schema: Schema, names: Sequence[str], x: Tensor, frame: pl.DataFrame) -> None:
-    """Refuses categories of given columns that no training row had.
+def condition_on(
+    model: TableModel, rows: Rows, names: Sequence[str], frame: pl.DataFrame, source: str, first: int, console: Console
+) -> tuple[Rows, Tensor]:
+    """The rows as far as they can be conditioned on, and which cannot, ``(n,)``: those of a category that no training
+    row had, with a note. A number that none of few was is taken for the nearest.
+
+    Args:
+        model: The fitted table.
+        rows: Encoded rows.
+        names: The columns to condition on.
+        frame: The rows as they are in the table.
+        source, first: Where they come from, and the number of the first row there, for error messages.
+        console: Where the note goes.
 
     Raises:
-        InputError: names the first.
+        InputError: a number cannot be; names the column, the row and the number.
     """
-    for j, column in enumerate(schema.columns):
-        if column.classes and column.name in names and column.name in frame.columns:
-            there = torch.from_numpy(~missing(frame[column.name]))
-            odd = (there & ~torch.from_numpy(column.kind.can(x[:, j].numpy()))).nonzero()
-            if len(odd):
-                raise InputError(
-                    f"was not among the training rows; the model knows {listed(column.kind.labels)}",
-                    "given",
-                    {column.name: frame[column.name][int(odd[0])]},
-                )
+    x, strange = rows.x.clone(), torch.zeros(len(rows), dtype=torch.bool)
+    for j, column in enumerate(model.schema.columns):
+        if column.name not in names or column.name not in frame.columns:
+            continue
+        cells = frame[column.name]
+        there = torch.from_numpy(~missing(cells))
+        if column.classes:
+            x[:, j] = torch.where(there & (x[:, j] < 0), torch.from_numpy(column.nearest(cells)), x[:, j])
+            odd = there & (x[:, j] < 0)
+            if odd.any():
+                said = f"column {column.name!r}, {cells[int(odd.byte().argmax())]!r} in {int(odd.sum()):,} rows"
+                console.note(f"{source}: {said}: not among the training rows, so there is no answer given it")
+            strange |= odd
+        else:
+            _refuse_impossible(column, x[:, j], there, cells, source, first)
+    return dataclasses.replace(rows, x=x), strange
+
+
+def _refuse_impossible(column: Column, x: Tensor, there: Tensor, cells: pl.Series, source: str, first: int) -> None:
+    """Refuses numbers that have no density at all: beyond a bound, or where the column's first map does not reach."""
+    possible, first_map = torch.from_numpy(column.kind.can(x.numpy())), column.kind.first_map()
+    if first_map is not None:
+        possible &= first_map(x)[0].isfinite()
+    bad = there & ~possible & ~x.isnan()
+    if bad.any():
+        row = int(bad.byte().argmax())
+        low, high = (column.shown(float(end)) for end in column.kind.ends)
+        raise InputError(
+            f"{source}: column {column.name!r}, row {first + row + 1}: {cells[row]} cannot be; the training rows have "
+            f"values from {low} to {high}"
+        )
 
 
 def check_known(model: TableModel, names: Sequence[str]) -> None:
@@ -44,7 +79,7 @@ def check_known(model: TableModel, names: Sequence[str]) -> None:
     schema = model.schema
     known = [*schema.given_names, *schema.names]
     for name in names:
-        if name not in known:
+        if name not in (*known, *schema.follow_names):
             raise InputError(f"the model {model.called} has no such column; it has {listed(known)}", "given", name)
     lacking = [name for name in schema.given_names if name not in names]
     if lacking:
@@ -94,7 +129,8 @@ def check_asked(model: TableModel, columns: Sequence[str], given: Sequence[str])
     twice = [name for name in dict.fromkeys(given) if list(given).count(name) > 1]
     if twice:
         raise InputError(f"{twice[0]!r} is named twice", "given")
-    unknown = [name for name in given if name not in (*schema.names, *schema.given_names)]
+    known = {*schema.names, *schema.given_names, *schema.follow_names}
+    unknown = [name for name in given if name not in known and name not in columns]
     if unknown:
         raise InputError(f"the model {model.called} has the columns {listed(schema.names)}", "given", unknown[0])
     absent = [name for name in given if name not in columns]

@@ -21,13 +21,15 @@ from torch import Tensor
 from ...distributions.guided import Answer
 from ...distributions.learning_error import learning_error
 from ...errors import InputError, listed
+from ...models.console import Console
 from ...models.train import Rows
 from ..guide import spread_of
 from ..model import TableModel
 from ..schema.cells import Cells
-from .conditions import refuse_unknown_categories
+from .conditions import condition_on
 
 FEWEST, MOST = 32, 512  # draws from the guide per row
+QUIET = Console(quiet=True)
 POINTS = 250_000  # draws for all rows of a question, as long as each gets at least FEWEST
 
 
@@ -51,7 +53,13 @@ class Query:
 
     @classmethod
     def of(
-        cls, model: TableModel, frame: pl.DataFrame, given: Sequence[str] = (), source: str = "table", first: int = 0
+        cls,
+        model: TableModel,
+        frame: pl.DataFrame,
+        given: Sequence[str] = (),
+        source: str = "table",
+        first: int = 0,
+        console: Console = QUIET,
     ) -> Query:
         """The density of all columns that a frame has, given some of them; what it lacks is integrated out.
 
@@ -61,13 +69,15 @@ class Query:
             given: The columns to condition on.
             source: Where the rows come from, for error messages.
             first: The number of the first row there, from 0.
+            console: Where notes on given values go.
 
         Raises:
-            InputError: the frame has none of the columns, or a value is not one that the model knows.
+            InputError: the frame has none of the columns, or a given value cannot be.
         """
         rows = encode_partly(model, frame, source, first)
         if given:
-            refuse_unknown_categories(model.schema, given, rows.x, frame)
+            rows, strange = condition_on(model, rows, given, frame, source, first, console)
+            rows = dataclasses.replace(rows, x=rows.x.masked_fill(strange[:, None], math.nan))
         conditions = model.schema.features_of(given)
         broken = model.schema.broken(frame, rows.x.numpy()) if model.schema.relations else []
         return cls(rows, ~conditions, conditions, torch.from_numpy(np.any(broken, axis=0)) if broken else None)

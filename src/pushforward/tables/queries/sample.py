@@ -17,14 +17,21 @@ from ..io.place import Location
 from ..io.read import read_table
 from ..io.write import check_output, write_table
 from ..model import TableModel
-from .conditions import check_known, one_row, refuse_unknown_categories
+from .conditions import check_known, condition_on, one_row
 from .query import FEWEST, Query, encode_partly, most_draws
 from .score_file import listing
 
 BATCH = 8192  # rows drawn at once
 
 
-def draw(model: TableModel, n: int, fixed: pl.DataFrame, seed: int, temperature: float = 1.0) -> pl.DataFrame:
+def draw(
+    model: TableModel,
+    n: int,
+    fixed: pl.DataFrame,
+    seed: int,
+    temperature: float = 1.0,
+    console: Console | None = None,
+) -> pl.DataFrame:
     """n rows for every row of ``fixed``, the given columns, which come first; n rows if it has no columns.
 
     Args:
@@ -33,9 +40,10 @@ def draw(model: TableModel, n: int, fixed: pl.DataFrame, seed: int, temperature:
         fixed: A value for every column that the model is conditioned on, and for any others.
         seed: Seed of the draws.
         temperature: Temperature of the draws.
+        console: Where notes on the given values go.
     """
     if any(name not in model.schema.given_names for name in fixed.columns):
-        return _draw_given(model, n, fixed, seed)
+        return _draw_given(model, n, fixed, seed, console or Console(quiet=True))
     context = model.schema.context(fixed, "given")
     generator = torch.Generator(model.device).manual_seed(seed)
     if context is None:
@@ -51,21 +59,38 @@ def draw(model: TableModel, n: int, fixed: pl.DataFrame, seed: int, temperature:
     return _beside(fixed, n, model.schema.decode(torch.cat(parts)))
 
 
-def _draw_given(model: TableModel, n: int, fixed: pl.DataFrame, seed: int) -> pl.DataFrame:
+def _draw_given(model: TableModel, n: int, fixed: pl.DataFrame, seed: int, console: Console) -> pl.DataFrame:
     """n rows for every row of ``fixed``, whose cells are kept; missing ones are drawn, as are all other columns.
+    Nothing is drawn for rows of a category that no training row had.
 
     Raises:
-        InputError: a column is unknown, a category was not among the training rows, or the model has no guide.
+        InputError: a column or all values are unknown, a value cannot be, or the model has no guide.
     """
     schema = model.schema
     check_known(model, fixed.columns)
     encoded = encode_partly(model, fixed, "given")
-    refuse_unknown_categories(schema, fixed.columns, encoded.x, fixed)
-    rows = Rows(schema.missingness.forgotten(encoded.x, torch.nan), encoded.context)
-    drawn = Query.holes(rows).draw(model, n, seed, candidates=max(FEWEST, most_draws(fixed.height)))
+    _refuse_broken(model, fixed, encoded)
+    encoded, strange = condition_on(model, encoded, fixed.columns, fixed, "given", 0, console)
+    if strange.all():
+        raise InputError(console.notes[-1].removeprefix("given: "), "given")
+    rows = Rows(schema.missingness.forgotten(schema.seen(encoded.x), torch.nan), encoded.context)[~strange]
+    drawn = Query.holes(rows).draw(model, n, seed, candidates=max(FEWEST, most_draws(len(rows))))
     filled = schema.missingness.drawn(drawn, torch.Generator().manual_seed(seed))
-    written = schema.decode(torch.where(rows.x.isnan(), filled, rows.x).transpose(0, 1).flatten(0, 1))
+    x = torch.full((fixed.height, n, len(schema.columns)), torch.nan, dtype=torch.float64)
+    x[~strange] = torch.where(rows.x.isnan(), filled, rows.x).transpose(0, 1)
+    written = schema.decode(x.flatten(0, 1))
     return _beside(fixed.select(name for name in fixed.columns if name in schema.given_names), n, written)
+
+
+def _refuse_broken(model: TableModel, fixed: pl.DataFrame, rows: Rows) -> None:
+    """Refuses given values that contradict a relation between columns.
+
+    Raises:
+        InputError: names the first such row, and the relation.
+    """
+    for relation, broken in zip(model.schema.relations, model.schema.broken(fixed, rows.x.numpy()), strict=False):
+        if broken.any():
+            raise InputError(f"given: row {int(broken.argmax()) + 1} contradicts this: {relation}")
 
 
 def _beside(given: pl.DataFrame, n: int, rows: pl.DataFrame) -> pl.DataFrame:
@@ -106,7 +131,7 @@ def sample_file(
     check_output(output)
     if privacy_check and check is None:
         raise InputError("needs the table that the model was fitted to, in `check=`", "privacy_check")
-    rows = draw(model, n, one_row(model, given), seed, temperature)
+    rows = draw(model, n, one_row(model, given), seed, temperature, console)
     facts = {} if check is None else _checked(model, rows, check, console)
     if privacy_check and not facts["closeness"]["private"]:
         raise NotSaved(f"{output}: not written, since draws repeat training rows more than held-out rows do")

@@ -90,6 +90,10 @@ class Column(Saved):
         """The values of a table's column as the model encodes them; NaN for missing ones."""
         return self.with_holes(self.kind.read(self.reading.values(column)))
 
+    def nearest(self, column: pl.Series) -> Numbers:
+        """The same, with numbers that are none of few values as the nearest of these; -1 for other unknown values."""
+        return self.with_holes(self.kind.nearest(self.reading.values(column)))
+
     def with_holes(self, numbers: Numbers) -> Numbers:
         """Encoded values with the class of missing ones, if there is one."""
         classes = self.kind.classes

@@ -82,6 +82,10 @@ class Kind(Saved, ABC):
     def read(self, values: pl.Series) -> Numbers:
         """Encodes values: NaN for missing ones, -1 for those that have no class."""
 
+    def nearest(self, values: pl.Series) -> Numbers:
+        """Encodes values; those without a class as the nearest that has one, if they are amounts."""
+        return self.read(values)
+
     @abstractmethod
     def write(self, numbers: Numbers) -> pl.Series:
         """Encoded values as in the table, moved to possible ones; null where they are NaN."""

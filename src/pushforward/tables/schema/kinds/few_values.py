@@ -51,6 +51,12 @@ class FewValues(Named):
             return encode_unseen(self.values, codes, numbers_of(values.cast(pl.Float64, strict=False)))
         return codes
 
+    def nearest(self, values: pl.Series) -> Numbers:
+        codes, numbers = self.read(values), numbers_of(values.cast(pl.Float64, strict=False))
+        seen = self.amounts(np.arange(len(self.values), dtype=float))
+        odd = (codes < 0) & ((numbers >= 0) | (seen.min() < 0))  # an amount that is never negative stays so
+        return np.where(odd, np.abs(numbers[:, None] - seen).argmin(1), codes)
+
     def shown(self, number: float) -> str:
         if self.unseen and is_unseen(number):
             return f"{unseen_numbers(self.values, np.array([number]))[0]:.6g}"

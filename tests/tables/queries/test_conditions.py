@@ -1,0 +1,102 @@
+"""Values that a question is conditioned on: frames as they come are taken, strange values touch their own rows."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+import pushforward as pf
+from pushforward.errors import InputError
+
+N = 600
+QUICK: dict[str, Any] = {"flow": "maf", "layers": 2, "hidden": (16,), "steps": 60, "lr": 0.02, "random_state": 0}
+
+
+def bills(seed: int = 0) -> pl.DataFrame:
+    """Bills and tips, few sizes, a day, a sum, a constant, an identifier, and a time in a time zone."""
+    rng = np.random.default_rng(seed)
+    bill = np.exp(3 + 0.4 * rng.normal(size=N))
+    start = dt.datetime(2024, 1, 1)
+    when = [start + dt.timedelta(minutes=int(m)) for m in rng.integers(0, 500_000, N)]
+    return pl.DataFrame(
+        {
+            "bill": bill,
+            "tip": 0.15 * bill * np.exp(0.3 * rng.normal(size=N)),
+            "size": rng.choice([2, 3, 4, 6, 8], N),
+            "day": rng.choice(["sat", "sun"], N),
+            "euro": np.round(2 * bill + 1, 12),
+            "place": ["here"] * N,
+            "when": pl.Series(when).dt.replace_time_zone("Europe/Berlin", non_existent="null", ambiguous="earliest"),
+        }
+    )
+
+
+TABLE = bills().with_columns(ticket=pl.Series([f"no {k}" for k in range(N)]))
+
+
+@pytest.fixture(scope="module")
+def model() -> pf.TableDensity:
+    return pf.TableDensity(**QUICK).fit(TABLE)
+
+
+def test_frames_as_they_come_can_be_given(model: pf.TableDensity) -> None:
+    assert {"euro", "place"} <= set(model.schema.follow_names)
+    rows = TABLE.head(4)
+    drawn = model.sample(2, given=rows.drop("tip"))
+    assert drawn.height == 8
+    np.testing.assert_allclose(drawn["bill"].to_numpy(), np.repeat(rows["bill"].to_numpy(), 2))
+    others = [name for name in rows.columns if name != "tip"]
+    assert np.isfinite(model.score_samples(rows, given=others)).all()
+    np.testing.assert_allclose(
+        model.score_samples(rows, given=others),
+        model.score_samples(rows, given=[name for name in others if name in model.schema.names]),
+    )
+
+
+def test_given_values_that_contradict_a_relation_are_refused(model: pf.TableDensity) -> None:
+    rows = TABLE.head(3).drop("tip").with_columns(place=pl.Series(["here", "here", "there"]))
+    with pytest.raises(InputError, match="row 3"):
+        model.sample(1, given=rows)
+
+
+@pytest.mark.parametrize("ask", ["score", "sample"])
+def test_a_number_that_cannot_be_is_refused_by_row_and_column(model: pf.TableDensity, ask: str) -> None:
+    rows = TABLE.head(3).select("bill", "tip").with_columns(bill=pl.Series([20.0, -5.0, 30.0]))
+    with pytest.raises(InputError, match="column 'bill', row 2: -5"):
+        if ask == "score":
+            model.score_samples(rows, given=["bill"])
+        else:
+            model.sample(1, given=rows.select("bill"))
+
+
+def test_an_unseen_category_touches_its_own_rows(model: pf.TableDensity) -> None:
+    rows = TABLE.head(5).with_columns(day=pl.Series(["sat", "mon", "sun", "sat", "sun"]))
+    scores = model.score_samples(rows, given=["day", "bill"])
+    assert np.isnan(scores).tolist() == [False, True, False, False, False]
+    assert len([note for note in model.notes_ if "'mon'" in note]) == 1
+    drawn = model.sample(3, given=rows.select("day", "bill"))
+    assert drawn["tip"].is_null().to_list() == [False] * 3 + [True] * 3 + [False] * 9
+    with pytest.raises(InputError) as raised:
+        model.sample(3, given={"day": "mon"})
+    assert raised.value.argument == "given"
+
+
+def test_a_number_that_is_none_of_few_counts_as_the_nearest(model: pf.TableDensity) -> None:
+    rows = TABLE.head(6).select("bill", "tip", "size")
+    near = rows.with_columns(size=pl.lit(8))
+    np.testing.assert_allclose(
+        model.score_samples(rows.with_columns(size=pl.lit(9)), given=["size"]),
+        model.score_samples(near, given=["size"]),
+    )
+    assert set(model.sample(2, given={"size": 9})["size"]) == {8}
+
+
+def test_a_time_without_a_zone_is_of_the_columns_own(model: pf.TableDensity) -> None:
+    when = dt.datetime(2024, 5, 1, 8)
+    zoned = pl.Series("when", [when]).dt.replace_time_zone("Europe/Berlin")
+    drawn = model.sample(2, given=pl.DataFrame({"when": [when]}))
+    assert drawn["when"].to_list() == zoned.to_list() * 2
