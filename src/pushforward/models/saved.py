@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from torch import nn
+
 from ..errors import InputError
 from ..saving import checkpoint
 from ..saving.config import Configurable
@@ -41,12 +43,25 @@ def load_saved(path: Path, kind: str, device: str, make: Callable[[Any, dict[str
         if facts.get("kind") != kind:
             found = KINDS.get(str(facts.get("kind")), "a flow for Python's pf.load")
             raise InputError(f"{path}: holds {found}, but {KINDS[kind]} is needed")
-        return make(checkpoint.load(path).to(device), dict(facts))
+        return make(_sound(checkpoint.load(path), path).to(device), dict(facts))
     except InputError:
         raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = str(error).splitlines()[0].removeprefix(f"{path}: ") if str(error) else type(error).__name__
         raise InputError(f"{path}: is not a readable model: {reason}") from None
+
+
+def _sound(density: M, path: Path) -> M:
+    """The density, if its weights are numbers.
+
+    Raises:
+        InputError: some are not.
+    """
+    assert isinstance(density, nn.Module)
+    bad = [name for name, weight in density.named_parameters() if not bool(weight.isfinite().all())]
+    if bad:
+        raise InputError(f"{path}: is damaged: weights are not finite numbers, among them {bad[0]}; fit it again")
+    return density
 
 
 def goes_further(path: Path, kind: str, training: TrainingOptions) -> bool:

@@ -51,8 +51,10 @@ class FittedTable(TableModel):
                 Gaussians is known only as precisely as its training rows determine it.
 
         Returns:
-            ``(n,)`` float64, or a pair of such arrays. Missing cells are integrated out; if a column has missing values
-            among the training rows, the fact that a cell is missing there is part of the row's probability.
+            ``(n,)`` float64 in the order of the rows, or a pair of such arrays; also for pandas, so that
+            ``frame.assign(z=model.score_samples(frame))`` needs no index. Missing cells are integrated out; if a column
+            has missing values among the training rows, the fact that a cell is missing there is part of the row's
+            probability.
             NaN for rows with none of the cells asked about, or given a category that no training row had, as
             ``notes_`` then says; a given number that is none of few values counts as the nearest.
 
@@ -108,7 +110,8 @@ class FittedTable(TableModel):
         return to_frame(rows, self.facts.get("frame", "polars"))
 
     def impute(self, table: Any, draws: int = 1, random_state: int | None = None) -> Any:
-        """The table with its missing cells drawn from p(missing | observed) row by row; a frame is not modified.
+        """The table with its missing cells drawn from p(missing | observed) row by row; a frame is not modified, and
+        the index of a pandas frame is kept.
 
         Args:
             table: The rows; columns of the model that it lacks are drawn as well.
@@ -120,12 +123,17 @@ class FittedTable(TableModel):
         """
         self._require_fit()
         frame, kind = from_frame(table) if not is_path(table) else (from_frame_or_file(table), "polars")
-        return to_frame(impute(self, frame, draws, self.seed if random_state is None else random_state), kind)
+        seed = self.seed if random_state is None else random_state
+        return to_frame(impute(self, frame, draws, seed), kind, table)
 
     def explain(self, table: Any) -> Any:
         """What makes each row unlikely, one row each: ``unlikely_because``, the column to blame; ``would_fit``, a value
-        that would fit there; ``gain``, by how many nats that raises the log-density; the gain of every column; and,
-        with a guide, ``log_p_…``: log p(cell | the other cells) of every cell, NaN if the others are impossible.
+        that such rows have there; ``gain``, the surprise of the cell in nats; the gain of every column; and, with a
+        guide, ``log_p_…``: log p(cell | the other cells) of every cell, NaN if the others are impossible. A pandas
+        frame's index is kept.
+
+        A surprise is minus the logarithm of the two-sided tail probability of the cell given all others; without a
+        guide, by how many nats the best typical value would raise the row's log-density.
         """
         self._require_fit()
         frame = from_frame_or_file(table)
@@ -135,7 +143,7 @@ class FittedTable(TableModel):
         found.insert_column(2, found.select(pl.max_horizontal(gains)).to_series().alias("gain"))
         if self.guided is not None:
             found = found.hstack(cells_given_others(self, rows))
-        return to_frame(found, self.facts.get("frame", "polars"))
+        return to_frame(found, self.facts.get("frame", "polars"), table)
 
     def outliers(self, table: Any, level: float = LEVEL) -> Any:
         """Every row's p-value, most unusual first: the share of held-out rows that are no likelier. ``outlier`` where

@@ -151,11 +151,40 @@ def test_explain_of_a_cell_that_cannot_be_warns_of_nothing(model: pf.TableDensit
     assert math.isnan(found["log_p_x"][0])  # log p(x | others) where the others cannot be
 
 
-def test_a_score_given_a_number_that_cannot_be_is_none_and_warns_of_nothing(model: pf.TableDensity) -> None:
+def test_a_score_given_a_number_that_cannot_be_is_refused(model: pf.TableDensity) -> None:
     rows = pl.DataFrame({"x": [0.0], "y": [0.0], "group": ["a"], "n": [-1]})
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert math.isnan(model.score_samples(rows, given=["n"])[0])
+    with pytest.raises(InputError, match="column 'n', row 1: -1"):
+        model.score_samples(rows, given=["n"])
+
+
+def test_a_pandas_index_is_kept(model: pf.TableDensity) -> None:
+    rows = table(6, seed=7).to_pandas().set_index(np.arange(6) * 10 + 3)
+    holed = rows.assign(y=[np.nan] * 3 + [0.0] * 3)
+    assert model.impute(holed).index.equals(rows.index)
+    assert model.impute(holed, draws=2).index.tolist() == [*rows.index, *rows.index]
+    fitted = pf.TableDensity(**{**QUICK, "steps": 1}).fit(TABLE.to_pandas())
+    assert fitted.explain(rows).index.equals(rows.index)
+    assert rows.assign(z=fitted.score_samples(rows))["z"].notna().all()
+
+
+def test_probabilities_of_values_given_the_others_sum_to_one(holed_model: pf.TableDensity) -> None:
+    rows = table(20, seed=11)
+    for given in (["x", "y", "n"], ["x"]):
+        total = sum(
+            np.exp(holed_model.score_samples(rows.select(*given, group=pl.lit(name)), given=given)) for name in "ab"
+        )
+        np.testing.assert_allclose(total, 1.0, atol=1e-9)
+
+
+def test_a_damaged_model_is_refused(model: pf.TableDensity, tmp_path: Path) -> None:
+    weight = next(model.density.parameters())
+    kept = weight.detach().clone()
+    with torch.no_grad():
+        weight.fill_(math.nan)
+        model.save(tmp_path / "damaged")
+        weight.copy_(kept)
+    with pytest.raises(InputError, match="damaged"):
+        pf.TableDensity.load(tmp_path / "damaged")
 
 
 def test_it_is_saved_and_can_be_left_out(model: pf.TableDensity, tmp_path: Path) -> None:

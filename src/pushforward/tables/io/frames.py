@@ -66,7 +66,7 @@ def to_frame(frame: pl.DataFrame, kind: str, like: Any = None) -> Any:
         frame: The rows.
         kind: ``polars``, ``polars lazy``, ``pandas``, ``pyarrow``, ``pyarrow batch``, ``dict``, ``numpy``,
             ``numpy records``, or another library that narwhals knows by this name.
-        like: A pandas frame whose index the result gets, if the rows correspond one to one.
+        like: A pandas frame whose index the result gets, if the rows correspond one to one, or several times over.
     """
     library, numbered = kind.removesuffix(NUMBERED), kind.endswith(NUMBERED)
     names = [int(name) if numbered and name.isdecimal() else name for name in frame.columns]
@@ -98,8 +98,8 @@ def _pandas(frame: pl.DataFrame, names: Sequence[str | int], like: Any) -> Any:
             dtype: Any = str(column.dtype).lower() if column.dtype == pl.Boolean else str(column.dtype)
             made[column.name] = pd.array(column.to_list(), dtype=dtype)
     made.columns = pd.Index(names)
-    if isinstance(like, pd.DataFrame) and len(like) == len(made):
-        made.index = like.index
+    if isinstance(like, pd.DataFrame) and len(like) and len(made) % len(like) == 0:
+        made.index = like.index[np.tile(np.arange(len(like)), len(made) // len(like))]
     return made
 
 
