@@ -1,7 +1,7 @@
 """The object for a table: fitted to a frame or a file; the queries it then answers are in ``fitted.py``.
 
 Extensions have their places beside it: kinds of columns in ``schema/``, file formats in ``io/``, the choice of
-the flow in ``few.py`` and ``build.py``.
+the density in ``selection/``.
 """
 
 from __future__ import annotations

@@ -20,11 +20,11 @@ from ..models.train import Rows, train_on
 from ..numerics import affine
 from ..objectives.anyorder import AnyOrderLikelihood
 from ..recipes.anyorder import anyorder
-from ..training.stream import Stream
 from ..transforms.base import Transform
 from .schema.cells import Cells, MarginalFill
 from .schema.columns import Column
 from .schema.schema import Schema
+from .splits import TableSplits
 
 WIDE, WIDTH = 64, 128  # inputs from which the guide's network is twice as wide
 COMPLETE, HOLED = 128, 64  # columns whose normal conditionals take no longer than the network
@@ -148,14 +148,12 @@ def _linear(maps: Sequence[Transform | None], x: Tensor) -> float:
 
 def train_guide(
     guide: AnyOrder,
-    schema: Schema,
-    rows: Rows | Stream,
-    val: Rows,
+    rows: TableSplits,
     options: TrainingOptions,
-    steps: int | None,
-    seconds: float | None,
     console: Console,
     *,
+    steps: int | None = None,
+    seconds: float | None = None,
     fresh: bool = True,
     seen: bool = False,
     lr: float = LEARNING_RATE,
@@ -166,12 +164,10 @@ def train_guide(
 
     Args:
         guide: The guide, trained in place; a new one gets its mean and covariance from more rows than a batch.
-        schema: The columns.
-        rows: Training rows.
-        val: Validation rows.
+        rows: The rows, and the schema.
         options: How the joint was trained.
-        steps, seconds: What the joint density's training took; None if it is yet to come.
         console: Where to print messages.
+        steps, seconds: What the joint density's training took; None if it is yet to come.
         fresh: Whether the guide is untrained.
         seen: Whether it learns from observed values alone.
         lr: The peak learning rate of a network that is not wide; one of twice the width learns at half of it.
@@ -182,17 +178,20 @@ def train_guide(
         own = dataclasses.replace(own, limit=None, steps=None, epochs=None, patience=None, budget=max(seconds, 1.0))
     elif steps is not None:
         own = dataclasses.replace(own, steps=steps, epochs=None, patience=None)
-    objective, quiet = DequantisedAnyOrder(guide, schema, seen), Console(quiet=True)  # its verdict is not the density's
+    objective, quiet = (
+        DequantisedAnyOrder(guide, rows.schema, seen),
+        Console(quiet=True),
+    )  # its verdict is not the density's
     console.say("training the guide, which answers questions about some of the columns")
     lr *= WIDTH / len(guide.net.weights[0])
-    result = train_on(objective, rows, val, own, quiet, batch_size=512, lr=lr, fresh=fresh, initialize=False)
-    facts = {
+    source = rows.train_source
+    result = train_on(objective, source, rows.val, own, quiet, batch_size=512, lr=lr, fresh=fresh, initialize=False)
+    return {
         "parameters": sum(p.numel() for p in guide.parameters()),
         "steps": result.steps,
         "seconds": result.seconds,
         "likelihood_bound": None if result.best_validation_loss is None else -result.best_validation_loss,
     }
-    return facts
 
 
 def weigh_guide(guided: Guided, schema: Schema, rows: Rows, seed: int) -> dict[str, Any]:

@@ -112,18 +112,9 @@ def _guided(task: Task, fitted: Fitted) -> Learned:
     if "average" in fitted.facts:  # members stop early, and mixtures take no steps
         steps = task.options.training.steps or max(FEW_STEPS, len(rows.train) // FEW_ROWS_A_STEP)
         lr = FEW_STEPS_RATE if steps <= FEW_STEPS else lr
-    facts = train_guide(
-        guide,
-        rows.schema,
-        rows.train_source,
-        rows.val,
-        task.options.training,
-        steps,
-        min(training["seconds"], AFTERWARDS * max(task.left, 0.0)),
-        task.console,
-        fresh=before is None,
-        lr=lr,
-    )
+    seconds = min(training["seconds"], AFTERWARDS * max(task.left, 0.0))
+    choices: dict[str, Any] = {"steps": steps, "seconds": seconds, "fresh": before is None, "lr": lr}
+    facts = train_guide(guide, rows, task.options.training, task.console, **choices)
     return Learned(rows, fitted, Guided(fitted.density, guide.to(next(fitted.density.parameters()).device)), facts)
 
 
@@ -136,18 +127,7 @@ def _guide_first(task: Task) -> tuple[AnyOrder, dict[str, Any]]:
     rows, before, own = task.rows, _guide_of(task), task.options.training
     guide = before or build_guide(rows.schema, rows.train.x, rows.train.weights, task.seed)
     own = own if own.steps is None else replace(own, steps=LONGER * own.steps)
-    facts = train_guide(
-        guide,
-        rows.schema,
-        rows.train_source,
-        rows.val,
-        own,
-        None,
-        None,
-        task.console,
-        fresh=before is None,
-        seen=True,
-    )
+    facts = train_guide(guide, rows, own, task.console, fresh=before is None, seen=True)
     return guide.eval(), {**facts, "fills": True}
 
 
