@@ -56,7 +56,7 @@ def fit_table(
     for note in table.notes:
         console.note(note)
     rows, options = _prepared(table, source, options, console, earlier)
-    for line in describe_data(table, rows):
+    for line in describe_data(table, rows) if console.talks else []:
         console.say(line)
     learned = learn(Task(rows, options, console, earlier, ends=ends))
     if int(os.environ.get("RANK", "0")):

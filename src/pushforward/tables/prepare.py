@@ -96,7 +96,8 @@ def prepare(
     rows = Rows(encoded.x, encoded.context, weight)
     numbers = np.arange(len(split[2])) if table.splits else np.flatnonzero(usable)[split[2]]
     splits = TableSplits(schema, rows, split, numbers, complete=not table.splits)
-    _refuse_weightless(splits, options.weights, source)
+    for part in (splits.train, splits.val, splits.test):
+        _refuse_weightless(part.weights, options.weights, source)
     return replace(splits, schema=_with_maps(schema, splits.train, options, console)) if fresh else splits
 
 
@@ -133,7 +134,8 @@ def prepare_large(
     schema = _with_maps(schema, rows[train], options, console)
     stream = ShuffledRows(source, schema, splits, found.kept, seed, options.drop_missing, weights, found.weight)
     found_rows = TableSplits(schema, rows, (train, val, test), np.asarray(found.test_numbers), False, stream)
-    _refuse_weightless(found_rows, weights, name)
+    for part in (found_rows.train, found_rows.val, found_rows.test):
+        _refuse_weightless(part.weights, weights, name)
     return found_rows
 
 
@@ -178,15 +180,18 @@ def weights_of(frame: pl.DataFrame, name: str | None, source: str) -> Tensor | N
     """The weight of each row; None if there is no column of weights.
 
     Raises:
-        InputError: a weight is missing or negative.
+        InputError: a weight is missing or negative, or all are 0.
     """
-    return None if name is None else torch.from_numpy(row_weights(frame, name, source))
+    if name is None:
+        return None
+    weights = torch.from_numpy(row_weights(frame, name, source))
+    _refuse_weightless(weights, name, source)
+    return weights
 
 
-def _refuse_weightless(splits: TableSplits, name: str | None, source: str) -> None:
-    for part in (splits.train, splits.val, splits.test):
-        if part.weights is not None and not part.weights.any():
-            raise InputError(f"{source}: column {name!r}: all weights are 0, so no row counts")
+def _refuse_weightless(weights: Tensor | None, name: str | None, source: str) -> None:
+    if weights is not None and not weights.any():
+        raise InputError(f"{source}: column {name!r}: all weights are 0, so no row counts")
 
 
 def refuse_stray(options: TableOptions, frame: pl.DataFrame, source: str) -> None:
