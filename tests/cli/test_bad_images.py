@@ -155,6 +155,16 @@ MODEL_CASES = {
     "given": (GOOD, "sample {m}/glow -n 4 -o {}/s.png --given class=1", "is not conditioned on anything"),
     "other": (GOOD, "sample {m}/given -n 4 -o {}/s.png --given size=1", "is conditioned on class"),
     "unknown": (GOOD, "sample {m}/given -n 4 -o {}/s.png --given class=7", "knows the classes 0, 1"),
+    "compared without holes": (
+        GOOD,
+        "compare {m}/glow {m}/glow {m}/images.npz --drop-missing",
+        "--drop-missing: applies",
+    ),
+    "checked as a table": (
+        GOOD,
+        "sample {m}/glow -n 4 -o {}/s.png --privacy-check",
+        "--privacy-check: applies to tables",
+    ),
     "levels differ": (GOOD, "compare {m}/glow {m}/pixelcnn {m}/images.npz", "(levels 256 and 4)"),
     "report": (GOOD, "report {m}/glow -o {}/r.pdf", "expected .html"),
 }

@@ -12,7 +12,7 @@ import torch
 from markupsafe import Markup
 from torch import Tensor
 
-from ..errors import InputError, listed
+from ..errors import InputError, listed, refuse
 from ..models.base import FittedDensity
 from ..models.console import Console, aligned
 from ..models.held_out import HeldOut
@@ -145,8 +145,9 @@ class ImageModel(FittedDensity):
         if they come divided; there are no training images then.
 
         Raises:
-            InputError: the images do not fit the model.
+            InputError: the images do not fit the model, or ``drop_missing`` is set.
         """
+        refuse("applies to tables, but these are images", {"drop_missing": drop_missing})
         images = self.fitting(data, console)
         if images.fingerprint() == self.facts["fingerprint"]:
             splits = divide(images, self.seed)
