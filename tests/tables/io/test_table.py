@@ -136,6 +136,17 @@ def test_sheets(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         read_table(located(path, sheet="empty"))
 
 
+def test_columns_of_json_that_hold_several_kinds_of_values_are_text(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text('{"a": [1], "b": 1}\n{"a": 2, "b": 2.5}\n{"a": {"c": "x"}}\n')
+    expected = {"a": ["[1]", "2", '{"c": "x"}'], "b": [1.0, 2.5, None]}
+    assert read_table(tmp_path / "t.jsonl").frame.to_dict(as_series=False) == expected
+
+
+def test_texts_of_json_may_hold_any_end_of_a_line(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text('{"a": "x\u2028y\x85z", "b": NaN}\r\n{"a": "u"}\r\n', encoding="utf-8")
+    assert read_table(tmp_path / "t.jsonl").frame["a"].to_list() == ["x\u2028y\x85z", "u"]
+
+
 def test_rows_of_json_may_lack_keys_and_hold_nan(tmp_path: Path) -> None:
     (tmp_path / "t.jsonl").write_text('\ufeff{"a": NaN, "b": 1}\n\n{"b": 2, "c": "x"}\n', encoding="utf-8")
     expected = pl.DataFrame({"a": [None, None], "b": [1, 2], "c": [None, "x"]})

@@ -44,14 +44,19 @@ def _frame(path: Path, listed: bool) -> pl.DataFrame:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise InputError(f"{path}: is not UTF-8 text; save it again as UTF-8") from None
-    lines = [text] if listed else text.splitlines()
+    lines = [text] if listed else text.split("\n")  # and at no other end of a line, which a text may hold
     values = [_parsed(line, path, None if listed else row) for row, line in enumerate(lines, 1) if line.strip()]
     rows = values[0] if listed else values
     wrong = next((row for row, value in enumerate(rows, 1) if not isinstance(value, dict)), None)
     if wrong is not None:
         raise InputError(f"{path}: row {wrong} is {json.dumps(rows[wrong - 1])[:40]}; {EXPECTED}")
     names = dict.fromkeys(name for row in rows for name in row)
-    return pl.DataFrame([series(name, [row.get(name) for row in rows], str(path)) for name in names])
+    return pl.DataFrame([series(name, [_cell(row.get(name)) for row in rows], str(path)) for name in names])
+
+
+def _cell(value: Any) -> Any:
+    """A value of a column that holds several kinds of them; lists and objects as their text."""
+    return json.dumps(value) if isinstance(value, list | dict) else value
 
 
 def _parsed(text: str, path: Path, row: int | None) -> Any:
