@@ -21,7 +21,7 @@ from ..report.write import write
 from .engines import RayTable, SparkTable
 from .io.frames import from_frame, is_path, to_frame
 from .io.place import Location
-from .io.read import from_frame_or_file, read_any
+from .io.read import from_frame_or_file, read_any, read_table
 from .io.write import delivered
 from .latents import latents
 from .model import TableModel
@@ -62,7 +62,7 @@ class FittedTable(TableModel):
             InputError: a column is missing, or holds something else than in training.
         """
         self._require_fit()
-        frame = from_frame_or_file(table)
+        frame = from_frame_or_file(table, self.read_options)
         given = [given] if isinstance(given, str) else given
         check_asked(self, frame.columns, given)
         console = Console(quiet=True)
@@ -122,9 +122,9 @@ class FittedTable(TableModel):
             InputError: the model has no guide, or the table none of its columns.
         """
         self._require_fit()
-        frame, kind = from_frame(table) if not is_path(table) else (from_frame_or_file(table), "polars")
-        seed = self.seed if random_state is None else random_state
-        return to_frame(impute(self, frame, draws, seed), kind, table)
+        read = read_table(table, self.read_options).held_out() if is_path(table) else read_any(table)
+        filled = impute(self, read.frame, draws, self.seed if random_state is None else random_state)
+        return to_frame(filled, read.kind, table)
 
     def explain(self, table: Any) -> Any:
         """What makes each row unlikely, one row each: ``unlikely_because``, the column to blame; ``would_fit``, a value
@@ -136,7 +136,7 @@ class FittedTable(TableModel):
         guide, by how many nats the best typical value would raise the row's log-density.
         """
         self._require_fit()
-        frame = from_frame_or_file(table)
+        frame = from_frame_or_file(table, self.read_options)
         rows = Rows(*self.schema.encode(frame, SOURCE))
         found = explain(self, rows, np.arange(len(rows)), seed=self.seed)
         gains = [f"gain_{name}" for name in self.schema.names]
@@ -160,7 +160,9 @@ class FittedTable(TableModel):
             Bates, Candès, Lei, Romano, Sesia (2023), Testing for outliers with conformal p-values, arXiv:2104.08279.
         """
         self._require_fit()
-        return to_frame(outliers(self, from_frame_or_file(table), level), self.facts.get("frame", "polars"))
+        return to_frame(
+            outliers(self, from_frame_or_file(table, self.read_options), level), self.facts.get("frame", "polars")
+        )
 
     def compare(self, other: FittedTable, table: Any) -> dict[str, Any]:
         """Which of two models gives the same rows the higher log-likelihood: the paired difference with its standard
@@ -204,7 +206,7 @@ class FittedTable(TableModel):
             InputError: a column holds categories, or a cell is missing.
         """
         self._require_fit()
-        x, _ = self.schema.encode(from_frame_or_file(table), SOURCE)
+        x, _ = self.schema.encode(from_frame_or_file(table, self.read_options), SOURCE)
         points, slopes = latents(self, self.schema.seen(x), samples=self.samples, seed=self.seed)
         return points.numpy(), (slopes + self.schema.log_of_unseen(x)).numpy()
 

@@ -22,6 +22,7 @@ from ..report.tables.model import RowModel
 from ..report.words import plus_minus
 from .describe import describe_columns
 from .guide import GuideFill, joint_of
+from .io.format import ReadOptions
 from .io.place import Location
 from .io.read import read_table
 from .io.table import Table
@@ -72,6 +73,11 @@ class TableModel(FittedDensity):
         return GuideFill(self.guided.guide, self.schema)
 
     @property
+    def read_options(self) -> ReadOptions:
+        """How files are read whose rows leave it open: as the one that was fitted."""
+        return ReadOptions(text=self.schema.text_names, decimal=self.facts.get("decimal", ""))
+
+    @property
     def samples(self) -> int:
         """Number of points over which each cell is averaged."""
         return int(self.facts.get("samples", 16))
@@ -90,7 +96,7 @@ class TableModel(FittedDensity):
         return scores, np.ones(len(scores)) if unseen["weights"] is None else np.asarray(unseen["weights"])
 
     def read_file(self, data: Location) -> Table:
-        return read_table(data)
+        return read_table(data, self.read_options)
 
     def held_out(self, data: Table, console: Console, drop_missing: bool = False) -> HeldOut:
         """The rows of a table that the model was not trained on.

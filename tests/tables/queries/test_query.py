@@ -126,6 +126,8 @@ def test_imputation(model: pf.TableDensity) -> None:
     assert filled["n"].dtype == test["n"].dtype
     assert (filled["y"] - test["x"])[:300].std() == pytest.approx(0.5, abs=0.12)
     many = model.impute(holed.to_pandas(), draws=20)
+    indexed = holed.to_pandas().set_index(np.arange(holed.height)[::-1] + 100)
+    assert model.impute(indexed).index.equals(indexed.index)
     assert len(many) == 20 * 400
     drawn = many["y"].to_numpy().reshape(20, 400)[:, :300]
     low, high = np.quantile(drawn, [0.05, 0.95], axis=0)

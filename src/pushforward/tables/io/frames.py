@@ -25,9 +25,7 @@ def is_path(table: Any) -> bool:
     return isinstance(table, str | PathLike | Source)
 
 
-def from_frame(
-    table: Any, name: str = "the table", *, columns: Iterable[str] | None = None, names: Sequence[str] | None = None
-) -> tuple[pl.DataFrame, str]:
+def from_frame(table: Any, name: str = "the table") -> tuple[pl.DataFrame, str]:
     """Reads a frame of any library.
 
     Args:
@@ -35,8 +33,6 @@ def from_frame(
             that narwhals or Arrow's C interface supports; a mapping from names to columns; an array with two
             dimensions or of records.
         name: What the errors call it.
-        columns: The columns to read, if the others do not matter; those that the frame lacks are ignored.
-        names: The columns' names, for an array [default: x1, x2, …].
 
     Returns:
         The rows, and the kind of frame that they came in, for :func:`to_frame`: plain text, which a model can save.
@@ -45,11 +41,10 @@ def from_frame(
         TypeError: it is no frame.
         InputError: it has no rows, or a column of lists, dicts or other objects; says which.
     """
-    kind, found = _columns(table, names, name)
+    kind, found = _columns(table, name)
     found = [(str(called), values) for called, values in found]
     _refuse_repeated([called for called, _ in found], name)
-    wanted = None if columns is None else set(columns)
-    made = [series(called, values, name) for called, values in found if wanted is None or called in wanted]
+    made = [series(called, values, name) for called, values in found]
     if len({len(column) for column in made}) > 1:
         lengths = listed(f"{column.name!r} has {len(column)}" for column in made)
         raise InputError(f"{name}: its columns have different numbers of rows: {lengths}")
@@ -142,10 +137,10 @@ def array_columns(array: np.ndarray, names: Sequence[str] | None, source: str) -
     yield from ((name, array[:, j]) for j, name in enumerate(names))
 
 
-def _columns(table: Any, names: Sequence[str] | None, source: str) -> tuple[str, list[tuple[Any, Any]]]:
+def _columns(table: Any, source: str) -> tuple[str, list[tuple[Any, Any]]]:
     """The kind of a frame, and its columns by name in its library's own types."""
     if isinstance(table, np.ndarray):
-        return "numpy records" if table.dtype.names else "numpy", list(array_columns(table, names, source))
+        return "numpy records" if table.dtype.names else "numpy", list(array_columns(table, None, source))
     if isinstance(table, Mapping):
         return "dict" + _numbered(table), list(table.items())
     import narwhals.stable.v2 as nw

@@ -76,9 +76,9 @@ def read_any(table: Any, name: str = "table", *, stream: bool = False) -> Table:
         raise InputError(f"{place}: its files do not have the same columns: {reason}") from None
 
 
-def from_frame_or_file(table: Any, name: str = "table") -> pl.DataFrame:
+def from_frame_or_file(table: Any, options: ReadOptions | None = None) -> pl.DataFrame:
     """The rows of a frame, a dict of columns or a file; of a file with its own splits, the test rows."""
-    return read_table(table).held_out().frame if is_path(table) else from_frame(table, name)[0]
+    return read_table(table, options).held_out().frame if is_path(table) else from_frame(table, "table")[0]
 
 
 def open_parquet(place: Location) -> ParquetRows:

@@ -63,7 +63,7 @@ def impute_file(
         InputError: the table or the output cannot be used; says why.
     """
     check_output(output)
-    table = read_table(data)
+    table = read_table(data, model.read_options)
     for note in table.notes:
         console.note(note)
     filled = impute(model, table.frame, draws, seed, str(data))

@@ -109,7 +109,7 @@ def outliers_file(
         InputError: the table, the output or the level cannot be used; says why.
     """
     check_output(output)
-    table: Table = read_table(data)
+    table: Table = read_table(data, model.read_options)
     for note in table.notes:
         console.note(note)
     found = outliers(model, table.frame, level, str(data))

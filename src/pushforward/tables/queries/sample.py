@@ -145,7 +145,7 @@ def sample_file(
 
 def _checked(model: TableModel, rows: pl.DataFrame, data: Location, console: Console) -> dict[str, Any]:
     """How the draws compare with the held-out rows and the training rows of a table, printed and returned."""
-    held = model.held_out(read_table(data), console)
+    held = model.held_out(read_table(data, model.read_options), console)
     if held.train is None:
         raise InputError(f"is not the table that the model {model.called} was fitted to", "check", str(data))
     names = [name for name in rows.columns if name in model.schema.names]

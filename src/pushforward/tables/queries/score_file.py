@@ -10,7 +10,6 @@ from typing import Any
 import polars as pl
 
 from ...models.console import Console, aligned
-from ..io.format import ReadOptions
 from ..io.place import Location
 from ..io.read import open_large, read_table
 from ..io.table import Piece, RowsInPieces
@@ -54,13 +53,12 @@ def score_file(
         check_output(output)
     refuse_scores_name(keep)
     scoring = Scoring(model, samples or model.samples, seed, drop_missing, explain_below, given)
-    options = ReadOptions(text=model.schema.text_names, decimal=model.facts.get("decimal", ""))
-    large = open_large(data, options)
+    large = open_large(data, model.read_options)
     if large is not None:
         found = _score_large(scoring, large, output, console, keep)  # only by the first process of torchrun
         return {} if found is None else _conclude(scoring, found, large.path.name, called or str(output), console)
     check_output(output)
-    table = read_table(data, options).held_out()
+    table = read_table(data, model.read_options).held_out()
     require_columns(table.frame, keep, str(table.path), "keep")
     scores = score_table(scoring, table, console)
     write_table(scores.select(*table.frame.select(keep), pl.all()), output)
