@@ -56,7 +56,7 @@ def test_a_flow_that_overfits_is_judged_by_its_held_out_rows() -> None:
 def test_a_mixture_that_is_fitted_to_validation_rows_was_judged_by_them_before() -> None:
     rng = np.random.default_rng(0)
     rows, fresh = (pl.DataFrame(rng.normal(size=(n, 3)) + 6 * rng.integers(0, 3, (n, 1))) for n in (4000, 3000))
-    model = pf.TableDensity(budget=1.0, queries=False).fit(rows)
+    model = pf.TableDensity(steps=20, queries=False).fit(rows)
     assert model.summary_["flow"] == "gmm"
     assert len(model.usual()[0]) == 800
     assert model.outliers(fresh)["outlier"].mean() == pytest.approx(0.05, abs=0.03)
