@@ -37,7 +37,7 @@ def test_fit_says_what_it_did(tmp_path: Path, workshop: Path, capsys: pytest.Cap
     output = tmp_path / "m"
     assert cli.main(["fit", str(workshop / "table.csv"), "-o", str(output), "--given", "colour", *QUICK[:-1]]) == 0
     said = capsys.readouterr().out
-    assert "600 rows, 3 columns, given colour" in said
+    assert "600 rows, 4 columns, given colour" in said
     assert "full-covariance Gaussian" in said
     assert f"saved {output}" in said
 
@@ -110,7 +110,8 @@ def test_samples_look_like_the_table(tmp_path: Path, workshop: Path, run: Run) -
     rows = pl.read_csv(tmp_path / "r.csv")
     assert rows.columns == ["colour", "size", "price", "count"]
     assert rows["colour"].unique().to_list() == ["red"]
-    assert rows["price"].dtype == rows["count"].dtype == pl.Int64
+    assert (rows["price"].dtype, rows["count"].dtype) == (pl.Float64, pl.Int64)
+    assert (rows["price"] % 1 == 0).all()
     truth = mixed_table(5000, seed=1)
     for name in ("size", "price"):
         assert rows[name].median() == pytest.approx(truth[name].median(), rel=0.25)

@@ -88,6 +88,8 @@ def prepare(
     frame, split = divide(table, options.training.seed, options.validation)
     weight = weights_of(frame, options.weights, source)
     counted = np.ones(frame.height, bool) if weight is None else (weight > 0).numpy()  # other rows decide nothing
+    if not counted.any():
+        raise InputError(f"{source}: column {options.weights!r}: all weights are 0, so no row counts")
     split = (split[0][counted[split[0]]], split[1][counted[split[1]]], split[2][counted[split[2]]])
     # supports, grids and categories from all rows, so that every row can be encoded; all else from the training rows
     known = frame if counted.all() else frame.filter(counted)
