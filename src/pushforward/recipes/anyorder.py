@@ -11,6 +11,8 @@ from ..nets.encoders import context_features
 from ..nets.subset import SubsetNet
 from ..transforms.base import Transform
 
+FAR = 3.0  # times five standard deviations, beyond which numbers are linear
+
 
 def anyorder(
     features: int,
@@ -60,4 +62,4 @@ def anyorder(
     inputs, outputs = AnyOrder.sizes(sizes, bins)
     context = context_features(context, encoder)
     net = SubsetNet(inputs, outputs, context=context, hidden=hidden, layers=layers)
-    return AnyOrder(net, sizes, bins=bins, first=first, normal=normal, context=context, encoder=encoder)
+    return AnyOrder(net, sizes, bins=bins, first=first, normal=normal, context=context, encoder=encoder, far=FAR)

@@ -222,3 +222,12 @@ def test_errors(call, message: str) -> None:
 def test_the_objective_refuses_other_densities() -> None:
     with pytest.raises(TypeError, match=r"flow must be an any-order model \(pf.anyorder\), got Flow"):
         AnyOrderLikelihood(pf.maf(2))
+
+
+def test_draws_far_out_are_linear_in_the_noise_and_keep_a_density() -> None:
+    model = pf.anyorder(1)
+    noise = torch.tensor([[20.0], [40.0], [80.0]])
+    with torch.no_grad():
+        x, log_q = model.fill(torch.full((3, 1), torch.nan), noise)
+        assert float(x[2] - x[1]) == pytest.approx(2 * float(x[1] - x[0]), rel=1e-4)
+        torch.testing.assert_close(model.log_prob(x), log_q)

@@ -48,6 +48,8 @@ class AnyOrder(Density):
             ``event_dim`` 0, or None; none by default. Categories have none.
         normal: Whether numbers are standardised by their normal conditionals.
         context: Features of the context, 0 for none.
+        far: Where the logarithmic scale becomes linear, in multiples of 5 standard deviations; None: nowhere. Draws of
+            a guide that has learnt little otherwise lie exponentially far out.
 
     Raises:
         ValueError: the network or ``first`` does not fit the classes.
@@ -73,6 +75,7 @@ class AnyOrder(Density):
         normal: bool = False,
         context: int = 0,
         encoder: nn.Module | None = None,
+        far: float | None = None,
     ) -> None:
         super().__init__(encoder)
         self.affine, self.spline = Affine(LOG_SCALE), Spline(bins, bound)
@@ -84,7 +87,7 @@ class AnyOrder(Density):
             raise ValueError(f"first must hold a map or None for each of {len(self.classes)} entries, got {len(first)}")
         self.first: Any = nn.ModuleList(Identity(event_dim=0) if f is None else f for f in first or ())
         self.precision = Precision()  # numbers are rounded after standardisation
-        self.net, self.context_features = net, context
+        self.net, self.context_features, self.far = net, context, far
         self.event_shape = torch.Size((len(self.classes),))
         self.normal = NormalConditionals(len(self.classes)) if normal else None
         ends = [0, *itertools.accumulate(size or 2 for size in self.classes)]
@@ -97,7 +100,7 @@ class AnyOrder(Density):
     @property
     def conditionals(self) -> Conditionals:
         """The conditionals of the entries, from the network's parameters."""
-        return Conditionals(self.affine, self.spline, self.classes, self.net.rows)
+        return Conditionals(self.affine, self.spline, self.classes, self.net.rows, self.far)
 
     @staticmethod
     def sizes(classes: Iterable[int | None], bins: int) -> tuple[list[int], list[int]]:
@@ -277,7 +280,7 @@ class AnyOrder(Density):
             v, log_p = self.conditionals.draw(j, z[some, j], params, temperature, standard)
             x[some, j], slope = self._in_units(j, v.to(x.dtype))
             log_q[some] += log_p - slope.to(log_q)
-            read[self._rows_read[j], some] = network_inputs([self.classes[j]], v[None])
+            read[self._rows_read[j], some] = network_inputs([self.classes[j]], v[None], self.far)
         return x.view(*batch, len(self.classes)), log_q.view(batch)
 
     @torch.no_grad()
@@ -333,7 +336,7 @@ class AnyOrder(Density):
             slope = slope + torch.where(holes, 0.0, more)
         v = (x - self.loc[0, :, None] - self.loc[1, :, None]) / self.scale[:, None]  # categories are unchanged
         v = torch.where(holes, 0.0, v).to(self.loc.dtype).contiguous()
-        return v, network_inputs(self.classes, v), slope.to(self.loc.dtype)
+        return v, network_inputs(self.classes, v, self.far), slope.to(self.loc.dtype)
 
     def _in_units(self, j: int, v: Tensor) -> tuple[Tensor, Tensor]:
         """Standardised entries in their original units, and log dx/dv."""

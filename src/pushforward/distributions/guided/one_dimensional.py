@@ -1,7 +1,7 @@
 """One entry of a row: its network inputs, and its log-density and draws from the parameters of its conditional.
 
-A number, taken on a logarithmic scale beyond ``TAILS``, is a scalar map of a standard normal: a scale and shift, then a
-spline. A category has logits.
+A number, taken on a logarithmic scale beyond ``TAILS`` and on a linear one again far out, is a scalar map of a standard
+normal: a scale and shift, then a spline. A category has logits.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ CLOSE = 1e-6  # nats within which categories are equally likely
 _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
-def network_inputs(classes: Sequence[int], v: Tensor) -> Tensor:
+def network_inputs(classes: Sequence[int], v: Tensor, far: float | None = None) -> Tensor:
     """Network inputs for entries ``(features, n)``: the indicators of a category, two inputs for a number."""
-    near = affine.log_tails(v, TAILS)[0] if 0 in classes else v  # all numbers in one operation
+    near = affine.log_tails(v, TAILS, far)[0] if 0 in classes else v  # all numbers in one operation
     ones = torch.ones_like(v[:1])
     parts = [
         indicators(v[j, :, None], [size], v.dtype).t() if size else torch.cat([near[j : j + 1], ones])
@@ -43,6 +43,7 @@ class Conditionals(NamedTuple):
     spline: Spline
     classes: Sequence[int]  # 0 for a number
     rows: Sequence[range]  # of the parameters, for each entry
+    far: float | None = None  # where the logarithmic tails end, in multiples of TAILS
 
     @property
     def numbers(self) -> list[int]:
@@ -85,7 +86,7 @@ class Conditionals(NamedTuple):
     def number_noise(self, v: Tensor, params: Tensor, standard: Standard | None = None) -> tuple[Tensor, Tensor]:
         """The standard normal noise of standardised numbers, and the log-slopes, both ``(numbers, n)``."""
         params = params.view(len(v), -1, v.shape[1]).movedim(0, -1)  # (parameters, n, numbers)
-        t, slope = affine.log_tails(v.t(), TAILS)
+        t, slope = affine.log_tails(v.t(), TAILS, self.far)
         if standard is not None:
             mean, deviation = (part.t() for part in standard)
             t, slope = (t - mean) / deviation, slope - deviation.log()
@@ -115,7 +116,7 @@ class Conditionals(NamedTuple):
         if standard is not None:
             mean, deviation = (part[:, None] for part in standard)
             t, more = mean + deviation * t, more + deviation.log()
-        v, most = affine.inverse_log_tails(t, TAILS)
+        v, most = affine.inverse_log_tails(t, TAILS, self.far)
         log_p = -0.5 * z.square() - _HALF_LOG_TWO_PI - slope - more - most
         return v[:, 0], log_p[:, 0]
 
