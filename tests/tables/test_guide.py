@@ -27,7 +27,7 @@ def test_columns_keep_a_map_of_tails_where_that_makes_more_of_them_linear(rows: 
     model = pf.TableDensity("maf", steps=1, random_state=0).fit(pl.DataFrame(rows, ["a", "b", "c"]))
     assert all("arsinh" in column.describe().first for column in model.schema.columns)
     assert model.guided is not None
-    kinds = {type(f if isinstance(f, Identity) else f[-1]) for f in model.guided.guide.first}
+    kinds = {type(f if isinstance(f, Identity) else f.inner[-1]) for f in model.guided.guide.first}
     assert kinds == {Asinh if kept else Identity}
 
 

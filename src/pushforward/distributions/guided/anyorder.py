@@ -19,7 +19,7 @@ from ...transforms.precision import Precision
 from ...transforms.scalar import Affine, Spline
 from ..base import Density
 from .normal_conditionals import NormalConditionals
-from .one_dimensional import LOG_SCALE, Conditionals, network_inputs
+from .one_dimensional import KNOWN, LOG_SCALE, TAILS, Conditionals, network_inputs
 
 
 class AnyOrder(Density):
@@ -49,7 +49,8 @@ class AnyOrder(Density):
         normal: Whether numbers are standardised by their normal conditionals.
         context: Features of the context, 0 for none.
         far: Where the logarithmic scale becomes linear, in multiples of 5 standard deviations; None: nowhere. Draws of
-            a guide that has learnt little otherwise lie exponentially far out.
+            a guide that has learnt little otherwise lie exponentially far out. With it, the scale of known numbers
+            is logarithmic from 3 standard deviations on.
 
     Raises:
         ValueError: the network or ``first`` does not fit the classes.
@@ -96,6 +97,11 @@ class AnyOrder(Density):
         self.register_buffer("entry", torch.tensor(entry), persistent=False)
         self.register_buffer("loc", torch.zeros(2, len(self.classes)))  # the mean, and its rounding residual in float32
         self.register_buffer("scale", torch.ones(len(self.classes)))
+
+    @property
+    def _bound(self) -> float:
+        """Where the logarithmic scale of known numbers begins."""
+        return TAILS if self.far is None else KNOWN
 
     @property
     def conditionals(self) -> Conditionals:
@@ -280,7 +286,7 @@ class AnyOrder(Density):
             v, log_p = self.conditionals.draw(j, z[some, j], params, temperature, standard)
             x[some, j], slope = self._in_units(j, v.to(x.dtype))
             log_q[some] += log_p - slope.to(log_q)
-            read[self._rows_read[j], some] = network_inputs([self.classes[j]], v[None], self.far)
+            read[self._rows_read[j], some] = network_inputs([self.classes[j]], v[None], self._bound)
         return x.view(*batch, len(self.classes)), log_q.view(batch)
 
     @torch.no_grad()
@@ -336,7 +342,7 @@ class AnyOrder(Density):
             slope = slope + torch.where(holes, 0.0, more)
         v = (x - self.loc[0, :, None] - self.loc[1, :, None]) / self.scale[:, None]  # categories are unchanged
         v = torch.where(holes, 0.0, v).to(self.loc.dtype).contiguous()
-        return v, network_inputs(self.classes, v, self.far), slope.to(self.loc.dtype)
+        return v, network_inputs(self.classes, v, self._bound), slope.to(self.loc.dtype)
 
     def _in_units(self, j: int, v: Tensor) -> tuple[Tensor, Tensor]:
         """Standardised entries in their original units, and log dx/dv."""

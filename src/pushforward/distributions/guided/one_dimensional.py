@@ -22,12 +22,13 @@ Standard = tuple[Tensor, Tensor]  # a mean and a standard deviation
 TAILS = 5.0  # standard deviations beyond which a number is taken on a logarithmic scale
 LOG_SCALE = 7.0  # the bound on a conditional's log-scale
 CLOSE = 1e-6  # nats within which categories are equally likely
+KNOWN = 3.0  # likewise for known numbers, where the draws' scale ends: beyond, nothing was learnt of what they tell
 _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
-def network_inputs(classes: Sequence[int], v: Tensor, far: float | None = None) -> Tensor:
+def network_inputs(classes: Sequence[int], v: Tensor, bound: float = TAILS) -> Tensor:
     """Network inputs for entries ``(features, n)``: the indicators of a category, two inputs for a number."""
-    near = affine.log_tails(v, TAILS, far)[0] if 0 in classes else v  # all numbers in one operation
+    near = affine.log_tails(v, bound)[0] if 0 in classes else v  # all numbers in one operation
     ones = torch.ones_like(v[:1])
     parts = [
         indicators(v[j, :, None], [size], v.dtype).t() if size else torch.cat([near[j : j + 1], ones])
