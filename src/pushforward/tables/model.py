@@ -27,7 +27,7 @@ from .io.place import Location
 from .io.read import read_table
 from .io.table import Table
 from .report_columns import TableCells, reported_columns
-from .schema.cells import cell_log_density
+from .schema.cells import Cells, cell_log_density
 from .schema.schema import Schema
 from .splits import HELD_OUT, fingerprint, held_out_order
 from .targets import describe_target
@@ -39,6 +39,7 @@ class TableModel(FittedDensity):
     Attributes:
         schema: How each column is treated.
         guided: The density with its guide, which answers questions about some of the columns; None without one.
+        cells: The cells of rows, with the sampler of missing values.
     """
 
     kind: ClassVar[str] = "table"
@@ -46,11 +47,12 @@ class TableModel(FittedDensity):
     measure: ClassVar[str] = "log_likelihood"
     schema: Schema
     guided: Guided | None = None
+    cells: Cells
 
     def log_density(self, rows: Rows, *, samples: int = 16, seed: int = 0) -> Answer:
         """Log-densities of encoded rows and their standard errors, in nats."""
         context = None if rows.context is None else rows.context.to(self.device)
-        options: dict[str, Any] = {"samples": samples, "seed": seed, "fill": self.fill}
+        options: dict[str, Any] = {"samples": samples, "seed": seed, "cells": self.cells}
         return Answer.exact(*cell_log_density(self.density, self.schema, rows.x.to(self.device), context, **options))
 
     def guide_for(self, instead: str) -> Guided:
@@ -226,6 +228,7 @@ class TableModel(FittedDensity):
         super()._hold(joint_of(density), facts)
         self.guided = density if isinstance(density, Guided) else None
         self.schema = Schema.from_json(facts["schema"])
+        self.cells = Cells(self.schema, self.fill)
 
     def _whole(self) -> Density:
         return self.density if self.guided is None else self.guided

@@ -24,7 +24,6 @@ from ...distributions.guided import as_if_seen
 from ...models.train import Rows
 from ..guide import spread_seen
 from ..model import TableModel
-from ..schema.cells import Cells
 from .query import context_of
 
 
@@ -61,4 +60,4 @@ def expected(model: TableModel, rows: Rows, j: int) -> Tensor:
 def _middles(model: TableModel, rows: Rows) -> Tensor:
     """The middle of every row's cell, on the model's device."""
     x = model.schema.seen(rows.x).to(model.device)
-    return spread_seen(Cells(model.schema).to(model.device), x, torch.full_like(x, 0.5)).clone()
+    return spread_seen(model.cells.to(model.device), x, torch.full_like(x, 0.5)).clone()

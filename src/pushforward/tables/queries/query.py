@@ -25,7 +25,6 @@ from ...models.console import Console
 from ...models.train import Rows
 from ..guide import spread_of
 from ..model import TableModel
-from ..schema.cells import Cells
 from .conditions import condition_on
 
 FEWEST, MOST = 32, 512  # draws from the guide per row
@@ -78,7 +77,7 @@ class Query:
         if given:
             rows, strange = condition_on(model, rows, given, frame, source, first, console)
             rows = dataclasses.replace(rows, x=rows.x.masked_fill(strange[:, None], math.nan))
-        conditions = model.schema.features_of(given)
+        conditions = model.schema.features_of(given) if given else torch.zeros(rows.x.shape[1], dtype=torch.bool)
         broken = model.schema.broken(frame, rows.x.numpy()) if model.schema.relations else []
         return cls(rows, ~conditions, conditions, torch.from_numpy(np.any(broken, axis=0)) if broken else None)
 
@@ -267,4 +266,4 @@ def context_of(model: TableModel, rows: Rows) -> Tensor | None:
 
 
 def _spread(model: TableModel) -> Any:
-    return spread_of(Cells(model.schema).to(model.device))
+    return spread_of(model.cells.to(model.device))

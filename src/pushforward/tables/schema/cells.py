@@ -123,6 +123,7 @@ def cell_log_density(
     seed: int = 0,
     batch: int = 8192,
     fill: Fill | None = None,
+    cells: Cells | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The cell log-density of every row and its standard error; exact, with error 0, if no column has cells.
 
@@ -138,13 +139,14 @@ def cell_log_density(
         seed: Seed of the points.
         batch: Number of points evaluated at once.
         fill: The sampler of missing values, as in :class:`Cells`; by default each column's own values.
+        cells: The cells with their sampler, if they were made before.
 
     Returns:
         Log-densities in nats and their standard errors, both of shape ``(n,)``, float64.
     """
     holes = bool(x.isnan().any())
-    points = samples if holes or any(column.kind.has_cells for column in schema.columns) else 1
-    cells, other = Cells(schema, fill).to(x.device), schema.log_of_unseen(x)
+    points = samples if holes or schema.has_cells else 1
+    cells, other = (cells or Cells(schema, fill)).to(x.device), schema.log_of_unseen(x)
     sobol, x = _sobol(points, x, seed), schema.seen(x)
     values, errors = [], []
     for start in range(0, len(x), rows := max(batch // points, 1)):

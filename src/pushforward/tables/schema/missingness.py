@@ -30,6 +30,8 @@ class Missingness:
         places = {column.name: j for j, column in enumerate(columns)}
         self.flags = {places[column.kind.flags]: j for j, column in enumerate(columns) if column.kind.flags}
         self.ignored = {j: column.holes.share for j, column in enumerate(columns) if column.holes.ignored}
+        holes = {j: column.holes for j, column in enumerate(columns)}
+        self.at_random = {j: some.share for j, some in holes.items() if some.at_random and some.recorded}
 
     @property
     def remarks(self) -> list[str]:
@@ -85,13 +87,14 @@ class Missingness:
     def log_prob(self, x: Tensor) -> Tensor | float:
         """The log-probability of which values are missing, over the columns where they are at random; in nats."""
         total: Tensor | float = 0.0
+        if not self.at_random:
+            return total
         gone = self.found(x)
-        for j, column in enumerate(self.columns):
-            if column.holes.at_random and column.holes.recorded:
-                at = self.flags.get(j, j)
-                hole = gone[..., at].double()
-                log_p = hole * math.log(column.holes.share) + (1 - hole) * math.log1p(-column.holes.share)
-                total = total + log_p.masked_fill(x[..., at].isnan(), 0.0)
+        for j, share in self.at_random.items():
+            at = self.flags.get(j, j)
+            hole = gone[..., at].double()
+            log_p = hole * math.log(share) + (1 - hole) * math.log1p(-share)
+            total = total + log_p.masked_fill(x[..., at].isnan(), 0.0)
         return total
 
     @property

@@ -84,17 +84,17 @@ class Schema(Saved):
         """The modelled columns of the table, without those that flag missing values."""
         return tuple(column for column in self.columns if not column.kind.flags)
 
-    @property
+    @cached_property
     def names(self) -> list[str]:
         """The modelled columns of the table."""
         return [column.name for column in self.fields]
 
-    @property
+    @cached_property
     def follow_names(self) -> list[str]:
         """The columns that follow from others."""
         return [relation.column.name for relation in self.relations]
 
-    @property
+    @cached_property
     def given_names(self) -> list[str]:
         return [given.name for given in self.given]
 
@@ -291,16 +291,20 @@ class Schema(Saved):
 
     def seen(self, x: Tensor) -> Tensor:
         """Encoded rows ``(*batch, features)`` with every unseen number replaced by the nearest one that was seen."""
-        places = [j for j, classes in enumerate(self.classes) if classes]
-        if places:
+        if self._named:
             x = x.clone()
-            x[..., places] = x[..., places].floor()
+            x[..., self._named] = x[..., self._named].floor()
         return x
+
+    @cached_property
+    def _named(self) -> list[int]:
+        """Indices of the columns with classes."""
+        return [j for j, classes in enumerate(self.classes) if classes]
 
     def log_of_unseen(self, x: Tensor) -> Tensor | float:
         """The change in the log-densities of encoded rows for numbers that no training row had, in nats; see
         :mod:`~.kinds.unseen`."""
-        return sum((c.kind.log_unseen(x[..., j]) for j, c in enumerate(self.columns)), start=0.0)
+        return sum((self.columns[j].kind.log_unseen(x[..., j]) for j in self._named), start=0.0)
 
     @property
     def in_order(self) -> InOrder | None:
