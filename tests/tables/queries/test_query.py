@@ -17,6 +17,7 @@ import torch
 import pushforward as pf
 from pushforward.cli import app as cli
 from pushforward.errors import InputError
+from pushforward.tables.guide import FAR
 
 QUICK: dict[str, Any] = {"flow": "maf", "layers": 2, "hidden": (16,), "steps": 200, "lr": 0.02}
 
@@ -320,4 +321,5 @@ def test_a_guide_that_has_learnt_nothing_fills_within_reach() -> None:
             net.biases[-1][net.rows[j].start + 1] = 1e4
     filled, weight = fill(x, torch.rand(x.shape, generator=torch.Generator().manual_seed(0), dtype=x.dtype))
     assert weight.isfinite().all()
-    np.testing.assert_array_less(filled[:, :3].amax(0), 1.001 * np.nanmax(x[:, :3], 0))
+    most = torch.from_numpy(np.nanmax(x[:, :3], 0))
+    assert (filled[:, :3].amax(0) <= (1 + FAR) * most).all()  # draws beyond are replaced by values of the columns' own
