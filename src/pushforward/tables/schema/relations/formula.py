@@ -211,7 +211,7 @@ def _sum(y: Numbers, table: np.ndarray, names: Sequence[str], step: float) -> Fo
         for digits in (1, 2, 3, 6) if len(chosen) == 1 else (1, 2):
             weights = [float(f"{w:.{digits}g}") for w in beta[:-1][matters]]
             rest = y - columns[chosen].T @ np.array(weights)
-            offset = _commonest(rest, step)
+            offset = _commonest(rest, step, tolerance)
             if chosen and np.mean(np.abs(rest - offset) <= tolerance) >= least:
                 return Formula(tuple((w, (factors[j],)) for w, j in zip(weights, chosen, strict=True)), offset)
         break
@@ -242,13 +242,13 @@ def _positive(x: Numbers) -> bool:
     return bool(x.min() > 0) and float(np.log(x).std()) > 1e-3
 
 
-def _commonest(rest: Numbers, step: float) -> float:
-    """The commonest remainder, in whole steps if there are steps."""
+def _commonest(rest: Numbers, step: float, tolerance: float) -> float:
+    """The commonest remainder, in whole steps if there are steps; 0 within the tolerance."""
     if step:
         found, counts = np.unique(np.round(rest / step), return_counts=True)
         return float(f"{found[counts.argmax()] * step:.12g}")
     middle = float(np.median(rest))
-    return float(f"{middle:.6g}") if abs(middle) > 1e-6 * float(np.ptp(rest)) else 0.0
+    return float(f"{middle:.6g}") if abs(middle) > tolerance else 0.0
 
 
 def _near(column: Column, formula: Formula, columns: Sequence[Column], values: Rows) -> Near | None:
