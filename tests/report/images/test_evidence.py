@@ -136,7 +136,11 @@ def test_classes_names_and_hostile_text(tmp_path: Path) -> None:
 def test_the_findings_follow_the_numbers(tmp_path: Path) -> None:
     base = {"images": 9, "bits_per_dim": 1.0, "independent_bits_per_dim": 2.0}
     base |= {"bits_per_dim_standard_error": 0.1, "independent_bits_per_dim_standard_error": 0.1}
-    for gain, words in ((1.0, "better than a model of"), (-1.0, "worse than a model of"), (0.01, "not clearly")):
+    for gain, words in (
+        (1.0, "held-out images better than"),
+        (-1.0, "held-out images worse than"),
+        (0.01, "not clearly"),
+    ):
         at_fit = {**base, "gain": gain, "gain_standard_error": 0.1}
         assert words in written(tmp_path, pixelcnn(), at_fit=at_fit)[1]
     assert "no overfitting" in written(tmp_path, pixelcnn(), train=pictures(30, seed=5))[1]
