@@ -166,7 +166,7 @@ def test_more_goes_on_from_a_state_with_its_steps_and_its_time(tmp_path):
 def test_times_are_numbers_or_texts():
     assert [duration(v, "more") for v in (90, "90", "90s", "1.5m", "1h")] == [90, 90, 90, 90, 3600]
     for bad in ("soon", "-1s", 0, float("nan"), "1x", None):
-        with pytest.raises(ValueError, match="^more=.*expected a positive number of seconds"):
+        with pytest.raises(ValueError, match=r"^more.*: expected a positive number of seconds"):
             duration(bad, "more")
 
 

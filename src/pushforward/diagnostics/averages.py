@@ -39,8 +39,8 @@ def mean_and_error(values: Any, weights: Any = None) -> tuple[float, float]:
 
 def rules_out(theirs_error: float, ours_error: float) -> bool:
     """Whether a rival's mean log-likelihood says nothing but that it rules some rows out: its standard error is far
-    above ours, so that a few rows decide both, and the difference is a number without meaning."""
-    return theirs_error > RULED_OUT * max(ours_error, 1e-3)
+    above ours, and above 1, so that a few rows decide both, and the difference is a number without meaning."""
+    return theirs_error > max(RULED_OUT * ours_error, 1.0)
 
 
 def overfits(seen: float, seen_error: float, unseen: float, unseen_error: float) -> bool:
