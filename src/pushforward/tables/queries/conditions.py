@@ -129,7 +129,7 @@ def check_asked(model: TableModel, columns: Sequence[str], given: Sequence[str])
     twice = [name for name in dict.fromkeys(given) if list(given).count(name) > 1]
     if twice:
         raise InputError(f"{twice[0]!r} is named twice", "given")
-    known = {*schema.names, *schema.given_names, *schema.follow_names}
+    known = schema.table_names
     unknown = [name for name in given if name not in known and name not in columns]
     if unknown:
         raise InputError(f"the model {model.called} has the columns {listed(schema.names)}", "given", unknown[0])

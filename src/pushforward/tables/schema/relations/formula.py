@@ -11,10 +11,9 @@ import polars as pl
 import torch
 
 from ....numerics.robust import pursuit
-from ....transforms.elementwise import Identity
 from ....transforms.remainder import Remainder
 from ..columns import Column
-from ..kinds.base import Hints, Kind, Numbers
+from ..kinds.base import Hints, Numbers
 from ..kinds.numeric import Numeric
 from ..kinds.quantity import numbers_kind
 from ..saved import Saved
@@ -30,6 +29,7 @@ LOGARITHM = 0.0  # the power that stands for the logarithm, as in the family of 
 HIGHEST = 3.0  # power
 HOLDS = 0.5  # share of the rows in which a sum with slips holds
 WIDE = 20.0  # times the rounding of a column that its spread must be for a sum with slips to mean something
+ROUNDING = 1e-6  # of a column's spread: of formulas that were computed in float32
 CLOSE = 0.02  # median relative remainder of a product
 GAIN = 0.05  # nats a row, beyond two standard errors, that held-out rows must gain from a remainder
 
@@ -84,9 +84,6 @@ class Determined(Relation):
 
     def __str__(self) -> str:
         return f"{self.column.name!r} is {self.formula}"
-
-
-ROUNDING = 1e-6  # of a column's spread: of formulas that were computed in float32
 
 
 @dataclass(frozen=True)
@@ -254,6 +251,7 @@ def _commonest(rest: Numbers, step: float, tolerance: float) -> float:
 def _near(column: Column, formula: Formula, columns: Sequence[Column], values: Rows) -> Near | None:
     """The relation, if held-out rows gain from it."""
     known = {each.name: each for each in columns}
+    kinds = {each.name: each.kind for each in columns if isinstance(each.kind, Numeric)}
     y = values[column.name]
     amounts = _amounts(formula.inputs, values, known)
     rest = y - formula(amounts)
@@ -264,7 +262,7 @@ def _near(column: Column, formula: Formula, columns: Sequence[Column], values: R
     slack = max(0.501 * step, ROUNDING * float(y[there].std()))
     rest = np.round(rest / step, 6) * step if step else rest
     kind = _kind(column, rest[there])
-    mapped = np.stack([_mapped(known[name].kind, x[there])[0] for name, x in amounts.items()])
+    mapped = np.stack([_mapped(kinds[name], x[there])[0] for name, x in amounts.items()])
     if not _gains(column, y[there], rest[there], mapped):
         return None
     return Near(column.name, formula, kind, float(np.mean(np.abs(rest[there]) <= slack)))
@@ -299,11 +297,9 @@ def _nats(kind: Numeric, x: Numbers, inputs: np.ndarray, learnt: np.ndarray) -> 
     return np.asarray(-0.5 * (off / sigma) ** 2 - np.log(sigma) + log_slope)[~learnt]
 
 
-def _mapped(kind: Kind, x: Numbers) -> tuple[Numbers, Numbers]:
+def _mapped(kind: Numeric, x: Numbers) -> tuple[Numbers, Numbers]:
     """The first map of values at the middles of their cells, and its log-slope."""
-
-    middles = kind.intervals.middles(x) if isinstance(kind, Numeric) else x
-    z, log_slope = (kind.first_map() or Identity(event_dim=0))(torch.from_numpy(middles))
+    z, log_slope = kind.first_map()(torch.from_numpy(kind.intervals.middles(x)))
     return np.nan_to_num(z.numpy(), posinf=1e3, neginf=-1e3), np.nan_to_num(log_slope.numpy(), neginf=-1e3)
 
 
