@@ -67,8 +67,10 @@ class Truncated(Density):
 
 
 def untruncated(density: Density) -> Density:
-    """p itself, of a density that is p given an order; any other density unchanged."""
-    return density.density if isinstance(density, Truncated) else density
+    """p itself, of a density that is p given orders; any other density unchanged."""
+    while isinstance(density, Truncated):
+        density = density.density
+    return density
 
 
 @torch.no_grad()

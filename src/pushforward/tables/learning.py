@@ -75,15 +75,16 @@ def learn(task: Task) -> Learned:
 def _chosen(task: Task) -> Fitted:
     """The density that suits the rows best, restricted to rows that keep the orders of columns."""
     fitted, rows = choose(task), task.rows
-    order = rows.schema.in_order
-    if order is None or isinstance(fitted.density, Truncated):  # of a fitted model that is trained further
+    if not rows.schema.orders or isinstance(fitted.density, Truncated):  # of a fitted model that is trained further
         return fitted
-    stated = all(each.stated for each in rows.schema.orders)
+    orders = [(stated, order) for stated in (True, False) if (order := rows.schema.in_order(stated)) is not None]
     some, here = rows.train, next(fitted.density.parameters()).device
     context = None if some.context is None else some.context.to(here)
 
     def kept(density: Density) -> Density:
-        return truncated(density, order, some.x.to(here), context, stated=stated, seed=task.seed)
+        for stated, order in orders:
+            density = truncated(density, order, some.x.to(here), context, stated=stated, seed=task.seed)
+        return density
 
     whole = kept(fitted.density)
     unseen = [(whole if density is fitted.density else kept(density), at) for density, at in fitted.unseen]

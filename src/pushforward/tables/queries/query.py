@@ -148,7 +148,7 @@ class Query:
     def _allowed(model: TableModel, limits: Sequence[int]) -> Callable[[Tensor], Tensor] | None:
         """Which filled rows may be drawn: those whose codes are within limits and whose columns are in order."""
         below = torch.tensor([limit or np.inf for limit in limits], device=model.device)
-        in_order = model.schema.in_order
+        in_order = model.schema.in_order(True, False)
         if in_order is None:
             return (lambda x: (x < below).all(-1)) if limits else None
         return lambda x: in_order(x) & (x < below).all(-1) if limits else in_order(x)

@@ -223,8 +223,7 @@ class Schema(Saved):
 
     def extra_names(self, columns: Sequence[str]) -> list[str]:
         """Columns of a table that the model does not use."""
-        known = {*self.names, *self.given_names, *self.follow_names}
-        return [name for name in columns if name not in known]
+        return [name for name in columns if name not in self.table_names]
 
     def usable(self, frame: pl.DataFrame) -> np.ndarray:
         """Which rows have a value in every column of the model."""
@@ -306,10 +305,10 @@ class Schema(Saved):
         :mod:`~.kinds.unseen`."""
         return sum((self.columns[j].kind.log_unseen(x[..., j]) for j in self._named), start=0.0)
 
-    @property
-    def in_order(self) -> InOrder | None:
-        """Whether encoded rows keep all orders; None if there are none."""
-        return in_order(self.orders, self.columns, self.missingness.flags) if self.orders else None
+    def in_order(self, *stated: bool) -> InOrder | None:
+        """Whether encoded rows keep the orders that are stated (True), found (False) or either; None if none is."""
+        orders = [order for order in self.orders if order.stated in stated]
+        return in_order(orders, self.columns, self.missingness.flags) if orders else None
 
     # From numbers to a table
 

@@ -75,6 +75,17 @@ def test_a_stated_order_makes_rows_that_break_it_impossible_and_none_is_looked_f
     assert pf.TableDensity(relations="none", queries=False, **QUICK).fit(frame).schema.orders == ()
 
 
+def test_a_stated_order_is_strict_beside_one_that_is_found():
+    frame = wars().select("shortest", "longest", "under18", "total")
+    model = pf.TableDensity(order=[("shortest", "longest")], queries=False, **QUICK).fit(frame)
+    assert {order.high: order.stated for order in model.schema.orders} == {"longest": True, "total": False}
+    assert np.isneginf(model.score_samples(frame.head(3).with_columns(longest=pl.lit(0.0)))).all()
+    assert np.isfinite(model.score_samples(frame.head(3).with_columns(under18=pl.col("total") + 1))).all()
+    drawn = model.sample(500, random_state=0)
+    assert (drawn["shortest"] <= drawn["longest"]).all()
+    assert (drawn["under18"] <= drawn["total"]).all()
+
+
 def test_an_order_that_rows_break_is_refused_with_the_row():
     with pytest.raises(InputError, match="row 1") as caught:
         pf.TableDensity("gmm", order=[("longest", "cost")]).fit(wars())
