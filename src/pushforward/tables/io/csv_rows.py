@@ -13,8 +13,8 @@ import polars as pl
 from ...errors import InputError
 from .csv_dialect import Dialect, cells, open_text, sniffed
 from .decimal_mark import COMMAS, LIKE, DecimalMarks, decimal_marks
-from .format import Format, ReadOptions
-from .place import Location, refusing_damage
+from .format import Format, ReadOptions, refusing_damage
+from .place import Location
 from .table import Piece, Table
 
 MISSING = ["", "NA", "N/A", "n/a", "#N/A", "<NA>", "NULL", "null", "NaN", "nan", "NaT", "?"]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 import polars as pl
 
+from ...errors import InputError
 from .place import Location
 from .table import RowsInPieces, Table
 
@@ -66,3 +68,17 @@ class Format:
     def write(self, rows: pl.LazyFrame, path: Path) -> None:
         """Writes a table."""
         raise NotImplementedError
+
+
+@contextlib.contextmanager
+def refusing_damage(name: object, what: str) -> Iterator[None]:
+    """Whatever a reader says about a broken file becomes one sentence: ``name: cannot be <what>: reason``."""
+    try:
+        yield
+    except InputError:
+        raise
+    except PermissionError:
+        raise InputError(f"{name}: may not be read; check its permissions") from None
+    except (Exception, pl.exceptions.PanicException) as error:  # readers raise all kinds of errors
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{name}: cannot be {what}: {reason}") from None

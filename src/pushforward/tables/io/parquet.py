@@ -15,8 +15,8 @@ from typing import Any
 import polars as pl
 
 from ...errors import InputError
-from .format import Format, ReadOptions
-from .place import Location, Source, refusing_damage
+from .format import Format, ReadOptions, refusing_damage
+from .place import Location, Source
 from .table import Piece, Table
 from .values import with_missing
 

@@ -17,8 +17,6 @@ from functools import cached_property
 from pathlib import Path
 from urllib.parse import parse_qs
 
-import polars as pl
-
 from ...errors import InputError
 
 STANDARD = "-"  # standard input, or output
@@ -196,20 +194,6 @@ def refuse_many_processes(source: Source) -> None:
         raise InputError(
             f"{source}: processes of torchrun can share files, such as Parquet, but not queries or streams"
         )
-
-
-@contextlib.contextmanager
-def refusing_damage(name: object, what: str) -> Iterator[None]:
-    """Whatever a reader says about a broken file becomes one sentence: ``name: cannot be <what>: reason``."""
-    try:
-        yield
-    except InputError:
-        raise
-    except PermissionError:
-        raise InputError(f"{name}: may not be read; check its permissions") from None
-    except (Exception, pl.exceptions.PanicException) as error:  # readers raise all kinds of errors
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{name}: cannot be {what}: {reason}") from None
 
 
 @contextlib.contextmanager

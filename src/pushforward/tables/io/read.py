@@ -11,11 +11,11 @@ from typing import Any
 import polars as pl
 
 from ...errors import InputError
-from .format import ReadOptions
+from .format import ReadOptions, refusing_damage
 from .formats import BY_ENDING, format_of
 from .frames import from_frame, is_path, refuse_empty
 from .parquet import ParquetRows
-from .place import Location, Source, is_many, located, naming, refuse_no_file, refusing_damage
+from .place import Location, Source, is_many, located, naming, refuse_no_file
 from .table import RowsInPieces, Table
 from .unpack import local_file
 from .values import with_missing

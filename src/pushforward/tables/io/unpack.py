@@ -11,8 +11,9 @@ from typing import IO
 
 from ...errors import InputError, listed
 from .database import fetch
+from .format import refusing_damage
 from .formats import ending_of
-from .place import PACKED, STANDARD, Location, Source, refuse_many_processes, refuse_no_file, refusing_damage
+from .place import PACKED, STANDARD, Location, Source, refuse_many_processes, refuse_no_file
 
 STARTS = {b"PK\x03\x04": ".zip", b"\x1f\x8b": ".gz", b"\x28\xb5\x2f\xfd": ".zst", b"BZh": ".bz2"}
 
