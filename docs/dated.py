@@ -1,8 +1,8 @@
 """A Sphinx extension: numbers of benchmarks come from the dated files under ``benchmarks/results``, from nowhere else.
 
 ``{results} NAME`` shows the newest file called ``DATE-NAME.md`` with its picture, ``{results} job-*`` all with such
-names, ``{results}`` alone all that the page has not shown; ``{losses}`` shows where another library was faster,
-from the rows of all races, and ``{losses} job-*`` where another one did a job better.
+names; ``{losses}`` shows where another library was faster, from the rows of all races, and ``{losses} job-*`` where
+another one did a job better.
 """
 
 from __future__ import annotations
@@ -76,15 +76,13 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 class Results(SphinxDirective):
-    optional_arguments = 1
+    required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        found, seen = newest(), self.env.temp_data.setdefault("results shown", set())
-        wanted = self.arguments[0] if self.arguments else "*"
-        names = [name for name in found if fnmatch(name, wanted) and name not in seen]
-        if not names and "*" not in wanted:
+        found, wanted = newest(), self.arguments[0]
+        names = [name for name in found if fnmatch(name, wanted)]
+        if not names:
             raise self.error(f"benchmarks/results has no DATE-{wanted}.md")
-        seen.update(names)
         for name in names:
             self.env.note_dependency(str(found[name]))
         return self.parse_text_to_nodes("\n\n".join(shown(found[name]) for name in names))
