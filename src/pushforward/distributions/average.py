@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..numerics.logs import log_sum_exp
+from ..numerics.quantiles import quantile_between
 from .base import Density
 from .conditional import draw_index
 
@@ -71,6 +72,23 @@ class Average(Density):
         """log p(the entries that are not NaN | context) of rows that are :meth:`exact`, in nats."""
         logs = torch.stack([member.log_marginal(x, context) for member in self.members])
         return log_sum_exp(logs + self.log_weight.to(logs).view(-1, *[1] * (logs.dim() - 1)), 0)
+
+    def cdf(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """P(X <= x | context), ``(*batch,)``: the weighted mean of the members'."""
+        x, context = self._check(x, context)
+        found = torch.stack([member.cdf(x, context) for member in self.members])
+        return torch.einsum("k,k...->...", self.log_weight.exp().to(found), found)
+
+    def icdf(self, q: Tensor, context: Tensor | None = None) -> Tensor:
+        """The quantiles ``(*batch, 1)``, searched between those of the members."""
+        ends = torch.stack([member.icdf(q, context)[..., 0] for member in self.members])
+        return quantile_between(lambda x: self.cdf(x[..., None], context), q, ends.amin(0), ends.amax(0))[..., None]
+
+    def quadrature(self, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The nodes of all members, weighted."""
+        points, weights = zip(*(member.quadrature(context) for member in self.members), strict=True)
+        shares = self.log_weight.exp()
+        return torch.cat(points), torch.cat([share * weight for share, weight in zip(shares, weights, strict=True)])
 
     def parts(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """log w_k + log p_k(x | context) of every member, ``(members, *batch)``."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
 from ..nets.encoders import encoded
+from ..numerics.quantiles import normal_nodes
 from ..saving.config import Configurable
 from ..transforms.base import sum_event
 from .view import DensityView
@@ -74,6 +75,19 @@ class Density(Configurable):
     def log_marginal(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """log p(the entries that are not NaN | context) in nats of rows that are :meth:`exact`, ``(*batch,)``."""
         raise NotImplementedError(f"{type(self).__name__} has no marginals in closed form")
+
+    def cdf(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """P(X <= x | context), ``(*batch,)``, for events of one number; of flows, averages and mixtures."""
+        raise NotImplementedError(f"{type(self).__name__} has no distribution function in closed form")
+
+    def icdf(self, q: Tensor, context: Tensor | None = None) -> Tensor:
+        """The quantiles ``(*batch, 1)`` at probabilities ``(*batch,)``, for events of one number; likewise."""
+        raise NotImplementedError(f"{type(self).__name__} has no quantiles in closed form")
+
+    def quadrature(self, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Points ``(points, *batch, 1)`` and their weights ``(points, *batch)``, over which functions of events of one
+        number are averaged to their expectation given each context ``(*batch, features)``; likewise."""
+        raise NotImplementedError(f"{type(self).__name__} has no nodes in closed form")
 
     def closed_form(self, context: Tensor | None = None) -> Distribution | None:
         """The same density given the context as a distribution of PyTorch; None if it has none."""
@@ -171,6 +185,18 @@ class StandardNormal(Density):
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         return torch.rsub(sum_event(x.square(), len(self.event_shape)), self.constant, alpha=0.5)  # constant - sum / 2
+
+    def cdf(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return torch.special.ndtr(x[..., 0])
+
+    def icdf(self, q: Tensor, context: Tensor | None = None) -> Tensor:
+        return torch.special.ndtri(q)[..., None]
+
+    def quadrature(self, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        batch = () if context is None else context.shape[:-1]
+        z, weight = normal_nodes(self.loc)
+        shape = (len(z), *[1] * len(batch))
+        return z.view(*shape, 1).expand(-1, *batch, -1), weight.view(shape).expand(-1, *batch)
 
     def _generate(
         self, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float

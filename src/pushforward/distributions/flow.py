@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -107,6 +108,51 @@ class Flow(Density):
         x, context = self._check(x, context)
         z, slope = self.noise_of_seen(x)
         return self.base.log_marginal(z, context if self.base.context_features else None) + slope
+
+    @torch.no_grad()
+    def cdf(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """P(X <= x | context), ``(*batch,)``, for events of one number: that of the noise, or its complement.
+
+        Where f is not defined, x lies below or above all that can be drawn.
+        """
+        x, context = self._check(x, context)
+        z, given = self.transform(x, context)[0], context if self._base_reads_context else None
+        below = self.base.cdf(z, given)
+        below = below if self._rises(context) else 1 - below
+        outside = z[..., 0].isnan()
+        if outside.any():
+            below = torch.where(outside, (x > self.icdf(torch.full_like(below, 0.5), context))[..., 0].to(below), below)
+        return below
+
+    @torch.no_grad()
+    def icdf(self, q: Tensor, context: Tensor | None = None) -> Tensor:
+        """The quantiles ``(*batch, 1)`` at probabilities ``(*batch,)``, of events of one number."""
+        _, context = self._check(None, context)
+        q = (q if self._rises(context) else 1 - q).to(self._noise_like)
+        z = self.base.icdf(q, context if self._base_reads_context else None)
+        return self.transform.generate(z, context)
+
+    @torch.no_grad()
+    def quadrature(self, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The base's nodes as events, and their weights."""
+        _, context = self._check(None, context)
+        z, weight = self.base.quadrature(context)
+        return self.transform.generate(z, None if context is None else context.expand(len(z), *context.shape)), weight
+
+    @property
+    def _base_reads_context(self) -> bool:
+        return isinstance(self.base, Density) and self.base.context_features > 0
+
+    def _rises(self, context: Tensor | None) -> bool:
+        """Whether f is increasing, for events of one number: it is so for all contexts, or for none."""
+        one = None if context is None else context.reshape(-1, context.shape[-1])[:1].expand(2, -1)
+        low, high = self.transform.generate(torch.tensor([[-1.0], [1.0]]).to(self._noise_like), one)
+        return bool(low < high)
+
+    @property
+    def _noise_like(self) -> Tensor:
+        """A tensor of the noise's dtype and device."""
+        return next(itertools.chain(self.base.parameters(), self.base.buffers()))
 
     def noise_of_seen(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """z with NaN where x is NaN, and the summed log-slopes of the others, for rows that are :meth:`exact`."""

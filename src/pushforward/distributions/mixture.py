@@ -11,6 +11,7 @@ from torch.distributions import Distribution, MixtureSameFamily, MultivariateNor
 
 from ..numerics.logs import log_sum_exp
 from ..numerics.matrices import triangle, with_log_diagonal
+from ..numerics.quantiles import NODES, NODES_OF_MANY, normal_nodes, quantile_between
 from .base import Density
 from .conditional import draw_index
 from .em import maximise, nearest, spread_centres
@@ -96,6 +97,36 @@ class GaussianMixture(Density):
             columns, rows = seen.nonzero()[:, 0], which == k
             if len(columns) > self.context_features:
                 yield rows, self.among(columns.tolist(), self.context_features), y[rows][:, columns]
+
+    def cdf(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """P(X <= x | context), ``(*batch,)``, of events of one number."""
+        x, context = self._check(x, context)
+        y = x if context is None else torch.cat([context.expand(*x.shape[:-1], -1), x], -1)
+        return (self._shares(y) * torch.special.ndtr(self.white(y)[..., -1])).sum(-1)
+
+    def icdf(self, q: Tensor, context: Tensor | None = None) -> Tensor:
+        """The quantiles ``(*batch, 1)``, searched between those of the components."""
+        _, context = self._check(None, context)
+        given = q.new_zeros(*q.shape, 0) if context is None else context.expand(*q.shape, -1)
+        away = self.white(torch.cat([given, q.new_zeros(*q.shape, 1)], -1))[..., -1]  # of x = 0
+        ends = (torch.special.ndtri(q)[..., None] - away) / self.scale_logs()[:, -1].exp()
+        return quantile_between(lambda x: self.cdf(x[..., None], context), q, ends.amin(-1), ends.amax(-1))[..., None]
+
+    def quadrature(self, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The nodes of all components, weighted."""
+        _, context = self._check(None, context)
+        batch = () if context is None else context.shape[:-1]
+        given = self.loc.new_zeros(*batch, 0) if context is None else context
+        y = torch.cat([given, given.new_zeros(*batch, 1)], -1)
+        z, weight = normal_nodes(self.loc, NODES if len(self.logits) == 1 else NODES_OF_MANY)
+        x = (z.view(-1, *[1] * len(batch), 1) - self.white(y)[..., -1]) / self.scale_logs()[:, -1].exp()
+        share = weight.view(-1, *[1] * len(batch), 1) * self._shares(y)
+        return x.movedim(-1, 0).flatten(0, 1)[..., None], share.movedim(-1, 0).flatten(0, 1)
+
+    def _shares(self, y: Tensor) -> Tensor:
+        """The components' weights given the context of y = (context, x), ``(*batch, components)``."""
+        known = self.context_features
+        return self.joint(y, known).softmax(-1) if known else self.logits.softmax(0).expand(*y.shape[:-1], -1)
 
     def joint(self, y: Tensor, columns: int | None = None) -> Tensor:
         """log w_k + log N_k of the first ``columns`` of (context, x), all by default: ``(*batch, components)``."""

@@ -1,0 +1,216 @@
+r"""The distribution of a model's only column given the others: exact, row by row, and without draws.
+
+A density of one number has a distribution function F in closed form (a flow's is that of its noise, an average's the
+weighted mean of its members'), and the values of the table are cells of it: v is drawn wherever the density falls into
+the cell of v, so
+
+.. math:: P(Y \le v) = F(\text{upper end of the cell of } v),\qquad
+          q\text{-quantile of } Y = \text{the value whose cell holds } F^{-1}(q).
+
+A column with a probability for each value has these in place of F.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from ...distributions.base import Density
+from ...distributions.mixed import Mixed
+from ...errors import InputError
+from ..model import TableModel
+from ..schema.cells import Cells
+from ..schema.columns import Column
+from ..schema.schema import Schema
+
+BATCH = 2048  # rows that are answered at once
+SEARCHED = 32  # nodes of each row among which the likeliest value is searched
+
+
+@dataclass(frozen=True, eq=False)
+class OneColumn:
+    """p(column | given) in some rows; all values, asked and answered, are encoded as by the column.
+
+    Args:
+        column: The column.
+        density: The density of its encoded values, if there is one.
+        cells: The cells of these values.
+        context: Context features of each row, ``(n, features)``; None for a model without, which then has one row.
+    """
+
+    column: Column
+    density: Density
+    cells: Cells
+    context: Tensor | None
+
+    @classmethod
+    def of(cls, model: TableModel, given: pl.DataFrame, source: str = "given") -> OneColumn:
+        """The distribution in every row of a frame with the columns that the model is conditioned on.
+
+        Args:
+            model: A model of one column; see :func:`has_one_column`.
+            given: The rows.
+            source: Where they come from, for error messages.
+
+        Raises:
+            InputError: a given column is missing, or a value cannot be.
+        """
+        context = model.schema.context(given, source)
+        density: Any = model.density
+        context = None if context is None else context.to(model.device)
+        if isinstance(density, Mixed):  # a number, and whether it is missing: it is asked for where it is there
+            x = torch.zeros(1 if context is None else len(context), 2, device=model.device)
+            density, context = density.numbers, density.divide(x, context)[2]
+        column, *_ = model.schema.columns
+        return cls(column, density, Cells(Schema(columns=(column,))).to(model.device), context)
+
+    def __len__(self) -> int:
+        return 1 if self.context is None else len(self.context)
+
+    @property
+    def probabilities(self) -> Tensor:
+        """The probability of each of the column's values given that it is not missing, ``(n, classes)``.
+
+        Raises:
+            InputError: the column has a density.
+        """
+        classes = self.column.kind.classes
+        if not classes:
+            raise InputError(f"column {self.column.name!r} has a density, not a probability for each of its values")
+        codes = torch.arange(classes, dtype=torch.float32)[:, None, None]
+        return self._by_rows(lambda context: self._log_prob(codes, context).double().softmax(0)).t()
+
+    def cdf(self, values: Tensor, *, closed: bool = True) -> Tensor:
+        """P(Y <= each value), or P(Y < it) if not closed, for values ``(n,)`` or ``(n, k)``, or one for all rows."""
+        values = values.double() if values.dim() else values.double().expand(len(self))
+        if self.column.kind.classes:
+            amounts = self._amounts()
+            least = amounts <= values[..., None] if closed else amounts < values[..., None]
+            shares = self.probabilities
+            return (least * (shares if values.dim() == 1 else shares[:, None])).sum(-1)
+        edges = self._edges(values.reshape(len(self), -1), closed)
+        below = self._by_rows(lambda context, x: self.density.cdf(x[..., None], context), edges.t()).t().double()
+        below = torch.where(edges.isinf(), (edges > 0).double(), below)
+        return below.reshape(values.shape)
+
+    def between(self, low: Tensor, high: Tensor) -> Tensor:
+        """P(low <= Y <= high), ``(n,)``."""
+        return (self.cdf(high) - self.cdf(low, closed=False)).clamp(0, 1)
+
+    def quantile(self, q: Sequence[float]) -> Tensor:
+        """The quantiles at some probabilities, ``(n, len(q))``, encoded.
+
+        Raises:
+            InputError: the column's values have no order.
+        """
+        asked = torch.as_tensor(q, dtype=torch.float64)
+        if self.column.kind.classes:
+            order = self._amounts().argsort()
+            reached = self.probabilities[:, order].cumsum(1)
+            place = (reached[:, None] < asked[:, None] - 1e-9).sum(-1).clamp_max(len(order) - 1)
+            return order[place].double()
+        each = asked[:, None].expand(-1, len(self))
+        return self._snapped(self._by_rows(lambda context, q: self.density.icdf(q, context)[..., 0], each)).t()
+
+    def mean(self) -> Tensor:
+        """The expectation of the column as an amount, ``(n,)``.
+
+        Raises:
+            InputError: the column's values are no amounts.
+        """
+        if self.column.kind.classes:
+            return self.probabilities @ self._amounts()
+
+        def one(context: Tensor | None) -> Tensor:
+            x, weight = self.density.quadrature(context)
+            x = self._snapped(x[..., 0])
+            return (x * weight.double().cpu()).nansum(0)
+
+        return self._by_rows(one)
+
+    def mode(self) -> Tensor:
+        """The likeliest value, ``(n,)``, encoded; of numbers with cells, that of the highest mean density."""
+        if self.column.kind.classes:
+            return self.probabilities.argmax(1).double()
+
+        def one(context: Tensor | None) -> Tensor:
+            x = self._spread(*self.density.quadrature(context))
+            for _ in range(2):
+                best = self._log_density(x, context).argmax(0, keepdim=True)
+                low, high = (x.gather(0, (best + away).clamp(0, len(x) - 1)) for away in (-1, 1))
+                x = low + (high - low) * torch.linspace(0, 1, 9, dtype=x.dtype)[:, None]
+            best = self._log_density(x, context).argmax(0, keepdim=True)
+            return self._snapped(x.gather(0, best)[0])
+
+        return self._by_rows(one)
+
+    def _spread(self, x: Tensor, weight: Tensor) -> Tensor:
+        """Quantiles of weighted nodes, ``(SEARCHED, n)``, increasing."""
+        x, order = x[..., 0].double().cpu().sort(0)
+        reached = weight.double().cpu().gather(0, order).cumsum(0)
+        asked = torch.linspace(0.0005, 0.9995, SEARCHED, dtype=torch.float64).expand(x.shape[1], -1).contiguous()
+        place = torch.searchsorted(reached.t().contiguous(), asked).clamp_max(len(x) - 1)
+        return x.gather(0, place.t())
+
+    def _log_density(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """The log-density of encoded values ``(points, n)``; its mean over their cells, where they have any."""
+        x = self._snapped(x)
+        low, high = self._cells(x)
+        found = self.density.log_prob(x.to(low)[..., None], context).double()
+        if self.column.kind.has_cells:
+            mass = self.density.cdf(high[..., None], context).double() - self.density.cdf(low[..., None], context)
+            found = torch.where(high > low, mass.clamp_min(1e-12).log() - (high - low).log(), found)
+        return found.nan_to_num(nan=-math.inf).cpu()
+
+    def _edges(self, values: Tensor, closed: bool) -> Tensor:
+        """Where the density is cut so that values up to each of some amounts lie below, whatever lies between cells."""
+        snapped = self._snapped(values)
+        low, high = (end.cpu() for end in self._cells(snapped))
+        below = snapped <= values if closed else snapped < values
+        return torch.where((high > low) & values.isfinite(), torch.where(below, high, low), values)
+
+    def _cells(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """The ends of the cells of encoded values."""
+        x = values[..., None].to(self.cells.low)
+        low, high = (self.cells.weighted(x, torch.full_like(x, end), False)[0][..., 0] for end in (0.0, 1.0))
+        return low, high
+
+    def _snapped(self, x: Tensor) -> Tensor:
+        x = x.double().cpu()
+        return torch.from_numpy(self.column.kind.snap(x.flatten().numpy())).reshape(x.shape)
+
+    def _amounts(self) -> Tensor:
+        kind = self.column.kind
+        amounts = kind.amounts(np.arange(kind.classes, dtype=float))
+        if np.isnan(amounts).any():
+            raise InputError(f"the values of column {self.column.name!r} are names, which have no order and no mean")
+        return torch.from_numpy(amounts)
+
+    def _log_prob(self, x: Tensor, context: Tensor | None) -> Tensor:
+        n = 1 if context is None else len(context)
+        given = None if context is None else context.expand(len(x), *context.shape)
+        return self.density.log_prob(x.expand(-1, n, -1).to(self.cells.low.device), given)
+
+    @torch.no_grad()
+    def _by_rows(self, answer: Callable[..., Tensor], *values: Tensor) -> Tensor:
+        """What a function of contexts, and of values whose last dimension is that of rows, says of all rows."""
+        if self.context is None:
+            return answer(None, *values).cpu()
+        parts = [
+            answer(context, *(each[..., start : start + BATCH].to(context.device) for each in values)).cpu()
+            for start, context in zip(range(0, len(self), BATCH), self.context.split(BATCH), strict=True)
+        ]
+        return torch.cat(parts, -1)
+
+
+def has_one_column(model: TableModel) -> bool:
+    """Whether a model is one of a single column, on no circle, whose distribution given the others is exact."""
+    schema = model.schema
+    return len(schema.fields) == 1 and not schema.circles and not schema.relations
