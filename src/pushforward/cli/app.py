@@ -20,7 +20,7 @@ from .judging import compare, info, report
 from .learning import demo, fit
 from .options import command_line
 from .serving import serve
-from .using import impute, outliers, sample, score
+from .using import drift, impute, outliers, sample, score
 
 HELP = """Learn the density of a table or of images, score its rows, draw new ones, and report.
 
@@ -42,6 +42,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     fit,
     score,
     outliers,
+    drift,
     sample,
     impute,
     report,

@@ -1,4 +1,4 @@
-"""The commands that use a model: ``score``, ``outliers``, ``sample`` and ``impute``."""
+"""The commands that use a model: ``score``, ``outliers``, ``drift``, ``sample`` and ``impute``."""
 
 from __future__ import annotations
 
@@ -116,6 +116,31 @@ def outliers(
     console = printing.console(place)
     found = source.of(data)
     console.result(open_model(model, device).outliers_file(found, place, console, level=level))
+
+
+def drift(
+    model: Model,
+    data: str,
+    *,
+    source: SourceOptions = SourceOptions(),
+    by: str | None = None,
+    device: Device = "auto",
+    printing: PrintOptions = PrintOptions(),
+) -> None:
+    """Tell whether new rows are still of the table that was fitted, and what has moved.
+
+    Compares them with rows that the model did not see: a p-value that holds however good or bad the model is, the
+    effect in nats, and the columns, pairs of columns, categories and missing values that moved, each corrected for how
+    many there are.
+
+    Args:
+        data: The new rows, as for `pushforward fit`; of the file that was fitted, those that the model did not see.
+        by: A column whose dates or values divide the rows into windows, each compared by itself as well.
+    """
+    from .models import open_model
+
+    console = printing.console()
+    console.result(open_model(model, device).drift_file(source.of(data), console, by=by))
 
 
 def sample(

@@ -130,6 +130,10 @@ class FittedDensity(Described):
         """``pushforward outliers``: every row's p-value, most unusual first, in a file; returns a summary."""
         raise InputError(f"{self.called}: odd rows are found in tables; score tells how likely each image is")
 
+    def drift_file(self, data: Place, console: Console, **choices: Any) -> dict[str, Any]:
+        """``pushforward drift``: whether a file's rows are still of the table that was fitted; returns a summary."""
+        raise InputError(f"{self.called}: holds images; drift compares tables")
+
     @abstractmethod
     def read_file(self, data: Place) -> Any:
         """The table, or the images, of a file."""

@@ -26,6 +26,7 @@ from .io.write import delivered
 from .latents import latents
 from .model import TableModel
 from .queries.conditions import check_asked, one_row
+from .queries.drift import Drift, drift, drift_file
 from .queries.explain import cells_given_others, explain
 from .queries.impute import impute, impute_file
 from .queries.outliers import LEVEL, outliers, outliers_file
@@ -164,6 +165,31 @@ class FittedTable(TableModel):
             outliers(self, from_frame_or_file(table, self.read_options), level), self.facts.get("frame", "polars")
         )
 
+    def drift(self, table: Any, by: str | None = None) -> Drift:
+        """Whether new rows are still of the table that was fitted, and what has moved.
+
+        They are compared with rows that the model did not see and that were saved with it, in their columns, pairs of
+        columns, categories, missing values, broken relations, and in what the model says of them.
+
+        Args:
+            table: The new rows, at least 10; of more than 3,000, so many at random.
+            by: A column whose dates or values divide the new rows into windows, each compared by itself as well; it is
+                not compared.
+
+        Returns:
+            An object with ``verdict``, a sentence; ``p_value``, at most 0.05 for 5 of 100 unchanged tables, however
+            good or bad the model is; ``effect`` in nats a row; ``columns``, the most moved first; and more: see
+            :class:`~pushforward.tables.queries.drift.Drift`.
+
+        Raises:
+            InputError: the table does not fit the model, or there are too few rows.
+        """
+        self._require_fit()
+        console = Console(quiet=True)
+        found = drift(self, read_any(table), console, by)
+        self._tell(console.notes)
+        return found
+
     def compare(self, other: FittedTable, table: Any) -> dict[str, Any]:
         """Which of two models gives the same rows the higher log-likelihood: the paired difference with its standard
         error, over the rows that neither was trained on.
@@ -226,6 +252,9 @@ class FittedTable(TableModel):
             if choices.pop(name, None) is not None:
                 raise InputError("applies to images, but this is a table", name)
         return impute_file(self, data, output, console, **choices)
+
+    def drift_file(self, data: Location, console: Console, **choices: Any) -> dict[str, Any]:
+        return drift_file(self, data, console, **choices)
 
     def outliers_file(self, data: Location, output: Location, console: Console, **choices: Any) -> dict[str, Any]:
         return outliers_file(self, data, output, console, **choices)

@@ -1,0 +1,181 @@
+"""What is compared of two tables: every column by itself, pairs of columns, and what a model says of whole rows."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...diagnostics.two_samples import (
+    Comparison,
+    category_features,
+    kernel_features,
+    middle_ranks,
+    rank_features,
+    two_samples,
+)
+from ...models.train import Rows
+from ..schema.columns import Column, ContextColumn
+from ..schema.kinds.unseen import is_unseen
+from ..schema.schema import Schema
+
+PAIRS, CATEGORIES = 2_000, 500  # at most, the most dependent pairs and the commonest categories
+COMMON, FEWEST = 3, 5  # categories of a column in pairs; rows of a category that is looked at by itself
+WIDTHS = (0.5, 1.5)  # of the kernels, in units of the distance that rows of independent columns have
+BINS = 10
+UNSEEN = -1.0  # the code of a value that no training row had
+
+
+@dataclass(frozen=True)
+class Values:
+    """A column of both tables: numbers, or codes of categories, ``(n,)``; NaN where a value is missing."""
+
+    column: Column
+    numbers: Tensor
+
+    @property
+    def named(self) -> bool:
+        return self.column.kind.classes > 0
+
+    def shown(self, value: float) -> str:
+        return "(new)" if self.named and value == UNSEEN else self.column.shown(value)
+
+    def features(self) -> Tensor:
+        """Those that show a change of the column by itself."""
+        return category_features(self.numbers) if self.named else rank_features(self.numbers)
+
+    def scores(self) -> Tensor:
+        """A few numbers of mean 0 and variance 1 for every value, ``(n, k)``; 0 where it is missing."""
+        there = ~self.numbers.isnan()
+        if not self.named:
+            z = torch.special.ndtri(middle_ranks(self.numbers))[:, None]
+        else:
+            codes, counts = self.numbers[there].unique(return_counts=True)
+            z = (self.numbers[:, None] == codes[counts.argsort(descending=True)[:COMMON]]).double()
+        z = (z - z[there].mean(0)) * there[:, None]
+        return z / z.square().mean(0).sqrt().clamp_min(1e-6)
+
+    def cells(self, bins: int = BINS) -> tuple[Tensor, int]:
+        """Categories, or as many bins of equally many rows, ``(n,)``; the last cell is that of missing values."""
+        there, (codes, places) = ~self.numbers.isnan(), self.numbers.unique(return_inverse=True)
+        if not self.named and len(codes) > bins:
+            ends = torch.quantile(self.numbers[there], torch.linspace(0, 1, bins + 1, dtype=torch.float64)[1:-1])
+            places = torch.searchsorted(ends.unique(), self.numbers.contiguous(), right=True)
+        count = int(places[there].max()) + 1 if bool(there.any()) else 0
+        return torch.where(there, places, count), count + 1
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """Rows that a model did not see, and new ones, in random order, so that nothing but ``second`` tells them apart.
+
+    Attributes:
+        columns: What they hold.
+        log_density: Those of the rows; NaN where there is none.
+        tails: Log tail probabilities of every column's cells given the others, with a guide; NaN likewise.
+        broken: Which rows break a relation that all rows kept, by the relation.
+        second: Which rows are new.
+    """
+
+    columns: list[Values]
+    log_density: Tensor
+    tails: dict[str, Tensor]
+    broken: dict[str, Tensor]
+    second: Tensor
+
+    def __len__(self) -> int:
+        return len(self.second)
+
+    def __getitem__(self, rows: Tensor) -> Pooled:
+        return Pooled(
+            [replace(each, numbers=each.numbers[rows]) for each in self.columns],
+            self.log_density[rows],
+            {name: tail[rows] for name, tail in self.tails.items()},
+            {name: broken[rows] for name, broken in self.broken.items()},
+            self.second[rows],
+        )
+
+    def compared(self, seed: int) -> Comparison[Hashable]:
+        """All statistics, in groups: by column, pair of columns, column and category, or relation."""
+        scores = {each.column.name: each.scores() for each in self.columns}
+        whole = torch.cat(list(scores.values()), 1)
+        far = whole.square().sum(1).mean().sqrt().clamp_min(1e-6).item()
+        kernels: dict[Hashable, Tensor] = {width: kernel_features(whole, seed, width * far) for width in WIDTHS}
+        groups: dict[str, dict[Hashable, Tensor]] = {
+            "columns": {each.column.name: each.features() for each in self.columns},
+            "categories": self._categories(),
+            "missing": {each.column.name: each.numbers.isnan()[:, None].double() for each in self.columns},
+            "relations": {name: broken[:, None].double() for name, broken in self.broken.items()},
+            "pairs": dict(_products(scores)),
+            "given others": {name: rank_features(tail) for name, tail in self.tails.items()},
+            "rows": {"log_density": rank_features(self.log_density), **kernels},
+        }
+        return two_samples(groups, self.second, seed)
+
+    def _categories(self) -> dict[Hashable, Tensor]:
+        found = {}
+        for each in self.columns:
+            for code, count in zip(*each.numbers.unique(return_counts=True), strict=True) if each.named else ():
+                if count >= FEWEST and not code.isnan():
+                    found[each.column.name, float(code)] = (each.numbers == code)[:, None].double()
+        return dict(sorted(found.items(), key=lambda one: -float(one[1].sum()))[:CATEGORIES])
+
+    def shares(self, where: Tensor) -> tuple[float, float]:
+        """The shares of old and of new rows that are marked."""
+        return float(where[~self.second].double().mean()), float(where[self.second].double().mean())
+
+    def divergence(self, *columns: Values) -> float:
+        r"""The Kullback-Leibler divergence of new from old values, in cells of one column or of several:
+        :math:`\sum_c q_c \log \frac{q_c}{p_c}` in nats, less what it is by chance."""
+        cells, count = torch.zeros(len(self), dtype=torch.long), 1
+        for each in columns:
+            own, k = each.cells(BINS if len(columns) == 1 else BINS // 2)
+            cells, count = cells * k + own, count * k
+        used = cells.unique(return_inverse=True)[1]
+        counts = [
+            torch.bincount(used[rows], minlength=int(used.max()) + 1) + 0.5 for rows in (~self.second, self.second)
+        ]
+        p, q = (each / each.sum() for each in counts)
+        chance = (len(p) - 1) / 2 * sum(1 / each.sum() for each in counts)
+        return max(float((q * (q / p).log()).sum() - chance), 0.0)
+
+
+def _products(scores: dict[str, Tensor]) -> list[tuple[Hashable, Tensor]]:
+    """Products of two columns' scores, ``(n, k)``: of the pairs that depend on each other most, over both tables."""
+    pairs = list(itertools.combinations(scores, 2))
+    if len(pairs) > PAIRS:
+        first = torch.stack([each[:, 0] for each in scores.values()], 1)
+        dependence, places = (first.T @ first).abs(), {name: place for place, name in enumerate(scores)}
+        pairs.sort(key=lambda pair: -float(dependence[places[pair[0]], places[pair[1]]]))
+    return [
+        ((one, other), (scores[one][:, :, None] * scores[other][:, None, :]).flatten(1)) for one, other in pairs[:PAIRS]
+    ]
+
+
+def values_of(schema: Schema, rows: Rows) -> list[Values]:
+    """The columns of encoded rows, those that are conditioned on as well."""
+    gone, found = schema.missingness.found(rows.x), []
+    for j, column in enumerate(schema.columns):
+        if not column.kind.flags:
+            x = rows.x[:, j]
+            x = torch.where(torch.as_tensor(is_unseen(x)), UNSEEN, x) if column.kind.classes else x
+            found.append(Values(column, x.double().masked_fill(gone[:, j], np.nan)))
+    place = 0
+    for given in schema.given:
+        assert rows.context is not None
+        found.append(Values(given.column, _given(given, rows.context[:, place : place + given.width].double())))
+        place += given.width
+    return found
+
+
+def _given(given: ContextColumn, features: Tensor) -> Tensor:
+    """A column that is conditioned on, from its features."""
+    if given.column.classes:
+        codes = features.argmax(1).double()
+        return codes.masked_fill(codes >= given.column.kind.classes, np.nan)
+    values = given.mean + given.scale * features[:, 0]
+    return values.masked_fill(features[:, 1] > 0.5, np.nan) if features.shape[1] > 1 else values
