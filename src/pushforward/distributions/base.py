@@ -35,6 +35,11 @@ class Density(Configurable):
         super().__init__()
         self.encoder = encoder
 
+    @property
+    def device(self) -> torch.device:
+        """Where its parameters are."""
+        return next(self.parameters()).device
+
     def forward(self, x: Tensor, context: Tensor | None = None, **kwargs: Any) -> Tensor:
         return self.log_prob(x, context, **kwargs)
 

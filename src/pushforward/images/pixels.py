@@ -31,7 +31,7 @@ class PixelDensity:
 
     def __init__(self, flow: Density, levels: int, seed: int = 0) -> None:
         self.flow, self.levels, self.seed = flow, levels, seed
-        self.device = next(flow.parameters()).device
+        self.device = flow.device
         self.exact = not isinstance(flow, Flow)
         self.noisy = any(isinstance(module, GaussianNoise) for module in flow.modules())
 

@@ -30,12 +30,14 @@ class FittedDensity(Described):
         measure: The measure by which models are compared: ``log_likelihood`` or ``bits_per_dim``.
         path: Where it was loaded from or saved to.
         loaded_from: Where it was loaded from, if it has not been fitted since.
+        seed: The seed of the fit, and the default seed of later random draws.
     """
 
     kind: ClassVar[str]
     measure: ClassVar[str]
     path: Path | None = None
     loaded_from: Path | None = None
+    seed: int
 
     @property
     def summary_(self) -> dict[str, Any]:
@@ -50,12 +52,7 @@ class FittedDensity(Described):
 
     @property
     def device(self) -> torch.device:
-        return next(self.density.parameters()).device
-
-    @property
-    def seed(self) -> int:
-        """The seed of the fit, and the default seed of later random draws."""
-        return int(self.facts["seed"])
+        return self.density.device
 
     @property
     def others(self) -> str:
@@ -185,7 +182,8 @@ class FittedDensity(Described):
 
     def _hold(self, density: Density, facts: dict[str, Any]) -> None:
         """Makes this the fitted model with the given density and facts."""
-        self.density, self.facts, self.loaded_from = density, facts, None
+        self.density, self.facts, self.loaded_from, self.seed = density, facts, None, int(facts["seed"])
+        self.training_size = int(facts["summary"].get(f"training_{self.noun}", 0))
 
     def _whole(self) -> Density:
         """The density to save."""

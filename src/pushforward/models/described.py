@@ -24,11 +24,13 @@ class Described(Parameters, ABC):
         noun: What it describes: ``rows`` or ``images``.
         density: The density itself, once there is one.
         facts: What is saved with it: ``summary``, ``quantiles``, ``history``, ``held_out``, …
+        training_size: Number of training rows, or images; 0 for a density known up to a constant.
     """
 
     noun: ClassVar[str]
     density: Density
     facts: dict[str, Any]
+    training_size: int
 
     @property
     @abstractmethod
@@ -62,11 +64,6 @@ class Described(Parameters, ABC):
             "Time to fit": f"{summary['seconds']:.0f} s",
             **self.about(),
         }
-
-    @property
-    def training_size(self) -> int:
-        """Number of training rows, or images; 0 for a density known up to a constant, which was learnt without."""
-        return int(self.facts["summary"].get(f"training_{self.noun}", 0))
 
     def describe(self, console: Console) -> dict[str, Any]:
         """``pushforward info``: what was fitted, to what, how well, and with which command."""

@@ -83,7 +83,7 @@ class AnnealedBootstrap(Objective):
             log_density = check_target(flow, log_density)
             note_start(flow, log_density)
         self.log_density, self.alpha, self.rungs, self.kernel, self.every = log_density, alpha, rungs, kernel, every
-        like = flow.sample((1,), generator=torch.Generator(next(flow.parameters()).device).manual_seed(0))
+        like = flow.sample((1,), generator=torch.Generator(flow.device).manual_seed(0))
         self.register_buffer("x", like.new_zeros(buffer, *like.shape[1:]))
         self.register_buffer("log_w", like.new_full((buffer,), -math.inf))
         self.register_buffer("log_q", like.new_zeros(buffer))

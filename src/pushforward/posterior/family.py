@@ -164,7 +164,7 @@ def fit_family(
     assert loss.family is not None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        generator = torch.Generator(next(flow.parameters()).device).manual_seed(seed)
+        generator = torch.Generator(flow.device).manual_seed(seed)
         found = judged(flow, loss.family, generator)
     notes = loss.log_density.notes if isinstance(loss.log_density, UserTarget) else ()
     return FamilyFit(flow, found, result, notes=tuple(notes))

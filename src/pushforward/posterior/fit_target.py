@@ -165,7 +165,7 @@ def fit_target(
     used = time.monotonic() - started  # what follows training takes at most twice as long as what preceded it
     left = None if budget is None else max(budget - used - min(2 * used, (SEARCH + WEIGHING) * budget), 0.5 * budget)
     result = training.run(loss(placed), budget=left)
-    generator = torch.Generator(next(placed.parameters()).device).manual_seed(seed)
+    generator = torch.Generator(placed.device).manual_seed(seed)
     judged = importance(placed, target, draws, generator=generator, seconds=SEARCH * whole)
     return TargetFit(placed, judged, result, notes=tuple(target.notes))
 
@@ -221,7 +221,7 @@ def _neutral(free: int, supported: Blocks | None, dtype: torch.dtype) -> Flow:
 
 def _note_outside(target: UserTarget, supported: Blocks | None, flow: Flow) -> None:
     if supported is not None:
-        generator = torch.Generator(next(flow.parameters()).device).manual_seed(0)
+        generator = torch.Generator(flow.device).manual_seed(0)
         note_outside(target, supported, flow.sample((256,), generator=generator))
 
 

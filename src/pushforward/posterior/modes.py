@@ -125,7 +125,7 @@ def fit_over_modes(
         sample = better
         flow = flow_over_modes(fresh("nsf-coupling"), parts, sample, supported)
     result = _train(flow, target, loss, _rows(parts, sample, supported, generator), training, ends, generator)
-    device = next(flow.parameters()).device
+    device = flow.device
     judged = importance(flow, target, draws, generator=torch.Generator(device).manual_seed(training.seed))
     return flow, judged, result, _modes(flow, found, owner, supported)
 

@@ -181,7 +181,7 @@ def _carried(parts: Peaks, transform: Transform) -> GaussianMixture:
 
 def weighed(flow: Flow, target: UserTarget, n: int, generator: torch.Generator) -> Importance:
     """n draws of a flow, in whatever space it lives, and their importance weights, without a search."""
-    own = torch.Generator(next(flow.parameters()).device)
+    own = torch.Generator(flow.device)
     own.manual_seed(int(torch.randint(2**31, (), generator=generator)))
     return importance(flow, target, n, starts=0, generator=own)
 

@@ -21,7 +21,7 @@ from ..report.write import write
 from .engines import RayTable, SparkTable
 from .io.frames import from_frame, is_path, to_frame
 from .io.place import Location
-from .io.read import from_frame_or_file, read_any, read_table
+from .io.read import read_any, read_table
 from .io.write import delivered
 from .latents import latents
 from .model import TableModel
@@ -62,18 +62,21 @@ class FittedTable(TableModel):
         Raises:
             InputError: a column is missing, or holds something else than in training.
         """
-        self._require_fit()
-        frame = from_frame_or_file(table, self.read_options)
-        given = [given] if isinstance(given, str) else given
-        check_asked(self, frame.columns, given)
-        console = Console(quiet=True)
-        answer = Query.of(self, frame, given, console=console).answer(self)
-        self._tell(console.notes)
+        frame, given = self._rows(table), [given] if isinstance(given, str) else given
+        if given:
+            check_asked(self, frame.columns, given)
+        query = Query.of(self, frame, given, SOURCE)
+        answer = query.answer(self)
+        self.notes_ += [note for note in query.notes if note not in self.notes_]
         return (answer.value.numpy(), answer.error.numpy()) if errors else answer.value.numpy()
 
-    def _tell(self, notes: Sequence[str]) -> None:
-        """Adds to ``notes_`` what was decided about given values."""
-        self.notes_ += [note for note in notes if note not in self.notes_]
+    def _rows(self, table: Any) -> pl.DataFrame:
+        """The rows of a frame, a dict of columns or a file; of a file with its own splits, the test rows."""
+        if not hasattr(self, "schema"):
+            self._require_fit()
+        if is_path(table):
+            return read_table(table, self.read_options).held_out().frame
+        return from_frame(table, "the table")[0]
 
     def score(self, table: Any, sample_weight: Any = None) -> float:
         """The mean log-density of the rows, in nats."""
@@ -105,9 +108,9 @@ class FittedTable(TableModel):
         else:
             fixed = from_frame(given, "given")[0]
             fixed = fixed.drop(self.schema.extra_names(fixed.columns))
-        console = Console(quiet=True)
-        rows = draw(self, n, fixed, seed, console=console)
-        self._tell(console.notes)
+        notes: list[str] = []
+        rows = draw(self, n, fixed, seed, notes=notes)
+        self.notes_ += [note for note in notes if note not in self.notes_]
         return to_frame(rows, self.facts.get("frame", "polars"))
 
     def impute(self, table: Any, draws: int = 1, random_state: int | None = None) -> Any:
@@ -136,9 +139,8 @@ class FittedTable(TableModel):
         A surprise is minus the logarithm of the two-sided tail probability of the cell given all others; without a
         guide, by how many nats the best typical value would raise the row's log-density.
         """
-        self._require_fit()
-        frame = from_frame_or_file(table, self.read_options)
-        rows = Rows(*self.schema.encode(frame, SOURCE))
+        encoded = self.schema.encode(self._rows(table), SOURCE)
+        rows = Rows(encoded.x, encoded.context)
         found = explain(self, rows, np.arange(len(rows)), seed=self.seed)
         gains = [f"gain_{name}" for name in self.schema.names]
         found.insert_column(2, found.select(pl.max_horizontal(gains)).to_series().alias("gain"))
@@ -160,10 +162,7 @@ class FittedTable(TableModel):
         Reference:
             Bates, Candès, Lei, Romano, Sesia (2023), Testing for outliers with conformal p-values, arXiv:2104.08279.
         """
-        self._require_fit()
-        return to_frame(
-            outliers(self, from_frame_or_file(table, self.read_options), level), self.facts.get("frame", "polars")
-        )
+        return to_frame(outliers(self, self._rows(table), level), self.facts.get("frame", "polars"))
 
     def drift(self, table: Any, by: str | None = None) -> Drift:
         """Whether new rows are still of the table that was fitted, and what has moved.
@@ -231,8 +230,7 @@ class FittedTable(TableModel):
         Raises:
             InputError: a column holds categories, or a cell is missing.
         """
-        self._require_fit()
-        x, _ = self.schema.encode(from_frame_or_file(table, self.read_options), SOURCE)
+        x = self.schema.encode(self._rows(table), SOURCE).x
         points, slopes = latents(self, self.schema.seen(x), samples=self.samples, seed=self.seed)
         return points.numpy(), (slopes + self.schema.log_of_unseen(x)).numpy()
 

@@ -232,8 +232,7 @@ def measure_guide(guided: Guided, schema: Schema, rows: Rows, seed: int) -> dict
 def _some(rows: Rows, guided: Guided, seed: int) -> Rows:
     """A random selection of the rows, on the guide's device."""
     some = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:ASKED]]
-    here = next(guided.parameters()).device
-    return Rows(some.x.to(here), None if some.context is None else some.context.to(here))
+    return some.to(guided.device)
 
 
 def spread_of(cells: Cells) -> Any:

@@ -78,12 +78,11 @@ def _chosen(task: Task) -> Fitted:
     if not rows.schema.orders or isinstance(fitted.density, Truncated):  # of a fitted model that is trained further
         return fitted
     orders = [(stated, order) for stated in (True, False) if (order := rows.schema.in_order(stated)) is not None]
-    some, here = rows.train, next(fitted.density.parameters()).device
-    context = None if some.context is None else some.context.to(here)
+    some = rows.train.to(fitted.density.device)
 
     def kept(density: Density) -> Density:
         for stated, order in orders:
-            density = truncated(density, order, some.x.to(here), context, stated=stated, seed=task.seed)
+            density = truncated(density, order, some.x, some.context, stated=stated, seed=task.seed)
         return density
 
     whole = kept(fitted.density)
@@ -98,7 +97,7 @@ def _learn_with_holes(task: Task) -> Learned:
     guide, facts = _guide_first(task.within(GUIDE_FIRST))
     fill = GuideFill(guide, task.rows.schema)
     fitted = _chosen(replace(task, fill=fill).within(ALONE))
-    here = next(fitted.density.parameters()).device
+    here = fitted.density.device
     guided = Guided(fitted.density, guide.to(here), tuple(task.rows.schema.missingness.flags.items()))
     return Learned(task.rows, fitted, guided, facts, fill)
 
@@ -116,7 +115,7 @@ def _guided(task: Task, fitted: Fitted) -> Learned:
     seconds = min(training["seconds"], AFTERWARDS * max(task.left, 0.0))
     choices: dict[str, Any] = {"steps": steps, "seconds": seconds, "fresh": before is None, "lr": lr}
     facts = train_guide(guide, rows, task.options.training, task.console, **choices)
-    return Learned(rows, fitted, Guided(fitted.density, guide.to(next(fitted.density.parameters()).device)), facts)
+    return Learned(rows, fitted, Guided(fitted.density, guide.to(fitted.density.device)), facts)
 
 
 def _guide_first(task: Task) -> tuple[AnyOrder, dict[str, Any]]:

@@ -17,7 +17,7 @@ from ..models.held_out_figures import beside_gaussian
 from ..models.train import Rows
 from .io.table import Table
 from .options import TableOptions
-from .schema.cells import Fill, cell_log_density
+from .schema.cells import Cells, Fill
 from .schema.schema import Schema
 from .splits import TableSplits, fingerprint
 
@@ -74,7 +74,7 @@ def drawn_beside_held_out(density: Density, rows: TableSplits, seed: int) -> Sam
     If rows have weights, held-out and training rows are resampled by them.
     """
     held = _resampled(rows.test, DRAWN, seed)
-    generator = torch.Generator(next(density.parameters()).device).manual_seed(seed)
+    generator = torch.Generator(density.device).manual_seed(seed)
     if held.context is None:
         x = density.sample((len(held),), generator=generator)
     else:
@@ -89,23 +89,19 @@ def _held_out(
     density: Density, gaussian: LinearGaussian, rows: TableSplits, options: TableOptions, fill: Fill | None
 ) -> dict[str, Any]:
     """Held-out log-likelihood of the density and of a Gaussian, at the same points of the same cells."""
-    here, test = next(density.parameters()).device, rows.test
-    choices: dict[str, Any] = {"samples": options.samples, "seed": options.training.seed, "fill": fill}
-    context = None if test.context is None else test.context.to(here)
-    ours, error = cell_log_density(density, rows.schema, test.x.to(here), context, **choices)
-    theirs, _ = cell_log_density(gaussian, rows.schema, test.x, test.context, **choices)
-    some = rows.train[:: max(len(rows.train) // SEEN, 1)]
-    given = None if some.context is None else some.context.to(here)
-    seen, seen_error = mean_and_error(
-        cell_log_density(density, rows.schema, some.x.to(here), given, **choices)[0], some.weights
-    )
-    cells = rows.schema.has_cells
+    test, cells = rows.test, Cells(rows.schema, fill)
+    here, some = (part.to(density.device) for part in (test, rows.train[:: max(len(rows.train) // SEEN, 1)]))
+    choices: dict[str, Any] = {"samples": options.samples, "seed": options.training.seed}
+    ours, error = cells.log_density(density, here.x, here.context, **choices)
+    theirs, _ = cells.log_density(gaussian, test.x, test.context, **choices)
+    seen, seen_error = mean_and_error(cells.log_density(density, some.x, some.context, **choices)[0], some.weights)
+    averaged = rows.schema.has_cells
     return {
         **beside_gaussian(ours, theirs, test.weights),
         "training_log_likelihood": seen if math.isfinite(seen) else None,
         "training_standard_error": seen_error,
-        "cell_samples": options.samples if cells else None,
-        "cell_error": float(error.mean()) if cells else None,
+        "cell_samples": options.samples if averaged else None,
+        "cell_error": float(error.mean()) if averaged else None,
     }
 
 

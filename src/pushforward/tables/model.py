@@ -10,7 +10,7 @@ import torch
 
 from ..diagnostics.linear_gaussian import LinearGaussian
 from ..distributions.base import Density
-from ..distributions.guided import Answer, Guided
+from ..distributions.guided import Guided
 from ..errors import InputError, listed
 from ..models.base import FittedDensity
 from ..models.console import Console, aligned
@@ -27,7 +27,7 @@ from .io.place import Location
 from .io.read import read_table
 from .io.table import Table
 from .report_columns import TableCells, reported_columns
-from .schema.cells import Cells, cell_log_density
+from .schema.cells import Cells
 from .schema.schema import Schema
 from .splits import HELD_OUT, fingerprint, held_out_order
 from .targets import describe_target
@@ -40,6 +40,7 @@ class TableModel(FittedDensity):
         schema: How each column is treated.
         guided: The density with its guide, which answers questions about some of the columns; None without one.
         cells: The cells of rows, with the sampler of missing values.
+        samples: Number of points over which each cell is averaged.
     """
 
     kind: ClassVar[str] = "table"
@@ -48,12 +49,7 @@ class TableModel(FittedDensity):
     schema: Schema
     guided: Guided | None = None
     cells: Cells
-
-    def log_density(self, rows: Rows, *, samples: int = 16, seed: int = 0) -> Answer:
-        """Log-densities of encoded rows and their standard errors, in nats."""
-        context = None if rows.context is None else rows.context.to(self.device)
-        options: dict[str, Any] = {"samples": samples, "seed": seed, "cells": self.cells}
-        return Answer.exact(*cell_log_density(self.density, self.schema, rows.x.to(self.device), context, **options))
+    samples: int
 
     def guide_for(self, instead: str) -> Guided:
         """The density with its guide.
@@ -78,11 +74,6 @@ class TableModel(FittedDensity):
     def read_options(self) -> ReadOptions:
         """How files are read whose rows leave it open: as the one that was fitted."""
         return ReadOptions(text=self.schema.text_names, decimal=self.facts.get("decimal", ""))
-
-    @property
-    def samples(self) -> int:
-        """Number of points over which each cell is averaged."""
-        return int(self.facts.get("samples", 16))
 
     def usual(self, score: str = "log_density") -> tuple[np.ndarray, np.ndarray] | None:
         """Scores of rows by densities that did not see them, sorted, and their weights, 1 on average; None for a model
@@ -141,10 +132,12 @@ class TableModel(FittedDensity):
                 left = frame.height - len(numbers)
                 console.note(f"{source}: {left:,} rows with missing or infinite values are left out")
                 frame = frame[numbers]
-        return Rows(*self.schema.encode(frame, source)), numbers
+        encoded = self.schema.encode(frame, source)
+        return Rows(encoded.x, encoded.context), numbers
 
     def judged(self, rows: Rows, samples: int | None, seed: int) -> np.ndarray:
-        return self.log_density(rows, samples=samples or 16, seed=seed).value.numpy()
+        rows = rows.to(self.device)
+        return self.cells.log_density(self.density, rows.x, rows.context, samples=samples or 16, seed=seed)[0].numpy()
 
     def caveat(self, samples: int | None) -> dict[str, Any]:
         return {"cell_samples": (samples or 16) if self.schema.has_cells else None}
@@ -228,7 +221,7 @@ class TableModel(FittedDensity):
         super()._hold(joint_of(density), facts)
         self.guided = density if isinstance(density, Guided) else None
         self.schema = Schema.from_json(facts["schema"])
-        self.cells = Cells(self.schema, self.fill)
+        self.cells, self.samples = Cells(self.schema, self.fill), int(facts.get("samples", 16))
 
     def _whole(self) -> Density:
         return self.density if self.guided is None else self.guided

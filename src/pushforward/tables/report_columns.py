@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..diagnostics.repairs import LogProb
 from ..report.tables.columns import ReportedColumns
-from .schema.cells import Cells, Fill, cell_log_density
+from .schema.cells import Cells, Fill
 from .schema.schema import Schema
 
 
@@ -21,14 +21,13 @@ class TableCells:
     """
 
     def __init__(self, schema: Schema, seed: int, fill: Fill | None = None) -> None:
-        self.schema, self.seed, self.fill, self.cells = schema, seed, fill, Cells(schema)
+        self.schema, self.seed, self.cells, self.filled = schema, seed, Cells(schema), Cells(schema, fill)
 
     def score(self, log_prob: LogProb, rows: Tensor, context: Tensor | None, points: int) -> Tensor | None:
         """Log-densities (n,) of rows averaged over their cells; None if no row has any."""
         if not self.schema.has_cells and not bool(rows.isnan().any()):
             return None
-        options = {"samples": points, "seed": self.seed, "fill": self.fill}
-        return cell_log_density(log_prob, self.schema, rows, context, **options)[0]  # type: ignore[arg-type]
+        return self.filled.log_density(log_prob, rows, context, samples=points, seed=self.seed)[0]
 
     def spread(self, rows: Tensor) -> Tensor:
         """A random point of each row's cell."""

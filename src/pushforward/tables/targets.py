@@ -195,7 +195,7 @@ def _measure(fitted: TargetFit, options: TargetOptions) -> tuple[dict[str, Any],
     schema = Schema(tuple(Column(f"x{j + 1}", Number.of(column.numpy())) for j, column in enumerate(x.T)))
     gaussian = LinearGaussian(x[:KEPT_ROWS])
     kept = x[KEPT_ROWS:]
-    result, here = fitted.result, next(fitted.flow.parameters()).device
+    result, here = fitted.result, fitted.flow.device
     with torch.no_grad():
         ours, scores = (fitted.flow.log_prob(rows.to(here)).cpu() for rows in (kept, fitted.importance.draws))
     summary = {

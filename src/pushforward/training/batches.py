@@ -40,6 +40,10 @@ class Rows:
             return self.x, self.context, self.weights
         return (self.x,) if self.context is None else (self.x, self.context)
 
+    def to(self, device: torch.device) -> Rows:
+        """The same rows on a device."""
+        return Rows(*(None if part is None else part.to(device) for part in (self.x, self.context, self.weights)))
+
     def pick(self, index: Tensor) -> tuple[Any, ...]:
         return tuple(part if part is None else part.index_select(0, index) for part in self.parts)
 

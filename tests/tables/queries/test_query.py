@@ -309,7 +309,7 @@ def test_a_guide_that_has_learnt_nothing_fills_within_reach() -> None:
     wages[rng.random(wages.shape) < 0.2] = np.nan
     frame = pl.DataFrame({f"w{j}": column for j, column in enumerate(wages.T)}).fill_nan(None)
     model = pf.TableDensity(**{**QUICK, "steps": 3}).fit(frame)
-    x, _ = model.schema.encode(frame, "table")
+    x = model.schema.encode(frame, "table").x
     for u in (1e-9, 1 - 1e-9):
         filled, _ = model.fill(x, torch.full_like(x, u))
         assert filled.isfinite().all()

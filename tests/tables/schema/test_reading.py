@@ -20,7 +20,7 @@ from pushforward.models.options import TrainingOptions
 from pushforward.tables.io.parquet import ParquetRows
 from pushforward.tables.options import TableOptions
 from pushforward.tables.prepare import prepare_large
-from pushforward.tables.schema.cells import cell_log_density
+from pushforward.tables.schema.cells import Cells
 from pushforward.tables.schema.decide import learn_schema
 from pushforward.tables.schema.moments import find_form
 from pushforward.tables.schema.schema import Schema
@@ -75,7 +75,7 @@ def test_moments_are_drawn_as_moments(dtype: str) -> None:
     frame = pl.DataFrame({"when": MOMENTS[dtype], "a": A})
     schema = learn_schema(frame, frame.columns, [], "t.csv")
     assert schema.columns[0].reading.dtype == dtype
-    x, _ = schema.encode(frame, "t.csv")
+    x = schema.encode(frame, "t.csv").x
     assert schema.decode(x).equals(frame)
     assert Schema.from_json(json.loads(json.dumps(schema.to_json()))) == schema
     assert schema.columns[0].shown(float(x[0, 0])) == str(frame["when"][0])
@@ -99,7 +99,7 @@ def test_moments_are_drawn_as_moments(dtype: str) -> None:
 def test_samples_have_the_types_of_the_table(column: pl.Series) -> None:
     frame = pl.DataFrame({"c": column, "a": A})
     schema = Schema.from_json(json.loads(json.dumps(learn_schema(frame, frame.columns, [], "t.csv").to_json())))
-    x, _ = schema.encode(frame, "t.csv")
+    x = schema.encode(frame, "t.csv").x
     back = schema.decode(x)
     assert back.schema == frame.schema
     assert back["c"].to_list() == frame["c"].to_list()
@@ -114,7 +114,7 @@ def test_dates_and_times_that_are_text_stay_text_of_their_form(form: str) -> Non
     assert find_form(text) is not None
     frame = pl.DataFrame({"when": text, "a": A})
     schema = learn_schema(frame, frame.columns, [], "t.csv")
-    x, _ = schema.encode(frame, "t.csv")
+    x = schema.encode(frame, "t.csv").x
     assert schema.decode(x)["when"].to_list() == text.to_list()
 
 
@@ -131,9 +131,9 @@ def test_names_counters_constants_and_empty_columns_are_left_out_or_kept_apart()
     assert schema.order == ("a", "one")
     assert len(schema.notes) == 4
     assert "row: left out: it numbers the rows (`columns=` models it)" in schema.notes
-    x, _ = schema.encode(pl.DataFrame({"a": A}), "t.csv")
+    x = schema.encode(pl.DataFrame({"a": A}), "t.csv").x
     assert schema.decode(x)["one"].to_list() == ["x"] * ROWS
-    broken = schema.broken(pl.DataFrame({"a": A, "one": ["x"] * (ROWS - 1) + ["y"]}), x.numpy())
+    broken = schema.broken(schema.encode(pl.DataFrame({"a": A, "one": ["x"] * (ROWS - 1) + ["y"]}), "t.csv"))
     assert [int(rows.sum()) for rows in broken] == [1]
     assert learnt(asked=True, row=range(1, ROWS + 1)).names == ["row"]
     with pytest.raises(InputError, match=r"t.csv: no column is left to model; row: left out"):
@@ -162,9 +162,9 @@ def test_categories_that_another_implies_follow_from_it() -> None:
         "'code' follows from 'city'",
     }
     frame = pl.DataFrame({**columns, "a": RNG.normal(size=600)})
-    x, _ = schema.encode(frame, "t.csv")
+    x = schema.encode(frame, "t.csv").x
     assert schema.decode(x).select(frame.columns).drop("a").equals(frame.drop("a"))
-    assert [rows.any() for rows in schema.broken(frame, x.numpy())] == [False, False]
+    assert [rows.any() for rows in schema.broken(schema.encode(frame, "t.csv"))] == [False, False]
     noisy = np.where(RNG.random(600) < 0.01, 0, city // 4)
     assert "country" in learnt(country=noisy, city=columns["city"], a=A.repeat(2)).names
 
@@ -173,7 +173,7 @@ def test_missing_cells_are_integrated_out_of_a_known_density() -> None:
     normal = torch.distributions.Normal(0.0, 1.0)
     schema = learnt(a=A, b=A[::-1].copy())
     x = torch.tensor([[0.3, math.nan], [math.nan, -1.0], [0.3, -1.0]], dtype=torch.float64)
-    value, error = cell_log_density(lambda x, c: normal.log_prob(x).sum(-1), schema, x, samples=256)
+    value, error = Cells(schema).log_density(lambda x, c: normal.log_prob(x).sum(-1), x, samples=256)
     exact = torch.tensor([normal.log_prob(torch.tensor(v)).sum() for v in ([0.3], [-1.0], [0.3, -1.0])])
     assert (value - exact).abs().max() < 0.05
     assert (error[:2] > 0).all()
@@ -310,9 +310,9 @@ def test_holes_of_a_sum_are_completed_from_the_rest() -> None:
     more = np.isnan(x[:, 0])
     assert 0 < more.mean() == pytest.approx((there[:, 0] & there[:, 1:].any(1)).mean())
     assert schema.fields[0].holes.share == pytest.approx(more.mean())
-    assert not any(rows.any() for rows in schema.broken(holed, x))
+    assert not any(rows.any() for rows in schema.broken(schema.encode(holed, "t.csv")))
     wrong = holed.with_columns(total=pl.when(pl.Series(one)).then(pl.col("total") + 1.5))
-    broken = schema.broken(wrong, schema.encode(wrong, "t.csv").x.numpy())
+    broken = schema.broken(schema.encode(wrong, "t.csv"))
     assert broken[0].tolist() == (one & ~there.any(1)).tolist()  # elsewhere the sum is what tells
 
 

@@ -15,7 +15,7 @@ import polars as pl
 
 from ...errors import InputError, listed
 from .place import Source
-from .values import refuse_objects, series, with_missing
+from .values import DESCRIBED, NAMES, no_values, series
 
 NUMBERED = " numbered"  # suffix of the kind of a frame whose column names are whole numbers
 
@@ -41,17 +41,25 @@ def from_frame(table: Any, name: str = "the table") -> tuple[pl.DataFrame, str]:
         TypeError: it is no frame.
         InputError: it has no rows, or a column of lists, dicts or other objects; says which.
     """
-    kind, found = _columns(table, name)
-    found = [(str(called), values) for called, values in found]
-    _refuse_repeated([called for called, _ in found], name)
-    made = [series(called, values, name) for called, values in found]
-    if len({len(column) for column in made}) > 1:
-        lengths = listed(f"{column.name!r} has {len(column)}" for column in made)
-        raise InputError(f"{name}: its columns have different numbers of rows: {lengths}")
-    frame = with_missing(pl.DataFrame(made))
-    refuse_objects(frame, frame.columns, name)
+    if isinstance(table, pl.DataFrame) and pl.Object not in table.dtypes:
+        frame, kind = table, "polars"
+    else:
+        kind, found = _columns(table, name)
+        frame = _made([(str(called), values) for called, values in found], name)
+    frame = with_missing(frame)
+    _refuse_nested(frame, name)
     refuse_empty(frame, name)
     return frame, kind
+
+
+def _made(found: Sequence[tuple[str, Any]], source: str) -> pl.DataFrame:
+    """Columns of any library as a frame."""
+    _refuse_repeated([called for called, _ in found], source)
+    made = [series(called, values, source) for called, values in found]
+    if len({len(column) for column in made}) > 1:
+        lengths = listed(f"{column.name!r} has {len(column)}" for column in made)
+        raise InputError(f"{source}: its columns have different numbers of rows: {lengths}")
+    return pl.DataFrame(made)
 
 
 def to_frame(frame: pl.DataFrame, kind: str, like: Any = None) -> Any:
@@ -102,6 +110,28 @@ def _narwhals(frame: pl.DataFrame, library: Any) -> Any:
     import narwhals.stable.v2 as nw
 
     return nw.from_arrow(frame, backend=library).to_native()
+
+
+def with_missing(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame with null in place of NaN and empty text."""
+    gone = []
+    for column in frame.get_columns():
+        if column.dtype.is_float() and column.is_nan().any():
+            gone.append(pl.col(column.name).fill_nan(None))
+        elif column.dtype in NAMES and (column.cast(pl.String) == "").any():
+            gone.append(pl.when(pl.col(column.name).cast(pl.String) != "").then(pl.col(column.name)))
+    return frame.with_columns(gone) if gone else frame
+
+
+def _refuse_nested(frame: pl.DataFrame, source: str) -> None:
+    """Refuses columns of lists, records, bytes and the like.
+
+    Raises:
+        InputError: names the first such column, what it holds, and what is expected.
+    """
+    for name, dtype in frame.schema.items():
+        if not (dtype.is_numeric() or dtype.is_temporal() or dtype in (*NAMES, pl.Boolean, pl.Null)):
+            raise no_values(name, DESCRIBED.get(type(dtype), f"{dtype} values"), source)
 
 
 def refuse_empty(frame: pl.DataFrame, source: str) -> None:

@@ -16,9 +16,9 @@ import polars as pl
 
 from ...errors import InputError
 from .format import Format, ReadOptions, refusing_damage
+from .frames import with_missing
 from .place import Location, Source
 from .table import Piece, Table
-from .values import with_missing
 
 PIECE = 65_536  # rows decoded at once
 LARGE = 10_000_000  # cells from which a file is better read in pieces

@@ -13,12 +13,11 @@ import polars as pl
 from ...errors import InputError
 from .format import ReadOptions, refusing_damage
 from .formats import BY_ENDING, format_of
-from .frames import from_frame, is_path, refuse_empty
+from .frames import from_frame, is_path, refuse_empty, with_missing
 from .parquet import ParquetRows
 from .place import Location, Source, is_many, located, naming, refuse_no_file
 from .table import RowsInPieces, Table
 from .unpack import local_file
-from .values import with_missing
 
 LARGE = 50_000_000  # cells from which a table is fitted in pieces: in memory it would take some 2 GiB
 
@@ -74,11 +73,6 @@ def read_any(table: Any, name: str = "table", *, stream: bool = False) -> Table:
     except pl.exceptions.PolarsError as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{place}: its files do not have the same columns: {reason}") from None
-
-
-def from_frame_or_file(table: Any, options: ReadOptions | None = None) -> pl.DataFrame:
-    """The rows of a frame, a dict of columns or a file; of a file with its own splits, the test rows."""
-    return read_table(table, options).held_out().frame if is_path(table) else from_frame(table, "table")[0]
 
 
 def open_parquet(place: Location) -> ParquetRows:

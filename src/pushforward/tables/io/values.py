@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import numbers
-from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -15,35 +14,14 @@ import polars as pl
 from ...errors import InputError
 
 _PLAIN = (str, numbers.Real, Decimal, np.generic, datetime.date, datetime.time, datetime.timedelta, UUID)
-_NAMES = (pl.String, pl.Categorical, pl.Enum)
+NAMES = (pl.String, pl.Categorical, pl.Enum)
 
 
-def with_missing(frame: pl.DataFrame) -> pl.DataFrame:
-    """The frame with null in place of NaN and empty text."""
-    spoilt = [c.name for c in frame.get_columns() if c.dtype.is_float() and c.is_nan().any()]
-    blank = [c.name for c in frame.get_columns() if c.dtype in _NAMES and (c.cast(pl.String) == "").any()]
-    return frame.with_columns(
-        *(pl.col(name).fill_nan(None) for name in spoilt),
-        *(pl.when(pl.col(name).cast(pl.String) != "").then(pl.col(name)) for name in blank),
-    )
+DESCRIBED = {pl.List: "lists", pl.Array: "arrays", pl.Struct: "dicts", pl.Binary: "bytes", pl.Object: "objects"}
 
 
-def refuse_objects(frame: pl.DataFrame, names: Sequence[str], source: str) -> None:
-    """Refuses columns of lists, records, bytes and the like.
-
-    Raises:
-        InputError: names the first such column, what it holds, and what is expected.
-    """
-    for name in names:
-        dtype = frame[name].dtype
-        if not (dtype.is_numeric() or dtype.is_temporal() or dtype in (*_NAMES, pl.Boolean, pl.Null)):
-            raise _objects(name, _DESCRIBED.get(type(dtype), f"{dtype} values"), source)
-
-
-_DESCRIBED = {pl.List: "lists", pl.Array: "arrays", pl.Struct: "dicts", pl.Binary: "bytes", pl.Object: "objects"}
-
-
-def _objects(name: str, what: str, source: str) -> InputError:
+def no_values(name: str, what: str, source: str) -> InputError:
+    """The error of a column that holds something else than values."""
     return InputError(
         f"{source}: column {name!r} holds {what}; a column must hold numbers, text, truth values, dates or times: "
         "leave it out, or convert it to one of these"
@@ -129,7 +107,7 @@ def _mixed(name: str, values: list[Any], source: str) -> pl.Series:
         return pl.Series(name, [None if _is_missing(value) else float(value) for value in values], dtype=pl.Float64)
     if strange is not None or any(isinstance(value, np.complexfloating) for value in there):
         kind = type(strange if strange is not None else there[0]).__name__
-        raise _objects(name, f"values of type {kind}", source)
+        raise no_values(name, f"values of type {kind}", source)
     return pl.Series(name, _texts(values), dtype=pl.String)
 
 

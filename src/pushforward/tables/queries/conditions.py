@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,8 +11,6 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError, listed
-from ...models.console import Console
-from ...models.train import Rows
 from ..io.values import series
 from ..model import TableModel
 from ..schema.columns import Column
@@ -21,23 +18,22 @@ from ..schema.numbers import missing
 
 
 def condition_on(
-    model: TableModel, rows: Rows, names: Sequence[str], frame: pl.DataFrame, source: str, first: int, console: Console
-) -> tuple[Rows, Tensor]:
-    """The rows as far as they can be conditioned on, and which cannot, ``(n,)``: those of a category that no training
-    row had, with a note. A number that none of few was is taken for the nearest.
+    model: TableModel, x: Tensor, names: Sequence[str], frame: pl.DataFrame, source: str, first: int
+) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+    """The rows as far as they can be conditioned on, which cannot, ``(n,)``, and notes on these: those of a category
+    that no training row had. A number that none of few was is taken for the nearest.
 
     Args:
         model: The fitted table.
-        rows: Encoded rows.
+        x: Encoded rows.
         names: The columns to condition on.
         frame: The rows as they are in the table.
         source, first: Where they come from, and the number of the first row there, for error messages.
-        console: Where the note goes.
 
     Raises:
         InputError: a number cannot be; names the column, the row and the number.
     """
-    x, strange = rows.x.clone(), torch.zeros(len(rows), dtype=torch.bool)
+    x, strange, notes = x.clone(), torch.zeros(len(x), dtype=torch.bool), []
     for j, column in enumerate(model.schema.columns):
         if column.name not in names or column.name not in frame.columns:
             continue
@@ -48,11 +44,11 @@ def condition_on(
             odd = there & (x[:, j] < 0)
             if odd.any():
                 said = f"column {column.name!r}, {cells[int(odd.byte().argmax())]!r} in {int(odd.sum()):,} rows"
-                console.note(f"{source}: {said}: not among the training rows, so there is no answer given it")
+                notes.append(f"{source}: {said}: not among the training rows, so there is no answer given it")
             strange |= odd
         else:
             _refuse_impossible(column, x[:, j], there, cells, source, first)
-    return dataclasses.replace(rows, x=x), strange
+    return x, strange, tuple(notes)
 
 
 def _refuse_impossible(column: Column, x: Tensor, there: Tensor, cells: pl.Series, source: str, first: int) -> None:
@@ -96,6 +92,8 @@ def one_row(model: TableModel, given: Mapping[str, Any]) -> pl.DataFrame:
     Raises:
         InputError: a column is unknown, or takes a number.
     """
+    if not given and not model.schema.given:
+        return pl.DataFrame()
     check_known(model, list(given))
     fields = [*model.schema.fields, *(given.column for given in model.schema.given)]
     plain = {column.name for column in fields if column.reading.takes_numbers}

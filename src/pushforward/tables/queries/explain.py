@@ -67,7 +67,8 @@ def _repaired(model: TableModel, rows: Rows, reference: Tensor, seed: int) -> tu
     """Gains and the values that attain them, by trying typical values of each column."""
 
     def log_prob(x: Tensor, context: Tensor | None) -> Tensor:
-        return model.log_density(Rows(x, context), samples=POINTS, seed=seed).value
+        some = Rows(x, context).to(model.device)
+        return model.cells.log_density(model.density, some.x, some.context, samples=POINTS, seed=seed)[0]
 
     tried = typical_values(reference, [column.typical for column in model.schema.columns])[: len(model.schema.fields)]
     return repairs(log_prob, rows.x, tried, rows.context, model.schema.missingness.flags)

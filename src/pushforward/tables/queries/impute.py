@@ -28,8 +28,8 @@ def impute(model: TableModel, frame: pl.DataFrame, draws: int, seed: int, source
     if draws < 1:
         raise InputError("expected at least 1", "draws", draws)
     schema = model.schema
-    rows = encode_partly(model, frame, source)
-    rows = Rows(schema.missingness.forgotten(rows.x, 0.0), rows.context)  # once drawn, the values are present
+    found = encode_partly(model, frame, source)
+    rows = Rows(schema.missingness.forgotten(found.x, 0.0), found.context)  # once drawn, the values are present
     filled = Query.holes(rows).draw(model, draws, seed, limits=schema.value_classes)
     written = schema.decode(filled.flatten(0, 1))
     before = pl.concat([frame] * draws) if draws > 1 else frame

@@ -24,13 +24,13 @@ from ...distributions.guided import as_if_seen
 from ...models.train import Rows
 from ..guide import spread_seen
 from ..model import TableModel
-from .query import context_of
 
 
 def log_tails(model: TableModel, rows: Rows) -> Tensor:
     """log t of every entry, ``(n, features)``, for a model with a guide; 0 where there is no value."""
     guide = model.guide_for("has no conditionals").guide
-    return guide.tails(_middles(model, rows), context_of(model, rows)).cpu()
+    rows = rows.to(model.device)
+    return guide.tails(_middles(model, rows), rows.context).cpu()
 
 
 def surprises(model: TableModel, rows: Rows) -> Tensor:
@@ -43,7 +43,8 @@ def expected(model: TableModel, rows: Rows, j: int) -> Tensor:
     """A value of column j that rows like these have, encoded, ``(n,)``: a typical one near its median given the others,
     if it lies within the central half, or else the median itself; of a category, the likeliest."""
     guided, kind = model.guide_for("has no conditionals"), model.schema.columns[j].kind
-    x, context = _middles(model, rows), context_of(model, rows)
+    rows = rows.to(model.device)
+    x, context = _middles(model, rows), rows.context
     x[:, j] = math.nan
     x = as_if_seen(x, guided.tell)
     middle = guided.guide.middle(x, j, context).double().cpu()
@@ -58,6 +59,6 @@ def expected(model: TableModel, rows: Rows, j: int) -> Tensor:
 
 
 def _middles(model: TableModel, rows: Rows) -> Tensor:
-    """The middle of every row's cell, on the model's device."""
-    x = model.schema.seen(rows.x).to(model.device)
-    return spread_seen(model.cells.to(model.device), x, torch.full_like(x, 0.5)).clone()
+    """The middle of every row's cell."""
+    x = model.schema.seen(rows.x)
+    return spread_seen(model.cells.to(x.device), x, torch.full_like(x, 0.5)).clone()

@@ -21,14 +21,13 @@ from torch import Tensor
 from ...distributions.guided import Answer
 from ...distributions.learning_error import learning_error
 from ...errors import InputError, listed
-from ...models.console import Console
 from ...models.train import Rows
 from ..guide import spread_of
 from ..model import TableModel
+from ..schema.schema import Encoded
 from .conditions import condition_on
 
 FEWEST, MOST = 32, 512  # draws from the guide per row
-QUIET = Console(quiet=True)
 POINTS = 250_000  # draws for all rows of a question, as long as each gets at least FEWEST
 
 
@@ -42,13 +41,17 @@ class Query:
         rows: Encoded rows.
         asked: Which features are asked for, ``(features,)``.
         given: Which features are conditioned on, ``(features,)``.
-        broken: Which rows violate a relation between columns, and so have density 0, ``(n,)``; None if none does.
+        broken: Which rows violate each relation between columns, and so have density 0, ``(relations, n)``.
+        encoded: The rows before anything was conditioned on, if they come from a table.
+        notes: What was decided about given values, in sentences.
     """
 
     rows: Rows
     asked: Tensor
     given: Tensor
-    broken: Tensor | None = None
+    broken: np.ndarray | None = None
+    encoded: Encoded | None = None
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -58,7 +61,6 @@ class Query:
         given: Sequence[str] = (),
         source: str = "table",
         first: int = 0,
-        console: Console = QUIET,
     ) -> Query:
         """The density of all columns that a frame has, given some of them; what it lacks is integrated out.
 
@@ -68,24 +70,27 @@ class Query:
             given: The columns to condition on.
             source: Where the rows come from, for error messages.
             first: The number of the first row there, from 0.
-            console: Where notes on given values go.
 
         Raises:
             InputError: the frame has none of the columns, or a given value cannot be.
         """
-        rows = encode_partly(model, frame, source, first)
-        if given:
-            rows, strange = condition_on(model, rows, given, frame, source, first, console)
-            rows = dataclasses.replace(rows, x=rows.x.masked_fill(strange[:, None], math.nan))
-        conditions = model.schema.features_of(given) if given else torch.zeros(rows.x.shape[1], dtype=torch.bool)
-        broken = model.schema.broken(frame, rows.x.numpy()) if model.schema.relations else []
-        return cls(rows, ~conditions, conditions, torch.from_numpy(np.any(broken, axis=0)) if broken else None)
+        encoded = encode_partly(model, frame, source, first)
+        broken = model.schema.broken(encoded) if model.schema.relations else None
+        if not given:
+            asked, conditions = _all_asked(encoded.x.shape[1])
+            return cls(Rows(encoded.x, encoded.context), asked, conditions, broken, encoded)
+        x, strange, notes = condition_on(model, encoded.x, given, frame, source, first)
+        rows, conditions = (
+            Rows(x.masked_fill(strange[:, None], math.nan), encoded.context),
+            model.schema.features_of(given),
+        )
+        return cls(rows, ~conditions, conditions, broken, encoded, notes)
 
     @classmethod
     def holes(cls, rows: Rows) -> Query:
         """Everything that encoded rows lack, given what they have."""
-        features = rows.x.shape[1]
-        return cls(rows, torch.zeros(features, dtype=torch.bool), torch.ones(features, dtype=torch.bool))
+        given, asked = _all_asked(rows.x.shape[1])
+        return cls(rows, asked, given)
 
     def answer(self, model: TableModel, *, samples: int | None = None, seed: int | None = None) -> Answer:
         """The log-densities in nats: NaN for rows without a value that is asked for, or given what cannot be.
@@ -96,7 +101,7 @@ class Query:
             seed: Seed of these points, and of draws from the guide; by default the model's.
         """
         samples, seed = samples or model.samples, model.seed if seed is None else seed
-        about = (self.asked & ~model.schema.missingness.unknown(self.rows.x)).any(1)
+        about = (self.asked & ~unknown(model, self.rows.x)).any(1)
         if not about.any():
             return Answer.joined(len(about), [])
         rows = self._only(self.asked | self.given)
@@ -133,7 +138,7 @@ class Query:
             return x.expand(draws, *x.shape)
         filled, _ = model.guide_for("cannot draw missing cells").fill(
             model.schema.seen(x).to(model.device),
-            context_of(model, self.rows),
+            self.rows.to(model.device).context,
             draws=draws,
             path=False,
             seed=seed,
@@ -163,7 +168,8 @@ class Query:
         """The answer with density 0 for rows that violate a relation."""
         if self.broken is None:
             return found
-        value, error = found.value.masked_fill(self.broken, -math.inf), found.error.masked_fill(self.broken, 0.0)
+        broken = torch.from_numpy(self.broken.any(0))
+        value, error = found.value.masked_fill(broken, -math.inf), found.error.masked_fill(broken, 0.0)
         return found._replace(value=value, error=error)
 
 
@@ -173,7 +179,7 @@ def conditional(model: TableModel, rows: Rows, given: Tensor, samples: int, seed
     Where one entry is asked for and its column has a probability for each value, all values are scored, so that the
     probabilities sum to 1; otherwise it is the difference of two marginals.
     """
-    asked = ~given & ~model.schema.missingness.unknown(rows.x)
+    asked = ~given & ~unknown(model, rows.x)
     alone = asked & (asked.sum(1, keepdim=True) == 1) & (torch.tensor(model.schema.classes) > 0)
     parts = [
         (alone[:, j], _among_values(model, rows[alone[:, j]], j, samples, seed))
@@ -208,35 +214,51 @@ def _among_values(model: TableModel, rows: Rows, j: int, samples: int, seed: int
 
 def marginal(model: TableModel, rows: Rows, samples: int, seed: int) -> Answer:
     """log p(the entries of each row that have a value | context): by the joint if none is unknown, or by the guide."""
-    holed = model.schema.missingness.unknown(rows.x).any(1) & (model.guided is not None)
-    if not holed.any():
-        found = model.log_density(rows, samples=samples, seed=seed)
+    holed, device = unknown(model, rows.x).any(1), model.density.device
+    rows = rows if rows.x.device == device else rows.to(device)
+    if model.guided is None or not holed.any():
+        found = _by_joint(model, rows, samples, seed)
     else:
         parts = [(holed, _by_guide(model, rows[holed], samples, seed))]
         if not holed.all():
-            parts.append((~holed, model.log_density(rows[~holed], samples=samples, seed=seed)))
+            parts.append((~holed, _by_joint(model, rows[~holed], samples, seed)))
         found = Answer.joined(len(rows), parts)
-    seen = model.schema.seen(rows.x).to(model.device)
-    learnt = learning_error(model.density, seen, context_of(model, rows), model.training_size or math.inf)
+    learnt = learning_error(model.density, model.schema.seen(rows.x), rows.context, model.training_size or math.inf)
     return found._replace(error=found.error.hypot(learnt.cpu()))
+
+
+def _by_joint(model: TableModel, rows: Rows, samples: int, seed: int) -> Answer:
+    return Answer.exact(*model.cells.log_density(model.density, rows.x, rows.context, samples=samples, seed=seed))
 
 
 def _by_guide(model: TableModel, rows: Rows, samples: int, seed: int) -> Answer:
     draws = max(samples, FEWEST)
     found = model.guide_for("answers only for whole rows").marginal(
-        model.schema.seen(rows.x).to(model.device),
-        context_of(model, rows),
+        model.schema.seen(rows.x),
+        rows.context,
         draws=draws,
         most=max(draws, most_draws(len(rows))),
         path=False,
         seed=seed,
         spread=_spread(model),
     )
-    known = model.schema.log_of_unseen(rows.x) - model.schema.missingness.log_prob(rows.x)
+    x = rows.x.cpu()
+    known = model.schema.log_of_unseen(x) - model.schema.missingness.log_prob(x)
     return found._replace(value=found.value + known)
 
 
-def encode_partly(model: TableModel, frame: pl.DataFrame, source: str, first: int = 0) -> Rows:
+def unknown(model: TableModel, x: Tensor) -> Tensor:
+    """Which entries of encoded rows are to be integrated out; see :meth:`~.schema.missingness.Missingness.unknown`."""
+    holes = x.isnan()
+    return model.schema.missingness.unknown(x) if holes.any() else holes
+
+
+def _all_asked(features: int) -> tuple[Tensor, Tensor]:
+    """All features asked for, and none given."""
+    return torch.ones(features, dtype=torch.bool), torch.zeros(features, dtype=torch.bool)
+
+
+def encode_partly(model: TableModel, frame: pl.DataFrame, source: str, first: int = 0) -> Encoded:
     """Rows of a table that may lack columns and cells: NaN for everything absent.
 
     Raises:
@@ -245,24 +267,19 @@ def encode_partly(model: TableModel, frame: pl.DataFrame, source: str, first: in
     schema = model.schema
     absent = [name for name in schema.names if name not in frame.columns]
     if not absent:
-        return Rows(*schema.encode(frame, source, first))
+        return schema.encode(frame, source, first)
     if len(absent) == len(schema.names):
         lacks = [*absent, *(name for name in schema.given_names if name not in frame.columns)]
         raise InputError(f"{source}: has no column {listed(map(repr, lacks))}, which the model needs")
     model.guide_for(f"needs the column {absent[0]!r}, which {source} lacks")
-    x, context = schema.encode(frame.with_columns(pl.lit(None).alias(name) for name in absent), source, first)
-    gone = schema.missingness.found(x)  # except what sums imply
-    return Rows(x.masked_fill(schema.features_of(absent) & gone, torch.nan), context)
+    rows = schema.encode(frame.with_columns(pl.lit(None).alias(name) for name in absent), source, first)
+    gone = schema.missingness.found(rows.x)  # except what sums imply
+    return dataclasses.replace(rows, x=rows.x.masked_fill(schema.features_of(absent) & gone, torch.nan))
 
 
 def most_draws(n: int) -> int:
     """Draws from the guide per row, in a question for n rows: 100,000 rows take minutes, and the errors reflect it."""
     return min(MOST, POINTS // max(n, 1))
-
-
-def context_of(model: TableModel, rows: Rows) -> Tensor | None:
-    """The context of rows, on the model's device."""
-    return None if rows.context is None else rows.context.to(model.device)
 
 
 def _spread(model: TableModel) -> Any:

@@ -17,6 +17,7 @@ from ..io.place import Location
 from ..io.read import read_table
 from ..io.write import check_output, write_table
 from ..model import TableModel
+from ..schema.schema import Encoded
 from .conditions import check_known, condition_on, one_row
 from .query import FEWEST, Query, encode_partly, most_draws
 from .score_file import listing
@@ -30,7 +31,7 @@ def draw(
     fixed: pl.DataFrame,
     seed: int,
     temperature: float = 1.0,
-    console: Console | None = None,
+    notes: list[str] | None = None,
 ) -> pl.DataFrame:
     """n rows for every row of ``fixed``, the given columns, which come first; n rows if it has no columns.
 
@@ -40,11 +41,11 @@ def draw(
         fixed: A value for every column that the model is conditioned on, and for any others.
         seed: Seed of the draws.
         temperature: Temperature of the draws.
-        console: Where notes on the given values go.
+        notes: Gets notes on the given values.
     """
-    if any(name not in model.schema.given_names for name in fixed.columns):
-        return _draw_given(model, n, fixed, seed, console or Console(quiet=True))
-    context = model.schema.context(fixed, "given")
+    if not set(fixed.columns) <= set(model.schema.given_names):
+        return _draw_given(model, n, fixed, seed, [] if notes is None else notes)
+    context = model.schema.context(fixed, "given") if model.schema.given else None
     generator = torch.Generator(model.device).manual_seed(seed)
     if context is None:
         parts = [
@@ -59,7 +60,7 @@ def draw(
     return _beside(fixed, n, model.schema.decode(torch.cat(parts)))
 
 
-def _draw_given(model: TableModel, n: int, fixed: pl.DataFrame, seed: int, console: Console) -> pl.DataFrame:
+def _draw_given(model: TableModel, n: int, fixed: pl.DataFrame, seed: int, notes: list[str]) -> pl.DataFrame:
     """n rows for every row of ``fixed``, whose cells are kept; missing ones are drawn, as are all other columns.
     Nothing is drawn for rows of a category that no training row had.
 
@@ -69,11 +70,12 @@ def _draw_given(model: TableModel, n: int, fixed: pl.DataFrame, seed: int, conso
     schema = model.schema
     check_known(model, fixed.columns)
     encoded = encode_partly(model, fixed, "given")
-    _refuse_broken(model, fixed, encoded)
-    encoded, strange = condition_on(model, encoded, fixed.columns, fixed, "given", 0, console)
+    _refuse_broken(model, encoded)
+    x, strange, found = condition_on(model, encoded.x, fixed.columns, fixed, "given", 0)
     if strange.all():
-        raise InputError(console.notes[-1].removeprefix("given: "), "given")
-    rows = Rows(schema.missingness.forgotten(schema.seen(encoded.x), torch.nan), encoded.context)[~strange]
+        raise InputError(found[-1].removeprefix("given: "), "given")
+    notes += found
+    rows = Rows(schema.missingness.forgotten(schema.seen(x), torch.nan), encoded.context)[~strange]
     drawn = Query.holes(rows).draw(model, n, seed, candidates=max(FEWEST, most_draws(len(rows))))
     filled = schema.missingness.drawn(drawn, torch.Generator().manual_seed(seed))
     x = torch.full((fixed.height, n, len(schema.columns)), torch.nan, dtype=torch.float64)
@@ -82,13 +84,13 @@ def _draw_given(model: TableModel, n: int, fixed: pl.DataFrame, seed: int, conso
     return _beside(fixed.select(name for name in fixed.columns if name in schema.given_names), n, written)
 
 
-def _refuse_broken(model: TableModel, fixed: pl.DataFrame, rows: Rows) -> None:
+def _refuse_broken(model: TableModel, rows: Encoded) -> None:
     """Refuses given values that contradict a relation between columns.
 
     Raises:
         InputError: names the first such row, and the relation.
     """
-    for relation, broken in zip(model.schema.relations, model.schema.broken(fixed, rows.x.numpy()), strict=False):
+    for relation, broken in zip(model.schema.relations, model.schema.broken(rows), strict=True):
         if broken.any():
             raise InputError(f"given: row {int(broken.argmax()) + 1} contradicts this: {relation}")
 
@@ -131,7 +133,10 @@ def sample_file(
     check_output(output)
     if privacy_check and check is None:
         raise InputError("needs the table that the model was fitted to, in `check=`", "privacy_check")
-    rows = draw(model, n, one_row(model, given), seed, temperature, console)
+    notes: list[str] = []
+    rows = draw(model, n, one_row(model, given), seed, temperature, notes)
+    for note in notes:
+        console.note(note)
     facts = {} if check is None else _checked(model, rows, check, console)
     if privacy_check and not facts["closeness"]["private"]:
         raise NotSaved(f"{output}: not written, since draws repeat training rows more than held-out rows do")

@@ -15,7 +15,7 @@ from ..io.table import Piece, Table
 from ..model import TableModel
 from .conditions import check_asked
 from .explain import explain, explained_columns
-from .query import Query
+from .query import Query, unknown
 
 SCORES = ("row", "log_density", "percentile", "standard_error", "unlikely_because", "would_fit")
 
@@ -63,15 +63,28 @@ class Scoring:
         Raises:
             InputError: a value is not one that the model knows.
         """
-        usable = self.model.schema.usable(piece.frame) if self.drop_missing else np.ones(piece.frame.height, bool)
-        if not usable.any():
-            return pl.DataFrame({name: [None] * len(usable) for name in self.columns}, self.columns)
-        return _with_gaps(self._usable(piece.frame.filter(usable), piece.source, piece.first), usable)
+        usable = self.usable(piece.frame)
+        return self.scores(self.query(piece, usable), usable)
 
-    def _usable(self, frame: pl.DataFrame, source: str, first: int) -> pl.DataFrame:
-        query = Query.of(self.model, frame, self.given, source, first)
+    def usable(self, frame: pl.DataFrame) -> np.ndarray:
+        """Which rows get scores."""
+        return self.model.schema.usable(frame) if self.drop_missing else np.ones(frame.height, bool)
+
+    def query(self, piece: Piece, usable: np.ndarray) -> Query | None:
+        """What is asked about the usable rows; None if there are none."""
+        if not usable.any():
+            return None
+        return Query.of(self.model, piece.frame.filter(usable), self.given, piece.source, piece.first)
+
+    def scores(self, query: Query | None, usable: np.ndarray) -> pl.DataFrame:
+        """The scores of the usable rows, at their places among all."""
+        if query is None:
+            return pl.DataFrame({name: [None] * len(usable) for name in self.columns}, self.columns)
+        return _with_gaps(self._scores(query), usable)
+
+    def _scores(self, query: Query) -> pl.DataFrame:
         answer = query.answer(self.model, samples=self.samples, seed=self.seed)
-        whole = ~self.model.schema.missingness.unknown(query.rows.x).any(1).numpy() & (not self.given)
+        whole = ~unknown(self.model, query.rows.x).any(1).numpy() & (not self.given)
         percentile = np.where(whole, self.model.percentile(answer.value.numpy()), np.nan)  # others have none
         found = {
             "log_density": answer.value.numpy(),
@@ -121,13 +134,15 @@ def score_table(scoring: Scoring, table: Table, console: Console) -> pl.DataFram
     if model.guided is None:
         model.schema.check(frame, source)
     note_columns(model, frame.columns, source, console)
-    scores = scoring.piece(Piece(frame, source, 0))
+    usable = scoring.usable(frame)
+    query = scoring.query(Piece(frame, source, 0), usable)
+    scores = scoring.scores(query, usable)
     unscored = scores["log_density"].null_count()
-    if unscored == frame.height:
+    if unscored == frame.height or query is None:
         raise InputError(f"{source}: no row has a value in every column of the model")
     if unscored:
         console.note(f"{source}: {unscored:,} rows with missing or infinite values get no score")
-    _note_values(scoring, frame, source, console)
+    _note_values(scoring, query, np.flatnonzero(usable), frame.columns, source, console)
     return scores
 
 
@@ -141,19 +156,21 @@ def note_columns(model: TableModel, columns: Sequence[str], source: str, console
         console.note(f"{source}: lacks {listed(absent)}: log_density is that of the columns that are there")
 
 
-def _note_values(scoring: Scoring, frame: pl.DataFrame, source: str, console: Console) -> None:
-    """Says which values no training row had, and which rows violate a relation between columns."""
-    schema = scoring.model.schema
-    whole = all(name in frame.columns for name in schema.names)
-    if gaps := schema.unheard_of(frame) if whole and not scoring.drop_missing else []:
+def _note_values(
+    scoring: Scoring, query: Query, places: np.ndarray, columns: Sequence[str], source: str, console: Console
+) -> None:
+    """Says which values no training row had, and which rows, by their places, violate a relation between columns."""
+    assert query.encoded is not None
+    schema, x = scoring.model.schema, query.encoded.x
+    whole = set(schema.names) <= set(columns)
+    if gaps := schema.unheard_of(x) if whole and not scoring.drop_missing else []:
         console.note(f"{source}: {listed(gaps)}: missing there but in no training row, so it is integrated out")
-    names, numbers = schema.unseen(frame) if whole else ([], [])
+    names, numbers = schema.unseen(x) if whole else ([], [])
     if names:
         console.note(f"{source}: {listed(names)}: not among the training values, so log_density is -inf there")
     if numbers:
         console.note(f"{source}: {listed(numbers)}: not among the training values, so it has what its neighbours leave")
-    x = Query.of(scoring.model, frame, (), source).rows.x.numpy() if schema.relations else np.empty((0, 0))
-    for relation, broken in zip(schema.relations, schema.broken(frame, x), strict=True):
+    for relation, broken in zip(schema.relations, [] if query.broken is None else query.broken, strict=False):
         if broken.any():
-            where = f"{source}: row {int(broken.argmax()) + 1} and {int(broken.sum()) - 1:,} more break this"
+            where = f"{source}: row {places[broken.argmax()] + 1} and {int(broken.sum()) - 1:,} more break this"
             console.note(f"{where}: {relation}; log_density is -inf there")

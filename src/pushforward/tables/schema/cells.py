@@ -86,7 +86,7 @@ class Cells(nn.Module):
         self.inflated = [j for j, column in enumerate(columns) if column.kind.atoms]
         for j in self.inflated:  # value, low and width of each, (3, atoms)
             self.register_buffer(f"atoms_{j}", torch.tensor(sorted(columns[j].kind.atoms), dtype=torch.float64).t())
-        self.fill, self.may_miss = fill or MarginalFill(schema), schema.missingness.occurs
+        self.fill, self.may_miss, self.schema = fill or MarginalFill(schema), schema.missingness.occurs, schema
 
     def forward(self, x: Tensor, u: Tensor) -> Tensor:
         return self.weighted(x, u)[0]
@@ -111,55 +111,49 @@ class Cells(nn.Module):
         spread = x + low.to(x.dtype) + width.to(x.dtype) * u
         return self.fill(spread, u) if (self.may_miss if holes is None else holes) else (spread, 0.0)
 
+    @torch.no_grad()
+    def log_density(
+        self,
+        log_prob: Callable[[Tensor, Tensor | None], Tensor],
+        x: Tensor,
+        context: Tensor | None = None,
+        *,
+        samples: int = 16,
+        seed: int = 0,
+        batch: int = 8192,
+    ) -> tuple[Tensor, Tensor]:
+        """The cell log-density of every row and its standard error; exact, with error 0, if no column has cells.
 
-@torch.no_grad()
-def cell_log_density(
-    log_prob: Callable[[Tensor, Tensor | None], Tensor],
-    schema: Schema,
-    x: Tensor,
-    context: Tensor | None = None,
-    *,
-    samples: int = 16,
-    seed: int = 0,
-    batch: int = 8192,
-    fill: Fill | None = None,
-    cells: Cells | None = None,
-) -> tuple[Tensor, Tensor]:
-    """The cell log-density of every row and its standard error; exact, with error 0, if no column has cells.
+        The points in a row's cell are a scrambled Sobol sequence, shifted by a hash of the row: the score depends only
+        on the row and the seed, never on the other rows of the table.
 
-    The points in a row's cell are a scrambled Sobol sequence, shifted by a hash of the row: the score depends only on
-    the row and the seed, never on the other rows of the table.
+        Args:
+            log_prob: The density: (rows, context) to log-densities in nats.
+            x: Rows in data units, float64, of shape ``(n, features)``, on the density's device, where the cells go.
+            context: Context features of shape ``(n, context features)``.
+            samples: K, the points in each cell.
+            seed: Seed of the points.
+            batch: Number of points evaluated at once.
 
-    Args:
-        log_prob: The density: (rows, context) to log-densities in nats.
-        schema: The columns.
-        x: Rows in data units, float64, of shape ``(n, features)``.
-        context: Context features of shape ``(n, context features)``.
-        samples: K, the points in each cell.
-        seed: Seed of the points.
-        batch: Number of points evaluated at once.
-        fill: The sampler of missing values, as in :class:`Cells`; by default each column's own values.
-        cells: The cells with their sampler, if they were made before.
-
-    Returns:
-        Log-densities in nats and their standard errors, both of shape ``(n,)``, float64.
-    """
-    holes = bool(x.isnan().any())
-    points = samples if holes or schema.has_cells else 1
-    cells, other = (cells or Cells(schema, fill)).to(x.device), schema.log_of_unseen(x)
-    sobol, x = _sobol(points, x, seed), schema.seen(x)
-    values, errors = [], []
-    for start in range(0, len(x), rows := max(batch // points, 1)):
-        part = x[start : start + rows]
-        u = _shifted(part, sobol, seed)
-        spread, weight = cells.weighted(part, u, holes) if points > 1 else (part[None], 0.0)  # (K, rows, features)
-        given = None if context is None else context[start : start + rows].expand(points, -1, -1)
-        log_p = log_prob(spread, given).double() + weight
-        log_p = torch.where(log_p.isnan(), -math.inf, log_p)  # outside a first transform's support: no density
-        value, error = _log_mean(log_p)
-        values.append(value - schema.missingness.log_prob(part))
-        errors.append(error)
-    return (torch.cat(values) + other).cpu(), torch.cat(errors).cpu()
+        Returns:
+            Log-densities in nats and their standard errors, both of shape ``(n,)``, float64, on the CPU.
+        """
+        schema, holes = self.schema, bool(x.isnan().any())
+        points = samples if holes or schema.has_cells else 1
+        self.to(x.device)
+        sobol, other, x = _sobol(points, x, seed), schema.log_of_unseen(x), schema.seen(x)
+        values, errors = [], []
+        for start in range(0, len(x), rows := max(batch // points, 1)):
+            part = x[start : start + rows]
+            u = _shifted(part, sobol, seed)
+            spread, weight = self.weighted(part, u, holes) if points > 1 else (part[None], 0.0)  # (K, rows, features)
+            given = None if context is None else context[start : start + rows].expand(points, -1, -1)
+            log_p = log_prob(spread, given).double() + weight
+            log_p = torch.where(log_p.isnan(), -math.inf, log_p)  # outside a first transform's support: no density
+            value, error = _log_mean(log_p)
+            values.append(value - schema.missingness.log_prob(part) if schema.missingness.at_random else value)
+            errors.append(error)
+        return (torch.cat(values) + other).cpu(), torch.cat(errors).cpu()
 
 
 def cell_points(schema: Schema, x: Tensor, *, samples: int = 16, seed: int = 0) -> Tensor:

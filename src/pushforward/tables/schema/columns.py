@@ -88,7 +88,8 @@ class Column(Saved):
 
     def read(self, column: pl.Series) -> Numbers:
         """The values of a table's column as the model encodes them; NaN for missing ones."""
-        return self.with_holes(self.kind.read(self.reading.values(column)))
+        numbers = self.kind.read(self.reading.values(column))
+        return self.with_holes(numbers) if self.holes.share else numbers
 
     def nearest(self, column: pl.Series) -> Numbers:
         """The same, with numbers that are none of few values as the nearest of these; -1 for other unknown values."""
@@ -141,25 +142,34 @@ class Column(Saved):
         holes = f", {share:.1%} missing{' at random' * self.holes.at_random}" if share else ""
         return replace(said, kind=said.kind + holes)
 
-    def refuse(self, column: pl.Series, numbers: Numbers, source: str, rows: np.ndarray) -> None:
+    @property
+    def refuses(self) -> bool:
+        """Whether there are cells that :meth:`refuse` refuses."""
+        return self._reads_text or type(self.kind).refuse is not Kind.refuse
+
+    @property
+    def _reads_text(self) -> bool:
+        """Whether text is expected in a certain form."""
+        return (self.reading.moment or self.kind.contents == "text") and not self.reading.lenient
+
+    def refuse(self, column: pl.Series, numbers: Numbers, source: str, first: int) -> None:
         """Refuses cells that could not be read, or whose values cannot be.
 
         Args:
             column: The table's column.
             numbers: As encoded.
             source: Its file, for the message.
-            rows: Positions of the rows in the file, from 0.
+            first: The number of the first row in the file, from 0.
 
         Raises:
             InputError: names the first such row.
         """
-        strict = (self.reading.moment or self.kind.contents == "text") and not self.reading.lenient
-        if strict and column.dtype == pl.String:
+        if self._reads_text and column.dtype == pl.String:
             bad = np.flatnonzero(np.isnan(numbers) & ~missing(column))
             if len(bad):
                 what = f"{column[int(bad[0])]!r} is not {self.expected}{more(len(bad))}"
-                raise InputError(f"{source}: column {self.name!r}, row {rows[bad[0]] + 1}: {what}; correct it")
-        self.kind.refuse(numbers, source, self.name, rows)
+                raise InputError(f"{source}: column {self.name!r}, row {first + bad[0] + 1}: {what}; correct it")
+        self.kind.refuse(numbers, source, self.name, first + np.arange(len(column)))
 
 
 @dataclass(frozen=True)
@@ -191,7 +201,7 @@ class ContextColumn(Saved):
             InputError: a value has no class, text is no date, or a value is missing that is in all training rows.
         """
         values, rows, known = self.column.read(column), first + np.arange(len(column)), self.column
-        known.refuse(column, values, source, rows)
+        known.refuse(column, values, source, first)
         hole = known.missing(values)
         if hole.any() and not known.holes.share:
             raise InputError(

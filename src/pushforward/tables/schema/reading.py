@@ -60,6 +60,10 @@ class Reading(Saved):
 
     def values(self, column: pl.Series) -> pl.Series:
         """The values of cells: numbers, null where there is none; or names as they are."""
+        if not self.dtype and column.dtype.is_numeric():
+            numbers = column.cast(pl.Float64)
+            if numbers.is_finite().all():
+                return numbers
         if column.dtype == pl.Null:
             column = column.cast(pl.String)
         if self.dtype == "String":
@@ -82,13 +86,13 @@ class Reading(Saved):
 
     def cells(self, name: str, values: pl.Series) -> pl.Series:
         """Values as they are written in the table."""
-        if self.moment:
+        if self.dtype in MOMENTS:
             values = write_moments(values.cast(pl.Float64), self.dtype, self.form)
         elif self.dtype == "Boolean":
             values = values == "true"
         elif self.dtype in ("Int64", "Float64", "Marked") and values.dtype == pl.String:
             values = values.cast(pl.Int64 if self.dtype == "Int64" else pl.Float64, strict=False)
-        return as_stored(values.alias(name), self.stored)
+        return as_stored(values.alias(name), self.stored) if self.stored else values.alias(name)
 
 
 def _truths(column: pl.Series) -> pl.Series:

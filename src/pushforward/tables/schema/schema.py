@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -18,7 +18,7 @@ from .columns import Column, ContextColumn
 from .kinds.base import Numbers
 from .kinds.unseen import is_unseen
 from .missingness import Missingness
-from .numbers import missing, refuse_text, require_columns, usable_rows
+from .numbers import refuse_text, require_columns, usable_rows
 from .relations.base import Relation
 from .relations.finding import complete
 from .relations.formula import Near, near
@@ -40,9 +40,6 @@ class Encoded:
     x: Tensor
     context: Tensor | None
     follow: Mapping[str, Numbers]
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter((self.x, self.context))
 
 
 @dataclass(frozen=True)
@@ -217,9 +214,27 @@ class Schema(Saved):
         Raises:
             InputError: says which columns, and what is expected.
         """
-        require_columns(frame, [*self.names, *self.given_names], source)
+        if not self._needed <= set(frame.columns):
+            require_columns(frame, [*self.names, *self.given_names], source)
+        odd = [name for name in self._plain if not frame[name].dtype.is_numeric()]
+        if odd:
+            refuse_text(frame, odd, source)
+
+    @cached_property
+    def _needed(self) -> frozenset[str]:
+        """The columns that rows must have."""
+        return frozenset([*self.names, *self.given_names])
+
+    @cached_property
+    def _plain(self) -> list[str]:
+        """Those of them that must hold numbers."""
         known = [*self.fields, *(given.column for given in self.given)]
-        refuse_text(frame, [column.name for column in known if column.reading.takes_numbers], source)
+        return [column.name for column in known if column.reading.takes_numbers]
+
+    @cached_property
+    def _strict(self) -> list[Column]:
+        """The modelled columns that refuse some cells."""
+        return [column for column in self.fields if column.refuses]
 
     def extra_names(self, columns: Sequence[str]) -> list[str]:
         """Columns of a table that the model does not use."""
@@ -241,15 +256,17 @@ class Schema(Saved):
             InputError: a column is missing, or a given category was not seen in training.
         """
         self.check(frame, source)
-        rows, values = first + np.arange(len(frame)), {}
-        for column in self.fields:
-            values[column.name] = column.read(frame[column.name])
-            column.refuse(frame[column.name], values[column.name], source, rows)
-        known = [relation.column for relation in self.relations if relation.column.name in frame.columns]
-        follow = {column.name: column.read(frame[column.name]) for column in known}
-        values = complete(values, self.fields, self.relations, follow)
-        flags = {c.name: np.isnan(values[c.kind.flags]).astype(np.float64) for c in self.columns if c.kind.flags}
-        x = np.column_stack([(values | flags)[column.name] for column in self.columns])
+        values: dict[str, Numbers] = {column.name: column.read(frame[column.name]) for column in self.fields}
+        for column in self._strict:
+            column.refuse(frame[column.name], values[column.name], source, first)
+        follow: dict[str, Numbers] = {}
+        if self.relations:
+            known = [relation.column for relation in self.relations if relation.column.name in frame.columns]
+            follow = {column.name: column.read(frame[column.name]) for column in known}
+            values = complete(values, self.fields, self.relations, follow)
+        for j, flag in self.missingness.flags.items():
+            values[self.columns[flag].name] = np.isnan(values[self.columns[j].name]).astype(np.float64)
+        x = np.column_stack([values[column.name] for column in self.columns])
         return Encoded(torch.from_numpy(x), self.context(frame, source, first), follow)
 
     def context(self, frame: pl.DataFrame, source: str, first: int = 0) -> Tensor | None:
@@ -259,28 +276,27 @@ class Schema(Saved):
         parts = [given.features(frame[given.name], source, first) for given in self.given]
         return torch.from_numpy(np.concatenate(parts, 1)).float()
 
-    def unseen(self, frame: pl.DataFrame) -> tuple[list[str], list[str]]:
-        """Which modelled categories, and which of few numbers, no training row had, in words: ``'cut' in 3 rows``."""
-        found = {c.name: c.read(frame[c.name]) for c in self.fields if c.classes}
-        names = {name: int((codes < 0).sum()) for name, codes in found.items()}
-        numbers = {name: int(is_unseen(codes).sum()) for name, codes in found.items()}
+    def unseen(self, x: Tensor) -> tuple[list[str], list[str]]:
+        """Which categories of encoded rows, and which of few numbers, no training row had, in words: ``'cut' in 3
+        rows``."""
+        codes = {self.columns[j].name: x[:, j] for j in self._named}
+        names = {name: int((code < 0).sum()) for name, code in codes.items()}
+        numbers = {name: int(is_unseen(code).sum()) for name, code in codes.items()}
         return _counted(names), _counted(numbers)
 
-    def unheard_of(self, frame: pl.DataFrame) -> list[str]:
-        """Which columns have missing values although no training row does, in words: ``'cut' in 3 rows``."""
-        return _counted({c.name: int(missing(frame[c.name]).sum()) for c in self.fields if not c.holes.share})
+    def unheard_of(self, x: Tensor) -> list[str]:
+        """Which columns of encoded rows have missing values although no training row does, in the same words."""
+        gone = zip(self.columns, x.isnan().sum(0).tolist(), strict=True)
+        return _counted({column.name: count for column, count in gone if not column.holes.share})
 
-    def broken(self, frame: pl.DataFrame, x: np.ndarray) -> list[np.ndarray]:
-        """For every relation, which rows violate it: encoded as ``x`` and as they are in the table."""
-        if not self.relations:
-            return []
-        values, columns = self._values(x), {column.name: column for column in self.columns}
-        return [
-            relation.broken(relation.column.read(frame[relation.column.name]), values, columns)
-            if relation.column.name in frame.columns
-            else np.zeros(len(x), bool)
-            for relation in self.relations
-        ]
+    def broken(self, rows: Encoded) -> np.ndarray:
+        """Which rows violate each relation, ``(relations, n)``."""
+        columns = {column.name: column for column in self.columns}
+        values, found = self._values(rows.x.numpy()), np.zeros((len(self.relations), len(rows.x)), bool)
+        for place, relation in enumerate(self.relations):
+            if relation.column.name in rows.follow:
+                found[place] = relation.broken(rows.follow[relation.column.name], values, columns)
+        return found
 
     # About encoded rows
 
@@ -303,7 +319,8 @@ class Schema(Saved):
     def log_of_unseen(self, x: Tensor) -> Tensor | float:
         """The change in the log-densities of encoded rows for numbers that no training row had, in nats; see
         :mod:`~.kinds.unseen`."""
-        return sum((self.columns[j].kind.log_unseen(x[..., j]) for j in self._named), start=0.0)
+        changes = [self.columns[j].kind.log_unseen(x[..., j]) for j in self._named if self.columns[j].kind.unseen]
+        return sum(changes, start=0.0)
 
     def in_order(self, *stated: bool) -> InOrder | None:
         """Whether encoded rows keep the orders that are stated (True), found (False) or either; None if none is."""
@@ -314,19 +331,25 @@ class Schema(Saved):
 
     def snap(self, x: Tensor) -> Tensor:
         """Drawn rows ``(n, features)`` moved to values that the table can hold; NaN where they are missing."""
-        columns = [column.kind.snap(values.numpy()) for column, values in zip(self.columns, x.T, strict=True)]
-        snapped = torch.stack([torch.as_tensor(values, dtype=torch.float64) for values in columns], 1)
+        return torch.from_numpy(np.column_stack(list(self._snapped(x.numpy()).values())))
+
+    def _snapped(self, x: np.ndarray) -> dict[str, Numbers]:
+        """The columns of drawn rows by name, the same way."""
+        pairs = zip(self.columns, np.array(x, dtype=np.float64).T, strict=True)
+        snapped = {column.name: column.kind.snap(values) for column, values in pairs}
         for column, flag in self.missingness.flags.items():
-            snapped[:, column] = torch.where(x[:, flag] > 0.5, math.nan, snapped[:, column])
+            name = self.columns[column].name
+            snapped[name] = np.where(x[:, flag] > 0.5, np.nan, snapped[name])
         return snapped
 
     def decode(self, x: Tensor) -> pl.DataFrame:
         """Samples as a table: snapped to grids, whole numbers as integers, categories by name, holes empty."""
-        snapped = self._values(self.snap(x.detach().double().cpu()).numpy())
-        columns = {column.name: column for column in self.columns}
-        for relation in self.relations:
-            snapped[relation.column.name] = relation.computed(snapped, columns, len(x))
-        known = [*self.fields, *(relation.column for relation in self.relations)]
+        snapped, known = self._snapped(x.detach().cpu().numpy()), self.fields
+        if self.relations:
+            columns = {column.name: column for column in self.columns}
+            for relation in self.relations:
+                snapped[relation.column.name] = relation.computed(snapped, columns, len(x))
+            known = (*known, *(relation.column for relation in self.relations))
         return pl.DataFrame([column.written(snapped[column.name]) for column in known]).select(self.order or pl.all())
 
     def _values(self, x: np.ndarray) -> dict[str, Numbers]:

@@ -13,7 +13,7 @@ from dataclasses import replace
 import torch
 
 from ...distributions.base import Density
-from ..schema.cells import cell_log_density
+from ..schema.cells import Cells
 from ..splits import TableSplits
 from .candidate import Candidate, Fitted, Task
 from .one_flow import OneFlow
@@ -74,7 +74,6 @@ def _likelier(best: Fitted, tried: Fitted | None, task: Task, scores: dict[str, 
 
 def _held_out(density: Density, rows: TableSplits, seed: int) -> float:
     """The mean log-density of validation rows, in nats."""
-    some, here = rows.val[:JUDGED], next(density.parameters()).device
-    context = None if some.context is None else some.context.to(here)
-    value, _ = cell_log_density(density, rows.schema, some.x.to(here), context, samples=4, seed=seed)
+    some = rows.val[:JUDGED].to(density.device)
+    value, _ = Cells(rows.schema).log_density(density, some.x, some.context, samples=4, seed=seed)
     return mean_log_prob(value, some.weights)

@@ -133,7 +133,7 @@ def mean_log_prob(log_prob: Tensor, weight: Tensor | None) -> float:
 def _whole(flow: Density, rows: TableSplits, numbers: Flow) -> Density:
     """The density of the table with the flow over its numbers replaced by another one."""
     density = Mixed(flow.categories, numbers, rows.schema.classes) if isinstance(flow, Mixed) else numbers
-    return density.to(next(flow.parameters()).device).eval()
+    return density.to(flow.device).eval()
 
 
 def _spread(flow: Density, some: Rows, rows: TableSplits, generator: torch.Generator) -> Rows:

@@ -134,7 +134,10 @@ class ShuffledRows:
         chosen = frame.filter((parts > 1) & (self.schema.usable(frame) if self.complete else True))
         if len(chosen) != self.kept[group][chunk]:
             raise InputError(f"{piece.source}: was changed while it was read")
-        encoded = tuple(schema.encode(chosen, piece.source, piece.first)) if len(chosen) else self._nothing()
+        encoded = self._nothing()
+        if len(chosen):
+            rows = schema.encode(chosen, piece.source, piece.first)
+            encoded = rows.x, rows.context
         if self.weights is None:
             return encoded
         return *encoded, torch.from_numpy(row_weights(chosen, self.weights, piece.source, piece.first) / self.mean)
