@@ -12,6 +12,7 @@ from torch import Tensor
 import pushforward as pf
 from pushforward.distributions import em
 
+KINDS = {"full": "full", "tied": "tied", "diagonal": "diag", "spherical": "spherical"}  # scikit-learn's names
 sklearn_mixture = pytest.importorskip("sklearn.mixture")
 
 
@@ -24,7 +25,7 @@ def clusters(n: int = 600, seed: int = 0) -> Tensor:
     return 100.0 + centres[which] + noise
 
 
-@pytest.mark.parametrize(("covariance", "theirs"), [("full", "full"), ("diagonal", "diag")])
+@pytest.mark.parametrize(("covariance", "theirs"), KINDS.items())
 def test_finds_what_scikit_learn_finds(covariance: str, theirs: str) -> None:
     x = clusters()
     ours = pf.gmm(3, components=3, covariance=covariance).double().fit(x, tolerance=1e-8)
@@ -50,7 +51,7 @@ def test_weights_count_as_repeated_rows_do() -> None:
     assert torch.allclose(a.log_prob(x), b.log_prob(x))
 
 
-@pytest.mark.parametrize("covariance", ["full", "diagonal"])
+@pytest.mark.parametrize("covariance", KINDS)
 def test_marginal_times_conditional_is_the_joint(covariance: str) -> None:
     x = clusters()
     mixture = pf.gmm(3, components=4, covariance=covariance).double().fit(x)
@@ -100,7 +101,7 @@ def test_saves_and_loads(tmp_path: Path) -> None:
 def test_bad_arguments_are_named() -> None:
     with pytest.raises(ValueError, match="components=0"):
         pf.gmm(3, components=0)
-    with pytest.raises(ValueError, match="covariance must be 'full' or 'diagonal', got covariance='round'"):
+    with pytest.raises(ValueError, match="covariance must be one of full, tied, diagonal, spherical, got covariance='round'"):
         pf.gmm(3, covariance="round")
     mixture = pf.gmm(3, components=4)
     with pytest.raises(ValueError, match="3 rows, too few for 4 components"):
@@ -134,7 +135,7 @@ def test_many_rows_are_judged_in_parts_to_the_same_densities(monkeypatch: pytest
         assert torch.allclose(twice, whole.expand(2, -1), atol=1e-5)
 
 
-@pytest.mark.parametrize("covariance", ["full", "diagonal"])
+@pytest.mark.parametrize("covariance", KINDS)
 def test_many_products_are_held_in_parts_to_the_same_fit(monkeypatch: pytest.MonkeyPatch, covariance: str) -> None:
     x = clusters()
     whole = pf.gmm(3, components=4, covariance=covariance).double().fit(x)

@@ -87,14 +87,55 @@ def test_draws_of_images_are_contiguous() -> None:
     "attempt",
     [
         lambda: pf.maf(2)(torch.zeros(4, 2).numpy()),
-        lambda: pf.Flow(pf.maf(2).transform, Normal(0.0, 1.0)),
+        lambda: pf.maf(2, context=1)(torch.zeros(4, 2), torch.zeros(4, 1).numpy()),
+        lambda: pf.Flow(pf.maf(2).transform, torch.nn.Linear(2, 2)),
+        lambda: pf.Flow(pf.maf(2).transform, "normal"),
+        lambda: pf.Flow(pf.maf(2).transform, Normal(torch.zeros(3, 2), 1.0)),
         lambda: pf.transforms.Squeeze()(torch.zeros(1, 3, 4)),
         lambda: pf.residual((1, 8, 8)),
         lambda: pf.maf(2.5),
     ],
-    ids=["an array", "no density", "odd sides", "an image's shape", "half a feature"],
+    ids=[
+        "an array",
+        "an array given",
+        "no density",
+        "a name",
+        "a batch of bases",
+        "odd sides",
+        "an image's shape",
+        "half a feature",
+    ],
 )
 def test_what_cannot_be_is_refused_in_one_sentence(attempt) -> None:
     with pytest.raises((TypeError, ValueError), match="got") as caught:
         attempt()
     assert "\n" not in str(caught.value)
+
+
+def test_values_outside_of_the_support_are_nan_or_refused() -> None:
+    flow = pf.Flow(pf.transforms.Logit(), 1)
+    assert not bool(flow.log_prob(torch.tensor([[0.0], [1.0], [2.0]])).isfinite().any())
+    view = flow.condition(validate_args=True).expand((2,))
+    assert bool(view.log_prob(torch.full((2, 1), 0.5)).isfinite().all())
+    with pytest.raises(ValueError, match="support"):
+        view.log_prob(torch.full((2, 1), 2.0))
+    x, logdet = pf.transforms.Exp().inverse(torch.tensor([-1.0]))
+    assert bool(x.isnan().all())
+    assert bool(logdet.isnan())
+
+
+def test_angles_are_taken_modulo_a_turn() -> None:
+    flow = randomize(pf.ncsf(2, layers=1, hidden=(8,))).double()
+    x = torch.rand(5, 2, dtype=torch.float64)
+    torch.testing.assert_close(flow.log_prob(x + 20 * torch.pi), flow.log_prob(x))
+
+
+@pytest.mark.parametrize(
+    "flow",
+    [pf.maf(3), pf.nsf(3), pf.realnvp(3), pf.iaf(3), pf.tarflow((1, 4, 4), width=16, heads=2)],
+    ids=["maf", "nsf", "realnvp", "iaf", "tarflow"],
+)
+def test_events_of_another_shape_are_refused(flow: pf.Flow) -> None:
+    for attempt in (flow.transform, flow.transform.inverse, flow.transform.generate):
+        with pytest.raises(ValueError, match=r"events of this transform have shape .* got"):
+            attempt(torch.zeros(2, *flow.event_shape[:-1], 6))

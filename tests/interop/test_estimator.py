@@ -49,6 +49,17 @@ def test_averages_are_estimators_like_any_other(wish: dict[str, object]) -> None
     assert given.sample(X[:4, 1:], 3).shape == (3, 4)
 
 
+def test_densities_of_targets_depend_on_their_own_row_alone() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 2))
+    y = X[:, 0] + rng.normal(size=60)
+    model = pf.ConditionalFlowDensity("maf", steps=10).fit(X, y)
+    whole, order = model.score_samples(X, y), rng.permutation(60)
+    np.testing.assert_allclose(model.score_samples(X[order], y[order]), whole[order], rtol=1e-10)
+    singly = [model.score_samples(X[[i]], y[[i]])[0] for i in range(10)]
+    np.testing.assert_allclose(singly, whole[:10], rtol=1e-10)
+
+
 def test_the_seed_fixes_everything() -> None:
     first, second = (pf.FlowDensity(**QUICK).fit(X) for _ in range(2))
     assert np.array_equal(first.score_samples(X), second.score_samples(X))

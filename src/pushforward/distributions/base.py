@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from ..nets.encoders import encoded
 from ..numerics.quantiles import normal_nodes
 from ..saving.config import Configurable
 from ..transforms.base import sum_event
+from ..transforms.precision import rounds_itself
 from .view import DensityView
 
 
@@ -103,10 +104,16 @@ class Density(Configurable):
         """The support of x, as a constraint of ``torch.distributions``: the whole space if nothing bounds it."""
         return constraints.independent(constraints.real, len(self.event_shape))
 
-    def condition(self, context: Tensor | None = None, *, generator: torch.Generator | None = None) -> DensityView:
-        """This density given a context, as a ``torch.distributions.Distribution`` that draws with ``generator``."""
+    def condition(
+        self,
+        context: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        validate_args: bool = False,
+    ) -> DensityView:
+        """This density given a context, as a ``torch.distributions.Distribution``: :class:`DensityView`."""
         self._check(None, context)
-        return DensityView(self, context, generator)
+        return DensityView(self, context, generator, validate_args=validate_args)
 
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
         """Sets data-dependent parameters, if any, from a batch."""
@@ -120,9 +127,12 @@ class Density(Configurable):
         return self._check(None, context)[1]  # type: ignore[return-value]
 
     def _check(self, x: Tensor | None, context: Tensor | None) -> tuple[Any, Tensor | None]:
-        """Checks shapes, without inspecting values; returns x and the encoded context."""
+        """Checks shapes and dtypes, without inspecting values; returns x and the encoded context, in the density's
+        own dtype if they are narrower."""
         if context is None and self.context_features:
             raise ValueError(f"context is missing, but the flow was built with context={self.context_features}")
+        if context is not None and not isinstance(context, Tensor) and self.encoder is None:
+            raise TypeError(f"context must be a tensor, got {type(context).__name__}: convert it with torch.as_tensor")
         if context is not None and self.encoder is not None:
             context = encoded(self.encoder, context, self.context_features)
         elif context is not None:
@@ -133,6 +143,7 @@ class Density(Configurable):
                     f"context has {context.shape[-1] if context.dim() else 0} features, "
                     f"but the flow was built with context={self.context_features}"
                 )
+            context = self._promoted(context, "context")
         if x is None:
             return x, context
         if not isinstance(x, Tensor):
@@ -148,7 +159,31 @@ class Density(Configurable):
                     f"x has batch shape {tuple(batch)} and context {tuple(context.shape[:-1])}: they do not broadcast"
                 ) from None
             x = x.expand(*full, *event)
-        return x, context
+        return self._promoted(x, "x"), context
+
+    def _promoted(self, value: Tensor, name: str) -> Tensor:
+        """Integers, truth values and floats that are narrower, in the dtype of the density's own numbers.
+
+        Raises:
+            ValueError: the value is wider, and no :class:`~pushforward.transforms.Precision` says where to round it.
+        """
+        own = next((each.dtype for each in self._numbers() if each.is_floating_point()), value.dtype)
+        if torch.promote_types(value.dtype, own) == own:
+            return value.to(own)
+        if not rounds_itself(self):
+            raise ValueError(
+                f"{name} has dtype={value.dtype}, but the flow's parameters have {own}: "
+                "convert one of them with .to(...)"
+            )
+        return value
+
+    def _numbers(self) -> Iterator[Tensor]:
+        """Parameters and buffers, without those of the encoder, which reads what it likes."""
+        for part in (module for module in self.children() if module is not self.encoder):
+            yield from part.parameters()
+            yield from part.buffers()
+        yield from self.parameters(recurse=False)
+        yield from self.buffers(recurse=False)
 
 
 def _batch_of_draws(shape: Sequence[int], context: Tensor | None) -> torch.Size:

@@ -107,7 +107,7 @@ def precision_factors(covariances: Tensor) -> Tensor:
 def _pairs(mixture: GaussianMixture) -> Pairs:
     """The pairs of features whose products are needed: the upper triangle, or its diagonal."""
     m, here = mixture.loc.shape[1], mixture.loc.device
-    if mixture.covariance == "full":
+    if not mixture.independent:
         i, j = torch.triu_indices(m, m, device=here)
         return i, j
     return (torch.arange(m, device=here),) * 2
@@ -168,12 +168,17 @@ def _set_parameters(mixture: GaussianMixture, sums: Tensor, prior: float, pairs:
     counts, firsts, products = sums[:, 0].clamp_min(1e-8), sums[:, 1 : 1 + m], sums[:, 1 + m :]
     loc, rest = firsts / counts[:, None], prior * len(sums) ** (-2 / m)
     spread = products - counts[:, None] * loc[:, i] * loc[:, j]
-    covariance = (spread + rest * (i == j)) / (counts + prior)[:, None] + FLOOR * (i == j)
+    scatter, rows = spread + rest * (i == j), (counts + prior)[:, None]
+    if mixture.covariance == "tied":
+        scatter, rows = scatter.sum(0, keepdim=True), rows.sum(0, keepdim=True)
+    elif mixture.covariance == "spherical":
+        scatter = scatter.mean(1, keepdim=True)
+    covariance = scatter / rows + FLOOR * (i == j)[: scatter.shape[1]]
     mixture.logits.copy_((counts / counts.sum()).log())
     mixture.loc.copy_(loc)
-    if mixture.covariance == "diagonal":
+    if mixture.independent:
         mixture.factors.copy_(-0.5 * covariance.log())
         return
-    lower = sums.new_zeros(len(sums), m, m)
+    lower = sums.new_zeros(len(covariance), m, m)
     lower[:, j, i] = covariance  # the Cholesky factorisation reads only this triangle
     mixture.factors.copy_(precision_factors(lower))

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import constraints
+from torch.distributions import Distribution, constraints
 
 from ..transforms.base import Transform
 from ..transforms.compose import Compose, plan
@@ -17,6 +17,7 @@ from ..transforms.domain import on_events
 from ..transforms.seam import compile_blocks
 from .base import Density, StandardNormal, _batch_of_draws, base_draw, base_log_prob
 from .guidance import denoised, with_guidance
+from .torch_base import TorchDistribution
 
 
 class Flow(Density):
@@ -27,7 +28,8 @@ class Flow(Density):
     Args:
         transform: f, from data to noise.
         base: The distribution of z: an event shape (a standard normal), any density (given the same context, if it
-            takes one), or a module with ``log_prob``, ``sample`` and ``event_shape``.
+            takes one), a distribution of PyTorch (``Independent`` or not), or a module with ``log_prob``, ``sample``
+            and ``event_shape``.
         event_shape: Shape of one x; by default the base's.
         context: Features of the context, 0 for none.
         encoder: As for :class:`~pushforward.distributions.Density`: maps contexts of any shape to ``context`` features.
@@ -39,19 +41,15 @@ class Flow(Density):
     def __init__(
         self,
         transform: Transform,
-        base: nn.Module | Sequence[int] | int,
+        base: nn.Module | Distribution | Sequence[int] | int,
         *,
         event_shape: Sequence[int] | None = None,
         context: int = 0,
         encoder: nn.Module | None = None,
     ) -> None:
         super().__init__(encoder)
-        if not isinstance(base, nn.Module | int | Sequence):
-            raise TypeError(f"base must be an event shape, a density or a module like one, got {type(base).__name__}")
-        if not isinstance(base, nn.Module):
-            base = StandardNormal((base,) if isinstance(base, int) else base)
         self.transform = transform
-        self.base: Any = base  # anything with log_prob, sample and event_shape
+        self.base: Any = _as_base(base, transform.out_event_dim)  # anything with log_prob, sample and event_shape
         shape: Any = self.base.event_shape if event_shape is None else event_shape
         self.event_shape = torch.Size(shape)
         self.context_features = context
@@ -92,7 +90,7 @@ class Flow(Density):
         try:
             z, logdet = self._map(t, x)(x, context)
         except RuntimeError:
-            self._check_kinds(x=x, context=context)
+            self._check_devices(x=x, context=context)
             raise
         return base_log_prob(self.base, z, context) + logdet
 
@@ -233,17 +231,16 @@ class Flow(Density):
         if self.encoder is not None:
             raise ValueError(f"guidance={guidance} is for contexts that are plain numbers, but the flow has an encoder")
 
-    def _check_kinds(self, **given: Tensor | None) -> None:
-        """Names the likely cause of a PyTorch error; some flows accept other dtypes, so none is rejected beforehand."""
+    def _check_devices(self, **given: Tensor | None) -> None:
+        """Names the likely cause of a PyTorch error."""
+        own = {parameter.device for parameter in self.parameters()}
         for name, tensor in given.items():
-            for kind in ("dtype", "device"):
-                own = {getattr(parameter, kind) for parameter in self.parameters()}
-                if tensor is not None and own and getattr(tensor, kind) not in own:
-                    names = ", ".join(sorted(map(str, own)))
-                    raise ValueError(
-                        f"{name} has {kind}={getattr(tensor, kind)}, but the flow's parameters have {names}: "
-                        f"convert one of them with .to(...)"
-                    )
+            if tensor is not None and own and tensor.device not in own:
+                names = ", ".join(sorted(map(str, own)))
+                raise ValueError(
+                    f"{name} has device={tensor.device}, but the flow's parameters have {names}: "
+                    "convert one of them with .to(...)"
+                )
 
     def _map(self, t: float | Tensor | None, like: Tensor) -> Transform:
         transform = self.transform if t is None else self.transform.at(t)
@@ -266,3 +263,14 @@ class Flow(Density):
     ) -> Tensor:
         z = base_draw(self.base, batch, context, generator, temperature)
         return self._map(None, z).generate(z, context)
+
+
+def _as_base(base: Any, event_dim: int) -> nn.Module:
+    """The base that is given, as a module."""
+    if isinstance(base, Distribution):
+        return TorchDistribution.of(base, event_dim)
+    if isinstance(base, int) or (isinstance(base, Sequence) and not isinstance(base, str)):
+        return StandardNormal((base,) if isinstance(base, int) else base)
+    if not isinstance(base, nn.Module) or not hasattr(base, "log_prob"):
+        raise TypeError(f"base must be an event shape, a density or a module like one, got {type(base).__name__}")
+    return base

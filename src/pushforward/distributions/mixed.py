@@ -183,15 +183,16 @@ class Mixed(Density):
     def log_marginal(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """log p(the entries that are not NaN | context) of rows that are :meth:`exact`, in nats."""
         codes, numbers = x[..., self.names_at], x[..., self.numbers_at]
-        value, some = self.categories.log_marginal(codes, context), ~numbers.isnan().all(-1)
+        value = self.categories.log_marginal(codes.to(self.categories.barred.dtype), context)
+        some = ~numbers.isnan().all(-1)
         if some.any():
             given = self._given(codes[some], None if context is None else context.expand(*x.shape[:-1], -1)[some])
             value[some] += self.numbers.log_marginal(numbers[some], given)
         return value
 
     def divide(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """The codes, the numbers, and the context of the numbers."""
-        codes = x[..., self.names_at]
+        """The codes, which any dtype holds exactly, the numbers, and the context of the numbers."""
+        codes = x[..., self.names_at].to(self.categories.barred.dtype)
         return codes, x[..., self.numbers_at], self._given(codes, context)
 
     def _generate(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,12 @@ from .base import Density
 from .conditional import draw_index
 from .em import maximise, nearest, spread_centres
 
+COVARIANCES: dict[str, Callable[[int, int], tuple[int, ...]]] = {  # the shape of their factors
+    "full": lambda components, size: (components, size, size),
+    "tied": lambda components, size: (1, size, size),
+    "diagonal": lambda components, size: (components, size),
+    "spherical": lambda components, size: (components, 1),
+}
 PART = 2048  # rows whose distances to all components are held at once, without gradients
 
 
@@ -33,7 +40,8 @@ class GaussianMixture(Density):
     Args:
         features: Features of a row.
         components: Gaussians, at least 1.
-        covariance: ``"full"``, or ``"diagonal"`` for independent features within each component.
+        covariance: ``"full"``; ``"tied"``, one for all components; ``"diagonal"`` for independent features within each
+            component; or ``"spherical"``, with one variance for all features of a component (context and x).
         context: Features of the context, 0 for none.
 
     Raises:
@@ -50,14 +58,14 @@ class GaussianMixture(Density):
                 "features and components must be at least 1 and context at least 0, "
                 f"got features={features}, components={components} and context={context}"
             )
-        if covariance not in ("full", "diagonal"):
-            raise ValueError(f"covariance must be 'full' or 'diagonal', got covariance={covariance!r}")
+        if covariance not in COVARIANCES:
+            raise ValueError(f"covariance must be one of {', '.join(COVARIANCES)}, got covariance={covariance!r}")
         self.event_shape, self.context_features = torch.Size((features,)), context
         self.covariance, size = covariance, context + features
         self.logits = nn.Parameter(torch.zeros(components))
         self.loc = nn.Parameter(0.1 * torch.randn(components, size))
-        shape = (components, size, size) if covariance == "full" else (components, size)
-        self.factors = nn.Parameter(torch.zeros(shape))  # A, with log A_jj on its diagonal
+        shape = COVARIANCES[covariance](components, size)
+        self.factors = nn.Parameter(torch.zeros(shape))  # A, with log A_jj on its diagonal, or log A_jj alone
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """log p(x | context) in nats, of shape ``(*batch,)``.
@@ -140,11 +148,19 @@ class GaussianMixture(Density):
 
     def scale_logs(self) -> Tensor:
         """log A_jj of every component, ``(components, features)``."""
-        return self.factors.diagonal(dim1=-2, dim2=-1) if self.covariance == "full" else self.factors
+        factors = self.factors if self.independent else self.factors.diagonal(dim1=-2, dim2=-1)
+        return factors.expand_as(self.loc)
 
     def precision_factors(self) -> Tensor:
         """A of every component, ``(components, features, features)``."""
-        return triangle(self.factors, lower=True) if self.covariance == "full" else self.factors.exp().diag_embed()
+        if self.independent:
+            return self.scale_logs().exp().diag_embed()
+        return triangle(self.factors, lower=True).expand(len(self.loc), -1, -1)
+
+    @property
+    def independent(self) -> bool:
+        """Whether features are independent within each component."""
+        return self.factors.dim() == 2
 
     def covariances(self) -> Tensor:
         r""":math:`\Sigma_k` of (context, x), ``(components, features, features)``."""
@@ -234,13 +250,16 @@ class GaussianMixture(Density):
         Reference:
             Fraley, Raftery (2007), Bayesian regularization for normal mixture estimation and model-based clustering.
         """
-        x, context = self._check(x, context)
+        twin = copy.deepcopy(self).double()
+        x, context = twin._check(x, context)
         y = x if context is None else torch.cat([context.expand(*x.shape[:-1], -1), x], -1)
-        y = y.reshape(-1, y.shape[-1]).double()
+        y = y.reshape(-1, y.shape[-1])
         weight = torch.ones(len(y)) if weight is None else torch.as_tensor(weight)
         weight = weight.reshape(-1).to(y)
         self._check_rows(y, weight)
         loc, scale = _moments(y, weight)
+        if self.covariance == "spherical":
+            scale = scale.square().mean().sqrt()
         twin = GaussianMixture(y.shape[1], len(self.logits), covariance=self.covariance).to(y)
         z = (y - loc) / scale
         if further:
@@ -262,8 +281,8 @@ class GaussianMixture(Density):
         """A_k (y - mu_k) of the first ``columns`` of (context, x), or all: ``(*batch, components, columns)``."""
         columns = self.loc.shape[1] if columns is None else columns
         away = y[..., None, :columns] - self.loc[:, :columns]
-        if self.covariance == "diagonal":
-            return away * self.factors[:, :columns].exp()
+        if self.independent:
+            return away * self.scale_logs()[:, :columns].exp()
         A = self.precision_factors()[:, :columns, :columns]
         return torch.einsum("kij,...kj->...ki", A, away)
 
@@ -292,10 +311,10 @@ class GaussianMixture(Density):
         with torch.no_grad():
             new.logits.copy_(self.logits)
             new.loc.copy_(self.loc[:, order])
-            if self.covariance == "diagonal":
-                new.factors.copy_(self.factors[:, order])
+            if self.independent:
+                new.factors.copy_(self.scale_logs()[:, order][:, : new.factors.shape[1]])
                 return new
-            A = self.precision_factors().double()
+            A = triangle(self.factors, lower=True).double()
             L = torch.linalg.solve_triangular(A, torch.eye(A.shape[-1]).to(A), upper=False)[:, order]
             R = torch.linalg.qr(L.mT).R  # of the columns' covariance L L', without forming it, so no digits are lost
             R = R * R.diagonal(dim1=-2, dim2=-1).sign()[..., None]
@@ -320,6 +339,6 @@ def _moments(y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
 
 def _per_unit(mixture: GaussianMixture, scale: Tensor) -> Tensor:
     """Converts the factors for standardised rows to those for rows in their own units."""
-    if mixture.covariance == "diagonal":
+    if mixture.independent:
         return mixture.factors - scale.log()
-    return with_log_diagonal(mixture.precision_factors() / scale)
+    return with_log_diagonal(triangle(mixture.factors, lower=True) / scale)

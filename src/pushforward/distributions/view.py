@@ -24,6 +24,7 @@ class DensityView(Distribution):
         context: The context, or None.
         generator: Source of the randomness of draws; PyTorch's default if None.
         batch_shape: The batch shape of a density without a context.
+        validate_args: Whether ``log_prob`` refuses values outside of the support, as PyTorch's distributions do.
     """
 
     arg_constraints: ClassVar[dict[str, Any]] = {}
@@ -34,6 +35,7 @@ class DensityView(Distribution):
         context: Tensor | None = None,
         generator: torch.Generator | None = None,
         batch_shape: Sequence[int] = (),
+        validate_args: bool = False,
     ) -> None:
         self.density, self.context, self.generator = density, context, generator
         self.has_rsample = hasattr(density, "rsample_and_log_prob")
@@ -42,6 +44,7 @@ class DensityView(Distribution):
             with torch.no_grad():
                 batch = density.encode(context).shape[:-1]
         super().__init__(batch, density.event_shape, validate_args=False)
+        self._validate_args = validate_args  # of values: there are no arguments to be checked
 
     @property
     def support(self) -> Any:
@@ -61,6 +64,8 @@ class DensityView(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         if self.context is None and self.batch_shape:
             value = value.expand(torch.broadcast_shapes(value.shape, self.batch_shape + self.event_shape))
+        if self._validate_args:
+            self._validate_sample(value)
         return self.density(value, self.context)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
@@ -76,7 +81,7 @@ class DensityView(Distribution):
         batch_shape, context = torch.Size(batch_shape), self.context
         if context is not None:
             context = context.expand(*batch_shape, *context.shape[len(self.batch_shape) :])
-        return type(self)(self.density, context, self.generator, batch_shape)
+        return type(self)(self.density, context, self.generator, batch_shape, self._validate_args)
 
     def _shape(self, sample_shape: Any) -> torch.Size:
         """The shape of draws to ask for; a context adds its batch itself."""

@@ -101,7 +101,7 @@ def ncsf(
     """Neural circular spline flow: a density of angles in [-pi, pi), continuous around every circle.
 
     The transforms of :func:`~pushforward.maf` rotate each circle and map it by a spline with one slope where its ends
-    meet; networks read cosines and sines, and the base is uniform. Numbers outside are taken modulo 2 pi.
+    meet; networks read cosines and sines, and the base is uniform. Numbers outside are taken modulo 2 pi, however far.
 
     Args:
         features: Features of an event.

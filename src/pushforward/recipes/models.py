@@ -61,7 +61,7 @@ def gmm(features: int, *, context: int = 0, components: int = 8, covariance: str
         features: Features of an event.
         context: Features of the context, 0 for none; p(x | context) is the exact conditional of a joint mixture.
         components: Gaussians.
-        covariance: ``"full"`` or ``"diagonal"``.
+        covariance: ``"full"``, ``"tied"``, ``"diagonal"`` or ``"spherical"``.
 
     Raises:
         ValueError: a size is not positive, or ``covariance`` is unknown.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -69,6 +70,11 @@ class Autoregressive(Transform):
             raise ValueError(f"net reads {inputs} numbers of each feature, but scalar gives it {scalar.inputs}")
         self.net, self.scalar = net, scalar
         self.inversion, self.tolerance, self.block = inversion, tolerance, block
+
+    @property
+    def event_shape(self) -> Sequence[int] | None:  # type: ignore[override]
+        features = getattr(self.net, "features", None)  # a user's network need not define it
+        return None if features is None else (features,)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         z, log_slope = self.scalar(x, self._params(x, context))

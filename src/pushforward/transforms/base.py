@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -25,6 +25,12 @@ class Transform(Configurable):
     event_dim: int = 1  # trailing dimensions of one event: 1 for a vector, 3 for an image
     domain: Any = constraints.real  # of x: a constraint on each number or, where they depend on each other, on an event
     codomain: Any = constraints.real  # of z, likewise
+    event_shape: Sequence[int] | None = None  # of x, of a transform that is made for one shape
+
+    @property
+    def out_event_shape(self) -> Sequence[int] | None:
+        """That of z; differs from ``event_shape`` only if the map flattens."""
+        return self.event_shape
 
     @property
     def out_event_dim(self) -> int:

@@ -62,6 +62,14 @@ class Compose(Transform):
         return self.transforms[-1].out_event_dim  # type: ignore[no-any-return]
 
     @property
+    def event_shape(self) -> Sequence[int] | None:  # type: ignore[override]
+        return _known_shape((part.event_shape, part.entrywise) for part in self.transforms)
+
+    @property
+    def out_event_shape(self) -> Sequence[int] | None:
+        return _known_shape((part.out_event_shape, part.entrywise) for part in reversed(self.transforms))
+
+    @property
     def domain(self) -> Any:
         """That of the first transform with a bounded one; if others come before it, a constraint that can only check
         given events."""
@@ -86,6 +94,7 @@ class Compose(Transform):
         return [self] if whole(self) else [part for transform in self for part in transform.flattened(whole)]
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        _check_event(x, self.event_shape)
         first, *rest = plan(self.transforms, x)
         x, total = first(x, context)
         for transform in rest:
@@ -94,6 +103,7 @@ class Compose(Transform):
         return x, total
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        _check_event(z, self.out_event_shape)
         *rest, last = plan(self.transforms, z)
         z, total = last.inverse(z, context)
         for transform in reversed(rest):
@@ -102,6 +112,7 @@ class Compose(Transform):
         return z, total
 
     def generate(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        _check_event(z, self.out_event_shape)
         for transform in reversed(plan(self.transforms, z)):
             z = transform.generate(z, context)
         return z
@@ -159,6 +170,14 @@ class Inverse(Transform):
         return self.transform.event_dim
 
     @property
+    def event_shape(self) -> Sequence[int] | None:  # type: ignore[override]
+        return self.transform.out_event_shape
+
+    @property
+    def out_event_shape(self) -> Sequence[int] | None:
+        return self.transform.event_shape
+
+    @property
     def domain(self) -> Any:
         return self.transform.codomain
 
@@ -200,6 +219,20 @@ class Inverse(Transform):
 
     def extra_repr(self) -> str:
         return "forward and inverse are exchanged"
+
+
+def _known_shape(parts: Iterator[tuple[Sequence[int] | None, bool]]) -> Sequence[int] | None:
+    """The shape of the first part that is made for one, unless a part before it may change shapes."""
+    for shape, keeps in parts:
+        if shape is not None or not keeps:
+            return shape
+    return None
+
+
+def _check_event(value: Tensor, shape: Sequence[int] | None) -> None:
+    """Refuses events of another shape, of which some maps would read the first numbers only."""
+    if shape is not None and tuple(value.shape[-len(shape) :]) != tuple(shape):
+        raise ValueError(f"events of this transform have shape {tuple(shape)}, got a batch {tuple(value.shape)}")
 
 
 def _first_bounded(transforms: Sequence[Transform]) -> Any:

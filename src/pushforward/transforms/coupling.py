@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
 from .base import Transform, sum_event
 from .scalar import Scalar
-from .splits import Split
+from .splits import Alternate, Half, Split
 
 
 class Coupling(Transform):
@@ -32,6 +32,10 @@ class Coupling(Transform):
     @property
     def event_dim(self) -> int:  # type: ignore[override]
         return self.split.event_dim
+
+    @property
+    def event_shape(self) -> Sequence[int] | None:  # type: ignore[override]
+        return (self.split.kept + self.split.moved,) if isinstance(self.split, Half | Alternate) else None
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self._couple(self.scalar.forward, x, context)

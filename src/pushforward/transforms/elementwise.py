@@ -16,6 +16,9 @@ from .base import Transform, sum_event
 class Elementwise(Transform):
     """z_j = f(x_j) with one fixed, monotone f. Subclasses give f, its inverse g, and log f'.
 
+    Values are not inspected: outside of ``domain`` (of ``codomain``, for the inverse) the result is NaN, at its ends
+    infinite. ``flow.condition(validate_args=True)`` refuses them.
+
     Args:
         event_dim: Trailing dimensions of one event.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -41,6 +41,10 @@ class Matrix(Transform):
         arguments = super().arguments()
         weight = arguments["weight"]
         return {**arguments, "weight": weight if isinstance(weight, int) else len(weight)}
+
+    @property
+    def event_shape(self) -> Sequence[int]:  # type: ignore[override]
+        return (int(self.arguments()["weight"]),)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return _by_rows(self.apply_weight, x), self.log_abs_det().expand(x.shape[:-1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -33,6 +34,14 @@ class Patches(Transform):
         if patch < 1 or shape[1] % patch or shape[2] % patch:
             raise ValueError(f"patch={patch} does not divide the image's height and width, {shape[1]} x {shape[2]}")
         self.shape, self.patch = tuple(shape), patch
+
+    @property
+    def event_shape(self) -> Sequence[int]:  # type: ignore[override]
+        return self.shape
+
+    @property
+    def out_event_shape(self) -> Sequence[int]:
+        return (math.prod(self.shape),)
 
     @property
     def positions(self) -> int:

@@ -35,6 +35,10 @@ class Permutation(Transform):
         self.register_buffer("order", order)
         self.register_buffer("back", order.argsort())
 
+    @property
+    def event_shape(self) -> Sequence[int]:  # type: ignore[override]
+        return (len(self.order),)
+
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return x.index_select(-1, self.order), x.new_zeros(x.shape[:-1])
 

@@ -1,0 +1,76 @@
+"""Outliers by density as a detector of PyOD, for its combinations and benchmarks. Needs pyod."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pyod.models.base import BaseDetector
+from sklearn.utils import check_array
+from sklearn.utils.validation import check_is_fitted
+
+from .outliers import FlowOutlier
+
+
+class FlowOD(BaseDetector):  # type: ignore[misc]  # pyod is untyped
+    """:class:`~pushforward.FlowOutlier` with PyOD's interface: higher scores are more unusual, labels are 0 and 1.
+
+    Args:
+        contamination: The fraction of the training rows that are labelled 1, above 0 and at most 0.5.
+        flow: As for :class:`~pushforward.FlowOutlier`, like all that follow.
+        members: How many flows are averaged.
+        noise: Standard deviation of the noise, in units of the columns' standard deviations.
+        steps: Maximum number of batches on which each flow is trained.
+        random_state: Fixes the result.
+        trim: The fraction of the rows to leave out of the fit.
+
+    Attributes:
+        detector_: The fitted :class:`~pushforward.FlowOutlier`.
+        decision_scores_: The score of every training row, from fits that did not see it.
+        threshold_: The score above which a row is labelled 1.
+        labels_: The labels of the training rows.
+
+    Reference:
+        Zhao, Nasrullah, Li (2019), PyOD: A Python toolbox for scalable outlier detection, arXiv:1901.01588.
+
+    Example:
+        >>> FlowOD(contamination=0.05).fit(X).predict_proba(X)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        contamination: float = 0.1,
+        *,
+        flow: str = "auto",
+        members: int | str = "auto",
+        noise: float = 0.05,
+        steps: int | None = 200,
+        random_state: Any = 0,
+        trim: float = 0.0,
+    ) -> None:
+        super().__init__(contamination=contamination)
+        self.flow = flow
+        self.members = members
+        self.noise = noise
+        self.steps = steps
+        self.random_state = random_state
+        self.trim = trim
+
+    def fit(self, X: ArrayLike, y: Any = None) -> FlowOD:
+        """Learns from the rows of X what is ordinary; y is ignored.
+
+        Raises:
+            ValueError: X is no finite table with at least 4 different rows, or a parameter does not fit.
+        """
+        X = check_array(X)
+        self._set_n_classes(y)
+        self.detector_ = FlowOutlier(**self.get_params()).fit(X)
+        self.decision_scores_ = -self.detector_.decision_scores_
+        self._process_decision_scores()
+        return self
+
+    def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
+        """The score of every row, in nats; higher is more unusual. ``(n,)``."""
+        check_is_fitted(self, "detector_")
+        return -self.detector_.score_samples(check_array(X))
