@@ -101,7 +101,9 @@ def test_saves_and_loads(tmp_path: Path) -> None:
 def test_bad_arguments_are_named() -> None:
     with pytest.raises(ValueError, match="components=0"):
         pf.gmm(3, components=0)
-    with pytest.raises(ValueError, match="covariance must be one of full, tied, diagonal, spherical, got covariance='round'"):
+    with pytest.raises(
+        ValueError, match="covariance must be one of full, tied, diagonal, spherical, got covariance='round'"
+    ):
         pf.gmm(3, covariance="round")
     mixture = pf.gmm(3, components=4)
     with pytest.raises(ValueError, match="3 rows, too few for 4 components"):

@@ -69,6 +69,22 @@ def test_context_reaches_every_feature() -> None:
     assert bool((moved.abs() > 0).all())
 
 
+@pytest.mark.parametrize("hidden", [(), (12,), (12, 12, 12)])
+def test_a_graph_may_say_which_contexts_reach_which_feature(hidden: tuple[int, ...], tmp_path) -> None:
+    graph = torch.tensor([[0, 0, 0, 1, 0], [1, 0, 0, 0, 0], [0, 0, 0, 0, 1]])
+    flow = randomize(pf.maf(3, context=2, hidden=hidden, adjacency=graph), scale=2.0)
+    slopes = sum(
+        torch.autograd.functional.jacobian(lambda c: flow.transform(torch.randn(3), c)[0], torch.randn(2)).abs()
+        for _ in range(10)
+    )
+    assert torch.equal(slopes > 0, graph[:, 3:] > 0)
+    pf.save(flow, tmp_path / "flow")
+    x, context = torch.randn(4, 3), torch.randn(4, 2)
+    assert torch.equal(pf.load(tmp_path / "flow").log_prob(x, context), flow.log_prob(x, context))
+    with pytest.raises(ValueError, match=r"shape \(3, 3\) or \(3, 5\), got \(3, 4\)"):
+        pf.maf(3, context=2, adjacency=graph[:, :4])
+
+
 def test_the_inverse_takes_as_many_passes_as_the_graph_is_deep() -> None:
     graph = torch.zeros(50, 50)
     graph[25:, :25] = 1  # two generations

@@ -178,11 +178,13 @@ class Density(Configurable):
         return value
 
     def _numbers(self) -> Iterator[Tensor]:
-        """Parameters and buffers, without those of the encoder, which reads what it likes."""
-        for part in (module for module in self.children() if module is not self.encoder):
-            yield from part.parameters()
-            yield from part.buffers()
+        """Parameters, then buffers, without those of the encoder, which reads what it likes."""
+        parts = [module for module in self.children() if module is not self.encoder]
         yield from self.parameters(recurse=False)
+        for part in parts:
+            yield from part.parameters()
+        for part in parts:
+            yield from part.buffers()
         yield from self.buffers(recurse=False)
 
 

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..numerics.graphs import checked_graph, stages
@@ -22,11 +23,12 @@ class GraphMLP(Masked):
 
     .. math:: h = (W \circ M)\, x + b, \qquad M_{ik} = [S_k \subseteq S_i],
 
-    so that no path leads from a feature that is not a parent. The context reaches every output. Starts at exactly zero.
+    so that no path leads from a feature that is not a parent. Context features are parents like any other; without
+    columns of their own they are read by every feature. Starts at exactly zero.
 
     Args:
         adjacency: ``(features, features)`` of booleans, or 0 and 1: row j says which features feature j depends on. The
-            diagonal is ignored.
+            diagonal is ignored. Or ``(features, features + context)``: then also which context features.
         num_params: Parameters for each feature.
         context: Features of the context.
         hidden: Widths of the hidden layers; each needs a unit for every parent set.
@@ -41,6 +43,7 @@ class GraphMLP(Masked):
         Wehenkel, Louppe (2021), Graphical normalizing flows, arXiv:2006.02548.
     """
 
+    context_mask: Tensor
     order_of_solving: Tensor
 
     def __init__(
@@ -56,13 +59,17 @@ class GraphMLP(Masked):
         features, hidden = len(adjacency), tuple(hidden)
         if features < 1 or num_params < 1:
             raise ValueError(f"adjacency and num_params must not be empty, got {features} features and {num_params}")
-        graph = checked_graph(adjacency, features)
-        masks = _masks(graph, num_params, context, hidden)
+        graph = checked_graph(adjacency, features, int(has_context(context)) * context)
+        masks = _masks(graph, num_params, hidden)
         widths = [features, *hidden, features * num_params]
         options: dict[str, Any] = {"context": context, "residual": residual, "activation": activation}
-        super().__init__(widths, masks, features, num_params, **options)
+        super().__init__(widths, [masks[0][:, :features], *masks[1:]], features, num_params, **options)
         self.register_buffer("adjacency", graph, persistent=False)
-        self.register_buffer("order_of_solving", stages(graph), persistent=False)
+        self.register_buffer("context_mask", masks[0][:, features:], persistent=False)
+        self.register_buffer("order_of_solving", stages(graph[:, :features]), persistent=False)
+
+    def of_context(self, context: Tensor) -> Tensor:
+        return F.linear(context, self.context_weight * self.context_mask)
 
     def stages(self) -> Tensor:
         return self.order_of_solving
@@ -71,12 +78,12 @@ class GraphMLP(Masked):
         return {**super().arguments(), "adjacency": self.get_buffer("adjacency")}
 
 
-def _masks(graph: Tensor, num_params: int, context: int, hidden: Sequence[int]) -> list[Tensor]:
+def _masks(graph: Tensor, num_params: int, hidden: Sequence[int]) -> list[Tensor]:
     """M of each layer. Hidden units are dealt out to the parent sets in turn; none to the empty set, whose units would
-    be constant, unless they read a context or it is the only set."""
+    be constant, unless it is the only set."""
     sets, own = graph.unique(dim=0, return_inverse=True)  # the distinct parent sets, and the one of each feature
     usable = sets.any(1).nonzero().flatten()
-    if has_context(context) or len(usable) == 0:
+    if len(usable) == 0:
         usable = torch.arange(len(sets))
     if min(hidden, default=len(usable)) < len(usable):
         raise ValueError(

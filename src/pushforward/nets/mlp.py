@@ -69,13 +69,17 @@ class Perceptron(Configurable):
         """Weight ``(out, in)`` and bias of each layer."""
         return zip(self.weights, self.biases, strict=True)
 
+    def of_context(self, context: Tensor) -> Tensor:
+        """V c."""
+        return F.linear(context, self.context_weight)
+
     def outputs(self, x: Tensor, context: Tensor | None) -> Tensor:
         """``(*batch, inputs)`` to ``(*batch, outputs)``."""
         activation = ACTIVATIONS[self.activation]
         (weight, bias), *others = self.layers()
         h = F.linear(x, weight, bias)
         if self.context_weight is not None and context is not None:
-            h = h + F.linear(context, self.context_weight)
+            h = h + self.of_context(context)
         stream = h
         for k, (weight, bias) in enumerate(others):
             h = F.linear(activation(h), weight, bias)

@@ -8,20 +8,22 @@ import torch
 from torch import Tensor
 
 
-def checked_graph(adjacency: Tensor | Sequence[Sequence[bool]], nodes: int) -> Tensor:
-    """The matrix as booleans with an empty diagonal, ``(nodes, nodes)``.
+def checked_graph(adjacency: Tensor | Sequence[Sequence[bool]], nodes: int, context: int = 0) -> Tensor:
+    """The matrix as booleans with an empty diagonal, ``(nodes, nodes + context)``: by default every context is read.
 
     Raises:
         ValueError: the shape is wrong, an entry is neither 0 nor 1, or there is a cycle.
     """
     given = torch.as_tensor(adjacency)
-    if given.shape != (nodes, nodes):
-        raise ValueError(f"adjacency must have shape ({nodes}, {nodes}), got {tuple(given.shape)}")
+    if given.shape not in ((nodes, nodes), (nodes, nodes + context)):
+        wanted = f"({nodes}, {nodes})" + (f" or ({nodes}, {nodes + context})" if context else "")
+        raise ValueError(f"adjacency must have shape {wanted}, got {tuple(given.shape)}")
     if not bool(((given == 0) | (given == 1)).all()):
         raise ValueError("adjacency must hold only 0 and 1 (or booleans): row i says which features feature i reads")
-    graph = (given != 0) & ~torch.eye(nodes, dtype=torch.bool, device=given.device)
-    stages(graph)
-    return graph
+    graph = (given != 0) & ~torch.eye(*given.shape, dtype=torch.bool, device=given.device)
+    stages(graph[:, :nodes])
+    read = graph.new_ones(nodes, nodes + context - graph.shape[1])
+    return torch.cat([graph, read], 1)
 
 
 def stages(graph: Tensor) -> Tensor:

@@ -92,7 +92,7 @@ def along_graph(
     check(features=features)
     if mixing in ("random", "rotation"):
         raise ValueError(f"mixing={mixing!r} would mix features that adjacency keeps apart: leave it out")
-    graph = checked_graph(adjacency, features)
+    graph = checked_graph(adjacency, features, net.context)
     return [Autoregressive(GraphMLP(graph, scalar.num_params, **net.options), scalar), *_log_tails(tails)]
 
 

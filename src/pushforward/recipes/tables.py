@@ -53,7 +53,8 @@ def maf(
         adjacency: A graph without cycles, ``(features, features)`` of 0 and 1 or booleans: row j says which features
             feature j depends on given the others. The zeros of the Jacobian are then exactly the graph's, and sampling
             takes as many steps as the graph is deep. Each feature gets one affine map given its parents: ``layers`` and
-            ``mixing`` have no effect, as further layers would add dependence on the parents' parents.
+            ``mixing`` have no effect, as further layers would add dependence on the parents' parents. With shape
+            ``(features, features + context)`` it also says which context features reach which feature.
         encoder: A module that maps contexts of any shape to context features, trained with the flow:
             :class:`~pushforward.nets.DeepSet` for one, or your own, which then needs ``context``.
         device: Device of the weights; PyTorch's default if None.
