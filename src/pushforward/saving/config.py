@@ -110,7 +110,7 @@ def _holds(module: nn.Module, name: str, value: Any) -> bool:
     stored = getattr(module, name)
     if isinstance(stored, Tensor):  # its values may change: the constructor only needs the shape
         return isinstance(value, Tensor) and value.shape == stored.shape
-    return _same_modules(stored, value) or same(stored, value)
+    return stored is value or _same_modules(stored, value) or same(stored, value)
 
 
 def _same_modules(stored: Any, value: Any) -> bool:

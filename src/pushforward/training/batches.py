@@ -42,13 +42,14 @@ class Rows:
 
     def to(self, device: torch.device) -> Rows:
         """The same rows on a device."""
-        return Rows(*(None if part is None else part.to(device) for part in (self.x, self.context, self.weights)))
+        context, weights = (None if part is None else part.to(device) for part in (self.context, self.weights))
+        return Rows(self.x.to(device), context, weights)
 
     def pick(self, index: Tensor) -> tuple[Any, ...]:
-        return tuple(part if part is None else part.index_select(0, index) for part in self.parts)
+        return tuple([part if part is None else part.index_select(0, index) for part in self.parts])
 
     def slice(self, start: int, stop: int) -> tuple[Any, ...]:
-        return tuple(part if part is None else part[start:stop] for part in self.parts)
+        return tuple([part if part is None else part[start:stop] for part in self.parts])
 
     def chunks(self, size: int) -> list[tuple[Any, ...]]:
         return [self.slice(start, start + size) for start in range(0, len(self), size)]

@@ -242,12 +242,12 @@ class Training:
     @property
     def stale(self) -> bool:
         """Whether validations have not improved for ``patience`` times."""
-        return self.settings.patience is not None and self.at.stale >= self.settings.patience
+        return self.at.stale >= (self.settings.patience or math.inf)
 
     def _over(self, progress: float) -> bool:
         at = self.at
         cooled = at.plateau and at.stale >= FEWEST // 2  # the cooling brings no improvement
-        return self.stale or cooled or progress >= self.schedule.end(at.cooling)
+        return progress >= self.schedule.end(at.cooling) or cooled or self.stale
 
     def start(self) -> None:
         """Prepares for the first step, or for the next one after :meth:`restore`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -51,13 +52,13 @@ class Column(Saved):
     reading: Reading = field(default_factory=Reading)
     holes: Holes = field(default_factory=Holes)
 
-    @property
+    @cached_property
     def labels(self) -> tuple[str, ...]:
         """The names of its classes; none for numbers."""
         labels = self.kind.labels
         return (*labels, "(missing)") if labels and self.holes.recorded else labels
 
-    @property
+    @cached_property
     def classes(self) -> int:
         """How many classes it has; 0 for numbers."""
         return len(self.labels)

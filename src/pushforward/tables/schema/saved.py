@@ -27,7 +27,7 @@ class Saved:
 
     def to_json(self) -> dict[str, Any]:
         values = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
-        return {"type": self.type_name, **{name: _frozen(value) for name, value in values.items()}}
+        return {"type": self.type_name, **jsonable(values)}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
@@ -44,14 +44,10 @@ class Saved:
         return made
 
 
-def _frozen(value: Any) -> Any:
-    if isinstance(value, Saved):
-        return value.to_json()
-    return [_frozen(item) for item in value] if isinstance(value, list | tuple) else jsonable(value)
-
-
 def _thawed(value: Any) -> Any:
     """Lists from JSON become tuples again."""
     if isinstance(value, dict):
         return Saved.from_json(value)
-    return tuple(map(_thawed, value)) if isinstance(value, list) else value
+    if not isinstance(value, list):
+        return value
+    return tuple(map(_thawed, value)) if {dict, list} & set(map(type, value)) else tuple(value)

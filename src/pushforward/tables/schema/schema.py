@@ -106,7 +106,7 @@ class Schema(Saved):
         known = [*self.fields, *(given.column for given in self.given)]
         return [column.name for column in known if column.reading.contents in ("names", "truth")]
 
-    @property
+    @cached_property
     def context_features(self) -> int:
         return sum(given.width for given in self.given)
 
@@ -115,7 +115,7 @@ class Schema(Saved):
         """The number of classes of each column, counting a missing value as one if it has its own; 0 for numbers."""
         return tuple(column.classes for column in self.columns)
 
-    @property
+    @cached_property
     def value_classes(self) -> tuple[int, ...]:
         """The same without those of missing values."""
         return tuple(column.kind.classes for column in self.columns)
@@ -126,22 +126,22 @@ class Schema(Saved):
         column = self.columns[j]
         return column.kind.classes if column.holes.at_random else column.classes
 
-    @property
+    @cached_property
     def numbers(self) -> list[int]:
         """Indices of the columns of numbers."""
         return [j for j, classes in enumerate(self.classes) if not classes]
 
-    @property
+    @cached_property
     def circles(self) -> list[int]:
         """Indices of the columns with a period."""
         return [j for j, column in enumerate(self.columns) if column.kind.circle is not None]
 
-    @property
+    @cached_property
     def labels(self) -> dict[int, tuple[str, ...]]:
         """The names of the classes of every column that has any."""
         return {j: column.labels for j, column in enumerate(self.columns) if column.classes}
 
-    @property
+    @cached_property
     def steps(self) -> dict[int, float]:
         """The spacing of the values of every column that lies on a grid."""
         return {j: column.kind.step for j, column in enumerate(self.columns) if column.kind.step > 0}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -100,7 +101,7 @@ class Kind(Saved, ABC):
         """The names of the values that have a probability each; none for numbers with a density."""
         return ()
 
-    @property
+    @cached_property
     def classes(self) -> int:
         """How many values have a probability each; 0 for numbers with a density."""
         return len(self.labels)
