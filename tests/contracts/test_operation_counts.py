@@ -14,7 +14,7 @@ from pushforward.transforms import seam
 
 if seam.imported() is None or seam.SHUT.get():
     pytest.skip("the fast room is shut or was deleted", allow_module_level=True)
-from pushforward.fused.rows import Masked
+from pushforward.fused.rows import MaskedRows
 
 
 @pytest.mark.parametrize("family", operation_counts.SIZES)
@@ -23,7 +23,7 @@ def test_no_family_became_dearer(family):
 
 
 def test_sampling_by_one_whole_pass_for_every_feature_is_caught(monkeypatch):
-    monkeypatch.setattr(Masked, "generate", lambda self, z, context=None: self.transform.generate(z, context))
+    monkeypatch.setattr(MaskedRows, "generate", lambda self, z, context=None: self.transform.generate(z, context))
     found = operation_counts.regressions("maf")
     assert any("maf sample" in line and "flops" in line for line in found)
     assert not any("density" in line for line in found)

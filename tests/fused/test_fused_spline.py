@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pushforward.fused.spline import Spline, solve
+from pushforward.fused.spline import SplineFunction, solve
 from pushforward.numerics import spline
 
 BOUND = 5.0
@@ -17,7 +17,7 @@ def draw(bins, features, n, spread, dtype=torch.float64):
 
 
 def fused(x, params, inverse=False):
-    return Spline.apply(x, params, BOUND, inverse)
+    return SplineFunction.apply(x, params, BOUND, inverse)
 
 
 @pytest.mark.parametrize("inverse", [False, True])

@@ -6,7 +6,7 @@ that knows of this folder. Everything here agrees with the formulas to rounding 
 
 from .compiling import compile_blocks as compile_blocks
 from .ode import field_solve as field_solve
-from .pixel_steps import PixelSteps as PixelSteps
+from .pixel_steps import FusedPixelSteps as FusedPixelSteps
 from .planner import free_memory as free_memory
 from .planner import generate as generate
 from .planner import plan as plan

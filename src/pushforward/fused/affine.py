@@ -14,7 +14,7 @@ from torch import Tensor
 from ..numerics import affine
 
 
-class Affine(torch.autograd.Function):
+class AffineFunction(torch.autograd.Function):
     """Takes a tensor, mu, the raw log-scale, its limit, and whether to invert."""
 
     @staticmethod

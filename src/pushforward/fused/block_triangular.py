@@ -20,7 +20,7 @@ from .products import step_rows
 LEAST_SAVED = 4096  # zeros
 
 
-class Step(NamedTuple):
+class BlockStep(NamedTuple):
     """Rows ``first`` to ``last`` (exclusive) read the first ``columns`` columns, all of them the first ``full``."""
 
     first: int
@@ -35,7 +35,7 @@ class BlockTriangular:
 
     rows: int
     columns: int
-    steps: tuple[Step, ...]
+    steps: tuple[BlockStep, ...]
     degrees: tuple[tuple[int, ...], tuple[int, ...]] | None = None
 
     @cached_property
@@ -51,7 +51,7 @@ class BlockTriangular:
 @lru_cache(maxsize=1024)
 def full(rows: int, columns: int) -> BlockTriangular:
     """The pattern without zeros."""
-    return BlockTriangular(rows, columns, (Step(0, rows, columns, columns),))
+    return BlockTriangular(rows, columns, (BlockStep(0, rows, columns, columns),))
 
 
 @lru_cache(maxsize=1024)
@@ -65,7 +65,7 @@ def block_triangular(rows: tuple[int, ...], columns: tuple[int, ...]) -> BlockTr
     for row in [*range(height, len(rows) - height + 1, height), len(rows)]:
         count = bisect_right(columns, rows[row - 1])
         if row == len(rows) or (row - first) * (len(columns) - count) >= LEAST_SAVED:
-            steps.append(Step(first, row, count, bisect_right(columns, rows[first])))
+            steps.append(BlockStep(first, row, count, bisect_right(columns, rows[first])))
             first = row
     return BlockTriangular(len(rows), len(columns), tuple(steps), (rows, columns))
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..nets.mlp import MLP
 from ..numerics import roots, sigmoidal
-from ..numerics.sigmoidal import LEAK, Mixture
+from ..numerics.sigmoidal import LEAK, LogisticMixture
 from ..numerics.torch_internals import watched
 from ..transforms.base import Transform
 from ..transforms.linear import PLU
@@ -91,20 +91,20 @@ class Gaussianized(NamedTuple):
         log_slope = log_slope - sigmoidal.log_odds(x, mixture)[1]
         return unplanes(x, z.shape[:-1]), log_slope.sum(0).view(z.shape[:-1])
 
-    def generate(self, z: Tensor, table: Table) -> Tensor:
+    def generate(self, z: Tensor, table: InverseTable) -> Tensor:
         y = planes(z)
         x, found = drawn(y, table)
         if not found or torch.is_grad_enabled():
             x = sigmoidal.log_odds_solve(sigmoidal.quantile_inverse(y)[0], self._mixture(y), x)
         return unplanes(x, z.shape[:-1])
 
-    def _mixture(self, y: Tensor) -> Mixture:
+    def _mixture(self, y: Tensor) -> LogisticMixture:
         if torch.is_grad_enabled():  # the graph includes the network's weights, which are empty
             return sigmoidal.normal(self.transform.net(y.new_zeros(0)).unsqueeze(-1))
         return mixture_of(self.bias, len(y))
 
 
-class Table(NamedTuple):
+class InverseTable(NamedTuple):
     """A mixture, features first: weights and weights times slopes, ``(features, 1, K)``; slopes and places,
     ``(features, K, 1)``; the steepest slope, ``(features, 1, 1)``; and x as a cubic polynomial of t in each bucket's
     cell: the first t of the cell, its height, and the coefficients, ``(features, 6, BUCKETS)``."""
@@ -128,7 +128,7 @@ class Table(NamedTuple):
 
 
 @torch.no_grad()
-def tables(biases: list[Tensor], features: int) -> list[Table]:
+def tables(biases: list[Tensor], features: int) -> list[InverseTable]:
     """The tables of several mixtures at once, with as many operators as for one."""
     weight, slope, place = (part.transpose(0, 1) for part in mixture_of(torch.cat(biases), len(biases) * features))
     mixture = weight.mT, (weight * slope).mT * (1 - LEAK), slope, place
@@ -136,7 +136,7 @@ def tables(biases: list[Tensor], features: int) -> list[Table]:
     x = torch.lerp((place - spread).amin(1, keepdim=True), (place + spread).amax(1, keepdim=True), shares)
     t, t_slope = _log_odds(x, *mixture)
     parts = *mixture, slope.amax(1, keepdim=True), _buckets(t, _cells(x, t, t_slope.reciprocal_()))
-    return [Table(*of) for of in zip(*(part.split(features) for part in parts), strict=True)]
+    return [InverseTable(*of) for of in zip(*(part.split(features) for part in parts), strict=True)]
 
 
 def _cells(x: Tensor, t: Tensor, slope: Tensor) -> Tensor:
@@ -165,7 +165,7 @@ def _log_odds(x: Tensor, weight: Tensor, steep: Tensor, slope: Tensor, place: Te
 
 
 @torch.no_grad()
-def drawn(z: Tensor, table: Table) -> tuple[Tensor, bool]:
+def drawn(z: Tensor, table: InverseTable) -> tuple[Tensor, bool]:
     r"""The x of normal quantiles z ``(features, n)`` by Newton steps from a table, and whether all are exact to
     rounding; if some z are far out, x is only a starting point for a search.
 

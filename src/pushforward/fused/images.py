@@ -22,7 +22,7 @@ from ..transforms.linear import PLU
 from ..transforms.scalar import Affine, Spline
 from ..transforms.splits import Channel
 from . import spline
-from .affine import Affine as FusedAffine
+from .affine import AffineFunction
 
 
 class ImageSteps:
@@ -95,10 +95,10 @@ def _step(transform: Transform, x: Tensor, context: Tensor | None, inverse: bool
 def _moved(scalar: Any, x: Tensor, params: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
     """The scalar map as a single autograd node."""
     if isinstance(scalar, Affine):
-        return FusedAffine.apply(x, params[0], params[1], scalar.limit, inverse)  # type: ignore[no-any-return]
+        return AffineFunction.apply(x, params[0], params[1], scalar.limit, inverse)  # type: ignore[no-any-return]
     by_channel = x.movedim(-3, 0)
     flat = params.movedim(-3, 0).flatten(2).contiguous()  # (C, 3K - 1, n H W)
-    value, log_slope = spline.Spline.apply(by_channel.flatten(1).contiguous(), flat, scalar.bound, inverse)
+    value, log_slope = spline.SplineFunction.apply(by_channel.flatten(1).contiguous(), flat, scalar.bound, inverse)
     return (v.view(by_channel.shape).movedim(0, -3) for v in (value, log_slope))  # type: ignore[return-value]
 
 

@@ -30,7 +30,7 @@ Step = Callable[[int, Tensor, Tensor], Any]
 Block = Callable[[int, int, Tensor], Any]
 
 
-class Schedule:
+class UnitSchedule:
     """``below[k][d]``: number of units of degree below d that layer k reads (layer 0 reads the input, whose feature j
     has degree j + 1); and the blocks of features.
 
@@ -67,7 +67,7 @@ class _Sweep:
     A step is a dozen operations on a few units, so their views are created once, together with the memory.
     """
 
-    def __init__(self, plan: Schedule, like: Tensor, n: int) -> None:
+    def __init__(self, plan: UnitSchedule, like: Tensor, n: int) -> None:
         self.plan, self.n = plan, n
         layers, self.residual = plan.shape.layers, plan.shape.residual
         self.weights = [like.new_zeros(pattern.rows, pattern.columns) for pattern in layers]
@@ -210,7 +210,7 @@ class _Sweep:
 class Sequential(NamedTuple):
     """A network prepared for incremental evaluation: the schedule, the parameters, and the weight masks."""
 
-    schedule: Schedule
+    schedule: UnitSchedule
     params: list[Tensor]  # weights (out, in) and biases in turn; the first bias may be per event, (units, n)
     masks: list[Tensor]
 
@@ -251,7 +251,7 @@ class Sequential(NamedTuple):
 class _Invert(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, z: Tensor, schedule: Schedule, masks: list[Tensor], scalar: Solving, *params: Tensor
+        ctx: Any, z: Tensor, schedule: UnitSchedule, masks: list[Tensor], scalar: Solving, *params: Tensor
     ) -> tuple[Tensor, Tensor]:
         sweep = _Sweep(schedule, params[0], z.shape[1]).load(params, masks)
         x, log_slope = sweep.invert(z, scalar)
@@ -278,7 +278,7 @@ class _Invert(torch.autograd.Function):
         return torch.addcmul(through_z, dx_dz, x_grad), None, None, None, *grads
 
 
-def _plain(z: Tensor, plan: Schedule, scalar: Solving, params: list[Tensor]) -> tuple[Tensor, Tensor]:
+def _plain(z: Tensor, plan: UnitSchedule, scalar: Solving, params: list[Tensor]) -> tuple[Tensor, Tensor]:
     """x and the log-slopes, by one whole pass per feature."""
     x = log_slope = torch.zeros_like(z)
     for now in torch.eye(plan.features, dtype=torch.bool, device=z.device).unsqueeze(-1):

@@ -181,7 +181,7 @@ class SplineMoving:
     def __init__(self, of: SplineMap, outputs: Tensor, inverse: bool) -> None:
         self.of, self.outputs, self.inverse = of, outputs, inverse
         self.params = outputs.unflatten(0, (-1, of.num_params))
-        self.kept: spline.Kept | None = None
+        self.kept: spline.KeptSpline | None = None
 
     def run(self, before: Tensor, after: Tensor, log_slope: Tensor) -> Tensor:
         value, slope, self.kept = spline.evaluate(before, self.params, self.of.bound, self.inverse)

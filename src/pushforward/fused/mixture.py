@@ -22,16 +22,16 @@ import torch
 from torch import Tensor
 
 from ..numerics import sigmoidal
-from ..numerics.sigmoidal import LEAK, Mixture
+from ..numerics.sigmoidal import LEAK, LogisticMixture
 from ..numerics.torch_internals import saved_tensors_hooked
 from .maps import within
 
 
-class Kept(NamedTuple):
-    """Kept for the gradient: the mixture, and values per component ``(K, features, n)`` or per point
+class KeptMixture(NamedTuple):
+    """KeptMixture for the gradient: the mixture, and values per component ``(K, features, n)`` or per point
     ``(features, n)``."""
 
-    mixture: Mixture
+    mixture: LogisticMixture
     c: Tensor
     share: Tensor
     rest: Tensor
@@ -67,7 +67,7 @@ class LogOdds(torch.autograd.Function):
         return to_x.add_(to_value, alpha=LEAK), _to_bias(to_mixture, bias), torch.zeros_like(weight)
 
 
-def evaluate(x: Tensor, bias: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Kept]:
+def evaluate(x: Tensor, bias: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, KeptMixture]:
     """:func:`pushforward.numerics.sigmoidal.log_odds` of planes ``(features, n)``.
 
     The parameters are those of a network without inputs: ``bias`` holds the 3K of the first feature, then those of the
@@ -92,7 +92,7 @@ def evaluate(x: Tensor, bias: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, K
     above, below = share.sum(0), rest.sum(0)
     odds = above.log().sub_(below.log()).add_(shift)
     steep = (mixture.slope * product).sum(0).div_(above).div_(below)
-    kept = Kept(mixture, c, share, rest, product, down, scale, above, below, odds, steep)
+    kept = KeptMixture(mixture, c, share, rest, product, down, scale, above, below, odds, steep)
     return torch.lerp(odds, x, LEAK), (steep * (1 - LEAK)).add_(LEAK).log_(), kept
 
 
@@ -100,7 +100,7 @@ def _params(bias: Tensor, features: int) -> Tensor:
     return bias.view(features, -1, 1).transpose(0, 1)
 
 
-def mixture_of(bias: Tensor, features: int) -> Mixture:
+def mixture_of(bias: Tensor, features: int) -> LogisticMixture:
     params = _params(bias, features)
     return sigmoidal.mixture(params, _start(len(params) // 3, bias.dtype, bias.device))
 
@@ -112,7 +112,7 @@ def _start(K: int, dtype: torch.dtype, device: torch.device) -> sigmoidal.Start:
         return sigmoidal.normal_start(K, torch.empty(3 * K, 1, 1, dtype=dtype, device=device))
 
 
-def _vjp(to_odds: Tensor, to_steep: Tensor, kept: Kept) -> tuple[Tensor, Mixture]:
+def _vjp(to_odds: Tensor, to_steep: Tensor, kept: KeptMixture) -> tuple[Tensor, LogisticMixture]:
     """The gradients of x, and of the log-weights, log-slopes and places."""
     weight, slope, _ = kept.mixture
     through = to_steep * kept.steep
@@ -126,10 +126,10 @@ def _vjp(to_odds: Tensor, to_steep: Tensor, kept: Kept) -> tuple[Tensor, Mixture
     parts = (kept.share * ((to_odds - through) / kept.above)).sub_(rest)
     to_weight = parts.sum(-1, keepdim=True) + own + weight * through.sum(-1, keepdim=True)
     to_x = to_c.mul_(slope)
-    return to_x.sum(0), Mixture(to_weight, to_slope, -to_x.sum(-1, keepdim=True))
+    return to_x.sum(0), LogisticMixture(to_weight, to_slope, -to_x.sum(-1, keepdim=True))
 
 
-def _to_bias(to_mixture: Mixture, bias: Tensor) -> Tensor:
+def _to_bias(to_mixture: LogisticMixture, bias: Tensor) -> Tensor:
     """The gradient through the soft clamps, whose slopes are 1 / (1 + abs(r) / limit)²."""
     to = torch.cat(to_mixture).squeeze(-1).t()  # (features, 3K)
     limits = _start(to.shape[1] // 3, bias.dtype, bias.device).limits.flatten()

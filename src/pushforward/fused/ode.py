@@ -27,7 +27,7 @@ from ..numerics.ode.method import Outcome, Status, Step
 from ..numerics.ode.solve import Solver
 from ..numerics.ode.tableau import Tableau
 from ..numerics.torch_internals import watched
-from .ode_sweep import Network, Sweep
+from .ode_sweep import FieldSweepNetwork, Sweep
 
 Follow = Callable[[Solver, Tensor, Tensor | None, Tensor, Tensor, bool], tuple[Tensor, Tensor, Outcome]]
 
@@ -48,8 +48,8 @@ def field_solve(field: nn.Module) -> Follow | None:
     return follow
 
 
-def logistic_form(field: MLPField, context: Tensor | None) -> tuple[Network, Tensor]:
-    """The field as a :class:`Network`, and the start of its first layer, ``(h1,)``, or ``(n, h1)`` with a context."""
+def logistic_form(field: MLPField, context: Tensor | None) -> tuple[FieldSweepNetwork, Tensor]:
+    """The field as matrices, and the start of its first layer, ``(h1,)``, or ``(n, h1)`` with a context."""
     weights, biases = list(field.weights), list(field.biases)
     first, second, third = 2 * weights[0], 4 * weights[1], 2 * weights[2]
     second_bias = 2 * (biases[1] - weights[1].sum(1))
@@ -58,7 +58,7 @@ def logistic_form(field: MLPField, context: Tensor | None) -> tuple[Network, Ten
     start = 2 * biases[0]
     if field.context_weight is not None and context is not None:
         start = torch.addmm(start, context, 2 * field.context_weight.t())
-    return Network(first, second, second_bias, third, third_bias, trace), start
+    return FieldSweepNetwork(first, second, second_bias, third, third_bias, trace), start
 
 
 class _Follow(torch.autograd.Function):
@@ -74,7 +74,7 @@ class _Follow(torch.autograd.Function):
         start: Tensor,
         *parts: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        network, record = Network(*parts), _Record(z, solver.tableau, keep=any(ctx.needs_input_grad))
+        network, record = FieldSweepNetwork(*parts), _Record(z, solver.tableau, keep=any(ctx.needs_input_grad))
         rates: Any = network.rates if trace else lambda t, z, start: (network.slope(t, z, start), None)
         observe = record.add if trace or record.keep else None
         if start.dim() == 1:  # the same for all rows, so not row data
@@ -95,7 +95,7 @@ class _Follow(torch.autograd.Function):
             return None, None, None, *_replayed(ctx, end_grad, logdet_grad)
         _, t0, span, start, *parts = ctx.saved_tensors
         timed = ctx.needs_input_grad[4] or ctx.needs_input_grad[5]
-        sweep = Sweep(ctx.tableau, Network(*parts), start, end_grad, logdet_grad, t0, span, timed=timed)
+        sweep = Sweep(ctx.tableau, FieldSweepNetwork(*parts), start, end_grad, logdet_grad, t0, span, timed=timed)
         for step in reversed(ctx.steps):
             sweep.back(step)
         return None, None, None, *sweep.gradients()
@@ -122,7 +122,7 @@ def _replayed(ctx: Any, end_grad: Tensor, logdet_grad: Tensor) -> list[Tensor | 
     """The gradient as a differentiable function: repeats the steps under autograd."""
     inputs = ctx.saved_tensors
     z, t0, span, start, *parts = inputs
-    network = Network(*parts)
+    network = FieldSweepNetwork(*parts)
     context = start.expand(len(z), -1)
     slope: Any = network.slope  # its context is always given
     divergence: Any = network.divergence

@@ -16,7 +16,7 @@ from ..numerics.ode.method import Rates, Step
 from ..numerics.ode.tableau import Tableau
 
 
-class Network(NamedTuple):
+class FieldSweepNetwork(NamedTuple):
     """The network in logistic form."""
 
     first: Tensor  # (h1, features + 1), V_1; its last column multiplies t
@@ -96,7 +96,7 @@ class Sweep:
     def __init__(
         self,
         tableau: Tableau,
-        network: Network,
+        network: FieldSweepNetwork,
         start: Tensor,
         z_grad: Tensor,
         logdet_grad: Tensor,
@@ -113,7 +113,7 @@ class Sweep:
         self.z_grad = z_grad.clone(memory_format=torch.contiguous_format)
         self.start_grad = torch.zeros_like(start)
         self.t0_grad, self.span_grad = torch.zeros_like(t0), torch.zeros_like(span)
-        self.grads = Network(*(torch.zeros_like(part) for part in network))
+        self.grads = FieldSweepNetwork(*(torch.zeros_like(part) for part in network))
 
     def back(self, step: Step) -> None:
         """Propagates from the end of a step to its start."""

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..nets.pixelcnn import FIRST, PixelNet
 
 
-class PixelSteps:
+class FusedPixelSteps:
     """The same interface as :class:`pushforward.nets.pixelcnn.PixelSteps`."""
 
     def __init__(self, net: PixelNet, x: Tensor, context: Tensor | None) -> None:

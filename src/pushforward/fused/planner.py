@@ -22,11 +22,11 @@ from .images import ImageSteps
 from .incremental import Feature
 from .pool import POOL
 from .positions import PositionsInParts
-from .rows import Couplings, Masked, sequential, through
+from .rows import Couplings, MaskedRows, sequential, through
 
 _MAKERS: tuple[Callable[[Transform, Tensor], Any], ...] = (
     Couplings.make,
-    Masked.make,
+    MaskedRows.make,
     ImageSteps.make,
     PositionsInParts.make,
     Gaussianizations.make,

@@ -27,7 +27,7 @@ from ..transforms.scalar import Affine, Scalar, Spline
 from ..transforms.splits import Alternate, Half
 from . import stack
 from .block_triangular import block_triangular, full
-from .incremental import Schedule, Sequential
+from .incremental import Sequential, UnitSchedule
 from .maps import AffineMap, AnyMap, SplineMap
 from .network import Shape
 
@@ -73,7 +73,7 @@ class Couplings:
         return unplanes(z, batch), logdet.view(batch)
 
 
-class Masked:
+class MaskedRows:
     """An autoregressive transform: one layer over the whole event forwards, step by step in the inverse.
 
     Tails after it are computed with it, and the features come out in the order of a permutation after that.
@@ -87,7 +87,7 @@ class Masked:
         self.net: Any = transform.net  # a MADE, as make() checks
 
     @classmethod
-    def make(cls, transform: Transform, like: Tensor) -> Masked | None:
+    def make(cls, transform: Transform, like: Tensor) -> MaskedRows | None:
         if type(transform) is not Autoregressive or not _known(transform.net, MADE) or transform.inversion == "jacobi":
             return None
         if transform.scalar.inputs != 1:  # the steps write one number per feature
@@ -113,7 +113,7 @@ class Masked:
         net: MADE = self.net
         parts = ((0, net.features, 1),)
         layer = stack.FlowLayer(_shape(net), self.map, 0, 0)
-        order = None if self.order is None else stack.Order(self.order.order, self.order.back)
+        order = None if self.order is None else stack.StackOrder(self.order.order, self.order.back)
         params = _parameters(net, context, batch)
         z, logdet = stack.run(planes(x), stack.Plan(parts, (layer,), False), params, order)
         return unplanes(z, batch), logdet.view(batch)
@@ -157,7 +157,7 @@ class _Reordered(torch.autograd.Function):
 
 
 _SHAPES: WeakKeyDictionary[nn.Module, Shape] = WeakKeyDictionary()
-_SCHEDULES: WeakKeyDictionary[nn.Module, Schedule] = WeakKeyDictionary()
+_SCHEDULES: WeakKeyDictionary[nn.Module, UnitSchedule] = WeakKeyDictionary()
 
 
 def _known(net: nn.Module, kind: type[Perceptron]) -> bool:
@@ -219,7 +219,7 @@ def _parameters(net: Any, context: Tensor | None, batch: Size) -> list[Tensor]:
 def sequential(net: MADE, context: Tensor | None, batch: Size) -> Sequential:
     schedule = _SCHEDULES.get(net)
     if schedule is None or schedule.shape is not _shape(net):
-        schedule = _SCHEDULES[net] = Schedule(net.degrees[:-1], net.num_params, _shape(net))
+        schedule = _SCHEDULES[net] = UnitSchedule(net.degrees[:-1], net.num_params, _shape(net))
     return Sequential(schedule, _parameters(net, context, batch), net.masks())
 
 

@@ -29,8 +29,8 @@ class _Bin(NamedTuple):
     raw_slopes: Tensor  # (features, 2, n)
 
 
-class Kept(NamedTuple):
-    """Kept for the gradient: where each point lies in its bin, which points the spline moves, the bins, the
+class KeptSpline(NamedTuple):
+    """KeptSpline for the gradient: where each point lies in its bin, which points the spline moves, the bins, the
     exponentials and their sums."""
 
     inverse: bool
@@ -41,7 +41,7 @@ class Kept(NamedTuple):
     total: Tensor
 
 
-def evaluate(v: Tensor, params: Tensor, bound: float, inverse: bool) -> tuple[Tensor, Tensor, Kept]:
+def evaluate(v: Tensor, params: Tensor, bound: float, inverse: bool) -> tuple[Tensor, Tensor, KeptSpline]:
     """The mapped plane and its log-slopes, ``(features, n)``; ``params`` is ``(features, 3K - 1, n)``, contiguous."""
     inside = v.abs() < bound
     clamped = v.clamp(-bound, bound)
@@ -52,7 +52,7 @@ def evaluate(v: Tensor, params: Tensor, bound: float, inverse: bool) -> tuple[Te
     else:
         t = (clamped - left).div_(width)
         value, log_slope = spline.bin_map(t, width, bottom, height, d0, d1)
-    kept = Kept(inverse, t, inside, found, powers, total)
+    kept = KeptSpline(inverse, t, inside, found, powers, total)
     return torch.where(inside, value, v), log_slope.mul_(inside), kept
 
 
@@ -64,7 +64,7 @@ def solve(y: Tensor, params: Tensor, bound: float) -> Tensor:
     return torch.where(y.abs() < bound, x, y)
 
 
-def vjp(kept: Kept, value_grad: Tensor, slope_grad: Tensor, bound: float, out: Tensor) -> Tensor:
+def vjp(kept: KeptSpline, value_grad: Tensor, slope_grad: Tensor, bound: float, out: Tensor) -> Tensor:
     """The gradient of v from those of the mapped plane and the log-slopes; that of the parameters is written to
     ``out``."""
     value_in, slope_in = value_grad * kept.inside, slope_grad * kept.inside
@@ -98,7 +98,7 @@ def _find(v: Tensor, params: Tensor, bound: float, search: int) -> tuple[_Bin, T
     return _Bin(index, left, width, bottom, height, d0, d1, raw_slopes), powers, total
 
 
-class Spline(torch.autograd.Function):
+class SplineFunction(torch.autograd.Function):
     """:func:`evaluate` as an autograd node, for networks that are called as modules: takes a plane, parameters, the
     bound, and whether to invert."""
 
@@ -117,7 +117,7 @@ class Spline(torch.autograd.Function):
             outputs = plain(v, params.transpose(0, 1), ctx.bound)
             grads = torch.autograd.grad(outputs, (v, params), (value_grad, slope_grad), create_graph=True)
             return *grads, None, None
-        kept, params_grad = Kept(ctx.inverse, t, inside, _Bin(*bins), powers, total), torch.empty_like(params)
+        kept, params_grad = KeptSpline(ctx.inverse, t, inside, _Bin(*bins), powers, total), torch.empty_like(params)
         return vjp(kept, value_grad, slope_grad, ctx.bound, params_grad), params_grad, None, None
 
 
@@ -159,7 +159,7 @@ def _point_grads(
     return argument_grad, (left_grad, width_grad, value_grad, height_grad, d0_grad, d1_grad)
 
 
-def _params_grad(out: Tensor, kept: Kept, point_grads: tuple[Tensor, ...], bound: float) -> None:
+def _params_grad(out: Tensor, kept: KeptSpline, point_grads: tuple[Tensor, ...], bound: float) -> None:
     """The gradient of all 3K - 1 planes, from the six gradients of each point's bin."""
     features, count, n = out.shape
     bins, found = (count + 1) // 3, kept.bins

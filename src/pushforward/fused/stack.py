@@ -42,14 +42,14 @@ class Plan(NamedTuple):
     inverse: bool
 
 
-class Order(NamedTuple):
+class StackOrder(NamedTuple):
     """The order in which the features of the only part come out, and its inverse."""
 
     order: Tensor
     back: Tensor
 
 
-def run(x: Tensor, plan: Plan, params: list[Tensor], order: Order | None = None) -> tuple[Tensor, Tensor]:
+def run(x: Tensor, plan: Plan, params: list[Tensor], order: StackOrder | None = None) -> tuple[Tensor, Tensor]:
     """The moved events ``(features, n)`` and the log-determinants ``(n,)``.
 
     Args:
@@ -138,7 +138,7 @@ class Workspace:
     def _plane(self, key: Any, like: Tensor, units: int, n: int) -> Tensor:
         return self._once(key, like.new_empty, (units, n))  # type: ignore[no-any-return]
 
-    def run(self, x: Tensor, params: Sequence[Tensor], order: Order | None) -> tuple[Tensor, Tensor]:
+    def run(self, x: Tensor, params: Sequence[Tensor], order: StackOrder | None) -> tuple[Tensor, Tensor]:
         """The moved events and the log-determinants, in new memory."""
         self._divide(x, self.first)
         places = list(self.last)
@@ -156,7 +156,7 @@ class Workspace:
         z_grad: Tensor,
         logdet_grad: Tensor,
         params: Sequence[Tensor],
-        order: Order | None,
+        order: StackOrder | None,
         needs_x: bool,
         needed: Sequence[bool],
     ) -> tuple[Tensor | None, list[Tensor | None]]:
@@ -184,7 +184,7 @@ class Workspace:
         for part, place in zip(self.parts, places, strict=True):
             place.copy_(whole[part])
 
-    def _joined(self, places: Sequence[Tensor], order: Order | None = None) -> Tensor:
+    def _joined(self, places: Sequence[Tensor], order: StackOrder | None = None) -> Tensor:
         """The inverse of :meth:`_divide`, in new memory."""
         if order is not None:
             return places[0].index_select(0, order.order)
@@ -202,7 +202,7 @@ def _kind(plan: Plan, like: Tensor, keeps: bool) -> tuple[Any, ...]:
     return "stack", plan, keeps, *where(like)
 
 
-def _run(x: Tensor, plan: Plan, params: Sequence[Tensor], order: Order | None) -> tuple[Tensor, Tensor]:
+def _run(x: Tensor, plan: Plan, params: Sequence[Tensor], order: StackOrder | None) -> tuple[Tensor, Tensor]:
     workspace = _lease(x, plan, keeps=False)
     with torch.no_grad():
         found = workspace.run(x, params, order)
@@ -212,7 +212,7 @@ def _run(x: Tensor, plan: Plan, params: Sequence[Tensor], order: Order | None) -
 
 class _Stack(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, plan: Plan, order: Order | None, *params: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, x: Tensor, plan: Plan, order: StackOrder | None, *params: Tensor) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(x, *params)
         ctx.plan, ctx.order, ctx.workspace = plan, order, None
         if saved_tensors_hooked():
@@ -246,7 +246,7 @@ def _plain_gradients(
     return first, None, None, *others
 
 
-def plain(x: Tensor, plan: Plan, params: Sequence[Tensor], order: Order | None = None) -> tuple[Tensor, Tensor]:
+def plain(x: Tensor, plan: Plan, params: Sequence[Tensor], order: StackOrder | None = None) -> tuple[Tensor, Tensor]:
     """:func:`run` in operations that can be differentiated any number of times."""
     parts = [slice(*part) for part in plan.parts]
     now, logdet, rest = [x[part] for part in parts], x.new_zeros(x.shape[1]), iter(params)

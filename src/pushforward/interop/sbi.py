@@ -37,7 +37,7 @@ def density_estimator(
     gain: float = 3.0,
     members: int = 1,
     seed: int = 0,
-) -> Callable[[Tensor, Tensor], FlowEstimator]:
+) -> Callable[[Tensor, Tensor], SbiFlowEstimator]:
     """A ``density_estimator`` for sbi's trainers: p(theta | x) for NPE, p(x | theta) for NLE, by a flow.
 
     Args:
@@ -74,7 +74,7 @@ def density_estimator(
     if members < 1:
         raise ValueError(f"members must be at least 1, got members={members}")
 
-    def build(batch_x: Tensor, batch_y: Tensor) -> FlowEstimator:
+    def build(batch_x: Tensor, batch_y: Tensor) -> SbiFlowEstimator:
         """sbi passes the modelled rows first and the conditions second."""
         embed = embedding or nn.Sequential(nn.Flatten(), _standardize(batch_y.flatten(1)))
         with torch.no_grad():
@@ -89,12 +89,12 @@ def density_estimator(
         ]
         net = flows[0] if members == 1 else Average(flows)
         again = any(isinstance(part, Continuous) for part in net.modules())  # its backward pass would find v, not w
-        return FlowEstimator(net, embed, batch_x.shape[1:], batch_y.shape[1:], average, 1.0 if again else gain)
+        return SbiFlowEstimator(net, embed, batch_x.shape[1:], batch_y.shape[1:], average, 1.0 if again else gain)
 
     return build
 
 
-class FlowEstimator(ConditionalDensityEstimator):
+class SbiFlowEstimator(ConditionalDensityEstimator):
     """A flow with sbi's interface: inputs ``(sample, batch, features)``, conditions ``(batch, *shape)``.
 
     Args:

@@ -15,7 +15,7 @@ Rows = np.ndarray
 
 
 @dataclass(frozen=True)
-class ModelTarget:
+class StanTarget:
     """The log-density of a model in its free (unconstrained) parameters, with the Jacobian of its constraints.
 
     Called like a function, it maps ``(n, features)`` to ``(n,)``, in nats; rows that the model rejects are NaN.
@@ -41,7 +41,7 @@ class ModelTarget:
         return draws.new_tensor(np.array(rows).reshape(len(draws), len(self.names)))
 
 
-def from_stan(model: Any) -> ModelTarget:
+def from_stan(model: Any) -> StanTarget:
     """A Stan model as a target, with Stan's own gradients.
 
     Args:
@@ -61,10 +61,10 @@ def from_stan(model: Any) -> ModelTarget:
         model = bridgestan.StanModel(model)
     value, slope = _by_rows(model.log_density_gradient, int(model.param_unc_num()))
     names = tuple(model.param_names())
-    return ModelTarget(int(model.param_unc_num()), names, from_numpy(value, slope), model.param_constrain)
+    return StanTarget(int(model.param_unc_num()), names, from_numpy(value, slope), model.param_constrain)
 
 
-def from_pymc(model: Any) -> ModelTarget:
+def from_pymc(model: Any) -> StanTarget:
     """A PyMC model as a target, with PyTensor's gradients.
 
     Args:
@@ -100,7 +100,7 @@ def from_pymc(model: Any) -> ModelTarget:
         return np.concatenate([np.ravel(o) for o in outputs(point(row))])
 
     value, slope = _by_rows(at, sum(sizes))
-    return ModelTarget(sum(sizes), tuple(names), from_numpy(value, slope), constrained)
+    return StanTarget(sum(sizes), tuple(names), from_numpy(value, slope), constrained)
 
 
 def _by_rows(

@@ -74,7 +74,7 @@ class CausalTransformer(PositionNet):
         self.positions, self.num_params, self.size, self.width, self.inner = positions, num_params, size, width, inner
         self.enter = nn.Linear(size, width)
         self.places = nn.Parameter(0.1 * torch.randn(positions, width))
-        self.blocks: Any = nn.ModuleList(AttentionBlock(width, heads, context) for _ in range(layers))
+        self.blocks: Any = nn.ModuleList(CausalBlock(width, heads, context) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.exit: Any
         if inner:
@@ -108,7 +108,7 @@ class CausalTransformer(PositionNet):
         return F.linear(h, leave[own], end[own]).to(x.dtype).movedim(-1, 0)
 
 
-class AttentionBlock(nn.Module):
+class CausalBlock(nn.Module):
     """Attention, then a perceptron, each on normalised units and with a residual connection."""
 
     def __init__(self, width: int, heads: int, context: int) -> None:

@@ -29,7 +29,7 @@ from .spline import MIN_SLOPE, SLOPE_SHIFT
 SLOPE_LIMIT, COEFFICIENT_LIMIT = 12.0, 4.0  # of raw parameters, as a network may also read far outliers
 
 
-class Bernstein(NamedTuple):
+class BernsteinPolynomial(NamedTuple):
     """The value at -bound, of the shape ``(*shape,)``, and the coefficients of the slope, ``(M, *shape)``."""
 
     start: Tensor
@@ -37,13 +37,13 @@ class Bernstein(NamedTuple):
     bound: float
 
 
-def bernstein(params: Tensor, bound: float) -> Bernstein:
+def bernstein(params: Tensor, bound: float) -> BernsteinPolynomial:
     """From ``(M + 1, *shape)``: M slopes and, approximately, the value at 0."""
     slopes = MIN_SLOPE + F.softplus(soft_clamp(params[:-1], SLOPE_LIMIT) + SLOPE_SHIFT)
-    return Bernstein(params[-1] - bound * slopes.mean(0), slopes, bound)
+    return BernsteinPolynomial(params[-1] - bound * slopes.mean(0), slopes, bound)
 
 
-def bernstein_value(x: Tensor, of: Bernstein) -> tuple[Tensor, Tensor]:
+def bernstein_value(x: Tensor, of: BernsteinPolynomial) -> tuple[Tensor, Tensor]:
     r"""z and log dz/dx, of the shape of x, by de Casteljau's repeated interpolation, which is free of cancellation.
 
     With :math:`d^{(r)}` the polynomial of degree r of the first r + 1 slopes,

@@ -45,7 +45,7 @@ FAR_ODDS = -math.log(0.5 * math.erfc(FAR * math.sqrt(0.5)))
 FAR_SLOPE = math.exp(0.5 * FAR**2 + HALF_LOG_TWO_PI - FAR_ODDS)  # dz/dt there
 
 
-class Mixture(NamedTuple):
+class LogisticMixture(NamedTuple):
     """Weights, slopes and places, each ``(K, *shape)``."""
 
     weight: Tensor
@@ -60,7 +60,7 @@ class Start(NamedTuple):
     values: Tensor
 
 
-def logistic(params: Tensor) -> Mixture:
+def logistic(params: Tensor) -> LogisticMixture:
     """Approximately the logistic distribution, which is a mixture of narrower logistics of scale s whose places m have
     the density sin(pi s) / (2 pi s (cosh m + cos pi s))."""
     K = len(params) // 3
@@ -70,7 +70,7 @@ def logistic(params: Tensor) -> Mixture:
     return mixture(params, start)
 
 
-def normal(params: Tensor) -> Mixture:
+def normal(params: Tensor) -> LogisticMixture:
     """Approximately the normal distribution: places with normal weights, and logistics for the rest of the variance."""
     return mixture(params, normal_start(len(params) // 3, params))
 
@@ -82,10 +82,10 @@ def normal_start(K: int, like: Tensor) -> Start:
     return _start(K, step, lambda m: math.exp(-m * m / (2 * variance)), 1.0, like)
 
 
-def mixture(params: Tensor, start: Start) -> Mixture:
+def mixture(params: Tensor, start: Start) -> LogisticMixture:
     """The mixture with parameters ``(3K, *shape)``."""
     weight, slope, place = (soft_clamp(params, start.limits) + start.values).chunk(3)
-    return Mixture(weight.softmax(0), slope.exp(), place)
+    return LogisticMixture(weight.softmax(0), slope.exp(), place)
 
 
 def _start(K: int, step: float, density: Callable[[float], float], variance: float, like: Tensor) -> Start:
@@ -100,7 +100,7 @@ def _start(K: int, step: float, density: Callable[[float], float], variance: flo
     return Start(*both.view(2, -1, *[1] * (like.dim() - 1)))
 
 
-def log_odds(x: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor]:
+def log_odds(x: Tensor, mixture: LogisticMixture) -> tuple[Tensor, Tensor]:
     """t and log dt/dx, of the shape of x."""
     weight, slope, place = mixture
     c = slope * (x - place)
@@ -117,13 +117,13 @@ def log_odds(x: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor]:
     return torch.lerp(t, x, LEAK), ((1 - LEAK) * steep / (above * below) + LEAK).log()
 
 
-def log_odds_inverse(t: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor]:
+def log_odds_inverse(t: Tensor, mixture: LogisticMixture) -> tuple[Tensor, Tensor]:
     """x and log dx/dt, of the shape of t."""
     x = log_odds_solve(t, mixture)
     return x, -log_odds(x, mixture)[1]
 
 
-def log_odds_solve(t: Tensor, mixture: Mixture, start: Tensor | None = None) -> Tensor:
+def log_odds_solve(t: Tensor, mixture: LogisticMixture, start: Tensor | None = None) -> Tensor:
     """The x of :func:`log_odds_inverse` alone, from an arbitrary start."""
     _, slope, place = mixture
 

@@ -53,7 +53,7 @@ def unpack(kind: type[TableModel], content: bytes) -> TableModel:
         return kind.load(Path(folder) / "model")
 
 
-class Engine:
+class DistributedTable:
     """The code shared by the engines: the work on one batch, and the columns of the result.
 
     Args:
@@ -122,7 +122,7 @@ class Engine:
             )
 
 
-class SparkTable(Engine):
+class SparkTable(DistributedTable):
     """:meth:`pushforward.TableDensity.for_spark`: works on Spark data frames, by ``mapInArrow``."""
 
     def score(self, frame: Any, given: Sequence[str] = ()) -> Any:
@@ -172,7 +172,7 @@ class SparkTable(Engine):
         return frame.mapInArrow(batches, from_arrow_schema(columns))
 
 
-class RayTable(Engine):
+class RayTable(DistributedTable):
     """:meth:`pushforward.TableDensity.for_ray`: works on datasets of Ray Data, by ``map_batches``.
 
     Args:

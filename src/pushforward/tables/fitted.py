@@ -67,8 +67,12 @@ class FittedTable(TableModel):
             check_asked(self, frame.columns, given)
         query = Query.of(self, frame, given, SOURCE)
         answer = query.answer(self)
-        self.notes_ += [note for note in query.notes if note not in self.notes_]
+        self._tell(query.notes)
         return (answer.value.numpy(), answer.error.numpy()) if errors else answer.value.numpy()
+
+    def _tell(self, notes: Sequence[str]) -> None:
+        """Adds to ``notes_`` what was decided."""
+        self.notes_ += [note for note in notes if note not in self.notes_]
 
     def _rows(self, table: Any) -> pl.DataFrame:
         """The rows of a frame, a dict of columns or a file; of a file with its own splits, the test rows."""
@@ -110,7 +114,7 @@ class FittedTable(TableModel):
             fixed = fixed.drop(self.schema.extra_names(fixed.columns))
         notes: list[str] = []
         rows = draw(self, n, fixed, seed, notes=notes)
-        self.notes_ += [note for note in notes if note not in self.notes_]
+        self._tell(notes)
         return to_frame(rows, self.facts.get("frame", "polars"))
 
     def impute(self, table: Any, draws: int = 1, random_state: int | None = None) -> Any:

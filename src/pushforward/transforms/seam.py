@@ -60,7 +60,7 @@ def generate(
 def pixel_steps(net: PixelNet, x: Tensor, context: Tensor | None) -> PixelSteps:
     """The network of an autoregressive CNN, number by number, for images x that are being filled."""
     room = _room()
-    return PixelSteps(net, x, context) if room is None else room.PixelSteps(net, x, context)
+    return PixelSteps(net, x, context) if room is None else room.FusedPixelSteps(net, x, context)
 
 
 def field_solve(field: nn.Module) -> Callable[..., Any] | None:

@@ -16,7 +16,7 @@ from .at_random import random_holes
 from .columns import Column, ContextColumn, Holes
 from .kinds.base import Bounds, Hints, Kind, Numbers
 from .kinds.category import Category
-from .kinds.circle import Circle
+from .kinds.circle import Periodic
 from .kinds.few_values import FEW, FewValues, are_few
 from .kinds.flag import Flag
 from .kinds.named import MOST
@@ -33,7 +33,7 @@ from .relations.finding import complete, find_relations
 from .relations.order import find_orders
 from .schema import Schema
 
-KINDS: tuple[type[Kind], ...] = (Category, Circle, FewValues, *NUMBERS)  # from the most special to the most general
+KINDS: tuple[type[Kind], ...] = (Category, Periodic, FewValues, *NUMBERS)  # from the most special to the most general
 MOST_UNIQUE = 0.5  # share of distinct values among the rows above which text counts as identifiers
 AT_RANDOM = "values are missing at random, so log-densities do not count which are"
 KEPT = "in every row, and kept so in samples; a row that breaks it is unlikely, but not impossible"

@@ -12,15 +12,16 @@ from ...saving.jsonable import jsonable
 class Saved:
     """A frozen dataclass that is saved as JSON by its own fields: numbers, text, tuples, and others of its kind.
 
-    Its class is found by name. A class defined outside this package is found if its module has been imported.
+    Its class is found by name, or by ``saved_as``, an earlier one. A class defined outside this package is found if its
+    module has been imported.
     """
 
     registry: ClassVar[dict[str, type[Saved]]] = {}
 
-    def __init_subclass__(cls) -> None:
+    def __init_subclass__(cls, saved_as: str = "") -> None:
         super().__init_subclass__()
         inside = cls.__module__.split(".")[0] == __package__.split(".")[0]
-        cls.type_name = cls.__name__ if inside else f"{cls.__module__}.{cls.__qualname__}"
+        cls.type_name = saved_as or (cls.__name__ if inside else f"{cls.__module__}.{cls.__qualname__}")
         Saved.registry[cls.type_name] = cls
 
     type_name: ClassVar[str] = ""

@@ -6,7 +6,7 @@ from typing import Any
 
 from .columns import Column, ContextColumn, Holes
 from .kinds.category import Category
-from .kinds.circle import Circle
+from .kinds.circle import Periodic
 from .kinds.column_maps import FirstMap
 from .kinds.few_values import FewValues
 from .kinds.flag import Flag
@@ -64,7 +64,7 @@ def _kind(old: dict[str, Any]) -> dict[str, Any]:
         numeric["first"] = {"type": FirstMap.type_name, **first, "knots": old.get("knots", [])}
     grid = {name: old.get(name, 0) for name in ("step", "origin", "decimals")}
     if old.get("period"):
-        return {"type": Circle.type_name, **numeric, **grid, "period": old["period"]}
+        return {"type": Periodic.type_name, **numeric, **grid, "period": old["period"]}
     if grid["step"]:
         return {"type": Grid.type_name, **numeric, **grid}
     return (

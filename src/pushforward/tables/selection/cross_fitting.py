@@ -26,7 +26,7 @@ from ...distributions.base import Density
 from ...distributions.flow import Flow
 from ...numerics import threads
 from ...recipes.by_name import flow_by_name, learning_rate
-from .kinds import PRIORS, SIZES, Flows, Kind, Share, sizes_of_mixtures
+from .kinds import PRIORS, SIZES, Flows, MemberKind, Share, sizes_of_mixtures
 from .members import WARM_UP, MemberOptions
 from .points import Points, folds, others
 
@@ -108,7 +108,7 @@ class AverageOptions:
             options = MemberOptions(**{**vars(options), "steps": self.epochs * -(-len(rows) // options.batch_size)})
         return Flows(make, options)
 
-    def ladders(self, rows: Points, ends: float) -> Iterator[Sequence[Sequence[Kind]]]:
+    def ladders(self, rows: Points, ends: float) -> Iterator[Sequence[Sequence[MemberKind]]]:
         """Kinds of increasing size, each with its alternatives: mixtures, copulas, and flows, trained until a time."""
         priors = PRIORS[:1] if self.weigh else PRIORS
         if self.flow in ("auto", "gmm"):
@@ -168,7 +168,7 @@ def cross_fit(rows: Points, options: AverageOptions) -> CrossFitted:
         raise ValueError(f"members={options.parts} must be at least 2 and at most half of the rows, {len(rows)}")
     parts = folds(len(rows), options.parts, options.seed)
     shares = [(rows[others(parts, k)], rows[part]) for k, part in enumerate(parts)]
-    kinds: list[Kind] = []
+    kinds: list[MemberKind] = []
     fits: list[list[Density]] = []
     started, seconds = time.monotonic(), options.seconds or math.inf
     logs: list[Tensor] = []
@@ -191,7 +191,7 @@ def cross_fit(rows: Points, options: AverageOptions) -> CrossFitted:
 def _weighted(
     rows: Points,
     parts: list[Tensor],
-    kinds: list[Kind],
+    kinds: list[MemberKind],
     fits: list[list[Density]],
     held_out_logs: list[Tensor],
     options: AverageOptions,
@@ -257,7 +257,7 @@ def stacked(log_prob: Tensor, weight: Tensor | None = None, prior: float = 1.0) 
     return shares / shares.sum()
 
 
-def _better(alternatives: Sequence[Kind], shares: Sequence[Share], seed: int) -> tuple[Kind, list[Density]]:
+def _better(alternatives: Sequence[MemberKind], shares: Sequence[Share], seed: int) -> tuple[MemberKind, list[Density]]:
     """Of kinds that differ in their prior, the one with the highest held-out likelihood, on one fold alone; and its
     fits to all shares."""
     if len(alternatives) == 1:

@@ -24,7 +24,7 @@ PRIORS = (1.0, 0.1)  # pseudo-rows that shrink a component's covariance to the c
 Share = tuple[Points, Points]  # the rows of a fit, and those that it does not see
 
 
-class Kind(Protocol):
+class MemberKind(Protocol):
     """A kind of density, fitted to the rows of each share.
 
     Attributes:
@@ -46,7 +46,7 @@ class Kind(Protocol):
 
 
 @dataclass(frozen=True)
-class Mixture(Kind):
+class MixtureMember(MemberKind):
     """A mixture of Gaussians; a single one is a Gaussian.
 
     Args:
@@ -88,7 +88,7 @@ class Mixture(Kind):
 
 
 @dataclass(frozen=True)
-class Flows(Kind):
+class Flows(MemberKind):
     """Flows that start as the Gaussian copula of their rows: their layers, which start as the identity, learn the rest.
 
     Each stops where the rows that it does not see no longer improve, so it is never worse than its start by more than
@@ -122,7 +122,9 @@ class Flows(Kind):
         return fits
 
 
-def sizes_of_mixtures(rows: Points, sizes: Sequence[int], priors: Sequence[float], behind: bool) -> list[list[Mixture]]:
+def sizes_of_mixtures(
+    rows: Points, sizes: Sequence[int], priors: Sequence[float], behind: bool
+) -> list[list[MixtureMember]]:
     """The mixtures that there are enough rows and time for, the smaller ones first; each with every prior."""
     columns = rows.features + rows.given
 
@@ -131,4 +133,4 @@ def sizes_of_mixtures(rows: Points, sizes: Sequence[int], priors: Sequence[float
 
     alone = (0.0, float(columns)) if len(rows) < WIDE * columns else (0.0,)
     tried = [size for size in sizes if size == 1 or fits(size)]
-    return [[Mixture(size, prior, behind) for prior in (priors if size > 1 else alone)] for size in tried]
+    return [[MixtureMember(size, prior, behind) for prior in (priors if size > 1 else alone)] for size in tried]

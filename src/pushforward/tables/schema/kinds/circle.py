@@ -15,7 +15,7 @@ from .numeric import Numeric, numbers_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class Circle(Numeric):
+class Periodic(Numeric, saved_as="Circle"):
     """Numbers with a period, whose beginning and end are the same value.
 
     Args:

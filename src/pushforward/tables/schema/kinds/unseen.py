@@ -49,7 +49,7 @@ def unseen_shares(numbers: Sequence[float], counts: np.ndarray) -> tuple[float, 
     """
     if len(numbers) < FEWEST or counts.min() >= RARE:
         return ()
-    some = (Grid.of(numbers).room > 0).any(1)
+    some = (PossibleNumbers.of(numbers).room > 0).any(1)
     expected = (counts * np.exp(1.0 - counts)).sum() + ALWAYS
     each = min(expected / max(some.sum(), 1), 1.0)
     return tuple((some * each / (counts + each)).tolist()) if some.any() else ()
@@ -103,7 +103,7 @@ def _steps(part: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @dataclass(frozen=True)
-class Grid:
+class PossibleNumbers:
     """The grid of possible numbers.
 
     Args:
@@ -119,7 +119,7 @@ class Grid:
     room: np.ndarray
 
     @classmethod
-    def of(cls, numbers: Sequence[float]) -> Grid:
+    def of(cls, numbers: Sequence[float]) -> PossibleNumbers:
         seen = np.array(numbers, dtype=float)
         step, whole = float(np.diff(seen).min()) / 2, False
         for decimals in range(DECIMALS + 1):
@@ -135,6 +135,6 @@ class Grid:
 
 
 @lru_cache(maxsize=256)
-def grid_of(names: tuple[str, ...]) -> Grid:
+def grid_of(names: tuple[str, ...]) -> PossibleNumbers:
     """The grid of a column's numbers, given as text."""
-    return Grid.of([float(name) for name in names])
+    return PossibleNumbers.of([float(name) for name in names])
