@@ -113,6 +113,22 @@ def chains(*texts: str) -> tuple[tuple[str, str], ...]:
     return tuple(pair for chain in found for pair in pairwise(chain))
 
 
+def limits(*texts: str) -> dict[str, tuple[str, str]]:
+    """The COLUMN=LOW,HIGH of each text, all of them names.
+
+    Raises:
+        ValueError: a text has another form.
+    """
+    found = {}
+    for text in texts:
+        name, _, ends = text.partition("=")
+        columns = names(ends)
+        if not name.strip() or len(columns) != 2:
+            raise ValueError("expected COLUMN=LOW,HIGH, as in lead=lead_low,lead_high")
+        found[name.strip()] = (columns[0], columns[1])
+    return found
+
+
 def _interval(text: str) -> tuple[str, float, float]:
     """The parts of COLUMN=LOW,HIGH: an empty end is infinite; both are NaN without two ends, or if LOW is missing."""
     name, _, ends = text.partition("=")
@@ -141,6 +157,7 @@ Widths = Annotated[Sequence[int] | None, _read_by(widths, "N,N")]
 Size = Annotated[tuple[int, int] | None, _read_by(height_and_width, "HEIGHT,WIDTH")]
 Seconds = Annotated[float | None, _read_by(lambda text: duration(text, "time"), "TIME")]
 Bounds = Annotated[Mapping[str, tuple[float, float | None]], _read_by(bounds, "NAME=LOW,HIGH", repeated=True)]
+Limits = Annotated[Mapping[str, tuple[str, str]], _read_by(limits, "NAME=LOW,HIGH", repeated=True)]
 Orders = Annotated[Sequence[tuple[str, str]], _read_by(chains, "LOW,HIGH", repeated=True)]
 Periods = Annotated[Mapping[str, tuple[float, float]], _read_by(periods, "NAME=LOW,HIGH", repeated=True)]
 Assignments = Annotated[Mapping[str, str], _read_by(assignments, "NAME=VALUE", repeated=True)]

@@ -8,6 +8,7 @@ from torch import Tensor
 from ..distributions.base import Density
 from ..distributions.guided import AnyOrder
 from ..distributions.guided.normal_conditionals import LEARNT
+from ..numerics.partly_known import partly_known
 from .divergences import ForwardKL, Objective, weighted_mean
 
 SHARING = 32  # rows per random order, which differ in how many of its entries are revealed
@@ -45,9 +46,9 @@ class AnyOrderLikelihood(Objective):
 
     def held_out(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """An unbiased estimate of every row's loss, ``(*batch,)``, in nats."""
-        seen = ~x.isnan()
+        seen = ~x.isnan() | partly_known(x)
         known, weight, orders = _subsets(seen)
-        alike = self.flow.normal is not None and bool(seen.all())
+        alike = self.flow.normal is not None and not bool(x.isnan().any())
         return -self.flow.entries(x, known, context, orders=orders if alike else None).sum(-1) * weight
 
 

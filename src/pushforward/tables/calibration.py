@@ -38,7 +38,7 @@ def calibrated(model: TableModel, learned: Learned) -> dict[str, Any]:
         learned: What it holds, with the densities that did not see some rows.
     """
     rows, pairs = learned.rows, learned.fitted.unseen
-    holed = bool(rows.schema.missingness.unknown(rows.rows.x).any()) and model.guided is not None
+    holed = bool(rows.schema.missingness.hidden(rows.rows.x).any()) and model.guided is not None
     share = min(1.0, (MOST_HOLED if holed else MOST) / sum(len(at) for _, at in pairs))
     random, scores, weights = np.random.default_rng(model.seed), [], []
     for density, at in pairs:

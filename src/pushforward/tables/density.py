@@ -41,6 +41,12 @@ class TableDensity(FittedTable):
         order: Pairs of columns of which the first is never above the second, as in ``[("start", "end")]``: draws keep
             it, and a row that breaks it has density 0. One that is found in all rows is kept in draws, too, but a row
             that breaks it is only unlikely.
+        limits: Numbers of which the table has limits in two columns, as in ``{"lead": ("lead_low", "lead_high")}``: a
+            missing one is infinite, equal ones are the number. A row has the probability of its interval.
+        censored: Times until an event with the column that is 1 where it came, as in ``{"time": "status"}``: in other
+            rows the time is a lower limit. The density is that of times of events.
+        noise: Numbers that were measured with normal errors, and the column of their standard deviations, as in
+            ``{"flux": "flux_err"}``: the density is that of the true values, and a row's that of its measurement.
         relations: ``auto`` finds columns that follow from others, exactly or up to a remainder, and such orders;
             ``none`` looks for none.
         kinds: Columns of a kind of your own, as in ``{"address": IPv4}``: a :class:`~pushforward.Kind`, or its class,
@@ -88,6 +94,9 @@ class TableDensity(FittedTable):
         bounds: Mapping[str, tuple[float, float | None]] | None = None,
         circular: Mapping[str, tuple[float, float]] | None = None,
         order: Sequence[tuple[str, str]] = (),
+        limits: Mapping[str, tuple[str, str]] | None = None,
+        censored: Mapping[str, str] | None = None,
+        noise: Mapping[str, str] | None = None,
         relations: Literal["auto", "none"] = "auto",
         kinds: Mapping[str, Kind | type[Kind]] | None = None,
         members: int | str = "auto",

@@ -6,7 +6,10 @@ import dataclasses
 import math
 import os
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+import polars as pl
 
 from ..diagnostics.linear_gaussian import LinearGaussian
 from ..errors import InputError
@@ -21,6 +24,7 @@ from .learning import Learned, learn
 from .measure import drawn_beside_held_out, facts_of, measured
 from .options import TableOptions
 from .prepare import choose_columns, prepare, prepare_large
+from .schema.relations.known_in_part import KnownInPart, stated
 from .selection.candidate import Task
 from .splits import TableSplits, spread
 
@@ -55,7 +59,8 @@ def fit_table(
     ends = math.inf if budget is None else time.monotonic() + budget
     for note in table.notes:
         console.note(note)
-    rows, options = _prepared(table, source, options, console, earlier)
+    in_part = _in_part(table, options, earlier)
+    rows, options = _prepared(_joined(table, in_part), source, options, console, earlier, in_part)
     for line in describe_data(table, rows) if console.talks else []:
         console.say(line)
     learned = learn(Task(rows, options, console, earlier, ends=ends))
@@ -92,6 +97,7 @@ def _prepared(
     options: TableOptions,
     console: Console,
     earlier: FittedTable | None,
+    in_part: Sequence[KnownInPart],
 ) -> tuple[TableSplits, TableOptions]:
     """The rows, encoded and divided, and the options with the columns; a fitted model keeps its own."""
     asked, known = True, None if earlier is None else earlier.schema
@@ -102,10 +108,32 @@ def _prepared(
         options = _options_of(earlier, options)
         earlier.schema.check(table.frame, str(table.path))
     if source is None:
-        return prepare(table, options, console, asked=asked, schema=known), options
+        return prepare(table, options, console, asked=asked, schema=known, in_part=in_part), options
+    if in_part:
+        names = [each.name for each in in_part]
+        raise InputError(f"{table.path}: is read in pieces, which limits, censored and noise do not go with: {names}")
     if known is None:
         return prepare_large(source, table.frame, options, console, asked=asked), options
     raise InputError(f"{table.path}: is read in pieces, but a fitted model is trained further only on whole tables")
+
+
+def _in_part(table: Table, options: TableOptions, earlier: FittedTable | None) -> Sequence[KnownInPart]:
+    """What the user, or the fitted model, says of columns of which rows may know only a part."""
+    if earlier is not None:
+        return earlier.schema.in_part
+    return stated(table.frame, options.limits, options.censored, options.noise, str(table.path))
+
+
+def _joined(table: Table, in_part: Sequence[KnownInPart]) -> Table:
+    """The table with that in the cells of these columns."""
+
+    def joined(frame: pl.DataFrame) -> pl.DataFrame:
+        for each in in_part:
+            frame = each.joined(frame, str(table.path))
+        return frame
+
+    splits = {name: joined(frame) for name, frame in table.splits.items()}
+    return dataclasses.replace(table, frame=joined(table.frame), splits=splits)
 
 
 def _options_of(earlier: FittedTable, options: TableOptions) -> TableOptions:
@@ -124,6 +152,9 @@ def _options_of(earlier: FittedTable, options: TableOptions) -> TableOptions:
         bounds={},
         circular={},
         order=(),
+        limits={},
+        censored={},
+        noise={},
         kinds={},
         validation=earlier.facts.get("validation", options.validation),
         samples=earlier.samples,

@@ -7,9 +7,14 @@ import dataclasses
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from ..distributions.base import Density
 from ..distributions.guided import AnyOrder, Guided
 from ..distributions.truncated import Truncated, truncated
+from ..errors import InputError
+from ..numerics.partly_known import partly_known
 from .guide import (
     FEW_STEPS_RATE,
     LEARNING_RATE,
@@ -59,6 +64,10 @@ def learn(task: Task) -> Learned:
     missing."""
     schema, earlier = task.rows.schema, task.earlier
     asks = task.options.queries and len(schema.columns) > 1 and (earlier is None or earlier.guided is not None)
+    in_part = schema.missingness.in_part
+    if in_part and (schema.given or not first_candidate(task).takes_fill):
+        raise InputError("numbers known in part need one flow of all columns: no `given=`, and no average or mixture")
+    asks |= in_part
     if asks and schema.missingness.occurs and not schema.given and first_candidate(task).takes_fill:
         learned = _learn_with_holes(task)
     else:
@@ -125,10 +134,16 @@ def _guide_first(task: Task) -> tuple[AnyOrder, dict[str, Any]]:
     which needs proposals in every step, and whatever the guide does not know, the density learns wrongly.
     """
     rows, before, own = task.rows, _guide_of(task), task.options.training
-    guide = before or build_guide(rows.schema, rows.train.x, rows.train.weights, task.seed)
+    guide = before or build_guide(rows.schema, _seen(rows, task.seed), rows.train.weights, task.seed)
     own = own if own.steps is None else replace(own, steps=LONGER * own.steps)
     facts = train_guide(guide, rows, own, task.console, fresh=before is None, seen=True)
     return guide.eval(), {**facts, "fills": True}
+
+
+def _seen(rows: TableSplits, seed: int) -> Tensor:
+    """The training rows; numbers that are known in part are drawn within it."""
+    x = rows.train.x
+    return torch.where(partly_known(x), spread(rows.train, rows.schema, seed), x)
 
 
 def _guide_of(task: Task) -> AnyOrder | None:

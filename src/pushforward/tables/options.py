@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from cyclopts import Parameter
 
 from ..models.options import FlowOptions, TrainingOptions, as_names
-from ..models.typed import Bounds, Flag, Names, Orders, Periods
+from ..models.typed import Assignments, Bounds, Flag, Limits, Names, Orders, Periods
 
 if TYPE_CHECKING:
     from .schema.kinds.base import Kind
@@ -29,6 +29,9 @@ class ColumnOptions:
         bounds: An interval that a column stays in, as in share=0,1 (or weight=0, for no upper end). May be repeated.
         circular: A column with a period, where its ends meet, as in hour=0,24. May be repeated.
         order: Columns of which none is above the next one, as in start,end. May be repeated.
+        limits: A number known by its limits, as in lead=lead_low,lead_high. May be repeated.
+        censored: A time of an event, and the column that is 1 where it came, as in time=status; else, it came later.
+        noise: A measured number and the column of its standard deviations, as in flux=flux_err. May be repeated.
         relations: none looks for no relations between columns.
         strict: Refuse what would be decided otherwise: missing cells, constants, names and free text.
         drop_missing: Leave out rows with missing or infinite values.
@@ -47,6 +50,9 @@ class ColumnOptions:
     bounds: Bounds = field(default_factory=dict)
     circular: Periods = field(default_factory=dict)
     order: Orders = ()
+    limits: Limits = field(default_factory=dict)
+    censored: Assignments = field(default_factory=dict)
+    noise: Assignments = field(default_factory=dict)
     relations: Literal["auto", "none"] = "auto"
     strict: Flag = False
     drop_missing: Flag = False
@@ -60,6 +66,8 @@ class ColumnOptions:
         for name in ("columns", "categories", "numbers"):
             object.__setattr__(self, name, as_names(getattr(self, name)))
         object.__setattr__(self, "bounds", dict(self.bounds or {}))
+        for name in ("limits", "censored", "noise"):
+            object.__setattr__(self, name, dict(getattr(self, name) or {}))
         periods = {name: (float(low), float(high)) for name, (low, high) in (self.circular or {}).items()}
         object.__setattr__(self, "circular", periods)
 

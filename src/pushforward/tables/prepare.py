@@ -19,6 +19,7 @@ from .options import TableOptions
 from .schema.decide import learn_schema
 from .schema.numbers import refuse_gaps, refuse_text, require_columns, row_weights, usable_rows
 from .schema.reading import is_text
+from .schema.relations.known_in_part import KnownInPart
 from .schema.schema import Schema
 from .splits import MOST_HELD_OUT, TableSplits, divide, refuse_few_rows
 from .streaming.shuffled_rows import ShuffledRows
@@ -62,7 +63,13 @@ def choose_columns(table: Table, options: TableOptions) -> list[str]:
 
 
 def prepare(
-    table: Table, options: TableOptions, console: Console, *, asked: bool = False, schema: Schema | None = None
+    table: Table,
+    options: TableOptions,
+    console: Console,
+    *,
+    asked: bool = False,
+    schema: Schema | None = None,
+    in_part: Sequence[KnownInPart] = (),
 ) -> TableSplits:
     """Rows and schema for a fit.
 
@@ -72,6 +79,7 @@ def prepare(
         console: Where to print messages.
         asked: Whether the user named these columns, so that none of them may be left out.
         schema: The schema of an earlier fit; None to learn it from the rows.
+        in_part: Columns that said what rows know of others, whose cells now say it themselves.
 
     Raises:
         InputError: the table cannot be fitted as it is; says why and how to mend it.
@@ -93,7 +101,7 @@ def prepare(
     split = (split[0][counted[split[0]]], split[1][counted[split[1]]], split[2][counted[split[2]]])
     # supports, grids and categories from all rows, so that every row can be encoded; all else from the training rows
     known = frame if counted.all() else frame.filter(counted)
-    fresh, schema = schema is None, schema or learn_columns(known, options, source, console, asked)
+    fresh, schema = schema is None, schema or learn_columns(known, options, source, console, asked, in_part)
     encoded = schema.encode(frame, source)
     rows = Rows(encoded.x, encoded.context, weight)
     numbers = np.arange(len(split[2])) if table.splits else np.flatnonzero(usable)[split[2]]
@@ -141,7 +149,14 @@ def prepare_large(
     return found_rows
 
 
-def learn_columns(frame: pl.DataFrame, options: TableOptions, source: str, console: Console, asked: bool) -> Schema:
+def learn_columns(
+    frame: pl.DataFrame,
+    options: TableOptions,
+    source: str,
+    console: Console,
+    asked: bool,
+    in_part: Sequence[KnownInPart] = (),
+) -> Schema:
     """The schema of some rows; reports what was decided about their columns."""
     schema = learn_schema(
         frame,
@@ -154,6 +169,7 @@ def learn_columns(frame: pl.DataFrame, options: TableOptions, source: str, conso
         circular=options.circular,
         orders=options.order,
         related=options.relations == "auto",
+        in_part=in_part,
         kinds=options.kinds,
         asked=asked,
         strict=options.strict,

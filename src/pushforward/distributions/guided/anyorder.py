@@ -8,18 +8,23 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ...nets.subset import SubsetNet
 from ...numerics.indicators import indicators
+from ...numerics.partly_known import INFINITE, Parts, log_mass, partly_known, parts_of, squeezed
 from ...transforms.base import Transform
 from ...transforms.elementwise import Identity
 from ...transforms.precision import Precision
 from ...transforms.scalar import Affine, Spline
 from ..base import Density
 from .normal_conditionals import NormalConditionals
-from .one_dimensional import KNOWN, LOG_SCALE, TAILS, Conditionals, network_inputs
+from .one_dimensional import KNOWN, LOG_SCALE, TAILS, Conditionals, Standard, network_inputs
+
+NODES = 8  # of the integral over a measurement's error
+LEAST = -1e4  # nats, of a point outside of the support
 
 
 class AnyOrder(Density):
@@ -154,8 +159,11 @@ class AnyOrder(Density):
         """log p(x_j | the known entries, context) of each entry j separately, all in one pass of the network.
 
         Args:
-            x: ``(*batch, features)``; NaN where an entry was not observed.
-            known: Which entries to condition on, bool of shape ``(*batch, features)``.
+            x: ``(*batch, features)``; NaN where an entry was not observed. One that is known in part
+                (:mod:`~pushforward.numerics.partly_known`) has the log-probability of its interval, or the log-density
+                of its measurement.
+            known: Which entries to condition on, bool of shape ``(*batch, features)``; of those that are known in part,
+                which are left out.
             context: The context, broadcastable to the batch.
             orders: ``(orders, features)``, if the known entries of row i of a batch without NaN are a prefix of order
                 number i modulo the number of orders: the same result in less time.
@@ -164,13 +172,19 @@ class AnyOrder(Density):
             ``(*batch, features)`` in nats; 0 where an entry is known or was not observed.
         """
         x, context = self._check(x, context)
-        known = self._mask(known, x)
+        left_out, known = known.expand(x.shape).reshape(-1, len(self.classes)), self._mask(known, x)
         batch, x, known = x.shape[:-1], x.reshape(-1, len(self.classes)), known.reshape(-1, len(self.classes)).t()
         v, read, slope = self._read(x)
         params = self.net.params(self.net(read * known[self.entry], self._rows(context, batch)))
         standard = None if self.normal is None else self.normal(read[self._first_read], known, orders)
-        found = self.conditionals.all(v, params, standard) + slope
-        return torch.where(~x.isnan() & ~known.t(), found.t(), 0.0).view(*batch, len(self.classes))
+        found = torch.where(~x.isnan() & ~known.t(), (self.conditionals.all(v, params, standard) + slope).t(), 0.0)
+        partly = partly_known(x) & ~left_out
+        for j in partly.any(0).nonzero()[:, 0].tolist():
+            some, rows = partly[:, j].nonzero()[:, 0], self.net.rows[j]
+            own = None if standard is None else (standard[0][j, some], standard[1][j, some])
+            log_p = self._log_of_part(j, parts_of(x[some, j]), params[rows.start : rows.stop, some], own)
+            found = found.index_put((some, torch.full_like(some, j)), log_p.to(found))
+        return found.view(*batch, len(self.classes))
 
     @torch.no_grad()
     def tails(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -256,7 +270,9 @@ class AnyOrder(Density):
         """Maps standard normal noise to the missing entries of each row.
 
         Args:
-            x: ``(*batch, features)``; NaN where an entry is to be filled.
+            x: ``(*batch, features)``; NaN where an entry is to be filled. One of which an interval is known
+                (:mod:`~pushforward.numerics.partly_known`) is drawn within it; one that was measured, from its error
+                alone, so that the measurement's own density cancels in the returned one.
             z: Noise of the shape of x; read where x is NaN.
             context: The context, broadcastable to the batch.
             order: The order in which holes are filled; that of the entries by default.
@@ -283,11 +299,69 @@ class AnyOrder(Density):
             some = slice(None) if len(rows) == len(x) else rows
             params = self.net.params(self.net(read[:, some], None if context is None else context[some]), j)
             standard = None if along is None else along.at(j, read[self._first_read][:, some], some)
-            v, log_p = self.conditionals.draw(j, z[some, j], params, temperature, standard)
-            x[some, j], slope = self._in_units(j, v.to(x.dtype))
-            log_q[some] += log_p - slope.to(log_q)
+            x[some, j], v, log_p = self._drawn(j, x[some, j], z[some, j], params, temperature, standard)
+            log_q[some] += log_p
             read[self._rows_read[j], some] = network_inputs([self.classes[j]], v[None], self._bound)
         return x.view(*batch, len(self.classes)), log_q.view(batch)
+
+    def _drawn(
+        self, j: int, x: Tensor, z: Tensor, params: Tensor, temperature: float, standard: Standard | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Entry j from noise, within what is known of it: in its units and standardised, and its log-density."""
+        partly = partly_known(x)
+        if not partly.any():
+            v, log_p = self.conditionals.draw(j, z, params, temperature, standard)
+            found, slope = self._in_units(j, v.to(x.dtype))
+            return found, v, log_p - slope.to(log_p)
+        parts = parts_of(x)
+        low, high = self._ends(j, parts, params, standard)
+        inside = torch.where(partly, squeezed(z.double(), low, high).to(z), z)
+        v, log_p = self.conditionals.draw(j, inside, params, temperature, standard)
+        found, slope = self._in_units(j, v.to(x.dtype))
+        found = torch.maximum(torch.minimum(found, parts.high.nan_to_num(math.inf)), parts.low.nan_to_num(-math.inf))
+        found = torch.where(parts.error > 0, parts.value + parts.error * z, found)
+        log_p = log_p - slope.to(log_p) - torch.where(partly, log_mass(low, high), 0.0).to(log_p)
+        return found, self._standardised(j, found)[0].to(v), log_p.masked_fill(parts.error > 0, 0.0)
+
+    def _log_of_part(self, j: int, parts: Parts, params: Tensor, standard: Standard | None) -> Tensor:
+        """log-probabilities of intervals, and log-densities of measurements, of entry j, ``(n,)``.
+
+        A measurement's is an integral over the true value, by Gauss and Hermite.
+        """
+        noisy = parts.error > 0
+        mass = log_mass(*self._ends(j, parts, params, standard))
+        if not noisy.any():
+            return mass
+        nodes, weights = (torch.from_numpy(part).to(mass) for part in np.polynomial.hermite_e.hermegauss(NODES))
+        x = torch.where(noisy, parts.value, self.loc[0, j]) + torch.where(noisy, parts.error, 0.0) * nodes[:, None]
+        z, slope = self._noise(j, x, params, standard)
+        log_p = torch.where(z.isfinite(), slope - 0.5 * z.square() - 0.5 * math.log(2 * math.pi), LEAST)
+        return torch.where(noisy, (log_p + (weights / weights.sum()).log()[:, None]).logsumexp(0), mass)
+
+    def _ends(self, j: int, parts: Parts, params: Tensor, standard: Standard | None) -> tuple[Tensor, Tensor]:
+        """Both ends of intervals as standard normal noise; those of all numbers for a measurement."""
+        low, high = self._noise(j, torch.stack([parts.low, parts.high]), params, standard)[0]
+        return low.nan_to_num(-INFINITE), high.nan_to_num(INFINITE)
+
+    def _noise(self, j: int, x: Tensor, params: Tensor, standard: Standard | None) -> tuple[Tensor, Tensor]:
+        """The standard normal noise of several values of entry j for each row, ``(values, n)``, NaN where they lie
+        beyond what it can be; and the log-slopes."""
+        v, slope = self._standardised(j, x)
+        possible, k = v.isfinite(), len(x)
+        own = None if standard is None else (standard[0].tile(k)[None], standard[1].tile(k)[None])
+        z, more = self.conditionals.number_noise(
+            torch.where(possible, v, 0.0).to(params).view(1, -1), params.tile(1, k), own
+        )
+        z, more = (part[0].view(v.shape).double() for part in (z, more))
+        return torch.where(possible, z, math.nan).clamp(-INFINITE, INFINITE), torch.where(possible, slope, 0.0) + more
+
+    def _standardised(self, j: int, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Values of entry j as the conditionals take them, and the log-slopes."""
+        slope = -self.scale[j].log().to(x).expand(x.shape)
+        if self.first:
+            x, more = self.first[j](x)
+            slope = slope + more
+        return (x - self.loc[0, j] - self.loc[1, j]) / self.scale[j], slope
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from ...numerics.partly_known import partly_known
 from ...numerics.sequential import effective, picked, resampled
 from ..base import Density
 from .annealed import annealed
@@ -116,7 +117,7 @@ class Guided(Density):
         rows = self._holed(x, context, seed, spread)
         weights = Weights(len(rows), rows.x.device)
         whole = ~rows.x.isnan().any(1)
-        closed = whole | self.joint.exact(rows.x)
+        closed = whole | (self.joint.exact(rows.x) & ~partly_known(rows.x).any(1))
         plain = closed & rows.still  # known without any draw
         for some in pieces(plain, BATCH):
             weights.add(some, self._closed(rows[some], rows[some].x[None]))

@@ -31,12 +31,14 @@ def impute(model: TableModel, frame: pl.DataFrame, draws: int, seed: int, source
     found = encode_partly(model, frame, source)
     rows = Rows(schema.missingness.forgotten(found.x, 0.0), found.context)  # once drawn, the values are present
     filled = Query.holes(rows).draw(model, draws, seed, limits=schema.value_classes)
-    written = schema.decode(filled.flatten(0, 1))
+    written = schema.decode(filled.flatten(0, 1), recorded=False)
     before = pl.concat([frame] * draws) if draws > 1 else frame
     holes = {column.name: rows.x[:, j].isnan().repeat(draws).numpy() for j, column in enumerate(schema.columns)}
     for name in [*schema.names, *schema.follow_names]:  # some holes were completed from sums
         if name in before.columns:
             holes[name] = holes.get(name, False) | missing(before[name])
+    for each in schema.in_part:  # what was drawn is known exactly
+        holes |= dict.fromkeys(each.aside, holes[each.name])
     columns = []
     for name, hole in holes.items():
         if name in written.columns and name not in before.columns:

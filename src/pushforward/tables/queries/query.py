@@ -214,7 +214,8 @@ def _among_values(model: TableModel, rows: Rows, j: int, samples: int, seed: int
 
 def marginal(model: TableModel, rows: Rows, samples: int, seed: int) -> Answer:
     """log p(the entries of each row that have a value | context): by the joint if none is unknown, or by the guide."""
-    holed, device = unknown(model, rows.x).any(1), model.density.device
+    holes, device = rows.x.isnan(), model.density.device
+    holed = (model.schema.missingness.hidden(rows.x) if holes.any() else holes).any(1)
     rows = rows if rows.x.device == device else rows.to(device)
     if model.guided is None or not holed.any():
         found = _by_joint(model, rows, samples, seed)
@@ -248,7 +249,7 @@ def _by_guide(model: TableModel, rows: Rows, samples: int, seed: int) -> Answer:
 
 
 def unknown(model: TableModel, x: Tensor) -> Tensor:
-    """Which entries of encoded rows are to be integrated out; see :meth:`~.schema.missingness.Missingness.unknown`."""
+    """Of which entries of encoded rows nothing is known; see :meth:`~.schema.missingness.Missingness.unknown`."""
     holes = x.isnan()
     return model.schema.missingness.unknown(x) if holes.any() else holes
 
@@ -264,7 +265,7 @@ def encode_partly(model: TableModel, frame: pl.DataFrame, source: str, first: in
     Raises:
         InputError: the table has none of the columns, or a value is not one that the model knows.
     """
-    schema = model.schema
+    schema, frame = model.schema, model.schema.joined(frame, source)
     absent = [name for name in schema.names if name not in frame.columns]
     if not absent:
         return schema.encode(frame, source, first)

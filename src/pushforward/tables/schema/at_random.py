@@ -48,9 +48,11 @@ def random_holes(columns: Sequence[Column], values: Mapping[str, np.ndarray]) ->
 
 def _codes(column: Column, values: np.ndarray) -> np.ndarray:
     """Categories, or the quintiles of numbers; -1 for missing values."""
-    there = ~column.missing(values)
+    there = ~(column.missing(values) | np.isnan(values))
     if column.kind.classes:
         return np.where(there, values, -1).astype(np.int64)
+    if not there.any():
+        return np.full(len(values), -1)
     edges = np.unique(np.quantile(values[there], np.linspace(0, 1, BINS + 1)[1:-1]))
     return np.where(there, np.searchsorted(edges, values, side="right"), -1).astype(np.int64)
 

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from ...numerics.hashed import row_shifts
+from ...numerics.partly_known import Parts, partly_known, parts_of
 from .schema import Schema
 
 Fill = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -51,13 +52,21 @@ class MarginalFill(nn.Module):
         log_weight = torch.zeros_like(x[..., 0])
         columns = list(x.unbind(-1))
         for j in hole.flatten(0, -2).any(0).nonzero()[:, 0].tolist():
-            drawn, weight = self._draw(j, u[..., j])
+            drawn, weight = self._draw(j, x[..., j], u[..., j])
             columns[j] = torch.where(hole[..., j], drawn.to(x.dtype), x[..., j])
             log_weight = log_weight + weight.to(x.dtype).masked_fill(~hole[..., j], 0.0)
         return torch.stack(columns, -1), log_weight
 
-    def _draw(self, j: int, u: Tensor) -> tuple[Tensor, Tensor]:
+    def _draw(self, j: int, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         table, u = getattr(self, f"fill_{j}"), u.contiguous().double()
+        found, partly = self._drawn(j, table, u), partly_known(x)
+        if not partly.any():
+            return found
+        within = _within(parts_of(x), u, float(table[-1] - table[0]) / 4)
+        drawn, weight = (torch.where(partly, part, whole) for part, whole in zip(within, found, strict=True))
+        return drawn, weight
+
+    def _drawn(self, j: int, table: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         if self.named[j]:
             code = torch.searchsorted(table.cumsum(0)[:-1].contiguous(), u, right=True)
             return code.double(), -table[code].log()
@@ -65,6 +74,19 @@ class MarginalFill(nn.Module):
         bin = place.floor().clamp(0, len(table) - 2).long()
         width = table[bin + 1] - table[bin]
         return table[bin] + (place - bin) * width, width.log() + math.log(len(table) - 1)
+
+
+def _within(parts: Parts, u: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """Draws within what is known of numbers, and -log q: uniform between two ends, exponential beyond one, and from the
+    error of a measurement, whose own density cancels."""
+    low, high, value, error = parts
+    beyond = -torch.log1p(-u)
+    x, weight = low + u * (high - low), (high - low).log()
+    x = torch.where(high.isinf(), low + scale * beyond, torch.where(low.isinf(), high - scale * beyond, x))
+    weight = torch.where(high.isinf() | low.isinf(), beyond + math.log(scale), weight)
+    noisy = error > 0
+    x = torch.where(noisy, value + error * torch.special.ndtri(u.clamp(1e-7, 1 - 1e-7)), x)
+    return x, weight.masked_fill(noisy, 0.0)
 
 
 class Cells(nn.Module):

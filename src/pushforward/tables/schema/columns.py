@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from ...errors import InputError, listed
+from ...numerics.partly_known import known_in_part
 from .kinds.base import Description, Kind, Numbers
 from .numbers import missing, more
 from .reading import Reading
@@ -21,12 +22,14 @@ class Holes(Saved):
 
     Args:
         share: Share of the training rows that have no value.
+        in_part: Share of the training rows that know only a part of the value.
         at_random: Whether holes fall independently of everything else observed: log-densities are then conditioned on
             which values are missing.
         ignored: Whether encoded rows do not record that a value is missing: it is NaN, and integrated out.
     """
 
     share: float = 0.0
+    in_part: float = 0.0
     at_random: bool = False
     ignored: bool = False
 
@@ -103,7 +106,8 @@ class Column(Saved):
 
     def missing(self, values: Numbers) -> np.ndarray:
         """Which encoded values are missing."""
-        return np.isnan(values) | (values >= (self.kind.classes or np.inf))
+        gone = np.isnan(values) & ~known_in_part(values)
+        return gone | (values >= (self.kind.classes or np.inf))
 
     def written(self, values: Numbers) -> pl.Series:
         """Encoded values as they are written in the table."""
@@ -141,6 +145,7 @@ class Column(Saved):
             low, high = (self.shown(float(end)) for end in self.kind.ends)
             said = replace(said, kind=self.reading.dtype.lower(), low=low, high=high)
         holes = f", {share:.1%} missing{' at random' * self.holes.at_random}" if share else ""
+        holes += f", {self.holes.in_part:.1%} known in part" if self.holes.in_part else ""
         return replace(said, kind=said.kind + holes)
 
     @property

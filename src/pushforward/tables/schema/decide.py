@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from ...errors import InputError, listed
+from ...numerics.partly_known import known_in_part
 from .at_random import random_holes
 from .columns import Column, ContextColumn, Holes
 from .kinds.base import Bounds, Hints, Kind, Numbers
@@ -19,6 +20,7 @@ from .kinds.category import Category
 from .kinds.circle import Periodic
 from .kinds.few_values import FEW, FewValues, are_few
 from .kinds.flag import Flag
+from .kinds.grid import Grid
 from .kinds.named import MOST
 from .kinds.number import Number
 from .kinds.numeric import numbers_of, present
@@ -26,10 +28,12 @@ from .kinds.quantity import NUMBERS
 from .moments import Form, find_form, moment_name
 from .names import as_names, numbers_that_are_names
 from .numbers import missing, refuse_gaps, spoilt
+from .partial_cells import holds_intervals, parsed, recorded, typical_of
 from .reading import Reading, as_numbers, is_text, stored_type
 from .relations.base import Relation
 from .relations.constant import Constant
 from .relations.finding import complete, find_relations
+from .relations.known_in_part import KnownInPart
 from .relations.order import find_orders
 from .schema import Schema
 
@@ -75,6 +79,7 @@ def learn_schema(
     kinds: Mapping[str, Kind | type[Kind]] | None = None,
     orders: Sequence[tuple[str, str]] = (),
     related: bool = True,
+    in_part: Sequence[KnownInPart] = (),
     asked: bool = True,
     strict: bool = False,
 ) -> Schema:
@@ -92,6 +97,7 @@ def learn_schema(
         kinds: Columns of kinds of the user's own: each a kind, or a class that fits itself to the column.
         orders: Pairs of columns of which the first is never above the second.
         related: Whether to look for relations between columns.
+        in_part: Columns that said what rows know of others, whose cells now say it themselves.
         asked: Whether the user named the columns, so that row counters and identifiers are not left out.
         strict: Refuse what would otherwise be decided.
 
@@ -102,7 +108,14 @@ def learn_schema(
     if strict:
         refuse_gaps(frame, [*names, *given], source)
     learner = Learner(
-        decisions, dict(bounds or {}), categories, numbers, asked, dict(circular or {}), dict(kinds or {})
+        decisions,
+        dict(bounds or {}),
+        categories,
+        numbers,
+        asked,
+        dict(circular or {}),
+        dict(kinds or {}),
+        {each.name for each in in_part},
     )
     found = [found for name in names if (found := learner.learn(frame[name])) is not None]
     columns = [column for column in found if isinstance(column, Column)]
@@ -110,7 +123,10 @@ def learn_schema(
     if not columns:
         raise InputError("; ".join([f"{source}: no column is left to model", *decisions.notes()]))
     values = learner.encoded
-    columns = _named(columns, values, decisions, [*numbers, *learner.bounds, *learner.kinds])
+    for said in in_part:
+        decisions.add(f"{said}", "as stated", "")
+    exempt = [c.name for c in columns if c.reading.dtype == "Part"]
+    columns = _named(columns, values, decisions, [*numbers, *learner.bounds, *learner.kinds, *exempt])
     columns, follow = find_relations(columns, values) if related else (columns, [])
     for relation in follow:
         decisions.add(
@@ -137,6 +153,7 @@ def learn_schema(
         tuple(name for name in names if name in kept),
         decisions.notes(),
         orders=found_orders,
+        in_part=tuple(in_part),
     )
 
 
@@ -157,7 +174,7 @@ def _named(
 def _with_holes(columns: list[Column], values: Mapping[str, Numbers], decisions: Decisions) -> list[Column]:
     """The columns with what their missing values mean, after some were completed from others."""
     shares = {c.name: float(c.missing(values[c.name]).mean()) if c.holes.share else 0.0 for c in columns}
-    columns = [replace(c, holes=Holes(share=shares[c.name])) for c in columns]
+    columns = [replace(c, holes=replace(c.holes, share=shares[c.name])) for c in columns]
     at_random = random_holes(columns, values)
     for name in sorted(at_random):
         decisions.add(name, AT_RANDOM, "")
@@ -175,12 +192,13 @@ class Learner:
     asked: bool = True
     circular: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     kinds: Mapping[str, Kind | type[Kind]] = field(default_factory=dict)
+    in_part: Collection[str] = ()
     encoded: dict[str, Numbers] = field(default_factory=dict)
 
     def learn(self, column: pl.Series) -> Column | Relation | None:
         """The description of a column: modelled, computed, or None if it is left out."""
         name, there = column.name, column.filter(pl.Series(~missing(column), dtype=pl.Boolean))
-        if column.dtype.is_nested() or column.dtype in (pl.Binary, pl.Object):
+        if (column.dtype.is_nested() and name not in self.in_part) or column.dtype in (pl.Binary, pl.Object):
             self._leave(
                 name, "holds lists or other nested values", " holds nested values; leave it out with `columns=`"
             )
@@ -197,6 +215,8 @@ class Learner:
             return None
         values = reading.values(column)
         hints = self._hints(column, reading)
+        if values.dtype == pl.Struct:
+            return self._known_in_part(column, reading, values, hints)
         if not values.dtype.is_numeric() or hints.named:
             return self._category(column, reading, "`columns=`")
         if self._numbers_rows(name, values) or self._is_too_wide(name, values, hints):
@@ -231,6 +251,8 @@ class Learner:
 
     def _reading(self, column: pl.Series, there: pl.Series) -> Reading:
         """How a column's cells are read: as dates, truth values, numbers, numbers with marks, or names."""
+        if column.name in self.in_part:
+            return Reading(dtype="Part")
         if column.dtype.is_temporal() and column.name not in self.categories and there.n_unique() > 1:
             return Reading(dtype=moment_name(column.dtype))
         if column.dtype == pl.Boolean:
@@ -241,6 +263,8 @@ class Learner:
             if (found := find_form(column)) is not None:
                 self._note_form(column.name, found)
                 return Reading(dtype=found.dtype, form=found.form, lenient=found.slip is not None)
+            if holds_intervals(column, FEW):
+                return Reading(dtype="Part", recorded=recorded(parsed(column), column))
             if (what := spoilt(column)) is not None and self._note_spoilt(column, *what):
                 return Reading(dtype="Marked")
         return Reading(dtype="String")
@@ -285,7 +309,7 @@ class Learner:
             bounds=self.bounds.get(name),
             period=self.circular.get(name),
             named=name in self.categories,
-            scale=reading.moment or name in {*self.numbers, *self.bounds, *self.circular},
+            scale=reading.moment or reading.dtype == "Part" or name in {*self.numbers, *self.bounds, *self.circular},
             moment=reading.dtype in ("Date", "Datetime"),
             float32=column.dtype == pl.Float32,
         )
@@ -293,10 +317,27 @@ class Learner:
     def _made(self, column: pl.Series, kind: Kind, reading: Reading, values: pl.Series) -> Column:
         """The column, whose encoded values are kept."""
         numbers = kind.read(values)
-        holes = Holes(share=float(np.isnan(numbers).mean()))
+        partly = known_in_part(numbers)
+        holes = Holes(share=float((np.isnan(numbers) & ~partly).mean()), in_part=float(partly.mean()))
         known = Column(column.name, kind, replace(reading, stored=stored_type(column.dtype)), holes)
         self.encoded[column.name] = known.with_holes(numbers)
         return known
+
+    def _known_in_part(self, column: pl.Series, reading: Reading, values: pl.Series, hints: Hints) -> Column:
+        """A column of numbers of which some rows know only a part."""
+        if is_text(column) and column.dtype != pl.Struct:
+            shown = column.filter(pl.Series(np.isnan(numbers_of(values)))).drop_nulls()
+            self.decisions.add(
+                column.name,
+                f"{shown[0]!r} and the like are intervals, which have a probability",
+                "`categories=` treats it as names",
+            )
+        typical, exact = typical_of(values)
+        kind: Kind | None = Grid.fits(typical, hints) if exact else None
+        if kind is None:
+            number = Number.of(present(typical)).mapped(typical, hints)
+            kind = number if exact else replace(number, decimals=None, whole=False)
+        return self._made(column, kind, reading, values)
 
     def _own(self, column: pl.Series) -> Column:
         """A column of a kind of the user's own."""

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ...numerics.partly_known import partly_known
+
 if TYPE_CHECKING:
     from .columns import Column
 
@@ -31,6 +33,7 @@ class Missingness:
         self.flags = {places[column.kind.flags]: j for j, column in enumerate(columns) if column.kind.flags}
         self.ignored = {j: column.holes.share for j, column in enumerate(columns) if column.holes.ignored}
         holes = {j: column.holes for j, column in enumerate(columns)}
+        self.in_part = any(some.in_part for some in holes.values())
         self.at_random = {j: some.share for j, some in holes.items() if some.at_random and some.recorded}
 
     @property
@@ -45,18 +48,22 @@ class Missingness:
 
     @property
     def occurs(self) -> bool:
-        """Whether training rows have missing numbers."""
-        return bool(self.flags or self.ignored)
+        """Whether training rows have missing numbers, or some that are known in part."""
+        return bool(self.flags or self.ignored or self.in_part)
 
     def found(self, x: Tensor) -> Tensor:
         """Which entries of rows ``(*batch, features)`` hold no value; those of flags, where they say so."""
-        return x.isnan() | (
+        return (x.isnan() & ~partly_known(x)) | (
             x >= torch.tensor([1 if c.kind.flags else c.kind.classes or math.inf for c in self.columns]).to(x)
         )
 
     def unknown(self, x: Tensor) -> Tensor:
-        """Which entries are to be integrated out: those without a value, unless a flag says that it is missing, which
-        is then part of the row like any other value."""
+        """Of which entries nothing is known: those without a value, unless a flag says that it is missing, which is
+        part of the row like any other value."""
+        return self.hidden(x) & ~partly_known(x)
+
+    def hidden(self, x: Tensor) -> Tensor:
+        """Which entries are to be integrated out: unknown ones, and those that are known in part."""
         holes = x.isnan()
         for column, flag in self.flags.items():
             holes[..., column] &= x[..., flag] != 1

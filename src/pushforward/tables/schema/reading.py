@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from .moments import MOMENTS, read_moments, write_moments
+from .partial_cells import parsed
 from .saved import Saved
 
 OTHER = "(other)"  # the name of the last category if it stands for the rare ones
@@ -26,16 +27,19 @@ class Reading(Saved):
     Args:
         dtype: What they hold: empty for numbers, ``Marked`` (numbers with thousands separators and such), ``Date``,
             ``Datetime``, ``Time``, ``Duration``, ``String``, ``Boolean``; ``Int64`` or ``Float64`` for numbers that are
-            names.
+            names; ``Part`` for numbers of which some rows know only a part.
         form: The format of text dates or times; empty if the cells are not text.
         stored: The type of the table's column, as returned by :func:`stored_type`.
         lenient: Whether text that is no date is a missing value, as in some of the training rows.
+        recorded: Intervals in which numbers are always recorded as text: the ends, None for infinite ones, and the
+            text of each.
     """
 
     dtype: str = ""
     form: str = ""
     stored: tuple[str, ...] = ()
     lenient: bool = False
+    recorded: tuple[tuple[float | None, float | None, str], ...] = ()
 
     @property
     def moment(self) -> bool:
@@ -50,7 +54,7 @@ class Reading(Saved):
     @property
     def contents(self) -> str:
         """What cells hold: ``number``, ``marked``, ``names``, ``truth``, ``values`` or one of ``MOMENTS``."""
-        named = {"": "number", "Marked": "marked", "String": "names", "Boolean": "truth"}
+        named = {"": "number", "Part": "number", "Marked": "marked", "String": "names", "Boolean": "truth"}
         return self.dtype if self.moment else named.get(self.dtype, "values")
 
     @property
@@ -68,6 +72,8 @@ class Reading(Saved):
             column = column.cast(pl.String)
         if self.dtype == "String":
             return column
+        if self.dtype == "Part":
+            return parsed(column)
         if self.dtype == "Boolean":
             return _truths(column)
         if self.moment:
@@ -76,6 +82,14 @@ class Reading(Saved):
         if self.dtype in ("Int64", "Float64") and column.dtype == pl.String:  # a name that is no number is unknown
             return numbers.set(numbers.is_null() & column.is_not_null(), np.inf)
         return numbers.cast(pl.Float32) if self.dtype and column.dtype == pl.Float32 else numbers
+
+    def _recorded(self, values: pl.Series) -> pl.Series:
+        """Numbers as text, those in recorded intervals as these."""
+        text, numbers = as_text(values), values.cast(pl.Float64)
+        for low, high, cell in self.recorded:
+            inside = (numbers >= (-np.inf if low is None else low)) & (numbers <= (np.inf if high is None else high))
+            text = text.zip_with(~inside.fill_null(False), pl.Series([cell] * len(text), dtype=pl.String))
+        return text
 
     def naming(self, names: Sequence[str]) -> Reading:
         """The reading of numbers that have names; unchanged if there are none."""
@@ -86,6 +100,8 @@ class Reading(Saved):
 
     def cells(self, name: str, values: pl.Series) -> pl.Series:
         """Values as they are written in the table."""
+        if self.recorded:
+            return self._recorded(values).alias(name)
         if self.dtype in MOMENTS:
             values = write_moments(values.cast(pl.Float64), self.dtype, self.form)
         elif self.dtype == "Boolean":

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ...numerics.in_order import InOrder
+from ...numerics.partly_known import known_in_part
 from .columns import Column, ContextColumn
 from .kinds.base import Numbers
 from .kinds.unseen import is_unseen
@@ -22,6 +23,7 @@ from .numbers import refuse_text, require_columns, usable_rows
 from .relations.base import Relation
 from .relations.finding import complete
 from .relations.formula import Near, near
+from .relations.known_in_part import KnownInPart
 from .relations.order import Order, in_order
 from .saved import Saved
 from .upgrade import upgraded
@@ -56,6 +58,7 @@ class Schema(Saved):
         notes: What was decided about columns, one sentence each, with the option that changes it.
         near: Columns that are formulas of others up to a remainder, none computed from a later one.
         orders: Pairs of columns of which one is never above the other.
+        in_part: Columns that say what rows know of others.
     """
 
     columns: tuple[Column, ...]
@@ -65,6 +68,7 @@ class Schema(Saved):
     notes: tuple[str, ...] = ()
     near: tuple[Near, ...] = ()
     orders: tuple[Order, ...] = ()
+    in_part: tuple[KnownInPart, ...] = ()
 
     def __repr__(self) -> str:
         """The columns, one in each line."""
@@ -214,6 +218,7 @@ class Schema(Saved):
         Raises:
             InputError: says which columns, and what is expected.
         """
+        frame = self.joined(frame, source)
         if not self._needed <= set(frame.columns):
             require_columns(frame, [*self.names, *self.given_names], source)
         odd = [name for name in self._plain if not frame[name].dtype.is_numeric()]
@@ -238,10 +243,12 @@ class Schema(Saved):
 
     def extra_names(self, columns: Sequence[str]) -> list[str]:
         """Columns of a table that the model does not use."""
-        return [name for name in columns if name not in self.table_names]
+        aside = [name for each in self.in_part for name in each.aside]
+        return [name for name in columns if name not in [*self.table_names, *aside]]
 
     def usable(self, frame: pl.DataFrame) -> np.ndarray:
         """Which rows have a value in every column of the model."""
+        frame = self.joined(frame, "table")
         return usable_rows(frame, [*self.names, *self.given_names])
 
     def encode(self, frame: pl.DataFrame, source: str, first: int = 0) -> Encoded:
@@ -255,6 +262,7 @@ class Schema(Saved):
         Raises:
             InputError: a column is missing, or a given category was not seen in training.
         """
+        frame = self.joined(frame, source)
         self.check(frame, source)
         values: dict[str, Numbers] = {column.name: column.read(frame[column.name]) for column in self.fields}
         for column in self._strict:
@@ -265,9 +273,19 @@ class Schema(Saved):
             follow = {column.name: column.read(frame[column.name]) for column in known}
             values = complete(values, self.fields, self.relations, follow)
         for j, flag in self.missingness.flags.items():
-            values[self.columns[flag].name] = np.isnan(values[self.columns[j].name]).astype(np.float64)
+            values[self.columns[flag].name] = self._gone(values[self.columns[j].name])
         x = np.column_stack([values[column.name] for column in self.columns])
         return Encoded(torch.from_numpy(x), self.context(frame, source, first), follow)
+
+    @staticmethod
+    def _gone(values: Numbers) -> Numbers:
+        return (np.isnan(values) & ~known_in_part(values)).astype(np.float64)
+
+    def joined(self, frame: pl.DataFrame, source: str) -> pl.DataFrame:
+        """The table with what its rows know of numbers in their own cells, not in further columns."""
+        for each in self.in_part:
+            frame = each.joined(frame, source)
+        return frame
 
     def context(self, frame: pl.DataFrame, source: str, first: int = 0) -> Tensor | None:
         """The given columns as float32 features, or None if the model has none."""
@@ -342,15 +360,26 @@ class Schema(Saved):
             snapped[name] = np.where(x[:, flag] > 0.5, np.nan, snapped[name])
         return snapped
 
-    def decode(self, x: Tensor) -> pl.DataFrame:
-        """Samples as a table: snapped to grids, whole numbers as integers, categories by name, holes empty."""
+    def decode(self, x: Tensor, recorded: bool = True) -> pl.DataFrame:
+        """Samples as a table: snapped to grids, whole numbers as integers, categories by name, holes empty.
+
+        Args:
+            x: Encoded rows ``(n, features)``.
+            recorded: Whether numbers in an interval that is always recorded as such are written so.
+        """
         snapped, known = self._snapped(x.detach().cpu().numpy()), self.fields
         if self.relations:
             columns = {column.name: column for column in self.columns}
             for relation in self.relations:
                 snapped[relation.column.name] = relation.computed(snapped, columns, len(x))
             known = (*known, *(relation.column for relation in self.relations))
-        return pl.DataFrame([column.written(snapped[column.name]) for column in known]).select(self.order or pl.all())
+        if not recorded:
+            known = tuple(replace(c, reading=replace(c.reading, recorded=())) for c in known)
+        rows = pl.DataFrame([column.written(snapped[column.name]) for column in known]).select(self.order or pl.all())
+        for each in self.in_part:
+            if each.name in rows.columns:
+                rows = rows.drop(each.name).with_columns(each.write(rows[each.name]))
+        return rows
 
     def _values(self, x: np.ndarray) -> dict[str, Numbers]:
         return {column.name: values.copy() for column, values in zip(self.columns, x.T, strict=True)}

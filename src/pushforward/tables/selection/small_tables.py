@@ -53,6 +53,8 @@ class AverageOfFew(Candidate):
         other = rows.stream is not None or task.options.objective != "likelihood" or not rows.schema.numbers
         if other or training.shard or training.compile or training.checkpoint or training.metrics:
             return "is for columns of numbers in memory, by likelihood, without states or shards"
+        if rows.schema.missingness.in_part:
+            return "is for numbers that are known exactly"
         return "is not for circular columns; choose one flow by name for them" if rows.schema.circles else ""
 
 

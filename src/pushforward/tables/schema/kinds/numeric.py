@@ -11,6 +11,7 @@ import polars as pl
 from ....errors import InputError
 from ....transforms.base import Transform
 from ....transforms.elementwise import Identity
+from ..partial_cells import encoded, points_of
 from .base import Atom, Bounds, Description, Hints, Kind, Numbers
 from .column_maps import FirstMap, bounded_map, free_map
 from .column_tails import Tails, tails_of
@@ -126,6 +127,8 @@ class Numeric(Kind):
         return tuple((np.maximum.accumulate(ends - least * np.arange(FILL)) + least * np.arange(FILL)).tolist())
 
     def read(self, values: pl.Series) -> Numbers:
+        if values.dtype == pl.Struct:
+            return encoded(values, self.step, self.origin, self.bounds)
         return numbers_of(values)
 
     def write(self, numbers: Numbers) -> pl.Series:
@@ -182,6 +185,8 @@ class Numeric(Kind):
         return self.first is not None and self.first.name in names
 
     def shaped(self, x: Numbers, weight: Numbers) -> Self:
+        if np.isnan(x).all():  # every row knows only a part
+            return self
         first = histogram_of(self.intervals, x, weight) or self.first
         return replace(self, first=first, tails=tails_of(first, self.intervals, x[~np.isnan(x) & (weight > 0)]))
 
@@ -197,7 +202,9 @@ def _decimals(x: Numbers) -> int | None:
 
 
 def numbers_of(values: pl.Series) -> Numbers:
-    """A series as float64; NaN where nothing is. Zeros have no sign."""
+    """A series as float64; NaN where nothing is, or only a part is known. Zeros have no sign."""
+    if values.dtype == pl.Struct:
+        return points_of(values)
     found = values.cast(pl.Float64).to_numpy(allow_copy=True) if len(values) else np.empty(0)
     return np.asarray(found + 0.0)
 

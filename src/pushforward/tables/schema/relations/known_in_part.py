@@ -1,0 +1,182 @@
+"""Columns that say what others know of a number: two limits, a flag of observed times, a standard deviation.
+
+They are not modelled: the density is that of the number itself, and a row has the probability of what it knows.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from ....errors import InputError
+from ..partial_cells import cells
+from ..reading import as_numbers, is_text
+from ..saved import Saved
+
+
+@dataclass(frozen=True)
+class KnownInPart(Saved, ABC):
+    """How further columns say what is known of one.
+
+    Args:
+        name: The column of numbers.
+    """
+
+    name: str
+
+    @property
+    @abstractmethod
+    def aside(self) -> tuple[str, ...]:
+        """The columns that say it."""
+
+    @abstractmethod
+    def read(self, frame: pl.DataFrame, source: str) -> pl.Series:
+        """What each row knows of the number.
+
+        Raises:
+            InputError: a cell makes no sense; names it.
+        """
+
+    @abstractmethod
+    def write(self, numbers: pl.Series) -> list[pl.Series]:
+        """The table's columns for numbers that are known exactly."""
+
+    @abstractmethod
+    def __str__(self) -> str:
+        """What is said, in words."""
+
+    def joined(self, frame: pl.DataFrame, source: str) -> pl.DataFrame:
+        """The table with the column as structs, without those that say what is known; unchanged if it lacks these."""
+        if not all(name in frame.columns for name in self.aside):
+            return frame
+        return frame.with_columns(self.read(frame, source).alias(self.name)).drop(self.aside)
+
+
+@dataclass(frozen=True)
+class Limits(KnownInPart):
+    """A number between two columns; a missing limit is infinite, and equal ones are the number itself.
+
+    Args:
+        low, high: The columns.
+    """
+
+    low: str = ""
+    high: str = ""
+
+    @property
+    def aside(self) -> tuple[str, ...]:
+        return self.low, self.high
+
+    def read(self, frame: pl.DataFrame, source: str) -> pl.Series:
+        low, high = (frame[name].cast(pl.Float64, strict=False) for name in self.aside)
+        wrong = np.flatnonzero((low > high).fill_null(False))
+        if len(wrong):
+            row = int(wrong[0])
+            raise InputError(f"{source}, row {row + 1}: {low[row]:g} and {high[row]:g} are no limits", "limits")
+        return cells(low.fill_nan(None).fill_null(-np.inf).to_numpy(), high.fill_nan(None).fill_null(np.inf).to_numpy())
+
+    def write(self, numbers: pl.Series) -> list[pl.Series]:
+        return [numbers.alias(self.low), numbers.alias(self.high)]
+
+    def __str__(self) -> str:
+        return f"{self.name!r} lies between {self.low!r} and {self.high!r}"
+
+
+@dataclass(frozen=True)
+class Censored(KnownInPart):
+    """A time until an event that had not come in some rows: their times are lower limits.
+
+    Args:
+        flag: The column that says whether it came.
+        event: Its value where it did.
+    """
+
+    flag: str = ""
+    event: float | bool = 1
+
+    @classmethod
+    def of(cls, frame: pl.DataFrame, name: str, flag: str, source: str) -> Censored:
+        """From a column of two values, of which the higher one says that the event came.
+
+        Raises:
+            InputError: it has others.
+        """
+        found = frame[flag].drop_nulls().unique().sort()
+        if len(found) > 2 or not (found.dtype.is_numeric() or found.dtype == pl.Boolean) or not len(found):
+            raise InputError(f"{source}: {flag!r} should be 1 where the event came, and 0 elsewhere", "censored")
+        return cls(name, flag, found[-1] if len(found) == 2 else (found.dtype.is_numeric() and found[0]) or 1)
+
+    @property
+    def aside(self) -> tuple[str, ...]:
+        return (self.flag,)
+
+    def read(self, frame: pl.DataFrame, source: str) -> pl.Series:
+        if is_text(frame[self.name]):
+            raise InputError(f"{source}: {self.name!r} holds no numbers", "censored", self.name)
+        time, came = as_numbers(frame[self.name]), (frame[self.flag] == self.event).fill_null(False).to_numpy()
+        return cells(time, np.where(came | np.isnan(time), time, np.inf), above=~came)
+
+    def write(self, numbers: pl.Series) -> list[pl.Series]:
+        return [numbers.alias(self.name), pl.Series(self.flag, [self.event] * len(numbers))]
+
+    def __str__(self) -> str:
+        return f"{self.name!r} is a lower limit where {self.flag!r} is not {self.event}; draws are times of events"
+
+
+@dataclass(frozen=True)
+class Measured(KnownInPart):
+    """A number that was measured with normal errors: the density is that of true values.
+
+    Args:
+        error: The column of their standard deviations.
+    """
+
+    error: str = ""
+
+    @property
+    def aside(self) -> tuple[str, ...]:
+        return (self.error,)
+
+    def read(self, frame: pl.DataFrame, source: str) -> pl.Series:
+        value, error = (as_numbers(frame[name].cast(pl.Float64, strict=False)) for name in (self.name, self.error))
+        wrong = np.flatnonzero(error < 0)
+        if len(wrong):
+            raise InputError(f"{source}, row {wrong[0] + 1}: {self.error!r} is negative", "noise", self.name)
+        return cells(value, value, error=np.nan_to_num(error))
+
+    def write(self, numbers: pl.Series) -> list[pl.Series]:
+        return [numbers.alias(self.name), pl.Series(self.error, np.zeros(len(numbers)))]
+
+    def __str__(self) -> str:
+        return f"{self.name!r} was measured with the errors {self.error!r}; the density is that of true values"
+
+
+def stated(
+    frame: pl.DataFrame,
+    limits: Mapping[str, Sequence[str]],
+    censored: Mapping[str, str],
+    noise: Mapping[str, str],
+    source: str,
+) -> tuple[KnownInPart, ...]:
+    """What the user says of columns.
+
+    Raises:
+        InputError: a column is missing, or used twice.
+    """
+    for argument, given in (("limits", limits), ("censored", censored), ("noise", noise)):
+        named = [n for name, more in given.items() for n in ([*more] if argument == "limits" else [name, more])]
+        for name in named:
+            if name not in frame.columns:
+                raise InputError(f"{source}: has no column {name!r}", argument, name)
+    found: list[KnownInPart] = [Limits(name, *ends) for name, ends in limits.items()]
+    found += [Censored.of(frame, name, flag, source) for name, flag in censored.items()]
+    found += [Measured(name, error) for name, error in noise.items()]
+    names = [name for each in found for name in (each.name, *each.aside)]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"{twice!r} is named twice", "limits" if limits else "censored" if censored else "noise")
+    return tuple(found)

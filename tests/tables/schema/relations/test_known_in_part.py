@@ -1,0 +1,121 @@
+"""Limits of detection, limits in columns, censored times and noisy measurements."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy import stats
+
+import pushforward as pf
+from pushforward.errors import InputError
+
+SAID = {
+    "limits": {"dose": ("dose_low", "dose_high")},
+    "censored": {"time": "status"},
+    "noise": {"flux": "flux_err"},
+}
+NOISE = 1.0
+
+
+def rows(n: int, seed: int) -> pl.DataFrame:
+    """Lab values below a limit, doses between limits, times some of which were cut short, and noisy fluxes."""
+    rng = np.random.default_rng(seed)
+    lead, dose, flux = rng.lognormal(-1.5, 1, n), rng.normal(10, 3, n), rng.normal(0, 1, n)
+    time, cut = rng.exponential(5, n), rng.exponential(8, n)
+    return pl.DataFrame(
+        {
+            "lead": [f"{x:.3f}" if x >= 0.1 else "<0.1" for x in lead],
+            "dose_low": np.floor(dose),
+            "dose_high": np.floor(dose) + 1,
+            "time": np.minimum(time, cut).clip(0.001).round(4),
+            "status": (time <= cut).astype(int),
+            "flux": flux + NOISE * rng.normal(size=n),
+            "flux_err": np.full(n, NOISE),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def model() -> pf.TableDensity:
+    return pf.TableDensity("maf", layers=2, hidden=(16,), steps=100, **SAID).fit(rows(700, 0))
+
+
+@pytest.fixture(scope="module")
+def drawn(model) -> pl.DataFrame:
+    return model.sample(4000, random_state=1)
+
+
+def test_columns_that_say_what_is_known_are_not_modelled(model):
+    assert sorted(model.schema.names) == ["dose", "flux", "lead", "time"]
+    shares = {column.name: column.holes.in_part for column in model.schema.columns}
+    assert shares["dose"] == shares["flux"] == 1
+    assert 0.3 < shares["time"] < 0.5
+    assert 0.1 < shares["lead"] < 0.3
+
+
+def test_draws_are_rows_of_the_table_with_true_values(model, drawn):
+    assert set(drawn.columns) == set(rows(10, 0).columns)
+    assert abs((drawn["lead"] == "<0.1").mean() - stats.norm.cdf(np.log(0.1), -1.5, 1)) < 0.04
+    assert (drawn["dose_low"] == drawn["dose_high"]).all()
+    assert (drawn["status"] == 1).all()
+    assert abs(drawn["time"].median() - 5 * np.log(2)) < 0.6  # 2.1 of the observed ones
+    assert abs(drawn["flux"].std() - 1) < 0.15  # 1.41 of the measured ones
+    assert abs(drawn["dose_low"].mean() - 10) < 0.4
+    assert abs(drawn["dose_low"].std() - 3) < 0.4
+    assert np.isfinite(model.score_samples(drawn[:50])).all()
+
+
+@pytest.mark.parametrize(
+    ("row", "probability"),
+    [
+        ({"lead": ["<0.1"]}, stats.norm.cdf(np.log(0.1), -1.5, 1)),
+        ({"lead": ["> 0.5"]}, stats.norm.sf(np.log(0.5), -1.5, 1)),
+        ({"lead": ["0.1-0.3"]}, np.diff(stats.norm.cdf(np.log([0.1, 0.3]), -1.5, 1))[0]),
+        ({"lead": ["[0.1, Inf)"]}, stats.norm.sf(np.log(0.1), -1.5, 1)),
+        ({"dose_low": [8.0], "dose_high": [12.0]}, np.diff(stats.norm.cdf([8, 12], 10, 3))[0]),
+        ({"dose_low": [None], "dose_high": [7.0]}, stats.norm.cdf(7, 10, 3)),
+        ({"time": [4.0], "status": [0]}, np.exp(-4 / 5)),
+        ({"flux": [0.5], "flux_err": [2.0]}, stats.norm.pdf(0.5, 0, np.sqrt(1 + 4))),
+    ],
+)
+def test_intervals_have_a_probability_and_measurements_a_density(model, row, probability):
+    frame = pl.DataFrame(row, schema_overrides={"dose_low": pl.Float64})
+    assert abs(np.exp(model.score_samples(frame)[0]) - probability) < 0.05
+
+
+def test_imputed_cells_lie_within_what_was_known(model):
+    table = rows(60, 5)
+    filled = model.impute(table, random_state=0)
+    below, cut = (table["lead"] == "<0.1").to_numpy(), (table["status"] == 0).to_numpy()
+    lead = filled["lead"].cast(pl.Float64).to_numpy()
+    assert (lead[below] < 0.1).all()
+    np.testing.assert_array_equal(lead[~below], table["lead"].filter(pl.Series(~below)).cast(pl.Float64))
+    assert (filled["time"].to_numpy()[cut] > table["time"].to_numpy()[cut]).all()
+    assert (filled["status"] == 1).all()
+    np.testing.assert_array_equal(filled["time"].to_numpy()[~cut], table["time"].to_numpy()[~cut])
+    dose = filled["dose_low"].to_numpy()
+    assert ((dose >= table["dose_low"].to_numpy()) & (dose <= table["dose_high"].to_numpy())).all()
+    assert filled["flux"].std() < table["flux"].std()
+
+
+def test_saved_models_read_them_alike(model, tmp_path):
+    model.save(tmp_path / "model")
+    again = pf.TableDensity.load(tmp_path / "model")
+    table = rows(20, 7)
+    np.testing.assert_allclose(again.score_samples(table), model.score_samples(table), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "argument"),
+    [
+        ({"censored": {"time": "gone"}}, "censored"),
+        ({"censored": {"time": "flux"}}, "censored"),
+        ({"limits": {"dose": ("dose_high", "dose_low")}}, "limits"),
+        ({"noise": {"flux": "status"}, "censored": {"time": "status"}}, "censored"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(options, argument):
+    with pytest.raises(InputError) as caught:
+        pf.TableDensity("maf", steps=1, **options).fit(rows(60, 0))
+    assert caught.value.argument == argument
