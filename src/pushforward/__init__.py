@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from .images.density import ImageDensity as ImageDensity
     from .interop.export import export as export
     from .interop.outliers import FlowOutlier as FlowOutlier
+    from .interop.predictors import FlowClassifier as FlowClassifier
+    from .interop.predictors import FlowRegressor as FlowRegressor
     from .interop.sklearn import ConditionalFlowDensity as ConditionalFlowDensity
     from .interop.sklearn import FlowDensity as FlowDensity
     from .objectives.continuous import FlowMatching as FlowMatching
@@ -69,8 +71,10 @@ if TYPE_CHECKING:
 _HOMES = {
     "ConditionalFlowDensity": "interop.sklearn",
     "Flow": "distributions.flow",
+    "FlowClassifier": "interop.predictors",
     "FlowDensity": "interop.sklearn",
     "FlowOutlier": "interop.outliers",
+    "FlowRegressor": "interop.predictors",
     "FlowMatching": "objectives.continuous",
     "ForwardKL": "objectives.divergences",
     "RegularisedLikelihood": "objectives.continuous",

@@ -97,7 +97,7 @@ CASES = {
         "has 5 usable rows",
     ),
     "out of bounds": (good, FIT + "--columns a,b --bounds a=0,1", "lies outside its bounds 0 and 1"),
-    "constant given": (lambda f: csv(f, a=A, k=["u"] * 80), FIT + "--given k", "column 'k' is 'u' in every row"),
+    "constant given": (lambda f: csv(f, a=A, k=["u"] * 80), STRICT + "--given k", "column 'k' is 'u' in every row"),
     "many texts": (
         lambda f: csv(f, a=np.tile(A, 3), k=[f"id{i}" for i in range(240)]),
         STRICT + "--given k",

@@ -66,6 +66,9 @@ class Categories(Density):
         """
         return self._columns(*self._check(x, context)).sum(-1)
 
+    def _promoted(self, value: Tensor, name: str) -> Tensor:
+        return value if name == "x" else super()._promoted(value, name)  # codes are whole in any dtype
+
     def exact(self, x: Tensor) -> Tensor:
         """Which rows with NaN have a closed-form marginal, ``(*batch,)``: those observed up to some column."""
         seen = ~x.isnan()

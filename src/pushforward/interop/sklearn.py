@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from ..tables.io.frames import from_frame
+from ..tables.queries.one_column import OneColumn, has_one_column
 from ..tables.queries.sample import draw
 from .estimator import (
     FlowEstimator,
@@ -21,6 +22,8 @@ from .estimator import (
     table_with_text,
     validate_data,
 )
+
+DRAWS = 1000
 
 
 class FlowDensity(FlowEstimator):
@@ -151,6 +154,21 @@ class ConditionalFlowDensity(FlowEstimator):
         """The mean of log p(y | x) over the rows, in nats."""
         values = self.score_samples(X, y)
         return float(np.average(values, weights=checked_weights(sample_weight, values)))
+
+    def predict(self, X: Any) -> NDArray[np.float64]:
+        """The mean of y in every row: ``(n,)``, or ``(n, targets)`` if y had two dimensions; of several targets, from
+        DRAWS draws."""
+        check_is_fitted(self)
+        if self.table_ is not None and has_one_column(self.table_):
+            mean = OneColumn.of(self.table_, from_frame(X, "X")[0], "X").mean().numpy()[:, None]
+        elif self.table_ is None and self.flow_.event_shape == (1,):
+            rows = as_tensor(validate_data(self, X, dtype=np.float64, reset=False, **self._shapes()))
+            parts = [self.flow_.quadrature(part) for part in self._context(rows).split(1024)]
+            mean = torch.cat([(y[..., 0] * weight).sum(0) for y, weight in parts]).numpy()[:, None]
+        else:
+            draws = self.sample(X, DRAWS, random_state=0)
+            mean = draws.mean(0).reshape(draws.shape[1], -1)
+        return mean[:, 0] if self.single_target_ else mean
 
     def sample(self, X: Any, n: int = 1, random_state: Any = None) -> NDArray[np.float64]:
         """n draws of y for every row of X: ``(n, rows)``, or ``(n, rows, targets)`` if y had two dimensions.

@@ -22,9 +22,11 @@ from torch import Tensor
 from ..diagnostics.averages import quantiles
 from ..distributions.guided import Guided
 from ..models.base import PERCENTS
+from ..models.train import Rows
 from .learning import Learned
 from .model import TableModel
 from .queries.oddness import log_tails
+from .queries.one_column import OneColumn, has_one_column
 from .queries.query import marginal
 
 MOST, MOST_HOLED = 10_000, 1_000  # rows; of those with unknown cells, whose marginals take draws
@@ -40,10 +42,12 @@ def calibrated(model: TableModel, learned: Learned) -> dict[str, Any]:
     rows, pairs = learned.rows, learned.fitted.unseen
     holed = bool(rows.schema.missingness.hidden(rows.rows.x).any()) and model.guided is not None
     share = min(1.0, (MOST_HOLED if holed else MOST) / sum(len(at) for _, at in pairs))
-    random, scores, weights = np.random.default_rng(model.seed), [], []
+    random, scores, weights, central = np.random.default_rng(model.seed), [], [], []
     for density, at in pairs:
         some = rows.rows[np.sort(random.permutation(at)[: max(round(share * len(at)), 1)])]
-        scores.append(marginal(_holding(model, density), some, model.samples, model.seed).value)
+        held = _holding(model, density)
+        scores.append(marginal(held, some, model.samples, model.seed).value)
+        central.append(_central(held, some))
         weights.append(torch.ones(len(some)) if some.weights is None else some.weights)
     weighted = rows.rows.weights is not None
     score, counts = _sorted(torch.cat(scores), torch.cat(weights) if weighted else None)
@@ -51,6 +55,8 @@ def calibrated(model: TableModel, learned: Learned) -> dict[str, Any]:
         "quantiles": quantiles(score, PERCENTS / 100, counts).tolist(),
         "unseen": {"log_density": score.tolist(), "weights": None if counts is None else counts.tolist()},
     }
+    if has_one_column(model):
+        facts["unseen"]["central"] = torch.cat(central).sort().values.tolist()
     if model.guided is not None:
         some = rows.rows[np.sort(random.permutation(np.concatenate(rows.split[1:]))[:MOST])]
         score, counts = _sorted(log_tails(model, some).sum(1), some.weights)
@@ -63,6 +69,19 @@ def _sorted(score: Tensor, weight: Tensor | None) -> tuple[np.ndarray, np.ndarra
     order = score.argsort(stable=True)
     counts = None if weight is None else (weight[order] / weight.double().mean()).numpy()
     return score[order].double().numpy().clip(-1e30), counts
+
+
+def _central(model: TableModel, rows: Rows) -> Tensor:
+    """What calibrates the intervals of a model of one column of amounts: see :meth:`OneColumn.central`."""
+    column, there = model.schema.columns[0], ~model.schema.missingness.found(rows.x)[:, 0]
+    if not has_one_column(model) or not there.any():
+        return torch.empty(0, dtype=torch.float64)
+    some = rows[there]
+    codes = some.x[:, 0].numpy()
+    amounts = column.kind.amounts(codes)
+    if np.isnan(amounts).any():
+        return torch.empty(0, dtype=torch.float64)
+    return OneColumn.at(model, some.context).central(torch.from_numpy(amounts))
 
 
 def _holding(model: TableModel, density: Any) -> TableModel:

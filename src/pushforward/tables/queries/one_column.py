@@ -62,9 +62,13 @@ class OneColumn:
         Raises:
             InputError: a given column is missing, or a value cannot be.
         """
-        context = model.schema.context(given, source)
+        return cls.at(model, model.schema.context(given, source))
+
+    @classmethod
+    def at(cls, model: TableModel, context: Tensor | None) -> OneColumn:
+        """The same for encoded contexts ``(n, features)``."""
         density: Any = model.density
-        context = None if context is None else context.to(model.device)
+        context = None if context is None else context.to(next(density.parameters()))
         if isinstance(density, Mixed):  # a number, and whether it is missing: it is asked for where it is there
             x = torch.zeros(1 if context is None else len(context), 2, device=model.device)
             density, context = density.numbers, density.divide(x, context)[2]
@@ -103,6 +107,11 @@ class OneColumn:
     def between(self, low: Tensor, high: Tensor) -> Tensor:
         """P(low <= Y <= high), ``(n,)``."""
         return (self.cdf(high) - self.cdf(low, closed=False)).clamp(0, 1)
+
+    def central(self, values: Tensor) -> Tensor:
+        """The smallest probability between two quantiles, equally far from the median, that hold each row's value, for
+        values ``(n,)``."""
+        return torch.maximum(1 - 2 * self.cdf(values), 2 * self.cdf(values, closed=False) - 1).clamp_min(0.0)
 
     def quantile(self, q: Sequence[float]) -> Tensor:
         """The quantiles at some probabilities, ``(n, len(q))``, encoded.
@@ -208,6 +217,31 @@ class OneColumn:
             for start, context in zip(range(0, len(self), BATCH), self.context.split(BATCH), strict=True)
         ]
         return torch.cat(parts, -1)
+
+
+def central_level(model: TableModel, level: float) -> float:
+    """The probability between two quantiles, equally far from the median, that hold this share of rows not seen.
+
+    Of the rows that the model did not see, each with the smallest such probability that holds its value, it is the one
+    that the share of them, counting the new row as one more, does not exceed.
+
+    Args:
+        model: A model of one column of amounts.
+        level: The share.
+
+    Raises:
+        InputError: it is none, or the model has too few such rows for it.
+
+    Reference:
+        Chernozhukov, Wüthrich, Zhu (2021), Distributional conformal prediction, PNAS 118.
+    """
+    if not 0 < level < 1:
+        raise InputError("expected a probability above 0 and below 1", "level", level)
+    unseen = model.facts["unseen"]["central"]
+    place = math.ceil((len(unseen) + 1) * level)
+    if place > len(unseen):
+        raise InputError(f"only {len(unseen)} rows were not seen by the model, too few for this", "level", level)
+    return float(unseen[place - 1])
 
 
 def has_one_column(model: TableModel) -> bool:

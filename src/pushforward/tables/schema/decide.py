@@ -148,7 +148,7 @@ def learn_schema(
     kept = {c.name for c in [*columns, *(r.column for r in relations)]}
     return Schema(
         (*columns, *flags),
-        tuple(learner.learn_given(frame[name]) for name in given),
+        tuple(learnt for name in given if (learnt := learner.learn_given(frame[name])) is not None),
         tuple(relations),
         tuple(name for name in names if name in kept),
         decisions.notes(),
@@ -228,13 +228,13 @@ class Learner:
         kind = next(found for kind in KINDS if (found := kind.fits(values, hints)) is not None)
         return self._made(column, kind, reading.naming(kind.labels), values)
 
-    def learn_given(self, column: pl.Series) -> ContextColumn:
-        """How a column that is conditioned on is turned into context features."""
+    def learn_given(self, column: pl.Series) -> ContextColumn | None:
+        """How a column that is conditioned on is turned into context features; None if it is left out."""
         name, there = column.name, column.filter(pl.Series(~missing(column), dtype=pl.Boolean))
         if there.n_unique() < 2:
-            shown = there.to_list()[:1] or [None]
-            said = f"column {name!r} is {shown[0]!r} in every row; leave it out of `given=`"
-            raise InputError(f"{self.decisions.source}: {said}")
+            said = f"is {(there.to_list() or [None])[0]!r} in every row"
+            self._leave(name, f"{said}, so nothing depends on it", f" {said}; leave it out of `given=`")
+            return None
         reading = self._reading(column, there)
         if name in self.kinds:
             known = self._own(column)

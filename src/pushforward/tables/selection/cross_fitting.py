@@ -78,10 +78,9 @@ class AverageOptions:
     weigh: Callable[[Mapping[str, Tensor]], Tensor] | None = None
     seed: int = 0
 
-    @property
-    def parts(self) -> int:
-        """Number of folds."""
-        return MEMBERS if self.members == "auto" else max(int(self.members), 2)
+    def parts(self, rows: int) -> int:
+        """Number of folds of so many rows."""
+        return min(MEMBERS, max(rows // 2, 2)) if self.members == "auto" else max(int(self.members), 2)
 
     def flows(self, rows: Points, ends: float) -> Flows | None:
         """The flows of the average, if it has any.
@@ -164,9 +163,10 @@ def cross_fit(rows: Points, options: AverageOptions) -> CrossFitted:
     Raises:
         ValueError: a name is unknown, a size does not fit, or there are fewer than two rows for each member.
     """
-    if len(rows) < 2 * options.parts:
-        raise ValueError(f"members={options.parts} must be at least 2 and at most half of the rows, {len(rows)}")
-    parts = folds(len(rows), options.parts, options.seed)
+    count = options.parts(len(rows))
+    if len(rows) < 2 * count:
+        raise ValueError(f"members={count} must be at least 2 and at most half of the rows, {len(rows)}")
+    parts = folds(len(rows), count, options.seed)
     shares = [(rows[others(parts, k)], rows[part]) for k, part in enumerate(parts)]
     kinds: list[MemberKind] = []
     fits: list[list[Density]] = []

@@ -1,0 +1,242 @@
+"""p(y | X) as scikit-learn's regressors and classifiers: a prediction, and all of its distribution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from ..tables.density import TableDensity
+from ..tables.io.frames import from_frame
+from ..tables.queries.one_column import OneColumn, central_level
+from .estimator import check_is_fitted, seed_of, validate_data
+
+try:
+    from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+    from sklearn.utils.multiclass import check_classification_targets
+    from sklearn.utils.validation import assert_all_finite, check_consistent_length, column_or_1d
+except ImportError:
+    raise ImportError(
+        "FlowRegressor and FlowClassifier need scikit-learn 1.6 or newer: pip install 'pushforward[sklearn]'"
+    ) from None
+
+LEAST_ROWS = 10
+
+
+class Predictor(BaseEstimator):
+    """What both share: parameters, X as frames or arrays, and the fit of one column given the others."""
+
+    table_: TableDensity
+
+    def __init__(
+        self,
+        flow: str = "auto",
+        *,
+        members: int | str = "auto",
+        layers: int | None = None,
+        hidden: Sequence[int] | None = None,
+        epochs: int | None = None,
+        steps: int | None = None,
+        budget: float | str | None = None,
+        validation: float = 0.1,
+        device: str = "auto",
+        random_state: Any = 0,
+    ) -> None:
+        self.flow = flow
+        self.members = members
+        self.layers = layers
+        self.hidden = hidden
+        self.epochs = epochs
+        self.steps = steps
+        self.budget = budget
+        self.validation = validation
+        self.device = device
+        self.random_state = random_state
+
+    def _learn(self, X: Any, y: pl.Series, option: str) -> None:
+        """Fits p(y | X), with y as numbers or as categories by the name of that option."""
+        frame = self._framed(X).with_columns(y)
+        self.table_ = TableDensity(
+            self.flow,
+            columns=[y.name],
+            given=self._names,
+            members=self.members,
+            layers=self.layers,
+            hidden=self.hidden,
+            epochs=self.epochs,
+            steps=self.steps,
+            budget=self.budget,
+            device=self.device,
+            queries=False,
+            random_state=seed_of(self.random_state),
+            **{option: [y.name]},  # type: ignore[arg-type]
+        ).fit(frame, validation=self.validation)
+        self.table_.density.double()  # so that a row's prediction is the same alone and among others
+
+    def _target(self, X: Any, y: Any) -> NDArray[Any]:
+        """y as one column of as many values as X has rows; X is looked at for the first time."""
+        if y is None:
+            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None")
+        if _is_frame(X):
+            validate_data(self, X, skip_check_array=True)
+            self._names = [str(name) for name in from_frame(X, "X")[0].columns]
+        else:
+            X = validate_data(self, X, dtype=np.float64, ensure_min_samples=LEAST_ROWS)
+            self._names = [f"x{j}" for j in range(X.shape[1])]
+        y = column_or_1d(y, warn=True)
+        assert_all_finite(y, input_name="y")
+        check_consistent_length(X, y)
+        return y
+
+    def _target_name(self) -> str:
+        return "y" if "y" not in self._names else "target of " + "".join(self._names)
+
+    def _framed(self, X: Any) -> pl.DataFrame:
+        """X as a frame with the names of the fit; columns of an array by their places."""
+        if _is_frame(X):
+            validate_data(self, X, reset=False, skip_check_array=True)
+            return from_frame(X, "X")[0].select(self._names)
+        return pl.DataFrame(validate_data(self, X, dtype=np.float64, reset=False), schema=self._names)
+
+    def _distribution(self, X: Any) -> OneColumn:
+        check_is_fitted(self)
+        return OneColumn.of(self.table_, self._framed(X), "X")
+
+    def _log_density(self, X: Any, y: pl.Series) -> NDArray[np.float64]:
+        return self.table_.score_samples(self._framed(X).with_columns(y))
+
+
+class FlowRegressor(RegressorMixin, Predictor):
+    """p(y | X) for a number y: its mean, any quantile, an interval that holds its level, and its density.
+
+    X is a frame as it comes (text, dates, truth values, missing cells) or an array of numbers. The density is that of
+    ``TableDensity(columns=["y"], given=X)``: for few rows an average of
+    flows and mixtures, weighted by how well they do on rows that they did not see.
+
+    Args:
+        flow, members: As for :class:`~pushforward.TableDensity`.
+        layers, hidden: The flow's layers, and widths of its hidden layers.
+        epochs, steps, budget: How long to train, at most one of them.
+        validation: The fraction of the rows used for early stopping; as many again are held out.
+        device: ``cpu``, ``cuda`` or ``auto``.
+        random_state: Fixes the result: an int, a ``RandomState``, or None for a different result each time.
+
+    Attributes:
+        table_: The fitted :class:`~pushforward.TableDensity`.
+        n_features_in_: Number of columns of X.
+
+    Example:
+        >>> import numpy as np, pushforward as pf
+        >>> rng = np.random.default_rng(0)
+        >>> X = rng.normal(size=(200, 1))
+        >>> y = 2 * X[:, 0] + rng.normal(size=200)
+        >>> model = pf.FlowRegressor("gmm").fit(X, y)
+        >>> model.predict([[0.0], [1.0]]).round()
+        array([0., 2.])
+        >>> model.predict_interval([[0.0]], level=0.9).shape
+        (1, 2)
+    """
+
+    def fit(self, X: Any, y: ArrayLike) -> FlowRegressor:
+        """Fits the distribution of y, of shape ``(n,)``, given the rows of X.
+
+        Raises:
+            ValueError: there are fewer than 10 rows, y is constant or not finite, or a parameter does not fit.
+        """
+        self._learn(X, self._series(self._target(X, y)), "numbers")
+        return self
+
+    def predict(self, X: Any) -> NDArray[np.float64]:
+        """The mean of y in every row, ``(n,)``."""
+        return self._distribution(X).mean().numpy()
+
+    def predict_quantile(self, X: Any, q: float | Sequence[float] = 0.5) -> NDArray[np.float64]:
+        """Quantiles of y: ``(n,)`` for a probability q, ``(n, len(q))`` for several."""
+        found = self._distribution(X).quantile(np.atleast_1d(q).tolist()).numpy()
+        return found if np.ndim(q) else found[:, 0]
+
+    def predict_interval(self, X: Any, level: float = 0.9) -> NDArray[np.float64]:
+        """The ends of an interval that holds y with a probability of ``level``, ``(n, 2)``, calibrated by rows that
+        the model did not see.
+
+        Raises:
+            ValueError: ``level`` is no probability, or too high for the number of rows.
+        """
+        found = self._distribution(X)
+        half = 0.5 * central_level(self.table_, level)
+        return found.quantile([0.5 - half, 0.5 + half]).numpy()
+
+    def score_samples(self, X: Any, y: ArrayLike | None = None) -> NDArray[np.float64]:
+        """log p(y | x) of every row in nats, ``(n,)``, whatever the other rows; without y, of its predicted median."""
+        check_is_fitted(self)
+        values = self.predict_quantile(X) if y is None else np.asarray(y)
+        return self._log_density(X, self._series(values))
+
+    def _series(self, y: NDArray[Any]) -> pl.Series:
+        return pl.Series(self._target_name(), np.asarray(y, dtype=np.float64))
+
+
+class FlowClassifier(ClassifierMixin, Predictor):
+    """p(y | X) for a class y: the probability of each.
+
+    X is a frame as it comes or an array of numbers; parameters and attributes are those of :class:`FlowRegressor`.
+
+    Attributes:
+        classes_: The classes, in the order of the columns of :meth:`predict_proba`.
+
+    Example:
+        >>> import numpy as np, pushforward as pf
+        >>> X = np.random.default_rng(0).normal(size=(200, 1))
+        >>> model = pf.FlowClassifier("nsf", steps=50).fit(X, np.where(X[:, 0] > 0, "yes", "no"))
+        >>> model.predict([[-2.0], [2.0]]).tolist()
+        ['no', 'yes']
+    """
+
+    classes_: NDArray[Any]
+
+    def fit(self, X: Any, y: ArrayLike) -> FlowClassifier:
+        """Fits the probabilities of the classes y, of shape ``(n,)``, given the rows of X.
+
+        Raises:
+            ValueError: there are fewer than 10 rows or two classes, or a parameter does not fit.
+        """
+        target = self._target(X, y)
+        check_classification_targets(target)
+        self.classes_, codes = np.unique(target, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError(f"y has one class, {self.classes_[0]!r}; a classifier needs at least two classes")
+        self._learn(X, self._series(codes), "categories")
+        return self
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """The probability of each class in every row, ``(n, classes)``."""
+        found = self._distribution(X)
+        order = torch.tensor([int(name) for name in found.column.kind.labels])
+        return torch.zeros(len(found), len(self.classes_)).double().index_copy(1, order, found.probabilities).numpy()
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """The likeliest class of every row, ``(n,)``."""
+        check_is_fitted(self)
+        return self.classes_[self.predict_proba(X).argmax(1)]  # type: ignore[no-any-return]
+
+    def score_samples(self, X: Any, y: ArrayLike | None = None) -> NDArray[np.float64]:
+        """log p(y | x) of every row in nats, ``(n,)``, whatever the other rows; without y, of the likeliest class.
+
+        -inf for a class that was not in the fit.
+        """
+        log_p = np.log(self.predict_proba(X))
+        if y is None:
+            return log_p.max(1)
+        own = np.asarray(y)[:, None] == self.classes_
+        return np.where(own, log_p, -np.inf).max(1)  # type: ignore[no-any-return]
+
+    def _series(self, codes: NDArray[Any]) -> pl.Series:
+        return pl.Series(self._target_name(), codes.astype(str))
+
+
+def _is_frame(X: Any) -> bool:
+    return hasattr(X, "__dataframe__") or hasattr(X, "__arrow_c_stream__")

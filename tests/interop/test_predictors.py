@@ -1,0 +1,136 @@
+"""Regressors and classifiers of p(y | X): the estimator contract, frames, and what is said of fresh rows."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from sklearn.base import clone
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import pushforward as pf
+
+QUICK = {"flow": "nsf", "layers": 1, "hidden": (32,), "steps": 60}
+
+
+@parametrize_with_checks([pf.FlowRegressor("gmm"), pf.FlowClassifier(**QUICK)])
+def test_the_estimator_contract(estimator, check) -> None:
+    check(estimator)
+
+
+def rows(n: int, seed: int) -> pd.DataFrame:
+    """Text, holes, a date and a constant beside a number."""
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame({"x": rng.normal(size=n), "kind": rng.choice(["a", "b"], n), "same": "always"})
+    frame["holed"] = np.where(rng.random(n) < 0.2, np.nan, rng.normal(size=n))
+    frame["day"] = pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 300, n), "D")
+    return frame
+
+
+def amounts(frame: pd.DataFrame, seed: int) -> np.ndarray:
+    noise = np.random.default_rng(seed).normal(size=len(frame))
+    return (frame["x"] + np.where(frame["kind"] == "a", 2.0, 0.5) * noise).to_numpy()
+
+
+X, FRESH = rows(400, 0), rows(400, 1)
+Y, NEW = amounts(X, 2), amounts(FRESH, 3)
+
+
+@pytest.fixture(scope="module")
+def regressor() -> pf.FlowRegressor:
+    return pf.FlowRegressor("gmm").fit(X, Y)
+
+
+@pytest.fixture(scope="module")
+def classifier() -> pf.FlowClassifier:
+    return pf.FlowClassifier(**QUICK).fit(X, np.where(Y > 0, "high", "low"))
+
+
+def test_a_frame_is_taken_as_it_comes(regressor: pf.FlowRegressor) -> None:
+    assert regressor.feature_names_in_.tolist() == X.columns.tolist()
+    assert regressor.score(FRESH, NEW) > 0.2
+    polars = pl.from_pandas(FRESH)
+    np.testing.assert_allclose(regressor.predict(polars), regressor.predict(FRESH))
+
+
+def test_quantiles_and_intervals_hold_their_level_on_fresh_rows(regressor: pf.FlowRegressor) -> None:
+    for q in (0.1, 0.5, 0.8):
+        assert np.mean(regressor.predict_quantile(FRESH, q) >= NEW) == pytest.approx(q, abs=0.06)
+    assert regressor.predict_quantile(FRESH, [0.2, 0.7]).shape == (400, 2)
+    for level in (0.5, 0.9):
+        low, high = regressor.predict_interval(FRESH, level).T
+        assert np.mean((low <= NEW) & (high >= NEW)) == pytest.approx(level, abs=0.08)
+    wide = (FRESH["kind"] == "a").to_numpy()
+    assert (high - low)[wide].mean() > 2 * (high - low)[~wide].mean()
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, 0.9999])
+def test_levels_that_cannot_be(regressor: pf.FlowRegressor, level: float) -> None:
+    with pytest.raises(ValueError, match=f"{level}"):
+        regressor.predict_interval(FRESH[:2], level)
+
+
+def test_intervals_of_a_coarse_fit_are_wide_enough() -> None:
+    """A flow of a few steps knows little: what rows that it did not see say, widens its intervals."""
+    model = pf.FlowRegressor("nsf", layers=1, hidden=(16,), steps=3, validation=0.3).fit(X, 5 * Y)
+    low, high = model.predict_interval(FRESH).T
+    assert np.mean((low <= 5 * NEW) & (high >= 5 * NEW)) > 0.84
+
+
+def test_probabilities_of_classes(classifier: pf.FlowClassifier) -> None:
+    p, truth = classifier.predict_proba(FRESH), np.where(NEW > 0, "high", "low")
+    np.testing.assert_allclose(p.sum(1), 1)
+    assert classifier.classes_.tolist() == ["high", "low"]
+    assert classifier.score(FRESH, truth) > 0.65
+    assert p[:, 0].mean() == pytest.approx((truth == "high").mean(), abs=0.08)
+    log_p = classifier.score_samples(FRESH, truth)
+    np.testing.assert_allclose(np.exp(log_p), np.where(truth == "high", *p.T))
+    assert classifier.score_samples(FRESH[:1], ["other"])[0] == -np.inf
+
+
+def test_a_score_does_not_depend_on_the_other_rows(regressor, classifier) -> None:
+    for model, y in ((regressor, NEW), (classifier, np.where(NEW > 0, "high", "low"))):
+        together = model.score_samples(FRESH, y)
+        alone = [model.score_samples(FRESH[k : k + 1], y[k : k + 1])[0] for k in range(5)]
+        np.testing.assert_allclose(together[:5], alone, rtol=1e-9)
+
+
+def test_densities_integrate_to_one(regressor: pf.FlowRegressor) -> None:
+    grid = np.linspace(-15, 15, 2001)
+    same = FRESH.iloc[[0]].loc[lambda frame: frame.index.repeat(len(grid))]
+    assert np.trapezoid(np.exp(regressor.score_samples(same, grid)), grid) == pytest.approx(1, abs=0.01)
+
+
+def test_clones_and_pickles(regressor: pf.FlowRegressor, classifier: pf.FlowClassifier) -> None:
+    for model in (regressor, classifier):
+        again = pickle.loads(pickle.dumps(model))
+        assert np.array_equal(again.predict(FRESH), model.predict(FRESH))
+        assert clone(model).get_params() == model.get_params()
+
+
+def test_pipelines_searches_and_transformed_targets() -> None:
+    numbers, positive = X[["x"]].to_numpy(), np.exp(0.3 * Y)
+    pipeline = make_pipeline(StandardScaler(), pf.FlowRegressor("gmm"))
+    assert np.isfinite(cross_val_score(pipeline, numbers, Y, cv=2)).all()
+    search = GridSearchCV(pf.FlowClassifier(**QUICK), {"steps": [1, 60]}, scoring="neg_log_loss", cv=2)
+    assert search.fit(numbers, Y > 0).best_params_ == {"steps": 60}
+    logs = TransformedTargetRegressor(pf.FlowRegressor("gmm"), func=np.log, inverse_func=np.exp).fit(numbers, positive)
+    assert (logs.predict(numbers) > 0).all()
+
+
+def test_a_conditional_density_predicts_its_mean() -> None:
+    options = {"flow": "maf", "layers": 1, "hidden": (32,), "steps": 150, "lr": 0.02}
+    numbers = X[["x"]].to_numpy()
+    one = pf.ConditionalFlowDensity(**options).fit(numbers, Y)
+    np.testing.assert_allclose(one.predict(numbers[:5]), one.sample(numbers[:5], 20_000, 0).mean(0), atol=0.06)
+    two = pf.ConditionalFlowDensity(**options).fit(numbers, np.column_stack([Y, 3 - Y]))
+    assert two.predict(numbers).shape == (400, 2)
+    text = pf.ConditionalFlowDensity(**{**options, "steps": 5}).fit(X[["x", "kind"]], Y)
+    assert text.predict(X[["x", "kind"]]).shape == (400,)
