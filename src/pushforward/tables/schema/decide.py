@@ -32,6 +32,7 @@ from .partial_cells import holds_intervals, parsed, recorded, typical_of
 from .reading import Reading, as_numbers, is_text, stored_type
 from .relations.base import Relation
 from .relations.constant import Constant
+from .relations.dates import weeks
 from .relations.finding import complete, find_relations
 from .relations.known_in_part import KnownInPart
 from .relations.order import find_orders
@@ -128,6 +129,9 @@ def learn_schema(
     exempt = [c.name for c in columns if c.reading.dtype == "Part"]
     columns = _named(columns, values, decisions, [*numbers, *learner.bounds, *learner.kinds, *exempt])
     columns, follow = find_relations(columns, values) if related else (columns, [])
+    columns, follow, split = weeks(columns, follow, values)
+    if split is not None:
+        decisions.add(f"{split}", "kept so in samples; a row that breaks it has density 0", "")
     for relation in follow:
         decisions.add(
             relation.column.name,
@@ -154,6 +158,7 @@ def learn_schema(
         decisions.notes(),
         orders=found_orders,
         in_part=tuple(in_part),
+        weeks=split,
     )
 
 

@@ -21,6 +21,7 @@ from .kinds.unseen import is_unseen
 from .missingness import Missingness
 from .numbers import refuse_text, require_columns, usable_rows
 from .relations.base import Relation
+from .relations.dates import Weeks
 from .relations.finding import complete
 from .relations.formula import Near, near
 from .relations.known_in_part import KnownInPart
@@ -59,6 +60,7 @@ class Schema(Saved):
         near: Columns that are formulas of others up to a remainder, none computed from a later one.
         orders: Pairs of columns of which one is never above the other.
         in_part: Columns that say what rows know of others.
+        weeks: Which column of dates is seen as Mondays, beside the weekdays that another column tells.
     """
 
     columns: tuple[Column, ...]
@@ -69,6 +71,7 @@ class Schema(Saved):
     near: tuple[Near, ...] = ()
     orders: tuple[Order, ...] = ()
     in_part: tuple[KnownInPart, ...] = ()
+    weeks: Weeks | None = None
 
     def __repr__(self) -> str:
         """The columns, one in each line."""
@@ -272,6 +275,8 @@ class Schema(Saved):
             known = [relation.column for relation in self.relations if relation.column.name in frame.columns]
             follow = {column.name: column.read(frame[column.name]) for column in known}
             values = complete(values, self.fields, self.relations, follow)
+        if self.weeks is not None:
+            self.weeks.split(values)
         for j, flag in self.missingness.flags.items():
             values[self.columns[flag].name] = self._gone(values[self.columns[j].name])
         x = np.column_stack([values[column.name] for column in self.columns])
@@ -311,6 +316,8 @@ class Schema(Saved):
         """Which rows violate each relation, ``(relations, n)``."""
         columns = {column.name: column for column in self.columns}
         values, found = self._values(rows.x.numpy()), np.zeros((len(self.relations), len(rows.x)), bool)
+        if self.weeks is not None:
+            self.weeks.joined(values)
         for place, relation in enumerate(self.relations):
             if relation.column.name in rows.follow:
                 found[place] = relation.broken(rows.follow[relation.column.name], values, columns)
@@ -368,6 +375,8 @@ class Schema(Saved):
             recorded: Whether numbers in an interval that is always recorded as such are written so.
         """
         snapped, known = self._snapped(x.detach().cpu().numpy()), self.fields
+        if self.weeks is not None:
+            self.weeks.joined(snapped)
         if self.relations:
             columns = {column.name: column for column in self.columns}
             for relation in self.relations:

@@ -9,6 +9,7 @@ import numpy as np
 from ..columns import Column
 from ..kinds.base import Numbers
 from .base import Relation, Rows
+from .dates import date_parts
 from .formula import determined
 from .look_up import implied_categories, looked_up
 from .sums import sums
@@ -21,12 +22,13 @@ def find_relations(columns: Sequence[Column], values: Rows) -> tuple[list[Column
         columns: All columns.
         values: Their encoded rows by name; NaN for missing values.
     """
-    kept, implied = implied_categories(list(columns), values)
+    kept, parts = date_parts(columns, values)
+    kept, implied = implied_categories(kept, values)
     kept, summed = sums(kept, values, {name for relation in implied for name in relation.inputs})
     kept, implied = looked_up(kept, values, implied, {name for relation in summed for name in relation.inputs})
-    relations = [*summed, *implied]
+    relations: list[Relation] = [*summed, *implied]
     kept, formulas = determined(kept, values, {name for relation in relations for name in relation.inputs})
-    return kept, [*formulas, *relations]
+    return kept, [*parts, *formulas, *relations]
 
 
 def complete(

@@ -1,0 +1,187 @@
+"""What follows from a date: its year, quarter, month, week, weekday, day or hour; and dates as weeks and weekdays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+
+from ..columns import Column
+from ..kinds.base import Hints, Numbers
+from ..kinds.grid import Grid
+from ..saved import Saved
+from .base import Columns, Relation, Rows
+from .look_up import implies
+
+PARTS: Mapping[str, Callable[[pl.Series], pl.Series]] = {
+    "weekday": lambda moment: moment.dt.weekday(),
+    "quarter": lambda moment: moment.dt.quarter(),
+    "month": lambda moment: moment.dt.month(),
+    "hour": lambda moment: moment.dt.hour(),
+    "day of the month": lambda moment: moment.dt.day(),
+    "week": lambda moment: moment.dt.week(),
+    "day of the year": lambda moment: moment.dt.ordinal_day(),
+    "year": lambda moment: moment.dt.year(),
+}
+FEWEST = 3  # rows of each value of a part on average
+DAYS, MONDAY = 7, -3  # days of a week, and the first Monday relative to the first of January, 1970
+
+
+@dataclass(frozen=True)
+class DatePart(Relation):
+    """A column that is a part of a date, or follows from it: a weekday, a season, whether it is a weekend.
+
+    Args:
+        part: One of ``PARTS``.
+        dtype: ``Date`` or ``Datetime``, the input's.
+        at: The part's values in training, increasing.
+        implied: The encoded value for each. A part that training rows do not have implies what the nearest does.
+        shift: What is added to the part, if the column is that in all rows, and no class.
+    """
+
+    part: str = "year"
+    dtype: str = "Date"
+    at: tuple[int, ...] = ()
+    implied: tuple[float, ...] = ()
+    shift: float | None = None
+
+    def computed(self, values: Rows, columns: Columns, rows: int) -> Numbers:
+        part = part_of(values[self.inputs[0]], self.dtype, self.part)
+        if self.shift is not None:
+            return part + self.shift
+        middles = np.convolve(self.at, [0.5, 0.5], "valid")
+        found = np.array(self.implied)[np.searchsorted(middles, np.nan_to_num(part))]
+        return np.where(np.isnan(part), np.nan, found)
+
+    def known(self, values: Rows) -> np.ndarray | bool:
+        """The rows whose part training rows have."""
+        return self.shift is not None or np.isin(part_of(values[self.inputs[0]], self.dtype, self.part), self.at)
+
+    def __str__(self) -> str:
+        return f"{self.column.name!r} is the {self.part} of {self.inputs[0]!r}, or follows from it"
+
+
+@dataclass(frozen=True)
+class Weeks(Saved):
+    """A date of which a column tells the weekday, seen as that and the Monday before.
+
+    So the other columns may depend on the weekday, and the two always agree. The change of variables is one of whole
+    numbers; a row whose weekday is another's has density 0.
+
+    Args:
+        date: The column of dates.
+        weekday: The column of weekdays.
+        codes: Its encoded values from Monday to Sunday; -1 for a day that no training row has.
+    """
+
+    date: str
+    weekday: str
+    codes: tuple[float, ...]
+
+    def split(self, values: dict[str, Numbers]) -> None:
+        """Replaces encoded dates by Mondays; weekdays that are not theirs have no class, and missing ones follow."""
+        days = values[self.date]
+        place = np.mod(days - MONDAY, DAYS)
+        known = ~np.isnan(place)
+        own = np.where(known, np.array(self.codes)[np.where(known, place, 0).astype(np.int64)], np.nan)
+        told = values[self.weekday]
+        told = np.where(np.isnan(told), own, told)
+        values[self.weekday] = np.where(known & (told != own), -1.0, told)
+        values[self.date] = days - place
+
+    def joined(self, values: dict[str, Numbers]) -> None:
+        """Replaces Mondays by the dates of the weekdays."""
+        codes = np.array(self.codes)
+        place = np.argmin(np.abs(values[self.weekday][:, None] - np.where(codes < 0, np.inf, codes)), 1)
+        values[self.date] = values[self.date] + np.where(np.isnan(values[self.weekday]), 0.0, place)
+
+    def __str__(self) -> str:
+        return f"{self.weekday!r} is the weekday of {self.date!r}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mondays(Grid):
+    """Mondays on a grid of weeks, which are written after the weekday is added."""
+
+    def write(self, numbers: Numbers) -> pl.Series:
+        return pl.Series(numbers.round(), nan_to_null=True)
+
+
+def part_of(numbers: Numbers, dtype: str, part: str) -> Numbers:
+    """A part of encoded dates, as a number; NaN for missing ones."""
+    there, unit = np.isfinite(numbers), 86_400e6 if dtype == "Date" else 1e6
+    times = pl.Series((np.where(there, numbers, 0) * unit).astype(np.int64)).cast(pl.Datetime("us"))
+    return np.where(there, PARTS[part](times).cast(pl.Float64).to_numpy(), np.nan)
+
+
+def date_parts(columns: Sequence[Column], values: Rows) -> tuple[list[Column], list[DatePart]]:
+    """Divides columns into those that are modelled and those that follow from a part of a date in every row.
+
+    Args:
+        columns: All columns.
+        values: Their encoded rows.
+    """
+    dates = [column for column in columns if column.reading.dtype in ("Date", "Datetime") and not column.classes]
+    kept: list[Column] = []
+    relations: list[DatePart] = []
+    for column in columns:
+        can = (column.kind.is_number or column.classes) and not column.reading.moment
+        parts = (_part(column, date, values) for date in dates if can)
+        found = next((part for part in parts if part is not None), None)
+        if found is None:
+            kept.append(column)
+        else:
+            relations.append(found)
+    return kept, relations
+
+
+def _part(column: Column, date: Column, values: Rows) -> DatePart | None:
+    """The coarsest part of a date from which a column follows, with as many missing values."""
+    x, days = values[column.name], values[date.name]
+    there = ~np.isnan(days)
+    if column.holes.share or (np.isnan(x) & there).any() or there.sum() < len(there):
+        return None
+    for part in PARTS:
+        at, codes = np.unique(part_of(days, date.reading.dtype, part), return_inverse=True)
+        if len(at) < 2 or (table := implies((at, codes), x)) is None:
+            continue
+        amounts = column.kind.amounts(np.array(table))
+        if (
+            part != "weekday" and len(set((amounts - at).tolist())) == 1
+        ):  # the part itself, whose other values are known, too
+            numbers = Grid.of(column.kind.amounts(x), step=1.0, origin=float(amounts[0]), decimals=0)
+            column = replace(column, kind=numbers, reading=replace(column.reading, dtype=""))
+            return DatePart(column, (date.name,), part, date.reading.dtype, shift=float(amounts[0] - at[0]))
+        if FEWEST * len(at) <= len(x):
+            return DatePart(column, (date.name,), part, date.reading.dtype, tuple(map(int, at)), table)
+    return None
+
+
+def weeks(
+    columns: list[Column], relations: Sequence[Relation], values: dict[str, Numbers]
+) -> tuple[list[Column], list[Relation], Weeks | None]:
+    """Keeps the weekdays of the only column of dates among the modelled ones, and replaces its dates by Mondays.
+
+    Args:
+        columns: The modelled columns.
+        relations: Those that follow from others.
+        values: All encoded rows; those of the dates are replaced.
+    """
+    dates = [column for column in columns if column.reading.dtype in ("Date", "Datetime")]
+    parts = [r for r in relations if isinstance(r, DatePart) and r.part == "weekday" and r.column.classes]
+    found = next((part for part in parts if len(set(part.implied)) == len(part.at)), None)
+    if found is None or len(dates) != 1 or found.dtype != "Date" or dates[0].kind.step != 1:
+        return columns, list(relations), None
+    others = [relation for relation in relations if relation is not found]
+    if any(dates[0].name in relation.inputs and not isinstance(relation, DatePart) for relation in others):
+        return columns, list(relations), None
+    codes = dict(zip(found.at, found.implied, strict=True))
+    split = Weeks(dates[0].name, found.column.name, tuple(codes.get(k, -1.0) for k in range(1, DAYS + 1)))
+    split.split(values)
+    mondays = values[split.date]
+    kind = Mondays.of(mondays, step=float(DAYS), origin=float(mondays.min()), decimals=0)
+    kind = kind.mapped(pl.Series(mondays), Hints(name=split.date, scale=True, moment=True))
+    modelled = [replace(column, kind=kind) if column is dates[0] else column for column in columns]
+    return [*modelled, found.column], others, split

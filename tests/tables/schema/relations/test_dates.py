@@ -1,0 +1,98 @@
+"""Parts of dates, which follow from them, and weekdays that matter."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import numpy as np
+import polars as pl
+import pytest
+
+import pushforward as pf
+
+NAMES = np.array(["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"])
+
+
+def births(n: int, seed: int = 0) -> pl.DataFrame:
+    """Births by day, fewer on Sundays, with what follows from the date."""
+    rng = np.random.default_rng(seed)
+    days = rng.choice(365 * 8, n)
+    date = pl.Series("date", days + 3652).cast(pl.Int32).cast(pl.Date)
+    weekday = date.dt.weekday().to_numpy() - 1
+    return pl.DataFrame(
+        {
+            "date": date,
+            "births": (200 + days / 100 - 40 * (weekday == 6) + 8 * rng.normal(size=n)).round().astype(int),
+            "year": date.dt.year(),
+            "month": date.dt.month(),
+            "day": date.dt.day(),
+            "wday": NAMES[weekday],
+            "weekend": weekday >= 5,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def model() -> pf.TableDensity:
+    return pf.TableDensity("maf", layers=2, hidden=(32,), steps=250).fit(births(900))
+
+
+def test_parts_follow_from_the_date_and_the_weekday_stays(model):
+    assert model.schema.names == ["date", "births", "wday"]
+    assert {relation.column.name: relation.part for relation in model.schema.relations} == {
+        "year": "year",
+        "month": "month",
+        "day": "day of the month",
+        "weekend": "weekday",
+    }
+
+
+def test_draws_agree_with_their_dates_and_know_the_weekday(model):
+    drawn = model.sample(3000, random_state=0)
+    date = drawn["date"]
+    assert (drawn["month"] == date.dt.month()).all()
+    assert (drawn["day"] == date.dt.day()).all()
+    assert (drawn["year"] == date.dt.year()).all()
+    assert (drawn["wday"].to_numpy() == NAMES[date.dt.weekday().to_numpy() - 1]).all()
+    assert (drawn["weekend"].to_numpy() == (date.dt.weekday().to_numpy() > 5)).all()
+    sunday = (drawn["wday"] == "Sun").to_numpy()
+    counts = drawn["births"].to_numpy()
+    assert counts[~sunday].mean() - counts[sunday].mean() > 25
+    assert abs(sunday.mean() - 1 / 7) < 0.03
+
+
+def test_rows_whose_parts_are_not_their_dates_are_impossible(model):
+    fresh = births(40, seed=3)
+    assert np.isfinite(model.score_samples(fresh)).all()
+    wrong = fresh.with_columns(
+        wday=pl.Series(np.roll(fresh["wday"].to_numpy(), 0)).replace_strict(
+            dict(zip(NAMES, np.roll(NAMES, 1), strict=True))
+        )
+    )
+    for bad in (wrong, fresh.with_columns(month=pl.col("month") % 12 + 1)):
+        assert np.isneginf(model.score_samples(bad)).all()
+
+
+def test_the_weekday_is_known_from_the_date(model):
+    fresh = births(40, seed=4)
+    without = fresh.drop("wday", "month")
+    np.testing.assert_allclose(model.score_samples(without), model.score_samples(fresh), rtol=1e-6)
+    date = dt.date(1983, 5, 1)  # a Sunday
+    drawn = model.sample(50, given={"date": date}, random_state=0)
+    assert (drawn["date"] == date).all()
+    assert (drawn["wday"] == "Sun").all()
+
+
+def test_weekdays_may_be_numbers():
+    table = births(300).with_columns(wday=pl.col("date").dt.weekday() % 7).drop("weekend")
+    model = pf.TableDensity("maf", layers=1, hidden=(8,), steps=2, queries=False).fit(table)
+    drawn = model.sample(200, random_state=0)
+    assert model.schema.names == ["date", "births", "wday"]
+    assert (drawn["wday"] == drawn["date"].dt.weekday() % 7).all()
+
+
+def test_columns_beside_a_date_that_do_not_follow_are_kept():
+    rng = np.random.default_rng(0)
+    table = births(300).with_columns(month=pl.Series(rng.integers(1, 13, 300)), wday=pl.Series(rng.choice(NAMES, 300)))
+    model = pf.TableDensity("maf", layers=1, hidden=(8,), steps=2, queries=False).fit(table)
+    assert {"date", "month", "wday"} <= set(model.schema.names)
