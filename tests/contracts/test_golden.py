@@ -44,6 +44,15 @@ def test_a_model_of_an_older_version_can_be_saved_again(name, tmp_path):
     assert again.state_dict().keys() == flow.state_dict().keys()
 
 
+def test_splines_of_older_versions_keep_their_floor_also_when_saved_again(tmp_path):
+    flow = pf.load(GOLDEN / "nsf")
+    assert {part.floor for part in flow.modules() if isinstance(part, pf.transforms.Spline)} == {0.01}
+    pf.save(flow, tmp_path / "model")
+    again = pf.load(tmp_path / "model")
+    assert {part.floor for part in again.modules() if isinstance(part, pf.transforms.Spline)} == {0.01}
+    assert {part.floor for part in pf.nsf(2).modules() if isinstance(part, pf.transforms.Spline)} == {0.1}
+
+
 def test_a_table_of_version_0_1_scores_as_before(tmp_path):
     scores = tmp_path / "scores.csv"
     command = ["score", str(GOLDEN / "table"), str(GOLDEN / "table.csv"), "-o", str(scores)]

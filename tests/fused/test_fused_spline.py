@@ -6,7 +6,7 @@ import torch
 from pushforward.fused.spline import SplineFunction, solve
 from pushforward.numerics import spline
 
-BOUND = 5.0
+BOUND, FLOOR = 5.0, 0.1
 
 
 def draw(bins, features, n, spread, dtype=torch.float64):
@@ -17,14 +17,14 @@ def draw(bins, features, n, spread, dtype=torch.float64):
 
 
 def fused(x, params, inverse=False):
-    return SplineFunction.apply(x, params, BOUND, inverse)
+    return SplineFunction.apply(x, params, BOUND, FLOOR, inverse)
 
 
 @pytest.mark.parametrize("inverse", [False, True])
 @pytest.mark.parametrize("bins", [2, 3, 8])
 def test_equals_the_formula(inverse, bins):
     x, params = draw(bins, 5, 20, 2.0)
-    plain = (spline.inverse if inverse else spline.forward)(x, params.transpose(0, 1), BOUND)
+    plain = (spline.inverse if inverse else spline.forward)(x, params.transpose(0, 1), BOUND, FLOOR)
     results = []
     for value, log_slope in (plain, fused(x, params, inverse)):
         grads = torch.autograd.grad(value.sin().sum() + log_slope.square().sum(), (x, params))
@@ -71,4 +71,4 @@ def test_a_nan_stays_in_its_own_point():
 def test_solving_alone(spread):
     y, params = (each.detach() for each in draw(8, 3, 200, spread))
     y[0, :4] = torch.tensor([BOUND, -BOUND, 1e300, -torch.inf])
-    torch.testing.assert_close(solve(y, params, BOUND), fused(y, params, True)[0])
+    torch.testing.assert_close(solve(y, params, BOUND, FLOOR), fused(y, params, True)[0])

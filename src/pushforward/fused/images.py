@@ -98,7 +98,8 @@ def _moved(scalar: Any, x: Tensor, params: Tensor, inverse: bool) -> tuple[Tenso
         return AffineFunction.apply(x, params[0], params[1], scalar.limit, inverse)  # type: ignore[no-any-return]
     by_channel = x.movedim(-3, 0)
     flat = params.movedim(-3, 0).flatten(2).contiguous()  # (C, 3K - 1, n H W)
-    value, log_slope = spline.SplineFunction.apply(by_channel.flatten(1).contiguous(), flat, scalar.bound, inverse)
+    rows = by_channel.flatten(1).contiguous()
+    value, log_slope = spline.SplineFunction.apply(rows, flat, scalar.bound, scalar.floor, inverse)
     return (v.view(by_channel.shape).movedim(0, -3) for v in (value, log_slope))  # type: ignore[return-value]
 
 

@@ -155,6 +155,7 @@ class SplineMap(NamedTuple):
 
     bins: int
     bound: float
+    floor: float
 
     @property
     def num_params(self) -> int:
@@ -164,13 +165,13 @@ class SplineMap(NamedTuple):
         return SplineMoving(self, outputs, inverse)
 
     def plain(self, x: Tensor, params: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
-        return (plain_spline.inverse if inverse else plain_spline.forward)(x, params, self.bound)
+        return (plain_spline.inverse if inverse else plain_spline.forward)(x, params, self.bound, self.floor)
 
     def solve(self, z: Tensor, params: Tensor, out: Tensor) -> None:
-        out.copy_(spline.solve(z, params, self.bound))
+        out.copy_(spline.solve(z, params, self.bound, self.floor))
 
     def log_slope(self, x: Tensor, z: Tensor, params: Tensor) -> Tensor:
-        return spline.evaluate(z, params, self.bound, True)[1]
+        return spline.evaluate(z, params, self.bound, self.floor, True)[1]
 
 
 class SplineMoving:
@@ -184,13 +185,14 @@ class SplineMoving:
         self.kept: spline.KeptSpline | None = None
 
     def run(self, before: Tensor, after: Tensor, log_slope: Tensor) -> Tensor:
-        value, slope, self.kept = spline.evaluate(before, self.params, self.of.bound, self.inverse)
+        of = self.of
+        value, slope, self.kept = spline.evaluate(before, self.params, of.bound, of.floor, self.inverse)
         log_slope.copy_(slope)
         return after.copy_(value)
 
     def vjp(self, grad: Tensor, slope_grad: Tensor) -> None:
         assert self.kept is not None
-        grad.copy_(spline.vjp(self.kept, grad, slope_grad, self.of.bound, out=self.params))
+        grad.copy_(spline.vjp(self.kept, grad, slope_grad, self.of.bound, self.of.floor, out=self.params))
 
     def forget(self) -> None:
         self.kept = None

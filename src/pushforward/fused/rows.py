@@ -169,7 +169,7 @@ def _known(net: nn.Module, kind: type[Perceptron]) -> bool:
 def _scalar_map(scalar: Scalar) -> AffineMap | SplineMap | None:
     if type(scalar) is Affine:
         return AffineMap(scalar.limit, None)
-    return SplineMap(scalar.bins, scalar.bound) if type(scalar) is Spline else None
+    return SplineMap(scalar.bins, scalar.bound, scalar.floor) if type(scalar) is Spline else None
 
 
 def _parts(coupling: Coupling) -> tuple[tuple[int, int, int], ...] | None:

@@ -41,11 +41,11 @@ class KeptSpline(NamedTuple):
     total: Tensor
 
 
-def evaluate(v: Tensor, params: Tensor, bound: float, inverse: bool) -> tuple[Tensor, Tensor, KeptSpline]:
+def evaluate(v: Tensor, params: Tensor, bound: float, floor: float, inverse: bool) -> tuple[Tensor, Tensor, KeptSpline]:
     """The mapped plane and its log-slopes, ``(features, n)``; ``params`` is ``(features, 3K - 1, n)``, contiguous."""
     inside = v.abs() < bound
     clamped = v.clamp(-bound, bound)
-    found, powers, total = _find(clamped, params, bound, int(inverse))
+    found, powers, total = _find(clamped, params, bound, floor, int(inverse))
     _, left, width, bottom, height, d0, d1, _ = found
     if inverse:
         value, log_slope, t = spline.bin_inverse(clamped, left, width, bottom, height, d0, d1)
@@ -56,34 +56,33 @@ def evaluate(v: Tensor, params: Tensor, bound: float, inverse: bool) -> tuple[Te
     return torch.where(inside, value, v), log_slope.mul_(inside), kept
 
 
-def solve(y: Tensor, params: Tensor, bound: float) -> Tensor:
+def solve(y: Tensor, params: Tensor, bound: float, floor: float) -> Tensor:
     """The x of :func:`evaluate` with ``inverse`` alone."""
     clamped = y.clamp(-bound, bound)
-    found, _, _ = _find(clamped, params, bound, 1)
+    found, _, _ = _find(clamped, params, bound, floor, 1)
     x = spline.bin_solve(clamped, found.left, found.width, found.bottom, found.height, found.d0, found.d1)
     return torch.where(y.abs() < bound, x, y)
 
 
-def vjp(kept: KeptSpline, value_grad: Tensor, slope_grad: Tensor, bound: float, out: Tensor) -> Tensor:
+def vjp(kept: KeptSpline, value_grad: Tensor, slope_grad: Tensor, bound: float, floor: float, out: Tensor) -> Tensor:
     """The gradient of v from those of the mapped plane and the log-slopes; that of the parameters is written to
     ``out``."""
     value_in, slope_in = value_grad * kept.inside, slope_grad * kept.inside
     v_grad, point_grads = _point_grads(kept.t, kept.bins, value_in, slope_in, kept.inverse)
-    _params_grad(out, kept, point_grads, bound)
+    _params_grad(out, kept, point_grads, bound, floor)
     return torch.where(kept.inside, v_grad, value_grad)
 
 
-def _find(v: Tensor, params: Tensor, bound: float, search: int) -> tuple[_Bin, Tensor, Tensor]:
+def _find(v: Tensor, params: Tensor, bound: float, floor: float, search: int) -> tuple[_Bin, Tensor, Tensor]:
     """The bin of each point of v, ``(features, n)``, among the widths (``search`` 0) or the heights (1)."""
     features, count, n = params.shape
     bins = (count + 1) // 3
-    floor = spline.min_share(bins)
     raw, inner = params.split([2 * bins, bins - 1], 1)
     raw = raw.view(features, 2, bins, n)
     powers = (raw - raw.amax(2, keepdim=True)).exp_()
-    total = powers.sum(2, keepdim=True)  # a share is floor + (1 - K floor) power / total
-    least = floor / (1 - bins * floor)
-    unit = (2 * bound * (1 - bins * floor)) / total  # length of one unit of power
+    total = powers.sum(2, keepdim=True)  # a share is floor / K + (1 - floor) power / total
+    least = floor / (bins * (1 - floor))
+    unit = (2 * bound * (1 - floor)) / total  # length of one unit of power
     ends = torch.add(powers, total, alpha=least).cumsum(2)
     goal = (v + bound).unsqueeze(1).div_(unit.select(1, search))
     index = (goal >= ends.select(1, search).narrow(1, 0, bins - 1)).sum(1, keepdim=True)
@@ -100,13 +99,15 @@ def _find(v: Tensor, params: Tensor, bound: float, search: int) -> tuple[_Bin, T
 
 class SplineFunction(torch.autograd.Function):
     """:func:`evaluate` as an autograd node, for networks that are called as modules: takes a plane, parameters, the
-    bound, and whether to invert."""
+    bound, the floor, and whether to invert."""
 
     @staticmethod
-    def forward(ctx: Any, v: Tensor, params: Tensor, bound: float, inverse: bool) -> tuple[Tensor, Tensor]:
-        value, log_slope, kept = evaluate(v, params, bound, inverse)
+    def forward(  # type: ignore[override]
+        ctx: Any, v: Tensor, params: Tensor, bound: float, floor: float, inverse: bool
+    ) -> tuple[Tensor, Tensor]:
+        value, log_slope, kept = evaluate(v, params, bound, floor, inverse)
         ctx.save_for_backward(v, params, kept.t, kept.inside, *kept.bins, kept.powers, kept.total)
-        ctx.bound, ctx.inverse = bound, inverse
+        ctx.bound, ctx.floor, ctx.inverse = bound, floor, inverse
         return value, log_slope
 
     @staticmethod
@@ -114,11 +115,12 @@ class SplineFunction(torch.autograd.Function):
         v, params, t, inside, *bins, powers, total = ctx.saved_tensors
         if torch.is_grad_enabled():  # double backward: only the plain formula is differentiable
             plain = spline.inverse if ctx.inverse else spline.forward
-            outputs = plain(v, params.transpose(0, 1), ctx.bound)
+            outputs = plain(v, params.transpose(0, 1), ctx.bound, ctx.floor)
             grads = torch.autograd.grad(outputs, (v, params), (value_grad, slope_grad), create_graph=True)
-            return *grads, None, None
+            return *grads, None, None, None
         kept, params_grad = KeptSpline(ctx.inverse, t, inside, _Bin(*bins), powers, total), torch.empty_like(params)
-        return vjp(kept, value_grad, slope_grad, ctx.bound, params_grad), params_grad, None, None
+        grad = vjp(kept, value_grad, slope_grad, ctx.bound, ctx.floor, params_grad)
+        return grad, params_grad, None, None, None
 
 
 def _point_grads(
@@ -159,22 +161,21 @@ def _point_grads(
     return argument_grad, (left_grad, width_grad, value_grad, height_grad, d0_grad, d1_grad)
 
 
-def _params_grad(out: Tensor, kept: KeptSpline, point_grads: tuple[Tensor, ...], bound: float) -> None:
+def _params_grad(out: Tensor, kept: KeptSpline, point_grads: tuple[Tensor, ...], bound: float, floor: float) -> None:
     """The gradient of all 3K - 1 planes, from the six gradients of each point's bin."""
     features, count, n = out.shape
     bins, found = (count + 1) // 3, kept.bins
-    floor = spline.min_share(bins)
     left_grad, width_grad, bottom_grad, height_grad, d0_grad, d1_grad = point_grads
     # An edge moves with all sizes before it: size k gets edge_grad if k < index, size_grad if k = index, else 0.
     edge_grad = torch.stack([left_grad, bottom_grad], 1)[:, :, None]
     size_grad = torch.stack([width_grad, height_grad], 1)[:, :, None]
-    least = 2 * bound * floor
+    least = 2 * bound * floor / bins
     start = torch.stack([found.left, found.bottom], 1)[:, :, None] + bound
     start.sub_(found.index[:, None], alpha=least)
     size = torch.stack([found.width, found.height], 1)[:, :, None] - least
-    mean = edge_grad * start + size_grad * size  # the softmax's mean of the gradient, times 2 bound (1 - K floor)
+    mean = edge_grad * start + size_grad * size  # the softmax's mean of the gradient, times 2 bound (1 - floor)
     mean.neg_().div_(kept.total)
-    scale = (2 * bound * (1 - bins * floor)) / kept.total
+    scale = (2 * bound * (1 - floor)) / kept.total
     before = torch.arange(bins, device=out.device)[:, None] < found.index  # (features, K, n)
     sizes = out[:, : 2 * bins].unflatten(1, (2, bins))
     torch.where(before[:, None], torch.addcmul(mean, edge_grad, scale), mean, out=sizes)

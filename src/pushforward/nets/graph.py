@@ -69,7 +69,7 @@ class GraphMLP(Masked):
         self.register_buffer("order_of_solving", stages(graph[:, :features]), persistent=False)
 
     def of_context(self, context: Tensor) -> Tensor:
-        return F.linear(context, self.context_weight * self.context_mask)
+        return F.linear(context, self.context_weight * self.context_mask)  # type: ignore[operator]
 
     def stages(self) -> Tensor:
         return self.order_of_solving

@@ -71,7 +71,7 @@ class Perceptron(Configurable):
 
     def of_context(self, context: Tensor) -> Tensor:
         """V c."""
-        return F.linear(context, self.context_weight)
+        return F.linear(context, self.context_weight)  # type: ignore[arg-type]
 
     def outputs(self, x: Tensor, context: Tensor | None) -> Tensor:
         """``(*batch, inputs)`` to ``(*batch, outputs)``."""

@@ -25,25 +25,23 @@ MIN_SLOPE = 1e-3
 SLOPE_SHIFT = math.log(math.expm1(1 - MIN_SLOPE))  # softplus(SLOPE_SHIFT) + MIN_SLOPE = 1: zero parameters give slope 1
 
 
-def min_share(bins: int) -> float:
-    """The minimal share of the interval that a bin takes, in width and in height."""
-    return 1e-2 / bins
+FLOOR = 1e-2  # of the width and of the height of a bin, relative to those of equal bins
 
 
-def forward(x: Tensor, params: Tensor, bound: float) -> tuple[Tensor, Tensor]:
+def forward(x: Tensor, params: Tensor, bound: float, floor: float = FLOOR) -> tuple[Tensor, Tensor]:
     """y and log dy/dx, both of the shape of x; ``params`` is ``(3K - 1, *x.shape)``."""
     inside = x.abs() < bound
     clamped = x.clamp(-bound, bound)  # clamp, compute, then where: the tails must not produce NaN gradients
-    left, width, bottom, height, d0, d1 = _bin(clamped, params, bound, search=0)
+    left, width, bottom, height, d0, d1 = _bin(clamped, params, bound, floor, search=0)
     y, log_slope = bin_map((clamped - left) / width, width, bottom, height, d0, d1)
     return torch.where(inside, y, x), torch.where(inside, log_slope, 0.0)
 
 
-def inverse(y: Tensor, params: Tensor, bound: float) -> tuple[Tensor, Tensor]:
+def inverse(y: Tensor, params: Tensor, bound: float, floor: float = FLOOR) -> tuple[Tensor, Tensor]:
     """x and log dx/dy, both of the shape of y."""
     inside = y.abs() < bound
     clamped = y.clamp(-bound, bound)
-    left, width, bottom, height, d0, d1 = _bin(clamped, params, bound, search=1)
+    left, width, bottom, height, d0, d1 = _bin(clamped, params, bound, floor, search=1)
     x, log_slope, _ = bin_inverse(clamped, left, width, bottom, height, d0, d1)
     return torch.where(inside, x, y), torch.where(inside, log_slope, 0.0)
 
@@ -102,12 +100,12 @@ def _terms(t: Tensor, s: Tensor, d0: Tensor, d1: Tensor) -> tuple[Tensor, Tensor
     return rise, denominator, steepness
 
 
-def _bin(v: Tensor, params: Tensor, bound: float, search: int) -> tuple[Tensor, ...]:
+def _bin(v: Tensor, params: Tensor, bound: float, floor: float, search: int) -> tuple[Tensor, ...]:
     """Left edge, width, bottom, height and the two slopes of the bin that holds v (``search`` 0: in x, 1: in y)."""
     bins = (len(params) + 1) // 3
     ones = torch.ones_like(v).unsqueeze(0)
     slopes = torch.cat([ones, positive(params[2 * bins :]), ones])  # the tails have slope 1
-    return bin_of(v, params[: 2 * bins].unflatten(0, (2, bins)), slopes, bound, search)
+    return bin_of(v, params[: 2 * bins].unflatten(0, (2, bins)), slopes, bound, search, floor)
 
 
 def positive(raw: Tensor) -> Tensor:
@@ -115,9 +113,11 @@ def positive(raw: Tensor) -> Tensor:
     return MIN_SLOPE + F.softplus(raw + SLOPE_SHIFT)
 
 
-def bin_of(v: Tensor, raw: Tensor, slopes: Tensor, bound: float, search: int) -> tuple[Tensor, ...]:
+def bin_of(
+    v: Tensor, raw: Tensor, slopes: Tensor, bound: float, search: int, floor: float = FLOOR
+) -> tuple[Tensor, ...]:
     """The bin of v from unnormalised widths and heights ``(2, K, *shape)`` and all slopes ``(K + 1, *shape)``."""
-    sizes, ends = shares(raw, bound)
+    sizes, ends = shares(raw, bound, floor)
     index = (v >= ends[search, :-1]).sum(0, keepdim=True)  # 0 … K-1
     pair = index.expand(2, *index.shape)
     size = sizes.gather(1, pair).squeeze(1)
@@ -126,9 +126,8 @@ def bin_of(v: Tensor, raw: Tensor, slopes: Tensor, bound: float, search: int) ->
     return start[0], size[0], start[1], size[1], d0, d1
 
 
-def shares(raw: Tensor, bound: float) -> tuple[Tensor, Tensor]:
+def shares(raw: Tensor, bound: float, floor: float = FLOOR) -> tuple[Tensor, Tensor]:
     """Sizes and upper ends of K parts of [-bound, bound], from unnormalised sizes ``(…, K, *shape)`` whose second
-    dimension is the bins."""
-    floor = min_share(raw.shape[1])
-    sizes = 2 * bound * (floor + (1 - raw.shape[1] * floor) * raw.softmax(1))
+    dimension is the bins; each has at least the share ``floor`` / K."""
+    sizes = 2 * bound * (floor / raw.shape[1] + (1 - floor) * raw.softmax(1))
     return sizes, sizes.cumsum(1) - bound

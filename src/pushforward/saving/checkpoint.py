@@ -24,7 +24,7 @@ from .config import Configurable, build, describe, dtype_named
 from .same import difference
 from .upgrade import present_names, unpack, upgrade, with_orders
 
-FORMAT = 3
+FORMAT = 4
 TOO_LARGE = "it is far larger than its weights"
 FREE_ELEMENTS = 2**26  # that building may allocate however small the weights are: index sets, masks
 FREE_OPERATIONS = 20_000  # that building any model may take

@@ -3,7 +3,8 @@
 Formats: 1 is that of version 0.1; 2 names the tensors of :class:`~pushforward.transforms.Reversible` like those of
 :class:`~pushforward.transforms.Compose`, and holds the weights of masked networks as matrices ``(out, in)``, of which 1
 held the entries that may differ from zero, flattened; 3 has a composition with a permutation and
-:class:`~pushforward.transforms.LogTails` where an autoregressive transform of 2 had an ordering and tails of its own.
+:class:`~pushforward.transforms.LogTails` where an autoregressive transform of 2 had an ordering and tails of its own;
+4 says the floor of every :class:`~pushforward.transforms.Spline`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+FLOOR = 0.01  # of the bins of splines up to format 3
+
 
 def upgrade(config: dict[str, Any], tensors: dict[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The content of a file of any older format in the current one; the arguments are not modified.
@@ -29,6 +32,8 @@ def upgrade(config: dict[str, Any], tensors: dict[str, Tensor]) -> tuple[dict[st
         config, tensors = _without_chain(config, tensors)
     if config["format"] < 3:
         config = {**config, "model": _composed(config["model"])}
+    if config["format"] < 4:
+        config = {**config, "model": _with_floors(config["model"])}
     return config, tensors
 
 
@@ -65,6 +70,18 @@ def _composed(value: Any) -> Any:
     if len(parts) == 1:
         return {**parts[0], **shared}
     return {"type": "Compose", "arguments": {"transforms": parts}, **shared}
+
+
+def _with_floors(value: Any) -> Any:
+    """A description of format 3 with the floor that all splines had."""
+    if isinstance(value, list):
+        return [_with_floors(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    value = {key: _with_floors(item) for key, item in value.items()}
+    if value.get("type") == "Spline":
+        value["arguments"] = {"floor": FLOOR, **value.get("arguments", {})}
+    return value
 
 
 def renamed(model: nn.Module, name: str) -> str:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ...nets.subset import SubsetNet
 from ...numerics.indicators import indicators
 from ...numerics.partly_known import INFINITE, Parts, log_mass, partly_known, parts_of, squeezed
+from ...numerics.spline import FLOOR
 from ...transforms.base import Transform
 from ...transforms.elementwise import Identity
 from ...transforms.precision import Precision
@@ -84,7 +85,7 @@ class AnyOrder(Density):
         far: float | None = None,
     ) -> None:
         super().__init__(encoder)
-        self.affine, self.spline = Affine(LOG_SCALE), Spline(bins, bound)
+        self.affine, self.spline = Affine(LOG_SCALE), Spline(bins, bound, FLOOR)
         self.classes = tuple(int(size or 0) for size in classes)
         outputs = [len(rows) for rows in net.rows]
         if outputs != self.sizes(self.classes, bins)[1]:
