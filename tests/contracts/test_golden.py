@@ -50,7 +50,7 @@ def test_splines_of_older_versions_keep_their_floor_also_when_saved_again(tmp_pa
     pf.save(flow, tmp_path / "model")
     again = pf.load(tmp_path / "model")
     assert {part.floor for part in again.modules() if isinstance(part, pf.transforms.Spline)} == {0.01}
-    assert {part.floor for part in pf.nsf(2).modules() if isinstance(part, pf.transforms.Spline)} == {0.1}
+    assert {part.floor for part in pf.nsf(2).modules() if isinstance(part, pf.transforms.Spline)} == {0.15}
 
 
 def test_a_table_of_version_0_1_scores_as_before(tmp_path):

@@ -6,7 +6,7 @@ import torch
 from pushforward.fused.spline import SplineFunction, solve
 from pushforward.numerics import spline
 
-BOUND, FLOOR = 5.0, 0.1
+BOUND, FLOOR = 5.0, 0.15
 
 
 def draw(bins, features, n, spread, dtype=torch.float64):

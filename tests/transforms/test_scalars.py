@@ -73,7 +73,7 @@ def test_splines_with_any_parameters_are_inverted_in_single_precision():
         x, params = 2 * torch.randn(256, generator=generator), torch.randn(23, 256, generator=generator)
         back = spline.inverse(spline(x, params)[0], params)[0]
         missed += int((back - x).abs().max() > 1e-4)
-    assert missed <= 3
+    assert missed <= 2
 
 
 @pytest.mark.parametrize("name", [*MAPS, "CircularSpline"])

@@ -8,6 +8,7 @@ six numbers per point.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -81,13 +82,13 @@ def _find(v: Tensor, params: Tensor, bound: float, floor: float, search: int) ->
     raw = raw.view(features, 2, bins, n)
     powers = (raw - raw.amax(2, keepdim=True)).exp_()
     total = powers.sum(2, keepdim=True)  # a share is floor / K + (1 - floor) power / total
-    least = floor / (bins * (1 - floor))
-    unit = (2 * bound * (1 - floor)) / total  # length of one unit of power
-    ends = torch.add(powers, total, alpha=least).cumsum(2)
+    least = _of_both(lambda f: f / (bins * (1 - f)), floor, v)
+    unit = _of_both(lambda f: 2 * bound * (1 - f), floor, v) / total  # length of one unit of power
+    ends = torch.addcmul(powers, total, least).cumsum(2)
     goal = (v + bound).unsqueeze(1).div_(unit.select(1, search))
     index = (goal >= ends.select(1, search).narrow(1, 0, bins - 1)).sum(1, keepdim=True)
     pair = index.unsqueeze(1).expand(features, 2, 1, n)
-    size = torch.add(powers.gather(2, pair), total, alpha=least).mul_(unit)
+    size = torch.addcmul(powers.gather(2, pair), total, least).mul_(unit)
     start = ends.gather(2, pair).mul_(unit).sub_(size).sub_(bound)
     around = torch.cat([index - 1, index], 1)
     raw_slopes = inner.gather(1, around.clamp(0, bins - 2)).add_(spline.SLOPE_SHIFT)
@@ -95,6 +96,11 @@ def _find(v: Tensor, params: Tensor, bound: float, floor: float, search: int) ->
     slopes.masked_fill_((around < 0).logical_or_(around > bins - 2), 1.0)  # the tails have slope 1
     (left, bottom), (width, height), (d0, d1) = (v.unbind(1) for v in (start.squeeze(2), size.squeeze(2), slopes))
     return _Bin(index, left, width, bottom, height, d0, d1, raw_slopes), powers, total
+
+
+def _of_both(constant: Callable[[float], float], floor: float, like: Tensor) -> Tensor:
+    """A constant that depends on the floor, for widths and for heights, ``(2, 1, 1)``."""
+    return spline.of_both(constant(spline.FLOOR), constant(floor), like).view(2, 1, 1)
 
 
 class SplineFunction(torch.autograd.Function):
@@ -169,13 +175,13 @@ def _params_grad(out: Tensor, kept: KeptSpline, point_grads: tuple[Tensor, ...],
     # An edge moves with all sizes before it: size k gets edge_grad if k < index, size_grad if k = index, else 0.
     edge_grad = torch.stack([left_grad, bottom_grad], 1)[:, :, None]
     size_grad = torch.stack([width_grad, height_grad], 1)[:, :, None]
-    least = 2 * bound * floor / bins
+    least = _of_both(lambda f: 2 * bound * f / bins, floor, out)
     start = torch.stack([found.left, found.bottom], 1)[:, :, None] + bound
-    start.sub_(found.index[:, None], alpha=least)
+    start.sub_(found.index[:, None] * least)
     size = torch.stack([found.width, found.height], 1)[:, :, None] - least
     mean = edge_grad * start + size_grad * size  # the softmax's mean of the gradient, times 2 bound (1 - floor)
     mean.neg_().div_(kept.total)
-    scale = (2 * bound * (1 - floor)) / kept.total
+    scale = _of_both(lambda f: 2 * bound * (1 - f), floor, out) / kept.total
     before = torch.arange(bins, device=out.device)[:, None] < found.index  # (features, K, n)
     sizes = out[:, : 2 * bins].unflatten(1, (2, bins))
     torch.where(before[:, None], torch.addcmul(mean, edge_grad, scale), mean, out=sizes)

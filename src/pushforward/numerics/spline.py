@@ -25,7 +25,7 @@ MIN_SLOPE = 1e-3
 SLOPE_SHIFT = math.log(math.expm1(1 - MIN_SLOPE))  # softplus(SLOPE_SHIFT) + MIN_SLOPE = 1: zero parameters give slope 1
 
 
-FLOOR = 1e-2  # of the width and of the height of a bin, relative to those of equal bins
+FLOOR = 1e-2  # of the width of a bin, and of its height unless another is given, relative to those of equal bins
 
 
 def forward(x: Tensor, params: Tensor, bound: float, floor: float = FLOOR) -> tuple[Tensor, Tensor]:
@@ -117,7 +117,7 @@ def bin_of(
     v: Tensor, raw: Tensor, slopes: Tensor, bound: float, search: int, floor: float = FLOOR
 ) -> tuple[Tensor, ...]:
     """The bin of v from unnormalised widths and heights ``(2, K, *shape)`` and all slopes ``(K + 1, *shape)``."""
-    sizes, ends = shares(raw, bound, floor)
+    sizes, ends = shares(raw, bound, of_both(FLOOR, floor, raw).view(2, *[1] * (raw.dim() - 1)))
     index = (v >= ends[search, :-1]).sum(0, keepdim=True)  # 0 … K-1
     pair = index.expand(2, *index.shape)
     size = sizes.gather(1, pair).squeeze(1)
@@ -126,7 +126,12 @@ def bin_of(
     return start[0], size[0], start[1], size[1], d0, d1
 
 
-def shares(raw: Tensor, bound: float, floor: float = FLOOR) -> tuple[Tensor, Tensor]:
+def of_both(width: float, height: float, like: Tensor) -> Tensor:
+    """A constant for widths and one for heights, made in place, since a copy to a GPU would synchronise: ``(2,)``."""
+    return torch.linspace(width, height, 2, dtype=like.dtype, device=like.device)
+
+
+def shares(raw: Tensor, bound: float, floor: float | Tensor = FLOOR) -> tuple[Tensor, Tensor]:
     """Sizes and upper ends of K parts of [-bound, bound], from unnormalised sizes ``(…, K, *shape)`` whose second
     dimension is the bins; each has at least the share ``floor`` / K."""
     sizes = 2 * bound * (floor / raw.shape[1] + (1 - floor) * raw.softmax(1))

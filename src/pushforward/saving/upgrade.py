@@ -18,7 +18,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-FLOOR = 0.01  # of the bins of splines up to format 3
+FLOOR = 0.01  # of splines up to format 3
 
 
 def upgrade(config: dict[str, Any], tensors: dict[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -131,8 +131,8 @@ class Spline(Scalar):
     Args:
         bins: K, the number of bins; 3K - 1 parameters for each feature.
         bound: Where the linear tails begin.
-        floor: The least width and height of a bin, relative to those of equal bins: flatter bins lose too many digits
-            to be inverted in single precision. Splines that were saved without it have 0.01.
+        floor: The least height of a bin, relative to that of equal bins: flatter ones lose too many digits to be
+            inverted in single precision. Splines that were saved without it have 0.01.
 
     Raises:
         ValueError: ``bins`` is below 2, ``bound`` is not positive, or ``floor`` is not between 0 and 1.
@@ -141,7 +141,7 @@ class Spline(Scalar):
         Durkan, Bekasov, Murray, Papamakarios (2019), Neural Spline Flows, arXiv:1906.04032.
     """
 
-    def __init__(self, bins: int = 8, bound: float = 5.0, floor: float = 0.1) -> None:
+    def __init__(self, bins: int = 8, bound: float = 5.0, floor: float = 0.15) -> None:
         super().__init__()
         if bins < 2:
             raise ValueError(f"bins must be at least 2, got bins={bins}")
