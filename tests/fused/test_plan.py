@@ -68,7 +68,7 @@ def test_what_is_run_together():
         ("Couplings", 1),
     ]
     assert kinds(coupling(half), coupling(Alternate(5))) == [("Couplings", 1), ("Couplings", 1)]
-    assert kinds(masked(5), Inverse(masked(5))) == [("Masked", 1), ("Turned", 1)]
+    assert kinds(masked(5), Inverse(masked(5))) == [("MaskedRows", 1), ("Turned", 1)]
     images = torch.zeros(2, 1, 4, 4)
     assert kinds(Squeeze(), conv(), image_coupling(), conv(parametrisation="qr"), like=images) == [("ImageSteps", 4)]
     assert kinds(conv(), Squeeze(), conv(16), like=images) == [("ImageSteps", 2), ("ImageSteps", 1)]
