@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-
-import torch
-from torch import nn
+from typing import Unpack
 
 from ..distributions.bounded import BoxUniform
 from ..distributions.flow import Flow
@@ -15,22 +12,11 @@ from ..transforms.scalar import Additive
 from ..transforms.scalar_monotone import Gaussianization
 from ..transforms.scalar_splines import CircularSpline
 from .layers import autoregressive, couplings, univariate
-from .networks import Networks
+from .networks import NetworkOptions, Networks, shares_options
 
 
-def nice(
-    features: int,
-    *,
-    context: int = 0,
-    layers: int = 8,
-    hidden: Sequence[int] = (128, 128),
-    mixing: str = "reverse",
-    residual: bool = False,
-    activation: str = "relu",
-    encoder: nn.Module | None = None,
-    device: torch.device | str | None = None,
-    dtype: torch.dtype | None = None,
-) -> Flow:
+@shares_options
+def nice(features: int, *, layers: int = 8, mixing: str = "reverse", **options: Unpack[NetworkOptions]) -> Flow:
     """Additive couplings over alternating halves and one scale per feature: one pass in both directions.
 
     All but the last step preserve volume.
@@ -46,23 +32,12 @@ def nice(
     Reference:
         Dinh, Krueger, Bengio (2015), NICE, arXiv:1410.8516.
     """
-    net = Networks(context, hidden, residual, activation, encoder, device, dtype)
+    net = Networks(**options)
     return net.flow(features, *couplings(features, layers, Additive(), net, mixing), Diagonal(features))
 
 
-def gf(
-    features: int,
-    *,
-    context: int = 0,
-    layers: int = 6,
-    hidden: Sequence[int] = (128, 128),
-    components: int = 8,
-    residual: bool = False,
-    activation: str = "relu",
-    encoder: nn.Module | None = None,
-    device: torch.device | str | None = None,
-    dtype: torch.dtype | None = None,
-) -> Flow:
+@shares_options
+def gf(features: int, *, layers: int = 6, components: int = 8, **options: Unpack[NetworkOptions]) -> Flow:
     """Gaussianization flow: mixtures through the normal quantile, feature by feature, with trained rotations between.
 
     Only the context has a network; one pass in both directions, with the root finder in the inverse.
@@ -80,23 +55,13 @@ def gf(
     Reference:
         Meng, Song, Song, Ermon (2020), Gaussianization Flows, arXiv:2003.01941.
     """
-    net = Networks(context, hidden, residual, activation, encoder, device, dtype)
+    net = Networks(**options)
     return net.flow(features, *univariate(features, layers, Gaussianization(components), net))
 
 
+@shares_options
 def ncsf(
-    features: int,
-    *,
-    context: int = 0,
-    layers: int = 5,
-    hidden: Sequence[int] = (128, 128),
-    bins: int = 8,
-    mixing: str = "random",
-    residual: bool = False,
-    activation: str = "relu",
-    encoder: nn.Module | None = None,
-    device: torch.device | str | None = None,
-    dtype: torch.dtype | None = None,
+    features: int, *, layers: int = 5, bins: int = 8, mixing: str = "random", **options: Unpack[NetworkOptions]
 ) -> Flow:
     """Neural circular spline flow: a density of angles in [-pi, pi), continuous around every circle.
 
@@ -116,7 +81,7 @@ def ncsf(
     Reference:
         Rezende et al. (2020), Normalizing Flows on Tori and Spheres, arXiv:2002.02428.
     """
-    net = Networks(context, hidden, residual, activation, encoder, device, dtype)
+    net = Networks(**options)
     if mixing not in ("reverse", "random"):
         raise ValueError(f"mixing must be 'reverse' or 'random' for angles, got mixing={mixing!r}")
     parts = autoregressive(features, layers, CircularSpline(bins), net, mixing)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
-
-import torch
-from torch import nn
+from typing import Any, Unpack
 
 from ..distributions.flow import Flow
 from ..distributions.pixelcnn import PixelCNN
@@ -21,23 +18,21 @@ from ..transforms.normalization import ActNorm
 from ..transforms.reversible import Reversible
 from ..transforms.scalar import Affine
 from ..transforms.splits import Channel, Checkerboard
-from .networks import Networks, check
+from .networks import ContextOptions, Networks, check, shares_options
 
 LIMIT = 1.0  # of an image coupling's log-scale: with dozens in sequence, an unusual image must not blow up
 
 
+@shares_options
 def glow(
     shape: Sequence[int],
     *,
-    context: int = 0,
     levels: int = 3,
     steps: int = 8,
     hidden: int = 128,
     reversible: bool = False,
     activation: str = "relu",
-    encoder: nn.Module | None = None,
-    device: torch.device | str | None = None,
-    dtype: torch.dtype | None = None,
+    **options: Unpack[ContextOptions],
 ) -> Flow:
     """Glow: on each level a squeeze, then steps of ActNorm, invertible 1x1 convolution and affine coupling.
 
@@ -60,7 +55,7 @@ def glow(
     """
     check(levels=levels, steps=steps, hidden=hidden)
     check_squeezes(shape, levels)
-    net = Networks(context, (hidden, hidden), False, activation, encoder, device, dtype)
+    net = Networks(hidden=(hidden, hidden), activation=activation, **options)
     stages: list[Transform] = []
     for level in range(levels):
         channels = 2 ** (level + 2) * shape[0]
@@ -69,26 +64,24 @@ def glow(
     return _multiscale(stages, shape, net, squeezes=levels)
 
 
+@shares_options
 def pixelcnn(
     shape: Sequence[int],
     *,
     levels: int = 256,
     hidden: int = 64,
     layers: int = 8,
-    context: int = 0,
     conditional: str = "categorical",
-    encoder: nn.Module | None = None,
-    device: torch.device | str | None = None,
-    dtype: torch.dtype | None = None,
+    **options: Unpack[ContextOptions],
 ) -> PixelCNN:
     """The autoregressive CNN, for images of whole numbers; arguments and errors as for :class:`PixelCNN`, on ``device``
     and in ``dtype``; ``encoder`` as for :func:`~pushforward.maf`.
 
     The exact probability takes one pass; sampling goes number by number.
     """
-    net = Networks(context, encoder=encoder, device=device, dtype=dtype)
+    net = Networks(**options)
     sizes: dict[str, Any] = {"hidden": hidden, "layers": layers, "context": net.context}
-    return net.placed(PixelCNN(shape, levels=levels, conditional=conditional, **sizes, encoder=encoder))
+    return net.placed(PixelCNN(shape, levels=levels, conditional=conditional, **sizes, encoder=net.encoder))
 
 
 def pixels(

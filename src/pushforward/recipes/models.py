@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import torch
-from torch import nn
+from typing import Unpack
 
 from ..distributions.autoregressive import AutoregressiveModel
 from ..distributions.conditional import Bernoulli, Categorical, Gaussian, Mixture
 from ..distributions.mixture import GaussianMixture
 from ..nets.made import MADE
-from .networks import Networks
+from .networks import ContextOptions, Networks, shares_options
 
 
+@shares_options
 def made(
     features: int,
     *,
-    context: int = 0,
     hidden: Sequence[int] = (128, 128),
     conditional: str = "gaussian",
     classes: int | None = None,
     components: int = 8,
-    encoder: nn.Module | None = None,
-    device: torch.device | str | None = None,
-    dtype: torch.dtype | None = None,
+    **options: Unpack[ContextOptions],
 ) -> AutoregressiveModel:
     """An autoregressive model: an exact density in one pass, without a latent space.
 
@@ -49,9 +45,9 @@ def made(
         raise ValueError(f"classes is for conditional='categorical', got conditional={conditional!r} and {classes=}")
     sizes = {"mixture": components, "categorical": classes}
     part = kinds[conditional](*([sizes[conditional]] if conditional in sizes else []))
-    net = Networks(context, hidden, encoder=encoder, device=device, dtype=dtype)
+    net = Networks(hidden=hidden, **options)
     masked = MADE(features, part.num_params, context=net.context, hidden=hidden, inputs=part.inputs)
-    return net.placed(AutoregressiveModel(masked, part, context=net.context, encoder=encoder))
+    return net.placed(AutoregressiveModel(masked, part, context=net.context, encoder=net.encoder))
 
 
 def gmm(features: int, *, context: int = 0, components: int = 8, covariance: str = "full") -> GaussianMixture:

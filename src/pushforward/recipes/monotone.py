@@ -4,30 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-
-import torch
-from torch import nn
+from typing import Unpack
 
 from ..distributions.flow import Flow
 from ..transforms.scalar_monotone import Bernstein, DeepSigmoid, MonotonicNetwork, SumOfSquares
 from .layers import TAILS, autoregressive
-from .networks import Networks
+from .networks import NetworkOptions, Networks, shares_options
 
 
+@shares_options
 def naf(
     features: int,
     *,
-    context: int = 0,
     layers: int = 3,
-    hidden: Sequence[int] = (128, 128),
     units: int = 16,
     depth: int = 1,
     mixing: str = "lu",
-    residual: bool = False,
-    activation: str = "relu",
-    encoder: nn.Module | None = None,
-    device: torch.device | str | None = None,
-    dtype: torch.dtype | None = None,
+    **options: Unpack[NetworkOptions],
 ) -> Flow:
     """Neural autoregressive flow: the transforms of :func:`~pushforward.maf` with deep sigmoidal maps.
 
@@ -47,25 +40,20 @@ def naf(
     Reference:
         Huang, Krueger, Lacoste, Courville (2018), Neural Autoregressive Flows, arXiv:1804.00779.
     """
-    net = Networks(context, hidden, residual, activation, encoder, device, dtype)
+    net = Networks(**options)
     return net.flow(features, *autoregressive(features, layers, DeepSigmoid(units, depth), net, mixing, TAILS))
 
 
+@shares_options
 def unaf(
     features: int,
     *,
-    context: int = 0,
     layers: int = 3,
-    hidden: Sequence[int] = (128, 128),
     signal: int = 16,
     network: Sequence[int] = (64, 64),
     nodes: int = 16,
     mixing: str = "lu",
-    residual: bool = False,
-    activation: str = "relu",
-    encoder: nn.Module | None = None,
-    device: torch.device | str | None = None,
-    dtype: torch.dtype | None = None,
+    **options: Unpack[NetworkOptions],
 ) -> Flow:
     """Unconstrained neural autoregressive flow: integrals of a positive network, in the transforms of
     :func:`~pushforward.maf`.
@@ -87,25 +75,20 @@ def unaf(
     Reference:
         Wehenkel, Louppe (2019), Unconstrained Monotonic Neural Networks, arXiv:1908.05164.
     """
-    net = Networks(context, hidden, residual, activation, encoder, device, dtype)
+    net = Networks(**options)
     scalars = partial(MonotonicNetwork, signal, network, nodes)
     return net.flow(features, *autoregressive(features, layers, scalars, net, mixing, TAILS))
 
 
+@shares_options
 def bpf(
     features: int,
     *,
-    context: int = 0,
     layers: int = 3,
-    hidden: Sequence[int] = (128, 128),
     degree: int = 16,
     bound: float = 5.0,
     mixing: str = "lu",
-    residual: bool = False,
-    activation: str = "relu",
-    encoder: nn.Module | None = None,
-    device: torch.device | str | None = None,
-    dtype: torch.dtype | None = None,
+    **options: Unpack[NetworkOptions],
 ) -> Flow:
     """Bernstein polynomial flow: the transforms of :func:`~pushforward.maf` with increasing polynomials.
 
@@ -124,25 +107,20 @@ def bpf(
     Reference:
         Arpogaus et al. (2022), arXiv:2204.13939.
     """
-    net = Networks(context, hidden, residual, activation, encoder, device, dtype)
+    net = Networks(**options)
     return net.flow(features, *autoregressive(features, layers, Bernstein(degree, bound), net, mixing, TAILS))
 
 
+@shares_options
 def sospf(
     features: int,
     *,
-    context: int = 0,
     layers: int = 3,
-    hidden: Sequence[int] = (128, 128),
     degree: int = 4,
     polynomials: int = 3,
     bound: float = 5.0,
     mixing: str = "lu",
-    residual: bool = False,
-    activation: str = "relu",
-    encoder: nn.Module | None = None,
-    device: torch.device | str | None = None,
-    dtype: torch.dtype | None = None,
+    **options: Unpack[NetworkOptions],
 ) -> Flow:
     """Sum-of-squares polynomial flow: the transforms of :func:`~pushforward.maf` with sums of squares as slopes.
 
@@ -162,7 +140,7 @@ def sospf(
     Reference:
         Jaini, Selby, Yu (2019), Sum-of-Squares Polynomial Flow, arXiv:1905.02325.
     """
-    net = Networks(context, hidden, residual, activation, encoder, device, dtype)
+    net = Networks(**options)
     return net.flow(
         features, *autoregressive(features, layers, SumOfSquares(degree, polynomials, bound), net, mixing, TAILS)
     )

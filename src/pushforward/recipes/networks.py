@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar, get_args, get_type_hints
 
 import torch
 from torch import nn
@@ -20,6 +21,39 @@ from ..transforms.compose import Compose
 from ..transforms.scalar import Scalar
 
 Model = TypeVar("Model", bound=nn.Module)
+Recipe = TypeVar("Recipe", bound=Callable[..., nn.Module])
+
+
+class ContextOptions(TypedDict, total=False):
+    """Where the weights of a recipe are, and what it is given; each option is explained in :func:`~pushforward.maf`."""
+
+    context: int
+    encoder: nn.Module | None
+    device: torch.device | str | None
+    dtype: torch.dtype | None
+
+
+class StyleOptions(ContextOptions, total=False):
+    """The same, and what its networks are made of."""
+
+    residual: bool
+    activation: str
+
+
+class NetworkOptions(StyleOptions, total=False):
+    """The same, and the widths of their hidden layers."""
+
+    hidden: Sequence[int]
+
+
+def shares_options(recipe: Recipe) -> Recipe:
+    """A recipe whose signature spells out the shared options, with the defaults of :class:`Networks`."""
+    signature, known = inspect.signature(recipe), inspect.signature(Networks).parameters
+    *own, options = signature.parameters.values()
+    (shared,) = get_args(get_type_hints(recipe)[options.name])
+    more = [known[name].replace(kind=options.KEYWORD_ONLY) for name in known if name in shared.__annotations__]
+    recipe.__signature__ = signature.replace(parameters=[*own, *more])  # type: ignore[attr-defined]
+    return recipe
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,7 @@ Each evaluates in one pass and is inverted by a root finder or a contraction, to
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import torch
-from torch import nn
+from typing import Unpack
 
 from ..distributions.flow import Flow
 from ..nets.lipschitz import LipschitzMLP
@@ -21,20 +19,18 @@ from ..transforms.planar import Planar, Sylvester
 from ..transforms.residual import Residual
 from ..transforms.scalar import Spline
 from ..transforms.univariate import Univariate
-from .networks import Networks, check
+from .networks import ContextOptions, Networks, check, shares_options
 
 
+@shares_options
 def residual(
     features: int,
     *,
-    context: int = 0,
     layers: int = 8,
     hidden: Sequence[int] = (128, 128),
     lipschitz: float = 0.97,
     logdet: str = "auto",
-    encoder: nn.Module | None = None,
-    device: torch.device | str | None = None,
-    dtype: torch.dtype | None = None,
+    **options: Unpack[ContextOptions],
 ) -> Flow:
     """Residual flow: layers x + g(x) with contractions g, so every feature may depend on all others.
 
@@ -53,7 +49,7 @@ def residual(
         Chen, Behrmann, Duvenaud, Jacobsen (2019), arXiv:1906.02735.
     """
     check(features=features, layers=layers)
-    net = Networks(context, hidden, encoder=encoder, device=device, dtype=dtype)
+    net = Networks(hidden=hidden, **options)
     parts: list[Transform] = []
     for _ in range(layers):
         contraction = LipschitzMLP(features, context=net.context, hidden=hidden, lipschitz=lipschitz)
@@ -61,15 +57,9 @@ def residual(
     return net.flow(features, *parts)
 
 
+@shares_options
 def planar(
-    features: int,
-    *,
-    context: int = 0,
-    layers: int = 16,
-    hidden: Sequence[int] = (64,),
-    encoder: nn.Module | None = None,
-    device: torch.device | str | None = None,
-    dtype: torch.dtype | None = None,
+    features: int, *, layers: int = 16, hidden: Sequence[int] = (64,), **options: Unpack[ContextOptions]
 ) -> Flow:
     """Planar flow: each layer moves every point along one direction. Small, fast, and for few features.
 
@@ -87,20 +77,18 @@ def planar(
         Rezende, Mohamed (2015), arXiv:1505.05770.
     """
     check(features=features, layers=layers)
-    net = Networks(context, hidden, encoder=encoder, device=device, dtype=dtype)
+    net = Networks(hidden=hidden, **options)
     return net.flow(features, *[Planar(features, context=net.context, hidden=hidden) for _ in range(layers)])
 
 
+@shares_options
 def sylvester(
     features: int,
     *,
-    context: int = 0,
     layers: int = 8,
     rank: int | None = None,
     hidden: Sequence[int] = (64,),
-    encoder: nn.Module | None = None,
-    device: torch.device | str | None = None,
-    dtype: torch.dtype | None = None,
+    **options: Unpack[ContextOptions],
 ) -> Flow:
     """Sylvester flow: each layer moves every point along several orthogonal directions.
 
@@ -119,19 +107,13 @@ def sylvester(
         van den Berg, Hasenclever, Tomczak, Welling (2018), arXiv:1803.05649.
     """
     check(features=features, layers=layers)
-    net = Networks(context, hidden, encoder=encoder, device=device, dtype=dtype)
+    net = Networks(hidden=hidden, **options)
     return net.flow(features, *[Sylvester(features, rank, context=net.context, hidden=hidden) for _ in range(layers)])
 
 
+@shares_options
 def bnaf(
-    features: int,
-    *,
-    context: int = 0,
-    layers: int = 2,
-    hidden: Sequence[int] = (128, 128),
-    encoder: nn.Module | None = None,
-    device: torch.device | str | None = None,
-    dtype: torch.dtype | None = None,
+    features: int, *, layers: int = 2, hidden: Sequence[int] = (128, 128), **options: Unpack[ContextOptions]
 ) -> Flow:
     """Block neural autoregressive flow: each layer is one network, increasing in the feature that it moves.
 
@@ -148,7 +130,7 @@ def bnaf(
         De Cao, Titov, Aziz (2019), arXiv:1904.04676.
     """
     check(features=features, layers=layers, **{f"hidden[{k}]": width for k, width in enumerate(hidden)})
-    net = Networks(context, hidden, encoder=encoder, device=device, dtype=dtype)
+    net = Networks(hidden=hidden, **options)
     units = [max(-(-width // features), 4) for width in hidden]
     parts: list[Transform] = []
     for number in range(layers):
@@ -157,17 +139,15 @@ def bnaf(
     return net.flow(features, *parts)
 
 
+@shares_options
 def triangular_spline(
     features: int,
     *,
-    context: int = 0,
     layers: int = 8,
     bins: int = 8,
     bound: float = 5.0,
     hidden: Sequence[int] = (),
-    encoder: nn.Module | None = None,
-    device: torch.device | str | None = None,
-    dtype: torch.dtype | None = None,
+    **options: Unpack[ContextOptions],
 ) -> Flow:
     """Triangular spline flow: a spline for each feature, then a triangular matrix; one pass in either direction.
 
@@ -189,7 +169,7 @@ def triangular_spline(
         The flow of this name in flowjax; Durkan, Bekasov, Murray, Papamakarios (2019), arXiv:1906.04032.
     """
     check(features=features, layers=layers)
-    net, scalar = Networks(context, hidden, encoder=encoder, device=device, dtype=dtype), Spline(bins, bound)
+    net, scalar = Networks(hidden=hidden, **options), Spline(bins, bound)
     parts: list[Transform] = []
     for number in range(layers):
         splines = Univariate(net.without_context().mlp(0, features, scalar), scalar)

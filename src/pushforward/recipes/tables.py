@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Unpack
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..distributions.flow import Flow
 from ..nets.field import FourierField, MLPField
@@ -15,23 +15,18 @@ from ..transforms.scalar import Affine, Spline
 from ..transforms.scalar_chain import ScalarChain
 from .images import image_realnvp
 from .layers import TAILS, affine, along_graph, autoregressive, couplings
-from .networks import Networks, check
+from .networks import ContextOptions, NetworkOptions, Networks, StyleOptions, check, shares_options
 
 
+@shares_options
 def maf(
     features: int,
     *,
-    context: int = 0,
     layers: int = 5,
-    hidden: Sequence[int] = (128, 128),
     mixing: str = "reverse",
-    residual: bool = False,
-    activation: str = "relu",
     linear: bool = False,
     adjacency: Tensor | Sequence[Sequence[bool]] | None = None,
-    encoder: nn.Module | None = None,
-    device: torch.device | str | None = None,
-    dtype: torch.dtype | None = None,
+    **options: Unpack[NetworkOptions],
 ) -> Flow:
     """Masked autoregressive flow: the density in one pass, sampling feature by feature.
 
@@ -68,26 +63,15 @@ def maf(
         Papamakarios, Pavlakou, Murray (2017), arXiv:1705.07057. Lecture: "Gaussian autoregressive NF".
     """
     check(layers=layers)
-    net = Networks(context, hidden, residual, activation, encoder, device, dtype)
+    net = Networks(**options)
     mixing = "rotation" if linear else mixing
     if adjacency is not None:
         return net.flow(features, *along_graph(adjacency, features, affine(1), net, mixing, TAILS))
     return net.flow(features, *autoregressive(features, layers, affine(layers), net, mixing, TAILS))
 
 
-def iaf(
-    features: int,
-    *,
-    context: int = 0,
-    layers: int = 5,
-    hidden: Sequence[int] = (128, 128),
-    mixing: str = "reverse",
-    residual: bool = False,
-    activation: str = "relu",
-    encoder: nn.Module | None = None,
-    device: torch.device | str | None = None,
-    dtype: torch.dtype | None = None,
-) -> Flow:
+@shares_options
+def iaf(features: int, *, layers: int = 5, mixing: str = "reverse", **options: Unpack[NetworkOptions]) -> Flow:
     """Inverse autoregressive flow: sampling in one pass, the density of given data feature by feature.
 
     Args and errors as for :func:`maf`, without ``linear``.
@@ -95,23 +79,14 @@ def iaf(
     Reference:
         Kingma et al. (2016), arXiv:1606.04934.
     """
-    net = Networks(context, hidden, residual, activation, encoder, device, dtype)
+    net = Networks(**options)
     parts = autoregressive(features, layers, Affine(), net, mixing)
     return net.flow(features, Inverse(Compose(parts)))
 
 
+@shares_options
 def realnvp(
-    features: int | Sequence[int],
-    *,
-    context: int = 0,
-    layers: int = 8,
-    hidden: Sequence[int] = (128, 128),
-    mixing: str = "reverse",
-    residual: bool = False,
-    activation: str = "relu",
-    encoder: nn.Module | None = None,
-    device: torch.device | str | None = None,
-    dtype: torch.dtype | None = None,
+    features: int | Sequence[int], *, layers: int = 8, mixing: str = "reverse", **options: Unpack[NetworkOptions]
 ) -> Flow:
     """Affine couplings over alternating halves of the features: one pass in both directions.
 
@@ -132,26 +107,24 @@ def realnvp(
     Reference:
         Dinh, Sohl-Dickstein, Bengio (2017), arXiv:1605.08803. Lecture: "RealNVP".
     """
-    net = Networks(context, hidden, residual, activation, encoder, device, dtype)
+    net = Networks(**options)
     if not isinstance(features, int):
         return image_realnvp(features, layers, net)
     check(layers=layers)
     return net.flow(features, *couplings(features, layers, affine(layers), net, mixing))
 
 
+@shares_options
 def ffjord(
     features: int,
     *,
-    context: int = 0,
     hidden: Sequence[int] = (64, 64),
     frequencies: int = 0,
     solver: str = "dopri5",
     rtol: float = 1e-5,
     atol: float = 1e-5,
     trace: str = "auto",
-    encoder: nn.Module | None = None,
-    device: torch.device | str | None = None,
-    dtype: torch.dtype | None = None,
+    **options: Unpack[ContextOptions],
 ) -> Flow:
     """Continuous-in-time flow: a field that carries data to noise; both directions solve a differential equation.
 
@@ -173,7 +146,7 @@ def ffjord(
         Grathwohl et al. (2019), FFJORD, arXiv:1810.01367. Lecture: "FFJORD density estimation".
     """
     check(features=features)
-    net = Networks(context, hidden, encoder=encoder, device=device, dtype=dtype)
+    net = Networks(hidden=hidden, **options)
     if frequencies < 0:
         raise ValueError(f"frequencies must not be negative, got frequencies={frequencies}")
     field: MLPField | FourierField = (
@@ -182,26 +155,22 @@ def ffjord(
         else MLPField(features, context=net.context, hidden=hidden)
     )
     transform = Continuous(field, solver=solver, rtol=rtol, atol=atol, trace=trace)
-    return net.placed(Flow(transform, features, context=net.context, encoder=encoder))
+    return net.placed(Flow(transform, features, context=net.context, encoder=net.encoder))
 
 
+@shares_options
 def nsf(
     features: int,
     *,
-    context: int = 0,
     layers: int = 5,
     hidden: Sequence[int] | None = None,
     bins: int = 8,
     bound: float = 5.0,
     coupling: bool = False,
     mixing: str = "lu",
-    residual: bool = False,
-    activation: str = "relu",
     linear: bool = False,
     adjacency: Tensor | Sequence[Sequence[bool]] | None = None,
-    encoder: nn.Module | None = None,
-    device: torch.device | str | None = None,
-    dtype: torch.dtype | None = None,
+    **options: Unpack[StyleOptions],
 ) -> Flow:
     """Neural spline flow: the transforms of :func:`maf`, or with ``coupling`` of :func:`realnvp`, with splines.
 
@@ -225,7 +194,7 @@ def nsf(
         Durkan, Bekasov, Murray, Papamakarios (2019), Neural Spline Flows, arXiv:1906.04032.
     """
     hidden = (128,) * spline_depth(coupling) if hidden is None else hidden
-    net = Networks(context, hidden, residual, activation, encoder, device, dtype)
+    net = Networks(hidden=hidden, **options)
     mixing = "rotation" if linear else mixing
     if adjacency is None:
         make = couplings if coupling else autoregressive

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import torch
-from torch import nn
+from typing import Unpack
 
 from ..distributions.flow import Flow
 from ..nets.attention import CausalTransformer
@@ -17,9 +15,10 @@ from ..transforms.patches import Patches
 from ..transforms.reversible import Reversible
 from ..transforms.scalar import Scalar, Spline
 from .layers import affine, in_reverse
-from .networks import Networks, check
+from .networks import ContextOptions, Networks, check, shares_options
 
 
+@shares_options
 def tarflow(
     shape: Sequence[int],
     *,
@@ -28,16 +27,13 @@ def tarflow(
     layers: int = 2,
     width: int = 128,
     heads: int = 4,
-    context: int = 0,
     noise: float = 0.0,
     bins: int = 0,
     inner: int = 0,
     reversible: bool = False,
     inversion: str = "incremental",
     tolerance: float = 0.0,
-    encoder: nn.Module | None = None,
-    device: torch.device | str | None = None,
-    dtype: torch.dtype | None = None,
+    **options: Unpack[ContextOptions],
 ) -> Flow:
     """TarFlow: Gaussian autoregressive flows over the patches of an image, by causal transformers, in alternate order.
 
@@ -73,7 +69,7 @@ def tarflow(
     check(blocks=blocks)
     if not noise >= 0:
         raise ValueError(f"noise must be at least 0, got noise={noise}")
-    net = Networks(context, encoder=encoder, device=device, dtype=dtype)
+    net = Networks(**options)
     patches = Patches(shape, patch)
     size = patch**2 * shape[0]
     sizes = {"context": net.context, "layers": layers, "width": width, "heads": heads}
@@ -89,4 +85,4 @@ def tarflow(
     transform: Transform = (Reversible if reversible else Compose)(parts)
     if noise:
         transform = Compose([GaussianNoise(noise), transform])
-    return net.placed(Flow(transform, features, event_shape=shape, context=net.context, encoder=encoder))
+    return net.placed(Flow(transform, features, event_shape=shape, context=net.context, encoder=net.encoder))

@@ -53,7 +53,7 @@ def facts_of(
     """What is saved with a density, apart from its calibration."""
     return {
         "kind": "table",
-        "schema": rows.schema.to_json(),
+        "schema": rows.schema,
         "history": [{**row, "objective": options.objective} for row in history],
         "data": table.path.name,
         "decimal": table.decimal,

@@ -220,7 +220,8 @@ class TableModel(FittedDensity):
     def _hold(self, density: Density, facts: dict[str, Any]) -> None:
         super()._hold(joint_of(density), facts)
         self.guided = density if isinstance(density, Guided) else None
-        self.schema = Schema.from_json(facts["schema"])
+        known = facts["schema"]  # of a fit as it is, of a saved model as JSON
+        self.schema = known if isinstance(known, Schema) else Schema.from_json(known)
         self.cells, self.samples = Cells(self.schema, self.fill), int(facts.get("samples", 16))
 
     def _whole(self) -> Density:

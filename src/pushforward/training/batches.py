@@ -31,7 +31,8 @@ class Rows:
         return len(self.x)
 
     def __getitem__(self, index: Any) -> Rows:
-        return Rows(self.x[index], *(None if part is None else part[index] for part in (self.context, self.weights)))
+        context, weights = [None if part is None else part[index] for part in (self.context, self.weights)]
+        return Rows(self.x[index], context, weights)
 
     @property
     def parts(self) -> tuple[Any, ...]:
@@ -42,7 +43,7 @@ class Rows:
 
     def to(self, device: torch.device) -> Rows:
         """The same rows on a device."""
-        context, weights = (None if part is None else part.to(device) for part in (self.context, self.weights))
+        context, weights = [None if part is None else part.to(device) for part in (self.context, self.weights)]
         return Rows(self.x.to(device), context, weights)
 
     def pick(self, index: Tensor) -> tuple[Any, ...]:
