@@ -1,5 +1,7 @@
 """MADE: which outputs see which inputs, by the Jacobian."""
 
+import time
+
 import pytest
 import torch
 
@@ -58,3 +60,15 @@ def test_no_input_is_ignored_by_a_wide_event():
 def test_bad_sizes_are_refused(arguments, words):
     with pytest.raises(ValueError, match=words):
         MADE(**arguments)
+
+
+def test_a_width_that_is_a_tensor_counts_as_fast_as_a_number():
+    start = time.process_time()
+    net = MADE(3, 2, hidden=torch.tensor([100_000]))
+    assert net.degrees == MADE(3, 2, hidden=(100_000,)).degrees
+    assert time.process_time() - start < 10
+
+
+def test_a_width_that_is_no_whole_number_is_refused():
+    with pytest.raises(TypeError):
+        MADE(3, 2, hidden=(8.5,))

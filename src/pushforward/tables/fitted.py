@@ -67,7 +67,8 @@ class FittedTable(TableModel):
             check_asked(self, frame.columns, given)
         query = Query.of(self, frame, given, SOURCE)
         answer = query.answer(self)
-        self._tell(query.notes)
+        if query.notes:
+            self._tell(query.notes)
         return (answer.value.numpy(), answer.error.numpy()) if errors else answer.value.numpy()
 
     def _tell(self, notes: Sequence[str]) -> None:
@@ -114,7 +115,8 @@ class FittedTable(TableModel):
             fixed = fixed.drop(self.schema.extra_names(fixed.columns))
         notes: list[str] = []
         rows = draw(self, n, fixed, seed, notes=notes)
-        self._tell(notes)
+        if notes:
+            self._tell(notes)
         return to_frame(rows, self.facts.get("frame", "polars"))
 
     def impute(self, table: Any, draws: int = 1, random_state: int | None = None) -> Any:
