@@ -4,7 +4,8 @@
     python benchmarks/operation_counts.py --write    # after a change that is meant to change them
 
 The numbers are in ``operation_counts.json``; ``tests/contracts/test_operation_counts.py`` checks every change against
-them. They do not depend on the machine's load: matrix-product FLOPs, operators, bytes kept for the backward pass.
+them. They do not depend on the machine's load: matrix-product FLOPs, operators, the bytes that
+these move, and bytes kept for the backward pass.
 """
 
 from __future__ import annotations
@@ -21,7 +22,12 @@ from measure.operations import Cost, cost
 from measure.sizes import Size
 
 COMMITTED = Path(__file__).with_suffix(".json")
-SLACK = {"flops": 0.02, "operators": 0.10, "saved_bytes": 0.05}  # operators differ slightly between PyTorch versions
+SLACK = {
+    "flops": 0.02,
+    "operators": 0.10,
+    "moved_bytes": 0.05,
+    "saved_bytes": 0.05,
+}  # operators differ slightly between PyTorch versions
 ROWS = Size(features=12, hidden=(64, 64), layers=3, batch=256)
 SIZES = {
     **dict.fromkeys(("maf", "iaf", "nsf", "nsf-coupling", "realnvp"), ROWS),

@@ -1,4 +1,5 @@
-"""Costs that do not depend on a machine's load: matrix-product FLOPs, operators, bytes kept for the backward pass.
+"""Costs that do not depend on a machine's load: matrix-product FLOPs, operators, bytes moved, and bytes kept for the
+backward pass.
 
 FLOPs follow PyTorch's own formulas (``torch.utils.flop_counter``), plus the products that its counter omits: in-place
 ones. Everything is counted where PyTorch dispatches, so work done in hand-written autograd functions
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from pushforward.fused.maps import SplineMoving
@@ -35,10 +37,12 @@ VIEWS = {"view", "t", "transpose", "permute", "expand", "slice", "select", "deta
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one call: FLOPs of matrix products and convolutions, operators other than views, bytes for the backward."""
+    """Of one call: FLOPs of matrix products and convolutions, operators other than views, bytes that these read and
+    write, bytes for the backward."""
 
     flops: int
     operators: int
+    moved_bytes: int
     saved_bytes: int
 
 
@@ -77,7 +81,7 @@ def cost(job: Job, module: nn.Module) -> Cost:
     with saved_tensors_hooks(pack, lambda tensor: tensor):
         job()
     flops = sum(each.flops * each.count for each in seen.products.values())
-    return Cost(flops, seen.operators, lent + sum(kept.values()))
+    return Cost(flops, seen.operators, seen.moved, lent + sum(kept.values()))
 
 
 def _lent(job: Job) -> int:
@@ -125,13 +129,15 @@ def products(job: Job) -> list[Product]:
 class _Dispatched(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
-        self.operators = 0
+        self.operators = self.moved = 0
         self.products: dict[Any, Product] = {}
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        self.operators += func._overloadpacket.__name__ not in VIEWS
+        if func._overloadpacket.__name__ not in VIEWS:
+            self.operators += 1
+            self.moved += _bytes((args, kwargs, result))
         formula = FORMULAS.get(func._overloadpacket)
         if formula is not None:
             rest = {name: value for name, value in kwargs.items() if name != "out"}
@@ -140,6 +146,12 @@ class _Dispatched(TorchDispatchMode):
             kept = self.products.setdefault(layout, Product(flops, 0, *layout))
             kept.count += 1
         return result
+
+
+def _bytes(values: Any) -> int:
+    """Bytes of all tensors among the values, each counted once, and expanded ones as they lie in memory."""
+    tensors = {id(leaf): leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)}
+    return sum(min(t.numel() * t.element_size(), t.untyped_storage().nbytes()) for t in tensors.values())
 
 
 @dataclass(frozen=True)

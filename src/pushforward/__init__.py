@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .citation.cite import cite as cite
     from .distributions.flow import Flow as Flow
     from .images.density import ImageDensity as ImageDensity
+    from .interop.compiled import load_compiled as load_compiled
     from .interop.export import export as export
     from .interop.outliers import FlowOutlier as FlowOutlier
     from .interop.predictors import FlowClassifier as FlowClassifier
@@ -103,6 +104,7 @@ _HOMES = {
     "iaf": "recipes.tables",
     "laplace": "posterior.constrain",
     "load": "saving.checkpoint",
+    "load_compiled": "interop.compiled",
     "made": "recipes.models",
     "maf": "recipes.tables",
     "nsf": "recipes.tables",

@@ -1,4 +1,6 @@
-"""No change makes a family dearer unnoticed: FLOPs, operators and kept bytes against benchmarks/operation_counts.json.
+"""No change makes a family dearer unnoticed: FLOPs, operators, moved and kept bytes.
+
+They are compared with benchmarks/operation_counts.json.
 
 If a change is meant to cost more, or makes something cheaper: ``python benchmarks/operation_counts.py --write``.
 """
@@ -39,6 +41,7 @@ def test_a_training_step_in_small_pieces_is_caught():
     with pf.plain():
         found = operation_counts.regressions("realnvp")
     assert any("realnvp train" in line and "operators" in line for line in found)
+    assert any("realnvp train" in line and "moved_bytes" in line for line in found)
 
 
 def test_products_of_hand_written_functions_are_counted():
@@ -58,4 +61,6 @@ def test_products_of_hand_written_functions_are_counted():
     module = nn.ParameterList([nn.Parameter(weight)])
     found = cost(lambda: Twice.apply(module[0] * 1).sum().backward(), module)
     assert found.flops == 3 * (2 * 8 * 3 * 5)
+    # the multiplication and its gradient, three products, the sum and its gradient, two additions
+    assert found.moved_bytes > 4 * (2 * 15 + 3 * (8 * 3 + 3 * 5 + 8 * 5))
     assert found.saved_bytes == weight.nbytes

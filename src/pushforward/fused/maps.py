@@ -185,10 +185,9 @@ class SplineMoving:
         self.kept: spline.KeptSpline | None = None
 
     def run(self, before: Tensor, after: Tensor, log_slope: Tensor) -> Tensor:
-        of = self.of
-        value, slope, self.kept = spline.evaluate(before, self.params, of.bound, of.floor, self.inverse)
-        log_slope.copy_(slope)
-        return after.copy_(value)
+        into, of = (after, log_slope), self.of
+        self.kept = spline.evaluate(before, self.params, of.bound, of.floor, self.inverse, into)[-1]
+        return after
 
     def vjp(self, grad: Tensor, slope_grad: Tensor) -> None:
         assert self.kept is not None

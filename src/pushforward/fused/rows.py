@@ -69,7 +69,7 @@ class Couplings:
         batch, way = x.shape[:-1], slice(None, None, -1 if inverse else 1)
         couplings, layers = self.couplings[way], tuple(self.layers[way])
         params = [p for coupling in couplings for p in _parameters(coupling.net, context, batch)]
-        z, logdet = stack.run(planes(x), stack.Plan(self.parts, layers, inverse), params)
+        z, logdet = stack.run(planes(x, packed=False), stack.Plan(self.parts, layers, inverse), params)
         return unplanes(z, batch), logdet.view(batch)
 
 
@@ -115,7 +115,7 @@ class MaskedRows:
         layer = stack.FlowLayer(_shape(net), self.map, 0, 0)
         order = None if self.order is None else stack.StackOrder(self.order.order, self.order.back)
         params = _parameters(net, context, batch)
-        z, logdet = stack.run(planes(x), stack.Plan(parts, (layer,), False), params, order)
+        z, logdet = stack.run(planes(x, packed=False), stack.Plan(parts, (layer,), False), params, order)
         return unplanes(z, batch), logdet.view(batch)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -223,10 +223,11 @@ def sequential(net: MADE, context: Tensor | None, batch: Size) -> Sequential:
     return Sequential(schedule, _parameters(net, context, batch), net.masks())
 
 
-def planes(x: Tensor) -> Tensor:
-    """``(*batch, features)`` as contiguous ``(features, n)``; free if the memory is already feature-first."""
+def planes(x: Tensor, *, packed: bool = True) -> Tensor:
+    """``(*batch, features)`` as ``(features, n)``, contiguous if it is to be ``packed``; free if the memory is already
+    feature-first."""
     if x.dim() == 2:
-        return x.t().contiguous()
+        return x.t().contiguous() if packed else x.t()
     return x.movedim(-1, 0).reshape(x.shape[-1], x.shape[:-1].numel()).contiguous()
 
 

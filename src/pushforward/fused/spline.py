@@ -42,8 +42,16 @@ class KeptSpline(NamedTuple):
     total: Tensor
 
 
-def evaluate(v: Tensor, params: Tensor, bound: float, floor: float, inverse: bool) -> tuple[Tensor, Tensor, KeptSpline]:
-    """The mapped plane and its log-slopes, ``(features, n)``; ``params`` is ``(features, 3K - 1, n)``, contiguous."""
+def evaluate(
+    v: Tensor,
+    params: Tensor,
+    bound: float,
+    floor: float,
+    inverse: bool,
+    into: tuple[Tensor, Tensor] | None = None,
+) -> tuple[Tensor, Tensor, KeptSpline]:
+    """The mapped plane and its log-slopes, ``(features, n)``, in new memory or written ``into`` two planes; ``params``
+    is ``(features, 3K - 1, n)``, contiguous."""
     inside = v.abs() < bound
     clamped = v.clamp(-bound, bound)
     found, powers, total = _find(clamped, params, bound, floor, int(inverse))
@@ -54,7 +62,8 @@ def evaluate(v: Tensor, params: Tensor, bound: float, floor: float, inverse: boo
         t = (clamped - left).div_(width)
         value, log_slope = spline.bin_map(t, width, bottom, height, d0, d1)
     kept = KeptSpline(inverse, t, inside, found, powers, total)
-    return torch.where(inside, value, v), log_slope.mul_(inside), kept
+    out, slope = (value, log_slope) if into is None else into
+    return torch.where(inside, value, v, out=out), torch.mul(log_slope, inside, out=slope), kept
 
 
 def solve(y: Tensor, params: Tensor, bound: float, floor: float) -> Tensor:

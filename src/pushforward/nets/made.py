@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .in_turn import Inverse, in_turn
 from .mlp import Perceptron, has_context
 
 
@@ -119,6 +120,10 @@ class MADE(Masked):
 
     def stages(self) -> Tensor:
         return torch.eye(self.features, dtype=torch.bool, device=self.get_buffer("mask_0").device)
+
+    def in_turn(self, inverse: Inverse, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """x with h(x; theta(x)) = z and log-slopes, feature by feature; see :mod:`.in_turn`."""
+        return in_turn(self, inverse, z, context)
 
 
 def _degrees(

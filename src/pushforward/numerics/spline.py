@@ -50,7 +50,7 @@ def bin_map(t: Tensor, width: Tensor, bottom: Tensor, height: Tensor, d0: Tensor
     """Equations 4 and 5 within a bin, with one logarithm: y and log dy/dx."""
     s = height / width
     rise, denominator, steepness = _terms(t, s, d0, d1)
-    return bottom + height * rise / denominator, ((s / denominator).square() * steepness).log()
+    return torch.addcmul(bottom, height, rise / denominator), ((s / denominator).square() * steepness).log()
 
 
 def bin_inverse(
@@ -93,10 +93,10 @@ def _root(y: Tensor, width: Tensor, bottom: Tensor, height: Tensor, d0: Tensor, 
 def _terms(t: Tensor, s: Tensor, d0: Tensor, d1: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Numerator and denominator of (y - bottom) / height, and dy/dx · denominator² / s²."""
     u = 1 - t
-    tu, st = t * u, s * t
-    rise = torch.addcmul(st * t, d0, tu)
-    denominator = torch.addcmul(s, d0 + d1 - 2 * s, tu)
-    steepness = torch.addcmul(torch.addcmul(2 * st * u, d1 * t, t), d0 * u, u)
+    tu = t * u
+    rise = torch.addcmul(s * t * t, d0, tu)
+    denominator = torch.addcmul(s, torch.sub(d0 + d1, s, alpha=2), tu)
+    steepness = torch.addcmul(torch.addcmul(d1 * t * t, s, tu, value=2), d0 * u, u)
     return rise, denominator, steepness
 
 

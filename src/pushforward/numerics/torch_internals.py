@@ -55,6 +55,73 @@ def onednn_product(a: Tensor, b: Tensor) -> Tensor:
     return torch.mm(a, b) if _LINEAR is None else _LINEAR(a, b.t(), None, "none", [], "")  # type: ignore[no-any-return]
 
 
+def repeat(count: int, step: Callable[..., tuple[Tensor, ...]], *state: Tensor) -> tuple[Tensor, ...]:
+    """``state = step(k, *state)`` for k = 0, 1, …, count - 1, a 0-d tensor. In a graph it is one node, whatever the
+    count, if PyTorch has such nodes and nothing needs a gradient."""
+    loop = _while_loop() if torch.compiler.is_compiling() and not torch.is_grad_enabled() else None
+    if loop is None:
+        for k in torch.arange(count, device=state[0].device):
+            state = step(k, *state)
+        return state
+    first = torch.zeros((), dtype=torch.long, device=state[0].device)
+    _, *found = loop(lambda k, *now: k < count, lambda k, *now: (k + 1, *step(k, *now)), (first, *state))
+    return tuple(found)
+
+
+@functools.cache
+def _while_loop() -> Any:
+    try:
+        from torch._higher_order_ops.while_loop import while_loop
+    except ImportError:
+        return None
+    return while_loop
+
+
+def captured_with_gradients(module: nn.Module, inputs: tuple[Tensor, ...], *, dynamic_shapes: Any) -> Any:
+    """``torch.export.export`` of a module that differentiates inside.
+
+    Raises:
+        RuntimeError: this version of PyTorch cannot.
+    """
+    try:
+        from torch.export._trace import _export
+
+        return _export(module, inputs, dynamic_shapes=dynamic_shapes, strict=False, pre_dispatch=False)
+    except (ImportError, TypeError):
+        raise RuntimeError(f"PyTorch {torch.__version__} exports no derivatives") from None
+
+
+def ahead_of_time(program: Any, path: str) -> None:
+    """Compiles an exported program to a package of machine code, with its weights as constants.
+
+    Raises:
+        RuntimeError: this version of PyTorch cannot, or there is no compiler.
+    """
+    try:
+        from torch._inductor import aoti_compile_and_package
+
+        with torch.no_grad():
+            aoti_compile_and_package(program, package_path=path, inductor_configs={"freezing": True})
+    except Exception as error:  # of many kinds, all of PyTorch's own or its compiler's
+        raise RuntimeError([*str(error).strip().splitlines(), type(error).__name__][0]) from None
+
+
+def machine_code(path: str) -> Callable[..., list[Tensor]]:
+    """A package of :func:`ahead_of_time` as a function of tensors to a list of tensors."""
+    from torch._inductor import aoti_load_package
+
+    package = aoti_load_package(path)
+    run = getattr(getattr(package, "loader", None), "run", None)  # without the package's own parsing of its signature
+    if run is not None:
+        return lambda *given: run(list(given))
+
+    def whole(*given: Tensor) -> list[Tensor]:
+        found = package(*given)
+        return [found] if isinstance(found, Tensor) else list(found)
+
+    return whole
+
+
 def standard_gamma(shape: Tensor, generator: torch.Generator | None) -> Tensor:
     """Gamma draws of scale 1, differentiable with respect to their shapes. If PyTorch cannot draw them from a
     generator, falls back to ``torch.distributions``, which uses the global one."""

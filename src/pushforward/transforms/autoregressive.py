@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..nets.made import Masked
+from ..nets.made import MADE, Masked
 from ..nets.positions import PositionNet, changes
 from .base import Transform
 from .scalar import Scalar
@@ -84,6 +84,10 @@ class Autoregressive(Transform):
         x, log_slope = self._solve(z, context)
         return x, log_slope.sum(-1)
 
+    @property
+    def looped(self) -> bool:
+        return self.inversion == "incremental" and isinstance(self.net, MADE) and self.scalar.inputs == 1
+
     def _solve(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """By the network's own method if it has one, which need not start over for each feature."""
         inversion = "incremental" if torch.is_grad_enabled() else self.inversion
@@ -91,7 +95,9 @@ class Autoregressive(Transform):
         if own is not None:
             block = {"incremental": 1, "jacobi": self.net.features, "blocks": self.block}[inversion]
             return own(self.scalar.inverse, z, context, block, self.tolerance)  # type: ignore[no-any-return]
-        return (self._by_passes if inversion == "jacobi" else self._by_feature)(z, context)
+        if inversion == "jacobi":
+            return self._by_passes(z, context)
+        return self.net.in_turn(self.scalar.inverse, z, context) if self.looped else self._by_feature(z, context)
 
     def _by_feature(self, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """x_j = h⁻¹(z_j; theta_j(x_{1:j-1})), j = 1, 2, …: features not yet known are set to 0. Features that do not

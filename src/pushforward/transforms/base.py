@@ -67,6 +67,15 @@ class Transform(Configurable):
         return any(forward for forward, _ in found), any(inverse for _, inverse in found)
 
     @property
+    def looped(self) -> bool:
+        """Whether a :attr:`sequential` direction is a loop of equal steps, which one graph holds without unrolling it.
+
+        By default, if all sequential transforms inside are.
+        """
+        found = [inner.looped for child in self.children() for inner in _transforms(child) if any(inner.sequential)]
+        return bool(found) and all(found)
+
+    @property
     def entrywise(self) -> bool:
         """Whether every z_j depends on x_j alone: then :meth:`entries` is defined."""
         return type(self).entries is not Transform.entries

@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -126,7 +127,7 @@ class Continuous(Transform):
         """
         return Continuous(**{**self.arguments(), "time": t})
 
-    @eager
+    @partial(eager, unless=lambda self, *args: self.solver.steps is not None)  # equal steps do not depend on the data
     def solve(
         self,
         x: Tensor,
@@ -170,7 +171,7 @@ class Continuous(Transform):
         if context is not None:
             context = context.expand(*batch, context.shape[-1]).reshape(n, context.shape[-1])
         start, end = (torch.as_tensor(t, dtype=x.dtype, device=x.device).expand(batch).reshape(n, 1) for t in (t0, t1))
-        plain = transformed() or energies or self.gradient != "discrete" or kind not in (None, "closed")
+        plain = _captured() or energies or self.gradient != "discrete" or kind not in (None, "closed")
         fast, span = None if plain else field_solve(self.field), end - start
         if fast is None:
             data = RowData(context, probes)
@@ -194,7 +195,7 @@ class Continuous(Transform):
 
     def _solve(self, *args, **options) -> Solution:
         solution = self.solve(*args, **options)
-        if torch.compiler.is_compiling() or transformed() or solution.z.is_meta:
+        if _captured() or solution.z.is_meta:
             return solution  # warnings cannot depend on values there
         unexpected = (solution.status != Status.REACHED) & args[0].flatten(-self.event_dim).isfinite().all(-1)
         if bool(unexpected.any()):
@@ -211,7 +212,7 @@ class Continuous(Transform):
         slope = self._slope(event)
         wanted = self._integrands(slope, kind, energies)
         integrand = (lambda *place: torch.cat([one(*place) for one in wanted])) if wanted else None
-        if transformed():
+        if _captured():
             return transformable(slope, integrand, self.solver, z, data, t0, span)
         if self.gradient == "adjoint" and torch.is_grad_enabled():
             return adjoint(slope, integrand, self.solver, z, data, t0, span, tuple(self.field.parameters()))
@@ -264,6 +265,11 @@ class Continuous(Transform):
             max_steps=self.solver.max_steps,
             **parts,
         )
+
+
+def _captured() -> bool:
+    """Whether the call is traced or transformed, so that nothing may depend on values."""
+    return torch.compiler.is_compiling() or transformed()
 
 
 def _one_of(name: str, value: str, known) -> None:

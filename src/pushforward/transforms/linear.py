@@ -162,9 +162,6 @@ class PLU(Matrix):
         self.register_buffer("back", self.order.argsort())
         self.register_buffer("sign", U.diagonal().sign().to(start.dtype))
 
-    def lower(self) -> Tensor:
-        return self.factors.tril(-1) + torch.eye(len(self.sign), dtype=self.sign.dtype, device=self.sign.device)
-
     def upper(self) -> Tensor:
         return triangle(self.factors, lower=False, sign=self.sign)
 
@@ -176,7 +173,8 @@ class PLU(Matrix):
         return self.factors.diagonal().sum()
 
     def apply_weight(self, x: Tensor) -> Tensor:
-        return F.linear(F.linear(x, self.upper()), self.lower()).index_select(-1, self.order)
+        y = F.linear(x, self.upper())
+        return torch.addmm(y, y, self.factors.tril(-1).mT).index_select(-1, self.order)  # (I + L') y
 
     def solve(self, z: Tensor) -> Tensor:
         y = solve_rows(self.factors, z.index_select(-1, self.back), lower=True, unit=True)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint as recompute
 
-from ..torch_internals import transformed
+from ..torch_internals import repeat, transformed
 from .method import Observer, Outcome, Status, Step
 from .solve import Solver
 from .tableau import Tableau
@@ -130,16 +130,35 @@ def transformable(
     if solver.steps is None:
         _check_in_sight(slope(t0, z, data.context) + t0 + span)
         return discrete(slope, integrand, solver, z, data, t0, span, checkpoint=False)
-    fractions = torch.arange(solver.steps).to(t0) / solver.steps
-    length = torch.full_like(t0, 1 / solver.steps)
-    steps = [Step(None, start.expand_as(t0), length, None, None) for start in fractions]  # type: ignore[arg-type]
-    end, total = replay(slope, integrand, solver.tableau, steps, z, data, t0, span, checkpoint=False)
-    count = torch.full((len(z),), solver.steps, device=z.device)
-    return (
-        end,
-        total,
-        Outcome(end, torch.zeros_like(count), count, torch.zeros_like(count), count * solver.tableau.stages),
-    )
+    end, *integrals = _equal_steps(slope, integrand, solver.tableau, solver.steps, z, data, t0, span)
+    count = torch.full(z.shape[:1], solver.steps, device=z.device)
+    outcome = Outcome(end, torch.zeros_like(count), count, torch.zeros_like(count), count * solver.tableau.stages)
+    return end, (integrals[0] if integrals else None), outcome
+
+
+def _equal_steps(
+    slope: Slope,
+    integrand: Integrand | None,
+    tableau: Tableau,
+    steps: int,
+    z: Tensor,
+    data: RowData,
+    t0: Tensor,
+    span: Tensor,
+) -> tuple[Tensor, ...]:
+    """The end state and, with an integrand, its integrals, by a loop of equal steps."""
+    context, probes = data.of(None)
+    h = span / steps
+
+    def step(k: Tensor, z: Tensor, *total: Tensor) -> tuple[Tensor, ...]:
+        t = t0 + k * h
+        states, after = _stages(slope, tableau, t, h, z, context)
+        if integrand is None:
+            return (after,)
+        return after, total[0] + quadrature(integrand, tableau, t, h, states, context, probes)
+
+    start = () if integrand is None else (torch.zeros_like(integrand(t0, z, context, probes)),)
+    return repeat(steps, step, z, *start)
 
 
 def _check_in_sight(values: Tensor) -> None:
@@ -167,7 +186,7 @@ def quadrature(
     context = None if context is None else context.repeat(len(used), 1)
     probes = None if probes is None else probes.repeat(1, len(used), 1)
     values = integrand(times, z, context, probes)
-    return (values * weight).unflatten(1, (len(used), len(t))).sum(1)
+    return (values * weight).unflatten(1, (len(used), t.shape[0])).sum(1)
 
 
 def stage_places(tableau: Tableau, t: Tensor, h: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
