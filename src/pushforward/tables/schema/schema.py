@@ -314,14 +314,22 @@ class Schema(Saved):
 
     def broken(self, rows: Encoded) -> np.ndarray:
         """Which rows violate each relation, ``(relations, n)``."""
-        columns = {column.name: column for column in self.columns}
         values, found = self._values(rows.x.numpy()), np.zeros((len(self.relations), len(rows.x)), bool)
         if self.weeks is not None:
             self.weeks.joined(values)
+        columns = self._all
+        for relation in self.relations:  # others may follow from what follows
+            told = rows.follow.get(relation.column.name)
+            values[relation.column.name] = relation.computed(values, columns, len(rows.x)) if told is None else told
         for place, relation in enumerate(self.relations):
             if relation.column.name in rows.follow:
                 found[place] = relation.broken(rows.follow[relation.column.name], values, columns)
         return found
+
+    @cached_property
+    def _all(self) -> dict[str, Column]:
+        """The columns by name, also those that follow from others."""
+        return {column.name: column for column in (*self.columns, *(relation.column for relation in self.relations))}
 
     # About encoded rows
 
@@ -378,7 +386,7 @@ class Schema(Saved):
         if self.weeks is not None:
             self.weeks.joined(snapped)
         if self.relations:
-            columns = {column.name: column for column in self.columns}
+            columns = self._all
             for relation in self.relations:
                 snapped[relation.column.name] = relation.computed(snapped, columns, len(x))
             known = (*known, *(relation.column for relation in self.relations))

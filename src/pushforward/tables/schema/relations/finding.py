@@ -11,6 +11,7 @@ from ..kinds.base import Numbers
 from .base import Relation, Rows
 from .dates import date_parts
 from .formula import determined
+from .labels import labels
 from .look_up import implied_categories, looked_up
 from .sums import sums
 
@@ -23,12 +24,13 @@ def find_relations(columns: Sequence[Column], values: Rows) -> tuple[list[Column
         values: Their encoded rows by name; NaN for missing values.
     """
     kept, parts = date_parts(columns, values)
+    kept, told = labels(kept, values)
     kept, implied = implied_categories(kept, values)
     kept, summed = sums(kept, values, {name for relation in implied for name in relation.inputs})
     kept, implied = looked_up(kept, values, implied, {name for relation in summed for name in relation.inputs})
     relations: list[Relation] = [*summed, *implied]
     kept, formulas = determined(kept, values, {name for relation in relations for name in relation.inputs})
-    return kept, [*parts, *formulas, *relations]
+    return kept, [*formulas, *relations, *parts, *told]
 
 
 def complete(

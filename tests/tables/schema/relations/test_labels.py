@@ -1,0 +1,61 @@
+"""Labels that tell the largest of some columns, or the interval of a number."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+import pushforward as pf
+
+QUICK = {"flow": "maf", "layers": 1, "hidden": (16,), "steps": 40, "queries": False}
+
+
+def votes(n: int, seed: int = 0) -> pl.DataFrame:
+    """Shares of three parties, the strongest and the weakest of them, and turnouts above a quorum."""
+    rng = np.random.default_rng(seed)
+    shares, turnout = rng.dirichlet([3, 2, 2], n), rng.normal(55, 12, n)
+    names = np.array(["red", "blue", "green"])
+    return pl.DataFrame(
+        {
+            "first": names[shares.argmax(1)],
+            **{name: shares[:, j] for j, name in enumerate(names)},
+            "last": names[shares.argmin(1)],
+            "turnout": turnout,
+            "valid": turnout > 50,
+            "grade": np.array(["a low", "b middle", "c high"])[np.digitize(turnout, [45, 62])],
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def model() -> pf.TableDensity:
+    return pf.TableDensity(**QUICK).fit(votes(600))
+
+
+def test_labels_follow(model):
+    found = {relation.column.name: set(relation.inputs) for relation in model.schema.relations}
+    assert found["first"] == found["last"] == {"red", "blue", "green"}
+    assert found["valid"] == found["grade"] == {"turnout"}
+
+
+def test_draws_have_the_labels_of_their_numbers(model):
+    drawn = model.sample(500, random_state=0)
+    shares, names = drawn.select("red", "blue", "green").to_numpy(), np.array(["red", "blue", "green"])
+    assert (drawn["first"].to_numpy() == names[shares.argmax(1)]).all()
+    assert (drawn["last"].to_numpy() == names[shares.argmin(1)]).all()
+    assert ((drawn["turnout"] > 50) == drawn["valid"]).all()
+
+
+def test_rows_with_other_labels_are_impossible(model):
+    fresh = votes(50, seed=2)
+    assert np.isfinite(model.score_samples(votes(2000, seed=3))).all()  # also near the cuts
+    sure = fresh.filter((pl.col("turnout") - 50).abs() > 1)
+    for wrong in (sure.with_columns(valid=~pl.col("valid")), sure.with_columns(first=pl.col("last"))):
+        assert np.isneginf(model.score_samples(wrong)).all()
+
+
+def test_labels_of_nothing_are_kept():
+    rng = np.random.default_rng(1)
+    table = votes(300).with_columns(first=pl.Series(rng.permutation(votes(300)["first"].to_numpy())))
+    assert "first" in pf.TableDensity(**{**QUICK, "steps": 1}).fit(table).schema.names
