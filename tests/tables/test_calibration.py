@@ -39,6 +39,11 @@ def test_every_row_of_a_small_table_is_scored_by_densities_that_did_not_see_it(f
     assert few.outliers(FRESH, level=0.02)["p_value"].min() == pytest.approx(1 / 85)
 
 
+def test_the_least_percentile_is_that_of_the_row_itself(few: pf.TableDensity) -> None:
+    found = few.percentile(np.array([-np.inf, -1e6, 1e6]))
+    np.testing.assert_allclose(found, [0.0, 100 / 85, 100.0])
+
+
 def test_few_fresh_rows_are_below_the_first_percentile(few: pf.TableDensity) -> None:
     below, flagged = shares(few)
     assert below < 0.04

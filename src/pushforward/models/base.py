@@ -63,8 +63,14 @@ class FittedDensity(Described):
         return f"the training {self.noun}" if self.training_size else "draws of the target"
 
     def percentile(self, log_density: np.ndarray) -> np.ndarray:
-        """The percentage of :attr:`others` that are less likely."""
-        return np.interp(log_density, np.asarray(self.facts["quantiles"], dtype=float), PERCENTS)
+        """The percentage of :attr:`others` that are less likely; counted among n that the model did not see, the row
+        itself is one more of its kind, so that the least is 1 of n + 1, and 0 only for what is impossible."""
+        found = np.interp(log_density, np.asarray(self.facts["quantiles"], dtype=float), PERCENTS)
+        if "unseen" not in self.facts:
+            return found
+        unseen = self.facts["unseen"]
+        count = unseen["images"] if "images" in unseen else len(unseen["log_density"])
+        return np.where(np.isneginf(log_density), 0.0, (100 + count * found) / (count + 1))
 
     def save(self, path: str | Path) -> None:
         """Saves the model as a folder, which the shell's commands can also read.

@@ -94,8 +94,9 @@ class FittedTable(TableModel):
 
         Args:
             n: How many rows; for each row of ``given`` if that is a frame.
-            given: ``{column: value}``, or a frame; its missing cells are drawn, like the columns that it lacks, and
-                columns that the model does not use are ignored. Where a category is one that no training row had,
+            given: ``{column: value}``, which other columns may be missing beside, as in the table; or a frame, whose
+                missing cells are drawn, like the columns that it lacks, so that none is missing, while columns that
+                the model does not use are ignored. Where a category is one that no training row had,
                 nothing is drawn, and ``notes_`` says so; a number that is none of few values counts as the nearest.
             random_state: Seed of the draws.
 
@@ -108,13 +109,14 @@ class FittedTable(TableModel):
             raise InputError(f"n={n}: expected at least 1 row")
         seed = self.seed if random_state is None else random_state
         given = {} if given is None else given
-        if isinstance(given, Mapping) and not any(map(_is_column, given.values())):
+        rows_given = not isinstance(given, Mapping) or any(map(_is_column, given.values()))
+        if not rows_given:
             fixed = one_row(self, given)
         else:
             fixed = from_frame(given, "given")[0]
             fixed = fixed.drop(self.schema.extra_names(fixed.columns))
         notes: list[str] = []
-        rows = draw(self, n, fixed, seed, notes=notes)
+        rows = draw(self, n, fixed, seed, notes=notes, missing=not rows_given)
         if notes:
             self._tell(notes)
         return to_frame(rows, self.facts.get("frame", "polars"))

@@ -237,7 +237,7 @@ def _some(rows: Rows, guided: Guided, seed: int) -> Rows:
 
 def spread_of(cells: Cells) -> Any:
     """How :class:`Guided` spreads rows over their cells; None if there are none."""
-    if not bool((cells.width > 0).any()) and not cells.inflated:
+    if not bool((cells.width > 0).any()) and not cells.inflated and not cells.stand_ins:
         return None
     return lambda x, u: spread_seen(cells, x, u)
 

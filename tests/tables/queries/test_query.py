@@ -296,6 +296,8 @@ def test_holes_at_random_are_integrated_out(holed_model: pf.TableDensity) -> Non
     assert drawn["y"].null_count() / 400 == pytest.approx(0.2, abs=0.1)
     assert (drawn["group"] == "a").all()
     np.testing.assert_allclose(drawn["twice"], 2 * drawn["x"])
+    completed = holed_model.sample(20, given=test.select("x", "n").head(20))
+    assert completed.null_count().sum_horizontal().sum() == 0
     broken = test.with_columns(twice=pl.col("x"))
     assert np.isneginf(holed_model.score_samples(broken.drop("y"))).all()
     assert np.isfinite(holed_model.score_samples(test.select("group"))).all()

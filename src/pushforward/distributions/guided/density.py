@@ -175,7 +175,7 @@ class Guided(Density):
         candidates: int = 32,
         most: int = 512,
         spread: Spread | None = None,
-        allowed: Callable[[Tensor], Tensor] | None = None,
+        allowed: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Draws the missing entries of every row given the others.
 
@@ -190,7 +190,7 @@ class Guided(Density):
                 them mirror the other half.
             most: Draws from the guide for rows with few effective ones, which would otherwise be repeated often.
             spread: As for :meth:`marginal`.
-            allowed: Tells which of the filled rows ``(K, n, features)`` may be drawn, ``(K, n)``.
+            allowed: Tells which of the filled rows ``(K, n, features)`` may be drawn, ``(K, n)``, from these and ``x``.
 
         Returns:
             Filled rows ``(draws, n, features)``, and the effective numbers of candidates, ``(n,)``.
@@ -259,7 +259,7 @@ class Guided(Density):
         for _, k in self.tell:
             filled[..., k] = torch.where(points[..., k].isnan(), filled[..., k], points[..., k])
         log_w = self._log_p(filled, rows.context) - log_q.double().nan_to_num(nan=math.inf)
-        return filled, log_w if rows.allowed is None else log_w.masked_fill(~rows.allowed(filled), -math.inf)
+        return filled, log_w if rows.allowed is None else log_w.masked_fill(~rows.allowed(filled, rows.x), -math.inf)
 
     def _log_p(self, x: Tensor, context: Tensor | None) -> Tensor:
         log_p = self.joint.log_prob(x, None if context is None else context.expand(*x.shape[:-1], -1)).double()

@@ -28,7 +28,7 @@ class RowsWithHoles:
         seed: Seed of the Sobol sequence.
         numbers: Which entries are numbers, ``(features,)``.
         spread: Maps rows ``(K, n, features)`` and uniform numbers of that shape to points of the rows' cells.
-        allowed: Tells which of the filled rows ``(K, n, features)`` are allowed, ``(K, n)``.
+        allowed: Tells which of the filled rows ``(K, n, features)`` are allowed, ``(K, n)``, from these and ``x``.
     """
 
     x: Tensor
@@ -37,7 +37,7 @@ class RowsWithHoles:
     seed: int
     numbers: Tensor
     spread: Callable[[Tensor, Tensor], Tensor] | None = None
-    allowed: Callable[[Tensor], Tensor] | None = None
+    allowed: Callable[[Tensor, Tensor], Tensor] | None = None
 
     @staticmethod
     def of(x: Tensor, context: Tensor | None, seed: int, numbers: Tensor, spread: Any = None) -> RowsWithHoles:
@@ -56,7 +56,8 @@ class RowsWithHoles:
         if self.spread is None:
             return torch.ones(len(self), dtype=torch.bool, device=self.x.device)
         u = torch.full_like(self.x, 0.5)
-        return ((self.spread(self.x, u) == self.spread(self.x, 0.5 * u)) | self.x.isnan()).all(-1)
+        fixed = (self.spread(self.x, u) == self.x) & (self.spread(self.x, 0.5 * u) == self.x)
+        return (fixed | self.x.isnan()).all(-1)
 
     def told_apart(self) -> RowsWithHoles:
         """The same rows with distinct keys, even for identical rows."""

@@ -30,7 +30,7 @@ def impute(model: TableModel, frame: pl.DataFrame, draws: int, seed: int, source
     schema = model.schema
     found = encode_partly(model, frame, source)
     rows = Rows(schema.missingness.forgotten(found.x, 0.0), found.context)  # once drawn, the values are present
-    filled = Query.holes(rows).draw(model, draws, seed, limits=schema.value_classes)
+    filled = Query.holes(rows).draw(model, draws, seed)
     written = schema.decode(filled.flatten(0, 1), recorded=False)
     before = pl.concat([frame] * draws) if draws > 1 else frame
     holes = {column.name: rows.x[:, j].isnan().repeat(draws).numpy() for j, column in enumerate(schema.columns)}

@@ -24,6 +24,7 @@ from ...errors import InputError, listed
 from ...models.train import Rows
 from ..guide import spread_of
 from ..model import TableModel
+from ..schema.kinds.unseen import is_unseen
 from ..schema.schema import Encoded
 from .conditions import condition_on
 
@@ -118,7 +119,7 @@ class Query:
         draws: int,
         seed: int,
         *,
-        limits: Sequence[int] = (),
+        missing: bool = False,
         candidates: int = FEWEST,
     ) -> Tensor:
         """``(draws, n, features)``: the rows with their NaN drawn, float64, on the CPU.
@@ -127,7 +128,7 @@ class Query:
             model: The fitted table.
             draws: How many for each row.
             seed: Seed of the draws.
-            limits: For every feature, how many codes are allowed; 0 for all. If empty, all are allowed.
+            missing: Whether the class of missing values, where a column has one, may be drawn.
             candidates: Draws from the guide for each row, from which these are resampled.
 
         Raises:
@@ -145,18 +146,23 @@ class Query:
             candidates=candidates,
             most=most_draws(len(x)),
             spread=_spread(model),
-            allowed=self._allowed(model, limits),
+            allowed=self._allowed(model, missing),
         )
         return torch.where(holes, filled.cpu(), x)
 
     @staticmethod
-    def _allowed(model: TableModel, limits: Sequence[int]) -> Callable[[Tensor], Tensor] | None:
-        """Which filled rows may be drawn: those whose codes are within limits and whose columns are in order."""
-        below = torch.tensor([limit or np.inf for limit in limits], device=model.device)
-        in_order = model.schema.in_order(True, False)
-        if in_order is None:
-            return (lambda x: (x < below).all(-1)) if limits else None
-        return lambda x: in_order(x) & (x < below).all(-1) if limits else in_order(x)
+    def _allowed(model: TableModel, missing: bool) -> Callable[[Tensor, Tensor], Tensor]:
+        """Which filled rows may be drawn: those whose codes stand for values, unless these may be missing, whose
+        columns are in order, and whose drawn numbers are not far from those of the training rows."""
+        schema, in_order = model.schema, model.schema.in_order(True, False)
+        sizes = schema.classes if missing else schema.value_classes
+        classes = torch.tensor([size or np.inf for size in sizes], device=model.device)
+
+        def allowed(x: Tensor, known: Tensor) -> Tensor:
+            kept = (x < classes).all(-1) & ~schema.far(x.where(known.isnan(), math.nan)).to(x.device)
+            return kept if in_order is None else kept & in_order(x)
+
+        return allowed
 
     def _only(self, features: Tensor) -> Rows:
         """The rows without the other features."""
@@ -195,8 +201,9 @@ def conditional(model: TableModel, rows: Rows, given: Tensor, samples: int, seed
 
 
 def _among_values(model: TableModel, rows: Rows, j: int, samples: int, seed: int) -> Answer:
-    """log p(entry j | the other entries) for a column with a probability for each value, normalised over these."""
-    schema = model.schema
+    """log p(entry j | the other entries) for a column with a probability for each value, normalised over those that
+    were seen; any other value has the share of them that it has in whole rows."""
+    schema, kind, code = model.schema, model.schema.columns[j].kind, rows.x[:, j]
     values = torch.arange(schema.outcomes_of(j), dtype=torch.float64)
     x = rows.x.repeat(len(values), 1, 1)
     x[..., j] = values[:, None]
@@ -205,9 +212,12 @@ def _among_values(model: TableModel, rows: Rows, j: int, samples: int, seed: int
     unseen = torch.as_tensor(schema.log_of_unseen(x))  # what a value keeps beside the unseen ones that it stands for
     log_p = (each.value.view(len(values), -1) - unseen).log_softmax(0)
     own = (schema.seen(rows.x)[:, j] == values[:, None]).double()
-    others = rows.x.index_fill(1, torch.tensor(j), math.nan)
-    value = torch.where(own.bool(), log_p, -math.inf).amax(0)
-    value = value + schema.log_of_unseen(rows.x) - schema.log_of_unseen(others)
+    value = torch.where(own.bool(), log_p, -math.inf).amax(0) + torch.where(
+        is_unseen(code), torch.as_tensor(kind.log_unseen(code)), 0.0
+    )
+    if kind.stands_in:
+        shares = torch.tensor(kind.stands_in, dtype=torch.float64).log()[:, None]
+        value = torch.where(code < 0, (log_p[: len(shares)] + shares).logsumexp(0), value)
     error = ((own - log_p.exp()) * each.error.view(len(values), -1)).square().sum(0).sqrt()
     return Answer(value, error, each.effective.view(len(values), -1).amin(0))
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
+from torch import Tensor
 
 from ...diagnostics.sampling_quality import closeness, sampling_quality
 from ...errors import InputError
@@ -23,6 +24,7 @@ from .query import FEWEST, Query, encode_partly, most_draws
 from .score_file import listing
 
 BATCH = 8192  # rows drawn at once
+ROUNDS = 20  # of redrawing
 
 
 def draw(
@@ -32,6 +34,8 @@ def draw(
     seed: int,
     temperature: float = 1.0,
     notes: list[str] | None = None,
+    *,
+    missing: bool = True,
 ) -> pl.DataFrame:
     """n rows for every row of ``fixed``, the given columns, which come first; n rows if it has no columns.
 
@@ -42,25 +46,36 @@ def draw(
         seed: Seed of the draws.
         temperature: Temperature of the draws.
         notes: Gets notes on the given values.
+        missing: Whether cells beside given ones may be missing, as often as in the table.
     """
     if not set(fixed.columns) <= set(model.schema.given_names):
-        return _draw_given(model, n, fixed, seed, [] if notes is None else notes)
+        return _draw_given(model, n, fixed, seed, [] if notes is None else notes, missing)
     context = model.schema.context(fixed, "given") if model.schema.given else None
     generator = torch.Generator(model.device).manual_seed(seed)
-    if context is None:
-        parts = [
-            model.density.sample((min(BATCH, n - start),), generator=generator, temperature=temperature)
-            for start in range(0, n, BATCH)
-        ]
-        return model.schema.decode(model.schema.missingness.drawn(torch.cat(parts), generator))
-    repeated = context.to(model.device).repeat_interleave(n, 0)
-    parts = [
-        model.density.sample((), part, generator=generator, temperature=temperature) for part in repeated.split(BATCH)
-    ]
-    return _beside(fixed, n, model.schema.decode(torch.cat(parts)))
+    whole = torch.empty(n, 0) if context is None else context.to(model.device).repeat_interleave(n, 0)
+    x = torch.cat([_drawn(model, part, generator, temperature) for part in whole.split(BATCH)])
+    return _beside(fixed, n, model.schema.decode(model.schema.missingness.drawn(x, generator)))
 
 
-def _draw_given(model: TableModel, n: int, fixed: pl.DataFrame, seed: int, notes: list[str]) -> pl.DataFrame:
+def _drawn(model: TableModel, context: Tensor, generator: torch.Generator, temperature: float) -> Tensor:
+    """A draw for each context, ``(n, context features)``; draws far from the training rows are drawn again."""
+
+    def draws(some: Tensor) -> Tensor:
+        shape, given = ((), some) if some.shape[1] else ((len(some),), None)
+        return model.density.sample(shape, given, generator=generator, temperature=temperature)
+
+    x = draws(context)
+    for _ in range(ROUNDS):
+        far = (model.schema.far(x).to(x.device) | ~x.isfinite().all(1)).nonzero()[:, 0]
+        if not len(far):
+            break
+        x[far] = draws(context[far])
+    return x
+
+
+def _draw_given(
+    model: TableModel, n: int, fixed: pl.DataFrame, seed: int, notes: list[str], missing: bool
+) -> pl.DataFrame:
     """n rows for every row of ``fixed``, whose cells are kept; missing ones are drawn, as are all other columns.
     Nothing is drawn for rows of a category that no training row had.
 
@@ -75,9 +90,12 @@ def _draw_given(model: TableModel, n: int, fixed: pl.DataFrame, seed: int, notes
     if strange.all():
         raise InputError(found[-1].removeprefix("given: "), "given")
     notes += found
-    rows = Rows(schema.missingness.forgotten(schema.seen(x), torch.nan), encoded.context)[~strange]
-    drawn = Query.holes(rows).draw(model, n, seed, candidates=max(FEWEST, most_draws(len(rows))))
-    filled = schema.missingness.drawn(drawn, torch.Generator().manual_seed(seed))
+    seen = schema.missingness.forgotten(schema.seen(x), torch.nan if missing else 0.0)
+    rows = Rows(seen, encoded.context)[~strange]
+    most = max(FEWEST, most_draws(len(rows)))
+    filled = Query.holes(rows).draw(model, n, seed, missing=missing, candidates=most)
+    if missing:
+        filled = schema.missingness.drawn(filled, torch.Generator().manual_seed(seed))
     x = torch.full((fixed.height, n, len(schema.columns)), torch.nan, dtype=torch.float64)
     x[~strange] = torch.where(rows.x.isnan(), filled, rows.x).transpose(0, 1)
     written = schema.decode(x.flatten(0, 1))

@@ -165,11 +165,11 @@ def _note_values(
     whole = set(schema.names) <= set(columns)
     if gaps := schema.unheard_of(x) if whole and not scoring.drop_missing else []:
         console.note(f"{source}: {listed(gaps)}: missing there but in no training row, so it is integrated out")
-    names, numbers = schema.unseen(x) if whole else ([], [])
-    if names:
-        console.note(f"{source}: {listed(names)}: not among the training values, so log_density is -inf there")
-    if numbers:
-        console.note(f"{source}: {listed(numbers)}: not among the training values, so it has what its neighbours leave")
+    impossible, possible = schema.unseen(x) if whole else ([], [])
+    if impossible:
+        console.note(f"{source}: {listed(impossible)}: not among the training values, so log_density is -inf there")
+    if possible:
+        console.note(f"{source}: {listed(possible)}: not among the training values, so it has what rare ones leave")
     for relation, broken in zip(schema.relations, [] if query.broken is None else query.broken, strict=False):
         if broken.any():
             where = f"{source}: row {places[broken.argmax()] + 1} and {int(broken.sum()) - 1:,} more break this"

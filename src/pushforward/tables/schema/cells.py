@@ -108,6 +108,10 @@ class Cells(nn.Module):
         self.inflated = [j for j, column in enumerate(columns) if column.kind.atoms]
         for j in self.inflated:  # value, low and width of each, (3, atoms)
             self.register_buffer(f"atoms_{j}", torch.tensor(sorted(columns[j].kind.atoms), dtype=torch.float64).t())
+        self.stand_ins = [j for j, column in enumerate(columns) if column.kind.stands_in]
+        for j in self.stand_ins:
+            shares = torch.tensor(columns[j].kind.stands_in, dtype=torch.float64).cumsum(0)
+            self.register_buffer(f"stand_ins_{j}", shares[:-1] / shares[-1])
         self.fill, self.may_miss, self.schema = fill or MarginalFill(schema), schema.missingness.occurs, schema
 
     def forward(self, x: Tensor, u: Tensor) -> Tensor:
@@ -131,6 +135,9 @@ class Cells(nn.Module):
             at_atom = cell == value[place].to(x.dtype)
             low[..., j], width[..., j] = atom_low[place] * at_atom, atom_width[place] * at_atom
         spread = x + low.to(x.dtype) + width.to(x.dtype) * u
+        for j in self.stand_ins:
+            code = torch.searchsorted(getattr(self, f"stand_ins_{j}"), u[..., j].contiguous().double(), right=True)
+            spread[..., j] = torch.where(x[..., j] == -1, code.to(x.dtype), spread[..., j])
         return self.fill(spread, u) if (self.may_miss if holes is None else holes) else (spread, 0.0)
 
     @torch.no_grad()
@@ -161,7 +168,7 @@ class Cells(nn.Module):
             Log-densities in nats and their standard errors, both of shape ``(n,)``, float64, on the CPU.
         """
         schema, holes = self.schema, bool(x.isnan().any())
-        points = samples if holes or schema.has_cells else 1
+        points = samples if holes or schema.has_cells or bool((x[:, self.stand_ins] == -1).any()) else 1
         self.to(x.device)
         sobol, other, x = _sobol(points, x, seed), schema.log_of_unseen(x), schema.seen(x)
         values, errors = [], []

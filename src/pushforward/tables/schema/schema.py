@@ -300,12 +300,14 @@ class Schema(Saved):
         return torch.from_numpy(np.concatenate(parts, 1)).float()
 
     def unseen(self, x: Tensor) -> tuple[list[str], list[str]]:
-        """Which categories of encoded rows, and which of few numbers, no training row had, in words: ``'cut' in 3
-        rows``."""
-        codes = {self.columns[j].name: x[:, j] for j in self._named}
-        names = {name: int((code < 0).sum()) for name, code in codes.items()}
-        numbers = {name: int(is_unseen(code).sum()) for name, code in codes.items()}
-        return _counted(names), _counted(numbers)
+        """In which columns of encoded rows values are impossible, and in which merely none that a training row had, in
+        words: ``'cut' in 3 rows``."""
+        impossible, possible = {}, {}
+        for column, codes in ((self.columns[j], x[:, j]) for j in self._named):
+            new, unseen = int((codes < 0).sum()), int(is_unseen(codes).sum())
+            impossible[column.name] = 0 if column.kind.stands_in else new
+            possible[column.name] = unseen + new - impossible[column.name]
+        return _counted(impossible), _counted(possible)
 
     def unheard_of(self, x: Tensor) -> list[str]:
         """Which columns of encoded rows have missing values although no training row does, in the same words."""
@@ -348,6 +350,18 @@ class Schema(Saved):
     def _named(self) -> list[int]:
         """Indices of the columns with classes."""
         return [j for j, classes in enumerate(self.classes) if classes]
+
+    def far(self, x: Tensor) -> Tensor:
+        """Which drawn rows ``(*batch, features)`` have a number, be it one that follows from others, that is farther
+        beyond those of the training rows than these are apart: of such, the rows tell nothing."""
+        values = self._values(x.detach().double().cpu().flatten(0, -2).numpy())
+        columns, odd = {column.name: column for column in self.columns}, np.zeros(x.shape[:-1].numel(), bool)
+        for relation in self.relations:
+            values[relation.column.name] = relation.computed(values, columns, len(odd))
+        for column in (*self.columns, *(relation.column for relation in self.relations)):
+            low, high = column.kind.limits(1.0)
+            odd |= (values[column.name] < low) | (values[column.name] > high)
+        return torch.from_numpy(odd).view(x.shape[:-1])
 
     def log_of_unseen(self, x: Tensor) -> Tensor | float:
         """The change in the log-densities of encoded rows for numbers that no training row had, in nats; see

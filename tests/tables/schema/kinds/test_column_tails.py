@@ -92,7 +92,7 @@ def test_draws_of_a_table_with_heavy_columns_stay_near_its_rows() -> None:
     draws = model.sample(5000)
     for name in table.columns:
         x, drawn = table[name].to_numpy(), draws[name].to_numpy()
-        assert drawn.max() < x.max() + 3 * np.ptp(x)
-        assert drawn.min() > x.min() - 3 * np.ptp(x)
+        assert drawn.max() <= x.max() + np.ptp(x)
+        assert drawn.min() >= x.min() - np.ptp(x)
     far = table.head(3).with_columns(firms=pl.lit(1e6), profit=pl.Series([-1e5, 0.0, 1e5]))
     assert np.isfinite(model.score_samples(far)).all()

@@ -127,6 +127,12 @@ class Kind(Saved, ABC):
         return 0.0, max(self.classes - 1.0, 0.0)
 
     @property
+    def stands_in(self) -> tuple[float, ...]:
+        """How often each class, relative to the others, stands for a value that no training row had, whose code is -1;
+        empty if such values are impossible or have codes of their own."""
+        return ()
+
+    @property
     def typical(self) -> tuple[float, ...]:
         """Encoded values to try in place of others."""
         return tuple(map(float, range(self.classes)))

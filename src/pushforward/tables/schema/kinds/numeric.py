@@ -149,11 +149,10 @@ class Numeric(Kind):
         return np.isfinite(numbers) & (inside | np.isin(numbers, [value for value, _, _ in self.atoms]))
 
     def limits(self, spreads: float) -> tuple[float, float]:
-        if not self.fill:
+        spread = self.maximum - self.minimum
+        if not spread > 0:
             return -np.inf, np.inf
-        lowest, highest = self.fill[0], self.fill[-1]
-        spread = highest - lowest
-        low, high = lowest - spreads * spread, highest + spreads * spread
+        low, high = self.minimum - spreads * spread, self.maximum + spreads * spread
         if self.bounds is not None:
             end, other = self.bounds
             low, high = max(low, end + 1e-6 * spread), high if other is None else min(high, other - 1e-6 * spread)
