@@ -72,9 +72,9 @@ def score(
     if explain_below is not None and not 0 <= explain_below <= 100:
         raise InputError("expected a percentile, 0 to 100", "explain_below", explain_below)
     at_least_one(samples=samples)
-    choices = {"given": given} if given else {}
     console.result(
-        open_model(model, device).score_file(
+        open_model(model, device).run(
+            "score",
             source.of(data),
             place,
             console,
@@ -83,7 +83,7 @@ def score(
             seed=seed,
             drop_missing=drop_missing,
             explain_below=explain_below,
-            **choices,
+            given=given,
         )
     )
 
@@ -115,7 +115,7 @@ def outliers(
     place = located(output, writing=True, spreadsheet_safe=spreadsheet_safe)
     console = printing.console(place)
     found = source.of(data)
-    console.result(open_model(model, device).outliers_file(found, place, console, level=level))
+    console.result(open_model(model, device).run("outliers", found, place, console, level=level))
 
 
 def drift(
@@ -140,7 +140,7 @@ def drift(
     from .models import open_model
 
     console = printing.console()
-    console.result(open_model(model, device).drift_file(source.of(data), console, by=by))
+    console.result(open_model(model, device).run("drift", source.of(data), console, by=by))
 
 
 def sample(
@@ -181,11 +181,9 @@ def sample(
     at_least_one(n=n)
     if not 0 < temperature < float("inf"):
         raise InputError("expected a positive number; 1 samples the density itself", "temperature", temperature)
-    opened = open_model(model, device)
-    choices: dict[str, Any] = {"guidance": guidance} if guidance else {}
-    if check is not None or privacy_check:
-        choices |= {"check": check and located(check), "privacy_check": privacy_check}
-    console.result(opened.sample_file(n, place, dict(given), console, seed=seed, temperature=temperature, **choices))
+    choices: dict[str, Any] = {"seed": seed, "temperature": temperature, "guidance": guidance}
+    choices |= {"check": None if check is None else located(check), "privacy_check": privacy_check}
+    console.result(open_model(model, device).run("sample", n, place, dict(given), console, **choices))
 
 
 def impute(
@@ -219,6 +217,5 @@ def impute(
     place = located(output, writing=True, spreadsheet_safe=spreadsheet_safe)
     console = printing.console(place)
     at_least_one(draws=draws)
-    choices = {name: value for name, value in (("mask", mask), ("candidates", candidates)) if value is not None}
-    found = source.of(data)
-    console.result(open_model(model, device).impute_file(found, place, console, draws=draws, seed=seed, **choices))
+    choices = {"draws": draws, "seed": seed, "mask": mask, "candidates": candidates}
+    console.result(open_model(model, device).run("impute", source.of(data), place, console, **choices))

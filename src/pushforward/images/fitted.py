@@ -5,18 +5,18 @@ The class is a list of verbs; each is implemented in its own file beside this on
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..distributions.flow import Flow
-from ..errors import InputError, refuse
+from ..errors import InputError
 from ..models.compare import compare
 from ..models.console import Console
 from ..report.write import write
-from ..tables.io.place import Location
 from .explain import Explanation, explain
 from .impute import CANDIDATES, impute, impute_file
 from .missing import read_with_holes
@@ -27,6 +27,9 @@ from .score import score_file
 
 class FittedImages(ImageModel):
     """The verbs of :class:`~pushforward.ImageDensity` once it is fitted."""
+
+    verbs: ClassVar[Mapping[str, Any]] = {"score": score_file, "sample": sample_file, "impute": impute_file}
+    of_others: ClassVar[str] = "applies to tables, but these are images"
 
     def score_samples(self, images: Any, labels: Any = None, draws: int = 1) -> NDArray[np.float64]:
         """log P of every image in nats, ``(n,)``: exact for a PixelCNN, for a flow the lower bound from ``draws``
@@ -171,19 +174,3 @@ class FittedImages(ImageModel):
         self._require_fit()
         read = None if images is None else self.raw(images, labels)
         write(self, read, Path(path), Console(quiet=True), seed=self.seed)
-
-    def score_file(self, data: Location, output: Location, console: Console, **choices: Any) -> dict[str, Any]:
-        drop_missing, keep = choices.pop("drop_missing", False), bool(choices.pop("keep", ()))
-        given = bool(choices.pop("given", ()))
-        refuse("applies to tables, but these are images", {"drop_missing": drop_missing, "keep": keep, "given": given})
-        return score_file(self, data, output, console, **choices)
-
-    def sample_file(
-        self, n: int, output: Location, given: dict[str, str], console: Console, **choices: Any
-    ) -> dict[str, Any]:
-        asked = {name: choices.pop(name, None) for name in ("check", "privacy_check")}
-        refuse("applies to tables; for images, look at the samples in the report", asked)
-        return sample_file(self, n, Path(str(output)), given, console, **choices)
-
-    def impute_file(self, data: Location, output: Location, console: Console, **choices: Any) -> dict[str, Any]:
-        return impute_file(self, data, output, console, **choices)

@@ -22,7 +22,7 @@ from .model import ImageModel
 def sample_file(
     model: ImageModel,
     n: int,
-    output: Path,
+    output: Location,
     given: dict[str, str],
     console: Console,
     *,
@@ -35,11 +35,10 @@ def sample_file(
     Raises:
         InputError: an argument cannot be used; says why.
     """
-    check_images_output(output)
-    labels = model.classes_of(n, given)
+    path, labels = check_images_output(output), model.classes_of(n, given)
     images = model.pixels(seed).sample(n, model.context(labels), temperature, check_guidance(model, guidance))
     in_turn = bool(labels) and not given and 4 <= len(model.classes) <= 16
-    write_images(output, images, labels, model.levels, len(model.classes) if in_turn else None)  # one column for each
+    write_images(path, images, labels, model.levels, len(model.classes) if in_turn else None)  # one column for each
     _, height, width = model.shape
     console.say(f"{n:,} images of {height} x {width}" + (_told(labels, given) if labels else ""))
     console.say(f"saved {output}")

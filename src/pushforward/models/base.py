@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
+from inspect import signature
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 
 from ..distributions.base import Density
-from ..errors import InputError
+from ..errors import InputError, refuse
 from ..saving.jsonable import jsonable
 from .console import Console
 from .described import Described
@@ -27,6 +28,8 @@ class FittedDensity(Described):
 
     Attributes:
         kind: What it describes: ``table`` or ``image``.
+        verbs: What the shell can do with files: ``score``, ``sample``, ``impute``, …
+        of_others: What is said of an option that only other models have.
         measure: The measure by which models are compared: ``log_likelihood`` or ``bits_per_dim``.
         path: Where it was loaded from or saved to.
         loaded_from: Where it was loaded from, if it has not been fitted since.
@@ -35,6 +38,8 @@ class FittedDensity(Described):
 
     kind: ClassVar[str]
     measure: ClassVar[str]
+    verbs: ClassVar[Mapping[str, Callable[..., dict[str, Any]]]]
+    of_others: ClassVar[str]
     path: Path | None = None
     loaded_from: Path | None = None
     seed: int
@@ -94,48 +99,22 @@ class FittedDensity(Described):
         model.path = model.loaded_from = path
         return model
 
-    @abstractmethod
-    def score_file(
-        self,
-        data: Place,
-        output: Place,
-        console: Console,
-        *,
-        keep: Sequence[str] = (),
-        samples: int | None = None,
-        seed: int = 0,
-        drop_missing: bool = False,
-        explain_below: float | None = None,
-    ) -> dict[str, Any]:
-        """``pushforward score``: the scores of a file's rows, or images, in another file; returns a summary."""
+    def run(self, verb: str, *places: Any, **choices: Any) -> dict[str, Any]:
+        """One of the shell's verbs on files; returns a summary.
 
-    @abstractmethod
-    def sample_file(
-        self,
-        n: int,
-        output: Place,
-        given: dict[str, str],
-        console: Console,
-        *,
-        seed: int = 0,
-        temperature: float = 1.0,
-        guidance: float = 0.0,
-    ) -> dict[str, Any]:
-        """``pushforward sample``: new rows, or images, in a file; returns a summary."""
+        Args:
+            verb: Its name, such as ``score``.
+            places: What it reads, where it writes, and the console.
+            choices: Its options; one that is not set may be of another kind of model.
 
-    @abstractmethod
-    def impute_file(
-        self, data: Place, output: Place, console: Console, *, draws: int = 1, seed: int = 0, **choices: Any
-    ) -> dict[str, Any]:
-        """``pushforward impute``: a table, or images, with missing values drawn, in a file; returns a summary."""
-
-    def outliers_file(self, data: Place, output: Place, console: Console, **choices: Any) -> dict[str, Any]:
-        """``pushforward outliers``: every row's p-value, most unusual first, in a file; returns a summary."""
-        raise InputError(f"{self.called}: odd rows are found in tables; score tells how likely each image is")
-
-    def drift_file(self, data: Place, console: Console, **choices: Any) -> dict[str, Any]:
-        """``pushforward drift``: whether a file's rows are still of the table that was fitted; returns a summary."""
-        raise InputError(f"{self.called}: holds images; drift compares tables")
+        Raises:
+            InputError: such models do not have the verb, or an option that is set; or a file cannot be used.
+        """
+        if verb not in self.verbs:
+            raise InputError(f"{self.called}: holds {self.noun}, of which there is no {verb}, but of tables")
+        taken = signature(self.verbs[verb]).parameters
+        refuse(self.of_others, {name: value for name, value in choices.items() if name not in taken})
+        return self.verbs[verb](self, *places, **{name: choices[name] for name in choices if name in taken})
 
     @abstractmethod
     def read_file(self, data: Place) -> Any:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -20,9 +20,7 @@ from ..models.train import Rows
 from ..report.write import write
 from .engines import RayTable, SparkTable
 from .io.frames import from_frame, is_path, to_frame
-from .io.place import Location
 from .io.read import read_any, read_table
-from .io.write import delivered
 from .latents import latents
 from .model import TableModel
 from .queries.conditions import check_asked, one_row
@@ -39,6 +37,15 @@ SOURCE = "table"  # what messages call the rows
 
 class FittedTable(TableModel):
     """The methods of :class:`~pushforward.TableDensity` once it is fitted."""
+
+    verbs: ClassVar[Mapping[str, Any]] = {
+        "score": score_file,
+        "sample": sample_file,
+        "impute": impute_file,
+        "outliers": outliers_file,
+        "drift": drift_file,
+    }
+    of_others: ClassVar[str] = "applies to images, but this is a table"
 
     def score_samples(self, table: Any, given: Sequence[str] = (), errors: bool = False) -> Any:
         """The log-density of every row, in nats, in the table's own units.
@@ -241,29 +248,6 @@ class FittedTable(TableModel):
         x = self.schema.encode(self._rows(table), SOURCE).x
         points, slopes = latents(self, self.schema.seen(x), samples=self.samples, seed=self.seed)
         return points.numpy(), (slopes + self.schema.log_of_unseen(x)).numpy()
-
-    def score_file(self, data: Location, output: Location, console: Console, **choices: Any) -> dict[str, Any]:
-        with delivered(output, numbered=True) as path:
-            return score_file(self, data, path, console, called=str(output), **choices)
-
-    def sample_file(
-        self, n: int, output: Location, given: dict[str, str], console: Console, **choices: Any
-    ) -> dict[str, Any]:
-        if choices.pop("guidance", 0.0):
-            raise InputError("applies to images, but this is a table", "guidance")
-        return sample_file(self, n, output, given, console, **choices)
-
-    def impute_file(self, data: Location, output: Location, console: Console, **choices: Any) -> dict[str, Any]:
-        for name in ("mask", "candidates"):
-            if choices.pop(name, None) is not None:
-                raise InputError("applies to images, but this is a table", name)
-        return impute_file(self, data, output, console, **choices)
-
-    def drift_file(self, data: Location, console: Console, **choices: Any) -> dict[str, Any]:
-        return drift_file(self, data, console, **choices)
-
-    def outliers_file(self, data: Location, output: Location, console: Console, **choices: Any) -> dict[str, Any]:
-        return outliers_file(self, data, output, console, **choices)
 
 
 def _is_column(value: Any) -> bool:

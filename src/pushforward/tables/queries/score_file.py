@@ -13,7 +13,7 @@ from ...models.console import Console, aligned
 from ..io.place import Location
 from ..io.read import open_large, read_table
 from ..io.table import Piece, RowsInPieces
-from ..io.write import check_output, write_table
+from ..io.write import check_output, delivered, write_table
 from ..model import TableModel
 from ..schema.numbers import require_columns
 from ..streaming.score_figures import ScoreFigures, score_figures
@@ -24,11 +24,10 @@ from .score import Scoring, note_columns, refuse_scores_name, score_table
 def score_file(
     model: TableModel,
     data: Location,
-    output: Path,
+    output: Location,
     console: Console,
     *,
     keep: Sequence[str] = (),
-    called: str | None = None,
     samples: int | None = None,
     seed: int = 0,
     drop_missing: bool = False,
@@ -40,29 +39,29 @@ def score_file(
     Args:
         model: The model.
         data: The table.
-        output: The file or folder to write.
+        output: The file, folder or table of a database to write.
         console: Where to print messages.
         keep: Columns of the table to copy to the scores, placed before them.
-        called: The final destination of the scores, if it is not ``output``.
         samples, seed, drop_missing, explain_below, given: As for :class:`~.score.Scoring`.
 
     Raises:
         InputError: the table or the output cannot be used; says why.
     """
-    if output.suffix:
-        check_output(output)
-    refuse_scores_name(keep)
     scoring = Scoring(model, samples or model.samples, seed, drop_missing, explain_below, given)
-    large = open_large(data, model.read_options)
-    if large is not None:
-        found = _score_large(scoring, large, output, console, keep)  # only by the first process of torchrun
-        return {} if found is None else _conclude(scoring, found, large.path.name, called or str(output), console)
-    check_output(output)
-    table = read_table(data, model.read_options).held_out()
-    require_columns(table.frame, keep, str(table.path), "keep")
-    scores = score_table(scoring, table, console)
-    write_table(scores.select(*table.frame.select(keep), pl.all()), output)
-    return _conclude(scoring, score_figures(scores.lazy()), table.path.name, called or str(output), console)
+    with delivered(output, numbered=True) as path:
+        if path.suffix:
+            check_output(path)
+        refuse_scores_name(keep)
+        large = open_large(data, model.read_options)
+        if large is not None:
+            found = _score_large(scoring, large, path, console, keep)  # only by the first process of torchrun
+            return {} if found is None else _conclude(scoring, found, large.path.name, str(output), console)
+        check_output(path)
+        table = read_table(data, model.read_options).held_out()
+        require_columns(table.frame, keep, str(table.path), "keep")
+        scores = score_table(scoring, table, console)
+        write_table(scores.select(*table.frame.select(keep), pl.all()), path)
+        return _conclude(scoring, score_figures(scores.lazy()), table.path.name, str(output), console)
 
 
 def _score_large(
