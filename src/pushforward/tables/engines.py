@@ -25,8 +25,8 @@ from ..saving.jsonable import jsonable
 from .io.frames import from_frame
 from .io.table import Piece
 from .model import TableModel
-from .queries.conditions import one_row
 from .queries.impute import impute
+from .queries.known import Known
 from .queries.sample import BATCH, draw
 from .queries.score import Scoring, refuse_scores_name
 
@@ -102,14 +102,14 @@ class DistributedTable:
         """Work on numbered blocks of rows: block k has its own seed, however blocks are distributed over workers."""
         if n < 1:
             raise InputError("expected at least 1 row", "n", n)
-        fixed, own = one_row(self.model, given or {}), self.model.seed if seed is None else seed
+        own = self.model.seed if seed is None else seed
 
         def work(model: TableModel, blocks: pa.Table) -> pa.Table:
-            numbers = blocks["id"].to_pylist()
-            parts = [draw(model, min(BATCH, n - k * BATCH), fixed, own ^ (k * MIXED % 2**62)) for k in numbers]
+            numbers, known = blocks["id"].to_pylist(), Known.of(model, given)
+            parts = [draw(model, min(BATCH, n - k * BATCH), known, own ^ (k * MIXED % 2**62)) for k in numbers]
             return pl.concat(parts).to_arrow()
 
-        return work, _plain(draw(self.model, 1, fixed, own))
+        return work, _plain(draw(self.model, 1, Known.of(self.model, given), own))
 
     def _require(self, columns: pa.Schema) -> None:
         """Checks up front, and not in a worker, that the model can read a table."""

@@ -23,14 +23,18 @@ from .io.frames import from_frame, is_path, to_frame
 from .io.read import read_any, read_table
 from .latents import latents
 from .model import TableModel
-from .queries.conditions import check_asked, one_row
+from .queries.conditions import check_asked
 from .queries.drift import Drift, drift, drift_file
 from .queries.explain import cells_given_others, explain
 from .queries.impute import impute, impute_file
+from .queries.known import Known
 from .queries.outliers import LEVEL, outliers, outliers_file
+from .queries.predict import PredictionKind, predict, quantiles
+from .queries.probability import probability
 from .queries.query import Query
 from .queries.sample import draw, sample_file
 from .queries.score_file import score_file
+from .queries.where import Where
 
 SOURCE = "table"  # what messages call the rows
 
@@ -101,10 +105,12 @@ class FittedTable(TableModel):
 
         Args:
             n: How many rows; for each row of ``given`` if that is a frame.
-            given: ``{column: value}``, which other columns may be missing beside, as in the table; or a frame, whose
-                missing cells are drawn, like the columns that it lacks, so that none is missing, while columns that
-                the model does not use are ignored. Where a category is one that no training row had,
-                nothing is drawn, and ``notes_`` says so; a number that is none of few values counts as the nearest.
+            given: ``{column: value}``, which other columns may be missing beside, as in the table; where a pair
+                ``(low, high)`` is a range, with None for an open end, a list is a choice, and None is drawn; or SQL
+                text, as in ``"age BETWEEN 30 AND 40"``. Or a frame of such cells: its missing cells are drawn, like the
+                columns that it lacks, so that none is missing, while columns that the model does not use are ignored.
+                No draw is rejected, however small a range is. Where a category is one that no training row had, nothing
+                is drawn, and ``notes_`` says so; a number that is none of few values counts as the nearest.
             random_state: Seed of the draws.
 
         Raises:
@@ -115,18 +121,90 @@ class FittedTable(TableModel):
         if n < 1:
             raise InputError(f"n={n}: expected at least 1 row")
         seed = self.seed if random_state is None else random_state
-        given = {} if given is None else given
-        rows_given = not isinstance(given, Mapping) or any(map(_is_column, given.values()))
-        if not rows_given:
-            fixed = one_row(self, given)
-        else:
-            fixed = from_frame(given, "given")[0]
-            fixed = fixed.drop(self.schema.extra_names(fixed.columns))
-        notes: list[str] = []
-        rows = draw(self, n, fixed, seed, notes=notes, missing=not rows_given)
-        if notes:
-            self._tell(notes)
+        known = Known.of(self, given)
+        rows = draw(self, n, known, seed)
+        if known.notes:
+            self._tell(known.notes)
         return to_frame(rows, self.facts.get("frame", "polars"))
+
+    def probability(self, where: Any, given: Any = None, errors: bool = False) -> Any:
+        """P(where | given): the share of rows, of those given, that a condition holds for.
+
+        A condition is ``{column: value | [values] | (low, high)}``, in which None is an open end, or SQL text such as
+        ``"price > 5000 AND cut IN ('Ideal')"``. It is answered however small the probability is: parts about single
+        columns by draws that stay inside, what is said of several columns at once by counting among weighted draws. It
+        is exact, with an error of 0, for columns of categories that come first in the table. A missing value lies in no
+        range.
+
+        Args:
+            where: The condition.
+            given: What is known: as ``where``; or a frame, in which each row has its own answer.
+            errors: Whether to return standard errors as well.
+
+        Returns:
+            A number, or ``(n,)`` float64 for a frame; with errors a pair of these. NaN given a category that no
+            training row had, as ``notes_`` then says.
+
+        Raises:
+            InputError: a column is unknown, or a value or a range cannot be; or the model has no guide and needs one.
+        """
+        self._require_fit()
+        known = Known.of(self, given)
+        found = probability(self, Where.of(self, where), known, self.seed)
+        self._tell(known.notes)
+        if not found.value.any():
+            self._tell([f"{where}: no draw of the model lies there"])
+        shown = tuple(float(part[0]) if known.one else part.numpy() for part in found)
+        return shown if errors else shown[0]
+
+    def quantile(self, column: str, q: Any, given: Any = None, errors: bool = False) -> Any:
+        """The value of a column that is not exceeded with probability q, given others.
+
+        Args:
+            column: The column.
+            q: A probability, or several.
+            given: As for :meth:`probability`.
+            errors: Whether to return standard errors as well.
+
+        Returns:
+            A number, ``(len(q),)``, or for a frame ``(n,)`` or ``(n, len(q))``; of dates and times, NumPy's; with
+            errors a pair of these.
+
+        Raises:
+            InputError: the column is unknown, given, or holds names; or a probability is none.
+        """
+        self._require_fit()
+        known = Known.of(self, given)
+        several = np.ndim(q) > 0
+        found = quantiles(self, column, np.atleast_1d(np.asarray(q, dtype=float)).tolist(), known, self.seed)
+        self._tell(known.notes)
+        shaped = [part[0] if known.one else part for part in found]
+        shaped = shaped if several else [part[..., 0] for part in shaped]
+        return tuple(shaped) if errors else shaped[0]
+
+    def predict(self, table: Any, column: str, kind: PredictionKind = "mean", level: float = 0.9) -> Any:
+        """One column of every row, from the other columns that it has; what is missing is integrated out.
+
+        Args:
+            table: The rows; their own values of the column, if there are any, are not read.
+            column: The column.
+            kind: ``mean``, ``median`` or ``mode``; ``proba``, the probability of each value of a column with few
+                values; ``interval``, a range that holds the value in a share ``level`` of rows, as checked on rows that
+                the model did not see.
+            level: That share.
+
+        Returns:
+            ``(n,)``; of ``proba`` a frame with a column for each value; of ``interval`` one of ``low`` and ``high``.
+
+        Raises:
+            InputError: the column is unknown or has no such prediction, or the rows do not fit the model.
+        """
+        self._require_fit()
+        found, notes = predict(self, self._rows(table), column, kind, level, self.seed)
+        self._tell(notes)
+        if kind in ("proba", "interval"):
+            return to_frame(found, self.facts.get("frame", "polars"), table)
+        return found[column].to_numpy()
 
     def impute(self, table: Any, draws: int = 1, random_state: int | None = None) -> Any:
         """The table with its missing cells drawn from p(missing | observed) row by row; a frame is not modified, and
@@ -248,8 +326,3 @@ class FittedTable(TableModel):
         x = self.schema.encode(self._rows(table), SOURCE).x
         points, slopes = latents(self, self.schema.seen(x), samples=self.samples, seed=self.seed)
         return points.numpy(), (slopes + self.schema.log_of_unseen(x)).numpy()
-
-
-def _is_column(value: Any) -> bool:
-    """Whether a given value holds one value per row, rather than a single number, name, date or time."""
-    return hasattr(value, "__len__") and not isinstance(value, str)

@@ -209,9 +209,9 @@ def test_errors() -> None:
 
 def test_draws_mirror_each_other_and_are_taken_so() -> None:
     rows = RowsWithHoles.of(torch.full((3, 2), torch.nan), None, 0, torch.tensor([True, True]))
-    _, z, correction = rows.mirrored(12)
+    _, z, scale = rows.mirrored(12)
     assert torch.equal(z, -z.flip(0))
-    assert torch.equal(correction, correction.flip(0))
+    assert torch.equal(scale, scale.flip(0))
     start = torch.tensor([0.1, 0.3, 0.99], dtype=torch.float64)
     taken = resampled(torch.zeros(12, 3, dtype=torch.float64), start, 4)
     assert torch.equal(taken.sort(0).values + taken.sort(0).values.flip(0), torch.full((4, 3), 11))

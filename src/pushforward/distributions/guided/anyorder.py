@@ -23,6 +23,7 @@ from ...transforms.scalar import Affine, Spline
 from ..base import Density
 from .normal_conditionals import NormalConditionals
 from .one_dimensional import KNOWN, LOG_SCALE, TAILS, Conditionals, Standard, network_inputs
+from .region import Inside
 
 NODES = 8  # of the integral over a measurement's error
 LEAST = -1e4  # nats, of a point outside of the support
@@ -267,6 +268,8 @@ class AnyOrder(Density):
         *,
         order: Sequence[int] | None = None,
         temperature: float = 1.0,
+        inside: Inside | None = None,
+        leave: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Maps standard normal noise to the missing entries of each row.
 
@@ -278,21 +281,35 @@ class AnyOrder(Density):
             context: The context, broadcastable to the batch.
             order: The order in which holes are filled; that of the entries by default.
             temperature: Scales the noise of numbers and divides logits.
+            inside: The region to stay in, with the noise of the draws.
+            leave: Entries that stay missing, bool of the shape of x; none by default.
 
         Returns:
             The filled rows, and log p(filled entries | known entries) along the order, ``(*batch,)``; it is the
             log-density of the draws if the temperature is 1.
         """
         x, context = self._check(x, context)
-        return self._fill(x, z, context, range(len(self.classes)) if order is None else order, temperature)
+        order = range(len(self.classes)) if order is None else order
+        return self._fill(x, z, context, order, temperature, inside=inside, leave=leave)
 
-    def _fill(self, x: Tensor, z: Tensor, context: Any, order: Sequence[int], temperature: float, new: bool = False):
+    def _fill(
+        self,
+        x: Tensor,
+        z: Tensor,
+        context: Any,
+        order: Sequence[int],
+        temperature: float,
+        new: bool = False,
+        inside: Inside | None = None,
+        leave: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """``new``: every entry of every row is missing, so no search for holes, which would synchronise."""
         batch, x = x.shape[:-1], x.reshape(-1, len(self.classes)).clone()
         z, context = z.reshape(x.shape), self._rows(context, batch)
-        holes, log_q = x.isnan(), z.new_zeros(len(x))
-        read = self._read(x)[1] * ~holes.t()[self.entry]
-        along = None if self.normal is None else self.normal.along(~holes.t(), holes.t(), order)
+        known, log_q = ~x.isnan(), z.new_zeros(len(x))
+        holes = ~known if leave is None else ~(known | leave.reshape(known.shape))
+        read = self._read(x)[1] * known.t()[self.entry]
+        along = None if self.normal is None else self.normal.along(known.t(), holes.t(), order)
         for j in order:
             rows = x if new else holes[:, j].nonzero()[:, 0]
             if not len(rows):
@@ -300,7 +317,12 @@ class AnyOrder(Density):
             some = slice(None) if len(rows) == len(x) else rows
             params = self.net.params(self.net(read[:, some], None if context is None else context[some]), j)
             standard = None if along is None else along.at(j, read[self._first_read][:, some], some)
-            x[some, j], v, log_p = self._drawn(j, x[some, j], z[some, j], params, temperature, standard)
+            if inside is not None and j in inside.region.entries:
+                v, log_p = inside.draw(self, j, some, params, standard)
+                found, slope = self._in_units(j, v.to(x.dtype))
+                x[some, j], log_p = inside.moved(j, found, some), log_p - slope.to(log_p)
+            else:
+                x[some, j], v, log_p = self._drawn(j, x[some, j], z[some, j], params, temperature, standard)
             log_q[some] += log_p
             read[self._rows_read[j], some] = network_inputs([self.classes[j]], v[None], self._bound)
         return x.view(*batch, len(self.classes)), log_q.view(batch)
@@ -335,16 +357,16 @@ class AnyOrder(Density):
             return mass
         nodes, weights = (torch.from_numpy(part).to(mass) for part in np.polynomial.hermite_e.hermegauss(NODES))
         x = torch.where(noisy, parts.value, self.loc[0, j]) + torch.where(noisy, parts.error, 0.0) * nodes[:, None]
-        z, slope = self._noise(j, x, params, standard)
+        z, slope = self.noise_of(j, x, params, standard)
         log_p = torch.where(z.isfinite(), slope - 0.5 * z.square() - 0.5 * math.log(2 * math.pi), LEAST)
         return torch.where(noisy, (log_p + (weights / weights.sum()).log()[:, None]).logsumexp(0), mass)
 
     def _ends(self, j: int, parts: Parts, params: Tensor, standard: Standard | None) -> tuple[Tensor, Tensor]:
         """Both ends of intervals as standard normal noise; those of all numbers for a measurement."""
-        low, high = self._noise(j, torch.stack([parts.low, parts.high]), params, standard)[0]
+        low, high = self.noise_of(j, torch.stack([parts.low, parts.high]), params, standard)[0]
         return low.nan_to_num(-INFINITE), high.nan_to_num(INFINITE)
 
-    def _noise(self, j: int, x: Tensor, params: Tensor, standard: Standard | None) -> tuple[Tensor, Tensor]:
+    def noise_of(self, j: int, x: Tensor, params: Tensor, standard: Standard | None) -> tuple[Tensor, Tensor]:
         """The standard normal noise of several values of entry j for each row, ``(values, n)``, NaN where they lie
         beyond what it can be; and the log-slopes."""
         v, slope = self._standardised(j, x)

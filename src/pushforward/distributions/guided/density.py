@@ -14,7 +14,8 @@ from ...numerics.sequential import effective, picked, resampled
 from ..base import Density
 from .annealed import annealed
 from .anyorder import AnyOrder
-from .holes import RowsWithHoles, pieces
+from .holes import WIDE, RowsWithHoles, pieces
+from .region import Inside, Region
 from .weights import Answer, Weights, effective_after, tempered
 
 Spread = Callable[[Tensor, Tensor], Tensor]
@@ -95,8 +96,10 @@ class Guided(Density):
         path: bool = True,
         seed: int = 0,
         spread: Spread | None = None,
+        region: Region | None = None,
+        precise: float = LARGE_ERROR,
     ) -> Answer:
-        """log p(the entries that are not NaN | context) of every row.
+        """log p(the entries that are not NaN | context) of every row; with a region, that the others are in it, too.
 
         It is exact if there is nothing to integrate out, or if the joint has this marginal in closed form
         (:meth:`~pushforward.distributions.Density.exact`: mixtures of Gaussians, and leading categories).
@@ -110,14 +113,18 @@ class Guided(Density):
             seed: Seed of the draws.
             spread: Maps rows ``(K, n, features)`` and uniform numbers of that shape to points of the rows' cells, if
                 rows stand for cells; the answer is then the logarithm of the mean over the cell.
+            region: Where the entries that are NaN may lie; None for anywhere.
+            precise: The standard error, in nats, from which a row gets no more draws.
 
         Raises:
             ValueError: shapes do not fit.
         """
-        rows = self._holed(x, context, seed, spread)
+        rows = self._holed(x, context, seed, spread, region)
         weights = Weights(len(rows), rows.x.device)
-        whole = ~rows.x.isnan().any(1)
-        closed = whole | (self.joint.exact(rows.x) & ~partly_known(rows.x).any(1))
+        holes = rows.x.isnan()
+        closed = ~holes.any(1) | (self.joint.exact(rows.x) & ~partly_known(rows.x).any(1))
+        if region is not None:
+            closed &= ~holes[:, region.entries].any(1)
         plain = closed & rows.still  # known without any draw
         for some in pieces(plain, BATCH):
             weights.add(some, self._closed(rows[some], rows[some].x[None]))
@@ -127,7 +134,7 @@ class Guided(Density):
                 weights.add(some, self._closed(rows[some], rows[some].draws(start, stop)[0]))
             for some in pieces(asked & ~closed, BATCH // (stop - start)):
                 weights.add(some, self._draws(rows[some], start, stop)[1])
-            asked &= self._poor(weights)
+            asked &= self._poor(weights, precise)
             start, stop = stop, min(4 * stop, most)
         value, error, count = weights.answer()
         asked &= (count < FEW) & path & ~closed  # closed forms need no path
@@ -176,6 +183,7 @@ class Guided(Density):
         most: int = 512,
         spread: Spread | None = None,
         allowed: Callable[[Tensor, Tensor], Tensor] | None = None,
+        region: Region | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Draws the missing entries of every row given the others.
 
@@ -191,11 +199,12 @@ class Guided(Density):
             most: Draws from the guide for rows with few effective ones, which would otherwise be repeated often.
             spread: As for :meth:`marginal`.
             allowed: Tells which of the filled rows ``(K, n, features)`` may be drawn, ``(K, n)``, from these and ``x``.
+            region: Where the entries that are NaN may lie; None for anywhere. No draw is rejected.
 
         Returns:
             Filled rows ``(draws, n, features)``, and the effective numbers of candidates, ``(n,)``.
         """
-        rows = replace(self._holed(x, context, seed, spread).told_apart(), allowed=allowed)
+        rows = replace(self._holed(x, context, seed, spread, region).told_apart(), allowed=allowed)
         filled = rows.x.repeat(draws, 1, 1)
         count = torch.full((len(rows),), math.inf, dtype=torch.float64)
         asked, enough = rows.x.isnan().any(1), max(FEW, draws / 4)
@@ -214,6 +223,39 @@ class Guided(Density):
             count[some.cpu()] = effective_after(error, size).cpu()
         return filled, count
 
+    @torch.no_grad()
+    def weighted(
+        self,
+        x: Tensor,
+        context: Tensor | None = None,
+        *,
+        draws: int,
+        seed: int = 0,
+        spread: Spread | None = None,
+        region: Region | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Draws of the guide and their log-weights, whose mean exponential estimates p(the entries that are not NaN).
+
+        Args:
+            x: ``(n, features)``; NaN where an entry is missing.
+            context: ``(n, context features)`` or None.
+            draws: K, for every row.
+            seed: Seed of the draws.
+            spread: As for :meth:`marginal`.
+            region: Where the entries that are NaN may lie; they are drawn before all others.
+
+        Returns:
+            Filled rows ``(K, n, features)``, and ``(K, n)`` in nats.
+        """
+        rows = self._holed(x, context, seed, spread, region)
+        everything = torch.ones(len(rows), dtype=torch.bool, device=x.device)
+        parts = [
+            self._weigh(rows[some], *rows[some].draws(0, draws), whole=True)
+            for some in pieces(everything, BATCH // draws)
+        ]
+        filled, log_w = (torch.cat(part, 1) for part in zip(*parts, strict=True))
+        return filled, log_w
+
     def _filled(
         self, rows: RowsWithHoles, draws: int, candidates: int, power: float, least: float
     ) -> tuple[Tensor, Tensor]:
@@ -223,9 +265,7 @@ class Guided(Density):
 
     def _mirrored(self, rows: RowsWithHoles, candidates: int) -> tuple[Tensor, Tensor]:
         """Mirrored draws of the guide ``(K, n, features)``, and their log-weights ``(K, n)``."""
-        points, z, correction = rows.mirrored(candidates)
-        found, log_w = self._weigh(points, z, rows)
-        return found, log_w + correction
+        return self._weigh(rows, *rows.mirrored(candidates), whole=True)
 
     @staticmethod
     def _taken(rows: RowsWithHoles, found: Tensor, log_w: Tensor, draws: int) -> Tensor:
@@ -235,13 +275,11 @@ class Guided(Density):
 
     def _draws(self, rows: RowsWithHoles, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Draws of the guide ``(K, n, features)`` and their log-weights ``(K, n)``."""
-        points, z, correction = rows.draws(start, stop)
-        filled, log_w = self._weigh(points, z, rows)
-        return filled, log_w + correction
+        return self._weigh(rows, *rows.draws(start, stop))
 
     def _closed(self, rows: RowsWithHoles, points: Tensor) -> Tensor:
         """log p(observed entries) at points of the rows' cells ``(K, n, features)``, for rows that need no guide."""
-        holed, value = rows.x.isnan().any(1), points.new_empty(points.shape[:2], dtype=torch.float64)
+        holed, value = points.isnan().any(-1).any(0), points.new_empty(points.shape[:2], dtype=torch.float64)
         for some, log_p in ((holed, self.joint.log_marginal), (~holed, self.joint.log_prob)):
             if some.any():
                 context = None if rows.context is None else rows.context[some].expand(len(points), -1, -1)
@@ -251,31 +289,78 @@ class Guided(Density):
     def _annealed(self, rows: RowsWithHoles, particles: int) -> tuple[Tensor, Tensor, Tensor]:
         """Draws of the joint ``(particles, n, features)``, the log marginal density and its error, by a path to it."""
         points = rows.points(particles)
-        return annealed(lambda z: self._weigh(points, z, rows), rows, particles)
+        return annealed(lambda z: self._weigh(rows, points, z, whole=True), rows, particles)
 
-    def _weigh(self, points: Tensor, z: Tensor, rows: RowsWithHoles) -> tuple[Tensor, Tensor]:
-        """The rows filled from noise, and log p(filled row) - log q(filled entries | observed entries)."""
-        filled, log_q = self.guide.fill(as_if_seen(points, self.tell), z.to(self.guide.loc), rows.context)
-        for _, k in self.tell:
-            filled[..., k] = torch.where(points[..., k].isnan(), filled[..., k], points[..., k])
-        log_w = self._log_p(filled, rows.context) - log_q.double().nan_to_num(nan=math.inf)
+    def _weigh(
+        self, rows: RowsWithHoles, points: Tensor, z: Tensor, scale: Tensor | None = None, whole: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """The rows filled from noise, and log p(filled row) - log of the density that the fillings come from.
+
+        Args:
+            rows: The rows.
+            points: Points of their cells, including holes.
+            z: Noise for the holes.
+            scale: The width of the noise of each draw, ``(K,)``; None if all of it is standard normal.
+            whole: Whether all holes are filled; otherwise some may stay whose integral has a closed form.
+        """
+        filled, context, log_mass, inside = points, rows.context, z.new_zeros(2, *z.shape[:2]), None
+        log_q: Tensor | float = 0.0
+        if rows.region is not None:
+            inside = Inside(rows.region, z, z.new_ones(len(z)) if scale is None else scale, (1.0, WIDE))
+            filled, log_q = self.guide.fill(filled, z, context, order=rows.region.entries, inside=inside)
+            z, log_mass = inside.z.view(z.shape), inside.log_mass.view(log_mass.shape)
+        closed = not whole and inside is not None and bool(self.joint.exact(filled).all())
+        if not closed:
+            filled, more = self._filled_up(filled, z.to(self.guide.loc), context)
+            log_q = log_q + more
+        log_p = self._closed(rows, filled) if closed else self._log_p(filled, context)
+        log_w = log_p - torch.as_tensor(log_q).double().nan_to_num(nan=math.inf)
+        log_w = log_w + (log_mass[0] if scale is None else rows.correction(z, filled, (log_mass[0], log_mass[1])))
         return filled, log_w if rows.allowed is None else log_w.masked_fill(~rows.allowed(filled, rows.x), -math.inf)
+
+    def _filled_up(self, x: Tensor, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """All holes of rows ``(K, n, features)`` filled by the guide, and the log-density of what fills them.
+
+        Entries that say whether others are missing are drawn first, and those that are missing last, as if they were
+        not: given a value, the guide knows that it is not missing, and would hardly ever draw that it is.
+        """
+        flags, filled, log_q = [k for _, k in self.tell], x.clone(), z.new_zeros(z.shape[:2])
+        open_flags = x[0][:, flags].isnan().any(1)
+        for some in (open_flags, ~open_flags):
+            if not some.any():
+                continue
+            part, noise, given = x[:, some], z[:, some], None if context is None else context[some]
+            if some is open_flags:
+                part, log_q[:, some] = self.guide.fill(part, noise, given, order=flags)
+                gone = torch.zeros_like(part, dtype=torch.bool)
+                for j, k in self.tell:
+                    gone[..., j] = part[..., k] == 1
+                part, more = self.guide.fill(part, noise, given, leave=gone)
+                log_q[:, some] += more
+            filled[:, some], more = self.guide.fill(as_if_seen(part, self.tell), noise, given)
+            log_q[:, some] += more
+            for k in flags:
+                filled[:, some, k] = part[..., k].where(~part[..., k].isnan(), filled[:, some, k])
+        return filled, log_q
 
     def _log_p(self, x: Tensor, context: Tensor | None) -> Tensor:
         log_p = self.joint.log_prob(x, None if context is None else context.expand(*x.shape[:-1], -1)).double()
         return torch.where(log_p.isnan(), -math.inf, log_p)  # outside a support: no density
 
     @staticmethod
-    def _poor(weights: Weights) -> Tensor:
+    def _poor(weights: Weights, precise: float) -> Tensor:
         value, error, count = weights.answer()
-        return ((count < FEW) | (error > LARGE_ERROR)) & value.isfinite()
+        return ((count < FEW) | (error > precise)) & value.isfinite()
 
-    def _holed(self, x: Tensor, context: Tensor | None, seed: int, spread: Spread | None) -> RowsWithHoles:
+    def _holed(
+        self, x: Tensor, context: Tensor | None, seed: int, spread: Spread | None, region: Region | None = None
+    ) -> RowsWithHoles:
         x, context = self._check(x, context)
         if x.dim() != 2:
             raise ValueError(f"x must be rows of shape (n, {self.event_shape[0]}), got {tuple(x.shape)}")
         numbers = torch.tensor([not size for size in self.guide.classes], device=x.device)
-        return RowsWithHoles.of(x, context if context is None else context.expand(len(x), -1), seed, numbers, spread)
+        context = None if context is None else context.expand(len(x), -1)
+        return RowsWithHoles.of(x, context, seed, numbers, spread, region)
 
 
 def as_if_seen(x: Tensor, tell: Sequence[tuple[int, int]]) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ...numerics.hashed import row_keys, splitmix64, uniforms
+from .region import Region
 
 WIDE = 1.5  # one draw in eight has noise wider by this factor
 EVERY = 8
@@ -29,6 +30,7 @@ class RowsWithHoles:
         numbers: Which entries are numbers, ``(features,)``.
         spread: Maps rows ``(K, n, features)`` and uniform numbers of that shape to points of the rows' cells.
         allowed: Tells which of the filled rows ``(K, n, features)`` are allowed, ``(K, n)``, from these and ``x``.
+        region: Where holes may lie; None for anywhere.
     """
 
     x: Tensor
@@ -38,17 +40,26 @@ class RowsWithHoles:
     numbers: Tensor
     spread: Callable[[Tensor, Tensor], Tensor] | None = None
     allowed: Callable[[Tensor, Tensor], Tensor] | None = None
+    region: Region | None = None
 
     @staticmethod
-    def of(x: Tensor, context: Tensor | None, seed: int, numbers: Tensor, spread: Any = None) -> RowsWithHoles:
-        return RowsWithHoles(x, context, row_keys(x, seed), seed, numbers, spread)
+    def of(
+        x: Tensor,
+        context: Tensor | None,
+        seed: int,
+        numbers: Tensor,
+        spread: Any = None,
+        region: Region | None = None,
+    ) -> RowsWithHoles:
+        return RowsWithHoles(x, context, row_keys(x, seed), seed, numbers, spread, region=region)
 
     def __len__(self) -> int:
         return len(self.x)
 
     def __getitem__(self, rows: Tensor) -> RowsWithHoles:
         context = None if self.context is None else self.context[rows]
-        return replace(self, x=self.x[rows], context=context, keys=self.keys[rows.cpu().numpy()])
+        region = None if self.region is None else self.region[rows]
+        return replace(self, x=self.x[rows], context=context, keys=self.keys[rows.cpu().numpy()], region=region)
 
     @property
     def still(self) -> Tensor:
@@ -67,33 +78,39 @@ class RowsWithHoles:
         """Draws number ``start`` to ``stop`` of every row, from a Sobol sequence shifted by its key.
 
         Returns:
-            Points of the rows' cells, including holes, and noise for the holes, both ``(K, n, features)``; and the
-            log-density ratio of a standard normal to the noise's own distribution, ``(K, n)`` in nats.
+            Points of the rows' cells, including holes, and noise for the holes, both ``(K, n, features)``; and how much
+            wider than standard normal the noise of each draw is, ``(K,)``.
         """
         features = self.x.shape[1]
         engine = torch.quasirandom.SobolEngine(2 * features, scramble=True, seed=self.seed)
         u = engine.fast_forward(start).draw(stop - start, dtype=torch.float64).to(self.x.device)
         u = (u[:, None] + self._tensor(uniforms(self.keys, 2 * features))) % 1.0
         z = _normal(u[..., features:])
-        wide = (torch.arange(start, stop, device=z.device) % EVERY == EVERY - 1)[:, None, None]
-        z = torch.where(wide & self.numbers, WIDE * z, z)
-        return self._points(u[..., :features]), z, self._correction(z)
+        wide = torch.arange(start, stop, device=z.device) % EVERY == EVERY - 1
+        z = torch.where(wide[:, None, None] & self.numbers, WIDE * z, z)
+        return self._points(u[..., :features]), z, torch.where(wide, WIDE, 1.0)
 
     def mirrored(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """``count`` draws, whose second half repeats the first in reverse order with noise of opposite sign: terms odd
         in the noise, which are most of a mean, cancel (antithetic draws)."""
-        points, z, correction = self.draws(0, count // 2)
-        parts = (points, points), (z, -z), (correction, correction)
-        points, z, correction = (torch.cat([one, other.flip(0)]) for one, other in parts)
-        return points, z, correction
+        points, z, scale = self.draws(0, count // 2)
+        parts = (points, points), (z, -z), (scale, scale)
+        points, z, scale = (torch.cat([one, other.flip(0)]) for one, other in parts)
+        return points, z, scale
 
-    def _correction(self, z: Tensor) -> Tensor:
-        """log N(z) - log of the mixture of N(0, 1) and N(0, WIDE²), over the holes that are numbers."""
-        holes = self.x.isnan() & self.numbers
+    def correction(self, z: Tensor, filled: Tensor, log_mass: tuple[Any, Any] = (0.0, 0.0)) -> Tensor:
+        """log N(z) - log of the mixture of N(0, 1) and N(0, WIDE²) from which z comes, ``(K, n)`` in nats.
+
+        Args:
+            z: The noise ``(K, n, features)``.
+            filled: Which rows ``(K, n, features)`` have been filled where.
+            log_mass: Of both, the log-probability of the region that the noise was moved into.
+        """
+        holes = self.x.isnan() & self.numbers & ~filled.isnan()
         square = torch.where(holes, z.square(), 0.0).sum(-1)
         ratio = 0.5 * (1 - WIDE**-2) * square - holes.sum(-1) * math.log(WIDE)
         shares = torch.tensor([(EVERY - 1) / EVERY, 1 / EVERY], dtype=z.dtype, device=z.device).log()
-        return -torch.logaddexp(shares[0], shares[1] + ratio)
+        return -torch.logaddexp(shares[0] - log_mass[0], shares[1] - log_mass[1] + ratio)
 
     def points(self, count: int) -> Tensor:
         """``count`` points of each row's cell, ``(count, n, features)``."""

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...numerics.hashed import splitmix64
 from ...numerics.torch_internals import transformed
 
 SHRINKAGE = 1e-3  # of correlations towards zero: no conditional is narrower than about 0.03
@@ -168,7 +170,7 @@ class NormalConditionals(nn.Module):
         place = torch.where(known, -1, torch.where(wanted, place[:, None], len(known))).mT
         which = None
         if not (transformed() or torch.compiler.is_compiling() or place.is_meta):  # rows mostly share a few patterns
-            place, which = torch.unique(place, dim=0, return_inverse=True)
+            place, which = _patterns(place)
         sorting = place.argsort(dim=-1, stable=True)
         L = torch.linalg.cholesky(self.covariance[sorting[:, :, None], sorting[:, None, :]])
         identity = torch.eye(L.shape[-1], dtype=L.dtype, device=L.device)
@@ -201,6 +203,15 @@ class Along(NamedTuple):
         share, mean, spread = self.of.shares()[j], self.of.mean, self.of.covariance[j, j]
         shift = (self.onto[which, j].mT * (t - mean[:, None])).sum(0)
         return mean[j] + share * shift, spread.sqrt() * (self.scale[which, j] / spread.sqrt()) ** share
+
+
+def _patterns(place: Tensor) -> tuple[Tensor, Tensor]:
+    """The different rows of whole numbers ``(n, features)``, and which of them each row is: found by a hash of each, in
+    a tenth of the time that comparing them takes."""
+    odd = torch.from_numpy(splitmix64(np.arange(place.shape[1], dtype=np.uint64)).astype(np.int64)).to(place.device) | 1
+    keys, which = torch.unique((place * odd).sum(1), return_inverse=True)
+    first = place.new_empty(len(keys)).scatter_(0, which, torch.arange(len(place), device=place.device))
+    return place[first], which
 
 
 def _sorted(orders: Tensor, x: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ...distributions.guided import Answer
+from ...distributions.guided.region import Region
 from ...distributions.learning_error import learning_error
 from ...errors import InputError, listed
 from ...models.train import Rows
@@ -120,6 +121,8 @@ class Query:
         seed: int,
         *,
         missing: bool = False,
+        region: Region | None = None,
+        held: Callable[[Tensor], Tensor] | None = None,
         candidates: int = FEWEST,
     ) -> Tensor:
         """``(draws, n, features)``: the rows with their NaN drawn, float64, on the CPU.
@@ -129,6 +132,8 @@ class Query:
             draws: How many for each row.
             seed: Seed of the draws.
             missing: Whether the class of missing values, where a column has one, may be drawn.
+            region: Where what is drawn may lie; None for anywhere.
+            held: Of which filled rows ``(K, n, features)`` all else holds that is known, ``(K, n)``.
             candidates: Draws from the guide for each row, from which these are resampled.
 
         Raises:
@@ -145,22 +150,29 @@ class Query:
             seed=seed,
             candidates=candidates,
             most=most_draws(len(x)),
-            spread=_spread(model),
-            allowed=self._allowed(model, missing),
+            spread=spread_for(model),
+            allowed=self._allowed(model, missing, [] if region is None else region.entries, held),
+            region=region,
         )
         return torch.where(holes, filled.cpu(), x)
 
     @staticmethod
-    def _allowed(model: TableModel, missing: bool) -> Callable[[Tensor, Tensor], Tensor]:
+    def _allowed(
+        model: TableModel, missing: bool, within: Sequence[int], held: Callable[[Tensor], Tensor] | None
+    ) -> Callable[[Tensor, Tensor], Tensor]:
         """Which filled rows may be drawn: those whose codes stand for values, unless these may be missing, whose
-        columns are in order, and whose drawn numbers are not far from those of the training rows."""
+        columns are in order, and whose drawn numbers, unless they lie within a given range, are not far from those of
+        the training rows."""
         schema, in_order = model.schema, model.schema.in_order(True, False)
         sizes = schema.classes if missing else schema.value_classes
         classes = torch.tensor([size or np.inf for size in sizes], device=model.device)
+        free = torch.ones(len(sizes), dtype=torch.bool, device=model.device)
+        free[list(within)] = False
 
         def allowed(x: Tensor, known: Tensor) -> Tensor:
-            kept = (x < classes).all(-1) & ~schema.far(x.where(known.isnan(), math.nan)).to(x.device)
-            return kept if in_order is None else kept & in_order(x)
+            kept = (x < classes).all(-1) & ~schema.far(x.where(known.isnan() & free, math.nan)).to(x.device)
+            kept = kept if in_order is None else kept & in_order(x)
+            return kept if held is None else kept & held(x)
 
         return allowed
 
@@ -251,7 +263,7 @@ def _by_guide(model: TableModel, rows: Rows, samples: int, seed: int) -> Answer:
         most=max(draws, most_draws(len(rows))),
         path=False,
         seed=seed,
-        spread=_spread(model),
+        spread=spread_for(model),
     )
     x = rows.x.cpu()
     known = model.schema.log_of_unseen(x) - model.schema.missingness.log_prob(x)
@@ -293,5 +305,6 @@ def most_draws(n: int) -> int:
     return min(MOST, POINTS // max(n, 1))
 
 
-def _spread(model: TableModel) -> Any:
+def spread_for(model: TableModel) -> Any:
+    """How rows are spread over their cells; None if there are none."""
     return spread_of(model.cells.to(model.device))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,11 @@ from ..io.place import Location
 from ..io.read import read_table
 from ..io.write import check_output, write_table
 from ..model import TableModel
-from ..schema.schema import Encoded
-from .conditions import check_known, condition_on, one_row
-from .query import FEWEST, Query, encode_partly, most_draws
+from ..schema.schema import Schema
+from .known import Known
+from .query import FEWEST, Query, most_draws
 from .score_file import listing
+from .where import Where
 
 BATCH = 8192  # rows drawn at once
 ROUNDS = 20  # of redrawing
@@ -30,31 +32,26 @@ ROUNDS = 20  # of redrawing
 def draw(
     model: TableModel,
     n: int,
-    fixed: pl.DataFrame,
+    known: Known,
     seed: int,
     temperature: float = 1.0,
-    notes: list[str] | None = None,
-    *,
-    missing: bool = True,
 ) -> pl.DataFrame:
-    """n rows for every row of ``fixed``, the given columns, which come first; n rows if it has no columns.
+    """n rows for each of those of which something is known.
 
     Args:
         model: The fitted table.
         n: Number of rows.
-        fixed: A value for every column that the model is conditioned on, and for any others.
+        known: A value for every column that the model is conditioned on, and what is known of others.
         seed: Seed of the draws.
         temperature: Temperature of the draws.
-        notes: Gets notes on the given values.
-        missing: Whether cells beside given ones may be missing, as often as in the table.
     """
-    if not set(fixed.columns) <= set(model.schema.given_names):
-        return _draw_given(model, n, fixed, seed, [] if notes is None else notes, missing)
-    context = model.schema.context(fixed, "given") if model.schema.given else None
+    if not known.nothing:
+        return _draw_given(model, n, known, seed)
+    context = known.rows.context
     generator = torch.Generator(model.device).manual_seed(seed)
     whole = torch.empty(n, 0) if context is None else context.to(model.device).repeat_interleave(n, 0)
     x = torch.cat([_drawn(model, part, generator, temperature) for part in whole.split(BATCH)])
-    return _beside(fixed, n, model.schema.decode(model.schema.missingness.drawn(x, generator)))
+    return _beside(known.cells, n, model.schema.decode(model.schema.missingness.drawn(x, generator)))
 
 
 def _drawn(model: TableModel, context: Tensor, generator: torch.Generator, temperature: float) -> Tensor:
@@ -73,44 +70,40 @@ def _drawn(model: TableModel, context: Tensor, generator: torch.Generator, tempe
     return x
 
 
-def _draw_given(
-    model: TableModel, n: int, fixed: pl.DataFrame, seed: int, notes: list[str], missing: bool
-) -> pl.DataFrame:
-    """n rows for every row of ``fixed``, whose cells are kept; missing ones are drawn, as are all other columns.
-    Nothing is drawn for rows of a category that no training row had.
+def _draw_given(model: TableModel, n: int, known: Known, seed: int) -> pl.DataFrame:
+    """n rows for each of those known, whose cells are kept; ranges and missing cells are drawn, as are all other
+    columns; beside one row's, other cells may be missing, but in rows of a table none is. Nothing is drawn for rows of
+    a category that no training row had.
 
     Raises:
-        InputError: a column or all values are unknown, a value cannot be, or the model has no guide.
+        InputError: all values are unknown, the model has no guide, or no draw is as it shall be.
     """
-    schema = model.schema
-    check_known(model, fixed.columns)
-    encoded = encode_partly(model, fixed, "given")
-    _refuse_broken(model, encoded)
-    x, strange, found = condition_on(model, encoded.x, fixed.columns, fixed, "given", 0)
+    schema, strange = model.schema, known.strange
     if strange.all():
-        raise InputError(found[-1].removeprefix("given: "), "given")
-    notes += found
-    seen = schema.missingness.forgotten(schema.seen(x), torch.nan if missing else 0.0)
-    rows = Rows(seen, encoded.context)[~strange]
+        raise InputError(known.notes[-1].removeprefix("given: "), "given")
+    rows, region = known.within(schema)
+    if not known.one:
+        rows = Rows(schema.missingness.forgotten(rows.x, 0.0), rows.context)
+    rest = [w for w in known.wheres if w.rest]
+    held = None if not rest else partial(_held, schema, rest[0])
     most = max(FEWEST, most_draws(len(rows)))
-    filled = Query.holes(rows).draw(model, n, seed, missing=missing, candidates=most)
-    if missing:
-        filled = schema.missingness.drawn(filled, torch.Generator().manual_seed(seed))
-    x = torch.full((fixed.height, n, len(schema.columns)), torch.nan, dtype=torch.float64)
+    drawn = Query.holes(rows).draw(model, n, seed, missing=known.one, region=region, held=held, candidates=most)
+    filled = drawn
+    if known.one:
+        filled = schema.missingness.drawn(drawn, torch.Generator().manual_seed(seed))
+        filled = torch.where(known.there()[~strange], drawn, filled)
+    x = torch.full((len(known), n, len(schema.columns)), torch.nan, dtype=torch.float64)
     x[~strange] = torch.where(rows.x.isnan(), filled, rows.x).transpose(0, 1)
     written = schema.decode(x.flatten(0, 1))
-    return _beside(fixed.select(name for name in fixed.columns if name in schema.given_names), n, written)
+    if rest and not rest[0].counts(written).all():
+        raise InputError("too few rows are so for any to be drawn", "given")
+    return _beside(known.cells.select(name for name in known.cells.columns if name in schema.given_names), n, written)
 
 
-def _refuse_broken(model: TableModel, rows: Encoded) -> None:
-    """Refuses given values that contradict a relation between columns.
-
-    Raises:
-        InputError: names the first such row, and the relation.
-    """
-    for relation, broken in zip(model.schema.relations, model.schema.broken(rows), strict=True):
-        if broken.any():
-            raise InputError(f"given: row {int(broken.argmax()) + 1} contradicts this: {relation}")
+def _held(schema: Schema, where: Where, x: torch.Tensor) -> torch.Tensor:
+    """Of which filled rows ``(K, n, features)`` the rest of a condition holds, ``(K, n)``."""
+    held = where.counts(schema.decode(x.flatten(0, 1)))
+    return torch.from_numpy(held).view(x.shape[:2]).to(x.device)
 
 
 def _beside(given: pl.DataFrame, n: int, rows: pl.DataFrame) -> pl.DataFrame:
@@ -151,9 +144,9 @@ def sample_file(
     check_output(output)
     if privacy_check and check is None:
         raise InputError("needs the table that the model was fitted to, in `check=`", "privacy_check")
-    notes: list[str] = []
-    rows = draw(model, n, one_row(model, given), seed, temperature, notes)
-    for note in notes:
+    known = Known.of(model, given)
+    rows = draw(model, n, known, seed, temperature)
+    for note in known.notes:
         console.note(note)
     facts = {} if check is None else _checked(model, rows, check, console)
     if privacy_check and not facts["closeness"]["private"]:

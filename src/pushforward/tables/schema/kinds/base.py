@@ -117,6 +117,11 @@ class Kind(Saved, ABC):
         return self.step > 0 or len(self.atoms) > 0
 
     @property
+    def resolution(self) -> float:
+        """The distance of values that are written; 0 if any other may lie between two."""
+        return self.step
+
+    @property
     def outcomes(self) -> tuple[Any, ...]:
         """What two models must agree on for their densities to be comparable: the classes, or the cells."""
         return self.labels, self.step, self.atoms
@@ -161,6 +166,14 @@ class Kind(Saved, ABC):
     def amounts(self, codes: NDArray[Any]) -> Numbers:
         """Encoded values as amounts: numbers as they are, codes as the numbers that are their names, if they are."""
         return np.full(len(codes), np.nan) if self.classes else codes
+
+    def between(self, low: float, high: float) -> NDArray[Any]:
+        """Where encoded rows hold an amount from ``low`` to ``high``, ends included: which codes, ``(classes,)``; or of
+        numbers with a density, the ends of disjoint intervals in increasing order, ``(2, intervals)``."""
+        if self.classes:
+            amounts = self.amounts(np.arange(self.classes, dtype=float))
+            return (amounts >= low) & (amounts <= high)
+        return np.array([[low], [high]])
 
     def shown(self, number: float) -> str:
         """An encoded value as text."""

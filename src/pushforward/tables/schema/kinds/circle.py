@@ -58,6 +58,14 @@ class Periodic(Numeric, saved_as="Circle"):
         x = numbers_of(values)
         return np.where(x == self.period[1], self.period[0], x)
 
+    def between(self, low: float, high: float) -> Numbers:
+        """Past the end of the turn where ``low > high``: from 22 to 3 o'clock."""
+        start, stop = self.circle
+        if low > high:
+            return np.concatenate([self.between(start, high), self.between(low, stop)], 1)
+        ends = super().between(low, high).clip(start, stop)
+        return ends[:, ends[0] < ends[1]]
+
     def snap(self, numbers: Numbers) -> Numbers:
         if self.step > 0:
             numbers = on_grid(numbers, self.step, self.origin, self.decimals or 0)

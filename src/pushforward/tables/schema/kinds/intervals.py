@@ -8,6 +8,8 @@ import numpy as np
 
 from .base import Atom, Bounds, Numbers
 
+SLACK = 1e-9  # steps: the rounding of a value on a grid
+FAR = 1e300
 MOST_ATOMS = 100  # in a column that also has other values
 
 
@@ -46,6 +48,40 @@ class Intervals:
         for value, below, wide in self.atoms:
             low, width = np.where(x == value, below, low), np.where(x == value, wide, width)
         return x + low, width
+
+    def between(self, low: float, high: float, resolution: float) -> Numbers:
+        """The cells of the values from ``low`` to ``high``, together, ``(2, intervals)``: disjoint, in increasing
+        order, and infinite where nothing lies beyond.
+
+        Args:
+            low, high: The first and the last value.
+            resolution: The distance of values apart from atoms; 0 if there is none.
+        """
+        if resolution:
+            first, last = ((end - self.origin) / resolution for end in (low, high))
+            low, high = (self.origin + resolution * place for place in (np.ceil(first - SLACK), np.floor(last + SLACK)))
+        ends = np.array([low - 0.5 * resolution, high + 0.5 * resolution])
+        value, below, width = np.array(sorted(self.atoms)).reshape(-1, 3).T
+        start, stop = value + below, value + below + width
+        if self.tiled:
+            start, stop = np.append(-np.inf, stop[:-1]), np.append(stop[:-1], np.inf)
+        edges = np.unique(np.concatenate([ends, start, stop]))
+        middle = 0.5 * (edges[:-1].clip(-FAR, FAR) + edges[1:].clip(-FAR, FAR))
+        inside = (middle > ends[0]) & (middle < ends[1])
+        if len(value):
+            at = (np.searchsorted(start, middle, side="right") - 1).clip(0)
+            held = (middle >= start[at]) & (middle < stop[at])
+            inside = np.where(held, (value[at] >= low) & (value[at] <= high), inside)
+        turns = np.flatnonzero(np.diff(np.r_[False, inside, False]))
+        return self._within_bounds(edges[turns].reshape(-1, 2).T)
+
+    def _within_bounds(self, ends: Numbers) -> Numbers:
+        """Intervals without what lies beyond the bounds; infinite where they begin or end there."""
+        low, high = self.bounds or (-np.inf, None)
+        lowest = self.lowest_edge(low)
+        highest = np.inf if high is None else self.highest_edge(high)
+        some = ends[:, (ends[1] > lowest) & (ends[0] < highest) & (ends[0] < ends[1])]
+        return np.stack([np.where(some[0] <= lowest, -np.inf, some[0]), np.where(some[1] >= highest, np.inf, some[1])])
 
     def middles(self, x: Numbers) -> Numbers:
         """The middle of each value's cell."""

@@ -126,6 +126,13 @@ class Numeric(Kind):
         least = 1e-3 * max(float(ends[-1] - ends[0]), 1e-6 * float(np.abs(ends).max())) / FILL
         return tuple((np.maximum.accumulate(ends - least * np.arange(FILL)) + least * np.arange(FILL)).tolist())
 
+    @property
+    def resolution(self) -> float:
+        return self.step or (0.0 if self.decimals is None else 10.0**-self.decimals)
+
+    def between(self, low: float, high: float) -> Numbers:
+        return self.intervals.between(low, high, self.resolution)
+
     def read(self, values: pl.Series) -> Numbers:
         if values.dtype == pl.Struct:
             return encoded(values, self.step, self.origin, self.bounds)

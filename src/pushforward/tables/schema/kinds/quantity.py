@@ -62,6 +62,10 @@ class Quantity(Kind):
         return self.numbers.step
 
     @property
+    def resolution(self) -> float:
+        return self.numbers.resolution
+
+    @property
     def atoms(self) -> tuple[Atom, ...]:  # type: ignore[override]
         return self.numbers.atoms
 
@@ -79,6 +83,9 @@ class Quantity(Kind):
 
     def can(self, numbers: Numbers) -> Any:
         return self.numbers.can(numbers)
+
+    def between(self, low: float, high: float) -> Numbers:
+        return self.numbers.between(low, high)
 
     def snap(self, numbers: Numbers) -> Numbers:
         return self.numbers.snap(numbers)

@@ -1,0 +1,187 @@
+"""What is known of rows that are asked about, or drawn: cells that are given, and where other cells lie."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import narwhals.stable.v2 as nw
+import polars as pl
+import torch
+
+from ...distributions.guided.region import Region as RegionOfDraws
+from ...errors import InputError, listed
+from ...models.train import Rows
+from ..io.frames import from_frame
+from ..model import TableModel
+from ..schema.schema import Encoded, Schema
+from .conditions import check_known, condition_on, one_row
+from .query import encode_partly
+from .region import Region, stacked
+from .where import Where
+
+ANYWHERE = Where(Region({}))
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What is known of n rows.
+
+    Args:
+        cells: The given cells, by column.
+        rows: The rows as encoded, NaN for all that is unknown.
+        wheres: What holds of the other cells: for all rows, or for each.
+        strange: Which rows are given a category that no training row had, ``(n,)``.
+        one: Whether it is one row, and not a table of one.
+        notes: What was decided about given values.
+    """
+
+    cells: pl.DataFrame
+    rows: Rows
+    wheres: tuple[Where, ...]
+    strange: torch.Tensor
+    one: bool
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def where(self, row: int) -> Where:
+        """What holds of the other cells of a row."""
+        return self.wheres[row if len(self.wheres) > 1 else 0]
+
+    def within(self, schema: Schema) -> tuple[Rows, RegionOfDraws | None]:
+        """The rows that have an answer, with what their regions leave but one value; and the regions of other cells."""
+        x, rest = self.rows.x.clone(), []
+        for row in (~self.strange).nonzero()[:, 0].tolist():
+            known, _, other = self.where(row).region.fixed(schema)
+            for j, value in known.items():
+                x[row, j] = value if x[row, j].isnan() else x[row, j]
+            rest.append(other)
+        region = stacked(rest, schema) if any(one.parts for one in rest) else None
+        return Rows(x, self.rows.context)[~self.strange], region
+
+    def there(self) -> torch.Tensor:
+        """Which cells are known to have a value, ``(n, features)``."""
+        there = ~self.rows.x.isnan()
+        for row in range(len(self)):
+            there[row, list(self.where(row).region.parts)] = True
+        return there
+
+    @classmethod
+    def of(cls, model: TableModel, given: Any = None) -> Known:
+        """Reads what is given: None; ``{column: value | [values] | (low, high)}``; SQL text; or a frame of such cells,
+        one for each row. What is None, or missing, is unknown.
+
+        Raises:
+            InputError: a column is unknown, or a value cannot be.
+        """
+        if isinstance(given, str):
+            return cls._with(model, pl.DataFrame(), (Where.of(model, given, "given"),), True)
+        if given is None or (isinstance(given, Mapping) and not any(map(_is_column, given.values()))):
+            plain, asked = _divided({} if given is None else given)
+            check_known(model, [*plain, *asked])
+            return cls._with(model, one_row(model, plain), (_where(model, asked),), True)
+        given, asked_of_rows = _without_ranges(given)
+        frame = from_frame(given, "given")[0]
+        frame = frame.drop(model.schema.extra_names(frame.columns))
+        wheres = tuple(_where(model, asked) for asked in asked_of_rows) or (ANYWHERE,)
+        return cls._with(model, frame, wheres, False)
+
+    @classmethod
+    def _with(cls, model: TableModel, cells: pl.DataFrame, wheres: tuple[Where, ...], one: bool) -> Known:
+        schema = model.schema
+        check_known(model, cells.columns)
+        n = max(cells.height, 1)
+        if any(name not in schema.given_names for name in cells.columns):
+            encoded = encode_partly(model, cells, "given")
+            _refuse_broken(model, encoded)
+            x, strange, notes = condition_on(model, encoded.x, cells.columns, cells, "given", 0)
+            rows = Rows(schema.missingness.forgotten(schema.seen(x), torch.nan), encoded.context)
+            return cls(cells, rows, wheres, strange, one, notes)
+        x = torch.full((n, len(schema.columns)), torch.nan, dtype=torch.float64)
+        context = schema.context(cells, "given") if schema.given else None
+        return cls(cells, Rows(x, context), wheres, torch.zeros(n, dtype=torch.bool), one)
+
+    @property
+    def nothing(self) -> bool:
+        """Whether no cell is known, except those that the model is conditioned on."""
+        return bool(self.rows.x.isnan().all()) and all(not w.region.parts and not w.rest for w in self.wheres)
+
+
+def _divided(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Cells that have a value, and those that lie in a range or a list; without those that are None."""
+    there = {str(name): value for name, value in given.items() if value is not None}
+    asked = {name: value for name, value in there.items() if isinstance(value, tuple | list)}
+    return {name: value for name, value in there.items() if name not in asked}, asked
+
+
+def _where(model: TableModel, asked: Mapping[str, Any]) -> Where:
+    context = [name for name in asked if name in model.schema.given_names]
+    if context:
+        raise InputError(
+            f"the model {model.called} is conditioned on {listed(context)}, so it takes one value there",
+            "given",
+            {context[0]: asked[context[0]]},
+        )
+    return Where.of(model, asked, "given") if asked else ANYWHERE
+
+
+def _without_ranges(given: Any) -> tuple[Any, Sequence[Mapping[str, Any]]]:
+    """A frame without the columns some of whose cells are ranges or lists, which are taken out; and these by row."""
+    columns = dict(given) if isinstance(given, Mapping) else _objects(given)
+    held = {
+        str(name): list(cells)
+        for name, cells in columns.items()
+        if any(isinstance(cell, tuple | list) or hasattr(cell, "to_list") for cell in cells)
+    }
+    if not held:
+        return given, ()
+    rows = [
+        {name: _plain(cell) for name, cell in zip(held, cells, strict=True)}
+        for cells in zip(*held.values(), strict=True)
+    ]
+    asked = [_divided(row)[1] for row in rows]
+    singles = {
+        name: [None if name in some else row[name] for row, some in zip(rows, asked, strict=True)] for name in held
+    }
+    if isinstance(given, Mapping):
+        return {**given, **singles}, asked
+    frame = nw.from_native(given, eager_only=True)
+    plain = from_frame(frame.drop(*held).to_native(), "given")[0] if len(held) < len(frame.columns) else pl.DataFrame()
+    lists = [pl.Series(name, cells, strict=False) for name, cells in singles.items()]
+    return pl.DataFrame([*plain.get_columns(), *lists]), asked
+
+
+def _objects(given: Any) -> dict[str, Sequence[Any]]:
+    """The columns of a frame that hold Python objects, or lists."""
+    frame = nw.from_native(given, eager_only=True, pass_through=True)
+    if not isinstance(frame, nw.DataFrame):
+        return {}
+    kinds = (nw.Object, nw.List, nw.Array)
+    return {
+        name: frame[name].to_list()
+        for name, dtype in frame.schema.items()
+        if isinstance(dtype, kinds) or dtype in kinds
+    }
+
+
+def _plain(cell: Any) -> Any:
+    return cell.to_list() if hasattr(cell, "to_list") else cell
+
+
+def _is_column(value: Any) -> bool:
+    """Whether a given value holds one value per row: an array or a series, not a number, a name, a range or a list."""
+    return hasattr(value, "__len__") and not isinstance(value, str | tuple | list)
+
+
+def _refuse_broken(model: TableModel, rows: Encoded) -> None:
+    """Refuses given values that contradict a relation between columns.
+
+    Raises:
+        InputError: names the first such row, and the relation.
+    """
+    for relation, broken in zip(model.schema.relations, model.schema.broken(rows), strict=True):
+        if broken.any():
+            raise InputError(f"given: row {int(broken.argmax()) + 1} contradicts this: {relation}")

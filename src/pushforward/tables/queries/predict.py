@@ -1,0 +1,150 @@
+"""One column of rows from the others: quantiles, means, the likeliest values, probabilities, calibrated intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from ...errors import InputError, listed
+from ...models.train import Rows
+from ..model import TableModel
+from ..schema.columns import Column
+from .drawn_column import DrawnColumn
+from .known import ANYWHERE, Known
+from .one_column import OneColumn, has_one_column
+from .one_column import central_level as level_of_one_column
+
+PredictionKind = Literal["mean", "median", "mode", "proba", "interval"]
+Distribution = DrawnColumn | OneColumn
+CALIBRATED = 500  # rows by which intervals are calibrated, at most
+
+
+def distribution_of(model: TableModel, name: str, known: Known, seed: int) -> Distribution:
+    """The distribution of a column given what is known of rows.
+
+    Raises:
+        InputError: the model has no such column, or it is known.
+    """
+    column_of(model, name)
+    if has_one_column(model) and known.nothing:
+        return OneColumn.at(model, known.rows.context)
+    return DrawnColumn.of(model, known, name, seed)
+
+
+def column_of(model: TableModel, name: str) -> Column:
+    """A modelled column.
+
+    Raises:
+        InputError: it is none.
+    """
+    for column in model.schema.fields:
+        if column.name == name:
+            return column
+    why = "follows from others" if name in model.schema.follow_names else "is none of them"
+    raise InputError(f"the model {model.called} has the columns {listed(model.schema.names)}; {name!r} {why}", "column")
+
+
+def quantiles(
+    model: TableModel, name: str, q: Sequence[float], known: Known, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Quantiles of a column and their standard errors, ``(n, len(q))`` each; dates as such, their errors in seconds.
+
+    Raises:
+        InputError: a probability is none, the column has no order, or the question cannot be answered.
+    """
+    for one in q:
+        if not 0 <= one <= 1:
+            raise InputError("expected probabilities, 0 to 1", "q", one)
+    if name in known.cells.columns:
+        raise InputError(f"{name!r} is given", "column")
+    found = distribution_of(model, name, known, seed)
+    values = found.quantile(list(q))
+    written = _written(found.column, values.flatten()).reshape(values.shape)
+    if isinstance(found, OneColumn):
+        return written, np.zeros(values.shape)
+    return written, found.errors_of_quantiles(list(q)).numpy()
+
+
+def predict(
+    model: TableModel, frame: pl.DataFrame, name: str, kind: PredictionKind, level: float, seed: int
+) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """The prediction of a column in every row of a frame, whose own values of it are not read: a column of its name;
+    ``proba``: a column for each value; ``interval``: ``low`` and ``high``; and notes on the rows.
+
+    Raises:
+        InputError: the column is unknown, has no such prediction, or the rows do not fit the model.
+    """
+    if kind not in get_args(PredictionKind):
+        raise InputError(f"expected one of {listed(map(repr, get_args(PredictionKind)))}", "kind", kind)
+    if not 0 < level < 1:
+        raise InputError("expected a probability above 0 and below 1", "level", level)
+    column = column_of(model, name)
+    others = frame.drop(name, *model.schema.extra_names(frame.columns), strict=False)
+    known = Known.of(model, others) if others.width else Known.of(model)
+    return _predicted(model, column, distribution_of(model, name, known, seed), kind, level, seed), known.notes
+
+
+def _predicted(
+    model: TableModel, column: Column, found: Distribution, kind: PredictionKind, level: float, seed: int
+) -> pl.DataFrame:
+    name = column.name
+    if kind == "proba":
+        return pl.DataFrame(dict(zip(column.kind.labels, found.probabilities.t().numpy(), strict=True)))
+    if kind == "interval":
+        half = 0.5 * central_level(model, name, level, seed)
+        low, high = found.quantile([0.5 - half, 0.5 + half]).t()
+        return pl.DataFrame({"low": _written(column, low), "high": _written(column, high)})
+    if kind == "mean":
+        mean = found.mean()
+        return pl.DataFrame({name: mean.numpy() if not column.reading.moment else _written(column, mean)})
+    value = found.mode() if kind == "mode" else found.quantile([0.5])[:, 0]
+    return pl.DataFrame([_series(column, value)])
+
+
+def central_level(model: TableModel, name: str, level: float, seed: int) -> float:
+    """The probability between two quantiles as far from the median that hold this share of rows not seen.
+
+    Of held-out rows, each with the smallest such probability whose range holds its value, it is the one that the share
+    of them, counting the new row as one more, does not exceed.
+
+    Raises:
+        InputError: the model has too few held-out rows for this level.
+
+    Reference:
+        Chernozhukov, Wüthrich, Zhu (2021), Distributional conformal prediction, PNAS 118.
+    """
+    if has_one_column(model) and "central" in model.facts.get("unseen", {}):
+        return level_of_one_column(model, level)
+    held = model.saved_held_out().rows[:CALIBRATED]
+    j = next(j for j, column in enumerate(model.schema.columns) if column.name == name)
+    there = ~torch.from_numpy(model.schema.columns[j].missing(held.x[:, j].numpy()))
+    held = held[there]
+    place = math.ceil((len(held) + 1) * level)
+    if place > len(held):
+        raise InputError(
+            f"the model has {len(held)} held-out rows with a value of {name!r}, too few for this", "level", level
+        )
+    x = model.schema.missingness.forgotten(model.schema.seen(held.x), math.nan)
+    truth = x[:, j].clone()
+    x[:, [j, *([model.schema.missingness.flags[j]] if j in model.schema.missingness.flags else [])]] = math.nan
+    known = Known(pl.DataFrame(), Rows(x, held.context), (ANYWHERE,), torch.zeros(len(x), dtype=torch.bool), False)
+    found = distribution_of(model, name, known, seed)
+    return float(found.central(truth).sort().values[place - 1])
+
+
+def _series(column: Column, values: Tensor) -> pl.Series:
+    """Encoded values as in the table; nothing where there is no answer."""
+    return column.written(values.numpy())
+
+
+def _written(column: Column, values: Tensor) -> Any:
+    """Encoded values as amounts, or as dates and the like; NaN where there is no answer."""
+    if column.reading.moment or column.contents == "text":
+        return column.written(values.numpy()).to_numpy()
+    return column.kind.amounts(values.numpy()) if column.classes else values.numpy()

@@ -1,0 +1,226 @@
+"""A region of a table's rows: what some columns may hold, as intervals of encoded numbers and sets of codes.
+
+A range of values is one of cells: ``(3, 5)`` of whole numbers is the interval from 2.5 to 5.5 that the density sees. A
+missing value lies in no range and is none of the values of a choice.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+
+from ...distributions.guided.region import Region as RegionOfDraws
+from ...errors import InputError, listed
+from ..io.values import series
+from ..schema.columns import Column
+from ..schema.kinds.base import Numbers
+from ..schema.schema import Schema
+
+Part = NDArray[Any]  # codes (classes,), bool; or disjoint intervals (2, intervals) in increasing order
+NARROW = 1.001  # resolutions of a column, up to which an interval is the cell of one value
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """Rows whose features each lie in a part of what they can be; a feature that is not named may be anything.
+
+    Args:
+        parts: For some features, which codes are allowed, or the intervals of their numbers.
+    """
+
+    parts: Mapping[int, Part]
+
+    def __and__(self, other: Region) -> Region:
+        """The rows that lie in both."""
+        both = {j: _both(part, other.parts[j]) for j, part in self.parts.items() if j in other.parts}
+        return Region({**self.parts, **other.parts, **both})
+
+    @property
+    def empty(self) -> bool:
+        """Whether no row can lie in it."""
+        return any(not part.any() if part.dtype == bool else not part.size for part in self.parts.values())
+
+    def complement(self) -> list[Region]:
+        """All other rows, in regions that have no row in common."""
+        names = list(self.parts)
+        return [
+            Region({**{i: self.parts[i] for i in names[:place]}, j: _others(self.parts[j])})
+            for place, j in enumerate(names)
+        ]
+
+    def holds(self, x: torch.Tensor) -> torch.Tensor:
+        """Which encoded rows ``(n, features)`` have no value outside, ``(n,)``; NaN is not."""
+        inside = torch.ones(len(x), dtype=torch.bool)
+        for j, part in self.parts.items():
+            value = x[:, j, None]
+            if part.dtype == bool:
+                code = value[:, 0].nan_to_num(0.0).long()
+                known = torch.from_numpy(part)[code.clamp(0, len(part) - 1)] & (code >= 0) & (code < len(part))
+            else:
+                low, high = torch.from_numpy(part)
+                known = ((value >= low) & (value <= high)).any(1)
+            inside &= known | value[:, 0].isnan()
+        return inside
+
+    def of_codes(self, most: int) -> Iterator[Region]:
+        """One region for each combination of codes, if these are all that it names, and no more than ``most``; else the
+        region itself."""
+        codes = {j: np.flatnonzero(part) for j, part in self.parts.items() if part.dtype == bool}
+        if len(codes) < len(self.parts) or math.prod(map(len, codes.values())) > most:
+            yield self
+            return
+        for chosen in itertools.product(*codes.values()):
+            yield Region({j: np.arange(len(self.parts[j])) == code for j, code in zip(codes, chosen, strict=True)})
+
+    def fixed(self, schema: Schema) -> tuple[dict[int, float], float, Region]:
+        """Features that can have a single value alone, by value; the logarithm of how wide the cells of these are
+        together; and the region of all others."""
+        known, log_width, rest = {}, 0.0, {}
+        for j, part in self.parts.items():
+            kind = schema.columns[j].kind
+            if part.dtype == bool and part.sum() == 1:
+                known[j] = float(part.argmax())
+            elif part.dtype != bool and part.shape[1] == 1 and _is_cell(schema.columns[j], part[:, 0]):
+                known[j] = float(kind.snap(part.mean(0))[0])
+                log_width += math.log(float(np.diff(part[:, 0])[0]))
+            else:
+                rest[j] = part
+        return known, log_width, Region(rest)
+
+
+def stacked(regions: Sequence[Region], schema: Schema) -> RegionOfDraws:
+    """The regions of as many rows."""
+    numbers: dict[int, torch.Tensor] = {}
+    codes: dict[int, torch.Tensor] = {}
+    for j in sorted({j for region in regions for j in region.parts}):
+        classes = schema.classes[j]
+        everything = np.ones(classes, bool) if classes else np.array([[-np.inf], [np.inf]])
+        parts = [region.parts.get(j, everything) for region in regions]
+        if classes:
+            codes[j] = torch.from_numpy(np.stack(parts, -1))
+        else:
+            most = max(part.shape[1] for part in parts)
+            padded = [
+                np.concatenate([part, np.repeat(part[:1, :1], 2, 0).repeat(most, 1)], 1)[:, :most] for part in parts
+            ]
+            numbers[j] = torch.from_numpy(np.stack(padded, -1))
+    return RegionOfDraws(numbers, codes)
+
+
+def asked_of(schema: Schema, name: str, asked: Any, argument: str) -> Region:
+    """The rows whose column of this name holds what is asked for: a value, one of a list, or a range.
+
+    Args:
+        schema: The columns.
+        name: The column's name, one of those modelled.
+        asked: The value; the list; or a pair of ends, of which None is open.
+        argument: What the error calls the argument.
+
+    Raises:
+        InputError: it cannot be; says why.
+    """
+    column = next(column for column in schema.fields if column.name == name)
+    said = {name: asked}
+    if isinstance(asked, tuple):
+        part = column.kind.between(*_ends(column, asked, argument, said))
+    else:
+        parts = [_value(column, value, argument, said) for value in (asked if isinstance(asked, list) else [asked])]
+        if not parts:
+            raise InputError(f"{name!r} is to be one of no values", argument, said)
+        part = parts[0] if len(parts) == 1 else union(parts)
+    found = region_of(schema, name, part)
+    if found.empty:
+        low, high = (column.shown(float(end)) for end in column.kind.ends)
+        told = (
+            f"has values such as {listed(column.kind.labels, 4)}" if column.classes else f"reaches from {low} to {high}"
+        )
+        raise InputError(f"no value of {name!r} can be that; it {told}", argument, said)
+    return found
+
+
+def region_of(schema: Schema, name: str, part: Part) -> Region:
+    """The rows in which a column's encoded value lies in a part, and is not missing."""
+    j = next(j for j, column in enumerate(schema.columns) if column.name == name)
+    column = schema.columns[j]
+    if column.classes:
+        return Region({j: np.append(part, np.zeros(column.classes - len(part), bool))})
+    flag = schema.missingness.flags.get(j)
+    return Region({**({} if flag is None else {flag: np.array([True, False])}), j: part})
+
+
+def union(parts: Sequence[Part]) -> Part:
+    """What lies in one of several parts of the same feature."""
+    if parts[0].dtype == bool:
+        return np.any(parts, axis=0)
+    low, high = np.concatenate(parts, 1)
+    order = np.argsort(low, kind="stable")
+    low, high = low[order], np.maximum.accumulate(high[order])
+    fresh = np.append(True, low[1:] > high[:-1])
+    last = np.append(np.flatnonzero(fresh)[1:] - 1, len(low) - 1)
+    return np.stack([low[fresh], high[last]])
+
+
+def _both(one: Part, other: Part) -> Part:
+    if one.dtype == bool:
+        return np.asarray(one & other)
+    low = np.maximum(one[0][:, None], other[0]).ravel()
+    high = np.minimum(one[1][:, None], other[1]).ravel()
+    return np.stack([low, high])[:, low < high]
+
+
+def _others(part: Part) -> Part:
+    if part.dtype == bool:
+        return ~part
+    low, high = np.append(-np.inf, part[1]), np.append(part[0], np.inf)
+    return np.stack([low, high])[:, low < high]
+
+
+def _ends(column: Column, asked: tuple[Any, ...], argument: str, said: Mapping[str, Any]) -> tuple[float, float]:
+    if len(asked) != 2:
+        raise InputError("a range has two ends, a low and a high one, of which None is open", argument, said)
+    if column.classes and np.isnan(column.kind.amounts(np.arange(float(column.kind.classes)))).all():
+        raise InputError(f"{column.name!r} holds names, which have no range; list them", argument, said)
+    low, high = (
+        open_end if end is None else _number(column, end, argument, said)
+        for end, open_end in zip(asked, (-np.inf, np.inf), strict=True)
+    )
+    if low > high and column.kind.circle is None:
+        raise InputError("the low end of a range lies above its high end", argument, said)
+    return low, high
+
+
+def _number(column: Column, value: Any, argument: str, said: Mapping[str, Any]) -> float:
+    """A value as an amount: that of few numbers, the end of a range."""
+    values = column.reading.values(series(column.name, [value]))
+    if column.kind.classes or column.kind.circle is not None:
+        numbers: Numbers = values.cast(pl.Float64, strict=False).to_numpy()
+    else:
+        numbers = column.kind.read(values)
+    if not len(numbers) or not np.isfinite(numbers[0]):
+        takes = "takes a number" if column.reading.takes_numbers else f"takes {column.expected}"
+        raise InputError(f"{column.name!r} {takes}", argument, said)
+    return float(numbers[0])
+
+
+def _value(column: Column, value: Any, argument: str, said: Mapping[str, Any]) -> Part:
+    if not column.classes:
+        number = _number(column, value, argument, said)
+        return column.kind.between(number, number)
+    codes = column.kind.read(column.reading.values(series(column.name, [value])))
+    return np.asarray(codes[0] == np.arange(column.kind.classes))
+
+
+def _is_cell(column: Column, ends: Numbers) -> bool:
+    """Whether an interval is the cell of a single value."""
+    kind, width = column.kind, float(ends[1] - ends[0])
+    if any(np.allclose(ends, [value + low, value + low + wide]) for value, low, wide in kind.atoms):
+        return True
+    return width <= NARROW * kind.resolution

@@ -1,0 +1,229 @@
+"""What is asked of a row: a region of its columns, and what SQL says of several of them together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ...errors import InputError, listed
+from ..model import TableModel
+from ..schema.columns import Column
+from ..schema.kinds.base import Numbers
+from ..schema.schema import Schema
+from .region import Part, Region, asked_of, region_of, union
+
+TOKEN = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|\.\d+|\w+|\S", re.ASCII)
+LITERAL = re.compile(r"'((?:[^']|'')*)'|(?<![\w.])(\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|\.\d+)")
+
+
+@dataclass(frozen=True, eq=False)
+class Where:
+    """A condition on rows.
+
+    Args:
+        region: What single columns are to hold.
+        rest: What is to hold beside, as expressions of polars about the table's columns.
+    """
+
+    region: Region
+    rest: tuple[pl.Expr, ...] = ()
+
+    @classmethod
+    def of(cls, model: TableModel, asked: Mapping[str, Any] | str, argument: str = "where") -> Where:
+        """A condition from ``{column: value | [values] | (low, high)}``, where None asks for nothing, or from SQL text.
+
+        SQL is split where ``AND`` joins its parts. Those about one column become a part of the region, if it is decided
+        by comparisons with the values that the text names; all others are counted among draws.
+
+        Raises:
+            InputError: a column is unknown or is one that the model is conditioned on, a value or a range cannot be, or
+                the text is none that polars' SQL knows.
+        """
+        if isinstance(asked, str):
+            return cls._of_sql(model.schema, asked, argument, model.called)
+        schema, found = model.schema, cls(Region({}))
+        _check_names(schema, asked, argument, model.called)
+        for name, value in asked.items():
+            if value is None:
+                continue
+            if name in schema.follow_names:
+                found &= cls(Region({}), (_expression(name, value),))
+            else:
+                found &= cls(asked_of(schema, name, value, argument))
+        return found
+
+    @classmethod
+    def _of_sql(cls, schema: Schema, text: str, argument: str, called: str) -> Where:
+        whole = _parsed(text, argument, text)
+        names = whole.meta.root_names()
+        _check_names(schema, names, argument, called, text)
+        if not names:
+            raise InputError("names no column", argument, text)
+        found = cls(Region({}))
+        for part in conjuncts(text):
+            expression = _parsed(part, argument, text)
+            names = list(dict.fromkeys(expression.meta.root_names()))
+            column = next((column for column in schema.fields if [column.name] == names), None)
+            region = None if column is None else _region_of(schema, column, expression, part, argument, text)
+            found &= cls(Region({}), (expression,)) if region is None else cls(region)
+        return found
+
+    def __and__(self, other: Where) -> Where:
+        return Where(self.region & other.region, (*self.rest, *other.rest))
+
+    def counts(self, frame: pl.DataFrame) -> NDArray[np.bool_]:
+        """In which rows of a table the rest holds, ``(n,)``; not where a missing value leaves it open."""
+        held = np.ones(frame.height, bool)
+        for expression in self.rest:
+            held &= judged(frame, expression, "where", None)
+        return held
+
+
+def conjuncts(text: str) -> list[str]:
+    """The parts of a condition in SQL that ``AND`` joins; the text itself where ``OR`` joins them."""
+    parts, start, depth, between = [], 0, 0, False
+    for token in TOKEN.finditer(text):
+        word = token[0].upper()
+        depth += (word in ("(", "CASE")) - (word in (")", "END"))
+        if depth:
+            continue
+        if word == "OR":
+            return [text]
+        if word == "AND" and not between:
+            parts.append(text[start : token.start()])
+            start = token.end()
+        between = word == "BETWEEN" or (between and word != "AND")
+    return [*parts, text[start:]]
+
+
+def judged(frame: pl.DataFrame, expression: pl.Expr, argument: str, text: str | None) -> NDArray[np.bool_]:
+    """Where a condition holds; not where a missing value leaves it open.
+
+    Raises:
+        InputError: it is none on single rows, or compares what cannot be compared.
+    """
+    try:
+        found, some = (part.select(expression.alias("held"))["held"] for part in (frame, frame[: frame.height // 2]))
+    except pl.exceptions.PolarsError as error:
+        mend = "; write a date as DATE '2024-01-31'" if "temporal" in str(error) else ""
+        raise InputError(f"{str(error).splitlines()[0]}{mend}", argument, text) from None
+    if found.dtype != pl.Boolean or len(found) != frame.height or not found[: len(some)].equals(some):
+        raise InputError("expected a condition that holds or not in each row, as in price > 5000", argument, text)
+    return found.fill_null(False).to_numpy()
+
+
+def _parsed(part: str, argument: str, text: str) -> pl.Expr:
+    try:
+        return pl.sql_expr(part)
+    except pl.exceptions.PolarsError as error:
+        raise InputError(f"is no condition in SQL: {str(error).splitlines()[0]}", argument, text) from None
+
+
+def _check_names(schema: Schema, names: Any, argument: str, called: str, text: str | None = None) -> None:
+    for name in names:
+        if name in schema.given_names:
+            raise InputError(
+                f"the model {called} is conditioned on {name!r}, so it has no distribution; give its value in `given=`",
+                argument,
+                text or name,
+            )
+        if name not in schema.table_names:
+            quoted = f"; text stands in single quotes, as in '{name}'" if text else ""
+            raise InputError(
+                f"the model {called} has no column {name!r}; it has {listed(schema.table_names)}{quoted}",
+                argument,
+                text or name,
+            )
+
+
+def _expression(name: str, asked: Any) -> pl.Expr:
+    """What is asked of a column that follows from others, for draws."""
+    column = pl.col(name)
+    if isinstance(asked, tuple):
+        low, high = asked
+        return (pl.lit(True) if low is None else column >= low) & (pl.lit(True) if high is None else column <= high)
+    return column.is_in(asked if isinstance(asked, list) else [asked])
+
+
+def _region_of(
+    schema: Schema, column: Column, expression: pl.Expr, part: str, argument: str, text: str
+) -> Region | None:
+    """The rows in which a condition on one column holds; None if it is not decided by comparisons with the values that
+    its text names."""
+    where = schema.columns.index(column)
+    missing = bool(judged(_cells(column, np.array([np.nan])), expression, argument, text)[0])
+    if column.classes:
+        codes = np.arange(float(column.kind.classes))
+        held = judged(_cells(column, codes), expression, argument, text)
+        return Region({where: np.append(held, np.full(column.classes - len(held), missing))})
+    found = _intervals(column, expression, part, argument, text)
+    flag = schema.missingness.flags.get(where)
+    if found is None or (missing and column.holes.ignored):
+        return None
+    if not missing or flag is None:
+        return region_of(schema, column.name, found)
+    if found.size == 0:
+        return Region({flag: np.array([False, True])})
+    return Region({}) if np.isinf(found).all() else None
+
+
+def _intervals(column: Column, expression: pl.Expr, part: str, argument: str, text: str) -> Part | None:
+    """The intervals of values in which a condition on numbers holds, if its text names their ends; else None."""
+    points = _named(column, part)
+    pieces = list(_pieces(points, column.kind.resolution))
+    middles = np.array([middle for _, _, middle in pieces])
+    held = judged(_cells(column, middles), expression, argument, text)
+    chosen = [(low, high) for (low, high, _), holds in zip(pieces, held, strict=True) if holds]
+    typical = np.array(column.kind.typical)
+    expected = np.any([(typical >= low) & (typical <= high) for low, high in chosen], axis=0) if chosen else False
+    if (judged(_cells(column, typical), expression, argument, text) != expected).any():
+        return None
+    parts = [column.kind.between(low, high) for low, high in chosen]
+    parts = [some for some in parts if some.size]
+    return union(parts) if parts else np.empty((2, 0))
+
+
+def _pieces(points: Numbers, resolution: float) -> Iterator[tuple[float, float, float]]:
+    """The numbers, and the ranges beside and between them, each with a value inside, as a column's values may be."""
+    if not len(points):
+        yield -np.inf, np.inf, 0.0
+        return
+    far = max(1.0, resolution, float(np.abs(points).max()))
+    far = far if not resolution else resolution * np.ceil(far / resolution)
+    yield -np.inf, _beside(points[0], -resolution), points[0] - far
+    for low, high in zip(points, [*points[1:], np.inf], strict=True):
+        yield low, low, low
+        if high == np.inf:
+            yield _beside(low, resolution), np.inf, low + far
+        elif high - low >= 1.5 * resolution:
+            half = 0.5 * (high - low)
+            middle = low + (half if not resolution else resolution * max(np.floor(half / resolution), 1.0))
+            yield _beside(low, resolution), _beside(high, -resolution), middle
+
+
+def _beside(number: float, step: float) -> float:
+    return float(number + 0.5 * step if step else number)
+
+
+def _named(column: Column, part: str) -> Numbers:
+    """The values that a condition's text names, with both signs, as the column encodes them; those that it can hold."""
+    texts = [(quoted, plain) for quoted, plain in LITERAL.findall(part)]
+    if column.reading.moment or column.contents == "text":
+        values = column.read(pl.Series(column.name, [quoted for quoted, _ in texts if quoted], dtype=pl.String))
+    else:
+        values = np.array([sign * float(plain) for _, plain in texts if plain for sign in (-1, 1)])
+    values = np.unique(values[np.isfinite(values)])
+    return values
+
+
+def _cells(column: Column, numbers: Numbers) -> pl.DataFrame:
+    """Encoded values of a column as its cells, one row each; numbers as they are, whatever the table's type."""
+    if column.contents in ("number", "marked") and not column.classes:
+        return pl.DataFrame({column.name: pl.Series(numbers, nan_to_null=True)})
+    return pl.DataFrame([column.written(numbers)])

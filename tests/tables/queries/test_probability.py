@@ -1,0 +1,250 @@
+"""Probabilities of regions and of SQL, quantiles, predictions and draws in ranges, beside shares of many draws."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+
+import pushforward as pf
+from pushforward.errors import InputError
+
+QUICK: dict[str, Any] = {"flow": "maf", "layers": 2, "hidden": (24,), "steps": 150, "lr": 0.02}
+MANY = 60_000
+
+
+def table(rows: int = 1500, seed: int = 0) -> pl.DataFrame:
+    """A group that sets the mean of a number, that number with noise, a count, an age that is missing more often in one
+    group, an amount that is often 0, a day, and a total of the count and a constant."""
+    rng = np.random.default_rng(seed)
+    group = rng.choice(["a", "b"], rows, p=[0.7, 0.3])
+    x = rng.normal(size=rows) + 3.0 * (group == "b")
+    age = pl.Series(rng.normal(40, 10, rows).round(), dtype=pl.Int64)
+    n = rng.poisson(4, rows)
+    return pl.DataFrame(
+        {
+            "kind": group,
+            "x": x,
+            "y": x + 0.5 * rng.normal(size=rows),
+            "n": n,
+            "age": age.set(pl.Series(rng.random(rows) < 0.1 + 0.2 * (group == "b")), None),
+            "amount": np.where(rng.random(rows) < 0.3, 0, rng.gamma(2, size=rows)),
+            "day": [dt.date(2024, 1, 1) + dt.timedelta(int(d)) for d in rng.integers(0, 300, rows)],
+            "total": n + 10,
+        }
+    )
+
+
+TABLE = table()
+
+
+@pytest.fixture(scope="module")
+def model() -> pf.TableDensity:
+    return pf.TableDensity(**QUICK).fit(TABLE)
+
+
+@pytest.fixture(scope="module")
+def drawn(model: pf.TableDensity) -> pl.DataFrame:
+    return model.sample(MANY, random_state=7)
+
+
+QUESTIONS: list[tuple[Any, str]] = [
+    ({"kind": "a"}, "kind = 'a'"),
+    ({"x": (0, 1)}, "x BETWEEN 0 AND 1"),
+    ({"x": (3, None), "kind": "a"}, "x >= 3 AND kind = 'a'"),
+    ({"n": [3, 4]}, "n IN (3, 4)"),
+    ({"n": (2, 4), "kind": ["a", "b"]}, "n BETWEEN 2 AND 4"),
+    ({"age": (30, 40)}, "age BETWEEN 30 AND 40"),
+    ({"amount": 0, "x": (None, -1)}, "amount = 0 AND x <= -1"),
+    ({"day": (dt.date(2024, 3, 1), dt.date(2024, 5, 1))}, "day BETWEEN DATE '2024-03-01' AND DATE '2024-05-01'"),
+    ({"total": (12, 14)}, "total BETWEEN 12 AND 14"),
+]
+TEXTS = [
+    "x > y AND kind = 'b'",
+    "age IS NULL",
+    "NOT (age BETWEEN 30 AND 40)",
+    "ABS(x) > 2",
+    "n % 2 = 0",
+    "x > 2 OR y < -1",
+    "kind LIKE 'b%' AND (n < 2 OR n > 6)",
+]
+
+
+def share(drawn: pl.DataFrame, text: str) -> tuple[float, float]:
+    """The share of draws for which SQL holds, and its standard error."""
+    held = drawn.select(pl.sql_expr(text).fill_null(False).alias("held"))["held"]
+    return float(held.mean() or 0.0), float(np.sqrt((held.mean() * (1 - held.mean()) + 1e-4) / len(held)))
+
+
+@pytest.mark.parametrize(("where", "text"), [*QUESTIONS, *((text, text) for text in TEXTS)], ids=str)
+def test_probabilities_are_shares_of_draws(where: Any, text: str, model: pf.TableDensity, drawn: pl.DataFrame) -> None:
+    truth, around = share(drawn, text)
+    value, error = model.probability(where, errors=True)
+    assert abs(value - truth) < 4 * np.hypot(error, around) + 0.001
+    assert error < 0.02
+    same, _ = model.probability(text, errors=True)
+    assert abs(same - value) < 4 * error + 0.001
+
+
+def test_first_categories_are_exact(model: pf.TableDensity) -> None:
+    each = [model.probability({"kind": name}, errors=True) for name in "ab"]
+    assert sum(value for value, _ in each) == pytest.approx(1.0, abs=1e-5)
+    assert [error for _, error in each] == [0.0, 0.0]
+    assert model.probability({"kind": ["a", "b"]}) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_what_holds_and_what_does_not_sum_to_one_and_chains_agree(model: pf.TableDensity) -> None:
+    assert model.probability("x > 1") + model.probability("x <= 1") == pytest.approx(1.0, abs=1e-6)
+    assert model.probability("x > 1", {"kind": "a"}) + model.probability("NOT (x > 1)", {"kind": "a"}) == pytest.approx(
+        1
+    )
+    both, error = model.probability("x > 1 AND n > 4", errors=True)
+    first, one = model.probability("x > 1", errors=True)
+    then, other = model.probability("n > 4", "x > 1", errors=True)
+    assert abs(both - first * then) < 4 * np.hypot(error, np.hypot(one * then, other * first))
+
+
+def test_rare_regions_have_small_relative_errors(model: pf.TableDensity) -> None:
+    where = {"x": (5, None), "n": (9, None), "age": (None, 25)}
+    value, error = model.probability(where, errors=True)
+    assert 0 < value < 1e-3
+    assert error < 0.2 * value
+
+
+def test_conditions_given_values_ranges_and_frames(model: pf.TableDensity, drawn: pl.DataFrame) -> None:
+    some = drawn.filter(pl.col("x").is_between(0, 1))
+    truth, around = share(some, "kind = 'b'")
+    value, error = model.probability({"kind": "b"}, given={"x": (0, 1)}, errors=True)
+    assert abs(value - truth) < 4 * np.hypot(error, around) + 0.002
+    given = pl.DataFrame({"x": [0.0, 2.0, None], "kind": ["a", "b", "a"]})
+    values, errors = model.probability("y > 1", given=given, errors=True)
+    assert values.shape == errors.shape == (3,)
+    assert values[0] < values[2] < values[1]
+    alone = model.probability("y > 1", given={"x": 2.0, "kind": "b"})
+    assert alone == pytest.approx(values[1], abs=0.03)
+    ranges = pd.DataFrame({"x": [(0, 1), None, 2.0], "kind": [["a", "b"], "a", "b"]})
+    mixed = model.probability("y > 1", given=ranges)
+    assert mixed[2] == pytest.approx(values[1], abs=0.03)
+    assert model.probability({"x": (0, 1)}, given={"x": 0.5}) == 1.0
+    assert model.probability({"x": (0, 1)}, given={"x": 2.0}) == 0.0
+    assert np.isnan(model.probability("y > 1", given=pl.DataFrame({"kind": ["never seen"]})))[0]
+
+
+def test_draws_stay_in_ranges(model: pf.TableDensity, drawn: pl.DataFrame) -> None:
+    given = {"x": (0, 1), "age": (30, 40), "n": [2, 3], "amount": (0.5, None), "kind": None}
+    rows = model.sample(400, given=given)
+    assert rows["x"].is_between(0, 1).all()
+    assert rows["age"].is_between(30, 40).all()
+    assert set(rows["n"]) == {2, 3}
+    assert (rows["amount"] >= 0.5).all()
+    assert rows.null_count().sum_horizontal().sum() == 0
+    assert set(rows["kind"]) == {"a", "b"}
+    where = "x BETWEEN 0 AND 1 AND age BETWEEN 30 AND 40"
+    text = model.sample(50, given=where)
+    assert text.select(pl.sql_expr(where))["x"].all()
+    likewise = drawn.filter(pl.col("x").is_between(0, 1))["y"]
+    assert model.sample(500, given={"x": (0, 1)})["y"].mean() == pytest.approx(likewise.mean(), abs=0.15)
+    rare = model.sample(20, given={"x": (5, None), "n": (9, None)})
+    assert (rare["x"] >= 5).all()
+    assert (rare["n"] >= 9).all()
+    assert model.sample(30, given={"total": (12, 14)})["total"].is_between(12, 14).all()
+    cells = pd.DataFrame({"x": [(0, 1), None], "kind": ["a", ["b"]]})
+    each = model.sample(5, given=cells)
+    assert each["x"][:5].is_between(0, 1).all()
+    assert each["kind"].to_list() == ["a"] * 5 + ["b"] * 5
+
+
+def test_quantiles(model: pf.TableDensity, drawn: pl.DataFrame) -> None:
+    q = [0.1, 0.5, 0.9]
+    values, errors = model.quantile("y", q, errors=True)
+    truth = np.quantile(drawn["y"], q)
+    assert (np.abs(values - truth) < 4 * np.hypot(errors, 0.02) + 0.02).all()
+    assert isinstance(float(model.quantile("y", 0.5)), float)
+    frame = TABLE.select("x")[:3]
+    assert model.quantile("y", 0.5, given=frame).shape == (3,)
+    assert model.quantile("n", q, given=frame).shape == (3, 3)
+    assert (model.quantile("n", q) % 1 == 0).all()
+    assert model.quantile("y", 0.5, given={"x": 2.0}) == pytest.approx(2.0, abs=0.3)
+    middle = model.quantile("day", 0.5)
+    assert abs(middle - np.datetime64("2024-05-30")) < np.timedelta64(25, "D")
+
+
+def test_predictions(model: pf.TableDensity) -> None:
+    test = table(300, seed=1)
+    mean, median = (model.predict(test, "y", kind) for kind in ("mean", "median"))
+    for found in (mean, median):
+        assert np.abs(found - test["x"].to_numpy()).mean() < 0.3
+    assert model.predict(test.drop("y")[:5], "y") == pytest.approx(mean[:5], abs=0.05)
+    proba = model.predict(test, "kind", "proba")
+    assert proba.columns == ["a", "b"]
+    assert proba.sum_horizontal().to_numpy() == pytest.approx(1.0, abs=1e-6)
+    mode = model.predict(test, "kind", "mode")
+    assert (mode == test["kind"].to_numpy()).mean() > 0.85
+    assert model.predict(test[:4], "n", "median").dtype.kind == "i"
+    assert np.abs(model.predict(test[:50], "y", "mode") - test["x"][:50].to_numpy()).mean() < 0.6
+
+
+def test_intervals_hold_their_level_on_rows_not_seen(model: pf.TableDensity) -> None:
+    test = table(600, seed=2)
+    for level in (0.5, 0.9):
+        found = model.predict(test, "y", "interval", level=level)
+        held = (found["low"] <= test["y"]) & (test["y"] <= found["high"])
+        assert held.mean() == pytest.approx(level, abs=0.09)  # calibrated by 150 rows
+
+
+@pytest.mark.parametrize(
+    ("where", "argument"),
+    [
+        ({"nothing": 1}, "where"),
+        ("nothing > 1", "where"),
+        ({"x": "much"}, "where"),
+        ({"x": (2, 1)}, "where"),
+        ({"x": (1, 2, 3)}, "where"),
+        ({"kind": []}, "where"),
+        ({"kind": "c"}, "where"),
+        ({"kind": ("a", "b")}, "where"),
+        ({"n": (-9, -5)}, "where"),
+        ({"n": 2.5}, "where"),
+        ("x >", "where"),
+        ("x + 1", "where"),
+        ("1 = 1", "where"),
+        ("x > AVG(x)", "where"),
+        ("day > 'soon'", "where"),
+        ("kind = a", "where"),
+    ],
+    ids=str,
+)
+def test_bad_questions_are_refused(where: Any, argument: str, model: pf.TableDensity) -> None:
+    with pytest.raises(InputError) as error:
+        model.probability(where)
+    assert error.value.argument == argument
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_other_bad_arguments_are_refused(model: pf.TableDensity) -> None:
+    for ask in (
+        lambda: model.sample(1, given={"x": (2, 1)}),
+        lambda: model.sample(1, given={"kind": []}),
+        lambda: model.quantile("kind", 0.5),
+        lambda: model.quantile("y", 1.5),
+        lambda: model.quantile("y", 0.5, given={"y": 1.0}),
+        lambda: model.quantile("total", 0.5),
+        lambda: model.predict(TABLE[:2], "nothing"),
+        lambda: model.predict(TABLE[:2], "y", "average"),  # type: ignore[arg-type]
+        lambda: model.predict(TABLE[:2], "y", "proba"),
+        lambda: model.predict(TABLE[:2], "kind", "mean"),
+        lambda: model.predict(TABLE[:2], "y", "interval", level=1.0),
+    ):
+        with pytest.raises(InputError):
+            ask()
+
+
+def test_a_region_without_mass_has_none_and_says_so(model: pf.TableDensity) -> None:
+    value, error = model.probability("n < 0 AND x > 0", errors=True)
+    assert value == 0.0
+    assert error >= 0.0
+    assert any("n < 0" in note for note in model.notes_)
