@@ -8,7 +8,8 @@ convolutions are built together.
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -57,7 +58,9 @@ class ImageSteps:
     def _run(self, x: Tensor, context: Tensor | None, inverse: bool) -> tuple[Tensor, Tensor]:
         x = channel_first(x)
         convs = [transform for transform in self.transforms if _can_build(transform)]
-        maps, total = (_inverses if inverse else _weights)(convs), _logdet(convs, x)
+        stacked = _stacked(convs) if convs else None
+        maps = dict(zip(convs, (_inverses if inverse else _weights)(stacked), strict=True)) if stacked else {}
+        total = _logdet(stacked, x) if stacked else x.new_zeros(len(x))
         total = -total if inverse else total
         for transform in reversed(self.transforms) if inverse else self.transforms:
             if transform in maps:
@@ -95,7 +98,7 @@ def _step(transform: Transform, x: Tensor, context: Tensor | None, inverse: bool
 def _moved(scalar: Any, x: Tensor, params: Tensor, inverse: bool) -> tuple[Tensor, Tensor]:
     """The scalar map as a single autograd node."""
     if isinstance(scalar, Affine):
-        return AffineFunction.apply(x, params[0], params[1], scalar.limit, inverse)  # type: ignore[no-any-return]
+        return AffineFunction.apply(x, *params.unbind(), scalar.limit, inverse)  # type: ignore[no-any-return]
     by_channel = x.movedim(-3, 0)
     flat = params.movedim(-3, 0).flatten(2).contiguous()  # (C, 3K - 1, n H W)
     rows = by_channel.flatten(1).contiguous()
@@ -103,9 +106,18 @@ def _moved(scalar: Any, x: Tensor, params: Tensor, inverse: bool) -> tuple[Tenso
     return (v.view(by_channel.shape).movedim(0, -3) for v in (value, log_slope))  # type: ignore[return-value]
 
 
-def _stacked(convs: list[Any]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+class _Convolutions(NamedTuple):
     """The factors, order and signs of all matrices, and the log-scale and shift of the normalisations before them."""
-    return (
+
+    factors: Tensor
+    order: Tensor
+    sign: Tensor
+    log_scale: Tensor
+    shift: Tensor
+
+
+def _stacked(convs: list[Any]) -> _Convolutions:
+    return _Convolutions(
         torch.stack([conv.matrix.factors for conv in convs]),
         torch.stack([conv.matrix.order for conv in convs]),
         torch.stack([conv.matrix.sign for conv in convs]),
@@ -114,38 +126,31 @@ def _stacked(convs: list[Any]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     )
 
 
-def _weights(convs: list[Any]) -> dict[Transform, tuple[Tensor, Tensor]]:
+def _weights(convs: _Convolutions) -> Iterator[Any]:
     """Weight and bias of each convolution: P L U diag(exp s), and this matrix times the shift."""
-    if not convs:
-        return {}
-    factors, order, sign, log_scale, shift = _stacked(convs)
+    factors, order, sign, log_scale, shift = convs
     upper = triangle(factors, lower=False, sign=sign) * log_scale.exp().unsqueeze(1)
     rows = torch.baddbmm(upper, factors.tril(-1), upper)  # (I + L') U diag(exp s)
     places = order + len(order[0]) * torch.arange(len(order), device=order.device).unsqueeze(1)
     weights = rows.flatten(0, 1).index_select(0, places.flatten()).view_as(rows)
     biases = (weights @ shift.unsqueeze(-1)).squeeze(-1)
-    return dict(zip(convs, zip(weights.unbind(), biases.unbind(), strict=True), strict=True))
+    return zip(weights.unbind(), biases.unbind(), strict=True)
 
 
-def _inverses(convs: list[Any]) -> dict[Transform, tuple[Tensor, Tensor]]:
+def _inverses(convs: _Convolutions) -> Iterator[Any]:
     """The same for the inverses, by substitution."""
-    if not convs:
-        return {}
-    factors, order, sign, log_scale, shift = _stacked(convs)
+    factors, order, sign, log_scale, shift = convs
     permuted = torch.eye(factors.shape[1], dtype=factors.dtype, device=factors.device)[order.argsort(1)]
     upper = triangle(factors, lower=False, sign=sign) * log_scale.exp().unsqueeze(1)
     rows = torch.linalg.solve_triangular(factors, permuted, upper=False, unitriangular=True)
     weights = torch.linalg.solve_triangular(upper, rows, upper=True)
-    return dict(zip(convs, zip(weights.unbind(), (-shift).unbind(), strict=True), strict=True))
+    return zip(weights.unbind(), (-shift).unbind(), strict=True)
 
 
-def _logdet(convs: list[Any], x: Tensor) -> Tensor:
+def _logdet(convs: _Convolutions, x: Tensor) -> Tensor:
     """Log-determinant of all these convolutions; equal channel counts imply equal pixel counts."""
-    if not convs:
-        return x.new_zeros(len(x))
-    factors, _, _, log_scale, _ = _stacked(convs)
-    per_pixel = (factors.diagonal(dim1=-2, dim2=-1) + log_scale).sum()
-    return (per_pixel * (math.prod(x.shape[1:]) // factors.shape[-1])).expand(len(x))
+    per_pixel = (convs.factors.diagonal(dim1=-2, dim2=-1) + convs.log_scale).sum()
+    return (per_pixel * (math.prod(x.shape[1:]) // convs.factors.shape[-1])).expand(len(x))
 
 
 def _mix(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

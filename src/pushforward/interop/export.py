@@ -294,7 +294,9 @@ def _compare(module: Exported, inputs: tuple[Tensor, ...], run: Callable[..., Te
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Suppresses the exporters' messages, which are meant for their own developers."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.fx", "torch.export", "onnxscript")]
+    loggers = [
+        logging.getLogger(name) for name in ("torch.onnx", "torch.fx", "torch.export", "torch._inductor", "onnxscript")
+    ]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
