@@ -43,6 +43,34 @@ def test_products_without_onednn(monkeypatch):
     assert products.engine("values", 1 << 30, a) is products.BLAS
 
 
+@pytest.mark.parametrize("missing", [False, True])
+def test_loops_of_a_graph_are_unrolled_without_their_node(missing, monkeypatch):
+    if missing:
+        monkeypatch.setattr(torch_internals, "_while_loop", lambda: None)
+
+    class Power(torch.nn.Module):
+        def forward(self, x):
+            return torch_internals.repeat(5, lambda k, y: (y * x + k,), torch.ones_like(x))[0]
+
+    x, batch = torch.rand(3), torch.export.Dim("batch")
+    with torch.no_grad():
+        program = torch.export.export(Power(), (x,), dynamic_shapes=({0: batch},))
+    targets = [str(node.target) for node in program.graph.nodes]
+    assert any("while_loop" in target for target in targets) != missing
+    y = torch.rand(7)
+    expected = (((y * y + 1) * y + 2) * y + 3) * y + 4
+    torch.testing.assert_close(Power()(y), expected)
+    torch.testing.assert_close(program.module()(y), expected)
+
+
+def test_derivatives_that_cannot_be_captured_are_refused(monkeypatch):
+    import torch.export._trace as trace
+
+    monkeypatch.delattr(trace, "_export")
+    with pytest.raises(RuntimeError, match="derivatives"):
+        torch_internals.captured_with_gradients(torch.nn.Linear(2, 2), (torch.zeros(1, 2),), dynamic_shapes=None)
+
+
 def test_averages_of_weights_without_calls_for_many_tensors(monkeypatch):
     values, ends = [torch.zeros(2), torch.ones(3)], [torch.ones(2), torch.zeros(3)]
     for name in ("_LERP", "_ADD"):
