@@ -221,6 +221,7 @@ TRANSFORMS: dict[str, Entry] = {
     "Remainder of logarithms": Entry(
         lambda m, c: T.Remainder(m - 1, logarithms(m), floors=[(j, 1e-3) for j in range(m)]), "triangular", "positive"
     ),
+    "LogRatios": Entry(lambda m, c: T.LogRatios(range(m), float(m)), "full", "unit"),
     "Linear": Entry(lambda m, c: T.Linear(m), "full"),
     "Triangular lower": Entry(lambda m, c: T.Triangular(m), "triangular"),
     "Triangular upper": Entry(lambda m, c: T.Triangular(m, lower=False), "triangular"),

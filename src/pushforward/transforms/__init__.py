@@ -47,6 +47,7 @@ from .linear import QR as QR
 from .linear import Linear as Linear
 from .linear import Matrix as Matrix
 from .linear import Triangular as Triangular
+from .log_ratios import LogRatios as LogRatios
 from .marginals import Marginals as Marginals
 from .matrices import Correlation as Correlation
 from .matrices import LowerCholesky as LowerCholesky

@@ -29,11 +29,17 @@ def preprocessing(schema: Schema, x: Tensor) -> list[Transform]:
         x: Training rows spread over their cells, float64, of shape ``(n, features)``.
     """
     parts: list[Transform] = [relation.transform(schema.columns) for relation in reversed(schema.near)]
+    shares = [composition for composition in schema.compositions if composition.ratios]
+    parts += [composition.transform(schema.columns) for composition in shares]
     for part in parts:
         x = part(x)[0]
     remainders = {relation.name: relation.remainder for relation in schema.near}
+    ratios = {name for composition in shares for name in composition.parts}
     kinds = [remainders.get(column.name, column.kind) for column in schema.columns]
-    maps = [kind.first_map() or Identity(event_dim=0) for kind in kinds]
+    maps = [
+        Identity(event_dim=0) if column.name in ratios else kind.first_map() or Identity(event_dim=0)
+        for column, kind in zip(schema.columns, kinds, strict=True)
+    ]
     if not all(isinstance(first, Identity) for first in maps):
         parts.append(Columns(maps))
         x = parts[-1](x)[0]

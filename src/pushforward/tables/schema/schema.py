@@ -21,6 +21,7 @@ from .kinds.unseen import is_unseen
 from .missingness import Missingness
 from .numbers import refuse_text, require_columns, usable_rows
 from .relations.base import Relation
+from .relations.composition import Composition, compositions
 from .relations.dates import Weeks
 from .relations.finding import complete
 from .relations.formula import Near, near
@@ -60,6 +61,7 @@ class Schema(Saved):
         near: Columns that are formulas of others up to a remainder, none computed from a later one.
         orders: Pairs of columns of which one is never above the other.
         in_part: Columns that say what rows know of others.
+        compositions: Parts of a whole, of which one follows from the others.
         weeks: Which column of dates is seen as Mondays, beside the weekdays that another column tells.
     """
 
@@ -72,6 +74,7 @@ class Schema(Saved):
     orders: tuple[Order, ...] = ()
     in_part: tuple[KnownInPart, ...] = ()
     weeks: Weeks | None = None
+    compositions: tuple[Composition, ...] = ()
 
     def __repr__(self) -> str:
         """The columns, one in each line."""
@@ -161,7 +164,7 @@ class Schema(Saved):
     @property
     def numeric(self) -> Schema:
         """The schema of the columns of numbers alone."""
-        return Schema(tuple(self.columns[j] for j in self.numbers), near=self.near)
+        return Schema(tuple(self.columns[j] for j in self.numbers), near=self.near, compositions=self.compositions)
 
     @cached_property
     def has_cells(self) -> bool:
@@ -191,14 +194,19 @@ class Schema(Saved):
         return replace(self, columns=tuple(replace(c, kind=c.kind.shaped(values, weight)) for c, values in pairs))
 
     def with_near(self, x: Tensor) -> Schema:
-        """The schema with the formulas that columns are up to a remainder, each said in a note.
+        """The schema with parts of wholes, and formulas that columns are up to a remainder, each said in a note.
 
         Args:
             x: Encoded training rows ``(n, features)``.
         """
-        found = near(self.fields, self._values(x.numpy()))
-        said = tuple(f"{relation}: the flow learns the remainder" for relation in found)
-        return replace(self, near=found, notes=(*self.notes, *said))
+        values = self._values(x.numpy())
+        wholes = compositions(self.fields, self.relations, values)
+        found = near(
+            self.fields, values, {name for each in wholes if each.ratios for name in (*each.parts, *each.wholes)}
+        )
+        said = [f"{each}" for each in wholes]
+        said += [f"{relation}: the flow learns the remainder" for relation in found]
+        return replace(self, near=found, compositions=wholes, notes=(*self.notes, *said))
 
     def ignoring(self) -> Schema:
         """The schema without the flags of values missing at random, which are integrated out."""
@@ -387,6 +395,8 @@ class Schema(Saved):
         for column, flag in self.missingness.flags.items():
             name = self.columns[column].name
             snapped[name] = np.where(x[:, flag] > 0.5, np.nan, snapped[name])
+        for composition in self.compositions:
+            composition.fit_in(snapped)
         return snapped
 
     def decode(self, x: Tensor, recorded: bool = True) -> pl.DataFrame:

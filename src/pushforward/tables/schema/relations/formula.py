@@ -154,14 +154,14 @@ def _exact(column: Column, others: Sequence[Column], values: Rows) -> Formula | 
     return None
 
 
-def near(columns: Sequence[Column], values: Rows) -> tuple[Near, ...]:
+def near(columns: Sequence[Column], values: Rows, other: Collection[str] = ()) -> tuple[Near, ...]:
     """Columns that are formulas of others up to a remainder, so that held-out rows are likelier for it. In this order
-    none is computed from a later one."""
+    none is computed from a later one; those in ``other`` are seen otherwise."""
     found: list[Near] = []
     below: dict[str, set[str]] = {column.name: set() for column in columns}
     numbers = [column for column in columns if _scale(column)]
-    for column in numbers:
-        others = [other for other in numbers if other is not column and column.name not in below[other.name]]
+    for column in [column for column in numbers if column.name not in other]:
+        others = [each for each in numbers if each is not column and column.name not in below[each.name]]
         for formula in _formulas(column, others, values):
             relation = _near(column, formula, columns, values)
             if relation is not None:
@@ -262,8 +262,8 @@ def _near(column: Column, formula: Formula, columns: Sequence[Column], values: R
     slack = max(0.501 * step, ROUNDING * float(y[there].std()))
     rest = np.round(rest / step, 6) * step if step else rest
     kind = _kind(column, rest[there])
-    mapped = np.stack([_mapped(kinds[name], x[there])[0] for name, x in amounts.items()])
-    if not _gains(column, y[there], rest[there], mapped):
+    known_inputs = np.stack([mapped(kinds[name], x[there])[0] for name, x in amounts.items()])
+    if not _gains(column, y[there], rest[there], known_inputs):
         return None
     return Near(column.name, formula, kind, float(np.mean(np.abs(rest[there]) <= slack)))
 
@@ -286,7 +286,7 @@ def _gains(column: Column, y: Numbers, rest: Numbers, mapped: np.ndarray) -> boo
 
 def _nats(kind: Numeric, x: Numbers, inputs: np.ndarray, learnt: np.ndarray) -> Numbers:
     """Log-densities of the rows that are not learnt from."""
-    z, log_slope = _mapped(kind, x)
+    z, log_slope = mapped(kind, x)
     design = np.column_stack([*inputs, np.ones(len(x))])
     scale = np.maximum(design[learnt].std(0), 1e-9) + (np.arange(design.shape[1]) == len(inputs))
     design = design / scale
@@ -297,7 +297,7 @@ def _nats(kind: Numeric, x: Numbers, inputs: np.ndarray, learnt: np.ndarray) -> 
     return np.asarray(-0.5 * (off / sigma) ** 2 - np.log(sigma) + log_slope)[~learnt]
 
 
-def _mapped(kind: Numeric, x: Numbers) -> tuple[Numbers, Numbers]:
+def mapped(kind: Numeric, x: Numbers) -> tuple[Numbers, Numbers]:
     """The first map of values at the middles of their cells, and its log-slope."""
     z, log_slope = kind.first_map()(torch.from_numpy(kind.intervals.middles(x)))
     return np.nan_to_num(z.numpy(), posinf=1e3, neginf=-1e3), np.nan_to_num(log_slope.numpy(), neginf=-1e3)

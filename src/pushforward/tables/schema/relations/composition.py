@@ -1,0 +1,143 @@
+"""Parts of a whole: columns that are never negative, and that sum to a constant or to other columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from ....transforms.log_ratios import LogRatios
+from ..columns import Column
+from ..kinds.base import Numbers
+from ..kinds.numeric import Numeric
+from ..saved import Saved
+from .base import Relation, Rows
+from .formula import FEWEST, mapped
+from .sums import Sum
+
+MARGIN = 1.25  # room for the cells of zeros, in multiples of what they need
+MOST = 30  # parts
+RIDGE = 1e-3  # of the variances
+
+
+@dataclass(frozen=True)
+class Composition(Saved):
+    """Parts of a whole, of which the last follows; draws are such parts.
+
+    Args:
+        parts: The modelled parts.
+        last: The one that follows from them and the whole.
+        total: The whole, or what is added to ``wholes``.
+        wholes: The columns that sum to it.
+        margins: The room for cells below 0 of each part, and of the last one.
+        ratios: Whether the flow sees logarithms of their ratios to the last one.
+    """
+
+    parts: tuple[str, ...]
+    last: str
+    total: float = 0.0
+    wholes: tuple[str, ...] = ()
+    margins: tuple[float, ...] = ()
+    ratios: bool = False
+
+    def transform(self, columns: Sequence[Column]) -> LogRatios:
+        """The log-ratios as a transform of encoded rows."""
+        places = {column.name: j for j, column in enumerate(columns)}
+        wholes = [places[name] for name in self.wholes]
+        return LogRatios([places[name] for name in self.parts], self.total, wholes, self.margins)
+
+    def fit_in(self, values: dict[str, Numbers]) -> None:
+        """Takes what drawn parts have too much, as cells are rounded, from the largest of them."""
+        parts = np.stack([values[name] for name in self.parts])
+        whole = sum((values[name] for name in self.wholes), start=np.full(parts.shape[1], self.total))
+        over = np.maximum(parts.sum(0) - whole, 0.0)
+        largest = np.where(np.isnan(parts), -np.inf, parts).argmax(0)
+        for i, name in enumerate(self.parts):
+            values[name] = np.where((largest == i) & (over > 0), np.maximum(parts[i] - over, 0.0), parts[i])
+
+    def __str__(self) -> str:
+        whole = " + ".join([*map(repr, self.wholes), *([f"{self.total:g}"] if self.total else [])])
+        learnt = ": the flow learns their ratios" if self.ratios else ""
+        return f"{', '.join(map(repr, (*self.parts, self.last)))} are parts of {whole}, and drawn so{learnt}"
+
+
+def compositions(columns: Sequence[Column], relations: Sequence[Relation], values: Rows) -> tuple[Composition, ...]:
+    """Sums whose parts are never negative; by their ratios, where held-out rows are likelier so.
+
+    Args:
+        columns: The modelled columns.
+        relations: The columns that follow from others.
+        values: The encoded training rows.
+    """
+    known = {column.name: column for column in columns}
+    found: list[Composition] = []
+    taken: set[str] = set()
+    for relation in relations:
+        each = _composition(relation, known) if isinstance(relation, Sum) else None
+        if each is not None and not taken & {*each.parts, *each.wholes}:
+            found.append(replace(each, ratios=_gains(each, known, values)))
+            taken |= {*each.parts, *each.wholes}
+    return tuple(found)
+
+
+def _composition(relation: Sum, known: dict[str, Column]) -> Composition | None:
+    """A sum as parts of a whole, if it may be one."""
+    signs = dict(zip(relation.inputs, relation.weights, strict=True))
+    parts = tuple(name for name, sign in signs.items() if sign == -1)
+    wholes = tuple(name for name, sign in signs.items() if sign == 1)
+    columns = [known.get(name) for name in relation.inputs]
+    plain = all(c is not None and isinstance(c.kind, Numeric) and c.kind.circle is None for c in columns)
+    if not plain or not parts or len(parts) + len(wholes) < len(signs) or len(parts) > MOST:
+        return None
+    kinds = [known[name].kind for name in parts]
+    last = relation.column.kind
+    if min(kind.ends[0] for kind in (*kinds, last)) < 0 or relation.offset < 0 or not (wholes or relation.offset):
+        return None
+    margins = [MARGIN * -kind.intervals.lowest_edge(0.0) for kind in kinds if isinstance(kind, Numeric)]
+    cells = [known[name].kind for name in signs]
+    rest = sum(_widest(kind) for kind in cells if isinstance(kind, Numeric))
+    return Composition(parts, relation.column.name, relation.offset, wholes, (*margins, MARGIN * rest))
+
+
+def _widest(kind: Numeric) -> float:
+    """How far a point of a value's cell may be from the value."""
+    atoms = [max(abs(low), abs(low + width)) for _, low, width in kind.atoms]
+    return max([0.5 * kind.step, *atoms])
+
+
+def _gains(composition: Composition, known: dict[str, Column], values: Rows) -> bool:
+    """Whether held-out rows are likelier under a Gaussian of log-ratios than under one of the columns' own maps."""
+    names = [*composition.parts, *composition.wholes]
+    x = np.stack([values[name] for name in names], 1)
+    there = ~np.isnan(x).any(1)
+    if there.sum() < FEWEST:
+        return False
+    x = x[there]
+    kinds = {name: kind for name in names if isinstance(kind := known[name].kind, Numeric)}
+    pairs = [mapped(kinds[name], column) for name, column in zip(names, x.T, strict=True)]
+    own, slopes = np.stack([z for z, _ in pairs], 1), np.stack([slope for _, slope in pairs], 1)
+    k = len(composition.parts)
+    middles = np.stack([kinds[name].intervals.middles(column) for name, column in zip(names, x.T, strict=True)], 1)
+    ratios, logdet = _ratios(composition, middles, k)
+    learnt = np.random.default_rng(0).permutation(len(x)) % 2 == 0
+    ours = _gaussian(np.column_stack([ratios, own[:, k:]]), learnt) + (logdet + slopes[:, k:].sum(1))[~learnt]
+    gain = ours - _gaussian(own, learnt) - slopes.sum(1)[~learnt]
+    return bool(gain.mean() > 2 * gain.std() / np.sqrt(len(gain)))
+
+
+def _ratios(composition: Composition, x: Numbers, k: int) -> tuple[Numbers, Numbers]:
+    wholes = range(k, x.shape[1])
+    chart = LogRatios(range(k), composition.total, wholes, composition.margins)
+    z, logdet = chart(torch.from_numpy(x))
+    return np.nan_to_num(z[:, :k].numpy(), posinf=50.0, neginf=-50.0), np.nan_to_num(logdet.numpy(), neginf=-1e3)
+
+
+def _gaussian(z: Numbers, learnt: np.ndarray) -> Numbers:
+    """Log-densities, up to a constant, of the rows that are not learnt from."""
+    mean, covariance = z[learnt].mean(0), np.atleast_2d(np.cov(z[learnt].T))
+    covariance = covariance + RIDGE * np.diag(np.diag(covariance)) + 1e-12 * np.eye(len(covariance))
+    off = z[~learnt] - mean
+    square = np.einsum("ij,ij->i", off, np.linalg.solve(covariance, off.T).T)
+    return np.asarray(-0.5 * square - 0.5 * np.linalg.slogdet(covariance)[1])
