@@ -17,6 +17,7 @@ from .conditional import Conditional as Conditional
 from .conditional import Gaussian as Gaussian
 from .conditional import Mixture as Mixture
 from .flow import Flow as Flow
+from .given_features import GivenFeatures as GivenFeatures
 from .guidance import with_guidance as with_guidance
 from .guided import AnyOrder as AnyOrder
 from .guided import Guided as Guided
@@ -28,5 +29,6 @@ from .mixed import Mixed as Mixed
 from .mixture import GaussianMixture as GaussianMixture
 from .pixelcnn import PixelCNN as PixelCNN
 from .resampled import Resampled as Resampled
+from .softmax import Softmax as Softmax
 from .torch_base import TorchDistribution as TorchDistribution
 from .view import DensityView as DensityView

@@ -24,3 +24,4 @@ from .series import MixedRow as MixedRow
 from .series import Recurrent as Recurrent
 from .series import SeriesConv as SeriesConv
 from .subset import SubsetNet as SubsetNet
+from .trees import Trees as Trees

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,7 @@ from ...recipes.by_name import flow_by_name, learning_rate
 from .kinds import PRIORS, SIZES, Flows, MemberKind, Share, sizes_of_mixtures
 from .members import WARM_UP, MemberOptions
 from .points import Points, folds, others
+from .trees import OnTrees, TreeFeatures
 
 FEW_ROWS = 3000  # up to which "auto" averages several densities
 MEMBERS = 5
@@ -59,6 +60,9 @@ class AverageOptions:
             the better of two priors, and none is tried after one that is worse than a smaller one.
         copulas: The same after a map of each column; if None, as many for ``auto``, and none otherwise.
         copies: Number of points of a row's cell over which its density is averaged in the evaluation.
+        ladders_of: Gives other kinds in place of those of ``flow``, from the rows, their folds and the time until which
+            networks are trained.
+        trees: Whether boosted trees are tried, too; for one feature given a context.
         weigh: Computes the kinds' weights from their log-densities of rows that their fits did not see, if not
             :func:`stacked`. Nothing is then left out, and mixtures use the stronger prior.
         seed: Fixes the result.
@@ -75,6 +79,8 @@ class AverageOptions:
     mixtures: Sequence[int] = SIZES
     copulas: Sequence[int] | None = None
     copies: int = 4
+    ladders_of: Callable[[Points, list[Tensor], float], Iterable[Sequence[Sequence[MemberKind]]]] | None = None
+    trees: bool = False
     weigh: Callable[[Mapping[str, Tensor]], Tensor] | None = None
     seed: int = 0
 
@@ -109,6 +115,9 @@ class AverageOptions:
 
     def ladders(self, rows: Points, ends: float) -> Iterator[Sequence[Sequence[MemberKind]]]:
         """Kinds of increasing size, each with its alternatives: mixtures, copulas, and flows, trained until a time."""
+        if self.ladders_of is not None:
+            yield from self.ladders_of(rows, folds(len(rows), self.parts(len(rows)), self.seed), ends)
+            return
         priors = PRIORS[:1] if self.weigh else PRIORS
         if self.flow in ("auto", "gmm"):
             yield sizes_of_mixtures(rows, self.mixtures, priors, behind=False)
@@ -117,6 +126,13 @@ class AverageOptions:
         flows = self.flows(rows, ends)
         if flows is not None:
             yield [[flows]]
+        if self.trees:
+            features = TreeFeatures.of_number(rows, folds(len(rows), self.parts(len(rows)), self.seed), self.seed)
+            sizes = sizes_of_mixtures(features.rows, SIZES[:3], PRIORS[:1], behind=True)
+            yield [[OnTrees(kind, features)] for (kind, *_) in sizes]
+            on_trees = self.flows(features.rows, ends)
+            if on_trees is not None:
+                yield [[OnTrees(on_trees, features)]]
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,13 @@ from ...training.verdict import Verdict
 from ...transforms.compose import Compose
 from ..schema.cells import Cells
 from ..schema.preprocessing import preprocessing
+from ..schema.schema import Schema
 from ..splits import TableSplits
 from .candidate import Candidate, Fitted, Task
 from .categories import categories_without, fresh_categories
 from .cross_fitting import FEW_ROWS, AverageOptions, CrossFitted, cross_fit, wants_average
 from .points import Points
+from .trees import can_grow
 
 COPIES = 8  # points of each row's cell to learn from
 OVERFITTING = 10_000  # training rows up to which an average is tried if one flow overfits
@@ -62,8 +64,10 @@ class AverageAfterOverfitting(Candidate):
     """An average of small flows, where there are too few rows for one flow's size; it takes over its categories."""
 
     def suits(self, task: Task, best: Fitted | None) -> bool:
-        overfits = best is not None and best.facts["training"]["verdict"]["kind"] == "overfitting"
-        return overfits and task.averages and len(task.rows.train) <= OVERFITTING
+        if best is None or best.name != "flow" or not task.averages or len(task.rows.train) > OVERFITTING:
+            return False
+        overfits = best.facts["training"]["verdict"]["kind"] == "overfitting"
+        return overfits or (_suits_trees(task.rows.schema) and can_grow())
 
     def fit(self, task: Task, best: Fitted | None) -> Fitted:
         assert best is not None
@@ -104,6 +108,7 @@ def fit_average(task: Task, rows: TableSplits, console: Console, trained: Densit
         seconds=training.budget,
         epochs=training.epochs,
         small=trained is not None,
+        trees=options.flow == "auto" and _suits_trees(rows.schema) and can_grow(),
         seed=task.seed,
     )
     try:
@@ -123,10 +128,10 @@ def fit_average(task: Task, rows: TableSplits, console: Console, trained: Densit
         (whole(part, k), seen[fold]) for k, (part, fold) in enumerate(zip(found.without, found.folds, strict=True), 1)
     ]
     seconds, count = time.perf_counter() - started, len(found.density.members)
-    verdict = _verdict(training.budget is not None and seconds > training.budget)
+    verdict = verdict_of_average(training.budget is not None and seconds > training.budget)
     console.say(verdict.text)
-    console.say(_shares(found))
-    name, facts = f"average of {count}", _facts(found, verdict, seconds)
+    console.say(shares_in_words(found))
+    name, facts = f"average of {count}", facts_of_average(found, verdict, seconds)
     return Fitted(name, f"an {name} densities", density, options.flow, facts, [], [*unseen, (density, rows.split[2])])
 
 
@@ -139,6 +144,11 @@ def _categories(
     sizes, whole = [size for size in rows.schema.classes if size], rows.together
     final = fresh_categories(sizes, codes, whole, len(rows.val), task.options.training)
     return [final, *categories_without(folds, sizes, codes, whole, task.options.training)]
+
+
+def _suits_trees(schema: Schema) -> bool:
+    """Whether one number is modelled given other columns."""
+    return len(schema.columns) == 1 and bool(schema.numbers) and schema.context_features > 0
 
 
 def _asked(task: Task) -> bool:
@@ -164,20 +174,20 @@ def _standardised(rows: TableSplits, seed: int) -> tuple[Compose, Points, Tensor
     return first, Points.of(z, torch.cat(given, -1) if given else None, whole.weights), codes
 
 
-def _shares(found: CrossFitted) -> str:
+def shares_in_words(found: CrossFitted) -> str:
     used = sorted(((weight, name) for name, weight in found.weights.items() if weight > 0), reverse=True)
     shares = ", ".join(f"{name} {100 * weight:.0f} %" for weight, name in used[:6])
     return f"an average of {len(found.density.members)} densities, weighted by rows that they did not see: {shares}"
 
 
-def _verdict(late: bool) -> Verdict:
+def verdict_of_average(late: bool) -> Verdict:
     if late:
         return Verdict("unknown", None, None, "time was over: more of it may make the flows of the average better")
     best = "every flow of the average is kept where rows that it did not see were likeliest"
     return Verdict("converged", None, None, f"converged: {best}")
 
 
-def _facts(found: CrossFitted, verdict: Verdict, seconds: float) -> dict[str, Any]:
+def facts_of_average(found: CrossFitted, verdict: Verdict, seconds: float) -> dict[str, Any]:
     steps = max(found.steps, default=0)
     return {
         "verdict": verdict.text,

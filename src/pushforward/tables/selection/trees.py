@@ -1,0 +1,173 @@
+"""Densities of one column given what boosted trees say of it: kinds of the average where trees predict best.
+
+Trees follow jumps and interactions of many given columns that a network learns only from many rows; but their
+predictions are numbers, not a density. So they become features: for every fold of the rows, boosted trees learn from
+the other folds the mean of a number, and how far it is from there, or the scores of classes. What they say of rows that
+they did not see is the context of an ordinary density, which learns what remains, its shape, and how far the trees can
+be trusted. In the end, that context is the mean of the trees of all folds.
+
+Reference:
+    Wolpert (1992), Stacked generalization, Neural Networks 5.
+    Ke et al. (2017), LightGBM: a highly efficient gradient boosting decision tree.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...distributions.average import Average
+from ...distributions.base import Density
+from ...distributions.given_features import GivenFeatures
+from ...distributions.softmax import Softmax
+from ...nets.trees import Trees
+from .kinds import MemberKind, Share
+from .points import Points, others
+
+MOST_ROWS = 20_000  # on which trees are tried
+STOPPED, MOST_TREES, FEW_TREES = 500, 200, 80  # rows from which growing stops by some of them; trees, and without that
+LEAST = 1e-2  # standard deviations: the smallest distance from the mean that is told
+ABSENT = -8.0  # the score of a class that some rows lack
+OPTIONS: dict[str, Any] = {"learning_rate": 0.06, "max_leaf_nodes": 15, "min_samples_leaf": 8, "l2_regularization": 1.0}
+
+
+def can_grow() -> bool:
+    """Whether scikit-learn is there, which grows the trees."""
+    return importlib.util.find_spec("sklearn") is not None
+
+
+@dataclass(frozen=True)
+class TreeFeatures:
+    """Trees that did not see each fold of some rows, and what they say of it.
+
+    Args:
+        rows: The rows, with what the trees say of them as their contexts.
+        folds: Indices of the rows of each fold.
+        trees: For each fold, those that did not see it.
+    """
+
+    rows: Points
+    folds: Sequence[Tensor]
+    trees: Sequence[Trees]
+
+    @classmethod
+    def of_number(cls, rows: Points, folds: Sequence[Tensor], seed: int) -> TreeFeatures:
+        """The mean of a number, and the logarithm of its distance from what other rows' trees take for the mean."""
+        given, y = _given(rows), rows.x[:, :, 0].double().mean(0).numpy()
+        means, predicted = [], np.empty(len(rows))
+        for k, fold in enumerate(folds):
+            some = others(folds, k)
+            means.append(_boosted("Regressor", given[some], y[some], rows.weight[some], seed))
+            predicted[fold] = means[-1].predict(given[fold])
+        away = np.log(np.abs(y - predicted) + LEAST)
+        trees = []
+        for k, mean in enumerate(means):
+            some = others(folds, k)
+            distance = _boosted("Regressor", given[some], away[some], rows.weight[some], seed)
+            trees.append(Trees.of(given.shape[1], [*_sums(mean), *_sums(distance)]))
+        return cls._told(rows, folds, trees)
+
+    @classmethod
+    def of_classes(cls, rows: Points, folds: Sequence[Tensor], classes: int, seed: int) -> TreeFeatures:
+        """A score of each class."""
+        given, codes, trees = _given(rows), rows.x[0, :, 0].numpy(), []
+        for k in range(len(folds)):
+            some = others(folds, k)
+            model = _boosted("Classifier", given[some], codes[some], rows.weight[some], seed)
+            sums = [(0.0, []), *_sums(model)] if len(model.classes_) == 2 else _sums(model)
+            known = dict(zip(model.classes_.astype(int).tolist(), sums, strict=True))
+            trees.append(Trees.of(given.shape[1], [known.get(k, (ABSENT, [])) for k in range(classes)]))
+        return cls._told(rows, folds, trees)
+
+    @classmethod
+    def _told(cls, rows: Points, folds: Sequence[Tensor], trees: Sequence[Trees]) -> TreeFeatures:
+        assert rows.context is not None
+        told = torch.empty(len(rows), trees[0].outputs)
+        for fold, grown in zip(folds, trees, strict=True):
+            told[fold] = grown(rows.context[fold])
+        return cls(Points(rows.x, told, rows.weight), folds, trees)
+
+
+@dataclass(frozen=True)
+class OnTrees(MemberKind):
+    """A kind of density, given what trees say.
+
+    Args:
+        inner: The kind.
+        features: The trees.
+    """
+
+    inner: MemberKind
+    features: TreeFeatures
+
+    @property
+    def name(self) -> str:
+        return f"{self.inner.name} on trees"
+
+    @property
+    def steps(self) -> Sequence[int]:  # type: ignore[override]
+        return self.inner.steps
+
+    def cross_fit(self, shares: Sequence[Share], seed: int) -> list[Density]:
+        known = self.features
+        own = [(known.rows[others(known.folds, k)], known.rows[fold]) for k, fold in enumerate(known.folds)]
+        fits = self.inner.cross_fit(own[: len(shares)], seed)
+        return [_on(density, trees) for density, trees in zip(fits, known.trees, strict=False)]
+
+    def kept(self, rows: Points, fits: list[Density], seed: int) -> list[Density]:
+        inner = self.inner.kept(self.features.rows, [fit.density for fit in fits], seed)  # type: ignore[misc]
+        return [_on(inner[0] if len(inner) == 1 else Average(inner), Trees.mean(self.features.trees))]
+
+
+@dataclass(frozen=True)
+class CalibratedScores(MemberKind):
+    """The probabilities of classes from their scores.
+
+    Args:
+        classes: Their number.
+    """
+
+    classes: int
+    steps: tuple[int, ...] = ()
+    name: str = "scores"  # type: ignore[misc]
+
+    def fit(self, rows: Points) -> Density:
+        assert rows.context is not None
+        return Softmax(self.classes).fit(rows.x[0], rows.context, rows.weight).eval()
+
+    def cross_fit(self, shares: Sequence[Share], seed: int) -> list[Density]:
+        return [self.fit(train) for train, _ in shares]
+
+    def kept(self, rows: Points, fits: list[Density], seed: int) -> list[Density]:
+        return [self.fit(rows)]
+
+
+def _on(density: Density, trees: Trees) -> GivenFeatures:
+    return GivenFeatures(density, trees, context=trees.inputs)
+
+
+def _given(rows: Points) -> np.ndarray:
+    assert rows.context is not None
+    return rows.context.float().numpy()
+
+
+def _boosted(kind: str, given: np.ndarray, y: np.ndarray, weight: Tensor, seed: int) -> Any:
+    """Boosted trees of some rows; of many, some tell when to stop."""
+    from sklearn import ensemble
+
+    stops = len(y) >= STOPPED
+    options = {**OPTIONS, "max_iter": MOST_TREES if stops else FEW_TREES, "early_stopping": stops}
+    model = getattr(ensemble, f"HistGradientBoosting{kind}")(random_state=seed, **options)
+    return model.fit(given, y, sample_weight=weight.numpy())
+
+
+def _sums(model: Any) -> list[tuple[float, list[Any]]]:
+    """For each output, the constant and the nodes of the trees, which scikit-learn keeps under private names."""
+    start = np.ravel(model._baseline_prediction).tolist()
+    return [(b, [grown[j].nodes for grown in model._predictors]) for j, b in enumerate(start)]
