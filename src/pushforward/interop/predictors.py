@@ -114,8 +114,8 @@ class FlowRegressor(RegressorMixin, Predictor):
     """p(y | X) for a number y: its mean, any quantile, an interval that holds its level, and its density.
 
     X is a frame as it comes (text, dates, truth values, missing cells) or an array of numbers. The density is that of
-    ``TableDensity(columns=["y"], given=X)``: for few rows an average of
-    flows and mixtures, weighted by how well they do on rows that they did not see.
+    ``TableDensity(columns=["y"], given=X)``: an average of flows,
+    mixtures and densities given what boosted trees predict, weighted by how well they do on rows that they did not see.
 
     Args:
         flow, members: As for :class:`~pushforward.TableDensity`.

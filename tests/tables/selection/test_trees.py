@@ -60,5 +60,5 @@ def test_scores_do_not_depend_on_the_other_rows(model: pf.TableDensity) -> None:
 
 def test_without_given_columns_or_with_several_there_are_none() -> None:
     for options in ({"columns": ["z"]}, {"columns": ["z", "y"], "given": ["x"]}):
-        found = pf.TableDensity(**options, queries=False).fit(TABLE[:40])
+        found = pf.TableDensity(**options, queries=False).fit(TABLE[:24])
         assert not any("trees" in name for name in found.summary_["average"]["weights"])
