@@ -60,3 +60,9 @@ def test_bad_members_are_named() -> None:
         Average([*flows()[:1], *flows(3)])
     with pytest.raises(ValueError, match="weights must be 3 numbers of at least 0"):
         Average(flows(), [1, -1, 0])
+
+
+def test_an_average_of_averages_may_draw_nothing_from_one_of_them() -> None:
+    inner = Average([pf.nsf(1, context=2, layers=1, hidden=(8,)) for _ in range(2)])
+    assert inner.sample((), torch.zeros(0, 2)).shape == (0, 1)
+    assert Average([inner, inner], [1.0, 0.0]).sample((), torch.zeros(3, 2)).shape == (3, 1)

@@ -99,7 +99,7 @@ class Average(Density):
         self, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float
     ) -> Tensor:
         """Each draw comes from a randomly chosen member."""
-        contexts = None if context is None else context.expand(*batch, -1).reshape(batch.numel(), -1)
+        contexts = None if context is None else context.expand(*batch, -1).reshape(batch.numel(), context.shape[-1])
         which = draw_index(self.log_weight[:, None].expand(-1, batch.numel()), generator)
         options: dict[str, Any] = {"generator": generator, "temperature": temperature}
         rows, parts = [], []

@@ -51,7 +51,7 @@ class Truncated(Density):
     def _generate(
         self, batch: torch.Size, context: Tensor | None, generator: torch.Generator | None, temperature: float
     ) -> Tensor:
-        given = None if context is None else context.expand(*batch, -1).reshape(batch.numel(), -1)
+        given = None if context is None else context.expand(*batch, -1).reshape(batch.numel(), context.shape[-1])
         x = self.density._generate(torch.Size([batch.numel()]), given, generator, temperature)
         for _ in range(ROUNDS):
             wrong = (~self.order(x)).nonzero()[:, 0]
