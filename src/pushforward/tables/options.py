@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -52,7 +52,7 @@ class ColumnOptions:
     order: Orders = ()
     limits: Limits = field(default_factory=dict)
     censored: Assignments = field(default_factory=dict)
-    noise: Assignments = field(default_factory=dict)
+    noise: Annotated[Assignments, Parameter(name="--noise-of")] = field(default_factory=dict)  # images have --noise
     relations: Literal["auto", "none"] = "auto"
     strict: Flag = False
     drop_missing: Flag = False
