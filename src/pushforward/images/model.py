@@ -13,9 +13,8 @@ from markupsafe import Markup
 from torch import Tensor
 
 from ..errors import InputError, listed, refuse
-from ..models.base import FittedDensity
+from ..models.base import FittedDensity, HeldOut
 from ..models.console import Console, aligned
-from ..models.held_out import HeldOut
 from ..models.train import Rows
 from ..report.evidence import Evidence, Page
 from ..report.words import plus_minus

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -16,11 +17,25 @@ from ..errors import InputError, refuse
 from ..saving.jsonable import jsonable
 from .console import Console
 from .described import Described
-from .held_out import HeldOut
 from .saved import load_saved, save
 
 Place = Any  # where rows or images come from, or go to: a path, or what tables and images know beside
 PERCENTS = np.linspace(0.0, 100.0, 1001)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The data that a model was not trained on, in the form that the model takes.
+
+    Attributes:
+        rows: Encoded rows, or images.
+        numbers: Their positions in the file, or in its held-out part, from 0.
+        train: The data that the model was trained on, if the file has them too.
+    """
+
+    rows: Any
+    numbers: np.ndarray
+    train: Any = None
 
 
 class FittedDensity(Described):

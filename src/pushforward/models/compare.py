@@ -10,9 +10,8 @@ import numpy as np
 
 from ..diagnostics.averages import mean_and_error
 from ..errors import InputError
-from .base import FittedDensity
+from .base import FittedDensity, HeldOut
 from .console import Console, aligned
-from .held_out import HeldOut
 
 
 def compare(

@@ -12,21 +12,19 @@ from ..diagnostics.linear_gaussian import LinearGaussian
 from ..distributions.base import Density
 from ..distributions.guided import Guided
 from ..errors import InputError, listed
-from ..models.base import FittedDensity
+from ..models.base import FittedDensity, HeldOut
 from ..models.console import Console, aligned
-from ..models.held_out import HeldOut
 from ..models.held_out_figures import describe_held_out, gain_in_words
 from ..models.train import Rows
 from ..report.evidence import Evidence, Page
 from ..report.tables.model import RowModel
 from ..report.words import plus_minus
-from .describe import describe_columns
+from .describe import TableCells, describe_columns, reported_columns
 from .guide import GuideFill, joint_of
 from .io.format import ReadOptions
 from .io.place import Location
 from .io.read import read_table
 from .io.table import Table
-from .report_columns import TableCells, reported_columns
 from .schema.cells import Cells
 from .schema.schema import Schema
 from .splits import HELD_OUT, fingerprint, held_out_order

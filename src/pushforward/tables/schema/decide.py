@@ -13,7 +13,6 @@ import polars as pl
 
 from ...errors import InputError, listed
 from ...numerics.partly_known import known_in_part
-from .at_random import random_holes
 from .columns import Column, ContextColumn, Holes
 from .kinds.base import Bounds, Hints, Kind, Numbers
 from .kinds.category import Category
@@ -25,6 +24,7 @@ from .kinds.named import MOST
 from .kinds.number import Number
 from .kinds.numeric import numbers_of, present
 from .kinds.quantity import NUMBERS
+from .missingness import random_holes
 from .moments import Form, find_form, moment_name
 from .names import as_names, numbers_that_are_names
 from .numbers import missing, refuse_gaps, spoilt
