@@ -17,6 +17,8 @@ IN_SHELL = {  # those that are not called --name there
     "n": "-n",
     "output": "-o",
     "random_state": "--seed",
+    "column": "COLUMN",
+    "where": "WHERE",
 }
 
 

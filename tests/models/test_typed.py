@@ -6,7 +6,7 @@ import pytest
 
 from pushforward.errors import InputError
 from pushforward.models.options import TrainingOptions
-from pushforward.models.typed import assignments, bounds, height_and_width, names, periods, widths
+from pushforward.models.typed import Givens, assignments, bounds, height_and_width, names, periods, widths
 from pushforward.tables.options import TableOptions
 
 
@@ -58,3 +58,12 @@ def test_an_option_out_of_range_is_named(name: str, value: object) -> None:
 def test_a_single_name_is_one_column() -> None:
     options = TableOptions(columns="size", given="price")
     assert (options.columns, options.given) == (("size",), ("price",))
+
+
+def test_what_is_given_is_a_value_or_a_condition() -> None:
+    assert Givens.of("cut=Ideal", "price=4000") == Givens({"cut": "Ideal", "price": "4000"})
+    assert Givens.of("age BETWEEN 30 AND 40").where == "age BETWEEN 30 AND 40"
+    both = Givens.of("cut=O'Brien", "price > 3", "color = 'E'")
+    assert both == Givens({"cut": "O'Brien"}, "(price > 3) AND (color = 'E')")
+    with pytest.raises(ValueError):
+        Givens.of("cut")

@@ -20,7 +20,7 @@ from .judging import compare, info, report
 from .learning import demo, fit
 from .options import command_line
 from .serving import serve
-from .using import drift, impute, outliers, sample, score
+from .using import ask, drift, impute, outliers, predict, sample, score
 
 HELP = """Learn the density of a table or of images, score its rows, draw new ones, and report.
 
@@ -43,6 +43,8 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     score,
     outliers,
     drift,
+    ask,
+    predict,
     sample,
     impute,
     report,

@@ -1,14 +1,14 @@
-"""The commands that use a model: ``score``, ``outliers``, ``drift``, ``sample`` and ``impute``."""
+"""The commands that use a model: ``score``, ``outliers``, ``drift``, ``sample``, ``ask``, ``predict``, ``impute``."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from ..errors import InputError
-from ..models.typed import Assignments, Flag, Names
+from ..models.typed import Flag, Given, Givens, Names
 from ..tables.io.place import located
 from .options import (
     Device,
@@ -148,7 +148,7 @@ def sample(
     *,
     n: Annotated[int, Parameter(name=["-n", "--rows"])],
     output: Output,
-    given: Assignments = {},
+    given: Given = Givens(),
     seed: Seed = 0,
     temperature: float = 1.0,
     guidance: float = 0.0,
@@ -165,8 +165,8 @@ def sample(
         output: The rows: a file of any format of tables, - for standard output, or a new table of a database, as in
             'shop.duckdb?table=samples'. Images: a .png with all of them, a .npy, or a .npz with their
             classes.
-        given: The value of a column, as in cut=Ideal: rows are drawn given it. May be repeated. Of images, as in
-            class=3; without it, all classes in turn.
+        given: The value of a column, as in cut=Ideal, or a condition in SQL, as in 'age BETWEEN 30 AND 40': rows are
+            drawn given it. May be repeated. Of images, as in class=3; without it, all classes in turn.
         temperature: Below 1, rows closer to the most typical ones; 1 samples the density itself.
         guidance: Of a tarflow given classes: how far images go beyond what their class says; 0 samples the density.
         check: The table that the model was fitted to: says how well a classifier tells the rows from its held-out
@@ -181,9 +181,65 @@ def sample(
     at_least_one(n=n)
     if not 0 < temperature < float("inf"):
         raise InputError("expected a positive number; 1 samples the density itself", "temperature", temperature)
-    choices: dict[str, Any] = {"seed": seed, "temperature": temperature, "guidance": guidance}
+    choices: dict[str, Any] = {"where": given.where, "seed": seed, "temperature": temperature, "guidance": guidance}
     choices |= {"check": None if check is None else located(check), "privacy_check": privacy_check}
-    console.result(open_model(model, device).run("sample", n, place, dict(given), console, **choices))
+    console.result(open_model(model, device).run("sample", n, place, dict(given.values), console, **choices))
+
+
+def ask(
+    model: Model,
+    where: str,
+    *,
+    given: Given = Givens(),
+    seed: Seed = 0,
+    device: Device = "auto",
+    printing: PrintOptions = PrintOptions(),
+) -> None:
+    """Tell how probable it is that a row is so, with the standard error of the answer.
+
+    Args:
+        where: A condition in SQL, as in "price > 5000 AND cut = 'Ideal'".
+        given: The value of a column, as in carat=1, or a condition in SQL, as in 'carat BETWEEN 1 AND 2': of the rows
+            for which it holds. May be repeated.
+    """
+    from .models import open_model
+
+    asked = (where, dict(given.values), printing.console())
+    asked[-1].result(open_model(model, device).run("ask", *asked, within=given.where, seed=seed))
+
+
+def predict(
+    model: Model,
+    data: str,
+    column: str,
+    *,
+    output: Output,
+    source: SourceOptions = SourceOptions(),
+    kind: Literal["mean", "median", "mode", "proba", "interval"] = "mean",
+    level: float = 0.9,
+    keep: Names = (),
+    seed: Seed = 0,
+    device: Device = "auto",
+    spreadsheet_safe: SpreadsheetSafe = False,
+    printing: PrintOptions = PrintOptions(),
+) -> None:
+    """Predict one column of every row of a table from its other columns.
+
+    Args:
+        data: The table, as for `pushforward fit`; its own values of the column are not read, and what is missing is
+            integrated out.
+        column: The column.
+        output: The predictions: as for `pushforward score`.
+        kind: mean, median or mode; proba, the probability of each value; interval, a range that holds the value in a
+            share of rows that were not seen.
+        level: That share.
+        keep: Columns of the table to copy, placed before the predictions.
+    """
+    from .models import open_model
+
+    place = located(output, writing=True, spreadsheet_safe=spreadsheet_safe)
+    console, choices = printing.console(place), {"kind": kind, "level": level, "keep": keep, "seed": seed}
+    console.result(open_model(model, device).run("predict", source.of(data), column, place, console, **choices))
 
 
 def impute(

@@ -6,7 +6,9 @@ A type is what Python code reads; its :class:`cyclopts.Parameter` tells the shel
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +16,8 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from ..training.schedule import duration
+
+SQL = re.compile(r"""[<>"]|'.*'|\s(BETWEEN|AND|OR|NOT|IN|LIKE|IS)\s""", re.IGNORECASE)  # not in COLUMN=VALUE
 
 
 def names(*texts: str) -> tuple[str, ...]:
@@ -69,6 +73,30 @@ def assignments(*texts: str) -> dict[str, str]:
                 raise ValueError(f"{name!r} is given twice")
             found[name] = value
     return found
+
+
+@dataclass(frozen=True)
+class Givens:
+    """What is known of rows: values of columns as text, and conditions in SQL.
+
+    Args:
+        values: The COLUMN=VALUE pairs.
+        where: All conditions together; None if there is none.
+    """
+
+    values: Mapping[str, str] = field(default_factory=dict)
+    where: str | None = None
+
+    @classmethod
+    def of(cls, *texts: str) -> Givens:
+        """Each text is COLUMN=VALUE, or a condition in SQL: one that compares, or has quotes or a word of SQL.
+
+        Raises:
+            ValueError: a text is neither, or a column is given twice.
+        """
+        conditions = [text for text in texts if SQL.search(text)]
+        values = assignments(*(text for text in texts if text not in conditions))
+        return cls(values, " AND ".join(f"({text})" if len(conditions) > 1 else text for text in conditions) or None)
 
 
 def periods(*texts: str) -> dict[str, tuple[float, float]]:
@@ -160,5 +188,6 @@ Bounds = Annotated[Mapping[str, tuple[float, float | None]], _read_by(bounds, "N
 Limits = Annotated[Mapping[str, tuple[str, str]], _read_by(limits, "NAME=LOW,HIGH", repeated=True)]
 Orders = Annotated[Sequence[tuple[str, str]], _read_by(chains, "LOW,HIGH", repeated=True)]
 Periods = Annotated[Mapping[str, tuple[float, float]], _read_by(periods, "NAME=LOW,HIGH", repeated=True)]
+Given = Annotated[Givens, _read_by(Givens.of, "NAME=VALUE|CONDITION", repeated=True)]
 Assignments = Annotated[Mapping[str, str], _read_by(assignments, "NAME=VALUE", repeated=True)]
 Unasked = Annotated[Path | None, Parameter(parse=False)]

@@ -23,6 +23,7 @@ from .io.frames import from_frame, is_path, to_frame
 from .io.read import read_any, read_table
 from .latents import latents
 from .model import TableModel
+from .queries.ask import ask, predict_file
 from .queries.conditions import check_asked
 from .queries.drift import Drift, drift, drift_file
 from .queries.explain import cells_given_others, explain
@@ -48,6 +49,8 @@ class FittedTable(TableModel):
         "impute": impute_file,
         "outliers": outliers_file,
         "drift": drift_file,
+        "ask": ask,
+        "predict": predict_file,
     }
     of_others: ClassVar[str] = "applies to images, but this is a table"
 

@@ -70,9 +70,9 @@ class Known:
         return there
 
     @classmethod
-    def of(cls, model: TableModel, given: Any = None) -> Known:
+    def of(cls, model: TableModel, given: Any = None, where: str | None = None) -> Known:
         """Reads what is given: None; ``{column: value | [values] | (low, high)}``; SQL text; or a frame of such cells,
-        one for each row. What is None, or missing, is unknown.
+        one for each row. What is None, or missing, is unknown. Of one row, ``where`` may say in SQL what else holds.
 
         Raises:
             InputError: a column is unknown, or a value cannot be.
@@ -82,7 +82,8 @@ class Known:
         if given is None or (isinstance(given, Mapping) and not any(map(_is_column, given.values()))):
             plain, asked = _divided({} if given is None else given)
             check_known(model, [*plain, *asked])
-            return cls._with(model, one_row(model, plain), (_where(model, asked),), True)
+            all_of = _where(model, asked) if not where else _where(model, asked) & Where.of(model, where, "given")
+            return cls._with(model, one_row(model, plain), (all_of,), True)
         given, asked_of_rows = _without_ranges(given)
         frame = from_frame(given, "given")[0]
         frame = frame.drop(model.schema.extra_names(frame.columns))

@@ -120,6 +120,7 @@ def sample_file(
     given: dict[str, str],
     console: Console,
     *,
+    where: str | None = None,
     seed: int = 0,
     temperature: float = 1.0,
     check: Location | None = None,
@@ -133,6 +134,7 @@ def sample_file(
         output: Where to write them.
         given: Values of columns, as text.
         console: Where to print messages.
+        where: What else holds of the rows, in SQL.
         seed, temperature: Seed and temperature of the draws.
         check: The table that the model was fitted to, to compare the draws with its training and held-out rows.
         privacy_check: Write nothing if more draws than held-out rows are very near to a training row.
@@ -144,7 +146,7 @@ def sample_file(
     check_output(output)
     if privacy_check and check is None:
         raise InputError("needs the table that the model was fitted to, in `check=`", "privacy_check")
-    known = Known.of(model, given)
+    known = Known.of(model, given, where)
     rows = draw(model, n, known, seed, temperature)
     for note in known.notes:
         console.note(note)
@@ -156,7 +158,15 @@ def sample_file(
     for line in listing(rows.head(3)):
         console.say(line)
     console.say(f"saved {output}")
-    return {"rows": n, "columns": rows.columns, "given": given, "seed": seed, "output": str(output), **facts}
+    return {
+        "rows": n,
+        "columns": rows.columns,
+        "given": given,
+        "where": where,
+        "seed": seed,
+        "output": str(output),
+        **facts,
+    }
 
 
 def _checked(model: TableModel, rows: pl.DataFrame, data: Location, console: Console) -> dict[str, Any]:

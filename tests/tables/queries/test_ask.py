@@ -1,0 +1,65 @@
+"""Questions and predictions from the shell."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+import pushforward as pf
+from pushforward.cli.app import main
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder, rng = tmp_path_factory.mktemp("ask"), np.random.default_rng(0)
+    kind = rng.choice(["a", "b"], 600)
+    x = rng.normal(size=600) + 2.0 * (kind == "b")
+    table = pl.DataFrame({"kind": kind, "x": x, "odd, name": x + rng.normal(size=600)})
+    pf.TableDensity("maf", layers=1, hidden=(16,), steps=60, lr=0.02).fit(table).save(folder / "model")
+    table.head(20).write_csv(folder / "rows.csv")
+    return folder
+
+
+def told(capsys: pytest.CaptureFixture[str]) -> dict:
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_probability_is_printed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = str(folder / "model")
+    assert main(["ask", model, "kind = 'a'", "--json"]) == 0
+    known = told(capsys)
+    assert known["probability"] == pytest.approx(pf.TableDensity.load(model).probability({"kind": "a"}))
+    assert main(["ask", model, "x > 1", "--given", "kind=b", "--given", '"odd, name" > 0', "--json"]) == 0
+    high = told(capsys)
+    assert main(["ask", model, "x > 1", "--given", "kind=a", "--json"]) == 0
+    assert told(capsys)["probability"] < high["probability"]
+    assert main(["ask", model, "x > 1"]) == 0
+    assert "±" in capsys.readouterr().out
+
+
+def test_rows_are_drawn_within_a_condition(folder: Path, tmp_path: Path) -> None:
+    arguments = ["sample", str(folder / "model"), "-n", "30", "-o", str(tmp_path / "rows.csv"), "--given", "kind=b"]
+    assert main([*arguments, "--given", "x BETWEEN 0 AND 1"]) == 0
+    rows = pl.read_csv(tmp_path / "rows.csv")
+    assert rows["x"].is_between(0, 1).all()
+    assert set(rows["kind"]) == {"b"}
+
+
+def test_a_column_is_predicted(folder: Path, tmp_path: Path) -> None:
+    arguments = ["predict", str(folder / "model"), str(folder / "rows.csv"), "x", "-o", str(tmp_path / "found.csv")]
+    assert main([*arguments, "--kind", "median", "--keep", "kind,x"]) == 0
+    found = pl.read_csv(tmp_path / "found.csv")
+    assert found.columns == ["kind", "x", "predicted_x"]
+    assert np.corrcoef(found["x"], found["predicted_x"])[0, 1] > 0.5
+    assert main([*arguments, "--kind", "interval", "--level", "0.8"]) == 0
+    assert pl.read_csv(tmp_path / "found.csv").columns == ["low", "high"]
+
+
+@pytest.mark.parametrize("where", ["nothing > 1", "x >", "kind = a"])
+def test_bad_questions_end_with_2(where: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ask", str(folder / "model"), where]) == 2
+    assert "WHERE" in capsys.readouterr().err
