@@ -125,10 +125,33 @@ def _program(density: Density, method: str) -> tuple[Exported, tuple[Tensor, ...
     return module, inputs, _traced(module, inputs)
 
 
-def _check(density: Any, path: Path, method: str, gradients: bool) -> None:
+def exported(density: Density) -> torch.export.ExportedProgram:
+    """The log-density of one row ``(*event,)``, given a context ``(context features,)`` if there is one, in PyTorch's
+    core operators.
+
+    Raises:
+        TypeError: ``density`` is none.
+        ValueError: it cannot be written as one program.
+    """
+    _check_density(density)
+    why = _why_not(density, "log_prob", loops=False)
+    if why:
+        raise ValueError(why)
+    module = Exported(copy.deepcopy(density), "log_prob").eval().requires_grad_(False)
+    inputs = tuple(value[0] for value in _example(density, "log_prob"))
+    with _quiet():
+        table = {**torch.export.default_decompositions(), **SUBSTITUTED}
+        return _traced(module, inputs, rows=False).run_decompositions(table)
+
+
+def _check_density(density: Any) -> None:
     if not isinstance(density, Density):
         inside = ": export its .density" if isinstance(getattr(density, "density", None), Density) else ""
         raise TypeError(f"density must be a flow or another density, got {type(density).__name__}{inside}")
+
+
+def _check(density: Any, path: Path, method: str, gradients: bool) -> None:
+    _check_density(density)
     if method not in METHODS:
         raise ValueError(f"method={method!r}: expected one of {', '.join(METHODS)}")
     if path.suffix not in FORMATS:
@@ -200,12 +223,13 @@ def _example(density: Density, method: str) -> tuple[Tensor, ...]:
     return flow._noise(() if context else (BATCH,), *(context or (None,)), generator, 1.0)[0], *context
 
 
-def _traced(module: Exported, inputs: tuple[Tensor, ...]) -> torch.export.ExportedProgram:
-    batch = torch.export.Dim("batch")
+def _traced(module: Exported, inputs: tuple[Tensor, ...], *, rows: bool = True) -> torch.export.ExportedProgram:
+    """The program, for any number of rows, or for shapes as they are."""
+    shapes = tuple({0: torch.export.Dim("batch")} for _ in inputs) if rows else None
     try:
         with torch.no_grad(), plain():
             capture = captured_with_gradients if module.method == "gradient" else torch.export.export
-            return capture(module, inputs, dynamic_shapes=(tuple({0: batch} for _ in inputs)))
+            return capture(module, inputs, dynamic_shapes=shapes)
     except Exception as error:  # of many kinds, all of PyTorch's own
         said = [*str(error).strip().splitlines(), type(error).__name__][0]
         raise ValueError(f"{_what(module)} cannot be written as one program: PyTorch says {said}") from None
@@ -275,9 +299,10 @@ def _solve_triangular(A: Tensor, B: Tensor, *, upper: bool, left: bool = True, u
     return torch.stack([rows[j] for j in range(size)], -2)
 
 
+SUBSTITUTED: dict[Any, Any] = {torch.ops.aten.linalg_solve_triangular.default: _solve_triangular}
 PLAINER: dict[Any, Any] = {
     torch.ops.aten.diagonal_scatter.default: _diagonal_scatter,
-    torch.ops.aten.linalg_solve_triangular.default: _solve_triangular,
+    **SUBSTITUTED,
 }  # operators missing from ONNX, in terms of those that it has
 
 

@@ -1,4 +1,4 @@
-"""Log-densities written in JAX as targets: compiled and differentiated by JAX, exchanged via DLPack. Needs jax."""
+"""Log-densities written in JAX as targets, and densities as functions in JAX, by export. Needs jax."""
 
 from __future__ import annotations
 
@@ -9,6 +9,51 @@ import jax
 import jax.numpy as jnp
 import torch
 from torch import Tensor
+
+from ..distributions.base import Density
+from .export import exported
+from .jax_operators import operator_of, run
+
+
+def to_jax(density: Density) -> Callable[..., Any]:
+    """A density as a log-density of one row in JAX: the other direction of :func:`from_jax`.
+
+    The density is exported once, and its program is run in JAX: nothing calls back into Python, so that ``jax.jit``
+    compiles it, ``jax.grad`` differentiates it and ``jax.vmap`` maps it over rows. It computes in the dtype of its
+    arguments, or in that of the density if this is wider and JAX allows it.
+
+    Args:
+        density: A flow or another density whose ``log_prob`` takes one pass.
+
+    Returns:
+        A function of a row ``(*event,)``, and of the context ``(context features,)`` if the density takes one, to a
+        number, in nats.
+
+    Raises:
+        TypeError: ``density`` is none.
+        ValueError: it takes many steps, or has an operator that is not known in JAX.
+
+    Example:
+        >>> log_p = to_jax(flow)  # doctest: +SKIP
+        >>> jax.jit(jax.vmap(jax.grad(log_p)))(x)  # doctest: +SKIP
+        >>> numpyro.factor("prior", log_p(theta))  # doctest: +SKIP
+    """
+    program = exported(density)
+    for node in program.graph.nodes:
+        if node.op == "call_function":
+            operator_of(node)  # what is not known is said here
+    held = {**program.state_dict, **program.constants}
+    constants = {
+        spec.arg.name: held[spec.target].detach().cpu().numpy()
+        for spec in program.graph_signature.input_specs
+        if spec.target is not None
+    }
+
+    def log_density(x: Any, *context: Any) -> Any:
+        arrays = {name: jnp.asarray(value) for name, value in constants.items()}
+        return run(program, arrays, (x, *context))
+
+    return log_density
 
 
 def from_jax(log_density: Callable[[Any], Any]) -> Callable[[Tensor], Tensor]:

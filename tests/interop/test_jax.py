@@ -1,0 +1,63 @@
+"""Densities as functions in JAX: values and gradients are those of PyTorch, compiled, for one row and for many."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.distributions import constraints
+
+import pushforward as pf
+from pushforward.testing import randomize
+
+pytest.importorskip("jax", reason="jax is not installed")
+import jax
+
+from pushforward.interop.jax import to_jax
+
+D, SIZES = pf.distributions, {"layers": 1, "hidden": (8,)}
+DENSITIES = {
+    "maf": lambda: pf.maf(3, **SIZES),
+    "context": lambda: pf.maf(3, context=2, linear=True, **SIZES),
+    "nsf": lambda: pf.nsf(3, **SIZES),
+    "realnvp": lambda: pf.realnvp(3, **SIZES),
+    "circles": lambda: pf.ncsf(2, **SIZES),
+    "gmm": lambda: pf.gmm(3, components=2),
+    "made": lambda: pf.made(3, hidden=(8,), conditional="mixture"),
+    "heavy tails": lambda: pf.Flow(pf.maf(3, **SIZES).transform, D.StudentT(3)),
+    "positive": lambda: pf.constrain(pf.maf(2, **SIZES), (constraints.positive, 2)),
+    "simplex": lambda: pf.constrain(pf.maf(2, **SIZES), (constraints.simplex, 3)),
+    "average": lambda: D.Average([pf.maf(3, **SIZES), pf.gmm(3)]),
+}
+
+
+@pytest.mark.parametrize("name", DENSITIES)
+def test_values_and_gradients_are_those_of_pytorch(name: str) -> None:
+    torch.manual_seed(0)
+    density = randomize(DENSITIES[name](), scale=0.5)
+    context = (torch.randn(5, 2),) if density.context_features else ()
+    x = density.sample(() if context else (5,), *context).requires_grad_()
+    expected = density.log_prob(x, *context)
+    (slope,) = torch.autograd.grad(expected.sum(), x)
+    log_p = to_jax(density)
+    rows = [jax.numpy.asarray(value.detach().numpy()) for value in (x, *context)]
+    value, gradient = jax.jit(jax.vmap(jax.value_and_grad(log_p)))(*rows)
+    np.testing.assert_allclose(value, expected.detach().numpy(), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(gradient, slope.numpy(), rtol=1e-3, atol=1e-4)
+    assert log_p(*(row[0] for row in rows)).shape == ()
+
+
+def test_double_precision_is_kept() -> None:
+    flow = randomize(pf.maf(2, **SIZES)).double()
+    x = torch.randn(2, dtype=torch.float64)
+    with jax.enable_x64(True):
+        assert float(to_jax(flow)(jax.numpy.asarray(x.numpy()))) == pytest.approx(flow.log_prob(x).item(), abs=1e-12)
+
+
+def test_what_has_no_counterpart_is_named() -> None:
+    with pytest.raises(ValueError, match="many steps"):
+        to_jax(pf.iaf(2, **SIZES))
+    with pytest.raises(ValueError, match="convolution"):
+        to_jax(pf.glow((1, 4, 4), levels=1, steps=1, hidden=4))
+    with pytest.raises(TypeError, match="density must be"):
+        to_jax(torch.nn.Linear(1, 1))
