@@ -12,3 +12,5 @@ from .sampling_quality import SamplingQuality as SamplingQuality
 from .sampling_quality import closeness as closeness
 from .sampling_quality import sampling_quality as sampling_quality
 from .tails import tail_index as tail_index
+from .typical import Typicality as Typicality
+from .typical import typical as typical

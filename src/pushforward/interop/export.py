@@ -225,7 +225,8 @@ def _example(density: Density, method: str) -> tuple[Tensor, ...]:
 
 def _traced(module: Exported, inputs: tuple[Tensor, ...], *, rows: bool = True) -> torch.export.ExportedProgram:
     """The program, for any number of rows, or for shapes as they are."""
-    shapes = tuple({0: torch.export.Dim("batch")} for _ in inputs) if rows else None
+    batch = torch.export.Dim("batch")
+    shapes = tuple({0: batch} for _ in inputs) if rows else None
     try:
         with torch.no_grad(), plain():
             capture = captured_with_gradients if module.method == "gradient" else torch.export.export
