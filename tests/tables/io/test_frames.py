@@ -224,3 +224,12 @@ def test_missing_whole_numbers_and_truth_values_stay_what_they_are_in_pandas() -
     back = to_frame(*from_frame(frame))
     assert back.dtypes.astype(str).to_dict() == {"n": "Int64", "b": "boolean"}
     assert back["n"].isna().tolist() == [False, True, False]
+
+
+def test_a_pandas_frame_of_types_with_missing_values_keeps_them_without_any() -> None:
+    frame = pd.DataFrame({"n": [1, 2, 3], "b": [True, True, False], "x": [0.5, 1.0, 1.5]})
+    masked = frame.astype({"n": "Int64", "b": "boolean"})
+    assert to_frame(*from_frame(masked)).dtypes.equals(masked.dtypes)
+    assert to_frame(*from_frame(frame)).dtypes.equals(frame.dtypes)
+    numbered = masked.set_axis([0, 1, 2], axis=1)
+    assert to_frame(*from_frame(numbered)).dtypes.equals(numbered.dtypes)

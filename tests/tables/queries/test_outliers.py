@@ -182,3 +182,12 @@ def test_a_mixture_beside_categories_is_saved_and_trained_further(tmp_path: Path
     loaded = pf.TableDensity.load(tmp_path / "model")
     np.testing.assert_allclose(loaded.score_samples(frame), model.score_samples(frame), rtol=1e-6)
     assert loaded.fit(frame, more=1.0).score(frame) > before - 0.05
+
+
+def test_few_rows_are_judged_by_the_densities_that_did_not_see_each() -> None:
+    rng = np.random.default_rng(5)
+    rows, fresh = (pl.DataFrame(rng.normal(size=(n, 2)), schema=["a", "b"]) for n in (90, 2000))
+    model = pf.TableDensity("gmm", random_state=0).fit(rows)
+    found = model.outliers(fresh, level=0.05)
+    assert found["p_value"].min() == pytest.approx(1 / 91)
+    assert 0.01 < found["outlier"].mean() < 0.1

@@ -338,3 +338,25 @@ def test_what_a_sum_says_is_imputed_and_scored() -> None:
     rest = filled["a"] + 2 * filled["b"] - filled["k"]
     mended = holed.select(pl.sum_horizontal(pl.col("a", "b", "k").is_null()) < 2).to_series() | holed["total"].is_null()
     np.testing.assert_allclose(filled["total"].filter(mended), rest.filter(mended), atol=1e-9)
+
+
+def test_codes_that_are_no_float64_numbers_are_told_apart() -> None:
+    codes = [2**53 + 1, 2**53 + 3]
+    table = pl.DataFrame({"code": codes * 100, "x": RNG.normal(size=200)})
+    table = table.with_columns(x=pl.col("x") + 6 * (pl.col("code") == codes[1]))
+    model = pf.TableDensity("gmm", categories=["code"], queries=False).fit(table)
+    assert set(model.sample(50)["code"]) == set(codes)
+    one, other = model.score_samples(pl.DataFrame({"code": codes, "x": [0.0, 0.0]}))
+    assert one > other + 3
+    assert np.isneginf(model.score_samples(pl.DataFrame({"code": [2**53 + 2], "x": [0.0]}))).all()
+
+
+def test_given_values_are_returned_as_the_table_has_them() -> None:
+    times = pl.datetime_range(
+        dt.datetime(2020, 1, 1), dt.datetime(2020, 1, 9), "1h", time_zone="Europe/Berlin", eager=True
+    )
+    table = pl.DataFrame({"t": times, "x": RNG.normal(size=len(times))})
+    model = pf.TableDensity(**{**QUICK, "steps": 5}, given=["t"]).fit(table)
+    drawn = model.sample(2, given={"t": "2020-01-02 03:00"})
+    assert drawn["t"].dtype == table["t"].dtype
+    assert drawn["t"].dt.hour().to_list() == [3, 3]

@@ -18,6 +18,7 @@ from .place import Source
 from .values import DESCRIBED, NAMES, no_values, series
 
 NUMBERED = " numbered"  # suffix of the kind of a frame whose column names are whole numbers
+NULLABLE = " nullable"  # of a pandas frame whose whole numbers and truth values all are of types with missing values
 
 
 def is_path(table: Any) -> bool:
@@ -71,6 +72,7 @@ def to_frame(frame: pl.DataFrame, kind: str, like: Any = None) -> Any:
             ``numpy records``, or another library that narwhals knows by this name.
         like: A pandas frame whose index the result gets, if the rows correspond one to one, or several times over.
     """
+    kind, nullable = kind.removesuffix(NULLABLE), kind.endswith(NULLABLE)
     library, numbered = kind.removesuffix(NUMBERED), kind.endswith(NUMBERED)
     names = [int(name) if numbered and name.isdecimal() else name for name in frame.columns]
     match library:
@@ -87,17 +89,17 @@ def to_frame(frame: pl.DataFrame, kind: str, like: Any = None) -> Any:
         case "numpy" | "numpy records":
             return frame.to_numpy(structured=library != "numpy")
     try:
-        return _pandas(frame, names, like) if library == "pandas" else _narwhals(frame, library)
+        return _pandas(frame, names, like, nullable) if library == "pandas" else _narwhals(frame, library)
     except ImportError:
         return frame
 
 
-def _pandas(frame: pl.DataFrame, names: Sequence[str | int], like: Any) -> Any:
+def _pandas(frame: pl.DataFrame, names: Sequence[str | int], like: Any, nullable: bool) -> Any:
     import pandas as pd
 
     made = frame.to_pandas()
     for column in frame:  # NumPy has no missing whole numbers or truth values
-        if column.null_count() and (column.dtype.is_integer() or column.dtype == pl.Boolean):
+        if (column.null_count() or nullable) and (column.dtype.is_integer() or column.dtype == pl.Boolean):
             dtype: Any = str(column.dtype).lower() if column.dtype == pl.Boolean else str(column.dtype)
             made[column.name] = pd.array(column.to_list(), dtype=dtype)
     made.columns = pd.Index(names)
@@ -206,7 +208,7 @@ def _frame_columns(frame: Any) -> tuple[str, list[tuple[Any, Any]]]:
     if library.is_polars():
         return "polars", [(column.name, column) for column in native.get_columns()]
     if library.is_pandas():
-        return "pandas" + _numbered(native.columns), [
+        return "pandas" + _numbered(native.columns) + _nullable(native.dtypes), [
             (name, native.iloc[:, j]) for j, name in enumerate(native.columns)
         ]
     made = frame.to_arrow()
@@ -215,6 +217,11 @@ def _frame_columns(frame: Any) -> tuple[str, list[tuple[Any, Any]]]:
 
 def _numbered(names: Iterable[Any]) -> str:
     return NUMBERED if all(isinstance(name, int | np.integer) for name in names) else ""
+
+
+def _nullable(dtypes: Iterable[Any]) -> str:
+    whole = [str(dtype) for dtype in dtypes if getattr(dtype, "kind", "") in tuple("iub")]
+    return NULLABLE if whole and all(name == "boolean" or name[:1] in "IU" for name in whole) else ""
 
 
 def _refuse_repeated(names: Sequence[str], source: str) -> None:

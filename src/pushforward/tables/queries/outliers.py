@@ -22,6 +22,7 @@ from .query import Query, marginal
 from .score_file import listing
 
 LEVEL = 0.05
+STEADY = 3  # unseen rows within the level, from which the share of fresh ones that is flagged varies by half or less
 SHOWN = 5
 
 
@@ -31,7 +32,8 @@ def outliers(model: TableModel, frame: pl.DataFrame, level: float = LEVEL, sourc
     With n rows that the model did not see (:mod:`~pushforward.tables.calibration`), k of which are at least as odd as
     the row, its p-value is :math:`(1 + k) / (1 + n)`: a share of ``level`` of ordinary rows is flagged, however good or
     bad the model is. A row is as odd as the product of its cells' tail probabilities is small (:mod:`.oddness`);
-    without a guide, or where it has not seen too few rows for the level, as its log-density is low.
+    without a guide, or where those that it did not see are too few for the level, and fewer than those that the density
+    did not see, as its log-density is low.
 
     Returns:
         ``row`` (from 1), ``log_density``, ``p_value``, ``outlier``, ``unlikely_because``, ``would_fit`` and ``gain``
@@ -45,7 +47,8 @@ def outliers(model: TableModel, frame: pl.DataFrame, level: float = LEVEL, sourc
     query = Query.of(model, frame, (), source)
     value = query.answer(model).value
     score, usual, weight = value, *_usual_tails(model)
-    if _allows(len(usual), level):
+    fewer = len(usual) < len((model.usual() or ((),))[0])
+    if _allows(len(usual), level / STEADY if fewer else level):
         score = log_tails(model, query.rows).sum(1).where(~value.isneginf(), -math.inf)
     else:
         usual, weight = _usual_densities(model, level)

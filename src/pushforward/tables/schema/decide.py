@@ -357,7 +357,7 @@ class Learner:
         return self._made(column, kind, Reading(dtype="String"), column)
 
     def _category(self, column: pl.Series, reading: Reading, option: str) -> Column:
-        values = reading.values(column)
+        values = column if column.dtype.is_integer() and not reading.dtype else reading.values(column)
         kind = Category.of(values)
         if kind.grouped:
             count = len(kind.values) - 1 + kind.grouped

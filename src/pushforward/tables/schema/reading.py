@@ -68,6 +68,8 @@ class Reading(Saved):
             numbers = column.cast(pl.Float64)
             if numbers.is_finite().all():
                 return numbers
+        if self.dtype == "Int64" and column.dtype.is_integer():
+            return column  # codes beyond 2^53 are not all float64 numbers
         if column.dtype == pl.Null:
             column = column.cast(pl.String)
         if self.dtype == "String":

@@ -76,6 +76,8 @@ class Named(Kind):
 
 def value_names(values: pl.Series) -> list[str]:
     """The distinct values in order, as text."""
+    if values.dtype.is_integer():
+        return values.drop_nulls().unique().sort().cast(pl.String).to_list()
     if values.dtype.is_numeric():
         there = np.unique(values.drop_nulls().cast(pl.Float64).drop_nans().to_numpy() + 0.0)
         whole = bool((there % 1 == 0).all())
@@ -88,7 +90,7 @@ def value_names(values: pl.Series) -> list[str]:
 
 def codes_of(values: pl.Series, names: Sequence[str], unknown: float = -1.0) -> Numbers:
     """The place of each value among the names; NaN for missing values, ``unknown`` for others."""
-    if values.dtype.is_numeric():
+    if values.dtype.is_numeric() and not (values.dtype.is_integer() and _beyond_doubles(values)):
         numbers = values.cast(pl.Float64).to_numpy() if len(values) else np.empty(0)
         return _number_codes(numbers, names, unknown, SINGLE if values.dtype == pl.Float32 else DOUBLE)
     places = {name: float(place) for place, name in enumerate(names)}
@@ -98,6 +100,12 @@ def codes_of(values: pl.Series, names: Sequence[str], unknown: float = -1.0) -> 
         return np.array(codes, dtype=np.float64)
     found = text.replace_strict(places, default=unknown, return_dtype=pl.Float64)
     return np.where(text.is_null().to_numpy(), np.nan, found.to_numpy())
+
+
+def _beyond_doubles(values: pl.Series) -> bool:
+    """Whether float64 does not tell apart all whole numbers of this size."""
+    low, high = values.min(), values.max()
+    return low is not None and max(-int(low), int(high)) >= 2**53  # type: ignore[arg-type, call-overload]
 
 
 def _number_codes(numbers: Numbers, names: Sequence[str], unknown: float, close: float) -> Numbers:
