@@ -31,7 +31,7 @@ QUICK = (
 FULL = (
     "operation_counts.py",
     "speed.py --compiled",
-    "speed.py --sizes row --budget 2",
+    "speed.py --sizes row --budget 2 --compiled",
     "speed.py --sizes large",
     "growth.py",
     "memory.py",

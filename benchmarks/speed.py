@@ -68,7 +68,9 @@ def main() -> None:
     parser.add_argument("--families", default=",".join(STANDARD))
     parser.add_argument("--jobs", default=",".join(JOBS))
     parser.add_argument("--libraries", help="by default all that are installed; ours compiled only with --compiled")
-    parser.add_argument("--compiled", action="store_true", help="also time ours after flow.compile()")
+    parser.add_argument(
+        "--compiled", action="store_true", help="also time ours after flow.compile() and as machine code"
+    )
     parser.add_argument("--batch", type=int, help="rows, in place of the size's")
     parser.add_argument("--features", type=int, help="features, in place of the size's")
     parser.add_argument("--plain", action="store_true", help="ours without the fast room, as PUSHFORWARD_FUSED=0")

@@ -23,6 +23,7 @@ from torch.utils.flop_counter import flop_registry
 from pushforward.fused.maps import SplineMoving
 from pushforward.fused.pool import Pool
 from pushforward.fused.stack import Workspace
+from pushforward.numerics.torch_internals import onednn_product
 
 from .models import Job
 
@@ -32,6 +33,9 @@ FORMULAS: dict[Any, Callable[..., int]] = {
     aten.addmm_: lambda *args, **kwargs: flop_registry[aten.addmm](*args, **kwargs),
     aten.baddbmm_: lambda *args, **kwargs: flop_registry[aten.baddbmm](*args, **kwargs),
 }
+ONEDNN: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+if ONEDNN is not None:
+    FORMULAS[ONEDNN] = lambda x, weight, *rest, out_val=None: 2 * x.numel() * len(weight)
 VIEWS = {"view", "t", "transpose", "permute", "expand", "slice", "select", "detach", "alias", "unsqueeze", "squeeze"}
 
 
@@ -60,6 +64,15 @@ class Product:
         """The same work on other numbers."""
         args, kwargs = _filled(self.args), dict(_filled(self.kwargs))
         return lambda: self.operator(*args, **kwargs)
+
+    def by_either_engine(self) -> list[Job]:
+        """The same work; for a product of two matrices as each engine does it."""
+        a, b = (*_filled(self.args), None, None)[:2]
+        if self.operator._overloadpacket is ONEDNN:
+            return [self.again(), lambda: torch.mm(a, b.t())]
+        if self.operator._overloadpacket is aten.mm and ONEDNN is not None and a.device.type == "cpu":
+            return [self.again(), lambda: onednn_product(a, b)]
+        return [self.again()]
 
 
 def cost(job: Job, module: nn.Module) -> Cost:

@@ -41,6 +41,7 @@ def machine() -> Row:
         "memory_gb": _memory(),
         "gpu": gpu,
         "clock": "processor time" if CPU else "wall time",
+        "products": os.environ.get("PUSHFORWARD_PRODUCTS", "measured"),  # which engine multiplies
         "system": f"{platform.system()} {platform.release()}",
         "versions": versions,
     }

@@ -13,10 +13,11 @@ from .jax_peers import JaxModel, jax_subject
 from .models import Subject, TorchModel, torch_subject
 from .sizes import Size
 
-OURS, COMPILED = "pushforward", "pushforward-compiled"
+OURS, COMPILED, MACHINE_CODE = "pushforward", "pushforward-compiled", "pushforward-machine-code"
 BUILDERS: dict[str, Callable[[str, Size], Any]] = {
     OURS: ours.build,
     COMPILED: ours.compiled,
+    MACHINE_CODE: ours.machine_code,
     "zuko": torch_peers.zuko,
     "nflows": torch_peers.nflows,
     "normflows": torch_peers.normflows,
@@ -29,6 +30,7 @@ ROWS = ("maf", "iaf", "nsf", "nsf-coupling", "realnvp")
 FAMILIES = {
     OURS: (*ROWS, "maf-linear", "nsf-linear", "glow", "cnf"),
     COMPILED: (*ROWS, "glow", "cnf"),
+    MACHINE_CODE: (*ROWS, "glow", "cnf"),
     "zuko": (*ROWS, "cnf"),
     "nflows": ROWS,
     "normflows": ("iaf", "realnvp", "glow"),
@@ -37,7 +39,7 @@ FAMILIES = {
     "torchdiffeq-adjoint": ("cnf",),
     "diffrax": ("cnf",),
 }
-EAGER = tuple(name for name in BUILDERS if name != COMPILED)
+EAGER = tuple(name for name in BUILDERS if name not in (COMPILED, MACHINE_CODE))
 
 
 def families_of(library: str) -> tuple[str, ...]:
@@ -50,8 +52,9 @@ def installed(library: str) -> bool:
 
 
 def model(library: str, family: str, size: Size) -> TorchModel | JaxModel | None:
-    """The library's model with seeded weights; None if the library has no such family or is not installed."""
-    if family not in families_of(library):
+    """The library's model with seeded weights; None if the library has no such family, is not installed, or has machine
+    code for the CPU alone."""
+    if family not in families_of(library) or (library == MACHINE_CODE and size.device != "cpu"):
         return None
     torch.manual_seed(0)
     built = BUILDERS[library](family, size)

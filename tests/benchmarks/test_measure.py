@@ -8,6 +8,8 @@ import torch
 from measure import jobs, results, timing
 from measure.operations import products
 
+from pushforward.numerics.torch_internals import has_onednn, onednn_product
+
 
 def test_contestants_take_turns_and_the_medians_are_theirs(monkeypatch):
     now, calls = [0.0], []
@@ -103,3 +105,12 @@ def test_a_job_goes_on_where_it_stopped_and_says_what_it_lost_first(tmp_path, mo
     assert [row["case"] for row in written["rows"]] == ["b", "a"]
     assert written["notes"] == "More is better. Behind in 1 of 2 comparisons, which come first."
     assert not path.with_suffix(".jsonl").exists()
+
+
+def test_products_of_either_engine_are_counted_and_are_the_same_product():
+    a, b, out = torch.randn(6, 4), torch.randn(4, 5), torch.empty(6, 5)
+    for job in (lambda: torch.mm(a, b, out=out), lambda: onednn_product(a, b)):
+        (product,) = products(job)
+        assert product.flops == 2 * 6 * 4 * 5
+        assert {tuple(again().shape) for again in product.by_either_engine()} == {(6, 5)}
+        assert len(product.by_either_engine()) == 1 + has_onednn()
