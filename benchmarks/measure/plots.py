@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 COLOURS = {
     "pushforward": "#c1272d",
     "pushforward-compiled": "#f2a3a5",
+    "pushforward-machine-code": "#7a1216",
     "zuko": "#1f77b4",
     "nflows": "#2ca02c",
     "normflows": "#9467bd",

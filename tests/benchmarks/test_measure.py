@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from measure import jobs, results, timing
+from measure import jobs, plots, results, subjects, timing
 from measure.operations import products
 
 from pushforward.numerics.torch_internals import has_onednn, onednn_product
@@ -114,3 +114,7 @@ def test_products_of_either_engine_are_counted_and_are_the_same_product():
         assert product.flops == 2 * 6 * 4 * 5
         assert {tuple(again().shape) for again in product.by_either_engine()} == {(6, 5)}
         assert len(product.by_either_engine()) == 1 + has_onednn()
+
+
+def test_every_contestant_has_a_colour():
+    assert set(subjects.BUILDERS) <= set(plots.COLOURS)
