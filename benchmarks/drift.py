@@ -116,8 +116,8 @@ def numbers(old: pl.DataFrame, new: pl.DataFrame) -> tuple[np.ndarray, np.ndarra
     """Standardised numbers and indicators of categories; missing values at the mean."""
     both = pl.concat([old, new], how="vertical_relaxed")
     texts = [name for name in both.columns if both[name].dtype == pl.String]
-    x = both.to_dummies(texts).cast(pl.Float32)
-    x = x.select((pl.all() - pl.all().mean()) / (pl.all().std() + 1e-6)).fill_null(0.0).to_numpy()
+    wide = both.to_dummies(texts).cast(pl.Float32)
+    x = wide.select((pl.all() - pl.all().mean()) / (pl.all().std() + 1e-6)).fill_null(0.0).to_numpy()
     return x[: old.height], x[old.height :]
 
 

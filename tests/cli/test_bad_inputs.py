@@ -152,6 +152,9 @@ CASES = {
         "a folder with other files in it",
     ),
     "no parent": (good, "fit {}/t.csv -o {}/no/m", "create it first"),
+    "wider than memory": (good, FIT + "--hidden 1000000000", "--hidden 1000000000"),
+    "deeper than memory": (good, FIT + "--layers 1000000000", "--layers 1000000000"),
+    "a seed of 90 bits": (good, FIT + "--seed 999999999999999999999999999", "--seed 999"),
 }
 MODEL_CASES = {
     "no model": ("score {}/none {}/t.csv -o {}/s.csv", "there is no such model"),
@@ -167,6 +170,14 @@ MODEL_CASES = {
     "odd value": ("sample {model} -n 5 -o {}/s.csv --given colour=pink", "the model knows blue, green, red"),
     "no assignment": ("sample {model} -n 5 -o {}/s.csv --given colour", "expected COLUMN=VALUE"),
     "stray value": ("sample {model} -n 5 -o {}/s.csv --given size=3", "is conditioned on colour"),
+    "more than memory": ("sample {model} -n 99999999999999999999 -o {}/s.csv --given colour=red", "-n 999"),
+    "a seed of 90 bits": (
+        "sample {model} -n 5 -o {}/s.csv --given colour=red --seed 999999999999999999999999999",
+        "seed",
+    ),
+    "kept twice": ("score {model} {}/odd.csv -o {}/s.csv --keep size,size", "'size' is named twice"),
+    "another table": ("update {model} {}/t.csv -o {}/m", "has no column 'size'"),
+    "drift of another table": ("drift {model} {}/t.csv", "has no column 'size'"),
     "cold": ("sample {model} -n 5 -o {}/s.csv --given colour=red --temperature 0", "--temperature 0"),
     "report": ("report {model} -o {}/r.pdf", "expected .html"),
     "info": ("info {}/none", "there is no such model"),

@@ -17,7 +17,7 @@ from ..errors import InputError, in_shell, spelled
 from ..saving.files import NotSaved, reason
 from ..tables.io.place import STANDARD, without_credentials
 from .judging import compare, info, report
-from .learning import demo, fit
+from .learning import demo, fit, update
 from .options import command_line
 from .serving import serve
 from .using import ask, drift, impute, outliers, predict, sample, score
@@ -45,6 +45,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     drift,
     ask,
     predict,
+    update,
     sample,
     impute,
     report,

@@ -17,7 +17,7 @@ from ..models.options import DensityOptions, FlowOptions, TrainingOptions, chose
 from ..models.saved import check_output, goes_further
 from ..tables.density import TableDensity
 from ..tables.io.place import Location
-from ..tables.io.read import read_any
+from ..tables.io.read import read_any, read_table
 from ..tables.options import ColumnOptions, TableOptions
 from ..tables.targets import TargetOptions, run
 
@@ -66,6 +66,20 @@ def fit_table(data: Location, output: Path, options: TableOptions, console: Cons
         console.note(FURTHER.format(output))
     model.fit_read(read_any(data, stream=options.stream), console, command, further=further)
     return _saved(model, output, console)
+
+
+def update(
+    path: Path, data: Location, output: Path, budget: float | None, device: str, console: Console, command: str
+) -> None:
+    """Updates a saved model of a table with new rows, and saves it.
+
+    Raises:
+        InputError: the model, the rows or the output cannot be used; says why.
+    """
+    check_output(output)
+    model = TableDensity.load(path, device_named(device))
+    model.update_read(read_table(data, model.read_options), console, command, budget)
+    console.result(_saved(model, output, console) | {"update": model.facts["updates"][-1]})
 
 
 def _table_options(asked: Asked) -> TableOptions:

@@ -1,4 +1,4 @@
-"""The commands that learn: ``demo`` and ``fit``."""
+"""The commands that learn: ``demo``, ``fit`` and ``update``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..models.options import DensityOptions, FlowOptions, TrainingOptions
 from ..models.typed import Seconds
 from ..tables.io.place import located
 from ..tables.options import ColumnOptions
-from .options import PrintOptions, Seed, SourceOptions, typed
+from .options import Device, Model, PrintOptions, Seed, SourceOptions, typed
 
 
 def demo(
@@ -71,3 +71,29 @@ def fit(
     place = None if data is None else source.of(data)
     asked = fitting.Asked(flow, columns, pixels, target, training.beside(output))
     console.result(fitting.fit(place, output, asked, console, typed()))
+
+
+def update(
+    model: Model,
+    data: str,
+    *,
+    output: Annotated[Path, Parameter(name=["--output", "-o"])],
+    source: SourceOptions = SourceOptions(),
+    budget: Seconds = None,
+    device: Device = "auto",
+    printing: PrintOptions = PrintOptions(),
+) -> None:
+    """Go on from a model of a table with new rows; the old ones are not needed.
+
+    What the model knew is kept by draws of itself, and by training rows if `fit --keep` saved any. Says how the new
+    rows differ, and takes in new categories, impossible values and values missing as in no row before, with a note: the
+    density is then fitted anew to draws and new rows, as an average of densities always is. Refuses another table.
+
+    Args:
+        data: The new rows, as for `pushforward fit`.
+        output: The updated model: a folder that is written, or replaced; it may be the model itself.
+        budget: Time for the training, as in 60s or 5m; without it, a third of the steps of the fit.
+    """
+    from .fitting import update as run
+
+    run(model, source.of(data), output, budget, device, printing.console(), typed())

@@ -10,12 +10,18 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from ..errors import InputError, in_shell
+from ..models.options import check_seed
 from ..models.typed import Flag
 from ..tables.io.place import STANDARD, Location, Source, located
 
 Model = Annotated[Path, Parameter(help="A model: the folder that `pushforward fit` wrote.")]
 Output = Annotated[str, Parameter(name=["--output", "-o"])]
-Seed = Annotated[int, Parameter(help="Fixes everything that is drawn at random.")]
+Seed = Annotated[
+    int,
+    Parameter(
+        help="Fixes everything that is drawn at random.", validator=lambda _, seed: check_seed(seed, lowest=-(2**63))
+    ),
+]
 Device = Annotated[str, Parameter(help="cpu, cuda, or auto: the GPU if there is one.")]
 DropMissing = Annotated[Flag, Parameter(help="Leave out rows with missing or infinite values.")]
 Samples = Annotated[

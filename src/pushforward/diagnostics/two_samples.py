@@ -31,6 +31,7 @@ Key = TypeVar("Key", bound=Hashable)
 DIVISIONS = 999  # random ones that the real one is compared with
 OTHERS = 200  # further ones, which give the statistics a common scale
 POLYNOMIALS = 8
+LOWEST = 0.02  # share of the rows
 
 
 class Moved(NamedTuple):
@@ -117,6 +118,12 @@ def rank_features(values: Tensor) -> Tensor:
         polynomials.append(((2 * k + 1) * x * polynomials[k] - k * polynomials[k - 1]) / (k + 1))
     weights = [math.sqrt((2 * k + 1) / (k * (k + 1))) for k in range(1, POLYNOMIALS + 1)]
     return _centred(torch.stack(polynomials[1:], 1) * torch.tensor(weights, dtype=x.dtype), there)
+
+
+def odd_features(values: Tensor) -> Tensor:
+    """The same, with an indicator of the lowest values, ``(n, k + 1)``: for numbers that are low where a row is odd."""
+    lowest = (middle_ranks(values) < LOWEST)[:, None].double() * ~values.isnan()[:, None]
+    return torch.cat([rank_features(values), _centred(lowest, ~values.isnan()) * math.sqrt(0.5 / LOWEST)], 1)
 
 
 def category_features(codes: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from cyclopts import Parameter
 
 from ..errors import InputError
 from ..training.schedule import duration, is_count
+from .memory import least_training, refuse_beyond_memory
 from .typed import Flag, Names, Seconds, Unasked, Widths
 
 Options = TypeVar("Options")
@@ -45,6 +46,8 @@ class FlowOptions:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "given", as_names(self.given))
+        larger = "hidden" if self.hidden and max(self.hidden) > (self.layers or 1) else "layers"
+        refuse_beyond_memory(least_training(self.layers, self.hidden), larger, getattr(self, larger))
 
 
 @Parameter(name="*", group="A log-density instead of data")
@@ -122,6 +125,7 @@ class TrainingOptions:
                 raise InputError("expected a positive integer", name, getattr(self, name))
         if self.threads != "auto" and not is_count(self.threads):
             raise InputError("expected auto, or a number of at least 1", "threads", self.threads)
+        check_seed(self.seed)
         for name in ("budget", "limit"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, duration(getattr(self, name), name))
@@ -138,6 +142,16 @@ class TrainingOptions:
         """The same, with checkpoints beside a model's folder if any are asked for."""
         wanted = self.resume or self.checkpoint_every is not None
         return replace(self, checkpoint=output.with_name(output.name + ".training") if wanted else None)
+
+
+def check_seed(seed: int, lowest: int = 0) -> None:
+    """Refuses what cannot be the seed of a generator: numbers below the lowest, or of more than 63 bits.
+
+    Raises:
+        InputError: says what can be.
+    """
+    if isinstance(seed, int) and not lowest <= seed < 2**63:
+        raise InputError(f"expected a whole number from {lowest} to 2^63 - 1", "random_state", seed)
 
 
 def options_of(kind: Callable[..., Options], keywords: Mapping[str, Any]) -> Options:

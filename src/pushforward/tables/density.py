@@ -10,15 +10,20 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
+import numpy as np
+
 from ..errors import InputError
 from ..models.console import Console
+from ..models.train import Rows
 from .calibration import calibrated
 from .fit import fit_table
 from .fitted import FittedTable
 from .io.read import read_any
 from .io.table import WEIGHTS, Table
+from .measure import saved
 from .options import TableOptions
 from .schema.kinds.base import Kind
+from .update import plan_update
 
 
 class TableDensity(FittedTable):
@@ -67,6 +72,7 @@ class TableDensity(FittedTable):
         samples: Number of points over which the cells of whole and rounded numbers are averaged.
         numbers: Columns to treat as numeric however few values they have; otherwise up to 12 get a probability each.
         drop_missing: Leave out rows with missing or infinite values, with a note.
+        keep: Save so many training rows with the model, from which :meth:`update` then learns beside draws.
 
     Attributes:
         density: The fitted density of rows of numbers, with categories as codes.
@@ -116,6 +122,7 @@ class TableDensity(FittedTable):
         samples: int = 16,
         numbers: Sequence[str] = (),
         drop_missing: bool = False,
+        keep: int = 0,
     ) -> None:
         self._keep(locals(), TableOptions)
 
@@ -183,4 +190,48 @@ class TableDensity(FittedTable):
             learned, facts = fitted
             self._hold(learned.whole, {**facts, "frame": read.kind, "command": command})
             self.facts |= calibrated(self, learned)
+        return self
+
+    def update(self, table: Any, budget: float | str | None = None, *, progress: bool = False) -> Self:
+        """Goes on from the fitted model with new rows; the old ones are not needed.
+
+        What the model knew is kept by draws of itself, by the held-out rows that were saved with it, and by training
+        rows if ``keep`` was asked for. A flow is trained further, for a third of the steps of its fit. New categories,
+        impossible values and values missing as in no row before are taken in with a note; the density is then fitted
+        anew to draws and new rows, as an average always is. ``facts["updates"]`` records how the rows differed.
+
+        Args:
+            table: The new rows, at least 10.
+            budget: How long to train, in seconds or as in ``"2m"``.
+            progress: Print what the shell would print.
+
+        Returns:
+            The object itself.
+
+        Raises:
+            InputError: it is another table: columns are missing or hold something else, or all of them have moved far.
+        """
+        self._require_fit()
+        read = read_any(table)
+        command = f"pf.{self.expression}.update({read.path})"
+        return self.update_read(read, Console(quiet=not progress), command, budget)
+
+    def update_read(self, read: Table, console: Console, command: str, budget: float | str | None = None) -> Self:
+        """Updates with a table that was read, and records the command; the shell's entry point.
+
+        Raises:
+            InputError: it cannot be used; says why.
+        """
+        training = dataclasses.replace(self.options.training, budget=budget)
+        plan = plan_update(self, read, dataclasses.replace(self.options, training=training), console)
+        fitted = fit_table(plan.table, None, plan.options, console, None if plan.anew else self)
+        self.notes_ = console.notes
+        if fitted is not None:
+            learned, facts = fitted
+            facts["summary"] |= {"training_rows": plan.training_rows}  # without draws
+            self._hold(learned.whole, {**facts, **plan.record, "frame": read.kind, "command": command})
+            self.facts |= calibrated(self, learned)
+            if plan.kept is not None:
+                rows = Rows(*self.schema.encode(plan.kept, "the saved rows"))
+                self.facts["kept"] = saved(rows, np.arange(len(rows)))
         return self

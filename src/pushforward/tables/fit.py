@@ -6,7 +6,7 @@ import dataclasses
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -105,7 +105,9 @@ def _prepared(
         asked = bool(options.columns)
         options = dataclasses.replace(options, columns=choose_columns(table, options))
     else:
-        options = _options_of(earlier, options)
+        if "average" in earlier.facts["summary"]:
+            raise InputError("an average of densities cannot be trained further: fit it again, or one flow by name")
+        options = options_as_fitted(earlier, options)
         earlier.schema.check(table.frame, str(table.path))
     if source is None:
         return prepare(table, options, console, asked=asked, schema=known, in_part=in_part), options
@@ -136,27 +138,31 @@ def _joined(table: Table, in_part: Sequence[KnownInPart]) -> Table:
     return dataclasses.replace(table, frame=joined(table.frame), splits=splits)
 
 
-def _options_of(earlier: FittedTable, options: TableOptions) -> TableOptions:
-    """The fitted model's own options, with the new ones on how to train."""
-    summary, schema = earlier.facts["summary"], earlier.schema
-    if "average" in summary:
-        raise InputError("an average of densities cannot be trained further: fit it again, or one flow by name")
+def options_as_fitted(model: FittedTable, options: TableOptions) -> TableOptions:
+    """The options with what was decided at a model's fit, as if the user had said so, and the new ones on training."""
+    schema, summary = model.schema, model.facts["summary"]
+    scales = [c for c in schema.fields if not c.classes and c.kind.is_number]
     return dataclasses.replace(
         options,
-        flow=summary["flow"],
+        flow="auto" if is_average(summary) else summary["flow"],
         objective=summary.get("objective", "likelihood"),
         columns=[*schema.names, *schema.follow_names],
         given=schema.given_names,
-        categories=(),
-        numbers=(),
+        categories=[c.name for c in schema.fields if c.classes and c.reading.dtype in ("Int64", "Float64")],
+        numbers=[c.name for c in scales if not c.reading.moment],
         bounds={},
-        circular={},
-        order=(),
+        circular={c.name: c.kind.circle for c in scales if c.kind.circle is not None},
+        order=[(order.low, order.high) for order in schema.orders if order.stated],
         limits={},
         censored={},
         noise={},
-        kinds={},
-        validation=earlier.facts.get("validation", options.validation),
-        samples=earlier.samples,
-        training=dataclasses.replace(options.training, seed=earlier.seed),  # so that its rows stay divided as they were
+        kinds={c.name: type(c.kind) for c in schema.fields if c.kind.contents == "text"},
+        validation=model.facts.get("validation", options.validation),
+        samples=model.samples,
+        training=dataclasses.replace(options.training, seed=model.seed),  # so that its rows stay divided as they were
     )
+
+
+def is_average(summary: Mapping[str, Any]) -> bool:
+    """Whether a model is an average of densities, or a mixture, which cannot be trained further."""
+    return "average" in summary or summary["flow"] == "gmm"

@@ -60,7 +60,8 @@ def facts_of(
         "seed": options.training.seed,
         "validation": options.validation,
         "samples": options.samples,
-        "held_out": _kept(rows, options.training.seed),
+        "held_out": _kept(rows.test, rows.test_numbers, KEPT_ROWS, options.training.seed),
+        **({"kept": _kept(rows.train, rows.split[0], options.keep, options.training.seed)} if options.keep else {}),
         "rows": len(rows.rows) if rows.complete else None,
         "fingerprint": fingerprint(rows.rows) if rows.complete else None,
         "torch": torch.__version__,
@@ -105,12 +106,16 @@ def _held_out(
     }
 
 
-def _kept(rows: TableSplits, seed: int) -> dict[str, Any]:
-    """Some held-out rows, for reports without the data: a random selection, because files may be sorted."""
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(rows.test))[:KEPT_ROWS])
-    kept = rows.test[chosen]
-    context = None if kept.context is None else kept.context.tolist()
-    return {"x": kept.x.tolist(), "context": context, "numbers": rows.test_numbers[chosen].tolist()}
+def _kept(rows: Rows, numbers: np.ndarray, most: int, seed: int) -> dict[str, Any]:
+    """Some rows to save: a random selection, because files may be sorted."""
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(rows))[:most])
+    return saved(rows[chosen], numbers[chosen])
+
+
+def saved(rows: Rows, numbers: np.ndarray) -> dict[str, Any]:
+    """Rows as facts of a model, with their positions in the table."""
+    context = None if rows.context is None else rows.context.tolist()
+    return {"x": rows.x.tolist(), "context": context, "numbers": numbers.tolist()}
 
 
 def _resampled(rows: Rows, most: int, seed: int) -> Rows:

@@ -115,10 +115,14 @@ class TableModel(FittedDensity):
         return HeldOut(rows, numbers)
 
     def saved_held_out(self) -> HeldOut:
-        saved = self.facts["held_out"]
+        return HeldOut(self.saved_rows("held_out"), np.asarray(self.facts["held_out"]["numbers"]))
+
+    def saved_rows(self, name: str) -> Rows:
+        """The rows that were saved under a name: ``held_out``, or ``kept``, training rows that an update needs."""
+        saved = self.facts[name]
         context = None if saved["context"] is None else torch.tensor(saved["context"], dtype=torch.float32)
         x = [[math.nan if value is None else value for value in row] for row in saved["x"]]  # JSON has no NaN
-        return HeldOut(Rows(torch.tensor(x, dtype=torch.float64), context), np.asarray(saved["numbers"]))
+        return Rows(torch.tensor(x, dtype=torch.float64), context)
 
     def _encoded(self, table: Table, console: Console, drop_missing: bool) -> tuple[Rows, np.ndarray]:
         source, frame = str(table.path), table.frame
@@ -159,6 +163,8 @@ class TableModel(FittedDensity):
     def about(self) -> dict[str, Any]:
         summary = self.facts["summary"]
         facts = dict(describe_target(summary["target"])) if "target" in summary else {}
+        if "updates" in self.facts:
+            facts["Updates"] = "; ".join(f"{each['rows']:,} rows of {each['data']}" for each in self.facts["updates"])
         if self.schema.given:
             facts["Given"] = ", ".join(self.schema.given_names)
         if summary["held_out"]["cell_samples"]:

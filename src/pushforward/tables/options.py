@@ -40,6 +40,7 @@ class ColumnOptions:
         objective: likelihood, or for ffjord also matching: each step many times quicker, the same exact density.
         queries: Train a guide beside the density, for as long again at most: it answers questions about some of the
             columns (impute, score --given, sample --given). --no-queries leaves it out.
+        keep: Save so many training rows with the model, which `pushforward update` then learns from beside draws.
         stream: Read Parquet files in pieces even if they would fit in memory.
     """
 
@@ -60,6 +61,7 @@ class ColumnOptions:
     members: int | str = "auto"
     objective: str = "likelihood"
     queries: bool = True
+    keep: int = 0
     stream: Flag = False
 
     def __post_init__(self) -> None:

@@ -185,11 +185,12 @@ def _usual(score: Tensor) -> tuple[float, float]:
 
 
 def _most_moved(groups: Mapping[str, Mapping[Any, Moved]]) -> list[str]:
-    """The columns, the most moved first: by their own values, and by how far these are from what the others tell."""
+    """The columns, the most moved first: by their own values, by how many of these are missing, and by how far they are
+    from what the others tell."""
 
     def moved(name: str) -> float:
-        given = groups["given others"].get(name)
-        return max(groups["columns"][name].surprise, 0.0) + (0.0 if given is None else max(given.surprise, 0.0))
+        found = (groups[group].get(name) for group in ("columns", "missing", "given others"))
+        return sum(max(each.surprise, 0.0) for each in found if each is not None)
 
     return sorted(groups["columns"], key=moved, reverse=True)
 

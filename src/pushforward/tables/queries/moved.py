@@ -15,11 +15,12 @@ from ...diagnostics.two_samples import (
     category_features,
     kernel_features,
     middle_ranks,
+    odd_features,
     rank_features,
     two_samples,
 )
 from ...models.train import Rows
-from ..schema.columns import Column, ContextColumn
+from ..schema.columns import Column
 from ..schema.kinds.unseen import is_unseen
 from ..schema.schema import Schema
 
@@ -111,8 +112,8 @@ class Pooled:
             "missing": {each.column.name: each.numbers.isnan()[:, None].double() for each in self.columns},
             "relations": {name: broken[:, None].double() for name, broken in self.broken.items()},
             "pairs": dict(_products(scores)),
-            "given others": {name: rank_features(tail) for name, tail in self.tails.items()},
-            "rows": {"log_density": rank_features(self.log_density), **kernels},
+            "given others": {name: odd_features(tail) for name, tail in self.tails.items()},
+            "rows": {"log_density": odd_features(self.log_density), **kernels},
         }
         return two_samples(groups, self.second, seed)
 
@@ -167,15 +168,6 @@ def values_of(schema: Schema, rows: Rows) -> list[Values]:
     place = 0
     for given in schema.given:
         assert rows.context is not None
-        found.append(Values(given.column, _given(given, rows.context[:, place : place + given.width].double())))
+        found.append(Values(given.column, given.values(rows.context[:, place : place + given.width].double())))
         place += given.width
     return found
-
-
-def _given(given: ContextColumn, features: Tensor) -> Tensor:
-    """A column that is conditioned on, from its features."""
-    if given.column.classes:
-        codes = features.argmax(1).double()
-        return codes.masked_fill(codes >= given.column.kind.classes, np.nan)
-    values = given.mean + given.scale * features[:, 0]
-    return values.masked_fill(features[:, 1] > 0.5, np.nan) if features.shape[1] > 1 else values

@@ -13,6 +13,7 @@ from torch import Tensor
 from ...diagnostics.sampling_quality import closeness, sampling_quality
 from ...errors import InputError
 from ...models.console import Console
+from ...models.memory import refuse_beyond_memory
 from ...models.train import Rows
 from ...saving.files import NotSaved
 from ..io.place import Location
@@ -44,7 +45,11 @@ def draw(
         known: A value for every column that the model is conditioned on, and what is known of others.
         seed: Seed of the draws.
         temperature: Temperature of the draws.
+
+    Raises:
+        InputError: so many rows do not fit in memory.
     """
+    refuse_beyond_memory(16.0 * n * len(known) * len(model.schema.columns), "n", n)
     if not known.nothing:
         return _draw_given(model, n, known, seed)
     context = known.rows.context

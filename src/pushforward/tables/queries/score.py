@@ -111,11 +111,14 @@ def _with_gaps(scores: pl.DataFrame, usable: np.ndarray) -> pl.DataFrame:
 
 
 def refuse_scores_name(keep: Sequence[str]) -> None:
-    """Refuses to keep columns with the names of score columns.
+    """Refuses to keep columns with the names of score columns, or one column twice.
 
     Raises:
         InputError: names the first of them.
     """
+    twice = [name for name in dict.fromkeys(keep) if list(keep).count(name) > 1]
+    if twice:
+        raise InputError(f"{twice[0]!r} is named twice", "keep")
     taken = [name for name in keep if name in SCORES or name.startswith("gain_")]
     if taken:
         raise InputError("the scores have a column of that name; rename the table's", "keep", taken[0])

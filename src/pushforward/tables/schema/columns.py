@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 import polars as pl
+from torch import Tensor
 
 from ...errors import InputError, listed
 from ...numerics.partly_known import known_in_part
@@ -224,6 +225,14 @@ class ContextColumn(Saved):
             return (values[:, None] == np.arange(self.width)).astype(np.float64)
         features = np.where(hole, 0.0, (values - self.mean) / self.scale)
         return np.column_stack([features, hole] if known.holes.share else [features])
+
+    def values(self, features: Tensor) -> Tensor:
+        """What context features ``(rows, width)`` stand for: encoded values, NaN where one is missing."""
+        if self.column.classes:
+            codes = features.argmax(1).double()
+            return codes.masked_fill(codes >= self.column.kind.classes, np.nan)
+        values = self.mean + self.scale * features[:, 0]
+        return values.masked_fill(features[:, 1] > 0.5, np.nan) if self.width > 1 else values
 
     @property
     def example(self) -> str | float:

@@ -1,0 +1,31 @@
+"""What the machine can hold: requests for more are refused before any work is done."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+from ..errors import InputError
+
+TRAINED = 16  # bytes of a weight in training: itself, its gradient and Adam's two moments, in float32
+
+
+def refuse_beyond_memory(bytes: float, argument: str, value: Any) -> None:
+    """Refuses what needs more memory than there is.
+
+    Raises:
+        InputError: says how much it needs, and how much there is.
+    """
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else math.inf
+    if bytes > there:
+        takes = f"takes {bytes / 2**30:,.0f} GiB of memory at least, and this machine has {there / 2**30:,.0f}"
+        raise InputError(takes, argument, value)
+
+
+def least_training(layers: int | None, hidden: Sequence[int] | None) -> float:
+    """A lower bound on the memory that the training of a flow with such layers needs, in bytes."""
+    widths = [1, *(hidden or (64, 64)), 1]
+    return float(TRAINED * (layers or 1) * sum(math.prod(pair) for pair in pairwise(widths)))

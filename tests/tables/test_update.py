@@ -1,0 +1,112 @@
+"""Updates: a model goes on with new rows, keeps what it knew, takes in what is new, and refuses another table."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+import pushforward as pf
+from pushforward.cli.app import main
+from pushforward.errors import InputError
+
+
+def rows(n: int, seed: int) -> pl.DataFrame:
+    rng = np.random.default_rng(seed)
+    kind = rng.choice(["a", "b"], n)
+    size = rng.normal(size=n) + (kind == "b")
+    return pl.DataFrame({"size": size, "weight": 2 * size + 0.5 * rng.normal(size=n), "kind": kind})
+
+
+@pytest.fixture(scope="module")
+def fitted() -> pf.TableDensity:
+    return pf.TableDensity("maf", steps=90, lr=1e-2, random_state=0, relations="none", keep=50).fit(rows(400, 0))
+
+
+def test_old_rows_are_kept_and_new_ones_learnt(fitted):
+    new, fresh = (rows(2 * n, seed).filter(pl.col("kind") == "b").head(n) for n, seed in ((600, 1), (1000, 3)))
+    model, old = copy.deepcopy(fitted), rows(1000, 2)
+    before = model.score(old), model.score(fresh)
+    assert model.update(new) is model
+    assert model.guided is not None
+    assert model.schema == fitted.schema
+    assert model.score(fresh) > before[1] + 0.1  # with enough steps log 0.8 - log 0.5 = 0.47
+    assert model.score(old) > before[0] - 0.35  # half of them were b, and a fifth is now: 0.22 in the limit
+    record = model.facts["updates"][-1]
+    assert record["p_value"] <= 0.01
+    assert record["columns"][0] == "kind"
+    assert record["known"] == 1000
+    assert model.summary_["training"]["steps"] <= 30
+    assert model.summary_["training_rows"] + model.summary_["validation_rows"] <= 1000
+
+
+def test_an_update_with_more_of_the_same_does_no_harm(fitted):
+    model, test = copy.deepcopy(fitted), rows(1000, 5)
+    before = model.score(test)
+    for seed in (6, 7):
+        model.update(rows(200, seed))
+    assert model.score(test) > before - 0.05
+    assert [update["known"] for update in model.facts["updates"]] == [600, 800]
+    assert all(update["p_value"] > 0.01 for update in model.facts["updates"])
+    p_values = model.outliers(rows(300, 8), level=0.1)["p_value"]
+    assert 0.02 <= (p_values <= 0.1).mean() <= 0.2  # calibrated by rows never seen
+
+
+def test_saved_rows_stay_as_many_and_become_new_in_proportion(fitted):
+    model = copy.deepcopy(fitted).update(rows(400, 9).with_columns(size=pl.col("size") + 50, weight=pl.col("weight")))
+    kept = model.saved_rows("kept").x
+    assert len(kept) == 50
+    assert int((kept[:, 0] > 25).sum()) == 25
+
+
+def test_what_is_new_is_taken_in_with_a_note(fitted):
+    new = rows(200, 10).with_columns(
+        kind=pl.when(pl.int_range(200) < 60).then(pl.lit("c")).otherwise("kind"),
+        weight=pl.when(pl.int_range(200) >= 20).then("weight"),
+    )
+    model = copy.deepcopy(fitted).update(new)
+    assert any("'c'" in note for note in model.notes_)
+    assert any("'weight'" in note for note in model.notes_)
+    assert "c" in model.schema.columns[2].labels
+    assert np.isfinite(model.score_samples(new)).all()
+    drawn = model.sample(2000, random_state=0)
+    assert 0.04 <= (drawn["kind"] == "c").mean() <= 0.2
+    assert model.facts["updates"][-1]["notes"]
+
+
+def test_an_average_and_a_conditional_model_are_updated():
+    few = rows(120, 11)
+    model = pf.TableDensity(members=2, steps=20, queries=False).fit(few)
+    assert "average" in model.update(rows(60, 12)).summary_
+    given = pf.TableDensity("maf", given=["kind"], steps=20, queries=False).fit(few)
+    assert np.isfinite(given.update(rows(60, 13)).score(rows(50, 14)))
+    assert given.schema.given_names == ["kind"]
+
+
+def test_another_table_is_refused(fitted):
+    model = copy.deepcopy(fitted)
+    for other in (
+        rows(100, 0).drop("kind"),
+        rows(100, 0).with_columns(size=pl.lit("large")),
+        rows(5, 0),
+        rows(300, 0).select(size=pl.col("size") * 100, weight=1000 + pl.col("weight"), kind=pl.lit("z")),
+    ):
+        with pytest.raises(InputError):
+            model.update(other)
+    assert "updates" not in model.facts
+
+
+def test_the_shell_updates_a_saved_model(fitted, tmp_path, capsys):
+    fitted.save(tmp_path / "model")
+    rows(100, 15).write_csv(tmp_path / "new.csv")
+    arguments = ["update", str(tmp_path / "model"), str(tmp_path / "new.csv"), "-o", str(tmp_path / "model2"), "--json"]
+    assert main(arguments) == 0
+    assert json.loads(capsys.readouterr().out)["update"]["data"] == "new.csv"
+    model = pf.TableDensity.load(tmp_path / "model2")
+    assert model.facts["updates"][0]["rows"] == 100
+    assert model.update(rows(50, 16)).facts["updates"][1]["known"] == 550
+    assert main(["info", str(tmp_path / "model2")]) == 0
+    assert "new.csv" in capsys.readouterr().out
