@@ -232,6 +232,6 @@ class TableDensity(FittedTable):
             self._hold(learned.whole, {**facts, **plan.record, "frame": read.kind, "command": command})
             self.facts |= calibrated(self, learned)
             if plan.kept is not None:
-                rows = Rows(*self.schema.encode(plan.kept, "the saved rows"))
-                self.facts["kept"] = saved(rows, np.arange(len(rows)))
+                kept = self.schema.encode(plan.kept, "the saved rows")
+                self.facts["kept"] = saved(Rows(kept.x, kept.context), np.arange(len(kept.x)))
         return self

@@ -80,6 +80,8 @@ def plan_update(model: FittedTable, new: Table, options: TableOptions, console: 
     schema, source = model.schema, str(new.path)
     frame = pl.concat(new.splits.values()) if new.splits else new.frame
     schema.check(frame, source)
+    if schema.in_part:
+        raise InputError(f"{source}: cells are known in part (`limits=`, `censored=`, `noise=`); fit all rows again")
     if frame.height < FEWEST:
         raise InputError(f"{source}: has {frame.height} rows, and an update needs at least {FEWEST}")
     moved = drift(model, Table(new.path, frame), Console(quiet=True))
