@@ -135,8 +135,8 @@ class FlowRegressor(RegressorMixin, Predictor):
         >>> X = rng.normal(size=(200, 1))
         >>> y = 2 * X[:, 0] + rng.normal(size=200)
         >>> model = pf.FlowRegressor("gmm").fit(X, y)
-        >>> model.predict([[0.0], [1.0]]).round()
-        array([0., 2.])
+        >>> model.predict([[1.0], [2.0]]).round()
+        array([2., 4.])
         >>> model.predict_interval([[0.0]], level=0.9).shape
         (1, 2)
     """
