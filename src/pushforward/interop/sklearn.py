@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from ..tables.io.frames import from_frame
+from ..tables.queries.known import Known
 from ..tables.queries.one_column import OneColumn, has_one_column
 from ..tables.queries.sample import draw
 from .estimator import (
@@ -178,7 +179,9 @@ class ConditionalFlowDensity(FlowEstimator):
         check_is_fitted(self)
         if self.table_ is not None:
             given = from_frame(X, "X")[0].select(self.table_.schema.given_names)
-            rows = draw(self.table_, n, given, seed_of(random_state)).select(self.table_.schema.names)
+            rows = draw(self.table_, n, Known.of(self.table_, given), seed_of(random_state)).select(
+                self.table_.schema.names
+            )
             draws = rows.to_numpy().reshape(given.height, n, -1).swapaxes(0, 1)
         else:
             x = as_tensor(validate_data(self, X, dtype=np.float64, reset=False, **self._shapes()))
