@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -53,7 +53,7 @@ class TableDensity(FittedTable):
         noise: Numbers that were measured with normal errors, and the column of their standard deviations, as in
             ``{"flux": "flux_err"}``: the density is that of the true values, and a row's that of its measurement.
         relations: ``auto`` finds columns that follow from others, exactly or up to a remainder, and such orders;
-            ``none`` looks for none.
+            ``none`` looks for none, and ``-price,-total`` for none from which these columns follow.
         kinds: Columns of a kind of your own, as in ``{"address": IPv4}``: a :class:`~pushforward.Kind`, or its class,
             which then fits itself to the column.
         members: How many flows are averaged, each with a different part of the rows left out of its training; ``auto``
@@ -103,7 +103,7 @@ class TableDensity(FittedTable):
         limits: Mapping[str, tuple[str, str]] | None = None,
         censored: Mapping[str, str] | None = None,
         noise: Mapping[str, str] | None = None,
-        relations: Literal["auto", "none"] = "auto",
+        relations: str = "auto",
         kinds: Mapping[str, Kind | type[Kind]] | None = None,
         members: int | str = "auto",
         steps: int | None = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -32,7 +32,7 @@ class ColumnOptions:
         limits: A number known by its limits, as in lead=lead_low,lead_high. May be repeated.
         censored: A time of an event, and the column that is 1 where it came, as in time=status; else, it came later.
         noise: A measured number and the column of its standard deviations, as in flux=flux_err. May be repeated.
-        relations: none looks for no relations between columns.
+        relations: none looks for no relations between columns; =-price,-total for none of these columns.
         strict: Refuse what would be decided otherwise: missing cells, constants, names and free text.
         drop_missing: Leave out rows with missing or infinite values.
         samples: Points that each whole or rounded number's cell is averaged over.
@@ -54,7 +54,7 @@ class ColumnOptions:
     limits: Limits = field(default_factory=dict)
     censored: Assignments = field(default_factory=dict)
     noise: Annotated[Assignments, Parameter(name="--noise-of")] = field(default_factory=dict)  # images have --noise
-    relations: Literal["auto", "none"] = "auto"
+    relations: str = "auto"
     strict: Flag = False
     drop_missing: Flag = False
     samples: int = 16
@@ -63,6 +63,12 @@ class ColumnOptions:
     queries: bool = True
     keep: int = 0
     stream: Flag = False
+
+    @property
+    def unrelated(self) -> tuple[str, ...]:
+        """Columns that are modelled whatever they may follow from: those that ``relations`` names after a minus."""
+        names = [name.strip() for name in self.relations.split(",")]
+        return tuple(name[1:] for name in names) if all(name.startswith("-") for name in names) else ()
 
     def __post_init__(self) -> None:
         for name in ("columns", "categories", "numbers"):

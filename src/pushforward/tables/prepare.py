@@ -168,7 +168,8 @@ def learn_columns(
         options.numbers,
         circular=options.circular,
         orders=options.order,
-        related=options.relations == "auto",
+        related=options.relations != "none",
+        free=options.unrelated,
         in_part=in_part,
         kinds=options.kinds,
         asked=asked,
@@ -182,7 +183,7 @@ def learn_columns(
 def _with_maps(schema: Schema, train: Rows, options: TableOptions, console: Console) -> Schema:
     """The schema with what is learnt from training rows alone: histograms, and formulas up to a remainder."""
     found = schema.shaped(train.x, train.weights)
-    found = found.with_near(train.x) if options.relations == "auto" else found
+    found = found.with_near(train.x, options.unrelated) if options.relations != "none" else found
     for note in found.notes[len(schema.notes) :]:
         console.note(note)
     return found
@@ -218,8 +219,9 @@ def refuse_stray(options: TableOptions, frame: pl.DataFrame, source: str) -> Non
     Raises:
         InputError: names the first of them, and those that there are.
     """
-    if options.relations not in ("auto", "none"):
-        raise InputError("expected auto or none", "relations", options.relations)
+    if options.relations not in ("auto", "none") and not options.unrelated:
+        raise InputError("expected auto, none, or columns that follow from no others, as in -price", "relations")
+    require_columns(frame, options.unrelated, source, "relations")
     require_columns(frame, [name for pair in options.order for name in pair], source, "order")
     for argument, named in (("bounds", options.bounds), ("circular", options.circular), ("kinds", options.kinds)):
         require_columns(frame, list(named), source, argument)

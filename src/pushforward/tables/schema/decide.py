@@ -80,6 +80,7 @@ def learn_schema(
     kinds: Mapping[str, Kind | type[Kind]] | None = None,
     orders: Sequence[tuple[str, str]] = (),
     related: bool = True,
+    free: Collection[str] = (),
     in_part: Sequence[KnownInPart] = (),
     asked: bool = True,
     strict: bool = False,
@@ -98,6 +99,7 @@ def learn_schema(
         kinds: Columns of kinds of the user's own: each a kind, or a class that fits itself to the column.
         orders: Pairs of columns of which the first is never above the second.
         related: Whether to look for relations between columns.
+        free: Columns of which none is looked for.
         in_part: Columns that said what rows know of others, whose cells now say it themselves.
         asked: Whether the user named the columns, so that row counters and identifiers are not left out.
         strict: Refuse what would otherwise be decided.
@@ -128,7 +130,7 @@ def learn_schema(
         decisions.add(f"{said}", "as stated", "")
     exempt = [c.name for c in columns if c.reading.dtype == "Part"]
     columns = _named(columns, values, decisions, [*numbers, *learner.bounds, *learner.kinds, *exempt])
-    columns, follow = find_relations(columns, values) if related else (columns, [])
+    columns, follow = find_relations(columns, values, free) if related else (columns, [])
     columns, follow, split = weeks(columns, follow, values)
     if split is not None:
         decisions.add(f"{split}", "kept so in samples; a row that breaks it has density 0", "")
@@ -142,6 +144,7 @@ def learn_schema(
     values = complete(values, columns, follow, values)
     columns = _with_holes(columns, values, decisions)
     found_orders = find_orders(columns, values, source, orders, found=related)
+    found_orders = tuple(each for each in found_orders if each.stated or not {each.low, each.high} & {*free})
     for each in found_orders:
         if not each.stated:
             decisions.add(f"{each}", KEPT, "")

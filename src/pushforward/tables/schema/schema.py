@@ -193,17 +193,17 @@ class Schema(Saved):
         pairs = zip(self.columns, x.T.numpy(), strict=True)
         return replace(self, columns=tuple(replace(c, kind=c.kind.shaped(values, weight)) for c, values in pairs))
 
-    def with_near(self, x: Tensor) -> Schema:
+    def with_near(self, x: Tensor, free: Collection[str] = ()) -> Schema:
         """The schema with parts of wholes, and formulas that columns are up to a remainder, each said in a note.
 
         Args:
             x: Encoded training rows ``(n, features)``.
+            free: Columns of which none is looked for.
         """
         values = self._values(x.numpy())
         wholes = compositions(self.fields, self.relations, values)
-        found = near(
-            self.fields, values, {name for each in wholes if each.ratios for name in (*each.parts, *each.wholes)}
-        )
+        seen = {*free, *(name for each in wholes if each.ratios for name in (*each.parts, *each.wholes))}
+        found = near(self.fields, values, seen)
         said = [f"{each}" for each in wholes]
         said += [f"{relation}: the flow learns the remainder" for relation in found]
         return replace(self, near=found, compositions=wholes, notes=(*self.notes, *said))
@@ -363,10 +363,10 @@ class Schema(Saved):
         """Which drawn rows ``(*batch, features)`` have a number, be it one that follows from others, that is farther
         beyond those of the training rows than these are apart: of such, the rows tell nothing."""
         values = self._values(x.detach().double().cpu().flatten(0, -2).numpy())
-        columns, odd = {column.name: column for column in self.columns}, np.zeros(x.shape[:-1].numel(), bool)
+        odd = np.zeros(x.shape[:-1].numel(), bool)
         for relation in self.relations:
-            values[relation.column.name] = relation.computed(values, columns, len(odd))
-        for column in (*self.columns, *(relation.column for relation in self.relations)):
+            values[relation.column.name] = relation.computed(values, self._all, len(odd))
+        for column in self._all.values():
             low, high = column.kind.limits(1.0)
             odd |= (values[column.name] < low) | (values[column.name] > high)
         return torch.from_numpy(odd).view(x.shape[:-1])

@@ -7,6 +7,8 @@ import polars as pl
 import pytest
 
 import pushforward as pf
+from pushforward.errors import InputError
+from pushforward.tables.schema.decide import learn_schema
 
 QUICK = {"flow": "maf", "layers": 1, "hidden": (16,), "steps": 40, "queries": False}
 
@@ -59,3 +61,39 @@ def test_labels_of_nothing_are_kept():
     rng = np.random.default_rng(1)
     table = votes(300).with_columns(first=pl.Series(rng.permutation(votes(300)["first"].to_numpy())))
     assert "first" in pf.TableDensity(**{**QUICK, "steps": 1}).fit(table).schema.names
+
+
+def test_single_relations_are_forbidden():
+    free = pf.TableDensity(**{**QUICK, "steps": 1}, relations="-valid,-first").fit(votes(300)).schema
+    assert {"valid", "first"} <= set(free.names)
+    assert {relation.column.name for relation in free.relations} >= {"last", "grade"}
+    with pytest.raises(InputError) as caught:
+        pf.TableDensity(**QUICK, relations="some").fit(votes(60))
+    assert caught.value.argument == "relations"
+
+
+def columns_of(rng: np.random.Generator, n: int) -> pl.DataFrame:
+    kinds = [
+        rng.normal(size=n),
+        rng.lognormal(2, 1, n).round(2),
+        rng.integers(0, 100, n),
+        rng.choice(["a", "b", "c"], n, p=[0.6, 0.3, 0.1]),
+        rng.random(n) < 0.3,
+        pl.Series(rng.integers(9000, 12000, n)).cast(pl.Int32).cast(pl.Date),
+    ]
+    return pl.DataFrame({f"c{j}": kinds[k] for j, k in enumerate(rng.permutation(len(kinds))[:5])})
+
+
+def test_nothing_is_found_among_independent_columns():
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        frame = columns_of(rng, int(rng.choice([80, 200, 500])))
+        schema = learn_schema(frame, frame.columns, (), "table")
+        schema = schema.with_near(schema.encode(frame, "table").x)
+        assert (schema.relations, schema.near, schema.orders, schema.compositions, schema.weeks) == (
+            (),
+            (),
+            (),
+            (),
+            None,
+        )

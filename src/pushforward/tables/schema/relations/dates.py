@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -116,18 +116,21 @@ def part_of(numbers: Numbers, dtype: str, part: str) -> Numbers:
     return np.where(there, PARTS[part](times).cast(pl.Float64).to_numpy(), np.nan)
 
 
-def date_parts(columns: Sequence[Column], values: Rows) -> tuple[list[Column], list[DatePart]]:
+def date_parts(
+    columns: Sequence[Column], values: Rows, free: Collection[str] = ()
+) -> tuple[list[Column], list[DatePart]]:
     """Divides columns into those that are modelled and those that follow from a part of a date in every row.
 
     Args:
         columns: All columns.
         values: Their encoded rows.
+        free: Columns that are modelled in any case.
     """
     dates = [column for column in columns if column.reading.dtype in ("Date", "Datetime") and not column.classes]
     kept: list[Column] = []
     relations: list[DatePart] = []
     for column in columns:
-        can = (column.kind.is_number or column.classes) and not column.reading.moment
+        can = (column.kind.is_number or column.classes) and not column.reading.moment and column.name not in free
         parts = (_part(column, date, values) for date in dates if can)
         found = next((part for part in parts if part is not None), None)
         if found is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,7 +67,7 @@ class Threshold(Relation):
         """Whether the number lies outside of the label's interval, with the gaps beside it."""
         (amounts,) = _amounts(self.inputs, values, columns)
         low, high = np.array([-np.inf, *self.gaps[0]]), np.array([*self.gaps[1], np.inf])
-        inside = (amounts >= low[:, None]) & (amounts <= high[:, None]) & (np.array(self.codes)[:, None] == found)
+        inside = (amounts > low[:, None]) & (amounts < high[:, None]) & (np.array(self.codes)[:, None] == found)
         return ~np.isnan(found) & ~np.isnan(amounts) & ~inside.any(0)
 
     def __str__(self) -> str:
@@ -75,12 +75,13 @@ class Threshold(Relation):
         return f"{self.column.name!r} tells on which side of {cuts} {self.inputs[0]!r} lies"
 
 
-def labels(columns: Sequence[Column], values: Rows) -> tuple[list[Column], list[Relation]]:
+def labels(columns: Sequence[Column], values: Rows, free: Collection[str] = ()) -> tuple[list[Column], list[Relation]]:
     """Divides columns into those that are modelled and labels that follow from numbers in every row.
 
     Args:
         columns: All columns.
         values: Their encoded rows.
+        free: Columns that are modelled in any case.
     """
     numbers = [c for c in columns if not c.classes and c.kind.is_number and c.kind.circle is None][:MOST]
     known = {column.name: column for column in numbers}
@@ -89,7 +90,7 @@ def labels(columns: Sequence[Column], values: Rows) -> tuple[list[Column], list[
     for column in columns:
         x = values[column.name]
         found = None
-        if column.classes > 1 and len(x) >= FEWEST and not np.isnan(x).any():
+        if column.classes > 1 and column.name not in free and len(x) >= FEWEST and not np.isnan(x).any():
             found = _largest(column, x, [*known], amounts) or _threshold(column, x, [*known], amounts)
         if found is None:
             kept.append(column)
@@ -139,9 +140,9 @@ def _threshold(column: Column, x: Numbers, names: Sequence[str], amounts: np.nda
 
 
 def _shortest(low: float, high: float) -> float:
-    """The number between two with the fewest digits."""
+    """The number with the fewest digits that is not below one, and below the other."""
     middle = 0.5 * (low + high)
-    return next((short for k in range(1, 17) if low <= (short := float(f"{middle:.{k}g}")) <= high), middle)
+    return next((short for k in range(1, 17) if low <= (short := float(f"{middle:.{k}g}")) < high), low)
 
 
 def _is_told(x: Numbers) -> bool:

@@ -57,11 +57,14 @@ class LookUp(Relation):
         return f"{self.column.name!r} follows from {self.inputs[0]!r}"
 
 
-def implied_categories(columns: list[Column], values: Rows) -> tuple[list[Column], list[LookUp]]:
-    """Columns with classes that another such column implies; if two imply each other, the first is kept."""
+def implied_categories(
+    columns: list[Column], values: Rows, free: Collection[str] = ()
+) -> tuple[list[Column], list[LookUp]]:
+    """Columns with classes that another such column implies, but for the free ones; of two that imply each other, the
+    first is kept."""
     named = [column for column in columns if column.classes]
     relations: list[LookUp] = []
-    for column in reversed(named[:]):
+    for column in reversed([column for column in named if column.name not in free]):
         others = [other for other in named if other is not column and other.classes >= column.classes]
         for other in others:
             table = _implication(values[other.name], values[column.name], other.classes)
