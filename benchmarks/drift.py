@@ -73,7 +73,7 @@ class Rows:
         return old, (new if shift is None else shift(new, rng)).head(self.rows)
 
     def ours(self, old: pl.DataFrame, new: pl.DataFrame) -> Any:
-        x, _ = self.model.schema.encode(old, "old")
+        x = self.model.schema.encode(old, "old").x
         kept = {"x": x.tolist(), "context": None, "numbers": list(range(len(x)))}
         self.model.facts = {**self.model.facts, "held_out": kept}
         return self.model.drift(new)

@@ -186,6 +186,16 @@ def test_absurd_sizes_are_refused_before_anything_is_allocated(model, monkeypatc
     assert largest < 2**26
 
 
+def test_a_header_of_very_many_tensors_is_refused_unread(model):
+    entry = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
+    header = json.dumps({f"t{place}": entry for place in range(150_000)}).encode()
+    (model / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    start = time.process_time()
+    with pytest.raises(ValueError, match="header"):
+        pf.load(model)
+    assert time.process_time() - start < 1
+
+
 @pytest.mark.parametrize("text", ["[" * 10**5, '{"a":' * 10**5, "null", "", '{"format": 1e999}', "\x00", "1" * 10**5])
 def test_a_config_that_is_no_sound_json_is_refused(model, text):
     (model / "config.json").write_text(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,7 +10,7 @@ from cyclopts import Parameter
 
 from ..errors import InputError
 from ..models.typed import Flag, Given, Givens, Names
-from ..tables.io.place import located
+from ..tables.io.place import STANDARD, located
 from .options import (
     Device,
     DropMissing,
@@ -28,8 +29,9 @@ def score(
     model: Model,
     data: str,
     *,
-    output: Output,
+    output: Output | None = None,
     source: SourceOptions = SourceOptions(),
+    follow: Flag = False,
     keep: Names = (),
     explain: Flag = False,
     explain_below: float | None = None,
@@ -55,6 +57,8 @@ def score(
             new table of a database, as in 'postgresql://host/base?table=scores', with the rows' numbers in a first
             column; or, of a table that is read in pieces, a folder of Parquet files. Such scores are gathered in
             SCORES.parts, and a run that was interrupted goes on from there.
+        follow: Score JSON lines from standard input as they come, one line in, one out, as in `score MODEL - --follow`;
+            a line that is no row gets an error.
         keep: Columns of the table to copy to the scores, as in id,name.
         explain: Add what makes a row unlikely: the column to blame, the value that would fit, and for every column by
             how many nats the row would be likelier with the best other value there. Of an image, the oddest patch, and
@@ -65,13 +69,21 @@ def score(
     """
     from .models import open_model
 
-    place = located(output, writing=True, spreadsheet_safe=spreadsheet_safe)
-    console = printing.console(place)
+    if output is None and not follow:
+        raise InputError("says where the scores go", "output")
+    place = located(output or STANDARD, writing=True, spreadsheet_safe=spreadsheet_safe)
+    console = printing.console(None if follow else place)
     if explain and explain_below is None:
         explain_below = 5.0
     if explain_below is not None and not 0 <= explain_below <= 100:
         raise InputError("expected a percentile, 0 to 100", "explain_below", explain_below)
     at_least_one(samples=samples)
+    if follow:
+        if data not in (STANDARD, "./-") or output not in (None, STANDARD, "./-"):
+            raise InputError("goes from standard input (-) to standard output", "follow")
+        asked: dict[str, Any] = {"samples": samples, "seed": seed, "explain_below": explain_below, "given": given}
+        open_model(model, device).run("follow", sys.stdin.buffer, sys.stdout, keep=keep, **asked)
+        return
     console.result(
         open_model(model, device).run(
             "score",

@@ -16,6 +16,7 @@ from ..saving.files import NotSaved, reason, refuse_unwritable
 from .options import TrainingOptions
 
 M = TypeVar("M")
+LARGEST = 1e18  # of a weight: its square is a number in float32
 KINDS = {"table": "a model of a table", "image": "a model of images"}
 
 
@@ -52,13 +53,13 @@ def load_saved(path: Path, kind: str, device: str, make: Callable[[Any, dict[str
 
 
 def _sound(density: M, path: Path) -> M:
-    """The density, if its weights are numbers.
+    """The density, if its weights are numbers that training can have given it.
 
     Raises:
-        InputError: some are not.
+        InputError: some are not finite, or their squares would not be.
     """
     assert isinstance(density, nn.Module)
-    bad = [name for name, weight in density.named_parameters() if not bool(weight.isfinite().all())]
+    bad = [name for name, weight in density.named_parameters() if not bool((weight.abs() < LARGEST).all())]
     if bad:
         raise InputError(f"{path}: is damaged: weights are not finite numbers, among them {bad[0]}; fit it again")
     return density

@@ -17,6 +17,7 @@ from torch import Tensor
 from .files import replace_directory, temporary_sibling, write_file
 
 MAX_CONFIG_BYTES = 64 * 2**20
+MAX_HEADER_BYTES = 8 * 2**20  # of names and shapes: some 60,000 tensors
 
 
 class CheckpointError(ValueError):
@@ -72,6 +73,8 @@ def read_tensors(path: Path, name: str, config: dict[str, Any]) -> dict[str, Ten
         raise CheckpointError(f"{file} is missing")
     try:
         weights = file.read_bytes()
+        if int.from_bytes(weights[:8], "little") > MAX_HEADER_BYTES:
+            raise ValueError(f"its header has more than {MAX_HEADER_BYTES} bytes")
         tensors = safetensors.torch.load(weights)
         text = _canonical({key: value for key, value in config.items() if key != "sha256"})
     except Exception as error:  # safetensors raises its own errors, and passes on PyTorch's

@@ -27,6 +27,7 @@ from .queries.ask import ask, predict_file
 from .queries.conditions import check_asked
 from .queries.drift import Drift, drift, drift_file
 from .queries.explain import cells_given_others, explain
+from .queries.follow import follow
 from .queries.impute import impute, impute_file
 from .queries.known import Known
 from .queries.outliers import LEVEL, outliers, outliers_file
@@ -45,6 +46,7 @@ class FittedTable(TableModel):
 
     verbs: ClassVar[Mapping[str, Any]] = {
         "score": score_file,
+        "follow": follow,
         "sample": sample_file,
         "impute": impute_file,
         "outliers": outliers_file,

@@ -1,0 +1,29 @@
+"""Saved models are refused if no training can have written them."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import pushforward as pf
+from pushforward.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def model() -> pf.TableDensity:
+    x = np.random.default_rng(0).normal(size=(60, 2))
+    return pf.TableDensity("maf", steps=1, queries=False).fit({"a": x[:, 0], "b": x[:, 1]})
+
+
+@pytest.mark.parametrize("weight", [math.nan, math.inf, -1e38])
+def test_weights_that_are_no_sound_numbers_are_refused(model, tmp_path, weight):
+    bad = copy.deepcopy(model)
+    with torch.no_grad():
+        next(bad.density.parameters()).view(-1)[0] = weight
+    bad.save(tmp_path / "model")
+    with pytest.raises(InputError):
+        pf.TableDensity.load(tmp_path / "model")

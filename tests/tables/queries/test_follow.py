@@ -1,0 +1,56 @@
+"""Rows scored as they come: a line in, a line out, at once, and an error where a line is no row."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+import pushforward as pf
+from pushforward.cli.app import main
+
+
+@pytest.fixture(scope="module")
+def model() -> pf.TableDensity:
+    rng = np.random.default_rng(0)
+    table = pl.DataFrame({"size": rng.normal(size=200), "kind": rng.choice(["a", "b"], 200)})
+    return pf.TableDensity("maf", steps=5, queries=False).fit(table)
+
+
+def test_every_line_is_answered_before_the_next_is_read(model):
+    rows = [{"size": 0.5, "kind": "a", "id": 7}, {"size": -1.0, "kind": "b", "id": 8}]
+    out, seen = io.StringIO(), []
+
+    def lines():
+        for row in rows:
+            seen.append(out.getvalue().count("\n"))
+            yield json.dumps(row).encode()
+
+    assert model.run("follow", lines(), out, keep=["id"]) == {"rows": 2}
+    assert seen == [0, 1]
+    found = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [each["id"] for each in found] == [7, 8]
+    expected = model.score_samples(pl.DataFrame(rows))
+    assert [each["log_density"] for each in found] == pytest.approx(expected.tolist(), abs=1e-4)
+
+
+@pytest.mark.parametrize("line", [b"", b"[1]", b"{}", b"{", b"\xff", b'{"size": "x", "kind": "a"}', b'{"other": 1}'])
+def test_a_line_that_is_no_row_gets_an_error(model, line):
+    out = io.StringIO()
+    model.run("follow", [line, b'{"size": 1, "kind": "a"}'], out)
+    bad, good = map(json.loads, out.getvalue().splitlines())
+    assert bad["row"] == 1
+    assert bad["error"]
+    assert np.isfinite(good["log_density"])
+
+
+def test_the_shell_follows_standard_input(model, tmp_path, monkeypatch, capsys):
+    model.save(tmp_path / "model")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b'{"size": 1, "kind": "a"}\n')))
+    assert main(["score", str(tmp_path / "model"), "-", "--follow"]) == 0
+    assert json.loads(capsys.readouterr().out)["row"] == 1
+    assert main(["score", str(tmp_path / "model"), "rows.csv", "--follow"]) == 2
+    assert main(["score", str(tmp_path / "model"), "rows.csv"]) == 2
