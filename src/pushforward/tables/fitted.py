@@ -21,6 +21,7 @@ from ..report.write import write
 from .engines import RayTable, SparkTable
 from .io.frames import from_frame, is_path, to_frame
 from .io.read import read_any, read_table
+from .io.table import Table
 from .latents import latents
 from .model import TableModel
 from .queries.ask import ask, predict_file
@@ -90,6 +91,10 @@ class FittedTable(TableModel):
     def _tell(self, notes: Sequence[str]) -> None:
         """Adds to ``notes_`` what was decided."""
         self.notes_ += [note for note in notes if note not in self.notes_]
+
+    def _table(self, table: Any) -> Table:
+        """A frame, or a file read as the one that was fitted."""
+        return read_table(table, self.read_options) if is_path(table) else read_any(table)
 
     def _rows(self, table: Any) -> pl.DataFrame:
         """The rows of a frame, a dict of columns or a file; of a file with its own splits, the test rows."""
@@ -224,7 +229,7 @@ class FittedTable(TableModel):
             InputError: the model has no guide, or the table none of its columns.
         """
         self._require_fit()
-        read = read_table(table, self.read_options).held_out() if is_path(table) else read_any(table)
+        read = self._table(table).held_out()
         filled = impute(self, read.frame, draws, self.seed if random_state is None else random_state)
         return to_frame(filled, read.kind, table)
 
@@ -283,7 +288,7 @@ class FittedTable(TableModel):
         """
         self._require_fit()
         console = Console(quiet=True)
-        found = drift(self, read_any(table), console, by)
+        found = drift(self, self._table(table), console, by)
         self._tell(console.notes)
         return found
 
@@ -294,7 +299,7 @@ class FittedTable(TableModel):
         Raises:
             InputError: the models do not describe the same columns, or the table does not fit them.
         """
-        return compare((self, other), read_any(table), Console(quiet=True), samples=self.samples)
+        return compare((self, other), self._table(table), Console(quiet=True), samples=self.samples)
 
     def report(self, path: str | Path, table: Any = None, against: Sequence[FittedTable] | None = None) -> None:
         """Writes what was learnt, and how well, as one HTML file.
@@ -306,7 +311,7 @@ class FittedTable(TableModel):
             against: Other models of the same columns, to be compared on the table.
         """
         self._require_fit()
-        whole = None if table is None else read_any(table)
+        whole = None if table is None else self._table(table)
         write(self, whole, Path(path), Console(quiet=True), seed=self.seed, against=list(against or ()))
 
     def for_spark(self) -> Any:

@@ -360,3 +360,14 @@ def test_given_values_are_returned_as_the_table_has_them() -> None:
     drawn = model.sample(2, given={"t": "2020-01-02 03:00"})
     assert drawn["t"].dtype == table["t"].dtype
     assert drawn["t"].dt.hour().to_list() == [3, 3]
+
+
+def test_files_to_compare_by_are_read_as_the_one_that_was_fitted(tmp_path: Path) -> None:
+    rows = pl.DataFrame({"code": ["007", "012", "A9"] * 60, "x": RNG.normal(size=180)})
+    model = pf.TableDensity("gmm", queries=False).fit(rows)
+    some = rows.filter(pl.col("code") != "A9")
+    some.write_csv(tmp_path / "some.csv")
+    by_file, by_frame = (model.compare(model, table) for table in (tmp_path / "some.csv", some))
+    assert by_file["rows"] == by_frame["rows"]
+    model.report(tmp_path / "report.html", tmp_path / "some.csv")
+    assert "007" in (tmp_path / "report.html").read_text()
