@@ -145,6 +145,26 @@ def test_a_strange_cell_is_blamed(url: str) -> None:
     assert found["gain"] == found["gain_n"] > 10
 
 
+def test_questions_are_answered(url: str, model: pf.TableDensity) -> None:
+    found = ok(f"{url}/ask", {"where": "x > 0 AND n < 40", "given": {"group": "a"}})
+    value, error = model.probability("x > 0 AND n < 40", {"group": "a"}, errors=True)
+    assert found["probability"] == pytest.approx(value, abs=1e-4)
+    assert found["standard_error"] == pytest.approx(error, abs=1e-4)
+    both = ok(f"{url}/ask", {"where": {"group": ["a", "b"]}, "given": "x BETWEEN 0 AND 1"})
+    assert both["probability"] == pytest.approx(1.0, abs=1e-6)
+    refused(f"{url}/ask", {"where": "nothing > 1"}, 422, "nothing")
+    refused(f"{url}/ask", {"where": {"x": {"low": 1}}}, 422, "where")
+
+
+def test_a_column_is_predicted(url: str, model: pf.TableDensity) -> None:
+    rows = table().head(3).drop("posted")
+    found = ok(f"{url}/predict", {"rows": [ROW], "column": "x", "kind": "median"})["rows"]
+    assert isinstance(found[0]["x"], float)
+    shares = pl.read_ipc_stream(ok(f"{url}/predict?column=group&kind=proba", as_arrow(rows), content_type=ARROW))
+    assert shares.sum_horizontal().to_numpy() == pytest.approx(1.0, abs=1e-6)
+    refused(f"{url}/predict", {"rows": [ROW], "column": "nothing"}, 422, "nothing")
+
+
 def test_many_rows_come_and_go_as_arrow(url: str, model: pf.TableDensity) -> None:
     frame = table().head(300)
     truth = model.score_samples(frame)
@@ -328,7 +348,17 @@ def test_info_and_the_schema_of_the_model(url: str) -> None:
     assert found["limits"] == {"rows": 500, "bytes": 2**20, "seconds": 20.0}
     assert "/tmp" not in json.dumps(found)
     schema = ok(f"{url}/openapi.json")
-    assert set(schema["paths"]) == {"/health", "/info", "/metrics", "/score", "/sample", "/impute", "/explain"}
+    assert set(schema["paths"]) == {
+        "/health",
+        "/info",
+        "/metrics",
+        "/score",
+        "/sample",
+        "/impute",
+        "/ask",
+        "/predict",
+        "/explain",
+    }
     row = schema["components"]["schemas"]["Row"]
     assert list(row["properties"]) == list(ROW)
     assert row["properties"]["group"]["anyOf"][0]["enum"] == ["a", "b"]

@@ -17,7 +17,7 @@ from ..tables.fitted import FittedTable
 from ..tables.io.table import Piece
 from ..tables.queries.score import Scoring
 from .columns import Cell, RowType
-from .requests import DrawOptions, ImputeOptions, Refused
+from .requests import AskRequest, DrawOptions, ImputeOptions, PredictOptions, Refused
 
 PIECE = 512  # rows between checks of the clock
 QUANTILES = 9
@@ -73,6 +73,14 @@ class Answers:
 
     def impute(self, frame: pl.DataFrame, options: ImputeOptions) -> pl.DataFrame:
         return self.model.impute(frame, options.draws, _seed(options))
+
+    def ask(self, asked: AskRequest) -> dict[str, float]:
+        value, error = self.model.probability(asked.where, asked.given, errors=True)
+        return {"probability": value, "standard_error": error}
+
+    def predict(self, frame: pl.DataFrame, options: PredictOptions) -> pl.DataFrame:
+        found = self.model.predict(frame, options.column, options.kind, options.level)
+        return found if isinstance(found, pl.DataFrame) else pl.DataFrame({options.column: found})
 
     def explain(self, frame: pl.DataFrame) -> pl.DataFrame:
         return self.model.explain(frame)

@@ -29,7 +29,7 @@ from .columns import json_rows
 from .guard import ARROW, JSON, Guard, is_arrow
 from .limits import Limits, arrow_body, arrow_frame, body_of
 from .metrics import Metrics
-from .openapi import document
+from .openapi import VERBS, document
 
 T = TypeVar("T")
 Verb = Callable[[Request], Awaitable[Response]]
@@ -61,6 +61,7 @@ class Server:
         self.sample_request = asked.of(asked.SampleRequest, row)
         self.impute_request = asked.of(asked.ImputeRequest, row)
         self.explain_request = asked.of(asked.ExplainRequest, row)
+        self.predict_request = asked.of(asked.PredictRequest, row)
 
     async def health(self, _: Request) -> Response:
         return _json({"status": "ok"})
@@ -94,6 +95,14 @@ class Server:
         options, rows = await self._rows(request, self.impute_request, asked.ImputeOptions)
         self.limits.check_rows(len(rows) * options.draws)
         return await self._frame(request, rows, self.answers.impute, self._as_frame(rows), options)
+
+    async def ask(self, request: Request) -> Response:
+        question = await self._parsed(request, await body_of(request, self.limits), asked.AskRequest)
+        return _json(jsonable(await self.jobs.run(request, self.answers.ask, question)))
+
+    async def predict(self, request: Request) -> Response:
+        options, rows = await self._rows(request, self.predict_request, asked.PredictOptions)
+        return await self._frame(request, rows, self.answers.predict, self._as_frame(rows), options)
 
     async def explain(self, request: Request) -> Response:
         _, rows = await self._rows(request, self.explain_request, asked.ExplainOptions)
@@ -179,7 +188,7 @@ def create_app(model: FittedTable, limits: Limits | None = None, guard: Guard | 
 
     app = FastAPI(title="pushforward", version=__version__, docs_url=None, redoc_url=None, lifespan=running)
     gets = {"/health": server.health, "/info": server.info, "/metrics": server.metrics_text}
-    posts = {"/score": server.score, "/sample": server.sample, "/impute": server.impute, "/explain": server.explain}
+    posts = {path: getattr(server, path[1:]) for path in VERBS}
     for path, post in posts.items():
         app.add_route(path, _measured(server, path, post), methods=["POST"])
     for path, get in gets.items():
@@ -249,7 +258,7 @@ async def _file(content: bytes, kind: str, _: Request) -> Response:
 
 
 async def _wrong_path(request: Request, error: Any) -> Response:
-    paths = "/health, /info, /metrics, /openapi.json; POST to /score, /sample, /impute, /explain"
+    paths = f"/health, /info, /metrics, /openapi.json; POST to {', '.join(VERBS)}"
     return _json(
         {"detail": f"{request.method} {request.url.path}: {error.detail}; there are GET /, {paths}"}, error.status_code
     )

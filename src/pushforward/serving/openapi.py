@@ -28,6 +28,8 @@ VERBS = {
     "/score": "The log-density of every row in nats, and its percentile among rows that the model did not see.",
     "/sample": "New rows, given some cells where they are known.",
     "/impute": "The rows with their missing cells drawn given the rest of their own row.",
+    "/ask": "How probable it is that a row is so, of those of which something is known, with its standard error.",
+    "/predict": "One column of every row from its other columns.",
     "/explain": "What makes each row unlikely: the column to blame, the value that would fit, gains in nats.",
 }
 GETS = {
@@ -40,11 +42,20 @@ GETS = {
 def document(server: Server) -> dict[str, Any]:
     """The description as OpenAPI 3.1."""
     row = server.answers.cells.row_type()
-    requests = [server.score_request, server.sample_request, server.impute_request, server.explain_request]
+    requests = [
+        server.score_request,
+        server.sample_request,
+        server.impute_request,
+        asked.AskRequest,
+        server.predict_request,
+        server.explain_request,
+    ]
     answers: list[Any] = [
         asked.Scores,
         asked.of(asked.RowsAnswer, row),
         asked.of(asked.RowsAnswer, row),
+        asked.Probability,
+        asked.RowsAnswer[dict[str, Any]],
         asked.RowsAnswer[dict[str, Any]],
     ]
     kinds: list[Any] = [*requests, *answers, asked.Refusal]
@@ -53,9 +64,9 @@ def document(server: Server) -> dict[str, Any]:
     refused = {code: _answer(said, refs[asked.Refusal]) for code, said in REFUSALS.items()}
     paths: dict[str, Any] = {path: {"get": _verb(said, {"200": {"description": "OK"}})} for path, said in GETS.items()}
     for (path, said), request, answer in zip(VERBS.items(), requests, answers, strict=True):
-        verb = _verb(said, {"200": _answer("OK", refs[answer], arrow=True), **refused})
+        verb = _verb(said, {"200": _answer("OK", refs[answer], arrow=path != "/ask"), **refused})
         body = {"application/json": {"schema": refs[request]}}
-        rows = {} if path == "/sample" else {ARROW: {"schema": {"type": "string", "format": "binary"}}}
+        rows = {} if path in ("/sample", "/ask") else {ARROW: {"schema": {"type": "string", "format": "binary"}}}
         paths[path] = {"post": {**verb, "requestBody": {"required": True, "content": {**body, **rows}}}}
     info = {"title": f"pushforward: {server.answers.info()['model']}", "version": __version__}
     return {"openapi": "3.1.0", "info": info, "paths": paths, "components": {"schemas": schemas.get("$defs", {})}}

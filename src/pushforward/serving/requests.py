@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from .columns import RowType
 
 R = TypeVar("R")
+Scalar = str | int | float | bool | None
 SHOWN = 20  # problems listed in an answer
 
 
@@ -50,6 +51,23 @@ class ExplainOptions(_Strict):
     pass
 
 
+class AskRequest(_Strict):
+    where: str | dict[str, Scalar | list[Scalar]] = Field(
+        description="A condition: SQL, as in price > 5000 AND cut = 'Ideal', or columns' values; a list is a choice."
+    )
+    given: str | dict[str, Scalar | list[Scalar]] | None = Field(None, description="What is known, in the same form.")
+
+
+class PredictOptions(_Strict):
+    column: str = Field(description="The column that is predicted; rows' own values of it are not read.")
+    kind: Literal["mean", "median", "mode", "proba", "interval"] = Field("mean", description="What is told of it.")
+    level: float = Field(0.9, gt=0, lt=1, description="Of an interval: in which share of rows it holds the value.")
+
+
+class PredictRequest(PredictOptions, Generic[R]):
+    rows: list[R] = Field(min_length=1)
+
+
 class ScoreRequest(ScoreOptions, Generic[R]):
     rows: list[R] = Field(min_length=1)
 
@@ -77,6 +95,11 @@ class Scores(BaseModel):
     standard_error: list[float | None] | None = Field(
         None, description="Nats; with errors=true; null where the density is 0."
     )
+
+
+class Probability(BaseModel):
+    probability: float | None = Field(description="Null given a category that no training row had.")
+    standard_error: float | None = Field(description="0 where the answer is exact.")
 
 
 class RowsAnswer(BaseModel, Generic[R]):

@@ -13,8 +13,8 @@ import pytest
 import pushforward as pf
 from pushforward.errors import InputError
 
-QUICK: dict[str, Any] = {"flow": "maf", "layers": 2, "hidden": (24,), "steps": 150, "lr": 0.02}
-MANY = 60_000
+QUICK: dict[str, Any] = {"flow": "maf", "layers": 1, "hidden": (24,), "steps": 120, "lr": 0.02}
+MANY = 30_000
 
 
 def table(rows: int = 1500, seed: int = 0) -> pl.DataFrame:
@@ -174,7 +174,7 @@ def test_quantiles(model: pf.TableDensity, drawn: pl.DataFrame) -> None:
 
 
 def test_predictions(model: pf.TableDensity) -> None:
-    test = table(300, seed=1)
+    test = table(100, seed=1)
     mean, median = (model.predict(test, "y", kind) for kind in ("mean", "median"))
     for found in (mean, median):
         assert np.abs(found - test["x"].to_numpy()).mean() < 0.3
@@ -189,7 +189,7 @@ def test_predictions(model: pf.TableDensity) -> None:
 
 
 def test_intervals_hold_their_level_on_rows_not_seen(model: pf.TableDensity) -> None:
-    test = table(600, seed=2)
+    test = table(300, seed=2)
     for level in (0.5, 0.9):
         found = model.predict(test, "y", "interval", level=level)
         held = (found["low"] <= test["y"]) & (test["y"] <= found["high"])

@@ -28,10 +28,11 @@ from .query import spread_for
 from .region import Region, stacked
 from .where import Where
 
-FIRST, MOST = 256, 16_384  # draws from the guide for each region
+FIRST, MOST = 256, 8192  # draws from the guide for each region
 FEWEST, POINTS = 64, 250_000  # if asked of many rows: for each, and for all together
 COUNTED = 20_000  # draws among which other conditions are counted
-PRECISE, CLOSE = (0.03, 0.008), 0.002  # relative errors, and the absolute one from which the first is small enough
+PRECISE, CLOSE = (0.05, 0.015), 0.004  # relative errors, and the absolute one from which the first is small enough
+SMALL = 0.05
 COMBINATIONS = 64  # of codes that are added up, if each has a closed form
 BOUND = 3.0  # if none of n draws has any weight, 3 / n bounds the share of those that would, at 95 %
 
@@ -121,7 +122,7 @@ def _precisely(
     alone = bool(rows.x.isnan().all()) and not any(some.parts for some in given)
     inside = log_masses(model, rows, [region & some for some in given], seed, precise)
     value = inside.value.exp()
-    if alone and bool((value * inside.error <= CLOSE).all() and (value < 0.5).all()):
+    if alone and bool((value <= SMALL).all()):  # the complement would add nothing
         return Share(value, value * inside.error)
     outside = [log_masses(model, rows, [part & some for some in given], seed, precise) for part in region.complement()]
     logs, errors = (torch.stack(part) for part in zip(*[(one.value, one.error) for one in outside], strict=True))
@@ -137,7 +138,9 @@ def _precisely(
     return Share(value, (weight * one.sqrt()).hypot((1 - weight) * other.sqrt()))
 
 
-def log_masses(model: TableModel, rows: Rows, regions: Sequence[Region], seed: int, precise: float = 0.03) -> Answer:
+def log_masses(
+    model: TableModel, rows: Rows, regions: Sequence[Region], seed: int, precise: float = PRECISE[0]
+) -> Answer:
     """log p(what is known, and that the rest lies in its region) of every row: one region for each, or one for all."""
     owner = torch.zeros(len(rows), dtype=torch.long) if len(regions) == 1 else torch.arange(len(rows))
     parts: list[tuple[Tensor, Region]] = []  # rows, and one of the regions that make up theirs
