@@ -161,8 +161,9 @@ class Numeric(Kind):
             return -np.inf, np.inf
         low, high = self.minimum - spreads * spread, self.maximum + spreads * spread
         if self.bounds is not None:
-            end, other = self.bounds
-            low, high = max(low, end + 1e-6 * spread), high if other is None else min(high, other - 1e-6 * spread)
+            end, other = self.bounds  # the cells of the values there lie in part beyond
+            low = max(low, self.intervals.lowest_edge(end) + 1e-6 * spread)
+            high = high if other is None else min(high, self.intervals.highest_edge(other) - 1e-6 * spread)
         return low, high
 
     def shown(self, number: float) -> str:

@@ -1,0 +1,56 @@
+"""Where numbers may lie, and which intervals of the density stand for values."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from pushforward.tables.schema.kinds.base import Hints
+from pushforward.tables.schema.kinds.circle import Periodic
+from pushforward.tables.schema.kinds.grid import Grid
+from pushforward.tables.schema.kinds.number import Number
+from pushforward.tables.schema.kinds.numeric import Numeric
+from pushforward.tables.schema.kinds.spikes import Spikes
+
+RNG = np.random.default_rng(0)
+AMOUNT = np.where(RNG.random(400) < 0.3, 0.0, RNG.gamma(2.0, size=400))
+
+
+def kind_of(kind: type[Numeric], values: np.ndarray, **hints: tuple[float, float]) -> Numeric:
+    found = kind.fits(pl.Series(values), Hints(**hints))
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("kind", [kind_of(Spikes, AMOUNT), kind_of(Grid, RNG.poisson(1.0, 400).astype(float))])
+def test_the_whole_cell_of_a_value_on_a_bound_may_be_drawn(kind: Numeric) -> None:
+    low, width = (part[0] for part in kind.intervals.of(np.array([0.0])))
+    limits = kind.limits(1.0)
+    assert limits[0] == pytest.approx(low, abs=1e-4)
+    assert low + width < limits[1]
+
+
+def test_ranges_are_unions_of_cells() -> None:
+    counts = kind_of(Grid, RNG.poisson(9.0, 400).astype(float))
+    assert counts.between(3, 5).tolist() == [[2.5], [5.5]]
+    assert counts.between(3.2, 3.8).size == 0
+    amounts = kind_of(Spikes, AMOUNT)
+    (value, _, _), *_ = amounts.atoms
+    assert value == 0.0
+    assert amounts.between(0, 0).ravel().tolist() == pytest.approx([-np.inf, 0.0])
+    assert amounts.between(0, 1).ravel().tolist() == pytest.approx([-np.inf, 1.0])
+    assert amounts.between(0.5, 1).ravel().tolist() == pytest.approx([0.5, 1.0])
+    plain = kind_of(Number, RNG.normal(size=400))
+    assert plain.between(-1.0, np.inf).ravel().tolist() == [-1.0, np.inf]
+    hours = kind_of(Periodic, RNG.uniform(0, 24, 400), period=(0.0, 24.0))
+    assert hours.between(22, 3).tolist() == [[0.0, 22.0], [3.0, 24.0]]
+
+
+def test_what_is_between_reads_back_as_a_value_in_the_range() -> None:
+    for kind in (kind_of(Spikes, AMOUNT), kind_of(Grid, RNG.poisson(4.0, 400).astype(float))):
+        x = RNG.uniform(-0.4, 6, 2000)
+        low, high = kind.between(1, 3)
+        inside = ((x[:, None] > low) & (x[:, None] < high)).any(1)
+        values = kind.snap(x)
+        assert ((values >= 1) & (values <= 3) == inside).mean() > 0.999
