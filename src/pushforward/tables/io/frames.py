@@ -72,12 +72,12 @@ def to_frame(frame: pl.DataFrame, kind: str, like: Any = None) -> Any:
             ``numpy records``, or another library that narwhals knows by this name.
         like: A pandas frame whose index the result gets, if the rows correspond one to one, or several times over.
     """
+    if kind == "polars":
+        return frame
     kind, nullable = kind.removesuffix(NULLABLE), kind.endswith(NULLABLE)
     library, numbered = kind.removesuffix(NUMBERED), kind.endswith(NUMBERED)
     names = [int(name) if numbered and name.isdecimal() else name for name in frame.columns]
     match library:
-        case "polars":
-            return frame
         case "polars lazy":
             return frame.lazy()
         case "pyarrow":

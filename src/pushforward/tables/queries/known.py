@@ -77,6 +77,8 @@ class Known:
         Raises:
             InputError: a column is unknown, or a value cannot be.
         """
+        if given is None and not model.schema.given:
+            return cls._with(model, pl.DataFrame(), (ANYWHERE,), True)
         if isinstance(given, str):
             return cls._with(model, pl.DataFrame(), (Where.of(model, given, "given"),), True)
         if given is None or (isinstance(given, Mapping) and not any(map(_is_column, given.values()))):
@@ -93,9 +95,10 @@ class Known:
     @classmethod
     def _with(cls, model: TableModel, cells: pl.DataFrame, wheres: tuple[Where, ...], one: bool) -> Known:
         schema = model.schema
-        check_known(model, cells.columns)
+        if cells.width or schema.given:
+            check_known(model, cells.columns)
         n = max(cells.height, 1)
-        if any(name not in schema.given_names for name in cells.columns):
+        if not set(cells.columns) <= set(schema.given_names):
             encoded = encode_partly(model, cells, "given")
             _refuse_broken(model, encoded)
             x, strange, notes = condition_on(model, encoded.x, cells.columns, cells, "given", 0)
@@ -108,7 +111,7 @@ class Known:
     @property
     def nothing(self) -> bool:
         """Whether no cell is known, except those that the model is conditioned on."""
-        return bool(self.rows.x.isnan().all()) and all(not w.region.parts and not w.rest for w in self.wheres)
+        return bool(self.rows.x.isnan().all()) and not any(w.region.parts or w.rest for w in self.wheres)
 
 
 def _divided(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

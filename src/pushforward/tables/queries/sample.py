@@ -56,8 +56,11 @@ def draw(
     generator = torch.Generator(model.device).manual_seed(seed)
     whole = torch.empty(n, 0) if context is None else context.to(model.device).repeat_interleave(n, 0)
     x = torch.cat([_drawn(model, part, generator, temperature) for part in whole.split(BATCH)])
+    rows = model.schema.decode(model.schema.missingness.drawn(x, generator))
+    if context is None:
+        return rows
     told = [given.column.written(given.column.read(known.cells[given.name])) for given in model.schema.given]
-    return _beside(pl.DataFrame(told), n, model.schema.decode(model.schema.missingness.drawn(x, generator)))
+    return _beside(pl.DataFrame(told), n, rows)
 
 
 def _drawn(model: TableModel, context: Tensor, generator: torch.Generator, temperature: float) -> Tensor:

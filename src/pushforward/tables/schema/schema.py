@@ -362,14 +362,21 @@ class Schema(Saved):
     def far(self, x: Tensor) -> Tensor:
         """Which drawn rows ``(*batch, features)`` have a number, be it one that follows from others, that is farther
         beyond those of the training rows than these are apart: of such, the rows tell nothing."""
-        values = self._values(x.detach().double().cpu().flatten(0, -2).numpy())
-        odd = np.zeros(x.shape[:-1].numel(), bool)
-        for relation in self.relations:
-            values[relation.column.name] = relation.computed(values, self._all, len(odd))
-        for column in self._all.values():
-            low, high = column.kind.limits(1.0)
-            odd |= (values[column.name] < low) | (values[column.name] > high)
-        return torch.from_numpy(odd).view(x.shape[:-1])
+        x, (low, high) = x.detach().double().cpu(), self._reach
+        odd = ((x < low) | (x > high)).any(-1)
+        if self.relations:
+            values = self._values(x.flatten(0, -2).numpy())
+            for relation in self.relations:
+                values[relation.column.name] = found = relation.computed(values, self._all, odd.numel())
+                lowest, highest = relation.column.kind.limits(1.0)
+                odd |= torch.from_numpy((found < lowest) | (found > highest)).view(odd.shape)
+        return odd
+
+    @cached_property
+    def _reach(self) -> tuple[Tensor, Tensor]:
+        """Between which ends each feature is not far, ``(features,)`` each."""
+        low, high = zip(*(column.kind.limits(1.0) for column in self.columns), strict=True)
+        return torch.tensor(low, dtype=torch.float64), torch.tensor(high, dtype=torch.float64)
 
     def log_of_unseen(self, x: Tensor) -> Tensor | float:
         """The change in the log-densities of encoded rows for numbers that no training row had, in nats; see
@@ -391,13 +398,17 @@ class Schema(Saved):
     def _snapped(self, x: np.ndarray) -> dict[str, Numbers]:
         """The columns of drawn rows by name, the same way."""
         pairs = zip(self.columns, np.array(x, dtype=np.float64).T, strict=True)
-        snapped = {column.name: column.kind.snap(values) for column, values in pairs}
-        for column, flag in self.missingness.flags.items():
-            name = self.columns[column].name
-            snapped[name] = np.where(x[:, flag] > 0.5, np.nan, snapped[name])
+        snapped = self._holed({column.name: column.kind.snap(values) for column, values in pairs}, x)
         for composition in self.compositions:
             composition.fit_in(snapped)
         return snapped
+
+    def _holed(self, values: dict[str, Numbers], x: np.ndarray) -> dict[str, Numbers]:
+        """Columns of drawn rows, NaN where these say that a value is missing."""
+        for column, flag in self.missingness.flags.items():
+            name = self.columns[column].name
+            values[name] = np.where(x[:, flag] > 0.5, np.nan, values[name])
+        return values
 
     def decode(self, x: Tensor, recorded: bool = True) -> pl.DataFrame:
         """Samples as a table: snapped to grids, whole numbers as integers, categories by name, holes empty.
@@ -406,7 +417,9 @@ class Schema(Saved):
             x: Encoded rows ``(n, features)``.
             recorded: Whether numbers in an interval that is always recorded as such are written so.
         """
-        snapped, known = self._snapped(x.detach().cpu().numpy()), self.fields
+        drawn, known = x.detach().double().cpu().numpy(), self.fields
+        together = self.relations or self.compositions or self.weeks is not None
+        snapped = self._snapped(drawn) if together else self._holed(self._values(drawn), drawn)
         if self.weeks is not None:
             self.weeks.joined(snapped)
         if self.relations:
