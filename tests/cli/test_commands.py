@@ -296,6 +296,8 @@ def test_demo_does_the_whole_job(tmp_path: Path, run: Run) -> None:
     }
     assert result["fit"]["columns"] == ["size", "price", "count", "colour"]
     assert "name: left out: a name or free text" in result["notes"][0]
+    assert len(result["ask"]) == 3
+    assert all(abs(each["probability"] - each["counted"]) < 0.3 for each in result["ask"])
 
 
 def test_help_waits_for_no_library() -> None:
