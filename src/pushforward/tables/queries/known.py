@@ -111,7 +111,7 @@ class Known:
     @property
     def nothing(self) -> bool:
         """Whether no cell is known, except those that the model is conditioned on."""
-        return bool(self.rows.x.isnan().all()) and not any(w.region.parts or w.rest for w in self.wheres)
+        return len(self.wheres) == 1 and self.wheres[0] is ANYWHERE and bool(self.rows.x.isnan().all())
 
 
 def _divided(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -49,7 +49,7 @@ def draw(
     Raises:
         InputError: so many rows do not fit in memory.
     """
-    refuse_beyond_memory(16.0 * n * len(known) * len(model.schema.columns), "n", n)
+    refuse_beyond_memory(16.0 * n * known.rows.x.numel(), "n", n)
     if not known.nothing:
         return _draw_given(model, n, known, seed)
     context = known.rows.context
@@ -65,17 +65,14 @@ def draw(
 
 def _drawn(model: TableModel, context: Tensor, generator: torch.Generator, temperature: float) -> Tensor:
     """A draw for each context, ``(n, context features)``; draws far from the training rows are drawn again."""
-
-    def draws(some: Tensor) -> Tensor:
-        shape, given = ((), some) if some.shape[1] else ((len(some),), None)
-        return model.density.sample(shape, given, generator=generator, temperature=temperature)
-
-    x = draws(context)
+    draws = partial(model.density.sample, generator=generator, temperature=temperature)
+    given = bool(context.shape[1])
+    x = draws((), context) if given else draws((len(context),))
     for _ in range(ROUNDS):
         far = (model.schema.far(x).to(x.device) | ~x.isfinite().all(1)).nonzero()[:, 0]
         if not len(far):
             break
-        x[far] = draws(context[far])
+        x[far] = draws((), context[far]) if given else draws((len(far),))
     return x
 
 
