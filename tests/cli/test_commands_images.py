@@ -96,7 +96,7 @@ def test_an_odd_image_is_less_likely_than_its_kind(run, gallery: Path, tmp_path:
     run("score", gallery / "pixelcnn", tmp_path / "new.npy", "-o", tmp_path / "s.csv")
     scores = pl.read_csv(tmp_path / "s.csv")
     assert scores["log_density"].arg_min() == 1
-    assert scores["percentile"][1] == 0
+    assert scores["percentile"][1] == scores["percentile"].min() < 8  # 12 held-out images: 1 of 13
 
 
 def test_the_class_of_an_image_matters_where_the_model_is_told_it(run, gallery: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ def fitted() -> pf.TableDensity:
     rng = np.random.default_rng(0)
     x = rng.normal(size=300)
     holed = np.where(x > 0.5, np.nan, x + rng.normal(size=300))
-    table = {"x": x, "holed": holed, "kind": np.where(x > 0, "a", "b"), "g": rng.normal(size=300), "twice": 2 * x}
+    table = {"x": x, "holed": holed, "kind": rng.choice(["a", "b"], 300), "g": rng.normal(size=300), "twice": 2 * x}
     model = pf.TableDensity("maf", layers=1, hidden=(8,), steps=5, given=["g"], queries=False)
     return model.fit(pl.DataFrame(table).with_columns(pl.col("holed").fill_nan(None)))
 

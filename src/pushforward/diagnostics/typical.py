@@ -67,7 +67,7 @@ def typical(
 
     Example:
         >>> import torch, pushforward as pf
-        >>> simulated = torch.randn(500, 2, generator=torch.Generator().manual_seed(0))
+        >>> simulated = torch.randn(900, 2, generator=torch.Generator().manual_seed(0))
         >>> density = pf.gmm(2, components=1).fit(simulated[:400])
         >>> pf.diagnostics.typical(density, torch.tensor([6.0, -6.0]), simulated[400:]).trusted
         False

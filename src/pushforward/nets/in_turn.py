@@ -54,12 +54,11 @@ class _Steps:
 
     def __init__(self, net: MADE, context: Tensor | None) -> None:
         self.residual, self.activation = net.residual, ACTIVATIONS[net.activation]
-        ends = [torch.arange(net.features * size).view(net.features, size) for size in (1, net.num_params)]
-        places = [ends[0], *(_padded(degrees, net.features) for degrees in net.degrees[1:-1]), ends[1]]
+        places = net.places()
         self.widths = [place.shape[1] for place in places[1:]]
         self.weights, self.biases = [], []
         for k, (weight, bias) in enumerate(net.layers()):
-            rows, columns = (place.flatten().to(weight.device) for place in (places[k + 1], places[k]))
+            rows, columns = places[k + 1].flatten(), places[k].flatten()
             whole = F.pad(weight, (0, 1, 0, 1)).index_select(0, rows).index_select(1, columns)
             shift = bias[:, None]
             if k == 0 and context is not None and net.context_weight is not None:
@@ -82,8 +81,17 @@ class _Steps:
         return known, h
 
 
+def places_of(degrees: Sequence[Sequence[int]], features: int, num_params: int) -> list[Tensor]:
+    """Of the input, of each hidden layer and of the parameters: units by step, ``(features, width)``."""
+    first, last = (torch.arange(features * size).view(features, size) for size in (1, num_params))
+    return [first, *(_padded(layer, features) for layer in degrees[1:-1]), last]
+
+
 def _padded(degrees: Sequence[int], features: int) -> Tensor:
     """The units of each degree below ``features``, ``(features, most)``; beyond the last unit where there are fewer."""
-    units = [[unit for unit, degree in enumerate(degrees) if degree == j] for j in range(features)]
+    units: list[list[int]] = [[] for _ in range(features)]
+    for unit, degree in enumerate(degrees):
+        if degree < features:
+            units[degree].append(unit)
     most = max(1, *map(len, units))
     return torch.tensor([own + [len(degrees)] * (most - len(own)) for own in units])

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .in_turn import Inverse, in_turn
+from .in_turn import Inverse, in_turn, places_of
 from .mlp import Perceptron, has_context
 
 
@@ -117,9 +117,15 @@ class MADE(Masked):
         options: dict[str, Any] = {"context": context, "residual": residual, "activation": activation}
         super().__init__(widths, masks, features, num_params, **options)
         self.degrees, self.inputs = degrees, inputs
+        for k, place in enumerate(places_of(degrees, features, num_params)):
+            self.register_buffer(f"place_{k}", place, persistent=False)
 
     def stages(self) -> Tensor:
         return torch.eye(self.features, dtype=torch.bool, device=self.get_buffer("mask_0").device)
+
+    def places(self) -> list[Tensor]:
+        """The units of each layer that each feature adds to those before; see :mod:`.in_turn`."""
+        return [self.get_buffer(f"place_{k}") for k in range(len(self.weights) + 1)]
 
     def in_turn(self, inverse: Inverse, z: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
         """x with h(x; theta(x)) = z and log-slopes, feature by feature; see :mod:`.in_turn`."""

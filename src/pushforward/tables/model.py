@@ -212,7 +212,9 @@ class TableModel(FittedDensity):
         both, names = f"{self.called} and {other.called}", set(self.schema.names)
         advice = "so their densities cannot be compared"
         if only := names ^ set(other.schema.names):
-            raise InputError(f"{both} describe different columns ({listed(sorted(only))} are in one only), {advice}")
+            raise InputError(
+                f"{both} describe different columns (in one only: {listed(map(repr, sorted(only)))}), {advice}"
+            )
         theirs = {column.name: column.kind.outcomes for column in other.schema.columns}
         different = [column.name for column in self.schema.columns if column.kind.outcomes != theirs[column.name]]
         if different:

@@ -17,7 +17,9 @@ import pushforward as pf
 def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     rng = np.random.default_rng(0)
     x = rng.normal(size=600)
-    table = pl.DataFrame({"x": x, "y": x + 0.3 * rng.normal(size=600), "kind": np.where(x > 0, "a", "b")})
+    table = pl.DataFrame(
+        {"x": x, "y": x + 0.3 * rng.normal(size=600), "kind": np.where(x + 0.2 * rng.normal(size=600) > 0, "a", "b")}
+    )
     model = pf.TableDensity("maf", layers=2, hidden=(16,), steps=300, lr=0.01, queries=False).fit(table)
     path: Path = tmp_path_factory.mktemp("report") / "report.html"
     model.report(path)

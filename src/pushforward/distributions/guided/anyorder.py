@@ -332,7 +332,7 @@ class AnyOrder(Density):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Entry j from noise, within what is known of it: in its units and standardised, and its log-density."""
         partly = partly_known(x)
-        if not partly.any():
+        if x.dtype != torch.float64 or not partly.any():  # others cannot hold what is known in part
             v, log_p = self.conditionals.draw(j, z, params, temperature, standard)
             found, slope = self._in_units(j, v.to(x.dtype))
             return found, v, log_p - slope.to(log_p)
