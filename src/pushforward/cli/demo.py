@@ -94,7 +94,7 @@ def counted(frame: pl.DataFrame, where: str, given: str | None) -> float:
     return rows.filter(pl.sql_expr(where)).height / max(rows.height, 1)
 
 
-LIMIT = 120  # seconds, unless the training converges before
+LIMIT = 60  # seconds for the density, unless it converges before, and for its guide
 FILES = {"scores": "scores.parquet", "samples": "samples.parquet", "report": "report.html"}
 
 

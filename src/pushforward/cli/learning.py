@@ -29,7 +29,8 @@ def demo(
     Args:
         data: Your own table; without it, the diamonds table that ships inside plotnine.
         output: The folder that everything is written to.
-        budget: Time for the training, as in 60s or 5m; without it, until it has converged, at most two minutes.
+        budget: Time for the training, as in 60s or 5m; without it, until it has converged, at most a minute for the
+            density and one for its guide, which answers questions.
         flow: Which flow to fit; see `pushforward fit --help`.
     """
     from . import demo as command
