@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -167,8 +167,8 @@ class Density(Configurable):
         Raises:
             ValueError: the value is wider, and no :class:`~pushforward.transforms.Precision` says where to round it.
         """
-        own = next((each.dtype for each in self._numbers() if each.is_floating_point()), value.dtype)
-        if torch.promote_types(value.dtype, own) == own:
+        own = self._dtype() or value.dtype
+        if value.dtype == own or torch.promote_types(value.dtype, own) == own:
             return value.to(own)
         if not rounds_itself(self):
             raise ValueError(
@@ -177,15 +177,22 @@ class Density(Configurable):
             )
         return value
 
-    def _numbers(self) -> Iterator[Tensor]:
-        """Parameters, then buffers, without those of the encoder, which reads what it likes."""
-        parts = [module for module in self.children() if module is not self.encoder]
-        yield from self.parameters(recurse=False)
-        for part in parts:
-            yield from part.parameters()
-        for part in parts:
-            yield from part.buffers()
-        yield from self.buffers(recurse=False)
+    def _dtype(self) -> torch.dtype | None:
+        """That of the first parameter, or else buffer; not of the encoder's, which reads what it likes."""
+        number: Tensor
+        for number in self.parameters(recurse=False):
+            if number.is_floating_point():
+                return number.dtype
+        for numbers in (nn.Module.parameters, nn.Module.buffers):
+            for part in self.children():
+                if part is not self.encoder:
+                    for number in numbers(part):
+                        if number.is_floating_point():
+                            return number.dtype
+        for number in self.buffers(recurse=False):
+            if number.is_floating_point():
+                return number.dtype
+        return None
 
 
 def _batch_of_draws(shape: Sequence[int], context: Tensor | None) -> torch.Size:

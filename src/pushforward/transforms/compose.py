@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, overload
 
@@ -63,11 +63,11 @@ class Compose(Transform):
 
     @property
     def event_shape(self) -> Sequence[int] | None:  # type: ignore[override]
-        return _known_shape((part.event_shape, part.entrywise) for part in self.transforms)
+        return _known_shape(self.transforms, "event_shape")
 
     @property
     def out_event_shape(self) -> Sequence[int] | None:
-        return _known_shape((part.out_event_shape, part.entrywise) for part in reversed(self.transforms))
+        return _known_shape(reversed(self.transforms), "out_event_shape")
 
     @property
     def domain(self) -> Any:
@@ -94,7 +94,7 @@ class Compose(Transform):
         return [self] if whole(self) else [part for transform in self for part in transform.flattened(whole)]
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        _check_event(x, self.event_shape)
+        self._check(x, "event_shape")
         first, *rest = plan(self.transforms, x)
         x, total = first(x, context)
         for transform in rest:
@@ -103,7 +103,7 @@ class Compose(Transform):
         return x, total
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        _check_event(z, self.out_event_shape)
+        self._check(z, "out_event_shape")
         *rest, last = plan(self.transforms, z)
         z, total = last.inverse(z, context)
         for transform in reversed(rest):
@@ -111,8 +111,16 @@ class Compose(Transform):
             total = total + logdet
         return z, total
 
+    def _check(self, value: Tensor, name: str) -> None:
+        """Refuses events of another shape, of which some maps would read the first numbers only."""
+        if torch.compiler.is_compiling():
+            return
+        shape = getattr(self, name)
+        if shape is not None and tuple(value.shape[-len(shape) :]) != tuple(shape):
+            raise ValueError(f"events of this transform have shape {tuple(shape)}, got a batch {tuple(value.shape)}")
+
     def generate(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        _check_event(z, self.out_event_shape)
+        self._check(z, "out_event_shape")
         for transform in reversed(plan(self.transforms, z)):
             z = transform.generate(z, context)
         return z
@@ -221,18 +229,13 @@ class Inverse(Transform):
         return "forward and inverse are exchanged"
 
 
-def _known_shape(parts: Iterator[tuple[Sequence[int] | None, bool]]) -> Sequence[int] | None:
+def _known_shape(parts: Iterable[Transform], name: str) -> Sequence[int] | None:
     """The shape of the first part that is made for one, unless a part before it may change shapes."""
-    for shape, keeps in parts:
-        if shape is not None or not keeps:
+    for part in parts:
+        shape = getattr(part, name)
+        if shape is not None or not part.entrywise:
             return shape
     return None
-
-
-def _check_event(value: Tensor, shape: Sequence[int] | None) -> None:
-    """Refuses events of another shape, of which some maps would read the first numbers only."""
-    if shape is not None and tuple(value.shape[-len(shape) :]) != tuple(shape):
-        raise ValueError(f"events of this transform have shape {tuple(shape)}, got a batch {tuple(value.shape)}")
 
 
 def _first_bounded(transforms: Sequence[Transform]) -> Any:
