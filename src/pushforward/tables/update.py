@@ -182,12 +182,7 @@ def _kept(model: FittedTable, new: pl.DataFrame, known: int) -> pl.DataFrame | N
 
 def _frame_of(model: FittedTable, rows: Rows) -> pl.DataFrame:
     """Encoded rows as the table has them."""
-    place, given = 0, []
-    for each in model.schema.given:
-        assert rows.context is not None
-        features = rows.context[:, place : place + each.width].double()
-        given.append(each.column.written(each.values(features).numpy()))
-        place += each.width
+    given = [column.written(values.numpy()) for column, values in model.schema.values_of(rows.context)]
     return pl.concat([model.schema.decode(rows.x), pl.DataFrame(given)], how="horizontal")
 
 

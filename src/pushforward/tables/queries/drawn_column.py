@@ -81,8 +81,7 @@ class DrawnColumn:
         regions = [own & known.where(row).region for row in range(n)]
         x = known.rows.x.clone()
         for row, region in enumerate(regions):
-            for k, value in region.fixed(schema)[0].items():
-                x[row, k] = value
+            x[row : row + 1] = region.filled(x[row : row + 1], schema)[0]
         filled, log_w = model.guide_for("cannot tell one column from others").weighted(
             x.to(model.device),
             known.rows.to(model.device).context,

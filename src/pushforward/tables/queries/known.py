@@ -55,9 +55,7 @@ class Known:
         """The rows that have an answer, with what their regions leave but one value; and the regions of other cells."""
         x, rest = self.rows.x.clone(), []
         for row in (~self.strange).nonzero()[:, 0].tolist():
-            known, _, other = self.where(row).region.fixed(schema)
-            for j, value in known.items():
-                x[row, j] = value if x[row, j].isnan() else x[row, j]
+            x[row : row + 1], _, other = self.where(row).region.filled(x[row : row + 1], schema)
             rest.append(other)
         region = stacked(rest, schema) if any(one.parts for one in rest) else None
         return Rows(x, self.rows.context)[~self.strange], region

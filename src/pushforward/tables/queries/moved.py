@@ -165,9 +165,4 @@ def values_of(schema: Schema, rows: Rows) -> list[Values]:
             x = rows.x[:, j]
             x = torch.where(torch.as_tensor(is_unseen(x)), UNSEEN, x) if column.kind.classes else x
             found.append(Values(column, x.double().masked_fill(gone[:, j], np.nan)))
-    place = 0
-    for given in schema.given:
-        assert rows.context is not None
-        found.append(Values(given.column, given.values(rows.context[:, place : place + given.width].double())))
-        place += given.width
-    return found
+    return found + [Values(*given) for given in schema.values_of(rows.context)]

@@ -169,11 +169,8 @@ def _log_mass(
     """The same for some rows, each with a region."""
     x, widths, impossible, rest = [], [], [], []
     for own, region in parts:
-        known, log_width, other = region.fixed(model.schema)
-        row = rows.x[own].clone()
-        impossible.append(~region.holds(row))
-        for j, fixed in known.items():
-            row[:, j] = torch.where(row[:, j].isnan(), fixed, row[:, j])
+        row, log_width, other = region.filled(rows.x[own], model.schema)
+        impossible.append(~region.holds(rows.x[own]))
         x.append(row)
         widths += [log_width] * len(own)
         rest += [other] * len(own)
@@ -240,10 +237,7 @@ def weighted_rows(model: TableModel, row: Rows, region: Region, draws: int, seed
         context = row.to(model.device).context
         x = model.density.sample((draws,), context, generator=generator).reshape(draws, -1)
         return x.cpu(), torch.full((draws,), 1 / draws, dtype=torch.float64)
-    known, _, other = region.fixed(model.schema)
-    x = row.x.clone()
-    for j, value in known.items():
-        x[:, j] = torch.where(x[:, j].isnan(), value, x[:, j])
+    x, _, other = region.filled(row.x, model.schema)
     filled, log_w = model.guide_for("answers no such question").weighted(
         x.to(model.device),
         row.to(model.device).context,

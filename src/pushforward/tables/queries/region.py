@@ -80,9 +80,9 @@ class Region:
         for chosen in itertools.product(*codes.values()):
             yield Region({j: np.arange(len(self.parts[j])) == code for j, code in zip(codes, chosen, strict=True)})
 
-    def fixed(self, schema: Schema) -> tuple[dict[int, float], float, Region]:
-        """Features that can have a single value alone, by value; the logarithm of how wide the cells of these are
-        together; and the region of all others."""
+    def filled(self, x: torch.Tensor, schema: Schema) -> tuple[torch.Tensor, float, Region]:
+        """Rows ``(n, features)`` with the only values that features can have, where these have none; the
+        logarithm of how wide the cells of these are together; and the region of all others."""
         known, log_width, rest = {}, 0.0, {}
         for j, part in self.parts.items():
             kind = schema.columns[j].kind
@@ -93,7 +93,10 @@ class Region:
                 log_width += math.log(float(np.diff(part[:, 0])[0]))
             else:
                 rest[j] = part
-        return known, log_width, Region(rest)
+        x = x.clone()
+        for j, value in known.items():
+            x[:, j] = x[:, j].masked_fill(x[:, j].isnan(), value)
+        return x, log_width, Region(rest)
 
 
 def stacked(regions: Sequence[Region], schema: Schema) -> RegionOfDraws:

@@ -300,6 +300,13 @@ class Schema(Saved):
             frame = each.joined(frame, source)
         return frame
 
+    def values_of(self, context: Tensor | None) -> list[tuple[Column, Tensor]]:
+        """The given columns and their values ``(n,)``, from the features of a context."""
+        if context is None:
+            return []
+        parts = context.double().split([given.width for given in self.given], -1)
+        return [(given.column, given.values(part)) for given, part in zip(self.given, parts, strict=True)]
+
     def context(self, frame: pl.DataFrame, source: str, first: int = 0) -> Tensor | None:
         """The given columns as float32 features, or None if the model has none."""
         if not self.given:
