@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from schemas import schema_of
 from torch import Tensor
 
 import pushforward as pf
@@ -18,7 +19,6 @@ from pushforward.tables import fillings
 from pushforward.tables.fillings import Fillings
 from pushforward.tables.objectives import DequantisedKL
 from pushforward.tables.schema.cells import Fill
-from pushforward.tables.schema.decide import learn_schema
 
 ROWS, RHO = 400, 0.95
 
@@ -42,7 +42,7 @@ def wide(x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
 def test_fillings_become_draws_of_the_density_though_few_are_proposed_at_a_time() -> None:
     torch.manual_seed(0)
     frame = pl.DataFrame({"a": np.linspace(-1, 1, ROWS), "b": [k if k % 2 else None for k in range(ROWS)]})
-    schema = learn_schema(frame, frame.columns, [], "t.csv", numbers=["b"]).ignoring()
+    schema = schema_of(frame, numbers=["b"]).ignoring()
     objective = DequantisedKL(Correlated(), schema, wide)
     x = torch.tensor([0.8, math.nan]).double().expand(ROWS, 2) + 1e-6 * torch.arange(ROWS)[:, None]
     first = objective._taken(x, None)[0][:, 1]
@@ -60,7 +60,7 @@ def test_held_out_rows_are_judged_by_many_proposals() -> None:
     """A bound of log p(seen), near it though one proposal in twenty is likely; exact where nothing is missing."""
     torch.manual_seed(0)
     frame = pl.DataFrame({"a": np.linspace(-1, 1, ROWS), "b": [k if k % 2 else None for k in range(ROWS)]})
-    schema = learn_schema(frame, frame.columns, [], "t.csv", numbers=["b"]).ignoring()
+    schema = schema_of(frame, numbers=["b"]).ignoring()
     x = torch.tensor([0.8, math.nan]).double().repeat(ROWS, 1)
     x[0, 1] = 0.5
     loss = DequantisedKL(Correlated(), schema, wide).held_out(x)
@@ -97,7 +97,7 @@ def test_a_resumed_training_on_rows_with_holes_is_the_same_as_one_that_goes_thro
     rng = np.random.default_rng(0)
     x = torch.from_numpy(np.where(rng.random((200, 2)) < 0.3, math.nan, rng.normal(size=(200, 2))))
     frame = pl.DataFrame({"a": x[:, 0].numpy(), "b": x[:, 1].numpy()}).fill_nan(None)
-    schema = learn_schema(frame, frame.columns, [], "t.csv").ignoring()
+    schema = schema_of(frame).ignoring()
     steps = 0
 
     def breaks(x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:

@@ -96,12 +96,10 @@ def prepare(
     frame, split = divide(table, options.training.seed, options.validation)
     weight = weights_of(frame, options.weights, source)
     counted = np.ones(frame.height, bool) if weight is None else (weight > 0).numpy()  # other rows decide nothing
-    if not counted.any():
-        raise InputError(f"{source}: column {options.weights!r}: all weights are 0, so no row counts")
     split = (split[0][counted[split[0]]], split[1][counted[split[1]]], split[2][counted[split[2]]])
     # supports, grids and categories from all rows, so that every row can be encoded; all else from the training rows
     known = frame if counted.all() else frame.filter(counted)
-    fresh, schema = schema is None, schema or learn_columns(known, options, source, console, asked, in_part)
+    fresh, schema = schema is None, schema or learn_schema(known, options, source, in_part=in_part, asked=asked)
     encoded = schema.encode(frame, source)
     rows = Rows(encoded.x, encoded.context, weight)
     numbers = np.arange(len(split[2])) if table.splits else np.flatnonzero(usable)[split[2]]
@@ -137,8 +135,10 @@ def prepare_large(
     if not all(part.height for part in parts):
         raise InputError(f"{name}: has too few rows to be read in pieces")
     frame = pl.concat(parts, how="vertical_relaxed")
-    schema = learn_columns(pl.concat([frame, found.witnesses], how="vertical_relaxed"), options, name, console, asked)
-    rows = encoded_rows(schema, frame, options, name)
+    everything = pl.concat([frame, found.witnesses], how="vertical_relaxed")
+    schema = learn_schema(everything, options, name, asked=asked)
+    encoded = schema.encode(frame, name)
+    rows = Rows(encoded.x, encoded.context, weights_of(frame, weights, name))
     first, second = found.sample.height, found.sample.height + found.val.height
     train, val, test = (np.arange(*ends) for ends in ((0, first), (first, second), (second, frame.height)))
     schema = _with_maps(schema, rows[train], options, console)
@@ -149,50 +149,14 @@ def prepare_large(
     return found_rows
 
 
-def learn_columns(
-    frame: pl.DataFrame,
-    options: TableOptions,
-    source: str,
-    console: Console,
-    asked: bool,
-    in_part: Sequence[KnownInPart] = (),
-) -> Schema:
-    """The schema of some rows; reports what was decided about their columns."""
-    schema = learn_schema(
-        frame,
-        options.columns,
-        options.given,
-        source,
-        options.bounds,
-        options.categories,
-        options.numbers,
-        circular=options.circular,
-        orders=options.order,
-        related=options.relations != "none",
-        free=options.unrelated,
-        in_part=in_part,
-        kinds=options.kinds,
-        asked=asked,
-        strict=options.strict,
-    )
-    for note in schema.notes:
-        console.note(note)
-    return schema
-
-
 def _with_maps(schema: Schema, train: Rows, options: TableOptions, console: Console) -> Schema:
-    """The schema with what is learnt from training rows alone: histograms, and formulas up to a remainder."""
+    """The schema with what is learnt from training rows alone: histograms, and formulas up to a remainder. Reports what
+    was decided about columns."""
     found = schema.shaped(train.x, train.weights)
     found = found.with_near(train.x, options.unrelated) if options.relations != "none" else found
-    for note in found.notes[len(schema.notes) :]:
+    for note in found.notes:
         console.note(note)
     return found
-
-
-def encoded_rows(schema: Schema, frame: pl.DataFrame, options: TableOptions, source: str) -> Rows:
-    """Rows as the model sees them, with their weights."""
-    encoded = schema.encode(frame, source)
-    return Rows(encoded.x, encoded.context, weights_of(frame, options.weights, source))
 
 
 def weights_of(frame: pl.DataFrame, name: str | None, source: str) -> Tensor | None:

@@ -9,11 +9,11 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from schemas import schema_of
 
 from pushforward.errors import InputError
 from pushforward.tables.schema.cells import Cells
 from pushforward.tables.schema.columns import Column
-from pushforward.tables.schema.decide import learn_schema
 from pushforward.tables.schema.kinds.base import Hints, Kind
 from pushforward.tables.schema.kinds.numeric import Numeric
 from pushforward.tables.schema.kinds.quantity import numbers_kind
@@ -92,7 +92,7 @@ def test_stated_bounds_hold_for_every_sample(values: np.ndarray, interval: tuple
 
 def test_first_transforms_are_exact_maps_in_data_units() -> None:
     table = {"a": NORMAL, "b": np.exp(3 * NORMAL[::-1]), "c": RNG.beta(0.5, 0.5, 2000), "d": RNG.standard_t(1.5, 2000)}
-    schema = learn_schema(pl.DataFrame(table), list(table), [], "t.csv")
+    schema = schema_of(pl.DataFrame(table))
     assert [first(column.kind) for column in schema.columns] == ["-", "log", "logit", "arsinh"]
     x = torch.from_numpy(np.column_stack(list(table.values())))
     maps = Compose(preprocessing(schema, x)).double()  # float64 throughout, for the comparison with autodiff
@@ -104,7 +104,7 @@ def test_first_transforms_are_exact_maps_in_data_units() -> None:
 
 def test_large_offsets_keep_their_digits() -> None:
     seconds = 1.7e9 + 100 * NORMAL
-    schema = learn_schema(pl.DataFrame({"a": seconds}), ["a"], [], "t.csv")
+    schema = schema_of(pl.DataFrame({"a": seconds}))
     x = torch.from_numpy(seconds)[:, None]
     maps = Compose(preprocessing(schema, x))
     z, _ = maps(x)
@@ -114,13 +114,13 @@ def test_large_offsets_keep_their_digits() -> None:
 
 def test_a_schema_is_json() -> None:
     frame = pl.DataFrame({"a": NORMAL, "n": COUNTS, "rain": RAIN, "k": ["u", "v"] * 1000, "g": NORMAL**2})
-    schema = learn_schema(frame, ["a", "n", "rain"], ["k", "g"], "t.csv", {"a": (-9.0, 9.0)})
+    schema = schema_of(frame, columns=["a", "n", "rain"], given=["k", "g"], bounds={"a": (-9.0, 9.0)})
     assert Schema.from_json(json.loads(json.dumps(schema.to_json()))) == schema
 
 
 def test_columns_are_found_by_name_and_samples_come_back_as_a_table() -> None:
     frame = pl.DataFrame({"a": NORMAL, "n": COUNTS.astype(int), "k": ["u", "v"] * 1000})
-    schema = learn_schema(frame, ["a", "n"], ["k"], "t.csv")
+    schema = schema_of(frame, columns=["a", "n"], given=["k"])
     rows = schema.encode(frame, "t.csv")
     again = schema.encode(frame.select("k", "n", pl.lit(7).alias("more"), "a"), "t.csv")
     x, context = rows.x, rows.context
@@ -135,7 +135,7 @@ def test_columns_are_found_by_name_and_samples_come_back_as_a_table() -> None:
 
 def test_columns_that_follow_from_others_are_computed() -> None:
     frame = pl.DataFrame({"a": NORMAL, "b": NORMAL[::-1], "c": 2 * NORMAL + 1, "d": NORMAL - 3 * NORMAL[::-1]})
-    schema = learn_schema(frame, frame.columns, [], "t.csv")
+    schema = schema_of(frame)
     assert schema.names == ["a", "b"]
     assert [str(relation) for relation in schema.relations] == ["'c' is 2 · a +1", "'d' is a -3 · b"]
     x = schema.encode(frame, "t.csv").x
@@ -143,13 +143,13 @@ def test_columns_that_follow_from_others_are_computed() -> None:
     wrong = frame.with_columns(c=pl.col("c") + (pl.int_range(pl.len()) == 7) * 0.1)
     assert [np.flatnonzero(rows).tolist() for rows in schema.broken(schema.encode(wrong, "t.csv"))] == [[7], []]
     with pytest.raises(InputError, match="column 'c' follows from others"):
-        learn_schema(frame, ["a", "b", "c"], [], "t.csv", strict=True)
+        schema_of(frame, columns=["a", "b", "c"], strict=True)
 
 
 @pytest.mark.parametrize("level", [0.0, 1e9, 1e12, 1e15])
 def test_columns_far_from_zero_are_standardised(level: float) -> None:
     x = torch.from_numpy(level + 1e4 * NORMAL)[:, None]
-    z, logdet = Compose(preprocessing(learn_schema(pl.DataFrame({"a": x[:, 0].numpy()}), ["a"], [], "t.csv"), x))(x)
+    z, logdet = Compose(preprocessing(schema_of(pl.DataFrame({"a": x[:, 0].numpy()})), x))(x)
     assert z.dtype == torch.float32
     assert abs(float(z.mean())) < 0.02
     assert float(z.std()) == pytest.approx(1.0, abs=0.01)
@@ -173,8 +173,8 @@ def test_every_value_that_stands_out_is_an_atom() -> None:
 @pytest.mark.parametrize("scale", [1e300, 1e-310])
 def test_numbers_beyond_single_precision_are_left_out_or_refused(scale: float) -> None:
     frame = pl.DataFrame({"a": scale * NORMAL, "b": NORMAL})
-    schema = learn_schema(frame, frame.columns, [], "t.csv", asked=False)
+    schema = schema_of(frame, asked=False)
     assert schema.names == ["b"]
     assert "single precision" in schema.notes[0]
     with pytest.raises(InputError, match="single precision holds; change its units"):
-        learn_schema(frame, frame.columns, [], "t.csv")
+        schema_of(frame)

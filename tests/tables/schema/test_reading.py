@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from schemas import schema_of
 
 import pushforward as pf
 from pushforward.errors import InputError
@@ -21,7 +22,6 @@ from pushforward.tables.io.parquet import ParquetRows
 from pushforward.tables.options import TableOptions
 from pushforward.tables.prepare import prepare_large
 from pushforward.tables.schema.cells import Cells
-from pushforward.tables.schema.decide import learn_schema
 from pushforward.tables.schema.moments import find_form
 from pushforward.tables.schema.schema import Schema
 
@@ -33,7 +33,7 @@ QUICK: dict[str, Any] = {"flow": "maf", "layers": 2, "hidden": (16,), "steps": 3
 
 def learnt(asked: bool = False, **columns: Any) -> Schema:
     frame = pl.DataFrame(columns, strict=False)
-    return learn_schema(frame, frame.columns, [], "t.csv", asked=asked)
+    return schema_of(frame, asked=asked)
 
 
 def with_holes(values: Any, share: float = 0.3, seed: int = 1) -> list[Any]:
@@ -73,7 +73,7 @@ def test_what_a_column_is_taken_for(values: Any, kind: str) -> None:
 @pytest.mark.parametrize("dtype", MOMENTS)
 def test_moments_are_drawn_as_moments(dtype: str) -> None:
     frame = pl.DataFrame({"when": MOMENTS[dtype], "a": A})
-    schema = learn_schema(frame, frame.columns, [], "t.csv")
+    schema = schema_of(frame)
     assert schema.columns[0].reading.dtype == dtype
     x = schema.encode(frame, "t.csv").x
     assert schema.decode(x).equals(frame)
@@ -98,7 +98,7 @@ def test_moments_are_drawn_as_moments(dtype: str) -> None:
 )
 def test_samples_have_the_types_of_the_table(column: pl.Series) -> None:
     frame = pl.DataFrame({"c": column, "a": A})
-    schema = Schema.from_json(json.loads(json.dumps(learn_schema(frame, frame.columns, [], "t.csv").to_json())))
+    schema = Schema.from_json(json.loads(json.dumps(schema_of(frame).to_json())))
     x = schema.encode(frame, "t.csv").x
     back = schema.decode(x)
     assert back.schema == frame.schema
@@ -113,7 +113,7 @@ def test_dates_and_times_that_are_text_stay_text_of_their_form(form: str) -> Non
     text = pl.Series("when", [moment.strftime(form) for moment in moments])
     assert find_form(text) is not None
     frame = pl.DataFrame({"when": text, "a": A})
-    schema = learn_schema(frame, frame.columns, [], "t.csv")
+    schema = schema_of(frame)
     x = schema.encode(frame, "t.csv").x
     assert schema.decode(x)["when"].to_list() == text.to_list()
 
@@ -273,7 +273,7 @@ def test_tables_of_nothing_but_categories_have_probabilities() -> None:
 
 def test_numbers_with_few_values_are_a_scale_by_choice() -> None:
     frame = pl.DataFrame({"n": RNG.integers(0, 3, ROWS), "a": A})
-    schema = learn_schema(frame, frame.columns, [], "t.csv", numbers=["n"])
+    schema = schema_of(frame, numbers=["n"])
     assert schema.columns[0].describe().kind == "integer"
 
 
@@ -298,7 +298,7 @@ def sums(rows: int = 400, share: float = 0.2) -> tuple[pl.DataFrame, pl.DataFram
 
 def test_holes_of_a_sum_are_completed_from_the_rest() -> None:
     whole, holed = sums()
-    schema = learn_schema(holed, holed.columns, [], "t.csv")
+    schema = schema_of(holed)
     assert schema.names == ["a", "b", "k"]
     assert [str(relation) for relation in schema.relations] == ["'total' is a +2 · b - k"]
     assert Schema.from_json(json.loads(json.dumps(schema.to_json()))) == schema
@@ -319,7 +319,7 @@ def test_holes_of_a_sum_are_completed_from_the_rest() -> None:
 def test_a_sum_is_found_beside_columns_that_miss_nearly_all() -> None:
     whole, _ = sums()
     rare = pl.DataFrame({f"r{seed}": with_holes(RNG.normal(size=400), 0.9, seed) for seed in range(3)})
-    assert learn_schema(rare.hstack(whole), [*rare.columns, *whole.columns], [], "t.csv").follow_names == ["total"]
+    assert schema_of(rare.hstack(whole), columns=[*rare.columns, *whole.columns]).follow_names == ["total"]
     few = {"p": with_holes(RNG.normal(size=60), 0.3, 5), "q": with_holes(RNG.normal(size=60), 0.3, 6)}
     assert not learnt(**few, r=with_holes(RNG.normal(size=60), 0.5, 7)).relations
 

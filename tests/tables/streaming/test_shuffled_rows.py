@@ -7,10 +7,10 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 import torch
+from schemas import schema_of
 
 from pushforward.errors import InputError
 from pushforward.tables.io.read import open_parquet
-from pushforward.tables.schema.decide import learn_schema
 from pushforward.tables.streaming import shuffled_rows, survey
 
 ROWS = 3000
@@ -42,7 +42,7 @@ def surveyed(source, drop_missing=False, seed=3, strict=False):
     division = survey.HashedSplits(source.rows, seed, 0.1)
     found = survey.survey(source, division, ["place", "b", "k"], drop_missing, strict)
     everything = pl.concat([found.sample, found.val, found.test, found.witnesses])
-    schema = learn_schema(everything, ["place", "b"], ["k"], "t")
+    schema = schema_of(everything, columns=["place", "b"], given=["k"])
     return found, schema, shuffled_rows.ShuffledRows(source, schema, division, found.kept, seed, drop_missing)
 
 
@@ -75,7 +75,7 @@ def test_contexts_stay_with_their_rows(tmp_path):
 def test_weights_stay_with_their_rows(tmp_path):
     source = write(tmp_path, table(w=np.arange(ROWS) % 3))
     found = survey.survey(source, division := survey.HashedSplits(source.rows, 3, 0.1), ["place"], weights="w")
-    schema = learn_schema(found.sample, ["place"], [], "t")
+    schema = schema_of(found.sample, columns=["place"])
     stream = shuffled_rows.ShuffledRows(source, schema, division, found.kept, 3, weights="w", weight=found.weight)
     x, context, weights = zip(*stream.read(0, 700), strict=True)
     assert set(context) == {None}

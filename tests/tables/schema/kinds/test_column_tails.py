@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from schemas import schema_of
 
 import pushforward as pf
-from pushforward.tables.schema.decide import learn_schema
 from pushforward.tables.schema.kinds.base import Kind
 
 RNG = np.random.default_rng(0)
@@ -26,7 +26,7 @@ COLUMNS = {
 
 
 def kind_of(x: np.ndarray, **options) -> Kind:
-    schema = learn_schema(pl.DataFrame({"x": x}), ["x"], [], "the table", **options)
+    schema = schema_of(pl.DataFrame({"x": x}), **options)
     return schema.shaped(torch.tensor(x)[:, None]).columns[0].kind
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from schemas import schema_of
 
 import pushforward as pf
 from pushforward.tables.schema.cells import Cells
 from pushforward.tables.schema.columns import Column
-from pushforward.tables.schema.decide import learn_schema
 from pushforward.tables.schema.preprocessing import preprocessing
 from pushforward.tables.schema.schema import Schema
 from pushforward.transforms import Compose
@@ -24,7 +24,7 @@ SCHOOL = np.where(RNG.random(2000) < 0.4, 12, RNG.integers(1, 25, 2000))  # year
 
 def described(table: dict[str, np.ndarray]) -> tuple[Schema, torch.Tensor]:
     frame = pl.DataFrame(table)
-    schema = learn_schema(frame, frame.columns, [], "t.csv")
+    schema = schema_of(frame)
     x = schema.encode(frame, "t.csv").x
     return schema.shaped(x), x
 
@@ -92,7 +92,7 @@ def test_sums_that_were_rounded_half_up_are_recognised() -> None:
     minutes = RNG.integers(0, 600, 2000) / 10
     charge = np.floor(minutes * 8.5 + 0.5 + 1e-9) / 100
     frame = pl.DataFrame({"minutes": minutes, "calls": RNG.integers(0, 150, 2000), "charge": charge})
-    schema = learn_schema(frame, frame.columns, [], "t.csv")
+    schema = schema_of(frame)
     assert [str(relation) for relation in schema.relations] == ["'charge' is 0.085 · minutes"]
     wrong = frame.with_columns(charge=pl.col("charge") + 0.01 * (pl.int_range(pl.len()) == 7))
     assert [np.flatnonzero(rows).tolist() for rows in schema.broken(schema.encode(frame, "t.csv"))] == [[]]
@@ -102,7 +102,7 @@ def test_sums_that_were_rounded_half_up_are_recognised() -> None:
 def test_a_column_on_another_scale_is_looked_up() -> None:
     wage = RNG.integers(100, 400, 3000)
     frame = pl.DataFrame({"wage": wage, "log_wage": np.log(wage).round(6), "age": RNG.integers(18, 70, 3000)})
-    schema = learn_schema(frame, frame.columns, [], "t.csv")
+    schema = schema_of(frame)
     assert [(r.column.name, r.inputs) for r in schema.relations] == [("log_wage", ("wage",))]
     assert Schema.from_json(json.loads(json.dumps(schema.to_json()))) == schema
     x = schema.encode(frame, "t.csv").x

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
+from schemas import schema_of
 
 import pushforward as pf
 from pushforward.errors import InputError
-from pushforward.tables.schema.decide import learn_schema
 
 QUICK = {"flow": "maf", "layers": 1, "hidden": (16,), "steps": 40, "queries": False}
 
@@ -88,7 +88,7 @@ def test_nothing_is_found_among_independent_columns():
     for seed in range(30):
         rng = np.random.default_rng(seed)
         frame = columns_of(rng, int(rng.choice([80, 200, 500])))
-        schema = learn_schema(frame, frame.columns, (), "table")
+        schema = schema_of(frame)
         schema = schema.with_near(schema.encode(frame, "table").x)
         assert (schema.relations, schema.near, schema.orders, schema.compositions, schema.weeks) == (
             (),

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from schemas import schema_of
 
 import pushforward as pf
-from pushforward.tables.schema.decide import learn_schema
 from pushforward.tables.schema.schema import Schema
 
 RNG = np.random.default_rng(0)
@@ -34,7 +34,7 @@ BIRTHS = pl.DataFrame(
 
 
 def learnt(frame: pl.DataFrame, **options: Any) -> Schema:
-    return learn_schema(frame, frame.columns, [], "t.csv", asked=False, **options)
+    return schema_of(frame, asked=False, **options)
 
 
 def follows(schema: Schema) -> dict[str, tuple[str, ...]]:

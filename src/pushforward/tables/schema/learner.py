@@ -1,0 +1,306 @@
+"""Learns what a column is from its cells: how they are read, of which kind it is, or that it is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import numpy as np
+import polars as pl
+
+from ...errors import InputError
+from ...numerics.partly_known import known_in_part
+from .columns import Column, ContextColumn, Holes
+from .decisions import Decisions
+from .kinds.base import Bounds, Hints, Kind, Numbers
+from .kinds.category import Category
+from .kinds.circle import Periodic
+from .kinds.few_values import FEW, FewValues, are_few
+from .kinds.grid import Grid
+from .kinds.named import MOST
+from .kinds.number import Number
+from .kinds.numeric import numbers_of, present
+from .kinds.quantity import NUMBERS
+from .moments import Form, find_form, moment_name
+from .numbers import missing, spoilt
+from .partial_cells import holds_intervals, parsed, recorded, typical_of
+from .reading import Reading, as_numbers, is_text, stored_type
+from .relations.base import Relation
+from .relations.constant import Constant
+
+KINDS: tuple[type[Kind], ...] = (Category, Periodic, FewValues, *NUMBERS)  # from the most special to the most general
+MOST_UNIQUE = 0.5  # share of distinct values among the rows above which text counts as identifiers
+SPOILT = 0.05  # share of non-numeric cells in a numeric column
+LARGEST = 1e30  # flows compute in float32, whose numbers end at 3e38; squares of differences must fit in float64
+
+
+class ColumnChoices(Protocol):
+    """What the user says of columns; see :class:`~pushforward.tables.options.ColumnOptions`."""
+
+    @property
+    def columns(self) -> Collection[str]: ...
+    @property
+    def given(self) -> Collection[str]: ...
+    @property
+    def categories(self) -> Collection[str]: ...
+    @property
+    def numbers(self) -> Collection[str]: ...
+    @property
+    def bounds(self) -> Mapping[str, Bounds]: ...
+    @property
+    def circular(self) -> Mapping[str, tuple[float, float]]: ...
+    @property
+    def kinds(self) -> Mapping[str, Kind | type[Kind]]: ...
+    @property
+    def order(self) -> Sequence[tuple[str, str]]: ...
+    @property
+    def relations(self) -> str: ...
+    @property
+    def unrelated(self) -> Collection[str]: ...
+    @property
+    def strict(self) -> bool: ...
+
+
+@dataclass
+class Learner:
+    """Learns one column after another; ``encoded`` holds what it read, by name."""
+
+    decisions: Decisions
+    said: ColumnChoices
+    asked: bool = True
+    in_part: Collection[str] = ()
+    encoded: dict[str, Numbers] = field(default_factory=dict)
+
+    def learn(self, column: pl.Series) -> Column | Relation | None:
+        """The description of a column: modelled, computed, or None if it is left out."""
+        name, there = column.name, column.filter(pl.Series(~missing(column), dtype=pl.Boolean))
+        if (column.dtype.is_nested() and name not in self.in_part) or column.dtype in (pl.Binary, pl.Object):
+            self._leave(
+                name, "holds lists or other nested values", " holds nested values; leave it out with `columns=`"
+            )
+            return None
+        if not len(there):
+            self._leave(name, "has no value in any row", " has no value in any row; leave it out with `columns=`")
+            return None
+        if there.n_unique() == 1 and len(there) == len(column):
+            return self._constant(column)
+        if name in self.said.kinds:
+            return self._own(column)
+        reading = self._reading(column, there)
+        if self._names_rows(column, there, reading):
+            return None
+        values = reading.values(column)
+        hints = self._hints(column, reading)
+        if values.dtype == pl.Struct:
+            return self._known_in_part(column, reading, values, hints)
+        if not values.dtype.is_numeric() or hints.named:
+            return self._category(column, reading, "`columns=`")
+        if self._numbers_rows(name, values) or self._is_too_wide(name, values, hints):
+            return None
+        if reading.dtype == "" and column.dtype.is_float() and bool(column.is_infinite().any()):
+            self.decisions.add(
+                name, "infinite values are treated as missing", "`drop_missing=True` leaves such rows out"
+            )
+        kind = next(found for kind in KINDS if (found := kind.fits(values, hints)) is not None)
+        return self._made(column, kind, reading.naming(kind.labels), values)
+
+    def learn_given(self, column: pl.Series) -> ContextColumn | None:
+        """How a column that is conditioned on is turned into context features; None if it is left out."""
+        name, there = column.name, column.filter(pl.Series(~missing(column), dtype=pl.Boolean))
+        if there.n_unique() < 2:
+            said = f"is {(there.to_list() or [None])[0]!r} in every row"
+            self._leave(name, f"{said}, so nothing depends on it", f" {said}; leave it out of `given=`")
+            return None
+        reading = self._reading(column, there)
+        if name in self.said.kinds:
+            known = self._own(column)
+        elif name in self.said.categories or reading.dtype in ("String", "Boolean"):
+            known = self._category(column, reading, "`given=`")
+        else:
+            values = reading.values(column)
+            known = self._made(column, Number.of(present(values)), reading, values)
+        numbers = self.encoded.pop(name)
+        numbers = numbers[~np.isnan(numbers)]
+        return (
+            ContextColumn(known) if known.classes else ContextColumn(known, float(numbers.mean()), float(numbers.std()))
+        )
+
+    def _reading(self, column: pl.Series, there: pl.Series) -> Reading:
+        """How a column's cells are read: as dates, truth values, numbers, numbers with marks, or names."""
+        if column.name in self.in_part:
+            return Reading(dtype="Part")
+        if column.dtype.is_temporal() and column.name not in self.said.categories and there.n_unique() > 1:
+            return Reading(dtype=moment_name(column.dtype))
+        if column.dtype == pl.Boolean:
+            return Reading(dtype="Boolean")
+        if not is_text(column):
+            return Reading()
+        if column.dtype == pl.String and column.name not in self.said.categories and there.n_unique() > FEW:
+            if (found := find_form(column)) is not None:
+                self._note_form(column.name, found)
+                return Reading(dtype=found.dtype, form=found.form, lenient=found.slip is not None)
+            if holds_intervals(column, FEW):
+                return Reading(dtype="Part", recorded=recorded(parsed(column), column))
+            if (what := spoilt(column)) is not None and self._note_spoilt(column, *what):
+                return Reading(dtype="Marked")
+        return Reading(dtype="String")
+
+    def _note_form(self, name: str, found: Form) -> None:
+        """Notes what might have been read otherwise."""
+        if found.slip is not None:
+            self.decisions.add(
+                name,
+                f"dates or times; {found.slip!r} and the like are missing values",
+                "`categories=` treats it as names",
+                f": {found.slip!r} is not a {found.dtype.lower()}; correct it, or leave the column out with `columns=`",
+            )
+        if found.ambiguous is not None:
+            first = "month" if found.form.replace("-", "").startswith("%m") else "day"
+            self.decisions.add(
+                name,
+                f"dates such as {found.ambiguous!r} are read with the {first} first",
+                "written as 2020-03-04 they cannot be misread",
+            )
+
+    def _note_spoilt(self, column: pl.Series, what: str, mend: str) -> bool:
+        """Whether text is treated as numbers, with a note: if all but a few cells, or one or two words, are numbers."""
+        values = as_numbers(column, marked=True)
+        bad = np.isnan(values) & ~missing(column)
+        if bad.sum() > SPOILT * len(values) and column.filter(pl.Series(bad)).n_unique() > 2:
+            return False
+        shown = "" if not bad.any() else f"; {column[int(bad.argmax())]!r} and the like are missing values"
+        self.decisions.add(
+            column.name,
+            f"numbers that are written as text{shown}",
+            "`categories=` treats it as names",
+            f", {what}; {mend}",
+        )
+        return True
+
+    def _hints(self, column: pl.Series, reading: Reading) -> Hints:
+        name = column.name
+        return Hints(
+            name=name,
+            source=self.decisions.source,
+            bounds=self.said.bounds.get(name),
+            period=self.said.circular.get(name),
+            named=name in self.said.categories,
+            scale=reading.moment
+            or reading.dtype == "Part"
+            or name in {*self.said.numbers, *self.said.bounds, *self.said.circular},
+            moment=reading.dtype in ("Date", "Datetime"),
+            float32=column.dtype == pl.Float32,
+        )
+
+    def _made(self, column: pl.Series, kind: Kind, reading: Reading, values: pl.Series) -> Column:
+        """The column, whose encoded values are kept."""
+        numbers = kind.read(values)
+        partly = known_in_part(numbers)
+        holes = Holes(share=float((np.isnan(numbers) & ~partly).mean()), in_part=float(partly.mean()))
+        known = Column(column.name, kind, replace(reading, stored=stored_type(column.dtype)), holes)
+        self.encoded[column.name] = known.with_holes(numbers)
+        return known
+
+    def _known_in_part(self, column: pl.Series, reading: Reading, values: pl.Series, hints: Hints) -> Column:
+        """A column of numbers of which some rows know only a part."""
+        if is_text(column) and column.dtype != pl.Struct:
+            shown = column.filter(pl.Series(np.isnan(numbers_of(values)))).drop_nulls()
+            self.decisions.add(
+                column.name,
+                f"{shown[0]!r} and the like are intervals, which have a probability",
+                "`categories=` treats it as names",
+            )
+        typical, exact = typical_of(values)
+        kind: Kind | None = Grid.fits(typical, hints) if exact else None
+        if kind is None:
+            number = Number.of(present(typical)).mapped(typical, hints)
+            kind = number if exact else replace(number, decimals=None, whole=False)
+        return self._made(column, kind, reading, values)
+
+    def _own(self, column: pl.Series) -> Column:
+        """A column of a kind of the user's own."""
+        name, kind = column.name, self.said.kinds[column.name]
+        if isinstance(kind, type):
+            found = kind.fits(column, replace(self._hints(column, Reading()), scale=True))
+            if found is None:
+                raise InputError(
+                    f"{self.decisions.source}: column {name!r} is not of the kind {kind.__name__}", "kinds"
+                )
+            kind = found
+        return self._made(column, kind, Reading(dtype="String"), column)
+
+    def _category(self, column: pl.Series, reading: Reading, option: str) -> Column:
+        values = column if column.dtype.is_integer() and not reading.dtype else reading.values(column)
+        kind = Category.of(values)
+        if kind.grouped:
+            count = len(kind.values) - 1 + kind.grouped
+            self.decisions.add(
+                column.name,
+                f"more than {MOST} different values: the rarest share the category (other)",
+                f"{option} leaves it out",
+                f" holds {count} different values, and a category may have {MOST}; leave it out with {option}, or "
+                "group them",
+            )
+        return self._made(column, kind, reading.naming(kind.labels), values)
+
+    def _constant(self, column: pl.Series) -> Relation:
+        self.decisions.add(
+            column.name,
+            "constant, and written so in samples; a row with another value has density 0",
+            "`columns=` leaves it out",
+            f" is constant ({column[0]!r} in every row), so it has no density; leave it out with `columns=`",
+        )
+        temporal, stored = column.dtype.is_temporal(), stored_type(column.dtype)
+        if column.dtype == pl.Boolean or (is_text(column) and not temporal):
+            reading = Reading(dtype="Boolean" if column.dtype == pl.Boolean else "String", stored=stored)
+            return Constant(Column(column.name, Category.of(column), reading))
+        reading = Reading(dtype=moment_name(column.dtype) if temporal else "", stored=stored)
+        value = present(reading.values(column))[:1]
+        return Constant(Column(column.name, Number.of(value), reading), value=float(value[0]))
+
+    def _names_rows(self, column: pl.Series, there: pl.Series, reading: Reading) -> bool:
+        """Whether a column of text is left out, as a name or free text.
+
+        Raises:
+            InputError: it was to be numbers.
+        """
+        name = column.name
+        if reading.dtype != "String" or name in self.said.categories or not is_text(column):
+            return False
+        if name in self.said.numbers:
+            raise InputError(f"{self.decisions.source}: holds {there[0]!r}, which is not a number", "numbers", name)
+        if there.n_unique() <= MOST_UNIQUE * len(column) or self.asked:
+            return False
+        self._leave(
+            name,
+            "a name or free text, different in most rows; `categories=` models it",
+            f" holds {there.n_unique()} different values in {len(column)} rows; leave it out with `columns=`, or "
+            "group them",
+        )
+        return True
+
+    def _numbers_rows(self, name: str, values: pl.Series) -> bool:
+        """Whether a column is left out, since it holds the row numbers, from 0 or 1, in any order."""
+        if self.asked or self.decisions.strict or len(values) < 10 or values.null_count():
+            return False
+        ordered = np.sort(numbers_of(values))
+        if ordered[0] not in (0, 1) or not (np.diff(ordered) == 1).all():
+            return False
+        self.decisions.add(name, "left out: it numbers the rows", "`columns=` models it")
+        return True
+
+    def _is_too_wide(self, name: str, values: pl.Series, hints: Hints) -> bool:
+        """Whether a column is left out, since single precision does not hold its numbers."""
+        x = present(values)
+        if (not hints.scale and are_few(x)) or not (np.abs(x).max() > LARGEST or 0 < np.ptp(x) < 1 / LARGEST):
+            return False
+        what = f"runs from {x.min():g} to {x.max():g}, outside what single precision holds"
+        if self.asked:
+            raise InputError(f"{self.decisions.source}: column {name!r} {what}; change its units")
+        self._leave(name, what, f" {what}; change its units")
+        return True
+
+    def _leave(self, name: str, why: str, refusal: str) -> None:
+        """Leaves a column out."""
+        self.decisions.add(name, f"left out: {why}", "", refusal)

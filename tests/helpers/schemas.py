@@ -1,0 +1,18 @@
+"""Schemas learnt from small tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from pushforward.tables.options import TableOptions
+from pushforward.tables.schema.decide import learn_schema
+from pushforward.tables.schema.schema import Schema
+
+
+def schema_of(table: pl.DataFrame | Mapping[str, Any], *, asked: bool = True, **options: Any) -> Schema:
+    """The schema of a table: of all its columns, unless the options name some."""
+    frame = pl.DataFrame(table, strict=False)
+    return learn_schema(frame, TableOptions(**{"columns": frame.columns, **options}), "t.csv", asked=asked)
