@@ -127,7 +127,7 @@ def _lent(job: Job) -> int:
 def _kept_by_splines(thing: Any) -> int:
     moving = [views.moving for views in thing.views] if isinstance(thing, Workspace) else []
     kept = [each.kept for each in moving if isinstance(each, SplineMoving) and each.kept is not None]
-    tensors = [value for one in kept for value in (one.t, one.inside, *one.bins, one.powers, one.total)]
+    tensors = [value for one in kept for value in (one.t, one.inside, *one.bins, one.shares)]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 

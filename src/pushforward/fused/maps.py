@@ -15,8 +15,10 @@ from torch import Tensor
 from ..numerics import affine, roots
 from ..numerics import spline as plain_spline
 from ..transforms.scalar import Scalar
-from . import spline
+from . import spline, spline_number
 from .network import nbytes
+
+FEW = 16  # numbers that a spline inverts faster one by one
 
 
 class Moving(Protocol):
@@ -168,7 +170,19 @@ class SplineMap(NamedTuple):
         return (plain_spline.inverse if inverse else plain_spline.forward)(x, params, self.bound, self.floor)
 
     def solve(self, z: Tensor, params: Tensor, out: Tensor) -> None:
+        if z.numel() <= FEW and z.device.type == "cpu" and self._solve_numbers(z, params, out):
+            return
         out.copy_(spline.solve(z, params, self.bound, self.floor))
+
+    def _solve_numbers(self, z: Tensor, params: Tensor, out: Tensor) -> bool:
+        """:meth:`solve` number by number; False if Python refuses what tensors make infinite."""
+        rows = zip(z.flatten().tolist(), params.transpose(1, 2).flatten(0, 1).tolist(), strict=True)
+        try:
+            found = [spline_number.solve(number, row, self.bound, self.floor) for number, row in rows]
+        except ArithmeticError:
+            return False
+        out.copy_(torch.tensor(found, dtype=out.dtype).view_as(out))
+        return True
 
     def log_slope(self, x: Tensor, z: Tensor, params: Tensor) -> Tensor:
         return spline.evaluate(z, params, self.bound, self.floor, True)[1]

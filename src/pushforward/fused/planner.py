@@ -89,7 +89,11 @@ def _map(transform: Transform, like: Tensor) -> Any:
     if type(transform) is Inverse:
         inner = _map(transform.transform, like)
         return transform if inner is transform.transform else Turned(inner)
-    return next((found for make in _MAKERS if (found := make(transform, like)) is not None), transform)
+    for make in _MAKERS:
+        found = make(transform, like)
+        if found is not None:
+            return found
+    return transform
 
 
 class Turned(NamedTuple):

@@ -1,20 +1,20 @@
 r"""The spline of :mod:`pushforward.numerics.spline` in few passes over memory, with a hand-written gradient.
 
 A spline spends its time in passes over the 3K - 1 parameter planes. Here they are ``(features, 3K - 1, n)``, so each is
-contiguous over the batch; there is one exponential, widths and heights are normalised only after one bin of K has been
-picked, and only two of the K - 1 slopes go through a softplus. The gradient with respect to all parameters follows from
-six numbers per point.
+contiguous over the batch; the least size is given only to the one bin of K that has been picked, and only two of the
+K - 1 slopes go through a softplus. The gradient with respect to all parameters follows from six numbers per point.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..numerics import spline
+
+LARGE = 1 << 16  # numbers, from which on sums over bins are faster as one operator per bin
 
 
 class _Bin(NamedTuple):
@@ -31,15 +31,14 @@ class _Bin(NamedTuple):
 
 
 class KeptSpline(NamedTuple):
-    """KeptSpline for the gradient: where each point lies in its bin, which points the spline moves, the bins, the
-    exponentials and their sums."""
+    """Kept for the gradient: where each point lies in its bin, which points the spline moves, the bins, and the shares
+    of all bins."""
 
     inverse: bool
     t: Tensor
     inside: Tensor
     bins: _Bin
-    powers: Tensor
-    total: Tensor
+    shares: Tensor
 
 
 def evaluate(
@@ -54,14 +53,14 @@ def evaluate(
     is ``(features, 3K - 1, n)``, contiguous."""
     inside = v.abs() < bound
     clamped = v.clamp(-bound, bound)
-    found, powers, total = _find(clamped, params, bound, floor, int(inverse))
+    found, shares = _find(clamped, params, bound, floor, int(inverse))
     _, left, width, bottom, height, d0, d1, _ = found
     if inverse:
         value, log_slope, t = spline.bin_inverse(clamped, left, width, bottom, height, d0, d1)
     else:
         t = (clamped - left).div_(width)
         value, log_slope = spline.bin_map(t, width, bottom, height, d0, d1)
-    kept = KeptSpline(inverse, t, inside, found, powers, total)
+    kept = KeptSpline(inverse, t, inside, found, shares)
     out, slope = (value, log_slope) if into is None else into
     return torch.where(inside, value, v, out=out), torch.mul(log_slope, inside, out=slope), kept
 
@@ -69,7 +68,7 @@ def evaluate(
 def solve(y: Tensor, params: Tensor, bound: float, floor: float) -> Tensor:
     """The x of :func:`evaluate` with ``inverse`` alone."""
     clamped = y.clamp(-bound, bound)
-    found, _, _ = _find(clamped, params, bound, floor, 1)
+    found, _ = _find(clamped, params, bound, floor, 1)
     x = spline.bin_solve(clamped, found.left, found.width, found.bottom, found.height, found.d0, found.d1)
     return torch.where(y.abs() < bound, x, y)
 
@@ -83,33 +82,52 @@ def vjp(kept: KeptSpline, value_grad: Tensor, slope_grad: Tensor, bound: float, 
     return torch.where(kept.inside, v_grad, value_grad)
 
 
-def _find(v: Tensor, params: Tensor, bound: float, floor: float, search: int) -> tuple[_Bin, Tensor, Tensor]:
-    """The bin of each point of v, ``(features, n)``, among the widths (``search`` 0) or the heights (1)."""
+def _find(v: Tensor, params: Tensor, bound: float, floor: float, search: int) -> tuple[_Bin, Tensor]:
+    """The bin of each point of v, ``(features, n)``, among the widths (``search`` 0) or the heights (1); and the shares
+    ``(features, 2, K, n)``, of which each size is a least one and a multiple."""
     features, count, n = params.shape
     bins = (count + 1) // 3
     raw, inner = params.split([2 * bins, bins - 1], 1)
-    raw = raw.view(features, 2, bins, n)
-    powers = (raw - raw.amax(2, keepdim=True)).exp_()
-    total = powers.sum(2, keepdim=True)  # a share is floor / K + (1 - floor) power / total
-    least = _of_both(lambda f: f / (bins * (1 - f)), floor, v)
-    unit = _of_both(lambda f: 2 * bound * (1 - f), floor, v) / total  # length of one unit of power
-    ends = torch.addcmul(powers, total, least).cumsum(2)
-    goal = (v + bound).unsqueeze(1).div_(unit.select(1, search))
-    index = (goal >= ends.select(1, search).narrow(1, 0, bins - 1)).sum(1, keepdim=True)
+    shares = raw.view(features, 2, bins, n).softmax(2)
+    sums, (least, unit) = _summed(shares), _sizes(bins, bound, floor, v)
+    ratio = (
+        floor if search else spline.FLOOR
+    ) / bins  # v >= end_k if (v + bound) / unit - sum_k >= (k + 1) least / unit
+    ratio /= 1 - bins * ratio
+    ends = torch.linspace(ratio, (bins - 1) * ratio, bins - 1, dtype=v.dtype, device=v.device).unsqueeze(1)
+    goal = (v + bound).div_(unit[search]).unsqueeze(1)
+    passed = (goal - sums.select(1, search).narrow(1, 0, bins - 1)).ge_(ends).sum(1, keepdim=True)
+    index = passed.long()
     pair = index.unsqueeze(1).expand(features, 2, 1, n)
-    size = torch.addcmul(powers.gather(2, pair), total, least).mul_(unit)
-    start = ends.gather(2, pair).mul_(unit).sub_(size).sub_(bound)
+    share = shares.gather(2, pair).squeeze(2)
+    size = torch.addcmul(least, share, unit)
+    start = sums.gather(2, pair).squeeze(2).sub_(share).mul_(unit).addcmul_(passed, least).sub_(bound)
     around = torch.cat([index - 1, index], 1)
     raw_slopes = inner.gather(1, around.clamp(0, bins - 2)).add_(spline.SLOPE_SHIFT)
     slopes = torch.nn.functional.softplus(raw_slopes).add_(spline.MIN_SLOPE)
     slopes.masked_fill_((around < 0).logical_or_(around > bins - 2), 1.0)  # the tails have slope 1
-    (left, bottom), (width, height), (d0, d1) = (v.unbind(1) for v in (start.squeeze(2), size.squeeze(2), slopes))
-    return _Bin(index, left, width, bottom, height, d0, d1, raw_slopes), powers, total
+    (left, bottom), (width, height), (d0, d1) = start.unbind(1), size.unbind(1), slopes.unbind(1)
+    return _Bin(index, left, width, bottom, height, d0, d1, raw_slopes), shares
 
 
-def _of_both(constant: Callable[[float], float], floor: float, like: Tensor) -> Tensor:
-    """A constant that depends on the floor, for widths and for heights, ``(2, 1, 1)``."""
-    return spline.of_both(constant(spline.FLOOR), constant(floor), like).view(2, 1, 1)
+def _summed(shares: Tensor) -> Tensor:
+    """Running sums over the bins, ``(features, 2, K, n)``; PyTorch's own go number by number."""
+    if shares.numel() < LARGE:
+        return shares.cumsum(2)
+    sums = torch.empty_like(shares)
+    (total, *totals), (first, *others) = sums.unbind(2), shares.unbind(2)
+    total.copy_(first)
+    for after, share in zip(totals, others, strict=True):
+        total = torch.add(total, share, out=after)
+    return sums
+
+
+def _sizes(bins: int, bound: float, floor: float, like: Tensor) -> tuple[Tensor, Tensor]:
+    """The least size of a bin, and the size of a share of 1 beyond it, for widths and for heights: ``(2, 1)`` each."""
+    whole = 2 * bound
+    least = spline.of_both(whole / bins * spline.FLOOR, whole / bins * floor, like)
+    unit = spline.of_both(whole * (1 - spline.FLOOR), whole * (1 - floor), like)
+    return least.unsqueeze(1), unit.unsqueeze(1)
 
 
 class SplineFunction(torch.autograd.Function):
@@ -121,19 +139,19 @@ class SplineFunction(torch.autograd.Function):
         ctx: Any, v: Tensor, params: Tensor, bound: float, floor: float, inverse: bool
     ) -> tuple[Tensor, Tensor]:
         value, log_slope, kept = evaluate(v, params, bound, floor, inverse)
-        ctx.save_for_backward(v, params, kept.t, kept.inside, *kept.bins, kept.powers, kept.total)
+        ctx.save_for_backward(v, params, kept.t, kept.inside, *kept.bins, kept.shares)
         ctx.bound, ctx.floor, ctx.inverse = bound, floor, inverse
         return value, log_slope
 
     @staticmethod
     def backward(ctx: Any, value_grad: Tensor, slope_grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        v, params, t, inside, *bins, powers, total = ctx.saved_tensors
+        v, params, t, inside, *bins, shares = ctx.saved_tensors
         if torch.is_grad_enabled():  # double backward: only the plain formula is differentiable
             plain = spline.inverse if ctx.inverse else spline.forward
             outputs = plain(v, params.transpose(0, 1), ctx.bound, ctx.floor)
             grads = torch.autograd.grad(outputs, (v, params), (value_grad, slope_grad), create_graph=True)
             return *grads, None, None, None
-        kept, params_grad = KeptSpline(ctx.inverse, t, inside, _Bin(*bins), powers, total), torch.empty_like(params)
+        kept, params_grad = KeptSpline(ctx.inverse, t, inside, _Bin(*bins), shares), torch.empty_like(params)
         grad = vjp(kept, value_grad, slope_grad, ctx.bound, ctx.floor, params_grad)
         return grad, params_grad, None, None, None
 
@@ -184,19 +202,17 @@ def _params_grad(out: Tensor, kept: KeptSpline, point_grads: tuple[Tensor, ...],
     # An edge moves with all sizes before it: size k gets edge_grad if k < index, size_grad if k = index, else 0.
     edge_grad = torch.stack([left_grad, bottom_grad], 1)[:, :, None]
     size_grad = torch.stack([width_grad, height_grad], 1)[:, :, None]
-    least = _of_both(lambda f: 2 * bound * f / bins, floor, out)
+    least, unit = (sizes.unsqueeze(-1) for sizes in _sizes(bins, bound, floor, out))
     start = torch.stack([found.left, found.bottom], 1)[:, :, None] + bound
     start.sub_(found.index[:, None] * least)
     size = torch.stack([found.width, found.height], 1)[:, :, None] - least
-    mean = edge_grad * start + size_grad * size  # the softmax's mean of the gradient, times 2 bound (1 - floor)
-    mean.neg_().div_(kept.total)
-    scale = _of_both(lambda f: 2 * bound * (1 - f), floor, out) / kept.total
+    mean = (edge_grad * start).addcmul_(size_grad, size).neg_()  # the softmax's mean of the gradient of the shares
     before = torch.arange(bins, device=out.device)[:, None] < found.index  # (features, K, n)
     sizes = out[:, : 2 * bins].unflatten(1, (2, bins))
-    torch.where(before[:, None], torch.addcmul(mean, edge_grad, scale), mean, out=sizes)
+    torch.where(before[:, None], torch.addcmul(mean, edge_grad, unit), mean, out=sizes)
     pair = found.index[:, None].expand(features, 2, 1, n)
-    sizes.scatter_add_(2, pair, size_grad * scale)
-    sizes.mul_(kept.powers)
+    sizes.scatter_add_(2, pair, size_grad * unit)
+    sizes.mul_(kept.shares)
     slopes = out[:, 2 * bins :].zero_()
     through, index = torch.sigmoid(found.raw_slopes), found.index[:, 0]
     left, right = d0_grad * through[:, 0] * (index > 0), d1_grad * through[:, 1] * (index < bins - 1)

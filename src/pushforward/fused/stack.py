@@ -62,7 +62,7 @@ def run(x: Tensor, plan: Plan, params: list[Tensor], order: StackOrder | None = 
     if torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in params)):
         return _Stack.apply(x, plan, order, *params)
     n = x.shape[1]
-    most = max(ACTIVATIONS // max(pattern.rows for layer in plan.layers for pattern in layer.shape.layers), 1)
+    most = max(ACTIVATIONS // max(map(len, params[::2])), 1)
     if n <= most:
         return _run(x, plan, params, order)
     found = []
@@ -101,6 +101,8 @@ class Workspace:
         self.plan, self.kind, n = plan, _kind(plan, like, keeps), like.shape[1]
         self._shared: dict[Any, Any] = {}
         self.parts = [slice(*part) for part in plan.parts]
+        ranges = all(step == 1 for *_, step in plan.parts)
+        self.adjacent = sorted(range(len(self.parts)), key=lambda k: plan.parts[k][0]) if ranges else []
         sizes = [len(range(*part)) for part in plan.parts]
         heights = [sizes[layer.moved] for layer in plan.layers]
         ends = list(accumulate((2 * len(layer.shape.layers) for layer in plan.layers), initial=0))
@@ -188,16 +190,12 @@ class Workspace:
         """The inverse of :meth:`_divide`, in new memory."""
         if order is not None:
             return places[0].index_select(0, order.order)
-        if all(step == 1 for *_, step in self.plan.parts):
-            return torch.cat([place for _, place in sorted(zip(self.plan.parts, places, strict=True), key=_start)])
+        if self.adjacent:
+            return torch.cat([places[k] for k in self.adjacent])
         whole = places[0].new_empty(sum(map(len, places)), places[0].shape[1])
         for part, place in zip(self.parts, places, strict=True):
             whole[part] = place
         return whole
-
-
-def _start(part: tuple[tuple[int, int, int], Tensor]) -> int:
-    return part[0][0]
 
 
 def _lease(x: Tensor, plan: Plan, keeps: bool) -> Workspace:

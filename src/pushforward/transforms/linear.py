@@ -20,6 +20,10 @@ class Matrix(Transform):
     Each subclass states its cost per sample; :math:`\log|\det|` depends on the parameters alone.
     """
 
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.features = features
+
     def weight(self) -> Tensor:
         """W itself, (m, m), for 1x1 convolutions."""
         raise NotImplementedError
@@ -38,13 +42,11 @@ class Matrix(Transform):
 
     def arguments(self) -> dict[str, Any]:
         """The size stands for the matrix, whose factors are stored as tensors."""
-        arguments = super().arguments()
-        weight = arguments["weight"]
-        return {**arguments, "weight": weight if isinstance(weight, int) else len(weight)}
+        return {**super().arguments(), "weight": self.features}
 
     @property
     def event_shape(self) -> Sequence[int]:  # type: ignore[override]
-        return (int(self.arguments()["weight"]),)
+        return (self.features,)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return _by_rows(self.apply_weight, x), self.log_abs_det().expand(x.shape[:-1])
@@ -70,8 +72,9 @@ class Linear(Matrix):
     """
 
     def __init__(self, weight: int | Tensor) -> None:
-        super().__init__()
-        self.matrix = nn.Parameter(starting_matrix(weight))
+        start = starting_matrix(weight)
+        super().__init__(len(start))
+        self.matrix = nn.Parameter(start)
 
     def weight(self) -> Tensor:
         return self.matrix
@@ -105,8 +108,8 @@ class Triangular(Matrix):
     """
 
     def __init__(self, weight: int | Tensor, lower: bool = True) -> None:
-        super().__init__()
         start = starting_matrix(weight, random=False)
+        super().__init__(len(start))
         self.lower = lower
         side = "lower" if lower else "upper"
         if not torch.equal(start, start.tril() if lower else start.triu()):
@@ -153,8 +156,8 @@ class PLU(Matrix):
     sign: Tensor
 
     def __init__(self, weight: int | Tensor) -> None:
-        super().__init__()
         start = starting_matrix(weight)
+        super().__init__(len(start))
         P, L, U = torch.linalg.lu(start.double())
         factors = L.tril(-1) + with_log_diagonal(U)
         self.factors = nn.Parameter(factors.to(start.dtype))
@@ -210,10 +213,10 @@ class QR(Matrix):
     vectors: Tensor
 
     def __init__(self, weight: int | Tensor, orthogonal: str = "householder") -> None:
-        super().__init__()
         if orthogonal not in ("householder", "exponential"):
             raise ValueError(f"orthogonal must be 'householder' or 'exponential', got orthogonal={orthogonal!r}")
         start = starting_matrix(weight)
+        super().__init__(len(start))
         self.orthogonal = orthogonal
         vectors, R = reflectors(start.double())
         sign = R.diagonal().sign()

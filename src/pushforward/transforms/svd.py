@@ -34,8 +34,8 @@ class SVD(Matrix):
     right_sign: Tensor
 
     def __init__(self, weight: int | Tensor) -> None:
-        super().__init__()
         start = starting_matrix(weight)
+        super().__init__(len(start))
         U, sigma, Vh = torch.linalg.svd(start.double())
         (left, left_R), (right, right_R) = reflectors(U), reflectors(Vh.mT)
         self.factors = nn.Parameter((left + sigma.log().diag() + right.mT).to(start.dtype))
@@ -81,8 +81,8 @@ class MatrixExponential(Matrix):
     start: Tensor
 
     def __init__(self, weight: int | Tensor) -> None:
-        super().__init__()
         start = starting_matrix(weight)
+        super().__init__(len(start))
         self.exponent = nn.Parameter(torch.zeros_like(start))
         self.register_buffer("start", start)
 
