@@ -50,6 +50,21 @@ def test_few_fresh_rows_are_below_the_first_percentile(few: pf.TableDensity) -> 
     assert 0.01 < flagged < 0.11  # of 84 rows
 
 
+def heaped(rows: int, seed: int) -> pl.DataFrame:
+    """Columns of days, half of which are one of six numbers."""
+    rng = np.random.default_rng(seed)
+    days, often = np.exp(rng.normal(3.5, 1.6, (rows, 4))).round(), rng.choice([0, 1, 7, 30, 90, 365], (rows, 4))
+    return pl.DataFrame(np.where(rng.random((rows, 4)) < 0.5, often, days).astype(int), schema=list("abcd"))
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_rows_do_not_count_in_the_histograms_that_judge_them(seed: int) -> None:
+    model, fresh = pf.TableDensity("gmm", queries=False).fit(heaped(100, seed)), heaped(1000, 100 + seed)
+    percentile = model.percentile(model.score_samples(fresh))
+    assert (percentile <= 10).mean() == pytest.approx(0.1, abs=0.06)  # of 100 rows: 0.4 where they counted
+    assert (percentile <= 50).mean() == pytest.approx(0.5, abs=0.2)
+
+
 def test_a_flow_that_overfits_is_judged_by_its_held_out_rows() -> None:
     model = pf.TableDensity("nsf", steps=400, lr=3e-3, queries=False).fit(table(600, 1))
     assert len(model.usual()[0]) == 120

@@ -2,8 +2,8 @@
 
 Percentiles and p-values of fresh rows stand beside these. Training rows under the density itself would be no measure,
 since it has learnt them. An average has a score for every row: its members are fitted to all parts of the rows but one,
-for each of the parts, and the average without a part judges the rows of that part. A single flow has its validation and
-test rows, of which the first have only told it when to stop.
+for each of the parts, and the average without a part judges the rows of that part, through histograms of columns that
+do not count them. A single flow has its validation and test rows, of which the first have only told it when to stop.
 
 Reference:
     Vovk (2015), Cross-conformal predictors, arXiv:1208.0806.

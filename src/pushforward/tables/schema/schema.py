@@ -193,6 +193,13 @@ class Schema(Saved):
         pairs = zip(self.columns, x.T.numpy(), strict=True)
         return replace(self, columns=tuple(replace(c, kind=c.kind.shaped(values, weight)) for c, values in pairs))
 
+    def reshaped(self, x: Tensor, weights: Tensor | None = None) -> Schema:
+        """The schema as if other rows had shaped it, with first maps of the same sort: what is to judge rows that a
+        density did not see must not have taken them into a histogram either."""
+        weight = np.ones(len(x)) if weights is None else weights.double().numpy()
+        pairs = zip(self.columns, x.T.numpy(), strict=True)
+        return replace(self, columns=tuple(replace(c, kind=c.kind.reshaped(values, weight)) for c, values in pairs))
+
     def with_near(self, x: Tensor, free: Collection[str] = ()) -> Schema:
         """The schema with parts of wholes, and formulas that columns are up to a remainder, each said in a note.
 

@@ -22,11 +22,11 @@ from ...transforms.compose import Compose
 from ..schema.cells import Cells
 from ..schema.preprocessing import preprocessing
 from ..schema.schema import Schema
-from ..splits import TableSplits
+from ..splits import TableSplits, spread
 from .candidate import Candidate, Fitted, Task
 from .categories import categories_without, fresh_categories
 from .cross_fitting import FEW_ROWS, AverageOptions, CrossFitted, cross_fit, wants_average
-from .points import Points
+from .points import Points, others
 from .trees import can_grow
 
 COPIES = 8  # points of each row's cell to learn from
@@ -118,14 +118,15 @@ def fit_average(task: Task, rows: TableSplits, console: Console, trained: Densit
     here = device_named(training.device)
     categories = _categories(rows, codes, found.folds, trained, task) if codes.shape[1] else []
 
-    def whole(numbers: Density, k: int) -> Density:
+    def whole(first: Compose, numbers: Density, k: int) -> Density:
         flow = Flow(first, numbers, context=points.given)
         density = Mixed(categories[k], flow, rows.schema.classes) if categories else flow
         return density.to(here).eval()
 
-    density, seen = whole(found.density, 0), np.concatenate(rows.split[:2])
+    density, seen = whole(first, found.density, 0), np.concatenate(rows.split[:2])
     unseen = [
-        (whole(part, k), seen[fold]) for k, (part, fold) in enumerate(zip(found.without, found.folds, strict=True), 1)
+        (whole(_first_without(rows, found.folds, k, task.seed), part, k + 1), seen[fold])
+        for k, (part, fold) in enumerate(zip(found.without, found.folds, strict=True))
     ]
     seconds, count = time.perf_counter() - started, len(found.density.members)
     verdict = verdict_of_average(training.budget is not None and seconds > training.budget)
@@ -133,6 +134,13 @@ def fit_average(task: Task, rows: TableSplits, console: Console, trained: Densit
     console.say(shares_in_words(found))
     name, facts = f"average of {count}", facts_of_average(found, verdict, seconds)
     return Fitted(name, f"an {name} densities", density, options.flow, facts, [], [*unseen, (density, rows.split[2])])
+
+
+def _first_without(rows: TableSplits, folds: list[Tensor], k: int, seed: int) -> Compose:
+    """The first transforms of the numbers, as they are without the rows of one fold."""
+    rest = rows.together[others(folds, k)]
+    schema = rows.schema.reshaped(rest.x, rest.weights).numeric
+    return Compose(preprocessing(schema, spread(rest, rows.schema, seed)[:, rows.schema.numbers]))
 
 
 def _categories(

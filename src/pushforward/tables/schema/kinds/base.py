@@ -196,6 +196,10 @@ class Kind(Saved, ABC):
         one, and tails."""
         return self
 
+    def reshaped(self, x: Numbers, weight: Numbers) -> Kind:
+        """The kind as if these rows had shaped it, with a first map of the same sort."""
+        return self
+
     def log_unseen(self, x: Tensor) -> Tensor | float:
         """The change in the log-densities of encoded values that no training row had, in nats."""
         return 0.0

@@ -197,6 +197,9 @@ class Numeric(Kind):
         first = histogram_of(self.intervals, x, weight) or self.first
         return replace(self, first=first, tails=tails_of(first, self.intervals, x[~np.isnan(x) & (weight > 0)]))
 
+    def reshaped(self, x: Numbers, weight: Numbers) -> Self:
+        return self.shaped(x, weight) if self._is("histogram") else self
+
     def describe(self) -> Description:
         return Description(
             self.title, f"{self.minimum:g}", f"{self.maximum:g}", "-" if self.first is None else str(self.first)

@@ -105,6 +105,9 @@ class Quantity(Kind):
     def shaped(self, x: Numbers, weight: Numbers) -> Self:
         return replace(self, numbers=self.numbers.shaped(x, weight))
 
+    def reshaped(self, x: Numbers, weight: Numbers) -> Self:
+        return replace(self, numbers=self.numbers.reshaped(x, weight))
+
     def describe(self) -> Description:
         low, high = (self.shown(end) for end in (self.numbers.minimum, self.numbers.maximum))
         return replace(self.numbers.describe(), kind=type(self).__name__.lower(), low=low, high=high)
