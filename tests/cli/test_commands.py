@@ -284,22 +284,6 @@ def test_wide_tables_get_wide_layers(tmp_path: Path, run: Run) -> None:
     assert TableDensity.load(tmp_path / "m").density.event_shape == (150,)
 
 
-def test_demo_does_the_whole_job(tmp_path: Path, run: Run) -> None:
-    names = pl.Series("name", [f"n{row}" for row in range(600)])
-    mixed_table().with_columns(names).write_csv(tmp_path / "t.csv")
-    result = run("demo", tmp_path / "t.csv", "-o", tmp_path / "demo", "--budget", "1s", "--flow", "maf")
-    assert {path.name for path in (tmp_path / "demo").iterdir()} == {
-        "model",
-        "scores.parquet",
-        "samples.parquet",
-        "report.html",
-    }
-    assert result["fit"]["columns"] == ["size", "price", "count", "colour"]
-    assert "name: left out: a name or free text" in result["notes"][0]
-    assert len(result["ask"]) == 3
-    assert all(abs(each["probability"] - each["counted"]) < 0.3 for each in result["ask"])
-
-
 def test_help_waits_for_no_library() -> None:
     slow = "{'torch', 'polars', 'numpy', 'matplotlib'}"
     code = f"import sys; from pushforward.cli.app import main; print(main(['--help']), {slow} & set(sys.modules))"

@@ -49,7 +49,9 @@ def fit(place: Location | None, output: Path, asked: Asked, console: Console, co
         return _fit_target(output, asked, console, command)
     refuse("needs a `target=`", chosen(asked.target))
     if isinstance(place, Path) and is_images(place):
-        return _fit_images(place, output, asked, console, command)
+        refuse("applies to tables, but these are images", chosen(asked.columns))
+        options = ImageOptions(**vars(asked.flow), **vars(asked.pixels), training=asked.training)
+        return fit_images(place, output, options, console, command)
     return fit_table(place, output, _table_options(asked), console, command)
 
 
@@ -87,12 +89,10 @@ def _table_options(asked: Asked) -> TableOptions:
     return TableOptions(**vars(asked.flow), **vars(asked.columns), training=asked.training)
 
 
-def _fit_images(data: Path, output: Path, asked: Asked, console: Console, command: str) -> dict[str, Any]:
+def fit_images(data: Path, output: Path, options: ImageOptions, console: Console, command: str) -> dict[str, Any]:
     """The same for images."""
-    refuse("applies to tables, but these are images", chosen(asked.columns))
-    if asked.flow.given not in ((), (GIVEN,)):
-        raise InputError(f"images are conditioned on their class: `given={GIVEN!r}`", "given", asked.flow.given)
-    options = ImageOptions(**vars(asked.flow), **vars(asked.pixels), training=asked.training)
+    if options.given not in ((), (GIVEN,)):
+        raise InputError(f"images are conditioned on their class: `given={GIVEN!r}`", "given", options.given)
     further = goes_further(output, ImageDensity.kind, options.training)
     model = ImageDensity.load(output) if further else ImageDensity()
     model.options = options
