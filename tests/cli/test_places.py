@@ -94,6 +94,7 @@ def test_tables_that_are_read_in_pieces(
     [
         ("fit {}/t.xlsx --sheet Q3 -o {}/m", r"t.xlsx (Q3): has no sheet 'Q3'; its sheets are Sheet1"),
         ("fit {}/t.csv --sheet Q3 -o {}/m", "--sheet: applies to an Excel file"),
+        ("fit {}/t.xlsx --decimal , -o {}/m", "--decimal: applies to a CSV file"),
         ("fit {}/t.csv --query x -o {}/m", "--query: applies to a database"),
         ("score {model} {}/t.csv -o - --json", "-o -: goes to standard output"),
         ("score {model} {}/t.csv -o {}/s.csv --keep nope", "no column 'nope'"),

@@ -50,11 +50,14 @@ class SourceOptions:
         query: The query to run if DATA is a database, as in 'SELECT * FROM orders'.
         table: The table to read from a database, or the file from a .zip.
         sheet: The sheet of an Excel file [default: the first with rows].
+        decimal: The decimal mark of a CSV file whose cells leave it open, a comma or a point [default: the one of the
+            file that was fitted, or by what separates its columns].
     """
 
     query: str | None = None
     table: str | None = None
     sheet: str | None = None
+    decimal: str | None = None
 
     def of(self, data: str) -> Location:
         """The place that a name stands for.
@@ -62,7 +65,7 @@ class SourceOptions:
         Raises:
             InputError: an option belongs to another kind of place, or no such database is known.
         """
-        return located(data, self.query, self.table, self.sheet)
+        return located(data, self.query, self.table, self.sheet, self.decimal)
 
 
 @Parameter(name="*", group="What is printed")

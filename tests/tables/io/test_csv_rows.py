@@ -10,6 +10,7 @@ import pytest
 from pushforward.errors import InputError
 from pushforward.tables.io.csv_rows import Csv
 from pushforward.tables.io.format import ReadOptions
+from pushforward.tables.io.place import located
 from pushforward.tables.io.read import read_table
 from pushforward.tables.io.table import Table
 
@@ -58,6 +59,8 @@ def test_what_is_open_is_decided_by_other_columns_and_else_by_the_separator_and_
     assert (values(undecided), undecided.decimal) == (["5,346", "7"], ".")
     assert "5,346" in undecided.notes[-1]
     assert values(read(tmp_path, open_cells.format("1"), options=ReadOptions(decimal=","))) == [5.346, 7.0]
+    told = located(tmp_path / "t.csv", decimal=",")
+    assert values(read_table(told, ReadOptions(decimal="."))) == [5.346, 7.0]  # before what a model knows
     assert values(read(tmp_path, "a;b\n5,346;1\n", options=ReadOptions(decimal="."))) == ["5,346"]
 
 

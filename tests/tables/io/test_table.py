@@ -237,6 +237,8 @@ def test_processes_of_torchrun_share_files_alone(monkeypatch: pytest.MonkeyPatch
     ("name", "options", "sentence"),
     [
         ("t.csv", {"sheet": "x"}, "^sheet: applies to an Excel file"),
+        ("t.json", {"decimal": ","}, "^decimal: applies to a CSV file"),
+        ("t.csv", {"decimal": "x"}, "expected a comma or a point"),
         ("t.csv", {"query": "x"}, "^query: applies to a database"),
         ("t.csv", {"table": "x"}, "^table: applies to a database or a .zip file"),
         ("t.sqlite", {"table": "x", "query": "y"}, "^query: give no `table="),
@@ -247,6 +249,7 @@ def test_options_for_another_kind_of_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, options: dict[str, str], sentence: str
 ) -> None:
     (tmp_path / "t.csv").write_text("a\n1\n")
+    (tmp_path / "t.json").write_text('[{"a": 1}]')
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=sentence):
         read_table(located(name, **options))

@@ -26,6 +26,7 @@ class Csv(Format):
     endings = (".csv", ".tsv", ".txt", ".data", ".dat")
     written = (".csv", ".tsv", ".txt")
     long = True
+    marks = True
 
     def read(self, path: Path, options: ReadOptions) -> Table:
         rows = CsvRows(path, path, options)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -29,6 +29,12 @@ class ReadOptions:
     text: Sequence[str] = ()
     decimal: str = ""
 
+    def at(self, place: Location) -> ReadOptions:
+        """The same with what the place says itself."""
+        if isinstance(place, Path):
+            return self
+        return replace(self, sheet=place.sheet, decimal=place.decimal or self.decimal)
+
 
 class Format:
     """One format; subclasses are final, and instances stand in the registry, ``formats.py``.
@@ -38,6 +44,7 @@ class Format:
         written: Those that can be written as well.
         starts: First bytes by which a stream without a name is recognised.
         sheets: Whether a file holds several sheets.
+        marks: Whether numbers are text, with a decimal mark.
         long: Whether it is written piece by piece, so that a table may be larger than memory.
     """
 
@@ -45,6 +52,7 @@ class Format:
     written: ClassVar[tuple[str, ...]] = ()
     starts: ClassVar[tuple[bytes, ...]] = ()
     sheets: ClassVar[bool] = False
+    marks: ClassVar[bool] = False
     long: ClassVar[bool] = False
 
     def read(self, path: Path, options: ReadOptions) -> Table:

@@ -36,6 +36,7 @@ class Source:
         query: The query to send to the database.
         table: A table of a database, or a file of an archive.
         sheet: A sheet of an Excel file.
+        decimal: The decimal mark of a CSV file whose cells leave it open.
         writing: Whether rows are written there.
         spreadsheet_safe: Whether texts that spreadsheets take for formulas are guarded in what is written.
 
@@ -48,6 +49,7 @@ class Source:
     query: str | None = None
     table: str | None = None
     sheet: str | None = None
+    decimal: str | None = None
     writing: bool = False
     spreadsheet_safe: bool = False
     local: Path | None = field(default=None, init=False)
@@ -66,7 +68,7 @@ class Source:
     @property
     def words(self) -> list[str]:
         """Its name as shell words, without credentials."""
-        options = {"query": self.query, "table": self.table, "sheet": self.sheet}
+        options = {"query": self.query, "table": self.table, "sheet": self.sheet, "decimal": self.decimal}
         chosen = [word for name, value in options.items() if value is not None for word in (f"--{name}", value)]
         return [without_credentials(self.address), *chosen]
 
@@ -96,6 +98,7 @@ def located(
     query: str | None = None,
     table: str | None = None,
     sheet: str | None = None,
+    decimal: str | None = None,
     *,
     writing: bool = False,
     spreadsheet_safe: bool = False,
@@ -108,6 +111,7 @@ def located(
         query: The query to send to the database.
         table: The table of the database, or the file of the archive.
         sheet: The sheet of the Excel file.
+        decimal: The decimal mark of the CSV file, if its cells leave it open: a comma or a point.
         writing: Whether rows are written there.
         spreadsheet_safe: Whether texts that spreadsheets take for formulas are guarded in what is written.
 
@@ -131,15 +135,18 @@ def located(
         raise InputError(f"applies to a database or a .zip file, but {text} is not one", "table")
     if query and table:
         raise InputError("give no `table=` as well; a query names its tables itself", "query")
+    if decimal not in (None, ",", "."):
+        raise InputError("expected a comma or a point", "decimal", decimal)
     images = re.search(r"idx\d-ubyte", text)  # MNIST's files are also packed, but are not tables
     if (
         database
         or text == STANDARD
         or (packed in (".zip", *PACKED) and not images)
         or sheet is not None
+        or decimal is not None
         or spreadsheet_safe
     ):
-        return Source(text, database, query, table, sheet, writing, spreadsheet_safe)
+        return Source(text, database, query, table, sheet, decimal, writing, spreadsheet_safe)
     return Path(text)
 
 

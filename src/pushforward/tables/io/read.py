@@ -29,16 +29,15 @@ def read_table(place: str | os.PathLike[str] | Source, options: ReadOptions | No
         InputError: it is missing, empty, unreadable, or has no table in it.
     """
     source, options = located(place), options or ReadOptions()
-    if isinstance(source, Source):
-        options = replace(options, sheet=source.sheet)
     path = local_file(source)
     with naming(source, path):
         one = format_of(path)
-        if options.sheet is not None and not one.sheets:
-            raise InputError(f"applies to an Excel file, but {path} is not one", "sheet")
+        for option, applies, what in (("sheet", one.sheets, "an Excel file"), ("decimal", one.marks, "a CSV file")):
+            if getattr(source, option, None) is not None and not applies:
+                raise InputError(f"applies to {what}, but {path} is not one", option)
         refuse_no_file(path)
         with refusing_damage(path, f"read as {path.suffix.lower()[1:]}"):
-            table = one.read(path, options)
+            table = one.read(path, options.at(source))
         refuse_empty(table.frame, str(path))
     splits = {name: with_missing(frame) for name, frame in table.splits.items()}
     return replace(table, path=source, frame=with_missing(table.frame), splits=splits)
@@ -99,7 +98,7 @@ def open_large(place: Location, options: ReadOptions) -> RowsInPieces | None:
     if one is None or not path.is_file() or not path.stat().st_size:
         return None
     with naming(place, path):
-        return one.pieces(place, [path], options) if one.is_large(path) else None
+        return one.pieces(place, [path], options.at(place)) if one.is_large(path) else None
 
 
 def _parquet_files(path: Path) -> list[Path]:
