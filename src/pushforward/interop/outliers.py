@@ -70,7 +70,8 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
         neighbours_: Finds the closest row.
         decision_scores_: The score of every training row, from fits that did not see it; lower is more unusual.
         held_out_: The same, sorted.
-        offset_: The score below which a row is an outlier: of such scores, a share of ``contamination`` is lower.
+        offset_: The score below which a row is an outlier: that which a share of ``contamination`` of fresh rows has
+            (of n ranks, a fresh row takes each of n + 1 places equally often).
         n_features_in_: Number of columns of X.
 
     Reference:
@@ -132,7 +133,7 @@ class FlowOutlier(OutlierMixin, BaseEstimator):
         self.decision_scores_[order[:NEAR_ROWS]] = self._fit_trimmed(z[:NEAR_ROWS], int(random.randint(2**31 - 1)))
         self.decision_scores_[order[NEAR_ROWS:]] = self._score(z[NEAR_ROWS:])
         self.held_out_ = np.sort(self.decision_scores_)
-        self.offset_ = float(np.percentile(self.held_out_, 100 * self.contamination))
+        self.offset_ = float(np.quantile(self.held_out_, self.contamination, method="weibull"))
         return self
 
     def score_samples(self, X: ArrayLike) -> NDArray[np.float64]:
