@@ -35,20 +35,19 @@ if TYPE_CHECKING:
     from .posterior.constrain import constrain as constrain
     from .posterior.constrain import laplace as laplace
     from .posterior.fit_target import fit_target as fit_target
-    from .recipes.anyorder import anyorder as anyorder
-    from .recipes.families import gf as gf
-    from .recipes.families import ncsf as ncsf
-    from .recipes.families import nice as nice
     from .recipes.images import glow as glow
-    from .recipes.images import pixelcnn as pixelcnn
     from .recipes.images import pixels as pixels
+    from .recipes.images import tarflow as tarflow
+    from .recipes.models import anyorder as anyorder
     from .recipes.models import gmm as gmm
     from .recipes.models import made as made
+    from .recipes.models import pixelcnn as pixelcnn
     from .recipes.monotone import bpf as bpf
     from .recipes.monotone import naf as naf
     from .recipes.monotone import sospf as sospf
     from .recipes.monotone import unaf as unaf
     from .recipes.residual import bnaf as bnaf
+    from .recipes.residual import gf as gf
     from .recipes.residual import planar as planar
     from .recipes.residual import residual as residual
     from .recipes.residual import sylvester as sylvester
@@ -56,9 +55,10 @@ if TYPE_CHECKING:
     from .recipes.tables import ffjord as ffjord
     from .recipes.tables import iaf as iaf
     from .recipes.tables import maf as maf
+    from .recipes.tables import ncsf as ncsf
+    from .recipes.tables import nice as nice
     from .recipes.tables import nsf as nsf
     from .recipes.tables import realnvp as realnvp
-    from .recipes.tarflow import tarflow as tarflow
     from .saving.checkpoint import load as load
     from .saving.checkpoint import save as save
     from .tables.density import TableDensity as TableDensity
@@ -84,12 +84,12 @@ _HOMES = {
     "Quantity": "tables.schema.kinds.quantity",
     "ReverseKL": "objectives.divergences",
     "TableDensity": "tables.density",
-    "anyorder": "recipes.anyorder",
+    "anyorder": "recipes.models",
     "bpf": "recipes.monotone",
-    "gf": "recipes.families",
+    "gf": "recipes.residual",
     "naf": "recipes.monotone",
-    "ncsf": "recipes.families",
-    "nice": "recipes.families",
+    "ncsf": "recipes.tables",
+    "nice": "recipes.tables",
     "sospf": "recipes.monotone",
     "unaf": "recipes.monotone",
     "cite": "citation.cite",
@@ -108,7 +108,7 @@ _HOMES = {
     "made": "recipes.models",
     "maf": "recipes.tables",
     "nsf": "recipes.tables",
-    "pixelcnn": "recipes.images",
+    "pixelcnn": "recipes.models",
     "pixels": "recipes.images",
     "plain": "transforms.seam",
     "product_engines": "transforms.seam",
@@ -119,7 +119,7 @@ _HOMES = {
     "sylvester": "recipes.residual",
     "triangular_spline": "recipes.residual",
     "save": "saving.checkpoint",
-    "tarflow": "recipes.tarflow",
+    "tarflow": "recipes.images",
 }
 _MODULES = (
     "diagnostics",

@@ -220,18 +220,9 @@ def _flow(name: str, pictures: LabelledImages, levels: int, context: int, option
             scales,
         )
     try:
-        return image_flow_by_name(
-            name,
-            pictures.shape,
-            levels=levels,
-            context=context,
-            scales=options.scales,
-            layers=options.layers,
-            hidden=options.hidden,
-            patch=options.patch,
-            noise=options.noise,
-            seed=options.training.seed,
-        )
+        own = {option: getattr(options, option) for option in ("scales", "layers", "patch", "noise")}
+        sizes: dict[str, Any] = {"levels": levels, "context": context, "hidden": options.hidden}
+        return image_flow_by_name(name, pictures.shape, **sizes, options=own, seed=options.training.seed)
     except InputError:
         raise
     except ValueError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -19,12 +20,11 @@ from ..nets.made import MADE
 from ..nets.mlp import MLP
 from ..transforms.circle import AnglesFirst
 from ..transforms.multiscale import possible_squeezes
-from .families import gf, ncsf
-from .images import glow, pixelcnn, pixels
+from .images import glow, pixels, tarflow
+from .models import pixelcnn
 from .monotone import bpf, naf, sospf, unaf
-from .residual import bnaf, residual
-from .tables import ffjord, iaf, maf, nsf, realnvp, spline_depth
-from .tarflow import tarflow
+from .residual import bnaf, gf, residual
+from .tables import ffjord, iaf, maf, ncsf, nsf, realnvp, spline_depth
 
 WIDTH = 128  # of hidden layers by default, if there are fewer features
 
@@ -159,50 +159,45 @@ def categories_by_size(classes: Sequence[int], *, context: int = 0, seed: int = 
     return Categories(net, classes, context=context)
 
 
-class ImageRecipe(NamedTuple):
-    """A density of images of whole numbers.
-
-    Attributes:
-        make: Makes it from shape, levels, context, depth, width, and options of its own.
-        depth: Its layers by default: Glow's steps on each scale, PixelCNN's residual blocks, TarFlow's blocks.
-        width: The width of its networks by default.
-        own: The names of its own options.
-    """
-
-    make: Callable[..., Density]
-    depth: int
-    width: int
-    own: tuple[str, ...] = ()
-
-
-def _glow(shape: Sequence[int], levels: int, context: int, depth: int, width: int, scales: int | None) -> Density:
+def _glow(
+    shape: Sequence[int], levels: int, context: int, *, layers: int = 8, width: int = 64, scales: int | None = None
+) -> Density:
     scales = default_scales(shape) if scales is None else scales
-    return pixels(glow(shape, context=context, levels=scales, steps=depth, hidden=width), levels=levels)
+    return pixels(glow(shape, context=context, levels=scales, steps=layers, hidden=width), levels=levels)
 
 
-def _realnvp(shape: Sequence[int], levels: int, context: int, depth: int, width: int) -> Density:
-    return pixels(realnvp(shape, context=context, layers=depth, hidden=(width, width)), levels=levels)
+def _realnvp(shape: Sequence[int], levels: int, context: int, *, layers: int = 6, width: int = 32) -> Density:
+    return pixels(realnvp(shape, context=context, layers=layers, hidden=(width, width)), levels=levels)
 
 
-def _pixelcnn(shape: Sequence[int], levels: int, context: int, depth: int, width: int) -> Density:
-    return pixelcnn(shape, levels=levels, context=context, hidden=width, layers=depth)
+def _pixelcnn(shape: Sequence[int], levels: int, context: int, *, layers: int = 6, width: int = 32) -> Density:
+    return pixelcnn(shape, levels=levels, context=context, hidden=width, layers=layers)
 
 
 def _tarflow(
-    shape: Sequence[int], levels: int, context: int, depth: int, width: int, patch: int | None, noise: float | None
+    shape: Sequence[int],
+    levels: int,
+    context: int,
+    *,
+    layers: int = 4,
+    width: int = 96,
+    patch: int | None = None,
+    noise: float = 0.0,
 ) -> Density:
     # Noise smooths the edges for which splines, and numbers that see those before them in a patch, are there.
     kind: dict[str, Any] = {"noise": noise} if noise else {"bins": 8, "inner": width}
     patch = default_patch(shape) if patch is None else patch
-    kind |= {"blocks": depth, "width": width, "heads": default_heads(width)}
+    kind |= {"blocks": layers, "width": width, "heads": default_heads(width)}
     return pixels(tarflow(shape, patch=patch, context=context, **kind), levels=levels)
 
 
-IMAGE_FLOWS = {
-    "glow": ImageRecipe(_glow, 8, 64, ("scales",)),
-    "realnvp": ImageRecipe(_realnvp, 6, 32),
-    "pixelcnn": ImageRecipe(_pixelcnn, 6, 32),
-    "tarflow": ImageRecipe(_tarflow, 4, 96, ("patch", "noise")),
+# Densities of images of whole numbers, from shape, levels, context and keywords of their own. Layers are Glow's steps
+# on each scale, PixelCNN's residual blocks and TarFlow's blocks.
+IMAGE_FLOWS: dict[str, Callable[..., Density]] = {
+    "glow": _glow,
+    "realnvp": _realnvp,
+    "pixelcnn": _pixelcnn,
+    "tarflow": _tarflow,
 }
 
 
@@ -212,11 +207,8 @@ def image_flow_by_name(
     *,
     levels: int = 256,
     context: int = 0,
-    scales: int | None = None,
-    layers: int | None = None,
     hidden: Sequence[int] | None = None,
-    patch: int | None = None,
-    noise: float | None = None,
+    options: Mapping[str, Any] = MappingProxyType({}),
     seed: int = 0,
 ) -> Density:
     """A new model of images of whole numbers from 0 to levels - 1; leaves the global random state unchanged.
@@ -226,11 +218,8 @@ def image_flow_by_name(
         shape: (C, H, W).
         levels: Number of values of each number.
         context: Features of the context, 0 for none.
-        scales: How many times Glow halves the image; by default up to three, as long as a side keeps 4 pixels.
-        layers: Layers, steps or blocks of the model; by default, as for ``hidden``, the recipe's.
         hidden: The width of the networks.
-        patch: The side of TarFlow's patches; by default up to 4, as long as there are 16 of them.
-        noise: For TarFlow, the standard deviation of Gaussian noise on images in [-1, 1]; by default uniform noise.
+        options: Its other keywords (``layers``, Glow's ``scales``, TarFlow's ``patch``, ``noise``); None for a default.
         seed: Seed of the weights.
 
     Raises:
@@ -238,16 +227,16 @@ def image_flow_by_name(
     """
     if name not in IMAGE_FLOWS:
         raise ValueError(f"there is no image flow {name!r}; choose one of {', '.join(IMAGE_FLOWS)}")
-    recipe, given = IMAGE_FLOWS[name], {"scales": scales, "patch": patch, "noise": noise}
-    for option, value in given.items():
-        if value is not None and option not in recipe.own:
-            owner = next(other for other in IMAGE_FLOWS if option in IMAGE_FLOWS[other].own)
-            raise InputError(f"applies to {owner} only, but the flow is {name}", option)
+    asked = {option: value for option, value in options.items() if value is not None}
+    for option in asked:
+        owners = [flow for flow, make in IMAGE_FLOWS.items() if option in inspect.signature(make).parameters]
+        if name not in owners:
+            raise InputError(f"applies to {', '.join(owners)} only, but the flow is {name}", option)
     if hidden is not None and len(hidden) != 1:
         raise ValueError(f"image flows have one width, as in hidden=64, got {','.join(map(str, hidden))}")
-    own = {option: given[option] for option in recipe.own}
+    width = {} if hidden is None else {"width": hidden[0]}
     with seeded(seed):
-        return recipe.make(shape, levels, context, layers or recipe.depth, hidden[0] if hidden else recipe.width, **own)
+        return IMAGE_FLOWS[name](shape, levels, context, **asked, **width)
 
 
 def default_image_flow(shape: Sequence[int]) -> str:

@@ -1,13 +1,15 @@
-"""Recipes for images (C, H, W): Glow, and RealNVP with the paper's partitioning."""
+"""Recipes of flows of images (C, H, W): Glow, RealNVP with the paper's partitioning, and TarFlow."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Unpack
 
 from ..distributions.flow import Flow
-from ..distributions.pixelcnn import PixelCNN
+from ..nets.attention import CausalTransformer
 from ..nets.conv import ConvNet, ResidualConvNet
+from ..transforms.autoregressive import Autoregressive
 from ..transforms.base import Transform
 from ..transforms.compose import Compose
 from ..transforms.convolution import Conv1x1
@@ -15,9 +17,11 @@ from ..transforms.coupling import Coupling
 from ..transforms.dequantise import Dequantise, GaussianNoise, UnitLogit, VariationalDequantise
 from ..transforms.multiscale import Multiscale, Squeeze, check_squeezes
 from ..transforms.normalization import ActNorm
+from ..transforms.patches import Patches
 from ..transforms.reversible import Reversible
-from ..transforms.scalar import Affine
+from ..transforms.scalar import Affine, Scalar, Spline
 from ..transforms.splits import Channel, Checkerboard
+from .layers import affine, in_reverse
 from .networks import ContextOptions, Networks, check, shares_options
 
 LIMIT = 1.0  # of an image coupling's log-scale: with dozens in sequence, an unusual image must not blow up
@@ -45,7 +49,6 @@ def glow(
         steps: Steps on each level.
         hidden: Channels of the coupling networks.
         reversible: Recompute activations in the backward pass, so that memory does not grow with ``steps``.
-        context, activation, encoder, device, dtype: As for :func:`~pushforward.maf`.
 
     Raises:
         ValueError: a size is not positive, the image cannot be squeezed ``levels`` times, or ``activation`` is unknown.
@@ -65,23 +68,73 @@ def glow(
 
 
 @shares_options
-def pixelcnn(
+def tarflow(
     shape: Sequence[int],
     *,
-    levels: int = 256,
-    hidden: int = 64,
-    layers: int = 8,
-    conditional: str = "categorical",
+    patch: int = 2,
+    blocks: int = 4,
+    layers: int = 2,
+    width: int = 128,
+    heads: int = 4,
+    noise: float = 0.0,
+    bins: int = 0,
+    inner: int = 0,
+    reversible: bool = False,
+    inversion: str = "incremental",
+    tolerance: float = 0.0,
     **options: Unpack[ContextOptions],
-) -> PixelCNN:
-    """The autoregressive CNN, for images of whole numbers; arguments and errors as for :class:`PixelCNN`, on ``device``
-    and in ``dtype``; ``encoder`` as for :func:`~pushforward.maf`.
+) -> Flow:
+    """TarFlow: Gaussian autoregressive flows over the patches of an image, by causal transformers, in alternate order.
 
-    The exact probability takes one pass; sampling goes number by number.
+    A density of real-valued images, best of about unit scale; wrap it with :func:`pushforward.pixels` for images of
+    whole numbers. The density takes one pass; sampling goes patch by patch, with cached keys and values. With
+    ``context`` it is conditional; give classes as one-hot vectors.
+
+    Args:
+        shape: (C, H, W) of the images.
+        patch: Side of a patch, whose numbers are moved given the previous patches.
+        blocks: Autoregressive transforms, every second one with the patches in reverse order.
+        layers: Attention layers per block.
+        width: Units per patch in each layer.
+        heads: Heads of each attention layer.
+        noise: Standard deviation of Gaussian noise added to the training images, for better samples with
+            ``flow.sample(..., denoise=True)``; 0 for none.
+        bins: Bins of splines that replace the affine maps, for densities with sharp edges or several peaks, such as
+            those of scans and drawings; 0 for affine maps.
+        inner: Hidden units of the network that lets each number of a patch see those before it; 0 for numbers that do
+            not see each other, as in the paper.
+        reversible: Recompute activations in the backward pass, so that memory does not grow with ``blocks``.
+        inversion: How to sample, as for :class:`~pushforward.transforms.Autoregressive`.
+        tolerance: When iterative sampling ends, as there.
+
+    Raises:
+        ValueError: a size is not positive, ``patch`` does not divide the image, ``heads`` does not divide ``width``, or
+            ``noise`` is below 0.
+
+    Reference:
+        Zhai et al. (2024), Normalizing flows are capable generative models, arXiv:2412.06329. Lecture: "Gaussian
+        autoregressive NF".
     """
+    check(blocks=blocks)
+    if not noise >= 0:
+        raise ValueError(f"noise must be at least 0, got noise={noise}")
     net = Networks(**options)
-    sizes: dict[str, Any] = {"hidden": hidden, "layers": layers, "context": net.context}
-    return net.placed(PixelCNN(shape, levels=levels, conditional=conditional, **sizes, encoder=net.encoder))
+    patches = Patches(shape, patch)
+    size = patch**2 * shape[0]
+    sizes = {"context": net.context, "layers": layers, "width": width, "heads": heads}
+    features = patches.positions * size
+
+    def block(number: int) -> Sequence[Transform]:
+        scalar: Scalar = Spline(bins) if bins else affine(blocks)
+        transformer = CausalTransformer(patches.positions, scalar.num_params, size=size, inner=inner, **sizes)
+        parts = [Autoregressive(transformer, scalar, inversion=inversion, tolerance=tolerance)]
+        return in_reverse(parts, features) if number % 2 else parts
+
+    parts = [patches, *(part for number in range(blocks) for part in block(number))]
+    transform: Transform = (Reversible if reversible else Compose)(parts)
+    if noise:
+        transform = Compose([GaussianNoise(noise), transform])
+    return net.model(Flow, transform, features, event_shape=shape)
 
 
 def pixels(
@@ -143,9 +196,7 @@ def _multiscale(stages: Sequence[Transform], shape: Sequence[int], net: Networks
         priors.append(Coupling(Channel(2 * C), prior, Affine(LIMIT)))
         pieces.append((C, H, W))
     pieces.append((4 * C, H // 2, W // 2) if squeezes == len(stages) else (C, H, W))
-    features = shape[0] * shape[1] * shape[2]
-    whole = Multiscale(stages, priors, pieces)
-    return net.placed(Flow(whole, features, event_shape=shape, context=net.context, encoder=net.encoder))
+    return net.model(Flow, Multiscale(stages, priors, pieces), math.prod(shape), event_shape=shape)
 
 
 def _glow_step(channels: int, net: Networks) -> Transform:

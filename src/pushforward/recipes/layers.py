@@ -17,7 +17,6 @@ from ..transforms.linear import PLU
 from ..transforms.permutation import Permutation
 from ..transforms.scalar import Affine, Scalar
 from ..transforms.splits import Half
-from ..transforms.univariate import Univariate
 from .networks import Networks, check
 
 # Log-scales of affine layers are bounded by 15 in total, and by 5 in each layer. Otherwise single outliers meet narrow
@@ -26,10 +25,27 @@ from .networks import Networks, check
 # that each of five layers can add: there they become linear, so that five layers can also invert outliers.
 TOTAL_LOG_SCALE, LAYER_LOG_SCALE, TAILS, FAR = 15.0, 5.0, 5.0, 30.0
 
+Layer = Callable[[int], Sequence[Transform]]  # the transforms of the layer of this number
+
 
 def affine(layers: int) -> Affine:
     """The scalar map for each of ``layers`` layers, with a total bound on the log-scales."""
     return Affine(min(LAYER_LOG_SCALE, TOTAL_LOG_SCALE / layers))
+
+
+def stacked(features: int, layers: int, layer: Layer, mixing: str = "reverse") -> list[Transform]:
+    """The layers with the mixing between them, and for "lu" also at both ends, as columns are mostly correlated.
+
+    Two consecutive layers are a pair, which takes the features in both orders, or moves both halves; random orders come
+    between pairs, so that no feature is left out.
+    """
+    check(features=features, layers=layers)
+    if mixing not in MIXINGS:
+        raise ValueError(f"mixing must be one of {', '.join(MIXINGS)}, got mixing={mixing!r}")
+    parts = [*layer(0)]
+    for number in range(1, layers):
+        parts += [*MIXINGS[mixing](features, number % 2 == 1), *layer(number)]
+    return [*_lu(features, True), *parts, *_lu(features, True)] if mixing == "lu" else parts
 
 
 def autoregressive(
@@ -51,7 +67,7 @@ def autoregressive(
         parts = [Autoregressive(net.made(features, own), own), *_log_tails(tails)]
         return in_reverse(parts, features) if number % 2 else parts
 
-    return _mixed(features, layers, layer, mixing)
+    return stacked(features, layers, layer, mixing)
 
 
 def in_reverse(parts: Sequence[Transform], features: int) -> Sequence[Transform]:
@@ -62,10 +78,6 @@ def in_reverse(parts: Sequence[Transform], features: int) -> Sequence[Transform]
     return [Permutation(order), *parts, Permutation(order)]
 
 
-def _log_tails(bound: float | None) -> list[Transform]:
-    return [] if bound is None else [LogTails(bound, far=FAR)]
-
-
 def couplings(features: int, layers: int, scalar: Scalar, net: Networks, mixing: str) -> list[Transform]:
     """Couplings over alternating halves, and the mixing between them."""
 
@@ -73,7 +85,7 @@ def couplings(features: int, layers: int, scalar: Scalar, net: Networks, mixing:
         split = Half(features, swap=number % 2 == 1)
         return [Coupling(split, net.mlp(split.kept, split.moved, scalar), scalar)]
 
-    return _mixed(features, layers, layer, mixing)
+    return stacked(features, layers, layer, mixing)
 
 
 def along_graph(
@@ -96,32 +108,8 @@ def along_graph(
     return [Autoregressive(GraphMLP(graph, scalar.num_params, **net.options), scalar), *_log_tails(tails)]
 
 
-def univariate(features: int, layers: int, scalar: Scalar, net: Networks) -> list[Transform]:
-    """Transforms that move each feature separately, with trained rotations between them.
-
-    Without a context their parameters are free, and there are no hidden layers.
-    """
-    free = net.without_context()
-
-    def layer(number: int) -> Sequence[Transform]:
-        return [Univariate(free.mlp(0, features, scalar), scalar)]
-
-    return _mixed(features, layers, layer, "rotation")
-
-
-def _mixed(features: int, layers: int, layer: Callable[[int], Sequence[Transform]], mixing: str) -> list[Transform]:
-    """The layers with the mixing between them, and for "lu" also at both ends, as columns are mostly correlated.
-
-    Two consecutive layers are a pair, which takes the features in both orders, or moves both halves; random orders come
-    between pairs, so that no feature is left out.
-    """
-    check(features=features, layers=layers)
-    if mixing not in MIXINGS:
-        raise ValueError(f"mixing must be one of {', '.join(MIXINGS)}, got mixing={mixing!r}")
-    parts = [*layer(0)]
-    for number in range(1, layers):
-        parts += [*MIXINGS[mixing](features, number % 2 == 1), *layer(number)]
-    return [*_lu(features, True), *parts, *_lu(features, True)] if mixing == "lu" else parts
+def _log_tails(bound: float | None) -> list[Transform]:
+    return [] if bound is None else [LogTails(bound, far=FAR)]
 
 
 def _order(features: int, within_pair: bool) -> torch.Tensor:
@@ -137,13 +125,9 @@ def _lu(features: int, within_pair: bool) -> Sequence[Transform]:
     return [PLU(torch.eye(features)[_order(features, within_pair)])] if features > 1 else []
 
 
-def _rotation(features: int, within_pair: bool) -> Sequence[Transform]:
-    return [PLU(features)]
-
-
 MIXINGS: dict[str, Callable[[int, bool], Sequence[Transform]]] = {
     "reverse": lambda features, within_pair: [],
     "random": _random,
     "lu": _lu,
-    "rotation": _rotation,
+    "rotation": lambda features, within_pair: [PLU(features)],
 }

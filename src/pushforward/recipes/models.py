@@ -1,4 +1,4 @@
-"""Recipes of densities other than flows: autoregressive models and mixtures."""
+"""Recipes of densities other than flows: autoregressive models, mixtures, and any entries given any others."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ from typing import Unpack
 
 from ..distributions.autoregressive import AutoregressiveModel
 from ..distributions.conditional import Bernoulli, Categorical, Gaussian, Mixture
+from ..distributions.guided import AnyOrder
 from ..distributions.mixture import GaussianMixture
-from ..nets.made import MADE
-from .networks import ContextOptions, Networks, shares_options
+from ..distributions.pixelcnn import PixelCNN
+from ..nets.subset import SubsetNet
+from ..transforms.base import Transform
+from .networks import ContextOptions, Networks, check, shares_options
+
+FAR = 3.0  # times five standard deviations, beyond which numbers of an any-order model are linear
 
 
 @shares_options
@@ -25,12 +30,9 @@ def made(
     """An autoregressive model: an exact density in one pass, without a latent space.
 
     Args:
-        features: Features of an event.
-        hidden: Widths of the hidden layers.
         conditional: ``"gaussian"``, ``"mixture"`` (of Gaussians), ``"bernoulli"`` (0 or 1) or ``"categorical"``.
         classes: Values 0 … classes-1 of a categorical feature.
         components: Gaussians in a mixture.
-        context, encoder, device, dtype: As for :func:`~pushforward.maf`.
 
     Raises:
         ValueError: ``conditional`` is unknown, ``classes`` is missing or superfluous, or a size does not fit.
@@ -46,8 +48,35 @@ def made(
     sizes = {"mixture": components, "categorical": classes}
     part = kinds[conditional](*([sizes[conditional]] if conditional in sizes else []))
     net = Networks(hidden=hidden, **options)
-    masked = MADE(features, part.num_params, context=net.context, hidden=hidden, inputs=part.inputs)
-    return net.placed(AutoregressiveModel(masked, part, context=net.context, encoder=net.encoder))
+    return net.model(AutoregressiveModel, net.made(features, part), part)
+
+
+@shares_options
+def pixelcnn(
+    shape: Sequence[int],
+    *,
+    levels: int = 256,
+    hidden: int = 64,
+    layers: int = 8,
+    conditional: str = "categorical",
+    **options: Unpack[ContextOptions],
+) -> PixelCNN:
+    """The autoregressive CNN, for images of whole numbers.
+
+    The exact probability takes one pass; sampling goes number by number.
+
+    Args:
+        shape: (C, H, W) of the images.
+        levels: Numbers run from 0 to levels - 1; 2 to 256.
+        hidden: Channels of the network's two stacks.
+        layers: Residual blocks.
+        conditional: ``"categorical"``, or ``"logistic"`` for a discretised mixture of logistic distributions.
+
+    Reference:
+        van den Oord et al. (2016), arXiv:1606.05328. Lecture: "Autoregressive CNN".
+    """
+    net = Networks(**options)
+    return net.model(PixelCNN, shape, levels=levels, hidden=hidden, layers=layers, conditional=conditional)
 
 
 def gmm(features: int, *, context: int = 0, components: int = 8, covariance: str = "full") -> GaussianMixture:
@@ -73,3 +102,49 @@ def gmm(features: int, *, context: int = 0, components: int = 8, covariance: str
         torch.Size([5, 2])
     """
     return GaussianMixture(features, components, covariance=covariance, context=context)
+
+
+@shares_options
+def anyorder(
+    features: int,
+    *,
+    hidden: Sequence[int] = (128, 128),
+    layers: int = 2,
+    bins: int = 8,
+    classes: Sequence[int | None] | None = None,
+    first: Sequence[Transform | None] | None = None,
+    normal: bool = True,
+    **options: Unpack[ContextOptions],
+) -> AnyOrder:
+    """One model of every conditional p(any entries | any others), exact along an order; NaN marks unobserved entries.
+
+    Trained by :func:`pushforward.fit` on random subsets; rows may contain NaN.
+
+    Args:
+        hidden: Width of the network, then the widths of the inner layers of each residual block.
+        layers: Residual blocks.
+        bins: Bins of each number's spline.
+        classes: For every feature, its number of categories, or None for a number; all are numbers by default.
+        first: For every feature, a map from its units to a suitable scale, of ``event_dim`` 0, or None.
+        normal: Whether numbers are standardised by their conditionals in a normal distribution with the covariance of
+            the training rows, so that the network learns only the non-linear part.
+
+    Raises:
+        ValueError: a size is not positive, or ``classes`` does not have one entry for each feature, or has one below 2.
+
+    Reference:
+        Uria, Murray, Larochelle (2014), arXiv:1310.1757; Hoogeboom et al. (2022), arXiv:2110.02037.
+
+    Example:
+        >>> import torch, pushforward as pf
+        >>> density = pf.anyorder(3, classes=[None, 4, None])
+        >>> density.log_prob(torch.tensor([0.5, 3.0, torch.nan])).shape
+        torch.Size([])
+    """
+    check(features=features)
+    sizes = [size or 0 for size in classes] if classes is not None else [0] * features
+    if len(sizes) != features or any(size < 0 or size == 1 for size in sizes):
+        raise ValueError(f"classes must hold at least 2, or None, for each of {features} features, got {classes}")
+    net = Networks(hidden=hidden, **options)
+    subset = SubsetNet(*AnyOrder.sizes(sizes, bins), **net.sizes, layers=layers)
+    return net.model(AnyOrder, subset, sizes, bins=bins, first=first, normal=normal, far=FAR)

@@ -1,4 +1,8 @@
-"""Recipes of autoregressive flows whose scalar maps are monotone networks or polynomials."""
+"""Recipes of autoregressive flows whose scalar maps are monotone networks or polynomials.
+
+Sampling inverts these maps feature by feature with the root finder, on the whole line; logarithmic tails follow each
+layer. Polynomials are linear outside [-bound, bound].
+"""
 
 from __future__ import annotations
 
@@ -24,18 +28,11 @@ def naf(
 ) -> Flow:
     """Neural autoregressive flow: the transforms of :func:`~pushforward.maf` with deep sigmoidal maps.
 
-    Sampling inverts them feature by feature with the root finder, on the whole line. Logarithmic tails follow each
-    layer.
+    Sampling inverts them with the root finder, on the whole line. Logarithmic tails follow each layer.
 
     Args:
-        features: Features of an event.
-        layers: Autoregressive transforms.
         units: Sigmoids of each map (:class:`~pushforward.transforms.DeepSigmoid`).
         depth: Layers of each map.
-        context, hidden, mixing, residual, activation, encoder, device, dtype: As for :func:`~pushforward.maf`.
-
-    Raises:
-        ValueError: a size is not positive, or a hidden layer is too narrow for the features.
 
     Reference:
         Huang, Krueger, Lacoste, Courville (2018), Neural Autoregressive Flows, arXiv:1804.00779.
@@ -58,25 +55,17 @@ def unaf(
     """Unconstrained neural autoregressive flow: integrals of a positive network, in the transforms of
     :func:`~pushforward.maf`.
 
-    Sampling inverts them feature by feature with the root finder, on the whole line. Logarithmic tails follow each
-    layer.
+    Sampling inverts them with the root finder, on the whole line. Logarithmic tails follow each layer.
 
     Args:
-        features: Features of an event.
-        layers: Autoregressive transforms.
         signal: Numbers by which the positive network is conditioned.
         network: Widths of its hidden layers (:class:`~pushforward.transforms.MonotonicNetwork`).
         nodes: Points of the quadrature.
-        context, hidden, mixing, residual, activation, encoder, device, dtype: As for :func:`~pushforward.maf`.
-
-    Raises:
-        ValueError: a size is not positive, or a hidden layer is too narrow for the features.
 
     Reference:
         Wehenkel, Louppe (2019), Unconstrained Monotonic Neural Networks, arXiv:1908.05164.
     """
-    net = Networks(**options)
-    scalars = partial(MonotonicNetwork, signal, network, nodes)
+    net, scalars = Networks(**options), partial(MonotonicNetwork, signal, network, nodes)
     return net.flow(features, *autoregressive(features, layers, scalars, net, mixing, TAILS))
 
 
@@ -95,14 +84,7 @@ def bpf(
     They are linear far out, sampling inverts them with the root finder, and logarithmic tails follow every layer.
 
     Args:
-        features: Features of an event.
-        layers: Autoregressive transforms.
         degree: Degree of the polynomials (:class:`~pushforward.transforms.Bernstein`).
-        bound: The polynomials act on [-bound, bound].
-        context, hidden, mixing, residual, activation, encoder, device, dtype: As for :func:`~pushforward.maf`.
-
-    Raises:
-        ValueError: a size is not positive, or a hidden layer is too narrow for the features.
 
     Reference:
         Arpogaus et al. (2022), arXiv:2204.13939.
@@ -127,20 +109,11 @@ def sospf(
     They are linear far out, sampling inverts them with the root finder, and logarithmic tails follow every layer.
 
     Args:
-        features: Features of an event.
-        layers: Autoregressive transforms.
         degree: Degree of the squared polynomials (:class:`~pushforward.transforms.SumOfSquares`).
         polynomials: Number of squared polynomials per feature.
-        bound: The polynomials act on [-bound, bound].
-        context, hidden, mixing, residual, activation, encoder, device, dtype: As for :func:`~pushforward.maf`.
-
-    Raises:
-        ValueError: a size is not positive, or a hidden layer is too narrow for the features.
 
     Reference:
         Jaini, Selby, Yu (2019), Sum-of-Squares Polynomial Flow, arXiv:1905.02325.
     """
-    net = Networks(**options)
-    return net.flow(
-        features, *autoregressive(features, layers, SumOfSquares(degree, polynomials, bound), net, mixing, TAILS)
-    )
+    net, scalar = Networks(**options), SumOfSquares(degree, polynomials, bound)
+    return net.flow(features, *autoregressive(features, layers, scalar, net, mixing, TAILS))

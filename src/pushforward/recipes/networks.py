@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
-from typing import Any, TypedDict, TypeVar, get_args, get_type_hints
+from typing import Any, TypedDict, TypeVar, cast, get_args, get_type_hints
 
 import torch
 from torch import nn
 
 from ..distributions.base import Density
+from ..distributions.conditional import Conditional
 from ..distributions.flow import Flow
 from ..nets.encoders import context_features
 from ..nets.made import MADE
@@ -19,13 +22,14 @@ from ..nets.mlp import MLP
 from ..transforms.base import Transform
 from ..transforms.compose import Compose
 from ..transforms.scalar import Scalar
+from ..transforms.univariate import Univariate
 
-Model = TypeVar("Model", bound=nn.Module)
+Model = TypeVar("Model", bound=Density)
 Recipe = TypeVar("Recipe", bound=Callable[..., nn.Module])
 
 
 class ContextOptions(TypedDict, total=False):
-    """Where the weights of a recipe are, and what it is given; each option is explained in :func:`~pushforward.maf`."""
+    """Where the weights of a recipe are, and what it is given; each option is explained in :class:`NetworkOptions`."""
 
     context: int
     encoder: nn.Module | None
@@ -41,24 +45,81 @@ class StyleOptions(ContextOptions, total=False):
 
 
 class NetworkOptions(StyleOptions, total=False):
-    """The same, and the widths of their hidden layers."""
+    """What the recipes share: these options, and before them arguments whose defaults are each recipe's own.
+
+    ``help`` of a recipe, as in ``help(pf.nsf)``, shows those that it has.
+
+    Args:
+        features: Features of an event.
+        layers: Transforms, one after another.
+        bins: Bins of each spline, at least 2.
+        bound: The scalar maps act on [-bound, bound]; outside, splines are the identity, and polynomials linear.
+        mixing: How features are mixed between transforms, every second of which takes them in reverse or moves the
+            other half: "reverse", no further mixing; "random", also a random order after every second one; "lu",
+            trained matrices :class:`~pushforward.transforms.PLU` that start as these orders, with one more at either
+            end; "rotation", trained matrices that start as random rotations.
+        context: Features of the context, 0 for none.
+        hidden: Widths of the hidden layers of each network.
+        residual: Whether the hidden layers after the first form residual pairs; ``hidden`` is then an odd number of
+            equal widths.
+        activation: Activation of the hidden units: "relu", "tanh", "elu", "gelu" or "silu".
+        encoder: A module that maps contexts of any shape to context features, trained with the flow:
+            :class:`~pushforward.nets.DeepSet` for one, or your own, which then needs ``context``.
+        device: Device of the weights; PyTorch's default if None.
+        dtype: Floating-point dtype of the weights; PyTorch's default if None.
+
+    Raises:
+        ValueError: a size is not positive, a hidden layer is too narrow for the features, a name is unknown, or
+            the encoder does not give ``context`` features.
+    """
 
     hidden: Sequence[int]
 
 
 def shares_options(recipe: Recipe) -> Recipe:
-    """A recipe whose signature spells out the shared options, with the defaults of :class:`Networks`."""
+    """A recipe that refuses options of others, and whose signature and docstring spell out what it shares with them.
+
+    The defaults are those of :class:`Networks`, the words those of :class:`NetworkOptions`, where the recipe has none.
+    """
     signature, known = inspect.signature(recipe), inspect.signature(Networks).parameters
     *own, options = signature.parameters.values()
     (shared,) = get_args(get_type_hints(recipe)[options.name])
     more = [known[name].replace(kind=options.KEYWORD_ONLY) for name in known if name in shared.__annotations__]
-    recipe.__signature__ = signature.replace(parameters=[*own, *more])  # type: ignore[attr-defined]
-    return recipe
+    whole = signature.replace(parameters=[*own, *more])
+
+    @functools.wraps(recipe)
+    def checked(*arguments: Any, **options: Any) -> nn.Module:
+        whole.bind(*arguments, **options)  # a TypeError if an option is not among its own
+        return recipe(*arguments, **options)
+
+    checked.__signature__ = whole  # type: ignore[attr-defined]
+    if recipe.__doc__ and NetworkOptions.__doc__:  # python -OO removes them
+        checked.__doc__ = _explained(recipe.__doc__, list(whole.parameters))
+    return cast(Recipe, checked)
+
+
+def _explained(text: str, names: Sequence[str]) -> str:
+    """The docstring with an entry for each of these arguments, in their order, and with the errors."""
+    common, own = _sections(NetworkOptions.__doc__ or ""), _sections(text)
+    entries = {**_entries(common["Args"]), **_entries(own.get("Args", ""))}
+    own["Args"] = "\n".join("    " + entries[name].rstrip() for name in names)
+    sections = [f"{name}:\n{body.rstrip()}" for name, body in {**common, **own}.items() if name]
+    return "\n\n".join([own[""].rstrip(), *sections])
+
+
+def _sections(text: str) -> dict[str, str]:
+    first, *rest = re.split(r"^(Args|Raises|Reference|Example):\n", inspect.cleandoc(text), flags=re.MULTILINE)
+    return {"": first, **dict(zip(rest[::2], rest[1::2], strict=True))}
+
+
+def _entries(arguments: str) -> dict[str, str]:
+    found = re.split(r"^ {4}(?=\w)", arguments, flags=re.MULTILINE)
+    return {entry.partition(":")[0]: entry for entry in found}
 
 
 @dataclass(frozen=True)
 class Networks:
-    """The options that the recipes share; each is explained in :func:`~pushforward.maf`.
+    """The options that the recipes share, each explained in :class:`NetworkOptions`, and what is built by them.
 
     Raises:
         ValueError: the encoder does not give ``context`` features, or ``dtype`` is not a floating-point one.
@@ -78,33 +139,40 @@ class Networks:
             raise ValueError(f"dtype must be a floating-point dtype, got dtype={self.dtype}")
 
     @property
-    def options(self) -> dict[str, Any]:
-        """The arguments of every network."""
-        return {**self.convolutional, "residual": self.residual}
+    def sizes(self) -> dict[str, Any]:
+        """The arguments of the smallest networks, which have one activation."""
+        return {"context": self.context, "hidden": self.hidden}
 
     @property
     def convolutional(self) -> dict[str, Any]:
         """The arguments of every network for images."""
-        return {name: getattr(self, name) for name in ("context", "hidden", "activation")}
+        return {**self.sizes, "activation": self.activation}
 
-    def made(self, features: int, scalar: Scalar) -> MADE:
-        """A masked network of the parameters of each feature's map, given the features before."""
-        return MADE(features, scalar.num_params, inputs=scalar.inputs, **self.options)
+    @property
+    def options(self) -> dict[str, Any]:
+        """The arguments of every network for vectors."""
+        return {**self.convolutional, "residual": self.residual}
+
+    def made(self, features: int, part: Scalar | Conditional) -> MADE:
+        """A masked network of the parameters of each feature's map or conditional, given the features before."""
+        return MADE(features, part.num_params, inputs=part.inputs, **self.options)
 
     def mlp(self, kept: int, moved: int, scalar: Scalar) -> MLP:
         """A network of the parameters of the maps of the moved features, given the kept ones."""
         return MLP(kept, moved, scalar.num_params, **self.options)
 
-    def without_context(self) -> Networks:
-        """The same without hidden layers where there is no context to read."""
-        return self if self.context else Networks(0, (), False, self.activation, None, self.device, self.dtype)
+    def univariate(self, features: int, scalar: Scalar) -> Univariate:
+        """Moves each feature separately; without a context the parameters are free, and there are no hidden layers."""
+        free = self if self.context else replace(self, hidden=(), residual=False)
+        return Univariate(free.mlp(0, features, scalar), scalar)
 
     def flow(self, base: int | Density, *parts: Transform) -> Flow:
-        """The transforms as a flow, in its place, with the encoder of its context."""
-        return self.placed(Flow(Compose(parts), base, context=self.context, encoder=self.encoder))
+        """The transforms as a flow."""
+        return self.model(Flow, Compose(parts), base)
 
-    def placed(self, model: Model) -> Model:
-        """The model on the device and in the dtype; None leaves either as it is."""
+    def model(self, kind: Callable[..., Model], *parts: Any, **sizes: Any) -> Model:
+        """A density of that kind with its context and encoder, on the device and in the dtype."""
+        model = kind(*parts, **sizes, context=self.context, encoder=self.encoder)
         return model.to(device=self.device, dtype=self.dtype)
 
 

@@ -1,6 +1,6 @@
-"""Recipes whose transforms have no closed-form inverse, or no networks: residual flows of all kinds, and monotone ones.
+"""Recipes whose transforms have no closed-form inverse, or no networks.
 
-Each evaluates in one pass and is inverted by a root finder or a contraction, to rounding.
+Each evaluates in one pass and is inverted in closed form, by a root finder or by a contraction, to rounding.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from ..transforms.permutation import Permutation
 from ..transforms.planar import Planar, Sylvester
 from ..transforms.residual import Residual
 from ..transforms.scalar import Spline
-from ..transforms.univariate import Univariate
-from .networks import ContextOptions, Networks, check, shares_options
+from ..transforms.scalar_monotone import Gaussianization
+from .layers import stacked
+from .networks import ContextOptions, NetworkOptions, Networks, check, shares_options
 
 
 @shares_options
@@ -35,12 +36,10 @@ def residual(
     """Residual flow: layers x + g(x) with contractions g, so every feature may depend on all others.
 
     Args:
-        features: Features of an event.
         layers: Residual layers, each after a trained shift and scale.
         hidden: Widths of the hidden layers of each g.
         lipschitz: The Lipschitz bound of each g, below 1: slopes lie within 1 - lipschitz and 1 + lipschitz.
         logdet: "exact"; "roulette", an unbiased estimate, drawn anew in each call; or "auto", exact up to 8 features.
-        context, encoder, device, dtype: As for :func:`~pushforward.maf`.
 
     Raises:
         ValueError: a size is not positive, ``lipschitz`` is outside (0, 1), or ``logdet`` is unknown.
@@ -48,13 +47,13 @@ def residual(
     Reference:
         Chen, Behrmann, Duvenaud, Jacobsen (2019), arXiv:1906.02735.
     """
-    check(features=features, layers=layers)
     net = Networks(hidden=hidden, **options)
-    parts: list[Transform] = []
-    for _ in range(layers):
-        contraction = LipschitzMLP(features, context=net.context, hidden=hidden, lipschitz=lipschitz)
-        parts += [ActNorm(features), Residual(contraction, logdet=logdet)]
-    return net.flow(features, *parts)
+
+    def layer(number: int) -> Sequence[Transform]:
+        contraction = LipschitzMLP(features, **net.sizes, lipschitz=lipschitz)
+        return [ActNorm(features), Residual(contraction, logdet=logdet)]
+
+    return net.flow(features, *stacked(features, layers, layer))
 
 
 @shares_options
@@ -64,21 +63,13 @@ def planar(
     """Planar flow: each layer moves every point along one direction. Small, fast, and for few features.
 
     Args:
-        features: Features of an event.
-        context: Features of the context, 0 for none; a network of each layer turns them into its parameters.
-        layers: Planar layers.
-        hidden: Widths of the hidden layers of these networks.
-        encoder, device, dtype: As for :func:`~pushforward.maf`.
-
-    Raises:
-        ValueError: a size is not positive.
+        hidden: Widths of the hidden layers of the networks that turn a context into each layer's parameters.
 
     Reference:
         Rezende, Mohamed (2015), arXiv:1505.05770.
     """
-    check(features=features, layers=layers)
     net = Networks(hidden=hidden, **options)
-    return net.flow(features, *[Planar(features, context=net.context, hidden=hidden) for _ in range(layers)])
+    return net.flow(features, *stacked(features, layers, lambda _: [Planar(features, **net.sizes)]))
 
 
 @shares_options
@@ -93,22 +84,14 @@ def sylvester(
     """Sylvester flow: each layer moves every point along several orthogonal directions.
 
     Args:
-        features: Features of an event.
-        context: Features of the context, 0 for none; a network of each layer turns them into its parameters.
-        layers: Sylvester layers.
-        rank: Directions per layer; as many as features if None.
-        hidden: Widths of the hidden layers of these networks.
-        encoder, device, dtype: As for :func:`~pushforward.maf`.
-
-    Raises:
-        ValueError: a size is not positive, or ``rank`` is above ``features``.
+        rank: Directions per layer, at most ``features``; as many as features if None.
+        hidden: Widths of the hidden layers of the networks that turn a context into each layer's parameters.
 
     Reference:
         van den Berg, Hasenclever, Tomczak, Welling (2018), arXiv:1803.05649.
     """
-    check(features=features, layers=layers)
     net = Networks(hidden=hidden, **options)
-    return net.flow(features, *[Sylvester(features, rank, context=net.context, hidden=hidden) for _ in range(layers)])
+    return net.flow(features, *stacked(features, layers, lambda _: [Sylvester(features, rank, **net.sizes)]))
 
 
 @shares_options
@@ -118,25 +101,37 @@ def bnaf(
     """Block neural autoregressive flow: each layer is one network, increasing in the feature that it moves.
 
     Args:
-        features: Features of an event.
         layers: Networks, every second one with the features in reverse order.
         hidden: Widths of the hidden layers, divided among the features; each has at least four units.
-        context, encoder, device, dtype: As for :func:`~pushforward.maf`.
-
-    Raises:
-        ValueError: a size is not positive.
 
     Reference:
         De Cao, Titov, Aziz (2019), arXiv:1904.04676.
     """
     check(features=features, layers=layers, **{f"hidden[{k}]": width for k, width in enumerate(hidden)})
-    net = Networks(hidden=hidden, **options)
-    units = [max(-(-width // features), 4) for width in hidden]
-    parts: list[Transform] = []
-    for number in range(layers):
-        parts += [Permutation(range(features)[::-1])] * (number > 0)
-        parts.append(BlockAutoregressive(features, context=net.context, units=units))
-    return net.flow(features, *parts)
+    net, units = Networks(hidden=hidden, **options), [max(-(-width // features), 4) for width in hidden]
+
+    def layer(number: int) -> Sequence[Transform]:
+        turn = [Permutation(range(features)[::-1])] if number else []
+        return [*turn, BlockAutoregressive(features, context=net.context, units=units)]
+
+    return net.flow(features, *stacked(features, layers, layer))
+
+
+@shares_options
+def gf(features: int, *, layers: int = 6, components: int = 8, **options: Unpack[NetworkOptions]) -> Flow:
+    """Gaussianization flow: mixtures through the normal quantile, feature by feature, with trained rotations between.
+
+    Only the context has a network; one pass in both directions, with the root finder in the inverse.
+
+    Args:
+        components: Logistics in each mixture (:class:`~pushforward.transforms.Gaussianization`).
+        hidden: Widths of the hidden layers of the networks that read the context.
+
+    Reference:
+        Meng, Song, Song, Ermon (2020), Gaussianization Flows, arXiv:2003.01941.
+    """
+    net, scalar = Networks(**options), Gaussianization(components)
+    return net.flow(features, *stacked(features, layers, lambda _: [net.univariate(features, scalar)], "rotation"))
 
 
 @shares_options
@@ -154,24 +149,15 @@ def triangular_spline(
     Few parameters, and no network without a context. The matrices are lower and upper triangular in turn.
 
     Args:
-        features: Features of an event.
-        context: Features of the context, 0 for none; it determines the splines.
         layers: Pairs of splines and a matrix.
-        bins: Bins of each spline.
-        bound: Splines act on [-bound, bound] and are the identity outside.
         hidden: Widths of the hidden layers between the context and the splines; empty for a linear map.
-        encoder, device, dtype: As for :func:`~pushforward.maf`.
-
-    Raises:
-        ValueError: a size is not positive, or ``bins`` is below 2.
 
     Reference:
         The flow of this name in flowjax; Durkan, Bekasov, Murray, Papamakarios (2019), arXiv:1906.04032.
     """
-    check(features=features, layers=layers)
     net, scalar = Networks(hidden=hidden, **options), Spline(bins, bound)
-    parts: list[Transform] = []
-    for number in range(layers):
-        splines = Univariate(net.without_context().mlp(0, features, scalar), scalar)
-        parts += [splines, Triangular(features, lower=number % 2 == 0)]
-    return net.flow(features, *parts)
+
+    def layer(number: int) -> Sequence[Transform]:
+        return [net.univariate(features, scalar), Triangular(features, lower=number % 2 == 0)]
+
+    return net.flow(features, *stacked(features, layers, layer))

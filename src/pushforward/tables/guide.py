@@ -19,7 +19,7 @@ from ..models.options import TrainingOptions
 from ..models.train import Rows, train_on
 from ..numerics import affine
 from ..objectives.anyorder import AnyOrderLikelihood
-from ..recipes.anyorder import anyorder
+from ..recipes.models import anyorder
 from ..transforms.base import Transform
 from .schema.cells import Cells, MarginalFill
 from .schema.columns import Column
