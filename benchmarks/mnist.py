@@ -31,7 +31,8 @@ from torch import Tensor
 
 import pushforward as pf
 from pushforward.distributions.base import Density
-from pushforward.images.formats import channels_first, read_images, write_grid
+from pushforward.images.formats import channels_first, png
+from pushforward.images.labelled import read_pictures
 
 PLACES = ["data/mnist", "/usr/share/datasets/fashion-mnist", "/usr/share/mnist"]
 MODELS = {
@@ -54,7 +55,7 @@ def tarflow(shape: Sequence[int], blocks: int | None, width: int | None, **choic
 def load(place: str | None) -> tuple[Tensor, Tensor]:
     """Training and test images, (n, C, H, W)."""
     if place is None or not place.endswith(".npz"):
-        train, test = (read_images(find(place, kind)) for kind in ("train", "t10k"))
+        train, test = (read_pictures(find(place, kind)).images for kind in ("train", "t10k"))
         return train, test
     with np.load(place) as arrays:
         train, test = (channels_first(arrays[name], Path(place)) for name in ("train", "test"))
@@ -147,7 +148,7 @@ def main() -> None:
     today = datetime.date.today().isoformat()
     name = f"{options.name or f'mnist-{options.model}'}-{today}"
     options.out.mkdir(parents=True, exist_ok=True)
-    write_grid(options.out / f"{name}.png", samples.cpu())
+    (options.out / f"{name}.png").write_bytes(png(samples.cpu()))
     result = {
         "model": options.model,
         **figures,

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pushforward.images.formats import read_images
+from pushforward.images.labelled import read_pictures
 
 DATA = ("protein", "bsds300", "mnist")
 PARTS = ("train", "val", "test")
@@ -79,7 +79,7 @@ def _whitened(train: Tensor, validation: Tensor, test: Tensor) -> Rows:
 
 def _mnist(folder: Path, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    train, test = (read_images(_idx(folder, kind)).flatten(1) for kind in ("train", "t10k"))
+    train, test = (read_pictures(_idx(folder, kind)).images.flatten(1) for kind in ("train", "t10k"))
 
     def logits(images: Tensor) -> Tensor:
         shares = (images + torch.rand(images.shape, generator=generator)) / 256

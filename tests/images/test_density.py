@@ -72,3 +72,12 @@ def test_a_model_of_another_kind_is_refused(fitted: pf.ImageDensity, tmp_path: P
 def test_what_cannot_be_is_refused_in_one_sentence(call: Any, said: str, fitted: pf.ImageDensity):
     with pytest.raises(InputError, match=said):
         call(fitted)
+
+
+def test_one_number_resizes_to_a_square():
+    model = pf.ImageDensity("realnvp", resize=4, **QUICK).fit(IMAGES)
+    assert model.sample(1).shape == (1, 1, 4, 4)
+    assert model.score_samples(IMAGES[:2]).shape == (2,)
+    with pytest.raises(InputError) as error:
+        pf.ImageDensity(resize=0)
+    assert error.value.argument == "resize"

@@ -1,6 +1,7 @@
 """Reading images, and the sentence for every way in which a file can be wrong."""
 
 import gzip
+import io
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ import torch
 from PIL import Image
 
 from pushforward.errors import InputError
-from pushforward.images.formats import is_images, read_images, write_grid
+from pushforward.images.formats import is_images, png
+from pushforward.images.labelled import read_pictures
 
 PIXELS = np.arange(2 * 4 * 6, dtype=np.uint8).reshape(2, 4, 6)
 
@@ -33,20 +35,20 @@ def test_every_form_gives_the_same_images(tmp_path, folder):
     for name in (".", "a.npy", "a.npz", "t-images-idx3-ubyte", "t-images-idx3-ubyte.gz"):
         path = tmp_path / name
         assert is_images(path)
-        assert torch.equal(read_images(path), torch.from_numpy(PIXELS)[:, None]), name
+        assert torch.equal(read_pictures(path).images, torch.from_numpy(PIXELS)[:, None]), name
 
 
 def test_colour_arrays_may_have_the_channels_last_or_first(tmp_path):
     colour = np.random.default_rng(0).integers(0, 256, (5, 4, 6, 3)).astype(np.uint8)
     np.save(tmp_path / "last.npy", colour)
     np.save(tmp_path / "first.npy", colour.transpose(0, 3, 1, 2))
-    assert torch.equal(read_images(tmp_path / "last.npy"), read_images(tmp_path / "first.npy"))
-    assert read_images(tmp_path / "last.npy").shape == (5, 3, 4, 6)
+    assert torch.equal(read_pictures(tmp_path / "last.npy").images, read_pictures(tmp_path / "first.npy").images)
+    assert read_pictures(tmp_path / "last.npy").images.shape == (5, 3, 4, 6)
 
 
 def test_grey_and_coloured_pictures_become_coloured(folder):
     Image.fromarray(np.full((4, 6, 3), (255, 0, 0), np.uint8)).save(folder / "9.png")
-    images = read_images(folder)
+    images = read_pictures(folder).images
     assert images.shape == (3, 3, 4, 6)
     assert torch.equal(images[0, 0], images[0, 2])
 
@@ -54,9 +56,9 @@ def test_grey_and_coloured_pictures_become_coloured(folder):
 def test_resizing_brings_pictures_to_one_size(folder):
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(folder / "9.png")
     with pytest.raises(InputError, match=r"9\.png is 9 x 9, but 0\.png is 4 x 6: .*`resize=4`"):
-        read_images(folder)
-    assert read_images(folder, resize=4).shape == (3, 1, 4, 4)
-    assert read_images(folder, resize=(3, 5)).shape == (3, 1, 3, 5)
+        read_pictures(folder)
+    assert read_pictures(folder, resize=(4, 4)).images.shape == (3, 1, 4, 4)
+    assert read_pictures(folder, resize=(3, 5)).images.shape == (3, 1, 3, 5)
 
 
 def save_wrong(folder, kind):
@@ -78,7 +80,7 @@ def test_a_picture_that_cannot_be_used_is_named(folder, kind):
     path = save_wrong(folder, kind)
     words = {"alpha": "alpha channel", "16 bits": "16 bits"}.get(kind, "cannot be read")
     with pytest.raises(InputError, match=words) as error:
-        read_images(folder)
+        read_pictures(folder)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -97,7 +99,7 @@ def test_an_array_that_holds_no_images_is_named(tmp_path, kind):
     array, words = WRONG_ARRAYS[kind]
     np.save(tmp_path / "a.npy", array)
     with pytest.raises(InputError, match=words) as error:
-        read_images(tmp_path / "a.npy")
+        read_pictures(tmp_path / "a.npy")
     assert str(tmp_path / "a.npy") in str(error.value)
 
 
@@ -114,22 +116,19 @@ def test_files_that_are_no_images_at_all(tmp_path):
         if content is not None:
             (tmp_path / name).write_bytes(content)
         with pytest.raises(InputError, match=words):
-            read_images(tmp_path / name)
+            read_pictures(tmp_path / name)
     (tmp_path / "nothing").mkdir()
     with pytest.raises(InputError, match="holds no pictures"):
-        read_images(tmp_path / "nothing")
+        read_pictures(tmp_path / "nothing")
     np.savez(tmp_path / "two.npz", a=PIXELS, b=PIXELS)
     with pytest.raises(InputError, match="arrays a, b"):
-        read_images(tmp_path / "two.npz")
-    assert torch.equal(read_images(tmp_path / "two.npz", key="b"), torch.from_numpy(PIXELS)[:, None])
+        read_pictures(tmp_path / "two.npz")
 
 
-def test_a_grid_shows_every_image(tmp_path):
+def test_a_grid_shows_every_image():
     images = torch.randint(0, 256, (5, 1, 4, 6))
-    write_grid(tmp_path / "grid.png", images, columns=3)
-    grid = np.array(Image.open(tmp_path / "grid.png"))
+    grid = np.array(Image.open(io.BytesIO(png(images, columns=3))))
     assert grid.shape == (2 * 5 + 1, 3 * 7 + 1)
     assert np.array_equal(grid[6:10, 8:14], images[4, 0].numpy())
-    assert [path.name for path in tmp_path.iterdir()] == ["grid.png"]
     with pytest.raises(ValueError, match=r"\(5, 2, 4, 6\)"):
-        write_grid(tmp_path / "no.png", torch.zeros(5, 2, 4, 6))
+        png(torch.zeros(5, 2, 4, 6))

@@ -26,7 +26,7 @@ class ImageDensity(FittedImages):
         model: ``glow``, ``realnvp``, ``pixelcnn`` or ``tarflow``; ``auto`` takes glow if the images can be halved.
         levels: Pixels hold whole numbers from 0 to this, less one; 256 if None.
         bits: Keep only this many leading bits of every number's 8.
-        resize: The height and width that each image is resized to.
+        resize: The height and width that each image is resized to; one number for both.
         given: ``("class",)`` to condition on the images' classes.
         scales: For glow, how often the image is halved.
         patch, noise: For tarflow, the side of a patch, and the standard deviation of Gaussian noise on images in
@@ -49,7 +49,7 @@ class ImageDensity(FittedImages):
         *,
         levels: int | None = None,
         bits: int | None = None,
-        resize: tuple[int, int] | None = None,
+        resize: int | tuple[int, int] | None = None,
         given: Sequence[str] = (),
         scales: int | None = None,
         patch: int | None = None,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import io
 import math
-import os
 import zipfile
 import zlib
 from pathlib import Path
@@ -39,35 +38,6 @@ def is_images(path: str | Path) -> bool:
         return False
 
 
-def read_images(path: str | Path, *, resize: int | tuple[int, int] | None = None, key: str | None = None) -> Tensor:
-    """Reads images as a uint8 tensor (N, C, H, W), grey (C = 1) or RGB (C = 3).
-
-    Args:
-        path: A folder of pictures (in the order of their names; if it has none, those of its folders), a ``.npy``
-            or ``.npz`` of uint8 arrays (N, H, W), (N, H, W, C) or (N, C, H, W), or an MNIST-style idx file, gzipped or
-            not.
-        resize: The size of every picture after resizing: a side, or (height, width).
-        key: The array of an ``.npz``; by default the only one, ``images``, ``x`` or ``train``.
-
-    Raises:
-        InputError: the file is missing, damaged or of an unsupported kind; one sentence.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise InputError(f"{path} does not exist")
-    if path.is_dir():
-        return _stack(picture_paths(path), _size(resize))
-    if path.suffix in (".npy", ".npz"):
-        images = channels_first(_numpy(path, key), path)
-    elif "idx" in path.name:
-        images = torch.from_numpy(read_idx(path, 3)).unsqueeze(1)
-    else:
-        raise InputError(
-            f"{path} is not a folder, .npy, .npz or idx file: put pictures into a folder and name the folder"
-        )
-    return resized(images, resize)
-
-
 def picture_paths(folder: Path) -> list[Path]:
     """The pictures of a folder, or if it has none those of its folders, in the order of their names.
 
@@ -88,26 +58,12 @@ def _pictures_in(folder: Path) -> list[Path]:
     return [path for each in inner for path in sorted(each.iterdir()) if path.suffix.lower() in PICTURES]
 
 
-def write_grid(path: str | Path, images: Tensor, *, columns: int | None = None, border: int = 1) -> None:
-    """Writes images (N, C, H, W) as one PNG: rows of equal pictures on a grey background.
+def png(images: Tensor, columns: int | None = None) -> bytes:
+    """Images (N, C, H, W) as one PNG: rows of equal pictures on a grey background, a pixel apart.
 
     Args:
-        path: The PNG file.
         images: uint8, or whole numbers from 0 to 255 in another dtype.
         columns: Images per row; by default about a square grid.
-        border: Pixels between pictures.
-
-    Raises:
-        ValueError: ``images`` has another shape.
-    """
-    content, path = png(images, columns=columns, border=border), Path(path)
-    partial = path.with_name(path.name + ".part")
-    partial.write_bytes(content)
-    os.replace(partial, path)  # atomically
-
-
-def png(images: Tensor, *, columns: int | None = None, border: int = 1) -> bytes:
-    """The PNG that :func:`write_grid` writes.
 
     Raises:
         ValueError: ``images`` has another shape.
@@ -118,23 +74,21 @@ def png(images: Tensor, *, columns: int | None = None, border: int = 1) -> bytes
     count, channels, height, width = pixels.shape
     columns = min(columns or math.ceil(math.sqrt(count)), count)
     rows = math.ceil(count / columns)
-    ground = torch.full((channels, rows * (height + border) + border, columns * (width + border) + border), 128).byte()
+    ground = torch.full((channels, rows * (height + 1) + 1, columns * (width + 1) + 1), 128).byte()
     for k, picture in enumerate(pixels):
-        top, left = (k // columns) * (height + border) + border, (k % columns) * (width + border) + border
+        top, left = (k // columns) * (height + 1) + 1, (k % columns) * (width + 1) + 1
         ground[:, top : top + height, left : left + width] = picture
     array, buffer = ground.permute(1, 2, 0).numpy(), io.BytesIO()
     Image.fromarray(array.squeeze(2) if channels == 1 else array).save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
 
 
-def _size(resize: int | tuple[int, int] | None) -> tuple[int, int] | None:
-    size = (resize, resize) if isinstance(resize, int) else resize
-    if size is not None and min(size) < 1:
-        raise InputError(f"resize must be at least 1 pixel, got {size[0]} x {size[1]}")
-    return size
+def stacked(paths: list[Path], size: tuple[int, int] | None) -> Tensor:
+    """Picture files as images (N, C, H, W), resized to (height, width) unless it is None.
 
-
-def _stack(paths: list[Path], size: tuple[int, int] | None) -> Tensor:
+    Raises:
+        InputError: one cannot be read, or they differ in size.
+    """
     pictures = [_picture(path, size) for path in paths]
     colours = max(picture.shape[0] for picture in pictures)  # grey pictures among coloured ones become coloured
     pictures = [picture.expand(colours, -1, -1) for picture in pictures]
@@ -165,19 +119,16 @@ def _picture(path: Path, size: tuple[int, int] | None) -> Tensor:
     return torch.from_numpy(array).unsqueeze(0) if array.ndim == 2 else torch.from_numpy(array).permute(2, 0, 1)
 
 
-def _numpy(path: Path, key: str | None = None) -> np.ndarray:
+def arrays_of(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a NumPy file by name; that of a ``.npy`` is ``images``.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
     try:
         loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        keys = loaded.files
-        found = [key] if key else (keys if len(keys) == 1 else [k for k in ("images", "x", "train") if k in keys][:1])
-        if not found or found[0] not in keys:
-            raise InputError(f"{path} holds the arrays {', '.join(keys)}: name the one with the images")
-        return loaded[found[0]]
+        return {"images": loaded} if isinstance(loaded, np.ndarray) else {key: loaded[key] for key in loaded.files}
     except UNREADABLE as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(f"{path} cannot be read as a NumPy file: {error}") from None
 
 
@@ -231,9 +182,8 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
     return np.frombuffer(raw, np.uint8, offset=header).reshape(shape).copy()
 
 
-def resized(images: Tensor, resize: int | tuple[int, int] | None) -> Tensor:
-    """Images (N, C, H, W) resized to a side, or to (height, width); unchanged if None."""
-    size = _size(resize)
+def resized(images: Tensor, size: tuple[int, int] | None) -> Tensor:
+    """Images (N, C, H, W) resized to (height, width); unchanged if None."""
     if size is None:
         return images
     scaled = torch.nn.functional.interpolate(images.float(), size, mode="bilinear", antialias=True)

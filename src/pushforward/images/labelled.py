@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..errors import InputError, listed
 from ..tables.io.place import Location, Source
-from .formats import UNREADABLE, channels_first, picture_paths, read_idx, read_images, resized
+from .formats import arrays_of, channels_first, picture_paths, read_idx, resized, stacked
 
 GIVEN = "class"  # the only thing that images can be conditioned on
 IMAGE_KEYS = ("images", "x", "X", "data")
@@ -119,7 +119,9 @@ def read_pictures(path: str | Location, *, resize: tuple[int, int] | None = None
     the labels file beside an idx file of images.
 
     Args:
-        path: Anything :func:`~pushforward.images.formats.read_images` accepts, or an ``.npz`` that comes divided.
+        path: A folder of pictures (in the order of their names; if it has none, those of its folders), a ``.npy`` or
+            ``.npz`` of uint8 arrays (N, H, W), (N, H, W, C) or (N, C, H, W), divided or not, or an MNIST-style idx
+            file, gzipped or not.
         resize: (height, width) that every image is resized to.
 
     Raises:
@@ -130,14 +132,18 @@ def read_pictures(path: str | Location, *, resize: tuple[int, int] | None = None
             f"{path}: is not a source of images; expected a folder of pictures, a NumPy file or an idx file"
         )
     path = Path(path)
-    if path.suffix == ".npz" and path.is_file():
-        return _archive(path, resize)
-    images = read_images(path, resize=resize)
+    if not path.exists():
+        raise InputError(f"{path} does not exist")
     if path.is_dir():
         files = picture_paths(path)
         labels = None if files[0].parent == path else [file.parent.name for file in files]
-        return LabelledImages(path, images, [file.relative_to(path).as_posix() for file in files], labels)
-    return numbered(path, images, _idx_labels(path))
+        names = [file.relative_to(path).as_posix() for file in files]
+        return LabelledImages(path, stacked(files, resize), names, labels)
+    if path.suffix in (".npy", ".npz"):
+        return _archive(path, resize)
+    if "idx" in path.name:
+        return numbered(path, resized(torch.from_numpy(read_idx(path, 3)).unsqueeze(1), resize), _idx_labels(path))
+    raise InputError(f"{path} is not a folder, .npy, .npz or idx file: put pictures into a folder and name the folder")
 
 
 def read_any(images: Any, labels: Any, resize: tuple[int, int] | None) -> LabelledImages:
@@ -152,12 +158,7 @@ def read_any(images: Any, labels: Any, resize: tuple[int, int] | None) -> Labell
 
 
 def _archive(path: Path, resize: tuple[int, int] | None) -> LabelledImages:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except UNREADABLE as error:
-        raise InputError(f"{path} cannot be read as a NumPy file: {error}") from None
-    splits = {}
+    arrays, splits = arrays_of(path), {}
     for split, pairs in SPLIT_KEYS.items():
         for key, labels_key in pairs:
             if key in arrays:
@@ -171,9 +172,9 @@ def _archive(path: Path, resize: tuple[int, int] | None) -> LabelledImages:
                 "bring them to one size with `resize=`"
             )
         return replace(first, splits=splits if len(splits) > 1 else {})
-    candidates = [key for key, array in arrays.items() if array.ndim in (3, 4)]
-    found = [key for key in IMAGE_KEYS if key in candidates] or (candidates if len(candidates) == 1 else [])
-    if not found:
+    candidates = [key for key, array in arrays.items() if array.ndim in (3, 4)] or list(arrays)
+    found = [key for key in IMAGE_KEYS if key in candidates] or candidates
+    if found[0] not in IMAGE_KEYS and len(found) != 1:
         raise InputError(f"{path} holds the arrays {listed(arrays)}: name the one with the images 'images'")
     labels = next((arrays[key] for key in LABEL_KEYS if key in arrays and key != found[0]), None)
     return _arrays(path, arrays[found[0]], labels, resize)

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..models.console import Console
 from ..tables.io.place import Source
-from .formats import PICTURES, UNREADABLE, channels_first
+from .formats import PICTURES, arrays_of, channels_first
 from .labelled import IMAGE_KEYS, LABEL_KEYS, LabelledImages, numbered
 from .model import ImageModel
 
@@ -65,9 +65,8 @@ def _floats(images: Any) -> tuple[Path, np.ndarray, Any] | None:
     if isinstance(images, str | Path):
         where = Path(images)
         try:
-            loaded = np.load(where, allow_pickle=False)
-            arrays = {"images": loaded} if isinstance(loaded, np.ndarray) else {k: loaded[k] for k in loaded.files}
-        except UNREADABLE:
+            arrays = arrays_of(where)
+        except InputError:
             return None  # the error is reported when the images are read
         array = next((arrays[key] for key in IMAGE_KEYS if key in arrays), None)
         labels = next((arrays[key] for key in LABEL_KEYS if key in arrays), None)
@@ -110,7 +109,6 @@ def _mask_file(path: Path) -> np.ndarray:
         if path.suffix.lower() in PICTURES:
             with Image.open(path) as picture:
                 return np.array(picture.convert("L"))
-        loaded = np.load(path, allow_pickle=False)
-        return loaded if isinstance(loaded, np.ndarray) else loaded[loaded.files[0]]
-    except (*UNREADABLE, UnidentifiedImageError) as error:
+        return next(iter(arrays_of(path).values()))
+    except (OSError, InputError, UnidentifiedImageError) as error:
         raise InputError(f"is not a readable picture or NumPy file ({error})", "mask", str(path)) from None

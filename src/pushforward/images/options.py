@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from cyclopts import Parameter
 
+from ..errors import InputError
 from ..models.options import FlowOptions, TrainingOptions
 from ..models.typed import Size
 
@@ -39,6 +40,16 @@ class ImageOptions(PixelOptions, FlowOptions):
 
     Args:
         training: How to train.
+
+    Raises:
+        InputError: images cannot be resized to this.
     """
 
     training: TrainingOptions = field(default_factory=TrainingOptions)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.resize, int):
+            object.__setattr__(self, "resize", (self.resize, self.resize))
+        if self.resize is not None and min(self.resize) < 1:
+            raise InputError("expected at least 1 pixel", "resize", self.resize)

@@ -75,11 +75,9 @@ class PixelDensity:
             parts.append(self.flow.sample(shape, given, generator=generator, temperature=temperature, **choices))
         return self._whole(torch.cat(parts))
 
-    @torch.no_grad()
     def encode(self, images: Tensor, context: Tensor | None = None) -> Tensor:
         """z = f(x + u) of a flow, (n, D)."""
-        transform = self._flow().transform
-        return self._in_chunks(lambda x, c: transform(x, c)[0], images, context).float()
+        return self.points(images, context)[0][0].float()
 
     @torch.no_grad()
     def points(self, images: Tensor, context: Tensor | None = None, draws: int = 1) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from ..errors import InputError, listed
 from ..models.console import Console
 from ..saving.files import check_file, write_atomically
 from ..tables.io.place import Location
-from .formats import write_grid
+from .formats import png
 from .labelled import GIVEN, full_range
 from .model import ImageModel
 
@@ -60,12 +60,12 @@ def write_images(
     output: Path, images: Tensor, labels: Sequence[str] | None, levels: int, columns: int | None = None
 ) -> None:
     """Images as one PNG, in the given number of columns, or as numbers: a .npy, or a .npz with their labels."""
-    ending = output.suffix.lower()
-    if ending == ".png":
-        write_grid(output, full_range(images, levels), columns=columns)
+    if output.suffix.lower() == ".png":
+        content = png(full_range(images, levels), columns)
     else:
         arrays = {"images": images.numpy()} | ({} if labels is None else {"labels": np.array(labels)})
-        write_atomically(output, lambda path: path.write_bytes(_numpy(arrays, ending)))
+        content = _numpy(arrays, output.suffix.lower())
+    write_atomically(output, lambda path: path.write_bytes(content))
 
 
 def check_draws(draws: int) -> int:
