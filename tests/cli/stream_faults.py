@@ -19,7 +19,7 @@ import pushforward.saving.checkpoint
 import pushforward.tables.fitted
 import pushforward.tables.streaming.score_large  # noqa: F401
 from pushforward.cli import app as cli
-from pushforward.cli import models  # noqa: F401
+from pushforward.models import base  # noqa: F401
 from pushforward.tables.streaming import score_pieces
 
 

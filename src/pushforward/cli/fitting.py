@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from ..errors import InputError, refuse
 from ..images.density import ImageDensity
@@ -22,7 +22,7 @@ from ..tables.options import ColumnOptions, TableOptions
 from ..tables.targets import TargetOptions, run
 
 OF_ROWS = ("epochs", "limit", "patience", "threads", "compile", "metrics", "shard")  # in a training on rows alone
-FURTHER = "{}: its training had ended; it is trained further"
+Subject = TypeVar("Subject", TableDensity, ImageDensity)
 
 
 class Asked(NamedTuple):
@@ -61,11 +61,7 @@ def fit_table(data: Location, output: Path, options: TableOptions, console: Cons
     Raises:
         InputError: the table or an option cannot be used; says why.
     """
-    further = goes_further(output, TableDensity.kind, options.training)
-    model = TableDensity.load(output) if further else TableDensity()
-    model.options = options
-    if further:
-        console.note(FURTHER.format(output))
+    model, further = _begun(TableDensity, output, options, console)
     model.fit_read(read_any(data, stream=options.stream), console, command, further=further)
     return _saved(model, output, console)
 
@@ -93,11 +89,7 @@ def fit_images(data: Path, output: Path, options: ImageOptions, console: Console
     """The same for images."""
     if options.given not in ((), (GIVEN,)):
         raise InputError(f"images are conditioned on their class: `given={GIVEN!r}`", "given", options.given)
-    further = goes_further(output, ImageDensity.kind, options.training)
-    model = ImageDensity.load(output) if further else ImageDensity()
-    model.options = options
-    if further:
-        console.note(FURTHER.format(output))
+    model, further = _begun(ImageDensity, output, options, console)
     resize = model.facts.get("resize") if further else options.resize
     model.fit_read(read_pictures(data, resize=resize), console, command, further=further)
     return _saved(model, output, console)
@@ -111,6 +103,16 @@ def _fit_target(output: Path, asked: Asked, console: Console, command: str) -> d
     return run(
         TargetOptions(**vars(asked.flow), **vars(asked.target), training=asked.training), output, console, command
     )
+
+
+def _begun(kind: type[Subject], output: Path, options: Any, console: Console) -> tuple[Subject, bool]:
+    """A model to be fitted with these options, and whether it is the saved one, trained further."""
+    further = goes_further(output, kind.kind, options.training)
+    model = kind.load(output) if further else kind()
+    model.options = options
+    if further:
+        console.note(f"{output}: its training had ended; it is trained further")
+    return model, further
 
 
 def _saved(model: FittedDensity, output: Path, console: Console) -> dict[str, Any]:

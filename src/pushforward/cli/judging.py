@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from .options import Device, DropMissing, Model, PrintOptions, Samples, Seed, SourceOptions, at_least_one
+from .options import Device, DropMissing, Model, PrintOptions, Samples, Seed, SourceOptions, at_least_one, opened
 
 
 def report(
@@ -32,14 +32,13 @@ def report(
         against: Another model of the same columns, to compare with row by row on DATA. May be repeated.
     """
     from ..report.write import write
-    from .models import open_model
 
     console = printing.console()
-    opened = open_model(model)
-    rows = None if data is None else opened.read_file(source.of(data))
-    rivals = [type(opened).load(path) for path in against or []]
+    ours = opened(model)
+    rows = None if data is None else ours.read_file(source.of(data))
+    rivals = [type(ours).load(path) for path in against or []]
     console.result(
-        write(opened, rows, output, console, seed=seed, drop_missing=drop_missing, title=title, against=rivals)
+        write(ours, rows, output, console, seed=seed, drop_missing=drop_missing, title=title, against=rivals)
     )
 
 
@@ -61,12 +60,11 @@ def compare(
         data: The table or the images. Of a file that the models were fitted to, their common held-out rows are used.
     """
     from ..models.compare import compare as paired
-    from .models import open_model
 
     console = printing.console()
     at_least_one(samples=samples)
     rows = source.of(data)
-    first = open_model(model, device)
+    first = opened(model, device)
     second = type(first).load(other, str(first.device))
     found = first.read_file(rows)
     console.result(paired((first, second), found, console, samples=samples, seed=seed, drop_missing=drop_missing))
@@ -74,7 +72,5 @@ def compare(
 
 def info(model: Model, *, printing: PrintOptions = PrintOptions()) -> None:
     """What a model is: its data, its columns, how good it is, and the command that made it."""
-    from .models import open_model
-
     console = printing.console()
-    console.result(open_model(model).describe(console))
+    console.result(opened(model).describe(console))

@@ -104,3 +104,18 @@ def at_least_one(**counts: int | None) -> None:
     for name, count in counts.items():
         if count is not None and count < 1:
             raise InputError("expected at least 1", name, count)
+
+
+def opened(path: Path, device: str = "cpu") -> Any:
+    """The model of a table or of images in a folder.
+
+    Raises:
+        InputError: there is none, it is damaged, or the device does not exist.
+    """
+    from ..images.density import ImageDensity  # these import PyTorch, for which --help does not wait
+    from ..models.device import device_named
+    from ..models.saved import kind_of
+    from ..tables.density import TableDensity
+
+    kind: Any = ImageDensity if kind_of(path) == ImageDensity.kind else TableDensity
+    return kind.load(path, device_named(device))

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from ..errors import InputError
 from ..models.typed import Seconds
-from .options import Device, Model, PrintOptions
+from .options import Device, Model, PrintOptions, opened
 
 
 def serve(
@@ -41,8 +41,6 @@ def serve(
         token_file: A file with a token that clients have to send, in the header `authorization: Bearer TOKEN`.
         threads: Threads of each computation; requests of single rows and long ones run side by side.
     """
-    from .models import open_model
-
     try:
         from ..serving.guard import Guard
         from ..serving.limits import Limits
@@ -55,4 +53,4 @@ def serve(
             raise InputError("expected a positive number", name, value)
     limits = Limits(max_rows, round(max_megabytes * 2**20), timeout or 30.0)
     guard = Guard(allow_host or (), None if token_file is None else token_of(token_file))
-    run(open_model(model, device), host, port, limits, guard, threads, printing.console())
+    run(opened(model, device), host, port, limits, guard, threads, printing.console())

@@ -22,6 +22,7 @@ from .options import (
     SourceOptions,
     SpreadsheetSafe,
     at_least_one,
+    opened,
 )
 
 
@@ -67,8 +68,6 @@ def score(
         given: Condition on these columns, as in cut,color: log_density is that of the other columns given them.
         drop_missing: Give rows with missing or infinite values no score, instead of refusing the table.
     """
-    from .models import open_model
-
     if output is None and not follow:
         raise InputError("says where the scores go", "output")
     place = located(output or STANDARD, writing=True, spreadsheet_safe=spreadsheet_safe)
@@ -78,26 +77,14 @@ def score(
     if explain_below is not None and not 0 <= explain_below <= 100:
         raise InputError("expected a percentile, 0 to 100", "explain_below", explain_below)
     at_least_one(samples=samples)
+    asked: dict[str, Any] = {"samples": samples, "seed": seed, "explain_below": explain_below, "given": given}
     if follow:
         if data not in (STANDARD, "./-") or output not in (None, STANDARD, "./-"):
             raise InputError("goes from standard input (-) to standard output", "follow")
-        asked: dict[str, Any] = {"samples": samples, "seed": seed, "explain_below": explain_below, "given": given}
-        open_model(model, device).run("follow", sys.stdin.buffer, sys.stdout, keep=keep, **asked)
+        opened(model, device).run("follow", sys.stdin.buffer, sys.stdout, keep=keep, **asked)
         return
-    console.result(
-        open_model(model, device).run(
-            "score",
-            source.of(data),
-            place,
-            console,
-            keep=keep,
-            samples=samples,
-            seed=seed,
-            drop_missing=drop_missing,
-            explain_below=explain_below,
-            given=given,
-        )
-    )
+    asked |= {"drop_missing": drop_missing}
+    console.result(opened(model, device).run("score", source.of(data), place, console, keep=keep, **asked))
 
 
 def outliers(
@@ -122,12 +109,10 @@ def outliers(
         output: The rows' p-values: as for `pushforward score`.
         level: The largest p-value of an outlier.
     """
-    from .models import open_model
-
     place = located(output, writing=True, spreadsheet_safe=spreadsheet_safe)
     console = printing.console(place)
     found = source.of(data)
-    console.result(open_model(model, device).run("outliers", found, place, console, level=level))
+    console.result(opened(model, device).run("outliers", found, place, console, level=level))
 
 
 def drift(
@@ -149,10 +134,8 @@ def drift(
         data: The new rows, as for `pushforward fit`; of the file that was fitted, those that the model did not see.
         by: A column whose dates or values divide the rows into windows, each compared by itself as well.
     """
-    from .models import open_model
-
     console = printing.console()
-    console.result(open_model(model, device).run("drift", source.of(data), console, by=by))
+    console.result(opened(model, device).run("drift", source.of(data), console, by=by))
 
 
 def sample(
@@ -186,8 +169,6 @@ def sample(
         privacy_check: With --check: write nothing, and end with 1, if more of the rows than of the held-out ones
             (and 1 %) are nearer to a training row than 99 % of training rows are to each other.
     """
-    from .models import open_model
-
     place = located(output, writing=True, spreadsheet_safe=spreadsheet_safe)
     console = printing.console(place)
     at_least_one(n=n)
@@ -195,7 +176,7 @@ def sample(
         raise InputError("expected a positive number; 1 samples the density itself", "temperature", temperature)
     choices: dict[str, Any] = {"where": given.where, "seed": seed, "temperature": temperature, "guidance": guidance}
     choices |= {"check": None if check is None else located(check), "privacy_check": privacy_check}
-    console.result(open_model(model, device).run("sample", n, place, dict(given.values), console, **choices))
+    console.result(opened(model, device).run("sample", n, place, dict(given.values), console, **choices))
 
 
 def ask(
@@ -214,10 +195,8 @@ def ask(
         given: The value of a column, as in carat=1, or a condition in SQL, as in 'carat BETWEEN 1 AND 2': of the rows
             for which it holds. May be repeated.
     """
-    from .models import open_model
-
     asked = (where, dict(given.values), printing.console())
-    asked[-1].result(open_model(model, device).run("ask", *asked, within=given.where, seed=seed))
+    asked[-1].result(opened(model, device).run("ask", *asked, within=given.where, seed=seed))
 
 
 def predict(
@@ -247,11 +226,9 @@ def predict(
         level: That share.
         keep: Columns of the table to copy, placed before the predictions.
     """
-    from .models import open_model
-
     place = located(output, writing=True, spreadsheet_safe=spreadsheet_safe)
     console, choices = printing.console(place), {"kind": kind, "level": level, "keep": keep, "seed": seed}
-    console.result(open_model(model, device).run("predict", source.of(data), column, place, console, **choices))
+    console.result(opened(model, device).run("predict", source.of(data), column, place, console, **choices))
 
 
 def impute(
@@ -280,10 +257,8 @@ def impute(
         candidates: Of images: particles of a pixelcnn, or steps of a flow's Markov chains, 64 by default. More take
             longer and make the draws more exact.
     """
-    from .models import open_model
-
     place = located(output, writing=True, spreadsheet_safe=spreadsheet_safe)
     console = printing.console(place)
     at_least_one(draws=draws)
     choices = {"draws": draws, "seed": seed, "mask": mask, "candidates": candidates}
-    console.result(open_model(model, device).run("impute", source.of(data), place, console, **choices))
+    console.result(opened(model, device).run("impute", source.of(data), place, console, **choices))
