@@ -17,7 +17,7 @@ from ..transforms.circle import Circle
 from ..transforms.compose import Compose
 from ..transforms.constrained import Blocks, support
 from ..transforms.elementwise import Identity
-from ..transforms.normalization import Whiten
+from ..transforms.normalization import Standardize, Whiten
 from ..transforms.sphere import Sphere
 
 
@@ -84,6 +84,12 @@ def _turn(part: Transform, size: int) -> torch.Tensor:
     if isinstance(part, Sphere) and part.circle:
         turn[-1] = 2 * math.pi
     return turn
+
+
+def wide(free: int, supported: Transform | None, scale: float, dtype: torch.dtype) -> Transform:
+    """From x to z such that N(0, I) of z is N(0, scale^2 I) of the free features, mapped to the support."""
+    standard = Standardize(torch.zeros(free, dtype=dtype), torch.full((free,), scale, dtype=dtype))
+    return standard if supported is None else Compose([supported, standard])
 
 
 def laplace(

@@ -17,14 +17,14 @@ from ..nets.mlp import MLP
 from ..objectives.divergences import ReverseKL
 from ..objectives.family import Family, check_width, given
 from ..objectives.user_target import UserTarget
-from ..recipes.by_name import flow_by_name, without_biases
+from ..recipes.by_name import flow_by_name
 from ..transforms.base import Transform
 from ..transforms.compose import Compose
 from ..transforms.elementwise import Identity
-from ..transforms.normalization import Standardize, Whiten
+from ..transforms.normalization import Whiten
 from ..transforms.scalar import Additive
 from ..transforms.univariate import Univariate
-from .constrain import curvature
+from .constrain import curvature, wide
 from .exact import Chains, chains
 from .modes import TargetTraining
 from .target_fit import TargetFit
@@ -149,14 +149,12 @@ def fit_family(
         torch.manual_seed(seed)  # for contexts drawn with PyTorch's global generator
         if isinstance(flow, str):
             scaled = {"encoder": context_scale(family, like)}
-            flow = flow_by_name(flow, free, context=family.width, **sizes, options=scaled, seed=seed)
-            without_biases(flow)
+            flow = flow_by_name(flow, free, context=family.width, **sizes, options=scaled, seed=seed, biases=False)
         check_width(flow, family.width)
         if start == "laplace":
             outer = family_start(flow, family, supported, widen, like)
         else:
-            wide = Standardize(torch.zeros(free, dtype=dtype), torch.full((free,), widen, dtype=dtype))
-            outer = Compose([supported, wide]) if supported is not None else wide
+            outer = wide(free, supported, widen, dtype)
         flow = flow.behind(outer, event_shape=(family.features,)).to(dtype)
         target: Any = family
         loss = ReverseKL(flow, target, contexts=family.contexts, **options)

@@ -18,14 +18,12 @@ from ..objectives.family import Contexts, Family
 from ..objectives.forms import as_target
 from ..objectives.target import DRAWS, check_target
 from ..objectives.user_target import LogDensity, UserTarget
-from ..recipes.by_name import flow_by_name, without_biases
+from ..recipes.by_name import flow_by_name
 from ..training.schedule import duration
 from ..transforms.base import Transform
-from ..transforms.compose import Compose
 from ..transforms.constrained import Blocks, support
 from ..transforms.elementwise import Identity
-from ..transforms.normalization import Standardize
-from .constrain import constrain, laplace
+from .constrain import constrain, laplace, wide
 from .family import fit_family
 from .modes import TargetTraining, fit_over_modes
 from .outside import note_outside
@@ -143,7 +141,7 @@ def fit_target(
     target = _target(log_density, free, supported, dtype)
 
     def fresh(default: str) -> Flow:
-        return flow if isinstance(flow, Flow) else _fresh(flow or default, free, sizes, seed)
+        return flow if isinstance(flow, Flow) else flow_by_name(flow or default, free, **sizes, seed=seed, biases=False)
 
     def loss(placed: Flow) -> Objective:
         return _loss(objective, placed, target, estimator, anneal if modes is None else 0)
@@ -158,7 +156,7 @@ def fit_target(
     if start == "laplace":
         outer = laplace(target, free, supported, widen=widen, dtype=dtype, seconds=START * whole)
     else:
-        outer = _wide(free, supported, widen, dtype)
+        outer = wide(free, supported, widen, dtype)
     placed = constrain(fresh("realnvp"), outer)
     check_target(placed.to(dtype), target)
     _note_outside(target, supported, placed)
@@ -191,25 +189,12 @@ def _support(blocks: Sequence[tuple[Any, int]], features: int) -> tuple[Blocks |
     return supported, sum(supported.noise_sizes)
 
 
-def _fresh(recipe: str, free: int, sizes: dict[str, Any], seed: int) -> Flow:
-    """A new flow of that recipe, with zero biases."""
-    flow = flow_by_name(recipe, free, seed=seed, **sizes)
-    without_biases(flow)
-    return flow
-
-
 def _loss(objective: str, placed: Flow, target: UserTarget, estimator: str, anneal: int) -> Objective:
     if objective == "fab":
         return AnnealedBootstrap(placed, target, check=False)
     if objective == "renyi":
         return AlphaDivergence(placed, target, check=False)
     return ReverseKL(placed, target, estimator, anneal=anneal, check=False)
-
-
-def _wide(free: int, supported: Blocks | None, widen: float, dtype: torch.dtype) -> Transform:
-    """N(0, widen^2 I) of the free features, mapped to the support."""
-    wide = Standardize(torch.zeros(free, dtype=dtype), torch.full((free,), widen, dtype=dtype))
-    return wide if supported is None else Compose([supported, wide])
 
 
 def _neutral(free: int, supported: Blocks | None, dtype: torch.dtype) -> Flow:

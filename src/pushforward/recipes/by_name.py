@@ -76,6 +76,7 @@ def flow_by_name(
     hidden: Sequence[int] | None = None,
     options: Mapping[str, Any] = MappingProxyType({}),
     seed: int = 0,
+    biases: bool = True,
 ) -> Flow:
     """A new flow; leaves the global random state unchanged.
 
@@ -87,6 +88,9 @@ def flow_by_name(
         hidden: Widths of the hidden layers; if None, the recipe's default, or the number of features if larger.
         options: Further arguments of the recipe.
         seed: Seed of the weights.
+        biases: Whether biases start at random; else at 0. Random ones put kinks into the tails, where a flow that
+            learns from its own draws learns least: at equal effective sample sizes k-hat of a Gamma posterior was 1.1
+            and 1.4 with them, 0.4 without.
 
     Raises:
         ValueError: the name is unknown, or a size does not fit.
@@ -104,7 +108,10 @@ def flow_by_name(
     elif features > WIDTH and name != "ffjord":
         options["hidden"] = (features,) * spline_depth(recipe.options.get("coupling", False))
     with seeded(seed):
-        return recipe.make(features, context=context, **options)
+        flow = recipe.make(features, context=context, **options)
+    if not biases:
+        _zero_biases(flow)
+    return flow
 
 
 def flow_with_angles(
@@ -261,9 +268,7 @@ def default_heads(width: int) -> int:
     return max(heads for heads in range(1, max(width // 32, 1) + 1) if width % heads == 0)
 
 
-def without_biases(flow: Flow) -> None:
-    """Sets all biases to 0. Random ones put kinks into the tails, where a flow that learns from its own draws learns
-    least: at equal effective sample sizes k-hat of a Gamma posterior was 1.1 and 1.4 with them, 0.4 without."""
+def _zero_biases(flow: Flow) -> None:
     for net in flow.modules():
         if isinstance(net, MADE | MLP):
             for bias in net.biases:
