@@ -5,7 +5,7 @@ The class is a list of verbs; each is implemented in its own file beside this on
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -162,7 +162,13 @@ class FittedImages(ImageModel):
         self._require_fit()
         return compare((self, other), self.raw(images, labels), Console(quiet=True))
 
-    def report(self, path: str | Path, images: Any = None, labels: Any = None) -> None:
+    def report(
+        self,
+        path: str | Path,
+        images: Any = None,
+        labels: Any = None,
+        against: Sequence[FittedImages] | None = None,
+    ) -> None:
         """Writes what was learnt, and how well, as one HTML file.
 
         Args:
@@ -170,7 +176,8 @@ class FittedImages(ImageModel):
             images: Images to report on: if they are those of the fit, only the held-out ones are used; if None, those
                 saved with the model.
             labels: Their classes.
+            against: Other models of such images, to be compared on them.
         """
         self._require_fit()
         read = None if images is None else self.raw(images, labels)
-        write(self, read, Path(path), Console(quiet=True), seed=self.seed)
+        write(self, read, Path(path), Console(quiet=True), seed=self.seed, against=list(against or ()))
