@@ -104,28 +104,28 @@ def _steffen(widths: Tensor, secants: Tensor, ends: Tensor) -> Tensor:
     return torch.cat([first[None], inner, last[None]])
 
 
-def free(x: Tensor, params: Tensor, bound: float, inverse: bool) -> tuple[Tensor, Tensor]:
+def free(x: Tensor, params: Tensor, bound: float, floor: float, inverse: bool) -> tuple[Tensor, Tensor]:
     """The rational-quadratic spline with free slopes at its ends, or its inverse: K widths, K heights, K + 1 slopes."""
     bins = len(params) // 3
     raw, slopes = params[: 2 * bins].unflatten(0, (2, bins)), positive(params[2 * bins :])
     within = x.clamp(-bound, bound)
-    y, log_slope = _rational(within, raw, slopes, bound, inverse)
+    y, log_slope = _rational(within, raw, slopes, bound, floor, inverse)
     end = torch.where(x < 0, slopes[0], slopes[-1])  # exactly: both directions must use the very same slope
     beyond = (x - within) / end if inverse else (x - within) * end
     log_end = -end.log() if inverse else end.log()
     return y + beyond, torch.where(x == within, log_slope, log_end)
 
 
-def circular(x: Tensor, params: Tensor, bound: float, inverse: bool) -> tuple[Tensor, Tensor]:
+def circular(x: Tensor, params: Tensor, bound: float, floor: float, inverse: bool) -> tuple[Tensor, Tensor]:
     """The rational-quadratic spline on a circle [-bound, bound) after a rotation, or its inverse: K widths, K heights,
     K slopes, the first of which is shared by both ends, and the angle of the rotation."""
     bins = len(params) // 3
     raw, slopes, turn = params[: 2 * bins].unflatten(0, (2, bins)), positive(params[2 * bins : -1]), params[-1]
     slopes = torch.cat([slopes, slopes[:1]])
     if inverse:
-        y, log_slope = _rational(wrapped(x, bound), raw, slopes, bound, True)
+        y, log_slope = _rational(wrapped(x, bound), raw, slopes, bound, floor, True)
         return wrapped(y - turn, bound), log_slope
-    y, log_slope = _rational(wrapped(x + turn, bound), raw, slopes, bound, False)
+    y, log_slope = _rational(wrapped(x + turn, bound), raw, slopes, bound, floor, False)
     return y.clamp(-bound, bound), log_slope  # rounding must not leave the circle's interval
 
 
@@ -134,8 +134,10 @@ def wrapped(x: Tensor, bound: float) -> Tensor:
     return (x + bound).remainder(2 * bound) - bound
 
 
-def _rational(v: Tensor, raw: Tensor, slopes: Tensor, bound: float, inverse: bool) -> tuple[Tensor, Tensor]:
-    left, width, bottom, height, d0, d1 = bin_of(v, raw, slopes, bound, int(inverse))
+def _rational(
+    v: Tensor, raw: Tensor, slopes: Tensor, bound: float, floor: float, inverse: bool
+) -> tuple[Tensor, Tensor]:
+    left, width, bottom, height, d0, d1 = bin_of(v, raw, slopes, bound, int(inverse), floor)
     if inverse:
         x, log_slope, _ = bin_inverse(v, left, width, bottom, height, d0, d1)
         return x, log_slope

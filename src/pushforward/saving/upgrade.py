@@ -4,7 +4,7 @@ Formats: 1 is that of version 0.1; 2 names the tensors of :class:`~pushforward.t
 :class:`~pushforward.transforms.Compose`, and holds the weights of masked networks as matrices ``(out, in)``, of which 1
 held the entries that may differ from zero, flattened; 3 has a composition with a permutation and
 :class:`~pushforward.transforms.LogTails` where an autoregressive transform of 2 had an ordering and tails of its own;
-4 says the floor of every :class:`~pushforward.transforms.Spline`.
+4 says the floor of every rational-quadratic spline.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def _with_floors(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     value = {key: _with_floors(item) for key, item in value.items()}
-    if value.get("type") == "Spline":
+    if value.get("type") in ("Spline", "FreeSpline", "CircularSpline"):
         value["arguments"] = {"floor": FLOOR, **value.get("arguments", {})}
     return value
 

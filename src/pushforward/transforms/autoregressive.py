@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -69,12 +68,9 @@ class Autoregressive(Transform):
         if inputs != scalar.inputs:
             raise ValueError(f"net reads {inputs} numbers of each feature, but scalar gives it {scalar.inputs}")
         self.net, self.scalar = net, scalar
+        features = getattr(net, "features", None)  # a user's network need not define it
+        self.event_shape = None if features is None else (features,)
         self.inversion, self.tolerance, self.block = inversion, tolerance, block
-
-    @property
-    def event_shape(self) -> Sequence[int] | None:  # type: ignore[override]
-        features = getattr(self.net, "features", None)  # a user's network need not define it
-        return None if features is None else (features,)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         z, log_slope = self.scalar(x, self._params(x, context))

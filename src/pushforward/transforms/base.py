@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
 
@@ -25,7 +26,7 @@ class Transform(Configurable):
     event_dim: int = 1  # trailing dimensions of one event: 1 for a vector, 3 for an image
     domain: Any = constraints.real  # of x: a constraint on each number or, where they depend on each other, on an event
     codomain: Any = constraints.real  # of z, likewise
-    event_shape: Sequence[int] | None = None  # of x, of a transform that is made for one shape
+    event_shape: Sequence[int] | None = None  # of x, of a transform that is made for one shape and refuses others
 
     @property
     def out_event_shape(self) -> Sequence[int] | None:
@@ -113,6 +114,18 @@ def _transforms(module: nn.Module) -> list[Transform]:
     """The module itself, or the items of a list."""
     items = module if isinstance(module, nn.ModuleList) else [module]
     return [item for item in items if isinstance(item, Transform)]
+
+
+def check_event(value: Tensor, shape: Sequence[int] | None) -> None:
+    """Refuses events of another shape, of which some maps would read the first numbers only.
+
+    Raises:
+        ValueError: the last dimensions of ``value`` are not ``shape``.
+    """
+    if shape is None or torch.compiler.is_compiling():
+        return
+    if tuple(value.shape[-len(shape) :]) != tuple(shape):
+        raise ValueError(f"events of this transform have shape {tuple(shape)}, got a batch {tuple(value.shape)}")
 
 
 def sum_event(values: Tensor, event_dim: int) -> Tensor:

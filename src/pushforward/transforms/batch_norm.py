@@ -42,6 +42,7 @@ class BatchNorm(Transform):
             raise ValueError(f"features must be at least 1 and event_dim 1 or 3, got {features} and {event_dim}")
         self.event_dim = event_dim
         shape = (features,) if event_dim == 1 else (features, 1, 1)
+        self.event_shape = shape if event_dim == 1 else None  # images of any size
         self.register_buffer("mean", torch.zeros(shape))
         self.register_buffer("std", torch.ones(shape))
         self.log_scale = nn.Parameter(torch.zeros(shape))

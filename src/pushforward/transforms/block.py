@@ -66,6 +66,7 @@ class BlockAutoregressive(Transform):
                 f"features must be at least 1, and units numbers of at least 1, got {features} and {tuple(units)}"
             )
         self.features, self.units = features, tuple(units)
+        self.event_shape = (features,)
         sizes = list(pairwise([1, *units, 1]))
         shares = [torch.randn(features, rows, columns) for columns, rows in sizes]
         self.shares: Any = nn.ParameterList(shares)

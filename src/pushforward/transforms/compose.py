@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from .base import Transform
+from .base import Transform, check_event
 from .domain import Preimage, on_events
 from .seam import SHUT, imported
 
@@ -94,7 +94,7 @@ class Compose(Transform):
         return [self] if whole(self) else [part for transform in self for part in transform.flattened(whole)]
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        self._check(x, self.transforms, "event_shape")
+        check_event(x, _known_shape(self.transforms, "event_shape"))
         first, *rest = plan(self.transforms, x)
         x, total = first(x, context)
         for transform in rest:
@@ -103,7 +103,7 @@ class Compose(Transform):
         return x, total
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        self._check(z, reversed(self.transforms), "out_event_shape")
+        check_event(z, _known_shape(reversed(self.transforms), "out_event_shape"))
         *rest, last = plan(self.transforms, z)
         z, total = last.inverse(z, context)
         for transform in reversed(rest):
@@ -111,16 +111,8 @@ class Compose(Transform):
             total = total + logdet
         return z, total
 
-    def _check(self, value: Tensor, parts: Iterable[Transform], name: str) -> None:
-        """Refuses events of another shape, of which some maps would read the first numbers only."""
-        if torch.compiler.is_compiling():
-            return
-        shape = _known_shape(parts, name)
-        if shape is not None and tuple(value.shape[-len(shape) :]) != tuple(shape):
-            raise ValueError(f"events of this transform have shape {tuple(shape)}, got a batch {tuple(value.shape)}")
-
     def generate(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        self._check(z, reversed(self.transforms), "out_event_shape")
+        check_event(z, _known_shape(reversed(self.transforms), "out_event_shape"))
         for transform in reversed(plan(self.transforms, z)):
             z = transform.generate(z, context)
         return z

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from .linear import PLU, QR, Linear, Matrix
 from .normalization import ActNorm
 from .svd import SVD, MatrixExponential
 
-PARAMETRISATIONS: dict[str, type[Matrix]] = {
+PARAMETRISATIONS: dict[str, Callable[[int | Tensor], Matrix]] = {
     "full": Linear,
     "plu": PLU,
     "qr": QR,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from torch import Tensor, nn
 
@@ -28,14 +28,12 @@ class Coupling(Transform):
     def __init__(self, split: Split, net: nn.Module, scalar: Scalar) -> None:
         super().__init__()
         self.split, self.net, self.scalar = split, net, scalar
+        if isinstance(split, Half | Alternate):
+            self.event_shape = (split.kept + split.moved,)
 
     @property
     def event_dim(self) -> int:  # type: ignore[override]
         return self.split.event_dim
-
-    @property
-    def event_shape(self) -> Sequence[int] | None:  # type: ignore[override]
-        return (self.split.kept + self.split.moved,) if isinstance(self.split, Half | Alternate) else None
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self._couple(self.scalar.forward, x, context)

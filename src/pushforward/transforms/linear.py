@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,9 +20,11 @@ class Matrix(Transform):
     Each subclass states its cost per sample; :math:`\log|\det|` depends on the parameters alone.
     """
 
+    event_shape: tuple[int]
+
     def __init__(self, features: int) -> None:
         super().__init__()
-        self.features = features
+        self.event_shape = (features,)
 
     def weight(self) -> Tensor:
         """W itself, (m, m), for 1x1 convolutions."""
@@ -42,11 +44,7 @@ class Matrix(Transform):
 
     def arguments(self) -> dict[str, Any]:
         """The size stands for the matrix, whose factors are stored as tensors."""
-        return {**super().arguments(), "weight": self.features}
-
-    @property
-    def event_shape(self) -> Sequence[int]:  # type: ignore[override]
-        return (self.features,)
+        return {**super().arguments(), "weight": self.event_shape[0]}
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return _by_rows(self.apply_weight, x), self.log_abs_det().expand(x.shape[:-1])

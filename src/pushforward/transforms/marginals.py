@@ -47,6 +47,7 @@ class Marginals(Transform):
         super().__init__()
         if features < 1 or knots < 4:
             raise ValueError(f"features must be at least 1 and knots at least 4, got {features} and {knots}")
+        self.event_shape = (features,)
         even = torch.linspace(-3, 3, knots).repeat(features, 1)
         self.register_buffer("x", even)  # (features, knots)
         self.register_buffer("z", even.clone())

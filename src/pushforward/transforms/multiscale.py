@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .base import Transform
+from .base import Transform, check_event
 from .compose import plan
 
 
@@ -103,6 +103,10 @@ class Multiscale(Transform):
         self.priors: Any = nn.ModuleList(priors)
         self.pieces = [torch.Size(piece) for piece in pieces]
 
+    @property
+    def out_event_shape(self) -> Sequence[int]:
+        return (sum(piece.numel() for piece in self.pieces),)
+
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         batch = x.shape[:-3]
         x, context = _flat_batch(x, 3, batch, context)
@@ -118,6 +122,7 @@ class Multiscale(Transform):
         return z.reshape(*batch, z.shape[1]), (total + logdet).reshape(batch)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        check_event(z, self.out_event_shape)
         batch = z.shape[:-1]
         z, context = _flat_batch(z, 1, batch, context)
         shapes = self.pieces[::-1]

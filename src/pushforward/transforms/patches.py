@@ -33,11 +33,8 @@ class Patches(Transform):
             raise ValueError(f"shape must be (channels, height, width), got {tuple(shape)}")
         if patch < 1 or shape[1] % patch or shape[2] % patch:
             raise ValueError(f"patch={patch} does not divide the image's height and width, {shape[1]} x {shape[2]}")
-        self.shape, self.patch = tuple(shape), patch
-
-    @property
-    def event_shape(self) -> Sequence[int]:  # type: ignore[override]
-        return self.shape
+        self.shape = self.event_shape = tuple(shape)
+        self.patch = patch
 
     @property
     def out_event_shape(self) -> Sequence[int]:

@@ -32,12 +32,9 @@ class Permutation(Transform):
         if order.dim() != 1 or not torch.equal(order.sort().values, torch.arange(len(order))) or len(order) == 0:
             last = max(order.numel() - 1, 0)
             raise ValueError(f"order must be a permutation of 0 to {last}, one after the other, got {order.tolist()}")
+        self.event_shape = (len(order),)
         self.register_buffer("order", order)
         self.register_buffer("back", order.argsort())
-
-    @property
-    def event_shape(self) -> Sequence[int]:  # type: ignore[override]
-        return (len(self.order),)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return x.index_select(-1, self.order), x.new_zeros(x.shape[:-1])
@@ -60,6 +57,7 @@ class Diagonal(Transform):
         super().__init__()
         if features < 1:
             raise ValueError(f"features must be at least 1, got features={features}")
+        self.event_shape = (features,)
         self.log_scale = nn.Parameter(torch.zeros(features))
         self.shift = nn.Parameter(torch.zeros(features))
 

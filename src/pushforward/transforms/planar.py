@@ -44,6 +44,7 @@ class Planar(Transform):
     def __init__(self, features: int, *, context: int = 0, hidden: Sequence[int] = ()) -> None:
         super().__init__()
         _check_features(features)
+        self.event_shape = (features,)
         self.features = features
         self.net = _parameters(2 * features + 1, 1, context, hidden)
         self.direction = nn.Parameter(torch.randn(features) * features**-0.5)  # with w = 0 nothing would be learnt
@@ -91,6 +92,7 @@ class Radial(Transform):
     def __init__(self, features: int, *, context: int = 0, hidden: Sequence[int] = ()) -> None:
         super().__init__()
         _check_features(features)
+        self.event_shape = (features,)
         self.features = features
         self.net = _parameters(features + 2, 1, context, hidden)
 
@@ -150,6 +152,7 @@ class Sylvester(Transform):
     def __init__(self, features: int, rank: int | None = None, *, context: int = 0, hidden: Sequence[int] = ()) -> None:
         super().__init__()
         _check_features(features)
+        self.event_shape = (features,)
         self.rank = features if rank is None else rank
         if not 1 <= self.rank <= features:
             raise ValueError(f"rank must be between 1 and features={features}, got rank={rank}")

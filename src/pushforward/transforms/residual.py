@@ -53,6 +53,7 @@ class Residual(Transform):
         if terms < 1:
             raise ValueError(f"terms must be at least 1, got terms={terms}")
         self.net, self.logdet, self.terms = net, logdet, terms
+        self.event_shape = (net.features,)
 
     @property
     def exact(self) -> bool:

@@ -125,6 +125,16 @@ class ScaleShift(Scalar):
         return (z - params[0]) * (-log_slope).exp(), -log_slope
 
 
+def check_spline(bins: int, bound: float, floor: float = 0.5) -> None:
+    """Refuses bins, a bound or a floor that no spline has."""
+    if bins < 2:
+        raise ValueError(f"bins must be at least 2, got bins={bins}")
+    if not bound > 0:
+        raise ValueError(f"bound must be positive, got bound={bound}")
+    if not 0 < floor < 1:
+        raise ValueError(f"floor must be between 0 and 1, got floor={floor}")
+
+
 class Spline(Scalar):
     """Monotone rational-quadratic spline on [-bound, bound], the identity outside.
 
@@ -143,12 +153,7 @@ class Spline(Scalar):
 
     def __init__(self, bins: int = 8, bound: float = 5.0, floor: float = 0.15) -> None:
         super().__init__()
-        if bins < 2:
-            raise ValueError(f"bins must be at least 2, got bins={bins}")
-        if not bound > 0:
-            raise ValueError(f"bound must be positive, got bound={bound}")
-        if not 0 < floor < 1:
-            raise ValueError(f"floor must be between 0 and 1, got floor={floor}")
+        check_spline(bins, bound, floor)
         self.bins, self.bound, self.floor, self.num_params = bins, float(bound), float(floor), 3 * bins - 1
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..numerics import piecewise
-from .scalar import Scalar
+from .scalar import Scalar, check_spline
 
 
 class Piecewise(Scalar):
@@ -25,15 +25,12 @@ class Piecewise(Scalar):
         ValueError: ``bins`` is below 2 or ``bound`` is not positive.
     """
 
-    formula: Callable[[Tensor, Tensor, float, bool], tuple[Tensor, Tensor]]
+    formula: Callable[..., tuple[Tensor, Tensor]]
     per_bin, more = 1, 0  # parameters
 
     def __init__(self, bins: int = 8, bound: float = 5.0) -> None:
         super().__init__()
-        if bins < 2:
-            raise ValueError(f"bins must be at least 2, got bins={bins}")
-        if not bound > 0:
-            raise ValueError(f"bound must be positive, got bound={bound}")
+        check_spline(bins, bound)
         self.bins, self.bound, self.num_params = bins, float(bound), self.per_bin * bins + self.more
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
@@ -90,12 +87,34 @@ class CubicSpline(Piecewise):
     per_bin, more = 2, 2
 
 
-class FreeSpline(Piecewise):
+class Rational(Piecewise):
+    """One whose bins are rational-quadratic, with a least height.
+
+    Args:
+        bins: K, the number of bins.
+        bound: Where the tails begin.
+        floor: The least height of a bin, as for :class:`~pushforward.transforms.Spline`.
+    """
+
+    def __init__(self, bins: int = 8, bound: float = 5.0, floor: float = 0.15) -> None:
+        super().__init__(bins, bound)
+        check_spline(bins, bound, floor)
+        self.floor = float(floor)
+
+    def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        return type(self).formula(x, params, self.bound, self.floor, False)
+
+    def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
+        return type(self).formula(z, params, self.bound, self.floor, True)
+
+
+class FreeSpline(Rational):
     """Rational-quadratic on [-bound, bound] with free slopes at the ends, extended linearly outside.
 
     Args:
         bins: K, the number of bins; 3K + 1 parameters for each feature.
         bound: Where the linear tails begin.
+        floor: The least height of a bin, relative to that of equal bins; 0.01 in splines that were saved without it.
 
     Reference:
         Durkan, Bekasov, Murray, Papamakarios (2019), Neural Spline Flows, arXiv:1906.04032.
@@ -105,7 +124,7 @@ class FreeSpline(Piecewise):
     per_bin, more = 3, 1
 
 
-class CircularSpline(Piecewise):
+class CircularSpline(Rational):
     """A rotation of the circle [-bound, bound), then a rational-quadratic spline with one slope where its ends meet.
 
     Networks read the cosine and the sine of a feature, so that parameters are continuous around the circle. Numbers
@@ -114,6 +133,7 @@ class CircularSpline(Piecewise):
     Args:
         bins: K, the number of bins; 3K + 1 parameters for each feature, the last of which is the rotation.
         bound: Half of the period.
+        floor: The least height of a bin, as in :class:`FreeSpline`.
 
     Reference:
         Rezende et al. (2020), Normalizing Flows on Tori and Spheres, arXiv:2002.02428.
@@ -123,8 +143,8 @@ class CircularSpline(Piecewise):
     per_bin, more = 3, 1
     inputs = 2
 
-    def __init__(self, bins: int = 8, bound: float = math.pi) -> None:
-        super().__init__(bins, bound)
+    def __init__(self, bins: int = 8, bound: float = math.pi, floor: float = 0.15) -> None:
+        super().__init__(bins, bound, floor)
 
     def read(self, x: Tensor) -> Tensor:
         angle = x * (math.pi / self.bound)

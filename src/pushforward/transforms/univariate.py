@@ -33,6 +33,7 @@ class Univariate(Transform):
         if net.num_params != scalar.num_params:
             raise ValueError(f"net gives {net.num_params} parameters per feature, but scalar takes {scalar.num_params}")
         self.net, self.scalar = net, scalar
+        self.event_shape = (len(net.biases[-1]) // net.num_params,)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self._moved(self.scalar.forward, x, context)
