@@ -124,6 +124,16 @@ def test_page(page: Path, workplace: Path) -> None:
     torch.random.set_rng_state(state)
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_page_opens_with_an_example(page: Path) -> None:
+    if page.name in ("index.md", "api.md", "benchmarks.md"):  # of links, of docstrings, of figures
+        return
+    text = page.read_text().removeprefix("---\n").split("\n---\n")[-1]
+    first = BLOCK.search(text)
+    assert first is not None
+    assert text[: first.start()].count("\n") <= 20
+
+
 def test_every_page_is_in_the_contents() -> None:
     contents = (ROOT / "docs" / "index.md").read_text()
     for page in (ROOT / "docs").rglob("*.md"):
