@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ..numerics.torch_internals import lerp_
 from ..objectives.divergences import Objective
 from ..transforms.batch_norm import running_statistics
+from .adam import Adam
 from .batches import Batches, Draws, mix
 from .distributed import World
 from .monitor import Monitor
@@ -66,7 +67,7 @@ class Training:
         self.settings, self.world, self.threads = settings, world, threads
         self.parameters = [p for p in objective.parameters() if p.requires_grad]
         self.device = self.parameters[0].device
-        self.optimizer = torch.optim.Adam(self.parameters, lr=settings.lr, fused=True)
+        self.optimizer = Adam(self.parameters, settings.lr)
         self.sums = torch.zeros(3, device=self.device)  # of losses, good steps and bad steps, since the last validation
         self.in_a_row = torch.zeros((), device=self.device)  # consecutive bad steps
         self.best: dict[str, Tensor] = {}
@@ -103,9 +104,8 @@ class Training:
         norm = whole(nn.utils.clip_grad_norm_(self.parameters, self.settings.clip))
         loss = self.world.mean(loss.detach())
         good = (loss + norm).isfinite().float()
-        self.optimizer.param_groups[0]["lr"] = rate
-        self.optimizer.found_inf = 1 - good  # type: ignore[attr-defined]  # the fused kernel then changes nothing
-        self.optimizer.step()
+        self.optimizer.rate = rate
+        self.optimizer.step(skip=1 - good)
         self.optimizer.zero_grad()
         self.sums += torch.stack([loss.nan_to_num(0.0, 0.0, 0.0).float(), good, 1 - good])
         self.in_a_row = (self.in_a_row + 1) * (1 - good)
@@ -167,7 +167,7 @@ class Training:
             "seconds": at.seconds,
             "train_loss": train,
             "validation_loss": loss if loss is not None and math.isfinite(loss) else None,
-            "lr": self.optimizer.param_groups[0]["lr"],
+            "lr": self.optimizer.rate,
             "threads": self.threads.number,
         }
         at.history.append(line)
@@ -286,7 +286,7 @@ class Training:
             "average": dict(enumerate(self.average)),
             "memory": self.objective.memory(),
             "loop": {"sums": self.sums, "in_a_row": self.in_a_row},
-            **{f"adam.{i}": self.optimizer.state[p] for i, p in enumerate(self.parameters)},
+            **{f"adam.{i}": self.optimizer.state.get(p, {}) for i, p in enumerate(self.parameters)},
         }
         return {f"{name}.{key}": whole(value) for name, group in groups.items() for key, value in group.items()}
 

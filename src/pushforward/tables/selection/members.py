@@ -19,6 +19,7 @@ from torch.nn.utils import vector_to_parameters
 
 from ...distributions.base import Density
 from ...numerics.kernel import smoothing
+from ...training.adam import Adam
 from ...training.batches import mix
 from .points import Points
 
@@ -78,10 +79,7 @@ def train_members(
     losses = _losses(members[0], params, buffers)
     flat = torch.cat([p.detach().flatten(1) for p in params.values()], 1).requires_grad_()
     best, found = flat.detach().clone(), torch.full((len(members),), math.inf)
-    optimizer, steps = (
-        torch.optim.AdamW([flat], lr=options.lr, weight_decay=options.decay, fused=True),
-        [0] * len(members),
-    )
+    optimizer, steps = Adam([flat], options.lr, options.decay), [0] * len(members)
     judged = _side_by_side(held_out, smoothing(sum(map(len, held_out))))
     generator, stale = torch.Generator().manual_seed(mix(seed, 5)), 0
     for step in range(options.steps + 1):
@@ -119,12 +117,12 @@ def _losses(like: Density, params: dict[str, Tensor], buffers: dict[str, Tensor]
     return losses
 
 
-def _update(optimizer: torch.optim.Optimizer, flat: Tensor, losses: Tensor, rate: float) -> None:
+def _update(optimizer: Adam, flat: Tensor, losses: Tensor, rate: float) -> None:
     """One step of all members; those whose loss or gradient is not finite are left unchanged."""
     (grad,) = torch.autograd.grad(losses.nan_to_num(0.0, 0.0, 0.0).sum(), flat)
     scale = (CLIP / grad.norm(dim=1, keepdim=True).clamp_min(1e-12)).clamp_max(1.0)
     flat.grad = grad.mul_(scale).nan_to_num_(0.0, 0.0, 0.0)
-    optimizer.param_groups[0]["lr"] = rate
+    optimizer.rate = rate
     optimizer.step()
 
 
