@@ -1,11 +1,13 @@
 """The options that recipes share: refused where they do not apply, explained wherever they do."""
 
+import doctest
 import inspect
 
 import pytest
 import torch
 
 import pushforward as pf
+from pushforward.recipes import models
 
 RECIPES = (
     "anyorder bnaf bpf ffjord gf glow iaf made maf naf ncsf nice nsf pixelcnn planar realnvp residual sospf sylvester"
@@ -32,3 +34,8 @@ def test_options_of_other_recipes_are_refused(name, option):
 def test_any_order_models_have_a_device_and_a_dtype():
     density = pf.anyorder(3, device="cpu", dtype=torch.float64)
     assert density.log_prob(torch.zeros(3, dtype=torch.float64)).dtype == torch.float64
+
+
+def test_examples_in_docstrings_are_found_where_they_are_written():
+    found = {test.name.rpartition(".")[2] for test in doctest.DocTestFinder().find(models) if test.examples}
+    assert found == {"anyorder", "gmm"}

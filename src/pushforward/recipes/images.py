@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Unpack
 
 from ..distributions.flow import Flow
@@ -58,7 +59,7 @@ def glow(
     """
     check(levels=levels, steps=steps, hidden=hidden)
     check_squeezes(shape, levels)
-    net = Networks(hidden=(hidden, hidden), activation=activation, **options)
+    net = replace(Networks.small((hidden, hidden), **options), activation=activation)
     stages: list[Transform] = []
     for level in range(levels):
         channels = 2 ** (level + 2) * shape[0]
@@ -118,7 +119,7 @@ def tarflow(
     check(blocks=blocks)
     if not noise >= 0:
         raise ValueError(f"noise must be at least 0, got noise={noise}")
-    net = Networks(**options)
+    net = Networks.small(**options)
     patches = Patches(shape, patch)
     size = patch**2 * shape[0]
     sizes = {"context": net.context, "layers": layers, "width": width, "heads": heads}

@@ -47,7 +47,7 @@ def made(
         raise ValueError(f"classes is for conditional='categorical', got conditional={conditional!r} and {classes=}")
     sizes = {"mixture": components, "categorical": classes}
     part = kinds[conditional](*([sizes[conditional]] if conditional in sizes else []))
-    net = Networks(hidden=hidden, **options)
+    net = Networks.small(hidden, **options)
     return net.model(AutoregressiveModel, net.made(features, part), part)
 
 
@@ -75,7 +75,7 @@ def pixelcnn(
     Reference:
         van den Oord et al. (2016), arXiv:1606.05328. Lecture: "Autoregressive CNN".
     """
-    net = Networks(**options)
+    net = Networks.small(**options)
     return net.model(PixelCNN, shape, levels=levels, hidden=hidden, layers=layers, conditional=conditional)
 
 
@@ -145,6 +145,6 @@ def anyorder(
     sizes = [size or 0 for size in classes] if classes is not None else [0] * features
     if len(sizes) != features or any(size < 0 or size == 1 for size in sizes):
         raise ValueError(f"classes must hold at least 2, or None, for each of {features} features, got {classes}")
-    net = Networks(hidden=hidden, **options)
+    net = Networks.small(hidden, **options)
     subset = SubsetNet(*AnyOrder.sizes(sizes, bins), **net.sizes, layers=layers)
     return net.model(AnyOrder, subset, sizes, bins=bins, first=first, normal=normal, far=FAR)

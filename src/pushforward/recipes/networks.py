@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
-from typing import Any, TypedDict, TypeVar, cast, get_args, get_type_hints
+from typing import Any, TypedDict, TypeVar, get_args, get_type_hints
 
 import torch
 from torch import nn
@@ -77,7 +76,7 @@ class NetworkOptions(StyleOptions, total=False):
 
 
 def shares_options(recipe: Recipe) -> Recipe:
-    """A recipe that refuses options of others, and whose signature and docstring spell out what it shares with them.
+    """A recipe whose signature and docstring spell out what it shares with others.
 
     The defaults are those of :class:`Networks`, the words those of :class:`NetworkOptions`, where the recipe has none.
     """
@@ -85,17 +84,10 @@ def shares_options(recipe: Recipe) -> Recipe:
     *own, options = signature.parameters.values()
     (shared,) = get_args(get_type_hints(recipe)[options.name])
     more = [known[name].replace(kind=options.KEYWORD_ONLY) for name in known if name in shared.__annotations__]
-    whole = signature.replace(parameters=[*own, *more])
-
-    @functools.wraps(recipe)
-    def checked(*arguments: Any, **options: Any) -> nn.Module:
-        whole.bind(*arguments, **options)  # a TypeError if an option is not among its own
-        return recipe(*arguments, **options)
-
-    checked.__signature__ = whole  # type: ignore[attr-defined]
+    recipe.__signature__ = signature.replace(parameters=[*own, *more])  # type: ignore[attr-defined]
     if recipe.__doc__ and NetworkOptions.__doc__:  # python -OO removes them
-        checked.__doc__ = _explained(recipe.__doc__, list(whole.parameters))
-    return cast(Recipe, checked)
+        recipe.__doc__ = _explained(recipe.__doc__, [parameter.name for parameter in (*own, *more)])
+    return recipe
 
 
 def _explained(text: str, names: Sequence[str]) -> str:
@@ -132,6 +124,20 @@ class Networks:
     encoder: nn.Module | None = None
     device: torch.device | str | None = None
     dtype: torch.dtype | None = None
+
+    @classmethod
+    def small(
+        cls,
+        hidden: Sequence[int] = (),
+        /,
+        *,
+        context: int = 0,
+        encoder: nn.Module | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Networks:
+        """Those of recipes with :class:`ContextOptions` alone: any other option is a TypeError."""
+        return cls(context, hidden, encoder=encoder, device=device, dtype=dtype)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "context", context_features(self.context, self.encoder))

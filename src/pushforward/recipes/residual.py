@@ -47,7 +47,7 @@ def residual(
     Reference:
         Chen, Behrmann, Duvenaud, Jacobsen (2019), arXiv:1906.02735.
     """
-    net = Networks(hidden=hidden, **options)
+    net = Networks.small(hidden, **options)
 
     def layer(number: int) -> Sequence[Transform]:
         contraction = LipschitzMLP(features, **net.sizes, lipschitz=lipschitz)
@@ -68,7 +68,7 @@ def planar(
     Reference:
         Rezende, Mohamed (2015), arXiv:1505.05770.
     """
-    net = Networks(hidden=hidden, **options)
+    net = Networks.small(hidden, **options)
     return net.flow(features, *stacked(features, layers, lambda _: [Planar(features, **net.sizes)]))
 
 
@@ -90,7 +90,7 @@ def sylvester(
     Reference:
         van den Berg, Hasenclever, Tomczak, Welling (2018), arXiv:1803.05649.
     """
-    net = Networks(hidden=hidden, **options)
+    net = Networks.small(hidden, **options)
     return net.flow(features, *stacked(features, layers, lambda _: [Sylvester(features, rank, **net.sizes)]))
 
 
@@ -108,7 +108,7 @@ def bnaf(
         De Cao, Titov, Aziz (2019), arXiv:1904.04676.
     """
     check(features=features, layers=layers, **{f"hidden[{k}]": width for k, width in enumerate(hidden)})
-    net, units = Networks(hidden=hidden, **options), [max(-(-width // features), 4) for width in hidden]
+    net, units = Networks.small(hidden, **options), [max(-(-width // features), 4) for width in hidden]
 
     def layer(number: int) -> Sequence[Transform]:
         turn = [Permutation(range(features)[::-1])] if number else []
@@ -155,7 +155,7 @@ def triangular_spline(
     Reference:
         The flow of this name in flowjax; Durkan, Bekasov, Murray, Papamakarios (2019), arXiv:1906.04032.
     """
-    net, scalar = Networks(hidden=hidden, **options), Spline(bins, bound)
+    net, scalar = Networks.small(hidden, **options), Spline(bins, bound)
 
     def layer(number: int) -> Sequence[Transform]:
         return [net.univariate(features, scalar), Triangular(features, lower=number % 2 == 0)]

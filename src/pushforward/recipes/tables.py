@@ -207,7 +207,7 @@ def ffjord(
         Grathwohl et al. (2019), FFJORD, arXiv:1810.01367. Lecture: "FFJORD density estimation".
     """
     check(features=features)
-    net = Networks(hidden=hidden, **options)
+    net = Networks.small(hidden, **options)
     if frequencies < 0:
         raise ValueError(f"frequencies must not be negative, got frequencies={frequencies}")
     waves = FourierField(features, **net.sizes, frequencies=frequencies) if frequencies else None
