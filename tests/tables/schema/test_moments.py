@@ -71,6 +71,13 @@ def test_ambiguous_dates_are_noted() -> None:
     assert not any("first" in note for note in clear.notes_)
 
 
+def test_a_column_of_dates_stays_one_if_every_tenth_cell_is_unreadable() -> None:
+    days = ["n.d." if k % 10 == 0 else moment.strftime("%Y-%m-%d") for k, moment in enumerate(MOMENTS)]
+    model = fitted(day=days)
+    assert model.schema.columns[0].describe().kind.startswith("date, 10")
+    assert any("'n.d.' and the like are missing values" in note for note in model.notes_)
+
+
 def test_a_few_slips_are_missing_values_and_noted() -> None:
     days = [moment.strftime("%Y-%m-%d") for moment in MOMENTS]
     days[3], days[50] = "unknown", "2020-13-45"

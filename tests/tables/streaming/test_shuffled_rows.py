@@ -81,6 +81,9 @@ def test_weights_stay_with_their_rows(tmp_path):
     assert set(context) == {None}
     assert torch.allclose(torch.cat(weights), torch.cat(x)[:, 0].floor() % 3 / stream.mean)
     assert torch.cat([part[2] for part in stream.read(1, 0)]).mean() == pytest.approx(1.0)
+    read = pl.concat([found.sample, found.val, found.test, found.witnesses])
+    assert (read["w"] > 0).all()  # row 0, the least, and every third decide nothing
+    assert (torch.cat(x)[:, 0].floor() % 3 > 0).all()
     for wrong, message in ((-1.0, "row 8: -1 is negative"), (None, "row 8: a missing value")):
         weights = [1.0] * 7 + [wrong] + [1.0] * (ROWS - 8)
         with pytest.raises(InputError, match=message):

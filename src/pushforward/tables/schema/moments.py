@@ -11,7 +11,7 @@ import polars as pl
 from ...errors import InputError
 
 MOMENTS = ("Date", "Datetime", "Time", "Duration")  # encoded as days, and as seconds
-SLIPS = 0.05  # share of text that may be something else, in a column of dates
+SLIPS = 0.2  # share of text that may be something else, in a column of dates
 FIRST = 1000  # rows that refute most formats
 CLOCKS = ("%H:%M:%S%.f", "%H:%M")
 PLAIN = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y")  # which nobody reads otherwise

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
 from torch import Tensor
 
@@ -132,6 +133,7 @@ class ShuffledRows:
         frame = piece.frame
         parts = self.splits.parts(found.start + chunk * CHUNK, frame.height)
         chosen = frame.filter((parts > 1) & (self.schema.usable(frame) if self.complete else True))
+        chosen = chosen if self.weights is None else chosen.filter(pl.col(self.weights) > 0)
         if len(chosen) != self.kept[group][chunk]:
             raise InputError(f"{piece.source}: was changed while it was read")
         encoded = self._nothing()

@@ -54,7 +54,7 @@ class Survey:
     """The results of the first pass.
 
     Attributes:
-        sample: Training rows.
+        sample: Training rows; like all others here, without those of weight 0.
         witnesses: Rows that decide how a column is treated.
         val: Rows for early stopping.
         test: Held-out rows.
@@ -110,6 +110,8 @@ def survey(
             parts = splits.parts(group.start + row, frame.height)[usable]
             places, frame = row + np.flatnonzero(usable), frame.filter(usable)
             weight = np.ones(len(frame)) if weights is None else row_weights(frame, weights, piece.source, piece.first)
+            counted = weight > 0  # other rows decide nothing
+            parts, places, frame, weight = parts[counted], places[counted], frame.filter(counted), weight[counted]
             trained = parts > 1
             found.weight += float(weight[trained].sum())
             found.unusable += int((~usable).sum())
