@@ -23,11 +23,19 @@ def kind_of(kind: type[Numeric], values: np.ndarray, **hints: tuple[float, float
     return found
 
 
-@pytest.mark.parametrize("kind", [kind_of(Spikes, AMOUNT), kind_of(Grid, RNG.poisson(1.0, 400).astype(float))])
+KINDS = {
+    "spike": kind_of(Spikes, AMOUNT),
+    "counts": kind_of(Grid, RNG.poisson(1.0, 400).astype(float)),
+    "cents": kind_of(Grid, np.where(RNG.random(400) < 0.5, 0.0, 20_000 * AMOUNT).round(2)),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=list(KINDS))
 def test_the_whole_cell_of_a_value_on_a_bound_may_be_drawn(kind: Numeric) -> None:
     low, width = (part[0] for part in kind.intervals.of(np.array([0.0])))
     limits = kind.limits(1.0)
     assert limits[0] == pytest.approx(low, abs=1e-4)
+    assert limits[0] < low + 0.01 * width
     assert low + width < limits[1]
 
 

@@ -161,9 +161,9 @@ class Numeric(Kind):
             return -np.inf, np.inf
         low, high = self.minimum - spreads * spread, self.maximum + spreads * spread
         if self.bounds is not None:
-            end, other = self.bounds  # the cells of the values there lie in part beyond
-            low = max(low, self.intervals.lowest_edge(end) + 1e-6 * spread)
-            high = high if other is None else min(high, self.intervals.highest_edge(other) - 1e-6 * spread)
+            cells, (end, other) = self.intervals, self.bounds
+            low = max(low, _within(cells.lowest_edge(end), end, 1e-6 * spread))
+            high = high if other is None else min(high, _within(cells.highest_edge(other), other, -1e-6 * spread))
         return low, high
 
     def shown(self, number: float) -> str:
@@ -204,6 +204,11 @@ class Numeric(Kind):
         return Description(
             self.title, f"{self.minimum:g}", f"{self.maximum:g}", "-" if self.first is None else str(self.first)
         )
+
+
+def _within(edge: float, bound: float, away: float) -> float:
+    """Up to where a bound is not far: the edge of the cell there, however narrow; a little inside, if it has none."""
+    return edge if edge != bound else bound + away
 
 
 def _decimals(x: Numbers) -> int | None:
