@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -69,6 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")  # of a locale without the sign, or a name that is no text
     command_line.set(shlex.join(["pushforward", *map(without_credentials, arguments)]))
     arguments = ["./-" if argument == STANDARD else argument for argument in arguments]  # a bare - is not an option
+    if sys.stdout is None and "./-" in arguments:
+        return _fail(2, "standard output is closed; write to a file", arguments)
     try:
         command, bound, _ = app.parse_args(arguments, exit_on_error=False, print_error=False)
         with warnings.catch_warnings():
@@ -91,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if os.environ.get("PUSHFORWARD_TRACEBACK"):
             raise
         if isinstance(error, OSError) and error.filename:
-            return _fail(1, f"{error.filename}: {reason(error)}", arguments)
+            return _fail(2 if error.errno == errno.ENAMETOOLONG else 1, f"{error.filename}: {reason(error)}", arguments)
         sentence = f"{type(error).__name__}: {error}".splitlines()[0]
         return _fail(1, f"{sentence} (PUSHFORWARD_TRACEBACK=1 shows where)", arguments)
     return 0

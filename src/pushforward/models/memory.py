@@ -11,6 +11,8 @@ from typing import Any
 from ..errors import InputError
 
 TRAINED = 16  # bytes of a weight in training: itself, its gradient and Adam's two moments, in float32
+LAYER = 12_000  # bytes that the objects of a layer take at least, beside its weights
+WIDTHS = (128, 128)  # of networks that are not told theirs
 
 
 def refuse_beyond_memory(bytes: float, argument: str, value: Any) -> None:
@@ -27,5 +29,5 @@ def refuse_beyond_memory(bytes: float, argument: str, value: Any) -> None:
 
 def least_training(layers: int | None, hidden: Sequence[int] | None) -> float:
     """A lower bound on the memory that the training of a flow with such layers needs, in bytes."""
-    widths = [1, *(hidden or (64, 64)), 1]
-    return float(TRAINED * (layers or 1) * sum(math.prod(pair) for pair in pairwise(widths)))
+    widths = [1, *(hidden or WIDTHS), 1]
+    return float((layers or 1) * (LAYER + TRAINED * sum(math.prod(pair) for pair in pairwise(widths))))
