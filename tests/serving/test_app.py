@@ -357,6 +357,7 @@ def test_info_and_the_schema_of_the_model(url: str) -> None:
         "/impute",
         "/ask",
         "/predict",
+        "/drift",
         "/explain",
     }
     row = schema["components"]["schemas"]["Row"]
@@ -392,3 +393,26 @@ def test_a_server_that_cannot_start_says_why(
     for file in fitted.iterdir():
         (damaged / file.name).write_bytes(file.read_bytes()[:-100] if file.is_file() else b"")
     assert f"{damaged}: is not a readable model" in fails(capsys, str(damaged))
+
+
+def test_drift_of_rows_and_of_those_that_were_scored_last(url: str, model: pf.TableDensity) -> None:
+    frame = table(1_200)[600:]
+    same, moved = as_json(frame[:300]), as_json(frame[:300].with_columns(pl.col("x") + 3.0).drop("double"))
+    found = ok(f"{url}/drift", {"rows": same})
+    expected = model.drift(frame[:300])
+    assert found["p_value"] == pytest.approx(expected.p_value)
+    assert (found["verdict"], found["columns"]) == (expected.verdict, expected.columns)
+    assert [w["window"] for w in ok(f"{url}/drift", {"rows": same, "by": "group"})["windows"]] == ["a", "b"]
+    refused(f"{url}/drift", {"rows": same[:5]}, 422, "5 rows are too few")
+    refused(f"{url}/drift", {"rows": same, "by": "nobody"}, 422, "no such column")
+    for rows in (moved, moved, moved, moved):  # more than a window holds
+        ok(f"{url}/score", {"rows": rows})
+    changed = ok(f"{url}/drift")
+    assert changed["p_value"] < 0.01
+    assert changed["columns"][0] == "x"
+    assert changed["new_rows"] == 1_000
+    figures = dict(line.rsplit(" ", 1) for line in ok(f"{url}/metrics").decode().splitlines() if line[:1] != "#")
+    assert float(figures["pushforward_window_rows"]) == 1_000
+    assert float(figures["pushforward_window_odd"]) > 0.2
+    assert float(figures["pushforward_drift_p_value"]) == changed["p_value"]
+    assert float(figures["pushforward_drift_effect"]) == pytest.approx(changed["effect"])

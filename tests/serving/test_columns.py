@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from pushforward.serving.answers import Answers, Score, score_json
 from pushforward.serving.columns import json_rows
-from pushforward.serving.requests import DrawOptions, ImputeOptions, ScoreRequest, of, refusal_of
+from pushforward.serving.requests import DrawOptions, ImputeOptions, ScoreOptions, refusal_of, with_rows
 
 
 def table(rows: int = 300) -> pl.DataFrame:
@@ -46,7 +46,7 @@ def answers() -> Answers:
 
 
 def parsed(answers: Answers, rows: list[dict[str, Any]]) -> pl.DataFrame:
-    request = of(ScoreRequest, answers.cells.row_type()).model_validate_json(json.dumps({"rows": rows}))
+    request = with_rows(answers.cells.row_type(), 1000)[ScoreOptions].model_validate_json(json.dumps({"rows": rows}))
     return answers.cells.frame(request.rows)
 
 

@@ -176,3 +176,45 @@ def test_a_token_file_without_a_token_is_refused(tmp_path: Path, fitted: Path) -
     (tmp_path / "empty").write_text("\n")
     for name in ("empty", "none"):
         assert cli.main(["serve", str(fitted), "--port", "0", "--token-file", str(tmp_path / name)]) == 2
+
+
+def test_one_client_may_hold_its_share_and_others_are_served(fitted: Path, question: Any) -> None:
+    with process(str(fitted), "--max-per-client", "4") as (url, _), contextlib.ExitStack() as stack:
+        host, port = url.removeprefix("http://").split(":")
+        address = host, int(port)
+        body = f"{POST}Content-Length: 100\r\n\r\n".encode()
+
+        def opened(number: int) -> list[socket.socket]:
+            from_another = {"timeout": 10, "source_address": ("127.0.0.2", 0)}
+            return [stack.enter_context(socket.create_connection(address, **from_another)) for _ in range(number)]
+
+        held = opened(4)
+        for one in held:
+            one.sendall(body)
+        time.sleep(0.3)
+        fifth = opened(1)[0]
+        fifth.sendall(body)
+        assert fifth.recv(4096).startswith(b"HTTP/1.1 429")
+        assert asked(address, body=question)[0] == 200
+        held[0].close()
+        time.sleep(0.3)
+        sixth = opened(1)[0]
+        sixth.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert sixth.recv(4096).startswith(b"HTTP/1.1 200")
+        late = opened(20)[-1]
+        assert late.recv(4096).startswith(b"HTTP/1.1 429")
+        assert asked(address, body=question)[0] == 200
+
+
+@pytest.mark.parametrize("row", ["{}", "[]", '{"x":1}', '{"group":"nobody"}'])
+def test_rows_by_the_million_are_refused_at_once_and_take_no_memory(
+    server: tuple[str, int], question: Any, row: str
+) -> None:
+    started = time.monotonic()
+    connection = http.client.HTTPConnection(*server, timeout=30)
+    with contextlib.closing(connection):
+        headers = {"content-type": "application/json", "authorization": "Bearer open-sesame"}
+        connection.request("POST", "/score", f'{{"rows":[{",".join([row] * (2**23 // len(row)))}]}}', headers)
+        assert connection.getresponse().status == 413
+    assert time.monotonic() - started < 10
+    assert asked(server, body=question)[0] == 200

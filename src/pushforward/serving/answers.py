@@ -85,6 +85,9 @@ class Answers:
     def explain(self, frame: pl.DataFrame) -> pl.DataFrame:
         return self.model.explain(frame)
 
+    def drift(self, frame: pl.DataFrame, by: str | None) -> dict[str, Any]:
+        return self.model.drift(frame, by).to_json()
+
     def check_filled(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Refuses rows that specify none of the modelled columns.
 

@@ -7,7 +7,7 @@ import contextlib
 import json
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,14 +25,17 @@ from ..tables.fitted import FittedTable
 from . import requests as asked
 from .answers import Answers, Score, score_json
 from .batching import MOST, Batcher, Jobs
+from .clients import Shares
 from .columns import json_rows
 from .guard import ARROW, JSON, Guard, is_arrow
-from .limits import Limits, arrow_body, arrow_frame, body_of
+from .limits import Limits, arrow_body, arrow_frame, body_of, check_cells
 from .metrics import Metrics
 from .openapi import VERBS, document
+from .window import ROWS
 
 T = TypeVar("T")
 Verb = Callable[[Request], Awaitable[Response]]
+BODIES = 2  # of the longest that there may be, whose bytes one client may have open at once
 LONG = 1 << 16  # bodies from this many bytes on are not parsed on the event loop
 PAGE = {
     "/": ("page.html", "text/html"),
@@ -40,7 +43,7 @@ PAGE = {
     "/page.js": ("page.js", "text/javascript"),
 }
 POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"  # noqa: E501
-ADVICE = {503: {"retry-after": "1"}, 401: {"www-authenticate": "Bearer"}}
+ADVICE = {429: {"retry-after": "1"}, 503: {"retry-after": "1"}, 401: {"www-authenticate": "Bearer"}}
 HEADERS = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
 
 
@@ -57,11 +60,8 @@ class Server:
         self.batcher = Batcher(self.answers.score_batch, self.metrics.batches.observe)
         self.jobs = Jobs()
         row = self.answers.cells.row_type()
-        self.score_request = asked.of(asked.ScoreRequest, row)
         self.sample_request = asked.of(asked.SampleRequest, row)
-        self.impute_request = asked.of(asked.ImputeRequest, row)
-        self.explain_request = asked.of(asked.ExplainRequest, row)
-        self.predict_request = asked.of(asked.PredictRequest, row)
+        self.with_rows = asked.with_rows(row, limits.rows)
 
     async def health(self, _: Request) -> Response:
         return _json({"status": "ok"})
@@ -74,7 +74,7 @@ class Server:
         return Response(self.metrics.text(), media_type="text/plain; version=0.0.4")
 
     async def score(self, request: Request) -> Response:
-        options, rows = await self._rows(request, self.score_request, asked.ScoreOptions)
+        options, rows = await self._rows(request, asked.ScoreOptions)
         self.answers.check_given(options.given)
         if isinstance(rows, list):
             self.answers.check_filled(rows)
@@ -82,6 +82,7 @@ class Server:
         else:
             frame = await self.jobs.run(request, self.answers.score_frame, rows, options.given)
             found = [Score(*row) for row in frame.iter_rows()]
+        self._remember(rows, found)
         if _wants_arrow(request, rows):
             return Response(arrow_body(pl.DataFrame(found, list(Score._fields), orient="row")), media_type=ARROW)
         return Response(score_json(found, options.errors), media_type=JSON)
@@ -92,7 +93,7 @@ class Server:
         return await self._frame(request, None, self.answers.sample, options.n, options.given, options)
 
     async def impute(self, request: Request) -> Response:
-        options, rows = await self._rows(request, self.impute_request, asked.ImputeOptions)
+        options, rows = await self._rows(request, asked.ImputeOptions)
         self.limits.check_rows(len(rows) * options.draws)
         return await self._frame(request, rows, self.answers.impute, self._as_frame(rows), options)
 
@@ -101,12 +102,32 @@ class Server:
         return _json(jsonable(await self.jobs.run(request, self.answers.ask, question)))
 
     async def predict(self, request: Request) -> Response:
-        options, rows = await self._rows(request, self.predict_request, asked.PredictOptions)
+        options, rows = await self._rows(request, asked.PredictOptions)
         return await self._frame(request, rows, self.answers.predict, self._as_frame(rows), options)
 
     async def explain(self, request: Request) -> Response:
-        _, rows = await self._rows(request, self.explain_request, asked.ExplainOptions)
+        _, rows = await self._rows(request, asked.ExplainOptions)
         return await self._frame(request, rows, self.answers.explain, self._as_frame(rows))
+
+    async def drift(self, request: Request) -> Response:
+        """How rows differ from those that the model did not see; without a body, the rows that were scored last."""
+        last = request.method == "GET"
+        if last:
+            options, rows = asked.DriftOptions(by=None), list(self.metrics.window.rows)
+        else:
+            options, rows = await self._rows(request, asked.DriftOptions)
+        found = await self.jobs.run(request, self.answers.drift, self._as_frame(rows), options.by)
+        if last:
+            self.metrics.p_value.set(found["p_value"])
+            self.metrics.effect.set(found["effect"])
+        return _json(jsonable(found))
+
+    def _remember(self, rows: Any, found: Sequence[Score]) -> None:
+        """Keeps the last rows and their scores; those sent as Arrow if their types are the table's."""
+        with contextlib.suppress(TypeError, pl.exceptions.PolarsError):
+            if isinstance(rows, pl.DataFrame):
+                rows, found = self.answers.cells.frame(rows.tail(ROWS).to_dicts()).to_dicts(), found[-ROWS:]
+            self.metrics.window.add(rows, found)
 
     async def _scores(self, request: Request, rows: list[dict[str, Any]], given: tuple[str, ...]) -> list[Score]:
         """Scores of rows, grouped by the columns they hold; small groups are batched with those of other requests."""
@@ -124,7 +145,7 @@ class Server:
                 found[place] = score
         return found
 
-    async def _rows(self, request: Request, kind: Any, options: type[BaseModel]) -> tuple[Any, Any]:
+    async def _rows(self, request: Request, options: type[BaseModel]) -> tuple[Any, Any]:
         """The options and the rows of a request: a list of JSON rows, or a frame sent as Arrow."""
         body = await body_of(request, self.limits)
         if is_arrow(request):
@@ -132,9 +153,9 @@ class Server:
             frame = await self.jobs.run(request, arrow_frame, body, self.limits)
             rows: Any = asked.check_frame(frame, self.answers.cells)
         else:
-            chosen = await self._parsed(request, body, kind)
+            check_cells(body, self.limits, len(self.answers.cells.cells))
+            chosen = await self._parsed(request, body, self.with_rows[options])
             rows = chosen.rows
-            self.limits.check_rows(len(rows))
         self.metrics.rows.labels(request.url.path).inc(len(rows))
         return chosen, rows
 
@@ -187,7 +208,7 @@ def create_app(model: FittedTable, limits: Limits | None = None, guard: Guard | 
         server.close()
 
     app = FastAPI(title="pushforward", version=__version__, docs_url=None, redoc_url=None, lifespan=running)
-    gets = {"/health": server.health, "/info": server.info, "/metrics": server.metrics_text}
+    gets = {"/health": server.health, "/info": server.info, "/metrics": server.metrics_text, "/drift": server.drift}
     posts = {path: getattr(server, path[1:]) for path in VERBS}
     for path, post in posts.items():
         app.add_route(path, _measured(server, path, post), methods=["POST"])
@@ -196,25 +217,31 @@ def create_app(model: FittedTable, limits: Limits | None = None, guard: Guard | 
     for path, (name, kind) in PAGE.items():
         app.add_route(path, partial(_file, Path(__file__).with_name(name).read_bytes(), kind), methods=["GET"])
     app.add_exception_handler(HTTPException, _wrong_path)
-    app.add_middleware(_Guarded, guard=guard or Guard())
+    app.add_middleware(_Guarded, guard=guard or Guard(), limits=server.limits)
     app.openapi = partial(document, server)  # type: ignore[method-assign]
     return app
 
 
 class _Guarded:
-    """The application behind its guard."""
+    """The application behind its guard, and no client with more than its share of it."""
 
-    def __init__(self, app: ASGIApp, guard: Guard) -> None:
-        self.app, self.guard = app, guard
+    def __init__(self, app: ASGIApp, guard: Guard, limits: Limits) -> None:
+        self.app, self.guard, self.limits = app, guard, limits
+        self.requests = Shares(guard.per_client, "requests")
+        self.bytes = Shares(BODIES * limits.bytes, "bytes of bodies")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request = Request(scope)
+        client = request.client.host if request.client else ""
         try:
-            if scope["type"] == "http":
-                self.guard.check(Request(scope))
+            self.guard.check(request)
+            with self.requests.hold(client), self.bytes.hold(client, self.limits.bytes_of(request)):
+                await self.app(scope, receive, send)
         except asked.Refused as refused:
             await _refusal(refused)(scope, receive, send)
-        else:
-            await self.app(scope, receive, send)
 
 
 def _measured(server: Server, path: str, verb: Verb) -> Verb:
@@ -258,7 +285,7 @@ async def _file(content: bytes, kind: str, _: Request) -> Response:
 
 
 async def _wrong_path(request: Request, error: Any) -> Response:
-    paths = f"/health, /info, /metrics, /openapi.json; POST to {', '.join(VERBS)}"
+    paths = f"/health, /info, /metrics, /drift, /openapi.json; POST to {', '.join(VERBS)}"
     return _json(
         {"detail": f"{request.method} {request.url.path}: {error.detail}; there are GET /, {paths}"}, error.status_code
     )

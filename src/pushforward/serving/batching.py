@@ -68,7 +68,10 @@ class Batcher:
                 raise busy()
             self.waiting.append(one)
             self.changed.notify()
-        return await one.answer
+        try:
+            return await one.answer
+        finally:
+            del one  # an error refers to this frame, and would keep itself
 
     def close(self) -> None:
         """Answers the waiting requests, and ends the thread."""
@@ -150,12 +153,12 @@ class Jobs:
         if self.waiting >= JOBS:
             raise busy()
         found: Future[T] = Future()
-        result, gone = asyncio.wrap_future(found), asyncio.ensure_future(_hung_up(request))
+        result: asyncio.Future[T] = asyncio.wrap_future(found)
+        gone: asyncio.Future[None] = asyncio.ensure_future(_hung_up(request))
         self.waiting += 1
         self.queue.put(partial(_do, found, job, arguments))
         try:
-            ends: set[asyncio.Future[Any]] = {result, gone}
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((result, gone), return_when=asyncio.FIRST_COMPLETED)
             if not result.done():
                 raise Refused(499, "the client hung up")
             return result.result()
@@ -163,10 +166,12 @@ class Jobs:
             self.waiting -= 1
             gone.cancel()
             result.cancel()
+            del result, found  # an error refers to this frame, and would keep itself and all that was sent
 
     def _run(self) -> None:
         while (work := self.queue.get()) is not None:
             work()
+            del work
 
     def close(self) -> None:
         """Ends the thread after the job that it is at; those that wait are left out."""
@@ -180,6 +185,8 @@ def _do(found: Future[Any], job: Callable[..., Any], arguments: Sequence[Any]) -
         found.set_result(job(*arguments))
     except Exception as error:
         found.set_exception(error)
+    finally:
+        del found  # as above
 
 
 async def _hung_up(request: Request) -> None:

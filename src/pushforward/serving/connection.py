@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from http import HTTPStatus
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from .clients import Shares
+from .requests import Refused
 
 HEAD = 32 * 2**10  # bytes of a request line and its headers
 
@@ -18,18 +23,30 @@ class Connection(HttpToolsProtocol):
     """
 
     seconds = 30.0
+    peers: Shares
+    place: contextlib.ExitStack | None = None
     heads = head = 0  # how many have begun, and what has come of the last one, in bytes, after the piece it began in
     clock: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._begin()
+        self.place = contextlib.ExitStack()
+        try:
+            self.place.enter_context(self.peers.hold((transport.get_extra_info("peername") or ("",))[0]))
+        except Refused as refused:
+            self._refuse(refused.status, refused.sentence)
+        else:
+            self._begin()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end()
+        if self.place is not None:
+            self.place.close()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
         before = self.heads
         super().data_received(data)
         if self.clock is not None and self.heads == before:
@@ -62,13 +79,14 @@ class Connection(HttpToolsProtocol):
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.keep_alive = False
             return
-        reason = {408: "Request Timeout", 431: "Request Header Fields Too Large"}[status]
         body = f'{{"detail": "{said}"}}'.encode()
-        head = f"HTTP/1.1 {status} {reason}\r\ncontent-type: application/json\r\nconnection: close\r\n"
+        head = (
+            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\ncontent-type: application/json\r\nconnection: close\r\n"
+        )
         self.transport.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
         self.transport.close()
 
 
-def limited(seconds: float) -> type[Connection]:
-    """Connections on which a head may take so long."""
-    return type("LimitedConnection", (Connection,), {"seconds": seconds})
+def limited(seconds: float, most: int) -> type[Connection]:
+    """Connections on which a head may take so long, and of which one address may have so many."""
+    return type("LimitedConnection", (Connection,), {"seconds": seconds, "peers": Shares(most, "connections")})

@@ -28,10 +28,12 @@ class Guard:
     Args:
         names: By which the server may be addressed, beside any IP address and ``localhost``.
         token: What clients have to know, or None.
+        per_client: Requests that one client may have open at once.
     """
 
     names: Collection[str] = ()
     token: str | None = None
+    per_client: int = 64
 
     def check(self, request: Request) -> None:
         """Lets a request pass.

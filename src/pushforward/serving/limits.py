@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 from starlette.requests import ClientDisconnect, Request
 
-from .requests import Refused
+from .requests import Refused, too_many
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,12 @@ class Limits:
     bytes: int = 16 * 2**20
     seconds: float = 30.0
 
+    def bytes_of(self, request: Request) -> int:
+        """As many bytes of a request's body as are kept at most."""
+        declared = request.headers.get("content-length") or "0"
+        chunked = "transfer-encoding" in request.headers or not declared.isdecimal()
+        return self.bytes if chunked else min(int(declared), self.bytes)
+
     def check_rows(self, rows: int) -> None:
         """Refuses too many rows.
 
@@ -35,7 +41,7 @@ class Limits:
             Refused: says how many are allowed.
         """
         if rows > self.rows:
-            raise Refused(413, f"{rows:,} rows, but a request may hold or ask for {self.rows:,}; split it")
+            raise too_many(f"{rows:,} rows", self.rows)
 
 
 async def body_of(request: Request, limits: Limits) -> bytes:
@@ -64,6 +70,16 @@ async def body_of(request: Request, limits: Limits) -> bytes:
     if length > limits.bytes:
         raise _too_long(limits)
     return b"".join(parts)
+
+
+def check_cells(body: bytes, limits: Limits, columns: int) -> None:
+    """Refuses JSON of more cells than its rows may have, before it is read: few bytes of it may take hundreds.
+
+    Raises:
+        Refused: it has twice as many commas as there may be cells, some of which may hold one themselves.
+    """
+    if body.count(b",") > 2 * (limits.rows + 1) * (columns + 1):
+        raise too_many("too many cells", limits.rows)
 
 
 def _too_long(limits: Limits) -> Refused:

@@ -22,6 +22,7 @@ REFUSALS = {
     "421": "another name of the server",
     "413": "too many rows or bytes",
     "422": "a bad cell",
+    "429": "too many requests of one client",
     "503": "busy, or slow",
 }
 VERBS = {
@@ -30,12 +31,14 @@ VERBS = {
     "/impute": "The rows with their missing cells drawn given the rest of their own row.",
     "/ask": "How probable it is that a row is so, of those of which something is known, with its standard error.",
     "/predict": "One column of every row from its other columns.",
+    "/drift": "Whether rows are still of the table that was fitted, with a p-value, and what has moved.",
     "/explain": "What makes each row unlikely: the column to blame, the value that would fit, gains in nats.",
 }
 GETS = {
     "/health": "Whether the server answers.",
     "/info": "What the model is, its columns, and the limits of requests.",
-    "/metrics": "Counters for Prometheus, as text.",
+    "/metrics": "Figures for Prometheus, as text.",
+    "/drift": "Whether the rows that were scored last are still of the table that was fitted.",
 }
 
 
@@ -43,12 +46,13 @@ def document(server: Server) -> dict[str, Any]:
     """The description as OpenAPI 3.1."""
     row = server.answers.cells.row_type()
     requests = [
-        server.score_request,
+        server.with_rows[asked.ScoreOptions],
         server.sample_request,
-        server.impute_request,
+        server.with_rows[asked.ImputeOptions],
         asked.AskRequest,
-        server.predict_request,
-        server.explain_request,
+        server.with_rows[asked.PredictOptions],
+        server.with_rows[asked.DriftOptions],
+        server.with_rows[asked.ExplainOptions],
     ]
     answers: list[Any] = [
         asked.Scores,
@@ -56,6 +60,7 @@ def document(server: Server) -> dict[str, Any]:
         asked.of(asked.RowsAnswer, row),
         asked.Probability,
         asked.RowsAnswer[dict[str, Any]],
+        asked.Drifted,
         asked.RowsAnswer[dict[str, Any]],
     ]
     kinds: list[Any] = [*requests, *answers, asked.Refusal]
@@ -64,10 +69,10 @@ def document(server: Server) -> dict[str, Any]:
     refused = {code: _answer(said, refs[asked.Refusal]) for code, said in REFUSALS.items()}
     paths: dict[str, Any] = {path: {"get": _verb(said, {"200": {"description": "OK"}})} for path, said in GETS.items()}
     for (path, said), request, answer in zip(VERBS.items(), requests, answers, strict=True):
-        verb = _verb(said, {"200": _answer("OK", refs[answer], arrow=path != "/ask"), **refused})
+        verb = _verb(said, {"200": _answer("OK", refs[answer], arrow=path not in ("/ask", "/drift")), **refused})
         body = {"application/json": {"schema": refs[request]}}
         rows = {} if path in ("/sample", "/ask") else {ARROW: {"schema": {"type": "string", "format": "binary"}}}
-        paths[path] = {"post": {**verb, "requestBody": {"required": True, "content": {**body, **rows}}}}
+        paths.setdefault(path, {})["post"] = {**verb, "requestBody": {"required": True, "content": {**body, **rows}}}
     info = {"title": f"pushforward: {server.answers.info()['model']}", "version": __version__}
     return {"openapi": "3.1.0", "info": info, "paths": paths, "components": {"schemas": schemas.get("$defs", {})}}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Generic, Literal, TypeVar
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from .columns import RowType
 
@@ -51,6 +51,10 @@ class ExplainOptions(_Strict):
     pass
 
 
+class DriftOptions(_Strict):
+    by: str | None = Field(None, description="A column whose dates or values divide the rows into windows.")
+
+
 class AskRequest(_Strict):
     where: str | dict[str, Scalar | list[Scalar]] = Field(
         description="A condition: SQL, as in price > 5000 AND cut = 'Ideal', or columns' values; a list is a choice."
@@ -62,22 +66,6 @@ class PredictOptions(_Strict):
     column: str = Field(description="The column that is predicted; rows' own values of it are not read.")
     kind: Literal["mean", "median", "mode", "proba", "interval"] = Field("mean", description="What is told of it.")
     level: float = Field(0.9, gt=0, lt=1, description="Of an interval: in which share of rows it holds the value.")
-
-
-class PredictRequest(PredictOptions, Generic[R]):
-    rows: list[R] = Field(min_length=1)
-
-
-class ScoreRequest(ScoreOptions, Generic[R]):
-    rows: list[R] = Field(min_length=1)
-
-
-class ImputeRequest(ImputeOptions, Generic[R]):
-    rows: list[R] = Field(min_length=1)
-
-
-class ExplainRequest(ExplainOptions, Generic[R]):
-    rows: list[R] = Field(min_length=1)
 
 
 class SampleRequest(DrawOptions, Generic[R]):
@@ -102,6 +90,14 @@ class Probability(BaseModel):
     standard_error: float | None = Field(description="0 where the answer is exact.")
 
 
+class Drifted(BaseModel, extra="allow"):
+    verdict: str = Field(description="A sentence.")
+    p_value: float = Field(description="At most x with probability x if nothing has changed.")
+    effect: float = Field(description="By how many nats a row is less likely than unseen ones.")
+    columns: list[str] = Field(description="The columns, the most moved first.")
+    measures: list[dict[str, Any]] = Field(description="Their p-values, divergences in nats, and changes in words.")
+
+
 class RowsAnswer(BaseModel, Generic[R]):
     rows: list[R]
 
@@ -109,6 +105,13 @@ class RowsAnswer(BaseModel, Generic[R]):
 def of(kind: Any, row: Any) -> Any:
     """A kind of request, or of answer, with rows of this type."""
     return kind[row]
+
+
+def with_rows(row: Any, most: int) -> dict[type[BaseModel], Any]:
+    """Requests with one row or more of this type, by their other options."""
+    kinds: tuple[type[BaseModel], ...] = (ScoreOptions, ImputeOptions, ExplainOptions, PredictOptions, DriftOptions)
+    rows = (list[row], Field(min_length=1, max_length=most))
+    return {k: create_model(k.__name__.replace("Options", "Request"), __base__=k, rows=rows) for k in kinds}
 
 
 class Refusal(BaseModel):
@@ -121,9 +124,15 @@ def refusal_of(error: ValidationError, cells: RowType) -> Refused:
     found = error.errors(include_url=False)
     if found[0]["type"] == "json_invalid":
         return Refused(400, f"the body is not JSON: {found[0]['ctx']['error']}")
+    if found[0]["type"] == "too_long":
+        return too_many(f"{len(found[0]['input']):,} rows", found[0]["ctx"]["max_length"])
     problems = [_problem(one, cells) for one in found[:SHOWN]]
     more = f" (and {len(found) - 1} more problems)" if len(found) > 1 else ""
     return Refused(422, f"{_sentence(problems[0])}{more}", problems)
+
+
+def too_many(what: str, most: int) -> Refused:
+    return Refused(413, f"{what}, but a request may hold or ask for {most:,} rows; split it")
 
 
 def _problem(one: Any, cells: RowType) -> dict[str, Any]:

@@ -24,6 +24,8 @@ from .connection import limited
 from .guard import Guard
 from .limits import Limits
 
+CONNECTIONS = 4  # of one address, for each request that it may have open: a proxy keeps some
+
 
 def serve(
     model: FittedDensity, host: str, port: int, limits: Limits, guard: Guard, threads: int, console: Console
@@ -51,8 +53,8 @@ def serve(
     console.result({"url": url, "model": model.called})
     config = uvicorn.Config(
         app,
-        http=limited(limits.seconds),
-        log_level="warning",
+        http=limited(limits.seconds, CONNECTIONS * guard.per_client),
+        log_level="error",  # strangers could fill a disk with warnings
         access_log=False,
         server_header=False,
         timeout_keep_alive=30,
