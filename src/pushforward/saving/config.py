@@ -116,7 +116,7 @@ def _holds(module: nn.Module, name: str, value: Any) -> bool:
 def _same_modules(stored: Any, value: Any) -> bool:
     """The same, for lists and dicts of modules that have become a ``ModuleList`` or a ``ModuleDict``."""
     if isinstance(stored, nn.ModuleList) and isinstance(value, list | tuple | nn.ModuleList):
-        return len(stored) == len(value) and all(a is b for a, b in zip(stored, value, strict=True))
+        return [*stored] == [*value]
     if isinstance(stored, nn.ModuleDict) and isinstance(value, Mapping):
         return stored.keys() == value.keys() and all(stored[key] is value[key] for key in stored)
     return False

@@ -39,7 +39,7 @@ def measured(
         **({} if options.weights is None else {"weights": options.weights}),
         "flow": options.flow,
         "objective": options.objective,
-        "parameters": sum(p.numel() for p in density.parameters()),
+        "parameters": sum(map(torch.numel, density.parameters())),
         "held_out": _held_out(density, gaussian, rows, options, fill),
     }
 

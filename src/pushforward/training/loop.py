@@ -89,10 +89,12 @@ class Training:
             progress = self._tick()
             if at.step % WATCH == 0:
                 self._watch(monitor)
-            if at.step % self.every == 0 or self._over(progress):
-                self._validate(monitor)
-            self._cool(progress)
             over = self._over(progress)
+            validated = over or at.step % self.every == 0
+            if validated:
+                self._validate(monitor)
+            self._cool(progress, validated)
+            over = self._over(progress) if validated else over
             if store.due(at.step, over):
                 store.write(at, self.tensors())
 
@@ -112,12 +114,11 @@ class Training:
         if self.average:
             lerp_(self.average, [p.detach() for p in self.parameters], self._newest())
 
-    def _cool(self, progress: float) -> None:
+    def _cool(self, progress: float, validated: bool) -> None:
         """In a run that ends by itself: starts the cooling if nothing improves any more, or if time runs short."""
         at, schedule = self.at, self.schedule
         if not isinstance(schedule, OpenEnded) or at.cooling is not None:
             return
-        validated = at.history[-1]["step"] == at.step
         at.plateau = validated and plateau(at.history, at.start)
         if at.plateau or progress >= schedule.latest:
             at.cooling, at.stale = progress, 0
