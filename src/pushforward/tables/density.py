@@ -53,7 +53,8 @@ class TableDensity(FittedTable):
         noise: Numbers that were measured with normal errors, and the column of their standard deviations, as in
             ``{"flux": "flux_err"}``: the density is that of the true values, and a row's that of its measurement.
         relations: ``auto`` finds columns that follow from others, exactly or up to a remainder, and such orders;
-            ``none`` looks for none, and ``-price,-total`` for none from which these columns follow.
+            ``none`` looks for none, and ``-price,-total`` for none from which these columns follow; a formula such as
+            ``price = carat * 'per carat' + 2`` is stated: exact in all rows, or up to a remainder.
         kinds: Columns of a kind of your own, as in ``{"address": IPv4}``: a :class:`~pushforward.Kind`, or its class,
             which then fits itself to the column.
         members: How many flows are averaged, each with a different part of the rows left out of its training; ``auto``

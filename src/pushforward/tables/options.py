@@ -32,7 +32,8 @@ class ColumnOptions:
         limits: A number known by its limits, as in lead=lead_low,lead_high. May be repeated.
         censored: A time of an event, and the column that is 1 where it came, as in time=status; else, it came later.
         noise: A measured number and the column of its standard deviations, as in flux=flux_err. May be repeated.
-        relations: none looks for no relations between columns; =-price,-total for none of these columns.
+        relations: none looks for no relations between columns; =-price,-total for none of these columns; and
+            "price = carat * quality" states one, exact or up to a remainder.
         strict: Refuse what would be decided otherwise: missing cells, constants, names and free text.
         drop_missing: Leave out rows with missing or infinite values.
         samples: Points that each whole or rounded number's cell is averaged over.
@@ -67,8 +68,17 @@ class ColumnOptions:
     @property
     def unrelated(self) -> tuple[str, ...]:
         """Columns that are modelled whatever they may follow from: those that ``relations`` names after a minus."""
-        names = [name.strip() for name in self.relations.split(",")]
-        return tuple(name[1:] for name in names) if all(name.startswith("-") for name in names) else ()
+        return tuple(each[1:] for each in self._relations if each.startswith("-") and "=" not in each)
+
+    @property
+    def formulas(self) -> dict[str, str]:
+        """The formulas that ``relations`` states, as text, by the column on their left."""
+        sides = [each.split("=", 1) for each in self._relations if "=" in each]
+        return {name.strip().strip("'"): text.strip() for name, text in sides}
+
+    @property
+    def _relations(self) -> list[str]:
+        return [each.strip() for each in self.relations.split(",")]
 
     def __post_init__(self) -> None:
         for name in ("columns", "categories", "numbers"):

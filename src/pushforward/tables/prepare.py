@@ -20,6 +20,7 @@ from .schema.decide import learn_schema
 from .schema.numbers import refuse_gaps, refuse_text, require_columns, row_weights, usable_rows
 from .schema.reading import is_text
 from .schema.relations.known_in_part import KnownInPart
+from .schema.relations.stated_formula import stated_formulas
 from .schema.schema import Schema
 from .splits import MOST_HELD_OUT, TableSplits, divide, refuse_few_rows
 from .streaming.shuffled_rows import ShuffledRows
@@ -106,7 +107,7 @@ def prepare(
     splits = TableSplits(schema, rows, split, numbers, complete=not table.splits)
     for part in (splits.train, splits.val, splits.test):
         _refuse_weightless(part.weights, options.weights, source)
-    return replace(splits, schema=_with_maps(schema, splits.train, options, console)) if fresh else splits
+    return replace(splits, schema=_with_maps(schema, splits.train, options, console, source)) if fresh else splits
 
 
 def prepare_large(
@@ -141,7 +142,7 @@ def prepare_large(
     rows = Rows(encoded.x, encoded.context, weights_of(frame, weights, name))
     first, second = found.sample.height, found.sample.height + found.val.height
     train, val, test = (np.arange(*ends) for ends in ((0, first), (first, second), (second, frame.height)))
-    schema = _with_maps(schema, rows[train], options, console)
+    schema = _with_maps(schema, rows[train], options, console, name)
     stream = ShuffledRows(source, schema, splits, found.kept, seed, options.drop_missing, weights, found.weight)
     found_rows = TableSplits(schema, rows, (train, val, test), np.asarray(found.test_numbers), False, stream)
     for part in (found_rows.train, found_rows.val, found_rows.test):
@@ -149,11 +150,13 @@ def prepare_large(
     return found_rows
 
 
-def _with_maps(schema: Schema, train: Rows, options: TableOptions, console: Console) -> Schema:
+def _with_maps(schema: Schema, train: Rows, options: TableOptions, console: Console, source: str) -> Schema:
     """The schema with what is learnt from training rows alone: histograms, and formulas up to a remainder. Reports what
     was decided about columns."""
     found = schema.shaped(train.x, train.weights)
-    found = found.with_near(train.x, options.unrelated) if options.relations != "none" else found
+    if options.relations != "none":
+        left = {name: text for name, text in options.formulas.items() if name in schema.names}
+        found = found.with_near(train.x, options.unrelated, stated_formulas(left, schema.fields, source))
     for note in found.notes:
         console.note(note)
     return found
@@ -183,9 +186,11 @@ def refuse_stray(options: TableOptions, frame: pl.DataFrame, source: str) -> Non
     Raises:
         InputError: names the first of them, and those that there are.
     """
-    if options.relations not in ("auto", "none") and not options.unrelated:
-        raise InputError("expected auto, none, or columns that follow from no others, as in -price", "relations")
-    require_columns(frame, options.unrelated, source, "relations")
+    said = [*options.unrelated, *options.formulas]
+    if options.relations not in ("auto", "none") and len(said) < len(options.relations.split(",")):
+        expected = "expected auto, none, columns that follow from no others, as in -price, or price = carat * quality"
+        raise InputError(expected, "relations", options.relations)
+    require_columns(frame, said, source, "relations")
     require_columns(frame, [name for pair in options.order for name in pair], source, "order")
     for argument, named in (("bounds", options.bounds), ("circular", options.circular), ("kinds", options.kinds)):
         require_columns(frame, list(named), source, argument)

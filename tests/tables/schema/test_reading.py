@@ -157,7 +157,7 @@ def test_categories_that_another_implies_follow_from_it() -> None:
     columns = {"country": city // 4, "city": [f"c{k}" for k in city], "code": [f"id{k}" for k in city]}
     schema = learnt(**columns, a=RNG.normal(size=600))
     assert schema.names == ["city", "a"]
-    assert {str(relation) for relation in schema.relations} == {
+    assert {str(relation) for relation in schema.dependencies} == {
         "'country' follows from 'city'",
         "'code' follows from 'city'",
     }
@@ -300,7 +300,7 @@ def test_holes_of_a_sum_are_completed_from_the_rest() -> None:
     whole, holed = sums()
     schema = schema_of(holed)
     assert schema.names == ["a", "b", "k"]
-    assert [str(relation) for relation in schema.relations] == ["'total' is a +2 · b - k"]
+    assert [str(relation) for relation in schema.dependencies] == ["'total' is a +2 · b - k"]
     assert Schema.from_json(json.loads(json.dumps(schema.to_json()))) == schema
     x, there = schema.encode(holed, "t.csv").x.numpy(), holed.select(pl.all().is_null()).to_numpy()
     one = there.sum(1) <= 1
@@ -321,7 +321,7 @@ def test_a_sum_is_found_beside_columns_that_miss_nearly_all() -> None:
     rare = pl.DataFrame({f"r{seed}": with_holes(RNG.normal(size=400), 0.9, seed) for seed in range(3)})
     assert schema_of(rare.hstack(whole), columns=[*rare.columns, *whole.columns]).follow_names == ["total"]
     few = {"p": with_holes(RNG.normal(size=60), 0.3, 5), "q": with_holes(RNG.normal(size=60), 0.3, 6)}
-    assert not learnt(**few, r=with_holes(RNG.normal(size=60), 0.5, 7)).relations
+    assert not learnt(**few, r=with_holes(RNG.normal(size=60), 0.5, 7)).dependencies
 
 
 def test_what_a_sum_says_is_imputed_and_scored() -> None:

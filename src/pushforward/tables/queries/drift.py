@@ -121,7 +121,7 @@ def pool(model: TableModel, new: Rows, frame: pl.DataFrame, without: str | None 
     second = torch.arange(len(both)) >= len(old)
     broken = {
         str(relation): torch.cat([torch.zeros(len(old), dtype=torch.bool), torch.from_numpy(rows)])
-        for relation, rows in zip(schema.relations, schema.broken(schema.encode(frame, "table")), strict=True)
+        for relation, rows in zip(schema.dependencies, schema.broken(schema.encode(frame, "table")), strict=True)
     }
     columns = [each for each in values_of(schema, both) if each.column.name != without]
     return Pooled(columns, *_scores(model, both), broken, second)

@@ -184,6 +184,6 @@ def _refuse_broken(model: TableModel, rows: Encoded) -> None:
     Raises:
         InputError: names the first such row, and the relation.
     """
-    for relation, broken in zip(model.schema.relations, model.schema.broken(rows), strict=True):
+    for relation, broken in zip(model.schema.dependencies, model.schema.broken(rows), strict=True):
         if broken.any():
             raise InputError(f"given: row {int(broken.argmax()) + 1} contradicts this: {relation}")

@@ -173,7 +173,7 @@ def _note_values(
         console.note(f"{source}: {listed(impossible)}: not among the training values, so log_density is -inf there")
     if possible:
         console.note(f"{source}: {listed(possible)}: not among the training values, so it has what rare ones leave")
-    for relation, broken in zip(schema.relations, [] if query.broken is None else query.broken, strict=False):
+    for relation, broken in zip(schema.dependencies, [] if query.broken is None else query.broken, strict=False):
         if broken.any():
             where = f"{source}: row {places[broken.argmax()] + 1} and {int(broken.sum()) - 1:,} more break this"
             console.note(f"{where}: {relation}; log_density is -inf there")

@@ -19,11 +19,12 @@ from .learner import ColumnChoices, Learner
 from .missingness import random_holes
 from .names import as_names, numbers_that_are_names
 from .numbers import refuse_gaps
-from .relations.base import Relation
+from .relations.base import Dependency
 from .relations.dates import weeks
 from .relations.finding import complete, find_relations
 from .relations.known_in_part import KnownInPart
 from .relations.order import find_orders
+from .relations.stated_formula import holding, stated_formulas
 from .schema import Schema
 
 AT_RANDOM = "values are missing at random, so log-densities do not count which are"
@@ -50,13 +51,13 @@ def learn_schema(
     Raises:
         InputError: a column leaves its stated bounds, no column is left to model, or ``strict`` refuses one.
     """
-    decisions, related, free = Decisions(source, said.strict), said.relations != "none", {*said.unrelated}
+    decisions, related = Decisions(source, said.strict), said.relations != "none"
     if said.strict:
         refuse_gaps(frame, [*said.columns, *said.given], source)
     learner = Learner(decisions, said, asked, {each.name for each in in_part})
     found = [found for name in said.columns if (found := learner.learn(frame[name])) is not None]
     columns = [column for column in found if isinstance(column, Column)]
-    relations = [relation for relation in found if isinstance(relation, Relation)]
+    constants = [relation for relation in found if isinstance(relation, Dependency)]
     if not columns:
         raise InputError("; ".join([f"{source}: no column is left to model", *decisions.notes()]))
     values = learner.encoded
@@ -64,8 +65,11 @@ def learn_schema(
         decisions.add(f"{each}", "as stated", "")
     exempt = [c.name for c in columns if c.reading.dtype == "Part"]
     columns = _named(columns, values, decisions, [*said.numbers, *said.bounds, *said.kinds, *exempt])
+    formulas = stated_formulas(said.formulas, columns, source)
+    free = {*said.unrelated, *formulas, *(name for formula in formulas.values() for name in formula.inputs)}
+    columns, told = holding(formulas, columns, values)
     columns, follow = find_relations(columns, values, free) if related else (columns, [])
-    columns, follow, split = weeks(columns, follow, values)
+    columns, follow, split = weeks(columns, [*told, *follow], values)
     if split is not None:
         decisions.add(f"{split}", "kept so in samples; a row that breaks it has density 0", "")
     for relation in follow:
@@ -85,17 +89,14 @@ def learn_schema(
     flags = [
         Column(f"{c.name} is missing", Flag(flags=c.name)) for c in columns if c.holes.share and not c.kind.classes
     ]
-    relations += follow
-    kept = {c.name for c in [*columns, *(r.column for r in relations)]}
+    follow = [*constants, *follow]
+    kept = {c.name for c in [*columns, *(relation.column for relation in follow)]}
     return Schema(
         (*columns, *flags),
         tuple(learnt for name in said.given if (learnt := learner.learn_given(frame[name])) is not None),
-        tuple(relations),
+        (*follow, *([] if split is None else [split]), *orders, *in_part),
         tuple(name for name in said.columns if name in kept),
         decisions.notes(),
-        orders=orders,
-        in_part=tuple(in_part),
-        weeks=split,
     )
 
 

@@ -26,7 +26,7 @@ from .moments import Form, find_form, moment_name
 from .numbers import missing, spoilt
 from .partial_cells import holds_intervals, parsed, recorded, typical_of
 from .reading import Reading, as_numbers, is_text, stored_type
-from .relations.base import Relation
+from .relations.base import Dependency
 from .relations.constant import Constant
 
 KINDS: tuple[type[Kind], ...] = (Category, Periodic, FewValues, *NUMBERS)  # from the most special to the most general
@@ -59,6 +59,8 @@ class ColumnChoices(Protocol):
     @property
     def unrelated(self) -> Collection[str]: ...
     @property
+    def formulas(self) -> Mapping[str, str]: ...
+    @property
     def strict(self) -> bool: ...
 
 
@@ -72,7 +74,7 @@ class Learner:
     in_part: Collection[str] = ()
     encoded: dict[str, Numbers] = field(default_factory=dict)
 
-    def learn(self, column: pl.Series) -> Column | Relation | None:
+    def learn(self, column: pl.Series) -> Column | Dependency | None:
         """The description of a column: modelled, computed, or None if it is left out."""
         name, there = column.name, column.filter(pl.Series(~missing(column), dtype=pl.Boolean))
         if (column.dtype.is_nested() and name not in self.in_part) or column.dtype in (pl.Binary, pl.Object):
@@ -244,7 +246,7 @@ class Learner:
             )
         return self._made(column, kind, reading.naming(kind.labels), values)
 
-    def _constant(self, column: pl.Series) -> Relation:
+    def _constant(self, column: pl.Series) -> Dependency:
         self.decisions.add(
             column.name,
             "constant, and written so in samples; a row with another value has density 0",

@@ -20,11 +20,11 @@ from .kinds.base import Numbers
 from .kinds.unseen import is_unseen
 from .missingness import Missingness
 from .numbers import refuse_text, require_columns, usable_rows
-from .relations.base import Relation
+from .relations.base import Dependency, Relation
 from .relations.composition import Composition, compositions
 from .relations.dates import Weeks
 from .relations.finding import complete
-from .relations.formula import Near, near
+from .relations.formula import Formula, Near, near
 from .relations.known_in_part import KnownInPart
 from .relations.order import Order, in_order
 from .saved import Saved
@@ -55,14 +55,10 @@ class Schema(Saved):
             missing values in training, one that flags them; if missingness is uninformative and a guide fills the
             holes, there is no such column (:meth:`ignoring`).
         given: The columns that are conditioned on, in the order of the context features.
-        relations: Columns that follow from others.
+        relations: What columns know of each other: which follow from others, are formulas of them up to a remainder
+            (none computed from a later one), are never above another, are parts of a whole, ...
         order: The names of the columns of samples, in the table's order; empty for the order of ``columns``.
         notes: What was decided about columns, one sentence each, with the option that changes it.
-        near: Columns that are formulas of others up to a remainder, none computed from a later one.
-        orders: Pairs of columns of which one is never above the other.
-        in_part: Columns that say what rows know of others.
-        compositions: Parts of a whole, of which one follows from the others.
-        weeks: Which column of dates is seen as Mondays, beside the weekdays that another column tells.
     """
 
     columns: tuple[Column, ...]
@@ -70,14 +66,9 @@ class Schema(Saved):
     relations: tuple[Relation, ...] = ()
     order: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    near: tuple[Near, ...] = ()
-    orders: tuple[Order, ...] = ()
-    in_part: tuple[KnownInPart, ...] = ()
-    weeks: Weeks | None = None
-    compositions: tuple[Composition, ...] = ()
 
     def __repr__(self) -> str:
-        """The columns, one in each line."""
+        """The columns, and the relations between them, one in each line."""
         said = {column.name: column.describe() for column in self.fields}
         said |= {given.name: given.column.describe() for given in self.given}
         lines = [f"  {name}: {each.kind}" for name, each in said.items()]
@@ -99,7 +90,40 @@ class Schema(Saved):
     @cached_property
     def follow_names(self) -> list[str]:
         """The columns that follow from others."""
-        return [relation.column.name for relation in self.relations]
+        return [relation.column.name for relation in self.dependencies]
+
+    @cached_property
+    def dependencies(self) -> tuple[Dependency, ...]:
+        """Columns that follow from others, and are not modelled."""
+        return self._of(Dependency)
+
+    @cached_property
+    def near(self) -> tuple[Near, ...]:
+        """Columns that are formulas of others up to a remainder, none computed from a later one."""
+        return self._of(Near)
+
+    @cached_property
+    def orders(self) -> tuple[Order, ...]:
+        """Pairs of columns of which one is never above the other."""
+        return self._of(Order)
+
+    @cached_property
+    def in_part(self) -> tuple[KnownInPart, ...]:
+        """Columns that say what rows know of others."""
+        return self._of(KnownInPart)
+
+    @cached_property
+    def compositions(self) -> tuple[Composition, ...]:
+        """Parts of a whole, of which one follows from the others."""
+        return self._of(Composition)
+
+    @cached_property
+    def weeks(self) -> Weeks | None:
+        """Which column of dates is seen as Mondays, beside the weekdays that another column tells."""
+        return next(iter(self._of(Weeks)), None)
+
+    def _of(self, kind: Any) -> tuple[Any, ...]:
+        return tuple(relation for relation in self.relations if isinstance(relation, kind))
 
     @cached_property
     def given_names(self) -> list[str]:
@@ -164,7 +188,7 @@ class Schema(Saved):
     @property
     def numeric(self) -> Schema:
         """The schema of the columns of numbers alone."""
-        return Schema(tuple(self.columns[j] for j in self.numbers), near=self.near, compositions=self.compositions)
+        return Schema(tuple(self.columns[j] for j in self.numbers), relations=(*self.near, *self.compositions))
 
     @cached_property
     def has_cells(self) -> bool:
@@ -200,20 +224,22 @@ class Schema(Saved):
         pairs = zip(self.columns, x.T.numpy(), strict=True)
         return replace(self, columns=tuple(replace(c, kind=c.kind.reshaped(values, weight)) for c, values in pairs))
 
-    def with_near(self, x: Tensor, free: Collection[str] = ()) -> Schema:
+    def with_near(self, x: Tensor, free: Collection[str] = (), stated: Mapping[str, Formula] | None = None) -> Schema:
         """The schema with parts of wholes, and formulas that columns are up to a remainder, each said in a note.
 
         Args:
             x: Encoded training rows ``(n, features)``.
             free: Columns of which none is looked for.
+            stated: Formulas of columns that the user stated.
         """
         values = self._values(x.numpy())
-        wholes = compositions(self.fields, self.relations, values)
-        seen = {*free, *(name for each in wholes if each.ratios for name in (*each.parts, *each.wholes))}
-        found = near(self.fields, values, seen)
+        wholes = compositions(self.fields, self.dependencies, values)
+        seen = {name for each in wholes if each.ratios for name in (*each.parts, *each.wholes)}
+        left = {name: formula for name, formula in (stated or {}).items() if name not in seen}
+        found = near(self.fields, values, {*free, *seen}, left)
         said = [f"{each}" for each in wholes]
         said += [f"{relation}: the flow learns the remainder" for relation in found]
-        return replace(self, near=found, compositions=wholes, notes=(*self.notes, *said))
+        return replace(self, relations=(*self.relations, *found, *wholes), notes=(*self.notes, *said))
 
     def ignoring(self) -> Schema:
         """The schema without the flags of values missing at random, which are integrated out."""
@@ -286,10 +312,10 @@ class Schema(Saved):
         for column in self._strict:
             column.refuse(frame[column.name], values[column.name], source, first)
         follow: dict[str, Numbers] = {}
-        if self.relations:
-            known = [relation.column for relation in self.relations if relation.column.name in frame.columns]
+        if self.dependencies:
+            known = [relation.column for relation in self.dependencies if relation.column.name in frame.columns]
             follow = {column.name: column.read(frame[column.name]) for column in known}
-            values = complete(values, self.fields, self.relations, follow)
+            values = complete(values, self.fields, self.dependencies, follow)
         if self.weeks is not None:
             self.weeks.split(values)
         for j, flag in self.missingness.flags.items():
@@ -337,15 +363,15 @@ class Schema(Saved):
         return _counted({column.name: count for column, count in gone if not column.holes.share})
 
     def broken(self, rows: Encoded) -> np.ndarray:
-        """Which rows violate each relation, ``(relations, n)``."""
-        values, found = self._values(rows.x.numpy()), np.zeros((len(self.relations), len(rows.x)), bool)
+        """Which rows violate each dependency, ``(dependencies, n)``."""
+        values, found = self._values(rows.x.numpy()), np.zeros((len(self.dependencies), len(rows.x)), bool)
         if self.weeks is not None:
             self.weeks.joined(values)
         columns = self._all
-        for relation in self.relations:  # others may follow from what follows
+        for relation in self.dependencies:  # others may follow from what follows
             told = rows.follow.get(relation.column.name)
             values[relation.column.name] = relation.computed(values, columns, len(rows.x)) if told is None else told
-        for place, relation in enumerate(self.relations):
+        for place, relation in enumerate(self.dependencies):
             if relation.column.name in rows.follow:
                 found[place] = relation.broken(rows.follow[relation.column.name], values, columns)
         return found
@@ -353,7 +379,7 @@ class Schema(Saved):
     @cached_property
     def _all(self) -> dict[str, Column]:
         """The columns by name, also those that follow from others."""
-        return {column.name: column for column in (*self.columns, *(relation.column for relation in self.relations))}
+        return {column.name: column for column in (*self.columns, *(relation.column for relation in self.dependencies))}
 
     # About encoded rows
 
@@ -378,9 +404,9 @@ class Schema(Saved):
         beyond those of the training rows than these are apart: of such, the rows tell nothing."""
         x, (low, high) = x.detach().double().cpu(), self._reach
         odd = ((x < low) | (x > high)).any(-1)
-        if self.relations:
+        if self.dependencies:
             values = self._values(x.flatten(0, -2).numpy())
-            for relation in self.relations:
+            for relation in self.dependencies:
                 values[relation.column.name] = found = relation.computed(values, self._all, odd.numel())
                 lowest, highest = relation.column.kind.limits(1.0)
                 odd |= torch.from_numpy((found < lowest) | (found > highest)).view(odd.shape)
@@ -432,15 +458,15 @@ class Schema(Saved):
             recorded: Whether numbers in an interval that is always recorded as such are written so.
         """
         drawn, known = x.detach().double().cpu().numpy(), self.fields
-        together = self.relations or self.compositions or self.weeks is not None
+        together = self.dependencies or self.compositions or self.weeks is not None
         snapped = self._snapped(drawn) if together else self._holed(self._values(drawn), drawn)
         if self.weeks is not None:
             self.weeks.joined(snapped)
-        if self.relations:
+        if self.dependencies:
             columns = self._all
-            for relation in self.relations:
+            for relation in self.dependencies:
                 snapped[relation.column.name] = relation.computed(snapped, columns, len(x))
-            known = (*known, *(relation.column for relation in self.relations))
+            known = (*known, *(relation.column for relation in self.dependencies))
         if not recorded:
             known = tuple(replace(c, reading=replace(c.reading, recorded=())) for c in known)
         rows = pl.DataFrame([column.written(snapped[column.name]) for column in known]).select(self.order or pl.all())

@@ -39,7 +39,7 @@ def model() -> pf.TableDensity:
 
 def test_parts_follow_from_the_date_and_the_weekday_stays(model):
     assert model.schema.names == ["date", "births", "wday"]
-    assert {relation.column.name: relation.part for relation in model.schema.relations} == {
+    assert {relation.column.name: relation.part for relation in model.schema.dependencies} == {
         "year": "year",
         "month": "month",
         "day": "day of the month",

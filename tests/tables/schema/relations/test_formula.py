@@ -29,7 +29,7 @@ def ages(slips: int = 2, n: int = 460) -> pl.DataFrame:
 
 
 def relation_of(model: pf.TableDensity, name: str):
-    return next(each for each in model.schema.relations if each.column.name == name)
+    return next(each for each in model.schema.dependencies if each.column.name == name)
 
 
 def test_a_product_that_is_rounded_follows_from_its_factors():
@@ -50,7 +50,7 @@ def test_functions_of_one_column_follow_from_it(log):
     frame = pl.DataFrame({"x": x, "f": log(x), "other": rng.normal(size=300)})
     model = pf.TableDensity(**QUICK).fit(frame)
     drawn = model.sample(200, random_state=0)
-    assert len(model.schema.relations) == 1
+    assert len(model.schema.dependencies) == 1
     assert np.allclose(drawn["f"], log(drawn["x"].to_numpy()), rtol=1e-5)
 
 
@@ -95,7 +95,7 @@ def test_nothing_is_found_among_independent_columns():
     rng = np.random.default_rng(2)
     for _ in range(12):
         schema = pf.TableDensity("gmm", queries=False).fit(independent(rng)).schema
-        assert (schema.near, schema.orders, schema.relations) == ((), (), ())
+        assert schema.relations == ()
 
 
 def test_a_model_with_formulas_is_saved_and_loaded(tmp_path):

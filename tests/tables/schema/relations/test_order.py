@@ -79,6 +79,8 @@ def test_a_stated_order_is_strict_beside_one_that_is_found():
     frame = wars().select("shortest", "longest", "under18", "total")
     model = pf.TableDensity(order=[("shortest", "longest")], queries=False, **QUICK).fit(frame)
     assert {order.high: order.stated for order in model.schema.orders} == {"longest": True, "total": False}
+    assert {*model.schema.orders} <= {*model.schema.relations}
+    assert "'under18' <= 'total'" in repr(model.schema)
     assert np.isneginf(model.score_samples(frame.head(3).with_columns(longest=pl.lit(0.0)))).all()
     assert np.isfinite(model.score_samples(frame.head(3).with_columns(under18=pl.col("total") + 1))).all()
     drawn = model.sample(500, random_state=0)

@@ -1,4 +1,4 @@
-"""What every relation can do: compute its column, tell which rows break it, and say itself in a sentence.
+"""What columns know of each other: every relation says itself in a sentence.
 
 A column that follows from others is not part of the flow. It is recomputed when rows are sampled, and a row that
 violates the relation has density 0.
@@ -22,9 +22,20 @@ Rows = Mapping[str, Numbers]  # encoded columns by name
 Columns = Mapping[str, Column]
 
 
-@dataclass(frozen=True)
 class Relation(Saved, ABC):
-    """A column that follows from others.
+    """What columns know of each other. Subclasses are frozen dataclasses, saved with the model by their fields."""
+
+    @abstractmethod
+    def __str__(self) -> str:
+        """The relation in words."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self}>"
+
+
+@dataclass(frozen=True, repr=False)
+class Dependency(Relation):
+    """A functional dependency: a column that follows from others.
 
     Args:
         column: The column that follows.
@@ -37,10 +48,6 @@ class Relation(Saved, ABC):
     @abstractmethod
     def computed(self, values: Rows, columns: Columns, rows: int) -> Numbers:
         """The encoded column from encoded inputs; NaN if one of them is missing."""
-
-    @abstractmethod
-    def __str__(self) -> str:
-        """The relation in words."""
 
     def rest(self, found: Numbers, values: Rows, columns: Columns) -> dict[str, Numbers]:
         """What the column, encoded, says about inputs, in rows where only one is missing; NaN in others."""

@@ -12,8 +12,7 @@ from ....transforms.log_ratios import LogRatios
 from ..columns import Column
 from ..kinds.base import Numbers
 from ..kinds.numeric import Numeric
-from ..saved import Saved
-from .base import Relation, Rows
+from .base import Dependency, Relation, Rows
 from .formula import FEWEST, mapped
 from .sums import Sum
 
@@ -22,8 +21,8 @@ MOST = 30  # parts
 RIDGE = 1e-3  # of the variances
 
 
-@dataclass(frozen=True)
-class Composition(Saved):
+@dataclass(frozen=True, repr=False)
+class Composition(Relation):
     """Parts of a whole, of which the last follows; draws are such parts.
 
     Args:
@@ -63,7 +62,7 @@ class Composition(Saved):
         return f"{', '.join(map(repr, (*self.parts, self.last)))} are parts of {whole}, and drawn so{learnt}"
 
 
-def compositions(columns: Sequence[Column], relations: Sequence[Relation], values: Rows) -> tuple[Composition, ...]:
+def compositions(columns: Sequence[Column], relations: Sequence[Dependency], values: Rows) -> tuple[Composition, ...]:
     """Sums whose parts are never negative; by their ratios, where held-out rows are likelier so.
 
     Args:

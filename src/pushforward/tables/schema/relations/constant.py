@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..kinds.base import Numbers
-from .base import Columns, Relation, Rows
+from .base import Columns, Dependency, Rows
 
 
-@dataclass(frozen=True)
-class Constant(Relation):
+@dataclass(frozen=True, repr=False)
+class Constant(Dependency):
     """A column that has one value in every row.
 
     Args:

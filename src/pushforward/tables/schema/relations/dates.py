@@ -11,8 +11,7 @@ import polars as pl
 from ..columns import Column
 from ..kinds.base import Hints, Numbers
 from ..kinds.grid import Grid
-from ..saved import Saved
-from .base import Columns, Relation, Rows
+from .base import Columns, Dependency, Relation, Rows
 from .look_up import implies
 
 PARTS: Mapping[str, Callable[[pl.Series], pl.Series]] = {
@@ -29,8 +28,8 @@ FEWEST = 3  # rows of each value of a part on average
 DAYS, MONDAY = 7, -3  # days of a week, and the first Monday relative to the first of January, 1970
 
 
-@dataclass(frozen=True)
-class DatePart(Relation):
+@dataclass(frozen=True, repr=False)
+class DatePart(Dependency):
     """A column that is a part of a date, or follows from it: a weekday, a season, whether it is a weekend.
 
     Args:
@@ -63,8 +62,8 @@ class DatePart(Relation):
         return f"{self.column.name!r} is the {self.part} of {self.inputs[0]!r}, or follows from it"
 
 
-@dataclass(frozen=True)
-class Weeks(Saved):
+@dataclass(frozen=True, repr=False)
+class Weeks(Relation):
     """A date of which a column tells the weekday, seen as that and the Monday before.
 
     So the other columns may depend on the weekday, and the two always agree. The change of variables is one of whole
@@ -163,8 +162,8 @@ def _part(column: Column, date: Column, values: Rows) -> DatePart | None:
 
 
 def weeks(
-    columns: list[Column], relations: Sequence[Relation], values: dict[str, Numbers]
-) -> tuple[list[Column], list[Relation], Weeks | None]:
+    columns: list[Column], relations: Sequence[Dependency], values: dict[str, Numbers]
+) -> tuple[list[Column], list[Dependency], Weeks | None]:
     """Keeps the weekdays of the only column of dates among the modelled ones, and replaces its dates by Mondays.
 
     Args:

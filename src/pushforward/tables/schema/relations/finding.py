@@ -8,7 +8,7 @@ import numpy as np
 
 from ..columns import Column
 from ..kinds.base import Numbers
-from .base import Relation, Rows
+from .base import Dependency, Rows
 from .dates import date_parts
 from .formula import determined
 from .labels import labels
@@ -18,7 +18,7 @@ from .sums import sums
 
 def find_relations(
     columns: Sequence[Column], values: Rows, free: Collection[str] = ()
-) -> tuple[list[Column], list[Relation]]:
+) -> tuple[list[Column], list[Dependency]]:
     """Divides columns into those that are modelled, and those that follow from them.
 
     Args:
@@ -31,13 +31,13 @@ def find_relations(
     kept, implied = implied_categories(kept, values, free)
     kept, summed = sums(kept, values, {*free, *(name for relation in implied for name in relation.inputs)})
     kept, implied = looked_up(kept, values, implied, {*free, *(name for each in summed for name in each.inputs)})
-    relations: list[Relation] = [*summed, *implied]
+    relations: list[Dependency] = [*summed, *implied]
     kept, formulas = determined(kept, values, {*free, *(name for each in relations for name in each.inputs)})
     return kept, [*formulas, *relations, *parts, *told]
 
 
 def complete(
-    values: Rows, columns: Sequence[Column], relations: Sequence[Relation], follow: Rows
+    values: Rows, columns: Sequence[Column], relations: Sequence[Dependency], follow: Rows
 ) -> dict[str, Numbers]:
     """The encoded columns, with missing values completed from relations where possible.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -17,7 +18,7 @@ from ..kinds.base import Hints, Numbers
 from ..kinds.numeric import Numeric
 from ..kinds.quantity import numbers_kind
 from ..saved import Saved
-from .base import Columns, Relation, Rows
+from .base import Columns, Dependency, Relation, Rows
 
 Factor = tuple[str, float]  # a column and its power
 Term = tuple[float, tuple[Factor, ...]]  # a weight and the factors of a product
@@ -63,8 +64,8 @@ class Formula(Saved):
         return f"{said}{f' {self.offset:+.6g}' if self.offset else ''}"
 
 
-@dataclass(frozen=True)
-class Determined(Relation):
+@dataclass(frozen=True, repr=False)
+class Determined(Dependency):
     """A column that is m of others in every row, up to the rounding of its values.
 
     Args:
@@ -82,12 +83,18 @@ class Determined(Relation):
         low, high = self.column.kind.ends
         return ~np.isnan(off) & (off > 0.5 * self.column.kind.step + ROUNDING * max(high - low, abs(high)))
 
+    def holds(self, values: Rows, columns: Columns) -> bool:
+        """Whether the column is m in every row, and missing where m is."""
+        found = values[self.column.name]
+        whole = np.isnan(self.computed(values, columns, len(found))) == np.isnan(found)
+        return bool(whole.all() and not self.broken(found, values, columns).any())
+
     def __str__(self) -> str:
         return f"{self.column.name!r} is {self.formula}"
 
 
-@dataclass(frozen=True)
-class Near(Saved):
+@dataclass(frozen=True, repr=False)
+class Near(Relation):
     """A column that is m of others up to a remainder, which the flow sees in its place.
 
     Args:
@@ -120,7 +127,7 @@ class Near(Saved):
         return f"{self.name!r} is about {self.formula}{exactly}"
 
 
-def determined(columns: Sequence[Column], values: Rows, kept: Collection[str]) -> tuple[list[Column], list[Relation]]:
+def determined(columns: Sequence[Column], values: Rows, kept: Collection[str]) -> tuple[list[Column], list[Dependency]]:
     """Divides columns into those that are modelled and those that are formulas of others in every row.
 
     Args:
@@ -129,7 +136,7 @@ def determined(columns: Sequence[Column], values: Rows, kept: Collection[str]) -
         kept: Columns from which others follow.
     """
     left: list[Column] = list(columns)
-    relations: list[Relation] = []
+    relations: list[Dependency] = []
     needed = set(kept)
     for earlier, column in itertools.product((True, False), columns):  # what comes later follows from what comes before
         if column.name in needed or column.classes or column not in left:
@@ -145,25 +152,33 @@ def determined(columns: Sequence[Column], values: Rows, kept: Collection[str]) -
 
 def _exact(column: Column, others: Sequence[Column], values: Rows) -> Formula | None:
     known = {other.name: other for other in others}
-    for formula in _formulas(column, others, values):
-        relation = Determined(column, formula.inputs, formula)
-        found = relation.computed(values, known, 0)
-        holes = np.isnan(values[column.name])
-        if (np.isnan(found) == holes).all() and not relation.broken(values[column.name], values, known).any():
-            return formula
-    return None
+    formulas = _formulas(column, others, values)
+    return next((f for f in formulas if Determined(column, f.inputs, f).holds(values, known)), None)
 
 
-def near(columns: Sequence[Column], values: Rows, other: Collection[str] = ()) -> tuple[Near, ...]:
-    """Columns that are formulas of others up to a remainder, so that held-out rows are likelier for it. In this order
-    none is computed from a later one; those in ``other`` are seen otherwise."""
+def near(
+    columns: Sequence[Column], values: Rows, other: Collection[str] = (), stated: Mapping[str, Formula] | None = None
+) -> tuple[Near, ...]:
+    """Columns that are formulas of others up to a remainder: as stated, or found, so that held-out rows are likelier
+    for it. In this order none is computed from a later one.
+
+    Args:
+        columns: The modelled columns.
+        values: Their encoded training rows.
+        other: Columns that are seen otherwise.
+        stated: The formulas that the user stated.
+    """
     found: list[Near] = []
+    stated = stated or {}
     below: dict[str, set[str]] = {column.name: set() for column in columns}
-    numbers = [column for column in columns if _scale(column)]
-    for column in [column for column in numbers if column.name not in other]:
+    numbers = [column for column in columns if is_scale(column)]
+    wanted = [column for column in numbers if column.name in stated or column.name not in other]
+    for column in sorted(wanted, key=lambda each: each.name not in stated):  # those that are stated come first
         others = [each for each in numbers if each is not column and column.name not in below[each.name]]
-        for formula in _formulas(column, others, values):
-            relation = _near(column, formula, columns, values)
+        own = stated.get(column.name)
+        usual = iter([own]) if own is not None else _formulas(column, others, values)
+        for formula in (each for each in usual if {*each.inputs} <= {other.name for other in others}):
+            relation = _near(column, formula, columns, values, own is not None)
             if relation is not None:
                 found.append(relation)
                 below[column.name] = set(formula.inputs).union(*(below[name] for name in formula.inputs))
@@ -171,7 +186,7 @@ def near(columns: Sequence[Column], values: Rows, other: Collection[str] = ()) -
     return tuple(sorted(found, key=lambda relation: len(below[relation.name])))
 
 
-def _scale(column: Column) -> bool:
+def is_scale(column: Column) -> bool:
     """Whether a column holds numbers of a scale that has no period."""
     return isinstance(column.kind, Numeric) and column.kind.circle is None
 
@@ -186,8 +201,10 @@ def _formulas(column: Column, others: Sequence[Column], values: Rows) -> Iterato
     table = table[:, ~np.isnan(table).any(0)][:, :SEARCHED]
     if table.shape[1] < FEWEST or not names:
         return
-    found = _sum(table[0], table[1:], names, column.kind.step), _product(table[0], table[1:], names)
-    yield from (formula for formula in found if formula is not None)
+    for found in (partial(_sum, step=column.kind.step), _product):
+        formula = found(table[0], table[1:], names)
+        if formula is not None:
+            yield formula
 
 
 def _sum(y: Numbers, table: np.ndarray, names: Sequence[str], step: float) -> Formula | None:
@@ -248,22 +265,22 @@ def _commonest(rest: Numbers, step: float, tolerance: float) -> float:
     return float(f"{middle:.6g}") if abs(middle) > tolerance else 0.0
 
 
-def _near(column: Column, formula: Formula, columns: Sequence[Column], values: Rows) -> Near | None:
-    """The relation, if held-out rows gain from it."""
+def _near(column: Column, formula: Formula, columns: Sequence[Column], values: Rows, stated: bool) -> Near | None:
+    """The relation, if it is stated or held-out rows gain from it."""
     known = {each.name: each for each in columns}
     kinds = {each.name: each.kind for each in columns if isinstance(each.kind, Numeric)}
     y = values[column.name]
     amounts = _amounts(formula.inputs, values, known)
     rest = y - formula(amounts)
     there = ~np.isnan(rest)
-    if there.sum() < FEWEST:
+    if there.sum() < (2 if stated else FEWEST):
         return None
     step = column.kind.step
     slack = max(0.501 * step, ROUNDING * float(y[there].std()))
     rest = np.round(rest / step, 6) * step if step else rest
     kind = _kind(column, rest[there])
     known_inputs = np.stack([mapped(kinds[name], x[there])[0] for name, x in amounts.items()])
-    if not _gains(column, y[there], rest[there], known_inputs):
+    if not stated and not _gains(column, y[there], rest[there], known_inputs):
         return None
     return Near(column.name, formula, kind, float(np.mean(np.abs(rest[there]) <= slack)))
 

@@ -5,7 +5,7 @@ They are not modelled: the density is that of the number itself, and a row has t
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,11 +15,11 @@ import polars as pl
 from ....errors import InputError
 from ..partial_cells import cells
 from ..reading import as_numbers, is_text
-from ..saved import Saved
+from .base import Relation
 
 
-@dataclass(frozen=True)
-class KnownInPart(Saved, ABC):
+@dataclass(frozen=True, repr=False)
+class KnownInPart(Relation):
     """How further columns say what is known of one.
 
     Args:
@@ -45,10 +45,6 @@ class KnownInPart(Saved, ABC):
     def write(self, numbers: pl.Series) -> list[pl.Series]:
         """The table's columns for numbers that are known exactly."""
 
-    @abstractmethod
-    def __str__(self) -> str:
-        """What is said, in words."""
-
     def joined(self, frame: pl.DataFrame, source: str) -> pl.DataFrame:
         """The table with the column as structs, without those that say what is known; unchanged if it lacks these."""
         if not all(name in frame.columns for name in self.aside):
@@ -56,7 +52,7 @@ class KnownInPart(Saved, ABC):
         return frame.with_columns(self.read(frame, source).alias(self.name)).drop(self.aside)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Limits(KnownInPart):
     """A number between two columns; a missing limit is infinite, and equal ones are the number itself.
 
@@ -86,7 +82,7 @@ class Limits(KnownInPart):
         return f"{self.name!r} lies between {self.low!r} and {self.high!r}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Censored(KnownInPart):
     """A time until an event that had not come in some rows: their times are lower limits.
 
@@ -127,7 +123,7 @@ class Censored(KnownInPart):
         return f"{self.name!r} is a lower limit where {self.flag!r} is not {self.event}; draws are times of events"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Measured(KnownInPart):
     """A number that was measured with normal errors: the density is that of true values.
 

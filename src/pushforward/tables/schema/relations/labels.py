@@ -9,15 +9,15 @@ import numpy as np
 
 from ..columns import Column
 from ..kinds.base import Numbers
-from .base import Columns, Relation, Rows
+from .base import Columns, Dependency, Rows
 from .look_up import EVIDENCE
 
 FEWEST = 50  # rows
 MOST = 60  # columns among which a label is sought
 
 
-@dataclass(frozen=True)
-class Largest(Relation):
+@dataclass(frozen=True, repr=False)
+class Largest(Dependency):
     """A label that tells which of several columns is the largest, or the smallest.
 
     Args:
@@ -45,8 +45,8 @@ class Largest(Relation):
         return f"{self.column.name!r} tells the {'largest' if self.sign > 0 else 'smallest'} of {names}"
 
 
-@dataclass(frozen=True)
-class Threshold(Relation):
+@dataclass(frozen=True, repr=False)
+class Threshold(Dependency):
     """A label that tells the interval of a scale in which a number lies.
 
     Args:
@@ -75,7 +75,9 @@ class Threshold(Relation):
         return f"{self.column.name!r} tells on which side of {cuts} {self.inputs[0]!r} lies"
 
 
-def labels(columns: Sequence[Column], values: Rows, free: Collection[str] = ()) -> tuple[list[Column], list[Relation]]:
+def labels(
+    columns: Sequence[Column], values: Rows, free: Collection[str] = ()
+) -> tuple[list[Column], list[Dependency]]:
     """Divides columns into those that are modelled and labels that follow from numbers in every row.
 
     Args:
@@ -99,7 +101,7 @@ def labels(columns: Sequence[Column], values: Rows, free: Collection[str] = ()) 
     return kept, relations
 
 
-def _largest(column: Column, x: Numbers, names: Sequence[str], amounts: np.ndarray) -> Relation | None:
+def _largest(column: Column, x: Numbers, names: Sequence[str], amounts: np.ndarray) -> Dependency | None:
     """For every label the column that stands out in its rows; all of them must be in every row as the label says."""
     codes = np.unique(x)
     whole = [j for j in range(len(names)) if not np.isnan(amounts[j]).any() and amounts[j].std() > 0]
@@ -119,7 +121,7 @@ def _largest(column: Column, x: Numbers, names: Sequence[str], amounts: np.ndarr
     return None
 
 
-def _threshold(column: Column, x: Numbers, names: Sequence[str], amounts: np.ndarray) -> Relation | None:
+def _threshold(column: Column, x: Numbers, names: Sequence[str], amounts: np.ndarray) -> Dependency | None:
     classes = len(np.unique(x))
     if not _is_told(x):
         return None

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..columns import Column
 from ..kinds.base import Numbers
-from .base import Columns, Relation, Rows
+from .base import Columns, Dependency, Rows
 
 FIRST = 2000  # rows that suffice to refute most relations
 EVIDENCE = 100.0  # nats by which the rows must favour an implied value
@@ -22,8 +22,8 @@ Codes = tuple[
 ]  # a column's distinct values, increasing, and for every row the index of its own
 
 
-@dataclass(frozen=True)
-class LookUp(Relation):
+@dataclass(frozen=True, repr=False)
+class LookUp(Dependency):
     """A column each of whose values is implied by the value of the only input.
 
     Args:

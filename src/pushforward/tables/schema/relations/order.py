@@ -12,15 +12,14 @@ from ....errors import InputError
 from ....numerics.in_order import InOrder
 from ..columns import Column
 from ..kinds.base import Numbers
-from ..saved import Saved
-from .base import Rows
+from .base import Relation, Rows
 
 FEWEST = 50  # rows
 EVIDENCE = 8.0  # nats, beyond those of looking at many pairs
 
 
-@dataclass(frozen=True)
-class Order(Saved):
+@dataclass(frozen=True, repr=False)
+class Order(Relation):
     """One column is never above another.
 
     Args:

@@ -10,15 +10,15 @@ import polars as pl
 
 from ..columns import Column
 from ..kinds.base import Numbers
-from .base import Columns, Relation, Rows
+from .base import Columns, Dependency, Rows
 
 MOST_INPUTS = 30  # columns that a sum may be made of
 FEWEST = 50  # complete rows in which a sum is found, if others have holes
 FIRST = 2000  # rows that suffice to refute most relations
 
 
-@dataclass(frozen=True)
-class Sum(Relation):
+@dataclass(frozen=True, repr=False)
+class Sum(Dependency):
     r"""A column :math:`y = b + \sum_i w_i x_i`. If one of them has a hole, it is completed from the rest.
 
     Args:
@@ -82,7 +82,7 @@ def _possible(column: Column, amounts: Numbers) -> Numbers:
     return np.where(inside, column.kind.snap(amounts), np.nan)
 
 
-def sums(columns: list[Column], values: Rows, inputs: Collection[str]) -> tuple[list[Column], list[Relation]]:
+def sums(columns: list[Column], values: Rows, inputs: Collection[str]) -> tuple[list[Column], list[Dependency]]:
     """Columns that are sums of multiples of earlier ones, in every row that misses none of them.
 
     Args:
@@ -91,7 +91,7 @@ def sums(columns: list[Column], values: Rows, inputs: Collection[str]) -> tuple[
         inputs: Columns that must be kept.
     """
     kept: list[Column] = []
-    relations: list[Relation] = []
+    relations: list[Dependency] = []
     amounts: list[tuple[Column, Numbers]] = []
     for column in columns:
         x = column.kind.amounts(values[column.name])
@@ -112,7 +112,7 @@ def sums(columns: list[Column], values: Rows, inputs: Collection[str]) -> tuple[
 
 def _sum(
     column: Column, x: Numbers, basis: Sequence[Column], amounts: Sequence[Numbers], values: Rows
-) -> Relation | None:
+) -> Dependency | None:
     """The column as a sum of multiples of others, if that holds in every row."""
     there = ~np.isnan(np.stack([x, *amounts])).any(0)
     x, amounts = x[there], [values[there] for values in amounts]
