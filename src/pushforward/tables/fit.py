@@ -103,7 +103,7 @@ def _prepared(
     asked, known = True, None if earlier is None else earlier.schema
     if earlier is None:
         asked = bool(options.columns)
-        options = dataclasses.replace(options, columns=choose_columns(table, options))
+        options = choose_columns(table, options)
     else:
         if "average" in earlier.facts["summary"]:
             raise InputError("an average of densities cannot be trained further: fit it again, or one flow by name")
@@ -115,7 +115,7 @@ def _prepared(
         names = [each.name for each in in_part]
         raise InputError(f"{table.path}: is read in pieces, which limits, censored and noise do not go with: {names}")
     if known is None:
-        return prepare_large(source, table.frame, options, console, asked=asked), options
+        return prepare_large(source, options, console, asked=asked), options
     raise InputError(f"{table.path}: is read in pieces, but a fitted model is trained further only on whole tables")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -27,40 +27,76 @@ from .streaming.shuffled_rows import ShuffledRows
 from .streaming.survey import HashedSplits, survey
 
 
-def choose_columns(table: Table, options: TableOptions) -> list[str]:
-    """The columns to model: those requested, or all that are not conditioned on.
+def choose_columns(table: Table, options: TableOptions) -> TableOptions:
+    """The options with the columns to model: those requested, or all that are not conditioned on.
 
     Raises:
-        InputError: a column is missing, or named twice.
+        InputError: an option speaks of a column that is missing, or of none that it applies to, or twice of one.
     """
     frame, source = table.frame, str(table.path)
-    columns, given = options.columns, options.given
     weights = [] if options.weights is None else [options.weights]
-    asked = {
-        "columns": columns,
-        "given": given,
+    named = {
+        "columns": options.columns,
+        "given": options.given,
         "categories": options.categories,
         "numbers": options.numbers,
         "weights": weights,
+        "relations": _related(options),
+        "order": [name for pair in options.order for name in pair],
+        "bounds": [*options.bounds],
+        "circular": [*options.circular],
+        "kinds": [*options.kinds],
     }
-    for argument, names in asked.items():
+    for argument, names in named.items():
         require_columns(frame, names, source, argument)
-        twice = [name for name in dict.fromkeys(names) if list(names).count(name) > 1]
+        twice = [name for name in dict.fromkeys(names) if argument != "order" and list(names).count(name) > 1]
         if twice:
             raise InputError(f"{twice[0]!r} is named twice", argument)
     for one, other, what in (
         ("columns", "given", "modelled or conditioned on"),
         ("categories", "numbers", "names or numbers on a scale"),
+        ("weights", "columns", "either weights or modelled"),
+        ("weights", "given", "either weights or conditioned on"),
+        ("circular", "bounds", "bounded or has a period"),
     ):
-        both = [name for name in asked[one] if name in asked[other]]
+        both = [name for name in named[one] if name in named[other]]
         if both:
             raise InputError(f"{both[0]!r} is in `{other}=` as well; a column is {what}, not both", one)
-    if options.weights in [*columns, *given]:
-        raise InputError(
-            "is in `columns=` or `given=`; a column is either weights or one of these", "weights", options.weights
-        )
     refuse_text(frame, weights, source)
-    return list(columns) or [name for name in frame.columns if name not in [*given, *weights]]
+    for name, (low, high) in options.circular.items():
+        if not low < high:
+            raise InputError("its low end must be below its high end", "circular", {name: (low, high)})
+    chosen = options.columns or [name for name in frame.columns if name not in [*options.given, *weights]]
+    _refuse_stray(named, chosen, frame)
+    return replace(options, columns=chosen)
+
+
+def _related(options: TableOptions) -> list[str]:
+    """The columns that ``relations`` speaks of."""
+    named = [*options.unrelated, *options.formulas]
+    if options.relations not in ("auto", "none") and len(named) < len(options.relations.split(",")):
+        expected = "expected auto, none, columns that follow from no others, as in -price, or price = carat * quality"
+        raise InputError(expected, "relations", options.relations)
+    return named
+
+
+def _refuse_stray(named: Mapping[str, Sequence[str]], chosen: Sequence[str], frame: pl.DataFrame) -> None:
+    """Refuses options about columns that are not modelled.
+
+    Raises:
+        InputError: names the first of them, and those that there are.
+    """
+    numbers = [name for name in chosen if name not in named["categories"] and not is_text(frame[name])]
+    for argument, what, known in (
+        ("bounds", "modelled columns of numbers", numbers),
+        ("circular", "modelled columns of numbers", numbers),
+        ("categories", "columns of the model", [*chosen, *named["given"]]),
+        ("numbers", "modelled columns", chosen),
+        ("kinds", "columns of the model", [*chosen, *named["given"]]),
+    ):
+        stray = [name for name in named[argument] if name not in known]
+        if stray:
+            raise InputError(f"{stray[0]!r} is not among the {what}, {listed(known)}", argument)
 
 
 def prepare(
@@ -88,7 +124,6 @@ def prepare(
     source = str(table.path)
     weights = [] if options.weights is None else [options.weights]
     wanted = [*options.columns, *options.given, *weights]
-    refuse_stray(options, table.frame, source)
     usable = usable_rows(table.frame, wanted) if options.drop_missing else np.ones(table.frame.height, bool)
     if options.drop_missing:
         table = _complete(table, wanted, console)
@@ -110,14 +145,11 @@ def prepare(
     return replace(splits, schema=_with_maps(schema, splits.train, options, console, source)) if fresh else splits
 
 
-def prepare_large(
-    source: ParquetRows, head: pl.DataFrame, options: TableOptions, console: Console, *, asked: bool = False
-) -> TableSplits:
+def prepare_large(source: ParquetRows, options: TableOptions, console: Console, *, asked: bool = False) -> TableSplits:
     """The same for files larger than memory: reads all rows once, for the schema, a sample and the held-out rows.
 
     Args:
         source: The files.
-        head: Their first rows.
         options: The user's choices, with all the columns to model.
         console: Where to print messages.
         asked: Whether the user named these columns.
@@ -126,7 +158,6 @@ def prepare_large(
         InputError: the table cannot be fitted as it is; says why and how to mend it.
     """
     name, seed, weights = str(source.path), options.training.seed, options.weights
-    refuse_stray(options, head, name)
     splits = HashedSplits(source.rows, seed, min(options.validation, MOST_HELD_OUT / source.rows))
     found = survey(source, splits, [*options.columns, *options.given], options.drop_missing, options.strict, weights)
     if found.unusable:
@@ -178,38 +209,6 @@ def weights_of(frame: pl.DataFrame, name: str | None, source: str) -> Tensor | N
 def _refuse_weightless(weights: Tensor | None, name: str | None, source: str) -> None:
     if weights is not None and not weights.any():
         raise InputError(f"{source}: column {name!r}: all weights are 0, so no row counts")
-
-
-def refuse_stray(options: TableOptions, frame: pl.DataFrame, source: str) -> None:
-    """Refuses options about columns that are not modelled.
-
-    Raises:
-        InputError: names the first of them, and those that there are.
-    """
-    said = [*options.unrelated, *options.formulas]
-    if options.relations not in ("auto", "none") and len(said) < len(options.relations.split(",")):
-        expected = "expected auto, none, columns that follow from no others, as in -price, or price = carat * quality"
-        raise InputError(expected, "relations", options.relations)
-    require_columns(frame, said, source, "relations")
-    require_columns(frame, [name for pair in options.order for name in pair], source, "order")
-    for argument, named in (("bounds", options.bounds), ("circular", options.circular), ("kinds", options.kinds)):
-        require_columns(frame, list(named), source, argument)
-    for name, (low, high) in options.circular.items():
-        if not low < high or name in options.bounds:
-            raise InputError(
-                "its low end must be below its high end, and not in `bounds=`", "circular", {name: (low, high)}
-            )
-    numbers = [name for name in options.columns if name not in options.categories and not is_text(frame[name])]
-    for argument, names, what, known in (
-        ("bounds", options.bounds, "modelled columns of numbers", numbers),
-        ("circular", options.circular, "modelled columns of numbers", numbers),
-        ("categories", options.categories, "columns of the model", [*options.columns, *options.given]),
-        ("numbers", options.numbers, "modelled columns", options.columns),
-        ("kinds", options.kinds, "columns of the model", [*options.columns, *options.given]),
-    ):
-        stray = [name for name in names if name not in known]
-        if stray:
-            raise InputError(f"{stray[0]!r} is not among the {what}, {listed(known)}", argument)
 
 
 def _complete(table: Table, wanted: Sequence[str], console: Console) -> Table:

@@ -367,14 +367,17 @@ class Schema(Saved):
         values, found = self._values(rows.x.numpy()), np.zeros((len(self.dependencies), len(rows.x)), bool)
         if self.weeks is not None:
             self.weeks.joined(values)
-        columns = self._all
-        for relation in self.dependencies:  # others may follow from what follows
-            told = rows.follow.get(relation.column.name)
-            values[relation.column.name] = relation.computed(values, columns, len(rows.x)) if told is None else told
+        self._compute(values, len(rows.x), rows.follow)
         for place, relation in enumerate(self.dependencies):
             if relation.column.name in rows.follow:
-                found[place] = relation.broken(rows.follow[relation.column.name], values, columns)
+                found[place] = relation.broken(rows.follow[relation.column.name], values, self._all)
         return found
+
+    def _compute(self, values: dict[str, Numbers], rows: int, told: Mapping[str, Numbers] | None = None) -> None:
+        """Adds the columns that follow to so many encoded rows, where they are not told; some follow from others."""
+        for relation in self.dependencies:
+            known = (told or {}).get(relation.column.name)
+            values[relation.column.name] = relation.computed(values, self._all, rows) if known is None else known
 
     @cached_property
     def _all(self) -> dict[str, Column]:
@@ -406,8 +409,9 @@ class Schema(Saved):
         odd = ((x < low) | (x > high)).any(-1)
         if self.dependencies:
             values = self._values(x.flatten(0, -2).numpy())
+            self._compute(values, odd.numel())
             for relation in self.dependencies:
-                values[relation.column.name] = found = relation.computed(values, self._all, odd.numel())
+                found = values[relation.column.name]
                 lowest, highest = relation.column.kind.limits(1.0)
                 odd |= torch.from_numpy((found < lowest) | (found > highest)).view(odd.shape)
         return odd
@@ -462,11 +466,8 @@ class Schema(Saved):
         snapped = self._snapped(drawn) if together else self._holed(self._values(drawn), drawn)
         if self.weeks is not None:
             self.weeks.joined(snapped)
-        if self.dependencies:
-            columns = self._all
-            for relation in self.dependencies:
-                snapped[relation.column.name] = relation.computed(snapped, columns, len(x))
-            known = (*known, *(relation.column for relation in self.dependencies))
+        self._compute(snapped, len(x))
+        known = (*known, *(relation.column for relation in self.dependencies))
         if not recorded:
             known = tuple(replace(c, reading=replace(c.reading, recorded=())) for c in known)
         rows = pl.DataFrame([column.written(snapped[column.name]) for column in known]).select(self.order or pl.all())

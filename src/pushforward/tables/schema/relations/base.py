@@ -7,7 +7,7 @@ violates the relation has density 0.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ CLOSE = 1e-9  # of a column's spread: the rounding error of float64
 
 Rows = Mapping[str, Numbers]  # encoded columns by name
 Columns = Mapping[str, Column]
+Divided = tuple[list[Column], list["Dependency"]]  # columns that are modelled, and those that follow from them
 
 
 class Relation(Saved, ABC):
@@ -63,8 +64,30 @@ class Dependency(Relation):
         there = ~np.isnan(found) & ~np.isnan(computed) & self.known(values)
         return there & (np.abs(found - computed) > self._slack)
 
+    def amounts(self, values: Rows, columns: Columns) -> Numbers:
+        """The inputs as amounts, ``(inputs, rows)``."""
+        return np.stack([columns[name].kind.amounts(values[name]) for name in self.inputs])
+
     @property
     def _slack(self) -> float:
         """How far apart two encoded values may be and count as equal."""
         low, high = self.column.kind.ends
         return CLOSE * (1.0 if self.column.classes else max(high - low, abs(high), 1e-300))
+
+
+def on_scales(columns: Sequence[Column], values: Rows) -> dict[str, Numbers]:
+    """The amounts of columns that hold some and have no period, by name."""
+    scales = [column for column in columns if column.kind.is_number and column.kind.circle is None]
+    return {column.name: column.kind.amounts(values[column.name]) for column in scales}
+
+
+def divided(columns: Sequence[Column], relation_of: Callable[[Column], Dependency | None]) -> Divided:
+    """Divides columns into those that are modelled and those that follow.
+
+    Args:
+        columns: All columns.
+        relation_of: The relation by which a column follows from others; None if it is modelled. Asked in their order.
+    """
+    found = [(column, relation_of(column)) for column in columns]
+    kept = [column for column, relation in found if relation is None]
+    return kept, [relation for _, relation in found if relation is not None]

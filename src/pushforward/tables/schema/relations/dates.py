@@ -11,7 +11,7 @@ import polars as pl
 from ..columns import Column
 from ..kinds.base import Hints, Numbers
 from ..kinds.grid import Grid
-from .base import Columns, Dependency, Relation, Rows
+from .base import Columns, Dependency, Divided, Relation, Rows, divided
 from .look_up import implies
 
 PARTS: Mapping[str, Callable[[pl.Series], pl.Series]] = {
@@ -115,9 +115,7 @@ def part_of(numbers: Numbers, dtype: str, part: str) -> Numbers:
     return np.where(there, PARTS[part](times).cast(pl.Float64).to_numpy(), np.nan)
 
 
-def date_parts(
-    columns: Sequence[Column], values: Rows, free: Collection[str] = ()
-) -> tuple[list[Column], list[DatePart]]:
+def date_parts(columns: Sequence[Column], values: Rows, free: Collection[str] = ()) -> Divided:
     """Divides columns into those that are modelled and those that follow from a part of a date in every row.
 
     Args:
@@ -126,17 +124,13 @@ def date_parts(
         free: Columns that are modelled in any case.
     """
     dates = [column for column in columns if column.reading.dtype in ("Date", "Datetime") and not column.classes]
-    kept: list[Column] = []
-    relations: list[DatePart] = []
-    for column in columns:
+
+    def part(column: Column) -> DatePart | None:
         can = (column.kind.is_number or column.classes) and not column.reading.moment and column.name not in free
         parts = (_part(column, date, values) for date in dates if can)
-        found = next((part for part in parts if part is not None), None)
-        if found is None:
-            kept.append(column)
-        else:
-            relations.append(found)
-    return kept, relations
+        return next((found for found in parts if found is not None), None)
+
+    return divided(columns, part)
 
 
 def _part(column: Column, date: Column, values: Rows) -> DatePart | None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..columns import Column
 from ..kinds.base import Numbers
-from .base import Dependency, Rows
+from .base import Dependency, Divided, Rows
 from .dates import date_parts
 from .formula import determined
 from .labels import labels
@@ -16,9 +16,7 @@ from .look_up import implied_categories, looked_up
 from .sums import sums
 
 
-def find_relations(
-    columns: Sequence[Column], values: Rows, free: Collection[str] = ()
-) -> tuple[list[Column], list[Dependency]]:
+def find_relations(columns: Sequence[Column], values: Rows, free: Collection[str] = ()) -> Divided:
     """Divides columns into those that are modelled, and those that follow from them.
 
     Args:

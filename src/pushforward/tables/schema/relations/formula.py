@@ -18,7 +18,7 @@ from ..kinds.base import Hints, Numbers
 from ..kinds.numeric import Numeric
 from ..kinds.quantity import numbers_kind
 from ..saved import Saved
-from .base import Columns, Dependency, Relation, Rows
+from .base import Columns, Dependency, Divided, Relation, Rows, on_scales
 
 Factor = tuple[str, float]  # a column and its power
 Term = tuple[float, tuple[Factor, ...]]  # a weight and the factors of a product
@@ -32,6 +32,7 @@ HOLDS = 0.5  # share of the rows in which a sum with slips holds
 WIDE = 20.0  # times the rounding of a column that its spread must be for a sum with slips to mean something
 ROUNDING = 1e-6  # of a column's spread: of formulas that were computed in float32
 CLOSE = 0.02  # median relative remainder of a product
+LEAST = 1e-3  # standard deviation of the logarithm of one of its factors
 GAIN = 0.05  # nats a row, beyond two standard errors, that held-out rows must gain from a remainder
 
 
@@ -127,7 +128,7 @@ class Near(Relation):
         return f"{self.name!r} is about {self.formula}{exactly}"
 
 
-def determined(columns: Sequence[Column], values: Rows, kept: Collection[str]) -> tuple[list[Column], list[Dependency]]:
+def determined(columns: Sequence[Column], values: Rows, kept: Collection[str]) -> Divided:
     """Divides columns into those that are modelled and those that are formulas of others in every row.
 
     Args:
@@ -137,23 +138,19 @@ def determined(columns: Sequence[Column], values: Rows, kept: Collection[str]) -
     """
     left: list[Column] = list(columns)
     relations: list[Dependency] = []
-    needed = set(kept)
+    needed, scales, known = set(kept), on_scales(columns, values), {column.name: column for column in columns}
     for earlier, column in itertools.product((True, False), columns):  # what comes later follows from what comes before
         if column.name in needed or column.classes or column not in left:
             continue
         others = left[: left.index(column)] if earlier else [other for other in left if other is not column]
-        formula = _exact(column, others, values)
-        if formula is not None:
-            relations.append(Determined(column, formula.inputs, formula))
-            needed |= set(formula.inputs)
+        y = column.kind.amounts(values[column.name])
+        exact = (Determined(column, f.inputs, f) for f in _formulas(column, y, others, scales))
+        relation = next((each for each in exact if each.holds(values, known)), None)
+        if relation is not None:
+            relations.append(relation)
+            needed |= set(relation.inputs)
             left.remove(column)
     return left, relations
-
-
-def _exact(column: Column, others: Sequence[Column], values: Rows) -> Formula | None:
-    known = {other.name: other for other in others}
-    formulas = _formulas(column, others, values)
-    return next((f for f in formulas if Determined(column, f.inputs, f).holds(values, known)), None)
 
 
 def near(
@@ -171,12 +168,12 @@ def near(
     found: list[Near] = []
     stated = stated or {}
     below: dict[str, set[str]] = {column.name: set() for column in columns}
-    numbers = [column for column in columns if is_scale(column)]
+    numbers, scales = [column for column in columns if is_scale(column)], on_scales(columns, values)
     wanted = [column for column in numbers if column.name in stated or column.name not in other]
     for column in sorted(wanted, key=lambda each: each.name not in stated):  # those that are stated come first
         others = [each for each in numbers if each is not column and column.name not in below[each.name]]
         own = stated.get(column.name)
-        usual = iter([own]) if own is not None else _formulas(column, others, values)
+        usual = iter([own]) if own is not None else _formulas(column, scales[column.name], others, scales)
         for formula in (each for each in usual if {*each.inputs} <= {other.name for other in others}):
             relation = _near(column, formula, columns, values, own is not None)
             if relation is not None:
@@ -191,13 +188,10 @@ def is_scale(column: Column) -> bool:
     return isinstance(column.kind, Numeric) and column.kind.circle is None
 
 
-def _formulas(column: Column, others: Sequence[Column], values: Rows) -> Iterator[Formula]:
-    """Formulas that most rows obey."""
-    inputs = [other for other in others if other.kind.is_number and other.kind.circle is None]
-    names = [other.name for other in inputs]
-    table = np.stack(
-        [column.kind.amounts(values[column.name]), *_amounts(names, values, {c.name: c for c in inputs}).values()]
-    )
+def _formulas(column: Column, y: Numbers, others: Sequence[Column], scales: Mapping[str, Numbers]) -> Iterator[Formula]:
+    """Formulas of other columns that y obeys in most rows; ``scales`` holds the amounts of those that have some."""
+    names = [other.name for other in others if other.name in scales]
+    table = np.stack([y, *(scales[name] for name in names)])
     table = table[:, ~np.isnan(table).any(0)][:, :SEARCHED]
     if table.shape[1] < FEWEST or not names:
         return
@@ -234,10 +228,13 @@ def _sum(y: Numbers, table: np.ndarray, names: Sequence[str], step: float) -> Fo
 
 def _product(y: Numbers, table: np.ndarray, names: Sequence[str]) -> Formula | None:
     """A positive column as a product of simple powers of few other positive ones, up to a small relative remainder."""
-    positive = [j for j, x in enumerate(table) if _positive(x)]
-    if not positive or not _positive(y):
+    rows = np.stack([y, *table])
+    logs = np.log(np.where(rows > 0, rows, 1.0))
+    usable = (rows.min(1) > 0) & (logs.std(1) > LEAST)
+    positive = np.flatnonzero(usable[1:]).tolist()
+    if not positive or not usable[0]:
         return None
-    target, logs = np.log(y), np.log(table[positive])
+    target, logs = logs[0], logs[1:][positive]
     for chosen, beta in pursuit(logs, target, MOST_FACTORS):
         powers = [round(2 * p) / 2 if abs(round(2 * p) / 2 - p) < 0.03 else float(p) for p in beta[:-1]]
         rest = target - logs[chosen].T @ np.array(powers)
@@ -250,10 +247,6 @@ def _product(y: Numbers, table: np.ndarray, names: Sequence[str]) -> Formula | N
         weight = weight if abs(np.log(weight) - middle) < 1e-3 else float(f"{np.exp(middle):.6g}")
         return Formula(((weight, tuple((names[positive[j]], p) for j, p in zip(chosen, powers, strict=True))),))
     return None
-
-
-def _positive(x: Numbers) -> bool:
-    return bool(x.min() > 0) and float(np.log(x).std()) > 1e-3
 
 
 def _commonest(rest: Numbers, step: float, tolerance: float) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..columns import Column
 from ..kinds.base import Numbers
-from .base import Columns, Dependency, Rows
+from .base import Columns, Dependency, Divided, Rows, divided, on_scales
 from .look_up import EVIDENCE
 
 FEWEST = 50  # rows
@@ -29,13 +29,13 @@ class Largest(Dependency):
     sign: int = 1
 
     def computed(self, values: Rows, columns: Columns, rows: int) -> Numbers:
-        amounts = self.sign * _amounts(self.inputs, values, columns)
+        amounts = self.sign * self.amounts(values, columns)
         there = ~np.isnan(amounts).any(0)
         return np.where(there, np.array(self.codes)[np.where(there, amounts, 0).argmax(0)], np.nan)
 
     def broken(self, found: Numbers, values: Rows, columns: Columns) -> np.ndarray:
         """Of equal columns, either may be told."""
-        amounts = self.sign * _amounts(self.inputs, values, columns)
+        amounts = self.sign * self.amounts(values, columns)
         told = np.array(self.codes)[:, None] == found
         own = np.where(told, amounts, -np.inf).max(0)
         return ~np.isnan(found) & ~np.isnan(amounts).any(0) & (own < amounts.max(0))
@@ -60,12 +60,12 @@ class Threshold(Dependency):
     codes: tuple[float, ...] = ()
 
     def computed(self, values: Rows, columns: Columns, rows: int) -> Numbers:
-        (amounts,) = _amounts(self.inputs, values, columns)
+        (amounts,) = self.amounts(values, columns)
         return np.where(np.isnan(amounts), np.nan, np.array(self.codes)[np.searchsorted(self.cuts, amounts)])
 
     def broken(self, found: Numbers, values: Rows, columns: Columns) -> np.ndarray:
         """Whether the number lies outside of the label's interval, with the gaps beside it."""
-        (amounts,) = _amounts(self.inputs, values, columns)
+        (amounts,) = self.amounts(values, columns)
         low, high = np.array([-np.inf, *self.gaps[0]]), np.array([*self.gaps[1], np.inf])
         inside = (amounts > low[:, None]) & (amounts < high[:, None]) & (np.array(self.codes)[:, None] == found)
         return ~np.isnan(found) & ~np.isnan(amounts) & ~inside.any(0)
@@ -75,9 +75,7 @@ class Threshold(Dependency):
         return f"{self.column.name!r} tells on which side of {cuts} {self.inputs[0]!r} lies"
 
 
-def labels(
-    columns: Sequence[Column], values: Rows, free: Collection[str] = ()
-) -> tuple[list[Column], list[Dependency]]:
+def labels(columns: Sequence[Column], values: Rows, free: Collection[str] = ()) -> Divided:
     """Divides columns into those that are modelled and labels that follow from numbers in every row.
 
     Args:
@@ -85,27 +83,23 @@ def labels(
         values: Their encoded rows.
         free: Columns that are modelled in any case.
     """
-    numbers = [c for c in columns if not c.classes and c.kind.is_number and c.kind.circle is None][:MOST]
-    known = {column.name: column for column in numbers}
-    amounts = _amounts([*known], values, known) if numbers else np.empty((0, 0))
-    kept, relations = [], []
-    for column in columns:
+    scales = on_scales([column for column in columns if not column.classes], values)
+    names, amounts = [*scales][:MOST], np.array([*scales.values()][:MOST])
+
+    def label(column: Column) -> Dependency | None:
         x = values[column.name]
-        found = None
-        if column.classes > 1 and column.name not in free and len(x) >= FEWEST and not np.isnan(x).any():
-            found = _largest(column, x, [*known], amounts) or _threshold(column, x, [*known], amounts)
-        if found is None:
-            kept.append(column)
-        else:
-            relations.append(found)
-    return kept, relations
+        if column.classes < 2 or column.name in free or len(x) < FEWEST or np.isnan(x).any() or not _is_told(x):
+            return None
+        return _largest(column, x, names, amounts) or _threshold(column, x, names, amounts)
+
+    return divided(columns, label)
 
 
 def _largest(column: Column, x: Numbers, names: Sequence[str], amounts: np.ndarray) -> Dependency | None:
     """For every label the column that stands out in its rows; all of them must be in every row as the label says."""
     codes = np.unique(x)
     whole = [j for j in range(len(names)) if not np.isnan(amounts[j]).any() and amounts[j].std() > 0]
-    if not 2 < len(codes) <= len(whole) or not _is_told(x):
+    if not 2 < len(codes) <= len(whole):
         return None
     z = (amounts[whole] - amounts[whole].mean(1, keepdims=True)) / amounts[whole].std(1, keepdims=True)
     for sign in (1, -1):
@@ -123,8 +117,6 @@ def _largest(column: Column, x: Numbers, names: Sequence[str], amounts: np.ndarr
 
 def _threshold(column: Column, x: Numbers, names: Sequence[str], amounts: np.ndarray) -> Dependency | None:
     classes = len(np.unique(x))
-    if not _is_told(x):
-        return None
     for name, y in zip(names, amounts, strict=True):
         if np.isnan(y).any():
             continue
@@ -151,7 +143,3 @@ def _is_told(x: Numbers) -> bool:
     """Whether so many rows of a label would hardly follow from others by chance."""
     shares = np.unique(x, return_counts=True)[1] / len(x)
     return len(x) * -float(np.log((shares**2).sum())) >= EVIDENCE
-
-
-def _amounts(names: Sequence[str], values: Rows, columns: Columns) -> np.ndarray:
-    return np.stack([columns[name].kind.amounts(values[name]) for name in names])

@@ -12,7 +12,7 @@ from ....errors import InputError
 from ....numerics.in_order import InOrder
 from ..columns import Column
 from ..kinds.base import Numbers
-from .base import Relation, Rows
+from .base import Relation, Rows, on_scales
 
 FEWEST = 50  # rows
 EVIDENCE = 8.0  # nats, beyond those of looking at many pairs
@@ -56,7 +56,7 @@ def find_orders(
     Raises:
         InputError: a stated order is one of columns that are not modelled numbers, or a row breaks it.
     """
-    numbers = {c.name: c.kind.amounts(values[c.name]) for c in columns if c.kind.is_number and c.kind.circle is None}
+    numbers = on_scales(columns, values)
     below: dict[str, set[str]] = {name: set() for name in numbers}
     for low, high in stated:
         _check(low, high, numbers, source)

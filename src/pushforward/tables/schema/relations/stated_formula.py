@@ -9,7 +9,7 @@ import numpy as np
 
 from ....errors import InputError
 from ..columns import Column
-from .base import Dependency, Rows
+from .base import Dependency, Divided, Rows
 from .formula import LOGARITHM, Determined, Formula, Term, is_scale
 
 EXPECTED = "expected sums and products of columns, their powers and logarithms, as in total = price + 2 * log(tax)"
@@ -39,9 +39,7 @@ def stated_formulas(texts: Mapping[str, str], columns: Sequence[Column], source:
     return found
 
 
-def holding(
-    formulas: Mapping[str, Formula], columns: Sequence[Column], values: Rows
-) -> tuple[list[Column], list[Dependency]]:
+def holding(formulas: Mapping[str, Formula], columns: Sequence[Column], values: Rows) -> Divided:
     """Divides columns into those that are modelled and those that are as stated in every row.
 
     Args:

@@ -10,7 +10,7 @@ import polars as pl
 
 from ..columns import Column
 from ..kinds.base import Numbers
-from .base import Columns, Dependency, Rows
+from .base import Columns, Dependency, Divided, Rows, divided
 
 MOST_INPUTS = 30  # columns that a sum may be made of
 FEWEST = 50  # complete rows in which a sum is found, if others have holes
@@ -33,7 +33,7 @@ class Sum(Dependency):
         return self._encoded(self.column, self._total(values, columns))
 
     def rest(self, found: Numbers, values: Rows, columns: Columns) -> dict[str, Numbers]:
-        amounts = np.stack([columns[name].kind.amounts(values[name]) for name in self.inputs], 1)
+        amounts = self.amounts(values, columns).T
         holes, weights = np.isnan(amounts), np.array(self.weights)
         left = self.column.kind.amounts(found) - self.offset - np.nan_to_num(amounts) @ weights
         alone = holes & (holes.sum(1, keepdims=True) == 1)
@@ -57,8 +57,7 @@ class Sum(Dependency):
         return wrong
 
     def _total(self, values: Rows, columns: Columns) -> Numbers:
-        inputs = [columns[name].kind.amounts(values[name]) for name in self.inputs]
-        return np.asarray(self.offset + np.stack(inputs, 1) @ np.array(self.weights))
+        return np.asarray(self.offset + self.amounts(values, columns).T @ np.array(self.weights))
 
     @staticmethod
     def _encoded(column: Column, amounts: Numbers) -> Numbers:
@@ -82,7 +81,7 @@ def _possible(column: Column, amounts: Numbers) -> Numbers:
     return np.where(inside, column.kind.snap(amounts), np.nan)
 
 
-def sums(columns: list[Column], values: Rows, inputs: Collection[str]) -> tuple[list[Column], list[Dependency]]:
+def sums(columns: list[Column], values: Rows, inputs: Collection[str]) -> Divided:
     """Columns that are sums of multiples of earlier ones, in every row that misses none of them.
 
     Args:
@@ -90,24 +89,22 @@ def sums(columns: list[Column], values: Rows, inputs: Collection[str]) -> tuple[
         values: Their encoded rows.
         inputs: Columns that must be kept.
     """
-    kept: list[Column] = []
-    relations: list[Dependency] = []
     amounts: list[tuple[Column, Numbers]] = []
-    for column in columns:
-        x = column.kind.amounts(values[column.name])
+
+    def total(column: Column) -> Dependency | None:
         if not column.kind.is_number:
-            kept.append(column)
-            continue
-        whole, found = [(other, y) for other, y in amounts if not other.holes.share], None
+            return None
+        x = column.kind.amounts(values[column.name])
+        whole = [(other, y) for other, y in amounts if not other.holes.share]
         for some in (amounts, whole) if len(whole) < len(amounts) else (amounts,):
-            if some and found is None and column.name not in inputs:
+            if some and column.name not in inputs:
                 found = _sum(column, x, [other for other, _ in some], [y for _, y in some], values)
-        if found is None:
-            kept.append(column)
-            amounts.append((column, x))
-        else:
-            relations.append(found)
-    return kept, relations
+                if found is not None:
+                    return found
+        amounts.append((column, x))
+        return None
+
+    return divided(columns, total)
 
 
 def _sum(
