@@ -205,15 +205,15 @@ def _as_numbers(tables: Sequence[pl.DataFrame], texts: Sequence[int]) -> list[Nu
 
 def _told_apart(real: Numbers, fake: Numbers, texts: Sequence[int], seed: int) -> tuple[float | None, float | None]:
     """The area under the ROC curve and its standard error (Hanley, McNeil 1982)."""
+    n = len(real)
+    if n < FEWEST:
+        return None, None
     try:
         from sklearn.ensemble import HistGradientBoostingClassifier
         from sklearn.metrics import roc_auc_score
         from sklearn.model_selection import StratifiedKFold, cross_val_predict
         from threadpoolctl import threadpool_limits  # a dependency of scikit-learn
     except ImportError:
-        return None, None
-    n = len(real)
-    if n < FEWEST:
         return None, None
     few = [j for j in texts if len(np.unique(np.concatenate([real[:, j], fake[:, j]]))) <= 255]  # its own limit
     classifier = HistGradientBoostingClassifier(max_iter=TREES, categorical_features=few or None, random_state=seed)

@@ -24,6 +24,7 @@ from .learning import Learned, learn
 from .measure import drawn_beside_held_out, facts_of, measured
 from .options import TableOptions
 from .prepare import choose_columns, prepare, prepare_large
+from .schema.learner import said_of
 from .schema.relations.known_in_part import KnownInPart, stated
 from .selection.candidate import Task
 from .splits import TableSplits, spread
@@ -140,23 +141,15 @@ def _joined(table: Table, in_part: Sequence[KnownInPart]) -> Table:
 
 def options_as_fitted(model: FittedTable, options: TableOptions) -> TableOptions:
     """The options with what was decided at a model's fit, as if the user had said so, and the new ones on training."""
-    schema, summary = model.schema, model.facts["summary"]
-    scales = [c for c in schema.fields if not c.classes and c.kind.is_number]
+    summary = model.facts["summary"]
     return dataclasses.replace(
         options,
+        **said_of(model.schema),
         flow="auto" if is_average(summary) else summary["flow"],
         objective=summary.get("objective", "likelihood"),
-        columns=[*schema.names, *schema.follow_names],
-        given=schema.given_names,
-        categories=[c.name for c in schema.fields if c.classes and c.reading.dtype in ("Int64", "Float64")],
-        numbers=[c.name for c in scales if not c.reading.moment],
-        bounds={},
-        circular={c.name: c.kind.circle for c in scales if c.kind.circle is not None},
-        order=[(order.low, order.high) for order in schema.orders if order.stated],
         limits={},
         censored={},
         noise={},
-        kinds={c.name: type(c.kind) for c in schema.fields if c.kind.contents == "text"},
         validation=model.facts.get("validation", options.validation),
         samples=model.samples,
         training=dataclasses.replace(options.training, seed=model.seed),  # so that its rows stay divided as they were

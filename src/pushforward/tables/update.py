@@ -189,7 +189,7 @@ def _frame_of(model: FittedTable, rows: Rows) -> pl.DataFrame:
 def _read_alike(model: FittedTable, frame: pl.DataFrame) -> pl.DataFrame:
     """New rows with their values written as the model writes its own."""
     schema = model.schema
-    known = [*schema.fields, *(given.column for given in schema.given), *(r.column for r in schema.dependencies)]
+    known = [*schema.fields, *(given.column for given in schema.given), *schema.dependencies.columns]
     there = [column for column in known if column.name in frame.columns]
     return pl.DataFrame([c.reading.cells(c.name, c.reading.values(frame[c.name])) for c in there])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
@@ -28,6 +28,7 @@ from .partial_cells import holds_intervals, parsed, recorded, typical_of
 from .reading import Reading, as_numbers, is_text, stored_type
 from .relations.base import Dependency
 from .relations.constant import Constant
+from .schema import Schema
 
 KINDS: tuple[type[Kind], ...] = (Category, Periodic, FewValues, *NUMBERS)  # from the most special to the most general
 MOST_UNIQUE = 0.5  # share of distinct values among the rows above which text counts as identifiers
@@ -62,6 +63,23 @@ class ColumnChoices(Protocol):
     def formulas(self) -> Mapping[str, str]: ...
     @property
     def strict(self) -> bool: ...
+
+
+def said_of(schema: Schema) -> dict[str, Any]:
+    """What a user would say of a table's columns so that they are again what a schema says; see
+    :class:`ColumnChoices`."""
+    scales = [column for column in schema.fields if not column.classes and column.kind.is_number]
+    named = [column for column in schema.fields if column.classes and column.reading.dtype in ("Int64", "Float64")]
+    return {
+        "columns": [*schema.names, *schema.follow_names],
+        "given": schema.given_names,
+        "categories": [column.name for column in named],
+        "numbers": [column.name for column in scales if not column.reading.moment],
+        "bounds": {},
+        "circular": {column.name: column.kind.period for column in scales if column.kind.period is not None},
+        "order": [(order.low, order.high) for order in schema.orders if order.stated],
+        "kinds": {column.name: type(column.kind) for column in schema.fields if column.kind.contents == "text"},
+    }
 
 
 @dataclass

@@ -92,14 +92,10 @@ def refuse_gaps(frame: pl.DataFrame, names: Sequence[str], source: str, first: i
         if len(bad):
             value = frame[name][int(bad[0])]
             what = "an infinite value" if value is not None and math.isinf(value) else "a missing value"
-            _refuse_gap(source, name, bad + first, what)
-
-
-def _refuse_gap(source: str, name: str, bad: np.ndarray, what: str) -> None:
-    raise InputError(
-        f"{source}: column {name!r}, row {bad[0] + 1}: {what}{more(len(bad))}; "
-        "leave such rows out with `drop_missing=True`, or the column with `columns=`"
-    )
+            raise InputError(
+                f"{source}: column {name!r}, row {bad[0] + first + 1}: {what}{more(len(bad))}; "
+                "leave such rows out with `drop_missing=True`, or the column with `columns=`"
+            )
 
 
 def more(count: int) -> str:

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from ...numerics.in_order import InOrder
-from ...numerics.partly_known import known_in_part
 from .columns import Column, ContextColumn
 from .kinds.base import Numbers
 from .kinds.unseen import is_unseen
@@ -23,7 +22,7 @@ from .numbers import refuse_text, require_columns, usable_rows
 from .relations.base import Dependency, Relation
 from .relations.composition import Composition, compositions
 from .relations.dates import Weeks
-from .relations.finding import complete
+from .relations.dependencies import Dependencies
 from .relations.formula import Formula, Near, near
 from .relations.known_in_part import KnownInPart
 from .relations.order import Order, in_order
@@ -90,12 +89,12 @@ class Schema(Saved):
     @cached_property
     def follow_names(self) -> list[str]:
         """The columns that follow from others."""
-        return [relation.column.name for relation in self.dependencies]
+        return [column.name for column in self.dependencies.columns]
 
     @cached_property
-    def dependencies(self) -> tuple[Dependency, ...]:
+    def dependencies(self) -> Dependencies:
         """Columns that follow from others, and are not modelled."""
-        return self._of(Dependency)
+        return Dependencies(self._of(Dependency), self.columns)
 
     @cached_property
     def near(self) -> tuple[Near, ...]:
@@ -233,7 +232,7 @@ class Schema(Saved):
             stated: Formulas of columns that the user stated.
         """
         values = self._values(x.numpy())
-        wholes = compositions(self.fields, self.dependencies, values)
+        wholes = compositions(self.fields, self.dependencies.relations, values)
         seen = {name for each in wholes if each.ratios for name in (*each.parts, *each.wholes)}
         left = {name: formula for name, formula in (stated or {}).items() if name not in seen}
         found = near(self.fields, values, {*free, *seen}, left)
@@ -313,19 +312,16 @@ class Schema(Saved):
             column.refuse(frame[column.name], values[column.name], source, first)
         follow: dict[str, Numbers] = {}
         if self.dependencies:
-            known = [relation.column for relation in self.dependencies if relation.column.name in frame.columns]
+            known = [column for column in self.dependencies.columns if column.name in frame.columns]
             follow = {column.name: column.read(frame[column.name]) for column in known}
-            values = complete(values, self.fields, self.dependencies, follow)
+            values = self.dependencies.completed(values, follow)
         if self.weeks is not None:
             self.weeks.split(values)
         for j, flag in self.missingness.flags.items():
-            values[self.columns[flag].name] = self._gone(values[self.columns[j].name])
+            number = self.columns[j]
+            values[self.columns[flag].name] = number.missing(values[number.name]).astype(np.float64)
         x = np.column_stack([values[column.name] for column in self.columns])
         return Encoded(torch.from_numpy(x), self.context(frame, source, first), follow)
-
-    @staticmethod
-    def _gone(values: Numbers) -> Numbers:
-        return (np.isnan(values) & ~known_in_part(values)).astype(np.float64)
 
     def joined(self, frame: pl.DataFrame, source: str) -> pl.DataFrame:
         """The table with what its rows know of numbers in their own cells, not in further columns."""
@@ -364,25 +360,10 @@ class Schema(Saved):
 
     def broken(self, rows: Encoded) -> np.ndarray:
         """Which rows violate each dependency, ``(dependencies, n)``."""
-        values, found = self._values(rows.x.numpy()), np.zeros((len(self.dependencies), len(rows.x)), bool)
+        values = self._values(rows.x.numpy())
         if self.weeks is not None:
             self.weeks.joined(values)
-        self._compute(values, len(rows.x), rows.follow)
-        for place, relation in enumerate(self.dependencies):
-            if relation.column.name in rows.follow:
-                found[place] = relation.broken(rows.follow[relation.column.name], values, self._all)
-        return found
-
-    def _compute(self, values: dict[str, Numbers], rows: int, told: Mapping[str, Numbers] | None = None) -> None:
-        """Adds the columns that follow to so many encoded rows, where they are not told; some follow from others."""
-        for relation in self.dependencies:
-            known = (told or {}).get(relation.column.name)
-            values[relation.column.name] = relation.computed(values, self._all, rows) if known is None else known
-
-    @cached_property
-    def _all(self) -> dict[str, Column]:
-        """The columns by name, also those that follow from others."""
-        return {column.name: column for column in (*self.columns, *(relation.column for relation in self.dependencies))}
+        return self.dependencies.broken(values, len(rows.x), rows.follow)
 
     # About encoded rows
 
@@ -409,11 +390,7 @@ class Schema(Saved):
         odd = ((x < low) | (x > high)).any(-1)
         if self.dependencies:
             values = self._values(x.flatten(0, -2).numpy())
-            self._compute(values, odd.numel())
-            for relation in self.dependencies:
-                found = values[relation.column.name]
-                lowest, highest = relation.column.kind.limits(1.0)
-                odd |= torch.from_numpy((found < lowest) | (found > highest)).view(odd.shape)
+            odd |= torch.from_numpy(self.dependencies.far(values, odd.numel())).view(odd.shape)
         return odd
 
     @cached_property
@@ -461,13 +438,12 @@ class Schema(Saved):
             x: Encoded rows ``(n, features)``.
             recorded: Whether numbers in an interval that is always recorded as such are written so.
         """
-        drawn, known = x.detach().double().cpu().numpy(), self.fields
+        drawn = x.detach().double().cpu().numpy()
         together = self.dependencies or self.compositions or self.weeks is not None
         snapped = self._snapped(drawn) if together else self._holed(self._values(drawn), drawn)
         if self.weeks is not None:
             self.weeks.joined(snapped)
-        self._compute(snapped, len(x))
-        known = (*known, *(relation.column for relation in self.dependencies))
+        snapped, known = self.dependencies.computed(snapped, len(x)), (*self.fields, *self.dependencies.columns)
         if not recorded:
             known = tuple(replace(c, reading=replace(c.reading, recorded=())) for c in known)
         rows = pl.DataFrame([column.written(snapped[column.name]) for column in known]).select(self.order or pl.all())

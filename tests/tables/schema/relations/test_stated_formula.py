@@ -19,7 +19,8 @@ RNG = np.random.default_rng(0)
 def boxes(n: int) -> pl.DataFrame:
     wide, high = RNG.gamma(9.0, size=n).round(2) + 1, RNG.gamma(9.0, size=n).round(2) + 1
     noisy = 3 * np.sqrt(high) - wide / high + RNG.normal(scale=0.5, size=n)
-    return pl.DataFrame({"wide": wide, "the height": high, "area": wide * high / 2, "noisy": noisy})
+    deep = wide + RNG.gamma(9.0, size=n).round(2)
+    return pl.DataFrame({"wide": wide, "the height": high, "area": wide * high / 2, "noisy": noisy, "deep": deep})
 
 
 @pytest.mark.parametrize(
@@ -41,7 +42,7 @@ def test_a_column_that_is_as_stated_in_every_row_is_computed() -> None:
     frame = boxes(40)  # too few for it to be found
     stated = {"relations": "area = wide * 'the height' / 2"}
     assert not pf.TableDensity(**QUICK).fit(frame).schema.dependencies
-    model = pf.TableDensity(**QUICK, **stated).fit(frame)
+    model = pf.TableDensity(**QUICK, **stated, strict=True).fit(frame)
     assert model.schema.follow_names == ["area"]
     drawn = model.sample(100, random_state=0)
     assert np.allclose(drawn["area"], drawn["wide"] * drawn["the height"] / 2, rtol=1e-6)
@@ -51,6 +52,7 @@ def test_otherwise_the_flow_sees_the_remainder() -> None:
     frame = boxes(500)
     model = pf.TableDensity(**QUICK, relations="noisy = 3 * sqrt('the height') - wide / 'the height'").fit(frame)
     assert [relation.name for relation in model.schema.near] == ["noisy"]
+    assert [(order.low, order.high) for order in model.schema.orders] == [("wide", "deep")]
     drawn = model.sample(2000, random_state=0)
     high = drawn["the height"].to_numpy()
     rest = drawn["noisy"].to_numpy() - 3 * np.sqrt(high) + drawn["wide"].to_numpy() / high

@@ -71,6 +71,7 @@ class Kind(Saved, ABC):
     step: float = 0.0  # the width of every value's cell, with the value in its middle; 0 if there are none
     origin: float = 0.0  # one of the values that are multiples of the step apart
     atoms: tuple[Atom, ...] = ()  # the cells of values that stand out
+    period: tuple[float, float] | None = None  # the beginning and end of a circular column's period
     fill: tuple[float, ...] = ()  # how missing values are drawn: shares of classes, or quantiles of spread numbers
     unseen: tuple[float, ...] = ()  # shares of the values encoded as each class that no training row had
     grouped: int = 0  # how many rare values its last class stands for, which also stands for unknown ones

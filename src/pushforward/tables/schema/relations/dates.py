@@ -157,7 +157,7 @@ def _part(column: Column, date: Column, values: Rows) -> DatePart | None:
 
 def weeks(
     columns: list[Column], relations: Sequence[Dependency], values: dict[str, Numbers]
-) -> tuple[list[Column], list[Dependency], Weeks | None]:
+) -> tuple[list[Column], list[Dependency], list[Weeks]]:
     """Keeps the weekdays of the only column of dates among the modelled ones, and replaces its dates by Mondays.
 
     Args:
@@ -169,10 +169,10 @@ def weeks(
     parts = [r for r in relations if isinstance(r, DatePart) and r.part == "weekday" and r.column.classes]
     found = next((part for part in parts if len(set(part.implied)) == len(part.at)), None)
     if found is None or len(dates) != 1 or found.dtype != "Date" or dates[0].kind.step != 1:
-        return columns, list(relations), None
+        return columns, list(relations), []
     others = [relation for relation in relations if relation is not found]
     if any(dates[0].name in relation.inputs and not isinstance(relation, DatePart) for relation in others):
-        return columns, list(relations), None
+        return columns, list(relations), []
     codes = dict(zip(found.at, found.implied, strict=True))
     split = Weeks(dates[0].name, found.column.name, tuple(codes.get(k, -1.0) for k in range(1, DAYS + 1)))
     split.split(values)
@@ -180,4 +180,4 @@ def weeks(
     kind = Mondays.of(mondays, step=float(DAYS), origin=float(mondays.min()), decimals=0)
     kind = kind.mapped(pl.Series(mondays), Hints(name=split.date, scale=True, moment=True))
     modelled = [replace(column, kind=kind) if column is dates[0] else column for column in columns]
-    return [*modelled, found.column], others, split
+    return [*modelled, found.column], others, [split]

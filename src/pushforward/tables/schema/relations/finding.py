@@ -1,13 +1,10 @@
-"""Divides the columns of a table into those that are modelled and those that follow from them; completes holes."""
+"""Divides the columns of a table into those that are modelled and those that follow from them."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-import numpy as np
-
 from ..columns import Column
-from ..kinds.base import Numbers
 from .base import Dependency, Divided, Rows
 from .dates import date_parts
 from .formula import determined
@@ -32,22 +29,3 @@ def find_relations(columns: Sequence[Column], values: Rows, free: Collection[str
     relations: list[Dependency] = [*summed, *implied]
     kept, formulas = determined(kept, values, {*free, *(name for each in relations for name in each.inputs)})
     return kept, [*formulas, *relations, *parts, *told]
-
-
-def complete(
-    values: Rows, columns: Sequence[Column], relations: Sequence[Dependency], follow: Rows
-) -> dict[str, Numbers]:
-    """The encoded columns, with missing values completed from relations where possible.
-
-    Args:
-        values: The encoded columns by name.
-        columns: What is known of them.
-        relations: The relations between columns.
-        follow: The encoded columns that follow, as far as the table has them.
-    """
-    known, values = {column.name: column for column in columns}, dict(values)
-    for relation in relations:
-        if relation.column.name in follow:
-            for name, rest in relation.rest(follow[relation.column.name], values, known).items():
-                values[name] = np.where(np.isnan(rest), values[name], rest)
-    return values

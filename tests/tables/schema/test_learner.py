@@ -1,0 +1,30 @@
+"""What a user would say of columns for them to be learnt so again."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+from schemas import schema_of
+
+from pushforward.tables.schema.learner import said_of
+
+
+def test_columns_that_are_learnt_as_said_again_are_the_same() -> None:
+    rng = np.random.default_rng(0)
+    hours = rng.integers(0, 24, 400)
+    frame = pl.DataFrame(
+        {
+            "hour": hours,
+            "zip": rng.choice([10115, 80331, 20095], 400),
+            "size": rng.gamma(3.0, size=400),
+            "start": hours + rng.gamma(1.0, size=400),
+            "few": rng.integers(0, 5, 400),
+        }
+    )
+    said = {"circular": {"hour": (0.0, 24.0)}, "categories": ["zip"], "numbers": ["few"], "order": [("few", "start")]}
+    frame = frame.with_columns(start=pl.col("start") + pl.col("few"))
+    schema = schema_of(frame, **said)
+    assert said_of(schema)["circular"] == said["circular"]
+    again = schema_of(frame, **said_of(schema))
+    assert again.columns == schema.columns
+    assert {*again.orders} == {*schema.orders}
