@@ -205,23 +205,19 @@ class Schema(Saved):
         """The schema without first maps, except those that keep a column within its bounds."""
         return replace(self, columns=tuple(replace(c, kind=c.kind.bare()) for c in self.columns))
 
-    def shaped(self, x: Tensor, weights: Tensor | None = None) -> Schema:
+    def shaped(self, x: Tensor, weights: Tensor | None = None, *, again: bool = False) -> Schema:
         """The schema whose first maps have what they take from the training rows: histograms and tails.
 
         Args:
             x: Encoded training rows ``(n, features)``.
             weights: The weight of each row, ``(n,)``.
+            again: Whether other rows have shaped it, whose sort of first maps is kept: what is to judge rows that a
+                density did not see must not have taken them into a histogram either.
         """
         weight = np.ones(len(x)) if weights is None else weights.double().numpy()
-        pairs = zip(self.columns, x.T.numpy(), strict=True)
-        return replace(self, columns=tuple(replace(c, kind=c.kind.shaped(values, weight)) for c, values in pairs))
-
-    def reshaped(self, x: Tensor, weights: Tensor | None = None) -> Schema:
-        """The schema as if other rows had shaped it, with first maps of the same sort: what is to judge rows that a
-        density did not see must not have taken them into a histogram either."""
-        weight = np.ones(len(x)) if weights is None else weights.double().numpy()
-        pairs = zip(self.columns, x.T.numpy(), strict=True)
-        return replace(self, columns=tuple(replace(c, kind=c.kind.reshaped(values, weight)) for c, values in pairs))
+        shapes = [column.kind.reshaped if again else column.kind.shaped for column in self.columns]
+        kinds = [shape(values, weight) for shape, values in zip(shapes, x.T.numpy(), strict=True)]
+        return replace(self, columns=tuple(replace(c, kind=kind) for c, kind in zip(self.columns, kinds, strict=True)))
 
     def with_near(self, x: Tensor, free: Collection[str] = (), stated: Mapping[str, Formula] | None = None) -> Schema:
         """The schema with parts of wholes, and formulas that columns are up to a remainder, each said in a note.

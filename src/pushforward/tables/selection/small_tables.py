@@ -139,7 +139,7 @@ def fit_average(task: Task, rows: TableSplits, console: Console, trained: Densit
 def _first_without(rows: TableSplits, folds: list[Tensor], k: int, seed: int) -> Compose:
     """The first transforms of the numbers, as they are without the rows of one fold."""
     rest = rows.together[others(folds, k)]
-    schema = rows.schema.reshaped(rest.x, rest.weights).numeric
+    schema = rows.schema.shaped(rest.x, rest.weights, again=True).numeric
     return Compose(preprocessing(schema, spread(rest, rows.schema, seed)[:, rows.schema.numbers]))
 
 
