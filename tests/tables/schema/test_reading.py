@@ -242,7 +242,7 @@ def test_rows_of_a_stream_are_encoded_without_what_tells_of_holes_at_random(tmp_
     path = tmp_path / "t.parquet"
     frame.write_parquet(path, row_group_size=ROWS)
     options = TableOptions(columns=["a", "b"], training=TrainingOptions())
-    rows = prepare_large(ParquetRows(path, [path]), frame, options, Console(quiet=True))
+    rows = prepare_large(ParquetRows(path, [path]), options, Console(quiet=True))
     assert rows.schema.names == ["a", "b"]
     fewer = rows.ignoring()
     assert rows.stream is not None

@@ -23,7 +23,7 @@ from .kinds.number import Number
 from .kinds.numeric import numbers_of, present
 from .kinds.quantity import NUMBERS
 from .moments import Form, find_form, moment_name
-from .numbers import missing, spoilt
+from .numbers import missing, more
 from .partial_cells import holds_intervals, parsed, recorded, typical_of
 from .reading import Reading, as_numbers, is_text, stored_type
 from .relations.base import Dependency
@@ -162,7 +162,7 @@ class Learner:
                 return Reading(dtype=found.dtype, form=found.form, lenient=found.slip is not None)
             if holds_intervals(column, FEW):
                 return Reading(dtype="Part", recorded=recorded(parsed(column), column))
-            if (what := spoilt(column)) is not None and self._note_spoilt(column, *what):
+            if self._holds_numbers(column):
                 return Reading(dtype="Marked")
         return Reading(dtype="String")
 
@@ -183,18 +183,25 @@ class Learner:
                 "written as 2020-03-04 they cannot be misread",
             )
 
-    def _note_spoilt(self, column: pl.Series, what: str, mend: str) -> bool:
-        """Whether text is treated as numbers, with a note: if all but a few cells, or one or two words, are numbers."""
-        values = as_numbers(column, marked=True)
-        bad = np.isnan(values) & ~missing(column)
+    def _holds_numbers(self, column: pl.Series) -> bool:
+        """Whether text is numbers but for marks, for a few cells, or for one or two words; says so in a note."""
+        plain, values = as_numbers(column), as_numbers(column, marked=True)
+        there, mend = ~missing(column), "or treat it as a category with `categories=`"
+        odd, bad = there & np.isnan(plain), there & np.isnan(values)
+        signed = odd & ~bad
+        marked = signed.sum() > 0.5 * there.sum()
+        if not odd.any() or not (marked or odd.sum() <= 0.5 * there.sum()):
+            return False
         if bad.sum() > SPOILT * len(values) and column.filter(pl.Series(bad)).n_unique() > 2:
             return False
         shown = "" if not bad.any() else f"; {column[int(bad.argmax())]!r} and the like are missing values"
+        row = int((signed if marked else odd).argmax())
+        what = "a number with marks; write it without them" if marked else f"not a number{more(odd.sum())}; correct it"
         self.decisions.add(
             column.name,
             f"numbers that are written as text{shown}",
             "`categories=` treats it as names",
-            f", {what}; {mend}",
+            f", row {row + 1}: {column[row]!r} is {what}, leave the column out with `columns=`, {mend}",
         )
         return True
 

@@ -25,18 +25,6 @@ def require_columns(frame: pl.DataFrame, names: Sequence[str], source: str, argu
         )
 
 
-def spoilt(column: pl.Series) -> tuple[str, str] | None:
-    """Text that is numeric except for marks, or for a few cells: what is wrong, and what could be done about it."""
-    mend = "leave the column out with `columns=`, or treat it as a category with `categories=`"
-    if (signed := _signed_number(column)) is not None:
-        return f"row {signed + 1}: {column[signed]!r} is a number with marks", f"write it without them, {mend}"
-    bad = _bad_cells(column)
-    if not len(bad) or len(bad) > 0.5 * (len(column) - column.null_count()):
-        return None
-    row = int(bad[0])
-    return f"row {row + 1}: {column[row]!r} is not a number{more(len(bad))}", f"correct it, {mend}"
-
-
 def refuse_text(frame: pl.DataFrame, names: Sequence[str], source: str) -> None:
     """Refuses text, dates and the like in columns that are numeric in the model.
 
@@ -107,14 +95,6 @@ def _bad_cells(column: pl.Series) -> np.ndarray:
     if column.dtype != pl.String:
         return np.array([], dtype=int)
     return np.flatnonzero((column.cast(pl.Float64, strict=False).is_null() & column.is_not_null()).to_numpy())
-
-
-def _signed_number(column: pl.Series) -> int | None:
-    """The first cell of a text column that is mostly numbers with thousands separators, currency or per cent signs."""
-    if column.dtype != pl.String or not len(_bad_cells(column)):
-        return None
-    marked = np.isnan(as_numbers(column)) & ~np.isnan(as_numbers(column, marked=True))
-    return int(marked.argmax()) if marked.sum() > 0.5 * (len(column) - column.null_count()) else None
 
 
 def _contents(column: pl.Series) -> str:

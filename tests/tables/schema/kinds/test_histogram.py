@@ -67,7 +67,7 @@ def test_listed_values_on_no_scale_are_all_there_is() -> None:
     listed = np.sort(RNG.standard_normal(90)).round(9)
     schema, x = described({"score": RNG.choice(listed, 3000)})
     (column,) = schema.columns
-    assert column.kind.intervals.tiled
+    assert column.kind.tiled
     assert has_bins(column)
     spread = Cells(schema)(x, torch.rand(x.shape, dtype=torch.float64))
     assert np.allclose(column.kind.snap(spread[:, 0].numpy()), x[:, 0])
@@ -154,6 +154,6 @@ def test_repeated_values_side_by_side_are_not_all_there_is_where_others_lie_beyo
     schema, _ = described({"imports": imports})
     (column,) = schema.columns
     assert len(column.kind.atoms) > 1
-    assert not column.kind.intervals.tiled
+    assert not column.kind.tiled
     beyond = RNG.uniform(1, 2000, 200)
     assert np.allclose(column.kind.snap(beyond), beyond)

@@ -32,7 +32,7 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=list(KINDS))
 def test_the_whole_cell_of_a_value_on_a_bound_may_be_drawn(kind: Numeric) -> None:
-    low, width = (part[0] for part in kind.intervals.of(np.array([0.0])))
+    low, width = (part[0] for part in kind.cells_of(np.array([0.0])))
     limits = kind.limits(1.0)
     assert limits[0] == pytest.approx(low, abs=1e-4)
     assert limits[0] < low + 0.01 * width

@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from .base import Atom, Bounds, Numbers
+from .base import Bounds, Kind, Numbers
 
 SLACK = 1e-9  # steps: the rounding of a value on a grid
 FAR = 1e300
 MOST_ATOMS = 100  # in a column that also has other values
 
 
-@dataclass(frozen=True, kw_only=True)
-class Intervals:
-    """The cells of numbers on a scale, and the interval that all of them lie in.
+class Intervals(Kind):
+    """Numbers on a scale, their cells, and the interval that all of them lie in."""
 
-    Args:
-        step: Width of every cell, 0 if values have none.
-        origin: One of the values that are multiples of the step apart.
-        atoms: The cells of values that stand out.
-        bounds: The open interval of the values; None for no upper end.
-        minimum, maximum: Range of the training rows.
-    """
-
-    step: float
-    origin: float
-    atoms: tuple[Atom, ...]
-    bounds: Bounds | None
-    minimum: float
+    bounds: Bounds | None  # the open interval of the values
+    minimum: float  # of the training rows
     maximum: float
 
     @property
@@ -42,21 +28,17 @@ class Intervals:
             return False
         return bool(np.allclose((value + low)[1:], (value + low + width)[:-1], rtol=0, atol=1e-6 * width.min()))
 
-    def of(self, x: Numbers) -> tuple[Numbers, Numbers]:
+    def cells_of(self, x: Numbers) -> tuple[Numbers, Numbers]:
         """The lower end and the width of each value's cell."""
         low, width = np.full(len(x), -0.5 * self.step), np.full(len(x), self.step)
         for value, below, wide in self.atoms:
             low, width = np.where(x == value, below, low), np.where(x == value, wide, width)
         return x + low, width
 
-    def between(self, low: float, high: float, resolution: float) -> Numbers:
+    def between(self, low: float, high: float) -> Numbers:
         """The cells of the values from ``low`` to ``high``, together, ``(2, intervals)``: disjoint, in increasing
-        order, and infinite where nothing lies beyond.
-
-        Args:
-            low, high: The first and the last value.
-            resolution: The distance of values apart from atoms; 0 if there is none.
-        """
+        order, and infinite where nothing lies beyond."""
+        resolution = self.resolution
         if resolution:
             first, last = ((end - self.origin) / resolution for end in (low, high))
             low, high = (self.origin + resolution * place for place in (np.ceil(first - SLACK), np.floor(last + SLACK)))

@@ -12,7 +12,7 @@ from ....errors import InputError
 from ....transforms.base import Transform
 from ....transforms.elementwise import Identity
 from ..partial_cells import encoded, points_of
-from .base import Atom, Bounds, Description, Hints, Kind, Numbers
+from .base import Atom, Bounds, Description, Hints, Numbers
 from .column_maps import FirstMap, bounded_map, free_map
 from .column_tails import Tails, tails_of
 from .histogram import histogram_of
@@ -25,7 +25,7 @@ FAR = 10.0  # standard deviations from 0 that make a bound there unnecessary
 
 
 @dataclass(frozen=True, kw_only=True)
-class Numeric(Kind):
+class Numeric(Intervals):
     """Numbers with a density.
 
     Args:
@@ -67,7 +67,7 @@ class Numeric(Kind):
         """The kind with its bounds, its first map, and the quantiles from which missing values are drawn."""
         x = present(values)
         kind = replace(self, bounds=self._bounds(x, hints) if hints.bounds is None else self._stated(values, hints))
-        return replace(kind, first=kind._first(kind.intervals.middles(x)), fill=kind.quantiles_of_cells(x))
+        return replace(kind, first=kind._first(kind.middles(x)), fill=kind.quantiles_of_cells(x))
 
     def _stated(self, values: pl.Series, hints: Hints) -> Bounds:
         """The stated bounds; a cell leaves room beside a value on a bound."""
@@ -96,32 +96,20 @@ class Numeric(Kind):
     def _first(self, x: Numbers) -> FirstMap | None:
         if self.bounds is None:
             return free_map(x, self._starts())
-        (low, high), cells = self.bounds, self.intervals
-        return bounded_map(x, cells.lowest_edge(low), None if high is None else cells.highest_edge(high))
+        low, high = self.bounds
+        return bounded_map(x, self.lowest_edge(low), None if high is None else self.highest_edge(high))
 
     def _starts(self) -> list[float]:
         """Where a logarithm may start: at 0 for positive columns, one cell below 0 for those that begin at 0."""
-        if self.intervals.lowest_edge(self.minimum) > 0:
+        if self.lowest_edge(self.minimum) > 0:
             return [0.0]
         if self.minimum < 0:
             return []
         return [-self.step] if self.step > 0 else [low * 2 for value, low, _ in self.atoms if value == 0]
 
-    @property
-    def intervals(self) -> Intervals:
-        """The intervals that values stand for."""
-        return Intervals(
-            step=self.step,
-            origin=self.origin,
-            atoms=self.atoms,
-            bounds=self.bounds,
-            minimum=self.minimum,
-            maximum=self.maximum,
-        )
-
     def quantiles_of_cells(self, x: Numbers) -> tuple[float, ...]:
         """Quantiles of the values spread over their cells, strictly increasing."""
-        low, width = self.intervals.of(x)
+        low, width = self.cells_of(x)
         ends = np.quantile(low + width * np.random.default_rng(0).random(len(x)), np.linspace(0, 1, FILL))
         least = 1e-3 * max(float(ends[-1] - ends[0]), 1e-6 * float(np.abs(ends).max())) / FILL
         return tuple((np.maximum.accumulate(ends - least * np.arange(FILL)) + least * np.arange(FILL)).tolist())
@@ -129,9 +117,6 @@ class Numeric(Kind):
     @property
     def resolution(self) -> float:
         return self.step or (0.0 if self.decimals is None else 10.0**-self.decimals)
-
-    def between(self, low: float, high: float) -> Numbers:
-        return self.intervals.between(low, high, self.resolution)
 
     def read(self, values: pl.Series) -> Numbers:
         if values.dtype == pl.Struct:
@@ -161,9 +146,9 @@ class Numeric(Kind):
             return -np.inf, np.inf
         low, high = self.minimum - spreads * spread, self.maximum + spreads * spread
         if self.bounds is not None:
-            cells, (end, other) = self.intervals, self.bounds
-            low = max(low, _within(cells.lowest_edge(end), end, 1e-6 * spread))
-            high = high if other is None else min(high, _within(cells.highest_edge(other), other, -1e-6 * spread))
+            end, other = self.bounds
+            low = max(low, _within(self.lowest_edge(end), end, 1e-6 * spread))
+            high = high if other is None else min(high, _within(self.highest_edge(other), other, -1e-6 * spread))
         return low, high
 
     def shown(self, number: float) -> str:
@@ -194,8 +179,8 @@ class Numeric(Kind):
     def shaped(self, x: Numbers, weight: Numbers) -> Self:
         if np.isnan(x).all():  # every row knows only a part
             return self
-        first = histogram_of(self.intervals, x, weight) or self.first
-        return replace(self, first=first, tails=tails_of(first, self.intervals, x[~np.isnan(x) & (weight > 0)]))
+        first = histogram_of(self, x, weight) or self.first
+        return replace(self, first=first, tails=tails_of(first, self, x[~np.isnan(x) & (weight > 0)]))
 
     def reshaped(self, x: Numbers, weight: Numbers) -> Self:
         return self.shaped(x, weight) if self._is("histogram") else self

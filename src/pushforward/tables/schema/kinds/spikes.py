@@ -51,7 +51,7 @@ class Spikes(Numeric):
         value, low, width = np.array(sorted(self.atoms)).T
         place = (np.searchsorted(value + low, numbers, side="right") - 1).clip(0)
         inside = (numbers >= (value + low)[place]) & (numbers < (value + low + width)[place])
-        return super().snap(np.where(inside | (self.intervals.tiled & ~np.isnan(numbers)), value[place], numbers))
+        return super().snap(np.where(inside | (self.tiled & ~np.isnan(numbers)), value[place], numbers))
 
     def describe(self) -> Description:
         return replace(super().describe(), kind=f"inflated at {listed((f'{v:g}' for v, _, _ in self.atoms), 3)}")

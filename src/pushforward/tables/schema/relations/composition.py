@@ -94,7 +94,7 @@ def _composition(relation: Sum, known: dict[str, Column]) -> Composition | None:
     last = relation.column.kind
     if min(kind.ends[0] for kind in (*kinds, last)) < 0 or relation.offset < 0 or not (wholes or relation.offset):
         return None
-    margins = [MARGIN * -kind.intervals.lowest_edge(0.0) for kind in kinds if isinstance(kind, Numeric)]
+    margins = [MARGIN * -kind.lowest_edge(0.0) for kind in kinds if isinstance(kind, Numeric)]
     cells = [known[name].kind for name in signs]
     rest = sum(_widest(kind) for kind in cells if isinstance(kind, Numeric))
     return Composition(parts, relation.column.name, relation.offset, wholes, (*margins, MARGIN * rest))
@@ -118,7 +118,7 @@ def _gains(composition: Composition, known: dict[str, Column], values: Rows) -> 
     pairs = [mapped(kinds[name], column) for name, column in zip(names, x.T, strict=True)]
     own, slopes = np.stack([z for z, _ in pairs], 1), np.stack([slope for _, slope in pairs], 1)
     k = len(composition.parts)
-    middles = np.stack([kinds[name].intervals.middles(column) for name, column in zip(names, x.T, strict=True)], 1)
+    middles = np.stack([kinds[name].middles(column) for name, column in zip(names, x.T, strict=True)], 1)
     ratios, logdet = _ratios(composition, middles, k)
     learnt = np.random.default_rng(0).permutation(len(x)) % 2 == 0
     ours = _gaussian(np.column_stack([ratios, own[:, k:]]), learnt) + (logdet + slopes[:, k:].sum(1))[~learnt]

@@ -12,7 +12,7 @@ from ..columns import Column
 from ..kinds.base import Hints, Numbers
 from ..kinds.grid import Grid
 from .base import Columns, Dependency, Divided, Relation, Rows, divided
-from .look_up import implies
+from .look_up import LookUp, implies
 
 PARTS: Mapping[str, Callable[[pl.Series], pl.Series]] = {
     "weekday": lambda moment: moment.dt.weekday(),
@@ -29,34 +29,30 @@ DAYS, MONDAY = 7, -3  # days of a week, and the first Monday relative to the fir
 
 
 @dataclass(frozen=True, repr=False)
-class DatePart(Dependency):
+class DatePart(LookUp):
     """A column that is a part of a date, or follows from it: a weekday, a season, whether it is a weekend.
+
+    A part that training rows do not have implies what the nearest does.
 
     Args:
         part: One of ``PARTS``.
         dtype: ``Date`` or ``Datetime``, the input's.
-        at: The part's values in training, increasing.
-        implied: The encoded value for each. A part that training rows do not have implies what the nearest does.
         shift: What is added to the part, if the column is that in all rows, and no class.
     """
 
     part: str = "year"
     dtype: str = "Date"
-    at: tuple[int, ...] = ()
-    implied: tuple[float, ...] = ()
     shift: float | None = None
 
+    def looked_at(self, values: Rows) -> Numbers:
+        return part_of(values[self.inputs[0]], self.dtype, self.part)
+
     def computed(self, values: Rows, columns: Columns, rows: int) -> Numbers:
-        part = part_of(values[self.inputs[0]], self.dtype, self.part)
-        if self.shift is not None:
-            return part + self.shift
-        middles = np.convolve(self.at, [0.5, 0.5], "valid")
-        found = np.array(self.implied)[np.searchsorted(middles, np.nan_to_num(part))]
-        return np.where(np.isnan(part), np.nan, found)
+        return super().computed(values, columns, rows) if self.shift is None else self.looked_at(values) + self.shift
 
     def known(self, values: Rows) -> np.ndarray | bool:
         """The rows whose part training rows have."""
-        return self.shift is not None or np.isin(part_of(values[self.inputs[0]], self.dtype, self.part), self.at)
+        return self.shift is not None or super().known(values)
 
     def __str__(self) -> str:
         return f"{self.column.name!r} is the {self.part} of {self.inputs[0]!r}, or follows from it"
@@ -149,9 +145,9 @@ def _part(column: Column, date: Column, values: Rows) -> DatePart | None:
         ):  # the part itself, whose other values are known, too
             numbers = Grid.of(column.kind.amounts(x), step=1.0, origin=float(amounts[0]), decimals=0)
             column = replace(column, kind=numbers, reading=replace(column.reading, dtype=""))
-            return DatePart(column, (date.name,), part, date.reading.dtype, shift=float(amounts[0] - at[0]))
+            return DatePart(column, (date.name,), part=part, dtype=date.reading.dtype, shift=float(amounts[0] - at[0]))
         if FEWEST * len(at) <= len(x):
-            return DatePart(column, (date.name,), part, date.reading.dtype, tuple(map(int, at)), table)
+            return DatePart(column, (date.name,), table, tuple(map(float, at)), part, date.reading.dtype)
     return None
 
 

@@ -309,7 +309,7 @@ def _nats(kind: Numeric, x: Numbers, inputs: np.ndarray, learnt: np.ndarray) -> 
 
 def mapped(kind: Numeric, x: Numbers) -> tuple[Numbers, Numbers]:
     """The first map of values at the middles of their cells, and its log-slope."""
-    z, log_slope = kind.first_map()(torch.from_numpy(kind.intervals.middles(x)))
+    z, log_slope = kind.first_map()(torch.from_numpy(kind.middles(x)))
     return np.nan_to_num(z.numpy(), posinf=1e3, neginf=-1e3), np.nan_to_num(log_slope.numpy(), neginf=-1e3)
 
 

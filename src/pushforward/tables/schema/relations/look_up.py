@@ -34,8 +34,12 @@ class LookUp(Dependency):
     implied: tuple[float, ...] = ()
     at: tuple[float, ...] = ()
 
+    def looked_at(self, values: Rows) -> Numbers:
+        """What is looked up: the encoded input."""
+        return values[self.inputs[0]]
+
     def computed(self, values: Rows, columns: Columns, rows: int) -> Numbers:
-        found = values[self.inputs[0]]
+        found = self.looked_at(values)
         if self.at:
             middles = np.convolve(self.at, [0.5, 0.5], "valid")
             nearest = np.array(self.implied)[np.searchsorted(middles, found)]
@@ -44,7 +48,7 @@ class LookUp(Dependency):
         return np.where(known, np.array(self.implied)[np.where(known, found, 0).astype(np.int64)], np.nan)
 
     def known(self, values: Rows) -> np.ndarray | bool:
-        return np.isin(values[self.inputs[0]], self.at) if self.at else True
+        return np.isin(self.looked_at(values), self.at) if self.at else True
 
     def through(self, found: LookUp) -> LookUp:
         """The relation with its input replaced, if that was itself found to follow from another column."""
