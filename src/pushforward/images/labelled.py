@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -78,15 +78,16 @@ class LabelledImages:
 
     def with_bits(self, bits: int | None) -> LabelledImages:
         """Only this many leading bits of every number's 8; unchanged if None."""
-        if bits is None:
-            return self
-        splits = {name: part.with_bits(bits) for name, part in self.splits.items()}
-        return replace(self, images=self.images >> (8 - bits), splits=splits)
+        return self if bits is None else self.changed(lambda images: images >> (8 - bits))
 
     def coloured(self) -> LabelledImages:
         """Grey images as coloured ones."""
-        splits = {name: part.coloured() for name, part in self.splits.items()}
-        return replace(self, images=self.images.expand(-1, 3, -1, -1), splits=splits)
+        return self.changed(lambda images: images.expand(-1, 3, -1, -1))
+
+    def changed(self, change: Callable[[Tensor], Tensor]) -> LabelledImages:
+        """The same with other pixels, in all parts."""
+        splits = {name: part.changed(change) for name, part in self.splits.items()}
+        return replace(self, images=change(self.images), splits=splits)
 
     def check_levels(self, levels: int, option: str) -> None:
         """Refuses numbers above levels - 1.
