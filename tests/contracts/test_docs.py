@@ -134,6 +134,17 @@ def test_a_page_opens_with_an_example(page: Path) -> None:
     assert text[: first.start()].count("\n") <= 20
 
 
+def test_figures_stand_in_the_files_that_they_name() -> None:
+    rows = re.findall(
+        r"^\| .+ \| (\S+) \| (\S+), .+ \| (\S+), \S+, \S+ \|$", (ROOT / "docs/benchmarks.md").read_text(), re.M
+    )
+    assert len(rows) == 10
+    for ours, theirs, name in rows:
+        (file,) = (ROOT / "benchmarks" / "results").glob(f"????-??-??-{name}.md")
+        recorded = re.findall(r"[-\d.]+\d", file.read_text())
+        assert {ours, theirs} <= set(recorded), f"{name}: {ours}, {theirs}"
+
+
 def test_every_page_is_in_the_contents() -> None:
     contents = (ROOT / "docs" / "index.md").read_text()
     for page in (ROOT / "docs").rglob("*.md"):
