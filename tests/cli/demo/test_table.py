@@ -1,0 +1,50 @@
+"""The demo of a table does every step, on a table of one's own too, and names the row that was made odd."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from mixed_tables import mixed_table
+
+from pushforward.cli.demo.table import bundled_table, counted, oddest, questions, told
+
+Run = Callable[..., Any]
+
+
+def test_the_whole_job(tmp_path: Path, run: Run) -> None:
+    names = pl.Series("name", [f"n{row}" for row in range(600)])
+    mixed_table().with_columns(names).write_csv(tmp_path / "t.csv")
+    result = run("demo", tmp_path / "t.csv", "-o", tmp_path / "demo", "--budget", "1s", "--flow", "maf")
+    written = {path.name for path in (tmp_path / "demo").iterdir()}
+    assert written == {"model", "scores.parquet", "samples.parquet", "report.html"}
+    assert result["fit"]["columns"] == ["size", "price", "count", "colour"]
+    assert result["odd"]["log_density"] == pl.read_parquet(result["scores"])["log_density"].min()
+    assert len(result["ask"]) == 3
+    assert all(abs(each["probability"] - each["counted"]) < 0.3 for each in result["ask"])
+
+
+def test_the_oddest_row_is_told_with_its_reason() -> None:
+    frame = pl.DataFrame({"a": [1.0, 2.0, 99.0], "b": ["x", "y", "x"]})
+    reasons = {"unlikely_because": [None, None, "a"], "would_fit": [None, None, "1.5"]}
+    odd = oddest(frame, pl.DataFrame({"log_density": [-1.0, -2.0, -50.0], **reasons}))
+    assert (odd["row"], odd["column"], odd["cells"]) == (3, "a", {"a": 99.0, "b": "x"})
+    assert "99.0" in told(odd)
+    assert "1.5" in told(odd)
+
+
+def test_questions_quote_what_needs_it() -> None:
+    frame = pl.DataFrame({'the "price"': range(100), "cut": ["it's"] * 100, "size": range(100)})
+    asked = list(questions(frame))
+    assert len(asked) == 3
+    assert counted(frame, *asked[0]) == pytest.approx(0.2, abs=0.02)
+    assert counted(frame, *asked[1]) == counted(frame, *asked[0])
+    assert 0 < counted(frame, *asked[2]) < 1
+
+
+def test_the_table_is_real() -> None:
+    pytest.importorskip("plotnine")
+    assert pl.read_csv(bundled_table()).shape == (53_940, 10)
