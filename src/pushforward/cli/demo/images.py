@@ -63,6 +63,8 @@ def bundled_digits() -> tuple[np.ndarray, np.ndarray]:
     try:
         from sklearn.datasets import load_digits
     except ImportError:
-        raise InputError("the digits ship inside scikit-learn, which is not installed: pip install 'pushforward[demo]'") from None
+        raise InputError(
+            "the digits ship inside scikit-learn, which is not installed: pip install 'pushforward[demo]'"
+        ) from None
     digits = load_digits()
     return digits.images.astype(np.uint8), digits.target

@@ -84,7 +84,7 @@ def run(output: Path, console: Console, *, budget: float | None, seed: int) -> d
     steps.begin("sample", folder, "-n", 1000, "-o", output / "draws.csv")
     TableDensity.load(folder).run("sample", 1000, output / "draws.csv", {}, console, seed=seed)
     steps.end(
-        "write the log-density of a model of your own, (n, D) to (n,), and fit it: --target my_file:log_density --dim D",
+        "write a log-density of your own, (n, D) to (n,), and fit it: --target my_file:log_density --dim D",
         "several modes? add --modes search",
         "targets of Stan, PyMC and JAX, and exact draws: docs/reverse_kl.md",
     )

@@ -47,7 +47,7 @@ def run(output: Path, console: Console, *, budget: float | None, seed: int) -> d
     model.run("sample", 1000, draws, given, console, seed=seed)
     steps.end(
         "simulate a model of your own, a row a simulation, and name what will be observed: --given A,B",
-        f"see whether posteriors are as wide as they say: pushforward report {folder} {data} -o {output / 'report.html'}",
+        f"see how good it is: pushforward report {folder} {data} -o {output / 'report.html'}",
         "in Python, and inside sbi: docs/tutorials/scientist.md, docs/calibration.md",
     )
     return {"fit": summary, "ask": asked, "simulations": str(data), "samples": str(draws)}
