@@ -71,10 +71,16 @@ def test_quantiles_and_intervals_hold_their_level_on_fresh_rows(regressor: pf.Fl
     assert (high - low)[wide].mean() > 2 * (high - low)[~wide].mean()
 
 
-@pytest.mark.parametrize("level", [0.0, 1.0, 0.9999])
+@pytest.mark.parametrize("level", [0.0, 1.0])
 def test_levels_that_cannot_be(regressor: pf.FlowRegressor, level: float) -> None:
     with pytest.raises(ValueError, match=f"{level}"):
         regressor.predict_interval(FRESH[:2], level)
+
+
+def test_a_level_beyond_the_rows_that_calibrate_it_is_the_models_own(regressor: pf.FlowRegressor) -> None:
+    with pytest.warns(UserWarning, match=r"0\.9999"):
+        found = regressor.predict_interval(FRESH[:2], 0.9999)
+    assert found == pytest.approx(regressor.predict_quantile(FRESH[:2], [0.00005, 0.99995]))
 
 
 def test_intervals_of_a_coarse_fit_are_wide_enough() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..tables.density import TableDensity
 from ..tables.io.frames import from_frame
-from ..tables.queries.one_column import OneColumn, central_level
+from ..tables.queries.one_column import OneColumn
+from ..tables.queries.predict import central_level
 from .estimator import check_is_fitted, seed_of, validate_data
 
 try:
@@ -161,14 +163,16 @@ class FlowRegressor(RegressorMixin, Predictor):
 
     def predict_interval(self, X: Any, level: float = 0.9) -> NDArray[np.float64]:
         """The ends of an interval that holds y with a probability of ``level``, ``(n, 2)``, calibrated by rows that
-        the model did not see.
+        the model did not see; it warns if these are too few for this level.
 
         Raises:
-            ValueError: ``level`` is no probability, or too high for the number of rows.
+            ValueError: ``level`` is no probability.
         """
         found = self._distribution(X)
-        half = 0.5 * central_level(self.table_, level)
-        return found.quantile([0.5 - half, 0.5 + half]).numpy()
+        central, notes = central_level(self.table_, found.column.name, level, self.table_.seed)
+        for note in notes:
+            warnings.warn(note, UserWarning, stacklevel=2)
+        return found.quantile([0.5 - 0.5 * central, 0.5 + 0.5 * central]).numpy()
 
     def score_samples(self, X: Any, y: ArrayLike | None = None) -> NDArray[np.float64]:
         """log p(y | x) of every row in nats, ``(n,)``, whatever the other rows; without y, of its predicted median."""

@@ -29,6 +29,7 @@ from .queries.conditions import check_asked
 from .queries.drift import Drift, drift, drift_file
 from .queries.explain import cells_given_others, explain
 from .queries.follow import follow
+from .queries.highest_density import HighestDensityRegion, highest_density_region
 from .queries.impute import impute, impute_file
 from .queries.known import Known
 from .queries.outliers import LEVEL, outliers, outliers_file
@@ -200,7 +201,7 @@ class FittedTable(TableModel):
             column: The column.
             kind: ``mean``, ``median`` or ``mode``; ``proba``, the probability of each value of a column with few
                 values; ``interval``, a range that holds the value in a share ``level`` of rows, as checked on rows that
-                the model did not see.
+                the model did not see; ``notes_`` says if these are too few.
             level: That share.
 
         Returns:
@@ -215,6 +216,28 @@ class FittedTable(TableModel):
         if kind in ("proba", "interval"):
             return to_frame(found, self.facts.get("frame", "polars"), table)
         return found[column].to_numpy()
+
+    def region(self, columns: Sequence[str], given: Any = None, level: float = 0.9) -> HighestDensityRegion:
+        """The smallest set of values of some columns that holds a share of rows, given others: where their density is
+        high, whatever its shape.
+
+        Args:
+            columns: The columns, or a single one.
+            given: As for :meth:`probability`; a frame has a region for each row.
+            level: The share, as checked on rows that the model did not see; ``notes`` says if they are too few.
+
+        Returns:
+            An object with ``holds(table)``, which rows lie in it; ``threshold``, the log-density from which they do;
+            and ``volume``: see :class:`~pushforward.tables.queries.highest_density.HighestDensityRegion`.
+
+        Raises:
+            InputError: a column is unknown or given, or ``level`` is none.
+        """
+        self._require_fit()
+        columns, known = [columns] if isinstance(columns, str) else columns, Known.of(self, given)
+        found = highest_density_region(self, columns, known, level, self.seed)
+        self._tell((*known.notes, *found.notes))
+        return found
 
     def impute(self, table: Any, draws: int = 1, random_state: int | None = None) -> Any:
         """The table with its missing cells drawn from p(missing | observed) row by row; a frame is not modified, and

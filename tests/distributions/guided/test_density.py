@@ -222,6 +222,14 @@ def test_draws_mirror_each_other_and_are_taken_so() -> None:
         assert shares.tolist() == pytest.approx([0.1, 0.2, 0.3, 0.4], abs=0.04)
 
 
+def test_draws_are_as_wide_as_the_joint() -> None:
+    torch.manual_seed(0)
+    joint, guide = pf.gmm(2, components=1), pf.anyorder(2, hidden=(8,), layers=1)
+    x = torch.tensor([[0.0, NAN]])
+    spreads = [float(Guided(joint, guide).fill(x, draws=400, seed=seed)[0][..., 1].std()) for seed in range(16)]
+    assert max(spreads) - min(spreads) < 0.2  # 0.32, if every fourth candidate is taken
+
+
 def test_first_categories_have_exact_marginals() -> None:
     density = model(context=1)
     x = torch.full((6, 4), NAN, dtype=torch.float64)

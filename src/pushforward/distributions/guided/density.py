@@ -14,7 +14,7 @@ from ...numerics.sequential import effective, picked, resampled
 from ..base import Density
 from .annealed import annealed
 from .anyorder import AnyOrder
-from .holes import WIDE, RowsWithHoles, pieces
+from .holes import EVERY, WIDE, RowsWithHoles, pieces
 from .region import Inside, Region
 from .weights import Answer, Weights, effective_after, tempered
 
@@ -98,6 +98,7 @@ class Guided(Density):
         spread: Spread | None = None,
         region: Region | None = None,
         precise: float = LARGE_ERROR,
+        replicates: int = 1,
     ) -> Answer:
         """log p(the entries that are not NaN | context) of every row; with a region, that the others are in it, too.
 
@@ -115,19 +116,21 @@ class Guided(Density):
                 rows stand for cells; the answer is then the logarithm of the mean over the cell.
             region: Where the entries that are NaN may lie; None for anywhere.
             precise: The standard error, in nats, from which a row gets no more draws.
+            replicates: With :data:`~.weights.REPLICATES`, standard errors are those of draws that are spread evenly;
+                ``draws`` and ``most`` are then multiples of 8 for each.
 
         Raises:
             ValueError: shapes do not fit.
         """
-        rows = self._holed(x, context, seed, spread, region)
-        weights = Weights(len(rows), rows.x.device)
+        rows = replace(self._holed(x, context, seed, spread, region), replicates=replicates)
+        weights = Weights(len(rows), rows.x.device, replicates)
         holes = rows.x.isnan()
         closed = ~holes.any(1) | (self.joint.exact(rows.x) & ~partly_known(rows.x).any(1))
         if region is not None:
             closed &= ~holes[:, region.entries].any(1)
-        plain = closed & rows.still  # known without any draw
+        plain, unit = closed & rows.still, 1 if replicates == 1 else EVERY * replicates  # known without any draw
         for some in pieces(plain, BATCH):
-            weights.add(some, self._closed(rows[some], rows[some].x[None]))
+            weights.add(some, self._closed(rows[some], rows[some].x[None]).expand(unit, -1))
         asked, start, stop = ~plain, 0, draws
         while start < most and asked.any():
             for some in pieces(asked & closed, BATCH // (stop - start)):
@@ -135,7 +138,7 @@ class Guided(Density):
             for some in pieces(asked & ~closed, BATCH // (stop - start)):
                 weights.add(some, self._draws(rows[some], start, stop)[1])
             asked &= self._poor(weights, precise)
-            start, stop = stop, min(4 * stop, most)
+            start, stop = stop, min((4 if replicates == 1 else 2) * stop, most)
         value, error, count = weights.answer()
         asked &= (count < FEW) & path & ~closed  # closed forms need no path
         for some in pieces(asked, BATCH // PARTICLES):
@@ -269,9 +272,13 @@ class Guided(Density):
 
     @staticmethod
     def _taken(rows: RowsWithHoles, found: Tensor, log_w: Tensor, draws: int) -> Tensor:
-        """Resamples ``(draws, n, features)`` of the filled rows ``(K, n, features)`` in proportion to their weights."""
-        taken = resampled(log_w, rows.uniform(1, stream=99)[0, :, 0], draws)
-        return torch.where(rows.x.isnan(), picked(found, taken), rows.x)
+        """Resamples ``(draws, n, features)`` of the filled rows ``(K, n, features)`` in proportion to their weights, in
+        random order, mirrored: of even weights, systematic resampling would else take every fourth, and so either half
+        of its draws or none from those whose noise is wide."""
+        half = torch.randperm(len(log_w) // 2, generator=torch.Generator().manual_seed(rows.seed)).to(log_w.device)
+        order = torch.cat([half, len(log_w) - 1 - half.flip(0)])
+        taken = resampled(log_w[order], rows.uniform(1, stream=99)[0, :, 0], draws)
+        return torch.where(rows.x.isnan(), picked(found[order], taken), rows.x)
 
     def _draws(self, rows: RowsWithHoles, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Draws of the guide ``(K, n, features)`` and their log-weights ``(K, n)``."""
@@ -360,7 +367,7 @@ class Guided(Density):
             raise ValueError(f"x must be rows of shape (n, {self.event_shape[0]}), got {tuple(x.shape)}")
         numbers = torch.tensor([not size for size in self.guide.classes], device=x.device)
         context = None if context is None else context.expand(len(x), -1)
-        return RowsWithHoles.of(x, context, seed, numbers, spread, region)
+        return replace(RowsWithHoles.of(x, context, seed, numbers, spread), region=region)
 
 
 def as_if_seen(x: Tensor, tell: Sequence[tuple[int, int]]) -> Tensor:

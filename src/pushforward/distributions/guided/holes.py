@@ -31,6 +31,7 @@ class RowsWithHoles:
         spread: Maps rows ``(K, n, features)`` and uniform numbers of that shape to points of the rows' cells.
         allowed: Tells which of the filled rows ``(K, n, features)`` are allowed, ``(K, n)``, from these and ``x``.
         region: Where holes may lie; None for anywhere.
+        replicates: Into how many sequences of draws, each with its own shift, those of a row are divided.
     """
 
     x: Tensor
@@ -41,17 +42,11 @@ class RowsWithHoles:
     spread: Callable[[Tensor, Tensor], Tensor] | None = None
     allowed: Callable[[Tensor, Tensor], Tensor] | None = None
     region: Region | None = None
+    replicates: int = 1
 
     @staticmethod
-    def of(
-        x: Tensor,
-        context: Tensor | None,
-        seed: int,
-        numbers: Tensor,
-        spread: Any = None,
-        region: Region | None = None,
-    ) -> RowsWithHoles:
-        return RowsWithHoles(x, context, row_keys(x, seed), seed, numbers, spread, region=region)
+    def of(x: Tensor, context: Tensor | None, seed: int, numbers: Tensor, spread: Any = None) -> RowsWithHoles:
+        return RowsWithHoles(x, context, row_keys(x, seed), seed, numbers, spread)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -75,18 +70,23 @@ class RowsWithHoles:
         return replace(self, keys=splitmix64(self.keys ^ splitmix64(np.arange(len(self), dtype=np.uint64))))
 
     def draws(self, start: int, stop: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Draws number ``start`` to ``stop`` of every row, from a Sobol sequence shifted by its key.
+        """Draws number ``start`` to ``stop`` of every row, from a Sobol sequence shifted by its key: anew for each of
+        its replicates, which take turns of EVERY draws.
 
         Returns:
             Points of the rows' cells, including holes, and noise for the holes, both ``(K, n, features)``; and how much
             wider than standard normal the noise of each draw is, ``(K,)``.
         """
-        features = self.x.shape[1]
-        engine = torch.quasirandom.SobolEngine(2 * features, scramble=True, seed=self.seed)
-        u = engine.fast_forward(start).draw(stop - start, dtype=torch.float64).to(self.x.device)
-        u = (u[:, None] + self._tensor(uniforms(self.keys, 2 * features))) % 1.0
+        features, number = self.x.shape[1], torch.arange(start, stop)
+        turn, place = number // EVERY, number % EVERY
+        place += turn // self.replicates * EVERY
+        first = int(place[0])
+        engine = torch.quasirandom.SobolEngine(2 * features, scramble=True, seed=self.seed).fast_forward(first)
+        u = engine.draw(int(place.max()) + 1 - first, dtype=torch.float64)[place - first].to(self.x.device)
+        shifts = self._tensor(uniforms(self.keys, 2 * features * self.replicates)).view(len(self), -1, 2 * features)
+        u = (u[:, None] + shifts.transpose(0, 1)[turn % self.replicates]) % 1.0
         z = _normal(u[..., features:])
-        wide = torch.arange(start, stop, device=z.device) % EVERY == EVERY - 1
+        wide = (number % EVERY == EVERY - 1).to(z.device)
         z = torch.where(wide[:, None, None] & self.numbers, WIDE * z, z)
         return self._points(u[..., :features]), z, torch.where(wide, WIDE, 1.0)
 

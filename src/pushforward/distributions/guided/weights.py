@@ -10,6 +10,9 @@ import torch
 from torch import Tensor
 
 from ...numerics.sequential import next_power
+from .holes import EVERY
+
+REPLICATES, STUDENT = 32, 1.0406  # and the 97.5 % quantile of 31 degrees of freedom, in normal ones
 
 
 class Answer(NamedTuple):
@@ -46,23 +49,48 @@ class Answer(NamedTuple):
 
 
 class Weights:
-    """Sums of weights and of their squares, for every row, updated as draws come in."""
+    """Sums of weights and of their squares, for every row and replicate, updated as draws come in.
 
-    def __init__(self, n: int, device: torch.device) -> None:
-        self.first, self.second = (torch.full((n,), -math.inf, dtype=torch.float64, device=device) for _ in range(2))
+    Args:
+        n: Number of rows.
+        device: Where the sums are.
+        replicates: Into how many sequences the draws of a row are divided: 1, or REPLICATES.
+    """
+
+    def __init__(self, n: int, device: torch.device, replicates: int = 1) -> None:
+        self.first = torch.full((replicates, n), -math.inf, dtype=torch.float64, device=device)
+        self.second = self.first[0].clone()
         self.count = torch.zeros(n, dtype=torch.float64, device=device)
 
     def add(self, rows: Tensor, log_w: Tensor) -> None:
-        """Adds the log-weights ``(K, n)`` of some rows."""
-        self.first[rows] = torch.logaddexp(self.first[rows], log_w.logsumexp(0))
+        """Adds the log-weights ``(K, n)`` of some rows; K is a multiple of EVERY draws of each replicate, if there are
+        several."""
+        replicates = len(self.first)
+        turns = (
+            log_w[None]
+            if replicates == 1
+            else log_w.unflatten(0, (-1, replicates, EVERY)).transpose(0, 1).flatten(1, 2)
+        )
+        self.first[:, rows] = torch.logaddexp(self.first[:, rows], turns.logsumexp(1))
         self.second[rows] = torch.logaddexp(self.second[rows], (2 * log_w).logsumexp(0))
         self.count[rows] += len(log_w)
 
     def answer(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The logarithms of the mean weights, their standard errors by the delta method, and effective numbers."""
-        value = self.first - self.count.log()
-        concentration = (self.second - 2 * self.first).exp()  # sum w² / (sum w)²
+        """The logarithms of the mean weights, their standard errors, and effective numbers.
+
+        Errors are those of independent draws, by the delta method; or, of several replicates, from how far these are
+        apart, wider by Student's quantile, since draws that are spread evenly have smaller ones.
+
+        Reference:
+            Owen (2013), Monte Carlo theory, methods and examples, chapter 17: randomised quasi-Monte Carlo.
+        """
+        first, replicates = self.first.logsumexp(0), len(self.first)
+        value = first - self.count.log()
+        concentration = (self.second - 2 * first).exp()  # sum w² / (sum w)²
         error = ((self.count * concentration - 1).clamp_min(0) / (self.count - 1)).sqrt()
+        if replicates > 1:
+            shares = (self.first - first).exp() * replicates
+            error = STUDENT * ((shares - 1).square().sum(0) / (replicates * (replicates - 1))).sqrt()
         nothing = value.isinf() | (self.count <= 1)
         return value, torch.where(nothing, 0.0, error), torch.where(nothing, 0.0, 1 / concentration)
 

@@ -23,7 +23,7 @@ from .probability import log_masses
 from .query import spread_for
 from .region import Region, stacked
 
-FEWEST, MOST, POINTS = 128, 4096, 32_000  # draws for each row, and for all rows together
+FEWEST, MOST, POINTS = 128, 16_384, 32_000  # draws for each row, and for all rows together
 CENTRE = 0.25  # share of the draws whose shortest range holds the mode
 
 

@@ -106,6 +106,27 @@ class Known:
         context = schema.context(cells, "given") if schema.given else None
         return cls(cells, Rows(x, context), wheres, torch.zeros(n, dtype=torch.bool), one)
 
+    @classmethod
+    def of_held_out(
+        cls, model: TableModel, without: Sequence[str], names: Sequence[str], most: int
+    ) -> tuple[Known, torch.Tensor]:
+        """What held-out rows that have values of some columns say of others.
+
+        Args:
+            model: The fitted table.
+            without: The columns that they have.
+            names: Those that are known.
+            most: The number of rows, at most.
+
+        Returns:
+            What is known, and the rows as encoded, whose missing cells are NaN.
+        """
+        held, schema = model.saved_held_out().rows, model.schema
+        held = held[~schema.missingness.found(held.x)[:, schema.features_of(without)].any(1)][:most]
+        x = schema.missingness.forgotten(schema.seen(held.x), torch.nan)
+        rows = Rows(x.masked_fill(~schema.features_of(names), torch.nan), held.context)
+        return cls(pl.DataFrame(), rows, (ANYWHERE,), torch.zeros(len(x), dtype=torch.bool), False), x
+
     @property
     def nothing(self) -> bool:
         """Whether no cell is known, except those that the model is conditioned on."""

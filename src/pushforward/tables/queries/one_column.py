@@ -219,31 +219,6 @@ class OneColumn:
         return torch.cat(parts, -1)
 
 
-def central_level(model: TableModel, level: float) -> float:
-    """The probability between two quantiles, equally far from the median, that hold this share of rows not seen.
-
-    Of the rows that the model did not see, each with the smallest such probability that holds its value, it is the one
-    that the share of them, counting the new row as one more, does not exceed.
-
-    Args:
-        model: A model of one column of amounts.
-        level: The share.
-
-    Raises:
-        InputError: it is none, or the model has too few such rows for it.
-
-    Reference:
-        Chernozhukov, Wüthrich, Zhu (2021), Distributional conformal prediction, PNAS 118.
-    """
-    if not 0 < level < 1:
-        raise InputError("expected a probability above 0 and below 1", "level", level)
-    unseen = model.facts["unseen"]["central"]
-    place = math.ceil((len(unseen) + 1) * level)
-    if place > len(unseen):
-        raise InputError(f"only {len(unseen)} rows were not seen by the model, too few for this", "level", level)
-    return float(unseen[place - 1])
-
-
 def has_one_column(model: TableModel) -> bool:
     """Whether a model is one of a single column, on no circle, whose distribution given the others is exact."""
     schema = model.schema

@@ -12,13 +12,11 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError, listed
-from ...models.train import Rows
 from ..model import TableModel
 from ..schema.columns import Column
 from .drawn_column import DrawnColumn
-from .known import ANYWHERE, Known
+from .known import Known
 from .one_column import OneColumn, has_one_column
-from .one_column import central_level as level_of_one_column
 
 PredictionKind = Literal["mean", "median", "mode", "proba", "interval"]
 Distribution = DrawnColumn | OneColumn
@@ -37,7 +35,7 @@ def distribution_of(model: TableModel, name: str, known: Known, seed: int) -> Di
     return DrawnColumn.of(model, known, name, seed)
 
 
-def column_of(model: TableModel, name: str) -> Column:
+def column_of(model: TableModel, name: str, argument: str = "column") -> Column:
     """A modelled column.
 
     Raises:
@@ -47,7 +45,7 @@ def column_of(model: TableModel, name: str) -> Column:
         if column.name == name:
             return column
     why = "follows from others" if name in model.schema.follow_names else "is none of them"
-    raise InputError(f"the model {model.called} has the columns {listed(model.schema.names)}; {name!r} {why}", "column")
+    raise InputError(f"the model {model.called} has the columns {listed(model.schema.names)}; {name!r} {why}", argument)
 
 
 def quantiles(
@@ -82,24 +80,21 @@ def predict(
     """
     if kind not in get_args(PredictionKind):
         raise InputError(f"expected one of {listed(map(repr, get_args(PredictionKind)))}", "kind", kind)
-    if not 0 < level < 1:
-        raise InputError("expected a probability above 0 and below 1", "level", level)
     column = column_of(model, name)
     others = frame.drop(name, *model.schema.extra_names(frame.columns), strict=False)
     known = Known.of(model, others) if others.width else Known.of(model)
-    return _predicted(model, column, distribution_of(model, name, known, seed), kind, level, seed), known.notes
+    found = distribution_of(model, name, known, seed)
+    if kind != "interval":
+        return _predicted(column, found, kind), known.notes
+    central, notes = central_level(model, name, level, seed)
+    low, high = found.quantile([0.5 - 0.5 * central, 0.5 + 0.5 * central]).t()
+    return pl.DataFrame({"low": _written(column, low), "high": _written(column, high)}), (*known.notes, *notes)
 
 
-def _predicted(
-    model: TableModel, column: Column, found: Distribution, kind: PredictionKind, level: float, seed: int
-) -> pl.DataFrame:
+def _predicted(column: Column, found: Distribution, kind: PredictionKind) -> pl.DataFrame:
     name = column.name
     if kind == "proba":
         return pl.DataFrame(dict(zip(column.kind.labels, found.probabilities.t().numpy(), strict=True)))
-    if kind == "interval":
-        half = 0.5 * central_level(model, name, level, seed)
-        low, high = found.quantile([0.5 - half, 0.5 + half]).t()
-        return pl.DataFrame({"low": _written(column, low), "high": _written(column, high)})
     if kind == "mean":
         mean = found.mean()
         return pl.DataFrame({name: mean.numpy() if not column.reading.moment else _written(column, mean)})
@@ -107,35 +102,38 @@ def _predicted(
     return pl.DataFrame([_series(column, value)])
 
 
-def central_level(model: TableModel, name: str, level: float, seed: int) -> float:
-    """The probability between two quantiles as far from the median that hold this share of rows not seen.
-
-    Of held-out rows, each with the smallest such probability whose range holds its value, it is the one that the share
-    of them, counting the new row as one more, does not exceed.
-
-    Raises:
-        InputError: the model has too few held-out rows for this level.
+def central_level(model: TableModel, name: str, level: float, seed: int) -> tuple[float, tuple[str, ...]]:
+    """The probability between two quantiles as far from the median that hold this share of rows not seen, and notes.
 
     Reference:
         Chernozhukov, Wüthrich, Zhu (2021), Distributional conformal prediction, PNAS 118.
     """
     if has_one_column(model) and "central" in model.facts.get("unseen", {}):
-        return level_of_one_column(model, level)
-    held = model.saved_held_out().rows[:CALIBRATED]
+        return calibrated_level(torch.tensor(model.facts["unseen"]["central"], dtype=torch.float64), level)
+    others = [column for column in model.schema.names if column != name]
+    known, x = Known.of_held_out(model, [name], others, CALIBRATED)
+    if not len(x):
+        return calibrated_level(x[:, 0], level)
     j = next(j for j, column in enumerate(model.schema.columns) if column.name == name)
-    there = ~torch.from_numpy(model.schema.columns[j].missing(held.x[:, j].numpy()))
-    held = held[there]
-    place = math.ceil((len(held) + 1) * level)
-    if place > len(held):
-        raise InputError(
-            f"the model has {len(held)} held-out rows with a value of {name!r}, too few for this", "level", level
-        )
-    x = model.schema.missingness.forgotten(model.schema.seen(held.x), math.nan)
-    truth = x[:, j].clone()
-    x[:, [j, *([model.schema.missingness.flags[j]] if j in model.schema.missingness.flags else [])]] = math.nan
-    known = Known(pl.DataFrame(), Rows(x, held.context), (ANYWHERE,), torch.zeros(len(x), dtype=torch.bool), False)
-    found = distribution_of(model, name, known, seed)
-    return float(found.central(truth).sort().values[place - 1])
+    return calibrated_level(distribution_of(model, name, known, seed).central(x[:, j]).sort().values, level)
+
+
+def calibrated_level(unseen: Tensor, level: float) -> tuple[float, tuple[str, ...]]:
+    """The probability of sets that hold a share of rows not seen, or if these are too few the share itself, and notes.
+
+    Args:
+        unseen: The probability of the smallest set that holds each of those rows, in order.
+        level: The share.
+
+    Raises:
+        InputError: it is none.
+    """
+    if not 0 < level < 1:
+        raise InputError("expected a probability above 0 and below 1", "level", level)
+    place = math.ceil((len(unseen) + 1) * level)
+    if place <= len(unseen):
+        return float(unseen[place - 1]), ()
+    return level, (f"level={level:g} is the model's own: {len(unseen)} held-out rows are too few to calibrate it",)
 
 
 def _series(column: Column, values: Tensor) -> pl.Series:

@@ -20,6 +20,8 @@ import torch
 from torch import Tensor
 
 from ...distributions.guided import Answer
+from ...distributions.guided.holes import EVERY
+from ...distributions.guided.weights import REPLICATES
 from ...models.train import Rows
 from ..model import TableModel
 from .known import Known
@@ -28,10 +30,10 @@ from .query import spread_for
 from .region import Region, stacked
 from .where import Where
 
-FIRST, MOST = 256, 8192  # draws from the guide for each region
+FIRST, MOST = EVERY * REPLICATES, 8192  # draws from the guide for each region
 FEWEST, POINTS = 64, 250_000  # if asked of many rows: for each, and for all together
 COUNTED = 20_000  # draws among which other conditions are counted
-PRECISE, CLOSE = (0.05, 0.015), 0.004  # relative errors, and the absolute one from which the first is small enough
+PRECISE, CLOSE = (0.05, 0.005), 0.0015  # relative errors, and the absolute one from which the first is small enough
 SMALL = 0.05
 COMBINATIONS = 64  # of codes that are added up, if each has a closed form
 BOUND = 3.0  # if none of n draws has any weight, 3 / n bounds the share of those that would, at 95 %
@@ -176,6 +178,7 @@ def _log_mass(
         rest += [other] * len(own)
     at, found = torch.cat([own for own, _ in parts]), torch.cat(x)
     most = max(FEWEST, min(MOST, POINTS // len(found)))
+    most -= most % FIRST if most > FIRST else 0
     context = rows.to(model.device).context
     answer = model.guide_for("answers no such question").marginal(
         found.to(model.device),
@@ -183,6 +186,7 @@ def _log_mass(
         draws=min(FIRST, most),
         most=most,
         precise=precise,
+        replicates=REPLICATES if most >= FIRST else 1,
         path=False,
         seed=seed,
         spread=spread_for(model),

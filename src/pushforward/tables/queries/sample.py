@@ -50,17 +50,27 @@ def draw(
         InputError: so many rows do not fit in memory.
     """
     refuse_beyond_memory(16.0 * n * known.rows.x.numel(), "n", n)
+    rows = model.schema.decode(drawn(model, n, known, seed, temperature).flatten(0, 1))
+    if not all(where.counts(rows).all() for where in known.wheres if where.rest):
+        raise InputError("too few rows are so for any to be drawn", "given")
+    cells = [given.column for given in model.schema.given]
+    given = pl.DataFrame([column.written(column.read(known.cells[column.name])) for column in cells])
+    return _beside(given, n, rows)
+
+
+def drawn(model: TableModel, n: int, known: Known, seed: int, temperature: float = 1.0) -> Tensor:
+    """The same rows as encoded, ``(len(known), n, features)``; NaN for rows given a category that no training row had.
+
+    Raises:
+        InputError: all values are unknown, or the model has no guide.
+    """
     if not known.nothing:
-        return _draw_given(model, n, known, seed)
+        return _drawn_given(model, n, known, seed)
     context = known.rows.context
     generator = torch.Generator(model.device).manual_seed(seed)
     whole = torch.empty(n, 0) if context is None else context.to(model.device).repeat_interleave(n, 0)
     x = torch.cat([_drawn(model, part, generator, temperature) for part in whole.split(BATCH)])
-    rows = model.schema.decode(model.schema.missingness.drawn(x, generator))
-    if context is None:
-        return rows
-    told = [given.column.written(given.column.read(known.cells[given.name])) for given in model.schema.given]
-    return _beside(pl.DataFrame(told), n, rows)
+    return model.schema.missingness.drawn(x, generator).view(len(known), n, -1)
 
 
 def _drawn(model: TableModel, context: Tensor, generator: torch.Generator, temperature: float) -> Tensor:
@@ -76,14 +86,9 @@ def _drawn(model: TableModel, context: Tensor, generator: torch.Generator, tempe
     return x
 
 
-def _draw_given(model: TableModel, n: int, known: Known, seed: int) -> pl.DataFrame:
+def _drawn_given(model: TableModel, n: int, known: Known, seed: int) -> Tensor:
     """n rows for each of those known, whose cells are kept; ranges and missing cells are drawn, as are all other
-    columns; beside one row's, other cells may be missing, but in rows of a table none is. Nothing is drawn for rows of
-    a category that no training row had.
-
-    Raises:
-        InputError: all values are unknown, the model has no guide, or no draw is as it shall be.
-    """
+    columns; beside one row's, other cells may be missing, but in rows of a table none is."""
     schema, strange = model.schema, known.strange
     if strange.all():
         raise InputError(known.notes[-1].removeprefix("given: "), "given")
@@ -100,10 +105,7 @@ def _draw_given(model: TableModel, n: int, known: Known, seed: int) -> pl.DataFr
         filled = torch.where(known.there()[~strange], drawn, filled)
     x = torch.full((len(known), n, len(schema.columns)), torch.nan, dtype=torch.float64)
     x[~strange] = torch.where(rows.x.isnan(), filled, rows.x).transpose(0, 1)
-    written = schema.decode(x.flatten(0, 1))
-    if rest and not rest[0].counts(written).all():
-        raise InputError("too few rows are so for any to be drawn", "given")
-    return _beside(known.cells.select(name for name in known.cells.columns if name in schema.given_names), n, written)
+    return x
 
 
 def _held(schema: Schema, where: Where, x: torch.Tensor) -> torch.Tensor:
