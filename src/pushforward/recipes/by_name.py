@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
@@ -29,42 +30,29 @@ from .tables import ffjord, iaf, maf, ncsf, nsf, realnvp, spline_depth
 WIDTH = 128  # of hidden layers by default, if there are fewer features
 
 
-class Recipe(NamedTuple):
-    """A flow of vectors.
-
-    Attributes:
-        make: The function that makes it.
-        options: Arguments that differ from the function's own defaults.
-        lr: The learning rate on tables.
-    """
-
-    make: Callable[..., Flow]
-    options: Mapping[str, Any] = MappingProxyType({})
-    lr: float = 1e-3
-
-
-FLOWS = {
-    "nsf": Recipe(nsf, lr=3e-3),
-    "nsf-coupling": Recipe(nsf, {"coupling": True}, lr=3e-3),
-    "nsf-linear": Recipe(nsf, {"linear": True}, lr=3e-3),
-    "maf": Recipe(maf, lr=3e-3),
-    "maf-linear": Recipe(maf, {"linear": True}, lr=3e-3),
-    "iaf": Recipe(iaf),
-    "realnvp": Recipe(realnvp),
-    "ffjord": Recipe(ffjord),
-    "bnaf": Recipe(bnaf),
-    "residual": Recipe(residual, {"logdet": "exact"}),  # scores must be reproducible
-    "naf": Recipe(naf),
-    "unaf": Recipe(unaf),
-    "bpf": Recipe(bpf),
-    "sospf": Recipe(sospf),
-    "gf": Recipe(gf),
+FLOWS: dict[str, partial[Flow]] = {
+    "nsf": partial(nsf),
+    "nsf-coupling": partial(nsf, coupling=True),
+    "nsf-linear": partial(nsf, linear=True),
+    "maf": partial(maf),
+    "maf-linear": partial(maf, linear=True),
+    "iaf": partial(iaf),
+    "realnvp": partial(realnvp),
+    "ffjord": partial(ffjord),
+    "bnaf": partial(bnaf),
+    "residual": partial(residual, logdet="exact"),  # scores must be reproducible
+    "naf": partial(naf),
+    "unaf": partial(unaf),
+    "bpf": partial(bpf),
+    "sospf": partial(sospf),
+    "gf": partial(gf),
 }
+FAST = ("nsf", "nsf-coupling", "nsf-linear", "maf", "maf-linear")  # those that bear a high learning rate
 
 
 def learning_rate(name: str) -> float:
     """The recommended learning rate for the flow of this name on tables."""
-    return FLOWS[name].lr if name in FLOWS else Recipe(nsf).lr
+    return 3e-3 if name in FAST else 1e-3
 
 
 def flow_by_name(
@@ -98,7 +86,7 @@ def flow_by_name(
     if name not in FLOWS:
         raise ValueError(f"there is no flow {name!r}; choose one of {', '.join(FLOWS)}")
     recipe = FLOWS[name]
-    options = {**recipe.options, **options}
+    options = dict(options)
     if layers is not None:
         if name == "ffjord":
             raise ValueError("ffjord has no layers; choose the widths of its field with hidden")
@@ -106,9 +94,9 @@ def flow_by_name(
     if hidden is not None:
         options["hidden"] = tuple(hidden)
     elif features > WIDTH and name != "ffjord":
-        options["hidden"] = (features,) * spline_depth(recipe.options.get("coupling", False))
+        options["hidden"] = (features,) * spline_depth("coupling" in recipe.keywords)
     with seeded(seed):
-        flow = recipe.make(features, context=context, **options)
+        flow = recipe(features, context=context, **options)
     if not biases:
         _zero_biases(flow)
     return flow
