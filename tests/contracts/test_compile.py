@@ -98,3 +98,22 @@ def test_many_flows_of_a_process_are_compiled(monkeypatch):
         for features in range(2, 13):
             flow = pf.realnvp(features, layers=2, hidden=(4,)).compile(backend="eager")
             flow.log_prob(torch.randn(3, features)).sum().backward()
+
+
+@pytest.mark.usefixtures("fast_room")
+@pytest.mark.parametrize(("context", "mark", "most"), [(0, True, 1), (2, True, 1), (2, False, 2)])
+def test_one_graph_for_batches_of_any_size(context, mark, most, monkeypatch):
+    """Two where PyTorch cannot be told."""
+    torch.compiler.reset()
+    if not mark:
+        monkeypatch.delattr(torch._dynamo, "maybe_mark_dynamic")
+    graphs = []
+    flow = randomize(pf.realnvp(3, layers=2, hidden=(4,), context=context))
+    sizes = (5, 1, 64, 3, 1)
+    batches = [(torch.randn(n, 3), torch.randn(n, context) if context else None) for n in sizes]
+    with torch.no_grad():
+        expected = [flow.log_prob(*batch) for batch in batches]
+        flow.compile(backend=lambda graph, inputs: graphs.append(graph) or graph.forward)
+        found = [flow.log_prob(*batch) for batch in batches]
+    torch.testing.assert_close(found, expected)
+    assert len(graphs) == most

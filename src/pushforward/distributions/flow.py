@@ -219,6 +219,8 @@ class Flow(Density):
     def compile(self, **options) -> Flow:  # type: ignore[override]
         """Compiles the transform, a few neighbouring parts per graph; graphs of the same structure share code.
 
+        Without gradients each graph is compiled once for batches of any size; with them, once more for a second size.
+
         Returns:
             The flow itself.
         """

@@ -7,6 +7,7 @@ compile time would grow with the depth of the flow.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from types import FunctionType, MethodType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -14,6 +15,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from ..numerics.torch_internals import mark_any_length
 from ..transforms.base import Transform
 from ..transforms.compose import Compose, Inverse
 from ..transforms.multiscale import Multiscale
@@ -90,10 +92,26 @@ class _Compiled:
         return self._run(2, z, context, self.part.out_event_dim)
 
     def _run(self, way: int, x: Tensor, context: Tensor | None, event_dim: int) -> Any:
-        size = self.sizes[way]
-        if torch.is_grad_enabled() or x.dim() != event_dim + 1 or len(x) <= size:
-            return self.maps[way](x, context)
-        return in_parts(self.maps[way], x, context, size)
+        function, size = self.maps[way], self.sizes[way]
+        if torch.is_grad_enabled() or x.dim() != event_dim + 1:
+            return function(x, context)
+        if size == COMPILED_PART:
+            function = partial(_of_any_size, function)
+        return function(x, context) if len(x) <= size else in_parts(function, x, context, size)
+
+
+def _of_any_size(function: Any, x: Tensor, context: Tensor | None) -> Any:
+    """One graph for batches of any size. PyTorch would compile one for the first size and another for all others, and
+    in any case one for a single event, which goes through as two."""
+    shared = context is None or context.dim() == 1 or len(context) != len(x)
+    own = [x] if shared or context is None else [x, context]  # what has a row for each event
+    if len(x) == 1:
+        x, *contexts = (torch.cat([each, each]) for each in own)
+        found = _of_any_size(function, x, contexts[0] if contexts else context)
+        return found[:1] if isinstance(found, Tensor) else tuple(each[:1] for each in found)
+    for each in own:
+        mark_any_length(each)
+    return function(x, context)
 
 
 def _copied(function: Any) -> Any:

@@ -77,6 +77,14 @@ def _while_loop() -> Any:
     return while_loop
 
 
+def mark_any_length(value: Tensor) -> None:
+    """Tells compilers that the first dimension may be any number of at least two; where PyTorch has no such mark, the
+    second size is compiled anew."""
+    mark = getattr(torch._dynamo, "maybe_mark_dynamic", None)
+    if mark is not None:
+        mark(value, 0)
+
+
 def captured_with_gradients(module: nn.Module, inputs: tuple[Tensor, ...], *, dynamic_shapes: Any) -> Any:
     """``torch.export.export`` of a module that differentiates inside.
 
