@@ -48,6 +48,7 @@ def test_an_update_with_more_of_the_same_does_no_harm(fitted):
     before = model.score(test)
     for seed in (6, 7):
         model.update(rows(200, seed))
+    assert len(model.saved_held_out().rows) == pytest.approx(0.1 * 800, abs=2)  # old ones stay, new ones come
     assert model.score(test) > before - 0.05
     assert [update["known"] for update in model.facts["updates"]] == [600, 800]
     assert all(update["p_value"] > 0.01 for update in model.facts["updates"])

@@ -1,9 +1,10 @@
 """New rows for a fitted table: the model goes on from what it knows, and the old rows are not needed.
 
-What it knew is kept by draws of the model itself, some for each row that it has seen, by rows that were saved on
-request (``keep=``), and by the held-out rows that every model saves; half of these tell when to stop and half are in
-the figures, beside new rows in proportion. A flow goes on from its weights. Where new categories, impossible values or
-new missing cells change what a column is, and for averages, the density is fitted anew to the same rows.
+What it knew is kept by draws of the model itself, some for each row that it has seen, and by rows that were saved on
+request (``keep=``); draws and new rows also tell when to stop. The held-out rows that every model saves stay unseen,
+and are in the figures beside new rows in proportion, however many updates there are. A flow goes on from its weights.
+Where new categories, impossible values or new missing cells change what a column is, and for averages, the density is
+fitted anew to the same rows.
 """
 
 from __future__ import annotations
@@ -61,8 +62,7 @@ class Plan:
     @property
     def training_rows(self) -> int:
         """How many rows have been trained on, from the first fit on."""
-        held_out = sum(self.table.splits[name].height for name in ("val", "test"))
-        return int(self.record["updates"][-1]["known"]) - held_out
+        return int(self.record["updates"][-1]["known"]) - self.table.splits["test"].height
 
 
 def plan_update(model: FittedTable, new: Table, options: TableOptions, console: Console) -> Plan:
@@ -144,21 +144,20 @@ def _known_rows(model: FittedTable) -> int:
 
 
 def _divided(model: FittedTable, new: pl.DataFrame, known: int, anew: bool) -> dict[str, pl.DataFrame]:
-    """Old and new rows to train on, to stop by and to report on; the latter two are rows that were seen by nothing."""
+    """Old and new rows to train on, to stop by and to report on; these are rows that were seen by nothing."""
     random = np.random.default_rng([model.seed, known])
     held = model.saved_held_out().rows
-    held = held[random.permutation(len(held))]
-    part = max(min(round(len(held) / 2 * new.height / known), new.height // 4), 1)
+    part = max(min(round(len(held) * new.height / known), new.height // 4), 1)
     rows, old = _read_alike(model, new)[random.permutation(new.height)], _frame_of(model, held)
     saved = [] if "kept" not in model.facts else [_frame_of(model, model.saved_rows("kept"))]
     share = min(DRAWS / known, 1.0)
     count = TIMES * max(round(share * known) - sum(each.height for each in saved), 1)
-    drawn = _drawn(model, old, count, known)
+    drawn = _drawn(model, old, count + old.height, known)
     columns, near = rows.columns, rows if anew else rows.with_columns(_nearest(model, rows))
     parts = {
-        "train": [*TIMES * [near[2 * part :][: math.ceil(share * new.height)], *saved], drawn],
-        "val": [near[:part], old[: max(old.height // 2, 1)]],
-        "test": [rows[part : 2 * part], old[max(old.height // 2, 1) :]],
+        "train": [*TIMES * [near[2 * part :][: math.ceil(share * new.height)], *saved], drawn[:count]],
+        "val": [near[:part], drawn[count:]],
+        "test": [rows[part : 2 * part], old],
     }
     return {name: pl.concat([p.select(columns) for p in some], how="vertical_relaxed") for name, some in parts.items()}
 
