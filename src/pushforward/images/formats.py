@@ -127,7 +127,10 @@ def arrays_of(path: Path) -> dict[str, np.ndarray]:
     """
     try:
         loaded = np.load(path, allow_pickle=False)
-        return {"images": loaded} if isinstance(loaded, np.ndarray) else {key: loaded[key] for key in loaded.files}
+        if isinstance(loaded, np.ndarray):
+            return {"images": loaded}
+        with loaded:
+            return {name: loaded[name] for name in loaded.files}
     except UNREADABLE as error:
         raise InputError(f"{path} cannot be read as a NumPy file: {error}") from None
 

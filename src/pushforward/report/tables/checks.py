@@ -26,10 +26,10 @@ def calibration(e: RowEvidence) -> Blocks:
         f"probability. Are half of the held-out rows there? {findings.calibrated(e.coverage).text}{given}"
     )
     rows = [
-        [Entry(f"{100 * a:.0f}%", a), Entry(percent(b), b), Entry(f"± {percent(c)}", c)]
+        [Entry(percent(a, 0), a), Entry(percent(b), b), Entry(f"± {percent(c)}", c)]
         for a, b, c in zip(levels, covered, error, strict=True)
     ]
-    holds = [f"{100 * a:.0f}% region holds {percent(b)}" for a, b in zip(levels, covered, strict=True)]
+    holds = [f"{percent(a, 0)} region holds {percent(b)}" for a, b in zip(levels, covered, strict=True)]
     svg = to_svg(plot.coverage(levels, covered, error), "coverage", "Coverage: " + "; ".join(holds) + ".")
     heads = [Heading("region of"), Heading("holds"), Heading("standard error")]
     table = Listing("coverage-table", "Share of held-out rows per region.", heads, rows, sortable=False)

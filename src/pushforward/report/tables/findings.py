@@ -15,7 +15,7 @@ def calibrated(coverage: dict[str, list[float]]) -> Finding:
     gaps = [abs(a - b) for a, b in zip(coverage["covered"], coverage["levels"], strict=True)]
     worst = max(range(len(gaps)), key=lambda i: gaps[i])
     level, covered, error = (coverage[key][worst] for key in ("levels", "covered", "error"))
-    words = f"the region that should hold {100 * level:.0f}% of rows holds {percent(covered)} of the held-out ones"
+    words = f"the region that should hold {percent(level, 0)} of rows holds {percent(covered)} of the held-out ones"
     if gaps[worst] <= 2.8 * error:
         return Finding(
             "good", f"Its confidence is right: even where it is furthest off, {words}, which chance explains."
