@@ -34,15 +34,18 @@ class Adam:
     @torch.no_grad()
     def step(self, skip: Tensor | None = None) -> None:
         """Moves the parameters that have a gradient; nothing changes where ``skip`` is 1."""
-        moved = [p for p in self.parameters if p.grad is not None]
+        moved = {p: p.grad for p in self.parameters if p.grad is not None}
+        if not moved:
+            return
         for p in moved:
             if not self.state.get(p):
                 count = torch.zeros((), dtype=torch.float32, device=p.device)
                 self.state[p] = {"step": count, "exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
-        steps, first, second = ([self.state[p][k] for p in moved] for k in ("step", "exp_avg", "exp_avg_sq"))
+        own = [(state["step"], state["exp_avg"], state["exp_avg_sq"]) for state in map(self.state.__getitem__, moved)]
+        steps, first, second = map(list, zip(*own, strict=True))
         adamw(
-            moved,
-            [p.grad for p in moved if p.grad is not None],
+            [*moved],
+            [*moved.values()],
             first,
             second,
             [],

@@ -222,4 +222,4 @@ class OneColumn:
 def has_one_column(model: TableModel) -> bool:
     """Whether a model is one of a single column, on no circle, whose distribution given the others is exact."""
     schema = model.schema
-    return len(schema.fields) == 1 and not schema.circles and not schema.dependencies
+    return len(schema.fields) == 1 and not schema.circles and not schema.follow_names

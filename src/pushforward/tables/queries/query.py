@@ -77,7 +77,7 @@ class Query:
             InputError: the frame has none of the columns, or a given value cannot be.
         """
         encoded = encode_partly(model, frame, source, first)
-        broken = model.schema.broken(encoded) if model.schema.dependencies else None
+        broken = model.schema.broken(encoded) if model.schema.follow_names else None
         if not given:
             asked, conditions = _all_asked(encoded.x.shape[1])
             return cls(Rows(encoded.x, encoded.context), asked, conditions, broken, encoded)

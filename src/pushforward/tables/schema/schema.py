@@ -307,7 +307,7 @@ class Schema(Saved):
         for column in self._strict:
             column.refuse(frame[column.name], values[column.name], source, first)
         follow: dict[str, Numbers] = {}
-        if self.dependencies:
+        if self.follow_names:
             known = [column for column in self.dependencies.columns if column.name in frame.columns]
             follow = {column.name: column.read(frame[column.name]) for column in known}
             values = self.dependencies.completed(values, follow)
@@ -384,7 +384,7 @@ class Schema(Saved):
         beyond those of the training rows than these are apart: of such, the rows tell nothing."""
         x, (low, high) = x.detach().double().cpu(), self._reach
         odd = ((x < low) | (x > high)).any(-1)
-        if self.dependencies:
+        if self.follow_names:
             values = self._values(x.flatten(0, -2).numpy())
             odd |= torch.from_numpy(self.dependencies.far(values, odd.numel())).view(odd.shape)
         return odd
@@ -434,12 +434,13 @@ class Schema(Saved):
             x: Encoded rows ``(n, features)``.
             recorded: Whether numbers in an interval that is always recorded as such are written so.
         """
-        drawn = x.detach().double().cpu().numpy()
-        together = self.dependencies or self.compositions or self.weeks is not None
+        drawn, known = x.detach().double().cpu().numpy(), self.fields
+        together = self.follow_names or self.compositions or self.weeks is not None
         snapped = self._snapped(drawn) if together else self._holed(self._values(drawn), drawn)
         if self.weeks is not None:
             self.weeks.joined(snapped)
-        snapped, known = self.dependencies.computed(snapped, len(x)), (*self.fields, *self.dependencies.columns)
+        if self.follow_names:
+            snapped, known = self.dependencies.computed(snapped, len(x)), (*known, *self.dependencies.columns)
         if not recorded:
             known = tuple(replace(c, reading=replace(c.reading, recorded=())) for c in known)
         rows = pl.DataFrame([column.written(snapped[column.name]) for column in known]).select(self.order or pl.all())
