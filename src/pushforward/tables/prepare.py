@@ -17,7 +17,7 @@ from .io.parquet import ParquetRows
 from .io.table import Table
 from .options import TableOptions
 from .schema.decide import learn_schema
-from .schema.numbers import refuse_gaps, refuse_text, require_columns, row_weights, usable_rows
+from .schema.numbers import refuse_text, require_columns, row_weights, usable_rows
 from .schema.reading import is_text
 from .schema.relations.known_in_part import KnownInPart
 from .schema.relations.stated_formula import stated_formulas
@@ -25,6 +25,8 @@ from .schema.schema import Schema
 from .splits import MOST_HELD_OUT, TableSplits, divide, refuse_few_rows
 from .streaming.shuffled_rows import ShuffledRows
 from .streaming.survey import HashedSplits, survey
+
+WEIGHTLESS = "{}: column {!r}: all weights are 0, so no row counts"
 
 
 def choose_columns(table: Table, options: TableOptions) -> TableOptions:
@@ -127,7 +129,6 @@ def prepare(
     usable = usable_rows(table.frame, wanted) if options.drop_missing else np.ones(table.frame.height, bool)
     if options.drop_missing:
         table = _complete(table, wanted, console)
-    refuse_gaps(table.frame, weights, source)
     refuse_few_rows(table.frame.height, source)
     frame, split = divide(table, options.training.seed, options.validation)
     weight = weights_of(frame, options.weights, source)
@@ -140,9 +141,8 @@ def prepare(
     rows = Rows(encoded.x, encoded.context, weight)
     numbers = np.arange(len(split[2])) if table.splits else np.flatnonzero(usable)[split[2]]
     splits = TableSplits(schema, rows, split, numbers, complete=not table.splits)
-    for part in (splits.train, splits.val, splits.test):
-        _refuse_weightless(part.weights, options.weights, source)
-    return replace(splits, schema=_with_maps(schema, splits.train, options, console, source)) if fresh else splits
+    _refuse_weightless(splits, options.weights, source)
+    return _shaped(splits, options, console, source) if fresh else splits
 
 
 def prepare_large(source: ParquetRows, options: TableOptions, console: Console, *, asked: bool = False) -> TableSplits:
@@ -173,24 +173,23 @@ def prepare_large(source: ParquetRows, options: TableOptions, console: Console, 
     rows = Rows(encoded.x, encoded.context, weights_of(frame, weights, name))
     first, second = found.sample.height, found.sample.height + found.val.height
     train, val, test = (np.arange(*ends) for ends in ((0, first), (first, second), (second, frame.height)))
-    schema = _with_maps(schema, rows[train], options, console, name)
     stream = ShuffledRows(source, schema, splits, found.kept, seed, options.drop_missing, weights, found.weight)
-    found_rows = TableSplits(schema, rows, (train, val, test), np.asarray(found.test_numbers), False, stream)
-    for part in (found_rows.train, found_rows.val, found_rows.test):
-        _refuse_weightless(part.weights, weights, name)
-    return found_rows
+    divided = TableSplits(schema, rows, (train, val, test), np.asarray(found.test_numbers), False, stream)
+    _refuse_weightless(divided, weights, name)
+    return _shaped(divided, options, console, name)
 
 
-def _with_maps(schema: Schema, train: Rows, options: TableOptions, console: Console, source: str) -> Schema:
-    """The schema with what is learnt from training rows alone: histograms, and formulas up to a remainder. Reports what
-    was decided about columns."""
+def _shaped(splits: TableSplits, options: TableOptions, console: Console, source: str) -> TableSplits:
+    """The rows with a schema that has what is learnt from training rows alone: histograms, and formulas up to a
+    remainder. Reports what was decided about columns."""
+    schema, train = splits.schema, splits.train
     found = schema.shaped(train.x, train.weights)
     if options.relations != "none":
         left = {name: text for name, text in options.formulas.items() if name in schema.names}
         found = found.with_near(train.x, options.unrelated, stated_formulas(left, schema.fields, source))
     for note in found.notes:
         console.note(note)
-    return found
+    return replace(splits, schema=found, stream=splits.stream and splits.stream.encoded_by(found))
 
 
 def weights_of(frame: pl.DataFrame, name: str | None, source: str) -> Tensor | None:
@@ -202,13 +201,15 @@ def weights_of(frame: pl.DataFrame, name: str | None, source: str) -> Tensor | N
     if name is None:
         return None
     weights = torch.from_numpy(row_weights(frame, name, source))
-    _refuse_weightless(weights, name, source)
+    if not weights.any():
+        raise InputError(WEIGHTLESS.format(source, name))
     return weights
 
 
-def _refuse_weightless(weights: Tensor | None, name: str | None, source: str) -> None:
-    if weights is not None and not weights.any():
-        raise InputError(f"{source}: column {name!r}: all weights are 0, so no row counts")
+def _refuse_weightless(splits: TableSplits, name: str | None, source: str) -> None:
+    for part in (splits.train, splits.val, splits.test):
+        if part.weights is not None and not part.weights.any():
+            raise InputError(WEIGHTLESS.format(source, name))
 
 
 def _complete(table: Table, wanted: Sequence[str], console: Console) -> Table:

@@ -270,7 +270,8 @@ class Training:
 
     def keep_best(self, objective: Objective) -> None:
         """Loads the best weights into the flow of an objective, either this run's or the one it was copied from."""
-        objective.load_state_dict({name: whole(tensor) for name, tensor in self.best.items()})
+        best = {name: whole(tensor) for name, tensor in self.best.items()} if self.world.shard else self.best
+        objective.load_state_dict(best)
         objective.eval()
 
     def identity(self) -> dict[str, Any]:

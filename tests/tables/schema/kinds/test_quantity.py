@@ -113,10 +113,10 @@ def test_values_that_it_cannot_read_are_refused(model: pf.TableDensity) -> None:
 def test_the_server_and_its_form_know_it(model: pf.TableDensity) -> None:
     pytest.importorskip("fastapi")
     from pushforward.serving.answers import Answers
-    from pushforward.serving.requests import ScoreRequest, of
+    from pushforward.serving.requests import ScoreOptions, with_rows
 
     answers = Answers(model, seconds=30.0)
-    request = of(ScoreRequest, answers.cells.row_type())
+    request = with_rows(answers.cells.row_type(), 10)[ScoreOptions]
     rows = request.model_validate_json(json.dumps({"rows": [{"weight": "2 kg", "size": 2.0, "day": "Tue"}]})).rows
     found = answers.score_frame(answers.cells.frame(rows), [])
     assert found["log_density"][0] == pytest.approx(model.score_samples(answers.cells.frame(rows))[0])
