@@ -74,6 +74,21 @@ def test_listed_values_on_no_scale_are_all_there_is() -> None:
     assert set(column.kind.snap(RNG.normal(0, 3, 500))) <= set(listed)
 
 
+@pytest.mark.parametrize("often", [0.55, 0.9])
+def test_draws_repeat_numbers_as_often_as_other_rows_do(often: float) -> None:
+    heaps = [1000, 1500, 2000, 2500, 4000]
+    rng = np.random.default_rng(3)
+    pay, other = (
+        np.where(rng.random(800) < often, rng.choice(heaps, 800), rng.lognormal(8, 1, 800).round()) for _ in range(2)
+    )
+    schema, x = described({"pay": pay})
+    assert has_bins(schema.columns[0])
+    spread = Cells(schema)(x, torch.rand(x.shape, dtype=torch.float64))
+    drawn = Compose(preprocessing(schema, spread)).inverse(torch.randn(20_000, 1))[0]
+    values = schema.decode(drawn)["pay"].to_numpy()
+    assert np.isin(values, pay).mean() == pytest.approx(np.isin(other, pay).mean(), abs=0.05)
+
+
 def test_numbers_that_people_give_again_and_again_are_drawn_again() -> None:
     heaps = np.sort(RNG.lognormal(size=40))
     wage = np.where(RNG.random(4000) < 0.4, RNG.choice(heaps, 4000), RNG.lognormal(size=4000))

@@ -6,7 +6,8 @@ and the flow would have to learn every spike. The first transform is then a hist
 .. math:: p_v = (1 - \lambda)\, n_v / n + \lambda\, f_v
 
 with f flat over groups of neighbouring values, so that unseen values keep some probability. :math:`\lambda` maximises
-the leave-one-out likelihood of the rows; the histogram is used if it gains ``GAIN`` nats a row over f.
+the leave-one-out likelihood of the rows, so draws repeat training rows as often as other rows do; the histogram is used
+if it gains ``GAIN`` nats a row over f with a :math:`\lambda` of at most ``SPIKED``.
 
 For other columns, the bins have the masses of equal-width bins under a normal distribution. Each half of the rows
 chooses the number of bins that is likeliest on the other half. If this gains ``GAIN`` nats over few bins, the column is
@@ -27,7 +28,8 @@ from .intervals import MOST_ATOMS, Intervals
 MOST_VALUES = 2000
 FEWEST_ROWS = 50
 GROUPS = 32  # at most; each holds at least four values
-FLAT = np.array([0.001, 0.003, 0.01, 0.03, 0.1, 0.3])  # λ
+FLAT = np.array([0.001, 0.003, 0.01, 0.03, *(0.1 * np.arange(1, 10))])  # λ
+SPIKED = 0.35  # the largest λ with which a column is one of spikes, rather than one of a smooth map
 GAIN = 0.02  # nats a row
 BINS = (24, 48, 96, 192, 384)
 ROWS_OF_BIN = 8  # at least, on average
@@ -91,7 +93,7 @@ def _few_values(cells: Intervals, x: np.ndarray, weight: np.ndarray) -> tuple[np
         return None
     nats = counts.left_out()
     best = int(nats[:-1].argmax())
-    if nats[best] - nats[-1] < GAIN and not cells.tiled:  # whose cells differ in width
+    if nats[:-1][FLAT <= SPIKED].max() - nats[-1] < GAIN and not cells.tiled:  # whose cells differ in width
         return None
     return _bins(cells, counts, float(FLAT[best]))
 
