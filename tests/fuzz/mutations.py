@@ -1,0 +1,90 @@
+"""Fuzzes with mutations of sound inputs, without any other tool.
+
+    python tests/fuzz/mutations.py tables|models|requests [--seconds 60] [--seed 0]
+
+Writes the input of a finding to ``crash-TARGET-NUMBER`` and goes on; exits with 1 if there was any. What takes more
+than 20 seconds, or a process of more than 2 GiB, is a finding too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import resource
+import shutil
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+from types import FrameType
+
+SECONDS, BYTES = 20, 2 * 2**30
+ODD = (
+    b'"', b",", b"\n", b"\r", b"\0", b"\xff", b"[", b"{", b"]", b"}", b"null", b"NaN", b"1e999", b"-0", b"-1", b"1e308",
+    b"99999999999999999999", b"true", b'""', b"=cmd()", b"'", b";", b"\xef\xbb\xbf", b"a" * 5000, b"[" * 2000, b"0.1",
+    b"{}", b"[]", b'"a"', b'"rows"', b"OR 1", b"2024-02-30", b"\\ud800", b" AND ", b"(" * 200,
+)  # fmt: skip
+
+
+def mutated(data: bytes, others: list[bytes], random: random.Random) -> bytes:
+    """A sound input with a few changes: bytes, odd words, pieces doubled, lost, swapped or of another input."""
+    head, body = data[:1], bytearray(data[1:])
+    for _ in range(random.choice((1, 1, 2, 4, 16))):
+        start, end = sorted(random.randint(0, len(body)) for _ in range(2))
+        end, kind = min(end, start + random.choice((1, 4, 40, 10**6))), random.randrange(6)
+        if kind == 0 and body:
+            body[random.randrange(len(body))] = random.randrange(256)
+        elif kind == 1:
+            body[start:start] = random.choice(ODD)
+        elif kind == 2:
+            body[start:end] = random.choice(ODD)
+        elif kind == 3:
+            del body[start:end]
+        elif kind == 4:
+            body[start:start] = body[start:end] * random.choice((1, 2, 50))
+        else:
+            other = random.choice(others)
+            body[start:end] = other[min(start, len(other)) : end]
+        del body[2**20 :]
+    return head + bytes(body)
+
+
+def too_long(number: int, frame: FrameType | None) -> None:
+    raise TimeoutError(f"more than {SECONDS} s")
+
+
+def main() -> int:
+    from targets import PLACE, TARGETS, one_input
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("target", choices=TARGETS)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    target, chosen = TARGETS[asked.target](), random.Random(asked.seed)
+    seeds, tried, found = target.seeds(), 0, set()
+    signal.signal(signal.SIGALRM, too_long)
+    stop = time.monotonic() + asked.seconds
+    while time.monotonic() < stop:
+        data = mutated(chosen.choice(seeds), seeds, chosen) if tried >= len(seeds) else seeds[tried]
+        tried += 1
+        signal.alarm(SECONDS)
+        try:
+            one_input(target, data)
+        except Exception as error:
+            frames = traceback.extract_tb(error.__traceback__)
+            if (where := (type(error).__name__, str(frames[-1]))) not in found:
+                found.add(where)
+                Path(f"crash-{asked.target}-{len(found)}").write_bytes(data)
+                traceback.print_exc()
+        finally:
+            signal.alarm(0)
+    shutil.rmtree(PLACE, ignore_errors=True)
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(f"{asked.target}: {tried:,} inputs, {len(found)} findings, at most {most / 2**20:,.0f} MiB")
+    return int(bool(found) or most > BYTES)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
