@@ -96,6 +96,16 @@ def test_it_draws_rows_given_cells_and_fills_holes(page: Any) -> None:
     assert page.get_log("browser") == []
 
 
+def test_it_answers_a_question_and_predicts(page: Any) -> None:
+    page.execute_script("byId('where').value = 'x > 0'; byId('ask').click()")
+    until(page, "return document.querySelector('#answer').textContent.startsWith('P(x > 0 |')")
+    assert 0 <= float(text(page, "answer").split(" = ")[1].split(" ±")[0]) <= 1
+    for name, says in (("x", "in 9 of 10"), ("group", "most likely")):
+        page.execute_script("byId('column').value = arguments[0]; byId('predict').click()", name)
+        until(page, "return document.querySelector('#density-says').textContent.includes(arguments[0])", says)
+    assert page.get_log("browser") == []
+
+
 def test_it_explains_a_row_and_says_what_is_wrong(page: Any) -> None:
     for name, value in (("x", "0.1"), ("n", "900"), ("stars", "3"), ("new", "true"), ("at", None), ("posted", None)):
         put(page, name, value)

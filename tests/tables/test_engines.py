@@ -110,6 +110,8 @@ def test_spark(spark: Any, model: pf.TableDensity, table: pl.DataFrame, shell: p
     check_filled(back(engine.impute(frame)), table)
     rows = back(engine.sample(BATCH + 10))
     check_rows(rows, table)
+    check_answers(back(engine.predict(frame, "size")), back(engine.ask(frame, "size > 3", ["colour"])), table)
+    assert engine.drift(frame).rows.height > 0
     assert engine.sample(5, {"colour": "red"}).toArrow()["colour"].to_pylist() == ["red"] * 5
 
 
@@ -117,6 +119,20 @@ def test_ray(ray: Any, model: pf.TableDensity, table: pl.DataFrame, shell: pl.Da
     engine, data = model.for_ray(), ray.data.from_arrow(numbered(table).to_arrow()).repartition(3)
     check_scores(back(engine.score(data)), table, shell)  # each job starts a worker of its own, which imports PyTorch
     check_rows(back(engine.sample(BATCH + 10)), table)
+    check_answers(back(engine.predict(data, "size")), back(engine.ask(data, "size > 3", ["colour"])), table)
+    assert engine.drift(data).rows.height > 0
+
+
+def check_answers(predicted: pl.DataFrame, asked: pl.DataFrame, table: pl.DataFrame) -> None:
+    """A mean that is not the cell's own; a probability that is the same for rows with the same colour."""
+    for found in (predicted, asked):
+        assert found.select(table.columns).equals(table)
+    assert predicted["predicted_size"].is_between(table["size"].min(), table["size"].max()).all()
+    assert asked["probability"].is_between(0, 1).all()
+    assert (
+        asked.group_by("colour").agg(pl.col("probability").max() - pl.col("probability").min())["probability"].max()
+        < 0.1
+    )
 
 
 def check_scores(scores: pl.DataFrame, table: pl.DataFrame, shell: pl.DataFrame) -> None:

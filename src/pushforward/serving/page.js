@@ -224,6 +224,24 @@ byId("fill").addEventListener("click", () => {
 });
 byId("explain").addEventListener("click", () => show("explain", { rows: [row()] }, new Set(), ([found]) =>
   `${found.unlikely_because}: ${shown(found.would_fit)} would make the row likelier by ${shown(found.gain)} nats`));
+byId("ask").addEventListener("click", async () => {
+  const where = byId("where").value.trim(), given = Object.entries(row()).filter(([name]) => !where.includes(name));
+  try {
+    const found = await ask("ask", { where, given: Object.fromEntries(given) });
+    const error = found.standard_error ? ` ± ${found.standard_error.toPrecision(2)}` : "";
+    say(byId("answer"), `P(${where} | ${given.length} cells) = ${shown(found.probability)}${error}`);
+  } catch (error) { say(byId("answer"), error.message, true); }
+});
+byId("predict").addEventListener("click", async () => {
+  const column = columns.find((one) => one.name === byId("column").value), rows = [row(column.name)];
+  const told = async (kind) => (await ask("predict", { rows, column: column.name, kind })).rows[0];
+  try {
+    const best = shown((await told(isNamed(column) ? "mode" : "median"))[column.name]);
+    if (isNamed(column)) { say(byId("density-says"), `${column.name}: most likely ${best}`); return; }
+    const { low, high } = await told("interval");
+    say(byId("density-says"), `${column.name}: ${best}; in 9 of 10 such rows from ${shown(low)} to ${shown(high)}`);
+  } catch (error) { say(byId("density-says"), error.message, true); }
+});
 byId("column").addEventListener("input", () => density());
 byId("row").addEventListener("submit", (event) => event.preventDefault());
 

@@ -20,15 +20,22 @@ import pyarrow as pa
 import torch
 
 from ..errors import InputError, listed
+from ..models.console import Console
 from ..saving import checkpoint
 from ..saving.jsonable import jsonable
 from .io.frames import from_frame
+from .io.read import read_any
 from .io.table import Piece
 from .model import TableModel
+from .queries.drift import MOST as COMPARED
+from .queries.drift import Drift, drift
 from .queries.impute import impute
 from .queries.known import Known
+from .queries.predict import PredictionKind, predict
+from .queries.probability import probability
 from .queries.sample import BATCH, draw
 from .queries.score import Scoring, refuse_scores_name
+from .queries.where import Where
 
 Work = Callable[[TableModel, pa.Table], pa.Table]
 MIXED = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: gives blocks seeds that share no low bits
@@ -98,6 +105,46 @@ class DistributedTable:
 
         return work, pa.schema([*kept, *(drawn.field(name) for name in absent)])
 
+    def _predicted(self, columns: pa.Schema, column: str, kind: PredictionKind, level: float) -> tuple[Work, pa.Schema]:
+        def found(model: TableModel, frame: pl.DataFrame) -> pl.DataFrame:
+            rows = predict(model, frame, column, kind, level, model.seed)[0]
+            return rows.rename({name: f"predicted_{name}" for name in rows.columns if name in columns.names})
+
+        return self._appended(columns, found, "prediction")
+
+    def _asked(self, columns: pa.Schema, where: Any, given: Sequence[str]) -> tuple[Work, pa.Schema]:
+        Where.of(self.model, where)
+
+        def found(model: TableModel, frame: pl.DataFrame) -> pl.DataFrame:
+            known = Known.of(model, frame.select(given))
+            return pl.DataFrame(probability(model, Where.of(model, where), known, model.seed)._asdict()).rename(
+                {"value": "probability", "error": "standard_error"}
+            )
+
+        return self._appended(columns, found, "answer")
+
+    def _appended(
+        self, columns: pa.Schema, found: Callable[[TableModel, pl.DataFrame], pl.DataFrame], called: str
+    ) -> tuple[Work, pa.Schema]:
+        """Work that appends columns to rows, whose types are those of one held-out row."""
+        held, schema = self.model.saved_held_out().rows[:1], self.model.schema
+        given = [column.written(values.numpy()) for column, values in schema.values_of(held.context)]
+        row = schema.decode(held.x).hstack(given).select(name for name in columns.names if name in schema.table_names)
+        new = _plain(found(self.model, row))
+        if twice := sorted({*new.names} & {*columns.names}):
+            raise InputError(f"the table has a column {twice[0]!r} already, as the {called} would be called")
+
+        def work(model: TableModel, rows: pa.Table) -> pa.Table:
+            more = found(model, from_frame(rows)[0]).to_arrow()
+            for name in more.column_names:
+                rows = rows.append_column(name, more[name])
+            return rows
+
+        return work, pa.schema([*columns, *new])
+
+    def _moved(self, rows: pa.Table) -> Drift:
+        return drift(self.model, read_any(rows), Console(quiet=True))
+
     def _drawn(self, n: int, given: Mapping[str, Any] | None, seed: int | None) -> tuple[Work, pa.Schema]:
         """Work on numbered blocks of rows: block k has its own seed, however blocks are distributed over workers."""
         if n < 1:
@@ -145,6 +192,34 @@ class SparkTable(DistributedTable):
         """
         return self._map(frame, *self._filled(_columns_of(frame), random_state))
 
+    def predict(self, frame: Any, column: str, kind: PredictionKind = "mean", level: float = 0.9) -> Any:
+        """The frame with what :meth:`~pushforward.TableDensity.predict` says of a column appended, under its name or
+        ``predicted_`` and its name.
+
+        Raises:
+            InputError: the column is unknown or has no such prediction.
+        """
+        return self._map(frame, *self._predicted(_columns_of(frame), column, kind, level))
+
+    def ask(self, frame: Any, where: Any, given: Sequence[str]) -> Any:
+        """The frame with P(where | its own values of the given columns) appended: probability and standard_error.
+
+        Raises:
+            InputError: a column is unknown, or the condition is none.
+        """
+        return self._map(frame, *self._asked(_columns_of(frame), where, given))
+
+    def drift(self, frame: Any) -> Drift:
+        """Whether the frame's rows are still of the table that was fitted, as :meth:`~pushforward.TableDensity.drift`
+        says: of as many of them, at random, as it compares.
+
+        Raises:
+            InputError: the frame does not fit the model, or has too few rows.
+        """
+        from pyspark.sql.functions import rand
+
+        return self._moved(frame.orderBy(rand(self.model.seed)).limit(COMPARED).toArrow())
+
     def sample(self, n: int, given: Mapping[str, Any] | None = None, random_state: int | None = None) -> Any:
         """n new rows, drawn by the workers of the active session; the same rows however many workers there are.
 
@@ -191,6 +266,22 @@ class RayTable(DistributedTable):
     def impute(self, data: Any, random_state: int | None = None) -> Any:
         """Like :meth:`SparkTable.impute`, for a dataset."""
         return self._map(data, *self._filled(data.schema().base_schema, random_state))
+
+    def predict(self, data: Any, column: str, kind: PredictionKind = "mean", level: float = 0.9) -> Any:
+        """Like :meth:`SparkTable.predict`, for a dataset."""
+        return self._map(data, *self._predicted(data.schema().base_schema, column, kind, level))
+
+    def ask(self, data: Any, where: Any, given: Sequence[str]) -> Any:
+        """Like :meth:`SparkTable.ask`, for a dataset."""
+        return self._map(data, *self._asked(data.schema().base_schema, where, given))
+
+    def drift(self, data: Any) -> Drift:
+        """Like :meth:`SparkTable.drift`, for a dataset."""
+        import ray
+
+        share = min(1.0, 2 * COMPARED / max(data.count(), 1))
+        some = data if share == 1 else data.random_sample(share, seed=self.model.seed)
+        return self._moved(pa.concat_tables(ray.get(some.to_arrow_refs())))
 
     def sample(self, n: int, given: Mapping[str, Any] | None = None, random_state: int | None = None) -> Any:
         """Like :meth:`SparkTable.sample`: the same rows."""
