@@ -119,8 +119,6 @@ def test_ray(ray: Any, model: pf.TableDensity, table: pl.DataFrame, shell: pl.Da
     engine, data = model.for_ray(), ray.data.from_arrow(numbered(table).to_arrow()).repartition(3)
     check_scores(back(engine.score(data)), table, shell)  # each job starts a worker of its own, which imports PyTorch
     check_rows(back(engine.sample(BATCH + 10)), table)
-    check_answers(back(engine.predict(data, "size")), back(engine.ask(data, "size > 3", ["colour"])), table)
-    assert engine.drift(data).rows.height > 0
 
 
 def check_answers(predicted: pl.DataFrame, asked: pl.DataFrame, table: pl.DataFrame) -> None:

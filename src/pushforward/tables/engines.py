@@ -267,22 +267,6 @@ class RayTable(DistributedTable):
         """Like :meth:`SparkTable.impute`, for a dataset."""
         return self._map(data, *self._filled(data.schema().base_schema, random_state))
 
-    def predict(self, data: Any, column: str, kind: PredictionKind = "mean", level: float = 0.9) -> Any:
-        """Like :meth:`SparkTable.predict`, for a dataset."""
-        return self._map(data, *self._predicted(data.schema().base_schema, column, kind, level))
-
-    def ask(self, data: Any, where: Any, given: Sequence[str]) -> Any:
-        """Like :meth:`SparkTable.ask`, for a dataset."""
-        return self._map(data, *self._asked(data.schema().base_schema, where, given))
-
-    def drift(self, data: Any) -> Drift:
-        """Like :meth:`SparkTable.drift`, for a dataset."""
-        import ray
-
-        share = min(1.0, 2 * COMPARED / max(data.count(), 1))
-        some = data if share == 1 else data.random_sample(share, seed=self.model.seed)
-        return self._moved(pa.concat_tables(ray.get(some.to_arrow_refs())))
-
     def sample(self, n: int, given: Mapping[str, Any] | None = None, random_state: int | None = None) -> Any:
         """Like :meth:`SparkTable.sample`: the same rows."""
         import ray
