@@ -20,7 +20,7 @@ from torch import Tensor
 
 from . import roots
 from .linear_tails import linear_tails
-from .spline import MIN_SLOPE, bin_inverse, bin_map, bin_of, positive, shares
+from .spline import FLOOR, MIN_SLOPE, bin_inverse, bin_map, bin_of, positive, shares
 
 CUBIC_END = -math.log(2)  # three times the sigmoid of this is 1, the slope of the identity
 
@@ -104,7 +104,7 @@ def _steffen(widths: Tensor, secants: Tensor, ends: Tensor) -> Tensor:
     return torch.cat([first[None], inner, last[None]])
 
 
-def free(x: Tensor, params: Tensor, bound: float, floor: float, inverse: bool) -> tuple[Tensor, Tensor]:
+def free(x: Tensor, params: Tensor, bound: float, inverse: bool, floor: float = FLOOR) -> tuple[Tensor, Tensor]:
     """The rational-quadratic spline with free slopes at its ends, or its inverse: K widths, K heights, K + 1 slopes."""
     bins = len(params) // 3
     raw, slopes = params[: 2 * bins].unflatten(0, (2, bins)), positive(params[2 * bins :])
@@ -116,7 +116,7 @@ def free(x: Tensor, params: Tensor, bound: float, floor: float, inverse: bool) -
     return y + beyond, torch.where(x == within, log_slope, log_end)
 
 
-def circular(x: Tensor, params: Tensor, bound: float, floor: float, inverse: bool) -> tuple[Tensor, Tensor]:
+def circular(x: Tensor, params: Tensor, bound: float, inverse: bool, floor: float = FLOOR) -> tuple[Tensor, Tensor]:
     """The rational-quadratic spline on a circle [-bound, bound) after a rotation, or its inverse: K widths, K heights,
     K slopes, the first of which is shared by both ends, and the angle of the rotation."""
     bins = len(params) // 3

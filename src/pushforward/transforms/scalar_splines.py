@@ -102,10 +102,10 @@ class Rational(Piecewise):
         self.floor = float(floor)
 
     def forward(self, x: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        return type(self).formula(x, params, self.bound, self.floor, False)
+        return type(self).formula(x, params, self.bound, False, self.floor)
 
     def inverse(self, z: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
-        return type(self).formula(z, params, self.bound, self.floor, True)
+        return type(self).formula(z, params, self.bound, True, self.floor)
 
 
 class FreeSpline(Rational):
