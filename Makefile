@@ -57,7 +57,7 @@ wheel: .venv/wheel.stamp
 	rm -rf dist && $(BIN)/python -m build -q
 	$(BIN)/twine check --strict dist/*
 	$(BIN)/check-wheel-contents dist/*.whl
-	@test "$$(wc -c < dist/*.whl)" -lt 1000000 || { echo "the wheel has a megabyte or more"; exit 1; }
+	@test "$$(cat dist/*.whl | wc -c)" -lt 1000000 || { echo "the wheel has a megabyte or more"; exit 1; }
 
 clean:
 	rm -rf .venv docs/_build demo dist build .pytest_cache .ruff_cache .mypy_cache .hypothesis
