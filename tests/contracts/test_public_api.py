@@ -1,5 +1,5 @@
-"""What the last release promised is still there: the names of ``pushforward.__all__``, their public methods, and every
-argument by its name and its place, in ``public_api.txt``.
+"""What the last release promised is still there, in ``public_api.txt``: the names of ``pushforward.__all__``, those of
+their methods that a page shows, and every argument by its name and its place.
 
 Something that is only added, as a name, an argument with a default or a default for an argument, needs no edit.
 Before a release, ``python tests/contracts/test_public_api.py`` records what it promises from then on.
@@ -8,6 +8,7 @@ Before a release, ``python tests/contracts/test_public_api.py`` records what it 
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ import pytest
 import pushforward as pf
 
 RECORD = Path(__file__).with_name("public_api.txt")
+PAGES = (Path(__file__).parents[2] / "docs").rglob("*.md")
+SHOWN = {name for page in PAGES for name in re.findall(r"\.(\w+)", page.read_text())}
 
 
 def promised() -> Iterator[str]:
@@ -34,8 +37,9 @@ def promised() -> Iterator[str]:
 def _lines(name: str, found: Any) -> Iterator[str]:
     yield f"{name}{_arguments(found)}"
     if inspect.isclass(found):
-        for method in sorted(vars(found)):
-            if not method.startswith("_") and callable(getattr(found, method)):
+        for method in sorted(SHOWN & set(dir(found))):
+            ours = getattr(getattr(found, method), "__module__", None) or ""
+            if not method.startswith("_") and ours.startswith("pushforward") and callable(getattr(found, method)):
                 yield f"{name}.{method}{_arguments(getattr(found, method))}"
 
 
