@@ -3,7 +3,7 @@
     python tests/fuzz/mutations.py tables|models|requests [--seconds 60] [--seed 0]
 
 Writes the input of a finding to ``crash-TARGET-NUMBER`` and goes on; exits with 1 if there was any. What takes more
-than 20 seconds, or a process of more than 2 GiB, is a finding too.
+than 20 CPU seconds, or a process of more than 2 GiB, is a finding too.
 """
 
 from __future__ import annotations
@@ -64,12 +64,12 @@ def main() -> int:
     asked = parser.parse_args()
     target, chosen = TARGETS[asked.target](), random.Random(asked.seed)
     seeds, tried, found = target.seeds(), 0, set()
-    signal.signal(signal.SIGALRM, too_long)
+    signal.signal(signal.SIGPROF, too_long)  # processor time, however busy the machine is
     stop = time.monotonic() + asked.seconds
     while time.monotonic() < stop:
         data = mutated(chosen.choice(seeds), seeds, chosen) if tried >= len(seeds) else seeds[tried]
         tried += 1
-        signal.alarm(SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)
         try:
             one_input(target, data)
         except Exception as error:
@@ -79,7 +79,7 @@ def main() -> int:
                 Path(f"crash-{asked.target}-{len(found)}").write_bytes(data)
                 traceback.print_exc()
         finally:
-            signal.alarm(0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
     shutil.rmtree(PLACE, ignore_errors=True)
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(f"{asked.target}: {tried:,} inputs, {len(found)} findings, at most {most / 2**20:,.0f} MiB")
