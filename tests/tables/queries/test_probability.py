@@ -108,6 +108,12 @@ def test_what_holds_and_what_does_not_sum_to_one_and_chains_agree(model: pf.Tabl
     assert abs(both - first * then) < 4 * np.hypot(error, np.hypot(one * then, other * first))
 
 
+def test_the_opposite_of_a_range_that_ends_at_a_repeated_value_leaves_it_out(model: pf.TableDensity) -> None:
+    for where in ("amount <= 0", "amount < 0", "amount BETWEEN 0 AND 1"):
+        assert model.probability(where) + model.probability(f"NOT ({where})") == pytest.approx(1.0, abs=0.01)
+    assert model.probability("amount > 0") == pytest.approx(1 - model.probability({"amount": (None, 0)}), abs=0.01)
+
+
 def test_rare_regions_have_small_relative_errors(model: pf.TableDensity) -> None:
     where = {"x": (5, None), "n": (9, None), "age": (None, 25)}
     value, error = model.probability(where, errors=True)

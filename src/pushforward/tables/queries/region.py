@@ -40,8 +40,8 @@ class Region:
 
     def __and__(self, other: Region) -> Region:
         """The rows that lie in both."""
-        both = {j: _both(part, other.parts[j]) for j, part in self.parts.items() if j in other.parts}
-        return Region({**self.parts, **other.parts, **both})
+        shared = {j: both(part, other.parts[j]) for j, part in self.parts.items() if j in other.parts}
+        return Region({**self.parts, **other.parts, **shared})
 
     @property
     def empty(self) -> bool:
@@ -52,7 +52,7 @@ class Region:
         """All other rows, in regions that have no row in common."""
         names = list(self.parts)
         return [
-            Region({**{i: self.parts[i] for i in names[:place]}, j: _others(self.parts[j])})
+            Region({**{i: self.parts[i] for i in names[:place]}, j: others(self.parts[j])})
             for place, j in enumerate(names)
         ]
 
@@ -171,7 +171,8 @@ def union(parts: Sequence[Part]) -> Part:
     return np.stack([low[fresh], high[last]])
 
 
-def _both(one: Part, other: Part) -> Part:
+def both(one: Part, other: Part) -> Part:
+    """What lies in both of two parts of the same feature."""
     if one.dtype == bool:
         return np.asarray(one & other)
     low = np.maximum(one[0][:, None], other[0]).ravel()
@@ -179,7 +180,8 @@ def _both(one: Part, other: Part) -> Part:
     return np.stack([low, high])[:, low < high]
 
 
-def _others(part: Part) -> Part:
+def others(part: Part) -> Part:
+    """What lies outside of a part of a feature."""
     if part.dtype == bool:
         return ~part
     low, high = np.append(-np.inf, part[1]), np.append(part[0], np.inf)

@@ -16,7 +16,7 @@ from ..model import TableModel
 from ..schema.columns import Column
 from ..schema.kinds.base import Numbers
 from ..schema.schema import Schema
-from .region import Part, Region, asked_of, region_of, union
+from .region import Part, Region, asked_of, both, others, region_of, union
 
 TOKEN = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|\.\d+|\w+|\S", re.ASCII)
 LITERAL = re.compile(r"'((?:[^']|'')*)'|(?<![\w.])(\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|\.\d+)")
@@ -181,12 +181,19 @@ def _intervals(column: Column, expression: pl.Expr, part: str, argument: str, te
     held = judged(_cells(column, middles), expression, argument, text)
     chosen = [(low, high) for (low, high, _), holds in zip(pieces, held, strict=True) if holds]
     typical = np.array(column.kind.typical)
-    expected = np.any([(typical >= low) & (typical <= high) for low, high in chosen], axis=0) if chosen else False
+    inside = [typical == low if low == high else (typical > low) & (typical < high) for low, high in chosen]
+    expected = np.any(inside, axis=0) if chosen else False
     if (judged(_cells(column, typical), expression, argument, text) != expected).any():
         return None
     parts = [column.kind.between(low, high) for low, high in chosen]
     parts = [some for some in parts if some.size]
-    return union(parts) if parts else np.empty((2, 0))
+    whole = union(parts) if parts else np.empty((2, 0))
+    for point in (low for (low, high, _), holds in zip(pieces, held, strict=True) if low == high and not holds):
+        cell = column.kind.between(
+            point, point
+        )  # of a value with a probability of its own, it reaches beyond the point
+        whole = both(whole, others(cell))
+    return whole
 
 
 def _pieces(points: Numbers, resolution: float) -> Iterator[tuple[float, float, float]]:
