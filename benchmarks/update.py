@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def measured(file: Path, steps: int, keep: int) -> dict[str, Any]:
     before, times = usual(grown, test), []
     for j in range(UPDATES):
         rows = rest[half + j * part : half + (j + 1) * part] if j < UPDATES - 1 else rest[half + j * part :]
-        times.append(seconds(lambda rows=rows: grown.update(rows)))
+        times.append(seconds(partial(grown.update, rows)))
     possible = np.isfinite(usual(one, test)) & np.isfinite(usual(grown, test)) & np.isfinite(before)
     scores = {name: float(np.mean(score[possible])) for name, score in
               {"one": usual(one, test), "first": before, "grown": usual(grown, test)}.items()}  # fmt: skip

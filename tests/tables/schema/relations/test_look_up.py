@@ -54,6 +54,15 @@ def test_numbers_are_names_where_a_category_follows_from_them_in_no_order() -> N
     assert not any(rows.any() for rows in schema.broken(schema.encode(SCHOOLS, "t.csv")))
 
 
+def test_numbers_of_names_follow_however_often_they_repeat() -> None:
+    patient = np.repeat(np.arange(100), 5)
+    age = np.random.default_rng(1).integers(30, 50, 100)[patient]  # a fifth as many ages as patients
+    frame = pl.DataFrame({"patient": [f"p{i}" for i in patient], "age": age, "score": RNG.normal(size=500)})
+    assert follows(learnt(frame)) == {"age": ("patient",)}
+    visits = frame.with_columns(age=age + np.tile(np.arange(5), 100))  # a year later at each
+    assert follows(learnt(visits)) == {}
+
+
 def test_numbers_stay_numbers_where_the_user_says_so() -> None:
     for options in ({"numbers": ["school"]}, {"bounds": {"school": (0, 50)}}):
         schema = learnt(SCHOOLS.drop("mean"), **options)

@@ -144,17 +144,19 @@ def _implication(given: NDArray[Any], then: Numbers, classes: int) -> tuple[floa
 def _looked_up(column: Column, other: Column, codes: Mapping[str, Codes], x: Numbers) -> LookUp | None:
     """The column as implied by the other's values.
 
-    Numbers that follow have at least half as many values as the other, or they would say no more about it than a group
-    about its members; or they are few and, like categories that follow from numbers, intervals of the other's scale.
+    Numbers that follow from names are what is known of these, as the age of a patient in all visits. Those that follow
+    from numbers have at least half as many values, or they would say no more about them than a group about its members;
+    or they are few and, like categories that follow from numbers, intervals of the other's scale.
     """
     own, (at, _) = len(codes[column.name][0]), codes[other.name]
-    numbers, half = column.kind.is_number, 2 * own >= len(at)
     if own > len(at) or (column.classes and other.classes):
         return None
-    if not column.classes and (not half or (other.classes and other.kind.is_number)):
+    named = other.classes > 0 and not other.kind.is_number
+    follows = named or 2 * own >= len(at)
+    if not column.classes and (not follows or (other.classes and not named)):
         return None
     table = implies(codes[other.name], x)
-    if table is None or not ((numbers and half) or _in_intervals(table, own)):
+    if table is None or not ((column.kind.is_number and follows) or _in_intervals(table, own)):
         return None
     return LookUp(column, (other.name,), table, () if other.classes else tuple(at.tolist()))
 
