@@ -47,15 +47,17 @@ def draw(
         temperature: Temperature of the draws.
 
     Raises:
-        InputError: so many rows do not fit in memory.
+        InputError: so many rows do not fit in memory, or too few are as they shall be.
     """
     refuse_beyond_memory(16.0 * n * known.rows.x.numel(), "n", n)
     rows = model.schema.decode(drawn(model, n, known, seed, temperature).flatten(0, 1))
-    if not all(where.counts(rows).all() for where in known.wheres if where.rest):
-        raise InputError("too few rows are so for any to be drawn", "given")
-    cells = [given.column for given in model.schema.given]
-    given = pl.DataFrame([column.written(column.read(known.cells[column.name])) for column in cells])
-    return _beside(given, n, rows)
+    for where in known.wheres:
+        if where.rest and not where.counts(rows).all():
+            raise InputError("too few rows are so for any to be drawn", "given")
+    if not model.schema.given:
+        return rows
+    told = [given.column.written(given.column.read(known.cells[given.name])) for given in model.schema.given]
+    return pl.concat([pl.DataFrame(told)[np.repeat(np.arange(len(known)), n)], rows], how="horizontal")
 
 
 def drawn(model: TableModel, n: int, known: Known, seed: int, temperature: float = 1.0) -> Tensor:
@@ -70,7 +72,7 @@ def drawn(model: TableModel, n: int, known: Known, seed: int, temperature: float
     generator = torch.Generator(model.device).manual_seed(seed)
     whole = torch.empty(n, 0) if context is None else context.to(model.device).repeat_interleave(n, 0)
     x = torch.cat([_drawn(model, part, generator, temperature) for part in whole.split(BATCH)])
-    return model.schema.missingness.drawn(x, generator).view(len(known), n, -1)
+    return model.schema.missingness.drawn(x, generator).view(len(known.rows.x), n, x.shape[1])
 
 
 def _drawn(model: TableModel, context: Tensor, generator: torch.Generator, temperature: float) -> Tensor:
@@ -112,13 +114,6 @@ def _held(schema: Schema, where: Where, x: torch.Tensor) -> torch.Tensor:
     """Of which filled rows ``(K, n, features)`` the rest of a condition holds, ``(K, n)``."""
     held = where.counts(schema.decode(x.flatten(0, 1)))
     return torch.from_numpy(held).view(x.shape[:2]).to(x.device)
-
-
-def _beside(given: pl.DataFrame, n: int, rows: pl.DataFrame) -> pl.DataFrame:
-    """Drawn rows, n for each of the given ones, with the columns that the model is conditioned on."""
-    if not given.width:
-        return rows
-    return pl.concat([given[np.repeat(np.arange(given.height), n)], rows], how="horizontal")
 
 
 def sample_file(
