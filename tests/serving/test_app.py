@@ -395,6 +395,13 @@ def test_a_server_that_cannot_start_says_why(
     assert f"{damaged}: is not a readable model" in fails(capsys, str(damaged))
 
 
+def test_drift_that_nobody_asked_for_has_no_figure() -> None:
+    from pushforward.serving.metrics import Metrics
+
+    lines = Metrics().text().decode().splitlines()
+    assert {"pushforward_drift_p_value NaN", "pushforward_drift_effect NaN"} <= set(lines)
+
+
 def test_drift_of_rows_and_of_those_that_were_scored_last(url: str, model: pf.TableDensity) -> None:
     frame = table(1_200)[600:]
     same, moved = as_json(frame[:300]), as_json(frame[:300].with_columns(pl.col("x") + 3.0).drop("double"))

@@ -206,6 +206,19 @@ def test_one_client_may_hold_its_share_and_others_are_served(fitted: Path, quest
         assert asked(address, body=question)[0] == 200
 
 
+def test_connections_that_would_be_another_protocol_keep_no_place(fitted: Path, question: Any) -> None:
+    key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+    head = f"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{key}\r\n".encode()
+    with process(str(fitted), "--max-per-client", "1") as (url, _):
+        host, port = url.removeprefix("http://").split(":")
+        for _ in range(6):  # more than the connections that one client may have
+            with socket.create_connection((host, int(port)), timeout=10) as one:
+                one.sendall(head)
+                assert not one.recv(4096).startswith(b"HTTP/1.1 429")
+            time.sleep(0.1)
+        assert asked((host, int(port)), body=question)[0] == 200
+
+
 @pytest.mark.parametrize("row", ["{}", "[]", '{"x":1}', '{"group":"nobody"}'])
 def test_rows_by_the_million_are_refused_at_once_and_take_no_memory(
     server: tuple[str, int], question: Any, row: str

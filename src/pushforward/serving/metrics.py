@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from .window import Window
@@ -44,6 +46,9 @@ class Metrics:
                 ("effect", "Nats by which rows are less likely"),
             )
         )
+
+        for gauge in (self.p_value, self.effect):
+            gauge.set(math.nan)  # until then; 0 would be an alarm
 
     def text(self) -> bytes:
         return generate_latest(self.registry)

@@ -54,6 +54,7 @@ def serve(
     config = uvicorn.Config(
         app,
         http=limited(limits.seconds, CONNECTIONS * guard.per_client),
+        ws="none",  # a connection that became one would keep its place among its client's for ever
         log_level="error",  # strangers could fill a disk with warnings
         access_log=False,
         server_header=False,
