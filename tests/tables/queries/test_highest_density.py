@@ -91,3 +91,21 @@ def test_bad_arguments_are_refused(model: pf.TableDensity, mixture: pf.TableDens
         with pytest.raises(InputError) as error:
             ask()
         assert error.value.argument == argument
+
+
+@pytest.mark.parametrize("at_random", [True, False])
+def test_volumes_are_of_values_however_often_they_are_missing(at_random: bool) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 800))
+    gone = rng.random(800) < (0.5 if at_random else torch.from_numpy(4 * x).sigmoid().numpy())
+    rows = pl.DataFrame({"x": x, "y": y}).with_columns(y=pl.when(pl.Series(~gone)).then("y"))
+    model = pf.TableDensity("nsf", layers=1, hidden=(16,), steps=60, lr=0.02).fit(rows)
+    line = pl.DataFrame({"y": np.linspace(-8, 8, 1601)})
+    for given in (None, {"x": 0.0}, pl.DataFrame({"x": [0.0]})):
+        region = model.region("y", given, level=0.5)
+        assert region.volume == pytest.approx(0.01 * region.holds(line).sum(), rel=0.25)
+
+
+def test_a_region_of_no_column_is_refused(mixture: pf.TableDensity) -> None:
+    with pytest.raises(InputError, match="columns"):
+        mixture.region([])

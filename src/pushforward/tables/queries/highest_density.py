@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -98,13 +98,16 @@ class Conditional:
         value = self._joint(Rows(x.where(asked, given.x), given.context), at) - self._log_known[at]
         return value.masked_fill(gone | value.isnan(), -math.inf)
 
-    def drawn(self) -> tuple[Tensor, Tensor]:
-        """log p of draws of the columns, largest first, ``(n, K)``, and how many of them have a value, ``(n,)``."""
-        n = len(self.known)
+    def drawn(self) -> tuple[Tensor, Tensor, Tensor]:
+        """log p of draws of the columns, largest first, ``(n, K)``; how many of them have a value; and how many lack
+        none that is missing at random, which p leaves out, ``(n,)`` each."""
+        n, schema = len(self.known), self.model.schema
         draws = max(FEWEST, min(MOST, POINTS // n))
-        x = drawn(self.model, draws, self.known, self.seed).flatten(0, 1).cpu().double()
+        x = drawn(self.model, draws, replace(self.known, one=True), self.seed).flatten(0, 1).cpu().double()
         value = self.log_prob(x, torch.arange(n).repeat_interleave(draws)).view(n, draws)
-        return value.sort(1, descending=True).values, value.isfinite().sum(1)
+        at_random = [c.name for c in schema.fields if c.name in self.columns and c.holes.at_random]
+        gone = (schema.missingness.found(x) | x.isnan())[:, schema.features_of(at_random)].any(1).view(n, draws)
+        return value.sort(1, descending=True).values, value.isfinite().sum(1), (~gone).sum(1)
 
     @cached_property
     def _log_known(self) -> Tensor:
@@ -137,11 +140,14 @@ def highest_density_region(
         seed: Seed of all draws.
 
     Raises:
-        InputError: a column is unknown or given, the level is none, or the model needs a guide and has none.
+        InputError: a column is unknown or given, or there is none, the level is none, or the model needs a guide and
+            has none.
 
     Reference:
         Izbicki, Shimizu, Stern (2022), CD-split and HPD-split: efficient conformal regions in high dimensions, JMLR 23.
     """
+    if not columns:
+        raise InputError("names no column", "columns")
     for name in columns:
         column_of(model, name, "columns")
         if name in known.cells.columns:
@@ -152,12 +158,12 @@ def highest_density_region(
     given = [model.schema.columns[j].name for where in known.wheres for j in where.region.parts]
     unseen = _unseen(model, tuple(columns), [*known.cells.columns, *given], seed)
     probability, notes = calibrated_level(unseen, level)
-    value, there = density.drawn()
+    value, there, counted = density.drawn()
     place = (probability * (there + 1)).long().clamp_min(1)
     threshold = value.gather(1, (place - 1).clamp_max(value.shape[1] - 1)[:, None])[:, 0]
     threshold = threshold.masked_fill(place > there, -math.inf).masked_fill(known.strange, math.nan)
     inside = value.isfinite() & (value >= threshold[:, None])
-    volume = torch.where(inside, (-value).exp(), 0.0).sum(1) / there
+    volume = torch.where(inside, (-value).exp(), 0.0).sum(1) / counted
     volume = volume.masked_fill(place > there, math.inf).masked_fill(known.strange, math.nan)
     return HighestDensityRegion(density, level, probability, threshold.numpy(), volume.numpy(), notes)
 
@@ -171,6 +177,6 @@ def _unseen(model: TableModel, columns: tuple[str, ...], given: Sequence[str], s
     if not len(x):
         return torch.empty(0)
     density = Conditional(model, columns, known, seed)
-    value, there = density.drawn()
+    value, there, _ = density.drawn()
     above = (value[at] >= density.log_prob(x, at)[:, None]).sum(1)
     return ((1 + above) / (there[at] + 1)).sort().values

@@ -133,7 +133,7 @@ def calibrated_level(unseen: Tensor, level: float) -> tuple[float, tuple[str, ..
     place = math.ceil((len(unseen) + 1) * level)
     if place <= len(unseen):
         return float(unseen[place - 1]), ()
-    return level, (f"level={level:g} is the model's own: {len(unseen)} held-out rows are too few to calibrate it",)
+    return level, (f"level={level} is the model's own: {len(unseen)} held-out rows are too few to calibrate it",)
 
 
 def _series(column: Column, values: Tensor) -> pl.Series:
