@@ -15,6 +15,7 @@ from ....numerics.robust import pursuit
 from ....transforms.remainder import Remainder
 from ..columns import Column
 from ..kinds.base import Hints, Numbers
+from ..kinds.number import Number
 from ..kinds.numeric import Numeric
 from ..kinds.quantity import numbers_kind
 from ..saved import Saved
@@ -271,6 +272,8 @@ def _near(column: Column, formula: Formula, columns: Sequence[Column], values: R
     step = column.kind.step
     slack = max(0.501 * step, ROUNDING * float(y[there].std()))
     rest = np.round(rest / step, 6) * step if step else rest
+    if not step and np.ptp(rest[there]) == 0:  # a point, which has no density
+        return None
     kind = _kind(column, rest[there])
     known_inputs = np.stack([mapped(kinds[name], x[there])[0] for name, x in amounts.items()])
     if not stated and not _gains(column, y[there], rest[there], known_inputs):
@@ -279,7 +282,12 @@ def _near(column: Column, formula: Formula, columns: Sequence[Column], values: R
 
 
 def _kind(column: Column, x: Numbers) -> Numeric:
-    kind = numbers_kind(pl.Series(x), Hints(name=column.name, scale=True))
+    hints = Hints(name=column.name, scale=True)
+    if np.ptp(x) == 0:  # all that is left is a cell, or rounding
+        low, high = column.kind.ends
+        x = x[0] + (column.kind.step or ROUNDING * (high - low)) * np.linspace(-0.5, 0.5, FEWEST)
+        return Number.of(x).mapped(pl.Series(x), hints)
+    kind = numbers_kind(pl.Series(x), hints)
     found = kind.shaped(x, np.ones(len(x)))
     assert isinstance(found, Numeric)
     return found
