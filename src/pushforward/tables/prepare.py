@@ -185,8 +185,9 @@ def _shaped(splits: TableSplits, options: TableOptions, console: Console, source
     schema, train = splits.schema, splits.train
     found = schema.shaped(train.x, train.weights)
     if options.relations != "none":
-        left = {name: text for name, text in options.formulas.items() if name in schema.names}
-        found = found.with_near(train.x, options.unrelated, stated_formulas(left, schema.fields, source))
+        stated = stated_formulas(options.formulas, [*schema.fields, *schema.dependencies.columns], source)
+        left = {name: formula for name, formula in stated.items() if {name, *formula.inputs} <= {*schema.names}}
+        found = found.with_near(train.x, options.unrelated, left)
     for note in found.notes:
         console.note(note)
     return replace(splits, schema=found, stream=splits.stream and splits.stream.encoded_by(found))

@@ -234,6 +234,9 @@ class Schema(Saved):
         found = near(self.fields, values, {*free, *seen}, left)
         said = [f"{each}" for each in wholes]
         said += [f"{relation}: the flow learns the remainder" for relation in found]
+        unused = {name: left[name] for name in left if name not in {relation.name for relation in found}}
+        why = "it is defined in too few rows, leaves no remainder, or is one of a circle"
+        said += [f"{name!r} is modelled without {formula}: {why}" for name, formula in unused.items()]
         return replace(self, relations=(*self.relations, *found, *wholes), notes=(*self.notes, *said))
 
     def ignoring(self) -> Schema:

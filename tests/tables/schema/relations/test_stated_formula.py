@@ -48,6 +48,21 @@ def test_a_column_that_is_as_stated_in_every_row_is_computed() -> None:
     assert np.allclose(drawn["area"], drawn["wide"] * drawn["the height"] / 2, rtol=1e-6)
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_formulas_may_be_of_columns_that_are_computed(order: int) -> None:
+    frame = boxes(40).with_columns(box=pl.col("area") + 2 * pl.col("deep")).drop("noisy")
+    chain = ["area = wide * 'the height' / 2", "box = area + 2 * deep", "wide = 2 * area / 'the height'"]
+    model = pf.TableDensity(**QUICK, relations=", ".join(chain[:2][::order] + chain[2:])).fit(frame)
+    assert model.schema.follow_names == ["area", "box"]
+    drawn = model.sample(50, random_state=0)
+    assert np.allclose(drawn["box"], drawn["area"] + 2 * drawn["deep"])
+    assert np.isfinite(model.score_samples(frame)).all()
+    near = pf.TableDensity(**QUICK, relations=f"{chain[0]}, noisy = area + 1").fit(boxes(60))
+    assert not near.schema.follow_names
+    assert [relation.name for relation in near.schema.near] == ["noisy"]
+    assert any("'area' is modelled without" in note for note in near.schema.notes)
+
+
 def test_otherwise_the_flow_sees_the_remainder() -> None:
     frame = boxes(500)
     model = pf.TableDensity(**QUICK, relations="noisy = 3 * sqrt('the height') - wide / 'the height'").fit(frame)
@@ -59,6 +74,20 @@ def test_otherwise_the_flow_sees_the_remainder() -> None:
     assert rest.std() == pytest.approx(0.5, rel=0.25)
     again = pf.TableDensity(**QUICK, relations="none").fit(frame)
     assert model.score(boxes(500)) > again.score(boxes(500))
+
+
+@pytest.mark.parametrize("stated", ["auto", "area = wide * high"])
+def test_nothing_may_remain_where_some_cells_are_missing(stated: str) -> None:
+    wide, high = np.random.default_rng(0).integers(1, 300, (2, 200)).astype(float)
+    frame = pl.DataFrame({"wide": wide, "high": high, "area": wide * high})
+    frame = frame.with_columns(area=pl.when(pl.int_range(200) % 37 > 0).then("area"))
+    model = pf.TableDensity(**QUICK, relations=stated).fit(frame)
+    assert len(model.schema.near) == 1
+    assert np.isfinite(model.score(frame))
+    off = (
+        model.sample(200, random_state=0).drop_nulls().select((pl.col("wide") * pl.col("high") / pl.col("area")).log())
+    )
+    assert off.to_series().abs().median() < 0.5
 
 
 @pytest.mark.parametrize("text", ["area = wide *", "area = depth * 2", "area = area + 1", "area = cos(wide)", "area"])

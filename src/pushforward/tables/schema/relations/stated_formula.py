@@ -40,20 +40,29 @@ def stated_formulas(texts: Mapping[str, str], columns: Sequence[Column], source:
 
 
 def holding(formulas: Mapping[str, Formula], columns: Sequence[Column], values: Rows) -> Divided:
-    """Divides columns into those that are modelled and those that are as stated in every row.
+    """Divides columns into those that are modelled and those that are as stated in every row, each computed from
+    modelled ones or from those before it; what is stated up to a remainder has modelled inputs.
 
     Args:
         formulas: What is stated.
         columns: All columns.
         values: Their encoded rows.
     """
-    known, kept, relations = {column.name: column for column in columns}, list(columns), list[Dependency]()
-    for name, formula in formulas.items():
-        relation, needed = Determined(known[name], formula.inputs, formula), {i for r in relations for i in r.inputs}
-        if name not in needed and relation.holds(values, known) and {*formula.inputs} <= {c.name for c in kept}:
-            kept.remove(known[name])
-            relations.append(relation)
-    return kept, relations[::-1]
+    known = {column.name: column for column in columns}
+    relations = {name: Determined(known[name], formula.inputs, formula) for name, formula in formulas.items()}
+    held = [name for name, relation in relations.items() if relation.holds(values, known)]
+    needed = {each for name, formula in formulas.items() if name not in held for each in formula.inputs}
+    found: dict[str, Determined] = {}
+    for name in held:
+        if name not in needed | _sources(relations[name], found):
+            found[name] = relations[name]
+    ordered = sorted(found.values(), key=lambda relation: len(_sources(relation, found)))
+    return [column for column in columns if column.name not in found], [*ordered]
+
+
+def _sources(relation: Dependency, found: Mapping[str, Dependency]) -> set[str]:
+    """The columns that one is computed from, by itself or through others."""
+    return {*relation.inputs}.union(*(_sources(found[name], found) for name in relation.inputs if name in found))
 
 
 def parsed(text: str) -> Formula:
